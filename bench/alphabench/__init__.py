@@ -1,0 +1,1 @@
+"""AlphaBench: one harness for benchmarks of image generators and editors."""

@@ -1,0 +1,1 @@
+"""What can make an image, one kind of checkpoint a file."""

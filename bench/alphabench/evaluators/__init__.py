@@ -1,0 +1,1 @@
+"""What can examine an image."""

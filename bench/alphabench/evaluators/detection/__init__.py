@@ -1,0 +1,1 @@
+"""Evaluators that find objects and read their colours."""

@@ -1,0 +1,75 @@
+"""The seam between detectors and what is concluded from them. Knows no model and no benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+COLOURS: Final = (
+    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
+)  # fmt: skip
+"""GenEval's ten colours, in the order of its classifier (djghosh13/geneval)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DetectedObject:
+    """One object that a detector reports."""
+
+    category: str
+    """A COCO name as GenEval spells it (`sports ball`, `computer mouse`)."""
+    score: float
+    """Confidence, 0 to 1."""
+    box: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in pixels of the image."""
+    mask: NDArray[np.bool_] | None = None
+    """(H, W) of the image; None where the detector gives boxes only."""
+    colour: str | None = None
+    """One of `COLOURS` or another word, when the detector itself reads colours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """Confidence that a detection must exceed to count."""
+
+    score: float = 0.3
+    counting: float = 0.9
+    """Used instead of `score` for prompts of the counting task."""
+
+
+class Detector(Protocol):
+    """Finds objects. Cheap to make; weights load at the first `detect`; picklable until then."""
+
+    @property
+    def identity(self) -> Mapping[str, str]: ...
+
+    @property
+    def thresholds(self) -> Thresholds: ...
+
+    def detect(self, images: Sequence[Image]) -> list[list[DetectedObject]]:
+        """All objects of each RGB image, unfiltered; the batch changes no result."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ColourQuery:
+    """Which colour has this object?"""
+
+    image: Image
+    found: DetectedObject
+
+
+class ColourReader(Protocol):
+    """Names colours. Cheap to make; weights load at the first `read`; picklable until then."""
+
+    @property
+    def identity(self) -> Mapping[str, str]: ...
+
+    def read(self, queries: Sequence[ColourQuery]) -> list[str]:
+        """One of `COLOURS` for each query, in order; the batch changes no result."""
+        ...
