@@ -1,1 +1,103 @@
-"""AlphaBench: one harness for benchmarks of image generators and editors."""
+"""AlphaBench: one harness for benchmarks of image generators.
+
+>>> from alphabench import evaluate
+>>> outcome = evaluate("geneval:mini", "scene:?error=0.2")
+>>> outcome.report.headline.value, outcome.folder.root
+
+Importing this imports no model library.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alphabench.benchmarks import open_benchmark
+from alphabench.checkpoints import open_checkpoint
+from alphabench.errors import AlphaBenchError
+from alphabench.plan import Checkpoint, checkpoint, open_evaluation, plan_run
+from alphabench.run import Outcome, Work, carry_out
+from alphabench.store import RunFolder
+from alphabench.types import (
+    Benchmark,
+    Card,
+    Estimate,
+    Evaluator,
+    GeneratedImage,
+    Generator,
+    ImageRequest,
+    NotMade,
+    Report,
+    Sample,
+    Verdict,
+)
+
+__all__ = [
+    "AlphaBenchError",
+    "Benchmark",
+    "Card",
+    "Estimate",
+    "Evaluator",
+    "GeneratedImage",
+    "Generator",
+    "ImageRequest",
+    "NotMade",
+    "Outcome",
+    "Report",
+    "RunFolder",
+    "Sample",
+    "Verdict",
+    "Work",
+    "evaluate",
+    "load_run",
+    "open_benchmark",
+    "open_checkpoint",
+]
+
+
+def evaluate(
+    benchmark: str | Benchmark,
+    source: str | Generator,
+    *,
+    evaluator: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    work: Work | None = None,
+) -> Outcome:
+    """What `alphabench run` does: generate, score, report; continues what was begun.
+
+    Args:
+        benchmark: a name, or an opened benchmark.
+        source: the checkpoint as `--ckpt` takes it, or your own generator (one device only).
+        evaluator: `name?key=value&...`; None takes what suits benchmark and checkpoint.
+        limit: only so many samples, from all groups; the report is then partial.
+        seed: of the run; each image's seed follows from it.
+        out: the run folder; None names one below `runs`.
+        work: devices and progress; None is this process, silently.
+
+    Raises:
+        AlphaBenchError: whatever the caller can put right.
+    """
+    bench = open_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
+    work = work or Work()
+    device = work.devices[0]
+    chosen = checkpoint(source) if isinstance(source, str) else _given(source)
+    plan = plan_run(bench, chosen, out=out, limit=limit, seed=seed, device=device)
+    evaluation = open_evaluation(bench, evaluator or plan.evaluator, device=device)
+    return carry_out(plan, evaluation, work)
+
+
+def load_run(root: Path | str) -> RunFolder:
+    """A run folder that exists: its images, verdicts and reports.
+
+    Raises:
+        AlphaBenchError: there is none at `root`.
+    """
+    return RunFolder.open(Path(root))
+
+
+def _given(generator: Generator) -> Checkpoint:
+    def the_one(*, device: str) -> Generator:  # noqa: ARG001 - it is where its owner put it
+        return generator
+
+    return Checkpoint(name=generator.identity.get("name", type(generator).__name__), open=the_one)

@@ -12,11 +12,15 @@ from typing import Any, Final, Literal
 
 from alphabench.errors import unknown_name
 
-Kind = Literal["benchmark", "checkpoint", "evaluator"]
+Kind = Literal["benchmark", "checkpoint", "evaluator", "format"]
 
 BENCHMARKS: Final = {
     "geneval": "alphabench.benchmarks.geneval:open_geneval",
 }
+SPLITS: Final[Mapping[str, tuple[str, ...]]] = {
+    "geneval": ("", "long", "mini"),
+}
+"""For listing; what a name means is the benchmark's own affair."""
 CHECKPOINTS: Final = {
     "diffusers": "alphabench.checkpoints.diffusers:open_diffusers",
     "http": "alphabench.checkpoints.http:open_http",
@@ -29,10 +33,14 @@ EVALUATORS: Final = {
     "mmdet": "alphabench.evaluators.detection.mmdet:open_mmdet",
     "nano": "alphabench.evaluators.detection.nano:open_nano",
 }
+FORMATS: Final = {
+    "geneval": "alphabench.benchmarks.geneval_files:OFFICIAL",
+}
 _TABLES: Final[Mapping[Kind, Mapping[str, str]]] = {
     "benchmark": BENCHMARKS,
     "checkpoint": CHECKPOINTS,
     "evaluator": EVALUATORS,
+    "format": FORMATS,
 }
 
 

@@ -182,7 +182,11 @@ class Card:
 
     @property
     def id(self) -> str:
-        return f"{self.name}@{self.version}:{self.split}" if self.split else f"{self.name}@{self.version}"
+        return (
+            f"{self.name}@{self.version}:{self.split}"
+            if self.split
+            else f"{self.name}@{self.version}"
+        )
 
 
 class Benchmark(Protocol):
@@ -193,6 +197,10 @@ class Benchmark(Protocol):
 
     def samples(self) -> Sequence[Sample]:
         """All samples, in the benchmark's own order."""
+        ...
+
+    def questions(self, sample: Sample) -> Sequence[str]:
+        """The ids of the questions that are put about each image of `sample`, in order."""
         ...
 
     def evaluator(self, spec: str | None = None, *, device: str = "cpu") -> Evaluator:
@@ -208,7 +216,13 @@ class Benchmark(Protocol):
     def summarise(
         self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
     ) -> Report:
-        """The report over `samples`; an expected verdict that is not given counts as missing."""
+        """The report over `samples`.
+
+        Args:
+            samples: those that the run was asked for; fewer than all make the report partial.
+            verdicts: one for each question about each of their images, whatever its status.
+            evaluator: its name, for the report.
+        """
         ...
 
 
@@ -248,6 +262,24 @@ class Selective(Protocol):
         Raises:
             AlphaBenchError: what is lacking makes the run pointless until the user acts.
         """
+        ...
+
+
+@runtime_checkable
+class SuggestsEvaluator(Protocol):
+    """A generator whose images another evaluator than the benchmark's default should examine."""
+
+    @property
+    def suggested_evaluator(self) -> str: ...
+
+
+@runtime_checkable
+class Licensed(Protocol):
+    """A generator or evaluator that knows under which licences its models are."""
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        """Model -> licence, as an SPDX identifier or in words; `unknown` where it is."""
         ...
 
 

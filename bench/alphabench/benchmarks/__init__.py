@@ -1,1 +1,45 @@
-"""The rules of each benchmark, one file each."""
+"""The rules of each benchmark, one file each, and the grammar of their names."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from alphabench import registry
+from alphabench.errors import AlphaBenchError
+
+if TYPE_CHECKING:
+    from alphabench.types import Benchmark, ProtocolName
+    from alphabench.upstream import UpstreamData
+
+_NAME = re.compile(r"(?P<name>[^@:]+)(@(?P<version>[^@:]+))?(:(?P<split>[^@:]+))?")
+
+
+def open_benchmark(
+    name: str, *, protocol: ProtocolName = "official", data: UpstreamData | None = None
+) -> Benchmark:
+    """A benchmark by name.
+
+    Args:
+        name: `benchmark[@version][:split]`: `geneval`, `geneval:mini`, `geneval@af4902f:long`.
+        protocol: upstream's rules as its code has them, or repaired.
+        data: where official data lies; None is the user's cache folder.
+
+    Raises:
+        AlphaBenchError: no such benchmark, version or split.
+    """
+    from alphabench.upstream import UpstreamData, default_cache_dir
+
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise AlphaBenchError(
+            f"{name!r} is not a benchmark's name", hint="write name[@version][:split]"
+        )
+    opener = registry.load("benchmark", match["name"])
+    benchmark: Benchmark = opener(
+        match["split"] or "",
+        version=match["version"],
+        protocol=protocol,
+        data=data or UpstreamData(cache_dir=default_cache_dir()),
+    )
+    return benchmark

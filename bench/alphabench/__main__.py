@@ -1,0 +1,5 @@
+"""`python -m alphabench`."""
+
+from alphabench.cli import main
+
+main()

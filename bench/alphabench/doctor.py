@@ -1,0 +1,97 @@
+"""Is this installation fit to measure? Packages, devices, official data, evaluators' self-tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from alphabench import registry
+from alphabench.errors import AlphaBenchError
+from alphabench.upstream import UpstreamData, pinned_names
+
+EXTRAS: Final = {
+    "openclip": "open_clip",
+    "lora": "peft",
+    "data": "datasets",
+    "vllm": "vllm",
+    "mmdet": "mmdet",
+}
+"""Extra of this package -> the module that it brings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    healthy: bool
+    words: str
+    optional: bool = False
+    """Its absence is no fault."""
+
+    def __str__(self) -> str:
+        mark = (
+            "ok     "
+            if self.healthy and not self.optional
+            else "absent "
+            if self.optional
+            else "FAILED "
+        )
+        return f"{mark} {self.subject}: {self.words}"
+
+
+def examine(evaluator: str | None, data: UpstreamData, *, device: str) -> Iterator[Finding]:
+    """Look at everything, or at one evaluator alone.
+
+    Args:
+        evaluator: `name?key=value&...`, to test this one alone; a missing model is then a fault.
+        device: where the self-tests run.
+    """
+    if evaluator is not None:
+        yield _self_test(evaluator, device, optional=False)
+        return
+    yield from _machine()
+    yield from _extras()
+    yield from _official_data(data)
+    for name in sorted(registry.known("evaluator")):
+        yield _self_test(name, device, optional=name != "nano")
+
+
+def _machine() -> Iterator[Finding]:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    words = f"{platform.python_version()}, torch {torch.__version__}, {', '.join(gpus) or 'no GPU'}"
+    yield Finding(subject="python", healthy=True, words=words)
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, module in EXTRAS.items():
+        absent = importlib.util.find_spec(module) is None
+        words = f"`pip install 'alphabench[{extra}]'` brings it" if absent else "installed"
+        yield Finding(subject=f"extra {extra}", healthy=True, words=words, optional=absent)
+
+
+def _official_data(data: UpstreamData) -> Iterator[Finding]:
+    for name in pinned_names():
+        missing = data.missing(name)
+        words = f"{len(missing)} files to fetch" if missing else "fetched and verified"
+        yield Finding(subject=f"data {name}", healthy=True, words=words, optional=bool(missing))
+
+
+def _self_test(spec: str, device: str, *, optional: bool) -> Finding:
+    """A model that is not here is `optional`; one that is here and wrong is a fault."""
+    benchmark = "geneval:mini"
+    try:
+        from alphabench.benchmarks import open_benchmark
+
+        tested = open_benchmark(benchmark).evaluator(spec, device=device)
+        tested.self_test()
+    except AlphaBenchError as error:
+        return Finding(
+            subject=f"evaluator {spec}", healthy=optional, words=str(error), optional=optional
+        )
+    return Finding(subject=f"evaluator {spec}", healthy=True, words="self-test passed")

@@ -1,0 +1,80 @@
+"""Results in upstream's own formats: published ones read, our runs written.
+
+Each benchmark offers one `OfficialFormat`, found by name; this module reads and writes files and
+knows none of the formats.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from alphabench import registry
+from alphabench.errors import AlphaBenchError
+from alphabench.run import complete_verdicts, samples_of, stored_images
+from alphabench.types import Report, Sample, Verdict
+
+if TYPE_CHECKING:
+    from alphabench.run import Outcome
+
+Files = Iterator[tuple[PurePosixPath, str | Path]]
+"""Relative path, and its text or the file to copy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfficialFormat:
+    """How a benchmark's upstream stores results."""
+
+    summarise: Callable[[Path], Report]
+    """A published raw result -> its figures, with upstream's quirks."""
+    text: Callable[[Report], str]
+    """Those figures as upstream's script prints them."""
+    files: Callable[[Sequence[Sample], Mapping[str, Path], Sequence[Verdict]], Files]
+    """Samples, image id -> stored image, verdicts -> the files of upstream's layout."""
+
+
+def summarise_official(benchmark: str, path: Path) -> tuple[Report, str]:
+    """A published raw result: its figures, and the text that upstream's script prints.
+
+    Raises:
+        AlphaBenchError: the benchmark has no such format, or the file is not of it.
+    """
+    form = _format(benchmark)
+    report = form.summarise(path)
+    return report, form.text(report)
+
+
+def export(outcomes: Sequence[Outcome], target: Path) -> list[Path]:
+    """Write each outcome in upstream's layout, in a folder of its own where there are several.
+
+    Raises:
+        AlphaBenchError: `target` exists and is not an empty folder.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise AlphaBenchError(f"{str(target)!r} is not empty", hint="name a new folder")
+    folders = [target / one.evaluation if len(outcomes) > 1 else target for one in outcomes]
+    for outcome, folder in zip(outcomes, folders, strict=True):
+        _write(outcome, folder)
+    return folders
+
+
+def _write(outcome: Outcome, target: Path) -> None:
+    folder, benchmark = outcome.folder, outcome.benchmark
+    images = {image.id: image.path for image in stored_images(folder, benchmark)}
+    verdicts = complete_verdicts(folder, benchmark, outcome.evaluation)
+    form = _format(benchmark.card.name)
+    for name, content in form.files(samples_of(folder, benchmark), images, verdicts):
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, Path):
+            shutil.copyfile(content, path)
+        else:
+            path.write_text(content, encoding="utf-8")
+
+
+def _format(benchmark: str) -> OfficialFormat:
+    form: OfficialFormat = registry.load("format", benchmark.partition(":")[0].partition("@")[0])
+    return form

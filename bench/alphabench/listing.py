@@ -1,0 +1,109 @@
+"""What there is, as text: benchmarks, kinds of checkpoint, evaluators, runs. Opens no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from alphabench import registry
+from alphabench.benchmarks import open_benchmark
+from alphabench.errors import AlphaBenchError
+from alphabench.store import RunFolder, run_folders
+from alphabench.types import Benchmark, Report
+from alphabench.upstream import UpstreamData
+
+What = Literal["benchmarks", "checkpoints", "evaluators", "runs", "all"]
+
+CHECKPOINT_FORMS: Final[Mapping[str, str]] = {
+    "diffusers": "owner/name or DIR      a diffusers pipeline from the hub or a folder",
+    "http": "https://host/v1#MODEL  an endpoint of the OpenAI images API",
+    "images": "images:DIR             pictures already made (--layout geneval or flat)",
+    "python": "python:MODULE:FACTORY  your own object with `generate`",
+    "scene": "scene:?error=0.2       draws the prompt in the synthetic world, with planted errors",
+}
+
+
+def listing(what: What, *, runs: Path, data: UpstreamData) -> str:
+    """The list of one kind of thing, or of all."""
+    makers: Mapping[str, Callable[[], Iterator[str]]] = {
+        "benchmarks": lambda: _benchmarks(data),
+        "checkpoints": _checkpoints,
+        "evaluators": lambda: iter(sorted(registry.known("evaluator"))),
+        "runs": lambda: _runs(runs),
+    }
+    chosen = {what: makers[what]} if what != "all" else makers
+    return "\n\n".join(
+        "\n".join([f"{title}:", *(f"  {line}" for line in make())])
+        for title, make in chosen.items()
+    )
+
+
+def benchmark_card(benchmark: Benchmark) -> str:
+    """What a benchmark is, for `alphabench show`."""
+    card = benchmark.card
+    try:
+        n_samples = str(len(benchmark.samples()))
+    except AlphaBenchError as error:
+        n_samples = f"not known: {error}"
+    facts = {
+        "benchmark": card.id,
+        "title": card.title,
+        "samples": n_samples,
+        "images per sample": str(card.images_per_sample),
+        "prompts": card.prompt_style,
+        "protocol": card.protocol,
+        "evaluators": ", ".join(card.evaluators),
+        "data": card.source,
+        "data digest": card.data_digest,
+        "licence": card.licence,
+        "citation": card.citation,
+    }
+    width = max(map(len, facts))
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in facts.items())
+
+
+def run_page(root: Path) -> str:
+    """The report page of a run, or what it holds so far."""
+    from alphabench.run import REPORT_PAGE
+
+    folder = RunFolder.open(root)
+    page = folder.root / REPORT_PAGE
+    if page.exists():
+        return page.read_text(encoding="utf-8")
+    return f"{_run_line(folder)}\nnot scored yet: alphabench score {root}"
+
+
+def _benchmarks(data: UpstreamData) -> Iterator[str]:
+    for name in sorted(registry.known("benchmark")):
+        for split in registry.SPLITS.get(name, ("",)):
+            full = f"{name}:{split}" if split else name
+            card = open_benchmark(full, data=data).card
+            yield f"{full:<16} {card.title} [{card.licence}] {', '.join(card.evaluators)}"
+
+
+def _checkpoints() -> Iterator[str]:
+    for kind in sorted(registry.known("checkpoint")):
+        yield CHECKPOINT_FORMS.get(kind, f"{kind}:")
+
+
+def _runs(root: Path) -> Iterator[str]:
+    folders = run_folders(root)
+    if not folders:
+        yield f"none below {str(root)!r}"
+    for folder in folders:
+        yield _run_line(folder)
+
+
+def _run_line(folder: RunFolder) -> str:
+    found = ", ".join(_figure(name, report) for name, report in folder.reports().items())
+    made = len(folder.images())
+    return f"{folder.root}: {folder.manifest.benchmark}, {made} images, {found or 'no report'}"
+
+
+def _figure(name: str, report: Report) -> str:
+    headline = report.headline
+    stamp = " PARTIAL" if report.partial else ""
+    if headline.value is None:
+        return f"{name} nothing scored{stamp}"
+    return f"{name} {headline.value:.4f} [{headline.low:.4f}, {headline.high:.4f}]{stamp}"

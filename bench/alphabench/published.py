@@ -1,0 +1,79 @@
+"""Figures that others published: read from a file, shown with their sources, never ranked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alphabench.errors import AlphaBenchError
+from alphabench.markdown import NOTHING, Align, inline, table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedRow:
+    """One published figure and where it stands."""
+
+    model: str
+    prompts: str
+    overall: float
+    source: str
+    url: str
+    groups: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Figures that others published for one benchmark."""
+
+    benchmark: str
+    """Its name, without version and split."""
+    note: str
+    groups: Sequence[str]
+    rows: Sequence[PublishedRow]
+
+
+def read_published(folder: Path) -> list[Published]:
+    """The published figures that lie in `folder`, one JSON file a benchmark; none if it is absent.
+
+    Raises:
+        AlphaBenchError: a file that is not such a list of figures.
+    """
+    return [_published(path) for path in sorted(folder.glob("*.json"))]
+
+
+def published_section(published: Published) -> list[str]:
+    """The parts of a page that show them."""
+    ordered = sorted(published.rows, key=lambda row: (-row.overall, row.model))
+    rows = [
+        [
+            inline(row.model),
+            inline(row.prompts),
+            f"{row.overall:.2f}",
+            *[f"{row.groups[g]:.2f}" if g in row.groups else NOTHING for g in published.groups],
+            f"[{inline(row.source)}]",
+        ]
+        for row in ordered
+    ]
+    header = ["model", "prompts", "score", *[inline(g) for g in published.groups], "source"]
+    figures: list[Align] = ["right"] * (1 + len(published.groups))
+    return [
+        "## Published elsewhere, not ranked with ours",
+        inline(published.note, 400),
+        table(header, rows, ["left", "left", *figures, "left"]),
+        "\n".join(sorted({f"[{inline(row.source)}]: {row.url}" for row in ordered})),
+    ]
+
+
+def _published(path: Path) -> Published:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rows = [PublishedRow(**row) for row in content.pop("rows")]
+        return Published(**content, rows=rows)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise AlphaBenchError(
+            f"{str(path)!r} is no list of published figures ({error})",
+            hint="see leaderboards/published/geneval.json for the form",
+        ) from error

@@ -1,0 +1,361 @@
+"""Generate, score, summarise: the only orchestration, over one run folder.
+
+Knows no benchmark's rules, no model and no file name. Each step can be repeated: it does what is
+lacking and nothing twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from alphabench.errors import AlphaBenchError
+from alphabench.plan import Evaluation, Plan, choose
+from alphabench.progress import Progress, Silent
+from alphabench.store import ImageRecord, RunFolder, StoredVerdict, save_image
+from alphabench.types import (
+    Benchmark,
+    Evaluator,
+    GeneratedImage,
+    Generator,
+    ImageRequest,
+    NotMade,
+    ProtocolName,
+    Report,
+    Sample,
+    Verdict,
+    image_id,
+)
+from alphabench.workers import Lost, Opener, run_jobs
+
+REPORT_PAGE: Final = "report.md"
+GALLERY_PAGE: Final = "gallery.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Where a run ended."""
+
+    report: Report
+    folder: RunFolder
+    benchmark: Benchmark
+    evaluation: str
+
+    @property
+    def incomplete(self) -> bool:
+        """Something is missing or went wrong that the same command would try again."""
+        return any(self.report.statuses.get(status) for status in ("missing", "failed", "unparsed"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """How a run is done; changes no image and no verdict."""
+
+    devices: tuple[str, ...] = ("cpu",)
+    """One worker each; in this process when there is one."""
+    progress: Progress = field(default_factory=Silent)
+
+
+def carry_out(plan: Plan, evaluation: Evaluation, work: Work) -> Outcome:
+    """Generate what is lacking, score what is unscored, report.
+
+    The evaluator proves itself before the first image is made.
+    """
+    opener = ready_evaluator(evaluation, work)
+    folder = generate(plan, work)
+    return score(folder, plan.benchmark, evaluation, work, opener=opener)
+
+
+def generate(plan: Plan, work: Work) -> RunFolder:
+    """Make the images that the run folder lacks.
+
+    An image that was deleted or altered since it was made is made again; an altered one is kept
+    under another name.
+    """
+    folder = RunFolder.create(plan.root, plan.manifest)
+    with folder.locked():
+        lacking = _lacking(plan, folder, work.progress)
+        known = folder.not_made()
+        for request in plan.requests:
+            if (reason := plan.unable.get(request.id)) and request.id not in known:
+                folder.append_not_made(request.id, NotMade(status="refused", reason=reason))
+        able = len(plan.requests) - len(plan.unable)
+        work.progress.begin("generating", total=able, done=able - len(lacking))
+        opener = partial(
+            _open_generation, plan.checkpoint.open, plan.root, plan.manifest.fingerprint
+        )
+        for outcome in run_jobs(opener, lacking, devices=work.devices, batch_size=plan.batch_size):
+            made = (
+                NotMade(status="failed", reason=outcome.reason)
+                if isinstance(outcome, Lost)
+                else outcome.result
+            )
+            if isinstance(made, GeneratedImage):
+                folder.append_image(made)
+            else:
+                folder.append_not_made(outcome.job.id, made)
+            work.progress.advance(unscored=isinstance(made, NotMade))
+        work.progress.end()
+    return folder
+
+
+def _lacking(plan: Plan, folder: RunFolder, progress: Progress) -> list[ImageRequest]:
+    records = folder.images()
+    damage = folder.damage(records[r.id] for r in plan.requests if r.id in records)
+    for name, what in damage.items():
+        kept = f", kept as {folder.set_aside(records[name]).name}" if what == "altered" else ""
+        progress.note(f"image {name} was {what} since it was made{kept}; it is made again")
+    return [
+        request
+        for request in plan.requests
+        if (request.id not in records or request.id in damage) and request.id not in plan.unable
+    ]
+
+
+def _open_generation(
+    open_generator: Callable[..., Generator], root: Path, run: str, device: str
+) -> Callable[[Sequence[ImageRequest]], list[GeneratedImage | NotMade]]:
+    generator = open_generator(device=device)
+
+    def make(requests: Sequence[ImageRequest]) -> list[GeneratedImage | NotMade]:
+        began = time.perf_counter()
+        images = generator.generate(requests)
+        seconds = (time.perf_counter() - began) / len(requests)
+        made: list[GeneratedImage | NotMade] = []
+        for request, image in zip(requests, images, strict=True):
+            if isinstance(image, NotMade):
+                made.append(image)
+                continue
+            path, sha256 = save_image(root, request, image, run=run)
+            made.append(GeneratedImage(request=request, path=path, sha256=sha256, seconds=seconds))
+        return made
+
+    return make
+
+
+def ready_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage, list[Verdict]]:
+    """Load the evaluator and have it pass its self-test, before any image is made for it.
+
+    Raises:
+        AlphaBenchError: it cannot be loaded or fails its self-test.
+    """
+    opener = partial(_open_scoring, evaluation.open)
+    handler = opener(work.devices[0])
+    return opener if len(work.devices) > 1 else (lambda _device: handler)
+
+
+def score(
+    folder: RunFolder,
+    benchmark: Benchmark,
+    evaluation: Evaluation,
+    work: Work,
+    *,
+    opener: Opener[GeneratedImage, list[Verdict]] | None = None,
+) -> Outcome:
+    """Put the questions that have no answer yet, and report.
+
+    Args:
+        opener: from `ready_evaluator`, when that was called already.
+
+    Raises:
+        AlphaBenchError: the folder is about other data, or the evaluator fails its self-test.
+    """
+    _same_data(folder, benchmark)
+    opener = opener or partial(_open_scoring, evaluation.open)
+    with folder.locked():
+        folder.write_evaluation(evaluation.id, evaluation.identity)
+        images = stored_images(folder, benchmark)
+        damage = folder.damage(r for r in folder.images().values())
+        unasked = _unasked(folder, evaluation.id, [i for i in images if i.id not in damage])
+        work.progress.begin("scoring", total=len(images), done=len(images) - len(unasked))
+        batch_size = evaluation.open(device=work.devices[0]).batch_size
+        for outcome in run_jobs(opener, unasked, devices=work.devices, batch_size=batch_size):
+            image = outcome.job
+            verdicts = (
+                _failed(benchmark, image, outcome.reason)
+                if isinstance(outcome, Lost)
+                else outcome.result
+            )
+            folder.append_verdicts(
+                evaluation.id,
+                [StoredVerdict(image_sha256=image.sha256, verdict=verdict) for verdict in verdicts],
+            )
+            work.progress.advance(unscored=any(v.status != "scored" for v in verdicts))
+        work.progress.end()
+        for name, what in damage.items():
+            work.progress.note(f"image {name} was {what} since it was made; it is not scored")
+        return summarise(folder, benchmark, evaluation.id)
+
+
+def _open_scoring(
+    open_evaluator: Callable[..., Evaluator], device: str
+) -> Callable[[Sequence[GeneratedImage]], list[list[Verdict]]]:
+    evaluator = open_evaluator(device=device)
+    evaluator.self_test()
+
+    def examine(images: Sequence[GeneratedImage]) -> list[list[Verdict]]:
+        by_image: dict[str, list[Verdict]] = {image.id: [] for image in images}
+        for verdict in evaluator.evaluate(images):
+            by_image[verdict.image_id].append(verdict)
+        return [by_image[image.id] for image in images]
+
+    return examine
+
+
+def _unasked(
+    folder: RunFolder, evaluation: str, images: Sequence[GeneratedImage]
+) -> list[GeneratedImage]:
+    """The images whose questions are not all scored on their present content."""
+    scored: set[tuple[str, str]] = set()
+    unscored: set[tuple[str, str]] = set()
+    for stored in folder.verdicts(evaluation):
+        about = (stored.verdict.image_id, stored.image_sha256)
+        (scored if stored.verdict.status == "scored" else unscored).add(about)
+    done = scored - unscored
+    return [image for image in images if (image.id, image.sha256) not in done]
+
+
+def _failed(benchmark: Benchmark, image: GeneratedImage, reason: str) -> list[Verdict]:
+    return [
+        Verdict(
+            image_id=image.id,
+            question_id=question,
+            value=None,
+            status="failed",
+            detail={"reason": reason},
+        )
+        for question in benchmark.questions(image.request.sample)
+    ]
+
+
+def summarise(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> Outcome:
+    """Report on what is stored; asks and makes nothing.
+
+    Every expected verdict takes part: what is not stored counts by the reason for its absence.
+    """
+    _same_data(folder, benchmark)
+    samples = samples_of(folder, benchmark)
+    verdicts = complete_verdicts(folder, benchmark, evaluation)
+    name = evaluation.partition("-")[0]
+    report = benchmark.summarise(samples, verdicts, evaluator=name)
+    folder.write_report(evaluation, report)
+    outcome = Outcome(report=report, folder=folder, benchmark=benchmark, evaluation=evaluation)
+    _write_pages(outcome, samples)
+    return outcome
+
+
+def _write_pages(outcome: Outcome, samples: Sequence[Sample]) -> None:
+    from alphabench.gallery import gallery_html
+    from alphabench.pages import report_markdown
+
+    folder, evaluation = outcome.folder, outcome.evaluation
+    folder.write_page(REPORT_PAGE, report_markdown(folder, evaluation, outcome.report))
+    folder.write_page(GALLERY_PAGE, gallery_html(folder, samples, evaluation=evaluation))
+
+
+def summarise_all(
+    folder: RunFolder, open_benchmark: Callable[[str, ProtocolName], Benchmark]
+) -> list[Outcome]:
+    """`summarise` for each evaluation that the folder holds.
+
+    Raises:
+        AlphaBenchError: nothing was scored in it yet.
+    """
+    evaluations = folder.evaluations()
+    if not evaluations:
+        raise AlphaBenchError(
+            f"nothing was scored in {str(folder.root)!r} yet",
+            hint=f"`alphabench score {folder.root}` does",
+        )
+    outcomes = []
+    for evaluation in evaluations:
+        protocol = folder.evaluation_identity(evaluation)["protocol"]
+        benchmark = open_benchmark(folder.manifest.benchmark, _protocol(protocol))
+        outcomes.append(summarise(folder, benchmark, evaluation))
+    return outcomes
+
+
+def _protocol(name: str) -> ProtocolName:
+    return "strict" if name == "strict" else "official"
+
+
+def complete_verdicts(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> list[Verdict]:
+    """One verdict for each question about each image that the run was asked for, in order."""
+    records = folder.images()
+    damage = folder.damage(records.values())
+    stored = {
+        (one.verdict.image_id, one.verdict.question_id): one.verdict
+        for one in folder.verdicts(evaluation)
+        if one.verdict.image_id in records
+        and records[one.verdict.image_id].sha256 == one.image_sha256
+        and one.verdict.image_id not in damage
+    }
+    absent = _absences(folder, damage)
+    found = []
+    for sample in samples_of(folder, benchmark):
+        for index in range(benchmark.card.images_per_sample):
+            image = image_id(sample.id, index)
+            for question in benchmark.questions(sample):
+                verdict = stored.get((image, question))
+                found.append(verdict or _absent(image, question, absent.get(image)))
+    return found
+
+
+def _absences(folder: RunFolder, damage: Mapping[str, str]) -> dict[str, NotMade]:
+    broken = {
+        name: NotMade(status="failed", reason=f"the image was {what} since it was made")
+        for name, what in damage.items()
+    }
+    return {**folder.not_made(), **broken}
+
+
+def _absent(image: str, question: str, why: NotMade | None) -> Verdict:
+    return Verdict(
+        image_id=image,
+        question_id=question,
+        value=None,
+        status=why.status if why else "missing",
+        detail={"reason": why.reason if why else "no image or no verdict yet"},
+    )
+
+
+def stored_images(folder: RunFolder, benchmark: Benchmark) -> list[GeneratedImage]:
+    """The images of the run that were made, in the benchmark's order, damaged ones too."""
+    records = folder.images()
+    return [
+        _stored_image(folder, sample, index, records[image_id(sample.id, index)])
+        for sample in samples_of(folder, benchmark)
+        for index in range(benchmark.card.images_per_sample)
+        if image_id(sample.id, index) in records
+    ]
+
+
+def _stored_image(
+    folder: RunFolder, sample: Sample, index: int, record: ImageRecord
+) -> GeneratedImage:
+    return GeneratedImage(
+        request=ImageRequest(sample=sample, index=index, seed=record.seed),
+        path=folder.root / record.path,
+        sha256=record.sha256,
+        seconds=record.seconds,
+    )
+
+
+def samples_of(folder: RunFolder, benchmark: Benchmark) -> list[Sample]:
+    """The samples that the run was asked for."""
+    seed = int(folder.manifest.pixels["seed"])
+    return choose(benchmark.samples(), folder.manifest.limit, seed=seed)
+
+
+def _same_data(folder: RunFolder, benchmark: Benchmark) -> None:
+    ours, theirs = folder.manifest.pixels["benchmark.data_digest"], benchmark.card.data_digest
+    if ours != theirs:
+        raise AlphaBenchError(
+            f"{str(folder.root)!r} was made for other data of {folder.manifest.benchmark!r} "
+            f"({ours[:12]}, not {theirs[:12]})",
+            hint="use the version of alphabench that made it, or start a new run",
+        )

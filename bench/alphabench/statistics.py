@@ -1,0 +1,296 @@
+"""Figures with error bars: a stratified bootstrap whose clusters are samples.
+
+A sample's images are one draw, so samples are resampled, inside each group, and the benchmark's
+own formula is computed anew for every replicate. Knows no benchmark and no file.
+
+From K samples of a group K - 1 are drawn (Rao and Wu 1988): then the variance of a mean over
+replicates is the unbiased s^2/K, also where groups are small. Nothing scored gives None, never 0.
+
+Shapes: R replicates, K samples of a group, D draws.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alphabench.types import Estimate, Sample, Status, Verdict
+
+Means = Mapping[str, NDArray[np.float64]]
+"""Group -> the group's mean in each replicate, (R,)."""
+Formula = Callable[[Means], NDArray[np.float64]]
+"""A benchmark's headline from the means of its groups: (R,) in, (R,) out.
+
+It must not fall when a group's mean rises. A group without anything scored is absent.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bootstrap:
+    """How intervals are computed."""
+
+    replicates: int = 2_000
+    seed: int = 0
+    """Fixed, so that a report computed twice is the same report."""
+    level: float = 0.95
+    """Probability that the interval is meant to cover."""
+    value_range: tuple[float, float] = (0.0, 1.0)
+    """The worst and the best value a verdict can have."""
+
+
+DEFAULT: Final = Bootstrap()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What became of one sample: the sum over its scored verdicts, and how many there are."""
+
+    sample_id: str
+    group: str
+    total: float
+    """Sum of the scored values; 0 when there are none."""
+    n_scored: int
+    n_expected: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.n_scored <= self.n_expected:
+            raise ValueError(f"{self.n_scored} scored of {self.n_expected} expected")
+        if self.n_scored == 0 and self.total != 0:
+            raise ValueError("without a scored verdict there is no total")
+
+
+def gather(
+    samples: Iterable[Sample], verdicts: Iterable[Verdict], *, n_expected: int
+) -> list[Cluster]:
+    """One cluster for each sample, in order; verdicts about other samples are left out.
+
+    Args:
+        samples: what was asked for.
+        verdicts: at most one for each image and question.
+        n_expected: verdicts that a complete sample has; more are counted where they exist.
+    """
+    by_sample: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        by_sample.setdefault(sample_of(verdict), []).append(verdict)
+    return [_cluster(sample, by_sample.get(sample.id, []), n_expected) for sample in samples]
+
+
+def sample_of(verdict: Verdict) -> str:
+    """The id of the sample whose image the verdict is about."""
+    return verdict.image_id.rpartition("/")[0]
+
+
+def count_statuses(
+    samples: Iterable[Sample], verdicts: Iterable[Verdict], *, n_expected: int
+) -> dict[Status, int]:
+    """Expected verdicts by what became of them; one that was never given is `missing`."""
+    given = {sample.id: 0 for sample in samples}
+    counts: dict[Status, int] = {}
+    for verdict in verdicts:
+        if sample_of(verdict) in given:
+            given[sample_of(verdict)] += 1
+            counts[verdict.status] = counts.get(verdict.status, 0) + 1
+    n_absent = sum(max(0, n_expected - n) for n in given.values())
+    if n_absent:
+        counts["missing"] = counts.get("missing", 0) + n_absent
+    return counts
+
+
+def mean_of_groups(means: Means) -> NDArray[np.float64]:
+    """Every group weighs the same, however many samples it has."""
+    mean_R: NDArray[np.float64] = np.mean(np.stack(list(means.values())), axis=0)
+    return mean_R
+
+
+def pooled(clusters: Iterable[Cluster]) -> Formula:
+    """The mean over all scored verdicts: each group weighs as many as it has scored."""
+    weights: dict[str, float] = {}
+    for cluster in clusters:
+        weights[cluster.group] = weights.get(cluster.group, 0.0) + cluster.n_scored
+
+    def formula(means: Means) -> NDArray[np.float64]:
+        present = sorted(group for group in means if weights[group])
+        weighed = np.stack([weights[group] * means[group] for group in present])
+        total: NDArray[np.float64] = weighed.sum(axis=0) / sum(weights[g] for g in present)
+        return total
+
+    return formula
+
+
+def estimate(
+    clusters: Iterable[Cluster], formula: Formula, settings: Bootstrap = DEFAULT
+) -> Estimate:
+    """The formula's value and its interval.
+
+    A group seen through one sample says nothing about its spread: the lower end is computed with
+    that group at the worst value, the upper end with it at the best.
+
+    Returns:
+        An estimate whose value is None when nothing was scored. The order of `clusters` changes
+        nothing.
+    """
+    every = list(clusters)
+    n_scored = sum(c.n_scored for c in every)
+    n_expected = sum(c.n_expected for c in every)
+    groups = _by_group(c for c in every if c.n_scored)
+    if not groups:
+        return _nothing(n_expected)
+    means = {name: _means(of, _everyone(of)) for name, of in groups.items()}
+    drawn = {name: _draws(name, len(of), settings) for name, of in groups.items()}
+    value = float(formula(means)[0])
+    ends = [
+        formula({n: _replicates(groups[n], drawn[n], worst, settings) for n in groups})
+        for worst in settings.value_range
+    ]
+    low, high = _quantiles(ends[0], ends[1], value, settings)
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        n_samples=sum(len(of) for of in groups.values()),
+        n_scored=n_scored,
+        n_expected=n_expected,
+    )
+
+
+def group_estimates(
+    clusters: Iterable[Cluster], settings: Bootstrap = DEFAULT
+) -> dict[str, Estimate]:
+    """The mean of every group, in the order in which groups first appear."""
+    by_group: dict[str, list[Cluster]] = {}
+    for cluster in clusters:
+        by_group.setdefault(cluster.group, []).append(cluster)
+    return {name: estimate(of, mean_of_groups, settings) for name, of in by_group.items()}
+
+
+def bounds(
+    clusters: Iterable[Cluster],
+    formula: Formula,
+    value_range: tuple[float, float] = DEFAULT.value_range,
+) -> tuple[float, float] | None:
+    """The formula had every unscored verdict been the worst, and the best; None without any."""
+    groups = _by_group(c for c in clusters if c.n_expected)
+    if not groups:
+        return None
+    worst, best = (
+        float(formula({name: _filled(of, with_) for name, of in groups.items()})[0])
+        for with_ in value_range
+    )
+    return worst, best
+
+
+def paired_difference(
+    a: Iterable[Cluster], b: Iterable[Cluster], formula: Formula, settings: Bootstrap = DEFAULT
+) -> Estimate:
+    """How much higher the formula is for `a` than for `b`, over the samples scored in both.
+
+    Both are resampled alike, so what makes a sample hard for both cancels out.
+
+    Returns:
+        An estimate whose `n_samples` are the pairs; `n_scored` and `n_expected` count the verdicts
+        of both sides, `n_expected` also those of samples without a partner. None without a pair.
+    """
+    left, right = _unique(a), _unique(b)
+    shared = sorted(k for k in left.keys() & right.keys() if left[k].n_scored and right[k].n_scored)
+    n_expected = sum(c.n_expected for c in (*left.values(), *right.values()))
+    if not shared:
+        return _nothing(n_expected)
+    ours, theirs = _by_group(left[k] for k in shared), _by_group(right[k] for k in shared)
+    drawn = {name: _draws(name, len(of), settings) for name, of in ours.items()}
+
+    def of(side: Mapping[str, list[Cluster]], single: float) -> NDArray[np.float64]:
+        return formula({n: _replicates(side[n], drawn[n], single, settings) for n in side})
+
+    def whole(side: Mapping[str, list[Cluster]]) -> float:
+        return float(formula({n: _means(c, _everyone(c)) for n, c in side.items()})[0])
+
+    value = whole(ours) - whole(theirs)
+    worst, best = settings.value_range
+    low, high = _quantiles(
+        of(ours, worst) - of(theirs, best), of(ours, best) - of(theirs, worst), value, settings
+    )
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        n_samples=len(shared),
+        n_scored=sum(left[k].n_scored + right[k].n_scored for k in shared),
+        n_expected=n_expected,
+    )
+
+
+def _cluster(sample: Sample, verdicts: Sequence[Verdict], n_expected: int) -> Cluster:
+    if len({(v.image_id, v.question_id) for v in verdicts}) < len(verdicts):
+        raise ValueError(f"an image of sample {sample.id!r} was judged twice on one question")
+    values = [v.value for v in verdicts if v.value is not None]
+    return Cluster(
+        sample_id=sample.id,
+        group=sample.group,
+        total=float(sum(sorted(values))),
+        n_scored=len(values),
+        n_expected=max(n_expected, len(verdicts)),
+    )
+
+
+def _unique(clusters: Iterable[Cluster]) -> dict[tuple[str, str], Cluster]:
+    every = list(clusters)
+    found = {(c.group, c.sample_id): c for c in every}
+    if len(found) < len(every):
+        raise ValueError("a sample occurs twice in one group")
+    return found
+
+
+def _by_group(clusters: Iterable[Cluster]) -> dict[str, list[Cluster]]:
+    """Groups and their samples in alphabetical order: the order given must change nothing."""
+    groups: dict[str, list[Cluster]] = {}
+    for (group, _), cluster in sorted(_unique(clusters).items()):
+        groups.setdefault(group, []).append(cluster)
+    return groups
+
+
+def _draws(group: str, n_samples: int, settings: Bootstrap) -> NDArray[np.int64]:
+    """(R, D) indices of the samples drawn; D = K - 1. Each group has a stream of its own."""
+    rng = np.random.default_rng([settings.seed, zlib.crc32(group.encode())])
+    return rng.integers(0, n_samples, size=(settings.replicates, n_samples - 1))
+
+
+def _everyone(clusters: Sequence[Cluster]) -> NDArray[np.int64]:
+    return np.arange(len(clusters), dtype=np.int64)[None]
+
+
+def _means(clusters: Sequence[Cluster], drawn_RD: NDArray[np.int64]) -> NDArray[np.float64]:
+    total_K = np.array([c.total for c in clusters], dtype=np.float64)
+    scored_K = np.array([c.n_scored for c in clusters], dtype=np.float64)
+    mean_R: NDArray[np.float64] = total_K[drawn_RD].sum(axis=1) / scored_K[drawn_RD].sum(axis=1)
+    return mean_R
+
+
+def _replicates(
+    clusters: Sequence[Cluster], drawn_RD: NDArray[np.int64], single: float, settings: Bootstrap
+) -> NDArray[np.float64]:
+    if len(clusters) == 1:
+        return np.full(settings.replicates, single, dtype=np.float64)
+    return _means(clusters, drawn_RD)
+
+
+def _filled(clusters: Sequence[Cluster], value: float) -> NDArray[np.float64]:
+    n_expected = sum(c.n_expected for c in clusters)
+    n_unscored = n_expected - sum(c.n_scored for c in clusters)
+    return np.array([(sum(c.total for c in clusters) + value * n_unscored) / n_expected])
+
+
+def _quantiles(
+    lower_R: NDArray[np.float64], upper_R: NDArray[np.float64], value: float, settings: Bootstrap
+) -> tuple[float, float]:
+    tail = (1.0 - settings.level) / 2.0
+    low, high = float(np.quantile(lower_R, tail)), float(np.quantile(upper_R, 1.0 - tail))
+    return min(low, value), max(high, value)
+
+
+def _nothing(n_expected: int) -> Estimate:
+    return Estimate(value=None, low=None, high=None, n_samples=0, n_scored=0, n_expected=n_expected)

@@ -1,0 +1,216 @@
+"""The user's copy of official data: a file enters it verified and is verified whenever it is read.
+
+Layout: `<cache>/upstream/<owner>/<repository>/<commit>/<path>`. Reports what it did; prints nothing
+and knows no benchmark.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from alphabench.errors import AlphaBenchError
+from alphabench.upstream.pinned import Pin, PinnedFile, pin_of
+from alphabench.upstream.sources import (
+    DEFAULT_PATIENCE,
+    Patience,
+    address_of,
+    download,
+    open_client,
+    read_from_folder,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedFile:
+    """What became of one file."""
+
+    path: Path
+    """In the cache."""
+    size_bytes: int
+    outcome: Literal["kept", "fetched", "replaced"]
+    """kept: it was there, unchanged. replaced: what was there was another file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchReport:
+    """What `UpstreamData.fetch` did; every file named is in place and verified."""
+
+    pin: Pin
+    files: tuple[FetchedFile, ...]
+
+    def __str__(self) -> str:
+        """What was done, in one line."""
+        counts = Counter(file.outcome for file in self.files)
+        size = sum(file.size_bytes for file in self.files)
+        done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))
+        return f"{len(self.files)} files verified ({size:,} bytes; {done})"
+
+
+def default_cache_dir() -> Path:
+    """The platform's folder for this user's cached files."""
+    return platformdirs.user_cache_path("alphabench")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamData:
+    """Official data under one cache folder; making it touches nothing."""
+
+    cache_dir: Path
+
+    def path_of(self, name: str, path: str) -> Path:
+        """Where a pinned file lies, or will.
+
+        Raises:
+            AlphaBenchError: no such data set, or a link leads out of the cache.
+        """
+        pin = pin_of(name)
+        return self._place(pin, pin.file(path))
+
+    def missing(self, name: str) -> list[str]:
+        """The pinned paths of a data set that are not in the cache, or not as pinned."""
+        pin = pin_of(name)
+        return [file.path for file in pin.files if not self._holds(pin, file)]
+
+    def fetch(
+        self,
+        name: str,
+        *,
+        source: Path | str | None = None,
+        patience: Patience = DEFAULT_PATIENCE,
+    ) -> FetchReport:
+        """Complete one data set in the cache.
+
+        Args:
+            name: one of `pinned_names()`.
+            source: None downloads from the upstream repository at the pinned commit; an
+                `http(s)://` address is a mirror; anything else a folder. Mirror and folder are
+                laid out as `<owner>/<repository>/<path>`.
+            patience: of downloads.
+
+        Raises:
+            AlphaBenchError: a file cannot be had, is not the pinned one, or cannot be written.
+                Files that were finished before stay.
+        """
+        pin = pin_of(name)
+        with ExitStack() as resources:
+            obtain = _opened(pin, source, patience, resources)
+            return FetchReport(
+                pin=pin, files=tuple(self._complete(pin, file, obtain) for file in pin.files)
+            )
+
+    def read(self, name: str, path: str) -> bytes:
+        """The content of one pinned file, verified.
+
+        Raises:
+            AlphaBenchError: it was not fetched, or is not the pinned file any more.
+        """
+        pin = pin_of(name)
+        file = pin.file(path)
+        place = self._place(pin, file)
+        try:
+            content = place.read_bytes()
+        except FileNotFoundError as error:
+            raise AlphaBenchError(
+                f"the official data {name!r} is not on this machine (licence: {pin.licence})",
+                hint=f"run `alphabench fetch {name}`, or use {pin.stand_in}, which needs none",
+            ) from error
+        except OSError as error:
+            raise AlphaBenchError(
+                f"{str(place)!r} cannot be read ({error.strerror})",
+                hint=f"mend its permissions, or delete it and run `alphabench fetch {name}`",
+            ) from error
+        if mismatch := file.mismatch(content):
+            raise AlphaBenchError(
+                f"{str(place)!r} is not the official file: it {mismatch}",
+                hint=f"run `alphabench fetch {name}`, which replaces it",
+            )
+        return content
+
+    def _place(self, pin: Pin, file: PinnedFile) -> Path:
+        root = self.cache_dir / "upstream"
+        place = root / pin.repository / pin.commit / file.path
+        if not place.resolve().is_relative_to(root.resolve()):
+            raise AlphaBenchError(
+                f"{str(place)!r} leads out of the cache folder",
+                hint="remove the link, or choose another cache folder",
+            )
+        return place
+
+    def _holds(self, pin: Pin, file: PinnedFile) -> bool:
+        try:
+            return file.mismatch(self._place(pin, file).read_bytes()) is None
+        except OSError:
+            return False
+
+    def _complete(
+        self, pin: Pin, file: PinnedFile, obtain: Callable[[PinnedFile], tuple[str, bytes]]
+    ) -> FetchedFile:
+        place = self._place(pin, file)
+        was_there = place.exists()
+        if self._holds(pin, file):
+            return FetchedFile(path=place, size_bytes=place.stat().st_size, outcome="kept")
+        origin, content = obtain(file)
+        if mismatch := file.mismatch(content):
+            raise AlphaBenchError(
+                f"{origin!r} is refused: it {mismatch}",
+                hint=f"get {pin.repository} at commit {pin.commit} from another source",
+            )
+        _replace(place, content)
+        return FetchedFile(
+            path=place, size_bytes=len(content), outcome="replaced" if was_there else "fetched"
+        )
+
+
+def _opened(
+    pin: Pin, source: Path | str | None, patience: Patience, resources: ExitStack
+) -> Callable[[PinnedFile], tuple[str, bytes]]:
+    """A function from a pinned file to where it came from and its unverified bytes."""
+    if source is None or str(source).startswith(("https://", "http://")):
+        mirror = None if source is None else str(source)
+        client = resources.enter_context(open_client(patience))
+
+        def from_server(file: PinnedFile) -> tuple[str, bytes]:
+            address = address_of(pin, file, mirror=mirror)
+            return address, download(address, file, client=client, patience=patience)
+
+        return from_server
+    folder = Path(source)
+    if not folder.is_dir():
+        raise AlphaBenchError(
+            f"there is no folder {str(folder)!r}",
+            hint="--from takes a folder that holds <owner>/<repository>/<path>, or a mirror's URL",
+        )
+    return lambda file: (
+        str(folder / pin.repository / file.path),
+        read_from_folder(folder, pin, file),
+    )
+
+
+def _replace(place: Path, content: bytes) -> None:
+    """All of the file or nothing, durable once it returns."""
+    temporary: Path | None = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(place)
+    except OSError as error:
+        raise AlphaBenchError(
+            f"{str(place)!r} cannot be written ({error.strerror})",
+            hint="make room, or choose another cache folder",
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

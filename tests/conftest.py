@@ -1,0 +1,61 @@
+"""What all tests share: where reference data lies, and the marks that are off by default."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+OFF_BY_DEFAULT = {
+    "gpu": "needs an accelerator",
+    "net": "needs the network",
+    "mmdet": "needs an interpreter with mmdet",
+    "vllm": "needs an environment with vLLM",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    beside = Path(__file__).parents[2] / "shared"
+    parser.addoption("--shared", type=Path, default=beside, help="folder with reference data")
+    for mark, why in OFF_BY_DEFAULT.items():
+        parser.addoption(f"--{mark}", action="store_true", help=f"also run what {why}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark, why in OFF_BY_DEFAULT.items():
+            if item.get_closest_marker(mark) and not config.getoption(f"--{mark}"):
+                item.add_marker(pytest.mark.skip(reason=f"{why}: pytest --{mark}"))
+
+
+@pytest.fixture(scope="session")
+def shared(pytestconfig: pytest.Config) -> Path:
+    """The folder with golden values and official benchmark data; skips where it is absent."""
+    folder: Path = pytestconfig.getoption("--shared")
+    if not folder.is_dir():
+        pytest.skip(f"no reference data in {folder.name!r}: pytest --shared DIR")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Only this machine can be reached, so that no test depends on anything else by accident."""
+    if request.node.get_closest_marker("net"):
+        yield
+        return
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family == socket.AF_UNIX or str(address[0]).startswith(("127.", "::1", "localhost")):
+            return connect(self, address)
+        refuse(address)
+
+    def refuse(address: Any) -> NoReturn:
+        raise OSError(f"tests may not reach {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    yield

@@ -1,0 +1,235 @@
+"""The run folder survives crashes at any byte, and is never silently about something else."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from alphabench.errors import AlphaBenchError
+from alphabench.store import (
+    Manifest,
+    RunFolder,
+    StoredVerdict,
+    fingerprint,
+    run_folders,
+    save_image,
+)
+from alphabench.types import GeneratedImage, ImageRequest, NotMade, Sample, Verdict
+
+
+def manifest(limit: int | None = None, **pixels: str) -> Manifest:
+    return Manifest(
+        benchmark="reds@1",
+        checkpoint="dots",
+        pixels={"benchmark": "reds@1", "seed": "0", **pixels},
+        limit=limit,
+        circumstances={},
+    )
+
+
+def request(name: str = "a", index: int = 0) -> ImageRequest:
+    return ImageRequest(sample=Sample(id=name, prompt="a red dot", group="g"), index=index, seed=7)
+
+
+def verdict(image: str, value: float = 1.0) -> StoredVerdict:
+    found = Verdict(image_id=image, question_id="q", value=value, status="scored")
+    return StoredVerdict(image_sha256="0" * 64, verdict=found)
+
+
+def stored_image(folder: RunFolder, name: str = "a", colour: str = "red") -> GeneratedImage:
+    wanted = request(name)
+    path, sha256 = save_image(folder.root, wanted, Image.new("RGB", (4, 4), colour), run="f")
+    image = GeneratedImage(request=wanted, path=path, sha256=sha256, seconds=0.1)
+    folder.append_image(image)
+    return image
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", manifest())
+    image = stored_image(folder)
+    folder.append_not_made("b/0", NotMade(status="refused", reason="<b>no</b>\n"))
+    folder.append_verdicts("e", [verdict("a/0", 0.25)])
+    again = RunFolder.open(tmp_path / "run")
+    assert again.manifest == manifest()
+    assert again.images()["a/0"].sha256 == image.sha256
+    assert again.not_made() == {"b/0": NotMade(status="refused", reason="<b>no</b>\n")}
+    assert again.verdicts("e") == [verdict("a/0", 0.25)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(cut=st.integers(0, 10_000), rows=st.integers(1, 4))
+def test_a_file_cut_at_any_byte_keeps_its_whole_lines_and_takes_new_ones(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, rows: int
+) -> None:
+    root = tmp_path_factory.mktemp("cut")
+    folder = RunFolder.create(root / "run", manifest())
+    for number in range(rows):
+        folder.append_verdicts("e", [verdict(f"ü{number}/0")])
+    path = root / "run" / "verdicts" / "e.jsonl"
+    content = path.read_bytes()
+    kept = content[: cut % (len(content) + 1)]
+    path.write_bytes(kept)
+    whole = kept.count(b"\n")
+    assert len(folder.verdicts("e")) == whole
+    folder.append_verdicts("e", [verdict("new/0")])
+    assert [v.verdict.image_id for v in folder.verdicts("e")] == [
+        *(f"ü{n}/0" for n in range(whole)),
+        "new/0",
+    ]
+
+
+def test_a_damaged_line_in_the_middle_is_named_not_passed_over(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", manifest())
+    folder.append_verdicts("e", [verdict("a/0"), verdict("b/0")])
+    path = tmp_path / "run" / "verdicts" / "e.jsonl"
+    path.write_text("{oops\n" + path.read_text().splitlines()[1] + "\n")
+    with pytest.raises(AlphaBenchError, match="line 1 of"):
+        folder.verdicts("e")
+
+
+def test_the_newest_verdict_on_a_question_counts(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", manifest())
+    folder.append_verdicts("e", [verdict("a/0", 0.0), verdict("b/0", 0.0), verdict("a/0", 1.0)])
+    assert [(v.verdict.image_id, v.verdict.value) for v in folder.verdicts("e")] == [
+        ("a/0", 1.0),
+        ("b/0", 0.0),
+    ]
+
+
+def test_a_folder_of_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", manifest(steps="20"))
+    with pytest.raises(AlphaBenchError, match="steps: '20' -> '28'") as caught:
+        RunFolder.create(tmp_path / "run", manifest(steps="28"))
+    assert "--out" in caught.value.hint
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(AlphaBenchError, match="not a run folder"):
+        RunFolder.create(tmp_path, manifest())
+    with pytest.raises(AlphaBenchError, match="not a run folder"):
+        RunFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "kept"), [(4, 9, 9), (9, 4, 9), (4, None, None), (None, 4, None)]
+)
+def test_a_wider_limit_widens_the_run_and_a_narrower_one_does_not_narrow_it(
+    tmp_path: Path, before: int | None, now: int | None, kept: int | None
+) -> None:
+    RunFolder.create(tmp_path / "run", manifest(limit=before))
+    RunFolder.create(tmp_path / "run", manifest(limit=now))
+    assert RunFolder.open(tmp_path / "run").manifest.limit == kept
+
+
+def _hold(root: Path, held: object, release: object) -> None:
+    with RunFolder.open(root).locked():
+        held.set()  # type: ignore[attr-defined]
+        release.wait(30)  # type: ignore[attr-defined]
+
+
+def test_a_second_writer_is_refused_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    folder = RunFolder.create(root, manifest())
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(root, held, release))
+    holder.start()
+    assert held.wait(60)
+    with pytest.raises(AlphaBenchError, match=f"process {holder.pid} on"), folder.locked():
+        pass
+    holder.kill()
+    holder.join()
+    with folder.locked():
+        pass
+
+
+def test_images_that_are_deleted_truncated_or_swapped_are_noticed(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", manifest())
+    whole, deleted, truncated, swapped = (stored_image(folder, name) for name in "abcd")
+    deleted.path.unlink()
+    truncated.path.write_bytes(truncated.path.read_bytes()[:-9])
+    swapped.path.write_bytes(stored_image(folder, "e", "blue").path.read_bytes())
+    damage = folder.damage(folder.images().values())
+    assert damage == {"b/0": "deleted", "c/0": "altered", "d/0": "altered"}
+    assert whole.id not in damage
+
+
+def test_equal_pixels_prompt_and_seed_give_equal_bytes(tmp_path: Path) -> None:
+    image = Image.effect_noise((16, 16), 50).convert("RGB")
+    digests = [
+        save_image(tmp_path / name, request(), image, run="f")[1] for name in ("one", "two")
+    ]
+    assert digests[0] == digests[1]
+    with Image.open(tmp_path / "one" / "images" / "a" / "0.png") as stored:
+        assert stored.text["prompt"] == "a red dot"  # type: ignore[attr-defined]
+        assert stored.tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("name", ["../a", "a/b", "", ".hidden", "a\0b", "x" * 200])
+def test_a_sample_id_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(AlphaBenchError, match="cannot be a file name"):
+        save_image(tmp_path, request(name), Image.new("RGB", (4, 4)), run="f")
+
+
+def test_a_manifest_of_another_format_is_not_guessed_at(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", manifest())
+    path = tmp_path / "run" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 999}))
+    with pytest.raises(AlphaBenchError, match="another version"):
+        RunFolder.open(tmp_path / "run")
+    path.write_text("{")
+    with pytest.raises(AlphaBenchError, match="damaged"):
+        RunFolder.open(tmp_path / "run")
+
+
+def test_one_name_of_an_evaluation_stands_for_one_identity(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", manifest())
+    folder.write_evaluation("e", {"model": "a"})
+    folder.write_evaluation("e", {"model": "a"})
+    assert folder.evaluations() == ["e"]
+    with pytest.raises(AlphaBenchError, match="another evaluator"):
+        folder.write_evaluation("e", {"model": "b"})
+
+
+def test_run_folders_are_found_below_a_folder(tmp_path: Path) -> None:
+    for name in ("b/run", "a/run"):
+        RunFolder.create(tmp_path / name, manifest())
+    assert [f.root for f in run_folders(tmp_path)] == [tmp_path / "a/run", tmp_path / "b/run"]
+
+
+def _write_without_room(root: Path, said: object) -> None:
+    folder = RunFolder.open(root)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
+    try:
+        for number in range(1_000):
+            folder.append_verdicts("e", [verdict(f"{number}/0")])
+    except AlphaBenchError as error:
+        said.put(str(error))  # type: ignore[attr-defined]
+
+
+def test_no_room_on_the_disk_is_a_sentence_and_keeps_what_was_written(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    folder = RunFolder.create(root, manifest())
+    context = multiprocessing.get_context("spawn")
+    said = context.Queue()
+    writer = context.Process(target=_write_without_room, args=(root, said))
+    writer.start()
+    assert "no room left" in said.get(timeout=60)
+    writer.join()
+    kept = folder.verdicts("e")
+    assert len(kept) > 3
+    folder.append_verdicts("e", [verdict("after/0")])
+    assert len(folder.verdicts("e")) == len(kept) + 1
+
+
+def test_the_fingerprint_is_of_content_not_of_order() -> None:
+    assert fingerprint({"a": "1", "b": "2"}) == fingerprint({"b": "2", "a": "1"})
+    assert fingerprint({"a": "1"}) != fingerprint({"a": "2"})
