@@ -1,0 +1,167 @@
+"""`scene:` draws what a sample asks for, or fails it in a known way in a known share of the images.
+
+A checkpoint without weights whose true score is known: it checks everything that comes after
+generation. It reads a sample's facts, not its prompt, so its score says nothing about models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+import PIL
+
+from alphabench.errors import AlphaBenchError
+from alphabench.options import fill
+from alphabench.scenes.geneval import ErrorKind, applicable_errors, compose, why_undrawable
+from alphabench.scenes.render import LARGEST_SIDE, SMALLEST_SIDE, Rendered, render
+from alphabench.scenes.spec import WORLD_VERSION, Scene
+from alphabench.types import ImageRequest, NotMade, Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_STEP_SAMPLE: Final = 0.7548776662466927
+_STEP_INDEX: Final = 0.5698402909980532
+"""Steps of the two-dimensional additive recurrence with the plastic number (Roberts, 2018), which
+spreads planted errors evenly over samples and over the images of one sample."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneOptions:
+    """What `scene:?...` accepts."""
+
+    error: float = 0.0
+    """Share of the images that carry one error, 0 to 1."""
+    kind: Literal["auto", "missing", "count", "colour", "position"] = "auto"
+    """Which error; auto draws one of those that apply to the sample. Samples to which the kind does
+    not apply are drawn without errors."""
+    size: int = 128
+    """Pixels of both sides, 32 to 512, where a request names no size."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.error <= 1.0:
+            raise ValueError(f"error={self.error!r} is not between 0 and 1")
+        if not 32 <= self.size <= 512:
+            raise ValueError(f"size={self.size!r} is not between 32 and 512")
+
+
+def open_scene(
+    location: str, *, options: Mapping[str, str], lora: str | None = None, device: str = "cpu"
+) -> SceneCheckpoint:
+    """The checkpoint behind `scene:`.
+
+    Args:
+        location: what follows the colon; must be empty.
+        options: fields of `SceneOptions` as text.
+        lora: must be None.
+        device: ignored; it draws on the CPU.
+
+    Raises:
+        AlphaBenchError: a location, an adapter, or an option that does not fit.
+    """
+    del device
+    if location:
+        raise AlphaBenchError(
+            f"scene: takes no location, but got {location!r}",
+            hint="write options after a question mark: scene:?error=0.2",
+        )
+    if lora is not None:
+        raise AlphaBenchError(
+            f"scene: has no weights that {lora!r} could adapt", hint="leave out --lora"
+        )
+    return SceneCheckpoint(options=fill(SceneOptions, options, owner="scene:"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneCheckpoint:
+    """A `Generator` and `Selective` that draws; an image depends on its request and the options."""
+
+    options: SceneOptions
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {
+            "kind": "scene",
+            "world": WORLD_VERSION,
+            "error": str(self.options.error),
+            "error_kind": self.options.kind,
+            "size": str(self.options.size),
+            "numpy": np.__version__,
+            "pillow": PIL.__version__,
+        }
+
+    @property
+    def batch_size(self) -> int:
+        return 16
+
+    @property
+    def suggested_evaluator(self) -> str:
+        return "nano"
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        return {"icons (Fluent Emoji)": "MIT"}
+
+    def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
+        reasons = {request.id: self._obstacle(request) for request in requests}
+        return {image_id: reason for image_id, reason in reasons.items() if reason is not None}
+
+    def generate(self, requests: Sequence[ImageRequest]) -> Sequence[Image | NotMade]:
+        return [self._draw_or_refuse(request) for request in requests]
+
+    def draw(self, request: ImageRequest) -> Rendered:
+        """The picture with what is truly in it.
+
+        Raises:
+            ValueError: a sample that `unable` names.
+        """
+        width, height = self._canvas(request)
+        return render(self.scene_of(request), width, height)
+
+    def scene_of(self, request: ImageRequest) -> Scene:
+        """What `generate` draws for this request.
+
+        Raises:
+            ValueError: a sample that `unable` names.
+        """
+        width, height = self._canvas(request)
+        rng = np.random.default_rng([request.seed, request.index])
+        error = self.planted_error(request)
+        return compose(request.sample.facts, rng, error=error, aspect=width / height)
+
+    def planted_error(self, request: ImageRequest) -> ErrorKind | None:
+        """The error that this request's image carries."""
+        turn = _phase(request.sample) + request.index * _STEP_INDEX
+        if turn % 1.0 >= self.options.error:
+            return None
+        kinds = applicable_errors(request.sample.facts)
+        if self.options.kind != "auto":
+            return self.options.kind if self.options.kind in kinds else None
+        return kinds[np.random.default_rng([request.seed, request.index, 1]).integers(len(kinds))]
+
+    def _obstacle(self, request: ImageRequest) -> str | None:
+        width, height = self._canvas(request)
+        if min(width, height) < SMALLEST_SIDE or max(width, height) > LARGEST_SIDE:
+            return f"it draws {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, not {width} x {height}"
+        return why_undrawable(request.sample.facts)
+
+    def _canvas(self, request: ImageRequest) -> tuple[int, int]:
+        return request.width or self.options.size, request.height or self.options.size
+
+    def _draw_or_refuse(self, request: ImageRequest) -> Image | NotMade:
+        reason = self._obstacle(request)
+        if reason is not None:
+            return NotMade(status="refused", reason=reason)
+        return self.draw(request).image
+
+
+def _phase(sample: Sample) -> float:
+    """Where a sample starts on the unit circle: evenly spread for ids that are numbers."""
+    if sample.id.isdecimal():
+        return int(sample.id) * _STEP_SAMPLE % 1.0
+    digest = hashlib.sha256(sample.id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

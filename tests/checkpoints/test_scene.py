@@ -1,0 +1,188 @@
+"""`alphabench.checkpoints.scene`."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections import Counter
+from importlib import resources
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL.Image import Image
+
+from alphabench.benchmarks.geneval_rules import decide, select
+from alphabench.checkpoints.scene import SceneCheckpoint, open_scene
+from alphabench.errors import AlphaBenchError
+from alphabench.types import ImageRequest, NotMade, Sample, Selective
+
+
+def _samples() -> list[Sample]:
+    text = (resources.files("alphabench.scenes") / "mini/geneval.jsonl").read_text()
+    facts = [json.loads(line) for line in text.splitlines()]
+    return [
+        Sample(id=f"{i:05}", prompt=one["prompt"], group=one["tag"], facts=one)
+        for i, one in enumerate(facts)
+    ]
+
+
+SAMPLES = _samples()
+REQUESTS = [
+    ImageRequest(sample=sample, index=index, seed=1000 * number + index)
+    for number, sample in enumerate(SAMPLES)
+    for index in range(4)
+]
+
+
+def _open(**options: str) -> SceneCheckpoint:
+    return open_scene("", options=options)
+
+
+def _pixels(made: Image | NotMade) -> bytes:
+    assert not isinstance(made, NotMade)
+    return made.tobytes()
+
+
+def _is_correct(checkpoint: SceneCheckpoint, request: ImageRequest) -> bool:
+    truth = checkpoint.draw(request).truth
+    selected = select(truth.objects, tag=request.sample.group)
+    return decide(request.sample.facts, selected, lambda o: o.colour or "natural").correct
+
+
+@pytest.mark.parametrize("error", [0.0, 0.2, 0.5, 1.0])
+def test_the_true_score_is_one_less_the_asked_share_of_errors(error: float) -> None:
+    checkpoint = _open(error=str(error), size="64")
+    groups: dict[str, list[bool]] = {}
+    for request in REQUESTS:
+        correct = _is_correct(checkpoint, request)
+        assert correct == (checkpoint.planted_error(request) is None)
+        groups.setdefault(request.sample.group, []).append(correct)
+    means = [sum(of) / len(of) for of in groups.values()]
+    assert sum(means) / len(means) == pytest.approx(1 - error, abs=0.02)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=5))
+def test_batch_and_order_change_no_image(requests: list[ImageRequest]) -> None:
+    checkpoint = _open(error="0.5", size="48")
+    together = [_pixels(made) for made in checkpoint.generate(requests)]
+    alone = [_pixels(checkpoint.generate([request])[0]) for request in requests]
+    assert together == alone
+
+
+def test_no_two_requests_get_the_same_image() -> None:
+    images = [_pixels(made) for made in _open(size="32").generate(REQUESTS)]
+    assert len(set(images)) == len(REQUESTS)
+
+
+def test_the_four_images_of_a_prompt_differ_even_under_one_seed() -> None:
+    requests = [ImageRequest(sample=SAMPLES[0], index=index, seed=42) for index in range(4)]
+    assert len({_pixels(made) for made in _open().generate(requests)}) == 4
+
+
+def test_another_seed_is_another_image_with_the_same_planted_errors() -> None:
+    checkpoint = _open(error="0.3", kind="missing", size="32")
+    moved = [ImageRequest(sample=r.sample, index=r.index, seed=r.seed + 1) for r in REQUESTS]
+    for one, two in zip(REQUESTS, moved, strict=True):
+        assert checkpoint.planted_error(one) == checkpoint.planted_error(two)
+    assert _pixels(checkpoint.generate(REQUESTS[:1])[0]) != _pixels(
+        checkpoint.generate(moved[:1])[0]
+    )
+
+
+def test_errors_are_spread_evenly_over_the_images_of_each_sample() -> None:
+    checkpoint = _open(error="0.5")
+    wrong = Counter(r.sample.id for r in REQUESTS if checkpoint.planted_error(r) is not None)
+    assert all(1 <= wrong[sample.id] <= 3 for sample in SAMPLES)
+
+
+def test_samples_whose_ids_are_words_get_their_share_of_errors_too() -> None:
+    checkpoint = _open(error="0.25")
+    named = [
+        ImageRequest(
+            sample=Sample(id=f"s-{i}", prompt="", group="", facts=SAMPLES[0].facts),
+            index=index,
+            seed=0,
+        )
+        for i in range(100)
+        for index in range(4)
+    ]
+    share = sum(checkpoint.planted_error(request) is not None for request in named) / 400
+    assert share == pytest.approx(0.25, abs=0.05)
+
+
+def test_auto_draws_every_kind_and_a_named_kind_leaves_other_samples_clean() -> None:
+    auto = _open(error="1")
+    assert {auto.planted_error(request) for request in REQUESTS} == {
+        "missing", "count", "colour", "position",
+    }  # fmt: skip
+    position = _open(error="1", kind="position")
+    for request in REQUESTS:
+        wanted = "position" if request.sample.group == "position" else None
+        assert position.planted_error(request) == wanted
+
+
+def test_the_size_comes_from_the_request_or_else_from_the_option() -> None:
+    checkpoint = _open(size="96")
+    sized = ImageRequest(sample=SAMPLES[0], index=0, seed=0, width=80, height=48)
+    first, second = checkpoint.generate([REQUESTS[0], sized])
+    assert not isinstance(first, NotMade)
+    assert not isinstance(second, NotMade)
+    assert (first.size, second.size) == ((96, 96), (80, 48))
+
+
+def test_what_it_cannot_draw_is_known_beforehand_and_refused_in_words() -> None:
+    facts: dict[str, Any] = {"tag": "single_object", "include": [{"class": "oven", "count": 1}]}
+    oven = ImageRequest(
+        sample=Sample(id="00007", prompt="an oven", group="single_object", facts=facts),
+        index=0,
+        seed=0,
+    )
+    tiny = ImageRequest(sample=SAMPLES[0], index=1, seed=0, width=4, height=4)
+    checkpoint = _open()
+    assert isinstance(checkpoint, Selective)
+    unable = checkpoint.unable([oven, REQUESTS[0], tiny])
+    assert set(unable) == {"00007/0", tiny.id}
+    assert "no 'oven'" in unable["00007/0"]
+    refused, made, too_small = checkpoint.generate([oven, REQUESTS[0], tiny])
+    assert refused == NotMade(status="refused", reason=unable["00007/0"])
+    assert isinstance(made, Image)
+    assert too_small == NotMade(status="refused", reason=unable[tiny.id])
+
+
+def test_a_checkpoint_travels_to_another_process() -> None:
+    checkpoint = _open(error="0.2")
+    again = pickle.loads(pickle.dumps(checkpoint))
+    assert again == checkpoint
+    assert _pixels(again.generate(REQUESTS[:1])[0]) == _pixels(checkpoint.generate(REQUESTS[:1])[0])
+
+
+def test_every_option_is_part_of_the_identity() -> None:
+    plain = _open().identity
+    entries = {"error": "error", "kind": "error_kind", "size": "size"}
+    for option, value in {"error": "0.1", "kind": "count", "size": "64"}.items():
+        other = _open(**{option: value}).identity
+        assert {key for key in plain if plain[key] != other[key]} == {entries[option]}
+
+
+@pytest.mark.parametrize(
+    ("location", "options", "lora", "words"),
+    [
+        ("", {"error": "1.5"}, None, "1.5"),
+        ("", {"error": "often"}, None, "often"),
+        ("", {"kind": "colours"}, None, "colour"),
+        ("", {"sise": "64"}, None, "size"),
+        ("", {"size": "8"}, None, "8"),
+        ("somewhere", {}, None, "somewhere"),
+        ("", {}, "adapter", "adapter"),
+    ],
+)
+def test_bad_input_is_one_sentence_with_what_to_do(
+    location: str, options: dict[str, str], lora: str | None, words: str
+) -> None:
+    with pytest.raises(AlphaBenchError) as caught:
+        open_scene(location, options=options, lora=lora)
+    assert words in str(caught.value)
+    assert caught.value.hint
