@@ -285,17 +285,22 @@ def leaderboard(
         typer.echo(f"wrote {write_pages(out, pages)}")
 
 
-def main() -> NoReturn:
-    """Run the command line; a user's mistake is one sentence on standard error."""
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; a user's mistake is one sentence on standard error.
+
+    Args:
+        words: what follows `alphabench`; None takes this process's own.
+    """
+    words = list(sys.argv[1:] if words is None else words)
     try:
-        app(standalone_mode=True)
+        app(words)
     except AlphaBenchError as error:
         typer.echo(f"error: {error.message}", err=True)
         typer.echo(f"hint: {error.hint}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo(
-            f"\ninterrupted; to continue: {shlex.join(['alphabench', *sys.argv[1:]])}", err=True
+            f"\ninterrupted; to continue: {shlex.join(['alphabench', *words])}", err=True
         )
         sys.exit(130)
     sys.exit(0)

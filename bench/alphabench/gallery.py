@@ -32,7 +32,7 @@ from alphabench.store import RunFolder
 from alphabench.types import Estimate, Report, Sample
 
 _MARKS: Final[Mapping[State, str]] = {"right": "✓", "wrong": "✕", "unscored": "–"}
-_COLUMNS: Final = {1: "one", 2: "two"}
+_COLUMNS: Final = {1: "one", 2: "two", 3: "three"}
 
 
 def gallery_html(
@@ -128,7 +128,7 @@ def _group(name: str, figure: Estimate, scale: float) -> str:
         spread = f'x="{low:.1f}%" width="{high - low:.1f}%"'
         drawn += (
             f'<rect class="value" width="{value:.1f}%" height="7"></rect>'
-            f'<rect class="spread" {spread} y="3" height="1"></rect>'
+            f'<rect class="spread" {spread} y="2" height="3"></rect>'
         )
     words = number(figure.value) if figure.value is not None else f"{NOTHING} nothing scored"
     return (
@@ -156,9 +156,9 @@ def _bar(judged: Sequence[JudgedSample]) -> str:
     return (
         '<div class="bar"><div>'
         f"{_choices('state', 'verdict', total, by_state)}"
-        f"{_choices('group', 'group', total, [(name, name, n) for name, n in groups.items()])}"
         '<input type="search" id="search" placeholder="Search prompts and reasons" '
         'aria-label="Search prompts and reasons"><span id="shown" role="status"></span>'
+        f"{_choices('group', 'group', total, [(name, name, n) for name, n in groups.items()])}"
         "</div></div>\n"
     )
 

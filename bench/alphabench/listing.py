@@ -88,7 +88,7 @@ def _checkpoints() -> Iterator[str]:
 
 
 def _runs(root: Path) -> Iterator[str]:
-    folders = run_folders(root)
+    folders = run_folders(root) if root.is_dir() else []
     if not folders:
         yield f"none below {str(root)!r}"
     for folder in folders:

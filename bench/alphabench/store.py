@@ -299,7 +299,15 @@ class RunFolder:
 
 
 def run_folders(root: Path) -> list[RunFolder]:
-    """All run folders below `root`, by path."""
+    """All run folders at or below `root`, by path.
+
+    Raises:
+        AlphaBenchError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise AlphaBenchError(
+            f"there is no folder {str(root)!r}", hint="`alphabench list runs` shows what there is"
+        )
     return [RunFolder.open(path.parent) for path in sorted(root.rglob("manifest.json"))]
 
 

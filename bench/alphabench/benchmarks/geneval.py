@@ -179,8 +179,8 @@ class GenEval:
         open_detector = registry.load("evaluator", name)
         names = [field.name for field in dataclasses.fields(Selection)]
         ours = {key: options.pop(key) for key in names if key in options}
-        detector, colours = open_detector(options, device=device)
         selection = fill(Selection, ours, owner=name)
+        detector, colours = open_detector(options, device=device)
         return ObjectEvaluator(detector=detector, colours=colours, selection=selection)
 
     def summarise(

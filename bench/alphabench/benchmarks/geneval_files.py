@@ -20,6 +20,7 @@ from alphabench.statistics import Cluster
 from alphabench.types import Report, Sample, Verdict
 
 METADATA_FILE: Final = "metadata.jsonl"
+RESULTS_FILE: Final = "results.jsonl"
 IMAGES: Final = PurePosixPath("images")
 """The folder that upstream's script is pointed at."""
 N_PROMPTS: Final = 553
@@ -131,7 +132,7 @@ def summarise_official(path: Path) -> Report:
         benchmark="geneval",
         split="",
         protocol="official",
-        evaluator="results.jsonl",
+        evaluator=RESULTS_FILE,
         headline=headline(images, strict=False),
         groups=statistics.group_estimates(images),
         coverage=1.0,
@@ -245,7 +246,7 @@ def export_files(
         sample_id, _, index = name.rpartition("/")
         yield IMAGES / official_image_path(sample_id, int(index)), path
     lines = to_official_lines(samples, verdicts, root=str(IMAGES))
-    yield PurePosixPath("results.jsonl"), "".join(f"{line}\n" for line in lines)
+    yield PurePosixPath(RESULTS_FILE), "".join(f"{line}\n" for line in lines)
 
 
 OFFICIAL: Final = OfficialFormat(

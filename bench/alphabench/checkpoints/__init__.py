@@ -1,1 +1,137 @@
-"""What can make an image, one kind of checkpoint a file."""
+"""What can make an image, one kind of checkpoint a file; and the resolver that picks the kind.
+
+Imports no model library: a kind's module is loaded when a checkpoint of that kind is opened. Knows
+no option of any kind.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from alphabench import registry
+from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.options import split_spec
+from alphabench.types import Generator, ImageRequest
+
+FORMS: Final = (
+    "a pipeline folder with model_index.json",
+    "a hub id owner/name or owner/name@revision",
+    "images:DIR",
+    "https://host/v1#model",
+    "python:module:factory",
+    "scene:",
+)
+"""How a checkpoint can be named, for error messages."""
+
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_PICTURES: Final = ("*.png", "*/*.png", "*/samples/*.png")
+
+
+def open_checkpoint(
+    spec: str,
+    *,
+    options: Mapping[str, str] | None = None,
+    lora: str | None = None,
+    device: str = "cpu",
+) -> Generator:
+    """Open whatever `spec` names; cheap, since weights load at the first `generate`.
+
+    Args:
+        spec: one of `FORMS`, options behind it as `?key=value&key=value`; a further kind from an
+            installed package is written `kind:location`.
+        options: more options, as text; each is checked by the kind that reads it.
+        lora: a LoRA to put on the weights: file, folder or hub id.
+        device: where it will run: `cpu`, `cuda`, `cuda:1`.
+
+    Raises:
+        AlphaBenchError: nothing of that name, an unknown or repeated option, or a checkpoint that
+            can be seen to be unusable before its weights are loaded.
+    """
+    name, own = split_spec(spec)
+    given = dict(options or {})
+    twice = sorted(own.keys() & given.keys())
+    if twice:
+        raise AlphaBenchError(
+            f"option {twice[0]!r} of {name!r} is given twice", hint="give it in one place"
+        )
+    kind, location = pick_kind(name)
+    opener = registry.load("checkpoint", kind)
+    generator: Generator = opener(location, options={**own, **given}, lora=lora, device=device)
+    return generator
+
+
+def pick_kind(name: str) -> tuple[str, str]:
+    """`"images:out"` -> `("images", "out")`; the kind is a name in the registry.
+
+    Raises:
+        AlphaBenchError: the name fits no form.
+    """
+    prefix, colon, location = name.partition(":")
+    if prefix in ("http", "https") and colon:
+        return "http", name
+    if colon and prefix in registry.known("checkpoint"):
+        return prefix, location
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _pick_folder(name, path)
+    if path.is_file():
+        raise AlphaBenchError(
+            f"{name!r} is a file; a checkpoint is a folder",
+            hint="give the pipeline folder with model_index.json (a LoRA file goes to --lora)",
+        )
+    if _HUB_ID.fullmatch(name):
+        return "diffusers", name
+    raise _no_such_checkpoint(name)
+
+
+def _pick_folder(name: str, path: Path) -> tuple[str, str]:
+    if (path / "model_index.json").is_file():
+        return "diffusers", name
+    hint = "give the folder that a pipeline's save_pretrained wrote"
+    if (path / "adapter_config.json").is_file():
+        hint = f"this is a LoRA: give its base model to --ckpt, and --lora {name}"
+    elif any(next(path.glob(pattern), None) for pattern in _PICTURES):
+        hint = f"to score the pictures in it, write images:{name}"
+    raise AlphaBenchError(f"the folder {name!r} holds no model_index.json", hint=hint)
+
+
+def _no_such_checkpoint(name: str) -> AlphaBenchError:
+    prefix, colon, _ = name.partition(":")
+    known = registry.known("checkpoint")
+    if colon:
+        error = unknown_name("kind of checkpoint", prefix, known)
+        return AlphaBenchError(f"{error.message} (in {name!r})", hint=error.hint)
+    forms = "; ".join(FORMS)
+    near = difflib.get_close_matches(name.casefold(), sorted(known), n=1, cutoff=0.6)
+    hint = f"did you mean {near[0] + ':'!r}? It can be: {forms}" if near else f"it can be: {forms}"
+    return AlphaBenchError(f"there is no checkpoint {name!r}", hint=hint)
+
+
+def refuse_lora(lora: str | None, kind: str) -> None:
+    """For the kinds that have no weights to put a LoRA on.
+
+    Raises:
+        AlphaBenchError: a LoRA was given.
+    """
+    if lora is not None:
+        raise AlphaBenchError(
+            f"a {kind} checkpoint takes no LoRA, but {lora!r} was given", hint="leave out --lora"
+        )
+
+
+def refuse_edits(requests: Sequence[ImageRequest], kind: str) -> None:
+    """For the kinds that draw from text alone: ignoring a source picture would be a false answer.
+
+    Raises:
+        AlphaBenchError: a request asks to edit a picture.
+    """
+    for request in requests:
+        if request.sample.source_image is not None:
+            raise AlphaBenchError(
+                f"{request.id!r} asks to edit a picture, and a {kind} checkpoint draws from text",
+                hint="use a checkpoint that edits, or a text-to-image benchmark",
+            )

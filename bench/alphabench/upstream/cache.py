@@ -52,7 +52,8 @@ class FetchReport:
         counts = Counter(file.outcome for file in self.files)
         size = sum(file.size_bytes for file in self.files)
         done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))
-        return f"{len(self.files)} files verified ({size:,} bytes; {done})"
+        files = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
+        return f"{files} verified ({size:,} bytes; {done})"
 
 
 def default_cache_dir() -> Path:
@@ -100,7 +101,12 @@ class UpstreamData:
             AlphaBenchError: a file cannot be had, is not the pinned one, or cannot be written.
                 Files that were finished before stay.
         """
-        pin = pin_of(name)
+        return self.fetch_pin(pin_of(name), source=source, patience=patience)
+
+    def fetch_pin(
+        self, pin: Pin, *, source: Path | str | None = None, patience: Patience = DEFAULT_PATIENCE
+    ) -> FetchReport:
+        """`fetch` for a data set whose facts do not come from this package."""
         with ExitStack() as resources:
             obtain = _opened(pin, source, patience, resources)
             return FetchReport(

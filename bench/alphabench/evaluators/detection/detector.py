@@ -55,6 +55,14 @@ class Detector(Protocol):
         """All objects of each RGB image, unfiltered; the batch changes no result."""
         ...
 
+    def self_test(self, colours: ColourReader) -> None:
+        """Examine bundled images with known answers, colours included.
+
+        Raises:
+            AlphaBenchError: an answer is wrong; this build must not score.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ColourQuery:

@@ -1,0 +1,39 @@
+"""A digest over files: the identity of weights and pictures that lie on this machine.
+
+Full content, streamed. Knows nothing of what the files mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def digest_files(root: Path, paths: Iterable[Path]) -> str:
+    """`sha256:<hex>` over the relative path, the size and the content of each file.
+
+    The order in which the paths are given does not matter, nor where `root` lies.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a path is not under `root`.
+    """
+    total = hashlib.sha256()
+    for name, path in sorted((path.relative_to(root).as_posix(), path) for path in paths):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").digest()
+            size = file.tell()
+        # Each part has a fixed length or ends in NUL, which no file name contains.
+        total.update(name.encode() + b"\0" + size.to_bytes(8, "big") + content)
+    return f"sha256:{total.hexdigest()}"
+
+
+def digest_file(path: Path) -> str:
+    """`sha256:<hex>` over one file's content, whatever it is called.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

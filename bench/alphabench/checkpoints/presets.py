@@ -1,0 +1,180 @@
+"""How each family of diffusion models is meant to be sampled: one table, with where it is from.
+
+A result depends on steps, guidance and size as much as on weights, so each family's published
+settings are the defaults, and all of them enter the checkpoint's identity. Knows no model library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+DtypeName = Literal["float32", "float16", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """The published sampling settings of one family; None leaves a value to the pipeline."""
+
+    family: str
+    pipeline_class: str
+    """As model_index.json names it."""
+    source: str
+    """Where steps, guidance, size and dtype are published."""
+    steps: int | None
+    guidance: float | None
+    guidance_name: str = "guidance_scale"
+    """The argument of the pipeline's call that takes `guidance`."""
+    width: int | None
+    height: int | None
+    dtype: DtypeName
+    negative_prompt: str | None = None
+    takes_negative_prompt: bool = True
+    """False where the family samples without an unconditional branch and would ignore one."""
+    max_sequence_length: int | None = None
+    """Prompt tokens; None where the pipeline takes no such argument."""
+    name_has: tuple[str, ...] = ()
+    """Parts that the hub or folder name must contain, where the weights look alike."""
+    config: tuple[tuple[str, str, object], ...] = ()
+    """(component, key, value) that the component's config.json must contain."""
+
+
+PRESETS: Final[tuple[Preset, ...]] = (
+    Preset(
+        family="sdxl-turbo", pipeline_class="StableDiffusionXLPipeline", name_has=("turbo",),
+        steps=1, guidance=0.0, width=512, height=512, dtype="float16",
+        takes_negative_prompt=False, source="diffusers' SDXL Turbo page",
+    ),
+    Preset(
+        family="sdxl", pipeline_class="StableDiffusionXLPipeline",
+        steps=50, guidance=5.0, width=1024, height=1024, dtype="float16",
+        source="defaults of diffusers' pipeline; the model card sets only the dtype",
+    ),
+    Preset(
+        family="sd-turbo", pipeline_class="StableDiffusionPipeline", name_has=("turbo",),
+        steps=1, guidance=0.0, width=512, height=512, dtype="float16",
+        takes_negative_prompt=False, source="its model card, from memory: not looked up again",
+    ),
+    Preset(
+        family="sd2", pipeline_class="StableDiffusionPipeline",
+        config=(("unet", "cross_attention_dim", 1024),),
+        steps=50, guidance=7.5, width=None, height=None, dtype="float16",
+        source="defaults of diffusers' pipeline; size from the UNet (512 base, 768 otherwise)",
+    ),
+    Preset(
+        # GenEval's own generation script uses guidance 9.0 for these; its paper's rows need that.
+        family="sd15", pipeline_class="StableDiffusionPipeline",
+        steps=50, guidance=7.5, width=512, height=512, dtype="float16",
+        source="defaults of diffusers' pipeline, as in the model card's example",
+    ),
+    Preset(
+        family="sd35-large-turbo", pipeline_class="StableDiffusion3Pipeline",
+        name_has=("turbo",), config=(("transformer", "qk_norm", "rms_norm"),),
+        steps=4, guidance=0.0, width=1024, height=1024, dtype="bfloat16",
+        takes_negative_prompt=False, max_sequence_length=256,
+        source="demo space of stabilityai/stable-diffusion-3.5-large-turbo; "
+        "sequence length: default of diffusers' pipeline",
+    ),
+    Preset(
+        family="sd35-medium", pipeline_class="StableDiffusion3Pipeline",
+        config=(("transformer", "qk_norm", "rms_norm"), ("transformer", "num_layers", 24)),
+        steps=40, guidance=4.5, width=1024, height=1024, dtype="bfloat16",
+        max_sequence_length=256,
+        source="model card stabilityai/stable-diffusion-3.5-medium, as copied on public pages; "
+        "sequence length: default of diffusers' pipeline",
+    ),
+    Preset(
+        family="sd35-large", pipeline_class="StableDiffusion3Pipeline",
+        config=(("transformer", "qk_norm", "rms_norm"),),
+        steps=28, guidance=3.5, width=1024, height=1024, dtype="bfloat16",
+        max_sequence_length=256,
+        source="model card stabilityai/stable-diffusion-3.5-large, as copied in public code; "
+        "sequence length: default of diffusers' pipeline",
+    ),
+    Preset(
+        family="sd3", pipeline_class="StableDiffusion3Pipeline",
+        steps=28, guidance=7.0, width=1024, height=1024, dtype="float16",
+        max_sequence_length=256,
+        source="defaults of diffusers' pipeline, as in its documentation's example",
+    ),
+    Preset(
+        family="flux-schnell", pipeline_class="FluxPipeline",
+        config=(("transformer", "guidance_embeds", False),),
+        steps=4, guidance=0.0, width=1024, height=1024, dtype="bfloat16",
+        takes_negative_prompt=False, max_sequence_length=256,
+        source="diffusers' Flux page; size: default of diffusers' pipeline",
+    ),
+    Preset(
+        family="flux-dev", pipeline_class="FluxPipeline",
+        steps=50, guidance=3.5, width=1024, height=1024, dtype="bfloat16",
+        takes_negative_prompt=False, max_sequence_length=512,
+        source="diffusers' Flux page; size: default of diffusers' pipeline",
+    ),
+    Preset(
+        family="sana-512", pipeline_class="SanaPipeline",
+        config=(("transformer", "sample_size", 16),),
+        steps=20, guidance=4.5, width=512, height=512, dtype="bfloat16",
+        max_sequence_length=300, source="defaults of diffusers' pipeline; size from the weights",
+    ),
+    Preset(
+        family="sana", pipeline_class="SanaPipeline",
+        steps=20, guidance=4.5, width=1024, height=1024, dtype="bfloat16",
+        max_sequence_length=300, source="defaults of diffusers' pipeline",
+    ),
+    Preset(
+        # The README also appends words to each prompt; a benchmark's prompts stay as they are.
+        family="qwen-image", pipeline_class="QwenImagePipeline",
+        steps=50, guidance=4.0, guidance_name="true_cfg_scale", width=1328, height=1328,
+        dtype="bfloat16", negative_prompt=" ", max_sequence_length=512,
+        source="README of QwenLM/Qwen-Image (square size)",
+    ),
+    Preset(
+        # Nine steps are eight evaluations of the network: the last step's sigma is zero.
+        family="z-image-turbo", pipeline_class="ZImagePipeline", name_has=("turbo",),
+        steps=9, guidance=0.0, width=1024, height=1024, dtype="bfloat16",
+        takes_negative_prompt=False, max_sequence_length=512,
+        source="README of Tongyi-MAI/Z-Image",
+    ),
+    Preset(
+        family="z-image", pipeline_class="ZImagePipeline",
+        steps=50, guidance=4.0, width=1024, height=1024, dtype="bfloat16",
+        max_sequence_length=512,
+        source="README of Tongyi-MAI/Z-Image; the square size is ours, inside its range",
+    ),
+)  # fmt: skip
+"""The first row that fits is taken, so a narrower row stands before a wider one."""
+
+
+def families() -> list[str]:
+    """The families that a user can name."""
+    return [preset.family for preset in PRESETS]
+
+
+def named(family: str) -> Preset | None:
+    """The row of that name."""
+    return next((preset for preset in PRESETS if preset.family == family), None)
+
+
+def choose(
+    pipeline_class: str, name: str, read_config: Callable[[str], Mapping[str, Any]]
+) -> Preset:
+    """The row that fits, or one that leaves everything but the dtype to the pipeline.
+
+    Args:
+        pipeline_class: from model_index.json.
+        name: hub id or folder name.
+        read_config: component -> its config.json, called only where a row asks for it.
+    """
+    lowered = name.casefold()
+    for preset in PRESETS:
+        if (
+            preset.pipeline_class == pipeline_class
+            and all(part in lowered for part in preset.name_has)
+            and all(read_config(part).get(key) == value for part, key, value in preset.config)
+        ):
+            return preset
+    return Preset(
+        family="other", pipeline_class=pipeline_class, steps=None, guidance=None, width=None,
+        height=None, dtype="bfloat16", source="none published here; the pipeline's own defaults",
+    )  # fmt: skip

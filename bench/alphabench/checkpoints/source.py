@@ -1,0 +1,108 @@
+"""Where a diffusers pipeline's files are: a folder, or a hub repository at one commit.
+
+Locates them and looks into them before anything is loaded. Knows no sampling setting and imports
+no model library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from alphabench.checkpoints import hub, weights
+from alphabench.checkpoints.digest import digest_files
+from alphabench.errors import AlphaBenchError
+
+_INDEX: Final = "model_index.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the pipeline's files are."""
+
+    name: str
+    """As the user wrote it."""
+    folder: Path | None
+    """None when the files are on the hub."""
+    snapshot: hub.HubSnapshot | None
+    index: weights.PipelineIndex
+    needed: tuple[str, ...]
+    """Files that decide the pixels, relative."""
+
+    def read_config(self, component: str) -> Mapping[str, Any]:
+        """config.json of a component; empty where it has none."""
+        return self._read(f"{component}/config.json")
+
+    def read_scheduler(self) -> Mapping[str, Any]:
+        """Configuration of the scheduler; empty where there is none."""
+        return self._read("scheduler/scheduler_config.json")
+
+    def _read(self, file: str) -> Mapping[str, Any]:
+        if file not in self.needed:
+            return {}
+        if self.folder is not None:
+            return weights.read_json(self.folder / file, name=self.name)
+        assert self.snapshot is not None
+        return weights.read_json(self.snapshot.file(file), name=self.name)
+
+    def fetch(self) -> Path:
+        """A folder with all needed files; downloads them when they are on the hub.
+
+        Raises:
+            AlphaBenchError: they cannot be had, or arrived damaged.
+        """
+        if self.folder is not None:
+            return self.folder
+        assert self.snapshot is not None
+        folder = self.snapshot.folder(self.needed)
+        weights.check_files(folder, self.needed, name=self.name)
+        return folder
+
+    def identity(self) -> str:
+        """The commit on the hub, or a digest over content."""
+        if self.snapshot is not None:
+            return f"hub:{self.snapshot.repo}@{self.snapshot.commit}"
+        assert self.folder is not None
+        return digest_files(self.folder, [self.folder / one for one in self.needed])
+
+
+def find_source(
+    location: str,
+    *,
+    revision: str | None,
+    variant: str | None,
+    consent: weights.Consent,
+    access: hub.HubAccess,
+) -> Source:
+    """Locate a pipeline and check all that can be checked without loading it.
+
+    Args:
+        location: a folder, or a hub id `owner/name[@revision]`.
+        revision: of the hub repository, if the id names none.
+        variant: of the weights' file names, such as `fp16`.
+        consent: what the user allows.
+        access: how to reach the hub.
+
+    Raises:
+        AlphaBenchError: not there, incomplete, damaged, or in need of a consent that is not given.
+    """
+    folder = Path(location).expanduser()
+    snapshot = None
+    if folder.is_dir():
+        if revision is not None:
+            raise AlphaBenchError(
+                f"{location!r} is a folder, and a folder has no revision",
+                hint="leave out the option revision",
+            )
+        index_file, names = folder / _INDEX, hub.files_under(folder)
+    else:
+        snapshot = hub.open_snapshot(location, revision=revision, probe=_INDEX, access=access)
+        index_file, names = snapshot.file(_INDEX), snapshot.names
+    index = weights.read_index(index_file, name=location)
+    needed = weights.needed_files(names, index, variant=variant, consent=consent, name=location)
+    local = folder if snapshot is None else snapshot.cached
+    if local is not None:
+        weights.check_files(local, needed, name=location)
+    return Source(name=location, folder=local, snapshot=snapshot, index=index, needed=tuple(needed))

@@ -1,0 +1,261 @@
+"""What a pipeline's files are, told from their names, and whether weights can be read.
+
+Refuses before anything is loaded: pickles and code without consent, missing and truncated files.
+Knows safetensors' header, and the file names of diffusers and transformers; imports neither.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from alphabench.errors import AlphaBenchError
+
+PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_STEM: Final = r"(model|diffusion_pytorch_model|pytorch_model)"
+_SHARD: Final = r"(-\d{5}-of-\d{5})?"
+_MAX_HEADER: Final = 100_000_000
+"""Bytes; the safetensors library refuses longer headers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineIndex:
+    """What model_index.json says."""
+
+    pipeline_class: str
+    components: Mapping[str, str]
+    """Component -> class, without those that are left empty."""
+    code: str | None
+    """The module of a custom pipeline class, which would have to be executed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """What the user allows that could run somebody's code on this machine."""
+
+    pickle: bool = False
+    code: bool = False
+
+
+def read_index(path: Path, *, name: str) -> PipelineIndex:
+    """Parse a model_index.json.
+
+    Raises:
+        AlphaBenchError: it cannot be read or does not describe a pipeline.
+    """
+    content = read_json(path, name=name)
+    declared = content.get("_class_name")
+    code = None
+    if isinstance(declared, list) and len(declared) == 2:
+        code, declared = (str(part) for part in declared)
+    if not isinstance(declared, str):
+        raise AlphaBenchError(
+            f"model_index.json of {name!r} names no pipeline class",
+            hint="give a folder that a pipeline's save_pretrained wrote",
+        )
+    components = {
+        key: str(value[1])
+        for key, value in content.items()
+        if not key.startswith("_")
+        and isinstance(value, list)
+        and len(value) == 2
+        and value[1] is not None
+    }
+    return PipelineIndex(pipeline_class=declared, components=components, code=code)
+
+
+def read_json(path: Path, *, name: str) -> dict[str, Any]:
+    """The object in a JSON file of the checkpoint `name`.
+
+    Raises:
+        AlphaBenchError: unreadable, not JSON, or not an object.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise AlphaBenchError(
+            f"{path.name} of {name!r} cannot be read: {error}",
+            hint="fetch or save the checkpoint again",
+        ) from error
+    if not isinstance(content, dict):
+        raise AlphaBenchError(
+            f"{path.name} of {name!r} holds no JSON object",
+            hint="fetch or save the checkpoint again",
+        )
+    return content
+
+
+def needed_files(
+    names: Collection[str],
+    index: PipelineIndex,
+    *,
+    variant: str | None,
+    consent: Consent,
+    name: str,
+) -> list[str]:
+    """The files that decide the pixels: configurations, tokenizers, and one form of the weights.
+
+    Args:
+        names: all files of the checkpoint, relative, with `/`.
+        index: its model_index.json.
+        variant: such as `fp16`, in the names of the weights.
+        consent: what the user allows.
+        name: the checkpoint, for the errors.
+
+    Raises:
+        AlphaBenchError: a component or its weights are missing, or consent is.
+    """
+    _check_code(names, index, consent=consent, name=name)
+    needed = ["model_index.json"]
+    for component in index.components:
+        inside = sorted(one for one in names if one.startswith(f"{component}/"))
+        if not inside:
+            raise AlphaBenchError(
+                f"the component {component!r} of {name!r} is missing",
+                hint="fetch or save the checkpoint again",
+            )
+        needed += [one for one in inside if _is_configuration(one, consent)]
+        if f"{component}/config.json" in inside or any(_is_weights(one) for one in inside):
+            needed.append(f"{component}/config.json")
+            needed += _weights_of(component, inside, variant=variant, consent=consent, name=name)
+    return sorted(set(needed))
+
+
+def _check_code(
+    names: Collection[str], index: PipelineIndex, *, consent: Consent, name: str
+) -> None:
+    code = [
+        one
+        for one in names
+        if one.endswith(".py")
+        and (one == "pipeline.py" or one.partition("/")[0] in index.components)
+    ]
+    if index.code is not None:
+        code.insert(0, f"{index.code}.py")
+    if code and not consent.code:
+        raise AlphaBenchError(
+            f"{name!r} brings its own Python code ({code[0]})",
+            hint="read it, and if you trust it to run on this machine as you, "
+            "add --set trust_remote_code=true",
+        )
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith((".safetensors", *PICKLES))
+
+
+def _is_configuration(name: str, consent: Consent) -> bool:
+    suffixes = (".json", ".txt", ".model", ".jinja", *((".py",) if consent.code else ()))
+    return name.endswith(suffixes) and ".index." not in name
+
+
+def _weights_of(
+    component: str, inside: list[str], *, variant: str | None, consent: Consent, name: str
+) -> list[str]:
+    files = [one.removeprefix(f"{component}/") for one in inside]
+    for wanted in dict.fromkeys((variant, None)):
+        found = _weights_form(files, "safetensors", wanted)
+        if found:
+            return [f"{component}/{one}" for one in found]
+    pickled = [one for one in files if one.endswith(PICKLES)]
+    if not pickled:
+        raise AlphaBenchError(
+            f"the weights of {component!r} are missing in {name!r}"
+            + (f" (variants there: {', '.join(_variants(files))})" if _variants(files) else ""),
+            hint="choose one with --set variant=NAME"
+            if _variants(files)
+            else "fetch or save the checkpoint again",
+        )
+    if not consent.pickle:
+        raise AlphaBenchError(
+            f"the weights of {component!r} in {name!r} are a pickle ({pickled[0]}), and opening "
+            "a pickle can run any code that its author put into it",
+            hint="choose safetensors weights, or, if you trust the author, "
+            "add --set allow_pickle=true",
+        )
+    for wanted in dict.fromkeys((variant, None)):
+        found = _weights_form(files, "bin", wanted)
+        if found:
+            return [f"{component}/{one}" for one in found]
+    return [f"{component}/{one}" for one in pickled]
+
+
+def _weights_form(files: list[str], suffix: str, variant: str | None) -> list[str]:
+    """The weights of one variant with their index; both spellings of sharded variants fit."""
+    mark = f"\\.{re.escape(variant)}" if variant else ""
+    pattern = re.compile(
+        rf"{_STEM}({mark}{_SHARD}|{_SHARD}{mark})\.{suffix}"
+        rf"|{_STEM}(\.{suffix}\.index{mark}|{mark}\.{suffix}\.index)\.json"
+    )
+    found = [one for one in files if pattern.fullmatch(one)]
+    return found if any(not one.endswith(".json") for one in found) else []
+
+
+def _variants(files: list[str]) -> list[str]:
+    pattern = re.compile(rf"{_STEM}{_SHARD}\.(?P<variant>\w+){_SHARD}\.safetensors")
+    return sorted({m["variant"] for one in files if (m := pattern.fullmatch(one))})
+
+
+def check_files(root: Path, needed: Collection[str], *, name: str) -> None:
+    """Look into the files that are on this machine: headers, lengths, shards, JSON.
+
+    Raises:
+        AlphaBenchError: a file is missing, truncated or garbled.
+    """
+    for one in needed:
+        path = root / one
+        if not path.is_file():
+            raise AlphaBenchError(
+                f"the file {one!r} of {name!r} is missing",
+                hint="fetch or save the checkpoint again",
+            )
+        if one.endswith(".safetensors"):
+            read_header(path, name=name)
+        elif one.endswith(".json"):
+            content = read_json(path, name=name) if _must_be_object(path) else {}
+            shards = set(content.get("weight_map", {}).values()) if ".index." in one else set()
+            present = {PurePosixPath(other).name for other in needed}
+            for shard in sorted(shards - present):
+                raise AlphaBenchError(
+                    f"the shard {shard!r}, named by {one!r} of {name!r}, is missing",
+                    hint="fetch or save the checkpoint again",
+                )
+
+
+def _must_be_object(path: Path) -> bool:
+    return path.name.endswith("config.json") or ".index." in path.name
+
+
+def read_header(path: Path, *, name: str) -> dict[str, Any]:
+    """The header of a safetensors file: tensor name -> dtype, shape, offsets.
+
+    Raises:
+        AlphaBenchError: the header does not parse, or the file is shorter than it says.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > _MAX_HEADER:
+                raise ValueError("its header has no sensible length")
+            header = json.loads(file.read(length))
+        size = path.stat().st_size
+        end = max(
+            (v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AlphaBenchError(
+            f"the weights file {path.name!r} of {name!r} cannot be read: {error}",
+            hint="fetch or save the checkpoint again",
+        ) from error
+    if size != 8 + length + end:
+        raise AlphaBenchError(
+            f"the weights file {path.name!r} of {name!r} is damaged: it has {size} bytes, "
+            f"and its header speaks of {8 + length + end}",
+            hint="fetch or save the checkpoint again",
+        )
+    assert isinstance(header, dict)
+    return header

@@ -1,0 +1,127 @@
+"""From the output of a Mask2Former to instances: scores, masks and boxes, as tensors on a batch.
+
+The rule is mmdet's (MaskFormerFusionHead.instance_postprocess, mmdet 3.3.0): the `limit` best
+(query, class) pairs, mask logits brought to the input's size and then to the image's, mask = logit
+above 0, score = class probability x mean mask probability inside the mask. Float32, no gradient.
+
+Shapes: B images of one size, Q queries, C classes (without no-object), K best pairs, N candidates
+of all images together, h w size of the mask logits, H W size of the image.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class Candidates(NamedTuple):
+    """(query, class) pairs that may become objects, image after image, best first."""
+
+    image_N: Tensor
+    query_N: Tensor
+    label_N: Tensor
+    score_N: Tensor
+    """Probability of the class, a ceiling of the final score."""
+
+
+class Instances(NamedTuple):
+    """Objects, in the order of their candidates."""
+
+    image_N: Tensor
+    label_N: Tensor
+    score_N: Tensor
+    box_N4: Tensor
+    """x1, y1, x2, y2 in pixels of the image; x2 and y2 lie one past the last pixel."""
+    mask_NHW: Tensor
+
+
+def best_candidates(class_logits_BQC1: Tensor, *, limit: int, min_score: float) -> Candidates:
+    """The `limit` most probable (query, class) pairs of each image, above `min_score`.
+
+    Args:
+        class_logits_BQC1: the last class is no-object; it takes part in the softmax only.
+        limit: pairs an image; mmdet's max_per_image, 100.
+        min_score: pairs at or below it are left out; it can be no score of interest, since the
+            final score is the pair's probability times a mean of probabilities.
+    """
+    probability_BQC = class_logits_BQC1.float().softmax(dim=-1)[..., :-1]
+    n_classes = probability_BQC.shape[-1]
+    flat_BP = probability_BQC.flatten(1)
+    score_BK, pair_BK = flat_BP.topk(min(limit, flat_BP.shape[1]), dim=1)
+    image_N, rank_N = torch.nonzero(score_BK > min_score, as_tuple=True)
+    pair_N = pair_BK[image_N, rank_N]
+    return Candidates(
+        image_N=image_N,
+        query_N=pair_N // n_classes,
+        label_N=pair_N % n_classes,
+        score_N=score_BK[image_N, rank_N],
+    )
+
+
+def instances(
+    candidates: Candidates,
+    mask_logits_BQhw: Tensor,
+    *,
+    input_size: tuple[int, int],
+    image_size: tuple[int, int],
+    pixels_at_once: int = 2**26,
+) -> Instances:
+    """Masks, scores and boxes of the candidates at the size of the images.
+
+    Args:
+        candidates: from the same outputs.
+        mask_logits_BQhw: at the model's own resolution.
+        input_size: (height, width) of what the model saw.
+        image_size: (height, width) of the images.
+        pixels_at_once: masks are enlarged in chunks of about this many values (256 MiB of
+            float32); changes no result.
+    """
+    height, width = image_size
+    chosen_Nhw = mask_logits_BQhw[candidates.image_N, candidates.query_N].float()
+    step = max(1, pixels_at_once // max(height * width, input_size[0] * input_size[1]))
+    masks, means = [], []
+    for part_nhw in torch.split(chosen_Nhw, step):
+        mask_nHW, mean_n = _enlarged(part_nhw, input_size=input_size, image_size=image_size)
+        masks.append(mask_nHW)
+        means.append(mean_n)
+    mask_NHW = torch.cat(masks) if masks else chosen_Nhw.new_zeros((0, height, width)).bool()
+    mean_N = torch.cat(means) if means else chosen_Nhw.new_zeros(0)
+    return Instances(
+        image_N=candidates.image_N,
+        label_N=candidates.label_N,
+        score_N=candidates.score_N * mean_N,
+        box_N4=boxes(mask_NHW),
+        mask_NHW=mask_NHW,
+    )
+
+
+def _enlarged(
+    logits_nhw: Tensor, *, input_size: tuple[int, int], image_size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Masks at the image's size, and the mean probability inside each (0 for an empty mask)."""
+    for size in (input_size, image_size):
+        if logits_nhw.shape[-2:] != size:
+            logits_nhw = functional.interpolate(
+                logits_nhw[:, None], size=size, mode="bilinear", align_corners=False
+            )[:, 0]
+    mask_nHW = logits_nhw > 0
+    inside_n = (logits_nhw.sigmoid() * mask_nHW).flatten(1).sum(dim=1)
+    return mask_nHW, inside_n / (mask_nHW.flatten(1).sum(dim=1) + 1e-6)
+
+
+def boxes(mask_NHW: Tensor) -> Tensor:
+    """The tight box of each mask, as float32 (N, 4); zeros for an empty mask.
+
+    Corners as in mmdet's mask2bbox: the far ones lie one past the last pixel.
+    """
+    spans = []
+    for used_NL in (mask_NHW.any(dim=1), mask_NHW.any(dim=2)):
+        at_L = torch.arange(used_NL.shape[1], device=mask_NHW.device)
+        first_N = torch.where(used_NL, at_L, used_NL.shape[1]).amin(dim=1)
+        last_N = torch.where(used_NL, at_L + 1, 0).amax(dim=1)
+        spans.append((torch.minimum(first_N, last_N), last_N))
+    (left_N, right_N), (top_N, bottom_N) = spans
+    return torch.stack([left_N, top_N, right_N, bottom_N], dim=1).float()

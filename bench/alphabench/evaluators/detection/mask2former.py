@@ -1,0 +1,230 @@
+"""Mask2Former from transformers: GenEval's detector without mmdet, batched over images.
+
+Knows the checkpoint's label table and how to turn outputs into objects; knows no prompt and no
+threshold but the two it recommends. What is known to differ from the official mmdet path:
+
+- Weights. The default is the checkpoint of the paper's authors; the official script loads one that
+  OpenMMLab trained from the same recipe. Same architecture (Swin-S, COCO instances), other numbers.
+- Resizing. Both bring the short side to 800 and the long one to 1333 at most. mmdet keeps the
+  proportions, pads to a multiple of 32 and interpolates by OpenCV without anti-aliasing; here the
+  size is rounded up to a multiple of 32 and interpolated by Pillow, which smooths when it shrinks.
+  A square image gets 800 x 800 without padding from both.
+- Post-processing follows mmdet's rule (see `instances`), not transformers', which compares masks at
+  384 x 384 and enlarges them by nearest neighbour.
+- The image arrives decoded by Pillow; mmdet reads files by OpenCV. For PNG the pixels are equal.
+
+`min_score` leaves out pairs that no threshold would keep. Images are batched only with images of
+their own size: padding a smaller image changes its objects, as the model has no padding mask.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import torch
+
+from alphabench import options as text_options
+from alphabench.errors import AlphaBenchError
+from alphabench.evaluators.detection.clip_colour import ClipColourReader
+from alphabench.evaluators.detection.coco import geneval_names
+from alphabench.evaluators.detection.detector import (
+    ColourReader,
+    DetectedObject,
+    Detector,
+    Thresholds,
+)
+from alphabench.evaluators.detection.instances import Instances, best_candidates, instances
+from alphabench.evaluators.detection.self_test import run_self_test
+from alphabench.evaluators.weights import (
+    LOADING_ERRORS,
+    Weights,
+    find_weights,
+    load_complete,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_LIMIT: Final = 100
+"""(query, class) pairs an image: max_per_image of mmdet's configuration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask2FormerOptions:
+    """What `mask2former?key=value` takes."""
+
+    detector: str = "facebook/mask2former-swin-small-coco-instance"
+    """Hub id (`owner/name`, `owner/name@revision`) or folder of a COCO instance checkpoint."""
+    clip: str = "openai"
+    """Reader of colours: `openai` (ViT-L/14 of OpenAI), a hub id or a folder."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Precision of both models; the official script computes the detector in float32."""
+    min_score: float = 0.05
+    """Class probability below which a candidate is not followed up; at most 0.3."""
+    self_test: bool = True
+    """Examine bundled photographs with known answers before scoring."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.min_score <= Thresholds().score:
+            raise ValueError(f"min_score={self.min_score} is outside 0 to {Thresholds().score}")
+
+
+def open_mask2former(options: Mapping[str, str], *, device: str) -> tuple[Detector, ColourReader]:
+    """The detector and the reader of colours; nothing is loaded yet.
+
+    Args:
+        options: fields of `Mask2FormerOptions` as text.
+        device: of torch: `cpu`, `cuda:1`.
+
+    Raises:
+        AlphaBenchError: an unknown option or a value that does not fit.
+    """
+    chosen = text_options.fill(Mask2FormerOptions, options, owner="mask2former")
+    reader = ClipColourReader(chosen.clip, dtype=chosen.dtype, device=device)
+    return Mask2FormerDetector(chosen, device=device), reader
+
+
+class Mask2FormerDetector:
+    """Finds the 80 COCO classes. Picklable until the first use of its weights.
+
+    Args:
+        options: see `Mask2FormerOptions`.
+        device: of torch.
+    """
+
+    def __init__(self, options: Mask2FormerOptions, *, device: str) -> None:
+        self.options = options
+        self.device = device
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """Finds the weights, which may download them; loads nothing."""
+        return {
+            "model": f"mask2former {self._weights.identity}",
+            "library": f"transformers {version('transformers')}, torch {torch.__version__}",
+            "dtype": self.options.dtype,
+            "min_score": repr(self.options.min_score),
+            "self_test": "on" if self.options.self_test else "off",
+        }
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """GenEval's: 0.3, and 0.9 for counting."""
+        return Thresholds()
+
+    def self_test(self, colours: ColourReader) -> None:
+        """See `self_test.run_self_test`; does nothing under `self_test=off`."""
+        if self.options.self_test:
+            run_self_test(self, colours)
+
+    def detect(self, images: Sequence[Image]) -> list[list[DetectedObject]]:
+        """All objects of each RGB image whose class probability exceeds `min_score`.
+
+        Sorted by class probability. Images of one size go through the network together; that
+        changes results by rounding alone (scores by about 1e-6).
+        """
+        by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for position, image in enumerate(images):
+            by_size[image.size].append(position)
+        found: list[list[DetectedObject]] = [[] for _ in images]
+        for positions in by_size.values():
+            for at, one in self._detect_equal([images[position] for position in positions]):
+                found[positions[at]].append(one)
+        return found
+
+    @torch.inference_mode()
+    def _detect_equal(self, images: Sequence[Image]) -> list[tuple[int, DetectedObject]]:
+        """(position, object) for images of one size."""
+        model = self._loaded
+        inputs = model.processor(images=list(images), return_tensors="pt")
+        pixels_BCHW = inputs["pixel_values"].to(self.device, model.dtype)
+        outputs = model.network(pixel_values=pixels_BCHW)
+        width, height = images[0].size
+        objects = instances(
+            best_candidates(
+                outputs.class_queries_logits, limit=_LIMIT, min_score=self.options.min_score
+            ),
+            outputs.masks_queries_logits,
+            input_size=(pixels_BCHW.shape[2], pixels_BCHW.shape[3]),
+            image_size=(height, width),
+        )
+        return _as_objects(objects, categories=model.categories)
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return find_weights(self.options.detector, option="detector", kind="detector")
+
+    @cached_property
+    def _loaded(self) -> _Loaded:
+        return _load(self._weights, self.options, device=self.device)
+
+
+class _Loaded(NamedTuple):
+    network: Any
+    processor: Any
+    dtype: torch.dtype
+    categories: tuple[str, ...]
+    """GenEval's names by label index."""
+
+
+def _load(weights: Weights, options: Mask2FormerOptions, *, device: str) -> _Loaded:
+    """The network and its image processor.
+
+    Raises:
+        AlphaBenchError: not a Mask2Former, not COCO instances, or weights that are incomplete.
+    """
+    import transformers
+
+    # Pillow on every machine: the torchvision variant resizes differently.
+    processor_class = getattr(
+        transformers, "Mask2FormerImageProcessorPil", transformers.Mask2FormerImageProcessor
+    )
+    dtype = getattr(torch, options.dtype)
+    try:
+        config = transformers.AutoConfig.from_pretrained(weights.folder)
+        if config.model_type != "mask2former":
+            raise ValueError(f"it is a {config.model_type}")
+        labels = [config.id2label[index] for index in range(config.num_labels)]
+        categories = geneval_names(labels, source=options.detector)
+        network = load_complete(
+            transformers.Mask2FormerForUniversalSegmentation, weights.folder, dtype=dtype
+        )
+        processor = processor_class.from_pretrained(weights.folder)
+    except LOADING_ERRORS as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise AlphaBenchError(
+            f"{options.detector!r} cannot be loaded as a Mask2Former: {reason[0]}",
+            hint="give detector=FOLDER with config.json, preprocessor_config.json and "
+            "model.safetensors of a COCO instance checkpoint",
+        ) from error
+    return _Loaded(network.to(device).eval(), processor, dtype, categories)
+
+
+def _as_objects(found: Instances, *, categories: Sequence[str]) -> list[tuple[int, DetectedObject]]:
+    """(position in the batch, object) for each instance that has a mask at all."""
+    rows = zip(
+        found.image_N.tolist(),
+        found.label_N.tolist(),
+        found.score_N.tolist(),
+        found.box_N4.tolist(),
+        found.mask_NHW.cpu().numpy(),
+        strict=True,
+    )
+    return [
+        (
+            image,
+            DetectedObject(
+                category=categories[label],
+                score=score,
+                box=(box[0], box[1], box[2], box[3]),
+                mask=mask_HW,
+            ),
+        )
+        for image, label, score, box, mask_HW in rows
+        if box[2] > box[0]
+    ]

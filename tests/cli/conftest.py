@@ -1,0 +1,93 @@
+"""The real command line in a real process, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs `alphabench` in `folder`, with official data from `cache`."""
+
+    folder: Path
+    cache: Path
+
+    def __call__(self, *words: str | Path, code: int | None = 0) -> Said:
+        """Run to the end; `code` is the exit code that is expected, None any."""
+        done = subprocess.run(
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        said = Said(done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in said.err, said.err
+        if code is not None:
+            assert said.code == code, said
+        return said
+
+    def start(self, *words: str | Path) -> subprocess.Popen[str]:
+        """Start and return at once."""
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def command(self, *words: str | Path) -> list[str]:
+        return [sys.executable, "-m", "alphabench", *map(str, words)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ALPHABENCH_CACHE": str(self.cache),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+
+
+@pytest.fixture
+def alphabench(tmp_path: Path) -> Shell:
+    """The command line in an empty folder, without official data."""
+    return Shell(folder=tmp_path, cache=tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def fetched(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+    """A cache folder with GenEval's official data."""
+    folder = tmp_path_factory.mktemp("official")
+    shell = Shell(folder=folder, cache=folder)
+    shell("fetch", "geneval", "--from", shared / "upstream")
+    shell("fetch", "geneval:long", "--from", shared / "upstream")
+    return folder
+
+
+Runner = Callable[..., Said]

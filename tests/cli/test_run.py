@@ -1,0 +1,210 @@
+"""`alphabench run` from the outside: figures, files, and that how it is run changes neither."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from alphabench.store import RunFolder
+from tests.cli.conftest import Shell
+
+MINI = ("run", "geneval:mini", "--ckpt")
+
+
+def hashes(root: Path) -> dict[str, str]:
+    return {name: record.sha256 for name, record in RunFolder.open(root).images().items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    shell = Shell(folder=folder, cache=folder / "cache")
+    said = shell(*MINI, "scene:", "--limit", "12", "--out", "run", "--json")
+    return folder / "run", said.json
+
+
+@pytest.mark.parametrize("error", [0.0, 0.2, 0.5])
+def test_the_score_of_drawn_scenes_is_within_its_interval_of_the_truth(
+    alphabench: Shell, error: float
+) -> None:
+    found = alphabench(*MINI, f"scene:?error={error}", "--json").json
+    headline = found["headline"]
+    assert headline["low"] <= 1 - error <= headline["high"]
+    assert headline["n_scored"] == headline["n_expected"] == 240
+    assert found["coverage"] == 1.0
+    assert found["partial"] is False
+    assert len(found["groups"]) == 6
+    for group in found["groups"].values():
+        assert group["low"] <= group["value"] <= group["high"]
+        assert (group["n_samples"], group["n_scored"]) == (10, 40)
+
+
+def test_one_json_object_says_what_was_measured(undisturbed: tuple[Path, Any]) -> None:
+    _, found = undisturbed
+    assert found["benchmark"] == "geneval"
+    assert found["split"] == "mini"
+    assert found["protocol"] == "official"
+    assert found["evaluator"] == "nano"
+    assert found["partial"] is True
+
+
+def test_a_person_is_told_the_score_and_where_to_look(alphabench: Shell) -> None:
+    said = alphabench(*MINI, "scene:", "--limit", "6", "--out", "run")
+    assert "PARTIAL" in said.out
+    assert "report:  run/report.md" in said.out
+    assert "gallery: run/gallery.html" in said.out
+    assert "PARTIAL" in (alphabench.folder / "run" / "report.md").read_text()
+    assert "PARTIAL" in (alphabench.folder / "run" / "gallery.html").read_text()
+    assert "PARTIAL" in alphabench("show", "run").out
+    assert "PARTIAL" in alphabench("leaderboard", "run").out
+
+
+def test_workers_batch_order_and_limit_change_neither_images_nor_verdicts(
+    alphabench: Shell, undisturbed: tuple[Path, Any]
+) -> None:
+    root, found = undisturbed
+    both = alphabench(
+        *MINI, "scene:", "--limit", "12", "--out", "two", "--workers", "2", "--json"
+    )
+    assert both.json == found
+    assert hashes(alphabench.folder / "two") == hashes(root)
+    fewer = alphabench(*MINI, "scene:", "--limit", "6", "--out", "few", "--json").json
+    assert fewer["partial"] is True
+    assert hashes(alphabench.folder / "few").items() <= hashes(root).items()
+
+
+def test_killed_at_twenty_moments_a_run_ends_as_an_undisturbed_one(
+    alphabench: Shell, undisturbed: tuple[Path, Any]
+) -> None:
+    root, found = undisturbed
+    moments = random.Random(0)
+    command = (*MINI, "scene:", "--limit", "12", "--out", "run", "--json")
+    started = 0
+    while started < 20:
+        process = alphabench.start(*command)
+        # Most of a run's few seconds is starting up; the kills should fall on the work.
+        while process.poll() is None and not (alphabench.folder / "run" / "lock").exists():
+            time.sleep(0.01)
+        time.sleep(moments.random() * 0.25 if started < 10 else moments.random() * 2.5)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        started += 1
+    resumed = alphabench(*command)
+    assert resumed.json == found
+    assert hashes(alphabench.folder / "run") == hashes(root)
+
+
+def test_a_second_process_on_the_same_run_is_refused_in_a_sentence(alphabench: Shell) -> None:
+    command = (*MINI, "scene:", "--out", "run")
+    first = alphabench.start(*command)
+    try:
+        while not (alphabench.folder / "run" / "images.jsonl").exists():
+            assert first.poll() is None
+            time.sleep(0.02)
+        second = alphabench(*command, code=2)
+        assert f"being written by process {first.pid}" in second.err
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_damaged_images_are_noticed_and_made_again(
+    alphabench: Shell, undisturbed: tuple[Path, Any]
+) -> None:
+    root, found = undisturbed
+    command = (*MINI, "scene:", "--limit", "12", "--out", "run", "--json")
+    alphabench(*command)
+    paths = sorted((alphabench.folder / "run" / "images").glob("*/*.png"))
+    paths[0].unlink()
+    paths[1].write_bytes(paths[1].read_bytes()[:100])
+    paths[2].write_bytes(paths[3].read_bytes())
+    said = alphabench(*command)
+    assert "was deleted" in said.err
+    assert said.err.count("was altered") == 2
+    assert said.json == found
+    assert hashes(alphabench.folder / "run") == hashes(root)
+
+
+def test_an_interrupt_says_how_to_continue(alphabench: Shell) -> None:
+    process = alphabench.start(*MINI, "scene:", "--out", "run")
+    while not (alphabench.folder / "run" / "images.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "to continue: alphabench run geneval:mini" in err
+    assert "Traceback" not in err
+
+
+def test_generating_and_scoring_apart_is_running(
+    alphabench: Shell, undisturbed: tuple[Path, Any]
+) -> None:
+    _, found = undisturbed
+    made = alphabench(
+        "generate", "geneval:mini", "--ckpt", "scene:", "--limit", "12", "--out", "run"
+    )
+    assert "48 of 48 images lie in run" in made.out
+    assert alphabench("score", "run", "--json").json == found
+    assert alphabench("summarise", "run", "--json").json == found
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(alphabench: Shell) -> None:
+    said = alphabench(*MINI, "scene:", "--dry-run")
+    assert "60" in said.out
+    assert "240 (4 per sample)" in said.out
+    assert "nano-official" in said.out
+    assert "MIT" in said.out
+    assert not (alphabench.folder / "runs").exists()
+
+
+def test_an_export_reads_back_as_upstreams_own_result(alphabench: Shell) -> None:
+    run = alphabench(*MINI, "scene:?error=0.3", "--limit", "18", "--out", "run", "--json").json
+    alphabench("summarise", "run", "--export", "theirs")
+    again = alphabench(
+        "summarise", "geneval", "--official", "theirs/results.jsonl", "--json"
+    ).json
+    assert again["headline"]["value"] == run["headline"]["value"]
+    assert {k: v["value"] for k, v in again["groups"].items()} == {
+        k: v["value"] for k, v in run["groups"].items()
+    }
+    as_folder = alphabench(
+        *MINI, "images:theirs/images", "--layout", "geneval", "--evaluator", "nano",
+        "--limit", "18", "--out", "imported", "--json",
+    ).json  # fmt: skip
+    assert as_folder == run
+
+
+def test_the_official_prompts_that_the_world_knows_are_drawn_and_the_rest_is_accounted_for(
+    alphabench: Shell, fetched: Path
+) -> None:
+    shell = Shell(folder=alphabench.folder, cache=fetched)
+    said = shell("run", "geneval", "--ckpt", "scene:?size=64", "--json")
+    found = said.json
+    assert found["evaluator"] == "nano"
+    assert found["split"] == ""
+    assert found["statuses"]["scored"] + found["statuses"]["refused"] == 553 * 4
+    assert found["headline"]["value"] > 0.9
+    assert 0.4 < found["coverage"] < 0.5
+
+
+def test_a_picture_that_is_not_one_is_named(alphabench: Shell) -> None:
+    alphabench(*MINI, "scene:", "--limit", "6", "--out", "run")
+    alphabench("summarise", "run", "--export", "theirs")
+    victim = next((alphabench.folder / "theirs" / "images").glob("*/samples/0001.png"))
+    victim.write_bytes(b"not a picture")
+    words = ("images:theirs/images", "--layout", "geneval", "--limit", "6", "--out", "again")
+    said = alphabench(*MINI, *words, code=2)
+    assert "0001.png" in said.err
+
+
+def test_images_are_lossless_rgb_of_the_asked_size(undisturbed: tuple[Path, Any]) -> None:
+    root, _ = undisturbed
+    with Image.open(next((root / "images").glob("*/0.png"))) as image:
+        assert (image.format, image.mode, image.size) == ("PNG", "RGB", (128, 128))

@@ -1,0 +1,77 @@
+"""What holds across all modules: directions of imports, lightness, and the size of things."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {
+    "alphabench": ROOT / "bench" / "alphabench",
+    "alphagrpo": ROOT / "alphagrpo",
+    "alphatrainers": ROOT / "trainers" / "alphatrainers",
+}
+MAY_IMPORT = {
+    "alphabench": {"alphabench"},
+    "alphagrpo": {"alphagrpo", "alphabench", "alphatrainers"},
+    "alphatrainers": {"alphatrainers"},
+}
+HEAVY = ("torch", "transformers", "diffusers", "ray", "open_clip", "mmdet", "vllm", "scipy")
+MODULES = [path for folder in PACKAGES.values() for path in sorted(folder.rglob("*.py"))]
+LONGEST_FILE, LONGEST_FUNCTION = 500, 80
+
+
+def imported(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_between_the_packages_go_one_way(package: str) -> None:
+    for path in sorted(PACKAGES[package].rglob("*.py")):
+        ours = imported(path) & set(PACKAGES)
+        assert ours <= MAY_IMPORT[package], path
+
+
+def test_help_and_listing_import_no_model_library() -> None:
+    script = "\n".join(
+        [
+            "import sys",
+            f"sys.modules.update(dict.fromkeys({HEAVY!r}))",
+            "from alphabench.cli import main",
+            "main()",
+        ]
+    )
+    for words in (["--help"], ["list", "benchmarks"], ["show", "geneval:mini"], ["run", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_says_what_it_is_and_stays_readable(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a module opens with what it promises"
+    assert text.count("\n") <= LONGEST_FILE
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
+
+
+def test_the_public_names_are_few_and_all_exist() -> None:
+    import alphabench
+
+    assert len(alphabench.__all__) <= 25
+    assert all(hasattr(alphabench, name) for name in alphabench.__all__)
