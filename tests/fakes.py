@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from alphabench import statistics
+from alphabench.judges.question import Judge
 from alphabench.types import (
     Card,
     Evaluator,
@@ -127,7 +128,9 @@ class Reds:
     def questions(self, sample: Sample) -> Sequence[str]:
         return ("red",)
 
-    def evaluator(self, spec: str | None = None, *, device: str = "cpu") -> Evaluator:
+    def evaluator(
+        self, spec: str | None = None, *, judge: Judge | None = None, device: str = "cpu"
+    ) -> Evaluator:
         return self.examiner
 
     def summarise(

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args, runti
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from alphabench.judges.question import Judge
+
 Status = Literal["scored", "missing", "refused", "unparsed", "failed"]
 """What became of one question about one image; only `scored` carries a value.
 
@@ -203,13 +205,16 @@ class Benchmark(Protocol):
         """The ids of the questions that are put about each image of `sample`, in order."""
         ...
 
-    def evaluator(self, spec: str | None = None, *, device: str = "cpu") -> Evaluator:
+    def evaluator(
+        self, spec: str | None = None, *, judge: Judge | None = None, device: str = "cpu"
+    ) -> Evaluator:
         """An evaluator by name with options, `name?key=value&...`; None takes the default.
 
         Cheap: models load at the first `evaluate`. The result can be pickled until then.
 
         Raises:
-            AlphaBenchError: unknown name or option, or weights that cannot be had.
+            AlphaBenchError: unknown name or option, weights that cannot be had, or no judge where
+                one is needed.
         """
         ...
 

@@ -27,6 +27,7 @@ from alphabench.benchmarks.geneval_rules import (
     select,
 )
 from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.judges.question import Judge
 from alphabench.options import fill, split_spec
 from alphabench.statistics import Cluster
 from alphabench.types import Card, Estimate, Evaluator, ProtocolName, Report, Sample, Verdict
@@ -168,11 +169,15 @@ class GenEval:
     def questions(self, sample: Sample) -> Sequence[str]:  # noqa: ARG002  (the same for all)
         return (QUESTION,)
 
-    def evaluator(self, spec: str | None = None, *, device: str = "cpu") -> Evaluator:
+    def evaluator(
+        self, spec: str | None = None, *, judge: Judge | None = None, device: str = "cpu"
+    ) -> Evaluator:
         """A detector with GenEval's rules: `nano`, `mask2former?cap=8&max_overlap=0.9`.
 
         Options that are not of `Selection` go to the detector.
         """
+        if judge is not None:
+            raise AlphaBenchError("geneval puts no questions to a judge", hint="leave out --judge")
         from alphabench.evaluators.detection.evaluator import ObjectEvaluator, Selection
 
         name, options = split_spec(spec or self.card.evaluators[0])
