@@ -271,10 +271,13 @@ def leaderboard(
     from alphabench.comparison import Basis
     from alphabench.leaderboard import leaderboard_pages, write_pages
     from alphabench.published import read_published
+    from alphabench.run import check_same_data
     from alphabench.store import RunFolder, run_folders
 
     def basis_of(folder: RunFolder) -> Basis:
-        return Basis(samples=_open_benchmark(folder.manifest.benchmark, "official").samples())
+        bench = _open_benchmark(folder.manifest.benchmark, "official")
+        check_same_data(folder, bench)
+        return Basis(samples=bench.samples())
 
     folders = [folder for path in runs for folder in run_folders(path)]
     published = read_published(out / "published") if out else []

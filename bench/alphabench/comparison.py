@@ -192,9 +192,9 @@ def _check_alike(baseline: RunFolder, candidate: RunFolder, evaluation: str) -> 
 
 
 def differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    """`key: 'ours' -> 'theirs'` for each key in which they differ; empty when they agree."""
+    """`key: 'ours' against 'theirs'` for each key in which they differ; empty when they agree."""
     keys = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
-    return ", ".join(f"{key}: {ours.get(key)!r} -> {theirs.get(key)!r}" for key in keys)
+    return ", ".join(f"{key}: {ours.get(key)!r} against {theirs.get(key)!r}" for key in keys)
 
 
 def _changes(before: Sequence[Cluster], after: Sequence[Cluster], basis: Basis) -> list[Change]:

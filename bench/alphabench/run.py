@@ -164,7 +164,7 @@ def score(
     Raises:
         AlphaBenchError: the folder is about other data, or the evaluator fails its self-test.
     """
-    _same_data(folder, benchmark)
+    check_same_data(folder, benchmark)
     opener = opener or partial(_open_scoring, evaluation.open)
     with folder.locked():
         folder.write_evaluation(evaluation.id, evaluation.identity)
@@ -237,7 +237,7 @@ def summarise(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> Outco
 
     Every expected verdict takes part: what is not stored counts by the reason for its absence.
     """
-    _same_data(folder, benchmark)
+    check_same_data(folder, benchmark)
     samples = samples_of(folder, benchmark)
     verdicts = complete_verdicts(folder, benchmark, evaluation)
     name = evaluation.partition("-")[0]
@@ -351,7 +351,12 @@ def samples_of(folder: RunFolder, benchmark: Benchmark) -> list[Sample]:
     return choose(benchmark.samples(), folder.manifest.limit, seed=seed)
 
 
-def _same_data(folder: RunFolder, benchmark: Benchmark) -> None:
+def check_same_data(folder: RunFolder, benchmark: Benchmark) -> None:
+    """Refuse to read a run by other data than it was made for.
+
+    Raises:
+        AlphaBenchError: the digests differ.
+    """
     ours, theirs = folder.manifest.pixels["benchmark.data_digest"], benchmark.card.data_digest
     if ours != theirs:
         raise AlphaBenchError(

@@ -82,7 +82,7 @@ def test_runs_without_a_common_sample_have_no_difference(make_run: RunMaker) -> 
 
 def test_runs_over_other_data_are_refused_with_what_differs(make_run: RunMaker) -> None:
     other = make_run("b", pixels={"benchmark.data_digest": "ffff"})
-    with pytest.raises(AlphaBenchError, match=r"benchmark\.data_digest: '5ab2.*' -> 'ffff'"):
+    with pytest.raises(AlphaBenchError, match=r"benchmark\.data_digest: '5ab2.*' against 'ffff'"):
         compare_runs(make_run("a").folder, other.folder, Basis(samples=make_run.samples))
 
 
