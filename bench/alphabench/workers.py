@@ -215,12 +215,15 @@ class _Worker:
             self.connection.send(batch)
 
     def stop(self) -> None:
+        """An idle worker leaves by itself when nobody talks to it; a busy one is ended."""
+        self.connection.close()
+        if self.batch is None:
+            self.process.join(timeout=10)
         self.process.terminate()
         self.process.join(timeout=5)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
-        self.connection.close()
 
 
 def _run_in_processes(

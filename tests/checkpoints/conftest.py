@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.tiny_pipelines import save
 
 from alphabench.types import ImageRequest, Sample
+from tests.tiny_pipelines import save
 
 AskFor = Callable[..., ImageRequest]
 

@@ -76,7 +76,7 @@ def pick_kind(name: str) -> tuple[str, str]:
     if colon and prefix in registry.known("checkpoint"):
         return prefix, location
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         return _pick_folder(name, path)
     if path.is_file():
         raise AlphaBenchError(

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from alphabench.checkpoints import hub, lora, presets, refuse_edits
+from alphabench.checkpoints.loading import quiet, strict_loading
 from alphabench.checkpoints.source import Source, find_source
 from alphabench.checkpoints.weights import Consent
 from alphabench.errors import AlphaBenchError, unknown_name
@@ -255,11 +255,12 @@ class DiffusersCheckpoint:
             # Or Sana and PixArt draw at the nearest of their own sizes and resize the picture.
             "use_resolution_binning": False if self._bins_sizes else None,
         }
-        output = self._pipeline(
-            prompt=[request.sample.prompt for request in batch],
-            generator=[torch.Generator("cpu").manual_seed(request.seed) for request in batch],
-            **{key: value for key, value in given.items() if value is not None},
-        )
+        with quiet():
+            output = self._pipeline(
+                prompt=[request.sample.prompt for request in batch],
+                generator=[torch.Generator("cpu").manual_seed(request.seed) for request in batch],
+                **{key: value for key, value in given.items() if value is not None},
+            )
         flagged = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
         return [
             NotMade(status="refused", reason="flagged by the checkpoint's own safety checker")
@@ -308,10 +309,12 @@ def load(
     pipelines: Any = DiffusionPipeline
     folder = source.fetch()
     try:
-        with _quiet():
+        with strict_loading(source.name):
             pipeline = pipelines.from_pretrained(
                 str(folder), **_load_arguments(source, options, getattr(torch, sampling.dtype))
             )
+    except AlphaBenchError:
+        raise
     except Exception as error:  # a boundary: three libraries raise whatever they like
         first = (str(error).strip().splitlines() or [""])[0]
         raise AlphaBenchError(
@@ -326,7 +329,15 @@ def load(
         pipeline.scheduler = type(pipeline.scheduler).from_config(config, **change)
     if adapter is not None:
         lora.bind(pipeline, adapter)
-    return _place(pipeline, options.offload, device)
+    try:
+        with quiet():
+            return _place(pipeline, options.offload, device)
+    except (NotImplementedError, RuntimeError, AssertionError) as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise AlphaBenchError(
+            f"{source.name!r} cannot be placed on {device!r}: {first}",
+            hint="choose another device, or add --set offload=model",
+        ) from error
 
 
 def _load_arguments(source: Source, options: DiffusersOptions, dtype: Any) -> dict[str, Any]:
@@ -391,21 +402,3 @@ def _place(pipeline: Any, offload: str, device: str) -> Any:
         pipeline.enable_sequential_cpu_offload(device=device)
         return pipeline
     return pipeline.to(device)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No loading bars of the libraries inside; ours is the only progress on the terminal."""
-    import diffusers.utils.logging as diffusers_logging
-    import transformers.utils.logging as transformers_logging
-
-    switches = (diffusers_logging, transformers_logging)
-    shown = [switch.is_progress_bar_enabled() for switch in switches]
-    for switch in switches:
-        switch.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for switch, on in zip(switches, shown, strict=True):
-            if on:
-                switch.enable_progress_bar()

@@ -94,11 +94,11 @@ class FolderCheckpoint:
         paths = [path for found in self.pictures.values() for path in found]
         for path in paths:
             _confine(path, self.root)
-        return {
-            "kind": "images",
-            "layout": self.options.layout,
-            "images": digest_files(self.root, paths),
-        }
+        try:
+            images = digest_files(self.root, paths)
+        except OSError as error:
+            raise _corrupt(Path(error.filename or self.root), self.root, error) from error
+        return {"kind": "images", "layout": self.options.layout, "images": images}
 
     def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
         refuse_edits(requests, "images:")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from alphabench.checkpoints.loading import quiet
 from alphabench.errors import AlphaBenchError
 
 
@@ -83,16 +85,19 @@ def open_snapshot(spec: str, *, revision: str | None, probe: str, access: HubAcc
             f"{spec!r} already names a revision, and the option revision names {revision!r}",
             hint="give one of them",
         )
-    folder = _fetch(repo, probe, pinned or revision, access).parent
-    for _ in Path(probe).parents[:-1]:
+    listing = None if access.offline else _ask(repo, pinned or revision)
+    if listing is not None:
+        snapshot = HubSnapshot(
+            repo=repo, commit=listing.commit, names=listing.names, cached=None, access=access
+        )
+        snapshot.file(probe)
+        return snapshot
+    offline = replace(access, offline=True)
+    folder = _fetch(repo, probe, pinned or revision, offline)
+    for _ in Path(probe).parts:
         folder = folder.parent
-    names = None if access.offline else _list(repo, folder.name)
     return HubSnapshot(
-        repo=repo,
-        commit=folder.name,
-        names=names or files_under(folder),
-        cached=folder if names is None else None,
-        access=access,
+        repo=repo, commit=folder.name, names=files_under(folder), cached=folder, access=offline
     )
 
 
@@ -118,16 +123,30 @@ def _fetch(repo: str, name: str, revision: str | None, access: HubAccess) -> Pat
         )
 
 
-def _list(repo: str, commit: str) -> frozenset[str] | None:
-    """All file names of a commit, or None when the hub does not answer and the cache must do."""
-    from huggingface_hub import HfApi
+class _Listing(NamedTuple):
+    commit: str
+    names: frozenset[str]
 
-    try:
-        return frozenset(HfApi().list_repo_files(repo, revision=commit))
-    except Exception:  # noqa: BLE001 - a boundary: the client's HTTP library, and so the error
-        # types of an unreachable host, changed with its releases. Nothing is lost: the cached
-        # snapshot is listed in its place, and what it lacks is named there.
-        return None
+
+def _ask(repo: str, revision: str | None) -> _Listing | None:
+    """What the hub knows of a repository; None when it does not answer and the cache must do."""
+    from huggingface_hub import HfApi, errors
+
+    with _hub_errors(repo, "the repository"):
+        try:
+            found = HfApi().model_info(repo, revision=revision, timeout=20)
+        except (
+            errors.RepositoryNotFoundError,
+            errors.RevisionNotFoundError,
+            errors.HFValidationError,
+        ):
+            raise
+        except Exception:  # noqa: BLE001 - a boundary
+            # The client's HTTP library, and so the errors of a host that cannot be reached, changed
+            # with its releases. The cache answers in its place, and what it lacks is named there.
+            return None
+    names = frozenset(sibling.rfilename for sibling in found.siblings or ())
+    return _Listing(commit=str(found.sha), names=names)
 
 
 @contextmanager
@@ -135,7 +154,8 @@ def _hub_errors(repo: str, wanted: str) -> Iterator[None]:
     from huggingface_hub import errors
 
     try:
-        yield
+        with quiet("huggingface_hub"):
+            yield
     except errors.GatedRepoError as error:
         raise AlphaBenchError(
             f"the hub repository {repo!r} is gated and this account has no access",

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from alphabench.checkpoints import hub, weights
 from alphabench.checkpoints.digest import digest_file
+from alphabench.checkpoints.loading import quiet
 from alphabench.errors import AlphaBenchError
 
 _DIFFUSERS_FILE: Final = "pytorch_lora_weights.safetensors"
@@ -137,9 +138,11 @@ def bind(pipeline: Any, lora: Lora) -> int:
         if lora.config is not None:
             _load_peft_folder(pipeline, lora)
         else:
-            pipeline.load_lora_weights(
-                str(lora.file.parent), weight_name=lora.file.name, adapter_name="lora"
-            )
+            # Diffusers remarks on each network that a LoRA leaves alone; we count those it binds.
+            with quiet():
+                pipeline.load_lora_weights(
+                    str(lora.file.parent), weight_name=lora.file.name, adapter_name="lora"
+                )
     except (ValueError, KeyError, RuntimeError, AttributeError, ImportError) as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise AlphaBenchError(

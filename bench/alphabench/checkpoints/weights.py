@@ -7,6 +7,7 @@ Knows safetensors' header, and the file names of diffusers and transformers; imp
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -213,6 +214,10 @@ def check_files(root: Path, needed: Collection[str], *, name: str) -> None:
                 f"the file {one!r} of {name!r} is missing",
                 hint="fetch or save the checkpoint again",
             )
+        if not os.access(path, os.R_OK):
+            raise AlphaBenchError(
+                f"the file {one!r} of {name!r} may not be read", hint="change its permissions"
+            )
         if one.endswith(".safetensors"):
             read_header(path, name=name)
         elif one.endswith(".json"):
@@ -246,7 +251,7 @@ def read_header(path: Path, *, name: str) -> dict[str, Any]:
         end = max(
             (v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise AlphaBenchError(
             f"the weights file {path.name!r} of {name!r} cannot be read: {error}",
             hint="fetch or save the checkpoint again",

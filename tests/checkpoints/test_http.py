@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from alphabench.checkpoints import open_checkpoint
+from alphabench.checkpoints.http import HttpCheckpoint, HttpOptions, Pacing, parse_endpoint
+from alphabench.errors import AlphaBenchError
+from alphabench.types import NotMade
+from tests.checkpoints.conftest import AskFor
+from tests.image_server import ImageServer, Step, serve
+
+KEY = "sk-very-secret-0123456789"
+NOW = 1_700_000_000.0
+LIMITED = {"message": "slow down", "code": "rate_limit_exceeded"}
+REFUSED = {"message": "not this", "code": "content_policy_violation", "param": "prompt"}
+
+
+@dataclass
+class Clock:
+    """Records waits instead of waiting; chance always takes its upper end."""
+
+    waits: list[float] = field(default_factory=list)
+
+    def pacing(self) -> Pacing:
+        return Pacing(sleep=self.waits.append, now=lambda: NOW, jitter=lambda _, high: high)
+
+
+@pytest.fixture
+def server() -> Iterator[ImageServer]:
+    with serve() as running:
+        yield running
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def connect(
+    server: ImageServer, clock: Clock, *, key: str | None = KEY, **options: Any
+) -> HttpCheckpoint:
+    return HttpCheckpoint(
+        endpoint=parse_endpoint(f"{server.url}#tiny-model"),
+        options=HttpOptions(**{"concurrency": 1, **options}),
+        find_key=lambda host: key,
+        pacing=clock.pacing(),
+    )
+
+
+def test_an_image_is_asked_for_as_the_images_api_wants_it(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    (image,) = connect(server, clock, quality="high").generate([ask("a cat", size=(48, 32))])
+    assert isinstance(image, Image.Image)
+    assert (image.mode, image.size) == ("RGB", (48, 32))
+    assert server.bodies == [
+        {"model": "tiny-model", "prompt": "a cat", "n": 1, "size": "48x32", "quality": "high"}
+    ]
+    assert server.keys == [f"Bearer {KEY}"]
+
+
+def test_images_come_back_in_order_each_asked_for_once_and_several_at_a_time(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.extend(Step(delay_seconds=0.05 * (1 + i % 3)) for i in range(12))
+    requests = [ask(sample=str(i), seed=i) for i in range(12)]
+    made = connect(server, clock, concurrency=4, send_seed=True).generate(requests)
+    reds = [image.getpixel((0, 0))[0] for image in made if isinstance(image, Image.Image)]  # type: ignore[index]
+    assert [(red - reds[0]) % 256 for red in reds] == [7 * i for i in range(12)]
+    assert sorted(body["seed"] for body in server.bodies) == list(range(12))
+    assert 2 <= server.busiest <= 4
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Step(status=500, error={"message": "oops"}),
+        Step(status=503, body=b"<html>busy</html>"),
+        Step(status=429, error=LIMITED),
+        Step(body=b"{not json"),
+        Step(body=b'{"data": []}'),
+        Step(body=b"[]"),
+        Step(item={}),
+        Step(item={"b64_json": "iVBORw0KGgoAAAANSUhEUg=="}),
+        Step(item={"b64_json": "iVBORw0KGgoAAAANSUhE*"}),
+        Step(hang_up=True),
+    ],
+    ids=lambda step: f"{step.status}-{str(step.body or step.error or step.item)[:24]}",
+)
+def test_a_passing_fault_is_tried_again_and_asks_for_no_more_than_that(
+    fault: Step, server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.append(fault)
+    (image,) = connect(server, clock).generate([ask()])
+    assert isinstance(image, Image.Image)
+    assert len(server.bodies) == 2
+    assert clock.waits == [1.0]
+
+
+def test_a_lasting_fault_costs_a_bounded_number_of_attempts_with_growing_waits(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.extend([Step(status=500, error={"message": "oops"})] * 9)
+    (given_up,) = connect(server, clock, attempts=5).generate([ask()])
+    assert given_up == NotMade(status="failed", reason="HTTP 500: oops (after 5 attempts)")
+    assert len(server.bodies) == 5
+    assert clock.waits == [1.0, 2.0, 4.0, 8.0]
+
+
+@pytest.mark.parametrize("form", ["17", formatdate(NOW + 17, usegmt=True)])
+def test_the_wait_that_the_host_asks_for_is_honoured(
+    form: str, server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.append(Step(status=429, error=LIMITED, headers={"Retry-After": form}))
+    assert isinstance(connect(server, clock).generate([ask()])[0], Image.Image)
+    assert clock.waits == [18.0], "17 seconds and the jitter's upper end"
+
+
+def test_a_wait_beyond_all_patience_fails_the_image_and_waits_not(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.append(Step(status=429, error=LIMITED, headers={"Retry-After": "3600"}))
+    (made,) = connect(server, clock).generate([ask()])
+    assert isinstance(made, NotMade)
+    assert (made.status, "asks to wait 3601 s" in made.reason) == ("failed", True)
+    assert clock.waits == []
+
+
+def test_a_slow_answer_times_out_and_is_tried_again(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.append(Step(delay_seconds=0.6))
+    (image,) = connect(server, clock, timeout_seconds=0.2).generate([ask()])
+    assert isinstance(image, Image.Image)
+    assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Step(status=400, error=REFUSED),
+        Step(status=400, error={"message": "no", "code": "moderation_blocked"}),
+        Step(status=400, error={"message": "no", "code": "ResponsibleAIPolicyViolation"}),
+        Step(status=403, error={"message": "no", "type": "content_filter"}),
+        Step(item={"finish_reason": "CONTENT_FILTERED", "b64_json": ""}),
+    ],
+)
+def test_a_refusal_is_that_images_status_and_is_not_tried_again(
+    refusal: Step, server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.append(refusal)
+    refused, drawn = connect(server, clock).generate([ask(index=0), ask(index=1)])
+    assert isinstance(refused, NotMade)
+    assert refused.status == "refused"
+    assert isinstance(drawn, Image.Image)
+    assert (len(server.bodies), clock.waits) == (2, [])
+
+
+def test_another_size_than_asked_for_fails_the_image(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.append(Step(size="64x64"))
+    (made,) = connect(server, clock, size="32x32").generate([ask()])
+    assert made == NotMade(status="failed", reason="asked for 32x32 pixels and got 64x64")
+
+
+def test_a_bad_prompt_fails_alone(server: ImageServer, clock: Clock, ask: AskFor) -> None:
+    server.steps.append(Step(status=400, error={"message": "too long", "param": "prompt"}))
+    made = connect(server, clock).generate([ask(index=0), ask(index=1)])
+    assert made[0] == NotMade(status="failed", reason="HTTP 400: too long")
+    assert isinstance(made[1], Image.Image)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (Step(status=401, error={"message": f"bad key {KEY}"}), "does not accept the key"),
+        (Step(status=403, body=f"forbidden for {KEY}".encode()), "does not accept the key"),
+        (Step(status=404, error={"message": "no model"}), "no model 'tiny-model' there"),
+        (Step(status=402, body=b""), "out of credit"),
+        (Step(status=429, error={"message": "x", "code": "insufficient_quota"}), "out of credit"),
+        (Step(status=400, error={"message": "x", "param": "quality"}), "the field 'quality'"),
+        (Step(status=302, headers={"Location": "http://127.0.0.1/"}), "redirection"),
+        (Step(as_url="http://pictures.example/1.png"), "neither encrypted nor the same host"),
+        (Step(as_url="file:///etc/passwd"), "neither encrypted nor the same host"),
+    ],
+)
+def test_what_every_image_would_meet_stops_the_run_at_once_without_showing_the_key(
+    step: Step, words: str, server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.append(step)
+    with pytest.raises(AlphaBenchError, match=words) as caught:
+        connect(server, clock).generate([ask(index=index) for index in range(6)])
+    assert len(server.bodies) == 1
+    shown = f"{caught.value!s} {caught.value!r} {caught.value.__cause__!r}"
+    assert KEY not in shown
+
+
+def test_a_key_that_the_host_repeats_is_cut_out_of_the_reason(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.append(Step(status=400, error={"message": f"hello {KEY}"}))
+    (made,) = connect(server, clock).generate([ask()])
+    assert made == NotMade(status="failed", reason="HTTP 400: hello [key]")
+
+
+def test_a_picture_given_by_address_is_fetched_without_the_key(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.append(Step(as_url=True))
+    assert isinstance(connect(server, clock).generate([ask()])[0], Image.Image)
+    assert server.picture_keys == [None]
+
+
+def test_without_a_key_no_header_is_sent(server: ImageServer, clock: Clock, ask: AskFor) -> None:
+    connect(server, clock, key=None).generate([ask()])
+    assert server.keys == [None]
+
+
+def test_a_host_that_is_down_is_a_failure_with_its_reason(clock: Clock, ask: AskFor) -> None:
+    with serve() as server:
+        gone = connect(server, clock, attempts=2)
+    (made,) = gone.generate([ask()])
+    assert isinstance(made, NotMade)
+    assert made.status == "failed"
+    assert "ConnectError" in made.reason
+
+
+def test_the_identity_names_what_decides_the_pixels_and_never_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALPHABENCH_API_KEY", KEY)
+    options = {"size": "64x64", "body.style": "vivid", "body.steps": "4"}
+    checkpoint = open_checkpoint("https://Images.Example:8443/v1/#m-1", options=options)
+    identity = dict(checkpoint.identity)
+    assert identity == {
+        "kind": "http", "endpoint": "images.example:8443/v1", "model": "m-1",
+        "weights": "whatever the host serves under this name", "size": "64x64",
+        "seed": "not sent", "body.style": '"vivid"', "body.steps": "4",
+    }  # fmt: skip
+    calm = open_checkpoint(
+        "https://images.example:8443/v1#m-1", options=options | {"concurrency": "1"}
+    )
+    assert calm.identity == identity
+    assert KEY.encode() not in pickle.dumps(checkpoint)
+    assert KEY not in repr(checkpoint)
+    assert pickle.loads(pickle.dumps(checkpoint)).identity == identity
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("https://host/v1", {}, "names no model"),
+        ("https:///v1#m", {}, "names no host"),
+        ("https://user:pw@host/v1#m", {}, "user name or password"),
+        ("https://host:port/v1#m", {}, "not valid"),
+        ("https://host/v1#m", {"size": "big"}, "size is WIDTHxHEIGHT"),
+        ("https://host/v1#m", {"qality": "high"}, "did you mean 'quality'"),
+        ("https://host/v1#m", {"body.prompt": "x"}, "'prompt' is set by alphabench"),
+        ("https://host/v1#m", {"concurrency": "0"}, "must be 1 or more"),
+        ("https://host/v1#m", {"timeout_seconds": "0"}, "between 0 and 3600"),
+    ],
+)
+def test_a_malformed_address_or_option_is_refused_when_opening(
+    name: str, options: dict[str, str], words: str
+) -> None:
+    with pytest.raises(AlphaBenchError, match=words) as caught:
+        open_checkpoint(name, options=options)
+    assert "pw" not in str(caught.value)
+
+
+def test_a_key_is_not_sent_in_the_open_to_another_machine_without_consent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ALPHABENCH_API_KEY", raising=False)
+    open_checkpoint("http://far.example/v1#m")
+    monkeypatch.setenv("ALPHABENCH_API_KEY", KEY)
+    open_checkpoint("http://localhost:8000/v1#m")
+    open_checkpoint("http://far.example/v1#m", options={"key_without_tls": "true"})
+    with pytest.raises(AlphaBenchError, match="unencrypted") as caught:
+        open_checkpoint("http://far.example/v1#m")
+    assert KEY not in str(caught.value)
+    monkeypatch.setenv("ALPHABENCH_API_KEY", "two\nlines")
+    with pytest.raises(AlphaBenchError, match="no header can carry"):
+        open_checkpoint("https://far.example/v1#m")
+
+
+def test_a_request_to_edit_is_refused(server: ImageServer, clock: Clock, ask: AskFor) -> None:
+    from pathlib import Path
+
+    request = ask()
+    edit = replace(request, sample=replace(request.sample, source_image=Path("cat.png")))
+    with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
+        connect(server, clock).generate([edit])
+    assert server.bodies == []

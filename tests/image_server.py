@@ -1,0 +1,139 @@
+"""A real HTTP server on this machine that speaks the OpenAI images API and can misbehave.
+
+Each incoming request takes the next planned step, then plain success. Records what it was asked.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from PIL import Image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One answer that departs from plain success."""
+
+    status: int = 200
+    error: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    """Sent as it is in place of an answer of the API."""
+    size: str | None = None
+    """Draw this size, whatever was asked for."""
+    as_url: bool | str = False
+    """Answer with an address in place of the picture; text is the address itself."""
+    item: dict[str, Any] | None = None
+    """The object in `data`."""
+    delay_seconds: float = 0.0
+    hang_up: bool = False
+    """Close the connection without an answer."""
+
+
+@dataclass(slots=True)
+class ImageServer:
+    """What was planned and what came in."""
+
+    url: str = ""
+    steps: deque[Step] = field(default_factory=deque)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    picture_keys: list[str | None] = field(default_factory=list)
+    """Authorization headers of requests for pictures."""
+    busiest: int = 0
+    """Most requests under way at once."""
+    _under_way: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next_step(self, body: dict[str, Any], key: str | None) -> Step:
+        with self._lock:
+            self.bodies.append(body)
+            self.keys.append(key)
+            return self.steps.popleft() if self.steps else Step()
+
+    def enter(self, change: int) -> None:
+        with self._lock:
+            self._under_way += change
+            self.busiest = max(self.busiest, self._under_way)
+
+
+def picture(body: dict[str, Any], size: str | None = None) -> bytes:
+    """A PNG whose colour follows the prompt and the seed."""
+    width, height = (int(side) for side in (size or body.get("size") or "16x16").split("x"))
+    tint = sum(body["prompt"].encode()) + 7 * int(body.get("seed", 0))
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (tint % 256, 90, 60)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            step = server.next_step(body, self.headers.get("Authorization"))
+            server.enter(1)
+            time.sleep(step.delay_seconds)
+            server.enter(-1)
+            if step.hang_up:
+                self.close_connection = True
+                return
+            if self.path != "/v1/images/generations":
+                step = Step(status=404, error={"message": "no such route"})
+            self._answer(step.status, _content(step, body, server.url), step.headers)
+
+        def do_GET(self) -> None:
+            server.picture_keys.append(self.headers.get("Authorization"))
+            self._answer(200, picture({"prompt": "by address"}), {})
+
+        def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(content)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as inherited
+            pass
+
+    return Handler
+
+
+def _content(step: Step, body: dict[str, Any], url: str) -> bytes:
+    if step.body is not None:
+        return step.body
+    if step.error is not None:
+        return json.dumps({"error": step.error}).encode()
+    if step.item is not None:
+        return json.dumps({"data": [step.item]}).encode()
+    if step.as_url:
+        address = step.as_url if isinstance(step.as_url, str) else f"{url}/pictures/1.png"
+        return json.dumps({"data": [{"url": address}]}).encode()
+    encoded = base64.b64encode(picture(body, step.size)).decode()
+    return json.dumps({"created": 1, "data": [{"b64_json": encoded}]}).encode()
+
+
+@contextmanager
+def serve() -> Iterator[ImageServer]:
+    """A server on a free port; its `url` ends in /v1."""
+    state = ImageServer()
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
+    listener.daemon_threads = True
+    state.url = f"http://127.0.0.1:{listener.server_address[1]}/v1"
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield state
+    finally:
+        listener.shutdown()
+        listener.server_close()
+        thread.join()
