@@ -49,7 +49,9 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: Any) -> None:
-        if self.family == socket.AF_UNIX or str(address[0]).startswith(("127.", "::1", "localhost")):
+        if self.family == socket.AF_UNIX or str(address[0]).startswith(
+            ("127.", "::1", "localhost")
+        ):
             return connect(self, address)
         refuse(address)
 

@@ -77,9 +77,7 @@ class Brightness:
         for image in images:
             self.seen.append(image.id)
             if image.id in self.unparsed:
-                yield Verdict(
-                    image_id=image.id, question_id="red", value=None, status="unparsed"
-                )
+                yield Verdict(image_id=image.id, question_id="red", value=None, status="unparsed")
                 continue
             with Image.open(image.path) as picture:
                 red = picture.convert("RGB").getpixel((0, 0))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL.Image import Image
 
 from alphabench.errors import AlphaBenchError
 from alphabench.plan import Checkpoint, Plan, open_evaluation, plan_run
@@ -21,7 +22,7 @@ from alphabench.run import (
     summarise,
 )
 from alphabench.store import RunFolder
-from alphabench.types import Generator
+from alphabench.types import Generator, ImageRequest, NotMade
 from tests.fakes import Brightness, Dots, Reds
 
 
@@ -120,7 +121,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path: Path, stop_afte
     undisturbed = ran(tmp_path / "undisturbed")
 
     class Interrupted(Dots):
-        def generate(self, requests):  # type: ignore[no-untyped-def]  # noqa: ANN
+        def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
             if len(self.made) >= stop_after:
                 raise KeyboardInterrupt
             return super().generate(requests)
@@ -254,7 +255,7 @@ def test_a_run_of_other_data_is_not_scored(tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_can_make_nothing_is_refused(tmp_path: Path) -> None:
     class Unable(Dots):
-        def unable(self, requests):  # type: ignore[no-untyped-def]  # noqa: ANN
+        def unable(self, requests: Sequence[ImageRequest]) -> dict[str, str]:
             return {request.id: "no dots today" for request in requests}
 
     with pytest.raises(AlphaBenchError, match="none of these images: no dots today"):
@@ -263,7 +264,7 @@ def test_a_checkpoint_that_can_make_nothing_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_checkpoint_cannot_make_is_refused_in_the_account(tmp_path: Path) -> None:
     class Selective(Dots):
-        def unable(self, requests):  # type: ignore[no-untyped-def]  # noqa: ANN
+        def unable(self, requests: Sequence[ImageRequest]) -> dict[str, str]:
             return {r.id: "not my world" for r in requests if r.sample.group == "g1"}
 
     outcome = ran(tmp_path / "run", dots=Selective())

@@ -164,9 +164,7 @@ def test_images_that_are_deleted_truncated_or_swapped_are_noticed(tmp_path: Path
 
 def test_equal_pixels_prompt_and_seed_give_equal_bytes(tmp_path: Path) -> None:
     image = Image.effect_noise((16, 16), 50).convert("RGB")
-    digests = [
-        save_image(tmp_path / name, request(), image, run="f")[1] for name in ("one", "two")
-    ]
+    digests = [save_image(tmp_path / name, request(), image, run="f")[1] for name in ("one", "two")]
     assert digests[0] == digests[1]
     with Image.open(tmp_path / "one" / "images" / "a" / "0.png") as stored:
         assert stored.text["prompt"] == "a red dot"  # type: ignore[attr-defined]

@@ -83,9 +83,7 @@ def test_only_the_jobs_that_fail_alone_are_lost_at_any_batch_size(
 def test_a_lost_job_says_why() -> None:
     opener = partial(failing_on, frozenset({2}))
     (lost,) = [
-        o
-        for o in run_jobs(opener, [1, 2, 3], devices=["cpu"], batch_size=3)
-        if isinstance(o, Lost)
+        o for o in run_jobs(opener, [1, 2, 3], devices=["cpu"], batch_size=3) if isinstance(o, Lost)
     ]
     assert lost.reason == "ValueError: bad job"
 

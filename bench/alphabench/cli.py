@@ -302,9 +302,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         typer.echo(f"hint: {error.hint}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        typer.echo(
-            f"\ninterrupted; to continue: {shlex.join(['alphabench', *words])}", err=True
-        )
+        typer.echo(f"\ninterrupted; to continue: {shlex.join(['alphabench', *words])}", err=True)
         sys.exit(130)
     sys.exit(0)
 

@@ -20,8 +20,8 @@ from alphabench.types import Report, Sample, Verdict
 if TYPE_CHECKING:
     from alphabench.run import Outcome
 
-Files = Iterator[tuple[PurePosixPath, str | Path]]
-"""Relative path, and its text or the file to copy."""
+Files = Iterator[tuple[PurePosixPath, str | bytes | Path]]
+"""Relative path, and its text, its bytes, or the file to copy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,8 @@ def _write(outcome: Outcome, target: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, Path):
             shutil.copyfile(content, path)
+        elif isinstance(content, bytes):
+            path.write_bytes(content)
         else:
             path.write_text(content, encoding="utf-8")
 

@@ -55,13 +55,15 @@ class Plan:
     requests: Sequence[ImageRequest]
     unable: Mapping[str, str]
     """Image id -> why the checkpoint cannot make it."""
-    batch_size: int
-    evaluator: str | None
-    """Which evaluator suits the checkpoint's images, where not the benchmark's default."""
-    licences: Mapping[str, str]
-    """Of the checkpoint: model -> licence."""
+    generator: Generator
+    """The checkpoint, opened but not loaded."""
     manifest: Manifest
     root: Path
+
+    @property
+    def evaluator(self) -> str | None:
+        """Which evaluator suits the checkpoint's images, where not the benchmark's default."""
+        return suggested_evaluator(self.generator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,7 @@ def preview(plan: Plan, evaluator: str | None, *, device: str) -> Preview:
         scored_by, licences = evaluation.id, dict(evaluation.licences)
     except AlphaBenchError as error:
         missing.append(str(error))
-    models = {**plan.licences, **licences}
+    models = {**licences_of(plan.generator), **licences}
     n_all = len(plan.benchmark.samples())
     limited = f" (PARTIAL, of {n_all})" if len(plan.samples) < n_all else ""
     return Preview(
@@ -202,13 +204,12 @@ def plan_run(
         "seed": str(seed),
         **{f"checkpoint.{key}": value for key, value in generator.identity.items()},
     }
-    suggested = generator.suggested_evaluator if isinstance(generator, SuggestsEvaluator) else None
     manifest = Manifest(
         benchmark=card.id,
         checkpoint=checkpoint.name,
         pixels=pixels,
         limit=None if len(samples) == len(benchmark.samples()) else len(samples),
-        circumstances={**_circumstances(), "evaluator": suggested},
+        circumstances={**_circumstances(), "evaluator": suggested_evaluator(generator)},
     )
     unable = generator.unable(requests) if isinstance(generator, Selective) else {}
     if unable and len(unable) == len(requests):
@@ -222,13 +223,21 @@ def plan_run(
         samples=samples,
         requests=requests,
         unable=unable,
-        batch_size=generator.batch_size,
-        evaluator=suggested,
-        licences=generator.licences if isinstance(generator, Licensed) else {},
+        generator=generator,
         manifest=manifest,
         root=out
         or RUNS / _slug(card.name) / f"{_slug(checkpoint.name)}-{manifest.fingerprint[:6]}",
     )
+
+
+def suggested_evaluator(generator: Generator) -> str | None:
+    """The evaluator that the generator's images are for; None leaves it to the benchmark."""
+    return generator.suggested_evaluator if isinstance(generator, SuggestsEvaluator) else None
+
+
+def licences_of(part: Generator | Evaluator) -> Mapping[str, str]:
+    """Model -> licence, as far as the part knows."""
+    return part.licences if isinstance(part, Licensed) else {}
 
 
 def requests_for(
@@ -257,7 +266,7 @@ def open_evaluation(benchmark: Benchmark, spec: str | None, *, device: str = "cp
         name=spec.partition("?")[0],
         open=partial(benchmark.evaluator, spec),
         identity={**evaluator.identity, "protocol": benchmark.card.protocol},
-        licences=evaluator.licences if isinstance(evaluator, Licensed) else {},
+        licences=licences_of(evaluator),
     )
 
 

@@ -28,6 +28,8 @@ Formula = Callable[[Means], NDArray[np.float64]]
 
 It must not fall when a group's mean rises. A group without anything scored is absent.
 """
+Expected = int | Callable[[Sample], int]
+"""Verdicts that a complete sample has: the same for all, or by sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class Cluster:
 
 
 def gather(
-    samples: Iterable[Sample], verdicts: Iterable[Verdict], *, n_expected: int
+    samples: Iterable[Sample], verdicts: Iterable[Verdict], *, n_expected: Expected
 ) -> list[Cluster]:
     """One cluster for each sample, in order; verdicts about other samples are left out.
 
@@ -77,7 +79,14 @@ def gather(
     by_sample: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         by_sample.setdefault(sample_of(verdict), []).append(verdict)
-    return [_cluster(sample, by_sample.get(sample.id, []), n_expected) for sample in samples]
+    return [
+        _cluster(sample, by_sample.get(sample.id, []), _expected(n_expected, sample))
+        for sample in samples
+    ]
+
+
+def _expected(n_expected: Expected, sample: Sample) -> int:
+    return n_expected if isinstance(n_expected, int) else n_expected(sample)
 
 
 def sample_of(verdict: Verdict) -> str:
@@ -86,16 +95,17 @@ def sample_of(verdict: Verdict) -> str:
 
 
 def count_statuses(
-    samples: Iterable[Sample], verdicts: Iterable[Verdict], *, n_expected: int
+    samples: Iterable[Sample], verdicts: Iterable[Verdict], *, n_expected: Expected
 ) -> dict[Status, int]:
     """Expected verdicts by what became of them; one that was never given is `missing`."""
-    given = {sample.id: 0 for sample in samples}
+    wanted = {sample.id: _expected(n_expected, sample) for sample in samples}
+    given = dict.fromkeys(wanted, 0)
     counts: dict[Status, int] = {}
     for verdict in verdicts:
         if sample_of(verdict) in given:
             given[sample_of(verdict)] += 1
             counts[verdict.status] = counts.get(verdict.status, 0) + 1
-    n_absent = sum(max(0, n_expected - n) for n in given.values())
+    n_absent = sum(max(0, wanted[sample] - n) for sample, n in given.items())
     if n_absent:
         counts["missing"] = counts.get("missing", 0) + n_absent
     return counts

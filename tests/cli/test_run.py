@@ -69,9 +69,7 @@ def test_workers_batch_order_and_limit_change_neither_images_nor_verdicts(
     alphabench: Shell, undisturbed: tuple[Path, Any]
 ) -> None:
     root, found = undisturbed
-    both = alphabench(
-        *MINI, "scene:", "--limit", "12", "--out", "two", "--workers", "2", "--json"
-    )
+    both = alphabench(*MINI, "scene:", "--limit", "12", "--out", "two", "--workers", "2", "--json")
     assert both.json == found
     assert hashes(alphabench.folder / "two") == hashes(root)
     fewer = alphabench(*MINI, "scene:", "--limit", "6", "--out", "few", "--json").json
@@ -167,9 +165,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(alphabench: Shell) -
 def test_an_export_reads_back_as_upstreams_own_result(alphabench: Shell) -> None:
     run = alphabench(*MINI, "scene:?error=0.3", "--limit", "18", "--out", "run", "--json").json
     alphabench("summarise", "run", "--export", "theirs")
-    again = alphabench(
-        "summarise", "geneval", "--official", "theirs/results.jsonl", "--json"
-    ).json
+    again = alphabench("summarise", "geneval", "--official", "theirs/results.jsonl", "--json").json
     assert again["headline"]["value"] == run["headline"]["value"]
     assert {k: v["value"] for k, v in again["groups"].items()} == {
         k: v["value"] for k, v in run["groups"].items()

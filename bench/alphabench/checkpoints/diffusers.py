@@ -223,6 +223,10 @@ class DiffusersCheckpoint:
             identity["lora"] = self.adapter.identity()
         return identity
 
+    @property
+    def licences(self) -> Mapping[str, str]:
+        return {self.source.name: self.source.licence()}
+
     def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
         refuse_edits(requests, "diffusers")
         if self._pipeline is None:

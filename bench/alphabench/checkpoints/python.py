@@ -36,15 +36,23 @@ def open_python(
             exception inside it, or a result that is no generator.
     """
     refuse_lora(lora, "python:")
+    return _checked(call_factory(location, options, device=device), location)
+
+
+def call_factory(location: str, options: Mapping[str, str], *, device: str) -> Any:
+    """What `module:factory` makes of the options; see `open_python`, for any kind of object.
+
+    Raises:
+        AlphaBenchError: as `open_python`, but for the result.
+    """
     factory = _find_factory(location)
     arguments = _arguments(factory, options, device=device, owner=f"python:{location}")
     try:
-        made = factory(**arguments)
+        return factory(**arguments)
     except AlphaBenchError:
         raise
     except Exception as error:  # a boundary: this is the user's code
         raise _users_error(f"python:{location}", error) from error
-    return _checked(made, location)
 
 
 def _find_factory(location: str) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ no model library.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from alphabench.checkpoints.digest import digest_files
 from alphabench.errors import AlphaBenchError
 
 _INDEX: Final = "model_index.json"
+_CARD: Final = "README.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,21 @@ class Source:
         folder = self.snapshot.folder(self.needed)
         weights.check_files(folder, self.needed, name=self.name)
         return folder
+
+    def licence(self) -> str:
+        """What the model card states; `unknown` where there is no card or it states none."""
+        try:
+            card = self.folder / _CARD if self.folder else self._hub_card()
+            text = card.read_text(encoding="utf-8", errors="replace")
+        except (OSError, AlphaBenchError):
+            return "unknown"
+        header = text.partition("---")[2].partition("\n---")[0]
+        found = re.search(r"^license(?:_name)?:[ \t]*(\S.*)$", header, re.MULTILINE)
+        return found[1].strip() if found else "unknown"
+
+    def _hub_card(self) -> Path:
+        assert self.snapshot is not None
+        return self.snapshot.file(_CARD)
 
     def identity(self) -> str:
         """The commit on the hub, or a digest over content."""
