@@ -37,12 +37,26 @@ def fresh_dots(*, device: str) -> Generator:
     return Dots()
 
 
-def planned(out: Path, reds: Reds | None = None, dots: Dots | None = None, **how: int) -> Plan:
-    return plan_run(reds or Reds(), opened(dots or Dots()), out=out, **how)
+def planned(
+    out: Path,
+    reds: Reds | None = None,
+    dots: Dots | None = None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Plan:
+    return plan_run(reds or Reds(), opened(dots or Dots()), out=out, limit=limit, seed=seed)
 
 
-def ran(out: Path, reds: Reds | None = None, dots: Dots | None = None, **how: int) -> Outcome:
-    plan = planned(out, reds, dots, **how)
+def ran(
+    out: Path,
+    reds: Reds | None = None,
+    dots: Dots | None = None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Outcome:
+    plan = planned(out, reds, dots, limit=limit, seed=seed)
     return carry_out(plan, open_evaluation(plan.benchmark, None), Work())
 
 

@@ -90,7 +90,7 @@ def test_a_lost_job_says_why() -> None:
 
 def test_when_everything_fails_the_run_stops_and_says_with_what() -> None:
     opener = partial(failing_on, frozenset(range(100)))
-    with pytest.raises(AlphaBenchError, match="all failed.*bad job"):
+    with pytest.raises(AlphaBenchError, match=r"all failed.*bad job"):
         list(run_jobs(opener, range(100), devices=["cpu"], batch_size=4))
 
 

@@ -18,7 +18,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 
 import typer
 
@@ -39,6 +39,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
+
+INTERRUPTED: Final = 130
+"""Typer's exit code for Ctrl-C, and every shell's."""
 
 BenchmarkName = Annotated[
     str, typer.Argument(metavar="BENCHMARK", help="name[@version][:split]; see `alphabench list`.")
@@ -301,9 +304,11 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         typer.echo(f"error: {error.message}", err=True)
         typer.echo(f"hint: {error.hint}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; to continue: {shlex.join(['alphabench', *words])}", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            again = shlex.join(["alphabench", *words])
+            typer.echo(f"\ninterrupted; to continue: {again}", err=True)
+        raise
     sys.exit(0)
 
 

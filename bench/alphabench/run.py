@@ -88,7 +88,9 @@ def generate(plan: Plan, work: Work) -> RunFolder:
         opener = partial(
             _open_generation, plan.checkpoint.open, plan.root, plan.manifest.fingerprint
         )
-        for outcome in run_jobs(opener, lacking, devices=work.devices, batch_size=plan.generator.batch_size):
+        for outcome in run_jobs(
+            opener, lacking, devices=work.devices, batch_size=plan.generator.batch_size
+        ):
             made = (
                 NotMade(status="failed", reason=outcome.reason)
                 if isinstance(outcome, Lost)

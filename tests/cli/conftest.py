@@ -43,6 +43,7 @@ class Shell:
             capture_output=True,
             text=True,
             timeout=240,
+            check=False,
         )
         said = Said(done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in said.err, said.err

@@ -23,7 +23,10 @@ def test_three_classes_have_another_word_in_geneval() -> None:
 
 
 def test_labels_keep_the_checkpoints_order_and_may_be_spelled_as_published_checkpoints_do() -> None:
-    spelled = [{"couch": "sofa", "tv": "tvmonitor"}.get(name, name) for name in COCO_NAMES]
+    spelled = [
+        {"couch": "sofa", "tv": "tvmonitor", "hot dog": "hot_dog"}.get(name, name)
+        for name in COCO_NAMES
+    ]
     assert geneval_names(spelled[::-1], source="x") == GENEVAL_NAMES[::-1]
     assert geneval_names(GENEVAL_NAMES, source="x") == GENEVAL_NAMES
 

@@ -90,12 +90,15 @@ def test_a_floor_a_neighbour_and_the_size_of_chunks_change_no_object_above_it(
     seed: int, image: int
 ) -> None:
     logits, masks = outputs(seed)
-    sizes: dict[str, tuple[int, int]] = {"input_size": (48, 32), "image_size": (30, 40)}
-    everything = instances(best_candidates(logits, limit=100, min_score=0.0), masks, **sizes)
+    seen, shown = (48, 32), (30, 40)
+    everything = instances(
+        best_candidates(logits, limit=100, min_score=0.0), masks, input_size=seen, image_size=shown
+    )
     alone = instances(
         best_candidates(logits[image : image + 1], limit=100, min_score=0.2),
         masks[image : image + 1],
-        **sizes,
+        input_size=seen,
+        image_size=shown,
         pixels_at_once=1,
     )
     wanted = (everything.image_N == image) & (everything.score_N > 0.2)

@@ -58,7 +58,8 @@ def geneval_names(labels: Sequence[str], *, source: str) -> tuple[str, ...]:
     Raises:
         AlphaBenchError: the labels are not the 80 COCO classes, each once.
     """
-    coco = [_OTHER_SPELLINGS.get(label.casefold(), label.casefold()) for label in labels]
+    plain = [label.casefold().replace("_", " ") for label in labels]  # mmdet: traffic_light
+    coco = [_OTHER_SPELLINGS.get(label, label) for label in plain]
     if sorted(coco) != sorted(COCO_NAMES):
         strange = [
             label for label, name in zip(labels, coco, strict=True) if name not in COCO_NAMES
@@ -67,6 +68,6 @@ def geneval_names(labels: Sequence[str], *, source: str) -> tuple[str, ...]:
         raise AlphaBenchError(
             f"{source!r} knows {len(labels)} classes{first}; it is no COCO instance checkpoint",
             hint="choose one trained on the 80 classes of COCO instances, such as "
-            "detector=facebook/mask2former-swin-small-coco-instance",
+            "facebook/mask2former-swin-small-coco-instance for the evaluator mask2former",
         )
     return tuple(_GENEVAL_WORDS.get(name, name) for name in coco)

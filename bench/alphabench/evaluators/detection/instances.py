@@ -67,7 +67,7 @@ def instances(
     *,
     input_size: tuple[int, int],
     image_size: tuple[int, int],
-    pixels_at_once: int = 2**26,
+    pixels_at_once: int = 2**22,
 ) -> Instances:
     """Masks, scores and boxes of the candidates at the size of the images.
 
@@ -76,8 +76,8 @@ def instances(
         mask_logits_BQhw: at the model's own resolution.
         input_size: (height, width) of what the model saw.
         image_size: (height, width) of the images.
-        pixels_at_once: masks are enlarged in chunks of about this many values (256 MiB of
-            float32); changes no result.
+        pixels_at_once: masks are enlarged in chunks of about this many values (16 MiB of
+            float32, which stays near a processor's cache); changes no result.
     """
     height, width = image_size
     chosen_Nhw = mask_logits_BQhw[candidates.image_N, candidates.query_N].float()
@@ -108,8 +108,9 @@ def _enlarged(
                 logits_nhw[:, None], size=size, mode="bilinear", align_corners=False
             )[:, 0]
     mask_nHW = logits_nhw > 0
-    inside_n = (logits_nhw.sigmoid() * mask_nHW).flatten(1).sum(dim=1)
-    return mask_nHW, inside_n / (mask_nHW.flatten(1).sum(dim=1) + 1e-6)
+    inside_nHW = logits_nhw.sigmoid().mul_(mask_nHW)
+    area_n = mask_nHW.flatten(1).sum(dim=1, dtype=torch.int32)
+    return mask_nHW, inside_nHW.flatten(1).sum(dim=1) / (area_n + 1e-6)
 
 
 def boxes(mask_NHW: Tensor) -> Tensor:

@@ -180,10 +180,10 @@ def _load(weights: Weights, options: Mask2FormerOptions, *, device: str) -> _Loa
     """
     import transformers
 
-    # Pillow on every machine: the torchvision variant resizes differently.
-    processor_class = getattr(
-        transformers, "Mask2FormerImageProcessorPil", transformers.Mask2FormerImageProcessor
-    )
+    # Pillow on every machine: the torchvision variant resizes differently. Before transformers 5
+    # the Pillow variant has the plain name.
+    name = "Mask2FormerImageProcessor"
+    processor_class = getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
     dtype = getattr(torch, options.dtype)
     try:
         config = transformers.AutoConfig.from_pretrained(weights.folder)

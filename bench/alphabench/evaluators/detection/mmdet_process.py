@@ -60,8 +60,13 @@ class MmdetProcess:
         self._command = command
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as we)
         self._channel, theirs = socket.socketpair()
-        with theirs:
-            self._process = _start(command, theirs, self._log)
+        try:
+            with theirs:
+                self._process = _start(command, theirs, self._log)
+        except AlphaBenchError:
+            self._channel.close()
+            self._log.close()
+            raise
         self._end = weakref.finalize(
             self, _end, self._process, self._channel, self._log, owner=os.getpid()
         )
@@ -107,11 +112,12 @@ class MmdetProcess:
             if not isinstance(reply, dict):
                 raise WorkerGoneError("its reply is no JSON object")
         except (OSError, ValueError, WorkerGoneError) as error:
+            late = isinstance(error, TimeoutError)
+            reason = f"no answer in {seconds:g} s" if late else str(error)
+            self._process.kill()
+            reason += self._last_words()
             self.stop()
-            reason = (
-                f"no answer in {seconds:g} s" if isinstance(error, TimeoutError) else str(error)
-            )
-            raise WorkerGoneError(f"{reason}{self._last_words()}") from error
+            raise WorkerGoneError(reason) from error
         return reply
 
     def _receive(self, count: int, deadline: float) -> bytes:

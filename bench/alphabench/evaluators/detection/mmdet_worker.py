@@ -261,6 +261,8 @@ def main() -> int:
     if arguments.versions:
         sys.stdout.write(json.dumps(versions()) + "\n")
         return 0
+    # Python puts this file's own folder first, where a module of ours is called mmdet.
+    sys.path[0] = os.getcwd()  # noqa: PTH109  (a string is wanted)
     leave_with_parent()
     return serve(
         socket.socket(fileno=arguments.fd), arguments.backend, json.loads(arguments.options)

@@ -114,7 +114,7 @@ def _ball_query(colour: tuple[int, int, int]) -> ColourQuery:
     side, radius = 256, 80
     y_HW, x_HW = np.mgrid[0:side, 0:side] - side / 2 + 0.5
     inside_HW = x_HW**2 + y_HW**2 < radius**2
-    light_HW = 1.0 - 0.35 * np.hypot(x_HW + 25, y_HW + 30) / radius
+    light_HW = 1.0 - 0.2 * np.hypot(x_HW + 25, y_HW + 30) / radius
     image_HW3 = np.full((side, side, 3), 225.0)
     image_HW3[inside_HW] = (light_HW[..., None] * np.array(colour, dtype=float))[inside_HW]
     low, high = side / 2 - radius, side / 2 + radius

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import ast
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alphabench.evaluators.detection.mmdet import unpack_mask
+from alphabench.evaluators.detection.mmdet_process import WORKER
+from alphabench.evaluators.detection.mmdet_worker import NotCompiled, objects_of, rows_of
+
+
+class Instances(SimpleNamespace):
+    """What mmdet 3.x returns, as far as the worker looks at it."""
+
+    def __contains__(self, name: str) -> bool:
+        return name in vars(self)
+
+    def cpu(self) -> Instances:
+        return self
+
+    def numpy(self) -> Instances:
+        return self
+
+
+BOXES = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], dtype=np.float32)
+MASKS = np.random.default_rng(0).random((2, 9, 7)) < 0.5
+
+
+def as_lists(rows: list[Any]) -> list[Any]:
+    return [
+        (int(label), float(score), [float(side) for side in box], mask is not None)
+        for label, score, box, mask in rows
+    ]
+
+
+def test_both_generations_of_mmdet_give_the_same_rows() -> None:
+    scores = np.array([0.9, 0.4], dtype=np.float32)
+    new = SimpleNamespace(
+        pred_instances=Instances(labels=np.array([0, 2]), scores=scores, bboxes=BOXES, masks=MASKS)
+    )
+    with_scores = np.concatenate([BOXES, scores[:, None]], axis=1)
+    boxes = [with_scores[:1], np.zeros((0, 5), np.float32), with_scores[1:]]
+    old = (boxes, [[MASKS[0]], [], [MASKS[1]]])
+    assert as_lists(rows_of(new)) == as_lists(rows_of(old))
+    assert as_lists(rows_of(new))[1] == (2, pytest.approx(0.4), [5.0, 6.0, 7.0, 8.0], True)
+    for rows in (rows_of(new), rows_of(old)):
+        assert all(np.array_equal(row[3], mask) for row, mask in zip(rows, MASKS, strict=True))
+
+
+def test_detectors_without_masks_give_boxes_alone() -> None:
+    scores = np.array([0.9], dtype=np.float32)
+    new = SimpleNamespace(
+        pred_instances=Instances(labels=np.array([1]), scores=scores, bboxes=BOXES[:1])
+    )
+    old = [np.zeros((0, 5), np.float32), np.append(BOXES[0], scores)[None]]
+    assert as_lists(rows_of(new)) == as_lists(rows_of(old))
+    assert rows_of(old)[0][3] is None
+
+
+def test_objects_below_the_floor_are_not_sent_and_masks_come_back_whole() -> None:
+    rows = [(0, 0.5, BOXES[0], MASKS[0]), (1, 0.05, BOXES[1], MASKS[1]), (2, 0.06, BOXES[1], None)]
+    sent = objects_of(rows, min_score=0.05)
+    assert [one["label"] for one in sent] == [0, 2]
+    assert np.array_equal(unpack_mask(sent[0]["mask"], size=(7, 9)), MASKS[0])
+    assert sent[1]["mask"] is None
+    with pytest.raises(ValueError, match="a mask of 8 bytes"):
+        unpack_mask(sent[0]["mask"], size=(8, 9))
+
+
+def test_an_operator_that_was_not_compiled_says_so_when_it_is_called() -> None:
+    operators = NotCompiled("mmcv._ext")
+    with pytest.raises(NotImplementedError, match="'nms' is not compiled"):
+        operators.nms(1, 2)
+
+
+def test_the_worker_stays_readable_to_the_old_python_of_mmdet_2() -> None:
+    tree = ast.parse(WORKER.read_text(), feature_version=(3, 8))
+    imported = {
+        (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name) or ""
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert not any(name.startswith("alphabench") for name in imported)
