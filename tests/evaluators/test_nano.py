@@ -16,6 +16,7 @@ from alphabench.evaluators.detection.detector import (
     ColourReader,
     DetectedObject,
     Detector,
+    Thresholds,
 )
 from alphabench.evaluators.detection.nano import SELF_TEST, open_nano
 from alphabench.scenes.palette import TINTS
@@ -121,12 +122,10 @@ def test_the_self_test_passes_and_refuses_a_reader_that_calls_everything_red(
         detector.self_test(Daltonist())
 
 
-def test_thresholds_come_with_the_weights_and_can_be_set() -> None:
-    own = open_nano({}, device="cpu")[0].thresholds
-    assert 0.0 < own.score < 1.0
-    assert 0.0 < own.counting < 1.0
-    detector, _ = open_nano({"score": "0.3", "counting": "0.9"}, device="cpu")
-    assert (detector.thresholds.score, detector.thresholds.counting) == (0.3, 0.9)
+def test_thresholds_are_genevals_and_can_be_set() -> None:
+    assert open_nano({}, device="cpu")[0].thresholds == Thresholds()
+    detector, _ = open_nano({"score": "0.5", "counting": "0.6"}, device="cpu")
+    assert (detector.thresholds.score, detector.thresholds.counting) == (0.5, 0.6)
 
 
 @pytest.mark.parametrize(

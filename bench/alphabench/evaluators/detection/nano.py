@@ -69,22 +69,22 @@ SELF_TEST: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NanoOptions:
-    """What can be set about the nano detector; None takes the value stored with the weights."""
+    """What can be set about the nano detector."""
 
-    score: float | None = None
-    """Confidence a detection must exceed, 0 to 1."""
-    counting: float | None = None
+    score: float = Thresholds().score
+    """Confidence a detection must exceed, 0 to 1. Scores are calibrated: GenEval's fits."""
+    counting: float = Thresholds().counting
     """The same for prompts of the counting task."""
 
     def __post_init__(self) -> None:
         for name, value in (("score", self.score), ("counting", self.counting)):
-            if value is not None and not 0.0 <= value < 1.0:
+            if not 0.0 <= value < 1.0:
                 raise ValueError(f"{name}={value} is not in [0, 1)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """What decides detections, read from the weights file without building the network."""
+    """What decides which detections count; known without building the network."""
 
     sha256: str
     calibration: tuple[float, ...]
@@ -191,14 +191,10 @@ def open_nano(options: Mapping[str, str], *, device: str) -> tuple[Detector, Col
     file = weights_bytes()
     entries = metadata(file)
     factors: dict[str, float] = json.loads(entries["calibration"])
-    stored: dict[str, float] = json.loads(entries["thresholds"])
     weights = Weights(
         sha256=hashlib.sha256(file).hexdigest(),
         calibration=tuple(factors[name] for name in decoding.FEATURES),
-        thresholds=Thresholds(
-            score=stored["score"] if wanted.score is None else wanted.score,
-            counting=stored["counting"] if wanted.counting is None else wanted.counting,
-        ),
+        thresholds=Thresholds(score=wanted.score, counting=wanted.counting),
     )
     return NanoDetector(weights, device=device), NanoColours(weights)
 
