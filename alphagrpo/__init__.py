@@ -1,4 +1,4 @@
 """AlphaGRPO: joint GRPO on the text and the image parts of unified multimodal models.
 
-Nothing is here yet; the harness (`alphabench`) came first.
+So far its reward, `dvreward`, and the holistic grade beside it; both are evaluators of the harness.
 """

@@ -84,7 +84,7 @@ def test_a_preview_says_what_would_be_done_and_does_nothing(
 ) -> None:
     out = tmp_path_factory.mktemp("preview") / "run"
     plan = plan_run(Reds(), Checkpoint(name="dots", open=fresh_dots), out=out, limit=6)
-    text = str(preview(plan, None, device="cpu"))
+    text = str(preview(plan, plan.evaluator, device="cpu"))
     assert "6 (PARTIAL, of 12)" in text
     assert "12 (2 per sample)" in text
     assert "Apache-2.0" in text

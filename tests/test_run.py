@@ -57,7 +57,7 @@ def ran(
     seed: int = 0,
 ) -> Outcome:
     plan = planned(out, reds, dots, limit=limit, seed=seed)
-    return carry_out(plan, open_evaluation(plan.benchmark, None), Work())
+    return carry_out(plan, open_evaluation(plan.benchmark, "brightness"), Work())
 
 
 def hashes(folder: RunFolder) -> dict[str, str]:
@@ -98,7 +98,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     alone = ran(tmp_path / "alone")
     checkpoint = Checkpoint(name="dots", open=fresh_dots)
     plan = plan_run(Reds(), checkpoint, out=tmp_path / "two")
-    evaluation = open_evaluation(plan.benchmark, None)
+    evaluation = open_evaluation(plan.benchmark, "brightness")
     both = carry_out(plan, evaluation, Work(devices=("cpu", "cpu")))
     assert hashes(both.folder) == hashes(alone.folder)
     assert both.report == alone.report
@@ -177,7 +177,7 @@ def test_a_damaged_image_is_not_scored_but_counted(tmp_path: Path) -> None:
     folder = ran(tmp_path / "run").folder
     damage_truncated(tmp_path / "run" / "images" / "0-1" / "0.png")
     reds = Reds()
-    outcome = score(folder, reds, open_evaluation(reds, None), Work())
+    outcome = score(folder, reds, open_evaluation(reds, "brightness"), Work())
     assert outcome.report.statuses == {"scored": 23, "failed": 1}
     assert outcome.incomplete
 
@@ -256,7 +256,7 @@ def test_images_made_on_one_machine_are_scored_on_another(tmp_path: Path) -> Non
     (tmp_path / "here").rename(tmp_path / "there")
     reds = Reds()
     moved = RunFolder.open(tmp_path / "there")
-    outcome = score(moved, reds, open_evaluation(reds, None), Work())
+    outcome = score(moved, reds, open_evaluation(reds, "brightness"), Work())
     assert outcome.report == whole.report
 
 
@@ -264,7 +264,7 @@ def test_a_run_of_other_data_is_not_scored(tmp_path: Path) -> None:
     folder = ran(tmp_path / "run").folder
     other = Reds(digest="1" * 64)
     with pytest.raises(AlphaBenchError, match="other data"):
-        score(folder, other, open_evaluation(other, None), Work())
+        score(folder, other, open_evaluation(other, "brightness"), Work())
 
 
 def test_a_checkpoint_that_can_make_nothing_is_refused(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_what_a_checkpoint_cannot_make_is_refused_in_the_account(tmp_path: Path)
 
 
 def test_a_benchmark_opened_in_each_worker_is_the_same(tmp_path: Path) -> None:
-    evaluation = open_evaluation(Reds(), None)
+    evaluation = open_evaluation(Reds(), "brightness")
     assert isinstance(evaluation.open, partial)
-    assert evaluation.id == open_evaluation(Reds(), None).id
-    assert evaluation.id != open_evaluation(Reds(protocol="strict"), None).id
+    assert evaluation.id == open_evaluation(Reds(), "brightness").id
+    assert evaluation.id != open_evaluation(Reds(protocol="strict"), "brightness").id

@@ -310,3 +310,12 @@ def test_more_verdicts_than_expected_all_count() -> None:
     verdicts = [_verdict("x", index, 1.0) for index in range(5)]
     assert gather(samples, verdicts, n_expected=4) == [cluster("a", "x", 5.0, 5, 5)]
     assert count_statuses(samples, verdicts, n_expected=4) == {"scored": 5}
+
+
+def test_samples_may_expect_different_numbers_of_verdicts() -> None:
+    samples = [Sample(id=name, prompt="p", group="x") for name in ("a", "bb")]
+    verdicts = [Verdict(image_id="bb/0", question_id="q", value=1.0, status="scored")]
+    found = gather(samples, verdicts, n_expected=lambda sample: len(sample.id))
+    assert [cluster.n_expected for cluster in found] == [1, 2]
+    statuses = count_statuses(samples, verdicts, n_expected=lambda sample: len(sample.id))
+    assert statuses == {"scored": 1, "missing": 2}

@@ -14,6 +14,8 @@ from pathlib import Path
 from alphabench.benchmarks import open_benchmark
 from alphabench.checkpoints import open_checkpoint
 from alphabench.errors import AlphaBenchError
+from alphabench.judges import open_judge
+from alphabench.judges.question import Judge
 from alphabench.plan import Checkpoint, checkpoint, open_evaluation, plan_run
 from alphabench.run import Outcome, Work, carry_out
 from alphabench.store import RunFolder
@@ -40,6 +42,7 @@ __all__ = [
     "GeneratedImage",
     "Generator",
     "ImageRequest",
+    "Judge",
     "NotMade",
     "Outcome",
     "Report",
@@ -51,6 +54,7 @@ __all__ = [
     "load_run",
     "open_benchmark",
     "open_checkpoint",
+    "open_judge",
 ]
 
 
@@ -59,6 +63,7 @@ def evaluate(
     source: str | Generator,
     *,
     evaluator: str | None = None,
+    judge: Judge | None = None,
     limit: int | None = None,
     seed: int = 0,
     out: Path | None = None,
@@ -70,6 +75,7 @@ def evaluate(
         benchmark: a name, or an opened benchmark.
         source: the checkpoint as `--ckpt` takes it, or your own generator (one device only).
         evaluator: `name?key=value&...`; None takes what suits benchmark and checkpoint.
+        judge: for benchmarks that put questions to one; see `open_judge`.
         limit: only so many samples, from all groups; the report is then partial.
         seed: of the run; each image's seed follows from it.
         out: the run folder; None names one below `runs`.
@@ -83,7 +89,7 @@ def evaluate(
     device = work.devices[0]
     chosen = checkpoint(source) if isinstance(source, str) else _given(source)
     plan = plan_run(bench, chosen, out=out, limit=limit, seed=seed, device=device)
-    evaluation = open_evaluation(bench, evaluator or plan.evaluator, device=device)
+    evaluation = open_evaluation(bench, evaluator or plan.evaluator, judge=judge, device=device)
     return carry_out(plan, evaluation, work)
 
 

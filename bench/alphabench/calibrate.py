@@ -271,7 +271,7 @@ def _figures(answers: Sequence[KnownAnswer], settings: Bootstrap) -> JudgeFigure
         brier=estimate(_brier),
         separation=estimate(_separation),
         gap=estimate(_gap),
-        statuses=Counter(answer.status for answer in answers),
+        statuses=dict(Counter(answer.status for answer in answers)),
     )
 
 
@@ -332,7 +332,9 @@ def _separation(scored: _Scored) -> Floats:
 def _gap(scored: _Scored) -> Floats:
     yes_RQ = scored.weight_RQ * scored.truth_Q
     no_RQ = scored.weight_RQ * ~scored.truth_Q
-    return _mean(scored.p_Q, yes_RQ) - _mean(scored.p_Q, no_RQ)
+    gap_R = _mean(scored.p_Q, yes_RQ) - _mean(scored.p_Q, no_RQ)
+    # What rounding leaves of an exact zero would be printed as -0.000.
+    return np.where(np.abs(gap_R) < 1e-12, 0.0, gap_R)
 
 
 def _mean(value_Q: Floats, weight_RQ: Floats) -> Floats:

@@ -6,9 +6,9 @@ benchmark's rules: the samples and the headline formula come in as a `Basis`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judged import current_verdicts, images_per_sample
@@ -23,10 +23,26 @@ from alphabench.statistics import (
     paired_difference,
 )
 from alphabench.store import RunFolder
-from alphabench.types import Estimate, Sample
+from alphabench.types import Benchmark, Estimate, Sample, Verdict
 
 _UNCHECKED: Final = "self_test"
 """Says whether the evaluator was checked, not how it measures: no reason to part two results."""
+
+
+Gather = Callable[[Sequence[Sample], Sequence[Verdict]], list[Cluster]]
+
+
+@runtime_checkable
+class Comparable(Protocol):
+    """A benchmark whose headline is another formula than the mean of its groups' means."""
+
+    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
+        """What the headline is made of, by sample."""
+        ...
+
+    def formula(self) -> Formula:
+        """The headline from the means of the clusters' groups."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +55,8 @@ class Basis:
     """Its headline from the means of its groups."""
     settings: Bootstrap = DEFAULT
     """Of the bootstrap; names the worst and the best value of a verdict."""
+    gather: Gather | None = None
+    """Its verdicts by sample, where they are more than the values of equal questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +92,23 @@ def measurement(folder: RunFolder, evaluation: str) -> dict[str, str]:
     return {**asked, **examined}
 
 
+def basis_of(benchmark: Benchmark) -> Basis:
+    """What a benchmark lends to a comparison.
+
+    Raises:
+        AlphaBenchError: its official data is not here.
+    """
+    if isinstance(benchmark, Comparable):
+        return Basis(
+            samples=benchmark.samples(), formula=benchmark.formula(), gather=benchmark.clusters
+        )
+    return Basis(samples=benchmark.samples())
+
+
 def clusters_of(folder: RunFolder, evaluation: str, basis: Basis) -> list[Cluster]:
     """What the run scored, by sample."""
+    if basis.gather is not None:
+        return basis.gather(basis.samples, current_verdicts(folder, evaluation))
     return gather(
         basis.samples,
         current_verdicts(folder, evaluation),
@@ -107,7 +140,7 @@ def compare_runs(
     name = evaluation or _shared_evaluation(baseline, candidate)
     _check_alike(baseline, candidate, name)
     before, after = (clusters_of(folder, name, basis) for folder in (baseline, candidate))
-    groups = dict.fromkeys(sample.group for sample in basis.samples)
+    groups = dict.fromkeys(cluster.group for cluster in after)
     by_group = {
         group: paired_difference(
             [c for c in after if c.group == group],

@@ -78,5 +78,9 @@ def _write(outcome: Outcome, target: Path) -> None:
 
 
 def _format(benchmark: str) -> OfficialFormat:
-    form: OfficialFormat = registry.load("format", benchmark.partition(":")[0].partition("@")[0])
+    """The format of `name[@version][:split]`: the split's own where it has one."""
+    name, _, split = benchmark.partition(":")
+    name = name.partition("@")[0]
+    own = f"{name}:{split}"
+    form: OfficialFormat = registry.load("format", own if own in registry.known("format") else name)
     return form

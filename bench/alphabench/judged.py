@@ -15,6 +15,8 @@ from alphabench.types import NotMade, Sample, Verdict, image_id
 
 State = Literal["right", "wrong", "unscored"]
 FULL_MARKS: Final = 1.0
+OUT_OF: Final = "out_of"
+"""In a verdict's detail: its full marks, where they are not 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +32,10 @@ class JudgedImage:
     @property
     def state(self) -> State:
         """`unscored` as soon as one question has no value, or none was asked."""
-        values = [verdict.value for verdict in self.verdicts]
-        known = [value for value in values if value is not None]
-        if not known or len(known) < len(values):
+        known = [(v.value, v.detail.get(OUT_OF, FULL_MARKS)) for v in self.verdicts]
+        if not known or any(value is None for value, _ in known):
             return "unscored"
-        return "right" if min(known) >= FULL_MARKS else "wrong"
+        return "right" if all(value >= full for value, full in known) else "wrong"
 
     @property
     def reason(self) -> str:

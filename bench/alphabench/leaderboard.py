@@ -28,11 +28,11 @@ from alphabench.pages import coverage_words, incomparable, is_self_test_off, rep
 from alphabench.published import Published, published_section
 from alphabench.statistics import paired_difference
 from alphabench.store import RunFolder
-from alphabench.types import Report
+from alphabench.types import ProtocolName, Report
 from alphabench.wire import report_to_json
 
-BasisOf = Callable[[RunFolder], Basis]
-"""The samples and the formula of the benchmark that a folder ran.
+BasisOf = Callable[[RunFolder, ProtocolName], Basis]
+"""The samples and the formula of the benchmark that a folder ran, under a protocol.
 
 It may raise AlphaBenchError (data that was not fetched): ranks are then not tested for ties.
 """
@@ -171,7 +171,7 @@ def _leaders(ranked: Sequence[Entry], basis_of: BasisOf) -> list[int]:
     """For each entry, the index of the first entry of its rank."""
     if len(ranked) < 2:
         return list(range(len(ranked)))
-    basis = basis_of(ranked[0].folder)
+    basis = basis_of(ranked[0].folder, ranked[0].report.protocol)
     clusters = [clusters_of(e.folder, e.evaluation, basis) for e in ranked]
     leaders = [0]
     for index in range(1, len(ranked)):

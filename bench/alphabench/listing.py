@@ -9,16 +9,17 @@ from typing import Final, Literal
 from alphabench import registry
 from alphabench.benchmarks import open_benchmark
 from alphabench.errors import AlphaBenchError
+from alphabench.judges import FORMS as JUDGE_FORMS
 from alphabench.store import RunFolder, run_folders
 from alphabench.types import Benchmark, Report
 from alphabench.upstream import UpstreamData
 
-What = Literal["benchmarks", "checkpoints", "evaluators", "runs", "all"]
+What = Literal["benchmarks", "checkpoints", "evaluators", "judges", "runs", "all"]
 
 CHECKPOINT_FORMS: Final[Mapping[str, str]] = {
     "diffusers": "owner/name or DIR      a diffusers pipeline from the hub or a folder",
     "http": "https://host/v1#MODEL  an endpoint of the OpenAI images API",
-    "images": "images:DIR             pictures already made (--layout geneval or flat)",
+    "images": "images:DIR             pictures already made (--layout geneval, flat, tiif ...)",
     "python": "python:MODULE:FACTORY  your own object with `generate`",
     "scene": "scene:?error=0.2       draws the prompt in the synthetic world, with planted errors",
 }
@@ -30,6 +31,7 @@ def listing(what: What, *, runs: Path, data: UpstreamData) -> str:
         "benchmarks": lambda: _benchmarks(data),
         "checkpoints": _checkpoints,
         "evaluators": lambda: iter(sorted(registry.known("evaluator"))),
+        "judges": lambda: iter(JUDGE_FORMS),
         "runs": lambda: _runs(runs),
     }
     chosen = {what: makers[what]} if what != "all" else makers
@@ -76,10 +78,9 @@ def run_page(root: Path) -> str:
 
 def _benchmarks(data: UpstreamData) -> Iterator[str]:
     for name in sorted(registry.known("benchmark")):
-        for split in registry.SPLITS.get(name, ("",)):
-            full = f"{name}:{split}" if split else name
+        for full in registry.LISTED.get(name, (name,)):
             card = open_benchmark(full, data=data).card
-            yield f"{full:<16} {card.title} [{card.licence}] {', '.join(card.evaluators)}"
+            yield f"{full:<18} {card.title} [{card.licence}] {', '.join(card.evaluators)}"
 
 
 def _checkpoints() -> Iterator[str]:

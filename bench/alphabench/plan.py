@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphabench.errors import AlphaBenchError
+from alphabench.judges.question import Judge
 from alphabench.store import Manifest, fingerprint
 from alphabench.types import (
     Benchmark,
@@ -61,9 +62,9 @@ class Plan:
     root: Path
 
     @property
-    def evaluator(self) -> str | None:
-        """Which evaluator suits the checkpoint's images, where not the benchmark's default."""
-        return suggested_evaluator(self.generator)
+    def evaluator(self) -> str:
+        """Which evaluator suits the benchmark and the checkpoint's images."""
+        return suggested_evaluator(self.generator, self.benchmark)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ def checkpoint(
     )
 
 
-def preview(plan: Plan, evaluator: str | None, *, device: str) -> Preview:
+def preview(plan: Plan, evaluator: str, *, judge: Judge | None = None, device: str) -> Preview:
     """What the plan amounts to, with every obstacle that can be seen from here."""
     card = plan.benchmark.card
     missing = []
@@ -123,7 +124,7 @@ def preview(plan: Plan, evaluator: str | None, *, device: str) -> Preview:
         missing.append(f"{len(plan.unable)} images that the checkpoint cannot make: {example}")
     scored_by, licences = "none", {}
     try:
-        evaluation = open_evaluation(plan.benchmark, evaluator or plan.evaluator, device=device)
+        evaluation = open_evaluation(plan.benchmark, evaluator, judge=judge, device=device)
         scored_by, licences = evaluation.id, dict(evaluation.licences)
     except AlphaBenchError as error:
         missing.append(str(error))
@@ -209,7 +210,7 @@ def plan_run(
         checkpoint=checkpoint.name,
         pixels=pixels,
         limit=None if len(samples) == len(benchmark.samples()) else len(samples),
-        circumstances={**_circumstances(), "evaluator": suggested_evaluator(generator)},
+        circumstances={**_circumstances(), "evaluator": suggested_evaluator(generator, benchmark)},
     )
     unable = generator.unable(requests) if isinstance(generator, Selective) else {}
     if unable and len(unable) == len(requests):
@@ -230,9 +231,11 @@ def plan_run(
     )
 
 
-def suggested_evaluator(generator: Generator) -> str | None:
-    """The evaluator that the generator's images are for; None leaves it to the benchmark."""
-    return generator.suggested_evaluator if isinstance(generator, SuggestsEvaluator) else None
+def suggested_evaluator(generator: Generator, benchmark: Benchmark) -> str:
+    """The evaluator that the generator's images are for, or else the benchmark's default."""
+    known = benchmark.card.evaluators
+    suits = generator.suggested_evaluator if isinstance(generator, SuggestsEvaluator) else None
+    return suits if suits in known else known[0]
 
 
 def licences_of(part: Generator | Evaluator) -> Mapping[str, str]:
@@ -251,20 +254,22 @@ def requests_for(
     ]
 
 
-def open_evaluation(benchmark: Benchmark, spec: str | None, *, device: str = "cpu") -> Evaluation:
+def open_evaluation(
+    benchmark: Benchmark, spec: str, *, judge: Judge | None = None, device: str = "cpu"
+) -> Evaluation:
     """Settle which evaluator scores, without loading its models.
 
     Args:
-        spec: `name?key=value&...`; None takes the benchmark's default.
+        spec: `name?key=value&...`.
+        judge: for benchmarks that put questions to one.
 
     Raises:
-        AlphaBenchError: unknown name or option.
+        AlphaBenchError: unknown name or option, or a judge is lacking.
     """
-    spec = spec or benchmark.card.evaluators[0]
-    evaluator = benchmark.evaluator(spec, device=device)
+    evaluator = benchmark.evaluator(spec, judge=judge, device=device)
     return Evaluation(
         name=spec.partition("?")[0],
-        open=partial(benchmark.evaluator, spec),
+        open=partial(benchmark.evaluator, spec, judge=judge),
         identity={**evaluator.identity, "protocol": benchmark.card.protocol},
         licences=licences_of(evaluator),
     )

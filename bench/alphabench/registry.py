@@ -12,15 +12,24 @@ from typing import Any, Final, Literal
 
 from alphabench.errors import unknown_name
 
-Kind = Literal["benchmark", "checkpoint", "evaluator", "format"]
+Kind = Literal["benchmark", "checkpoint", "evaluator", "format", "judge"]
 
 BENCHMARKS: Final = {
+    "dpg": "alphabench.benchmarks.dpg:open_dpg",
+    "gedit": "alphabench.benchmarks.gedit:open_gedit",
     "geneval": "alphabench.benchmarks.geneval:open_geneval",
+    "tiif": "alphabench.benchmarks.tiif:open_tiif",
+    "wise": "alphabench.benchmarks.wise:open_wise",
 }
-SPLITS: Final[Mapping[str, tuple[str, ...]]] = {
-    "geneval": ("", "long", "mini"),
+LISTED: Final[Mapping[str, tuple[str, ...]]] = {
+    "dpg": ("dpg", "dpg:mini"),
+    "dvreward": ("dvreward", "dvreward:mini"),
+    "gedit": ("gedit:en", "gedit:cn", "gedit:mini"),
+    "geneval": ("geneval", "geneval:long", "geneval:mini"),
+    "tiif": ("tiif:testmini", "tiif:test", "tiif:testmini-text", "tiif:test-text", "tiif:mini"),
+    "wise": ("wise@verified", "wise@legacy", "wise:mini"),
 }
-"""For listing; what a name means is the benchmark's own affair."""
+"""Versions and splits, for `alphabench list`; what a name means is the benchmark's own affair."""
 CHECKPOINTS: Final = {
     "diffusers": "alphabench.checkpoints.diffusers:open_diffusers",
     "http": "alphabench.checkpoints.http:open_http",
@@ -34,13 +43,25 @@ EVALUATORS: Final = {
     "nano": "alphabench.evaluators.detection.nano:open_nano",
 }
 FORMATS: Final = {
+    "dpg": "alphabench.benchmarks.dpg_exchange:OFFICIAL",
+    "gedit": "alphabench.benchmarks.gedit_files:OFFICIAL",
     "geneval": "alphabench.benchmarks.geneval_files:OFFICIAL",
+    "tiif": "alphabench.benchmarks.tiif_files:OFFICIAL",
+    "wise": "alphabench.benchmarks.wise_files:OFFICIAL",
+}
+JUDGES: Final = {
+    "openai": "alphabench.judges.openai:open_openai",
+    "python": "alphabench.judges.python:open_python",
+    "scripted": "alphabench.judges.scripted:open_scripted",
+    "transformers": "alphabench.judges.transformers:open_transformers",
+    "vllm": "alphabench.judges.vllm:open_vllm",
 }
 _TABLES: Final[Mapping[Kind, Mapping[str, str]]] = {
     "benchmark": BENCHMARKS,
     "checkpoint": CHECKPOINTS,
     "evaluator": EVALUATORS,
     "format": FORMATS,
+    "judge": JUDGES,
 }
 
 

@@ -11,7 +11,7 @@ from alphabench.errors import AlphaBenchError
 from alphabench.leaderboard import INDEX, BasisOf, leaderboard_pages, write_pages
 from alphabench.published import Published, PublishedRow
 from alphabench.store import RunFolder
-from alphabench.types import ImageRequest
+from alphabench.types import ImageRequest, ProtocolName
 from alphabench.wire import report_from_json
 from tests.pages.conftest import Answer, Made, RunMaker
 
@@ -19,7 +19,7 @@ HOSTILE = "evil | <img src=x onerror=alert(1)>\n# big `code` [x](javascript:1)"
 
 
 def basis_of(make_run: RunMaker) -> BasisOf:
-    return lambda _: Basis(samples=make_run.samples)
+    return lambda _folder, _protocol: Basis(samples=make_run.samples)
 
 
 def pages_of(make_run: RunMaker, *runs: Made) -> dict[str, str]:
@@ -186,7 +186,7 @@ def test_published_figures_stand_below_and_are_not_ranked(make_run: RunMaker) ->
 def test_without_the_benchmarks_data_the_table_says_that_ties_were_not_looked_for(
     make_run: RunMaker,
 ) -> None:
-    def unfetched(folder: RunFolder) -> Basis:
+    def unfetched(folder: RunFolder, protocol: ProtocolName) -> Basis:
         raise AlphaBenchError("the data is not fetched", hint="`alphabench fetch geneval`")
 
     folders = [make_run("a").folder, make_run("b", answer=one_wrong).folder]
@@ -197,7 +197,7 @@ def test_without_the_benchmarks_data_the_table_says_that_ties_were_not_looked_fo
 
 def test_folders_without_a_report_are_refused() -> None:
     with pytest.raises(AlphaBenchError, match="none of these 0 run folders has a report"):
-        leaderboard_pages([], lambda _: Basis(samples=[]))
+        leaderboard_pages([], lambda _folder, _protocol: Basis(samples=[]))
 
 
 def test_pages_are_written_and_other_files_left_alone(make_run: RunMaker, tmp_path: Path) -> None:

@@ -206,6 +206,12 @@ def test_licences_are_known_before_anything_is_downloaded() -> None:
         ("geneval:long", ["geneval-long"]),
         ("geneval-long", ["geneval-long"]),
         ("geneval:mini", []),
+        ("wise", ["wise", "wise-judge"]),
+        ("wise@verified", ["wise", "wise-judge"]),
+        ("wise@legacy", ["wise-legacy", "wise-legacy-judge"]),
+        ("wise-judge", ["wise-judge"]),
+        ("wise@legacy:mini", []),
+        ("gedit:cn", ["gedit-judge"]),
     ],
 )
 def test_a_benchmarks_name_leads_to_its_data(benchmark: str, names: list[str]) -> None:

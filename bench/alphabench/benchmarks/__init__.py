@@ -16,12 +16,17 @@ _NAME = re.compile(r"(?P<name>[^@:]+)(@(?P<version>[^@:]+))?(:(?P<split>[^@:]+))
 
 
 def open_benchmark(
-    name: str, *, protocol: ProtocolName = "official", data: UpstreamData | None = None
+    name: str,
+    *,
+    split: str | None = None,
+    protocol: ProtocolName = "official",
+    data: UpstreamData | None = None,
 ) -> Benchmark:
     """A benchmark by name.
 
     Args:
         name: `benchmark[@version][:split]`: `geneval`, `geneval:mini`, `geneval@af4902f:long`.
+        split: instead of one in the name, for splits that are no word (a file of prompts).
         protocol: upstream's rules as its code has them, or repaired.
         data: where official data lies; None is the user's cache folder.
 
@@ -37,7 +42,7 @@ def open_benchmark(
         )
     opener = registry.load("benchmark", match["name"])
     benchmark: Benchmark = opener(
-        match["split"] or "",
+        split or match["split"] or "",
         version=match["version"],
         protocol=protocol,
         data=data or UpstreamData(cache_dir=default_cache_dir()),

@@ -1,7 +1,9 @@
 """`scene:` draws what a sample asks for, or fails it in a known way in a known share of the images.
 
 A checkpoint without weights whose true score is known: it checks everything that comes after
-generation. It reads a sample's facts, not its prompt, so its score says nothing about models.
+generation. Where a sample asks for an edit, it draws the source scene anew with the edit carried
+out. It reads a sample's facts, not its prompt or source picture, so its score says nothing about
+models.
 """
 
 from __future__ import annotations
@@ -9,13 +11,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import numpy as np
 import PIL
 
 from alphabench.errors import AlphaBenchError
 from alphabench.options import fill
+from alphabench.scenes.edits import (
+    EDIT_ERROR_KINDS,
+    EditErrorKind,
+    edited_scene,
+    is_edit,
+    why_uneditable,
+)
 from alphabench.scenes.geneval import ErrorKind, applicable_errors, compose, why_undrawable
 from alphabench.scenes.render import LARGEST_SIDE, SMALLEST_SIDE, Rendered, render
 from alphabench.scenes.spec import WORLD_VERSION, Scene
@@ -36,9 +45,11 @@ class SceneOptions:
 
     error: float = 0.0
     """Share of the images that carry one error, 0 to 1."""
-    kind: Literal["auto", "missing", "count", "colour", "position"] = "auto"
-    """Which error; auto draws one of those that apply to the sample. Samples to which the kind does
-    not apply are drawn without errors."""
+    kind: Literal[
+        "auto", "missing", "count", "colour", "position", "unedited", "wrong", "overedited"
+    ] = "auto"
+    """Which error; the last three are of edits. auto draws one of those that apply to the sample.
+    Samples to which the kind does not apply are drawn without errors."""
     size: int = 128
     """Pixels of both sides, 32 to 512, where a request names no size."""
 
@@ -129,25 +140,38 @@ class SceneCheckpoint:
             ValueError: a sample that `unable` names.
         """
         width, height = self._canvas(request)
+        facts = request.sample.facts
         rng = np.random.default_rng([request.seed, request.index])
         error = self.planted_error(request)
-        return compose(request.sample.facts, rng, error=error, aspect=width / height)
+        if is_edit(facts):
+            return edited_scene(facts, rng, error=cast("EditErrorKind | None", error))
+        plain = cast("ErrorKind | None", error)
+        return compose(facts, rng, error=plain, aspect=width / height)
 
-    def planted_error(self, request: ImageRequest) -> ErrorKind | None:
+    def planted_error(self, request: ImageRequest) -> ErrorKind | EditErrorKind | None:
         """The error that this request's image carries."""
         turn = _phase(request.sample) + request.index * _STEP_INDEX
         if turn % 1.0 >= self.options.error:
             return None
-        kinds = applicable_errors(request.sample.facts)
+        facts = request.sample.facts
+        kinds: Sequence[ErrorKind | EditErrorKind] = (
+            EDIT_ERROR_KINDS if is_edit(facts) else applicable_errors(facts)
+        )
         if self.options.kind != "auto":
             return self.options.kind if self.options.kind in kinds else None
-        return kinds[np.random.default_rng([request.seed, request.index, 1]).integers(len(kinds))]
+        draw = np.random.default_rng([request.seed, request.index, 1]).integers(len(kinds))
+        return kinds[int(draw)]
 
     def _obstacle(self, request: ImageRequest) -> str | None:
         width, height = self._canvas(request)
         if min(width, height) < SMALLEST_SIDE or max(width, height) > LARGEST_SIDE:
             return f"it draws {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, not {width} x {height}"
-        return why_undrawable(request.sample.facts)
+        facts = request.sample.facts
+        if not is_edit(facts):
+            if request.sample.source_image is not None:
+                return "it edits its own scenes alone, and this sample shows another picture"
+            return why_undrawable(facts)
+        return why_uneditable(facts) if width == height else "it edits square pictures alone"
 
     def _canvas(self, request: ImageRequest) -> tuple[int, int]:
         return request.width or self.options.size, request.height or self.options.size

@@ -66,12 +66,9 @@ class Source:
         """What the model card states; `unknown` where there is no card or it states none."""
         try:
             card = self.folder / _CARD if self.folder else self._hub_card()
-            text = card.read_text(encoding="utf-8", errors="replace")
+            return stated_licence(card.read_text(encoding="utf-8", errors="replace"))
         except (OSError, AlphaBenchError):
             return "unknown"
-        header = text.partition("---")[2].partition("\n---")[0]
-        found = re.search(r"^license(?:_name)?:[ \t]*(\S.*)$", header, re.MULTILINE)
-        return found[1].strip() if found else "unknown"
 
     def _hub_card(self) -> Path:
         assert self.snapshot is not None
@@ -83,6 +80,13 @@ class Source:
             return f"hub:{self.snapshot.repo}@{self.snapshot.commit}"
         assert self.folder is not None
         return digest_files(self.folder, [self.folder / one for one in self.needed])
+
+
+def stated_licence(card: str) -> str:
+    """The licence that a model card names in its header, or `unknown`."""
+    header = card.partition("---")[2].partition("\n---")[0]
+    found = re.search(r"^license(?:_name)?:[ \t]*(\S.*)$", header, re.MULTILINE)
+    return found[1].strip() if found else "unknown"
 
 
 def find_source(

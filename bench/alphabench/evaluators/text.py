@@ -9,7 +9,9 @@ Words are compared in small letters. Knows no prompt: a sample's `facts["text"]`
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,9 @@ QUESTIONS: Final = (RECALL, GNED)
 """recall: higher is better. gned: an error, lower is better."""
 NEAR: Final = 0.3
 """Upstream's bound: words at most this far apart are taken for the same."""
+
+
+_PRINTED: Final = ("drink", "tea")
 
 
 class TextReader(Protocol):
@@ -58,10 +63,10 @@ class RapidReader:
     def read(self, path: Path) -> Sequence[str]:
         if self._engine is None:
             try:
-                from rapidocr import RapidOCR
+                rapidocr = importlib.import_module("rapidocr")
             except ImportError as error:
                 raise _absent() from error
-            self._engine = RapidOCR(params={"Global.log_level": "error"})
+            self._engine = rapidocr.RapidOCR(params={"Global.log_level": "error"})
         return tuple(self._engine(str(path)).txts or ())
 
 
@@ -87,7 +92,20 @@ class TextEvaluator:
         return 8
 
     def self_test(self) -> None:
-        """Nothing to test: a reader that finds no words says so in its scores."""
+        """Have the reader read two printed words.
+
+        Raises:
+            AlphaBenchError: it reads something else; this build must not score.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "words.png"
+            _print_words(_PRINTED, path)
+            found = words_of(self.reader.read(path))
+        if gned(_PRINTED, found) > 0:
+            raise AlphaBenchError(
+                f"the reader of text reads {found!r} where {list(_PRINTED)!r} is printed",
+                hint="install it anew: pip install 'alphabench[ocr]'",
+            )
 
     def evaluate(self, images: Sequence[GeneratedImage]) -> Iterator[Verdict]:
         """Two verdicts for each image, in order; `failed` where the reader raises.
@@ -127,6 +145,16 @@ class TextEvaluator:
             )
             for question in QUESTIONS
         ]
+
+
+def _print_words(words: Sequence[str], path: Path) -> None:
+    """Black on white, in Pillow's own letters."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.new("RGB", (480, 160), "white")
+    font = ImageFont.load_default(size=64)
+    ImageDraw.Draw(picture).text((30, 40), " ".join(words).upper(), "black", font)
+    picture.save(path)
 
 
 def words_of(lines: Sequence[str]) -> list[str]:

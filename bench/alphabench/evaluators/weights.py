@@ -16,7 +16,7 @@ from alphabench.checkpoints.digest import digest_files
 from alphabench.checkpoints.hub import HubAccess, open_snapshot
 from alphabench.errors import AlphaBenchError
 
-_DESCRIPTIONS: Final = ("*.json", "*.txt")
+DESCRIPTIONS: Final = ("*.json", "*.txt")
 """Configuration, tokenizer."""
 
 LOADING_ERRORS: Final = (
@@ -34,7 +34,14 @@ class Weights:
     """`owner/name@commit` for the hub, `sha256:...` over the files for a folder."""
 
 
-def find_weights(source: str, *, option: str, kind: str, pattern: str = "*.safetensors") -> Weights:
+def find_weights(
+    source: str,
+    *,
+    option: str,
+    kind: str,
+    pattern: str = "*.safetensors",
+    descriptions: Sequence[str] = DESCRIPTIONS,
+) -> Weights:
     """The files behind a hub id (`owner/name` or `owner/name@revision`) or a folder.
 
     Args:
@@ -42,6 +49,7 @@ def find_weights(source: str, *, option: str, kind: str, pattern: str = "*.safet
         option: the option that takes a folder instead, for the hint: `detector`.
         kind: what the weights are, for the error: `detector`.
         pattern: which safetensors of the repository are wanted.
+        descriptions: which other files belong to the model.
 
     Raises:
         AlphaBenchError: no such folder, no safetensors in it, or the hub cannot be had.
@@ -49,6 +57,7 @@ def find_weights(source: str, *, option: str, kind: str, pattern: str = "*.safet
     folder = Path(source).expanduser()
     if folder.is_dir():
         files = _checked(folder, source, option=option, pattern=pattern)
+        files += [path for one in descriptions for path in sorted(folder.glob(one))]
         return Weights(folder=folder, identity=digest_files(folder, files))
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise AlphaBenchError(
@@ -57,7 +66,7 @@ def find_weights(source: str, *, option: str, kind: str, pattern: str = "*.safet
         )
     try:
         snapshot = open_snapshot(source, revision=None, probe="config.json", access=HubAccess())
-        found = snapshot.folder([*_DESCRIPTIONS, pattern])
+        found = snapshot.folder([*descriptions, pattern])
     except AlphaBenchError as error:
         raise AlphaBenchError(
             f"no {kind} weights: {error.message}",
@@ -67,19 +76,20 @@ def find_weights(source: str, *, option: str, kind: str, pattern: str = "*.safet
     return Weights(folder=found, identity=f"{snapshot.repo}@{snapshot.commit}")
 
 
-def load_complete(model_class: Any, folder: Path, *, dtype: Any) -> Any:
+def load_complete(model_class: Any, folder: Path, *, dtype: Any, **settings: Any) -> Any:
     """A transformers model whose every trained weight comes from the folder.
 
     Args:
         model_class: a class with transformers' `from_pretrained`.
         folder: config.json and safetensors.
-        dtype: of torch.
+        dtype: of torch, or `auto` for the one that they are stored in.
+        settings: further arguments of `from_pretrained`.
 
     Raises:
         ValueError: weights are missing or of another shape; transformers would draw them at random.
     """
     network, loading = model_class.from_pretrained(
-        folder, use_safetensors=True, dtype=dtype, output_loading_info=True
+        folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **settings
     )
     computed = {name for name, _ in network.named_buffers()}
     absent = sorted(set(loading["missing_keys"]) - computed)
@@ -90,11 +100,11 @@ def load_complete(model_class: Any, folder: Path, *, dtype: Any) -> Any:
     return network
 
 
-def _checked(folder: Path, source: str, *, option: str, pattern: str) -> Sequence[Path]:
-    """The files that make the model, refused when the weights are a pickle."""
+def _checked(folder: Path, source: str, *, option: str, pattern: str) -> list[Path]:
+    """The weights, refused when they are a pickle."""
     weights = sorted(folder.glob(pattern))
     if weights:
-        return [*weights, *(path for one in _DESCRIPTIONS for path in sorted(folder.glob(one)))]
+        return weights
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pth", ".pt"})
     found = f"only {pickles[0]!r}, a pickle that can run code" if pickles else "no weights at all"
     raise AlphaBenchError(

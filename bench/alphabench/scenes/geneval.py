@@ -244,7 +244,7 @@ def _relations_hold(
     for i, member in enumerate(cast):
         members.setdefault(member.clause, []).append(i)
     return all(
-        _stands(clause.relation, (spots[a], footprints[a]), (spots[b], footprints[b]))
+        stands(clause.relation, (spots[a], footprints[a]), (spots[b], footprints[b]))
         for index, clause in enumerate(drawn)
         if clause.relation is not None
         for a in members[index]
@@ -252,7 +252,7 @@ def _relations_hold(
     )
 
 
-def _stands(relation: str, subject: tuple[Spot, Extent], target: tuple[Spot, Extent]) -> bool:
+def stands(relation: str, subject: tuple[Spot, Extent], target: tuple[Spot, Extent]) -> bool:
     """GenEval's relative position, from footprints, with stricter bounds."""
     (spot, own), (other, extent) = subject, target
     offset = (spot.x - other.x, spot.y - other.y)

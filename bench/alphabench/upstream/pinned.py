@@ -6,9 +6,9 @@ cache.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -83,6 +83,11 @@ def pin_of(name: str) -> Pin:
     """
     if name not in pinned_names():
         raise unknown_name("upstream data set", name, pinned_names())
+    return _load(name)
+
+
+@functools.cache  # DPG-Bench's thousand files are read one by one, each through its pin
+def _load(name: str) -> Pin:
     facts = json.loads((_folder() / f"{name}.json").read_text(encoding="utf-8"))
     files = tuple(PinnedFile(**file) for file in facts.pop("files"))
     return Pin(name=name, files=files, **facts)
@@ -91,15 +96,23 @@ def pin_of(name: str) -> Pin:
 def pins_of(benchmark: str) -> list[Pin]:
     """The data that a benchmark, `name[@version][:split]`, needs; a data set's own name will do.
 
-    Empty for a split that needs none.
+    A data set is named after its benchmark (`wise`), and after version or split where these have
+    data of their own (`wise-legacy`, `geneval-long`). Upstream's judge wording, `<data>-judge`,
+    stands last. Empty for a split that needs none.
 
     Raises:
         AlphaBenchError: there is no data under that name.
     """
-    name = re.sub(r"@[^:]*", "", benchmark)
-    if any(pin_of(known).stand_in == name for known in pinned_names()):
+    known = pinned_names()
+    name, _, split = benchmark.partition(":")
+    name, _, version = name.partition("@")
+    if any(pin_of(one).stand_in == f"{name}:{split}" for one in known):
         return []
-    return [pin_of(name.replace(":", "-"))]
+    own = [f"{name}-{part}" for part in (version, split) if part]
+    for data in (*own, name):
+        if found := [one for one in (data, f"{data}-judge") if one in known]:
+            return [pin_of(one) for one in found]
+    return [pin_of(name)]
 
 
 def licence_of(name: str) -> str:

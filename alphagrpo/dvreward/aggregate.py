@@ -1,0 +1,112 @@
+"""One reward from the answers to a prompt's questions.
+
+    geometric   sqrt(semantic mean * quality mean)     (AlphaGRPO, arXiv 2605.12495; the default)
+    mean        (semantic mean + quality mean) / 2
+    sum_mean    the mean over all questions
+
+An unscored question is never a 0. Unless told otherwise a reward exists only when every question
+was answered: were the unanswered merely left out, an image would gain from a question on which the
+judge stumbles, and two images of one group would be compared on different questions. A trainer
+takes an image without a reward out of its group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+Aggregation = Literal["geometric", "mean", "sum_mean"]
+AGGREGATIONS: Final[tuple[Aggregation, ...]] = get_args(Aggregation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregating:
+    """How answers become a reward."""
+
+    aggregate: Aggregation = "geometric"
+    """geometric, mean or sum_mean."""
+    min_coverage: float = 1.0
+    """Least share of the questions that must be answered, above 0, for there to be a reward; then
+    it rests on the answered ones. Every aspect that has questions needs one answer at least."""
+    empty: Literal["full", "left_out"] = "full"
+    """An aspect without any question counts as 1, as in the release, or is left out."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.min_coverage <= 1.0:
+            raise ValueError(f"min_coverage={self.min_coverage!r} is not above 0 and at most 1")
+
+
+BY_THE_RELEASE: Final = Aggregating()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward:
+    """What the answers amount to; None wherever they do not suffice."""
+
+    value: float | None
+    semantic: float | None
+    """Mean over the answered semantic questions."""
+    quality: float | None
+    n_answered: int
+    n_asked: int
+
+    @property
+    def coverage(self) -> float:
+        return self.n_answered / self.n_asked if self.n_asked else 0.0
+
+
+def aggregate(
+    semantic: Sequence[float | None],
+    quality: Sequence[float | None],
+    how: Aggregating = BY_THE_RELEASE,
+) -> Reward:
+    """The reward from P(yes) of each question, None where it is unscored.
+
+    Returns:
+        A reward whose value is None when too few questions are answered, or there are none.
+
+    Raises:
+        ValueError: a probability that is not between 0 and 1.
+    """
+    answers = [p for p in (*semantic, *quality) if p is not None]
+    if not all(0.0 <= p <= 1.0 for p in answers):
+        raise ValueError(f"P(yes) lies between 0 and 1; got {answers}")
+    reward = Reward(
+        value=None,
+        semantic=_mean(semantic),
+        quality=_mean(quality),
+        n_answered=len(answers),
+        n_asked=len(semantic) + len(quality),
+    )
+    lacking = (semantic and reward.semantic is None) or (quality and reward.quality is None)
+    # Counts, not the quotient: 9 of 10 must satisfy 0.9 whatever floats make of it.
+    enough = reward.n_answered >= math.ceil(how.min_coverage * reward.n_asked - 1e-9)
+    if not answers or lacking or not enough:
+        return reward
+    return Reward(
+        value=_combined(reward, answers, how),
+        semantic=reward.semantic,
+        quality=reward.quality,
+        n_answered=reward.n_answered,
+        n_asked=reward.n_asked,
+    )
+
+
+def _combined(reward: Reward, answers: Sequence[float], how: Aggregating) -> float:
+    if how.aggregate == "sum_mean":
+        return math.fsum(answers) / len(answers)
+    pair = [reward.semantic, reward.quality]
+    if how.empty == "full":
+        means = [1.0 if mean is None else mean for mean in pair]
+    else:
+        means = [mean for mean in pair if mean is not None]
+    if how.aggregate == "geometric":
+        return math.prod(means) ** (1.0 / len(means))
+    return math.fsum(means) / len(means)
+
+
+def _mean(answers: Sequence[float | None]) -> float | None:
+    known = [p for p in answers if p is not None]
+    return math.fsum(known) / len(known) if known else None

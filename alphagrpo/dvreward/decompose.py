@@ -1,0 +1,343 @@
+"""Writes the questions of prompts with a language model, once and offline.
+
+The model is any judge, asked without pictures. For each prompt: a list of semantic questions, a
+review of each that also chooses its tag, then a list of quality questions. A question that fails is
+mended alone, a few times, and then dropped with the reason on record; the others stay. A prompt for
+which a call fails gets no questions at all, and the next run asks again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from alphabench.errors import AlphaBenchError
+from alphabench.judges.question import Answer, Contract, Judge, Question, Sampling
+from alphabench.types import Status
+from alphagrpo.dvreward.prompts import Prompt
+from alphagrpo.dvreward.questions import (
+    TAGS,
+    Aspect,
+    Dropped,
+    DVQuestion,
+    QuestionSet,
+    append_question_sets,
+    appending,
+    fault_of,
+    question_key,
+    read_question_sets,
+)
+from alphagrpo.dvreward.wording import (
+    SYSTEM,
+    WORDING,
+    ListOfQuestions,
+    MendedQuestion,
+    ReviewOfQuestion,
+    mend_request,
+    quality_request,
+    review_request,
+    semantic_request,
+)
+
+_WARMER: Final = 0.7
+"""Temperature of a call repeated because its reply could not be read: 0 would repeat the reply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decomposing:
+    """How the questions are written."""
+
+    attempts: int = 3
+    """Calls for one list until it can be read, and times that one question is mended."""
+    together: int = 16
+    """Prompts under way at once; after each such portion the file is on disk."""
+    max_tokens: int = 4096
+    """Of one reply; thinking models need more."""
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.together < 1 or self.max_tokens < 1:
+            raise ValueError("attempts, together and max_tokens are 1 at least")
+
+
+DEFAULT: Final = Decomposing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotDecomposed:
+    """What became of a prompt that has no questions."""
+
+    prompt: Prompt
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What `decompose_file` did."""
+
+    n_written: int
+    n_before: int
+    """Prompts whose questions were in the file already."""
+    not_done: tuple[NotDecomposed, ...]
+
+
+def decompose(
+    prompts: Sequence[Prompt], llm: Judge, options: Decomposing = DEFAULT
+) -> list[QuestionSet | NotDecomposed]:
+    """The questions of each prompt, or why there are none, in order.
+
+    Raises:
+        AlphaBenchError: the model says what the user must mend.
+    """
+    drafts = [_Draft(prompt) for prompt in prompts]
+    for aspect in TAGS:
+        asks = [_list_call(draft, aspect, options) for draft in _alive(drafts)]
+        for draft, answer in zip(_alive(drafts), _ask(llm, asks, options), strict=True):
+            _take_list(draft, aspect, answer)
+        _vet(_alive(drafts), aspect, llm, options)
+        for draft in _alive(drafts):
+            if aspect == "semantic" and not draft.kept[aspect]:
+                draft.give_up("unparsed", "no semantic question passed the review")
+    made_by = decomposer_identity(llm)
+    return [draft.outcome(made_by) for draft in drafts]
+
+
+def decompose_file(
+    prompts: Sequence[Prompt],
+    out: Path,
+    llm: Judge,
+    options: Decomposing = DEFAULT,
+    *,
+    done: Callable[[int], None] = lambda _: None,
+) -> Written:
+    """Append the questions of those prompts that `out` lacks; can be stopped and repeated.
+
+    Args:
+        prompts: all that are wanted.
+        out: a question file, made if absent.
+        llm: any judge; is shown no picture.
+        done: called with the number of prompts that a portion has settled.
+
+    Raises:
+        AlphaBenchError: the file was written by another model or wording, or is in use.
+    """
+    with appending(out) as file:
+        before = read_question_sets(out)
+        _same_author(before, decomposer_identity(llm), out)
+        known = {(one.original_index, one.prompt) for one in before}
+        lacking = [prompt for prompt in prompts if (prompt.index, prompt.text) not in known]
+        not_done: list[NotDecomposed] = []
+        for portion in _portions(lacking, options.together):
+            outcomes = decompose(portion, llm, options)
+            sets = [one for one in outcomes if isinstance(one, QuestionSet)]
+            append_question_sets(file, sets)
+            not_done += [one for one in outcomes if isinstance(one, NotDecomposed)]
+            done(len(portion))
+    return Written(
+        n_written=len(lacking) - len(not_done),
+        n_before=len(prompts) - len(lacking),
+        not_done=tuple(not_done),
+    )
+
+
+def decomposer_identity(llm: Judge) -> dict[str, str]:
+    """Who writes the questions: model and wording."""
+    return {
+        **{f"llm.{key}": value for key, value in llm.identity.items() if key != "self_test"},
+        "wording": WORDING,
+    }
+
+
+@dataclass(slots=True)
+class _Draft:
+    """One prompt on its way."""
+
+    prompt: Prompt
+    pending: list[_Pending] = field(default_factory=list)
+    kept: dict[Aspect, dict[int, DVQuestion]] = field(
+        default_factory=lambda: {aspect: {} for aspect in TAGS}
+    )
+    """By place in the list that the model wrote."""
+    dropped: list[Dropped] = field(default_factory=list)
+    failure: NotDecomposed | None = None
+
+    @property
+    def id(self) -> str:
+        return f"prompt-{hashlib.sha256(self.prompt.text.encode()).hexdigest()[:16]}"
+
+    def in_order(self, aspect: Aspect) -> tuple[DVQuestion, ...]:
+        return tuple(question for _, question in sorted(self.kept[aspect].items()))
+
+    def drop(self, pending: _Pending, reason: str) -> None:
+        question = pending.question
+        self.dropped.append(Dropped(aspect=question.aspect, text=question.text, reason=reason))
+
+    def give_up(self, status: Status, reason: str) -> None:
+        self.failure = NotDecomposed(prompt=self.prompt, status=status, reason=reason)
+
+    def outcome(self, made_by: Mapping[str, str]) -> QuestionSet | NotDecomposed:
+        return self.failure or QuestionSet(
+            prompt=self.prompt.text,
+            semantic=self.in_order("semantic"),
+            quality=self.in_order("quality"),
+            original_index=self.prompt.index,
+            made_by=made_by,
+            dropped=tuple(self.dropped),
+        )
+
+
+@dataclass(slots=True)
+class _Pending:
+    """One question that is not settled."""
+
+    place: int
+    question: DVQuestion
+    fault: str | None = None
+
+
+def _alive(drafts: Iterable[_Draft]) -> list[_Draft]:
+    return [draft for draft in drafts if draft.failure is None]
+
+
+def _take_list(draft: _Draft, aspect: Aspect, answer: Answer) -> None:
+    if answer.reply is None or answer.status != "scored":
+        draft.give_up(answer.status, f"list of {aspect} questions: {answer.reason}")
+        return
+    questions = ListOfQuestions(aspect).questions(answer.reply.text)
+    assert questions is not None, "a scored answer was readable"
+    draft.pending = [_Pending(place, question) for place, question in enumerate(questions)]
+
+
+def _vet(drafts: Sequence[_Draft], aspect: Aspect, llm: Judge, options: Decomposing) -> None:
+    """Settle every pending question: kept, or mended and then kept, or dropped."""
+    for attempt in range(options.attempts + 1):
+        _find_faults(drafts, aspect)
+        if aspect == "semantic":
+            _review(drafts, llm, options)
+        for draft in _alive(drafts):
+            sound = {p.place: p.question for p in draft.pending if p.fault is None}
+            draft.kept[aspect].update(sound)
+            draft.pending = [p for p in draft.pending if p.fault is not None]
+        if attempt < options.attempts:
+            _mend(drafts, aspect, llm, options)
+    for draft in _alive(drafts):
+        for pending in draft.pending:
+            draft.drop(pending, pending.fault or "it was never settled")
+        draft.pending = []
+
+
+def _find_faults(drafts: Sequence[_Draft], aspect: Aspect) -> None:
+    """Faults of form; what another question asks already is dropped at once."""
+    for draft in _alive(drafts):
+        asked = {
+            question_key(q.text) for q in (*draft.in_order("semantic"), *draft.in_order("quality"))
+        }
+        fresh: list[_Pending] = []
+        for pending in draft.pending:
+            key = question_key(pending.question.text)
+            if key in asked:
+                draft.drop(pending, "another question asks the same")
+                continue
+            asked.add(key)
+            # The review chooses the tag of a semantic question, so having none yet is no fault.
+            tag = pending.question.tag or (TAGS[aspect][0] if aspect == "semantic" else None)
+            pending.fault = fault_of(replace(pending.question, tag=tag))
+            fresh.append(pending)
+        draft.pending = fresh
+
+
+def _review(drafts: Sequence[_Draft], llm: Judge, options: Decomposing) -> None:
+    contract = ReviewOfQuestion("semantic")
+    cases = [(d, p) for d in _alive(drafts) for p in d.pending if p.fault is None]
+    asks = [
+        _call(d, contract, f"review-{p.place}", review_request(d.prompt.text, p.question), options)
+        for d, p in cases
+    ]
+    for (draft, pending), answer in zip(cases, _ask(llm, asks, options), strict=True):
+        review = contract.review(answer.reply.text) if answer.reply else None
+        if answer.status != "scored" or review is None:
+            draft.give_up(answer.status, f"review of {pending.question.text!r}: {answer.reason}")
+            continue
+        pending.question = replace(pending.question, tag=review.tag or pending.question.tag)
+        pending.fault = fault_of(pending.question) if review.keep else review.why
+
+
+def _mend(drafts: Sequence[_Draft], aspect: Aspect, llm: Judge, options: Decomposing) -> None:
+    contract = MendedQuestion(aspect)
+    cases = [(draft, pending) for draft in _alive(drafts) for pending in draft.pending]
+    asks = [_call(d, contract, f"mend-{p.place}", _mending(d, p), options) for d, p in cases]
+    for (draft, pending), answer in zip(cases, _ask(llm, asks, options), strict=True):
+        if answer.values is None or answer.reply is None:
+            draft.give_up(answer.status, f"mending {pending.question.text!r}: {answer.reason}")
+            continue
+        mended = contract.question(answer.reply.text)
+        if mended is None:
+            draft.drop(pending, f"{pending.fault}; given up")
+            draft.pending.remove(pending)
+        else:
+            pending.question = mended
+
+
+def _mending(draft: _Draft, pending: _Pending) -> str:
+    return mend_request(draft.prompt.text, pending.question, pending.fault or "")
+
+
+def _list_call(draft: _Draft, aspect: Aspect, options: Decomposing) -> Question:
+    prompt = draft.prompt.text
+    text = (
+        semantic_request(prompt)
+        if aspect == "semantic"
+        else quality_request(prompt, draft.in_order("semantic"))
+    )
+    return _call(draft, ListOfQuestions(aspect), f"list-{aspect}", text, options)
+
+
+def _call(
+    draft: _Draft, contract: Contract, name: str, text: str, options: Decomposing
+) -> Question:
+    return Question(
+        image_id=draft.id,
+        id=name,
+        parts=(text,),
+        sampling=Sampling(max_tokens=options.max_tokens, temperature=0.0),
+        contract=contract,
+        system=SYSTEM,
+    )
+
+
+def _ask(llm: Judge, asks: Sequence[Question], options: Decomposing) -> list[Answer]:
+    """One answer for each; a call whose reply cannot be read is repeated alone, warmer."""
+    answers = list(llm.ask(asks))
+    for attempt in range(1, options.attempts):
+        again = [place for place, answer in enumerate(answers) if answer.status == "unparsed"]
+        if not again:
+            break
+        repeats = [_repeated(asks[place], attempt) for place in again]
+        for place, answer in zip(again, llm.ask(repeats), strict=True):
+            answers[place] = answer
+    return answers
+
+
+def _repeated(question: Question, attempt: int) -> Question:
+    sampling = replace(question.sampling, temperature=_WARMER)
+    return replace(question, repeat=attempt, sampling=sampling)
+
+
+def _portions(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
+    for start in range(0, len(prompts), size):
+        yield prompts[start : start + size]
+
+
+def _same_author(before: Sequence[QuestionSet], made_by: Mapping[str, str], out: Path) -> None:
+    for one in before:
+        if dict(one.made_by) != dict(made_by):
+            differing = sorted(
+                key for key in {*one.made_by, *made_by} if one.made_by.get(key) != made_by.get(key)
+            )
+            raise AlphaBenchError(
+                f"{str(out)!r} holds questions by another author ({', '.join(differing)} differ)",
+                hint="write to another file with --out",
+            )

@@ -1,0 +1,136 @@
+"""The baseline beside DVReward: a judge grades the whole image from 0 to 10.
+
+Two calls an image, as in VIEScore (Ku et al., 2024, arXiv 2312.14867): how far it shows what was
+asked for (SC), and how well it is made, as naturalness and freedom from artefacts (PQ). The value
+is sqrt(SC * min(PQ)) / 10, in [0, 1]. The wording is our own, so the grades are comparable with no
+published ones. A reply that does not state its grades clearly is unparsed; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from alphabench.evaluators.judged import evidence
+from alphabench.judges.question import Answer, Picture, Question, Reply, Sampling
+from alphabench.types import Status, Verdict
+
+HIGHEST: Final = 10.0
+SYSTEM: Final = (
+    "You grade computer-made pictures. You look closely, use the whole scale, and answer with one "
+    "JSON object and nothing else."
+)
+_CONSISTENCY: Final = """\
+This picture was made from the text: {prompt}
+
+How far does it show what the text asks for? Consider every thing, number, property, relation and
+deed that the text names. 10: all of it, unmistakably. 5: about half. 0: nothing of it.
+
+Answer {{"why": "one short sentence", "grades": [consistency]}}, with a number from 0 to 10."""
+_QUALITY: Final = """\
+How well is this picture made, whatever it shows? Give two grades.
+
+Naturalness. 10: light, shadow, distance and proportion could hardly be better for a picture of its
+kind. 0: nothing looks as it could.
+Cleanness. 10: no distorted or fused shapes, no malformed bodies or lettering, no noise. 0: spoilt
+all over.
+
+Answer {"why": "one short sentence", "grades": [naturalness, cleanness]}, numbers from 0 to 10."""
+_NAMES: Final = {"consistency": 1, "quality": 2}
+"""Question id -> how many grades its reply states."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grades:
+    """A reply that states so many grades from 0 to 10, as JSON."""
+
+    name: Literal["consistency", "quality"]
+    max_tokens: int = 512
+
+    @property
+    def n_grades(self) -> int:
+        return _NAMES[self.name]
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        wording = hashlib.sha256("\n".join((SYSTEM, _CONSISTENCY, _QUALITY)).encode()).hexdigest()
+        return {
+            "contract": f"holistic-{self.name}",
+            "version": "1",
+            "wording": f"own:{wording[:16]}",
+        }
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(max_tokens=self.max_tokens, temperature=0.0)
+
+    def read(self, reply: Reply) -> tuple[float, ...] | None:
+        text = reply.text.rpartition("</think>")[2]
+        start, end = text.find("{"), text.rfind("}")
+        if start < 0 or end < start:
+            return None
+        try:
+            said: Any = json.loads(text[start : end + 1])
+        except (ValueError, RecursionError):
+            return None
+        grades = said.get("grades") if isinstance(said, dict) else None
+        if not isinstance(grades, list) or len(grades) != self.n_grades:
+            return None
+        return tuple(map(float, grades)) if all(map(_is_grade, grades)) else None
+
+
+def holistic_questions(image_id: str, picture: Picture, prompt: str) -> list[Question]:
+    """The two calls about one image."""
+    texts = {
+        "consistency": _CONSISTENCY.format(prompt=json.dumps(prompt, ensure_ascii=False)),
+        "quality": _QUALITY,
+    }
+    contracts = (Grades(name="consistency"), Grades(name="quality"))
+    return [
+        Question(
+            image_id=image_id,
+            id=contract.name,
+            parts=(picture, texts[contract.name]),
+            sampling=contract.sampling,
+            contract=contract,
+            system=SYSTEM,
+        )
+        for contract in contracts
+    ]
+
+
+def settle_holistic(image_id: str, answers: Sequence[Answer], *, question_id: str) -> Verdict:
+    """The image's grade as a verdict, 0 to 1; unscored unless both calls were answered."""
+    consistency, quality = answers
+    value = (
+        None
+        if consistency.values is None or quality.values is None
+        else math.sqrt(min(consistency.values) * min(quality.values)) / HIGHEST
+    )
+    status: Status = next((a.status for a in answers if a.status != "scored"), "scored")
+    log = [
+        {
+            "id": answer.question.id,
+            "grades": None if answer.values is None else list(answer.values),
+            "status": answer.status,
+            **evidence(answer),
+        }
+        for answer in answers
+    ]
+    reasons = [f"{a.question.id}: {a.reason}" for a in answers if a.values is None]
+    return Verdict(
+        image_id=image_id,
+        question_id=question_id,
+        value=value,
+        status=status,
+        detail={"reason": "; ".join(reasons), "questions": log},
+    )
+
+
+def _is_grade(said: Any) -> bool:
+    is_number = isinstance(said, int | float) and not isinstance(said, bool)
+    return is_number and math.isfinite(said) and 0.0 <= said <= HIGHEST

@@ -1,0 +1,276 @@
+"""DPG-Bench's published file formats: the table of questions, result files, and grids of images.
+
+Read and written as upstream's scripts (TencentQQGYLab/ELLA at 3c228f1) do. A grid is only how
+images travel: they are stored one by one. Knows neither judges nor run folders.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from alphabench.benchmarks.dpg_rules import Answers, JudgedItem, Proposition
+from alphabench.errors import AlphaBenchError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CELLS: Final = 4
+TABLE_FILE: Final = "dpg_bench.csv"
+_COLUMNS: Final = ("item_id", "proposition_id", "dependency", "tuple", "question_natural_language")
+_HINT_TABLE: Final = "restore the table from its source"
+_HINT_RESULTS: Final = "name the .txt file that upstream's evaluation script wrote"
+_DETAIL_LINE: Final = re.compile(r"(?P<path>.*?), \((?P<box>\d+, \d+, \d+, \d+)\), (?P<rest>.*)")
+_CATEGORY_LINE: Final = re.compile(r"\t(?P<name>.+): (?P<value>\S+)")
+
+
+def read_table(content: bytes) -> dict[str, tuple[Proposition, ...]]:
+    """Item -> its questions in the order of the table.
+
+    An item's rows stand together: upstream lets a later block of rows replace an earlier one.
+
+    Raises:
+        AlphaBenchError: it is not the table of questions.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise AlphaBenchError(f"the table cannot be read: {error}", hint=_HINT_TABLE) from error
+    lacking = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+    if lacking or not rows:
+        what = f"no column {lacking[0]!r}" if lacking else "no rows"
+        raise AlphaBenchError(f"{TABLE_FILE!r} has {what}", hint=_HINT_TABLE)
+    found: dict[str, dict[str, Proposition]] = {}
+    previous = None
+    for number, row in enumerate(rows):
+        item = row["item_id"]
+        if item != previous:
+            found[item] = {}
+        previous = item
+        one = _proposition(row, number)
+        found[item][one.id] = one
+    return {item: tuple(of.values()) for item, of in found.items()}
+
+
+def _proposition(row: Mapping[str, Any], number: int) -> Proposition:
+    """One row; `tuple` reads `entity - whole (cat)`, and its category stands before the bracket."""
+    where = f"row {number} of {TABLE_FILE!r}"
+    for name in _COLUMNS:
+        if not isinstance(row.get(name), str):
+            raise AlphaBenchError(f"{where} has no {name!r}", hint=_HINT_TABLE)
+    try:
+        own = int(row["proposition_id"])
+        parents = [int(parent) for parent in row["dependency"].split(",")]
+    except ValueError as error:
+        raise AlphaBenchError(f"{where} has an id that is no number", hint=_HINT_TABLE) from error
+    return Proposition(
+        id=str(own),
+        parents=tuple(str(parent) for parent in parents if parent != 0),
+        category=row["tuple"].partition("(")[0].strip(),
+        question=row["question_natural_language"],
+        row=number,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFile:
+    """What upstream's result file says."""
+
+    scores: Mapping[str, tuple[float, ...]]
+    """Item -> score of each image; the mean that ends a line is left out."""
+    broad: Mapping[str, float]
+    """L1 categories, 0 to 1; NaN where upstream has none."""
+    narrow: Mapping[str, float]
+    """L2 categories."""
+
+
+def read_results(path: Path) -> ResultFile:
+    """The file `<res>.txt`: a line for each item, then the summary.
+
+    Raises:
+        AlphaBenchError: the file cannot be read or is not of the format.
+    """
+    scores: dict[str, tuple[float, ...]] = {}
+    tables: dict[str, dict[str, float]] = {"L1": {}, "L2": {}}
+    table: dict[str, float] | None = None
+    for number, line in enumerate(_lines(path), start=1):
+        heading = re.fullmatch(r"(L1|L2) category scores:", line)
+        category = _CATEGORY_LINE.fullmatch(line)
+        if heading is not None:
+            table = tables[heading.group(1)]
+        elif category is not None and table is not None:
+            table[category["name"]] = _number(category["value"], path, number) / 100
+        elif table is None and line and not line.startswith("Model: "):
+            name, values = _item_line(line, path, number)
+            scores[name] = values
+    if not scores:
+        raise AlphaBenchError(f"{str(path)!r} has no results", hint=_HINT_RESULTS)
+    return ResultFile(scores=scores, broad=tables["L1"], narrow=tables["L2"])
+
+
+def _item_line(line: str, path: Path, number: int) -> tuple[str, tuple[float, ...]]:
+    """`grids/item.png, s1, ..., sk, mean`; the path may hold commas, the figures do not."""
+    match = re.fullmatch(r"(?P<path>.*?)(?P<figures>(?:, [-+.\deE]+){2,})", line)
+    if match is None:
+        raise AlphaBenchError(
+            f"line {number} of {str(path)!r} is not 'path, score, ..., mean'", hint=_HINT_RESULTS
+        )
+    values = [_number(text, path, number) for text in match["figures"].split(", ")[1:]]
+    return Path(match["path"]).stem, tuple(values[:-1])
+
+
+def _number(text: str, path: Path, number: int) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise AlphaBenchError(
+            f"line {number} of {str(path)!r} has {text!r} for a figure", hint=_HINT_RESULTS
+        ) from error
+
+
+def read_details(path: Path, table: Mapping[str, tuple[Proposition, ...]]) -> dict[str, JudgedItem]:
+    """Item -> answers, from `<res>_detail.txt`, in the order of the file.
+
+    Lines are `path, (box), question, answer`, without quotation: where a question ends is known
+    from the table. An answer counts as yes only if it is the word `yes`, as upstream has it.
+
+    Args:
+        path: of the file.
+        table: of the questions that were asked.
+
+    Raises:
+        AlphaBenchError: a line is not of the format, or asks what is not in the table.
+    """
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        if not line:
+            continue
+        match = _DETAIL_LINE.fullmatch(line)
+        item = Path(match["path"]).stem if match else ""
+        if match is None or item not in table:
+            raise AlphaBenchError(
+                f"line {number} of {str(path)!r} is about no item of the table",
+                hint=_HINT_RESULTS,
+            )
+        image = found.setdefault(item, {}).setdefault(match["box"], {})
+        question, answer = _split_answer(match["rest"], table[item], image)
+        if question is None:
+            raise AlphaBenchError(
+                f"line {number} of {str(path)!r} asks what the table does not", hint=_HINT_RESULTS
+            )
+        image[question] = float(answer == "yes")
+    n_images = max(map(len, found.values()), default=0)
+    return {
+        item: JudgedItem(
+            id=item,
+            propositions=table[item],
+            # Upstream stops at an error: a dropped item has lines about its first image alone.
+            images=(*images.values(), *[{}] * (n_images - len(images))),
+        )
+        for item, images in found.items()
+    }
+
+
+def _split_answer(
+    rest: str, propositions: Sequence[Proposition], answered: Answers
+) -> tuple[str | None, str]:
+    """The question's id and the answer; equal questions are taken in the table's order."""
+    fitting = [one for one in propositions if rest.startswith(f"{one.question}, ")]
+    fitting.sort(key=lambda one: (-len(one.question), one.id in answered, one.row))
+    if not fitting:
+        return None, ""
+    return fitting[0].id, rest[len(fitting[0].question) + 2 :]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AlphaBenchError(
+            f"{str(path)!r} cannot be read: {error}", hint=_HINT_RESULTS
+        ) from error
+
+
+def family_of(item: str) -> str:
+    """`partiprompts97` -> `partiprompts`; numbers alone are `numeric`."""
+    return item.rstrip("0123456789") or "numeric"
+
+
+def cell_box(index: int, side: int) -> tuple[int, int, int, int]:
+    """Left, upper, right, lower of an image in a grid of two by two, row by row."""
+    x, y = index % 2 * side, index // 2 * side
+    return x, y, x + side, y + side
+
+
+def make_grid(images: Sequence[Image]) -> Image:
+    """Four images as upstream tiles them.
+
+    Raises:
+        AlphaBenchError: not square, or of different sizes.
+    """
+    from PIL import Image as Pillow
+
+    assert len(images) == CELLS
+    side = images[0].width
+    for image in images:
+        if image.size != (side, side):
+            raise AlphaBenchError(
+                f"upstream's grids hold square images of one size, not {image.width} x "
+                f"{image.height} beside {side} x {side}",
+                hint="make the images square: --size",
+            )
+    grid = Pillow.new("RGB", (2 * side, 2 * side))
+    for index, image in enumerate(images):
+        grid.paste(image.convert("RGB"), cell_box(index, side)[:2])
+    return grid
+
+
+def split_grid(path: Path, *, cells: int = CELLS, side: int | None = None) -> list[Image]:
+    """The images of upstream's grid file, in order.
+
+    Args:
+        path: of the file, named after the item.
+        cells: 4, or 1 for a file that is one image (`--pic-num 1`).
+        side: of one image in pixels (`--resolution`); None takes what the file's size implies.
+
+    Raises:
+        AlphaBenchError: the file is no picture, has another size, or a cell is of one colour,
+            which is what upstream crops from beyond the edge of a single image.
+    """
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(path) as opened:
+            grid = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+        raise AlphaBenchError(
+            f"{str(path)!r} cannot be read as a picture: {error}", hint="make it again"
+        ) from error
+    per_side = 1 if cells == 1 else 2
+    wanted = grid.width // per_side if side is None else side
+    if grid.size != (wanted * per_side, wanted * per_side) or not wanted:
+        shape = f"{wanted * per_side} x {wanted * per_side}"
+        raise AlphaBenchError(
+            f"{str(path)!r} is {grid.width} x {grid.height} pixels, not {shape}",
+            hint=f"a file holds {cells} square images of one size, {per_side} by {per_side}",
+        )
+    images = [grid.crop(cell_box(index, wanted)) for index in range(cells)]
+    for number, image in enumerate(images, start=1):
+        if all(low == high for low, high in _extrema(image)):
+            raise AlphaBenchError(
+                f"image {number} of {cells} in {str(path)!r} is of one colour only",
+                hint="make the grid again from single images, or import them one by one",
+            )
+    return images
+
+
+def _extrema(image: Image) -> tuple[tuple[int, int], ...]:
+    """Lowest and highest value of each of the three channels."""
+    found: Any = image.getextrema()
+    return tuple(found)

@@ -1,0 +1,126 @@
+"""How DPG-Bench asks a judge: every question of the graph, each in a call of its own.
+
+Upstream has no wording: its mPLUG model is given the bare question and writes a few words. A chat
+model that is to answer in one word needs to be told so, hence the project's own wording is the
+default under either protocol. Knows no dependency between questions and no score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from alphabench.errors import AlphaBenchError
+from alphabench.evaluators.judged import JudgeEvaluator, verdict_from
+from alphabench.judges.question import (
+    Answer,
+    Capabilities,
+    Judge,
+    Picture,
+    Question,
+    Reply,
+    Sampling,
+)
+from alphabench.judges.yesno import YesNoProbability, YesNoText, yes_no_question
+from alphabench.types import GeneratedImage, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskingOptions:
+    """Options of the evaluator `judge`."""
+
+    wording: Literal["auto", "official", "own"] = "auto"
+    """auto: own. own: the question and how to answer it. official: the bare question; only the
+    very word `yes` is then a yes, and everything else a no, as upstream has it."""
+    reading: Literal["text", "probability"] = "text"
+    """Of the own wording: by the word, or by which of P(yes) and P(no) is higher."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VeryWord:
+    """One value: 1.0 if the reply is `yes` to the letter, as upstream compares; else 0.0.
+
+    An empty reply is none.
+    """
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {"contract": "dpg/very-word", "version": "1", "wording": "official:bare"}
+
+    def read(self, reply: Reply) -> tuple[float, ...] | None:
+        return (float(reply.text == "yes"),) if reply.text.strip() else None
+
+
+Contract = YesNoText | YesNoProbability | VeryWord
+
+
+def open_judged(judge: Judge | None, options: AskingOptions) -> JudgeEvaluator:
+    """The evaluator `judge` of DPG-Bench.
+
+    Raises:
+        AlphaBenchError: no judge, or one that cannot do what is needed.
+    """
+    if judge is None:
+        raise AlphaBenchError(
+            "dpg puts its questions to a judge, and none is named",
+            hint="name one: --judge URL#model",
+        )
+    probability = options.reading == "probability"
+    contract: Contract = YesNoProbability() if probability else YesNoText()
+    if options.wording == "official":
+        contract = VeryWord()
+    return JudgeEvaluator(
+        judge=judge,
+        ask=Ask(contract=contract),
+        settle=settle,
+        identity={key: contract.identity[key] for key in ("contract", "wording")},
+        needs=Capabilities(images_per_question=1, logprobs=isinstance(contract, YesNoProbability)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Every question about an image, in the order of the table."""
+
+    contract: Contract
+
+    def __call__(self, image: GeneratedImage) -> list[Question]:
+        picture = Picture(path=image.path, sha256=image.sha256)
+        return [
+            self._question(one["question"], picture, image.id, one["id"])
+            for one in image.request.sample.facts["propositions"]
+        ]
+
+    def _question(self, text: str, picture: Picture, image_id: str, question_id: str) -> Question:
+        if isinstance(self.contract, VeryWord):
+            return Question(
+                image_id=image_id,
+                id=question_id,
+                parts=(picture, text),
+                sampling=Sampling(max_tokens=16, temperature=0.0),
+                contract=self.contract,
+            )
+        return yes_no_question(
+            text,
+            [picture],
+            image_id=image_id,
+            question_id=question_id,
+            contract=self.contract,
+        )
+
+
+def settle(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
+    """One verdict for each question: 1 for yes and 0 for no, before any dependency."""
+    propositions = image.request.sample.facts["propositions"]
+    return [
+        _verdict(answer, one["question"]) for one, answer in zip(propositions, answers, strict=True)
+    ]
+
+
+def _verdict(answer: Answer, question: str) -> Verdict:
+    if answer.values is None:
+        return verdict_from(answer, detail={"question": question})
+    p_yes = answer.values[0]
+    soft = {} if p_yes in (0.0, 1.0) else {"p_yes": p_yes}
+    return verdict_from(answer, value=float(p_yes > 0.5), detail={"question": question, **soft})

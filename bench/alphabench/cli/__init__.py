@@ -1,0 +1,63 @@
+"""The command line: each verb parses, calls the library, prints.
+
+Exit codes: 0 done; 1 done, but something failed or is missing (the same command retries it);
+2 the command cannot be carried out as given; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Final, NoReturn
+
+import typer
+
+from alphabench.cli import judging, looking, running
+from alphabench.errors import AlphaBenchError
+
+INTERRUPTED: Final = 130
+"""Typer's exit code for Ctrl-C, and every shell's."""
+
+
+def build_app() -> typer.Typer:
+    """All verbs, and those that other packages offer as entry points `alphabench.commands`."""
+    app = typer.Typer(
+        name="alphabench",
+        help="Benchmarks for image generators: official rules, error bars, nothing silently lost.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for verb in (running.run, running.generate, running.score, running.summarise):
+        app.command()(verb)
+    app.command("list")(looking.list_)
+    for look in (looking.show, looking.fetch, looking.doctor, looking.leaderboard):
+        app.command()(look)
+    app.command()(judging.calibrate)
+    app.add_typer(judging.app, name="judge")
+    for point in entry_points(group="alphabench.commands"):
+        app.add_typer(point.load(), name=point.name)
+    return app
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; a user's mistake is one sentence on standard error.
+
+    Args:
+        words: what follows `alphabench`; None takes this process's own.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    try:
+        build_app()(words)
+    except AlphaBenchError as error:
+        typer.echo(f"error: {error.message}", err=True)
+        typer.echo(f"hint: {error.hint}", err=True)
+        sys.exit(2)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            again = shlex.join(["alphabench", *words])
+            typer.echo(f"\ninterrupted; to continue: {again}", err=True)
+        raise
+    sys.exit(0)

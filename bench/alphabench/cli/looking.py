@@ -1,0 +1,104 @@
+"""The verbs that show what there is, fetch it and check it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from alphabench.cli import opening
+from alphabench.cli.options import Devices
+from alphabench.types import ProtocolName
+
+
+def list_(
+    what: Annotated[
+        Literal["benchmarks", "checkpoints", "evaluators", "judges", "runs", "all"],
+        typer.Argument(help="What to list."),
+    ] = "all",
+) -> None:
+    """What there is: benchmarks, kinds of checkpoint, evaluators; and the runs below ./runs."""
+    from alphabench.listing import listing
+
+    typer.echo(listing(what, runs=Path("runs"), data=opening.upstream_data()))
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A run folder, or a benchmark.")],
+) -> None:
+    """A run's report, or a benchmark's card: data, licence, protocol, evaluators."""
+    from alphabench.listing import benchmark_card, run_page
+
+    folder = Path(name)
+    if folder.exists():
+        typer.echo(run_page(folder))
+    else:
+        typer.echo(benchmark_card(opening.benchmark(name, "official")))
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="Whose data to fetch.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="A folder or mirror with <owner>/<repository>/<path>."),
+    ] = None,
+) -> None:
+    """Download a benchmark's official files at the pinned commit, and verify them."""
+    from alphabench.upstream import pins_of
+
+    pins = pins_of(name)
+    for pin in pins:
+        typer.echo(f"{pin.name}: {pin.repository} at {pin.commit[:12]}, licence: {pin.licence}")
+        mirror = opening.mirror()
+        for file in opening.upstream_data().fetch(pin.name, source=source or mirror).files:
+            typer.echo(f"  {file.outcome} {file.path.name} ({file.size_bytes} bytes)")
+    if not pins:
+        typer.echo(f"{name} needs no download")
+
+
+def doctor(
+    evaluator: Annotated[
+        str | None, typer.Argument(metavar="EVALUATOR", help="name[?key=value&...]; all if absent.")
+    ] = None,
+    devices: Devices = None,
+) -> None:
+    """Check this installation: packages, devices, data, and each evaluator's self-test."""
+    from alphabench.doctor import examine
+    from alphabench.workers import choose_devices
+
+    healthy = True
+    for finding in examine(
+        evaluator, opening.upstream_data(), device=choose_devices(devices, workers=1)[0]
+    ):
+        healthy &= finding.healthy
+        typer.echo(str(finding))
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def leaderboard(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or above.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write markdown pages here instead of printing.")
+    ] = None,
+) -> None:
+    """Markdown tables of runs; results that are not comparable never share one."""
+    from alphabench.comparison import Basis, basis_of
+    from alphabench.leaderboard import leaderboard_pages, write_pages
+    from alphabench.published import read_published
+    from alphabench.run import check_same_data
+    from alphabench.store import RunFolder, run_folders
+
+    def basis(folder: RunFolder, protocol: ProtocolName) -> Basis:
+        bench = opening.benchmark(folder.manifest.benchmark, protocol)
+        check_same_data(folder, bench)
+        return basis_of(bench)
+
+    folders = [folder for path in runs for folder in run_folders(path)]
+    published = read_published(out / "published") if out else []
+    pages = leaderboard_pages(folders, basis, published=published)
+    if out is None:
+        typer.echo("\n".join(text for name, text in pages.items() if "/" not in name))
+    else:
+        typer.echo(f"wrote {write_pages(out, pages)}")

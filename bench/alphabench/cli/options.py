@@ -1,0 +1,68 @@
+"""The options that several verbs share, described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from alphabench.types import ProtocolName
+
+BenchmarkName = Annotated[
+    str, typer.Argument(metavar="BENCHMARK", help="name[@version][:split]; see `alphabench list`.")
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Ckpt = Annotated[
+    str,
+    typer.Option(
+        "--ckpt",
+        help="diffusers folder or hub id, http(s)://host/v1#model, images:DIR, "
+        "python:module:factory, or scene:",
+    ),
+]
+Lora = Annotated[str | None, typer.Option(help="LoRA adapter: a file, folder or hub id.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="An option of the checkpoint; repeatable."),
+]
+Layout = Annotated[
+    str | None, typer.Option(help="How the folder of `images:DIR` is laid out: flat, geneval ...")
+]
+EvaluatorSpec = Annotated[
+    str | None, typer.Option("--evaluator", help="name[?key=value&...]; see `alphabench list`.")
+]
+ProtocolOption = Annotated[
+    ProtocolName, typer.Option("--protocol", help="official: as upstream's code; strict: repaired.")
+]
+Limit = Annotated[
+    int | None, typer.Option(help="Only so many samples, from all groups; the result is PARTIAL.")
+]
+Seed = Annotated[int, typer.Option(help="Of the run; every image's seed follows from it.")]
+Out = Annotated[Path | None, typer.Option(help="The run folder [default: below ./runs].")]
+Devices = Annotated[
+    str | None, typer.Option(help="cpu, or GPU numbers: 0,1 is one process on each.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes, where --devices is not given.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Prompts = Annotated[
+    Path | None, typer.Option(help="Your own prompts, for benchmarks that take a file (dvreward).")
+]
+JudgeSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        help="Who answers questions about images: http(s)://host/v1#model, transformers:DIR, "
+        "vllm:DIR, python:module:factory, or scripted:",
+    ),
+]
+Budget = Annotated[
+    float | None, typer.Option(min=0.0, help="Stop before the judge has cost more US dollars.")
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Ask the judge anew, and keep none of its answers.")
+]
+Wording = Annotated[
+    Literal["official", "own"] | None,
+    typer.Option(help="Whose questions the judge is asked: upstream's, or this project's."),
+]

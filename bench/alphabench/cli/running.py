@@ -1,0 +1,191 @@
+"""The verbs that make and score images, and work out figures."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from alphabench.cli import opening
+from alphabench.cli.options import (
+    BenchmarkName,
+    Budget,
+    Ckpt,
+    Devices,
+    EvaluatorSpec,
+    Json,
+    JudgeSpec,
+    Layout,
+    Limit,
+    Lora,
+    NoCache,
+    Out,
+    Prompts,
+    ProtocolOption,
+    RunPath,
+    Seed,
+    Settings,
+    Wording,
+    Workers,
+)
+
+if TYPE_CHECKING:
+    from alphabench.run import Outcome
+
+
+def run(
+    benchmark: BenchmarkName,
+    ckpt: Ckpt,
+    judge: JudgeSpec = None,
+    evaluator: EvaluatorSpec = None,
+    protocol: ProtocolOption = "official",
+    wording: Wording = None,
+    prompts: Prompts = None,
+    lora: Lora = None,
+    settings: Settings = None,
+    layout: Layout = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    out: Out = None,
+    devices: Devices = None,
+    workers: Workers = 1,
+    budget: Budget = None,
+    no_cache: NoCache = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be done; do nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Generate images, score them, report. Continues where an earlier run stopped."""
+    from alphabench.plan import open_evaluation, plan_run, preview
+    from alphabench.run import carry_out
+
+    bench = opening.benchmark(benchmark, protocol, prompts)
+    checkpoint = opening.checkpoint(ckpt, settings, layout, lora)
+    with opening.work(devices, workers) as work:
+        device = work.devices[0]
+        plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
+        asked = opening.judge(judge, budget=budget, no_cache=no_cache, device=device)
+        spec = opening.evaluator(evaluator, plan.evaluator, wording)
+        if dry_run:
+            return _say(preview(plan, spec, judge=asked, device=device), as_json=as_json)
+        evaluation = open_evaluation(bench, spec, judge=asked, device=device)
+        outcome = carry_out(plan, evaluation, work)
+    return _finish([outcome], as_json=as_json)
+
+
+def generate(
+    benchmark: BenchmarkName,
+    ckpt: Ckpt,
+    prompts: Prompts = None,
+    lora: Lora = None,
+    settings: Settings = None,
+    layout: Layout = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    out: Out = None,
+    devices: Devices = None,
+    workers: Workers = 1,
+) -> None:
+    """Make the images only; `alphabench score` examines them, here or on another machine."""
+    from alphabench.plan import plan_run
+    from alphabench.run import generate as make_images
+
+    bench = opening.benchmark(benchmark, "official", prompts)
+    checkpoint = opening.checkpoint(ckpt, settings, layout, lora)
+    with opening.work(devices, workers) as work:
+        device = work.devices[0]
+        plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
+        folder = make_images(plan, work)
+    made = sum(request.id in folder.images() for request in plan.requests)
+    typer.echo(f"{made} of {len(plan.requests)} images lie in {folder.root}")
+    typer.echo(f"next: alphabench score {shlex.quote(str(folder.root))}")
+    if made < len(plan.requests) - len(plan.unable):
+        raise typer.Exit(1)
+
+
+def score(
+    run: RunPath,
+    judge: JudgeSpec = None,
+    evaluator: EvaluatorSpec = None,
+    protocol: ProtocolOption = "official",
+    wording: Wording = None,
+    devices: Devices = None,
+    workers: Workers = 1,
+    budget: Budget = None,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+) -> None:
+    """Examine the images of a run folder, with any evaluator; makes no image."""
+    from alphabench.plan import open_evaluation
+    from alphabench.run import score as examine
+    from alphabench.store import RunFolder
+
+    folder = RunFolder.open(run)
+    bench = opening.benchmark(folder.manifest.benchmark, protocol)
+    with opening.work(devices, workers) as work:
+        device = work.devices[0]
+        asked = opening.judge(judge, budget=budget, no_cache=no_cache, device=device)
+        suggested = folder.manifest.circumstances.get("evaluator") or bench.card.evaluators[0]
+        spec = opening.evaluator(evaluator, suggested, wording)
+        evaluation = open_evaluation(bench, spec, judge=asked, device=device)
+        outcome = examine(folder, bench, evaluation, work)
+    _finish([outcome], as_json=as_json)
+
+
+def summarise(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A run folder, or with --official a benchmark.")
+    ],
+    official: Annotated[
+        Path | None, typer.Option(help="A published raw result, in upstream's own format.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Also write the run here, in upstream's own layout.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Work out the figures again from what is stored; asks and makes nothing."""
+    from alphabench import exchange
+    from alphabench.run import summarise_all
+    from alphabench.store import RunFolder
+    from alphabench.wire import report_to_json
+
+    if official is not None:
+        report, text = exchange.summarise_official(target, official)
+        typer.echo(json.dumps(report_to_json(report)) if as_json else text)
+        return
+    outcomes = summarise_all(RunFolder.open(Path(target)), opening.benchmark)
+    if export is not None:
+        exchange.export(outcomes, export)
+        typer.echo(f"wrote the run to {export} in upstream's layout", err=True)
+    _finish(outcomes, as_json=as_json)
+
+
+def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+    """Print what was found and where it lies; exit code 1 where a retry could find more."""
+    from rich.console import Console
+
+    from alphabench.pages import summary_lines, summary_table
+    from alphabench.run import GALLERY_PAGE, REPORT_PAGE
+    from alphabench.wire import report_to_json
+
+    console = Console()
+    for outcome in outcomes:
+        if as_json:
+            typer.echo(json.dumps(report_to_json(outcome.report), ensure_ascii=False))
+            continue
+        if console.is_terminal:
+            console.print(summary_table(outcome.report))
+        else:
+            typer.echo("\n".join(summary_lines(outcome.report)))
+        typer.echo(f"report:  {outcome.folder.root / REPORT_PAGE}")
+        typer.echo(f"gallery: {outcome.folder.root / GALLERY_PAGE}")
+    if any(outcome.incomplete for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _say(report: Any, *, as_json: bool) -> None:
+    typer.echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else str(report))

@@ -1,0 +1,218 @@
+"""How fast one replica of a judge is asked, and when it counts as down. Sends nothing.
+
+The number of requests under way doubles every round until the host objects, stays just below where
+that was, is cut if the host goes on objecting, and probes beyond from time to time. Rounds, not
+seconds: a host that answers slowly is asked slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from alphabench.errors import AlphaBenchError
+
+START: Final = 16
+"""Requests under way at first."""
+_CUT: Final = 0.85
+_CLIMB: Final = 4.0
+"""Requests gained a round, below the level at which the host objected."""
+_BREATHER: Final = 0.25
+"""Of a round: what is sent at once after a refusal is refused as well."""
+_FORGOTTEN_ROUNDS: Final = 3.0
+_SMOOTHING: Final = 0.1
+_PROBE_ROUNDS: Final = 10
+"""Rounds at the ceiling before a probe beyond it; after one that succeeds the next is bolder."""
+_DOWN_AFTER: Final = 8
+"""Faults in a row after which further ones are blamed on the host and not on the question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Time and chance, as arguments, so that tests neither wait nor gamble."""
+
+    now: Callable[[], float] = time.monotonic
+    """Seconds, never going back."""
+    wall: Callable[[], float] = time.time
+    """Seconds since the epoch, to read a host's dates."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    jitter: Callable[[float, float], float] = random.uniform
+
+
+@dataclass(kw_only=True)
+class Pace:
+    """How many requests may be under way at one replica; outlives one stream of questions."""
+
+    most: int
+    limit: float = 0.0
+    ceiling: float = math.inf
+    """The level at which the host last objected."""
+    proven: float = 1.0
+    """A level that it bore for some rounds."""
+    last_cut: float = -math.inf
+    last_refusal: float = -math.inf
+    at_ceiling: int = 0
+    """Answers since the ceiling was reached."""
+    step: float = 1.0
+    """How far the next probe goes beyond it."""
+    round_seconds: float = 0.0
+    """How long an answer takes, smoothed."""
+    resume_at: float = -math.inf
+    """Nothing is sent before."""
+
+    def __post_init__(self) -> None:
+        self.limit = self.limit or float(min(START, self.most))
+
+    def succeeded(self, seconds: float) -> None:
+        """One request was answered, after so long."""
+        self.round_seconds += _SMOOTHING * (seconds - self.round_seconds)
+        if math.isinf(self.ceiling):
+            self.limit += 1.0
+            self.proven = self.limit / 2.0
+        elif self.limit < self.ceiling:
+            self.limit = min(self.ceiling, self.limit + _CLIMB / self.limit)
+        else:
+            self.at_ceiling += 1
+            if self.at_ceiling > _PROBE_ROUNDS * self.ceiling:
+                self.ceiling, self.step, self.at_ceiling = (
+                    self.ceiling + self.step,
+                    2 * self.step,
+                    0,
+                )
+        self.limit = min(self.limit, float(self.most))
+
+    def objected(self, *, sent_at: float, now: float, retry_after: float | None) -> None:
+        """The host wants fewer requests, or none for `retry_after` seconds.
+
+        One refusal alone finds the most that it bears; those that follow on it want a breather,
+        and a cut. A host refuses at once, so that all refusals of some rounds are one piece of
+        news.
+        """
+        quiet = _FORGOTTEN_ROUNDS * self.round_seconds + (retry_after or 0.0)
+        alone = now - self.last_refusal > quiet
+        self.last_refusal = now
+        if retry_after is not None:
+            self.pause(now + retry_after)
+        elif not alone:
+            self.pause(now + _BREATHER * self.round_seconds)
+        if sent_at < self.last_cut or now - self.last_cut < quiet:
+            return
+        self.last_cut, self.step, self.at_ceiling = now, 1.0, 0
+        if alone:
+            # A probe that went too far is taken back; without one, the host has become narrower.
+            self.proven = max(1.0, min(self.proven, self.limit - 1.0))
+            self.limit = self.ceiling = self.proven
+        else:
+            # Where it was is tried again, a little lower where that had been a comeback already.
+            comeback = self.limit < self.ceiling
+            self.ceiling = self.limit * (1.0 + _CUT) / 2.0 if comeback else self.limit
+            self.limit = max(1.0, _CUT * self.limit)
+
+    def pause(self, until: float) -> None:
+        self.resume_at = max(self.resume_at, until)
+
+
+class Gate:
+    """Lets coroutines through as the pace allows, lowest rank first."""
+
+    def __init__(self, pace: Pace, clock: Clock) -> None:
+        self.pace = pace
+        self.under_way = 0
+        self.probing = False
+        """The host is down: one request at a time finds out when it is up again."""
+        self._clock = clock
+        self._order = itertools.count()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._timer: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def turn(self, rank: int) -> AsyncIterator[None]:
+        """One request's place; retries of early questions go before the first try of late ones."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (rank, next(self._order), turn))
+        self.wake()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()
+            raise
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self.under_way -= 1
+        self.wake()
+
+    def wake(self) -> None:
+        """Let through whoever may go now."""
+        pause = self.pace.resume_at - self._clock.now()
+        if pause > 0:
+            if self._waiting and (self._timer is None or self._timer.done()):
+                self._timer = asyncio.create_task(self._wake_after(pause))
+            return
+        allowed = 1 if self.probing else int(self.pace.limit)
+        while self._waiting and self.under_way < allowed:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                self.under_way += 1
+                turn.set_result(None)
+
+    async def _wake_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._timer = None
+        self.wake()
+
+
+@dataclass(kw_only=True)
+class Health:
+    """Whether one replica answers at all: the circuit breaker."""
+
+    host: str
+    patience_seconds: float
+    """How long it may fail, without one answer between, before the run stops."""
+    failing_since: float | None = None
+    in_a_row: int = 0
+    """Faults since it last gave any sign of life."""
+    n_faults: int = 0
+    """Faults since it last answered a question."""
+
+    def succeeded(self) -> None:
+        self.failing_since, self.in_a_row, self.n_faults = None, 0, 0
+
+    @property
+    def is_down(self) -> bool:
+        """Faults say nothing about the question that met them; only waiting helps."""
+        return self.in_a_row >= _DOWN_AFTER
+
+    def failed(self, reason: str, now: float, *, alive: bool) -> None:
+        """Count a fault.
+
+        Args:
+            reason: for the error.
+            now: by the clock.
+            alive: the host did answer, if only to put the question off.
+
+        Raises:
+            AlphaBenchError: nothing but faults for longer than the patience.
+        """
+        self.in_a_row = 0 if alive else self.in_a_row + 1
+        self.n_faults += 1
+        if self.failing_since is None:
+            self.failing_since = now
+        silent = now - self.failing_since
+        if self.n_faults >= _DOWN_AFTER and silent >= self.patience_seconds:
+            raise AlphaBenchError(
+                f"the judge at {self.host!r} has answered nothing for {silent:.0f} s ({reason})",
+                hint="bring it up and give the same command again; what it answered is kept",
+            )

@@ -1,0 +1,406 @@
+"""A judge in this process, by transformers: any image-text-to-text model, with log-probabilities.
+
+Promises the same answer whatever questions share a batch, up to rounding: batches are padded on the
+left, a model that padding confuses is asked one question at a time, and every question draws from
+a generator of its own. Log-probabilities are the model's own, before temperature, as servers
+report them. Does not share the prefix of questions about one image; vLLM does, and is faster.
+
+Shapes: B questions, V tokens of the vocabulary, T tokens of a sequence.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import importlib.util
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any, Final, Literal, NamedTuple
+
+import torch
+from PIL import Image
+
+from alphabench.checkpoints.loading import strict_loading
+from alphabench.errors import AlphaBenchError
+from alphabench.evaluators.weights import LOADING_ERRORS, Weights, load_complete
+from alphabench.judges import local
+from alphabench.judges.chat import LastingError
+from alphabench.judges.drawing import Drawer, Drawing, drawing_of
+from alphabench.judges.pictures import data_uri
+from alphabench.judges.question import Answer, Capabilities, Picture, Question, Reply, Sampling
+from alphabench.options import fill
+
+_KIND: Final = "transformers"
+_MOST_PADDING_SHIFT: Final = 0.02
+"""Probability mass that padding may move, for rounding in half precision."""
+_PROBES: Final = ("Yes or no?", "Answer with one word, yes or no: is this picture empty?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformersOptions:
+    """What `transformers:MODEL?key=value` takes."""
+
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision; auto is the one that the weights are stored in."""
+    batch_size: int = 8
+    """Questions that are computed together, at most."""
+    images_per_question: int | None = None
+    """Left out, 8, or 1 for kinds of models that were trained on single images."""
+    thinking: bool | None = None
+    """Sent to the chat template as enable_thinking; false for models that think by default."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    """Which implementation; left out, the library's choice."""
+    device_map: str | None = None
+    """`auto` spreads a large model over all accelerators; left out, one device."""
+    remote_code: bool = False
+    """Allow the checkpoint to run its own Python code, with all your rights."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or (self.images_per_question or 1) < 1:
+            raise ValueError("batch_size and images_per_question are 1 or more")
+
+
+def open_transformers(
+    location: str, *, options: Mapping[str, str], device: str
+) -> TransformersJudge:
+    """`transformers:FOLDER` or `transformers:owner/name[@revision]`; nothing is loaded yet.
+
+    Raises:
+        AlphaBenchError: an unknown option or a value that does not fit, or no location.
+    """
+    chosen = fill(TransformersOptions, options, owner=_KIND)
+    if not location:
+        raise AlphaBenchError(
+            "transformers: names no model", hint="write transformers:FOLDER or a hub id behind it"
+        )
+    return TransformersJudge(location, chosen, device=device)
+
+
+class TransformersJudge:
+    """Can be pickled at any time; the copy loads the model again.
+
+    Args:
+        location: a folder or a hub id.
+        options: see `TransformersOptions`.
+        device: of torch: `cpu`, `cuda:1`.
+    """
+
+    def __init__(self, location: str, options: TransformersOptions, *, device: str) -> None:
+        self.location = location
+        self.options = options
+        self.device = device
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_loaded"}
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """Finds the weights, which may download them; loads nothing."""
+        settings = {
+            "dtype": self.options.dtype,
+            "thinking": self.options.thinking,
+            "attention": self.options.attention,
+            "library": f"transformers {version('transformers')}, torch {torch.__version__}",
+        }
+        return local.identity_of(_KIND, self._weights, settings)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        images = local.images_per_question(self._weights.folder, self.options.images_per_question)
+        return Capabilities(images_per_question=images, logprobs=True)
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        """Of the model, as its card states it."""
+        return {self.location: local.licence_of(self._weights)}
+
+    def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
+        """See `Judge.ask`.
+
+        Raises:
+            AlphaBenchError: the model cannot be loaded, or fails on question after question.
+        """
+        loaded = self._loaded
+        size = self.options.batch_size if loaded.pads else 1
+        return local.answers_in_batches(questions, self._prepared, self._replies, size=size)
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return local.find_model(_KIND, self.location, remote_code=self.options.remote_code)
+
+    @cached_property
+    def _loaded(self) -> _Loaded:
+        return _load(self.location, self._weights, self.options, device=self.device)
+
+    def _prepared(self, question: Question) -> _Prompt:
+        loaded = self._loaded
+        local.refuse_control_tokens(question, loaded.control_tokens)
+        if local.n_pictures(question) > self.capabilities.images_per_question:
+            raise LastingError(f"{local.n_pictures(question)} pictures are too many in a question")
+        fields = local.TemplateFields(thinking=self.options.thinking).of(question)
+        return _prompt(loaded, question, fields)
+
+    def _replies(self, prompts: Sequence[_Prompt]) -> list[Reply]:
+        """Prompts that cannot share one call of the model go one after another."""
+        together: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        for place, prompt in enumerate(prompts):
+            together[prompt.sampling.max_tokens, bool(prompt.images)].append(place)
+        replies: dict[int, Reply] = {}
+        for places in together.values():
+            batch = [prompts[place] for place in places]
+            said = _generate(self._loaded, batch, model=self._weights.identity)
+            replies |= zip(places, said, strict=True)
+        return [replies[place] for place in range(len(prompts))]
+
+
+class _Prompt(NamedTuple):
+    """A question as the model's processor takes it."""
+
+    sampling: Sampling
+    seed: int
+    """Follows from all that is told and from the repeat, so that a reply can be drawn again."""
+    text: str
+    images: tuple[Image.Image, ...]
+
+
+class _Loaded(NamedTuple):
+    network: Any
+    processor: Any
+    own_drawing: Drawing
+    """What the checkpoint itself recommends."""
+    ends: frozenset[int]
+    """Tokens that end a reply."""
+    control_tokens: tuple[str, ...]
+    context: int | None
+    """Tokens of question and reply together, at most."""
+    pads: bool = True
+    """Whether prompts of different lengths may share a batch."""
+
+
+def _load(location: str, weights: Weights, options: TransformersOptions, *, device: str) -> _Loaded:
+    """The model and its processor.
+
+    Raises:
+        AlphaBenchError: no image-text-to-text model, incomplete weights, or a library is missing.
+    """
+    transformers: Any = importlib.import_module("transformers")
+    settings: dict[str, Any] = {"trust_remote_code": options.remote_code}
+    placed = {"attn_implementation": options.attention, "device_map": options.device_map}
+    placed = {key: value for key, value in placed.items() if value is not None}
+    try:
+        with strict_loading(location):
+            processor = transformers.AutoProcessor.from_pretrained(weights.folder, **settings)
+            if not hasattr(processor, "image_processor") or not processor.chat_template:
+                raise ValueError("it takes no images, or has no chat template")
+            network = load_complete(
+                transformers.AutoModelForImageTextToText,
+                weights.folder,
+                dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
+                **settings,
+                **placed,
+            )
+    except (*LOADING_ERRORS, TypeError, AttributeError) as error:
+        raise _why_not(location, error) from error
+    if options.device_map is None:
+        network = network.to(device)
+    loaded = _settled(network.eval(), processor)
+    return loaded._replace(pads=_survives_padding(loaded))
+
+
+def _why_not(location: str, error: Exception) -> AlphaBenchError:
+    text = " ".join(str(error).split()) or type(error).__name__
+    # Without torchvision the libraries' complaint is about whichever class they miss first.
+    lacking = "torchvision" in text.casefold() or "video_processor" in text.casefold()
+    if lacking and importlib.util.find_spec("torchvision") is None:
+        return AlphaBenchError(
+            f"the processor of {location!r} needs torchvision, which is not installed",
+            hint="pip install torchvision, the release that belongs to the installed torch",
+        )
+    return AlphaBenchError(
+        f"{location!r} cannot be loaded as an image-text-to-text model: {text[:300]}",
+        hint="give a folder with weights, processor and chat template of such a model",
+    )
+
+
+def _settled(network: Any, processor: Any) -> _Loaded:
+    """With what its configuration says pulled out, so that no default of it applies unseen."""
+    transformers: Any = importlib.import_module("transformers")
+    recommended = network.generation_config
+    tokenizer = processor.tokenizer
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    ends = recommended.eos_token_id
+    if ends is None:
+        ends = tokenizer.eos_token_id
+    ends = [ends] if isinstance(ends, int) else list(ends or ())
+    # Checkpoints ship penalties and samplers of their own, which `generate` would add to ours.
+    network.generation_config = transformers.GenerationConfig(
+        eos_token_id=ends or None,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=recommended.bos_token_id,
+        decoder_start_token_id=recommended.decoder_start_token_id,
+        do_sample=False,
+    )
+    own = Drawing()
+    if recommended.do_sample:
+        own = Drawing(
+            temperature=_or(recommended.temperature, 1.0),
+            top_p=_or(recommended.top_p, 1.0),
+            top_k=_or(recommended.top_k, 0),
+        )
+    text_config = network.config.get_text_config()
+    return _Loaded(
+        network=network,
+        processor=processor,
+        own_drawing=own,
+        ends=frozenset(ends),
+        control_tokens=local.control_tokens(tokenizer),
+        context=getattr(text_config, "max_position_embeddings", None),
+    )
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _prompt(loaded: _Loaded, question: Question, fields: Mapping[str, Any]) -> _Prompt:
+    """The chat template's text and the pictures, decoded from what a server would be sent."""
+    pictures = [part for part in question.parts if isinstance(part, Picture)]
+    content = [
+        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+        for part in question.parts
+    ]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    if question.system:
+        told = [{"type": "text", "text": question.system}]
+        messages.insert(0, {"role": "system", "content": told})
+    return _Prompt(
+        sampling=question.sampling,
+        seed=int(question.content_digest[:15], 16),
+        text=_in_template(loaded, messages, fields),
+        images=tuple(_decoded(picture) for picture in pictures),
+    )
+
+
+def _in_template(
+    loaded: _Loaded, messages: Sequence[Mapping[str, Any]], fields: Mapping[str, Any]
+) -> str:
+    text: str = loaded.processor.apply_chat_template(
+        list(messages), tokenize=False, add_generation_prompt=True, **fields
+    )
+    return text
+
+
+def _decoded(picture: Picture) -> Image.Image:
+    """Through the bytes that a web service gets, so that both see the same pixels."""
+    _, _, encoded = data_uri(picture).partition(",")
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as opened:
+        return opened.convert("RGB")
+
+
+def _generate(loaded: _Loaded, prompts: Sequence[_Prompt], *, model: str) -> list[Reply]:
+    """Replies to prompts with one bound on length, all with pictures or all without."""
+    inputs = _inputs(loaded, prompts)
+    bound = prompts[0].sampling.max_tokens
+    n_tokens_B = inputs["attention_mask"].sum(dim=1).tolist()
+    if loaded.context is not None and max(n_tokens_B) + bound > loaded.context:
+        raise LastingError(f"{max(n_tokens_B)} tokens and {bound} to reply exceed the context")
+    drawer = Drawer(
+        [drawing_of(prompt.sampling, loaded.own_drawing) for prompt in prompts],
+        seeds=[prompt.seed for prompt in prompts],
+    )
+    drawn_BT = _drawn(loaded, inputs, drawer, bound)
+    rows = zip(prompts, drawn_BT, drawer.first_BV, n_tokens_B, strict=True)
+    return [
+        Reply(
+            text=_text(loaded, drawn_T),
+            model=model,
+            first_token=_alternatives(loaded, drawn_T[0], first_V, prompt.sampling.top_logprobs),
+            finish_reason="stop" if loaded.ends.intersection(drawn_T) else "length",
+            tokens_in=n_tokens,
+            tokens_out=_length(loaded, drawn_T),
+        )
+        for prompt, drawn_T, first_V, n_tokens in rows
+    ]
+
+
+@torch.inference_mode()
+def _drawn(loaded: _Loaded, inputs: Any, drawer: Drawer, bound: int) -> list[list[int]]:
+    """The tokens of each reply, padding behind its end."""
+    try:
+        tokens_BT = loaded.network.generate(
+            **inputs, max_new_tokens=bound, logits_processor=[drawer]
+        )
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise LastingError("the device's memory does not hold the question") from error
+    # Encoder-decoders begin with their own start instead of the prompt: count from the end.
+    drawn_BT: list[list[int]] = tokens_BT[:, tokens_BT.shape[1] - drawer.n_steps :].tolist()
+    return drawn_BT
+
+
+def _inputs(loaded: _Loaded, prompts: Sequence[_Prompt]) -> Any:
+    images = [list(prompt.images) for prompt in prompts]
+    start = loaded.processor.tokenizer.bos_token
+    # Some chat templates write the token that begins a text, some leave it to the tokenizer.
+    is_marked = bool(start) and prompts[0].text.startswith(start)
+    inputs = loaded.processor(
+        text=[prompt.text for prompt in prompts],
+        images=images if any(images) else None,
+        padding=True,
+        return_tensors="pt",
+        add_special_tokens=not is_marked,
+    )
+    return inputs.to(loaded.network.device, loaded.network.dtype)
+
+
+def _length(loaded: _Loaded, drawn_T: Sequence[int]) -> int:
+    """Tokens up to the one that ends the reply, with it."""
+    return next((t + 1 for t, token in enumerate(drawn_T) if token in loaded.ends), len(drawn_T))
+
+
+def _text(loaded: _Loaded, drawn_T: Sequence[int]) -> str:
+    said_T = list(drawn_T[: _length(loaded, drawn_T)])
+    text: str = loaded.processor.tokenizer.decode(said_T, skip_special_tokens=True)
+    return text
+
+
+def _alternatives(
+    loaded: _Loaded, drawn: int, first_V: torch.Tensor, wanted: int
+) -> tuple[tuple[str, float], ...]:
+    """The likeliest first tokens as text, and the one that was drawn, as web services have it."""
+    if wanted == 0:
+        return ()
+    tokens = first_V.topk(min(wanted, first_V.shape[0])).indices.tolist()
+    tokens = tokens if drawn in tokens else [*tokens, drawn]
+    decode = loaded.processor.tokenizer.decode
+    pairs = [(decode([token]), float(first_V[token])) for token in tokens]
+    return tuple(pair for pair in pairs if pair[1] > -torch.inf)
+
+
+def _survives_padding(loaded: _Loaded) -> bool:
+    """Whether a short prompt says the same alone and padded to the length of a longer one."""
+    blank = Image.new("RGB", (64, 64), "grey")
+    prompts = [
+        _Prompt(
+            sampling=Sampling(max_tokens=1),
+            seed=0,
+            text=_in_template(
+                loaded,
+                [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": probe}]}],
+                {},
+            ),
+            images=(blank,),
+        )
+        for probe in _PROBES
+    ]
+    alone, padded = (Drawer([Drawing()] * n, seeds=[0] * n) for n in (1, len(prompts)))
+    _drawn(loaded, _inputs(loaded, prompts[:1]), alone, 1)
+    _drawn(loaded, _inputs(loaded, prompts), padded, 1)
+    shift = 0.5 * (alone.first_BV[0].exp() - padded.first_BV[0].exp()).abs().sum()
+    return bool(shift <= _MOST_PADDING_SHIFT)

@@ -1,0 +1,253 @@
+"""A judge in this process, by vLLM's own offline batches: no server, no port, all prefixes shared.
+
+Hands vLLM many questions at once and lets it schedule them. Needs vLLM, which brings its own torch:
+the extra `vllm`. Where a machine has no room for it beside the checkpoint under test, serve the
+model instead and ask it by address.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any, Final, Literal, NamedTuple
+
+from alphabench.checkpoints.loading import strict_loading
+from alphabench.errors import AlphaBenchError
+from alphabench.evaluators.weights import Weights
+from alphabench.judges import local
+from alphabench.judges.chat import LastingError, one_line, request_body
+from alphabench.judges.pictures import data_uri
+from alphabench.judges.question import Answer, Capabilities, Picture, Question, Reply
+from alphabench.options import fill
+
+_KIND: Final = "vllm"
+_TOP_LOGPROBS: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmOptions:
+    """What `vllm:MODEL?key=value` takes."""
+
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision; auto is the one that the weights are stored in."""
+    batch_size: int = 256
+    """Questions handed over at once; vLLM schedules them as its memory allows."""
+    images_per_question: int | None = None
+    """Left out, 8, or 1 for kinds of models that were trained on single images."""
+    max_model_len: int | None = None
+    """Tokens of question and reply together; less than the model's own saves memory."""
+    max_num_seqs: int | None = None
+    """Questions computed at once, at most; left out, vLLM's choice."""
+    tensor_parallel_size: int = 1
+    """Accelerators that share the model."""
+    gpu_memory_utilization: float = 0.9
+    """The share of each accelerator's memory that vLLM takes."""
+    quantization: str | None = None
+    """Left out, as the checkpoint says."""
+    enforce_eager: bool = False
+    """Compute without compiled graphs: starts faster, runs slower."""
+    thinking: bool | None = None
+    """Sent to the chat template as enable_thinking; false for models that think by default."""
+    remote_code: bool = False
+    """Allow the checkpoint to run its own Python code, with all your rights."""
+
+    def __post_init__(self) -> None:
+        counts = (self.batch_size, self.tensor_parallel_size, self.images_per_question or 1)
+        if min(*counts, self.max_num_seqs or 1, self.max_model_len or 1) < 1:
+            raise ValueError("counts, sizes and lengths are 1 or more")
+        if not 0.0 < self.gpu_memory_utilization <= 1.0:
+            raise ValueError("gpu_memory_utilization lies above 0 and at most at 1")
+
+
+def open_vllm(location: str, *, options: Mapping[str, str], device: str) -> VllmJudge:
+    """`vllm:FOLDER` or `vllm:owner/name[@revision]`; nothing is loaded yet.
+
+    vLLM chooses its devices itself, of those that CUDA_VISIBLE_DEVICES leaves visible.
+
+    Raises:
+        AlphaBenchError: vLLM is not installed, no location, or options that do not fit.
+    """
+    del device
+    chosen = fill(VllmOptions, options, owner=_KIND)
+    if not location:
+        raise AlphaBenchError(
+            "vllm: names no model", hint="write vllm:FOLDER or a hub id behind it"
+        )
+    if importlib.util.find_spec("vllm") is None:
+        raise AlphaBenchError(
+            f"the judge 'vllm:{location}' needs vLLM, which is not installed",
+            hint="install the extra 'vllm' of alphabench, or serve the model elsewhere and give "
+            "its address: --judge http://host:8000/v1#model",
+        )
+    return VllmJudge(location, chosen)
+
+
+class VllmJudge:
+    """Can be pickled at any time; the copy loads the model again.
+
+    Args:
+        location: a folder or a hub id.
+        options: see `VllmOptions`.
+    """
+
+    def __init__(self, location: str, options: VllmOptions) -> None:
+        self.location = location
+        self.options = options
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_engine"}
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """Finds the weights, which may download them; loads nothing."""
+        settings = {
+            "dtype": self.options.dtype,
+            "thinking": self.options.thinking,
+            "quantization": self.options.quantization,
+            "library": f"vllm {version('vllm')}",
+        }
+        return local.identity_of(_KIND, self._weights, settings)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        images = local.images_per_question(self._weights.folder, self.options.images_per_question)
+        return Capabilities(images_per_question=images, logprobs=True)
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        """Of the model, as its card states it."""
+        return {self.location: local.licence_of(self._weights)}
+
+    def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
+        """See `Judge.ask`.
+
+        Raises:
+            AlphaBenchError: the model cannot be loaded, or fails on question after question.
+        """
+        size = self.options.batch_size
+        return local.answers_in_batches(questions, self._prepared, self._replies, size=size)
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return local.find_model(_KIND, self.location, remote_code=self.options.remote_code)
+
+    @cached_property
+    def _engine(self) -> _Engine:
+        return _start(self.location, self._weights, self.options, self.capabilities)
+
+    def _prepared(self, question: Question) -> _Prompt:
+        local.refuse_control_tokens(question, self._engine.control_tokens)
+        if local.n_pictures(question) > self.capabilities.images_per_question:
+            raise LastingError(f"{local.n_pictures(question)} pictures are too many in a question")
+        fields = local.TemplateFields(thinking=self.options.thinking).of(question)
+        pictures = [data_uri(part) for part in question.parts if isinstance(part, Picture)]
+        body = request_body(question, pictures, model="", fixed={})
+        return _Prompt(question, body["messages"], fields)
+
+    def _replies(self, prompts: Sequence[_Prompt]) -> list[Reply]:
+        """Prompts whose chat template is told other things go in another call."""
+        together: dict[str, list[int]] = defaultdict(list)
+        for place, prompt in enumerate(prompts):
+            together[repr(sorted(prompt.fields.items()))].append(place)
+        replies: dict[int, Reply] = {}
+        for places in together.values():
+            said = _chat(self._engine, [prompts[p] for p in places], self._weights.identity)
+            replies |= zip(places, said, strict=True)
+        return [replies[place] for place in range(len(prompts))]
+
+
+class _Prompt(NamedTuple):
+    """A question as vLLM's chat takes it."""
+
+    question: Question
+    messages: list[dict[str, Any]]
+    fields: Mapping[str, Any]
+
+
+class _Engine(NamedTuple):
+    llm: Any
+    sampling_class: Any
+    control_tokens: tuple[str, ...]
+
+
+def _start(
+    location: str, weights: Weights, options: VllmOptions, capabilities: Capabilities
+) -> _Engine:
+    """The engine with the model loaded.
+
+    Raises:
+        AlphaBenchError: vLLM cannot run this model here.
+    """
+    library: Any = importlib.import_module("vllm")
+    optional = {
+        "max_model_len": options.max_model_len,
+        "max_num_seqs": options.max_num_seqs,
+        "quantization": options.quantization,
+    }
+    try:
+        with strict_loading(location):
+            llm = library.LLM(
+                model=str(weights.folder),
+                dtype=options.dtype,
+                tensor_parallel_size=options.tensor_parallel_size,
+                gpu_memory_utilization=options.gpu_memory_utilization,
+                enforce_eager=options.enforce_eager,
+                trust_remote_code=options.remote_code,
+                limit_mm_per_prompt={"image": capabilities.images_per_question},
+                enable_prefix_caching=True,
+                max_logprobs=_TOP_LOGPROBS,
+                **{key: value for key, value in optional.items() if value is not None},
+            )
+            control_tokens = local.control_tokens(llm.get_tokenizer())
+    except Exception as error:
+        # vLLM's own process tells the rest on the terminal; here comes whatever type it died of.
+        raise AlphaBenchError(
+            f"vLLM cannot serve {location!r}: {one_line(str(error)) or type(error).__name__}",
+            hint="read its messages above; max_model_len and gpu_memory_utilization bound memory",
+        ) from error
+    return _Engine(llm, library.SamplingParams, control_tokens)
+
+
+def _chat(engine: _Engine, prompts: Sequence[_Prompt], model: str) -> list[Reply]:
+    outputs = engine.llm.chat(
+        [prompt.messages for prompt in prompts],
+        [_sampling(engine, prompt.question) for prompt in prompts],
+        use_tqdm=False,
+        chat_template_kwargs=dict(prompts[0].fields) or None,
+    )
+    return [_reply(output, model) for output in outputs]
+
+
+def _sampling(engine: _Engine, question: Question) -> Any:
+    """vLLM's words for it; what a question leaves open is the checkpoint's recommendation."""
+    asked = question.sampling
+    if asked.temperature is None:
+        params = engine.llm.get_default_sampling_params().clone()
+    else:
+        params = engine.sampling_class(temperature=asked.temperature)
+    params.max_tokens = asked.max_tokens
+    params.logprobs = asked.top_logprobs or None
+    # By content, so that a reply can be drawn again, and a repeated question gets another.
+    params.seed = int(question.content_digest[:15], 16)
+    if asked.top_p is not None:
+        params.top_p = asked.top_p
+    return params
+
+
+def _reply(output: Any, model: str) -> Reply:
+    (completion,) = output.outputs
+    first = completion.logprobs[0].values() if completion.logprobs else ()
+    ranked = sorted(first, key=lambda one: -one.logprob)
+    return Reply(
+        text=completion.text,
+        model=model,
+        first_token=tuple((str(one.decoded_token), float(one.logprob)) for one in ranked),
+        finish_reason=completion.finish_reason,
+        tokens_in=len(output.prompt_token_ids),
+        tokens_out=len(completion.token_ids),
+    )

@@ -1,0 +1,161 @@
+"""Yes or no: the probability of yes from the first token, or the word itself.
+
+`YesNoProbability` needs a judge with log-probabilities and has no fallback; `YesNoText` is for
+judges without them and is another measurement, under another name. Neither looks for words inside
+words, and neither guesses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from alphabench.judges.question import Picture, Question, Reply, Sampling
+
+OWN_WORDING: Final = "{question}\nAnswer with one word: yes or no."
+TOP_TOKENS: Final = 20
+"""Alternatives asked for; with fewer, a hedging judge hides both words."""
+
+_WORD_STARTS: Final = "\u2581\u0120\u010a"
+"""How tokenizers write a leading blank or line break, where a server shows its raw tokens."""
+_ANSWER: Final = re.compile(r"(yes|no)\b(?P<rest>.*)", re.DOTALL)
+_SET_OFF: Final = re.compile(r"\s*$|[ \t]*[^\w\s/|]+(\s|$)|[ \t]*\r?\n")
+"""Punctuation with a blank behind it, a line break, or the end: `no-one` is another word."""
+_OPPOSITE: Final = {"yes": re.compile(r"\bno\b|\bnot\b"), "no": re.compile(r"\byes\b")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YesNoProbability:
+    """One value in [0, 1]: P(yes) over P(yes) + P(no), summed over the first token's spellings."""
+
+    wording: str = OWN_WORDING
+    """`{question}` stands for the question."""
+    system: str | None = None
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return _identity("yes-no/probability", self.wording, self.system)
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(max_tokens=1, temperature=0.0, top_logprobs=TOP_TOKENS)
+
+    def read(self, reply: Reply) -> tuple[float, ...] | None:
+        p_yes = probability_of_yes(reply.first_token)
+        return None if p_yes is None else (p_yes,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YesNoText:
+    """One value: 1.0 for yes, 0.0 for no, as written."""
+
+    wording: str = OWN_WORDING
+    """`{question}` stands for the question."""
+    system: str | None = None
+    max_tokens: int = 8
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return _identity("yes-no/text", self.wording, self.system)
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(max_tokens=self.max_tokens, temperature=0.0)
+
+    def read(self, reply: Reply) -> tuple[float, ...] | None:
+        said = yes_or_no(reply.text)
+        return None if said is None else (1.0 if said else 0.0,)
+
+
+YesNo = YesNoProbability | YesNoText
+
+
+def yes_no_question(
+    text: str,
+    pictures: Sequence[Picture],
+    *,
+    image_id: str,
+    question_id: str,
+    contract: YesNo,
+) -> Question:
+    """A yes/no question; pictures come first, so that one image's questions share a prefix."""
+    return Question(
+        image_id=image_id,
+        id=question_id,
+        parts=(*pictures, contract.wording.replace("{question}", text)),
+        sampling=contract.sampling,
+        contract=contract,
+        system=contract.system,
+    )
+
+
+def probability_of_yes(first_token: Iterable[tuple[str, float]]) -> float | None:
+    """P(yes) / (P(yes) + P(no)) over the alternatives of a first token.
+
+    Each alternative counts by its bare word: without blanks and punctuation around it, in any case
+    or width of letters. Alternatives that are neither word take no part.
+
+    Args:
+        first_token: tokens and their natural log-probabilities; what is not finite is left out.
+
+    Returns:
+        A number in [0, 1], or None where neither word is among the alternatives.
+    """
+    found: dict[str, list[float]] = {"yes": [], "no": []}
+    for token, logprob in first_token:
+        word = bare_word(token)
+        if word in found and math.isfinite(logprob):
+            found[word].append(logprob)
+    both = found["yes"] + found["no"]
+    if not both:
+        return None
+    # Relative to the likelier one, or two unlikely words would be 0 / 0.
+    highest = max(both)
+    yes = math.fsum(math.exp(logprob - highest) for logprob in found["yes"])
+    no = math.fsum(math.exp(logprob - highest) for logprob in found["no"])
+    return yes / (yes + no)
+
+
+def bare_word(text: str) -> str:
+    """In plain small letters, without blanks, punctuation and symbols at either end."""
+    plain = unicodedata.normalize("NFKC", text.lstrip(_WORD_STARTS)).casefold()
+    start, end = 0, len(plain)
+    while start < end and not plain[start].isalnum():
+        start += 1
+    while end > start and not plain[end - 1].isalnum():
+        end -= 1
+    return plain[start:end]
+
+
+def yes_or_no(text: str) -> bool | None:
+    """What a reply in words states; None unless it is the word alone or leads with it.
+
+    A leading word counts when punctuation or a line break sets it off and the rest neither
+    denies it nor names the other word: `Yes, a dog.` but not `No dogs`, `Yes and no` or
+    `Yes, but not a dog`.
+    """
+    match = _ANSWER.fullmatch(_opened(text))
+    if match is None:
+        return None
+    word, rest = match.group(1), match.group("rest")
+    if not _SET_OFF.match(rest) or _OPPOSITE[word].search(rest):
+        return None
+    return word == "yes"
+
+
+def _opened(text: str) -> str:
+    """Plain small letters from the first letter or digit on."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    start = next((i for i, letter in enumerate(plain) if letter.isalnum()), len(plain))
+    return plain[start:]
+
+
+def _identity(name: str, wording: str, system: str | None) -> Mapping[str, str]:
+    digest = hashlib.sha256(f"{system!r}\n{wording}".encode()).hexdigest()[:16]
+    label = "own" if wording == OWN_WORDING and system is None else "given"
+    return {"contract": name, "version": "1", "wording": f"{label}:{digest}"}

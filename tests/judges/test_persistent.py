@@ -1,0 +1,51 @@
+"""Asking again what could not be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alphabench.judges.persistent import PersistentJudge
+from alphabench.judges.question import Picture, Question
+from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.yesno import YesNoText, yes_no_question
+
+
+def questions(n: int) -> list[Question]:
+    picture = Picture(path=Path("a.png"), sha256="0" * 64)
+    return [
+        yes_no_question(
+            "Is it?", [picture], image_id=f"{i}/0", question_id="q", contract=YesNoText()
+        )
+        for i in range(n)
+    ]
+
+
+def test_only_what_could_not_be_read_is_asked_again_and_the_order_stays() -> None:
+    def said(question: Question) -> Said:
+        return "hm" if question.image_id == "1/0" and question.repeat < 2 else "yes"
+
+    judge = ScriptedJudge(said)
+    answers = list(PersistentJudge(judge=judge, tries=5).ask(iter(questions(3))))
+    assert [a.question.image_id for a in answers] == ["0/0", "1/0", "2/0"]
+    assert [a.status for a in answers] == ["scored"] * 3
+    assert [image for image, _ in judge.asked] == ["0/0", "1/0", "2/0", "1/0", "1/0"]
+
+
+@pytest.mark.parametrize("kind", ["refusal", "filtered", "server_error"])
+def test_refusals_and_failures_are_left_alone(kind: str) -> None:
+    judge = ScriptedJudge(lambda _: Mishap(kind=kind))  # type: ignore[arg-type]
+    (answer,) = PersistentJudge(judge=judge, tries=3).ask(questions(1))
+    assert answer.status in ("refused", "failed")
+    assert len(judge.asked) == 1
+
+
+def test_it_is_the_judge_that_it_asks() -> None:
+    judge = ScriptedJudge("yes", name="j", images_per_question=3)
+    persistent = PersistentJudge(judge=judge, tries=2)
+    assert persistent.identity == judge.identity
+    assert persistent.capabilities == judge.capabilities
+    persistent.shake_hands(judge.capabilities)
+    with pytest.raises(ValueError, match="once at least"):
+        PersistentJudge(judge=judge, tries=0)
