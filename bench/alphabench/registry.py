@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from alphabench.errors import unknown_name
 
-Kind = Literal["benchmark", "checkpoint", "evaluator", "format", "judge"]
+Kind = Literal["benchmark", "checkpoint", "dataset", "evaluator", "format", "judge"]
 
 BENCHMARKS: Final = {
     "dpg": "alphabench.benchmarks.dpg:open_dpg",
@@ -45,6 +45,7 @@ EVALUATORS: Final = {
 FORMATS: Final = {
     "dpg": "alphabench.benchmarks.dpg_exchange:OFFICIAL",
     "gedit": "alphabench.benchmarks.gedit_files:OFFICIAL",
+    "gedit:cn": "alphabench.benchmarks.gedit_files:OFFICIAL_CN",
     "geneval": "alphabench.benchmarks.geneval_files:OFFICIAL",
     "tiif": "alphabench.benchmarks.tiif_files:OFFICIAL",
     "wise": "alphabench.benchmarks.wise_files:OFFICIAL",
@@ -56,9 +57,14 @@ JUDGES: Final = {
     "transformers": "alphabench.judges.transformers:open_transformers",
     "vllm": "alphabench.judges.vllm:open_vllm",
 }
+DATASETS: Final = {
+    "gedit": "alphabench.benchmarks.gedit_data:DATASET",
+}
+"""Data that is no set of pinned files; see `Dataset`."""
 _TABLES: Final[Mapping[Kind, Mapping[str, str]]] = {
     "benchmark": BENCHMARKS,
     "checkpoint": CHECKPOINTS,
+    "dataset": DATASETS,
     "evaluator": EVALUATORS,
     "format": FORMATS,
     "judge": JUDGES,

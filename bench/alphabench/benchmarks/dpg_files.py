@@ -232,16 +232,10 @@ def make_grid(images: Sequence[Image]) -> Image:
 
 
 def split_grid(path: Path, *, cells: int = CELLS, side: int | None = None) -> list[Image]:
-    """The images of upstream's grid file, in order.
-
-    Args:
-        path: of the file, named after the item.
-        cells: 4, or 1 for a file that is one image (`--pic-num 1`).
-        side: of one image in pixels (`--resolution`); None takes what the file's size implies.
+    """The images of upstream's grid file, in order; see `cut_grid`.
 
     Raises:
-        AlphaBenchError: the file is no picture, has another size, or a cell is of one colour,
-            which is what upstream crops from beyond the edge of a single image.
+        AlphaBenchError: the file is no picture, or as `cut_grid`.
     """
     from PIL import Image as Pillow
 
@@ -252,19 +246,35 @@ def split_grid(path: Path, *, cells: int = CELLS, side: int | None = None) -> li
         raise AlphaBenchError(
             f"{str(path)!r} cannot be read as a picture: {error}", hint="make it again"
         ) from error
+    return cut_grid(grid, name=str(path), cells=cells, side=side)
+
+
+def cut_grid(grid: Image, *, name: str, cells: int = CELLS, side: int | None = None) -> list[Image]:
+    """The images in a grid, row by row.
+
+    Args:
+        grid: RGB.
+        name: of its file, for the error.
+        cells: 4, or 1 for a file that is one image (`--pic-num 1`).
+        side: of one image in pixels (`--resolution`); None takes what the grid's size implies.
+
+    Raises:
+        AlphaBenchError: it has another size, or a cell is of one colour, which is what upstream
+            crops from beyond the edge of a single image.
+    """
     per_side = 1 if cells == 1 else 2
     wanted = grid.width // per_side if side is None else side
     if grid.size != (wanted * per_side, wanted * per_side) or not wanted:
         shape = f"{wanted * per_side} x {wanted * per_side}"
         raise AlphaBenchError(
-            f"{str(path)!r} is {grid.width} x {grid.height} pixels, not {shape}",
+            f"{name!r} is {grid.width} x {grid.height} pixels, not {shape}",
             hint=f"a file holds {cells} square images of one size, {per_side} by {per_side}",
         )
     images = [grid.crop(cell_box(index, wanted)) for index in range(cells)]
     for number, image in enumerate(images, start=1):
         if all(low == high for low, high in _extrema(image)):
             raise AlphaBenchError(
-                f"image {number} of {cells} in {str(path)!r} is of one colour only",
+                f"image {number} of {cells} in {name!r} is of one colour only",
                 hint="make the grid again from single images, or import them one by one",
             )
     return images

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphabench.errors import AlphaBenchError
+from alphabench.fetching import Dataset
 
 REPOSITORY: Final = "stepfun-ai/GEdit-Bench"
 REVISION: Final = "58159f3de6689982b1df7f1a6c557ded16548a24"
@@ -204,3 +205,14 @@ def _other_form(source: str, what: str) -> AlphaBenchError:
         f"{source!r} is not GEdit-Bench as published: {what}",
         hint=f"pass --from a copy of {REPOSITORY} at {REVISION[:12]}",
     )
+
+
+def _fetch_in_words(cache_dir: Path, source: str | None) -> str:
+    beside = Path(source or "") / REPOSITORY
+    origin = fetch(cache_dir, source=str(beside) if source and beside.is_dir() else source)
+    return f"{origin.n_rows} rows from {origin.source}"
+
+
+DATASET: Final = Dataset(
+    where=f"gedit ({REPOSITORY} at {REVISION[:12]})", licence=LICENCE, fetch=_fetch_in_words
+)

@@ -45,15 +45,22 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a benchmark's official files at the pinned commit, and verify them."""
-    from alphabench.upstream import pins_of
+    from alphabench.fetching import fetch_all
 
-    pins = pins_of(name)
-    for pin in pins:
-        typer.echo(f"{pin.name}: {pin.repository} at {pin.commit[:12]}, licence: {pin.licence}")
-        mirror = opening.mirror()
-        for file in opening.upstream_data().fetch(pin.name, source=source or mirror).files:
-            typer.echo(f"  {file.outcome} {file.path.name} ({file.size_bytes} bytes)")
-    if not pins:
+    errors, found = [], False
+    for piece in fetch_all(name, opening.upstream_data(), source=source or opening.mirror()):
+        found = True
+        if piece.error is not None:
+            errors.append(piece.error)
+        elif piece.words is None:
+            typer.echo(f"{piece.subject}, licence: {piece.licence}")
+        else:
+            typer.echo(f"  {piece.words}")
+    for error in errors[1:]:
+        typer.echo(f"error: {error}", err=True)
+    if errors:
+        raise errors[0]
+    if not found:
         typer.echo(f"{name} needs no download")
 
 
