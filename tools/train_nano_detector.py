@@ -1,6 +1,6 @@
 """Trains the nano detector from scratch on rendered scenes; on two processor cores, under an hour.
 
-    python -m tools.train_nano_detector WORK --steps 9000 --threads 2
+    python -m tools.train_nano_detector WORK --steps 5000 --threads 2
 
 WORK holds the pool of rendered pictures, the checkpoint, the log and the newest weights file. The
 same command after an interruption continues: a step is a function of (seed, step) and the weights
@@ -221,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--shards", type=int, default=48, help="1,000 pictures (54 MB) each")

@@ -33,15 +33,16 @@ CONTRACT = YesNoProbability()
 
 
 def main() -> None:
+    """Print one line for each measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     cases: dict[str, tuple[list[str], dict[str, str]]] = {
-        "as many as it bears": ([], {}),
-        "refuses more than it bears": ([], {"concurrency": "64"}),
-        "queues more than it bears": (["--queue"], {"concurrency": "64"}),
-        "bursts of 40 refusals after every 400 answers": (
+        "server refuses more than 32": ([], {}),
+        "server queues more than 32": (["--queue"], {}),
+        "client is told of the 32": ([], {"concurrency": "32"}),
+        "refuses, and 40 in a row after every 400 answers": (
             ["--burst-every", "400", "--burst-length", "40"], {},
         ),
         "the same, with Retry-After: 0.1": (
@@ -99,6 +100,7 @@ def memory() -> Iterator[dict[str, object]]:
 
 
 def questions(count: int) -> Iterator[Question]:
+    """All different; ten about each image."""
     for number in range(count):
         yield yes_no_question(
             f"Is this number {number}?",
@@ -110,11 +112,13 @@ def questions(count: int) -> Iterator[Question]:
 
 
 def opened(port: int, options: dict[str, str]) -> OpenAIJudge:
+    """The judge as the command line opens it."""
     return open_openai(f"http://127.0.0.1:{port}/v1#test-vlm", options=options, device="cpu")
 
 
 @contextlib.contextmanager
 def served(options: list[str]) -> Iterator[int]:
+    """The server's port."""
     command = [sys.executable, str(SERVER), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -125,11 +129,13 @@ def served(options: list[str]) -> Iterator[int]:
 
 
 def resident_mib() -> float:
+    """Of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
 def say(**fields: object) -> None:
+    """One JSON line."""
     print(json.dumps(fields), flush=True)
 
 
