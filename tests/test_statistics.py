@@ -319,3 +319,25 @@ def test_samples_may_expect_different_numbers_of_verdicts() -> None:
     assert [cluster.n_expected for cluster in found] == [1, 2]
     statuses = count_statuses(samples, verdicts, n_expected=lambda sample: len(sample.id))
     assert statuses == {"scored": 1, "missing": 2}
+
+
+@pytest.mark.parametrize(("n_samples", "low"), [(10, 0.6915), (60, 0.9404), (553, 0.9933)])
+def test_samples_that_all_agree_leave_the_exact_binomial_doubt(n_samples: int, low: float) -> None:
+    perfect = [
+        Cluster(sample_id=str(n), group=f"g{n % 2}", total=4.0, n_scored=4, n_expected=4)
+        for n in range(n_samples)
+    ]
+    found = estimate(perfect, mean_of_groups)
+    assert found.value == found.high == 1.0
+    assert found.low == pytest.approx(low, abs=1e-4)
+
+
+def test_one_sample_that_differs_brings_the_bootstrap_back() -> None:
+    clusters = [
+        Cluster(sample_id=str(n), group="g", total=float(n > 0), n_scored=1, n_expected=1)
+        for n in range(100)
+    ]
+    found = estimate(clusters, mean_of_groups)
+    assert found.low is not None
+    assert 0.95 < found.low < 0.99
+    assert found.high == 1.0

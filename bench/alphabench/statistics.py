@@ -138,7 +138,8 @@ def estimate(
     """The formula's value and its interval.
 
     A group seen through one sample says nothing about its spread: the lower end is computed with
-    that group at the worst value, the upper end with it at the best.
+    that group at the worst value, the upper end with it at the best. Where no two samples of any
+    group differ there is nothing to resample: see `_agreed`.
 
     Returns:
         An estimate whose value is None when nothing was scored. The order of `clusters` changes
@@ -157,6 +158,9 @@ def estimate(
         formula({n: _replicates(groups[n], drawn[n], worst, settings) for n in groups})
         for worst in settings.value_range
     ]
+    if all(len(of) > 1 and _agree(of) for of in groups.values()):
+        n_samples = sum(len(of) for of in groups.values())
+        ends = [formula(_agreed(means, w, n_samples, settings)) for w in settings.value_range]
     low, high = _quantiles(ends[0], ends[1], value, settings)
     return Estimate(
         value=value,
@@ -286,6 +290,21 @@ def _replicates(
     if len(clusters) == 1:
         return np.full(settings.replicates, single, dtype=np.float64)
     return _means(clusters, drawn_RD)
+
+
+def _agree(clusters: Sequence[Cluster]) -> bool:
+    return len({c.total / c.n_scored for c in clusters}) == 1
+
+
+def _agreed(means: Means, extreme: float, n_samples: int, settings: Bootstrap) -> Means:
+    """The means, moved towards an extreme value as far as samples that all agree cannot exclude.
+
+    That N samples in a row agree has a probability of (1 - q)^N where a share q differs; the exact
+    (Clopper and Pearson 1934) bound is the q at which that falls to the tail's probability.
+    """
+    tail = (1.0 - settings.level) / 2.0
+    share = 1.0 - tail ** (1.0 / n_samples)
+    return {name: mean_R + share * (extreme - mean_R) for name, mean_R in means.items()}
 
 
 def _filled(clusters: Sequence[Cluster], value: float) -> NDArray[np.float64]:

@@ -172,7 +172,7 @@ def test_filters_count_what_they_would_show(make_run: RunMaker) -> None:
 
 def test_the_head_shows_score_interval_and_stamps(make_run: RunMaker) -> None:
     text = text_of(make_run(limit=4))
-    assert "<strong>1.000</strong><span>95% interval 1.000 to 1.000</span>" in text
+    assert "<strong>1.000</strong><span>95% interval 0.398 to 1.000</span>" in text
     assert "<b>PARTIAL</b>: the run was limited to 4 samples." in text
 
 

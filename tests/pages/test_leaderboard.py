@@ -48,9 +48,9 @@ def test_rows_are_ordered_by_score_with_their_intervals(make_run: RunMaker) -> N
     runs = (make_run("bad", answer=all_wrong), make_run("good"), make_run("so-so", answer=half))
     page = pages_of(make_run, *runs)["geneval.md"]
     assert [row[:4] for row in rows(page)] == [
-        ["1", "good", "1.000", "[1.000, 1.000]"],
-        ["2", "so-so", "0.500", "[0.500, 0.500]"],
-        ["3", "bad", "0.000", "[0.000, 0.000]"],
+        ["1", "good", "1.000", "[0.735, 1.000]"],
+        ["2", "so-so", "0.500", "[0.368, 0.632]"],
+        ["3", "bad", "0.000", "[0.000, 0.265]"],
     ]
     assert "Brackets are 95% intervals" in page
     assert "±" not in page
@@ -165,7 +165,7 @@ def test_the_index_names_the_highest_full_result_of_every_table(make_run: RunMak
     runs = (make_run("a", answer=half), make_run("b"), make_run("c", limit=4, split="long"))
     index = pages_of(make_run, *runs)[INDEX]
     mini, long = [line for line in index.split("\n") if "](geneval.md)" in line]
-    assert re.search(r"\| +2 \| b +\| +1\.000 \[1\.000, 1\.000\] \|", long + mini)
+    assert re.search(r"\| +2 \| b +\| +1\.000 \[0\.735, 1\.000\] \|", long + mini)
     assert re.search(r"\| +1 \| — +\| +— \|", mini + long)
 
 

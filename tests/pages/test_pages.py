@@ -37,8 +37,8 @@ def nothing(_: ImageRequest) -> Answer:
 def test_the_report_opens_with_the_score_and_its_interval(make_run: RunMaker) -> None:
     page = page_of(make_run("scene:?error=0.5", answer=half))
     assert page.startswith("# geneval@1:mini: scene:?error=0.5\n")
-    assert "**Score 0.500**, 95% interval 0.500 to 0.500, from 12 samples" in page
-    assert re.search(r"\| one +\| +0\.500 \| +\[0\.500, 0\.500\] \| +6 \| +12 / 12 \|", page)
+    assert "**Score 0.500**, 95% interval 0.368 to 0.632, from 12 samples" in page
+    assert re.search(r"\| one +\| +0\.500 \| +\[0\.270, 0\.730\] \| +6 \| +12 / 12 \|", page)
 
 
 def test_a_complete_report_says_that_nothing_is_lacking(make_run: RunMaker) -> None:
@@ -99,7 +99,7 @@ def test_the_command_can_be_given_again_and_shows_no_local_path(make_run: RunMak
 def test_the_summary_of_a_partial_run_says_so(make_run: RunMaker) -> None:
     lines = summary_lines(make_run(limit=4).report)
     assert lines[0] == "geneval:mini, official protocol, nano  PARTIAL  (brackets: 95% interval)"
-    assert lines[1] == "score  1.000 [1.000, 1.000]  4 samples, 8 of 8 scored"
+    assert lines[1] == "score  1.000 [0.398, 1.000]  4 samples, 8 of 8 scored"
 
 
 def test_the_terminal_table_shows_the_same_figures(make_run: RunMaker) -> None:
