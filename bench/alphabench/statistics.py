@@ -158,7 +158,7 @@ def estimate(
         formula({n: _replicates(groups[n], drawn[n], worst, settings) for n in groups})
         for worst in settings.value_range
     ]
-    if all(len(of) > 1 and _agree(of) for of in groups.values()):
+    if all(len(of) > 1 and _agree(of, settings) for of in groups.values()):
         n_samples = sum(len(of) for of in groups.values())
         ends = [formula(_agreed(means, w, n_samples, settings)) for w in settings.value_range]
     low, high = _quantiles(ends[0], ends[1], value, settings)
@@ -292,8 +292,10 @@ def _replicates(
     return _means(clusters, drawn_RD)
 
 
-def _agree(clusters: Sequence[Cluster]) -> bool:
-    return len({c.total / c.n_scored for c in clusters}) == 1
+def _agree(clusters: Sequence[Cluster], settings: Bootstrap) -> bool:
+    means = [c.total / c.n_scored for c in clusters]
+    worst, best = settings.value_range
+    return max(means) - min(means) <= 1e-9 * (best - worst)  # rounding aside
 
 
 def _agreed(means: Means, extreme: float, n_samples: int, settings: Bootstrap) -> Means:
