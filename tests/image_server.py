@@ -6,6 +6,8 @@ Each incoming request takes the next planned step, then plain success. Records w
 from __future__ import annotations
 
 import base64
+import email
+import email.policy
 import io
 import json
 import threading
@@ -70,7 +72,7 @@ class ImageServer:
 def picture(body: dict[str, Any], size: str | None = None) -> bytes:
     """A PNG whose colour follows the prompt and the seed."""
     width, height = (int(side) for side in (size or body.get("size") or "16x16").split("x"))
-    tint = sum(body["prompt"].encode()) + 7 * int(body.get("seed", 0))
+    tint = sum(body["prompt"].encode()) + 7 * int(body.get("seed", 0)) + sum(body.get("image", b""))
     file = io.BytesIO()
     Image.new("RGB", (width, height), (tint % 256, 90, 60)).save(file, "PNG")
     return file.getvalue()
@@ -79,7 +81,9 @@ def picture(body: dict[str, Any], size: str | None = None) -> bytes:
 def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            editing = self.path == "/v1/images/edits"
+            body = _form(self.headers["Content-Type"], content) if editing else json.loads(content)
             step = server.next_step(body, self.headers.get("Authorization"))
             server.enter(1)
             time.sleep(step.delay_seconds)
@@ -87,7 +91,7 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
             if step.hang_up:
                 self.close_connection = True
                 return
-            if self.path != "/v1/images/generations":
+            if self.path not in ("/v1/images/generations", "/v1/images/edits"):
                 step = Step(status=404, error={"message": "no such route"})
             self._answer(step.status, _content(step, body, server.url), step.headers)
 
@@ -106,6 +110,19 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+def _form(content_type: str, content: bytes) -> dict[str, Any]:
+    """The fields of a multipart form; a file's value is its bytes."""
+    head = f"Content-Type: {content_type}\r\n\r\n".encode()
+    message = email.message_from_bytes(head + content, policy=email.policy.HTTP)
+    fields: dict[str, Any] = {}
+    for part in message.iter_parts():
+        name = str(part.get_param("name", header="content-disposition"))
+        value = part.get_payload(decode=True)
+        assert isinstance(value, bytes)
+        fields[name] = value if part.get_filename() else value.decode()
+    return fields
 
 
 def _content(step: Step, body: dict[str, Any], url: str) -> bytes:

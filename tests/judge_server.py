@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -116,9 +115,7 @@ class JudgeServer:
         self.port = server.sockets[0].getsockname()[1]
         return server
 
-    async def _connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(
             ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError
         ):
@@ -247,7 +244,7 @@ async def _serve_alone(options: argparse.Namespace) -> None:
     def hold(call: Call) -> Say:
         return Say(seconds=3600.0 if call.number >= options.hold_from else 0.0)
 
-    script = hold
+    script: Script = hold
     if options.burst_every:
         script = bursts(options.burst_every, options.burst_length, options.retry_after)
     server = JudgeServer(

@@ -104,6 +104,20 @@ def stable_diffusion() -> Any:
     )  # fmt: skip
 
 
+def instruct_pix2pix() -> Any:
+    """An editor: SD1.5 whose UNet also sees the source picture's four latent channels."""
+    plain = stable_diffusion()
+    unet = _diffusers().UNet2DConditionModel(
+        sample_size=16, in_channels=8, out_channels=4, layers_per_block=1, norm_num_groups=2,
+        block_out_channels=(4, 8), cross_attention_dim=32,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    parts = {key: value for key, value in plain.components.items() if key != "image_encoder"}
+    build = _diffusers().StableDiffusionInstructPix2PixPipeline
+    return build(**{**parts, "unet": unet, "safety_checker": None}, requires_safety_checker=False)
+
+
 def stable_diffusion_xl() -> Any:
     """SDXL: two text encoders and added time embeddings."""
 
@@ -253,6 +267,8 @@ BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "qwen-image": qwen_image,
     "z-image": z_image,
 }
+"""Those that draw from text."""
+EDITORS: Final[dict[str, Callable[[], Any]]] = {"instruct-pix2pix": instruct_pix2pix}
 
 
 def save(name: str, folder: Path, *, seed: int = 0) -> Path:
@@ -261,6 +277,6 @@ def save(name: str, folder: Path, *, seed: int = 0) -> Path:
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        pipeline = BUILDERS[name]()
+        pipeline = {**BUILDERS, **EDITORS}[name]()
     pipeline.save_pretrained(folder)
     return folder

@@ -7,9 +7,17 @@ with odds that depend on question and picture. Knows no judge.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import importlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from alphabench.judges.question import Picture, Question
+from alphabench.judges.yesno import YesNoProbability, yes_no_question
 
 CONTROL = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
@@ -51,28 +59,22 @@ _LIVELINESS = 4.0
 
 def save_qwen25_vl(folder: Path) -> Path:
     """A Qwen2.5-VL in bfloat16 with its processor, 0.6 MB."""
-    from transformers import (
-        Qwen2_5_VLConfig,
-        Qwen2_5_VLForConditionalGeneration,
-        Qwen2_5_VLProcessor,
-        Qwen2VLImageProcessor,
-        Qwen2VLVideoProcessor,
-    )
+    library: Any = importlib.import_module("transformers")
 
     def network(words: dict[str, Any], control: dict[str, int]) -> Any:
-        config = Qwen2_5_VLConfig(
+        config = library.Qwen2_5_VLConfig(
             text_config={**words, **_WIDTHS, "rope_parameters": _ROPE},
             vision_config={**_SIGHT, "depth": 2, "fullatt_block_indexes": [1], "window_size": 56},
             tie_word_embeddings=False,
             **control,
         )
-        return Qwen2_5_VLForConditionalGeneration(config)
+        return library.Qwen2_5_VLForConditionalGeneration(config)
 
     def processor(tokenizer: Any) -> Any:
         size = {"shortest_edge": 56 * 56, "longest_edge": 168 * 168}
-        return Qwen2_5_VLProcessor(
-            image_processor=Qwen2VLImageProcessor(patch_size=14, size=size),
-            video_processor=Qwen2VLVideoProcessor(patch_size=14, size=size),
+        return library.Qwen2_5_VLProcessor(
+            image_processor=library.Qwen2VLImageProcessor(patch_size=14, size=size),
+            video_processor=library.Qwen2VLVideoProcessor(patch_size=14, size=size),
             tokenizer=tokenizer,
             chat_template=_TEMPLATE,
         )
@@ -82,17 +84,11 @@ def save_qwen25_vl(folder: Path) -> Path:
 
 def save_qwen3_vl(folder: Path) -> Path:
     """A Qwen3-VL in bfloat16 with its processor, 0.8 MB."""
-    from transformers import (
-        Qwen2VLImageProcessor,
-        Qwen3VLConfig,
-        Qwen3VLForConditionalGeneration,
-        Qwen3VLProcessor,
-        Qwen3VLVideoProcessor,
-    )
+    library: Any = importlib.import_module("transformers")
 
     def network(words: dict[str, Any], control: dict[str, int]) -> Any:
         rope = {**_ROPE, "mrope_interleaved": True}
-        config = Qwen3VLConfig(
+        config = library.Qwen3VLConfig(
             text_config={**words, **_WIDTHS, "head_dim": 32, "rope_parameters": rope},
             vision_config={
                 **_SIGHT,
@@ -103,18 +99,41 @@ def save_qwen3_vl(folder: Path) -> Path:
             tie_word_embeddings=False,
             **control,
         )
-        return Qwen3VLForConditionalGeneration(config)
+        return library.Qwen3VLForConditionalGeneration(config)
 
-    def processor(tokenizer: Any) -> Any:
-        size = {"shortest_edge": 64 * 64, "longest_edge": 192 * 192}
-        return Qwen3VLProcessor(
-            image_processor=Qwen2VLImageProcessor(patch_size=16, size=size),
-            video_processor=Qwen3VLVideoProcessor(patch_size=16, size=size),
-            tokenizer=tokenizer,
-            chat_template=_TEMPLATE,
+    return _save(folder, network, _qwen3_processor)
+
+
+def save_qwen35(folder: Path) -> Path:
+    """A Qwen3.5, whose first layer is linear attention with a state, in bfloat16."""
+    library: Any = importlib.import_module("transformers")
+
+    def network(words: dict[str, Any], control: dict[str, int]) -> Any:
+        linear = {f"linear_{part}_head_dim": 16 for part in ("key", "value")}
+        heads = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+        rope = {**_ROPE, "mrope_interleaved": True, "partial_rotary_factor": 1.0}
+        layers = ["linear_attention", "full_attention"]
+        shapes = {**_WIDTHS, **linear, **heads, "head_dim": 32, "layer_types": layers}
+        config = library.Qwen3_5Config(
+            text_config={**words, **shapes, "rope_parameters": rope},
+            vision_config={**_SIGHT, "depth": 2, "num_position_embeddings": 144},
+            tie_word_embeddings=False,
+            **control,
         )
+        return library.Qwen3_5ForConditionalGeneration(config)
 
-    return _save(folder, network, processor)
+    return _save(folder, network, _qwen3_processor)
+
+
+def _qwen3_processor(tokenizer: Any) -> Any:
+    library: Any = importlib.import_module("transformers")
+    size = {"shortest_edge": 64 * 64, "longest_edge": 192 * 192}
+    return library.Qwen3VLProcessor(
+        image_processor=library.Qwen2VLImageProcessor(patch_size=16, size=size),
+        video_processor=library.Qwen3VLVideoProcessor(patch_size=16, size=size),
+        tokenizer=tokenizer,
+        chat_template=_TEMPLATE,
+    )
 
 
 def _save(
@@ -169,8 +188,8 @@ def _make_it_answer(model: Any, tokenizer: Any) -> None:
 
 def _tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
+    library: Any = importlib.import_module("transformers")
     pieces = Tokenizer(models.BPE())
     pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     pieces.decoder = decoders.ByteLevel()
@@ -181,7 +200,7 @@ def _tokenizer() -> Any:
         show_progress=False,
     )
     pieces.train_from_iterator(["Yes\nNo", *_CORPUS] * 4, trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = library.PreTrainedTokenizerFast(
         tokenizer_object=pieces,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -191,3 +210,36 @@ def _tokenizer() -> Any:
     tokenizer.chat_template = _TEMPLATE
     tokenizer.image_token, tokenizer.video_token = "<|image_pad|>", "<|video_pad|>"
     return tokenizer
+
+
+def save_pictures(folder: Path, n: int) -> list[Picture]:
+    """Coloured noise of several shapes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(n):
+        coarse = np.random.default_rng(index).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((100 + 20 * (index % 4), 100)).save(folder / f"{index}.png")
+    return pictures_in(folder)
+
+
+def pictures_in(folder: Path) -> list[Picture]:
+    """What `save_pictures` saved there."""
+    return [
+        Picture(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(folder.glob("*.png"))
+    ]
+
+
+def yes_no_questions(pictures: Sequence[Picture]) -> list[Question]:
+    """Three questions of different length about each picture, read from log-probabilities."""
+    texts = ("Is there a word?", "No?", "Is there a user with a picture, one that is no question?")
+    return [
+        yes_no_question(
+            text,
+            [picture],
+            image_id=picture.path.stem,
+            question_id=str(number),
+            contract=YesNoProbability(),
+        )
+        for picture in pictures
+        for number, text in enumerate(texts)
+    ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import math
+from collections.abc import Iterable, Mapping
 
 from alphabench.checkpoints.scene import SceneCheckpoint
 from alphabench.scenes.edits import Edit, edit_holds, source_scene, untouched
 from alphabench.scenes.questions import check_holds
-from alphabench.types import ImageRequest
+from alphabench.scenes.render import render
+from alphabench.types import ImageRequest, Sample
+from alphagrpo.dvreward.sources import questions_of
+from alphagrpo.dvreward.verify import Verifying, chosen
 
 
 def obeyed(checkpoint: SceneCheckpoint, requests: Iterable[ImageRequest]) -> dict[str, bool]:
@@ -25,8 +30,59 @@ def edited_right(
     found = {}
     for request in requests:
         facts, scene = request.sample.facts, checkpoint.scene_of(request)
-        truth = checkpoint.draw(request).truth
+        truth = render(scene, checkpoint.options.size, checkpoint.options.size).truth
         done = all(edit_holds(check, scene, truth) for check in facts["check"])
         kept = untouched(source_scene(facts), scene, Edit.from_facts(facts))
         found[request.id] = (done, kept)
     return found
+
+
+def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) -> dict[str, str]:
+    """Question id -> what one replies who knows what was drawn; of a judged benchmark by name."""
+    if benchmark == "gedit":
+        (right,) = edited_right(checkpoint, [request]).values()
+        marks = {"semantics": [10 * int(one) for one in right], "quality": [10, 10]}
+        return {name: json.dumps({"score": of}) for name, of in marks.items()}
+    facts, truth = request.sample.facts, checkpoint.draw(request).truth
+    match benchmark:
+        case "tiif":
+            return {str(i): yes_no(check_holds(c, truth)) for i, c in enumerate(facts["check"])}
+        case "dpg":
+            pairs = zip(facts["propositions"], facts["check"], strict=True)
+            return {one["id"]: yes_no(check_holds(check, truth)) for one, check in pairs}
+        case "wise":
+            return {"score": f"Score: {int(check_holds(facts, truth))}"}
+        case "dvreward":
+            return {
+                name: yes_no(one.check is not None and check_holds(one.check, truth))
+                for name, one in chosen(questions_of(request.sample), Verifying())
+            }
+        case _:
+            raise ValueError(f"nobody knows the truth of {benchmark!r}")
+
+
+def yes_no(truth: bool) -> str:
+    return "yes" if truth else "no"
+
+
+def scores(benchmark: str, sample: Sample, said: Mapping[str, str]) -> dict[str, float]:
+    """Verdict id -> its value by hand, from what was replied to all questions about an image."""
+    match benchmark:
+        case "tiif":
+            expected = sample.facts["answers"]
+            return {i: float(expected[int(i)].casefold() == answer) for i, answer in said.items()}
+        case "dpg":
+            return {name: float(answer == "yes") for name, answer in said.items()}
+        case "wise":
+            return {name: float(answer.removeprefix("Score: ")) for name, answer in said.items()}
+        case "gedit":
+            lowest = [min(json.loads(answer)["score"]) for answer in said.values()]
+            return {"overall": math.sqrt(math.prod(lowest))}
+        case "dvreward":
+            means = []
+            for aspect in "sq":
+                of = [answer == "yes" for name, answer in said.items() if name.startswith(aspect)]
+                means.append(sum(of) / len(of) if of else 1.0)
+            return {"reward": math.sqrt(math.prod(means))}
+        case _:
+            raise ValueError(f"nobody knows the rules of {benchmark!r}")

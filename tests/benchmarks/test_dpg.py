@@ -18,10 +18,10 @@ from alphabench.judges.question import Question
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 from alphabench.plan import requests_for
 from alphabench.scenes.geneval import why_undrawable
-from alphabench.scenes.questions import check_holds
 from alphabench.statistics import estimate
 from alphabench.types import GeneratedImage, ProtocolName, Report, Verdict
 from alphabench.upstream import UpstreamData, pin_of
+from tests.truth import replies
 
 NOWHERE = UpstreamData(cache_dir=Path("nowhere"))
 
@@ -33,17 +33,14 @@ def mini(protocol: ProtocolName = "official") -> Dpg:
 def drawn(folder: Path, **options: str) -> tuple[list[GeneratedImage], Callable[[Question], Said]]:
     """All images of the mini split as `scene:` draws them, and a judge's true replies."""
     checkpoint = open_scene("", options={"size": "64", **options})
-    truths: dict[tuple[str, str], bool] = {}
+    truths: dict[str, dict[str, str]] = {}
     made = []
     for request in requests_for(mini().samples(), 4, seed=0):
-        picture = checkpoint.draw(request)
         path = folder / f"{request.id.replace('/', '_')}.png"
-        picture.image.save(path)
-        facts = request.sample.facts
-        for one, check in zip(facts["propositions"], facts["check"], strict=True):
-            truths[request.id, one["id"]] = check_holds(check, picture.truth)
+        checkpoint.draw(request).image.save(path)
+        truths[request.id] = replies("dpg", checkpoint, request)
         made.append(GeneratedImage(request=request, path=path, sha256=path.name, seconds=0.0))
-    return made, lambda q: "yes" if truths[q.image_id, q.id] else "no"
+    return made, lambda q: truths[q.image_id][q.id]
 
 
 def judged(made: Sequence[GeneratedImage], script: Callable[[Question], Said]) -> list[Verdict]:

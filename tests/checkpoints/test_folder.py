@@ -209,8 +209,9 @@ def test_a_folder_that_is_not_there_is_named(place: str, tmp_path: Path) -> None
         open_checkpoint(f"images:{tmp_path / place if place else ''}")
 
 
-def test_a_request_to_edit_is_refused(geneval: Path, requests: list[ImageRequest]) -> None:
-    one = requests[0]
-    edit = replace(one, sample=replace(one.sample, source_image=Path("cat.png")))
-    with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
-        opened(geneval).generate([edit])
+def test_an_edit_that_was_already_made_answers_its_request(tmp_path: Path, ask: AskFor) -> None:
+    paint(tmp_path / "a_0.png", red=7)
+    request = ask(sample="a")
+    edit = replace(request, sample=replace(request.sample, source_image=Path("cat.png")))
+    (image,) = opened(tmp_path, layout="flat").generate([edit])
+    assert red_of(image) == 7

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -292,11 +294,44 @@ def test_a_key_is_not_sent_in_the_open_to_another_machine_without_consent(
         open_checkpoint("https://far.example/v1#m")
 
 
-def test_a_request_to_edit_is_refused(server: ImageServer, clock: Clock, ask: AskFor) -> None:
-    from pathlib import Path
+def test_an_edit_is_asked_for_as_a_form_with_the_picture_in_it(
+    server: ImageServer, clock: Clock, ask: AskFor, tmp_path: Path
+) -> None:
+    Image.new("L", (20, 10), 77).save(tmp_path / "cat.jpg")
+    request = ask("make it red", size=(48, 32))
+    edit = replace(request, sample=replace(request.sample, source_image=tmp_path / "cat.jpg"))
+    client = connect(server, clock, quality="high", send_seed=True)
+    (image,) = client.generate([edit])
+    assert isinstance(image, Image.Image)
+    assert image.size == (48, 32)
+    (body,) = server.bodies
+    with Image.open(io.BytesIO(body.pop("image"))) as sent:
+        assert (sent.format, sent.mode, sent.size) == ("PNG", "RGB", (20, 10))
+    assert body == {
+        "model": "tiny-model", "prompt": "make it red", "n": "1", "size": "48x32",
+        "quality": "high", "seed": "1",
+    }  # fmt: skip
+    assert server.keys == [f"Bearer {KEY}"]
 
+
+def test_an_edit_survives_a_busy_host_and_a_refusal_is_a_status(
+    server: ImageServer, clock: Clock, ask: AskFor, tmp_path: Path
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "cat.png")
     request = ask()
-    edit = replace(request, sample=replace(request.sample, source_image=Path("cat.png")))
-    with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
+    edit = replace(request, sample=replace(request.sample, source_image=tmp_path / "cat.png"))
+    server.steps.extend([Step(status=429, error=LIMITED), Step(status=400, error=REFUSED)])
+    (made,) = connect(server, clock).generate([edit])
+    assert isinstance(made, NotMade)
+    assert made.status == "refused"
+    assert len(server.bodies) == 2
+
+
+def test_a_source_picture_that_is_gone_stops_with_a_sentence(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    request = ask()
+    edit = replace(request, sample=replace(request.sample, source_image=Path("gone.png")))
+    with pytest.raises(AlphaBenchError, match=r"source picture 'gone.png' .* cannot be read"):
         connect(server, clock).generate([edit])
     assert server.bodies == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import pickle
 from collections import Counter
+from dataclasses import replace
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from alphabench.benchmarks.geneval_rules import decide, select
 from alphabench.checkpoints.scene import SceneCheckpoint, open_scene
 from alphabench.errors import AlphaBenchError
 from alphabench.types import ImageRequest, NotMade, Sample, Selective
+from tests.truth import edited_right
 
 
 def _samples() -> list[Sample]:
@@ -186,3 +189,56 @@ def test_bad_input_is_one_sentence_with_what_to_do(
         open_scene(location, options=options, lora=lora)
     assert words in str(caught.value)
     assert caught.value.hint
+
+
+def _edits() -> list[ImageRequest]:
+    text = (resources.files("alphabench.scenes") / "mini/gedit.jsonl").read_text("utf-8")
+    facts = [json.loads(line) for line in text.splitlines()]
+    return [
+        ImageRequest(
+            sample=Sample(
+                id=f"{one['instruction_language']}-{one['key']}",
+                prompt=one["instruction"],
+                group=one["task_type"],
+                facts=one,
+                source_image=Path("drawn.png"),
+            ),
+            index=0,
+            seed=number,
+        )
+        for number, one in enumerate(facts)
+    ]
+
+
+@pytest.mark.parametrize("error", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("kind", ["auto", "unedited", "overedited"])
+def test_an_edit_is_right_exactly_where_no_error_was_planted(error: float, kind: str) -> None:
+    checkpoint = _open(error=str(error), kind=kind, size="64")
+    requests = _edits()
+    assert checkpoint.unable(requests) == {}
+    right = edited_right(checkpoint, requests)
+    for request in requests:
+        planted = checkpoint.planted_error(request)
+        assert all(right[request.id]) == (planted is None)
+        if planted == "overedited":
+            assert right[request.id] == (True, False)
+    share = sum(map(all, right.values())) / len(right)
+    assert share == pytest.approx(1 - error, abs=0.12)
+
+
+def test_an_error_of_another_kind_of_task_is_not_planted() -> None:
+    assert {_open(error="1", kind="count").planted_error(r) for r in _edits()} == {None}
+    assert {_open(error="1", kind="unedited").planted_error(r) for r in REQUESTS} == {None}
+
+
+def test_a_picture_that_the_world_did_not_draw_is_refused_and_not_drawn_anew() -> None:
+    foreign = replace(REQUESTS[0].sample, source_image=Path("photo.png"))
+    request = replace(REQUESTS[0], sample=foreign)
+    (made,) = _open().generate([request])
+    assert isinstance(made, NotMade)
+    assert "another picture" in made.reason
+    wide = replace(_edits()[0], width=64, height=32)
+    assert "square pictures" in _open().unable([wide])[wide.id]
+    official = replace(_edits()[0].sample, facts={"task_type": "ps_human", "edit": None})
+    (made,) = _open().generate([replace(_edits()[0], sample=official)])
+    assert isinstance(made, NotMade)

@@ -99,10 +99,11 @@ def test_the_identity_is_the_judges_and_the_questions() -> None:
 
 
 def test_a_judge_that_cannot_do_what_is_needed_is_refused_at_once() -> None:
-    for judge, needs in (
-        (ScriptedJudge("yes", images_per_question=1), Capabilities(images_per_question=2, logprobs=False)),
-        (ScriptedJudge("yes", logprobs=False), Capabilities(images_per_question=1, logprobs=True)),
-    ):  # fmt: skip
+    one_by_one = ScriptedJudge("yes", images_per_question=1)
+    pairs = Capabilities(images_per_question=2, logprobs=False)
+    words_only = ScriptedJudge("yes", logprobs=False)
+    logprobs = Capabilities(images_per_question=1, logprobs=True)
+    for judge, needs in ((one_by_one, pairs), (words_only, logprobs)):
         with pytest.raises(AlphaBenchError, match="judge"):
             JudgeEvaluator(judge=judge, ask=ask, settle=settle, needs=needs)
 

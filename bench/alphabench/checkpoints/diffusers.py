@@ -17,7 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from alphabench.checkpoints import hub, lora, presets, refuse_edits
+from alphabench.checkpoints import hub, lora, presets
+from alphabench.checkpoints.editing import check_edits, edits, picture_argument
 from alphabench.checkpoints.loading import quiet, strict_loading
 from alphabench.checkpoints.source import Source, find_source
 from alphabench.checkpoints.weights import Consent
@@ -228,13 +229,16 @@ class DiffusersCheckpoint:
         return {self.source.name: self.source.licence()}
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
-        refuse_edits(requests, "diffusers")
+        pipeline_class = self.source.index.pipeline_class
+        check_edits(requests, pipeline_class)
         if self._pipeline is None:
             self._pipeline = load(
                 self.source, self.options, self.sampling, self.adapter, self.device
             )
         made: dict[str, Image | NotMade] = {}
-        for batch in _batches(requests, self.options.batch_size):
+        # A pipeline that edits takes the pictures of a batch for several views of one.
+        together = 1 if edits(pipeline_class) else self.options.batch_size
+        for batch in _batches(requests, together):
             images = self._draw(batch)
             made.update(zip((request.id for request in batch), images, strict=True))
         return [made[request.id] for request in requests]
@@ -264,6 +268,7 @@ class DiffusersCheckpoint:
                 prompt=[request.sample.prompt for request in batch],
                 generator=[torch.Generator("cpu").manual_seed(request.seed) for request in batch],
                 **{key: value for key, value in given.items() if value is not None},
+                **picture_argument(batch),
             )
         flagged = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
         return [

@@ -1,21 +1,28 @@
 """Pictures already made, as a checkpoint: each request is answered from a file.
 
-Reads the layout of GenEval's own generator and a flat one. Refuses gaps and pictures made for other
-prompts before anything is scored; never looks outside its folder. Knows no model.
+Reads upstream's own layouts and a flat one. Refuses gaps, damaged files and pictures made for other
+prompts before anything is scored; never looks outside its folder. Edited pictures are taken as they
+are. Knows no model.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from alphabench.checkpoints import refuse_edits, refuse_lora
+from alphabench.checkpoints import refuse_lora
 from alphabench.checkpoints.digest import digest_files
+from alphabench.checkpoints.layouts import (
+    LAYOUTS,
+    FolderOptions,
+    Layout,
+    Listing,
+    layouts_that_fit,
+)
 from alphabench.errors import AlphaBenchError
 from alphabench.options import fill
 from alphabench.types import ImageRequest, NotMade, Sample
@@ -23,20 +30,11 @@ from alphabench.types import ImageRequest, NotMade, Sample
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 _LISTED: Final = 10
 """So many missing pictures are named; the rest is counted."""
 _BATCH: Final = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderOptions:
-    """Options of `images:`."""
-
-    layout: Literal["geneval", "flat"] = "geneval"
-    """geneval: DIR/00000/samples/0000.png. flat: DIR/ID/0.png or DIR/ID_0.png."""
-    gaps: Literal["refuse", "allow"] = "refuse"
-    """What to do when a picture is missing; allowed ones count as missing in the report."""
+_COMMON: Final = ("layout", "gaps")
+"""Options that every layout takes."""
 
 
 def open_folder(
@@ -45,7 +43,7 @@ def open_folder(
     """Open `images:DIR`.
 
     Raises:
-        AlphaBenchError: no such folder, or no picture in it in this layout.
+        AlphaBenchError: no such folder, no picture in it in this layout, or an option of another.
     """
     del device
     refuse_lora(lora, "images:")
@@ -55,13 +53,24 @@ def open_folder(
     checkpoint = FolderCheckpoint(
         root=root.resolve(), options=fill(FolderOptions, options, owner="images:")
     )
-    if not checkpoint.pictures:
-        other = "flat" if checkpoint.options.layout == "geneval" else "geneval"
+    known = (*_COMMON, *checkpoint.layout.reads)
+    if foreign := [name for name in options if name not in known]:
         raise AlphaBenchError(
-            f"{location!r} holds no picture in the layout {checkpoint.options.layout!r}",
-            hint=f"check the folder, or try --layout {other}",
+            f"the layout {checkpoint.options.layout!r} has no option {foreign[0]!r}",
+            hint=f"it takes: {', '.join(known)}",
         )
+    if not checkpoint.pictures:
+        raise _nothing_found(checkpoint)
     return checkpoint
+
+
+def _nothing_found(checkpoint: FolderCheckpoint) -> AlphaBenchError:
+    fitting = [f"--layout {name}" for name in layouts_that_fit(checkpoint.root)]
+    return AlphaBenchError(
+        f"{str(checkpoint.root)!r} holds no picture in the layout "
+        f"{checkpoint.options.layout!r}: {checkpoint.layout.form}",
+        hint=f"try {' or '.join(fitting)}" if fitting else "check the folder",
+    )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -75,34 +84,30 @@ class FolderCheckpoint:
     def batch_size(self) -> int:
         return _BATCH
 
-    @cached_property
-    def pictures(self) -> Mapping[str, Sequence[Path]]:
-        """Sample -> its pictures in order; a flat layout leaves gaps as the missing index.
-
-        The key is the folder's number for the geneval layout, the sample's id for the flat one.
-        """
-        if self.options.layout == "geneval":
-            return _list_geneval(self.root)
-        return {key: list(found.values()) for key, found in self._flat.items()}
+    @property
+    def layout(self) -> Layout:
+        return LAYOUTS[self.options.layout]
 
     @cached_property
-    def _flat(self) -> Mapping[str, Mapping[int, Path]]:
-        return _list_flat(self.root)
+    def pictures(self) -> Listing:
+        """What lies in the folder, by the layout's own keys."""
+        return self.layout.find(self.root, self.options)
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
-        paths = [path for found in self.pictures.values() for path in found]
+        paths = {path for found in self.pictures.values() for path in found.values()}
         for path in paths:
             _confine(path, self.root)
         try:
             images = digest_files(self.root, paths)
         except OSError as error:
             raise _corrupt(Path(error.filename or self.root), self.root, error) from error
-        return {"kind": "images", "layout": self.options.layout, "images": images}
+        cut = {"cells": str(self.options.cells)} if self.layout.is_grid else {}
+        return {"kind": "images", "layout": self.options.layout, **cut, "images": images}
 
     def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
-        refuse_edits(requests, "images:")
         missing: dict[str, str] = {}
+        present: set[Path] = set()
         for sample in {request.sample.id: request.sample for request in requests}.values():
             self._check_prompt(sample)
         for request in requests:
@@ -110,7 +115,9 @@ class FolderCheckpoint:
             if path is None:
                 missing[request.id] = f"there is no picture {request.id} in {self.root.name!r}"
             else:
-                _verify(path, self.root)
+                present.add(path)
+        for path in sorted(present):
+            self._check_picture(path)
         if missing and self.options.gaps == "refuse":
             named = ", ".join(list(missing)[:_LISTED])
             more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
@@ -122,30 +129,55 @@ class FolderCheckpoint:
         return missing
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
-        refuse_edits(requests, "images:")
         made: list[Image | NotMade] = []
+        opened: dict[Path, list[Image]] = {}
         for request in requests:
             self._check_prompt(request.sample)
             path = self._find(request)
-            made.append(
-                NotMade(status="failed", reason=f"there is no picture {request.id}")
-                if path is None
-                else _open(path, self.root)
-            )
+            if path is None:
+                reason = f"there is no picture {request.id}"
+                made.append(NotMade(status="failed", reason=reason))
+                continue
+            if path not in opened:
+                opened[path] = self._pictures_in(path)
+            made.append(opened[path][request.index if self.layout.is_grid else 0])
         return made
 
     def _find(self, request: ImageRequest) -> Path | None:
-        if self.options.layout == "flat":
-            return self._flat.get(request.sample.id, {}).get(request.index)
-        found = self.pictures.get(_folder_key(request.sample.id), ())
-        return found[request.index] if request.index < len(found) else None
+        return self._of_sample(request.sample).get(request.index)
+
+    def _of_sample(self, sample: Sample) -> Mapping[int, Path]:
+        try:
+            key = self.layout.key(sample)
+        except KeyError as error:
+            raise AlphaBenchError(
+                f"the layout {self.options.layout!r} has no place for sample {sample.id!r}",
+                hint="choose the layout of the benchmark, or flat",
+            ) from error
+        return self.pictures.get(key, {})
+
+    def _pictures_in(self, path: Path) -> list[Image]:
+        """One, or those of a grid in their order."""
+        picture = _open(path, self.root)
+        if not self.layout.is_grid:
+            return [picture]
+        from alphabench.benchmarks.dpg_files import cut_grid
+
+        name = str(path.relative_to(self.root))
+        return cut_grid(picture, name=name, cells=self.options.cells, side=self.options.side)
+
+    def _check_picture(self, path: Path) -> None:
+        if self.layout.is_grid:
+            self._pictures_in(path)
+        else:
+            _verify(path, self.root)
 
     def _check_prompt(self, sample: Sample) -> None:
         """GenEval's generator writes each prompt beside its pictures: they must belong together."""
-        found = self.pictures.get(_folder_key(sample.id), ())
-        if self.options.layout != "geneval" or not found:
+        found = self._of_sample(sample)
+        if self.layout.prompt_file is None or not found:
             return
-        path = found[0].parent.parent / "metadata.jsonl"
+        path = self.layout.prompt_file(found[0])
         if not path.is_file():
             return
         _confine(path, self.root)
@@ -162,59 +194,6 @@ class FolderCheckpoint:
                 f"{sample.id!r} asks for {sample.prompt!r}",
                 hint="choose the benchmark and split that they were made for, or the right folder",
             )
-
-
-def _folder_key(name: str) -> str:
-    """`00007` and `7` are the same folder to GenEval's scripts, which count."""
-    return str(int(name)) if name.isdecimal() else name
-
-
-def _list_geneval(root: Path) -> dict[str, list[Path]]:
-    """All-digit folders, and in `samples/` the files named by digits, in the order of names.
-
-    As djghosh13/geneval's evaluation/evaluate_images.py takes them; the n-th file is image n.
-    """
-    listed: dict[str, list[Path]] = {}
-    for folder in sorted(root.iterdir()):
-        if not folder.name.isdecimal() or not (folder / "samples").is_dir():
-            continue
-        key = _folder_key(folder.name)
-        files = sorted(
-            path for path in (folder / "samples").iterdir() if re.fullmatch(r"\d+\.png", path.name)
-        )
-        if not files:
-            continue
-        if key in listed:
-            other = listed[key][0].parent.parent.name
-            raise AlphaBenchError(
-                f"the folders {other!r} and {folder.name!r} are both number {key}",
-                hint="remove one of them",
-            )
-        listed[key] = files
-    return listed
-
-
-def _list_flat(root: Path) -> dict[str, dict[int, Path]]:
-    """`ID/INDEX.png` and `ID_INDEX.png`, where an index may have leading zeros."""
-    listed: dict[str, dict[int, Path]] = {}
-    inside = [path for path in sorted(root.iterdir()) if path.is_dir()]
-    candidates = [(f.name, path.stem, path) for f in inside for path in sorted(f.iterdir())]
-    for path in sorted(root.iterdir()):
-        sample, underscore, index = path.stem.rpartition("_")
-        if underscore:
-            candidates.append((sample, index, path))
-    for sample, index, path in candidates:
-        if path.suffix.lower() not in _SUFFIXES or not index.isdecimal() or not path.is_file():
-            continue
-        found = listed.setdefault(sample, {})
-        if int(index) in found:
-            raise AlphaBenchError(
-                f"there are two pictures {sample}/{int(index)}: "
-                f"{str(found[int(index)].relative_to(root))!r} and {str(path.relative_to(root))!r}",
-                hint="remove one of them",
-            )
-        found[int(index)] = path
-    return listed
 
 
 def _confine(path: Path, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""A remote checkpoint behind the OpenAI images API: `POST {base}/images/generations`.
+"""A remote checkpoint behind the OpenAI images API, which draws and edits.
 
 One request for each image, several at a time; rate limits and passing faults are waited out within
 bounds, refusals and lasting failures of one image become its status, and what would fail for every
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from alphabench import credentials
-from alphabench.checkpoints import refuse_edits, refuse_lora
+from alphabench.checkpoints import refuse_lora
 from alphabench.checkpoints.http_answers import (
     PassingError,
     decode_image,
@@ -31,6 +31,7 @@ from alphabench.checkpoints.http_answers import (
     read_error,
     retry_after_seconds,
 )
+from alphabench.checkpoints.http_edits import payload, route
 from alphabench.errors import AlphaBenchError
 from alphabench.options import fill
 from alphabench.types import ImageRequest, NotMade
@@ -125,7 +126,9 @@ def parse_endpoint(location: str) -> Endpoint:
         raise AlphaBenchError(f"{location!r} names no {what}", hint="write https://host/v1#model")
     name = f"[{host}]" if ":" in host else host
     address = name if port is None else f"{name}:{port}"
-    path = parts.path.rstrip("/").removesuffix("/images/generations")
+    path = parts.path.rstrip("/")
+    for suffix in ("/images/generations", "/images/edits"):
+        path = path.removesuffix(suffix)
     return Endpoint(base=f"{parts.scheme}://{address}{path}", host=host, model=parts.fragment)
 
 
@@ -151,7 +154,9 @@ def open_http(
     refuse_lora(lora, "remote")
     extra = {k.removeprefix(_BODY): v for k, v in options.items() if k.startswith(_BODY)}
     own = {k: v for k, v in options.items() if not k.startswith(_BODY)}
-    reserved = sorted(extra.keys() & {"model", "prompt", "n", "size", "seed", "response_format"})
+    reserved = sorted(
+        extra.keys() & {"model", "prompt", "n", "size", "seed", "response_format", "image"}
+    )
     if reserved:
         raise AlphaBenchError(
             f"the field {reserved[0]!r} is set by alphabench and cannot be {_BODY}{reserved[0]}",
@@ -225,7 +230,6 @@ class HttpCheckpoint:
             )
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
-        refuse_edits(requests, "remote")
         stop = threading.Event()
         timeout = httpx.Timeout(self.options.timeout_seconds, connect=20.0)
         # A proxy of the environment knows nothing of this machine's own servers.
@@ -320,8 +324,8 @@ class HttpCheckpoint:
         }
         key = self.find_key(self.endpoint.host)
         headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
-        url = f"{self.endpoint.base}/images/generations"
-        with client.stream("POST", url, json=body, headers=headers) as response:
+        url = f"{self.endpoint.base}/{route(request)}"
+        with client.stream("POST", url, headers=headers, **payload(request, body)) as response:
             content = read_body(response)
             if response.status_code == 200:
                 return content

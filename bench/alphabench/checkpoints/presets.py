@@ -130,6 +130,31 @@ PRESETS: Final[tuple[Preset, ...]] = (
         source="README of QwenLM/Qwen-Image (square size)",
     ),
     Preset(
+        # Without a negative prompt the pipeline samples unguided, whatever the scale.
+        family="qwen-image-edit", pipeline_class="QwenImageEditPipeline",
+        steps=50, guidance=4.0, guidance_name="true_cfg_scale", width=None, height=None,
+        dtype="bfloat16", negative_prompt=" ", max_sequence_length=512,
+        source="defaults of diffusers' pipeline; size from the source picture",
+    ),
+    Preset(
+        family="qwen-image-edit-plus", pipeline_class="QwenImageEditPlusPipeline",
+        steps=50, guidance=4.0, guidance_name="true_cfg_scale", width=None, height=None,
+        dtype="bfloat16", negative_prompt=" ", max_sequence_length=512,
+        source="defaults of diffusers' pipeline; size from the source picture",
+    ),
+    Preset(
+        family="flux-kontext", pipeline_class="FluxKontextPipeline",
+        steps=28, guidance=3.5, width=None, height=None, dtype="bfloat16",
+        takes_negative_prompt=False, max_sequence_length=512,
+        source="defaults of diffusers' pipeline; size from the source picture",
+    ),
+    Preset(
+        family="instruct-pix2pix", pipeline_class="StableDiffusionInstructPix2PixPipeline",
+        steps=100, guidance=7.5, width=None, height=None, dtype="float16",
+        source="defaults of diffusers' pipeline, its image guidance of 1.5 among them; size from "
+        "the source picture",
+    ),
+    Preset(
         # Nine steps are eight evaluations of the network: the last step's sigma is zero.
         family="z-image-turbo", pipeline_class="ZImagePipeline", name_has=("turbo",),
         steps=9, guidance=0.0, width=1024, height=1024, dtype="bfloat16",

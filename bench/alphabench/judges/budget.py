@@ -36,6 +36,8 @@ class Account:
     tokens_in: int = 0
     tokens_out: int = 0
     replies: int = 0
+    underestimate: float = 1.0
+    """By how much the dearest reply so far exceeded what was thought its most."""
     _waiting: list[asyncio.Future[None]] = field(default_factory=list, repr=False)
 
     async def reserve(self, question: Question) -> float:
@@ -47,8 +49,11 @@ class Account:
         Raises:
             AlphaBenchError: even with nothing else under way it might exceed the budget.
         """
-        most = self._most(question)
-        while self.budget_usd is not None and not self._affords(most, self.budget_usd):
+        while self.budget_usd is not None:
+            most = self._most(question)
+            # The first goes alone: it tells by how much the estimates are off.
+            if self._affords(most, self.budget_usd) and (self.replies or not self.reserved_usd):
+                break
             if self.reserved_usd <= 0.0:
                 raise AlphaBenchError(
                     f"the judge's budget of ${self.budget_usd:g} is used up "
@@ -58,8 +63,9 @@ class Account:
             settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(settled)
             await settled
-        self.reserved_usd += most
-        return most
+        reserved = self._most(question)
+        self.reserved_usd += reserved
+        return reserved
 
     def _affords(self, most: float, budget_usd: float) -> bool:
         return self.spent_usd + self.reserved_usd + most <= budget_usd
@@ -69,7 +75,8 @@ class Account:
         pictures = sum(isinstance(part, Picture) for part in question.parts)
         characters += len(question.system or "")
         tokens_in = characters / _CHARACTERS_A_TOKEN + pictures * _TOKENS_OF_A_PICTURE
-        return self.prices.cost_usd(tokens_in, question.sampling.max_tokens)
+        cost_usd = self.prices.cost_usd(tokens_in, question.sampling.max_tokens)
+        return cost_usd * self.underestimate
 
     def settle(self, reserved: float, reply: Reply | None) -> None:
         """Book the reply's true cost; None where no reply came."""
@@ -81,7 +88,10 @@ class Account:
             self.replies += 1
             self.tokens_in += reply.tokens_in
             self.tokens_out += reply.tokens_out
-            self.spent_usd += self.prices.cost_usd(reply.tokens_in, reply.tokens_out)
+            cost_usd = self.prices.cost_usd(reply.tokens_in, reply.tokens_out)
+            self.spent_usd += cost_usd
+            if reserved > 0.0:
+                self.underestimate *= max(1.0, cost_usd / reserved)
         waiting, self._waiting = self._waiting, []
         for settled in waiting:
             if not settled.done():

@@ -1,6 +1,6 @@
 """How fast one replica of a judge is asked, and when it counts as down. Sends nothing.
 
-The number of requests under way doubles every round until the host objects, stays just below where
+The number of requests under way grows by half every round until the host objects, stays just below where
 that was, is cut if the host goes on objecting, and probes beyond from time to time. Rounds, not
 seconds: a host that answers slowly is asked slowly.
 """
@@ -20,15 +20,19 @@ from typing import Final
 
 from alphabench.errors import AlphaBenchError
 
-START: Final = 16
+START: Final = 32
 """Requests under way at first."""
+_GROWTH: Final = 0.5
+"""Requests gained an answer until the first refusal: half as many more in a round."""
 _CUT: Final = 0.85
 _CLIMB: Final = 4.0
 """Requests gained a round, below the level at which the host objected."""
 _BREATHER: Final = 0.25
 """Of a round: what is sent at once after a refusal is refused as well."""
-_FORGOTTEN_ROUNDS: Final = 3.0
+_FORGOTTEN_ROUNDS: Final = 1.0
 _SMOOTHING: Final = 0.1
+_OVERSHOT: Final = 0.85
+"""What is left of the first level that met a refusal."""
 _PROBE_ROUNDS: Final = 10
 """Rounds at the ceiling before a probe beyond it; after one that succeeds the next is bolder."""
 _DOWN_AFTER: Final = 8
@@ -55,8 +59,6 @@ class Pace:
     limit: float = 0.0
     ceiling: float = math.inf
     """The level at which the host last objected."""
-    proven: float = 1.0
-    """A level that it bore for some rounds."""
     last_cut: float = -math.inf
     last_refusal: float = -math.inf
     at_ceiling: int = 0
@@ -75,41 +77,42 @@ class Pace:
         """One request was answered, after so long."""
         self.round_seconds += _SMOOTHING * (seconds - self.round_seconds)
         if math.isinf(self.ceiling):
-            self.limit += 1.0
-            self.proven = self.limit / 2.0
+            self.limit = min(float(self.most), self.limit + _GROWTH)
+            if self.limit >= self.most:
+                self.ceiling = self.limit
         elif self.limit < self.ceiling:
             self.limit = min(self.ceiling, self.limit + _CLIMB / self.limit)
         else:
-            self.at_ceiling += 1
-            if self.at_ceiling > _PROBE_ROUNDS * self.ceiling:
-                self.ceiling, self.step, self.at_ceiling = (
-                    self.ceiling + self.step,
-                    2 * self.step,
-                    0,
-                )
-        self.limit = min(self.limit, float(self.most))
+            self._stay()
+
+    def _stay(self) -> None:
+        """At the ceiling: after some rounds a step beyond is tried."""
+        self.at_ceiling += 1
+        if self.at_ceiling > _PROBE_ROUNDS * self.ceiling and self.ceiling < self.most:
+            self.ceiling = min(float(self.most), self.ceiling + self.step)
+            self.step, self.at_ceiling = 2 * self.step, 0
 
     def objected(self, *, sent_at: float, now: float, retry_after: float | None) -> None:
         """The host wants fewer requests, or none for `retry_after` seconds.
 
-        One refusal alone finds the most that it bears; those that follow on it want a breather,
-        and a cut. A host refuses at once, so that all refusals of some rounds are one piece of
-        news.
+        One refusal alone means a step too far; those that follow on it want a breather, and a
+        cut. A host refuses at once, so that all refusals of a round are one piece of news.
         """
-        quiet = _FORGOTTEN_ROUNDS * self.round_seconds + (retry_after or 0.0)
-        alone = now - self.last_refusal > quiet
+        pause = retry_after or 0.0
+        alone = now - self.last_refusal > _FORGOTTEN_ROUNDS * self.round_seconds + pause
         self.last_refusal = now
         if retry_after is not None:
             self.pause(now + retry_after)
         elif not alone:
             self.pause(now + _BREATHER * self.round_seconds)
-        if sent_at < self.last_cut or now - self.last_cut < quiet:
+        if sent_at < self.last_cut or now - self.last_cut < self.round_seconds + pause:
             return
         self.last_cut, self.step, self.at_ceiling = now, 1.0, 0
-        if alone:
-            # A probe that went too far is taken back; without one, the host has become narrower.
-            self.proven = max(1.0, min(self.proven, self.limit - 1.0))
-            self.limit = self.ceiling = self.proven
+        if math.isinf(self.ceiling):
+            self.ceiling = max(1.0, self.limit - 1.0)
+            self.limit = max(1.0, _OVERSHOT * self.limit)
+        elif alone:
+            self.limit = self.ceiling = max(1.0, self.limit - 1.0)
         else:
             # Where it was is tried again, a little lower where that had been a comeback already.
             comeback = self.limit < self.ceiling

@@ -33,7 +33,7 @@ _RESERVED: Final = frozenset(
     {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed",
      "logprobs", "top_logprobs", "n", "stream"}
 )  # fmt: skip
-_WINDOW_ROUNDS: Final = 16
+_WINDOW_ROUNDS: Final = 8
 """Questions in hand, in multiples of the concurrency: what a waiting one may hold up."""
 
 
@@ -41,7 +41,7 @@ _WINDOW_ROUNDS: Final = 16
 class OpenAIOptions:
     """Options of the judge. Further fields of the request are written `body.NAME`."""
 
-    concurrency: int = 32
+    concurrency: int = 64
     """Requests under way at once at each replica, at most; fewer where the host objects."""
     timeout_seconds: float = 60.0
     """For one attempt."""

@@ -11,6 +11,8 @@ import contextlib
 import hashlib
 import json
 import re
+import ssl
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +34,7 @@ from alphabench.judges.limits import Gate, Health
 from alphabench.judges.pictures import PictureCache, UnusablePictureError
 from alphabench.judges.question import Answer, Picture, Question, Reply
 from alphabench.judges.reading import read_reply, unscored
+from alphabench.judges.transport import PlainTransport
 
 if TYPE_CHECKING:
     from alphabench.judges.openai import OpenAIJudge
@@ -80,7 +83,7 @@ class Session:
                 endpoint,
                 Gate(pace, judge.clock),
                 Health(host=endpoint.host, patience_seconds=judge.options.patience_seconds),
-                _Clients(proxied=endpoint.host not in _LOOPBACK),
+                _Clients(endpoint),
             )
             for endpoint, pace in zip(judge.replicas, judge.paces, strict=True)
         ]
@@ -220,9 +223,12 @@ class Session:
         seconds = self._options.timeout_seconds
         url = f"{replica.endpoint.base}/chat/completions"
         try:
-            async with asyncio.timeout(seconds), replica.clients.one() as client:
-                async with client.stream("POST", url, content=content, headers=headers) as response:
-                    received = await _read_body(response)
+            async with (
+                asyncio.timeout(seconds),
+                replica.clients.one() as client,
+                client.stream("POST", url, content=content, headers=headers) as response,
+            ):
+                received = await _read_body(response)
         except TimeoutError as error:
             raise PassingError(f"no answer within {seconds:g} s") from error
         except httpx.HTTPError as error:
@@ -282,10 +288,11 @@ class _Clients:
     One client with many connections looks at all of them for each request.
     """
 
-    def __init__(self, *, proxied: bool) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         # A proxy of the environment knows nothing of this machine's own servers.
-        self._proxied = proxied
-        self._context = httpx.create_ssl_context()
+        self._proxied = endpoint.host not in _LOOPBACK and _has_proxy(endpoint)
+        self._plain = endpoint.base.startswith("http://") and not self._proxied
+        self._context: ssl.SSLContext | bool = True if self._plain else httpx.create_ssl_context()
         self._limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
         self._free: list[httpx.AsyncClient] = []
         self._all: list[httpx.AsyncClient] = []
@@ -304,6 +311,7 @@ class _Clients:
             limits=self._limits,
             trust_env=self._proxied,
             verify=self._context,
+            transport=PlainTransport() if self._plain else None,
         )
         self._all.append(client)
         return client
@@ -311,6 +319,12 @@ class _Clients:
     async def close(self) -> None:
         for client in self._all:
             await client.aclose()
+
+
+def _has_proxy(endpoint: Endpoint) -> bool:
+    scheme = endpoint.base.partition(":")[0]
+    found = urllib.request.getproxies()
+    return bool({scheme, "all"} & found.keys()) and not urllib.request.proxy_bypass(endpoint.host)
 
 
 async def _read_body(response: httpx.Response) -> bytes:

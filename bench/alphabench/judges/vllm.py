@@ -224,7 +224,7 @@ def _chat(engine: _Engine, prompts: Sequence[_Prompt], model: str) -> list[Reply
 
 
 def _sampling(engine: _Engine, question: Question) -> Any:
-    """vLLM's words for it; what a question leaves open is the checkpoint's recommendation."""
+    """A question's sampling in vLLM's words; what it leaves open is the checkpoint's affair."""
     asked = question.sampling
     if asked.temperature is None:
         params = engine.llm.get_default_sampling_params().clone()

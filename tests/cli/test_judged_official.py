@@ -1,0 +1,251 @@
+"""The judged benchmarks on official data, from pictures in upstream's own layout to the report.
+
+Pictures are small noise, judges are scripted: what is held here is that data, layouts, questions,
+rules and formats fit together.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from alphabench import exchange
+from alphabench.benchmarks import open_benchmark
+from alphabench.benchmarks.dpg import Dpg
+from alphabench.benchmarks.dpg_files import make_grid
+from alphabench.benchmarks.gedit import GROUPS
+from alphabench.benchmarks.gedit_files import official_image_path as gedit_path
+from alphabench.benchmarks.tiif_files import official_image_path as tiif_path
+from alphabench.judges import open_judge
+from alphabench.plan import checkpoint, choose, open_evaluation, plan_run
+from alphabench.run import Work, carry_out
+from alphabench.types import Sample
+from alphabench.upstream import UpstreamData
+from tests.benchmarks.test_dpg import invented_table
+from tests.cli.judged_world import Here, noise, noises
+
+PINS = ("tiif", "wise", "wise-legacy", "dpg")
+
+
+@pytest.fixture(scope="module")
+def data(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> UpstreamData:
+    """A cache folder with the official data that has no judge's wording in it."""
+    found = UpstreamData(cache_dir=tmp_path_factory.mktemp("official"))
+    for pin in PINS:
+        found.fetch(pin, source=str(shared / "upstream"))
+    return found
+
+
+@pytest.fixture
+def here(data: UpstreamData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALPHABENCH_CACHE", str(data.cache_dir))
+    return Here(tmp_path)
+
+
+def chosen(name: str, data: UpstreamData, limit: int | None = None) -> list[Sample]:
+    return choose(open_benchmark(name, data=data).samples(), limit, seed=0)
+
+
+def judged(here: Here, name: str, answer: str, *words: str, code: int = 0) -> Any:
+    """A run over the pictures in `pictures`, with own wording and one answer to all questions."""
+    layout = name.partition(":")[0].partition("@")[0]
+    out = () if "--out" in words else ("--out", "run")
+    return here(
+        "run", name, "--ckpt", "images:pictures", "--layout", layout, "--wording", "own",
+        "--judge", f"scripted:?answer={answer}", "--json", *out, *words, code=code,
+    )  # fmt: skip
+
+
+def test_all_of_testmini_is_judged_and_comes_back_from_its_own_files(
+    here: Here, data: UpstreamData
+) -> None:
+    samples = chosen("tiif:testmini", data)
+    noises(here.folder / "pictures", [tiif_path(sample, "a-model") for sample in samples])
+    found = judged(here, "tiif:testmini", "yes").json
+    assert found["statuses"] == {"scored": 2892}
+    assert (found["partial"], found["coverage"]) == (False, 1.0)
+    right = [a.casefold() == "yes" for sample in samples for a in sample.facts["answers"]]
+    assert sum(right) == 2892 - 2 * 34
+    assert 0.95 < found["headline"]["value"] < 1.0
+    here("summarise", "run", "--export", "theirs")
+    assert len(list((here.folder / "theirs" / "images").rglob("*.png"))) == 554
+    official = here("summarise", "tiif", "--official", "theirs/eval_results", "--json").json
+    assert official["headline"]["value"] == found["headline"]["value"]
+    assert official["partial"] is False
+    text = here("summarise", "tiif", "--official", "theirs/eval_results").out
+    assert "Overall average score of 9 sub-attributes" in text
+    shutil.rmtree(here.folder / "pictures" / "text")
+    said = here(
+        "run", "tiif:testmini", "--ckpt", "images:pictures", "--layout", "tiif", "--wording", "own",
+        "--judge", "scripted:", "--out", "other", code=2,
+    )  # fmt: skip
+    assert "60 of 554 pictures are missing" in said.err
+    assert "text-0-short/0" in said.err
+    assert not (here.folder / "other").exists()
+
+
+def test_a_part_of_the_full_test_split_is_judged(here: Here, data: UpstreamData) -> None:
+    samples = chosen("tiif:test", data, 80)
+    noises(here.folder / "pictures", [tiif_path(sample, "m") for sample in samples])
+    found = judged(here, "tiif:test", "no", "--limit", "80").json
+    assert found["partial"] is True
+    assert found["coverage"] == 1.0
+    assert found["headline"]["n_samples"] == 80
+    assert 0.0 < found["headline"]["value"] < 0.3
+    strict = here(
+        "score", "run", "--judge", "scripted:?answer=no", "--wording", "own", "--protocol",
+        "strict", "--json",
+    ).json  # fmt: skip
+    assert strict["headline"]["value"] is None, "strictly no attribute may be lacking"
+    assert strict["extras"]["overall short, official"] == found["groups"]["overall short"]
+
+
+def test_official_wording_that_is_not_here_is_asked_for_before_any_picture_is_taken(
+    here: Here, data: UpstreamData
+) -> None:
+    tiif = [tiif_path(sample, "m") for sample in chosen("tiif:testmini", data)]
+    noises(here.folder / "pictures", tiif, side=2)
+    noises(here.folder / "pictures", [f"{number}.png" for number in range(1, 1001)], side=2)
+    for name, layout in (("tiif:testmini", "tiif"), ("wise@legacy", "wise")):
+        said = here(
+            "run", name, "--ckpt", "images:pictures", "--layout", layout, "--judge", "scripted:",
+            code=2,
+        )  # fmt: skip
+        assert "not on this machine" in said.err
+        assert "alphabench fetch" in said.err
+        assert not (here.folder / "runs").exists()
+
+
+def test_all_of_wise_verified_is_judged_and_comes_back_from_its_own_files(here: Here) -> None:
+    noises(here.folder / "pictures", [f"{number}.png" for number in range(1, 1001)])
+    table = {f"{number}/0": {"score": f"Score: {int(number % 3 > 0)}"} for number in range(1, 1001)}
+    (here.folder / "table.json").write_text(json.dumps(table))
+    found = here(
+        "run", "wise", "--ckpt", "images:pictures", "--layout", "wise", "--wording", "own",
+        "--judge", "scripted:table.json", "--out", "run", "--json",
+    ).json  # fmt: skip
+    weights = {"culture": (1, 400, 0.4)}
+    for place, name in enumerate(("time", "space", "biology", "physics", "chemistry")):
+        weights[name] = (401 + 120 * place, 520 + 120 * place, 0.12)
+    means = {
+        name: sum(number % 3 > 0 for number in range(first, last + 1)) / (last - first + 1)
+        for name, (first, last, _) in weights.items()
+    }
+    by_hand = sum(means[name] * weight for name, (_, _, weight) in weights.items())
+    assert found["headline"]["value"] == pytest.approx(by_hand)
+    assert {k: v["value"] for k, v in found["groups"].items()} == pytest.approx(means)
+    here("summarise", "run", "--export", "theirs")
+    official = here("summarise", "wise", "--official", "theirs", "--json").json
+    assert official["headline"]["value"] == found["headline"]["value"]
+    assert (
+        f"Overall WiScore: {by_hand:.2f}" in here("summarise", "wise", "--official", "theirs").out
+    )
+    assert here("show", "run").code == 0
+
+
+def test_a_part_of_wise_legacy_is_judged_in_three_scores(here: Here, data: UpstreamData) -> None:
+    samples = chosen("wise@legacy", data, 24)
+    noises(here.folder / "pictures", [f"{sample.id}.png" for sample in samples])
+    answer = "Consistency: 2\nRealism: 1\nAesthetic Quality: 0"
+    found = judged(here, "wise@legacy", answer, "--limit", "24").json
+    assert found["headline"]["value"] == pytest.approx(0.8)
+    assert found["partial"] is True
+    assert {k: v["value"] for k, v in found["extras"].items()} == {
+        "consistency": 2.0, "realism": 1.0, "aesthetic_quality": 0.0,
+    }  # fmt: skip
+
+
+def test_grids_of_the_official_prompts_are_judged_and_come_back_from_upstreams_files(
+    here: Here, data: UpstreamData
+) -> None:
+    benchmark = Dpg(split="", protocol="official", data=data, table=invented_table())
+    for number, sample in enumerate(choose(benchmark.samples(), 24, seed=0)):
+        paths = [here.folder / f"{number}-{cell}.png" for cell in range(4)]
+        noises(here.folder, [path.name for path in paths], side=8 + 2 * (number % 3))
+        pictures = here.folder / "pictures"
+        pictures.mkdir(exist_ok=True)
+        make_grid([Image.open(path) for path in paths]).save(pictures / f"{sample.id}.png")
+    (pictures / "results.txt").write_text("upstream's script leaves its results here")
+    grids = checkpoint("images:pictures", options={"layout": "dpg"})
+    plan = plan_run(benchmark, grids, out=Path("run"), limit=24)
+    evaluation = open_evaluation(benchmark, "judge", judge=open_judge("scripted:?answer=0.8"))
+    outcome = carry_out(plan, evaluation, Work())
+    assert outcome.report.headline.value == 1.0
+    assert outcome.report.statuses == {"scored": 24 * 4 * 2}
+    assert outcome.report.partial
+    exchange.export([outcome], Path("theirs"))
+    for sample in plan.samples:
+        with (
+            Image.open(Path("theirs/images") / f"{sample.id}.png") as made,
+            Image.open(pictures / f"{sample.id}.png") as given,
+        ):
+            assert made.tobytes() == given.tobytes()
+    Path("theirs/dpg_bench.csv").write_bytes(invented_table())
+    official = here("summarise", "dpg", "--official", "theirs/results.txt", "--json").json
+    assert official["headline"]["value"] == outcome.report.headline.value
+
+
+def gedit_copy(folder: Path) -> Path:
+    """GEdit-Bench in little, as its data set is published: two rows in each group and language."""
+    datasets: Any = pytest.importorskip("datasets")
+    noise(folder / "source.png", side=16)
+    picture = {"bytes": (folder / "source.png").read_bytes(), "path": None}
+    rows = [
+        {
+            "task_type": group,
+            "key": f"{number}{group}",
+            "instruction": f"do {number}",
+            "instruction_language": language,
+            "Intersection_exist": number == 0,
+            "input_image": picture,
+            "input_image_raw": picture,
+        }
+        for group in GROUPS
+        for number in range(2)
+        for language in ("en", "cn")
+    ]
+    made = datasets.Dataset.from_list(rows)
+    for column in ("input_image", "input_image_raw"):
+        made = made.cast_column(column, datasets.Image())
+    datasets.DatasetDict({"train": made}).save_to_disk(str(folder / "copy"))
+    return folder / "copy"
+
+
+@pytest.mark.filterwarnings("ignore")  # of the library datasets, which has its own
+def test_edited_pictures_are_judged_in_both_languages_and_come_back_from_upstreams_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALPHABENCH_CACHE", str(tmp_path / "cache"))
+    here = Here(tmp_path)
+    fetched = here("fetch", "gedit", "--from", gedit_copy(tmp_path), code=2)
+    assert "44 rows" in fetched.out
+    assert "vie_prompts.py" in fetched.err, "the judge's wording is not in that copy"
+    data = UpstreamData(cache_dir=tmp_path / "cache")
+    for language in ("en", "cn"):
+        name = f"gedit:{language}"
+        pictures = tmp_path / "pictures" / "a-model"
+        for sample in chosen(name, data):
+            noise(pictures / gedit_path(sample), side=12)
+            noise((pictures / gedit_path(sample)).with_suffix("").with_name("x_SRCIMG.png"))
+        found = judged(here, name, "[9, 4]", "--out", language).json
+        assert found["headline"]["value"] == 4.0
+        assert found["statuses"] == {"scored": 22}
+        assert set(found["groups"]) == set(GROUPS)
+        here("summarise", language, "--export", f"theirs-{language}")
+        official = here("summarise", name, "--official", f"theirs-{language}", "--json").json
+        assert official["headline"]["value"] == found["headline"]["value"]
+        assert official["extras"]["semantics"]["value"] == 4.0
+        # What was written can be judged again as it lies.
+        again = here(
+            "run", name, "--ckpt", f"images:theirs-{language}", "--layout", "gedit",
+            "--wording", "own", "--judge", "scripted:?answer=[9, 4]", "--out", f"again-{language}",
+            "--json",
+        ).json  # fmt: skip
+        assert again == found

@@ -1,0 +1,111 @@
+"""Yes or no: nothing is found inside other words, and nothing is guessed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alphabench.judges.question import Picture, Reply
+from alphabench.judges.yesno import (
+    YesNoProbability,
+    YesNoText,
+    bare_word,
+    probability_of_yes,
+    yes_no_question,
+    yes_or_no,
+)
+
+
+def test_the_golden_probabilities_hold(shared: Path) -> None:
+    golden = json.loads((shared / "golden" / "trainer" / "dvreward.json").read_text())
+    assert golden["p_yes"]
+    for name, expected in golden["p_yes"].items():
+        found = probability_of_yes([(t, lp) for t, lp in golden["top_logprobs"][name]["top"]])
+        assert found == (None if expected is None else pytest.approx(expected, abs=1e-12)), name
+
+
+@pytest.mark.parametrize(
+    "token", ["yes", "Yes", " YES", "\nyes", "Yes.", "**yes**", "ＹＥＳ", "▁yes", "Ġyes", "(yes)"]
+)
+def test_spellings_of_yes_all_count(token: str) -> None:
+    assert probability_of_yes([(token, -1.0)]) == 1.0
+
+
+@pytest.mark.parametrize("token", ["yesterday", "eyes", "not", "none", "know", "y", "yes/no", ""])
+def test_words_that_hold_yes_or_no_do_not_count(token: str) -> None:
+    assert probability_of_yes([(token, -0.1)]) is None
+
+
+def test_two_very_unlikely_words_still_have_a_ratio() -> None:
+    p_yes = probability_of_yes([("The", -1e-6), ("yes", -5000.0), ("no", -5000.0)])
+    assert p_yes == pytest.approx(0.5)
+
+
+def test_probabilities_that_are_no_numbers_are_left_out() -> None:
+    tokens = [("yes", math.nan), ("yes", -math.inf), ("no", -1.0)]
+    assert probability_of_yes(tokens) == 0.0
+    assert probability_of_yes(tokens[:2]) is None
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["yes", " No", "NO.", "Yes", "maybe", "the"]), st.floats(-50, 0)),
+        max_size=20,
+    )
+)
+def test_order_changes_nothing_and_a_probability_it_is(tokens: list[tuple[str, float]]) -> None:
+    p_yes = probability_of_yes(tokens)
+    again = probability_of_yes(list(reversed(tokens)))
+    if p_yes is None:
+        assert again is None
+        assert all(bare_word(token) not in ("yes", "no") for token, _ in tokens)
+    else:
+        assert again == pytest.approx(p_yes, abs=1e-12)
+        assert 0.0 <= p_yes <= 1.0
+
+
+@given(st.text(max_size=30), st.floats(-20, 0))
+def test_any_token_at_all_does_no_harm(token: str, logprob: float) -> None:
+    assert probability_of_yes([(token, logprob)]) in (None, 0.0, 1.0)
+    assert yes_or_no(token) in (None, True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Yes", True), ("yes.", True), ("**Yes**: it is", True), ("No, there is none", False),
+        ("no\nbecause", False), ("No - it is blue", False), ("ＮＯ", False),
+        ("Yes and no", None), ("No dogs are here", None), ("no-one", None), ("yes/no", None),
+        ("Yesterday", None), ("Yes, but not a dog", None), ("Answer: yes", None), ("", None),
+        ("I think yes", None), ("No problem, yes!", None), ("Yes; no", None),
+    ],
+)  # fmt: skip
+def test_a_reply_in_words_is_read_only_when_it_is_plain(text: str, said: bool | None) -> None:
+    assert yes_or_no(text) is said
+    value = YesNoText().read(Reply(text=text, model="m"))
+    assert value == (None if said is None else (float(said),))
+
+
+def test_the_probability_contract_never_falls_back_to_the_text() -> None:
+    assert YesNoProbability().read(Reply(text="Yes", model="m")) is None
+
+
+def test_the_pictures_come_before_the_question(picture: Picture) -> None:
+    question = yes_no_question(
+        "Is it red?", [picture], image_id="1/0", question_id="q", contract=YesNoProbability()
+    )
+    assert question.parts[0] == picture
+    assert str(question.parts[1]).startswith("Is it red?")
+    assert (question.sampling.max_tokens, question.sampling.top_logprobs) == (1, 20)
+
+
+def test_another_wording_is_another_identity() -> None:
+    own, other = YesNoProbability(), YesNoProbability(wording="{question} Yes or no?")
+    assert own.identity["wording"].startswith("own:")
+    assert own.identity != other.identity
+    assert own.identity["contract"] != YesNoText().identity["contract"]
