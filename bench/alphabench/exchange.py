@@ -16,6 +16,7 @@ from alphabench import registry
 from alphabench.errors import AlphaBenchError
 from alphabench.run import complete_verdicts, samples_of, stored_images
 from alphabench.types import Report, Sample, Verdict
+from alphabench.upstream import UpstreamData
 
 if TYPE_CHECKING:
     from alphabench.run import Outcome
@@ -28,22 +29,22 @@ Files = Iterator[tuple[PurePosixPath, str | bytes | Path]]
 class OfficialFormat:
     """How a benchmark's upstream stores results."""
 
-    summarise: Callable[[Path], Report]
-    """A published raw result -> its figures, with upstream's quirks."""
+    summarise: Callable[[Path, UpstreamData], Report]
+    """A published raw result, and where official data lies -> its figures, quirks included."""
     text: Callable[[Report], str]
     """Those figures as upstream's script prints them."""
     files: Callable[[Sequence[Sample], Mapping[str, Path], Sequence[Verdict]], Files]
     """Samples, image id -> stored image, verdicts -> the files of upstream's layout."""
 
 
-def summarise_official(benchmark: str, path: Path) -> tuple[Report, str]:
+def summarise_official(benchmark: str, path: Path, data: UpstreamData) -> tuple[Report, str]:
     """A published raw result: its figures, and the text that upstream's script prints.
 
     Raises:
         AlphaBenchError: the benchmark has no such format, or the file is not of it.
     """
     form = _format(benchmark)
-    report = form.summarise(path)
+    report = form.summarise(path, data)
     return report, form.text(report)
 
 

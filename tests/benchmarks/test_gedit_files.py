@@ -23,6 +23,7 @@ from alphabench.benchmarks.gedit_files import (
 )
 from alphabench.errors import AlphaBenchError
 from alphabench.types import Sample, Verdict, image_id
+from alphabench.upstream import UpstreamData
 
 
 def _sample(group: str, number: int, language: str = "en", **others: Any) -> Sample:
@@ -117,8 +118,12 @@ def test_each_language_has_its_own_summary(tmp_path: Path) -> None:
         for s in samples
     ]
     folder = _written(tmp_path, samples, verdicts)
-    assert OFFICIAL.summarise(folder).headline.value == pytest.approx(9)
-    assert OFFICIAL_CN.summarise(folder).headline.value == pytest.approx(4)
+    assert OFFICIAL.summarise(
+        folder, UpstreamData(cache_dir=tmp_path)
+    ).headline.value == pytest.approx(9)
+    assert OFFICIAL_CN.summarise(
+        folder, UpstreamData(cache_dir=tmp_path)
+    ).headline.value == pytest.approx(4)
 
 
 def _whole(tmp_path: Path) -> Path:

@@ -35,7 +35,7 @@ from alphabench.errors import AlphaBenchError
 from alphabench.exchange import Files, OfficialFormat
 from alphabench.statistics import Cluster, estimate, mean_of_groups
 from alphabench.types import Estimate, ProtocolName, Report, Sample, Verdict, image_id
-from alphabench.upstream import UpstreamData, default_cache_dir
+from alphabench.upstream import UpstreamData
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,7 +46,9 @@ DETAILS: Final = PurePosixPath("results_detail.txt")
 N_ITEMS: Final = 1065
 
 
-def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Report:
+def summarise_official(
+    path: Path, *, protocol: ProtocolName = "official", data: UpstreamData | None = None
+) -> Report:
     """What upstream's script found, with intervals.
 
     With `<res>_detail.txt` and the table of questions (`dpg_bench.csv` beside the file, or fetched)
@@ -63,7 +65,7 @@ def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Re
     """
     results = read_results(path)
     details = path.with_name(f"{path.stem}_detail.txt")
-    table = _table(path.with_name(TABLE_FILE)) if details.is_file() else None
+    table = _table(path.with_name(TABLE_FILE), data) if details.is_file() else None
     if table is not None:
         items = list(read_details(details, table).values())
         return report_of(
@@ -82,12 +84,14 @@ def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Re
     return _report_of_scores(results, path.name)
 
 
-def _table(beside: Path) -> Mapping[str, tuple[Proposition, ...]] | None:
+def _table(beside: Path, data: UpstreamData | None) -> Mapping[str, tuple[Proposition, ...]] | None:
     """The questions: from the file beside the results, else as fetched, else None."""
     if beside.is_file():
         return read_table(beside.read_bytes())
+    if data is None:
+        return None
     try:
-        return read_table(table_bytes(UpstreamData(cache_dir=default_cache_dir())))
+        return read_table(table_bytes(data))
     except AlphaBenchError:
         return None
 
@@ -227,5 +231,7 @@ def _detail_lines(items: Sequence[JudgedItem], sides: Mapping[str, int]) -> Iter
 
 
 OFFICIAL: Final = OfficialFormat(
-    summarise=summarise_official, text=official_text, files=export_files
+    summarise=lambda path, data: summarise_official(path, data=data),
+    text=official_text,
+    files=export_files,
 )

@@ -14,7 +14,6 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
@@ -262,8 +261,12 @@ def _line(name: str, figures: Sequence[Estimate | None]) -> str:
 
 
 OFFICIAL: Final = OfficialFormat(
-    summarise=partial(summarise_official, language="en"), text=official_text, files=export_files
+    summarise=lambda path, _data: summarise_official(path, language="en"),
+    text=official_text,
+    files=export_files,
 )
 OFFICIAL_CN: Final = OfficialFormat(
-    summarise=partial(summarise_official, language="cn"), text=official_text, files=export_files
+    summarise=lambda path, _data: summarise_official(path, language="cn"),
+    text=official_text,
+    files=export_files,
 )

@@ -250,5 +250,7 @@ def export_files(
 
 
 OFFICIAL: Final = OfficialFormat(
-    summarise=summarise_official, text=official_text, files=export_files
+    summarise=lambda path, _data: summarise_official(path),
+    text=official_text,
+    files=export_files,
 )

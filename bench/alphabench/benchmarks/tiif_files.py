@@ -311,5 +311,7 @@ def _answers_file(
 
 
 OFFICIAL: Final = OfficialFormat(
-    summarise=summarise_official, text=official_text, files=export_files
+    summarise=lambda path, _data: summarise_official(path),
+    text=official_text,
+    files=export_files,
 )

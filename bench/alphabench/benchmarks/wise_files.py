@@ -277,5 +277,7 @@ def _clusters(lines: Iterable[ScoreLine], edition: Edition) -> list[Cluster]:
 
 
 OFFICIAL: Final = OfficialFormat(
-    summarise=summarise_official, text=official_text, files=export_files
+    summarise=lambda path, _data: summarise_official(path),
+    text=official_text,
+    files=export_files,
 )

@@ -27,7 +27,10 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="An option of the checkpoint; repeatable."),
 ]
 Layout = Annotated[
-    str | None, typer.Option(help="How the folder of `images:DIR` is laid out: flat, geneval ...")
+    str | None,
+    typer.Option(
+        help="How `images:DIR` is laid out: geneval (default), flat, tiif, dpg, wise or gedit."
+    ),
 ]
 EvaluatorSpec = Annotated[
     str | None, typer.Option("--evaluator", help="name[?key=value&...]; see `alphabench list`.")

@@ -154,7 +154,7 @@ def summarise(
     from alphabench.wire import report_to_json
 
     if official is not None:
-        report, text = exchange.summarise_official(target, official)
+        report, text = exchange.summarise_official(target, official, opening.upstream_data())
         typer.echo(json.dumps(report_to_json(report)) if as_json else text)
         return
     outcomes = summarise_all(RunFolder.open(Path(target)), opening.benchmark)

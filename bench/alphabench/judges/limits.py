@@ -1,8 +1,8 @@
 """How fast one replica of a judge is asked, and when it counts as down. Sends nothing.
 
-The number of requests under way grows by half every round until the host objects, stays just below where
-that was, is cut if the host goes on objecting, and probes beyond from time to time. Rounds, not
-seconds: a host that answers slowly is asked slowly.
+The number of requests under way grows by half every round until the host objects, stays just below
+where that was, is cut if the host goes on objecting, and probes beyond from time to time. Rounds,
+not seconds: a host that answers slowly is asked slowly.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _CLIMB: Final = 4.0
 """Requests gained a round, below the level at which the host objected."""
 _BREATHER: Final = 0.25
 """Of a round: what is sent at once after a refusal is refused as well."""
+_FIRST_BREATHER_SECONDS: Final = 0.25
+"""While nobody knows how long a round is."""
+_LONGEST_BREATHER_SECONDS: Final = 10.0
 _FORGOTTEN_ROUNDS: Final = 1.0
 _SMOOTHING: Final = 0.1
 _OVERSHOT: Final = 0.85
@@ -63,6 +66,8 @@ class Pace:
     last_refusal: float = -math.inf
     at_ceiling: int = 0
     """Answers since the ceiling was reached."""
+    in_vain: int = 0
+    """Breathers since the last answer; each is twice as long as the one before."""
     step: float = 1.0
     """How far the next probe goes beyond it."""
     round_seconds: float = 0.0
@@ -76,6 +81,7 @@ class Pace:
     def succeeded(self, seconds: float) -> None:
         """One request was answered, after so long."""
         self.round_seconds += _SMOOTHING * (seconds - self.round_seconds)
+        self.in_vain = 0
         if math.isinf(self.ceiling):
             self.limit = min(float(self.most), self.limit + _GROWTH)
             if self.limit >= self.most:
@@ -103,8 +109,9 @@ class Pace:
         self.last_refusal = now
         if retry_after is not None:
             self.pause(now + retry_after)
-        elif not alone:
-            self.pause(now + _BREATHER * self.round_seconds)
+        elif not alone and now >= self.resume_at:
+            self.pause(now + self._breather_seconds())
+            self.in_vain += 1
         if sent_at < self.last_cut or now - self.last_cut < self.round_seconds + pause:
             return
         self.last_cut, self.step, self.at_ceiling = now, 1.0, 0
@@ -118,6 +125,10 @@ class Pace:
             comeback = self.limit < self.ceiling
             self.ceiling = self.limit * (1.0 + _CUT) / 2.0 if comeback else self.limit
             self.limit = max(1.0, _CUT * self.limit)
+
+    def _breather_seconds(self) -> float:
+        first = _BREATHER * self.round_seconds or _FIRST_BREATHER_SECONDS
+        return min(_LONGEST_BREATHER_SECONDS, first * 2.0 ** min(self.in_vain, 20))
 
     def pause(self, until: float) -> None:
         self.resume_at = max(self.resume_at, until)

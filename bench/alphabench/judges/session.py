@@ -177,7 +177,9 @@ class Session:
         is_put_off = isinstance(error, RateLimitedError)
         if is_put_off:
             tries.put_off += 1
-            pace.objected(sent_at=sent_at, now=now, retry_after=retry_after)
+            # A little later than asked, each a little differently: others wait for the same moment.
+            asked_for = retry_after and retry_after * self._clock.jitter(1.0, 1.1)
+            pace.objected(sent_at=sent_at, now=now, retry_after=asked_for)
         elif not replica.health.is_down:
             tries.faults += 1
         replica.health.failed(str(error), now, alive=is_put_off)
@@ -190,11 +192,13 @@ class Session:
                 f"({error})",
                 hint="give the same command again then; what it answered is kept",
             )
+        if is_put_off:
+            return 0.0  # the gate holds everybody back as long as the host wants
         backoff = min(_LONGEST_BACKOFF_SECONDS, 0.5 * 2.0 ** min(tries.in_all - 1, 10))
         wait = self._clock.jitter(0.5, 1.0) * backoff
         if replica.health.is_down:
             pace.pause(now + wait)
-        return wait if retry_after is None else retry_after
+        return wait
 
     async def _get_reply(self, replica: _Replica, question: Question) -> Reply:
         pictures = [
