@@ -1,4 +1,4 @@
-"""How long `alphabench --help` takes, beside a Python that does nothing: `python -m tools.perf.startup`."""
+"""How long `alphabench --help` takes beside an idle Python: `python -m tools.perf.startup`."""
 
 from __future__ import annotations
 
