@@ -92,8 +92,8 @@ def stamps(
 
 
 def is_self_test_off(identity: Mapping[str, str]) -> bool:
-    """Whether the evaluator's identity says that it scored unchecked."""
-    return identity.get("self_test") == "off"
+    """Whether the evaluator's identity says that it scored unchecked, or checked in part."""
+    return identity.get("self_test", "on") != "on"
 
 
 def incomparable(report: Report) -> str | None:

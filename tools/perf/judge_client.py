@@ -81,7 +81,7 @@ def throughput(server_options: list[str], options: dict[str, str]) -> dict[str, 
 
 def memory() -> Iterator[dict[str, object]]:
     """Resident memory at 10,000 and at 100,000 questions, with the cache on disk."""
-    with served([]) as port, tempfile.TemporaryDirectory() as folder:
+    with served(["--latency", "0"]) as port, tempfile.TemporaryDirectory() as folder:
         judge: Judge = CachedJudge(judge=opened(port, {}), cache=AnswerCache(Path(folder)))
         for known in ("asked", "from the cache"):
             marks = {}
