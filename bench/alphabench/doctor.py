@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from alphabench import registry
+from alphabench.benchmarks import open_benchmark
 from alphabench.errors import AlphaBenchError
 from alphabench.upstream import UpstreamData, pinned_names
 
@@ -22,6 +23,10 @@ EXTRAS: Final = {
 """Extra of this package -> the module that it brings."""
 
 
+TESTED_WITH: Final = "geneval:mini"
+"""The benchmark whose evaluators are tested; it needs no download."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that was looked at."""
@@ -33,14 +38,8 @@ class Finding:
     """Its absence is no fault."""
 
     def __str__(self) -> str:
-        mark = (
-            "ok     "
-            if self.healthy and not self.optional
-            else "absent "
-            if self.optional
-            else "FAILED "
-        )
-        return f"{mark} {self.subject}: {self.words}"
+        mark = "absent" if self.optional else "ok" if self.healthy else "FAILED"
+        return f"{mark:<7} {self.subject}: {self.words}"
 
 
 def examine(evaluator: str | None, data: UpstreamData, *, device: str) -> Iterator[Finding]:
@@ -83,15 +82,15 @@ def _official_data(data: UpstreamData) -> Iterator[Finding]:
 
 
 def _self_test(spec: str, device: str, *, optional: bool) -> Finding:
-    """A model that is not here is `optional`; one that is here and wrong is a fault."""
-    benchmark = "geneval:mini"
+    """A model that is not here may be `optional`; one that is here and wrong is a fault."""
+    subject = f"evaluator {spec}"
     try:
-        from alphabench.benchmarks import open_benchmark
-
-        tested = open_benchmark(benchmark).evaluator(spec, device=device)
-        tested.self_test()
+        evaluator = open_benchmark(TESTED_WITH).evaluator(spec, device=device)
+        assert evaluator.identity  # names its weights, so they must be here
     except AlphaBenchError as error:
-        return Finding(
-            subject=f"evaluator {spec}", healthy=optional, words=str(error), optional=optional
-        )
-    return Finding(subject=f"evaluator {spec}", healthy=True, words="self-test passed")
+        return Finding(subject=subject, healthy=optional, words=str(error), optional=optional)
+    try:
+        evaluator.self_test()
+    except AlphaBenchError as error:
+        return Finding(subject=subject, healthy=False, words=str(error))
+    return Finding(subject=subject, healthy=True, words="self-test passed")
