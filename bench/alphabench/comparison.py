@@ -137,7 +137,7 @@ def compare_runs(
     Raises:
         AlphaBenchError: the runs were not measured alike, or not by exactly one evaluation.
     """
-    name = evaluation or _shared_evaluation(baseline, candidate)
+    name = evaluation or shared_evaluation(baseline, candidate)
     _check_alike(baseline, candidate, name)
     before, after = (clusters_of(folder, name, basis) for folder in (baseline, candidate))
     groups = dict.fromkeys(cluster.group for cluster in after)
@@ -198,7 +198,12 @@ def comparison_markdown(comparison: Comparison, *, most_changes: int = 20) -> st
     )
 
 
-def _shared_evaluation(baseline: RunFolder, candidate: RunFolder) -> str:
+def shared_evaluation(baseline: RunFolder, candidate: RunFolder) -> str:
+    """The one evaluation that both runs have.
+
+    Raises:
+        AlphaBenchError: there is none, or more than one.
+    """
     ours, theirs = (set(folder.reports()) for folder in (baseline, candidate))
     shared = sorted(ours & theirs)
     if len(shared) == 1:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from alphabench.errors import AlphaBenchError
+from alphabench.errors import AlphaBenchError, unknown_name
 from alphabench.plan import Evaluation, Plan, choose
 from alphabench.progress import Progress, Silent
 from alphabench.store import ImageRecord, RunFolder, StoredVerdict, save_image
@@ -275,14 +275,21 @@ def summarise_all(
         )
     outcomes = []
     for evaluation in evaluations:
-        protocol = folder.evaluation_identity(evaluation)["protocol"]
-        benchmark = open_benchmark(folder.manifest.benchmark, _protocol(protocol))
+        benchmark = open_benchmark(folder.manifest.benchmark, protocol_of(folder, evaluation))
         outcomes.append(summarise(folder, benchmark, evaluation))
     return outcomes
 
 
-def _protocol(name: str) -> ProtocolName:
-    return "strict" if name == "strict" else "official"
+def protocol_of(folder: RunFolder, evaluation: str) -> ProtocolName:
+    """Under which protocol an evaluation was begun.
+
+    Raises:
+        AlphaBenchError: the folder has no such evaluation.
+    """
+    identity = folder.evaluation_identity(evaluation)
+    if not identity:
+        raise unknown_name("evaluation in this run", evaluation, folder.evaluations())
+    return "strict" if identity["protocol"] == "strict" else "official"
 
 
 def complete_verdicts(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> list[Verdict]:

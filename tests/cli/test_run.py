@@ -204,3 +204,13 @@ def test_images_are_lossless_rgb_of_the_asked_size(undisturbed: tuple[Path, Any]
     root, _ = undisturbed
     with Image.open(next((root / "images").glob("*/0.png"))) as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (128, 128))
+
+
+def test_two_runs_are_compared_by_sample(alphabench: Shell, undisturbed: tuple[Path, Any]) -> None:
+    root, _ = undisturbed
+    alphabench(*MINI, "scene:?error=1", "--limit", "12", "--out", "wrong", "--json")
+    said = alphabench("compare", "wrong", root)
+    assert "**Difference +1.000, distinguishable**" in said.out
+    assert "not distinguishable" in alphabench("compare", root, root).out
+    refused = alphabench("compare", "wrong", root, "--evaluation", "nano-official-0", code=2)
+    assert "did you mean" in refused.err

@@ -33,7 +33,13 @@ def build_app() -> typer.Typer:
     for verb in (running.run, running.generate, running.score, running.summarise):
         app.command()(verb)
     app.command("list")(looking.list_)
-    for look in (looking.show, looking.fetch, looking.doctor, looking.leaderboard):
+    for look in (
+        looking.show,
+        looking.compare,
+        looking.leaderboard,
+        looking.fetch,
+        looking.doctor,
+    ):
         app.command()(look)
     app.command()(judging.calibrate)
     app.add_typer(judging.app, name="judge")

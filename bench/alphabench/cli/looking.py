@@ -109,3 +109,23 @@ def leaderboard(
         typer.echo("\n".join(text for name, text in pages.items() if "/" not in name))
     else:
         typer.echo(f"wrote {write_pages(out, pages)}")
+
+
+def compare(
+    baseline: Annotated[Path, typer.Argument(metavar="BASELINE", help="A run folder.")],
+    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", help="Another one.")],
+    evaluation: Annotated[
+        str | None, typer.Option(help="Whose verdicts, where both runs have several.")
+    ] = None,
+) -> None:
+    """Whether two runs of one benchmark differ: paired by sample, with an interval."""
+    from alphabench.comparison import basis_of, compare_runs, comparison_markdown, shared_evaluation
+    from alphabench.run import check_same_data, protocol_of
+    from alphabench.store import RunFolder
+
+    before, after = RunFolder.open(baseline), RunFolder.open(candidate)
+    chosen = evaluation or shared_evaluation(before, after)
+    bench = opening.benchmark(before.manifest.benchmark, protocol_of(before, chosen))
+    check_same_data(before, bench)
+    found = compare_runs(before, after, basis_of(bench), evaluation=chosen)
+    typer.echo(comparison_markdown(found))
