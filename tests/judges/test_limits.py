@@ -67,6 +67,21 @@ def test_all_refusals_of_one_round_are_one_piece_of_news() -> None:
     assert pace.limit == before - 1
 
 
+def test_after_the_first_refusals_the_limit_is_what_the_host_accepted() -> None:
+    pace = Pace(most=100)
+    pace.limit = 48.0
+    for accepted in range(47, 31, -1):
+        pace.objected(sent_at=9.9, now=10.0, retry_after=None, accepted=accepted)
+    assert pace.limit == pace.ceiling == 32
+
+
+def test_a_host_that_refuses_all_at_first_is_not_taken_to_bear_nothing() -> None:
+    pace = Pace(most=100)
+    for accepted in range(31, -1, -1):
+        pace.objected(sent_at=9.9, now=10.0, retry_after=None, accepted=accepted)
+    assert pace.limit == 16
+
+
 def test_retry_after_holds_everybody_until_then(fake_time: FakeTime) -> None:
     async def turns() -> list[float]:
         gate = Gate(Pace(most=4), fake_time.clock)

@@ -35,7 +35,9 @@ _LONGEST_BREATHER_SECONDS: Final = 10.0
 _FORGOTTEN_ROUNDS: Final = 1.0
 _SMOOTHING: Final = 0.1
 _OVERSHOT: Final = 0.85
-"""What is left of the first level that met a refusal."""
+"""What is left of the first level that met a refusal, where nobody knows what was accepted."""
+_LEAST_LEFT: Final = 0.5
+"""What is left of it at least: a host that refuses all may mean its clock and not their number."""
 _PROBE_ROUNDS: Final = 10
 """Rounds at the ceiling before a probe beyond it; after one that succeeds the next is bolder."""
 _DOWN_AFTER: Final = 8
@@ -74,6 +76,8 @@ class Pace:
     """How long an answer takes, smoothed."""
     resume_at: float = -math.inf
     """Nothing is sent before."""
+    least: float | None = None
+    """While the first refusals come in: the limit becomes what the host accepts, but no less."""
 
     def __post_init__(self) -> None:
         self.limit = self.limit or float(min(START, self.most))
@@ -98,8 +102,16 @@ class Pace:
             self.ceiling = min(float(self.most), self.ceiling + self.step)
             self.step, self.at_ceiling = 2 * self.step, 0
 
-    def objected(self, *, sent_at: float, now: float, retry_after: float | None) -> None:
+    def objected(
+        self, *, sent_at: float, now: float, retry_after: float | None, accepted: int | None = None
+    ) -> None:
         """The host wants fewer requests, or none for `retry_after` seconds.
+
+        Args:
+            sent_at: when the refused request was sent.
+            now: when it was refused.
+            retry_after: seconds that the host asks for.
+            accepted: requests that it is working on all the same, if that is known.
 
         One refusal alone means a step too far; those that follow on it want a breather, and a
         cut. A host refuses at once, so that all refusals of a round are one piece of news.
@@ -113,9 +125,14 @@ class Pace:
             self.pause(now + self._breather_seconds())
             self.in_vain += 1
         if sent_at < self.last_cut or now - self.last_cut < self.round_seconds + pause:
+            self._settle(accepted)
             return
         self.last_cut, self.step, self.at_ceiling = now, 1.0, 0
-        if math.isinf(self.ceiling):
+        is_first = math.isinf(self.ceiling)
+        self.least = max(1.0, _LEAST_LEFT * self.limit) if is_first else None
+        if is_first and accepted is not None:
+            self._settle(accepted)
+        elif is_first:
             self.ceiling = max(1.0, self.limit - 1.0)
             self.limit = max(1.0, _OVERSHOT * self.limit)
         elif alone:
@@ -125,6 +142,11 @@ class Pace:
             comeback = self.limit < self.ceiling
             self.ceiling = self.limit * (1.0 + _CUT) / 2.0 if comeback else self.limit
             self.limit = max(1.0, _CUT * self.limit)
+
+    def _settle(self, accepted: int | None) -> None:
+        """A host that refuses at once has, after the last refusal, just what it bears."""
+        if self.least is not None and accepted is not None:
+            self.limit = self.ceiling = max(self.least, float(accepted))
 
     def _breather_seconds(self) -> float:
         first = _BREATHER * self.round_seconds or _FIRST_BREATHER_SECONDS

@@ -179,7 +179,8 @@ class Session:
             tries.put_off += 1
             # A little later than asked, each a little differently: others wait for the same moment.
             asked_for = retry_after and retry_after * self._clock.jitter(1.0, 1.1)
-            pace.objected(sent_at=sent_at, now=now, retry_after=asked_for)
+            accepted = replica.gate.under_way - 1  # without this one, which has not left yet
+            pace.objected(sent_at=sent_at, now=now, retry_after=asked_for, accepted=accepted)
         elif not replica.health.is_down:
             tries.faults += 1
         replica.health.failed(str(error), now, alive=is_put_off)
