@@ -1,0 +1,215 @@
+"""The mixture-of-transformers decoder: two complete sets of weights, one shared attention.
+
+Tokens come in packed, without padding; each goes through its own expert's norms, projections and
+MLP, and all of a row meet in attention. Names of modules are those of the released checkpoint, the
+generation expert's with the suffix `_moe_gen`. Knows no picture and no sampler.
+
+Shapes: T new tokens of all rows, packed, the understanding expert's first; B rows; N new tokens of
+the longest row; P stored keys; D width; H query heads; G key heads; K head size; F K/2.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from alphabench.models.bagel.context import Block, Context
+from alphabench.models.bagel.design import LanguageDesign
+
+GENERATION: Final = "_moe_gen"
+"""Ends the names of the generation expert's modules."""
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation with float32 statistics."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        full_TD = x_TD.float()
+        scale_T1 = torch.rsqrt(full_TD.square().mean(dim=-1, keepdim=True) + self.eps)
+        return self.weight * (full_TD * scale_T1).to(self.weight.dtype)
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines of rotary position embedding, one row a token, [T, 1, F] float32."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+def rotation(positions_T: Tensor, head_size: int, theta: float) -> Rotation:
+    """Angles position * theta^(-2i/K) (RoFormer, arXiv 2104.09864, with halves paired)."""
+    exponents_F = torch.arange(0, head_size, 2, device=positions_T.device).float() / head_size
+    angles_T1F = positions_T.float()[:, None, None] / theta**exponents_F
+    return Rotation(angles_T1F.cos(), angles_T1F.sin())
+
+
+def rotate(x_THK: Tensor, by: Rotation) -> Tensor:
+    """Turns the pair (i, i + K/2) of each head by its token's angle."""
+    first, second = x_THK.float().chunk(2, dim=-1)
+    turned = (first * by.cos - second * by.sin, second * by.cos + first * by.sin)
+    return torch.cat(turned, dim=-1).to(x_THK.dtype)
+
+
+def routed(module: nn.Module, name: str, x_TD: Tensor, understanding: int) -> Tensor:
+    """`name` over the first `understanding` tokens, the generation expert's over the rest."""
+    expert = module.get_submodule(name)
+    if understanding == len(x_TD):
+        return torch.as_tensor(expert(x_TD))
+    other = module.get_submodule(name + GENERATION)
+    if understanding == 0:
+        return torch.as_tensor(other(x_TD))
+    return torch.cat([expert(x_TD[:understanding]), other(x_TD[understanding:])])
+
+
+class Pass(NamedTuple):
+    """What all layers share in one forward pass."""
+
+    block: Block
+    by: Rotation
+    sees_B1NM: Tensor
+    """True where a new token may look at a stored (first P) or new (last N) one."""
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with per-head norms of queries and keys."""
+
+    def __init__(self, design: LanguageDesign) -> None:
+        super().__init__()
+        width, size = design.hidden_size, design.head_size
+        keys = design.num_key_value_heads * size
+        for end in ("", GENERATION):
+            self.add_module(f"q_proj{end}", nn.Linear(width, width))
+            self.add_module(f"k_proj{end}", nn.Linear(width, keys))
+            self.add_module(f"v_proj{end}", nn.Linear(width, keys))
+            self.add_module(f"o_proj{end}", nn.Linear(width, width, bias=False))
+            self.add_module(f"q_norm{end}", RMSNorm(size, design.rms_norm_eps))
+            self.add_module(f"k_norm{end}", RMSNorm(size, design.rms_norm_eps))
+        self.head_size = size
+
+    def forward(
+        self, x_TD: Tensor, shared: Pass, stored: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The layer's contribution, and keys and values with the new ones behind the stored."""
+        block, count = shared.block, shared.block.understanding
+        q_THK, k_TGK, v_TGK = (
+            routed(self, f"{name}_proj", x_TD, count).reshape(len(x_TD), -1, self.head_size)
+            for name in "qkv"
+        )
+        q_THK = rotate(routed(self, "q_norm", q_THK, count), shared.by)
+        k_TGK = rotate(routed(self, "k_norm", k_TGK, count), shared.by)
+        q_BHNK, k_BGNK, v_BGNK = (
+            block.routed.pad(x).transpose(1, 2) for x in (q_THK, k_TGK, v_TGK)
+        )
+        k_BGMK = torch.cat([stored[0], k_BGNK], dim=2)
+        v_BGMK = torch.cat([stored[1], v_BGNK], dim=2)
+        mixed_BHNK = functional.scaled_dot_product_attention(
+            q_BHNK, k_BGMK, v_BGMK, attn_mask=shared.sees_B1NM, enable_gqa=True
+        )
+        mixed_TD = block.routed.unpad(mixed_BHNK.transpose(1, 2)).flatten(1)
+        return routed(self, "o_proj", mixed_TD, count), (k_BGMK, v_BGMK)
+
+
+class Mlp(nn.Module):
+    """down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, design: LanguageDesign) -> None:
+        super().__init__()
+        width, inner = design.hidden_size, design.intermediate_size
+        self.gate_proj = nn.Linear(width, inner, bias=False)
+        self.up_proj = nn.Linear(width, inner, bias=False)
+        self.down_proj = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        inner = functional.silu(self.gate_proj(x_TD)) * self.up_proj(x_TD)
+        return torch.as_tensor(self.down_proj(inner))
+
+
+class Layer(nn.Module):
+    """One decoder layer of both experts."""
+
+    def __init__(self, design: LanguageDesign) -> None:
+        super().__init__()
+        self.self_attn = Attention(design)
+        for end in ("", GENERATION):
+            self.add_module(f"mlp{end}", Mlp(design))
+            for name in ("input_layernorm", "post_attention_layernorm"):
+                self.add_module(name + end, RMSNorm(design.hidden_size, design.rms_norm_eps))
+
+    def forward(
+        self, x_TD: Tensor, shared: Pass, stored: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        count = shared.block.understanding
+        normed_TD = routed(self, "input_layernorm", x_TD, count)
+        mixed_TD, stored = self.self_attn(normed_TD, shared, stored)
+        x_TD = x_TD + mixed_TD
+        normed_TD = routed(self, "post_attention_layernorm", x_TD, count)
+        return x_TD + routed(self, "mlp", normed_TD, count), stored
+
+
+class Read(NamedTuple):
+    """What reading a block gives."""
+
+    hidden_TD: Tensor
+    """After the final norm, in reading order."""
+    context: Context
+    """With the block's tokens stored."""
+
+
+class Decoder(nn.Module):
+    """Embedding table, layers and final norms."""
+
+    def __init__(self, design: LanguageDesign) -> None:
+        super().__init__()
+        self.design = design
+        self.embed_tokens = nn.Embedding(design.vocab_size, design.hidden_size)
+        self.layers = nn.ModuleList(Layer(design) for _ in range(design.num_hidden_layers))
+        for end in ("", GENERATION):
+            self.add_module(f"norm{end}", RMSNorm(design.hidden_size, design.rms_norm_eps))
+
+    def forward(
+        self, x_TD: Tensor, block: Block, context: Context, *, recompute: bool = False
+    ) -> Read:
+        """Reads `block`, whose embeddings are `x_TD`, after `context`; changes neither.
+
+        `recompute` keeps no activations inside layers for the backward pass but computes them again
+        there: the same gradients for less memory and more time.
+        """
+        stored_BNP = context.valid_BP[:, None, :].expand(-1, block.tokens.longest, -1)
+        shared = Pass(
+            block,
+            rotation(block.positions_T, self.design.head_size, self.design.rope_theta),
+            torch.cat([stored_BNP, block.sees_BNN], dim=2)[:, None],
+        )
+        x_TD, kept = x_TD[block.order_T], []
+        for layer, key, value in zip(self.layers, context.keys, context.values, strict=True):
+            if recompute:
+                x_TD, pair = checkpoint(layer, x_TD, shared, (key, value), use_reentrant=False)
+            else:
+                x_TD, pair = layer(x_TD, shared, (key, value))
+            kept.append(pair)
+        hidden_TD = routed(self, "norm", x_TD, block.understanding)[block.restore_T]
+        after = Context(
+            keys=tuple(key for key, _ in kept),
+            values=tuple(value for _, value in kept),
+            valid_BP=torch.cat([context.valid_BP, block.tokens.valid()], dim=1),
+            positions=block.positions_after,
+        )
+        return Read(hidden_TD, after)
+
+
+class LanguageModel(nn.Module):
+    """The decoder and its vocabulary head."""
+
+    def __init__(self, design: LanguageDesign) -> None:
+        super().__init__()
+        self.model = Decoder(design)
+        self.lm_head = nn.Linear(design.hidden_size, design.vocab_size, bias=False)

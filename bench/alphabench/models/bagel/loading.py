@@ -1,0 +1,205 @@
+"""Loads a BAGEL-type checkpoint folder: sizes, weights, and which tokens mean what.
+
+Modules are made without memory and take each tensor as it is read, so there is never a second copy
+of the weights. Reads safetensors only, and refuses by name whatever is missing, misshapen or cut
+off. Knows no hub: the folder is there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from alphabench.errors import AlphaBenchError
+from alphabench.models.bagel.autoencoder import Autoencoder
+from alphabench.models.bagel.design import Design, read_design
+from alphabench.models.bagel.model import Bagel, ImageMarks
+from alphabench.models.bagel.tokens import Tokens, load_tokens
+
+MODEL_FILE: Final = "ema.safetensors"
+AUTOENCODER_FILE: Final = "ae.safetensors"
+LATENT_TABLE: Final = "latent_pos_embed.pos_embed"
+PATCH_KERNEL: Final = "vit_model.vision_model.embeddings.patch_embedding.weight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedBagel:
+    """A checkpoint, ready for use."""
+
+    model: Bagel
+    autoencoder: Autoencoder
+    tokens: Tokens
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """The tensors of one weights file, or of the shards of its index."""
+
+    name: str
+    files: Mapping[str, Path]
+    """The file that holds each tensor."""
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def load_bagel(
+    folder: Path,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    autoencoder_dtype: torch.dtype = torch.float32,
+) -> LoadedBagel:
+    """Loads the checkpoint in `folder` in evaluation mode.
+
+    Args:
+        folder: `llm_config.json`, `vit_config.json`, `ema.safetensors` (or its shards with
+            `ema.safetensors.index.json`), `ae.safetensors` and the tokenizer's files.
+        device: where the weights go, tensor by tensor.
+        dtype: of the model's weights; None keeps that of the file.
+        autoencoder_dtype: float32 keeps pictures exact; the autoencoder is small.
+
+    Raises:
+        AlphaBenchError: a file, field or tensor is missing, of the wrong shape or cut off, the
+            tokenizer does not fit, or the folder holds tensors that the model has no place for.
+    """
+    stored = _survey(folder, MODEL_FILE)
+    if LATENT_TABLE not in stored.shapes:
+        raise _lacking(stored.name, LATENT_TABLE)
+    design = read_design(
+        folder, latent_side=round(math.prod(stored.shapes[LATENT_TABLE][:1]) ** 0.5)
+    )
+    tokens = load_tokens(folder, vocabulary=design.language.vocab_size)
+    with torch.device("meta"):
+        marks = ImageMarks(start=tokens.start_of_image, end=tokens.end_of_image)
+        model = Bagel(design, marks).eval()
+        autoencoder = Autoencoder(design.autoencoder)
+    where = torch.device(device)
+    _fill(model, stored, {name: name for name in model.state_dict()}, design, (where, dtype))
+    names = {autoencoder.stored_name(name): name for name in autoencoder.network.state_dict()}
+    pictures = _survey(folder, AUTOENCODER_FILE)
+    _fill(autoencoder.network, pictures, names, design, (where, autoencoder_dtype))
+    return LoadedBagel(model=model, autoencoder=autoencoder, tokens=tokens, device=where)
+
+
+def _survey(folder: Path, name: str) -> _Stored:
+    """Reads headers only."""
+    index = folder / f"{name}.index.json"
+    paths = [folder / name]
+    if not paths[0].is_file() and index.is_file():
+        try:
+            paths = sorted({folder / part for part in _weight_map(index).values()})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AlphaBenchError(
+                f"{index.name!r} lists no weights: {error}", hint="fetch that file again"
+            ) from error
+    files: dict[str, Path] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in paths:
+        with _opened(path) as file:
+            for key in file.keys():  # noqa: SIM118  (not a mapping)
+                files[key] = path
+                shapes[key] = tuple(file.get_slice(key).get_shape())
+    return _Stored(name=name, files=files, shapes=shapes)
+
+
+def _weight_map(index: Path) -> Mapping[str, str]:
+    weight_map: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    return weight_map
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise AlphaBenchError(
+            f"the checkpoint {path.parent.name!r} has no file {path.name!r}",
+            hint="fetch the checkpoint again, whole",
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise AlphaBenchError(
+            f"{path.name!r} in {path.parent.name!r} is damaged or cut off: {error}",
+            hint="fetch that file again",
+        ) from error
+
+
+def _fill(
+    module: nn.Module,
+    stored: _Stored,
+    names: Mapping[str, str],
+    design: Design,
+    target: tuple[torch.device, torch.dtype | None],
+) -> None:
+    """Puts every tensor of `stored` in its place; `names` leads from the file to the module."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    for key in names:
+        if key not in stored.shapes:
+            raise _lacking(stored.name, key)
+        _check_shape(stored, key, shapes[names[key]])
+    unused = f"vit_model.vision_model.encoder.layers.{design.vision.layers}."
+    for key in stored.shapes:
+        # The declared last layer of the vision encoder is not used, whether stored or not.
+        if key not in names and not key.startswith(unused):
+            raise AlphaBenchError(
+                f"{stored.name!r} holds {key!r}, which a model of these sizes has no place for",
+                hint="check that the JSON files belong to these weights",
+            )
+    for path in sorted(set(stored.files.values())):
+        with _opened(path) as file:
+            for key in names:
+                if stored.files[key] == path:
+                    shape = shapes[names[key]]
+                    _place(module, names[key], _shaped(file.get_tensor(key), shape), target)
+
+
+def _check_shape(stored: _Stored, key: str, wanted: tuple[int, ...]) -> None:
+    found = stored.shapes[key]
+    if found == wanted or (_as_kernel(found, wanted) and (key == PATCH_KERNEL or found[-1] == 1)):
+        return
+    raise AlphaBenchError(
+        f"{key!r} in {stored.name!r} has shape {list(found)}, not {list(wanted)}",
+        hint="check that the JSON files belong to these weights",
+    )
+
+
+def _as_kernel(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a convolution's kernel does the work of the linear layer that is wanted."""
+    if len(found) != 4 or len(wanted) != 2:
+        return False
+    return (found[0], found[1] * found[2] * found[3]) == wanted
+
+
+def _shaped(tensor: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    """A kernel becomes a matrix over (row, column, channel)."""
+    if tuple(tensor.shape) == wanted:
+        return tensor
+    return tensor.permute(0, 2, 3, 1).reshape(wanted)
+
+
+def _place(
+    module: nn.Module,
+    name: str,
+    tensor: Tensor,
+    target: tuple[torch.device, torch.dtype | None],
+) -> None:
+    parent, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(parent)
+    before = owner.get_parameter(leaf)
+    after = nn.Parameter(tensor.to(*target), requires_grad=before.requires_grad)
+    setattr(owner, leaf, after)
+
+
+def _lacking(file: str, key: str) -> AlphaBenchError:
+    return AlphaBenchError(
+        f"{file!r} lacks the tensor {key!r}", hint="fetch the checkpoint again, whole"
+    )

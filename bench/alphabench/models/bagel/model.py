@@ -1,0 +1,199 @@
+"""The whole model: reads text and pictures into contexts, scores text, predicts velocities.
+
+Differentiable throughout; draws no noise and decodes no words. Names of modules are those of
+`ema.safetensors`. x_t = (1 - t) data + t noise, and the velocity is noise - data.
+
+Shapes: T tokens of all rows, packed; B rows; D decoder width; V vocabulary; C features of a latent
+token or of a patch; L latent tokens of all rows, packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from alphabench.models.bagel.autoencoder import places
+from alphabench.models.bagel.context import (
+    Block,
+    Context,
+    empty_context,
+    image_block,
+    text_block,
+)
+from alphabench.models.bagel.decoder import LanguageModel, Read
+from alphabench.models.bagel.design import Design
+from alphabench.models.bagel.embedding import Connector, PositionTable, TimeEmbedder
+from alphabench.models.bagel.ragged import ragged
+from alphabench.models.bagel.vision import VisionModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageMarks:
+    """The tokens around every picture."""
+
+    start: int
+    end: int
+
+
+class Grid(NamedTuple):
+    """How many tokens high and wide a picture is."""
+
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canvas:
+    """One picture a row, to be drawn or stored: its block and where its latent tokens belong."""
+
+    block: Block
+    places_L: Tensor
+    rows_L: Tensor
+    """The row of each latent token."""
+    inside_T: Tensor
+    """True for latent tokens, false for the marks around them; in reading order."""
+    marks_T: Tensor
+    """Start mark where a row starts, end mark elsewhere."""
+
+
+class Bagel(nn.Module):
+    """One decoder for words, pictures to understand and pictures to make."""
+
+    def __init__(self, design: Design, marks: ImageMarks) -> None:
+        super().__init__()
+        width = design.language.hidden_size
+        self.design, self.marks = design, marks
+        self.language_model = LanguageModel(design.language)
+        self.vit_model = VisionModel(design.vision)
+        self.connector = Connector(design.vision.hidden_size, width)
+        self.vit_pos_embed = PositionTable(design.vision.table_side, width)
+        self.latent_pos_embed = PositionTable(design.latent_side, width)
+        self.time_embedder = TimeEmbedder(width)
+        self.vae2llm = nn.Linear(design.latent_features, width)
+        self.llm2vae = nn.Linear(width, design.latent_features)
+
+    def new_context(self, rows: int) -> Context:
+        """Nothing read yet, in `rows` rows."""
+        weight = self.vae2llm.weight
+        return empty_context(self.design.language, rows, dtype=weight.dtype, device=weight.device)
+
+    def read_text(self, context: Context, ids: Sequence[Sequence[int]]) -> Read:
+        """Reads one list of token ids a row, control tokens included; an empty list is allowed."""
+        block = text_block(context, [len(row) for row in ids])
+        ids_T = torch.tensor(
+            list(chain.from_iterable(ids)), dtype=torch.long, device=context.valid_BP.device
+        )
+        return self._read(self.language_model.model.embed_tokens(ids_T), block, context)
+
+    def logits(self, hidden_TD: Tensor) -> Tensor:
+        """Scores [T, V] of the next token, float32; some rows of the head stand for no token."""
+        return torch.as_tensor(self.language_model.lm_head(hidden_TD)).float()
+
+    def score_text(
+        self, context: Context, ids: Sequence[Sequence[int]], *, recompute: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Log-probabilities (float32) of each row's ids after its first, one tensor a row.
+
+        The first id is the start token that the model is fed; every following one is predicted from
+        `context` and all ids before it. No row is empty.
+        """
+        block = text_block(context, [len(row) - 1 for row in ids])
+        device = context.valid_BP.device
+        fed_T, wanted_T = (
+            torch.tensor(list(chain.from_iterable(part)), dtype=torch.long, device=device)
+            for part in ([row[:-1] for row in ids], [row[1:] for row in ids])
+        )
+        x_TD = self.language_model.model.embed_tokens(fed_T)
+        hidden_TD = self._read(x_TD, block, context, recompute=recompute).hidden_TD
+        scores_TV = self.logits(hidden_TD).log_softmax(dim=-1)
+        return block.tokens.split(scores_TV.gather(1, wanted_T[:, None])[:, 0])
+
+    def embed_patches(self, patches_TC: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Vectors [T, D] for the patches of one picture a row."""
+        device = self.vae2llm.weight.device
+        patches = ragged([grid.rows * grid.columns for grid in grids], device)
+        side = self.design.vision.table_side
+        places_T = torch.cat([places(*grid, side) for grid in grids]).to(device)
+        patches_TC = patches_TC.to(self.connector.fc1.weight)
+        seen_TE = self.vit_model.vision_model(patches_TC, places_T, patches)
+        return torch.as_tensor(self.connector(seen_TE) + self.vit_pos_embed(places_T))
+
+    def read_patches(self, context: Context, patches_TC: Tensor, grids: Sequence[Grid]) -> Context:
+        """Reads one picture a row to be understood; a row without one has the grid (0, 0)."""
+        canvas = self._canvas(context, grids, side=self.design.vision.table_side, latents=False)
+        x_TD = self._framed(canvas, self.embed_patches(patches_TC, grids))
+        return self._read(x_TD, canvas.block, context).context
+
+    def canvas(self, context: Context, grids: Sequence[Grid]) -> Canvas:
+        """Where one picture a row is drawn after `context`; made once, used at every step."""
+        return self._canvas(context, grids, side=self.design.latent_side, latents=True)
+
+    def embed_latents(self, x_LC: Tensor, t_L: Tensor, places_L: Tensor) -> Tensor:
+        """Vectors [L, D] of latent tokens at times in [0, 1], 0 for finished pictures."""
+        embedded_LD = (
+            self.vae2llm(x_LC.to(self.vae2llm.weight))
+            + self.time_embedder(t_L.to(x_LC.device))
+            + self.latent_pos_embed(places_L)
+        )
+        return torch.as_tensor(embedded_LD)
+
+    def read_latents(self, context: Context, x_LC: Tensor, grids: Sequence[Grid]) -> Context:
+        """Reads one finished picture a row, as latent tokens without noise."""
+        canvas = self.canvas(context, grids)
+        clean_L = torch.zeros(len(x_LC), device=x_LC.device)
+        x_TD = self._framed(canvas, self.embed_latents(x_LC, clean_L, canvas.places_L))
+        return self._read(x_TD, canvas.block, context).context
+
+    def velocity(
+        self,
+        context: Context,
+        canvas: Canvas,
+        x_LC: Tensor,
+        t_B: Tensor,
+        *,
+        recompute: bool = False,
+    ) -> Tensor:
+        """Noise minus data [L, C], float32, as predicted for `x_LC` at times `t_B` in [0, 1].
+
+        `recompute` saves memory in the backward pass, see `Decoder.forward`.
+        """
+        t_L = t_B.to(x_LC.device)[canvas.rows_L]
+        x_TD = self._framed(canvas, self.embed_latents(x_LC, t_L, canvas.places_L))
+        hidden_TD = self._read(x_TD, canvas.block, context, recompute=recompute).hidden_TD
+        return torch.as_tensor(self.llm2vae(hidden_TD[canvas.inside_T])).float()
+
+    def _read(
+        self, x_TD: Tensor, block: Block, context: Context, *, recompute: bool = False
+    ) -> Read:
+        read = self.language_model.model(x_TD, block, context, recompute=recompute)
+        assert isinstance(read, Read)
+        return read
+
+    def _canvas(
+        self, context: Context, grids: Sequence[Grid], *, side: int, latents: bool
+    ) -> Canvas:
+        too_large = [grid for grid in grids if max(grid) > side]
+        if too_large:
+            raise ValueError(f"a picture of {too_large[0]} tokens exceeds the table of {side}")
+        counts = [grid.rows * grid.columns for grid in grids]
+        block = image_block(context, counts, latents=latents)
+        tokens, device = block.tokens, block.positions_T.device
+        last_B = torch.tensor(tokens.lengths, device=device) - 1
+        starts_T = tokens.slots_T == 0
+        return Canvas(
+            block=block,
+            places_L=torch.cat([places(*grid, side) for grid in grids]).to(device),
+            rows_L=ragged(counts, device).rows_T,
+            inside_T=~starts_T & (tokens.slots_T < last_B[tokens.rows_T]),
+            marks_T=torch.where(starts_T, self.marks.start, self.marks.end),
+        )
+
+    def _framed(self, canvas: Canvas, x_LD: Tensor) -> Tensor:
+        """Puts the marks around each row's image tokens."""
+        marks_TD = self.language_model.model.embed_tokens(canvas.marks_T)
+        return torch.as_tensor(marks_TD.masked_scatter(canvas.inside_T[:, None], x_LD))

@@ -1,0 +1,89 @@
+"""Pictures in and out: the size rule, pixels in [-1, 1], patches of the vision encoder, uint8 out.
+
+Sizes and rounding follow the reference's inference transforms; knows no weights.
+
+Shapes: Y X pixels; T patches, row after row; C features of a patch (row, column, channel).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeRule:
+    """How large a picture may be, in pixels."""
+
+    longest: int
+    shortest: int
+    """Of the short side, unless that makes the long one too long."""
+    stride: int
+    """Both sides become multiples of it."""
+    most_pixels: int = 14 * 14 * 9 * 1024
+    """Area above which a picture is shrunk once more; only unusual rules reach it."""
+
+    def size(self, width: int, height: int, *, pictures: int = 1) -> tuple[int, int]:
+        """Width and height after resizing, where `pictures` of them share the largest area."""
+        scale = min(self.longest / max(width, height), 1.0)
+        scale = max(scale, self.shortest / min(width, height))
+        sides = self._scaled((width, height), scale)
+        area, most = sides[0] * sides[1], self.most_pixels / pictures
+        if area > most:
+            # The reference uses this ratio of areas for the sides, and so shrinks too much.
+            sides = self._scaled(sides, most / area)
+        if max(sides) > self.longest:
+            sides = self._scaled(sides, self.longest / max(sides))
+        return sides
+
+    def resized(self, picture: Image.Image) -> Image.Image:
+        """The picture in that size, by bicubic interpolation."""
+        size = self.size(*picture.size)
+        return picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
+
+    def _scaled(self, sides: tuple[int, int], scale: float) -> tuple[int, int]:
+        width, height = (
+            max(self.stride, round(round(side * scale) / self.stride) * self.stride)
+            for side in sides
+        )
+        return width, height
+
+
+LATENT_SIZES: Final = SizeRule(longest=1024, shortest=512, stride=16)
+"""The released model's, for pictures to edit; also applied before `PATCH_SIZES`."""
+PATCH_SIZES: Final = SizeRule(longest=980, shortest=224, stride=14)
+"""The released model's, for pictures to understand."""
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Transparency becomes white."""
+    if picture.mode != "RGBA" and "transparency" not in picture.info:
+        return picture.convert("RGB")
+    picture = picture.convert("RGBA")
+    white = Image.new("RGB", picture.size, (255, 255, 255))
+    white.paste(picture, mask=picture.getchannel("A"))
+    return white
+
+
+def to_pixels(picture: Image.Image) -> Tensor:
+    """An RGB picture as [3, Y, X] in [-1, 1], float32."""
+    values = torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).float()
+    return (values / 255.0 - 0.5) / 0.5
+
+
+def to_patches(pixels_3YX: Tensor, side: int) -> Tensor:
+    """Patches [T, C] of `side` x `side` pixels; both sides of the picture are multiples of it."""
+    channels, height, width = pixels_3YX.shape
+    cut = pixels_3YX.reshape(channels, height // side, side, width // side, side)
+    return cut.permute(1, 3, 2, 4, 0).reshape(-1, side * side * channels)
+
+
+def to_picture(pixels_3YX: Tensor) -> Image.Image:
+    """A decoded picture, clamped to [-1, 1]; 255 values are cut off, not rounded."""
+    values = (pixels_3YX.float() * 0.5 + 0.5).clamp(0, 1) * 255
+    return Image.fromarray(values.permute(1, 2, 0).to("cpu", torch.uint8).numpy())

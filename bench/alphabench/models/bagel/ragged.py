@@ -1,0 +1,65 @@
+"""Sequences of unequal length as one tensor without padding, and the way to a padded one and back.
+
+Everything that works on single tokens runs without padding, so padding cannot change it; only
+attention sees the padded form, under a mask. Knows no model.
+
+Shapes: T tokens of all rows, one row after another; B rows; N tokens of the longest row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ragged:
+    """Where each of T packed tokens stands in B rows."""
+
+    lengths: tuple[int, ...]
+    """Tokens of each row; 0 is allowed."""
+    rows_T: Tensor
+    slots_T: Tensor
+
+    @property
+    def longest(self) -> int:
+        return max(self.lengths, default=0)
+
+    def pad(self, x_T: Tensor) -> Tensor:
+        """[T, ...] -> [B, N, ...], zeros after the end of each row."""
+        padded = x_T.new_zeros((len(self.lengths), self.longest, *x_T.shape[1:]))
+        return padded.index_put((self.rows_T, self.slots_T), x_T)
+
+    def unpad(self, x_BN: Tensor) -> Tensor:
+        """[B, N, ...] -> [T, ...]."""
+        return x_BN[self.rows_T, self.slots_T]
+
+    def split(self, x_T: Tensor) -> tuple[Tensor, ...]:
+        """One tensor a row; only for tokens in the order of their rows."""
+        ends = torch.tensor(self.lengths).cumsum(0).tolist()
+        return x_T.tensor_split(ends[:-1])
+
+    def valid(self) -> Tensor:
+        """[B, N], true where there is a token."""
+        return self.pad(torch.ones_like(self.rows_T, dtype=torch.bool))
+
+    def reordered(self, order_T: Tensor) -> Ragged:
+        """The same rows, packed in another order of tokens."""
+        return Ragged(
+            lengths=self.lengths, rows_T=self.rows_T[order_T], slots_T=self.slots_T[order_T]
+        )
+
+
+def ragged(lengths: Sequence[int], device: torch.device) -> Ragged:
+    """Rows of `lengths`, packed one after another."""
+    rows = chain.from_iterable([row] * length for row, length in enumerate(lengths))
+    slots = chain.from_iterable(range(length) for length in lengths)
+    return Ragged(
+        lengths=tuple(lengths),
+        rows_T=torch.tensor(list(rows), dtype=torch.long, device=device),
+        slots_T=torch.tensor(list(slots), dtype=torch.long, device=device),
+    )
