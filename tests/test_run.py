@@ -237,6 +237,14 @@ def test_a_broken_evaluator_refuses_before_any_image_is_made(tmp_path: Path) -> 
     assert dots.made == []
 
 
+def test_a_finished_run_loads_no_evaluator(tmp_path: Path) -> None:
+    first = ran(tmp_path / "run")
+    second = ran(tmp_path / "run", Reds(examiner=Brightness(broken=True)))
+    assert second.report == first.report
+    (tmp_path / "run" / "images" / "0-1" / "0.png").unlink()
+    assert ran(tmp_path / "run", dots=Dots()).report == first.report
+
+
 def test_two_evaluators_share_images_and_keep_their_verdicts_apart(tmp_path: Path) -> None:
     lenient = ran(tmp_path / "run", Reds(examiner=Brightness(threshold=0)))
     dots = Dots()

@@ -31,7 +31,12 @@ from alphabench.pages import coverage_words, stamps
 from alphabench.store import RunFolder
 from alphabench.types import Estimate, Report, Sample
 
-_MARKS: Final[Mapping[State, str]] = {"right": "✓", "wrong": "✕", "unscored": "–"}
+_MARKS: Final[Mapping[State, str]] = {
+    "right": "✓",
+    "partly": "◐",
+    "wrong": "✕",
+    "unscored": "–",
+}
 _COLUMNS: Final = {1: "one", 2: "two", 3: "three"}
 
 
@@ -152,7 +157,8 @@ def _bar(judged: Sequence[JudgedSample]) -> str:
         groups[one.sample.group] += len(one.images)
         states.update(image.state for image in one.images)
     total = sum(groups.values())
-    by_state = [(f"{_MARKS[state]} {state}", state, states[state]) for state in _MARKS]
+    shown = [state for state in _MARKS if state != "partly" or states[state]]
+    by_state = [(f"{_MARKS[state]} {state}", state, states[state]) for state in shown]
     return (
         '<div class="bar"><div>'
         f"{_choices('state', 'verdict', total, by_state)}"

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from alphabench.store import ImageRecord, RunFolder
 from alphabench.types import NotMade, Sample, Verdict, image_id
 
-State = Literal["right", "wrong", "unscored"]
+State = Literal["right", "partly", "wrong", "unscored"]
 FULL_MARKS: Final = 1.0
 OUT_OF: Final = "out_of"
 """In a verdict's detail: its full marks, where they are not 1."""
@@ -31,11 +31,16 @@ class JudgedImage:
 
     @property
     def state(self) -> State:
-        """`unscored` as soon as one question has no value, or none was asked."""
+        """`unscored` as soon as one question has no value, or none was asked.
+
+        Else right with full marks for all, wrong without any, and `partly` between.
+        """
         known = [(v.value, v.detail.get(OUT_OF, FULL_MARKS)) for v in self.verdicts]
         if not known or any(value is None for value, _ in known):
             return "unscored"
-        return "right" if all(value >= full for value, full in known) else "wrong"
+        if all(value >= full for value, full in known):
+            return "right"
+        return "partly" if any(value for value, _ in known) else "wrong"
 
     @property
     def reason(self) -> str:

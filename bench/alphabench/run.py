@@ -63,11 +63,22 @@ class Work:
 def carry_out(plan: Plan, evaluation: Evaluation, work: Work) -> Outcome:
     """Generate what is lacking, score what is unscored, report.
 
-    The evaluator proves itself before the first image is made.
+    The evaluator proves itself before the first image is made; a run that lacks nothing loads
+    and asks nobody.
     """
-    opener = ready_evaluator(evaluation, work)
+    opener = None if _is_finished(plan, evaluation) else ready_evaluator(evaluation, work)
     folder = generate(plan, work)
     return score(folder, plan.benchmark, evaluation, work, opener=opener)
+
+
+def _is_finished(plan: Plan, evaluation: Evaluation) -> bool:
+    if not plan.root.exists():
+        return False
+    folder = RunFolder.create(plan.root, plan.manifest)
+    records = folder.images()
+    able = {request.id for request in plan.requests}.difference(plan.unable)
+    images = stored_images(folder, plan.benchmark)
+    return able <= records.keys() and not _unasked(folder, evaluation.id, images)
 
 
 def generate(plan: Plan, work: Work) -> RunFolder:

@@ -26,9 +26,10 @@ def judged(*pairs: tuple[float | None, float | None]) -> JudgedImage:
     ("image", "state"),
     [
         (judged((1.0, None)), "right"),
-        (judged((1.0, None), (0.9, None)), "wrong"),
+        (judged((1.0, None), (0.9, None)), "partly"),
         (judged((10.0, 10.0)), "right"),
-        (judged((8.0, 10.0)), "wrong"),
+        (judged((8.0, 10.0)), "partly"),
+        (judged((0.0, None), (0.0, 10.0)), "wrong"),
         (judged((1.0, None), (None, 10.0)), "unscored"),
         (judged(), "unscored"),
     ],
