@@ -5,6 +5,7 @@ Knows how the official tasks are built (arXiv:2310.11513, section 3); writes no 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from alphabench.scenes.geneval import applicable_errors, compose
 from alphabench.scenes.spec import CATEGORIES, Scene
 
 
-def random_facts(tag: str, rng: np.random.Generator) -> dict[str, Any]:
+def random_facts(
+    tag: str, rng: np.random.Generator, *, categories: Sequence[str] = CATEGORIES
+) -> dict[str, Any]:
     """Facts of one random prompt of a task."""
-    first, second = (str(name) for name in rng.choice(CATEGORIES, size=2, replace=False))
+    first, second = (str(name) for name in rng.choice(categories, size=2, replace=False))
     colours = [str(name) for name in rng.choice(COLOURS, size=2, replace=False)]
     one = {"class": first, "count": 1}
     two = {"class": second, "count": 1}

@@ -134,7 +134,7 @@ def test_a_missing_file_is_named(checkpoint: Path, file: str) -> None:
         ("llm_config.json", {"rope_scaling": {"factor": 2}}, "rope_scaling = {'factor': 2}"),
         ("config.json", {"interpolate_pos": True}, "interpolate_pos = True"),
         ("config.json", {"latent_patch_size": "2"}, "latent_patch_size is a positive whole"),
-        ("config.json", {"vae_config": {"ch": 33}}, "ch is a multiple of 32"),
+        ("config.json", {"vae_config": {"ch": 33}}, "ch is a multiple of norm_groups"),
         ("llm_config.json", {"vocab_size": 200}, "tokens, the model 200 embeddings"),
         ("tokenizer_config.json", {"added_tokens_decoder": {}}, "has no token '<|im_start|>'"),
     ],

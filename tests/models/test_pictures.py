@@ -15,8 +15,8 @@ from alphabench.models.bagel.pictures import (
     to_patches,
     to_picture,
     to_pixels,
-    to_rgb,
 )
+from alphabench.transparency import to_rgb
 
 SIDES = st.integers(1, 5000)
 

@@ -160,6 +160,27 @@ def test_velocities_pass_gradients_to_both_experts_and_to_the_latents(
         assert gradient.abs().sum() > 0
 
 
+def test_keys_written_into_room_are_those_that_are_appended(loaded: LoadedBagel) -> None:
+    model, grids = loaded.model, [GRIDS[0], GRIDS[1]]
+    times = torch.tensor([0.8, 0.3])
+    with torch.no_grad():
+        plain = edited(loaded, [0, 1]).full
+    roomy = plain.with_room(max(grid.rows * grid.columns for grid in grids) + 2)
+    canvas = model.canvas(plain, grids)
+    for seed in (1, 2):  # the second reading overwrites what the first one wrote
+        noise = torch.cat([tokens(grid, seed, 64) for grid in grids])
+        with torch.no_grad():
+            wanted = model.velocity(plain, canvas, noise, times)
+            close(model.velocity(roomy, canvas, noise, times), wanted)
+            close(model.velocity(roomy.first(2), canvas, noise, times), wanted)
+        x_LC = noise.requires_grad_()
+        recorded = model.velocity(roomy, canvas, x_LC, times)
+        close(recorded.detach(), wanted)
+        (gradient,) = torch.autograd.grad(recorded.sum(), x_LC)
+        (expected,) = torch.autograd.grad(model.velocity(plain, canvas, x_LC, times).sum(), x_LC)
+        close(gradient, expected)
+
+
 def test_a_picture_too_large_for_the_table_is_refused(loaded: LoadedBagel) -> None:
     with pytest.raises(ValueError, match="exceeds the table"):
         loaded.model.canvas(loaded.model.new_context(1), [Grid(9, 1)])

@@ -16,6 +16,7 @@ from alphabench.benchmarks.geneval_rules import decide, select
 from alphabench.evaluators.detection.detector import COLOURS, DetectedObject
 from alphabench.scenes.geneval import ERROR_KINDS, applicable_errors, compose, why_undrawable
 from alphabench.scenes.render import render
+from alphabench.scenes.small import SMALL_CATEGORIES
 from alphabench.scenes.spec import CATEGORIES, Scene
 
 Facts = Mapping[str, Any]
@@ -61,6 +62,19 @@ def test_every_mini_scene_passes_and_every_planted_error_fails(mini: list[Facts]
     assert not _wrong_verdicts(mini, range(4))
 
 
+def test_every_category_of_the_world_passes_and_every_planted_error_fails() -> None:
+    samples = [
+        {
+            "tag": "colors",
+            "prompt": category,
+            "include": [{"class": category, "count": 2, "color": COLOURS[n % len(COLOURS)]}],
+            "exclude": [{"class": category, "count": 3}],
+        }
+        for n, category in enumerate(CATEGORIES)
+    ]
+    assert not _wrong_verdicts(samples, range(1))
+
+
 def test_every_drawable_official_scene_passes_and_every_planted_error_fails(
     official: list[Facts],
 ) -> None:
@@ -87,9 +101,11 @@ def test_the_mini_split_has_ten_prompts_of_each_task_in_the_official_order(
     assert all(why_undrawable(facts) is None for facts in mini)
 
 
-def test_the_mini_split_uses_every_category_colour_count_and_relation(mini: list[Facts]) -> None:
+def test_the_mini_split_uses_every_small_category_colour_count_and_relation(
+    mini: list[Facts],
+) -> None:
     clauses = [clause for facts in mini for clause in facts["include"]]
-    assert {clause["class"] for clause in clauses} == set(CATEGORIES)
+    assert {clause["class"] for clause in clauses} == set(SMALL_CATEGORIES)
     assert {clause["color"] for clause in clauses if "color" in clause} == set(COLOURS)
     relations = [clause["position"][0] for clause in clauses if "position" in clause]
     assert min(Counter(relations).values()) >= 2

@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from alphabench.models.bagel.design import NORM_GROUPS, AutoencoderDesign
+from alphabench.models.bagel.design import AutoencoderDesign
 
 _NAMES: Final = (
     (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
@@ -53,7 +53,7 @@ class Autoencoder:
             block_out_channels=design.widths,
             layers_per_block=design.num_res_blocks,
             latent_channels=design.z_channels,
-            norm_num_groups=NORM_GROUPS,
+            norm_num_groups=design.norm_groups,
             use_quant_conv=False,
             use_post_quant_conv=False,
         ).eval()

@@ -10,7 +10,7 @@ the longest row with gaps; G key heads; K head size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,13 @@ class Context:
     valid_BP: Tensor
     positions: tuple[int, ...]
     """The position that the next token of each row gets."""
+    room: int = 0
+    """Slots behind the P stored ones that the next block's keys and values are written into.
+
+    Whoever reads a block twice after such a context overwrites what the first reading wrote there,
+    which is the point: nothing is copied at a step whose keys nobody keeps. Not used while
+    gradients are recorded.
+    """
 
     @property
     def rows(self) -> int:
@@ -42,12 +49,33 @@ class Context:
 
     def take(self, rows: Sequence[int]) -> Context:
         """These rows, in this order; a row may be taken twice."""
+        assert not self.room, "rows are taken before room is made"
         index = torch.tensor(list(rows), dtype=torch.long, device=self.valid_BP.device)
         return Context(
             keys=tuple(key[index] for key in self.keys),
             values=tuple(value[index] for value in self.values),
             valid_BP=self.valid_BP[index],
             positions=tuple(self.positions[row] for row in rows),
+        )
+
+    def with_room(self, slots: int) -> Context:
+        """A copy with room for a block whose longest row has `slots` tokens."""
+        assert not self.room, "there is room already"
+        return replace(
+            self,
+            keys=tuple(functional.pad(key, (0, 0, 0, slots)) for key in self.keys),
+            values=tuple(functional.pad(value, (0, 0, 0, slots)) for value in self.values),
+            room=slots,
+        )
+
+    def first(self, rows: int) -> Context:
+        """The first `rows` rows, without copying: room is shared too."""
+        return replace(
+            self,
+            keys=tuple(key[:rows] for key in self.keys),
+            values=tuple(value[:rows] for value in self.values),
+            valid_BP=self.valid_BP[:rows],
+            positions=self.positions[:rows],
         )
 
 
@@ -66,7 +94,8 @@ def empty_context(
 
 
 def stack(contexts: Sequence[Context]) -> Context:
-    """The rows of all `contexts`, one context after another."""
+    """The rows of all `contexts`, one context after another; none has room."""
+    assert not any(context.room for context in contexts), "room is made after stacking"
     longest = max(context.valid_BP.shape[1] for context in contexts)
 
     def joined(parts: Sequence[Tensor]) -> Tensor:

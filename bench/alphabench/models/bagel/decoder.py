@@ -75,8 +75,36 @@ class Pass(NamedTuple):
 
     block: Block
     by: Rotation
-    sees_B1NM: Tensor
-    """True where a new token may look at a stored (first P) or new (last N) one."""
+    sees_B1NM: Tensor | None
+    """True where a new token may look at a stored (first P) or new (last N) one; None: all may."""
+    room: int
+    """Slots at the end of the stored keys and values that are free."""
+
+
+def appended(stored_BGPK: Tensor, new_BGNK: Tensor, room: int) -> Tensor:
+    """The new keys or values behind the stored ones: in their room, or else in a new tensor."""
+    if not room:
+        return torch.cat([stored_BGPK, new_BGNK], dim=2)
+    assert room == new_BGNK.shape[2], "room is made for this very block"
+    if torch.is_grad_enabled():
+        return torch.cat([stored_BGPK[:, :, :-room], new_BGNK], dim=2)
+    stored_BGPK[:, :, -room:] = new_BGNK
+    return stored_BGPK
+
+
+def attend(q_BHNK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, sees_B1NM: Tensor | None) -> Tensor:
+    """Grouped-query attention [B, H, N, K], by the fastest kernel that the mask allows.
+
+    Without a mask torch takes its flash kernel where there is one. On a GPU no kernel that takes a
+    mask knows grouped queries, and the fallback would store all scores, so keys are repeated there.
+    """
+    if sees_B1NM is not None and q_BHNK.is_cuda:
+        times = q_BHNK.shape[1] // k_BGMK.shape[1]
+        k_BGMK, v_BGMK = (x.repeat_interleave(times, dim=1) for x in (k_BGMK, v_BGMK))
+    grouped = q_BHNK.shape[1] != k_BGMK.shape[1]
+    return functional.scaled_dot_product_attention(
+        q_BHNK, k_BGMK, v_BGMK, attn_mask=sees_B1NM, enable_gqa=grouped
+    )
 
 
 class Attention(nn.Module):
@@ -101,7 +129,7 @@ class Attention(nn.Module):
         """The layer's contribution, and keys and values with the new ones behind the stored."""
         block, count = shared.block, shared.block.understanding
         q_THK, k_TGK, v_TGK = (
-            routed(self, f"{name}_proj", x_TD, count).reshape(len(x_TD), -1, self.head_size)
+            routed(self, f"{name}_proj", x_TD, count).unflatten(1, (-1, self.head_size))
             for name in "qkv"
         )
         q_THK = rotate(routed(self, "q_norm", q_THK, count), shared.by)
@@ -109,11 +137,9 @@ class Attention(nn.Module):
         q_BHNK, k_BGNK, v_BGNK = (
             block.routed.pad(x).transpose(1, 2) for x in (q_THK, k_TGK, v_TGK)
         )
-        k_BGMK = torch.cat([stored[0], k_BGNK], dim=2)
-        v_BGMK = torch.cat([stored[1], v_BGNK], dim=2)
-        mixed_BHNK = functional.scaled_dot_product_attention(
-            q_BHNK, k_BGMK, v_BGMK, attn_mask=shared.sees_B1NM, enable_gqa=True
-        )
+        k_BGMK = appended(stored[0], k_BGNK, shared.room)
+        v_BGMK = appended(stored[1], v_BGNK, shared.room)
+        mixed_BHNK = attend(q_BHNK, k_BGMK, v_BGMK, shared.sees_B1NM)
         mixed_TD = block.routed.unpad(mixed_BHNK.transpose(1, 2)).flatten(1)
         return routed(self, "o_proj", mixed_TD, count), (k_BGMK, v_BGMK)
 
@@ -180,14 +206,18 @@ class Decoder(nn.Module):
     ) -> Read:
         """Reads `block`, whose embeddings are `x_TD`, after `context`; changes neither.
 
+        Where `context` has room, the keys that come back lie in it, until the next reading.
+
         `recompute` keeps no activations inside layers for the backward pass but computes them again
         there: the same gradients for less memory and more time.
         """
         stored_BNP = context.valid_BP[:, None, :].expand(-1, block.tokens.longest, -1)
+        sees_BNM = torch.cat([stored_BNP, block.sees_BNN], dim=2)
         shared = Pass(
             block,
             rotation(block.positions_T, self.design.head_size, self.design.rope_theta),
-            torch.cat([stored_BNP, block.sees_BNN], dim=2)[:, None],
+            None if bool(sees_BNM.all()) else sees_BNM[:, None],
+            context.room,
         )
         x_TD, kept = x_TD[block.order_T], []
         for layer, key, value in zip(self.layers, context.keys, context.values, strict=True):

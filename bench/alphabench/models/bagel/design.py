@@ -19,8 +19,6 @@ LANGUAGE_FILE: Final = "llm_config.json"
 VISION_FILE: Final = "vit_config.json"
 GENERAL_FILE: Final = "config.json"
 TANH_GELU: Final = "gelu_pytorch_tanh"
-NORM_GROUPS: Final = 32
-"""Of every group normalisation in the autoencoder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +87,18 @@ class AutoencoderDesign:
     ch_mult: tuple[int, ...] = (1, 2, 4, 4)
     num_res_blocks: int = 2
     z_channels: int = 16
+    norm_groups: int = 32
+    """Of every group normalisation; fewer suit a narrow one, whose groups of one would lose the
+    brightness of a picture."""
     scale_factor: float = 0.3611
     shift_factor: float = 0.1159
 
     def __post_init__(self) -> None:
-        counts = (self.ch, self.num_res_blocks, self.z_channels, *self.ch_mult)
+        counts = (self.ch, self.num_res_blocks, self.z_channels, self.norm_groups, *self.ch_mult)
         if not all(isinstance(count, int) and count > 0 for count in counts):
             raise ValueError("the autoencoder's sizes are positive whole numbers")
-        if self.ch % NORM_GROUPS:
-            raise ValueError(f"ch is a multiple of {NORM_GROUPS}")
+        if self.ch % self.norm_groups:
+            raise ValueError("ch is a multiple of norm_groups")
 
     @property
     def widths(self) -> tuple[int, ...]:

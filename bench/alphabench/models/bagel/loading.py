@@ -72,11 +72,7 @@ def load_bagel(
             tokenizer does not fit, or the folder holds tensors that the model has no place for.
     """
     stored = _survey(folder, MODEL_FILE)
-    if LATENT_TABLE not in stored.shapes:
-        raise _lacking(stored.name, LATENT_TABLE)
-    design = read_design(
-        folder, latent_side=round(math.prod(stored.shapes[LATENT_TABLE][:1]) ** 0.5)
-    )
+    design = _sized(folder, stored)
     tokens = load_tokens(folder, vocabulary=design.language.vocab_size)
     with torch.device("meta"):
         marks = ImageMarks(start=tokens.start_of_image, end=tokens.end_of_image)
@@ -88,6 +84,21 @@ def load_bagel(
     pictures = _survey(folder, AUTOENCODER_FILE)
     _fill(autoencoder.network, pictures, names, design, (where, autoencoder_dtype))
     return LoadedBagel(model=model, autoencoder=autoencoder, tokens=tokens, device=where)
+
+
+def read_sizes(folder: Path) -> Design:
+    """The sizes of the checkpoint in `folder`, from its JSON files and one header.
+
+    Raises:
+        AlphaBenchError: a file, a field or the latent position table is missing or damaged.
+    """
+    return _sized(folder, _survey(folder, MODEL_FILE))
+
+
+def _sized(folder: Path, stored: _Stored) -> Design:
+    if LATENT_TABLE not in stored.shapes:
+        raise _lacking(stored.name, LATENT_TABLE)
+    return read_design(folder, latent_side=round(math.prod(stored.shapes[LATENT_TABLE][:1]) ** 0.5))
 
 
 def _survey(folder: Path, name: str) -> _Stored:

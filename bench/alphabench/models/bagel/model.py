@@ -82,13 +82,19 @@ class Bagel(nn.Module):
         weight = self.vae2llm.weight
         return empty_context(self.design.language, rows, dtype=weight.dtype, device=weight.device)
 
-    def read_text(self, context: Context, ids: Sequence[Sequence[int]]) -> Read:
-        """Reads one list of token ids a row, control tokens included; an empty list is allowed."""
+    def read_text(
+        self, context: Context, ids: Sequence[Sequence[int]], *, recompute: bool = False
+    ) -> Read:
+        """Reads one list of token ids a row, control tokens included; an empty list is allowed.
+
+        `recompute` saves memory in the backward pass, see `Decoder.forward`.
+        """
         block = text_block(context, [len(row) for row in ids])
         ids_T = torch.tensor(
             list(chain.from_iterable(ids)), dtype=torch.long, device=context.valid_BP.device
         )
-        return self._read(self.language_model.model.embed_tokens(ids_T), block, context)
+        x_TD = self.language_model.model.embed_tokens(ids_T)
+        return self._read(x_TD, block, context, recompute=recompute)
 
     def logits(self, hidden_TD: Tensor) -> Tensor:
         """Scores [T, V] of the next token, float32; some rows of the head stand for no token."""

@@ -60,16 +60,6 @@ PATCH_SIZES: Final = SizeRule(longest=980, shortest=224, stride=14)
 """The released model's, for pictures to understand."""
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """Transparency becomes white."""
-    if picture.mode != "RGBA" and "transparency" not in picture.info:
-        return picture.convert("RGB")
-    picture = picture.convert("RGBA")
-    white = Image.new("RGB", picture.size, (255, 255, 255))
-    white.paste(picture, mask=picture.getchannel("A"))
-    return white
-
-
 def to_pixels(picture: Image.Image) -> Tensor:
     """An RGB picture as [3, Y, X] in [-1, 1], float32."""
     values = torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).float()

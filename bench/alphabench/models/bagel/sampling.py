@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,8 +82,16 @@ class _Branches(NamedTuple):
     canvas: Canvas
 
 
+MARKS: Final = 2
+"""Tokens around every picture."""
+
+
 class Painter:
-    """Predicts guided velocities of one picture a row after `contexts`."""
+    """Predicts guided velocities of one picture a row after `contexts`.
+
+    Copies the contexts once, with room for the picture behind them, so that a step writes the keys
+    of the picture alone.
+    """
 
     def __init__(
         self, model: Bagel, contexts: Contexts, grids: Sequence[Grid], guidance: Guidance
@@ -91,17 +99,25 @@ class Painter:
         self._model, self._guidance = model, guidance
         self._tokens = ragged([g.rows * g.columns for g in grids], model.vae2llm.weight.device)
         together = (contexts.full, contexts.text_free, contexts.image_free)
+        most, rows = guidance.branches(guidance.high), contexts.full.rows
+        stacked = stack(together[:most]) if most > 1 else contexts.full
+        slots = max(grid.rows * grid.columns for grid in grids) + MARKS
+        roomy = stacked.with_room(slots)
         self._branches: dict[int, _Branches] = {}
-        for count in {1, guidance.branches(guidance.high)}:
-            context = stack(together[:count]) if count > 1 else contexts.full
+        for count in {1, most}:
+            context = roomy.first(count * rows)
             self._branches[count] = _Branches(context, model.canvas(context, list(grids) * count))
 
-    def velocity(self, x_LC: Tensor, t: float) -> Tensor:
-        """Noise minus data [L, C] at time `t`, guided where guidance is active."""
+    def velocity(self, x_LC: Tensor, t: float, *, recompute: bool = False) -> Tensor:
+        """Noise minus data [L, C] at time `t`, guided where guidance is active.
+
+        Differentiable; `recompute` saves memory in the backward pass, see `Decoder.forward`.
+        """
         count = self._guidance.branches(t)
         context, canvas = self._branches[count]
         t_B = torch.full((context.rows,), t, device=x_LC.device)
-        predicted_LC = self._model.velocity(context, canvas, x_LC.repeat(count, 1), t_B)
+        x_TC = x_LC.repeat(count, 1)
+        predicted_LC = self._model.velocity(context, canvas, x_TC, t_B, recompute=recompute)
         if count == 1:
             return predicted_LC
         padded = [self._tokens.pad(part) for part in predicted_LC.chunk(count)]

@@ -1,0 +1,111 @@
+"""Loads an mPLUG model from the folder of its release: sizes, weights, vocabulary.
+
+The weights are a pickle of tensors, read with `weights_only` so that it cannot run code. Every
+tensor that answering needs must be there, of the right shape, finite and not all equal; the
+official code loads whatever fits and draws the rest at random. What only training needs (the slow
+copies of each part, CLIP's own words) is left out. Knows no hub: the folder is there.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from alphabench.errors import AlphaBenchError
+from alphabench.models.mplug.design import read_design
+from alphabench.models.mplug.model import Mplug
+from alphabench.models.mplug.tokens import Words, load_words
+
+WEIGHTS_FILE: Final = "pytorch_model.bin"
+_HINT: Final = "download the model again, or give another folder"
+_SAME: Final = {
+    "text_decoder.bert.embeddings.word_embeddings.weight": (
+        "text_decoder.cls.predictions.decoder.weight"
+    ),
+    "text_decoder.cls.predictions.bias": "text_decoder.cls.predictions.decoder.bias",
+}
+"""Tensors that are one in the official model -> the name whose value it loads last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedMplug:
+    """A model ready to answer, and its vocabulary."""
+
+    model: Mplug
+    words: Words
+    device: str
+
+
+def load_mplug(folder: Path, *, device: str = "cpu") -> LoadedMplug:
+    """The model in `folder`, in float32 and in evaluation mode.
+
+    Args:
+        folder: config.yaml, config_bert.json, pytorch_model.bin and vocab.txt.
+        device: of torch.
+
+    Raises:
+        AlphaBenchError: a file is missing or damaged, or the weights do not fit, are not numbers,
+            or were wiped out.
+    """
+    design = read_design(folder)
+    words = load_words(folder, n_words=design.language.vocab_size)
+    with torch.device("meta"):
+        model = Mplug(design)
+    path = folder / WEIGHTS_FILE
+    stored = _read(path)
+    wanted = model.state_dict()
+    found = {name: _tensor(stored, name, like, path) for name, like in wanted.items()}
+    model.load_state_dict(found, assign=True)
+    model.requires_grad_(False)
+    return LoadedMplug(model=model.to(device).eval(), words=words, device=device)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """The tensors by name, without the wrappers that trainers put around them."""
+    try:
+        stored = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    except FileNotFoundError as error:
+        raise AlphaBenchError(
+            f"there are no weights at {str(path)!r}",
+            hint=f"give the folder as it was released, with {WEIGHTS_FILE}",
+        ) from error
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise AlphaBenchError(f"{str(path)!r} cannot be read: {reason[0]}", hint=_HINT) from error
+    for wrapper in ("model", "module"):
+        if isinstance(stored, Mapping) and wrapper in stored:
+            stored = stored[wrapper]
+    if not isinstance(stored, Mapping):
+        raise AlphaBenchError(f"{str(path)!r} holds no table of tensors", hint=_HINT)
+    return {str(name).replace("model.", ""): value for name, value in stored.items()}
+
+
+def _tensor(stored: Mapping[str, Any], name: str, like: Tensor, path: Path) -> Tensor:
+    """One checked tensor in float32."""
+    value = stored.get(_SAME.get(name, name), stored.get(name))
+    if not isinstance(value, Tensor):
+        raise AlphaBenchError(f"{str(path)!r} lacks the tensor {name!r}", hint=_HINT)
+    if value.shape != like.shape:
+        raise AlphaBenchError(
+            f"the tensor {name!r} in {str(path)!r} is {tuple(value.shape)}, "
+            f"not {tuple(like.shape)}",
+            hint=_HINT,
+        )
+    value = value.to(torch.float32)
+    low, high = value.aminmax()
+    if not torch.isfinite(low + high):
+        raise AlphaBenchError(f"the tensor {name!r} in {str(path)!r} is not finite", hint=_HINT)
+    if value.ndim > 1 and low == high:
+        raise AlphaBenchError(
+            f"the tensor {name!r} in {str(path)!r} is {low.item():g} throughout", hint=_HINT
+        )
+    return value

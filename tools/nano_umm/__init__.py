@@ -1,0 +1,1 @@
+"""Trains the nano unified model from scratch: autoencoder, language, model, export, measuring."""

@@ -1,0 +1,137 @@
+"""Batches of training samples by kind and step: words, latents, patches.
+
+Shapes: B samples; T latent tokens of one picture (16); C features of a token or a patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alphabench.models.bagel.autoencoder import Autoencoder, to_tokens
+from alphabench.models.bagel.pictures import to_patches
+from tools.nano_umm import pool
+from tools.nano_umm.language import THINK
+from tools.nano_umm.sequences import Words, Writer
+
+Kind = Literal["draw", "tell", "think", "ask", "mend"]
+SIZES: Final[dict[Kind, int]] = {"draw": 64, "tell": 12, "think": 16, "ask": 20, "mend": 18}
+TARGET_SPREAD: Final = 0.2
+"""Share of the posterior's deviation in pictures to be drawn: what the decoder does not look at is
+mostly noise there, which nobody could predict."""
+KEPT: Final = 0.1
+"""Share of reflections on pictures that are right."""
+_STREAMS: Final[dict[Kind, int]] = {"draw": 1, "tell": 2, "think": 3, "ask": 4, "mend": 5}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one kind of sample needs; None where it does not."""
+
+    kind: Kind
+    words: list[Words]
+    target_BTC: Tensor | None = None
+    """Latent tokens of the picture to be drawn."""
+    source_BTC: Tensor | None = None
+    """Latent tokens of the picture to be changed."""
+    patches_BTC: Tensor | None = None
+    """Of the picture to be understood."""
+    thinks: list[bool] | None = None
+    """Of `mend`: whether the request to think comes first."""
+    request: tuple[int, ...] = ()
+    """Of `mend`: the request to think."""
+    seed: int = 0
+    """For times and noise."""
+
+
+class Batches:
+    """Draws a batch from what was rendered and encoded ahead."""
+
+    def __init__(
+        self,
+        work: Path,
+        autoencoder: Autoencoder,
+        writer: Writer,
+        *,
+        counts: tuple[int, int],
+        sizes: Mapping[Kind, int] = SIZES,
+    ) -> None:
+        self._writer, self._design, self._sizes = writer, autoencoder.design, sizes
+        self._pictures = {
+            kind: pool.fill_pictures(work / f"{kind}-pictures.npy", kind, count)
+            for kind, count in zip((pool.SCENES, pool.CHANGES), counts, strict=True)
+        }
+        self._latents = {
+            kind: pool.fill_latents(work / f"{kind}-latents.npy", pictures, autoencoder)
+            for kind, pictures in self._pictures.items()
+        }
+        self._scenes = [pool.scene(number) for number in range(counts[0])]
+        self._changes = [pool.change(number) for number in range(counts[1])]
+
+    def get(self, kind: Kind, step: int) -> Batch:
+        """The batch of this kind at this step."""
+        rng = np.random.default_rng([_STREAMS[kind], step])
+        if kind == "mend":
+            return self._mend(rng)
+        numbers = rng.integers(len(self._scenes), size=self._sizes[kind])
+        scenes = [self._scenes[number] for number in numbers]
+        seed = int(rng.integers(2**31))
+        if kind == "ask":
+            return Batch(
+                kind=kind,
+                words=[self._writer.ask(small, rng) for small in scenes],
+                patches_BTC=self._patches(self._pictures[pool.SCENES][numbers]),
+            )
+        writers = {
+            "draw": self._writer.draw,
+            "tell": self._writer.tell,
+            "think": self._writer.think,
+        }
+        return Batch(
+            kind=kind,
+            words=[writers[kind](small, rng) for small in scenes],
+            target_BTC=self._tokens(self._latents[pool.SCENES][numbers], rng, TARGET_SPREAD),
+            seed=seed,
+        )
+
+    def _mend(self, rng: np.random.Generator) -> Batch:
+        numbers = rng.integers(len(self._changes), size=self._sizes["mend"])
+        kept = rng.random(len(numbers)) < KEPT
+        words = [
+            (self._writer.keep if keep else self._writer.mend)(self._changes[number], rng)
+            for number, keep in zip(numbers, kept, strict=True)
+        ]
+        sides = kept.astype(np.int64)
+        latents = self._latents[pool.CHANGES]
+        return Batch(
+            kind="mend",
+            words=words,
+            target_BTC=self._tokens(latents[numbers, 1], rng, TARGET_SPREAD),
+            source_BTC=self._tokens(latents[numbers, sides], rng, 1.0),
+            patches_BTC=self._patches(self._pictures[pool.CHANGES][numbers, sides]),
+            thinks=[any(one.scored) for one in words],
+            request=tuple(self._writer.block(THINK).ids),
+            seed=int(rng.integers(2**31)),
+        )
+
+    def _tokens(
+        self, moments: NDArray[np.float16], rng: np.random.Generator, spread: float
+    ) -> Tensor:
+        """Scaled latents as tokens: the posterior's mean and a share of its deviation."""
+        mean, deviation = (torch.from_numpy(moments[:, part]).float() for part in (0, 1))
+        noise = torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32))
+        scaled = self._design.scale_factor * (
+            mean + spread * deviation * noise - self._design.shift_factor
+        )
+        return torch.stack([to_tokens(latent, 2) for latent in scaled])
+
+    def _patches(self, pictures: NDArray[np.uint8]) -> Tensor:
+        pixels = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        return torch.stack([to_patches(one, 16) for one in pixels])

@@ -1,0 +1,26 @@
+"""Keeps a training's whole state in one file, replaced in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def keep(path: Path, state: Mapping[str, Any], done: int) -> None:
+    """Writes modules, optimizers and the number of steps done."""
+    partial = path.with_suffix(".part")
+    torch.save({"done": done, **{name: part.state_dict() for name, part in state.items()}}, partial)
+    partial.replace(path)
+
+
+def restore(path: Path, state: Mapping[str, Any]) -> int:
+    """Puts back what `keep` wrote; the number of steps done, 0 where nothing was kept."""
+    if not path.is_file():
+        return 0
+    kept = torch.load(path, weights_only=True)
+    for name, part in state.items():
+        part.load_state_dict(kept[name])
+    return int(kept["done"])

@@ -1,0 +1,77 @@
+"""The words around prompts and thoughts, and the tokenizer of the nano model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from tokenizers import ByteLevelBPETokenizer
+from transformers import Qwen2Tokenizer
+
+from alphabench.models.bagel.tokens import CONTROL
+from alphabench.scenes.telling import long_prompt, open_question, plan, short_prompt, yes_no
+from tools.nano_umm import pool
+
+THINK: Final = "Plan first, then draw."
+REFLECT: Final = "You drew this for: {prompt}. Say what is wrong, then mend it."
+FINE: Final = "nothing is wrong"
+DESCRIBE: Final = "Describe the picture."
+VOCABULARY: Final = 1288
+TAGS: Final = ("<think>", "</think>")
+
+
+def thought(words: str) -> str:
+    """Words as the model writes them before it draws."""
+    return f"{TAGS[0]}{words}{TAGS[1]}"
+
+
+def corpus(minis: Path, count: int) -> Iterable[str]:
+    """Everything the model is taught to read, and for their words the prose of the mini splits."""
+    yield from [THINK, REFLECT, FINE, DESCRIBE] * 50
+    for number in range(count):
+        rng = np.random.default_rng([5, number])
+        small, change = pool.scene(number), pool.change(number)
+        yield short_prompt(small, rng)
+        yield long_prompt(small, rng)
+        yield plan(small)
+        yield from (change.instruction, change.complaint)
+        for asked in (yes_no(small, rng), open_question(small, rng)):
+            yield from (asked.text, asked.answer)
+    for path in sorted(minis.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            yield from _strings(json.loads(line))
+
+
+def _strings(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield from [value] * 3
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            if key not in ("include", "exclude", "check", "source", "edit"):
+                yield from _strings(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _strings(part)
+
+
+def make_tokenizer(folder: Path, minis: Path, *, count: int = 6000) -> None:
+    """Trains it on what is said of `count` scenes; writes the files of the released layout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trained = ByteLevelBPETokenizer()
+    size = VOCABULARY - 16 - len(CONTROL) - len(TAGS)
+    trained.train_from_iterator(corpus(minis, count), vocab_size=size, min_frequency=3)
+    trained.save_model(str(folder))
+    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    merges = [
+        tuple(line.split(" "))
+        for line in (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    build: Any = Qwen2Tokenizer
+    tokenizer = build(vocab=vocabulary, merges=merges, unk_token=None, pad_token=CONTROL[1])
+    tokenizer.add_special_tokens({"additional_special_tokens": list(CONTROL)})
+    tokenizer.add_tokens(list(TAGS))
+    tokenizer.save_pretrained(str(folder))

@@ -1,0 +1,82 @@
+"""The two losses of a batch: words predicted, velocities predicted.
+
+Shapes: B samples; L latent tokens of all rows, packed; C features of a token; T text tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from alphabench.models.bagel.context import Context
+from alphabench.models.bagel.model import Bagel, Grid
+from tools.nano_umm.batches import Batch, Kind
+from tools.nano_umm.sequences import Words
+
+WEIGHTS: Final[Mapping[Kind, Mapping[str, float]]] = {
+    "draw": {"image": 1.0},
+    "tell": {"image": 0.3},
+    "think": {"image": 0.4, "text": 0.1},
+    "ask": {"text": 0.3},
+    "mend": {"image": 0.4, "text": 0.1},
+}
+DRAWS: Final[Mapping[Kind, int]] = {"draw": 3, "tell": 2, "think": 2, "mend": 2}
+"""Times and noises a sample, which share its context."""
+GRID: Final = Grid(4, 4)
+
+
+def losses(model: Bagel, batch: Batch) -> dict[str, Tensor]:
+    """`image`: mean squared error of velocities; `text`: mean cross-entropy of scored tokens."""
+    rows = len(batch.words)
+    context = model.new_context(rows)
+    if batch.thinks is not None:
+        context = _request(model, context, batch)
+    if batch.source_BTC is not None:
+        context = model.read_latents(context, batch.source_BTC.flatten(0, 1), [GRID] * rows)
+    if batch.patches_BTC is not None:
+        context = model.read_patches(context, batch.patches_BTC.flatten(0, 1), [GRID] * rows)
+    read = model.read_text(context, [one.ids for one in batch.words])
+    found: dict[str, Tensor] = {}
+    if any(any(one.scored) for one in batch.words):
+        found["text"] = _text_loss(model, read.hidden_TD, batch.words)
+    if batch.target_BTC is not None:
+        found["image"] = _image_loss(model, read.context, batch)
+    return found
+
+
+def _request(model: Bagel, context: Context, batch: Batch) -> Context:
+    """Reads the request to think in the rows that think; it stands before the picture."""
+    assert batch.thinks is not None
+    ids = [list(batch.request) if thinks else [] for thinks in batch.thinks]
+    return model.read_text(context, ids).context
+
+
+def _text_loss(model: Bagel, hidden_TD: Tensor, words: Sequence[Words]) -> Tensor:
+    places, wanted, start = [], [], 0
+    for one in words:
+        for index, scored in enumerate(one.scored):
+            if scored:
+                places.append(start + index - 1)
+                wanted.append(one.ids[index])
+        start += len(one.ids)
+    logits = model.logits(hidden_TD[torch.tensor(places)])
+    return functional.cross_entropy(logits, torch.tensor(wanted))
+
+
+def _image_loss(model: Bagel, context: Context, batch: Batch) -> Tensor:
+    assert batch.target_BTC is not None
+    rows, draws = len(batch.target_BTC), DRAWS[batch.kind]
+    generator = torch.Generator().manual_seed(batch.seed)
+    context = context.take(list(range(rows)) * draws)
+    target_LC = batch.target_BTC.repeat(draws, 1, 1).flatten(0, 1)
+    noise_LC = torch.randn(target_LC.shape, generator=generator)
+    t_B = torch.sigmoid(torch.randn(rows * draws, generator=generator))
+    t_L1 = t_B.repeat_interleave(GRID.rows * GRID.columns)[:, None]
+    x_LC = (1 - t_L1) * target_LC + t_L1 * noise_LC
+    canvas = model.canvas(context, [GRID] * (rows * draws))
+    predicted_LC = model.velocity(context, canvas, x_LC, t_B)
+    return (predicted_LC - (noise_LC - target_LC)).square().mean()

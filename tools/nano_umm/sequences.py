@@ -1,0 +1,132 @@
+"""What one training sample reads and is to say or draw, as token ids; its pictures come by number.
+
+Five kinds of samples, as the model is used: draw (prompt, then picture), tell (the same with a long
+prompt), think (prompt, then a plan, then picture), ask (picture, then questions and answers), mend
+(picture, then an instruction, or a reflection with a thought, then the changed picture).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from alphabench.models.bagel.tokens import Tokens
+from alphabench.scenes.changes import Change
+from alphabench.scenes.hints import hint
+from alphabench.scenes.small import SmallScene
+from alphabench.scenes.telling import (
+    caption,
+    facts_key,
+    geneval_prompt,
+    long_prompt,
+    open_question,
+    plan,
+    short_prompt,
+    yes_no,
+)
+from tools.nano_umm.language import DESCRIBE, FINE, REFLECT, THINK, thought
+
+DROPPED: Final = 0.1
+"""Share of prompts that are left out, for guidance."""
+QUESTIONS: Final = 4
+"""A picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """Token ids of one text block or several, and which of them are to be predicted."""
+
+    ids: list[int]
+    scored: list[bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Prompts and demands that training never sees."""
+
+    texts: Collection[str]
+    demands: Collection[tuple[object, ...]]
+    """Of tasks with more than one object asked for; see `telling.facts_key`."""
+
+
+class Writer:
+    """Makes words for samples; every choice from the generator that is passed in."""
+
+    def __init__(self, tokens: Tokens, held_out: HeldOut) -> None:
+        self._tokens, self._held_out = tokens, held_out
+
+    def block(self, text: str, *, scored: bool = False) -> Words:
+        """One text block; the start mark is never predicted, the end mark is."""
+        ids = self._tokens.block(text)
+        return Words(ids=ids, scored=[False] + [scored] * (len(ids) - 1))
+
+    def prompt(self, small: SmallScene, rng: np.random.Generator) -> str:
+        """A wish in a line that this scene fulfils and that is not held out."""
+        while True:
+            text = self._any_prompt(small, rng)
+            if text not in self._held_out.texts:
+                return text
+
+    def _any_prompt(self, small: SmallScene, rng: np.random.Generator) -> str:
+        style = rng.random()
+        if style < 0.75:
+            asked = geneval_prompt(small, rng)
+            if asked is not None and facts_key(asked.facts) not in self._held_out.demands:
+                return asked.text
+        if style < 0.82 and len(small.things) == 1 and small.things[0].colour is None:
+            return hint(small.things[0].category, rng)
+        return short_prompt(small, rng)
+
+    def draw(self, small: SmallScene, rng: np.random.Generator) -> Words:
+        """A prompt, or nothing."""
+        if rng.random() < DROPPED:
+            return Words(ids=[], scored=[])
+        return self.block(self.prompt(small, rng))
+
+    def tell(self, small: SmallScene, rng: np.random.Generator) -> Words:
+        """A prompt of several sentences."""
+        return self.block(long_prompt(small, rng))
+
+    def think(self, small: SmallScene, rng: np.random.Generator) -> Words:
+        """The request to think, a prompt, a plan."""
+        planned = thought(plan(small))
+        return _joined(
+            self.block(THINK),
+            self.block(self.prompt(small, rng)),
+            self.block(planned, scored=True),
+        )
+
+    def ask(self, small: SmallScene, rng: np.random.Generator) -> Words:
+        """Several questions, each with its answer; now and then the request to describe."""
+        turns: list[Words] = []
+        if rng.random() < 0.2:
+            turns += [self.block(DESCRIBE), self.block(caption(small), scored=True)]
+        for _ in range(QUESTIONS - len(turns)):
+            asked = (yes_no if rng.random() < 0.7 else open_question)(small, rng)
+            turns += [self.block(asked.text), self.block(asked.answer, scored=True)]
+        return _joined(*turns)
+
+    def mend(self, change: Change, rng: np.random.Generator) -> Words:
+        """An instruction, or nothing, or a reflection on a prompt that went wrong."""
+        if rng.random() < 0.4:
+            if rng.random() < DROPPED:
+                return Words(ids=[], scored=[])
+            return self.block(change.instruction)
+        wish = self.block(REFLECT.format(prompt=self.prompt(change.after, rng)))
+        said = f"{change.complaint}. {change.instruction}"
+        return _joined(wish, self.block(thought(said), scored=True))
+
+    def keep(self, change: Change, rng: np.random.Generator) -> Words:
+        """A reflection on a picture that is right as it is: `change.after`."""
+        wish = self.block(REFLECT.format(prompt=self.prompt(change.after, rng)))
+        return _joined(wish, self.block(thought(FINE), scored=True))
+
+
+def _joined(*parts: Words) -> Words:
+    return Words(
+        ids=[token for part in parts for token in part.ids],
+        scored=[flag for part in parts for flag in part.scored],
+    )

@@ -1,0 +1,224 @@
+"""Trains the nano unified model from scratch on small scenes; can be stopped and goes on.
+
+    python -m tools.nano_umm.autoencoder WORK        the autoencoder first
+    python -m tools.nano_umm.train WORK --steps 3000
+
+WORK keeps pictures and latents drawn ahead, `umm.pt` (everything needed to go on) and `umm.log`.
+A step depends on its number and the weights alone, so a run that was stopped ends with the weights
+of one that was not. `python -m tools.nano_umm.export WORK` makes the checkpoint folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import alphabench.scenes
+from alphabench.models.bagel.autoencoder import Autoencoder
+from alphabench.models.bagel.design import Design, LanguageDesign, VisionDesign
+from alphabench.models.bagel.embedding import sine_table
+from alphabench.models.bagel.model import Bagel, ImageMarks
+from alphabench.models.bagel.tokens import Tokens, load_tokens
+from alphabench.scenes.telling import facts_key
+from tools.nano_umm.autoencoder import DESIGN as AUTOENCODER
+from tools.nano_umm.batches import SIZES, Batches, Kind
+from tools.nano_umm.keeping import keep, restore
+from tools.nano_umm.language import VOCABULARY, make_tokenizer
+from tools.nano_umm.losses import WEIGHTS, losses
+from tools.nano_umm.muon import advance, optimizers
+from tools.nano_umm.sequences import HeldOut, Writer
+
+PEAK_RATE: Final = 3e-3
+EMA: Final = 0.997
+PLAIN: Final = ("embed_tokens", "lm_head", "position_embedding")
+"""Tables, which Muon does not suit."""
+MINIS: Final = Path(alphabench.scenes.__file__).parent / "mini"
+
+
+class Scale(NamedTuple):
+    """How much is drawn ahead and how much a step sees."""
+
+    scenes: int = 40_000
+    changes: int = 14_000
+    sizes: Mapping[Kind, int] = SIZES
+    """Samples of each kind a step."""
+
+
+FULL: Final = Scale()
+
+
+class Trained(NamedTuple):
+    """All that training changes."""
+
+    model: Bagel
+    average: Bagel
+    steppers: dict[str, torch.optim.Optimizer]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {"model": self.model, "average": self.average, **self.steppers}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--stop", type=int, help="stop early, at this step of the same schedule")
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    # The flash kernel's backward pass is slower than plain products for rows as short as these.
+    torch.backends.cuda.enable_flash_sdp(False)
+    train(chosen.work, steps=chosen.steps, stop=chosen.stop or chosen.steps)
+
+
+def train(work: Path, *, steps: int, stop: int, scale: Scale = FULL) -> Bagel:
+    """The averaged model after `stop` of `steps` steps, from where `work` left off."""
+    tokens = tokenizer(work)
+    trained = begin(tokens)
+    done = restore(work / "umm.pt", trained.state)
+    batches = Batches(
+        work,
+        autoencoder(work),
+        Writer(tokens, held_out()),
+        counts=(scale.scenes, scale.changes),
+        sizes=scale.sizes,
+    )
+    began = time.time()
+    for step in range(done, stop):
+        found = _step(trained, batches, step, rate_at(step, steps))
+        if step % 20 == 19:
+            pace = (time.time() - began) / (step + 1 - done)
+            said = " ".join(f"{name} {value:.4f}" for name, value in found.items())
+            print(f"{step + 1} {said} {pace:.2f} s/step", flush=True)
+        if step % 100 == 99 or step + 1 == stop:
+            keep(work / "umm.pt", trained.state, step + 1)
+    return trained.average.eval()
+
+
+def _step(trained: Trained, batches: Batches, step: int, rate: float) -> dict[str, float]:
+    trained.model.zero_grad()
+    found: dict[str, float] = {}
+    for kind in WEIGHTS:
+        with torch.autocast("cpu", torch.bfloat16):
+            parts = losses(trained.model, batches.get(kind, step))
+        total = torch.stack([WEIGHTS[kind][name] * value for name, value in parts.items()]).sum()
+        torch.autograd.backward(total)
+        found |= {f"{kind}.{name}": value.item() for name, value in parts.items()}
+    nn.utils.clip_grad_norm_(trained.model.parameters(), 1.0)
+    advance(trained.steppers.values(), rate)
+    _average(trained, min(EMA, (step + 1) / (step + 10)))
+    return found
+
+
+@torch.no_grad()
+def _average(trained: Trained, decay: float) -> None:
+    pairs = zip(trained.average.parameters(), trained.model.parameters(), strict=True)
+    for mean, weight in pairs:
+        mean.lerp_(weight, 1 - decay)
+
+
+def rate_at(step: int, steps: int) -> float:
+    """Learning rate: 50 steps of warm-up, flat, and down to nothing over the last third."""
+    return PEAK_RATE * min((step + 1) / 50, 1.0, (steps - step) / (steps / 3))
+
+
+def begin(tokens: Tokens) -> Trained:
+    """Untrained weights: normal with the width's scale, outputs of every branch small."""
+    torch.manual_seed(0)
+    marks = ImageMarks(start=tokens.start_of_image, end=tokens.end_of_image)
+    model, average = (Bagel(design(), marks) for _ in range(2))
+    for name, weight in model.named_parameters():
+        _initialise(name, weight)
+    for table in (model.vit_pos_embed, model.latent_pos_embed):
+        side = round(len(table.pos_embed) ** 0.5)
+        table.pos_embed.data.copy_(sine_table(side, table.pos_embed.shape[1]))
+    average.load_state_dict(model.state_dict())
+    average.requires_grad_(requires_grad=False)
+    return Trained(model, average, optimizers(model, PEAK_RATE, plain=PLAIN))
+
+
+@torch.no_grad()
+def _initialise(name: str, weight: Tensor) -> None:
+    if weight.ndim < 2 or "pos_embed" in name:
+        if name.endswith("bias"):
+            weight.zero_()
+        return
+    deviation = 0.5 if "embed_tokens" in name else weight.shape[1] ** -0.5
+    if name.endswith(("o_proj.weight", "down_proj.weight", "o_proj_moe_gen.weight", "fc2.weight")):
+        deviation *= 0.25
+    if "llm2vae" in name:
+        deviation = 0.0
+    weight.normal_(std=deviation) if deviation else weight.zero_()
+
+
+def design() -> Design:
+    """The model's sizes: 6.4 million parameters, and 1.3 million of the autoencoder."""
+    return Design(
+        language=LanguageDesign(
+            hidden_size=192,
+            intermediate_size=480,
+            num_hidden_layers=7,
+            num_attention_heads=3,
+            num_key_value_heads=1,
+            vocab_size=VOCABULARY,
+            rope_theta=10_000.0,
+            rms_norm_eps=1e-6,
+        ),
+        vision=VisionDesign(
+            hidden_size=128,
+            intermediate_size=256,
+            declared_layers=4,
+            num_attention_heads=4,
+            patch_size=16,
+            image_size=64,
+        ),
+        autoencoder=AUTOENCODER,
+        latent_side=4,
+    )
+
+
+def autoencoder(work: Path) -> Autoencoder:
+    """The trained one, with the scale of its latents."""
+    statistics = json.loads((work / "autoencoder.json").read_text(encoding="utf-8"))
+    made = Autoencoder(replace(AUTOENCODER, **statistics))
+    stored = load_file(work / "ae.safetensors")
+    names = made.network.state_dict()
+    made.network.load_state_dict({name: stored[made.stored_name(name)].float() for name in names})
+    return made
+
+
+def tokenizer(work: Path) -> Tokens:
+    """The one in `work`, made there first where it is missing."""
+    folder = work / "tokenizer"
+    if not folder.is_dir():
+        make_tokenizer(folder, MINIS)
+    return load_tokens(folder, vocabulary=VOCABULARY)
+
+
+def held_out() -> HeldOut:
+    """Every prompt of the mini splits, and what those of GenEval's demand of two or more things."""
+    texts: set[str] = set()
+    demands: set[tuple[object, ...]] = set()
+    for path in sorted(MINIS.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            sample = json.loads(line)
+            fields = ("prompt", "short_description", "long_description", "text", "Prompt")
+            texts.update(sample[field] for field in fields if field in sample)
+            if path.stem == "geneval" and sample["tag"] != "single_object":
+                demands.add(facts_key({"exclude": [], **sample}))
+    return HeldOut(texts=frozenset(texts), demands=frozenset(demands))
+
+
+if __name__ == "__main__":
+    main()
