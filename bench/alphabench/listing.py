@@ -17,9 +17,11 @@ from alphabench.upstream import UpstreamData
 What = Literal["benchmarks", "checkpoints", "evaluators", "judges", "runs", "all"]
 
 CHECKPOINT_FORMS: Final[Mapping[str, str]] = {
+    "bagel": "owner/name or DIR      BAGEL in the released layout (--think to plan first)",
     "diffusers": "owner/name or DIR      a diffusers pipeline from the hub or a folder",
     "http": "https://host/v1#MODEL  an endpoint of the OpenAI images API",
     "images": "images:DIR             pictures already made (--layout geneval, flat, tiif ...)",
+    "nano": "nano                   the small unified model in this package, for the :mini splits",
     "python": "python:MODULE:FACTORY  your own object with `generate`",
     "scene": "scene:?error=0.2       draws the prompt in the synthetic world, with planted errors",
 }

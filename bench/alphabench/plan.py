@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from alphabench.types import (
     Sample,
     Selective,
     SuggestsEvaluator,
+    Suitable,
 )
 
 RUNS: Final = Path("runs")
@@ -193,8 +194,9 @@ def plan_run(
     Raises:
         AlphaBenchError: whatever makes the run impossible.
     """
-    generator = checkpoint.open(device=device)
     card = benchmark.card
+    checkpoint = replace(checkpoint, open=partial(_open_suited, checkpoint.open, card.name))
+    generator = checkpoint.open(device=device)
     samples = choose(benchmark.samples(), limit, seed=seed)
     requests = requests_for(samples, card.images_per_sample, seed=seed)
     pixels = {
@@ -229,6 +231,13 @@ def plan_run(
         root=out
         or RUNS / _slug(card.name) / f"{_slug(checkpoint.name)}-{manifest.fingerprint[:6]}",
     )
+
+
+def _open_suited(
+    open_generator: Callable[..., Generator], benchmark: str, *, device: str
+) -> Generator:
+    generator = open_generator(device=device)
+    return generator.suited_to(benchmark) if isinstance(generator, Suitable) else generator
 
 
 def suggested_evaluator(generator: Generator, benchmark: Benchmark) -> str:

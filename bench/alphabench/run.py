@@ -18,6 +18,7 @@ from alphabench.plan import Evaluation, Plan, choose
 from alphabench.progress import Progress, Silent
 from alphabench.store import ImageRecord, RunFolder, StoredVerdict, save_image
 from alphabench.types import (
+    NOTES,
     Benchmark,
     Evaluator,
     GeneratedImage,
@@ -144,7 +145,15 @@ def _open_generation(
                 made.append(image)
                 continue
             path, sha256 = save_image(root, request, image, run=run)
-            made.append(GeneratedImage(request=request, path=path, sha256=sha256, seconds=seconds))
+            made.append(
+                GeneratedImage(
+                    request=request,
+                    path=path,
+                    sha256=sha256,
+                    seconds=seconds,
+                    notes=image.info.get(NOTES, {}),
+                )
+            )
         return made
 
     return make

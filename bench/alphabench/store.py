@@ -23,7 +23,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -77,6 +77,8 @@ class ImageRecord:
     """Relative to the run folder."""
     sha256: str
     seconds: float
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What its generator had to say about it; see `types.NOTES`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,7 @@ class RunFolder:
             "path": image.path.relative_to(self.root).as_posix(),
             "sha256": image.sha256,
             "seconds": round(image.seconds, 4),
+            **({"notes": dict(image.notes)} if image.notes else {}),
         }
         _append(self.root / "images.jsonl", [row])
 

@@ -24,6 +24,10 @@ read. failed: an error, kept in the detail.
 """
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
+NOTES: Final = "alphabench.notes"
+"""Key of a generated picture's `info` under which a generator leaves what is worth keeping about it
+(JSON values by name, such as what a model thought first); stored beside the picture."""
+
 ProtocolName = Literal["official", "strict"]
 """official: bug-compatible with upstream's code at the pinned commit.
 
@@ -79,6 +83,8 @@ class GeneratedImage:
     """Of the stored file's bytes, in hexadecimal."""
     seconds: float
     """Wall time of its batch, divided by the batch's length."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What the generator left under `NOTES`."""
 
     @property
     def id(self) -> str:
@@ -276,6 +282,15 @@ class SuggestsEvaluator(Protocol):
 
     @property
     def suggested_evaluator(self) -> str: ...
+
+
+@runtime_checkable
+class Suitable(Protocol):
+    """A generator whose published settings differ from benchmark to benchmark."""
+
+    def suited_to(self, benchmark: str) -> Generator:
+        """The same checkpoint as it is meant to be sampled for `benchmark` (a card's name)."""
+        ...
 
 
 @runtime_checkable

@@ -13,7 +13,13 @@ import pytest
 from PIL import Image
 
 from alphabench.checkpoints import open_checkpoint
-from alphabench.checkpoints.editing import ALSO_EDITS, ALWAYS_EDITS, check_edits, edits
+from alphabench.checkpoints.editing import (
+    ALSO_EDITS,
+    ALWAYS_EDITS,
+    check_edits,
+    edits,
+    open_source,
+)
 from alphabench.checkpoints.presets import PRESETS
 from alphabench.errors import AlphaBenchError
 from alphabench.types import ImageRequest
@@ -109,3 +115,13 @@ def test_presets_of_editors_leave_the_size_to_the_picture() -> None:
     ours = [preset for preset in PRESETS if edits(preset.pipeline_class)]
     assert len(ours) == 4
     assert all(preset.width is None for preset in ours)
+
+
+def test_what_is_transparent_in_a_source_becomes_white(
+    tmp_path: Path, edit: Callable[..., ImageRequest]
+) -> None:
+    path = tmp_path / "glass.png"
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(path)
+    request = edit()
+    request = replace(request, sample=replace(request.sample, source_image=path))
+    assert open_source(request).getpixel((0, 0)) == (255, 255, 255)

@@ -31,7 +31,6 @@ from alphabench.models.bagel.pictures import (
     to_patches,
     to_picture,
     to_pixels,
-    to_rgb,
 )
 from alphabench.models.bagel.sampling import (
     Contexts,
@@ -45,6 +44,7 @@ from alphabench.models.bagel.sampling import (
     with_thought,
     write,
 )
+from alphabench.transparency import to_rgb
 
 LATENTS = SizeRule(longest=128, shortest=64, stride=16)
 PATCHES = SizeRule(longest=112, shortest=56, stride=14)

@@ -7,6 +7,7 @@ no option of any kind.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,15 +20,25 @@ from alphabench.types import Generator, ImageRequest
 
 FORMS: Final = (
     "a pipeline folder with model_index.json",
+    "a BAGEL folder with llm_config.json",
+    "a Janus folder in transformers' layout",
     "a hub id owner/name or owner/name@revision",
     "images:DIR",
     "https://host/v1#model",
     "python:module:factory",
     "scene:",
+    "nano",
 )
 """How a checkpoint can be named, for error messages."""
 
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_UNIFIED_NAMES: Final = {"bagel": "bagel", "janus": "janus"}
+"""Part of a hub repository's name -> kind; any other is taken for a pipeline."""
+_BAGEL_FILES: Final = ("llm_config.json", "ema.safetensors")
+"""Either shows what the folder was meant to be; the rest is missed by name."""
+_BUNDLED: Final = ("nano",)
+"""Kinds that are one checkpoint in this package, named without a colon."""
+_UNTHINKING: Final = ("diffusers", "http", "images", "janus", "scene")
 _PICTURES: Final = ("*.png", "*/*.png", "*/samples/*.png")
 
 
@@ -59,6 +70,11 @@ def open_checkpoint(
             f"option {twice[0]!r} of {name!r} is given twice", hint="give it in one place"
         )
     kind, location = pick_kind(name)
+    if "think" in {**own, **given} and kind in _UNTHINKING:
+        raise AlphaBenchError(
+            f"{name!r} does not think before it draws",
+            hint="leave out --think, or choose a checkpoint that can, such as BAGEL",
+        )
     opener = registry.load("checkpoint", kind)
     generator: Generator = opener(location, options={**own, **given}, lora=lora, device=device)
     return generator
@@ -75,6 +91,8 @@ def pick_kind(name: str) -> tuple[str, str]:
         return "http", name
     if colon and prefix in registry.known("checkpoint"):
         return prefix, location
+    if name in _BUNDLED:
+        return name, ""
     path = Path(name).expanduser()
     if name and path.is_dir():
         return _pick_folder(name, path)
@@ -84,19 +102,34 @@ def pick_kind(name: str) -> tuple[str, str]:
             hint="give the pipeline folder with model_index.json (a LoRA file goes to --lora)",
         )
     if _HUB_ID.fullmatch(name):
-        return "diffusers", name
+        parts = name.partition("/")[2].casefold()
+        kinds = (kind for part, kind in _UNIFIED_NAMES.items() if part in parts)
+        return next(kinds, "diffusers"), name
     raise _no_such_checkpoint(name)
 
 
 def _pick_folder(name: str, path: Path) -> tuple[str, str]:
     if (path / "model_index.json").is_file():
         return "diffusers", name
+    if any((path / file).is_file() for file in _BAGEL_FILES):
+        return "bagel", name
+    if _model_type(path) == "janus":
+        return "janus", name
     hint = "give the folder that a pipeline's save_pretrained wrote"
     if (path / "adapter_config.json").is_file():
         hint = f"this is a LoRA: give its base model to --ckpt, and --lora {name}"
     elif any(next(path.glob(pattern), None) for pattern in _PICTURES):
         hint = f"to score the pictures in it, write images:{name}"
     raise AlphaBenchError(f"the folder {name!r} holds no model_index.json", hint=hint)
+
+
+def _model_type(folder: Path) -> str | None:
+    """As transformers writes it into config.json; None where there is none that can be read."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return config.get("model_type") if isinstance(config, dict) else None
 
 
 def _no_such_checkpoint(name: str) -> AlphaBenchError:

@@ -228,13 +228,22 @@ class DiffusersCheckpoint:
     def licences(self) -> Mapping[str, str]:
         return {self.source.name: self.source.licence()}
 
-    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
-        pipeline_class = self.source.index.pipeline_class
-        check_edits(requests, pipeline_class)
+    def pipeline(self) -> Any:
+        """The loaded pipeline, for what a generator does not do: training it, for one.
+
+        Raises:
+            AlphaBenchError: it cannot be loaded.
+        """
         if self._pipeline is None:
             self._pipeline = load(
                 self.source, self.options, self.sampling, self.adapter, self.device
             )
+        return self._pipeline
+
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+        pipeline_class = self.source.index.pipeline_class
+        check_edits(requests, pipeline_class)
+        self.pipeline()
         made: dict[str, Image | NotMade] = {}
         # A pipeline that edits takes the pictures of a batch for several views of one.
         together = 1 if edits(pipeline_class) else self.options.batch_size

@@ -65,18 +65,20 @@ def picture_argument(batch: Sequence[ImageRequest]) -> Mapping[str, Any]:
 
 
 def open_source(request: ImageRequest) -> Image:
-    """The picture to be edited, as RGB and upright.
+    """The picture to be edited, as RGB and upright; what is transparent becomes white.
 
     Raises:
         AlphaBenchError: it cannot be read.
     """
     from PIL import Image, ImageOps
 
+    from alphabench.transparency import to_rgb
+
     path = request.sample.source_image
     assert path is not None, "only asked of requests that edit"
     try:
         with Image.open(path) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
+            return to_rgb(ImageOps.exif_transpose(opened))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise AlphaBenchError(
             f"the source picture {str(path)!r} of {request.sample.id!r} cannot be read: {error}",

@@ -1,4 +1,4 @@
-"""Where a diffusers pipeline's files are: a folder, or a hub repository at one commit.
+"""Where a checkpoint's files are: a folder, or a hub repository at one commit.
 
 Locates them and looks into them before anything is loaded. Knows no sampling setting and imports
 no model library.
@@ -21,27 +21,19 @@ _CARD: Final = "README.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where the pipeline's files are."""
+class Files:
+    """Where the files of a checkpoint are, and which of them are needed."""
 
     name: str
     """As the user wrote it."""
     folder: Path | None
     """None when the files are on the hub."""
     snapshot: hub.HubSnapshot | None
-    index: weights.PipelineIndex
     needed: tuple[str, ...]
     """Files that decide the pixels, relative."""
 
-    def read_config(self, component: str) -> Mapping[str, Any]:
-        """config.json of a component; empty where it has none."""
-        return self._read(f"{component}/config.json")
-
-    def read_scheduler(self) -> Mapping[str, Any]:
-        """Configuration of the scheduler; empty where there is none."""
-        return self._read("scheduler/scheduler_config.json")
-
-    def _read(self, file: str) -> Mapping[str, Any]:
+    def read_json(self, file: str) -> Mapping[str, Any]:
+        """The object in one of the needed files; empty where there is no such file."""
         if file not in self.needed:
             return {}
         if self.folder is not None:
@@ -82,11 +74,68 @@ class Source:
         return digest_files(self.folder, [self.folder / one for one in self.needed])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source(Files):
+    """A diffusers pipeline."""
+
+    index: weights.PipelineIndex
+
+    def read_config(self, component: str) -> Mapping[str, Any]:
+        """config.json of a component; empty where it has none."""
+        return self.read_json(f"{component}/config.json")
+
+    def read_scheduler(self) -> Mapping[str, Any]:
+        """Configuration of the scheduler; empty where there is none."""
+        return self.read_json("scheduler/scheduler_config.json")
+
+
 def stated_licence(card: str) -> str:
     """The licence that a model card names in its header, or `unknown`."""
     header = card.partition("---")[2].partition("\n---")[0]
     found = re.search(r"^license(?:_name)?:[ \t]*(\S.*)$", header, re.MULTILINE)
     return found[1].strip() if found else "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A folder or a hub repository, before it is known which of its files are needed."""
+
+    local: Path | None
+    """The folder, or what the cache holds of a hub that cannot be asked."""
+    snapshot: hub.HubSnapshot | None
+    names: frozenset[str]
+    """All files, relative."""
+    probe: Path
+    """The small file that shows what kind of checkpoint it is."""
+
+
+def find_place(location: str, *, revision: str | None, probe: str, access: hub.HubAccess) -> Place:
+    """A checkpoint's folder or repository, and all names in it.
+
+    Args:
+        location: a folder, or a hub id `owner/name[@revision]`.
+        revision: of the hub repository, if the id names none.
+        probe: a small file that it holds.
+        access: how to reach the hub.
+
+    Raises:
+        AlphaBenchError: not there, or a folder with a revision.
+    """
+    folder = Path(location).expanduser()
+    if not folder.is_dir():
+        snapshot = hub.open_snapshot(location, revision=revision, probe=probe, access=access)
+        return Place(
+            local=snapshot.cached,
+            snapshot=snapshot,
+            names=snapshot.names,
+            probe=snapshot.file(probe),
+        )
+    if revision is not None:
+        raise AlphaBenchError(
+            f"{location!r} is a folder, and a folder has no revision",
+            hint="leave out the option revision",
+        )
+    return Place(local=folder, snapshot=None, names=hub.files_under(folder), probe=folder / probe)
 
 
 def find_source(
@@ -109,21 +158,16 @@ def find_source(
     Raises:
         AlphaBenchError: not there, incomplete, damaged, or in need of a consent that is not given.
     """
-    folder = Path(location).expanduser()
-    snapshot = None
-    if folder.is_dir():
-        if revision is not None:
-            raise AlphaBenchError(
-                f"{location!r} is a folder, and a folder has no revision",
-                hint="leave out the option revision",
-            )
-        index_file, names = folder / _INDEX, hub.files_under(folder)
-    else:
-        snapshot = hub.open_snapshot(location, revision=revision, probe=_INDEX, access=access)
-        index_file, names = snapshot.file(_INDEX), snapshot.names
+    place = find_place(location, revision=revision, probe=_INDEX, access=access)
+    index_file, names = place.probe, place.names
     index = weights.read_index(index_file, name=location)
     needed = weights.needed_files(names, index, variant=variant, consent=consent, name=location)
-    local = folder if snapshot is None else snapshot.cached
-    if local is not None:
-        weights.check_files(local, needed, name=location)
-    return Source(name=location, folder=local, snapshot=snapshot, index=index, needed=tuple(needed))
+    if place.local is not None:
+        weights.check_files(place.local, needed, name=location)
+    return Source(
+        name=location,
+        folder=place.local,
+        snapshot=place.snapshot,
+        index=index,
+        needed=tuple(needed),
+    )

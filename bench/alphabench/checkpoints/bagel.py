@@ -1,0 +1,294 @@
+"""A BAGEL-type folder or hub repository as a checkpoint: files, options, presets, adapters.
+
+Looks into the files and settles all settings when it is opened; weights load at the first picture.
+Settings come from, last word first: the user's options, the benchmark's preset, the folder's own
+`alphabench.json`, the released model. A folder with an `alphabench.json` has no presets: those were
+published for the released weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from alphabench.checkpoints import bagel_lora, hub, lora, memory, weights
+from alphabench.checkpoints.bagel_options import BagelOptions, with_options
+from alphabench.checkpoints.bagel_presets import PRESETS, Preset
+from alphabench.checkpoints.source import Files, find_place
+from alphabench.checkpoints.unified import UnifiedCheckpoint
+from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.judges.wording import templates_of
+from alphabench.models.bagel.guidance import Guidance
+from alphabench.models.bagel.recipe import (
+    FOLDER_FILE,
+    Recipe,
+    RecipeFile,
+    read_recipe_file,
+)
+from alphabench.models.unified import Abilities
+from alphabench.options import fill
+
+if TYPE_CHECKING:
+    from alphabench.models.bagel.unified import UnifiedBagel
+
+_OWNER: Final = "a BAGEL checkpoint"
+_PROBE: Final = "llm_config.json"
+_MODEL, _CODER = "ema.safetensors", "ae.safetensors"
+_REQUIRED: Final = (
+    _PROBE, "vit_config.json", _CODER, "tokenizer_config.json", "vocab.json", "merges.txt",
+)  # fmt: skip
+_OPTIONAL: Final = ("config.json", "tokenizer.json", FOLDER_FILE)
+_THINK_NAME: Final = "GEN_THINK_SYSTEM_PROMPT"
+"""What upstream's inferencer.py calls the prompt that asks for a thought."""
+NANO: Final = Path(__file__).parents[1] / "nano" / "umm"
+
+
+def open_bagel(
+    location: str, *, options: Mapping[str, str], lora: str | None, device: str
+) -> UnifiedCheckpoint:
+    """Open a folder or hub repository in the released layout; see `BagelOptions`.
+
+    Raises:
+        AlphaBenchError: all that makes it unusable and can be seen without loading weights.
+    """
+    filled = fill(BagelOptions, options, owner=_OWNER)
+    opened = OpenedBagel.open(location, filled, lora_name=lora)
+    return UnifiedCheckpoint(opened=opened, device=device)
+
+
+def open_nano(
+    location: str, *, options: Mapping[str, str], lora: str | None, device: str
+) -> UnifiedCheckpoint:
+    """The small model in this package, `--ckpt nano`: the same architecture and options.
+
+    Raises:
+        AlphaBenchError: a location, options that do not fit, or a package without the model.
+    """
+    if location:
+        raise AlphaBenchError(
+            f"nano takes no location, but got {location!r}",
+            hint="write options after a question mark: nano?think=true",
+        )
+    if not (NANO / _PROBE).is_file():
+        raise AlphaBenchError(
+            "the nano model is not in this copy of the package",
+            hint="install a released package, or train it with tools/nano_umm",
+        )
+    return open_bagel(str(NANO), options=options, lora=lora, device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedBagel:
+    """An `OpenedModel`: files looked into and settings settled."""
+
+    files: Files
+    options: BagelOptions
+    own: RecipeFile | None
+    """The folder's `alphabench.json`."""
+    preset: Preset | None
+    adapter: lora.Lora | None
+
+    @classmethod
+    def open(cls, location: str, options: BagelOptions, *, lora_name: str | None) -> OpenedBagel:
+        access = hub.HubAccess(cache_dir=options.cache_dir, offline=options.offline)
+        files = find_files(location, revision=options.revision, access=access)
+        content = files.read_json(FOLDER_FILE)
+        found = None
+        if lora_name is not None:
+            found = lora.find(
+                lora_name, file=options.lora_file, strength=options.lora_scale, access=access
+            )
+        opened = cls(
+            files=files,
+            options=options,
+            own=read_recipe_file(content, name=location) if content else None,
+            preset=_named_preset(options.preset),
+            adapter=found,
+        )
+        opened._check()
+        return opened
+
+    @property
+    def name(self) -> str:
+        return self.files.name
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(edits=True, thinks=True, answers=True)
+
+    @property
+    def think(self) -> bool:
+        return self.options.think
+
+    @property
+    def batch_size(self) -> int:
+        return self.recipe.batch_size
+
+    @property
+    def suggested_evaluator(self) -> str | None:
+        return self.recipe.suggested_evaluator
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        stated = self.own.licence if self.own is not None else None
+        return {self.name: stated or self.files.licence()}
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """All settings, whoever decided them."""
+        base = Recipe()
+        if self.own is not None:
+            base = self.own.over(base)
+        if self.preset is not None:
+            base = self.preset.over(base)
+        recipe = with_options(base, self.options)
+        if self.options.inferencer is None:
+            return recipe
+        return dataclasses.replace(recipe, think_prompt=read_think_prompt(self.options.inferencer))
+
+    @cached_property
+    def identity(self) -> Mapping[str, str]:
+        recipe = self.recipe
+        identity = {
+            "kind": "bagel",
+            "weights": self.files.identity(),
+            "preset": self.preset.name if self.preset is not None else "none",
+            "timesteps": str(recipe.timesteps),
+            "shift": str(recipe.shift),
+            "draw": _described(recipe.draw),
+            "edit": _described(recipe.edit),
+            "size": f"{recipe.width}x{recipe.height}",
+            "latent_sizes": f"{recipe.latent_shortest}-{recipe.latent_longest}",
+            "patch_sizes": f"{recipe.patch_shortest}-{recipe.patch_longest}",
+            "dtype": recipe.dtype,
+            "batched": "yes" if recipe.batch_size > 1 else "no",
+            "think": "on" if self.think else "off",
+        }
+        if self.think:
+            # A digest: upstream's words are read from the user's copy and are not ours to store.
+            identity["think_prompt"] = sha256(recipe.think_prompt.encode()).hexdigest()[:12]
+            identity["temperature"] = str(recipe.temperature)
+            identity["max_think_tokens"] = str(recipe.max_think_tokens)
+        if self.adapter is not None:
+            identity["lora"] = self.adapter.identity()
+        return identity
+
+    def suited_to(self, benchmark: str) -> OpenedBagel:
+        chosen = PRESETS.get(benchmark)
+        if self.options.preset != "auto" or self.own is not None or chosen is None:
+            return self
+        return dataclasses.replace(self, preset=chosen)
+
+    def load(self, device: str) -> UnifiedBagel:
+        import torch
+
+        from alphabench.models.bagel.loading import load_bagel
+        from alphabench.models.bagel.unified import UnifiedBagel
+
+        folder = self.files.fetch()
+        self._check_room(folder, device)
+        kept = self.recipe.dtype == "stored"
+        loaded = load_bagel(
+            folder, device=device, dtype=None if kept else getattr(torch, self.recipe.dtype)
+        )
+        if self.adapter is not None:
+            bagel_lora.bind(loaded.model, self.adapter)
+        return UnifiedBagel(loaded, self.recipe)
+
+    def _check(self) -> None:
+        """Settings that no recipe or no model of this size can have."""
+        from alphabench.models.bagel.loading import read_sizes
+        from alphabench.models.bagel.unified import size_obstacle
+
+        try:
+            recipe = self.recipe
+        except ValueError as error:
+            raise AlphaBenchError(f"{_OWNER}: {error}", hint="correct the option") from error
+        if self.files.folder is None:
+            return
+        design = read_sizes(self.files.folder)
+        side = design.token_pixels
+        obstacle = size_obstacle(
+            recipe.width, recipe.height, side=side, most=design.latent_side * side
+        )
+        if obstacle is not None:
+            raise AlphaBenchError(
+                f"{self.name!r}: {obstacle}", hint="choose another width and height"
+            )
+
+    def _check_room(self, folder: Path, device: str) -> None:
+        widths = {"stored": None, "float32": 4, "float16": 2, "bfloat16": 2}
+        name, model = self.name, memory.weight_files(folder, self.files.needed)
+        coder = model.pop(_CODER)
+        needed = memory.bytes_of(model.values(), width=widths[self.recipe.dtype], name=name)
+        needed += memory.bytes_of([coder], width=widths["float32"], name=name)
+        memory.check_room(needed, memory.free_bytes(device), name=name, device=device)
+
+
+def find_files(location: str, *, revision: str | None, access: hub.HubAccess) -> Files:
+    """The files of a checkpoint in the released layout, looked into where they are at hand.
+
+    Raises:
+        AlphaBenchError: not there, or a file is missing, truncated or garbled.
+    """
+    place = find_place(location, revision=revision, probe=_PROBE, access=access)
+    shards = sorted(one for one in place.names if _is_shard(one))
+    model = [_MODEL] if _MODEL in place.names else shards or [_MODEL]
+    needed = (*_REQUIRED, *model, *(one for one in _OPTIONAL if one in place.names))
+    for one in needed:
+        if one not in place.names:
+            raise AlphaBenchError(
+                f"the file {one!r} of {location!r} is missing", hint="fetch the checkpoint again"
+            )
+    if place.local is not None:
+        weights.check_files(place.local, needed, name=location)
+    return Files(name=location, folder=place.local, snapshot=place.snapshot, needed=needed)
+
+
+def _is_shard(name: str) -> bool:
+    if name == f"{_MODEL}.index.json":
+        return True
+    return name.endswith(".safetensors") and "/" not in name and name != _CODER
+
+
+def read_think_prompt(script: Path) -> str:
+    """Upstream's words that ask for a thought, out of its own script.
+
+    Raises:
+        AlphaBenchError: unreadable, or it does not hold them.
+    """
+    try:
+        source = script.expanduser().read_bytes()
+    except OSError as error:
+        raise AlphaBenchError(
+            f"{str(script)!r} cannot be read: {error}",
+            hint="give inferencer.py of ByteDance-Seed/Bagel",
+        ) from error
+    template = templates_of(source).get(_THINK_NAME)
+    if template is None or template.literal is None:
+        raise AlphaBenchError(
+            f"{str(script)!r} holds no text named {_THINK_NAME}",
+            hint="give inferencer.py of ByteDance-Seed/Bagel, or leave the option out",
+        )
+    return template.literal
+
+
+def _named_preset(name: str) -> Preset | None:
+    if name in ("auto", "none"):
+        return None
+    if name not in PRESETS:
+        raise unknown_name(f"preset of {_OWNER}", name, ("auto", "none", *PRESETS))
+    return PRESETS[name]
+
+
+def _described(guidance: Guidance) -> str:
+    return (
+        f"text {guidance.text_scale:g}, image {guidance.image_scale:g}, "
+        f"({guidance.low:g}, {guidance.high:g}], {guidance.renorm}, "
+        f"floor {guidance.renorm_floor:g}"
+    )

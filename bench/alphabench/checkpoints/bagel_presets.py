@@ -1,0 +1,66 @@
+"""Settings of BAGEL that were published for a benchmark: one table, with where they are from.
+
+What a row does not say stays as released (50 points, shift 3, 1024x1024). Knows no file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from alphabench.models.bagel.guidance import Guidance
+from alphabench.models.bagel.recipe import DRAW, EDIT, Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """How AlphaGRPO's evaluation samples BAGEL for one benchmark."""
+
+    name: str
+    source: str
+    draw: Guidance = DRAW
+    edit: Guidance = EDIT
+    temperature: float = 0.0
+    """Of thoughts."""
+    max_think_tokens: int = 999
+    patch_shortest: int = 224
+
+    def over(self, base: Recipe) -> Recipe:
+        """`base`, sampled so."""
+        return dataclasses.replace(
+            base,
+            draw=self.draw,
+            edit=self.edit,
+            temperature=self.temperature,
+            max_think_tokens=self.max_think_tokens,
+            patch_shortest=self.patch_shortest,
+        )
+
+
+_SCRIPTS: Final = "evaluation scripts of AlphaGRPO (JunyiWuCode/AlphaGRPO)"
+_ALWAYS_GUIDED: Final = Guidance(low=0.0)
+_ROWS: Final = (
+    Preset(name="geneval", draw=_ALWAYS_GUIDED, source=_SCRIPTS),
+    Preset(name="dpg", draw=_ALWAYS_GUIDED, source=_SCRIPTS),
+    Preset(name="tiif", source=_SCRIPTS),
+    # Published without and with a thought; --think chooses.
+    Preset(name="wise", source=_SCRIPTS),
+    Preset(
+        name="gedit",
+        edit=Guidance(image_scale=1.5, renorm="text_channel"),
+        patch_shortest=378,
+        source=f"{_SCRIPTS}; least side of what is understood: BAGEL's own editing benchmarks",
+    ),
+    # For refining a picture that was drawn before, with a thought about what is wrong with it.
+    Preset(
+        name="reflect",
+        edit=Guidance(image_scale=2.0, renorm="text_channel"),
+        temperature=0.3,
+        max_think_tokens=1023,
+        source=_SCRIPTS,
+    ),
+)
+PRESETS: Final[Mapping[str, Preset]] = {row.name: row for row in _ROWS}
+"""By the benchmark's name; `reflect` is no benchmark and is only taken when it is named."""

@@ -1,0 +1,207 @@
+"""Janus and Janus-Pro as a checkpoint: a folder or hub repository in the layout of transformers.
+
+Looks into the files before anything is loaded. With batch_size=1, the default, a picture depends on
+nothing but its request; in a larger batch each picture still draws from a generator of its own, but
+kernels round differently by batch, and one rounding can turn one token and all behind it. So
+whether pictures are batched is part of the identity. Imports no model library.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from alphabench.checkpoints import hub, memory, presets, refuse_lora
+from alphabench.checkpoints.source import Files, find_place
+from alphabench.checkpoints.unified import UnifiedCheckpoint
+from alphabench.checkpoints.weights import PICKLES, check_files, read_json
+from alphabench.errors import AlphaBenchError
+from alphabench.models.unified import Abilities
+from alphabench.options import fill
+
+if TYPE_CHECKING:
+    from alphabench.models.janus import Janus
+
+_OWNER: Final = "a Janus checkpoint"
+_CONFIG: Final = "config.json"
+_WEIGHTS: Final = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
+_DESCRIPTIONS: Final = (".json", ".txt", ".model", ".jinja")
+_WIDTHS: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
+"""Bytes of one number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JanusOptions:
+    """Options of a Janus checkpoint; the defaults are those of its authors' sampling script.
+
+    deepseek-ai/Janus, generation_inference.py.
+    """
+
+    guidance: float = 5.0
+    """Scale of classifier-free guidance; 1 is none, and takes half the rows."""
+    temperature: float = 1.0
+    """Of drawing picture tokens; 0 takes the likeliest."""
+    top_k: int | None = None
+    """Draw among this many likeliest tokens; left out, among all (transformers' own: 50)."""
+    dtype: presets.DtypeName = "bfloat16"
+    """Of the weights."""
+    batch_size: int = 1
+    """Pictures drawn together; above 1, rounding may turn a token and all behind it."""
+    answer_tokens: int = 512
+    """An answer in words is cut off behind so many."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub repository."""
+    cache_dir: Path | None = None
+    """Where hub files are kept; none: the hub client's own cache."""
+    offline: bool = False
+    """Do not ask the hub; use what is cached."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.guidance) and self.guidance >= 1.0):
+            raise ValueError(f"guidance must be 1 or more, not {self.guidance}")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0.0):
+            raise ValueError(f"temperature must be 0 or more, not {self.temperature}")
+        for name in ("top_k", "batch_size", "answer_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value}")
+
+
+def open_janus(
+    location: str, *, options: Mapping[str, str], lora: str | None, device: str
+) -> UnifiedCheckpoint:
+    """Open a folder or hub repository `owner/name[@revision]`; see `JanusOptions`.
+
+    Raises:
+        AlphaBenchError: all that makes it unusable and can be seen without loading weights.
+    """
+    refuse_lora(lora, "Janus")
+    chosen = fill(JanusOptions, options, owner=_OWNER)
+    return UnifiedCheckpoint(opened=OpenedJanus.find(location, chosen), device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedJanus:
+    """An `OpenedModel`: files that were looked into."""
+
+    files: Files
+    options: JanusOptions
+
+    @classmethod
+    def find(cls, location: str, options: JanusOptions) -> OpenedJanus:
+        """Locate the files and look into those that are on this machine.
+
+        Raises:
+            AlphaBenchError: not there, no Janus, incomplete, or damaged.
+        """
+        access = hub.HubAccess(cache_dir=options.cache_dir, offline=options.offline)
+        place = find_place(location, revision=options.revision, probe=_CONFIG, access=access)
+        _check_config(read_json(place.probe, name=location), name=location)
+        needed = _needed_files(place.names, name=location)
+        if place.local is not None:
+            check_files(place.local, needed, name=location)
+        files = Files(
+            name=location, folder=place.local, snapshot=place.snapshot, needed=tuple(needed)
+        )
+        return cls(files=files, options=options)
+
+    @property
+    def name(self) -> str:
+        return self.files.name
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(edits=False, thinks=False, answers=True)
+
+    @property
+    def think(self) -> bool:
+        return False
+
+    @property
+    def batch_size(self) -> int:
+        return self.options.batch_size
+
+    @property
+    def suggested_evaluator(self) -> None:
+        return None
+
+    @cached_property
+    def identity(self) -> Mapping[str, str]:
+        """A folder's weights are read once, for their digest."""
+        return {
+            "kind": "janus",
+            "weights": self.files.identity(),
+            "guidance": str(self.options.guidance),
+            "temperature": str(self.options.temperature),
+            "top_k": "all" if self.options.top_k is None else str(self.options.top_k),
+            "dtype": self.options.dtype,
+            "batched": "yes" if self.options.batch_size > 1 else "no",
+        }
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        return {self.name: self.files.licence()}
+
+    def suited_to(self, benchmark: str) -> OpenedJanus:  # noqa: ARG002 - of the protocol
+        """One way of sampling was published for all benchmarks."""
+        return self
+
+    def load(self, device: str) -> Janus:
+        """Fetch the files, see whether the weights fit, and load them.
+
+        Raises:
+            AlphaBenchError: they cannot be had, are broken, or do not fit into memory.
+        """
+        folder = self.files.fetch()
+        stored = [folder / one for one in self.files.needed if one.endswith(".safetensors")]
+        n_bytes = memory.bytes_of(stored, width=_WIDTHS[self.options.dtype], name=self.name)
+        free = memory.free_bytes(device)
+        memory.check_room(n_bytes, free, name=self.name, device=device)
+        from alphabench.models.janus import JanusSampling, load_janus
+
+        sampling = JanusSampling(
+            guidance=self.options.guidance,
+            temperature=self.options.temperature,
+            top_k=self.options.top_k,
+            batch_size=self.options.batch_size,
+            answer_tokens=self.options.answer_tokens,
+        )
+        return load_janus(folder, sampling, name=self.name, dtype=self.options.dtype, device=device)
+
+
+def _check_config(config: Mapping[str, Any], *, name: str) -> None:
+    found = config.get("model_type")
+    if found == "multi_modality":
+        raise AlphaBenchError(
+            f"{name!r} is in DeepSeek's own layout, which only their code reads",
+            hint="take the same weights in transformers' layout, such as "
+            "deepseek-community/Janus-Pro-7B",
+        )
+    if found != "janus":
+        raise AlphaBenchError(
+            f"{name!r} is no Janus model: its config.json names the type {found!r}",
+            hint="give a checkpoint with model_type janus",
+        )
+
+
+def _needed_files(names: Collection[str], *, name: str) -> list[str]:
+    """Weights as safetensors, and every description beside them.
+
+    Raises:
+        AlphaBenchError: there are no such weights.
+    """
+    top = sorted(one for one in names if "/" not in one)
+    found = [one for one in top if _WEIGHTS.fullmatch(one)]
+    if not any(one.endswith(".safetensors") for one in found):
+        pickles = [one for one in top if one.endswith(PICKLES)]
+        what = f"only {pickles[0]!r}, a pickle that can run code" if pickles else "no weights"
+        raise AlphaBenchError(
+            f"{name!r} holds no weights as safetensors, {what}",
+            hint="fetch or save the checkpoint again, as safetensors",
+        )
+    return found + [one for one in top if one.endswith(_DESCRIPTIONS) and ".index." not in one]

@@ -1,0 +1,99 @@
+"""BAGEL through its one-call interface against pictures and words of the reference code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from alphabench.models.bagel.guidance import Guidance
+from alphabench.models.bagel.loading import LoadedBagel, load_bagel
+from alphabench.models.bagel.recipe import Recipe
+from alphabench.models.bagel.unified import Noise, UnifiedBagel
+from alphabench.models.unified import AskTask, Drawn, DrawTask
+from alphabench.transparency import to_rgb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    folder: Path
+    loaded: LoadedBagel
+
+    def case(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        stem = self.folder / "cases" / name
+        words = json.loads(stem.with_suffix(".json").read_text())
+        return load_file(stem.with_suffix(".safetensors")), words
+
+    def picture(self, name: str) -> Image.Image:
+        return to_rgb(Image.open(self.folder / "inputs" / name))
+
+
+@pytest.fixture(scope="module")
+def golden(shared: Path) -> Golden:
+    folder = shared / "golden" / "bagel"
+    return Golden(folder=folder, loaded=load_bagel(folder / "ckpt"))
+
+
+class _GivenNoise(UnifiedBagel):
+    """Draws from the recorded noise in the place of a seed's."""
+
+    def __init__(self, loaded: LoadedBagel, recipe: Recipe, noise: Noise) -> None:
+        super().__init__(loaded, recipe)
+        self.given = noise
+
+    def noise(self, task: DrawTask) -> Noise:
+        return self.given
+
+
+def _recipe(**changes: Any) -> Recipe:
+    return Recipe(
+        timesteps=6,
+        width=64,
+        height=64,
+        latent_longest=128,
+        latent_shortest=64,
+        patch_longest=112,
+        patch_shortest=56,
+        **changes,
+    )
+
+
+def test_one_call_thinks_and_draws_the_references_picture(golden: Golden) -> None:
+    case, words = golden.case("case6_think")
+    recipe = _recipe(
+        think_prompt=words["system_prompt"], max_think_tokens=words["max_think_token_n"] - 1
+    )
+    model = _GivenNoise(golden.loaded, recipe, Noise(case["in.noise"], None))
+    (drawn,) = model.draw([DrawTask(prompt=words["prompt"], seed=0)], think=True)
+    assert isinstance(drawn, Drawn)
+    assert (drawn.thought, drawn.thought_cut) == (words["think_text"], True)
+    found = torch.from_numpy(np.asarray(drawn.picture).astype(np.int64))
+    assert (found - case["out.image_u8"].long()).abs().max() <= 1
+
+
+def test_one_call_edits_into_the_references_picture(golden: Golden) -> None:
+    case, words = golden.case("case5_edit")
+    guidance = Guidance(image_scale=1.5, low=0.0, renorm="text_channel")
+    noise = Noise(case["in.noise"], case["in.vae_eps"])
+    model = _GivenNoise(golden.loaded, _recipe(edit=guidance), noise)
+    task = DrawTask(prompt=words["prompt"], seed=0, source=golden.picture("photo.png"))
+    (drawn,) = model.draw([task])
+    assert isinstance(drawn, Drawn)
+    found = torch.from_numpy(np.asarray(drawn.picture).astype(np.int64))
+    assert (found - case["out.ode_text_channel.image_u8"].long()).abs().max() <= 1
+
+
+def test_one_call_answers_as_the_reference(golden: Golden) -> None:
+    _, words = golden.case("case7_und")
+    model = UnifiedBagel(golden.loaded, _recipe(max_answer_tokens=8))
+    picture = golden.picture(words["image"])
+    (answer,) = model.answer([AskTask(text=words["question"], pictures=(picture,))])
+    assert answer.text == words["text"]
