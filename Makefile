@@ -14,7 +14,7 @@ $(BIN)/alphabench: pyproject.toml constraints.txt
 	touch $(BIN)/alphabench
 
 $(BIN)/pytest: $(BIN)/alphabench
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,lora,data]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train,data]'
 	touch $(BIN)/pytest
 
 demo: $(BIN)/alphabench

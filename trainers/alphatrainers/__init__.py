@@ -1,6 +1,7 @@
 """The reinforcement-learning engine: knows no model, judge or benchmark.
 
-So far its numerics only: noise schedules, denoising steps with log-probabilities, windows of
-trained steps, advantages, and losses of image and text. There is no trajectory, replay, training
-loop, engine or checkpointing yet, and no command that trains.
+A policy, a task, rewards and validations come in through the protocols of `policy`; what was
+sampled is held in the types of `segments`; `loop.Run` trains. Numerics stand apart: `kernels`,
+`schedules`, `windows`, `advantages` and `losses` are pure functions. Imports neither the harness
+nor the method.
 """

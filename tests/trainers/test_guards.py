@@ -1,0 +1,85 @@
+"""Guards: each stops what it is there for, and nothing else."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from alphatrainers.errors import TrainingError, TrainingStoppedError
+from alphatrainers.guards import (
+    Curve,
+    flat_streak,
+    judge_gap,
+    paired,
+    refuse_leak,
+    refuse_unscored,
+)
+from alphatrainers.rewards import Row
+from alphatrainers.settings import GuardSettings
+from tests.toy_policy import point
+
+
+def test_a_prompt_that_is_trained_and_validated_is_refused_however_it_is_written() -> None:
+    with pytest.raises(TrainingError, match=r"1 prompts of 'geneval:mini'.*'A  Red dog\.'"):
+        refuse_leak(["a red dog", "two cats"], {"geneval:mini": ["A  Red dog.", "a bird"]})
+    refuse_leak(["a red dog"], {"geneval:mini": ["a red dogfish"]})
+
+
+@pytest.mark.parametrize("gap", [0.01, math.inf, math.nan])
+def test_a_replay_that_disagrees_with_the_sampler_stops_the_run(gap: float) -> None:
+    with pytest.raises(TrainingStoppedError, match="replayed image log-probabilities"):
+        judge_gap({"image": gap}, GuardSettings(image_mismatch=1e-3), image_clip=1e-5)
+    with pytest.raises(TrainingStoppedError, match="replayed text log-probabilities"):
+        judge_gap({"text": gap + 1.0}, GuardSettings(), image_clip=None)
+
+
+@pytest.mark.parametrize(
+    ("gap", "wanted"), [(0.0, "sampled"), (9e-7, "sampled"), (2e-6, "replayed")]
+)
+def test_old_log_probs_are_replayed_where_rounding_comes_near_the_clip(
+    gap: float, wanted: str
+) -> None:
+    assert judge_gap({"image": gap, "text": 1e-6}, GuardSettings(), image_clip=1e-5) == wanted
+
+
+def rows(unscored: int, of: int) -> list[Row]:
+    bad = Row(group="g", values={"b": None}, reasons={"b": "refused"})
+    return [bad] * unscored + [Row(group="g", values={"b": 1.0})] * (of - unscored)
+
+
+def test_too_many_unscored_trajectories_stop_the_run_with_the_usual_reason() -> None:
+    refuse_unscored(rows(5, 10), share=0.5)
+    with pytest.raises(TrainingStoppedError, match=r"6 of 10 trajectories .* refused"):
+        refuse_unscored(rows(6, 10), share=0.5)
+
+
+def test_a_constant_reward_stops_the_run_after_some_steps_in_a_row() -> None:
+    streak = flat_streak(0, flat_groups=4, groups=4, limit=3)
+    streak = flat_streak(streak, flat_groups=4, groups=4, limit=3)
+    assert streak == 2
+    assert flat_streak(streak, flat_groups=3, groups=4, limit=3) == 0
+    with pytest.raises(TrainingStoppedError, match="equal in 3 steps in a row"):
+        flat_streak(streak, flat_groups=4, groups=4, limit=3)
+
+
+def test_paired_differences_use_the_samples_that_both_points_scored() -> None:
+    before, now = point(0.2, 0.4, 0.6, 0.9), point(0.3, 0.5, 0.7)
+    found = paired(now, before)
+    assert found is not None
+    assert found.value == pytest.approx(0.1)
+    assert found.pairs == 3
+    assert found.low == pytest.approx(0.1)
+    assert paired(point(1.0), before) is None
+
+
+def test_hacking_is_a_sure_fall_below_the_best_while_the_reward_rises() -> None:
+    curve = Curve()
+    assert curve.add(0, point(0.5, 0.6, 0.7, 0.8), reward=1.0)
+    worse = point(0.3, 0.4, 0.5, 0.61)
+    assert curve.hacked(worse, reward=2.0) is not None
+    assert curve.hacked(worse, reward=0.5) is None
+    assert curve.hacked(worse, reward=math.nan) is None
+    assert curve.hacked(point(0.5, 0.59, 0.71, 0.7), reward=2.0) is None
+    assert not curve.add(1, worse, reward=2.0)
+    assert (curve.best_step, curve.best_reward) == (0, 1.0)

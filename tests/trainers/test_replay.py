@@ -1,0 +1,138 @@
+"""The walk: one for each kind of weights, contexts read once, answers checked against questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from alphatrainers.policy import Answer, Replaying, Round, TextScored, VelocityPredicted, View
+from alphatrainers.processes import Processes
+from alphatrainers.replay import Questions, Replayer, questions
+from alphatrainers.segments import Step, Trajectory
+from alphatrainers.settings import ImageLoss, Lora, Training
+from alphatrainers.weights import Weights
+from tests.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
+
+TURN = Round(step=0, seed=0, group_size=4)
+CPU = torch.device("cpu")
+
+
+def rolled_out(policy: ToyPolicy, *steps: Step, rows: int = 3) -> list[Trajectory]:
+    return policy.rollout([program_of(PROMPTS[1], row, TURN, steps) for row in range(rows)])
+
+
+def weights_of(policy: ToyPolicy, *views: str, lora: bool = True) -> Weights:
+    settings = Training(steps=1, lora=Lora(rank=2) if lora else None)
+    return Weights(policy, settings, views=frozenset(views), processes=Processes())
+
+
+def asked_of(batch: Sequence[Trajectory], image: ImageLoss | None = None) -> Questions:
+    return questions(batch, image or ImageLoss(), with_texts=True, device=CPU)
+
+
+@pytest.mark.parametrize("views", [("train",), ("train", "reference"), ("train", "old", "ema")])
+def test_each_walk_reads_a_context_once_and_predicts_each_stored_step_once(
+    views: tuple[View, ...],
+) -> None:
+    policy = ToyPolicy()
+    weights = weights_of(policy, *views)
+    batch = rolled_out(policy, WRITE, DRAW)
+    replayer = Replayer(policy, weights, Replaying())
+    policy.counts.clear()
+    asked = asked_of(batch)
+    for view in views:
+        replayer.record(asked, view)
+    # The prompt has 3 tokens and a text at most 4; 3 steps are stored.
+    walks = len(views)
+    assert policy.counts == {"replay cell": 7 * walks, "replay painter": 3 * walks}
+    for view in views:
+        assert replayer.counts[f"{view}/walks"] == 3
+        assert replayer.counts[f"{view}/texts"] == 3
+        assert replayer.counts[f"{view}/velocities"] == 9
+
+
+def test_a_replay_on_the_same_batch_gives_the_samplers_numbers_to_the_last_bit() -> None:
+    policy = ToyPolicy()
+    weights = weights_of(policy)
+    batch = rolled_out(policy, WRITE, DRAW, WRITE, DRAW)
+    answers = Replayer(policy, weights, Replaying()).record(asked_of(batch), "train")
+    texts = [answer for answer in answers if isinstance(answer, TextScored)]
+    velocities = [answer for answer in answers if isinstance(answer, VelocityPredicted)]
+    assert [text.segment for text in texts] == [1, 3]
+    for text in texts:
+        for row, trajectory in enumerate(batch):
+            sampled = trajectory.texts[text.segment // 2].logp_T
+            assert torch.equal(text.logp[row], sampled)
+    for number, answer in enumerate(velocities):
+        stored = [t.images[number // 3].velocity_SX[number % 3] for t in batch]
+        assert torch.equal(answer.v_BX, torch.stack(stored))
+
+
+def test_old_reference_and_ema_weights_start_as_the_trained_ones() -> None:
+    policy = ToyPolicy()
+    weights = weights_of(policy, "old", "ema", "reference")
+    replayer = Replayer(policy, weights, Replaying())
+    asked = asked_of(rolled_out(policy, DRAW))
+    views: list[View] = ["train", "old", "ema", "reference"]
+    first, *others = [replayer.record(asked, view) for view in views]
+    for other in others:
+        for one, two in zip(first, other, strict=True):
+            assert isinstance(one, VelocityPredicted)
+            assert isinstance(two, VelocityPredicted)
+            assert torch.equal(one.v_BX, two.v_BX)
+
+
+def test_noised_pictures_are_the_same_for_every_view_and_batch_and_spread_over_the_levels() -> None:
+    policy = ToyPolicy()
+    batch = rolled_out(policy, PLAIN)
+    image = ImageLoss(kind="nft", levels=4, level_range=(0.2, 1.0))
+    together, alone = asked_of(batch, image), asked_of(batch[2:], image)
+    levels = torch.stack([point.query.sigma_B for point in together.points])
+    for number, (one, two) in enumerate(zip(together.points, alone.points, strict=True)):
+        assert torch.equal(one.query.x_BX[2:], two.query.x_BX)
+        high = 1.0 - 0.2 * number
+        assert bool(((levels[number] > high - 0.2) & (levels[number] <= high)).all())
+    assert not any(point.query.guided for point in together.points)
+
+
+def test_untrained_segments_are_context_and_are_not_asked_for() -> None:
+    policy = ToyPolicy()
+    quiet = type(WRITE)(max_tokens=4, trained=False)
+    batch = rolled_out(policy, quiet, DRAW)
+    assert asked_of(batch).texts == ()
+    without = questions(batch, ImageLoss(kind="none"), with_texts=False, device=CPU)
+    assert (without.texts, without.points) == ((), ())
+
+
+class Careless(ToyPolicy):
+    """Answers something else than it was asked."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.fault = fault
+
+    def replay(self, trajectories: Sequence[Trajectory], **asked: Any) -> Iterator[Answer]:
+        answers = list(super().replay(trajectories, **asked))
+        if self.fault == "order":
+            answers.reverse()
+        if self.fault == "missing":
+            answers.pop()
+        for answer in answers:
+            if self.fault == "cut" and isinstance(answer, TextScored):
+                yield TextScored(segment=answer.segment, logp=tuple(p[:-1] for p in answer.logp))
+            elif self.fault == "shape" and isinstance(answer, VelocityPredicted):
+                yield VelocityPredicted(query=answer.query, v_BX=answer.v_BX[:1])
+            else:
+                yield answer
+
+
+@pytest.mark.parametrize("fault", ["order", "missing", "cut", "shape"])
+def test_answers_that_were_not_asked_for_are_refused(fault: str) -> None:
+    policy = Careless(fault)
+    weights = weights_of(policy)
+    batch = rolled_out(policy, WRITE, DRAW)
+    with pytest.raises(ValueError, match=r"the policy|log-probabilities|of shape"):
+        Replayer(policy, weights, Replaying()).record(asked_of(batch), "train")

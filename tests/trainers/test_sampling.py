@@ -1,0 +1,106 @@
+"""Sampling helpers: what was drawn is what is scored, and each program has its own randomness."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from alphatrainers import kernels
+from alphatrainers.sampling import (
+    denoise,
+    denoising_step,
+    draw_tokens,
+    generator,
+    score_tokens,
+    token_log_probs,
+)
+from alphatrainers.schedules import sigmas_of_steps
+from alphatrainers.segments import DrawImage, InputText, Program, Prompt
+
+SIGMAS = sigmas_of_steps(6, shift=3.0)
+
+
+def program(seed: int) -> Program:
+    prompt = Prompt(id="p", text="a dog")
+    return Program(id=str(seed), group="g", prompt=prompt, steps=(InputText(text="a"),), seed=seed)
+
+
+def velocity(x_BX: Tensor, sigma: float) -> Tensor:
+    return torch.sin(x_BX) * (1.0 + sigma)
+
+
+@pytest.mark.parametrize("kernel", ["flow_sde", "cps", "dance"])
+def test_log_probs_follow_from_the_stored_latents(kernel: kernels.Kind) -> None:
+    asked = DrawImage(width=4, height=4, sigmas=SIGMAS, window=range(1, 4), kernel=kernel)
+    generators = [generator(program(seed), 0) for seed in (1, 2)]
+    made = denoise(velocity, asked, generators, (2, 3), device=torch.device("cpu"))
+    for place, index in enumerate(asked.window):
+        x_BX, next_BX = made.path_BNX[:, place], made.path_BNX[:, place + 1]
+        v_BX = velocity(x_BX, SIGMAS[index])
+        assert torch.equal(v_BX, made.velocity_BSX[:, place])
+        step = denoising_step(asked, index, x_BX, v_BX)
+        assert torch.equal(kernels.log_prob(step, next_BX), made.logp_BS[:, place])
+
+
+def test_without_a_window_nothing_is_stored_and_the_steps_are_plain() -> None:
+    asked = DrawImage(width=4, height=4, sigmas=SIGMAS)
+    made = denoise(velocity, asked, [generator(program(1), 0)], (2, 3), device=torch.device("cpu"))
+    assert (made.path_BNX.shape, made.logp_BS.shape) == ((1, 0, 2, 3), (1, 0))
+    x_BX = torch.randn((2, 3), generator=generator(program(1), 0))[None]
+    for sigma, sigma_next in pairwise(SIGMAS):
+        x_BX = x_BX + velocity(x_BX, sigma) * (sigma_next - sigma)
+    assert torch.allclose(made.final_BX, x_BX, atol=1e-6)
+
+
+def test_neighbours_in_a_batch_change_no_latent() -> None:
+    asked = DrawImage(width=4, height=4, sigmas=SIGMAS, window=range(2))
+
+    def final(*seeds: int) -> Tensor:
+        generators = [generator(program(seed), 0) for seed in seeds]
+        return denoise(velocity, asked, generators, (2, 3), device=torch.device("cpu")).final_BX
+
+    assert torch.equal(final(1, 2, 3)[2], final(3)[0])
+
+
+def test_segments_of_one_program_draw_different_noise() -> None:
+    first, second = (torch.randn(4, generator=generator(program(1), place)) for place in (0, 1))
+    assert not torch.equal(first, second)
+
+
+def test_a_schedule_or_window_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="do not fall"):
+        DrawImage(width=4, height=4, sigmas=(0.5, 0.7))
+    with pytest.raises(ValueError, match="not within 6 steps"):
+        DrawImage(width=4, height=4, sigmas=SIGMAS, window=range(4, 7))
+    with pytest.raises(ValueError, match="no stochastic steps"):
+        DrawImage(width=4, height=4, sigmas=SIGMAS, window=range(1), kernel="ode")
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.7])
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_tokens_are_drawn_as_often_as_their_scored_probability(
+    temperature: float, top_p: float
+) -> None:
+    logits_V = torch.tensor([0.1, 1.5, -1.0, 0.7, -3.0])
+    many = 20_000
+    draws = torch.Generator().manual_seed(3)
+    rows = draw_tokens(
+        logits_V.expand(many, -1), [draws] * many, temperature=temperature, top_p=top_p
+    )
+    found_V = torch.bincount(rows.ids_B, minlength=5) / many
+    wanted_V = token_log_probs(logits_V[None], temperature=temperature, top_p=top_p)[0].exp()
+    assert torch.allclose(found_V, wanted_V, atol=0.015)
+    assert wanted_V.sum().item() == pytest.approx(1.0)
+    again_B = score_tokens(
+        logits_V.expand(many, -1), rows.ids_B, temperature=temperature, top_p=top_p
+    )
+    assert torch.equal(again_B, rows.logp_B)
+
+
+def test_a_drawn_token_at_the_edge_of_the_nucleus_keeps_a_finite_score() -> None:
+    logits_V = torch.tensor([3.0, 0.0, -1.0])
+    score = score_tokens(logits_V[None], torch.tensor([2]), temperature=1.0, top_p=0.5)
+    assert bool(score.isfinite().all())

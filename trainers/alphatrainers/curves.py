@@ -1,0 +1,169 @@
+"""Validation while training: measures, compares in pairs, keeps the best, notices hacking.
+
+A point is measured by something other than the reward, with fixed seeds, so that two points of a
+curve are compared sample by sample. Knows no benchmark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alphatrainers.errors import TrainingStoppedError
+from alphatrainers.guards import Curve, Difference, paired
+from alphatrainers.policy import Json, Validated, Validation, View
+from alphatrainers.settings import GuardSettings
+from alphatrainers.state import RunFolder, append_line
+
+
+class Measured(NamedTuple):
+    """One point, as it was judged."""
+
+    name: str
+    view: View
+    point: Validated | None
+    best: bool
+    """Best so far of its curve."""
+
+
+class Curves:
+    """All validation curves of one training."""
+
+    def __init__(
+        self,
+        validations: Sequence[Validation],
+        settings: GuardSettings,
+        *,
+        folder: RunFolder,
+        say: Callable[[str], None],
+    ) -> None:
+        self._validations, self._settings = list(validations), settings
+        self._folder, self._say = folder, say
+        self._curves: dict[str, Curve] = {}
+
+    def measure(self, *, step: int, view: View, reward: float) -> list[Measured]:
+        """Measures every validation once, under the weights in force, in the first process.
+
+        Args:
+            step: training steps done.
+            view: whose weights are in force.
+            reward: mean training reward of late; NaN if there was none yet.
+
+        Raises:
+            TrainingStoppedError: if the held-out score fell while the reward rose, and the
+                settings say stop.
+        """
+        found = []
+        for validation in self._validations:
+            point = validation.measure(step=step, view=view)
+            found.append(self._judge(validation.name, step, view, point, reward))
+        return found
+
+    def state(self) -> dict[str, Json]:
+        """What decisions need after a restart."""
+        return {name: _curve_to_json(curve) for name, curve in self._curves.items()}
+
+    def restore(self, state: Any) -> None:
+        """Takes back what `state` gave."""
+        self._curves = {name: _curve_from_json(curve) for name, curve in state.items()}
+
+    def _judge(
+        self, name: str, step: int, view: View, point: Validated | None, reward: float
+    ) -> Measured:
+        where = f"{name} ({view})"
+        if point is None:
+            self._say(f"step {step}: {where} could not be measured")
+            line = {"step": step, "name": name, "view": view, "value": None}
+            append_line(self._folder.validation, line)
+            return Measured(name, view, None, best=False)
+        curve = self._curves.setdefault(where, Curve())
+        fall = curve.hacked(point, reward=reward)
+        best = curve.add(step, point, reward=reward)
+        assert curve.first is not None
+        rise = paired(point, curve.first)
+        self._write(name, step, view, point, rise, fall, best=best)
+        self._say(_sentence(where, step, point, rise))
+        if fall is not None:
+            self._alarm(where, step, curve, fall)
+        return Measured(name, view, point, best)
+
+    def _write(
+        self,
+        name: str,
+        step: int,
+        view: View,
+        point: Validated,
+        rise: Difference | None,
+        fall: Difference | None,
+        *,
+        best: bool,
+    ) -> None:
+        line: dict[str, Any] = {"step": step, "name": name, "view": view, "value": point.value}
+        line |= {"low": point.low, "high": point.high, "samples": len(point.items), "best": best}
+        line["from_start"] = rise._asdict() if rise else None
+        line["below_best"] = fall._asdict() if fall else None
+        line["folder"] = None if point.folder is None else self._relative(point.folder)
+        append_line(self._folder.validation, line)
+
+    def _relative(self, folder: Path) -> str:
+        inside = folder.is_relative_to(self._folder.path)
+        return str(folder.relative_to(self._folder.path) if inside else folder)
+
+    def _alarm(self, where: str, step: int, curve: Curve, fall: Difference) -> None:
+        message = (
+            f"step {step}: {where} fell {-fall.value:.3f} below step {curve.best_step} while the"
+            " training reward rose: the reward is being gamed"
+        )
+        if self._settings.stop_when_hacked:
+            raise TrainingStoppedError(message, hint="use the folder `best`, and mend the reward")
+        self._say(message)
+
+
+def _sentence(where: str, step: int, point: Validated, rise: Difference | None) -> str:
+    text = f"step {step}: {where} {point.value:.3f} [{point.low:.3f}, {point.high:.3f}]"
+    if rise is None or step == 0:
+        return text
+    return f"{text}; since the start {rise.value:+.3f} [{rise.low:+.3f}, {rise.high:+.3f}]"
+
+
+def _curve_to_json(curve: Curve) -> Json:
+    reward = curve.best_reward
+    return {
+        "best": _point_to_json(curve.best),
+        "best_step": curve.best_step,
+        "best_reward": reward if math.isfinite(reward) else None,
+        "first": _point_to_json(curve.first),
+    }
+
+
+def _curve_from_json(stored: Any) -> Curve:
+    reward = stored["best_reward"]
+    return Curve(
+        best=_point_from_json(stored["best"]),
+        best_step=stored["best_step"],
+        best_reward=math.nan if reward is None else reward,
+        first=_point_from_json(stored["first"]),
+    )
+
+
+def _point_to_json(point: Validated | None) -> Json:
+    if point is None:
+        return None
+    folder = None if point.folder is None else str(point.folder)
+    values: dict[str, Json] = {"value": point.value, "low": point.low, "high": point.high}
+    return {**values, "items": dict(point.items), "folder": folder}
+
+
+def _point_from_json(stored: Any) -> Validated | None:
+    if stored is None:
+        return None
+    folder = stored["folder"]
+    return Validated(
+        value=stored["value"],
+        low=stored["low"],
+        high=stored["high"],
+        items=stored["items"],
+        folder=None if folder is None else Path(folder),
+    )

@@ -1,0 +1,152 @@
+"""What stops a run before it trains on something wrong, or says that it may be doing so.
+
+Small judgements over numbers, without state of their own beyond what a checkpoint holds. Knows no
+policy, judge or file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from alphatrainers.errors import TrainingError, TrainingStoppedError
+from alphatrainers.policy import Validated
+from alphatrainers.rewards import Row
+from alphatrainers.settings import GuardSettings
+
+OldLogProbs = Literal["sampled", "replayed"]
+
+
+def refuse_leak(training: Iterable[str], validations: Mapping[str, Sequence[str]]) -> None:
+    """Refuses prompts that are trained on and validated with.
+
+    Raises:
+        TrainingError: naming the validation and one of the prompts.
+    """
+    known = {normalised(prompt) for prompt in training}
+    for name, prompts in validations.items():
+        leaked = [prompt for prompt in prompts if normalised(prompt) in known]
+        if leaked:
+            raise TrainingError(
+                f"{len(leaked)} prompts of {name!r} are in the training data, e.g. {leaked[0]!r}",
+                hint="remove them from the training prompts, or set guards.leak=allow",
+            )
+
+
+def normalised(prompt: str) -> str:
+    """A prompt without what does not make it another one: case, spacing, closing punctuation."""
+    return " ".join(prompt.casefold().split()).rstrip(".!? ")
+
+
+def judge_gap(
+    gaps: Mapping[str, float], settings: GuardSettings, *, image_clip: float | None
+) -> OldLogProbs:
+    """What old log-probabilities to train with, given how far a replay is from the sampler.
+
+    Before the first update both are the same policy, so that every ratio ought to be 1.
+
+    Args:
+        gaps: largest gap of image steps, mean gap of tokens, by `image` and `text`.
+        settings: the limits.
+        image_clip: narrower side of the ratio's clip; None if no stored steps are trained.
+
+    Raises:
+        TrainingStoppedError: if they differ by more than rounding explains.
+    """
+    limits = {"image": settings.image_mismatch, "text": settings.text_mismatch}
+    for part, gap in gaps.items():
+        if not gap <= limits[part]:
+            raise TrainingStoppedError(
+                f"replayed {part} log-probabilities are {gap:.3g} away from those of the sampler,"
+                f" beyond {limits[part]:g}",
+                hint="sampling and replay disagree: compare their noise levels, guidance, dtype and"
+                " batch, or raise the guard",
+            )
+    floor = gaps.get("image", 0.0)
+    return "replayed" if image_clip is not None and floor > image_clip / 10.0 else "sampled"
+
+
+def refuse_unscored(rows: Sequence[Row], *, share: float) -> None:
+    """Stops when too many trajectories could not be scored.
+
+    Raises:
+        TrainingStoppedError: with the most frequent reason.
+    """
+    unscored = [row for row in rows if any(value is None for value in row.values.values())]
+    if not rows or len(unscored) <= share * len(rows):
+        return
+    reasons = [reason for row in unscored for reason in row.reasons.values()]
+    usual = max(set(reasons), key=reasons.count) if reasons else "no reason given"
+    raise TrainingStoppedError(
+        f"{len(unscored)} of {len(rows)} trajectories could not be scored: {usual}",
+        hint="mend the reward and repeat the command to resume, or raise guards.unscored_share",
+    )
+
+
+def flat_streak(streak: int, *, flat_groups: int, groups: int, limit: int) -> int:
+    """Training steps in a row without any spread of rewards, this one counted.
+
+    Raises:
+        TrainingStoppedError: when there are `limit` of them: a constant reward teaches nothing.
+    """
+    if flat_groups < groups or not groups:
+        return 0
+    if streak + 1 >= limit:
+        raise TrainingStoppedError(
+            f"all rewards of each group were equal in {streak + 1} steps in a row",
+            hint="the reward is constant, or the policy's samples are all alike: look at both",
+        )
+    return streak + 1
+
+
+class Difference(NamedTuple):
+    """A paired difference of two points of one curve, with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+    pairs: int
+
+
+def paired(now: Validated, before: Validated) -> Difference | None:
+    """Mean difference over the samples that both points scored; None below two of them.
+
+    The interval is the normal one for a mean of paired differences.
+    """
+    shared = sorted(now.items.keys() & before.items.keys())
+    if len(shared) < 2:
+        return None
+    differences = [now.items[key] - before.items[key] for key in shared]
+    mean = math.fsum(differences) / len(differences)
+    square = math.fsum((d - mean) ** 2 for d in differences) / (len(differences) - 1)
+    half = 1.96 * math.sqrt(square / len(differences))
+    return Difference(mean, mean - half, mean + half, len(shared))
+
+
+@dataclass(slots=True, kw_only=True)
+class Curve:
+    """A validation curve as far as decisions need it; survives restarts."""
+
+    best: Validated | None = None
+    best_step: int = -1
+    best_reward: float = math.nan
+    """Mean training reward when the best point was measured."""
+    first: Validated | None = field(default=None)
+
+    def add(self, step: int, point: Validated, *, reward: float) -> bool:
+        """Whether it is the best so far."""
+        if self.first is None:
+            self.first = point
+        if self.best is not None and point.value <= self.best.value:
+            return False
+        self.best, self.best_step, self.best_reward = point, step, reward
+        return True
+
+    def hacked(self, point: Validated, *, reward: float) -> Difference | None:
+        """The fall below the best point, if it is sure and the training reward rose meanwhile."""
+        if self.best is None or not reward > self.best_reward:
+            return None
+        fall = paired(point, self.best)
+        return fall if fall is not None and fall.high < 0.0 else None

@@ -1,0 +1,117 @@
+"""Numbers of a training: JSON lines always, TensorBoard and W&B beside them if asked.
+
+A line holds `step`, `values` that a resumed run repeats exactly, and `seconds`, which nothing
+repeats. What was not measured is absent, not 0. Knows no policy.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from alphatrainers.errors import TrainingError
+from alphatrainers.settings import Logging
+from alphatrainers.state import append_line
+
+
+class Sums:
+    """Means of many small parts: name to (sum, how many)."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, tuple[float, float]] = {}
+
+    def add(self, parts: Mapping[str, tuple[float, float]]) -> None:
+        """Adds to what is there."""
+        for name, (total, number) in parts.items():
+            before = self.parts.get(name, (0.0, 0.0))
+            self.parts[name] = (before[0] + total, before[1] + number)
+
+    def means(self) -> dict[str, float]:
+        """Names with nothing to average are absent."""
+        return {name: total / n for name, (total, n) in sorted(self.parts.items()) if n}
+
+
+def joined(many: Iterable[Sums]) -> Sums:
+    """The sums of all processes."""
+    whole = Sums()
+    for one in many:
+        whole.add(one.parts)
+    return whole
+
+
+class Sink(Protocol):
+    """Takes one step's numbers."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Log:
+    """Writes every line to the file, then to the other places; without a file to nothing."""
+
+    def __init__(self, path: Path | None, sinks: Iterable[Sink] = ()) -> None:
+        self._path, self._sinks = path, list(sinks)
+
+    def write(
+        self, step: int, values: Mapping[str, float], *, seconds: Mapping[str, float]
+    ) -> None:
+        """One training step; values that are not finite are left out."""
+        finite = {name: v for name, v in sorted(values.items()) if math.isfinite(v)}
+        if self._path is not None:
+            append_line(self._path, {"step": step, "values": finite, "seconds": dict(seconds)})
+        for sink in self._sinks:
+            sink.write(step, {**finite, **{f"seconds/{k}": v for k, v in seconds.items()}})
+
+    def close(self) -> None:
+        """Ends the other places."""
+        for sink in self._sinks:
+            sink.close()
+
+
+def open_sinks(settings: Logging, folder: Path, *, run: str) -> list[Sink]:
+    """TensorBoard if it is installed and wanted, W&B if asked.
+
+    Raises:
+        TrainingError: if W&B is asked for and not installed.
+    """
+    sinks: list[Sink] = []
+    if settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:
+        sinks.append(_TensorBoard(folder / "tensorboard"))
+    if settings.wandb is not None:
+        if importlib.util.find_spec("wandb") is None:
+            raise TrainingError(
+                "wandb is not installed", hint="pip install wandb, or logging.wandb=null"
+            )
+        sinks.append(_WandB(settings.wandb, folder, run))
+    return sinks
+
+
+class _TensorBoard:
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _WandB:
+    def __init__(self, project: str, folder: Path, run: str) -> None:
+        wandb: Any = __import__("wandb")
+        self._run = wandb.init(project=project, name=run, dir=str(folder), resume="allow")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        self._run.finish()

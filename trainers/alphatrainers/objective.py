@@ -1,0 +1,329 @@
+"""One answer of a replay to its share of the loss: text and image, each by the counts of an update.
+
+The sum of all shares over micro-batches and processes is the loss of the whole update, however it
+was cut. A trajectory that is not trained is masked, in the counts too. Knows no model and no
+optimizer.
+
+Shapes: B trajectories of a batch; T tokens; X the axes of one latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alphatrainers import kernels
+from alphatrainers.kernels import Step
+from alphatrainers.losses import image as image_losses
+from alphatrainers.losses.kl import step_kl, token_kl, velocity_kl
+from alphatrainers.losses.reduction import mean_of_samples, mean_of_tokens
+from alphatrainers.losses.surrogate import Clip, Surrogate
+from alphatrainers.losses.text import OBJECTIVES, token_losses
+from alphatrainers.policy import Answer, TextScored, VelocityPredicted
+from alphatrainers.precision import widen
+from alphatrainers.replay import Point, Questions
+from alphatrainers.sampling import denoising_step
+from alphatrainers.segments import SampledImage, SampledText, Trajectory
+from alphatrainers.settings import ImageLoss, TextLoss
+
+
+class Signal(NamedTuple):
+    """What one trajectory is credited with."""
+
+    image: float
+    text: float
+    image_trained: bool
+    text_trained: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What the means of one update are divided by: of all its micro-batches and processes."""
+
+    images: float
+    """(trajectory, velocity) pairs trained."""
+    sequences: float
+    tokens: float
+
+    def as_tensor(self) -> Tensor:
+        """For a sum over processes."""
+        return torch.tensor([self.images, self.sequences, self.tokens], dtype=torch.float64)
+
+
+def counts_of(tensor: Tensor) -> Counts:
+    """The inverse of `as_tensor`; what was not found counts as 1, so that nothing divides by 0."""
+    images, sequences, tokens = (max(1.0, float(value)) for value in tensor)
+    return Counts(images=images, sequences=sequences, tokens=tokens)
+
+
+class Share(NamedTuple):
+    """Loss of one answer, and sums for the log: name to (sum, how many)."""
+
+    loss: Tensor
+    sums: dict[str, tuple[float, float]]
+    gap: tuple[str, float] | None
+    """`image` or `text`, and how far log-probabilities are from those of the sampler."""
+
+
+class Objective:
+    """The losses of a recipe."""
+
+    def __init__(self, image: ImageLoss, text: TextLoss) -> None:
+        self._image, self._text = image, text
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Weights other than the trained ones whose answers the losses need."""
+        views = {view for view, weight in self._image.kl_weights.items() if weight > 0.0}
+        views |= {view for view, weight in self._text.kl_weights.items() if weight > 0.0}
+        if self._image.kind == "nft":
+            views.add("old")
+        return tuple(sorted(views))
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether texts are scored at all."""
+        return self._text.kind != "none"
+
+    def count(self, asked: Questions, signals: Sequence[Signal]) -> Counts:
+        """What this batch adds to the counts of its update."""
+        images = sum(signal.image_trained for signal in signals) * len(asked.points)
+        masks = [
+            self._text_mask(_text(trajectory, index), signal)
+            for index in asked.texts
+            for trajectory, signal in zip(asked.batch, signals, strict=True)
+        ]
+        tokens = [int(mask_T.sum()) for mask_T in masks]
+        return Counts(images=images, sequences=sum(n > 0 for n in tokens), tokens=sum(tokens))
+
+    def share(
+        self,
+        answer: Answer,
+        asked: Questions,
+        signals: Sequence[Signal],
+        *,
+        counts: Counts,
+        others: Mapping[str, Answer],
+        before: Answer | None,
+    ) -> Share:
+        """Loss of one answer under the trained weights.
+
+        Args:
+            answer: with gradient.
+            asked: the batch's questions.
+            signals: one a trajectory.
+            counts: of the whole update.
+            others: the same answer under each of `views`.
+            before: the same answer under the weights that sampled, if it was replayed; None takes
+                the sampler's own numbers where there are any and `answer` itself elsewhere.
+        """
+        if isinstance(answer, TextScored):
+            texts = {k: v for k, v in others.items() if isinstance(v, TextScored)}
+            old = before if isinstance(before, TextScored) else None
+            return self._share_of_text(answer, asked, signals, counts, texts, old)
+        velocities = {k: v.v_BX for k, v in others.items() if isinstance(v, VelocityPredicted)}
+        old_BX = before.v_BX if isinstance(before, VelocityPredicted) else None
+        return self._share_of_image(answer, asked, signals, counts, velocities, old_BX)
+
+    def _text_mask(self, text: SampledText, signal: Signal) -> Tensor:
+        counted = signal.text_trained and (text.finished or self._text.cut_off == "trained")
+        return torch.full((len(text.ids),), counted, dtype=torch.bool)
+
+    def _share_of_text(
+        self,
+        answer: TextScored,
+        asked: Questions,
+        signals: Sequence[Signal],
+        counts: Counts,
+        others: Mapping[str, TextScored],
+        before: TextScored | None,
+    ) -> Share:
+        texts = [_text(trajectory, answer.segment) for trajectory in asked.batch]
+        device = answer.logp[0].device
+        logp_BT = _padded(answer.logp)
+        sampled_BT = _padded([text.logp_T for text in texts]).to(device)
+        old_BT = sampled_BT if before is None else _padded(before.logp).detach()
+        pairs = zip(texts, signals, strict=True)
+        mask_BT = _padded([self._text_mask(*pair) for pair in pairs]).to(device)
+        advantage_B = torch.tensor([signal.text for signal in signals], device=device)
+        if self._text.limit is not None:
+            advantage_B = advantage_B.clamp(-self._text.limit, self._text.limit)
+        objective = OBJECTIVES[self._text.kind]
+        clip = Clip(low=self._text.clip_low, high=self._text.clip_high)
+        surrogate = token_losses(
+            logp_BT, old_BT, mask_BT, advantage_B, importance=objective.importance, clip=clip
+        )
+        loss_BT = surrogate.loss_N
+        sums = _surrogate_sums("text", surrogate, mask_BT)
+        for view, weight in self._text.kl_weights.items():
+            if weight > 0.0:
+                kl_BT = token_kl(logp_BT, _padded(others[view].logp), mask_BT, kind=self._text.kl)
+                loss_BT = loss_BT + weight * kl_BT
+                sums[f"text/kl_{view}"] = _sum(kl_BT, mask_BT)
+        loss = mean_of_tokens(
+            loss_BT,
+            mask_BT,
+            normaliser=objective.normaliser,
+            n_sequences=counts.sequences,
+            n_tokens=counts.tokens,
+            max_length=texts[0].asked.max_tokens,
+        )
+        here_BT = _padded([torch.ones(len(t.ids), dtype=torch.bool) for t in texts]).to(device)
+        distance_BT = (logp_BT.detach() - sampled_BT).abs()
+        total, number = _sum(distance_BT, here_BT)
+        gap = ("text", total / max(1.0, number))
+        return Share(self._text.weight * loss, sums, gap)
+
+    def _share_of_image(
+        self,
+        answer: VelocityPredicted,
+        asked: Questions,
+        signals: Sequence[Signal],
+        counts: Counts,
+        others: Mapping[str, Tensor],
+        old_BX: Tensor | None,
+    ) -> Share:
+        point, v_BX = asked.points[answer.query], answer.v_BX
+        advantage_B = torch.tensor([signal.image for signal in signals], device=v_BX.device)
+        trained_B = torch.tensor([s.image_trained for s in signals], device=v_BX.device)
+        parts = [_image(trajectory, point.query.segment) for trajectory in asked.batch]
+        gap: tuple[str, float] | None = None
+        if point.stored is None:
+            loss_B, sums = self._noised_loss(point, v_BX, advantage_B, trained_B, others, old_BX)
+        else:
+            surrogate, gap = self._stored_loss(point, parts, v_BX, advantage_B, old_BX)
+            loss_B, sums = surrogate.loss_N, _surrogate_sums("image", surrogate, trained_B)
+        for view, weight in self._image.kl_weights.items():
+            if weight > 0.0:
+                kl_B = self._kl(point, parts[0], v_BX, others[view])
+                loss_B = loss_B + weight * kl_B
+                sums[f"image/kl_{view}"] = _sum(kl_B, trained_B)
+        loss = mean_of_samples(loss_B, mask_B=trained_B, n_samples=counts.images)
+        return Share(self._image.weight * loss, sums, gap)
+
+    def _stored_loss(
+        self,
+        point: Point,
+        parts: Sequence[SampledImage],
+        v_BX: Tensor,
+        advantage_B: Tensor,
+        old_BX: Tensor | None,
+    ) -> tuple[Surrogate, tuple[str, float]]:
+        asked, stored = parts[0].asked, point.stored
+        assert stored is not None
+        assert point.next_BX is not None
+        step = _step(point, parts[0], v_BX)
+        logp_B = kernels.log_prob(step, point.next_BX, density=asked.density)
+        sampled_B = torch.stack([part.logp_S[stored] for part in parts]).to(v_BX.device)
+        gap = ("image", float((logp_B.detach() - sampled_B).abs().max()))
+        if old_BX is None:
+            velocity_BX = torch.stack([part.velocity_SX[stored] for part in parts])
+            mean_old_BX = _step(point, parts[0], velocity_BX.to(v_BX.device)).mean_BX
+            logp_old_B = sampled_B
+        else:
+            old = _step(point, parts[0], old_BX)
+            logp_old_B = kernels.log_prob(old, point.next_BX, density=asked.density)
+            mean_old_BX = old.mean_BX
+        clip = Clip(low=self._image.clip_low, high=self._image.clip_high)
+        limit = self._image.limit
+        if self._image.kind == "flow_grpo":
+            surrogate = image_losses.flow_grpo(
+                logp_B, logp_old_B, advantage_B, clip=clip, limit=limit
+            )
+        else:
+            surrogate = image_losses.guard(
+                logp_B,
+                logp_old_B,
+                advantage_B,
+                step=step,
+                mean_old_BX=mean_old_BX,
+                clip=clip,
+                reweight=self._image.reweight,
+                limit=limit,
+            )
+        return surrogate, gap
+
+    def _noised_loss(
+        self,
+        point: Point,
+        v_BX: Tensor,
+        advantage_B: Tensor,
+        trained_B: Tensor,
+        others: Mapping[str, Tensor],
+        old_BX: Tensor | None,
+    ) -> tuple[Tensor, dict[str, tuple[float, float]]]:
+        noised, image = point.noised, self._image
+        assert noised is not None
+        if image.kind == "nft":
+            result = image_losses.nft(
+                v_BX, others["old"], noised, advantage_B, beta=image.beta, limit=image.limit
+            )
+            return result.loss_B, {
+                "image/positive": _sum(result.positive_B, trained_B),
+                "image/negative": _sum(result.negative_B, trained_B),
+            }
+        before_BX = v_BX.detach() if old_BX is None else old_BX
+        logp_B, logp_old_B = (
+            image_losses.awm_log_prob(v, noised, weighting=image.weighting, power=image.power)
+            for v in (v_BX, before_BX)
+        )
+        clip = Clip(low=image.clip_low, high=image.clip_high)
+        surrogate = image_losses.awm(
+            logp_B,
+            logp_old_B,
+            advantage_B,
+            clip=clip,
+            limit=image.limit,
+            largest=image.largest,
+        )
+        return surrogate.loss_N, _surrogate_sums("image", surrogate, trained_B)
+
+    def _kl(self, point: Point, part: SampledImage, v_BX: Tensor, other_BX: Tensor) -> Tensor:
+        if self._image.kl == "v_mse":
+            return velocity_kl(v_BX, other_BX)
+        reference = _step(point, part, other_BX)
+        return step_kl(_step(point, part, v_BX), reference, kind=self._image.kl)
+
+
+def _step(point: Point, part: SampledImage, v_BX: Tensor) -> Step:
+    assert point.stored is not None
+    index = part.asked.window[point.stored]
+    return denoising_step(part.asked, index, point.query.x_BX, v_BX)
+
+
+def _padded(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of different lengths, 0 (or False) behind their ends."""
+    wide = [row if row.dtype == torch.bool else widen(row) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(wide, batch_first=True)
+
+
+def _sum(value: Tensor, mask: Tensor) -> tuple[float, float]:
+    return float(torch.where(mask, value.detach(), 0.0).sum()), float(mask.sum())
+
+
+def _surrogate_sums(
+    part: str, surrogate: Surrogate, mask: Tensor
+) -> dict[str, tuple[float, float]]:
+    values = {
+        "ratio": surrogate.ratio_N,
+        "clipped_above": surrogate.above_N.float(),
+        "clipped_below": surrogate.below_N.float(),
+        "approx_kl": surrogate.approx_kl_N,
+    }
+    return {f"{part}/{name}": _sum(value, mask) for name, value in values.items()}
+
+
+def _text(trajectory: Trajectory, index: int) -> SampledText:
+    segment = trajectory.segments[index]
+    assert isinstance(segment, SampledText)
+    return segment
+
+
+def _image(trajectory: Trajectory, index: int) -> SampledImage:
+    segment = trajectory.segments[index]
+    assert isinstance(segment, SampledImage)
+    return segment

@@ -1,0 +1,199 @@
+"""What a training will need, from sizes alone: memory, work, judge calls and their price.
+
+Loads no weights and needs no device. Estimates, and said to be: attention over contexts, decoding
+of pictures and communication are left out. Knows no model; a recipe gives its sizes.
+
+One forward of a token costs 2 FLOPs an active parameter; a training step costs 3 forwards, 4 with
+activation checkpointing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from alphatrainers.objective import Objective
+from alphatrainers.settings import Training
+
+TERA, GIB = 1e12, 2.0**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Of one model and one program of a recipe."""
+
+    parameters: float
+    """All weights."""
+    active_parameters: float
+    """That one token of text or picture passes through."""
+    trained_parameters: float
+    bytes_per_parameter: float = 2.0
+    latent_tokens: int
+    """Tokens of one picture that is drawn, marks included."""
+    branches: tuple[int, ...]
+    """Forwards of each denoising step: 1, or more where guidance is active."""
+    window: range = range(0)
+    """Steps that are stored and trained."""
+    read_tokens: int
+    """Of prompt and pictures read, in all branches together."""
+    written_tokens: int = 0
+    """Most tokens written."""
+    context_bytes_per_token: float = 0.0
+    """Keys and values of all layers."""
+    activation_bytes_per_token: float = 0.0
+    """Kept for the backward pass of one token."""
+    kept_bytes_per_token: float = 0.0
+    """The same with activation checkpointing."""
+    calls_per_picture: float = 0.0
+    """Questions to judges."""
+    judge_tokens_per_call: float = 0.0
+    usd_per_million_tokens: float = 0.0
+
+
+class Work(NamedTuple):
+    """FLOPs (in units of 1e12) of one trajectory."""
+
+    read: float
+    written: float
+    drawn: float
+    trained_images: float
+    trained_texts: float
+    other_weights: float
+    """Replays under reference, old and EMA weights, and under those that sampled."""
+
+    @property
+    def total(self) -> float:
+        return sum(self)
+
+
+class Memory(NamedTuple):
+    """GiB in each process."""
+
+    weights: float
+    training: float
+    """Trained values in float32, their gradients, and the optimizer's two."""
+    copies: float
+    """Old, EMA, and the values put aside while one is in force."""
+    contexts: float
+    activations: float
+
+    @property
+    def total(self) -> float:
+        return sum(self)
+
+
+class Plan(NamedTuple):
+    """Of a whole training; per step where not said otherwise."""
+
+    steps: int
+    trajectories: int
+    largest_share: int
+    """Trajectories of the process that has most."""
+    work: Work
+    memory: Memory
+    judge_calls: float
+    cost_usd: float
+    """Of the whole training."""
+
+
+def plan(settings: Training, sizes: Sizes, *, processes: int = 1) -> Plan:
+    """What `settings` need with such sizes, on so many devices."""
+    trajectories = settings.prompts_per_step * settings.group_size
+    prompts_here = -(-settings.prompts_per_step // processes)
+    calls = trajectories * sizes.calls_per_picture
+    tokens = calls * sizes.judge_tokens_per_call * settings.steps
+    return Plan(
+        steps=settings.steps,
+        trajectories=trajectories,
+        largest_share=prompts_here * settings.group_size,
+        work=_work(settings, sizes),
+        memory=_memory(settings, sizes, processes),
+        judge_calls=calls,
+        cost_usd=tokens * sizes.usd_per_million_tokens / 1e6,
+    )
+
+
+def describe(found: Plan) -> str:
+    """The plan as lines for a terminal."""
+    work, memory = found.work, found.memory
+    step = found.trajectories * work.total
+    rows: Sequence[tuple[str, str]] = [
+        ("training steps", f"{found.steps}"),
+        ("trajectories a step", f"{found.trajectories} ({found.largest_share} a device at most)"),
+        ("work a trajectory", f"{work.total:,.3g} TFLOP"),
+        ("  reading", f"{work.read:,.3g}"),
+        ("  writing", f"{work.written:,.3g}"),
+        ("  drawing", f"{work.drawn:,.3g}"),
+        ("  training on pictures", f"{work.trained_images:,.3g}"),
+        ("  training on words", f"{work.trained_texts:,.3g}"),
+        ("  other weights", f"{work.other_weights:,.3g}"),
+        ("work a step", f"{step:,.3g} TFLOP"),
+        ("work in all", f"{step * found.steps:,.3g} TFLOP"),
+        ("memory a device", f"{memory.total:,.1f} GiB"),
+        ("  weights", f"{memory.weights:,.1f}"),
+        ("  trained values, gradients, optimizer", f"{memory.training:,.1f}"),
+        ("  copies of trained values", f"{memory.copies:,.1f}"),
+        ("  contexts", f"{memory.contexts:,.1f}"),
+        ("  activations", f"{memory.activations:,.1f}"),
+        ("judge calls a step", f"{found.judge_calls:,.0f}"),
+        ("judge calls in all", f"{found.judge_calls * found.steps:,.0f}"),
+        ("judges' price in all", f"{found.cost_usd:,.2f} USD"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    note = "Estimates: attention over contexts, decoding and communication are left out."
+    return "\n".join([*(f"{name:<{width}}  {value}" for name, value in rows), note])
+
+
+def _trained_forwards(settings: Training, sizes: Sizes) -> int:
+    """Forwards of the image loss for one picture, backward not counted."""
+    if settings.image.kind in {"nft", "awm"}:
+        return settings.image.levels
+    if settings.image.kind == "none":
+        return 0
+    return sum(sizes.branches[step] for step in sizes.window)
+
+
+def _work(settings: Training, sizes: Sizes) -> Work:
+    token = 2.0 * sizes.active_parameters / TERA
+    picture = token * sizes.latent_tokens
+    backward = 4.0 if settings.recompute else 3.0
+    forwards = _trained_forwards(settings, sizes)
+    texts = sizes.written_tokens if settings.text.kind != "none" else 0
+    read = token * sizes.read_tokens
+    replay = read + picture * forwards + token * texts
+    others = len(Objective(settings.image, settings.text).views)
+    recorded = settings.image.kind == "awm" or settings.old_log_probs == "replayed"
+    late = (settings.updates_per_step - 1) / settings.updates_per_step if recorded else 0.0
+    return Work(
+        read=2.0 * read,  # in the rollout, and in the replay
+        written=token * sizes.written_tokens,
+        drawn=picture * sum(sizes.branches),
+        trained_images=backward * picture * forwards,
+        trained_texts=backward * token * texts,
+        other_weights=(others + late) * replay,
+    )
+
+
+def _memory(settings: Training, sizes: Sizes, processes: int) -> Memory:
+    parts = processes if settings.parallel == "shard" else 1
+    objective = Objective(settings.image, settings.text)
+    views = {*objective.views, settings.rollout_view, *settings.validate_views} - {"train"}
+    if settings.ema is not None:
+        views.add("ema")
+    if settings.lora is not None:
+        views.discard("reference")  # it is the policy with its adapters out of force
+    branches = max(sizes.branches, default=1)
+    context_tokens = (sizes.read_tokens + sizes.written_tokens) * settings.replay_batch
+    per_token = (
+        sizes.kept_bytes_per_token if settings.recompute else sizes.activation_bytes_per_token
+    )
+    guided = max((sizes.branches[step] for step in sizes.window), default=1)
+    longest = max(sizes.latent_tokens * guided, sizes.written_tokens)
+    return Memory(
+        weights=sizes.parameters * sizes.bytes_per_parameter / parts / GIB,
+        training=sizes.trained_parameters * 16.0 / parts / GIB,
+        copies=sizes.trained_parameters * 4.0 * (len(views) + bool(views)) / parts / GIB,
+        contexts=sizes.context_bytes_per_token * context_tokens * branches / GIB,
+        activations=per_token * longest * settings.replay_batch / GIB,
+    )

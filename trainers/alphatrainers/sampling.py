@@ -1,0 +1,160 @@
+"""What every policy needs to sample so that its trajectories can be replayed exactly.
+
+One denoising loop that stores what the log-probability was computed from, one way to draw a token
+and to score it under the very same distribution, and one generator for each segment of a program.
+Knows no model: it is given velocities and logits.
+
+Shapes: B samples; X the axes of one latent; S stored steps; V vocabulary; T tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alphatrainers import kernels
+from alphatrainers.kernels import Step
+from alphatrainers.precision import widen
+from alphatrainers.segments import DrawImage, Program
+
+Velocity = Callable[[Tensor, float], Tensor]
+"""Latents (B, X) and a noise level to the velocity (B, X), guided as the program asks."""
+
+
+def generator(program: Program, segment: int) -> torch.Generator:
+    """The randomness of one segment of one program, on the CPU."""
+    digest = hashlib.sha256(f"{program.seed} {segment}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    """Standard normal noise (B, X), float32, each sample from its own generator."""
+    return torch.stack([torch.randn(tuple(shape), generator=each) for each in generators])
+
+
+def denoising_step(asked: DrawImage, index: int, x_BX: Tensor, v_BX: Tensor) -> Step:
+    """The distribution of the latent after step `index`: stochastic within the window."""
+    sigma, sigma_next = asked.sigmas[index], asked.sigmas[index + 1]
+    if index not in asked.window:
+        return kernels.ode(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next)
+    if asked.kernel == "flow_sde":
+        return kernels.flow_sde(
+            x_BX,
+            v_BX,
+            sigma=sigma,
+            sigma_next=sigma_next,
+            eta=asked.eta,
+            sigma_cap=asked.sigmas[1],
+        )
+    if asked.kernel == "cps":
+        return kernels.cps(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next, eta=asked.eta)
+    if asked.kernel == "dance":
+        return kernels.dance(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next, eta=asked.eta)
+    raise ValueError(f"kernel={asked.kernel!r} has no stochastic step")
+
+
+class Denoised(NamedTuple):
+    """One batch of finished latents and the stored part of their ways; on the CPU, float32."""
+
+    path_BNX: Tensor
+    velocity_BSX: Tensor
+    logp_BS: Tensor
+    final_BX: Tensor
+
+
+@torch.no_grad()
+def denoise(
+    velocity: Velocity,
+    asked: DrawImage,
+    generators: Sequence[torch.Generator],
+    shape: Sequence[int],
+    *,
+    device: torch.device,
+) -> Denoised:
+    """From noise to latents along the program's schedule.
+
+    Args:
+        velocity: the model.
+        asked: schedule, window and kernel.
+        generators: one a sample (`generator`); first the initial noise, then that of each step.
+        shape: of one latent.
+        device: where `velocity` wants its latents.
+    """
+    x_BX = noise(generators, shape).to(device)
+    path, velocities, logps = [], [], []
+    for index, sigma in enumerate(asked.sigmas[:-1]):
+        v_BX = velocity(x_BX, sigma)
+        step = denoising_step(asked, index, x_BX, v_BX)
+        stored = index in asked.window
+        drawn_BX = noise(generators, shape).to(device) if stored else torch.zeros_like(x_BX)
+        after_BX = kernels.move(step, drawn_BX)
+        if stored:
+            path.append(widen(x_BX).cpu())
+            velocities.append(widen(v_BX).cpu())
+            logps.append(kernels.log_prob(step, after_BX, density=asked.density).cpu())
+            if index == asked.window.stop - 1:
+                path.append(after_BX.cpu())
+        x_BX = after_BX
+    none_B0X = torch.zeros((len(generators), 0, *shape))
+    return Denoised(
+        path_BNX=torch.stack(path, 1) if path else none_B0X,
+        velocity_BSX=torch.stack(velocities, 1) if path else none_B0X,
+        logp_BS=torch.stack(logps, 1) if path else none_B0X.flatten(2).sum(2),
+        final_BX=x_BX.cpu(),
+    )
+
+
+def token_log_probs(
+    logits_NV: Tensor, *, temperature: float, top_p: float, drawn_N: Tensor | None = None
+) -> Tensor:
+    """Log-probabilities (float32) of the distribution that is sampled; -inf outside the nucleus.
+
+    The nucleus is the smallest set of likeliest tokens whose probabilities reach `top_p`. Its
+    members are chosen without gradient; within them the distribution is renormalised. Tokens that
+    were drawn belong to it, even if rounding, or an update since, put them at its edge.
+    """
+    scores_NV = (widen(logits_NV) / temperature).log_softmax(-1)
+    if top_p >= 1.0:
+        return scores_NV
+    with torch.no_grad():
+        sorted_NV, order_NV = scores_NV.sort(-1, descending=True)
+        before_NV = sorted_NV.exp().cumsum(-1) - sorted_NV.exp()
+        outside_NV = torch.zeros_like(scores_NV, dtype=torch.bool)
+        outside_NV.scatter_(-1, order_NV, before_NV >= top_p)
+        if drawn_N is not None:
+            outside_NV.scatter_(-1, drawn_N[:, None], value=False)
+    return scores_NV.masked_fill(outside_NV, -torch.inf).log_softmax(-1)
+
+
+class Drawn(NamedTuple):
+    """One token a row and its log-probability."""
+
+    ids_B: Tensor
+    logp_B: Tensor
+
+
+@torch.no_grad()
+def draw_tokens(
+    logits_BV: Tensor,
+    generators: Sequence[torch.Generator],
+    *,
+    temperature: float,
+    top_p: float,
+) -> Drawn:
+    """One token a row, each from its own generator (one draw a call, by the inverse CDF)."""
+    logp_BV = token_log_probs(logits_BV, temperature=temperature, top_p=top_p)
+    uniform_B = torch.cat([torch.rand(1, generator=each) for each in generators])
+    below_BV = logp_BV.double().exp().cumsum(-1)
+    wanted_B1 = uniform_B.double().to(logits_BV.device)[:, None] * below_BV[:, -1:]
+    ids_B = (below_BV <= wanted_B1).sum(-1).clamp(max=logp_BV.shape[-1] - 1)
+    return Drawn(ids_B, logp_BV.gather(-1, ids_B[:, None])[:, 0])
+
+
+def score_tokens(logits_TV: Tensor, ids_T: Tensor, *, temperature: float, top_p: float) -> Tensor:
+    """Log-probability of each drawn id under the distribution that was sampled; differentiable."""
+    logp_TV = token_log_probs(logits_TV, temperature=temperature, top_p=top_p, drawn_N=ids_T)
+    return logp_TV.gather(-1, ids_T[:, None])[:, 0]

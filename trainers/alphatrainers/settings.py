@@ -1,0 +1,267 @@
+"""Everything a recipe decides about the engine, described once, beside its default.
+
+Sections are read strictly by `config`. Numbers of devices appear nowhere: they change how the work
+is cut, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from alphatrainers.advantages import Scaling
+from alphatrainers.losses.image import Weighting
+from alphatrainers.losses.kl import ImageKL, TextKL
+from alphatrainers.policy import View
+from alphatrainers.schedules import DECAYS
+
+ImageKind = Literal["none", "flow_grpo", "guard", "nft", "awm"]
+TextKind = Literal["none", "grpo", "dapo", "dr_grpo", "gspo", "cispo"]
+Credits = Literal["both", "image", "text"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+def _positive(owner: object, **numbers: float) -> None:
+    wrong = {name: value for name, value in numbers.items() if not value > 0}
+    if wrong:
+        raise ValueError(f"{type(owner).__name__.lower()}: {wrong} must be above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """Low-rank adapters on the modules that the policy names; everything else is frozen."""
+
+    rank: int = 32
+    alpha: float = 64.0
+    init: Literal["default", "gaussian"] = "gaussian"
+
+    def __post_init__(self) -> None:
+        _positive(self, rank=self.rank, alpha=self.alpha)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimiser:
+    """AdamW."""
+
+    lr: float = 5e-5
+    """Of experts that `experts` does not name."""
+    experts: Mapping[str, float] = field(default_factory=dict)
+    """Learning rate by expert, e.g. {gen: 5e-5, und: 1e-6}; 0 freezes it."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 1e-4
+    gradient_norm: float = 1.0
+    """The gradient is scaled down to this norm over all processes."""
+    warmup_updates: int = 0
+    """The learning rate rises linearly over these."""
+
+    def __post_init__(self) -> None:
+        _positive(self, eps=self.eps, gradient_norm=self.gradient_norm)
+        if self.lr < 0 or min(self.experts.values(), default=0.0) < 0 or self.warmup_updates < 0:
+            raise ValueError(f"{self!r}: learning rates and warm-up are not negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ema:
+    """Moving average of the trained weights: ema <- decay * ema + (1 - decay) * trained."""
+
+    decay: float = 0.9
+    every: int = 1
+    """Training steps between two updates."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.decay < 1.0 or self.every < 1:
+            raise ValueError(f"{self!r}: 0 <= decay < 1, every >= 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLoss:
+    """The image part."""
+
+    kind: ImageKind = "flow_grpo"
+    weight: float = 1.0
+    """Of the mean over all trained (trajectory, step) pairs of an update."""
+    clip_low: float = 1e-5
+    clip_high: float = 1e-5
+    """Range of the ratio; for awm 1 and 1 are usual."""
+    limit: float = 5.0
+    """Largest advantage that counts."""
+    reweight: bool = False
+    """guard: divide by |dt|."""
+    beta: float = 1.0
+    """nft: distance of the implicit policies."""
+    weighting: Weighting = "ghuber"
+    """awm: weight of a noise level."""
+    power: float = 0.25
+    """awm: of `ghuber`."""
+    largest: float = 1.0
+    """awm: what an advantage of `limit` becomes."""
+    levels: int = 6
+    """nft, awm: noise levels drawn for each image, apart from each other."""
+    level_range: tuple[float, float] = (0.0, 1.0)
+    """nft, awm: the levels lie above the first and at most at the second."""
+    kl: ImageKL = "v_mse"
+    """Which distance; all but `v_mse` need stored steps."""
+    kl_weights: Mapping[str, float] = field(default_factory=dict)
+    """Distance to other weights by view: {reference: 1e-4, old: 1.0, ema: ...}."""
+
+    def __post_init__(self) -> None:
+        _positive(self, clip_low=self.clip_low, clip_high=self.clip_high, limit=self.limit)
+        _positive(self, levels=self.levels, beta=self.beta, power=self.power, largest=self.largest)
+        if not 0.0 <= self.level_range[0] < self.level_range[1] <= 1.0:
+            raise ValueError(f"level_range={self.level_range!r} is not within 0..1")
+        if self.kind in {"nft", "awm"} and self.kl != "v_mse":
+            raise ValueError(
+                f"{self.kind} stores no steps, so kl={self.kl!r} is not defined: v_mse"
+            )
+        _views(self.kl_weights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextLoss:
+    """The text part."""
+
+    kind: TextKind = "dapo"
+    weight: float = 1.0
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    limit: float | None = None
+    """Largest advantage that counts; AlphaGRPO has none for text."""
+    cut_off: Literal["trained", "left_out"] = "trained"
+    """Texts that were cut off at their length: their tokens are trained like others, or not."""
+    kl: TextKL = "k3"
+    kl_weights: Mapping[str, float] = field(default_factory=dict)
+    """Distance to other weights by view: {reference: 1e-3}."""
+
+    def __post_init__(self) -> None:
+        _positive(self, clip_low=self.clip_low, clip_high=self.clip_high)
+        _views(self.kl_weights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvantageSettings:
+    """Rewards to advantages."""
+
+    std: Literal["none", "group", "batch"] = "batch"
+    ddof: Literal[0, 1] = 0
+    eps: float = 1e-4
+    floor: float = 0.0
+    baseline: Literal["mean", "leave_one_out"] = "mean"
+    combine: Literal["sum", "separate"] = "sum"
+    """Several rewards: their weighted sum, or each normalised in its group first."""
+
+    def __post_init__(self) -> None:
+        self.scaling()
+
+    def scaling(self) -> Scaling:
+        """As `advantages` takes it."""
+        return Scaling(std=self.std, ddof=self.ddof, eps=self.eps, floor=self.floor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardSettings:
+    """What stops a run; see `guards`."""
+
+    image_mismatch: float = 2e-3
+    """Largest |log-probability when replayed - when sampled| of a step before the first update."""
+    text_mismatch: float = 0.05
+    """The same of a token, as the mean over tokens."""
+    flat_steps: int = 3
+    """Stop after so many steps in a row in which no group has any spread."""
+    unscored_share: float = 0.5
+    """Stop if more than this share of a step's trajectories could not be scored."""
+    judge_patience_seconds: float = 1800.0
+    """How long to wait for a judge that is away."""
+    stop_when_hacked: bool = False
+    """Stop, rather than only say so, when the held-out score falls while the reward rises."""
+    leak: Literal["refuse", "allow"] = "refuse"
+    """Training prompts that are also validation prompts."""
+
+    def __post_init__(self) -> None:
+        _positive(self, image_mismatch=self.image_mismatch, text_mismatch=self.text_mismatch)
+        _positive(self, flat_steps=self.flat_steps)
+        if not 0.0 <= self.unscored_share <= 1.0 or self.judge_patience_seconds < 0:
+            raise ValueError(f"{self!r}: a share lies within 0..1, patience is not negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logging:
+    """Where numbers go; JSON lines always."""
+
+    tensorboard: bool = True
+    """If it is installed."""
+    wandb: str | None = None
+    """Project name; None does not log there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One training."""
+
+    steps: int
+    """Training steps: each is one rollout and `updates_per_step` updates."""
+    prompts_per_step: int = 32
+    group_size: int = 14
+    """Trajectories a prompt."""
+    updates_per_step: int = 1
+    """Optimizer updates a rollout; each on its share of the prompts."""
+    rollout_batch: int = 14
+    """Trajectories sampled together."""
+    replay_batch: int = 14
+    """Trajectories replayed together; best equal to `rollout_batch`."""
+    seed: int = 0
+    lora: Lora | None = field(default_factory=Lora)
+    """null trains all parameters of the policy's experts."""
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    ema: Ema | None = None
+    old_decay: str = "none"
+    """How the `old` weights follow, by name: see `schedules.DECAYS`."""
+    rollout_view: View = "train"
+    """Which weights sample; DiffusionNFT's own samples from `old`."""
+    old_log_probs: Literal["auto", "sampled", "replayed"] = "auto"
+    """What a ratio's denominator is: the sampler's numbers, or those of a replay under the same
+    weights. auto: the sampler's, unless they differ by more than a tenth of the image clip."""
+    image: ImageLoss = field(default_factory=ImageLoss)
+    text: TextLoss = field(default_factory=TextLoss)
+    advantage: AdvantageSettings = field(default_factory=AdvantageSettings)
+    context_gradient: bool = False
+    """Let the image loss reach what was read before the picture."""
+    recompute: bool = False
+    """Activation checkpointing: less memory, a third more work in training."""
+    parallel: Literal["replicate", "shard"] = "replicate"
+    """With several processes: whole weights in each, or FSDP2."""
+    guards: GuardSettings = field(default_factory=GuardSettings)
+    logging: Logging = field(default_factory=Logging)
+    validate_every: int = 20
+    """Training steps; also at step 0 and at the end."""
+    validate_views: tuple[View, ...] = ("train",)
+    save_every: int = 20
+    keep: int = 2
+    """Checkpoints kept beside the best one."""
+
+    def __post_init__(self) -> None:
+        _positive(self, steps=self.steps, prompts_per_step=self.prompts_per_step, keep=self.keep)
+        _positive(self, rollout_batch=self.rollout_batch, replay_batch=self.replay_batch)
+        _positive(self, validate_every=self.validate_every, save_every=self.save_every)
+        _positive(self, updates_per_step=self.updates_per_step)
+        if self.group_size < 2:
+            raise ValueError(f"group_size={self.group_size}: a group of one compares with nothing")
+        if self.prompts_per_step % self.updates_per_step:
+            raise ValueError("prompts_per_step must be a multiple of updates_per_step")
+        if self.old_decay not in DECAYS:
+            raise ValueError(f"old_decay={self.old_decay!r} is none of {', '.join(DECAYS)}")
+        if self.image.kind == "none" and self.text.kind == "none":
+            raise ValueError("neither text nor image is trained")
+        views: set[str] = {self.rollout_view, *self.validate_views}
+        views |= {*self.image.kl_weights, *self.text.kl_weights}
+        if not self.validate_views or "reference" in self.validate_views:
+            raise ValueError("validate_views names trained weights: train, ema or old")
+        if "ema" in views and self.ema is None:
+            raise ValueError("the view `ema` needs the section `ema`")
+
+
+def _views(weights: Mapping[str, float]) -> None:
+    unknown = set(weights) - {"reference", "old", "ema"}
+    if unknown or min(weights.values(), default=0.0) < 0:
+        raise ValueError(f"kl_weights={dict(weights)!r}: weights of reference, old or ema")

@@ -1,0 +1,269 @@
+"""The updates of one training step: mini-batches, replays, losses, gradients, one step each.
+
+An update takes its share of the step's prompts, whatever process holds them; its means are divided
+by counts of all processes. Knows no policy beyond the replay, and no file.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alphatrainers.engine import Engine
+from alphatrainers.errors import TrainingError
+from alphatrainers.guards import OldLogProbs, judge_gap
+from alphatrainers.metrics import Sums
+from alphatrainers.objective import Counts, Objective, Signal, counts_of
+from alphatrainers.policy import Answer, Policy, TextScored, VelocityPredicted
+from alphatrainers.processes import Processes
+from alphatrainers.replay import Questions, Replayer, questions
+from alphatrainers.segments import Trajectory
+from alphatrainers.settings import Training
+from alphatrainers.studio import batches
+from alphatrainers.weights import Weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credited:
+    """A trajectory with what it is credited with, and the place of its prompt in the step."""
+
+    trajectory: Trajectory
+    signal: Signal
+    position: int
+
+
+class _Batch(NamedTuple):
+    asked: Questions
+    signals: list[Signal]
+    before: tuple[Answer, ...] | None
+    """Recorded under the weights that sampled, where these have moved on since."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Updated:
+    """What the updates of a step did, in this process."""
+
+    sums: Sums = field(default_factory=Sums)
+    gaps: dict[str, float] = field(default_factory=dict)
+    """Between replay and sampler before the first update: over all processes."""
+    gradient_norms: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    """Of each update, over all processes."""
+    skipped: int = 0
+    """Updates without any trajectory to train."""
+    seconds: float = 0.0
+
+
+class Updater:
+    """Updates one policy's weights."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        weights: Weights,
+        engine: Engine,
+        replayer: Replayer,
+        *,
+        settings: Training,
+        processes: Processes,
+    ) -> None:
+        self._policy, self._weights, self._engine = policy, weights, engine
+        self._replayer, self._settings, self._processes = replayer, settings, processes
+        self._objective = Objective(settings.image, settings.text)
+        self.old_log_probs: OldLogProbs | None = None
+        """Decided at the first step, kept in checkpoints."""
+
+    def update(self, credited: Sequence[Credited], *, on_policy: bool) -> Updated:
+        """All updates of one training step.
+
+        Args:
+            credited: this process's trajectories.
+            on_policy: whether the trained weights sampled them, so that ratios must be 1 at first.
+
+        Raises:
+            TrainingStoppedError: if replay and sampler disagree, or a gradient is not finite.
+        """
+        began, done = time.monotonic(), Updated()
+        minis = [self._batches(mini) for mini in self._minis(credited)]
+        if self.old_log_probs is None and on_policy:
+            self.old_log_probs = self._decide([batch for mini in minis for batch in mini])
+        if self._wants_record and len(minis) > 1:
+            minis[1:] = [[self._recorded(batch) for batch in mini] for mini in minis[1:]]
+        for number, mini in enumerate(minis):
+            self._update(mini, done, checked=on_policy and number == 0)
+        done.seconds = time.monotonic() - began
+        return done
+
+    @property
+    def _wants_record(self) -> bool:
+        """Whether later updates need answers of the weights that sampled."""
+        return self.old_log_probs == "replayed" or self._settings.image.kind == "awm"
+
+    def _minis(self, credited: Sequence[Credited]) -> list[list[Credited]]:
+        share = self._settings.prompts_per_step // self._settings.updates_per_step
+        minis: list[list[Credited]] = [[] for _ in range(self._settings.updates_per_step)]
+        for item in sorted(credited, key=lambda item: item.position):
+            minis[item.position // share].append(item)
+        return minis
+
+    def _batches(self, mini: Sequence[Credited]) -> list[_Batch]:
+        settings, found = self._settings, []
+        for part in batches(
+            mini,
+            program=lambda item: item.trajectory.program,
+            most=settings.replay_batch,
+            group_size=settings.group_size,
+        ):
+            signals = [item.signal for item in part]
+            # A batch stays whole while any of it is trained: the same rows as in the rollout.
+            if any(signal.image_trained or signal.text_trained for signal in signals):
+                found.append(self._batch([item.trajectory for item in part], signals))
+        if self._weights.sharded:
+            return self._in_step(found, mini)
+        return found
+
+    def _batch(self, trajectories: Sequence[Trajectory], signals: list[Signal]) -> _Batch:
+        asked = questions(
+            trajectories,
+            self._settings.image,
+            with_texts=self._objective.trains_text,
+            device=self._policy.device,
+        )
+        return _Batch(asked, signals, None)
+
+    def _in_step(self, found: list[_Batch], mini: Sequence[Credited]) -> list[_Batch]:
+        """Sharded processes must do the same forwards: batches of weight 0 fill up."""
+        gathered = self._processes.gather([str(b.asked.batch[0].program.shape) for b in found])
+        most = max(gathered, key=len)
+        if not most:
+            return []
+        fill = found[-1].asked.batch if found else [item.trajectory for item in mini[:1]]
+        if not fill:
+            raise TrainingError(
+                "a process has no trajectory to keep step with the others",
+                hint="use fewer processes than prompts of an update, or parallel=replicate",
+            )
+        nothing = [Signal(0.0, 0.0, image_trained=False, text_trained=False)] * len(fill)
+        filled = found + [self._batch(fill, nothing) for _ in range(len(most) - len(found))]
+        shapes = self._processes.gather([str(b.asked.batch[0].program.shape) for b in filled])
+        if any(other != shapes[0] for other in shapes):
+            raise TrainingError(
+                "processes that share weights got programs of different shapes",
+                hint="set parallel=replicate for mixed tasks",
+            )
+        return filled
+
+    def _decide(self, every: Sequence[_Batch]) -> OldLogProbs:
+        """Compares a replay of the first batch with the sampler, before anything is trained."""
+        gaps: dict[str, float] = {}
+        for batch in every[:1]:
+            answers = self._replayer.record(batch.asked, "train", counted_as="probe")
+            counts = Counts(images=1.0, sequences=1.0, tokens=1.0)
+            others = dict.fromkeys(self._objective.views)
+            for answer in answers:
+                same = dict.fromkeys(others, answer)
+                share = self._objective.share(
+                    answer, batch.asked, batch.signals, counts=counts, others=same, before=None
+                )
+                _widen_gap(gaps, share.gap)
+        image = self._settings.image
+        stored = image.kind in {"flow_grpo", "guard"}
+        clip = min(image.clip_low, image.clip_high) if stored else None
+        found = judge_gap(self._largest(gaps), self._settings.guards, image_clip=clip)
+        wanted = self._settings.old_log_probs
+        return found if wanted == "auto" else wanted
+
+    def _recorded(self, batch: _Batch) -> _Batch:
+        answers = self._replayer.record(batch.asked, "train", counted_as="before")
+        return batch._replace(before=tuple(_on(answer, torch.device("cpu")) for answer in answers))
+
+    def _largest(self, gaps: Mapping[str, float]) -> dict[str, float]:
+        """Over all processes; agreed, so that all stop or none."""
+        found: dict[str, float] = {}
+        for one in self._processes.gather(dict(gaps)):
+            for part, gap in one.items():
+                _widen_gap(found, (part, gap))
+        return found
+
+    def _update(self, mini: Sequence[_Batch], done: Updated, *, checked: bool) -> None:
+        local = torch.zeros(3, dtype=torch.float64)
+        for batch in mini:
+            local += self._objective.count(batch.asked, batch.signals).as_tensor()
+        total = self._processes.sum(local.to(self._policy.device)).cpu()
+        if not float(total.sum()):
+            done.skipped += 1
+            return
+        counts, gaps, loss = counts_of(total), dict[str, float](), 0.0
+        for batch in mini:
+            loss += self._backward(batch, counts, done, gaps, first=checked)
+        if checked:
+            done.gaps = self._largest(gaps)
+            judge_gap(done.gaps, self._settings.guards, image_clip=None)
+        losses = torch.tensor([loss], dtype=torch.float64, device=self._policy.device)
+        done.losses.append(float(self._processes.sum(losses)))
+        done.gradient_norms.append(self._engine.update())
+
+    def _backward(
+        self,
+        batch: _Batch,
+        counts: Counts,
+        done: Updated,
+        gaps: dict[str, float],
+        *,
+        first: bool,
+    ) -> float:
+        """One walk with gradients; each answer is sent backward before the next is computed."""
+        recorded = {
+            view: self._replayer.record(batch.asked, view)  # type: ignore[arg-type]
+            for view in self._objective.views
+            if not self._weights.equals_trained(view)  # type: ignore[arg-type]
+        }
+        together: list[Tensor] = []
+        value = 0.0
+        for number, answer in enumerate(self._replayer.walk(batch.asked, "train")):
+            fixed = _on(answer, self._policy.device)
+            others = {
+                view: recorded[view][number] if view in recorded else fixed
+                for view in self._objective.views
+            }
+            before: Answer | None = None
+            if batch.before is not None:
+                before = _on(batch.before[number], self._policy.device)
+            elif self.old_log_probs == "replayed" and first:
+                before = fixed
+            share = self._objective.share(
+                answer, batch.asked, batch.signals, counts=counts, others=others, before=before
+            )
+            done.sums.add(share.sums)
+            _widen_gap(gaps, share.gap)
+            value += float(share.loss.detach())
+            if not share.loss.requires_grad:
+                continue
+            if self._replayer.how.context_gradient:
+                together.append(share.loss)
+            else:
+                share.loss.backward()  # type: ignore[no-untyped-call]
+        if together:
+            torch.stack(together).sum().backward()  # type: ignore[no-untyped-call]
+        return value
+
+
+def _widen_gap(gaps: dict[str, float], gap: tuple[str, float] | None) -> None:
+    if gap is not None:
+        part, size = gap
+        # A NaN must not hide behind a number: it compares as the largest.
+        gaps[part] = size if math.isnan(size) else max(gaps.get(part, 0.0), size)
+
+
+def _on(answer: Answer, device: torch.device) -> Answer:
+    """The answer without gradient."""
+    if isinstance(answer, TextScored):
+        logp = tuple(logp_T.detach().to(device) for logp_T in answer.logp)
+        return TextScored(segment=answer.segment, logp=logp)
+    return VelocityPredicted(query=answer.query, v_BX=answer.v_BX.detach().to(device))
