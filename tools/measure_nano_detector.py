@@ -1,6 +1,7 @@
 """Measures the nano detector on held-out GenEval scenes; prints the tables of its card as markdown.
 
     python -m tools.measure_nano_detector --scenes 1000 --sizes 64,96,128,192,256
+    python -m tools.measure_nano_detector --world small --scenes 300 --sizes 64,128
 
 For each of the six tasks it draws scenes that satisfy a random prompt and as many with one planted
 error, and compares GenEval's verdict on what the detector finds with its verdict on the truth.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +35,7 @@ from alphabench.scenes.geneval import applicable_errors, compose
 from alphabench.scenes.render import render
 from alphabench.scenes.spec import Scene
 from tools.geneval_facts import random_facts
+from tools.small_cases import near_miss, small_facts, small_scene
 
 HELD_OUT_SEED: Final = 987_654_321
 """Training draws from seeds [seed, index]; these scenes come from [HELD_OUT_SEED, task, number]."""
@@ -77,6 +79,21 @@ def held_out_cases(tag: str, count: int) -> Iterator[Case]:
         yield Case(tag=tag, facts=facts, scene=scene, planted=True)
 
 
+def held_out_small_cases(tag: str, count: int) -> Iterator[Case]:
+    """`count` scenes of the small world, each as its prompt asks and as one near to it does."""
+    for number in range(count):
+        rng = np.random.default_rng([HELD_OUT_SEED, TAGS.index(tag), number, 1])
+        facts = small_facts(tag, rng)
+        yield Case(tag=tag, facts=facts, scene=small_scene(facts, rng), planted=False)
+        scene = small_scene(near_miss(facts, rng), rng)
+        yield Case(tag=tag, facts=facts, scene=scene, planted=True)
+
+
+Cases = Callable[[str, int], Iterator[Case]]
+"""Of a task, so many right and so many wrong."""
+WORLDS: Final[Mapping[str, Cases]] = {"whole": held_out_cases, "small": held_out_small_cases}
+
+
 def verdict(
     case: Case,
     image: Image.Image,
@@ -102,11 +119,12 @@ def measure(
     count: int,
     *,
     through: int | None = None,
+    cases: Cases = held_out_cases,
 ) -> Tally:
     """Runs all cases at all sizes; `through` softens each picture to so many pixels and back."""
     tally = Tally()
     for tag in TAGS:
-        for case in held_out_cases(tag, count):
+        for case in cases(tag, count):
             for size in sizes:
                 image, truth = render(case.scene, size, size)
                 if through is not None:
@@ -207,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--scenes", type=int, default=1000, help="of each task and kind")
+    parser.add_argument("--world", choices=list(WORLDS), default="whole", help="which scenes")
     parser.add_argument("--sizes", default="64,96,128,192,256")
     parser.add_argument("--through", type=int, help="soften to so many pixels and back first")
     parser.add_argument("--threads", type=int, default=1)
@@ -216,7 +235,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     detector, reader = open_nano(pairs(options.set), device="cpu")
     sizes = [int(size) for size in options.sizes.split(",")]
-    tally = measure(detector, reader, sizes, options.scenes, through=options.through)
+    tally = measure(
+        detector,
+        reader,
+        sizes,
+        options.scenes,
+        through=options.through,
+        cases=WORLDS[options.world],
+    )
     text = tables(tally, detector)
     print(text)
     if options.out is not None:

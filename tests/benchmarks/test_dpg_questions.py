@@ -46,7 +46,7 @@ def test_answers_are_stored_before_any_dependency() -> None:
         BENCHMARK.evaluator(judge=ScriptedJudge({"1": "no", **dict.fromkeys("23456", "yes")}))
     )
     assert [v.value for v in verdicts] == [0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
-    assert verdicts[0].detail["question"] == "Is there a dog?"
+    assert verdicts[0].detail["question"] == "Is there a dog in the picture?"
 
 
 def test_what_is_no_answer_gets_its_status() -> None:
@@ -68,7 +68,7 @@ def test_the_bare_question_counts_only_the_very_word_as_upstream_does() -> None:
     verdicts = examined(evaluator)
     assert [v.value for v in verdicts] == [1.0, 0.0, 0.0, 0.0, 0.0, None]
     assert isinstance(evaluator, JudgeEvaluator)
-    assert evaluator.ask(image())[0].parts[1] == "Is there a dog?"
+    assert evaluator.ask(image())[0].parts[1] == "Is there a dog in the picture?"
     assert evaluator.identity["wording"] == "official:bare"
 
 

@@ -22,7 +22,12 @@ from alphabench.evaluators.detection.nano import SELF_TEST, open_nano
 from alphabench.scenes.palette import TINTS
 from alphabench.scenes.render import render
 from alphabench.scenes.spec import Background, Scene, SceneObject
-from tools.measure_nano_detector import held_out_cases, measure, verdict
+from tools.measure_nano_detector import (
+    held_out_cases,
+    held_out_small_cases,
+    measure,
+    verdict,
+)
 
 SCENE = Scene(
     background=Background(kind="stripes", first=(250, 250, 248), second=(226, 226, 224)),
@@ -159,6 +164,15 @@ def test_on_held_out_prompts_the_verdict_agrees_with_the_truth(
 ) -> None:
     detector, reader = nano
     tally = measure(detector, reader, [64, 128], 8)
+    assert sum(tally.cases.values()) == len(TAGS) * 2 * 2 * 8
+    assert sum(tally.agreed.values()) >= 0.97 * sum(tally.cases.values())
+
+
+def test_on_scenes_of_the_small_world_the_verdict_agrees_with_the_truth(
+    nano: tuple[Detector, ColourReader],
+) -> None:
+    detector, reader = nano
+    tally = measure(detector, reader, [64, 128], 8, cases=held_out_small_cases)
     assert sum(tally.cases.values()) == len(TAGS) * 2 * 2 * 8
     assert sum(tally.agreed.values()) >= 0.97 * sum(tally.cases.values())
 

@@ -22,7 +22,7 @@ from tools.nano_umm.muon import Muon, orthogonal
 from tools.nano_umm.sequences import HeldOut, Writer
 from tools.nano_umm.train import MINIS, Scale, held_out, rate_at, tokenizer, train
 
-SIZES: dict[Kind, int] = {"draw": 2, "tell": 1, "think": 1, "ask": 1, "mend": 2}
+SIZES: dict[Kind, int] = {"draw": 2, "tell": 1, "think": 1, "ask": 1, "mend": 2, "see": 2}
 TINY = Scale(scenes=6, changes=4, sizes=SIZES)
 
 

@@ -15,20 +15,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alphabench.evaluators.detection.detector import COLOURS
 from alphabench.models.bagel.autoencoder import Autoencoder, to_tokens
 from alphabench.models.bagel.pictures import to_patches
+from alphabench.scenes.small import CORNERS, SMALL_CATEGORIES, SmallScene, Thing
 from tools.nano_umm import pool
 from tools.nano_umm.language import THINK
 from tools.nano_umm.sequences import Words, Writer
 
-Kind = Literal["draw", "tell", "think", "ask", "mend"]
-SIZES: Final[dict[Kind, int]] = {"draw": 64, "tell": 12, "think": 16, "ask": 20, "mend": 18}
+Kind = Literal["draw", "tell", "think", "ask", "mend", "see"]
+SIZES: Final[dict[Kind, int]] = {
+    "draw": 64, "tell": 12, "think": 16, "ask": 32, "mend": 18, "see": 96
+}  # fmt: skip
 TARGET_SPREAD: Final = 0.2
 """Share of the posterior's deviation in pictures to be drawn: what the decoder does not look at is
 mostly noise there, which nobody could predict."""
 KEPT: Final = 0.1
 """Share of reflections on pictures that are right."""
-_STREAMS: Final[dict[Kind, int]] = {"draw": 1, "tell": 2, "think": 3, "ask": 4, "mend": 5}
+_STREAMS: Final[dict[Kind, int]] = {
+    "draw": 1, "tell": 2, "think": 3, "ask": 4, "mend": 5, "see": 6
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,8 @@ class Batch:
     """Of the picture to be understood."""
     thinks: list[bool] | None = None
     """Of `mend`: whether the request to think comes first."""
+    cells_BT2: Tensor | None = None
+    """What stands at each patch: category and colour, the last of each for nothing."""
     request: tuple[int, ...] = ()
     """Of `mend`: the request to think."""
     seed: int = 0
@@ -74,15 +82,25 @@ class Batches:
         }
         self._scenes = [pool.scene(number) for number in range(counts[0])]
         self._changes = [pool.change(number) for number in range(counts[1])]
+        # Whose colour is whose is what takes longest to learn.
+        weights = np.array([1 + sum(map(_is_tinted, one.things)) for one in self._scenes], float)
+        self._shares = weights / weights.sum()
 
     def get(self, kind: Kind, step: int) -> Batch:
         """The batch of this kind at this step."""
         rng = np.random.default_rng([_STREAMS[kind], step])
         if kind == "mend":
             return self._mend(rng)
-        numbers = rng.integers(len(self._scenes), size=self._sizes[kind])
+        numbers = rng.choice(len(self._scenes), size=self._sizes[kind], p=self._shares)
         scenes = [self._scenes[number] for number in numbers]
         seed = int(rng.integers(2**31))
+        if kind == "see":
+            return Batch(
+                kind=kind,
+                words=[],
+                patches_BTC=self._patches(self._pictures[pool.SCENES][numbers]),
+                cells_BT2=torch.stack([cells(small) for small in scenes]),
+            )
         if kind == "ask":
             return Batch(
                 kind=kind,
@@ -135,3 +153,21 @@ class Batches:
     def _patches(self, pictures: NDArray[np.uint8]) -> Tensor:
         pixels = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         return torch.stack([to_patches(one, 16) for one in pixels])
+
+
+def cells(small: SmallScene) -> Tensor:
+    """Category and colour at each of the 4 x 4 patches [T, 2]; a thing fills its corner."""
+    found = torch.tensor([len(SMALL_CATEGORIES), len(COLOURS) + 1]).repeat(4, 4, 1)
+    for thing in small.things:
+        colour = len(COLOURS) if thing.colour is None else COLOURS.index(thing.colour)
+        what = torch.tensor([SMALL_CATEGORIES.index(thing.category), colour])
+        if thing.place == "middle":
+            found[:] = what
+        else:
+            row, column = divmod(CORNERS.index(thing.place), 2)
+            found[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = what
+    return found.flatten(0, 1)
+
+
+def _is_tinted(thing: Thing) -> bool:
+    return thing.colour is not None

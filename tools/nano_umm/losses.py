@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from alphabench.evaluators.detection.detector import COLOURS
 from alphabench.models.bagel.context import Context
 from alphabench.models.bagel.model import Bagel, Grid
+from alphabench.scenes.small import SMALL_CATEGORIES
 from tools.nano_umm.batches import Batch, Kind
 from tools.nano_umm.sequences import Words
 
@@ -21,16 +23,38 @@ WEIGHTS: Final[Mapping[Kind, Mapping[str, float]]] = {
     "draw": {"image": 1.0},
     "tell": {"image": 0.3},
     "think": {"image": 0.4, "text": 0.1},
-    "ask": {"text": 0.3},
+    "ask": {"text": 0.4},
     "mend": {"image": 0.4, "text": 0.1},
+    "see": {"cells": 0.3},
 }
 DRAWS: Final[Mapping[Kind, int]] = {"draw": 3, "tell": 2, "think": 2, "mend": 2}
 """Times and noises a sample, which share its context."""
 GRID: Final = Grid(4, 4)
 
 
-def losses(model: Bagel, batch: Batch) -> dict[str, Tensor]:
-    """`image`: mean squared error of velocities; `text`: mean cross-entropy of scored tokens."""
+class Cells(nn.Linear):
+    """Names what stands at each patch; teaches the eye to see, and is no part of the model."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, len(SMALL_CATEGORIES) + 1 + len(COLOURS) + 2)
+
+    def loss(self, seen_TD: Tensor, cells_T2: Tensor) -> Tensor:
+        """Mean cross-entropy of categories and of colours."""
+        names, colours = (
+            self(seen_TD).float().split([len(SMALL_CATEGORIES) + 1, len(COLOURS) + 2], 1)
+        )
+        return functional.cross_entropy(names, cells_T2[:, 0]) + functional.cross_entropy(
+            colours, cells_T2[:, 1]
+        )
+
+
+def losses(model: Bagel, cells: Cells, batch: Batch) -> dict[str, Tensor]:
+    """`image`: mean squared error of velocities; `text`, `cells`: cross-entropies."""
+    if batch.cells_BT2 is not None:
+        assert batch.patches_BTC is not None
+        grids = [GRID] * len(batch.patches_BTC)
+        seen_TD = model.embed_patches(batch.patches_BTC.flatten(0, 1), grids)
+        return {"cells": cells.loss(seen_TD, batch.cells_BT2.flatten(0, 1))}
     rows = len(batch.words)
     context = model.new_context(rows)
     if batch.thinks is not None:

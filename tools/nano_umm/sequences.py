@@ -100,9 +100,9 @@ class Writer:
         )
 
     def ask(self, small: SmallScene, rng: np.random.Generator) -> Words:
-        """Several questions, each with its answer; now and then the request to describe."""
+        """Several questions, each with its answer; often the request to describe first."""
         turns: list[Words] = []
-        if rng.random() < 0.2:
+        if rng.random() < 0.6:
             turns += [self.block(DESCRIBE), self.block(caption(small), scored=True)]
         for _ in range(QUESTIONS - len(turns)):
             asked = (yes_no if rng.random() < 0.7 else open_question)(small, rng)

@@ -33,7 +33,7 @@ from tools.nano_umm.autoencoder import DESIGN as AUTOENCODER
 from tools.nano_umm.batches import SIZES, Batches, Kind
 from tools.nano_umm.keeping import keep, restore
 from tools.nano_umm.language import VOCABULARY, make_tokenizer
-from tools.nano_umm.losses import WEIGHTS, losses
+from tools.nano_umm.losses import WEIGHTS, Cells, losses
 from tools.nano_umm.muon import advance, optimizers
 from tools.nano_umm.sequences import HeldOut, Writer
 
@@ -61,11 +61,13 @@ class Trained(NamedTuple):
 
     model: Bagel
     average: Bagel
+    cells: Cells
     steppers: dict[str, torch.optim.Optimizer]
 
     @property
     def state(self) -> dict[str, Any]:
-        return {"model": self.model, "average": self.average, **self.steppers}
+        modules = {"model": self.model, "average": self.average, "cells": self.cells}
+        return {**modules, **self.steppers}
 
 
 def main() -> None:
@@ -111,7 +113,7 @@ def _step(trained: Trained, batches: Batches, step: int, rate: float) -> dict[st
     found: dict[str, float] = {}
     for kind in WEIGHTS:
         with torch.autocast("cpu", torch.bfloat16):
-            parts = losses(trained.model, batches.get(kind, step))
+            parts = losses(trained.model, trained.cells, batches.get(kind, step))
         total = torch.stack([WEIGHTS[kind][name] * value for name, value in parts.items()]).sum()
         torch.autograd.backward(total)
         found |= {f"{kind}.{name}": value.item() for name, value in parts.items()}
@@ -145,7 +147,10 @@ def begin(tokens: Tokens) -> Trained:
         table.pos_embed.data.copy_(sine_table(side, table.pos_embed.shape[1]))
     average.load_state_dict(model.state_dict())
     average.requires_grad_(requires_grad=False)
-    return Trained(model, average, optimizers(model, PEAK_RATE, plain=PLAIN))
+    cells = Cells(model.design.language.hidden_size)
+    steppers = optimizers(model, PEAK_RATE, plain=PLAIN)
+    steppers["cells_adamw"] = torch.optim.AdamW(cells.parameters(), weight_decay=0.0)
+    return Trained(model, average, cells, steppers)
 
 
 @torch.no_grad()
