@@ -69,7 +69,7 @@ class Source:
 def mini(data: UpstreamData) -> Source:
     """GenEval's mini prompts with the questions that a perfect decomposer would write."""
     samples = open_benchmark("geneval:mini", data=data).samples()
-    sets = tuple(_drawable(index, sample) for index, sample in enumerate(samples))
+    sets = tuple(questions_from_facts(index, sample) for index, sample in enumerate(samples))
     content = json.dumps([to_row(one) for one in sets], sort_keys=True)
     return Source(sets=sets, digest=hashlib.sha256(content.encode()).hexdigest())
 
@@ -137,7 +137,11 @@ def questions_of(sample: Sample) -> QuestionSet:
     return from_row(row, where=f"sample {sample.id!r}")
 
 
-def _drawable(index: int, sample: Sample) -> QuestionSet:
+def questions_from_facts(index: int, sample: Sample) -> QuestionSet:
+    """What a perfect decomposer would ask of a drawn picture; `made_by` says that rules wrote it.
+
+    The two questions of quality are about pictures of the drawn world.
+    """
     asked = fact_questions(sample.facts)
     semantic = tuple(
         DVQuestion(aspect="semantic", text=q.text, tag=_TAG_OF[q.kind], check=q.check)

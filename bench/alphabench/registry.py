@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from alphabench.errors import unknown_name
 
-Kind = Literal["benchmark", "checkpoint", "dataset", "evaluator", "format", "judge"]
+Kind = Literal["benchmark", "checkpoint", "dataset", "evaluator", "examiner", "format", "judge"]
 
 BENCHMARKS: Final = {
     "dpg": "alphabench.benchmarks.dpg:open_dpg",
@@ -31,9 +31,12 @@ LISTED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Versions and splits, for `alphabench list`; what a name means is the benchmark's own affair."""
 CHECKPOINTS: Final = {
+    "bagel": "alphabench.checkpoints.bagel:open_bagel",
     "diffusers": "alphabench.checkpoints.diffusers:open_diffusers",
     "http": "alphabench.checkpoints.http:open_http",
     "images": "alphabench.checkpoints.folder:open_folder",
+    "nano": "alphabench.checkpoints.bagel:open_nano",
+    "janus": "alphabench.checkpoints.janus:open_janus",
     "python": "alphabench.checkpoints.python:open_python",
     "scene": "alphabench.checkpoints.scene:open_scene",
 }
@@ -51,6 +54,7 @@ FORMATS: Final = {
     "wise": "alphabench.benchmarks.wise_files:OFFICIAL",
 }
 JUDGES: Final = {
+    "nano": "alphabench.judges.nano:open_nano",
     "openai": "alphabench.judges.openai:open_openai",
     "python": "alphabench.judges.python:open_python",
     "scripted": "alphabench.judges.scripted:open_scripted",
@@ -59,13 +63,17 @@ JUDGES: Final = {
 }
 DATASETS: Final = {
     "gedit": "alphabench.benchmarks.gedit_data:DATASET",
+    "mplug": "alphabench.evaluators.mplug_files:DATASET",
 }
 """Data that is no set of pinned files; see `Dataset`."""
+EXAMINERS: Final[Mapping[str, str]] = {}
+"""Evaluators for the samples of any benchmark, made from a judge; other packages bring them."""
 _TABLES: Final[Mapping[Kind, Mapping[str, str]]] = {
     "benchmark": BENCHMARKS,
     "checkpoint": CHECKPOINTS,
     "dataset": DATASETS,
     "evaluator": EVALUATORS,
+    "examiner": EXAMINERS,
     "format": FORMATS,
     "judge": JUDGES,
 }

@@ -193,7 +193,9 @@ def test_a_judge_in_its_place_decides(base: Path, plain: list[Image.Image]) -> N
         (made,) = open_it(device="cpu").generate(REQUESTS[:1])
         assert isinstance(made, Image.Image)
         assert len(judge.asked) == (2 if refines else 1)
-        assert same(made, plain[0])  # equal scores: the first picture stays
+        # Equal scores: the first picture stays. It was drawn in another batch.
+        gap = np.abs(np.asarray(made, dtype=int) - np.asarray(plain[0], dtype=int))
+        assert gap.max() <= 1
 
 
 def test_its_own_answers_are_read_as_any_judge_s(tmp_path: Path) -> None:

@@ -18,14 +18,15 @@ from torch import Tensor
 from alphabench.evaluators.detection.detector import COLOURS
 from alphabench.models.bagel.autoencoder import Autoencoder, to_tokens
 from alphabench.models.bagel.pictures import to_patches
-from alphabench.scenes.small import CORNERS, SMALL_CATEGORIES, SmallScene, Thing
+from alphabench.scenes.small import CORNERS, SMALL_CATEGORIES, SmallScene
+from alphabench.scenes.telling import relation_of
 from tools.nano_umm import pool
 from tools.nano_umm.language import THINK
 from tools.nano_umm.sequences import Words, Writer
 
 Kind = Literal["draw", "tell", "think", "ask", "mend", "see"]
 SIZES: Final[dict[Kind, int]] = {
-    "draw": 64, "tell": 12, "think": 16, "ask": 32, "mend": 18, "see": 96
+    "draw": 64, "tell": 12, "think": 24, "ask": 32, "mend": 18, "see": 96
 }  # fmt: skip
 TARGET_SPREAD: Final = 0.2
 """Share of the posterior's deviation in pictures to be drawn: what the decoder does not look at is
@@ -82,8 +83,7 @@ class Batches:
         }
         self._scenes = [pool.scene(number) for number in range(counts[0])]
         self._changes = [pool.change(number) for number in range(counts[1])]
-        # Whose colour is whose is what takes longest to learn.
-        weights = np.array([1 + sum(map(_is_tinted, one.things)) for one in self._scenes], float)
+        weights = np.array([_weight(one) for one in self._scenes])
         self._shares = weights / weights.sum()
 
     def get(self, kind: Kind, step: int) -> Batch:
@@ -169,5 +169,10 @@ def cells(small: SmallScene) -> Tensor:
     return found.flatten(0, 1)
 
 
-def _is_tinted(thing: Thing) -> bool:
-    return thing.colour is not None
+def _weight(small: SmallScene) -> float:
+    """More for what takes longest to learn: whose colour is whose, and what stands where."""
+    tinted = sum(thing.colour is not None for thing in small.things)
+    if len(small.things) == 2 and not tinted:
+        one, other = small.things
+        return 5.0 if one.category != other.category and relation_of(one, other) else 1.0
+    return 1.0 + tinted

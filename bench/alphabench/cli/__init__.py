@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 
 import typer
 
-from alphabench.cli import judging, looking, running
+from alphabench.cli import judging, looking, parity, running
 from alphabench.errors import AlphaBenchError
 
 INTERRUPTED: Final = 130
@@ -22,7 +22,10 @@ INTERRUPTED: Final = 130
 
 
 def build_app() -> typer.Typer:
-    """All verbs, and those that other packages offer as entry points `alphabench.commands`."""
+    """All verbs, and those that other packages offer as entry points `alphabench.commands`.
+
+    Such an entry point is a Typer app with verbs of its own, or a function that is one verb.
+    """
     app = typer.Typer(
         name="alphabench",
         help="Benchmarks for image generators: official rules, error bars, nothing silently lost.",
@@ -43,8 +46,13 @@ def build_app() -> typer.Typer:
         app.command()(look)
     app.command()(judging.calibrate)
     app.add_typer(judging.app, name="judge")
+    app.add_typer(parity.app, name="parity")
     for point in entry_points(group="alphabench.commands"):
-        app.add_typer(point.load(), name=point.name)
+        verb = point.load()
+        if isinstance(verb, typer.Typer):
+            app.add_typer(verb, name=point.name)
+        else:
+            app.command(point.name)(verb)
     return app
 
 

@@ -69,8 +69,17 @@ def doctor(
         str | None, typer.Argument(metavar="EVALUATOR", help="name[?key=value&...]; all if absent.")
     ] = None,
     devices: Devices = None,
+    setup: Annotated[
+        str | None,
+        typer.Option("--setup", metavar="NAME", help="Make an environment instead: mmdet."),
+    ] = None,
 ) -> None:
     """Check this installation: packages, devices, data, and each evaluator's self-test."""
+    if setup is not None:
+        from alphabench.environments import set_up
+
+        typer.echo(set_up(setup))
+        return
     from alphabench.doctor import examine
     from alphabench.workers import choose_devices
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alphabench.judges.question import Judge
     from alphabench.plan import Checkpoint
     from alphabench.run import Work
-    from alphabench.types import Benchmark, ProtocolName
+    from alphabench.types import Benchmark, Evaluator, ProtocolName
     from alphabench.upstream import UpstreamData
 
 
@@ -63,14 +63,53 @@ def benchmark(name: str, protocol: ProtocolName, prompts: Path | None = None) ->
 
 
 def checkpoint(
-    spec: str, settings: list[str] | None, layout: str | None, lora: str | None
+    spec: str,
+    settings: list[str] | None,
+    *,
+    layout: str | None = None,
+    lora: str | None = None,
+    think: bool = False,
 ) -> Checkpoint:
     """A checkpoint with the options of all places."""
     from alphabench.options import pairs
     from alphabench.plan import checkpoint as by_spec
 
     given = [*(settings or []), *([f"layout={layout}"] if layout else [])]
+    if think:
+        given.append("think=true")
     return by_spec(spec, options=pairs(given), lora=lora)
+
+
+def refined(
+    checkpoint: Checkpoint,
+    refine: str,
+    *,
+    own: Judge | None,
+    theirs: Callable[..., Evaluator],
+) -> Checkpoint:
+    """The checkpoint with refinement behind it.
+
+    Args:
+        checkpoint: that draws.
+        refine: `always`, `self` or `oracle`, with `:ROUNDS` behind it.
+        own: the judge of `self`; None is the checkpoint itself.
+        theirs: opens the benchmark's evaluator, for `oracle`.
+    """
+    from alphabench import registry
+    from alphabench.checkpoints import refining
+
+    how = refining.read_refinement(refine)
+    examiner = None
+    if how.mode == "self":
+        examiner = refining.examined_by(own, registry.load("examiner", "dvreward"))
+    elif own is not None:
+        raise AlphaBenchError(
+            f"--refine-judge has nothing to say with --refine {how.mode}",
+            hint="use --refine self, or leave the judge out",
+        )
+    elif how.mode == "oracle":
+        examiner = refining.examined_by_benchmark(theirs)
+    return refining.refined(checkpoint, how, examiner)
 
 
 def judge(spec: str | None, *, budget: float | None, no_cache: bool, device: str) -> Judge | None:

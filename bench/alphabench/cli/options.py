@@ -17,11 +17,14 @@ Ckpt = Annotated[
     str,
     typer.Option(
         "--ckpt",
-        help="diffusers folder or hub id, http(s)://host/v1#model, images:DIR, "
+        help="nano, a diffusers or BAGEL folder or hub id, http(s)://host/v1#model, images:DIR, "
         "python:module:factory, or scene:",
     ),
 ]
 Lora = Annotated[str | None, typer.Option(help="LoRA adapter: a file, folder or hub id.")]
+Think = Annotated[
+    bool, typer.Option("--think", help="Have the checkpoint write a thought before each picture.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="An option of the checkpoint; repeatable."),
@@ -68,4 +71,17 @@ NoCache = Annotated[
 Wording = Annotated[
     Literal["official", "own"] | None,
     typer.Option(help="Whose questions the judge is asked: upstream's, or this project's."),
+]
+Refine = Annotated[
+    str | None,
+    typer.Option(
+        "--refine",
+        metavar="MODE[:ROUNDS]",
+        help="Have the checkpoint mend its pictures: always; self, where it or --refine-judge "
+        "finds them wanting; oracle, where the benchmark's evaluator does (an upper bound).",
+    ),
+]
+RefineJudge = Annotated[
+    str | None,
+    typer.Option(help="Who finds pictures wanting with --refine self [default: the checkpoint]."),
 ]

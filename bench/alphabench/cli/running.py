@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,9 +27,12 @@ from alphabench.cli.options import (
     Out,
     Prompts,
     ProtocolOption,
+    Refine,
+    RefineJudge,
     RunPath,
     Seed,
     Settings,
+    Think,
     Wording,
     Workers,
 )
@@ -46,6 +50,9 @@ def run(
     wording: Wording = None,
     prompts: Prompts = None,
     lora: Lora = None,
+    think: Think = False,
+    refine: Refine = None,
+    refine_judge: RefineJudge = None,
     settings: Settings = None,
     layout: Layout = None,
     limit: Limit = None,
@@ -59,15 +66,21 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Generate images, score them, report. Continues where an earlier run stopped."""
-    from alphabench.plan import open_evaluation, plan_run, preview
+    from alphabench.plan import open_evaluation, plan_run, preview, suggested_evaluator
     from alphabench.run import carry_out
 
     bench = opening.benchmark(benchmark, protocol, prompts)
-    checkpoint = opening.checkpoint(ckpt, settings, layout, lora)
+    checkpoint = opening.checkpoint(ckpt, settings, layout=layout, lora=lora, think=think)
     with opening.work(devices, workers) as work:
         device = work.devices[0]
-        plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
         asked = opening.judge(judge, budget=budget, no_cache=no_cache, device=device)
+        if refine is not None:
+            suggested = suggested_evaluator(checkpoint.open(device=device), bench)
+            theirs = opening.evaluator(evaluator, suggested, wording)
+            own = opening.judge(refine_judge, budget=budget, no_cache=no_cache, device=device)
+            examined = partial(bench.evaluator, theirs, judge=asked)
+            checkpoint = opening.refined(checkpoint, refine, own=own, theirs=examined)
+        plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
         spec = opening.evaluator(evaluator, plan.evaluator, wording)
         if dry_run:
             return _say(preview(plan, spec, judge=asked, device=device), as_json=as_json)
@@ -81,6 +94,7 @@ def generate(
     ckpt: Ckpt,
     prompts: Prompts = None,
     lora: Lora = None,
+    think: Think = False,
     settings: Settings = None,
     layout: Layout = None,
     limit: Limit = None,
@@ -94,7 +108,7 @@ def generate(
     from alphabench.run import generate as make_images
 
     bench = opening.benchmark(benchmark, "official", prompts)
-    checkpoint = opening.checkpoint(ckpt, settings, layout, lora)
+    checkpoint = opening.checkpoint(ckpt, settings, layout=layout, lora=lora, think=think)
     with opening.work(devices, workers) as work:
         device = work.devices[0]
         plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)

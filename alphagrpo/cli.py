@@ -1,0 +1,163 @@
+"""`alphabench train` and `alphabench export`: each parses, calls the library, prints.
+
+Imports no model library until a verb runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alphabench.errors import AlphaBenchError
+
+if TYPE_CHECKING:
+    from alphagrpo.recipe import Recipe
+    from alphatrainers.loop import Outcome
+    from alphatrainers.processes import Processes
+
+RUNS = Path("runs") / "train"
+"""Where trainings lie that nobody named."""
+
+Name = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe's name, such as nano-rt2i, or a file.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Changes of the recipe: training.steps=20."),
+]
+Out = Annotated[
+    Path | None, typer.Option(help="The training's folder [default: below ./runs/train].")
+]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda or cuda:1 [default: a GPU where there is one].")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(envvar="ALPHABENCH_CACHE", help="Where official data is kept."),
+]
+
+
+def train(
+    recipe: Name,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take; load and do nothing.")
+    ] = False,
+    out: Out = None,
+    device: Device = None,
+    cache: Cache = None,
+) -> None:
+    """Train a checkpoint by AlphaGRPO, validated by the same harness. Start with torchrun for more
+    than one process.
+    """
+    from alphagrpo.recipe import load_recipe
+
+    with _sentences():
+        chosen = load_recipe(recipe, settings or [])
+        if dry_run:
+            from alphagrpo.forecast import forecast
+
+            return typer.echo(forecast(chosen))
+        folder = out or RUNS / Path(recipe).stem
+        _check_folder(folder, resume=resume)
+        outcome = _train(chosen, folder, device=device, cache=cache)
+    return _finish(folder, outcome)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or an adapter.")],
+    out: Annotated[Path, typer.Option(help="The new folder.")],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Write whole weights; else the adapter alone.")
+    ] = False,
+    ckpt: Annotated[
+        str | None, typer.Option("--ckpt", help="The base [default: the training's own].")
+    ] = None,
+) -> None:
+    """Write the best weights of a training as an adapter, or merged into their base."""
+    from alphagrpo.export import export_run
+
+    with _sentences():
+        typer.echo(export_run(run, out, merge=merge, base=ckpt))
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """The engine's errors as the harness prints them."""
+    from alphatrainers.errors import TrainingError
+
+    try:
+        yield
+    except TrainingError as error:
+        raise AlphaBenchError(error.message, hint=error.hint) from error
+
+
+def _check_folder(folder: Path, *, resume: bool) -> None:
+    begun = (folder / "identity.json").exists()
+    if begun and not resume:
+        raise AlphaBenchError(
+            f"{str(folder)!r} holds a training that was begun",
+            hint="add --resume to go on with it, or name another folder with --out",
+        )
+    if resume and not begun:
+        raise AlphaBenchError(
+            f"there is no training in {str(folder)!r} to go on with", hint="leave out --resume"
+        )
+
+
+def _train(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | None) -> Outcome:
+    import torch
+
+    from alphabench.upstream import UpstreamData, default_cache_dir
+    from alphagrpo.training import Workplace, assemble
+    from alphatrainers import config, processes
+    from alphatrainers.loop import Run, Surroundings
+    from alphatrainers.state import replace_text
+
+    where = device or _default_device()
+    together: Processes = processes.join(torch.device(where))
+    say = typer.echo if together.first else _silent
+    place = Workplace(
+        folder=folder,
+        data=UpstreamData(cache_dir=cache or default_cache_dir()),
+        device=where,
+        say=say,
+    )
+    try:
+        run = Run(
+            assemble(recipe, place),
+            recipe.training,
+            folder,
+            Surroundings(processes=together, say=say),
+        )
+        if together.first:
+            folder.mkdir(parents=True, exist_ok=True)
+            replace_text(folder / "recipe.yaml", config.write(recipe))
+        return run.train()
+    finally:
+        processes.leave()
+
+
+def _default_device() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+def _silent(message: str) -> None:
+    del message
+
+
+def _finish(folder: Path, outcome: Outcome) -> None:
+    typer.echo(f"{outcome.step} steps done; everything lies in {folder}")
+    if outcome.best is not None:
+        typer.echo(f"best weights, of step {outcome.best_step}: {outcome.best}")
+        typer.echo(f"use them: alphabench run BENCHMARK --ckpt BASE --lora {outcome.best}")

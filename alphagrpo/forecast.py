@@ -1,0 +1,243 @@
+"""What `--dry-run` says of a recipe: memory, work, judge calls and cost, from sizes alone.
+
+Reads the small files of a checkpoint that is at hand, and knows the sizes of the released BAGEL and
+of SD3.5 medium; loads no weights, asks no judge and needs no GPU. The estimates are those of
+`alphatrainers.plan`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import nn
+
+from alphabench.checkpoints import pick_kind
+from alphabench.checkpoints.bagel import NANO
+from alphabench.errors import AlphaBenchError
+from alphabench.models.bagel.design import (
+    AutoencoderDesign,
+    Design,
+    LanguageDesign,
+    VisionDesign,
+)
+from alphabench.models.bagel.guidance import Guidance
+from alphabench.models.bagel.loading import read_sizes
+from alphabench.models.bagel.model import Bagel, ImageMarks
+from alphagrpo.policies.opening import guidance
+from alphagrpo.policies.umm import EXPERTS
+from alphagrpo.recipe import JUDGED, DrawSettings, Recipe, RewardSettings
+from alphatrainers.plan import TERA, Sizes, describe, plan
+from alphatrainers.schedules import sigmas_of_points
+
+BAGEL_7B: Final = Design(
+    language=LanguageDesign(
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        vocab_size=152064,
+        rope_theta=1e6,
+        rms_norm_eps=1e-6,
+    ),
+    vision=VisionDesign(
+        hidden_size=1152,
+        intermediate_size=4304,
+        declared_layers=27,
+        num_attention_heads=16,
+        patch_size=14,
+        image_size=980,
+    ),
+    autoencoder=AutoencoderDesign(),
+    latent_side=64,
+)
+"""ByteDance-Seed/BAGEL-7B-MoT, from its JSON files."""
+SYSTEM_TOKENS: Final = 60
+PROMPT_TOKENS: Final = 60
+"""Guesses at the words that are read."""
+QUESTIONS: Final = {"dvreward": 20.0, "holistic": 2.0, "reflection_judge": 1.0}
+"""Guesses at a picture's calls; small worlds ask fewer."""
+SMALL_QUESTIONS: Final = 5.0
+TOKENS_PER_CALL: Final = 400.0
+"""Guess: a picture of 512 pixels and a question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """What is known of a policy without its weights."""
+
+    sizes: Sizes
+    """With nothing of the recipe's programs in it."""
+    token_pixels: int
+    size: tuple[int, int]
+    """Where the recipe names none."""
+
+
+def forecast(recipe: Recipe) -> str:
+    """The plan of a training as lines for a terminal.
+
+    Raises:
+        AlphaBenchError: nothing is known of the checkpoint's sizes.
+    """
+    model = _model(recipe)
+    draw = recipe.task.draw
+    sizes = replace(
+        model.sizes,
+        latent_tokens=_latent_tokens(draw, model),
+        branches=_branches(draw),
+        window=draw.window.at(0, n_steps=draw.points - 1, seed=recipe.training.seed),
+        read_tokens=_read_tokens(recipe, model),
+        written_tokens=recipe.task.thought.max_tokens if _thinks(recipe) else 0,
+        **_judging(recipe),
+    )
+    lines = [
+        f"recipe            {recipe.task.kind} on {recipe.policy.checkpoint}",
+        f"costs             {recipe.about.costs}",
+        f"measured          {recipe.about.measured}",
+        describe(plan(recipe.training, sizes)),
+    ]
+    if recipe.task.refine is not None:
+        lines.append(_initial_line(recipe, model, sizes))
+    return "\n".join(lines)
+
+
+def _model(recipe: Recipe) -> _Model:
+    name = recipe.policy.checkpoint
+    kind, location = pick_kind(name)
+    if kind == "nano":
+        if not NANO.is_dir():
+            raise AlphaBenchError(
+                "the nano model is not in this copy of the package",
+                hint="install a released package",
+            )
+        return _bagel(recipe, read_sizes(NANO), size=(64, 64), width=4.0)
+    if kind == "bagel":
+        folder = Path(location).expanduser()
+        design = read_sizes(folder) if folder.is_dir() else BAGEL_7B
+        return _bagel(recipe, design, size=(1024, 1024), width=2.0)
+    if re.search(r"stable-diffusion-3\.5-medium", name):
+        return _SD35_MEDIUM
+    raise AlphaBenchError(
+        f"the sizes of {name!r} are not known without its weights",
+        hint="--dry-run knows nano, BAGEL and stable-diffusion-3.5-medium",
+    )
+
+
+def _bagel(recipe: Recipe, design: Design, *, size: tuple[int, int], width: float) -> _Model:
+    with torch.device("meta"):
+        model = Bagel(design, ImageMarks(start=0, end=0))
+    language = design.language
+    trained = _trained(recipe, model)
+    # One expert of the two works on each token.
+    decoder = sum(p.numel() for p in model.language_model.model.layers.parameters()) / 2
+    per_layer = 14 * language.hidden_size + 3 * language.intermediate_size
+    key_features = language.num_key_value_heads * language.head_size
+    sizes = Sizes(
+        parameters=float(sum(p.numel() for p in model.parameters())),
+        active_parameters=decoder,
+        trained_parameters=trained,
+        bytes_per_parameter=width,
+        latent_tokens=0,
+        branches=(),
+        read_tokens=0,
+        context_bytes_per_token=2 * key_features * language.num_hidden_layers * width,
+        activation_bytes_per_token=per_layer * language.num_hidden_layers * width,
+        kept_bytes_per_token=language.hidden_size * language.num_hidden_layers * width,
+    )
+    return _Model(sizes=sizes, token_pixels=design.token_pixels, size=size)
+
+
+def _trained(recipe: Recipe, model: nn.Module) -> float:
+    rates, lora = recipe.training.optimiser, recipe.training.lora
+    total = 0
+    for name, part in model.named_modules():
+        owner = next((e for e, pattern in EXPERTS.items() if re.fullmatch(pattern, name)), None)
+        if owner is None or rates.experts.get(owner, rates.lr) == 0.0:
+            continue
+        assert isinstance(part, nn.Linear)
+        whole = part.in_features * part.out_features
+        total += whole if lora is None else lora.rank * (part.in_features + part.out_features)
+    return float(total)
+
+
+_SD35_MEDIUM: Final = _Model(
+    # 2.5e9 in the transformer (half of it works on each token), the rest in its text encoders.
+    sizes=Sizes(
+        parameters=8.1e9,
+        active_parameters=1.25e9,
+        trained_parameters=2.4e7,
+        latent_tokens=0,
+        branches=(),
+        read_tokens=0,
+        activation_bytes_per_token=2.0 * 24 * 26 * 1536,
+        kept_bytes_per_token=2.0 * 24 * 1536,
+    ),
+    token_pixels=16,
+    size=(1024, 1024),
+)
+"""stabilityai/stable-diffusion-3.5-medium, rounded, with LoRA of rank 32."""
+
+
+def _latent_tokens(draw: DrawSettings, model: _Model) -> int:
+    width, height = draw.width or model.size[0], draw.height or model.size[1]
+    return (width // model.token_pixels) * (height // model.token_pixels) + 2
+
+
+def _branches(draw: DrawSettings) -> tuple[int, ...]:
+    how = guidance(draw.guidance) or Guidance(text_scale=1.0)
+    sigmas = sigmas_of_points(draw.points, shift=draw.shift)
+    return tuple(how.branches(sigma) for sigma in sigmas[:-1])
+
+
+def _thinks(recipe: Recipe) -> bool:
+    kinds = set(recipe.task.mixed) or {recipe.task.kind}
+    return bool({"rt2i", "srr"} & kinds) or ("edit" in kinds and recipe.task.think)
+
+
+def _read_tokens(recipe: Recipe, model: _Model) -> int:
+    words = PROMPT_TOKENS + (SYSTEM_TOKENS if _thinks(recipe) else 0)
+    kinds = set(recipe.task.mixed) or {recipe.task.kind}
+    if not {"srr", "edit"} & kinds:
+        return words
+    # As latents and as patches, the latter a little more; the words again without the picture.
+    picture = _latent_tokens(recipe.task.draw, model)
+    return words + picture + round(1.35 * picture) + PROMPT_TOKENS
+
+
+def _judging(recipe: Recipe) -> dict[str, float]:
+    judged = [one for one in _all(recipe.rewards.values()) if one.kind in JUDGED]
+    small = recipe.prompts.source.startswith("small:")
+    calls = sum(
+        SMALL_QUESTIONS if small and one.kind == "dvreward" else QUESTIONS[one.kind]
+        for one in judged
+    )
+    return {
+        "calls_per_picture": calls,
+        "judge_tokens_per_call": TOKENS_PER_CALL,
+        "usd_per_million_tokens": max((one.usd_per_million_tokens for one in judged), default=0.0),
+    }
+
+
+def _all(settings: Iterable[RewardSettings]) -> list[RewardSettings]:
+    found: list[RewardSettings] = []
+    for one in settings:
+        found += [one, *_all(one.of.values())]
+    return found
+
+
+def _initial_line(recipe: Recipe, model: _Model, sizes: Sizes) -> str:
+    assert recipe.task.refine is not None
+    how = recipe.task.refine
+    pictures = how.initial_images * recipe.training.prompts_per_step
+    tokens = _latent_tokens(how.initial, model) * sum(_branches(how.initial))
+    work = pictures * tokens * 2.0 * sizes.active_parameters / TERA
+    calls = pictures * sizes.calls_per_picture
+    return (
+        f"Beside these, each step draws {pictures} initial pictures: {work:,.3g} TFLOP, "
+        f"{calls:,.0f} judge calls."
+    )

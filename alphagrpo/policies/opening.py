@@ -1,0 +1,148 @@
+"""From a recipe's `policy` section to a policy and to what tasks and validations need beside it.
+
+The harness opens the checkpoint, so that `--ckpt` and a recipe mean the same, and validations draw
+with the very weights that are trained. Knows no task and no reward.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alphabench.checkpoints import open_checkpoint
+from alphabench.checkpoints.bagel import OpenedBagel
+from alphabench.checkpoints.unified import UnifiedCheckpoint
+from alphabench.errors import AlphaBenchError
+from alphabench.models.bagel.guidance import Guidance
+from alphabench.models.bagel.loading import LoadedBagel
+from alphabench.models.bagel.unified import UnifiedBagel
+from alphabench.models.unified import Abilities
+from alphabench.types import Generator
+from alphagrpo.policies.opened import OpenedPolicy, digest_of
+from alphagrpo.policies.umm import UMMPolicy
+from alphagrpo.recipe import GuidanceSettings, PolicySettings
+
+
+def guidance(settings: GuidanceSettings | None) -> Guidance | None:
+    """As policies take it."""
+    if settings is None:
+        return None
+    return Guidance(**{f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)})
+
+
+def open_policy(settings: PolicySettings, *, device: str) -> OpenedPolicy:
+    """Opens the checkpoint and loads its weights.
+
+    Raises:
+        AlphaBenchError: it cannot be had, or is of a kind that cannot be trained.
+    """
+    options = {key: _text(value) for key, value in settings.options.items()}
+    generator = open_checkpoint(settings.checkpoint, options=options, device=device)
+    if isinstance(generator, UnifiedCheckpoint) and isinstance(generator.opened, OpenedBagel):
+        return _open_umm(generator, generator.opened, settings, device=device)
+    from alphabench.checkpoints.diffusers import DiffusersCheckpoint
+    from alphagrpo.policies.diffusers import open_diffusers_policy
+
+    if isinstance(generator, DiffusersCheckpoint):
+        return open_diffusers_policy(generator, name=settings.checkpoint)
+    raise AlphaBenchError(
+        f"{settings.checkpoint!r} cannot be trained",
+        hint="train nano, a BAGEL checkpoint or a pipeline of the SD3 family",
+    )
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _open_umm(
+    generator: UnifiedCheckpoint, opened: OpenedBagel, settings: PolicySettings, *, device: str
+) -> OpenedPolicy:
+    if opened.adapter is not None:
+        raise AlphaBenchError(
+            f"{opened.name!r} comes with a LoRA, and a training puts its own on",
+            hint="merge it first: alphabench export --merge",
+        )
+    umm = generator.model()
+    assert isinstance(umm, UnifiedBagel)
+    recipe = opened.recipe
+    think = settings.think_prompt or recipe.think_prompt
+    reflect = settings.reflect_prompt or recipe.reflect_prompt
+    weights = opened.files.identity()
+    policy = UMMPolicy(
+        umm,
+        identity={
+            "kind": "umm",
+            "weights": weights,
+            "dtype": recipe.dtype,
+            "think_prompt": think,
+            "reflect_prompt": reflect,
+            "latent_sizes": f"{recipe.latent_shortest}-{recipe.latent_longest}",
+            "patch_sizes": f"{recipe.patch_shortest}-{recipe.patch_longest}",
+        },
+    )
+
+    def live() -> Generator:
+        digest = digest_of(umm.loaded.model)
+        now = LiveBagel(opened=opened, loaded=umm.loaded, trained=digest)
+        return UnifiedCheckpoint(opened=now, device=device)
+
+    return OpenedPolicy(
+        name=opened.name,
+        policy=policy,
+        generator=live,
+        size=(recipe.width, recipe.height),
+        resize=umm.resized,
+        think_prompt=think,
+        reflect_prompt=reflect,
+        thinks=True,
+        edits=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveBagel:
+    """An `OpenedModel` whose weights are those in training, at this moment."""
+
+    opened: OpenedBagel
+    loaded: LoadedBagel
+    trained: str
+    """Digest of the trained weights; the rest is the checkpoint's own."""
+
+    @property
+    def name(self) -> str:
+        return self.opened.name
+
+    @property
+    def abilities(self) -> Abilities:
+        return self.opened.abilities
+
+    @property
+    def think(self) -> bool:
+        return self.opened.think
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {**self.opened.identity, "trained": self.trained}
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        return self.opened.licences
+
+    @property
+    def batch_size(self) -> int:
+        return self.opened.batch_size
+
+    @property
+    def suggested_evaluator(self) -> str | None:
+        return self.opened.suggested_evaluator
+
+    def suited_to(self, benchmark: str) -> LiveBagel:
+        """See `OpenedModel`."""
+        return dataclasses.replace(self, opened=self.opened.suited_to(benchmark))
+
+    def load(self, device: str) -> UnifiedBagel:
+        """The loaded weights with this benchmark's settings; nothing is read."""
+        del device
+        return UnifiedBagel(self.loaded, self.opened.recipe)

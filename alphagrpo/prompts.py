@@ -1,0 +1,194 @@
+"""Where a training's prompts come from: a file, a benchmark, or the small drawn world.
+
+    FILE.jsonl   one object a line, `prompt` and whatever is known of it: AlphaGRPO's released
+                 files, those of `alphabench dvreward decompose`, GenEval's metadata
+    FILE.txt     one prompt a line
+    small:       prompts of the drawn world with GenEval's facts, as many as wanted; `small:?seed=1`
+    NAME         the prompts of a benchmark, `geneval:long`, with its facts and source pictures
+
+What a validation asks is kept out: by its words, and where facts are known by what is demanded,
+however it is worded. Knows no reward.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from alphabench.errors import AlphaBenchError
+from alphabench.options import fill, split_spec
+from alphabench.scenes.small_sample import TASKS, task_small
+from alphabench.scenes.telling import facts_key, geneval_prompt
+from alphabench.types import Benchmark, Sample
+from alphagrpo.dvreward.prompts import read_prompts
+from alphagrpo.dvreward.questions import facts_of, from_row
+from alphagrpo.dvreward.sources import questions_from_facts
+from alphagrpo.rewards import GROUP, SOURCE
+from alphatrainers.guards import normalised
+from alphatrainers.segments import Prompt
+
+SMALL: Final = "small:"
+_QUESTIONS: Final = ("semantic_questions", "quality_questions")
+_MOST_TRIES: Final = 200
+"""Draws without a new demand after which the small world counts as used up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallOptions:
+    """Options of `small:`."""
+
+    count: int = 2000
+    """Different demands; the world may hold fewer of the asked tasks."""
+    seed: int = 0
+    tasks: str = ",".join(TASKS)
+    """Which of GenEval's, in equal parts, with commas between."""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.tasks.split(",")) - set(TASKS)
+        if self.count < 1 or unknown:
+            raise ValueError(f"count is 1 at least; tasks are {', '.join(TASKS)}")
+
+
+def load_prompts(
+    source: str, open_benchmark: Callable[[str], Benchmark], *, held_out: Sequence[Sample]
+) -> list[Prompt]:
+    """The prompts of a source, without what `held_out` demands where the source can spare it.
+
+    `small:` and benchmarks leave it out; a file is the user's own and is not thinned silently: the
+    caller refuses it (`leaks`).
+
+    Raises:
+        AlphaBenchError: nothing there, or it cannot be read.
+    """
+    name, options = split_spec(source)
+    if name == SMALL:
+        return list(small_prompts(fill(SmallOptions, options, owner=SMALL), held_out=held_out))
+    path = Path(source).expanduser()
+    if path.suffix in (".jsonl", ".txt"):
+        return _from_file(path)
+    samples = open_benchmark(source).samples()
+    kept = [_from_sample(sample) for sample in samples]
+    leaked = {prompt.id for prompt in leaks(kept, held_out)}
+    found = [prompt for prompt in kept if prompt.id not in leaked]
+    if not found:
+        raise AlphaBenchError(
+            f"every prompt of {source!r} is also one of the validation's",
+            hint="train on another source, or validate on another benchmark",
+        )
+    return found
+
+
+def small_prompts(options: SmallOptions, *, held_out: Sequence[Sample]) -> Iterator[Prompt]:
+    """Different demands of GenEval's tasks in turn, none of them among `held_out`."""
+    known = {key for sample in held_out if (key := _demand(sample.facts)) is not None}
+    tasks, made = options.tasks.split(","), 0
+    open_tasks = dict.fromkeys(tasks, 0)
+    for number in range(options.count * _MOST_TRIES):
+        if made == options.count or not open_tasks:
+            return
+        task = tasks[number % len(tasks)]
+        if task not in open_tasks:
+            continue
+        rng = np.random.default_rng([options.seed, number])
+        told = geneval_prompt(task_small(rng, task), rng)
+        key = None if told is None or told.tag != task else facts_key(told.facts)
+        if told is None or key is None or key in known:
+            open_tasks[task] += 1
+            if open_tasks[task] > _MOST_TRIES:
+                del open_tasks[task]
+            continue
+        known.add(key)
+        open_tasks[task] = 0
+        made += 1
+        facts = {**told.facts, "tag": task, GROUP: task}
+        yield Prompt(id=f"small-{options.seed}-{number:06d}", text=told.text, facts=facts)
+
+
+def leaks(prompts: Sequence[Prompt], held_out: Sequence[Sample]) -> list[Prompt]:
+    """The prompts that ask for what `held_out` asks for, in the same words or by their facts."""
+    texts = {normalised(sample.prompt) for sample in held_out}
+    demands = {key for sample in held_out if (key := _demand(sample.facts)) is not None}
+    return [
+        prompt
+        for prompt in prompts
+        if normalised(prompt.text) in texts or _demand(prompt.facts) in demands
+    ]
+
+
+def with_questions(
+    prompts: Sequence[Prompt], written: Mapping[str, Mapping[str, Any]]
+) -> list[Prompt]:
+    """Every prompt with the questions that DVReward asks: its own, written ones, or by its facts.
+
+    Args:
+        prompts: their own questions win.
+        written: rows of a question file, by prompt.
+
+    Raises:
+        AlphaBenchError: a prompt without any.
+    """
+    found = []
+    for index, prompt in enumerate(prompts):
+        questions = _questions(index, prompt, written)
+        if not questions:
+            raise AlphaBenchError(
+                f"the prompt {prompt.text!r} has no questions for DVReward",
+                hint="write them with `alphabench dvreward decompose FILE --llm ... --out "
+                "QUESTIONS.jsonl` and set prompts.questions=QUESTIONS.jsonl",
+            )
+        found.append(Prompt(id=prompt.id, text=prompt.text, facts={**questions, **prompt.facts}))
+    return found
+
+
+def _questions(
+    index: int, prompt: Prompt, written: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, object]:
+    if any(prompt.facts.get(key) for key in _QUESTIONS):
+        return prompt.facts
+    if prompt.text in written:
+        row = {**written[prompt.text], "prompt": prompt.text}
+        return facts_of(from_row(row, where=f"the questions of {prompt.text!r}"))
+    if "include" not in prompt.facts:
+        return {}
+    group = str(prompt.facts.get(GROUP, "all"))
+    facts = {key: value for key, value in prompt.facts.items() if key not in (SOURCE, GROUP)}
+    sample = Sample(id=str(index), prompt=prompt.text, group=group, facts=facts)
+    return facts_of(questions_from_facts(index, sample))
+
+
+def _from_file(path: Path) -> list[Prompt]:
+    if path.suffix == ".txt":
+        return [
+            Prompt(id=f"{path.stem}-{one.index:06d}", text=one.text) for one in read_prompts(path)
+        ]
+    read_prompts(path)  # says which line is wrong
+    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    return [_from_row(json.loads(line), path, number) for number, line in enumerate(lines)]
+
+
+def _from_row(row: Mapping[str, Any], path: Path, number: int) -> Prompt:
+    facts = {key: value for key, value in row.items() if key != "prompt"}
+    for key in ("image", SOURCE):
+        if isinstance(named := facts.pop(key, None), str):
+            facts[SOURCE] = str((path.parent / named).resolve())
+    if isinstance(tag := facts.get("tag"), str):
+        facts.setdefault(GROUP, tag)
+    return Prompt(id=f"{path.stem}-{number:06d}", text=row["prompt"].strip(), facts=facts)
+
+
+def _from_sample(sample: Sample) -> Prompt:
+    facts: dict[str, object] = {**sample.facts, GROUP: sample.group}
+    if sample.source_image is not None:
+        facts[SOURCE] = str(sample.source_image)
+    return Prompt(id=sample.id, text=sample.prompt, facts=facts)
+
+
+def _demand(facts: Mapping[str, Any]) -> object:
+    """What GenEval's facts demand, however worded; None where there are none, or of an edit."""
+    include = facts.get("include")
+    return facts_key(facts) if include and "source" not in facts else None

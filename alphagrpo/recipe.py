@@ -1,0 +1,270 @@
+"""What a recipe file decides, section by section; read strictly by `alphatrainers.config`.
+
+Every field is described under it, once. `training` is the engine's own section. Knows no model and
+opens nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from alphagrpo.refinement import Rectification
+from alphagrpo.tasks import Window
+from alphatrainers import config
+from alphatrainers.errors import unknown_key
+from alphatrainers.kernels import Density, Kind
+from alphatrainers.schedules import sigmas_of_points
+from alphatrainers.segments import DrawImage, WriteText
+from alphatrainers.settings import Credits, Training
+
+TaskKind = Literal["t2i", "rt2i", "edit", "srr", "mixed"]
+RewardKind = Literal[
+    "dvreward", "holistic", "evaluator", "think_tags", "reflection", "reflection_judge", "sum"
+]
+JUDGED: Final = ("dvreward", "holistic", "reflection_judge")
+_PACKAGE: Final = "alphatrainers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """For people."""
+
+    costs: str
+    """What a run takes."""
+    measured: str
+    """What was measured with it, or that nothing was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    """What is trained."""
+
+    checkpoint: str
+    """As `--ckpt` takes it: nano, a BAGEL folder or hub id, an SD3 pipeline."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """As `--set` takes them; they decide how validations draw, too."""
+    think_prompt: str | None = None
+    """Read before a thought; null takes the checkpoint's own."""
+    reflect_prompt: str | None = None
+    """Asks to mend a picture, with a place for `{prompt}`; null takes the checkpoint's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuidanceSettings:
+    """Guidance while a trajectory is drawn and, for stored steps, while it is replayed."""
+
+    text_scale: float = 4.0
+    image_scale: float = 1.0
+    """Of the branch without pictures; 1 or less: none."""
+    low: float = 0.4
+    """Acts at noise levels above this one."""
+    high: float = 1.0
+    renorm: Literal["global", "channel", "text_channel"] = "global"
+    renorm_floor: float = 0.0
+    """Least factor of the renormalisation; 1 switches it off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawSettings:
+    """How training draws."""
+
+    points: int
+    """Noise levels; there is one step fewer."""
+    width: int | None = None
+    """Pixels; null takes the checkpoint's own."""
+    height: int | None = None
+    shift: float = 3.0
+    window: Window = field(default_factory=Window)
+    kernel: Kind = "flow_sde"
+    eta: float = 0.7
+    density: Density | None = None
+    """null takes the kernel's usual one."""
+    guidance: GuidanceSettings | None = None
+    """null draws without."""
+
+    def __post_init__(self) -> None:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height are given together or not at all")
+        # Says now whether every window of a run lies within the schedule.
+        self.window.at(0, n_steps=self.points - 1, seed=0)
+
+    def asked(self, guidance: object, *, size: tuple[int, int]) -> DrawImage:
+        """As a step of a program, without its window; `size` is the checkpoint's own."""
+        return DrawImage(
+            width=self.width or size[0],
+            height=self.height or size[1],
+            sigmas=sigmas_of_points(self.points, shift=self.shift),
+            kernel=self.kernel,
+            eta=self.eta,
+            density=self.density,
+            guidance=guidance,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThoughtSettings:
+    """How training writes."""
+
+    max_tokens: int = 1024
+    temperature: float = 1.0
+    top_p: float = 1.0
+    trained: bool = True
+
+    def asked(self) -> WriteText:
+        """As a step of a program."""
+        return WriteText(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            trained=self.trained,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefineSettings:
+    """Of srr."""
+
+    initial: DrawSettings
+    """How initial pictures are drawn, without a thought; its window only matters if trained."""
+    initial_images: int = 7
+    choose: Literal["worst", "sampled"] = "worst"
+    rectify: Rectification = "init"
+    train_initial: bool = False
+
+    def __post_init__(self) -> None:
+        if self.initial_images < 1:
+            raise ValueError(f"initial_images={self.initial_images}: at least one is needed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSettings:
+    """What is drawn for a prompt; see `alphagrpo.tasks`."""
+
+    kind: TaskKind
+    draw: DrawSettings
+    thought: ThoughtSettings = field(default_factory=ThoughtSettings)
+    """Of rt2i and srr, and of edit if it thinks."""
+    think: bool = True
+    """Whether edits begin with a thought."""
+    refine: RefineSettings | None = None
+    """srr needs it."""
+    mixed: Mapping[str, float] = field(default_factory=dict)
+    """Weights by kind, for mixed."""
+
+    def __post_init__(self) -> None:
+        kinds = set(self.mixed) if self.kind == "mixed" else {self.kind}
+        if self.kind == "mixed" and not kinds:
+            raise ValueError("mixed needs weights, e.g. mixed: {rt2i: 1, srr: 1}")
+        if unknown := kinds - {"t2i", "rt2i", "edit", "srr"}:
+            raise ValueError(f"mixed knows no {sorted(unknown)}")
+        if "srr" in kinds and self.refine is None:
+            raise ValueError("srr needs the section `refine`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardSettings:
+    """One reward."""
+
+    kind: RewardKind
+    weight: float = 1.0
+    credits: Credits = "both"
+    """Which parts of a trajectory it is credited to."""
+    judge: str | None = None
+    """As `--judge` takes it; dvreward, holistic and reflection_judge need one."""
+    usd_per_million_tokens: float = 0.0
+    """What the judge charges, for `--dry-run`."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Of the evaluator: of dvreward e.g. {aggregate: mean}."""
+    benchmark: str | None = None
+    """Of kind evaluator: whose evaluator, e.g. geneval."""
+    evaluator: str | None = None
+    """Of kind evaluator: which one; null takes the benchmark's default."""
+    of: Mapping[str, RewardSettings] = field(default_factory=dict)
+    """Of kind sum: its parts; their own `weight` counts."""
+
+    def __post_init__(self) -> None:
+        if self.kind in JUDGED and self.judge is None:
+            raise ValueError(f"{self.kind} needs a judge")
+        if (self.kind == "evaluator") != (self.benchmark is not None):
+            raise ValueError("benchmark belongs to kind evaluator, which needs it")
+        if (self.kind == "sum") != bool(self.of):
+            raise ValueError("of belongs to kind sum, which needs it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSettings:
+    """Where prompts come from; see `alphagrpo.prompts`."""
+
+    source: str
+    """FILE.jsonl, FILE.txt, small:?count=N, or a benchmark."""
+    questions: Path | None = None
+    """A question file for prompts that have no questions of their own."""
+    limit: int | None = None
+    """Only the first so many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationSettings:
+    """One validation; see `alphagrpo.validation`. The first one decides which weights are best."""
+
+    benchmark: str
+    evaluator: str | None = None
+    """null takes what suits benchmark and checkpoint."""
+    judge: str | None = None
+    protocol: Literal["official", "strict"] = "official"
+    limit: int | None = None
+    """Only so many samples, from all groups."""
+    seed: int = 0
+    same_as_reward: bool = False
+    """Allow it to be measured by the very evaluator that rewards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A whole training."""
+
+    about: About
+    policy: PolicySettings
+    task: TaskSettings
+    rewards: Mapping[str, RewardSettings]
+    prompts: PromptSettings
+    training: Training
+    validation: tuple[ValidationSettings, ...] = ()
+    panel: int = 9
+    """Pictures that are drawn at every validation for people to look at."""
+
+    def __post_init__(self) -> None:
+        if not self.rewards:
+            raise ValueError("rewards is empty: there is nothing to learn from")
+
+
+def recipe_names() -> list[str]:
+    """The recipes in this package."""
+    folder = importlib.resources.files(_PACKAGE) / "recipes"
+    return sorted(
+        one.name.removesuffix(".yaml") for one in folder.iterdir() if _is_recipe(one.name)
+    )
+
+
+def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
+    """A recipe of the package by name, or a file, with `key=value` put in.
+
+    Raises:
+        TrainingError: no such recipe, or something in it that no setting has or takes.
+    """
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        tree = config.read(Path(name))
+    elif name in (names := recipe_names()):
+        text = (importlib.resources.files(_PACKAGE) / "recipes" / f"{name}.yaml").read_text("utf-8")
+        tree = config.parse(text, source=f"recipe {name!r}")
+    else:
+        raise unknown_key("recipe", name, names)
+    return config.build(Recipe, config.override(tree, assignments))
+
+
+def _is_recipe(name: str) -> bool:
+    return name.endswith(".yaml")

@@ -1,0 +1,191 @@
+"""Validation while training: the harness runs a benchmark on the weights in force.
+
+Every point of a curve is an ordinary run folder with a seed of its own that never changes, so that
+points are compared sample by sample, and the first one equals `alphabench run` on the checkpoint
+that the training began with. Knows no policy: it is given a generator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Final, TypeVar
+
+from alphabench import statistics
+from alphabench.errors import AlphaBenchError
+from alphabench.judges.question import Judge
+from alphabench.plan import (
+    Checkpoint,
+    Evaluation,
+    choose,
+    open_evaluation,
+    plan_run,
+    suggested_evaluator,
+)
+from alphabench.run import Outcome, Work, carry_out, complete_verdicts
+from alphabench.store import RunFolder
+from alphabench.types import Benchmark, Generator, Sample
+from alphatrainers.errors import TrainingError
+from alphatrainers.policy import Reward, Validated, View
+
+T = TypeVar("T")
+LEAST_COVERAGE: Final = 0.95
+"""Share of verdicts that must be scored for a point; below it the curve has a gap."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkValidation:
+    """One benchmark, measured again and again; see `alphatrainers.policy.Validation`."""
+
+    name: str
+    benchmark: Benchmark
+    evaluation: Evaluation
+    generator: Callable[[], Generator]
+    """The weights in force."""
+    checkpoint: str
+    """What the weights began as, for people."""
+    folder: Path
+    """Holds the run folders."""
+    limit: int | None
+    seed: int
+    device: str
+    say: Callable[[str], None] = field(repr=False)
+    """Gets the reason for a gap."""
+
+    @cached_property
+    def samples(self) -> Sequence[Sample]:
+        """What it asks."""
+        return choose(self.benchmark.samples(), self.limit, seed=self.seed)
+
+    @property
+    def prompts(self) -> Sequence[str]:
+        return [sample.prompt for sample in self.samples]
+
+    def measure(self, *, step: int, view: View) -> Validated | None:
+        """See `alphatrainers.policy.Validation`.
+
+        Raises:
+            TrainingError: the very first point cannot be measured: then none could.
+        """
+        try:
+            return self._point(self._run(step, view))
+        except AlphaBenchError as error:
+            if step == 0:
+                raise TrainingError(f"{self.name}: {error.message}", hint=error.hint) from error
+            self.say(f"step {step}: {self.name} ({view}): {error}")
+            return None
+
+    def _run(self, step: int, view: View) -> Outcome:
+        generator = self.generator()
+        slug = "".join(letter if letter.isalnum() else "-" for letter in self.name)
+        checkpoint = Checkpoint(
+            name=f"{self.checkpoint}, step {step}, {view}", open=_always(generator)
+        )
+        plan = plan_run(
+            self.benchmark,
+            checkpoint,
+            out=self.folder / f"step-{step:06d}-{view}" / slug,
+            limit=self.limit,
+            seed=self.seed,
+            device=self.device,
+        )
+        _set_others_aside(plan.root, plan.manifest.fingerprint)
+        return carry_out(plan, self.evaluation, Work(devices=(self.device,)))
+
+    def _point(self, outcome: Outcome) -> Validated | None:
+        report = outcome.report
+        headline = report.headline
+        if headline.value is None or report.coverage < LEAST_COVERAGE:
+            self.say(
+                f"{self.name}: {report.coverage:.0%} of the verdicts were scored; see "
+                f"{outcome.folder.root}"
+            )
+            return None
+        assert headline.low is not None
+        assert headline.high is not None
+        return Validated(
+            value=headline.value,
+            low=headline.low,
+            high=headline.high,
+            items=items_of(outcome),
+            folder=outcome.folder.root,
+        )
+
+
+def items_of(outcome: Outcome) -> dict[str, float]:
+    """Mean verdict of each sample all of whose verdicts are scored."""
+    values: dict[str, list[float | None]] = {}
+    for verdict in complete_verdicts(outcome.folder, outcome.benchmark, outcome.evaluation):
+        values.setdefault(statistics.sample_of(verdict), []).append(verdict.value)
+    means = {}
+    for sample, found in values.items():
+        known = [value for value in found if value is not None]
+        if known and len(known) == len(found):
+            means[sample] = math.fsum(known) / len(known)
+    return means
+
+
+def open_validation(
+    benchmark: Benchmark,
+    generator: Callable[[], Generator],
+    *,
+    evaluator: str | None,
+    judge: Judge | None,
+    device: str,
+) -> Evaluation:
+    """Who scores; its models load once and stay.
+
+    Raises:
+        AlphaBenchError: unknown name or option, or a judge is lacking.
+    """
+    spec = evaluator or suggested_evaluator(generator(), benchmark)
+    found = open_evaluation(benchmark, spec, judge=judge, device=device)
+    return Evaluation(
+        name=found.name,
+        open=_always(found.open(device=device)),
+        identity=found.identity,
+        licences=found.licences,
+    )
+
+
+def refuse_rewarded(name: str, identity: Mapping[str, str], rewards: Mapping[str, Reward]) -> None:
+    """Refuses to validate with what rewards: such a curve rises whether the policy improves or not.
+
+    Args:
+        name: of the validation.
+        identity: of its evaluation.
+        rewards: by name; parts of sums count too.
+
+    Raises:
+        TrainingError: naming the reward.
+    """
+    own = {key: value for key, value in identity.items() if key != "protocol"}
+    for reward, found in rewards.items():
+        if dict(found.identity) == own:
+            raise TrainingError(
+                f"the validation {name!r} is measured by the reward {reward!r} itself",
+                hint="name another evaluator or judge, or set same_as_reward: true in it",
+            )
+
+
+def _always(one: T) -> Callable[..., T]:
+    def the_one(*, device: str) -> T:
+        del device
+        return one
+
+    return the_one
+
+
+def _set_others_aside(root: Path, fingerprint: str) -> None:
+    """A resumed training on a GPU need not come to the same weights again: keep both runs."""
+    if not (root / "manifest.json").exists():
+        return
+    if RunFolder.open(root).manifest.fingerprint == fingerprint:
+        return
+    number = 1
+    while (aside := root.with_name(f"{root.name}-before-{number}")).exists():
+        number += 1
+    root.rename(aside)

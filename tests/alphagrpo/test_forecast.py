@@ -1,0 +1,57 @@
+"""`--dry-run`: what a training takes, told without weights, judge or GPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from alphabench.errors import AlphaBenchError
+from alphagrpo.cli import train
+from alphagrpo.forecast import forecast
+from alphagrpo.recipe import load_recipe
+from tests.alphagrpo.test_training import OWN
+from tests.tiny_bagel import save_bagel
+
+
+def plan_of(name: str, *changes: str) -> dict[str, str]:
+    lines = forecast(load_recipe(name, changes)).splitlines()
+    return {line[:38].strip(): line[38:].strip() for line in lines}
+
+
+def test_the_released_recipe_is_planned_on_a_machine_without_its_weights() -> None:
+    app = typer.Typer()
+    app.command()(train)
+    app.command("other")(lambda: None)
+    said = CliRunner().invoke(app, ["train", "bagel-rt2i", "--dry-run"], catch_exceptions=False)
+    assert said.exit_code == 0
+    for words in ("448", "TFLOP", "GiB", "judge calls", "USD", "56 GPUs"):
+        assert words in said.output
+
+
+def test_fewer_steps_without_guidance_cost_less() -> None:
+    released, lean = plan_of("bagel-rt2i"), plan_of("bagel-unigrpo-style")
+    work = [float(one["work a trajectory"].split()[0].replace(",", "")) for one in (released, lean)]
+    assert work[1] < 0.4 * work[0]
+
+
+def test_refinement_counts_its_initial_pictures() -> None:
+    assert "224 initial pictures" in forecast(load_recipe("bagel-srr"))
+
+
+def test_a_folder_at_hand_is_measured_by_its_own_files(tmp_path: Path) -> None:
+    folder = save_bagel(tmp_path / "tiny")
+    (folder / "alphabench.json").write_text(json.dumps(OWN))
+    found = plan_of("nano-rt2i", f"policy.checkpoint={folder}", "task.draw.width=32",
+                    "task.draw.height=32")  # fmt: skip
+    assert float(found["memory a device"].split()[0]) < 0.1
+    assert found["judge calls a step"] == "480"
+
+
+def test_a_model_of_unknown_size_is_refused() -> None:
+    recipe = load_recipe("sd35-dvreward", ["policy.checkpoint=somebody/some-pipeline"])
+    with pytest.raises(AlphaBenchError, match="sizes"):
+        forecast(recipe)

@@ -1,0 +1,108 @@
+"""Training prompts: from files, benchmarks and the small world; nothing that is validated."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from alphabench.benchmarks import open_benchmark
+from alphabench.errors import AlphaBenchError
+from alphabench.scenes.small import why_not_small
+from alphabench.types import Benchmark, Sample
+from alphagrpo.dvreward.questions import facts_of, read_question_sets
+from alphagrpo.prompts import SmallOptions, leaks, load_prompts, small_prompts, with_questions
+from alphatrainers.segments import Prompt
+
+MINI = open_benchmark("geneval:mini").samples()
+
+
+def load(source: str, held_out: list[Sample] | None = None) -> list[Prompt]:
+    def opened(name: str) -> Benchmark:
+        return open_benchmark(name)
+
+    return load_prompts(source, opened, held_out=held_out or [])
+
+
+def test_the_small_world_asks_for_many_different_things_but_none_that_is_validated() -> None:
+    found = load("small:?count=300&seed=2", list(MINI))
+    assert len(found) == 300
+    assert len({prompt.id for prompt in found}) == 300
+    assert not leaks(found, MINI)
+    assert all(why_not_small(prompt.facts) is None for prompt in found)
+    assert len(Counter(prompt.facts["tag"] for prompt in found)) == 6
+
+
+def test_the_same_seed_gives_the_same_prompts_and_another_gives_others() -> None:
+    texts = [[p.text for p in load(f"small:?count=40&seed={seed}")] for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_task_that_is_used_up_ends_and_the_others_go_on() -> None:
+    found = list(small_prompts(SmallOptions(count=60, tasks="single_object,counting"), held_out=[]))
+    counts = Counter(prompt.facts["tag"] for prompt in found)
+    assert counts["single_object"] == 16
+    assert counts["counting"] == 44
+    ended = list(small_prompts(SmallOptions(count=60, tasks="single_object"), held_out=[]))
+    assert len(ended) == 16
+
+
+def test_a_leak_is_found_in_other_words_too() -> None:
+    sample = next(one for one in MINI if one.group == "colors")
+    clause = sample.facts["include"][0]
+    words = Prompt(id="1", text=sample.prompt.upper() + ".")
+    facts = {"include": [dict(clause)], "exclude": []}
+    demand = Prompt(id="2", text="something quite else", facts=facts)
+    other = Prompt(id="3", text="a bowl of soup")
+    assert [one.id for one in leaks([words, demand, other], MINI)] == ["1", "2"]
+
+
+def test_rules_write_the_questions_of_prompts_with_facts() -> None:
+    (prompt,) = with_questions(load("small:?count=1"), {})
+    semantic = prompt.facts["semantic_questions"]
+    assert isinstance(semantic, list)
+    assert semantic[0]["question"].endswith("?")
+    assert prompt.facts["quality_questions"]
+
+
+def test_a_file_s_own_questions_win_and_a_prompt_without_any_is_refused(tmp_path: Path) -> None:
+    own = {"prompt": "a kite", "semantic_questions": [{"question": "Is there a kite?"}],
+           "quality_questions": [], "original_index": 7}  # fmt: skip
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps(own) + "\n" + json.dumps({"prompt": "a boat"}) + "\n")
+    kite, boat = load(str(path))
+    assert (kite.text, kite.id) == ("a kite", "train-000000")
+    (asked,) = with_questions([kite], {})
+    assert asked.facts["semantic_questions"] == own["semantic_questions"]
+    with pytest.raises(AlphaBenchError, match="'a boat' has no questions"):
+        with_questions([kite, boat], {})
+    path.write_text(json.dumps({**own, "prompt": "a boat"}) + "\n")
+    written = {one.prompt: facts_of(one) for one in read_question_sets(path)}
+    assert len(with_questions([kite, boat], written)) == 2
+
+
+def test_plain_text_is_one_prompt_a_line_and_sources_are_beside_their_file(tmp_path: Path) -> None:
+    plain = tmp_path / "p.txt"
+    plain.write_text("a cat\n\na dog\n")
+    assert [one.text for one in load(str(plain))] == ["a cat", "a dog"]
+    rows = tmp_path / "e.jsonl"
+    rows.write_text(json.dumps({"prompt": "make it red", "image": "pics/1.png"}) + "\n")
+    (edit,) = load(str(rows))
+    assert edit.facts["source_image"] == str((tmp_path / "pics" / "1.png").resolve())
+
+
+def test_a_benchmark_trains_on_what_is_not_held_out() -> None:
+    every = load("geneval:mini")
+    assert len(every) == len(MINI)
+    kept = load("geneval:mini", list(MINI[:10]))
+    assert 0 < len(kept) <= len(MINI) - 10
+    with pytest.raises(AlphaBenchError, match="every prompt"):
+        load("geneval:mini", list(MINI))
+
+
+@pytest.mark.parametrize("source", ["small:?cuont=3", "small:?tasks=colour", "/no/such.jsonl"])
+def test_a_mistake_in_a_source_is_named(source: str) -> None:
+    with pytest.raises(AlphaBenchError):
+        load(source)

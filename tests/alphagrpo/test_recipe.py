@@ -1,0 +1,68 @@
+"""Recipes: every one in the package is whole, and a mistake in one is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alphagrpo.recipe import load_recipe, recipe_names
+from alphatrainers.errors import TrainingError
+
+EXPECTED = {
+    "nano-rt2i", "nano-srr", "nano-awm", "nano-nft", "nano-holistic", "bagel-rt2i", "bagel-srr",
+    "bagel-unigrpo-style", "bagel-awm", "sd35-dvreward",
+}  # fmt: skip
+
+
+def test_the_package_holds_the_recipes_that_the_documentation_names() -> None:
+    assert set(recipe_names()) >= EXPECTED
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_recipe_of_the_package_says_what_it_costs_and_what_was_measured(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.about.costs
+    assert recipe.about.measured
+    stored = recipe.training.image.kind in {"flow_grpo", "guard"}
+    assert stored == (recipe.task.draw.window.kind != "none")
+    assert recipe.validation
+
+
+def test_the_control_differs_from_its_original_in_its_reward_alone() -> None:
+    control, original = load_recipe("nano-holistic"), load_recipe("nano-rt2i")
+    assert control.training == original.training
+    assert control.task == original.task
+    assert control.prompts == original.prompts
+    assert set(control.rewards) ^ set(original.rewards) == {"dvreward", "holistic"}
+
+
+def test_assignments_change_a_recipe() -> None:
+    recipe = load_recipe("nano-rt2i", ["training.steps=3", "task.draw.window.size=2"])
+    assert (recipe.training.steps, recipe.task.draw.window.size) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("training.stepz=3", "'steps'"),
+        ("task.draw.window.siez=3", "'size'"),
+        ("task.draw.window.high=30", "30 of 12"),
+        ("task.kind=rtti", "'rt2i'"),
+        ("task.kind=srr", "refine"),
+        ("task.kind=mixed", "weights"),
+        ("rewards.dvreward.judge=null", "needs a judge"),
+        ("task.draw.width=64", "height"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_named(assignment: str, words: str) -> None:
+    with pytest.raises(TrainingError) as caught:
+        load_recipe("nano-rt2i", [assignment])
+    assert words in str(caught.value)
+
+
+def test_an_unknown_recipe_names_the_nearest_and_an_absent_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="nano-rt2i"):
+        load_recipe("nano-rt21")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load_recipe(str(tmp_path / "none.yaml"))

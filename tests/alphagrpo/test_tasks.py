@@ -1,0 +1,230 @@
+"""What each task asks of a policy, and how refinements are rewarded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from alphagrpo.tasks import (
+    Drawing,
+    Edit,
+    Manner,
+    Mixed,
+    Refine,
+    Refining,
+    TextToImage,
+    Window,
+)
+from alphatrainers.errors import TrainingError
+from alphatrainers.policy import Round, Task
+from alphatrainers.segments import (
+    DrawImage,
+    InputImage,
+    InputText,
+    Program,
+    Prompt,
+    WriteText,
+)
+from tests.alphagrpo.made import Studio, drawing
+
+TURN = Round(step=3, seed=7, group_size=4)
+PROMPTS = [Prompt(id=name, text=f"a {name}") for name in ("cat", "dog")]
+WRITE = WriteText(max_tokens=5)
+
+
+def manner(*, think: bool = True, window: Window | None = None) -> Manner:
+    return Manner(
+        drawing=Drawing(asked=drawing(), window=window or Window(kind="static", size=1)),
+        thought=WRITE if think else None,
+        think_prompt="plan",
+    )
+
+
+def refine(**changes: Any) -> Refine:
+    how: dict[str, Any] = {
+        "initial_images": 3, "choose": "worst", "rectify": "init", "train_initial": False,
+        "reflect_prompt": "mend {prompt}!",
+    }  # fmt: skip
+    judging = changes.pop("judging", {"r": 1.0})
+    return Refine(
+        initial=manner(think=False),
+        manner=manner(),
+        how=Refining(**{**how, **changes}),
+        resize=lambda picture: picture,
+        judging=judging,
+    )
+
+
+def constant(program: Program) -> Mapping[str, float | None]:
+    del program
+    return {"r": 0.5}
+
+
+def test_thinking_comes_between_prompt_and_picture() -> None:
+    studio = Studio(constant)
+    scored = TextToImage(manner=manner()).collect(PROMPTS, studio, TURN)
+    assert len(scored) == 8
+    system, prompt, write, draw = studio.drawn[0].steps
+    assert system == InputText(text="plan", role="system")
+    assert prompt == InputText(text="a cat")
+    assert write == WRITE
+    assert isinstance(draw, DrawImage)
+    assert draw.window == range(1)
+
+
+def test_without_thinking_the_prompt_stands_alone() -> None:
+    studio = Studio(constant)
+    TextToImage(manner=manner(think=False)).collect(PROMPTS, studio, TURN)
+    assert [type(step) for step in studio.drawn[0].steps] == [InputText, DrawImage]
+
+
+def test_groups_are_whole_and_every_member_has_chances_of_its_own() -> None:
+    studio = Studio(constant)
+    task = TextToImage(manner=manner())
+    task.collect(PROMPTS, studio, TURN)
+    task.collect(PROMPTS, studio, replace(TURN, step=4))
+    assert set(Counter(one.group for one in studio.drawn).values()) == {4}
+    assert len({one.id for one in studio.drawn}) == len({one.seed for one in studio.drawn}) == 16
+    again = Studio(constant)
+    task.collect(PROMPTS, again, TURN)
+    assert [one.seed for one in again.drawn] == [one.seed for one in studio.drawn[:8]]
+
+
+@given(st.integers(0, 200))
+def test_all_trajectories_of_a_step_train_the_same_window(step: int) -> None:
+    window = Window(kind="random", size=1, low=0, high=2)
+    studio = Studio(constant)
+    TextToImage(manner=manner(window=window)).collect(PROMPTS, studio, replace(TURN, step=step))
+    windows = {one.steps[-1].window for one in studio.drawn}  # type: ignore[union-attr]
+    assert len(windows) == 1
+    assert windows <= {range(1), range(1, 2)}
+
+
+def test_an_edit_shows_its_picture_first_and_keeps_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "p.png"
+    Image.new("RGB", (16, 24), "red").save(path)
+    prompt = Prompt(id="e", text="make it blue", facts={"source_image": str(path)})
+    studio = Studio(constant)
+    Edit(manner=manner(), resize=lambda one: one).collect([prompt], studio, TURN)
+    _, shown, words, _, draw = studio.drawn[0].steps
+    assert isinstance(shown, InputImage)
+    assert words == InputText(text="make it blue")
+    assert isinstance(draw, DrawImage)
+    assert (draw.width, draw.height) == (16, 24)
+    with pytest.raises(TrainingError, match="source_image"):
+        Edit(manner=manner(), resize=lambda one: one).collect(PROMPTS, studio, TURN)
+
+
+def rewarded(values: Mapping[str, list[float | None]]) -> Any:
+    """Scores by stage, in the order of drawing; the same for each prompt."""
+
+    def score(program: Program) -> Mapping[str, float | None]:
+        stage, member = program.group.rpartition("/")[2], int(program.id.rpartition("/")[2])
+        return {"r": values[stage][member]}
+
+    return score
+
+
+def values_of(task: Refine, studio: Studio) -> list[float | None]:
+    scored = task.collect(PROMPTS[:1], studio, TURN)
+    return [one.scores["r"].value for one in scored]
+
+
+FIRST: list[float | None] = [0.5, 0.2, 0.8]
+
+
+def test_the_group_refines_the_worst_initial_picture() -> None:
+    studio = Studio(rewarded({"initial": FIRST, "refine": [0.1, 0.3, 0.2, 0.9]}))
+    values = values_of(refine(), studio)
+    initial, refinements = studio.drawn[:3], studio.drawn[3:]
+    assert all(not one.steps[-1].trained for one in initial)  # type: ignore[union-attr]
+    assert all(not one.steps[-1].window for one in initial)  # type: ignore[union-attr]
+    shown = [step for one in refinements for step in one.steps if isinstance(step, InputImage)]
+    assert {one.image.getpixel((0, 0))[0] for one in shown} == {initial[1].seed % 251}  # type: ignore[index]
+    assert refinements[0].steps[2] == InputText(text="mend a cat!")
+    assert [type(step) for step in refinements[0].steps] == [
+        InputText, InputImage, InputText, WriteText, DrawImage
+    ]  # fmt: skip
+    # No better than 0.2 earns 0.2.
+    assert values == [0.2, 0.3, 0.2, 0.9]
+
+
+def test_the_other_rectifications() -> None:
+    stages: Mapping[str, list[float | None]] = {
+        "initial": FIRST, "refine": [0.1, 0.3, 0.15, 0.9]
+    }  # fmt: skip
+    assert values_of(refine(rectify="none"), Studio(rewarded(stages))) == stages["refine"]
+    found = values_of(refine(rectify="group_min"), Studio(rewarded(stages)))
+    assert found == [0.1, 0.3, 0.1, 0.9]
+
+
+def test_what_was_not_scored_stays_unscored_and_says_why() -> None:
+    stages: Mapping[str, list[float | None]] = {"initial": FIRST, "refine": [None, 0.3, 0.1, 0.9]}
+    scored = refine().collect(PROMPTS[:1], Studio(rewarded(stages)), TURN)
+    assert scored[0].scores["r"].value is None
+    assert scored[0].scores["r"].reason == "away"
+    assert scored[2].scores["r"].parts == {"unrectified": 0.1, "initial": 0.2}
+
+
+def test_unscored_initial_pictures_are_not_chosen_and_without_any_there_is_no_group() -> None:
+    stages: Mapping[str, list[float | None]] = {
+        "initial": [None, 0.4, None], "refine": [0.5, 0.5, 0.5, 0.5]
+    }  # fmt: skip
+    studio = Studio(rewarded(stages))
+    assert values_of(refine(), studio) == [0.5] * 4
+    shown = [s for one in studio.drawn[3:] for s in one.steps if isinstance(s, InputImage)]
+    assert shown[0].image.getpixel((0, 0))[0] == studio.drawn[1].seed % 251  # type: ignore[index]
+    gone = Studio(rewarded({"initial": [None] * 3, "refine": [0.5] * 4}))
+    assert values_of(refine(), gone) == []
+
+
+def test_a_sampled_choice_favours_the_worse_and_follows_from_the_step() -> None:
+    stages: Mapping[str, list[float | None]] = {"initial": [0.0, 1.0, 1.0], "refine": [0.5] * 4}
+    chosen: Counter[int] = Counter()
+    for step in range(300):
+        studio = Studio(rewarded(stages))
+        refine(choose="sampled").collect(PROMPTS[:1], studio, replace(TURN, step=step))
+        shown = next(s for s in studio.drawn[3].steps if isinstance(s, InputImage))
+        grey = shown.image.getpixel((0, 0))
+        chosen[[one.seed % 251 for one in studio.drawn[:3]].index(grey[0])] += 1  # type: ignore[index]
+    # softmax of 1, 0, 0 is 0.58, 0.21, 0.21.
+    assert 140 <= chosen[0] <= 205
+    assert min(chosen[1], chosen[2]) > 30
+
+
+def test_initial_pictures_are_trained_as_groups_of_their_own_if_asked() -> None:
+    studio = Studio(rewarded({"initial": FIRST, "refine": [0.5] * 4}))
+    scored = refine(train_initial=True).collect(PROMPTS[:1], studio, TURN)
+    assert len(scored) == 7
+    assert all(one.steps[-1].trained for one in studio.drawn[:3])  # type: ignore[union-attr]
+    assert len({one.trajectory.program.group for one in scored}) == 2
+
+
+def test_text_rewards_are_not_rectified() -> None:
+    def score(program: Program) -> Mapping[str, float | None]:
+        refined = "/refine" in program.group
+        return {"r": 0.1 if refined else 0.5, "tags": 1.0 if refined else 0.0}
+
+    scored = refine().collect(PROMPTS[:1], Studio(score), TURN)
+    assert {one.scores["r"].value for one in scored} == {0.5}
+    assert {one.scores["tags"].value for one in scored} == {1.0}
+
+
+def test_a_mixed_training_draws_one_task_a_step_by_weight() -> None:
+    tasks: dict[str, Task] = {
+        "t2i": TextToImage(manner=manner(think=False)), "rt2i": TextToImage(manner=manner())
+    }  # fmt: skip
+    mixed = Mixed(tasks=tasks, weights={"t2i": 3.0, "rt2i": 1.0})
+    chosen = Counter(mixed.chosen(replace(TURN, step=step)) for step in range(400))
+    assert 260 <= chosen["t2i"] <= 340
+    studio = Studio(constant)
+    mixed.collect(PROMPTS, studio, TURN)
+    assert len({len(one.steps) for one in studio.drawn}) == 1
