@@ -1,4 +1,4 @@
-# make demo   a virtual environment, a real run from end to end, the score and where to look
+# make demo   a virtual environment, the embedded model drawing, a real score, a leaderboard
 # make test   a virtual environment with the development tools, and the whole test suite
 
 PYTHON ?= python3
@@ -18,8 +18,8 @@ $(BIN)/pytest: $(BIN)/alphabench
 	touch $(BIN)/pytest
 
 demo: $(BIN)/alphabench
-	$(BIN)/alphabench run geneval:mini --ckpt scene:
-	$(BIN)/alphabench run geneval:mini --ckpt 'scene:?error=0.2'
+	$(BIN)/alphabench run geneval:mini --ckpt nano
+	$(BIN)/alphabench run geneval:mini --ckpt nano --think
 	$(BIN)/alphabench leaderboard runs
 
 test: $(BIN)/pytest

@@ -125,6 +125,57 @@ def save_qwen35(folder: Path) -> Path:
     return _save(folder, network, _qwen3_processor)
 
 
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+
+
+def save_qwen3_vl_moe(folder: Path) -> Path:
+    """A Qwen3-VL with a mixture of experts, as Qwen3-VL-30B-A3B is one, in bfloat16."""
+    library: Any = importlib.import_module("transformers")
+
+    def network(words: dict[str, Any], control: dict[str, int]) -> Any:
+        rope = {**_ROPE, "mrope_interleaved": True}
+        shapes = {**_WIDTHS, **_EXPERTS, "head_dim": 32, "rope_parameters": rope}
+        config = library.Qwen3VLMoeConfig(
+            # vLLM reads norm_topk_prob, which the published configuration has.
+            text_config={**words, **shapes, "norm_topk_prob": True},
+            vision_config={
+                **_SIGHT,
+                "depth": 3,
+                "deepstack_visual_indexes": [0, 1],
+                "num_position_embeddings": 144,
+            },
+            tie_word_embeddings=False,
+            **control,
+        )
+        return library.Qwen3VLMoeForConditionalGeneration(config)
+
+    return _save(folder, network, _qwen3_processor)
+
+
+def save_qwen35_moe(folder: Path) -> Path:
+    """A Qwen3.5 with a mixture of experts, as Qwen3.5-35B-A3B is one, in bfloat16."""
+    library: Any = importlib.import_module("transformers")
+
+    def network(words: dict[str, Any], control: dict[str, int]) -> Any:
+        # As in the real one: vLLM has a kernel for CPUs for few sizes.
+        linear = {f"linear_{part}_head_dim": 128 for part in ("key", "value")}
+        heads = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+        rope = {**_ROPE, "mrope_interleaved": True, "partial_rotary_factor": 1.0}
+        layers = ["linear_attention", "full_attention"]
+        shapes = {**_WIDTHS, **_EXPERTS, **linear, **heads, "head_dim": 32, "layer_types": layers}
+        config = library.Qwen3_5MoeConfig(
+            text_config={
+                **words, **shapes, "shared_expert_intermediate_size": 32, "rope_parameters": rope
+            },
+            vision_config={**_SIGHT, "depth": 2, "num_position_embeddings": 144},
+            tie_word_embeddings=False,
+            **control,
+        )  # fmt: skip
+        return library.Qwen3_5MoeForConditionalGeneration(config)
+
+    return _save(folder, network, _qwen3_processor)
+
+
 def _qwen3_processor(tokenizer: Any) -> Any:
     library: Any = importlib.import_module("transformers")
     size = {"shortest_edge": 64 * 64, "longest_edge": 192 * 192}

@@ -29,7 +29,9 @@ PATIENCE_SECONDS = 300.0
 
 
 @contextmanager
-def serving(python: Path, model: Path, *, name: str, log: Path) -> Iterator[str]:
+def serving(
+    python: Path, model: Path, *, name: str, log: Path, patience_seconds: float = PATIENCE_SECONDS
+) -> Iterator[str]:
     """The base address of a server that answers.
 
     Args:
@@ -37,6 +39,7 @@ def serving(python: Path, model: Path, *, name: str, log: Path) -> Iterator[str]
         model: the folder to serve.
         name: under which it is served.
         log: gets what the server prints.
+        patience_seconds: until it must answer.
     """
     port = _free_port()
     command = [
@@ -48,7 +51,7 @@ def serving(python: Path, model: Path, *, name: str, log: Path) -> Iterator[str]
             command, env={**os.environ, **SETTINGS}, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            _wait_for(f"http://127.0.0.1:{port}/health", server, log)
+            _wait_for(f"http://127.0.0.1:{port}/health", server, log, patience_seconds)
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             server.terminate()
@@ -59,8 +62,8 @@ def serving(python: Path, model: Path, *, name: str, log: Path) -> Iterator[str]
                 server.wait()
 
 
-def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
+def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
         try:
             if httpx.get(address, timeout=2, trust_env=False).status_code == 200:

@@ -11,6 +11,7 @@ from typing import Final
 from alphabench import registry
 from alphabench.benchmarks import open_benchmark
 from alphabench.errors import AlphaBenchError
+from alphabench.options import split_spec
 from alphabench.upstream import UpstreamData, pinned_names
 
 EXTRAS: Final = {
@@ -25,6 +26,8 @@ EXTRAS: Final = {
 
 TESTED_WITH: Final = "geneval:mini"
 """The benchmark whose evaluators are tested; it needs no download."""
+ANSWERERS: Final = {"mplug": "dpg:mini"}
+"""Evaluators that are no detectors -> a benchmark that knows them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +53,13 @@ def examine(evaluator: str | None, data: UpstreamData, *, device: str) -> Iterat
         device: where the self-tests run.
     """
     if evaluator is not None:
-        yield _self_test(evaluator, device, optional=False)
+        yield _self_test(evaluator, data, device, optional=False)
         return
     yield from _machine()
     yield from _extras()
     yield from _official_data(data)
-    for name in sorted(registry.known("evaluator")):
-        yield _self_test(name, device, optional=name != "nano")
+    for name in sorted({*registry.known("evaluator"), *ANSWERERS}):
+        yield _self_test(name, data, device, optional=name != "nano")
 
 
 def _machine() -> Iterator[Finding]:
@@ -81,11 +84,12 @@ def _official_data(data: UpstreamData) -> Iterator[Finding]:
         yield Finding(subject=f"data {name}", healthy=True, words=words, optional=bool(missing))
 
 
-def _self_test(spec: str, device: str, *, optional: bool) -> Finding:
+def _self_test(spec: str, data: UpstreamData, device: str, *, optional: bool) -> Finding:
     """A model that is not here may be `optional`; one that is here and wrong is a fault."""
     subject = f"evaluator {spec}"
     try:
-        evaluator = open_benchmark(TESTED_WITH).evaluator(spec, device=device)
+        benchmark = ANSWERERS.get(split_spec(spec)[0], TESTED_WITH)
+        evaluator = open_benchmark(benchmark, data=data).evaluator(spec, device=device)
         assert evaluator.identity  # names its weights, so they must be here
     except AlphaBenchError as error:
         return Finding(subject=subject, healthy=optional, words=str(error), optional=optional)

@@ -41,7 +41,7 @@ def fetch_all(benchmark: str, data: UpstreamData, *, source: str | None) -> Iter
     """Each piece twice: before it is fetched, with its licence, and after, with what came of it.
 
     Args:
-        benchmark: `name[@version][:split]`.
+        benchmark: `name[@version][:split]`, or an evaluator whose weights can be fetched.
         data: where it goes.
         source: a folder or mirror laid out as `<owner>/<repository>/<path>`; None is the origin.
     """
@@ -56,7 +56,11 @@ def fetch_all(benchmark: str, data: UpstreamData, *, source: str | None) -> Iter
 
 
 def _pieces(benchmark: str) -> list[Dataset]:
-    return [*_datasets(benchmark), *(_as_dataset(pin) for pin in pins_of(benchmark))]
+    datasets = _datasets(benchmark)
+    name = benchmark.partition(":")[0].partition("@")[0]
+    if datasets and name not in registry.known("benchmark"):
+        return datasets  # weights of an evaluator, which has no pinned files beside them
+    return [*datasets, *(_as_dataset(pin) for pin in pins_of(benchmark))]
 
 
 def _as_dataset(pin: Pin) -> Dataset:

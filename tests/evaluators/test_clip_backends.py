@@ -3,14 +3,29 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from alphabench.errors import AlphaBenchError
-from alphabench.evaluators.detection.clip_backends import OpenClip, TransformersClip, find_clip
-from alphabench.evaluators.detection.clip_colour import colour_sentences
+from alphabench.evaluators.detection.clip_backends import (
+    Backend,
+    OpenClip,
+    TransformersClip,
+    find_clip,
+)
+from alphabench.evaluators.detection.clip_colour import (
+    ClipColourReader,
+    class_embeddings,
+    colour_logits,
+    colour_sentences,
+    crop_pixels,
+)
+from alphabench.evaluators.detection.detector import ColourQuery, DetectedObject
+from tests.evaluators.conftest import picture
 from tests.tiny_models import SIDE, save_clip
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -103,6 +118,72 @@ def test_open_clip_and_transformers_give_equal_embeddings_for_equal_weights(
     torch.testing.assert_close(images[0], images[1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(texts[0], texts[1], rtol=1e-4, atol=1e-5)
     assert (texts[0][0] - texts[0][1]).abs().max() > 1e-2  # sentences do differ
+
+
+def test_open_clip_and_transformers_give_equal_logits_from_the_same_crops_and_templates(
+    both_layouts: tuple[Path, Path],
+) -> None:
+    theirs, ours = both_layouts
+    backends: list[Backend] = [
+        TransformersClip(theirs, dtype=torch.float32, device="cpu"),
+        OpenClip(ours, dtype=torch.float32, device="cpu"),
+    ]
+    crops = [picture(*size, seed=seed) for seed, size in enumerate([(40, 40), (90, 31), (20, 77)])]
+    logits = []
+    for backend in backends:
+        pixels = torch.stack([crop_pixels(crop, framing=backend.framing) for crop in crops])
+        with torch.inference_mode():
+            texts = backend.encode_texts(colour_sentences("sports ball"))
+            classifier = class_embeddings(texts, n_classes=10).expand(len(crops), -1, -1)
+            logits.append(colour_logits(backend.encode_images(pixels), classifier))
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-3)
+    assert logits[0].std() > 0.1  # of 100 x cosine: crops and colours do differ
+    found = ColourQuery(image=crops[0], found=whole(crops[0]))
+    names = [
+        ClipColourReader(str(f), dtype="float32", device="cpu").read([found])
+        for f in (theirs, ours)
+    ]
+    assert names[0] == names[1]
+
+
+def whole(crop: Image.Image) -> DetectedObject:
+    """All of a picture as one object."""
+    box = (0.0, 0.0, float(crop.width), float(crop.height))
+    return DetectedObject(category="sports ball", score=0.9, box=box)
+
+
+def test_weights_in_openais_own_format_give_the_logits_of_transformers() -> None:
+    """OpenAI's file has sizes beside the tensors and infers the rest; open_clip reads it so."""
+    model = pytest.importorskip("open_clip.model")
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1}
+    common = {**sizes, "intermediate_size": 256, "hidden_act": "quick_gelu"}
+    words = {"vocab_size": 50, "max_position_embeddings": 77, "bos_token_id": 48}
+    network: Any = transformers.CLIPModel(
+        transformers.CLIPConfig(
+            text_config={**common, **words, "eos_token_id": 49, "pad_token_id": 49},
+            vision_config={**common, "image_size": SIDE, "patch_size": 8},
+            projection_dim=16,
+        )
+    )
+    network = (
+        network.eval().half().float()
+    )  # the file holds half precision, which loses nothing then
+    state = to_open_clip(network.state_dict())
+    given = {"input_resolution": SIDE, "context_length": 77, "vocab_size": 50}
+    state |= {name: torch.tensor(value) for name, value in given.items()}
+    read: Any = model.build_model_from_openai_state_dict
+    other = read(state, cast_dtype=torch.float32).float().eval()
+    tokens = torch.randint(0, 48, (4, 77))
+    tokens[:, 0], tokens[:, 9:] = 48, 49
+    pixels = torch.randn(3, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        theirs = network(input_ids=tokens, pixel_values=pixels).logits_per_image
+        image, text, scale = other(pixels, tokens)
+    torch.testing.assert_close(scale * image @ text.T, theirs, rtol=1e-4, atol=1e-4)
+    assert theirs.std() > 1e-2
 
 
 def test_the_layout_of_a_folder_decides_which_library_reads_it(

@@ -167,6 +167,19 @@ def test_weights_with_a_hole_are_refused_instead_of_filled_at_random(
         opened(folder).detect([picture(64, 64)])
 
 
+def test_the_norm_that_checkpoints_on_the_hub_lack_is_not_missed(
+    mask2former_folder: Path, tmp_path: Path
+) -> None:
+    folder = changed_copy(mask2former_folder, tmp_path / "hub")
+    weights = load_file(folder / "model.safetensors")
+    idle = [name for name in weights if ".swin.layernorm." in name]
+    assert len(idle) == 2
+    kept = {name: tensor for name, tensor in weights.items() if name not in idle}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    image = picture(64, 64, seed=2)
+    assert_equal(opened(folder).detect([image])[0], opened(mask2former_folder).detect([image])[0])
+
+
 def test_truncated_weights_are_refused(mask2former_folder: Path, tmp_path: Path) -> None:
     folder = changed_copy(mask2former_folder, tmp_path / "cut")
     content = (folder / "model.safetensors").read_bytes()

@@ -9,7 +9,13 @@ import pytest
 
 from alphabench.evaluators.detection.mmdet import unpack_mask
 from alphabench.evaluators.detection.mmdet_process import WORKER
-from alphabench.evaluators.detection.mmdet_worker import NotCompiled, objects_of, rows_of
+from alphabench.evaluators.detection.mmdet_worker import (
+    LIBRARIES,
+    NotCompiled,
+    answer,
+    objects_of,
+    rows_of,
+)
 
 
 class Instances(SimpleNamespace):
@@ -84,3 +90,19 @@ def test_the_worker_stays_readable_to_the_old_python_of_mmdet_2() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert not any(name.startswith("alphabench") for name in imported)
+
+
+def test_a_request_for_a_file_hands_its_path_to_mmdet() -> None:
+    asked: list[Any] = []
+
+    def detect(picture: Any) -> list[Any]:
+        asked.append(picture)
+        return [(3, 0.5, BOXES[0], MASKS[0])]
+
+    reply = answer(detect, {"file": "/pictures/a.png"}, min_score=0.05)
+    assert asked == ["/pictures/a.png"]
+    assert [one["label"] for one in reply["objects"]] == [3]
+
+
+def test_onedls_packages_count_as_mmdet() -> None:
+    assert {"mmdet", "onedl-mmdetection", "onedl-mmcv"} <= set(LIBRARIES)

@@ -82,4 +82,3 @@ def test_every_kind_of_edit_occurs() -> None:
         except LookupError:
             continue
     assert kinds == {"colour", "replace", "remove", "add", "background"}
-

@@ -5,7 +5,7 @@ needs no download). Four images a prompt. Which answers count stands in `dpg_rul
 formats in `dpg_files` and `dpg_exchange`; this module knows prompts, questions and the report.
 
 Figures are 0 to 1; upstream and the literature print them times 100. Upstream's own answers come
-from mPLUG: any other judge is another measurement.
+from mPLUG, here the evaluator `mplug`: any other judge is another measurement.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from alphabench import statistics
 from alphabench.benchmarks.dpg_files import CELLS, TABLE_FILE, family_of, read_table
-from alphabench.benchmarks.dpg_questions import AskingOptions, open_judged
+from alphabench.benchmarks.dpg_questions import AskingOptions, open_answerer, open_judged
 from alphabench.benchmarks.dpg_rules import (
     JudgedItem,
     Proposition,
@@ -51,6 +51,7 @@ QUESTIONS_PIN: Final = "dpg-judge"
 TABLE_PATH: Final = f"dpg_bench/{TABLE_FILE}"
 MINI_DATA: Final = "dpg.jsonl"
 JUDGE: Final = "judge"
+MPLUG: Final = "mplug"
 
 
 def open_dpg(
@@ -106,7 +107,7 @@ class Dpg:
             citation="arXiv:2403.05135",
             data_digest=hashlib.sha256(_mini_bytes()).hexdigest() if mini else self._digest(),
             images_per_sample=CELLS,
-            evaluators=(JUDGE,),
+            evaluators=(JUDGE, MPLUG),
         )
 
     def samples(self) -> Sequence[Sample]:
@@ -128,16 +129,23 @@ class Dpg:
     def evaluator(
         self, spec: str | None = None, *, judge: Judge | None = None, device: str = "cpu"
     ) -> Evaluator:
-        """A judge with DPG's questions: `judge?wording=official`; see `AskingOptions`.
+        """A judge with DPG's questions, or upstream's own model, which needs none.
+
+        `judge?wording=official`: see `AskingOptions`. `mplug?weights=FOLDER`: see `MplugOptions`.
 
         Raises:
-            AlphaBenchError: no judge, or an unknown name or option.
+            AlphaBenchError: no judge, no weights, or an unknown name or option.
         """
-        del device
         name, values = split_spec(spec or JUDGE)
-        if name != JUDGE:
-            raise unknown_name("evaluator of dpg", name, [JUDGE])
-        return open_judged(judge, fill(AskingOptions, values, owner=name))
+        if name == JUDGE:
+            return open_judged(judge, fill(AskingOptions, values, owner=name))
+        if name != MPLUG:
+            raise unknown_name("evaluator of dpg", name, [JUDGE, MPLUG])
+        if judge is not None:
+            raise AlphaBenchError("mplug answers by itself", hint="leave out --judge")
+        from alphabench.evaluators.mplug import open_mplug
+
+        return open_answerer(open_mplug(values, device=device, cache_dir=self.data.cache_dir))
 
     def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
         """The score of each item that the protocol keeps."""

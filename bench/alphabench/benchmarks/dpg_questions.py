@@ -1,8 +1,9 @@
 """How DPG-Bench asks a judge: every question of the graph, each in a call of its own.
 
-Upstream has no wording: its mPLUG model is given the bare question and writes a few words. A chat
-model that is to answer in one word needs to be told so, hence the project's own wording is the
-default under either protocol. Knows no dependency between questions and no score.
+Upstream has no wording: its mPLUG model is given the bare question and writes a few words, and so
+is the evaluator `mplug`. A chat model that is to answer in one word needs to be told so, hence the
+project's own wording is a judge's default under either protocol. Knows no dependency between
+questions and no score.
 """
 
 from __future__ import annotations
@@ -39,17 +40,20 @@ class AskingOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VeryWord:
-    """One value: 1.0 if the reply is `yes` to the letter, as upstream compares; else 0.0.
+    """One value: 1.0 if the reply is `yes` to the letter, as upstream compares; else 0.0."""
 
-    An empty reply is none.
-    """
+    empty_is_no: bool = False
+    """Upstream has it so of its own model. A chat judge that says nothing did not answer."""
 
     @property
     def identity(self) -> Mapping[str, str]:
-        return {"contract": "dpg/very-word", "version": "1", "wording": "official:bare"}
+        empty = {"empty": "no"} if self.empty_is_no else {}
+        return {"contract": "dpg/very-word", "version": "1", "wording": "official:bare", **empty}
 
     def read(self, reply: Reply) -> tuple[float, ...] | None:
-        return (float(reply.text == "yes"),) if reply.text.strip() else None
+        if not reply.text.strip() and not self.empty_is_no:
+            return None
+        return (float(reply.text == "yes"),)
 
 
 Contract = YesNoText | YesNoProbability | VeryWord
@@ -64,7 +68,7 @@ def open_judged(judge: Judge | None, options: AskingOptions) -> JudgeEvaluator:
     if judge is None:
         raise AlphaBenchError(
             "dpg puts its questions to a judge, and none is named",
-            hint="name one: --judge URL#model",
+            hint="name one: --judge URL#model, or take upstream's own model: --evaluator mplug",
         )
     probability = options.reading == "probability"
     contract: Contract = YesNoProbability() if probability else YesNoText()
@@ -76,6 +80,17 @@ def open_judged(judge: Judge | None, options: AskingOptions) -> JudgeEvaluator:
         settle=settle,
         identity={key: contract.identity[key] for key in ("contract", "wording")},
         needs=Capabilities(images_per_question=1, logprobs=isinstance(contract, YesNoProbability)),
+    )
+
+
+def open_answerer(model: Judge) -> JudgeEvaluator:
+    """The evaluator `mplug`: upstream's own model, asked and read as upstream does."""
+    contract = VeryWord(empty_is_no=True)
+    return JudgeEvaluator(
+        judge=model,
+        ask=Ask(contract=contract),
+        settle=settle,
+        identity={key: contract.identity[key] for key in ("contract", "wording")},
     )
 
 

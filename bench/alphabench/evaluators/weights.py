@@ -76,13 +76,16 @@ def find_weights(
     return Weights(folder=found, identity=f"{snapshot.repo}@{snapshot.commit}")
 
 
-def load_complete(model_class: Any, folder: Path, *, dtype: Any, **settings: Any) -> Any:
+def load_complete(
+    model_class: Any, folder: Path, *, dtype: Any, unused: Sequence[str] = (), **settings: Any
+) -> Any:
     """A transformers model whose every trained weight comes from the folder.
 
     Args:
         model_class: a class with transformers' `from_pretrained`.
         folder: config.json and safetensors.
         dtype: of torch, or `auto` for the one that they are stored in.
+        unused: parts of names of weights that the class declares and never computes with.
         settings: further arguments of `from_pretrained`.
 
     Raises:
@@ -92,7 +95,8 @@ def load_complete(model_class: Any, folder: Path, *, dtype: Any, **settings: Any
         folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **settings
     )
     computed = {name for name, _ in network.named_buffers()}
-    absent = sorted(set(loading["missing_keys"]) - computed)
+    needed = set(loading["missing_keys"]) - computed
+    absent = sorted(name for name in needed if not any(part in name for part in unused))
     if absent:
         raise ValueError(f"{len(absent)} weights are missing, such as {absent[0]!r}")
     if loading["mismatched_keys"]:

@@ -24,11 +24,14 @@ FORMS: Final = (
     "http://host:8000/v1#model (several addresses with commas between)",
     "vllm:FOLDER",
     "transformers:FOLDER",
+    "nano",
     "python:module:factory",
     "scripted:",
 )
 """How a judge can be named, for error messages."""
 
+_BUNDLED: Final = ("nano",)
+"""Kinds that come with the package and need no location."""
 _TRUSTED: Final = ("scripted", "python")
 """Kinds that cost nothing and whose answers their author chose: neither tested nor cached."""
 
@@ -101,7 +104,7 @@ def pick_kind(name: str) -> tuple[str, str]:
     if prefix in ("http", "https") and colon:
         return "openai", name
     known = registry.known("judge")
-    if colon and prefix in known:
+    if prefix in known and (colon or prefix in _BUNDLED):
         return prefix, location
     if colon:
         error = unknown_name("kind of judge", prefix, known)

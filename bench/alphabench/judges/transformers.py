@@ -15,10 +15,11 @@ import importlib
 import importlib.util
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import torch
@@ -87,12 +88,24 @@ class TransformersJudge:
         location: a folder or a hub id.
         options: see `TransformersOptions`.
         device: of torch: `cpu`, `cuda:1`.
+        kind: the name under which it stands in the registry.
+        processor: opens the folder's processor in place of the library's own.
     """
 
-    def __init__(self, location: str, options: TransformersOptions, *, device: str) -> None:
+    def __init__(
+        self,
+        location: str,
+        options: TransformersOptions,
+        *,
+        device: str,
+        kind: str = _KIND,
+        processor: Callable[[Path], Any] | None = None,
+    ) -> None:
         self.location = location
         self.options = options
         self.device = device
+        self.kind = kind
+        self.processor = processor
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_loaded"}
@@ -106,7 +119,7 @@ class TransformersJudge:
             "attention": self.options.attention,
             "library": f"transformers {version('transformers')}, torch {torch.__version__}",
         }
-        return local.identity_of(_KIND, self._weights, settings)
+        return local.identity_of(self.kind, self._weights, settings)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -130,11 +143,11 @@ class TransformersJudge:
 
     @cached_property
     def _weights(self) -> Weights:
-        return local.find_model(_KIND, self.location, remote_code=self.options.remote_code)
+        return local.find_model(self.kind, self.location, remote_code=self.options.remote_code)
 
     @cached_property
     def _loaded(self) -> _Loaded:
-        return _load(self.location, self._weights, self.options, device=self.device)
+        return _load(self, self._weights)
 
     def _prepared(self, question: Question) -> _Prompt:
         loaded = self._loaded
@@ -181,19 +194,23 @@ class _Loaded(NamedTuple):
     """Whether prompts of different lengths may share a batch."""
 
 
-def _load(location: str, weights: Weights, options: TransformersOptions, *, device: str) -> _Loaded:
+def _load(judge: TransformersJudge, weights: Weights) -> _Loaded:
     """The model and its processor.
 
     Raises:
         AlphaBenchError: no image-text-to-text model, incomplete weights, or a library is missing.
     """
     transformers: Any = importlib.import_module("transformers")
+    location, options = judge.location, judge.options
     settings: dict[str, Any] = {"trust_remote_code": options.remote_code}
     placed = {"attn_implementation": options.attention, "device_map": options.device_map}
     placed = {key: value for key, value in placed.items() if value is not None}
     try:
         with strict_loading(location):
-            processor = transformers.AutoProcessor.from_pretrained(weights.folder, **settings)
+            if judge.processor is not None:
+                processor = judge.processor(weights.folder)
+            else:
+                processor = transformers.AutoProcessor.from_pretrained(weights.folder, **settings)
             if not hasattr(processor, "image_processor") or not processor.chat_template:
                 raise ValueError("it takes no images, or has no chat template")
             network = load_complete(
@@ -206,7 +223,7 @@ def _load(location: str, weights: Weights, options: TransformersOptions, *, devi
     except (*LOADING_ERRORS, TypeError, AttributeError) as error:
         raise _why_not(location, error) from error
     if options.device_map is None:
-        network = network.to(device)
+        network = network.to(judge.device)
     loaded = _settled(network.eval(), processor)
     return loaded._replace(pads=_survives_padding(loaded))
 

@@ -107,7 +107,7 @@ class ObjectEvaluator:
         verdicts: dict[str, Verdict] = {}
         for image in images:
             try:
-                pictures.append((image, _open(image.path)))
+                pictures.append((image, open_picture(image.path)))
             except _UNREADABLE as error:
                 verdicts[image.id] = _failed(image, error)
         for verdict in self._examine_or_fail(pictures):
@@ -162,7 +162,7 @@ def boxes(selected: Selected) -> dict[str, list[list[float]]]:
     }
 
 
-def _open(path: Path) -> Image.Image:
+def open_picture(path: Path) -> Image.Image:
     """As RGB, upright."""
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image)

@@ -1,8 +1,9 @@
 """From the output of a Mask2Former to instances: scores, masks and boxes, as tensors on a batch.
 
 The rule is mmdet's (MaskFormerFusionHead.instance_postprocess, mmdet 3.3.0): the `limit` best
-(query, class) pairs, mask logits brought to the input's size and then to the image's, mask = logit
-above 0, score = class probability x mean mask probability inside the mask. Float32, no gradient.
+(query, class) pairs, mask logits brought to the input's size, cut to what is picture in it and
+brought to the image's size, mask = logit above 0, score = class probability x mean mask
+probability inside the mask. Float32, no gradient.
 
 Shapes: B images of one size, Q queries, C classes (without no-object), K best pairs, N candidates
 of all images together, h w size of the mask logits, H W size of the image.
@@ -67,6 +68,7 @@ def instances(
     *,
     input_size: tuple[int, int],
     image_size: tuple[int, int],
+    content_size: tuple[int, int] | None = None,
     pixels_at_once: int = 2**22,
 ) -> Instances:
     """Masks, scores and boxes of the candidates at the size of the images.
@@ -76,15 +78,18 @@ def instances(
         mask_logits_BQhw: at the model's own resolution.
         input_size: (height, width) of what the model saw.
         image_size: (height, width) of the images.
+        content_size: (height, width) of what is picture in the input, at its upper left; None
+            where the input has no padding.
         pixels_at_once: masks are enlarged in chunks of about this many values (16 MiB of
             float32, which stays near a processor's cache); changes no result.
     """
     height, width = image_size
     chosen_Nhw = mask_logits_BQhw[candidates.image_N, candidates.query_N].float()
+    sizes = (input_size, content_size or input_size, image_size)
     step = max(1, pixels_at_once // max(height * width, input_size[0] * input_size[1]))
     masks, means = [], []
     for part_nhw in torch.split(chosen_Nhw, step):
-        mask_nHW, mean_n = _enlarged(part_nhw, input_size=input_size, image_size=image_size)
+        mask_nHW, mean_n = _enlarged(part_nhw, *sizes)
         masks.append(mask_nHW)
         means.append(mean_n)
     mask_NHW = torch.cat(masks) if masks else chosen_Nhw.new_zeros((0, height, width)).bool()
@@ -99,18 +104,26 @@ def instances(
 
 
 def _enlarged(
-    logits_nhw: Tensor, *, input_size: tuple[int, int], image_size: tuple[int, int]
+    logits_nhw: Tensor,
+    input_size: tuple[int, int],
+    content_size: tuple[int, int],
+    image_size: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:
     """Masks at the image's size, and the mean probability inside each (0 for an empty mask)."""
-    for size in (input_size, image_size):
-        if logits_nhw.shape[-2:] != size:
-            logits_nhw = functional.interpolate(
-                logits_nhw[:, None], size=size, mode="bilinear", align_corners=False
-            )[:, 0]
+    logits_nhw = _resized(logits_nhw, input_size)[:, : content_size[0], : content_size[1]]
+    logits_nhw = _resized(logits_nhw, image_size)
     mask_nHW = logits_nhw > 0
     inside_nHW = logits_nhw.sigmoid().mul_(mask_nHW)
     area_n = mask_nHW.flatten(1).sum(dim=1, dtype=torch.int32)
     return mask_nHW, inside_nHW.flatten(1).sum(dim=1) / (area_n + 1e-6)
+
+
+def _resized(logits_nhw: Tensor, size: tuple[int, int]) -> Tensor:
+    if logits_nhw.shape[-2:] == size:
+        return logits_nhw
+    return functional.interpolate(
+        logits_nhw[:, None], size=size, mode="bilinear", align_corners=False
+    )[:, 0]
 
 
 def boxes(mask_NHW: Tensor) -> Tensor:

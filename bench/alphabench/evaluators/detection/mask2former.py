@@ -5,6 +5,7 @@ threshold but the two it recommends. What is known to differ from the official m
 
 - Weights. The default is the checkpoint of the paper's authors; the official script loads one that
   OpenMMLab trained from the same recipe. Same architecture (Swin-S, COCO instances), other numbers.
+  `mask2former:official` (see `official`) takes that one, and does all of this as mmdet does.
 - Resizing. Both bring the short side to 800 and the long one to 1333 at most. mmdet keeps the
   proportions, pads to a multiple of 32 and interpolates by OpenCV without anti-aliasing; here the
   size is rounded up to a multiple of 32 and interpolated by Pillow, which smooths when it shrinks.
@@ -50,8 +51,11 @@ from alphabench.evaluators.weights import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_LIMIT: Final = 100
+LIMIT: Final = 100
 """(query, class) pairs an image: max_per_image of mmdet's configuration."""
+
+UNUSED: Final = (".swin.layernorm.",)
+"""The last norm of Swin, which a backbone does not pass; checkpoints on the hub are without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,13 +151,13 @@ class Mask2FormerDetector:
         width, height = images[0].size
         objects = instances(
             best_candidates(
-                outputs.class_queries_logits, limit=_LIMIT, min_score=self.options.min_score
+                outputs.class_queries_logits, limit=LIMIT, min_score=self.options.min_score
             ),
             outputs.masks_queries_logits,
             input_size=(pixels_BCHW.shape[2], pixels_BCHW.shape[3]),
             image_size=(height, width),
         )
-        return _as_objects(objects, categories=model.categories)
+        return as_objects(objects, categories=model.categories)
 
     @cached_property
     def _weights(self) -> Weights:
@@ -192,7 +196,10 @@ def _load(weights: Weights, options: Mask2FormerOptions, *, device: str) -> _Loa
         labels = [config.id2label[index] for index in range(config.num_labels)]
         categories = geneval_names(labels, source=options.detector)
         network = load_complete(
-            transformers.Mask2FormerForUniversalSegmentation, weights.folder, dtype=dtype
+            transformers.Mask2FormerForUniversalSegmentation,
+            weights.folder,
+            dtype=dtype,
+            unused=UNUSED,
         )
         processor = processor_class.from_pretrained(weights.folder)
     except LOADING_ERRORS as error:
@@ -205,7 +212,7 @@ def _load(weights: Weights, options: Mask2FormerOptions, *, device: str) -> _Loa
     return _Loaded(network.to(device).eval(), processor, dtype, categories)
 
 
-def _as_objects(found: Instances, *, categories: Sequence[str]) -> list[tuple[int, DetectedObject]]:
+def as_objects(found: Instances, *, categories: Sequence[str]) -> list[tuple[int, DetectedObject]]:
     """(position in the batch, object) for each instance that has a mask at all."""
     rows = zip(
         found.image_N.tolist(),

@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from alphabench.evaluators.detection.mmdet_process import (
     WorkerGoneError,
     installed_versions,
 )
+from alphabench.evaluators.detection.official_weights import check_named_digest
 from alphabench.evaluators.detection.self_test import run_self_test
 
 if TYPE_CHECKING:
@@ -147,7 +147,20 @@ class MmdetDetector:
             RuntimeError: mmdet raised an error on an image, or died on it twice.
             AlphaBenchError: the process cannot be started.
         """
-        return [self._detect_or_retry(image) for image in images]
+        return [self._detect_or_retry(_pixels_of(image), image.size) for image in images]
+
+    def detect_file(self, path: Path, *, size: tuple[int, int]) -> list[DetectedObject]:
+        """The same for a picture that mmdet reads by itself, as the official script has it do.
+
+        Args:
+            path: of the picture.
+            size: (width, height) of the picture when upright.
+
+        Raises:
+            RuntimeError: mmdet raised an error on it, or died on it twice.
+            AlphaBenchError: the process cannot be started.
+        """
+        return self._detect_or_retry({"file": str(path.absolute())}, size)
 
     def close(self) -> None:
         """Ends the child process; the next `detect` starts another."""
@@ -155,31 +168,27 @@ class MmdetDetector:
             self._process.stop()
             self._process = None
 
-    def _detect_or_retry(self, image: Image) -> list[DetectedObject]:
+    def _detect_or_retry(
+        self, request: Mapping[str, Any], size: tuple[int, int]
+    ) -> list[DetectedObject]:
         try:
-            return self._detect_one(image)
+            return self._detect_one(request, size)
         except WorkerGoneError:
             self.close()
         try:
-            return self._detect_one(image)
+            return self._detect_one(request, size)
         except WorkerGoneError:
             self.close()
             raise
 
-    def _detect_one(self, image: Image) -> list[DetectedObject]:
-        process = self._running()
-        pixels = image.convert("RGB").tobytes()
-        reply = process.ask(
-            {
-                "width": image.width,
-                "height": image.height,
-                "pixels": base64.b64encode(pixels).decode("ascii"),
-            }
-        )
+    def _detect_one(
+        self, request: Mapping[str, Any], size: tuple[int, int]
+    ) -> list[DetectedObject]:
+        reply = self._running().ask(request)
         if "error" in reply:
             raise RuntimeError(f"mmdet: {reply['error']}")
         try:
-            return [self._object(row, size=image.size) for row in reply["objects"]]
+            return [self._object(row, size=size) for row in reply["objects"]]
         except (KeyError, TypeError, ValueError, IndexError, zlib.error) as error:
             raise WorkerGoneError(f"it sent an object that cannot be read ({error})") from error
 
@@ -221,6 +230,11 @@ class MmdetDetector:
         return _sha256(self._checkpoint)
 
 
+def _pixels_of(image: Image) -> dict[str, Any]:
+    pixels = base64.b64encode(image.convert("RGB").tobytes()).decode("ascii")
+    return {"width": image.width, "height": image.height, "pixels": pixels}
+
+
 def unpack_mask(text: str, *, size: tuple[int, int]) -> NDArray[np.bool_]:
     """The mask (H, W) that `mmdet_worker` packed.
 
@@ -258,18 +272,8 @@ def _required_files(options: MmdetOptions) -> tuple[Path, Path]:
             hint="if you trust its source, add allow_pickle=true",
         )
     checkpoint = options.checkpoint.expanduser().absolute()
-    _check_named_digest(checkpoint)
+    check_named_digest(checkpoint)
     return options.python.expanduser().absolute(), checkpoint
-
-
-def _check_named_digest(checkpoint: Path) -> None:
-    """OpenMMLab's file names end with the first eight digits of their sha256."""
-    named = re.search(r"-([0-9a-f]{8})\.pth$", checkpoint.name)
-    if named and not _sha256(checkpoint).startswith(named[1]):
-        raise AlphaBenchError(
-            f"the content of {checkpoint.name!r} is not what its name says",
-            hint="download the checkpoint again",
-        )
 
 
 def _sha256(path: Path) -> str:

@@ -166,7 +166,7 @@ def installed_versions(python: Path) -> dict[str, str]:
         raise AlphaBenchError(
             f"{str(python)!r} is no usable Python interpreter", hint=hint
         ) from error
-    if "mmdet" not in found:
+    if not {"mmdet", "onedl-mmdetection"} & set(found):
         raise AlphaBenchError(f"{str(python)!r} has no mmdet", hint=hint)
     return found
 

@@ -4,13 +4,13 @@ Needs the standard library, numpy and, for the default backend, mmdet 2.x or 3.x
 one inherited socket: 4 bytes of length (big-endian), then a JSON object. Standard output belongs to
 the libraries, which print there.
 
-    -> {"width", "height", "pixels": base64 of RGB bytes}
+    -> {"width", "height", "pixels": base64 of RGB bytes}, or {"file": path}, which mmdet reads
     <- {"objects": [{"label", "score", "box", "mask": base64 of zlib of packed bits, or null}]}
     <- {"error": "..."} when the backend raised; the process lives on
 
 The first frame, sent unasked, is {"ready": true, "names": [...], "versions": {...}} or {"error"}.
 A backend is a function of the options that returns (names by label, detect), where detect takes an
-RGB array (H, W, 3) and returns rows (label, score, box, mask or None).
+RGB array (H, W, 3) or a path and returns rows (label, score, box, mask or None).
 
 mmdet's checkpoints are pickles; loading one can run code. The caller asks the user's consent.
 """
@@ -49,12 +49,29 @@ CONFIGS = (
     "../configs/mask2former/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco.py",
 )
 """Where mmdet 3.x, an installed 2.x and a 2.x checkout keep the official configuration."""
+KEPT: list[Any] = []
+"""Definitions of operators last as long as their library object; so does this process."""
+LIBRARIES = (
+    "mmdet",
+    "onedl-mmdetection",
+    "mmcv",
+    "mmcv-full",
+    "mmcv-lite",
+    "onedl-mmcv",
+    "mmengine",
+    "onedl-mmengine",
+    "torch",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+)
+"""What can decide a result, by the names of the packages; onedl's modules have mmdet's names."""
 
 
 def versions() -> dict[str, str]:
     """Name -> version of each library that can decide a result, without importing any."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in ("mmdet", "mmcv", "mmcv-full", "mmcv-lite", "mmengine", "torch", "numpy"):
+    for name in LIBRARIES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -66,13 +83,8 @@ def open_mmdet(options: dict[str, Any]) -> tuple[list[str], Detect]:
     """The default backend: mmdet's own init_detector and inference_detector, one image a call."""
     import numpy as np
 
-    stands_in = stand_in_for_compiled_ops()
+    mmdet, inference_detector, init_detector = import_mmdet()
     trust_checkpoints()
-    import mmdet
-    from mmdet.apis import inference_detector, init_detector
-
-    if stands_in:
-        use_python_attention()
     folder = pathlib.Path(mmdet.__file__).parent
     config = options.get("config") or next(
         (str(folder / one) for one in CONFIGS if (folder / one).is_file()), None
@@ -83,11 +95,24 @@ def open_mmdet(options: dict[str, Any]) -> tuple[list[str], Detect]:
     model = init_detector(config, options["checkpoint"], device=options["device"], **extra)
     meta = getattr(model, "dataset_meta", None) or {"classes": getattr(model, "CLASSES", ())}
 
-    def detect(rgb: Any) -> Sequence[Row]:
-        bgr = np.ascontiguousarray(rgb[:, :, ::-1])
+    def detect(picture: Any) -> Sequence[Row]:
+        is_path = isinstance(picture, str)
+        bgr = picture if is_path else np.ascontiguousarray(picture[:, :, ::-1])
         return rows_of(inference_detector(model, bgr))
 
     return list(meta["classes"]), detect
+
+
+def import_mmdet() -> tuple[Any, Any, Any]:
+    """(mmdet, inference_detector, init_detector), whether or not operators were compiled."""
+    stand_in_for_torchvision_ops()
+    stands_in = stand_in_for_compiled_ops()
+    import mmdet
+    from mmdet.apis import inference_detector, init_detector
+
+    if stands_in:
+        use_python_attention()
+    return mmdet, inference_detector, init_detector
 
 
 def rows_of(result: Any) -> list[Row]:
@@ -119,6 +144,25 @@ def stand_in_for_compiled_ops() -> bool:
         sys.modules["mmcv._ext"] = module
         return True
     return False
+
+
+def stand_in_for_torchvision_ops() -> None:
+    """Lets a torchvision that was built for another torch be imported; its operators are not used.
+
+    That is what pip brings beside a torch without CUDA.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except (RuntimeError, OSError):
+        import torch
+
+        for name in [one for one in sys.modules if one.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library: Any = vars(torch.library)["Library"]("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        KEPT.append(library)
+        importlib.import_module("torchvision")
 
 
 class NotCompiled(types.ModuleType):
@@ -180,6 +224,8 @@ def answer(detect: Detect, request: dict[str, Any], min_score: float) -> dict[st
     import numpy as np
 
     try:
+        if "file" in request:
+            return {"objects": objects_of(detect(request["file"]), min_score)}
         size = (request["height"], request["width"], 3)
         pixels = base64.b64decode(request["pixels"])
         rgb = np.frombuffer(pixels, dtype=np.uint8).reshape(size)
@@ -254,6 +300,7 @@ def main() -> int:
     """Serves one parent, or prints the versions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--versions", action="store_true", help="print the versions and leave")
+    parser.add_argument("--probe", action="store_true", help="import mmdet and leave")
     parser.add_argument("--fd", type=int, help="the inherited socket")
     parser.add_argument("--backend", default="", help="module:function instead of mmdet")
     parser.add_argument("--options", default="{}", help="JSON object for the backend")
@@ -263,6 +310,9 @@ def main() -> int:
         return 0
     # Python puts this file's own folder first, where a module of ours is called mmdet.
     sys.path[0] = os.getcwd()  # noqa: PTH109  (a string is wanted)
+    if arguments.probe:
+        import_mmdet()
+        return 0
     leave_with_parent()
     return serve(
         socket.socket(fileno=arguments.fd), arguments.backend, json.loads(arguments.options)

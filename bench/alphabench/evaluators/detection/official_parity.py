@@ -1,0 +1,141 @@
+"""`mask2former:official` against the mmdet of another interpreter, on a folder of pictures.
+
+Promises that both get the same weights, and that mmdet reads each picture's file by itself, as it
+does under GenEval's script. Judges nothing: `parity` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from alphabench.environments import interpreter_of
+from alphabench.errors import AlphaBenchError
+from alphabench.evaluators.detection.evaluator import open_picture
+from alphabench.evaluators.detection.mmdet import MmdetDetector, MmdetOptions
+from alphabench.evaluators.detection.mmdet_process import installed_versions
+from alphabench.evaluators.detection.official import OfficialDetector, OfficialOptions
+from alphabench.evaluators.detection.official_weights import find_official
+from alphabench.evaluators.detection.parity import (
+    Comparison,
+    MeanColours,
+    Tolerance,
+    compare,
+    table,
+)
+
+SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """What is held against what."""
+
+    weights: Path | None = None
+    """mmdet's .pth file; None takes the fetched one."""
+    python: Path | None = None
+    """Interpreter with mmdet; None takes the environment that `doctor --setup mmdet` made."""
+    pipeline: Literal["mmdet2", "mmdet3"] | None = None
+    """None follows the release of the mmdet found there."""
+    allow_pickle: bool = False
+    """The original unpickles the weights without restriction."""
+    cache_dir: Path | None = None
+    """Where fetched weights lie; None is the user's cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """What came of it."""
+
+    text: str
+    """The two sides, and the table."""
+    equal: bool
+    rows: tuple[Comparison, ...]
+
+
+def detector_parity(
+    images: Path,
+    sides: Sides,
+    *,
+    limit: int | None = None,
+    device: str = "cpu",
+    progress: Callable[[str], None],
+) -> Parity:
+    """Compare both on every picture below a folder.
+
+    Args:
+        images: the folder.
+        sides: weights and interpreter.
+        limit: only so many pictures, in the order of their paths.
+        device: of torch, for both.
+        progress: takes a line for each picture that is done.
+
+    Raises:
+        AlphaBenchError: no pictures, no weights, no interpreter, or no consent to the pickle.
+    """
+    pictures = _pictures(images)[:limit]
+    weights = find_official(sides.weights, cache_dir=sides.cache_dir)
+    python = _python(sides.python)
+    versions = installed_versions(python)
+    ours = OfficialDetector(
+        OfficialOptions(
+            weights=weights, pipeline=sides.pipeline or _pipeline_of(versions), min_score=0.0
+        ),
+        device=device,
+    )
+    theirs = MmdetDetector(
+        MmdetOptions(
+            python=python, checkpoint=weights, allow_pickle=sides.allow_pickle, min_score=0.0
+        ),
+        device=device,
+    )
+    colours, tolerance = MeanColours(), Tolerance()
+    rows = []
+    try:
+        for path in pictures:
+            image = open_picture(path)
+            found = (ours.detect([image])[0], theirs.detect_file(path, size=image.size))
+            name = path.relative_to(images).as_posix()
+            rows.append(compare(name, image, found, colours=colours, tolerance=tolerance))
+            progress(f"{len(rows)} of {len(pictures)}: {name}")
+    finally:
+        theirs.close()
+    sides_said = [f"ours:     {_said(ours.identity)}", f"original: {_said(theirs.identity)}"]
+    return Parity(
+        text="\n".join([*sides_said, table(rows, tolerance)]),
+        equal=all(row.within(tolerance) for row in rows),
+        rows=tuple(rows),
+    )
+
+
+def _pictures(folder: Path) -> list[Path]:
+    found = sorted(one for one in folder.rglob("*") if one.suffix.casefold() in SUFFIXES)
+    if not found:
+        raise AlphaBenchError(
+            f"there are no pictures below {str(folder)!r}",
+            hint=f"--images takes a folder with {', '.join(SUFFIXES)} files",
+        )
+    return found
+
+
+def _python(given: Path | None) -> Path:
+    found = given or interpreter_of("mmdet")
+    if found is None:
+        raise AlphaBenchError(
+            "there is no environment with mmdet",
+            hint="run `alphabench doctor --setup mmdet`, or name an interpreter with --python",
+        )
+    if not found.expanduser().is_file():
+        raise AlphaBenchError(f"there is no interpreter {str(found)!r}", hint="correct --python")
+    return found.expanduser().absolute()
+
+
+def _pipeline_of(versions: dict[str, str]) -> Literal["mmdet2", "mmdet3"]:
+    return "mmdet2" if versions.get("mmdet", "3").startswith("2.") else "mmdet3"
+
+
+def _said(identity: object) -> str:
+    assert isinstance(identity, dict)
+    return ", ".join(f"{key} {value}" for key, value in identity.items() if key != "self_test")

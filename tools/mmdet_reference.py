@@ -1,0 +1,315 @@
+"""Runs mmdet's own Mask2Former, for whoever wants to hold another implementation against it.
+
+    PYTHON tools/mmdet_reference.py make --out weights.pth [--tiny] [--seed 0]
+    PYTHON tools/mmdet_reference.py detect --weights weights.pth --out DIR [--tiny] IMAGE...
+    PYTHON tools/mmdet_reference.py store --out tests/evaluators/mmdet_tiny_2.npz
+
+PYTHON is an interpreter with mmdet 2.x or 3.x; nothing of this project is needed there. `make`
+saves random weights in the official Swin-S configuration as a checkpoint of that release; they are
+drawn from the tensors' names, so that both releases get the same numbers. `detect` writes for each
+image labels, scores, boxes and masks of all 100 candidates, which `inference_detector` finds in the
+file.
+`store` writes what the test suite compares with: names and shapes of the tiny network's tensors,
+and what it finds in a few arrays; the numbers themselves follow from the names.
+
+Random weights spread their scores and shape their masks only if the heads are scaled: see `GAINS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import pathlib
+import re
+import sys
+import tempfile
+import time
+import zlib
+from typing import Any
+
+import numpy as np
+
+WORKER = (
+    pathlib.Path(__file__)
+    .parents[1]
+    .joinpath("bench", "alphabench", "evaluators", "detection", "mmdet_worker.py")
+)
+GAINS = (
+    (r"panoptic_head\.cls_embed\.weight", 4.0),
+    (r"panoptic_head\.mask_embed\.4\.weight", 6.0),
+    (r"panoptic_head\.query_(feat|embed)\.weight", 4.0),
+    (r"panoptic_head\.transformer_decoder\..*(out_proj|ffn\.layers\.1)\.weight", 0.12),
+    (r".*\.(w_msa\.proj|output_proj|ffn\.layers\.1)\.weight", 0.3),
+)
+"""Patterns of names, and the factor of the usual deviation 1 / sqrt(inputs); the first one counts.
+
+The last two keep places and queries apart, which random attention would otherwise make alike.
+"""
+NO_OBJECT = 6.0
+"""Added to the logit of no-object, so that most queries find nothing, as trained ones do."""
+OUTSIDE = 4.0
+"""Taken from all mask logits, so that masks are parts of a picture."""
+SPREAD = 6.0
+"""Deviation of the mask logits over places and queries that `settle` brings about."""
+TINY_SCALE = (160, 96)
+"""Long and short side, in place of 1333 and 800."""
+STORED_SIZES = ((48, 64), (96, 96), (77, 31), (21, 90), (192, 192), (64, 107))
+"""Height and width: with and without padding, both orientations, exactly twice the input."""
+STORED_ABOVE = 0.1
+
+
+def random_tensor(name: str, shape: tuple[int, ...], *, seed: int = 0) -> np.ndarray:
+    """Numbers that depend on the seed, the name under mmdet 3.x and the shape alone."""
+    # RandomState's stream is frozen by numpy's promise; a Generator's is not.
+    draw = np.random.RandomState(zlib.crc32(f"{seed}:{name}".encode()) % 2**32)
+    values = draw.standard_normal(shape)
+    gain = next((g for pattern, g in GAINS if re.fullmatch(pattern, name)), 1.0)
+    if name.startswith("panoptic_head.query"):
+        values *= gain / 4
+    elif len(shape) > 1:
+        is_table = name.endswith(("relative_position_bias_table", "level_embed.weight"))
+        values *= 0.5 if is_table else gain / np.sqrt(np.prod(shape[1:]))
+    elif name.endswith(".weight"):  # a norm's
+        values = 1 + 0.2 * values
+    else:
+        values = biases(name, 0.1 * values)
+    return values.astype(np.float32)
+
+
+def biases(name: str, values: np.ndarray) -> np.ndarray:
+    """Of a layer or norm, where some have a part to play."""
+    if name.endswith("sampling_offsets.bias"):
+        return 10 * values
+    if name == "panoptic_head.cls_embed.bias":
+        values[-1] += NO_OBJECT
+    if name == "panoptic_head.pixel_decoder.mask_feature.bias":
+        values += 1.0
+    if name == "panoptic_head.mask_embed.4.bias":
+        values -= OUTSIDE / len(values)
+    return values
+
+
+def open_model(checkpoint: str | None, *, tiny: bool) -> tuple[Any, Any, int]:
+    """(model, inference_detector, release) of whichever mmdet is installed."""
+    worker = load_worker()
+    stands_in = worker.stand_in_for_compiled_ops()
+    worker.trust_checkpoints()
+    import mmdet
+    from mmdet.apis import inference_detector, init_detector
+
+    if stands_in:
+        worker.use_python_attention()
+    release = int(mmdet.__version__.split(".")[0])
+    folder = pathlib.Path(mmdet.__file__).parent
+    path = next(folder / one for one in worker.CONFIGS if (folder / one).is_file())
+    config = official_config(path, release)
+    if tiny:
+        shrink(config, release)
+    extra = {"palette": "coco"} if release >= 3 else {}
+    return init_detector(config, checkpoint, device="cpu", **extra), inference_detector, release
+
+
+def official_config(path: pathlib.Path, release: int) -> Any:
+    """Without the download of a backbone's weights, which the checkpoint has."""
+    if release >= 3:
+        from mmengine.config import Config
+    else:
+        from mmcv import Config
+    config = Config.fromfile(str(path))
+    config.model.backbone.init_cfg = None
+    return config
+
+
+def shrink(config: Any, release: int) -> None:
+    """The same network, three orders of magnitude smaller."""
+    config.model.backbone.update(
+        embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4], window_size=4
+    )
+    head = config.model.panoptic_head
+    head.update(in_channels=[8, 16, 32, 64], feat_channels=32, out_channels=32, num_queries=20)
+    head.positional_encoding.num_feats = 16
+    pixel = head.pixel_decoder
+    pixel.positional_encoding.num_feats = 16
+    pixel.encoder.num_layers, head.transformer_decoder.num_layers = 2, 3
+    if release >= 3:
+        layer, decoder = pixel.encoder.layer_cfg, head.transformer_decoder.layer_cfg
+        layer.self_attn_cfg.embed_dims = layer.ffn_cfg.embed_dims = 32
+        layer.ffn_cfg.feedforward_channels = 48
+        decoder.self_attn_cfg.embed_dims = decoder.cross_attn_cfg.embed_dims = 32
+        decoder.ffn_cfg.update(embed_dims=32, feedforward_channels=40)
+        config.test_dataloader.dataset.pipeline[1].scale = TINY_SCALE
+        return
+    layer, decoder = pixel.encoder.transformerlayers, head.transformer_decoder.transformerlayers
+    layer.attn_cfgs.embed_dims = layer.ffn_cfgs.embed_dims = 32
+    layer.ffn_cfgs.feedforward_channels = 48
+    decoder.attn_cfgs.embed_dims = decoder.ffn_cfgs.embed_dims = 32
+    decoder.ffn_cfgs.feedforward_channels = decoder.feedforward_channels = 40
+    config.data.test.pipeline[1]["img_scale"] = TINY_SCALE
+
+
+def make(out: pathlib.Path, *, tiny: bool, seed: int) -> None:
+    """Save random weights as this release saves a checkpoint."""
+    import torch
+
+    model, inference_detector, release = open_model(None, tiny=tiny)
+    state = model.state_dict()
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            values = random_tensor(name_of_3(name), tuple(tensor.shape), seed=seed)
+            state[name] = torch.from_numpy(values)
+    model.load_state_dict(state)
+    if not tiny:
+        settle(model, inference_detector)
+    state = model.state_dict()
+    if release >= 3:
+        meta: dict[str, Any] = {"dataset_meta": {"CLASSES": tuple(model.dataset_meta["classes"])}}
+    else:
+        from mmdet.core import get_classes
+
+        meta = {"CLASSES": tuple(get_classes("coco"))}
+    torch.save({"meta": meta, "state_dict": state}, out)
+
+
+def settle(model: Any, inference_detector: Any) -> None:
+    """Centre the mask features and scale the mask logits on one picture of smooth noise.
+
+    So many random layers leave little in the features that differs from place to place, and masks
+    that are all or nothing.
+    """
+    import torch
+
+    seen: dict[str, Any] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_: Any, __: Any, output: Any) -> None:
+            seen[name] = output.detach()
+
+        return hook
+
+    head = model.panoptic_head
+    convolution, last = head.pixel_decoder.mask_feature, head.mask_embed[4]
+    hooks = [convolution.register_forward_hook(keep("f")), last.register_forward_hook(keep("e"))]
+    coarse = np.random.RandomState(0).randint(0, 256, (5, 5, 3))
+    noise = np.kron(coarse, np.ones((64, 64, 1))).astype(np.uint8)
+    inference_detector(model, noise)
+    for hook in hooks:
+        hook.remove()
+    with torch.no_grad():
+        features = seen["f"][0].flatten(1)
+        mean = features.mean(dim=1, keepdim=True)
+        logits = seen["e"].reshape(-1, features.shape[0]) @ (features - mean)
+        scale = SPREAD / logits.std()
+        side = torch.full_like(convolution.bias, len(mean) ** -0.5)
+        convolution.bias += side - mean[:, 0]
+        last.weight *= scale
+        last.bias.mul_(scale).sub_(SPREAD * side)
+
+
+def name_of_3(name: str) -> str:
+    """The name that mmdet 3.x has for a tensor of 2.x."""
+    for part, now in (
+        (".ffns.0.", ".ffn."),
+        (".attentions.1.", ".self_attn."),
+        (".attentions.0.", ".self_attn." if "pixel_decoder" in name else ".cross_attn."),
+    ):
+        if name.startswith("panoptic_head."):
+            name = name.replace(part, now)
+    return name
+
+
+def detect(weights: str, images: list[str], out: pathlib.Path, *, tiny: bool) -> None:
+    """One .npz for each image, named after it, and the seconds that mmdet took."""
+    rows_of = load_worker().rows_of
+    model, inference_detector, _ = open_model(weights, tiny=tiny)
+    for image in images:
+        began = time.process_time()
+        rows = rows_of(inference_detector(model, image))
+        seconds = time.process_time() - began
+        masks = np.stack([np.asarray(row[3], dtype=bool) for row in rows])
+        np.savez_compressed(
+            out / f"{pathlib.Path(image).name}.npz",
+            labels=np.array([int(row[0]) for row in rows]),
+            scores=np.array([float(row[1]) for row in rows], dtype=np.float32),
+            boxes=np.array([row[2][:4] for row in rows], dtype=np.float32),
+            masks=np.packbits(masks.reshape(len(rows), -1), axis=1),
+            size=np.array(masks.shape[1:]),
+            seconds=np.array(seconds),
+        )
+        print(f"{image}: {seconds:.1f} s", flush=True)
+
+
+def stored_picture(index: int) -> np.ndarray:
+    """A small RGB picture, from numpy's frozen stream alone."""
+    height, width = STORED_SIZES[index]
+    coarse = np.random.RandomState(index).randint(0, 200, (5, 6, 3))
+    blocks = np.kron(coarse, np.ones((-(-height // 5), -(-width // 6), 1), dtype=int))
+    ramp = np.arange(width)[None, :, None] * 55 // width
+    return (blocks[:height, :width] + ramp).astype(np.uint8)
+
+
+def store(out: pathlib.Path) -> None:
+    """The tiny network's tensors by name, and its findings above `STORED_ABOVE`."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = pathlib.Path(folder) / "weights.pth"
+        make(weights, tiny=True, seed=0)
+        model, inference_detector, release = open_model(str(weights), tiny=True)
+    state = model.state_dict()
+    found: dict[str, Any] = {
+        "release": np.array(release),
+        "names": np.array(list(state)),
+        "shapes": np.array([" ".join(map(str, tensor.shape)) for tensor in state.values()]),
+        "position_index": next(
+            tensor.numpy() for name, tensor in state.items() if name.endswith("position_index")
+        ),
+    }
+    rows_of = load_worker().rows_of
+    for index in range(len(STORED_SIZES)):
+        bgr = np.ascontiguousarray(stored_picture(index)[:, :, ::-1])
+        rows = [row for row in rows_of(inference_detector(model, bgr)) if row[1] > STORED_ABOVE]
+        masks = np.stack([np.asarray(row[3], dtype=bool) for row in rows])
+        found[f"labels{index}"] = np.array([int(row[0]) for row in rows], dtype=np.int16)
+        found[f"scores{index}"] = np.array([float(row[1]) for row in rows], dtype=np.float32)
+        found[f"boxes{index}"] = np.array([row[2][:4] for row in rows], dtype=np.float32)
+        found[f"masks{index}"] = np.packbits(masks.reshape(len(rows), -1), axis=1)
+    np.savez_compressed(out, **found)
+
+
+def load_worker() -> Any:
+    """The project's worker, by its path: it needs nothing else of the project."""
+    found = importlib.util.spec_from_file_location("alphabench_mmdet_worker", WORKER)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def main() -> int:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    maker = verbs.add_parser("make")
+    maker.add_argument("--out", type=pathlib.Path, required=True)
+    maker.add_argument("--seed", type=int, default=0)
+    detector = verbs.add_parser("detect")
+    detector.add_argument("--weights", required=True)
+    detector.add_argument("--out", type=pathlib.Path, required=True)
+    detector.add_argument("images", nargs="+")
+    verbs.add_parser("store").add_argument("--out", type=pathlib.Path, required=True)
+    for verb in (maker, detector):
+        verb.add_argument("--tiny", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.verb == "make":
+        make(arguments.out, tiny=arguments.tiny, seed=arguments.seed)
+    elif arguments.verb == "store":
+        store(arguments.out)
+    else:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        detect(arguments.weights, arguments.images, arguments.out, tiny=arguments.tiny)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Token sequences to learn from: a shared beginning with pictures, and questions that branch off.
+
+Every branch sees the beginning and itself alone, so that many questions share a picture's cost and
+each is learnt as it will be asked. The ids are those that the chat template gives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+
+from alphabench.scenes.questions import a_noun
+from tools.nano_judge import wording
+from tools.nano_judge.claims import phrase, text
+from tools.nano_judge.corpus import riddle
+from tools.nano_judge.design import END, END_PICTURE, PICTURE, START_PICTURE
+from tools.nano_judge.edits import Pair
+from tools.nano_judge.pictures import CELLS
+from tools.nano_judge.questions import BAD_GRADE, open_question, questions
+from tools.nano_judge.view import View, one_of
+
+_ENDED: Final = 0.15
+"""Share of yes and no that are followed by the end, which is soon learnt."""
+_GRADE_WEIGHT: Final = 0.4
+"""Of each token of a graded reply; yes and no count 1."""
+_SYSTEM: Final = 0.3
+"""Share of documents that ask as DVReward does."""
+_RIDDLES: Final = 0.35
+"""Share of the others with a riddle among their questions."""
+_OPEN: Final = 5
+"""Questions about a picture that are answered in words of their own."""
+_OPEN_WEIGHT: Final = 0.7
+_WHOLES: Final = 0.35
+"""Share of documents with a whole prompt among their questions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A question and its reply."""
+
+    ids: tuple[int, ...]
+    asked: int
+    """How many of the ids are the question; the rest is learnt."""
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Ids of the beginning, with one id for each of a picture's tokens, and branches."""
+
+    beginning: tuple[int, ...]
+    pictures: int
+    branches: tuple[Branch, ...]
+
+    def __len__(self) -> int:
+        return len(self.beginning) + sum(len(branch.ids) for branch in self.branches)
+
+
+class Writer:
+    """Writes documents with one tokenizer.
+
+    Args:
+        tokenizer: of the folder.
+        words: prose, for riddles.
+    """
+
+    def __init__(self, tokenizer: Any, words: list[str]) -> None:
+        self.words = words
+        self.encode = lru_cache(200_000)(
+            lambda said: tuple(tokenizer.encode(said, add_special_tokens=False))
+        )
+        self.picture = self.encode(f"{START_PICTURE}{PICTURE}{END_PICTURE}")
+
+    def _shown(self) -> tuple[int, ...]:
+        start, picture, end = self.picture
+        return (start, *[picture] * CELLS, end)
+
+    def _branch(self, asked: str, reply: str, weight: float) -> Branch:
+        head, tail = self.encode(asked + END), self.encode(reply) + self.encode(END)
+        return Branch((*head, *tail), len(head), weight)
+
+    def _word(self, asked: str, truth: bool, *, ended: bool) -> Branch:
+        head = self.encode(asked + END)
+        tail = (*self.encode("yes" if truth else "no"), *(self.encode(END) if ended else ()))
+        return Branch((*head, *tail), len(head), 1.0)
+
+    def yes_no(
+        self, view: View, count: int, rng: np.random.Generator, *, riddles: bool = True
+    ) -> Document:
+        """Questions about one picture, one of them perhaps a riddle."""
+        told = rng.random() < _SYSTEM
+        beginning = self._shown()
+        if told:
+            beginning = (*self.encode(wording.DVREWARD_SYSTEM + END), *beginning)
+        branches = []
+        for asked in questions(view, count - _OPEN if riddles else count, rng):
+            form = wording.DVREWARD if told or rng.random() < 0.2 else wording.OWN
+            bare = not told and rng.random() < 0.12
+            words = asked.text if bare else form.filled(asked.text)
+            branches.append(self._word(words, asked.truth, ended=bool(rng.random() < _ENDED)))
+        if riddles and view.shown.grade > BAD_GRADE:
+            made = [open_question(view, rng) for _ in range(_OPEN)]
+            branches += [self._answer(*one) for one in made if one is not None]
+        if riddles and not told and view.shown.grade > BAD_GRADE and rng.random() < _RIDDLES:
+            branches += [one for one in (self._riddle(view, rng),) if one is not None]
+        if riddles and view.shown.grade > BAD_GRADE and rng.random() < _WHOLES:
+            form = wording.DVREWARD if told else wording.OWN
+            branches += [one for one in (self._whole(view, form, rng),) if one is not None]
+        return Document(beginning, 1, tuple(branches))
+
+    def _answer(self, asked: str, reply: str) -> Branch:
+        # With the blank that words have inside texts, so that the answer is one token.
+        head, tail = self.encode(asked + END), self.encode(f" {reply}") + self.encode(END)
+        return Branch((*head, *tail), len(head), _OPEN_WEIGHT)
+
+    def _whole(
+        self, view: View, form: wording.Sentences, rng: np.random.Generator
+    ) -> Branch | None:
+        """All of a prompt in one question, as DVReward asks where nobody took it apart."""
+        claim = text(view, rng)
+        if claim is None:
+            return None
+        asked = form.filled(f"Does the picture show all of this: {claim.words}?")
+        return self._word(asked, claim.held == claim.made, ended=False)
+
+    def _riddle(self, view: View, rng: np.random.Generator) -> Branch | None:
+        claim = phrase(view, rng)
+        if claim is None:
+            return None
+        lead = f"{riddle(self.words, rng).capitalize()}. "
+        if rng.random() < 0.4:
+            name = one_of([*view.counts, *view.absent], rng)
+            lead = f"This refers to {a_noun(name)}. "
+        answer = f"{lead}The image should show {claim.words}."
+        question = riddle(self.words, rng).capitalize()
+        fully = claim.held == claim.made
+        if rng.random() < 0.6:
+            asked = wording.WISE_BINARY.filled(question, answer)
+            return self._branch(asked, wording.ONE_ANSWER.filled(str(int(fully))), 1.0)
+        consistency = 2 if fully else 1 if claim.there else 0
+        made = _of_two(view.shown.grade)
+        reply = wording.THREE_ANSWER.filled(str(consistency), str(made), str(made))
+        asked = wording.WISE_THREE.filled(question, answer)
+        return self._branch(asked, reply, _GRADE_WEIGHT)
+
+    def holistic(self, view: View, rng: np.random.Generator) -> Document:
+        """Grades of one picture, for several texts."""
+        beginning = (*self.encode(wording.HOLISTIC_SYSTEM + END), *self._shown())
+        branches = []
+        for _ in range(3):
+            claim = text(view, rng) if view.shown.grade > BAD_GRADE else None
+            if claim is None:
+                continue
+            share = claim.held / claim.made if claim.there else 0.0
+            why = "all" if share == 1 else "part" if share else "none"
+            reply = wording.CONSISTENCY_ANSWER.filled(wording.REASONS[why], str(round(10 * share)))
+            asked = wording.CONSISTENCY.filled(f'"{claim.words}"')
+            branches.append(self._branch(asked, reply, _GRADE_WEIGHT))
+        grade = str(view.shown.grade)
+        reply = wording.QUALITY_ANSWER.filled(why_of(view.shown.grade), grade, grade)
+        branches.append(self._branch(wording.QUALITY, reply, _GRADE_WEIGHT))
+        return Document(beginning, 1, tuple(branches))
+
+    def look(self, grade: int) -> Document:
+        """VIEScore's question about how well a picture is made: the text comes first."""
+        reply = wording.EDIT_ANSWER.filled(str(grade), str(grade), why_of(grade))
+        tail = (*self.encode(END), *self.encode(reply), *self.encode(END))
+        head = (*self.encode(wording.LOOK), *self._shown())
+        return Document(head, 1, (Branch(tail, 1, _GRADE_WEIGHT),))
+
+    def edit(self, pair: Pair, rng: np.random.Generator) -> Document:
+        """VIEScore's question about an edit: text, picture before, picture after."""
+        why = {"done": "done", "unedited": "undone", "overedited": "more"}.get(pair.outcome)
+        why = why or ("half" if pair.success > 0 else "undone")
+        reply = wording.EDIT_ANSWER.filled(str(pair.success), str(pair.rest), wording.REASONS[why])
+        asked = wording.EDIT.filled(one_of(pair.instructions, rng))
+        head = (*self.encode(asked), *self._shown(), *self._shown())
+        tail = (*self.encode(END), *self.encode(reply), *self.encode(END))
+        return Document(head, 2, (Branch(tail, 1, _GRADE_WEIGHT),))
+
+    def order(self, first: View, second: View, rng: np.random.Generator) -> Document:
+        """What is in the first of two pictures, and in the second."""
+        branches = []
+        for _ in range(6):
+            views = (first, second)
+            at = int(rng.integers(2))
+            names = sorted({*views[at].counts} if rng.random() < 0.5 else {*views[1 - at].counts})
+            if not names:
+                continue
+            name = one_of(names, rng)
+            if any(name in view.shown.hidden for view in views):
+                continue
+            truth = name in views[at].counts
+            place = ("in the first picture", "in the second", "in the second picture")
+            where = place[0] if at == 0 else one_of(place[1:], rng)
+            asked = wording.OWN.filled(f"Is there {a_noun(name)} {where}?")
+            branches.append(self._word(asked, truth, ended=False))
+        return Document((*self._shown(), *self._shown()), 2, tuple(branches))
+
+
+def why_of(grade: int) -> str:
+    """The reason that goes with a grade for how well a picture is made."""
+    name = "clean" if grade >= 8 else "marred" if grade > BAD_GRADE else "spoilt"
+    return wording.REASONS[name]
+
+
+def _of_two(grade: int) -> int:
+    return 2 if grade >= 8 else 1 if grade > BAD_GRADE else 0

@@ -1,0 +1,120 @@
+"""Times the native mPLUG, in batches, against modelscope's pipeline, one question at a time.
+
+    python -m tools.perf.vqa --python ENV/bin/python --work DIR             # random, real widths
+    python -m tools.perf.vqa --python ENV/bin/python --work DIR --model FOLDER
+    python -m tools.perf.vqa --python ENV/bin/python --work DIR --tiny      # says nothing of speed
+
+Both get the same weights, pictures and questions in one run, with as many threads as
+`--threads` says. The pipeline is called as DPG-Bench's script calls it: for each question it
+encodes the picture anew. Loading is not counted. Seconds are processor time of either process;
+prints them by question, their ratio, and where ours goes; ends with code 1 when answers differ or
+the ratio is below 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+
+from alphabench.models.mplug.loading import LoadedMplug, load_mplug
+from alphabench.models.mplug.pictures import pixels_of
+from tools.check_mplug import ORACLE, WORKER, make_model, make_requests
+
+WANTED = 2.0
+
+
+class Spent(NamedTuple):
+    """Processor seconds of ours, by part."""
+
+    pictures: float
+    answers: float
+
+
+def main() -> int:
+    """Time both and print."""
+    arguments = parse()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(arguments.threads)
+    folder = arguments.model or make_model(arguments.work / "model", arguments)
+    requests = make_requests(arguments.work, arguments)
+    replies = time_official(folder, arguments)
+    loaded = load_mplug(folder)
+    said, spent = time_ours(loaded, requests, at_once=arguments.at_once)
+    official = sum(reply["seconds"] for reply in replies)
+    ratio = official / sum(spent)
+    equal = sum(one == reply["answer"] for one, reply in zip(said, replies, strict=True))
+    n = len(requests)
+    print(f"{n} questions about {arguments.pictures} pictures, {arguments.threads} threads")
+    print(f"official one by one   {official / n:8.2f} s a question")
+    print(f"native in batches     {sum(spent) / n:8.2f} s a question")
+    print(f"  of which pictures   {spent.pictures / n:8.2f}")
+    print(f"  of which answers    {spent.answers / n:8.2f}")
+    print(f"ratio                 {ratio:8.1f}")
+    print(f"answers equal         {equal} of {n}")
+    return 0 if equal == n and ratio >= WANTED else 1
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", type=Path, required=True, help="interpreter with modelscope")
+    parser.add_argument("--work", type=Path, required=True, help="folder for weights and results")
+    parser.add_argument("--model", type=Path, help="a released folder instead of random weights")
+    parser.add_argument("--tiny", action="store_true", help="tiny widths instead of the real ones")
+    parser.add_argument("--side", type=int, default=504, help="of the pictures, in pixels")
+    parser.add_argument("--stride", type=int, default=6, help="stride_layer")
+    parser.add_argument("--pictures", type=int, default=2)
+    parser.add_argument("--questions", type=int, default=6, help="about each picture")
+    parser.add_argument("--at-once", type=int, default=8, help="questions in one batch of ours")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def time_official(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Replies with seconds, from a process of the other interpreter."""
+    work: Path = arguments.work
+    words = [str(arguments.python), str(ORACLE), "--worker", str(WORKER), "--model", str(folder)]
+    words += ["--requests", str(work / "requests.json"), "--out", str(work)]
+    if arguments.tiny:
+        words.append("--any-width")
+    environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
+    with (work / "oracle.log").open("wb") as log:
+        subprocess.run(words, stdout=log, stderr=log, check=True, env=environment)
+    lines = (work / "replies.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def time_ours(
+    loaded: LoadedMplug, requests: Sequence[dict[str, Any]], *, at_once: int
+) -> tuple[list[str], Spent]:
+    """Answers, and what they took: reading and encoding pictures; everything after."""
+    said: list[str] = []
+    pictures = answers = 0.0
+    side = loaded.model.design.picture.image_res
+    for path, group in groupby(requests, key=lambda request: str(request["image"])):
+        questions = [str(request["question"]) for request in group]
+        start = time.process_time()
+        with Image.open(path) as opened:
+            picture_ID = loaded.model.look(pixels_of([opened], side=side))[0]
+        middle = time.process_time()
+        for first in range(0, len(questions), at_once):
+            tokens = loaded.words.encode(questions[first : first + at_once])
+            said += loaded.words.decode(loaded.model.answer(picture_ID, *tokens))
+        pictures += middle - start
+        answers += time.process_time() - middle
+    return said, Spent(pictures, answers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
