@@ -134,7 +134,8 @@ def save_qwen3_vl_moe(folder: Path) -> Path:
 
     def network(words: dict[str, Any], control: dict[str, int]) -> Any:
         rope = {**_ROPE, "mrope_interleaved": True}
-        shapes = {**_WIDTHS, **_EXPERTS, "head_dim": 32, "rope_parameters": rope}
+        experts = {**_EXPERTS, "moe_intermediate_size": 48}
+        shapes = {**_WIDTHS, **experts, "head_dim": 32, "rope_parameters": rope}
         config = library.Qwen3VLMoeConfig(
             # vLLM reads norm_topk_prob, which the published configuration has.
             text_config={**words, **shapes, "norm_topk_prob": True},
@@ -149,7 +150,18 @@ def save_qwen3_vl_moe(folder: Path) -> Path:
         )
         return library.Qwen3VLMoeForConditionalGeneration(config)
 
-    return _save(folder, network, _qwen3_processor)
+    _save(folder, network, _qwen3_processor)
+    _transpose_experts(folder / "model.safetensors")
+    return folder
+
+
+def _transpose_experts(path: Path) -> None:
+    """As the published files have them; transformers turns them when it reads, and only then."""
+    files: Any = importlib.import_module("safetensors.torch")
+    tensors = files.load_file(path)
+    for name in [name for name in tensors if ".mlp.experts." in name]:
+        tensors[name] = tensors[name].transpose(1, 2).contiguous()
+    files.save_file(tensors, path, metadata={"format": "pt"})
 
 
 def save_qwen35_moe(folder: Path) -> Path:

@@ -90,3 +90,12 @@ def test_half_precision_predicts_nearly_the_same(checkpoint: Path) -> None:
         half = velocity(load_bagel(checkpoint, dtype=torch.bfloat16))
     assert half.dtype == torch.float32
     assert (half - whole).norm() < 0.05 * whole.norm()
+
+
+def test_reading_nothing_in_any_row_changes_nothing(loaded: LoadedBagel) -> None:
+    model = loaded.model
+    before = model.read_text(model.new_context(2), [[1, 2, 3], [4]]).context
+    after = model.read_text(before, [[], []])
+    assert len(after.hidden_TD) == 0
+    assert after.context.lengths == before.lengths
+    assert after.context.positions == before.positions

@@ -43,20 +43,26 @@ def english(edit: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: PLR0911  (one 
     place = f"{PLACED.get(relation, '')} the {target}"
     match edit["op"]:
         case "add":
-            words = a_noun(edit["class"], colour)
-            return (f"Add {words} {place}.", f"Put {words} {place}.")
+            thing = a_noun(edit["class"], colour)
+            return (f"Add {thing} {place}.", f"Put {thing} {place}.")
         case "move":
             side = place.replace("left of", "left side of").replace("right of", "right side of")
             return (f"Move the {name} {side}.", f"Move the {name} {place}.")
         case "remove":
-            forms = ("Remove the {}.", "Take the {} away.", "Delete the {} from the picture.")
-            return tuple(form.format(name) for form in forms)
+            return (
+                f"Remove the {name}.",
+                f"Take the {name} away.",
+                f"Delete the {name} from the picture.",
+            )
         case "replace":
             into = a_noun(edit["with"])
             return (f"Replace the {name} with {into}.", f"Turn the {name} into {into}.")
         case "recolour":
-            forms = ("Make the {} {}.", "Change the colour of the {} to {}.", "Paint the {} {}.")
-            words = tuple(form.format(name, colour) for form in forms)
+            words: tuple[str, ...] = (
+                f"Make the {name} {colour}.",
+                f"Change the colour of the {name} to {colour}.",
+                f"Paint the {name} {colour}.",
+            )
             if (material := _MATERIALS.get(colour)) is None:
                 return words
             made = f"{colour} {material}"

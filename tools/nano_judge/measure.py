@@ -159,13 +159,17 @@ def yes_no_table(known: Sequence[Known], answers: Sequence[Answer]) -> str:
         p, truth = (np.array(column) for column in zip(*pairs, strict=True))
         read = p >= 0
         right = ((p > 0.5) == (truth > 0.5)) & read
-        means = [p[read & (truth == side)].mean() for side in (1.0, 0.0)]
+        means = [_mean(p[read & (truth == side)]) for side in (1.0, 0.0)]
         error = _ece(p[read], truth[read])
         lines.append(
             f"| {group.removeprefix('yes/no, ')} | {kind} | {len(p)} | {int((~read).sum())} | "
             f"{right.mean():.3f} | {means[0]:.3f} | {means[1]:.3f} | {error:.3f} |"
         )
     return "\n".join(lines)
+
+
+def _mean(values: Column) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _ece(p: Column, truth: Column) -> float:

@@ -63,7 +63,9 @@ class Sight:
     def _turned(self, x_PHND: Tensor) -> Tensor:
         first, second = x_PHND.chunk(2, dim=-1)
         turned = torch.cat([-second, first], dim=-1)
-        return x_PHND * self.cos_ND.to(x_PHND.dtype) + turned * self.sin_ND.to(x_PHND.dtype)
+        cos_ND, sin_ND = (one.to(x_PHND.dtype) for one in (self.cos_ND, self.sin_ND))
+        mixed: Tensor = x_PHND * cos_ND + turned * sin_ND
+        return mixed
 
 
 class Cells(nn.Module):

@@ -116,7 +116,7 @@ def positions(ids: Sequence[int], picture_id: int) -> NDArray[np.int64]:
 
 def patches(pixels_PYX3: Pixels) -> Tensor:
     """[P, N, F] in [-1, 1], in the order of the image processor: merged patches together."""
-    values = torch.from_numpy(np.ascontiguousarray(pixels_PYX3)).float() / 127.5 - 1.0
+    values = torch.from_numpy(np.array(pixels_PYX3)).float() / 127.5 - 1.0
     count = len(values)
     split = values.view(count, _PER_SIDE, MERGE, PATCH, _PER_SIDE, MERGE, PATCH, 3)
     ordered = split.permute(0, 1, 4, 2, 5, 7, 3, 6)

@@ -23,7 +23,15 @@ from alphabench.evaluators.detection.detector import COLOURS, DetectedObject
 from alphabench.scenes.edits import GROUND_TONES
 from alphabench.scenes.render import Rendered, render
 from alphabench.scenes.sample import random_scene
-from alphabench.scenes.small import CORNERS, SMALL_CATEGORIES, SmallScene, Thing, drawn, tones_for
+from alphabench.scenes.small import (
+    CORNERS,
+    SMALL_CATEGORIES,
+    Place,
+    SmallScene,
+    Thing,
+    drawn,
+    tones_for,
+)
 from alphabench.scenes.spec import CATEGORIES, Scene
 from tools.nano_judge.spoiling import spoilt
 
@@ -136,7 +144,7 @@ def random_things(rng: np.random.Generator) -> SmallScene:
     for place in sorted(rng.permutation(len(CORNERS))[:number]):
         category = first[0] if alike and rng.random() < 0.75 else random_category(rng)
         colour = first[1] if one_colour and category == first[0] else random_colour(rng)
-        spot = "middle" if middle else CORNERS[place]
+        spot: Place = "middle" if middle else CORNERS[int(place)]
         things.append(Thing(category=category, colour=colour, place=spot))
     tones = tones_for(things)
     return SmallScene(things=tuple(things), tone=tones[rng.integers(len(tones))])
@@ -162,6 +170,7 @@ def truth_of(scene: Scene, rendered: Rendered, grade: int) -> Shown:
     width, height = rendered.image.size
     objects, hidden = [], [item.category for item in scene.objects]
     for one in rendered.truth.objects:
+        assert one.mask is not None, "the renderer gives every object a mask"
         share = float(one.mask.mean())
         if share < _SMALLEST_SHARE:
             continue
@@ -188,6 +197,7 @@ def cells_of(rendered: Rendered) -> Pixels:
     most_C = np.full(CELLS, _COVERED)
     width, height = rendered.image.size
     for one in rendered.truth.objects:
+        assert one.mask is not None, "the renderer gives every object a mask"
         mask = Image.fromarray(one.mask.astype(np.uint8) * 255)
         covered = mask.resize((per_side, per_side), Image.Resampling.BOX)
         covered_C = np.asarray(covered, np.float32).reshape(-1) / 255.0

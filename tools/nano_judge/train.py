@@ -171,7 +171,7 @@ def train(work: Path, *, steps: int) -> Any:
         whole.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             losses = look(step) if step < LOOKING else ask(step)
-        losses["loss"].backward()
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(whole.parameters(), 1.0)
         for name in ("muon", "adamw"):
             state[name].step()

@@ -100,13 +100,17 @@ class Writer:
         )
 
     def ask(self, small: SmallScene, rng: np.random.Generator) -> Words:
-        """Several questions, each with its answer; often the request to describe first."""
+        """Several questions, each with its answer, and often the request to describe.
+
+        That comes last: behind a description, answers could be read off it with closed eyes.
+        """
+        describes = rng.random() < 0.4
         turns: list[Words] = []
-        if rng.random() < 0.6:
-            turns += [self.block(DESCRIBE), self.block(caption(small), scored=True)]
-        for _ in range(QUESTIONS - len(turns)):
-            asked = (yes_no if rng.random() < 0.7 else open_question)(small, rng)
+        for _ in range(QUESTIONS - describes):
+            asked = (yes_no if rng.random() < 0.8 else open_question)(small, rng)
             turns += [self.block(asked.text), self.block(asked.answer, scored=True)]
+        if describes:
+            turns += [self.block(DESCRIBE), self.block(caption(small), scored=True)]
         return _joined(*turns)
 
     def mend(self, change: Change, rng: np.random.Generator) -> Words:

@@ -32,6 +32,11 @@ FORMS: Final = (
 
 _BUNDLED: Final = ("nano",)
 """Kinds that come with the package and need no location."""
+_LEVELS: Final[Mapping[str, HandshakeLevel]] = {
+    "nano": "protocol",  # the anchors show things that it does not know
+    "python": "off",
+    "scripted": "off",
+}
 _TRUSTED: Final = ("scripted", "python")
 """Kinds that cost nothing and whose answers their author chose: neither tested nor cached."""
 
@@ -41,8 +46,8 @@ class JudgeOptions:
     """Options that every kind of judge takes, beside its own."""
 
     handshake: Literal["full", "protocol", "off"] | None = None
-    """What it must prove before anything is generated; left out, full, but off for scripted and
-    python judges. Anything but full is written into the results."""
+    """What it must prove before anything is generated; left out, full, but protocol for nano and
+    off for scripted and python judges. Anything but full is written into the results."""
     cache: bool | None = None
     """Keep replies on disk; left out, yes, but no for scripted and python judges."""
     reask_unread: bool = False
@@ -85,7 +90,7 @@ def open_judge(
     opener = registry.load("judge", kind)
     rest = {k: v for k, v in given.items() if k not in common}
     judge: Judge = opener(location, options=rest, device=device)
-    level: HandshakeLevel = chosen.handshake or ("off" if kind in _TRUSTED else "full")
+    level: HandshakeLevel = chosen.handshake or _LEVELS.get(kind, "full")
     asked = judge
     if cache_dir is not None and (kind not in _TRUSTED if chosen.cache is None else chosen.cache):
         asked = CachedJudge(

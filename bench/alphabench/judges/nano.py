@@ -126,7 +126,8 @@ class Seeing:
         width, height = self.seen_size(*image.size)
         resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
         levels = np.asarray(resized, dtype=np.float32) / np.float32(255)
-        values = (levels - np.float32(self.mean)) / np.float32(self.deviation)
+        mean, deviation = (np.asarray(v, np.float32) for v in (self.mean, self.deviation))
+        values = (levels - mean) / deviation
         patch, merge = self.patch_size, self.merge_size
         rows, columns = height // patch, width // patch
         split = values.reshape(rows // merge, merge, patch, columns // merge, merge, patch, 3)

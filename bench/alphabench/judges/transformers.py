@@ -203,7 +203,10 @@ def _load(judge: TransformersJudge, weights: Weights) -> _Loaded:
     transformers: Any = importlib.import_module("transformers")
     location, options = judge.location, judge.options
     settings: dict[str, Any] = {"trust_remote_code": options.remote_code}
-    placed = {"attn_implementation": options.attention, "device_map": options.device_map}
+    placed: dict[str, Any] = {
+        "attn_implementation": options.attention,
+        "device_map": options.device_map,
+    }
     placed = {key: value for key, value in placed.items() if value is not None}
     try:
         with strict_loading(location):

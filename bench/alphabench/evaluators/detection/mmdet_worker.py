@@ -93,6 +93,7 @@ def open_mmdet(options: dict[str, Any]) -> tuple[list[str], Detect]:
         raise FileNotFoundError("mmdet's own configuration was not found; name one")
     extra = {"palette": "coco"} if int(mmdet.__version__.split(".")[0]) >= 3 else {}
     model = init_detector(config, options["checkpoint"], device=options["device"], **extra)
+    check_names(list(model.state_dict()), options["checkpoint"])
     meta = getattr(model, "dataset_meta", None) or {"classes": getattr(model, "CLASSES", ())}
 
     def detect(picture: Any) -> Sequence[Row]:
@@ -101,6 +102,23 @@ def open_mmdet(options: dict[str, Any]) -> tuple[list[str], Detect]:
         return rows_of(inference_detector(model, bgr))
 
     return list(meta["classes"]), detect
+
+
+def check_names(names: Sequence[str], checkpoint: str) -> None:
+    """Refuses weights that mmdet would load in part, keeping random numbers for the rest."""
+    import torch
+
+    content = torch.load(checkpoint, map_location="cpu")
+    held = {
+        name[7:] if name.startswith("module.") else name  # noqa: FURB188  (Python 3.8)
+        for name in content.get("state_dict", content)
+    }
+    missing = [name for name in names if name not in held]
+    if missing:
+        raise ValueError(
+            f"the checkpoint lacks {missing[0]!r} and {len(missing) - 1} more of the model's "
+            "tensors; it is of another model, or of another release of mmdet"
+        )
 
 
 def import_mmdet() -> tuple[Any, Any, Any]:

@@ -6,16 +6,21 @@ does under GenEval's script. Judges nothing: `parity` does.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import torch
+
 from alphabench.environments import interpreter_of
 from alphabench.errors import AlphaBenchError
+from alphabench.evaluators.detection.coco import COCO_NAMES
 from alphabench.evaluators.detection.evaluator import open_picture
 from alphabench.evaluators.detection.mmdet import MmdetDetector, MmdetOptions
 from alphabench.evaluators.detection.mmdet_process import installed_versions
+from alphabench.evaluators.detection.mmdet_weights import read_checkpoint
 from alphabench.evaluators.detection.official import OfficialDetector, OfficialOptions
 from alphabench.evaluators.detection.official_weights import find_official
 from alphabench.evaluators.detection.parity import (
@@ -79,6 +84,7 @@ def detector_parity(
     weights = find_official(sides.weights, cache_dir=sides.cache_dir)
     python = _python(sides.python)
     versions = installed_versions(python)
+    place = tempfile.TemporaryDirectory()
     ours = OfficialDetector(
         OfficialOptions(
             weights=weights, pipeline=sides.pipeline or _pipeline_of(versions), min_score=0.0
@@ -87,11 +93,15 @@ def detector_parity(
     )
     theirs = MmdetDetector(
         MmdetOptions(
-            python=python, checkpoint=weights, allow_pickle=sides.allow_pickle, min_score=0.0
+            python=python,
+            checkpoint=_named_for(versions, weights, Path(place.name)),
+            allow_pickle=sides.allow_pickle,
+            min_score=0.0,
         ),
         device=device,
     )
     colours, tolerance = MeanColours(), Tolerance()
+    sides_said = [f"ours:     {_said(ours.identity)}", f"original: {_said(theirs.identity)}"]
     rows = []
     try:
         for path in pictures:
@@ -102,7 +112,7 @@ def detector_parity(
             progress(f"{len(rows)} of {len(pictures)}: {name}")
     finally:
         theirs.close()
-    sides_said = [f"ours:     {_said(ours.identity)}", f"original: {_said(theirs.identity)}"]
+        place.cleanup()
     return Parity(
         text="\n".join([*sides_said, table(rows, tolerance)]),
         equal=all(row.within(tolerance) for row in rows),
@@ -134,6 +144,19 @@ def _python(given: Path | None) -> Path:
 
 def _pipeline_of(versions: dict[str, str]) -> Literal["mmdet2", "mmdet3"]:
     return "mmdet2" if versions.get("mmdet", "3").startswith("2.") else "mmdet3"
+
+
+def _named_for(versions: dict[str, str], weights: Path, folder: Path) -> Path:
+    """The weights under the names of the mmdet found; it would take half of them under others."""
+    if _pipeline_of(versions) == "mmdet2":
+        return weights
+    checkpoint = read_checkpoint(weights)
+    if checkpoint.generation == 3:
+        return weights
+    renamed = folder / "renamed-for-mmdet-3.pth"
+    meta = {"dataset_meta": {"CLASSES": checkpoint.classes or COCO_NAMES}}
+    torch.save({"meta": meta, "state_dict": dict(checkpoint.tensors)}, renamed)
+    return renamed
 
 
 def _said(identity: object) -> str:

@@ -123,13 +123,17 @@ class Attention(nn.Module):
             self.add_module(f"k_norm{end}", RMSNorm(size, design.rms_norm_eps))
         self.head_size = size
 
+    def _heads(self, x_TD: Tensor) -> Tensor:
+        """[T, heads, K]; of no token at all too, where the number of heads cannot be inferred."""
+        return x_TD.reshape(len(x_TD), x_TD.shape[1] // self.head_size, self.head_size)
+
     def forward(
         self, x_TD: Tensor, shared: Pass, stored: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The layer's contribution, and keys and values with the new ones behind the stored."""
         block, count = shared.block, shared.block.understanding
         q_THK, k_TGK, v_TGK = (
-            routed(self, f"{name}_proj", x_TD, count).unflatten(1, (-1, self.head_size))
+            self._heads(routed(self, f"{name}_proj", x_TD, count))
             for name in "qkv"
         )
         q_THK = rotate(routed(self, "q_norm", q_THK, count), shared.by)
