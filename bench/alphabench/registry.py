@@ -42,6 +42,7 @@ CHECKPOINTS: Final = {
 }
 EVALUATORS: Final = {
     "mask2former": "alphabench.evaluators.detection.mask2former:open_mask2former",
+    "mask2former:official": "alphabench.evaluators.detection.official:open_official",
     "mmdet": "alphabench.evaluators.detection.mmdet:open_mmdet",
     "nano": "alphabench.evaluators.detection.nano:open_nano",
 }
@@ -63,6 +64,7 @@ JUDGES: Final = {
 }
 DATASETS: Final = {
     "gedit": "alphabench.benchmarks.gedit_data:DATASET",
+    "mask2former": "alphabench.evaluators.detection.official_weights:DATASET",
     "mplug": "alphabench.evaluators.mplug_files:DATASET",
 }
 """Data that is no set of pinned files; see `Dataset`."""

@@ -65,7 +65,7 @@ class _Split:
     """Of the metadata file inside the upstream repository."""
 
 
-_OFFICIAL_EVALUATORS: Final = ("mask2former", "mmdet", "nano")
+_OFFICIAL_EVALUATORS: Final = ("mask2former", "mask2former:official", "mmdet", "nano")
 _SPLITS: Final[Mapping[str, _Split]] = {
     "": _Split(
         version="af4902f",
@@ -85,7 +85,7 @@ _SPLITS: Final[Mapping[str, _Split]] = {
     "mini": _Split(
         version="1",
         title="GenEval's six tasks over AlphaBench's drawn world",
-        evaluators=("nano", "mask2former", "mmdet"),
+        evaluators=("nano", "mask2former", "mask2former:official", "mmdet"),
     ),
 }
 
