@@ -133,8 +133,7 @@ class Attention(nn.Module):
         """The layer's contribution, and keys and values with the new ones behind the stored."""
         block, count = shared.block, shared.block.understanding
         q_THK, k_TGK, v_TGK = (
-            self._heads(routed(self, f"{name}_proj", x_TD, count))
-            for name in "qkv"
+            self._heads(routed(self, f"{name}_proj", x_TD, count)) for name in "qkv"
         )
         q_THK = rotate(routed(self, "q_norm", q_THK, count), shared.by)
         k_TGK = rotate(routed(self, "k_norm", k_TGK, count), shared.by)
