@@ -9,6 +9,7 @@ from alphabench.scenes.hints import HINTS
 from alphabench.scenes.questions import check_holds, noun
 from alphabench.scenes.render import render
 from alphabench.scenes.small import SMALL_CATEGORIES, SmallScene, Thing, drawn
+from alphabench.scenes.small_sample import TASKS, random_scene, task_small
 from alphabench.scenes.telling import (
     facts_key,
     geneval_prompt,
@@ -18,7 +19,6 @@ from alphabench.scenes.telling import (
     short_prompt,
     yes_no,
 )
-from tools.nano_umm.sampling import TASKS, random_scene, task_small
 
 SEEDS = st.integers(min_value=0, max_value=2**31)
 DOG = Thing(category="dog", colour="red", place="upper left")
@@ -102,6 +102,7 @@ def test_open_questions_are_answered_by_the_scene() -> None:
     assert answers["What is at the upper right?"] == "a blue car"
     assert answers["How many cars are there?"] == "one"
     assert answers["What is the background?"] == "white"
+    assert answers["Where is the car?"] == "at the upper right"
 
 
 def test_hints_name_no_category() -> None:

@@ -20,10 +20,14 @@ from tools.nano_umm.export import export
 from tools.nano_umm.language import make_tokenizer
 from tools.nano_umm.muon import Muon, orthogonal
 from tools.nano_umm.sequences import HeldOut, Writer
-from tools.nano_umm.train import MINIS, Scale, held_out, rate_at, tokenizer, train
+from tools.nano_umm.train import MINIS, Phase, Scale, held_out, phase_at, rate_at, tokenizer, train
 
 SIZES: dict[Kind, int] = {"draw": 2, "tell": 1, "think": 1, "ask": 1, "mend": 2, "see": 2}
-TINY = Scale(scenes=6, changes=4, sizes=SIZES)
+PHASES = (
+    Phase(steps=2, peak_rate=1e-3, sizes=SIZES, asking=0.4),
+    Phase(steps=1, peak_rate=1e-3, sizes={**SIZES, "ask": 2}, asking=1.0),
+)
+TINY = Scale(scenes=6, changes=4, phases=PHASES)
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +46,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_weights(prepared: Path) -> None:
-    whole = train(prepared, steps=3, stop=3, scale=TINY).state_dict()
+    whole = train(prepared, scale=TINY).state_dict()
     (prepared / "umm.pt").unlink()
-    train(prepared, steps=3, stop=2, scale=TINY)
-    resumed = train(prepared, steps=3, stop=3, scale=TINY).state_dict()
+    train(prepared, stop=2, scale=TINY)
+    resumed = train(prepared, scale=TINY).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
     out = prepared / "folder"
@@ -71,11 +75,20 @@ def test_an_autoencoder_that_was_stopped_ends_with_the_same_weights(tmp_path: Pa
     }
 
 
-def test_the_rate_rises_stays_and_falls_to_nothing() -> None:
-    rates = [rate_at(step, 900) for step in range(900)]
-    assert rates[0] < rates[49] == max(rates)
-    assert rates[599] == max(rates)
-    assert 0 < rates[-1] < 0.01 * max(rates)
+def test_the_rate_of_each_phase_rises_stays_and_falls_to_nothing() -> None:
+    phases = (
+        Phase(steps=900, peak_rate=2e-3, sizes=SIZES, asking=0.4),
+        Phase(steps=300, peak_rate=1e-3, sizes=SIZES, asking=1.0),
+    )
+    found = [phase_at(step, phases) for step in range(1200)]
+    rates = [rate_at(into, phase) for phase, into in found]
+    assert rates[0] < rates[49] == max(rates) == 2e-3
+    assert rates[599] == 2e-3
+    assert 0 < rates[899] < 0.01 * 2e-3
+    assert rates[899] < rates[900] < rates[949] == max(rates[900:]) == 1e-3
+    assert phase_at(900, phases)[0].asking == 1.0
+    with pytest.raises(ValueError, match="behind the last phase"):
+        phase_at(1200, phases)
 
 
 def test_no_prompt_and_no_demand_of_the_mini_splits_is_trained_on(prepared: Path) -> None:

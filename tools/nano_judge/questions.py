@@ -408,9 +408,9 @@ KINDS: Final[Mapping[str, Ask]] = {
     "quality": _quality,
 }
 WEIGHTS_CLEAR: Final[Mapping[str, float]] = {
-    "existence": 1.5, "absence": 1, "count": 3.5, "total": 1.2, "compare": 0.6, "colour": 5,
-    "colours": 1.2, "everything": 0.4, "binding": 4, "position": 5, "instead": 0.3, "spot": 2,
-    "size": 1, "ground": 2, "manner": 0.15, "drawn": 0.3, "quality": 0.6,
+    "existence": 1.5, "absence": 1, "count": 4, "total": 1.8, "compare": 0.8, "colour": 3.5,
+    "colours": 1.8, "everything": 0.8, "binding": 3, "position": 7, "instead": 0.3, "spot": 4,
+    "size": 0.8, "ground": 1.5, "manner": 0.15, "drawn": 0.3, "quality": 0.6,
 }  # fmt: skip
 WEIGHTS_SPOILT: Final[Mapping[str, float]] = {"quality": 1.0}
 

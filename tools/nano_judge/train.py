@@ -46,13 +46,35 @@ SOFT_FROM: Final = 1000
 GRADED_FROM: Final = 1300
 """First step with riddles, grades and pairs of pictures; before, there are yes and no alone."""
 LOOKED_AT: Final = 40
-ASKED_ABOUT: Final = {"small": 4, "common": 4, decoded.KIND: 2}
-"""Pictures of a step that yes/no questions are asked about, by kind of shard."""
-QUESTIONS: Final = 13
-HOLISTIC: Final = 2
-LOOKS: Final = 1
-EDITS: Final = 3
-ORDERS: Final = 1
+
+
+class Mixture(NamedTuple):
+    """What a step asks about: so many pictures each."""
+
+    asked: dict[str, int]
+    """Of yes/no questions, by kind of shard."""
+    holistic: int
+    looks: int
+    edits: int
+    orders: int
+
+
+WHOLE_WORLD: Final = Mixture(
+    asked={"small": 4, "common": 4, decoded.KIND: 2}, holistic=2, looks=1, edits=3, orders=1
+)
+SMALL_WORLD: Final = Mixture(
+    asked={"small": 11, "common": 2, decoded.KIND: 5}, holistic=2, looks=0, edits=1, orders=0
+)
+"""Where things stand and how many there are is learnt last, and from small scenes soonest."""
+ALL_KINDS: Final = Mixture(
+    asked={"small": 7, "common": 1, decoded.KIND: 3}, holistic=2, looks=3, edits=4, orders=1
+)
+"""Brings back what the small world's mixture lets fade: how replies with grades look."""
+SMALL_FROM: Final = 2500
+"""First step of the small world's mixture."""
+ALL_FROM: Final = 4400
+"""First step of the last mixture."""
+QUESTIONS: Final = 14
 WIDTH: Final = 220
 """Tokens of a row."""
 ANY: Final = {"small": 0.3, "common": 0.35, "wide": 0.1, decoded.KIND: 0.25}
@@ -182,9 +204,9 @@ def train(work: Path, *, steps: int) -> Any:
 
 
 def rate_at(step: int, steps: int) -> float:
-    """Warm-up at the start of either part, then flat, and down to nothing over the last 40%."""
+    """Warm-up at the start of either part, then flat, and down to nothing over the last 30%."""
     since = step if step < LOOKING else step - LOOKING
-    return PEAK_RATE * min((since + 1) / 50, 1.0, max(steps - step, 0) / (0.4 * steps))
+    return PEAK_RATE * min((since + 1) / 50, 1.0, max(steps - step, 0) / (0.3 * steps))
 
 
 def _looked(sight: Sight, cells: Cells, material: Material, step: int) -> dict[str, Tensor]:
@@ -199,6 +221,13 @@ def _looked(sight: Sight, cells: Cells, material: Material, step: int) -> dict[s
     loss = cells.loss(tokens_PCD, truth) + AROUND_WEIGHT * cells.around(tokens_PCD, around)
     right = (cells.category(tokens_PCD).argmax(-1) == truth[..., 0])[truth[..., 0] > 0]
     return {"loss": loss, "cells": loss.detach(), "seen": right.float().mean()}
+
+
+def mixture_at(step: int) -> Mixture:
+    """What is asked about at this step."""
+    if step < SMALL_FROM:
+        return WHOLE_WORLD
+    return SMALL_WORLD if step < ALL_FROM else ALL_KINDS
 
 
 def batch_of(step: int, material: Material) -> Batch:
@@ -218,20 +247,21 @@ def batch_of(step: int, material: Material) -> Batch:
         return str(rng.choice(list(ANY), p=list(ANY.values())))
 
     writer = material.writer
-    for name, count in ASKED_ABOUT.items():
+    mixture = mixture_at(step)
+    for name, count in mixture.asked.items():
         for _ in range(count):
             riddles = step >= GRADED_FROM
             document = writer.yes_no(shown(name), QUESTIONS, rng, riddles=riddles)
             batch.documents.append(document)
     if step < GRADED_FROM:
         return batch
-    for _ in range(HOLISTIC):
+    for _ in range(mixture.holistic):
         batch.documents.append(writer.holistic(shown(any_kind()), rng))
-    for _ in range(LOOKS):
+    for _ in range(mixture.looks):
         batch.documents.append(writer.look(shown(any_kind()).shown.grade))
-    for _ in range(ORDERS):
+    for _ in range(mixture.orders):
         batch.documents.append(writer.order(shown(any_kind()), shown(any_kind()), rng))
-    for _ in range(EDITS):
+    for _ in range(mixture.edits):
         one = material.pairs[int(rng.integers(len(material.pairs)))]
         index = int(rng.integers(len(one.pairs)))
         batch.pixels.extend(one.pixels_N2YX3[index])

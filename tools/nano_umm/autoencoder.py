@@ -26,9 +26,9 @@ from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.models.bagel.design import AutoencoderDesign
 from alphabench.scenes.render import render
 from alphabench.scenes.small import drawn
+from alphabench.scenes.small_sample import random_small
 from tools.nano_umm.keeping import keep, restore
 from tools.nano_umm.muon import advance, optimizers
-from tools.nano_umm.sampling import random_small
 
 SIDE: Final = 64
 DESIGN: Final = AutoencoderDesign(ch=32, ch_mult=(1, 2, 2, 2), num_res_blocks=1, norm_groups=8)

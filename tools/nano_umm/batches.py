@@ -5,7 +5,6 @@ Shapes: B samples; T latent tokens of one picture (16); C features of a token or
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -25,9 +24,6 @@ from tools.nano_umm.language import THINK
 from tools.nano_umm.sequences import Words, Writer
 
 Kind = Literal["draw", "tell", "think", "ask", "mend", "see"]
-SIZES: Final[dict[Kind, int]] = {
-    "draw": 64, "tell": 12, "think": 24, "ask": 32, "mend": 18, "see": 96
-}  # fmt: skip
 TARGET_SPREAD: Final = 0.2
 """Share of the posterior's deviation in pictures to be drawn: what the decoder does not look at is
 mostly noise there, which nobody could predict."""
@@ -54,6 +50,8 @@ class Batch:
     """Of `mend`: whether the request to think comes first."""
     cells_BT2: Tensor | None = None
     """What stands at each patch: category and colour, the last of each for nothing."""
+    names_N: Tensor | None = None
+    """The word of each category, a token each."""
     request: tuple[int, ...] = ()
     """Of `mend`: the request to think."""
     seed: int = 0
@@ -70,9 +68,8 @@ class Batches:
         writer: Writer,
         *,
         counts: tuple[int, int],
-        sizes: Mapping[Kind, int] = SIZES,
     ) -> None:
-        self._writer, self._design, self._sizes = writer, autoencoder.design, sizes
+        self._writer, self._design = writer, autoencoder.design
         self._pictures = {
             kind: pool.fill_pictures(work / f"{kind}-pictures.npy", kind, count)
             for kind, count in zip((pool.SCENES, pool.CHANGES), counts, strict=True)
@@ -86,12 +83,12 @@ class Batches:
         weights = np.array([_weight(one) for one in self._scenes])
         self._shares = weights / weights.sum()
 
-    def get(self, kind: Kind, step: int) -> Batch:
-        """The batch of this kind at this step."""
+    def get(self, kind: Kind, step: int, size: int) -> Batch:
+        """The batch of this kind at this step, of so many samples."""
         rng = np.random.default_rng([_STREAMS[kind], step])
         if kind == "mend":
-            return self._mend(rng)
-        numbers = rng.choice(len(self._scenes), size=self._sizes[kind], p=self._shares)
+            return self._mend(rng, size)
+        numbers = rng.choice(len(self._scenes), size=size, p=self._shares)
         scenes = [self._scenes[number] for number in numbers]
         seed = int(rng.integers(2**31))
         if kind == "see":
@@ -100,6 +97,7 @@ class Batches:
                 words=[],
                 patches_BTC=self._patches(self._pictures[pool.SCENES][numbers]),
                 cells_BT2=torch.stack([cells(small) for small in scenes]),
+                names_N=torch.tensor(self._writer.names()),
             )
         if kind == "ask":
             return Batch(
@@ -119,8 +117,8 @@ class Batches:
             seed=seed,
         )
 
-    def _mend(self, rng: np.random.Generator) -> Batch:
-        numbers = rng.integers(len(self._changes), size=self._sizes["mend"])
+    def _mend(self, rng: np.random.Generator, size: int) -> Batch:
+        numbers = rng.integers(len(self._changes), size=size)
         kept = rng.random(len(numbers)) < KEPT
         words = [
             (self._writer.keep if keep else self._writer.mend)(self._changes[number], rng)

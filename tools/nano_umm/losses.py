@@ -23,12 +23,14 @@ WEIGHTS: Final[Mapping[Kind, Mapping[str, float]]] = {
     "draw": {"image": 1.0},
     "tell": {"image": 0.3},
     "think": {"image": 0.4, "text": 0.1},
-    "ask": {"text": 0.4},
+    "ask": {"text": 1.0},
     "mend": {"image": 0.4, "text": 0.1},
-    "see": {"cells": 0.3},
+    "see": {"cells": 0.3, "names": 1.0},
 }
 DRAWS: Final[Mapping[Kind, int]] = {"draw": 3, "tell": 2, "think": 2, "mend": 2}
 """Times and noises a sample, which share its context."""
+LIKENESS: Final = 12.0
+"""Scale of the cosines between patches and words."""
 GRID: Final = Grid(4, 4)
 
 
@@ -49,12 +51,18 @@ class Cells(nn.Linear):
 
 
 def losses(model: Bagel, cells: Cells, batch: Batch) -> dict[str, Tensor]:
-    """`image`: mean squared error of velocities; `text`, `cells`: cross-entropies."""
+    """`image`: mean squared error of velocities; the others are cross-entropies."""
     if batch.cells_BT2 is not None:
         assert batch.patches_BTC is not None
         grids = [GRID] * len(batch.patches_BTC)
         seen_TD = model.embed_patches(batch.patches_BTC.flatten(0, 1), grids)
-        return {"cells": cells.loss(seen_TD, batch.cells_BT2.flatten(0, 1))}
+        cells_T2 = batch.cells_BT2.flatten(0, 1)
+        assert batch.names_N is not None
+        words_ND = model.language_model.model.embed_tokens(batch.names_N)
+        return {
+            "cells": cells.loss(seen_TD, cells_T2),
+            "names": _names_loss(seen_TD, words_ND, cells_T2[:, 0]),
+        }
     rows = len(batch.words)
     context = model.new_context(rows)
     if batch.thinks is not None:
@@ -70,6 +78,18 @@ def losses(model: Bagel, cells: Cells, batch: Batch) -> dict[str, Tensor]:
     if batch.target_BTC is not None:
         found["image"] = _image_loss(model, read.context, batch)
     return found
+
+
+def _names_loss(seen_TD: Tensor, words_ND: Tensor, categories_T: Tensor) -> Tensor:
+    """Cross-entropy of the word that a patch with a thing on it is most like.
+
+    A question about a thing then finds it: without, a model this small learns within hours only
+    that the word in a question and the thing in the picture belong together.
+    """
+    shown_T = categories_T < len(words_ND)
+    seen_TD = functional.normalize(seen_TD[shown_T].float(), dim=-1)
+    words_ND = functional.normalize(words_ND.detach().float(), dim=-1)
+    return functional.cross_entropy(LIKENESS * seen_TD @ words_ND.T, categories_T[shown_T])
 
 
 def _request(model: Bagel, context: Context, batch: Batch) -> Context:

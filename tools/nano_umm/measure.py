@@ -23,10 +23,10 @@ from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, 
 from alphabench.evaluators.detection.nano import open_nano
 from alphabench.models.unified import AskTask, Drawn, DrawTask, UnifiedModel
 from alphabench.scenes.small import SmallScene
+from alphabench.scenes.small_sample import TASKS, task_small
 from alphabench.scenes.telling import Prompt, geneval_prompt, open_question, yes_no
 from tools.nano_umm import pool
 from tools.nano_umm.language import REFLECT
-from tools.nano_umm.sampling import TASKS, task_small
 
 _BATCH: Final = 32
 

@@ -18,7 +18,7 @@ from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.scenes.changes import Change
 from alphabench.scenes.render import render
 from alphabench.scenes.small import SmallScene, drawn
-from tools.nano_umm.sampling import random_change, random_scene
+from alphabench.scenes.small_sample import random_change, random_scene
 
 SIDE: Final = 64
 SCENES, CHANGES = "scenes", "changes"

@@ -16,7 +16,8 @@ import numpy as np
 from alphabench.models.bagel.tokens import Tokens
 from alphabench.scenes.changes import Change
 from alphabench.scenes.hints import hint
-from alphabench.scenes.small import SmallScene
+from alphabench.scenes.questions import noun
+from alphabench.scenes.small import SMALL_CATEGORIES, SmallScene
 from alphabench.scenes.telling import (
     caption,
     facts_key,
@@ -63,6 +64,10 @@ class Writer:
         ids = self._tokens.block(text)
         return Words(ids=ids, scored=[False] + [scored] * (len(ids) - 1))
 
+    def names(self) -> list[int]:
+        """The token of each category's word; of one with several words, the last."""
+        return [self._tokens.encode(f" {noun(name)}")[-1] for name in SMALL_CATEGORIES]
+
     def prompt(self, small: SmallScene, rng: np.random.Generator) -> str:
         """A wish in a line that this scene fulfils and that is not held out."""
         while True:
@@ -100,14 +105,14 @@ class Writer:
         )
 
     def ask(self, small: SmallScene, rng: np.random.Generator) -> Words:
-        """Several questions, each with its answer, and often the request to describe.
+        """Several questions, each with its answer, and at times the request to describe.
 
         That comes last: behind a description, answers could be read off it with closed eyes.
         """
-        describes = rng.random() < 0.4
+        describes = rng.random() < 0.15
         turns: list[Words] = []
         for _ in range(QUESTIONS - describes):
-            asked = (yes_no if rng.random() < 0.8 else open_question)(small, rng)
+            asked = (yes_no if rng.random() < 0.6 else open_question)(small, rng)
             turns += [self.block(asked.text), self.block(asked.answer, scored=True)]
         if describes:
             turns += [self.block(DESCRIBE), self.block(caption(small), scored=True)]

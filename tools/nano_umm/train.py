@@ -1,7 +1,7 @@
 """Trains the nano unified model from scratch on small scenes; can be stopped and goes on.
 
     python -m tools.nano_umm.autoencoder WORK        the autoencoder first
-    python -m tools.nano_umm.train WORK --steps 3000
+    python -m tools.nano_umm.train WORK
 
 WORK keeps pictures and latents drawn ahead, `umm.pt` (everything needed to go on) and `umm.log`.
 A step depends on its number and the weights alone, so a run that was stopped ends with the weights
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,31 +26,62 @@ import alphabench.scenes
 from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.models.bagel.design import Design, LanguageDesign, VisionDesign
 from alphabench.models.bagel.embedding import sine_table
+from alphabench.models.bagel.groups import FIXED, GROUPS, Group, train_only
 from alphabench.models.bagel.model import Bagel, ImageMarks
 from alphabench.models.bagel.tokens import Tokens, load_tokens
 from alphabench.scenes.telling import facts_key
 from tools.nano_umm.autoencoder import DESIGN as AUTOENCODER
-from tools.nano_umm.batches import SIZES, Batches, Kind
+from tools.nano_umm.batches import Batches, Kind
 from tools.nano_umm.keeping import keep, restore
 from tools.nano_umm.language import VOCABULARY, make_tokenizer
 from tools.nano_umm.losses import WEIGHTS, Cells, losses
 from tools.nano_umm.muon import advance, optimizers
 from tools.nano_umm.sequences import HeldOut, Writer
 
-PEAK_RATE: Final = 3e-3
 EMA: Final = 0.997
 PLAIN: Final = ("embed_tokens", "lm_head", "position_embedding")
 """Tables, which Muon does not suit."""
 MINIS: Final = Path(alphabench.scenes.__file__).parent / "mini"
 
 
+LEARNING: Final = frozenset(GROUPS) - {FIXED}
+
+
+class Phase(NamedTuple):
+    """A stretch of steps, at the end of which the rate has fallen to nothing."""
+
+    steps: int
+    peak_rate: float
+    sizes: Mapping[Kind, int]
+    """Samples of each kind a step."""
+    asking: float
+    """Weight of answers to questions."""
+    learning: Collection[Group] = LEARNING
+    """What learns; the rest is frozen."""
+
+
+DRAWING: Final = Phase(
+    steps=1200,
+    peak_rate=3e-3,
+    sizes={"draw": 64, "tell": 12, "think": 24, "ask": 32, "mend": 18, "see": 96},
+    asking=0.4,
+)
+ASKING: Final = Phase(
+    steps=600,
+    peak_rate=2e-3,
+    sizes={"draw": 16, "tell": 2, "think": 8, "ask": 96, "mend": 8, "see": 64},
+    asking=5.0,
+    learning=("understanding", "words", "vit", "connector"),
+)
+"""Answers need far more weight than beside drawing, which stays what it is: it is good enough."""
+
+
 class Scale(NamedTuple):
-    """How much is drawn ahead and how much a step sees."""
+    """How much is drawn ahead and how long is learnt from it."""
 
     scenes: int = 40_000
     changes: int = 14_000
-    sizes: Mapping[Kind, int] = SIZES
-    """Samples of each kind a step."""
+    phases: tuple[Phase, ...] = (DRAWING, ASKING)
 
 
 FULL: Final = Scale()
@@ -74,18 +105,17 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--stop", type=int, help="stop early, at this step of the same schedule")
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     # The flash kernel's backward pass is slower than plain products for rows as short as these.
     torch.backends.cuda.enable_flash_sdp(False)
-    train(chosen.work, steps=chosen.steps, stop=chosen.stop or chosen.steps)
+    train(chosen.work, stop=chosen.stop)
 
 
-def train(work: Path, *, steps: int, stop: int, scale: Scale = FULL) -> Bagel:
-    """The averaged model after `stop` of `steps` steps, from where `work` left off."""
+def train(work: Path, *, stop: int | None = None, scale: Scale = FULL) -> Bagel:
+    """The averaged model after `stop` steps or all, from where `work` left off."""
     tokens = tokenizer(work)
     trained = begin(tokens)
     done = restore(work / "umm.pt", trained.state)
@@ -94,11 +124,11 @@ def train(work: Path, *, steps: int, stop: int, scale: Scale = FULL) -> Bagel:
         autoencoder(work),
         Writer(tokens, held_out()),
         counts=(scale.scenes, scale.changes),
-        sizes=scale.sizes,
     )
+    stop = stop or sum(phase.steps for phase in scale.phases)
     began = time.time()
     for step in range(done, stop):
-        found = _step(trained, batches, step, rate_at(step, steps))
+        found = _step(trained, batches, step, scale.phases)
         if step % 20 == 19:
             pace = (time.time() - began) / (step + 1 - done)
             said = " ".join(f"{name} {value:.4f}" for name, value in found.items())
@@ -108,18 +138,24 @@ def train(work: Path, *, steps: int, stop: int, scale: Scale = FULL) -> Bagel:
     return trained.average.eval()
 
 
-def _step(trained: Trained, batches: Batches, step: int, rate: float) -> dict[str, float]:
+def _step(
+    trained: Trained, batches: Batches, step: int, phases: Sequence[Phase]
+) -> dict[str, float]:
+    phase, into = phase_at(step, phases)
+    train_only(trained.model, phase.learning)
     trained.model.zero_grad()
     found: dict[str, float] = {}
     for kind in WEIGHTS:
         with torch.autocast("cpu", torch.bfloat16):
-            parts = losses(trained.model, trained.cells, batches.get(kind, step))
-        total = torch.stack([WEIGHTS[kind][name] * value for name, value in parts.items()]).sum()
+            batch = batches.get(kind, step, phase.sizes[kind])
+            parts = losses(trained.model, trained.cells, batch)
+        weighted = [WEIGHTS[kind][name] * value for name, value in parts.items()]
+        total = torch.stack(weighted).sum() * (phase.asking if kind == "ask" else 1.0)
         torch.autograd.backward(total)
         found |= {f"{kind}.{name}": value.item() for name, value in parts.items()}
     nn.utils.clip_grad_norm_(trained.model.parameters(), 1.0)
-    advance(trained.steppers.values(), rate)
-    _average(trained, min(EMA, (step + 1) / (step + 10)))
+    advance(trained.steppers.values(), rate_at(into, phase))
+    _average(trained, min(EMA, (into + 1) / (into + 10)))
     return found
 
 
@@ -130,9 +166,19 @@ def _average(trained: Trained, decay: float) -> None:
         mean.lerp_(weight, 1 - decay)
 
 
-def rate_at(step: int, steps: int) -> float:
+def phase_at(step: int, phases: Sequence[Phase]) -> tuple[Phase, int]:
+    """The phase of this step, and how many of its steps lie before this one."""
+    for phase in phases:
+        if step < phase.steps:
+            return phase, step
+        step -= phase.steps
+    raise ValueError("the step lies behind the last phase")
+
+
+def rate_at(step: int, phase: Phase) -> float:
     """Learning rate: 50 steps of warm-up, flat, and down to nothing over the last third."""
-    return PEAK_RATE * min((step + 1) / 50, 1.0, (steps - step) / (steps / 3))
+    left = 3 * (phase.steps - step) / phase.steps
+    return phase.peak_rate * min((step + 1) / 50, 1.0, left)
 
 
 def begin(tokens: Tokens) -> Trained:
@@ -148,7 +194,7 @@ def begin(tokens: Tokens) -> Trained:
     average.load_state_dict(model.state_dict())
     average.requires_grad_(requires_grad=False)
     cells = Cells(model.design.language.hidden_size)
-    steppers = optimizers(model, PEAK_RATE, plain=PLAIN)
+    steppers = optimizers(model, DRAWING.peak_rate, plain=PLAIN)
     steppers["cells_adamw"] = torch.optim.AdamW(cells.parameters(), weight_decay=0.0)
     return Trained(model, average, cells, steppers)
 

@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor, nn
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.transformers import TransformersJudge, TransformersOptions
@@ -46,7 +48,64 @@ class NanoOptions:
             raise ValueError("batch_size is 1 or more")
 
 
-def open_nano(location: str, *, options: Mapping[str, str], device: str) -> TransformersJudge:
+class NanoJudge(TransformersJudge):
+    """As its base; pictures that several questions of a batch show are looked at once."""
+
+    @cached_property
+    def _loaded(self) -> Any:
+        loaded = super()._loaded
+        inner = loaded.network.model
+        inner.visual = LooksOnce(inner.visual)
+        return loaded
+
+
+class LooksOnce(nn.Module):
+    """A vision tower of transformers that computes each distinct picture of a call once.
+
+    Says what the tower says, up to rounding.
+    """
+
+    def __init__(self, tower: Any) -> None:
+        super().__init__()
+        self.tower = tower
+        self.dtype: torch.dtype = tower.dtype
+        self.spatial_merge_size: int = tower.spatial_merge_size
+
+    def forward(self, hidden_states: Tensor, grid_thw: Tensor, **settings: Any) -> Any:
+        """As the tower's; names are those its caller uses."""
+        patches = grid_thw.prod(-1).tolist()
+        shown = torch.split(hidden_states, patches)
+        first: dict[tuple[object, ...], int] = {}
+        which = [
+            first.setdefault(_key(one, grid), len(first))
+            for one, grid in zip(shown, grid_thw.tolist(), strict=True)
+        ]
+        if len(first) == len(which):
+            return self.tower(hidden_states, grid_thw=grid_thw, **settings)
+        places = [which.index(number) for number in range(len(first))]
+        distinct_PF = torch.cat([shown[place] for place in places])
+        seen = self.tower(distinct_PF, grid_thw=grid_thw[places], **settings)
+        counts = [patches[place] for place in places]
+        merged = [count // self.spatial_merge_size**2 for count in counts]
+        seen.last_hidden_state = _repeated_rows(seen.last_hidden_state, counts, which)
+        seen.pooler_output = _repeated_rows(seen.pooler_output, merged, which)
+        seen.deepstack_features = [
+            _repeated_rows(one, merged, which) for one in seen.deepstack_features
+        ]
+        return seen
+
+
+def _key(patches_PF: Tensor, grid: Sequence[int]) -> tuple[object, ...]:
+    content = patches_PF.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes()
+    return (*grid, content)
+
+
+def _repeated_rows(x_PD: Tensor, counts: Sequence[int], which: Sequence[int]) -> Tensor:
+    parts = torch.split(x_PD, list(counts))
+    return torch.cat([parts[number] for number in which])
+
+
+def open_nano(location: str, *, options: Mapping[str, str], device: str) -> NanoJudge:
     """`nano`; nothing is loaded yet.
 
     Raises:
@@ -61,7 +120,7 @@ def open_nano(location: str, *, options: Mapping[str, str], device: str) -> Tran
     settings = TransformersOptions(
         dtype=chosen.dtype, batch_size=chosen.batch_size, images_per_question=_MOST_PICTURES
     )
-    return TransformersJudge(
+    return NanoJudge(
         str(weights_folder()), settings, device=device, kind=_KIND, processor=NanoProcessor.load
     )
 
@@ -169,7 +228,13 @@ class NanoProcessor:
     ) -> Any:
         """The network's inputs; a picture's token is repeated as often as it has tokens."""
         library: Any = importlib.import_module("transformers")
-        seen = [self.image_processor.patches(one) for shown in images or () for one in shown]
+        made: dict[tuple[object, ...], tuple[NDArray[np.float32], tuple[int, int, int]]] = {}
+        seen = []
+        for one in (picture for shown in images or () for picture in shown):
+            key = (one.mode, one.size, one.tobytes())
+            if key not in made:
+                made[key] = self.image_processor.patches(one)
+            seen.append(made[key])
         unit = self.image_processor.merge_size**2
         lengths = iter([math.prod(grid) // unit for _, grid in seen])
         full = [_repeated(one, lengths) for one in text]

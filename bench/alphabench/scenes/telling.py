@@ -352,7 +352,10 @@ _YES_NO: Final[tuple[tuple[str, _Ask], ...]] = (
 def open_question(small: SmallScene, rng: np.random.Generator) -> Asked:
     """A question whose answer is a few words."""
     singles = _singles(small)
-    choice = int(rng.integers(4))
+    choice = int(rng.integers(5))
+    if choice == 4 and singles:
+        thing = one_of(singles, rng)
+        return Asked(kind="where", text=f"Where is the {noun(thing.category)}?", answer=_at(thing))
     if choice == 0 and singles:
         thing = one_of(singles, rng)
         text = f"What colour is the {noun(thing.category)}?"
