@@ -28,9 +28,9 @@ import numpy as np
 from alphabench.evaluators.detection.coco import GENEVAL_NAMES
 from alphabench.evaluators.detection.detector import DetectedObject
 from alphabench.evaluators.detection.evaluator import open_picture
-from alphabench.evaluators.detection.mmdet_input import Scale
 from alphabench.evaluators.detection.mmdet_process import installed_versions
 from alphabench.evaluators.detection.official import OfficialDetector, OfficialOptions
+from alphabench.evaluators.detection.official_probe import SCALE as TINY_SCALE
 from alphabench.evaluators.detection.parity import (
     Comparison,
     MeanColours,
@@ -39,7 +39,6 @@ from alphabench.evaluators.detection.parity import (
     table,
 )
 from tools.mmdet_pictures import write_pictures
-from tools.mmdet_reference import TINY_SCALE
 
 REFERENCE: Final = Path(__file__).with_name("mmdet_reference.py")
 
@@ -74,8 +73,7 @@ def official(weights: Path, release: str, *, tiny: bool, at_once: int = 1) -> Of
     """Our side, with all candidates."""
     pipeline: Literal["mmdet2", "mmdet3"] = "mmdet2" if release == "2" else "mmdet3"
     options = OfficialOptions(weights=weights, pipeline=pipeline, min_score=0.0, at_once=at_once)
-    scale = Scale(long_side=TINY_SCALE[0], short_side=TINY_SCALE[1]) if tiny else None
-    return OfficialDetector(options, device="cpu", scale=scale)
+    return OfficialDetector(options, device="cpu", scale=TINY_SCALE if tiny else None)
 
 
 def reference(

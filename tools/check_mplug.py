@@ -16,9 +16,6 @@ The official side computes a picture's encoding once for consecutive questions a
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -30,14 +27,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-import alphabench.evaluators
-from alphabench.models.mplug.design import Design, LanguageDesign, PictureDesign, SearchDesign
 from alphabench.models.mplug.loading import LoadedMplug, load_mplug
 from alphabench.models.mplug.pictures import pixels_of
+from tools.mplug_sides import ask_official, make_requests, parser_of, read_replies, weights_of
 
 BOUND = 1e-4
-WORKER = Path(alphabench.evaluators.__path__[0]) / "mplug_worker.py"
-ORACLE = Path(__file__).with_name("mplug_oracle.py")
 
 
 class Found(NamedTuple):
@@ -55,12 +49,12 @@ def main() -> int:
     arguments = parse()
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
-    folder = arguments.model or make_model(work / "model", arguments)
-    requests = make_requests(work, arguments)
+    folder = weights_of(arguments)
+    requests = make_requests(arguments)
     if not arguments.reuse:
-        ask_official(folder, work, arguments)
-    lines = (work / "replies.jsonl").read_text(encoding="utf-8").splitlines()
-    replies = [json.loads(line) for line in lines]
+        extra = ("--logits", str(arguments.logits), "--remember-pictures")
+        ask_official(folder, arguments, extra)
+    replies = read_replies(work)
     requests = requests[: len(replies)]  # fewer when an interrupted run is reused
     start = time.process_time()
     found = list(ask_ours(load_mplug(folder), requests, replies, work))
@@ -69,58 +63,10 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", type=Path, required=True, help="interpreter with modelscope")
-    parser.add_argument("--work", type=Path, required=True, help="folder for weights and results")
-    parser.add_argument("--model", type=Path, help="a released folder instead of random weights")
-    parser.add_argument("--tiny", action="store_true", help="tiny widths instead of the real ones")
-    parser.add_argument("--side", type=int, default=504, help="of the pictures, in pixels")
-    parser.add_argument("--stride", type=int, default=6, help="stride_layer")
-    parser.add_argument("--pictures", type=int, default=20)
-    parser.add_argument("--questions", type=int, default=10, help="about each picture")
+    parser = parser_of(__doc__, pictures=20, questions=10)
     parser.add_argument("--logits", type=int, default=200, help="pairs whose logits are compared")
     parser.add_argument("--reuse", action="store_true", help="what an earlier run left")
     return parser.parse_args()
-
-
-def make_model(folder: Path, arguments: argparse.Namespace) -> Path:
-    """Random weights of the wanted sizes, unless they were drawn before."""
-    from tests.tiny_mplug import save_mplug
-
-    if (folder / "pytorch_model.bin").is_file():
-        return folder
-    if arguments.tiny:
-        return save_mplug(folder)
-    design = Design(
-        picture=PictureDesign(image_res=arguments.side),
-        language=dataclasses.replace(LanguageDesign(), stride_layer=arguments.stride),
-        search=SearchDesign(),
-    )
-    return save_mplug(folder, design, end_bias=18.0)
-
-
-def make_requests(work: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The pairs, also written as the oracle reads them."""
-    from tests.tiny_mplug import pairs, save_pictures
-
-    pictures = save_pictures(work / "pictures", arguments.pictures)
-    requests = [
-        {"image": str(path), "box": None, "question": question}
-        for path, question in pairs(pictures, arguments.questions)
-    ]
-    (work / "requests.json").write_text(json.dumps(requests), encoding="utf-8")
-    return requests
-
-
-def ask_official(folder: Path, work: Path, arguments: argparse.Namespace) -> None:
-    """Run the oracle; its log lies beside its results."""
-    words = [str(arguments.python), str(ORACLE), "--worker", str(WORKER), "--model", str(folder)]
-    words += ["--requests", str(work / "requests.json"), "--out", str(work)]
-    words += ["--logits", str(arguments.logits), "--remember-pictures"]
-    if arguments.tiny:
-        words.append("--any-width")
-    with (work / "oracle.log").open("wb") as log:
-        subprocess.run(words, stdout=log, stderr=log, check=True)
 
 
 def ask_ours(

@@ -23,7 +23,7 @@ import alphabench.models.mplug
 from alphabench.models.mplug.probe import EVERY, FILE, PROBE, probe_picture
 from alphabench.models.mplug.tokens import load_words
 from tests.tiny_mplug import questions_for, save_mplug
-from tools.check_mplug import ORACLE, WORKER
+from tools.mplug_sides import ORACLE, WORKER
 
 QUESTIONS = 4
 

@@ -2,17 +2,16 @@
 
     PYTHON tools/mmdet_reference.py make --out weights.pth [--tiny] [--seed 0]
     PYTHON tools/mmdet_reference.py detect --weights weights.pth --out DIR [--tiny] IMAGE...
-    PYTHON tools/mmdet_reference.py store --out tests/evaluators/mmdet_tiny_2.npz
+    PYTHON tools/mmdet_reference.py store --out official_probe.npz
 
 PYTHON is an interpreter with mmdet 2.x or 3.x; nothing of this project is needed there. `make`
 saves random weights in the official Swin-S configuration as a checkpoint of that release; they are
 drawn from the tensors' names, so that both releases get the same numbers. `detect` writes for each
 image labels, scores, boxes and masks of all 100 candidates, which `inference_detector` finds in the
 file.
-`store` writes what the test suite compares with: names and shapes of the tiny network's tensors,
-and what it finds in a few arrays; the numbers themselves follow from the names.
-
-Random weights spread their scores and shape their masks only if the heads are scaled: see `GAINS`.
+`store` writes what the self-test (2.28.2) and the test suite (3.3.0) compare with: names and shapes
+of the tiny network's tensors, and what it finds in a few arrays. The numbers themselves follow from
+the names, see `mmdet_frozen.py`.
 """
 
 from __future__ import annotations
@@ -20,78 +19,26 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import pathlib
-import re
 import sys
 import tempfile
 import time
-import zlib
 from typing import Any
 
 import numpy as np
 
-WORKER = (
-    pathlib.Path(__file__)
-    .parents[1]
-    .joinpath("bench", "alphabench", "evaluators", "detection", "mmdet_worker.py")
+DETECTION = (
+    pathlib.Path(__file__).parents[1].joinpath("bench", "alphabench", "evaluators", "detection")
 )
-GAINS = (
-    (r"panoptic_head\.cls_embed\.weight", 4.0),
-    (r"panoptic_head\.mask_embed\.4\.weight", 6.0),
-    (r"panoptic_head\.query_(feat|embed)\.weight", 4.0),
-    (r"panoptic_head\.transformer_decoder\..*(out_proj|ffn\.layers\.1)\.weight", 0.12),
-    (r".*\.(w_msa\.proj|output_proj|ffn\.layers\.1)\.weight", 0.3),
-)
-"""Patterns of names, and the factor of the usual deviation 1 / sqrt(inputs); the first one counts.
-
-The last two keep places and queries apart, which random attention would otherwise make alike.
-"""
-NO_OBJECT = 6.0
-"""Added to the logit of no-object, so that most queries find nothing, as trained ones do."""
-OUTSIDE = 4.0
-"""Taken from all mask logits, so that masks are parts of a picture."""
+WORKER, FROZEN = "mmdet_worker.py", "mmdet_frozen.py"
 SPREAD = 6.0
 """Deviation of the mask logits over places and queries that `settle` brings about."""
-TINY_SCALE = (160, 96)
-"""Long and short side, in place of 1333 and 800."""
-STORED_SIZES = ((48, 64), (96, 96), (77, 31), (21, 90), (192, 192), (64, 107))
-"""Height and width: with and without padding, both orientations, exactly twice the input."""
 STORED_ABOVE = 0.1
-
-
-def random_tensor(name: str, shape: tuple[int, ...], *, seed: int = 0) -> np.ndarray:
-    """Numbers that depend on the seed, the name under mmdet 3.x and the shape alone."""
-    # RandomState's stream is frozen by numpy's promise; a Generator's is not.
-    draw = np.random.RandomState(zlib.crc32(f"{seed}:{name}".encode()) % 2**32)
-    values = draw.standard_normal(shape)
-    gain = next((g for pattern, g in GAINS if re.fullmatch(pattern, name)), 1.0)
-    if name.startswith("panoptic_head.query"):
-        values *= gain / 4
-    elif len(shape) > 1:
-        is_table = name.endswith(("relative_position_bias_table", "level_embed.weight"))
-        values *= 0.5 if is_table else gain / np.sqrt(np.prod(shape[1:]))
-    elif name.endswith(".weight"):  # a norm's
-        values = 1 + 0.2 * values
-    else:
-        values = biases(name, 0.1 * values)
-    return values.astype(np.float32)
-
-
-def biases(name: str, values: np.ndarray) -> np.ndarray:
-    """Of a layer or norm, where some have a part to play."""
-    if name.endswith("sampling_offsets.bias"):
-        return 10 * values
-    if name == "panoptic_head.cls_embed.bias":
-        values[-1] += NO_OBJECT
-    if name == "panoptic_head.pixel_decoder.mask_feature.bias":
-        values += 1.0
-    if name == "panoptic_head.mask_embed.4.bias":
-        values -= OUTSIDE / len(values)
-    return values
+"""Scores of the objects that `store` keeps."""
 
 
 def open_model(checkpoint: str | None, *, tiny: bool) -> tuple[Any, Any, int]:
     """(model, inference_detector, release) of whichever mmdet is installed."""
-    worker = load_worker()
+    worker = load(WORKER)
     stands_in = worker.stand_in_for_compiled_ops()
     worker.trust_checkpoints()
     import mmdet
@@ -137,14 +84,14 @@ def shrink(config: Any, release: int) -> None:
         layer.ffn_cfg.feedforward_channels = 48
         decoder.self_attn_cfg.embed_dims = decoder.cross_attn_cfg.embed_dims = 32
         decoder.ffn_cfg.update(embed_dims=32, feedforward_channels=40)
-        config.test_dataloader.dataset.pipeline[1].scale = TINY_SCALE
+        config.test_dataloader.dataset.pipeline[1].scale = load(FROZEN).SCALE
         return
     layer, decoder = pixel.encoder.transformerlayers, head.transformer_decoder.transformerlayers
     layer.attn_cfgs.embed_dims = layer.ffn_cfgs.embed_dims = 32
     layer.ffn_cfgs.feedforward_channels = 48
     decoder.attn_cfgs.embed_dims = decoder.ffn_cfgs.embed_dims = 32
     decoder.ffn_cfgs.feedforward_channels = decoder.feedforward_channels = 40
-    config.data.test.pipeline[1]["img_scale"] = TINY_SCALE
+    config.data.test.pipeline[1]["img_scale"] = load(FROZEN).SCALE
 
 
 def make(out: pathlib.Path, *, tiny: bool, seed: int) -> None:
@@ -152,10 +99,10 @@ def make(out: pathlib.Path, *, tiny: bool, seed: int) -> None:
     import torch
 
     model, inference_detector, release = open_model(None, tiny=tiny)
-    state = model.state_dict()
+    state, frozen = model.state_dict(), load(FROZEN)
     for name, tensor in state.items():
         if tensor.is_floating_point():
-            values = random_tensor(name_of_3(name), tuple(tensor.shape), seed=seed)
+            values = frozen.random_tensor(frozen.name_of_3(name), tuple(tensor.shape), seed=seed)
             state[name] = torch.from_numpy(values)
     model.load_state_dict(state)
     if not tiny:
@@ -205,21 +152,9 @@ def settle(model: Any, inference_detector: Any) -> None:
         last.bias.mul_(scale).sub_(SPREAD * side)
 
 
-def name_of_3(name: str) -> str:
-    """The name that mmdet 3.x has for a tensor of 2.x."""
-    for part, now in (
-        (".ffns.0.", ".ffn."),
-        (".attentions.1.", ".self_attn."),
-        (".attentions.0.", ".self_attn." if "pixel_decoder" in name else ".cross_attn."),
-    ):
-        if name.startswith("panoptic_head."):
-            name = name.replace(part, now)
-    return name
-
-
 def detect(weights: str, images: list[str], out: pathlib.Path, *, tiny: bool) -> None:
     """One .npz for each image, named after it, and the seconds that mmdet took."""
-    rows_of = load_worker().rows_of
+    rows_of = load(WORKER).rows_of
     model, inference_detector, _ = open_model(weights, tiny=tiny)
     for image in images:
         began = time.process_time()
@@ -238,15 +173,6 @@ def detect(weights: str, images: list[str], out: pathlib.Path, *, tiny: bool) ->
         print(f"{image}: {seconds:.1f} s", flush=True)
 
 
-def stored_picture(index: int) -> np.ndarray:
-    """A small RGB picture, from numpy's frozen stream alone."""
-    height, width = STORED_SIZES[index]
-    coarse = np.random.RandomState(index).randint(0, 200, (5, 6, 3))
-    blocks = np.kron(coarse, np.ones((-(-height // 5), -(-width // 6), 1), dtype=int))
-    ramp = np.arange(width)[None, :, None] * 55 // width
-    return (blocks[:height, :width] + ramp).astype(np.uint8)
-
-
 def store(out: pathlib.Path) -> None:
     """The tiny network's tensors by name, and its findings above `STORED_ABOVE`."""
     with tempfile.TemporaryDirectory() as folder:
@@ -262,9 +188,9 @@ def store(out: pathlib.Path) -> None:
             tensor.numpy() for name, tensor in state.items() if name.endswith("position_index")
         ),
     }
-    rows_of = load_worker().rows_of
-    for index in range(len(STORED_SIZES)):
-        bgr = np.ascontiguousarray(stored_picture(index)[:, :, ::-1])
+    rows_of, frozen = load(WORKER).rows_of, load(FROZEN)
+    for index in range(len(frozen.SIZES)):
+        bgr = np.ascontiguousarray(frozen.picture(index)[:, :, ::-1])
         rows = [row for row in rows_of(inference_detector(model, bgr)) if row[1] > STORED_ABOVE]
         masks = np.stack([np.asarray(row[3], dtype=bool) for row in rows])
         found[f"labels{index}"] = np.array([int(row[0]) for row in rows], dtype=np.int16)
@@ -274,9 +200,9 @@ def store(out: pathlib.Path) -> None:
     np.savez_compressed(out, **found)
 
 
-def load_worker() -> Any:
-    """The project's worker, by its path: it needs nothing else of the project."""
-    found = importlib.util.spec_from_file_location("alphabench_mmdet_worker", WORKER)
+def load(file: str) -> Any:
+    """A module of the project, by its path: it needs nothing else of the project."""
+    found = importlib.util.spec_from_file_location("alphabench_" + file[:-3], DETECTION / file)
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)

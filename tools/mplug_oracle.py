@@ -89,7 +89,7 @@ def main() -> int:
 
     worker = open_worker(arguments.worker)
     if arguments.any_width:
-        sys.meta_path.append(worker.StandIns())
+        worker.import_pipeline()  # as the worker does, with its stand-ins
         allow_other_widths()
     pipeline = worker.open_pipeline(arguments.model, "cpu")
     listener = Listener(pipeline.model.model, remembers=arguments.remember_pictures)

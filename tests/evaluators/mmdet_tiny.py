@@ -1,7 +1,7 @@
 """A checkpoint as mmdet saves it, with a tiny network whose numbers follow from its tensors' names.
 
-`tools/mmdet_reference.py store` wrote the .npz files beside this module, with mmdet 2.28.2 and
-3.3.0.
+`tools/mmdet_reference.py store` wrote what mmdet found with it: 2.28.2 in the package, for its
+self-test, and 3.3.0 beside this module.
 """
 
 from __future__ import annotations
@@ -10,33 +10,28 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from alphabench.evaluators.detection import official_probe
 from alphabench.evaluators.detection.coco import COCO_NAMES
-from alphabench.evaluators.detection.mmdet_input import Scale
-from tools.mmdet_reference import TINY_SCALE, name_of_3, random_tensor
+from alphabench.evaluators.detection.official_probe import SCALE, read_stored, tensors_of
 
-SCALE = Scale(long_side=TINY_SCALE[0], short_side=TINY_SCALE[1])
+__all__ = ["SCALE", "save_checkpoint", "stored", "tensors"]
+
+PLACES = {
+    2: Path(official_probe.__file__).with_name(official_probe.FILE),
+    3: Path(__file__).with_name("mmdet_tiny_3.npz"),
+}
 
 
 def stored(release: int) -> dict[str, Any]:
     """What that release of mmdet has in its tiny network, and what it finds with it."""
-    with np.load(Path(__file__).with_name(f"mmdet_tiny_{release}.npz")) as content:
-        return dict(content)
+    return read_stored(PLACES[release].read_bytes())
 
 
 def tensors(release: int) -> OrderedDict[str, torch.Tensor]:
     """The network's tensors under that release's names."""
-    content = stored(release)
-    found: OrderedDict[str, torch.Tensor] = OrderedDict()
-    for name, text in zip(content["names"].tolist(), content["shapes"].tolist(), strict=True):
-        shape = tuple(map(int, text.split()))
-        if name.endswith("relative_position_index"):
-            found[name] = torch.from_numpy(content["position_index"])
-        else:
-            found[name] = torch.from_numpy(random_tensor(name_of_3(name), shape))
-    return found
+    return tensors_of(stored(release))
 
 
 def save_checkpoint(

@@ -58,6 +58,7 @@ def original(tmp_path: Path) -> Original:
     (package / "utils").mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "pipelines.py").write_text(PIPELINE)
+    (package.parent / "torchvision.py").write_text("")
     (package / "utils" / "__init__.py").write_text("")
     (package / "utils" / "constant.py").write_text(
         "class Tasks:\n    visual_question_answering = 'vqa'\n"
@@ -122,6 +123,15 @@ def test_an_interpreter_without_modelscope_says_so(original: Original, grids: Pa
     (original.python.parent / "site" / "modelscope" / "pipelines.py").unlink()
     with pytest.raises(AlphaBenchError, match=r"No module named 'modelscope\.pipelines'"):
         compare_answers(grids, SAMPLES, ours=rule, original=original)
+
+
+def test_a_torchvision_that_was_built_for_another_torch_is_imported_all_the_same(
+    original: Original, grids: Path
+) -> None:
+    lacking = "import torch\n\ntorch.library.register_fake('torchvision::nms')(print)\n"
+    (original.python.parent / "site" / "torchvision.py").write_text(lacking)
+    (row,) = compare_answers(grids, SAMPLES, ours=rule, original=original, limit=1)
+    assert row.n_equal == row.n_questions
 
 
 def test_a_folder_without_grids_is_refused(original: Original, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,23 @@ import pytest
 import torch
 from PIL import Image
 
+from alphabench.benchmarks.geneval import open_geneval
 from alphabench.errors import AlphaBenchError
-from alphabench.evaluators.detection.coco import GENEVAL_NAMES
-from alphabench.evaluators.detection.detector import DetectedObject
+from alphabench.evaluators.detection.mmdet_frozen import SIZES
+from alphabench.evaluators.detection.mmdet_frozen import picture as frozen_picture
 from alphabench.evaluators.detection.official import (
+    NAME,
     OfficialDetector,
     OfficialOptions,
     open_official,
 )
+from alphabench.evaluators.detection.official_probe import check_build, objects_of
+from alphabench.evaluators.detection.official_weights import OFFICIAL
 from alphabench.evaluators.detection.parity import pair_up
+from alphabench.upstream import UpstreamData
 from tests.evaluators.conftest import picture
 from tests.evaluators.mmdet_tiny import SCALE, save_checkpoint, stored
-from tools.mmdet_reference import STORED_ABOVE, STORED_SIZES, stored_picture
+from tools.mmdet_reference import STORED_ABOVE
 
 
 @pytest.fixture(scope="module")
@@ -34,36 +40,15 @@ def opened(path: Path, **options: Any) -> OfficialDetector:
     return OfficialDetector(chosen, device="cpu", scale=SCALE)
 
 
-def by_mmdet(content: dict[str, Any], index: int) -> list[DetectedObject]:
-    height, width = STORED_SIZES[index]
-    masks = np.unpackbits(content[f"masks{index}"], axis=1, count=height * width).astype(bool)
-    rows = zip(
-        content[f"labels{index}"].tolist(),
-        content[f"scores{index}"].tolist(),
-        content[f"boxes{index}"].tolist(),
-        masks.reshape(-1, height, width),
-        strict=True,
-    )
-    return [
-        DetectedObject(
-            category=GENEVAL_NAMES[label],
-            score=score,
-            box=(box[0], box[1], box[2], box[3]),
-            mask=mask,
-        )
-        for label, score, box, mask in rows
-    ]
-
-
 @pytest.mark.parametrize("release", [2, 3])
 def test_what_mmdet_found_is_found_here_with_its_scores_boxes_and_masks(
     release: int, weights: dict[int, Path]
 ) -> None:
     content = stored(release)
-    images = [Image.fromarray(stored_picture(index)) for index in range(len(STORED_SIZES))]
+    images = [Image.fromarray(frozen_picture(index)) for index in range(len(SIZES))]
     detector = opened(weights[release], pipeline=f"mmdet{release}")
     for index, ours in enumerate(detector.detect(images)):
-        theirs = by_mmdet(content, index)
+        theirs = objects_of(content, index)
         assert len({one.category for one in theirs}) > 5
         assert sum(one.score > STORED_ABOVE for one in ours) == len(theirs)
         pairs, alone = pair_up(ours, theirs)
@@ -79,7 +64,7 @@ def test_what_mmdet_found_is_found_here_with_its_scores_boxes_and_masks(
 
 
 def test_the_two_releases_do_not_do_the_same(weights: dict[int, Path]) -> None:
-    image = Image.fromarray(stored_picture(0))
+    image = Image.fromarray(frozen_picture(0))
     (two,) = opened(weights[2], pipeline="mmdet2").detect([image])
     (three,) = opened(weights[2], pipeline="mmdet3").detect([image])
     gaps = [abs(one.score - other.score) for one, other in pair_up(two, three)[0]]
@@ -132,6 +117,75 @@ def test_a_detector_that_was_not_used_yet_can_be_sent_to_a_worker(weights: dict[
     detector, colours = open_official({"weights": str(weights[2])}, device="cpu")
     copy, _ = pickle.loads(pickle.dumps((detector, colours)))
     assert copy.identity == detector.identity
+
+
+def test_weights_that_are_not_named_are_those_in_the_cache_of_the_benchmark(tmp_path: Path) -> None:
+    fetched = tmp_path / "detectors" / OFFICIAL.name
+    fetched.parent.mkdir()
+    fetched.write_bytes(b"another file of that name")
+    detector, _ = open_official({}, device="cpu", cache_dir=tmp_path)
+    with pytest.raises(AlphaBenchError, match="is not what its name says"):
+        assert detector.identity
+    evaluator = open_geneval("mini", data=UpstreamData(cache_dir=tmp_path)).evaluator(NAME)
+    with pytest.raises(AlphaBenchError, match="is not what its name says"):
+        assert evaluator.identity
+    elsewhere, _ = open_official({}, device="cpu", cache_dir=tmp_path / "empty")
+    with pytest.raises(AlphaBenchError, match="are not on this machine"):
+        assert elsewhere.identity
+
+
+def test_this_build_finds_what_mmdet_found_with_the_small_network() -> None:
+    detector, _ = open_official({}, device="cpu")
+    assert isinstance(detector, OfficialDetector)
+    check_build(detector._find_with, device="cpu")
+
+
+def cut_to_ten_bits(right: Any, *arguments: Any, **named: Any) -> torch.Tensor:
+    """As a GPU's TF32 rounds the two factors of a product."""
+    factors = [
+        ((one.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+        for one in arguments[:2]
+    ]
+    return torch.as_tensor(right(*factors, *arguments[2:], **named))
+
+
+def test_the_rounding_of_a_gpu_is_not_taken_for_a_wrong_build(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for operator in ("linear", "conv2d"):
+        right = getattr(torch.nn.functional, operator)
+        rounded = functools.partial(cut_to_ten_bits, right)
+        monkeypatch.setattr(torch.nn.functional, operator, rounded)
+    detector, _ = open_official({}, device="cpu")
+    assert isinstance(detector, OfficialDetector)
+    check_build(detector._find_with, device="cpu")
+
+
+def zeros(right: Any, *arguments: Any, **named: Any) -> torch.Tensor:
+    return torch.zeros_like(right(*arguments, **named))
+
+
+def nearest(right: Any, *arguments: Any, **named: Any) -> torch.Tensor:
+    return torch.as_tensor(right(*arguments, **{**named, "mode": "nearest"}))
+
+
+def off_by_a_tenth(right: Any, *arguments: Any, **named: Any) -> torch.Tensor:
+    return torch.as_tensor(right(*arguments, **named)) * 1.1
+
+
+@pytest.mark.parametrize(
+    ("operator", "wrongly"),
+    [("grid_sample", zeros), ("grid_sample", nearest), ("layer_norm", off_by_a_tenth)],
+)
+def test_a_build_with_a_wrong_operator_does_not_score(
+    operator: str, wrongly: Any, weights: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = getattr(torch.nn.functional, operator)
+    monkeypatch.setattr(torch.nn.functional, operator, functools.partial(wrongly, right))
+    detector, colours = open_official({"weights": str(weights[2])}, device="cpu")
+    with pytest.raises(AlphaBenchError, match=r"this build finds \d+ of \d+ objects") as raised:
+        detector.self_test(colours)
+    assert "must not score" in raised.value.hint
 
 
 def test_random_weights_do_not_pass_the_self_test(

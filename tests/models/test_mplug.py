@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from alphabench.errors import AlphaBenchError
+from alphabench.evaluators.mplug_self_test import run_self_test
 from alphabench.models.mplug import probe
 from alphabench.models.mplug.attention import Memory, attend
 from alphabench.models.mplug.design import SearchDesign, read_design
@@ -41,6 +42,18 @@ def look(loaded: LoadedMplug, *pictures: Image.Image) -> Tensor:
 
 def test_the_build_computes_the_official_logits() -> None:
     probe.check_build("cpu")
+
+
+@pytest.mark.parametrize("operator", ["gelu", "scaled_dot_product_attention", "layer_norm"])
+def test_a_build_with_a_wrong_operator_does_not_score(
+    operator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = getattr(torch.nn.functional, operator)
+    monkeypatch.setattr(
+        torch.nn.functional, operator, lambda *given, **named: right(*given, **named) * 1.02
+    )
+    with pytest.raises(AlphaBenchError, match="self-test failed: this build's mPLUG differs by"):
+        run_self_test(lambda _: [], device="cpu")
 
 
 def test_the_official_answers_are_found_in_one_batch(loaded: LoadedMplug) -> None:

@@ -14,14 +14,10 @@ the ratio is below 2.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -29,7 +25,7 @@ from PIL import Image
 
 from alphabench.models.mplug.loading import LoadedMplug, load_mplug
 from alphabench.models.mplug.pictures import pixels_of
-from tools.check_mplug import ORACLE, WORKER, make_model, make_requests
+from tools.mplug_sides import ask_official, make_requests, parser_of, read_replies, weights_of
 
 WANTED = 2.0
 
@@ -46,9 +42,10 @@ def main() -> int:
     arguments = parse()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
-    folder = arguments.model or make_model(arguments.work / "model", arguments)
-    requests = make_requests(arguments.work, arguments)
-    replies = time_official(folder, arguments)
+    folder = weights_of(arguments)
+    requests = make_requests(arguments)
+    ask_official(folder, arguments, threads=arguments.threads)
+    replies = read_replies(arguments.work)
     loaded = load_mplug(folder)
     said, spent = time_ours(loaded, requests, at_once=arguments.at_once)
     official = sum(reply["seconds"] for reply in replies)
@@ -67,32 +64,10 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", type=Path, required=True, help="interpreter with modelscope")
-    parser.add_argument("--work", type=Path, required=True, help="folder for weights and results")
-    parser.add_argument("--model", type=Path, help="a released folder instead of random weights")
-    parser.add_argument("--tiny", action="store_true", help="tiny widths instead of the real ones")
-    parser.add_argument("--side", type=int, default=504, help="of the pictures, in pixels")
-    parser.add_argument("--stride", type=int, default=6, help="stride_layer")
-    parser.add_argument("--pictures", type=int, default=2)
-    parser.add_argument("--questions", type=int, default=6, help="about each picture")
+    parser = parser_of(__doc__, pictures=2, questions=6)
     parser.add_argument("--at-once", type=int, default=8, help="questions in one batch of ours")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
-
-
-def time_official(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Replies with seconds, from a process of the other interpreter."""
-    work: Path = arguments.work
-    words = [str(arguments.python), str(ORACLE), "--worker", str(WORKER), "--model", str(folder)]
-    words += ["--requests", str(work / "requests.json"), "--out", str(work)]
-    if arguments.tiny:
-        words.append("--any-width")
-    environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
-    with (work / "oracle.log").open("wb") as log:
-        subprocess.run(words, stdout=log, stderr=log, check=True, env=environment)
-    lines = (work / "replies.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def time_ours(

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from alphabench import registry, statistics
 from alphabench.benchmarks.geneval_rules import (
@@ -32,6 +32,9 @@ from alphabench.options import fill, split_spec
 from alphabench.statistics import Cluster
 from alphabench.types import Card, Estimate, Evaluator, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData, pin_of
+
+if TYPE_CHECKING:
+    from alphabench.evaluators.detection.detector import OpenDetector
 
 __all__ = [
     "TAGS",
@@ -181,11 +184,11 @@ class GenEval:
         from alphabench.evaluators.detection.evaluator import ObjectEvaluator, Selection
 
         name, options = split_spec(spec or self.card.evaluators[0])
-        open_detector = registry.load("evaluator", name)
+        open_detector: OpenDetector = registry.load("evaluator", name)
         names = [field.name for field in dataclasses.fields(Selection)]
         ours = {key: options.pop(key) for key in names if key in options}
         selection = fill(Selection, ours, owner=name)
-        detector, colours = open_detector(options, device=device)
+        detector, colours = open_detector(options, device=device, cache_dir=self.data.cache_dir)
         return ObjectEvaluator(detector=detector, colours=colours, selection=selection)
 
     def summarise(

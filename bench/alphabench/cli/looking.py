@@ -71,7 +71,9 @@ def doctor(
     devices: Devices = None,
     setup: Annotated[
         str | None,
-        typer.Option("--setup", metavar="NAME", help="Make an environment instead: mmdet."),
+        typer.Option(
+            "--setup", metavar="NAME", help="Make an environment instead: mmdet or modelscope."
+        ),
     ] = None,
 ) -> None:
     """Check this installation: packages, devices, data, and each evaluator's self-test."""

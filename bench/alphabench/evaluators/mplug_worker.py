@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 REPLACEABLE = ("fairseq", "librosa", "soundfile", "torchaudio", "unicodedata2", "zhconv")
 """Imported by modelscope's OFA model on the way to mPLUG; none is used by mPLUG."""
 PIPELINE = "visual_question_answering_pipeline"
+KEPT: list[Any] = []
+"""Definitions of operators last as long as their library object; so does this process."""
 LIBRARIES = ("modelscope", "transformers", "torch", "torchvision", "timm", "pillow", "numpy")
 
 
@@ -63,6 +65,25 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Nothing: the module answers for itself."""
 
 
+def stand_in_for_torchvision_ops() -> None:
+    """Lets a torchvision that was built for another torch be imported; its operators are not used.
+
+    That is what pip brings beside a torch without CUDA.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except (RuntimeError, OSError):
+        import torch
+
+        for name in [one for one in sys.modules if one.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library: Any = vars(torch.library)["Library"]("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        KEPT.append(library)
+        importlib.import_module("torchvision")
+
+
 def versions() -> dict[str, str]:
     """Name -> version of each library that can decide an answer."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
@@ -78,6 +99,7 @@ def import_pipeline() -> tuple[Any, str]:
     """The function that opens pipelines, and the name of the task."""
     warnings.simplefilter("ignore")
     sys.meta_path.append(StandIns())
+    stand_in_for_torchvision_ops()
     pipelines = importlib.import_module("modelscope.pipelines")
     constants = importlib.import_module("modelscope.utils.constant")
     return pipelines.pipeline, constants.Tasks.visual_question_answering

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
@@ -80,4 +82,23 @@ class ColourReader(Protocol):
 
     def read(self, queries: Sequence[ColourQuery]) -> list[str]:
         """One of `COLOURS` for each query, in order; the batch changes no result."""
+        ...
+
+
+class OpenDetector(Protocol):
+    """What the registry names as a detector's evaluator. Loads nothing yet."""
+
+    def __call__(
+        self, options: Mapping[str, str], *, device: str, cache_dir: Path
+    ) -> tuple[Detector, ColourReader]:
+        """Open it.
+
+        Args:
+            options: as the user typed them.
+            device: of torch: `cpu`, `cuda:1`.
+            cache_dir: where `alphabench fetch` puts weights.
+
+        Raises:
+            AlphaBenchError: an unknown option or a value that does not fit.
+        """
         ...

@@ -24,8 +24,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -39,7 +38,13 @@ from alphabench.evaluators.detection.detector import (
     Detector,
     Thresholds,
 )
-from alphabench.evaluators.detection.instances import Instances, best_candidates, instances
+from alphabench.evaluators.detection.instances import best_candidates, instances
+from alphabench.evaluators.detection.mask2former_shared import (
+    LIMIT,
+    UNUSED,
+    SharedOptions,
+    as_objects,
+)
 from alphabench.evaluators.detection.self_test import run_self_test
 from alphabench.evaluators.weights import (
     LOADING_ERRORS,
@@ -49,41 +54,31 @@ from alphabench.evaluators.weights import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL.Image import Image
-
-LIMIT: Final = 100
-"""(query, class) pairs an image: max_per_image of mmdet's configuration."""
-
-UNUSED: Final = (".swin.layernorm.",)
-"""The last norm of Swin, which a backbone does not pass; checkpoints on the hub are without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mask2FormerOptions:
-    """What `mask2former?key=value` takes."""
+class Mask2FormerOptions(SharedOptions):
+    """What `mask2former?key=value` takes, beside what `SharedOptions` holds."""
 
     detector: str = "facebook/mask2former-swin-small-coco-instance"
     """Hub id (`owner/name`, `owner/name@revision`) or folder of a COCO instance checkpoint."""
-    clip: str = "openai"
-    """Reader of colours: `openai` (ViT-L/14 of OpenAI), a hub id or a folder."""
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Precision of both models; the official script computes the detector in float32."""
-    min_score: float = 0.05
-    """Class probability below which a candidate is not followed up; at most 0.3."""
-    self_test: bool = True
-    """Examine bundled photographs with known answers before scoring."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.min_score <= Thresholds().score:
-            raise ValueError(f"min_score={self.min_score} is outside 0 to {Thresholds().score}")
 
 
-def open_mask2former(options: Mapping[str, str], *, device: str) -> tuple[Detector, ColourReader]:
+def open_mask2former(
+    options: Mapping[str, str],
+    *,
+    device: str,
+    cache_dir: Path | None = None,  # noqa: ARG001  (the hub's client has a cache of its own)
+) -> tuple[Detector, ColourReader]:
     """The detector and the reader of colours; nothing is loaded yet.
 
     Args:
         options: fields of `Mask2FormerOptions` as text.
         device: of torch: `cpu`, `cuda:1`.
+        cache_dir: where `alphabench fetch` puts things; not used.
 
     Raises:
         AlphaBenchError: an unknown option or a value that does not fit.
@@ -110,10 +105,7 @@ class Mask2FormerDetector:
         """Finds the weights, which may download them; loads nothing."""
         return {
             "model": f"mask2former {self._weights.identity}",
-            "library": f"transformers {version('transformers')}, torch {torch.__version__}",
-            "dtype": self.options.dtype,
-            "min_score": repr(self.options.min_score),
-            "self_test": "on" if self.options.self_test else "off",
+            **self.options.identity,
         }
 
     @property
@@ -210,28 +202,3 @@ def _load(weights: Weights, options: Mask2FormerOptions, *, device: str) -> _Loa
             "model.safetensors of a COCO instance checkpoint",
         ) from error
     return _Loaded(network.to(device).eval(), processor, dtype, categories)
-
-
-def as_objects(found: Instances, *, categories: Sequence[str]) -> list[tuple[int, DetectedObject]]:
-    """(position in the batch, object) for each instance that has a mask at all."""
-    rows = zip(
-        found.image_N.tolist(),
-        found.label_N.tolist(),
-        found.score_N.tolist(),
-        found.box_N4.tolist(),
-        found.mask_NHW.cpu().numpy(),
-        strict=True,
-    )
-    return [
-        (
-            image,
-            DetectedObject(
-                category=categories[label],
-                score=score,
-                box=(box[0], box[1], box[2], box[3]),
-                mask=mask_HW,
-            ),
-        )
-        for image, label, score, box, mask_HW in rows
-        if box[2] > box[0]
-    ]

@@ -77,12 +77,18 @@ class MmdetOptions:
             raise ValueError(f"min_score={self.min_score} is outside 0 to {Thresholds().score}")
 
 
-def open_mmdet(options: Mapping[str, str], *, device: str) -> tuple[Detector, ColourReader]:
+def open_mmdet(
+    options: Mapping[str, str],
+    *,
+    device: str,
+    cache_dir: Path | None = None,  # noqa: ARG001  (the checkpoint is always named)
+) -> tuple[Detector, ColourReader]:
     """The detector and the reader of colours; no process is started yet.
 
     Args:
         options: fields of `MmdetOptions` as text.
         device: of torch, for both.
+        cache_dir: where `alphabench fetch` puts things; not used.
 
     Raises:
         AlphaBenchError: an unknown option, a missing file, or no consent to the pickle.

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -41,6 +41,9 @@ from alphabench.options import fill
 from alphabench.scenes.palette import TINTS
 from alphabench.scenes.render import render
 from alphabench.scenes.spec import Background, Scene, SceneObject
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LOWEST_SCORE: Final = 0.02
 """Groups below are noise, not detections."""
@@ -177,12 +180,18 @@ class NanoColours:
         return [_colour_of(query) for query in queries]
 
 
-def open_nano(options: Mapping[str, str], *, device: str) -> tuple[Detector, ColourReader]:
+def open_nano(
+    options: Mapping[str, str],
+    *,
+    device: str,
+    cache_dir: Path | None = None,  # noqa: ARG001  (the weights are in the package)
+) -> tuple[Detector, ColourReader]:
     """The packaged detector and its reader of colours.
 
     Args:
         options: see `NanoOptions`.
         device: as torch names it.
+        cache_dir: where `alphabench fetch` puts things; not used.
 
     Raises:
         AlphaBenchError: an unknown option, or weights that are missing or foreign.

@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -35,7 +34,12 @@ from alphabench.evaluators.detection.detector import (
     Thresholds,
 )
 from alphabench.evaluators.detection.instances import best_candidates, instances
-from alphabench.evaluators.detection.mask2former import LIMIT, UNUSED, as_objects
+from alphabench.evaluators.detection.mask2former_shared import (
+    LIMIT,
+    UNUSED,
+    SharedOptions,
+    as_objects,
+)
 from alphabench.evaluators.detection.mmdet_input import Prepared, Release, Scale, prepare
 from alphabench.evaluators.detection.mmdet_weights import (
     HEADS,
@@ -45,6 +49,8 @@ from alphabench.evaluators.detection.mmdet_weights import (
     convert,
     read_checkpoint,
 )
+from alphabench.evaluators.detection.official_probe import SCALE as PROBE_SCALE
+from alphabench.evaluators.detection.official_probe import check_build
 from alphabench.evaluators.detection.official_weights import find_official, named_as
 from alphabench.evaluators.detection.self_test import run_self_test
 
@@ -56,45 +62,39 @@ _RELEASES: Final[Mapping[str, Release]] = {"mmdet2": "2", "mmdet3": "3"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OfficialOptions:
-    """What `mask2former:official?key=value` takes."""
+class OfficialOptions(SharedOptions):
+    """What `mask2former:official?key=value` takes, beside what `SharedOptions` holds."""
 
     weights: Path | None = None
     """mmdet's .pth file; None takes the one that `alphabench fetch mask2former` brought."""
     pipeline: Literal["mmdet2", "mmdet3"] = "mmdet2"
     """Whose way with a picture: GenEval's published numbers come from mmdet 2.x."""
-    clip: str = "openai"
-    """Reader of colours: `openai` (ViT-L/14 of OpenAI), a hub id or a folder."""
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Precision of both models; the official script computes the detector in float32."""
-    min_score: float = 0.05
-    """Class probability below which a candidate is not followed up; at most 0.3."""
     at_once: int = 1
     """Pictures of one size in one pass. More may save time on a GPU, and moves scores by rounding:
     mostly by 1e-5, and by 0.004 in one of two pictures that were tried with random weights."""
-    self_test: bool = True
-    """Examine bundled photographs with known answers before scoring."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.min_score <= Thresholds().score:
-            raise ValueError(f"min_score={self.min_score} is outside 0 to {Thresholds().score}")
+        SharedOptions.__post_init__(self)
         if self.at_once < 1:
             raise ValueError(f"at_once={self.at_once} is no number of pictures")
 
 
-def open_official(options: Mapping[str, str], *, device: str) -> tuple[Detector, ColourReader]:
+def open_official(
+    options: Mapping[str, str], *, device: str, cache_dir: Path | None = None
+) -> tuple[Detector, ColourReader]:
     """The detector and the reader of colours; nothing is loaded yet.
 
     Args:
         options: fields of `OfficialOptions` as text.
         device: of torch: `cpu`, `cuda:1`.
+        cache_dir: where fetched weights lie; None is the user's cache.
 
     Raises:
         AlphaBenchError: an unknown option or a value that does not fit.
     """
     chosen = text_options.fill(OfficialOptions, options, owner=NAME)
     reader = ClipColourReader(chosen.clip, dtype=chosen.dtype, device=device)
-    return OfficialDetector(chosen, device=device), reader
+    return OfficialDetector(chosen, device=device, cache_dir=cache_dir), reader
 
 
 class OfficialDetector:
@@ -103,14 +103,21 @@ class OfficialDetector:
     Args:
         options: see `OfficialOptions`.
         device: of torch.
+        cache_dir: where fetched weights lie; None is the user's cache.
         scale: how large pictures are made; another than mmdet's for small networks.
     """
 
     def __init__(
-        self, options: OfficialOptions, *, device: str, scale: Scale | None = None
+        self,
+        options: OfficialOptions,
+        *,
+        device: str,
+        cache_dir: Path | None = None,
+        scale: Scale | None = None,
     ) -> None:
         self.options = options
         self.device = device
+        self.cache_dir = cache_dir
         self.scale = scale or Scale()
 
     @property
@@ -124,11 +131,8 @@ class OfficialDetector:
             "model": f"mask2former {self._digest}",
             "weights": named_as(self._digest),
             "pipeline": self.options.pipeline,
-            "library": f"transformers {version('transformers')}, torch {torch.__version__}",
-            "dtype": self.options.dtype,
-            "min_score": repr(self.options.min_score),
             "at_once": repr(self.options.at_once),
-            "self_test": "on" if self.options.self_test else "off",
+            **self.options.identity,
         }
 
     @property
@@ -137,8 +141,12 @@ class OfficialDetector:
         return Thresholds()
 
     def self_test(self, colours: ColourReader) -> None:
-        """See `self_test.run_self_test`; does nothing under `self_test=off`."""
+        """See `official_probe.check_build`, then `self_test.run_self_test`.
+
+        Does nothing under `self_test=off`.
+        """
         if self.options.self_test:
+            check_build(self._find_with, device=self.device)
             run_self_test(self, colours)
 
     def detect(self, images: Sequence[Image]) -> list[list[DetectedObject]]:
@@ -163,6 +171,11 @@ class OfficialDetector:
             for at, objects in zip(positions, group, strict=True):
                 found[at] = objects
         return found
+
+    def _find_with(self, weights: Path, images: Sequence[Image]) -> list[list[DetectedObject]]:
+        """What a small network of mmdet 2.x finds on this device."""
+        options = OfficialOptions(weights=weights, min_score=0.0)
+        return OfficialDetector(options, device=self.device, scale=PROBE_SCALE).detect(images)
 
     @torch.inference_mode()
     def _detect_equal(
@@ -195,7 +208,7 @@ class OfficialDetector:
 
     @cached_property
     def _weights(self) -> Path:
-        return find_official(self.options.weights)
+        return find_official(self.options.weights, cache_dir=self.cache_dir)
 
     @cached_property
     def _digest(self) -> str:

@@ -160,8 +160,7 @@ def fetch(
     finally:
         part.unlink(missing_ok=True)
     size = kept.stat().st_size
-    elsewhere = "" if cache_dir == default_cache_dir() else f"; use weights={kept}"
-    return f"{size} bytes, the first 8 digits of sha256 as published (no more is known){elsewhere}"
+    return f"{size} bytes, the first 8 digits of sha256 as published (no more is known)"
 
 
 def _verified(part: Path, folder: Path, known: Sequence[OfficialFile]) -> Path:
