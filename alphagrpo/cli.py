@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs") / "train"
 """Where trainings lie that nobody named."""
+PICTURE = "curves.svg"
+"""In a training's folder, when it has ended."""
 
 Name = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe's name, such as nano-rt2i, or a file.")
@@ -66,8 +68,8 @@ def train(
             return typer.echo(forecast(chosen))
         folder = out or RUNS / Path(recipe).stem
         _check_folder(folder, resume=resume)
-        outcome = _train(chosen, folder, device=device, cache=cache)
-    return _finish(folder, outcome)
+        _train(chosen, folder, device=device, cache=cache)
+    return None
 
 
 def export(
@@ -111,7 +113,7 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
         )
 
 
-def _train(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | None) -> Outcome:
+def _train(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | None) -> None:
     import torch
 
     from alphabench.upstream import UpstreamData, default_cache_dir
@@ -139,9 +141,12 @@ def _train(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | No
         if together.first:
             folder.mkdir(parents=True, exist_ok=True)
             replace_text(folder / "recipe.yaml", config.write(recipe))
-        return run.train()
+        outcome = run.train()
     finally:
         processes.leave()
+    if together.first:
+        _show_curves(folder)
+        _say_where(folder, outcome)
 
 
 def _default_device() -> str:
@@ -156,7 +161,19 @@ def _silent(message: str) -> None:
     del message
 
 
-def _finish(folder: Path, outcome: Outcome) -> None:
+def _show_curves(folder: Path) -> None:
+    from alphatrainers.history import curve_text, curves, read_points
+    from alphatrainers.progress import training_picture
+    from alphatrainers.state import replace_text
+
+    for curve in curves(read_points(folder)).values():
+        typer.echo(f"\n{curve_text(curve)}")
+    picture = folder / PICTURE
+    replace_text(picture, training_picture(folder))
+    typer.echo(f"\ncurves: {picture}")
+
+
+def _say_where(folder: Path, outcome: Outcome) -> None:
     typer.echo(f"{outcome.step} steps done; everything lies in {folder}")
     if outcome.best is not None:
         typer.echo(f"best weights, of step {outcome.best_step}: {outcome.best}")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.judged import JudgeEvaluator
 from alphabench.judges.question import Judge, Question, Reply, Sampling
 from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Sample, Verdict
@@ -30,6 +31,8 @@ SOURCE: Final = "source_image"
 """The key in `Prompt.facts` of the path of a picture that is to be edited."""
 GROUP: Final = "group"
 _LOGGED: Final = ("semantic", "quality")
+QUESTIONS: Final = "questions"
+"""Part of a score: how many questions about the picture its judge was asked."""
 
 
 def sample_of(prompt: Prompt) -> Sample:
@@ -59,7 +62,8 @@ class EvaluatorReward:
         """See `alphatrainers.policy.Reward`.
 
         Raises:
-            JudgeUnavailableError: every question of the batch failed, by no fault of a picture.
+            JudgeUnavailableError: every question of the batch failed, by no fault of a picture, or
+                the judge itself gave up.
         """
         with tempfile.TemporaryDirectory(prefix="reward-") as folder:
             images = [
@@ -67,11 +71,19 @@ class EvaluatorReward:
                 for index, trajectory in enumerate(trajectories)
             ]
             verdicts: dict[str, list[Verdict]] = {image.id: [] for image in images}
-            for verdict in self.evaluator.evaluate(images):
+            for verdict in self._verdicts(images):
                 verdicts[verdict.image_id].append(verdict)
         if isinstance(self.evaluator, JudgeEvaluator):
             _refuse_outage([one for of in verdicts.values() for one in of])
         return [_score(verdicts[image.id]) for image in images]
+
+    def _verdicts(self, images: Sequence[GeneratedImage]) -> list[Verdict]:
+        try:
+            return list(self.evaluator.evaluate(images))
+        except AlphaBenchError as error:
+            if not isinstance(self.evaluator, JudgeEvaluator):
+                raise
+            raise JudgeUnavailableError(str(error)) from error
 
 
 def _stored(trajectory: Trajectory, index: int, folder: Path) -> GeneratedImage:
@@ -97,11 +109,10 @@ def _score(verdicts: Sequence[Verdict]) -> Score:
     if not verdicts or len(values) < len(verdicts):
         unscored = next((one for one in verdicts if one.value is None), None)
         return Score(value=None, reason=_reason(unscored) if unscored else "nothing was asked")
-    parts = {
-        key: float(verdicts[0].detail[key])
-        for key in _LOGGED
-        if isinstance(verdicts[0].detail.get(key), int | float)
-    }
+    detail = verdicts[0].detail
+    parts = {key: float(detail[key]) for key in _LOGGED if isinstance(detail.get(key), int | float)}
+    if isinstance(asked := detail.get("questions"), list):
+        parts[QUESTIONS] = float(len(asked))
     return Score(value=math.fsum(values) / len(values), parts=parts)
 
 
@@ -241,10 +252,13 @@ class ReflectionJudge:
         """See `alphatrainers.policy.Reward`.
 
         Raises:
-            JudgeUnavailableError: every question failed.
+            JudgeUnavailableError: every question failed, or the judge itself gave up.
         """
         asked = [n for n, one in enumerate(trajectories) if one.texts]
-        answers = list(self.judge.ask(self._question(trajectories[n], n) for n in asked))
+        try:
+            answers = list(self.judge.ask(self._question(trajectories[n], n) for n in asked))
+        except AlphaBenchError as error:
+            raise JudgeUnavailableError(str(error)) from error
         if answers and all(answer.status == "failed" for answer in answers):
             raise JudgeUnavailableError(answers[0].reason)
         scores = [Score(value=0.0)] * len(trajectories)

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+"""Without deadlines: how long an example takes says more about the machine than about the code."""
 
 OFF_BY_DEFAULT = {
     "gpu": "needs an accelerator",

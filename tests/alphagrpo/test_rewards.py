@@ -49,7 +49,7 @@ def test_dvreward_sees_the_picture_and_the_questions_of_its_prompt() -> None:
     reward = EvaluatorReward(evaluator=dvreward_evaluator(judge))
     scores = reward.score(about_a_dog(0, 51, 255))
     assert values(scores) == pytest.approx([0.0, 0.2, 1.0])
-    assert scores[1].parts == pytest.approx({"semantic": 0.2, "quality": 0.2})
+    assert scores[1].parts == pytest.approx({"semantic": 0.2, "quality": 0.2, "questions": 4})
     # Is there a dog, is it red, and two about how it is drawn.
     assert len(judge.asked) == 3 * 4
 

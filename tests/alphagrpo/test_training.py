@@ -95,6 +95,8 @@ def trained(recipe: Path) -> Path:
     said = invoke("train", recipe, "--out", folder, "--device", "cpu")
     assert said.exit_code == 0, said.output
     assert f"--lora {folder / 'best'}" in said.output
+    assert "geneval:mini, held out, weights 'train'" in said.output
+    assert "curves.svg" in said.output
     return folder
 
 
@@ -127,6 +129,7 @@ def test_a_training_draws_scores_learns_and_says_so(trained: Path) -> None:
     assert steps[0]["values"]["gap/text"] < 1e-5
     assert steps[0]["values"]["image/ratio"] == 1.0
     assert load_recipe(str(trained / "recipe.yaml")).training.steps == 2
+    assert (trained / "curves.svg").read_text().startswith("<svg")
     with Image.open(trained / "panels" / "step-000002.png") as panel:
         assert panel.size == (64, 32)
 

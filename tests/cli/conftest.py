@@ -1,7 +1,13 @@
-"""The real command line in a real process, in a folder of its own."""
+"""The command line in a folder of its own: in this process, or in one of its own.
+
+A process of its own takes seconds to import what this one has imported; it is for what depends on
+being one: that the installed command works at all, kills, interrupts, locks, workers.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -12,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from alphabench.cli import main
 
 
 @dataclass(frozen=True)
@@ -29,13 +37,31 @@ class Said:
 
 @dataclass(frozen=True)
 class Shell:
-    """Runs `alphabench` in `folder`, with official data from `cache`."""
+    """`alphabench` in `folder`, with official data from `cache`."""
 
     folder: Path
     cache: Path
 
     def __call__(self, *words: str | Path, code: int | None = 0) -> Said:
-        """Run to the end; `code` is the exit code that is expected, None any."""
+        """Run to the end in this process; `code` is the exit code that is expected, None any."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            patch.chdir(self.folder)
+            for name, value in self.variables.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                main([str(word) for word in words])
+        said = Said(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+        if code is not None:
+            assert said.code == code, said
+        return said
+
+    def outside(self, *words: str | Path, code: int | None = 0) -> Said:
+        """The same in a process of its own."""
         done = subprocess.run(
             self.command(*words),
             cwd=self.folder,
@@ -52,7 +78,7 @@ class Shell:
         return said
 
     def start(self, *words: str | Path) -> subprocess.Popen[str]:
-        """Start and return at once."""
+        """Start a process and return at once."""
         return subprocess.Popen(
             self.command(*words),
             cwd=self.folder,
@@ -67,12 +93,11 @@ class Shell:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "ALPHABENCH_CACHE": str(self.cache),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-        }
+        return {**os.environ, **self.variables, "OMP_NUM_THREADS": "1"}
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"ALPHABENCH_CACHE": str(self.cache), "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from alphabench.store import RunFolder
 from alphabench.types import Verdict
 from alphabench.upstream import UpstreamData
 from tests.cli.conftest import Shell
-from tests.cli.judged_world import Here
 from tests.judge_server import Call, JudgeServer, Say, error, serving
 from tests.truth import replies, scores
 
@@ -33,10 +32,9 @@ DETAIL = {"semantics": 0.0, "quality": 0.0}
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ALPHABENCH_CACHE", str(tmp_path / "cache"))
-    return Here(tmp_path)
+def here(alphabench: Shell) -> Shell:
+    """Judged in this process, where the scripted judges are."""
+    return alphabench
 
 
 def truth_of(name: str, cache: Path, *, error: str) -> dict[tuple[str, str], float]:
@@ -86,7 +84,7 @@ def asked_in(log: Path) -> list[tuple[str, str, int, str]]:
 
 
 @pytest.mark.parametrize("name", JUDGED)
-def test_true_scenes_judged_truly_have_full_marks(here: Here, name: str) -> None:
+def test_true_scenes_judged_truly_have_full_marks(here: Shell, name: str) -> None:
     words = ("run", f"{name}:mini", "--ckpt", "scene:", "--out", "run", "--json")
     found = here(*words, "--judge", judge_spec(name)).json
     assert found["headline"]["value"] == MAXIMUM[name]
@@ -97,7 +95,7 @@ def test_true_scenes_judged_truly_have_full_marks(here: Here, name: str) -> None
 
 @pytest.mark.parametrize("name", JUDGED)
 def test_planted_errors_cost_what_they_are_and_faults_cost_nothing_but_coverage(
-    here: Here, name: str
+    here: Shell, name: str
 ) -> None:
     truth = truth_of(name, here.folder / "cache", error="0.5")
     words = ("run", f"{name}:mini", "--ckpt", "scene:?error=0.5", "--out", "run", "--json")
@@ -150,7 +148,7 @@ def evil(call: Call) -> Say:
 
 
 def test_no_file_and_no_word_of_a_run_holds_the_key(
-    here: Here, monkeypatch: pytest.MonkeyPatch
+    here: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALPHABENCH_API_KEY", KEY)
     with serving(JudgeServer(evil)) as server:

@@ -27,7 +27,8 @@ from alphabench.run import Work, carry_out
 from alphabench.types import Sample
 from alphabench.upstream import UpstreamData
 from tests.benchmarks.test_dpg import invented_table
-from tests.cli.judged_world import Here, noise, noises
+from tests.cli.conftest import Shell
+from tests.cli.judged_world import noise, noises
 
 PINS = ("tiif", "wise", "wise-legacy", "dpg")
 
@@ -42,17 +43,15 @@ def data(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> UpstreamData
 
 
 @pytest.fixture
-def here(data: UpstreamData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ALPHABENCH_CACHE", str(data.cache_dir))
-    return Here(tmp_path)
+def here(data: UpstreamData, tmp_path: Path) -> Shell:
+    return Shell(folder=tmp_path, cache=data.cache_dir)
 
 
 def chosen(name: str, data: UpstreamData, limit: int | None = None) -> list[Sample]:
     return choose(open_benchmark(name, data=data).samples(), limit, seed=0)
 
 
-def judged(here: Here, name: str, answer: str, *words: str, code: int = 0) -> Any:
+def judged(here: Shell, name: str, answer: str, *words: str, code: int = 0) -> Any:
     """A run over the pictures in `pictures`, with own wording and one answer to all questions."""
     layout = name.partition(":")[0].partition("@")[0]
     out = () if "--out" in words else ("--out", "run")
@@ -63,7 +62,7 @@ def judged(here: Here, name: str, answer: str, *words: str, code: int = 0) -> An
 
 
 def test_all_of_testmini_is_judged_and_comes_back_from_its_own_files(
-    here: Here, data: UpstreamData
+    here: Shell, data: UpstreamData
 ) -> None:
     samples = chosen("tiif:testmini", data)
     noises(here.folder / "pictures", [tiif_path(sample, "a-model") for sample in samples])
@@ -90,7 +89,7 @@ def test_all_of_testmini_is_judged_and_comes_back_from_its_own_files(
     assert not (here.folder / "other").exists()
 
 
-def test_a_part_of_the_full_test_split_is_judged(here: Here, data: UpstreamData) -> None:
+def test_a_part_of_the_full_test_split_is_judged(here: Shell, data: UpstreamData) -> None:
     samples = chosen("tiif:test", data, 80)
     noises(here.folder / "pictures", [tiif_path(sample, "m") for sample in samples])
     found = judged(here, "tiif:test", "no", "--limit", "80").json
@@ -107,7 +106,7 @@ def test_a_part_of_the_full_test_split_is_judged(here: Here, data: UpstreamData)
 
 
 def test_official_wording_that_is_not_here_is_asked_for_before_any_picture_is_taken(
-    here: Here, data: UpstreamData
+    here: Shell, data: UpstreamData
 ) -> None:
     tiif = [tiif_path(sample, "m") for sample in chosen("tiif:testmini", data)]
     noises(here.folder / "pictures", tiif, side=2)
@@ -122,7 +121,7 @@ def test_official_wording_that_is_not_here_is_asked_for_before_any_picture_is_ta
         assert not (here.folder / "runs").exists()
 
 
-def test_all_of_wise_verified_is_judged_and_comes_back_from_its_own_files(here: Here) -> None:
+def test_all_of_wise_verified_is_judged_and_comes_back_from_its_own_files(here: Shell) -> None:
     noises(here.folder / "pictures", [f"{number}.png" for number in range(1, 1001)])
     table = {f"{number}/0": {"score": f"Score: {int(number % 3 > 0)}"} for number in range(1, 1001)}
     (here.folder / "table.json").write_text(json.dumps(table))
@@ -149,7 +148,7 @@ def test_all_of_wise_verified_is_judged_and_comes_back_from_its_own_files(here: 
     assert here("show", "run").code == 0
 
 
-def test_a_part_of_wise_legacy_is_judged_in_three_scores(here: Here, data: UpstreamData) -> None:
+def test_a_part_of_wise_legacy_is_judged_in_three_scores(here: Shell, data: UpstreamData) -> None:
     samples = chosen("wise@legacy", data, 24)
     noises(here.folder / "pictures", [f"{sample.id}.png" for sample in samples])
     answer = "Consistency: 2\nRealism: 1\nAesthetic Quality: 0"
@@ -162,7 +161,7 @@ def test_a_part_of_wise_legacy_is_judged_in_three_scores(here: Here, data: Upstr
 
 
 def test_grids_of_the_official_prompts_are_judged_and_come_back_from_upstreams_files(
-    here: Here, data: UpstreamData
+    here: Shell, data: UpstreamData
 ) -> None:
     benchmark = Dpg(split="", protocol="official", data=data, table=invented_table())
     for number, sample in enumerate(choose(benchmark.samples(), 24, seed=0)):
@@ -172,21 +171,22 @@ def test_grids_of_the_official_prompts_are_judged_and_come_back_from_upstreams_f
         pictures.mkdir(exist_ok=True)
         make_grid([Image.open(path) for path in paths]).save(pictures / f"{sample.id}.png")
     (pictures / "results.txt").write_text("upstream's script leaves its results here")
-    grids = checkpoint("images:pictures", options={"layout": "dpg"})
-    plan = plan_run(benchmark, grids, out=Path("run"), limit=24)
+    grids = checkpoint(f"images:{pictures}", options={"layout": "dpg"})
+    plan = plan_run(benchmark, grids, out=here.folder / "run", limit=24)
     evaluation = open_evaluation(benchmark, "judge", judge=open_judge("scripted:?answer=0.8"))
     outcome = carry_out(plan, evaluation, Work())
     assert outcome.report.headline.value == 1.0
     assert outcome.report.statuses == {"scored": 24 * 4 * 2}
     assert outcome.report.partial
-    exchange.export([outcome], Path("theirs"))
+    theirs = here.folder / "theirs"
+    exchange.export([outcome], theirs)
     for sample in plan.samples:
         with (
-            Image.open(Path("theirs/images") / f"{sample.id}.png") as made,
+            Image.open(theirs / "images" / f"{sample.id}.png") as made,
             Image.open(pictures / f"{sample.id}.png") as given,
         ):
             assert made.tobytes() == given.tobytes()
-    Path("theirs/dpg_bench.csv").write_bytes(invented_table())
+    (theirs / "dpg_bench.csv").write_bytes(invented_table())
     official = here("summarise", "dpg", "--official", "theirs/results.txt", "--json").json
     assert official["headline"]["value"] == outcome.report.headline.value
 
@@ -219,11 +219,9 @@ def gedit_copy(folder: Path) -> Path:
 
 @pytest.mark.filterwarnings("ignore")  # of the library datasets, which has its own
 def test_edited_pictures_are_judged_in_both_languages_and_come_back_from_upstreams_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alphabench: Shell, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ALPHABENCH_CACHE", str(tmp_path / "cache"))
-    here = Here(tmp_path)
+    here = alphabench
     fetched = here("fetch", "gedit", "--from", gedit_copy(tmp_path), code=2)
     assert "44 rows" in fetched.out
     assert "vie_prompts.py" in fetched.err, "the judge's wording is not in that copy"

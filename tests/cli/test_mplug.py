@@ -47,6 +47,7 @@ def test_parity_puts_both_sides_questions_about_the_same_grids(
     for path in (site, site / "utils"):
         (path / "__init__.py").write_text("")
     (site / "pipelines.py").write_text(PIPELINE)
+    (site.parent / "torchvision.py").write_text("")
     constant = "class Tasks:\n    visual_question_answering = 'vqa'\n"
     (site / "utils" / "constant.py").write_text(constant)
     python = tmp_path / "python"

@@ -5,24 +5,18 @@ Shapes: T tokens, D width, L latent tokens, C features of a latent token.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from alphabench.models.bagel.autoencoder import places, to_latent, to_tokens
+from alphabench.models.bagel.autoencoder import places, to_latent
 from alphabench.models.bagel.decoder import rotation
 from alphabench.models.bagel.embedding import sine_table, time_features
 from alphabench.models.bagel.guidance import Guidance, intervals
-from alphabench.models.bagel.loading import LoadedBagel, load_bagel
 from alphabench.models.bagel.model import Grid
 from alphabench.models.bagel.pictures import (
     LATENT_SIZES,
@@ -38,16 +32,10 @@ from alphabench.models.bagel.sampling import (
     Step,
     new_contexts,
     paint,
-    with_latents,
-    with_patches,
-    with_text,
     with_thought,
-    write,
 )
-from alphabench.transparency import to_rgb
+from tests.conformance.bagel import LATENTS, PATCHES, Golden
 
-LATENTS = SizeRule(longest=128, shortest=64, stride=16)
-PATCHES = SizeRule(longest=112, shortest=56, stride=14)
 GRIDS = {"sq": Grid(4, 4), "rect": Grid(6, 4)}
 PLAIN, GUIDED = (3e-5, 0.0), (1e-4, 2e-5)
 """Absolute and relative tolerance of single passes, and of what many passes make."""
@@ -62,76 +50,6 @@ GUIDANCES: Mapping[str, Mapping[str, Any]] = {
     "swapped_cfg1.5_channel": {"text_scale": 1.5, "renorm": "channel"},
     "swapped_cfg1.5_global": {"text_scale": 1.5},
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Golden:
-    folder: Path
-    loaded: LoadedBagel
-
-    def case(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        stem = self.folder / "cases" / name
-        words = json.loads(stem.with_suffix(".json").read_text())
-        return load_file(stem.with_suffix(".safetensors")), words
-
-    def picture(self, name: str) -> Image.Image:
-        return to_rgb(Image.open(self.folder / "inputs" / name))
-
-    def say(self, contexts: Contexts, text: str) -> Contexts:
-        return with_text(self.loaded.model, contexts, [self.loaded.tokens.block(text)])
-
-    def show(self, contexts: Contexts, picture: Image.Image, *, twice: bool = True) -> Contexts:
-        """To be understood only; `twice` resizes as the inference driver does."""
-        pixels = to_pixels(PATCHES.resized(LATENTS.resized(picture) if twice else picture))
-        grid = Grid(pixels.shape[1] // 14, pixels.shape[2] // 14)
-        return with_patches(self.loaded.model, contexts, to_patches(pixels, 14), [grid])
-
-    def show_for_editing(
-        self, contexts: Contexts, picture: Image.Image, noise: Tensor
-    ) -> tuple[Contexts, Grid]:
-        pixels = to_pixels(LATENTS.resized(picture))
-        grid = Grid(pixels.shape[1] // 16, pixels.shape[2] // 16)
-        tokens = to_tokens(self.loaded.autoencoder.encode(pixels[None], noise)[0], 2)
-        contexts = with_latents(self.loaded.model, contexts, tokens, [grid])
-        return self.show(contexts, picture), grid
-
-    def painter(self, contexts: Contexts, grid: Grid, **options: Any) -> Painter:
-        return Painter(self.loaded.model, contexts, [grid], Guidance(**options))
-
-    def decode(self, tokens: Tensor, grid: Grid) -> Tensor:
-        latent = to_latent(tokens, 2, rows=grid.rows, columns=grid.columns)
-        return self.loaded.autoencoder.decode(latent[None])
-
-    def write(self, contexts: Contexts, most: int, *, end: int | None = None) -> Written:
-        logits: list[Tensor] = []
-
-        def choose(logits_BV: Tensor, rows: Any) -> list[int]:
-            logits.append(logits_BV[0])
-            return [int(logits_BV[0].argmax())]
-
-        tokens = self.loaded.tokens
-        ids = write(
-            self.loaded.model,
-            contexts.full,
-            start=tokens.start,
-            end=tokens.end if end is None else end,
-            most=most,
-            choose=choose,
-        )[0]
-        return Written(ids=ids, text=tokens.answer(ids), logits=torch.stack(logits))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    ids: list[int]
-    text: str
-    logits: Tensor
-
-
-@pytest.fixture(scope="module")
-def golden(shared: Path) -> Golden:
-    folder = shared / "golden" / "bagel"
-    return Golden(folder=folder, loaded=load_bagel(folder / "ckpt"))
 
 
 @pytest.fixture(autouse=True)

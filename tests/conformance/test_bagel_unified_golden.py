@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load_file
-from torch import Tensor
 
 from alphabench.models.bagel.guidance import Guidance
-from alphabench.models.bagel.loading import LoadedBagel, load_bagel
+from alphabench.models.bagel.loading import LoadedBagel
 from alphabench.models.bagel.recipe import Recipe
 from alphabench.models.bagel.unified import Noise, UnifiedBagel
 from alphabench.models.unified import AskTask, Drawn, DrawTask
-from alphabench.transparency import to_rgb
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Golden:
-    folder: Path
-    loaded: LoadedBagel
-
-    def case(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        stem = self.folder / "cases" / name
-        words = json.loads(stem.with_suffix(".json").read_text())
-        return load_file(stem.with_suffix(".safetensors")), words
-
-    def picture(self, name: str) -> Image.Image:
-        return to_rgb(Image.open(self.folder / "inputs" / name))
-
-
-@pytest.fixture(scope="module")
-def golden(shared: Path) -> Golden:
-    folder = shared / "golden" / "bagel"
-    return Golden(folder=folder, loaded=load_bagel(folder / "ckpt"))
+from tests.conformance.bagel import Golden
 
 
 class _GivenNoise(UnifiedBagel):

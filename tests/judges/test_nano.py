@@ -11,16 +11,18 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judges import open_judge, pick_kind
 from alphabench.judges.handshake import shake_hands
-from alphabench.judges.nano import Seeing, open_nano, weights_folder
+from alphabench.judges.nano import LooksOnce, Seeing, open_nano, weights_folder
 from alphabench.judges.question import Capabilities, Picture, Question
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
 from alphabench.scenes.render import render
@@ -121,6 +123,40 @@ def test_a_batch_changes_nothing(judge: Any, scene: Picture) -> None:
     together = p_yes(judge, questions)
     alone = [p_yes(judge, [one])[0] for one in questions]
     assert together == pytest.approx(alone, abs=1e-4)
+
+
+class Tower(torch.nn.Module):
+    """Adds up the patches of a token, and remembers how many it saw."""
+
+    dtype = torch.float32
+    spatial_merge_size = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, patches_PF: torch.Tensor, grid_thw: torch.Tensor) -> SimpleNamespace:
+        assert len(patches_PF) == int(grid_thw.prod(-1).sum())
+        self.seen.append(len(patches_PF))
+        tokens = patches_PF.reshape(-1, 4, 3).sum(1)
+        return SimpleNamespace(
+            last_hidden_state=2 * patches_PF, pooler_output=tokens, deepstack_features=[-tokens]
+        )
+
+
+def test_a_picture_that_several_questions_show_is_looked_at_once() -> None:
+    one, other, wide = (torch.rand(count, 3) for count in (4, 4, 8))
+    shown = torch.cat([one, other, one, wide, other])
+    grids = torch.tensor([[1, 2, 2], [1, 2, 2], [1, 2, 2], [1, 2, 4], [1, 2, 2]])
+    each, once = Tower(), LooksOnce(tower := Tower())
+    expected, found = each(shown, grids), once(shown, grid_thw=grids)
+    assert (each.seen, tower.seen) == ([24], [16])
+    torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state)
+    torch.testing.assert_close(found.pooler_output, expected.pooler_output)
+    torch.testing.assert_close(found.deepstack_features[0], expected.deepstack_features[0])
+    # The same patches in another grid are another picture.
+    once(torch.cat([wide, wide]), grid_thw=torch.tensor([[1, 2, 4], [1, 4, 2]]))
+    assert tower.seen == [16, 16]
 
 
 def test_it_answers_with_probabilities_about_two_pictures(judge: Any) -> None:

@@ -8,8 +8,8 @@ from alphabench.scenes.changes import edit, mistake
 from alphabench.scenes.questions import check_holds
 from alphabench.scenes.render import render
 from alphabench.scenes.small import SmallScene, Thing, drawn
+from alphabench.scenes.small_sample import random_change, random_scene
 from alphabench.scenes.telling import geneval_prompt
-from tools.nano_umm.sampling import random_change, random_scene
 
 SEEDS = st.integers(min_value=0, max_value=2**31)
 DOG = Thing(category="dog", colour=None, place="upper left")

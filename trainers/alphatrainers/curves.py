@@ -7,6 +7,7 @@ curve are compared sample by sample. Knows no benchmark.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,25 @@ class Measured(NamedTuple):
     point: Validated | None
     best: bool
     """Best so far of its curve."""
+
+
+class _Where(NamedTuple):
+    """Which point, and what it took."""
+
+    name: str
+    step: int
+    view: View
+    seconds: dict[str, float]
+
+    @property
+    def curve(self) -> str:
+        """Each view of each validation has its own."""
+        return f"{self.name} ({self.view})"
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """How its line begins."""
+        return {"step": self.step, "name": self.name, "view": self.view, "seconds": self.seconds}
 
 
 class Curves:
@@ -57,8 +77,14 @@ class Curves:
         """
         found = []
         for validation in self._validations:
+            began, worked = time.monotonic(), time.process_time()
             point = validation.measure(step=step, view=view)
-            found.append(self._judge(validation.name, step, view, point, reward))
+            seconds = {
+                "point": time.monotonic() - began,
+                "processor": time.process_time() - worked,
+            }
+            where = _Where(validation.name, step, view, seconds)
+            found.append(self._judge(where, point, reward))
         return found
 
     def state(self) -> dict[str, Json]:
@@ -69,38 +95,32 @@ class Curves:
         """Takes back what `state` gave."""
         self._curves = {name: _curve_from_json(curve) for name, curve in state.items()}
 
-    def _judge(
-        self, name: str, step: int, view: View, point: Validated | None, reward: float
-    ) -> Measured:
-        where = f"{name} ({view})"
+    def _judge(self, where: _Where, point: Validated | None, reward: float) -> Measured:
         if point is None:
-            self._say(f"step {step}: {where} could not be measured")
-            line = {"step": step, "name": name, "view": view, "value": None}
-            append_line(self._folder.validation, line)
-            return Measured(name, view, None, best=False)
-        curve = self._curves.setdefault(where, Curve())
+            self._say(f"step {where.step}: {where.curve} could not be measured")
+            append_line(self._folder.validation, {**where.line, "value": None})
+            return Measured(where.name, where.view, None, best=False)
+        curve = self._curves.setdefault(where.curve, Curve())
         fall = curve.hacked(point, reward=reward)
-        best = curve.add(step, point, reward=reward)
+        best = curve.add(where.step, point, reward=reward)
         assert curve.first is not None
         rise = paired(point, curve.first)
-        self._write(name, step, view, point, rise, fall, best=best)
-        self._say(_sentence(where, step, point, rise))
+        self._write(where, point, rise, fall, best=best)
+        self._say(_sentence(where, point, rise))
         if fall is not None:
-            self._alarm(where, step, curve, fall)
-        return Measured(name, view, point, best)
+            self._alarm(where, curve, fall)
+        return Measured(where.name, where.view, point, best)
 
     def _write(
         self,
-        name: str,
-        step: int,
-        view: View,
+        where: _Where,
         point: Validated,
         rise: Difference | None,
         fall: Difference | None,
         *,
         best: bool,
     ) -> None:
-        line: dict[str, Any] = {"step": step, "name": name, "view": view, "value": point.value}
+        line: dict[str, Any] = {**where.line, "value": point.value}
         line |= {"low": point.low, "high": point.high, "samples": len(point.items), "best": best}
         line["from_start"] = rise._asdict() if rise else None
         line["below_best"] = fall._asdict() if fall else None
@@ -111,19 +131,19 @@ class Curves:
         inside = folder.is_relative_to(self._folder.path)
         return str(folder.relative_to(self._folder.path) if inside else folder)
 
-    def _alarm(self, where: str, step: int, curve: Curve, fall: Difference) -> None:
+    def _alarm(self, where: _Where, curve: Curve, fall: Difference) -> None:
         message = (
-            f"step {step}: {where} fell {-fall.value:.3f} below step {curve.best_step} while the"
-            " training reward rose: the reward is being gamed"
+            f"step {where.step}: {where.curve} fell {-fall.value:.3f} below step {curve.best_step}"
+            " while the training reward rose: the reward is being gamed"
         )
         if self._settings.stop_when_hacked:
             raise TrainingStoppedError(message, hint="use the folder `best`, and mend the reward")
         self._say(message)
 
 
-def _sentence(where: str, step: int, point: Validated, rise: Difference | None) -> str:
-    text = f"step {step}: {where} {point.value:.3f} [{point.low:.3f}, {point.high:.3f}]"
-    if rise is None or step == 0:
+def _sentence(where: _Where, point: Validated, rise: Difference | None) -> str:
+    text = f"step {where.step}: {where.curve} {point.value:.3f} [{point.low:.3f}, {point.high:.3f}]"
+    if rise is None or where.step == 0:
         return text
     return f"{text}; since the start {rise.value:+.3f} [{rise.low:+.3f}, {rise.high:+.3f}]"
 

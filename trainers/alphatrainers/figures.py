@@ -15,7 +15,7 @@ from alphatrainers.update import Updated
 
 
 def reward_values(rows: Sequence[Row], uses: Mapping[str, RewardUse]) -> dict[str, float]:
-    """Mean and spread of each reward, mean of their weighted sum, share of the unscored.
+    """Mean and spread of each reward, its parts, mean of their weighted sum, share of the unscored.
 
     Unscored trajectories are in no mean; without any scored one a mean is absent.
     """
@@ -25,6 +25,9 @@ def reward_values(rows: Sequence[Row], uses: Mapping[str, RewardUse]) -> dict[st
         if scored:
             values[f"reward/{name}"] = statistics.fmean(scored)
             values[f"reward/{name}_spread"] = statistics.pstdev(scored)
+        for part in sorted({part for row in rows for part in row.parts.get(name, {})}):
+            known = [row.parts[name][part] for row in rows if part in row.parts.get(name, {})]
+            values[f"reward/{name}/{part}"] = statistics.fmean(known)
     totals = [total for row in rows if (total := _total(row, uses)) is not None]
     if totals:
         values["reward/total"] = statistics.fmean(totals)

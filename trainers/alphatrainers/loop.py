@@ -229,7 +229,7 @@ class Run:
     # One training step
 
     def _train_step(self, scorer: Scorer, log: Log) -> None:
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.process_time()
         waited = scorer.waited.seconds
         self._replayer.counts.clear()
         workshop = Workshop(
@@ -250,6 +250,7 @@ class Run:
             "judge_away": scorer.waited.seconds - waited,
             "update": updated.seconds,
             "step": time.monotonic() - began,
+            "processor": time.process_time() - worked,
         }
         log.write(self._step, values, seconds=seconds)
         self._step += 1

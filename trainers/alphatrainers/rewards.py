@@ -142,6 +142,8 @@ class Row:
     group: str
     values: Mapping[str, float | None]
     reasons: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Finer numbers of each reward, for the log."""
 
 
 def row_of(scored: Scored) -> Row:
@@ -150,6 +152,7 @@ def row_of(scored: Scored) -> Row:
         group=scored.trajectory.program.group,
         values={name: score.value for name, score in scored.scores.items()},
         reasons={name: s.reason for name, s in scored.scores.items() if s.reason},
+        parts={name: dict(s.parts) for name, s in scored.scores.items() if s.parts},
     )
 
 

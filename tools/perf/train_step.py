@@ -1,0 +1,328 @@
+"""Measures a training step by phase, in the released recipe's shape and in the lean one's.
+
+    python tools/perf/train_step.py                            minutes on one core
+    python tools/perf/train_step.py --divide 7 --prompts 1     the smallest, half a minute
+
+Both shapes are read from their recipes (bagel-rt2i, bagel-unigrpo-style) and run by the engine in
+one process, from the same weights: those of the embedded model, rewarded by DVReward with the
+embedded judge. Steps, window, guidance, losses, rates and the proportion of the groups are the
+recipes'; pictures, thoughts and the number of prompts are scaled to the model, and a batch is a
+whole group in both. A first step warms up, since replay is probed there; then come the timed steps,
+then one under torch's counter of FLOPs, which would slow them. With few pictures, the lengths of
+their thoughts are chance.
+
+The ratios are what it is for. Seconds are those of the processor, on one thread, so that what else
+runs on the machine does not count; the reward's worker runs beside the rest. How phases share a
+step is the small model's: it draws 16 tokens a picture where BAGEL draws a thousand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from alphabench.upstream import UpstreamData
+from alphagrpo.policies.umm import UMMPolicy
+from alphagrpo.recipe import Recipe, load_recipe
+from alphagrpo.training import Workplace, assemble
+from alphatrainers.loop import Parts, Run
+from alphatrainers.policy import Answer, Query, Replaying, Reward, Score
+from alphatrainers.segments import Program, SampledText, Trajectory, WriteText
+
+RELEASED: Final = "bagel-rt2i"
+LEAN: Final = "bagel-unigrpo-style"
+THOUGHT: Final = 96
+"""Most tokens of a thought in the released shape, in the place of 1024."""
+_OTHERS: Final = {
+    "images": "pictures a step",
+    "written": "tokens of a thought",
+    "velocities": "velocities trained",
+    "waiting": "s a step, reward wait",
+}
+PHASES: Final = ("rollout", "thinking", "reward", "replay", "update")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much smaller than the recipes it is."""
+
+    prompts: int = 2
+    divide: int = 1
+    """Of the group sizes; they stay 2 or more."""
+    steps: int = 2
+    """That are timed."""
+
+
+@dataclass(slots=True)
+class Meter:
+    """Seconds of the processor and FLOPs by phase, each thread's by itself."""
+
+    warm_up: int = 0
+    """Rollouts to forget."""
+    counting: bool = False
+    """Counts FLOPs in the place of seconds."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    flops: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def begin_rollout(self) -> None:
+        """Forgets what was measured when the warming up is over."""
+        if self.warm_up == 0:
+            self.seconds.clear()
+        self.warm_up -= 1
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What runs within it; a phase within a phase is part of both."""
+        counter = _counter() if self.counting else None
+        began = time.thread_time()
+        with counter or nullcontext():
+            yield
+        if counter is None:
+            self.seconds[name] += time.thread_time() - began
+        else:
+            self.flops[name] += counter.get_total_flops()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeteredReward:
+    """A reward, measured."""
+
+    reward: Reward
+    name: str
+    meter: Meter
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return self.reward.identity
+
+    def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+        """See `alphatrainers.policy.Reward`."""
+        with self.meter.phase(f"reward {self.name}"):
+            return self.reward.score(trajectories)
+
+
+class MeteredPolicy(UMMPolicy):
+    """The policy, measured."""
+
+    def __init__(self, policy: UMMPolicy, meter: Meter) -> None:
+        super().__init__(policy.umm, identity=policy.identity)
+        self._meter = meter
+
+    def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
+        self._meter.begin_rollout()
+        with self._meter.phase("all of rollout"):
+            return super().rollout(programs)
+
+    def replay(
+        self,
+        trajectories: Sequence[Trajectory],
+        *,
+        texts: Sequence[int],
+        queries: Sequence[Query],
+        how: Replaying,
+    ) -> Iterator[Answer]:
+        answers = super().replay(trajectories, texts=texts, queries=queries, how=how)
+        while True:
+            with self._meter.phase("replay"):
+                answer = next(answers, None)
+            if answer is None:
+                return
+            yield answer
+
+    def _write(self, said: Any, asked: WriteText, generators: Any) -> list[SampledText]:
+        with self._meter.phase("thinking"):
+            return super()._write(said, asked, generators)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One shape: what a picture and its thought take."""
+
+    images: int
+    """Of a step."""
+    written: float
+    """Tokens of a thought, on average."""
+    velocities: float
+    """Replayed with gradient for a picture."""
+    seconds: Mapping[str, float]
+    """By phase, and `step`."""
+    gflop: Mapping[str, float]
+    """By phase, and `step`."""
+    waiting: float
+    """Seconds of a step by the clock, not the processor, in which nothing was left but to wait for
+    rewards."""
+
+    @property
+    def images_per_second(self) -> float:
+        return 1.0 / self.seconds["step"]
+
+
+def shape(name: str, size: Size) -> Recipe:
+    """A recipe of BAGEL for the embedded model and judge."""
+    own = load_recipe(name)
+    group = max(2, round(own.training.group_size / size.divide))
+    longest = load_recipe(RELEASED).task.thought.max_tokens
+    thought = round(own.task.thought.max_tokens * THOUGHT / longest)
+    changes = (
+        "policy={checkpoint: nano, options: {think: true}}",
+        "task.draw.width=null",
+        "task.draw.height=null",
+        f"task.thought.max_tokens={thought}",
+        "rewards.dvreward.judge=nano",
+        f"prompts={{source: 'small:?count={8 * size.prompts}'}}",
+        "validation=[]",
+        "panel=0",
+        f"training.prompts_per_step={size.prompts}",
+        f"training.group_size={group}",
+        f"training.rollout_batch={group}",
+        f"training.replay_batch={group}",
+        "training.logging.tensorboard=false",
+    )
+    return load_recipe(name, changes)
+
+
+def measure(name: str, size: Size, folder: Path) -> Measured:
+    """Runs one shape in a training's folder of its own."""
+    recipe = shape(name, size)
+    timed, counted = Meter(warm_up=size.prompts), Meter(counting=True)
+    _train(recipe, folder, meter=timed, steps=1 + size.steps)
+    _train(recipe, folder, meter=counted, steps=2 + size.steps)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = lines[1 : 1 + size.steps]
+    images = size.prompts * recipe.training.group_size
+    in_all = sum(line["seconds"]["processor"] for line in steps)
+    values = steps[0]["values"]
+    return Measured(
+        images=images,
+        written=sum(line["values"]["text/tokens"] for line in steps) / size.steps,
+        velocities=values["forwards/train/velocities"] / images,
+        seconds=_split(timed.seconds, in_all, images * size.steps),
+        gflop=_split(counted.flops, counted.flops["main"] + _rewards(counted.flops), images * 1e9),
+        waiting=sum(line["seconds"]["waiting"] for line in steps) / size.steps,
+    )
+
+
+def _train(recipe: Recipe, folder: Path, *, meter: Meter, steps: int) -> None:
+    """The training up to so many steps; begins or goes on."""
+    place = Workplace(
+        folder=folder, data=UpstreamData(cache_dir=folder / "data"), device="cpu", say=_silent
+    )
+    settings = replace(recipe.training, steps=steps, save_every=1)
+    run = Run(_metered(assemble(recipe, place), meter), settings, folder)
+    with meter.phase("main"):
+        run.train()
+
+
+def _metered(parts: Parts, meter: Meter) -> Parts:
+    assert isinstance(parts.policy, UMMPolicy)
+    rewards = {
+        name: replace(use, reward=MeteredReward(reward=use.reward, name=name, meter=meter))
+        for name, use in parts.rewards.items()
+    }
+    return replace(parts, policy=MeteredPolicy(parts.policy, meter), rewards=rewards)
+
+
+def _rewards(found: Mapping[str, float]) -> float:
+    return sum(value for name, value in found.items() if name.startswith("reward "))
+
+
+def _split(found: Mapping[str, float], step: float, divisor: float) -> dict[str, float]:
+    """By phase; what no other phase claims is the update: losses, backward, optimizer."""
+    values = {
+        "rollout": found["all of rollout"] - found["thinking"],
+        "thinking": found["thinking"],
+        "reward": _rewards(found),
+        "replay": found["replay"],
+        "update": step - found["all of rollout"] - _rewards(found) - found["replay"],
+        "step": step,
+    }
+    return {name: value / divisor for name, value in values.items()}
+
+
+def _counter() -> FlopCounterMode:
+    # Torch's own table lacks the kernels for CPUs.
+    forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    mapping = {forward: _attention_flops, backward: _attention_gradient_flops}
+    return FlopCounterMode(display=False, custom_mapping=mapping)
+
+
+def _attention_flops(q: Sequence[int], k: Sequence[int], *_: object, **__: object) -> int:
+    """Of scores and of mixing values; all scores count, masked or not."""
+    rows, heads, queries, width = q
+    return 4 * rows * heads * queries * k[2] * width
+
+
+def _attention_gradient_flops(
+    gradient: Sequence[int], q: Sequence[int], k: Sequence[int], *_: object, **__: object
+) -> int:
+    """Five products in the place of two: the scores again, and a gradient each way of both."""
+    del gradient
+    return 5 * _attention_flops(q, k) // 2
+
+
+def _silent(message: str) -> None:
+    del message
+
+
+def table(released: Measured, lean: Measured) -> str:
+    """Both shapes, a picture, and lean / released."""
+    rows: list[Sequence[str]] = [
+        ("a picture takes", *("released", "lean", "lean/released") * 2),
+        ("", "ms", "ms", "", "GFLOP", "GFLOP", ""),
+    ]
+    for phase in (*PHASES, "step"):
+        seconds = released.seconds[phase], lean.seconds[phase]
+        work = released.gflop[phase], lean.gflop[phase]
+        times = (f"{1e3 * one:.1f}" for one in seconds)
+        rows.append((phase, *times, _ratio(seconds), *(f"{one:.3f}" for one in work), _ratio(work)))
+    rates = released.images_per_second, lean.images_per_second
+    rows.append(("pictures a second", *(f"{rate:.2f}" for rate in rates), _ratio(rates)))
+    for name, what in _OTHERS.items():
+        pair = float(getattr(released, name)), float(getattr(lean, name))
+        rows.append((what, *(f"{one:.2f}" for one in pair), _ratio(pair)))
+    return "\n".join(f"{row[0]:<24}" + "".join(f"{cell:>15}" for cell in row[1:]) for row in rows)
+
+
+def _ratio(pair: tuple[float, float]) -> str:
+    released, lean = pair
+    return f"{lean / released:.3f}" if released else "-"
+
+
+def compare(size: Size) -> tuple[Measured, Measured]:
+    """The released recipe's shape and the lean one's."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory(prefix="train-step-") as folder:
+            released, lean = (measure(name, size, Path(folder) / name) for name in (RELEASED, LEAN))
+    finally:
+        torch.set_num_threads(threads)
+    return released, lean
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=Size().prompts, help="a step")
+    parser.add_argument("--divide", type=int, default=Size().divide, help="group sizes by this")
+    parser.add_argument("--steps", type=int, default=Size().steps, help="timed")
+    options = parser.parse_args()
+    size = Size(prompts=options.prompts, divide=options.divide, steps=options.steps)
+    sys.stdout.write(table(*compare(size)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

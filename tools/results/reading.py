@@ -1,0 +1,162 @@
+"""A finished training as its folder tells it, and paired comparisons of its validation points.
+
+Comparisons are the harness's own (`alphabench.comparison`): the points are ordinary run folders.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from alphabench import open_benchmark
+from alphabench.comparison import Basis, Comparison, basis_of, compare_runs, shared_evaluation
+from alphabench.errors import AlphaBenchError
+from alphabench.run import check_same_data, protocol_of
+from alphabench.store import RunFolder
+from alphabench.upstream import UpstreamData
+from alphatrainers.history import Point, Step, curves, images_at, read_points, read_steps
+
+QUESTIONS = "questions"
+"""The part of a reward that counts what its judge was asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A training's folder, read."""
+
+    name: str
+    folder: Path
+    recipe: Mapping[str, Any]
+    identity: Mapping[str, Any]
+    steps: Sequence[Step]
+    points: Sequence[Point]
+
+    @property
+    def curves(self) -> dict[tuple[str, str], list[Point]]:
+        """By (validation, view)."""
+        return curves(self.points)
+
+    @property
+    def curve(self) -> list[Point]:
+        """Of the first validation and view, whose best weights the training kept."""
+        return next(iter(self.curves.values()))
+
+    @property
+    def images(self) -> dict[int, int]:
+        """Trajectories drawn for training, by steps done."""
+        return images_at(self.steps)
+
+    def run_of(self, point: Point) -> Path:
+        """The run folder of a point."""
+        assert point.folder is not None, "validations by benchmarks leave run folders"
+        return self.folder / point.folder
+
+
+class Totals(NamedTuple):
+    """What a training took; None where its log does not say."""
+
+    hours: float
+    """Of the steps, by the clock; on a busy machine more than its work."""
+    processor_hours: float | None
+    """Of all threads of the process, validations included."""
+    judge_calls: float | None
+    unscored_share: float
+    """Of all trajectories."""
+
+
+def read_run(folder: Path) -> Finished:
+    """Reads a training's folder.
+
+    Raises:
+        AlphaBenchError: it holds no training, or one without a step or a validation.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        raise AlphaBenchError(
+            f"{str(folder)!r} holds no training", hint="name folders that `alphabench train` wrote"
+        )
+    found = Finished(
+        name=folder.resolve().name,
+        folder=folder,
+        recipe=yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")),
+        identity=json.loads((folder / "identity.json").read_text(encoding="utf-8")),
+        steps=read_steps(folder),
+        points=read_points(folder),
+    )
+    if not found.steps or not measured(found.points):
+        raise AlphaBenchError(
+            f"{str(folder)!r} has no training step or no validation", hint="leave it out"
+        )
+    return found
+
+
+def measured(curve: Sequence[Point]) -> list[Point]:
+    """Without its gaps."""
+    return [point for point in curve if point.value is not None]
+
+
+def best_of(curve: Sequence[Point]) -> Point:
+    """The highest point, the first of several."""
+    return max(measured(curve), key=lambda point: point.value or 0.0)
+
+
+def at_images(run: Finished, most: int) -> Point:
+    """The last measured point of the first curve with at most so many images."""
+    return [p for p in measured(run.curve) if run.images.get(p.step, math.inf) <= most][-1]
+
+
+def totals(run: Finished) -> Totals:
+    """Sums over all steps and validations."""
+    seconds = [step.seconds for step in run.steps]
+    work = [one.get("processor") for one in (*seconds, *(p.seconds for p in run.points))]
+    known = [one for one in work if one is not None]
+    calls = [_calls(run, step) for step in run.steps]
+    asked = [one for one in calls if one is not None]
+    shares = [step.values.get("reward/unscored_share", 0.0) for step in run.steps]
+    return Totals(
+        hours=math.fsum(one["step"] for one in seconds) / 3600,
+        processor_hours=math.fsum(known) / 3600 if len(known) == len(work) else None,
+        judge_calls=math.fsum(asked) if len(asked) == len(calls) else None,
+        unscored_share=math.fsum(shares) / len(shares),
+    )
+
+
+def _calls(run: Finished, step: Step) -> float | None:
+    """Questions about all pictures of a step, from the mean over those that are trained."""
+    names = [n for n in step.values if n.startswith("reward/") and n.endswith(f"/{QUESTIONS}")]
+    if not names:
+        return None
+    drawn = run.images[step.step + 1] - run.images.get(step.step, 0)
+    return drawn * math.fsum(step.values[name] for name in names)
+
+
+class Comparer:
+    """Paired comparisons of run folders; opens each benchmark once."""
+
+    def __init__(self, data: UpstreamData) -> None:
+        self._data = data
+        self._bases: dict[tuple[str, str], Basis] = {}
+
+    def __call__(self, before: Path, after: Path) -> Comparison:
+        """The difference of two points, `after` minus `before`.
+
+        Raises:
+            AlphaBenchError: they were not measured alike.
+        """
+        one, other = RunFolder.open(before), RunFolder.open(after)
+        evaluation = shared_evaluation(one, other)
+        return compare_runs(one, other, self._basis(one, evaluation), evaluation=evaluation)
+
+    def _basis(self, folder: RunFolder, evaluation: str) -> Basis:
+        protocol = protocol_of(folder, evaluation)
+        key = (folder.manifest.benchmark, protocol)
+        if key not in self._bases:
+            benchmark = open_benchmark(key[0], protocol=protocol, data=self._data)
+            check_same_data(folder, benchmark)
+            self._bases[key] = basis_of(benchmark)
+        return self._bases[key]

@@ -1,0 +1,143 @@
+"""Writes a report's folder: README.md, and for each training its curves, drawings and numbers.
+
+OUT/README.md
+OUT/comparison.svg                  all trainings over the images that they drew
+OUT/NAME/curves.svg  drawings.png   of one training
+OUT/NAME/recipe.yaml                as it was read, defaults filled in
+OUT/NAME/metrics.jsonl  validation.jsonl   what the charts show, rounded
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from alphabench.errors import AlphaBenchError
+from alphabench.markdown import inline
+from alphatrainers.history import Point, Step
+from tools.results import tables
+from tools.results.pictures import before_and_after, comparing_picture, run_picture
+from tools.results.reading import Comparer, Finished
+
+_KEPT: Final = (
+    "reward/",
+    "image/kl_",
+    "text/kl_",
+    "text/tokens",
+    "pictures/diversity",
+    "gradient_norm",
+)
+"""Beginnings of the names of numbers that are copied."""
+_COLOURS: Final = 192
+"""Of the sheet of drawings, which is stored with a palette."""
+
+
+def write_report(out: Path, runs: Sequence[Finished], compare: Comparer, *, title: str) -> int:
+    """Writes everything; returns the bytes written.
+
+    Raises:
+        AlphaBenchError: two trainings have one name, or two points were not measured alike.
+    """
+    _refuse_same_names(runs)
+    for run in runs:
+        _write_run(out / run.name, run)
+    (out / "comparison.svg").write_text(comparing_picture(runs), encoding="utf-8")
+    (out / "README.md").write_text(_page(runs, compare, title), encoding="utf-8")
+    names = {run.name for run in runs}
+    files = [*out.glob("*"), *(path for name in names for path in (out / name).iterdir())]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def _refuse_same_names(runs: Sequence[Finished]) -> None:
+    name, number = Counter(run.name for run in runs).most_common(1)[0]
+    if number > 1:
+        raise AlphaBenchError(
+            f"{number} trainings are named {name!r}", hint="name their folders differently"
+        )
+
+
+def _write_run(folder: Path, run: Finished) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = (run.folder / "recipe.yaml").read_text(encoding="utf-8")
+    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    (folder / "curves.svg").write_text(run_picture(run), encoding="utf-8")
+    before_and_after(run).quantize(_COLOURS).save(folder / "drawings.png", optimize=True)
+    _write_lines(folder / "metrics.jsonl", (_step_line(step) for step in run.steps))
+    _write_lines(folder / "validation.jsonl", (_point_line(point) for point in run.points))
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _step_line(step: Step) -> dict[str, Any]:
+    values = {
+        name: float(f"{value:.4g}") for name, value in step.values.items() if name.startswith(_KEPT)
+    }
+    seconds = {name: round(value, 1) for name, value in step.seconds.items()}
+    return {"step": step.step, "images": int(step.values["images"]), **values, "seconds": seconds}
+
+
+def _point_line(point: Point) -> dict[str, Any]:
+    rise = point.from_start
+    return {
+        "step": point.step,
+        "name": point.name,
+        "view": point.view,
+        "value": _rounded(point.value),
+        "low": _rounded(point.low),
+        "high": _rounded(point.high),
+        "samples": point.samples,
+        "from_start": None if rise is None else [_rounded(v) for v in rise[:3]],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _page(runs: Sequence[Finished], compare: Comparer, title: str) -> str:
+    parts = [
+        f"# {title}",
+        "Made by `python -m tools.results` from the folders of the trainings. `[low, high]` is a "
+        "95% interval; differences are paired by sample (`alphabench compare`), and a positive "
+        "one means higher than before. A dash stands where nothing was measured.",
+        "## What was trained",
+        tables.recipes_table(runs),
+        "`images`: drawn for training, validations not counted. `base` and the letters behind a "
+        "judge are the first digits of their weights' SHA-256.",
+        "## Held-out score",
+        tables.score_table(runs, compare),
+        "`best` is chosen on the very curve that it is a point of, so its difference is "
+        "flattering; the one at the end is not.",
+        "![all trainings](comparison.svg)",
+    ]
+    if len(runs) > 1:
+        most, found = tables.equal_images_table(runs, compare)
+        parts += [f"## At equal numbers of images ({most:,} at most)", found]
+    parts += [
+        "## Rewards, distance and work",
+        tables.work_table(runs),
+        "Rewards: mean of the first five steps → of the last five; `total` is their weighted sum. "
+        "KL: distance to the base, where the recipe has a weight for it, mean of the last five "
+        "steps. Hours: training steps by the clock, on a machine that did other things too; CPU "
+        "hours: of this process alone, validations included. Unscored: share of trajectories.",
+    ]
+    for run in runs:
+        parts += _section(run, compare)
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(run: Finished, compare: Comparer) -> list[str]:
+    name = run.name
+    return [
+        f"## {inline(name)}",
+        f"[recipe]({name}/recipe.yaml), [a line a step]({name}/metrics.jsonl), "
+        f"[a line a validation]({name}/validation.jsonl)",
+        tables.tasks_table(run, compare),
+        f"![curves of {inline(name)}]({name}/curves.svg)",
+        f"![held-out prompts before and after {inline(name)}]({name}/drawings.png)",
+    ]

@@ -1,0 +1,200 @@
+"""The tables of a report, as markdown. A dash stands where nothing was measured, never a 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from alphabench.comparison import Comparison
+from alphabench.markdown import NOTHING, Align, inline, number, table
+from alphabench.store import RunFolder
+from alphabench.types import Estimate
+from alphatrainers.history import Point
+from alphatrainers.progress import SMOOTHED, reward_summary
+from tools.results.reading import Comparer, Finished, Totals, at_images, best_of, measured, totals
+
+_DIGITS = 8
+"""Of a digest, enough to tell a few apart."""
+
+
+def recipes_table(runs: Sequence[Finished]) -> str:
+    """What was trained, on what, by what."""
+    rows = [
+        [
+            inline(run.name),
+            run.recipe["task"]["kind"],
+            run.recipe["training"]["image"]["kind"],
+            inline(", ".join(_judged_by(run))),
+            str(run.recipe["training"]["seed"]),
+            number(run.recipe["training"]["optimiser"]["lr"] * 1e4),
+            str(len(run.steps)),
+            f"{run.images[len(run.steps)]:,}",
+            _digest(run.identity["policy"].get("weights")),
+        ]
+        for run in runs
+    ]
+    head = ["run", "task", "pictures by", "rewards", "seed", "lr, 1e-4", "steps", "images", "base"]
+    return table(head, rows, _aligned(head, left=4))
+
+
+def score_table(runs: Sequence[Finished], compare: Comparer) -> str:
+    """The held-out score of each curve at the start, at its best point and at the end."""
+    rows = []
+    for run in runs:
+        for (name, view), curve in run.curves.items():
+            known = measured(curve)
+            if not known:
+                continue
+            first, best, last = known[0], best_of(curve), known[-1]
+            rows.append(
+                [
+                    inline(run.name),
+                    inline(name),
+                    view,
+                    _point(first),
+                    _point(last),
+                    _rise(run, first, last, compare),
+                    f"{_value(best)} at {best.step}",
+                    _rise(run, first, best, compare),
+                ]
+            )
+    head = ["run", "held out", "weights", "step 0", "end", "end − step 0", "best", "best − step 0"]
+    return table(head, rows, _aligned(head, left=3))
+
+
+def work_table(runs: Sequence[Finished]) -> str:
+    """What the rewards did, and what it took."""
+    rows = []
+    for run in runs:
+        spent = totals(run)
+        rewards = [
+            f"{inline(name)} {start:.3f} → {end:.3f}"
+            for name, (start, end) in reward_summary(run.steps).items()
+        ]
+        rows.append(
+            [
+                inline(run.name),
+                ", ".join(rewards),
+                _distance(run, "image"),
+                _distance(run, "text"),
+                *_spent(spent),
+            ]
+        )
+    head = ["run", "rewards", "KL, pictures", "KL, text", "hours", "CPU hours", "judge calls",
+            "unscored"]  # fmt: skip
+    return table(head, rows, _aligned(head, left=2))
+
+
+def equal_images_table(runs: Sequence[Finished], compare: Comparer) -> tuple[int, str]:
+    """All runs at the number of images that all have reached, and that number.
+
+    The first run is what the others are compared with, sample by sample.
+    """
+    most = min(max(run.images.get(p.step, 0) for p in measured(run.curve)) for run in runs)
+    chosen = [(run, at_images(run, most)) for run in runs]
+    first_run, first_point = chosen[0]
+    rows = []
+    for run, point in chosen:
+        start = measured(run.curve)[0]
+        against = NOTHING
+        if run is not first_run:
+            against = _difference(compare(first_run.run_of(first_point), run.run_of(point)))
+        rows.append(
+            [
+                inline(run.name),
+                f"{run.images[point.step]:,}",
+                str(point.step),
+                _point(start),
+                _point(point),
+                _rise(run, start, point, compare),
+                against,
+            ]
+        )
+    head = ["run", "images", "step", "step 0", "then", "then − step 0",
+            f"then − {inline(first_run.name)}"]  # fmt: skip
+    return most, table(head, rows, _aligned(head, left=1))
+
+
+def tasks_table(run: Finished, compare: Comparer) -> str:
+    """Each task's score at the start and at the end, of the first curve."""
+    known = measured(run.curve)
+    before, after = (_groups(run, point) for point in (known[0], known[-1]))
+    found = compare(run.run_of(known[0]), run.run_of(known[-1]))
+    rows = [
+        [
+            inline(group),
+            _estimate(before.get(group)),
+            _estimate(after.get(group)),
+            _signed(found.groups.get(group)),
+        ]
+        for group in before
+    ]
+    head = ["task", "step 0", f"step {known[-1].step}", "difference"]
+    return table(head, rows, _aligned(head, left=1))
+
+
+def _groups(run: Finished, point: Point) -> Mapping[str, Estimate]:
+    (report,) = RunFolder.open(run.run_of(point)).reports().values()
+    return report.groups
+
+
+def _judged_by(run: Finished) -> list[str]:
+    found = []
+    for name, one in run.recipe["rewards"].items():
+        judge = _digest(run.identity["rewards"][name].get("judge.model"))
+        weight = f"{one['weight']:g} × " if one["weight"] != 1 else ""
+        found.append(f"{weight}{name}" + (f" by {one['judge']} {judge}" if one["judge"] else ""))
+    return found
+
+
+def _distance(run: Finished, part: str) -> str:
+    name = f"{part}/kl_reference"
+    values = [step.values[name] for step in run.steps[-SMOOTHED:] if name in step.values]
+    return f"{sum(values) / len(values):.2g}" if values else NOTHING
+
+
+def _spent(spent: Totals) -> list[str]:
+    calls = spent.judge_calls
+    return [
+        f"{spent.hours:.2f}",
+        NOTHING if spent.processor_hours is None else f"{spent.processor_hours:.2f}",
+        NOTHING if calls is None else f"{calls:,.0f}",
+        f"{spent.unscored_share:.1%}",
+    ]
+
+
+def _rise(run: Finished, first: Point, then: Point, compare: Comparer) -> str:
+    if then.step == first.step:
+        return NOTHING
+    return _difference(compare(run.run_of(first), run.run_of(then)))
+
+
+def _difference(found: Comparison) -> str:
+    return _signed(found.headline)
+
+
+def _signed(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.value is None:
+        return NOTHING
+    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+
+
+def _estimate(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.value is None:
+        return NOTHING
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _point(point: Point) -> str:
+    return f"{_value(point)} [{number(point.low)}, {number(point.high)}]"
+
+
+def _value(point: Point) -> str:
+    return number(point.value)
+
+
+def _digest(text: str | None) -> str:
+    return NOTHING if text is None else text.removeprefix("sha256:")[:_DIGITS]
+
+
+def _aligned(head: Sequence[str], *, left: int) -> list[Align]:
+    return ["left" if column < left else "right" for column in range(len(head))]
