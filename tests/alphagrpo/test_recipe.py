@@ -47,7 +47,7 @@ def test_assignments_change_a_recipe() -> None:
     [
         ("training.stepz=3", "'steps'"),
         ("task.draw.window.siez=3", "'size'"),
-        ("task.draw.window.high=30", "30 of 12"),
+        ("task.draw.window.high=30", "30 of 6"),
         ("task.kind=rtti", "'rt2i'"),
         ("task.kind=srr", "refine"),
         ("task.kind=mixed", "weights"),
