@@ -135,7 +135,8 @@ def test_the_picture_scales_with_the_canvas(scene: Scene) -> None:
     small, large = render(scene, 64, 64).truth, render(scene, 256, 256).truth
     assert [o.category for o in small.objects] == [o.category for o in large.objects]
     for a, b in zip(small.objects, large.objects, strict=True):
-        assert np.allclose(np.multiply(a.box, 4), b.box, atol=8)
+        # Three of the small picture's pixels: thin parts, a handlebar's end, fade in it.
+        assert np.allclose(np.multiply(a.box, 4), b.box, atol=12)
 
 
 def test_the_pixels_of_this_world_version_are_pinned() -> None:
