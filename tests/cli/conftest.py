@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,11 @@ from typing import Any
 import pytest
 
 from alphabench.cli import main
+
+
+def _interruptible() -> None:
+    """Where the suite is a shell's background job, its children would ignore interrupts, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_interruptible,  # noqa: PLW1509  nothing else runs in this process
         )
 
     def command(self, *words: str | Path) -> list[str]:
