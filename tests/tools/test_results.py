@@ -140,6 +140,31 @@ def test_a_gap_in_a_curve_is_not_taken_for_a_point(tmp_path: Path) -> None:
     assert at_images(run, 10_000).step == 1
 
 
+def test_trainings_that_began_otherwise_are_not_compared_with_each_other(
+    tmp_path: Path, compare: Comparer
+) -> None:
+    runs = [
+        read_run(train(tmp_path / "one", images=10, right=[1, 2])),
+        read_run(train(tmp_path / "other", images=10, right=[3, 4])),
+    ]
+    write_report(tmp_path / "out", runs, compare, title="Two")
+    page = (tmp_path / "out" / "README.md").read_text()
+    equal = row(page, "## At equal", "other")
+    assert equal[5].startswith("+")
+    assert equal[6] == "—"
+
+
+def test_all_trainings_are_shown_by_the_same_weights(tmp_path: Path) -> None:
+    folder = train(tmp_path / "run", images=10, right=[1, 2])
+    lines = [json.loads(one) for one in (folder / "validation.jsonl").read_text().splitlines()]
+    both = [line | {"view": view} for line in lines for view in ("train", "ema")]
+    (folder / "validation.jsonl").write_text("".join(json.dumps(line) + "\n" for line in both))
+    assert {point.view for point in read_run(folder).curve} == {"train"}
+    assert {point.view for point in read_run(folder, view="ema").curve} == {"ema"}
+    with pytest.raises(AlphaBenchError, match="not validated with the weights 'old'"):
+        read_run(folder, view="old")
+
+
 def test_what_is_no_training_and_what_has_the_same_name_is_refused(
     tmp_path: Path, compare: Comparer
 ) -> None:

@@ -19,7 +19,7 @@ def built(**settings: Any) -> tuple[Weights, Engine]:
     optimiser = Optimiser(**{"weight_decay": 0.0, **settings})
     training = Training(steps=1, lora=None, optimiser=optimiser)
     weights = Weights(ToyPolicy(), training, views=frozenset({"old"}), processes=Processes())
-    return weights, Engine(weights, optimiser, Processes())
+    return weights, Engine(weights, optimiser, Processes(), n_updates=5)
 
 
 def give(weights: Weights, value: float) -> None:
@@ -32,6 +32,13 @@ def moved(weights: Weights, before: dict[str, torch.Tensor], expert: str) -> flo
     names = [name for name, owner in weights.expert_of.items() if owner == expert]
     after = weights.values("train")
     return max(float((after[name] - before[name]).abs().max()) for name in names)
+
+
+def size_of_update(weights: Weights, engine: Engine) -> float:
+    before = weights.values("train")
+    give(weights, 1.0)
+    engine.update()
+    return moved(weights, before, "gen")
 
 
 def test_each_expert_moves_at_its_own_rate() -> None:
@@ -69,13 +76,19 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_stops(broken: float) 
 
 def test_the_rate_rises_over_the_warm_up() -> None:
     weights, engine = built(lr=1e-2, warmup_updates=4)
-    steps = []
-    for _ in range(5):
-        before = weights.values("train")
-        give(weights, 1.0)
-        engine.update()
-        steps.append(moved(weights, before, "gen"))
+    steps = [size_of_update(weights, engine) for _ in range(5)]
     assert steps == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01], rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "expected"),
+    [(0, [0.01, 0.008, 0.006, 0.004, 0.002]), (2, [0.005, 0.01, 0.01, 0.02 / 3, 0.01 / 3])],
+)
+def test_a_linear_schedule_falls_to_nothing_after_the_last_update(
+    warmup: int, expected: list[float]
+) -> None:
+    weights, engine = built(lr=1e-2, warmup_updates=warmup, schedule="linear")
+    assert [size_of_update(weights, engine) for _ in range(5)] == pytest.approx(expected, rel=1e-2)
 
 
 def test_a_restored_optimizer_goes_on_as_the_uninterrupted_one() -> None:

@@ -11,6 +11,7 @@ from alphatrainers.guards import (
     Curve,
     flat_streak,
     judge_gap,
+    lately,
     paired,
     refuse_leak,
     refuse_unscored,
@@ -83,3 +84,12 @@ def test_hacking_is_a_sure_fall_below_the_best_while_the_reward_rises() -> None:
     assert curve.hacked(point(0.5, 0.59, 0.71, 0.7), reward=2.0) is None
     assert not curve.add(1, worse, reward=2.0)
     assert (curve.best_step, curve.best_reward) == (0, 1.0)
+
+
+def test_one_lucky_step_hardly_moves_what_rewards_were_lately() -> None:
+    assert lately(math.nan, 0.5) == 0.5
+    assert lately(0.5, 1.0) == pytest.approx(0.6)
+    mean = 0.5
+    for _ in range(30):
+        mean = lately(mean, 0.8)
+    assert mean == pytest.approx(0.8, abs=1e-3)

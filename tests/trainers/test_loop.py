@@ -276,8 +276,8 @@ def test_a_held_out_fall_under_a_rising_reward_is_said_and_can_stop_the_run(
     tmp_path: Path,
 ) -> None:
     train(tmp_path / "say", *QUICK, points=FALLING)
-    assert "the reward is being gamed" in (tmp_path / "say" / "said").read_text()
-    with pytest.raises(TrainingStoppedError, match="being gamed"):
+    assert "the reward may be gamed" in (tmp_path / "say" / "said").read_text()
+    with pytest.raises(TrainingStoppedError, match="may be gamed"):
         train(tmp_path / "stop", *QUICK, "guards.stop_when_hacked=true", points=FALLING)
 
 

@@ -83,8 +83,8 @@ def losses(model: Bagel, cells: Cells, batch: Batch) -> dict[str, Tensor]:
 def _names_loss(seen_TD: Tensor, words_ND: Tensor, categories_T: Tensor) -> Tensor:
     """Cross-entropy of the word that a patch with a thing on it is most like.
 
-    A question about a thing then finds it: without, a model this small learns within hours only
-    that the word in a question and the thing in the picture belong together.
+    A question about a thing then finds it. In a trial without this loss, and with a fifth of the
+    weight of answers, whether a thing is there at all was still guessed after 1,400 steps.
     """
     shown_T = categories_T < len(words_ND)
     seen_TD = functional.normalize(seen_TD[shown_T].float(), dim=-1)

@@ -41,10 +41,8 @@ from tools.nano_umm.sequences import HeldOut, Writer
 EMA: Final = 0.997
 PLAIN: Final = ("embed_tokens", "lm_head", "position_embedding")
 """Tables, which Muon does not suit."""
-MINIS: Final = Path(alphabench.scenes.__file__).parent / "mini"
-
-
 LEARNING: Final = frozenset(GROUPS) - {FIXED}
+MINIS: Final = Path(alphabench.scenes.__file__).parent / "mini"
 
 
 class Phase(NamedTuple):

@@ -16,9 +16,16 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the report; its files are replaced")
     parser.add_argument("runs", type=Path, nargs="+", help="folders of trainings; NAME is theirs")
     parser.add_argument("--title", default="Trainings")
+    parser.add_argument(
+        "--view",
+        choices=["train", "ema", "old"],
+        help="the weights that are compared in all trainings (default: those whose best the first"
+        " training kept)",
+    )
     arguments = parser.parse_args()
     comparer = Comparer(UpstreamData(cache_dir=default_cache_dir()))
-    runs = [read_run(folder) for folder in arguments.runs]
+    view = arguments.view or read_run(arguments.runs[0]).view
+    runs = [read_run(folder, view=view) for folder in arguments.runs]
     size = write_report(arguments.out, runs, comparer, title=arguments.title)
     print(f"{arguments.out / 'README.md'}: {size / 1024:.0f} KiB in all")
 

@@ -36,6 +36,8 @@ class Finished:
     identity: Mapping[str, Any]
     steps: Sequence[Step]
     points: Sequence[Point]
+    view: str
+    """The weights that tables and pictures compare."""
 
     @property
     def curves(self) -> dict[tuple[str, str], list[Point]]:
@@ -44,8 +46,8 @@ class Finished:
 
     @property
     def curve(self) -> list[Point]:
-        """Of the first validation and view, whose best weights the training kept."""
-        return next(iter(self.curves.values()))
+        """Of the first validation, by `view`."""
+        return next(points for (_, view), points in self.curves.items() if view == self.view)
 
     @property
     def images(self) -> dict[int, int]:
@@ -70,29 +72,37 @@ class Totals(NamedTuple):
     """Of all trajectories."""
 
 
-def read_run(folder: Path) -> Finished:
-    """Reads a training's folder.
+def read_run(folder: Path, *, view: str | None = None) -> Finished:
+    """Reads a training's folder; None takes the view whose best weights the training kept.
 
     Raises:
-        AlphaBenchError: it holds no training, or one without a step or a validation.
+        AlphaBenchError: it holds no training, or one without a step or a validation of that view.
     """
     if not (folder / "recipe.yaml").is_file():
         raise AlphaBenchError(
             f"{str(folder)!r} holds no training", hint="name folders that `alphabench train` wrote"
         )
-    found = Finished(
+    steps, points = read_steps(folder), read_points(folder)
+    if not steps or not measured(points):
+        raise AlphaBenchError(
+            f"{str(folder)!r} has no training step or no validation", hint="leave it out"
+        )
+    view = view or points[0].view
+    views = {point.view for point in measured(points)}
+    if view not in views:
+        raise AlphaBenchError(
+            f"{str(folder)!r} was not validated with the weights {view!r}",
+            hint=f"choose --view {' or '.join(sorted(views))}, or leave it out",
+        )
+    return Finished(
         name=folder.resolve().name,
         folder=folder,
         recipe=yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")),
         identity=json.loads((folder / "identity.json").read_text(encoding="utf-8")),
-        steps=read_steps(folder),
-        points=read_points(folder),
+        steps=steps,
+        points=points,
+        view=view,
     )
-    if not found.steps or not measured(found.points):
-        raise AlphaBenchError(
-            f"{str(folder)!r} has no training step or no validation", hint="leave it out"
-        )
-    return found
 
 
 def measured(curve: Sequence[Point]) -> list[Point]:

@@ -104,7 +104,8 @@ def _page(runs: Sequence[Finished], compare: Comparer, title: str) -> str:
         f"# {title}",
         "Made by `python -m tools.results` from the folders of the trainings. `[low, high]` is a "
         "95% interval; differences are paired by sample (`alphabench compare`), and a positive "
-        "one means higher than before. A dash stands where nothing was measured.",
+        "one means higher than before. A dash stands where nothing was measured. Where no weights "
+        f"are named, curves and tables are of `{runs[0].view}`.",
         "## What was trained",
         tables.recipes_table(runs),
         "`images`: drawn for training, validations not counted. `base` and the letters behind a "
@@ -117,7 +118,11 @@ def _page(runs: Sequence[Finished], compare: Comparer, title: str) -> str:
     ]
     if len(runs) > 1:
         most, found = tables.equal_images_table(runs, compare)
-        parts += [f"## At equal numbers of images ({most:,} at most)", found]
+        parts += [
+            f"## At equal numbers of images ({most:,} at most)",
+            found,
+            "Only trainings that began with the same score are compared with each other.",
+        ]
     parts += [
         "## Rewards, distance and work",
         tables.work_table(runs),

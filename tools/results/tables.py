@@ -87,7 +87,7 @@ def work_table(runs: Sequence[Finished]) -> str:
 def equal_images_table(runs: Sequence[Finished], compare: Comparer) -> tuple[int, str]:
     """All runs at the number of images that all have reached, and that number.
 
-    The first run is what the others are compared with, sample by sample.
+    The first run is what the others are compared with, sample by sample, if they began alike.
     """
     most = min(max(run.images.get(p.step, 0) for p in measured(run.curve)) for run in runs)
     chosen = [(run, at_images(run, most)) for run in runs]
@@ -96,7 +96,7 @@ def equal_images_table(runs: Sequence[Finished], compare: Comparer) -> tuple[int
     for run, point in chosen:
         start = measured(run.curve)[0]
         against = NOTHING
-        if run is not first_run:
+        if run is not first_run and _began_alike(run, first_run):
             against = _difference(compare(first_run.run_of(first_point), run.run_of(point)))
         rows.append(
             [
@@ -130,6 +130,12 @@ def tasks_table(run: Finished, compare: Comparer) -> str:
     ]
     head = ["task", "step 0", f"step {known[-1].step}", "difference"]
     return table(head, rows, _aligned(head, left=1))
+
+
+def _began_alike(run: Finished, other: Finished) -> bool:
+    """Whether both drew and scored the same images at step 0; seeds are those of the samples."""
+    one, two = (measured(each.curve)[0] for each in (run, other))
+    return (one.value, one.low, one.high) == (two.value, two.low, two.high)
 
 
 def _groups(run: Finished, point: Point) -> Mapping[str, Estimate]:

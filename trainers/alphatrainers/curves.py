@@ -134,7 +134,7 @@ class Curves:
     def _alarm(self, where: _Where, curve: Curve, fall: Difference) -> None:
         message = (
             f"step {where.step}: {where.curve} fell {-fall.value:.3f} below step {curve.best_step}"
-            " while the training reward rose: the reward is being gamed"
+            " while the training reward rose: the reward may be gamed"
         )
         if self._settings.stop_when_hacked:
             raise TrainingStoppedError(message, hint="use the folder `best`, and mend the reward")

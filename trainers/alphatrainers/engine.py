@@ -24,10 +24,13 @@ _BUCKET = 2**25
 
 
 class Engine:
-    """The optimizer of a set of weights."""
+    """The optimizer of a set of weights, for a training of `n_updates` updates."""
 
-    def __init__(self, weights: Weights, settings: Optimiser, processes: Processes) -> None:
+    def __init__(
+        self, weights: Weights, settings: Optimiser, processes: Processes, *, n_updates: int
+    ) -> None:
         self._weights, self._settings, self._processes = weights, settings, processes
+        self._n_updates = n_updates
         self._names = {id(p): name for name, p in weights.trained.items()}
         self.updates = 0
         groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
@@ -63,10 +66,8 @@ class Engine:
         for parameter in self._weights.trained.values():
             if parameter.grad is not None:
                 parameter.grad.mul_(scale)
-        warmup = self._settings.warmup_updates
-        share = min(1.0, (self.updates + 1) / warmup) if warmup else 1.0
         for group in self._optimiser.param_groups:
-            group["lr"] = group["rate"] * share
+            group["lr"] = group["rate"] * self._share_of_rate()
         self._optimiser.step()
         self.updates += 1
         self._weights.moved()
@@ -102,6 +103,14 @@ class Engine:
         """A number that is the same in all processes as long as replicas agree."""
         parts = [p.detach() for p in self._weights.trained.values() if not _is_sharded(p)]
         return float(sum(part.double().abs().sum() for part in parts))
+
+    def _share_of_rate(self) -> float:
+        warmup = self._settings.warmup_updates
+        if self.updates < warmup:
+            return (self.updates + 1) / warmup
+        if self._settings.schedule == "constant":
+            return 1.0
+        return (self._n_updates - self.updates) / (self._n_updates - warmup)
 
     def _sum_gradients(self) -> None:
         if self._processes.size == 1:

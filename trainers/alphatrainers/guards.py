@@ -101,6 +101,17 @@ def flat_streak(streak: int, *, flat_groups: int, groups: int, limit: int) -> in
     return streak + 1
 
 
+def lately(before: float, reward: float, *, share: float = 0.2) -> float:
+    """The moving mean of training rewards: a single step's is too noisy to say that it rose.
+
+    Args:
+        before: the mean so far; NaN if there was none.
+        reward: mean over the step's trajectories.
+        share: what the step counts, 0..1.
+    """
+    return reward if math.isnan(before) else (1.0 - share) * before + share * reward
+
+
 class Difference(NamedTuple):
     """A paired difference of two points of one curve, with its 95% interval."""
 

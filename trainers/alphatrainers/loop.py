@@ -124,7 +124,12 @@ class Run:
         self._weights = Weights(
             parts.policy, settings, views=frozenset(views), processes=self._processes
         )
-        self._engine = Engine(self._weights, settings.optimiser, self._processes)
+        self._engine = Engine(
+            self._weights,
+            settings.optimiser,
+            self._processes,
+            n_updates=settings.steps * settings.updates_per_step,
+        )
         how = Replaying(context_gradient=settings.context_gradient, recompute=settings.recompute)
         self._replayer = Replayer(parts.policy, self._weights, how)
         self._updater = Updater(
@@ -336,7 +341,7 @@ class Run:
         values |= figures.forward_values(counts)
         values["images"], values["cost_usd"] = float(self._images), self._cost_usd
         if "reward/total" in values:
-            self._recent = values["reward/total"]
+            self._recent = guards.lately(self._recent, values["reward/total"])
         return values
 
     # Between steps

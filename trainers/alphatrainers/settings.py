@@ -55,6 +55,8 @@ class Optimiser:
     """The gradient is scaled down to this norm over all processes."""
     warmup_updates: int = 0
     """The learning rate rises linearly over these."""
+    schedule: Literal["constant", "linear"] = "constant"
+    """After the warm-up the rate stays, or falls linearly to 0, which follows the last update."""
 
     def __post_init__(self) -> None:
         _positive(self, eps=self.eps, gradient_norm=self.gradient_norm)

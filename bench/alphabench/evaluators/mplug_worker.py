@@ -68,7 +68,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def stand_in_for_torchvision_ops() -> None:
     """Lets a torchvision that was built for another torch be imported; its operators are not used.
 
-    That is what pip brings beside a torch without CUDA.
+    That is what pip brings beside a torch without CUDA. `mmdet_worker` has the same function: a
+    worker is one file, because nothing of this project can be imported where it runs.
     """
     try:
         importlib.import_module("torchvision")
