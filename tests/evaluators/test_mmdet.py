@@ -326,15 +326,22 @@ REAL = """
     config.dump(folder + "/config.py")
     model = init_detector(config, None, device="cpu", palette="coco")
     with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1 and parameter.min() == parameter.max():
+                parameter.normal_(std=0.02)
         model.panoptic_head.cls_embed.weight.normal_(std=0.5)
-    torch.save(
-        {
-            "state_dict": model.state_dict(),
+
+    def save(name, changed):
+        content = {
+            "state_dict": {**model.state_dict(), **changed},
             "meta": {"dataset_meta": model.dataset_meta},
             "message_hub": HistoryBuffer(),
-        },
-        folder + "/real.pth",
-    )
+        }
+        torch.save(content, folder + name)
+
+    save("/real.pth", {})
+    wiped = "panoptic_head.cls_embed.weight"
+    save("/wiped.pth", {wiped: torch.zeros_like(model.state_dict()[wiped])})
     image = np.load(folder + "/image.npy")
     found = inference_detector(model, np.ascontiguousarray(image[:, :, ::-1])).pred_instances
     keep = found.scores > 0.05
@@ -389,6 +396,9 @@ def test_mmdet_itself_gives_the_same_objects_through_the_process_and_the_same_ru
     assert "mmdet 3" in real.identity["library"]
     (found,) = real.detect([Image.fromarray(pixels)])
     real.close()
+    wiped, _ = open_mmdet({**given, "checkpoint": str(tmp_path / "wiped.pth")}, device="cpu")
+    with pytest.raises(AlphaBenchError, match=r"cls_embed.weight' is 0 throughout"):
+        wiped.detect([Image.fromarray(pixels)])
     wanted = np.load(tmp_path / "wanted.npz")
     assert len(found) > 0
     assert [GENEVAL_NAMES.index(one.category) for one in found] == wanted["labels"].tolist()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import ast
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from alphabench.evaluators.detection.mmdet import unpack_mask
 from alphabench.evaluators.detection.mmdet_process import WORKER
@@ -13,6 +15,7 @@ from alphabench.evaluators.detection.mmdet_worker import (
     LIBRARIES,
     NotCompiled,
     answer,
+    check_values,
     objects_of,
     rows_of,
 )
@@ -90,6 +93,16 @@ def test_the_worker_stays_readable_to_the_old_python_of_mmdet_2() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert not any(name.startswith("alphabench") for name in imported)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0.0, "'head.weight' is 0 throughout"), (math.nan, "not finite")]
+)
+def test_a_wiped_or_broken_layer_is_refused(value: float, words: str) -> None:
+    sound = {"head.weight": torch.randn(3, 4), "head.bias": torch.zeros(3), "seen": torch.tensor(7)}
+    check_values(sound)
+    with pytest.raises(ValueError, match=words):
+        check_values(sound | {"head.weight": torch.full((3, 4), value)})
 
 
 def test_a_request_for_a_file_hands_its_path_to_mmdet() -> None:

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 # Python 3.8 must be able to run this file: mmdet 2.x lives in old environments.
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     Row = tuple[Any, Any, Any, Any]
     """label, score, box (x1, y1, x2, y2), mask (H, W) or None."""
@@ -94,6 +94,7 @@ def open_mmdet(options: dict[str, Any]) -> tuple[list[str], Detect]:
     extra = {"palette": "coco"} if int(mmdet.__version__.split(".")[0]) >= 3 else {}
     model = init_detector(config, options["checkpoint"], device=options["device"], **extra)
     check_names(list(model.state_dict()), options["checkpoint"])
+    check_values(model.state_dict())
     meta = getattr(model, "dataset_meta", None) or {"classes": getattr(model, "CLASSES", ())}
 
     def detect(picture: Any) -> Sequence[Row]:
@@ -119,6 +120,15 @@ def check_names(names: Sequence[str], checkpoint: str) -> None:
             f"the checkpoint lacks {missing[0]!r} and {len(missing) - 1} more of the model's "
             "tensors; it is of another model, or of another release of mmdet"
         )
+
+
+def check_values(weights: Mapping[str, Any]) -> None:
+    """Refuses what no training leaves behind: a matrix of one number, or what is not finite."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"the tensor {name!r} holds values that are not finite")
+        if tensor.dim() > 1 and tensor.numel() > 1 and tensor.min() == tensor.max():
+            raise ValueError(f"the tensor {name!r} is {float(tensor.min()):g} throughout")
 
 
 def import_mmdet() -> tuple[Any, Any, Any]:
