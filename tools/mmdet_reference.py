@@ -1,14 +1,14 @@
 """Runs mmdet's own Mask2Former, for whoever wants to hold another implementation against it.
 
     PYTHON tools/mmdet_reference.py make --out weights.pth [--tiny] [--seed 0]
-    PYTHON tools/mmdet_reference.py detect --weights weights.pth --out DIR [--tiny] IMAGE...
+    PYTHON tools/mmdet_reference.py detect --weights FILE --out DIR [--tiny] [--double] IMAGE...
     PYTHON tools/mmdet_reference.py store --out official_probe.npz
 
 PYTHON is an interpreter with mmdet 2.x or 3.x; nothing of this project is needed there. `make`
 saves random weights in the official Swin-S configuration as a checkpoint of that release; they are
 drawn from the tensors' names, so that both releases get the same numbers. `detect` writes for each
 image labels, scores, boxes and masks of all 100 candidates, which `inference_detector` finds in the
-file.
+file; with `--double` the network computes in float64.
 `store` writes what the self-test (2.28.2) and the test suite (3.3.0) compare with: names and shapes
 of the tiny network's tensors, and what it finds in a few arrays. The numbers themselves follow from
 the names, see `mmdet_frozen.py`.
@@ -152,10 +152,13 @@ def settle(model: Any, inference_detector: Any) -> None:
         last.bias.mul_(scale).sub_(SPREAD * side)
 
 
-def detect(weights: str, images: list[str], out: pathlib.Path, *, tiny: bool) -> None:
+def detect(weights: str, images: list[str], out: pathlib.Path, *, tiny: bool, double: bool) -> None:
     """One .npz for each image, named after it, and the seconds that mmdet took."""
     rows_of = load(WORKER).rows_of
     model, inference_detector, _ = open_model(weights, tiny=tiny)
+    if double:
+        model.double()
+        model.backbone.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
     for image in images:
         began = time.process_time()
         rows = rows_of(inference_detector(model, image))
@@ -222,6 +225,7 @@ def main() -> int:
     detector = verbs.add_parser("detect")
     detector.add_argument("--weights", required=True)
     detector.add_argument("--out", type=pathlib.Path, required=True)
+    detector.add_argument("--double", action="store_true")
     detector.add_argument("images", nargs="+")
     verbs.add_parser("store").add_argument("--out", type=pathlib.Path, required=True)
     for verb in (maker, detector):
@@ -233,7 +237,13 @@ def main() -> int:
         store(arguments.out)
     else:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        detect(arguments.weights, arguments.images, arguments.out, tiny=arguments.tiny)
+        detect(
+            arguments.weights,
+            arguments.images,
+            arguments.out,
+            tiny=arguments.tiny,
+            double=arguments.double,
+        )
     return 0
 
 

@@ -28,7 +28,7 @@ class SharedOptions:
 
     clip: str = "openai"
     """Reader of colours: `openai` (ViT-L/14 of OpenAI), a hub id or a folder."""
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    dtype: Literal["float64", "float32", "float16", "bfloat16"] = "float32"
     """Precision of both models; the official script computes the detector in float32."""
     min_score: float = 0.05
     """Class probability below which a candidate is not followed up; at most 0.3."""
