@@ -24,7 +24,11 @@ from tools.results.report import write_report
 RECIPE = {
     "task": {"kind": "rt2i"},
     "rewards": {"dv": {"weight": 1.0, "judge": "nano"}, "tags": {"weight": 0.1, "judge": None}},
-    "training": {"seed": 3, "optimiser": {"lr": 3e-4}, "image": {"kind": "flow_grpo"}},
+    "training": {
+        "seed": 3,
+        "optimiser": {"lr": 3e-4, "schedule": "linear"},
+        "image": {"kind": "flow_grpo"},
+    },
 }
 IDENTITY = {
     "policy": {"weights": "sha256:0123456789abcdef"},
@@ -99,6 +103,7 @@ def test_a_report_shows_the_harness_own_paired_differences_at_the_end_and_at_equ
         found = compare_runs(first, then, basis_of(MINI)).headline
         return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
+    assert row(page, "## What was trained", "fast")[5] == "3.000 → 0"
     end = row(page, "## Held-out score", "fast")
     assert end[5] == expected(fast, 0, fast, 2)
     assert end[6].endswith("at 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from alphabench.comparison import Comparison
 from alphabench.markdown import NOTHING, Align, inline, number, table
@@ -25,7 +26,7 @@ def recipes_table(runs: Sequence[Finished]) -> str:
             run.recipe["training"]["image"]["kind"],
             inline(", ".join(_judged_by(run))),
             str(run.recipe["training"]["seed"]),
-            number(run.recipe["training"]["optimiser"]["lr"] * 1e4),
+            _rate(run.recipe["training"]["optimiser"]),
             str(len(run.steps)),
             f"{run.images[len(run.steps)]:,}",
             _digest(run.identity["policy"].get("weights")),
@@ -141,6 +142,11 @@ def _began_alike(run: Finished, other: Finished) -> bool:
 def _groups(run: Finished, point: Point) -> Mapping[str, Estimate]:
     (report,) = RunFolder.open(run.run_of(point)).reports().values()
     return report.groups
+
+
+def _rate(optimiser: Mapping[str, Any]) -> str:
+    rate = number(optimiser["lr"] * 1e4)
+    return f"{rate} → 0" if optimiser.get("schedule") == "linear" else rate
 
 
 def _judged_by(run: Finished) -> list[str]:
