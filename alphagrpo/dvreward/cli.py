@@ -21,7 +21,7 @@ app = typer.Typer(
 JudgeSpec = Annotated[str, typer.Option("--judge", help="http://host:8000/v1#model, or another.")]
 Cache = Annotated[
     Path | None,
-    typer.Option(envvar="ALPHABENCH_CACHE", help="Where answers are kept [default: the user's]."),
+    typer.Option(envvar="ALPHABENCH_CACHE", help="Where answers are kept (default: the user's)."),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep and reuse no answer.")]
 
@@ -61,7 +61,7 @@ def score(
         str, typer.Option(help="dvreward[?aggregate=mean&min_coverage=0.9&...] or holistic.")
     ] = "dvreward",
     line: Annotated[
-        int | None, typer.Option(help="Number of the prompt [default: as written in the picture].")
+        int | None, typer.Option(help="Number of the prompt (default: as written in the picture).")
     ] = None,
     cache: Cache = None,
     no_cache: NoCache = False,

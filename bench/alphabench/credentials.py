@@ -21,7 +21,7 @@ def api_key(host: str, environment: Mapping[str, str] | None = None) -> str | No
         host: name without port, in lower case.
         environment: where to look; None is this process's environment.
     """
-    # Only here and in cli.py: a key that travelled as an argument would end up in a pickle.
+    # Not in cli/opening.py: a key that travelled as an argument would end up in a pickle.
     variables = os.environ if environment is None else environment
     key = variables.get("ALPHABENCH_API_KEY")
     if not key and host in _OPENAI_HOSTS:

@@ -1,4 +1,4 @@
-"""What there is, as text: benchmarks, kinds of checkpoint, evaluators, runs. Opens no model."""
+"""What there is, as text: benchmarks, checkpoints, evaluators, judges, runs. Opens no model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alphabench.benchmarks import open_benchmark
 from alphabench.errors import AlphaBenchError
 from alphabench.judges import FORMS as JUDGE_FORMS
 from alphabench.store import RunFolder, run_folders
-from alphabench.types import Benchmark, Report
+from alphabench.types import Benchmark, Card, Report
 from alphabench.upstream import UpstreamData
 
 What = Literal["benchmarks", "checkpoints", "evaluators", "judges", "runs", "all"]
@@ -21,6 +21,7 @@ CHECKPOINT_FORMS: Final[Mapping[str, str]] = {
     "diffusers": "owner/name or DIR      a diffusers pipeline from the hub or a folder",
     "http": "https://host/v1#MODEL  an endpoint of the OpenAI images API",
     "images": "images:DIR             pictures already made (--layout geneval, flat, tiif ...)",
+    "janus": "owner/name or DIR      Janus in the layout of transformers",
     "nano": "nano                   the small unified model in this package, for the :mini splits",
     "python": "python:MODULE:FACTORY  your own object with `generate`",
     "scene": "scene:?error=0.2       draws the prompt in the synthetic world, with planted errors",
@@ -32,7 +33,7 @@ def listing(what: What, *, runs: Path, data: UpstreamData) -> str:
     makers: Mapping[str, Callable[[], Iterator[str]]] = {
         "benchmarks": lambda: _benchmarks(data),
         "checkpoints": _checkpoints,
-        "evaluators": lambda: iter(sorted(registry.known("evaluator"))),
+        "evaluators": lambda: _evaluators(data),
         "judges": lambda: iter(JUDGE_FORMS),
         "runs": lambda: _runs(runs),
     }
@@ -79,15 +80,36 @@ def run_page(root: Path) -> str:
 
 
 def _benchmarks(data: UpstreamData) -> Iterator[str]:
-    for name in sorted(registry.known("benchmark")):
-        for full in registry.LISTED.get(name, (name,)):
-            card = open_benchmark(full, data=data).card
+    for cards in _cards(data).values():
+        for full, card in cards.items():
             yield f"{full:<18} {card.title} [{card.licence}] {', '.join(card.evaluators)}"
 
 
 def _checkpoints() -> Iterator[str]:
     for kind in sorted(registry.known("checkpoint")):
         yield CHECKPOINT_FORMS.get(kind, f"{kind}:")
+
+
+def _evaluators(data: UpstreamData) -> Iterator[str]:
+    """Each with the benchmarks that take it, by their splits where only some do."""
+    takers: dict[str, list[str]] = {name: [] for name in registry.known("evaluator")}
+    for name, cards in _cards(data).items():
+        for evaluator in {one for card in cards.values() for one in card.evaluators}:
+            taking = [full for full, card in cards.items() if evaluator in card.evaluators]
+            takers.setdefault(evaluator, []).extend([name] if len(taking) == len(cards) else taking)
+    for evaluator in sorted(takers):
+        yield f"{evaluator:<21} {', '.join(takers[evaluator])}".rstrip()
+
+
+def _cards(data: UpstreamData) -> Mapping[str, Mapping[str, Card]]:
+    """Of each benchmark, by its name; then by the listed names of its versions and splits."""
+    return {
+        name: {
+            full: open_benchmark(full, data=data).card
+            for full in registry.LISTED.get(name, (name,))
+        }
+        for name in sorted(registry.known("benchmark"))
+    }
 
 
 def _runs(root: Path) -> Iterator[str]:

@@ -35,6 +35,8 @@ from alphabench.types import (
 
 RUNS: Final = Path("runs")
 """Where run folders lie that nobody named."""
+_NAME: Final = 64
+"""Characters of a folder's name, but for its digest."""
 _PACKAGES: Final = ("alphabench", "torch", "transformers", "diffusers", "open-clip-torch", "pillow")
 
 
@@ -286,7 +288,10 @@ def open_evaluation(
 
 def _slug(name: str) -> str:
     words = re.sub(r"[^a-z0-9.]+", "-", name.casefold()).strip("-.")
-    return words[-48:].strip("-.") or "run"
+    if len(words) > _NAME:
+        # What was done to a checkpoint stands at the beginning, which checkpoint it is at the end.
+        words = f"{words[: _NAME // 2].strip('-.')}-{words[-(_NAME // 2) :].strip('-.')}"
+    return words or "run"
 
 
 def _circumstances() -> dict[str, Any]:

@@ -156,6 +156,7 @@ def test_the_oracle_is_named_first_in_every_table_and_in_the_identity(base: Path
     assert chosen.name.startswith("ORACLE-refined (upper bound), 1 round: ")
     plan = plan_run(open_benchmark("geneval:mini"), chosen, limit=6)
     assert plan.manifest.checkpoint.startswith("ORACLE")
+    assert plan.root.name.startswith("oracle-refined-upper-bound")
     pixels = plan.manifest.pixels
     assert "upper bound" in pixels["checkpoint.refine.label"]
     assert pixels["checkpoint.refine"] == "oracle:1"

@@ -173,7 +173,7 @@ def _open(source: str | None) -> tuple[Iterator[Mapping[str, Any]], str]:
     except ImportError as error:
         raise AlphaBenchError(
             "the data of gedit is read by the library datasets, which is not installed",
-            hint="pip install 'alphabench[data]'",
+            hint="pip install -e '.[data]'",
         ) from error
     local = source is not None and Path(source).exists()
     name, _, revision = (source or f"{REPOSITORY}@{REVISION}").partition("@")

@@ -18,7 +18,7 @@ def list_(
         typer.Argument(help="What to list."),
     ] = "all",
 ) -> None:
-    """What there is: benchmarks, kinds of checkpoint, evaluators; and the runs below ./runs."""
+    """What there is: benchmarks, kinds of checkpoint, evaluators, judges, the runs below ./runs."""
     from alphabench.listing import listing
 
     typer.echo(listing(what, runs=Path("runs"), data=opening.upstream_data()))

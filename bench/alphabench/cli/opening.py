@@ -1,7 +1,9 @@
-"""From what was typed to the objects of the library; the only reader of the environment.
+"""From what was typed to the objects of the library; reads two variables of the environment.
 
 ALPHABENCH_CACHE    where official data and judges' answers are kept (default: the user's cache)
 ALPHABENCH_MIRROR   where official data is fetched from instead of its source
+
+Keys of remote services are read by `credentials`.
 """
 
 from __future__ import annotations

@@ -10,15 +10,18 @@ import typer
 from alphabench.types import ProtocolName
 
 BenchmarkName = Annotated[
-    str, typer.Argument(metavar="BENCHMARK", help="name[@version][:split]; see `alphabench list`.")
+    str,
+    typer.Argument(
+        metavar="BENCHMARK", help="name, name:split or name@version; see `alphabench list`."
+    ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Ckpt = Annotated[
     str,
     typer.Option(
         "--ckpt",
-        help="nano, a diffusers or BAGEL folder or hub id, http(s)://host/v1#model, images:DIR, "
-        "python:module:factory, or scene:",
+        help="nano, a folder or hub id (diffusers, BAGEL, Janus), http(s)://host/v1#model, "
+        "images:DIR, python:module:factory, or scene:",
     ),
 ]
 Lora = Annotated[str | None, typer.Option(help="LoRA adapter: a file, folder or hub id.")]
@@ -45,11 +48,13 @@ Limit = Annotated[
     int | None, typer.Option(help="Only so many samples, from all groups; the result is PARTIAL.")
 ]
 Seed = Annotated[int, typer.Option(help="Of the run; every image's seed follows from it.")]
-Out = Annotated[Path | None, typer.Option(help="The run folder [default: below ./runs].")]
+Out = Annotated[Path | None, typer.Option(help="The run folder (default: below ./runs).")]
 Devices = Annotated[
     str | None, typer.Option(help="cpu, or GPU numbers: 0,1 is one process on each.")
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Processes, where --devices is not given.")]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Processes on one device; of several, each has one.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Prompts = Annotated[
     Path | None, typer.Option(help="Your own prompts, for benchmarks that take a file (dvreward).")
@@ -58,8 +63,8 @@ JudgeSpec = Annotated[
     str | None,
     typer.Option(
         "--judge",
-        help="Who answers questions about images: http(s)://host/v1#model, transformers:DIR, "
-        "vllm:DIR, python:module:factory, or scripted:",
+        help="Who answers questions about images: http(s)://host/v1#model, nano, vllm:MODEL or "
+        "transformers:MODEL (a folder or hub id), python:module:factory, or scripted:",
     ),
 ]
 Budget = Annotated[
@@ -83,5 +88,5 @@ Refine = Annotated[
 ]
 RefineJudge = Annotated[
     str | None,
-    typer.Option(help="Who finds pictures wanting with --refine self [default: the checkpoint]."),
+    typer.Option(help="Who finds pictures wanting with --refine self (default: the checkpoint)."),
 ]

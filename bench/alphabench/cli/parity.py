@@ -23,11 +23,11 @@ Python = Annotated[
     Path | None,
     typer.Option(
         "--python",
-        help="Interpreter of the original's environment [default: what `doctor --setup` made].",
+        help="Interpreter of the original's environment (default: what `doctor --setup` made).",
     ),
 ]
 Weights = Annotated[
-    Path | None, typer.Option(help="The weights for both [default: what `fetch` brought].")
+    Path | None, typer.Option(help="The weights for both (default: what `fetch` brought).")
 ]
 Consent = Annotated[
     bool,
@@ -42,7 +42,7 @@ def geneval(
     weights: Weights = None,
     pipeline: Annotated[
         Literal["mmdet2", "mmdet3"] | None,
-        typer.Option(help="Whose preprocessing [default: that of the mmdet found]."),
+        typer.Option(help="Whose preprocessing (default: that of the mmdet found)."),
     ] = None,
     allow_pickle: Consent = False,
     limit: Most = None,

@@ -2,7 +2,7 @@
 
 The two extras of TIIF-Bench's text items (A113N-W3I/TIIF-Bench at 3aae750). Upstream reads with
 PaddleOCR; here any reader will do, and `RapidReader` uses rapidocr, whose models come with it
-(`pip install alphabench[ocr]`): another reader is another measurement, and the identity names it.
+(the extra `ocr`): another reader is another measurement, and the identity names it.
 
 Words are compared in small letters. Knows no prompt: a sample's `facts["text"]` lists its words.
 """
@@ -73,7 +73,7 @@ class RapidReader:
 def _absent() -> AlphaBenchError:
     return AlphaBenchError(
         "reading text needs rapidocr, which is not installed",
-        hint="pip install 'alphabench[ocr]'",
+        hint="pip install -e '.[ocr]'",
     )
 
 
@@ -104,7 +104,7 @@ class TextEvaluator:
         if gned(_PRINTED, found) > 0:
             raise AlphaBenchError(
                 f"the reader of text reads {found!r} where {list(_PRINTED)!r} is printed",
-                hint="install it anew: pip install 'alphabench[ocr]'",
+                hint="install it anew: pip install -e '.[ocr]'",
             )
 
     def evaluate(self, images: Sequence[GeneratedImage]) -> Iterator[Verdict]:

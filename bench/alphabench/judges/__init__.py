@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 FORMS: Final = (
     "http://host:8000/v1#model (several addresses with commas between)",
-    "vllm:FOLDER",
-    "transformers:FOLDER",
+    "vllm:MODEL (a folder or hub id)",
+    "transformers:MODEL (a folder or hub id)",
     "nano",
     "python:module:factory",
     "scripted:",
