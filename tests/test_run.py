@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -92,6 +92,24 @@ def test_batch_size_changes_no_image_and_no_verdict(tmp_path: Path, batch_size: 
     )
     assert hashes(other.folder) == hashes(usual.folder)
     assert other.report == usual.report
+
+
+@dataclass
+class Kernelless(Brightness):
+    """An evaluator on a build that cannot compute it."""
+
+    def self_test(self) -> None:
+        raise RuntimeError("no kernel image is available")
+
+
+@pytest.mark.parametrize("devices", [("cpu",), ("cpu", "cpu")])
+def test_a_self_test_that_breaks_off_is_one_sentence(
+    tmp_path: Path, devices: tuple[str, ...]
+) -> None:
+    plan = planned(tmp_path / "run", Reds(examiner=Kernelless()))
+    evaluation = open_evaluation(plan.benchmark, "brightness")
+    with pytest.raises(AlphaBenchError, match="the self-test could not run: RuntimeError: no kern"):
+        carry_out(plan, evaluation, Work(devices=devices))
 
 
 def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:

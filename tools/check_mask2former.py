@@ -107,7 +107,13 @@ def encode_places_in_float32() -> None:
 
 
 def reference(
-    python: Path, weights: Path, pictures: Sequence[Path], out: Path, *, tiny: bool, double: bool
+    python: Path,
+    weights: Path,
+    pictures: Sequence[Path],
+    out: Path,
+    *,
+    tiny: bool,
+    double: bool = False,
 ) -> None:
     """Have mmdet make the weights and look at the pictures, as far as that was not done before."""
     small = ["--tiny"] if tiny else []

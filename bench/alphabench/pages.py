@@ -82,10 +82,12 @@ def stamps(
             else "some samples or images of the benchmark are not in this run"
         )
         found.append(("PARTIAL", f"{asked}. It is not a score of the whole benchmark."))
-    if is_self_test_off(identity):
+    if (tested := identity.get("self_test", "on")) == "off":
         found.append(
             ("SELF-TEST OFF", "the evaluator was not checked on images with known answers.")
         )
+    elif tested != "on":
+        found.append(("SELF-TEST IN PART", f"the evaluator was checked {tested}."))
     if (words := incomparable(report)) is not None:
         found.append(("NOT COMPARABLE", words))
     return found

@@ -16,6 +16,7 @@ from typing import Final
 from alphabench.errors import AlphaBenchError, unknown_name
 from alphabench.plan import Evaluation, Plan, choose
 from alphabench.progress import Progress, Silent
+from alphabench.proving import prove
 from alphabench.store import ImageRecord, RunFolder, StoredVerdict, save_image
 from alphabench.types import (
     NOTES,
@@ -217,7 +218,7 @@ def _open_scoring(
     open_evaluator: Callable[..., Evaluator], device: str
 ) -> Callable[[Sequence[GeneratedImage]], list[list[Verdict]]]:
     evaluator = open_evaluator(device=device)
-    evaluator.self_test()
+    prove(evaluator)
 
     def examine(images: Sequence[GeneratedImage]) -> list[list[Verdict]]:
         by_image: dict[str, list[Verdict]] = {image.id: [] for image in images}

@@ -151,3 +151,15 @@ def test_identity_names_weights_library_and_precision(clip_folder: Path) -> None
     assert full["model"].startswith("clip sha256:")
     assert full["library"].startswith("transformers ")
     assert full != half
+
+
+def test_embeddings_that_are_no_numbers_are_an_error_and_no_colour(
+    clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = torch.nn.functional.linear
+    monkeypatch.setattr(
+        torch.nn.functional, "linear", lambda *given: right(*given) * torch.tensor(torch.nan)
+    )
+    reader = ClipColourReader(str(clip_folder), dtype="float32", device="cpu")
+    with pytest.raises(RuntimeError, match="are not finite"):
+        reader.read([ColourQuery(image=picture(50, 40), found=found((5, 6, 15, 26)))])

@@ -3,6 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,3 +131,14 @@ def test_a_mask_score_is_the_mean_probability_inside_the_mask() -> None:
     mean = (torch.tensor(1.0).sigmoid() + torch.tensor(3.0).sigmoid()) / 2
     torch.testing.assert_close(found.score_N, mean[None] * torch.tensor(18.0).sigmoid())
     assert found.box_N4.tolist() == [[0, 0, 2, 1]]
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_outputs_that_are_no_numbers_are_an_error_and_no_objects(broken: float) -> None:
+    logits, masks = outputs(3)
+    with pytest.raises(RuntimeError, match="class logits are not finite"):
+        best_candidates(torch.full_like(logits, broken), limit=9, min_score=0.05)
+    candidates = best_candidates(logits, limit=9, min_score=0.05)
+    masks[0, 0, 0, 0] = broken
+    with pytest.raises(RuntimeError, match="mask logits are not finite"):
+        instances(candidates, masks, input_size=(8, 8), image_size=(9, 7))

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -292,6 +293,25 @@ def test_a_file_that_is_no_interpreter_is_named(folder: Path) -> None:
     with pytest.raises(AlphaBenchError, match="no usable Python interpreter"):
         _ = found.identity
     with pytest.raises(AlphaBenchError, match="cannot be started"):
+        found.detect([image()])
+
+
+def test_a_configuration_below_the_home_folder_is_found_by_both_processes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = folder / "site" / "mmdet-3.3.0.dist-info"
+    site.mkdir(parents=True)
+    (site / "METADATA").write_text("Name: mmdet\nVersion: 3.3.0\n")
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={site.parent} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (folder / "x.py").write_text("model = {}")
+    (folder / "echo_backend.py").write_text("def open(of): raise ValueError(of['config'])")
+    monkeypatch.setenv("HOME", str(folder))
+    chosen = replace(options(folder), python=python, config=Path("~/x.py"))
+    found = MmdetDetector(chosen, device="cpu", backend=("echo_backend:open", folder))
+    assert found.identity["config"] == hashlib.sha256(b"model = {}").hexdigest()
+    with pytest.raises(AlphaBenchError, match=f"ValueError: {folder / 'x.py'}"):
         found.detect([image()])
 
 

@@ -80,6 +80,7 @@ def test_patch_merging_sees_the_same_neighbours() -> None:
         ({"roi_head.fc.weight": torch.zeros(2)}, r"a tensor 'roi_head\.fc\.weight', for which"),
         ({f"{BLOCK}.proj.bias": torch.zeros(9)}, rf"'{BLOCK}\.proj\.bias' is \(9,\) .* \(8,\)"),
         ({f"{BLOCK}.qkv.weight": torch.zeros(24, 8)}, rf"'{BLOCK}\.qkv\.weight' is 0 throughout"),
+        ({"backbone.norm0.weight": torch.zeros(8)}, r"'backbone\.norm0\.weight' is 0 throughout"),
         ({f"{BLOCK}.qkv.bias": torch.full((24,), torch.nan)}, r"qkv\.bias' .* not finite"),
         (
             {f"{BLOCK}.relative_position_index": torch.arange(256).reshape(16, 16)},

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +16,11 @@ from alphabench.evaluators.detection.mmdet_worker import (
     LIBRARIES,
     NotCompiled,
     answer,
+    check_shapes,
     check_values,
     objects_of,
     rows_of,
+    trust_checkpoints,
 )
 
 
@@ -105,6 +108,32 @@ def test_a_wiped_or_broken_layer_is_refused(value: float, words: str) -> None:
         check_values(sound | {"head.weight": torch.full((3, 4), value)})
 
 
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ({"head.weight": torch.ones(3, 4)}, "lacks 'head.bias' and 0 more"),
+        ({"head.weight": torch.ones(3, 4), "head.bias": torch.ones(4)}, r"\(4,\).*\(3,\)"),
+    ],
+)
+def test_weights_that_mmdet_would_load_in_part_are_refused(
+    kept: dict[str, torch.Tensor], words: str, tmp_path: Path
+) -> None:
+    model = torch.nn.ModuleDict({"head": torch.nn.Linear(4, 3)}).state_dict()
+    whole = {f"module.{name}": tensor for name, tensor in model.items()}
+    torch.save({"state_dict": whole}, tmp_path / "whole.pth")
+    check_shapes(model, str(tmp_path / "whole.pth"))
+    torch.save(kept, tmp_path / "part.pth")
+    with pytest.raises(ValueError, match=words):
+        check_shapes(model, str(tmp_path / "part.pth"))
+
+
+def test_a_norm_of_zeros_is_refused() -> None:
+    norm = {"norm.weight": torch.ones(4), "norm.bias": torch.zeros(4)}
+    check_values(norm)
+    with pytest.raises(ValueError, match=r"'norm\.weight' is 0 throughout"):
+        check_values(norm | {"norm.weight": torch.zeros(4)})
+
+
 def test_a_request_for_a_file_hands_its_path_to_mmdet() -> None:
     asked: list[Any] = []
 
@@ -119,3 +148,24 @@ def test_a_request_for_a_file_hands_its_path_to_mmdet() -> None:
 
 def test_onedls_packages_count_as_mmdet() -> None:
     assert {"mmdet", "onedl-mmdetection", "onedl-mmcv"} <= set(LIBRARIES)
+
+
+def test_a_torch_that_knows_no_restricted_loading_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(f: str, map_location: str | None = None, **pickle_load_args: Any) -> Any:
+        """As torch 1.12 has it: what it does not know goes to the unpickler, which refuses it."""
+        return f, map_location, pickle_load_args
+
+    monkeypatch.setattr(torch, "load", load)
+    trust_checkpoints()
+    assert torch.load("a.pth", map_location="cpu") == ("a.pth", "cpu", {})
+
+
+def test_a_torch_that_restricts_loading_is_told_of_the_users_consent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.save({"beside": Path("x")}, tmp_path / "a.pth")
+    monkeypatch.setattr(torch, "load", torch.load)
+    trust_checkpoints()
+    assert torch.load(tmp_path / "a.pth") == {"beside": Path("x")}

@@ -106,6 +106,40 @@ def test_another_file_under_a_known_name_is_refused(released: Path, tmp_path: Pa
         fetch(tmp_path / "cache", str(released))
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_was_damaged_in_the_cache_is_refused_and_the_note_stays(
+    released: Path, tmp_path: Path, name: str
+) -> None:
+    fetch(tmp_path / "cache", str(released))
+    folder = folder_of(tmp_path / "cache")
+    note = (folder / "origin.json").read_bytes()
+    (folder / name).unlink()
+    (folder / name).write_bytes(b"damaged")
+    with pytest.raises(AlphaBenchError, match=f"'{name}' is not the file .* here before"):
+        fetch(tmp_path / "cache", str(released))
+    assert (folder / "origin.json").read_bytes() == note
+    assert (folder / name).read_bytes() == b"damaged"
+
+
+def test_a_fetch_that_broke_off_noted_what_it_had_brought(released: Path, tmp_path: Path) -> None:
+    (released / "pytorch_model.bin").unlink()
+    with pytest.raises(AlphaBenchError, match="there is no file"):
+        fetch(tmp_path / "cache", str(released))
+    (folder_of(tmp_path / "cache") / "vocab.txt").write_bytes(b"damaged")
+    (released / "pytorch_model.bin").write_bytes(CONTENT["pytorch_model.bin"])
+    with pytest.raises(AlphaBenchError, match=r"'vocab\.txt' is not the file"):
+        fetch(tmp_path / "cache", str(released))
+
+
+def test_a_note_that_cannot_be_read_is_not_replaced(released: Path, tmp_path: Path) -> None:
+    fetch(tmp_path / "cache", str(released))
+    note = folder_of(tmp_path / "cache") / "origin.json"
+    note.write_text("{")
+    with pytest.raises(AlphaBenchError, match="cannot be read"):
+        fetch(tmp_path / "cache", str(released))
+    assert note.read_text() == "{"
+
+
 def test_a_missing_file_says_how_to_bring_it(released: Path, tmp_path: Path) -> None:
     (released / "pytorch_model.bin").unlink()
     with pytest.raises(AlphaBenchError, match="there is no file") as caught:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
+import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +19,10 @@ from PIL import Image
 from alphabench.benchmarks.dpg import open_dpg
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators import mplug_worker
-from alphabench.evaluators.mplug_parity import Original, compare_answers, table
+from alphabench.evaluators.mplug_parity import WORKER, Original, compare_answers, table
 from alphabench.types import Sample
 from alphabench.upstream import UpstreamData
+from tests.evaluators.test_mmdet import gone
 
 SAMPLES = open_dpg("mini", data=UpstreamData(cache_dir=Path("nowhere"))).samples()[:2]
 PIPELINE = """
@@ -139,6 +144,48 @@ def test_a_folder_without_grids_is_refused(original: Original, tmp_path: Path) -
         compare_answers(tmp_path, SAMPLES, ours=rule, original=original)
     with pytest.raises(AlphaBenchError, match="there is no folder"):
         compare_answers(tmp_path / "absent", SAMPLES, ours=rule, original=original)
+
+
+def test_what_the_original_lacks_is_said_before_we_answer_anything(
+    original: Original, grids: Path
+) -> None:
+    def never(_: Sequence[tuple[Image.Image, str]]) -> list[str]:
+        raise AssertionError("hours were spent")
+
+    absent = replace(original, python=original.python.with_name("absent"))
+    with pytest.raises(AlphaBenchError, match=r"there is no interpreter .*absent'"):
+        compare_answers(grids, SAMPLES, ours=never, original=absent)
+    (original.weights / "configuration.json").unlink()
+    with pytest.raises(AlphaBenchError, match=r"has no 'configuration\.json'"):
+        compare_answers(grids, SAMPLES, ours=never, original=original)
+
+
+def test_the_pipeline_does_not_outlive_a_parent_that_is_killed(original: Original) -> None:
+    package = original.python.parent / "site" / "modelscope"
+    (package / "pipelines.py").write_text(
+        "import os, pathlib, time\n\n\ndef pipeline(task, model, device):\n"
+        "    pathlib.Path(model, 'pid').write_text(str(os.getpid()))\n    time.sleep(60)\n"
+    )
+    requests = original.weights / "requests.json"
+    requests.write_text("[]")
+    words = [str(original.python), str(WORKER), "--model", str(original.weights)]
+    words += ["--requests", str(requests), "--answers", str(requests.with_name("answers"))]
+    noted = original.weights / "pid"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess; subprocess.run({words!r})"]
+    ) as parent:
+        assert comes_true(lambda: noted.is_file() and noted.read_text() != "")
+        parent.send_signal(signal.SIGKILL)
+    pid = int(noted.read_text())
+    assert comes_true(lambda: gone(pid))
+
+
+def comes_true(happened: Callable[[], bool]) -> bool:
+    """Within a while."""
+    deadline = time.monotonic() + 20
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return happened()
 
 
 def test_only_what_mplug_does_not_use_is_stood_in_for() -> None:

@@ -224,3 +224,23 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
 def test_options_that_do_not_fit_are_refused(options: dict[str, str], words: str) -> None:
     with pytest.raises(AlphaBenchError, match=words):
         open_official(options, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stamp"), [("float32", "on"), ("float16", "on"), ("bfloat16", "in float32 only")]
+)
+def test_the_build_is_checked_in_the_precision_in_use_or_says_that_it_was_not(
+    dtype: str, stamp: str, weights: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[torch.dtype] = set()
+    right = torch.nn.functional.linear
+
+    def linear(given: torch.Tensor, *others: Any) -> torch.Tensor:
+        seen.add(given.dtype)
+        return right(given, *others)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    detector = opened(weights[2], dtype=dtype)
+    check_build(detector._find_with, device="cpu")
+    assert detector.identity["self_test"] == stamp
+    assert seen == {torch.float32 if stamp != "on" else getattr(torch, dtype)}

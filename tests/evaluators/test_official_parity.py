@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from alphabench.errors import AlphaBenchError
-from alphabench.evaluators.detection.official_parity import Sides, detector_parity
+from alphabench.evaluators.detection.detector import DetectedObject
+from alphabench.evaluators.detection.official_parity import Sides, compare_files, detector_parity
+from alphabench.evaluators.detection.parity import Comparison, Tolerance, Uncompared
 from tests.evaluators.conftest import picture
 from tests.evaluators.mmdet_tiny import save_checkpoint
 
@@ -38,6 +41,39 @@ def test_an_interpreter_that_is_missing_or_without_mmdet_is_refused(
         detector_parity(images, absent, progress=said)
     with pytest.raises(AlphaBenchError, match="has no mmdet"):
         detector_parity(images, Sides(weights=weights, python=Path(sys.executable)), progress=said)
+
+
+def test_a_picture_that_fails_costs_no_other(images: Path) -> None:
+    (whole,) = images.rglob("*.png")
+    whole.with_name("0001.png").write_bytes(whole.read_bytes()[:200])
+    picture(64, 48).save(whole.with_name("0002.png"))
+    picture(64, 48).save(whole.with_name("0003.png"))
+    found = [DetectedObject(category="cat", score=0.9, box=(1, 1, 9, 9))]
+
+    def look(path: Path, _: Image.Image) -> tuple[list[DetectedObject], list[DetectedObject]]:
+        if path.stem == "0002":
+            raise RuntimeError("mmdet: ValueError: too narrow")
+        if path.stem == "0003":
+            raise AlphaBenchError("the mmdet process did not get ready", hint="see why")
+        return found, found
+
+    files = sorted(images.rglob("*.png"))
+    rows = compare_files(images, files, look, tolerance=Tolerance(), progress=said)
+    assert isinstance(rows[0], Comparison)
+    assert [row.reason.partition(":")[0] for row in rows if isinstance(row, Uncompared)] == [
+        "OSError",
+        "RuntimeError",
+        "AlphaBenchError",
+    ]
+
+
+def test_an_original_that_never_starts_is_said_at_once(images: Path) -> None:
+    def look(*_: object) -> tuple[list[DetectedObject], list[DetectedObject]]:
+        raise AlphaBenchError("the mmdet process did not get ready", hint="see why")
+
+    files = sorted(images.rglob("*.png"))
+    with pytest.raises(AlphaBenchError, match="did not get ready"):
+        compare_files(images, files, look, tolerance=Tolerance(), progress=said)
 
 
 @pytest.mark.mmdet

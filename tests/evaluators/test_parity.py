@@ -10,7 +10,10 @@ from alphabench.evaluators.detection.detector import ColourQuery, DetectedObject
 from alphabench.evaluators.detection.parity import (
     Comparison,
     MeanColours,
+    Row,
     Tolerance,
+    Uncompared,
+    all_equal,
     compare,
     pair_up,
     table,
@@ -109,3 +112,21 @@ def test_the_table_has_a_line_for_each_picture_and_names_those_that_differ() -> 
     assert [line.endswith("DIFFERS") for line in lines] == [False, False, True, False]
     assert lines[-1].startswith("equal on 1 of 2 pictures")
     assert table([], TOLERANCE).endswith("0 of 0 verdicts the same")
+
+
+def test_a_picture_that_could_not_be_compared_is_not_equal_and_is_told() -> None:
+    failed = Uncompared(picture="b.png", reason="OSError: cut")
+    rows: list[Row] = [compared([thing()], [thing()]), failed]
+    assert all_equal(rows[:1], TOLERANCE)
+    assert not all_equal(rows, TOLERANCE)
+    lines = table(rows, TOLERANCE).splitlines()
+    assert lines[2] == "b.png  could not be compared: OSError: cut"
+    assert lines[-1].startswith("equal on 1 of 2 pictures")
+
+
+def test_pictures_in_which_nobody_found_anything_show_no_equality() -> None:
+    rows = [compared([], []), compared([], [])]
+    assert not all_equal(rows, TOLERANCE)
+    assert not all_equal([], TOLERANCE)
+    assert "no object to compare" in table(rows, TOLERANCE)
+    assert all_equal([*rows, compared([thing()], [thing()])], TOLERANCE)

@@ -197,6 +197,17 @@ def test_batched_search_finds_what_the_plain_one_finds(seed: int, beams: int, li
         assert set(found_QT[question, len(wanted) :].tolist()) <= {END}
 
 
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_logits_that_are_no_numbers_are_an_error_and_no_answer(broken: float) -> None:
+    def next_words(last_QB: Tensor, parent_QB: Tensor | None) -> Tensor:
+        logits_QBV = torch.zeros(*last_QB.shape, 110)
+        logits_QBV[..., 105] = broken
+        return logits_QBV
+
+    with pytest.raises(RuntimeError, match="not finite"):
+        search(next_words, SearchDesign(), n_questions=2, device="cpu")
+
+
 def altered(folder: Path, target: Path, name: str, change: Tensor | None) -> Path:
     """A copy of the model with one tensor replaced or left out."""
     target.mkdir()
@@ -231,6 +242,15 @@ def test_wrong_weights_are_refused_by_name(
     assert words in caught.value.message
 
 
+def test_a_norm_of_zeros_is_refused_and_a_bias_of_zeros_is_not(
+    folder: Path, tmp_path: Path
+) -> None:
+    norm = "fusion_encoder.encoder.layer.3.output.LayerNorm"
+    load_mplug(altered(folder, tmp_path / "bias", f"{norm}.bias", torch.zeros(32)))
+    with pytest.raises(AlphaBenchError, match=f"'{norm}.weight' .* is 0 throughout"):
+        load_mplug(altered(folder, tmp_path / "weight", f"{norm}.weight", torch.zeros(32)))
+
+
 def test_weights_may_be_wrapped_as_trainers_do_and_in_half_precision(
     folder: Path, loaded: LoadedMplug, tmp_path: Path
 ) -> None:
@@ -256,10 +276,17 @@ def test_a_pickle_that_would_run_code_is_refused(folder: Path, tmp_path: Path) -
     [
         ("config.yaml", "vision_width: 7\n", "vision_width 7"),
         ("config.yaml", "image_res: wide\n", "'wide' for 'image_res'"),
-        ("config.yaml", "beam_size: 0\n", "a search needs a beam"),
+        ("config.yaml", "beam_size: 0\n", "0 for 'beam_size'"),
         ("config.yaml", "- 1\n", "no table of settings"),
         ("config_bert.json", '{"hidden_act": "relu"}', "hidden_act 'relu'"),
         ("config_bert.json", "{", "cannot be read"),
+        ("config_bert.json", '{"layer_norm_eps": "small"}', "'small' for 'layer_norm_eps'"),
+        ("config_bert.json", '{"layer_norm_eps": NaN}', "nan for 'layer_norm_eps'"),
+        ("config_bert.json", '{"stride_layer": 0}', "0 for 'stride_layer'"),
+        ("config_bert.json", '{"hidden_size": null}', "None for 'hidden_size'"),
+        ("config.yaml", "clip_vision_patch_size: 0\n", "0 for 'clip_vision_patch_size'"),
+        ("config.yaml", "min_length: -1\n", "-1 for 'min_length'"),
+        ("config.yaml", "bert_config: other.json\n", "bert_config 'other.json'"),
         ("vocab.txt", "a\nb\n", "not the vocabulary"),
     ],
 )

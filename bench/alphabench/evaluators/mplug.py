@@ -23,6 +23,7 @@ from alphabench.checkpoints.digest import digest_files
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.mplug_files import FILES, folder_of
 from alphabench.evaluators.mplug_self_test import run_self_test
+from alphabench.evaluators.weights import NotHereError
 from alphabench.judges.chat import LastingError
 from alphabench.judges.local import answers_in_batches
 from alphabench.judges.pictures import UnusablePictureError
@@ -197,7 +198,7 @@ def _existing_folder(options: MplugOptions, cache_dir: Path) -> Path:
     folder = folder_of(cache_dir) if options.weights is None else options.weights.expanduser()
     absent = [name for name in FILES if not (folder / name).is_file()]
     if absent and options.weights is None:
-        raise AlphaBenchError(
+        raise NotHereError(
             "mPLUG's weights are not on this machine",
             hint="run `alphabench fetch mplug`, or give mplug?weights=FOLDER",
         )

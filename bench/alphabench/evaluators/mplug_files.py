@@ -60,23 +60,17 @@ def fetch(cache_dir: Path, source: str | None, *, patience: Patience = DEFAULT_P
             the model is of another kind.
     """
     folder = folder_of(cache_dir)
-    local = _local_folder(source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        known = _read_notes(folder)
+        notes = _read_notes(folder)
         for name in (*FILES, *BESIDE):
-            if (folder / name).is_file():
+            path = folder / name
+            brought = path if path.is_file() else _bring(source, path, patience)
+            if brought is None:
                 continue
-            part = folder / f"{name}.part"
-            if local is not None:
-                if not _take(local / name, part, needed=name in FILES):
-                    continue
-            elif not _download(_address(source, name), part, patience, needed=name in FILES):
-                continue
-            _check(part, name, known)
-            part.replace(folder / name)
-        notes = {name: _facts(folder / name) for name in FILES}
-        (folder / _NOTES).write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+            _check(brought, path, notes)
+            brought.replace(path)
+            _write_notes(folder, notes)
     except OSError as error:
         raise AlphaBenchError(
             f"{str(folder)!r} cannot be written ({error.strerror or error})",
@@ -84,6 +78,17 @@ def fetch(cache_dir: Path, source: str | None, *, patience: Patience = DEFAULT_P
         ) from error
     read_design(folder)
     return sum((folder / name).stat().st_size for name in FILES)
+
+
+def _bring(source: str | None, path: Path, patience: Patience) -> Path | None:
+    """The file beside its place, under another name; None for what may be absent, and is."""
+    part, needed = path.with_name(f"{path.name}.part"), path.name in FILES
+    local = _local_folder(source)
+    if local is not None:
+        had = _take(local / path.name, part, needed=needed)
+    else:
+        had = _download(_address(source, path.name), part, patience, needed=needed)
+    return part if had else None
 
 
 def _local_folder(source: str | None) -> Path | None:
@@ -152,13 +157,17 @@ def _stream(client: httpx.Client, address: str, target: Path) -> int:
         return answer.status_code
 
 
-def _check(path: Path, name: str, known: Mapping[str, Mapping[str, object]]) -> None:
-    if name in known and _facts(path) != known[name]:
-        path.unlink()
-        raise AlphaBenchError(
-            f"{name!r} is not the file that was fetched here before",
-            hint=f"delete {str(path.parent)!r} to take the new one",
-        )
+def _check(brought: Path, path: Path, notes: dict[str, dict[str, object]]) -> None:
+    """Refuse a file that is not the noted one; note one that is new."""
+    facts = _facts(brought)
+    if notes.setdefault(path.name, facts) == facts:
+        return
+    if brought != path:
+        brought.unlink()
+    raise AlphaBenchError(
+        f"{path.name!r} is not the file that was fetched here before",
+        hint=f"delete {str(path)!r} to fetch it again, or its folder to take another release",
+    )
 
 
 def _facts(path: Path) -> dict[str, object]:
@@ -170,9 +179,20 @@ def _facts(path: Path) -> dict[str, object]:
 def _read_notes(folder: Path) -> dict[str, dict[str, object]]:
     try:
         notes: dict[str, dict[str, object]] = json.loads((folder / _NOTES).read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
         return {}
+    except ValueError as error:
+        raise AlphaBenchError(
+            f"the note {str(folder / _NOTES)!r} of what was fetched cannot be read",
+            hint=f"delete {str(folder)!r} and fetch again",
+        ) from error
     return notes
+
+
+def _write_notes(folder: Path, notes: Mapping[str, object]) -> None:
+    part = folder / f"{_NOTES}.part"
+    part.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+    part.replace(folder / _NOTES)
 
 
 def _fetch_in_words(cache_dir: Path, source: str | None) -> str:

@@ -107,6 +107,7 @@ def mplug_parity(
     Raises:
         AlphaBenchError: as `compare_answers`, or there is no interpreter or no weights.
     """
+    weights = weights.expanduser()
     interpreter = python or interpreter_of("modelscope")
     if interpreter is None:
         raise AlphaBenchError(
@@ -115,7 +116,7 @@ def mplug_parity(
         )
     judge = open_mplug({"weights": str(weights)}, device=device, cache_dir=weights)
     original = Original(
-        python=interpreter, weights=weights, device="cpu" if device == "cpu" else "gpu"
+        python=interpreter.expanduser(), weights=weights, device="cpu" if device == "cpu" else "gpu"
     )
     rows = compare_answers(
         images, samples, ours=judge.answers, original=original, cells=cells, limit=limit
@@ -145,6 +146,7 @@ def compare_answers(
     Raises:
         AlphaBenchError: there is no grid, one cannot be read, or the official side fails.
     """
+    _check_original(original)
     grids = _grids(images, samples)[:limit]
     asked: dict[str, list[Asked]] = {}
     said: dict[str, list[str]] = {}
@@ -169,17 +171,25 @@ def compare_answers(
     ]
 
 
+def _check_original(original: Original) -> None:
+    """What can be known before our side works for hours."""
+    if not original.python.is_file():
+        raise AlphaBenchError(
+            f"there is no interpreter {str(original.python)!r}", hint="correct --python"
+        )
+    if not (original.weights / "configuration.json").is_file():
+        raise AlphaBenchError(
+            f"{str(original.weights)!r} has no 'configuration.json', which modelscope reads",
+            hint="give the whole folder as ModelScope released it",
+        )
+
+
 def ask_original(original: Original, asked: Sequence[Asked]) -> list[str]:
     """The official answers, in order.
 
     Raises:
         AlphaBenchError: the process cannot be started, takes too long, or fails on a question.
     """
-    if not (original.weights / "configuration.json").is_file():
-        raise AlphaBenchError(
-            f"{str(original.weights)!r} has no 'configuration.json', which modelscope reads",
-            hint="give the whole folder as ModelScope released it",
-        )
     requests = [
         {"image": str(one.picture.absolute()), "box": one.box, "question": one.proposition.question}
         for one in asked

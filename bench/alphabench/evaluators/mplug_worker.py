@@ -19,7 +19,10 @@ import importlib.abc
 import importlib.machinery
 import importlib.metadata
 import json
+import os
 import sys
+import threading
+import time
 import types
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -133,6 +136,21 @@ def answers(pipeline: Any, requests: Sequence[dict[str, Any]]) -> Iterator[dict[
             yield {"error": "{}: {}".format(type(error).__name__, error)}  # noqa: UP032
 
 
+def leave_with_parent() -> None:
+    """Ends this process soon after its parent has gone, even in the middle of a question.
+
+    `mmdet_worker` has the same function; see `stand_in_for_torchvision_ops` for why.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> int:
     """Answer a file of requests."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -147,6 +165,7 @@ def main() -> int:
         importlib.import_module("modelscope.pipelines.multi_modal." + PIPELINE)
         sys.stdout.write(json.dumps(versions()) + "\n")
         return 0
+    leave_with_parent()
     with open(arguments.requests, encoding="utf-8") as file:  # noqa: PTH123  (old Pythons)
         requests = json.load(file)
     with open(arguments.answers, "w", encoding="utf-8", buffering=1) as out:  # noqa: PTH123

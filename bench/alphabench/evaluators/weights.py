@@ -25,6 +25,10 @@ LOADING_ERRORS: Final = (
 """What model libraries raise on files that are absent, cut short or of another kind."""
 
 
+class NotHereError(AlphaBenchError):
+    """A model that was never brought to this machine: no fault of the installation."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
     """A folder with a model in it."""
@@ -52,7 +56,8 @@ def find_weights(
         descriptions: which other files belong to the model.
 
     Raises:
-        AlphaBenchError: no such folder, no safetensors in it, or the hub cannot be had.
+        NotHereError: the hub's files are neither cached nor to be had.
+        AlphaBenchError: no such folder, or no safetensors in it.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -68,7 +73,7 @@ def find_weights(
         snapshot = open_snapshot(source, revision=None, probe="config.json", access=HubAccess())
         found = snapshot.folder([*descriptions, pattern])
     except AlphaBenchError as error:
-        raise AlphaBenchError(
+        raise NotHereError(
             f"no {kind} weights: {error.message}",
             hint=f"connect to the hub once, or give {option}=FOLDER with a copy of them",
         ) from error

@@ -70,6 +70,7 @@ class ClipColourReader:
 
         Raises:
             ValueError: a mask of another size than its image, or a box without a pixel.
+            RuntimeError: what CLIP computes is no number.
         """
         pixels = (
             crop_pixels(cut_out(query.image, query.found), framing=self._backend.framing)
@@ -89,8 +90,10 @@ class ClipColourReader:
     @torch.inference_mode()
     def _nearest(self, pixels_N3SS: Tensor, classifier_NKD: Tensor) -> list[str]:
         image_ND = self._backend.encode_images(pixels_N3SS)
-        best_N = colour_logits(image_ND, classifier_NKD).argmax(dim=1)
-        return [COLOURS[index] for index in best_N.tolist()]
+        logits_NK = colour_logits(image_ND, classifier_NKD)
+        if not logits_NK.isfinite().all():
+            raise RuntimeError("CLIP's similarities are not finite")
+        return [COLOURS[index] for index in logits_NK.argmax(dim=1).tolist()]
 
     @torch.inference_mode()
     def _classifier(self, category: str) -> Tensor:

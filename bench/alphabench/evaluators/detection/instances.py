@@ -47,7 +47,12 @@ def best_candidates(class_logits_BQC1: Tensor, *, limit: int, min_score: float) 
         limit: pairs an image; mmdet's max_per_image, 100.
         min_score: pairs at or below it are left out; it can be no score of interest, since the
             final score is the pair's probability times a mean of probabilities.
+
+    Raises:
+        RuntimeError: the logits are no numbers.
     """
+    if not class_logits_BQC1.isfinite().all():
+        raise RuntimeError("the detector's class logits are not finite")
     probability_BQC = class_logits_BQC1.float().softmax(dim=-1)[..., :-1]
     n_classes = probability_BQC.shape[-1]
     flat_BP = probability_BQC.flatten(1)
@@ -82,7 +87,12 @@ def instances(
             where the input has no padding.
         pixels_at_once: masks are enlarged in chunks of about this many values (16 MiB of
             float32, which stays near a processor's cache); changes no result.
+
+    Raises:
+        RuntimeError: the logits are no numbers.
     """
+    if not mask_logits_BQhw.isfinite().all():
+        raise RuntimeError("the detector's mask logits are not finite")
     height, width = image_size
     chosen_Nhw = mask_logits_BQhw[candidates.image_N, candidates.query_N].float()
     sizes = (input_size, content_size or input_size, image_size)

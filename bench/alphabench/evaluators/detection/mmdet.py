@@ -42,6 +42,7 @@ from alphabench.evaluators.detection.mmdet_process import (
 )
 from alphabench.evaluators.detection.official_weights import check_named_digest
 from alphabench.evaluators.detection.self_test import run_self_test
+from alphabench.evaluators.weights import NotHereError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -119,6 +120,7 @@ class MmdetDetector:
     ) -> None:
         self.options = options
         self._python, self._checkpoint = _required_files(options)
+        self._config = options.config.expanduser().absolute() if options.config else None
         self._device = device
         self._backend = backend
         self._process: MmdetProcess | None = None
@@ -130,7 +132,7 @@ class MmdetDetector:
         versions = installed_versions(self._python)
         return {
             "model": f"{self._checkpoint.name} sha256:{self._digest}",
-            "config": _sha256(self.options.config) if self.options.config else "mmdet's own",
+            "config": _sha256(self._config) if self._config else "mmdet's own",
             "library": ", ".join(f"{name} {found}" for name, found in sorted(versions.items())),
             "min_score": repr(self.options.min_score),
             "self_test": "on" if self.options.self_test else "off",
@@ -205,7 +207,7 @@ class MmdetDetector:
                 python=self._python,
                 options={
                     "checkpoint": str(self._checkpoint),
-                    "config": str(self.options.config) if self.options.config else None,
+                    "config": str(self._config) if self._config else None,
                     "device": self._device,
                     "min_score": self.options.min_score,
                 },
@@ -262,7 +264,7 @@ def unpack_mask(text: str, *, size: tuple[int, int]) -> NDArray[np.bool_]:
 def _required_files(options: MmdetOptions) -> tuple[Path, Path]:
     for name, path in (("python", options.python), ("checkpoint", options.checkpoint)):
         if path is None:
-            raise AlphaBenchError(
+            raise NotHereError(
                 f"the evaluator 'mmdet' needs {name}=",
                 hint="write mmdet?python=/venv/bin/python&checkpoint=FILE.pth&allow_pickle=true",
             )

@@ -188,7 +188,7 @@ def convert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, (shape, targets) in expected.items():
         if name not in tensors:
             raise AlphaBenchError(f"the checkpoint has no tensor {name!r}", hint=_HINT)
-        if (fault := _fault(tensors[name])) is not None:
+        if (fault := _fault(name, tensors[name])) is not None:
             raise AlphaBenchError(f"the tensor {name!r} {fault}", hint=_HINT)
         if tuple(tensors[name].shape) != shape:
             raise AlphaBenchError(
@@ -199,12 +199,14 @@ def convert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _fault(tensor: Tensor) -> str | None:
-    """What no training leaves behind."""
+def _fault(name: str, tensor: Tensor) -> str | None:
+    """What no training leaves behind: numbers that are none, or all one, or a norm of zeros."""
     if tensor.is_floating_point() and not tensor.isfinite().all():
         return "holds values that are not finite"
     if tensor.dim() > 1 and tensor.numel() > 1 and bool(tensor.min() == tensor.max()):
         return f"is {float(tensor.min()):g} throughout, as if it had never been filled"
+    if tensor.dim() == 1 and name.endswith(".weight") and not tensor.any():
+        return "is 0 throughout, as if it had never been filled"
     return None
 
 

@@ -93,7 +93,7 @@ def open_mmdet(options: dict[str, Any]) -> tuple[list[str], Detect]:
         raise FileNotFoundError("mmdet's own configuration was not found; name one")
     extra = {"palette": "coco"} if int(mmdet.__version__.split(".")[0]) >= 3 else {}
     model = init_detector(config, options["checkpoint"], device=options["device"], **extra)
-    check_names(list(model.state_dict()), options["checkpoint"])
+    check_shapes(model.state_dict(), options["checkpoint"])
     check_values(model.state_dict())
     meta = getattr(model, "dataset_meta", None) or {"classes": getattr(model, "CLASSES", ())}
 
@@ -105,30 +105,38 @@ def open_mmdet(options: dict[str, Any]) -> tuple[list[str], Detect]:
     return list(meta["classes"]), detect
 
 
-def check_names(names: Sequence[str], checkpoint: str) -> None:
+def check_shapes(weights: Mapping[str, Any], checkpoint: str) -> None:
     """Refuses weights that mmdet would load in part, keeping random numbers for the rest."""
     import torch
 
     content = torch.load(checkpoint, map_location="cpu")
     held = {
-        name[7:] if name.startswith("module.") else name  # noqa: FURB188  (Python 3.8)
-        for name in content.get("state_dict", content)
+        name[7:] if name.startswith("module.") else name: tuple(tensor.shape)  # noqa: FURB188  (3.8)
+        for name, tensor in content.get("state_dict", content).items()
     }
-    missing = [name for name in names if name not in held]
+    missing = [name for name in weights if name not in held]
     if missing:
         raise ValueError(
             f"the checkpoint lacks {missing[0]!r} and {len(missing) - 1} more of the model's "
             "tensors; it is of another model, or of another release of mmdet"
         )
+    for name, tensor in weights.items():
+        if held[name] != tuple(tensor.shape):
+            raise ValueError(
+                f"the checkpoint's {name!r} is {held[name]} and the model's {tuple(tensor.shape)}; "
+                "it is of another model"
+            )
 
 
 def check_values(weights: Mapping[str, Any]) -> None:
-    """Refuses what no training leaves behind: a matrix of one number, or what is not finite."""
+    """Refuses what no training leaves: a matrix of one number, a norm of 0, what is not finite."""
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(f"the tensor {name!r} holds values that are not finite")
         if tensor.dim() > 1 and tensor.numel() > 1 and tensor.min() == tensor.max():
             raise ValueError(f"the tensor {name!r} is {float(tensor.min()):g} throughout")
+        if tensor.dim() == 1 and name.endswith(".weight") and not tensor.any():
+            raise ValueError(f"the tensor {name!r} is 0 throughout")
 
 
 def import_mmdet() -> tuple[Any, Any, Any]:
@@ -219,10 +227,13 @@ def use_python_attention() -> None:
 def trust_checkpoints() -> None:
     """Newer torch refuses what OpenMMLab pickles beside the weights; the user has consented."""
     import functools
+    import inspect
 
     import torch
 
-    vars(torch)["load"] = functools.partial(torch.load, weights_only=False)
+    # Before 1.13 nothing was refused, and there is no such argument.
+    if "weights_only" in inspect.signature(torch.load).parameters:
+        vars(torch)["load"] = functools.partial(torch.load, weights_only=False)
 
 
 def objects_of(rows: Sequence[Row], min_score: float) -> list[dict[str, Any]]:

@@ -49,8 +49,8 @@ from alphabench.evaluators.detection.mmdet_weights import (
     convert,
     read_checkpoint,
 )
+from alphabench.evaluators.detection.official_probe import PROBED, check_build
 from alphabench.evaluators.detection.official_probe import SCALE as PROBE_SCALE
-from alphabench.evaluators.detection.official_probe import check_build
 from alphabench.evaluators.detection.official_weights import find_official, named_as
 from alphabench.evaluators.detection.self_test import run_self_test
 
@@ -133,6 +133,7 @@ class OfficialDetector:
             "pipeline": self.options.pipeline,
             "at_once": repr(self.options.at_once),
             **self.options.identity,
+            "self_test": self._tested,
         }
 
     @property
@@ -172,9 +173,17 @@ class OfficialDetector:
                 found[at] = objects
         return found
 
+    @property
+    def _tested(self) -> str:
+        """What the self-test covers."""
+        if self.options.self_test and self.options.dtype not in PROBED:
+            return "in float32 only"
+        return self.options.identity["self_test"]
+
     def _find_with(self, weights: Path, images: Sequence[Image]) -> list[list[DetectedObject]]:
         """What a small network of mmdet 2.x finds on this device."""
-        options = OfficialOptions(weights=weights, min_score=0.0)
+        dtype = self.options.dtype if self.options.dtype in PROBED else "float32"
+        options = OfficialOptions(weights=weights, min_score=0.0, dtype=dtype)
         return OfficialDetector(options, device=self.device, scale=PROBE_SCALE).detect(images)
 
     @torch.inference_mode()

@@ -7,10 +7,10 @@ does under GenEval's script. Judges nothing: `parity` does.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import torch
 
@@ -25,13 +25,23 @@ from alphabench.evaluators.detection.official import OfficialDetector, OfficialO
 from alphabench.evaluators.detection.official_weights import find_official
 from alphabench.evaluators.detection.parity import (
     Comparison,
+    Found,
     MeanColours,
+    Row,
     Tolerance,
+    Uncompared,
+    all_equal,
     compare,
     table,
 )
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+Look = Callable[[Path, "Image"], tuple[Found, Found]]
+"""What either side finds in a picture, from its file and from its pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +67,7 @@ class Parity:
     text: str
     """The two sides, and the table."""
     equal: bool
-    rows: tuple[Comparison, ...]
+    rows: tuple[Row, ...]
 
 
 def detector_parity(
@@ -84,40 +94,75 @@ def detector_parity(
     weights = find_official(sides.weights, cache_dir=sides.cache_dir)
     python = _python(sides.python)
     versions = installed_versions(python)
-    place = tempfile.TemporaryDirectory()
-    ours = OfficialDetector(
-        OfficialOptions(
-            weights=weights, pipeline=sides.pipeline or _pipeline_of(versions), min_score=0.0
-        ),
-        device=device,
-    )
-    theirs = MmdetDetector(
-        MmdetOptions(
-            python=python,
-            checkpoint=_named_for(versions, weights, Path(place.name)),
-            allow_pickle=sides.allow_pickle,
-            min_score=0.0,
-        ),
-        device=device,
-    )
-    colours, tolerance = MeanColours(), Tolerance()
-    sides_said = [f"ours:     {_said(ours.identity)}", f"original: {_said(theirs.identity)}"]
-    rows = []
-    try:
-        for path in pictures:
-            image = open_picture(path)
-            found = (ours.detect([image])[0], theirs.detect_file(path, size=image.size))
-            name = path.relative_to(images).as_posix()
-            rows.append(compare(name, image, found, colours=colours, tolerance=tolerance))
-            progress(f"{len(rows)} of {len(pictures)}: {name}")
-    finally:
-        theirs.close()
-        place.cleanup()
+    with tempfile.TemporaryDirectory(prefix="alphabench-parity-") as place:
+        ours = OfficialDetector(
+            OfficialOptions(
+                weights=weights, pipeline=sides.pipeline or _pipeline_of(versions), min_score=0.0
+            ),
+            device=device,
+        )
+        theirs = MmdetDetector(
+            MmdetOptions(
+                python=python,
+                checkpoint=_named_for(versions, weights, Path(place)),
+                allow_pickle=sides.allow_pickle,
+                min_score=0.0,
+            ),
+            device=device,
+        )
+
+        def look(path: Path, image: Image) -> tuple[Found, Found]:
+            return ours.detect([image])[0], theirs.detect_file(path, size=image.size)
+
+        said = [f"ours:     {_said(ours.identity)}", f"original: {_said(theirs.identity)}"]
+        tolerance = Tolerance()
+        try:
+            rows = compare_files(images, pictures, look, tolerance=tolerance, progress=progress)
+        finally:
+            theirs.close()
     return Parity(
-        text="\n".join([*sides_said, table(rows, tolerance)]),
-        equal=all(row.within(tolerance) for row in rows),
+        text="\n".join([*said, table(rows, tolerance)]),
+        equal=all_equal(rows, tolerance),
         rows=tuple(rows),
     )
+
+
+def compare_files(
+    folder: Path,
+    pictures: Sequence[Path],
+    look: Look,
+    *,
+    tolerance: Tolerance,
+    progress: Callable[[str], None],
+) -> list[Row]:
+    """A row for each picture, whatever becomes of the others.
+
+    Args:
+        folder: what the pictures' names leave out.
+        pictures: files.
+        look: has both sides examine one.
+        tolerance: what makes a pair count as apart.
+        progress: takes a line for each picture that is done.
+
+    Raises:
+        AlphaBenchError: a side says what the user must mend, before anything was compared.
+    """
+    rows: list[Row] = []
+    colours = MeanColours()
+    for path in pictures:
+        name = path.relative_to(folder).as_posix()
+        try:
+            image = open_picture(path)
+            found = look(path, image)
+            rows.append(compare(name, image, found, colours=colours, tolerance=tolerance))
+        except Exception as error:
+            compared = any(isinstance(row, Comparison) for row in rows)
+            if isinstance(error, AlphaBenchError) and not compared:
+                raise
+            first_line = str(error).partition("\n")[0]
+            rows.append(Uncompared(picture=name, reason=f"{type(error).__name__}: {first_line}"))
+        progress(f"{len(rows)} of {len(pictures)}: {name}")
+    return rows
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -40,6 +40,9 @@ SCALE: Final = Scale(long_side=mmdet_frozen.SCALE[0], short_side=mmdet_frozen.SC
 SHARE: Final = 0.8
 """Of mmdet's objects that must be found again. Not all: the network's masks inside its attention
 are all or nothing, which makes much of little."""
+PROBED: Final = ("float64", "float32", "float16")
+"""Precisions in which a sound build finds that share: all, all and 96% of the objects. bfloat16
+finds 24%, no more than wrong operators do, so that nothing could be told from it."""
 SCORE_GAP: Final = 0.003
 MASK_IOU: Final = 0.95
 

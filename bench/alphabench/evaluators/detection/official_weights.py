@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from alphabench.checkpoints.digest import digest_file
 from alphabench.errors import AlphaBenchError
+from alphabench.evaluators.weights import NotHereError
 from alphabench.fetching import Dataset
 from alphabench.upstream import default_cache_dir
 
@@ -83,7 +84,8 @@ def find_official(
         known: the files that it may be, the first one before the others.
 
     Raises:
-        AlphaBenchError: it is not there, or its content is not what its name says.
+        NotHereError: none was fetched.
+        AlphaBenchError: what was named is not there, or its content is not what its name says.
     """
     if given is not None:
         path = given.expanduser().absolute()
@@ -96,7 +98,7 @@ def find_official(
         if (folder / one.name).is_file():
             check_named_digest(folder / one.name)
             return folder / one.name
-    raise AlphaBenchError(
+    raise NotHereError(
         f"the official weights {known[0].name!r} are not on this machine (licence: {LICENCE})",
         hint=_FETCH,
     )

@@ -112,6 +112,30 @@ class Comparison:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncompared:
+    """A picture that one side could not read or examine; it counts as unequal."""
+
+    picture: str
+    reason: str
+
+
+Row = Comparison | Uncompared
+
+
+def all_equal(rows: Sequence[Row], tolerance: Tolerance) -> bool:
+    """Whether every picture is equal, and some object was there to compare."""
+    return all(_is_equal(row, tolerance) for row in rows) and _n_objects(rows) > 0
+
+
+def _is_equal(row: Row, tolerance: Tolerance) -> bool:
+    return isinstance(row, Comparison) and row.within(tolerance)
+
+
+def _n_objects(rows: Sequence[Row]) -> int:
+    return sum(sum(row.objects) for row in rows if isinstance(row, Comparison))
+
+
 def compare(
     picture: str,
     image: Image,
@@ -169,7 +193,7 @@ def pair_up(ours: Found, theirs: Found) -> tuple[list[tuple[DetectedObject, Dete
     return pairs, alone
 
 
-def table(rows: Sequence[Comparison], tolerance: Tolerance) -> str:
+def table(rows: Sequence[Row], tolerance: Tolerance) -> str:
     """One line for each picture, and a last one for all."""
     width = max((len(row.picture) for row in rows), default=7)
     head = (
@@ -178,16 +202,21 @@ def table(rows: Sequence[Comparison], tolerance: Tolerance) -> str:
     )
     lines = [head]
     for row in rows:
+        if isinstance(row, Uncompared):
+            lines.append(f"{row.picture:<{width}}  could not be compared: {row.reason}")
+            continue
         lines.append(
             f"{row.picture:<{width}}  {row.objects[0]:>3} /{row.objects[1]:>4}  {row.alone:>6}  "
             f"{row.score_gap:>9.1e}  {row.box_iou:>8.6f}  {row.corner_gap:>8.2f}  "
             f"{row.mask_iou:>8.6f}  {row.verdicts:>8}  {row.verdicts_apart:>5}"
             f"{'' if row.within(tolerance) else '  DIFFERS'}"
         )
-    equal = sum(row.within(tolerance) for row in rows)
-    asked, apart = (
-        sum(getattr(row, name) for row in rows) for name in ("verdicts", "verdicts_apart")
-    )
+    if not _n_objects(rows):
+        lines.append("there was no object to compare")
+    compared = [row for row in rows if isinstance(row, Comparison)]
+    equal = sum(_is_equal(row, tolerance) for row in rows)
+    asked = sum(row.verdicts for row in compared)
+    apart = sum(row.verdicts_apart for row in compared)
     lines.append(
         f"equal on {equal} of {len(rows)} pictures (scores to {tolerance.score:g}, boxes to IoU "
         f"{tolerance.box_iou:g} or {tolerance.corner:g} px, masks to IoU {tolerance.mask_iou:g}); "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any, Final, TypeVar
 from alphabench.errors import AlphaBenchError
 
 CONFIG_FILE: Final = "config.yaml"
+BERT_FILE: Final = "config_bert.json"
+"""No other name will do: an evaluator's identity is taken of this file."""
 _HINT: Final = "give the folder as it was released, with config.yaml and config_bert.json"
 
 T = TypeVar("T")
@@ -95,13 +98,10 @@ def read_design(folder: Path) -> Design:
         AlphaBenchError: a file is missing or damaged, or asks for what is not computed here.
     """
     config = _read_yaml(folder / CONFIG_FILE)
-    stored = _read_json(folder / str(config.get("bert_config", "config_bert.json")))
-    if "layer_norm_eps" in stored:
-        # YAML's cousin: some writers store 1e-12 as a word.
-        stored = {**stored, "layer_norm_eps": float(stored["layer_norm_eps"])}
+    stored = _read_json(folder / BERT_FILE)
     design = Design(
         picture=_fill(PictureDesign, config, folder / CONFIG_FILE),
-        language=_fill(LanguageDesign, stored, folder),
+        language=_fill(LanguageDesign, stored, folder / BERT_FILE),
         search=_fill(SearchDesign, config, folder / CONFIG_FILE),
     )
     _refuse_other_kinds(config, stored, design, folder)
@@ -113,6 +113,7 @@ def _refuse_other_kinds(
 ) -> None:
     width = design.language.hidden_size
     unlike = {
+        "bert_config": (config.get("bert_config", BERT_FILE), BERT_FILE),
         "task": (config.get("task", "visual-question-answering"), "visual-question-answering"),
         "hidden_act": (stored.get("hidden_act", "gelu"), "gelu"),
         "position_embedding_type": (stored.get("position_embedding_type", "absolute"), "absolute"),
@@ -131,18 +132,25 @@ def _fill(design: type[T], values: Mapping[str, Any], source: Path) -> T:
     """The design with the fields that `values` has; others of its fields are not ours."""
     assert dataclasses.is_dataclass(design)
     kinds = {field.name: field.type for field in dataclasses.fields(design)}
-    given = {name: values[name] for name in kinds if name in values}
-    for name, value in given.items():
-        fitting = (int, float) if kinds[name] == "float" else int
-        if isinstance(value, bool) or not isinstance(value, fitting) or value < 0:
+    given = {name: _number(values[name], kinds[name]) for name in kinds if name in values}
+    for name, number in given.items():
+        if number is None or (number < 1 and kinds[name] == "int" and name != "min_length"):
             raise AlphaBenchError(
-                f"{str(source)!r} has {value!r} for {name!r}, which is no size", hint=_HINT
+                f"{str(source)!r} has {values[name]!r} for {name!r}, which is no size", hint=_HINT
             )
-    try:
-        filled: T = design(**given)
-    except ValueError as error:
-        raise AlphaBenchError(f"{str(source)!r}: {error}", hint=_HINT) from error
+    filled: T = design(**given)
     return filled
+
+
+def _number(value: Any, kind: Any) -> float | None:
+    """What a field of that kind can hold: a whole number from 0, or a number above 0."""
+    if kind == "int":
+        return value if type(value) is int and value >= 0 else None
+    try:
+        number = float(value)  # some writers store 1e-12 as a word
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

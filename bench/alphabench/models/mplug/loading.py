@@ -1,9 +1,10 @@
 """Loads an mPLUG model from the folder of its release: sizes, weights, vocabulary.
 
 The weights are a pickle of tensors, read with `weights_only` so that it cannot run code. Every
-tensor that answering needs must be there, of the right shape, finite and not all equal; the
-official code loads whatever fits and draws the rest at random. What only training needs (the slow
-copies of each part, CLIP's own words) is left out. Knows no hub: the folder is there.
+tensor that answering needs must be there, of the right shape and finite, no matrix all one number
+and no norm all 0; the official code loads whatever fits and draws the rest at random. What only
+training needs (the slow copies of each part, CLIP's own words) is left out. Knows no hub: the
+folder is there.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def _tensor(stored: Mapping[str, Any], name: str, like: Tensor, path: Path) -> T
     low, high = value.aminmax()
     if not torch.isfinite(low + high):
         raise AlphaBenchError(f"the tensor {name!r} in {str(path)!r} is not finite", hint=_HINT)
-    if value.ndim > 1 and low == high:
+    is_norm = value.ndim == 1 and name.endswith(".weight")
+    if low == high and (value.ndim > 1 or (is_norm and low == 0)):
         raise AlphaBenchError(
             f"the tensor {name!r} in {str(path)!r} is {low.item():g} throughout", hint=_HINT
         )

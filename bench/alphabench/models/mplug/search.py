@@ -37,6 +37,9 @@ def search(next_words: NextWords, rules: SearchDesign, *, n_questions: int, devi
         rules: number of beams and bounds on the length.
         n_questions: rows to search for.
         device: of torch.
+
+    Raises:
+        RuntimeError: the logits are no numbers.
     """
     shape = (n_questions, rules.beam_size)
     words_QBT = torch.full((*shape, 1), START, device=device)
@@ -46,6 +49,8 @@ def search(next_words: NextWords, rules: SearchDesign, *, n_questions: int, devi
     parent_QB = None
     for step in range(rules.max_length):
         logits_QBV = next_words(words_QBT[..., -1], parent_QB)
+        if not logits_QBV.isfinite().all():
+            raise RuntimeError("mPLUG's logits are not finite")
         n_words = logits_QBV.shape[-1]
         log_QBV = logits_QBV.float().softmax(dim=-1).log()
         if step < rules.min_length:
