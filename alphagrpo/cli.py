@@ -33,10 +33,10 @@ Settings = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Changes of the recipe: training.steps=20."),
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="The training's folder [default: below ./runs/train].")
+    Path | None, typer.Option(help="The training's folder (default: below ./runs/train).")
 ]
 Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda or cuda:1 [default: a GPU where there is one].")
+    str | None, typer.Option(help="cpu, cuda or cuda:1 (default: a GPU where there is one).")
 ]
 Cache = Annotated[
     Path | None,
@@ -79,10 +79,10 @@ def export(
         bool, typer.Option("--merge", help="Write whole weights; else the adapter alone.")
     ] = False,
     ckpt: Annotated[
-        str | None, typer.Option("--ckpt", help="The base [default: the training's own].")
+        str | None, typer.Option("--ckpt", help="The base (default: the training's own).")
     ] = None,
 ) -> None:
-    """Write the best weights of a training as an adapter, or merged into their base."""
+    """Write the best weights of a training as an adapter, or whole with their base."""
     from alphagrpo.export import export_run
 
     with _sentences():
@@ -131,17 +131,13 @@ def _train(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | No
         device=where,
         say=say,
     )
+
+    def begun() -> None:
+        replace_text(folder / "recipe.yaml", config.write(recipe))
+
     try:
-        run = Run(
-            assemble(recipe, place),
-            recipe.training,
-            folder,
-            Surroundings(processes=together, say=say),
-        )
-        if together.first:
-            folder.mkdir(parents=True, exist_ok=True)
-            replace_text(folder / "recipe.yaml", config.write(recipe))
-        outcome = run.train()
+        around = Surroundings(processes=together, say=say, begun=begun)
+        outcome = Run(assemble(recipe, place), recipe.training, folder, around).train()
     finally:
         processes.leave()
     if together.first:
@@ -174,7 +170,9 @@ def _show_curves(folder: Path) -> None:
 
 
 def _say_where(folder: Path, outcome: Outcome) -> None:
+    from alphagrpo.export import usage
+
     typer.echo(f"{outcome.step} steps done; everything lies in {folder}")
     if outcome.best is not None:
         typer.echo(f"best weights, of step {outcome.best_step}: {outcome.best}")
-        typer.echo(f"use them: alphabench run BENCHMARK --ckpt BASE --lora {outcome.best}")
+        typer.echo(f"use them: {usage(folder, outcome.best)}")

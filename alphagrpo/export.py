@@ -1,5 +1,7 @@
-"""What a training leaves to others: its best adapter, or whole weights with the adapter merged in.
+"""What a training leaves to others: its best adapter, or whole weights.
 
+Whole weights are those of the base with the adapter merged in or, after a training without LoRA,
+with the trained values in their places.
 A merged BAGEL is a folder in the released layout; a merged pipeline is what `save_pretrained`
 writes. Knows no trainer: it reads the folder of one.
 """
@@ -24,41 +26,47 @@ from alphagrpo.recipe import Recipe
 from alphatrainers import config
 
 ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
+VALUES_FILE: Final = "model.safetensors"
+"""In the place of an adapter's files after a training without LoRA."""
 _RECIPE: Final = "recipe.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """An adapter and what it belongs to."""
+    """What was trained and what it belongs to."""
 
-    adapter: Path
+    folder: Path
     base: str | None
     options: dict[str, str]
+
+    @property
+    def adapter(self) -> bool:
+        return (self.folder / ADAPTER_FILES[0]).is_file()
 
 
 def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
     """Writes the best weights of a training, or an adapter folder's, to a new folder.
 
     Args:
-        run: a training's folder, or an adapter's.
+        run: a training's folder, or one in it that holds weights.
         out: does not exist yet, or is empty.
-        merge: whole weights; else the adapter alone.
+        merge: whole weights; else the adapter alone, if it was one that was trained.
         base: the checkpoint it belongs to; None takes the training's own.
 
     Returns:
         A sentence that says what was written and how to use it.
 
     Raises:
-        AlphaBenchError: there is no adapter, no base, or the folder is taken.
+        AlphaBenchError: nothing was trained there, no base, or the folder is taken.
     """
     found = _find(run)
     if out.exists() and any(out.iterdir()):
         raise AlphaBenchError(f"{str(out)!r} exists and is not empty", hint="name another --out")
     base = base or found.base
-    if not merge:
+    if found.adapter and not merge:
         out.mkdir(parents=True, exist_ok=True)
         for name in ADAPTER_FILES:
-            shutil.copyfile(found.adapter / name, out / name)
+            shutil.copyfile(found.folder / name, out / name)
         return (
             f"wrote the adapter to {out}: alphabench run ... --ckpt {base or 'BASE'} --lora {out}"
         )
@@ -66,27 +74,35 @@ def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
         raise AlphaBenchError(
             f"{str(run)!r} does not say which checkpoint it belongs to", hint="add --ckpt BASE"
         )
-    opened = open_checkpoint(base, options=found.options, lora=str(found.adapter))
+    adapter = str(found.folder) if found.adapter else None
+    opened = open_checkpoint(base, options=found.options, lora=adapter)
     if isinstance(opened, UnifiedCheckpoint) and isinstance(opened.opened, OpenedBagel):
-        merged = _merge_bagel(opened, opened.opened, out)
+        done = _write_bagel(opened, opened.opened, found, out)
     elif isinstance(opened, DiffusersCheckpoint):
-        merged = _merge_pipeline(opened, out)
+        done = _write_pipeline(opened, found, out)
     else:
-        raise AlphaBenchError(f"{base!r} takes no LoRA", hint="name the base it was trained on")
-    return f"merged {merged} modules into {out}: alphabench run ... --ckpt {out}"
+        raise AlphaBenchError(
+            f"{base!r} cannot take what was trained", hint="name the base it was trained on"
+        )
+    return f"{done} into {out}: alphabench run ... --ckpt {out}"
+
+
+def usage(training: Path, best: Path) -> str:
+    """The command that draws with the best weights of a training."""
+    if (best / ADAPTER_FILES[0]).is_file():
+        return f"alphabench run BENCHMARK --ckpt BASE --lora {best}"
+    whole = f"alphabench export {training} --out NEW"
+    return f"{whole}, then alphabench run BENCHMARK --ckpt NEW"
 
 
 def _find(run: Path) -> _Found:
-    if (run / ADAPTER_FILES[0]).is_file():
-        training = run.resolve().parent
-        return _Found(adapter=run, **_base_of(training))
-    best = run / "best"
-    if not (best / ADAPTER_FILES[0]).is_file():
-        raise AlphaBenchError(
-            f"{str(run)!r} holds no adapter",
-            hint="name the folder of a training with LoRA that has validated, or an adapter in it",
-        )
-    return _Found(adapter=best, **_base_of(run))
+    for folder in (run, run / "best"):
+        if any((folder / name).is_file() for name in (ADAPTER_FILES[0], VALUES_FILE)):
+            return _Found(folder=folder, **_base_of(folder.resolve().parent))
+    raise AlphaBenchError(
+        f"{str(run)!r} holds no adapter and no trained values",
+        hint="name the folder of a training that has validated, or an adapter in it",
+    )
 
 
 def _base_of(training: Path) -> dict[str, Any]:
@@ -98,7 +114,9 @@ def _base_of(training: Path) -> dict[str, Any]:
     return {"base": recipe.policy.checkpoint, "options": options}
 
 
-def _merge_bagel(checkpoint: UnifiedCheckpoint, opened: OpenedBagel, out: Path) -> int:
+def _write_bagel(
+    checkpoint: UnifiedCheckpoint, opened: OpenedBagel, found: _Found, out: Path
+) -> str:
     from safetensors.torch import save_file
 
     from alphabench.models.bagel.unified import UnifiedBagel
@@ -106,7 +124,7 @@ def _merge_bagel(checkpoint: UnifiedCheckpoint, opened: OpenedBagel, out: Path) 
     umm = checkpoint.model()
     assert isinstance(umm, UnifiedBagel)
     model = umm.loaded.model
-    merged = merge_adapters(model)
+    done = _settle(model, found)
     folder = opened.files.fetch()
     out.mkdir(parents=True, exist_ok=True)
     for name in opened.files.needed:
@@ -114,7 +132,37 @@ def _merge_bagel(checkpoint: UnifiedCheckpoint, opened: OpenedBagel, out: Path) 
             shutil.copyfile(folder / name, out / name)
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(tensors, out / MODEL_FILE)
-    return merged
+    return done
+
+
+def _settle(model: nn.Module, found: _Found) -> str:
+    if found.adapter:
+        return f"merged {merge_adapters(model)} modules"
+    return f"wrote {put_values(model, found.folder / VALUES_FILE)} trained tensors and their base"
+
+
+def put_values(model: nn.Module, file: Path) -> int:
+    """Puts trained values in the places of a model's own.
+
+    Returns:
+        How many tensors were put.
+
+    Raises:
+        AlphaBenchError: there is not a place of that shape for each.
+    """
+    from safetensors.torch import load_file
+
+    values, places = load_file(file), dict(model.named_parameters())
+    for name, value in values.items():
+        if name not in places or places[name].shape != value.shape:
+            raise AlphaBenchError(
+                f"{name!r} of {str(file)!r} does not fit this model",
+                hint="name the base it was trained on",
+            )
+    with torch.no_grad():
+        for name, value in values.items():
+            places[name].copy_(value)
+    return len(values)
 
 
 def merge_adapters(model: nn.Module) -> int:
@@ -136,11 +184,11 @@ def merge_adapters(model: nn.Module) -> int:
     return len(layers)
 
 
-def _merge_pipeline(checkpoint: DiffusersCheckpoint, out: Path) -> int:
+def _write_pipeline(checkpoint: DiffusersCheckpoint, found: _Found, out: Path) -> str:
     pipeline = checkpoint.pipeline()
-    merged = merge_adapters(pipeline.transformer)
+    done = _settle(pipeline.transformer, found)
     if getattr(pipeline.transformer, "peft_config", None):
         del pipeline.transformer.peft_config
         pipeline.transformer._hf_peft_config_loaded = False
     pipeline.save_pretrained(out)
-    return merged
+    return done

@@ -8,7 +8,7 @@ of SD3.5 medium; loads no weights, asks no judge and needs no GPU. The estimates
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from alphabench.models.bagel.design import (
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.loading import read_sizes
 from alphabench.models.bagel.model import Bagel, ImageMarks
+from alphabench.options import split_spec
 from alphagrpo.policies.opening import guidance
 from alphagrpo.policies.umm import EXPERTS
 from alphagrpo.recipe import JUDGED, DrawSettings, Recipe, RewardSettings
@@ -63,6 +64,8 @@ PROMPT_TOKENS: Final = 60
 QUESTIONS: Final = {"dvreward": 20.0, "holistic": 2.0, "reflection_judge": 1.0}
 """Guesses at a picture's calls; small worlds ask fewer."""
 SMALL_QUESTIONS: Final = 5.0
+_WIDTHS: Final = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
+"""Bytes by the `dtype` of a checkpoint's options."""
 TOKENS_PER_CALL: Final = 400.0
 """Guess: a picture of 512 pixels and a question."""
 
@@ -84,7 +87,8 @@ def forecast(recipe: Recipe) -> str:
     Raises:
         AlphaBenchError: nothing is known of the checkpoint's sizes.
     """
-    model = _model(recipe)
+    name, own = split_spec(recipe.policy.checkpoint)
+    model = _with_options(_model(recipe, name), {**own, **recipe.policy.options})
     draw = recipe.task.draw
     sizes = replace(
         model.sizes,
@@ -99,15 +103,17 @@ def forecast(recipe: Recipe) -> str:
         f"recipe            {recipe.task.kind} on {recipe.policy.checkpoint}",
         f"costs             {recipe.about.costs}",
         f"measured          {recipe.about.measured}",
-        describe(plan(recipe.training, sizes)),
     ]
-    if recipe.task.refine is not None:
-        lines.append(_initial_line(recipe, model, sizes))
+    found, initial = plan(recipe.training, sizes), _initial_pictures(recipe)
+    more = 1.0 + initial / found.trajectories
+    found = found._replace(judge_calls=found.judge_calls * more, cost_usd=found.cost_usd * more)
+    lines.append(describe(found))
+    if initial:
+        lines.append(_initial_line(recipe, model, sizes, initial))
     return "\n".join(lines)
 
 
-def _model(recipe: Recipe) -> _Model:
-    name = recipe.policy.checkpoint
+def _model(recipe: Recipe, name: str) -> _Model:
     kind, location = pick_kind(name)
     if kind == "nano":
         if not NANO.is_dir():
@@ -126,6 +132,22 @@ def _model(recipe: Recipe) -> _Model:
         f"the sizes of {name!r} are not known without its weights",
         hint="--dry-run knows nano, BAGEL and stable-diffusion-3.5-medium",
     )
+
+
+def _with_options(model: _Model, options: Mapping[str, object]) -> _Model:
+    sizes, size = model.sizes, model.size
+    if {"width", "height"} <= options.keys():
+        size = (int(str(options["width"])), int(str(options["height"])))
+    width = _WIDTHS.get(str(options.get("dtype")), sizes.bytes_per_parameter)
+    wider = width / sizes.bytes_per_parameter
+    sizes = replace(
+        sizes,
+        bytes_per_parameter=width,
+        context_bytes_per_token=wider * sizes.context_bytes_per_token,
+        activation_bytes_per_token=wider * sizes.activation_bytes_per_token,
+        kept_bytes_per_token=wider * sizes.kept_bytes_per_token,
+    )
+    return replace(model, sizes=sizes, size=size)
 
 
 def _bagel(recipe: Recipe, design: Design, *, size: tuple[int, int], width: float) -> _Model:
@@ -230,14 +252,23 @@ def _all(settings: Iterable[RewardSettings]) -> list[RewardSettings]:
     return found
 
 
-def _initial_line(recipe: Recipe, model: _Model, sizes: Sizes) -> str:
+def _initial_pictures(recipe: Recipe) -> float:
+    """Of a step; the mean over steps where only some of them refine."""
+    task = recipe.task
+    weights = task.mixed if task.kind == "mixed" else {task.kind: 1.0}
+    share = weights.get("srr", 0.0) / sum(weights.values())
+    if task.refine is None or share == 0.0:
+        return 0.0
+    return share * task.refine.initial_images * recipe.training.prompts_per_step
+
+
+def _initial_line(recipe: Recipe, model: _Model, sizes: Sizes, pictures: float) -> str:
     assert recipe.task.refine is not None
     how = recipe.task.refine
-    pictures = how.initial_images * recipe.training.prompts_per_step
     tokens = _latent_tokens(how.initial, model) * sum(_branches(how.initial))
     work = pictures * tokens * 2.0 * sizes.active_parameters / TERA
     calls = pictures * sizes.calls_per_picture
     return (
-        f"Beside these, each step draws {pictures} initial pictures: {work:,.3g} TFLOP, "
-        f"{calls:,.0f} judge calls."
+        f"Each step also draws {pictures:,.4g} initial pictures: {work:,.3g} TFLOP beside those "
+        f"above; their {calls:,.0f} judge calls are counted there."
     )

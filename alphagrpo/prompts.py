@@ -20,13 +20,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from alphabench.benchmarks.geneval_rules import Rules
 from alphabench.errors import AlphaBenchError
 from alphabench.options import fill, split_spec
 from alphabench.scenes.small_sample import TASKS, task_small
 from alphabench.scenes.telling import facts_key, geneval_prompt
 from alphabench.types import Benchmark, Sample
 from alphagrpo.dvreward.prompts import read_prompts
-from alphagrpo.dvreward.questions import facts_of, from_row
+from alphagrpo.dvreward.questions import OURS, facts_of, from_row
 from alphagrpo.dvreward.sources import questions_from_facts
 from alphagrpo.rewards import GROUP, SOURCE
 from alphatrainers.guards import normalised
@@ -130,10 +131,15 @@ def with_questions(
         written: rows of a question file, by prompt.
 
     Raises:
-        AlphaBenchError: a prompt without any.
+        AlphaBenchError: a prompt without any, or with questions that cannot be put.
     """
     found = []
     for index, prompt in enumerate(prompts):
+        if any(prompt.facts.get(key) for key in _QUESTIONS):
+            row = {**prompt.facts, "prompt": prompt.text}
+            from_row(row, where=f"the row of the prompt {prompt.text!r}")
+            found.append(prompt)
+            continue
         questions = _questions(index, prompt, written)
         if not questions:
             raise AlphaBenchError(
@@ -141,15 +147,14 @@ def with_questions(
                 hint="write them with `alphabench dvreward decompose FILE --llm ... --out "
                 "QUESTIONS.jsonl` and set prompts.questions=QUESTIONS.jsonl",
             )
-        found.append(Prompt(id=prompt.id, text=prompt.text, facts={**questions, **prompt.facts}))
+        known = {key: v for key, v in prompt.facts.items() if key not in (*_QUESTIONS, OURS)}
+        found.append(Prompt(id=prompt.id, text=prompt.text, facts={**questions, **known}))
     return found
 
 
 def _questions(
     index: int, prompt: Prompt, written: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, object]:
-    if any(prompt.facts.get(key) for key in _QUESTIONS):
-        return prompt.facts
     if prompt.text in written:
         row = {**written[prompt.text], "prompt": prompt.text}
         return facts_of(from_row(row, where=f"the questions of {prompt.text!r}"))
@@ -178,7 +183,16 @@ def _from_row(row: Mapping[str, Any], path: Path, number: int) -> Prompt:
             facts[SOURCE] = str((path.parent / named).resolve())
     if isinstance(tag := facts.get("tag"), str):
         facts.setdefault(GROUP, tag)
-    return Prompt(id=f"{path.stem}-{number:06d}", text=row["prompt"].strip(), facts=facts)
+    if "include" in facts:
+        try:
+            Rules.from_facts(facts)
+        except ValueError as error:
+            raise AlphaBenchError(
+                f"the facts of {row['prompt']!r} in {path.name!r} cannot be used: {error}",
+                hint='a clause is {"class": "dog", "count": 1}, as in GenEval\'s metadata',
+            ) from error
+    # As it stands: a digest of its questions is over these very letters.
+    return Prompt(id=f"{path.stem}-{number:06d}", text=row["prompt"], facts=facts)
 
 
 def _from_sample(sample: Sample) -> Prompt:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,16 +16,18 @@ from alphagrpo.refinement import Rectification
 from alphagrpo.tasks import Window
 from alphatrainers import config
 from alphatrainers.errors import unknown_key
-from alphatrainers.kernels import Density, Kind
+from alphatrainers.kernels import Density, Kind, usual_density
 from alphatrainers.schedules import sigmas_of_points
 from alphatrainers.segments import DrawImage, WriteText
-from alphatrainers.settings import Credits, Training
+from alphatrainers.settings import Credits, ImageKind, Training
 
 TaskKind = Literal["t2i", "rt2i", "edit", "srr", "mixed"]
 RewardKind = Literal[
     "dvreward", "holistic", "evaluator", "think_tags", "reflection", "reflection_judge", "sum"
 ]
 JUDGED: Final = ("dvreward", "holistic", "reflection_judge")
+WORDS: Final = ("think_tags", "reflection", "reflection_judge")
+"""Rewards of what is written, whatever is drawn."""
 _PACKAGE: Final = "alphatrainers"
 
 
@@ -48,9 +50,13 @@ class PolicySettings:
     options: Mapping[str, object] = field(default_factory=dict)
     """As `--set` takes them; they decide how validations draw, too."""
     think_prompt: str | None = None
-    """Read before a thought; null takes the checkpoint's own."""
+    """Read before a thought, in validations too; null takes the checkpoint's own."""
     reflect_prompt: str | None = None
     """Asks to mend a picture, with a place for `{prompt}`; null takes the checkpoint's own."""
+
+    def __post_init__(self) -> None:
+        if self.reflect_prompt is not None and "{prompt}" not in self.reflect_prompt:
+            raise ValueError(f"reflect_prompt={self.reflect_prompt!r} has no place for {{prompt}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,10 @@ class GuidanceSettings:
     renorm: Literal["global", "channel", "text_channel"] = "global"
     renorm_floor: float = 0.0
     """Least factor of the renormalisation; 1 switches it off."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.renorm_floor <= 1.0:
+            raise ValueError(f"renorm_floor lies in [0, 1], not at {self.renorm_floor}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +99,9 @@ class DrawSettings:
     def __post_init__(self) -> None:
         if (self.width is None) != (self.height is None):
             raise ValueError("width and height are given together or not at all")
-        # Says now whether every window of a run lies within the schedule.
-        self.window.at(0, n_steps=self.points - 1, seed=0)
+        # Says now whether a program can be made of it, with every window of a run.
+        window = self.window.at(0, n_steps=self.points - 1, seed=0)
+        replace(self.asked(None, size=(1, 1)), window=window)
 
     def asked(self, guidance: object, *, size: tuple[int, int]) -> DrawImage:
         """As a step of a program, without its window; `size` is the checkpoint's own."""
@@ -113,6 +124,9 @@ class ThoughtSettings:
     temperature: float = 1.0
     top_p: float = 1.0
     trained: bool = True
+
+    def __post_init__(self) -> None:
+        self.asked()
 
     def asked(self) -> WriteText:
         """As a step of a program."""
@@ -159,10 +173,22 @@ class TaskSettings:
         kinds = set(self.mixed) if self.kind == "mixed" else {self.kind}
         if self.kind == "mixed" and not kinds:
             raise ValueError("mixed needs weights, e.g. mixed: {rt2i: 1, srr: 1}")
+        weights = self.mixed.values()
+        if weights and (min(weights) < 0.0 or max(weights) == 0.0):
+            raise ValueError("mixed takes weights of 0 or more, at least one of them above 0")
         if unknown := kinds - {"t2i", "rt2i", "edit", "srr"}:
             raise ValueError(f"mixed knows no {sorted(unknown)}")
         if "srr" in kinds and self.refine is None:
             raise ValueError("srr needs the section `refine`")
+
+    @property
+    def trained_draws(self) -> dict[str, DrawSettings]:
+        """How the pictures are drawn that are trained, by the name of their section."""
+        found = {"task.draw": self.draw}
+        kinds = set(self.mixed) if self.kind == "mixed" else {self.kind}
+        if "srr" in kinds and self.refine is not None and self.refine.train_initial:
+            found["task.refine.initial"] = self.refine.initial
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +266,27 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.rewards:
             raise ValueError("rewards is empty: there is nothing to learn from")
+        for section, draw in self.task.trained_draws.items():
+            _refuse_untrainable(draw, self.training.image.kind, section)
+        curves = [one.benchmark for one in self.validation]
+        if twice := [name for name in curves if curves.count(name) > 1]:
+            raise ValueError(f"validation names {twice[0]!r} twice, and a benchmark has one curve")
+
+
+def _refuse_untrainable(draw: DrawSettings, kind: ImageKind, section: str) -> None:
+    if kind not in {"flow_grpo", "guard"}:
+        return
+    if draw.window.kind == "none":
+        raise ValueError(
+            f"{section} stores no steps, and image.kind={kind} trains nothing else: give it a "
+            "window, or train with awm, nft or none"
+        )
+    density = draw.density or usual_density(draw.kernel)
+    if kind == "guard" and (draw.kernel == "cps" or density == "squared_error"):
+        raise ValueError(
+            f"image.kind=guard is not defined for {section} with kernel={draw.kernel} and "
+            f"density={density}: use flow_sde or dance, gaussian or exponent"
+        )
 
 
 def recipe_names() -> list[str]:

@@ -16,12 +16,13 @@ judge and no model.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
-from typing import Final, Literal, get_args
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final, Literal, TypeVar, get_args
 
 from alphabench.errors import unknown_name
 
 Rectification = Literal["init", "group_min", "none"]
+T = TypeVar("T")
 RECTIFICATIONS: Final[tuple[Rectification, ...]] = get_args(Rectification)
 
 
@@ -36,22 +37,24 @@ def any_improved(refined: Sequence[float | None], initial: Sequence[float | None
 
 
 def rectify(
-    refined: Sequence[float | None],
-    initial: Sequence[float | None],
+    refined: Sequence[T],
+    initial: Sequence[T],
     groups: Sequence[Hashable],
     *,
     mode: Rectification,
-) -> tuple[float | None, ...]:
+    total: Callable[[T], float | None],
+) -> tuple[T | None, ...]:
     """The rewards to train on, in the order given.
 
     With `init` and `group_min`, a refinement whose initial image was not scored has no reward:
     nobody knows whether it improved. It still counts for its group's minimum.
 
     Args:
-        refined: reward of each refined image.
-        initial: reward of the image that each one started from.
+        refined: rewards of each refined image.
+        initial: rewards of the image that each one started from.
         groups: which refinements are compared with each other.
         mode: one of `RECTIFICATIONS`.
+        total: all rewards of an image as the one that decides; None where one is unscored.
 
     Raises:
         AlphaBenchError: for an unknown mode.
@@ -59,13 +62,15 @@ def rectify(
     """
     if mode not in RECTIFICATIONS:
         raise unknown_name("rectification of refinements", mode, RECTIFICATIONS)
-    lowest: dict[Hashable, float] = {}
-    for reward, group in zip(refined, groups, strict=True):
-        if reward is not None:
-            lowest[group] = min(reward, lowest.get(group, math.inf))
-    rectified: list[float | None] = []
+    least: dict[Hashable, float] = {}
+    lowest: dict[Hashable, T] = {}
+    for rewards, group in zip(refined, groups, strict=True):
+        known = total(rewards)
+        if known is not None and known < least.get(group, math.inf):
+            least[group], lowest[group] = known, rewards
+    rectified: list[T | None] = []
     for after, before, group in zip(refined, initial, groups, strict=True):
-        better = improved(after, before)
+        better = improved(total(after), total(before))
         if mode == "none" or better:
             rectified.append(after)
         elif better is None:

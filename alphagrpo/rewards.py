@@ -14,12 +14,14 @@ import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.judged import JudgeEvaluator
+from alphabench.judges.budget import Account, Prices
+from alphabench.judges.handshake import VettedJudge
 from alphabench.judges.question import Judge, Question, Reply, Sampling
 from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Sample, Verdict
 from alphatrainers.errors import JudgeUnavailableError
@@ -65,6 +67,7 @@ class EvaluatorReward:
             JudgeUnavailableError: every question of the batch failed, by no fault of a picture, or
                 the judge itself gave up.
         """
+        spent_before = spent_usd(self._judge)
         with tempfile.TemporaryDirectory(prefix="reward-") as folder:
             images = [
                 _stored(trajectory, index, Path(folder))
@@ -75,7 +78,12 @@ class EvaluatorReward:
                 verdicts[verdict.image_id].append(verdict)
         if isinstance(self.evaluator, JudgeEvaluator):
             _refuse_outage([one for of in verdicts.values() for one in of])
-        return [_score(verdicts[image.id]) for image in images]
+        scores = [_score(verdicts[image.id]) for image in images]
+        return _priced(scores, self._judge, spent_before)
+
+    @property
+    def _judge(self) -> Judge | None:
+        return self.evaluator.judge if isinstance(self.evaluator, JudgeEvaluator) else None
 
     def _verdicts(self, images: Sequence[GeneratedImage]) -> list[Verdict]:
         try:
@@ -84,6 +92,30 @@ class EvaluatorReward:
             if not isinstance(self.evaluator, JudgeEvaluator):
                 raise
             raise JudgeUnavailableError(str(error)) from error
+
+
+@runtime_checkable
+class KeepsAccount(Protocol):
+    """A judge that books what its answers cost."""
+
+    account: Account
+
+
+def spent_usd(judge: object) -> float | None:
+    """What a judge has cost since it was opened; None where nobody tells its prices."""
+    if isinstance(judge, VettedJudge):
+        return spent_usd(judge.tested)
+    if not isinstance(judge, KeepsAccount) or judge.account.prices == Prices():
+        return None
+    return judge.account.spent_usd
+
+
+def _priced(scores: list[Score], judge: Judge | None, spent_before: float | None) -> list[Score]:
+    """The scores, each with an equal share of what was spent on them together."""
+    spent = spent_usd(judge)
+    if spent is None or spent_before is None or not scores:
+        return scores
+    return [replace(one, cost_usd=(spent - spent_before) / len(scores)) for one in scores]
 
 
 def _stored(trajectory: Trajectory, index: int, folder: Path) -> GeneratedImage:
@@ -255,6 +287,7 @@ class ReflectionJudge:
             JudgeUnavailableError: every question failed, or the judge itself gave up.
         """
         asked = [n for n, one in enumerate(trajectories) if one.texts]
+        spent_before = spent_usd(self.judge)
         try:
             answers = list(self.judge.ask(self._question(trajectories[n], n) for n in asked))
         except AlphaBenchError as error:
@@ -268,7 +301,7 @@ class ReflectionJudge:
                 if answer.values is None
                 else Score(value=answer.values[0])
             )
-        return scores
+        return _priced(scores, self.judge, spent_before)
 
     def _question(self, trajectory: Trajectory, number: int) -> Question:
         prompt, text = trajectory.program.prompt.text, trajectory.texts[-1].text
@@ -306,7 +339,8 @@ class WeightedSum:
 
     def _added(self, scores: Mapping[str, Score]) -> Score:
         lacking = [f"{name}: {one.reason}" for name, one in scores.items() if one.value is None]
-        cost = math.fsum(one.cost_usd for one in scores.values())
+        costs = [one.cost_usd for one in scores.values() if one.cost_usd is not None]
+        cost = math.fsum(costs) if costs else None
         if lacking:
             return Score(value=None, reason="; ".join(lacking), cost_usd=cost)
         values = {name: one.value for name, one in scores.items() if one.value is not None}

@@ -235,12 +235,14 @@ class Refine(_Stateless):
     how: Refining
     resize: Resize
     judging: Mapping[str, float]
-    """Rewards that look at pictures, with their weights: they choose and are rectified."""
+    """Rewards that look at pictures, with their weights: their sum chooses, and decides what has
+    improved."""
 
     def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
         """See `alphatrainers.policy.Task`.
 
-        A prompt none of whose initial pictures could be scored has no refinements in this step.
+        A prompt none of whose initial pictures could be scored has no refinements in this step; the
+        engine stops a training in which too many could not.
         """
         drawing = self.initial.drawing
         first = (
@@ -270,21 +272,33 @@ class Refine(_Stateless):
         return [*trained, *self.rectified(refined, chosen)]
 
     def rectified(self, refined: Sequence[Scored], chosen: Mapping[str, Scored]) -> list[Scored]:
-        """Refinements with rectified scores, each reward of pictures by itself."""
+        """Refinements with rectified scores: all rewards of pictures together, by their sum."""
         starts = [chosen[one.trajectory.program.prompt.id] for one in refined]
         groups = [one.trajectory.program.group for one in refined]
-        columns: dict[str, tuple[float | None, ...]] = {}
-        for name in self.judging:
-            columns[name] = rectify(
-                [one.scores[name].value for one in refined],
-                [start.scores[name].value for start in starts],
-                groups,
-                mode=self.how.rectify,
-            )
+        earned = rectify(refined, starts, groups, mode=self.how.rectify, total=self._total)
         return [
-            replace(one, scores={**one.scores, **_replaced(one, columns, row, starts[row])})
-            for row, one in enumerate(refined)
+            replace(one, scores={**one.scores, **self._earned(one, start, by)})
+            for one, start, by in zip(refined, starts, earned, strict=True)
         ]
+
+    def _earned(self, one: Scored, start: Scored, by: Scored | None) -> dict[str, Score]:
+        """The scores of `by` in the place of the refinement's own; none without it."""
+        found = {}
+        for name in self.judging:
+            own, first = one.scores[name], start.scores[name]
+            value = None if by is None else by.scores[name].value
+            if value is None:
+                reason = own.reason or self._lacking(one) or f"initially {self._lacking(start)}"
+                found[name] = Score(value=None, reason=reason, cost_usd=own.cost_usd)
+                continue
+            before = {"unrectified": own.value, "initial": first.value}
+            known = {key: number for key, number in before.items() if number is not None}
+            found[name] = replace(own, value=value, parts={**own.parts, **known})
+        return found
+
+    def _lacking(self, scored: Scored) -> str:
+        values = {name: scored.scores[name] for name in self.judging}
+        return "; ".join(f"{name!r}: {s.reason}" for name, s in values.items() if s.value is None)
 
     def _programs(
         self, prompts: Sequence[Prompt], chosen: Mapping[str, Scored], turn: Round
@@ -321,23 +335,6 @@ class Refine(_Stateless):
                 return None
             total += weight * value
         return total
-
-
-def _replaced(
-    one: Scored, columns: Mapping[str, Sequence[float | None]], row: int, start: Scored
-) -> dict[str, Score]:
-    found = {}
-    for name, column in columns.items():
-        before, value = one.scores[name], column[row]
-        if value is None:
-            reason = before.reason or f"the initial picture: {start.scores[name].reason}"
-            found[name] = Score(value=None, reason=reason, cost_usd=before.cost_usd)
-        else:
-            raw = {} if before.value is None else {"unrectified": before.value}
-            first = start.scores[name].value
-            known = {} if first is None else {"initial": first}
-            found[name] = replace(before, value=value, parts={**before.parts, **raw, **known})
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from alphabench import proving
 from alphabench.benchmarks import open_benchmark
 from alphabench.judges import open_judge
 from alphabench.judges.question import Judge
@@ -20,6 +21,7 @@ from alphagrpo.policies.opened import OpenedPolicy
 from alphagrpo.policies.opening import guidance, open_policy
 from alphagrpo.prompts import leaks, load_prompts, with_questions
 from alphagrpo.recipe import (
+    WORDS,
     DrawSettings,
     PromptSettings,
     Recipe,
@@ -48,6 +50,7 @@ from alphagrpo.tasks import (
     text_to_image,
 )
 from alphagrpo.validation import BenchmarkValidation, open_validation, refuse_rewarded
+from alphatrainers import config
 from alphatrainers.errors import TrainingError
 from alphatrainers.loop import Parts
 from alphatrainers.policy import Reward, Round, Task
@@ -96,6 +99,10 @@ def assemble(recipe: Recipe, place: Workplace) -> Parts:
             for one, benchmark in zip(recipe.validation, benchmarks, strict=True)
         ],
         panel=panel(recipe, opened, prompts),
+        decisive={
+            "task": config.plain(recipe.task),
+            "validation": config.plain(recipe.validation),
+        },
     )
 
 
@@ -179,7 +186,7 @@ def prove(reward: Reward) -> None:
         for part in reward.rewards.values():
             prove(part)
     if isinstance(reward, EvaluatorReward):
-        reward.evaluator.self_test()
+        proving.prove(reward.evaluator)
 
 
 def make_task(
@@ -199,10 +206,25 @@ def make_task(
     if {"edit", "srr"} & {*kinds} and not opened.edits:
         raise TrainingError(f"{opened.name!r} draws from text alone", hint="set task.kind=t2i")
     judging = {name: one.weight for name, one in rewards.items() if one.credits != "text"}
+    if "srr" in kinds:
+        for name in judging:
+            _refuse_words(name, rewards[name])
     if settings.kind != "mixed":
         return _task(settings.kind, settings, opened, judging)
     tasks = {kind: _task(kind, settings, opened, judging) for kind in kinds}
     return Mixed(tasks=tasks, weights=settings.mixed)
+
+
+def _refuse_words(name: str, settings: RewardSettings) -> None:
+    """Words count for nothing in an initial picture: any refinement would seem to improve on it."""
+    if settings.kind in WORDS:
+        raise TrainingError(
+            f"the reward {name!r} judges words, which an initial picture lacks: it cannot say "
+            "whether a refinement is better",
+            hint="give it `credits: text`, outside of a sum with rewards of pictures",
+        )
+    for one in settings.of.values():
+        _refuse_words(name, one)
 
 
 def _task(

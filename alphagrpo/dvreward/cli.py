@@ -68,6 +68,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a picture.")] = False,
 ) -> None:
     """Put a prompt's questions about pictures, and print each reward with its questions."""
+    from alphabench.proving import prove
     from alphabench.wire import verdict_to_json
     from alphagrpo.dvreward.evaluators import open_evaluator
     from alphagrpo.dvreward.pages import verdict_text
@@ -78,7 +79,7 @@ def score(
     examiner = open_evaluator(
         evaluator, _open(judge, cache, no_cache=no_cache), protocol="official"
     )
-    examiner.self_test()
+    prove(examiner)
     verdicts = list(examiner.evaluate(images))
     for image, verdict in zip(images, verdicts, strict=True):
         shown = json.dumps({"picture": str(image.path), **verdict_to_json(verdict)})

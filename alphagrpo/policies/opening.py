@@ -66,9 +66,9 @@ def _open_umm(
         )
     umm = generator.model()
     assert isinstance(umm, UnifiedBagel)
+    own = {"think_prompt": settings.think_prompt, "reflect_prompt": settings.reflect_prompt}
+    opened = dataclasses.replace(opened, words={key: words for key, words in own.items() if words})
     recipe = opened.recipe
-    think = settings.think_prompt or recipe.think_prompt
-    reflect = settings.reflect_prompt or recipe.reflect_prompt
     weights = opened.files.identity()
     policy = UMMPolicy(
         umm,
@@ -76,8 +76,8 @@ def _open_umm(
             "kind": "umm",
             "weights": weights,
             "dtype": recipe.dtype,
-            "think_prompt": think,
-            "reflect_prompt": reflect,
+            "think_prompt": recipe.think_prompt,
+            "reflect_prompt": recipe.reflect_prompt,
             "latent_sizes": f"{recipe.latent_shortest}-{recipe.latent_longest}",
             "patch_sizes": f"{recipe.patch_shortest}-{recipe.patch_longest}",
         },
@@ -94,8 +94,8 @@ def _open_umm(
         generator=live,
         size=(recipe.width, recipe.height),
         resize=umm.resized,
-        think_prompt=think,
-        reflect_prompt=reflect,
+        think_prompt=recipe.think_prompt,
+        reflect_prompt=recipe.reflect_prompt,
         thinks=True,
         edits=True,
     )

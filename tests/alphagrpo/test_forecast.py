@@ -42,6 +42,36 @@ def test_refinement_counts_its_initial_pictures() -> None:
     assert "224 initial pictures" in forecast(load_recipe("bagel-srr"))
 
 
+def number(line: str) -> float:
+    return float(line.partition(" ")[0].replace(",", ""))
+
+
+def test_what_initial_pictures_cost_to_judge_is_in_the_sum() -> None:
+    price = "rewards.dvreward.usd_per_million_tokens=1.0"
+    refining, plain = plan_of("bagel-srr", price), plan_of("bagel-srr", price, "task.kind=rt2i")
+    for line in ("judge calls a step", "judge calls in all", "judges' price in all"):
+        # 224 initial pictures beside 448 refinements; rt2i draws none.
+        assert number(refining[line]) == pytest.approx(1.5 * number(plain[line]), rel=1e-3)
+    half = plan_of("bagel-srr", "task.kind=mixed", "task.mixed={rt2i: 1, srr: 1}")
+    assert number(half["judge calls a step"]) == 1.25 * number(plain["judge calls a step"])
+    assert "initial pictures" not in forecast(load_recipe("bagel-srr", ["task.kind=rt2i"]))
+
+
+def test_the_checkpoint_s_own_options_count() -> None:
+    free = ("task.draw.width=null", "task.draw.height=null")
+    small, large = (
+        plan_of("bagel-rt2i", *free, f"policy.options={{width: {side}, height: {side}}}")
+        for side in (512, 1024)
+    )
+    assert number(large["drawing"]) > 3.5 * number(small["drawing"])
+    assert small == plan_of("bagel-rt2i")
+    wide = plan_of("bagel-rt2i", "policy.options.dtype=float32")
+    for line in ("weights", "activations"):
+        assert number(wide[line]) == pytest.approx(2.0 * number(small[line]), rel=0.1)
+    inline = plan_of("nano-rt2i", "policy.checkpoint=nano?dtype=bfloat16&width=128&height=128")
+    assert number(inline["drawing"]) > 3.0 * number(plan_of("nano-rt2i")["drawing"])
+
+
 def test_a_folder_at_hand_is_measured_by_its_own_files(tmp_path: Path) -> None:
     folder = save_bagel(tmp_path / "tiny")
     (folder / "alphabench.json").write_text(json.dumps(OWN))

@@ -140,6 +140,26 @@ def test_a_policy_that_is_not_what_it_says_is_stopped_before_it_learns(
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+TAGS: Mapping[str, Any] = {"kind": "think_tags"}
+BRIGHT: Mapping[str, Any] = {
+    "kind": "dvreward", "judge": "python:tests.alphagrpo.judging:brightness"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "reward", [TAGS, {"kind": "sum", "of": {"dv": BRIGHT, "tags": TAGS}}, {"kind": "reflection"}]
+)
+def test_a_reward_of_words_cannot_say_whether_a_picture_was_mended(
+    tree: dict[str, Any], tmp_path: Path, reward: Mapping[str, Any]
+) -> None:
+    draw = tree["task"]["draw"]
+    task = {"kind": "srr", "draw": draw, "refine": {"initial": draw}}
+    refining = {**tree, "task": task, "rewards": {"dv": BRIGHT, "words": dict(reward)}}
+    with pytest.raises(TrainingError, match="'words' judges words, which an initial picture lacks"):
+        parts(made(refining), tmp_path)
+    assert parts(made(refining, "rewards.words.credits=text"), tmp_path)
+
+
 def test_a_prompt_that_is_validated_is_not_trained_on(tree: dict[str, Any], tmp_path: Path) -> None:
     sample = open_benchmark("geneval:mini").samples()[0]
     rows = [{"prompt": f"  {sample.prompt.upper()} ", "include": [], "exclude": []}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,16 @@ from alphabench.benchmarks import open_benchmark
 from alphabench.errors import AlphaBenchError
 from alphabench.scenes.small import why_not_small
 from alphabench.types import Benchmark, Sample
-from alphagrpo.dvreward.questions import facts_of, read_question_sets
+from alphagrpo.dvreward.questions import (
+    DVQuestion,
+    QuestionSet,
+    facts_of,
+    read_question_sets,
+    to_row,
+)
+from alphagrpo.dvreward.sources import questions_of
 from alphagrpo.prompts import SmallOptions, leaks, load_prompts, small_prompts, with_questions
+from alphagrpo.rewards import sample_of
 from alphatrainers.segments import Prompt
 
 MINI = open_benchmark("geneval:mini").samples()
@@ -106,3 +115,42 @@ def test_a_benchmark_trains_on_what_is_not_held_out() -> None:
 def test_a_mistake_in_a_source_is_named(source: str) -> None:
     with pytest.raises(AlphaBenchError):
         load(source)
+
+
+def written_to(path: Path, *rows: dict[str, Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_questions_that_were_hashed_with_a_space_behind_the_prompt_are_asked(
+    tmp_path: Path,
+) -> None:
+    kite = DVQuestion(aspect="semantic", text="Is there a kite?", tag="Existence")
+    hashed = to_row(QuestionSet(prompt="a kite ", semantic=(kite,), quality=()))
+    (prompt,) = with_questions(load(written_to(tmp_path / "p.jsonl", hashed)), {})
+    assert questions_of(sample_of(prompt)).semantic == (kite,)
+
+
+@pytest.mark.parametrize("own", [{"semantic_questions": "x"}, {"quality_questions": [{"tag": 1}]}])
+def test_questions_that_cannot_be_put_are_refused_with_their_row(
+    own: dict[str, Any], tmp_path: Path
+) -> None:
+    prompts = load(written_to(tmp_path / "p.jsonl", {"prompt": "a boat"}, {"prompt": "x"} | own))
+    written = {"a boat": {"semantic_questions": ["Is there a boat?"]}}
+    with pytest.raises(AlphaBenchError, match="the row of the prompt 'x' cannot be used"):
+        with_questions(prompts, written)
+
+
+def test_empty_lists_of_a_row_leave_a_file_s_questions_in_force(tmp_path: Path) -> None:
+    bare = to_row(QuestionSet(prompt="a boat", semantic=(), quality=()))
+    written = {"a boat": {"semantic_questions": ["Is there a boat?"]}}
+    (asked,) = with_questions(load(written_to(tmp_path / "p.jsonl", bare)), written)
+    assert [one.text for one in questions_of(sample_of(asked)).questions] == ["Is there a boat?"]
+
+
+@pytest.mark.parametrize("include", [[{"class": "dog"}], "dog", [{"class": "dog", "count": "1"}]])
+def test_facts_that_are_not_geneval_s_are_refused_with_their_prompt(
+    include: object, tmp_path: Path
+) -> None:
+    with pytest.raises(AlphaBenchError, match=r"the facts of 'a dog' in 'p\.jsonl'"):
+        load(written_to(tmp_path / "p.jsonl", {"prompt": "a dog", "include": include}))

@@ -53,12 +53,52 @@ def test_assignments_change_a_recipe() -> None:
         ("task.kind=mixed", "weights"),
         ("rewards.dvreward.judge=null", "needs a judge"),
         ("task.draw.width=64", "height"),
+        ("task.draw.guidance={renorm_floor: 2}", "task.draw.guidance: renorm_floor"),
+        ("policy.reflect_prompt=mend it", "{prompt}"),
+        ("task.draw.shift=0", "shift"),
+        ("task.draw.kernel=ode", "no stochastic steps"),
+        ("task.draw.eta=0", "eta"),
+        ("task.draw.eta=1.5", "eta"),
+        ("task.thought.temperature=0", "temperature"),
+        ("task.draw.window={kind: none}", "task.draw stores no steps"),
+        ("training.image.kind=guard", "guard"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_named(assignment: str, words: str) -> None:
     with pytest.raises(TrainingError) as caught:
         load_recipe("nano-rt2i", [assignment])
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "assignments", "words"),
+    [
+        ("nano-srr", ["task.refine.train_initial=true"], "task.refine.initial stores no steps"),
+        ("nano-srr", ["task.kind=mixed", "task.mixed={rt2i: 0, srr: 0}"], "one of them above 0"),
+        ("nano-srr", ["task.kind=mixed", "task.mixed={rt2i: -1, srr: 2}"], "one of them above 0"),
+        (
+            "nano-rt2i",
+            ["validation=[{benchmark: 'geneval:mini'}, {benchmark: 'geneval:mini', seed: 1}]"],
+            "'geneval:mini' twice",
+        ),
+        (
+            "nano-rt2i",
+            ["training.image.kind=guard", "task.draw.kernel=dance",
+             "task.draw.density=squared_error"],
+            "squared_error",
+        ),
+    ],
+)  # fmt: skip
+def test_parts_that_would_train_nothing_or_fail_later_are_named(
+    name: str, assignments: list[str], words: str
+) -> None:
+    with pytest.raises(TrainingError) as caught:
+        load_recipe(name, assignments)
+    assert words in str(caught.value)
+
+
+def test_guard_is_taken_where_it_is_defined() -> None:
+    load_recipe("nano-rt2i", ["training.image.kind=guard", "task.draw.kernel=flow_sde"])
 
 
 def test_an_unknown_recipe_names_the_nearest_and_an_absent_file_says_so(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphabench.errors import AlphaBenchError
+from alphagrpo import refinement
 from alphagrpo.refinement import (
     RECTIFICATIONS,
     Rectification,
     any_improved,
     improved,
-    rectify,
     text_reward,
 )
 
+rectify = partial(refinement.rectify, total=lambda reward: reward)
 REWARDS = st.one_of(st.none(), st.floats(0.0, 1.0))
 TRIPLES = st.lists(st.tuples(REWARDS, REWARDS, st.sampled_from("pq")), min_size=1, max_size=12)
 

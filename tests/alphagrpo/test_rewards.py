@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from alphabench.judges import open_judge
 from alphabench.judges.question import Question
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 from alphagrpo.dvreward.evaluators import dvreward_evaluator, holistic_evaluator
@@ -26,6 +27,7 @@ from alphatrainers.rewards import Clock, RewardUse, Scorer
 from alphatrainers.segments import Program, Prompt, Trajectory
 from tests.alphagrpo.judging import brightness_of
 from tests.alphagrpo.made import drawing, trajectory, wrote
+from tests.judge_server import JudgeServer, Say, serving
 
 FACTS = {"include": [{"class": "dog", "count": 1, "color": "red"}], "exclude": [], "tag": "colors"}
 
@@ -70,6 +72,17 @@ def test_one_picture_that_cannot_be_judged_costs_no_other_and_is_no_zero() -> No
     assert scores[0].value is None
     assert "refused" in scores[0].reason
     assert scores[1].value == 1.0
+
+
+def test_what_a_judge_charged_is_shared_among_its_scores_and_unknown_prices_are_no_zero() -> None:
+    yes = Say(logprobs=[("Yes", -0.1), ("No", -2.4)])  # and books 100 tokens a question
+    with serving(JudgeServer(lambda _: yes)) as server:
+        costs = []
+        for prices in ("&price_in=10", ""):
+            judge = open_judge(f"{server.spec}?handshake=off{prices}")
+            reward = EvaluatorReward(evaluator=dvreward_evaluator(judge))
+            costs.append([score.cost_usd for score in reward.score(about_a_dog(0, 51))])
+    assert costs == [[pytest.approx(4 * 100 * 10 / 1e6)] * 2, [None, None]]
 
 
 def test_a_judge_that_is_down_is_waited_for_and_then_stops_the_run() -> None:

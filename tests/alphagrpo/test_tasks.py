@@ -218,6 +218,39 @@ def test_text_rewards_are_not_rectified() -> None:
     assert {one.scores["tags"].value for one in scored} == {1.0}
 
 
+@pytest.mark.parametrize(("rectify", "expected"), [("init", (0.2, 0.9)), ("group_min", (0.1, 0.2))])
+def test_one_reward_that_rose_is_no_improvement_where_all_together_fell(
+    rectify: str, expected: tuple[float, float]
+) -> None:
+    refined = [(0.5, 0.5), (0.9, 0.3), (0.1, 0.2), (0.8, 0.8)]
+
+    def score(program: Program) -> Mapping[str, float | None]:
+        if "/initial" in program.group:
+            return {"meaning": 0.2, "quality": 0.9, "tags": 0.0}
+        meaning, quality = refined[int(program.id.rpartition("/")[2])]
+        return {"meaning": meaning, "quality": quality, "tags": 1.0}
+
+    task = refine(judging={"meaning": 1.0, "quality": 2.0}, rectify=rectify)
+    scored = task.collect(PROMPTS[:1], Studio(score), TURN)
+    found = [(one.scores["meaning"].value, one.scores["quality"].value) for one in scored]
+    # Only the last one is better than 0.2 + 2 * 0.9; the third is the worst.
+    assert found == [expected, expected, expected, (0.8, 0.8)]
+    assert {one.scores["tags"].value for one in scored} == {1.0}
+    assert scored[1].scores["meaning"].parts == {"unrectified": 0.9, "initial": 0.2}
+
+
+def test_where_one_judge_is_silent_no_picture_is_rewarded_by_the_other() -> None:
+    def score(program: Program) -> Mapping[str, float | None]:
+        silent = "/refine" in program.group and program.id.endswith("/0")
+        return {"meaning": 0.5, "quality": None if silent else 0.5}
+
+    task = refine(judging={"meaning": 1.0, "quality": 1.0})
+    first, *others = task.collect(PROMPTS[:1], Studio(score), TURN)
+    assert (first.scores["meaning"].value, first.scores["quality"].value) == (None, None)
+    assert "'quality': away" in first.scores["meaning"].reason
+    assert all(one.scores["meaning"].value == 0.5 for one in others)
+
+
 def test_a_mixed_training_draws_one_task_a_step_by_weight() -> None:
     tasks: dict[str, Task] = {
         "t2i": TextToImage(manner=manner(think=False)), "rt2i": TextToImage(manner=manner())

@@ -194,6 +194,23 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert values == [row["values"] for row in rows(trained / "metrics.jsonl")]
 
 
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ("task.draw.eta=0.3", "task.draw.eta"),
+        ("task.kind=t2i", "task.kind"),
+        ("validation=[{benchmark: 'geneval:mini', limit: 2}]", "validation"),
+    ],
+)
+def test_a_training_is_not_resumed_as_another_and_keeps_its_recipe(
+    trained: Path, recipe: Path, change: str, where: str
+) -> None:
+    before = (trained / "recipe.yaml").read_text()
+    with pytest.raises(AlphaBenchError, match=rf"another training: {where} differ"):
+        invoke("train", recipe, change, "--out", trained, "--device", "cpu", "--resume")
+    assert (trained / "recipe.yaml").read_text() == before
+
+
 def test_nothing_is_resumed_that_was_not_begun(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="no training"):
         invoke("train", recipe, "--out", tmp_path / "none", "--resume")
@@ -222,3 +239,29 @@ def test_the_best_adapter_is_exported_alone(trained: Path, base: Path, tmp_path:
     assert names == {"adapter_config.json", "adapter_model.safetensors"}
     with pytest.raises(AlphaBenchError, match="no adapter"):
         invoke("export", base, "--out", tmp_path / "other")
+
+
+def test_a_training_of_all_weights_is_exported_whole_and_says_so(
+    recipe: Path, base: Path, tmp_path: Path
+) -> None:
+    folder, whole = tmp_path / "run", tmp_path / "whole"
+    changes = ("training.lora=null", "training.steps=1", "training.validate_every=1")
+    said = invoke("train", recipe, *changes, "--out", folder, "--device", "cpu")
+    assert f"alphabench export {folder} --out NEW" in said.output
+    assert "--lora" not in said.output
+    said = invoke("export", folder, "--out", whole)
+    assert f"alphabench run ... --ckpt {whole}" in said.output
+    best = [row for row in rows(folder / "validation.jsonl") if row["best"]][-1]
+    step = folder / "validation" / f"step-{best['step']:06d}-{best['view']}"
+    drawn = evaluate("geneval:mini", str(whole), limit=LIMIT, out=tmp_path / "drawn")
+    assert same(pixels(drawn.folder), pixels(load_run(step / "geneval-mini")))
+    trained = folder / "checkpoints" / "step-000001" / "train"
+    said = invoke("export", trained, "--ckpt", base, "--out", tmp_path / "last")
+    stored = load_file(tmp_path / "last" / "ema.safetensors")
+    values = load_file(trained / "model.safetensors")
+    assert all(bool((stored[name] == value).all()) for name, value in values.items())
+    untrained = load_file(base / "ema.safetensors")
+    assert any(bool((untrained[name] != value).any()) for name, value in values.items())
+    (trained / "model.safetensors").write_bytes((base / "ae.safetensors").read_bytes())
+    with pytest.raises(AlphaBenchError, match="does not fit"):
+        invoke("export", trained, "--ckpt", base, "--out", tmp_path / "other")

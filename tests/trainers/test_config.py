@@ -60,6 +60,12 @@ def test_an_override_leaves_the_tree_it_was_given_alone() -> None:
         ("image={kind: nft, kl: gaussian}", "not defined"),
         ("rollout_view=ema", "needs the section"),
         ("updates_per_step=5", "multiple of updates_per_step"),
+        ("image.clip_low=2", "image: .*at most 1"),
+        ("text.clip_low=1.5", "text: .*at most 1"),
+        ("optimiser.betas=[0.9, 1.0]", "betas"),
+        ("optimiser.weight_decay=-1", "not negative"),
+        ("optimiser.lr=2026-13-45", "is not YAML"),
+        ("advantage={baseline: leave_one_out, combine: separate}", "leave_one_out"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(assignment: str, message: str) -> None:
@@ -84,6 +90,9 @@ def test_a_file_that_is_no_yaml_or_not_there_is_refused(tmp_path: Path) -> None:
         config.read(path)
     with pytest.raises(TrainingError, match="cannot be read"):
         config.read(tmp_path / "absent.yaml")
+    path.write_bytes("a: é".encode("latin-1"))
+    with pytest.raises(TrainingError, match="cannot be read"):
+        config.read(path)
 
 
 def test_written_settings_read_back_equal() -> None:

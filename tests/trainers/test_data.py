@@ -32,3 +32,12 @@ def test_too_few_prompts_and_ids_that_occur_twice_are_refused() -> None:
         PromptStream(PROMPTS, per_step=11, seed=1)
     with pytest.raises(TrainingError, match="'3' occurs twice"):
         PromptStream([*PROMPTS, PROMPTS[3]], per_step=3, seed=1)
+
+
+def test_the_digest_of_prompts_is_also_of_what_is_known_of_them() -> None:
+    def digest(**facts: object) -> str:
+        prompt = Prompt(id="a", text="a dog", facts=facts)
+        return PromptStream([prompt], per_step=1, seed=1).digest
+
+    assert digest(count=1, tag="x") == digest(tag="x", count=1)
+    assert digest(count=1) != digest(count=2)

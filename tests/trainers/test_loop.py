@@ -13,9 +13,9 @@ import torch
 from alphatrainers import config
 from alphatrainers.errors import TrainingError, TrainingStoppedError
 from alphatrainers.loop import Outcome, Parts, Run, Surroundings
-from alphatrainers.policy import Round, Validated
+from alphatrainers.policy import Round, Score, Scored, Studio, Task, Validated
 from alphatrainers.rewards import Clock, RewardUse
-from alphatrainers.segments import Step
+from alphatrainers.segments import Program, Prompt, Step, Trajectory
 from alphatrainers.settings import Training
 from tests.toy_policy import (
     DRAW,
@@ -50,6 +50,7 @@ def build(
     *assignments: str,
     steps: tuple[Step, ...] = (DRAW,),
     policy: ToyPolicy | None = None,
+    task: Task | None = None,
     reward: Brightness | None = None,
     points: Sequence[Validated | None] = (),
     around: Surroundings | None = None,
@@ -61,7 +62,7 @@ def build(
         rewards["threes"] = RewardUse(reward=Threes(), credits="text")
     parts = Parts(
         policy=policy or ToyPolicy(),
-        task=ToyTask(steps=steps),
+        task=task or ToyTask(steps=steps),
         rewards=rewards,
         prompts=PROMPTS,
         validations=[Scripted(points)] if points else [],
@@ -72,6 +73,13 @@ def build(
 
 def lines(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def counters(folder: Path, step: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        (folder / "checkpoints" / f"step-{step:06d}" / "state.json").read_text()
+    )
+    return found
 
 
 def values(folder: Path, name: str) -> list[float]:
@@ -143,6 +151,17 @@ def test_a_constant_reward_stops_the_run_and_trains_nothing(tmp_path: Path) -> N
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_constant_reward_of_pictures_stops_the_run_though_the_words_still_learn(
+    tmp_path: Path,
+) -> None:
+    settings = ("text.kind=dapo", "steps=10", "save_every=1")
+    run = build(tmp_path, *settings, steps=(WRITE, DRAW), reward=Brightness(constant=0.5))
+    with pytest.raises(TrainingStoppedError, match=r"all image rewards .* 3 steps in a row"):
+        run.train()
+    assert min(values(tmp_path, "text/trained")) > 0.0
+    assert counters(tmp_path, 2)["flat_streaks"] == {"image": 2, "text": 0}
+
+
 def test_an_unscored_member_leaves_its_group_and_the_means(tmp_path: Path) -> None:
     build(tmp_path, "steps=1", reward=Brightness(unscored=frozenset({2}))).train()
     (line,) = lines(tmp_path)
@@ -154,6 +173,74 @@ def test_a_run_whose_rewards_mostly_fail_stops_with_the_reason(tmp_path: Path) -
     run = build(tmp_path, reward=Brightness(unscored=frozenset({0, 1, 2})))
     with pytest.raises(TrainingStoppedError, match=r"6 of 8 .*could not be read"):
         run.train()
+
+
+class Wordless(ToyTask):
+    """Writes in every third step alone; the words are all alike then."""
+
+    def programs(self, prompts: Sequence[Prompt], turn: Round) -> list[Program]:
+        steps: tuple[Step, ...] = (DRAW,) if turn.step % 3 else (WRITE, DRAW)
+        return ToyTask(steps).programs(prompts, turn)
+
+
+class Same(Threes):
+    """The same for all."""
+
+    def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+        return [Score(value=1.0, cost_usd=0.25)] * len(trajectories)
+
+
+def test_steps_without_words_are_no_streak_of_constant_words(tmp_path: Path) -> None:
+    settings = ("text.kind=dapo", "steps=6", "save_every=6", "guards.flat_steps=3")
+    parts = Parts(
+        policy=ToyPolicy(),
+        task=Wordless(),
+        rewards={
+            "b": RewardUse(reward=Brightness(), credits="image"),
+            "s": RewardUse(reward=Same(), credits="text"),
+        },
+        prompts=PROMPTS,
+    )
+    Run(parts, config.build(Training, config.override(SMALL, settings)), tmp_path).train()
+    assert counters(tmp_path, 6)["flat_streaks"] == {"image": 0, "text": 2}
+    # Eight trajectories a step.
+    assert values(tmp_path, "cost_usd") == [2.0 * step for step in range(1, 7)]
+
+
+def test_a_folder_is_resumed_only_with_what_else_decides_and_begun_after_that(
+    tmp_path: Path,
+) -> None:
+    begun: list[str] = []
+
+    def once(eta: float) -> Run:
+        around = Surroundings(begun=lambda: begun.append(f"eta {eta}"))
+        return build(tmp_path, "steps=1", around=around, decisive={"task": {"eta": eta}})
+
+    once(0.7).train()
+    with pytest.raises(TrainingError, match=r"another training: task\.eta differ"):
+        once(0.3).train()
+    once(0.7).train()
+    assert begun == ["eta 0.7"] * 2
+    assert "cost_usd" not in lines(tmp_path)[0]["values"]
+
+
+class Vanishing(ToyTask):
+    """Of two stages, whose first leaves nothing for the second."""
+
+    def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
+        super().collect(prompts, studio, turn)
+        return studio.draw([])
+
+
+def test_a_first_stage_that_cannot_be_scored_stops_the_run_with_the_reason(tmp_path: Path) -> None:
+    run = build(tmp_path, task=Vanishing((DRAW,)), reward=Brightness(unscored=frozenset(range(4))))
+    with pytest.raises(TrainingStoppedError, match=r"8 of 8 .*could not be read"):
+        run.train()
+
+
+def test_a_step_without_any_trajectory_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(TrainingStoppedError, match="no trajectory"):
+        build(tmp_path, "guards.unscored_share=1.0", task=Vanishing((DRAW,))).train()
 
 
 def test_a_judge_outage_in_mid_training_stalls_and_changes_no_number(tmp_path: Path) -> None:
@@ -210,6 +297,37 @@ def test_later_updates_of_a_step_are_off_policy_and_use_the_samplers_numbers(
     assert sampled["image/ratio"] == pytest.approx(replayed["image/ratio"], abs=1e-6)
     assert sampled["loss"] == pytest.approx(replayed["loss"], abs=1e-6)
     assert replayed["forwards/before/walks"] == 4.0
+
+
+class Late(Brightness):
+    """Constant in the first step."""
+
+    def score(self, trajectories: Any) -> Any:
+        self.constant = 0.5 if trajectories[0].program.id.startswith("0/") else None
+        return super().score(trajectories)
+
+
+def test_a_step_without_a_trained_batch_does_not_decide_what_a_ratio_is_of(tmp_path: Path) -> None:
+    # A clip so narrow that the rounding of another batch is wider.
+    tight = ("replay_batch=3", "image.clip_low=1e-9", "image.clip_high=1e-9", "save_every=1")
+    build(tmp_path, *tight, reward=Late()).train()
+    found = [counters(tmp_path, step)["old_log_probs"] for step in (1, 2)]
+    assert found == [None, "replayed"]
+
+
+def test_every_update_of_a_step_that_other_weights_sampled_is_held_against_these(
+    tmp_path: Path,
+) -> None:
+    settings = (*BOTH, "rollout_view=ema", "ema.decay=0.9", "updates_per_step=2", "steps=2")
+    for mode in ("sampled", "replayed"):
+        more = (*settings, "optimiser.lr=0.05", f"old_log_probs={mode}")
+        build(tmp_path / mode, *more, steps=(WRITE, DRAW)).train()
+    sampled, replayed = (lines(tmp_path / mode)[1]["values"] for mode in ("sampled", "replayed"))
+    assert abs(sampled["image/ratio"] - 1.0) > 1e-3
+    for name in ("image/ratio", "text/ratio", "loss"):
+        assert sampled[name] == pytest.approx(replayed[name], abs=1e-5)
+    # Both updates: four trajectories each.
+    assert replayed["forwards/before/walks"] == 8.0
 
 
 def test_the_size_of_a_batch_changes_no_loss(tmp_path: Path) -> None:
@@ -279,6 +397,11 @@ def test_a_held_out_fall_under_a_rising_reward_is_said_and_can_stop_the_run(
     assert "the reward may be gamed" in (tmp_path / "say" / "said").read_text()
     with pytest.raises(TrainingStoppedError, match="may be gamed"):
         train(tmp_path / "stop", *QUICK, "guards.stop_when_hacked=true", points=FALLING)
+
+
+def test_a_curve_that_only_falls_under_a_rising_reward_is_said_too(tmp_path: Path) -> None:
+    train(tmp_path, *QUICK, points=[point(0.7, 0.8, 0.91), *FALLING[2:]])
+    assert "below step 0 while the training reward rose" in (tmp_path / "said").read_text()
 
 
 def test_the_panel_shows_the_same_programs_at_every_validation(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -75,6 +77,18 @@ def test_a_judge_that_stays_away_stops_the_run_with_the_reason() -> None:
         scorer.submit(trajectories()).result()
     assert told.seconds <= 100.0
     assert max(told.slept) <= 60.0
+
+
+def test_leaving_while_a_judge_is_away_does_not_wait_for_it() -> None:
+    scorer = Scorer({"b": RewardUse(reward=Brightness(away=1000))}, patience_seconds=1800.0)
+    with suppress(KeyboardInterrupt), scorer:
+        pending = scorer.submit(trajectories())
+        # Now it sleeps between two attempts, the next of which are ever further away.
+        while scorer.waited.outages < 3:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    with pytest.raises(TrainingStoppedError, match="nobody listens"):
+        pending.futures["b"].result(timeout=2.0)
 
 
 def test_any_other_failure_leaves_the_batch_unscored_with_its_reason() -> None:

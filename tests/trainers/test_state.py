@@ -29,7 +29,7 @@ def checkpoint(step: int, **weights: float) -> Checkpoint:
         updates=step,
         position=2 * step,
         images=8 * step,
-        flat_streak=1,
+        flat_streaks={"image": 1},
         old_log_probs="sampled",
         cost_usd=0.5,
         recent_reward=None,
@@ -92,7 +92,7 @@ def test_a_draft_of_a_killed_process_is_no_checkpoint(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     path = folder.save(checkpoint(1, train=1.0), PLAIN, keep=2) / "state.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
     with pytest.raises(TrainingError, match="another version"):
         folder.load(1, PLAIN)
 

@@ -55,6 +55,13 @@ def test_an_expert_that_binds_to_nothing_is_refused(lora: bool) -> None:
         weights_of(Unbound(), lora=lora)
 
 
+def test_whole_weights_in_half_precision_are_refused() -> None:
+    half = ToyPolicy(dtype=torch.bfloat16)
+    with pytest.raises(TrainingError, match="bfloat16"):
+        weights_of(half, lora=False)
+    assert {value.dtype for value in weights_of(half).trained.values()} == {torch.float32}
+
+
 def test_an_expert_with_learning_rate_0_need_not_bind_and_is_not_trained() -> None:
     weights = weights_of(Unbound(), gen=0.0)
     assert set(weights.expert_of.values()) == {"und"}

@@ -54,7 +54,8 @@ def bind(
         seed: of the LoRA layers' first values.
 
     Raises:
-        TrainingError: if an expert's regex matches nothing, or two experts match one module.
+        TrainingError: if an expert's regex matches nothing, two experts match one module, or whole
+            weights are in half precision.
     """
     targets = _targets(module, experts, linear_only=lora is not None)
     module.requires_grad_(False)
@@ -68,6 +69,7 @@ def bind(
             for owner, expert in targets.items()
             for name, parameter in module.get_submodule(owner).named_parameters(recurse=False)
         }
+        _refuse_half(found)
     for trainable in found.values():
         trainable.parameter.requires_grad_(True)
     return found
@@ -133,6 +135,17 @@ def _targets(module: nn.Module, experts: Mapping[str, str], *, linear_only: bool
                 hint="correct the pattern, or set the expert's learning rate to 0",
             )
     return found
+
+
+def _refuse_half(found: Mapping[str, Trainable]) -> None:
+    """Small steps vanish in half precision."""
+    for name, trainable in found.items():
+        if torch.finfo(trainable.parameter.dtype).bits < 32:
+            kind = str(trainable.parameter.dtype).removeprefix("torch.")
+            raise TrainingError(
+                f"{name!r} is in {kind}, in which small steps of training vanish",
+                hint="open the checkpoint in float32, or train LoRA layers",
+            )
 
 
 def _has_parameters(module: nn.Module) -> bool:

@@ -44,7 +44,7 @@ def parse(text: str, *, source: str) -> Tree:
     """
     try:
         tree = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  a subclass of the safe loader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: what looks like a date and is none
         raise TrainingError(f"{source} is not YAML: {error}", hint="correct it") from error
     if not isinstance(tree, dict):
         raise TrainingError(f"{source} holds no settings", hint="write `key: value` lines")
@@ -59,7 +59,7 @@ def read(path: Path) -> Tree:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise TrainingError(f"{str(path)!r} cannot be read: {error}", hint="name a file") from error
     return parse(text, source=repr(str(path)))
 

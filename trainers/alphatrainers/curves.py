@@ -87,6 +87,11 @@ class Curves:
             found.append(self._judge(where, point, reward))
         return found
 
+    def earned(self, reward: float) -> None:
+        """Says what a rollout earned, to the curves whose best point came before any reward."""
+        for curve in self._curves.values():
+            curve.earned(reward)
+
     def state(self) -> dict[str, Json]:
         """What decisions need after a restart."""
         return {name: _curve_to_json(curve) for name, curve in self._curves.items()}

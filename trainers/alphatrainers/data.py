@@ -6,6 +6,7 @@ Knows no file.
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections.abc import Sequence
 
@@ -39,6 +40,9 @@ class PromptStream:
 
     @property
     def digest(self) -> str:
-        """Of ids and texts, in order."""
-        text = "\n".join(f"{prompt.id}\t{prompt.text}" for prompt in self._prompts)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Of ids, texts and facts, in order."""
+        digest = hashlib.sha256()
+        for prompt in self._prompts:
+            row = [prompt.id, prompt.text, dict(prompt.facts)]
+            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+        return digest.hexdigest()

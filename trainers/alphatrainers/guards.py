@@ -69,13 +69,18 @@ def judge_gap(
 
 
 def refuse_unscored(rows: Sequence[Row], *, share: float) -> None:
-    """Stops when too many trajectories could not be scored.
+    """Stops when too many trajectories could not be scored, or when there are none at all.
 
     Raises:
         TrainingStoppedError: with the most frequent reason.
     """
+    if not rows:
+        raise TrainingStoppedError(
+            "a step has no trajectory to train on",
+            hint="nothing it could begin with was scored: mend the reward, then resume",
+        )
     unscored = [row for row in rows if any(value is None for value in row.values.values())]
-    if not rows or len(unscored) <= share * len(rows):
+    if len(unscored) <= share * len(rows):
         return
     reasons = [reason for row in unscored for reason in row.reasons.values()]
     usual = max(set(reasons), key=reasons.count) if reasons else "no reason given"
@@ -85,8 +90,8 @@ def refuse_unscored(rows: Sequence[Row], *, share: float) -> None:
     )
 
 
-def flat_streak(streak: int, *, flat_groups: int, groups: int, limit: int) -> int:
-    """Training steps in a row without any spread of rewards, this one counted.
+def flat_streak(streak: int, part: str, *, flat_groups: int, groups: int, limit: int) -> int:
+    """Training steps in a row without any spread of one part's rewards, this one counted.
 
     Raises:
         TrainingStoppedError: when there are `limit` of them: a constant reward teaches nothing.
@@ -95,7 +100,7 @@ def flat_streak(streak: int, *, flat_groups: int, groups: int, limit: int) -> in
         return 0
     if streak + 1 >= limit:
         raise TrainingStoppedError(
-            f"all rewards of each group were equal in {streak + 1} steps in a row",
+            f"all {part} rewards of each group were equal in {streak + 1} steps in a row",
             hint="the reward is constant, or the policy's samples are all alike: look at both",
         )
     return streak + 1
@@ -143,7 +148,7 @@ class Curve:
     best: Validated | None = None
     best_step: int = -1
     best_reward: float = math.nan
-    """Mean training reward when the best point was measured."""
+    """Mean training reward when the best point was measured; NaN until there is any."""
     first: Validated | None = field(default=None)
 
     def add(self, step: int, point: Validated, *, reward: float) -> bool:
@@ -154,6 +159,11 @@ class Curve:
             return False
         self.best, self.best_step, self.best_reward = point, step, reward
         return True
+
+    def earned(self, reward: float) -> None:
+        """Says what the first rollout earned, with the weights of a point measured before it."""
+        if math.isnan(self.best_reward):
+            self.best_reward = reward
 
     def hacked(self, point: Validated, *, reward: float) -> Difference | None:
         """The fall below the best point, if it is sure and the training reward rose meanwhile."""

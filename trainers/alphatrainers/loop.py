@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -40,6 +41,8 @@ from alphatrainers.state import (
     RunFolder,
     WeightsFormat,
     keep_lines,
+    random_state,
+    set_random_state,
 )
 from alphatrainers.studio import Workshop, batches
 from alphatrainers.update import Credited, Updated, Updater
@@ -55,7 +58,8 @@ _UNDECISIVE = (
     "logging",
     "guards",
 )
-"""Settings that change no number of a training; it may be resumed with others."""
+"""Settings that may be others when a training is resumed: they change no number of the steps done.
+A linear schedule then falls towards the new last step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +73,16 @@ class Parts:
     validations: Sequence[Validation] = ()
     panel: Sequence[Program] = ()
     """Drawn anew at every validation, for people to look at."""
+    decisive: Mapping[str, Any] = field(default_factory=dict)
+    """What else decides the results, in plain values; a training is resumed only with the same."""
 
 
 def _silent(message: str) -> None:
     del message
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +93,8 @@ class Surroundings:
     clock: Clock = field(default_factory=Clock)
     say: Callable[[str], None] = _silent
     """Gets a sentence for the user now and then, in the first process."""
+    begun: Callable[[], None] = _nothing
+    """Called in the first process, once the folder is known to hold this training."""
 
 
 class Outcome(NamedTuple):
@@ -143,8 +155,10 @@ class Run:
         self._curves = Curves(
             parts.validations, settings.guards, folder=self._folder, say=self._say
         )
-        self._step = self._images = self._flat_streak = 0
-        self._cost_usd, self._recent = 0.0, math.nan
+        self._step = self._images = 0
+        self._flat_streaks = {"image": 0, "text": 0}
+        self._cost_usd: float | None = None
+        self._recent = math.nan
 
     @property
     def weights(self) -> Weights:
@@ -207,7 +221,9 @@ class Run:
             name: {**dict(use.reward.identity), "weight": use.weight, "credits": use.credits}
             for name, use in self._parts.rewards.items()
         }
+        identity |= self._parts.decisive
         self._folder.begin(config.write(self._settings), decisive=identity)
+        self._around.begun()
 
     def _open_log(self) -> Log:
         if not self._processes.first:
@@ -288,9 +304,11 @@ class Run:
         place = {name: index for index, (_, name, _) in enumerate(every)}
         if len(place) != len(every):
             raise ValueError("two trajectories of one step have the same program id")
-        guards.refuse_unscored(rows, share=self._settings.guards.unscored_share)
+        self._refuse_unscored(workshop.stages, rows)
         image, text = self._advantages(rows, "image"), self._advantages(rows, "text")
-        self._watch_spread([part for part in (image, text) if part is not None])
+        made = [item.trajectory for item in scored]
+        self._watch_spread("image", image, any(one.images for one in made))
+        self._watch_spread("text", text, any(one.texts for one in made))
         items = [
             Credited(
                 trajectory=item.trajectory,
@@ -299,24 +317,35 @@ class Run:
             )
             for item in scored
         ]
-        spent = [score.cost_usd for item in scored for score in item.scores.values()]
-        self._cost_usd += sum(self._processes.gather(math.fsum(spent)))
+        costs = [
+            cost for cost in self._processes.gather(workshop.spent.cost_usd) if cost is not None
+        ]
+        if costs:
+            self._cost_usd = math.fsum([self._cost_usd or 0.0, *costs])
         return _Collected(items, rows, image, text)
+
+    def _refuse_unscored(self, stages: Sequence[Sequence[Row]], rows: Sequence[Row]) -> None:
+        share = self._settings.guards.unscored_share
+        for parts in zip_longest(*self._processes.gather(stages), fillvalue=()):
+            guards.refuse_unscored([row for part in parts for row in part], share=share)
+        guards.refuse_unscored(rows, share=share)
 
     def _advantages(self, rows: Sequence[Row], part: Any) -> Advantages | None:
         kind = self._settings.image.kind if part == "image" else self._settings.text.kind
-        if kind == "none" or not rows:
+        if kind == "none":
             return None
         uses = credited(self._parts.rewards, part)
         return advantages_of(rows, uses, self._settings.advantage)
 
-    def _watch_spread(self, parts: Sequence[Advantages]) -> None:
-        groups = sum(int(part.n_groups - part.n_small_groups) for part in parts)
-        flat = sum(int(part.n_flat_groups) for part in parts)
-        self._flat_streak = guards.flat_streak(
-            self._flat_streak,
-            flat_groups=flat,
-            groups=groups,
+    def _watch_spread(self, part: str, found: Advantages | None, here: bool) -> None:
+        # A step whose task makes no such part says nothing of it.
+        if found is None or not any(self._processes.gather(here)):
+            return
+        self._flat_streaks[part] = guards.flat_streak(
+            self._flat_streaks[part],
+            part,
+            flat_groups=int(found.n_flat_groups),
+            groups=int(found.n_groups - found.n_small_groups),
             limit=self._settings.guards.flat_steps,
         )
 
@@ -339,9 +368,12 @@ class Run:
         values |= figures.update_values(updated, image_clip=clip)
         counts = self._processes.gather(dict(self._replayer.counts))
         values |= figures.forward_values(counts)
-        values["images"], values["cost_usd"] = float(self._images), self._cost_usd
+        values["images"] = float(self._images)
+        if self._cost_usd is not None:
+            values["cost_usd"] = self._cost_usd
         if "reward/total" in values:
             self._recent = guards.lately(self._recent, values["reward/total"])
+            self._curves.earned(self._recent)
         return values
 
     # Between steps
@@ -395,7 +427,7 @@ class Run:
             updates=self._engine.updates,
             position=self._step * self._settings.prompts_per_step,
             images=self._images,
-            flat_streak=self._flat_streak,
+            flat_streaks=dict(self._flat_streaks),
             old_log_probs=self._updater.old_log_probs,
             cost_usd=self._cost_usd,
             recent_reward=self._recent if math.isfinite(self._recent) else None,
@@ -403,7 +435,7 @@ class Run:
             curves=self._processes.gather(self._curves.state())[0],
         )
         random: dict[str, Tensor] = {}
-        for rank, state in enumerate(self._processes.gather(_random_state())):
+        for rank, state in enumerate(self._processes.gather(random_state())):
             random |= {f"{rank}.{name}": value for name, value in state.items()}
         weights = {str(view): self._weights.values(view) for view in self._weights.kept}
         checkpoint = Checkpoint(counters, weights, self._engine.state(), random)
@@ -429,13 +461,13 @@ class Run:
             self._weights.load(view, stored.weights[view])
         self._engine.restore(stored.optimiser, updates=counters.updates)
         self._step, self._images = counters.step, counters.images
-        self._flat_streak, self._cost_usd = counters.flat_streak, counters.cost_usd
+        self._flat_streaks, self._cost_usd = dict(counters.flat_streaks), counters.cost_usd
         self._recent = math.nan if counters.recent_reward is None else counters.recent_reward
         self._updater.old_log_probs = counters.old_log_probs  # type: ignore[assignment]
         self._curves.restore(counters.curves)
         self._restore_task(counters.queues)
         own = f"{self._processes.rank}."
-        _set_random_state({k[len(own) :]: v for k, v in stored.random.items() if k.startswith(own)})
+        set_random_state({k[len(own) :]: v for k, v in stored.random.items() if k.startswith(own)})
         self._say(f"resumed at step {self._step}")
 
     def _restore_task(self, queues: Sequence[Any]) -> None:
@@ -461,17 +493,3 @@ def _signal(image: Advantages | None, text: Advantages | None, place: int) -> Si
         image_trained=image is not None and bool(image.trained_B[place]),
         text_trained=text is not None and bool(text.trained_B[place]),
     )
-
-
-def _random_state() -> dict[str, Tensor]:
-    found = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        found["cuda"] = torch.cuda.get_rng_state()
-    return found
-
-
-def _set_random_state(state: Mapping[str, Tensor]) -> None:
-    if "cpu" in state:
-        torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])

@@ -21,7 +21,7 @@ from alphatrainers.kernels import Step
 from alphatrainers.losses import image as image_losses
 from alphatrainers.losses.kl import step_kl, token_kl, velocity_kl
 from alphatrainers.losses.reduction import mean_of_samples, mean_of_tokens
-from alphatrainers.losses.surrogate import Clip, Surrogate
+from alphatrainers.losses.surrogate import Surrogate
 from alphatrainers.losses.text import OBJECTIVES, token_losses
 from alphatrainers.policy import Answer, TextScored, VelocityPredicted
 from alphatrainers.precision import widen
@@ -153,9 +153,13 @@ class Objective:
         if self._text.limit is not None:
             advantage_B = advantage_B.clamp(-self._text.limit, self._text.limit)
         objective = OBJECTIVES[self._text.kind]
-        clip = Clip(low=self._text.clip_low, high=self._text.clip_high)
         surrogate = token_losses(
-            logp_BT, old_BT, mask_BT, advantage_B, importance=objective.importance, clip=clip
+            logp_BT,
+            old_BT,
+            mask_BT,
+            advantage_B,
+            importance=objective.importance,
+            clip=self._text.clip(),
         )
         loss_BT = surrogate.loss_N
         sums = _surrogate_sums("text", surrogate, mask_BT)
@@ -228,8 +232,7 @@ class Objective:
             old = _step(point, parts[0], old_BX)
             logp_old_B = kernels.log_prob(old, point.next_BX, density=asked.density)
             mean_old_BX = old.mean_BX
-        clip = Clip(low=self._image.clip_low, high=self._image.clip_high)
-        limit = self._image.limit
+        clip, limit = self._image.clip(), self._image.limit
         if self._image.kind == "flow_grpo":
             surrogate = image_losses.flow_grpo(
                 logp_B, logp_old_B, advantage_B, clip=clip, limit=limit
@@ -271,12 +274,11 @@ class Objective:
             image_losses.awm_log_prob(v, noised, weighting=image.weighting, power=image.power)
             for v in (v_BX, before_BX)
         )
-        clip = Clip(low=image.clip_low, high=image.clip_high)
         surrogate = image_losses.awm(
             logp_B,
             logp_old_B,
             advantage_B,
-            clip=clip,
+            clip=image.clip(),
             limit=image.limit,
             largest=image.largest,
         )

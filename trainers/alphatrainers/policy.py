@@ -149,7 +149,8 @@ class Score:
     """Why it is unscored."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """Finer numbers for the log, e.g. `semantic`, `quality`."""
-    cost_usd: float = 0.0
+    cost_usd: float | None = None
+    """What it cost to ask; None where nobody tells."""
 
     def __post_init__(self) -> None:
         if (self.value is None) != bool(self.reason):

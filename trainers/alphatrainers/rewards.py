@@ -7,6 +7,7 @@ failure is an unscored trajectory with its reason, never a number. Knows no judg
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,7 +41,8 @@ class Clock:
     """Time, as an argument."""
 
     now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] | None = None
+    """None sleeps no longer than somebody waits for scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,10 @@ class Scorer:
     ) -> None:
         self.uses = dict(uses)
         self.waited = Waited()
-        self._patience, self._clock = patience_seconds, clock or Clock()
+        clock = clock or Clock()
+        self._patience, self._now = patience_seconds, clock.now
+        self._abandoned = threading.Event()
+        self._sleep = clock.sleep or self._abandoned.wait
         self._threads = {
             name: ThreadPoolExecutor(1, thread_name_prefix=f"reward {name}") for name in uses
         }
@@ -97,6 +102,8 @@ class Scorer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            self._abandoned.set()
         for thread in self._threads.values():
             thread.shutdown(wait=kind is None, cancel_futures=True)
 
@@ -109,20 +116,20 @@ class Scorer:
         return Pending(trajectories=batch, futures=futures)
 
     def _score(self, name: str, batch: tuple[Trajectory, ...]) -> Sequence[Score]:
-        began, wait = self._clock.now(), 1.0
+        began, wait = self._now(), 1.0
         while True:
             try:
                 scores = self.uses[name].reward.score(batch)
             except JudgeUnavailableError as error:
-                away = self._clock.now() - began
-                if away + wait > self._patience:
+                away = self._now() - began
+                if away + wait > self._patience or self._abandoned.is_set():
                     raise TrainingStoppedError(
                         f"reward {name!r} could not be asked for {away:.0f} seconds: {error}",
                         hint="start its judge again, then repeat the command to resume",
                     ) from error
                 self.waited.outages += 1
                 self.waited.seconds += wait
-                self._clock.sleep(wait)
+                self._sleep(wait)
                 wait = min(2.0 * wait, LONGEST_WAIT)
                 continue
             except Exception as error:  # noqa: BLE001  a boundary: it becomes a status

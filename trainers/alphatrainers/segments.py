@@ -11,6 +11,7 @@ one latent; T tokens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -95,6 +96,9 @@ class DrawImage:
             raise ValueError(f"window={self.window!r} is not within {last} steps")
         if self.window and self.kernel == "ode":
             raise ValueError("an ode has no stochastic steps: leave the window empty")
+        most = 1.0 if self.kernel == "cps" else math.inf
+        if self.window and not 0.0 < self.eta <= most:
+            raise ValueError(f"eta={self.eta!r}: a stochastic step needs more, and cps at most 1")
 
 
 Step = InputText | InputImage | WriteText | DrawImage

@@ -13,6 +13,7 @@ from typing import Literal
 from alphatrainers.advantages import Scaling
 from alphatrainers.losses.image import Weighting
 from alphatrainers.losses.kl import ImageKL, TextKL
+from alphatrainers.losses.surrogate import Clip
 from alphatrainers.policy import View
 from alphatrainers.schedules import DECAYS
 
@@ -60,8 +61,11 @@ class Optimiser:
 
     def __post_init__(self) -> None:
         _positive(self, eps=self.eps, gradient_norm=self.gradient_norm)
-        if self.lr < 0 or min(self.experts.values(), default=0.0) < 0 or self.warmup_updates < 0:
-            raise ValueError(f"{self!r}: learning rates and warm-up are not negative")
+        rates = [self.lr, *self.experts.values()]
+        if min(*rates, self.warmup_updates, self.weight_decay) < 0:
+            raise ValueError(f"{self!r}: rates, warm-up and weight decay are not negative")
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError(f"betas={self.betas!r}: each is 0 at least and below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +113,8 @@ class ImageLoss:
     """Distance to other weights by view: {reference: 1e-4, old: 1.0, ema: ...}."""
 
     def __post_init__(self) -> None:
-        _positive(self, clip_low=self.clip_low, clip_high=self.clip_high, limit=self.limit)
+        self.clip()
+        _positive(self, limit=self.limit)
         _positive(self, levels=self.levels, beta=self.beta, power=self.power, largest=self.largest)
         if not 0.0 <= self.level_range[0] < self.level_range[1] <= 1.0:
             raise ValueError(f"level_range={self.level_range!r} is not within 0..1")
@@ -118,6 +123,10 @@ class ImageLoss:
                 f"{self.kind} stores no steps, so kl={self.kl!r} is not defined: v_mse"
             )
         _views(self.kl_weights)
+
+    def clip(self) -> Clip:
+        """As `losses` take it."""
+        return Clip(low=self.clip_low, high=self.clip_high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +146,12 @@ class TextLoss:
     """Distance to other weights by view: {reference: 1e-3}."""
 
     def __post_init__(self) -> None:
-        _positive(self, clip_low=self.clip_low, clip_high=self.clip_high)
+        self.clip()
         _views(self.kl_weights)
+
+    def clip(self) -> Clip:
+        """As `losses` take it."""
+        return Clip(low=self.clip_low, high=self.clip_high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,10 +164,14 @@ class AdvantageSettings:
     floor: float = 0.0
     baseline: Literal["mean", "leave_one_out"] = "mean"
     combine: Literal["sum", "separate"] = "sum"
-    """Several rewards: their weighted sum, or each normalised in its group first."""
+    """Several rewards: their weighted sum, or each normalised in its group first. `separate`
+    divides twice, unless std is none: each reward by the spread that std names, and their weighted
+    sum by its own over the batch."""
 
     def __post_init__(self) -> None:
         self.scaling()
+        if self.combine == "separate" and self.baseline != "mean":
+            raise ValueError(f"combine=separate has no baseline={self.baseline}: mean")
 
     def scaling(self) -> Scaling:
         """As `advantages` takes it."""
@@ -214,7 +231,7 @@ class Training:
     """Trajectories replayed together; best equal to `rollout_batch`."""
     seed: int = 0
     lora: Lora | None = field(default_factory=Lora)
-    """null trains all parameters of the policy's experts."""
+    """null trains all parameters of the policy's experts; these must be in float32."""
     optimiser: Optimiser = field(default_factory=Optimiser)
     ema: Ema | None = None
     old_decay: str = "none"

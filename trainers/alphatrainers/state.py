@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -36,7 +37,7 @@ from alphatrainers.errors import TrainingError
 from alphatrainers.policy import Json
 from alphatrainers.settings import Lora
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _STEP: Final = re.compile(r"step-(\d{6,})")
 
 
@@ -51,10 +52,12 @@ class Counters:
     """Prompts taken from the stream."""
     images: int
     """Trajectories made."""
-    flat_streak: int
+    flat_streaks: Mapping[str, int]
+    """Steps in a row without any spread of rewards, by part."""
     old_log_probs: str | None
-    """What was decided at the first step."""
-    cost_usd: float
+    """What was decided at the first step that trained anything."""
+    cost_usd: float | None
+    """What scores cost so far; None where nobody tells."""
     recent_reward: float | None
     queues: Sequence[Json]
     """The task's state, one a process."""
@@ -208,6 +211,22 @@ def replace_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def random_state() -> dict[str, Tensor]:
+    """Of torch's own generators in this process."""
+    found = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.get_rng_state()
+    return found
+
+
+def set_random_state(state: Mapping[str, Tensor]) -> None:
+    """Takes back what `random_state` gave."""
+    if "cpu" in state:
+        torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:

@@ -6,15 +6,16 @@ long as a batch is no larger than a group. Knows no task.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
-from alphatrainers.policy import Policy, Scored
-from alphatrainers.rewards import Pending, Scorer
+from alphatrainers.policy import Policy, Score, Scored
+from alphatrainers.rewards import Pending, Row, Scorer, row_of
 from alphatrainers.segments import Program, Trajectory
 
 T = TypeVar("T")
@@ -40,12 +41,14 @@ def batches(
 
 @dataclass(slots=True, kw_only=True)
 class Spent:
-    """Seconds of one step, for the log."""
+    """Seconds and dollars of one step, for the log."""
 
     rollout: float = 0.0
     waiting: float = 0.0
     """For rewards, after the last batch was sampled."""
     trajectories: int = 0
+    cost_usd: float | None = None
+    """Of all scores; None where nobody tells what they cost."""
 
 
 class Workshop:
@@ -55,6 +58,8 @@ class Workshop:
         self._policy, self._scorer = policy, scorer
         self._batch, self._group_size = batch, group_size
         self.spent = Spent()
+        self.stages: list[list[Row]] = []
+        """What each scored drawing earned, whether or not the task trains on it."""
 
     def draw(self, programs: Sequence[Program], *, scored: bool = True) -> list[Scored]:
         """See `policy.Studio`."""
@@ -72,7 +77,15 @@ class Workshop:
         for waiting in pending:
             made += waiting.result()
         self.spent.waiting += time.monotonic() - began
+        if scored:
+            self.stages.append([row_of(one) for one in made])
+            self._book(score for one in made for score in one.scores.values())
         return made
+
+    def _book(self, scores: Iterable[Score]) -> None:
+        costs = [score.cost_usd for score in scores if score.cost_usd is not None]
+        if costs:
+            self.spent.cost_usd = math.fsum([self.spent.cost_usd or 0.0, *costs])
 
     def _roll_out(self, batch: Sequence[Program]) -> list[Trajectory]:
         began = time.monotonic()

@@ -20,7 +20,7 @@ from alphatrainers.errors import TrainingError
 from alphatrainers.guards import OldLogProbs, judge_gap
 from alphatrainers.metrics import Sums
 from alphatrainers.objective import Counts, Objective, Signal, counts_of
-from alphatrainers.policy import Answer, Policy, TextScored, VelocityPredicted
+from alphatrainers.policy import Answer, Policy, TextScored, VelocityPredicted, View
 from alphatrainers.processes import Processes
 from alphatrainers.replay import Questions, Replayer, questions
 from alphatrainers.segments import Trajectory
@@ -42,7 +42,7 @@ class _Batch(NamedTuple):
     asked: Questions
     signals: list[Signal]
     before: tuple[Answer, ...] | None
-    """Recorded under the weights that sampled, where these have moved on since."""
+    """Recorded under the weights that sampled, where these are not those in training."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class Updater:
         self._replayer, self._settings, self._processes = replayer, settings, processes
         self._objective = Objective(settings.image, settings.text)
         self.old_log_probs: OldLogProbs | None = None
-        """Decided at the first step, kept in checkpoints."""
+        """Decided at the first step that trains anything, kept in checkpoints."""
 
     def update(self, credited: Sequence[Credited], *, on_policy: bool) -> Updated:
         """All updates of one training step.
@@ -93,8 +93,11 @@ class Updater:
         minis = [self._batches(mini) for mini in self._minis(credited)]
         if self.old_log_probs is None and on_policy:
             self.old_log_probs = self._decide([batch for mini in minis for batch in mini])
-        if self._wants_record and len(minis) > 1:
-            minis[1:] = [[self._recorded(batch) for batch in mini] for mini in minis[1:]]
+        if self._wants_record:
+            # On policy the first update still finds the weights that sampled in force.
+            view: View = "train" if on_policy else self._settings.rollout_view
+            first = 1 if on_policy else 0
+            minis[first:] = [[self._recorded(b, view) for b in mini] for mini in minis[first:]]
         for number, mini in enumerate(minis):
             self._update(mini, done, checked=on_policy and number == 0)
         done.seconds = time.monotonic() - began
@@ -102,7 +105,7 @@ class Updater:
 
     @property
     def _wants_record(self) -> bool:
-        """Whether later updates need answers of the weights that sampled."""
+        """Whether updates of other weights need answers of those that sampled."""
         return self.old_log_probs == "replayed" or self._settings.image.kind == "awm"
 
     def _minis(self, credited: Sequence[Credited]) -> list[list[Credited]]:
@@ -159,8 +162,13 @@ class Updater:
             )
         return filled
 
-    def _decide(self, every: Sequence[_Batch]) -> OldLogProbs:
-        """Compares a replay of the first batch with the sampler, before anything is trained."""
+    def _decide(self, every: Sequence[_Batch]) -> OldLogProbs | None:
+        """Compares a replay of the first batch with the sampler, before anything is trained.
+
+        None where no process has a batch: the next step decides.
+        """
+        if not any(self._processes.gather(bool(every))):
+            return None
         gaps: dict[str, float] = {}
         for batch in every[:1]:
             answers = self._replayer.record(batch.asked, "train", counted_as="probe")
@@ -179,8 +187,8 @@ class Updater:
         wanted = self._settings.old_log_probs
         return found if wanted == "auto" else wanted
 
-    def _recorded(self, batch: _Batch) -> _Batch:
-        answers = self._replayer.record(batch.asked, "train", counted_as="before")
+    def _recorded(self, batch: _Batch, view: View) -> _Batch:
+        answers = self._replayer.record(batch.asked, view, counted_as="before")
         return batch._replace(before=tuple(_on(answer, torch.device("cpu")) for answer in answers))
 
     def _largest(self, gaps: Mapping[str, float]) -> dict[str, float]:

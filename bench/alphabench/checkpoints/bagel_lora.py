@@ -37,7 +37,7 @@ def bind(model: nn.Module, lora: Lora) -> int:
         return _bind(model, lora)
     except ImportError as error:
         raise AlphaBenchError(
-            f"a LoRA needs the package peft: {error}", hint="install alphabench[lora]"
+            f"a LoRA needs the package peft: {error}", hint="pip install -e '.[lora]'"
         ) from error
     except (ValueError, KeyError, RuntimeError, TypeError, OSError) as error:
         first = (str(error).strip().splitlines() or [""])[0]
@@ -59,6 +59,10 @@ def _bind(model: nn.Module, lora: Lora) -> int:
     config.target_modules = sorted({key.partition(".lora_")[0] for key in tensors})
     config.inference_mode = True
     inject_adapter_in_model(config, model, adapter_name=_ADAPTER)
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            # As it was trained, and not in the base's precision, which PEFT gives it.
+            parameter.data = parameter.data.float()
     found: Any = set_peft_model_state_dict(model, dict(tensors), adapter_name=_ADAPTER)
     if found.unexpected_keys:
         raise ValueError(f"there is no place for {found.unexpected_keys[0]!r}")

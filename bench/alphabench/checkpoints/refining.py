@@ -29,6 +29,7 @@ from alphabench.judges.question import Answer, Capabilities, Judge, Picture, Que
 from alphabench.judges.reading import read_reply
 from alphabench.models.unified import AskTask, Drawn, DrawTask, UnifiedModel
 from alphabench.plan import Checkpoint
+from alphabench.proving import prove
 from alphabench.store import sha256_of
 from alphabench.types import (
     NOTES,
@@ -239,7 +240,7 @@ class RefiningCheckpoint:
             return
         examiner = self._examiner()
         if not self._proved:
-            examiner.self_test()
+            prove(examiner)
             self._proved = True
         with tempfile.TemporaryDirectory(prefix="refining-") as folder:
             images = [_stored(state, index, Path(folder)) for index, state in enumerate(states)]
