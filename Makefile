@@ -34,7 +34,7 @@ train-demo: $(VENV)/train.stamp
 		training.validate_views=[train] --out runs/train/demo
 
 test: $(BIN)/pytest
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2
 
 lint: $(BIN)/pytest
 	$(BIN)/ruff format --check .
