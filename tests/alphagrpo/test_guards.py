@@ -49,7 +49,7 @@ def parts(recipe: Recipe, folder: Path) -> Parts:
 
 def test_a_constant_reward_stops_the_run(tree: dict[str, Any], tmp_path: Path) -> None:
     recipe = made(tree, "rewards.dv.judge='scripted:?answer=0.5'", "training.guards.flat_steps=1")
-    with pytest.raises(TrainingStoppedError, match="all rewards of each group were equal"):
+    with pytest.raises(TrainingStoppedError, match="all image rewards of each group were equal"):
         Run(parts(recipe, tmp_path), recipe.training, tmp_path / "run").train()
     assert not (tmp_path / "run" / "checkpoints").exists()
 
