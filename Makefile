@@ -27,10 +27,10 @@ demo: $(BIN)/alphabench
 	$(BIN)/alphabench run geneval:mini --ckpt nano --think
 	$(BIN)/alphabench leaderboard runs
 
-# A fifth of nano-awm, the recipe that rises soonest: a few minutes of two cores.
+# The beginning of nano-awm, the recipe that rises soonest: a few minutes of two cores.
 train-demo: $(VENV)/train.stamp
 	rm -rf runs/train/demo
-	$(BIN)/alphabench train nano-awm training.steps=12 training.validate_every=6 \
+	$(BIN)/alphabench train nano-awm training.steps=8 training.validate_every=4 \
 		training.validate_views=[train] --out runs/train/demo
 
 test: $(BIN)/pytest
