@@ -24,6 +24,7 @@ def prove(evaluator: Evaluator) -> None:
     except AlphaBenchError:
         raise
     except Exception as error:
+        # A broken build raises anything, from a missing kernel to too little memory.
         reason = str(error).strip().splitlines() or ["no reason given"]
         raise AlphaBenchError(
             f"the self-test could not run: {type(error).__name__}: {reason[0]}",
