@@ -8,6 +8,7 @@ writes. Knows no trainer: it reads the folder of one.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,11 +89,15 @@ def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
 
 
 def usage(training: Path, best: Path) -> str:
-    """The command that draws with the best weights of a training."""
+    """The command that draws with the best weights of a training as its validations did."""
+    recipe = config.build(Recipe, config.read(training / _RECIPE))
+    benchmark = recipe.validation[0].benchmark if recipe.validation else "BENCHMARK"
+    given = [f"--set={key}={value}" for key, value in recipe.policy.texts().items()]
+    run = ["alphabench", "run", benchmark, *given]
     if (best / ADAPTER_FILES[0]).is_file():
-        return f"alphabench run BENCHMARK --ckpt BASE --lora {best}"
-    whole = f"alphabench export {training} --out NEW"
-    return f"{whole}, then alphabench run BENCHMARK --ckpt NEW"
+        return shlex.join([*run, "--ckpt", recipe.policy.checkpoint, "--lora", str(best)])
+    whole = shlex.join(["alphabench", "export", str(training), "--out", "NEW"])
+    return f"{whole}, then {shlex.join([*run, '--ckpt', 'NEW'])}"
 
 
 def _find(run: Path) -> _Found:
@@ -110,7 +115,7 @@ def _base_of(training: Path) -> dict[str, Any]:
         return {"base": None, "options": {}}
     recipe = config.build(Recipe, config.read(training / _RECIPE))
     kept = {"dtype", "revision", "cache_dir", "offline", "variant"}
-    options = {key: str(value) for key, value in recipe.policy.options.items() if key in kept}
+    options = {key: value for key, value in recipe.policy.texts().items() if key in kept}
     return {"base": recipe.policy.checkpoint, "options": options}
 
 

@@ -31,6 +31,10 @@ WORDS: Final = ("think_tags", "reflection", "reflection_judge")
 _PACKAGE: Final = "alphatrainers"
 
 
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
     """For people."""
@@ -49,14 +53,10 @@ class PolicySettings:
     """As `--ckpt` takes it: nano, a BAGEL folder or hub id, an SD3 pipeline."""
     options: Mapping[str, object] = field(default_factory=dict)
     """As `--set` takes them; they decide how validations draw, too."""
-    think_prompt: str | None = None
-    """Read before a thought, in validations too; null takes the checkpoint's own."""
-    reflect_prompt: str | None = None
-    """Asks to mend a picture, with a place for `{prompt}`; null takes the checkpoint's own."""
 
-    def __post_init__(self) -> None:
-        if self.reflect_prompt is not None and "{prompt}" not in self.reflect_prompt:
-            raise ValueError(f"reflect_prompt={self.reflect_prompt!r} has no place for {{prompt}}")
+    def texts(self) -> dict[str, str]:
+        """The options as somebody would type them."""
+        return {key: _text(value) for key, value in self.options.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,10 +37,9 @@ def open_policy(settings: PolicySettings, *, device: str) -> OpenedPolicy:
     Raises:
         AlphaBenchError: it cannot be had, or is of a kind that cannot be trained.
     """
-    options = {key: _text(value) for key, value in settings.options.items()}
-    generator = open_checkpoint(settings.checkpoint, options=options, device=device)
+    generator = open_checkpoint(settings.checkpoint, options=settings.texts(), device=device)
     if isinstance(generator, UnifiedCheckpoint) and isinstance(generator.opened, OpenedBagel):
-        return _open_umm(generator, generator.opened, settings, device=device)
+        return _open_umm(generator, generator.opened, device=device)
     from alphabench.checkpoints.diffusers import DiffusersCheckpoint
     from alphagrpo.policies.diffusers import open_diffusers_policy
 
@@ -52,13 +51,7 @@ def open_policy(settings: PolicySettings, *, device: str) -> OpenedPolicy:
     )
 
 
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _open_umm(
-    generator: UnifiedCheckpoint, opened: OpenedBagel, settings: PolicySettings, *, device: str
-) -> OpenedPolicy:
+def _open_umm(generator: UnifiedCheckpoint, opened: OpenedBagel, *, device: str) -> OpenedPolicy:
     if opened.adapter is not None:
         raise AlphaBenchError(
             f"{opened.name!r} comes with a LoRA, and a training puts its own on",
@@ -66,8 +59,6 @@ def _open_umm(
         )
     umm = generator.model()
     assert isinstance(umm, UnifiedBagel)
-    own = {"think_prompt": settings.think_prompt, "reflect_prompt": settings.reflect_prompt}
-    opened = dataclasses.replace(opened, words={key: words for key, words in own.items() if words})
     recipe = opened.recipe
     weights = opened.files.identity()
     policy = UMMPolicy(

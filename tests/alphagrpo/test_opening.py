@@ -63,8 +63,8 @@ def test_an_adapter_on_a_bfloat16_base_draws_in_a_run_what_it_draws_in_training(
 
 def test_a_validation_thinks_after_the_words_of_the_training(base: Path) -> None:
     def live(**words: str) -> Generator:
-        settings = PolicySettings(checkpoint=str(base), options={**SMALL, "think": True}, **words)
-        opened = open_policy(settings, device="cpu")
+        options = {**SMALL, "think": True, **words}
+        opened = open_policy(PolicySettings(checkpoint=str(base), options=options), device="cpu")
         assert opened.think_prompt == words.get("think_prompt", opened.think_prompt)
         return opened.generator()
 

@@ -54,7 +54,6 @@ def test_assignments_change_a_recipe() -> None:
         ("rewards.dvreward.judge=null", "needs a judge"),
         ("task.draw.width=64", "height"),
         ("task.draw.guidance={renorm_floor: 2}", "task.draw.guidance: renorm_floor"),
-        ("policy.reflect_prompt=mend it", "{prompt}"),
         ("task.draw.shift=0", "shift"),
         ("task.draw.kernel=ode", "no stochastic steps"),
         ("task.draw.eta=0", "eta"),

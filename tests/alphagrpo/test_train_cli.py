@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ NANO = "nano?timesteps=5&max_think_tokens=8&think=true"
 """The embedded model in a hurry."""
 QUICK = (
     f"policy.checkpoint='{NANO}'",
-    "policy.options={}",
+    "policy.options={think_prompt: Plan it.}",
     "task.draw.points=5",
     "task.draw.window={kind: random, size: 2, low: 0, high: 3}",
     "task.thought.max_tokens=8",
@@ -176,7 +177,7 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nano")
     shell = Shell(folder=folder, cache=folder / "cache")
     said = shell("train", "nano-rt2i", *QUICK, "--device", "cpu", "--out", "run")
-    assert "--lora run/best" in said.out
+    (folder / "command.txt").write_text(said.out.partition("use them: ")[2].splitlines()[0])
     (row,) = rows(folder / "run" / "metrics.jsonl")
     assert row["values"]["reward/unscored_share"] == 0.0
     assert row["values"]["gap/image"] == 0.0
@@ -192,15 +193,16 @@ def pixels(run: RunFolder) -> dict[str, Any]:
     return found
 
 
-def test_the_adapters_of_a_nano_training_draw_in_a_run_what_was_validated(
+def test_the_command_that_ends_a_nano_training_draws_what_was_validated(
     alphabench: Shell, nano: Path, tmp_path: Path
 ) -> None:
+    program, *printed = shlex.split((nano.parent / "command.txt").read_text())
+    assert (program, printed[-2:]) == ("alphabench", ["--lora", "run/best"])
     best = [row["step"] for row in rows(nano / "validation.jsonl") if row["best"]][-1]
     last = nano / "checkpoints" / "step-000001" / "train"
     for step, adapter in {1: last, best: nano / "best"}.items():
         out = tmp_path / f"run-{step}"
-        command = ("run", "geneval:mini", "--ckpt", NANO, "--lora", adapter, "--limit", "1")
-        report = alphabench(*command, "--out", out, "--json").json
+        report = alphabench(*printed[:-1], adapter, "--limit", "1", "--out", out, "--json").json
         assert report["headline"]["n_scored"] == 4
         validated = nano / "validation" / f"step-{step:06d}-train" / "geneval-mini"
         drawn, expected = (pixels(RunFolder.open(folder)) for folder in (out, validated))

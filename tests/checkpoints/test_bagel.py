@@ -148,6 +148,8 @@ def test_every_preset_is_named_and_has_a_source(name: str, tiny: Path) -> None:
         ({"dtype": "int8"}, "dtype"),
         ({"revision": "main"}, "a folder has no revision"),
         ({"batch_size": "0"}, "batch_size must be 1 or more"),
+        ({"reflect_prompt": "mend it"}, "reflect_prompt has no place for {prompt}"),
+        ({"think": "true", "think_prompt": "a", "inferencer": "b"}, "both say how to ask"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(
@@ -242,7 +244,7 @@ def test_identity_tells_every_setting_that_decides_a_picture(tiny: Path, own: Pa
     ):  # fmt: skip
         assert opened(tiny, **change).identity != base, change
     thinking = opened(tiny, think="true").identity
-    for change in ({"temperature": "1"}, {"max_think_tokens": "5"}):
+    for change in ({"temperature": "1"}, {"max_think_tokens": "5"}, {"think_prompt": "Plan."}):
         assert opened(tiny, think="true", **change).identity != thinking, change
         assert opened(tiny, **change).identity == base, change
     assert opened(own).identity == base

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from alphabench.checkpoints import bagel_lora, hub, lora, memory, weights
 from alphabench.checkpoints.bagel_options import BagelOptions, with_options
@@ -92,8 +92,6 @@ class OpenedBagel:
     """The folder's `alphabench.json`."""
     preset: Preset | None
     adapter: lora.Lora | None
-    words: Mapping[str, str] = field(default_factory=dict)
-    """Prompts of the recipe by name, for a training that has its own."""
 
     @classmethod
     def open(cls, location: str, options: BagelOptions, *, lora_name: str | None) -> OpenedBagel:
@@ -148,10 +146,10 @@ class OpenedBagel:
             base = self.own.over(base)
         if self.preset is not None:
             base = self.preset.over(base)
-        words: dict[str, Any] = dict(self.words)
-        if self.options.inferencer is not None:
-            words.setdefault("think_prompt", read_think_prompt(self.options.inferencer))
-        return dataclasses.replace(with_options(base, self.options), **words)
+        settled = with_options(base, self.options)
+        if self.options.inferencer is None:
+            return settled
+        return dataclasses.replace(settled, think_prompt=read_think_prompt(self.options.inferencer))
 
     @cached_property
     def identity(self) -> Mapping[str, str]:

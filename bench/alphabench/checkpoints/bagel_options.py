@@ -13,7 +13,8 @@ from alphabench.models.bagel.recipe import DtypeName, Recipe
 _GUIDANCE: Final = ("text_scale", "image_scale", "low", "high", "renorm", "renorm_floor")
 _PLAIN: Final = (
     "timesteps", "shift", "width", "height", "latent_longest", "latent_shortest", "temperature",
-    "max_think_tokens", "max_answer_tokens", "dtype", "batch_size",
+    "max_think_tokens", "max_answer_tokens", "dtype", "batch_size", "think_prompt",
+    "reflect_prompt",
 )  # fmt: skip
 
 
@@ -51,6 +52,10 @@ class BagelOptions:
     """Write a thought before each picture."""
     inferencer: Path | None = None
     """Upstream's inferencer.py, to read its words that ask for a thought; it is not executed."""
+    think_prompt: str | None = None
+    """Read before a thought."""
+    reflect_prompt: str | None = None
+    """Asks to mend a picture, with a place for `{prompt}`."""
     temperature: float | None = None
     """Of the tokens in thoughts; 0 takes the likeliest."""
     max_think_tokens: int | None = None
@@ -77,6 +82,8 @@ class BagelOptions:
             raise ValueError("width and height are given together or not at all")
         if self.inferencer is not None and not self.think:
             raise ValueError("inferencer only matters with think=true")
+        if self.inferencer is not None and self.think_prompt is not None:
+            raise ValueError("think_prompt and inferencer both say how to ask for a thought")
 
 
 def with_options(base: Recipe, options: BagelOptions) -> Recipe:
