@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -89,6 +92,34 @@ def test_leaving_while_a_judge_is_away_does_not_wait_for_it() -> None:
         raise KeyboardInterrupt
     with pytest.raises(TrainingStoppedError, match="nobody listens"):
         pending.futures["b"].result(timeout=2.0)
+
+
+SLOW = """
+import time
+from alphatrainers.rewards import RewardUse, Scorer
+
+class Slow:
+    identity = {}
+    def score(self, trajectories):
+        print("asked", flush=True)
+        time.sleep(600)
+
+with Scorer({"slow": RewardUse(reward=Slow())}, patience_seconds=1800.0) as scorer:
+    scorer.submit([]).result()
+"""
+
+
+def test_a_program_that_is_interrupted_does_not_wait_for_a_slow_judge() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == b"asked\n"
+            program.send_signal(signal.SIGINT)
+            assert program.wait(timeout=60) != 0
+        finally:
+            program.kill()
 
 
 def test_any_other_failure_leaves_the_batch_unscored_with_its_reason() -> None:

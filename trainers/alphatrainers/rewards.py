@@ -10,10 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypeVar
 
 import torch
 
@@ -23,6 +24,7 @@ from alphatrainers.policy import Reward, Score, Scored
 from alphatrainers.segments import Trajectory
 from alphatrainers.settings import AdvantageSettings, Credits
 
+T = TypeVar("T")
 LONGEST_WAIT: Final = 60.0
 
 
@@ -89,9 +91,7 @@ class Scorer:
         self._patience, self._now = patience_seconds, clock.now
         self._abandoned = threading.Event()
         self._sleep = clock.sleep or self._abandoned.wait
-        self._threads = {
-            name: ThreadPoolExecutor(1, thread_name_prefix=f"reward {name}") for name in uses
-        }
+        self._threads = {name: _Worker(f"reward {name}") for name in uses}
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +105,7 @@ class Scorer:
         if kind is not None:
             self._abandoned.set()
         for thread in self._threads.values():
-            thread.shutdown(wait=kind is None, cancel_futures=True)
+            thread.stop()
 
     def submit(self, trajectories: Sequence[Trajectory]) -> Pending:
         """Begins to score; returns at once."""
@@ -140,6 +140,41 @@ class Scorer:
                     f"reward {name!r} gave {len(scores)} scores for {len(batch)} trajectories"
                 )
             return scores
+
+
+class _Worker:
+    """One thread that does one thing after another.
+
+    Unlike an executor's, it is not waited for when the program ends: whoever interrupts a training
+    need not sit through the retries of a judge.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._stopped = False
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def submit(self, work: Callable[..., T], *args: object) -> Future[T]:
+        """Begins when all that was submitted before is done."""
+        future: Future[T] = Future()
+
+        def carry_out() -> None:
+            try:
+                future.set_result(work(*args))
+            except BaseException as error:  # noqa: BLE001  a boundary: the waiting thread raises it
+                future.set_exception(error)
+
+        self._work.put(carry_out)
+        return future
+
+    def stop(self) -> None:
+        """What has not begun yet never will."""
+        self._stopped = True
+        self._work.put(lambda: None)
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._work.get()()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
