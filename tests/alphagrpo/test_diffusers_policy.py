@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from alphabench.checkpoints.diffusers import open_diffusers
 from alphabench.errors import AlphaBenchError
@@ -90,6 +92,33 @@ def test_the_harness_draws_with_the_weights_in_training(opened: OpenedPolicy) ->
     assert before.identity["trained"] != after.identity["trained"]
     assert before.identity["weights"] == after.identity["weights"]
     assert first.tobytes() != second.tobytes()  # type: ignore[union-attr]
+
+
+def test_a_run_with_the_adapter_draws_what_the_training_drew_in_half_precision_too(
+    tmp_path: Path,
+) -> None:
+    folder, trained = save("sd3", tmp_path / "sd3"), tmp_path / "adapter"
+    options = {**OPTIONS, "dtype": "bfloat16"}
+    made = open_diffusers_policy(
+        open_diffusers(str(folder), options=options, lora=None, device="cpu"), name="sd3"
+    )
+    settings = Lora(rank=2, alpha=4.0)
+    bound = adapters.bind(made.policy.module, EXPERTS, lora=settings, seed=0)
+    torch.manual_seed(1)
+    for name, one in bound.items():
+        if "lora_B" in name:
+            one.parameter.data = 0.5 * torch.randn(one.parameter.shape)
+    values = {name: one.parameter.detach() for name, one in bound.items()}
+    written: Any = adapters.peft_settings(adapters.target_names(values), settings)
+    written.save_pretrained(trained)
+    save_file(adapters.exported(values), trained / "adapter_model.safetensors")
+    request = ImageRequest(sample=Sample(id="1", prompt="a dog", group="all"), index=0, seed=3)
+    run = open_diffusers(str(folder), options=options, lora=str(trained), device="cpu")
+    (drawn,), (expected,) = run.generate([request]), made.generator().generate([request])
+    loaded = dict(run.pipeline().transformer.named_parameters())
+    for name, value in values.items():
+        assert torch.equal(loaded[name.replace(adapters.ADAPTER, "lora")], value)
+    assert drawn.tobytes() == expected.tobytes()  # type: ignore[union-attr]
 
 
 def test_what_it_cannot_do_is_refused_in_a_sentence(opened: OpenedPolicy, tmp_path: Path) -> None:

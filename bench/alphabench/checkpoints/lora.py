@@ -162,6 +162,7 @@ def bind(pipeline: Any, lora: Lora) -> int:
 
 def _load_peft_folder(pipeline: Any, lora: Lora) -> None:
     import safetensors.torch
+    import torch
     from peft import LoraConfig
 
     assert lora.config is not None
@@ -178,6 +179,11 @@ def _load_peft_folder(pipeline: Any, lora: Lora) -> None:
     for key in ("base_model_name_or_path", "inference_mode", "auto_mapping", "revision"):
         config.pop(key, None)
     network.load_lora_adapter(tensors, prefix=None, adapter_name="lora", metadata=config)
+    for name, parameter in network.named_parameters():
+        if ".lora_" in name:
+            # As it was trained: PEFT keeps float32, diffusers rounds to the base's precision.
+            value = tensors[name.replace(".lora.", ".")]
+            parameter.data = value.to(device=parameter.device, dtype=torch.float32)
 
 
 def _networks(pipeline: Any) -> list[Any]:
