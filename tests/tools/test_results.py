@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -18,10 +21,10 @@ from alphabench.store import RunFolder
 from alphabench.types import ImageRequest
 from alphabench.upstream import UpstreamData
 from tests.pages.conftest import RunMaker
-from tools.results.reading import Comparer, Finished, at_images, read_run, totals
+from tools.results.reading import Comparer, Finished, at_images, families, read_run, totals
 from tools.results.report import write_report
 
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "task": {"kind": "rt2i"},
     "rewards": {"dv": {"weight": 1.0, "judge": "nano"}, "tags": {"weight": 0.1, "judge": None}},
     "training": {
@@ -45,12 +48,15 @@ def right_for(number: int) -> Callable[[ImageRequest], float]:
     return lambda request: float(request.sample.id in names)
 
 
-def train(root: Path, *, images: int, right: Sequence[int], measure: bool = True) -> Path:
+def train(
+    root: Path, *, images: int, right: Sequence[int], measure: bool = True, seed: int = 3
+) -> Path:
     """A training's folder: a validation before and after each step."""
     root.mkdir()
+    recipe = {**RECIPE, "training": {**RECIPE["training"], "seed": seed}}
     make = RunMaker(root=root / "validation", samples=SAMPLES)
     make.root.mkdir()
-    (root / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    (root / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (root / "identity.json").write_text(json.dumps(IDENTITY))
     pixels = {"benchmark.data_digest": MINI.card.data_digest}
     points, steps = [], []
@@ -122,6 +128,27 @@ def test_a_report_shows_the_harness_own_paired_differences_at_the_end_and_at_equ
         assert sheet.width > sheet.height
     lines = (out / "fast" / "validation.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [0, 1, 2]
+
+
+def test_trainings_that_differ_in_their_seed_alone_are_taken_together(
+    tmp_path: Path, compare: Comparer
+) -> None:
+    one = read_run(train(tmp_path / "one", images=10, right=[2, 3, 5], seed=0))
+    two = read_run(train(tmp_path / "two", images=10, right=[2, 6], seed=1))
+    other = read_run(train(tmp_path / "other", images=10, right=[2, 9]))
+    assert families([one, two]) == [[one, two]]
+    write_report(tmp_path / "out", [one, two], compare, title="Seeds")
+    cells = row((tmp_path / "out" / "README.md").read_text(), "## Seeds together", "one")
+    start, *ends = one.curve[0].value, one.curve[1].value, two.curve[1].value
+    assert start is not None
+    mean = math.fsum(value for value in ends if value is not None) / 2
+    assert cells[1:3] == ["0, 1", "1"]
+    assert cells[4] == f"{mean:.3f}"
+    assert cells[6].startswith(f"{mean - start:+.3f} [")
+    alone = compare(one.run_of(one.curve[0]), one.run_of(one.curve[1])).headline
+    assert compare.together([(one.run_of(one.curve[0]), one.run_of(one.curve[1]))]) == alone
+    rates = {**other.recipe["training"], "optimiser": {"lr": 1e-3}}
+    assert families([one, replace(other, recipe={**other.recipe, "training": rates})]) == []
 
 
 def test_work_is_added_up_and_what_was_not_measured_is_a_dash(

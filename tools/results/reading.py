@@ -8,17 +8,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from alphabench import open_benchmark
-from alphabench.comparison import Basis, Comparison, basis_of, compare_runs, shared_evaluation
+from alphabench.comparison import (
+    Basis,
+    Comparison,
+    basis_of,
+    clusters_of,
+    compare_runs,
+    shared_evaluation,
+)
 from alphabench.errors import AlphaBenchError
 from alphabench.run import check_same_data, protocol_of
+from alphabench.statistics import Cluster, paired_difference
 from alphabench.store import RunFolder
+from alphabench.types import Estimate
 from alphabench.upstream import UpstreamData
 from alphatrainers.history import Point, Step, curves, images_at, read_points, read_steps
 
@@ -120,6 +129,21 @@ def at_images(run: Finished, most: int) -> Point:
     return [p for p in measured(run.curve) if run.images.get(p.step, math.inf) <= most][-1]
 
 
+def families(runs: Sequence[Finished]) -> list[list[Finished]]:
+    """Trainings whose recipes differ in their seed alone, wherever there are two at least."""
+    found: dict[str, list[Finished]] = {}
+    for run in runs:
+        training = {key: value for key, value in run.recipe["training"].items() if key != "seed"}
+        same = json.dumps({**run.recipe, "training": training}, sort_keys=True)
+        found.setdefault(same, []).append(run)
+    return [family for family in found.values() if len(family) > 1]
+
+
+def last_together(family: Sequence[Finished]) -> int:
+    """The last step at which all were measured."""
+    return max(set.intersection(*({p.step for p in measured(run.curve)} for run in family)))
+
+
 def totals(run: Finished) -> Totals:
     """Sums over all steps and validations."""
     seconds = [step.seconds for step in run.steps]
@@ -162,6 +186,24 @@ class Comparer:
         evaluation = shared_evaluation(one, other)
         return compare_runs(one, other, self._basis(one, evaluation), evaluation=evaluation)
 
+    def together(self, pairs: Sequence[tuple[Path, Path]]) -> Estimate:
+        """The mean difference of several pairs of points, all of the same samples.
+
+        Raises:
+            AlphaBenchError: they were not measured alike.
+        """
+        for before, after in pairs:
+            self(before, after)
+        baselines, candidates = zip(*pairs, strict=True)
+        one = RunFolder.open(baselines[0])
+        evaluation = shared_evaluation(one, RunFolder.open(candidates[0]))
+        basis = self._basis(one, evaluation)
+        ours, theirs = (
+            _merged([clusters_of(RunFolder.open(path), evaluation, basis) for path in side])
+            for side in (candidates, baselines)
+        )
+        return paired_difference(ours, theirs, basis.formula, basis.settings)
+
     def _basis(self, folder: RunFolder, evaluation: str) -> Basis:
         protocol = protocol_of(folder, evaluation)
         key = (folder.manifest.benchmark, protocol)
@@ -170,3 +212,22 @@ class Comparer:
             check_same_data(folder, benchmark)
             self._bases[key] = basis_of(benchmark)
         return self._bases[key]
+
+
+def _merged(runs: Sequence[Sequence[Cluster]]) -> list[Cluster]:
+    """The samples of several runs, each with the verdicts of all."""
+    found: dict[tuple[str, str], Cluster] = {}
+    for one in (cluster for run in runs for cluster in run):
+        key = (one.group, one.sample_id)
+        before = found.get(key)
+        found[key] = (
+            one
+            if before is None
+            else replace(
+                one,
+                total=before.total + one.total,
+                n_scored=before.n_scored + one.n_scored,
+                n_expected=before.n_expected + one.n_expected,
+            )
+        )
+    return list(found.values())

@@ -116,6 +116,14 @@ def _page(runs: Sequence[Finished], compare: Comparer, title: str) -> str:
         "flattering; the one at the end is not.",
         "![all trainings](comparison.svg)",
     ]
+    if (seeds := tables.seeds_table(runs, compare)) is not None:
+        parts += [
+            "## Seeds together",
+            seeds,
+            "Trainings that differ in their seed alone, at the last step at which all were "
+            "validated. The interval is over prompts, for the mean of these seeds; how far seeds "
+            "lie apart is told by the lowest and the highest.",
+        ]
     if len(runs) > 1:
         most, found = tables.equal_images_table(runs, compare)
         parts += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from alphabench.comparison import Comparison
@@ -11,7 +12,17 @@ from alphabench.store import RunFolder
 from alphabench.types import Estimate
 from alphatrainers.history import Point
 from alphatrainers.progress import SMOOTHED, reward_summary
-from tools.results.reading import Comparer, Finished, Totals, at_images, best_of, measured, totals
+from tools.results.reading import (
+    Comparer,
+    Finished,
+    Totals,
+    at_images,
+    best_of,
+    families,
+    last_together,
+    measured,
+    totals,
+)
 
 _DIGITS = 8
 """Of a digest, enough to tell a few apart."""
@@ -60,6 +71,36 @@ def score_table(runs: Sequence[Finished], compare: Comparer) -> str:
             )
     head = ["run", "held out", "weights", "step 0", "end", "end − step 0", "best", "best − step 0"]
     return table(head, rows, _aligned(head, left=3))
+
+
+def seeds_table(runs: Sequence[Finished], compare: Comparer) -> str | None:
+    """Trainings that differ in their seed alone, taken together; None where there are none."""
+    rows = []
+    for family in families(runs):
+        step = last_together(family)
+        ends = [_at(run, step) for run in family]
+        starts = [measured(run.curve)[0] for run in family]
+        points = zip(family, starts, ends, strict=True)
+        rise = compare.together([(r.run_of(start), r.run_of(end)) for r, start, end in points])
+        values = [end.value for end in ends if end.value is not None]
+        seeds = sorted(run.recipe["training"]["seed"] for run in family)
+        rows.append(
+            [
+                inline(family[0].name),
+                ", ".join(map(str, seeds)),
+                str(step),
+                number(fmean(start.value for start in starts if start.value is not None)),
+                number(fmean(values)),
+                f"{number(min(values))} to {number(max(values))}",
+                _signed(rise),
+            ]
+        )
+    head = ["run", "seeds", "step", "step 0", "mean then", "lowest to highest", "then − step 0"]
+    return table(head, rows, _aligned(head, left=2)) if rows else None
+
+
+def _at(run: Finished, step: int) -> Point:
+    return next(point for point in measured(run.curve) if point.step == step)
 
 
 def work_table(runs: Sequence[Finished]) -> str:
