@@ -23,7 +23,7 @@ from alphabench.checkpoints.diffusers import DiffusersCheckpoint
 from alphabench.checkpoints.unified import UnifiedCheckpoint
 from alphabench.errors import AlphaBenchError
 from alphabench.models.bagel.loading import MODEL_FILE
-from alphagrpo.recipe import Recipe
+from alphagrpo.recipe import PolicySettings, Recipe
 from alphatrainers import config
 
 ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
@@ -113,10 +113,12 @@ def _find(run: Path) -> _Found:
 def _base_of(training: Path) -> dict[str, Any]:
     if not (training / _RECIPE).is_file():
         return {"base": None, "options": {}}
-    recipe = config.build(Recipe, config.read(training / _RECIPE))
+    # No more of it than is needed: recipes change, and what was trained before can still be had.
+    said = config.read(training / _RECIPE)["policy"]
+    policy = PolicySettings(checkpoint=said["checkpoint"], options=said["options"])
     kept = {"dtype", "revision", "cache_dir", "offline", "variant"}
-    options = {key: value for key, value in recipe.policy.texts().items() if key in kept}
-    return {"base": recipe.policy.checkpoint, "options": options}
+    options = {key: value for key, value in policy.texts().items() if key in kept}
+    return {"base": policy.checkpoint, "options": options}
 
 
 def _write_bagel(

@@ -29,6 +29,13 @@ def test_a_recipe_of_the_package_says_what_it_costs_and_what_was_measured(name: 
     assert recipe.validation
 
 
+def test_recipes_that_results_were_published_with_can_be_trained_again() -> None:
+    published = sorted((Path(__file__).parents[2] / "docs" / "results").rglob("recipe.yaml"))
+    assert published
+    for path in published:
+        load_recipe(str(path))
+
+
 def test_the_control_differs_from_its_original_in_its_reward_alone() -> None:
     control, original = load_recipe("nano-holistic"), load_recipe("nano-rt2i")
     assert control.training == original.training

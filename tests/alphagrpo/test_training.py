@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,18 @@ def test_the_best_adapter_is_exported_alone(trained: Path, base: Path, tmp_path:
     assert names == {"adapter_config.json", "adapter_model.safetensors"}
     with pytest.raises(AlphaBenchError, match="no adapter"):
         invoke("export", base, "--out", tmp_path / "other")
+
+
+def test_a_training_whose_recipe_has_settings_of_another_age_can_be_exported(
+    trained: Path, base: Path, tmp_path: Path
+) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(trained / "best", older / "best")
+    recipe = yaml.safe_load((trained / "recipe.yaml").read_text())
+    recipe["policy"]["think_words"] = None
+    (older / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    said = invoke("export", older, "--out", tmp_path / "adapter")
+    assert f"--ckpt {base} --lora {tmp_path / 'adapter'}" in said.output.replace("\n", "")
 
 
 def test_a_training_of_all_weights_is_exported_whole_and_says_so(
