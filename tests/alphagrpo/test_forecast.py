@@ -76,7 +76,8 @@ def test_a_folder_at_hand_is_measured_by_its_own_files(tmp_path: Path) -> None:
     folder = save_bagel(tmp_path / "tiny")
     (folder / "alphabench.json").write_text(json.dumps(OWN))
     found = plan_of("nano-rt2i", f"policy.checkpoint={folder}", "task.draw.width=32",
-                    "task.draw.height=32")  # fmt: skip
+                    "task.draw.height=32", "training.prompts_per_step=8",
+                    "training.group_size=12")  # fmt: skip
     assert float(found["memory a device"].split()[0]) < 0.1
     assert found["judge calls a step"] == "480"
 
