@@ -122,6 +122,30 @@ def test_a_program_that_is_interrupted_does_not_wait_for_a_slow_judge() -> None:
             program.kill()
 
 
+def test_what_has_not_begun_when_the_training_is_left_never_begins() -> None:
+    begun, may_end = threading.Semaphore(0), threading.Event()
+    asked: list[int] = []
+
+    @dataclass
+    class Waiting(Broken):
+        def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+            asked.append(len(trajectories))
+            begun.release()
+            may_end.wait(10.0)
+            return [Score(value=1.0)] * len(trajectories)
+
+    uses = {"b": RewardUse(reward=Waiting())}
+    with suppress(KeyboardInterrupt), Scorer(uses, patience_seconds=1.0) as scorer:
+        first, second = scorer.submit(trajectories(2)), scorer.submit(trajectories(3))
+        begun.acquire()
+        raise KeyboardInterrupt
+    may_end.set()
+    assert len(first.result()) == 2
+    with pytest.raises(TimeoutError):
+        second.futures["b"].result(timeout=0.5)
+    assert asked == [2]
+
+
 def test_any_other_failure_leaves_the_batch_unscored_with_its_reason() -> None:
     broken = Broken(error=KeyError("logprobs"))
     with Scorer({"b": RewardUse(reward=broken)}, patience_seconds=1.0) as scorer:

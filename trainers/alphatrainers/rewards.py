@@ -173,8 +173,11 @@ class _Worker:
         self._work.put(lambda: None)
 
     def _run(self) -> None:
-        while not self._stopped:
-            self._work.get()()
+        while True:
+            work = self._work.get()
+            if self._stopped:
+                return
+            work()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
