@@ -154,6 +154,8 @@ def shown(scored: Sequence[Scored], name: str) -> str:
         )
         for prompt, own in values.items()
     ]
+    if not clusters:
+        return f"none of {len(scored)} scored"
     found = statistics.estimate(clusters, statistics.mean_of_groups)
     missing = len(scored) - sum(map(len, values.values()))
     note = f", {missing} not scored" if missing else ""

@@ -48,3 +48,4 @@ def test_what_was_not_scored_is_counted_and_no_number() -> None:
     cell = noise_gap.shown(scored, "held out")
     assert cell.startswith("0.750 [")
     assert cell.endswith("], 1 not scored")
+    assert noise_gap.shown(scored[2:], "held out") == "none of 1 scored"
