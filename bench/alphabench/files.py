@@ -1,0 +1,147 @@
+"""Reads files and JSON that somebody else may have written; confines paths that data names.
+
+Everything is checked before it is read: that the path is a regular file, and how large it is. Text
+is UTF-8 with or without a byte order mark. What is malformed is one `UnreadableFileError`, never a
+`RecursionError` or a killed process. Knows no file format of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+DEFAULT_MAX_BYTES: Final = 256 * 2**20
+"""Larger than any text file that a benchmark, a checkpoint or a run has."""
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class UnreadableFileError(Exception):
+    """The file or text cannot be used; the message is one clause that says why."""
+
+
+def read_bytes(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: links are followed; use `confined` first where the path comes from data.
+        max_bytes: checked before anything is read.
+
+    Raises:
+        UnreadableFileError: absent, no regular file (a pipe or device would block or never end),
+            larger than `max_bytes`, or not readable.
+    """
+    try:
+        # Without O_NONBLOCK a named pipe would block in open() itself.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableFileError("it is not a regular file")
+            if status.st_size > max_bytes:
+                raise UnreadableFileError(f"its {status.st_size} bytes are over {max_bytes}")
+            # One byte more than allowed shows that the file grew, or lies about its size.
+            content = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnreadableFileError(reason) from error
+    if len(content) > max_bytes:
+        raise UnreadableFileError(f"it is larger than {max_bytes} bytes")
+    return content
+
+
+def read_text(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
+    """The UTF-8 text of a regular file, without a byte order mark.
+
+    Raises:
+        UnreadableFileError: as `read_bytes`, or it is not UTF-8.
+    """
+    return decode_text(read_bytes(path, max_bytes=max_bytes))
+
+
+def decode_text(content: bytes) -> str:
+    """UTF-8 text, without a byte order mark.
+
+    Raises:
+        UnreadableFileError: it is not UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableFileError(f"it is not UTF-8 ({error.reason})") from error
+
+
+def read_json(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Any:
+    """The JSON value in a regular file.
+
+    Raises:
+        UnreadableFileError: as `read_text` and `parse_json`.
+    """
+    return parse_json(read_text(path, max_bytes=max_bytes))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text; halves of surrogate pairs in strings become U+FFFD.
+
+    Accepts `NaN` and `Infinity` as Python's json does: check numbers with `math.isfinite`.
+
+    Raises:
+        UnreadableFileError: it is no JSON, or nested too deeply to be read.
+    """
+    if isinstance(text, bytes):
+        text = decode_text(text)
+    try:
+        value = json.loads(text.removeprefix("\ufeff"))
+        return _well_formed(value) if _ESCAPED_SURROGATE.search(text) else value
+    except RecursionError as error:
+        raise UnreadableFileError("its JSON is nested too deeply") from error
+    except ValueError as error:
+        raise UnreadableFileError(f"it is no JSON ({error})") from error
+
+
+def well_formed(text: str) -> str:
+    """Text that can be written as UTF-8: halves of surrogate pairs become U+FFFD."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _well_formed(value: Any) -> Any:
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, list):
+        return [_well_formed(item) for item in value]
+    if isinstance(value, dict):
+        return {well_formed(key): _well_formed(item) for key, item in value.items()}
+    return value
+
+
+def confined(root: Path, relative: str, *, links_within: Path | None = None) -> Path:
+    """The path below `root` that data names, with links resolved only to check it.
+
+    Args:
+        root: the folder that the data may speak about.
+        relative: from a file that somebody else may have written.
+        links_within: a wider folder that links may lead into, such as the hub cache repository
+            whose snapshot `root` is; by default links must stay below `root`.
+
+    Returns:
+        `root / relative`, which need not exist.
+
+    Raises:
+        UnreadableFileError: it is absolute, climbs out of `root`, or a link leads out.
+    """
+    path = Path(relative)
+    if path.is_absolute() or ".." in path.parts or "\0" in relative or not relative:
+        raise UnreadableFileError(f"{relative!r} leads out of its folder")
+    try:
+        bounds = [folder.resolve() for folder in (root, links_within) if folder is not None]
+        target = (root / path).resolve()
+    except (OSError, RuntimeError) as error:  # a circle of links
+        raise UnreadableFileError(f"{relative!r} cannot be followed ({error})") from error
+    if not any(target.is_relative_to(bound) for bound in bounds):
+        raise UnreadableFileError(f"{relative!r} is a link that leads out of its folder")
+    return root / path
