@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alphabench.cli.continuing import Continuation
 from alphabench.errors import AlphaBenchError
+from alphabench.stopping import leave_with_parent
 
 if TYPE_CHECKING:
     from alphagrpo.recipe import Recipe
@@ -45,6 +47,7 @@ Cache = Annotated[
 
 
 def train(
+    context: typer.Context,
     recipe: Name,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
@@ -68,6 +71,9 @@ def train(
             return typer.echo(forecast(chosen))
         folder = out or RUNS / Path(recipe).stem
         _check_folder(folder, resume=resume)
+        if again := context.find_object(Continuation):
+            words = again.words()
+            again.words = lambda: [*words, *(["--resume"] if not resume and _begun(folder) else [])]
         _train(chosen, folder, device=device, cache=cache)
     return None
 
@@ -100,8 +106,12 @@ def _sentences() -> Iterator[None]:
         raise AlphaBenchError(error.message, hint=error.hint) from error
 
 
+def _begun(folder: Path) -> bool:
+    return (folder / "identity.json").exists()
+
+
 def _check_folder(folder: Path, *, resume: bool) -> None:
-    begun = (folder / "identity.json").exists()
+    begun = _begun(folder)
     if begun and not resume:
         raise AlphaBenchError(
             f"{str(folder)!r} holds a training that was begun",
@@ -122,6 +132,8 @@ def _train(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | No
     from alphatrainers.loop import Run, Surroundings
     from alphatrainers.state import replace_text
 
+    if torch.distributed.is_torchelastic_launched():
+        leave_with_parent(os.getppid())
     where = device or _default_device()
     together: Processes = processes.join(torch.device(where))
     say = typer.echo if together.first else _silent

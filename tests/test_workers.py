@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-from collections.abc import Sequence
+import struct
+import threading
+from collections.abc import Callable, Sequence
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -48,6 +52,38 @@ def killed_once(flag: Path, device: str) -> Numbers:
         return [job * job for job in jobs]
 
     return handle
+
+
+def dying_in_the_middle_of_a_message(flag: Path, device: str) -> Numbers:
+    """Announces a megabyte, sends a few bytes of it and is killed."""
+
+    def handle(jobs: Sequence[int]) -> list[int]:
+        if not flag.exists():
+            flag.touch()
+            (pipe,) = [one for one in gc.get_objects() if isinstance(one, Connection)]
+            os.write(pipe.fileno(), struct.pack("!i", 1 << 20) + b"x" * 100)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [job * job for job in jobs]
+
+    return handle
+
+
+def stopped_once(flag: Path, device: str) -> Numbers:
+    def handle(jobs: Sequence[int]) -> list[int]:
+        if not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return [job * job for job in jobs]
+
+    return handle
+
+
+def unreadable(device: str) -> Callable[[Sequence[int]], Sequence[object]]:
+    return lambda jobs: [threading.Lock() for _ in jobs]
+
+
+def breaking_at_start(device: str) -> Numbers:
+    raise ConnectionResetError("the weights cannot be fetched")
 
 
 def dying_at_start(device: str) -> Numbers:
@@ -140,6 +176,46 @@ def test_a_job_that_kills_its_worker_is_given_up_and_the_others_are_done() -> No
 def test_workers_that_die_while_they_start_are_not_restarted_for_ever() -> None:
     with pytest.raises(AlphaBenchError, match="dies while it starts"):
         list(run_jobs(dying_at_start, range(4), devices=["cpu", "cpu"], batch_size=2))
+
+
+def test_a_worker_that_breaks_at_the_start_says_with_what(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(AlphaBenchError, match=r"could not start: .*weights cannot be fetched"):
+        list(run_jobs(breaking_at_start, range(4), devices=["cpu", "cpu"], batch_size=2))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_worker_that_dies_while_it_sends_a_result_returns_its_jobs(tmp_path: Path) -> None:
+    opener, notes = partial(dying_in_the_middle_of_a_message, tmp_path / "died"), list[str]()
+    done = list(run_jobs(opener, range(6), devices=["cpu"] * 2, batch_size=2, note=notes.append))
+    assert results(done) == {job: job * job for job in range(6)}
+    assert notes == [
+        f"a worker process on cpu died (exit code {-signal.SIGKILL}); another takes its work"
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="the system does not tell")
+def test_a_worker_that_stays_stopped_is_replaced(tmp_path: Path) -> None:
+    opener, notes = partial(stopped_once, tmp_path / "stopped"), list[str]()
+    done = list(
+        run_jobs(
+            opener,
+            range(6),
+            devices=["cpu"] * 2,
+            batch_size=2,
+            note=notes.append,
+            stopped_seconds=0.1,
+        )
+    )
+    assert results(done) == {job: job * job for job in range(6)}
+    assert "was stopped by a signal" in notes[0]
+
+
+def test_a_result_that_cannot_be_sent_is_a_lost_job() -> None:
+    outcomes = list(run_jobs(unreadable, [1], devices=["cpu", "cpu"], batch_size=1))
+    assert [type(one) for one in outcomes] == [Lost]
+    assert "cannot pickle" in str(outcomes[0])
 
 
 def test_no_jobs_open_nothing() -> None:

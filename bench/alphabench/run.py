@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -101,19 +102,25 @@ def generate(plan: Plan, work: Work) -> RunFolder:
         opener = partial(
             _open_generation, plan.checkpoint.open, plan.root, plan.manifest.fingerprint
         )
-        for outcome in run_jobs(
-            opener, lacking, devices=work.devices, batch_size=plan.generator.batch_size
-        ):
-            made = (
-                NotMade(status="failed", reason=outcome.reason)
-                if isinstance(outcome, Lost)
-                else outcome.result
-            )
-            if isinstance(made, GeneratedImage):
-                folder.append_image(made)
-            else:
-                folder.append_not_made(outcome.job.id, made)
-            work.progress.advance(unscored=isinstance(made, NotMade))
+        outcomes = run_jobs(
+            opener,
+            lacking,
+            devices=work.devices,
+            batch_size=plan.generator.batch_size,
+            note=work.progress.note,
+        )
+        with closing(outcomes):
+            for outcome in outcomes:
+                made = (
+                    NotMade(status="failed", reason=outcome.reason)
+                    if isinstance(outcome, Lost)
+                    else outcome.result
+                )
+                if isinstance(made, GeneratedImage):
+                    folder.append_image(made)
+                else:
+                    folder.append_not_made(outcome.job.id, made)
+                work.progress.advance(unscored=isinstance(made, NotMade))
         work.progress.end()
     return folder
 
@@ -196,18 +203,26 @@ def score(
         unasked = _unasked(folder, evaluation.id, [i for i in images if i.id not in damage])
         work.progress.begin("scoring", total=len(images), done=len(images) - len(unasked))
         batch_size = evaluation.open(device=work.devices[0]).batch_size
-        for outcome in run_jobs(opener, unasked, devices=work.devices, batch_size=batch_size):
-            image = outcome.job
-            verdicts = (
-                _failed(benchmark, image, outcome.reason)
-                if isinstance(outcome, Lost)
-                else outcome.result
-            )
-            folder.append_verdicts(
-                evaluation.id,
-                [StoredVerdict(image_sha256=image.sha256, verdict=verdict) for verdict in verdicts],
-            )
-            work.progress.advance(unscored=any(v.status != "scored" for v in verdicts))
+        outcomes = run_jobs(
+            opener,
+            unasked,
+            devices=work.devices,
+            batch_size=batch_size,
+            note=work.progress.note,
+        )
+        with closing(outcomes):
+            for outcome in outcomes:
+                image = outcome.job
+                verdicts = (
+                    _failed(benchmark, image, outcome.reason)
+                    if isinstance(outcome, Lost)
+                    else outcome.result
+                )
+                folder.append_verdicts(
+                    evaluation.id,
+                    [StoredVerdict(image_sha256=image.sha256, verdict=v) for v in verdicts],
+                )
+                work.progress.advance(unscored=any(v.status != "scored" for v in verdicts))
         work.progress.end()
         for name, what in damage.items():
             work.progress.note(f"image {name} was {what} since it was made; it is not scored")

@@ -1,8 +1,8 @@
 """Where work runs: in this process, or in one process for each device.
 
 Hands batches of jobs to a handler, gives back one outcome for each job as it comes, and loses none:
-a batch that fails is tried in halves, a process that dies is replaced and its jobs are returned.
-Knows nothing of images, models or files.
+a batch that fails is tried in halves, a process that dies is replaced and its jobs are returned; so
+is one that stays stopped. No process outlives its parent. Knows nothing of images, models or files.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import queue
 import signal
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from alphabench.errors import AlphaBenchError
+from alphabench.stopping import leave_with_parent
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -32,6 +37,15 @@ HOPELESS_AFTER: Final = 8
 """So many jobs failing, and none done, means that what fails is not the jobs."""
 _TRIES_OF_A_LETHAL_JOB: Final = 2
 _TRIES_TO_START: Final = 3
+STOPPED_SECONDS: Final = 30.0
+"""So long a worker process may be stopped (SIGSTOP) before it is replaced."""
+_SECONDS_TO_LEAVE: Final = 10.0
+"""For an idle worker, to end what it has started itself."""
+_LOOK_SECONDS: Final = 1.0
+
+
+def _silent(text: str) -> None:
+    del text
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +65,15 @@ class Lost(Generic[J]):
 
 
 def run_jobs(
-    opener: Opener[J, R], jobs: Sequence[J], *, devices: Sequence[str], batch_size: int
-) -> Iterator[Done[J, R] | Lost[J]]:
-    """Do all jobs; outcomes come in the order in which they are ready.
+    opener: Opener[J, R],
+    jobs: Sequence[J],
+    *,
+    devices: Sequence[str],
+    batch_size: int,
+    note: Callable[[str], None] = _silent,
+    stopped_seconds: float = STOPPED_SECONDS,
+) -> Generator[Done[J, R] | Lost[J], None, None]:
+    """Do all jobs; outcomes come in the order in which they are ready. Closing it ends the workers.
 
     Args:
         opener: called once on each device, here when there is one, in a process of its own
@@ -61,6 +81,8 @@ def run_jobs(
         jobs: picklable when there are several devices.
         devices: one worker each; naming one twice gives it two workers.
         batch_size: jobs in a call at most; halved for good when memory runs out.
+        note: told what becomes of worker processes that die or are stopped.
+        stopped_seconds: how long a worker process may be stopped before it is replaced.
 
     Raises:
         AlphaBenchError: a handler raised one; no worker will start; or the first
@@ -68,21 +90,22 @@ def run_jobs(
     """
     if not jobs:
         return
-    queue = _Queue(jobs, batch_size)
+    waiting = _Queue(jobs, batch_size)
     outcomes = (
-        _run_here(opener(devices[0]), queue)
+        _run_here(opener(devices[0]), waiting)
         if len(devices) == 1
-        else _run_in_processes(opener, queue, devices)
+        else _run_in_processes(opener, waiting, devices, _Watch(note, stopped_seconds))
     )
     done = 0
-    for count, outcome in enumerate(outcomes, start=1):
-        done += isinstance(outcome, Done)
-        yield outcome
-        if isinstance(outcome, Lost) and done == 0 and count >= HOPELESS_AFTER:
-            raise AlphaBenchError(
-                f"the first {count} all failed, the last one with: {outcome.reason}",
-                hint="mend that and give the same command again; failed ones are retried",
-            )
+    with contextlib.closing(outcomes):
+        for count, outcome in enumerate(outcomes, start=1):
+            done += isinstance(outcome, Done)
+            yield outcome
+            if isinstance(outcome, Lost) and done == 0 and count >= HOPELESS_AFTER:
+                raise AlphaBenchError(
+                    f"the first {count} all failed, the last one with: {outcome.reason}",
+                    hint="mend that and give the same command again; failed ones are retried",
+                )
 
 
 def choose_devices(devices: str | None, *, workers: int) -> tuple[str, ...]:
@@ -138,14 +161,16 @@ def _drain(jobs: deque[J]) -> Iterator[J]:
         yield jobs.popleft()
 
 
-def _run_here(handler: Handler[J, R], queue: _Queue[J]) -> Iterator[Done[J, R] | Lost[J]]:
-    while (batch := queue.take()) is not None:
+def _run_here(
+    handler: Handler[J, R], waiting: _Queue[J]
+) -> Generator[Done[J, R] | Lost[J], None, None]:
+    while (batch := waiting.take()) is not None:
         try:
             results = handler(batch)
         except AlphaBenchError:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: what fails becomes a Lost job
-            yield from _retry_or_lose(queue, batch, error)
+            yield from _retry_or_lose(waiting, batch, error)
         else:
             yield from _pair(batch, results)
 
@@ -155,13 +180,13 @@ def _pair(batch: Sequence[J], results: Sequence[R]) -> Iterator[Done[J, R]]:
 
 
 def _retry_or_lose(
-    queue: _Queue[J], batch: Sequence[J], error: Exception | _Failure
+    waiting: _Queue[J], batch: Sequence[J], error: Exception | _Failure
 ) -> Iterator[Lost[J]]:
     failure = error if isinstance(error, _Failure) else _Failure.of(error)
     if len(batch) == 1:
         yield Lost(batch[0], failure.reason)
     else:
-        queue.give_back(batch, out_of_memory=failure.out_of_memory)
+        waiting.give_back(batch, out_of_memory=failure.out_of_memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,82 +205,159 @@ class _Failure:
 class _Message:
     """What a worker process tells its parent."""
 
-    kind: Literal["ready", "results", "failure", "stop"]
+    kind: Literal["ready", "results", "failure", "stop", "gone"]
     content: Any = None
 
 
-class _Worker:
-    """A process on one device, and the batch it has in hand."""
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """How the parent minds its workers."""
 
-    def __init__(self, opener: Opener[Any, Any], device: str, threads: int) -> None:
+    note: Callable[[str], None]
+    stopped_seconds: float
+
+
+class _Worker:
+    """A process on one device, and the batch it has in hand.
+
+    A thread of the parent talks with it: one that is stopped in the middle of a message keeps that
+    thread waiting, and nobody else.
+    """
+
+    def __init__(
+        self, opener: bytes, device: str, threads: int, inbox: queue.SimpleQueue[_Heard]
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.device = device
         self.batch: Sequence[Any] | None = None
         self.ready = False
-        self.connection, theirs = context.Pipe()
+        self._stopped_for, self._looked = 0.0, time.monotonic()
+        self._inbox = inbox
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._connection, theirs = context.Pipe()
         self.process = context.Process(
             target=_serve, args=(opener, device, threads, theirs), daemon=True
         )
-        self.process.start()
-        theirs.close()
-
-    def next_message(self) -> _Message | None:
-        """None once the process has died."""
+        # It inherits the mask: an interrupt of the whole group finds it deaf from the beginning.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            message: _Message = self.connection.recv()
-        except (EOFError, ConnectionResetError):
-            self.process.join()
-            return None
-        return message
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()
+        self._talker = threading.Thread(target=self._talk, daemon=True)
+        self._talker.start()
 
     def give(self, batch: Sequence[Any]) -> None:
         self.batch = batch
-        # If it has died, `next_message` will say so, and the batch is still in hand.
-        with contextlib.suppress(BrokenPipeError):
-            self.connection.send(batch)
+        self._outbox.put(bytes(ForkingPickler.dumps(batch)))
 
-    def stop(self) -> None:
-        """An idle worker leaves by itself when nobody talks to it; a busy one is ended."""
-        self.connection.close()
-        if self.batch is None:
-            self.process.join(timeout=10)
-        self.process.terminate()
-        self.process.join(timeout=5)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+    def stopped_for(self) -> float:
+        """Seconds that it was seen stopped without a break; those in which nobody looked are none.
+
+        Always 0 where the system does not tell.
+        """
+        passed, self._looked = time.monotonic() - self._looked, time.monotonic()
+        if _is_stopped(self.process.pid):
+            self._stopped_for += min(passed, 2 * _LOOK_SECONDS)
+        else:
+            self._stopped_for = 0.0
+        return self._stopped_for
+
+    def stop(self, *, patience: float = 0.0) -> None:
+        """An idle worker leaves by itself when nobody talks to it any more; a busy one is ended."""
+        self._outbox.put(None)
+        if patience and self.ready and self.batch is None:
+            self.process.join(timeout=patience)
+        self.process.kill()
+        self.process.join(timeout=_SECONDS_TO_LEAVE)
+        self._talker.join(timeout=_SECONDS_TO_LEAVE)
+
+    def _talk(self) -> None:
+        with self._connection:
+            try:
+                self._inbox.put((self, _unpack(self._connection.recv_bytes())))
+                while (batch := self._outbox.get()) is not None:
+                    self._connection.send_bytes(batch)
+                    self._inbox.put((self, _unpack(self._connection.recv_bytes())))
+            except (EOFError, OSError):
+                self.process.join(timeout=_SECONDS_TO_LEAVE)
+                self._inbox.put((self, _Message("gone")))
+
+
+_Heard = tuple[_Worker, _Message]
+
+
+def _pack(message: _Message) -> bytes:
+    return bytes(ForkingPickler.dumps(message))
+
+
+def _unpack(content: bytes) -> _Message:
+    try:
+        message: _Message = ForkingPickler.loads(content)
+    except Exception as error:  # noqa: BLE001 - the boundary: what fails becomes a Lost job
+        return _Message("failure", _Failure.of(error))
+    return message
+
+
+def _is_stopped(pid: int | None) -> bool:
+    if pid is None or not hasattr(os, "waitid"):
+        return False
+    with contextlib.suppress(ChildProcessError):
+        return bool(os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT))
+    return False
 
 
 def _run_in_processes(
-    opener: Opener[J, R], queue: _Queue[J], devices: Sequence[str]
-) -> Iterator[Done[J, R] | Lost[J]]:
+    opener: Opener[J, R], waiting: _Queue[J], devices: Sequence[str], watch: _Watch
+) -> Generator[Done[J, R] | Lost[J], None, None]:
     threads = max(1, (os.cpu_count() or 1) // len(devices))
-    workers = [_Worker(opener, device, threads) for device in devices]
+    packed = bytes(ForkingPickler.dumps(opener))
+    inbox: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
+    workers: list[_Worker] = []
     deaths: dict[int, int] = {}
     failed_starts = 0
+    patience = 0.0
     try:
-        while workers:
-            for connection in wait([worker.connection for worker in workers]):
-                worker = next(w for w in workers if w.connection is connection)
-                message = worker.next_message()
-                if message is None:
-                    failed_starts = 0 if worker.ready else failed_starts + 1
-                    yield from _bury(worker, queue, deaths, failed_starts)
-                    workers.remove(worker)
-                    worker.stop()
-                    workers.append(_Worker(opener, worker.device, threads))
-                    continue
-                yield from _hear(worker, message, queue)
-                if (batch := queue.take()) is not None:
-                    worker.give(batch)
-                elif not any(w.batch for w in workers):
-                    return
+        workers += [_Worker(packed, device, threads, inbox) for device in devices]
+        while True:
+            worker, message = _next_message(inbox, workers, watch)
+            if message.kind == "gone":
+                failed_starts = 0 if worker.ready else failed_starts + 1
+                yield from _bury(worker, waiting, deaths, failed_starts, watch)
+                workers.remove(worker)
+                worker.stop()
+                workers.append(_Worker(packed, worker.device, threads, inbox))
+                continue
+            yield from _hear(worker, message, waiting)
+            if (batch := waiting.take()) is not None:
+                worker.give(batch)
+            elif not any(w.batch for w in workers):
+                patience = _SECONDS_TO_LEAVE
+                return
     finally:
         for worker in workers:
-            worker.stop()
+            worker.stop(patience=patience)
 
 
-def _hear(worker: _Worker, message: _Message, queue: _Queue[J]) -> Iterator[Done[J, Any] | Lost[J]]:
+def _next_message(
+    inbox: queue.SimpleQueue[_Heard], workers: Sequence[_Worker], watch: _Watch
+) -> _Heard:
+    while True:
+        for worker in workers:
+            if worker.stopped_for() >= watch.stopped_seconds:
+                watch.note(
+                    f"a worker process on {worker.device} was stopped by a signal for "
+                    f"{watch.stopped_seconds:.0f} s; it is ended, and another takes its work"
+                )
+                worker.process.kill()
+        with contextlib.suppress(queue.Empty):
+            return inbox.get(timeout=_LOOK_SECONDS)
+
+
+def _hear(
+    worker: _Worker, message: _Message, waiting: _Queue[J]
+) -> Iterator[Done[J, Any] | Lost[J]]:
     batch, worker.batch = worker.batch, None
     match message.kind:
         case "ready":
@@ -263,13 +365,13 @@ def _hear(worker: _Worker, message: _Message, queue: _Queue[J]) -> Iterator[Done
         case "stop":
             raise message.content
         case "failure":
-            yield from _retry_or_lose(queue, batch or [], message.content)
+            yield from _retry_or_lose(waiting, batch or [], message.content)
         case "results":
             yield from _pair(batch or [], message.content)
 
 
 def _bury(
-    worker: _Worker, queue: _Queue[J], deaths: dict[int, int], failed_starts: int
+    worker: _Worker, waiting: _Queue[J], deaths: dict[int, int], failed_starts: int, watch: _Watch
 ) -> Iterator[Lost[J]]:
     """Return the jobs of a worker that died; give up on a job that kills whoever takes it."""
     how = f"its worker process died (exit code {worker.process.exitcode})"
@@ -279,6 +381,10 @@ def _bury(
             f"(exit code {worker.process.exitcode})",
             hint="is there enough memory? try fewer --workers or --devices",
         )
+    watch.note(
+        f"a worker process on {worker.device} died (exit code {worker.process.exitcode}); "
+        "another takes its work"
+    )
     batch = worker.batch or []
     if len(batch) == 1:
         job = batch[0]
@@ -286,28 +392,41 @@ def _bury(
         if deaths[id(job)] >= _TRIES_OF_A_LETHAL_JOB:
             yield Lost(job, how)
             return
-    queue.give_back(batch)
+    waiting.give_back(batch)
 
 
-def _serve(opener: Opener[J, R], device: str, threads: int, connection: Connection) -> None:
-    """The life of a worker process."""
+def _serve(opener: bytes, device: str, threads: int, connection: Connection) -> None:
+    """The life of a worker process; the opener is unpacked only once the parent is watched."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    assert parent.pid is not None
+    leave_with_parent(parent.pid)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    try:
-        handler = opener(device)
-        connection.send(_Message("ready"))
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has no more to say
+        try:
+            handler = ForkingPickler.loads(opener)(device)
+        except Exception as error:  # noqa: BLE001 - the boundary: what fails becomes a sentence
+            connection.send_bytes(_pack(_Message("stop", _in_a_sentence(error, device))))
+            return
+        connection.send_bytes(_pack(_Message("ready")))
         while True:
-            connection.send(_answer(handler, connection.recv()))
-    except AlphaBenchError as error:
-        connection.send(_Message("stop", error))
-    except (EOFError, BrokenPipeError):
-        return  # the parent is gone
+            connection.send_bytes(_answer(handler, connection.recv()))
 
 
-def _answer(handler: Handler[J, R], batch: Sequence[J]) -> _Message:
+def _in_a_sentence(error: Exception, device: str) -> AlphaBenchError:
+    if isinstance(error, AlphaBenchError):
+        return error
+    return AlphaBenchError(
+        f"the worker process on {device} could not start: {_Failure.of(error).reason}",
+        hint="a single worker on this device shows where; is there enough memory for several?",
+    )
+
+
+def _answer(handler: Handler[J, R], batch: Sequence[J]) -> bytes:
     try:
-        return _Message("results", handler(batch))
-    except AlphaBenchError:
-        raise
+        return _pack(_Message("results", handler(batch)))
+    except AlphaBenchError as error:
+        return _pack(_Message("stop", error))
     except Exception as error:  # noqa: BLE001 - the boundary: what fails becomes a Lost job
-        return _Message("failure", _Failure.of(error))
+        return _pack(_Message("failure", _Failure.of(error)))

@@ -83,7 +83,7 @@ class Shell:
             assert said.code == code, said
         return said
 
-    def start(self, *words: str | Path) -> subprocess.Popen[str]:
+    def start(self, *words: str | Path, start_new_session: bool = False) -> subprocess.Popen[str]:
         """Start a process and return at once."""
         return subprocess.Popen(
             self.command(*words),
@@ -92,6 +92,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=start_new_session,
             preexec_fn=_interruptible,  # noqa: PLW1509  nothing else runs in this process
         )
 

@@ -132,18 +132,6 @@ def test_damaged_images_are_noticed_and_made_again(
     assert hashes(alphabench.folder / "run") == hashes(root)
 
 
-def test_an_interrupt_says_how_to_continue(alphabench: Shell) -> None:
-    process = alphabench.start(*MINI, "scene:", "--out", "run")
-    while not (alphabench.folder / "run" / "images.jsonl").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    assert process.returncode == 130
-    assert "to continue: alphabench run geneval:mini" in err
-    assert "Traceback" not in err
-
-
 def test_generating_and_scoring_apart_is_running(
     alphabench: Shell, undisturbed: tuple[Path, Any]
 ) -> None:

@@ -1,24 +1,22 @@
 """The command line: each verb parses, calls the library, prints.
 
 Exit codes: 0 done; 1 done, but something failed or is missing (the same command retries it);
-2 the command cannot be carried out as given; 130 interrupted.
+2 the command cannot be carried out as given; 130 interrupted, 143 terminated, 129 hung up.
 """
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import typer
 
 from alphabench.cli import judging, looking, parity, running
+from alphabench.cli.continuing import Continuation
 from alphabench.errors import AlphaBenchError
-
-INTERRUPTED: Final = 130
-"""Typer's exit code for Ctrl-C, and every shell's."""
+from alphabench.stopping import Stopping
 
 
 def build_app() -> typer.Typer:
@@ -63,15 +61,17 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         words: what follows `alphabench`; None takes this process's own.
     """
     words = list(sys.argv[1:] if words is None else words)
-    try:
-        build_app()(words)
-    except AlphaBenchError as error:
-        typer.echo(f"error: {error.message}", err=True)
-        typer.echo(f"hint: {error.hint}", err=True)
-        sys.exit(2)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            again = shlex.join(["alphabench", *words])
-            typer.echo(f"\ninterrupted; to continue: {again}", err=True)
-        raise
+    again = Continuation(words)
+    stopping = Stopping(again.say)
+    with stopping.watched():
+        try:
+            build_app()(words, obj=again)
+        except AlphaBenchError as error:
+            typer.echo(f"error: {error.message}", err=True)
+            typer.echo(f"hint: {error.hint}", err=True)
+            sys.exit(2)
+        finally:
+            stopping.tell()
+            if stopping.signal is not None:
+                sys.exit(128 + stopping.signal)
     sys.exit(0)

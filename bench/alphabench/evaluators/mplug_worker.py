@@ -14,12 +14,14 @@ The first line, before any answer, is {"versions": {...}} or {"error": text}.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.metadata
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -36,6 +38,8 @@ REPLACEABLE = ("fairseq", "librosa", "soundfile", "torchaudio", "unicodedata2", 
 PIPELINE = "visual_question_answering_pipeline"
 KEPT: list[Any] = []
 """Definitions of operators last as long as their library object; so does this process."""
+PR_SET_PDEATHSIG = 1
+"""Of Linux' prctl(2)."""
 LIBRARIES = ("modelscope", "transformers", "torch", "torchvision", "timm", "pillow", "numpy")
 
 
@@ -139,9 +143,13 @@ def answers(pipeline: Any, requests: Sequence[dict[str, Any]]) -> Iterator[dict[
 def leave_with_parent() -> None:
     """Ends this process soon after its parent has gone, even in the middle of a question.
 
+    On Linux also while it is stopped.
+
     `mmdet_worker` has the same function; see `stand_in_for_torchvision_ops` for why.
     """
     parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import argparse
 import base64
+import ctypes
 import importlib
 import importlib.machinery
 import importlib.metadata
 import json
 import os
 import pathlib
+import signal
 import socket
 import struct
 import sys
@@ -49,6 +51,8 @@ CONFIGS = (
     "../configs/mask2former/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco.py",
 )
 """Where mmdet 3.x, an installed 2.x and a 2.x checkout keep the official configuration."""
+PR_SET_PDEATHSIG = 1
+"""Of Linux' prctl(2)."""
 KEPT: list[Any] = []
 """Definitions of operators last as long as their library object; so does this process."""
 LIBRARIES = (
@@ -301,8 +305,13 @@ def send(channel: socket.socket, content: dict[str, Any]) -> None:
 
 
 def leave_with_parent() -> None:
-    """Ends this process soon after its parent has gone, even in the middle of a detection."""
+    """Ends this process soon after its parent has gone, even in the middle of a detection.
+
+    On Linux also while it is stopped.
+    """
     parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
         while os.getppid() == parent:

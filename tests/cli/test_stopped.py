@@ -1,0 +1,63 @@
+"""A run that is stopped leaves no process and no traceback, and says how to continue."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.cli.conftest import Shell
+from tests.processes import PROC, left_of, marked
+
+RUN = ("run", "geneval:mini", "--ckpt", "scene:", "--limit", "6", "--out", "run")
+pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason="needs /proc")
+
+
+def begun(alphabench: Shell, *words: str) -> subprocess.Popen[str]:
+    """The command, in a group of its own, once it has made an image."""
+    process = alphabench.start(*words, start_new_session=True)
+    while not (alphabench.folder / "run" / "images.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    return process
+
+
+def mark(alphabench: Shell) -> str:
+    return f"ALPHABENCH_CACHE={alphabench.cache}"
+
+
+def test_a_terminated_run_leaves_nobody_behind_and_the_command_it_says_continues(
+    alphabench: Shell,
+) -> None:
+    process = begun(alphabench, *RUN, "--workers", "2")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Traceback" not in err
+    assert left_of(mark(alphabench)) == {}
+    program, *words = shlex.split(err.partition("terminated; to continue: ")[2])
+    assert (program, tuple(words)) == ("alphabench", (*RUN, "--workers", "2"))
+    assert "coverage" in alphabench(*words[:-2]).out
+
+
+def test_an_interrupt_of_the_whole_group_is_one_sentence(alphabench: Shell) -> None:
+    process = begun(alphabench, *RUN, "--workers", "2")
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert err.count("interrupted; to continue: alphabench run geneval:mini") == 1
+    assert left_of(mark(alphabench)) == {}
+
+
+def test_the_workers_of_a_killed_run_end_even_if_they_are_stopped(alphabench: Shell) -> None:
+    process = begun(alphabench, *RUN, "--workers", "2")
+    workers = [pid for pid, words in marked(mark(alphabench)).items() if "spawn_main" in words]
+    os.kill(workers[0], signal.SIGSTOP)
+    process.kill()
+    process.communicate(timeout=60)
+    assert left_of(mark(alphabench)) == {}
