@@ -341,7 +341,7 @@ class HttpCheckpoint:
         error = read_error(content)
         reason = self._clean(f"HTTP {status}: {error.message}")
         model, host = self.endpoint.model, self.endpoint.host
-        if 400 <= status < 500 and (is_refusal(error.code) or is_refusal(error.type)):
+        if 400 <= status < 500 and status != 429 and error.declines:
             return NotMade(status="refused", reason=reason)
         if error.code in ("insufficient_quota", "billing_hard_limit_reached") or status == 402:
             raise AlphaBenchError(

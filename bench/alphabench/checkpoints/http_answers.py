@@ -6,21 +6,34 @@ Hosts differ in what they leave out and how they say no; all of that is here. Se
 from __future__ import annotations
 
 import io
-import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+
+from alphabench.files import UnreadableFileError, parse_json, well_formed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _REFUSALS: Final = (
-    "content_policy", "content_filter", "moderation", "responsibleaipolicy", "safety",
-    "sensitive_content",
+    "contentpolicy", "contentfilter", "contentsafety", "contentmoderat", "moderation", "moderated",
+    "responsibleai", "safety", "unsafe", "sensitive", "prohibitedcontent", "blocklist", "spii",
+    "recitation", "datainspection", "guardrail", "nsfw", "refusal", "policyviolation",
+    "usagepolic", "invalidprompt", "flagged", "harmcategory",
 )  # fmt: skip
-"""Parts of the error codes and types by which hosts say that they decline a prompt or a result."""
+"""Parts of the codes, types and finish reasons by which hosts decline a prompt or a result (OpenAI,
+Azure, Gemini, Anthropic, Bedrock, DashScope, Volcengine, Zhipu, OpenRouter, LiteLLM), letters only.
+"""
+_REFUSING_SENTENCES: Final = (
+    "contentpolicyviolation", "contentmanagementpolicy", "contentmoderation", "safetysystem",
+    "wasflagged", "beenflagged", "requiresmoderation", "usagepolic", "nsfw", "sensitivecontent",
+    "inappropriatecontent",
+)  # fmt: skip
+"""The same in messages, for gateways that say it nowhere else; an ordinary fault names none."""
 _MAX_BYTES: Final = 64 * 2**20
 """Of one answer: a 4096x4096 image as base64 PNG fits."""
 
@@ -41,44 +54,85 @@ class ApiError:
     code: str | None = None
     type: str | None = None
     param: str | None = None
+    """The field that the host objects to."""
+    inner: tuple[str, ...] = ()
+    """Codes and keys of what a gateway quotes of the service behind it."""
+
+    @property
+    def declines(self) -> bool:
+        """Whether it says, in whichever place, that a filter declines the request."""
+        return any(map(is_refusal, (self.code, self.type, *self.inner))) or _names_one(
+            _REFUSING_SENTENCES, self.message
+        )
 
 
 def read_error(content: bytes) -> ApiError:
     """The error in a body; a body of another form is the message itself."""
-    text = content.decode("utf-8", "replace")
+    text = well_formed(content.decode("utf-8", "replace"))
     try:
-        parsed = json.loads(text)
-    except ValueError:
+        parsed = parse_json(text)
+    except UnreadableFileError:
         return ApiError(message=text)
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
+    if isinstance(error, dict) and "message" not in error and isinstance(error.get("detail"), list):
+        return _read_details(error["detail"], text)
     if not isinstance(error, dict):
         return ApiError(message=str(error))
 
     def word(key: str) -> str | None:
-        return str(error[key]) if error.get(key) is not None else None
+        # LiteLLM writes Python's None as text.
+        found = error.get(key)
+        return None if found in (None, "", "None", "null") else str(found)
 
     return ApiError(
-        message=word("message") or text, code=word("code"), type=word("type"), param=word("param")
+        message=word("message") or word("detail") or text,
+        code=word("code"),
+        type=word("type"),
+        param=word("param"),
+        inner=tuple(_inner_words(error)),
     )
+
+
+def _read_details(details: list[Any], text: str) -> ApiError:
+    """FastAPI's form: `{"detail": [{"loc": ["body", "size"], "msg": "Field required"}]}`."""
+    first = details[0] if details and isinstance(details[0], dict) else {}
+    place = [str(part) for part in first.get("loc") or () if part != "body"]
+    message = f"{'.'.join(place)}: {first.get('msg')}" if place else text
+    return ApiError(message=message, type=str(first.get("type")), param=place[0] if place else None)
+
+
+def _inner_words(error: Mapping[str, Any]) -> Iterator[str]:
+    """Azure quotes an `innererror`, OpenRouter lists what it flagged under `metadata`."""
+    inner, metadata = error.get("innererror"), error.get("metadata")
+    if isinstance(inner, dict):
+        yield str(inner.get("code"))
+    if isinstance(metadata, dict):
+        yield from (key for key in ("flagged_input", "moderation") if metadata.get(key))
+        if metadata.get("reasons"):
+            yield "moderation"
 
 
 def is_refusal(word: object) -> bool:
     """Whether an error code, error type or finish reason says that the host declines."""
-    plain = str(word or "").casefold()
-    return any(part in plain for part in _REFUSALS)
+    return _names_one(_REFUSALS, str(word or ""))
+
+
+def _names_one(parts: Sequence[str], text: str) -> bool:
+    letters = "".join(letter for letter in text.casefold() if letter.isalnum())
+    return any(part in letters for part in parts)
 
 
 def retry_after_seconds(headers: httpx.Headers, now: float) -> float | None:
     """How long the host asks to wait, from either form of the header (RFC 9110, 10.2.3)."""
     text = headers.get("retry-after", "").strip()
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except ValueError:
-        return None
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - now
+        except (ValueError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else max(0.0, seconds)
 
 
 def read_body(response: httpx.Response) -> bytes:

@@ -122,7 +122,7 @@ def read_refusal(status: int, content: bytes, asked_for: str, clean: Callable[[s
     """
     error = read_error(content)
     reason = one_line(clean(f"HTTP {status}: {error.message}"))
-    if 400 <= status < 500 and status != 429 and (is_refusal(error.code) or is_refusal(error.type)):
+    if 400 <= status < 500 and status != 429 and error.declines:
         return Reply(text=reason, model=asked_for, finish_reason=FILTERED)
     if error.code in _OUT_OF_CREDIT or status == 402:
         raise AlphaBenchError(
