@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alphabench.scenes.changes import edit, mistake
@@ -52,6 +52,7 @@ def test_a_mistake_breaks_the_wish_and_its_change_mends_it(seed: int) -> None:
 
 
 @given(SEEDS)
+@example(455)  # its first scene has no change that can be named
 def test_an_instruction_names_what_changes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     change = random_change(rng)

@@ -34,12 +34,7 @@ def scene(number: int) -> SmallScene:
 
 def change(number: int) -> Change:
     """One that applies; edits and mistakes alternate at random."""
-    rng = _rng(CHANGES, number)
-    while True:
-        try:
-            return random_change(rng)
-        except LookupError:
-            continue
+    return random_change(_rng(CHANGES, number))
 
 
 def picture(small: SmallScene, kind: str, number: int) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ generator gives the same scenes for ever: change nothing in the order of its dra
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -55,13 +56,12 @@ def random_scene(rng: np.random.Generator) -> SmallScene:
 
 def random_change(rng: np.random.Generator) -> Change:
     """Half of them edits of any scene, half mistakes in a scene that was asked for."""
-    if rng.random() < 0.5:
-        return edit(random_small(rng), rng)
+    while rng.random() < 0.5:
+        with contextlib.suppress(LookupError):  # this scene has nothing that can be named
+            return edit(random_small(rng), rng)
     while True:
-        try:
+        with contextlib.suppress(LookupError):
             return mistake(random_scene(rng), rng)
-        except LookupError:
-            continue
 
 
 def random_colour(rng: np.random.Generator) -> str | None:
