@@ -6,6 +6,7 @@ Imports no model library until a verb runs.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,12 @@ PICTURE = "curves.svg"
 """In a training's folder, when it has ended."""
 
 Name = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe's name, such as nano-rt2i, or a file.")
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe's name, such as nano-rt2i, a YAML file, or a training's folder to go on "
+        "with.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -69,7 +75,7 @@ def train(
             from alphagrpo.forecast import forecast
 
             return typer.echo(forecast(chosen))
-        folder = out or RUNS / Path(recipe).stem
+        folder = out or _own_folder(recipe)
         _check_folder(folder, resume=resume)
         if again := context.find_object(Continuation):
             words = again.words()
@@ -106,6 +112,18 @@ def _sentences() -> Iterator[None]:
         raise AlphaBenchError(error.message, hint=error.hint) from error
 
 
+def _own_folder(recipe: str) -> Path:
+    """Where a training goes that is not told: its own folder, or one named after the recipe."""
+    from alphagrpo.recipe import RECIPE_FILE
+
+    path = Path(recipe).expanduser()
+    if path.is_dir():
+        return path
+    if _begun(path.parent) and path.name == RECIPE_FILE:
+        return path.parent
+    return RUNS / path.stem
+
+
 def _begun(folder: Path) -> bool:
     return (folder / "identity.json").exists()
 
@@ -115,11 +133,13 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
     if begun and not resume:
         raise AlphaBenchError(
             f"{str(folder)!r} holds a training that was begun",
-            hint="add --resume to go on with it, or name another folder with --out",
+            hint=f"go on with `{shlex.join(['alphabench', 'train', str(folder), '--resume'])}`, or name "
+            "another folder with --out",
         )
     if resume and not begun:
         raise AlphaBenchError(
-            f"there is no training in {str(folder)!r} to go on with", hint="leave out --resume"
+            f"there is no training in {str(folder)!r} to go on with",
+            hint="name its folder as RECIPE, or leave out --resume to begin one",
         )
 
 
@@ -127,6 +147,7 @@ def _train(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | No
     import torch
 
     from alphabench.upstream import UpstreamData, default_cache_dir
+    from alphagrpo.recipe import RECIPE_FILE
     from alphagrpo.training import Workplace, assemble
     from alphatrainers import config, processes
     from alphatrainers.loop import Run, Surroundings
@@ -145,7 +166,7 @@ def _train(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | No
     )
 
     def begun() -> None:
-        replace_text(folder / "recipe.yaml", config.write(recipe))
+        replace_text(folder / RECIPE_FILE, config.write(recipe))
 
     try:
         around = Surroundings(processes=together, say=say, begun=begun)

@@ -23,13 +23,12 @@ from alphabench.checkpoints.diffusers import DiffusersCheckpoint
 from alphabench.checkpoints.unified import UnifiedCheckpoint
 from alphabench.errors import AlphaBenchError
 from alphabench.models.bagel.loading import MODEL_FILE
-from alphagrpo.recipe import PolicySettings, Recipe
+from alphagrpo.recipe import RECIPE_FILE, PolicySettings, load_recipe, read_tree
 from alphatrainers import config
 
 ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
 VALUES_FILE: Final = "model.safetensors"
 """In the place of an adapter's files after a training without LoRA."""
-_RECIPE: Final = "recipe.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +89,7 @@ def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
 
 def usage(training: Path, best: Path) -> str:
     """The command that draws with the best weights of a training as its validations did."""
-    recipe = config.build(Recipe, config.read(training / _RECIPE))
+    recipe = load_recipe(training)
     benchmark = recipe.validation[0].benchmark if recipe.validation else "BENCHMARK"
     given = [f"--set={key}={value}" for key, value in recipe.policy.texts().items()]
     run = ["alphabench", "run", benchmark, *given]
@@ -111,11 +110,13 @@ def _find(run: Path) -> _Found:
 
 
 def _base_of(training: Path) -> dict[str, Any]:
-    if not (training / _RECIPE).is_file():
+    if not (training / RECIPE_FILE).is_file():
         return {"base": None, "options": {}}
     # No more of it than is needed: recipes change, and what was trained before can still be had.
-    said = config.read(training / _RECIPE)["policy"]
-    policy = PolicySettings(checkpoint=said["checkpoint"], options=said["options"])
+    said = read_tree(training / RECIPE_FILE).get("policy")
+    known = ("checkpoint", "options")
+    said = {key: said[key] for key in known if key in said} if isinstance(said, dict) else {}
+    policy = config.build(PolicySettings, said, where="policy")
     kept = {"dtype", "revision", "cache_dir", "offline", "variant"}
     options = {key: value for key, value in policy.texts().items() if key in kept}
     return {"base": policy.checkpoint, "options": options}

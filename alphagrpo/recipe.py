@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from alphabench.files import UnreadableFileError, read_text
 from alphagrpo.refinement import Rectification
 from alphagrpo.tasks import Window
 from alphatrainers import config
-from alphatrainers.errors import unknown_key
+from alphatrainers.errors import TrainingError, unknown_key
 from alphatrainers.kernels import Density, Kind, usual_density
 from alphatrainers.schedules import sigmas_of_points
 from alphatrainers.segments import DrawImage, WriteText
@@ -28,7 +29,16 @@ RewardKind = Literal[
 JUDGED: Final = ("dvreward", "holistic", "reflection_judge")
 WORDS: Final = ("think_tags", "reflection", "reflection_judge")
 """Rewards of what is written, whatever is drawn."""
+RECIPE_FILE: Final = "recipe.yaml"
+"""In a training's folder: what it was begun with, changes included."""
 _PACKAGE: Final = "alphatrainers"
+_MOST_BYTES: Final = 2**20
+"""Of a recipe file."""
+_MOST_POINTS: Final = 1001
+"""Noise levels: no model is trained on a finer schedule."""
+_MOST_TOKENS: Final = 2**20
+_LARGEST_SIDE: Final = 2**14
+"""Pixels."""
 
 
 def _text(value: object) -> str:
@@ -37,11 +47,11 @@ def _text(value: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """For people."""
+    """For people; recipes in this package say both."""
 
-    costs: str
+    costs: str = "not stated"
     """What a run takes."""
-    measured: str
+    measured: str = "not stated"
     """What was measured with it, or that nothing was."""
 
 
@@ -99,8 +109,20 @@ class DrawSettings:
     def __post_init__(self) -> None:
         if (self.width is None) != (self.height is None):
             raise ValueError("width and height are given together or not at all")
+        for name, side in (("width", self.width), ("height", self.height)):
+            if side is not None and not 1 <= side <= _LARGEST_SIDE:
+                raise ValueError(f"{name}={side}: a side has 1 to {_LARGEST_SIDE} pixels")
+        if not 2 <= self.points <= _MOST_POINTS:
+            raise ValueError(f"points={self.points}: a schedule has 2 to {_MOST_POINTS} points")
         # Says now whether a program can be made of it, with every window of a run.
-        window = self.window.at(0, n_steps=self.points - 1, seed=0)
+        n_steps = self.points - 1
+        try:
+            window = self.window.at(0, n_steps=n_steps, seed=0)
+        except ValueError as error:
+            raise ValueError(
+                f"window={self.window.described} does not fit the {n_steps} steps that "
+                f"points={self.points} makes: {error}"
+            ) from error
         replace(self.asked(None, size=(1, 1)), window=window)
 
     def asked(self, guidance: object, *, size: tuple[int, int]) -> DrawImage:
@@ -126,6 +148,8 @@ class ThoughtSettings:
     trained: bool = True
 
     def __post_init__(self) -> None:
+        if not 1 <= self.max_tokens <= _MOST_TOKENS:
+            raise ValueError(f"max_tokens={self.max_tokens}: from 1 to {_MOST_TOKENS}")
         self.asked()
 
     def asked(self) -> WriteText:
@@ -232,6 +256,9 @@ class PromptSettings:
     limit: int | None = None
     """Only the first so many."""
 
+    def __post_init__(self) -> None:
+        _at_least_one(self.limit)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationSettings:
@@ -248,17 +275,25 @@ class ValidationSettings:
     same_as_reward: bool = False
     """Allow it to be measured by the very evaluator that rewards."""
 
+    def __post_init__(self) -> None:
+        _at_least_one(self.limit)
+
+
+def _at_least_one(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit}: at least 1, or null for all")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A whole training."""
 
-    about: About
     policy: PolicySettings
     task: TaskSettings
     rewards: Mapping[str, RewardSettings]
     prompts: PromptSettings
     training: Training
+    about: About = field(default_factory=About)
     validation: tuple[ValidationSettings, ...] = ()
     panel: int = 9
     """Pictures that are drawn at every validation for people to look at."""
@@ -266,6 +301,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.rewards:
             raise ValueError("rewards is empty: there is nothing to learn from")
+        if self.panel < 0:
+            raise ValueError(f"panel={self.panel}: a number of pictures is 0 or more")
         for section, draw in self.task.trained_draws.items():
             _refuse_untrainable(draw, self.training.image.kind, section)
         curves = [one.benchmark for one in self.validation]
@@ -297,20 +334,48 @@ def recipe_names() -> list[str]:
     )
 
 
-def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
-    """A recipe of the package by name, or a file, with `key=value` put in.
+def load_recipe(name: str | Path, assignments: Iterable[str] = ()) -> Recipe:
+    """A recipe of the package by name, a file, or what a training's folder was begun with.
+
+    `key=value` assignments are put in.
 
     Raises:
         TrainingError: no such recipe, or something in it that no setting has or takes.
     """
-    if "/" in name or name.endswith((".yaml", ".yml")):
-        tree = config.read(Path(name))
-    elif name in (names := recipe_names()):
+    return config.build(Recipe, config.override(_tree(str(name)), assignments))
+
+
+def read_tree(path: Path) -> config.Tree:
+    """The tree of a recipe file.
+
+    Raises:
+        TrainingError: it cannot be read, or is no recipe.
+    """
+    try:
+        text = read_text(path, max_bytes=_MOST_BYTES)
+    except UnreadableFileError as error:
+        raise TrainingError(
+            f"the recipe {str(path)!r} cannot be read: {error}",
+            hint=f"name a YAML file, or one of {', '.join(recipe_names())}",
+        ) from error
+    return config.parse(text, source=repr(str(path)))
+
+
+def _tree(name: str) -> config.Tree:
+    if name in (names := recipe_names()):
         text = (importlib.resources.files(_PACKAGE) / "recipes" / f"{name}.yaml").read_text("utf-8")
-        tree = config.parse(text, source=f"recipe {name!r}")
-    else:
-        raise unknown_key("recipe", name, names)
-    return config.build(Recipe, config.override(tree, assignments))
+        return config.parse(text, source=f"recipe {name!r}")
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        if not (path / RECIPE_FILE).exists():
+            raise TrainingError(
+                f"the folder {name!r} holds no training: it has no {RECIPE_FILE}",
+                hint="name a recipe, a YAML file, or the folder of a training",
+            )
+        return read_tree(path / RECIPE_FILE)
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        return read_tree(path)
+    raise unknown_key("recipe", name, names)
 
 
 def _is_recipe(name: str) -> bool:

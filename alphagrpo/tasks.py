@@ -58,6 +58,14 @@ class Window:
     """progressive: training steps before it moves."""
     stride: int = 1
 
+    @property
+    def described(self) -> str:
+        """What places it, as a recipe writes it."""
+        if self.kind == "progressive":
+            return f"{{kind: progressive, size: {self.size}}}"
+        high = f", high: {self.high}" if self.kind == "random" else ""
+        return f"{{kind: {self.kind}, size: {self.size}, low: {self.low}{high}}}"
+
     def at(self, step: int, *, n_steps: int, seed: int) -> range:
         """The window of one training step, the same for all its trajectories."""
         if self.kind == "none":

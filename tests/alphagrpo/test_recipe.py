@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from alphagrpo.recipe import load_recipe, recipe_names
+from alphatrainers import config
 from alphatrainers.errors import TrainingError
 
 EXPECTED = {
@@ -55,12 +57,23 @@ def test_assignments_change_a_recipe() -> None:
         ("training.stepz=3", "'steps'"),
         ("task.draw.window.siez=3", "'size'"),
         ("task.draw.window.high=30", "30 of 6"),
+        ("task.draw.window.size=9", "task.draw.window={kind: random, size: 9, low: 0, high: 4}"),
+        ("task.draw.points=3", "does not fit the 2 steps that points=3 makes"),
+        ("task.draw.points=1000000000000", "task.draw.points=1000000000000: a schedule has"),
+        ("task.draw.points=0", "task.draw.points=0: a schedule has 2"),
+        ("task.draw={points: 7, width: 0, height: 64}", "task.draw.width=0: a side has"),
+        ("task.thought.max_tokens=0", "task.thought.max_tokens=0: from 1"),
+        ("prompts.limit=0", "prompts.limit=0: at least 1"),
+        ("prompts.limit=-3", "prompts.limit=-3: at least 1"),
+        ("validation=[{benchmark: 'geneval:mini', limit: 0}]", "validation[0].limit=0: at least"),
+        ("panel=-1", "panel=-1"),
+        ("prompts.questions=3", "it takes a path"),
         ("task.kind=rtti", "'rt2i'"),
         ("task.kind=srr", "refine"),
         ("task.kind=mixed", "weights"),
         ("rewards.dvreward.judge=null", "needs a judge"),
         ("task.draw.width=64", "height"),
-        ("task.draw.guidance={renorm_floor: 2}", "task.draw.guidance: renorm_floor"),
+        ("task.draw.guidance={renorm_floor: 2}", "task.draw.guidance.renorm_floor"),
         ("task.draw.shift=0", "shift"),
         ("task.draw.kernel=ode", "no stochastic steps"),
         ("task.draw.eta=0", "eta"),
@@ -107,8 +120,41 @@ def test_guard_is_taken_where_it_is_defined() -> None:
     load_recipe("nano-rt2i", ["training.image.kind=guard", "task.draw.kernel=flow_sde"])
 
 
-def test_an_unknown_recipe_names_the_nearest_and_an_absent_file_says_so(tmp_path: Path) -> None:
+def test_an_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(TrainingError, match="nano-rt2i"):
         load_recipe("nano-rt21")
-    with pytest.raises(TrainingError, match="cannot be read"):
-        load_recipe(str(tmp_path / "none.yaml"))
+
+
+def test_a_file_that_cannot_be_a_recipe_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    for content, words in (
+        (None, "cannot be read: No such file"),
+        ("a: é".encode("latin-1"), "cannot be read: it is not UTF-8"),
+        (b"\x7fELF\x02\x01\x01\x00\x00", "is not YAML"),
+        (b"a: [1\n", "is not YAML"),
+        (b"- 1\n", "holds no settings"),
+        (b"", "holds no settings"),
+        (b"policy: {}\n", "policy lacks 'checkpoint'"),
+        (b" " * (2**20 + 1), "are over"),
+    ):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(TrainingError, match=words):
+            load_recipe(str(path))
+    for name, words in (("/dev/zero", "not a regular file"), (str(tmp_path / "x"), "cannot be")):
+        with pytest.raises(TrainingError, match=words):
+            load_recipe(name)
+
+
+def test_a_recipe_of_one_s_own_need_not_say_what_it_costs_and_may_begin_with_a_mark(
+    tmp_path: Path,
+) -> None:
+    tree = config.plain(load_recipe("nano-rt2i"))
+    del tree["about"]
+    path = tmp_path / "own.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + yaml.safe_dump(tree).encode())
+    assert load_recipe(path).training == load_recipe("nano-rt2i").training
+    (tmp_path / "recipe.yaml").write_text(config.write(load_recipe("nano-rt2i", ["panel=2"])))
+    assert load_recipe(tmp_path, ["training.steps=3"]).panel == 2
+    with pytest.raises(TrainingError, match="holds no training"):
+        load_recipe(tmp_path.parent)

@@ -171,6 +171,32 @@ def test_a_judge_that_goes_away_is_waited_for_and_changes_no_number(
     assert rows(troubled / "metrics.jsonl")[1]["seconds"]["judge_away"] >= 1.0
 
 
+def test_the_command_that_an_interrupted_training_prints_goes_on_with_it(
+    alphabench: Shell, recipe: Path, tmp_path: Path
+) -> None:
+    moody, calls = Moody(), iter(range(10_000))
+
+    def interrupting(call: Call) -> Say:
+        if next(calls) == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+        return moody(call)
+
+    with serving(JudgeServer(interrupting)) as server:
+        spec = f"rewards.dv.judge='{server.spec}?handshake=off'"
+        words = ("train", recipe, spec, "training.steps=2", "training.seed=4", "--out", "run")
+        said = alphabench(*words, "--device", "cpu", code=130)
+        program, *printed = shlex.split(said.err.partition("to continue: ")[2])
+        assert program == "alphabench"
+        alphabench(*printed)
+    assert len(values(tmp_path / "run")) == 2
+    # A stored recipe is gone on with by its file, too, and tells what would be another training.
+    alphabench("train", "run/recipe.yaml", "--resume", "--device", "cpu")
+    said = alphabench("train", "run", "training.seed=5", "--resume", "--device", "cpu", code=2)
+    assert "settings.seed: 4 -> 5" in said.err
+    said = alphabench("train", "run", "--device", "cpu", code=2)
+    assert "alphabench train run --resume" in said.err
+
+
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A step of the embedded model, with its own judge and detector."""

@@ -207,7 +207,7 @@ def test_a_training_is_not_resumed_as_another_and_keeps_its_recipe(
     trained: Path, recipe: Path, change: str, where: str
 ) -> None:
     before = (trained / "recipe.yaml").read_text()
-    with pytest.raises(AlphaBenchError, match=rf"another training: {where} differ"):
+    with pytest.raises(AlphaBenchError, match=rf"another training, .*{where}: "):
         invoke("train", recipe, change, "--out", trained, "--device", "cpu", "--resume")
     assert (trained / "recipe.yaml").read_text() == before
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from alphatrainers import config
@@ -49,6 +47,13 @@ def test_an_override_leaves_the_tree_it_was_given_alone() -> None:
     [
         ("steps", "not an assignment"),
         ("steps=many", "takes a whole number"),
+        ("steps=0", "^steps=0 must be above 0"),
+        ("lora.rank=-2", "^lora.rank=-2 must be above 0"),
+        ("optimiser.lr=-1", "^optimiser.lr=-1 cannot be negative"),
+        ("optimiser.experts={gen: -1}", "^optimiser.experts.gen=-1 cannot be negative"),
+        ("guards.unscored_share=2", "^guards.unscored_share=2: a share"),
+        ("ema.decay=1", "^ema.decay=1: it is 0 at least and below 1"),
+        ("prompts_per_step=1000000", "trajectories a step"),
         ("steps=1.5", "takes a whole number"),
         ("recompute=1", "takes true or false"),
         ("optimiser.lr=.inf", "takes a number"),
@@ -63,7 +68,7 @@ def test_an_override_leaves_the_tree_it_was_given_alone() -> None:
         ("image.clip_low=2", "image: .*at most 1"),
         ("text.clip_low=1.5", "text: .*at most 1"),
         ("optimiser.betas=[0.9, 1.0]", "betas"),
-        ("optimiser.weight_decay=-1", "not negative"),
+        ("optimiser.weight_decay=-1", "cannot be negative"),
         ("optimiser.lr=2026-13-45", "is not YAML"),
         ("advantage={baseline: leave_one_out, combine: separate}", "leave_one_out"),
     ],
@@ -71,6 +76,11 @@ def test_an_override_leaves_the_tree_it_was_given_alone() -> None:
 def test_what_does_not_fit_is_refused_in_a_sentence(assignment: str, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         training(assignment)
+
+
+def test_a_key_that_is_assigned_twice_is_refused() -> None:
+    with pytest.raises(TrainingError, match="'group_size' is given twice"):
+        training("group_size=4", "group_size=6")
 
 
 def test_what_is_lacking_is_named() -> None:
@@ -83,16 +93,40 @@ def test_a_key_that_is_written_twice_is_refused() -> None:
         config.parse("a: 1\nb: 2\na: 3\n", source="recipe")
 
 
-def test_a_file_that_is_no_yaml_or_not_there_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.yaml"
-    path.write_text("a: [1\n")
-    with pytest.raises(TrainingError, match="is not YAML"):
-        config.read(path)
-    with pytest.raises(TrainingError, match="cannot be read"):
-        config.read(tmp_path / "absent.yaml")
-    path.write_bytes("a: é".encode("latin-1"))
-    with pytest.raises(TrainingError, match="cannot be read"):
-        config.read(path)
+def test_what_is_no_yaml_is_refused_in_one_line() -> None:
+    for text in ("a: [1\n", "a: {", "a: \x00", "? [1]\n? [1]\n", "a: !!python/object:os.system x"):
+        with pytest.raises(TrainingError, match="is not YAML") as caught:
+            config.parse(text, source="recipe")
+        assert "\n" not in str(caught.value)
+
+
+BOMB = "a: &a [1, 1]\n" + "".join(
+    f"{new}: &{new} [*{old}, *{old}, *{old}, *{old}]\n"
+    for old, new in zip("abcdefghijklm", "bcdefghijklmn", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, "a: " + "{b: " * 5000, BOMB, "a: &a [*a]", f"a: 0x{'f' * 5000}"],
+    ids=["deep", "deep mappings", "aliases", "circle", "number"],
+)
+def test_yaml_that_unfolds_without_end_is_refused(text: str) -> None:
+    with pytest.raises(TrainingError, match="nested too deeply"):
+        config.parse(text, source="recipe")
+
+
+def test_aliases_of_an_ordinary_recipe_are_read() -> None:
+    tree = config.parse("a: &a {b: 1}\nc: *a\n", source="recipe")
+    assert tree == {"a": {"b": 1}, "c": {"b": 1}}
+    with pytest.raises(TrainingError, match="merge key"):
+        config.parse("a: &a {b: 1}\nd: {<<: *a, e: 2}\n", source="recipe")
+
+
+def test_a_long_value_is_not_repeated_whole() -> None:
+    with pytest.raises(TrainingError) as caught:
+        training(f"steps={'x' * 10_000}")
+    assert len(str(caught.value)) < 200
 
 
 def test_written_settings_read_back_equal() -> None:

@@ -217,7 +217,7 @@ def test_a_folder_is_resumed_only_with_what_else_decides_and_begun_after_that(
         return build(tmp_path, "steps=1", around=around, decisive={"task": {"eta": eta}})
 
     once(0.7).train()
-    with pytest.raises(TrainingError, match=r"another training: task\.eta differ"):
+    with pytest.raises(TrainingError, match=r"another training, .*task\.eta: "):
         once(0.3).train()
     once(0.7).train()
     assert begun == ["eta 0.7"] * 2

@@ -2,17 +2,20 @@
 
 A key that no field has is an error that names the nearest one: otherwise a typo trains with the
 default and nobody notices. `key=value` on the command line changes the tree before it is read.
+Opens no file. Text from anywhere may be read: YAML's safe loader, and no more values than a recipe
+can need, however its aliases multiply them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 
@@ -20,12 +23,19 @@ from alphatrainers.errors import TrainingError, unknown_key
 
 T = TypeVar("T")
 Tree = dict[str, Any]
+_MOST_VALUES: Final = 100_000
+"""In one tree, each alias counted as all that it stands for."""
+_LONGEST: Final = 80
+"""Characters of a value that a message repeats."""
 
 
 class _StrictLoader(yaml.SafeLoader):
     """YAML's own safe loader, which also refuses a key that is written twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            # Merges of merges grow without bound before anything can count them.
+            raise TrainingError("the merge key `<<` is not read", hint="write its keys out")
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
@@ -40,37 +50,60 @@ def parse(text: str, *, source: str) -> Tree:
     """The tree of a YAML text.
 
     Raises:
-        TrainingError: if it is no YAML, has a key twice, or is no mapping.
+        TrainingError: if it is no YAML, has a key twice, is no mapping, or is too large.
     """
+    too_large = TrainingError(
+        f"{source} is nested too deeply, or holds too many values or too large a number",
+        hint="write the settings alone, without aliases",
+    )
     try:
         tree = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  a subclass of the safe loader
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: what looks like a date and is none
+        if _n_values(tree) > _MOST_VALUES:
+            raise too_large
+    except yaml.YAMLError as error:
+        raise TrainingError(f"{source} is not YAML: {_fault(error)}", hint="correct it") from error
+    except (ValueError, TypeError) as error:  # what looks like a date or a number and is none
         raise TrainingError(f"{source} is not YAML: {error}", hint="correct it") from error
+    except RecursionError as error:
+        raise too_large from error
     if not isinstance(tree, dict):
         raise TrainingError(f"{source} holds no settings", hint="write `key: value` lines")
     return tree
 
 
-def read(path: Path) -> Tree:
-    """The tree of a YAML file.
+def _n_values(tree: Any) -> int:
+    """How many values a tree holds when all its aliases are written out."""
+    sizes: dict[int, float] = {}
 
-    Raises:
-        TrainingError: see `parse`; also if the file cannot be read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{str(path)!r} cannot be read: {error}", hint="name a file") from error
-    return parse(text, source=repr(str(path)))
+    def size(value: Any) -> float:
+        if not isinstance(value, dict | list):
+            # An integer of thousands of digits cannot even be printed.
+            return math.inf if isinstance(value, int) and value.bit_length() > 63 else 1.0
+        if id(value) not in sizes:
+            sizes[id(value)] = math.inf  # for an alias inside of what it stands for
+            inside = value.values() if isinstance(value, dict) else value
+            sizes[id(value)] = 1.0 + sum(map(size, inside))
+        return sizes[id(value)]
+
+    return int(min(size(tree), 2.0 * _MOST_VALUES))
+
+
+def _fault(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        where = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+        return f"{error.problem} ({where})"
+    return " ".join(str(error).split())
 
 
 def override(tree: Tree, assignments: Iterable[str]) -> Tree:
     """A copy of the tree with `a.b=value` applied; values are read as YAML.
 
     Raises:
-        TrainingError: for an assignment without `=`, or through something that has no keys.
+        TrainingError: for an assignment without `=`, a key that is given twice, or a way through
+            something that has no keys.
     """
     changed: Tree = _copied(tree)
+    given: set[str] = set()
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         *path, last = key.split(".")
@@ -78,6 +111,9 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
             raise TrainingError(
                 f"{assignment!r} is not an assignment", hint="write it as key=value"
             )
+        if key in given:
+            raise TrainingError(f"{key!r} is given twice", hint="give it once")
+        given.add(key)
         place = changed
         for part in path:
             place = place.setdefault(part, {})
@@ -116,7 +152,13 @@ def build(cls: type[T], tree: Mapping[str, Any], *, where: str = "") -> T:
     try:
         return cls(**values)
     except ValueError as error:
-        raise TrainingError(f"{place}: {error}", hint="correct the setting") from error
+        # A refusal that begins with a field's name gets the whole way to that field.
+        named = re.match(r"\w+", str(error))
+        if named is not None and named[0] in fields:
+            said = f"{where}.{error}".lstrip(".")
+        else:
+            said = f"{place}: {error}"
+        raise TrainingError(said, hint="correct the setting") from error
 
 
 def plain(settings: object) -> Any:
@@ -191,8 +233,10 @@ def _scalar(value: Any, hint: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is Path and isinstance(value, str):
-        return Path(value)
+        return Path(value).expanduser()
     wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    if hint is Path:
+        raise _refused(value, where, "a path")
     if hint not in wanted:
         raise TypeError(f"{where}: settings of type {hint} are not supported")
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
@@ -208,4 +252,6 @@ def _number(text: str, where: str) -> float:
 
 
 def _refused(value: Any, where: str, wanted: str) -> TrainingError:
-    return TrainingError(f"{where} cannot be {value!r}", hint=f"it takes {wanted}")
+    shown = repr(value)
+    shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} ..."
+    return TrainingError(f"{where} cannot be {shown}", hint=f"it takes {wanted}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from alphatrainers.advantages import Scaling
 from alphatrainers.losses.image import Weighting
@@ -23,10 +23,20 @@ Credits = Literal["both", "image", "text"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-def _positive(owner: object, **numbers: float) -> None:
-    wrong = {name: value for name, value in numbers.items() if not value > 0}
-    if wrong:
-        raise ValueError(f"{type(owner).__name__.lower()}: {wrong} must be above 0")
+_MOST_TRAJECTORIES: Final = 1_000_000
+"""Of one training step."""
+
+
+def _positive(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if not value > 0:
+            raise ValueError(f"{name}={value:g} must be above 0")
+
+
+def _not_negative(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if not value >= 0:
+            raise ValueError(f"{name}={value:g} cannot be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +48,7 @@ class Lora:
     init: Literal["default", "gaussian"] = "gaussian"
 
     def __post_init__(self) -> None:
-        _positive(self, rank=self.rank, alpha=self.alpha)
+        _positive(rank=self.rank, alpha=self.alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +70,10 @@ class Optimiser:
     """After the warm-up the rate stays, or falls linearly to 0, which follows the last update."""
 
     def __post_init__(self) -> None:
-        _positive(self, eps=self.eps, gradient_norm=self.gradient_norm)
-        rates = [self.lr, *self.experts.values()]
-        if min(*rates, self.warmup_updates, self.weight_decay) < 0:
-            raise ValueError(f"{self!r}: rates, warm-up and weight decay are not negative")
+        _positive(eps=self.eps, gradient_norm=self.gradient_norm)
+        _not_negative(lr=self.lr, weight_decay=self.weight_decay)
+        _not_negative(warmup_updates=self.warmup_updates)
+        _not_negative(**{f"experts.{name}": rate for name, rate in self.experts.items()})
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError(f"betas={self.betas!r}: each is 0 at least and below 1")
 
@@ -77,8 +87,9 @@ class Ema:
     """Training steps between two updates."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.decay < 1.0 or self.every < 1:
-            raise ValueError(f"{self!r}: 0 <= decay < 1, every >= 1")
+        if not 0.0 <= self.decay < 1.0:
+            raise ValueError(f"decay={self.decay:g}: it is 0 at least and below 1")
+        _positive(every=self.every)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +125,8 @@ class ImageLoss:
 
     def __post_init__(self) -> None:
         self.clip()
-        _positive(self, limit=self.limit)
-        _positive(self, levels=self.levels, beta=self.beta, power=self.power, largest=self.largest)
+        _positive(limit=self.limit)
+        _positive(levels=self.levels, beta=self.beta, power=self.power, largest=self.largest)
         if not 0.0 <= self.level_range[0] < self.level_range[1] <= 1.0:
             raise ValueError(f"level_range={self.level_range!r} is not within 0..1")
         if self.kind in {"nft", "awm"} and self.kl != "v_mse":
@@ -198,10 +209,11 @@ class GuardSettings:
     """Training prompts that are also validation prompts."""
 
     def __post_init__(self) -> None:
-        _positive(self, image_mismatch=self.image_mismatch, text_mismatch=self.text_mismatch)
-        _positive(self, flat_steps=self.flat_steps)
-        if not 0.0 <= self.unscored_share <= 1.0 or self.judge_patience_seconds < 0:
-            raise ValueError(f"{self!r}: a share lies within 0..1, patience is not negative")
+        _positive(image_mismatch=self.image_mismatch, text_mismatch=self.text_mismatch)
+        _positive(flat_steps=self.flat_steps)
+        _not_negative(judge_patience_seconds=self.judge_patience_seconds)
+        if not 0.0 <= self.unscored_share <= 1.0:
+            raise ValueError(f"unscored_share={self.unscored_share:g}: a share lies within 0..1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,12 +272,17 @@ class Training:
     """Checkpoints kept beside the best one."""
 
     def __post_init__(self) -> None:
-        _positive(self, steps=self.steps, prompts_per_step=self.prompts_per_step, keep=self.keep)
-        _positive(self, rollout_batch=self.rollout_batch, replay_batch=self.replay_batch)
-        _positive(self, validate_every=self.validate_every, save_every=self.save_every)
-        _positive(self, updates_per_step=self.updates_per_step)
+        _positive(steps=self.steps, prompts_per_step=self.prompts_per_step, keep=self.keep)
+        _positive(rollout_batch=self.rollout_batch, replay_batch=self.replay_batch)
+        _positive(validate_every=self.validate_every, save_every=self.save_every)
+        _positive(updates_per_step=self.updates_per_step)
         if self.group_size < 2:
             raise ValueError(f"group_size={self.group_size}: a group of one compares with nothing")
+        if self.prompts_per_step * self.group_size > _MOST_TRAJECTORIES:
+            raise ValueError(
+                f"prompts_per_step={self.prompts_per_step} times group_size={self.group_size} is "
+                f"more than {_MOST_TRAJECTORIES} trajectories a step"
+            )
         if self.prompts_per_step % self.updates_per_step:
             raise ValueError("prompts_per_step must be a multiple of updates_per_step")
         if self.old_decay not in DECAYS:

@@ -38,6 +38,8 @@ from alphatrainers.policy import Json
 from alphatrainers.settings import Lora
 
 FORMAT: Final = 2
+_LONGEST: Final = 60
+"""Characters of a value that a message repeats."""
 _STEP: Final = re.compile(r"step-(\d{6,})")
 
 
@@ -120,10 +122,11 @@ class RunFolder:
         if identity.exists():
             known = json.loads(identity.read_text())
             if known != json.loads(json.dumps(decisive)):
-                keys = ", ".join(_differences(known, decisive))
+                found = "; ".join(_differences(known, decisive))
                 raise TrainingError(
-                    f"{str(self.path)!r} holds another training: {keys} differ",
-                    hint="name another folder, or repeat the command it was begun with",
+                    f"{str(self.path)!r} holds another training, begun with other values "
+                    f"(its own -> these): {found}",
+                    hint="name another folder, or its folder as the recipe, which goes on as begun",
                 )
         self.path.mkdir(parents=True, exist_ok=True)
         replace_text(identity, json.dumps(decisive, indent=1))
@@ -285,9 +288,14 @@ def _sync(path: Path) -> None:
 
 def _differences(known: Any, found: Any, where: str = "") -> list[str]:
     if not (isinstance(known, dict) and isinstance(found, dict)):
-        return [where or "everything"] if known != found else []
+        return [f"{where or 'all'}: {_short(known)} -> {_short(found)}"] if known != found else []
     return [
         name
         for key in sorted(known.keys() | found.keys())
         for name in _differences(known.get(key), found.get(key), f"{where}.{key}".lstrip("."))
     ]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
