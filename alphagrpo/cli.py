@@ -131,10 +131,10 @@ def _begun(folder: Path) -> bool:
 def _check_folder(folder: Path, *, resume: bool) -> None:
     begun = _begun(folder)
     if begun and not resume:
+        command = shlex.join(["alphabench", "train", str(folder), "--resume"])
         raise AlphaBenchError(
             f"{str(folder)!r} holds a training that was begun",
-            hint=f"go on with `{shlex.join(['alphabench', 'train', str(folder), '--resume'])}`, or name "
-            "another folder with --out",
+            hint=f"go on with it by `{command}`, or name another folder with --out",
         )
     if resume and not begun:
         raise AlphaBenchError(
