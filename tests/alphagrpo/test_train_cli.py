@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import queue
 import shlex
 import signal
 import subprocess
@@ -175,17 +176,21 @@ def test_the_command_that_an_interrupted_training_prints_goes_on_with_it(
     alphabench: Shell, recipe: Path, tmp_path: Path
 ) -> None:
     moody, calls = Moody(), iter(range(10_000))
+    processes: queue.Queue[subprocess.Popen[str]] = queue.Queue()
 
     def interrupting(call: Call) -> Say:
         if next(calls) == 20:
-            os.kill(os.getpid(), signal.SIGINT)
+            processes.get().send_signal(signal.SIGINT)
         return moody(call)
 
     with serving(JudgeServer(interrupting)) as server:
         spec = f"rewards.dv.judge='{server.spec}?handshake=off'"
         words = ("train", recipe, spec, "training.steps=2", "training.seed=4", "--out", "run")
-        said = alphabench(*words, "--device", "cpu", code=130)
-        program, *printed = shlex.split(said.err.partition("to continue: ")[2])
+        process = alphabench.start(*words, "--device", "cpu")
+        processes.put(process)
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 130
+        program, *printed = shlex.split(err.partition("to continue: ")[2])
         assert program == "alphabench"
         alphabench(*printed)
     assert len(values(tmp_path / "run")) == 2
