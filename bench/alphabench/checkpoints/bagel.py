@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from alphabench.checkpoints import bagel_lora, hub, lora, memory, weights
+from alphabench.checkpoints import hub, lora, memory, weights
 from alphabench.checkpoints.bagel_options import BagelOptions, with_options
 from alphabench.checkpoints.bagel_presets import PRESETS, Preset
 from alphabench.checkpoints.source import Files, find_place
@@ -103,6 +103,11 @@ class OpenedBagel:
             found = lora.find(
                 lora_name, file=options.lora_file, strength=options.lora_scale, access=access
             )
+            if found.config is None:
+                raise AlphaBenchError(
+                    f"the LoRA {lora_name!r} has no adapter_config.json, which states its scale",
+                    hint="give the adapter folder that PEFT or our trainer wrote",
+                )
         opened = cls(
             files=files,
             options=options,
@@ -197,7 +202,7 @@ class OpenedBagel:
             folder, device=device, dtype=None if kept else getattr(torch, self.recipe.dtype)
         )
         if self.adapter is not None:
-            bagel_lora.bind(loaded.model, self.adapter)
+            lora.bind({"": loaded.model}, self.adapter, owner="this model")
         return UnifiedBagel(loaded, self.recipe)
 
     def _check(self) -> None:

@@ -201,6 +201,7 @@ class DiffusersCheckpoint:
             found = lora.find(
                 lora_name, file=options.lora_file, strength=options.lora_scale, access=access
             )
+            lora.check_base(found, source.modules(), owner=source.index.pipeline_class)
         return cls(source=source, options=options, sampling=sampling, adapter=found, device=device)
 
     @property
@@ -346,7 +347,7 @@ def load(
         change = {_shift_key(config, name=source.name): sampling.shift}
         pipeline.scheduler = type(pipeline.scheduler).from_config(config, **change)
     if adapter is not None:
-        lora.bind(pipeline, adapter)
+        _bind(pipeline, adapter)
     try:
         with quiet():
             return _place(pipeline, options.offload, device)
@@ -356,6 +357,20 @@ def load(
             f"{source.name!r} cannot be placed on {device!r}: {first}",
             hint="choose another device, or add --set offload=model",
         ) from error
+
+
+def _bind(pipeline: Any, adapter: lora.Lora) -> None:
+    from torch import nn
+
+    from alphabench.checkpoints.lora_conversion import pipeline_converter
+
+    parts = pipeline.components.items()
+    lora.bind(
+        {name: part for name, part in parts if isinstance(part, nn.Module)},
+        adapter,
+        owner=type(pipeline).__name__,
+        convert=pipeline_converter(pipeline),
+    )
 
 
 def _load_arguments(source: Source, options: DiffusersOptions, dtype: Any) -> dict[str, Any]:

@@ -1,24 +1,39 @@
-"""A LoRA: where its file is, that it can be read, and how it is put on a pipeline.
+"""A LoRA: where its file is, what it holds, and how it is put on a checkpoint.
 
-Reads two layouts: what diffusers' `save_lora_weights` writes, and the adapter folder that PEFT
-writes (adapter_config.json beside adapter_model.safetensors). Never a pickle. A LoRA that changes
-no module is an error, since it would silently measure the base model.
+Reads what diffusers' `save_lora_weights` and kohya's scripts write, and the adapter folder that
+PEFT writes (adapter_config.json beside adapter_model.safetensors). Never a pickle. Every tensor of
+the file takes effect, or the LoRA is refused with the first that cannot: put on in part, it would
+silently be another model.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.checkpoints import hub, weights
 from alphabench.checkpoints.digest import digest_file
-from alphabench.checkpoints.loading import quiet
+from alphabench.checkpoints.lora_config import Scaling, read_scaling
+from alphabench.checkpoints.lora_tensors import METADATA, Layer, check_values, layers_of
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from alphabench.checkpoints.lora_binding import Bound
+
+Convert = Callable[[Mapping[str, "Tensor"]], Mapping[str, "Tensor"]]
+"""Gives tensors the names that modules have; raises whatever it likes."""
 
 _DIFFUSERS_FILE: Final = "pytorch_lora_weights.safetensors"
 _PEFT_FILE: Final = "adapter_model.safetensors"
 _PEFT_CONFIG: Final = "adapter_config.json"
+_DIFFUSERS_CONFIG: Final = "lora_adapter_metadata"
+"""Where diffusers keeps PEFT's configuration in a file's header, its keys behind the component."""
+_HINT: Final = "give a LoRA that was trained on this base model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +46,22 @@ class Lora:
     config: Path | None
     """PEFT's adapter_config.json, for its layout."""
     strength: float
+    layers: tuple[Layer, ...]
+    scalings: Mapping[str, Scaling] = field(default_factory=dict)
+    """Component, or nothing in PEFT's layout -> what a configuration says of scales."""
+
+    @property
+    def n_tensors(self) -> int:
+        return sum(len(layer.names) for layer in self.layers)
 
     def identity(self) -> str:
         """Decided by content and strength, not by name or place."""
         parts = [digest_file(self.file)]
         if self.config is not None:
             parts.append(digest_file(self.config))
-        return " ".join([*parts, f"strength {self.strength:g}"])
+        n = self.n_tensors
+        # All or nothing: before the first image, `bind` refuses what it cannot bind.
+        return " ".join([*parts, f"strength {self.strength:g}, bound {n} of {n} tensors"])
 
 
 def find(name: str, *, file: str | None, strength: float, access: hub.HubAccess) -> Lora:
@@ -71,12 +95,43 @@ def find(name: str, *, file: str | None, strength: float, access: hub.HubAccess)
             hint="copy both from where it was trained",
         )
     header = weights.read_header(found, name=name)
-    if not any("lora" in key.casefold() for key in header):
+    try:
+        layers = layers_of(key for key in header if key != METADATA)
+        if not layers:
+            raise ValueError("its file is empty")
+        scalings = _scalings(header, config, name=name)
+    except ValueError as error:
         raise AlphaBenchError(
-            f"{name!r} holds no LoRA: none of its {len(header)} tensors is named as one",
-            hint="give a file that save_lora_weights or PEFT wrote",
-        )
-    return Lora(name=name, file=found, config=config, strength=strength)
+            f"{name!r} holds no LoRA that can be used: {error}",
+            hint="give a file that save_lora_weights, PEFT or kohya's scripts wrote",
+        ) from error
+    return Lora(
+        name=name,
+        file=found,
+        config=config,
+        strength=strength,
+        layers=tuple(layers),
+        scalings=scalings,
+    )
+
+
+def _scalings(header: Mapping[str, Any], config: Path | None, *, name: str) -> dict[str, Scaling]:
+    if config is not None:
+        return {"": read_scaling(weights.read_json(config, name=name))}
+    stated = (header.get(METADATA) or {}).get(_DIFFUSERS_CONFIG)
+    if stated is None:
+        return {}
+    try:
+        flat = parse_json(stated)
+    except UnreadableFileError as error:
+        raise ValueError(f"the configuration in its header: {error}") from error
+    if not isinstance(flat, dict):
+        raise ValueError("the configuration in its header is no table")
+    by_component: dict[str, dict[str, Any]] = {}
+    for key, value in flat.items():
+        component, _, own = key.partition(".")
+        by_component.setdefault(component, {})[own] = value
+    return {component: read_scaling(own) for component, own in by_component.items()}
 
 
 def _find_on_hub(name: str, file: str | None, access: hub.HubAccess) -> tuple[Path, Path | None]:
@@ -125,87 +180,121 @@ def _refuse_pickle(name: str, names: list[str]) -> None:
             )
 
 
-def bind(pipeline: Any, lora: Lora) -> int:
-    """Put the LoRA on a loaded pipeline.
+def check_base(lora: Lora, modules: Mapping[str, Collection[str] | None], *, owner: str) -> None:
+    """Refuse a LoRA of which the base's files show that it is for another model.
+
+    Args:
+        lora: as found.
+        modules: component -> the names of its modules, None where they are not known.
+        owner: what it is to be put on, for the error.
+
+    Raises:
+        AlphaBenchError: for the first layer that is for a component or module that is not there.
+    """
+    from alphabench.checkpoints.lora_binding import find_place, is_spelled_out, lacks_component
+
+    known = {one: names for one, names in modules.items() if names is not None}
+    for layer in lora.layers:
+        component = layer.module.partition(".")[0]
+        seen = is_spelled_out(layer.module) and component in known
+        if lacks_component(layer.module, modules) or (
+            seen and find_place(layer.module, known) is None
+        ):
+            raise AlphaBenchError(
+                f"the LoRA {lora.name!r} does not fit {owner}, which has no module for "
+                f"{layer.down!r}",
+                hint=_HINT,
+            )
+
+
+def bind(
+    networks: Mapping[str, nn.Module], lora: Lora, *, owner: str, convert: Convert | None = None
+) -> int:
+    """Put the LoRA on loaded networks, unmerged.
+
+    Args:
+        networks: by component; one alone may have any name.
+        lora: as found.
+        owner: what the networks belong to, for the errors.
+        convert: tried where the file's names are not those of modules.
 
     Returns:
         How many modules it changes; never 0.
 
     Raises:
-        AlphaBenchError: it fits no module of this pipeline, or not all of its own tensors fit.
+        AlphaBenchError: a tensor of it takes no effect, or not the one that it is meant to have.
     """
-    try:
-        if lora.config is not None:
-            _load_peft_folder(pipeline, lora)
-        else:
-            # Diffusers remarks on each network that a LoRA leaves alone; we count those it binds.
-            with quiet():
-                pipeline.load_lora_weights(
-                    str(lora.file.parent), weight_name=lora.file.name, adapter_name="lora"
-                )
-    except (ValueError, KeyError, RuntimeError, AttributeError, ImportError) as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise AlphaBenchError(
-            f"the LoRA {lora.name!r} does not fit {type(pipeline).__name__}: {first}",
-            hint="give a LoRA that was trained on this base model",
-        ) from error
-    bound = _count_bound(pipeline)
-    if bound == 0:
-        raise AlphaBenchError(
-            f"the LoRA {lora.name!r} changes no module of {type(pipeline).__name__}",
-            hint="give a LoRA that was trained on this base model",
-        )
-    if lora.strength != 1.0:
-        _set_strength(pipeline, lora.strength)
-    return bound
-
-
-def _load_peft_folder(pipeline: Any, lora: Lora) -> None:
     import safetensors.torch
+
+    try:
+        return _bind(networks, lora, safetensors.torch.load_file(lora.file), owner, convert)
+    except ImportError as error:
+        raise AlphaBenchError(
+            f"a LoRA needs the package peft: {error}", hint="pip install -e '.[lora]'"
+        ) from error
+    except Exception as error:  # a boundary: two libraries raise whatever they like
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AlphaBenchError(
+            f"the LoRA {lora.name!r} does not fit {owner}: {first}", hint=_HINT
+        ) from error
+
+
+def _bind(
+    networks: Mapping[str, nn.Module],
+    lora: Lora,
+    tensors: Mapping[str, Tensor],
+    owner: str,
+    convert: Convert | None,
+) -> int:
     import torch
-    from peft import LoraConfig
 
-    assert lora.config is not None
-    network = getattr(pipeline, "transformer", None) or getattr(pipeline, "unet", None)
-    if network is None:
-        raise ValueError("it has neither a transformer nor a UNet")
-    config = LoraConfig.from_pretrained(str(lora.config.parent)).to_dict()
-    tensors = {
-        key.removeprefix("base_model.model."): tensor
-        for key, tensor in safetensors.torch.load_file(lora.file).items()
-    }
-    config["target_modules"] = sorted({key.partition(".lora_")[0] for key in tensors})
-    # These speak of training, or of where the base lay; diffusers passes all to LoraConfig again.
-    for key in ("base_model_name_or_path", "inference_mode", "auto_mapping", "revision"):
-        config.pop(key, None)
-    network.load_lora_adapter(tensors, prefix=None, adapter_name="lora", metadata=config)
-    for name, parameter in network.named_parameters():
-        if ".lora_" in name:
-            # As it was trained: PEFT keeps float32, diffusers rounds to the base's precision.
-            value = tensors[name.replace(".lora.", ".")]
-            parameter.data = value.to(device=parameter.device, dtype=torch.float32)
+    from alphabench.checkpoints import lora_binding
 
+    check_values(tensors, lora.layers)
+    bound, unbound = _placed(networks, lora.layers)
+    if unbound and convert is not None:
+        from alphabench.checkpoints.lora_conversion import converted
 
-def _networks(pipeline: Any) -> list[Any]:
-    from torch import nn
-
-    return [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
-
-
-def _count_bound(pipeline: Any) -> int:
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return sum(
-        isinstance(module, BaseTunerLayer)
-        for network in _networks(pipeline)
-        for module in network.modules()
+        if (renamed := converted(tensors, lora.layers, convert)) is not None:
+            layers = tuple(layers_of(renamed.tensors))
+            bound, lost = _placed(networks, layers)
+            unbound = [renamed.origin(layer) for layer in lost]
+            tensors = renamed.tensors
+    if unbound:
+        n = sum(len(one.layer.names) for one in bound)
+        what = f"it changes no module of {owner}: " if not bound else ""
+        raise ValueError(
+            f"{what}the model has no module for {unbound[0].down!r} "
+            f"(bound {n if n < lora.n_tensors else 0} of {lora.n_tensors} tensors)"
+        )
+    in_folder = lora.scalings.get("")
+    lora_binding.put_on(
+        networks,
+        bound,
+        tensors,
+        scalings=dict.fromkeys(networks, in_folder) if in_folder is not None else lora.scalings,
+        strength=lora.strength,
+        # As it was trained: PEFT keeps float32. Diffusers takes the base's precision.
+        dtype=torch.float32 if lora.config is not None else None,
     )
+    return len(bound)
 
 
-def _set_strength(pipeline: Any, strength: float) -> None:
-    from peft.tuners.lora import LoraLayer
+def _placed(
+    networks: Mapping[str, nn.Module], layers: tuple[Layer, ...]
+) -> tuple[list[Bound], list[Layer]]:
+    """Layers with their places, and those that have none."""
+    from alphabench.checkpoints.lora_binding import Bound, find_place
 
-    for network in _networks(pipeline):
-        for module in network.modules():
-            if isinstance(module, LoraLayer):
-                module.set_scale("lora", strength)
+    modules = {
+        component: {name for name, _ in network.named_modules()}
+        for component, network in networks.items()
+    }
+    bound, unbound = [], []
+    for layer in layers:
+        place = find_place(layer.module, modules)
+        if place is None:
+            unbound.append(layer)
+        else:
+            bound.append(Bound(layer=layer, place=place))
+    return bound, unbound

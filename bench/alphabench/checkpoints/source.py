@@ -18,6 +18,8 @@ from alphabench.errors import AlphaBenchError
 
 _INDEX: Final = "model_index.json"
 _CARD: Final = "README.md"
+_DENOISERS: Final = ("transformer", "unet")
+"""Their weights are stored under the names that their modules have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,28 @@ class Source(Files):
     def read_config(self, component: str) -> Mapping[str, Any]:
         """config.json of a component; empty where it has none."""
         return self.read_json(f"{component}/config.json")
+
+    def modules(self) -> dict[str, frozenset[str] | None]:
+        """Component -> the names of its modules that have weights.
+
+        None where they are not known: not on this machine, or named otherwise than the modules.
+        """
+        found: dict[str, frozenset[str] | None] = dict.fromkeys(self.index.components)
+        place = self.folder or (self.snapshot.cached if self.snapshot is not None else None)
+        if place is None:
+            return found
+        for component in _DENOISERS:
+            names = [
+                one
+                for one in self.needed
+                if one.startswith(f"{component}/") and one.endswith(".safetensors")
+            ]
+            headers = [weights.read_header(place / one, name=self.name) for one in names]
+            if headers:
+                found[component] = frozenset(
+                    key.rpartition(".")[0] for header in headers for key in header
+                )
+        return found
 
     def read_scheduler(self) -> Mapping[str, Any]:
         """Configuration of the scheduler; empty where there is none."""
