@@ -19,8 +19,10 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from alphabench.images import UnreadableImageError, open_rgb
 from alphagrpo.refinement import Rectification, rectify
 from alphagrpo.rewards import SOURCE
 from alphatrainers import windows
@@ -203,17 +205,14 @@ def source_of(prompt: Prompt) -> Image:
     Raises:
         TrainingError: it names none, or one that cannot be opened.
     """
-    from PIL import Image, ImageOps
-
     path = prompt.facts.get(SOURCE)
     if path is None:
         raise TrainingError(
             f"the prompt {prompt.text!r} has no {SOURCE!r}", hint="train on an editing source"
         )
     try:
-        with Image.open(str(path)) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return open_rgb(Path(str(path)))
+    except UnreadableImageError as error:
         raise TrainingError(
             f"the source picture {str(path)!r} cannot be read: {error}", hint="mend the prompt file"
         ) from error

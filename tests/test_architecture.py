@@ -74,6 +74,29 @@ def test_a_module_says_what_it_is_and_stays_readable(path: Path) -> None:
             assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
 
 
+def test_one_module_opens_images() -> None:
+    own_interpreter = "mplug_worker.py"  # imports nothing of ours, and names the formats itself
+    for path in MODULES:
+        if path.name in ("images.py", own_interpreter):
+            continue
+        tree = ast.parse(path.read_text())
+        pillow = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+            if alias.name in ("Image", "PIL.Image") or getattr(node, "module", "") == "PIL.Image"
+        }
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        opened = [
+            ast.unparse(call)
+            for call in calls
+            if (isinstance(call, ast.Attribute) and call.attr == "open")
+            and ast.unparse(call.value) in pillow
+        ]
+        assert not opened, f"{path} calls {opened}: images.open_rgb does"
+
+
 def test_the_public_names_are_few_and_all_exist() -> None:
     import alphabench
 

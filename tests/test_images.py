@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image, ImageCms
 from alphabench.images import (
     MAX_PIXELS,
     UnreadableImageError,
+    check,
     open_rgb,
     open_unchanged,
     to_rgb,
@@ -26,18 +29,30 @@ def _encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return target.getvalue()
 
 
-def _png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds a row or two."""
+def _png(
+    width: int, height: int, *, depth: int = 8, colour: int = 2, clear: bytes = b"", rows: bytes
+) -> bytes:
+    """A PNG as a writer other than Pillow could have made it; `rows` may hold less than is claimed.
+
+    Args:
+        width: claimed.
+        height: claimed.
+        depth: bits.
+        colour: 0 is grey, 2 RGB.
+        clear: the content of tRNS.
+        rows: with a zero before each.
+    """
 
     def chunk(name: bytes, content: bytes) -> bytes:
-        check = zlib.crc32(name + content)
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+        checksum = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 64))
+        + (chunk(b"tRNS", clear) if clear else b"")
+        + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
 
@@ -106,7 +121,7 @@ def test_other_formats_are_not_opened(content: bytes) -> None:
 def test_a_size_over_the_limit_is_refused_before_decoding() -> None:
     side = int(MAX_PIXELS**0.5) + 1
     with pytest.raises(UnreadableImageError, match="pixels"):
-        open_rgb(_png_header(side, side))
+        open_rgb(_png(side, side, rows=b"\0" * 64))
 
 
 def test_a_truncated_image_is_refused() -> None:
@@ -119,3 +134,60 @@ def test_a_truncated_image_is_refused() -> None:
 def test_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match="No such file"):
         open_rgb(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize(("colour", "clear"), [(0, (1000,)), (2, (1000, 2000, 3000))])
+def test_a_transparent_colour_of_sixteen_bits_is_white(colour: int, clear: tuple[int, ...]) -> None:
+    values = (*clear, *(30_000 for _ in clear))
+    content = _png(
+        2,
+        1,
+        depth=16,
+        colour=colour,
+        clear=struct.pack(f">{len(clear)}H", *clear),
+        rows=b"\0" + struct.pack(f">{len(values)}H", *values),
+    )
+    image = open_rgb(content)
+    assert [image.getpixel((x, 0)) for x in range(2)] == [(255,) * 3, (117,) * 3]
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "seen"),
+    [
+        ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
+        ("LAB", (128, 128, 128), (119, 119, 119)),
+        ("1", 1, (255, 255, 255)),
+        ("LA", (90, 255), (90, 90, 90)),
+    ],
+)
+def test_other_colour_spaces_are_converted(
+    mode: str, colour: tuple[int, ...] | int, seen: tuple[int, int, int]
+) -> None:
+    image = open_rgb(_encoded(Image.new(mode, (2, 2), colour), "TIFF"))
+    assert image.getpixel((1, 1)) == seen
+
+
+def test_an_image_in_memory_stays_as_it_is() -> None:
+    image = Image.new("RGB", (2, 2))
+    image.info["note"] = 1
+    assert to_rgb(image).info == {}
+    assert image.info == {"note": 1}
+
+
+def test_a_check_sees_what_can_be_seen_without_decoding(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(_encoded(Image.new("RGB", (4, 4))))
+    check(path)
+    damaged = bytearray(path.read_bytes())
+    damaged[45] ^= 1  # within the pixels: their checksum no longer fits
+    for content in (bytes(damaged), b"%!PS", _png(13_000, 13_000, rows=b"\0")):
+        path.write_bytes(content)
+        with pytest.raises(UnreadableImageError):
+            check(path)
+
+
+@pytest.mark.parametrize("read", [check, open_rgb, open_unchanged])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UnreadableImageError, match="not a regular file"):
+        read(tmp_path / "pipe.png")

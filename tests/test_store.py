@@ -177,6 +177,16 @@ def test_a_sample_id_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) ->
         save_image(tmp_path, request(name), Image.new("RGB", (4, 4)), run="f")
 
 
+def test_a_stored_image_holds_its_pixels_and_no_chunk_but_ours(tmp_path: Path) -> None:
+    palette = Image.radial_gradient("L").convert("RGB").quantize(8)
+    palette.info.update(transparency=0, icc_profile=b"profile", exif=b"Exif", comment="theirs")
+    path, digest = save_image(tmp_path / "one", request(), palette, run="f")
+    with Image.open(path) as image:
+        assert sorted(image.info) == ["prompt", "run", "seed"]
+        pixels = image.copy()
+    assert save_image(tmp_path / "two", request(), pixels, run="f")[1] == digest
+
+
 def test_a_manifest_of_another_format_is_not_guessed_at(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "run", manifest())
     path = tmp_path / "run" / "manifest.json"

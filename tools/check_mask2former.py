@@ -32,7 +32,6 @@ from torch import Tensor
 
 from alphabench.evaluators.detection.coco import GENEVAL_NAMES
 from alphabench.evaluators.detection.detector import DetectedObject
-from alphabench.evaluators.detection.evaluator import open_picture
 from alphabench.evaluators.detection.mmdet_process import installed_versions
 from alphabench.evaluators.detection.official import OfficialDetector, OfficialOptions
 from alphabench.evaluators.detection.official_probe import SCALE as TINY_SCALE
@@ -43,6 +42,7 @@ from alphabench.evaluators.detection.parity import (
     compare,
     table,
 )
+from alphabench.images import open_rgb
 from tools.mmdet_pictures import write_pictures
 
 REFERENCE: Final = Path(__file__).with_name("mmdet_reference.py")
@@ -136,7 +136,7 @@ def compared(
     """For each picture the comparison, our seconds and theirs."""
     colours = MeanColours()
     for path in pictures:
-        image = open_picture(path)
+        image = open_rgb(path)
         began = time.process_time()
         (ours,) = detector.detect([image])
         seconds = time.process_time() - began

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from alphabench.errors import AlphaBenchError
+from alphabench.images import UnreadableImageError, open_unchanged
 from alphabench.store import sha256_of
 from alphabench.types import GeneratedImage, ImageRequest
 from alphagrpo.dvreward.questions import QuestionSet
@@ -45,9 +44,8 @@ def pictures_with_questions(
 
 def _prompt_in(path: Path) -> str | None:
     try:
-        with Image.open(path) as image:
-            prompt = image.info.get("prompt")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        prompt = open_unchanged(path).info.get("prompt")
+    except UnreadableImageError as error:
         raise AlphaBenchError(
             f"{str(path)!r} is no picture that can be opened ({error})",
             hint="name PNG or JPEG files",

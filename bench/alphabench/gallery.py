@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from alphabench.images import UnreadableImageError, open_rgb
 from alphabench.judged import (
     JudgedImage,
     JudgedSample,
@@ -248,17 +249,14 @@ def _mapping(content: Any) -> Mapping[str, Any]:
 
 def _thumbnail(path: Path, pixels: int) -> tuple[str, str]:
     """A data URI, and the size of the stored image; an unreadable one keeps its place, empty."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
-            size = f"{image.width}x{image.height}"
-            small = image.convert("RGB")
-            small.thumbnail((pixels, pixels))
-    except OSError:
+        image = open_rgb(path)
+    except UnreadableImageError:
         return "data:,", ""
+    size = f"{image.width}x{image.height}"
+    image.thumbnail((pixels, pixels))
     content = io.BytesIO()
-    small.save(content, format="WEBP", quality=82)
+    image.save(content, format="WEBP", quality=82)
     return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}", size
 
 

@@ -28,27 +28,32 @@ class UnreadableImageError(Exception):
     """The bytes are no image that may be opened; the message is one clause that says why."""
 
 
-def open_rgb(source: Path | bytes) -> Image:
+def open_rgb(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
     """The first frame of an image: RGB, 8 bits, upright, white where it is transparent.
 
     Args:
         source: a file, or its content.
+        max_pixels: where less than `MAX_PIXELS` is wanted.
 
     Returns:
         An image without `info`, so that nothing but pixels travels on.
 
     Raises:
-        UnreadableImageError: unreadable, not in `FORMATS`, over `MAX_PIXELS`, damaged, or with
+        UnreadableImageError: unreadable, not in `FORMATS`, over `max_pixels`, damaged, or with
             values that have no defined brightness (see `to_rgb`).
     """
     from PIL import ImageOps
 
     with _reading():
-        image = open_unchanged(source)
-        return to_rgb(ImageOps.exif_transpose(image))
+        image = open_unchanged(source, max_pixels=max_pixels)
+        # In place, and without a copy below: one image of `MAX_PIXELS` takes 200 MB.
+        ImageOps.exif_transpose(image, in_place=True)
+        rgb = _flat(image)
+        rgb.info = {}
+        return rgb
 
 
-def open_unchanged(source: Path | bytes) -> Image:
+def open_unchanged(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
     """The first frame of an image as it is stored: mode, orientation and `info` untouched.
 
     For official protocols that prescribe their own conversion, and for reading metadata.
@@ -56,47 +61,73 @@ def open_unchanged(source: Path | bytes) -> Image:
     Raises:
         UnreadableImageError: as `open_rgb`.
     """
-    import PIL.Image
-
     with _reading():
-        content = source
-        if isinstance(source, Path):
-            content = read_bytes(source, max_bytes=MAX_FILE_BYTES)
-        assert isinstance(content, bytes)
-        image = PIL.Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise UnreadableImageError(
-                f"its {image.width} x {image.height} pixels are over {MAX_PIXELS}"
-            )
+        image = _open(source, max_pixels)
         image.load()
         return image
 
 
+def check(path: Path) -> None:
+    """What can be checked without decoding: the kind of file, its size, a PNG's checksums.
+
+    Raises:
+        UnreadableImageError: `open_rgb` would refuse it, too.
+    """
+    with _reading():
+        _open(path, MAX_PIXELS).verify()
+
+
 def to_rgb(image: Image) -> Image:
-    """An image in memory as 8-bit RGB without `info`.
+    """An image in memory as 8-bit RGB without `info`; the argument stays as it is.
 
     Transparency becomes white. 16-bit values are divided by 257 and rounded. Floating-point values
-    are brightness from 0 to 1.
+    are brightness from 0 to 1. Colour profiles are ignored.
 
     Raises:
         UnreadableImageError: values that are not finite or outside the range of their kind: how
             bright they are meant to be is not known.
     """
+    with _reading():
+        rgb = _flat(image)
+        rgb = image.copy() if rgb is image else rgb
+        rgb.info = {}
+        return rgb
+
+
+def _open(source: Path | bytes, max_pixels: int) -> Image:
+    import PIL.Image
+
+    content = read_bytes(source, max_bytes=MAX_FILE_BYTES) if isinstance(source, Path) else source
+    image = PIL.Image.open(io.BytesIO(content), formats=FORMATS)
+    if image.width * image.height > max_pixels:
+        raise UnreadableImageError(
+            f"its {image.width} x {image.height} pixels are over {max_pixels}"
+        )
+    return image
+
+
+def _flat(image: Image) -> Image:
+    """RGB with white for transparency; the image itself where it is that already."""
     import PIL.Image
 
     if image.mode == "F" or image.mode.startswith("I"):
-        image = _grey_from_deep(image)
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        return _from_deep(image)
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and max(clear) > 255:
+        # Of 16 bits for each channel Pillow keeps the upper 8, but not of the transparent colour.
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+    if image.mode == "La":  # which Pillow converts to nothing else
+        image = image.convert("LA")
+    if image.mode in ("LA", "PA", "RGBA", "RGBa") or clear is not None:
         layer = image.convert("RGBA")
         rgb = PIL.Image.new("RGB", layer.size, (255, 255, 255))
         rgb.paste(layer, mask=layer.getchannel("A"))
         return rgb
-    rgb = image.convert("RGB") if image.mode != "RGB" else image.copy()
-    rgb.info = {}
-    return rgb
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _grey_from_deep(image: Image) -> Image:
+def _from_deep(image: Image) -> Image:
     import numpy as np
     import PIL.Image
 
@@ -108,7 +139,9 @@ def _grey_from_deep(image: Image) -> Image:
             f"its values run from {low:g} to {high:g}, not from 0 to {highest:g}"
         )
     grey = np.rint(values * np.float32(255.0 / highest)).astype(np.uint8)
-    return PIL.Image.fromarray(grey)
+    if (clear := image.info.get("transparency")) is not None:
+        grey[values == clear] = 255
+    return PIL.Image.fromarray(grey).convert("RGB")
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.images import UnreadableImageError
 from alphabench.plan import Evaluation, Plan, choose
 from alphabench.progress import Progress, Silent
 from alphabench.proving import prove
@@ -152,7 +153,11 @@ def _open_generation(
             if isinstance(image, NotMade):
                 made.append(image)
                 continue
-            path, sha256 = save_image(root, request, image, run=run)
+            try:
+                path, sha256 = save_image(root, request, image, run=run)
+            except UnreadableImageError as error:
+                made.append(NotMade(status="failed", reason=f"the image is unusable: {error}"))
+                continue
             made.append(
                 GeneratedImage(
                     request=request,

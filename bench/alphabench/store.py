@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from alphabench.errors import AlphaBenchError
+from alphabench.images import to_rgb
 from alphabench.types import GeneratedImage, ImageRequest, NotMade, Report, Verdict
 from alphabench.wire import report_from_json, report_to_json, verdict_from_json, verdict_to_json
 
@@ -325,14 +326,18 @@ def save_image(root: Path, request: ImageRequest, image: Image, *, run: str) -> 
     Args:
         root: of the run folder.
         request: names the file and is written into its text chunks.
-        image: RGB.
+        image: of any mode that `images.to_rgb` takes; nothing but its pixels is stored.
         run: the run's fingerprint.
 
     Returns:
         The path and the sha256 of the file.
+
+    Raises:
+        UnreadableImageError: as `images.to_rgb`.
     """
     from PIL.PngImagePlugin import PngInfo
 
+    rgb = to_rgb(image)
     about = PngInfo()
     about.add_itxt("prompt", request.sample.prompt)
     about.add_text("seed", str(request.seed))
@@ -342,7 +347,7 @@ def save_image(root: Path, request: ImageRequest, image: Image, *, run: str) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.tmp")
         with partial.open("wb") as file:
-            image.convert("RGB").save(file, format="PNG", pnginfo=about)
+            rgb.save(file, format="PNG", pnginfo=about)
             file.flush()
             os.fsync(file.fileno())
         digest = sha256_of(partial)

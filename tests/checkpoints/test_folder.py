@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from alphabench.checkpoints import open_checkpoint
-from alphabench.checkpoints.folder import FolderCheckpoint
+from alphabench.checkpoints.folder import FolderCheckpoint, open_folder
 from alphabench.errors import AlphaBenchError
-from alphabench.types import ImageRequest, Selective
+from alphabench.types import ImageRequest, NotMade, Sample, Selective
 from tests.checkpoints.conftest import AskFor
 
 PROMPTS = ("a cat", "a dog", "two benches")
@@ -215,3 +215,13 @@ def test_an_edit_that_was_already_made_answers_its_request(tmp_path: Path, ask: 
     edit = replace(request, sample=replace(request.sample, source_image=Path("cat.png")))
     (image,) = opened(tmp_path, layout="flat").generate([edit])
     assert red_of(image) == 7
+
+
+def test_a_transparent_picture_is_white_where_nothing_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "s" / "0.png")
+    checkpoint = open_folder(str(tmp_path), options={"layout": "flat"}, lora=None, device="cpu")
+    sample = Sample(id="s", prompt="p", group="g")
+    (made,) = checkpoint.generate([ImageRequest(sample=sample, index=0, seed=1)])
+    assert not isinstance(made, NotMade)
+    assert made.getpixel((0, 0)) == (255, 255, 255)

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from alphabench.images import to_rgb
 from alphabench.models.bagel.autoencoder import to_latent, to_tokens
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.loading import LoadedBagel, load_bagel
@@ -25,7 +26,6 @@ from alphabench.models.bagel.sampling import (
     with_text,
     write,
 )
-from alphabench.transparency import to_rgb
 
 LATENTS = SizeRule(longest=128, shortest=64, stride=16)
 PATCHES = SizeRule(longest=112, shortest=56, stride=14)

@@ -61,7 +61,7 @@ def test_a_picture_that_fails_costs_no_other(images: Path) -> None:
     rows = compare_files(images, files, look, tolerance=Tolerance(), progress=said)
     assert isinstance(rows[0], Comparison)
     assert [row.reason.partition(":")[0] for row in rows if isinstance(row, Uncompared)] == [
-        "OSError",
+        "UnreadableImageError",
         "RuntimeError",
         "AlphaBenchError",
     ]

@@ -6,11 +6,12 @@ import asyncio
 import base64
 import hashlib
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from alphabench.judges.pictures import PictureCache, UnusablePictureError, data_uri
 from alphabench.judges.question import Picture
@@ -74,3 +75,35 @@ def test_one_picture_is_encoded_once_for_all_questions_and_forgotten_later(
             await cache.uri(picture)
 
     asyncio.run(use())
+
+
+def test_jpegs_are_turned_as_viescore_turns_them_after_resizing(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.linear_gradient("L").resize((40, 24)).convert("RGB")
+    path = tmp_path / "turned.png"
+    stored.save(path, exif=exif)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for size, seen in ((None, (24, 40)), ((30, 10), (10, 30))):
+        shown = Picture(path=path, sha256=digest, encoding="jpeg", size=size)
+        wanted = io.BytesIO()
+        with Image.open(path) as opened:
+            image = opened.convert("RGB").resize(size) if size else opened
+            ImageOps.exif_transpose(image).convert("RGB").save(wanted, "JPEG")
+        content = decoded(data_uri(shown))[1]
+        assert content == wanted.getvalue()
+        assert Image.open(io.BytesIO(content)).size == seen
+
+
+def test_a_deep_jpeg_source_is_not_white(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    Image.new("I;16", (8, 8), 30_000).save(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = decoded(data_uri(Picture(path=path, sha256=digest, encoding="jpeg")))[1]
+    assert Image.open(io.BytesIO(content)).getpixel((4, 4)) == (117, 117, 117)
+
+
+def test_a_device_or_pipe_is_no_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UnusablePictureError, match="not a regular file"):
+        data_uri(Picture(path=tmp_path / "pipe.png", sha256="0"))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from alphabench.images import to_rgb
 from alphabench.models.bagel.autoencoder import places, to_latent, to_tokens
 from alphabench.models.bagel.pictures import (
     LATENT_SIZES,
@@ -16,7 +17,6 @@ from alphabench.models.bagel.pictures import (
     to_picture,
     to_pixels,
 )
-from alphabench.transparency import to_rgb
 
 SIDES = st.integers(1, 5000)
 

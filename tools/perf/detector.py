@@ -29,7 +29,6 @@ from typing import Any, Final
 
 import torch
 
-from alphabench.evaluators.detection.evaluator import open_picture
 from alphabench.evaluators.detection.mmdet_process import installed_versions
 from alphabench.evaluators.detection.official import OfficialDetector
 from alphabench.evaluators.detection.parity import (
@@ -39,6 +38,7 @@ from alphabench.evaluators.detection.parity import (
     compare,
     table,
 )
+from alphabench.images import open_rgb
 from tools.check_mask2former import official, read_reference, reference
 from tools.perf.geneval_scoring import pictures as photographs
 
@@ -88,7 +88,7 @@ def ours_in_batches(
     with stopwatches(detector._loaded.network) as seconds:
         began = time.process_time()
         for start in range(0, len(files), batch_size):
-            images = [open_picture(path) for path in files[start : start + batch_size]]
+            images = [open_rgb(path) for path in files[start : start + batch_size]]
             found += detector.detect(images)
         total = time.process_time() - began
     return total, found, dict(seconds)
@@ -109,7 +109,7 @@ def measure(arguments: argparse.Namespace, work: Path) -> int:
         reference(arguments.python, weights, files, out, tiny=arguments.tiny)
         theirs = [read_reference(out / f"{path.name}.npz") for path in files]
         detector = official(weights, release, tiny=arguments.tiny, at_once=arguments.batch_size)
-        detector.detect([open_picture(files[0])])  # loads, outside the clock
+        detector.detect([open_rgb(files[0])])  # loads, outside the clock
         seconds, found, profile = ours_in_batches(detector, files, arguments.batch_size)
         rounds.append(
             (sum(one.seconds for one in theirs[1:]) * len(files) / (len(files) - 1), seconds)
@@ -119,7 +119,7 @@ def measure(arguments: argparse.Namespace, work: Path) -> int:
     rows: list[Comparison] = [
         compare(
             path.name,
-            open_picture(path),
+            open_rgb(path),
             (mine, other.objects),
             colours=MeanColours(),
             tolerance=tolerance,

@@ -9,7 +9,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from alphabench.benchmarks.dpg import items_of, report_of, table_bytes
 from alphabench.benchmarks.dpg_files import (
@@ -33,12 +33,10 @@ from alphabench.benchmarks.dpg_rules import (
 )
 from alphabench.errors import AlphaBenchError
 from alphabench.exchange import Files, OfficialFormat
+from alphabench.images import open_rgb
 from alphabench.statistics import Cluster, estimate, mean_of_groups
 from alphabench.types import Estimate, ProtocolName, Report, Sample, Verdict, image_id
 from alphabench.upstream import UpstreamData
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 IMAGES: Final = PurePosixPath("images")
 RESULTS: Final = PurePosixPath("results.txt")
@@ -179,7 +177,7 @@ def export_files(
         paths = [images.get(image_id(sample.id, index)) for index in range(CELLS)]
         stored = [path for path in paths if path is not None]
         if len(stored) == CELLS:
-            grid = make_grid([_opened(path) for path in stored])
+            grid = make_grid([open_rgb(path) for path in stored])
             sides[sample.id] = grid.width // 2
             content = io.BytesIO()
             grid.save(content, format="PNG")
@@ -188,13 +186,6 @@ def export_files(
     items = [item for item in items if _is_complete(item)]
     yield RESULTS, "".join(f"{line}\n" for line in _result_lines(items))
     yield DETAILS, "".join(f"{line}\n" for line in _detail_lines(items, sides))
-
-
-def _opened(path: Path) -> Image:
-    from PIL import Image as Pillow
-
-    with Pillow.open(path) as opened:
-        return opened.convert("RGB")
 
 
 def _is_complete(item: JudgedItem) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.benchmarks.dpg_rules import Answers, JudgedItem, Proposition
 from alphabench.errors import AlphaBenchError
+from alphabench.images import UnreadableImageError, open_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -237,12 +238,9 @@ def split_grid(path: Path, *, cells: int = CELLS, side: int | None = None) -> li
     Raises:
         AlphaBenchError: the file is no picture, or as `cut_grid`.
     """
-    from PIL import Image as Pillow
-
     try:
-        with Pillow.open(path) as opened:
-            grid = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+        grid = open_rgb(path)
+    except UnreadableImageError as error:
         raise AlphaBenchError(
             f"{str(path)!r} cannot be read as a picture: {error}", hint="make it again"
         ) from error

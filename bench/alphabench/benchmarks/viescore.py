@@ -22,6 +22,8 @@ from typing import Any, Final, Literal
 from alphabench.benchmarks.viescore_replies import LowestScore, has_braces
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.judged import JudgeEvaluator, evidence
+from alphabench.files import UnreadableFileError, read_bytes
+from alphabench.images import MAX_FILE_BYTES, UnreadableImageError, open_unchanged
 from alphabench.judges.persistent import PersistentJudge
 from alphabench.judges.question import Answer, Capabilities, Judge, Picture, Question, Sampling
 from alphabench.judges.wording import changed, constants_of, read_script
@@ -213,18 +215,16 @@ def source_picture(sample: Sample) -> Picture:
     Raises:
         AlphaBenchError: there is none, or it cannot be read.
     """
-    from PIL import Image
-
     path = Path(sample.facts.get(JUDGE_SOURCE) or sample.source_image or "")
     try:
-        content = path.read_bytes()
-        with Image.open(path) as opened:
-            size = opened.size
-    except (OSError, ValueError, SyntaxError) as error:
+        content = read_bytes(path, max_bytes=MAX_FILE_BYTES)
+        size = open_unchanged(content).size
+    except (UnreadableFileError, UnreadableImageError) as error:
         raise AlphaBenchError(
             f"the source picture {str(path)!r} of {sample.id!r} cannot be read: {error}",
             hint="fetch the benchmark's data again",
         ) from error
+    # Of the file as it is stored, not turned: upstream resizes before it turns.
     return Picture(path=path, sha256=hashlib.sha256(content).hexdigest(), size=size)
 
 

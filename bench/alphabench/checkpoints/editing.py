@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.checkpoints import refuse_edits
 from alphabench.errors import AlphaBenchError
+from alphabench.images import UnreadableImageError, open_rgb
 from alphabench.types import ImageRequest
 
 if TYPE_CHECKING:
@@ -70,16 +71,11 @@ def open_source(request: ImageRequest) -> Image:
     Raises:
         AlphaBenchError: it cannot be read.
     """
-    from PIL import Image, ImageOps
-
-    from alphabench.transparency import to_rgb
-
     path = request.sample.source_image
     assert path is not None, "only asked of requests that edit"
     try:
-        with Image.open(path) as opened:
-            return to_rgb(ImageOps.exif_transpose(opened))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return open_rgb(path)
+    except UnreadableImageError as error:
         raise AlphaBenchError(
             f"the source picture {str(path)!r} of {request.sample.id!r} cannot be read: {error}",
             hint="fetch the benchmark's data again",

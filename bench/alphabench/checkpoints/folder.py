@@ -24,6 +24,7 @@ from alphabench.checkpoints.layouts import (
     layouts_that_fit,
 )
 from alphabench.errors import AlphaBenchError
+from alphabench.images import UnreadableImageError, check, open_rgb
 from alphabench.options import fill
 from alphabench.types import ImageRequest, NotMade, Sample
 
@@ -206,25 +207,19 @@ def _confine(path: Path, root: Path) -> None:
 
 def _verify(path: Path, root: Path) -> None:
     """Checks what can be checked without decoding: that it is a picture, and PNG checksums."""
-    from PIL import Image
-
     _confine(path, root)
     try:
-        with Image.open(path) as opened:
-            opened.verify()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        check(path)
+    except UnreadableImageError as error:
         raise _corrupt(path, root, error) from error
 
 
 def _open(path: Path, root: Path) -> Image:
-    """The picture as RGB, turned as its EXIF orientation says."""
-    from PIL import Image, ImageOps
-
+    """The picture as RGB, upright."""
     _confine(path, root)
     try:
-        with Image.open(path) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return open_rgb(path)
+    except UnreadableImageError as error:
         raise _corrupt(path, root, error) from error
 
 

@@ -5,7 +5,6 @@ Hosts differ in what they leave out and how they say no; all of that is here. Se
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from alphabench.files import UnreadableFileError, parse_json, well_formed
+from alphabench.images import UnreadableImageError, open_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,6 +36,8 @@ _REFUSING_SENTENCES: Final = (
 """The same in messages, for gateways that say it nowhere else; an ordinary fault names none."""
 _MAX_BYTES: Final = 64 * 2**20
 """Of one answer: a 4096x4096 image as base64 PNG fits."""
+_MAX_PIXELS: Final = 4096 * 4096
+"""Several answers are decoded at once."""
 
 
 class PassingError(Exception):
@@ -155,10 +157,7 @@ def decode_image(content: bytes) -> Image:
     Raises:
         PassingError: it cannot be decoded.
     """
-    from PIL import Image, ImageOps
-
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PassingError("the image cannot be decoded") from error
+        return open_rgb(content, max_pixels=_MAX_PIXELS)
+    except UnreadableImageError as error:
+        raise PassingError(f"the image cannot be decoded: {error}") from error

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from alphabench.checkpoints.bagel import OpenedBagel
 from alphabench.checkpoints.unified import UnifiedCheckpoint
 from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.images import open_rgb, to_rgb
 from alphabench.judged import FULL_MARKS, OUT_OF
 from alphabench.judges.question import Answer, Capabilities, Judge, Picture, Question, Reply
 from alphabench.judges.reading import read_reply
@@ -333,13 +334,7 @@ class OwnJudge:
 
 
 def _ask_task(question: Question) -> AskTask:
-    from PIL import Image
-
-    pictures = []
-    for part in question.parts:
-        if isinstance(part, Picture):
-            with Image.open(part.path) as opened:
-                pictures.append(opened.convert("RGB"))
+    pictures = [open_rgb(part.path) for part in question.parts if isinstance(part, Picture)]
     words = [part for part in question.parts if isinstance(part, str)]
     return AskTask(text=" ".join(words), pictures=tuple(pictures))
 
@@ -370,7 +365,7 @@ def _examined_by_benchmark(
 
 def _stored(state: _State, index: int, folder: Path) -> GeneratedImage:
     path = folder / f"{index}.png"
-    state.picture.convert("RGB").save(path)
+    to_rgb(state.picture).save(path)
     # Two pictures may be of one sample: the number keeps their names apart.
     request = dataclasses.replace(state.request, index=index)
     return GeneratedImage(request=request, path=path, sha256=sha256_of(path), seconds=0.0)

@@ -9,7 +9,6 @@ modelscope nor fairseq.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +23,10 @@ from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.mplug_files import FILES, folder_of
 from alphabench.evaluators.mplug_self_test import run_self_test
 from alphabench.evaluators.weights import NotHereError
+from alphabench.images import UnreadableImageError, open_rgb
 from alphabench.judges.chat import LastingError
 from alphabench.judges.local import answers_in_batches
-from alphabench.judges.pictures import UnusablePictureError
+from alphabench.judges.pictures import UnusablePictureError, read_picture
 from alphabench.judges.question import Answer, Capabilities, Picture, Question, Reply
 
 if TYPE_CHECKING:
@@ -216,13 +216,7 @@ def _read(picture: Picture) -> Image:
     Raises:
         UnusablePictureError: it cannot be read, or is not what it was.
     """
-    from PIL import Image as Pillow
-
     try:
-        content = picture.path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != picture.sha256:
-            raise UnusablePictureError("the picture was altered since it was made")
-        with Pillow.open(io.BytesIO(content)) as opened:
-            return opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+        return open_rgb(read_picture(picture))
+    except UnreadableImageError as error:
         raise UnusablePictureError(f"the picture cannot be read: {error}") from error

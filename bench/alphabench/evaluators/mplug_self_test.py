@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
+from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from alphabench.errors import AlphaBenchError
+from alphabench.images import open_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -111,11 +112,8 @@ def _circle_trials() -> list[tuple[Image, str, str]]:
 
 
 def _photograph(name: str) -> Image:
-    from PIL import Image as Pillow
-
     folder = files("alphabench.evaluators.detection") / "self_test_images"
-    with as_file(folder / name) as path, Pillow.open(path) as image:
-        return image.convert("RGB")
+    return open_rgb((folder / name).read_bytes())
 
 
 def _circle(colour: tuple[int, int, int]) -> Image:

@@ -119,6 +119,10 @@ def open_pipeline(folder: str, device: str) -> Any:
     return pipeline(task, model=folder, device=device)
 
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""Pillow knows others that start programs; as `alphabench.images`, but for what old ones lack."""
+
+
 def answers(pipeline: Any, requests: Sequence[dict[str, Any]]) -> Iterator[dict[str, str]]:
     """One reply for each request; a picture stays open while requests about it follow."""
     from PIL import Image
@@ -128,7 +132,7 @@ def answers(pipeline: Any, requests: Sequence[dict[str, Any]]) -> Iterator[dict[
     for request in requests:
         try:
             if request["image"] != path:
-                whole = Image.open(request["image"])
+                whole = Image.open(request["image"], formats=FORMATS)
                 whole.load()
                 path = request["image"]
             box = request.get("box")

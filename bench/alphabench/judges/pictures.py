@@ -11,9 +11,20 @@ import hashlib
 import io
 from collections import OrderedDict
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from alphabench.files import UnreadableFileError, read_bytes
+from alphabench.images import (
+    MAX_FILE_BYTES,
+    UnreadableImageError,
+    open_rgb,
+    open_unchanged,
+    to_rgb,
+)
 from alphabench.judges.question import Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _KINDS: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -37,31 +48,59 @@ def data_uri(picture: Picture) -> str:
     Raises:
         UnusablePictureError: it cannot be read, or its content is not what `sha256` says.
     """
-    try:
-        content = Path(picture.path).read_bytes()
-    except OSError as error:
-        raise UnusablePictureError(f"the picture cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != picture.sha256:
-        raise UnusablePictureError("the picture was altered since it was made")
+    content = read_picture(picture)
     kind = next((mime for start, mime in _KINDS if content.startswith(start)), None)
     if picture.encoding == "jpeg" or picture.size is not None or kind is None:
         content, kind = _encoded(content, picture)
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _encoded(content: bytes, picture: Picture) -> tuple[bytes, str]:
-    from PIL import Image
+def read_picture(picture: Picture) -> bytes:
+    """The file's content.
 
+    Raises:
+        UnusablePictureError: it cannot be read, or its content is not what `sha256` says.
+    """
+    try:
+        content = read_bytes(Path(picture.path), max_bytes=MAX_FILE_BYTES)
+    except UnreadableFileError as error:
+        raise UnusablePictureError(f"the picture cannot be read: {error}") from error
+    if hashlib.sha256(content).hexdigest() != picture.sha256:
+        raise UnusablePictureError("the picture was altered since it was made")
+    return content
+
+
+def _encoded(content: bytes, picture: Picture) -> tuple[bytes, str]:
     target = io.BytesIO()
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            image = opened.convert("RGB")
-        if picture.size is not None:
-            image = image.resize(picture.size)
+        image = (_as_viescore if picture.encoding == "jpeg" else _resized)(content, picture.size)
         image.save(target, format=picture.encoding.upper())
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (UnreadableImageError, ValueError) as error:
         raise UnusablePictureError(f"the picture cannot be decoded: {error}") from error
     return target.getvalue(), f"image/{picture.encoding}"
+
+
+def _resized(content: bytes, size: tuple[int, int] | None) -> Image:
+    image = open_rgb(content)
+    return image if size is None else image.resize(size)
+
+
+def _as_viescore(content: bytes, size: tuple[int, int] | None) -> Image:
+    """As Step1X-Edit (570eba6) shows an image, hidden colours of transparent ones included.
+
+    An edited image is resized first (test_gedit_score.py:34), then each is turned as its EXIF
+    orientation says (viescore/mllm_tools/openai.py:71). Only 16-bit and floating-point images,
+    which Pillow's own conversion makes white, are read as `open_rgb` reads them.
+    """
+    from PIL import ImageOps
+
+    image = open_unchanged(content)
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = to_rgb(image)
+    if size is not None:
+        image = image.convert("RGB").resize(size)
+    upright: Image = ImageOps.exif_transpose(image).convert("RGB")
+    return upright
 
 
 class PictureCache:

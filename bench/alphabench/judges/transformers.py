@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import importlib
 import importlib.util
-import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from PIL import Image
 from alphabench.checkpoints.loading import strict_loading
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.weights import LOADING_ERRORS, Weights, load_complete
+from alphabench.images import open_rgb
 from alphabench.judges import local
 from alphabench.judges.chat import LastingError
 from alphabench.judges.drawing import Drawer, Drawing, drawing_of
@@ -319,8 +319,7 @@ def _in_template(
 def _decoded(picture: Picture) -> Image.Image:
     """Through the bytes that a web service gets, so that both see the same pixels."""
     _, _, encoded = data_uri(picture).partition(",")
-    with Image.open(io.BytesIO(base64.b64decode(encoded))) as opened:
-        return opened.convert("RGB")
+    return open_rgb(base64.b64decode(encoded))
 
 
 def _generate(loaded: _Loaded, prompts: Sequence[_Prompt], *, model: str) -> list[Reply]:

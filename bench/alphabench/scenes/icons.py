@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from alphabench.images import open_unchanged
+
 _FOLDER = Path(__file__).parent / "icons"
 _SMALLEST_LEVEL = 12
 """Pixels; halving stops here."""
@@ -40,8 +42,7 @@ class Icon:
 @cache
 def load_icon(category: str) -> Icon:
     """The icon of a category of `CATEGORIES`."""
-    with Image.open(_FOLDER / f"{category.replace(' ', '_')}.png") as file:
-        full = file.convert("RGBA")
+    full = open_unchanged(_FOLDER / f"{category.replace(' ', '_')}.png").convert("RGBA")
     full = full.crop(full.getchannel("A").getbbox())
     levels = [full]
     while max(levels[-1].size) >= 2 * _SMALLEST_LEVEL:

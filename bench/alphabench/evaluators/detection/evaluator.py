@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from alphabench.benchmarks.geneval_rules import (
     CAP,
@@ -24,9 +23,9 @@ from alphabench.benchmarks.geneval_rules import (
 )
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
+from alphabench.images import UnreadableImageError, open_rgb
 from alphabench.types import GeneratedImage, Licensed, Verdict
 
-_UNREADABLE: Final = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises on files that are absent, cut short, or no pictures."""
 
 
@@ -107,8 +106,8 @@ class ObjectEvaluator:
         verdicts: dict[str, Verdict] = {}
         for image in images:
             try:
-                pictures.append((image, open_picture(image.path)))
-            except _UNREADABLE as error:
+                pictures.append((image, open_rgb(image.path)))
+            except UnreadableImageError as error:
                 verdicts[image.id] = _failed(image, error)
         for verdict in self._examine_or_fail(pictures):
             verdicts[verdict.image_id] = verdict
@@ -160,13 +159,6 @@ def boxes(selected: Selected) -> dict[str, list[list[float]]]:
         category: [[*map(float, found.box), float(found.score)] for found in of]
         for category, of in selected.items()
     }
-
-
-def open_picture(path: Path) -> Image.Image:
-    """As RGB, upright."""
-    with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        return upright.convert("RGB")
 
 
 def _verdict(image: GeneratedImage, decision: Decision, selected: Selected) -> Verdict:

@@ -17,7 +17,6 @@ import torch
 from alphabench.environments import interpreter_of
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.detection.coco import COCO_NAMES
-from alphabench.evaluators.detection.evaluator import open_picture
 from alphabench.evaluators.detection.mmdet import MmdetDetector, MmdetOptions
 from alphabench.evaluators.detection.mmdet_process import installed_versions
 from alphabench.evaluators.detection.mmdet_weights import read_checkpoint
@@ -34,6 +33,7 @@ from alphabench.evaluators.detection.parity import (
     compare,
     table,
 )
+from alphabench.images import open_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -152,7 +152,7 @@ def compare_files(
     for path in pictures:
         name = path.relative_to(folder).as_posix()
         try:
-            image = open_picture(path)
+            image = open_rgb(path)
             found = look(path, image)
             rows.append(compare(name, image, found, colours=colours, tolerance=tolerance))
         except Exception as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
+from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,6 +25,7 @@ from alphabench.evaluators.detection.detector import (
     DetectedObject,
     Detector,
 )
+from alphabench.images import open_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -105,8 +106,7 @@ def _check_objects(
 
 def _photograph(name: str) -> Image:
     folder = files("alphabench.evaluators.detection") / "self_test_images"
-    with as_file(folder / name) as path, PillowImage.open(path) as image:
-        return image.convert("RGB")
+    return open_rgb((folder / name).read_bytes())
 
 
 def _ball_query(colour: tuple[int, int, int]) -> ColourQuery:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from alphabench.images import to_rgb
 from alphabench.models.bagel.autoencoder import to_latent, to_tokens
 from alphabench.models.bagel.context import Context
 from alphabench.models.bagel.loading import LoadedBagel
@@ -42,7 +43,6 @@ from alphabench.models.bagel.sampling import (
     write,
 )
 from alphabench.models.unified import Answer, AskTask, Drawn, DrawTask
-from alphabench.transparency import to_rgb
 from alphabench.types import NotMade
 
 if TYPE_CHECKING:
