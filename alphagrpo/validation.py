@@ -99,8 +99,9 @@ class BenchmarkValidation:
         report = outcome.report
         headline = report.headline
         if headline.value is None or report.coverage < LEAST_COVERAGE:
+            why = f"no headline, {report.withheld}; " if report.withheld else ""
             self.say(
-                f"{self.name}: {report.coverage:.0%} of the verdicts were scored; see "
+                f"{self.name}: {why}{report.coverage:.0%} of the verdicts were scored; see "
                 f"{outcome.folder.root}"
             )
             return None

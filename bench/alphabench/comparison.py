@@ -7,12 +7,13 @@ benchmark's rules: the samples and the headline formula come in as a `Basis`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judged import current_verdicts, images_per_sample
 from alphabench.markdown import NOTHING, inline, interval, number, table
+from alphabench.pages import lacking
 from alphabench.statistics import (
     DEFAULT,
     Bootstrap,
@@ -42,6 +43,15 @@ class Comparable(Protocol):
 
     def formula(self) -> Formula:
         """The headline from the means of the clusters' groups."""
+        ...
+
+
+@runtime_checkable
+class Scaled(Protocol):
+    """A benchmark whose verdicts lie between other values than 0 and 1."""
+
+    def settings(self) -> Bootstrap:
+        """Of the bootstrap, with the worst and the best value."""
         ...
 
 
@@ -79,6 +89,8 @@ class Comparison:
     groups: Mapping[str, Estimate]
     changes: Sequence[Change]
     """All samples whose mean changed, the largest change first."""
+    partial: Mapping[str, str] = field(default_factory=dict)
+    """`baseline` or `candidate` -> what that run lacks; empty where both are complete."""
 
 
 def measurement(folder: RunFolder, evaluation: str) -> dict[str, str]:
@@ -98,11 +110,15 @@ def basis_of(benchmark: Benchmark) -> Basis:
     Raises:
         AlphaBenchError: its official data is not here.
     """
+    settings = benchmark.settings() if isinstance(benchmark, Scaled) else DEFAULT
     if isinstance(benchmark, Comparable):
         return Basis(
-            samples=benchmark.samples(), formula=benchmark.formula(), gather=benchmark.clusters
+            samples=benchmark.samples(),
+            formula=benchmark.formula(),
+            settings=settings,
+            gather=benchmark.clusters,
         )
-    return Basis(samples=benchmark.samples())
+    return Basis(samples=benchmark.samples(), settings=settings)
 
 
 def clusters_of(folder: RunFolder, evaluation: str, basis: Basis) -> list[Cluster]:
@@ -158,6 +174,12 @@ def compare_runs(
         headline=headline,
         groups={group: found for group, found in by_group.items() if found.n_expected},
         changes=_changes(before, after, basis),
+        partial={
+            side: words
+            for side, folder in (("baseline", baseline), ("candidate", candidate))
+            if (report := folder.reports().get(name))
+            and (words := lacking(report, folder.manifest))
+        },
     )
 
 
@@ -181,6 +203,7 @@ def comparison_markdown(comparison: Comparison, *, most_changes: int = 20) -> st
                 f"# {inline(comparison.candidate)} against {inline(comparison.baseline)}",
                 f"{inline(comparison.benchmark)}, paired by sample; a positive difference means "
                 f"that {inline(comparison.candidate)} scores higher.",
+                *[f"> **PARTIAL**, {side}: {words}." for side, words in comparison.partial.items()],
                 _headline(headline),
                 "## Groups",
                 table(

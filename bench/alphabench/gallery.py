@@ -28,7 +28,7 @@ from alphabench.judged import (
     judged_samples,
 )
 from alphabench.markdown import NOTHING, number
-from alphabench.pages import coverage_words, stamps
+from alphabench.pages import absence, coverage_words, stamps
 from alphabench.store import RunFolder
 from alphabench.types import Estimate, Report, Sample
 
@@ -111,14 +111,12 @@ def _top(folder: RunFolder, evaluation: str | None, report: Report | None) -> st
         plain_meaning = meaning.replace("`", "")
         parts.append(f'<p class="stamp"><b>{_text(stamp)}</b>: {_text(plain_meaning)}</p>')
     headline = report.headline
-    spread = (
-        "nothing scored"
-        if headline.value is None
-        else f"95% interval {number(headline.low)} to {number(headline.high)}"
-    )
+    spread = f"95% interval {number(headline.low)} to {number(headline.high)}"
+    if headline.value is None:
+        spread = f"no headline: {report.withheld}" if report.withheld else absence(headline)
     parts.append(
         f'<div class="figures"><div class="score"><strong>{number(headline.value)}</strong>'
-        f"<span>{spread}</span><span>{headline.n_samples} samples, "
+        f"<span>{_text(spread)}</span><span>{headline.n_samples} samples, "
         f'coverage {coverage_words(report)}</span></div><div class="groups">'
     )
     scale = _scale(report)
@@ -136,7 +134,7 @@ def _group(name: str, figure: Estimate, scale: float) -> str:
             f'<rect class="value" width="{value:.1f}%" height="7"></rect>'
             f'<rect class="spread" {spread} y="2" height="3"></rect>'
         )
-    words = number(figure.value) if figure.value is not None else f"{NOTHING} nothing scored"
+    words = number(figure.value) if figure.value is not None else f"{NOTHING} {absence(figure)}"
     return (
         f'<div class="group"><span title="{_text(name)}">{_text(name)}</span><span>{words}</span>'
         f'<svg aria-hidden="true">{drawn}</svg></div>'

@@ -61,18 +61,28 @@ class Entry:
     @property
     def reservations(self) -> list[str]:
         """Why it has no rank; empty when it may have one."""
-        manifest, report = self.folder.manifest, self.report
-        found = []
-        if report.partial:
-            size = f" ({manifest.limit} samples)" if manifest.limit is not None else ""
-            found.append(f"PARTIAL{size}")
+        report = self.report
+        # An unparsed reply in a thousand costs no rank, but whatever was never looked at does.
+        looked_at = report.coverage < 1 and not report.statuses.get("missing")
+        in_part = report.partial and not (looked_at and self.folder.manifest.limit is None)
+        found = [self.stamp] if in_part else []
         if is_self_test_off(self.folder.evaluation_identity(self.evaluation)):
             found.append("SELF-TEST OFF")
         if report.headline.value is None:
-            found.append("NOTHING SCORED")
+            found.append("NO HEADLINE" if report.headline.n_scored else "NOTHING SCORED")
         elif report.coverage < LEAST_COVERAGE:
             found.append("LOW COVERAGE")
         return found
+
+    @property
+    def stamp(self) -> str:
+        """How much of the benchmark a partial report lacks; empty for a complete one."""
+        if not self.report.partial:
+            return ""
+        limit, coverage = self.folder.manifest.limit, self.report.coverage
+        sizes = [f"{limit} samples"] if limit is not None else []
+        sizes += [f"{coverage_words(self.report).partition(' ')[0]} scored"] if coverage < 1 else []
+        return f"PARTIAL ({', '.join(sizes)})" if sizes else "PARTIAL"
 
     @property
     def page(self) -> str:
@@ -267,7 +277,8 @@ def _section(one: RankedTable, above: RankedTable | None, name: str) -> list[str
         f"data `{pixels.get('benchmark.data_digest', NOTHING)[:12]}`, "
         f"evaluation {inline(first.evaluation)}.",
     ]
-    if (words := incomparable(report)) is not None:
+    identity = first.folder.evaluation_identity(first.evaluation)
+    if (words := incomparable(report, identity)) is not None:
         parts.append(f"> **NOT COMPARABLE**: {words}")
     if above is not None and _near(one, above):
         changed = differences(above.entries[0].measurement, first.measurement)
@@ -326,7 +337,8 @@ def _label(entry: Entry, beside: Sequence[Entry]) -> str:
         if len({other.pixels.get(key) for other in namesakes}) > 1
     ]
     name = inline(ours.checkpoint, 60) + (f" ({inline(', '.join(apart), 60)})" if apart else "")
-    return " ".join([name, *[f"**{stamp}**" for stamp in entry.reservations]])
+    marks = dict.fromkeys(filter(None, [entry.stamp, *entry.reservations]))
+    return " ".join([name, *[f"**{mark}**" for mark in marks]])
 
 
 def _uncovered(one: RankedTable) -> list[str]:

@@ -130,5 +130,5 @@ def _figure(name: str, report: Report) -> str:
     headline = report.headline
     stamp = " PARTIAL" if report.partial else ""
     if headline.value is None:
-        return f"{name} nothing scored{stamp}"
+        return f"{name} {report.withheld or 'nothing scored'}{stamp}"
     return f"{name} {headline.value:.4f} [{headline.low:.4f}, {headline.high:.4f}]{stamp}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STATUS_WORDS: Final[Mapping[Status, str]] = {
     "scored": "has a value",
-    "missing": "there is no image, or nobody has looked at it yet",
+    "missing": "there is no image, or it is not scored yet",
     "refused": "the checkpoint, a model or a filter declined",
     "unparsed": "the answer could not be read",
     "failed": "an error",
@@ -75,22 +75,44 @@ def stamps(
 ) -> list[tuple[str, str]]:
     """What a reader must know before the figure: stamp and meaning, the gravest first."""
     found = []
-    if report.partial:
-        asked = (
-            f"the run was limited to {manifest.limit} samples"
-            if manifest.limit is not None
-            else "some samples or images of the benchmark are not in this run"
-        )
-        found.append(("PARTIAL", f"{asked}. It is not a score of the whole benchmark."))
-    if (tested := identity.get("self_test", "on")) == "off":
+    if lacks := lacking(report, manifest):
+        found.append(("PARTIAL", f"{lacks}. It is not a score of the whole benchmark."))
+    tested = identity.get("self_test", "on")
+    if tested == "off":
         found.append(
             ("SELF-TEST OFF", "the evaluator was not checked on images with known answers.")
         )
     elif tested != "on":
-        found.append(("SELF-TEST IN PART", f"the evaluator was checked {tested}."))
-    if (words := incomparable(report)) is not None:
+        found.append(
+            (
+                "SELF-TEST IN PART",
+                f"the evaluator was checked in part ({tested}: that it answers in the needed "
+                "form, not that its answers are right).",
+            )
+        )
+    if report.benchmark == "gedit" and identity.get("judge.kind") == "nano":
+        found.append(
+            (
+                "THIS JUDGE DOES NOT SEE EDITS",
+                "the judge `nano` gives full marks whether or not the edit was made; "
+                "name another judge to score edits.",
+            )
+        )
+    if (words := incomparable(report, identity)) is not None:
         found.append(("NOT COMPARABLE", words))
-    return found
+    return [*found, *(("NOTE", f"{note}.") for note in report.notes)]
+
+
+def lacking(report: Report, manifest: Manifest) -> str:
+    """Why a report is partial; empty for a complete one."""
+    if not report.partial:
+        return ""
+    clauses = []
+    if manifest.limit is not None:
+        clauses.append(f"the run was limited to {manifest.limit} samples")
+    if report.coverage < 1:
+        clauses.append(f"{coverage_words(report)} of the expected verdicts have a value")
+    return "; ".join(clauses) or "some samples or images of the benchmark are not in this run"
 
 
 def is_self_test_off(identity: Mapping[str, str]) -> bool:
@@ -98,7 +120,7 @@ def is_self_test_off(identity: Mapping[str, str]) -> bool:
     return identity.get("self_test", "on") != "on"
 
 
-def incomparable(report: Report) -> str | None:
+def incomparable(report: Report, identity: Mapping[str, str]) -> str | None:
     """Why the score must not be held against published ones; None where it may be."""
     if report.split == "mini":
         return (
@@ -110,22 +132,37 @@ def incomparable(report: Report) -> str | None:
             "the `nano` evaluator knows a small synthetic world; "
             "its scores are not comparable with published ones."
         )
+    if identity.get("judge.kind") == "nano":
+        return (
+            "the `nano` judge knows a small synthetic world; "
+            "its scores are not comparable with published ones."
+        )
     return None
 
 
-def summary_lines(report: Report) -> list[str]:
-    """The report in a few plain lines, for a log or a pipe."""
+Stamps = Sequence[tuple[str, str]]
+"""As `stamps` returns them."""
+
+
+def summary_lines(report: Report, marks: Stamps = ()) -> list[str]:
+    """The report in a few plain lines, for a log or a pipe.
+
+    Args:
+        report: the figures.
+        marks: its `stamps`, for the last lines.
+    """
     rows = [("score", report.headline), *report.groups.items()]
     names = [plain(name, 40) for name, _ in rows]
     longest = max(width(name) for name in names)
+    words = [headline_words(report), *(_figure_words(of) for of in report.groups.values())]
     lines = [
-        f"{name}{' ' * (longest - width(name))}  {_figure_words(figure)}"
-        for name, (_, figure) in zip(names, rows, strict=True)
+        f"{name}{' ' * (longest - width(name))}  {text}"
+        for name, text in zip(names, words, strict=True)
     ]
-    return [f"{_title(report)}  (brackets: 95% interval)", *lines, *_closing_lines(report)]
+    return [f"{_title(report)}  (brackets: 95% interval)", *lines, *_closing_lines(report, marks)]
 
 
-def summary_table(report: Report) -> Table:
+def summary_table(report: Report, marks: Stamps = ()) -> Table:
     """The same for a terminal, as a table of rich."""
     from rich import box
     from rich.table import Table as RichTable
@@ -133,7 +170,7 @@ def summary_table(report: Report) -> Table:
 
     shown = RichTable(
         title=Text(_title(report), style="bold"),
-        caption=Text("\n".join(_closing_lines(report))),
+        caption=Text("\n".join(_closing_lines(report, marks))),
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -156,14 +193,16 @@ def _title(report: Report) -> str:
     )
 
 
-def _closing_lines(report: Report) -> list[str]:
-    lines = [f"coverage {coverage_words(report)}"]
+def _closing_lines(report: Report, marks: Stamps) -> list[str]:
+    lines = [f"no headline: {plain(report.withheld)}"] if report.withheld else []
+    lines += [f"coverage {coverage_words(report)}"]
     if report.coverage < 1 and report.bounds is not None:
         low, high = report.bounds
         lines.append(f"were the rest all worst or all best: {number(low)} to {number(high)}")
-    if (words := incomparable(report)) is not None:
-        lines.append(f"note: {words.replace('`', '')}")
-    return lines
+    return [
+        *lines,
+        *(f"{plain(stamp)}: {plain(text.replace('`', ''), 400)}" for stamp, text in marks),
+    ]
 
 
 def coverage_words(report: Report) -> str:
@@ -173,15 +212,31 @@ def coverage_words(report: Report) -> str:
     return f"{percent:.3g}% ({headline.n_scored} of {headline.n_expected})"
 
 
+def headline_words(report: Report) -> str:
+    """The headline, or why there is none."""
+    if report.withheld:
+        return f"{NOTHING} no headline: {plain(report.withheld)}"
+    return _figure_words(report.headline)
+
+
+def absence(figure: Estimate) -> str:
+    """Why a figure has no value, in a few words."""
+    if not figure.n_expected:
+        return "no sample"
+    return "withheld" if figure.n_scored else "nothing scored"
+
+
 def _figure_words(figure: Estimate) -> str:
     if figure.value is None:
-        return f"{NOTHING} nothing scored of {figure.n_expected}"
+        return f"{NOTHING} {absence(figure)}, {figure.n_scored} of {figure.n_expected} scored"
     counts = f"{figure.n_samples} samples, {figure.n_scored} of {figure.n_expected} scored"
     return f"{number(figure.value)} {interval(figure)}  {counts}"
 
 
 def _headline(report: Report) -> str:
     headline = report.headline
+    if report.withheld:
+        return f"**No headline: {inline(report.withheld)}**; coverage {coverage_words(report)}."
     if headline.value is None:
         return f"**Score {NOTHING}: nothing scored** of {headline.n_expected} expected verdicts."
     return (
@@ -192,7 +247,7 @@ def _headline(report: Report) -> str:
 
 
 def _cells(figure: Estimate) -> list[str]:
-    value = f"{NOTHING} nothing scored" if figure.value is None else number(figure.value)
+    value = f"{NOTHING} {absence(figure)}" if figure.value is None else number(figure.value)
     scored = f"{figure.n_scored} / {figure.n_expected}"
     return [value, interval(figure), str(figure.n_samples), scored]
 

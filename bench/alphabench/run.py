@@ -51,8 +51,8 @@ class Outcome:
 
     @property
     def incomplete(self) -> bool:
-        """Something is missing or went wrong that the same command would try again."""
-        return any(self.report.statuses.get(status) for status in ("missing", "failed", "unparsed"))
+        """Some expected verdict has no value: missing, refused, unparsed or failed."""
+        return self.report.incomplete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -172,6 +172,34 @@ def estimate(
     )
 
 
+def over_all(
+    figure: Estimate, clusters: Iterable[Cluster], groups: Iterable[str], *, kind: str = "groups"
+) -> tuple[Estimate, str]:
+    """The figure if each of `groups` has a scored verdict; else without a value, and why."""
+    why = unscored_groups(clusters, groups, kind=kind)
+    return (figure.withheld(), why) if why else (figure, "")
+
+
+def unscored_groups(clusters: Iterable[Cluster], groups: Iterable[str], *, kind: str) -> str:
+    """Why a figure over all of `groups` cannot be given; empty where it can.
+
+    Args:
+        clusters: what was asked for.
+        groups: those that the figure needs.
+        kind: what the benchmark calls them.
+
+    Returns:
+        Empty as well where nothing at all was scored, which is the greater lack.
+    """
+    every, needed = list(clusters), set(groups)
+    scored = {cluster.group for cluster in every if cluster.n_scored}
+    absent = needed - {cluster.group for cluster in every if cluster.n_expected}
+    unscored = needed - scored - absent
+    lacks = ((absent, "no sample"), (unscored, "no scored verdict"))
+    clauses = [f"{len(of)} of {len(needed)} {kind} have {what}" for of, what in lacks if of]
+    return " and ".join(clauses) if scored else ""
+
+
 def group_estimates(
     clusters: Iterable[Cluster], settings: Bootstrap = DEFAULT
 ) -> dict[str, Estimate]:
@@ -186,10 +214,15 @@ def bounds(
     clusters: Iterable[Cluster],
     formula: Formula,
     value_range: tuple[float, float] = DEFAULT.value_range,
+    *,
+    needed: Iterable[str] = (),
 ) -> tuple[float, float] | None:
-    """The formula had every unscored verdict been the worst, and the best; None without any."""
+    """The formula had every unscored verdict been the worst, and the best.
+
+    None without any, or where a group that is needed has no sample: it would be another formula's.
+    """
     groups = _by_group(c for c in clusters if c.n_expected)
-    if not groups:
+    if not groups or not groups.keys() >= set(needed):
         return None
     worst, best = (
         float(formula({name: _filled(of, with_) for name, of in groups.items()})[0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args, runtime_checkable
 
@@ -143,6 +143,15 @@ class Estimate:
         if self.n_scored > self.n_expected:
             raise ValueError(f"{self.n_scored} scored of {self.n_expected} expected")
 
+    def withheld(self) -> Estimate:
+        """The same account without a value."""
+        return replace(self, value=None, low=None, high=None)
+
+    def restated(self, value: float) -> Estimate:
+        """The same estimate, its value added up in another order (upstream's, to the last bit)."""
+        low, high = (value if end is None else end for end in (self.low, self.high))
+        return replace(self, value=value, low=min(low, value), high=max(high, value))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -157,13 +166,28 @@ class Report:
     coverage: float
     """Scored over expected verdicts, 0 to 1."""
     partial: bool
-    """Some of the benchmark's samples or images are not in this run."""
+    """Not a score of the whole benchmark: samples, images or verdicts of it are lacking. Always
+    so where coverage is below 1."""
     bounds: tuple[float, float] | None
     """The headline had every unscored verdict been the worst, and the best, possible value."""
     statuses: Mapping[Status, int]
     """Expected verdicts by what became of them."""
     extras: Mapping[str, Estimate] = field(default_factory=dict)
     """Further figures that upstream prints beside the headline."""
+    withheld: str = ""
+    """Why there is no headline although something was scored; else empty."""
+    notes: tuple[str, ...] = ()
+    """What else a reader must know before quoting the figures, a clause each."""
+
+    def __post_init__(self) -> None:
+        if self.coverage < 1:
+            object.__setattr__(self, "partial", True)
+
+    @property
+    def incomplete(self) -> bool:
+        """Some expected verdict has no value, for whatever reason."""
+        unscored = (n for status, n in self.statuses.items() if status != "scored")
+        return self.coverage < 1 or any(unscored)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

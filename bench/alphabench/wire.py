@@ -39,6 +39,8 @@ def report_to_json(report: Report) -> dict[str, Any]:
         "bounds": list(report.bounds) if report.bounds else None,
         "statuses": dict(report.statuses),
         "extras": {name: asdict(figure) for name, figure in report.extras.items()},
+        "withheld": report.withheld,
+        "notes": list(report.notes),
     }
 
 
@@ -52,5 +54,6 @@ def report_from_json(content: Mapping[str, Any]) -> Report:
             "groups": {name: Estimate(**one) for name, one in content["groups"].items()},
             "extras": {name: Estimate(**one) for name, one in content["extras"].items()},
             "bounds": (bounds[0], bounds[1]) if bounds else None,
+            "notes": tuple(content.get("notes", ())),
         }
     )

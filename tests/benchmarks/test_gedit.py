@@ -13,6 +13,7 @@ from PIL import Image
 
 from alphabench.benchmarks.gedit import GROUPS, GEdit, open_gedit
 from alphabench.checkpoints.scene import open_scene
+from alphabench.comparison import basis_of
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Question
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
@@ -99,8 +100,9 @@ def test_a_judge_that_knows_the_truth_gives_the_true_score(
     benchmark = mini(data)
     made, truth = images(benchmark, tmp_path, **options)
     report = report_of(benchmark, judged(benchmark, made, knowing(truth)))
+    english = [i for i in made if i.id.startswith("en-")]
     by_group = {
-        group: [10.0 * all(truth[i.id]) for i in made if i.request.sample.group == group]
+        group: [10.0 * all(truth[i.id]) for i in english if i.request.sample.group == group]
         for group in DRAWN
     }
     means = [sum(of) / len(of) for of in by_group.values()]
@@ -108,17 +110,11 @@ def test_a_judge_that_knows_the_truth_gives_the_true_score(
     if not options:
         assert report.headline.value == 10.0
         assert set(report.groups) == set(DRAWN)
+        figures = ("semantics", "quality", "overall")
+        own = [f"{name}{of}" for of in ("", ", intersection") for name in figures]
+        chinese = [f"{name}, cn" for name in (*own, *DRAWN)]
         assert {name: figure.value for name, figure in report.extras.items()} == dict.fromkeys(
-            [
-                "semantics",
-                "quality",
-                "semantics, intersection",
-                "quality, intersection",
-                "overall, intersection",
-                "overall, en",
-                "overall, cn",
-            ],
-            10.0,
+            [*[name for name in own if name != "overall"], *chinese], 10.0
         )
     elif options["error"] == "1":
         assert report.headline.value == 0.0
@@ -138,12 +134,30 @@ def test_a_pictures_score_is_the_root_of_both_lowest_scores(
     assert verdict.detail["semantics_scores"] == [9.0, 4.0]
 
 
+def test_the_two_languages_are_never_in_one_figure(data: UpstreamData, tmp_path: Path) -> None:
+    benchmark = mini(data)
+    made, _ = images(benchmark, tmp_path)
+    judge = ScriptedJudge(lambda q: "[8, 8]" if q.image_id.startswith("en-") else "[2, 2]")
+    verdicts = judged(benchmark, made, judge)
+    report = report_of(benchmark, verdicts)
+    assert report.headline.value == 8.0
+    assert {figure.value for figure in report.groups.values()} == {8.0}
+    chinese = {v.value for name, v in report.extras.items() if name.endswith(", cn")}
+    assert chinese == {2.0}
+    assert {v.value for name, v in report.extras.items() if not name.endswith(", cn")} == {8.0}
+    assert (report.headline.n_scored, report.coverage) == (54, 1.0)
+    assert basis_of(benchmark).settings.value_range == (0.0, 10.0)
+    compared = benchmark.clusters(benchmark.samples(), verdicts)
+    assert {cluster.total for cluster in compared} == {8.0}
+
+
 def test_groups_weigh_alike_however_many_pictures_they_have(
     data: UpstreamData, tmp_path: Path
 ) -> None:
     benchmark = mini(data)
     made, _ = images(benchmark, tmp_path)
-    drop = {i.id for i in made if i.request.sample.group == "tone_transfer"} - {made[-1].id}
+    tones = [i.id for i in made if i.request.sample.group == "tone_transfer"]
+    drop = set(tones) - {next(name for name in tones if name.startswith("en-"))}
     kept = [image for image in made if image.id not in drop]
     judge = ScriptedJudge(
         lambda q: "[2, 2]" if q.image_id.split("-")[1].startswith("tone") else "[8, 8]"
@@ -171,6 +185,8 @@ def test_one_unread_call_leaves_the_picture_without_a_score_and_keeps_the_other(
 ) -> None:
     benchmark = mini(data)
     made, _ = images(benchmark, tmp_path)
+    english = [one for one in made if one.id.startswith("en-")]
+    made = [*english[::3], *[one for one in made if one not in english[::3]]]
     ids = [image.id for image in made]
     table: dict[Any, Said] = {"semantics": "[8, 8]", "quality": "[8, 8]"}
     table[(ids[0], "quality")] = Mishap(kind="garbage")

@@ -96,7 +96,8 @@ def test_an_unscored_image_lowers_coverage_and_leaves_the_mean_alone() -> None:
     assert report.coverage == 0.75
     assert report.bounds == (0.75, 1.0)
     assert report.statuses == {"scored": 6, "failed": 2}
-    assert not report.partial
+    assert report.partial, "two of eight verdicts are lacking"
+    assert report.incomplete
 
 
 def test_a_verdict_that_was_never_given_counts_as_missing() -> None:

@@ -124,9 +124,7 @@ def test_what_one_side_has_more_is_passed_over_by_official_and_counted_by_strict
     assert strict.coverage == pytest.approx(2 / 3)
 
 
-@pytest.mark.parametrize(
-    "content", ["{", "[]", '{"gt_answers": ["yes"]}', '{"gt_answers": [1], "model_pred": ["no"]}']
-)
+@pytest.mark.parametrize("content", ["{", "[]", '{"gt_answers": ["yes"]}', "[" * 90_000])
 def test_an_unreadable_file_is_no_answer_and_is_counted_as_failed(
     tmp_path: Path, content: str
 ) -> None:
@@ -138,6 +136,41 @@ def test_an_unreadable_file_is_no_answer_and_is_counted_as_failed(
     assert report.groups["Style Control short"].value == 1.0
     assert read_official(tmp_path).unreadable == ("style/short/1.json",)
     assert accuracies(read_official(tmp_path)) == {"style short": (1, 1)}
+    assert "1 files cannot be read" in report.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("expected", "said", "official", "strict"),
+    [
+        (["yes", "yes", "yes"], ["yes", None, "yes"], (1, 2, 2), (2, 2, 3)),
+        (["yes", 1, "no"], ["yes", "no", "no"], (1, 2, 2), (2, 2, 3)),
+        ([1], ["no"], (0, 1, 1), (0, 0, 1)),
+    ],
+)
+def test_an_answer_that_is_no_text_is_the_last_that_official_counts(
+    tmp_path: Path,
+    expected: list[Any],
+    said: list[Any],
+    official: tuple[int, int, int],
+    strict: tuple[int, int, int],
+) -> None:
+    answers(tmp_path, gt_answers=expected, model_pred=said)
+    answers(tmp_path, "text")
+    for protocol, (right, scored, asked) in (("official", official), ("strict", strict)):
+        report = summarise_official(tmp_path, protocol=protocol)  # type: ignore[arg-type]
+        figure = report.groups["Style Control short"]
+        assert (figure.n_scored, figure.n_expected) == (scored, asked)
+        if protocol == "official":
+            assert figure.value == pytest.approx(right / scored)
+            assert "counts as wrong" in report.notes[0]
+
+
+def test_a_byte_order_mark_and_what_macos_leaves_are_passed_over(tmp_path: Path) -> None:
+    path = answers(tmp_path)
+    path.write_text("\ufeff" + path.read_text())
+    (path.parent / "._0.json").write_bytes(b"\x00\x05\x16\x07")
+    report = summarise_official(tmp_path)
+    assert (report.statuses, report.notes) == ({"scored": 1}, ())
 
 
 def test_a_folder_above_one_model_is_that_models_and_several_must_be_named(tmp_path: Path) -> None:

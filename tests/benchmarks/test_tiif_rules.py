@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -165,3 +168,22 @@ def test_the_order_of_items_changes_no_figure(found: list[tuple[str, int]]) -> N
     for protocol in ("official", "strict"):
         forth = figures(clusters, protocol=protocol, complete=STRATA)
         assert forth == figures(clusters[::-1], protocol=protocol, complete=STRATA)
+
+
+def test_the_mean_accuracy_rounds_once_and_at_the_end() -> None:
+    clusters = [cluster("style short", 1, 3), cluster("text long", 6, 8)]
+    assert value(clusters, "mean accuracy") == 0.5417
+    strict = figures(clusters, protocol="strict", complete=["style short", "text long"])
+    assert strict["mean accuracy"].value == pytest.approx(13 / 24)
+
+
+def test_a_group_adds_up_in_upstreams_order_and_as_pandas_does() -> None:
+    """Of tied fourth decimals the order of addition decides."""
+    rights = (7363, 8736, 7247, 5959, 3381, 885, 1395, 1758)
+    group = GROUPS["Attribute+Relation"]
+    clusters = [cluster(stratum(a, "short"), r, 10_000) for a, r in zip(group, rights, strict=True)]
+    values = [r / 10_000 for r in rights]
+    assert float(np.sum(values)) != reduce(add, values) != sum(sorted(values))
+    for alone, total in ((True, float(np.sum(values))), (False, reduce(add, values))):
+        found = figures(clusters, protocol="official", complete=STRATA, alone=alone)
+        assert found["Attribute+Relation short"].value == total / 8

@@ -90,3 +90,13 @@ def test_runs_by_different_evaluators_are_refused(make_run: RunMaker) -> None:
     other = make_run("b", identity={"detector": "another"})
     with pytest.raises(AlphaBenchError, match="not scored by the same evaluator"):
         compare_runs(make_run("a").folder, other.folder, Basis(samples=make_run.samples))
+
+
+def test_a_comparison_with_a_run_that_lacks_verdicts_is_labelled(make_run: RunMaker) -> None:
+    def gap(request: ImageRequest) -> Answer:
+        return ("refused", "no") if request.sample.id < "00006" else 1.0
+
+    whole, gaps = make_run("a"), make_run("b", answer=gap)
+    found = compare_runs(whole.folder, gaps.folder, Basis(samples=whole.samples))
+    assert "> **PARTIAL**, candidate: 50% (12 of 24) of the expected" in comparison_markdown(found)
+    assert "baseline" not in found.partial

@@ -103,10 +103,10 @@ def test_two_tables_of_one_benchmark_say_what_sets_them_apart(make_run: RunMaker
     [
         ({"limit": 4}, "**PARTIAL (4 samples)**"),
         ({"identity": {"self_test": "off"}}, "**SELF-TEST OFF**"),
-        ({"answer": lambda _: ("failed", "broke")}, "**NOTHING SCORED**"),
+        ({"answer": lambda _: ("failed", "broke")}, "**PARTIAL (0% scored)** **NOTHING SCORED**"),
         (
             {"answer": lambda r: ("failed", "broke") if r.sample.id == "00001" else 1.0},
-            "**LOW COVERAGE**",
+            "**PARTIAL (91.7% scored)** **LOW COVERAGE**",
         ),
     ],
 )

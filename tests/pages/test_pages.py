@@ -7,7 +7,14 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from alphabench.pages import coverage_words, report_markdown, summary_lines, summary_table
+from alphabench.pages import (
+    coverage_words,
+    report_markdown,
+    stamps,
+    summary_lines,
+    summary_table,
+)
+from alphabench.statistics import Cluster, over_all
 from alphabench.types import Estimate, ImageRequest, NotMade, Report
 from tests.pages.conftest import Answer, Made, RunMaker
 
@@ -66,7 +73,16 @@ def test_nothing_scored_is_a_dash_and_never_a_zero(make_run: RunMaker) -> None:
     ("settings", "stamp"),
     [
         ({"limit": 4}, "**PARTIAL**: the run was limited to 4 samples."),
+        (
+            {"answer": troubled},
+            "**PARTIAL**: 62.5% (15 of 24) of the expected verdicts have a value.",
+        ),
         ({"identity": {"self_test": "off"}}, "**SELF-TEST OFF**"),
+        ({"identity": {"self_test": "protocol"}}, "the evaluator was checked in part (protocol: "),
+        (
+            {"split": "", "evaluator": "judge", "identity": {"judge.kind": "nano"}},
+            "the `nano` judge knows a small",
+        ),
         ({"split": "mini", "evaluator": "mask2former"}, "not comparable with published ones"),
         ({"split": "", "evaluator": "nano"}, "not comparable with published ones"),
     ],
@@ -100,6 +116,28 @@ def test_the_summary_of_a_partial_run_says_so(make_run: RunMaker) -> None:
     lines = summary_lines(make_run(limit=4).report)
     assert lines[0] == "geneval:mini, official protocol, nano  PARTIAL  (brackets: 95% interval)"
     assert lines[1] == "score  1.000 [0.398, 1.000]  4 samples, 8 of 8 scored"
+
+
+def test_a_withheld_headline_says_why_and_never_that_nothing_was_scored(
+    make_run: RunMaker,
+) -> None:
+    report = make_run(limit=4).report
+    clusters = [
+        Cluster(sample_id=str(i), group="one", total=1.0, n_scored=1, n_expected=1) for i in (1, 2)
+    ]
+    figure, why = over_all(report.headline, clusters, ["one", "two", "three"])
+    withheld = dataclasses.replace(report, headline=figure, withheld=why)
+    assert why == "2 of 3 groups have no sample"
+    assert "score  — no headline: 2 of 3 groups have no sample" in summary_lines(withheld)[1]
+    assert "no headline: 2 of 3 groups have no sample" in printed(withheld)
+    assert "nothing scored" not in "\n".join(summary_lines(withheld))
+
+
+def test_a_judge_that_does_not_see_edits_is_named_beside_its_scores(make_run: RunMaker) -> None:
+    made = make_run()
+    report = dataclasses.replace(made.report, benchmark="gedit")
+    marks = stamps(report, made.folder.manifest, {"judge.kind": "nano"})
+    assert any("DOES NOT SEE EDITS" in line for line in summary_lines(report, marks))
 
 
 def test_the_terminal_table_shows_the_same_figures(make_run: RunMaker) -> None:

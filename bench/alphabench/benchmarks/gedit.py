@@ -49,6 +49,8 @@ SPLITS: Final[Mapping[str, str]] = {
     "cn": "GEdit-Bench, Chinese instructions",
     "mini": "GEdit-Bench's groups over AlphaBench's drawn world",
 }
+ROWS: Final[Mapping[str, int]] = {"en": 606, "cn": 606}
+"""Of the official data, by language."""
 EVALUATOR: Final = "judge"
 MINI_DATA: Final = "gedit.jsonl"
 SETTINGS: Final = Bootstrap(value_range=(0.0, FULL_MARKS))
@@ -151,13 +153,23 @@ class GEdit:
             data=self.data,
         )
 
+    @property
+    def language(self) -> str:
+        """Of the instructions that the headline and the groups rest on."""
+        return "en" if self.split == "mini" else self.split
+
     def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
-        """Overall scores by sample."""
-        return statistics.gather(samples, verdicts, n_expected=1)
+        """Overall scores by sample, of the headline's language alone."""
+        own = [s for s in samples if s.facts["instruction_language"] == self.language]
+        return statistics.gather(own, verdicts, n_expected=1)
 
     def formula(self) -> Formula:
         """The headline from the means of the groups."""
         return mean_of_groups
+
+    def settings(self) -> Bootstrap:
+        """Scores are 0 to 10."""
+        return SETTINGS
 
     def summarise(
         self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
@@ -166,44 +178,60 @@ class GEdit:
 
         Under both protocols the headline is None while a group of the split has no scored image,
         where upstream's script prints nan. Unscored images are in no mean; coverage and bounds
-        account for them. Extras: G_SC and G_PQ, all three over the intersection set, and for `mini`
-        the overall score of each language.
+        account for them. Two languages are never in one figure: of `mini`, headline and groups are
+        the English half, and the Chinese one has figures of its own among the extras. Coverage is
+        of both. Extras: G_SC and G_PQ, and all three over the intersection set.
         """
         every = self.samples()
         images = self.clusters(samples, verdicts)
         groups = tuple(dict.fromkeys(s.group for s in every))
         statuses = statistics.count_statuses(samples, verdicts, n_expected=1)
-        overall = macro(images, groups)
+        n_scored, n_expected = statuses.get("scored", 0), sum(statuses.values())
+        overall, withheld = macro(images, groups)
         return Report(
             benchmark="gedit",
             split=self.split,
             protocol=self.protocol,
             evaluator=evaluator,
-            headline=overall,
+            headline=dataclasses.replace(overall, n_scored=n_scored, n_expected=n_expected),
             groups=statistics.group_estimates(images, SETTINGS),
-            coverage=overall.n_scored / overall.n_expected if overall.n_expected else 0.0,
-            partial=len(samples) < len(every) or bool(statuses.get("missing")),
-            bounds=statistics.bounds(images, mean_of_groups, SETTINGS.value_range),
+            coverage=n_scored / n_expected if n_expected else 0.0,
+            partial=len(samples) < max(len(every), ROWS.get(self.split, 0))
+            or bool(statuses.get("missing")),
+            bounds=statistics.bounds(images, mean_of_groups, SETTINGS.value_range, needed=groups),
             statuses=statuses,
             extras=self._extras(samples, verdicts, groups),
+            withheld=withheld,
+            notes=self._notes(len(every)),
         )
 
     def _extras(
         self, samples: Sequence[Sample], verdicts: Sequence[Verdict], groups: Sequence[str]
     ) -> dict[str, Estimate]:
-        shared = [sample for sample in samples if sample.facts["Intersection_exist"]]
-        found = {
-            f"{name}{of}": macro(score_clusters(which, verdicts, name), groups)
-            for which, of in ((samples, ""), (shared, ", intersection"))
-            for name in SCORES
-            if of or name != QUESTION
-        }
-        languages = dict.fromkeys(s.facts["instruction_language"] for s in samples)
-        if len(languages) > 1:
-            for language in languages:
-                own = [s for s in samples if s.facts["instruction_language"] == language]
-                found[f"{QUESTION}, {language}"] = macro(self.clusters(own, verdicts), groups)
+        found: dict[str, Estimate] = {}
+        for language in dict.fromkeys(s.facts["instruction_language"] for s in samples):
+            whole = [s for s in samples if s.facts["instruction_language"] == language]
+            shared = [sample for sample in whole if sample.facts["Intersection_exist"]]
+            own = "" if language == self.language else f", {language}"
+            figures = {
+                f"{name}{of}{own}": macro(score_clusters(which, verdicts, name), groups)[0]
+                for which, of in ((whole, ""), (shared, ", intersection"))
+                for name in SCORES
+                if of or own or name != QUESTION
+            }
+            if own:
+                clusters = score_clusters(whole, verdicts, QUESTION)
+                by_group = statistics.group_estimates(clusters, SETTINGS)
+                figures |= {f"{group}{own}": figure for group, figure in by_group.items()}
+            found |= figures
         return found
+
+    def _notes(self, n_rows: int) -> tuple[str, ...]:
+        if self.split == "mini":
+            return ("headline and groups are of the English instructions; the Chinese are apart",)
+        if n_rows < ROWS[self.split]:
+            return (f"the data here has {n_rows} of the {ROWS[self.split]} rows in its language",)
+        return ()
 
     def _drawn(self, row: Mapping[str, Any]) -> Sample:
         folder = self.data.cache_dir / "drawn" / f"gedit-mini-{_mini_digest()[:12]}"
@@ -214,20 +242,10 @@ class GEdit:
         return _sample({**row, **pictures})
 
 
-def macro(clusters: Sequence[Cluster], groups: Sequence[str]) -> Estimate:
-    """The plain mean of the groups' means; None while one of `groups` has nothing scored."""
+def macro(clusters: Sequence[Cluster], groups: Sequence[str]) -> tuple[Estimate, str]:
+    """The plain mean of the groups' means; none, and why, while one of `groups` has no score."""
     estimate = statistics.estimate(clusters, mean_of_groups, SETTINGS)
-    scored = {cluster.group for cluster in clusters if cluster.n_scored}
-    if scored.issuperset(groups):
-        return estimate
-    return Estimate(
-        value=None,
-        low=None,
-        high=None,
-        n_samples=estimate.n_samples,
-        n_scored=estimate.n_scored,
-        n_expected=estimate.n_expected,
-    )
+    return statistics.over_all(estimate, clusters, groups)
 
 
 def score_clusters(

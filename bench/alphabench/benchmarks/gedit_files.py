@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from alphabench import statistics
-from alphabench.benchmarks.gedit import GROUPS, SCORES, SETTINGS, macro
+from alphabench.benchmarks.gedit import GROUPS, ROWS, SCORES, SETTINGS, macro
 from alphabench.benchmarks.viescore import JUDGE_SOURCE, QUALITY, QUESTION, SEMANTICS
 from alphabench.errors import AlphaBenchError
 from alphabench.exchange import OfficialFormat
@@ -100,7 +100,8 @@ def summarise_official(path: Path, language: Language = "en") -> Report:
     full = {name: _clusters(rows, name) for name in SCORES}
     shared = {name: _clusters([r for r in rows if r.in_intersection], name) for name in SCORES}
     both = ((full, ""), (shared, INTERSECTION))
-    averages = {f"{n}{of}": macro(clusters[n], GROUPS) for clusters, of in both for n in SCORES}
+    averages = {f"{n}{of}": macro(clusters[n], GROUPS)[0] for clusters, of in both for n in SCORES}
+    withheld = statistics.unscored_groups(full[QUESTION], GROUPS, kind="groups")
     by_group = {
         f"{group} {name}{of}": figure
         for clusters, of in both
@@ -116,10 +117,13 @@ def summarise_official(path: Path, language: Language = "en") -> Report:
         headline=averages.pop(QUESTION),
         groups=statistics.group_estimates(full[QUESTION], SETTINGS),
         coverage=1.0,
-        partial=False,
-        bounds=statistics.bounds(full[QUESTION], mean_of_groups, SETTINGS.value_range),
+        partial=len(rows) < ROWS[language],
+        bounds=statistics.bounds(
+            full[QUESTION], mean_of_groups, SETTINGS.value_range, needed=GROUPS
+        ),
         statuses={"scored": len(rows)},
         extras={**averages, **by_group},
+        withheld=withheld,
     )
 
 

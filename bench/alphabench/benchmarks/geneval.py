@@ -207,35 +207,29 @@ class GenEval:
         statuses = statistics.count_statuses(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
         n_expected = sum(cluster.n_expected for cluster in images)
         n_scored = sum(cluster.n_scored for cluster in images)
+        overall, withheld = headline(images, strict=strict)
         return Report(
             benchmark="geneval",
             split=self.split,
             protocol=self.protocol,
             evaluator=evaluator,
-            headline=headline(images, strict=strict),
+            headline=overall,
             groups=statistics.group_estimates(images),
             coverage=n_scored / n_expected if n_expected else 0.0,
             partial=len(samples) < len(self.samples()) or bool(statuses.get("missing")),
-            bounds=statistics.bounds(images, statistics.mean_of_groups),
+            bounds=statistics.bounds(
+                images, statistics.mean_of_groups, needed=TAGS if strict else ()
+            ),
             statuses=statuses,
             extras=shares(images, prompts),
+            withheld=withheld,
         )
 
 
-def headline(images: Sequence[Cluster], *, strict: bool) -> Estimate:
-    """The plain mean of the task means; see `GenEval.summarise` for tasks without a score."""
+def headline(images: Sequence[Cluster], *, strict: bool) -> tuple[Estimate, str]:
+    """The plain mean of the task means, or none and why; see `GenEval.summarise`."""
     estimate = statistics.estimate(images, statistics.mean_of_groups)
-    scored = {cluster.group for cluster in images if cluster.n_scored}
-    if not strict or scored.issuperset(TAGS):
-        return estimate
-    return Estimate(
-        value=None,
-        low=None,
-        high=None,
-        n_samples=estimate.n_samples,
-        n_scored=estimate.n_scored,
-        n_expected=estimate.n_expected,
-    )
+    return statistics.over_all(estimate, images, TAGS if strict else (), kind="tasks")
 
 
 def shares(images: Iterable[Cluster], prompts: Iterable[Cluster]) -> dict[str, Estimate]:

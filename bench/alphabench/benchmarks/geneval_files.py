@@ -133,7 +133,7 @@ def summarise_official(path: Path) -> Report:
         split="",
         protocol="official",
         evaluator=RESULTS_FILE,
-        headline=headline(images, strict=False),
+        headline=headline(images, strict=False)[0],
         groups=statistics.group_estimates(images),
         coverage=1.0,
         partial=not complete,

@@ -206,6 +206,8 @@ def report_of(
     complete: Sequence[str],
     statuses: Mapping[Any, int],
     partial: bool,
+    notes: tuple[str, ...] = (),
+    alone: bool = True,
 ) -> Report:
     """The report over answers that are gathered by sample.
 
@@ -213,12 +215,13 @@ def report_of(
     upstream's mean over all attributes, and the two overall figures under the other protocol.
     """
     other: ProtocolName = "strict" if protocol == "official" else "official"
-    found = figures(clusters, protocol=protocol, complete=complete)
+    found = figures(clusters, protocol=protocol, complete=complete, alone=alone)
     headline = found.pop("headline")
     groups = {name: found.pop(name) for name in group_names()}
-    elsewhere = figures(clusters, protocol=other, complete=complete)
+    elsewhere = figures(clusters, protocol=other, complete=complete, alone=alone)
     beside = {f"overall {length}, {other}": elsewhere[f"overall {length}"] for length in LENGTHS}
     n_expected = sum(cluster.n_expected for cluster in clusters)
+    needed = set(complete) if protocol == "strict" else set()
     return Report(
         benchmark="tiif",
         split=split,
@@ -228,9 +231,11 @@ def report_of(
         groups=groups,
         coverage=sum(c.n_scored for c in clusters) / n_expected if n_expected else 0.0,
         partial=partial or bool(statuses.get("missing")),
-        bounds=statistics.bounds(clusters, headline_formula(protocol)),
+        bounds=statistics.bounds(clusters, headline_formula(protocol), needed=needed),
         statuses=statuses,
         extras={**found, **beside},
+        withheld=statistics.unscored_groups(clusters, needed, kind="attributes by length"),
+        notes=notes,
     )
 
 

@@ -26,6 +26,7 @@ from alphabench.benchmarks.tiif_rules import (
 )
 from alphabench.errors import AlphaBenchError
 from alphabench.exchange import Files, OfficialFormat
+from alphabench.files import UnreadableFileError, read_json
 from alphabench.statistics import Cluster
 from alphabench.types import Estimate, ProtocolName, Report, Sample, Verdict, image_id
 
@@ -45,13 +46,37 @@ class JudgedItem:
     length: Length
     index: str
     """The file's name without suffix: the line of the item in its file."""
-    expected: tuple[str, ...]
-    answers: tuple[str, ...]
+    expected: tuple[Any, ...]
+    answers: tuple[Any, ...]
+    """As the file has them, whatever they are."""
 
-    def right(self) -> int:
-        """Upstream pairs answers in order; what one side has more is passed over."""
-        pairs = zip(self.expected, self.answers, strict=False)
-        return sum(is_right(said, expected) for expected, said in pairs)
+    def counted(self) -> tuple[int, int]:
+        """Right answers and answers, as upstream counts them.
+
+        Answers are paired in order; what one side has more is passed over. At one that is no text
+        upstream's script fails, after it has counted the question: all behind it is lost.
+        """
+        right = total = 0
+        for expected, said in zip(self.expected, self.answers, strict=False):
+            total += 1
+            if not (isinstance(expected, str) and isinstance(said, str)):
+                break
+            right += is_right(said, expected)
+        return right, total
+
+    def readable(self) -> tuple[int, int]:
+        """Right answers and answers, of those that are texts."""
+        pairs = [
+            (said, expected)
+            for expected, said in zip(self.expected, self.answers, strict=False)
+            if isinstance(expected, str) and isinstance(said, str)
+        ]
+        return sum(is_right(said, expected) for said, expected in pairs), len(pairs)
+
+    @property
+    def broken(self) -> bool:
+        """One of the paired answers is no text."""
+        return self.readable()[1] < min(len(self.expected), len(self.answers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +87,8 @@ class JudgedTree:
     items: tuple[JudgedItem, ...]
     unreadable: tuple[str, ...]
     """Files that upstream passes over with a message."""
+    alone: bool
+    """No other model's answers lie beside it, where upstream would put them into one table."""
 
 
 def official_image_path(sample: Sample, model: str = MODEL) -> PurePosixPath:
@@ -87,6 +114,8 @@ def read_official(path: Path) -> JudgedTree:
     for attribute in ATTRIBUTES:
         for length in LENGTHS:
             for file in sorted((folder / attribute / length).glob("*.json")):
+                if file.name.startswith("._"):
+                    continue  # what macOS leaves beside a copied file
                 item = _read_item(file, attribute, length)
                 if item is None:
                     unreadable.append(str(file.relative_to(folder)))
@@ -94,7 +123,12 @@ def read_official(path: Path) -> JudgedTree:
                     items.append(item)
     if not items:
         raise AlphaBenchError(f"{str(path)!r} holds no judged answers", hint=_HINT)
-    return JudgedTree(model=folder.name, items=tuple(items), unreadable=tuple(unreadable))
+    return JudgedTree(
+        model=folder.name,
+        items=tuple(items),
+        unreadable=tuple(unreadable),
+        alone=len(_models_in(folder.resolve().parent)) <= 1,
+    )
 
 
 def _model_folder(path: Path) -> Path:
@@ -102,7 +136,7 @@ def _model_folder(path: Path) -> Path:
         raise AlphaBenchError(f"there is no folder {str(path)!r}", hint=_HINT)
     if _is_model(path):
         return path
-    models = [inside for inside in sorted(path.iterdir()) if _is_model(inside)]
+    models = _models_in(path)
     if not models:
         raise AlphaBenchError(f"{str(path)!r} holds no judged answers", hint=_HINT)
     if len(models) > 1:
@@ -113,27 +147,30 @@ def _model_folder(path: Path) -> Path:
     return models[0]
 
 
+def _models_in(path: Path) -> list[Path]:
+    return [inside for inside in sorted(path.iterdir()) if _is_model(inside)]
+
+
 def _is_model(folder: Path) -> bool:
     return any((folder / attribute).is_dir() for attribute in ATTRIBUTES)
 
 
 def _read_item(file: Path, attribute: str, length: Length) -> JudgedItem | None:
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        fields = read_json(file)
+    except UnreadableFileError:
         return None
     if not isinstance(fields, dict):
         return None
     expected, answers = fields.get("gt_answers"), fields.get("model_pred")
-    for one in (expected, answers):
-        if not isinstance(one, list) or not all(isinstance(said, str) for said in one):
-            return None
+    if not isinstance(expected, list) or not isinstance(answers, list):
+        return None
     return JudgedItem(
         attribute=attribute,
         length=length,
         index=file.stem,
-        expected=tuple(expected or ()),
-        answers=tuple(answers or ()),
+        expected=tuple(expected),
+        answers=tuple(answers),
     )
 
 
@@ -142,16 +179,16 @@ def accuracies(tree: JudgedTree) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for item in tree.items:
         name = stratum(item.attribute, item.length)
-        right, total = found.get(name, (0, 0))
-        n_pairs = min(len(item.expected), len(item.answers))
-        found[name] = (right + item.right(), total + n_pairs)
+        known, counted = found.get(name, (0, 0)), item.counted()
+        found[name] = (known[0] + counted[0], known[1] + counted[1])
     return found
 
 
 def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Report:
     """What upstream's two summary scripts find in a tree of answers, with intervals.
 
-    official: questions without an answer do not exist. strict: they are expected and `unparsed`.
+    official: questions without an answer do not exist, and an answer that is no text is wrong and
+    the last of its file: see `JudgedItem.counted`. strict: all these are expected and `unparsed`.
     A file that cannot be read is one `failed` verdict under both. The format does not say which
     images were never judged; `partial` tells a tree that lacks one of the 39 attributes.
 
@@ -181,18 +218,37 @@ def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Re
         complete=strata,
         statuses={status: n for status, n in counts.items() if n},
         partial=not {cluster.group for cluster in clusters}.issuperset(strata),
+        notes=_notes(tree, protocol),
+        alone=tree.alone,
     )
 
 
+def _notes(tree: JudgedTree, protocol: ProtocolName) -> tuple[str, ...]:
+    notes = []
+    if tree.unreadable:
+        notes.append(
+            f"{len(tree.unreadable)} files cannot be read and take no part, as upstream passes "
+            f"over them (the first: {tree.unreadable[0]})"
+        )
+    broken = [item for item in tree.items if item.broken]
+    if broken and protocol == "official":
+        first = f"{broken[0].attribute}/{broken[0].length}/{broken[0].index}.json"
+        notes.append(
+            f"in {len(broken)} files an answer is no text: as upstream has it, it counts as wrong "
+            f"and what follows it in its file is not counted (the first: {first})"
+        )
+    return tuple(notes)
+
+
 def _cluster(item: JudgedItem, protocol: ProtocolName) -> Cluster:
-    n_scored = min(len(item.expected), len(item.answers))
-    n_expected = n_scored if protocol == "official" else max(n_scored, len(item.expected))
+    official = protocol == "official"
+    right, n_scored = item.counted() if official else item.readable()
     return Cluster(
         sample_id=f"{item.attribute}-{item.index}-{item.length}",
         group=stratum(item.attribute, item.length),
-        total=float(item.right()),
+        total=float(right),
         n_scored=n_scored,
-        n_expected=n_expected,
+        n_expected=n_scored if official else max(n_scored, len(item.expected)),
     )
 
 

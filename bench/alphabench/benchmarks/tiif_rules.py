@@ -8,7 +8,9 @@ short and for long prompts. Knows no judge, no file and no run.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -84,71 +86,89 @@ def is_right(answer: str, expected: str) -> bool:
 
 
 def figures(
-    clusters: Sequence[Cluster], *, protocol: ProtocolName, complete: Iterable[str]
+    clusters: Sequence[Cluster],
+    *,
+    protocol: ProtocolName,
+    complete: Iterable[str],
+    alone: bool = True,
 ) -> dict[str, Estimate]:
     """Every figure of a report: the headline under `headline`, the others under their names.
 
     official: accuracies are rounded to 4 decimals before they are averaged, and attributes without
-    an answer are left out of their group, groups without one out of the overall figure. Replicates
-    of the bootstrap skip the rounding, which is far below their spread.
+    an answer are left out of their group, groups without one out of the overall figure. The mean
+    accuracy alone is over what is not rounded, and rounded itself: upstream takes it before it
+    writes its table. Replicates of the bootstrap skip the rounding, far below their spread.
     strict: nothing is rounded, and a figure is None unless each of its attributes has an answer.
 
     Args:
         clusters: one for each sample; their groups are strata.
         protocol: see above.
         complete: the strata that the whole split has, for strict.
+        alone: whether upstream's table held this model only: pandas adds up several rows in
+            another way than one, which shows in the fourth decimal where values tie.
     """
     needed = set(complete) if protocol == "strict" else set()
     found = {
         name: _figure(clusters, attributes, lengths, formula, needed)
-        for name, (attributes, lengths, formula) in _formulas(protocol == "official").items()
+        for name, (attributes, lengths, formula) in _formulas(
+            _Averaging(rounded=protocol == "official", alone=alone)
+        ).items()
     }
     headline = statistics.estimate(clusters, headline_formula(protocol))
-    scored = {cluster.group for cluster in clusters if cluster.n_scored}
-    return {"headline": headline if scored >= needed else withheld(headline), **found}
+    headline, _ = statistics.over_all(headline, clusters, needed)
+    return {"headline": headline, **found}
 
 
 def headline_formula(protocol: ProtocolName) -> Formula:
     """The mean of the overall figures of short and long prompts, whichever there are."""
-    rounded = protocol == "official"
-    return lambda means: _mean(
-        [of for of in (_overall(means, length, rounded) for length in LENGTHS) if of is not None]
-    )
+    averaging = _Averaging(rounded=protocol == "official")
+
+    def formula(means: Means) -> NDArray[np.float64]:
+        overall = [_overall(means, length, averaging) for length in LENGTHS]
+        return _known(_mean_of_column(overall))
+
+    return formula
 
 
-def withheld(estimate: Estimate) -> Estimate:
-    """The same account without a figure."""
-    return Estimate(
-        value=None,
-        low=None,
-        high=None,
-        n_samples=estimate.n_samples,
-        n_scored=estimate.n_scored,
-        n_expected=estimate.n_expected,
-    )
+@dataclass(frozen=True, slots=True)
+class _Averaging:
+    """How upstream averages the accuracies of its table."""
+
+    rounded: bool
+    alone: bool = True
+
+    def over(self, means: Means, strata: Sequence[str]) -> NDArray[np.float64] | None:
+        """The mean of the strata that there are, in the given order; None without any."""
+        present = [
+            _round(means[one]) if self.rounded else means[one] for one in strata if one in means
+        ]
+        if self.alone or not present:
+            return _mean_of_column(present)
+        return reduce(np.add, present) / len(present)
+
+    def formula(self, strata: Sequence[str]) -> Formula:
+        return lambda means: _known(self.over(means, strata))
 
 
 _Figure = tuple[Sequence[str], Sequence[Length], Formula]
 """Attributes and lengths that a figure rests on, and how it follows from their accuracies."""
 
 
-def _formulas(rounded: bool) -> dict[str, _Figure]:
+def _formulas(averaging: _Averaging) -> dict[str, _Figure]:
     """All figures beside the headline, by name, in the order of a report."""
     found: dict[str, _Figure] = {}
     for length in LENGTHS:
-        found[f"overall {length}"] = (ATTRIBUTES, (length,), _overall_formula(length, rounded))
-    for group, attributes in GROUPS.items():
+        formula = _overall_formula(length, averaging)
+        found[f"overall {length}"] = (ATTRIBUTES, (length,), formula)
+    levels = {
+        f"{level} Following": tuple(a for group in groups for a in GROUPS[group])
+        for level, groups in LEVELS.items()
+    }
+    for name, attributes in {**GROUPS, **levels}.items():
         for length in LENGTHS:
-            found[f"{group} {length}"] = (attributes, (length,), _mean_of_present(rounded))
-    for level, groups in LEVELS.items():
-        attributes = tuple(a for group in groups for a in GROUPS[group])
-        for length in LENGTHS:
-            found[f"{level} Following {length}"] = (
-                attributes,
-                (length,),
-                _mean_of_present(rounded),
-            )
-    found["mean accuracy"] = (ATTRIBUTES, LENGTHS, _mean_of_present(rounded))
+            formula = averaging.formula([stratum(a, length) for a in attributes])
+            found[f"{name} {length}"] = (attributes, (length,), formula)
+    found["mean accuracy"] = (ATTRIBUTES, LENGTHS, _mean_accuracy_formula(averaging))
     return found
 
 
@@ -163,43 +183,42 @@ def _figure(
     ours = [cluster for cluster in clusters if cluster.group in strata]
     estimate = statistics.estimate(ours, formula)
     scored = {cluster.group for cluster in ours if cluster.n_scored}
-    return estimate if scored >= strata & needed else withheld(estimate)
+    return estimate if scored >= strata & needed else estimate.withheld()
 
 
-def _overall_formula(length: Length, rounded: bool) -> Formula:
-    def formula(means: Means) -> NDArray[np.float64]:
-        overall = _overall(means, length, rounded)
-        assert overall is not None, "an estimate is made of what was scored"
-        return overall
-
-    return formula
+def _overall_formula(length: Length, averaging: _Averaging) -> Formula:
+    return lambda means: _known(_overall(means, length, averaging))
 
 
-def _overall(means: Means, length: Length, rounded: bool) -> NDArray[np.float64] | None:
+def _overall(means: Means, length: Length, averaging: _Averaging) -> NDArray[np.float64] | None:
     """The mean of the nine groups; those without an answer are left out, as upstream does."""
-    groups = [
-        _mean(present)
-        for attributes in GROUPS.values()
-        if (present := _present(means, attributes, length, rounded))
-    ]
-    return _mean(groups) if groups else None
+    return _mean_of_column(
+        [averaging.over(means, [stratum(a, length) for a in of]) for of in GROUPS.values()]
+    )
 
 
-def _present(
-    means: Means, attributes: Sequence[str], length: Length, rounded: bool
-) -> list[NDArray[np.float64]]:
-    strata = [stratum(attribute, length) for attribute in attributes]
-    return [_round(means[one]) if rounded else means[one] for one in strata if one in means]
+def _mean_accuracy_formula(averaging: _Averaging) -> Formula:
+    """Over all columns of upstream's table, which stand in alphabetical order."""
+    columns = sorted(stratum(attribute, length) for attribute in ATTRIBUTES for length in LENGTHS)
+    formula = _Averaging(rounded=False, alone=averaging.alone).formula(columns)
+    return (lambda means: _round(formula(means))) if averaging.rounded else formula
 
 
-def _mean_of_present(rounded: bool) -> Formula:
-    convert: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-    convert = _round if rounded else lambda mean_R: mean_R
-    return lambda means: _mean([convert(mean_R) for mean_R in means.values()])
+def _mean_of_column(arrays: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    """Over what is there; None without any.
+
+    Added up as pandas adds one column: numpy's pairwise sum, with zeros where one is absent.
+    """
+    present = [one for one in arrays if one is not None]
+    if not present:
+        return None
+    filled = [np.zeros_like(present[0]) if one is None else one for one in arrays]
+    total_R: NDArray[np.float64] = np.stack(filled, axis=-1).sum(axis=-1)
+    return total_R / len(present)
 
 
-def _mean(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    mean_R: NDArray[np.float64] = np.mean(np.stack(list(arrays)), axis=0)
+def _known(mean_R: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    assert mean_R is not None, "an estimate is made of what was scored"
     return mean_R
 
 

@@ -179,10 +179,10 @@ def summarise(
 
 
 def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
-    """Print what was found and where it lies; exit code 1 where a retry could find more."""
+    """Print what was found and where it lies; exit code 1 where an expected verdict is lacking."""
     from rich.console import Console
 
-    from alphabench.pages import summary_lines, summary_table
+    from alphabench.pages import stamps, summary_lines, summary_table
     from alphabench.run import GALLERY_PAGE, REPORT_PAGE
     from alphabench.wire import report_to_json
 
@@ -191,10 +191,12 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
         if as_json:
             typer.echo(json.dumps(report_to_json(outcome.report), ensure_ascii=False))
             continue
+        identity = outcome.folder.evaluation_identity(outcome.evaluation)
+        marks = stamps(outcome.report, outcome.folder.manifest, identity)
         if console.is_terminal:
-            console.print(summary_table(outcome.report))
+            console.print(summary_table(outcome.report, marks))
         else:
-            typer.echo("\n".join(summary_lines(outcome.report)))
+            typer.echo("\n".join(summary_lines(outcome.report, marks)))
         typer.echo(f"report:  {outcome.folder.root / REPORT_PAGE}")
         typer.echo(f"gallery: {outcome.folder.root / GALLERY_PAGE}")
     if any(outcome.incomplete for outcome in outcomes):
