@@ -206,7 +206,6 @@ def report_of(
     complete: Sequence[str],
     statuses: Mapping[Any, int],
     partial: bool,
-    notes: tuple[str, ...] = (),
     alone: bool = True,
 ) -> Report:
     """The report over answers that are gathered by sample.
@@ -235,7 +234,6 @@ def report_of(
         statuses=statuses,
         extras={**found, **beside},
         withheld=statistics.unscored_groups(clusters, needed, kind="attributes by length"),
-        notes=notes,
     )
 
 

@@ -6,6 +6,7 @@ folders.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -210,7 +211,7 @@ def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Re
     unparsed = n_expected - n_scored - len(tree.unreadable)
     counts = {"scored": n_scored, "unparsed": unparsed, "failed": len(tree.unreadable)}
     strata = [stratum(attribute, length) for attribute in ATTRIBUTES for length in LENGTHS]
-    return report_of(
+    report = report_of(
         clusters,
         split="",
         protocol=protocol,
@@ -218,9 +219,9 @@ def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Re
         complete=strata,
         statuses={status: n for status, n in counts.items() if n},
         partial=not {cluster.group for cluster in clusters}.issuperset(strata),
-        notes=_notes(tree, protocol),
         alone=tree.alone,
     )
+    return dataclasses.replace(report, notes=_notes(tree, protocol))
 
 
 def _notes(tree: JudgedTree, protocol: ProtocolName) -> tuple[str, ...]:
