@@ -72,15 +72,14 @@ def train(
     with _sentences():
         chosen = load_recipe(recipe, settings or [])
         if dry_run:
-            from alphagrpo.forecast import forecast
-
-            return typer.echo(forecast(chosen))
+            return _foresee(chosen, device=device, cache=cache)
+        where = _device(device)
         folder = out or _own_folder(recipe)
         _check_folder(folder, resume=resume)
         if again := context.find_object(Continuation):
             words = again.words()
             again.words = lambda: [*words, *(["--resume"] if not resume and _begun(folder) else [])]
-        _train(chosen, folder, device=device, cache=cache)
+        _train(chosen, folder, device=where, cache=cache)
     return None
 
 
@@ -143,7 +142,32 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
         )
 
 
-def _train(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | None) -> None:
+def _foresee(recipe: Recipe, *, device: str | None, cache: Path | None) -> None:
+    """Print what a training takes and what it lacks; exit code 2 where it lacks anything."""
+    from alphabench.upstream import UpstreamData, default_cache_dir
+    from alphagrpo.forecast import forecast
+    from alphagrpo.preflight import obstacles
+    from alphagrpo.training import Workplace
+
+    typer.echo(forecast(recipe))
+    place = Workplace(
+        folder=RUNS,
+        data=UpstreamData(cache_dir=cache or default_cache_dir()),
+        device="cpu",
+        say=_silent,
+    )
+    found = obstacles(recipe, place)
+    try:
+        _device(device)
+    except AlphaBenchError as error:
+        found.insert(0, f"--device: {error}")
+    for sentence in found:
+        typer.echo(f"missing: {sentence}")
+    if found:
+        raise typer.Exit(2)
+
+
+def _train(recipe: Recipe, folder: Path, *, device: str, cache: Path | None) -> None:
     import torch
 
     from alphabench.upstream import UpstreamData, default_cache_dir
@@ -155,13 +179,12 @@ def _train(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | No
 
     if torch.distributed.is_torchelastic_launched():
         leave_with_parent(os.getppid())
-    where = device or _default_device()
-    together: Processes = processes.join(torch.device(where))
+    together: Processes = processes.join(torch.device(device))
     say = typer.echo if together.first else _silent
     place = Workplace(
         folder=folder,
         data=UpstreamData(cache_dir=cache or default_cache_dir()),
-        device=where,
+        device=device,
         say=say,
     )
 
@@ -178,12 +201,27 @@ def _train(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | No
         _say_where(folder, outcome)
 
 
-def _default_device() -> str:
+def _device(named: str | None) -> str:
+    """The device of this process.
+
+    Raises:
+        AlphaBenchError: this machine does not have it.
+    """
     import torch
 
-    if not torch.cuda.is_available():
+    from alphabench.workers import choose_devices
+
+    if named is None and not torch.cuda.is_available():
         return "cpu"
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    if named in (None, "cuda"):
+        named = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    devices = choose_devices(named, workers=1)
+    if len(devices) > 1:
+        raise AlphaBenchError(
+            f"--device takes one device, and {named!r} names {len(devices)}",
+            hint="start one process for each: torchrun --nproc-per-node N -m alphabench train ...",
+        )
+    return devices[0]
 
 
 def _silent(message: str) -> None:

@@ -1,12 +1,13 @@
 """What `--dry-run` says of a recipe: memory, work, judge calls and cost, from sizes alone.
 
-Reads the small files of a checkpoint that is at hand, and knows the sizes of the released BAGEL and
-of SD3.5 medium; loads no weights, asks no judge and needs no GPU. The estimates are those of
-`alphatrainers.plan`.
+Reads the small files of a checkpoint that is at hand, and the shapes in a pipeline's weight files;
+knows the sizes of the released BAGEL and of SD3.5 medium. Loads no weights, asks no judge and needs
+no GPU. The estimates are those of `alphatrainers.plan`.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
-from alphabench.checkpoints import pick_kind
+from alphabench.checkpoints import open_checkpoint, pick_kind
 from alphabench.checkpoints.bagel import NANO
+from alphabench.checkpoints.diffusers import DiffusersCheckpoint
+from alphabench.checkpoints.source import Source
 from alphabench.errors import AlphaBenchError
 from alphabench.models.bagel.design import (
     AutoencoderDesign,
@@ -29,6 +33,7 @@ from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.loading import read_sizes
 from alphabench.models.bagel.model import Bagel, ImageMarks
 from alphabench.options import split_spec
+from alphagrpo.policies.diffusers import EXPERTS as PIPELINE_EXPERTS
 from alphagrpo.policies.opening import guidance
 from alphagrpo.policies.umm import EXPERTS
 from alphagrpo.recipe import JUDGED, DrawSettings, Recipe, RewardSettings
@@ -71,7 +76,7 @@ TOKENS_PER_CALL: Final = 400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Model:
+class Model:
     """What is known of a policy without its weights."""
 
     sizes: Sizes
@@ -82,13 +87,31 @@ class _Model:
 
 
 def forecast(recipe: Recipe) -> str:
-    """The plan of a training as lines for a terminal.
+    """The plan of a training as lines for a terminal; without estimates where no size is known."""
+    lines = [
+        f"recipe            {recipe.task.kind} on {recipe.policy.checkpoint}",
+        f"costs             {recipe.about.costs}",
+        f"measured          {recipe.about.measured}",
+    ]
+    try:
+        lines += _estimates(recipe)
+    except AlphaBenchError as error:
+        lines.append(f"no estimate: {error}")
+    return "\n".join(lines)
+
+
+def measured(recipe: Recipe) -> Model:
+    """What is known of the policy's sizes.
 
     Raises:
-        AlphaBenchError: nothing is known of the checkpoint's sizes.
+        AlphaBenchError: nothing is.
     """
     name, own = split_spec(recipe.policy.checkpoint)
-    model = _with_options(_model(recipe, name), {**own, **recipe.policy.options})
+    return _with_options(_model(recipe, name), {**own, **recipe.policy.options})
+
+
+def _estimates(recipe: Recipe) -> list[str]:
+    model = measured(recipe)
     draw = recipe.task.draw
     sizes = replace(
         model.sizes,
@@ -99,21 +122,16 @@ def forecast(recipe: Recipe) -> str:
         written_tokens=recipe.task.thought.max_tokens if _thinks(recipe) else 0,
         **_judging(recipe),
     )
-    lines = [
-        f"recipe            {recipe.task.kind} on {recipe.policy.checkpoint}",
-        f"costs             {recipe.about.costs}",
-        f"measured          {recipe.about.measured}",
-    ]
     found, initial = plan(recipe.training, sizes), _initial_pictures(recipe)
     more = 1.0 + initial / found.trajectories
     found = found._replace(judge_calls=found.judge_calls * more, cost_usd=found.cost_usd * more)
-    lines.append(describe(found))
+    lines = [describe(found)]
     if initial:
         lines.append(_initial_line(recipe, model, sizes, initial))
-    return "\n".join(lines)
+    return lines
 
 
-def _model(recipe: Recipe, name: str) -> _Model:
+def _model(recipe: Recipe, name: str) -> Model:
     kind, location = pick_kind(name)
     if kind == "nano":
         if not NANO.is_dir():
@@ -128,13 +146,59 @@ def _model(recipe: Recipe, name: str) -> _Model:
         return _bagel(recipe, design, size=(1024, 1024), width=2.0)
     if re.search(r"stable-diffusion-3\.5-medium", name):
         return _SD35_MEDIUM
+    generator = open_checkpoint(recipe.policy.checkpoint, options=recipe.policy.texts())
+    if isinstance(generator, DiffusersCheckpoint) and generator.source.folder is not None:
+        return _pipeline(recipe, generator.source, generator.source.folder)
     raise AlphaBenchError(
         f"the sizes of {name!r} are not known without its weights",
-        hint="--dry-run knows nano, BAGEL and stable-diffusion-3.5-medium",
+        hint="--dry-run knows folders, nano, BAGEL and stable-diffusion-3.5-medium",
     )
 
 
-def _with_options(model: _Model, options: Mapping[str, object]) -> _Model:
+def _pipeline(recipe: Recipe, source: Source, folder: Path) -> Model:
+    """A pipeline of the SD3 family, by the shapes in its files."""
+    shapes = {
+        (file.partition("/")[0], name): shape
+        for file in source.needed
+        if file.endswith(".safetensors")
+        for name, shape in _shapes(folder / file).items()
+    }
+    config, vae = source.read_config("transformer"), source.read_config("vae")
+    try:
+        width = int(config["num_attention_heads"]) * int(config["attention_head_dim"])
+        layers, patch = int(config["num_layers"]), int(config["patch_size"])
+        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        side = int(config["sample_size"]) * factor
+    except (KeyError, TypeError, ValueError) as error:
+        raise AlphaBenchError(
+            f"the configuration of {source.name!r} does not tell its sizes ({error})",
+            hint="--dry-run knows pipelines of the SD3 family",
+        ) from error
+    linear = {
+        name.removesuffix(".weight"): (shape[1], shape[0])
+        for (part, name), shape in shapes.items()
+        if part == "transformer" and name.endswith(".weight") and len(shape) == 2
+    }
+    sizes = Sizes(
+        parameters=float(sum(map(math.prod, shapes.values()))),
+        # Half of them work on each token.
+        active_parameters=sum(map(math.prod, linear.values())) / 2,
+        trained_parameters=_trained(recipe, linear, PIPELINE_EXPERTS),
+        latent_tokens=0,
+        branches=(),
+        read_tokens=0,
+        activation_bytes_per_token=2.0 * layers * 26 * width,
+        kept_bytes_per_token=2.0 * layers * width,
+    )
+    return Model(sizes=sizes, token_pixels=factor * patch, size=(side, side))
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    with safe_open(file, framework="pt") as opened:
+        return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+
+
+def _with_options(model: Model, options: Mapping[str, object]) -> Model:
     sizes, size = model.sizes, model.size
     if {"width", "height"} <= options.keys():
         size = (int(str(options["width"])), int(str(options["height"])))
@@ -150,11 +214,16 @@ def _with_options(model: _Model, options: Mapping[str, object]) -> _Model:
     return replace(model, sizes=sizes, size=size)
 
 
-def _bagel(recipe: Recipe, design: Design, *, size: tuple[int, int], width: float) -> _Model:
+def _bagel(recipe: Recipe, design: Design, *, size: tuple[int, int], width: float) -> Model:
     with torch.device("meta"):
         model = Bagel(design, ImageMarks(start=0, end=0))
     language = design.language
-    trained = _trained(recipe, model)
+    linear = {
+        name: (part.in_features, part.out_features)
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear)
+    }
+    trained = _trained(recipe, linear, EXPERTS)
     # One expert of the two works on each token.
     decoder = sum(p.numel() for p in model.language_model.model.layers.parameters()) / 2
     per_layer = 14 * language.hidden_size + 3 * language.intermediate_size
@@ -171,23 +240,24 @@ def _bagel(recipe: Recipe, design: Design, *, size: tuple[int, int], width: floa
         activation_bytes_per_token=per_layer * language.num_hidden_layers * width,
         kept_bytes_per_token=language.hidden_size * language.num_hidden_layers * width,
     )
-    return _Model(sizes=sizes, token_pixels=design.token_pixels, size=size)
+    return Model(sizes=sizes, token_pixels=design.token_pixels, size=size)
 
 
-def _trained(recipe: Recipe, model: nn.Module) -> float:
+def _trained(
+    recipe: Recipe, linear: Mapping[str, tuple[int, int]], experts: Mapping[str, str]
+) -> float:
+    """Of linear layers, given as name -> inputs and outputs."""
     rates, lora = recipe.training.optimiser, recipe.training.lora
     total = 0
-    for name, part in model.named_modules():
-        owner = next((e for e, pattern in EXPERTS.items() if re.fullmatch(pattern, name)), None)
+    for name, (inputs, outputs) in linear.items():
+        owner = next((e for e, pattern in experts.items() if re.fullmatch(pattern, name)), None)
         if owner is None or rates.experts.get(owner, rates.lr) == 0.0:
             continue
-        assert isinstance(part, nn.Linear)
-        whole = part.in_features * part.out_features
-        total += whole if lora is None else lora.rank * (part.in_features + part.out_features)
+        total += inputs * outputs if lora is None else lora.rank * (inputs + outputs)
     return float(total)
 
 
-_SD35_MEDIUM: Final = _Model(
+_SD35_MEDIUM: Final = Model(
     # 2.5e9 in the transformer (half of it works on each token), the rest in its text encoders.
     sizes=Sizes(
         parameters=8.1e9,
@@ -205,7 +275,7 @@ _SD35_MEDIUM: Final = _Model(
 """stabilityai/stable-diffusion-3.5-medium, rounded, with LoRA of rank 32."""
 
 
-def _latent_tokens(draw: DrawSettings, model: _Model) -> int:
+def _latent_tokens(draw: DrawSettings, model: Model) -> int:
     width, height = draw.width or model.size[0], draw.height or model.size[1]
     return (width // model.token_pixels) * (height // model.token_pixels) + 2
 
@@ -217,13 +287,13 @@ def _branches(draw: DrawSettings) -> tuple[int, ...]:
 
 
 def _thinks(recipe: Recipe) -> bool:
-    kinds = set(recipe.task.mixed) or {recipe.task.kind}
+    kinds = set(recipe.task.kinds)
     return bool({"rt2i", "srr"} & kinds) or ("edit" in kinds and recipe.task.think)
 
 
-def _read_tokens(recipe: Recipe, model: _Model) -> int:
+def _read_tokens(recipe: Recipe, model: Model) -> int:
     words = PROMPT_TOKENS + (SYSTEM_TOKENS if _thinks(recipe) else 0)
-    kinds = set(recipe.task.mixed) or {recipe.task.kind}
+    kinds = set(recipe.task.kinds)
     if not {"srr", "edit"} & kinds:
         return words
     # As latents and as patches, the latter a little more; the words again without the picture.
@@ -262,7 +332,7 @@ def _initial_pictures(recipe: Recipe) -> float:
     return share * task.refine.initial_images * recipe.training.prompts_per_step
 
 
-def _initial_line(recipe: Recipe, model: _Model, sizes: Sizes, pictures: float) -> str:
+def _initial_line(recipe: Recipe, model: Model, sizes: Sizes, pictures: float) -> str:
     assert recipe.task.refine is not None
     how = recipe.task.refine
     tokens = _latent_tokens(how.initial, model) * sum(_branches(how.initial))

@@ -12,7 +12,6 @@ however it is worded. Knows no reward.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 
 from alphabench.benchmarks.geneval_rules import Rules
 from alphabench.errors import AlphaBenchError
+from alphabench.files import parse_json, read_text
 from alphabench.options import fill, split_spec
 from alphabench.scenes.small_sample import TASKS, task_small
 from alphabench.scenes.telling import facts_key, geneval_prompt
@@ -35,6 +35,7 @@ from alphatrainers.segments import Prompt
 
 SMALL: Final = "small:"
 _QUESTIONS: Final = ("semantic_questions", "quality_questions")
+_MOST_PROMPTS: Final = 1_000_000
 _MOST_TRIES: Final = 200
 """Draws without a new demand after which the small world counts as used up."""
 
@@ -50,9 +51,12 @@ class SmallOptions:
     """Which of GenEval's, in equal parts, with commas between."""
 
     def __post_init__(self) -> None:
-        unknown = set(self.tasks.split(",")) - set(TASKS)
-        if self.count < 1 or unknown:
-            raise ValueError(f"count is 1 at least; tasks are {', '.join(TASKS)}")
+        if unknown := sorted(set(self.tasks.split(",")) - set(TASKS)):
+            raise ValueError(f"there is no task {unknown[0]!r}; tasks are {', '.join(TASKS)}")
+        if not 1 <= self.count <= _MOST_PROMPTS:
+            raise ValueError(f"count={self.count} is not within 1 to {_MOST_PROMPTS}")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} is negative")
 
 
 def load_prompts(
@@ -70,7 +74,7 @@ def load_prompts(
     if name == SMALL:
         return list(small_prompts(fill(SmallOptions, options, owner=SMALL), held_out=held_out))
     path = Path(source).expanduser()
-    if path.suffix in (".jsonl", ".txt"):
+    if path.suffix in (".jsonl", ".txt") or "/" in source or path.exists():
         return _from_file(path)
     samples = open_benchmark(source).samples()
     kept = [_from_sample(sample) for sample in samples]
@@ -167,13 +171,22 @@ def _questions(
 
 
 def _from_file(path: Path) -> list[Prompt]:
+    if not path.exists():
+        raise AlphaBenchError(
+            f"the file of prompts {str(path)!r} does not exist",
+            hint="set prompts.source to a .jsonl or .txt file of yours (alphagrpo20k comes with "
+            "AlphaGRPO's released code, by Git LFS), to small: or to a benchmark",
+        )
+    if path.suffix not in (".jsonl", ".txt"):
+        raise AlphaBenchError(
+            f"{str(path)!r} is no file of prompts by its name",
+            hint="name a .jsonl or .txt file as prompts.source",
+        )
+    prompts = read_prompts(path)  # says which line is wrong
     if path.suffix == ".txt":
-        return [
-            Prompt(id=f"{path.stem}-{one.index:06d}", text=one.text) for one in read_prompts(path)
-        ]
-    read_prompts(path)  # says which line is wrong
-    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    return [_from_row(json.loads(line), path, number) for number, line in enumerate(lines)]
+        return [Prompt(id=f"{path.stem}-{one.index:06d}", text=one.text) for one in prompts]
+    lines = [line for line in read_text(path).split("\n") if line.strip()]
+    return [_from_row(parse_json(line), path, number) for number, line in enumerate(lines)]
 
 
 def _from_row(row: Mapping[str, Any], path: Path, number: int) -> Prompt:

@@ -206,11 +206,15 @@ class TaskSettings:
             raise ValueError("srr needs the section `refine`")
 
     @property
+    def kinds(self) -> list[str]:
+        """The single tasks that it is made of."""
+        return list(self.mixed) if self.kind == "mixed" else [self.kind]
+
+    @property
     def trained_draws(self) -> dict[str, DrawSettings]:
         """How the pictures are drawn that are trained, by the name of their section."""
         found = {"task.draw": self.draw}
-        kinds = set(self.mixed) if self.kind == "mixed" else {self.kind}
-        if "srr" in kinds and self.refine is not None and self.refine.train_initial:
+        if "srr" in self.kinds and self.refine is not None and self.refine.train_initial:
             found["task.refine.initial"] = self.refine.initial
         return found
 

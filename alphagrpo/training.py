@@ -17,8 +17,9 @@ from alphabench.types import Benchmark, Evaluator, ProtocolName, Sample
 from alphabench.upstream import UpstreamData
 from alphagrpo.dvreward.evaluators import open_evaluator
 from alphagrpo.dvreward.questions import facts_of, read_question_sets
+from alphagrpo.fitting import refuse_sourceless, refuse_unfit
 from alphagrpo.policies.opened import OpenedPolicy
-from alphagrpo.policies.opening import guidance, open_policy
+from alphagrpo.policies.opening import guidance, open_policy, open_trainable
 from alphagrpo.prompts import leaks, load_prompts, with_questions
 from alphagrpo.recipe import (
     WORDS,
@@ -81,7 +82,12 @@ def assemble(recipe: Recipe, place: Workplace) -> Parts:
     benchmarks = [_benchmark(one, place.data) for one in recipe.validation]
     held_out = [sample for benchmark in benchmarks for sample in benchmark.samples()]
     prompts = training_prompts(recipe, place.data, held_out)
+    if "edit" in recipe.task.kinds:
+        refuse_sourceless(prompts)
     rewards = {name: open_reward(one, place) for name, one in recipe.rewards.items()}
+    for name, reward in rewards.items():
+        refuse_unfit(name, reward, prompts)
+    open_trainable(recipe.policy, device=place.device)
     for reward in rewards.values():
         prove(reward)
     opened = open_policy(recipe.policy, device=place.device)
@@ -197,7 +203,7 @@ def make_task(
     Raises:
         TrainingError: the policy cannot do it.
     """
-    kinds = list(settings.mixed) if settings.kind == "mixed" else [settings.kind]
+    kinds = settings.kinds
     wants_thought = {"rt2i", "srr"} & {*kinds} or ("edit" in kinds and settings.think)
     if wants_thought and not opened.thinks:
         raise TrainingError(
@@ -311,6 +317,15 @@ def _flat(rewards: Mapping[str, Reward]) -> dict[str, Reward]:
     return found
 
 
+def open_held_out(settings: ValidationSettings, data: UpstreamData) -> Sequence[Sample]:
+    """What a validation asks, all of it.
+
+    Raises:
+        AlphaBenchError: there is no such benchmark, or its data is not at hand.
+    """
+    return _benchmark(settings, data).samples()
+
+
 def _benchmark(settings: ValidationSettings, data: UpstreamData) -> Benchmark:
     protocol: ProtocolName = settings.protocol
     return open_benchmark(settings.benchmark, protocol=protocol, data=data)
@@ -320,7 +335,7 @@ def panel(recipe: Recipe, opened: OpenedPolicy, prompts: Sequence[Prompt]) -> li
     """The same few training prompts with the same seeds, drawn without chance steps."""
     task = recipe.task
     turn = Round(step=0, seed=recipe.training.seed, group_size=1)
-    kinds = list(task.mixed) if task.kind == "mixed" else [task.kind]
+    kinds = task.kinds
     edits = kinds == ["edit"]
     think = task.think if edits else kinds != ["t2i"]
     manner = _manner(task.draw, task, opened, think=think)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, parse_json, read_text
+
+_LFS: Final = "version https://git-lfs.github.com/spec/"
+"""How the pointer begins that Git LFS leaves where a file was not downloaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +29,17 @@ def read_prompts(path: Path) -> list[Prompt]:
         AlphaBenchError: no such file, or nothing in it that could be a prompt.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except UnreadableFileError as error:
         raise AlphaBenchError(
             f"{str(path)!r} cannot be read ({error})", hint="name a file with one prompt a line"
         ) from error
+    if text.startswith(_LFS):
+        raise AlphaBenchError(
+            f"{str(path)!r} is a pointer of Git LFS in the place of the file itself",
+            hint="run `git lfs pull` in the repository that it comes from",
+        )
+    lines = text.split("\n")
     reader = _json_prompt if path.suffix == ".jsonl" else lambda line, _where, index: (line, index)
     found: list[Prompt] = []
     for number, line in enumerate(lines, start=1):
@@ -45,8 +54,8 @@ def read_prompts(path: Path) -> list[Prompt]:
 
 def _json_prompt(line: str, where: str, index: int) -> tuple[str, int]:
     try:
-        row: Any = json.loads(line)
-    except ValueError as error:
+        row: Any = parse_json(line)
+    except UnreadableFileError as error:
         raise AlphaBenchError(f"{where} is not JSON", hint="write one object a line") from error
     text = row.get("prompt") if isinstance(row, dict) else None
     if not isinstance(text, str) or not text.strip():

@@ -214,8 +214,8 @@ class LiveDiffusers:
         return self.checkpoint.generate(requests)
 
 
-def open_diffusers_policy(checkpoint: DiffusersCheckpoint, *, name: str) -> OpenedPolicy:
-    """A pipeline that the harness has opened.
+def refuse_other_pipelines(checkpoint: DiffusersCheckpoint, *, name: str) -> None:
+    """Refuses, before any weights are loaded, what this policy cannot train.
 
     Raises:
         AlphaBenchError: it is of another family, or comes with a LoRA.
@@ -229,6 +229,15 @@ def open_diffusers_policy(checkpoint: DiffusersCheckpoint, *, name: str) -> Open
         raise AlphaBenchError(
             f"{name!r} comes with a LoRA, and a training puts its own on", hint="merge it first"
         )
+
+
+def open_diffusers_policy(checkpoint: DiffusersCheckpoint, *, name: str) -> OpenedPolicy:
+    """A pipeline that the harness has opened.
+
+    Raises:
+        AlphaBenchError: it is of another family, or comes with a LoRA.
+    """
+    refuse_other_pipelines(checkpoint, name=name)
     with quiet():
         pipeline = checkpoint.pipeline()
     sampling = checkpoint.sampling

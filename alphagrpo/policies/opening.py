@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.bagel import OpenedBagel
@@ -22,6 +23,9 @@ from alphabench.types import Generator
 from alphagrpo.policies.opened import OpenedPolicy, digest_of
 from alphagrpo.policies.umm import UMMPolicy
 from alphagrpo.recipe import GuidanceSettings, PolicySettings
+
+if TYPE_CHECKING:
+    from alphabench.checkpoints.diffusers import DiffusersCheckpoint
 
 
 def guidance(settings: GuidanceSettings | None) -> Guidance | None:
@@ -37,14 +41,37 @@ def open_policy(settings: PolicySettings, *, device: str) -> OpenedPolicy:
     Raises:
         AlphaBenchError: it cannot be had, or is of a kind that cannot be trained.
     """
-    generator = open_checkpoint(settings.checkpoint, options=settings.texts(), device=device)
-    if isinstance(generator, UnifiedCheckpoint) and isinstance(generator.opened, OpenedBagel):
+    generator = open_trainable(settings, device=device)
+    if isinstance(generator, UnifiedCheckpoint):
+        assert isinstance(generator.opened, OpenedBagel)
         return _open_umm(generator, generator.opened, device=device)
-    from alphabench.checkpoints.diffusers import DiffusersCheckpoint
     from alphagrpo.policies.diffusers import open_diffusers_policy
 
+    return open_diffusers_policy(generator, name=settings.checkpoint)
+
+
+def open_trainable(
+    settings: PolicySettings, *, device: str
+) -> UnifiedCheckpoint | DiffusersCheckpoint:
+    """Opens the checkpoint without its weights.
+
+    Raises:
+        AlphaBenchError: it cannot be had, or is of a kind that cannot be trained.
+    """
+    generator = open_checkpoint(settings.checkpoint, options=settings.texts(), device=device)
+    if isinstance(generator, UnifiedCheckpoint) and isinstance(generator.opened, OpenedBagel):
+        if generator.opened.adapter is not None:
+            raise AlphaBenchError(
+                f"{generator.opened.name!r} comes with a LoRA, and a training puts its own on",
+                hint="merge it first: alphabench export --merge",
+            )
+        return generator
+    from alphabench.checkpoints.diffusers import DiffusersCheckpoint
+    from alphagrpo.policies.diffusers import refuse_other_pipelines
+
     if isinstance(generator, DiffusersCheckpoint):
-        return open_diffusers_policy(generator, name=settings.checkpoint)
+        refuse_other_pipelines(generator, name=settings.checkpoint)
+        return generator
     raise AlphaBenchError(
         f"{settings.checkpoint!r} cannot be trained",
         hint="train nano, a BAGEL checkpoint or a pipeline of the SD3 family",
@@ -52,11 +79,6 @@ def open_policy(settings: PolicySettings, *, device: str) -> OpenedPolicy:
 
 
 def _open_umm(generator: UnifiedCheckpoint, opened: OpenedBagel, *, device: str) -> OpenedPolicy:
-    if opened.adapter is not None:
-        raise AlphaBenchError(
-            f"{opened.name!r} comes with a LoRA, and a training puts its own on",
-            hint="merge it first: alphabench export --merge",
-        )
     umm = generator.model()
     assert isinstance(umm, UnifiedBagel)
     recipe = opened.recipe

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from alphabench.checkpoints.diffusers import open_diffusers
 from alphabench.errors import AlphaBenchError
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.types import ImageRequest, Sample
+from alphagrpo.forecast import forecast, measured
 from alphagrpo.policies.diffusers import EXPERTS, open_diffusers_policy
 from alphagrpo.policies.opened import OpenedPolicy
+from alphagrpo.recipe import load_recipe
 from alphatrainers import adapters
 from alphatrainers.errors import TrainingError
 from alphatrainers.policy import Query, Replaying, VelocityPredicted
@@ -128,3 +130,16 @@ def test_what_it_cannot_do_is_refused_in_a_sentence(opened: OpenedPolicy, tmp_pa
     checkpoint = open_diffusers(str(folder), options=OPTIONS, lora=None, device="cpu")
     with pytest.raises(AlphaBenchError, match="FluxPipeline"):
         open_diffusers_policy(checkpoint, name="flux")
+
+
+def test_a_dry_run_measures_a_pipeline_by_its_own_files(
+    opened: OpenedPolicy, tmp_path: Path
+) -> None:
+    folder = save("sd3", tmp_path)
+    recipe = load_recipe("sd35-dvreward", [f"policy.checkpoint={folder}", "training.lora.rank=2"])
+    sizes = measured(recipe).sizes
+    stored = [load_file(path) for path in folder.rglob("*.safetensors")]
+    assert sizes.parameters == sum(one.numel() for file in stored for one in file.values())
+    trained = [p for n, p in opened.policy.module.named_parameters() if "lora_" in n]
+    assert sizes.trained_parameters == sum(p.numel() for p in trained)
+    assert "memory a device" in forecast(recipe)

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from alphatrainers.objective import Objective
 from alphatrainers.settings import Training
 
 TERA, GIB = 1e12, 2.0**30
+PEAKS: Final = {"H100": 989.0, "A100": 312.0}
+"""TFLOP a second in bfloat16 without sparsity, from NVIDIA's data sheets."""
+UTILISATION: Final = 0.35
+"""Guess at the share of it that a training reaches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,12 @@ class Plan(NamedTuple):
     cost_usd: float
     """Of the whole training."""
 
+    @property
+    def gpu_hours(self) -> dict[str, float]:
+        """Of the whole training without its judges and validations, by kind of GPU."""
+        tflop = self.trajectories * self.work.total * self.steps
+        return {name: tflop / (peak * UTILISATION) / 3600.0 for name, peak in PEAKS.items()}
+
 
 def plan(settings: Training, sizes: Sizes, *, processes: int = 1) -> Plan:
     """What `settings` need with such sizes, on so many devices."""
@@ -130,6 +140,13 @@ def describe(found: Plan) -> str:
         ("  other weights", f"{work.other_weights:,.3g}"),
         ("work a step", f"{step:,.3g} TFLOP"),
         ("work in all", f"{step * found.steps:,.3g} TFLOP"),
+        *(
+            (
+                f"{name}-hours in all, at {UTILISATION:.0%}",
+                f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}",
+            )
+            for name, hours in found.gpu_hours.items()
+        ),
         ("memory a device", f"{memory.total:,.1f} GiB"),
         ("  weights", f"{memory.weights:,.1f}"),
         ("  trained values, gradients, optimizer", f"{memory.training:,.1f}"),
@@ -141,7 +158,10 @@ def describe(found: Plan) -> str:
         ("judges' price in all", f"{found.cost_usd:,.2f} USD"),
     ]
     width = max(len(name) for name, _ in rows)
-    note = "Estimates: attention over contexts, decoding and communication are left out."
+    note = (
+        "Estimates: attention over contexts, decoding, communication, judges and validations are "
+        "left out."
+    )
     return "\n".join([*(f"{name:<{width}}  {value}" for name, value in rows), note])
 
 

@@ -1,0 +1,81 @@
+"""Lists what stands in the way of a training, all of it at once, for `--dry-run`.
+
+Opens every part of a recipe as the training would, and loads no weights, asks no judge and writes
+nothing. What shows only when weights are loaded or a judge answers is not seen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from alphabench.benchmarks import open_benchmark
+from alphabench.errors import AlphaBenchError
+from alphabench.judges import open_judge
+from alphabench.plan import Evaluation, open_evaluation, suggested_evaluator
+from alphabench.types import Generator
+from alphagrpo.fitting import refuse_sourceless, refuse_unfit
+from alphagrpo.policies.opening import open_trainable
+from alphagrpo.recipe import Recipe, RewardSettings, ValidationSettings
+from alphagrpo.training import Workplace, open_held_out, open_reward, training_prompts
+from alphatrainers.data import PromptStream
+from alphatrainers.errors import TrainingError
+from alphatrainers.policy import Reward
+
+T = TypeVar("T")
+
+
+def obstacles(recipe: Recipe, place: Workplace) -> list[str]:
+    """One sentence for each, with what to do; none where the training can begin."""
+    found: dict[str, str] = {}
+
+    def attempt(section: str, work: Callable[[], T]) -> T | None:
+        try:
+            return work()
+        except (AlphaBenchError, TrainingError) as error:
+            # Data that two sections need is missing once.
+            found.setdefault(f"{error.message}; {error.hint}", section)
+            return None
+
+    generator = attempt("policy", partial(open_trainable, recipe.policy, device=place.device))
+    held_out = [
+        sample
+        for number, one in enumerate(recipe.validation)
+        for sample in attempt(f"validation[{number}]", partial(open_held_out, one, place.data))
+        or ()
+    ]
+    prompts = attempt("prompts", partial(training_prompts, recipe, place.data, held_out))
+    if prompts is not None:
+        per_step, seed = recipe.training.prompts_per_step, recipe.training.seed
+        attempt("prompts", partial(PromptStream, prompts, per_step=per_step, seed=seed))
+        if "edit" in recipe.task.kinds:
+            attempt("prompts", partial(refuse_sourceless, prompts))
+    for name, settings in recipe.rewards.items():
+        section = f"rewards.{name}"
+        reward = attempt(section, partial(_open_whole_reward, settings, place))
+        if reward is not None and prompts is not None:
+            attempt(section, partial(refuse_unfit, name, reward, prompts))
+    for number, one in enumerate(recipe.validation):
+        attempt(f"validation[{number}]", partial(_open_evaluation, one, generator, place))
+    return [f"{section}: {sentence}" for sentence, section in found.items()]
+
+
+def _open_whole_reward(settings: RewardSettings, place: Workplace) -> Reward:
+    """Its identity is read from weights, which must be at hand for it."""
+    reward = open_reward(settings, place)
+    assert reward.identity
+    return reward
+
+
+def _open_evaluation(
+    settings: ValidationSettings, generator: Generator | None, place: Workplace
+) -> Evaluation:
+    benchmark = open_benchmark(settings.benchmark, protocol=settings.protocol, data=place.data)
+    default = benchmark.card.evaluators[0]
+    if generator is not None:
+        default = suggested_evaluator(generator, benchmark)
+    judge = None if settings.judge is None else open_judge(settings.judge, device=place.device)
+    return open_evaluation(
+        benchmark, settings.evaluator or default, judge=judge, device=place.device
+    )
