@@ -60,7 +60,7 @@ UNWINDS = """
             time.sleep(60)
         finally:
             print("cleaned up", flush=True)
-            stopping.tell()
+            stopping.leave()
 """
 
 

@@ -8,6 +8,7 @@ that was done is lost. Knows nothing of what a command does.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import select
@@ -75,10 +76,21 @@ class Stopping:
                 os.close(reader)
                 os.close(writer)
 
-    def tell(self) -> None:
-        """Say what stopped the command, unless that was said."""
-        if self.signal is not None and self._telling.acquire(blocking=False):
-            self._say(self.signal)
+    def leave(self) -> None:
+        """End the process where a signal has unwound it; does nothing where none has come.
+
+        What is registered with `atexit` runs; threads are not waited for, and large libraries not
+        taken down piece by piece.
+        """
+        if self.signal is None:
+            return
+        self._tell(self.signal)
+        atexit._run_exitfuncs()
+        os._exit(128 + self.signal)
+
+    def _tell(self, by: signal.Signals) -> None:
+        if self._telling.acquire(blocking=False):
+            self._say(by)
 
     def _unwind(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -101,8 +113,7 @@ class Stopping:
             ready, _, _ = select.select([reader], [], [], left)
             if ready and os.read(reader, 1)[0] in SIGNALS:
                 break
-        self.signal = self.signal or signal.Signals(first)
-        self.tell()
+        self._tell(signal.Signals(first))
         os._exit(128 + first)
 
 

@@ -88,6 +88,21 @@ def test_a_finished_training_is_prolonged_by_more_steps(tmp_path: Path) -> None:
     ]
 
 
+def test_a_training_whose_newest_checkpoint_is_damaged_ends_as_one_that_was_left_alone(
+    tmp_path: Path,
+) -> None:
+    often = ("training.steps=3", "training.save_every=1")
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    train(broken, *often)
+    weights = broken / "checkpoints" / "step-000003" / "train" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    train(broken, *often)
+    train(whole, *often)
+    assert [m["values"] for m in metrics(broken)] == [m["values"] for m in metrics(whole)]
+    name = Path("checkpoints") / "step-000003" / "train" / "adapter_model.safetensors"
+    assert (broken / name).read_bytes() == (whole / name).read_bytes()
+
+
 def test_a_folder_is_not_resumed_with_other_settings(tmp_path: Path) -> None:
     train(tmp_path, "training.steps=1")
     with pytest.raises(TrainingError, match=r"settings\.seed: 0 -> "):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,89 @@ def test_lines_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path: Path, 
     steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
     assert steps == list(range(min(3, lines - torn)))
     keep_lines(tmp_path / "absent.jsonl", below=3)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20])
+
+
+@pytest.mark.parametrize(
+    "harm", [cut_short, lambda path: path.write_bytes(b""), lambda path: path.unlink()]
+)
+@pytest.mark.parametrize(
+    "file", ["state.json", "optimizer.safetensors", "random.safetensors", "train/model.safetensors"]
+)
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
+    tmp_path: Path, harm: Callable[[Path], None], file: str
+) -> None:
+    folder, said = RunFolder(tmp_path), list[str]()
+    for step in (1, 2):
+        folder.save(checkpoint(step, train=float(step)), PLAIN, keep=2)
+    harm(tmp_path / "checkpoints" / "step-000002" / file)
+    found = folder.go_back(PLAIN, said.append)
+    assert found is not None
+    assert same(found, checkpoint(1, train=1.0))
+    assert len(said) == 1
+    assert "step-000002' is damaged" in said[0]
+    assert "that of step 1" in said[0]
+    assert folder.steps() == [1]
+    assert (tmp_path / "checkpoints" / "damaged-step-000002").is_dir()
+
+
+def test_where_no_checkpoint_can_be_read_the_newest_is_named_and_stays(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.go_back(PLAIN, print) is None
+    for step in (1, 2):
+        cut_short(folder.save(checkpoint(step, train=1.0), PLAIN, keep=2) / "state.json")
+    with pytest.raises(TrainingError, match=r"step-000002' is damaged") as refused:
+        folder.go_back(PLAIN, print)
+    assert "begin anew" in refused.value.hint
+    assert folder.steps() == [1, 2]
+
+
+def test_what_a_killed_process_had_half_written_is_removed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save(checkpoint(1, train=1.0), PLAIN, keep=2)
+    for name in ("draft-7", "checkpoints/draft-7"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("x")
+    (tmp_path / "identity.json.draft-7").write_text("{")
+    (tmp_path / "best-link-7").symlink_to("nowhere")
+    before = folder.steps()
+    folder.begin("steps: 1\n", decisive={})
+    assert folder.steps() == before
+    assert sorted(path.name for path in tmp_path.rglob("*7*")) == []
+
+
+def test_what_cannot_be_written_is_a_sentence_and_leaves_what_was_there(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save(checkpoint(1, train=1.0), PLAIN, keep=2)
+    # A file where a folder must be made: refused whoever runs the test.
+    blocked = checkpoint(2, **{"train/model.safetensors/x": 2.0, "train": 1.0})
+    with pytest.raises(TrainingError, match=r"step-000002' cannot be written") as refused:
+        folder.save(
+            blocked._replace(weights=dict(reversed(blocked.weights.items()))), PLAIN, keep=2
+        )
+    assert "--resume" in refused.value.hint
+    assert folder.steps() == [1]
+    assert list((tmp_path / "checkpoints").glob("draft-*")) == []
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(TrainingError, match="cannot be written"),
+        RunFolder(tmp_path / "file" / "run").locked(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("line", ['{"step": "x"}', "{}", "[]", "no json"])
+def test_a_damaged_line_of_the_record_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 0}}\n{line}\n{{"step": 1}}\n')
+    with pytest.raises(TrainingError, match=r"line 2 of .* is damaged"):
+        keep_lines(path, below=3)
+
+
+def test_a_damaged_identity_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "identity.json").write_text("{")
+    with pytest.raises(TrainingError, match=r"identity\.json'.* is damaged"):
+        RunFolder(tmp_path).begin("steps: 1\n", decisive={})

@@ -31,6 +31,10 @@ class TrainingStoppedError(TrainingError):
     """A guard stopped the run before it trained on something wrong; what was saved is sound."""
 
 
+class DamagedError(TrainingError):
+    """What was written whole cannot be read any more."""
+
+
 class JudgeUnavailableError(Exception):
     """Raised by a reward whose judge cannot be reached now: the run waits and asks again.
 

@@ -40,7 +40,6 @@ from alphatrainers.state import (
     Counters,
     RunFolder,
     WeightsFormat,
-    keep_lines,
     random_state,
     set_random_state,
 )
@@ -444,13 +443,11 @@ class Run:
         self._processes.wait()
 
     def _resume(self) -> None:
-        steps = self._processes.gather(self._folder.steps())[0]
-        if self._processes.first:
-            keep_lines(self._folder.metrics, below=steps[-1] if steps else 0)
-            keep_lines(self._folder.validation, below=steps[-1] + 1 if steps else 0)
-        if not steps:
+        stored = self._agree(self._newest)
+        step = self._processes.gather(stored.counters.step if stored else None)[0]
+        if step is None:
             return
-        stored = self._folder.load(steps[-1], self._layout)
+        stored = stored or self._folder.load(step, self._layout)
         counters = stored.counters
         for view in self._weights.kept:
             if view not in stored.weights:
@@ -469,6 +466,10 @@ class Run:
         own = f"{self._processes.rank}."
         set_random_state({k[len(own) :]: v for k, v in stored.random.items() if k.startswith(own)})
         self._say(f"resumed at step {self._step}")
+
+    def _newest(self) -> Checkpoint | None:
+        # The others load what the first one has found sound.
+        return self._folder.go_back(self._layout, self._say) if self._processes.first else None
 
     def _restore_task(self, queues: Sequence[Any]) -> None:
         if len(queues) == self._processes.size:

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from alphatrainers.segments import Trajectory
+from alphatrainers.state import writing
 
 
 def save_panel(trajectories: Sequence[Trajectory], path: Path) -> None:
@@ -27,5 +28,6 @@ def save_panel(trajectories: Sequence[Trajectory], path: Path) -> None:
     for place, picture in enumerate(pictures):
         row, column = divmod(place, columns)
         panel.paste(picture, (column * width, row * height))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    panel.save(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        panel.save(path)

@@ -11,8 +11,9 @@
         optimizer.safetensors  random.safetensors
       best -> best-000020/        weights of the best point of the first validation
 
-A checkpoint is written under another name, synced, then renamed: a folder that has its name is
-whole. Tensors are safetensors, the rest is JSON; nothing is pickled. Knows no policy.
+A checkpoint is written under another name, synced, then renamed: a folder that has its name was
+whole. One that was damaged since is set aside as `damaged-step-000020` for the one before it.
+Tensors are safetensors, the rest is JSON; nothing is pickled. Knows no policy.
 """
 
 from __future__ import annotations
@@ -22,24 +23,32 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alphatrainers import adapters
-from alphatrainers.errors import TrainingError
+from alphatrainers.errors import DamagedError, TrainingError
 from alphatrainers.policy import Json
 from alphatrainers.settings import Lora
 
 FORMAT: Final = 2
 _LONGEST: Final = 60
 """Characters of a value that a message repeats."""
+_DRAFTS: Final = (
+    "draft-*",
+    "checkpoints/draft-*",
+    "*.draft-*",
+    "best-link-*",
+)
+"""What a process that was killed while it wrote has left."""
 _STEP: Final = re.compile(r"step-(\d{6,})")
 
 
@@ -99,28 +108,42 @@ class RunFolder:
         """Keeps other processes of other runs out.
 
         Raises:
-            TrainingError: if another run holds the folder.
+            TrainingError: if another run holds the folder, or nothing can be written there.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as lock:
+        with ExitStack() as stack:
+            with writing(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.path / "lock").open("w"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise TrainingError(
                     f"{str(self.path)!r} is in use by another training",
                     hint="wait for it, or name another folder",
+                ) from error
+            except OSError as error:
+                raise TrainingError(
+                    f"{str(self.path)!r} cannot be locked ({error.strerror})",
+                    hint="name a folder on a file system that has locks, such as a local disk",
                 ) from error
             yield
 
     def begin(self, settings: str, *, decisive: Json) -> None:
         """Writes the settings, or refuses a folder that holds another training.
 
+        Removes what a killed process had half written.
+
         Raises:
             TrainingError: if what decides the result differs from what the folder was begun with.
         """
+        for draft in [path for name in _DRAFTS for path in self.path.glob(name)]:
+            if draft.is_dir() and not draft.is_symlink():
+                shutil.rmtree(draft, ignore_errors=True)
+            else:
+                draft.unlink(missing_ok=True)
         identity = self.path / "identity.json"
         if identity.exists():
-            known = json.loads(identity.read_text())
+            known = _read_identity(identity)
             if known != json.loads(json.dumps(decisive)):
                 found = "; ".join(_differences(known, decisive))
                 raise TrainingError(
@@ -128,7 +151,6 @@ class RunFolder:
                     f"(its own -> these): {found}",
                     hint="name another folder, or its folder as the recipe, which goes on as begun",
                 )
-        self.path.mkdir(parents=True, exist_ok=True)
         replace_text(identity, json.dumps(decisive, indent=1))
         replace_text(self.path / "settings.yaml", settings)
 
@@ -140,62 +162,103 @@ class RunFolder:
         return sorted(int(match[1]) for match in found if match)
 
     def save(self, checkpoint: Checkpoint, layout: WeightsFormat, *, keep: int) -> Path:
-        """Durable once it returns; then removes all but the newest `keep`."""
-        self._checkpoints.mkdir(parents=True, exist_ok=True)
+        """Durable once it returns; then removes all but the newest `keep`.
+
+        Raises:
+            TrainingError: if it cannot be written; those before it are as they were.
+        """
         final = self._checkpoints / f"step-{checkpoint.counters.step:06d}"
         draft = self._checkpoints / f"draft-{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        for view, values in checkpoint.weights.items():
-            _write_weights(draft / view, values, layout)
-        save_file(checkpoint.optimiser, draft / "optimizer.safetensors")
-        save_file(checkpoint.random, draft / "random.safetensors")
-        fields = {name: getattr(checkpoint.counters, name) for name in Counters.__slots__}
-        text = json.dumps({"format": FORMAT, **fields}, indent=1)
-        (draft / "state.json").write_text(text, encoding="utf-8")
-        _sync_tree(draft)
-        if final.exists():  # the same step again, after a resume
-            shutil.rmtree(final)
-        draft.rename(final)
-        _sync(self._checkpoints)
-        self._prune(keep)
+        with writing(final), _removed_in_the_end(draft):
+            draft.mkdir(parents=True)
+            for view, values in checkpoint.weights.items():
+                _write_weights(draft / view, values, layout)
+            save_file(checkpoint.optimiser, draft / "optimizer.safetensors")
+            save_file(checkpoint.random, draft / "random.safetensors")
+            fields = {name: getattr(checkpoint.counters, name) for name in Counters.__slots__}
+            text = json.dumps({"format": FORMAT, **fields}, indent=1)
+            (draft / "state.json").write_text(text, encoding="utf-8")
+            _sync_tree(draft)
+            if final.exists():  # the same step again, after a resume
+                shutil.rmtree(final)
+            draft.rename(final)
+            _sync(self._checkpoints)
+            self._prune(keep)
         return final
 
     def load(self, step: int, layout: WeightsFormat) -> Checkpoint:
         """What `save` wrote.
 
         Raises:
+            DamagedError: for one that is not as it was written.
             TrainingError: for a checkpoint of another format.
         """
         folder = self._checkpoints / f"step-{step:06d}"
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        if state.pop("format", None) != FORMAT:
-            raise TrainingError(
-                f"{str(folder)!r} was written by another version",
-                hint="train in another folder, or go back to that version",
+        try:
+            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            if state.pop("format", None) != FORMAT:
+                raise TrainingError(
+                    f"{str(folder)!r} was written by another version",
+                    hint="train in another folder, or go back to that version",
+                )
+            views = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir()]
+            return Checkpoint(
+                counters=Counters(**state),
+                weights={view: _read_weights(folder / view, layout) for view in views},
+                optimiser=load_file(folder / "optimizer.safetensors"),
+                random=load_file(folder / "random.safetensors"),
             )
-        views = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir()]
-        return Checkpoint(
-            counters=Counters(**state),
-            weights={view: _read_weights(folder / view, layout) for view in views},
-            optimiser=load_file(folder / "optimizer.safetensors"),
-            random=load_file(folder / "random.safetensors"),
-        )
+        except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
+            raise DamagedError(
+                f"the checkpoint {str(folder)!r} is damaged ({error})",
+                hint="restore it from a copy, or begin anew in another folder",
+            ) from error
+
+    def go_back(self, layout: WeightsFormat, say: Callable[[str], None]) -> Checkpoint | None:
+        """To the newest checkpoint that can be read; what was recorded after it is dropped.
+
+        Newer ones that are damaged are set aside. None where there is no checkpoint.
+
+        Raises:
+            TrainingError: if there are checkpoints and none can be read, or a record is damaged.
+        """
+        found = self._newest(layout, say)
+        keep_lines(self.metrics, below=found.counters.step if found else 0)
+        keep_lines(self.validation, below=found.counters.step + 1 if found else 0)
+        return found
+
+    def _newest(self, layout: WeightsFormat, say: Callable[[str], None]) -> Checkpoint | None:
+        damaged: dict[int, DamagedError] = {}
+        for step in reversed(self.steps()):
+            try:
+                found = self.load(step, layout)
+            except DamagedError as error:
+                damaged[step] = error
+                continue
+            for other, why in damaged.items():
+                aside = self._checkpoints / f"damaged-step-{other:06d}"
+                shutil.rmtree(aside, ignore_errors=True)
+                (self._checkpoints / f"step-{other:06d}").rename(aside)
+                say(f"{why.message}; set aside as {aside.name}, for that of step {step}")
+            return found
+        if damaged:
+            raise next(iter(damaged.values()))
+        return None
 
     def keep_best(self, step: int, values: Mapping[str, Tensor], layout: WeightsFormat) -> Path:
         """Makes these weights `best`; the link is replaced whole."""
         folder = self.path / f"best-{step:06d}"
         draft = self.path / f"draft-{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        _write_weights(draft, values, layout)
-        _sync_tree(draft)
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.rename(folder)
         link, next_link = self.path / "best", self.path / f"best-link-{os.getpid()}"
-        next_link.unlink(missing_ok=True)
-        next_link.symlink_to(folder.name, target_is_directory=True)
-        next_link.replace(link)
+        with writing(folder), _removed_in_the_end(draft):
+            _write_weights(draft, values, layout)
+            _sync_tree(draft)
+            if folder.exists():
+                shutil.rmtree(folder)
+            draft.rename(folder)
+            next_link.unlink(missing_ok=True)
+            next_link.symlink_to(folder.name, target_is_directory=True)
+            next_link.replace(link)
         for other in self.path.glob("best-[0-9]*"):
             if other != folder:
                 shutil.rmtree(other)
@@ -206,14 +269,43 @@ class RunFolder:
             shutil.rmtree(self._checkpoints / f"step-{step:06d}")
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes one sentence of whatever keeps `path` from being written.
+
+    Raises:
+        TrainingError: in the place of what the system or safetensors raises.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TrainingError(
+            f"{str(path)!r} cannot be written ({reason})",
+            hint="see to its disk and its rights, then go on with --resume; "
+            "the checkpoints before are whole",
+        ) from error
+
+
+@contextmanager
+def _removed_in_the_end(draft: Path) -> Iterator[None]:
+    """What failed leaves no half of itself, which would take the room it lacked."""
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def replace_text(path: Path, text: str) -> None:
     """Replaces a file whole."""
     draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    with writing(path):
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
 
 
 def random_state() -> dict[str, Tensor]:
@@ -234,26 +326,45 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:
     """Adds one JSON line; durable once it returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(values) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def keep_lines(path: Path, *, below: int) -> None:
-    """Drops the lines of steps that a resumed training will do again, and a torn last line."""
+    """Drops the lines of steps that a resumed training will do again, and a torn last line.
+
+    Raises:
+        TrainingError: for another line that is none of a step.
+    """
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    *whole, _ = path.read_bytes().split(b"\n")
+    for number, line in enumerate(whole, start=1):
         try:
-            values = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if values["step"] < below:
-            kept.append(line + "\n")
+            if int(json.loads(line)["step"]) < below:
+                kept.append(line.decode() + "\n")
+        except (ValueError, TypeError, KeyError) as error:
+            raise TrainingError(
+                f"line {number} of {str(path)!r} is damaged",
+                hint="delete that line, then go on with --resume; it is only a record",
+            ) from error
     replace_text(path, "".join(kept))
+
+
+def _read_identity(path: Path) -> Json:
+    try:
+        known: Json = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{str(path)!r}, which says what training this is, is damaged ({error})",
+            hint="restore it from a copy, or begin anew in another folder",
+        ) from error
+    return known
 
 
 def _write_weights(folder: Path, values: Mapping[str, Tensor], layout: WeightsFormat) -> None:
@@ -262,6 +373,8 @@ def _write_weights(folder: Path, values: Mapping[str, Tensor], layout: WeightsFo
         save_file(dict(values), folder / "model.safetensors")
         return
     settings: Any = adapters.peft_settings(layout.targets, layout.lora)
+    # peft holds a set: in its order, equal trainings would write unequal files.
+    settings.target_modules = sorted(settings.target_modules)
     settings.save_pretrained(str(folder))
     save_file(adapters.exported(values), folder / "adapter_model.safetensors")
 

@@ -71,7 +71,5 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
             typer.echo(f"hint: {error.hint}", err=True)
             sys.exit(2)
         finally:
-            stopping.tell()
-            if stopping.signal is not None:
-                sys.exit(128 + stopping.signal)
+            stopping.leave()
     sys.exit(0)
