@@ -23,7 +23,7 @@ CASES = {
     "replicated adapters": (*COMMON, "training.updates_per_step=2"),
     "sharded adapters": (*COMMON, "training.parallel=shard"),
     "sharded weights": (*COMMON, "training.parallel=shard", "training.lora=null"),
-    "odd share": (*COMMON, "training.parallel=shard", "training.prompts_per_step=3"),
+    "odd share": (*COMMON[:2], "training.parallel=shard", "training.prompts_per_step=3"),
 }
 
 
