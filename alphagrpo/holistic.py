@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from alphabench.evaluators.judged import evidence
+from alphabench.files import UnreadableFileError, parse_json
 from alphabench.judges.question import Answer, Picture, Question, Reply, Sampling
 from alphabench.types import Status, Verdict
 
@@ -69,13 +70,13 @@ class Grades:
         return Sampling(max_tokens=self.max_tokens, temperature=0.0)
 
     def read(self, reply: Reply) -> tuple[float, ...] | None:
-        text = reply.text.rpartition("</think>")[2]
+        text = reply.text
         start, end = text.find("{"), text.rfind("}")
         if start < 0 or end < start:
             return None
         try:
-            said: Any = json.loads(text[start : end + 1])
-        except (ValueError, RecursionError):
+            said = parse_json(text[start : end + 1])
+        except UnreadableFileError:
             return None
         grades = said.get("grades") if isinstance(said, dict) else None
         if not isinstance(grades, list) or len(grades) != self.n_grades:

@@ -16,10 +16,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.judged import JudgeEvaluator
+from alphabench.files import UnreadableFileError, parse_json
 from alphabench.judges.budget import Account, Prices
 from alphabench.judges.handshake import VettedJudge
 from alphabench.judges.question import Judge, Question, Reply, Sampling
@@ -259,13 +260,15 @@ class Reflects:
         return Sampling(max_tokens=64, temperature=0.0)
 
     def read(self, reply: Reply) -> tuple[float, ...] | None:
-        found = re.findall(r"\{[^{}]*\}", reply.text.rpartition(CLOSE_TAG)[2])
+        found = re.findall(r"\{[^{}]*\}", reply.text)
         try:
-            said: Any = json.loads(found[-1]) if found else None
-        except ValueError:
+            objects = [parse_json(one) for one in found]
+        except UnreadableFileError:
             return None
-        value = said.get("reflects") if isinstance(said, dict) else None
-        return (float(value),) if value in (0, 1) else None
+        # Objects that contradict each other state nothing; `true` is no number.
+        said = [one["reflects"] for one in objects if "reflects" in one]
+        value = said[0] if len(set(map(repr, said))) == 1 else None
+        return (float(value),) if value in (0, 1) and not isinstance(value, bool) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import Final
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Answer, Contract, Judge, Question, Sampling
+from alphabench.judges.reading import text_of
 from alphabench.types import Status
 from alphagrpo.dvreward.prompts import Prompt
 from alphagrpo.dvreward.questions import (
@@ -206,7 +207,7 @@ def _take_list(draft: _Draft, aspect: Aspect, answer: Answer) -> None:
     if answer.reply is None or answer.status != "scored":
         draft.give_up(answer.status, f"list of {aspect} questions: {answer.reason}")
         return
-    questions = ListOfQuestions(aspect).questions(answer.reply.text)
+    questions = ListOfQuestions(aspect).questions(text_of(answer.reply))
     assert questions is not None, "a scored answer was readable"
     draft.pending = [_Pending(place, question) for place, question in enumerate(questions)]
 
@@ -257,7 +258,7 @@ def _review(drafts: Sequence[_Draft], llm: Judge, options: Decomposing) -> None:
         for d, p in cases
     ]
     for (draft, pending), answer in zip(cases, _ask(llm, asks, options), strict=True):
-        review = contract.review(answer.reply.text) if answer.reply else None
+        review = contract.review(text_of(answer.reply)) if answer.reply else None
         if answer.status != "scored" or review is None:
             draft.give_up(answer.status, f"review of {pending.question.text!r}: {answer.reason}")
             continue
@@ -273,7 +274,7 @@ def _mend(drafts: Sequence[_Draft], aspect: Aspect, llm: Judge, options: Decompo
         if answer.values is None or answer.reply is None:
             draft.give_up(answer.status, f"mending {pending.question.text!r}: {answer.reason}")
             continue
-        mended = contract.question(answer.reply.text)
+        mended = contract.question(text_of(answer.reply))
         if mended is None:
             draft.drop(pending, f"{pending.fault}; given up")
             draft.pending.remove(pending)

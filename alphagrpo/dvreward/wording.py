@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from alphabench.files import UnreadableFileError, parse_json
 from alphabench.judges.question import Reply
 from alphagrpo.dvreward.questions import TAGS, Aspect, DVQuestion
 
@@ -348,17 +349,15 @@ def _shown(
 def _json(text: str, wanted: type) -> Any:
     """The one JSON value of the wanted kind that the text holds; None where it holds none.
 
-    What a model writes around it (a fence, a greeting) is passed over; thoughts in front, closed by
-    `</think>`, are too.
+    What a model writes around it (a fence, a greeting) is passed over.
     """
-    text = text.rpartition("</think>")[2]
     first, last = ("[", "]") if wanted is list else ("{", "}")
     start, end = text.find(first), text.rfind(last)
     if start < 0 or end < start:
         return None
     try:
-        return json.loads(text[start : end + 1])
-    except (ValueError, RecursionError):
+        return parse_json(text[start : end + 1])
+    except UnreadableFileError:
         return None
 
 

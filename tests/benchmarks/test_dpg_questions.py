@@ -11,7 +11,8 @@ from alphabench.benchmarks.dpg import open_dpg
 from alphabench.benchmarks.dpg_questions import VeryWord
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.judged import JudgeEvaluator
-from alphabench.judges.question import Picture, Reply
+from alphabench.judges.question import Picture, Question, Reply, Sampling
+from alphabench.judges.reading import read_reply
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Verdict
 from alphabench.upstream import UpstreamData
@@ -62,14 +63,25 @@ def test_what_is_no_answer_gets_its_status() -> None:
     assert [v.value for v in verdicts] == [None] * 3 + [0.0] * 3
 
 
-def test_the_bare_question_counts_only_the_very_word_as_upstream_does() -> None:
-    said = {"1": "yes", "2": "Yes", "3": "yes ", "4": "two", "5": "no", "6": "  "}
+def test_a_chat_judges_word_is_read_in_reply_to_the_bare_question() -> None:
+    said = {"1": "yes", "2": "Yes.", "3": "NO", "4": "two", "5": "No, I can't help.", "6": "  "}
     evaluator = BENCHMARK.evaluator("judge?wording=official", judge=ScriptedJudge(said))
     verdicts = examined(evaluator)
-    assert [v.value for v in verdicts] == [1.0, 0.0, 0.0, 0.0, 0.0, None]
+    assert [v.value for v in verdicts] == [1.0, 1.0, 0.0, None, None, None]
+    assert [v.status for v in verdicts[3:]] == ["unparsed", "refused", "unparsed"]
     assert isinstance(evaluator, JudgeEvaluator)
     assert evaluator.ask(image())[0].parts[1] == "Is there a dog in the picture?"
     assert evaluator.identity["wording"] == "official:bare"
+
+
+@pytest.mark.parametrize("text", ["Yes", "yes ", "", "two", "no", "i can't help with that"])
+def test_upstreams_own_model_says_the_very_word_or_no(text: str) -> None:
+    asked = Question(
+        image_id="1", id="1", parts=("?",), sampling=Sampling(max_tokens=16),
+        contract=VeryWord(empty_is_no=True),
+    )  # fmt: skip
+    assert read_reply(asked, Reply(text=text, model="m")).values == (0.0,)
+    assert read_reply(asked, Reply(text="yes", model="m")).values == (1.0,)
 
 
 @pytest.mark.parametrize("spec", ["judge", "judge?wording=official"])
@@ -83,7 +95,6 @@ def test_no_reply_whatever_breaks_the_parser_or_makes_it_invent_a_yes(spec: str)
         if values == (1.0,):
             n_yes += 1
             assert "yes" in text.casefold()
-            assert spec == "judge" or text == "yes"
         else:
             assert values in (None, (0.0,))
     assert n_yes > 10

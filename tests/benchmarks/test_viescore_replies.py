@@ -103,3 +103,29 @@ def test_ten_thousand_fuzzed_replies_raise_nothing_and_invent_no_number(strict: 
         assert stated | parts | joined >= set(values), text
         assert not strict or all(0 <= value <= 10 for value in values), text
     assert 500 < n_read < 9_500
+
+
+@pytest.mark.parametrize(
+    ("text", "scores"),
+    [
+        ("[6, 0]", (0.0, 6.0, 0.0)), ("[6,0]", (0.0, 6.0, 0.0)), ("so: [12, 3].", (3.0, 12.0, 3.0)),
+        ("[6,  0]", None), ("[06, 0]", None), ("[6, 00]", None), ("[６, ０]", None),
+        ("[٦, ٠]", None),
+        ("[ 6, 0]", None), ("[6,\n0]", None), (f"[1, {'9' * 5000}]", None), ("[-1, 3]", None),
+    ],
+)  # fmt: skip
+def test_a_bare_list_is_read_as_upstream_reads_it(
+    text: str, scores: tuple[float, ...] | None
+) -> None:
+    assert read(text, strict=False) == scores
+
+
+@both
+@pytest.mark.parametrize(
+    "text",
+    ['{"score": [Infinity, 1]}', "{" + "a" * 60_000 + "}", '{"' * 30_000,
+     '{"score": [1e999, 1]}', "[" * 100_000, '{"score":' * 50_000,
+     '{"score": [' + "9" * 5000 + ', 1]}', '{"a\\ud83d": 1, "score": ["x\ud83d", 2]}'],
+)  # fmt: skip
+def test_numbers_without_measure_and_deep_json_are_not_read(strict: bool, text: str) -> None:
+    assert read(text, strict=strict) is None

@@ -12,6 +12,7 @@ from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.judged import LONGEST_TEXT, JudgeEvaluator, evidence, verdict_from
 from alphabench.judges.handshake import VettedJudge
 from alphabench.judges.question import Answer, Capabilities, Picture, Question
+from alphabench.judges.reading import RULES
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
 from alphabench.types import GeneratedImage, ImageRequest, Sample, Verdict
@@ -79,6 +80,11 @@ def test_a_verdict_keeps_the_reply_but_not_all_of_a_long_one() -> None:
     assert verdict.detail["model"] == "scripted"
 
 
+def test_a_verdict_tells_the_thought_apart_from_the_reply() -> None:
+    (verdict,) = evaluator(ScriptedJudge("<think>Hm.</think>\n\nMaybe")).evaluate([image(0, 1)])
+    assert (verdict.detail["reply"], verdict.detail["thought"]) == ("Maybe", "Hm.")
+
+
 def test_a_benchmark_may_name_the_verdict_and_set_its_value() -> None:
     (answer,) = ScriptedJudge("yes").ask(ask(image(0, 1)))
     verdict = verdict_from(answer, question_id="overall", value=0.5, detail={"why": "half"})
@@ -90,7 +96,9 @@ def test_a_benchmark_may_name_the_verdict_and_set_its_value() -> None:
 
 def test_the_identity_is_the_judges_and_the_questions() -> None:
     made = evaluator(ScriptedJudge("yes", name="m"))
-    expected = {"judge.kind": "scripted", "judge.model": "m", "wording": "own:1"}
+    expected = {
+        "judge.kind": "scripted", "judge.model": "m", "wording": "own:1", "replies": RULES,
+    }  # fmt: skip
     assert made.identity == expected
     assert pickle.loads(pickle.dumps(made)).identity == expected
     vetted = VettedJudge(judge=made.judge, tested=made.judge, level="off")

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from alphabench.judges.question import Question, Reply
-from alphabench.judges.reading import FILTERED, REFUSAL, opens_as_refusal, read_reply
+from alphabench.benchmarks.tiif_questions import LinesContract
+from alphabench.benchmarks.viescore_replies import LowestScore
+from alphabench.benchmarks.wise_rules import BinaryScore, ThreeScores
+from alphabench.judges.question import Contract, Question, Reply
+from alphabench.judges.reading import (
+    FILTERED,
+    REFUSAL,
+    is_cut,
+    opens_as_refusal,
+    read_reply,
+    refuses,
+)
+from alphabench.judges.yesno import YesNoProbability, YesNoText
 from tests.judges.conftest import Number, question
 
 
@@ -19,6 +32,76 @@ def test_a_marked_refusal_is_refused_whatever_its_text(finish: str) -> None:
     answer = read_reply(question(), Reply(text="7", model="m", finish_reason=finish))
     assert (answer.status, answer.values) == ("refused", None)
     assert answer.reply is not None
+
+
+def status_of(contract: Contract, text: str, finish: str = "stop") -> tuple[object, ...]:
+    asked = question(contract=contract)
+    answer = read_reply(asked, Reply(text=text, model="m", finish_reason=finish))
+    return (answer.status, answer.values)
+
+
+LINES = LinesContract(n_questions=2, wording="x", strict=True)
+TRIED_OUT = [
+    (BinaryScore(True), "Score: 0 if it were absent, but"),
+    (BinaryScore(False), "Score: 0 if it were absent, but"),
+    (ThreeScores(False), "Consistency: 0\nRealism: 0\nAesthetic Quality: 0 hm"),
+    (LowestScore(False), 'a first idea: {"score": [1, 1]} but'),
+    (LINES, "\nYes, look at the dog first.\nNo cat so far\n"),
+    (YesNoText(), "\nYes.\n"),
+]
+
+
+@pytest.mark.parametrize("finish", ["length", "stop", "max_tokens"])
+@pytest.mark.parametrize(("contract", "text"), TRIED_OUT)
+def test_what_a_thought_tries_out_is_no_answer_in_any_format(
+    contract: Contract, text: str, finish: str
+) -> None:
+    assert status_of(contract, f"<think>{text}", finish) == ("unparsed", None)
+
+
+def test_a_closed_thought_is_no_part_of_the_answer_unless_the_judge_keeps_it() -> None:
+    reply = Reply(text="<think>It is 3.</think>\n4", model="m")
+    assert read_reply(question(), reply).values == (4.0,)
+    kept = read_reply(question(), replace(reply, thoughts_kept=True))
+    assert (kept.status, kept.reply) == ("unparsed", replace(reply, thoughts_kept=True))
+    assert status_of(YesNoText(), "<think>No.</think>\nYes") == ("scored", (1.0,))
+
+
+@pytest.mark.parametrize(("contract", "text"), TRIED_OUT[:5])
+def test_a_reply_that_was_cut_off_is_unparsed_in_every_format(
+    contract: Contract, text: str
+) -> None:
+    assert status_of(contract, text, "MAX_TOKENS") == ("unparsed", None)
+
+
+def test_a_yes_or_no_comes_first_so_a_cut_behind_it_does_no_harm() -> None:
+    assert status_of(YesNoText(), "Yes, there is a dog on the", "length") == ("scored", (1.0,))
+    assert status_of(YesNoText(), "Yes, however the", "length") == ("unparsed", None)
+    first = (("Yes", -0.1), ("No", -2.4))
+    reply = Reply(text="Yes", model="m", first_token=first, finish_reason="length")
+    assert read_reply(question(contract=YesNoProbability()), reply).status == "scored"
+
+
+@pytest.mark.parametrize(
+    ("finish", "cut"),
+    [("length", True), ("MAX_TOKENS", True), ("model_context_window_exceeded", True),
+     ("stop", False), (None, False), ("content_filter", False)],
+)  # fmt: skip
+def test_a_cut_has_many_names(finish: str | None, cut: bool) -> None:
+    assert is_cut(finish) is cut
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Reply(text="", model="m", finish_reason="length", thought="Hm"), "inside its thought"),
+        (Reply(text="", model="m", finish_reason="length"), "before it said anything"),
+        (Reply(text="", model="m", thought="Hm"), "thinks and gives no answer"),
+        (Reply(text="", model="m"), "empty"),
+    ],
+)
+def test_a_reply_without_an_answer_says_why(reply: Reply, reason: str) -> None:
+    assert reason in read_reply(question(), reply).reason
 
 
 def test_what_cannot_be_read_is_unparsed_and_keeps_the_reply() -> None:
@@ -45,6 +128,45 @@ def test_a_typographic_apostrophe_hides_no_refusal() -> None:
     assert opens_as_refusal("I can\N{RIGHT SINGLE QUOTATION MARK}t help with that")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No, I can't help with that.", "Yes, but I'm unable to view images.", "I can’t assist.",
+        "No. I cannot comply with this request.", "**No** — I won’t answer that.",
+        "No, sorry, as an AI language model, I can't view the image.", "I'm unable to see images",
+        "Yes, however, I do not have the ability to look at pictures", "No image was provided.",
+        "I'm sorry for the confusion, but I can't analyze the image directly.",
+        "No, I'm not able to identify people in photos.", "No, this request violates our policy.",
+        "No, that's not something I can help with.", "No，我无法查看图片。", "no, i must decline",
+    ],
+)  # fmt: skip
+def test_a_refusal_is_no_answer_whichever_word_it_begins_with(text: str) -> None:
+    assert refuses(text)
+    assert status_of(YesNoText(), text) == ("refused", None)
+    assert status_of(LinesContract(n_questions=1, wording="x", strict=False), text)[1] is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No, I can't see a dog in the image.", "No, I cannot see any dog.", "No.", "No, I can't.",
+        "No, I can't see any picture on the wall.", "No, I am unable to find a cat.",
+        "No, I don't see an image of a cat.", "No, I can't see the image of a dog on the mug",
+        "No, I can't see the photo on the wall.", "Yes, it can help.", "No. The image is blurry.",
+        "No, there are no images in the frame", "No, I couldn't spot one.",
+    ],
+)  # fmt: skip
+def test_what_is_not_to_be_seen_is_an_answer_and_no_refusal(text: str) -> None:
+    assert not refuses(text)
+    assert status_of(YesNoText(), text)[0] == "scored"
+
+
+def test_upstreams_reader_takes_a_number_out_of_a_refusal_and_strict_does_not() -> None:
+    text = "I'm sorry, I can't view images. Score: 0"
+    assert status_of(BinaryScore(False), text) == ("scored", (0.0,))
+    assert status_of(BinaryScore(True), text) == ("refused", None)
+
+
 class Broken(Number):
     """A contract with a fault."""
 
@@ -57,6 +179,17 @@ class Infinite(Number):
 
     def read(self, reply: Reply) -> tuple[float, ...] | None:
         return (float("nan"),)
+
+
+class Valueless(Number):
+    """A contract that finds an answer without any value in it."""
+
+    def read(self, reply: Reply) -> tuple[float, ...] | None:
+        return ()
+
+
+def test_an_answer_without_values_is_none() -> None:
+    assert status_of(Valueless(), "7") == ("unparsed", None)
 
 
 @pytest.mark.parametrize("contract", [Broken(), Infinite()])

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from alphabench.judges.question import Picture, Reply
 from alphabench.judges.yesno import (
+    LEAST_MASS,
+    MOST_UNSEEN,
     YesNoProbability,
     YesNoText,
     bare_word,
@@ -33,7 +35,7 @@ def test_the_golden_probabilities_hold(shared: Path) -> None:
     "token", ["yes", "Yes", " YES", "\nyes", "Yes.", "**yes**", "ＹＥＳ", "▁yes", "Ġyes", "(yes)"]
 )
 def test_spellings_of_yes_all_count(token: str) -> None:
-    assert probability_of_yes([(token, -1.0)]) == 1.0
+    assert probability_of_yes([(token, -0.01)]) == 1.0
 
 
 @pytest.mark.parametrize("token", ["yesterday", "eyes", "not", "none", "know", "y", "yes/no", ""])
@@ -41,20 +43,53 @@ def test_words_that_hold_yes_or_no_do_not_count(token: str) -> None:
     assert probability_of_yes([(token, -0.1)]) is None
 
 
-def test_two_very_unlikely_words_still_have_a_ratio() -> None:
-    p_yes = probability_of_yes([("The", -1e-6), ("yes", -5000.0), ("no", -5000.0)])
-    assert p_yes == pytest.approx(0.5)
+NAN, INF = math.nan, math.inf
+NOTHING = [
+    [("The", 0.0), ("Yes", -9999.0), ("No", -9999.0)],
+    [("The", 0.0), ("No", -9999.0)],
+    [("The", 0.0), ("Yes", -100.0), ("No", -100.0)],
+    [("<think>", -1e-8), ("Yes", -17.0), ("No", -19.0)],
+    [("The", -0.02), ("Yes", -4.0), ("No", -13.0)],
+    [("Yes", NAN), ("No", -1.0)],
+    [("Yes", -9999.0), ("No", -1.0)],
+    [("Yes", -INF), ("No", -0.7)],
+    [("Yes", 0.0), ("No", 0.0)],
+    [("Yes", 700.0), ("No", 700.0)],
+    [("Yes", 2.3), ("No", -0.1)],
+    [("Yes", -50.0)],
+    [("Yes", -0.7)],
+    [("Yes", NAN), ("No", INF)],
+    [],
+]
 
 
-def test_probabilities_that_are_no_numbers_are_left_out() -> None:
-    tokens = [("yes", math.nan), ("yes", -math.inf), ("no", -1.0)]
-    assert probability_of_yes(tokens) == 0.0
-    assert probability_of_yes(tokens[:2]) is None
+@pytest.mark.parametrize("tokens", NOTHING)
+def test_a_probability_is_not_made_from_nothing(tokens: list[tuple[str, float]]) -> None:
+    assert probability_of_yes(tokens) is None
+
+
+@pytest.mark.parametrize(
+    ("tokens", "p_yes"),
+    [
+        ([("Yes", math.log(0.98))], 1.0),  # at most 0.02 are left for no
+        ([("No", -0.05), ("The", -4.0), ("Yes", -9999.0)], 0.0),
+        ([("The", math.log(0.8)), ("Yes", math.log(0.15)), ("No", math.log(0.05))], 0.75),
+        ([("Yes", math.log(0.6)), ("yes", 0.01 + math.log(0.3)), ("No", math.log(0.11))], None),
+    ],
+)
+def test_what_is_listed_decides_where_the_rest_cannot(
+    tokens: list[tuple[str, float]], p_yes: float | None
+) -> None:
+    expected = pytest.approx(0.8914, abs=1e-3) if p_yes is None else pytest.approx(p_yes)
+    assert probability_of_yes(tokens) == expected
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["yes", " No", "NO.", "Yes", "maybe", "the"]), st.floats(-50, 0)),
+        st.tuples(
+            st.sampled_from(["yes", " No", "NO.", "Yes", "maybe", "the"]),
+            st.one_of(st.floats(-12, 0), st.floats(), st.sampled_from([-9999.0, -100.0, 0.0])),
+        ),
         max_size=20,
     )
 )
@@ -63,10 +98,11 @@ def test_order_changes_nothing_and_a_probability_it_is(tokens: list[tuple[str, f
     again = probability_of_yes(list(reversed(tokens)))
     if p_yes is None:
         assert again is None
-        assert all(bare_word(token) not in ("yes", "no") for token, _ in tokens)
     else:
-        assert again == pytest.approx(p_yes, abs=1e-12)
+        assert again == pytest.approx(p_yes, abs=1e-9)
         assert 0.0 <= p_yes <= 1.0
+        mass = sum(math.exp(lp) for t, lp in tokens if bare_word(t) in ("yes", "no") and lp > -50)
+        assert mass >= LEAST_MASS * (1 - 1e-9)
 
 
 @given(st.text(max_size=30), st.floats(-20, 0))
@@ -102,6 +138,12 @@ def test_the_pictures_come_before_the_question(picture: Picture) -> None:
     assert question.parts[0] == picture
     assert str(question.parts[1]).startswith("Is it red?")
     assert (question.sampling.max_tokens, question.sampling.top_logprobs) == (1, 20)
+
+
+def test_the_limits_of_a_probability_stand_in_the_identity() -> None:
+    identity = YesNoProbability().identity
+    assert identity["least_mass"] == str(LEAST_MASS)
+    assert identity["most_unseen"] == str(MOST_UNSEEN)
 
 
 def test_another_wording_is_another_identity() -> None:

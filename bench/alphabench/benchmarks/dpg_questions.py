@@ -1,8 +1,9 @@
 """How DPG-Bench asks a judge: every question of the graph, each in a call of its own.
 
 Upstream has no wording: its mPLUG model is given the bare question and writes a few words, and so
-is the evaluator `mplug`. A chat model that is to answer in one word needs to be told so, hence the
-project's own wording is a judge's default under either protocol. Knows no dependency between
+is the evaluator `mplug`, whose answer is compared to the letter. A chat model that is to answer in
+one word needs to be told so, hence the project's own wording is a judge's default under either
+protocol; whichever it is given, its yes or no is read as a word. Knows no dependency between
 questions and no score.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.judged import JudgeEvaluator, verdict_from
@@ -32,28 +33,41 @@ class AskingOptions:
     """Options of the evaluator `judge`."""
 
     wording: Literal["auto", "official", "own"] = "auto"
-    """auto: own. own: the question and how to answer it. official: the bare question; only the
-    very word `yes` is then a yes, and everything else a no, as upstream has it."""
+    """auto: own. own: the question and how to answer it. official: the bare question, as upstream
+    asks; the reply's yes or no is read under either."""
     reading: Literal["text", "probability"] = "text"
     """Of the own wording: by the word, or by which of P(yes) and P(no) is higher."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VeryWord:
-    """One value: 1.0 if the reply is `yes` to the letter, as upstream compares; else 0.0."""
+    """One value: 1.0 for yes and 0.0 for no, in reply to the bare question.
 
+    A chat judge's word is read (`Yes.`), and what is neither word is unparsed.
+    """
+
+    answer_comes_first: ClassVar[bool] = True
+    """As in `YesNoText`, which reads it."""
     empty_is_no: bool = False
-    """Upstream has it so of its own model. A chat judge that says nothing did not answer."""
+    """Upstream's own model: its text is `yes` to the letter, or it is a no, even an empty one."""
+
+    @property
+    def as_upstream(self) -> bool:
+        """Whether a refusal is a no as well."""
+        return self.empty_is_no
 
     @property
     def identity(self) -> Mapping[str, str]:
-        empty = {"empty": "no"} if self.empty_is_no else {}
-        return {"contract": "dpg/very-word", "version": "1", "wording": "official:bare", **empty}
+        if self.empty_is_no:
+            name = {"contract": "dpg/very-word", "version": "1", "empty": "no"}
+        else:
+            name = {"contract": "dpg/word", "version": "1"}
+        return {**name, "wording": "official:bare"}
 
     def read(self, reply: Reply) -> tuple[float, ...] | None:
-        if not reply.text.strip() and not self.empty_is_no:
-            return None
-        return (float(reply.text == "yes"),)
+        if self.empty_is_no:
+            return (float(reply.text == "yes"),)
+        return YesNoText().read(reply)
 
 
 Contract = YesNoText | YesNoProbability | VeryWord
@@ -78,7 +92,7 @@ def open_judged(judge: Judge | None, options: AskingOptions) -> JudgeEvaluator:
         judge=judge,
         ask=Ask(contract=contract),
         settle=settle,
-        identity={key: contract.identity[key] for key in ("contract", "wording")},
+        identity=contract.identity,
         needs=Capabilities(images_per_question=1, logprobs=isinstance(contract, YesNoProbability)),
     )
 

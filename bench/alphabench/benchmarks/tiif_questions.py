@@ -29,8 +29,9 @@ from alphabench.judges.question import (
     Reply,
     Sampling,
 )
+from alphabench.judges.reading import refuses
 from alphabench.judges.wording import changed, constants_of, messages_of, read_script
-from alphabench.judges.yesno import OWN_WORDING, YesNo, YesNoProbability, YesNoText, yes_no_question
+from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
 from alphabench.types import GeneratedImage, ProtocolName, Verdict
 from alphabench.upstream import UpstreamData
 
@@ -104,7 +105,10 @@ def wording_of(source: bytes) -> OfficialWording:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinesContract:
-    """As many values as questions, 1.0 for yes and 0.0 for no, from a reply of one line each."""
+    """As many values as questions, 1.0 for yes and 0.0 for no, from a reply of one line each.
+
+    official: by upstream's reader. strict: no line may be a refusal or name both words.
+    """
 
     n_questions: int
     wording: str
@@ -122,6 +126,8 @@ class LinesContract:
         }
 
     def read(self, reply: Reply) -> tuple[float, ...] | None:
+        if self.strict and any(map(refuses, reply.text.splitlines())):
+            return None
         answers = read_lines(reply.text, n_questions=self.n_questions, strict=self.strict)
         return None if answers is None else tuple(map(float, answers))
 
@@ -237,15 +243,11 @@ def open_judged(
     if not official:
         probability = options.reading == "probability"
         contract = YesNoProbability() if probability else YesNoText()
-        digest = hashlib.sha256(OWN_WORDING.encode()).hexdigest()
         return JudgeEvaluator(
             judge=judge,
             ask=AskAlone(contract=contract),
             settle=settle,
-            identity={
-                "wording": f"own:{digest[:16]}",
-                "contract": contract.identity["contract"],
-            },
+            identity=contract.identity,
             needs=Capabilities(images_per_question=1, logprobs=probability),
         )
     wording = official_wording(data)

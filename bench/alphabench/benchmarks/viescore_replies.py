@@ -14,11 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from alphabench.files import UnreadableFileError, parse_json
 from alphabench.judges.question import Reply
 
 HIGHEST: Final = 10.0
 _DELIMITER: Final = "||V^=^V||"
 _N_SCORES: Final = 2
+_MOST_BROKEN: Final = 200
+"""Braces without an object behind them, after which a reply is not searched any further."""
 _ABSURD: Final = 1e100
 """Beyond it, products of two scores leave the floating-point numbers."""
 
@@ -35,8 +38,13 @@ class LowestScore:
     strict: bool
 
     @property
+    def as_upstream(self) -> bool:
+        """Whether upstream's reader may take a number out of a refusal."""
+        return not self.strict
+
+    @property
     def identity(self) -> Mapping[str, str]:
-        return {"contract": "viescore 1", "reading": "strict" if self.strict else "official"}
+        return {"contract": "viescore 2", "reading": "strict" if self.strict else "official"}
 
     def read(self, reply: Reply) -> tuple[float, ...] | None:
         found = strict_list(reply.text) if self.strict else official_list(reply.text)
@@ -81,7 +89,8 @@ def repaired(text: str) -> str:
             return f"{key}: {value}{end}"
         return f'{key}: "{value}"{end}'
 
-    return re.sub(r'("[^"\n]*"):([^,}]*)([,}])', value_of, re.sub(r"(\w+):", r'"\1":', text))
+    # `\b` changes no result and keeps long words from being tried from each of their letters.
+    return re.sub(r'("[^"\n]*"):([^,}]*)([,}])', value_of, re.sub(r"\b(\w+):", r'"\1":', text))
 
 
 def strict_list(text: str) -> list[Any] | None:
@@ -106,8 +115,11 @@ def _marked(text: str) -> str | None:
 
 def _bare_list(text: str) -> list[Any] | None:
     start, end = text.find("["), text.rfind("]") + 1
-    if match := re.fullmatch(r"\[(\d+),\s*(\d+)\]", text[start:end] if start >= 0 else ""):
-        return [_whole(match[1]), _whole(match[2])]
+    bare = text[start:end] if start >= 0 else ""
+    if re.fullmatch(r"\[\d+, ?\d+\]", bare):
+        # Upstream hands it to JSON, which knows no leading zero and no digits but ASCII's.
+        parsed = _parsed(bare)
+        return parsed if isinstance(parsed, list) else None
     number = _whole(text)
     return [number] if number is not None and 0 <= number <= HIGHEST else None
 
@@ -126,19 +138,22 @@ def _object(text: str) -> dict[str, Any] | None:
 
 def _parsed(text: str) -> Any | None:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text)
+    except UnreadableFileError:
         return None
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
     """The JSON objects of a reply, one after the other; none that stands inside another."""
     decoder = json.JSONDecoder(strict=False)
-    found, at = [], text.find("{")
-    while at != -1:
+    found, at, failures = [], text.find("{"), 0
+    while at != -1 and failures < _MOST_BROKEN:
         try:
             value, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
+        except RecursionError:
+            return []
+        except ValueError:
+            failures += 1
             at = text.find("{", at + 1)
             continue
         found.append(value)

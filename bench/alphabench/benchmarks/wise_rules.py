@@ -123,6 +123,11 @@ class ThreeScores:
     strict: bool
 
     @property
+    def as_upstream(self) -> bool:
+        """Whether upstream's reader may take a number out of a refusal."""
+        return not self.strict
+
+    @property
     def identity(self) -> Mapping[str, str]:
         reading = "strict" if self.strict else "official"
         return {"contract": "wise three scores 1", "reading": reading}
@@ -145,6 +150,11 @@ class BinaryScore:
     strict: bool
 
     @property
+    def as_upstream(self) -> bool:
+        """Whether upstream's reader may take a number out of a refusal."""
+        return not self.strict
+
+    @property
     def identity(self) -> Mapping[str, str]:
         reading = "strict" if self.strict else "official"
         return {"contract": "wise binary score 1", "reading": reading}
@@ -160,7 +170,9 @@ def without_thoughts(text: str) -> str:
     return re.sub(r"</think>\s*", "", re.sub(r"(?s)<think>.*?</think>\s*", "", text)).strip()
 
 
-_OFFICIAL_METRIC = re.compile(r"(?i)(consistency|realism|aesthetic quality)\*{0,2}\s*:?\s*(\d)")
+_OFFICIAL_METRIC = re.compile(
+    r"(?i)(consistency|realism|aesthetic quality)\*{0,2}\s*+(?::\s*+)?(\d)"
+)
 _BARE_LINE = re.compile(r"(?m)^\s*([012])\s*$")
 
 
@@ -180,14 +192,14 @@ def official_scores(text: str) -> dict[str, float]:
 
 def official_binary(text: str) -> float | None:
     """The score that upstream's reader finds (vllm_eval.py, extract_scores)."""
-    if named := re.search(r"(?i)score\*{0,2}\s*:?\s*([01])\b", text):
+    if named := re.search(r"(?i)score\*{0,2}\s*+(?::\s*+)?([01])\b", text):
         return float(named[1])
     bare = re.findall(r"(?m)^\s*([01])\s*$", text)
     return float(bare[0]) if len(bare) == 1 else None
 
 
 _THREE: Final = (0.0, 1.0, 2.0)
-_MARKS: Final = r"[\s*_`\"']*"
+_MARKS: Final = r"[\s*_`\"']*+"
 _VALUE: Final = (
     rf"{_MARKS}(?:\(0-\d\))?{_MARKS}[:：=]?{_MARKS}(?<![-.0-9])([0-9]++(?:\.[0-9]+)?+)"
     r"(\s*(?:-|–|\bor\b|\bto\b)\s*\d)?+(?!\w|\.\d)"

@@ -31,7 +31,7 @@ Azure, Gemini, Anthropic, Bedrock, DashScope, Volcengine, Zhipu, OpenRouter, Lit
 _REFUSING_SENTENCES: Final = (
     "contentpolicyviolation", "contentmanagementpolicy", "contentmoderation", "safetysystem",
     "wasflagged", "beenflagged", "requiresmoderation", "usagepolic", "nsfw", "sensitivecontent",
-    "inappropriatecontent",
+    "inappropriatecontent", "newsensitive", "敏感内容", "不安全", "违规",
 )  # fmt: skip
 """The same in messages, for gateways that say it nowhere else; an ordinary fault names none."""
 _MAX_BYTES: Final = 64 * 2**20

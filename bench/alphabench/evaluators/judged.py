@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Answer, Capabilities, Judge, Question
+from alphabench.judges.reading import RULES
+from alphabench.judges.thoughts import split_thought
 from alphabench.types import GeneratedImage, Licensed, Verdict
 
 LONGEST_TEXT: Final = 4000
@@ -51,7 +53,7 @@ class JudgeEvaluator:
     """The verdicts on one image, from the answers to its questions in order."""
     identity: Mapping[str, str] = field(default_factory=dict)
     """Given: contracts, wording, whatever of the benchmark decides a verdict. The judge's own
-    identity is added to it."""
+    identity and the version of how replies are read are added to it."""
     needs: Capabilities = _SINGLE_IMAGES
     """What the judge must be able to do."""
     batch_size: int = 64
@@ -70,7 +72,9 @@ class JudgeEvaluator:
                 "the judge gives no log-probabilities, and these questions are read from them",
                 hint="choose another judge, or the text contract of this benchmark if it has one",
             )
-        object.__setattr__(self, "identity", {**_identity_of(self.judge), **self.identity})
+        object.__setattr__(
+            self, "identity", {**_identity_of(self.judge), "replies": RULES, **self.identity}
+        )
 
     @property
     def licences(self) -> Mapping[str, str]:
@@ -157,11 +161,14 @@ def evidence(answer: Answer) -> dict[str, Any]:
     """What an answer rests on, as JSON values for a verdict's detail."""
     found: dict[str, Any] = {"reason": answer.reason} if answer.reason else {}
     if (reply := answer.reply) is not None:
+        spoken = split_thought(reply.text)
         found |= {
-            "reply": reply.text[:LONGEST_TEXT],
+            "reply": (reply.text if spoken.answer is None else spoken.answer)[:LONGEST_TEXT],
             "model": reply.model,
             "tokens": [reply.tokens_in, reply.tokens_out],
         }
+        if spoken.answer is not None and (thought := reply.thought or spoken.thought):
+            found["thought"] = thought[:LONGEST_TEXT]
         if reply.fingerprint:
             found["fingerprint"] = reply.fingerprint
     return found

@@ -63,6 +63,10 @@ class Reply:
     finish_reason: str | None = None
     tokens_in: int = 0
     tokens_out: int = 0
+    thought: str = ""
+    """What the judge thought before, as far as its host tells that apart from the text."""
+    thoughts_kept: bool = False
+    """Hand the whole text to the answer format, with any closed thought in it."""
 
 
 class Contract(Protocol):

@@ -2,7 +2,8 @@
 
 `YesNoProbability` needs a judge with log-probabilities and has no fallback; `YesNoText` is for
 judges without them and is another measurement, under another name. Neither looks for words inside
-words, and neither guesses.
+words, and neither guesses. Probabilities count only where they can be P(yes): see
+`probability_of_yes`.
 """
 
 from __future__ import annotations
@@ -13,33 +14,49 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from alphabench.judges.question import Picture, Question, Reply, Sampling
+from alphabench.judges.reading import is_cut
 
 OWN_WORDING: Final = "{question}\nAnswer with one word: yes or no."
 TOP_TOKENS: Final = 20
 """Alternatives asked for; with fewer, a hedging judge hides both words."""
+LEAST_MASS: Final = 0.1
+"""Of yes and no together, or the first token is no answer. Judges that answer with the word leave
+0.9 and more for it, those that begin with a thought or a sentence less than 0.01."""
+MOST_UNSEEN: Final = 0.1
+"""Where one of the words is not among the alternatives: by how much what is not among them could
+move P(yes) at most."""
+_SENTINEL: Final = -50.0
+"""No probability from here on: servers write -100, -9999 or the like for none."""
+_ROUNDING: Final = 0.1
+"""By which probabilities in half precision may exceed 1 in sum."""
 
 _WORD_STARTS: Final = "\u2581\u0120\u010a"
 """How tokenizers write a leading blank or line break, where a server shows its raw tokens."""
 _ANSWER: Final = re.compile(r"(yes|no)\b(?P<rest>.*)", re.DOTALL)
 _SET_OFF: Final = re.compile(r"\s*$|[ \t]*[^\w\s/|]+(\s|$)|[ \t]*\r?\n")
 """Punctuation with a blank behind it, a line break, or the end: `no-one` is another word."""
-_OPPOSITE: Final = {"yes": re.compile(r"\bno\b|\bnot\b"), "no": re.compile(r"\byes\b")}
+_OPPOSITE: Final = {"yes": re.compile(r"\bno\b|\bnot\b|n't\b"), "no": re.compile(r"\byes\b")}
+_HEDGE: Final = re.compile(r"(?i)\b(but|however|although|though|except|unless)\b")
+"""What may take a yes or no back in words that a cut reply lacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class YesNoProbability:
     """One value in [0, 1]: P(yes) over P(yes) + P(no), summed over the first token's spellings."""
 
+    answer_comes_first: ClassVar[bool] = True
+    """The one token that it asks for is the answer, so that a cut reply is whole."""
     wording: str = OWN_WORDING
     """`{question}` stands for the question."""
     system: str | None = None
 
     @property
     def identity(self) -> Mapping[str, str]:
-        return _identity("yes-no/probability", self.wording, self.system)
+        limits = {"least_mass": str(LEAST_MASS), "most_unseen": str(MOST_UNSEEN)}
+        return {**_identity("yes-no/probability", self.wording, self.system), **limits}
 
     @property
     def sampling(self) -> Sampling:
@@ -54,6 +71,8 @@ class YesNoProbability:
 class YesNoText:
     """One value: 1.0 for yes, 0.0 for no, as written."""
 
+    answer_comes_first: ClassVar[bool] = True
+    """A reply that was cut behind the word may be read, unless it was about to hedge."""
     wording: str = OWN_WORDING
     """`{question}` stands for the question."""
     system: str | None = None
@@ -69,6 +88,8 @@ class YesNoText:
 
     def read(self, reply: Reply) -> tuple[float, ...] | None:
         said = yes_or_no(reply.text)
+        if is_cut(reply.finish_reason) and _HEDGE.search(reply.text):
+            return None
         return None if said is None else (1.0 if said else 0.0,)
 
 
@@ -101,24 +122,33 @@ def probability_of_yes(first_token: Iterable[tuple[str, float]]) -> float | None
     or width of letters. Alternatives that are neither word take no part.
 
     Args:
-        first_token: tokens and their natural log-probabilities; what is not finite is left out.
+        first_token: tokens and their natural log-probabilities; what is not finite, and the numbers
+            that servers write for no probability (-50 and below), are left out.
 
     Returns:
-        A number in [0, 1], or None where neither word is among the alternatives.
+        A number in [0, 1]; or None where both words together have less than `LEAST_MASS`, where
+        one of them is not listed and what is not listed could move the result by more than
+        `MOST_UNSEEN`, or where the numbers are no probabilities (above 1, each or in sum).
     """
-    found: dict[str, list[float]] = {"yes": [], "no": []}
+    mass = {"yes": 0.0, "no": 0.0}
+    listed = 0.0
     for token, logprob in first_token:
+        if not math.isfinite(logprob) or logprob <= _SENTINEL:
+            continue
+        if logprob > _ROUNDING:
+            return None
+        probability = math.exp(logprob)
+        listed += probability
         word = bare_word(token)
-        if word in found and math.isfinite(logprob):
-            found[word].append(logprob)
-    both = found["yes"] + found["no"]
-    if not both:
+        if word in mass:
+            mass[word] += probability
+    both = mass["yes"] + mass["no"]
+    if both < LEAST_MASS or listed > 1.0 + _ROUNDING:
         return None
-    # Relative to the likelier one, or two unlikely words would be 0 / 0.
-    highest = max(both)
-    yes = math.fsum(math.exp(logprob - highest) for logprob in found["yes"])
-    no = math.fsum(math.exp(logprob - highest) for logprob in found["no"])
-    return yes / (yes + no)
+    unseen = max(0.0, 1.0 - listed)
+    if min(mass.values()) == 0.0 and unseen / (both + unseen) > MOST_UNSEEN:
+        return None
+    return mass["yes"] / both
 
 
 def bare_word(text: str) -> str:
@@ -158,4 +188,4 @@ def _opened(text: str) -> str:
 def _identity(name: str, wording: str, system: str | None) -> Mapping[str, str]:
     digest = hashlib.sha256(f"{system!r}\n{wording}".encode()).hexdigest()[:16]
     label = "own" if wording == OWN_WORDING and system is None else "given"
-    return {"contract": name, "version": "1", "wording": f"{label}:{digest}"}
+    return {"contract": name, "version": "2", "wording": f"{label}:{digest}"}
