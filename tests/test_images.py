@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms
 
 from alphabench.images import (
     MAX_PIXELS,
     UnreadableImageError,
     check,
+    image_of,
     open_rgb,
     open_unchanged,
     to_rgb,
@@ -191,3 +193,47 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, read: Callable[[Path], object]
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(UnreadableImageError, match="not a regular file"):
         read(tmp_path / "pipe.png")
+
+
+GREY = np.full((2, 3, 3), 0.5, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        GREY,
+        GREY.astype(np.float64),
+        GREY[:, :, :1],
+        GREY[:, :, 0],
+        np.full((2, 3, 3), 128, dtype=np.uint8),
+        torch.from_numpy(GREY).bfloat16(),
+        torch.from_numpy(GREY).permute(2, 0, 1),
+        torch.full((1, 2, 3), 128, dtype=torch.uint8),
+        np.concatenate([GREY, np.ones((2, 3, 1), dtype=np.float32)], axis=2),
+    ],
+)
+def test_arrays_and_tensors_of_many_forms_are_one_image(made: object) -> None:
+    image = to_rgb(image_of(made))
+    assert image.size == (3, 2)
+    assert image.getcolors() == [(6, (128, 128, 128))]
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (GREY * np.float32(np.nan), "run from nan to nan"),
+        (GREY * np.float32(np.inf), "inf"),
+        (GREY * 2 - 1.5, "run from -0.5"),
+        (GREY * 255, "to 127.5, not from 0 to 1"),
+        (torch.full((3, 2, 2), torch.nan), "nan"),
+        (np.full((2, 2, 3), 128, dtype=np.int64), "int64 is neither"),
+        (np.zeros((2, 2, 5), dtype=np.uint8), r"shape \[2, 2, 5\]"),
+        (np.zeros((0, 2, 3), dtype=np.uint8), "is no image"),
+        (np.zeros((1, 2, 2, 3), dtype=np.uint8), "is no image"),
+        ("a red dog", "of type str"),
+        (None, "of type NoneType"),
+    ],
+)
+def test_what_is_no_image_or_of_no_known_brightness_is_named(made: object, words: str) -> None:
+    with pytest.raises(UnreadableImageError, match=words):
+        image_of(made)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL.Image import Image
 
@@ -228,6 +230,27 @@ def test_refused_and_failed_images_are_counted_apart_and_are_never_zeros(tmp_pat
     }
     assert reasons["0-0/0"] == "not this one"
     assert "cannot make" in reasons["1-1/1"]
+
+
+class Arrays(Dots):
+    """Returns an array for each image, and for two samples none that could be one."""
+
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+        arrays: list[Any] = []
+        for request in requests:
+            value = {"0-0": np.nan, "1-0": 255.0}.get(request.sample.id, 0.5)
+            arrays.append(np.full((8, 8, 3), value, dtype=np.float32))
+        return arrays
+
+
+def test_arrays_are_images_only_where_their_brightness_is_known(tmp_path: Path) -> None:
+    outcome = ran(tmp_path / "run", dots=Arrays())
+    reasons = {one.reason for one in outcome.folder.not_made().values()}
+    assert len(outcome.folder.images()) == 20
+    assert reasons == {
+        "the image is unusable: its values run from nan to nan, not from 0 to 1",
+        "the image is unusable: its values run from 255 to 255, not from 0 to 1",
+    }
 
 
 def test_what_failed_is_tried_again_and_what_was_done_is_not(tmp_path: Path) -> None:

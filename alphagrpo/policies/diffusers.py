@@ -21,7 +21,7 @@ from alphabench.errors import AlphaBenchError
 from alphabench.models.bagel.guidance import Guidance, guide
 from alphabench.types import Generator, ImageRequest, NotMade
 from alphagrpo.policies.opened import OpenedPolicy, digest_of
-from alphatrainers.errors import TrainingError
+from alphatrainers.errors import TrainingError, TrainingStoppedError
 from alphatrainers.policy import Answer, Query, Replaying, VelocityPredicted
 from alphatrainers.sampling import denoise, generator
 from alphatrainers.segments import (
@@ -183,6 +183,11 @@ class DiffusersPolicy:
         shift = vae.config.shift_factor or 0.0
         scaled = latents_BCYX / vae.config.scaling_factor + shift
         decoded = vae.decode(scaled.to(device=vae.device, dtype=vae.dtype), return_dict=False)[0]
+        if not decoded.isfinite().all():
+            raise TrainingStoppedError(
+                "the policy drew no picture: the pipeline made NaN or infinity",
+                hint="lower the learning rate or eta, and go back to an earlier checkpoint",
+            )
         pictures: list[Image] = self.pipeline.image_processor.postprocess(
             decoded, output_type="pil"
         )

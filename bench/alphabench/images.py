@@ -10,7 +10,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.files import UnreadableFileError, read_bytes
 
@@ -92,6 +92,50 @@ def to_rgb(image: Image) -> Image:
         rgb = image.copy() if rgb is image else rgb
         rgb.info = {}
         return rgb
+
+
+def image_of(made: object) -> Image:
+    """What a program returned as an image: one of Pillow as it is, or an array or tensor.
+
+    Arrays are rows, columns and 1, 3 or 4 channels, or grey without channels; tensors may also
+    have their channels first. They hold uint8, or floating-point brightness from 0 to 1.
+
+    Raises:
+        UnreadableImageError: no image, or values that are not finite or outside their range.
+    """
+    import PIL.Image
+
+    if isinstance(made, PIL.Image.Image):
+        return made
+    with _reading():
+        return PIL.Image.fromarray(_levels(made))
+
+
+def _levels(made: object) -> Any:
+    """As uint8; rows, columns, and no or several channels."""
+    import numpy as np
+
+    values: Any = made
+    if hasattr(values, "detach"):  # a tensor, without an import of its library
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+        values = values.numpy()
+        if values.ndim == 3 and values.shape[0] in (1, 3, 4):
+            values = values.transpose(1, 2, 0)
+    if not isinstance(values, np.ndarray):
+        raise UnreadableImageError(f"it is of type {type(made).__name__}")
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if values.ndim not in (2, 3) or 0 in values.shape or values.shape[2:] not in ((), (3,), (4,)):
+        raise UnreadableImageError(f"an array of shape {list(values.shape)} is no image")
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    if values.dtype.kind != "f":
+        raise UnreadableImageError(f"an array of {values.dtype} is neither uint8 nor from 0 to 1")
+    low, high = float(values.min()), float(values.max())
+    if not 0.0 <= low <= high <= 1.0:  # False where either is NaN
+        raise UnreadableImageError(f"its values run from {low:g} to {high:g}, not from 0 to 1")
+    return np.rint(values.astype(np.float32) * np.float32(255.0)).astype(np.uint8)
 
 
 def _open(source: Path | bytes, max_pixels: int) -> Image:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from alphabench.errors import AlphaBenchError, unknown_name
-from alphabench.images import UnreadableImageError
+from alphabench.images import UnreadableImageError, image_of
 from alphabench.plan import Evaluation, Plan, choose
 from alphabench.progress import Progress, Silent
 from alphabench.proving import prove
@@ -154,6 +154,7 @@ def _open_generation(
                 made.append(image)
                 continue
             try:
+                image = image_of(image)  # noqa: PLW2901 - the user's own code may return an array
                 path, sha256 = save_image(root, request, image, run=run)
             except UnreadableImageError as error:
                 made.append(NotMade(status="failed", reason=f"the image is unusable: {error}"))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from alphabench.checkpoints import open_checkpoint
@@ -56,6 +57,24 @@ def test_each_family_draws_an_image_from_its_request_alone(
     batched = [pixels(image) for image in checkpoint.generate(requests)]
     for alone, in_batch in zip(forwards, batched, strict=True):
         assert np.abs(alone - in_batch).max() <= 1, "another noise: more than rounding"
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_what_is_not_finite_has_failed_and_is_no_black_image(
+    name: str, pipeline: Folder, ask: AskFor
+) -> None:
+    checkpoint = opened(pipeline(name))
+    found = checkpoint.pipeline()
+    denoiser = found.components.get("transformer") or found.unet
+    for network, value in ((denoiser, torch.nan), (found.vae.decoder, torch.inf)):
+        kinds = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
+        last = [one for one in network.modules() if isinstance(one, kinds)][-1]
+        kept = last.weight.detach().clone()
+        last.weight.data.flatten()[0] = value
+        (made,) = checkpoint.generate([ask()])
+        assert made == NotMade(status="failed", reason="the pipeline made NaN or infinity")
+        last.weight.data = kept
+    assert isinstance(checkpoint.generate([ask()])[0], Image.Image)
 
 
 def test_requests_of_several_sizes_come_back_in_order_and_size(

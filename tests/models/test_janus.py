@@ -173,8 +173,24 @@ def test_tokens_become_the_pixels_that_transformers_processor_makes_of_them(
     decoded = [one.permute(2, 0, 1).numpy() for one in levels_BHWC]
     theirs = janus.processor.postprocess(decoded, return_tensors="PIL.Image.Image")["pixel_values"]
     for ours, other in zip(janus.decode(tokens_BN), theirs, strict=True):
+        assert isinstance(ours, Image.Image)
         assert ours.size == (SIDE, SIDE)
         assert np.abs(np.asarray(ours, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_scores_that_are_not_finite_are_no_token(janus: Janus, temperature: float) -> None:
+    head = janus.network.model.generation_head
+    weight = next(head.parameters())
+    kept = weight.detach().clone()
+    weight.data[0] = torch.nan
+    drawn_BN = torch.tensor(
+        tokens(janus, PROMPTS[:1], [0], replace(PLAIN, temperature=temperature))
+    )
+    weight.data = kept
+    (made,) = janus.decode(drawn_BN)
+    assert made == NotMade(status="failed", reason="the model made NaN or infinity")
+    assert isinstance(janus.decode(drawn_BN.clamp(min=0))[0], Image.Image)
 
 
 # Drawing, against itself.

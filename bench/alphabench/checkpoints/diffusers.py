@@ -10,6 +10,7 @@ Does not know benchmarks or files of pictures. Library versions are recorded by 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from alphabench.checkpoints.loading import quiet, strict_loading
 from alphabench.checkpoints.source import Source, find_source
 from alphabench.checkpoints.weights import Consent
 from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.images import UnreadableImageError, image_of, to_rgb
 from alphabench.options import fill
 from alphabench.types import ImageRequest, NotMade
 
@@ -253,14 +255,12 @@ class DiffusersCheckpoint:
             made.update(zip((request.id for request in batch), images, strict=True))
         return [made[request.id] for request in requests]
 
-    @property
-    def _bins_sizes(self) -> bool:
-        return "use_resolution_binning" in inspect.signature(self._pipeline.__call__).parameters
-
     def _draw(self, batch: Sequence[ImageRequest]) -> list[Image | NotMade]:
         """One call of the pipeline; all requests have the same size."""
+        import numpy as np
         import torch
 
+        takes = inspect.signature(self._pipeline.__call__).parameters
         width = batch[0].width or self.sampling.width
         height = batch[0].height or self.sampling.height
         given = {
@@ -271,9 +271,13 @@ class DiffusersCheckpoint:
             "width": width,
             "height": height,
             # Or Sana and PixArt draw at the nearest of their own sizes and resize the picture.
-            "use_resolution_binning": False if self._bins_sizes else None,
+            "use_resolution_binning": False if "use_resolution_binning" in takes else None,
+            # Before they become levels, where NaN would be black.
+            "output_type": "np" if "output_type" in takes else None,
         }
-        with quiet():
+        # A safety checker casts NaN to levels, too; we look for it ourselves.
+        silent = np.errstate(invalid="ignore")
+        with quiet(), silent, _Decoded(self._pipeline, len(batch)) as decoded:
             output = self._pipeline(
                 prompt=[request.sample.prompt for request in batch],
                 generator=[torch.Generator("cpu").manual_seed(request.seed) for request in batch],
@@ -282,11 +286,40 @@ class DiffusersCheckpoint:
             )
         flagged = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
         return [
-            NotMade(status="refused", reason="flagged by the checkpoint's own safety checker")
+            NotMade(status="failed", reason="the pipeline made NaN or infinity")
+            if broken
+            else NotMade(status="refused", reason="flagged by the checkpoint's own safety checker")
             if flag
             else _sized(image, width, height)
-            for image, flag in zip(output.images, flagged, strict=True)
+            for image, flag, broken in zip(output.images, flagged, decoded.broken, strict=True)
         ]
+
+
+class _Decoded(contextlib.AbstractContextManager["_Decoded"]):
+    """Sees what the autoencoder decodes: behind it, clamping makes white of infinity."""
+
+    def __init__(self, pipeline: Any, n_images: int) -> None:
+        self.broken = [False] * n_images
+        self._decoder = getattr(getattr(pipeline, "vae", None), "decoder", None)
+        self._hook: Any = None
+
+    def __enter__(self) -> _Decoded:
+        if self._decoder is not None:
+            self._hook = self._decoder.register_forward_hook(self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+
+    def _look(self, _module: object, _given: object, made: Any) -> None:
+        values = made[0] if isinstance(made, tuple) else made
+        finite = values.isfinite()
+        if len(values) == len(self.broken):
+            rows = finite.flatten(1).all(dim=1).tolist()
+            self.broken = [was or not row for was, row in zip(self.broken, rows, strict=True)]
+        elif not finite.all():  # parts of images, which cannot be told apart
+            self.broken = [True] * len(self.broken)
 
 
 def _batches(requests: Sequence[ImageRequest], batch_size: int) -> Iterator[Sequence[ImageRequest]]:
@@ -299,15 +332,19 @@ def _batches(requests: Sequence[ImageRequest], batch_size: int) -> Iterator[Sequ
             yield group[start : start + batch_size]
 
 
-def _sized(image: Image, width: int | None, height: int | None) -> Image:
+def _sized(made: object, width: int | None, height: int | None) -> Image | NotMade:
     """The image as RGB, of the size that was asked for; some pipelines round it silently."""
+    try:
+        image = to_rgb(image_of(made))
+    except UnreadableImageError as error:
+        return NotMade(status="failed", reason=f"the pipeline made no image: {error}")
     if width is not None and image.size != (width, height):
         raise AlphaBenchError(
             f"the pipeline made {image.width}x{image.height} pixels where {width}x{height} "
             "were asked for",
             hint="choose width and height as multiples of 16 or 32",
         )
-    return image.convert("RGB")
+    return image
 
 
 def load(

@@ -87,7 +87,8 @@ class Janus:
         refusals = [self._refusal(task) for task in tasks]
         able = [task for task, refusal in zip(tasks, refusals, strict=True) if refusal is None]
         pictures = (one for batch in self._batches(able) for one in self._pictures(batch))
-        return [refusal or Drawn(picture=next(pictures)) for refusal in refusals]
+        made = (refusal or next(pictures) for refusal in refusals)
+        return [one if isinstance(one, NotMade) else Drawn(picture=one) for one in made]
 
     def answer(self, tasks: Sequence[AskTask]) -> list[Answer]:
         """See `UnifiedModel.answer`: greedy.
@@ -119,19 +120,26 @@ class Janus:
         )
         return _Prompts(inputs["input_ids"], inputs["attention_mask"])
 
-    def decode(self, tokens_BN: Tensor) -> list[Image.Image]:
-        """Tokens -> RGB pictures."""
+    def decode(self, tokens_BN: Tensor) -> list[Image.Image | NotMade]:
+        """Tokens -> RGB pictures; see `draw_tokens`."""
+        drawn_B = (tokens_BN >= 0).all(dim=1)
         with torch.inference_mode():
-            levels_BHWC = self.network.decode_image_tokens(tokens_BN.to(self.network.device))
+            known_BN = tokens_BN.clamp(min=0).to(self.network.device)
+            levels_BHWC = self.network.decode_image_tokens(known_BN)
             # -1 to 1, cut off and not rounded: as the authors' generation_inference.py does it.
-            levels_BHWC = ((levels_BHWC.float() + 1.0) / 2.0 * 255.0).clamp(0.0, 255.0)
-        return [Image.fromarray(one) for one in levels_BHWC.cpu().numpy().astype(np.uint8)]
+            levels_BHWC = ((levels_BHWC.float() + 1.0) / 2.0 * 255.0).cpu()
+        return [
+            Image.fromarray(one.clamp(0.0, 255.0).numpy().astype(np.uint8))
+            if drawn and bool(one.isfinite().all())
+            else NotMade(status="failed", reason="the model made NaN or infinity")
+            for one, drawn in zip(levels_BHWC, drawn_B.tolist(), strict=True)
+        ]
 
     def _batches(self, whole: Sequence[T]) -> Iterator[Sequence[T]]:
         size = self.sampling.batch_size
         return (whole[start : start + size] for start in range(0, len(whole), size))
 
-    def _pictures(self, tasks: Sequence[DrawTask]) -> list[Image.Image]:
+    def _pictures(self, tasks: Sequence[DrawTask]) -> list[Image.Image | NotMade]:
         generators = [torch.Generator("cpu").manual_seed(task.seed) for task in tasks]
         prompts = self.prompts([task.prompt for task in tasks])
         return self.decode(
@@ -203,6 +211,8 @@ def draw_tokens(
 ) -> Tensor:
     """The tokens of one picture for each prompt, `tokens_BN` on the CPU.
 
+    Where scores are not finite there is no token, but -1.
+
     Args:
         network: transformers' JanusForConditionalGeneration.
         prompts: up to and with the token that begins a picture.
@@ -228,8 +238,10 @@ def draw_tokens(
             use_cache=True,
         ).last_hidden_state
         scores_RV = network.model.generation_head(seen_RTE[:, -1]).float().cpu()
-        token_B = choose(guide(scores_RV, sampling.guidance), sampling, generators)
-        drawn.append(token_B)
+        scores_BV = guide(scores_RV, sampling.guidance)
+        known_B = scores_BV.isfinite().all(dim=1)
+        token_B = choose(scores_BV.masked_fill(~known_B[:, None], 0.0), sampling, generators)
+        drawn.append(token_B.masked_fill(~known_B, -1))
         token_R1 = torch.cat([token_B] * (1 + guided))[:, None].to(network.device)
         embedded_RTE = network.prepare_embeddings_for_image_generation(token_R1)
         mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(mask_RT), 1)], dim=1)
