@@ -337,6 +337,26 @@ def test_what_a_checkpoint_cannot_make_is_refused_in_the_account(tmp_path: Path)
     assert outcome.incomplete
 
 
+@dataclass
+class Narrow(Brightness):
+    """Cannot score images of some groups, whatever they show."""
+
+    strange: tuple[str, ...] = ()
+
+    def unable(self, requests: Sequence[ImageRequest]) -> dict[str, str]:
+        return {r.id: "a word too many" for r in requests if r.sample.group in self.strange}
+
+
+def test_an_evaluator_that_cannot_score_most_images_is_refused_before_any_is_made(
+    tmp_path: Path,
+) -> None:
+    dots = Dots()
+    with pytest.raises(AlphaBenchError, match="cannot score 16 of these 24 images: a word too"):
+        ran(tmp_path / "run", Reds(examiner=Narrow(strange=("g0", "g1"))), dots)
+    assert dots.made == []
+    assert ran(tmp_path / "run", Reds(examiner=Narrow(strange=("g0",))), dots).report.coverage == 1
+
+
 def test_a_benchmark_opened_in_each_worker_is_the_same(tmp_path: Path) -> None:
     evaluation = open_evaluation(Reds(), "brightness")
     assert isinstance(evaluation.open, partial)

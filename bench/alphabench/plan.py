@@ -129,6 +129,7 @@ def preview(plan: Plan, evaluator: str, *, judge: Judge | None = None, device: s
     try:
         evaluation = open_evaluation(plan.benchmark, evaluator, judge=judge, device=device)
         scored_by, licences = evaluation.id, dict(evaluation.licences)
+        missing += [words] if (words := unscorable(plan, evaluation, device=device)) else []
     except AlphaBenchError as error:
         missing.append(str(error))
     models = {**licences_of(plan.generator), **licences}
@@ -284,6 +285,29 @@ def open_evaluation(
         identity={**evaluator.identity, "protocol": benchmark.card.protocol},
         licences=licences_of(evaluator),
     )
+
+
+def unscorable(plan: Plan, evaluation: Evaluation, *, device: str) -> str:
+    """How many images the evaluator cannot score whatever they show, and why; empty if none.
+
+    Raises:
+        AlphaBenchError: more than half of those that the checkpoint can make.
+    """
+    evaluator = evaluation.open(device=device)
+    able = [request for request in plan.requests if request.id not in plan.unable]
+    unable = evaluator.unable(able) if isinstance(evaluator, Selective) else {}
+    if not unable:
+        return ""
+    words = (
+        f"{evaluation.name!r} cannot score {len(unable)} of these {len(able)} images: "
+        f"{next(iter(unable.values()))}"
+    )
+    if 2 * len(unable) > len(able):
+        others = [name for name in plan.benchmark.card.evaluators if name != evaluation.name]
+        raise AlphaBenchError(
+            words, hint=f"choose another evaluator: --evaluator {' or '.join(others)}"
+        )
+    return words
 
 
 def _slug(name: str) -> str:

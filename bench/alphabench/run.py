@@ -16,7 +16,7 @@ from typing import Final
 
 from alphabench.errors import AlphaBenchError, unknown_name
 from alphabench.images import UnreadableImageError, image_of
-from alphabench.plan import Evaluation, Plan, choose
+from alphabench.plan import Evaluation, Plan, choose, unscorable
 from alphabench.progress import Progress, Silent
 from alphabench.proving import prove
 from alphabench.store import ImageRecord, RunFolder, StoredVerdict, save_image
@@ -70,7 +70,11 @@ def carry_out(plan: Plan, evaluation: Evaluation, work: Work) -> Outcome:
     The evaluator proves itself before the first image is made; a run that lacks nothing loads
     and asks nobody.
     """
-    opener = None if _is_finished(plan, evaluation) else ready_evaluator(evaluation, work)
+    opener = None
+    if not _is_finished(plan, evaluation):
+        if words := unscorable(plan, evaluation, device=work.devices[0]):
+            work.progress.note(f"{words}; they will count as failed")
+        opener = ready_evaluator(evaluation, work)
     folder = generate(plan, work)
     return score(folder, plan.benchmark, evaluation, work, opener=opener)
 

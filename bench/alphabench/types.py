@@ -289,7 +289,10 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Selective(Protocol):
-    """A generator that knows beforehand what it cannot make (a folder with gaps, a small world)."""
+    """A generator that knows beforehand what it cannot make (a folder with gaps, a small world).
+
+    Or an evaluator that knows what it cannot score, whatever the image shows.
+    """
 
     def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
         """Image id -> why, for each request it would refuse.

@@ -204,3 +204,42 @@ def test_it_survives_the_trip_to_a_worker() -> None:
 def test_a_selection_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         Selection(**options)
+
+
+@dataclass
+class OnlyDogs(WidthDetector):
+    """Knows one word."""
+
+    categories: frozenset[str] = frozenset({"dog"})
+
+
+def demand(category: str, **others: Any) -> dict[str, Any]:
+    clause = {"class": category, "count": 1, **others}
+    return {"tag": "single_object", "prompt": category, "include": [clause]}
+
+
+@pytest.mark.parametrize(
+    ("facts", "unknown"),
+    [
+        (demand("cat"), "'cat'"),
+        ({**demand("dog"), "exclude": [{"class": "cat", "count": 2}]}, "'cat'"),
+        ({**demand("dog"), "include": [*demand("dog", count=9)["include"],
+                                       *demand("cat")["include"]]}, "'cat'"),
+        (demand("dog", color="teal"), "'teal'"),
+    ],
+)  # fmt: skip
+def test_what_a_detector_cannot_know_has_no_score_and_never_a_zero(
+    tmp_path: Path, facts: dict[str, Any], unknown: str
+) -> None:
+    images = [picture(tmp_path, 0, 10, facts), picture(tmp_path, 1, 10, demand("dog"))]
+    strange, known = evaluator(OnlyDogs()).evaluate(images)
+    assert (strange.value, strange.status) == (None, "failed")
+    assert strange.detail["reason"] == f"the detector does not know {unknown}"
+    assert known.value == 1.0
+    unable = evaluator(OnlyDogs()).unable([image.request for image in images])
+    assert list(unable) == ["00000/0"]
+
+
+def test_a_detector_without_a_list_of_its_own_knows_the_eighty_of_coco(tmp_path: Path) -> None:
+    images = [picture(tmp_path, n, 10, demand(c)) for n, c in enumerate(("zebra", "dragon"))]
+    assert [v.value for v in evaluator(WidthDetector()).evaluate(images)] == [0.0, None]

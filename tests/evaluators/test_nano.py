@@ -16,6 +16,7 @@ from alphabench.evaluators.detection.detector import (
     ColourReader,
     DetectedObject,
     Detector,
+    LimitedVocabulary,
     Thresholds,
 )
 from alphabench.evaluators.detection.nano import SELF_TEST, open_nano
@@ -184,3 +185,11 @@ def test_the_measurement_notices_a_detector_that_finds_nothing(
     for case in held_out_cases("two_object", 2):
         image = render(case.scene, 64, 64).image
         assert verdict(case, image, [], reader, detector.thresholds) is False
+
+
+def test_it_says_which_categories_it_knows() -> None:
+    detector, _ = open_nano({}, device="cpu")
+    assert isinstance(detector, LimitedVocabulary)
+    assert len(detector.categories) == 40
+    assert {"pizza", "zebra"} <= detector.categories
+    assert "person" not in detector.categories

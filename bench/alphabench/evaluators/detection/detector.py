@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +63,16 @@ class Detector(Protocol):
         Raises:
             AlphaBenchError: an answer is wrong; this build must not score.
         """
+        ...
+
+
+@runtime_checkable
+class LimitedVocabulary(Protocol):
+    """A detector that knows fewer categories than the 80 of COCO."""
+
+    @property
+    def categories(self) -> frozenset[str]:
+        """All that it can find; what it does not know it cannot be asked about."""
         ...
 
 

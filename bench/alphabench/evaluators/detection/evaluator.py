@@ -16,17 +16,23 @@ from alphabench.benchmarks.geneval_rules import (
     CAP,
     QUESTION,
     Decision,
+    Rules,
     Selected,
     colour_questions,
     decide,
     select,
 )
 from alphabench.errors import AlphaBenchError
-from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
+from alphabench.evaluators.detection.coco import GENEVAL_NAMES
+from alphabench.evaluators.detection.detector import (
+    COLOURS,
+    ColourQuery,
+    ColourReader,
+    Detector,
+    LimitedVocabulary,
+)
 from alphabench.images import UnreadableImageError, open_rgb
-from alphabench.types import GeneratedImage, Licensed, Verdict
-
-"""What Pillow raises on files that are absent, cut short, or no pictures."""
+from alphabench.types import GeneratedImage, ImageRequest, Licensed, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +99,7 @@ class ObjectEvaluator:
         """One `correct` verdict for each image, in order.
 
         An image that cannot be opened, or on which the models raise an error even when it is
-        alone, is `failed`.
+        alone, is `failed`; so is every image of a prompt that names what the models do not know.
 
         Raises:
             AlphaBenchError: a model says what the user must mend.
@@ -101,14 +107,42 @@ class ObjectEvaluator:
         for start in range(0, len(images), self.batch_size):
             yield from self._batch(images[start : start + self.batch_size])
 
+    def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
+        """Image id -> why it could not be scored, for each such request; see `Selective`."""
+        return {
+            request.id: reason
+            for request in requests
+            if (reason := self._unknown(request.sample.facts))
+        }
+
+    def _unknown(self, facts: Mapping[str, Any]) -> str:
+        """What of a prompt's demands the models do not know, in words; empty if they know all.
+
+        Had only the failing images of such a prompt a verdict, its score would be too low: it has
+        none, even where another clause fails beyond doubt.
+        """
+        detector: object = self.detector
+        known = frozenset(GENEVAL_NAMES)
+        if isinstance(detector, LimitedVocabulary):
+            known = detector.categories
+        rules = Rules.from_facts(facts)
+        clauses = (*rules.include, *rules.exclude)
+        strange = {clause.category for clause in clauses} - known
+        colours = {clause.colour for clause in clauses} - {None, *COLOURS}
+        words = ", ".join(map(repr, sorted([*strange, *map(str, colours)])))
+        return f"the detector does not know {words}" if words else ""
+
     def _batch(self, images: Sequence[GeneratedImage]) -> list[Verdict]:
         pictures: list[tuple[GeneratedImage, Image.Image]] = []
         verdicts: dict[str, Verdict] = {}
         for image in images:
+            if unknown := self._unknown(image.request.sample.facts):
+                verdicts[image.id] = _failed(image, unknown)
+                continue
             try:
                 pictures.append((image, open_rgb(image.path)))
             except UnreadableImageError as error:
-                verdicts[image.id] = _failed(image, error)
+                verdicts[image.id] = _failed(image, _words(error))
         for verdict in self._examine_or_fail(pictures):
             verdicts[verdict.image_id] = verdict
         return [verdicts[image.id] for image in images]
@@ -125,7 +159,7 @@ class ObjectEvaluator:
             raise
         except Exception as error:  # noqa: BLE001  (the boundary to the models)
             if len(pictures) == 1:
-                return [_failed(pictures[0][0], error)]
+                return [_failed(pictures[0][0], _words(error))]
         return [verdict for one in pictures for verdict in self._examine_or_fail([one])]
 
     def _examine(self, pictures: Sequence[tuple[GeneratedImage, Image.Image]]) -> list[Verdict]:
@@ -169,11 +203,15 @@ def _verdict(image: GeneratedImage, decision: Decision, selected: Selected) -> V
     )
 
 
-def _failed(image: GeneratedImage, error: Exception) -> Verdict:
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _failed(image: GeneratedImage, reason: str) -> Verdict:
     return Verdict(
         image_id=image.id,
         question_id=QUESTION,
         value=None,
         status="failed",
-        detail={"reason": f"{type(error).__name__}: {error}"},
+        detail={"reason": reason},
     )

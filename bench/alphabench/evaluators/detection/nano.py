@@ -29,6 +29,7 @@ from alphabench.evaluators.detection.detector import (
 from alphabench.nano import decoding
 from alphabench.nano.decoding import Group, PictureMaps
 from alphabench.nano.detector import (
+    Design,
     DetectorNet,
     Placement,
     canonical,
@@ -92,6 +93,7 @@ class Weights:
     sha256: str
     calibration: tuple[float, ...]
     """Factors of `decoding.FEATURES`."""
+    categories: frozenset[str]
     thresholds: Thresholds
 
 
@@ -118,6 +120,11 @@ class NanoDetector:
     @property
     def thresholds(self) -> Thresholds:
         return self._weights.thresholds
+
+    @property
+    def categories(self) -> frozenset[str]:
+        """See `LimitedVocabulary`: the forty of the synthetic world."""
+        return self._weights.categories
 
     def detect(self, images: Sequence[Image.Image]) -> list[list[DetectedObject]]:
         """All objects of each picture, most certain first."""
@@ -203,6 +210,7 @@ def open_nano(
     weights = Weights(
         sha256=hashlib.sha256(file).hexdigest(),
         calibration=tuple(factors[name] for name in decoding.FEATURES),
+        categories=frozenset(Design.from_json(entries["design"]).categories),
         thresholds=Thresholds(score=wanted.score, counting=wanted.counting),
     )
     return NanoDetector(weights, device=device), NanoColours(weights)
