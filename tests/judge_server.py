@@ -68,6 +68,8 @@ def error(status: int, message: str = "no", **fields: Any) -> Say:
 
 
 Script = Callable[[Call], Say]
+CONTROL = "Reply with one word: yes."
+"""What a client asks to find out whether a host answers at all."""
 
 
 class JudgeServer:
@@ -81,16 +83,19 @@ class JudgeServer:
         latency: float = 0.0,
         parallel: int | None = None,
         queue: bool = False,
+        control: Script = lambda _: Say(),
     ) -> None:
         """Serve.
 
         Args:
             script: what each call is answered with.
+            control: what the control question is answered with; it is counted apart.
             model: the name it goes by.
             latency: seconds for each answer.
             parallel: answers at once; more are refused with 429, or wait with `queue`.
         """
-        self.script, self.model, self.latency = script, model, latency
+        self.script, self.model, self.latency, self.control = script, model, latency, control
+        self.n_controls = 0
         self.parallel, self.queue = parallel, queue
         self.calls: list[Call] = []
         self.keep_calls = True
@@ -139,6 +144,9 @@ class JudgeServer:
         call = Call(
             number=self.n_calls, nth=self.tries[key], body=json.loads(content), headers=headers
         )
+        if call.text == CONTROL:
+            self.n_controls += 1
+            return await self._send(writer, self.control(call), call.body)
         self.n_calls += 1
         self.tries[key] += 1
         if self.keep_calls:

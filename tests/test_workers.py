@@ -155,6 +155,26 @@ def test_a_mistake_of_the_user_stops_the_work_in_this_process_and_in_others() ->
         assert caught.value.hint == "name another"
 
 
+def _stops_at_three(_device: str) -> Handler[int, int | AlphaBenchError]:
+    def work(batch: Sequence[int]) -> list[int | AlphaBenchError]:
+        stop = AlphaBenchError("stopped", hint="h")
+        return [stop if job == 3 else 10 * job for job in batch]
+
+    return work
+
+
+@pytest.mark.parametrize("devices", [("cpu",), ("cpu", "cpu")])
+def test_an_error_among_results_stops_the_work_behind_them(devices: tuple[str, ...]) -> None:
+    done: list[object] = []
+    with pytest.raises(AlphaBenchError, match="stopped"):
+        done.extend(
+            one.job
+            for one in run_jobs(_stops_at_three, range(2, 40), devices=devices, batch_size=4)
+        )
+    assert {2, 4, 5} <= set(done)
+    assert len(done) <= 3 + 4 * 2
+
+
 def test_two_processes_do_what_one_does() -> None:
     alone = results(list(run_jobs(squares, range(23), devices=["cpu"], batch_size=4)))
     shared = results(list(run_jobs(squares, range(23), devices=["cpu", "cpu"], batch_size=4)))

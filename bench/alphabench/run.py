@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from alphabench.errors import AlphaBenchError, unknown_name
 from alphabench.images import UnreadableImageError, image_of
@@ -241,14 +241,18 @@ def score(
 
 def _open_scoring(
     open_evaluator: Callable[..., Evaluator], device: str
-) -> Callable[[Sequence[GeneratedImage]], list[list[Verdict]]]:
+) -> Callable[[Sequence[GeneratedImage]], list[Any]]:
     evaluator = open_evaluator(device=device)
     prove(evaluator)
 
-    def examine(images: Sequence[GeneratedImage]) -> list[list[Verdict]]:
+    def examine(images: Sequence[GeneratedImage]) -> list[Any]:
         by_image: dict[str, list[Verdict]] = {image.id: [] for image in images}
-        for verdict in evaluator.evaluate(images):
-            by_image[verdict.image_id].append(verdict)
+        try:
+            for verdict in evaluator.evaluate(images):
+                by_image[verdict.image_id].append(verdict)
+        except AlphaBenchError as error:
+            # The images that are finished keep their verdicts: a judge's answers may be paid for.
+            return [by_image[image.id] or error for image in images]
         return [by_image[image.id] for image in images]
 
     return examine

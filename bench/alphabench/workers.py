@@ -29,7 +29,8 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 Handler = Callable[[Sequence[J]], Sequence[R]]
-"""Does a batch of jobs: one result for each, in order."""
+"""Does a batch of jobs: one result for each, in order. An `AlphaBenchError` in the place of one
+stops everything once the batch's results are given."""
 Opener = Callable[[str], Handler[J, R]]
 """Makes the handler on a device (`cpu`, `cuda:0`). Must be picklable for several processes."""
 
@@ -176,7 +177,14 @@ def _run_here(
 
 
 def _pair(batch: Sequence[J], results: Sequence[R]) -> Iterator[Done[J, R]]:
-    return (Done(job, result) for job, result in zip(batch, results, strict=True))
+    stopped_by = None
+    for job, result in zip(batch, results, strict=True):
+        if isinstance(result, AlphaBenchError):
+            stopped_by = stopped_by or result
+        else:
+            yield Done(job, result)
+    if stopped_by is not None:
+        raise stopped_by
 
 
 def _retry_or_lose(

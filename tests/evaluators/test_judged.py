@@ -132,6 +132,23 @@ class Forgetful(ScriptedJudge):
         yield from answers[:-1]
 
 
+def test_a_judge_that_is_stopped_leaves_the_verdicts_of_the_images_that_it_finished() -> None:
+    class Stopped(ScriptedJudge):
+        def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
+            for question in questions:
+                if question.image_id == "1/0" and question.id == "1":
+                    yield Answer(question=question, status="missing")
+                else:
+                    yield from super().ask([question])
+            raise AlphaBenchError("out of credit", hint="add some")
+
+    verdicts: list[Verdict] = []
+    images = [image(n, 2) for n in range(3)]
+    with pytest.raises(AlphaBenchError, match="out of credit"):
+        verdicts.extend(verdict for verdict in evaluator(Stopped(by_number)).evaluate(images))
+    assert [v.image_id for v in verdicts] == ["0/0", "0/0", "2/0", "2/0"]
+
+
 def test_an_answer_that_never_comes_is_no_silent_gap() -> None:
     with pytest.raises(RuntimeError, match="unanswered"):
         list(evaluator(Forgetful("yes")).evaluate([image(0, 2)]))

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphabench.errors import AlphaBenchError
-from alphabench.judges.limits import START, Clock, Gate, Health, Pace
+from alphabench.judges.limits import START, Clock, Gate, Pace
 from tests.judges.conftest import FakeTime
 
 
@@ -137,21 +136,20 @@ def test_a_turn_that_is_cancelled_frees_its_place() -> None:
     assert asyncio.run(turns()) == 1
 
 
-def test_silence_longer_than_the_patience_stops_the_run() -> None:
-    health = Health(host="h", patience_seconds=60.0)
-    for second in range(8):
-        health.failed("refused", float(second), alive=False)
-    assert health.is_down
-    health.succeeded()
-    assert health.in_a_row == 0
-    for second in range(100, 108):
-        health.failed("refused", float(second), alive=False)
-    with pytest.raises(AlphaBenchError, match="answered nothing for 70 s"):
-        health.failed("refused", 170.0, alive=False)
+def test_a_closed_gate_lets_nobody_through_until_it_opens() -> None:
+    async def turns() -> list[str]:
+        gate, seen = Gate(Pace(most=4), Clock()), list[str]()
 
+        async def one() -> None:
+            async with gate.turn(0):
+                seen.append("through")
 
-def test_a_host_that_only_puts_off_is_not_down() -> None:
-    health = Health(host="h", patience_seconds=60.0)
-    for _ in range(20):
-        health.failed("HTTP 429", 1.0, alive=True)
-    assert not health.is_down
+        gate.open(yes=False)
+        task = asyncio.create_task(one())
+        await asyncio.sleep(0)
+        seen.append("opened")
+        gate.open(yes=True)
+        await task
+        return seen
+
+    assert asyncio.run(turns()) == ["opened", "through"]

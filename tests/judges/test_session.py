@@ -231,10 +231,133 @@ def test_a_judge_that_stays_down_stops_the_run(fake_time: FakeTime) -> None:
 def test_a_judge_that_refuses_every_question_stops_the_run() -> None:
     with (
         serving(JudgeServer(lambda _: error(400, "no images here"))) as server,
-        pytest.raises(AlphaBenchError, match="accepts none of the first 16"),
+        pytest.raises(AlphaBenchError, match="answered none of 16 questions"),
     ):
         list(judge_at(server).ask(numbers(200)))
     assert server.n_calls < 120
+
+
+def poison(fault: Say, every: int = 4) -> Script:
+    """Every so manieth question meets the fault each time."""
+
+    def script(call: Call) -> Say:
+        return fault if int(call.text.removeprefix("number ")) % every == 0 else echo(call)
+
+    return script
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        error(500, "crash"), error(429), error(503), Say(cut=40), Say(body=b"<html></html>"),
+        error(400), error(400, "too long", param="input_tokens"), error(403, "flagged input"),
+        error(429, headers={"Retry-After": "86400"}), error(413),
+    ],
+    ids=["500", "429", "503", "reset", "HTML", "400", "400 of another field", "403",
+         "429 until tomorrow", "413"],
+)  # fmt: skip
+@pytest.mark.parametrize("concurrency", ["1", "64"])
+def test_questions_that_can_never_be_answered_fail_alone_and_the_rest_is_answered(
+    fault: Say, concurrency: str, fake_time: FakeTime
+) -> None:
+    with serving(JudgeServer(poison(fault))) as server:
+        judge = judge_at(server, fake_time, concurrency=concurrency, attempts="3")
+        list(judge.ask([question("number 77")]))
+        answers = list(judge.ask(numbers(40)))
+    assert values(answers) == [None if n % 4 == 0 else float(n) for n in range(40)]
+    assert all(a.status in ("failed", "refused") and a.reason for a in answers if not a.values)
+    assert max(server.tries.values()) <= 40
+    assert all(n == 1 for n in server.answered.values()) or fault.status == 200
+    assert server.n_controls <= 12
+
+
+def test_when_only_such_questions_are_left_they_fail_and_nothing_is_stopped(
+    fake_time: FakeTime,
+) -> None:
+    with serving(JudgeServer(poison(error(500), every=1))) as server:
+        judge = judge_at(server, fake_time, attempts="3")
+        server.script = echo
+        list(judge.ask([question("number 77")]))
+        server.script = poison(error(500), every=1)
+        answers = list(judge.ask(numbers(30)))
+    assert {a.status for a in answers} == {"failed"}
+    assert server.n_calls < 1 + 30 * 3 * 3
+    assert 1 <= server.n_controls <= 4
+
+
+def test_an_outage_costs_no_question_its_tries(fake_time: FakeTime) -> None:
+    def down(call: Call) -> Say:
+        return error(502, "bad gateway") if fake_time.seconds < 100 else echo(call)
+
+    with serving(JudgeServer(down, control=down)) as server:
+        server.control = lambda call: down(call) if fake_time.seconds < 100 else Say()
+        answers = list(judge_at(server, fake_time, attempts="2").ask(numbers(100)))
+    assert values(answers) == [float(n) for n in range(100)]
+    assert 100 <= fake_time.seconds < 120
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (Say(body=b"<html>Log in</html>", headers={"Content-Type": "text/html"}), "a web page"),
+        (Say(body=b'data: {"choices": []}\n\n'), "a stream of events"),
+        (Say(body=b'{"model": "m", "message": {"content": "Yes"}}'), "the JSON of another API"),
+        (Say(status=204, body=b""), "nothing .HTTP 204"),
+        (Say(body=b"[1]"), "no JSON object"),
+    ],
+)
+def test_what_is_no_chat_endpoint_is_recognised_after_a_few_answers(
+    answer: Say, why: str, fake_time: FakeTime
+) -> None:
+    with (
+        serving(JudgeServer(lambda _: answer, control=lambda _: answer)) as server,
+        pytest.raises(AlphaBenchError, match=f"no chat endpoint: it answers with .*{why}"),
+    ):
+        list(judge_at(server, fake_time).ask(numbers(1)))
+    assert fake_time.seconds < 10
+
+
+def test_a_host_that_is_down_is_told_within_seconds(
+    fake_time: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    judge = open_openai("http://127.0.0.1:1/v1#m", options={}, device="cpu")
+    judge.clock = fake_time.clock
+    with pytest.raises(AlphaBenchError, match=r"answered nothing for 1[89]\d s \(no connection"):
+        list(judge.ask(numbers(1)))
+    assert caplog.records[0].message.startswith("the judge at 127.0.0.1 does not answer (no conn")
+    assert 3 <= len(caplog.records) <= 4
+
+
+@pytest.mark.parametrize("ids", ["each its own", "one for all"])
+def test_an_answer_that_another_question_got_already_is_not_taken(ids: str) -> None:
+    """As from a proxy that keeps answers by something else than the question."""
+    first: list[Say] = []
+
+    def script(call: Call) -> Say:
+        number = echo(call).text
+        name = f"chatcmpl-{call.number}" if ids == "each its own" else "chatcmpl-0"
+        said = Say(text=number, fields={"id": name})
+        first.append(said)
+        return first[0] if number == "5" and call.nth == 0 and ids != "one for all" else said
+
+    with serving(JudgeServer(script)) as server:
+        answers = list(judge_at(server, concurrency="1").ask(numbers(8)))
+    assert values(answers) == [float(n) for n in range(8)]
+    assert server.n_calls == (9 if ids == "each its own" else 8)
+
+
+def test_what_was_answered_is_handed_on_though_it_could_not_be_stored() -> None:
+    def full(_: Any) -> None:
+        raise AlphaBenchError("no room", hint="free some")
+
+    answers: list[Answer] = []
+    with serving(JudgeServer(echo)) as server:
+        stream = judge_at(server, concurrency="4").ask_and_keep(numbers(60), full)
+        with pytest.raises(AlphaBenchError, match="no room"):
+            answers.extend(answer for answer in stream)
+    scored = [a for a in answers if a.status == "scored"]
+    assert len(scored) == server.n_calls == sum(server.answered.values())
+    assert {a.status for a in answers} <= {"scored", "missing"}
 
 
 def test_a_server_that_is_killed_and_comes_back_costs_no_answer() -> None:

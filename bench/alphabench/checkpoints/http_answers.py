@@ -124,7 +124,7 @@ def _names_one(parts: Sequence[str], text: str) -> bool:
     return any(part in letters for part in parts)
 
 
-def retry_after_seconds(headers: httpx.Headers, now: float) -> float | None:
+def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
     """How long the host asks to wait, from either form of the header (RFC 9110, 10.2.3)."""
     text = headers.get("retry-after", "").strip()
     try:

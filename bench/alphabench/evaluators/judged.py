@@ -88,8 +88,11 @@ class JudgeEvaluator:
     def evaluate(self, images: Sequence[GeneratedImage]) -> Iterator[Verdict]:
         """The verdicts that `settle` makes for each image, in order.
 
+        An image with an answer that is `missing`, since the judge was stopped, has none.
+
         Raises:
-            AlphaBenchError: the judge says what the user must mend.
+            AlphaBenchError: the judge says what the user must mend; what it answered before comes
+                first.
         """
         waiting: deque[_Waiting] = deque()
         for answer in self.judge.ask(self._questions(images, waiting)):
@@ -112,7 +115,8 @@ class JudgeEvaluator:
         """Of the images that wait for nothing any more, from the first on."""
         while waiting and len(waiting[0].answers) == waiting[0].n_questions:
             done = waiting.popleft()
-            yield from self.settle(done.image, done.answers)
+            if all(answer.status != "missing" for answer in done.answers):
+                yield from self.settle(done.image, done.answers)
 
 
 def _identity_of(judge: Judge) -> dict[str, str]:

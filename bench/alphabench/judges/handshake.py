@@ -139,7 +139,8 @@ def _check_order(judge: Judge, trials: Sequence[_Trial]) -> None:
 def _mistakes(judge: Judge, trials: Sequence[_Trial]) -> list[str]:
     """What it said wrongly or unreadably, in words."""
     wrong = []
-    for trial, answer in zip(trials, judge.ask(t.question for t in trials), strict=True):
+    answers = list(judge.ask(t.question for t in trials))  # all, or the error that stopped it
+    for trial, answer in zip(trials, answers, strict=True):
         by_logprobs = isinstance(trial.question.contract, YesNoProbability)
         _must_have_replied(judge, answer, needs_logprobs=by_logprobs)
         if answer.values is None:

@@ -1,4 +1,4 @@
-"""How fast one replica of a judge is asked, and when it counts as down. Sends nothing.
+"""How fast one replica of a judge is asked. Sends nothing.
 
 The number of requests under way grows by half every round until the host objects, stays just below
 where that was, is cut if the host goes on objecting, and probes beyond from time to time. Rounds,
@@ -17,8 +17,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
-
-from alphabench.errors import AlphaBenchError
 
 START: Final = 32
 """Requests under way at first."""
@@ -40,8 +38,6 @@ _LEAST_LEFT: Final = 0.5
 """What is left of it at least: a host that refuses all may mean its clock and not their number."""
 _PROBE_ROUNDS: Final = 10
 """Rounds at the ceiling before a probe beyond it; after one that succeeds the next is bolder."""
-_DOWN_AFTER: Final = 8
-"""Faults in a row after which further ones are blamed on the host and not on the question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,8 +158,8 @@ class Gate:
     def __init__(self, pace: Pace, clock: Clock) -> None:
         self.pace = pace
         self.under_way = 0
-        self.probing = False
-        """The host is down: one request at a time finds out when it is up again."""
+        self.closed = False
+        """Nobody goes through: the host may be down, and somebody else finds out."""
         self._clock = clock
         self._order = itertools.count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -192,63 +188,25 @@ class Gate:
 
     def wake(self) -> None:
         """Let through whoever may go now."""
+        if self.closed:
+            return
         pause = self.pace.resume_at - self._clock.now()
         if pause > 0:
             if self._waiting and (self._timer is None or self._timer.done()):
                 self._timer = asyncio.create_task(self._wake_after(pause))
             return
-        allowed = 1 if self.probing else int(self.pace.limit)
-        while self._waiting and self.under_way < allowed:
+        while self._waiting and self.under_way < int(self.pace.limit):
             _, _, turn = heapq.heappop(self._waiting)
             if not turn.done():
                 self.under_way += 1
                 turn.set_result(None)
 
+    def open(self, *, yes: bool) -> None:
+        """Open or close it for everybody."""
+        self.closed = not yes
+        self.wake()
+
     async def _wake_after(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
         self._timer = None
         self.wake()
-
-
-@dataclass(kw_only=True)
-class Health:
-    """Whether one replica answers at all: the circuit breaker."""
-
-    host: str
-    patience_seconds: float
-    """How long it may fail, without one answer between, before the run stops."""
-    failing_since: float | None = None
-    in_a_row: int = 0
-    """Faults since it last gave any sign of life."""
-    n_faults: int = 0
-    """Faults since it last answered a question."""
-
-    def succeeded(self) -> None:
-        self.failing_since, self.in_a_row, self.n_faults = None, 0, 0
-
-    @property
-    def is_down(self) -> bool:
-        """Faults say nothing about the question that met them; only waiting helps."""
-        return self.in_a_row >= _DOWN_AFTER
-
-    def failed(self, reason: str, now: float, *, alive: bool) -> None:
-        """Count a fault.
-
-        Args:
-            reason: for the error.
-            now: by the clock.
-            alive: the host did answer, if only to put the question off.
-
-        Raises:
-            AlphaBenchError: nothing but faults for longer than the patience.
-        """
-        self.in_a_row = 0 if alive else self.in_a_row + 1
-        self.n_faults += 1
-        if self.failing_since is None:
-            self.failing_since = now
-        silent = now - self.failing_since
-        if self.n_faults >= _DOWN_AFTER and silent >= self.patience_seconds:
-            raise AlphaBenchError(
-                f"the judge at {self.host!r} has answered nothing for {silent:.0f} s ({reason})",
-                hint="bring it up and give the same command again; what it answered is kept",
-            )

@@ -9,6 +9,7 @@ the weights behind a name at any time, which no identity shows.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -18,13 +19,17 @@ from alphabench import credentials
 from alphabench.checkpoints.http import Endpoint, parse_endpoint
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.budget import Account, Prices
+from alphabench.judges.health import Health, Record
 from alphabench.judges.limits import Clock, Pace
 from alphabench.judges.question import Answer, Capabilities, Question, Reply
+from alphabench.judges.reading import unscored
 from alphabench.judges.retirement import refuse_if_retired
 from alphabench.judges.session import Keep, Session, is_same_model
 from alphabench.judges.stream import in_order
 from alphabench.options import fill
 
+_LOG: Final = logging.getLogger("alphabench.judges")
+"""What a person should know while nothing moves; goes to standard error where nobody minds."""
 _OWNER: Final = "an OpenAI-compatible judge"
 _OPENAI_DOMAIN: Final = "api.openai.com"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
@@ -105,6 +110,9 @@ class OpenAIJudge:
     """What this process has spent."""
     paces: list[Pace] = field(init=False, repr=False)
     """How fast each replica is asked, as learnt so far."""
+    healths: list[Health] = field(init=False, repr=False)
+    """Whether each replica answers."""
+    record: Record = field(init=False, repr=False)
     answered_as: str | None = field(default=None, init=False, repr=False)
     """The model that the replies so far say they come from."""
 
@@ -112,6 +120,12 @@ class OpenAIJudge:
         prices = Prices(tokens_in=self.options.price_in, tokens_out=self.options.price_out)
         self.account = Account(prices=prices, budget_usd=self.options.budget_usd)
         self.paces = [Pace(most=self.options.concurrency) for _ in self.replicas]
+        patience = self.options.patience_seconds
+        self.healths = [
+            Health(host=one.host, patience_seconds=patience, note=_LOG.warning)
+            for one in self.replicas
+        ]
+        self.record = Record(model=self.model)
 
     @property
     def model(self) -> str:
@@ -175,7 +189,7 @@ class OpenAIJudge:
             return Session(self, keep)
 
         window = _WINDOW_ROUNDS * self.options.concurrency * len(self.replicas)
-        return in_order(questions, open_session, window=window)
+        return in_order(questions, open_session, window=window, missed=_not_reached)
 
 
 def open_openai(location: str, *, options: Mapping[str, str], device: str) -> OpenAIJudge:
@@ -256,6 +270,10 @@ def _json_value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _not_reached(question: Question) -> Answer:
+    return unscored(question, "missing", "the judge was stopped before it answered")
 
 
 def _keep_nothing(replies: Sequence[tuple[Question, Reply]]) -> None:

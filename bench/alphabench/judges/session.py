@@ -1,23 +1,19 @@
 """One stream of questions to the replicas of a judge, inside an event loop.
 
-A question is tried until it has a reply, has met too many faults, or the whole judge has to be
-given up. What arrives is stored before it is handed on.
+A question is tried until it has a reply, has met too many faults of its own, or the whole judge has
+to be given up; then what was answered is still handed on. What arrives is stored before that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import re
-import ssl
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-
-import httpx
 
 from alphabench.checkpoints.http import Endpoint
 from alphabench.checkpoints.http_answers import PassingError, retry_after_seconds
@@ -30,11 +26,13 @@ from alphabench.judges.chat import (
     read_refusal,
     request_body,
 )
-from alphabench.judges.limits import Gate, Health
+from alphabench.judges.health import Health
+from alphabench.judges.limits import Gate
 from alphabench.judges.pictures import PictureCache, UnusablePictureError
-from alphabench.judges.question import Answer, Picture, Question, Reply
+from alphabench.judges.question import Answer, Picture, Question, Reply, Sampling
 from alphabench.judges.reading import read_reply, unscored
-from alphabench.judges.transport import PlainTransport
+from alphabench.judges.transport import Received, Transport, UnreachableError
+from alphabench.judges.yesno import YesNoText
 
 if TYPE_CHECKING:
     from alphabench.judges.openai import OpenAIJudge
@@ -42,15 +40,29 @@ if TYPE_CHECKING:
 Keep = Callable[[Sequence[tuple[Question, Reply]]], None]
 """Stores replies; they are durable when it returns."""
 
-_LONGEST_BODY: Final = 16 * 2**20
 _LONGEST_BACKOFF_SECONDS: Final = 8.0
 _MOST_PUT_OFF: Final = 40
 """Tries of one question that a host only puts off."""
-_HOPELESS_AFTER: Final = 16
-"""Questions that will not do, before the first that did: then it is not the questions."""
+_TOLD_TO_THE_PACE: Final = 4
+"""Refusals of one question after which further ones say nothing about how much a host bears."""
+_IDS_REMEMBERED: Final = 4096
 _DATED: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{3,4})")
 """What hosts append to an undated name to say which snapshot answered."""
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_ID: Final = re.compile(rb'"id"\s*:\s*"([^"\\]{8,200})"')
+_OWN_FAULTS: Final = (400, 403, 404, 413, 422)
+"""Refusals that concern one question alone, once the host has answered others."""
+_CONTROL: Final = Question(
+    image_id="control",
+    id="control",
+    parts=("Reply with one word: yes.",),
+    sampling=Sampling(max_tokens=64, temperature=None),
+    contract=YesNoText(),
+)
+"""What any chat model can answer: it tells a host that is down from questions that it cannot do."""
+
+
+class StrangeAnswerError(PassingError):
+    """Something answered, and it does not speak the chat API."""
 
 
 @dataclass(slots=True)
@@ -58,7 +70,10 @@ class _Replica:
     endpoint: Endpoint
     gate: Gate
     health: Health
-    clients: _Clients
+    transport: Transport
+    ids: _Ids
+    control: asyncio.Task[None] | None = None
+    """Runs while the host is suspect."""
 
 
 @dataclass(slots=True)
@@ -68,6 +83,7 @@ class _Tries:
     faults: int = 0
     """Those that may be its own fault."""
     put_off: int = 0
+    put_off_since: float | None = None
     in_all: int = 0
 
 
@@ -79,21 +95,16 @@ class Session:
         self._options = judge.options
         self._clock = judge.clock
         self._replicas = [
-            _Replica(
-                endpoint,
-                Gate(pace, judge.clock),
-                Health(host=endpoint.host, patience_seconds=judge.options.patience_seconds),
-                _Clients(endpoint),
+            _Replica(endpoint, Gate(pace, judge.clock), health, Transport(endpoint.base), _Ids())
+            for endpoint, pace, health in zip(
+                judge.replicas, judge.paces, judge.healths, strict=True
             )
-            for endpoint, pace in zip(judge.replicas, judge.paces, strict=True)
         ]
         self._pictures = PictureCache()
         self._keeper = _Keeper(keep)
         self._asking: set[asyncio.Task[Any]] = set()
         self._sending: set[asyncio.Task[Any]] = set()
-        self._stopped_by: AlphaBenchError | None = None
-        self._n_replies = 0
-        self._n_given_up = 0
+        self.stopped_by: AlphaBenchError | None = None
 
     async def work(self, rank: int, question: Question) -> Answer:
         """The answer to one question, whatever it takes.
@@ -113,11 +124,24 @@ class Session:
                     return outcome
                 await self._clock.sleep(outcome)
         except AlphaBenchError as error:
-            self._stopped_by = self._stopped_by or error
+            self._stop(error)
             raise
+        except asyncio.CancelledError:
+            if self.stopped_by is None:
+                raise
+            raise self.stopped_by from None
         finally:
             self._asking.discard(task)
             self._sending.discard(task)
+
+    def _stop(self, error: AlphaBenchError) -> None:
+        """Nothing more is sent; what is under way may still be answered."""
+        if self.stopped_by is not None:
+            return
+        self.stopped_by = error
+        for task in self._asking - self._sending:
+            if task is not asyncio.current_task():
+                task.cancel()
 
     async def close(self) -> None:
         """Wait for what is paid already, drop what was not sent yet."""
@@ -126,7 +150,9 @@ class Session:
         if self._sending:
             await asyncio.wait(self._sending, timeout=self._options.timeout_seconds)
         for replica in self._replicas:
-            await replica.clients.close()
+            if replica.control is not None:
+                replica.control.cancel()
+            await replica.transport.close()
 
     async def _take_turn(
         self, replica: _Replica, rank: int, question: Question, tries: _Tries
@@ -135,8 +161,8 @@ class Session:
         task = asyncio.current_task()
         assert task is not None
         async with replica.gate.turn(rank):
-            if self._stopped_by is not None:
-                raise self._stopped_by
+            if self.stopped_by is not None:
+                raise self.stopped_by
             sent_at = self._clock.now()
             tries.in_all += 1
             self._sending.add(task)
@@ -147,21 +173,18 @@ class Session:
             except PassingError as error:
                 self._sending.discard(task)
                 return self._after_fault(replica, question, tries, error=error, sent_at=sent_at)
-            replica.gate.pace.succeeded(self._clock.now() - sent_at)
-            replica.health.succeeded()
-            replica.gate.probing = False
-        self._n_replies += 1
-        await self._keeper.keep(question, reply)
+            now = self._clock.now()
+            replica.gate.pace.succeeded(now - sent_at)
+            replica.health.answered(now)
+        self._judge.record.replied()
+        try:
+            await self._keeper.keep(question, reply)
+        except AlphaBenchError as error:
+            self._stop(error)  # and this answer is handed on all the same
         return read_reply(question, reply)
 
     def _give_up(self, question: Question, reason: str) -> Answer:
-        self._n_given_up += 1
-        if not self._n_replies and self._n_given_up >= _HOPELESS_AFTER:
-            raise AlphaBenchError(
-                f"the judge {self._judge.model!r} accepts none of the first "
-                f"{self._n_given_up} questions ({reason})",
-                hint="check its options, and whether it takes this many images and tokens",
-            )
+        self._judge.record.gave_up(reason)
         return unscored(question, "failed", reason)
 
     def _after_fault(
@@ -173,33 +196,90 @@ class Session:
         error: PassingError,
         sent_at: float,
     ) -> Answer | float:
-        now, pace, retry_after = self._clock.now(), replica.gate.pace, error.retry_after
-        is_put_off = isinstance(error, RateLimitedError)
-        if is_put_off:
-            tries.put_off += 1
-            # A little later than asked, each a little differently: others wait for the same moment.
-            asked_for = retry_after and retry_after * self._clock.jitter(1.0, 1.1)
-            accepted = replica.gate.under_way - 1  # without this one, which has not left yet
-            pace.objected(sent_at=sent_at, now=now, retry_after=asked_for, accepted=accepted)
-        elif not replica.health.is_down:
-            tries.faults += 1
-        replica.health.failed(str(error), now, alive=is_put_off)
-        replica.gate.probing = replica.health.is_down
-        if tries.faults >= self._options.attempts or tries.put_off >= _MOST_PUT_OFF:
-            return unscored(question, "failed", f"{error} (after {tries.in_all} attempts)")
-        if retry_after is not None and retry_after > self._options.longest_wait_seconds:
-            raise AlphaBenchError(
-                f"the judge at {replica.endpoint.host!r} asks to wait {retry_after:.0f} s "
-                f"({error})",
-                hint="give the same command again then; what it answered is kept",
-            )
-        if is_put_off:
-            return 0.0  # the gate holds everybody back as long as the host wants
+        now, health = self._clock.now(), replica.health
+        if replica.control is None:
+            self._count(tries, error, now)
+        _tell(health, error, now)
+        self._bear_with(replica, tries, error, sent_at=sent_at)
+        if health.is_suspect and replica.control is None:
+            replica.gate.open(yes=False)
+            replica.control = asyncio.create_task(self._put_to_control(replica))
+        patience = self._options.patience_seconds
+        is_put_off_long = tries.put_off_since is not None and now - tries.put_off_since >= patience
+        if (
+            tries.faults >= self._options.attempts
+            or tries.put_off >= _MOST_PUT_OFF
+            or (is_put_off_long and tries.put_off >= self._options.attempts)
+        ):
+            return self._give_up(question, f"{error} (after {tries.in_all} attempts)")
+        if (error.retry_after or 0.0) > self._options.longest_wait_seconds:
+            return self._put_off_too_long(replica, question, error)
         backoff = min(_LONGEST_BACKOFF_SECONDS, 0.5 * 2.0 ** min(tries.in_all - 1, 10))
-        wait = self._clock.jitter(0.5, 1.0) * backoff
-        if replica.health.is_down:
-            pace.pause(now + wait)
-        return wait
+        if isinstance(error, RateLimitedError) and tries.put_off <= _TOLD_TO_THE_PACE:
+            return 0.0  # the gate holds everybody back as long as the host wants
+        return max(self._clock.jitter(0.5, 1.0) * backoff, error.retry_after or 0.0)
+
+    def _count(self, tries: _Tries, error: PassingError, now: float) -> None:
+        """Whose fault it is: one without a connection is never the question's."""
+        if isinstance(error, RateLimitedError):
+            tries.put_off += 1
+            tries.put_off_since = now if tries.put_off_since is None else tries.put_off_since
+        elif not isinstance(error, UnreachableError):
+            tries.faults += 1
+
+    def _bear_with(
+        self, replica: _Replica, tries: _Tries, error: PassingError, *, sent_at: float
+    ) -> None:
+        """A host that wants fewer requests gets fewer."""
+        retry_after = error.retry_after
+        if not isinstance(error, RateLimitedError) or tries.put_off > _TOLD_TO_THE_PACE:
+            return
+        if retry_after is not None and retry_after > self._options.longest_wait_seconds:
+            return
+        # A little later than asked, each a little differently: others wait for the same moment.
+        asked_for = retry_after and retry_after * self._clock.jitter(1.0, 1.1)
+        accepted = replica.gate.under_way - 1  # without this one, which has not left yet
+        replica.gate.pace.objected(
+            sent_at=sent_at, now=self._clock.now(), retry_after=asked_for, accepted=accepted
+        )
+
+    def _put_off_too_long(
+        self, replica: _Replica, question: Question, error: PassingError
+    ) -> Answer:
+        """A host that never answered asks everybody to wait; else it may be this question alone."""
+        reason = f"it asks to wait {error.retry_after:.0f} s ({error})"
+        if self._judge.record.replies:
+            return self._give_up(question, reason)
+        raise _asks_to_wait(replica, error)
+
+    async def _put_to_control(self, replica: _Replica) -> None:
+        """Find out whether the host answers at all; meanwhile it gets no question."""
+        tried = 0
+        try:
+            while not await self._passes_control(replica):
+                wait = min(_LONGEST_BACKOFF_SECONDS, 0.5 * 2.0 ** min(tried, 10))
+                tried += 1
+                await self._clock.sleep(self._clock.jitter(0.5, 1.0) * wait)
+        except AlphaBenchError as error:
+            self._stop(error)
+        finally:
+            replica.control = None
+            replica.gate.open(yes=True)
+
+    async def _passes_control(self, replica: _Replica) -> bool:
+        try:
+            await self._get_reply(replica, _CONTROL)
+        except LastingError:
+            pass  # an answer all the same
+        except PassingError as error:
+            now = self._clock.now()
+            if (error.retry_after or 0.0) > self._options.longest_wait_seconds:
+                raise _asks_to_wait(replica, error) from error
+            _tell(replica.health, error, now)
+            replica.health.failed_control(now)
+            return False
+        replica.health.passed_control(self._clock.now())
+        return True
 
     async def _get_reply(self, replica: _Replica, question: Question) -> Reply:
         pictures = [
@@ -210,6 +290,8 @@ class Session:
         content = json.dumps(body).encode()
         reserved, reply = await account.reserve(question), None
         try:
+            if self.stopped_by is not None:
+                raise self.stopped_by
             reply = await self._send(replica, content)
         finally:
             account.settle(reserved, reply)
@@ -217,7 +299,8 @@ class Session:
         return reply
 
     async def _send(self, replica: _Replica, content: bytes) -> Reply:
-        key = self._judge.find_key(replica.endpoint.host)
+        host = replica.endpoint.host
+        key = self._judge.find_key(host)
         headers = {"Content-Type": "application/json"}
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
@@ -225,27 +308,105 @@ class Session:
         def clean(text: str) -> str:
             return text if key is None else text.replace(key, "[key]")
 
-        seconds = self._options.timeout_seconds
-        url = f"{replica.endpoint.base}/chat/completions"
         try:
-            async with (
-                asyncio.timeout(seconds),
-                replica.clients.one() as client,
-                client.stream("POST", url, content=content, headers=headers) as response,
-            ):
-                received = await _read_body(response)
-        except TimeoutError as error:
-            raise PassingError(f"no answer within {seconds:g} s") from error
-        except httpx.HTTPError as error:
-            reason = one_line(clean(f"{type(error).__name__}: {error}"))
-            raise PassingError(reason) from error
-        if response.status_code == 200:
-            return read_completion(received, asked_for=self._judge.model, clean=clean)
-        try:
-            return read_refusal(response.status_code, received, self._judge.model, clean)
+            received = await replica.transport.post(
+                f"{replica.endpoint.base}/chat/completions",
+                content,
+                headers,
+                timeout_seconds=self._options.timeout_seconds,
+            )
         except PassingError as error:
-            error.retry_after = retry_after_seconds(response.headers, self._clock.wall())
+            error.args = (one_line(clean(str(error))),)
             raise
+        try:
+            reply = self._read(received, clean)
+        except (PassingError, LastingError, AlphaBenchError):
+            raise
+        except Exception as error:  # the boundary to whatever a host may send
+            reason = f"the answer cannot be read: {type(error).__name__}"
+            raise PassingError(reason) from error
+        replica.ids.refuse_if_given_before(received.content, content)
+        return reply
+
+    def _read(self, received: Received, clean: Callable[[str], str]) -> Reply:
+        model, status = self._judge.model, received.status
+        if 200 <= status < 300:
+            if (what := _what_else(received)) is not None:
+                raise StrangeAnswerError(f"it answers with {what}")
+            return read_completion(received.content, asked_for=model, clean=clean)
+        try:
+            return read_refusal(status, received.content, model, clean)
+        except PassingError as error:
+            error.retry_after = retry_after_seconds(received.headers, self._clock.wall())
+            raise
+        except AlphaBenchError as error:
+            if status in _OWN_FAULTS and self._judge.record.replies:
+                raise LastingError(error.message) from error
+            raise
+
+
+def _tell(health: Health, error: PassingError, now: float) -> None:
+    health.failed(
+        str(error),
+        now,
+        reached=not isinstance(error, UnreachableError),
+        strange=isinstance(error, StrangeAnswerError),
+        mistake=error.mistake if isinstance(error, UnreachableError) else None,
+    )
+
+
+def _asks_to_wait(replica: _Replica, error: PassingError) -> AlphaBenchError:
+    return AlphaBenchError(
+        f"the judge at {replica.endpoint.host!r} asks to wait {error.retry_after:.0f} s ({error})",
+        hint="give the same command again then; what it answered is kept",
+    )
+
+
+def _what_else(received: Received) -> str | None:
+    """What a successful answer is, if it is not even an object of the chat API."""
+    content = received.content.removeprefix(b"\xef\xbb\xbf").strip()
+    kind = received.headers.get("Content-Type", "").partition(";")[0].strip().casefold()
+    if content.startswith(b"{"):
+        is_chat = b'"choices"' in content or b'"error"' in content
+        return None if is_chat else "the JSON of another API"
+    if not content:
+        return f"nothing (HTTP {received.status})"
+    if kind == "text/event-stream" or content.startswith(b"data:"):
+        return "a stream of events, though none was asked for"
+    if kind == "text/html" or content[:1] == b"<":
+        return "a web page"
+    return "something that is no JSON object"
+
+
+class _Ids:
+    """The ids of a host's last completions, which tell an answer that was given before.
+
+    Hosts name each completion anew, so that the same id for another request means an answer that a
+    server or a proxy sent twice, or kept for a similar question. Hosts with one id for all are let
+    be.
+    """
+
+    def __init__(self) -> None:
+        self._requests: OrderedDict[bytes, bytes] = OrderedDict()
+        self._says_nothing = False
+
+    def refuse_if_given_before(self, content: bytes, request: bytes) -> None:
+        """Remember an answer's id.
+
+        Raises:
+            PassingError: another request was given this answer.
+        """
+        found = _ID.search(content)
+        if found is None or self._says_nothing:
+            return
+        digest = hashlib.sha256(request).digest()[:16]
+        if self._requests.setdefault(found[1], digest) != digest:
+            if len(self._requests) == 1:
+                self._says_nothing = True
+                return
+            raise PassingError("the host sent the answer to another question again")
+        if len(self._requests) > _IDS_REMEMBERED:
+            self._requests.popitem(last=False)
 
 
 class _Keeper:
@@ -285,60 +446,6 @@ def _settle(saved: asyncio.Future[None], error: Exception | None) -> None:
         saved.set_result(None)
     else:
         saved.set_exception(error)
-
-
-class _Clients:
-    """A client with one connection for each request under way, the last used first.
-
-    One client with many connections looks at all of them for each request.
-    """
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        # A proxy of the environment knows nothing of this machine's own servers.
-        self._proxied = endpoint.host not in _LOOPBACK and _has_proxy(endpoint)
-        self._plain = endpoint.base.startswith("http://") and not self._proxied
-        self._context: ssl.SSLContext | bool = True if self._plain else httpx.create_ssl_context()
-        self._limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        self._free: list[httpx.AsyncClient] = []
-        self._all: list[httpx.AsyncClient] = []
-
-    @contextlib.asynccontextmanager
-    async def one(self) -> AsyncIterator[httpx.AsyncClient]:
-        client = self._free.pop() if self._free else self._make()
-        try:
-            yield client
-        finally:
-            self._free.append(client)
-
-    def _make(self) -> httpx.AsyncClient:
-        client = httpx.AsyncClient(
-            timeout=None,  # noqa: S113 - the whole attempt has one
-            limits=self._limits,
-            trust_env=self._proxied,
-            verify=self._context,
-            transport=PlainTransport() if self._plain else None,
-        )
-        self._all.append(client)
-        return client
-
-    async def close(self) -> None:
-        for client in self._all:
-            await client.aclose()
-
-
-def _has_proxy(endpoint: Endpoint) -> bool:
-    scheme = endpoint.base.partition(":")[0]
-    found = urllib.request.getproxies()
-    return bool({scheme, "all"} & found.keys()) and not urllib.request.proxy_bypass(endpoint.host)
-
-
-async def _read_body(response: httpx.Response) -> bytes:
-    received = bytearray()
-    async for chunk in response.aiter_bytes():
-        received += chunk
-        if len(received) > _LONGEST_BODY:
-            raise LastingError(f"the answer is larger than {_LONGEST_BODY // 2**20} MiB")
-    return bytes(received)
 
 
 def _place(image_id: str, n_replicas: int) -> int:
