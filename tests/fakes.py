@@ -32,6 +32,8 @@ class Dots:
     """Images that it declines to make."""
     crash: frozenset[str] = frozenset()
     """Images whose batch raises."""
+    fail: frozenset[str] | None = frozenset()
+    """Images that it cannot make; None is all of them."""
     made: list[str] = field(default_factory=list)
 
     @property
@@ -47,6 +49,8 @@ class Dots:
     def _one(self, request: ImageRequest) -> Image.Image | NotMade:
         if request.id in self.refuse:
             return NotMade(status="refused", reason="not this one")
+        if self.fail is None or request.id in self.fail:
+            return NotMade(status="failed", reason="HTTP 503: busy")
         seed = request.seed
         return Image.new("RGB", (8, 8), (seed & 255, seed >> 8 & 255, seed >> 16 & 255))
 

@@ -253,6 +253,31 @@ def test_arrays_are_images_only_where_their_brightness_is_known(tmp_path: Path) 
     }
 
 
+def test_a_checkpoint_that_makes_nothing_is_left_after_some_whole_batches(tmp_path: Path) -> None:
+    dots = Dots(fail=None, batch_size=5)
+    with pytest.raises(AlphaBenchError, match="first 20 images all failed, all of them with: HTTP"):
+        ran(tmp_path / "run", dots=dots)
+    assert len(dots.made) == 20
+    assert ran(tmp_path / "run").report == ran(tmp_path / "usual").report
+
+
+def test_a_short_run_of_which_every_image_fails_stops_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(AlphaBenchError, match="first 2 images all failed"):
+        ran(tmp_path / "run", dots=Dots(fail=None), limit=1)
+
+
+def test_images_that_can_never_be_made_come_last_and_hold_up_no_other(tmp_path: Path) -> None:
+    every = [request.id for request in planned(tmp_path / "plan").requests]
+    poison = frozenset(every[:17])
+    with pytest.raises(AlphaBenchError, match="all failed"):
+        ran(tmp_path / "run", dots=Dots(fail=poison, batch_size=4))
+    second = ran(tmp_path / "run", dots=Dots(fail=poison, batch_size=4))
+    assert second.report.statuses == {"scored": 7, "failed": 17}
+    third = ran(tmp_path / "run", dots=Dots(fail=poison, batch_size=4))
+    assert third.report == second.report, "nothing new, and still a report"
+    assert third.reasons == ("17 failed: HTTP 503: busy",)
+
+
 def test_what_failed_is_tried_again_and_what_was_done_is_not(tmp_path: Path) -> None:
     ran(tmp_path / "run", dots=Dots(crash=frozenset({"1-1/1"})))
     dots = Dots()

@@ -19,6 +19,7 @@ from alphabench.images import UnreadableImageError, image_of
 from alphabench.plan import Evaluation, Plan, choose, unscorable
 from alphabench.progress import Progress, Silent
 from alphabench.proving import prove
+from alphabench.reasons import most_frequent
 from alphabench.store import ImageRecord, RunFolder, StoredVerdict, save_image
 from alphabench.types import (
     NOTES,
@@ -38,6 +39,8 @@ from alphabench.workers import Lost, Opener, run_jobs
 
 REPORT_PAGE: Final = "report.md"
 GALLERY_PAGE: Final = "gallery.html"
+_HOPELESS_AFTER: Final = 16
+_MOST_REASONS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,8 @@ class Outcome:
     folder: RunFolder
     benchmark: Benchmark
     evaluation: str
+    reasons: tuple[str, ...] = ()
+    """Why verdicts have no value, the most frequent first; for people."""
 
     @property
     def incomplete(self) -> bool:
@@ -114,6 +119,9 @@ def generate(plan: Plan, work: Work) -> RunFolder:
             batch_size=plan.generator.batch_size,
             note=work.progress.note,
         )
+        failures: list[str] = []
+        n_done = n_made = 0
+        enough = _hopeless_after(plan.generator.batch_size, len(work.devices))
         with closing(outcomes):
             for outcome in outcomes:
                 made = (
@@ -121,13 +129,46 @@ def generate(plan: Plan, work: Work) -> RunFolder:
                     if isinstance(outcome, Lost)
                     else outcome.result
                 )
+                n_done += 1
                 if isinstance(made, GeneratedImage):
                     folder.append_image(made)
+                    n_made += 1
                 else:
                     folder.append_not_made(outcome.job.id, made)
+                    failures += [made.reason] if made.status == "failed" else []
                 work.progress.advance(unscored=isinstance(made, NotMade))
+                if not n_made and len(failures) >= enough:
+                    break
         work.progress.end()
+        if failures and not n_made and len(failures) in (n_done, enough):
+            _give_up(folder, failures, work.progress, n_left=len(lacking) - n_done)
     return folder
+
+
+def _hopeless_after(batch_size: int, n_workers: int) -> int:
+    """So many failures without one image mean that what fails is not the requests.
+
+    Whole batches, so that what others of a batch may have brought is recorded first.
+    """
+    return batch_size * -(-_HOPELESS_AFTER // batch_size) * n_workers
+
+
+def _give_up(
+    folder: RunFolder, failures: Sequence[str], progress: Progress, *, n_left: int
+) -> None:
+    """Stop where the folder has no image; go on with those of earlier runs where it has some.
+
+    Raises:
+        AlphaBenchError: there is nothing to score.
+    """
+    ((reason, count),) = most_frequent(failures, 1)
+    often = "all" if count == len(failures) else str(count)
+    what = f"the first {len(failures)} images all failed, {often} of them with: {reason}"
+    if not folder.images():
+        raise AlphaBenchError(
+            what, hint="correct that and give the same command again; failed images are retried"
+        )
+    progress.note(f"{what}; {n_left} images were not tried any more")
 
 
 def _lacking(plan: Plan, folder: RunFolder, progress: Progress) -> list[ImageRequest]:
@@ -136,11 +177,14 @@ def _lacking(plan: Plan, folder: RunFolder, progress: Progress) -> list[ImageReq
     for name, what in damage.items():
         kept = f", kept as {folder.set_aside(records[name]).name}" if what == "altered" else ""
         progress.note(f"image {name} was {what} since it was made{kept}; it is made again")
-    return [
+    lacking = [
         request
         for request in plan.requests
         if (request.id not in records or request.id in damage) and request.id not in plan.unable
     ]
+    # What failed before comes last: requests that can never succeed then hold up no other.
+    tried = folder.not_made()
+    return sorted(lacking, key=lambda request: request.id in tried)
 
 
 def _open_generation(
@@ -295,9 +339,24 @@ def summarise(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> Outco
     name = evaluation.partition("-")[0]
     report = benchmark.summarise(samples, verdicts, evaluator=name)
     folder.write_report(evaluation, report)
-    outcome = Outcome(report=report, folder=folder, benchmark=benchmark, evaluation=evaluation)
+    outcome = Outcome(
+        report=report,
+        folder=folder,
+        benchmark=benchmark,
+        evaluation=evaluation,
+        reasons=_reasons(verdicts),
+    )
     _write_pages(outcome, samples)
     return outcome
+
+
+def _reasons(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    unscored = [
+        f"{verdict.status}: {verdict.detail.get('reason') or 'no reason was given'}"
+        for verdict in verdicts
+        if verdict.status != "scored"
+    ]
+    return tuple(f"{count} {reason}" for reason, count in most_frequent(unscored, _MOST_REASONS))
 
 
 def _write_pages(outcome: Outcome, samples: Sequence[Sample]) -> None:

@@ -188,6 +188,8 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
 
     console = Console()
     for outcome in outcomes:
+        for reason in outcome.reasons:
+            typer.echo(f"unscored: {reason}", err=True)
         if as_json:
             typer.echo(json.dumps(report_to_json(outcome.report), ensure_ascii=False))
             continue

@@ -1,0 +1,32 @@
+"""Why things have no result, the most frequent reason first. Knows no status and no report."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+_VARYING: Final = re.compile(r"[0-9a-f]*\d[0-9a-f-]*")
+"""Counts, times and request ids, by which a host makes one reason look like many."""
+_LONGEST: Final = 200
+
+
+def most_frequent(reasons: Iterable[str], most: int) -> list[tuple[str, int]]:
+    """The reasons that occur most, each as it was first given, and how often.
+
+    Reasons that differ in numbers and ids only count as one.
+    """
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for reason in reasons:
+        kind = _VARYING.sub("#", reason)
+        counts[kind] += 1
+        first.setdefault(kind, reason)
+    return [(one_line(first[kind]), count) for kind, count in counts.most_common(most)]
+
+
+def one_line(text: str) -> str:
+    """Short enough for a terminal, without line breaks or control characters."""
+    plain = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
