@@ -28,7 +28,13 @@ def manifest(limit: int | None = None, **pixels: str) -> Manifest:
     return Manifest(
         benchmark="reds@1",
         checkpoint="dots",
-        pixels={"benchmark": "reds@1", "seed": "0", **pixels},
+        pixels={
+            "benchmark": "reds@1",
+            "benchmark.data_digest": "0" * 64,
+            "benchmark.images_per_sample": "2",
+            "seed": "0",
+            **pixels,
+        },
         limit=limit,
         circumstances={},
     )
@@ -125,8 +131,55 @@ def test_a_wider_limit_widens_the_run_and_a_narrower_one_does_not_narrow_it(
     tmp_path: Path, before: int | None, now: int | None, kept: int | None
 ) -> None:
     RunFolder.create(tmp_path / "run", manifest(limit=before))
-    RunFolder.create(tmp_path / "run", manifest(limit=now))
+    with RunFolder.create(tmp_path / "run", manifest(limit=now)).locked():
+        pass
     assert RunFolder.open(tmp_path / "run").manifest.limit == kept
+
+
+def test_a_command_that_is_refused_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    first = RunFolder.create(root, manifest(limit=4))
+    before = (root / "manifest.json").read_bytes()
+    with first.locked():
+        wider = RunFolder.create(root, manifest(limit=None))
+        with pytest.raises(AlphaBenchError, match="is being written by"), wider.locked():
+            pass
+        assert (root / "manifest.json").read_bytes() == before
+    with wider.locked():
+        assert RunFolder.open(root).manifest.limit is None
+
+
+def test_keys_that_this_version_does_not_know_survive_a_wider_limit(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    RunFolder.create(root, manifest(limit=4))
+    path = root / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "colour": "blue"}))
+    with RunFolder.create(root, manifest(limit=None)).locked():
+        pass
+    assert json.loads(path.read_text())["colour"] == "blue"
+
+
+@pytest.mark.parametrize("left", [".manifest.json.4711.tmp", "lock", ".DS_Store"])
+def test_a_folder_that_was_only_begun_is_continued(tmp_path: Path, left: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / left).write_text("half")
+    assert RunFolder.create(tmp_path / "run", manifest()).images() == {}
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", manifest())
+    image = stored_image(folder)
+    drafts = [
+        image.path.with_name(".0.png.999999999.tmp"),
+        image.path.with_name("0.999999999.tmp"),
+        folder.root / ".report.md.999999999.tmp",
+    ]
+    for draft in drafts:
+        draft.write_text("half")
+    (folder.root / "lock").write_text("process 999999999 on somewhere\n")
+    with folder.locked():
+        assert not any(draft.exists() for draft in drafts)
+        assert image.path.exists()
 
 
 def _hold(root: Path, held: object, release: object) -> None:

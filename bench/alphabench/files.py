@@ -7,12 +7,14 @@ is UTF-8 with or without a byte order mark. What is malformed is one `Unreadable
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 DEFAULT_MAX_BYTES: Final = 256 * 2**20
 """Larger than any text file that a benchmark, a checkpoint or a run has."""
@@ -36,23 +38,36 @@ def read_bytes(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
         UnreadableFileError: absent, no regular file (a pipe or device would block or never end),
             larger than `max_bytes`, or not readable.
     """
+    with open_regular(path, max_bytes=max_bytes) as file:
+        # One byte more than allowed shows that the file grew, or lies about its size.
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise UnreadableFileError(f"it is larger than {max_bytes} bytes")
+    return content
+
+
+@contextlib.contextmanager
+def open_regular(path: Path, *, max_bytes: int | None = DEFAULT_MAX_BYTES) -> Iterator[BinaryIO]:
+    """A regular file for reading piece by piece; None for `max_bytes` sets no limit.
+
+    Raises:
+        UnreadableFileError: as `read_bytes`, also for what fails while it is read.
+    """
     try:
         # Without O_NONBLOCK a named pipe would block in open() itself.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
+        raise UnreadableFileError(getattr(error, "strerror", None) or str(error)) from error
+    try:
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UnreadableFileError("it is not a regular file")
-            if status.st_size > max_bytes:
+            if max_bytes is not None and status.st_size > max_bytes:
                 raise UnreadableFileError(f"its {status.st_size} bytes are over {max_bytes}")
-            # One byte more than allowed shows that the file grew, or lies about its size.
-            content = file.read(max_bytes + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableFileError(reason) from error
-    if len(content) > max_bytes:
-        raise UnreadableFileError(f"it is larger than {max_bytes} bytes")
-    return content
+            yield file
+    except OSError as error:
+        raise UnreadableFileError(error.strerror or str(error)) from error
 
 
 def read_text(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> str:

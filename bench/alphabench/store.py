@@ -10,85 +10,61 @@
 
 A file is either append-only lines, each on disk before the next step, or replaced whole by rename:
 a crash can tear the last line of a file and nothing else. One process writes at a time.
+
+A folder may come from somebody else: no path in it leads out, and what is malformed is one sentence
+that names file, line and key. Keys that this version does not know are passed over.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
+import io
 import json
 import os
 import re
-import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_text, well_formed
 from alphabench.images import to_rgb
-from alphabench.types import GeneratedImage, ImageRequest, NotMade, Report, Verdict
-from alphabench.wire import report_from_json, report_to_json, verdict_from_json, verdict_to_json
+from alphabench.locking import HeldError, exclusive, is_running
+from alphabench.reading import digest_of, inside, read_object, read_record, read_rows, refusal
+from alphabench.records import (
+    Attempt,
+    Identity,
+    ImageRecord,
+    Manifest,
+    StoredVerdict,
+    fingerprint,
+)
+from alphabench.types import GeneratedImage, ImageRequest, NotMade, Report
+from alphabench.wire import report_to_json, verdict_to_json
+from alphabench.writing import DRAFT, append_rows, replace_file, writing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+__all__ = [
+    "FORMAT",
+    "ImageRecord",
+    "Manifest",
+    "RunFolder",
+    "StoredVerdict",
+    "fingerprint",
+    "image_path",
+    "run_folders",
+    "save_image",
+    "sha256_of",
+]
+
 FORMAT: Final = 1
 """Raised when a folder written before could be misread."""
 _SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,120}")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What a run folder is about."""
-
-    benchmark: str
-    """The card's id, with its split."""
-    checkpoint: str
-    """As the user named it."""
-    pixels: Mapping[str, str]
-    """All that decides the images; its digest is the fingerprint."""
-    limit: int | None
-    """How many samples were asked for, the widest so far; None is all of them."""
-    circumstances: Mapping[str, Any]
-    """Recorded, compared with nothing: versions, machine, command line, times."""
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(self.pixels)
-
-
-def fingerprint(identity: Mapping[str, str]) -> str:
-    """sha256 over the sorted keys and values, in hexadecimal."""
-    text = json.dumps(dict(sorted(identity.items())), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRecord:
-    """A line of images.jsonl."""
-
-    image_id: str
-    seed: int
-    prompt: str
-    path: str
-    """Relative to the run folder."""
-    sha256: str
-    seconds: float
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    """What its generator had to say about it; see `types.NOTES`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredVerdict:
-    """A verdict and the image content that it is about."""
-
-    image_sha256: str
-    verdict: Verdict
-
+_OWN_LEFTOVERS: Final = re.compile(r"lock(\.exclusive.*)?|\.manifest\.json\.\d+\.tmp|\.DS_Store")
+_MOST_NOTES: Final = 8
 
 Damage = Literal["deleted", "altered"]
 
@@ -104,22 +80,24 @@ class RunFolder:
     def create(cls, root: Path, manifest: Manifest) -> RunFolder:
         """The folder at `root`: made if absent, continued if it holds the same run.
 
-        A narrower `limit` than before keeps the wider one.
+        A narrower `limit` than before keeps the wider one; a wider one is written by `locked`.
 
         Raises:
             AlphaBenchError: the folder holds another run (names what differs), or is no run
-                folder and not empty.
+                folder and holds anything.
         """
-        if (root / "manifest.json").exists():
-            return cls.open(root)._continue(manifest)
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise AlphaBenchError(
-                f"{str(root)!r} exists and is not a run folder", hint="name another with --out"
-            )
-        folder = cls(root, manifest)
         with _room(root):
-            root.mkdir(parents=True, exist_ok=True)
-        folder._write_manifest()
+            if (root / "manifest.json").exists():
+                folder = cls.open(root)
+                folder._widen(manifest)
+                return folder
+            if root.exists() and any(not _OWN_LEFTOVERS.fullmatch(f.name) for f in root.iterdir()):
+                raise AlphaBenchError(
+                    f"{str(root)!r} exists and is not a run folder", hint="name another with --out"
+                )
+        folder = cls(root, manifest)
+        with folder.locked():
+            pass
         return folder
 
     @classmethod
@@ -134,20 +112,25 @@ class RunFolder:
             raise AlphaBenchError(
                 f"{str(root)!r} is not a run folder", hint="`alphabench list runs` shows them"
             )
-        content = _read_json(path)
-        if content.pop("format", None) != FORMAT:
+        content = read_object(inside(root, "manifest.json"))
+        if "format" not in content or not isinstance(content.get("pixels"), dict):
+            raise AlphaBenchError(
+                f"{str(path)!r} is not the manifest of a run",
+                hint="`alphabench list runs` shows the run folders",
+            )
+        if content["format"] != FORMAT:
             raise AlphaBenchError(
                 f"{str(path)!r} was written by another version of alphabench",
                 hint="use that version, or start a new run",
             )
-        try:
-            return cls(root, Manifest(**content))
-        except TypeError as error:
-            raise AlphaBenchError(
-                f"{str(path)!r} is damaged ({error})", hint="start a new run with --out"
-            ) from error
+        return cls(root, read_record(path, Manifest))
 
-    def _continue(self, wanted: Manifest) -> RunFolder:
+    def _widen(self, wanted: Manifest) -> None:
+        """Take over `wanted` where it asks for more of the same run.
+
+        Raises:
+            AlphaBenchError: it is another run.
+        """
         ours, theirs = self.manifest.pixels, wanted.pixels
         if ours != theirs:
             keys = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
@@ -157,14 +140,12 @@ class RunFolder:
                 hint="take back that change, or name another folder with --out",
             )
         if _wider(wanted.limit, self.manifest.limit):
-            folder = RunFolder(self.root, wanted)
-            folder._write_manifest()
-            return folder
-        return self
+            self.manifest = wanted
 
     def _write_manifest(self) -> None:
-        manifest = self.manifest
+        path, manifest = self._path("manifest.json"), self.manifest
         content = {
+            **(read_object(path) if path.exists() else {}),  # keeps what this version knows not
             "format": FORMAT,
             "benchmark": manifest.benchmark,
             "checkpoint": manifest.checkpoint,
@@ -172,61 +153,100 @@ class RunFolder:
             "limit": manifest.limit,
             "circumstances": dict(manifest.circumstances),
         }
-        _replace(self.root / "manifest.json", json.dumps(content, indent=2, ensure_ascii=False))
+        self._replace(path, json.dumps(content, indent=2, ensure_ascii=False))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the right to write; the system frees it when the process ends, however it ends.
+        """Hold the right to write, which ends with the process, however that ends.
+
+        Nothing is written before it is held, the manifest of a new or wider run included; then
+        what a killed process was writing is removed.
 
         Raises:
-            AlphaBenchError: another process holds it.
+            AlphaBenchError: another process holds it, or the folder now holds another run.
         """
-        with _room(self.root), (self.root / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise AlphaBenchError(
-                    f"{str(self.root)!r} is being written by {holder}",
-                    hint="wait for it, stop it, or name another folder with --out",
-                ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
+        with contextlib.ExitStack() as stack:
+            with _room(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                try:
+                    was_left = stack.enter_context(exclusive(self._path("lock")))
+                except HeldError as held:
+                    what = f"delete {str(held.file)!r} if it has ended" if held.file else "stop it"
+                    raise AlphaBenchError(
+                        f"{str(self.root)!r} is being written by {held.holder}",
+                        hint=f"wait for it, {what}, or name another folder with --out",
+                    ) from None
+                if was_left:
+                    self._remove_drafts()
+            if (self.root / "manifest.json").exists():
+                wanted, stored = self.manifest, RunFolder.open(self.root).manifest
+                self.manifest = stored
+                self._widen(wanted)
+                if self.manifest is not stored:
+                    self._write_manifest()
+            else:
+                self._write_manifest()
             yield
+
+    def _remove_drafts(self) -> None:
+        for folder, _, names in os.walk(self.root):  # follows no link
+            for name in names:
+                match = DRAFT.fullmatch(name)
+                if match and (int(match[1]) == os.getpid() or not is_running(int(match[1]))):
+                    Path(folder, name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return inside(self.root, name)
+
+    def _replace(self, path: Path, text: str) -> None:
+        with _room(self.root):
+            replace_file(path, text)
+
+    def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        with _room(self.root):
+            append_rows(self._path(name), rows)
 
     def images(self) -> dict[str, ImageRecord]:
         """Image id -> its newest record; what the record names may since be damaged."""
-        rows = (ImageRecord(**row) for row in _read_lines(self.root / "images.jsonl"))
+        rows = read_rows(self._path("images.jsonl"), ImageRecord)
         return {row.image_id: row for row in rows}
 
     def not_made(self) -> dict[str, NotMade]:
         """Image id -> why the newest attempt made no image; an image made since is not in it."""
-        rows = list(_read_lines(self.root / "not_made.jsonl"))
+        rows = list(read_rows(self._path("not_made.jsonl"), Attempt))
         made = self.images()
         return {
-            row["image_id"]: NotMade(status=row["status"], reason=row["reason"])
+            row.image_id: NotMade(status=row.status, reason=row.reason)
             for row in rows
-            if row["image_id"] not in made
+            if row.image_id not in made
         }
 
     def damage(self, records: Iterable[ImageRecord]) -> dict[str, Damage]:
-        """Image id -> what is wrong with its file, for those that are not as they were made."""
+        """Image id -> what is wrong with its file, for those that are not as they were made.
+
+        Raises:
+            AlphaBenchError: a link leads out of the folder.
+        """
         found: dict[str, Damage] = {}
+        inside: set[Path] = set()
         for record in records:
             path = self.root / record.path
-            if not path.is_file():
+            if path.parent not in inside or path.is_symlink():
+                self._path(record.path)
+                inside.add(path.parent)
+            if not path.exists():
                 found[record.image_id] = "deleted"
-            elif sha256_of(path) != record.sha256:
+            elif digest_of(path) != record.sha256:
                 found[record.image_id] = "altered"
         return found
 
     def set_aside(self, record: ImageRecord) -> Path:
         """Rename an altered image, so that making it again destroys nothing."""
-        path = self.root / record.path
-        aside = path.with_suffix(f".altered-{sha256_of(path)[:8]}{path.suffix}")
-        path.rename(aside)
+        path = self._path(record.path)
+        digest = digest_of(path) or "unreadable"
+        aside = path.with_suffix(f".altered-{digest[:8]}{path.suffix}")
+        with _room(self.root):
+            path.rename(aside)
         return aside
 
     def append_image(self, image: GeneratedImage) -> None:
@@ -240,19 +260,18 @@ class RunFolder:
             "seconds": round(image.seconds, 4),
             **({"notes": dict(image.notes)} if image.notes else {}),
         }
-        _append(self.root / "images.jsonl", [row])
+        self._append("images.jsonl", [row])
 
     def append_not_made(self, image_id: str, outcome: NotMade) -> None:
         row = {"image_id": image_id, "status": outcome.status, "reason": outcome.reason}
-        _append(self.root / "not_made.jsonl", [row])
+        self._append("not_made.jsonl", [row])
 
     def verdicts(self, evaluation: str) -> list[StoredVerdict]:
         """The newest verdict on each question about each image, in the order first asked."""
         newest: dict[tuple[str, str], StoredVerdict] = {}
-        for row in _read_lines(self.root / "verdicts" / f"{evaluation}.jsonl"):
-            verdict = verdict_from_json(row["verdict"])
-            key = (verdict.image_id, verdict.question_id)
-            newest[key] = StoredVerdict(image_sha256=row["image_sha256"], verdict=verdict)
+        path = self._path(f"verdicts/{_safe(evaluation)}.jsonl")
+        for stored in read_rows(path, StoredVerdict):
+            newest[stored.verdict.image_id, stored.verdict.question_id] = stored
         return list(newest.values())
 
     def append_verdicts(self, evaluation: str, verdicts: Sequence[StoredVerdict]) -> None:
@@ -260,7 +279,7 @@ class RunFolder:
             {"image_sha256": stored.image_sha256, "verdict": verdict_to_json(stored.verdict)}
             for stored in verdicts
         ]
-        _append(self.root / "verdicts" / f"{evaluation}.jsonl", rows)
+        self._append(f"verdicts/{_safe(evaluation)}.jsonl", rows)
 
     def write_evaluation(self, evaluation: str, identity: Mapping[str, str]) -> None:
         """Keep what the evaluation's name stands for.
@@ -268,56 +287,93 @@ class RunFolder:
         Raises:
             AlphaBenchError: the name already stands for another identity.
         """
-        path = self.root / "verdicts" / f"{evaluation}.identity.json"
-        if path.exists() and _read_json(path) != dict(identity):
+        path = self._path(f"verdicts/{_safe(evaluation)}.identity.json")
+        text = well_formed(json.dumps(dict(identity), indent=2, ensure_ascii=False))
+        if path.exists() and read_object(path) != json.loads(text):
             raise AlphaBenchError(
                 f"{str(path)!r} belongs to another evaluator", hint="move it away and score again"
             )
-        _replace(path, json.dumps(dict(identity), indent=2, ensure_ascii=False))
+        self._replace(path, text)
 
     def evaluations(self) -> list[str]:
         """The names of all evaluations that were begun, sorted."""
-        paths = (self.root / "verdicts").glob("*.identity.json")
-        return sorted(path.name.removesuffix(".identity.json") for path in paths)
+        return self._names("verdicts", ".identity.json")
 
     def evaluation_identity(self, evaluation: str) -> dict[str, str]:
         """What the evaluation's name stands for; empty where nothing was scored under it."""
-        path = self.root / "verdicts" / f"{evaluation}.identity.json"
-        return _read_json(path) if path.exists() else {}
+        path = self._path(f"verdicts/{_safe(evaluation)}.identity.json")
+        if not path.exists():
+            return {}
+        return dict(read_record(path, Identity, under="identity").identity)
 
     def write_report(self, evaluation: str, report: Report) -> Path:
-        path = self.root / "reports" / f"{evaluation}.json"
-        _replace(path, json.dumps(report_to_json(report), indent=2, ensure_ascii=False))
+        path = self._path(f"reports/{_safe(evaluation)}.json")
+        self._replace(path, json.dumps(report_to_json(report), indent=2, ensure_ascii=False))
         return path
+
+    def report(self, evaluation: str) -> Report | None:
+        """The report of one evaluation; None where there is none yet."""
+        path = self._path(f"reports/{_safe(evaluation)}.json")
+        return read_record(path, Report) if path.exists() else None
 
     def reports(self) -> dict[str, Report]:
         """Evaluation -> its report, by name."""
-        paths = sorted((self.root / "reports").glob("*.json"))
-        return {path.stem: report_from_json(_read_json(path)) for path in paths}
+        found = {name: self.report(name) for name in self._names("reports", ".json")}
+        return {name: report for name, report in found.items() if report is not None}
+
+    def _names(self, folder: str, ending: str) -> list[str]:
+        """Evaluations by the files that we write; what other programs leave there is not ours."""
+        names = [path.name for path in self._path(folder).glob(f"*{ending}")]
+        return sorted(name.removesuffix(ending) for name in names if _SAFE.fullmatch(name))
 
     def write_page(self, name: str, text: str) -> Path:
         """A page for people (markdown, HTML), replaced whole."""
-        path = self.root / _safe(name)
-        _replace(path, text)
+        path = self._path(_safe(name))
+        self._replace(path, text)
         return path
 
+    def read_page(self, name: str) -> str | None:
+        """A page as it was written; None where there is none yet."""
+        path = self._path(_safe(name))
+        try:
+            return read_text(path) if path.exists() else None
+        except UnreadableFileError as error:
+            raise refusal(path, error) from error
 
-def run_folders(root: Path) -> list[RunFolder]:
-    """All run folders at or below `root`, by path.
+
+def run_folders(root: Path, *, note: Callable[[str], None] = lambda _: None) -> list[RunFolder]:
+    """All run folders at or below `root`, by path; what cannot be read as one is passed over.
+
+    Args:
+        root: a run folder, or a folder above some.
+        note: called with a sentence for what was passed over.
 
     Raises:
-        AlphaBenchError: there is no such folder.
+        AlphaBenchError: there is no such folder, or it is itself a run that cannot be read.
     """
     if not root.is_dir():
         raise AlphaBenchError(
             f"there is no folder {str(root)!r}", hint="`alphabench list runs` shows what there is"
         )
-    return [RunFolder.open(path.parent) for path in sorted(root.rglob("manifest.json"))]
+    found = [RunFolder.open(root)] if (root / "manifest.json").is_file() else []
+    passed_over = []
+    for path in sorted(root.rglob("manifest.json")):
+        if path.parent == root:
+            continue
+        try:
+            found.append(RunFolder.open(path.parent))
+        except AlphaBenchError as error:
+            passed_over.append(f"passed over: {error.message}")
+    for text in passed_over[:_MOST_NOTES]:
+        note(text)
+    if (more := len(passed_over) - _MOST_NOTES) > 0:
+        note(f"passed over: {more} more files named manifest.json")
+    return found
 
 
 def image_path(root: Path, request: ImageRequest) -> Path:
     """Where an image of the run at `root` lies."""
-    return root / "images" / _safe(request.sample.id) / f"{request.index}.png"
+    return inside(root, f"images/{_safe(request.sample.id)}/{request.index}.png")
 
 
 def save_image(root: Path, request: ImageRequest, image: Image, *, run: str) -> tuple[Path, str]:
@@ -339,20 +395,15 @@ def save_image(root: Path, request: ImageRequest, image: Image, *, run: str) -> 
 
     rgb = to_rgb(image)
     about = PngInfo()
-    about.add_itxt("prompt", request.sample.prompt)
+    about.add_itxt("prompt", well_formed(request.sample.prompt))
     about.add_text("seed", str(request.seed))
     about.add_text("run", run)
+    content = io.BytesIO()
+    rgb.save(content, format="PNG", pnginfo=about)
     path = image_path(root, request)
     with _room(root):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.tmp")
-        with partial.open("wb") as file:
-            rgb.save(file, format="PNG", pnginfo=about)
-            file.flush()
-            os.fsync(file.fileno())
-        digest = sha256_of(partial)
-        partial.replace(path)
-    return path, digest
+        replace_file(path, content.getvalue())
+    return path, hashlib.sha256(content.getvalue()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
@@ -374,90 +425,5 @@ def _safe(name: str) -> str:
     return name
 
 
-@contextlib.contextmanager
-def _room(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise AlphaBenchError(
-                f"there is no room left to write {str(root)!r}",
-                hint="free some space and give the same command again; what was done is kept",
-            ) from error
-        if isinstance(error, PermissionError):
-            raise AlphaBenchError(
-                f"{str(root)!r} may not be written", hint="name another folder with --out"
-            ) from error
-        raise
-
-
-def _replace(path: Path, text: str) -> None:
-    with _room(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-
-
-def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Durable once it returns; a line that an earlier crash tore is cut off first."""
-    with _room(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            _cut_torn_line(file)
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _cut_torn_line(file: Any) -> None:
-    end = file.seek(0, os.SEEK_END)
-    if end == 0:
-        return
-    file.seek(end - 1)
-    if file.read(1) == b"\n":
-        return
-    file.seek(0)
-    whole = file.read().rpartition(b"\n")
-    file.truncate(len(whole[0]) + len(whole[1]))
-    file.seek(0, os.SEEK_END)
-
-
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a file; none where the file is absent.
-
-    Raises:
-        AlphaBenchError: a whole line that is no JSON object.
-    """
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                raise AlphaBenchError(
-                    f"line {number} of {str(path)!r} is damaged",
-                    hint="delete that line and give the same command again; it will be made anew",
-                )
-            yield row
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise AlphaBenchError(
-            f"{str(path)!r} is damaged ({error})", hint="restore it, or start a new run with --out"
-        ) from error
-    if not isinstance(content, dict):
-        raise AlphaBenchError(f"{str(path)!r} is damaged", hint="restore it, or start a new run")
-    return content
+def _room(root: Path) -> contextlib.AbstractContextManager[None]:
+    return writing(root, elsewhere="name another folder with --out")

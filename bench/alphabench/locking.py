@@ -1,0 +1,183 @@
+"""Lets one process at a time write a folder, on file systems without locks too.
+
+A lock of the system ends with its process, however that ends. Where there are none (some network
+and cluster file systems), a file that only one process can create stands for the lock; one that a
+process of this machine left behind when it died is taken over. Knows no file of ours but these.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, TextIO
+
+_NO_LOCKS: Final = (
+    errno.ENOLCK,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.ESTALE,
+    errno.EINVAL,
+    524,  # ENOTSUPP, which Linux lets through from some network file systems
+)
+_HOLDER: Final = re.compile(r"process (\d{1,10}) on (\S+) in (\S+) \w+")
+
+
+class HeldError(Exception):
+    """Another process holds the lock.
+
+    Attributes:
+        holder: `process 12 on host`, or as much as is known.
+        file: to be deleted by the user once no process writes; None where the system frees it.
+    """
+
+    def __init__(self, holder: str, file: Path | None = None) -> None:
+        super().__init__(holder)
+        self.holder, self.file = holder, file
+
+
+@contextlib.contextmanager
+def exclusive(lock: Path) -> Iterator[bool]:
+    """Holds the lock that the file `lock` stands for.
+
+    Yields:
+        Whether the holder before ended without letting go, and may have left drafts.
+
+    Raises:
+        HeldError: another process holds it.
+        OSError: the file cannot be written.
+    """
+    substitute = lock.with_name(f"{lock.name}.exclusive")
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_opened(lock))
+        text = file.read(300)
+        if not _has_system_lock(file):
+            if _HOLDER.match(text) and not _is_dead(text):
+                raise HeldError(_name(text), lock)
+            stack.enter_context(_created(substitute))
+        elif substitute.exists() and not _is_dead(left := _text(substitute)):
+            raise HeldError(_name(left), substitute)
+        file.seek(0)
+        file.truncate()
+        file.write(_own_name())
+        file.flush()
+        try:
+            yield bool(text)
+        finally:
+            with contextlib.suppress(OSError):
+                os.truncate(lock, 0)
+
+
+def is_running(pid: int) -> bool:
+    """Whether this machine has such a process; another container's are not seen."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _opened(lock: Path) -> TextIO:
+    # A link would let the lock's text replace another file; a named pipe would block.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = os.fdopen(os.open(lock, flags, 0o666), "r+", encoding="utf-8", errors="replace")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return file
+
+
+def _has_system_lock(file: TextIO) -> bool:
+    """Takes it; False where the file system has none."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise HeldError(_name(file.read(300))) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _created(substitute: Path) -> Iterator[None]:
+    if not _create(substitute) and not (_remove_dead(substitute) and _create(substitute)):
+        raise HeldError(_name(_text(substitute)), substitute)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            substitute.unlink()
+
+
+def _create(substitute: Path) -> bool:
+    try:
+        descriptor = os.open(substitute, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(_own_name())
+    return True
+
+
+def _remove_dead(substitute: Path) -> bool:
+    """Whether the file of a dead process was removed, by this process alone."""
+    text = _text(substitute)
+    if not _is_dead(text):
+        return False
+    # Named after what it may remove: a process that read the same text and comes late finds
+    # either this file, or another text than the one that it may remove.
+    right = substitute.with_name(f"{substitute.name}.{hashlib.sha256(text.encode()).hexdigest()}")
+    if not _create(right):
+        return False
+    try:
+        if _text(substitute) != text:
+            return False
+        substitute.unlink()
+    finally:
+        right.unlink()
+    return True
+
+
+def _text(file: Path) -> str:
+    with contextlib.suppress(OSError), _opened(file) as opened:
+        return opened.read(300)
+    return ""
+
+
+def _name(text: str) -> str:
+    return text.partition(" in ")[0].strip() or "another process"
+
+
+def _is_dead(text: str) -> bool:
+    """Certain only for a process that this one could see: of this machine, boot and container."""
+    match = _HOLDER.match(text)
+    if match is None or match[2] != socket.gethostname() or match[3] != _process_space():
+        return False
+    return match[3] != "unknown" and not is_running(int(match[1]))
+
+
+def _own_name() -> str:
+    once = os.urandom(8).hex()
+    return f"process {os.getpid()} on {socket.gethostname()} in {_process_space()} {once}\n"
+
+
+def _process_space() -> str:
+    """Where process ids mean the same processes; `unknown` where the system does not say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except (OSError, ValueError):
+        return "unknown"
