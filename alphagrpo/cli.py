@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alphabench.cli.continuing import Continuation
+from alphabench.cli.opening import check_place
 from alphabench.errors import AlphaBenchError
 from alphabench.stopping import leave_with_parent
 
@@ -75,6 +76,7 @@ def train(
             return _foresee(chosen, device=device, cache=cache)
         where = _device(device)
         folder = out or _own_folder(recipe)
+        check_place(folder)
         _check_folder(folder, resume=resume)
         if again := context.find_object(Continuation):
             words = again.words()
@@ -97,6 +99,7 @@ def export(
     from alphagrpo.export import export_run
 
     with _sentences():
+        check_place(out)
         typer.echo(export_run(run, out, merge=merge, base=ckpt))
 
 

@@ -46,7 +46,7 @@ def test_text_becomes_what_the_field_says() -> None:
     [
         ({"stepz": "4"}, "did you mean 'steps'"),
         ({"steps": "four"}, "a whole number"),
-        ({"guidance": "high"}, "a number"),
+        ({"guidance": "high"}, "a finite number"),
         ({"dtype": "bfloat"}, "did you mean 'bfloat16'"),
         ({"fast": "maybe"}, "true or false"),
         ({"steps": "0"}, "steps must be at least 1"),

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.checkpoints import open_checkpoint
+from alphabench.checkpoints.python import checked_generator
 from alphabench.errors import AlphaBenchError
 from alphabench.judges import open_judge
+from alphabench.judges.python import checked_judge
 from alphabench.judges.question import Judge
-from alphabench.plan import Checkpoint, checkpoint, open_evaluation, plan_run
+from alphabench.plan import Checkpoint, checkpoint, choose, open_evaluation, plan_run
 from alphabench.run import Outcome, Work, carry_out
 from alphabench.store import RunFolder
 from alphabench.types import (
@@ -32,6 +34,7 @@ from alphabench.types import (
     Sample,
     Verdict,
 )
+from alphabench.upstream import default_cache_dir
 
 __all__ = [
     "AlphaBenchError",
@@ -60,13 +63,13 @@ __all__ = [
 
 def evaluate(
     benchmark: str | Benchmark,
-    source: str | Generator,
+    source: str | Path | Generator,
     *,
     evaluator: str | None = None,
-    judge: Judge | None = None,
+    judge: str | Judge | None = None,
     limit: int | None = None,
     seed: int = 0,
-    out: Path | None = None,
+    out: Path | str | None = None,
     work: Work | None = None,
 ) -> Outcome:
     """What `alphabench run` does: generate, score, report; continues what was begun.
@@ -75,7 +78,8 @@ def evaluate(
         benchmark: a name, or an opened benchmark.
         source: the checkpoint as `--ckpt` takes it, or your own generator (one device only).
         evaluator: `name?key=value&...`; None takes what suits benchmark and checkpoint.
-        judge: for benchmarks that put questions to one; see `open_judge`.
+        judge: for benchmarks that put questions to one: as `--judge` takes it, its answers kept as
+            the command line keeps them; or your own; see `open_judge`.
         limit: only so many samples, from all groups; the report is then partial.
         seed: of the run; each image's seed follows from it.
         out: the run folder; None names one below `runs`.
@@ -84,12 +88,23 @@ def evaluate(
     Raises:
         AlphaBenchError: whatever the caller can put right.
     """
+    choose((), limit, seed=seed)  # refuses a limit that chooses nothing
     bench = open_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
+    if not callable(getattr(bench, "samples", None)):
+        raise AlphaBenchError(
+            f"a {type(bench).__name__} is no benchmark",
+            hint="give a name such as 'geneval:mini', or what open_benchmark returns",
+        )
     work = work or Work()
     device = work.devices[0]
-    chosen = checkpoint(source) if isinstance(source, str) else _given(source)
-    plan = plan_run(bench, chosen, out=out, limit=limit, seed=seed, device=device)
-    evaluation = open_evaluation(bench, evaluator or plan.evaluator, judge=judge, device=device)
+    asked = _judge(judge, device=device)
+    if isinstance(source, str | Path):
+        chosen = checkpoint(str(source))
+    else:
+        chosen = _given(checked_generator(source, "the source"))
+    where = None if out is None else Path(out)
+    plan = plan_run(bench, chosen, out=where, limit=limit, seed=seed, device=device)
+    evaluation = open_evaluation(bench, evaluator or plan.evaluator, judge=asked, device=device)
     return carry_out(plan, evaluation, work)
 
 
@@ -100,6 +115,14 @@ def load_run(root: Path | str) -> RunFolder:
         AlphaBenchError: there is none at `root`.
     """
     return RunFolder.open(Path(root))
+
+
+def _judge(judge: str | Judge | None, *, device: str) -> Judge | None:
+    if judge is None:
+        return None
+    if isinstance(judge, str):
+        return open_judge(judge, cache_dir=default_cache_dir() / "answers", device=device)
+    return checked_judge(judge, "the judge")
 
 
 def _given(generator: Generator) -> Checkpoint:

@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Answer, Judge, Picture, Question
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
 from alphabench.markdown import NOTHING, Align, inline, interval, number, table
@@ -132,6 +133,8 @@ def calibrate(
     Raises:
         AlphaBenchError: the judge says what the user must mend.
     """
+    if seed < 0:
+        raise AlphaBenchError(f"the seed cannot be {seed}", hint="it is a whole number from 0")
     contract: YesNo = YesNoProbability() if judge.capabilities.logprobs else YesNoText()
     folder.mkdir(parents=True, exist_ok=True)
     known: list[_Known] = []

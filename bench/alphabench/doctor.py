@@ -10,7 +10,7 @@ from typing import Final
 
 from alphabench import registry
 from alphabench.benchmarks import open_benchmark
-from alphabench.errors import AlphaBenchError
+from alphabench.errors import AlphaBenchError, unknown_name
 from alphabench.evaluators.weights import NotHereError
 from alphabench.options import split_spec
 from alphabench.proving import prove
@@ -55,6 +55,9 @@ def examine(evaluator: str | None, data: UpstreamData, *, device: str) -> Iterat
         device: where the self-tests run.
     """
     if evaluator is not None:
+        name, known = split_spec(evaluator)[0], {*registry.known("evaluator"), *ANSWERERS}
+        if name not in known:
+            raise unknown_name("evaluator", name, known)
         yield _self_test(evaluator, data, device, optional=False)
         return
     yield from _machine()

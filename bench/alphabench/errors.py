@@ -1,4 +1,4 @@
-"""The one error a user can mend. What we must mend stays a built-in error or an assertion.
+"""The one error a user can fix. What we must fix stays a built-in error or an assertion.
 
 Knows nothing of the command line; `cli.py` prints it as one sentence and exits with code 2.
 """
@@ -6,7 +6,10 @@ Knows nothing of the command line; `cli.py` prints it as one sentence and exits 
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
+from typing import Final
 
 
 class AlphaBenchError(Exception):
@@ -32,6 +35,31 @@ class AlphaBenchError(Exception):
 def _rebuild(message: str, hint: str) -> AlphaBenchError:
     """Keyword-only arguments survive the trip from a worker process only through a function."""
     return AlphaBenchError(message, hint=hint)
+
+
+_HINTS: Final = {
+    errno.EACCES: "name another place, or change its permissions",
+    errno.EPERM: "name another place, or change its permissions",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOSPC: "free some space and give the same command again",
+    errno.EDQUOT: "free some space and give the same command again",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`) and give the same command again",
+    errno.ENFILE: "close other programs and give the same command again",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "check the path",
+    errno.ELOOP: "check the path",
+}
+
+
+def of_the_system(error: OSError) -> AlphaBenchError:
+    """What the operating system refused, as a sentence: the last resort of a command line."""
+    reason = (error.strerror or str(error) or type(error).__name__).lower()
+    paths = [os.fsdecode(one) for one in (error.filename, error.filename2) if one is not None]
+    about = f" ({', '.join(map(repr, paths))})" if paths else ""
+    hint = _HINTS.get(error.errno or 0, "put that right and give the same command again")
+    return AlphaBenchError(f"the system refused: {reason}{about}", hint=hint)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> AlphaBenchError:

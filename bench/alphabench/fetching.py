@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from alphabench import registry
-from alphabench.errors import AlphaBenchError
-from alphabench.upstream import Pin, UpstreamData, pins_of
+from alphabench.benchmarks import open_benchmark
+from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.upstream import Pin, UpstreamData, pinned_names, pins_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,13 @@ def fetch_all(benchmark: str, data: UpstreamData, *, source: str | None) -> Iter
 def _pieces(benchmark: str) -> list[Dataset]:
     datasets = _datasets(benchmark)
     name = benchmark.partition(":")[0].partition("@")[0]
+    if name in registry.BENCHMARKS:
+        open_benchmark(benchmark)  # refuses a version or split that there is not
+    elif name in registry.known("benchmark"):
+        return datasets
+    elif not datasets and name not in pinned_names():
+        known = {*registry.known("benchmark"), *registry.known("dataset")}
+        raise unknown_name("benchmark or evaluator with data", benchmark, known)
     if datasets and name not in registry.known("benchmark"):
         return datasets  # weights of an evaluator, which has no pinned files beside them
     return [*datasets, *(_as_dataset(pin) for pin in pins_of(benchmark))]

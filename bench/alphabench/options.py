@@ -7,6 +7,7 @@ dataclass and refuses what does not fit. It knows none of them.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -92,7 +93,10 @@ def _convert(text: str, hint: Any, name: str) -> Any:
     if hint not in (int, float, str, Path):
         raise TypeError(f"{name}: options of type {hint} are not supported")
     try:
-        return hint(text)
+        value = hint(text)
+        if hint is float and not math.isfinite(value):
+            raise ValueError(text)
+        return value
     except ValueError as error:
-        wanted = {"int": "a whole number", "float": "a number"}[hint.__name__]
+        wanted = {"int": "a whole number", "float": "a finite number"}[hint.__name__]
         raise AlphaBenchError(f"{name} cannot be {text!r}", hint=f"it takes {wanted}") from error

@@ -353,7 +353,7 @@ def _circumstances(circumstances: Mapping[str, Any]) -> list[str]:
     rows = [
         [inline(name), inline(value)]
         for key, content in circumstances.items()
-        if key != "command"
+        if key not in ("command", "evaluator")  # which evaluator scored stands above
         for name, value in _flat(key, content)
     ]
     shown = [table(["circumstance", "value"], rows, ["left", "left"])] if rows else []

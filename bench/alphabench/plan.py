@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Judge
-from alphabench.store import Manifest, fingerprint
+from alphabench.store import Manifest, RunFolder, fingerprint
 from alphabench.types import (
     Benchmark,
     Evaluator,
@@ -248,6 +248,16 @@ def suggested_evaluator(generator: Generator, benchmark: Benchmark) -> str:
     known = benchmark.card.evaluators
     suits = generator.suggested_evaluator if isinstance(generator, SuggestsEvaluator) else None
     return suits if suits in known else known[0]
+
+
+def usual_evaluator(folder: RunFolder, benchmark: Benchmark) -> str:
+    """What scores a run folder where nobody says: what scored it before, or suits its images."""
+    recorded = folder.manifest.circumstances.get("evaluator")
+    suits = recorded if isinstance(recorded, str) and recorded else benchmark.card.evaluators[0]
+    before = {evaluation.partition("-")[0] for evaluation in folder.evaluations()}
+    if len(before) == 1 and suits.partition("?")[0] not in before:
+        return before.pop()
+    return suits
 
 
 def licences_of(part: Generator | Evaluator) -> Mapping[str, str]:

@@ -80,7 +80,7 @@ def test_a_factory_that_takes_anything_gets_the_text(module: str) -> None:
         ("paint", "has no factory 'paint'; it has: .*Painter"),
         ("number", "has no factory 'number'"),
         ("broken", r"raised ZeroDivisionError: division by zero \(painters_\d+.py, line 23\)"),
-        ("none", "returned a NoneType that is no generator: it has no method generate"),
+        ("none", "is a NoneType and no generator: it has no method generate"),
         ("nameless", "its identity is not a mapping"),
         ("oddly_named", "other things than text"),
         ("unbatched", "batch_size is 0"),

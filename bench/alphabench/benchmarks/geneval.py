@@ -184,6 +184,8 @@ class GenEval:
         from alphabench.evaluators.detection.evaluator import ObjectEvaluator, Selection
 
         name, options = split_spec(spec or self.card.evaluators[0])
+        if name not in (known := registry.known("evaluator")):
+            raise unknown_name("evaluator of geneval", name, known)
         open_detector: OpenDetector = registry.load("evaluator", name)
         names = [field.name for field in dataclasses.fields(Selection)]
         ours = {key: options.pop(key) for key in names if key in options}

@@ -32,6 +32,9 @@ FORMS: Final = (
 """How a checkpoint can be named, for error messages."""
 
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_ADDRESS: Final = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+)(:\d+(/|#|$)|/.*#)|[\w-]+:\d+(/|#|$)")
+"""A host, then a port, or a path and a model."""
+_FORMS: Final = "; ".join(FORMS)
 _UNIFIED_NAMES: Final = {"bagel": "bagel", "janus": "janus"}
 """Part of a hub repository's name -> kind; any other is taken for a pipeline."""
 _BAGEL_FILES: Final = ("llm_config.json", "ema.safetensors")
@@ -91,6 +94,7 @@ def pick_kind(name: str) -> tuple[str, str]:
         return "http", name
     if colon and prefix in registry.known("checkpoint"):
         return prefix, location
+    refuse_bare_host(name)
     if name in _BUNDLED:
         return name, ""
     path = Path(name).expanduser()
@@ -106,6 +110,11 @@ def pick_kind(name: str) -> tuple[str, str]:
         kinds = (kind for part, kind in _UNIFIED_NAMES.items() if part in parts)
         return next(kinds, "diffusers"), name
     raise _no_such_checkpoint(name)
+
+
+def _looks_like_path(name: str) -> bool:
+    """`./x`, `~/x`, `a/b/c`, `C:/x`: no other form of a checkpoint looks so."""
+    return bool(re.match(r"[.~/\\]|[A-Za-z]:[\\/]", name)) or name.count("/") > 1
 
 
 def _pick_folder(name: str, path: Path) -> tuple[str, str]:
@@ -135,13 +144,33 @@ def _model_type(folder: Path) -> str | None:
 def _no_such_checkpoint(name: str) -> AlphaBenchError:
     prefix, colon, _ = name.partition(":")
     known = registry.known("checkpoint")
+    if not name.strip():
+        return AlphaBenchError("the checkpoint's name is empty", hint=f"it can be: {_FORMS}")
+    if _looks_like_path(name):
+        return AlphaBenchError(
+            f"the path {name!r} does not exist",
+            hint=f"it is looked for from {str(Path.cwd())!r}; a hub id is written owner/name",
+        )
     if colon:
         error = unknown_name("kind of checkpoint", prefix, known)
         return AlphaBenchError(f"{error.message} (in {name!r})", hint=error.hint)
-    forms = "; ".join(FORMS)
     near = difflib.get_close_matches(name.casefold(), sorted(known), n=1, cutoff=0.6)
-    hint = f"did you mean {near[0] + ':'!r}? It can be: {forms}" if near else f"it can be: {forms}"
-    return AlphaBenchError(f"there is no checkpoint {name!r}", hint=hint)
+    hint = f"it can be: {_FORMS}"
+    if near:
+        hint = f"did you mean {near[0] if near[0] in _BUNDLED else near[0] + ':'!r}?"
+    return AlphaBenchError(
+        f"there is no checkpoint {name!r}, and no folder of this name here", hint=hint
+    )
+
+
+def refuse_bare_host(name: str) -> None:
+    """Says what lacks in `localhost:8000/v1#model`, which looks like a kind and its location.
+
+    Raises:
+        AlphaBenchError: the name is an address without its scheme.
+    """
+    if _ADDRESS.match(name):
+        raise AlphaBenchError(f"the address {name!r} lacks its scheme", hint=f"write http://{name}")
 
 
 def refuse_lora(lora: str | None, kind: str) -> None:

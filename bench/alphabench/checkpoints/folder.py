@@ -70,7 +70,9 @@ def _nothing_found(checkpoint: FolderCheckpoint) -> AlphaBenchError:
     return AlphaBenchError(
         f"{str(checkpoint.root)!r} holds no picture in the layout "
         f"{checkpoint.options.layout!r}: {checkpoint.layout.form}",
-        hint=f"try {' or '.join(fitting)}" if fitting else "check the folder",
+        hint=f"try {' or '.join(fitting)}"
+        if fitting
+        else f"check the folder, or say how it is laid out: --layout {', '.join(sorted(LAYOUTS))}",
     )
 
 

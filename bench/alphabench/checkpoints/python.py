@@ -22,6 +22,8 @@ from alphabench.options import fill
 from alphabench.types import Generator
 
 _PLAIN: Final = (int, float, str, bool, Path)
+_LISTED: Final = 12
+"""Names that a hint repeats."""
 
 
 def open_python(
@@ -36,7 +38,8 @@ def open_python(
             exception inside it, or a result that is no generator.
     """
     refuse_lora(lora, "python:")
-    return _checked(call_factory(location, options, device=device), location)
+    made = call_factory(location, options, device=device)
+    return checked_generator(made, f"what 'python:{location}' returned")
 
 
 def call_factory(location: str, options: Mapping[str, str], *, device: str) -> Any:
@@ -81,7 +84,7 @@ def _find_factory(location: str) -> Callable[..., Any]:
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise AlphaBenchError(
             f"the module {module_name!r} has no factory {attribute!r}",
-            hint=f"it has: {', '.join(sorted(public)) or 'nothing that can be called'}",
+            hint=f"it has: {', '.join(sorted(public)[:_LISTED]) or 'nothing that can be called'}",
         )
     found: Callable[..., Any] = factory
     return found
@@ -125,7 +128,12 @@ def _hint(annotation: Any) -> Any:
     return annotation if fits else str
 
 
-def _checked(made: Any, location: str) -> Generator:
+def checked_generator(made: Any, where: str) -> Generator:
+    """The object itself, if it can generate.
+
+    Raises:
+        AlphaBenchError: it lacks something, which is named.
+    """
     identity = getattr(made, "identity", None)
     batch_size = getattr(made, "batch_size", None)
     wrong = None
@@ -139,8 +147,8 @@ def _checked(made: Any, location: str) -> Generator:
         wrong = f"its batch_size is {batch_size!r}, not a whole number of 1 or more"
     if wrong is not None:
         raise AlphaBenchError(
-            f"'python:{location}' returned a {type(made).__name__} that is no generator: {wrong}",
-            hint="return an object with identity, batch_size and generate",
+            f"{where} is a {type(made).__name__} and no generator: {wrong}",
+            hint="make it an object with identity, batch_size and generate, or name a folder",
         )
     generator: Generator = made
     return generator

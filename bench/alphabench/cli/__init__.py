@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 done, but something failed or is missing (the same command
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -15,7 +16,7 @@ import typer
 
 from alphabench.cli import judging, looking, parity, running
 from alphabench.cli.continuing import Continuation
-from alphabench.errors import AlphaBenchError
+from alphabench.errors import AlphaBenchError, of_the_system
 from alphabench.stopping import Stopping
 
 
@@ -61,14 +62,18 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         words: what follows `alphabench`; None takes this process's own.
     """
     words = list(sys.argv[1:] if words is None else words)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path or a prompt that the terminal's encoding lacks is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     again = Continuation(words)
     stopping = Stopping(again.say)
     with stopping.watched():
         try:
             build_app()(words, obj=again)
-        except AlphaBenchError as error:
-            typer.echo(f"error: {error.message}", err=True)
-            typer.echo(f"hint: {error.hint}", err=True)
+        except (AlphaBenchError, OSError) as error:
+            mistake = error if isinstance(error, AlphaBenchError) else of_the_system(error)
+            typer.echo(f"error: {mistake.message}", err=True)
+            typer.echo(f"hint: {mistake.hint}", err=True)
             sys.exit(2)
         finally:
             stopping.leave()

@@ -31,6 +31,7 @@ def calibrate(
     from alphabench.calibrate import calibration_markdown
     from alphabench.workers import choose_devices
 
+    opening.check_place(out)
     device = choose_devices(devices, workers=1)[0]
     opened = opening.judge(judge, budget=budget, no_cache=no_cache, device=device)
     assert opened is not None

@@ -9,6 +9,7 @@ import typer
 
 from alphabench.cli import opening
 from alphabench.cli.options import Devices
+from alphabench.errors import AlphaBenchError
 from alphabench.types import ProtocolName
 
 
@@ -33,6 +34,10 @@ def show(
     folder = Path(name)
     if folder.exists():
         typer.echo(run_page(folder))
+    elif "/" in name:
+        raise AlphaBenchError(
+            f"there is no folder {name!r}", hint="`alphabench list runs` shows the run folders"
+        )
     else:
         typer.echo(benchmark_card(opening.benchmark(name, "official")))
 
@@ -48,7 +53,9 @@ def fetch(
     from alphabench.fetching import fetch_all
 
     errors, found = [], False
-    for piece in fetch_all(name, opening.upstream_data(), source=source or opening.mirror()):
+    for piece in fetch_all(
+        name, opening.upstream_data(), source=source if source is not None else opening.mirror()
+    ):
         found = True
         if piece.error is not None:
             errors.append(piece.error)
@@ -113,6 +120,8 @@ def leaderboard(
         check_same_data(folder, bench)
         return basis_of(bench)
 
+    if out is not None:
+        opening.check_place(out)
     folders = [folder for path in runs for folder in run_folders(path)]
     published = read_published(out / "published") if out else []
     pages = leaderboard_pages(folders, basis, published=published)

@@ -1,22 +1,22 @@
-"""From what was typed to the objects of the library; reads two variables of the environment.
+"""From what was typed to the objects of the library; reads one variable of the environment.
 
-ALPHABENCH_CACHE    where official data and judges' answers are kept (default: the user's cache)
 ALPHABENCH_MIRROR   where official data is fetched from instead of its source
 
-Keys of remote services are read by `credentials`.
+ALPHABENCH_CACHE is read by `upstream`, keys of remote services by `credentials`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
-from alphabench.errors import AlphaBenchError
+from alphabench.errors import AlphaBenchError, of_the_system
 
 if TYPE_CHECKING:
     from alphabench.judges.question import Judge
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from alphabench.upstream import UpstreamData
 
 
+_FREE: Final = ("nano", "python", "scripted", "transformers", "vllm")
+"""Kinds of judge that run here, or count no costs."""
+
+
 def cache_dir() -> Path:
     """Where data and answers are kept."""
     from alphabench.upstream import default_cache_dir
 
-    chosen = os.environ.get("ALPHABENCH_CACHE")
-    return Path(chosen) if chosen else default_cache_dir()
+    return default_cache_dir()
 
 
 def answers_dir() -> Path:
@@ -57,6 +60,14 @@ def benchmark(name: str, protocol: ProtocolName, prompts: Path | None = None) ->
 
     if prompts is None:
         return open_benchmark(name, protocol=protocol, data=upstream_data())
+    from alphabench import registry
+
+    own = name.partition(":")[0].partition("@")[0]
+    if own in registry.BENCHMARKS:
+        raise AlphaBenchError(
+            f"{own} has prompts of its own and takes none by --prompts",
+            hint="leave out --prompts, or take `dvreward`, which is about prompts of yours",
+        )
     if ":" in name:
         raise AlphaBenchError(
             f"{name!r} names a split and --prompts another", hint="give one of the two"
@@ -76,7 +87,12 @@ def checkpoint(
     from alphabench.options import pairs
     from alphabench.plan import checkpoint as by_spec
 
-    given = [*(settings or []), *([f"layout={layout}"] if layout else [])]
+    if layout is not None and not spec.startswith("images:"):
+        raise AlphaBenchError(
+            f"--layout says how a folder of images is laid out, and {spec!r} is none",
+            hint="leave out --layout, or write --ckpt images:DIR",
+        )
+    given = [*(settings or []), *([f"layout={layout}"] if layout is not None else [])]
     if think:
         given.append("think=true")
     return by_spec(spec, options=pairs(given), lora=lora)
@@ -117,20 +133,77 @@ def refined(
 def judge(spec: str | None, *, budget: float | None, no_cache: bool, device: str) -> Judge | None:
     """The judge that was named, if any."""
     if spec is None:
+        if budget is not None:
+            raise AlphaBenchError(
+                "--budget bounds what a judge costs, and no judge is named",
+                hint="add --judge, or leave out --budget",
+            )
         return None
     from alphabench.judges import open_judge
 
+    if budget is not None:
+        _check_budget(spec, budget)
     options = {} if budget is None else {"budget_usd": str(budget)}
     kept = None if no_cache else answers_dir()
     return open_judge(spec, options=options, cache_dir=kept, device=device)
 
 
+def _check_budget(spec: str, budget: float) -> None:
+    from alphabench.judges import pick_kind
+
+    if not (math.isfinite(budget) and budget > 0):
+        raise AlphaBenchError(f"--budget cannot be {budget}", hint="it takes US dollars above 0")
+    name, _, options = spec.partition("?")
+    kind, _ = pick_kind(name)
+    if kind in _FREE:
+        raise AlphaBenchError(
+            f"--budget has nothing to bound: the judge {name!r} costs nothing",
+            hint="leave out --budget",
+        )
+    if kind == "openai" and "price_" not in options:
+        raise AlphaBenchError(
+            f"--budget needs to know what {name!r} charges",
+            hint="add dollars for a million tokens to --judge: ?price_in=0.15&price_out=0.60",
+        )
+
+
 def evaluator(spec: str | None, default: str, wording: str | None) -> str:
-    """The evaluator's spec with the wording that was asked for."""
+    """The evaluator's spec with the wording that was asked for.
+
+    Raises:
+        AlphaBenchError: an empty spec, which would stand for the default in silence.
+    """
+    if spec is not None and not spec.partition("?")[0].strip():
+        raise AlphaBenchError(
+            "--evaluator names nothing", hint="`alphabench list evaluators` shows the names"
+        )
     chosen = spec or default
     if wording is None:
         return chosen
     return f"{chosen}{'&' if '?' in chosen else '?'}wording={wording}"
+
+
+def check_place(folder: Path) -> None:
+    """Refuses a folder that cannot be written, before hours are spent on what goes there.
+
+    Raises:
+        AlphaBenchError: neither it nor, where it does not exist, the folder that would hold it.
+    """
+    place = folder.absolute()
+    try:
+        while not place.exists():
+            place = place.parent
+    except OSError as error:
+        raise of_the_system(error) from error
+    if not place.is_dir():
+        raise AlphaBenchError(
+            f"{str(folder)!r} cannot be a folder: {str(place)!r} is a file", hint="name another"
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise AlphaBenchError(
+            f"{str(folder)!r} cannot be written: {str(place)!r} is read-only for you",
+            hint="name another folder with --out, or change its permissions",
+        )
 
 
 @contextlib.contextmanager
@@ -142,6 +215,12 @@ def work(devices: str | None, workers: int) -> Iterator[Work]:
     from alphabench.run import Work
     from alphabench.workers import choose_devices
 
+    if workers > 1 and devices is not None and "," in devices:
+        raise AlphaBenchError(
+            f"--workers {workers} is for one device, and --devices {devices} names several, with "
+            "one process on each",
+            hint="leave one of them out",
+        )
     console = Console(stderr=True)
     chosen = choose_devices(devices, workers=workers)
     if not console.is_terminal:

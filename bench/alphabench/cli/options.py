@@ -26,7 +26,7 @@ Ckpt = Annotated[
 ]
 Lora = Annotated[str | None, typer.Option(help="LoRA adapter: a file, folder or hub id.")]
 Think = Annotated[
-    bool, typer.Option("--think", help="Have the checkpoint write a thought before each picture.")
+    bool, typer.Option("--think", help="Have the checkpoint write a thought before each image.")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -53,7 +53,7 @@ Devices = Annotated[
     str | None, typer.Option(help="cpu, or GPU numbers: 0,1 is one process on each.")
 ]
 Workers = Annotated[
-    int, typer.Option(min=1, help="Processes on one device; of several, each has one.")
+    int, typer.Option(min=1, max=256, help="Processes on one device; of several, each has one.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Prompts = Annotated[
@@ -68,7 +68,7 @@ JudgeSpec = Annotated[
     ),
 ]
 Budget = Annotated[
-    float | None, typer.Option(min=0.0, help="Stop before the judge has cost more US dollars.")
+    float | None, typer.Option(help="Stop before the judge has cost more US dollars.")
 ]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Ask the judge anew, and keep none of its answers.")

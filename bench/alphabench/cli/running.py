@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,8 +36,10 @@ from alphabench.cli.options import (
     Wording,
     Workers,
 )
+from alphabench.errors import AlphaBenchError
 
 if TYPE_CHECKING:
+    from alphabench.plan import Preview
     from alphabench.run import Outcome
 
 
@@ -66,14 +68,25 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Generate images, score them, report. Continues where an earlier run stopped."""
-    from alphabench.plan import open_evaluation, plan_run, preview, suggested_evaluator
+    from alphabench.plan import choose, open_evaluation, plan_run, preview, suggested_evaluator
     from alphabench.run import carry_out
 
+    choose((), limit, seed=seed)  # refuses a limit that chooses nothing
     bench = opening.benchmark(benchmark, protocol, prompts)
+    if refine is None and refine_judge is not None:
+        raise AlphaBenchError(
+            "--refine-judge says who finds images wanting, and nothing is refined",
+            hint="add --refine self, or leave it out",
+        )
     checkpoint = opening.checkpoint(ckpt, settings, layout=layout, lora=lora, think=think)
     with opening.work(devices, workers) as work:
         device = work.devices[0]
         asked = opening.judge(judge, budget=budget, no_cache=no_cache, device=device)
+        known = bench.card.evaluators
+        if not dry_run and (evaluator is not None or len(known) == 1):
+            # Refused before a checkpoint is opened, which may take long.
+            named = opening.evaluator(evaluator, known[0], wording)
+            open_evaluation(bench, named, judge=asked, device=device)
         if refine is not None:
             suggested = suggested_evaluator(checkpoint.open(device=device), bench)
             theirs = opening.evaluator(evaluator, suggested, wording)
@@ -84,6 +97,7 @@ def run(
         spec = opening.evaluator(evaluator, plan.evaluator, wording)
         if dry_run:
             return _say(preview(plan, spec, judge=asked, device=device), as_json=as_json)
+        opening.check_place(plan.root)
         evaluation = open_evaluation(bench, spec, judge=asked, device=device)
         outcome = carry_out(plan, evaluation, work)
     return _finish([outcome], as_json=as_json)
@@ -104,14 +118,16 @@ def generate(
     workers: Workers = 1,
 ) -> None:
     """Make the images only; `alphabench score` examines them, here or on another machine."""
-    from alphabench.plan import plan_run
+    from alphabench.plan import choose, plan_run
     from alphabench.run import generate as make_images
 
+    choose((), limit, seed=seed)
     bench = opening.benchmark(benchmark, "official", prompts)
     checkpoint = opening.checkpoint(ckpt, settings, layout=layout, lora=lora, think=think)
     with opening.work(devices, workers) as work:
         device = work.devices[0]
         plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
+        opening.check_place(plan.root)
         folder = make_images(plan, work)
     made = sum(request.id in folder.images() for request in plan.requests)
     typer.echo(f"{made} of {len(plan.requests)} images lie in {folder.root}")
@@ -133,7 +149,7 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Examine the images of a run folder, with any evaluator; makes no image."""
-    from alphabench.plan import open_evaluation
+    from alphabench.plan import open_evaluation, usual_evaluator
     from alphabench.run import score as examine
     from alphabench.store import RunFolder
 
@@ -142,8 +158,7 @@ def score(
     with opening.work(devices, workers) as work:
         device = work.devices[0]
         asked = opening.judge(judge, budget=budget, no_cache=no_cache, device=device)
-        suggested = folder.manifest.circumstances.get("evaluator") or bench.card.evaluators[0]
-        spec = opening.evaluator(evaluator, suggested, wording)
+        spec = opening.evaluator(evaluator, usual_evaluator(folder, bench), wording)
         evaluation = open_evaluation(bench, spec, judge=asked, device=device)
         outcome = examine(folder, bench, evaluation, work)
     _finish([outcome], as_json=as_json)
@@ -171,6 +186,8 @@ def summarise(
         report, text = exchange.summarise_official(target, official, opening.upstream_data())
         typer.echo(json.dumps(report_to_json(report)) if as_json else text)
         return
+    if export is not None:
+        opening.check_place(export)
     outcomes = summarise_all(RunFolder.open(Path(target)), opening.benchmark)
     if export is not None:
         exchange.export(outcomes, export)
@@ -205,5 +222,8 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _say(report: Any, *, as_json: bool) -> None:
+def _say(report: Preview, *, as_json: bool) -> None:
+    """Print what would be done; exit code 2 where something stands in the way."""
     typer.echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else str(report))
+    if report.missing:
+        raise typer.Exit(2)

@@ -7,12 +7,14 @@ option of any kind but those that every judge takes: `JudgeOptions`.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from alphabench import registry
+from alphabench.checkpoints import refuse_bare_host
 from alphabench.errors import AlphaBenchError, unknown_name
 from alphabench.options import fill, split_spec
 
@@ -108,10 +110,17 @@ def pick_kind(name: str) -> tuple[str, str]:
     prefix, colon, location = name.partition(":")
     if prefix in ("http", "https") and colon:
         return "openai", name
+    refuse_bare_host(name)
     known = registry.known("judge")
     if prefix in known and (colon or prefix in _BUNDLED):
         return prefix, location
     if colon:
         error = unknown_name("kind of judge", prefix, known)
         raise AlphaBenchError(f"{error.message} (in {name!r})", hint=error.hint)
-    raise AlphaBenchError(f"there is no judge {name!r}", hint=f"it can be: {'; '.join(FORMS)}")
+    if not name.strip():
+        raise AlphaBenchError("the judge's name is empty", hint=f"it can be: {'; '.join(FORMS)}")
+    near = difflib.get_close_matches(name.casefold(), sorted(known), n=1, cutoff=0.6)
+    hint = f"it can be: {'; '.join(FORMS)}"
+    if near:
+        hint = f"did you mean {near[0] if near[0] in _BUNDLED else near[0] + ':'!r}?"
+    raise AlphaBenchError(f"there is no judge {name!r}", hint=hint)

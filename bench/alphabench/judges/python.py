@@ -7,6 +7,7 @@ with `identity`, `capabilities` and `ask`. Runs the user's code with all rights 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from alphabench.checkpoints.python import call_factory
 from alphabench.errors import AlphaBenchError
@@ -21,6 +22,15 @@ def open_python(location: str, *, options: Mapping[str, str], device: str) -> Ju
             exception inside it, or a result that is no judge.
     """
     made = call_factory(location, options, device=device)
+    return checked_judge(made, f"what 'python:{location}' returned")
+
+
+def checked_judge(made: Any, where: str) -> Judge:
+    """The object itself, if it can be asked.
+
+    Raises:
+        AlphaBenchError: it lacks something, which is named.
+    """
     identity = getattr(made, "identity", None)
     wrong = None
     if not callable(getattr(made, "ask", None)):
@@ -33,8 +43,8 @@ def open_python(location: str, *, options: Mapping[str, str], device: str) -> Ju
         wrong = "its capabilities are not a judges.question.Capabilities"
     if wrong is not None:
         raise AlphaBenchError(
-            f"'python:{location}' returned a {type(made).__name__} that is no judge: {wrong}",
-            hint="return an object with identity, capabilities and ask",
+            f"{where} is a {type(made).__name__} and no judge: {wrong}",
+            hint="make it an object with identity, capabilities and ask",
         )
     judge: Judge = made
     return judge

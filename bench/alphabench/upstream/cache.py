@@ -57,7 +57,9 @@ class FetchReport:
 
 
 def default_cache_dir() -> Path:
-    """The platform's folder for this user's cached files."""
+    """ALPHABENCH_CACHE, or the platform's folder for this user's cached files."""
+    if chosen := os.environ.get("ALPHABENCH_CACHE"):
+        return Path(chosen)
     return platformdirs.user_cache_path("alphabench")
 
 
