@@ -122,7 +122,7 @@ def refused(shell: Shell, *words: str | Path) -> str:
         (("show", "runs/nothing"), "there is no folder 'runs/nothing'"),
         (("compare", "a", "b"), "'a' is not a run folder"),
         (("calibrate", "--judge", "nano", "--seed", "-1"), "the seed cannot be -1"),
-        (("calibrate", "--judge", "nano", "--out", "/dev/null/x"), "'/dev/null/x' cannot be a folder"),
+        (("calibrate", "--judge", "nano", "--out", "/dev/null/x"), "cannot be a folder"),
         (("judge", "cache"), "--stats or --clear"),
         (("export", "nothing", "--out", "x"), "holds no adapter"),
         (("train", "nano-rt21"), "did you mean 'nano-rt2i'"),
