@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import itertools
 import json
+import os
 import pickle
 import signal
 import subprocess
@@ -12,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,8 +25,9 @@ from hypothesis import strategies as st
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.cache import AnswerCache, CachedJudge, key_of
+from alphabench.judges.handshake import VettedJudge
 from alphabench.judges.openai import open_openai
-from alphabench.judges.question import Answer, Picture, Question, Reply
+from alphabench.judges.question import Answer, Capabilities, Picture, Question, Reply
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 from tests.judge_server import Call, JudgeServer, Say, serving
 from tests.judges.conftest import Number, question
@@ -223,10 +229,93 @@ def test_it_counts_and_clears(tmp_path: Path) -> None:
     assert cache.stats().replies == 0
 
 
-def test_a_folder_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+def failing_locks(monkeypatch: pytest.MonkeyPatch, number: int, *, after: int = 0) -> None:
+    """From the call after so many on, locking fails as some file systems let it."""
+    real, calls = fcntl.flock, itertools.count()
+
+    def flock(file: Any, operation: int) -> None:
+        if next(calls) >= after:
+            raise OSError(number, os.strerror(number))
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.ESTALE, 524, errno.EROFS, errno.EIO,
+     errno.ENOSPC, errno.EACCES, errno.EMFILE],
+)  # fmt: skip
+def test_a_folder_that_cannot_store_answers_is_found_out_before_anything_is_asked(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_locks(monkeypatch, number)
+    judge = ScriptedJudge(numeric)
+    with pytest.raises(AlphaBenchError) as refused:
+        list(cached(tmp_path, judge).ask(numbers(0, 9)))
+    assert judge.asked == []
+    assert str(tmp_path) in refused.value.message
+    assert "--no-cache" in refused.value.hint or number == errno.ENOSPC
+    vetted = VettedJudge(judge=cached(tmp_path, judge), tested=judge, level="protocol")
+    with pytest.raises(AlphaBenchError, match=str(tmp_path)):
+        vetted.shake_hands(Capabilities(images_per_question=1, logprobs=False))
+    assert judge.asked == []
+
+
+def test_a_file_in_the_way_and_a_home_that_is_unknown_are_sentences_too(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises((AlphaBenchError, OSError)):
+    with pytest.raises(AlphaBenchError, match="cannot be stored"):
         list(cached(tmp_path / "file" / "cache").ask(numbers(0, 1)))
+    with pytest.raises(AlphaBenchError, match="no home folder"):
+        list(cached(Path("~/.cache/x")).ask(numbers(0, 1)))
+
+
+def test_known_answers_are_read_from_a_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(cached(tmp_path).ask(numbers(0, 9)))
+    failing_locks(monkeypatch, errno.EROFS)
+    assert [a.values for a in cached(tmp_path).ask(numbers(0, 9))] == [(n,) for n in range(9)]
+
+
+def test_a_write_that_fails_later_stops_and_loses_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, answers = ScriptedJudge(numeric), list[Answer]()
+    failing_locks(monkeypatch, errno.EIO, after=4)
+    with pytest.raises(AlphaBenchError, match="cannot be stored"):
+        answers.extend(answer for answer in cached(tmp_path, judge).ask(numbers(0, 9)))
+    assert [a.values for a in answers] == [(float(n),) for n in range(len(judge.asked))]
+    assert len(judge.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_trusted"),
+    [
+        (Reply(text="", model="m", finish_reason="stop"), False),
+        (Reply(text=" \n", model="m"), False),
+        (Reply(text="3", model="m", finish_reason="error"), False),
+        (Reply(text="3", model="m", finish_reason="network_error"), False),
+        (Reply(text="", model="m", finish_reason="length", tokens_out=9), True),
+        (Reply(text="", model="m", finish_reason="content_filter"), True),
+        (Reply(text="", model="m", first_token=(("Yes", -0.1),)), True),
+        (Reply(text="3", model="m", finish_reason="stop"), True),
+    ],
+)  # fmt: skip
+def test_replies_of_earlier_versions_that_say_nothing_are_asked_for_again(
+    reply: Reply, is_trusted: bool, tmp_path: Path
+) -> None:
+    judge = ScriptedJudge(numeric)
+    AnswerCache(tmp_path).put(judge.identity, [(q, reply) for q in numbers(3, 4)])
+    list(cached(tmp_path, judge).ask(numbers(3, 4)))
+    assert len(judge.asked) == (0 if is_trusted else 1)
+
+
+def test_equal_questions_share_the_reason_why_there_is_no_answer(tmp_path: Path) -> None:
+    judge = ScriptedJudge(lambda _: Mishap(kind="server_error"))
+    asked = [question("a", name=str(n)) for n in range(3)]
+    answers = list(cached(tmp_path, judge).ask(asked))
+    assert {(a.status, a.reason) for a in answers} == {("failed", answers[0].reason)}
 
 
 def test_replies_are_stored_as_they_come_and_not_when_their_turn_is(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from alphabench.errors import AlphaBenchError
 from alphabench.judges.persistent import PersistentJudge
-from alphabench.judges.question import Picture, Question
+from alphabench.judges.question import Answer, Picture, Question
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 from alphabench.judges.yesno import YesNoText, yes_no_question
 
@@ -49,3 +51,20 @@ def test_it_is_the_judge_that_it_asks() -> None:
     persistent.shake_hands(judge.capabilities)
     with pytest.raises(ValueError, match="once at least"):
         PersistentJudge(judge=judge, tries=0)
+
+
+def test_what_was_answered_comes_before_the_error_that_stopped_the_judge() -> None:
+    class Stopped(ScriptedJudge):
+        def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
+            asked = list(questions)
+            if len(asked) == 3:
+                yield from super().ask(asked)
+                return
+            yield from super().ask(asked[:1])
+            raise AlphaBenchError("out of credit", hint="add some")
+
+    judge = Stopped(lambda asked: Mishap(kind="garbage") if asked.repeat == 0 else "yes")
+    answers: list[Answer] = []
+    with pytest.raises(AlphaBenchError, match="out of credit"):
+        answers.extend(answer for answer in PersistentJudge(judge=judge, tries=3).ask(questions(3)))
+    assert [a.status for a in answers] == ["scored", "unparsed", "unparsed"]

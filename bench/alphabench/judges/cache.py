@@ -1,8 +1,10 @@
 """Replies on disk, by what was asked of which judge: no reply is paid for twice.
 
 Keeps the reply, not what was read from it, so that a better parser reads it again. Failed calls are
-no replies and never kept. Files are only appended to, one whole line at a time; several processes
-may use one folder. In memory there is a number for each reply, no text.
+no replies and never kept, nor are empty replies of earlier versions trusted. Files are only
+appended to, one whole line at a time; several processes may use one folder, which needs a file
+system with locks: that is tried before the first question. In memory there is a number for each
+reply, no text.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.errors import AlphaBenchError
+from alphabench.judges.chat import says_nothing
 from alphabench.judges.question import Answer, Capabilities, Judge, Question, Reply
 from alphabench.judges.reading import read_reply, unscored
 from alphabench.types import Licensed
@@ -28,6 +31,8 @@ N_SHARDS: Final = 4
 _BLOCK: Final = 2**16
 _HITS_AHEAD: Final = 256
 """Known replies that are looked up before the judge's next question, at most."""
+_LOCKLESS: Final = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ESTALE, 524)
+"""What `flock` fails with on network file systems; 524 is the kernel's own ENOTSUPP."""
 
 Replies = Sequence[tuple[Question, Reply]]
 
@@ -52,9 +57,34 @@ class AnswerCache:
     def __reduce__(self) -> tuple[object, ...]:
         return AnswerCache, (self.folder,)
 
+    def check(self) -> None:
+        """Try all that storing needs, before anything is paid for.
+
+        Raises:
+            AlphaBenchError: replies could not be stored.
+        """
+        if self.folder.parts[:1] == ("~",):
+            raise AlphaBenchError(
+                "no home folder is known, so there is no place for the judge's answers",
+                hint="set HOME or ALPHABENCH_CACHE, or use --no-cache, which stores no answers",
+            )
+        with _storing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            trial = _Shard(self.folder / f".trial-{os.getpid()}")
+            trial.append(b"trial\n")
+            trial.path.unlink()
+            for shard in self._shards:
+                if shard.path.exists():
+                    shard.append(b"")
+
     def get(self, key: str) -> Reply | None:
-        """The newest reply under `key` (see `key_of`), also one that another process just wrote."""
-        return self._shard_of(key).get(key)
+        """The newest reply under `key` (see `key_of`), also one that another process just wrote.
+
+        Raises:
+            AlphaBenchError: the folder cannot be read.
+        """
+        with _storing(self.folder):
+            return self._shard_of(key).get(key)
 
     def put(self, judge: Mapping[str, str], replies: Replies) -> None:
         """Store replies; they are durable when it returns.
@@ -73,23 +103,34 @@ class AnswerCache:
             }
             line = json.dumps(row, ensure_ascii=True).encode() + b"\n"
             lines.setdefault(self._shard_of(key), []).append(line)
-        with _room(self.folder):
+        with _storing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             for shard, of in lines.items():
                 shard.append(b"".join(of))
 
     def stats(self) -> CacheStats:
+        """What is stored.
+
+        Raises:
+            AlphaBenchError: the folder cannot be read.
+        """
         models: Counter[str] = Counter()
-        for shard in self._shards:
-            models.update(row["reply"]["model"] for _, row in shard.rows())
-        size = sum(s.path.stat().st_size for s in self._shards if s.path.exists())
+        with _storing(self.folder):
+            for shard in self._shards:
+                models.update(row["reply"]["model"] for _, row in shard.rows())
+            size = sum(s.path.stat().st_size for s in self._shards if s.path.exists())
         return CacheStats(replies=models.total(), size_bytes=size, by_model=dict(models))
 
     def clear(self) -> int:
-        """Delete all replies; returns how many there were."""
+        """Delete all replies; returns how many there were.
+
+        Raises:
+            AlphaBenchError: the folder cannot be written.
+        """
         gone = self.stats().replies
-        for shard in self._shards:
-            shard.path.unlink(missing_ok=True)
+        with _storing(self.folder):
+            for shard in self._shards:
+                shard.path.unlink(missing_ok=True)
         return gone
 
     def _shard_of(self, key: str) -> _Shard:
@@ -202,7 +243,8 @@ def _cut_torn_line(file: IO[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _room(folder: Path) -> Iterator[None]:
+def _storing(folder: Path) -> Iterator[None]:
+    """Whatever the operating system objects to becomes one sentence."""
     try:
         yield
     except OSError as error:
@@ -211,11 +253,13 @@ def _room(folder: Path) -> Iterator[None]:
                 f"there is no room left for the judge's answers in {str(folder)!r}",
                 hint="free some space and give the same command again; what was done is kept",
             ) from error
-        if isinstance(error, PermissionError):
-            raise AlphaBenchError(
-                f"{str(folder)!r} may not be written", hint="name another cache, or use --no-cache"
-            ) from error
-        raise
+        why = error.strerror or str(error)
+        if error.errno in _LOCKLESS:
+            why = f"its file system has no working locks: {why}"
+        raise AlphaBenchError(
+            f"the judge's answers cannot be stored in {str(folder)!r} ({why})",
+            hint="name another folder in ALPHABENCH_CACHE, or use --no-cache, which stores none",
+        ) from error
 
 
 @runtime_checkable
@@ -236,6 +280,7 @@ class CachedJudge:
     reask_unread: bool = False
     """Ask again what was answered but could not be read, or was refused."""
     _known: Mapping[str, str] = field(init=False, repr=False)
+    _is_checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._known = dict(self.judge.identity)
@@ -252,6 +297,12 @@ class CachedJudge:
     def licences(self) -> Mapping[str, str]:
         return self.judge.licences if isinstance(self.judge, Licensed) else {}
 
+    def prepare(self) -> None:
+        """See `AnswerCache.check`; done once."""
+        if not self._is_checked:
+            self.cache.check()
+            self._is_checked = True
+
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
         """See `Judge.ask`; equal questions are asked once, unless they differ in `repeat`."""
         source = iter(questions)
@@ -266,6 +317,7 @@ class CachedJudge:
 
     def _ask_from(self, first: Question, source: Iterator[Question]) -> Iterator[Answer]:
         """The answers from one unknown question on, until long nothing unknown comes."""
+        self.prepare()
         line = _Line(self._look_up)
         asked = line.unknown(first, source)
         if isinstance(self.judge, HandsOver):
@@ -274,14 +326,14 @@ class CachedJudge:
             answers = self._keep_each(self.judge.ask(asked))
         for answer in answers:
             yield from line.known()
-            line.settle()
+            line.settle(answer)
             yield answer
             yield from line.known()
         yield from line.known()
 
     def _look_up(self, question: Question) -> Answer | None:
         reply = self.cache.get(key_of(self._known, question))
-        if reply is None:
+        if reply is None or says_nothing(reply):
             return None
         answer = read_reply(question, reply, cached=True)
         return None if self.reask_unread and answer.status != "scored" else answer
@@ -291,9 +343,15 @@ class CachedJudge:
 
     def _keep_each(self, answers: Iterator[Answer]) -> Iterator[Answer]:
         for answer in answers:
+            error = None
             if answer.reply is not None and answer.status != "failed":
-                self._keep([(answer.question, answer.reply)])
-            yield answer
+                try:
+                    self._keep([(answer.question, answer.reply)])
+                except AlphaBenchError as caught:
+                    error = caught
+            yield answer  # though it could not be stored: it may have been paid for
+            if error is not None:
+                raise error
 
 
 class _Place(NamedTuple):
@@ -310,6 +368,7 @@ class _Line:
         self._look_up = look_up
         self._places: deque[_Place] = deque()
         self._in_hand: set[str] = set()
+        self._unanswered: dict[str, Answer] = {}
 
     def unknown(self, first: Question, source: Iterator[Question]) -> Iterator[Question]:
         """What the judge is to be asked; ends after many known ones in a row."""
@@ -332,13 +391,19 @@ class _Line:
         self._in_hand.add(question.content_digest)
         return question
 
-    def settle(self) -> None:
+    def settle(self, answer: Answer) -> None:
         """The first place, which the judge had in hand, has its answer."""
-        self._in_hand.discard(self._places.popleft().question.content_digest)
+        digest = self._places.popleft().question.content_digest
+        self._in_hand.discard(digest)
+        if answer.reply is None:
+            self._unanswered[digest] = answer
 
     def known(self) -> Iterator[Answer]:
         """The answers at the head of the line, as far as nobody need be asked for them."""
         while self._places and not self._places[0].is_asked:
             question, answer, _ = self._places.popleft()
             again = answer or self._look_up(question)
+            equal = self._unanswered.get(question.content_digest)
+            if again is None and equal is not None:
+                again = unscored(question, equal.status, equal.reason)
             yield again or unscored(question, "failed", "an equal question got no usable answer")

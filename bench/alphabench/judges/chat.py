@@ -159,7 +159,7 @@ def read_completion(
     finish, text, refusal = _finish_of(choice), _text_of(message), message.get("refusal")
     if not message and not is_refusal(finish) and not _withheld(parsed, choice):
         raise PassingError("the answer holds no reply")
-    if _letters(finish).endswith("error") or _letters(finish) in _BROKEN_OFF:
+    if _is_broken_off(finish):
         raise PassingError(one_line(clean(f"the host broke its reply off ({finish})")))
     thought = _thought_of(message)
     first_token = _first_token(choice.get("logprobs"), clean)
@@ -181,6 +181,14 @@ def read_completion(
         thought=clean(thought)[:_LONGEST_THOUGHT],
         thoughts_kept=thoughts_kept,
     )
+
+
+def says_nothing(reply: Reply) -> bool:
+    """Whether a reply is one that `read_completion` never gives: earlier versions stored such."""
+    finish = reply.finish_reason
+    known = is_cut(finish) or is_refusal(finish)
+    said = reply.text.strip() or reply.thought or reply.first_token
+    return _is_broken_off(finish) or not (said or known)
 
 
 def read_refusal(
@@ -328,6 +336,10 @@ def _finish_of(choice: Mapping[str, Any]) -> str | None:
     native = choice.get("native_finish_reason")
     finish = native if is_refusal(native) else choice.get("finish_reason")
     return str(finish) if finish else None
+
+
+def _is_broken_off(finish: str | None) -> bool:
+    return _letters(finish).endswith("error") or _letters(finish) in _BROKEN_OFF
 
 
 def _letters(finish: str | None) -> str:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Answer, Capabilities, Judge, Picture, Question
@@ -54,6 +54,19 @@ class _Trial(NamedTuple):
     """The question in words, for the error."""
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """A judge with something that can be found wrong before it is asked."""
+
+    def prepare(self) -> None:
+        """Find out.
+
+        Raises:
+            AlphaBenchError: it could not be used.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VettedJudge:
     """A judge and how it proves itself; what it was made to prove enters its identity."""
@@ -79,7 +92,9 @@ class VettedJudge:
         return self.judge.ask(questions)
 
     def shake_hands(self, needs: Capabilities) -> None:
-        """See `shake_hands`."""
+        """See `shake_hands`; a cache is tried before anything is asked."""
+        if isinstance(self.judge, Prepares):
+            self.judge.prepare()
         shake_hands(self.tested, needs, level=self.level)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Answer, Capabilities, Judge, Question
 from alphabench.types import Licensed
 
@@ -48,17 +49,30 @@ class PersistentJudge:
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
         """See `Judge.ask`; holds all answers until the last of them is read or given up.
 
-        An answer that took several tries carries the question of its last one.
+        An answer that took several tries carries the question of its last one. When the judge is
+        stopped, what it answered comes before its error.
         """
-        answers = list(self.judge.ask(questions))
+        answers: list[Answer] = []
+        stopped_by = None
+        try:
+            answers.extend(answer for answer in self.judge.ask(questions))
+            self._ask_again(answers)
+        except AlphaBenchError as error:
+            stopped_by = error
+        yield from answers
+        if stopped_by is not None:
+            raise stopped_by
+
+    def _ask_again(self, answers: list[Answer]) -> None:
+        """Replace what could not be read, in place."""
         for _ in range(self.tries - 1):
             again = [i for i, answer in enumerate(answers) if answer.status == "unparsed"]
             if not again:
-                break
+                return
             repeated = [_repeated(answers[i].question) for i in again]
             for i, answer in zip(again, self.judge.ask(repeated), strict=True):
-                answers[i] = answer
-        yield from answers
+                if answer.status != "missing":
+                    answers[i] = answer
 
 
 def _repeated(question: Question) -> Question:
