@@ -28,6 +28,9 @@ NOTES: Final = "alphabench.notes"
 """Key of a generated picture's `info` under which a generator leaves what is worth keeping about it
 (JSON values by name, such as what a model thought first); stored beside the picture."""
 
+REVISED_PROMPT: Final = "revised_prompt"
+"""Among the notes: the prompt as a host rewrote it before it generated."""
+
 ProtocolName = Literal["official", "strict"]
 """official: bug-compatible with upstream's code at the pinned commit.
 

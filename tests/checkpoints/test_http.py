@@ -1,26 +1,32 @@
 from __future__ import annotations
 
+import base64
+import gzip
 import io
 import pickle
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import pytest
 from PIL import Image
 
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.http import HttpCheckpoint, HttpOptions, Pacing, parse_endpoint
+from alphabench.checkpoints.http_images import address_in
 from alphabench.errors import AlphaBenchError
-from alphabench.types import NotMade
+from alphabench.types import NOTES, REVISED_PROMPT, NotMade
 from tests.checkpoints.conftest import AskFor
-from tests.image_server import ImageServer, Step, serve
+from tests.image_server import ImageServer, Step, picture, serve
 
 KEY = "sk-very-secret-0123456789"
 NOW = 1_700_000_000.0
 LIMITED = {"message": "slow down", "code": "rate_limit_exceeded"}
+MISSING = b'{"detail": [{"loc": ["body", "size"], "msg": "Field required"}]}'
 REFUSED = {"message": "not this", "code": "content_policy_violation", "param": "prompt"}
 
 
@@ -89,6 +95,8 @@ def test_images_come_back_in_order_each_asked_for_once_and_several_at_a_time(
         Step(body=b"{not json"),
         Step(body=b'{"data": []}'),
         Step(body=b"[]"),
+        Step(body=b"<!DOCTYPE html>"),
+        Step(error={"message": "upstream lost", "code": 502}),
         Step(item={}),
         Step(item={"b64_json": "iVBORw0KGgoAAAANSUhEUg=="}),
         Step(item={"b64_json": "iVBORw0KGgoAAAANSUhE*"}),
@@ -152,6 +160,10 @@ def test_a_slow_answer_times_out_and_is_tried_again(
         Step(status=400, error={"message": "no", "code": "ResponsibleAIPolicyViolation"}),
         Step(status=403, error={"message": "no", "type": "content_filter"}),
         Step(item={"finish_reason": "CONTENT_FILTERED", "b64_json": ""}),
+        Step(item={"error": {"code": "OutputImageSensitiveContentDetected", "message": "no"}}),
+        Step(item={"respect_moderation": False, "b64_json": "AAAA"}),
+        Step(error={"message": "no", "code": "content_filter"}),
+        Step(status=400, error={"message": "litellm.ContentPolicyViolationError", "param": "None"}),
     ],
 )
 def test_a_refusal_is_that_images_status_and_is_not_tried_again(
@@ -165,19 +177,166 @@ def test_a_refusal_is_that_images_status_and_is_not_tried_again(
     assert (len(server.bodies), clock.waits) == (2, [])
 
 
-def test_another_size_than_asked_for_fails_the_image(
+def test_a_host_that_makes_another_size_is_paid_for_one_image(
     server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
-    server.steps.append(Step(size="64x64"))
-    (made,) = connect(server, clock, size="32x32").generate([ask()])
-    assert made == NotMade(status="failed", reason="asked for 32x32 pixels and got 64x64")
+    server.steps.extend([Step(size="64x64")] * 8)
+    with pytest.raises(AlphaBenchError, match="asked for 32x32 pixels and got 64x64") as caught:
+        connect(server, clock, size="32x32", concurrency=8).generate([ask()] * 8)
+    assert "other_size=keep" in caught.value.hint
+    assert len(server.bodies) == 1
+    server.steps.extend([Step(size="64x64")] * 8)
+    keeping = connect(server, clock, size="32x32", other_size="keep")
+    assert [
+        image.size for image in keeping.generate([ask()]) if isinstance(image, Image.Image)
+    ] == [(64, 64)]
+    assert keeping.identity["other_size"] == "keep"
 
 
-def test_a_bad_prompt_fails_alone(server: ImageServer, clock: Clock, ask: AskFor) -> None:
-    server.steps.append(Step(status=400, error={"message": "too long", "param": "prompt"}))
+def test_another_size_after_the_right_one_fails_that_image(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.extend([Step(), Step(size="64x64")])
+    made = connect(server, clock, size="32x32").generate([ask(index=0), ask(index=1)])
+    assert isinstance(made[0], Image.Image)
+    assert made[1] == NotMade(status="failed", reason="asked for 32x32 pixels and got 64x64")
+
+
+@pytest.mark.parametrize("param", ["prompt", "image", "", "input_tokens", "None", None])
+def test_a_complaint_about_one_item_fails_it_alone(
+    param: str | None, server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.append(Step(status=400, error={"message": "too long", "param": param}))
     made = connect(server, clock).generate([ask(index=0), ask(index=1)])
     assert made[0] == NotMade(status="failed", reason="HTTP 400: too long")
     assert isinstance(made[1], Image.Image)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        Step(status=403, error={"message": "no", "param": None}),
+        Step(status=400, error={"message": "no", "param": "size"}),
+    ],
+)
+def test_what_the_host_took_before_it_cannot_hold_against_all(
+    later: Step, server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.extend([Step(), later])
+    made = connect(server, clock).generate([ask(index=index) for index in range(3)])
+    assert [isinstance(one, Image.Image) for one in made] == [True, False, True]
+
+
+def test_what_is_paid_when_the_credit_ends_is_returned_before_the_run_stops(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.extend([Step(), Step(status=402, body=b"")])
+    client = connect(server, clock)
+    made = client.generate([ask(index=index) for index in range(3)])
+    assert [isinstance(one, Image.Image) for one in made] == [True, False, False]
+    with pytest.raises(AlphaBenchError, match="out of credit"):
+        client.generate([ask()])
+    assert len(server.bodies) == 2
+
+
+def test_a_host_that_never_answers_loses_its_patience_bonus(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    server.steps.extend([Step(status=503, error={"message": "busy"})] * 99)
+    client = connect(server, clock, attempts=3)
+    client.generate([ask(index=index) for index in range(8)])
+    client.generate([ask(index=index) for index in range(8)])
+    assert len(server.bodies) == 8 * 3 + 8
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["data-uri", "data-uri-in-b64", "data-uri-percent", "line-breaks", "urlsafe-unpadded"],
+)
+def test_an_image_is_read_in_every_form_in_which_hosts_send_it(
+    form: str, server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    content = picture({"prompt": "x"})
+    plain = base64.b64encode(content).decode()
+    item = {
+        "data-uri": {"url": f"data:image/png;base64,{plain}"},
+        "data-uri-in-b64": {"b64_json": f"data:image/png;base64,{plain}"},
+        "data-uri-percent": {"url": "data:image/png," + quote_from_bytes(content)},
+        "line-breaks": {"b64_json": "\r\n".join(re.findall(".{1,76}", plain))},
+        "urlsafe-unpadded": {"b64_json": base64.urlsafe_b64encode(content).decode().rstrip("=")},
+    }[form]
+    server.steps.append(Step(item=item))
+    (image,) = connect(server, clock).generate([ask()])
+    assert isinstance(image, Image.Image)
+    assert image.size == (16, 16)
+
+
+@pytest.mark.parametrize(
+    "address", ["/pictures/1.png", "pictures/1.png", "http://localhost:PORT/1"]
+)
+def test_an_address_may_be_relative_or_name_this_machine_otherwise(
+    address: str, server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    port = server.url.rpartition(":")[2].partition("/")[0]
+    server.steps.append(Step(as_url=address.replace("PORT", port)))
+    assert isinstance(connect(server, clock).generate([ask()])[0], Image.Image)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("https://127.0.0.1/x.png", "inside this network"),
+        ("https://169.254.169.254/latest", "inside this network"),
+        ("https://[fe80::1]/x.png", "inside this network"),
+        ("https://db.internal/x.png", "inside this network"),
+        ("ftp://far.example/x.png", "neither encrypted"),
+        ("//far.example/x.png", None),
+    ],
+)
+def test_a_host_cannot_have_other_machines_of_the_network_asked(
+    address: str, why: str | None
+) -> None:
+    def ask_for() -> str:
+        return address_in(address, base="https://far.example/v1/", host="far.example")
+
+    if why is None:
+        assert ask_for() == "https://far.example/x.png"
+        return
+    with pytest.raises(AlphaBenchError, match=why):
+        ask_for()
+
+
+def test_a_rewritten_prompt_is_among_the_notes(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    plain = base64.b64encode(picture({"prompt": "x"})).decode()
+    for revised in ("a cat, cinematic", " a  cat ", None):
+        server.steps.append(Step(item={"b64_json": plain, "revised_prompt": revised}))
+    made = connect(server, clock).generate([ask("a cat", index=index) for index in range(3)])
+    notes = [image.info.get(NOTES) for image in made if isinstance(image, Image.Image)]
+    assert notes == [{REVISED_PROMPT: "a cat, cinematic"}, None, None]
+
+
+def test_a_compressed_answer_is_unpacked_within_bounds(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    bomb = gzip.compress(b" " * (80 * 2**20), 1)
+    encoded = {"Content-Encoding": "gzip", "Content-Length": str(len(bomb))}
+    server.steps.append(Step(body=bomb, headers=encoded))
+    (made,) = connect(server, clock, attempts=1).generate([ask()])
+    assert isinstance(made, NotMade)
+    assert "larger than 64 MiB" in made.reason
+
+
+def test_an_image_of_too_many_pixels_is_not_decoded(
+    server: ImageServer, clock: Clock, ask: AskFor
+) -> None:
+    large = io.BytesIO()
+    Image.new("1", (5000, 5000)).save(large, "PNG")
+    server.steps.append(Step(item={"b64_json": base64.b64encode(large.getvalue()).decode()}))
+    (made,) = connect(server, clock, attempts=1).generate([ask()])
+    assert isinstance(made, NotMade)
+    assert "5000 x 5000 pixels" in made.reason
 
 
 @pytest.mark.parametrize(
@@ -189,6 +348,7 @@ def test_a_bad_prompt_fails_alone(server: ImageServer, clock: Clock, ask: AskFor
         (Step(status=402, body=b""), "out of credit"),
         (Step(status=429, error={"message": "x", "code": "insufficient_quota"}), "out of credit"),
         (Step(status=400, error={"message": "x", "param": "quality"}), "the field 'quality'"),
+        (Step(status=422, body=MISSING), "the field 'size'"),
         (Step(status=302, headers={"Location": "http://127.0.0.1/"}), "redirection"),
         (Step(as_url="http://pictures.example/1.png"), "neither encrypted nor the same host"),
         (Step(as_url="file:///etc/passwd"), "neither encrypted nor the same host"),

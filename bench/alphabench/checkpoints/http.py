@@ -7,11 +7,9 @@ image stops the run. A host can change the model behind a name at any time, whic
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import random
-import threading
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,22 +24,32 @@ from alphabench.checkpoints import refuse_lora
 from alphabench.checkpoints.http_answers import (
     PassingError,
     decode_image,
-    is_refusal,
     read_body,
     read_error,
     retry_after_seconds,
 )
 from alphabench.checkpoints.http_edits import payload, route
+from alphabench.checkpoints.http_images import (
+    LOOPBACK,
+    address_in,
+    bytes_in,
+    is_filtered,
+    read_item,
+    revised_prompt,
+)
+from alphabench.compression import ACCEPT_ENCODING
 from alphabench.errors import AlphaBenchError
 from alphabench.options import fill
-from alphabench.types import ImageRequest, NotMade
+from alphabench.types import NOTES, REVISED_PROMPT, ImageRequest, NotMade
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _OWNER: Final = "an https checkpoint"
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _BODY: Final = "body."
+_PATIENT_FOR: Final = 8
+"""Images given up before the first that was made; further ones get one attempt each."""
+_MOST_REDIRECTIONS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +58,8 @@ class HttpOptions:
 
     size: str | None = None
     """WIDTHxHEIGHT for requests that name no size; left out, the host chooses."""
+    other_size: Literal["refuse", "keep"] = "refuse"
+    """What to do with an image of another size than was asked for; the first one refused stops."""
     quality: str | None = None
     """As the host names it, such as `high`."""
     response_format: Literal["b64_json", "url"] | None = None
@@ -100,7 +110,7 @@ class Endpoint:
     @property
     def is_private(self) -> bool:
         """Whether nobody between here and there can read along."""
-        return self.base.startswith("https://") or self.host in _LOOPBACK
+        return self.base.startswith("https://") or self.host in LOOPBACK
 
 
 def parse_endpoint(location: str) -> Endpoint:
@@ -189,6 +199,11 @@ class HttpCheckpoint:
     find_key: Callable[[str], str | None] = field(default=credentials.api_key, repr=False)
     """Host -> key; called for each attempt, and the key is not kept."""
     pacing: Pacing = field(default_factory=Pacing, repr=False)
+    _made: bool = field(default=False, init=False, repr=False)
+    """The host has made an image: it knows the model, the key and the fields."""
+    _given_up: list[str] = field(default_factory=list, init=False, repr=False)
+    """Images that met nothing but passing faults."""
+    _stopped_by: AlphaBenchError | None = field(default=None, init=False, repr=False)
 
     @property
     def batch_size(self) -> int:
@@ -208,6 +223,8 @@ class HttpCheckpoint:
         }
         if self.options.quality is not None:
             identity["quality"] = self.options.quality
+        if self.options.other_size == "keep":
+            identity["other_size"] = "keep"
         return identity | {f"{_BODY}{k}": json.dumps(v) for k, v in self.extra.items()}
 
     def check_key(self) -> None:
@@ -230,49 +247,70 @@ class HttpCheckpoint:
             )
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
-        stop = threading.Event()
+        """See `Generator`.
+
+        Raises:
+            AlphaBenchError: what every image would meet. If others of these requests were answered
+                already, they are returned, and the next call raises it.
+        """
+        earlier = self._stopped_by
+        if earlier is not None:
+            raise earlier
         timeout = httpx.Timeout(self.options.timeout_seconds, connect=20.0)
         # A proxy of the environment knows nothing of this machine's own servers.
-        proxied = self.endpoint.host not in _LOOPBACK
+        proxied = self.endpoint.host not in LOOPBACK
+        # Whether the host keeps to the size shows at the first image: no more are paid for before.
+        alone = 0 if self._made or self._size(requests[0]) is None else 1
         with (
-            httpx.Client(timeout=timeout, trust_env=proxied) as client,
+            httpx.Client(
+                timeout=timeout, trust_env=proxied, headers={"Accept-Encoding": ACCEPT_ENCODING}
+            ) as client,
             ThreadPoolExecutor(max_workers=self.options.concurrency) as pool,
         ):
-            calls = [pool.submit(self._make_or_stop, client, request, stop) for request in requests]
-            return [call.result() for call in calls]
+            made = [self._make_or_stop(client, request) for request in requests[:alone]]
+            calls = [
+                pool.submit(self._make_or_stop, client, request) for request in requests[alone:]
+            ]
+            made += [call.result() for call in calls]
+        if self._stopped_by is not None and all(isinstance(one, NotMade) for one in made):
+            raise self._stopped_by
+        return made
 
-    def _make_or_stop(
-        self, client: httpx.Client, request: ImageRequest, stop: threading.Event
-    ) -> Image | NotMade:
+    def _make_or_stop(self, client: httpx.Client, request: ImageRequest) -> Image | NotMade:
         """One image; after the first error that every image would meet, nothing more is sent."""
         try:
-            return self._make(client, request, stop)
-        except AlphaBenchError:
-            stop.set()
-            raise
+            return self._make(client, request)
+        except AlphaBenchError as error:
+            self._stopped_by = self._stopped_by or error
+            return NotMade(status="failed", reason=error.message)
 
-    def _make(
-        self, client: httpx.Client, request: ImageRequest, stop: threading.Event
-    ) -> Image | NotMade:
+    def _make(self, client: httpx.Client, request: ImageRequest) -> Image | NotMade:
         fault = "it was not tried"
-        for attempt in range(self.options.attempts):
-            if stop.is_set():
+        # A host that has not made one image after so many attempts is not asked as patiently.
+        hopeless = not self._made and len(self._given_up) >= _PATIENT_FOR
+        attempts = 1 if hopeless else self.options.attempts
+        for attempt in range(attempts):
+            if self._stopped_by is not None:
                 return NotMade(status="failed", reason="the run was stopped")
             try:
-                return self._try_once(client, request)
+                outcome = self._try_once(client, request)
             except PassingError as passing:
-                fault = str(passing)
+                fault = self._clean(str(passing))
                 wait = self._wait_seconds(attempt, passing.retry_after)
             except httpx.HTTPError as error:
                 fault = self._clean(f"{type(error).__name__}: {error}")
                 wait = self._wait_seconds(attempt, None)
+            else:
+                self._made = self._made or not isinstance(outcome, NotMade)
+                return outcome
             if wait > self.options.longest_wait_seconds:
                 return NotMade(
                     status="failed", reason=f"{fault}; the host asks to wait {wait:.0f} s"
                 )
-            if attempt + 1 < self.options.attempts:
+            if attempt + 1 < attempts:
                 self.pacing.sleep(wait)
-        return NotMade(status="failed", reason=f"{fault} (after {self.options.attempts} attempts)")
+        self._given_up.append(request.id)
+        return NotMade(status="failed", reason=f"{fault} (after {_times(attempts)})")
 
     def _wait_seconds(self, attempt: int, retry_after: float | None) -> float:
         """Exponential with full jitter, from 1 s up to 60 s; never less than the host asks for."""
@@ -286,22 +324,38 @@ class HttpCheckpoint:
         content = self._send(client, request)
         if isinstance(content, NotMade):
             return content
-        try:
-            first = json.loads(content)["data"][0]
-            if not isinstance(first, dict):
-                raise TypeError("data[0] is no object")
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise PassingError("the answer is not the JSON of the images API") from error
-        if is_refusal(first.get("finish_reason")):
+        if b'"error"' in content and (error := read_error(content)).is_stated and error.declines:
+            return NotMade(status="refused", reason=self._clean(error.message))
+        item = read_item(content)
+        del content
+        if is_filtered(item):
             return NotMade(status="refused", reason="the host filtered the image")
-        image = decode_image(self._picture_bytes(client, first))
+        image = decode_image(self._encoded_image(client, item))
         size = self._size(request)
         if size is not None and image.size != parse_size(size):
-            return NotMade(
-                status="failed",
-                reason=f"asked for {size} pixels and got {image.width}x{image.height}",
-            )
+            kept = self._other_size(size, image)
+            if kept is not None:
+                return kept
+        if (revised := revised_prompt(item, request.sample.prompt)) is not None:
+            image.info[NOTES] = {REVISED_PROMPT: revised}
         return image
+
+    def _other_size(self, asked: str, image: Image) -> NotMade | None:
+        """What becomes of an image that is not as large as was asked; None where it is kept.
+
+        Raises:
+            AlphaBenchError: it is the first image that the host made: the others will be like it.
+        """
+        if self.options.other_size == "keep":
+            return None
+        reason = f"asked for {asked} pixels and got {image.width}x{image.height}"
+        if self._made:
+            return NotMade(status="failed", reason=reason)
+        raise AlphaBenchError(
+            f"{self.endpoint.host!r} was {reason}",
+            hint=f"ask for a size that it makes (--set size={image.width}x{image.height}), or take "
+            "whatever it makes with --set other_size=keep",
+        )
 
     def _size(self, request: ImageRequest) -> str | None:
         if request.width is not None and request.height is not None:
@@ -348,15 +402,15 @@ class HttpCheckpoint:
                 f"{host!r} reports that the account is out of credit ({reason})",
                 hint="add credit, then run the same command again: it resumes",
             )
-        if status in (401, 403):
+        if status == 401 or (status == 403 and not self._made):
             raise AlphaBenchError(
                 f"{host!r} does not accept the key ({reason})",
                 hint="set ALPHABENCH_API_KEY (or OPENAI_API_KEY for OpenAI's own hosts)",
             )
-        if status == 404:
+        if status in (404, 405):
             raise AlphaBenchError(
                 f"{host!r} knows no images endpoint or no model {model!r} there ({reason})",
-                hint="check the address and the model after #",
+                hint="check the address, which ends in /v1 as a rule, and the model after #",
             )
         if status in (408, 409, 425, 429) or status >= 500:
             raise PassingError(reason, retry_after=retry_after_seconds(headers, self.pacing.now()))
@@ -365,40 +419,51 @@ class HttpCheckpoint:
                 f"{host!r} answers with a redirection, which is not followed with a key",
                 hint="give the address that it leads to",
             )
-        if error.param is not None and error.param != "prompt":
-            raise AlphaBenchError(
-                f"{host!r} does not accept the field {error.param!r} ({reason})",
-                hint="change or leave out that option",
-            )
+        if not self._made:
+            self._refuse_field(error.param, reason)
         return NotMade(status="failed", reason=reason)
 
-    def _picture_bytes(self, client: httpx.Client, item: Mapping[str, Any]) -> bytes:
-        encoded, url = item.get("b64_json"), item.get("url")
-        if isinstance(encoded, str):
+    def _refuse_field(self, param: str | None, reason: str) -> None:
+        """Stop where the host objects to a setting; what it says of prompt or image is about one.
+
+        Raises:
+            AlphaBenchError: the field is a setting.
+        """
+        name = re.split(r"[.\[]", param or "")[0]
+        if name in self.extra:
+            hint = f"change or leave out --set {_BODY}{name}"
+        elif name == "size":
+            hint = "name a size that the host makes, such as --set size=1024x1024"
+        elif name in ("quality", "response_format"):
+            hint = f"change or leave out --set {name}"
+        elif name == "seed":
+            hint = "leave out --set send_seed"
+        elif name in ("model", "n"):
+            hint = "check the model after #"
+        else:
+            return
+        raise AlphaBenchError(
+            f"{self.endpoint.host!r} does not accept the field {name!r} ({reason})", hint=hint
+        )
+
+    def _encoded_image(self, client: httpx.Client, item: Mapping[str, Any]) -> bytes:
+        if (content := bytes_in(item)) is not None:
+            return content
+        base, host = f"{self.endpoint.base}/", self.endpoint.host
+        url = address_in(item["url"], base=base, host=host)
+        for _ in range(_MOST_REDIRECTIONS + 1):
+            # No key here: the picture lies on storage that is open to whoever has the link.
             try:
-                return base64.b64decode(encoded.partition("base64,")[2] or encoded, validate=True)
-            except binascii.Error as error:
-                raise PassingError("the image's base64 is damaged") from error
-        if not isinstance(url, str):
-            raise PassingError("the answer holds no image")
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (
-            parts.scheme == "http" and parts.hostname == self.endpoint.host
-        ):
-            raise AlphaBenchError(
-                f"{self.endpoint.host!r} points to an image at {parts.scheme}://{parts.hostname}, "
-                "which is neither encrypted nor the same host",
-                hint="ask for the image itself with --set response_format=b64_json",
-            )
-        # No key here: the picture lies on storage that is open to whoever has the link.
-        try:
-            with client.stream("GET", url) as response:
-                content = read_body(response)
-        except httpx.InvalidURL as error:
-            raise PassingError("the image's own address is not valid") from error
-        if response.status_code != 200:
-            raise PassingError(f"the image's own address answers HTTP {response.status_code}")
-        return content
+                with client.stream("GET", url) as response:
+                    content = read_body(response)
+            except httpx.InvalidURL as error:
+                raise PassingError("the image's own address is not valid") from error
+            if response.status_code == 200:
+                return content
+            if not response.has_redirect_location:
+                break
+            url = address_in(response.headers["Location"], base=url, host=host)
+        raise PassingError(f"the image's own address answers HTTP {response.status_code}")
 
     def _clean(self, text: str) -> str:
         """One short line, without the key should a host or library have repeated it."""
@@ -406,3 +471,7 @@ class HttpCheckpoint:
         if key is not None:
             text = text.replace(key, "[key]")
         return " ".join(text.split())[:300]
+
+
+def _times(attempts: int) -> str:
+    return f"{attempts} attempt{'s' if attempts > 1 else ''}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from alphabench.compression import BoundedBody, UnusableBodyError
 from alphabench.files import UnreadableFileError, parse_json, well_formed
 from alphabench.images import UnreadableImageError, open_rgb
 
@@ -59,6 +60,8 @@ class ApiError:
     """The field that the host objects to."""
     inner: tuple[str, ...] = ()
     """Codes and keys of what a gateway quotes of the service behind it."""
+    is_stated: bool = False
+    """The body has an object `error`; of a body of another form the rest is a guess."""
 
     @property
     def declines(self) -> bool:
@@ -75,6 +78,7 @@ def read_error(content: bytes) -> ApiError:
         parsed = parse_json(text)
     except UnreadableFileError:
         return ApiError(message=text)
+    is_stated = isinstance(parsed, dict) and isinstance(parsed.get("error"), dict)
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if isinstance(error, dict) and "message" not in error and isinstance(error.get("detail"), list):
         return _read_details(error["detail"], text)
@@ -92,6 +96,7 @@ def read_error(content: bytes) -> ApiError:
         type=word("type"),
         param=word("param"),
         inner=tuple(_inner_words(error)),
+        is_stated=is_stated,
     )
 
 
@@ -141,14 +146,15 @@ def read_body(response: httpx.Response) -> bytes:
     """The whole body, within bounds.
 
     Raises:
-        PassingError: it is larger than any image.
+        PassingError: unpacked it is larger than any image, or it is damaged.
     """
-    received = bytearray()
-    for chunk in response.iter_bytes():
-        received += chunk
-        if len(received) > _MAX_BYTES:
-            raise PassingError(f"the answer is larger than {_MAX_BYTES // 2**20} MiB")
-    return bytes(received)
+    try:
+        body = BoundedBody(response.headers.get("content-encoding"), most_bytes=_MAX_BYTES)
+        for chunk in response.iter_raw():
+            body.feed(chunk)
+        return body.finish()
+    except UnusableBodyError as error:
+        raise PassingError(str(error)) from error
 
 
 def decode_image(content: bytes) -> Image:

@@ -1,0 +1,138 @@
+"""The image in an answer of the images API: as base64, as a data URI, or at an address.
+
+Says which addresses may be asked for an image: a host must not have files or other machines of the
+user's network read for it. Sends nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+
+from alphabench.checkpoints.http_answers import PassingError, is_refusal, read_error
+from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, parse_json
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+"""Names of this machine, which a host may use for one another."""
+_FILTERED: Final[Mapping[str, bool]] = {
+    "is_image_safe": False,
+    "respect_moderation": False,
+    "nsfw_content_detected": True,
+    "has_nsfw_concepts": True,
+}
+"""Flags by which hosts say that what they return is no answer to the prompt."""
+_DATA_URI: Final = re.compile(r"data:([^,]*),", re.IGNORECASE)
+_URLSAFE: Final = str.maketrans("-_", "+/")
+
+
+def read_item(content: bytes) -> Mapping[str, Any]:
+    """The first object under `data`.
+
+    Raises:
+        PassingError: the body is no answer of the images API, or an error of its own.
+    """
+    try:
+        answer = parse_json(content)
+    except UnreadableFileError as error:
+        begin = " ".join(content[:60].decode("utf-8", "replace").split())
+        raise PassingError(
+            f"the answer is not the JSON of the images API (it begins with {begin!r})"
+        ) from error
+    items = answer.get("data") if isinstance(answer, dict) else None
+    if isinstance(answer, dict) and not items and answer.get("error"):
+        raise PassingError(f"HTTP 200 with an error: {read_error(content).message}")
+    if not isinstance(items, list) or not items or not isinstance(items[0], dict):
+        raise PassingError("the answer is not the JSON of the images API: it holds no image")
+    item: Mapping[str, Any] = items[0]
+    return item
+
+
+def is_filtered(item: Mapping[str, Any]) -> bool:
+    """Whether the host says that a filter took the image."""
+    flags = any(item.get(flag) in (bad, [bad]) for flag, bad in _FILTERED.items())
+    own = read_error(json.dumps({"error": item["error"]}).encode()) if item.get("error") else None
+    return flags or is_refusal(item.get("finish_reason")) or (own is not None and own.declines)
+
+
+def revised_prompt(item: Mapping[str, Any], prompt: str) -> str | None:
+    """What the host made of the prompt, where that is other text."""
+    revised = item.get("revised_prompt")
+    is_other = isinstance(revised, str) and revised.split() not in ([], prompt.split())
+    return revised if is_other else None
+
+
+def bytes_in(item: Mapping[str, Any]) -> bytes | None:
+    """The encoded image, where the answer holds it; None where it gives an address.
+
+    Raises:
+        PassingError: the base64 is damaged.
+    """
+    encoded = item.get("b64_json")
+    text = encoded or item.get("url")
+    if not isinstance(text, str) or not text:
+        raise PassingError("the answer holds no image")
+    if (head := _DATA_URI.match(text)) is not None:
+        body = text[head.end() :]
+        if not head[1].casefold().endswith(";base64"):
+            return unquote_to_bytes(body)
+        return _decoded(unquote_to_bytes(body).decode("ascii", "replace"))
+    return _decoded(text) if encoded else None
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 with or without line breaks and padding, in either alphabet."""
+    plain = "".join(text.split()).translate(_URLSAFE).rstrip("=")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise PassingError("the image's base64 is damaged") from error
+
+
+def address_in(url: str, *, base: str, host: str) -> str:
+    """Where the image lies, as an absolute address that may be asked for it.
+
+    Args:
+        url: as the host gave it; may be relative to `base`.
+        base: the address that answered.
+        host: of the checkpoint.
+
+    Raises:
+        PassingError: it is no address.
+        AlphaBenchError: it leads to another machine without encryption, into this machine or its
+            network, or is no web address.
+    """
+    try:
+        address = urljoin(base, url)
+        parts = urlsplit(address)
+        name = (parts.hostname or "").lower()
+        _ = parts.port
+    except ValueError as error:
+        raise PassingError("the image's own address is not valid") from error
+    same = name == host or (name in LOOPBACK and host in LOOPBACK)
+    if parts.scheme in ("http", "https") and same:
+        return address
+    if parts.scheme != "https" or not name or _is_internal(name):
+        what = (
+            "inside this network" if _is_internal(name) else "neither encrypted nor the same host"
+        )
+        raise AlphaBenchError(
+            f"{host!r} points to an image at {parts.scheme}://{name}, which is {what}",
+            hint="ask for the image itself with --set response_format=b64_json",
+        )
+    return address
+
+
+def _is_internal(name: str) -> bool:
+    if name in LOOPBACK or name.endswith((".localhost", ".local", ".internal")):
+        return True
+    try:
+        return not ipaddress.ip_address(name).is_global
+    except ValueError:
+        return False
