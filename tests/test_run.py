@@ -24,7 +24,7 @@ from alphabench.run import (
     summarise,
 )
 from alphabench.store import RunFolder
-from alphabench.types import Generator, ImageRequest, NotMade
+from alphabench.types import NOTES, REVISED_PROMPT, Generator, ImageRequest, NotMade
 from tests.fakes import Brightness, Dots, Reds
 
 
@@ -276,6 +276,24 @@ def test_images_that_can_never_be_made_come_last_and_hold_up_no_other(tmp_path: 
     third = ran(tmp_path / "run", dots=Dots(fail=poison, batch_size=4))
     assert third.report == second.report, "nothing new, and still a report"
     assert third.reasons == ("17 failed: HTTP 503: busy",)
+
+
+class Rewriting(Dots):
+    """A host that generates the first sample's images from text of its own."""
+
+    def _one(self, request: ImageRequest) -> Image | NotMade:
+        image = super()._one(request)
+        if isinstance(image, Image) and request.sample.id == "0-0":
+            image.info[NOTES] = {REVISED_PROMPT: "another prompt"}
+        return image
+
+
+def test_the_report_says_how_many_prompts_a_host_rewrote(tmp_path: Path) -> None:
+    outcome = ran(tmp_path / "run", dots=Rewriting())
+    assert outcome.folder.images()["0-0/0"].notes == {REVISED_PROMPT: "another prompt"}
+    (note,) = outcome.report.notes
+    assert note.startswith("the host rewrote 2 of 24 prompts")
+    assert note in (outcome.folder.root / "report.md").read_text()
 
 
 def test_what_failed_is_tried_again_and_what_was_done_is_not(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from alphabench.reasons import most_frequent
 from alphabench.store import ImageRecord, RunFolder, StoredVerdict, save_image
 from alphabench.types import (
     NOTES,
+    REVISED_PROMPT,
     Benchmark,
     Evaluator,
     GeneratedImage,
@@ -338,6 +339,7 @@ def summarise(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> Outco
     verdicts = complete_verdicts(folder, benchmark, evaluation)
     name = evaluation.partition("-")[0]
     report = benchmark.summarise(samples, verdicts, evaluator=name)
+    report = replace(report, notes=(*report.notes, *_rewritten(folder, verdicts)))
     folder.write_report(evaluation, report)
     outcome = Outcome(
         report=report,
@@ -348,6 +350,19 @@ def summarise(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> Outco
     )
     _write_pages(outcome, samples)
     return outcome
+
+
+def _rewritten(folder: RunFolder, verdicts: Sequence[Verdict]) -> list[str]:
+    """What a reader must know of a host that generates from other text than the benchmark's."""
+    images = {verdict.image_id for verdict in verdicts}
+    records = [record for name, record in folder.images().items() if name in images]
+    n_rewritten = sum(REVISED_PROMPT in record.notes for record in records)
+    if not n_rewritten:
+        return []
+    return [
+        f"the host rewrote {n_rewritten} of {len(records)} prompts before it generated "
+        f"(images.jsonl has them as {REVISED_PROMPT!r}); this is not the benchmark's own text"
+    ]
 
 
 def _reasons(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
