@@ -159,16 +159,23 @@ def test_officially_an_unreadable_reply_is_asked_for_three_times_and_strictly_on
 
 
 @both
-def test_strictly_there_is_no_headline_while_a_category_has_no_score(
-    version: str, tmp_path: Path
+@pytest.mark.parametrize("protocol", ["official", "strict"])
+def test_there_is_no_headline_while_a_category_has_no_score(
+    version: str, protocol: ProtocolName, tmp_path: Path
 ) -> None:
-    made, _ = images(mini(version), tmp_path)
+    benchmark = mini(version, protocol)
+    made, _ = images(benchmark, tmp_path)
     kept = [image for image in made if image.request.sample.group != "time"]
-    official, strict = mini(version), mini(version, "strict")
-    verdicts = judged(official, kept, ScriptedJudge(RIGHT[version]))
-    assert report_of(official, verdicts).headline.value == pytest.approx(1.0)
-    assert report_of(strict, verdicts).headline.value is None
-    assert report_of(official, verdicts).statuses["missing"] == 6
+    verdicts = judged(benchmark, kept, ScriptedJudge(RIGHT[version]))
+    report = report_of(benchmark, verdicts)
+    assert report.headline.value is None
+    assert report.withheld == "1 of 6 categories have no scored verdict"
+    assert report.statuses["missing"] == 6
+    assert report.partial
+    some = [image.request.sample for image in kept]
+    withheld = benchmark.summarise(some, verdicts, evaluator="judge")
+    assert withheld.withheld == "1 of 6 categories have no sample"
+    assert (withheld.coverage, withheld.bounds) == (1.0, None)
 
 
 @both

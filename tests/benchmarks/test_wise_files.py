@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -110,9 +112,9 @@ def test_the_score_that_marks_a_failure_in_older_files_is_no_score(tmp_path: Pat
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("{", "line 1 of .*: not JSON"),
+        ("{", "holds no scores of WISE"),
         ("[]", "line 1 of .*: not a JSON object"),
-        ({"prompt_id": 1}, "neither 'score' nor 'consistency'"),
+        ({"prompt_id": 1}, "holds no scores of WISE"),
         ("", "holds no scores of WISE"),
     ],
 )
@@ -136,3 +138,76 @@ def test_a_score_that_is_neither_0_nor_1_makes_the_id_present_but_counts_nowhere
     report = summarise_official(_file(tmp_path, {"prompt_id": 1, "score": score}, *rows))
     culture = report.groups["culture"]
     assert (culture.value, culture.n_scored, culture.n_expected) == (1.0, 399, 400)
+
+
+def _complete(edition: Edition, *, unscored: str = "") -> list[dict[str, Any]]:
+    """A line for every id; those of one category may state no score."""
+    rows = []
+    for number in range(1, 1001):
+        given = None if edition.category(number) == unscored else number % 2
+        names = ("score",) if edition.name == "verified" else METRICS
+        rows.append({"prompt_id": number, **dict.fromkeys(names, given)})
+    return rows
+
+
+@pytest.mark.parametrize("name", ["verified", "legacy"])
+@pytest.mark.parametrize("unscored", ["culture", "chemistry"])
+def test_a_category_without_a_usable_score_leaves_no_overall_score(
+    tmp_path: Path, name: str, unscored: str
+) -> None:
+    path = tmp_path / "all"
+    path.mkdir()
+    _file(path, *_complete(EDITIONS[name], unscored=unscored))
+    for target in (path, path / "scores.jsonl"):
+        report = summarise_official(target)
+        assert report.headline.value is None
+        assert report.partial
+        assert report.withheld == "1 of 6 categories have no scored verdict"
+        assert report.bounds is not None
+        text = OFFICIAL.text(report)
+        assert "No overall score: 1 of 6 categories" in text
+        assert unscored.upper() not in text
+
+
+def test_lines_that_upstream_passes_over_are_passed_over_and_counted(tmp_path: Path) -> None:
+    rows: list[Any] = list(_complete(EDITIONS["verified"]))
+    rows[0] = "\ufeff" + json.dumps(rows[0])
+    path = _file(tmp_path, *rows, "", '{"prompt_id": 5, "score"', "[" * 90_000, {"score": 1})
+    report = summarise_official(path)
+    assert report.headline.value == pytest.approx(0.5)
+    assert report.notes == (
+        "1 lines are blank, and are passed over as upstream does",
+        "2 lines are no JSON, and are passed over as upstream does",
+        "1 lines have no whole number for a prompt id, and are passed over as upstream does",
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32))
+def test_scores_are_added_in_the_order_of_the_lines(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    """To the last bit: upstream prints two decimals, and many scores end in a five."""
+    random = Random(seed)
+    edition = EDITIONS["legacy"]
+    rows = [{"prompt_id": n, **{m: random.randint(0, 2) for m in METRICS}} for n in range(1, 1001)]
+    random.shuffle(rows)
+    report = summarise_official(_file(tmp_path_factory.mktemp("order"), *rows))
+    sums = dict.fromkeys(CATEGORIES, 0.0)
+    for row in rows:
+        c, r, a = (row[metric] for metric in METRICS)
+        sums[str(edition.category(row["prompt_id"]))] += (0.7 * c + 0.2 * r + 0.1 * a) / 2
+    sizes = {name: last - first + 1 for name, (first, last) in edition.ranges.items()}
+    means = {name: sums[name] / sizes[name] for name in CATEGORIES}
+    assert {name: figure.value for name, figure in report.groups.items()} == means
+    c, t, s, b, p, h = means.values()
+    assert report.headline.value == 0.4 * c + 0.167 * t + 0.133 * s + 0.1 * b + 0.1 * p + 0.1 * h
+
+
+def test_the_full_results_of_verified_hold_the_reply_without_its_thoughts() -> None:
+    edition = EDITIONS["verified"]
+    verdict = _verdict(edition, 7, (2, 1, 0))
+    thought = dataclasses.replace(verdict, detail={"reply": "<think>0?</think>\n\nScore: 1"})
+    files = {str(path): text for path, text in OFFICIAL.files([_sample(edition, 7)], {}, [thought])}
+    (record,) = json.loads(str(files["cultural_common_sense_full_results.json"]))
+    assert record["evaluation"] == "Score: 1"

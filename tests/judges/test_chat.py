@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -36,6 +37,15 @@ def read(content: bytes) -> Reply:
 
 def refused(status: int, **error: Any) -> Reply:
     return read_refusal(status, json.dumps({"error": error}).encode(), "m", str)
+
+
+def test_the_system_text_can_be_a_part_as_some_scripts_send_it() -> None:
+    plain = question(system="be brief")
+    parts = dataclasses.replace(plain, system_as_parts=True)
+    body = request_body(parts, ["data:a"], model="m", fixed={})
+    told = {"role": "system", "content": [{"type": "text", "text": "be brief"}]}
+    assert body["messages"][0] == told
+    assert parts.content_digest != plain.content_digest
 
 
 def test_the_parts_keep_their_order_and_the_system_comes_first(picture: Picture) -> None:

@@ -151,15 +151,13 @@ class Wise:
         """Category = mean over its images; headline = categories by their weights.
 
         Unscored images count in coverage and bounds, never in a mean. Upstream's script leaves
-        them out as well, but prints no overall score while a prompt is absent.
-        official: a category without any scored image lends its weight to the others.
-        strict: the headline is None unless every category has a scored image.
+        them out as well. Under both protocols the headline is None while one of the six categories
+        has no scored image, as upstream's script prints no overall score then.
         """
         images, formula = self.clusters(samples, verdicts), self.formula()
-        estimate = statistics.estimate(images, formula)
-        scored = {cluster.group for cluster in images if cluster.n_scored}
-        if self.protocol == "strict" and scored != set(CATEGORIES):
-            estimate = _without_value(estimate)
+        estimate, withheld = statistics.over_all(
+            statistics.estimate(images, formula), images, CATEGORIES, kind="categories"
+        )
         statuses = statistics.count_statuses(samples, verdicts, n_expected=1)
         return Report(
             benchmark="wise",
@@ -170,9 +168,10 @@ class Wise:
             groups=statistics.group_estimates(images),
             coverage=estimate.n_scored / estimate.n_expected if estimate.n_expected else 0.0,
             partial=len(samples) < len(self.samples()) or bool(statuses.get("missing")),
-            bounds=statistics.bounds(images, formula),
+            bounds=statistics.bounds(images, formula, needed=CATEGORIES),
             statuses=statuses,
             extras=metric_means(samples, verdicts),
+            withheld=withheld,
         )
 
 
@@ -197,17 +196,6 @@ def metric_means(samples: Iterable[Sample], verdicts: Iterable[Verdict]) -> dict
         metric: statistics.estimate(of, statistics.pooled(of), _OF_METRICS)
         for metric, of in found.items()
     }
-
-
-def _without_value(estimate: Estimate) -> Estimate:
-    return Estimate(
-        value=None,
-        low=None,
-        high=None,
-        n_samples=estimate.n_samples,
-        n_scored=estimate.n_scored,
-        n_expected=estimate.n_expected,
-    )
 
 
 def _rows(content: bytes, *, where: str) -> list[Any]:

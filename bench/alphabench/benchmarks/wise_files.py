@@ -10,12 +10,18 @@ Read and written as upstream's scripts at eb51174 do, of both editions; a line w
 
 from __future__ import annotations
 
+import io
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
+
+import numpy as np
 
 from alphabench import statistics
 from alphabench.benchmarks.wise_rules import (
@@ -25,11 +31,13 @@ from alphabench.benchmarks.wise_rules import (
     VERIFIED,
     Edition,
     weighted,
+    without_thoughts,
 )
 from alphabench.errors import AlphaBenchError
 from alphabench.exchange import OfficialFormat
+from alphabench.files import UnreadableFileError, parse_json, read_text
 from alphabench.statistics import Cluster
-from alphabench.types import Report, Sample, Verdict
+from alphabench.types import Estimate, Report, Sample, Verdict
 
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "cultural_common_sense": ("culture",),
@@ -47,7 +55,8 @@ _HINT: Final = "restore the file, or have upstream's evaluation script write it 
 class ScoreLine:
     """One line of a scores file."""
 
-    edition: Edition
+    edition: Edition | None
+    """None where the line has none of the fields that tell."""
     prompt_id: int
     score: float | None
     """0 to 1 (a legacy digit above 2 gives more); None where the line states none."""
@@ -56,17 +65,27 @@ class ScoreLine:
 def read_official(path: Path) -> list[ScoreLine]:
     """The lines of a scores file, or of every `*.jsonl` of a folder, in order of names.
 
-    As upstream's summary, a line whose id is no whole number is ignored, and one without a usable
-    score is kept: its prompt is there.
+    As upstream's summary, lines that are blank, no JSON, or without a whole number for an id are
+    passed over, and a line without a usable score is kept: its prompt is there.
 
     Raises:
-        AlphaBenchError: nothing to read, a line of another form, or lines of two editions.
+        AlphaBenchError: nothing to read, a line that stops upstream's script, or lines of two
+            editions.
     """
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    lines = [line for file in files for line in _lines(file)]
-    if not lines:
+    return list(_read(path, Counter()))
+
+
+def _read(path: Path, skipped: Counter[str]) -> list[ScoreLine]:
+    """As `read_official`; why lines were passed over is counted in `skipped`."""
+    if path.is_dir():
+        files = [file for file in sorted(path.glob("*.jsonl")) if not file.name.startswith("._")]
+    else:
+        files = [path]
+    lines = [line for file in files for line in _lines(file, skipped)]
+    editions = {line.edition.name for line in lines if line.edition is not None}
+    if not editions:
         raise AlphaBenchError(f"{str(path)!r} holds no scores of WISE", hint=_HINT)
-    if len({line.edition.name for line in lines}) > 1:
+    if len(editions) > 1:
         raise AlphaBenchError(
             f"{str(path)!r} mixes scores of wise@verified and wise@legacy, whose ids differ",
             hint="give the files of one edition alone",
@@ -79,23 +98,28 @@ def summarise_official(path: Path) -> Report:
 
     Upstream's quirks are kept: an id given twice counts twice, and a line without a usable score
     makes its prompt present and counts in no mean. A folder needs all 1,000 ids; of a single file
-    only the categories that it has must be complete, and there is no overall score unless it has
-    them all.
+    only the categories that it has must be complete. There is no overall score unless each of the
+    six categories has a score. Sums are taken in the order of the lines, to the last bit.
 
     Raises:
         AlphaBenchError: as `read_official`, or ids are missing: upstream's script stops, too.
     """
-    lines = read_official(path)
-    edition = lines[0].edition
+    skipped: Counter[str] = Counter()
+    lines = _read(path, skipped)
+    edition = next(line.edition for line in lines if line.edition is not None)
     present = {line.prompt_id for line in lines}
     named = {edition.category(number) for number in present} - {None}
     wanted = list(CATEGORIES) if path.is_dir() else [name for name in CATEGORIES if name in named]
     _check_presence(edition, wanted, present, path=path)
     images = _clusters(lines, edition)
-    found = statistics.group_estimates(images)
-    complete = len(wanted) == len(CATEGORIES)
+    groups = _in_order_of_lines(lines, edition, statistics.group_estimates(images))
     formula = weighted(edition)
-    overall = statistics.estimate(images if complete else [], formula)
+    overall, withheld = statistics.over_all(
+        statistics.estimate(images, formula), images, CATEGORIES, kind="categories"
+    )
+    if overall.value is not None:
+        means = {name: np.array([figure.value]) for name, figure in groups.items()}
+        overall = overall.restated(float(formula(means)[0]))
     n_expected = sum(cluster.n_expected for cluster in images)
     n_scored = sum(cluster.n_scored for cluster in images)
     return Report(
@@ -104,12 +128,32 @@ def summarise_official(path: Path) -> Report:
         protocol="official",
         evaluator=f"published scores ({edition.name})",
         headline=overall,
-        groups={name: found[name] for name in CATEGORIES if name in found},
+        groups={name: groups[name] for name in CATEGORIES if name in groups},
         coverage=n_scored / n_expected if n_expected else 0.0,
-        partial=not complete,
-        bounds=statistics.bounds(images, formula) if complete else None,
+        partial=len(wanted) < len(CATEGORIES),
+        bounds=statistics.bounds(images, formula, needed=CATEGORIES),
         statuses={"scored": n_scored, "unparsed": n_expected - n_scored},
+        withheld=withheld,
+        notes=tuple(
+            f"{n} lines {why}, and are passed over as upstream does" for why, n in skipped.items()
+        ),
     )
+
+
+def _in_order_of_lines(
+    lines: Sequence[ScoreLine], edition: Edition, groups: Mapping[str, Estimate]
+) -> dict[str, Estimate]:
+    """The means as upstream adds them up: score after score, as the lines come."""
+    scores: dict[str, list[float]] = {}
+    for line in lines:
+        if line.score is not None:
+            scores.setdefault(str(edition.category(line.prompt_id)), []).append(line.score)
+    return {
+        name: figure.restated(reduce(add, scores[name]) / len(scores[name]))
+        if name in scores
+        else figure
+        for name, figure in groups.items()
+    }
 
 
 def official_text(report: Report) -> str:
@@ -126,7 +170,8 @@ def official_text(report: Report) -> str:
             "",
         ]
     if report.headline.value is None:
-        return "\n".join([*lines, "", "No overall score: not all categories are here."])
+        why = report.withheld or "nothing was scored"
+        return "\n".join([*lines, "", f"No overall score: {why}."])
     means = [f"{groups[name].value:.2f}" for name in CATEGORIES]
     overall = f"{report.headline.value:.2f}"
     return "\n".join(
@@ -175,40 +220,45 @@ def _score_record(sample: Sample, verdict: Verdict) -> dict[str, Any]:
 
 
 def _full_record(sample: Sample, verdict: Verdict) -> dict[str, Any]:
+    reply = str(verdict.detail.get("reply", ""))
+    verified = verdict.question_id == VERIFIED.question  # whose script stores what it cleaned
     return {
         "prompt_id": int(sample.id),
         "prompt": sample.prompt,
         "key": sample.facts["Explanation"],
         "image_path": f"{sample.id}.png",
-        "evaluation": verdict.detail.get("reply", ""),
+        "evaluation": without_thoughts(reply) if verified else reply,
     }
 
 
-def _lines(file: Path) -> Iterator[ScoreLine]:
+def _lines(file: Path, skipped: Counter[str]) -> Iterator[ScoreLine]:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(file)
+    except UnreadableFileError as error:
         raise AlphaBenchError(f"{str(file)!r} cannot be read: {error}", hint=_HINT) from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            where = f"line {number} of {str(file)!r}"
-            found = _score_line(_object(line, where=where), where=where)
-            if found is not None:
-                yield found
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        where = f"line {number} of {str(file)!r}"
+        try:
+            fields = parse_json(line)
+        except UnreadableFileError:
+            skipped["are no JSON" if line.strip() else "are blank"] += 1
+            continue
+        if not isinstance(fields, dict):
+            raise AlphaBenchError(f"{where}: not a JSON object", hint=_HINT)
+        if isinstance(fields.get("prompt_id"), int):
+            yield _score_line(fields, where=where)
+        else:
+            skipped["have no whole number for a prompt id"] += 1
 
 
-def _score_line(fields: Mapping[str, Any], *, where: str) -> ScoreLine | None:
-    """None for a line whose id is no whole number, which upstream ignores."""
-    prompt_id = fields.get("prompt_id")
+def _score_line(fields: Mapping[str, Any], *, where: str) -> ScoreLine:
+    edition: Edition | None = None
+    score = None
     if "score" in fields:
         edition, score = VERIFIED, _binary(fields["score"])
     elif set(METRICS) & fields.keys():
         edition, score = LEGACY, _three([fields.get(metric) for metric in METRICS], where=where)
-    else:
-        raise AlphaBenchError(f"{where} has neither 'score' nor 'consistency'", hint=_HINT)
-    if not isinstance(prompt_id, int) or isinstance(prompt_id, bool):
-        return None
-    return ScoreLine(edition=edition, prompt_id=prompt_id, score=score)
+    return ScoreLine(edition=edition, prompt_id=int(fields["prompt_id"]), score=score)
 
 
 def _binary(value: Any) -> float | None:
@@ -226,16 +276,6 @@ def _three(values: Sequence[Any], *, where: str) -> float | None:
             hint="remove those lines, or have the images judged again",
         )
     return LEGACY.score(tuple(map(float, values)))
-
-
-def _object(text: str, *, where: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise AlphaBenchError(f"{where}: not JSON ({error.msg})", hint=_HINT) from error
-    if not isinstance(fields, dict):
-        raise AlphaBenchError(f"{where}: not a JSON object", hint=_HINT)
-    return fields
 
 
 def _check_presence(

@@ -206,6 +206,7 @@ class _Ask:
                 image_id=image.id,
                 id=self.question_id,
                 system=self.words.system,
+                system_as_parts=self.words.system is not None,
                 parts=self.words.message(facts["Prompt"], facts["Explanation"], picture),
                 sampling=self.sampling,
                 contract=self.contract,

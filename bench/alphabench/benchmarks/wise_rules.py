@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final, Literal
 
 import numpy as np
@@ -22,7 +23,6 @@ from alphabench.types import ProtocolName
 EditionName = Literal["verified", "legacy"]
 METRICS: Final = ("consistency", "realism", "aesthetic_quality")
 """What a legacy judge scores from 0 to 2, in the order of its reply."""
-_SHARES: Final = (0.7, 0.2, 0.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,17 +96,24 @@ CATEGORIES: Final = tuple(VERIFIED.ranges)
 
 def wiscore(values: tuple[float, ...]) -> float:
     """(0.7 consistency + 0.2 realism + 0.1 aesthetic quality) / 2: 0 to 1 for values of 0 to 2."""
-    return sum(share * value for share, value in zip(_SHARES, values, strict=True)) / 2
+    consistency, realism, aesthetic_quality = values
+    # Added as upstream adds, to the last bit: its two decimals depend on it.
+    return (0.7 * consistency + 0.2 * realism + 0.1 * aesthetic_quality) / 2
 
 
 def weighted(edition: Edition) -> Formula:
-    """The headline: categories by their weights; where one is absent, the others share its own."""
+    """The categories by their weights, added in upstream's order.
+
+    Where some are absent the others share their weight: for differences between runs. A headline
+    needs all of them.
+    """
 
     def formula(means: Means) -> NDArray[np.float64]:
         present = [name for name in edition.weights if name in means]
-        total = np.sum([edition.weights[name] * means[name] for name in present], axis=0)
-        mean_R: NDArray[np.float64] = total / sum(edition.weights[name] for name in present)
-        return mean_R
+        total_R = reduce(np.add, [edition.weights[name] * means[name] for name in present])
+        if len(present) == len(edition.weights):
+            return total_R
+        return total_R / sum(edition.weights[name] for name in present)
 
     return formula
 

@@ -104,7 +104,10 @@ def request_body(
         content.append({"type": "image_url", "image_url": shown})
     only_text = len(content) == 1 and content[0]["type"] == "text"
     user = {"role": "user", "content": content[0]["text"] if only_text else content}
-    system = [{"role": "system", "content": question.system}] if question.system else []
+    told: Any = question.system
+    if question.system_as_parts:
+        told = [{"type": "text", "text": question.system}]
+    system = [{"role": "system", "content": told}] if question.system else []
     sampling = question.sampling
     optional = {
         "temperature": sampling.temperature,

@@ -94,6 +94,8 @@ class Question:
     sampling: Sampling
     contract: Contract
     system: str | None = None
+    system_as_parts: bool = False
+    """Whether chat endpoints get the system text as a list of one part, as some scripts send it."""
     repeat: int = 0
     """Tells apart askings of the same question that shall be independent."""
 
@@ -120,6 +122,8 @@ class Question:
             ],
             "contract": dict(self.contract.identity),
             "repeat": self.repeat,
+            # Named only where set, so that answers to other questions keep their names.
+            **({"system_as_parts": True} if self.system_as_parts else {}),
         }
 
 
