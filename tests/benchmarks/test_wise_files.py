@@ -200,8 +200,8 @@ def test_scores_are_added_in_the_order_of_the_lines(
     sizes = {name: last - first + 1 for name, (first, last) in edition.ranges.items()}
     means = {name: sums[name] / sizes[name] for name in CATEGORIES}
     assert {name: figure.value for name, figure in report.groups.items()} == means
-    c, t, s, b, p, h = means.values()
-    assert report.headline.value == 0.4 * c + 0.167 * t + 0.133 * s + 0.1 * b + 0.1 * p + 0.1 * h
+    u, t, s, b, p, h = means.values()
+    assert report.headline.value == 0.4 * u + 0.167 * t + 0.133 * s + 0.1 * b + 0.1 * p + 0.1 * h
 
 
 def test_the_full_results_of_verified_hold_the_reply_without_its_thoughts() -> None:
