@@ -70,7 +70,7 @@ class AnswerCache:
             )
         with _storing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            trial = _Shard(self.folder / f".trial-{os.getpid()}")
+            trial = _Shard(self.folder / f"replies-trial-{os.getpid()}")
             trial.append(b"trial\n")
             trial.path.unlink()
             for shard in self._shards:
