@@ -18,6 +18,7 @@ from alphabench.cli.continuing import Continuation
 from alphabench.cli.opening import check_place
 from alphabench.errors import AlphaBenchError
 from alphabench.stopping import leave_with_parent
+from alphabench.terminal import echo
 
 if TYPE_CHECKING:
     from alphagrpo.recipe import Recipe
@@ -100,7 +101,7 @@ def export(
 
     with _sentences():
         check_place(out)
-        typer.echo(export_run(run, out, merge=merge, base=ckpt))
+        echo(export_run(run, out, merge=merge, base=ckpt))
 
 
 @contextmanager
@@ -152,7 +153,7 @@ def _foresee(recipe: Recipe, *, device: str | None, cache: Path | None) -> None:
     from alphagrpo.preflight import obstacles
     from alphagrpo.training import Workplace
 
-    typer.echo(forecast(recipe))
+    echo(forecast(recipe))
     place = Workplace(
         folder=RUNS,
         data=UpstreamData(cache_dir=cache or default_cache_dir()),
@@ -165,7 +166,7 @@ def _foresee(recipe: Recipe, *, device: str | None, cache: Path | None) -> None:
     except AlphaBenchError as error:
         found.insert(0, f"--device: {error}")
     for sentence in found:
-        typer.echo(f"missing: {sentence}")
+        echo(f"missing: {sentence}")
     if found:
         raise typer.Exit(2)
 
@@ -183,7 +184,7 @@ def _train(recipe: Recipe, folder: Path, *, device: str, cache: Path | None) -> 
     if torch.distributed.is_torchelastic_launched():
         leave_with_parent(os.getppid())
     together: Processes = processes.join(torch.device(device))
-    say = typer.echo if together.first else _silent
+    say = echo if together.first else _silent
     place = Workplace(
         folder=folder,
         data=UpstreamData(cache_dir=cache or default_cache_dir()),
@@ -237,16 +238,16 @@ def _show_curves(folder: Path) -> None:
     from alphatrainers.state import replace_text
 
     for curve in curves(read_points(folder)).values():
-        typer.echo(f"\n{curve_text(curve)}")
+        echo(f"\n{curve_text(curve)}")
     picture = folder / PICTURE
     replace_text(picture, training_picture(folder))
-    typer.echo(f"\ncurves: {picture}")
+    echo(f"\ncurves: {picture}")
 
 
 def _say_where(folder: Path, outcome: Outcome) -> None:
     from alphagrpo.export import usage
 
-    typer.echo(f"{outcome.step} steps done; everything lies in {folder}")
+    echo(f"{outcome.step} steps done; everything lies in {folder}")
     if outcome.best is not None:
-        typer.echo(f"best weights, of step {outcome.best_step}: {outcome.best}")
-        typer.echo(f"use them: {usage(folder, outcome.best)}")
+        echo(f"best weights, of step {outcome.best_step}: {outcome.best}")
+        echo(f"use them: {usage(folder, outcome.best)}")

@@ -266,6 +266,26 @@ def test_run_folders_are_found_below_a_folder(tmp_path: Path) -> None:
     assert [f.root for f in run_folders(tmp_path)] == [tmp_path / "a/run", tmp_path / "b/run"]
 
 
+def test_what_is_no_run_is_passed_over_with_a_note(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "good", manifest())
+    for name, content in {
+        "site": '{"start_url": "/"}',
+        "damaged": "{",
+        "newer": '{"format": 9, "pixels": {}}',
+        "node_modules/x": "[]",
+    }.items():
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "manifest.json").write_text(content)
+    (tmp_path / "good" / "._manifest.json").write_bytes(b"\x00\x05\x16\x07")
+    (tmp_path / "manifest.json").write_text('{"name": "a web page beside the runs"}')
+    notes: list[str] = []
+    assert [folder.root.name for folder in run_folders(tmp_path, note=notes.append)] == ["good"]
+    assert len(notes) == 5
+    assert all(any(name in note for note in notes) for name in ("site", "damaged", "newer", "x"))
+    with pytest.raises(AlphaBenchError, match="is not the manifest of a run"):
+        run_folders(tmp_path / "site")
+
+
 def _write_without_room(root: Path, said: object) -> None:
     folder = RunFolder.open(root)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))

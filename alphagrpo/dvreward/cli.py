@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alphabench.terminal import echo
+
 if TYPE_CHECKING:
     from alphabench.judges.question import Judge
 
@@ -45,9 +47,9 @@ def decompose(
     again = {} if "reask_unread=" in llm else {"reask_unread": "true"}
     writer = _open(llm, cache, no_cache=no_cache, options=again)
     written = decompose_file(wanted, out, writer, options)
-    typer.echo(f"{written.n_written} prompts written to {out}, {written.n_before} were there")
+    echo(f"{written.n_written} prompts written to {out}, {written.n_before} were there")
     for one in written.not_done:
-        typer.echo(f"not done: prompt {one.prompt.index}: {one.status}: {one.reason}", err=True)
+        echo(f"not done: prompt {one.prompt.index}: {one.status}: {one.reason}", err=True)
     if written.not_done:
         raise typer.Exit(1)
 
@@ -83,7 +85,7 @@ def score(
     verdicts = list(examiner.evaluate(images))
     for image, verdict in zip(images, verdicts, strict=True):
         shown = json.dumps({"picture": str(image.path), **verdict_to_json(verdict)})
-        typer.echo(shown if as_json else f"{image.path}: {verdict_text(verdict)}")
+        echo(shown if as_json else f"{image.path}: {verdict_text(verdict)}")
     if any(verdict.value is None for verdict in verdicts):
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -58,7 +59,7 @@ def gallery_html(
             can be sent alone; None refers to the images that lie beside it.
     """
     judged = judged_samples(folder, samples, evaluation=evaluation)
-    report = folder.reports().get(evaluation) if evaluation else None
+    report = folder.report(evaluation) if evaluation else None
     style, script = _asset("gallery.css"), _asset("gallery.js")
     columns = _COLUMNS.get(images_per_sample(folder), "many")
     return "".join(
@@ -237,7 +238,7 @@ def _is_box(content: Any) -> bool:
     return (
         isinstance(content, list)
         and len(content) == 5
-        and all(isinstance(part, (int, float)) for part in content)
+        and all(isinstance(part, (int, float)) and math.isfinite(part) for part in content)
     )
 
 

@@ -22,7 +22,7 @@ from alphabench.comparison import (
     measurement,
 )
 from alphabench.errors import AlphaBenchError
-from alphabench.judged import images_per_sample
+from alphabench.judged import current_verdicts, images_per_sample
 from alphabench.markdown import NOTHING, Align, inline, interval, number, table
 from alphabench.pages import coverage_words, incomparable, is_self_test_off, report_markdown
 from alphabench.published import Published, published_section
@@ -30,6 +30,7 @@ from alphabench.statistics import paired_difference
 from alphabench.store import RunFolder
 from alphabench.types import ProtocolName, Report
 from alphabench.wire import report_to_json
+from alphabench.writing import replace_file, writing
 
 BasisOf = Callable[[RunFolder, ProtocolName], Basis]
 """The samples and the formula of the benchmark that a folder ran, under a protocol.
@@ -103,20 +104,34 @@ class RankedTable:
 
 
 def leaderboard_pages(
-    folders: Sequence[RunFolder], basis_of: BasisOf, *, published: Sequence[Published] = ()
+    folders: Sequence[RunFolder],
+    basis_of: BasisOf,
+    *,
+    published: Sequence[Published] = (),
+    note: Callable[[str], None] = lambda _: None,
 ) -> dict[str, str]:
     """All files of a leaderboard: path -> text.
 
     An index, a page for each benchmark, and for each row a copy of the report that it came from.
 
+    Args:
+        folders: the runs; those that are damaged are passed over.
+        basis_of: what ties need.
+        published: figures of others, shown apart.
+        note: called with a sentence for each run that was passed over.
+
     Raises:
         AlphaBenchError: none of the folders has a report.
     """
-    entries = [
-        Entry(folder=folder, evaluation=evaluation, report=report)
-        for folder in folders
-        for evaluation, report in folder.reports().items()
-    ]
+    entries, copies = [], {}
+    for folder in folders:
+        try:
+            ours = _entries(folder)
+            copies.update({path: text for entry in ours for path, text in _copies(entry).items()})
+        except AlphaBenchError as error:
+            note(f"passed over: {error.message}")
+        else:
+            entries += ours
     if not entries:
         raise AlphaBenchError(
             f"none of these {len(folders)} run folders has a report",
@@ -130,8 +145,19 @@ def leaderboard_pages(
     return {
         INDEX: _index(pages),
         **{f"{_slug(n)}.md": _page(n, of, by_name.get(n)) for n, of in pages.items()},
-        **{path: text for entry in entries for path, text in _copies(entry).items()},
+        **copies,
     }
+
+
+def _entries(folder: RunFolder) -> list[Entry]:
+    """All results of a run, whose verdicts were read once to see that they can be."""
+    found = [
+        Entry(folder=folder, evaluation=evaluation, report=report)
+        for evaluation, report in folder.reports().items()
+    ]
+    for entry in found:
+        current_verdicts(folder, entry.evaluation)
+    return found
 
 
 def write_pages(out: Path, pages: Mapping[str, str]) -> Path:
@@ -143,15 +169,10 @@ def write_pages(out: Path, pages: Mapping[str, str]) -> Path:
     Raises:
         AlphaBenchError: `out` cannot be written.
     """
-    try:
-        for name, text in pages.items():
-            path = out / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise AlphaBenchError(
-            f"{str(out)!r} cannot be written ({error.strerror})", hint="name another folder: --out"
-        ) from error
+    with writing(out, elsewhere="name another folder: --out"):
+        # The index last: it leads to nothing that is not there yet.
+        for name, text in sorted(pages.items(), key=lambda page: page[0] == INDEX):
+            replace_file(out / name, text)
     return out / INDEX
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
@@ -73,10 +74,8 @@ def run_page(root: Path) -> str:
     from alphabench.run import REPORT_PAGE
 
     folder = RunFolder.open(root)
-    page = folder.root / REPORT_PAGE
-    if page.exists():
-        return page.read_text(encoding="utf-8")
-    return f"{_run_line(folder)}\nnot scored yet: alphabench score {root}"
+    page = folder.read_page(REPORT_PAGE)
+    return page or f"{_run_line(folder)}\nnot scored yet: alphabench score {shlex.quote(str(root))}"
 
 
 def _benchmarks(data: UpstreamData) -> Iterator[str]:
@@ -113,11 +112,16 @@ def _cards(data: UpstreamData) -> Mapping[str, Mapping[str, Card]]:
 
 
 def _runs(root: Path) -> Iterator[str]:
-    folders = run_folders(root) if root.is_dir() else []
+    passed_over: list[str] = []
+    folders = run_folders(root, note=passed_over.append) if root.is_dir() else []
     if not folders:
         yield f"none below {str(root)!r}"
     for folder in folders:
-        yield _run_line(folder)
+        try:
+            yield _run_line(folder)
+        except AlphaBenchError as error:
+            passed_over.append(f"passed over: {error.message}")
+    yield from passed_over
 
 
 def _run_line(folder: RunFolder) -> str:

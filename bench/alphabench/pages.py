@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
+from alphabench import terminal
 from alphabench.judged import current_verdicts, why
 from alphabench.markdown import NOTHING, fenced, inline, interval, number, plain, table, width
 from alphabench.store import Manifest, RunFolder
@@ -55,7 +56,7 @@ def report_markdown(
     manifest = folder.manifest
     parts = [
         f"# {inline(manifest.benchmark)}: {inline(manifest.checkpoint)}",
-        *[f"> **{stamp}**: {meaning}" for stamp, meaning in stamps(report, manifest, identity)],
+        *[_quoted(*stamp) for stamp in stamps(report, manifest, identity)],
         _headline(report),
         "## Groups",
         _figures(report.groups, "group"),
@@ -68,6 +69,11 @@ def report_markdown(
         *([f"Every image with its verdict: [{gallery}]({gallery})."] if gallery else []),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _quoted(stamp: str, meaning: str) -> str:
+    """A stamp as markdown; parts of its meaning come from data, its code marks are ours."""
+    return f"> **{stamp}**: " + inline(meaning, 400).replace("\\`", "`")
 
 
 def stamps(
@@ -170,7 +176,7 @@ def summary_table(report: Report, marks: Stamps = ()) -> Table:
 
     shown = RichTable(
         title=Text(_title(report), style="bold"),
-        caption=Text("\n".join(_closing_lines(report, marks))),
+        caption=Text(terminal.shown("\n".join(_closing_lines(report, marks)))),
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,

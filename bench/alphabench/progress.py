@@ -10,6 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from alphabench.terminal import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -148,7 +150,7 @@ class Bars:
         self._bars.update(self._task, advance=count, unscored=shown)
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(shown(text), markup=False, highlight=False)
 
     def end(self) -> None:
         self._bars.refresh()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_json
 from alphabench.markdown import NOTHING, Align, inline, table
+from alphabench.reading import reason_of
+from alphabench.wire import MalformedError, record_from_json
+
+_ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9!#$%&'*+,./:;=?@_~-]+")
+"""What can stand as a link's target in markdown; brackets and spaces would end it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +28,10 @@ class PublishedRow:
     source: str
     url: str
     groups: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _ADDRESS.fullmatch(self.url):
+            raise ValueError(f"'url' is {self.url!r}, not an address on the web")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +51,8 @@ def read_published(folder: Path) -> list[Published]:
     Raises:
         AlphaBenchError: a file that is not such a list of figures.
     """
-    return [_published(path) for path in sorted(folder.glob("*.json"))]
+    paths = (path for path in folder.glob("*.json") if not path.name.startswith("."))
+    return [_published(path) for path in sorted(paths)]
 
 
 def published_section(published: Published) -> list[str]:
@@ -69,11 +80,9 @@ def published_section(published: Published) -> list[str]:
 
 def _published(path: Path) -> Published:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        rows = [PublishedRow(**row) for row in content.pop("rows")]
-        return Published(**content, rows=rows)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return record_from_json(Published, read_json(path))
+    except (UnreadableFileError, MalformedError) as error:
         raise AlphaBenchError(
-            f"{str(path)!r} is no list of published figures ({error})",
+            f"{str(path)!r} is no list of published figures: it {reason_of(error)}",
             hint="see leaderboards/published/geneval.json for the form",
         ) from error

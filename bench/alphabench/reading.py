@@ -64,7 +64,7 @@ def read_rows(path: Path, kind: type[T]) -> Iterator[T]:
     except (UnreadableFileError, MalformedError) as error:
         where = f"line {number} of {str(path)!r}" if number else repr(str(path))
         raise AlphaBenchError(
-            f"{where} {_reason(error)}",
+            f"{where} {reason_of(error)}",
             hint="use the version of alphabench that wrote it; or delete that line and give the "
             "same command again, which makes it anew",
         ) from error
@@ -101,11 +101,12 @@ def read_record(path: Path, kind: type[T], *, under: str | None = None) -> T:
 def refusal(path: Path, error: UnreadableFileError | MalformedError) -> AlphaBenchError:
     """What to tell about a file of the run that cannot be used."""
     return AlphaBenchError(
-        f"{str(path)!r} {_reason(error)}",
+        f"{str(path)!r} {reason_of(error)}",
         hint="use the version of alphabench that wrote it, restore it, or start a new run with "
         "--out",
     )
 
 
-def _reason(error: UnreadableFileError | MalformedError) -> str:
+def reason_of(error: UnreadableFileError | MalformedError) -> str:
+    """A clause that follows the name of the file or line."""
     return str(error) if isinstance(error, MalformedError) else f"is damaged ({error})"

@@ -108,7 +108,7 @@ class RunFolder:
             AlphaBenchError: there is none at `root`, or this version cannot read it.
         """
         path = root / "manifest.json"
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113 - False also where nobody may look
             raise AlphaBenchError(
                 f"{str(root)!r} is not a run folder", hint="`alphabench list runs` shows them"
             )
@@ -349,21 +349,21 @@ def run_folders(root: Path, *, note: Callable[[str], None] = lambda _: None) -> 
         note: called with a sentence for what was passed over.
 
     Raises:
-        AlphaBenchError: there is no such folder, or it is itself a run that cannot be read.
+        AlphaBenchError: there is no such folder, or it is itself a run that cannot be read and
+            holds no other.
     """
     if not root.is_dir():
         raise AlphaBenchError(
             f"there is no folder {str(root)!r}", hint="`alphabench list runs` shows what there is"
         )
-    found = [RunFolder.open(root)] if (root / "manifest.json").is_file() else []
-    passed_over = []
+    found, passed_over = [], []
     for path in sorted(root.rglob("manifest.json")):
-        if path.parent == root:
-            continue
         try:
             found.append(RunFolder.open(path.parent))
         except AlphaBenchError as error:
             passed_over.append(f"passed over: {error.message}")
+    if not found and (root / "manifest.json").is_file():
+        return [RunFolder.open(root)]
     for text in passed_over[:_MOST_NOTES]:
         note(text)
     if (more := len(passed_over) - _MOST_NOTES) > 0:

@@ -97,6 +97,7 @@ def _check_of(kind: Any) -> Check:
         float: _finite,
         Literal: functools.partial(_one_of, inner),
         tuple: functools.partial(_row, inner),
+        Sequence: functools.partial(_row, (*inner, ...)),
         Mapping: functools.partial(_table, inner),
     }
     return checks.get(origin) or functools.partial(_plain, kind)

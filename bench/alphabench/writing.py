@@ -67,7 +67,7 @@ def _refusal(place: Path, error: OSError, elsewhere: str) -> UnwritableError:
             hint="check the disk or the connection to it, then give the same command again; what "
             f"was done is kept; or {elsewhere}",
         )
-    return UnwritableError(f"{str(place)!r} may not be written ({reason})", hint=elsewhere)
+    return UnwritableError(f"{str(place)!r} cannot be written ({reason})", hint=elsewhere)
 
 
 def replace_file(path: Path, content: str | bytes) -> None:

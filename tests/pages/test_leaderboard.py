@@ -195,6 +195,20 @@ def test_without_the_benchmarks_data_the_table_says_that_ties_were_not_looked_fo
     assert "Ties were not looked for: the data is not fetched" in page
 
 
+def test_a_damaged_run_is_passed_over_with_a_note_and_the_others_are_ranked(
+    make_run: RunMaker,
+) -> None:
+    good, row, report = (make_run(name) for name in ("good", "row", "report"))
+    (row.folder.root / "verdicts" / f"{row.evaluation}.jsonl").write_text("{}\n")
+    (report.folder.root / "reports" / f"{report.evaluation}.json").write_text("{")
+    notes: list[str] = []
+    folders = [one.folder for one in (row, good, report)]
+    pages = leaderboard_pages(folders, basis_of(make_run), note=notes.append)
+    assert [cells[1] for cells in rows(pages["geneval.md"])] == ["good"]
+    assert len(notes) == 2
+    assert all(str(one.folder.root) in note for one, note in zip((row, report), notes, strict=True))
+
+
 def test_folders_without_a_report_are_refused() -> None:
     with pytest.raises(AlphaBenchError, match="none of these 0 run folders has a report"):
         leaderboard_pages([], lambda _folder, _protocol: Basis(samples=[]))

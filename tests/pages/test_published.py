@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,37 @@ def test_published_figures_are_listed_with_their_source_and_no_rank() -> None:
 
 def test_a_folder_without_published_figures_gives_none(tmp_path: Path) -> None:
     assert read_published(tmp_path / "absent") == []
+
+
+def published_file(folder: Path, **row: object) -> None:
+    whole = {"model": "m", "prompts": "p", "overall": 0.5, "source": "s", "url": "https://e.org/a"}
+    content = {"benchmark": "geneval", "note": "n", "groups": [], "rows": [{**whole, **row}]}
+    (folder / "geneval.json").write_text(f"\ufeff{json.dumps(content)}")
+
+
+def test_a_byte_order_mark_and_further_keys_are_passed_over(tmp_path: Path) -> None:
+    published_file(tmp_path, remark="later")
+    (tmp_path / "._geneval.json").write_bytes(b"\x00\x05\x16\x07")
+    assert [row.model for row in read_published(tmp_path)[0].rows] == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ({"url": "javascript:alert(1)"}, "url"),
+        ({"url": "https://e.org/ [x]: y"}, "url"),
+        ({"url": "https://e.org/)<img src=x>"}, "url"),
+        ({"overall": float("nan")}, "rows.overall"),
+        ({"overall": "0.5"}, "rows.overall"),
+        ({"groups": {"a": None}}, "rows.groups.a"),
+    ],
+)
+def test_a_figure_that_is_none_is_named_by_its_key(
+    tmp_path: Path, row: dict[str, object], key: str
+) -> None:
+    published_file(tmp_path, **row)
+    with pytest.raises(AlphaBenchError, match=f"'{key}' is"):
+        read_published(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": [{"model": "x"}]}'])

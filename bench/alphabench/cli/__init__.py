@@ -18,6 +18,7 @@ from alphabench.cli import judging, looking, parity, running
 from alphabench.cli.continuing import Continuation
 from alphabench.errors import AlphaBenchError, of_the_system
 from alphabench.stopping import Stopping
+from alphabench.terminal import echo
 
 
 def build_app() -> typer.Typer:
@@ -72,8 +73,8 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
             build_app()(words, obj=again)
         except (AlphaBenchError, OSError) as error:
             mistake = error if isinstance(error, AlphaBenchError) else of_the_system(error)
-            typer.echo(f"error: {mistake.message}", err=True)
-            typer.echo(f"hint: {mistake.hint}", err=True)
+            echo(f"error: {mistake.message}", err=True)
+            echo(f"hint: {mistake.hint}", err=True)
             sys.exit(2)
         finally:
             stopping.leave()

@@ -11,6 +11,7 @@ import typer
 from alphabench.cli import opening
 from alphabench.cli.options import Budget, Devices, Json, NoCache, Seed
 from alphabench.errors import AlphaBenchError
+from alphabench.terminal import echo
 
 app = typer.Typer(help="Judges' answers that are kept on this machine.", no_args_is_help=True)
 
@@ -39,7 +40,7 @@ def calibrate(
     table, content = calibration_markdown(found), json.dumps(found.to_json())
     (out / "calibration.md").write_text(table, encoding="utf-8")
     (out / "calibration.json").write_text(content, encoding="utf-8")
-    typer.echo(content if as_json else table)
+    echo(content if as_json else table)
 
 
 @app.callback()
@@ -59,9 +60,9 @@ def cache(
         raise AlphaBenchError("nothing was asked of the cache", hint="give --stats or --clear")
     kept = AnswerCache(opening.answers_dir())
     if clear:
-        typer.echo(f"forgot {kept.clear()} answers")
+        echo(f"forgot {kept.clear()} answers")
         return
     found = kept.stats()
-    typer.echo(f"{found.replies} answers, {found.size_bytes} bytes in {opening.answers_dir()}")
+    echo(f"{found.replies} answers, {found.size_bytes} bytes in {opening.answers_dir()}")
     for model, number in found.by_model.items():
-        typer.echo(f"  {model}: {number}")
+        echo(f"  {model}: {number}")

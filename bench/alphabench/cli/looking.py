@@ -10,6 +10,7 @@ import typer
 from alphabench.cli import opening
 from alphabench.cli.options import Devices
 from alphabench.errors import AlphaBenchError
+from alphabench.terminal import echo, warn
 from alphabench.types import ProtocolName
 
 
@@ -22,7 +23,7 @@ def list_(
     """What there is: benchmarks, kinds of checkpoint, evaluators, judges, the runs below ./runs."""
     from alphabench.listing import listing
 
-    typer.echo(listing(what, runs=Path("runs"), data=opening.upstream_data()))
+    echo(listing(what, runs=Path("runs"), data=opening.upstream_data()))
 
 
 def show(
@@ -33,13 +34,13 @@ def show(
 
     folder = Path(name)
     if folder.exists():
-        typer.echo(run_page(folder))
+        echo(run_page(folder))
     elif "/" in name:
         raise AlphaBenchError(
             f"there is no folder {name!r}", hint="`alphabench list runs` shows the run folders"
         )
     else:
-        typer.echo(benchmark_card(opening.benchmark(name, "official")))
+        echo(benchmark_card(opening.benchmark(name, "official")))
 
 
 def fetch(
@@ -60,15 +61,15 @@ def fetch(
         if piece.error is not None:
             errors.append(piece.error)
         elif piece.words is None:
-            typer.echo(f"{piece.subject}, licence: {piece.licence}")
+            echo(f"{piece.subject}, licence: {piece.licence}")
         else:
-            typer.echo(f"  {piece.words}")
+            echo(f"  {piece.words}")
     for error in errors[1:]:
-        typer.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
     if errors:
         raise errors[0]
     if not found:
-        typer.echo(f"{name} needs no download")
+        echo(f"{name} needs no download")
 
 
 def doctor(
@@ -87,7 +88,7 @@ def doctor(
     if setup is not None:
         from alphabench.environments import set_up
 
-        typer.echo(set_up(setup))
+        echo(set_up(setup))
         return
     from alphabench.doctor import examine
     from alphabench.workers import choose_devices
@@ -97,7 +98,7 @@ def doctor(
         evaluator, opening.upstream_data(), device=choose_devices(devices, workers=1)[0]
     ):
         healthy &= finding.healthy
-        typer.echo(str(finding))
+        echo(str(finding))
     if not healthy:
         raise typer.Exit(1)
 
@@ -122,13 +123,13 @@ def leaderboard(
 
     if out is not None:
         opening.check_place(out)
-    folders = [folder for path in runs for folder in run_folders(path)]
+    folders = [folder for path in runs for folder in run_folders(path, note=warn)]
     published = read_published(out / "published") if out else []
-    pages = leaderboard_pages(folders, basis, published=published)
+    pages = leaderboard_pages(folders, basis, published=published, note=warn)
     if out is None:
-        typer.echo("\n".join(text for name, text in pages.items() if "/" not in name))
+        echo("\n".join(text for name, text in pages.items() if "/" not in name))
     else:
-        typer.echo(f"wrote {write_pages(out, pages)}")
+        echo(f"wrote {write_pages(out, pages)}")
 
 
 def compare(
@@ -148,4 +149,4 @@ def compare(
     bench = opening.benchmark(before.manifest.benchmark, protocol_of(before, chosen))
     check_same_data(before, bench)
     found = compare_runs(before, after, basis_of(bench), evaluation=chosen)
-    typer.echo(comparison_markdown(found))
+    echo(comparison_markdown(found))

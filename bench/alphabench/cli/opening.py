@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import typer
-
 from alphabench.errors import AlphaBenchError, of_the_system
+from alphabench.terminal import echo
 
 if TYPE_CHECKING:
     from alphabench.judges.question import Judge
@@ -224,7 +223,7 @@ def work(devices: str | None, workers: int) -> Iterator[Work]:
     console = Console(stderr=True)
     chosen = choose_devices(devices, workers=workers)
     if not console.is_terminal:
-        yield Work(devices=chosen, progress=Lines(lambda text: typer.echo(text, err=True)))
+        yield Work(devices=chosen, progress=Lines(lambda text: echo(text, err=True)))
         return
     with Bars(console) as bars:
         yield Work(devices=chosen, progress=bars)

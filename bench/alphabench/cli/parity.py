@@ -10,6 +10,7 @@ import typer
 
 from alphabench.cli import opening
 from alphabench.cli.options import Devices
+from alphabench.terminal import echo
 
 app = typer.Typer(
     help="An evaluator of ours against the original code, picture by picture.",
@@ -61,7 +62,7 @@ def geneval(
         cache_dir=opening.cache_dir(),
     )
     found = detector_parity(images, sides, limit=limit, device=device, progress=_say)
-    typer.echo(found.text)
+    echo(found.text)
     if not found.equal:
         raise typer.Exit(1)
 
@@ -91,13 +92,13 @@ def dpg(
         limit=limit,
         device=choose_devices(devices, workers=1)[0],
     )
-    typer.echo(found.text)
+    echo(found.text)
     if not found.equal:
         raise typer.Exit(1)
 
 
 def _say(words: str) -> None:
-    typer.echo(words, err=True)
+    echo(words, err=True)
 
 
 VERBS: Final[tuple[Callable[..., None], ...]] = (geneval, dpg)

@@ -37,6 +37,7 @@ from alphabench.cli.options import (
     Workers,
 )
 from alphabench.errors import AlphaBenchError
+from alphabench.terminal import echo
 
 if TYPE_CHECKING:
     from alphabench.plan import Preview
@@ -130,8 +131,8 @@ def generate(
         opening.check_place(plan.root)
         folder = make_images(plan, work)
     made = sum(request.id in folder.images() for request in plan.requests)
-    typer.echo(f"{made} of {len(plan.requests)} images lie in {folder.root}")
-    typer.echo(f"next: alphabench score {shlex.quote(str(folder.root))}")
+    echo(f"{made} of {len(plan.requests)} images lie in {folder.root}")
+    echo(f"next: alphabench score {shlex.quote(str(folder.root))}")
     if made < len(plan.requests) - len(plan.unable):
         raise typer.Exit(1)
 
@@ -184,14 +185,14 @@ def summarise(
 
     if official is not None:
         report, text = exchange.summarise_official(target, official, opening.upstream_data())
-        typer.echo(json.dumps(report_to_json(report)) if as_json else text)
+        echo(json.dumps(report_to_json(report)) if as_json else text)
         return
     if export is not None:
         opening.check_place(export)
     outcomes = summarise_all(RunFolder.open(Path(target)), opening.benchmark)
     if export is not None:
         exchange.export(outcomes, export)
-        typer.echo(f"wrote the run to {export} in upstream's layout", err=True)
+        echo(f"wrote the run to {export} in upstream's layout", err=True)
     _finish(outcomes, as_json=as_json)
 
 
@@ -206,24 +207,24 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     console = Console()
     for outcome in outcomes:
         for reason in outcome.reasons:
-            typer.echo(f"unscored: {reason}", err=True)
+            echo(f"unscored: {reason}", err=True)
         if as_json:
-            typer.echo(json.dumps(report_to_json(outcome.report), ensure_ascii=False))
+            echo(json.dumps(report_to_json(outcome.report), ensure_ascii=False))
             continue
         identity = outcome.folder.evaluation_identity(outcome.evaluation)
         marks = stamps(outcome.report, outcome.folder.manifest, identity)
         if console.is_terminal:
             console.print(summary_table(outcome.report, marks))
         else:
-            typer.echo("\n".join(summary_lines(outcome.report, marks)))
-        typer.echo(f"report:  {outcome.folder.root / REPORT_PAGE}")
-        typer.echo(f"gallery: {outcome.folder.root / GALLERY_PAGE}")
+            echo("\n".join(summary_lines(outcome.report, marks)))
+        echo(f"report:  {outcome.folder.root / REPORT_PAGE}")
+        echo(f"gallery: {outcome.folder.root / GALLERY_PAGE}")
     if any(outcome.incomplete for outcome in outcomes):
         raise typer.Exit(1)
 
 
 def _say(report: Preview, *, as_json: bool) -> None:
     """Print what would be done; exit code 2 where something stands in the way."""
-    typer.echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else str(report))
+    echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else str(report))
     if report.missing:
         raise typer.Exit(2)
