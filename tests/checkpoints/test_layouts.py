@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -163,19 +164,20 @@ def test_of_several_models_one_must_be_named(tmp_path: Path, layout: str) -> Non
     ("place", "fitting"),
     [
         ("00000/samples/0000.png", "--layout geneval"),
-        ("a_0.png", "--layout flat or --layout dpg"),
+        ("a_0.png", "--layout flat"),
         ("a/0.png", "--layout flat"),
         ("style/m/short_description/0.png", "--layout tiif"),
         ("style/m/short_description/0.png style/n/short_description/0.png", "--layout tiif"),
         ("p1.png", "--layout dpg"),
-        ("17.png", "--layout dpg or --layout wise"),
+        ("17.png", "--layout wise"),
         ("m/fullset/ps_human/en/k.png", "--layout gedit"),
     ],
 )
 def test_the_layouts_that_would_fit_are_named(tmp_path: Path, place: str, fitting: str) -> None:
     for path in place.split():
         paint(tmp_path / path, red=1)
-    others = [name for name in LAYOUTS if name not in fitting]
+    grid = "dpg" if "/" not in place else None  # any image could be one
+    others = [name for name in LAYOUTS if name not in fitting and name != grid]
     for name in others:
         with pytest.raises(AlphaBenchError, match="no picture in the layout") as caught:
             opened(tmp_path, name)
@@ -254,3 +256,65 @@ def test_a_gap_is_a_gap_and_a_second_image_is_none(tmp_path: Path) -> None:
     paint(tmp_path / "17.png", red=1)
     made = opened(tmp_path, "wise").generate([request("18"), request("17", at=1)])
     assert all(isinstance(one, NotMade) for one in made)
+
+
+def linked(snapshot: Path, blob: Path, name: str = "17.png") -> None:
+    """A picture as Hugging Face's cache holds it: a link out of the snapshot."""
+    paint(blob.with_suffix(".png"), 90)
+    blob.with_suffix(".png").rename(blob)
+    (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+    (snapshot / name).symlink_to(os.path.relpath(blob, (snapshot / name).parent))
+
+
+def test_links_inside_one_repository_of_the_hubs_cache_are_followed(tmp_path: Path) -> None:
+    repository = tmp_path / "datasets--owner--name"
+    linked(repository / "snapshots" / "0a1b" / "wise", repository / "blobs" / "77aa")
+    checkpoint = opened(repository / "snapshots" / "0a1b" / "wise", "wise")
+    assert checkpoint.identity["images"].startswith("sha256:")
+    assert not checkpoint.unable([WISE])
+    assert reds(checkpoint.generate([WISE])) == [90]
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "blob"),
+    [
+        ("datasets--a--b/snapshots/r", "datasets--c--d/blobs/77aa"),
+        ("a/snapshots/r", "a/blobs/77aa"),
+        ("datasets--a--b/r", "datasets--a--b/blobs/77aa"),
+    ],
+    ids=["another repository", "no repository", "no snapshot"],
+)
+def test_other_links_that_lead_out_are_refused(tmp_path: Path, snapshot: str, blob: str) -> None:
+    for repository in ("datasets--a--b", "a"):
+        (tmp_path / repository / "blobs").mkdir(parents=True)
+    linked(tmp_path / snapshot, tmp_path / blob)
+    checkpoint = opened(tmp_path / snapshot, "wise")
+    for act in (lambda: checkpoint.identity, lambda: checkpoint.generate([WISE])):
+        with pytest.raises(AlphaBenchError, match="link that leads out"):
+            act()
+
+
+@pytest.mark.parametrize("layout", ["geneval", "flat", "wise", "dpg", "gedit", "tiif"])
+def test_folders_pipes_and_what_systems_leave_are_no_pictures(tmp_path: Path, layout: str) -> None:
+    places = {
+        "geneval": "00000/samples", "flat": "17", "wise": ".", "dpg": ".",
+        "gedit": "fullset/ps_human/en", "tiif": "style/m/short_description",
+    }  # fmt: skip
+    place = tmp_path / places[layout]
+    (place / "5.png").mkdir(parents=True)
+    os.mkfifo(place / "6.png")
+    for name in ("._0.png", "Thumbs.db", ".DS_Store", ".0.png"):
+        (place / name).write_bytes(b"\0\5\x16\7")
+    with pytest.raises(AlphaBenchError, match="holds no picture"):
+        opened(tmp_path, layout)
+
+
+def test_the_hint_names_the_layout_that_holds_what_is_asked_for(tmp_path: Path) -> None:
+    paint(tmp_path / "17.png", 40)
+    paint(tmp_path / "a_0.png", 50)
+    with pytest.raises(AlphaBenchError) as caught:
+        opened(tmp_path, "geneval")
+    assert caught.value.hint == "try --layout flat or --layout wise"
+    with pytest.raises(AlphaBenchError, match="none of the 1 pictures") as caught:
+        opened(tmp_path, "flat").unable([WISE])
+    assert caught.value.hint == "try --layout wise"

@@ -7,7 +7,6 @@ are. Knows no model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,9 +20,11 @@ from alphabench.checkpoints.layouts import (
     FolderOptions,
     Layout,
     Listing,
+    hub_repository,
     layouts_that_fit,
 )
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, confined, parse_json, read_text
 from alphabench.images import UnreadableImageError, check, open_rgb
 from alphabench.options import fill
 from alphabench.types import ImageRequest, NotMade, Sample
@@ -100,7 +101,7 @@ class FolderCheckpoint:
     def identity(self) -> Mapping[str, str]:
         paths = {path for found in self.pictures.values() for path in found.values()}
         for path in paths:
-            _confine(path, self.root)
+            self._confine(path)
         try:
             images = digest_files(self.root, paths)
         except OSError as error:
@@ -121,6 +122,12 @@ class FolderCheckpoint:
                 present.add(path)
         for path in sorted(present):
             self._check_picture(path)
+        if len(missing) == len(requests) and (fitting := self._fitting(requests[0].sample)):
+            raise AlphaBenchError(
+                f"none of the {len(requests)} pictures lies in {str(self.root)!r} in the layout "
+                f"{self.options.layout!r}",
+                hint=f"try {fitting}",
+            )
         if missing and self.options.gaps == "refuse":
             named = ", ".join(list(missing)[:_LISTED])
             more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
@@ -155,13 +162,33 @@ class FolderCheckpoint:
         except KeyError as error:
             raise AlphaBenchError(
                 f"the layout {self.options.layout!r} has no place for sample {sample.id!r}",
-                hint="choose the layout of the benchmark, or flat",
+                hint=f"try {self._fitting(sample) or 'the layout of the benchmark, or flat'}",
             ) from error
         return self.pictures.get(key, {})
 
+    def _fitting(self, sample: Sample) -> str:
+        """Other layouts in which the folder holds the sample, as they are typed; may be empty."""
+        names = layouts_that_fit(self.root, sample)
+        return " or ".join(f"--layout {name}" for name in names if name != self.options.layout)
+
+    def _confine(self, path: Path) -> None:
+        """Links may lead where the same owner's files lie, and nowhere else."""
+        name = path.relative_to(self.root).as_posix()
+        try:
+            confined(self.root, name, links_within=hub_repository(self.root))
+        except UnreadableFileError as error:
+            raise AlphaBenchError(
+                f"{str(self.root)!r} cannot be used: {error}",
+                hint="copy the picture into the folder",
+            ) from error
+
     def _pictures_in(self, path: Path) -> list[Image]:
         """One, or those of a grid in their order."""
-        picture = _open(path, self.root)
+        self._confine(path)
+        try:
+            picture = open_rgb(path)
+        except UnreadableImageError as error:
+            raise _corrupt(path, self.root, error) from error
         if not self.layout.is_grid:
             return [picture]
         from alphabench.benchmarks.dpg_files import cut_grid
@@ -172,8 +199,12 @@ class FolderCheckpoint:
     def _check_picture(self, path: Path) -> None:
         if self.layout.is_grid:
             self._pictures_in(path)
-        else:
-            _verify(path, self.root)
+            return
+        self._confine(path)
+        try:
+            check(path)
+        except UnreadableImageError as error:
+            raise _corrupt(path, self.root, error) from error
 
     def _check_prompt(self, sample: Sample) -> None:
         """GenEval's generator writes each prompt beside its pictures: they must belong together."""
@@ -183,10 +214,10 @@ class FolderCheckpoint:
         path = self.layout.prompt_file(found[0])
         if not path.is_file():
             return
-        _confine(path, self.root)
+        self._confine(path)
         try:
-            prompt = json.loads(path.read_text("utf-8").splitlines()[0])["prompt"]
-        except (OSError, ValueError, LookupError, TypeError) as error:
+            prompt = parse_json(read_text(path).splitlines()[0])["prompt"]
+        except (UnreadableFileError, LookupError, TypeError) as error:
             raise AlphaBenchError(
                 f"{str(path.relative_to(self.root))!r} cannot be read: {error}",
                 hint="write it again, or remove it to skip the comparison of prompts",
@@ -197,32 +228,6 @@ class FolderCheckpoint:
                 f"{sample.id!r} asks for {sample.prompt!r}",
                 hint="choose the benchmark and split that they were made for, or the right folder",
             )
-
-
-def _confine(path: Path, root: Path) -> None:
-    if not path.resolve().is_relative_to(root):
-        raise AlphaBenchError(
-            f"{str(path.relative_to(root))!r} is a link that leads out of {str(root)!r}",
-            hint="copy the picture into the folder",
-        )
-
-
-def _verify(path: Path, root: Path) -> None:
-    """Checks what can be checked without decoding: that it is a picture, and PNG checksums."""
-    _confine(path, root)
-    try:
-        check(path)
-    except UnreadableImageError as error:
-        raise _corrupt(path, root, error) from error
-
-
-def _open(path: Path, root: Path) -> Image:
-    """The picture as RGB, upright."""
-    _confine(path, root)
-    try:
-        return open_rgb(path)
-    except UnreadableImageError as error:
-        raise _corrupt(path, root, error) from error
 
 
 def _corrupt(path: Path, root: Path, error: Exception) -> AlphaBenchError:

@@ -21,6 +21,7 @@ Listing = Mapping[str, Mapping[int, Path]]
 
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 _TIIF_LENGTHS: Final = ("short_description", "long_description")
+_HUB_REPOSITORY: Final = re.compile(r"(models|datasets|spaces)--.+")
 _GEDIT_SET: Final = "fullset"
 _GEDIT_LANGUAGES: Final = ("en", "cn")
 _GEDIT_SOURCE: Final = "_SRCIMG"
@@ -67,20 +68,45 @@ class Layout:
     """The file beside a picture whose first line states the prompt, as JSON."""
 
 
-def layouts_that_fit(root: Path) -> list[str]:
-    """The names of the layouts in which the folder holds pictures."""
-    return [name for name, layout in LAYOUTS.items() if _fits(layout, root)]
+def layouts_that_fit(root: Path, sample: Sample | None = None) -> list[str]:
+    """The names of the layouts in which the folder holds pictures, and where given, the sample's.
+
+    Any folder of images could be DPG's: that is named only where no other fits.
+    """
+    names: list[str] = [name for name, of in LAYOUTS.items() if _fits(of, root, sample)]
+    return [name for name in names if name != "dpg"] or names
 
 
-def _fits(layout: Layout, root: Path) -> bool:
+def _fits(layout: Layout, root: Path, sample: Sample | None) -> bool:
     try:
-        return bool(layout.find(root, FolderOptions()))
+        found = layout.find(root, FolderOptions())
+        return bool(found) and (sample is None or layout.key(sample) in found)
+    except KeyError:  # it is another benchmark's
+        return False
     except AlphaBenchError:  # pictures are there, but which of them are meant is open
-        return True
+        return sample is None
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in _SUFFIXES and path.is_file()
+    """A regular file by a picture's name; `._5.png` is what macOS leaves beside `5.png`."""
+    is_named_so = path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+    return is_named_so and path.is_file()
+
+
+def hub_repository(folder: Path) -> Path | None:
+    """The repository in Hugging Face's cache whose snapshot the folder is, or lies in.
+
+    All files of a snapshot are links to `blobs` beside `snapshots`.
+    """
+    for snapshot in (folder, *folder.parents):
+        repository = snapshot.parent.parent
+        if (
+            snapshot.parent.name == "snapshots"
+            and _HUB_REPOSITORY.fullmatch(repository.name)
+            and (repository / "blobs").is_dir()
+        ):
+            return repository
+    return None
 
 
 def _list(root: Path, found: Iterable[tuple[str, int, Path]]) -> Listing:
@@ -130,7 +156,9 @@ def _find_geneval(root: Path, _: FolderOptions) -> Listing:
             continue
         key = _number(folder.name)
         files = sorted(
-            path for path in (folder / "samples").iterdir() if re.fullmatch(r"\d+\.png", path.name)
+            path
+            for path in (folder / "samples").iterdir()
+            if re.fullmatch(r"\d+\.png", path.name) and path.is_file()
         )
         if not files:
             continue
