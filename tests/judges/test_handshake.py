@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.handshake import ANCHORS, HandshakeLevel, VettedJudge, shake_hands
-from alphabench.judges.question import Capabilities, Picture, Question
+from alphabench.judges.question import Capabilities, Picture, Question, Reply
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 
 NEEDS = Capabilities(images_per_question=1, logprobs=True)
@@ -81,6 +83,55 @@ def test_a_judge_that_does_not_answer_is_refused(level: HandshakeLevel) -> None:
     judge = ScriptedJudge(lambda _: Mishap(kind="server_error"))
     with pytest.raises(AlphaBenchError, match="does not answer"):
         shake_hands(judge, NEEDS, level=level)
+
+
+def replying(text: str = "", **fields: Any) -> ScriptedJudge:
+    return ScriptedJudge(lambda _: Reply(text=text, model="m", **fields))
+
+
+THINKING = [
+    (replying(finish_reason="length"), False),
+    (replying(finish_reason="length", thought="Let me look"), False),
+    (replying("<think>\nYes, look", finish_reason="length"), False),
+    (replying("<think>", first_token=(("<think>", -1e-8), ("Yes", -17.0), ("No", -19.0))), True),
+]
+
+
+@pytest.mark.parametrize("level", ["full", "protocol"])
+@pytest.mark.parametrize(("judge", "logprobs"), THINKING)
+def test_a_judge_that_thinks_is_told_from_one_that_is_wrong(
+    judge: ScriptedJudge, logprobs: bool, level: HandshakeLevel
+) -> None:
+    needs = replace(NEEDS, logprobs=logprobs)
+    with pytest.raises(AlphaBenchError, match="cannot be read") as refused:
+        shake_hands(judge, needs, level=level)
+    assert "thinking=false" in refused.value.hint
+    assert "sees" not in refused.value.hint
+
+
+def test_a_cut_reply_names_the_bound() -> None:
+    with pytest.raises(AlphaBenchError, match="cut off at 8 tokens"):
+        shake_hands(THINKING[0][0], replace(NEEDS, logprobs=False))
+
+
+def test_an_empty_reply_does_not_pass_the_protocol_and_gibberish_does() -> None:
+    words = replace(NEEDS, logprobs=False)
+    with pytest.raises(AlphaBenchError, match="empty"):
+        shake_hands(replying(finish_reason="stop"), words, level="protocol")
+    shake_hands(replying("xq", finish_reason="length"), words, level="protocol")
+    with pytest.raises(AlphaBenchError, match=r"12 of 12: .* it said 'xq'"):
+        shake_hands(replying("xq"), words)
+
+
+def test_a_judge_with_a_single_alternative_gives_no_p_of_yes() -> None:
+    def certain(question: Question) -> Said:
+        says_yes = float(str(sees(question))) > 0.5
+        word = "Yes" if says_yes else "No"
+        return Reply(text=word, model="m", first_token=((word, -0.001),))
+
+    with pytest.raises(AlphaBenchError, match="one alternative") as refused:
+        shake_hands(ScriptedJudge(certain), NEEDS)
+    assert "reading=text" in refused.value.hint
 
 
 def test_the_protocol_alone_asks_one_question_with_as_many_pictures_as_needed() -> None:

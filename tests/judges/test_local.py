@@ -32,6 +32,20 @@ def say_yes(batch: Sequence[str]) -> list[Reply]:
     return [Reply(text="yes", model="m") for _ in batch]
 
 
+def test_a_thought_that_the_chat_template_opened_is_marked_in_the_reply() -> None:
+    opened, closed = "...<|im_start|>assistant\n<think>\n", "assistant\n<think>\n\n</think>\n\n"
+    assert local.with_opened_thought(opened, "No? Yes") == "<think>No? Yes"
+    assert local.with_opened_thought(closed, "Yes") == "Yes"
+    quoted = "Does the sign say <think>?" + " " * 80 + "<|im_end|>assistant\n"
+    assert local.with_opened_thought(quoted, "Yes") == "Yes"
+
+
+def test_a_judge_that_always_thinks_is_allowed_longer_replies() -> None:
+    (question,) = ask(1)
+    assert local.lengthened(question, 100).sampling.max_tokens == 104
+    assert local.lengthened(question, 0) is question
+
+
 def test_a_question_that_breaks_its_batch_fails_alone() -> None:
     sizes = []
 

@@ -7,7 +7,10 @@ import pickle
 import pytest
 
 from alphabench.errors import AlphaBenchError
+from alphabench.judges.chat import request_body
 from alphabench.judges.openai import OpenAIJudge, open_openai, parse_replicas
+from alphabench.judges.question import Sampling
+from tests.judges.conftest import question
 
 SPEC = "http://127.0.0.1:8000/v1#qwen3-vl"
 KEY = "sk-test-0123456789"
@@ -55,6 +58,14 @@ def test_whatever_changes_an_answer_changes_the_identity() -> None:
         {"image_detail": "low"},
         {"served_as": "other"},
         {"body.chat_template_kwargs": '{"enable_thinking": false}'},
+        {"temperature": "omit"},
+        {"top_p": "omit"},
+        {"seed": "omit"},
+        {"top_logprobs": "5"},
+        {"thinking": "false"},
+        {"thoughts": "keep"},
+        {"extra_tokens": "4096"},
+        {"token_field": "max_completion_tokens"},
     ):
         assert opened(**options).identity != plain
     assert opened(concurrency="3", timeout_seconds="9").identity == plain
@@ -63,7 +74,9 @@ def test_whatever_changes_an_answer_changes_the_identity() -> None:
 @pytest.mark.parametrize(
     "options",
     [{"concurency": "3"}, {"concurrency": "0"}, {"budget_usd": "5"}, {"body.model": "x"},
-     {"timeout_seconds": "never"}, {"price_in": "-1"}],
+     {"timeout_seconds": "never"}, {"price_in": "-1"}, {"temperature": "0.5"},
+     {"top_logprobs": "0"}, {"top_logprobs": "21"}, {"extra_tokens": "-1"}, {"thoughts": "drop"},
+     {"body.temperature": "1"}, {"body.omit": "[]"}],
     ids=str,
 )  # fmt: skip
 def test_options_that_do_not_fit_are_refused(options: dict[str, str]) -> None:
@@ -109,6 +122,22 @@ def test_openai_itself_is_told_the_bound_by_its_newer_name() -> None:
     assert opened(token_field="max_completion_tokens").fixed_fields["token_field"] == (
         "max_completion_tokens"
     )
+
+
+def test_what_is_sent_can_be_chosen() -> None:
+    judge = opened(
+        temperature="omit", top_logprobs="5", extra_tokens="100", thinking="false",
+        **{"body.chat_template_kwargs": '{"a": 1, "enable_thinking": true}'},
+    )  # fmt: skip
+    asked = question(sampling=Sampling(max_tokens=1, temperature=0.0, seed=3, top_logprobs=20))
+    body = request_body(asked, [], model="m", fixed=judge.fixed_fields)
+    assert "temperature" not in body
+    assert (body["seed"], body["top_logprobs"], body["max_tokens"]) == (3, 5, 101)
+    assert body["chat_template_kwargs"] == {"a": 1, "enable_thinking": False}
+    own = {"chat_template_kwargs": {"enable_thinking": True}}
+    asked = question(sampling=Sampling(max_tokens=1, extra=own))
+    body = request_body(asked, [], model="m", fixed=judge.fixed_fields)
+    assert body["chat_template_kwargs"] == {"a": 1, "enable_thinking": True}
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,20 @@ def test_only_what_could_not_be_read_is_asked_again_and_the_order_stays() -> Non
 
 
 @pytest.mark.parametrize("kind", ["refusal", "filtered", "server_error"])
-def test_refusals_and_failures_are_left_alone(kind: str) -> None:
+def test_what_the_host_refuses_or_fails_is_left_alone(kind: str) -> None:
     judge = ScriptedJudge(lambda _: Mishap(kind=kind))  # type: ignore[arg-type]
     (answer,) = PersistentJudge(judge=judge, tries=3).ask(questions(1))
     assert answer.status in ("refused", "failed")
     assert len(judge.asked) == 1
+
+
+def test_a_refusal_in_prose_is_asked_again_as_official_scripts_do() -> None:
+    said = ["I can't help with that.", "", "no."]
+    judge = ScriptedJudge(lambda question: said[question.repeat])
+    (answer,) = PersistentJudge(judge=judge, tries=3).ask(questions(1))
+    assert answer.values == (0.0,)
+    (answer,) = PersistentJudge(judge=judge, tries=2).ask(questions(1))
+    assert answer.status == "unparsed"
 
 
 def test_it_is_the_judge_that_it_asks() -> None:

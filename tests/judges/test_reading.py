@@ -197,4 +197,4 @@ def test_a_faulty_contract_gives_no_number(contract: Number) -> None:
     asked: Question = question(contract=contract)
     answer = read_reply(asked, Reply(text="7", model="m"))
     assert (answer.status, answer.values) == ("unparsed", None)
-    assert "contract failed" in answer.reason
+    assert "answer format failed" in answer.reason

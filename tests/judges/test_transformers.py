@@ -252,6 +252,19 @@ def test_its_licence_is_what_the_model_card_states(copy_of: Path) -> None:
     assert judge.licences == {str(copy_of): "apache-2.0"}
 
 
+def test_what_follows_a_thought_that_the_template_opened_is_no_answer(
+    copy_of: Path, pictures: list[Picture]
+) -> None:
+    template = copy_of / "chat_template.jinja"
+    said = template.read_text(encoding="utf-8").replace("Thinking.", "<think>")
+    template.write_text(said, encoding="utf-8")
+    question = in_words("Is there a word?", pictures[0])
+    (answer,) = opened(copy_of, thinking="true", extra_tokens="3").ask([question])
+    assert answer.reply is not None
+    assert answer.reply.text.startswith("<think>")
+    assert (answer.status, "its thought" in answer.reason) == ("unparsed", True)
+
+
 def test_thinking_is_told_to_the_chat_template(
     folders: dict[str, Path], pictures: list[Picture]
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Answer, Capabilities, Judge, Question
-from alphabench.judges.reading import RULES
+from alphabench.judges.reading import HINT_WITHOUT_LOGPROBS, RULES
 from alphabench.judges.thoughts import split_thought
 from alphabench.types import GeneratedImage, Licensed, Verdict
 
@@ -70,7 +70,7 @@ class JudgeEvaluator:
         if self.needs.logprobs and not can.logprobs:
             raise AlphaBenchError(
                 "the judge gives no log-probabilities, and these questions are read from them",
-                hint="choose another judge, or the text contract of this benchmark if it has one",
+                hint=HINT_WITHOUT_LOGPROBS,
             )
         object.__setattr__(
             self, "identity", {**_identity_of(self.judge), "replies": RULES, **self.identity}

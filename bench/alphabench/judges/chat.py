@@ -22,7 +22,7 @@ from alphabench.checkpoints.http_answers import (
 from alphabench.errors import AlphaBenchError
 from alphabench.files import UnreadableFileError, parse_json
 from alphabench.judges.question import Question, Reply
-from alphabench.judges.reading import FILTERED, REFUSAL, is_cut
+from alphabench.judges.reading import FILTERED, HINT_WITHOUT_LOGPROBS, REFUSAL, is_cut
 
 PASSING: Final = (408, 409, 425)
 """Client errors that another attempt may not meet; so may all from 500 on."""
@@ -36,6 +36,7 @@ SAMPLING_FIELDS: Final = (
 OMITTABLE: Final = ("temperature", "top_p", "seed")
 """Those that a judge's options can leave out."""
 THINKING_FIELD: Final = "chat_template_kwargs"
+"""What vLLM and SGLang hand to a model's chat template, such as `enable_thinking`."""
 
 _OUT_OF_CREDIT: Final = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _BROKEN_OFF: Final = (
@@ -89,6 +90,9 @@ def request_body(
             and `most_logprobs` is the most alternatives to ask for.
     """
     extra = {**fixed, **question.sampling.extra}
+    if all(isinstance(of.get(THINKING_FIELD), dict) for of in (fixed, question.sampling.extra)):
+        asked = question.sampling.extra[THINKING_FIELD]
+        extra[THINKING_FIELD] = {**fixed[THINKING_FIELD], **asked}
     token_field = extra.pop("token_field", "max_tokens")
     detail = extra.pop("image_detail", None)
     omitted = extra.pop("omit", ())
@@ -286,8 +290,7 @@ def _hint_for(field: str, message: str) -> str:
     hints = {
         **{one: f"add the judge's option {one}=omit: none is sent then" for one in OMITTABLE},
         "top_logprobs": f"add the judge's option top_logprobs={most[-1] if most else 5}",
-        "logprobs": "choose a judge that gives log-probabilities, or have the word itself read: "
-        "--evaluator 'judge?reading=text', or 'dvreward?answer=text'",
+        "logprobs": HINT_WITHOUT_LOGPROBS,
         "max_tokens": "add the judge's option token_field=max_completion_tokens",
         "max_completion_tokens": "add the judge's option token_field=max_tokens",
         THINKING_FIELD: "leave out the judge's options thinking and body.chat_template_kwargs; "

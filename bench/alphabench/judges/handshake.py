@@ -2,12 +2,14 @@
 
 `full`: it answers under its own name, gives log-probabilities where they are needed, knows what is
 on drawn pictures, and tells the first of two pictures from the second. `protocol`: it answers, and
-with what is needed; for models that cannot see yet. Nothing comes from a cache.
+with what is needed; for models that cannot see yet. Replies that cannot be read (cut off, empty, a
+thought) say nothing about what a judge sees, and are reported as that. Nothing comes from a cache.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Answer, Capabilities, Judge, Picture, Question
+from alphabench.judges.reading import HINT_WITHOUT_LOGPROBS, thinks
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
 from alphabench.types import Licensed
 
@@ -24,6 +27,8 @@ HandshakeLevel = Literal["full", "protocol", "off"]
 _MISTAKES_ALLOWED: Final = 1
 """Of the anchors; a judge that always says one word makes six of twelve."""
 _SIDE: Final = 256
+_CERTAIN: Final = -1e-6
+"""A log-probability below it leaves room for other tokens."""
 _CAN_BE_SKIPPED: Final = "handshake=protocol checks only that it answers, and labels the results"
 
 
@@ -130,6 +135,10 @@ def _check_mechanics(judge: Judge, needs: Capabilities, pictures: Sequence[Pictu
     )
     (answer,) = judge.ask([question])
     _must_have_replied(judge, answer, needs_logprobs=needs.logprobs)
+    if answer.status == "unparsed" and answer.reply is not None:
+        said = answer.reply.text.strip() or answer.reply.first_token
+        if not said or thinks(answer.reply):
+            raise _unreadable(judge, [answer], 1)
 
 
 def _check_anchors(judge: Judge, trials: Sequence[_Trial]) -> None:
@@ -152,18 +161,51 @@ def _check_order(judge: Judge, trials: Sequence[_Trial]) -> None:
 
 
 def _mistakes(judge: Judge, trials: Sequence[_Trial]) -> list[str]:
-    """What it said wrongly or unreadably, in words."""
-    wrong = []
+    """What it said wrongly, or refused, in words.
+
+    Raises:
+        AlphaBenchError: it does not answer, or more than one of its replies cannot be read.
+    """
+    wrong, unread = [], []
     answers = list(judge.ask(t.question for t in trials))  # all, or the error that stopped it
     for trial, answer in zip(trials, answers, strict=True):
         by_logprobs = isinstance(trial.question.contract, YesNoProbability)
         _must_have_replied(judge, answer, needs_logprobs=by_logprobs)
+        if answer.status == "unparsed":
+            unread.append(answer)
         if answer.values is None:
             said = (answer.reply.text if answer.reply else answer.reason)[:60]
             wrong.append(f"{trial.told!r} -> {said!r} ({answer.status})")
         elif (answer.values[0] > 0.5) != trial.expected:
             wrong.append(f"{trial.told!r} -> {'no' if trial.expected else 'yes'}")
+    if len(unread) > _MISTAKES_ALLOWED:
+        raise _unreadable(judge, unread, len(trials))
     return wrong
+
+
+def _unreadable(judge: Judge, unread: Sequence[Answer], asked: int) -> AlphaBenchError:
+    """What is wrong with the replies, where it is not what the judge sees."""
+    first = unread[0]
+    reply = first.reply
+    assert reply is not None
+    said = f"; it said {reply.text.strip()[:60]!r}" if reply.text.strip() else ""
+    hint = f"choose a judge that answers with one word; {_CAN_BE_SKIPPED}"
+    if any(thinks(answer.reply) for answer in unread if answer.reply is not None):
+        hint = (
+            "it thinks before it answers: switch that off with the judge's option thinking=false "
+            "(or what its host knows, see docs/judges.md), or have the word read and allow longer "
+            "replies with extra_tokens=4096"
+        )
+    elif isinstance(first.question.contract, YesNoProbability):
+        hint = (
+            "its first token is not yes or no; have the word itself read (--evaluator "
+            "'judge?reading=text', or 'dvreward?answer=text'), or choose another judge"
+        )
+    return AlphaBenchError(
+        f"the replies of the judge {_name(judge)} cannot be read, {len(unread)} of {asked}: "
+        f"{first.reason}{said}",
+        hint=hint,
+    )
 
 
 def _must_have_replied(judge: Judge, answer: Answer, *, needs_logprobs: bool) -> None:
@@ -176,7 +218,15 @@ def _must_have_replied(judge: Judge, answer: Answer, *, needs_logprobs: bool) ->
         raise AlphaBenchError(
             f"the judge {_name(judge)} gives no log-probabilities, and these questions are read "
             "from them",
-            hint="choose another judge, or the text contract of this benchmark if it has one",
+            hint=HINT_WITHOUT_LOGPROBS,
+        )
+    alternatives = answer.reply.first_token
+    if needs_logprobs and len(alternatives) == 1 and alternatives[0][1] < _CERTAIN:
+        raise AlphaBenchError(
+            f"the judge {_name(judge)} tells one alternative of the first token "
+            f"({alternatives[0][0]!r}, {math.exp(min(0.0, alternatives[0][1])):.2f}), and P(yes) "
+            "needs several",
+            hint=HINT_WITHOUT_LOGPROBS,
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,6 +20,7 @@ from alphabench.judges.chat import LastingError, one_line
 from alphabench.judges.pictures import UnusablePictureError
 from alphabench.judges.question import Answer, Picture, Question, Reply
 from alphabench.judges.reading import read_reply, unscored
+from alphabench.judges.thoughts import split_thought
 
 T = TypeVar("T")
 
@@ -35,6 +36,9 @@ _ONE_IMAGE: Final = frozenset(
 )  # fmt: skip
 """Model types that were trained on one image a conversation, whatever their code accepts."""
 _SEVERAL_IMAGES: Final = 8
+_END_OF_A_PROMPT: Final = 64
+"""Characters in which a chat template opens, or opens and closes, the thought of a reply."""
+_OPENED: Final = "<think>"
 _MOST_FAILURES: Final = 32
 """Questions that fail in a row before the run stops: by then it is no matter of the question."""
 
@@ -106,6 +110,19 @@ class TemplateFields:
             raise LastingError(f"a judge in this process knows no field {min(extra)!r}")
         thinking = {} if self.thinking is None else {"enable_thinking": self.thinking}
         return {**thinking, **own}
+
+
+def lengthened(question: Question, extra_tokens: int) -> Question:
+    """The question with a wider bound on its reply, for models that think before they answer."""
+    sampling = question.sampling
+    wider = replace(sampling, max_tokens=sampling.max_tokens + extra_tokens)
+    return replace(question, sampling=wider) if extra_tokens else question
+
+
+def with_opened_thought(prompt: str, text: str) -> str:
+    """A reply with the mark of the thought that the chat template opened in front of it, if any."""
+    opened = split_thought(prompt[-_END_OF_A_PROMPT:]).answer is None
+    return f"{_OPENED}{text}" if opened else text
 
 
 def refuse_control_tokens(question: Question, control_tokens: Iterable[str]) -> None:

@@ -19,6 +19,7 @@ from alphabench import credentials
 from alphabench.checkpoints.http import Endpoint, parse_endpoint
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.budget import Account, Prices
+from alphabench.judges.chat import OMITTABLE, THINKING_FIELD
 from alphabench.judges.health import Health, Record
 from alphabench.judges.limits import Clock, Pace
 from alphabench.judges.question import Answer, Capabilities, Question, Reply
@@ -36,7 +37,8 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _BODY: Final = "body."
 _RESERVED: Final = frozenset(
     {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed",
-     "logprobs", "top_logprobs", "n", "stream"}
+     "logprobs", "top_logprobs", "n", "stream", "token_field", "image_detail", "omit",
+     "most_logprobs", "extra_tokens"}
 )  # fmt: skip
 _WINDOW_ROUNDS: Final = 8
 """Questions in hand, in multiples of the concurrency: what a waiting one may hold up."""
@@ -66,6 +68,24 @@ class OpenAIOptions:
     """Sent with each image, for hosts that know it."""
     token_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     """Which field bounds the reply; left out, the newer one for OpenAI's own hosts."""
+    extra_tokens: int = 0
+    """Added to each question's bound on the reply, for judges that think before they answer or
+    refuse small bounds."""
+    temperature: Literal["omit"] | None = None
+    """omit: send none, for judges that accept only their default."""
+    top_p: Literal["omit"] | None = None
+    """omit: send none."""
+    seed: Literal["omit"] | None = None
+    """omit: send none."""
+    top_logprobs: int | None = None
+    """The most alternatives to ask for, for hosts that give fewer than 20; P(yes) of a hedging
+    judge is then unparsed more often."""
+    thinking: bool | None = None
+    """Sent as chat_template_kwargs.enable_thinking, which vLLM and SGLang know; for other hosts see
+    body.NAME in docs/judges.md."""
+    thoughts: Literal["strip", "keep"] = "strip"
+    """What becomes of a closed thought in front of an answer; keep hands it to the answer format,
+    as upstream's scripts do."""
     price_in: float = 0.0
     """Dollars for a million tokens of a question."""
     price_out: float = 0.0
@@ -83,6 +103,8 @@ class OpenAIOptions:
         counts = (self.concurrency, self.attempts, self.images_per_question)
         if min(counts) < 1:
             raise ValueError("concurrency, attempts and images_per_question are 1 or more")
+        if self.extra_tokens < 0 or self.top_logprobs not in (None, *range(1, 21)):
+            raise ValueError("extra_tokens is 0 or more, top_logprobs 1 to 20")
         if not 0 < self.timeout_seconds <= 3600 or self.patience_seconds < 0:
             raise ValueError("timeout_seconds lies between 0 and 3600, patience_seconds above 0")
         if min(self.price_in, self.price_out, self.longest_wait_seconds) < 0:
@@ -93,6 +115,11 @@ class OpenAIOptions:
     @property
     def costs_money(self) -> bool:
         return self.price_in > 0 or self.price_out > 0
+
+    @property
+    def omitted(self) -> tuple[str, ...]:
+        """The fields that are never sent."""
+        return tuple(name for name in OMITTABLE if getattr(self, name) == "omit")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -138,12 +165,18 @@ class OpenAIJudge:
             "revision": options.revision,
             "served_as": options.served_as,
             "image_detail": options.image_detail,
+            "token_field": options.token_field,
+            "extra_tokens": options.extra_tokens or None,
+            "top_logprobs": options.top_logprobs,
+            "thinking": options.thinking,
+            "thoughts": None if options.thoughts == "strip" else options.thoughts,
+            **dict.fromkeys(options.omitted, "omit"),
         }
         return {
             "kind": "openai",
             "provider": options.provider or _provider(self.replicas),
             "model": self.model,
-            **{key: value for key, value in optional.items() if value is not None},
+            **{key: str(value) for key, value in optional.items() if value is not None},
             **{f"{_BODY}{key}": json.dumps(value) for key, value in self.extra.items()},
         }
 
@@ -158,7 +191,19 @@ class OpenAIJudge:
         """For `chat.request_body`."""
         newer = any(endpoint.host.endswith(_OPENAI_DOMAIN) for endpoint in self.replicas)
         bound = self.options.token_field or ("max_completion_tokens" if newer else "max_tokens")
-        return {**self.extra, "token_field": bound, "image_detail": self.options.image_detail}
+        fields = dict(self.extra)
+        if self.options.thinking is not None:
+            own = fields.get(THINKING_FIELD)
+            switch = {"enable_thinking": self.options.thinking}
+            fields[THINKING_FIELD] = {**(own if isinstance(own, dict) else {}), **switch}
+        return {
+            **fields,
+            "token_field": bound,
+            "image_detail": self.options.image_detail,
+            "omit": self.options.omitted,
+            "most_logprobs": self.options.top_logprobs,
+            "extra_tokens": self.options.extra_tokens,
+        }
 
     def check_model(self, said: str) -> None:
         """Refuse a reply of another model; a host that does not say is believed.
@@ -205,7 +250,9 @@ def open_openai(location: str, *, options: Mapping[str, str], device: str) -> Op
     if reserved := sorted(extra.keys() & _RESERVED):
         raise AlphaBenchError(
             f"the field {reserved[0]!r} belongs to the question and cannot be an option",
-            hint=f"leave out {_BODY}{reserved[0]}",
+            hint=f"write {reserved[0]}=omit to send none"
+            if reserved[0] in OMITTABLE
+            else f"leave out {_BODY}{reserved[0]}",
         )
     judge = OpenAIJudge(
         replicas=parse_replicas(location),

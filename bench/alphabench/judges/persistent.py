@@ -1,8 +1,9 @@
 """A judge that is asked again when its reply could not be read.
 
-For official protocols that draw the reply at random and repeat a call until it fits. Each further
-try is another asking (`Question.repeat`), so that a cache does not give the same reply. Refusals
-and failed calls are left as they are: a judge repeats those itself as far as it makes sense.
+For official protocols that draw the reply at random and repeat a call until it fits, which they do
+after a refusal in prose too. Each further try is another asking (`Question.repeat`), so that a
+cache does not give the same reply. What a host withheld or marked as a refusal and failed calls are
+left as they are: a judge repeats those itself as far as it makes sense.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Answer, Capabilities, Judge, Question
+from alphabench.judges.reading import FILTERED, REFUSAL
 from alphabench.types import Licensed
 
 
@@ -66,13 +68,19 @@ class PersistentJudge:
     def _ask_again(self, answers: list[Answer]) -> None:
         """Replace what could not be read, in place."""
         for _ in range(self.tries - 1):
-            again = [i for i, answer in enumerate(answers) if answer.status == "unparsed"]
+            again = [i for i, answer in enumerate(answers) if _may_fit_next_time(answer)]
             if not again:
                 return
             repeated = [_repeated(answers[i].question) for i in again]
             for i, answer in zip(again, self.judge.ask(repeated), strict=True):
                 if answer.status != "missing":
                     answers[i] = answer
+
+
+def _may_fit_next_time(answer: Answer) -> bool:
+    if answer.status != "refused" or answer.reply is None:
+        return answer.status == "unparsed"
+    return answer.reply.finish_reason not in (REFUSAL, FILTERED)
 
 
 def _repeated(question: Question) -> Question:

@@ -7,6 +7,7 @@ the format says that its answer comes first; a refusal is no answer, whichever w
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from dataclasses import replace
@@ -16,6 +17,10 @@ from alphabench.judges.question import Answer, Question, Reply
 from alphabench.judges.thoughts import split_thought
 from alphabench.types import Status
 
+HINT_WITHOUT_LOGPROBS: Final = (
+    "choose a judge that gives log-probabilities, or have the word itself read: "
+    "--evaluator 'judge?reading=text', or 'dvreward?answer=text'"
+)
 RULES: Final = "2"
 """The version of what is decided here; part of an evaluator's identity."""
 REFUSAL: Final = "refusal"
@@ -84,7 +89,7 @@ _REFUSES: Final = re.compile(
 
 
 def read_reply(question: Question, reply: Reply, *, cached: bool = False) -> Answer:
-    """The answer that a reply amounts to; an exception in the contract is no answer either."""
+    """The answer that a reply amounts to; an exception in its format is none."""
     text = text_of(reply)
     if (verdict := _before_reading(question, reply, text)) is not None:
         return unscored(question, *verdict, reply=reply, cached=cached)
@@ -95,7 +100,7 @@ def read_reply(question: Question, reply: Reply, *, cached: bool = False) -> Ans
                 question=question, status="scored", values=values, reply=reply, cached=cached
             )
     except Exception as error:  # noqa: BLE001 - the boundary to contracts, which may be the user's
-        reason = f"the contract failed on this reply: {type(error).__name__}: {error}"
+        reason = f"the answer format failed on this reply: {type(error).__name__}: {error}"
         return unscored(question, "unparsed", reason, reply=reply, cached=cached)
     if opens_as_refusal(text):
         return unscored(question, "refused", "it opens as a refusal", reply=reply, cached=cached)
@@ -163,6 +168,10 @@ def why_unread(question: Question, reply: Reply) -> str:
         return f"{cut} inside its thought" if cut else "it thinks and gives no answer"
     if not spoken.answer:
         return f"{cut} before it said anything" if cut else "the reply is empty"
+    if question.sampling.top_logprobs and reply.first_token:
+        token, logprob = max(reply.first_token, key=lambda one: one[1])
+        share = math.exp(min(0.0, logprob))
+        return f"no P(yes) follows from its first token, {token!r} with {share:.2f}"
     return cut or "the reply does not state the answer"
 
 

@@ -53,6 +53,8 @@ class TransformersOptions:
     """Left out, 8, or 1 for kinds of models that were trained on single images."""
     thinking: bool | None = None
     """Sent to the chat template as enable_thinking; false for models that think by default."""
+    extra_tokens: int = 0
+    """Added to each question's bound on the reply, for models that think whatever they are told."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     """Which implementation; left out, the library's choice."""
     device_map: str | None = None
@@ -63,6 +65,8 @@ class TransformersOptions:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or (self.images_per_question or 1) < 1:
             raise ValueError("batch_size and images_per_question are 1 or more")
+        if self.extra_tokens < 0:
+            raise ValueError("extra_tokens is 0 or more")
 
 
 def open_transformers(
@@ -116,6 +120,7 @@ class TransformersJudge:
         settings = {
             "dtype": self.options.dtype,
             "thinking": self.options.thinking,
+            "extra_tokens": self.options.extra_tokens or None,
             "attention": self.options.attention,
             "library": f"transformers {version('transformers')}, torch {torch.__version__}",
         }
@@ -155,7 +160,7 @@ class TransformersJudge:
         if local.n_pictures(question) > self.capabilities.images_per_question:
             raise LastingError(f"{local.n_pictures(question)} pictures are too many in a question")
         fields = local.TemplateFields(thinking=self.options.thinking).of(question)
-        return _prompt(loaded, question, fields)
+        return _prompt(loaded, local.lengthened(question, self.options.extra_tokens), fields)
 
     def _replies(self, prompts: Sequence[_Prompt]) -> list[Reply]:
         """Prompts that cannot share one call of the model go one after another."""
@@ -337,7 +342,7 @@ def _generate(loaded: _Loaded, prompts: Sequence[_Prompt], *, model: str) -> lis
     rows = zip(prompts, drawn_BT, drawer.first_BV, n_tokens_B, strict=True)
     return [
         Reply(
-            text=_text(loaded, drawn_T),
+            text=local.with_opened_thought(prompt.text, _text(loaded, drawn_T)),
             model=model,
             first_token=_alternatives(loaded, drawn_T[0], first_V, prompt.sampling.top_logprobs),
             finish_reason="stop" if loaded.ends.intersection(drawn_T) else "length",

@@ -27,6 +27,8 @@ from alphabench.options import fill
 
 _KIND: Final = "vllm"
 _TOP_LOGPROBS: Final = 20
+_LAST_TOKENS: Final = 16
+"""Of a prompt: those in which a chat template opens a thought."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class VllmOptions:
     """Compute without compiled graphs: starts faster, runs slower."""
     thinking: bool | None = None
     """Sent to the chat template as enable_thinking; false for models that think by default."""
+    extra_tokens: int = 0
+    """Added to each question's bound on the reply, for models that think whatever they are told."""
     remote_code: bool = False
     """Allow the checkpoint to run its own Python code, with all your rights."""
 
@@ -60,6 +64,8 @@ class VllmOptions:
         counts = (self.batch_size, self.tensor_parallel_size, self.images_per_question or 1)
         if min(*counts, self.max_num_seqs or 1, self.max_model_len or 1) < 1:
             raise ValueError("counts, sizes and lengths are 1 or more")
+        if self.extra_tokens < 0:
+            raise ValueError("extra_tokens is 0 or more")
         if not 0.0 < self.gpu_memory_utilization <= 1.0:
             raise ValueError("gpu_memory_utilization lies above 0 and at most at 1")
 
@@ -108,6 +114,7 @@ class VllmJudge:
         settings = {
             "dtype": self.options.dtype,
             "thinking": self.options.thinking,
+            "extra_tokens": self.options.extra_tokens or None,
             "quantization": self.options.quantization,
             "library": f"vllm {version('vllm')}",
         }
@@ -147,7 +154,8 @@ class VllmJudge:
         fields = local.TemplateFields(thinking=self.options.thinking).of(question)
         pictures = [data_uri(part) for part in question.parts if isinstance(part, Picture)]
         body = request_body(question, pictures, model="", fixed={})
-        return _Prompt(question, body["messages"], fields)
+        longer = local.lengthened(question, self.options.extra_tokens)
+        return _Prompt(longer, body["messages"], fields)
 
     def _replies(self, prompts: Sequence[_Prompt]) -> list[Reply]:
         """Prompts whose chat template is told other things go in another call."""
@@ -173,6 +181,7 @@ class _Engine(NamedTuple):
     llm: Any
     sampling_class: Any
     control_tokens: tuple[str, ...]
+    tokenizer: Any
 
 
 def _start(
@@ -203,14 +212,15 @@ def _start(
                 max_logprobs=_TOP_LOGPROBS,
                 **{key: value for key, value in optional.items() if value is not None},
             )
-            control_tokens = local.control_tokens(llm.get_tokenizer())
+            tokenizer = llm.get_tokenizer()
+            control_tokens = local.control_tokens(tokenizer)
     except Exception as error:
         # vLLM's own process tells the rest on the terminal; here comes whatever type it died of.
         raise AlphaBenchError(
             f"vLLM cannot serve {location!r}: {one_line(str(error)) or type(error).__name__}",
             hint="read its messages above; max_model_len and gpu_memory_utilization bound memory",
         ) from error
-    return _Engine(llm, library.SamplingParams, control_tokens)
+    return _Engine(llm, library.SamplingParams, control_tokens, tokenizer)
 
 
 def _chat(engine: _Engine, prompts: Sequence[_Prompt], model: str) -> list[Reply]:
@@ -220,7 +230,7 @@ def _chat(engine: _Engine, prompts: Sequence[_Prompt], model: str) -> list[Reply
         use_tqdm=False,
         chat_template_kwargs=dict(prompts[0].fields) or None,
     )
-    return [_reply(output, model) for output in outputs]
+    return [_reply(engine, output, model) for output in outputs]
 
 
 def _sampling(engine: _Engine, question: Question) -> Any:
@@ -239,12 +249,13 @@ def _sampling(engine: _Engine, question: Question) -> Any:
     return params
 
 
-def _reply(output: Any, model: str) -> Reply:
+def _reply(engine: _Engine, output: Any, model: str) -> Reply:
     (completion,) = output.outputs
     first = completion.logprobs[0].values() if completion.logprobs else ()
+    prompt = str(engine.tokenizer.decode(output.prompt_token_ids[-_LAST_TOKENS:]))
     ranked = sorted(first, key=lambda one: -one.logprob)
     return Reply(
-        text=completion.text,
+        text=local.with_opened_thought(prompt, completion.text),
         model=model,
         first_token=tuple((str(one.decoded_token), float(one.logprob)) for one in ranked),
         finish_reason=completion.finish_reason,
