@@ -134,7 +134,7 @@ def read_completion(
     *,
     asked_for: str,
     clean: Callable[[str], str],
-    sent: Collection[str] = SAMPLING_FIELDS,
+    sent: Collection[str] = (),
     thoughts_kept: bool = False,
 ) -> Reply:
     """The reply in a body that came with status 200.
@@ -143,7 +143,7 @@ def read_completion(
         content: the body.
         asked_for: the model, for hosts that wrap an error into a 200.
         clean: takes the key out of a text, should the host have repeated it.
-        sent: the fields of the request; see `read_refusal`.
+        sent: further fields of the request; see `read_refusal`.
         thoughts_kept: see `Reply`.
 
     Raises:
@@ -203,7 +203,7 @@ def read_refusal(
     content: bytes,
     asked_for: str,
     clean: Callable[[str], str],
-    sent: Collection[str] = SAMPLING_FIELDS,
+    sent: Collection[str] = (),
 ) -> Reply:
     """What an answer other than 200 means: a filtered reply, or an error of one of these kinds.
 
@@ -212,8 +212,8 @@ def read_refusal(
         content: the body.
         asked_for: the model.
         clean: takes the key out of a text.
-        sent: the fields of the request; an objection to another one is about the question's
-            content.
+        sent: further fields of the request; an objection to any but these and `SAMPLING_FIELDS`
+            is about the question's content.
 
     Raises:
         PassingError: worth another attempt.
@@ -276,7 +276,7 @@ def _field_in(error: ApiError, sent: Collection[str]) -> str | None:
     """The field of the request that a host objects to: by its name, or the first in its words."""
     if _TOO_LONG.search(error.message):
         return None
-    own = {*SAMPLING_FIELDS, *sent} - {"messages", "model"}
+    own = {*SAMPLING_FIELDS, THINKING_FIELD, *sent} - {"messages", "model"}
     if error.param is not None:
         field = re.split(r"[.\[]", error.param.removeprefix("body."))[0]
         return field if field in own else None

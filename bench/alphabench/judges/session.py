@@ -19,6 +19,7 @@ from alphabench.checkpoints.http import Endpoint
 from alphabench.checkpoints.http_answers import PassingError, retry_after_seconds
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.chat import (
+    GeneralError,
     LastingError,
     RateLimitedError,
     one_line,
@@ -329,18 +330,25 @@ class Session:
         return reply
 
     def _read(self, received: Received, clean: Callable[[str], str]) -> Reply:
-        model, status = self._judge.model, received.status
-        if 200 <= status < 300:
+        model, status, sent = self._judge.model, received.status, tuple(self._judge.extra)
+        try:
+            if not 200 <= status < 300:
+                return read_refusal(status, received.content, model, clean, sent)
             if (what := _what_else(received)) is not None:
                 raise StrangeAnswerError(f"it answers with {what}")
-            return read_completion(received.content, asked_for=model, clean=clean)
-        try:
-            return read_refusal(status, received.content, model, clean)
+            return read_completion(
+                received.content,
+                asked_for=model,
+                clean=clean,
+                sent=sent,
+                thoughts_kept=self._options.thoughts == "keep",
+            )
         except PassingError as error:
             error.retry_after = retry_after_seconds(received.headers, self._clock.wall())
             raise
         except AlphaBenchError as error:
-            if status in _OWN_FAULTS and self._judge.record.replies:
+            is_own = isinstance(error, GeneralError) or status in _OWN_FAULTS
+            if is_own and self._judge.record.replies:
                 raise LastingError(error.message) from error
             raise
 
