@@ -95,6 +95,8 @@ class Preview:
     facts: Mapping[str, str]
     missing: tuple[str, ...]
     """What stands in the way, or will not be made."""
+    refused: bool = False
+    """Whether the run would not even begin."""
 
     def to_json(self) -> dict[str, Any]:
         return {**self.facts, "missing": list(self.missing)}
@@ -121,7 +123,7 @@ def checkpoint(
 def preview(plan: Plan, evaluator: str, *, judge: Judge | None = None, device: str) -> Preview:
     """What the plan amounts to, with every obstacle that can be seen from here."""
     card = plan.benchmark.card
-    missing = []
+    missing, refused = [], False
     if plan.unable:
         example = next(iter(plan.unable.values()))
         missing.append(f"{len(plan.unable)} images that the checkpoint cannot make: {example}")
@@ -132,6 +134,7 @@ def preview(plan: Plan, evaluator: str, *, judge: Judge | None = None, device: s
         missing += [words] if (words := unscorable(plan, evaluation, device=device)) else []
     except AlphaBenchError as error:
         missing.append(str(error))
+        refused = True
     models = {**licences_of(plan.generator), **licences}
     n_all = len(plan.benchmark.samples())
     limited = f" (PARTIAL, of {n_all})" if len(plan.samples) < n_all else ""
@@ -147,6 +150,7 @@ def preview(plan: Plan, evaluator: str, *, judge: Judge | None = None, device: s
             "run folder": str(plan.root),
         },
         missing=tuple(missing),
+        refused=refused,
     )
 
 

@@ -172,7 +172,8 @@ def test_the_official_prompts_that_the_world_knows_are_drawn_and_the_rest_is_acc
     alphabench: Shell, fetched: Path
 ) -> None:
     shell = Shell(folder=alphabench.folder, cache=fetched)
-    assert "2212 (4 per sample)" in shell("run", "geneval", "--ckpt", "scene:", "--dry-run").out
+    planned = shell("run", "geneval", "--ckpt", "scene:", "--dry-run", code=1)
+    assert "2212 (4 per sample)" in planned.out
     words = ("--limit", str(DRAWN), "--json")
     found = shell("run", "geneval", "--ckpt", "scene:?size=64", *words, code=1).json
     assert found["partial"]

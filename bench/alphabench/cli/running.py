@@ -224,7 +224,7 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
 
 
 def _say(report: Preview, *, as_json: bool) -> None:
-    """Print what would be done; exit code 2 where something stands in the way."""
+    """Print what would be done; the exit code is the one that the run would end with."""
     echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else str(report))
     if report.missing:
-        raise typer.Exit(2)
+        raise typer.Exit(2 if report.refused else 1)
