@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from alphabench.checkpoints import open_checkpoint
 from alphabench.credentials import api_key
+from alphabench.errors import AlphaBenchError
+from alphabench.options import split_spec
 
 
 @pytest.mark.parametrize(
@@ -22,3 +25,29 @@ def test_openais_key_goes_to_openai_alone_and_ours_where_the_user_says(
     host: str, environment: dict[str, str], key: str | None
 ) -> None:
     assert api_key(host, environment) == key
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("api_key", "sk-1"),
+        ("body.api_key", "sk-1"),
+        ("body.Authorization", "Bearer sk-1"),
+        ("body.key", "sk-1"),
+        ("access-token", "sk-1"),
+        ("body.extra_headers", '{"X-Api-Key": "sk-1"}'),
+    ],
+)
+def test_a_secret_is_no_option_and_is_not_repeated(option: str, value: str) -> None:
+    with pytest.raises(AlphaBenchError, match="looks like a secret") as caught:
+        split_spec(f"https://host/v1#m?{option}={value}")
+    assert "sk-1" not in str(caught.value)
+    with pytest.raises(AlphaBenchError, match="looks like a secret"):
+        open_checkpoint("https://host/v1#m", options={option: value})
+
+
+@pytest.mark.parametrize(
+    "option", ["key_without_tls", "max_tokens", "token_field", "send_seed", "body.tokenizer"]
+)
+def test_options_that_only_speak_of_keys_are_taken(option: str) -> None:
+    assert split_spec(f"https://host/v1#m?{option}=1")[1] == {option: "1"}

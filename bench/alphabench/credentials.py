@@ -8,9 +8,19 @@ alone; ALPHABENCH_API_KEY goes to whatever host the user names.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Final
 
+from alphabench.errors import AlphaBenchError
+
+_SECRET: Final = re.compile(
+    r"(api|access|secret|private|subscription|auth|bearer)[-_ ]?(key|token)"
+    r"|authorization|password|passwd|secret|credential|^(key|token|auth|bearer)$",
+    re.IGNORECASE,
+)
+_FIELD: Final = re.compile(r'"([^"]{1,80})"\s*:')
+"""A key of a JSON object."""
 _OPENAI_HOSTS: Final = ("api.openai.com", "eu.api.openai.com", "us.api.openai.com")
 
 
@@ -27,3 +37,23 @@ def api_key(host: str, environment: Mapping[str, str] | None = None) -> str | No
     if not key and host in _OPENAI_HOSTS:
         key = variables.get("OPENAI_API_KEY")
     return key.strip() if key and key.strip() else None
+
+
+def refuse_secret(option: str, value: str) -> None:
+    """Refuse an option that would carry a secret: options are recorded, shown and published.
+
+    Args:
+        option: its name, such as `body.api_key`.
+        value: is not repeated in the error.
+
+    Raises:
+        AlphaBenchError: the option, or a field inside its JSON, is named like a secret.
+    """
+    field = next((found[1] for found in _FIELD.finditer(value) if _SECRET.search(found[1])), None)
+    if _SECRET.search(option.rpartition(".")[2]):
+        field = option
+    if field is not None:
+        raise AlphaBenchError(
+            f"{field!r} looks like a secret, and options are recorded in the run and its report",
+            hint="put the key into ALPHABENCH_API_KEY; code of your own can read the environment",
+        )

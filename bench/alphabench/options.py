@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
+from alphabench.credentials import refuse_secret
 from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.files import UnreadableFileError, parse_json
 
 T = TypeVar("T")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -34,7 +36,8 @@ def pairs(assignments: Iterable[str]) -> dict[str, str]:
     """`["steps=20"]` -> `{"steps": "20"}`.
 
     Raises:
-        AlphaBenchError: an assignment without `=`, or one key twice.
+        AlphaBenchError: an assignment without `=`, one key twice, or a secret, which would be
+            recorded.
     """
     found: dict[str, str] = {}
     for assignment in assignments:
@@ -43,6 +46,7 @@ def pairs(assignments: Iterable[str]) -> dict[str, str]:
             raise AlphaBenchError(
                 f"{assignment!r} is not an assignment", hint="write it as key=value"
             )
+        refuse_secret(key, value)
         if key in found:
             raise AlphaBenchError(f"option {key!r} is given twice", hint="give it once")
         found[key] = value
@@ -73,6 +77,14 @@ def fill(options: type[T], values: Mapping[str, str], *, owner: str) -> T:
         return options(**typed)
     except ValueError as error:
         raise AlphaBenchError(f"{owner}: {error}", hint="correct the option") from error
+
+
+def json_value(text: str) -> Any:
+    """`4` is a number and `{"a": true}` an object; anything that is no JSON is text."""
+    try:
+        return parse_json(text)
+    except UnreadableFileError:
+        return text
 
 
 def _convert(text: str, hint: Any, name: str) -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from alphabench import registry
+from alphabench.credentials import refuse_secret
 from alphabench.errors import AlphaBenchError, unknown_name
 from alphabench.options import split_spec
 from alphabench.types import Generator, ImageRequest
@@ -67,6 +68,8 @@ def open_checkpoint(
     """
     name, own = split_spec(spec)
     given = dict(options or {})
+    for option, value in given.items():
+        refuse_secret(option, value)
     twice = sorted(own.keys() & given.keys())
     if twice:
         raise AlphaBenchError(

@@ -39,7 +39,7 @@ from alphabench.checkpoints.http_images import (
 )
 from alphabench.compression import ACCEPT_ENCODING
 from alphabench.errors import AlphaBenchError
-from alphabench.options import fill
+from alphabench.options import fill, json_value
 from alphabench.types import NOTES, REVISED_PROMPT, ImageRequest, NotMade
 
 if TYPE_CHECKING:
@@ -175,18 +175,10 @@ def open_http(
     checkpoint = HttpCheckpoint(
         endpoint=parse_endpoint(location),
         options=fill(HttpOptions, own, owner=_OWNER),
-        extra={key: _json_value(value) for key, value in sorted(extra.items())},
+        extra={key: json_value(value) for key, value in sorted(extra.items())},
     )
     checkpoint.check_key()
     return checkpoint
-
-
-def _json_value(text: str) -> Any:
-    """`4` is a number and `true` a boolean, as the host would have it; anything else is text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 @dataclass(kw_only=True, eq=False)

@@ -27,7 +27,7 @@ from alphabench.judges.reading import unscored
 from alphabench.judges.retirement import refuse_if_retired
 from alphabench.judges.session import Keep, Session, is_same_model
 from alphabench.judges.stream import in_order
-from alphabench.options import fill
+from alphabench.options import fill, json_value
 
 _LOG: Final = logging.getLogger("alphabench.judges")
 """What a person should know while nothing moves; goes to standard error where nobody minds."""
@@ -257,7 +257,7 @@ def open_openai(location: str, *, options: Mapping[str, str], device: str) -> Op
     judge = OpenAIJudge(
         replicas=parse_replicas(location),
         options=fill(OpenAIOptions, own, owner=_OWNER),
-        extra={key: _json_value(value) for key, value in sorted(extra.items())},
+        extra={key: json_value(value) for key, value in sorted(extra.items())},
     )
     _check_keys(judge)
     _refuse_retired(judge, datetime.now(UTC).date())
@@ -309,14 +309,6 @@ def _provider(replicas: Sequence[Endpoint]) -> str:
     """Names without ports: where a model is served on one's own machines decides no answer."""
     names = {"local" if one.host in _LOOPBACK else one.host for one in replicas}
     return ",".join(sorted(names))
-
-
-def _json_value(text: str) -> Any:
-    """`4` is a number and `{"a": true}` an object; anything that is no JSON is text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _not_reached(question: Question) -> Answer:
