@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alphabench.errors import AlphaBenchError
-from alphabench.plan import Checkpoint, choose, plan_run, preview, requests_for, seed_of
-from alphabench.types import Generator, Sample
+from alphabench.plan import (
+    Checkpoint,
+    choose,
+    plan_run,
+    preview,
+    requests_for,
+    seed_of,
+    usual_evaluator,
+)
+from alphabench.store import Manifest, RunFolder
+from alphabench.types import Card, Generator, Sample
 from tests.fakes import Dots, Reds
 
 
@@ -89,3 +101,38 @@ def test_a_preview_says_what_would_be_done_and_does_nothing(
     assert "12 (2 per sample)" in text
     assert "Apache-2.0" in text
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("recorded", "used"),
+    [
+        ("bright", "bright"),
+        ("bright?python=./evil.sh&allow_pickle=true", "brightness"),
+        ("unknown", "brightness"),
+        ({"name": "bright"}, "brightness"),
+    ],
+)
+def test_a_run_folder_names_an_evaluator_and_sets_no_option_of_it(
+    tmp_path: Path, recorded: object, used: str
+) -> None:
+    pixels = {
+        "benchmark.data_digest": "0",
+        "benchmark.images_per_sample": "1",
+        "seed": "0",
+    }
+    manifest = Manifest(
+        benchmark="reds@1",
+        checkpoint="dots",
+        pixels=pixels,
+        limit=None,
+        circumstances={"evaluator": recorded},
+    )
+    folder = RunFolder.create(tmp_path / "run", manifest)
+    folder.write_evaluation("mmdet-strict-1", {"a": "b"})
+
+    class TwoWays(Reds):
+        @property
+        def card(self) -> Card:
+            return replace(super().card, evaluators=("brightness", "bright"))
+
+    assert usual_evaluator(folder, TwoWays()) == used

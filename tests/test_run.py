@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +23,7 @@ from alphabench.run import (
     generate,
     score,
     summarise,
+    summarise_all,
 )
 from alphabench.store import RunFolder
 from alphabench.types import NOTES, REVISED_PROMPT, Generator, ImageRequest, NotMade
@@ -350,6 +352,15 @@ def test_images_made_on_one_machine_are_scored_on_another(tmp_path: Path) -> Non
     moved = RunFolder.open(tmp_path / "there")
     outcome = score(moved, reds, open_evaluation(reds, "brightness"), Work())
     assert outcome.report == whole.report
+
+
+def test_figures_are_worked_out_where_nothing_can_be_written(tmp_path: Path) -> None:
+    first = ran(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "reports")
+    (tmp_path / "run" / "reports").write_text("a file in the folder's place")
+    (outcome,) = summarise_all(RunFolder.open(tmp_path / "run"), lambda _name, _protocol: Reds())
+    assert outcome.report == first.report
+    assert "cannot be written" in outcome.unwritten
 
 
 def test_a_run_of_other_data_is_not_scored(tmp_path: Path) -> None:

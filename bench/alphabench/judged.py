@@ -35,8 +35,10 @@ class JudgedImage:
 
         Else right with full marks for all, wrong without any, and `partly` between.
         """
-        known = [(v.value, v.detail.get(OUT_OF, FULL_MARKS)) for v in self.verdicts]
-        if not known or any(value is None for value, _ in known):
+        known = [
+            (v.value, v.number(OUT_OF, FULL_MARKS)) for v in self.verdicts if v.value is not None
+        ]
+        if not known or len(known) < len(self.verdicts):
             return "unscored"
         if all(value >= full for value, full in known):
             return "right"

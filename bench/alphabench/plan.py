@@ -255,11 +255,15 @@ def suggested_evaluator(generator: Generator, benchmark: Benchmark) -> str:
 
 
 def usual_evaluator(folder: RunFolder, benchmark: Benchmark) -> str:
-    """What scores a run folder where nobody says: what scored it before, or suits its images."""
+    """What scores a run folder where nobody says: what scored it before, or suits its images.
+
+    The folder may come from somebody else: it can name an evaluator, but set no option of one.
+    """
+    known = benchmark.card.evaluators
     recorded = folder.manifest.circumstances.get("evaluator")
-    suits = recorded if isinstance(recorded, str) and recorded else benchmark.card.evaluators[0]
+    suits = recorded if recorded in known else known[0]
     before = {evaluation.partition("-")[0] for evaluation in folder.evaluations()}
-    if len(before) == 1 and suits.partition("?")[0] not in before:
+    if len(before) == 1 and suits not in before and before <= set(known):
         return before.pop()
     return suits
 

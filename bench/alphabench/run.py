@@ -37,6 +37,7 @@ from alphabench.types import (
     image_id,
 )
 from alphabench.workers import Lost, Opener, run_jobs
+from alphabench.writing import UnwritableError
 
 REPORT_PAGE: Final = "report.md"
 GALLERY_PAGE: Final = "gallery.html"
@@ -54,6 +55,8 @@ class Outcome:
     evaluation: str
     reasons: tuple[str, ...] = ()
     """Why verdicts have no value, the most frequent first; for people."""
+    unwritten: str = ""
+    """Why the report does not lie in the folder; empty where it does."""
 
     @property
     def incomplete(self) -> bool:
@@ -329,10 +332,15 @@ def _failed(benchmark: Benchmark, image: GeneratedImage, reason: str) -> list[Ve
     ]
 
 
-def summarise(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> Outcome:
+def summarise(
+    folder: RunFolder, benchmark: Benchmark, evaluation: str, *, must_write: bool = True
+) -> Outcome:
     """Report on what is stored; asks and makes nothing.
 
     Every expected verdict takes part: what is not stored counts by the reason for its absence.
+
+    Args:
+        must_write: whether a folder that cannot be written is an error; else `unwritten` says so.
     """
     check_same_data(folder, benchmark)
     samples = samples_of(folder, benchmark)
@@ -340,7 +348,6 @@ def summarise(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> Outco
     name = evaluation.partition("-")[0]
     report = benchmark.summarise(samples, verdicts, evaluator=name)
     report = replace(report, notes=(*report.notes, *_rewritten(folder, verdicts)))
-    folder.write_report(evaluation, report)
     outcome = Outcome(
         report=report,
         folder=folder,
@@ -348,7 +355,13 @@ def summarise(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> Outco
         evaluation=evaluation,
         reasons=_reasons(verdicts),
     )
-    _write_pages(outcome, samples)
+    try:
+        folder.write_report(evaluation, report)
+        _write_pages(outcome, samples)
+    except UnwritableError as error:
+        if must_write:
+            raise
+        return replace(outcome, unwritten=error.message)
     return outcome
 
 
@@ -386,7 +399,7 @@ def _write_pages(outcome: Outcome, samples: Sequence[Sample]) -> None:
 def summarise_all(
     folder: RunFolder, open_benchmark: Callable[[str, ProtocolName], Benchmark]
 ) -> list[Outcome]:
-    """`summarise` for each evaluation that the folder holds.
+    """`summarise` for each evaluation that the folder holds, which may be read-only.
 
     Raises:
         AlphaBenchError: nothing was scored in it yet.
@@ -400,7 +413,7 @@ def summarise_all(
     outcomes = []
     for evaluation in evaluations:
         benchmark = open_benchmark(folder.manifest.benchmark, protocol_of(folder, evaluation))
-        outcomes.append(summarise(folder, benchmark, evaluation))
+        outcomes.append(summarise(folder, benchmark, evaluation, must_write=False))
     return outcomes
 
 
@@ -413,7 +426,7 @@ def protocol_of(folder: RunFolder, evaluation: str) -> ProtocolName:
     identity = folder.evaluation_identity(evaluation)
     if not identity:
         raise unknown_name("evaluation in this run", evaluation, folder.evaluations())
-    return "strict" if identity["protocol"] == "strict" else "official"
+    return "strict" if identity.get("protocol") == "strict" else "official"
 
 
 def complete_verdicts(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> list[Verdict]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args, runtime_checkable
 
+from alphabench.errors import AlphaBenchError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -124,6 +126,21 @@ class Verdict:
             raise ValueError(f"a {self.status!r} verdict cannot carry value={self.value!r}")
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError("a value is finite; being unscored is a status, not a NaN")
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A number of the detail.
+
+        Raises:
+            AlphaBenchError: it is none, or lacking without a default; a folder may hold verdicts
+                of another version, or of somebody else.
+        """
+        value = self.detail.get(key, default)
+        if isinstance(value, int | float) and math.isfinite(value):
+            return value
+        raise AlphaBenchError(
+            f"the verdict {self.question_id!r} on image {self.image_id!r} holds no number {key!r}",
+            hint="use the version of alphabench that made it, or score the run again",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -258,7 +258,7 @@ def score_clusters(
         verdict = scored.get(sample.id)
         value = 0.0
         if verdict is not None:
-            value = float((verdict.value or 0.0) if name == QUESTION else verdict.detail[name])
+            value = (verdict.value or 0.0) if name == QUESTION else verdict.number(name)
         clusters.append(
             Cluster(
                 sample_id=sample.id,

@@ -177,8 +177,8 @@ def _table_row(sample: Sample, verdict: Verdict) -> list[Any]:
         path.with_name(f"{path.stem}_SRCIMG.png"),
         path,
         sample.prompt,
-        _plain(verdict.detail[SEMANTICS]),
-        _plain(verdict.detail[QUALITY]),
+        _plain(verdict.number(SEMANTICS)),
+        _plain(verdict.number(QUALITY)),
         sample.facts["Intersection_exist"],
         sample.facts["instruction_language"],
     ]

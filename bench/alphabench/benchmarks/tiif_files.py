@@ -360,7 +360,7 @@ def _answers_file(
         "line_idx": facts["index"],
         "questions": facts["questions"],
         "gt_answers": facts["answers"],
-        "model_pred": [str(verdict.detail["answer"]) for verdict in judged],
+        "model_pred": [str(verdict.detail.get("answer", "")) for verdict in judged],
         "model_output": "\n".join(dict.fromkeys(str(v.detail.get("reply", "")) for v in judged)),
     }
     path = RESULTS / MODEL / facts["type"] / facts["length"] / f"{facts['index']}.json"

@@ -187,7 +187,7 @@ def metric_means(samples: Iterable[Sample], verdicts: Iterable[Verdict]) -> dict
                     Cluster(
                         sample_id=sample_id,
                         group=groups[sample_id],
-                        total=float(verdict.detail[metric]),
+                        total=verdict.number(metric),
                         n_scored=1,
                         n_expected=1,
                     )

@@ -214,7 +214,7 @@ def _score_record(sample: Sample, verdict: Verdict) -> dict[str, Any]:
     scores = (
         {"score": verdict.value}
         if verdict.question_id == VERIFIED.question
-        else {metric: verdict.detail[metric] for metric in METRICS}
+        else {metric: verdict.number(metric) for metric in METRICS}
     )
     return {"prompt_id": int(sample.id), "Subcategory": sample.facts["Subcategory"], **scores}
 

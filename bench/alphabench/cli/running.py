@@ -37,7 +37,7 @@ from alphabench.cli.options import (
     Workers,
 )
 from alphabench.errors import AlphaBenchError
-from alphabench.terminal import echo
+from alphabench.terminal import echo, warn
 
 if TYPE_CHECKING:
     from alphabench.plan import Preview
@@ -206,6 +206,8 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
 
     console = Console()
     for outcome in outcomes:
+        if outcome.unwritten:
+            warn(f"the report was not kept: {outcome.unwritten}")
         for reason in outcome.reasons:
             echo(f"unscored: {reason}", err=True)
         if as_json:
@@ -217,6 +219,8 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
             console.print(summary_table(outcome.report, marks))
         else:
             echo("\n".join(summary_lines(outcome.report, marks)))
+        if outcome.unwritten:
+            continue
         echo(f"report:  {outcome.folder.root / REPORT_PAGE}")
         echo(f"gallery: {outcome.folder.root / GALLERY_PAGE}")
     if any(outcome.incomplete for outcome in outcomes):
