@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alphabench.benchmarks.geneval import read_facts
 from alphabench.benchmarks.geneval_rules import (
     RELATIONS,
     Rules,
@@ -257,3 +259,18 @@ def test_a_colour_outside_the_ten_is_told_after_them() -> None:
 def test_malformed_facts_are_refused(include: Sequence[Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Rules.from_facts({"include": include})
+
+
+def test_demands_that_upstream_takes_as_they_come_are_decided_as_there() -> None:
+    """None of an object is always there; a relation that is none of the four never holds."""
+    none = facts({"class": "dog", "count": 0}, {"class": "cat", "count": 1})
+    assert decide(none, select([thing(category="cat")], tag="colors"), colour_of).correct
+    near = facts(
+        {"class": "dog", "count": 1}, {"class": "cat", "count": 1, "position": ["near", 0]}
+    )
+    found = select([thing(), thing(category="cat", box=(200, 0, 210, 10))], tag="position")
+    decision = decide(near, found, colour_of)
+    assert decision.reason == "expected cat near target, found right of target"
+    forbidden = {"tag": "counting", "include": [], "exclude": [{"class": "dog", "count": 0}]}
+    assert not decide(forbidden, select([thing()], tag="colors"), colour_of).correct
+    assert read_facts(json.dumps({**near, "prompt": "p"}), where="x")["tag"] == near["tag"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -27,6 +26,7 @@ from alphabench.benchmarks.geneval_rules import (
     select,
 )
 from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.files import UnreadableFileError, parse_json
 from alphabench.judges.question import Judge
 from alphabench.options import fill, split_spec
 from alphabench.statistics import Cluster
@@ -248,20 +248,20 @@ def read_facts(line: str, *, where: str) -> dict[str, Any]:
         where: file and line, for the error.
 
     Raises:
-        AlphaBenchError: it is no JSON, lacks a key, or asks for something the rules do not know.
+        AlphaBenchError: it is no JSON, lacks a key, or a value is of another type.
     """
     hint = "restore the file from its source"
     try:
-        facts = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise AlphaBenchError(f"{where} is not JSON ({error.msg})", hint=hint) from error
+        facts = parse_json(line)
+    except UnreadableFileError as error:
+        raise AlphaBenchError(f"{where} is not JSON ({error})", hint=hint) from error
     if not isinstance(facts, dict):
         raise AlphaBenchError(f"{where} is not a JSON object", hint=hint)
     for key in ("tag", "prompt"):
         if not isinstance(facts.get(key), str):
             raise AlphaBenchError(f"{where} has no text {key!r}", hint=hint)
     try:
-        Rules.from_facts(facts)
+        Rules.published(facts)
     except ValueError as error:
         raise AlphaBenchError(f"{where} cannot be used: {error}", hint=hint) from error
     return facts

@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
+
+import numpy as np
 
 from alphabench import statistics
 from alphabench.benchmarks.geneval import IMAGES_PER_PROMPT, headline, shares
 from alphabench.errors import AlphaBenchError
 from alphabench.exchange import OfficialFormat
+from alphabench.files import UnreadableFileError, parse_json, read_text
 from alphabench.statistics import Cluster
-from alphabench.types import Report, Sample, Verdict
+from alphabench.types import Estimate, Report, Sample, Status, Verdict
 
 METADATA_FILE: Final = "metadata.jsonl"
 RESULTS_FILE: Final = "results.jsonl"
 IMAGES: Final = PurePosixPath("images")
 """The folder that upstream's script is pointed at."""
 N_PROMPTS: Final = 553
-_TEXTS: Final = ("filename", "tag", "prompt", "reason", "metadata", "details")
+_NEEDED: Final = ("tag", "metadata")
+"""What upstream's summary reads beside `correct`."""
+_BESIDE: Final = ("filename", "prompt", "reason")
 _HINT: Final = "restore the file, or have upstream's evaluation script write it again"
 
 
@@ -32,14 +37,16 @@ _HINT: Final = "restore the file, or have upstream's evaluation script write it 
 class ResultLine:
     """What was found in one image."""
 
-    filename: str
     tag: str
-    prompt: str
-    correct: bool
-    reason: str
+    correct: bool | None
+    """None where the line states nothing (`null`): upstream averages over the others."""
     metadata: str
     """The prompt's metadata line, as text: upstream's summary takes equal texts for one prompt."""
-    details: Mapping[str, Any]
+    filename: str = ""
+    """This and what follows is empty where a line lacks it: the summary does not read it."""
+    prompt: str = ""
+    reason: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
     """Category -> [x1, y1, x2, y2, score] of each object that counted."""
 
 
@@ -93,13 +100,16 @@ def to_official_lines(
 def read_official(path: Path) -> list[ResultLine]:
     """All lines of a `results.jsonl`; empty lines are passed over, as upstream's reader does.
 
+    Lines need what upstream's summary reads: `tag`, `metadata`, and `correct` as true, false, 1, 0
+    or null. It would also add up other numbers; here they are refused.
+
     Raises:
         AlphaBenchError: the file cannot be read, has no line, or a line is not of the format; the
             error names file and line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except UnreadableFileError as error:
         raise AlphaBenchError(f"{str(path)!r} cannot be read: {error}", hint=_HINT) from error
     lines = [
         _result_line(line, where=f"line {number} of {str(path)!r}")
@@ -117,7 +127,8 @@ def summarise_official(path: Path) -> Report:
     Upstream's quirks are kept: lines with equal metadata text are one prompt, tasks stand in the
     order in which they first appear, and a task that does not appear is not averaged. The format
     does not say which images were never judged: all that it holds counts as expected, and `partial`
-    tells a file without 553 prompts of 4 images.
+    tells a file without 553 prompts of 4 images. Lines whose `correct` is null are in no mean, and
+    a prompt that has no other line is not correct.
 
     Raises:
         AlphaBenchError: as `read_official`.
@@ -125,6 +136,13 @@ def summarise_official(path: Path) -> Report:
     lines = read_official(path)
     images = _clusters(lines)
     prompts = _prompts(lines)
+    overall = headline(images, strict=False)[0]
+    tasks = statistics.group_estimates(images)
+    means = [task.value for task in tasks.values() if task.value is not None]
+    if means:
+        overall = overall.restated(float(np.mean(means)))
+    overall, withheld = statistics.over_all(overall, images, tasks, kind="tasks")
+    n_scored = sum(line.correct is not None for line in lines)
     complete = len(images) == len(prompts) == N_PROMPTS and all(
         cluster.n_expected == IMAGES_PER_PROMPT for cluster in images
     )
@@ -133,29 +151,35 @@ def summarise_official(path: Path) -> Report:
         split="",
         protocol="official",
         evaluator=RESULTS_FILE,
-        headline=headline(images, strict=False)[0],
-        groups=statistics.group_estimates(images),
-        coverage=1.0,
+        headline=overall,
+        groups=tasks,
+        coverage=n_scored / len(lines),
         partial=not complete,
         bounds=statistics.bounds(images, statistics.mean_of_groups),
-        statuses={"scored": len(lines)},
+        statuses=_statuses(n_scored, len(lines)),
         extras=shares(images, prompts),
+        withheld=withheld,
     )
+
+
+def _statuses(n_scored: int, n_lines: int) -> dict[Status, int]:
+    unstated: dict[Status, int] = {"missing": n_lines - n_scored} if n_scored < n_lines else {}
+    return {"scored": n_scored, **unstated}
 
 
 def official_text(report: Report) -> str:
     """A summary as upstream's script prints it; figures without a score read `nan`, as there."""
     images, prompts = report.extras["correct_images"], report.extras["correct_prompts"]
+    whole = images.n_scored == images.n_expected
     tasks = [
-        f"{tag:<16} = {_figure(task.value):.2%} "
-        f"({round((task.value or 0) * task.n_scored)} / {task.n_scored})"
+        f"{tag:<16} = {_figure(task.value):.2%} ({_sum(task, whole=whole)} / {task.n_expected})"
         for tag, task in report.groups.items()
     ]
     return "\n".join(
         [
             "Summary",
             "=======",
-            f"Total images: {images.n_scored}",
+            f"Total images: {images.n_expected}",
             f"Total prompts: {prompts.n_scored}",
             f"% correct images: {_figure(images.value):.2%}",
             f"% correct prompts: {_figure(prompts.value):.2%}",
@@ -169,30 +193,48 @@ def official_text(report: Report) -> str:
     )
 
 
+def _sum(task: Estimate, *, whole: bool) -> int | float:
+    """Correct images; pandas counts in floats once a line of the file states nothing."""
+    n_correct = round((task.value or 0) * task.n_scored)
+    return n_correct if whole else float(n_correct)
+
+
 def _figure(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
 def _result_line(line: str, *, where: str) -> ResultLine:
     fields = _object(line, where=where)
-    for key in _TEXTS:
+    for key in _NEEDED:
         if not isinstance(fields.get(key), str):
             raise AlphaBenchError(f"{where} has no text {key!r}", hint=_HINT)
-    if not isinstance(fields.get("correct"), bool):
+    correct = fields.get("correct")
+    if correct is not None and not (isinstance(correct, bool | int | float) and correct in (0, 1)):
         raise AlphaBenchError(f"{where} has no true or false 'correct'", hint=_HINT)
-    # Upstream's summary compares the text alone, so forks may put what they like into it.
-    _object(fields["metadata"], where=f"the metadata in {where}")
+    beside = {key: fields[key] for key in _BESIDE if isinstance(fields.get(key), str)}
     return ResultLine(
-        **{key: fields[key] for key in (*_TEXTS[:-1], "correct")},
-        details=_object(fields["details"], where=f"the details in {where}"),
+        tag=fields["tag"],
+        metadata=fields["metadata"],
+        correct=None if correct is None else bool(correct),
+        details=_details(fields.get("details")),
+        **beside,
     )
+
+
+def _details(text: Any) -> Mapping[str, Any]:
+    """Empty where there is nothing of upstream's form: no figure rests on it."""
+    try:
+        found = parse_json(text) if isinstance(text, str) else {}
+    except UnreadableFileError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _object(text: str, *, where: str) -> dict[str, Any]:
     try:
-        fields = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise AlphaBenchError(f"{where}: not JSON ({error.msg})", hint=_HINT) from error
+        fields = parse_json(text)
+    except UnreadableFileError as error:
+        raise AlphaBenchError(f"{where}: not JSON ({error})", hint=_HINT) from error
     if not isinstance(fields, dict):
         raise AlphaBenchError(f"{where}: not a JSON object", hint=_HINT)
     return fields
@@ -200,15 +242,15 @@ def _object(text: str, *, where: str) -> dict[str, Any]:
 
 def _clusters(lines: Iterable[ResultLine]) -> list[Cluster]:
     """The images of each prompt, in order of first appearance."""
-    verdicts: dict[tuple[str, str], list[bool]] = {}
+    verdicts: dict[tuple[str, str], list[bool | None]] = {}
     for line in lines:
         verdicts.setdefault((line.tag, line.metadata), []).append(line.correct)
     return [
         Cluster(
             sample_id=metadata,
             group=tag,
-            total=float(sum(correct)),
-            n_scored=len(correct),
+            total=float(correct.count(True)),
+            n_scored=len(correct) - correct.count(None),
             n_expected=len(correct),
         )
         for (tag, metadata), correct in verdicts.items()
@@ -220,7 +262,7 @@ def _prompts(lines: Iterable[ResultLine]) -> list[Cluster]:
     correct: dict[str, bool] = {}
     tags: dict[str, str] = {}
     for line in lines:
-        correct[line.metadata] = correct.get(line.metadata, False) or line.correct
+        correct[line.metadata] = correct.get(line.metadata, False) or bool(line.correct)
         tags.setdefault(line.metadata, line.tag)
     return [
         Cluster(

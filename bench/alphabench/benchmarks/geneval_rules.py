@@ -38,15 +38,24 @@ class Clause:
     count: int
     colour: str | None = None
     relation: str | None = None
-    """One of `RELATIONS`, to every object of the clause `target`."""
+    """One of `RELATIONS`, to every object of the clause `target`; any other never holds."""
     target: int | None = None
     """Index of an earlier clause."""
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"a clause asks for one object at least, not {self.count!r}")
+        if self.count < 0:
+            raise ValueError(f"a clause cannot ask for {self.count!r} objects")
         if (self.relation is None) != (self.target is None):
             raise ValueError("a position has a relation and a target")
+
+    def check(self) -> None:
+        """Refuse what no image, or every image, fulfils.
+
+        Raises:
+            ValueError: see there.
+        """
+        if self.count < 1:
+            raise ValueError(f"a clause asks for one object at least, not {self.count!r}")
         if self.relation is not None and self.relation not in RELATIONS:
             raise ValueError(f"{self.relation!r} is no relation; one of {', '.join(RELATIONS)}")
 
@@ -65,15 +74,27 @@ class Rules:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Rules:
-        """Read the `include` and `exclude` of a metadata line.
+        """Read the `include` and `exclude` of facts that somebody wrote for the project.
+
+        Raises:
+            ValueError: as `published`, or a clause that no image, or every image, fulfils.
+        """
+        rules = cls.published(facts)
+        for clause in (*rules.include, *rules.exclude):
+            clause.check()
+        return rules
+
+    @classmethod
+    def published(cls, facts: Mapping[str, Any]) -> Rules:
+        """Read a metadata line as upstream does.
+
+        A clause that asks for 0 objects holds (and fails as `exclude`), and a relation that is none
+        of the four never holds.
 
         Raises:
             ValueError: a key is lacking, or a value is of another type or out of range.
         """
-        return cls(
-            include=_clauses(facts, "include"),
-            exclude=_clauses(facts, "exclude"),
-        )
+        return cls(include=_clauses(facts, "include"), exclude=_clauses(facts, "exclude"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +135,7 @@ def select(
 def colour_questions(facts: Mapping[str, Any], selected: Selected) -> list[DetectedObject]:
     """The objects whose colour `decide` will ask for, each once; known before any answer."""
     asked: dict[DetectedObject, None] = {}
-    for clause in Rules.from_facts(facts).include:
+    for clause in Rules.published(facts).include:
         found = selected.get(clause.category, ())[: clause.count]
         if clause.colour is not None and len(found) == clause.count:
             asked.update(dict.fromkeys(found))
@@ -138,7 +159,7 @@ def decide(
     Raises:
         ValueError: the facts are malformed.
     """
-    rules = Rules.from_facts(facts)
+    rules = Rules.published(facts)
     reasons: list[str] = []
     matched: list[Sequence[DetectedObject] | None] = []
     for clause in rules.include:

@@ -125,7 +125,7 @@ class ObjectEvaluator:
         known = frozenset(GENEVAL_NAMES)
         if isinstance(detector, LimitedVocabulary):
             known = detector.categories
-        rules = Rules.from_facts(facts)
+        rules = Rules.published(facts)
         clauses = (*rules.include, *rules.exclude)
         strange = {clause.category for clause in clauses} - known
         colours = {clause.colour for clause in clauses} - {None, *COLOURS}
