@@ -246,7 +246,7 @@ def test_an_evaluators_options_are_its_detectors_and_the_selections() -> None:
 @pytest.mark.parametrize(
     ("spec", "complaint"),
     [
-        ("nanno", "no evaluator named 'nanno'; did you mean 'nano'"),
+        ("nanno", "no evaluator of geneval named 'nanno'; did you mean 'nano'"),
         ("nano?cap=0", "nano: cap and batch_size"),
         ("nano?max_overlap=much", "option 'max_overlap' cannot be 'much'"),
         ("nano?scoer=1", "no option of .*'scoer'; did you mean 'score'"),
