@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gzip
 import hashlib
 import json
 import threading
@@ -59,6 +60,14 @@ class Say:
     """Later than usual."""
     cut: int | None = None
     """Bytes of the body that are sent before the connection is reset."""
+    raw: bytes | None = None
+    """Sent instead of any HTTP; the connection is closed behind it."""
+    packed: bool = False
+    """The body is compressed with gzip."""
+    twice: bool = False
+    """The whole answer is sent two times."""
+    is_answer: bool | None = None
+    """Whether it counts as a good answer; None takes the status 200 for one."""
 
 
 def error(status: int, message: str = "no", **fields: Any) -> Say:
@@ -171,17 +180,25 @@ class JudgeServer:
                 alive = await self._send(writer, say, call.body)
         finally:
             self.busy -= 1
-        return False if not alive else (True if say.status == 200 else None)
+        is_good = say.status == 200 if say.is_answer is None else say.is_answer
+        return False if not alive else (True if is_good else None)
 
     async def _send(
         self, writer: asyncio.StreamWriter, say: Say, request: Mapping[str, Any]
     ) -> bool:
+        if say.raw is not None:
+            writer.write(say.raw)
+            await writer.drain()
+            return False
         body = say.body if say.body is not None else self._completion(say, request)
-        headers = {"Content-Type": "application/json", **say.headers}
-        lines = [f"HTTP/1.1 {say.status} X", f"Content-Length: {len(body)}"]
+        body = gzip.compress(body) if say.packed else body
+        length = {"Content-Length": str(len(body))}
+        headers = {"Content-Type": "application/json", **length, **say.headers}
+        lines = [f"HTTP/1.1 {say.status} X"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        writer.write(body if say.cut is None else body[: say.cut])
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        whole = head + (body if say.cut is None else body[: say.cut])
+        writer.write(whole * (2 if say.twice else 1))
         await writer.drain()
         if say.cut is not None:
             writer.transport.abort()
