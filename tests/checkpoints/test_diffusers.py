@@ -77,6 +77,32 @@ def test_what_is_not_finite_has_failed_and_is_no_black_image(
     assert isinstance(checkpoint.generate([ask()])[0], Image.Image)
 
 
+def tensors_beside(folder: Path, component: str, beside: dict[str, torch.Tensor]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    (file,) = (folder / component).glob("*.safetensors")
+    save_file({**load_file(file), **beside}, file)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_weights_that_the_model_has_no_place_for_are_refused_by_name(
+    name: str, pipeline: Folder, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(pipeline(name), tmp_path / "copy"))
+    denoiser = "transformer" if (folder / "transformer").is_dir() else "unet"
+    harmless = {"text_model.embeddings.position_ids": torch.zeros(1, 77)}
+    tensors_beside(folder, "text_encoder", harmless)
+    opened(folder).pipeline()
+    for component, tensor in (
+        (denoiser, "blocks.9.attn.to_q.weight_scale"),
+        ("text_encoder", "encoder.layers.99.mlp.weight"),
+    ):
+        spoiled = Path(shutil.copytree(folder, tmp_path / f"{component}-{tensor}"))
+        tensors_beside(spoiled, component, {tensor: torch.ones(1)})
+        with pytest.raises(AlphaBenchError, match=rf"no place for, such as '{tensor}'"):
+            opened(spoiled).pipeline()
+
+
 def test_requests_of_several_sizes_come_back_in_order_and_size(
     pipeline: Folder, ask: AskFor
 ) -> None:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from alphabench.checkpoints.loading import strict_loading
+from alphabench.checkpoints.loading import strict_loading, without_place
 from alphabench.errors import AlphaBenchError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -17,6 +17,42 @@ def test_a_library_that_fills_tensors_with_chance_is_an_error(library: str) -> N
         strict_loading("tiny"),
     ):
         logging.getLogger(library).warning("Some weights were newly initialized: net.weight")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Some weights of the model checkpoint at x were not used when initializing Net: \n"
+        " ['net.{0}, position_ids']",
+        "Net LOAD REPORT from: x\nKey | Status | \n----+--\nposition_ids | UNEXPECTED | \n"
+        "net.{0}   | \x1b[38;5;208mUNEXPECTED\x1b[0m |  \n\nNotes:\n- UNEXPECTED:\tcan be ignored",
+    ],
+)
+@pytest.mark.parametrize(
+    ("tensor", "hint"),
+    [
+        ("a.weight_scale", "scaled 8-bit"),
+        ("scaled_fp8", "scaled 8-bit"),
+        ("a.weight.absmax", "bitsandbytes"),
+        ("a.qweight", "GPTQ"),
+        ("a.lora_A.weight", "merge it"),
+        ("layers.9.weight", "belong to these weights"),
+    ],
+)
+def test_a_library_that_passes_over_tensors_is_an_error(
+    message: str, tensor: str, hint: str
+) -> None:
+    with (
+        pytest.raises(AlphaBenchError, match=f"no place for, such as 'net.{tensor}'") as caught,
+        strict_loading("tiny"),
+    ):
+        logging.getLogger("diffusers.x").warning(message.format(tensor))
+    assert hint in (caught.value.hint or "")
+
+
+def test_tensors_that_change_nothing_may_be_left_over() -> None:
+    names = ["text_model.embeddings.position_ids", "lm_head.weight", "a.b.inv_freq", "a.weight"]
+    assert without_place(names) == ["a.weight"]
 
 
 def test_a_library_told_to_be_silent_is_heard_all_the_same() -> None:
@@ -34,7 +70,7 @@ def test_a_library_told_to_be_silent_is_heard_all_the_same() -> None:
 def test_other_warnings_and_errors_pass_and_nothing_stays_behind() -> None:
     handlers = [list(logging.getLogger(name).handlers) for name in ("transformers", "diffusers")]
     with strict_loading("tiny"):
-        logging.getLogger("diffusers.x").warning("some tensors were not used")
+        logging.getLogger("diffusers.x").warning("this argument is deprecated")
     with pytest.raises(KeyError), strict_loading("tiny"):
         raise KeyError("own")
     now = [list(logging.getLogger(name).handlers) for name in ("transformers", "diffusers")]

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from alphabench.checkpoints.digest import digest_files
 from alphabench.checkpoints.hub import HubAccess, open_snapshot
+from alphabench.checkpoints.loading import unused_error, without_place
 from alphabench.errors import AlphaBenchError
 
 DESCRIPTIONS: Final = ("*.json", "*.txt")
@@ -84,7 +85,7 @@ def find_weights(
 def load_complete(
     model_class: Any, folder: Path, *, dtype: Any, unused: Sequence[str] = (), **settings: Any
 ) -> Any:
-    """A transformers model whose every trained weight comes from the folder.
+    """A transformers model whose every trained weight comes from the folder, and that takes all.
 
     Args:
         model_class: a class with transformers' `from_pretrained`.
@@ -95,6 +96,7 @@ def load_complete(
 
     Raises:
         ValueError: weights are missing or of another shape; transformers would draw them at random.
+        AlphaBenchError: weights have no place in the model; transformers would pass over them.
     """
     network, loading = model_class.from_pretrained(
         folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **settings
@@ -106,6 +108,8 @@ def load_complete(
         raise ValueError(f"{len(absent)} weights are missing, such as {absent[0]!r}")
     if loading["mismatched_keys"]:
         raise ValueError(f"weights of another shape: {loading['mismatched_keys']}")
+    if beside := without_place(loading["unexpected_keys"]):
+        raise unused_error(str(folder), beside)
     return network
 
 
