@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alphabench.checkpoints.source import Files
 from alphabench.checkpoints.weights import (
     Consent,
     PipelineIndex,
@@ -107,3 +108,83 @@ def test_a_header_of_another_form_is_refused(header: bytes, tmp_path: Path) -> N
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"extra")
     with pytest.raises(AlphaBenchError, match=r"cannot be read|is damaged"):
         read_header(path, name="tiny")
+
+
+def folder_of(tmp_path: Path, config: dict[str, object], dtype: str) -> Path:
+    size = {"F8_E4M3": 1, "I8": 1, "U8": 1, "F32": 4}[dtype]
+    header = {"a.weight": {"dtype": dtype, "shape": [2, 3], "data_offsets": [0, 6 * size]}}
+    text = json.dumps(header).encode()
+    content = struct.pack("<Q", len(text)) + text + bytes(6 * size)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    (tmp_path / "config.json").write_text("\ufeff" + json.dumps(config), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("config", "dtype", "words"),
+    [
+        ({}, "I8", r"'a\.weight' of 'tiny' holds whole numbers \(I8\)"),
+        ({}, "U8", "whole numbers"),
+        ({"quantization_config": {"quant_method": "gguf"}}, "U8", "quantised with gguf, and the"),
+        ({"hidden_size": 10**9}, "F32", "hidden_size=1000000000"),
+        ({}, "F8_E4M3", None),
+        ({}, "F32", None),
+        ({"quantization_config": {"quant_method": "fp8"}}, "F8_E4M3", None),
+    ],
+)
+def test_weights_in_a_form_that_nothing_would_undo_are_refused(
+    config: dict[str, object], dtype: str, words: str | None, tmp_path: Path
+) -> None:
+    folder, needed = folder_of(tmp_path, config, dtype), ("config.json", "model.safetensors")
+    if words is None:
+        check_files(folder, needed, name="tiny")
+        return
+    with pytest.raises(AlphaBenchError, match=words):
+        check_files(folder, needed, name="tiny")
+
+
+def test_gguf_is_named() -> None:
+    with pytest.raises(AlphaBenchError, match="'net' in 'tiny' are GGUF"):
+        chosen(f"{STEM}.gguf")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", "[" * 100_000),
+        ("model.safetensors.index.json", '{"weight_map": [1]}'),
+        ("model.safetensors.index.json", "{}"),
+        ("config.json", "null"),
+    ],
+)
+def test_json_of_any_shape_is_refused_by_one_sentence(
+    file: str, content: str, tmp_path: Path
+) -> None:
+    (tmp_path / file).write_text(content)
+    with pytest.raises(AlphaBenchError, match=file):
+        check_files(tmp_path, [file], name="tiny")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 100_000,
+        b'{"a": {"shape": [-1], "data_offsets": [0, 4]}}',
+        b'{"a": {"shape": [1], "data_offsets": [0, NaN]}}',
+        b'{"a": {"shape": [1], "data_offsets": ["a", "b"]}}',
+        b"[1, 2]",
+    ],
+)
+def test_a_garbled_header_is_refused_by_one_sentence(header: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(AlphaBenchError, match=r"'x\.safetensors' of 'tiny'"):
+        read_header(path, name="tiny")
+
+
+def test_a_device_is_no_file_of_a_checkpoint(tmp_path: Path) -> None:
+    for name in ("config.json", "README.md"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(AlphaBenchError, match=r"'config\.json' of 'tiny' is missing"):
+        check_files(tmp_path, ["config.json"], name="tiny")
+    assert Files(name="tiny", folder=tmp_path, snapshot=None, needed=()).licence() == "unknown"

@@ -222,6 +222,21 @@ def altered(folder: Path, target: Path, name: str, change: Tensor | None) -> Pat
     return target
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fusion_encoder.encoder.layer.3.intermediate.dense.weight_scale",
+        "fusion_encoder.encoder.layer.9.intermediate.dense.weight",
+        "text_encoder.encoder.layer.0.attention.self.query.lora_A",
+    ],
+)
+def test_a_tensor_beside_those_that_are_computed_with_is_refused(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(AlphaBenchError, match=f"no place for, such as '{name}'"):
+        load_mplug(altered(folder, tmp_path / "more", name, torch.ones(2, 2)))
+
+
 NAME = "fusion_encoder.encoder.layer.3.intermediate.dense.weight"
 
 

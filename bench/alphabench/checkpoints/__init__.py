@@ -7,7 +7,6 @@ no option of any kind.
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Final
 from alphabench import registry
 from alphabench.credentials import refuse_secret
 from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.files import UnreadableFileError, read_json
 from alphabench.options import split_spec
 from alphabench.types import Generator, ImageRequest
 
@@ -138,8 +138,8 @@ def _pick_folder(name: str, path: Path) -> tuple[str, str]:
 def _model_type(folder: Path) -> str | None:
     """As transformers writes it into config.json; None where there is none that can be read."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = read_json(folder / "config.json")
+    except UnreadableFileError:
         return None
     return config.get("model_type") if isinstance(config, dict) else None
 

@@ -22,6 +22,7 @@ from alphabench.checkpoints.bagel_presets import PRESETS, Preset
 from alphabench.checkpoints.source import Files, find_place
 from alphabench.checkpoints.unified import UnifiedCheckpoint
 from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.files import UnreadableFileError, read_bytes
 from alphabench.judges.wording import templates_of
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.recipe import (
@@ -268,8 +269,8 @@ def read_think_prompt(script: Path) -> str:
         AlphaBenchError: unreadable, or it does not hold them.
     """
     try:
-        source = script.expanduser().read_bytes()
-    except OSError as error:
+        source = read_bytes(script.expanduser(), max_bytes=2**20)
+    except UnreadableFileError as error:
         raise AlphaBenchError(
             f"{str(script)!r} cannot be read: {error}",
             hint="give inferencer.py of ByteDance-Seed/Bagel",

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from alphabench.checkpoints import hub, weights
 from alphabench.checkpoints.digest import digest_file
 from alphabench.checkpoints.lora_config import Scaling, read_scaling
-from alphabench.checkpoints.lora_tensors import METADATA, Layer, check_values, layers_of
+from alphabench.checkpoints.lora_tensors import Layer, check_values, layers_of
+from alphabench.checkpoints.sizes import METADATA
 from alphabench.errors import AlphaBenchError
 from alphabench.files import UnreadableFileError, parse_json
 

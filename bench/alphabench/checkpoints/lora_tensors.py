@@ -18,9 +18,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from torch import Tensor
 
-METADATA: Final = "__metadata__"
-"""The entry of a safetensors header that is no tensor."""
-
 _ADAPTER: Final = r"(?:\.[A-Za-z]\w*)??"
 """PEFT puts the adapter's name, often `default`, between a part and `.weight`."""
 _PARTS: Final[Mapping[str, re.Pattern[str]]] = {

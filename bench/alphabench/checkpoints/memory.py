@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from alphabench.checkpoints import weights
+from alphabench.checkpoints.sizes import METADATA
 from alphabench.errors import AlphaBenchError
 
 GIB: Final = 2**30
@@ -38,7 +39,7 @@ def bytes_of(paths: Iterable[Path], *, width: int | None, name: str) -> int:
     for path in paths:
         header = weights.read_header(path, name=name)
         for key, entry in header.items():
-            if key != "__metadata__":
+            if key != METADATA:
                 count = math.prod(entry["shape"])
                 total += count * (width or _WIDTHS.get(entry["dtype"], 4))
     return total

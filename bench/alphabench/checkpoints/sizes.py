@@ -13,20 +13,26 @@ from typing import Any, Final
 
 from alphabench.errors import AlphaBenchError
 
+METADATA: Final = "__metadata__"
+"""The entry of a safetensors header that is no tensor."""
+
 _COUNTS: Final = re.compile(r"layers|blocks|depth")
 """Parts that each hold tensors of their own."""
-_WIDTHS: Final = re.compile(r"dim|channels|heads|width|hidden|intermediate|vocab|features|d_model|d_ff")
+_WIDTHS: Final = re.compile(r"dim|channels|heads|width|hidden|intermediate|features|d_model|d_ff")
 """Sides of tensors."""
-_SAMPLE: Final = re.compile(r"sample_size|image_size|pos_embed_max_size|latent_size")
-"""Sides of images or latents, squared in tables of positions."""
-_ANYTHING: Final = re.compile(r"theta|_ids?$|total_size")
-"""May be as large as they like."""
+_OTHERS: Final = (
+    (re.compile(r"theta|_ids?$|total_size"), None),
+    (re.compile(r"sample_size|image_size|pos_embed_max_size|latent_size"), 8192),
+    (re.compile(r"timesteps"), 100_000),
+    (re.compile(r"vocab"), 2**21),
+    (re.compile(r""), 2**25),
+)
+"""Names of fields -> the largest whole number that is believed, whatever the weights are."""
+_LEAST_COUNT: Final = 256
 _LEAST_WIDTH: Final = 4096
+"""Small enough to be built, and then compared with the weights tensor by tensor."""
 _MARGIN: Final = 4
 """Times the largest side of a tensor: some widths are products of two fields."""
-_LARGEST_SAMPLE: Final = 8192
-_LARGEST: Final = 2**25
-"""Of all other whole numbers; more than the longest context and the largest vocabulary."""
 
 
 def check_sizes(
@@ -44,21 +50,16 @@ def check_sizes(
         AlphaBenchError: for the first such number.
     """
     shapes = [
-        entry["shape"]
-        for header in headers
-        for key, entry in header.items()
-        if key != "__metadata__"
+        entry["shape"] for header in headers for key, entry in header.items() if key != METADATA
     ]
-    widest = max((side for shape in shapes for side in shape), default=_LARGEST)
+    widest = max((side for shape in shapes for side in shape), default=0)
     for key, value in _whole_numbers(config, ""):
-        most = _LARGEST
-        if _SAMPLE.search(key):
-            most = _LARGEST_SAMPLE
-        elif _COUNTS.search(key) and shapes:
-            most = max(len(shapes), 2)
-        elif _WIDTHS.search(key):
+        most = next(most for pattern, most in _OTHERS if pattern.search(key))
+        if shapes and _COUNTS.search(key):
+            most = max(len(shapes), _LEAST_COUNT)
+        elif shapes and _WIDTHS.search(key):
             most = max(_MARGIN * widest, _LEAST_WIDTH)
-        if abs(value) > most and not _ANYTHING.search(key):
+        if most is not None and abs(value) > most:
             raise AlphaBenchError(
                 f"{file} of {name!r} has {key}={value}, which its weights do not bear out",
                 hint="fetch or save the checkpoint again",

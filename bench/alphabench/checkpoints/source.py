@@ -15,9 +15,12 @@ from typing import Any, Final
 from alphabench.checkpoints import hub, weights
 from alphabench.checkpoints.digest import digest_files
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_bytes
 
 _INDEX: Final = "model_index.json"
 _CARD: Final = "README.md"
+MAX_CARD: Final = 2**20
+"""Bytes of a model card; its header is what is read."""
 _DENOISERS: Final = ("transformer", "unet")
 """Their weights are stored under the names that their modules have."""
 
@@ -60,8 +63,8 @@ class Files:
         """What the model card states; `unknown` where there is no card or it states none."""
         try:
             card = self.folder / _CARD if self.folder else self._hub_card()
-            return stated_licence(card.read_text(encoding="utf-8", errors="replace"))
-        except (OSError, AlphaBenchError):
+            return stated_licence(read_bytes(card, max_bytes=MAX_CARD).decode(errors="replace"))
+        except (UnreadableFileError, AlphaBenchError):
             return "unknown"
 
     def _hub_card(self) -> Path:

@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from alphabench.checkpoints.digest import digest_files
 from alphabench.checkpoints.hub import HubAccess, open_snapshot
 from alphabench.checkpoints.loading import unused_error, without_place
+from alphabench.checkpoints.sizes import check_sizes
+from alphabench.checkpoints.weights import check_formats, read_header, read_json
 from alphabench.errors import AlphaBenchError
 
 DESCRIPTIONS: Final = ("*.json", "*.txt")
@@ -96,8 +98,14 @@ def load_complete(
 
     Raises:
         ValueError: weights are missing or of another shape; transformers would draw them at random.
-        AlphaBenchError: weights have no place in the model; transformers would pass over them.
+        AlphaBenchError: damaged, quantised in an unknown way, or not of the sizes in config.json;
+            or weights have no place in the model, and transformers would pass over them.
     """
+    name = str(folder)
+    headers = [read_header(path, name=name) for path in sorted(folder.glob("*.safetensors"))]
+    config = read_json(folder / "config.json", name=name)
+    check_formats(headers, [config], name=name)
+    check_sizes(config, headers, file="config.json", name=name)
     network, loading = model_class.from_pretrained(
         folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **settings
     )
@@ -109,7 +117,7 @@ def load_complete(
     if loading["mismatched_keys"]:
         raise ValueError(f"weights of another shape: {loading['mismatched_keys']}")
     if beside := without_place(loading["unexpected_keys"]):
-        raise unused_error(str(folder), beside)
+        raise unused_error(name, beside)
     return network
 
 

@@ -6,16 +6,16 @@ Knows neither library that computes; they differ in how a batch becomes replies,
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from alphabench.checkpoints.hub import HubAccess, open_snapshot
-from alphabench.checkpoints.source import stated_licence
+from alphabench.checkpoints.source import MAX_CARD, stated_licence
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.weights import Weights, find_weights
+from alphabench.files import UnreadableFileError, read_bytes, read_json
 from alphabench.judges.chat import LastingError, one_line
 from alphabench.judges.pictures import UnusablePictureError
 from alphabench.judges.question import Answer, Picture, Question, Reply
@@ -68,8 +68,8 @@ def licence_of(weights: Weights) -> str:
                 weights.identity, revision=None, probe="config.json", access=HubAccess()
             )
             card = snapshot.file(_CARD)
-        return stated_licence(card.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, AlphaBenchError):
+        return stated_licence(read_bytes(card, max_bytes=MAX_CARD).decode(errors="replace"))
+    except (UnreadableFileError, AlphaBenchError):
         return "unknown"
 
 
@@ -82,9 +82,9 @@ def images_per_question(folder: Path, chosen: int | None) -> int:
     if chosen is not None:
         return chosen
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         return 1 if config["model_type"] in _ONE_IMAGE else _SEVERAL_IMAGES
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (UnreadableFileError, KeyError, TypeError) as error:
         raise AlphaBenchError(
             f"{str(folder)!r} has no config.json that names a model type",
             hint="give a folder that transformers saved, or a hub id",

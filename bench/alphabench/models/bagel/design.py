@@ -7,13 +7,13 @@ that the side of the latent position table is passed in: the released `config.js
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_json
 
 LANGUAGE_FILE: Final = "llm_config.json"
 VISION_FILE: Final = "vit_config.json"
@@ -206,16 +206,16 @@ def _vision(path: Path) -> VisionDesign:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise AlphaBenchError(
             f"the checkpoint {path.parent.name!r} has no file {path.name!r}",
             hint="fetch the checkpoint again, whole",
-        ) from error
-    except ValueError as error:
+        )
+    try:
+        found = read_json(path)
+    except UnreadableFileError as error:
         raise AlphaBenchError(
-            f"{path.name!r} in {path.parent.name!r} is no JSON: {error}",
+            f"{path.name!r} in {path.parent.name!r} cannot be read: {error}",
             hint="fetch that file again",
         ) from error
     if not isinstance(found, dict):

@@ -7,7 +7,6 @@ off. Knows no hub: the folder is there.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_json
 from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.models.bagel.design import Design, read_design
 from alphabench.models.bagel.model import Bagel, ImageMarks
@@ -108,7 +108,7 @@ def _survey(folder: Path, name: str) -> _Stored:
     if not paths[0].is_file() and index.is_file():
         try:
             paths = sorted({folder / part for part in _weight_map(index).values()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (UnreadableFileError, KeyError, TypeError, AttributeError) as error:
             raise AlphaBenchError(
                 f"{index.name!r} lists no weights: {error}", hint="fetch that file again"
             ) from error
@@ -123,7 +123,7 @@ def _survey(folder: Path, name: str) -> _Stored:
 
 
 def _weight_map(index: Path) -> Mapping[str, str]:
-    weight_map: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    weight_map: Mapping[str, str] = read_json(index)["weight_map"]
     return weight_map
 
 

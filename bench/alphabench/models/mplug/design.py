@@ -8,7 +8,6 @@ side; fields that are absent have the defaults of the official code (modelscope 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +15,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_json, read_text
 
 CONFIG_FILE: Final = "config.yaml"
 BERT_FILE: Final = "config_bert.json"
 """No other name will do: an evaluator's identity is taken of this file."""
+_MOST_BYTES: Final = 2**20
 _HINT: Final = "give the folder as it was released, with config.yaml and config_bert.json"
 
 T = TypeVar("T")
@@ -157,16 +158,16 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(read_text(path, max_bytes=_MOST_BYTES))
+    except (UnreadableFileError, yaml.YAMLError, RecursionError) as error:
         raise _unreadable(path, error) from error
     return _table(path, content)
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = read_json(path, max_bytes=_MOST_BYTES)
+    except UnreadableFileError as error:
         raise _unreadable(path, error) from error
     return _table(path, content)
 

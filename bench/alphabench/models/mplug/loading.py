@@ -10,15 +10,18 @@ folder is there.
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from alphabench.checkpoints.loading import unused_error, without_place
+from alphabench.checkpoints.sizes import check_sizes
 from alphabench.errors import AlphaBenchError
 from alphabench.models.mplug.design import read_design
 from alphabench.models.mplug.model import Mplug
@@ -26,6 +29,7 @@ from alphabench.models.mplug.tokens import Words, load_words
 
 WEIGHTS_FILE: Final = "pytorch_model.bin"
 _HINT: Final = "download the model again, or give another folder"
+_NUMBER: Final = re.compile(r"\.\d+\.")
 _SAME: Final = {
     "text_decoder.bert.embeddings.word_embeddings.weight": (
         "text_decoder.cls.predictions.decoder.weight"
@@ -53,16 +57,21 @@ def load_mplug(folder: Path, *, device: str = "cpu") -> LoadedMplug:
 
     Raises:
         AlphaBenchError: a file is missing or damaged, or the weights do not fit, are not numbers,
-            or were wiped out.
+            were wiped out, or hold more layers or scales than the model has a place for.
     """
     design = read_design(folder)
     words = load_words(folder, n_words=design.language.vocab_size)
-    with torch.device("meta"):
-        model = Mplug(design)
     path = folder / WEIGHTS_FILE
     stored = _read(path)
+    shapes = {name: {"shape": one.shape} for name, one in stored.items() if isinstance(one, Tensor)}
+    for part in (design.picture, design.language):
+        check_sizes(asdict(part), [shapes], file="the configuration", name=str(folder))
+    with torch.device("meta"):
+        model = Mplug(design)
     wanted = model.state_dict()
     found = {name: _tensor(stored, name, like, path) for name, like in wanted.items()}
+    if beside := without_place(_beside(stored, wanted)):
+        raise unused_error(str(path), beside)
     model.load_state_dict(found, assign=True)
     model.requires_grad_(False)
     return LoadedMplug(model=model.to(device).eval(), words=words, device=device)
@@ -88,6 +97,23 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(stored, Mapping):
         raise AlphaBenchError(f"{str(path)!r} holds no table of tensors", hint=_HINT)
     return {str(name).replace("model.", ""): value for name, value in stored.items()}
+
+
+def _beside(stored: Iterable[str], wanted: Collection[str]) -> list[str]:
+    """Stored tensors of modules that are computed with, or of more layers of their kind.
+
+    What only training needs stands in modules of its own, or in those that hold others.
+    """
+    modules = {name.rpartition(".")[0] for name in wanted}
+    modules -= {module.rpartition(".")[0] for module in modules}
+    kinds = {_NUMBER.sub(".*.", name) for name in wanted}
+    known = {*wanted, *_SAME.values()}
+    return [
+        name
+        for name in stored
+        if name not in known
+        and (name.rpartition(".")[0] in modules or _NUMBER.sub(".*.", name) in kinds)
+    ]
 
 
 def _tensor(stored: Mapping[str, Any], name: str, like: Tensor, path: Path) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from torch import Tensor
 
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_text
 from alphabench.models.mplug.search import END, START
 
 VOCABULARY_FILE: Final = "vocab.txt"
@@ -70,8 +71,8 @@ def load_words(folder: Path, *, n_words: int) -> Words:
     path = folder / VOCABULARY_FILE
     hint = f"give the folder as it was released, with {VOCABULARY_FILE}"
     try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).removesuffix("\n").split("\n")
+    except UnreadableFileError as error:
         raise AlphaBenchError(f"{str(path)!r} cannot be read: {error}", hint=hint) from error
     number_of = {line.rstrip("\r"): number for number, line in enumerate(lines)}
     if len(lines) > n_words or any(number_of.get(mark) != at for at, mark in _FIXED.items()):
