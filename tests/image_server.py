@@ -1,6 +1,7 @@
 """A real HTTP server on this machine that speaks the OpenAI images API and can misbehave.
 
-Each incoming request takes the next planned step, then plain success. Records what it was asked.
+Each incoming request takes the next planned step, else what `answer` says, else plain success.
+Records what it was asked.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,6 +49,7 @@ class ImageServer:
 
     url: str = ""
     steps: deque[Step] = field(default_factory=deque)
+    answer: Callable[[dict[str, Any]], Step] = lambda body: Step()
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     picture_keys: list[str | None] = field(default_factory=list)
@@ -61,7 +63,7 @@ class ImageServer:
         with self._lock:
             self.bodies.append(body)
             self.keys.append(key)
-            return self.steps.popleft() if self.steps else Step()
+            return self.steps.popleft() if self.steps else self.answer(body)
 
     def enter(self, change: int) -> None:
         with self._lock:

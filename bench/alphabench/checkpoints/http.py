@@ -40,6 +40,7 @@ from alphabench.checkpoints.http_images import (
 from alphabench.compression import ACCEPT_ENCODING
 from alphabench.errors import AlphaBenchError
 from alphabench.options import fill, json_value
+from alphabench.reasons import one_line
 from alphabench.types import NOTES, REVISED_PROMPT, ImageRequest, NotMade
 
 if TYPE_CHECKING:
@@ -458,11 +459,11 @@ class HttpCheckpoint:
         raise PassingError(f"the image's own address answers HTTP {response.status_code}")
 
     def _clean(self, text: str) -> str:
-        """One short line, without the key should a host or library have repeated it."""
+        """One printable line, without the key should a host or library have repeated it."""
         key = self.find_key(self.endpoint.host)
         if key is not None:
             text = text.replace(key, "[key]")
-        return " ".join(text.split())[:300]
+        return one_line(text)
 
 
 def _times(attempts: int) -> str:

@@ -28,6 +28,8 @@ _FILTERED: Final[Mapping[str, bool]] = {
     "has_nsfw_concepts": True,
 }
 """Flags by which hosts say that what they return is no answer to the prompt."""
+_LONGEST_PROMPT: Final = 20_000
+"""Characters; it is a note about an image."""
 _DATA_URI: Final = re.compile(r"data:([^,]*),", re.IGNORECASE)
 _URLSAFE: Final = str.maketrans("-_", "+/")
 
@@ -56,16 +58,20 @@ def read_item(content: bytes) -> Mapping[str, Any]:
 
 def is_filtered(item: Mapping[str, Any]) -> bool:
     """Whether the host says that a filter took the image."""
-    flags = any(item.get(flag) in (bad, [bad]) for flag, bad in _FILTERED.items())
-    own = read_error(json.dumps({"error": item["error"]}).encode()) if item.get("error") else None
-    return flags or is_refusal(item.get("finish_reason")) or (own is not None and own.declines)
+    if any(item.get(flag) in (bad, [bad]) for flag, bad in _FILTERED.items()):
+        return True
+    if is_refusal(item.get("finish_reason")):
+        return True
+    fault = item.get("error")
+    return bool(fault) and read_error(json.dumps({"error": fault}).encode()).declines
 
 
 def revised_prompt(item: Mapping[str, Any], prompt: str) -> str | None:
     """What the host made of the prompt, where that is other text."""
     revised = item.get("revised_prompt")
-    is_other = isinstance(revised, str) and revised.split() not in ([], prompt.split())
-    return revised if is_other else None
+    if not isinstance(revised, str) or revised.split() in ([], prompt.split()):
+        return None
+    return revised[:_LONGEST_PROMPT]
 
 
 def bytes_in(item: Mapping[str, Any]) -> bytes | None:
