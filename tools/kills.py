@@ -109,17 +109,23 @@ def results_of_run(folder: Path) -> dict[str, str]:
 
 
 def results_of_training(folder: Path) -> dict[str, str]:
-    """Digests of all that a training came to, but for times."""
+    """Digests of all that a training came to, but for times and torch's own generators.
+
+    These go on from where models were loaded, which is anew after a kill; no number of a training
+    comes from them.
+    """
     found = {
         f"step {row['step']}": json.dumps(row["values"]) for row in _rows(folder / "metrics.jsonl")
     }
     for row in _rows(folder / "validation.jsonl"):
         values = {key: value for key, value in row.items() if "second" not in key}
         found[f"validation {len(found)}"] = json.dumps(values)
-    kept = [*folder.glob("checkpoints/*/*/*"), *folder.glob("checkpoints/*/*.json")]
-    kept += [*folder.glob("checkpoints/*/*.safetensors"), *folder.glob("panels/*")]
-    kept += folder.glob("best-*/*")
+    kept = [*folder.glob("checkpoints/*/*/*"), *folder.glob("checkpoints/*/optimizer.*")]
+    kept += [*folder.glob("panels/*"), *folder.glob("best-*/*")]
     found |= {str(path.relative_to(folder)): _digest(path) for path in kept}
+    for path in folder.glob("checkpoints/*/state.json"):
+        # It names the runs of its validations by their paths.
+        found[str(path.relative_to(folder))] = path.read_text().replace(str(folder), "RUN")
     found["best"] = str((folder / "best").readlink())
     return found
 
