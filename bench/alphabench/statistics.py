@@ -46,6 +46,7 @@ class Bootstrap:
 
 
 DEFAULT: Final = Bootstrap()
+_DRAWS_AT_ONCE: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +152,10 @@ def estimate(
     groups = _by_group(c for c in every if c.n_scored)
     if not groups:
         return _nothing(n_expected)
-    means = {name: _means(of, _everyone(of)) for name, of in groups.items()}
-    drawn = {name: _draws(name, len(of), settings) for name, of in groups.items()}
+    means = {name: _mean(of) for name, of in groups.items()}
+    resampled = {name: _resampled(name, [of], settings)[0] for name, of in groups.items()}
     value = float(formula(means)[0])
-    ends = [
-        formula({n: _replicates(groups[n], drawn[n], worst, settings) for n in groups})
-        for worst in settings.value_range
-    ]
+    ends = [formula(_with_singles(groups, resampled, w, settings)) for w in settings.value_range]
     if all(len(of) > 1 and _agree(of, settings) for of in groups.values()):
         n_samples = sum(len(of) for of in groups.values())
         ends = [formula(_agreed(means, w, n_samples, settings)) for w in settings.value_range]
@@ -248,18 +246,24 @@ def paired_difference(
     if not shared:
         return _nothing(n_expected)
     ours, theirs = _by_group(left[k] for k in shared), _by_group(right[k] for k in shared)
-    drawn = {name: _draws(name, len(of), settings) for name, of in ours.items()}
+    both = {name: _resampled(name, [ours[name], theirs[name]], settings) for name in ours}
+    our_means, their_means = ({n: means[i] for n, means in both.items()} for i in (0, 1))
 
-    def of(side: Mapping[str, list[Cluster]], single: float) -> NDArray[np.float64]:
-        return formula({n: _replicates(side[n], drawn[n], single, settings) for n in side})
+    def of(
+        side: Mapping[str, list[Cluster]], means: Mapping[str, NDArray[np.float64]], single: float
+    ) -> NDArray[np.float64]:
+        return formula(_with_singles(side, means, single, settings))
 
     def whole(side: Mapping[str, list[Cluster]]) -> float:
-        return float(formula({n: _means(c, _everyone(c)) for n, c in side.items()})[0])
+        return float(formula({n: _mean(c) for n, c in side.items()})[0])
 
     value = whole(ours) - whole(theirs)
     worst, best = settings.value_range
     low, high = _quantiles(
-        of(ours, worst) - of(theirs, best), of(ours, best) - of(theirs, worst), value, settings
+        of(ours, our_means, worst) - of(theirs, their_means, best),
+        of(ours, our_means, best) - of(theirs, their_means, worst),
+        value,
+        settings,
     )
     return Estimate(
         value=value,
@@ -300,29 +304,50 @@ def _by_group(clusters: Iterable[Cluster]) -> dict[str, list[Cluster]]:
     return groups
 
 
-def _draws(group: str, n_samples: int, settings: Bootstrap) -> NDArray[np.int64]:
-    """(R, D) indices of the samples drawn; D = K - 1. Each group has a stream of its own."""
+def _resampled(
+    group: str, sides: Sequence[Sequence[Cluster]], settings: Bootstrap
+) -> list[NDArray[np.float64]]:
+    """(R,) means of the samples drawn, for each of several measurements of the same K samples.
+
+    A replicate draws K - 1 of them, the same from each side. Each group has a stream of its own,
+    used a few replicates at a time: memory does not grow with replicates times samples.
+    """
     rng = np.random.default_rng([settings.seed, zlib.crc32(group.encode())])
-    return rng.integers(0, n_samples, size=(settings.replicates, n_samples - 1))
+    sums = [_sums(clusters) for clusters in sides]
+    means = [np.empty(settings.replicates) for _ in sides]
+    n_drawn = len(sides[0]) - 1
+    rows = max(1, _DRAWS_AT_ONCE // max(1, n_drawn))
+    for first in range(0, settings.replicates, rows):
+        part = slice(first, min(first + rows, settings.replicates))
+        size = (part.stop - part.start, n_drawn)
+        drawn_RD = rng.integers(0, len(sides[0]), size=size)
+        for mean_R, (total_K, scored_K) in zip(means, sums, strict=True):
+            with np.errstate(invalid="ignore"):  # a group of one sample: nothing is drawn
+                mean_R[part] = total_K[drawn_RD].sum(axis=1) / scored_K[drawn_RD].sum(axis=1)
+    return means
 
 
-def _everyone(clusters: Sequence[Cluster]) -> NDArray[np.int64]:
-    return np.arange(len(clusters), dtype=np.int64)[None]
-
-
-def _means(clusters: Sequence[Cluster], drawn_RD: NDArray[np.int64]) -> NDArray[np.float64]:
+def _sums(clusters: Sequence[Cluster]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(K,) totals, and how many verdicts they are of."""
     total_K = np.array([c.total for c in clusters], dtype=np.float64)
-    scored_K = np.array([c.n_scored for c in clusters], dtype=np.float64)
-    mean_R: NDArray[np.float64] = total_K[drawn_RD].sum(axis=1) / scored_K[drawn_RD].sum(axis=1)
-    return mean_R
+    return total_K, np.array([c.n_scored for c in clusters], dtype=np.float64)
 
 
-def _replicates(
-    clusters: Sequence[Cluster], drawn_RD: NDArray[np.int64], single: float, settings: Bootstrap
-) -> NDArray[np.float64]:
-    if len(clusters) == 1:
-        return np.full(settings.replicates, single, dtype=np.float64)
-    return _means(clusters, drawn_RD)
+def _mean(clusters: Sequence[Cluster]) -> NDArray[np.float64]:
+    """(1,), of all of them."""
+    total_K, scored_K = _sums(clusters)
+    return np.array([total_K.sum() / scored_K.sum()])
+
+
+def _with_singles(
+    groups: Mapping[str, Sequence[Cluster]],
+    resampled: Mapping[str, NDArray[np.float64]],
+    single: float,
+    settings: Bootstrap,
+) -> Means:
+    """The resampled means, with `single` for a group of one sample, which cannot be resampled."""
+    alone_R = np.full(settings.replicates, single, dtype=np.float64)
+    return {name: alone_R if len(of) == 1 else resampled[name] for name, of in groups.items()}
 
 
 def _agree(clusters: Sequence[Cluster], settings: Bootstrap) -> bool:
