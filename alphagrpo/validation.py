@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeVar
 
+from alphabench.stored import complete_verdicts
+
 from alphabench import statistics
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Judge
@@ -25,7 +27,7 @@ from alphabench.plan import (
     plan_run,
     suggested_evaluator,
 )
-from alphabench.run import Outcome, Work, carry_out, complete_verdicts
+from alphabench.run import Outcome, Work, carry_out
 from alphabench.store import RunFolder
 from alphabench.types import Benchmark, Generator, Sample
 from alphatrainers.errors import TrainingError

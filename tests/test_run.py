@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alphabench.stored import complete_verdicts
 from PIL.Image import Image
 
 from alphabench.errors import AlphaBenchError
@@ -19,7 +20,6 @@ from alphabench.run import (
     Outcome,
     Work,
     carry_out,
-    complete_verdicts,
     generate,
     score,
     summarise,

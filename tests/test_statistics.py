@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -341,3 +343,22 @@ def test_one_sample_that_differs_brings_the_bootstrap_back() -> None:
     assert found.low is not None
     assert 0.95 < found.low < 0.99
     assert found.high == 1.0
+
+
+def test_an_interval_takes_memory_for_the_samples_not_for_samples_times_replicates() -> None:
+    many = [
+        Cluster(sample_id=f"{i:05}", group="g", total=float(i % 2), n_scored=1, n_expected=1)
+        for i in range(20_000)
+    ]
+    settings = Bootstrap(replicates=500)
+    tracemalloc.start()
+    found = estimate(many, mean_of_groups, settings)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60e6
+    # All draws at once, as the paper has them: the same stream, the same numbers.
+    rng = np.random.default_rng([0, zlib.crc32(b"g")])
+    drawn_RD = rng.integers(0, len(many), size=(500, len(many) - 1))
+    total_K = np.array([one.total for one in many])
+    mean_R = total_K[drawn_RD].sum(axis=1) / (len(many) - 1)
+    assert (found.low, found.high) == tuple(np.quantile(mean_R, [0.025, 0.975]))

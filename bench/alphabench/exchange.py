@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from alphabench import registry
 from alphabench.errors import AlphaBenchError
-from alphabench.run import complete_verdicts, samples_of, stored_images
+from alphabench.stored import complete_verdicts, samples_of, stored_images
 from alphabench.types import Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
 

@@ -7,20 +7,28 @@ lacking and nothing twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.errors import AlphaBenchError
 from alphabench.images import UnreadableImageError, image_of
-from alphabench.plan import Evaluation, Plan, choose, unscorable
+from alphabench.plan import Evaluation, Plan, unscorable
 from alphabench.progress import Progress, Silent
 from alphabench.proving import prove
 from alphabench.reasons import most_frequent
-from alphabench.store import ImageRecord, RunFolder, StoredVerdict, save_image
+from alphabench.store import RunFolder, StoredVerdict, save_image
+from alphabench.stored import (
+    check_same_data,
+    complete_verdicts,
+    protocol_of,
+    samples_of,
+    stored_images,
+    unasked,
+)
 from alphabench.types import (
     NOTES,
     REVISED_PROMPT,
@@ -34,7 +42,6 @@ from alphabench.types import (
     Report,
     Sample,
     Verdict,
-    image_id,
 )
 from alphabench.workers import Lost, Opener, run_jobs
 from alphabench.writing import UnwritableError
@@ -80,31 +87,35 @@ def carry_out(plan: Plan, evaluation: Evaluation, work: Work) -> Outcome:
     and asks nobody.
     """
     opener = None
-    if not _is_finished(plan, evaluation):
+    folder = RunFolder.create(plan.root, plan.manifest) if plan.root.exists() else None
+    if not _is_finished(folder, plan, evaluation):
         if words := unscorable(plan, evaluation, device=work.devices[0]):
             work.progress.note(f"{words}; they will count as failed")
         opener = ready_evaluator(evaluation, work)
-    folder = generate(plan, work)
+    folder = generate(plan, work, folder=folder)
     return score(folder, plan.benchmark, evaluation, work, opener=opener)
 
 
-def _is_finished(plan: Plan, evaluation: Evaluation) -> bool:
-    if not plan.root.exists():
+def _is_finished(folder: RunFolder | None, plan: Plan, evaluation: Evaluation) -> bool:
+    if folder is None:
         return False
-    folder = RunFolder.create(plan.root, plan.manifest)
-    records = folder.images()
     able = {request.id for request in plan.requests}.difference(plan.unable)
-    images = stored_images(folder, plan.benchmark)
-    return able <= records.keys() and not _unasked(folder, evaluation.id, images)
+    samples = samples_of(folder, plan.benchmark)
+    return able <= folder.images().keys() and not unasked(
+        folder, plan.benchmark, evaluation.id, samples=samples
+    )
 
 
-def generate(plan: Plan, work: Work) -> RunFolder:
+def generate(plan: Plan, work: Work, *, folder: RunFolder | None = None) -> RunFolder:
     """Make the images that the run folder lacks.
 
     An image that was deleted or altered since it was made is made again; an altered one is kept
     under another name.
+
+    Args:
+        folder: the plan's, where it was opened already.
     """
-    folder = RunFolder.create(plan.root, plan.manifest)
+    folder = folder or RunFolder.create(plan.root, plan.manifest)
     with folder.locked():
         lacking = _lacking(plan, folder, work.progress)
         known = folder.not_made()
@@ -256,14 +267,15 @@ def score(
     opener = opener or partial(_open_scoring, evaluation.open)
     with folder.locked():
         folder.write_evaluation(evaluation.id, evaluation.identity)
-        images = stored_images(folder, benchmark)
-        damage = folder.damage(r for r in folder.images().values())
-        unasked = _unasked(folder, evaluation.id, [i for i in images if i.id not in damage])
-        work.progress.begin("scoring", total=len(images), done=len(images) - len(unasked))
+        samples = samples_of(folder, benchmark)
+        damage = folder.damage(folder.images().values())
+        todo = unasked(folder, benchmark, evaluation.id, samples=samples, without=damage)
+        total = sum(1 for _ in stored_images(folder, benchmark, samples=samples))
+        work.progress.begin("scoring", total=total, done=total - len(todo))
         batch_size = evaluation.open(device=work.devices[0]).batch_size
         outcomes = run_jobs(
             opener,
-            unasked,
+            todo,
             devices=work.devices,
             batch_size=batch_size,
             note=work.progress.note,
@@ -284,7 +296,7 @@ def score(
         work.progress.end()
         for name, what in damage.items():
             work.progress.note(f"image {name} was {what} since it was made; it is not scored")
-        return summarise(folder, benchmark, evaluation.id)
+        return summarise(folder, benchmark, evaluation.id, samples=samples)
 
 
 def _open_scoring(
@@ -306,19 +318,6 @@ def _open_scoring(
     return examine
 
 
-def _unasked(
-    folder: RunFolder, evaluation: str, images: Sequence[GeneratedImage]
-) -> list[GeneratedImage]:
-    """The images whose questions are not all scored on their present content."""
-    scored: set[tuple[str, str]] = set()
-    unscored: set[tuple[str, str]] = set()
-    for stored in folder.verdicts(evaluation):
-        about = (stored.verdict.image_id, stored.image_sha256)
-        (scored if stored.verdict.status == "scored" else unscored).add(about)
-    done = scored - unscored
-    return [image for image in images if (image.id, image.sha256) not in done]
-
-
 def _failed(benchmark: Benchmark, image: GeneratedImage, reason: str) -> list[Verdict]:
     return [
         Verdict(
@@ -333,7 +332,12 @@ def _failed(benchmark: Benchmark, image: GeneratedImage, reason: str) -> list[Ve
 
 
 def summarise(
-    folder: RunFolder, benchmark: Benchmark, evaluation: str, *, must_write: bool = True
+    folder: RunFolder,
+    benchmark: Benchmark,
+    evaluation: str,
+    *,
+    samples: Sequence[Sample] | None = None,
+    must_write: bool = True,
 ) -> Outcome:
     """Report on what is stored; asks and makes nothing.
 
@@ -341,10 +345,11 @@ def summarise(
 
     Args:
         must_write: whether a folder that cannot be written is an error; else `unwritten` says so.
+        samples: from `samples_of`, when that was called already.
     """
     check_same_data(folder, benchmark)
-    samples = samples_of(folder, benchmark)
-    verdicts = complete_verdicts(folder, benchmark, evaluation)
+    samples = samples_of(folder, benchmark) if samples is None else samples
+    verdicts = complete_verdicts(folder, benchmark, evaluation, samples=samples)
     name = evaluation.partition("-")[0]
     report = benchmark.summarise(samples, verdicts, evaluator=name)
     report = replace(report, notes=(*report.notes, *_rewritten(folder, verdicts)))
@@ -415,98 +420,3 @@ def summarise_all(
         benchmark = open_benchmark(folder.manifest.benchmark, protocol_of(folder, evaluation))
         outcomes.append(summarise(folder, benchmark, evaluation, must_write=False))
     return outcomes
-
-
-def protocol_of(folder: RunFolder, evaluation: str) -> ProtocolName:
-    """Under which protocol an evaluation was begun.
-
-    Raises:
-        AlphaBenchError: the folder has no such evaluation.
-    """
-    identity = folder.evaluation_identity(evaluation)
-    if not identity:
-        raise unknown_name("evaluation in this run", evaluation, folder.evaluations())
-    return "strict" if identity.get("protocol") == "strict" else "official"
-
-
-def complete_verdicts(folder: RunFolder, benchmark: Benchmark, evaluation: str) -> list[Verdict]:
-    """One verdict for each question about each image that the run was asked for, in order."""
-    records = folder.images()
-    damage = folder.damage(records.values())
-    stored = {
-        (one.verdict.image_id, one.verdict.question_id): one.verdict
-        for one in folder.verdicts(evaluation)
-        if one.verdict.image_id in records
-        and records[one.verdict.image_id].sha256 == one.image_sha256
-        and one.verdict.image_id not in damage
-    }
-    absent = _absences(folder, damage)
-    found = []
-    for sample in samples_of(folder, benchmark):
-        for index in range(benchmark.card.images_per_sample):
-            image = image_id(sample.id, index)
-            for question in benchmark.questions(sample):
-                verdict = stored.get((image, question))
-                found.append(verdict or _absent(image, question, absent.get(image)))
-    return found
-
-
-def _absences(folder: RunFolder, damage: Mapping[str, str]) -> dict[str, NotMade]:
-    broken = {
-        name: NotMade(status="failed", reason=f"the image was {what} since it was made")
-        for name, what in damage.items()
-    }
-    return {**folder.not_made(), **broken}
-
-
-def _absent(image: str, question: str, why: NotMade | None) -> Verdict:
-    return Verdict(
-        image_id=image,
-        question_id=question,
-        value=None,
-        status=why.status if why else "missing",
-        detail={"reason": why.reason if why else "no image or no verdict yet"},
-    )
-
-
-def stored_images(folder: RunFolder, benchmark: Benchmark) -> list[GeneratedImage]:
-    """The images of the run that were made, in the benchmark's order, damaged ones too."""
-    records = folder.images()
-    return [
-        _stored_image(folder, sample, index, records[image_id(sample.id, index)])
-        for sample in samples_of(folder, benchmark)
-        for index in range(benchmark.card.images_per_sample)
-        if image_id(sample.id, index) in records
-    ]
-
-
-def _stored_image(
-    folder: RunFolder, sample: Sample, index: int, record: ImageRecord
-) -> GeneratedImage:
-    return GeneratedImage(
-        request=ImageRequest(sample=sample, index=index, seed=record.seed),
-        path=folder.root / record.path,
-        sha256=record.sha256,
-        seconds=record.seconds,
-    )
-
-
-def samples_of(folder: RunFolder, benchmark: Benchmark) -> list[Sample]:
-    """The samples that the run was asked for."""
-    seed = int(folder.manifest.pixels["seed"])
-    return choose(benchmark.samples(), folder.manifest.limit, seed=seed)
-
-
-def check_same_data(folder: RunFolder, benchmark: Benchmark) -> None:
-    """Refuse to read a run by other data than it was made for.
-
-    Raises:
-        AlphaBenchError: the digests differ.
-    """
-    ours, theirs = folder.manifest.pixels["benchmark.data_digest"], benchmark.card.data_digest
-    if ours != theirs:
-        raise AlphaBenchError(
-            f"{str(folder.root)!r} was made for other data of {folder.manifest.benchmark!r} "
-            f"({ours[:12]}, not {theirs[:12]})",
-            hint="use the version of alphabench that made it, or start a new run",
-        )

@@ -7,6 +7,8 @@
       not_made.jsonl               one line per attempt that made none, and why
       verdicts/<evaluation>.jsonl  one line per question about an image
       reports/<evaluation>.json    what they amount to
+      checked.json                 what each image's file looked like when its digest was last
+                                   verified; may be deleted, then all are read again
 
 A file is either append-only lines, each on disk before the next step, or replaced whole by rename:
 a crash can tear the last line of a file and nothing else. One process writes at a time.
@@ -25,8 +27,9 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from alphabench.checked import Checked
 from alphabench.errors import AlphaBenchError
 from alphabench.files import UnreadableFileError, read_text, well_formed
 from alphabench.images import to_rgb
@@ -60,6 +63,7 @@ __all__ = [
     "sha256_of",
 ]
 
+T = TypeVar("T")
 FORMAT: Final = 1
 """Raised when a folder written before could be misread."""
 _SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,120}")
@@ -75,6 +79,8 @@ class RunFolder:
     def __init__(self, root: Path, manifest: Manifest) -> None:
         self.root = root
         self.manifest = manifest
+        self._checked = Checked(root / "checked.json")
+        self._kept: dict[str, tuple[Sequence[int], Any]] = {}
 
     @classmethod
     def create(cls, root: Path, manifest: Manifest) -> RunFolder:
@@ -187,6 +193,9 @@ class RunFolder:
             else:
                 self._write_manifest()
             yield
+            if self._checked.is_newer:
+                self._replace(self._path("checked.json"), json.dumps(self._checked.settled()))
+                self._checked.is_newer = False
 
     def _remove_drafts(self) -> None:
         for folder, _, names in os.walk(self.root):  # follows no link
@@ -206,14 +215,25 @@ class RunFolder:
         with _room(self.root):
             append_rows(self._path(name), rows)
 
-    def images(self) -> dict[str, ImageRecord]:
+    def _parsed(self, name: str, parse: Callable[[Path], T]) -> T:
+        """What a file of lines holds, parsed again only where it has changed since."""
+        path = self._path(name)
+        found = path.stat() if path.exists() else None
+        looks = (found.st_ino, found.st_size, found.st_mtime_ns) if found else ()
+        if name not in self._kept or self._kept[name][0] != looks:
+            self._kept[name] = (looks, parse(path))
+        parsed: T = self._kept[name][1]
+        return parsed
+
+    def images(self) -> Mapping[str, ImageRecord]:
         """Image id -> its newest record; what the record names may since be damaged."""
-        rows = read_rows(self._path("images.jsonl"), ImageRecord)
-        return {row.image_id: row for row in rows}
+        return self._parsed(
+            "images.jsonl", lambda path: {row.image_id: row for row in read_rows(path, ImageRecord)}
+        )
 
     def not_made(self) -> dict[str, NotMade]:
         """Image id -> why the newest attempt made no image; an image made since is not in it."""
-        rows = list(read_rows(self._path("not_made.jsonl"), Attempt))
+        rows = self._parsed("not_made.jsonl", lambda path: list(read_rows(path, Attempt)))
         made = self.images()
         return {
             row.image_id: NotMade(status=row.status, reason=row.reason)
@@ -224,12 +244,18 @@ class RunFolder:
     def damage(self, records: Iterable[ImageRecord]) -> dict[str, Damage]:
         """Image id -> what is wrong with its file, for those that are not as they were made.
 
+        Files that have not changed since they were last found sound are not read; see `checked`.
+
         Raises:
             AlphaBenchError: a link leads out of the folder.
         """
         found: dict[str, Damage] = {}
         inside: set[Path] = set()
+        root = str(self.root)
         for record in records:
+            name = f"{root}/{record.path}"
+            if self._checked.holds(name, record.sha256):
+                continue
             path = self.root / record.path
             if path.parent not in inside or path.is_symlink():
                 self._path(record.path)
@@ -238,6 +264,8 @@ class RunFolder:
                 found[record.image_id] = "deleted"
             elif digest_of(path) != record.sha256:
                 found[record.image_id] = "altered"
+            else:
+                self._checked.keep(name, record.sha256)
         return found
 
     def set_aside(self, record: ImageRecord) -> Path:
@@ -261,18 +289,15 @@ class RunFolder:
             **({"notes": dict(image.notes)} if image.notes else {}),
         }
         self._append("images.jsonl", [row])
+        self._checked.keep(f"{self.root}/{row['path']}", image.sha256)
 
     def append_not_made(self, image_id: str, outcome: NotMade) -> None:
         row = {"image_id": image_id, "status": outcome.status, "reason": outcome.reason}
         self._append("not_made.jsonl", [row])
 
-    def verdicts(self, evaluation: str) -> list[StoredVerdict]:
+    def verdicts(self, evaluation: str) -> Sequence[StoredVerdict]:
         """The newest verdict on each question about each image, in the order first asked."""
-        newest: dict[tuple[str, str], StoredVerdict] = {}
-        path = self._path(f"verdicts/{_safe(evaluation)}.jsonl")
-        for stored in read_rows(path, StoredVerdict):
-            newest[stored.verdict.image_id, stored.verdict.question_id] = stored
-        return list(newest.values())
+        return self._parsed(f"verdicts/{_safe(evaluation)}.jsonl", _newest_verdicts)
 
     def append_verdicts(self, evaluation: str, verdicts: Sequence[StoredVerdict]) -> None:
         rows = [
@@ -410,6 +435,13 @@ def sha256_of(path: Path) -> str:
     """Of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _newest_verdicts(path: Path) -> list[StoredVerdict]:
+    newest: dict[tuple[str, str], StoredVerdict] = {}
+    for stored in read_rows(path, StoredVerdict):
+        newest[stored.verdict.image_id, stored.verdict.question_id] = stored
+    return list(newest.values())
 
 
 def _wider(limit: int | None, than: int | None) -> bool:

@@ -24,9 +24,9 @@ from alphabench.comparison import (
     shared_evaluation,
 )
 from alphabench.errors import AlphaBenchError
-from alphabench.run import check_same_data, protocol_of
 from alphabench.statistics import Cluster, paired_difference
 from alphabench.store import RunFolder
+from alphabench.stored import check_same_data, protocol_of
 from alphabench.types import Estimate
 from alphabench.upstream import UpstreamData
 from alphatrainers.history import Point, Step, curves, images_at, read_points, read_steps

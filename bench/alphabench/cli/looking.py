@@ -113,8 +113,8 @@ def leaderboard(
     from alphabench.comparison import Basis, basis_of
     from alphabench.leaderboard import leaderboard_pages, write_pages
     from alphabench.published import read_published
-    from alphabench.run import check_same_data
     from alphabench.store import RunFolder, run_folders
+    from alphabench.stored import check_same_data
 
     def basis(folder: RunFolder, protocol: ProtocolName) -> Basis:
         bench = opening.benchmark(folder.manifest.benchmark, protocol)
@@ -141,8 +141,8 @@ def compare(
 ) -> None:
     """Whether two runs of one benchmark differ: paired by sample, with an interval."""
     from alphabench.comparison import basis_of, compare_runs, comparison_markdown, shared_evaluation
-    from alphabench.run import check_same_data, protocol_of
     from alphabench.store import RunFolder
+    from alphabench.stored import check_same_data, protocol_of
 
     before, after = RunFolder.open(baseline), RunFolder.open(candidate)
     chosen = evaluation or shared_evaluation(before, after)

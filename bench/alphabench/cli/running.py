@@ -130,7 +130,8 @@ def generate(
         plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
         opening.check_place(plan.root)
         folder = make_images(plan, work)
-    made = sum(request.id in folder.images() for request in plan.requests)
+    images = folder.images()
+    made = sum(request.id in images for request in plan.requests)
     echo(f"{made} of {len(plan.requests)} images lie in {folder.root}")
     echo(f"next: alphabench score {shlex.quote(str(folder.root))}")
     if made < len(plan.requests) - len(plan.unable):
