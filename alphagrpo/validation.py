@@ -14,8 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeVar
 
-from alphabench.stored import complete_verdicts
-
 from alphabench import statistics
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.question import Judge
@@ -29,6 +27,7 @@ from alphabench.plan import (
 )
 from alphabench.run import Outcome, Work, carry_out
 from alphabench.store import RunFolder
+from alphabench.stored import complete_verdicts
 from alphabench.types import Benchmark, Generator, Sample
 from alphatrainers.errors import TrainingError
 from alphatrainers.policy import Reward, Validated, View

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from alphabench.stored import complete_verdicts
 from PIL.Image import Image
 
 from alphabench.errors import AlphaBenchError
@@ -26,6 +25,7 @@ from alphabench.run import (
     summarise_all,
 )
 from alphabench.store import RunFolder
+from alphabench.stored import complete_verdicts
 from alphabench.types import NOTES, REVISED_PROMPT, Generator, ImageRequest, NotMade
 from tests.fakes import Brightness, Dots, Reds
 
