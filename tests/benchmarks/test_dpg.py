@@ -145,7 +145,9 @@ def test_a_run_that_is_written_out_is_summarised_to_the_same_figures(tmp_path: P
     for protocol in ("official", "strict"):
         anew = summarise_official(target / "results.txt", protocol=protocol)
         mine = report_of(verdicts, protocol)
-        assert (anew.headline, anew.groups) == (mine.headline, mine.groups)
+        assert anew.headline.value == pytest.approx(mine.headline.value, rel=1e-15)
+        assert anew.headline.n_scored == mine.headline.n_scored
+        assert anew.groups == mine.groups
     assert len(list((target / "images").iterdir())) == 14
     cells = split_grid(target / "images" / "3.png")
     with Image.open(paths["3/2"]) as stored:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from alphabench.benchmarks.dpg_exchange import summarise_official
 from alphabench.benchmarks.dpg_files import (
     cell_box,
     family_of,
@@ -104,6 +105,39 @@ def test_an_answer_starts_where_the_question_ends(tmp_path: Path) -> None:
     judged = read_details(path, read_table(TABLE.encode()))
     assert list(judged) == ["a1"]
     assert judged["a1"].images == ({"2": 1.0, "1": 0.0}, {"1": 1.0})
+
+
+def test_two_files_of_one_item_are_two_results(tmp_path: Path) -> None:
+    path = tmp_path / "res.txt"
+    path.write_text("g/a1.png, 1.0, 1.0\r\ng/a1.jpg, 0.0, 0.0\r\ng/a1.jpg, 1.0, 1.0\r\n")
+    assert list(read_results(path).scores) == ["a1", "g/a1.jpg", "g/a1.jpg (2)"]
+    report = summarise_official(path)
+    assert report.headline.value == pytest.approx(2 / 3)
+    assert (report.headline.n_samples, report.partial) == (3, True)
+    details = tmp_path / "res_detail.txt"
+    asked = [f"(0, 0, 8, 8), {q}, " for q in ("A cat, on it?", "A photo?")]
+    said = [("g/a1.png", "yes"), ("g/a1.jpg", "no")]
+    details.write_text("".join(f"{file}, {q}{a}\r\n" for file, a in said for q in asked))
+    judged = read_details(details, read_table(TABLE.replace('"1, 3"', '"3"').encode()))
+    assert {name: one.score("official") for name, one in judged.items()} == {
+        "a1": 1.0,
+        "g/a1.jpg": 0.0,
+    }
+
+
+def test_a_question_with_the_text_of_the_first_row_keeps_its_own_answer(tmp_path: Path) -> None:
+    table = HEADER + (
+        "a1,t,,1,0,e,w,entity - whole (cat),Is there a cat?\n"
+        "a1,t,,2,0,e,w,entity - whole (cat),Is there a cat?\n"
+        "a1,t,,3,0,e,w,entity - whole (cat),Is there a cat?\n"
+    )
+    path = tmp_path / "res_detail.txt"
+    lines = [f"g/a1.png, (0, 0, 8, 8), Is there a cat?, {a}\n" for a in ("yes", "no", "yes")]
+    for given, answers in ((lines[1:], {"2": 0.0, "3": 1.0}), (lines, {"1": 1, "2": 0, "3": 1})):
+        path.write_text("".join(given))
+        judged = read_details(path, read_table(table.encode()))["a1"]
+        assert judged.images == (answers,)
+        assert judged.score("official") == 0.5
 
 
 @pytest.mark.parametrize(

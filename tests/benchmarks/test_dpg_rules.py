@@ -115,6 +115,22 @@ def test_official_passes_over_the_first_row_and_drops_the_item_that_needs_it() -
     assert count_answers(items, "strict") == (6, 6)
 
 
+def test_a_no_before_the_parent_that_is_not_there_saves_the_item() -> None:
+    """Upstream leaves its walk over the parents at the first no, before it could fail."""
+    graph = (ask("1", row=0), ask("2", row=1), ask("3", "2", "1", row=2))
+    behind = (*graph[:2], ask("3", "1", "2", row=2))
+    no, yes = {"2": 0.0, "3": 1.0}, {"2": 1.0, "3": 1.0}
+    for propositions, images, score in (
+        (graph, (no, no), 0.0),
+        (graph, (no, yes), None),
+        (graph, (no, {}), None),
+        (behind, (no, no), None),
+    ):
+        one = JudgedItem(id="one", propositions=propositions, images=images)
+        assert one.score("official") == score
+        assert count_answers([one], "official") == ((4, 4) if score is not None else (0, 0))
+
+
 def test_the_headline_is_the_mean_over_items_and_not_over_questions() -> None:
     one = JudgedItem(id="one", propositions=(ask("1"),), images=({"1": 0.0},))
     many = JudgedItem(id="many", propositions=CHAIN, images=(dict.fromkeys("123", 1.0),))

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
+
+import numpy as np
 
 from alphabench.benchmarks.dpg import items_of, report_of, table_bytes
 from alphabench.benchmarks.dpg_files import (
@@ -17,6 +20,7 @@ from alphabench.benchmarks.dpg_files import (
     TABLE_FILE,
     ResultFile,
     cell_box,
+    item_of,
     make_grid,
     read_details,
     read_results,
@@ -27,12 +31,12 @@ from alphabench.benchmarks.dpg_rules import (
     JudgedItem,
     Proposition,
     categories,
-    counted,
     headline,
     image_score,
 )
 from alphabench.errors import AlphaBenchError
 from alphabench.exchange import Files, OfficialFormat
+from alphabench.files import UnreadableFileError, read_bytes
 from alphabench.images import open_rgb
 from alphabench.statistics import Cluster, estimate, mean_of_groups
 from alphabench.types import Estimate, ProtocolName, Report, Sample, Verdict, image_id
@@ -66,14 +70,16 @@ def summarise_official(
     table = _table(path.with_name(TABLE_FILE), data) if details.is_file() else None
     if table is not None:
         items = list(read_details(details, table).values())
-        return report_of(
+        report = report_of(
             items,
             split="",
             protocol=protocol,
             evaluator=path.name,
             statuses=_statuses(items),
-            partial=len(items) < N_ITEMS,
+            partial=_n_items(item.id for item in items) < N_ITEMS,
         )
+        scores = [score for one in items if (score := one.score(protocol)) is not None]
+        return replace(report, headline=_in_order(report.headline, scores))
     if protocol == "strict":
         raise AlphaBenchError(
             f"{str(path)!r} alone does not say what was answered",
@@ -82,10 +88,19 @@ def summarise_official(
     return _report_of_scores(results, path.name)
 
 
+def _n_items(files: Iterable[str]) -> int:
+    return len({item_of(file) for file in files})
+
+
 def _table(beside: Path, data: UpstreamData | None) -> Mapping[str, tuple[Proposition, ...]] | None:
     """The questions: from the file beside the results, else as fetched, else None."""
     if beside.is_file():
-        return read_table(beside.read_bytes())
+        try:
+            return read_table(read_bytes(beside))
+        except UnreadableFileError as error:
+            raise AlphaBenchError(
+                f"{str(beside)!r} cannot be read: {error}", hint="restore it from its source"
+            ) from error
     if data is None:
         return None
     try:
@@ -113,7 +128,7 @@ def _report_of_scores(results: ResultFile, name: str) -> Report:
         )
         for item, scores in results.scores.items()
     ]
-    found = estimate(clusters, mean_of_groups)
+    found = _in_order(estimate(clusters, mean_of_groups), [cluster.total for cluster in clusters])
     assert found.value is not None, "a result file has a score"
     return Report(
         benchmark="dpg",
@@ -123,11 +138,16 @@ def _report_of_scores(results: ResultFile, name: str) -> Report:
         headline=found,
         groups={category: _as_printed(value) for category, value in results.broad.items()},
         coverage=1.0,
-        partial=len(clusters) < N_ITEMS,
+        partial=_n_items(results.scores) < N_ITEMS,
         bounds=(found.value, found.value),
         statuses={"scored": len(clusters)},
         extras={f"L2 {name}": _as_printed(value) for name, value in results.narrow.items()},
     )
+
+
+def _in_order(headline: Estimate, scores: Sequence[float]) -> Estimate:
+    """The same, added up in the order of the file: upstream prints every decimal of its mean."""
+    return headline.restated(float(np.mean(scores))) if scores else headline
 
 
 def _as_printed(value: float) -> Estimate:
@@ -196,7 +216,7 @@ def _is_complete(item: JudgedItem) -> bool:
 
 def _result_lines(items: Sequence[JudgedItem]) -> Iterator[str]:
     for item in items:
-        kept = counted(item.propositions, "official")
+        kept = item.counted("official")
         if kept is None:
             continue
         scores = [image_score(kept, answers) or 0.0 for answers in item.images]

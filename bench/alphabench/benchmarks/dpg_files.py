@@ -9,13 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain, count
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.benchmarks.dpg_rules import Answers, JudgedItem, Proposition
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_text
 from alphabench.images import UnreadableImageError, open_rgb
 
 if TYPE_CHECKING:
@@ -84,7 +86,8 @@ class ResultFile:
     """What upstream's result file says."""
 
     scores: Mapping[str, tuple[float, ...]]
-    """Item -> score of each image; the mean that ends a line is left out."""
+    """Item -> score of each image; the mean that ends a line is left out. Upstream takes every file
+    for itself: a second one about an item stands under its path."""
     broad: Mapping[str, float]
     """L1 categories, 0 to 1; NaN where upstream has none."""
     narrow: Mapping[str, float]
@@ -108,8 +111,8 @@ def read_results(path: Path) -> ResultFile:
         elif category is not None and table is not None:
             table[category["name"]] = _number(category["value"], path, number) / 100
         elif table is None and line and not line.startswith("Model: "):
-            name, values = _item_line(line, path, number)
-            scores[name] = values
+            file, values = _item_line(line, path, number)
+            scores[_key(file, scores)] = values
     if not scores:
         raise AlphaBenchError(f"{str(path)!r} has no results", hint=_HINT_RESULTS)
     return ResultFile(scores=scores, broad=tables["L1"], narrow=tables["L2"])
@@ -123,7 +126,18 @@ def _item_line(line: str, path: Path, number: int) -> tuple[str, tuple[float, ..
             f"line {number} of {str(path)!r} is not 'path, score, ..., mean'", hint=_HINT_RESULTS
         )
     values = [_number(text, path, number) for text in match["figures"].split(", ")[1:]]
-    return Path(match["path"]).stem, tuple(values[:-1])
+    return match["path"], tuple(values[:-1])
+
+
+def item_of(file: str) -> str:
+    """The item that a file of images is about, as upstream takes it from the name."""
+    return PurePath(file).name.partition(".")[0]
+
+
+def _key(file: str, taken: Collection[str]) -> str:
+    """The file's item; where that is taken, its path, and a number for a file that stands twice."""
+    names = chain([item_of(file), file], (f"{file} ({n})" for n in count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def _number(text: str, path: Path, number: int) -> float:
@@ -139,7 +153,8 @@ def read_details(path: Path, table: Mapping[str, tuple[Proposition, ...]]) -> di
     """Item -> answers, from `<res>_detail.txt`, in the order of the file.
 
     Lines are `path, (box), question, answer`, without quotation: where a question ends is known
-    from the table. An answer counts as yes only if it is the word `yes`, as upstream has it.
+    from the table. An answer counts as yes only if it is the word `yes`, as upstream has it. A
+    second file about an item stands under its path.
 
     Args:
         path: of the file.
@@ -148,51 +163,70 @@ def read_details(path: Path, table: Mapping[str, tuple[Proposition, ...]]) -> di
     Raises:
         AlphaBenchError: a line is not of the format, or asks what is not in the table.
     """
-    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    found: dict[str, dict[str, _Asked]] = {}
     for number, line in enumerate(_lines(path), start=1):
         if not line:
             continue
         match = _DETAIL_LINE.fullmatch(line)
-        item = Path(match["path"]).stem if match else ""
+        item = item_of(match["path"]) if match else ""
         if match is None or item not in table:
             raise AlphaBenchError(
                 f"line {number} of {str(path)!r} is about no item of the table",
                 hint=_HINT_RESULTS,
             )
-        image = found.setdefault(item, {}).setdefault(match["box"], {})
-        question, answer = _split_answer(match["rest"], table[item], image)
+        image = found.setdefault(match["path"], {}).setdefault(match["box"], {})
+        question = _question(match["rest"], table[item])
         if question is None:
             raise AlphaBenchError(
                 f"line {number} of {str(path)!r} asks what the table does not", hint=_HINT_RESULTS
             )
-        image[question] = float(answer == "yes")
+        image.setdefault(question, []).append(match["rest"][len(question) + 2 :])
     n_images = max(map(len, found.values()), default=0)
-    return {
-        item: JudgedItem(
-            id=item,
-            propositions=table[item],
+    items: dict[str, JudgedItem] = {}
+    for file, images in found.items():
+        name, propositions = _key(file, items), table[item_of(file)]
+        items[name] = JudgedItem(
+            id=name,
+            propositions=propositions,
             # Upstream stops at an error: a dropped item has lines about its first image alone.
-            images=(*images.values(), *[{}] * (n_images - len(images))),
+            images=(
+                *(_answers(asked, propositions) for asked in images.values()),
+                *[{}] * (n_images - len(images)),
+            ),
         )
-        for item, images in found.items()
-    }
+    return items
 
 
-def _split_answer(
-    rest: str, propositions: Sequence[Proposition], answered: Answers
-) -> tuple[str | None, str]:
-    """The question's id and the answer; equal questions are taken in the table's order."""
-    fitting = [one for one in propositions if rest.startswith(f"{one.question}, ")]
-    fitting.sort(key=lambda one: (-len(one.question), one.id in answered, one.row))
-    if not fitting:
-        return None, ""
-    return fitting[0].id, rest[len(fitting[0].question) + 2 :]
+_Asked = dict[str, list[str]]
+"""Question -> the answers to it about one image, in the order of the file."""
+
+
+def _question(rest: str, propositions: Sequence[Proposition]) -> str | None:
+    """The question that a line asks: the longest that fits."""
+    fitting = [one.question for one in propositions if rest.startswith(f"{one.question}, ")]
+    return max(fitting, key=len, default=None)
+
+
+def _answers(asked: _Asked, propositions: Sequence[Proposition]) -> Answers:
+    """By the question's id; equal questions are taken in the table's order.
+
+    Upstream never asks the first row of the table: where there are too few answers, it is the one
+    without.
+    """
+    found: dict[str, float | None] = {}
+    for question, answers in asked.items():
+        same = [one for one in propositions if one.question == question]
+        if len(answers) < len(same):
+            same.sort(key=lambda one: one.row == 0)
+        for one, answer in zip(same, answers, strict=False):
+            found[one.id] = float(answer == "yes")
+    return found
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        return io.StringIO(read_text(path), newline=None).read().split("\n")
+    except UnreadableFileError as error:
         raise AlphaBenchError(
             f"{str(path)!r} cannot be read: {error}", hint=_HINT_RESULTS
         ) from error

@@ -10,7 +10,7 @@ only when it and all that it depends on were answered, whatever the answers are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from alphabench import statistics
@@ -59,21 +59,40 @@ def propositions_of(facts: Mapping[str, Any]) -> tuple[Proposition, ...]:
 
 
 def counted(
-    propositions: Sequence[Proposition], protocol: ProtocolName
+    propositions: Sequence[Proposition], protocol: ProtocolName, images: Sequence[Answers] = ()
 ) -> tuple[Proposition, ...] | None:
     """The questions of an item that take part in its score; None for an item without one.
 
     official: the first row of the table is passed over (`if i == 0: continue`), and an item in
-    which a question depends on one that is not there ends in a KeyError and is dropped.
+    which upstream comes upon a parent that is not there ends in a KeyError and is dropped. It does
+    not come upon one that stands behind a parent which was answered with no.
     strict: all take part; a dependency on a question that is not in the table asks for nothing.
+
+    Args:
+        propositions: of the item.
+        protocol: see above.
+        images: the answers about each of its images; without any, the worst is supposed.
     """
     if protocol == "strict":
         return tuple(propositions) or None
     kept = tuple(one for one in propositions if one.row != 0)
     known = {one.id for one in kept}
-    if not kept or any(parent not in known for one in kept for parent in one.parents):
-        return None
-    return kept
+    if all(parent in known for one in kept for parent in one.parents):
+        return kept or None
+    return kept if images and all(_ends_well(kept, answers) for answers in images) else None
+
+
+def _ends_well(kept: Sequence[Proposition], answers: Answers) -> bool:
+    """Whether upstream's walk over one image meets no parent that is not there."""
+    current = {one.id: answers.get(one.id) for one in kept}
+    for one in kept:
+        for parent in one.parents:
+            if parent not in current:
+                return False
+            if current[parent] == 0:
+                current[one.id] = 0.0
+                break
+    return True
 
 
 def settled(propositions: Sequence[Proposition], answers: Answers) -> dict[str, float | None]:
@@ -103,8 +122,13 @@ class JudgedItem:
     """One item: its questions, and the answers about each of its images in order."""
 
     id: str
+    """Unique in a report; of a second file about an item its path."""
     propositions: tuple[Proposition, ...]
     images: tuple[Answers, ...] = field(repr=False)
+
+    def counted(self, protocol: ProtocolName) -> tuple[Proposition, ...] | None:
+        """See `counted`."""
+        return counted(self.propositions, protocol, self.images)
 
     def score(self, protocol: ProtocolName, *, unknown: float | None = None) -> float | None:
         """The mean of the images that have a score; None without any, or for a dropped item.
@@ -113,7 +137,7 @@ class JudgedItem:
             protocol: see `counted`.
             unknown: what to take for an answer that is not there; None leaves it out.
         """
-        kept = counted(self.propositions, protocol)
+        kept = self.counted(protocol)
         if kept is None:
             return None
         scores = [image_score(kept, _filled(kept, one, unknown)) for one in self.images]
@@ -132,7 +156,7 @@ def item_clusters(items: Iterable[JudgedItem], protocol: ProtocolName) -> list[C
     """One cluster for each item that is not dropped, worth one score; all in one group."""
     found = []
     for item in items:
-        if counted(item.propositions, protocol) is None:
+        if item.counted(protocol) is None:
             continue
         score = item.score(protocol)
         found.append(
@@ -155,21 +179,14 @@ def headline(items: Sequence[JudgedItem], protocol: ProtocolName) -> Estimate:
     clusters = item_clusters(items, protocol)
     estimate = statistics.estimate(clusters, statistics.mean_of_groups)
     n_scored, n_expected = count_answers(items, protocol)
-    return Estimate(
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        n_samples=estimate.n_samples,
-        n_scored=n_scored,
-        n_expected=n_expected,
-    )
+    return replace(estimate, n_scored=n_scored, n_expected=n_expected)
 
 
 def count_answers(items: Iterable[JudgedItem], protocol: ProtocolName) -> tuple[int, int]:
     """How many of the questions that take part are answered, and how many there are."""
     n_scored = n_expected = 0
     for item in items:
-        kept = counted(item.propositions, protocol) or ()
+        kept = item.counted(protocol) or ()
         for answers in item.images:
             n_expected += len(kept)
             n_scored += sum(answers.get(one.id) is not None for one in kept)
@@ -198,7 +215,7 @@ def categories(
     """
     by_category: dict[str, list[Cluster]] = {}
     for item in items:
-        kept = counted(item.propositions, protocol)
+        kept = item.counted(protocol)
         if kept is None:
             continue
         values = _category_values(item, kept, protocol, broad)
