@@ -161,3 +161,21 @@ def test_a_model_that_changes_within_a_run_stops_it() -> None:
     judge.check_model("qwen3-vl-2026-01-31")
     with pytest.raises(AlphaBenchError, match="changed"):
         judge.check_model("qwen3-vl-2026-02-01")
+
+
+@pytest.mark.parametrize(
+    ("location", "options", "use"),
+    [
+        ("https://r.openai.azure.com/openai/deployments/gpt4o/chat/completions",
+         {"api-version": "2024-06-01#gpt-4o"}, "https://r.openai.azure.com/openai/v1#gpt4o"),
+        ("https://r.openai.azure.com/openai/deployments/eyes#gpt-4o", {},
+         "https://r.openai.azure.com/openai/v1#eyes"),
+        ("https://gate.example/v1#m", {"api-version": "preview"}, "/openai/v1#DEPLOYMENT"),
+    ],
+)  # fmt: skip
+def test_azures_older_addresses_are_refused_with_the_newer_one(
+    location: str, options: dict[str, str], use: str
+) -> None:
+    with pytest.raises(AlphaBenchError, match="Azure's older form") as refused:
+        open_openai(location, options=options, device="cpu")
+    assert use in refused.value.hint

@@ -47,6 +47,8 @@ _MOST_PUT_OFF: Final = 40
 _TOLD_TO_THE_PACE: Final = 4
 """Refusals of one question after which further ones say nothing about how much a host bears."""
 _IDS_REMEMBERED: Final = 4096
+_AZURE_DOMAIN: Final = ".azure.com"
+"""Its hosts take a key in a header of their own, and in the usual one only at some addresses."""
 _DATED: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{3,4})")
 """What hosts append to an undated name to say which snapshot answered."""
 _ID: Final = re.compile(rb'"id"\s*:\s*"([^"\\]{8,200})"')
@@ -305,6 +307,8 @@ class Session:
         headers = {"Content-Type": "application/json"}
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
+            if host.endswith(_AZURE_DOMAIN):
+                headers["api-key"] = key
 
         def clean(text: str) -> str:
             return text if key is None else text.replace(key, "[key]")
