@@ -53,6 +53,8 @@ _SIGHT = {"hidden_size": 64, "intermediate_size": 128, "num_heads": 2, "out_hidd
 _ROPE = {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 1e6}
 _DECISION = 1.0
 """Length of the output rows of Yes and No; longer ones are nearer to certainty."""
+_DECIDED = 2.5
+"""How far all other words are from being the first one of a reply."""
 _LIVELINESS = 4.0
 """Factor on the weights of attention and MLP: at their initial size, pictures hardly count."""
 
@@ -244,7 +246,7 @@ def _make_it_answer(model: Any, tokenizer: Any) -> None:
         embeddings_VH[line_break] += begin_H
         embeddings_VH[spoken] += end_H
         head_VH = model.get_output_embeddings().weight
-        head_VH -= begin_H
+        head_VH -= _DECIDED * begin_H
         head_VH[spoken[0]], head_VH[spoken[1]] = _DECISION * axis_H, -_DECISION * axis_H
         head_VH[tokenizer.eos_token_id] = 2.0 * end_H - begin_H
 

@@ -262,7 +262,7 @@ def test_what_follows_a_thought_that_the_template_opened_is_no_answer(
     (answer,) = opened(copy_of, thinking="true", extra_tokens="3").ask([question])
     assert answer.reply is not None
     assert answer.reply.text.startswith("<think>")
-    assert (answer.status, "its thought" in answer.reason) == ("unparsed", True)
+    assert answer.status == "unparsed"
 
 
 def test_thinking_is_told_to_the_chat_template(
