@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from alphabench.checkpoints import open_checkpoint
-from alphabench.credentials import api_key
+from alphabench.credentials import api_key, without_secrets
 from alphabench.errors import AlphaBenchError
 from alphabench.options import split_spec
 
@@ -51,3 +51,18 @@ def test_a_secret_is_no_option_and_is_not_repeated(option: str, value: str) -> N
 )
 def test_options_that_only_speak_of_keys_are_taken(option: str) -> None:
     assert split_spec(f"https://host/v1#m?{option}=1")[1] == {option: "1"}
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://host:8000/a/b@1", "https://host:8000/a/b@1"),
+        ("https://user:sk@host/a", "https://host/a"),
+        ("https://sk@host/a", "https://host/a"),
+        ("https://user:s/k@host/a", "https://host/a"),
+        ("https://user:s@k@host/a", "https://host/a"),
+        ("https://host/a?key=sk&b=sk#c", "https://host/a?key=...&b=...#c"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(address: str, shown: str) -> None:
+    assert without_secrets(address) == shown

@@ -70,7 +70,9 @@ class BoundedBody:
     def _keep(self, unpacked: bytes) -> None:
         self._received += unpacked
         if len(self._received) > self._most_bytes:
-            raise UnusableBodyError(f"the answer is larger than {self._most_bytes // 2**20} MiB")
+            most = self._most_bytes
+            size = f"{most // 2**20} MiB" if most >= 2**20 else f"{most} bytes"
+            raise UnusableBodyError(f"the answer is larger than {size}")
 
     def finish(self) -> bytes:
         """The whole body."""

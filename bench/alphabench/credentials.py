@@ -21,6 +21,8 @@ _SECRET: Final = re.compile(
 )
 _FIELD: Final = re.compile(r'"([^"]{1,80})"\s*:')
 """A key of a JSON object."""
+_USER: Final = re.compile(r"(?<=://)([^/?#]*@|[^/?#@]*:(?!\d*([/?#]|$)).*@)")
+"""A user name and password; the second form is a password with a slash, which is no port."""
 _OPENAI_HOSTS: Final = ("api.openai.com", "eu.api.openai.com", "us.api.openai.com")
 
 
@@ -37,6 +39,12 @@ def api_key(host: str, environment: Mapping[str, str] | None = None) -> str | No
     if not key and host in _OPENAI_HOSTS:
         key = variables.get("OPENAI_API_KEY")
     return key.strip() if key and key.strip() else None
+
+
+def without_secrets(address: str) -> str:
+    """An address that can be shown: without user name, password and the values of its query."""
+    shown = _USER.sub("", address)
+    return re.sub(r"([?&][^=&#]*)=[^&#]*", r"\1=...", shown)
 
 
 def refuse_secret(option: str, value: str) -> None:

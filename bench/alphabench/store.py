@@ -33,7 +33,7 @@ from alphabench.checked import Checked
 from alphabench.errors import AlphaBenchError
 from alphabench.files import UnreadableFileError, read_text, well_formed
 from alphabench.images import to_rgb
-from alphabench.locking import HeldError, exclusive, is_running
+from alphabench.locking import HeldError, exclusive
 from alphabench.reading import digest_of, inside, read_object, read_record, read_rows, refusal
 from alphabench.records import (
     Attempt,
@@ -45,7 +45,7 @@ from alphabench.records import (
 )
 from alphabench.types import GeneratedImage, ImageRequest, NotMade, Report
 from alphabench.wire import report_to_json, verdict_to_json
-from alphabench.writing import DRAFT, append_rows, replace_file, writing
+from alphabench.writing import append_rows, remove_drafts, replace_file, writing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -183,7 +183,7 @@ class RunFolder:
                         hint=f"wait for it, {what}, or name another folder with --out",
                     ) from None
                 if was_left:
-                    self._remove_drafts()
+                    remove_drafts(self.root)
             if (self.root / "manifest.json").exists():
                 wanted, stored = self.manifest, RunFolder.open(self.root).manifest
                 self.manifest = stored
@@ -196,13 +196,6 @@ class RunFolder:
             if self._checked.is_newer:
                 self._replace(self._path("checked.json"), json.dumps(self._checked.settled()))
                 self._checked.is_newer = False
-
-    def _remove_drafts(self) -> None:
-        for folder, _, names in os.walk(self.root):  # follows no link
-            for name in names:
-                match = DRAFT.fullmatch(name)
-                if match and (int(match[1]) == os.getpid() or not is_running(int(match[1]))):
-                    Path(folder, name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return inside(self.root, name)

@@ -17,8 +17,9 @@ from typing import Any, BinaryIO, Final
 
 from alphabench.errors import AlphaBenchError
 from alphabench.files import well_formed
+from alphabench.locking import is_running
 
-DRAFT: Final = re.compile(r".+\.(\d{1,10})\.tmp")
+_DRAFT: Final = re.compile(r".+\.(\d{1,10})\.tmp")
 """The name of a file that is being written, with the process that writes it."""
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TOO_MANY_OPEN: Final = (errno.EMFILE, errno.ENFILE)
@@ -85,6 +86,16 @@ def replace_file(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
+
+
+def remove_drafts(folder: Path) -> None:
+    """Removes what processes that ended were writing anywhere below `folder`; follows no link."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            match = _DRAFT.fullmatch(name)
+            if match and (int(match[1]) == os.getpid() or not is_running(int(match[1]))):
+                with contextlib.suppress(FileNotFoundError):  # another process removed it too
+                    Path(place, name).unlink()
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

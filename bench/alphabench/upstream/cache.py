@@ -7,7 +7,6 @@ and knows no benchmark.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,7 +16,9 @@ from typing import Literal
 
 import platformdirs
 
+from alphabench.credentials import without_secrets
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_bytes
 from alphabench.upstream.pinned import Pin, PinnedFile, pin_of
 from alphabench.upstream.sources import (
     DEFAULT_PATIENCE,
@@ -27,6 +28,7 @@ from alphabench.upstream.sources import (
     open_client,
     read_from_folder,
 )
+from alphabench.writing import remove_drafts, replace_file, writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,7 @@ class UpstreamData:
         self, pin: Pin, *, source: Path | str | None = None, patience: Patience = DEFAULT_PATIENCE
     ) -> FetchReport:
         """`fetch` for a data set whose facts do not come from this package."""
+        remove_drafts(self.cache_dir / "upstream" / pin.repository / pin.commit)
         with ExitStack() as resources:
             obtain = _opened(pin, source, patience, resources)
             return FetchReport(
@@ -124,16 +127,16 @@ class UpstreamData:
         pin = pin_of(name)
         file = pin.file(path)
         place = self._place(pin, file)
-        try:
-            content = place.read_bytes()
-        except FileNotFoundError as error:
+        if not place.exists():
             raise AlphaBenchError(
                 f"the official data {name!r} is not on this machine (licence: {pin.licence})",
                 hint=f"run `alphabench fetch {name}`, or use {pin.stand_in}, which needs none",
-            ) from error
-        except OSError as error:
+            )
+        try:
+            content = read_bytes(place)
+        except UnreadableFileError as error:
             raise AlphaBenchError(
-                f"{str(place)!r} cannot be read ({error.strerror})",
+                f"{str(place)!r} cannot be read ({error})",
                 hint=f"mend its permissions, or delete it and run `alphabench fetch {name}`",
             ) from error
         if mismatch := file.mismatch(content):
@@ -155,8 +158,8 @@ class UpstreamData:
 
     def _holds(self, pin: Pin, file: PinnedFile) -> bool:
         try:
-            return file.mismatch(self._place(pin, file).read_bytes()) is None
-        except OSError:
+            return file.mismatch(read_bytes(self._place(pin, file))) is None
+        except UnreadableFileError:
             return False
 
     def _complete(
@@ -172,7 +175,8 @@ class UpstreamData:
                 f"{origin!r} is refused: it {mismatch}",
                 hint=f"get {pin.repository} at commit {pin.commit} from another source",
             )
-        _replace(place, content)
+        with writing(place, elsewhere="choose another cache folder with ALPHABENCH_CACHE"):
+            replace_file(place, content)
         return FetchedFile(
             path=place, size_bytes=len(content), outcome="replaced" if was_there else "fetched"
         )
@@ -188,7 +192,9 @@ def _opened(
 
         def from_server(file: PinnedFile) -> tuple[str, bytes]:
             address = address_of(pin, file, mirror=mirror)
-            return address, download(address, file, client=client, patience=patience)
+            return without_secrets(address), download(
+                address, file, client=client, patience=patience
+            )
 
         return from_server
     folder = Path(source)
@@ -201,24 +207,3 @@ def _opened(
         str(folder / pin.repository / file.path),
         read_from_folder(folder, pin, file),
     )
-
-
-def _replace(place: Path, content: bytes) -> None:
-    """All of the file or nothing, durable once it returns."""
-    temporary: Path | None = None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(place)
-    except OSError as error:
-        raise AlphaBenchError(
-            f"{str(place)!r} cannot be written ({error.strerror})",
-            hint="make room, or choose another cache folder",
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from alphabench.compression import ACCEPT_ENCODING, BoundedBody, UnusableBodyError
+from alphabench.credentials import without_secrets
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_bytes
 from alphabench.upstream.pinned import Pin, PinnedFile
 
 if TYPE_CHECKING:
@@ -33,8 +36,11 @@ class Patience:
     wait_seconds: float = 1.0
     """Before the second try; doubled before each further one."""
     timeout_seconds: float = 30.0
-    """Of silence on the line."""
+    """Of silence on the line, and before an answer may be too slow."""
+    least_bytes_per_second: float = 1024.0
+    """On the whole; a server that sends less is given up."""
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
 
 
 DEFAULT_PATIENCE: Final = Patience()
@@ -48,10 +54,11 @@ def read_from_folder(folder: Path, pin: Pin, file: PinnedFile) -> bytes:
     """
     path = folder / pin.repository / file.path
     try:
-        return path.read_bytes()
-    except OSError as error:
+        # A little more than is pinned, so that a file of another size is refused by its digest.
+        return read_bytes(path, max_bytes=_most_bytes(file) + 2**20)
+    except UnreadableFileError as error:
         raise AlphaBenchError(
-            f"{str(path)!r} cannot be read ({error.strerror})",
+            f"{str(path)!r} cannot be read ({error})",
             hint="--from takes a folder that holds <owner>/<repository>/<path>",
         ) from error
 
@@ -66,7 +73,7 @@ def address_of(pin: Pin, file: PinnedFile, *, mirror: str | None = None) -> str:
 def download(
     address: str, file: PinnedFile, *, client: httpx.Client, patience: Patience = DEFAULT_PATIENCE
 ) -> bytes:
-    """The answer's bytes, a little more than the pinned size at most.
+    """The answer's bytes, at most one more than the pinned size.
 
     Busy servers and broken connections are tried again; other answers are final.
 
@@ -75,7 +82,6 @@ def download(
     """
     import httpx
 
-    most = _MOST_BYTES if file.size_bytes is None else file.size_bytes + 1
     reason = ""
     for attempt in range(patience.tries):
         if attempt:
@@ -83,29 +89,52 @@ def download(
         try:
             with client.stream("GET", address) as answer:
                 if answer.is_success:
-                    return _read(answer, most)
+                    return _read(answer, _most_bytes(file), patience)
                 reason = f"the server answers {answer.status_code}"
                 if answer.status_code != 429 and answer.status_code < 500:
                     break
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             break
-    raise AlphaBenchError(f"{address!r} could not be downloaded: {reason}", hint=_ELSEWHERE)
+        except httpx.InvalidURL:  # its text may hold part of a password
+            reason = "it is no address"
+            break
+        except UnusableBodyError as error:
+            reason = str(error)
+            break
+    shown = without_secrets(address)
+    raise AlphaBenchError(f"{shown!r} could not be downloaded: {reason}", hint=_ELSEWHERE)
 
 
 def open_client(patience: Patience = DEFAULT_PATIENCE) -> httpx.Client:
     """An HTTP client for `download`; the caller closes it."""
     import httpx
 
-    return httpx.Client(timeout=patience.timeout_seconds, follow_redirects=True)
+    return httpx.Client(
+        timeout=patience.timeout_seconds,
+        follow_redirects=True,
+        headers={"Accept-Encoding": ACCEPT_ENCODING},
+    )
 
 
-def _read(answer: httpx.Response, most: int) -> bytes:
-    content = bytearray()
-    for chunk in answer.iter_bytes():
-        content += chunk
-        if len(content) >= most:
-            break
-    return bytes(content[:most])
+def _most_bytes(file: PinnedFile) -> int:
+    return _MOST_BYTES if file.size_bytes is None else file.size_bytes + 1
+
+
+def _read(answer: httpx.Response, most: int, patience: Patience) -> bytes:
+    body = BoundedBody(answer.headers.get("Content-Encoding"), most_bytes=most)
+    began, n_received = patience.clock(), 0
+    for chunk in answer.iter_raw():
+        n_received += len(chunk)
+        seconds = patience.clock() - began
+        if (
+            seconds > patience.timeout_seconds
+            and n_received < seconds * patience.least_bytes_per_second
+        ):
+            raise UnusableBodyError(
+                f"the server sent {n_received} bytes in {seconds:.0f} seconds and is given up"
+            )
+        body.feed(chunk)
+    return body.finish()
