@@ -12,6 +12,7 @@ however it is worded. Knows no reward.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 
 from alphabench.benchmarks.geneval_rules import Rules
 from alphabench.errors import AlphaBenchError
-from alphabench.files import parse_json, read_text
+from alphabench.files import read_text
 from alphabench.options import fill, split_spec
 from alphabench.scenes.small_sample import TASKS, task_small
 from alphabench.scenes.telling import facts_key, geneval_prompt
@@ -186,7 +187,7 @@ def _from_file(path: Path) -> list[Prompt]:
     if path.suffix == ".txt":
         return [Prompt(id=f"{path.stem}-{one.index:06d}", text=one.text) for one in prompts]
     lines = [line for line in read_text(path).split("\n") if line.strip()]
-    return [_from_row(parse_json(line), path, number) for number, line in enumerate(lines)]
+    return [_from_row(json.loads(line), path, number) for number, line in enumerate(lines)]
 
 
 def _from_row(row: Mapping[str, Any], path: Path, number: int) -> Prompt:

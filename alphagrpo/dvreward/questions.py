@@ -7,6 +7,7 @@ was dropped and why. Lines are only ever appended. Knows no model.
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import hashlib
 import json
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal
 
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_bytes
 
 SCHEMA: Final = 1
 """Raised when a line written before could be misread."""
@@ -185,25 +187,26 @@ def read_question_sets(path: Path) -> list[QuestionSet]:
         AlphaBenchError: no such file, or a line that cannot be used.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = read_bytes(path)
+    except UnreadableFileError as error:
         raise AlphaBenchError(
-            f"{str(path)!r} cannot be read ({error.strerror})", hint="name a file of questions"
+            f"{str(path)!r} cannot be read ({error})", hint="name a file of questions"
         ) from error
     return list(parse_question_sets(content, name=path.name))
 
 
 def parse_question_sets(content: bytes, *, name: str) -> Iterator[QuestionSet]:
     """As `read_question_sets`, from a file's bytes."""
-    lines = content.split(b"\n")
+    lines = content.removeprefix(codecs.BOM_UTF8).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"line {number} of {name!r}"
         try:
-            row = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
+            row = json.loads(line)  # as it stands: its hash is over these very letters
+        except (ValueError, RecursionError) as error:
+            # Torn by a crash; anything else at a file's end is not ours to leave out, or cut off.
+            if number == len(lines) and line.lstrip().startswith(b"{"):
                 return
             raise _unusable(where, "it is not JSON") from error
         if not isinstance(row, dict):
@@ -223,8 +226,11 @@ def appending(path: Path) -> Iterator[IO[bytes]]:
     """The file, to append to, for one process at a time; cuts off a torn last line first.
 
     Raises:
-        AlphaBenchError: another process is writing it, or it may not be written.
+        AlphaBenchError: another process is writing it, it may not be written, or it is no question
+            file, whose end would be cut off.
     """
+    if path.exists():
+        read_question_sets(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab+")

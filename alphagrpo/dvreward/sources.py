@@ -6,6 +6,7 @@ Knows no judge and no score.
 
 from __future__ import annotations
 
+import codecs
 import functools
 import hashlib
 import json
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_bytes
 from alphabench.scenes.questions import QuestionKind, fact_questions
 from alphabench.types import Sample
 from alphabench.upstream import UpstreamData
@@ -81,13 +83,13 @@ def keep(path: Path, folder: Path) -> str:
         AlphaBenchError: no such file, or it holds prompts without questions.
     """
     try:
-        content = path.expanduser().read_bytes()
-    except OSError as error:
+        content = read_bytes(path.expanduser())
+    except UnreadableFileError as error:
         raise AlphaBenchError(
-            f"the question file {str(path)!r} cannot be read ({error.strerror})",
+            f"the question file {str(path)!r} cannot be read ({error})",
             hint="name one that exists, or take dvreward:mini",
         ) from error
-    if not content.lstrip().startswith(b"{"):
+    if not content.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
         raise _without_questions(path)
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem)[:40].strip("-") or "questions"
     name = f"{stem}-{hashlib.sha256(content).hexdigest()[:12]}"

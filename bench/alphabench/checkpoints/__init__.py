@@ -42,6 +42,7 @@ _BAGEL_FILES: Final = ("llm_config.json", "ema.safetensors")
 """Either shows what the folder was meant to be; the rest is missed by name."""
 _BUNDLED: Final = ("nano",)
 """Kinds that are one checkpoint in this package, named without a colon."""
+_OF_A_LOCATION: Final = ("bagel", "diffusers", "janus")
 _UNTHINKING: Final = ("diffusers", "http", "images", "janus", "scene")
 _PICTURES: Final = ("*.png", "*/*.png", "*/samples/*.png")
 
@@ -96,6 +97,11 @@ def pick_kind(name: str) -> tuple[str, str]:
     if prefix in ("http", "https") and colon:
         return "http", name
     if colon and prefix in registry.known("checkpoint"):
+        if prefix in _OF_A_LOCATION and not location.strip():
+            raise AlphaBenchError(
+                f"{name!r} names no checkpoint",
+                hint=f"write {prefix}:FOLDER or {prefix}:owner/name",
+            )
         return prefix, location
     refuse_bare_host(name)
     if name in _BUNDLED:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.files import UnreadableFileError, read_json
 from alphabench.judges.question import Answer, Capabilities, Question, Reply
 from alphabench.judges.reading import FILTERED, REFUSAL, read_reply, unscored
 from alphabench.options import fill
@@ -251,12 +252,12 @@ def _number_or_text(text: str) -> str | float:
 
 def _read_table(path: Path) -> dict[str, dict[str, str]]:
     try:
-        table = json.loads(path.expanduser().read_text(encoding="utf-8"))
+        table = read_json(path.expanduser())
         return {
             str(image): {str(key): str(said) for key, said in answers.items()}
             for image, answers in table.items()
         }
-    except (OSError, ValueError, AttributeError) as error:
+    except (UnreadableFileError, AttributeError) as error:
         raise AlphaBenchError(
             f"{str(path)!r} is no table of answers ({error})",
             hint='write {"IMAGE ID": {"QUESTION ID": "answer"}} as JSON',

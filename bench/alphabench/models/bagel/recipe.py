@@ -29,6 +29,7 @@ OWN_REFLECT_PROMPT: Final = (
 )
 """Asks to mend a picture; takes a fault for granted, for models asked about one see none."""
 DRAW: Final = Guidance()
+MOST_TIMESTEPS: Final = 1000
 EDIT: Final = Guidance(image_scale=2.0, low=0.0, renorm="text_channel")
 
 
@@ -72,8 +73,10 @@ class Recipe:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if "{prompt}" not in self.reflect_prompt:
             raise ValueError("reflect_prompt has no place for {prompt}")
-        if self.timesteps < 2:
-            raise ValueError(f"timesteps must be 2 or more, not {self.timesteps}")
+        if not 2 <= self.timesteps <= MOST_TIMESTEPS:
+            raise ValueError(
+                f"timesteps must be 2 or more and at most {MOST_TIMESTEPS}, not {self.timesteps}"
+            )
         if self.dtype not in get_args(DtypeName):
             raise ValueError(f"dtype is one of {get_args(DtypeName)}, not {self.dtype!r}")
         if self.temperature < 0 or self.shift <= 0:
