@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from PIL import Image
 from alphabench.benchmarks import gedit_data
 from alphabench.benchmarks.gedit import open_gedit
 from alphabench.errors import AlphaBenchError
+from alphabench.types import Verdict
 from alphabench.upstream import UpstreamData
 
 datasets: Any = pytest.importorskip("datasets")
+pyarrow: Any = pytest.importorskip("pyarrow")
+parquet: Any = pytest.importorskip("pyarrow.parquet")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries, which have their own
 
 
@@ -71,14 +75,56 @@ def test_a_local_copy_becomes_samples_of_one_language_with_two_pictures(tmp_path
     assert len(pictures) == 4
 
 
-def test_parquet_files_are_a_local_copy_too(tmp_path: Path) -> None:
-    made = datasets.Dataset.from_list(_rows())
-    (tmp_path / "copy").mkdir()
-    for column in gedit_data.PICTURES:
-        made = made.cast_column(column, datasets.Image())
-    made.to_parquet(str(tmp_path / "copy" / "train-00000-of-00001.parquet"))
+def _parquet(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    """As pyarrow writes it: a picture's path stays what it is."""
+    folder.mkdir(parents=True)
+    table = pyarrow.Table.from_pylist(rows)
+    parquet.write_table(table, folder / "train-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("at", ["copy", "copy/data"])
+def test_parquet_files_are_a_local_copy_too(tmp_path: Path, at: str) -> None:
+    _parquet(tmp_path / at, _rows())
     origin = gedit_data.fetch(tmp_path / "cache", source=str(tmp_path / "copy"))
     assert origin.n_rows == 6
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.csv", "data/x.json"])
+def test_other_files_in_a_folder_are_not_taken_for_the_data(tmp_path: Path, name: str) -> None:
+    """`--from` may be a mirror of other benchmarks' files."""
+    path = tmp_path / "mirror" / name
+    path.parent.mkdir(parents=True)
+    row = {key: value for key, value in _rows()[0].items() if "image" not in key}
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(AlphaBenchError, match="holds no copy of stepfun-ai/GEdit-Bench"):
+        gedit_data.fetch(tmp_path / "cache", source=str(tmp_path / "mirror"))
+
+
+def test_a_picture_is_never_read_from_outside_the_copy(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (8, 8)).save(secret)
+    rows = [{**row, "input_image": {"bytes": None, "path": str(secret)}} for row in _rows()]
+    with pytest.raises(AlphaBenchError, match="input_image of row 0 is no PNG"):
+        gedit_data.fetch(tmp_path / "cache", source=str(_parquet(tmp_path / "copy", rows)))
+
+
+def test_a_copy_with_rows_lacking_is_partial_wherever_it_is_used(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    words = gedit_data.DATASET.fetch(cache, str(_data_set(tmp_path / "copy")))
+    assert words == (
+        "6 rows from a local copy, 1206 fewer than the official: results will be PARTIAL"
+    )
+    benchmark = open_gedit("en", data=UpstreamData(cache_dir=cache))
+    samples = benchmark.samples()
+    verdicts = [
+        Verdict(image_id=f"{one.id}/0", question_id="overall", value=5.0, status="scored",
+                detail={"semantics": 5.0, "quality": 5.0})
+        for one in samples
+    ]  # fmt: skip
+    report = benchmark.summarise(samples, verdicts, evaluator="judge")
+    assert (report.partial, report.coverage) == (True, 1.0)
+    assert report.notes == ("the data here has 3 of the 606 rows in its language",)
 
 
 def test_the_same_rows_have_the_same_digest_and_others_another(tmp_path: Path) -> None:

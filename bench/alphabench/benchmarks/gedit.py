@@ -49,7 +49,7 @@ SPLITS: Final[Mapping[str, str]] = {
     "cn": "GEdit-Bench, Chinese instructions",
     "mini": "GEdit-Bench's groups over AlphaBench's drawn world",
 }
-ROWS: Final[Mapping[str, int]] = {"en": 606, "cn": 606}
+ROWS: Final = dict.fromkeys(gedit_data.LANGUAGES, gedit_data.N_ROWS // 2)
 """Of the official data, by language."""
 EVALUATOR: Final = "judge"
 MINI_DATA: Final = "gedit.jsonl"

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from alphabench.errors import AlphaBenchError
 from alphabench.fetching import Dataset
+from alphabench.files import UnreadableFileError, confined, read_bytes, read_json
 
 REPOSITORY: Final = "stepfun-ai/GEdit-Bench"
 REVISION: Final = "58159f3de6689982b1df7f1a6c557ded16548a24"
@@ -30,6 +31,9 @@ REVISION: Final = "58159f3de6689982b1df7f1a6c557ded16548a24"
 LICENCE: Final = "MIT"
 """As the data set's card states at that revision."""
 TEXTS: Final = ("task_type", "key", "instruction", "instruction_language")
+LANGUAGES: Final = ("en", "cn")
+N_ROWS: Final = 1212
+"""Of the data set at that revision, half of them in each language."""
 PICTURES: Final = ("input_image", "input_image_raw")
 """What the judge is shown, and what the editor is given."""
 _ROWS, _ORIGIN, _FOLDER = "rows.jsonl", "origin.json", "pictures"
@@ -61,10 +65,8 @@ def origin_of(cache_dir: Path) -> Origin | None:
     """
     path = folder_of(cache_dir) / _ORIGIN
     try:
-        return Origin(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
+        return Origin(**read_json(path)) if path.exists() else None
+    except (UnreadableFileError, OSError, TypeError) as error:
         raise AlphaBenchError(f"{str(path)!r} is damaged: {error}", hint=_FETCH) from error
 
 
@@ -101,7 +103,8 @@ def fetch(cache_dir: Path, *, source: str | None = None) -> Origin:
     Args:
         cache_dir: the user's cache folder.
         source: None is the hub's data set at the pinned revision; `owner/name@revision` another
-            one; a folder a local copy, as `save_to_disk` wrote it or with parquet or arrow files.
+            one; a folder a local copy, as `save_to_disk` wrote it or with the hub's parquet files
+            (in it or in its folder `data`). Nothing else in a folder is read.
 
     Raises:
         AlphaBenchError: `datasets` is not installed, or the data cannot be had, is of another
@@ -113,7 +116,7 @@ def fetch(cache_dir: Path, *, source: str | None = None) -> Origin:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".gedit-"))
-        made = _write(place, rows, origin)
+        made = _write(place, rows, origin, root=_local_folder(source))
         shutil.rmtree(folder, ignore_errors=True)
         place.rename(folder)
     except OSError as error:
@@ -127,17 +130,26 @@ def fetch(cache_dir: Path, *, source: str | None = None) -> Origin:
     return made
 
 
-def _write(folder: Path, rows: Iterable[Mapping[str, Any]], source: str) -> Origin:
+def _local_folder(source: str | None) -> Path | None:
+    return Path(source) if source is not None and Path(source).exists() else None
+
+
+def _write(
+    folder: Path, rows: Iterable[Mapping[str, Any]], source: str, *, root: Path | None
+) -> Origin:
     (folder / _FOLDER).mkdir()
     lines = []
     for number, row in enumerate(rows):
         kept = {name: row.get(name) for name in TEXTS}
         if not all(isinstance(value, str) and value for value in kept.values()):
             raise _other_form(source, f"row {number} lacks one of {', '.join(TEXTS)}")
+        if kept["instruction_language"] not in LANGUAGES:
+            raise _other_form(source, f"row {number} is in {kept['instruction_language']!r}")
         if not isinstance(row.get("Intersection_exist"), bool):
             raise _other_form(source, f"row {number} has no 'Intersection_exist'")
         pictures = {
-            n: _keep(folder / _FOLDER, row.get(n), f"{n} of row {number}", source) for n in PICTURES
+            n: _keep(folder / _FOLDER, _bytes_of(row.get(n), root), f"{n} of row {number}", source)
+            for n in PICTURES
         }
         fields = {**kept, "Intersection_exist": row["Intersection_exist"], **pictures}
         lines.append(json.dumps(fields, ensure_ascii=False) + "\n")
@@ -152,11 +164,22 @@ def _write(folder: Path, rows: Iterable[Mapping[str, Any]], source: str) -> Orig
     return origin
 
 
-def _keep(folder: Path, picture: Any, what: str, source: str) -> str:
-    """The name of the file under which the picture's own bytes are kept, once."""
-    content = picture.get("bytes") if isinstance(picture, Mapping) else None
-    if content is None and isinstance(picture, Mapping) and picture.get("path"):
-        content = Path(picture["path"]).read_bytes()
+def _bytes_of(picture: Any, root: Path | None) -> bytes | None:
+    """The picture's own bytes; a path is followed only to a file inside a local copy."""
+    if not isinstance(picture, Mapping):
+        return None
+    content, path = picture.get("bytes"), picture.get("path")
+    if isinstance(content, bytes) or root is None or not isinstance(path, str):
+        return content if isinstance(content, bytes) else None
+    try:
+        inside = Path(path).relative_to(root) if Path(path).is_absolute() else Path(path)
+        return read_bytes(confined(root, str(inside)))
+    except (UnreadableFileError, ValueError):
+        return None
+
+
+def _keep(folder: Path, content: bytes | None, what: str, source: str) -> str:
+    """The name of the file under which the picture's bytes are kept, once."""
     kind = next((k for start, k in _KINDS if (content or b"").startswith(start)), None)
     if content is None or kind is None:
         raise _other_form(source, f"{what} is no PNG, JPEG or WebP picture")
@@ -175,29 +198,42 @@ def _open(source: str | None) -> tuple[Iterator[Mapping[str, Any]], str]:
             "the data of gedit is read by the library datasets, which is not installed",
             hint="pip install -e '.[data]'",
         ) from error
-    local = source is not None and Path(source).exists()
+    local = _local_folder(source)
     name, _, revision = (source or f"{REPOSITORY}@{REVISION}").partition("@")
     try:
-        if local:
-            found = _local(datasets, Path(str(source)))
+        if local is not None:
+            found = _local(datasets, local)
         else:
             found = datasets.load_dataset(name, revision=revision or None, split="train")
         for column in PICTURES:
             found = found.cast_column(column, datasets.Image(decode=False))
+    except AlphaBenchError:
+        raise
     except Exception as error:  # a boundary: the library raises whatever it likes
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AlphaBenchError(
             f"the data set {source or REPOSITORY!r} cannot be read: {first}",
             hint="check the network, or pass --from a local copy or owner/name@revision",
         ) from error
-    return iter(found), "a local copy" if local else f"{name}@{revision or 'its newest'}"
+    return iter(
+        found
+    ), "a local copy" if local is not None else f"{name}@{revision or 'its newest'}"
 
 
 def _local(datasets: Any, folder: Path) -> Any:
-    if any((folder / name).exists() for name in ("state.json", "dataset_dict.json")):
+    if any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
         found = datasets.load_from_disk(str(folder))
         return found["train"] if isinstance(found, datasets.DatasetDict) else found
-    return datasets.load_dataset(str(folder), split="train")
+    for kind in ("parquet", "arrow"):
+        files = [
+            str(file) for at in ("", "data") for file in sorted((folder / at).glob(f"*.{kind}"))
+        ]
+        if files:
+            return datasets.load_dataset(kind, data_files=files, split="train")
+    raise AlphaBenchError(
+        f"{str(folder)!r} holds no copy of {REPOSITORY}",
+        hint="pass --from a folder with its parquet files, or one that `save_to_disk` wrote",
+    )
 
 
 def _other_form(source: str, what: str) -> AlphaBenchError:
@@ -210,7 +246,9 @@ def _other_form(source: str, what: str) -> AlphaBenchError:
 def _fetch_in_words(cache_dir: Path, source: str | None) -> str:
     beside = Path(source or "") / REPOSITORY
     origin = fetch(cache_dir, source=str(beside) if source and beside.is_dir() else source)
-    return f"{origin.n_rows} rows from {origin.source}"
+    lacks = N_ROWS - origin.n_rows
+    short = f", {lacks} fewer than the official: results will be PARTIAL" if lacks > 0 else ""
+    return f"{origin.n_rows} rows from {origin.source}{short}"
 
 
 DATASET: Final = Dataset(
