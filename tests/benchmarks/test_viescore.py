@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,27 @@ def test_the_judge_sees_the_source_that_is_meant_for_it(tmp_path: Path) -> None:
     assert semantics.parts[2] == Picture(
         path=image.path, sha256=image.sha256, encoding="jpeg", size=(30, 20)
     )
+
+
+def test_a_turned_source_gives_its_stored_size_and_makes_another_question(tmp_path: Path) -> None:
+    image = edited(tmp_path)
+    ask = AskVie(OWN, Sampling(max_tokens=1), LowestScore(strict=True))
+    with Image.open(tmp_path / "raw.png") as opened:
+        upright, exif = opened.copy(), Image.Exif()
+    exif[0x0112] = 6
+    upright.save(tmp_path / "raw.png", exif=exif)
+    source = source_picture(image.request.sample)
+    assert (source.size, source.turned) == ((60, 40), True)
+    semantics, _ = ask(image)
+    before = replace(
+        semantics,
+        parts=(
+            semantics.parts[0],
+            replace(source, encoding="jpeg", size=None, turned=False),
+            semantics.parts[2],
+        ),
+    )
+    assert before.content_digest != semantics.content_digest
 
 
 def test_a_source_that_is_gone_is_one_sentence(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -43,6 +43,8 @@ _CONTEXT: Final = "_context_no_delimit"
 _SC_RULES: Final = ("_prompts_0shot_two_image_edit_rule", "_prompts_0shot_tie_rule_SC")
 _PQ_RULES: Final = ("_prompts_0shot_rule_PQ",)
 _PLACE: Final = "<instruction>"
+_ORIENTATION: Final = 0x0112
+"""The tag of EXIF that says how a photograph was held."""
 _MAX_TOKENS: Final = 1400
 _FORM: Final = (
     'Reply with one JSON object and nothing else: {"score": [first, second], '
@@ -171,6 +173,7 @@ def open_viescore(
             "max_tokens": str(_MAX_TOKENS),
             "temperature": "the judge's own" if sampling.temperature is None else "0.0",
             "tries": str(tries),
+            "orientation": "applied",
             **guess,
         },
         needs=Capabilities(images_per_question=2, logprobs=False),
@@ -194,7 +197,7 @@ class AskVie:
         sample = image.request.sample
         source = source_picture(sample)
         edited = Picture(path=image.path, sha256=image.sha256, encoding="jpeg", size=source.size)
-        shown = Picture(path=source.path, sha256=source.sha256, encoding="jpeg")
+        shown = replace(source, encoding="jpeg", size=None)
         text = self.words.semantics.replace(_PLACE, sample.prompt)
         return [
             self._question(image, SEMANTICS, (text, shown, edited)),
@@ -218,14 +221,19 @@ def source_picture(sample: Sample) -> Picture:
     path = Path(sample.facts.get(JUDGE_SOURCE) or sample.source_image or "")
     try:
         content = read_bytes(path, max_bytes=MAX_FILE_BYTES)
-        size = open_unchanged(content).size
+        image = open_unchanged(content)
     except (UnreadableFileError, UnreadableImageError) as error:
         raise AlphaBenchError(
             f"the source picture {str(path)!r} of {sample.id!r} cannot be read: {error}",
             hint="fetch the benchmark's data again",
         ) from error
     # Of the file as it is stored, not turned: upstream resizes before it turns.
-    return Picture(path=path, sha256=hashlib.sha256(content).hexdigest(), size=size)
+    return Picture(
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=image.size,
+        turned=image.getexif().get(_ORIENTATION, 1) != 1,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class Picture:
     """How it travels; jpeg where an official protocol sends that."""
     size: tuple[int, int] | None = None
     """Width and height that it is resized to before it is sent; None leaves it as it is."""
+    turned: bool = False
+    """It has an EXIF orientation that is applied for jpeg: another question than it once was."""
 
 
 Part = str | Picture
@@ -108,10 +110,7 @@ class Question:
         sampling = self.sampling
         return {
             "system": self.system,
-            "parts": [
-                part if isinstance(part, str) else [part.sha256, part.encoding, part.size]
-                for part in self.parts
-            ],
+            "parts": [part if isinstance(part, str) else _shown(part) for part in self.parts],
             "sampling": [
                 sampling.max_tokens,
                 sampling.temperature,
@@ -125,6 +124,11 @@ class Question:
             # Named only where set, so that answers to other questions keep their names.
             **({"system_as_parts": True} if self.system_as_parts else {}),
         }
+
+
+def _shown(picture: Picture) -> list[Any]:
+    turned = ["turned"] if picture.turned else []
+    return [picture.sha256, picture.encoding, picture.size, *turned]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
