@@ -112,7 +112,8 @@ def test_presets_follow_the_benchmark_unless_the_user_or_the_folder_says_otherwi
     suited = plain.suited_to("geneval")
     assert recipe_of(suited).draw.low == 0.0
     assert suited.identity["preset"] == "geneval"
-    assert recipe_of(plain.suited_to("wise")).draw.low == 0.4
+    wise = recipe_of(plain.suited_to("wise"))
+    assert (wise.draw.low, wise.temperature, wise.max_think_tokens) == (0.4, 0.3, 2047)
     assert recipe_of(plain.suited_to("gedit")).edit.image_scale == 1.5
     assert plain.suited_to("dvreward").identity == plain.identity
     assert recipe_of(opened(tiny, low="0.2").suited_to("geneval")).draw.low == 0.2
@@ -361,7 +362,7 @@ def test_a_lora_that_does_not_bind_in_whole_is_refused(
 ) -> None:
     folder = adapter(rename=rename)
     with pytest.raises(AlphaBenchError, match=words):
-        opened(tiny, folder).model()
+        opened(tiny, folder)  # before any weights are loaded
 
 
 def test_a_lora_without_its_scale_is_refused(tiny: Path, adapter: Adapter) -> None:

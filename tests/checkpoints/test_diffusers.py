@@ -140,6 +140,18 @@ def test_the_identity_follows_weights_and_settings_and_nothing_else(
     assert opened(other).identity["weights"] != first["weights"]
 
 
+def test_a_negative_prompt_of_its_authors_is_read_from_the_card_beside_the_weights(
+    pipeline: Folder, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(pipeline("qwen-image"), tmp_path / "Qwen-Image-2512"))
+    with pytest.raises(AlphaBenchError, match=r"no model card \(README.md\) that gives it"):
+        opened(folder)
+    assert opened(folder, negative_prompt="dull").identity["negative_prompt"] == "dull"
+    (folder / "README.md").write_text('negative_prompt = "grey"\n')
+    assert opened(folder).identity["negative_prompt"] == "grey"
+    assert opened(folder).identity["family"] == "qwen-image-2512"
+
+
 def test_options_left_out_are_filled_from_the_preset(pipeline: Folder) -> None:
     identity = open_checkpoint(str(pipeline("qwen-image"))).identity
     expected = {

@@ -79,8 +79,11 @@ def test_a_pipeline_that_edits_is_not_asked_without_a_picture(
 def test_a_pipeline_that_draws_from_text_refuses_an_edit(
     pipeline: Folder, edit: Callable[..., ImageRequest]
 ) -> None:
+    checkpoint = opened(pipeline("sd15"))
     with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
-        opened(pipeline("sd15")).generate([edit()])
+        checkpoint.generate([edit()])
+    with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
+        checkpoint.unable([edit()])  # asked while a run is planned
 
 
 def test_a_source_that_is_no_picture_is_one_sentence(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from alphabench.checkpoints.presets import PRESETS, choose, families, named
+from alphabench.checkpoints.presets import PRESETS, choose, families, named, negative_prompt_in
 
 
 def reader(configs: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -34,6 +34,7 @@ SD35_MEDIUM = {"transformer": {"qk_norm": "rms_norm", "num_layers": 24}}
         ("SanaPipeline", "x", {"transformer": {"sample_size": 32}}, "sana"),
         ("SanaPipeline", "x", {"transformer": {"sample_size": 16}}, "sana-512"),
         ("QwenImagePipeline", "Qwen/Qwen-Image", {}, "qwen-image"),
+        ("QwenImagePipeline", "Qwen/Qwen-Image-2512", {}, "qwen-image-2512"),
         ("ZImagePipeline", "Tongyi-MAI/Z-Image-Turbo", {}, "z-image-turbo"),
         ("ZImagePipeline", "Tongyi-MAI/Z-Image", {}, "z-image"),
         ("NobodysPipeline", "x", {}, "other"),
@@ -68,3 +69,35 @@ def test_every_pipeline_takes_what_its_preset_sets(preset: Any) -> None:
     assert ("max_sequence_length" in takes) == (preset.max_sequence_length is not None)
     if preset.takes_negative_prompt:
         assert "negative_prompt" in takes
+
+
+@pytest.mark.parametrize(
+    ("family", "steps", "guidance"),
+    [
+        ("qwen-image-edit", 50, 4.0),
+        ("qwen-image-edit-plus", 40, 4.0),
+        ("flux-kontext", 28, 2.5),
+        ("z-image-turbo", 8, 0.0),
+        ("qwen-image-2512", 50, 4.0),
+    ],
+)
+def test_settings_are_those_that_authors_publish(family: str, steps: int, guidance: float) -> None:
+    preset = named(family)
+    assert preset is not None
+    assert (preset.steps, preset.guidance) == (steps, guidance)
+
+
+@pytest.mark.parametrize(
+    ("card", "found"),
+    [
+        ('prompt = "a"\nnegative_prompt = "not \u8fd9 this"\n', "not \u8fd9 this"),
+        ("    negative_prompt = ' ' # or\n", " "),
+        ("negative_prompt = OTHER\n", None),
+        ("its negative_prompt = 'a' is", None),
+        ("", None),
+    ],
+)
+def test_a_negative_prompt_is_read_from_an_example_in_a_model_card(
+    card: str, found: str | None
+) -> None:
+    assert negative_prompt_in(card) == found

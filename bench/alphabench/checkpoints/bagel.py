@@ -217,6 +217,11 @@ class OpenedBagel:
             raise AlphaBenchError(f"{_OWNER}: {error}", hint="correct the option") from error
         if self.files.folder is None:
             return
+        if self.adapter is not None:
+            stored = memory.weight_files(self.files.folder, self.files.needed)
+            headers = [weights.read_header(path, name=self.name) for path in stored.values()]
+            modules = frozenset(key.rpartition(".")[0] for header in headers for key in header)
+            lora.check_base(self.adapter, {"": modules}, owner="this model", convertible=False)
         design = read_sizes(self.files.folder)
         side = design.token_pixels
         obstacle = size_obstacle(

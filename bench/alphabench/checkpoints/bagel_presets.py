@@ -45,8 +45,14 @@ _ROWS: Final = (
     Preset(name="geneval", draw=_ALWAYS_GUIDED, source=_SCRIPTS),
     Preset(name="dpg", draw=_ALWAYS_GUIDED, source=_SCRIPTS),
     Preset(name="tiif", source=_SCRIPTS),
-    # Published without and with a thought; --think chooses.
-    Preset(name="wise", source=_SCRIPTS),
+    # Published without and with a thought; --think chooses. Their limit of 2,048 tokens counts the
+    # token that begins the thought.
+    Preset(
+        name="wise",
+        temperature=0.3,
+        max_think_tokens=2047,
+        source="gen_images_mp_wise.py of BAGEL (ByteDance-Seed/Bagel), the same in AlphaGRPO",
+    ),
     Preset(
         name="gedit",
         edit=Guidance(image_scale=1.5, renorm="text_channel"),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -153,6 +153,17 @@ def resolve(options: DiffusersOptions, preset: presets.Preset, *, name: str) -> 
     )  # fmt: skip
 
 
+def _with_negative_prompt(preset: presets.Preset, source: Source) -> presets.Preset:
+    found = presets.negative_prompt_in(source.card())
+    if found is None:
+        raise AlphaBenchError(
+            f"the family {preset.family!r} is sampled with its authors' own negative prompt, and "
+            f"{source.name!r} has no model card (README.md) that gives it",
+            hint="put the model card beside the weights, or write --set negative_prompt=TEXT",
+        )
+    return replace(preset, negative_prompt=found)
+
+
 def open_diffusers(
     location: str, *, options: Mapping[str, str], lora: str | None, device: str
 ) -> DiffusersCheckpoint:
@@ -195,6 +206,8 @@ class DiffusersCheckpoint:
             preset = chosen
         else:
             raise unknown_name("family of diffusion models", options.family, presets.families())
+        if preset.negative_prompt_in_card and options.negative_prompt is None:
+            preset = _with_negative_prompt(preset, source)
         sampling = resolve(options, preset, name=location)
         if sampling.shift is not None:
             _shift_key(source.read_scheduler(), name=location)
@@ -209,6 +222,15 @@ class DiffusersCheckpoint:
     @property
     def batch_size(self) -> int:
         return self.options.batch_size
+
+    def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
+        """None is declined alone; what the whole pipeline is not made for is refused at once.
+
+        Raises:
+            AlphaBenchError: see `check_edits`.
+        """
+        check_edits(requests, self.source.index.pipeline_class)
+        return {}
 
     @cached_property
     def identity(self) -> Mapping[str, str]:

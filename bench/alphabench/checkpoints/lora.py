@@ -181,13 +181,20 @@ def _refuse_pickle(name: str, names: list[str]) -> None:
             )
 
 
-def check_base(lora: Lora, modules: Mapping[str, Collection[str] | None], *, owner: str) -> None:
+def check_base(
+    lora: Lora,
+    modules: Mapping[str, Collection[str] | None],
+    *,
+    owner: str,
+    convertible: bool = True,
+) -> None:
     """Refuse a LoRA of which the base's files show that it is for another model.
 
     Args:
         lora: as found.
         modules: component -> the names of its modules, None where they are not known.
         owner: what it is to be put on, for the error.
+        convertible: names that are not those of modules may be converted after loading.
 
     Raises:
         AlphaBenchError: for the first layer that is for a component or module that is not there.
@@ -197,12 +204,12 @@ def check_base(lora: Lora, modules: Mapping[str, Collection[str] | None], *, own
     known = {one: names for one, names in modules.items() if names is not None}
     for layer in lora.layers:
         component = layer.module.partition(".")[0]
-        seen = is_spelled_out(layer.module) and component in known
+        seen = known if not convertible else is_spelled_out(layer.module) and component in known
         if lacks_component(layer.module, modules) or (
             seen and find_place(layer.module, known) is None
         ):
             raise AlphaBenchError(
-                f"the LoRA {lora.name!r} does not fit {owner}, which has no module for "
+                f"the LoRA {lora.name!r} does not fit {owner}: the model has no module for "
                 f"{layer.down!r}",
                 hint=_HINT,
             )

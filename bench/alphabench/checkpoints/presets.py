@@ -1,11 +1,14 @@
 """How each family of diffusion models is meant to be sampled: one table, with where it is from.
 
+The defaults of diffusers' pipelines are those of release 0.42.
+
 A result depends on steps, guidance and size as much as on weights, so each family's published
 settings are the defaults, and all of them enter the checkpoint's identity. Knows no model library.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -30,6 +33,8 @@ class Preset:
     height: int | None
     dtype: DtypeName
     negative_prompt: str | None = None
+    negative_prompt_in_card: bool = False
+    """The published one is a text of its authors' own: it is read from their model card."""
     takes_negative_prompt: bool = True
     """False where the family samples without an unconditional branch and would ignore one."""
     max_sequence_length: int | None = None
@@ -54,7 +59,7 @@ PRESETS: Final[tuple[Preset, ...]] = (
     Preset(
         family="sd-turbo", pipeline_class="StableDiffusionPipeline", name_has=("turbo",),
         steps=1, guidance=0.0, width=512, height=512, dtype="float16",
-        takes_negative_prompt=False, source="its model card, from memory: not looked up again",
+        takes_negative_prompt=False, source="model card stabilityai/sd-turbo (not on its size)",
     ),
     Preset(
         family="sd2", pipeline_class="StableDiffusionPipeline",
@@ -115,12 +120,20 @@ PRESETS: Final[tuple[Preset, ...]] = (
         family="sana-512", pipeline_class="SanaPipeline",
         config=(("transformer", "sample_size", 16),),
         steps=20, guidance=4.5, width=512, height=512, dtype="bfloat16",
-        max_sequence_length=300, source="defaults of diffusers' pipeline; size from the weights",
+        max_sequence_length=300, source="as sana; size from the weights",
     ),
     Preset(
         family="sana", pipeline_class="SanaPipeline",
         steps=20, guidance=4.5, width=1024, height=1024, dtype="bfloat16",
-        max_sequence_length=300, source="defaults of diffusers' pipeline",
+        max_sequence_length=300,
+        source="defaults of diffusers' pipeline; dtype: of the BF16 checkpoints. The others are "
+        "published in float16 with parts of them in bfloat16, which is not done here",
+    ),
+    Preset(
+        family="qwen-image-2512", pipeline_class="QwenImagePipeline", name_has=("2512",),
+        steps=50, guidance=4.0, guidance_name="true_cfg_scale", width=1328, height=1328,
+        dtype="bfloat16", negative_prompt_in_card=True, max_sequence_length=512,
+        source="README of QwenLM/Qwen-Image, on Qwen-Image-2512 (square size)",
     ),
     Preset(
         # The README also appends words to each prompt; a benchmark's prompts stay as they are.
@@ -134,19 +147,20 @@ PRESETS: Final[tuple[Preset, ...]] = (
         family="qwen-image-edit", pipeline_class="QwenImageEditPipeline",
         steps=50, guidance=4.0, guidance_name="true_cfg_scale", width=None, height=None,
         dtype="bfloat16", negative_prompt=" ", max_sequence_length=512,
-        source="defaults of diffusers' pipeline; size from the source picture",
+        source="README of QwenLM/Qwen-Image, on Qwen-Image-Edit; size from the source picture",
     ),
     Preset(
         family="qwen-image-edit-plus", pipeline_class="QwenImageEditPlusPipeline",
-        steps=50, guidance=4.0, guidance_name="true_cfg_scale", width=None, height=None,
+        steps=40, guidance=4.0, guidance_name="true_cfg_scale", width=None, height=None,
         dtype="bfloat16", negative_prompt=" ", max_sequence_length=512,
-        source="defaults of diffusers' pipeline; size from the source picture",
+        source="README of QwenLM/Qwen-Image, on Qwen-Image-Edit-2509 and -2511; size from the "
+        "source picture",
     ),
     Preset(
         family="flux-kontext", pipeline_class="FluxKontextPipeline",
-        steps=28, guidance=3.5, width=None, height=None, dtype="bfloat16",
+        steps=28, guidance=2.5, width=None, height=None, dtype="bfloat16",
         takes_negative_prompt=False, max_sequence_length=512,
-        source="defaults of diffusers' pipeline; size from the source picture",
+        source="example of diffusers' pipeline; steps: its default; size from the source picture",
     ),
     Preset(
         family="instruct-pix2pix", pipeline_class="StableDiffusionInstructPix2PixPipeline",
@@ -155,11 +169,12 @@ PRESETS: Final[tuple[Preset, ...]] = (
         "the source picture",
     ),
     Preset(
-        # Nine steps are eight evaluations of the network: the last step's sigma is zero.
+        # The README writes nine steps for eight evaluations of the network, as older releases of
+        # diffusers needed; in 0.42 each step is one evaluation.
         family="z-image-turbo", pipeline_class="ZImagePipeline", name_has=("turbo",),
-        steps=9, guidance=0.0, width=1024, height=1024, dtype="bfloat16",
+        steps=8, guidance=0.0, width=1024, height=1024, dtype="bfloat16",
         takes_negative_prompt=False, max_sequence_length=512,
-        source="README of Tongyi-MAI/Z-Image",
+        source="README of Tongyi-MAI/Z-Image (8 evaluations), example of diffusers' pipeline",
     ),
     Preset(
         family="z-image", pipeline_class="ZImagePipeline",
@@ -203,3 +218,9 @@ def choose(
         family="other", pipeline_class=pipeline_class, steps=None, guidance=None, width=None,
         height=None, dtype="bfloat16", source="none published here; the pipeline's own defaults",
     )  # fmt: skip
+
+
+def negative_prompt_in(card: str) -> str | None:
+    """The negative prompt that the first example in a model card assigns; None where none does."""
+    found = re.search(r"""^\s*negative_prompt\s*=\s*(["'])(.{1,2000}?)\1""", card, re.MULTILINE)
+    return found[2] if found else None

@@ -59,13 +59,17 @@ class Files:
         weights.check_files(folder, self.needed, name=self.name)
         return folder
 
-    def licence(self) -> str:
-        """What the model card states; `unknown` where there is no card or it states none."""
+    def card(self) -> str:
+        """The model card; nothing where there is none that can be read."""
         try:
             card = self.folder / _CARD if self.folder else self._hub_card()
-            return stated_licence(read_bytes(card, max_bytes=MAX_CARD).decode(errors="replace"))
+            return read_bytes(card, max_bytes=MAX_CARD).decode(errors="replace")
         except (UnreadableFileError, AlphaBenchError):
-            return "unknown"
+            return ""
+
+    def licence(self) -> str:
+        """What the model card states; `unknown` where there is no card or it states none."""
+        return stated_licence(self.card())
 
     def _hub_card(self) -> Path:
         assert self.snapshot is not None

@@ -58,6 +58,16 @@ class UnifiedCheckpoint:
             self._model = self.opened.load(self.device)
         return self._model
 
+    def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
+        """None is declined alone; edits are refused at once by a model that cannot edit.
+
+        Raises:
+            AlphaBenchError: a request asks to edit a picture.
+        """
+        if not self.opened.abilities.edits:
+            refuse_edits(requests, self.opened.name)
+        return {}
+
     def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
         if not self.opened.abilities.edits:
             refuse_edits(requests, self.opened.name)
