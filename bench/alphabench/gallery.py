@@ -13,7 +13,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -49,7 +49,18 @@ def gallery_html(
     evaluation: str | None,
     embed_pixels: int | None = None,
 ) -> str:
-    """The page that lies in a run folder as `gallery.html`.
+    """The page whole; see `gallery_parts`."""
+    return "".join(gallery_parts(folder, samples, evaluation=evaluation, embed_pixels=embed_pixels))
+
+
+def gallery_parts(
+    folder: RunFolder,
+    samples: Sequence[Sample],
+    *,
+    evaluation: str | None,
+    embed_pixels: int | None = None,
+) -> Iterator[str]:
+    """The page that lies in a run folder as `gallery.html`, piece by piece.
 
     Args:
         folder: the run.
@@ -62,18 +73,15 @@ def gallery_html(
     report = folder.report(evaluation) if evaluation else None
     style, script = _asset("gallery.css"), _asset("gallery.js")
     columns = _COLUMNS.get(images_per_sample(folder), "many")
-    return "".join(
-        [
-            _head(f"{folder.manifest.benchmark}: {folder.manifest.checkpoint}", style, script),
-            _top(folder, evaluation, report),
-            _bar(judged),
-            f'<main class="{columns}">',
-            *(_card(one, folder.root, embed_pixels) for one in judged),
-            '<p id="empty" hidden>No image matches.</p></main>',
-            _DIALOG,
-            f"<script>{script}</script></body></html>\n",
-        ]
-    )
+    yield _head(f"{folder.manifest.benchmark}: {folder.manifest.checkpoint}", style, script)
+    yield _top(folder, evaluation, report)
+    yield _bar(judged)
+    yield f'<main class="{columns}">'
+    for one in judged:
+        yield _card(one, folder.root, embed_pixels)
+    yield '<p id="empty" hidden>No image matches.</p></main>'
+    yield _DIALOG
+    yield f"<script>{script}</script></body></html>\n"
 
 
 _DIALOG: Final = """

@@ -93,17 +93,24 @@ def carry_out(plan: Plan, evaluation: Evaluation, work: Work) -> Outcome:
             work.progress.note(f"{words}; they will count as failed")
         opener = ready_evaluator(evaluation, work)
     folder = generate(plan, work, folder=folder)
-    return score(folder, plan.benchmark, evaluation, work, opener=opener)
+    samples = _samples(folder, plan)
+    return score(folder, plan.benchmark, evaluation, work, opener=opener, samples=samples)
 
 
 def _is_finished(folder: RunFolder | None, plan: Plan, evaluation: Evaluation) -> bool:
     if folder is None:
         return False
     able = {request.id for request in plan.requests}.difference(plan.unable)
-    samples = samples_of(folder, plan.benchmark)
+    samples = _samples(folder, plan)
     return able <= folder.images().keys() and not unasked(
         folder, plan.benchmark, evaluation.id, samples=samples
     )
+
+
+def _samples(folder: RunFolder, plan: Plan) -> Sequence[Sample]:
+    """Those of the run, which may have been asked for more before than now."""
+    same = folder.manifest.limit == plan.manifest.limit
+    return plan.samples if same else samples_of(folder, plan.benchmark)
 
 
 def generate(plan: Plan, work: Work, *, folder: RunFolder | None = None) -> RunFolder:
@@ -254,11 +261,13 @@ def score(
     work: Work,
     *,
     opener: Opener[GeneratedImage, list[Verdict]] | None = None,
+    samples: Sequence[Sample] | None = None,
 ) -> Outcome:
     """Put the questions that have no answer yet, and report.
 
     Args:
         opener: from `ready_evaluator`, when that was called already.
+        samples: from `samples_of`, when that was called already.
 
     Raises:
         AlphaBenchError: the folder is about other data, or the evaluator fails its self-test.
@@ -267,7 +276,7 @@ def score(
     opener = opener or partial(_open_scoring, evaluation.open)
     with folder.locked():
         folder.write_evaluation(evaluation.id, evaluation.identity)
-        samples = samples_of(folder, benchmark)
+        samples = samples_of(folder, benchmark) if samples is None else samples
         damage = folder.damage(folder.images().values())
         todo = unasked(folder, benchmark, evaluation.id, samples=samples, without=damage)
         total = sum(1 for _ in stored_images(folder, benchmark, samples=samples))
@@ -393,12 +402,12 @@ def _reasons(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
 
 
 def _write_pages(outcome: Outcome, samples: Sequence[Sample]) -> None:
-    from alphabench.gallery import gallery_html
+    from alphabench.gallery import gallery_parts
     from alphabench.pages import report_markdown
 
     folder, evaluation = outcome.folder, outcome.evaluation
     folder.write_page(REPORT_PAGE, report_markdown(folder, evaluation, outcome.report))
-    folder.write_page(GALLERY_PAGE, gallery_html(folder, samples, evaluation=evaluation))
+    folder.write_page(GALLERY_PAGE, gallery_parts(folder, samples, evaluation=evaluation))
 
 
 def summarise_all(

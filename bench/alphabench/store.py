@@ -200,7 +200,7 @@ class RunFolder:
     def _path(self, name: str) -> Path:
         return inside(self.root, name)
 
-    def _replace(self, path: Path, text: str) -> None:
+    def _replace(self, path: Path, text: str | Iterable[str]) -> None:
         with _room(self.root):
             replace_file(path, text)
 
@@ -344,8 +344,8 @@ class RunFolder:
         names = [path.name for path in self._path(folder).glob(f"*{ending}")]
         return sorted(name.removesuffix(ending) for name in names if _SAFE.fullmatch(name))
 
-    def write_page(self, name: str, text: str) -> Path:
-        """A page for people (markdown, HTML), replaced whole."""
+    def write_page(self, name: str, text: str | Iterable[str]) -> Path:
+        """A page for people (markdown, HTML), whole or in pieces; replaced whole."""
         path = self._path(_safe(name))
         self._replace(path, text)
         return path

@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -71,14 +71,23 @@ def _refusal(place: Path, error: OSError, elsewhere: str) -> UnwritableError:
     return UnwritableError(f"{str(place)!r} cannot be written ({reason})", hint=elsewhere)
 
 
-def replace_file(path: Path, content: str | bytes) -> None:
-    """All of the file or nothing; durable once it returns. Folders above it are made."""
+def replace_file(path: Path, content: str | bytes | Iterable[str]) -> None:
+    """All of the file or nothing; durable once it returns. Folders above it are made.
+
+    Args:
+        path: of the file.
+        content: text in one piece or several, or bytes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     draft.unlink(missing_ok=True)
     try:
         with draft.open("xb") as file:
-            file.write(content if isinstance(content, bytes) else well_formed(content).encode())
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                for text in (content,) if isinstance(content, str) else content:
+                    file.write(well_formed(text).encode())
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
