@@ -78,7 +78,7 @@ def error(status: int, message: str = "no", **fields: Any) -> Say:
 
 Script = Callable[[Call], Say]
 CONTROL = "Reply with one word: yes."
-"""What a client asks to find out whether a host answers at all."""
+"""How the question begins by which a client finds out whether a host answers at all."""
 
 
 class JudgeServer:
@@ -153,7 +153,7 @@ class JudgeServer:
         call = Call(
             number=self.n_calls, nth=self.tries[key], body=json.loads(content), headers=headers
         )
-        if call.text == CONTROL:
+        if call.text.startswith(CONTROL):
             self.n_controls += 1
             return await self._send(writer, self.control(call), call.body)
         self.n_calls += 1

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import re
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,14 +55,6 @@ _DATED: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{3,4})")
 _ID: Final = re.compile(rb'"id"\s*:\s*"([^"\\]{8,200})"')
 _OWN_FAULTS: Final = (400, 403, 404, 413, 422)
 """Refusals that concern one question alone, once the host has answered others."""
-_CONTROL: Final = Question(
-    image_id="control",
-    id="control",
-    parts=("Reply with one word: yes.",),
-    sampling=Sampling(max_tokens=64, temperature=None),
-    contract=YesNoText(),
-)
-"""What any chat model can answer: it tells a host that is down from questions that it cannot do."""
 
 
 class StrangeAnswerError(PassingError):
@@ -271,7 +264,7 @@ class Session:
 
     async def _passes_control(self, replica: _Replica) -> bool:
         try:
-            await self._get_reply(replica, _CONTROL)
+            await self._get_reply(replica, _control())
         except LastingError:
             pass  # an answer all the same
         except PassingError as error:
@@ -355,6 +348,20 @@ class Session:
             if is_own and self._judge.record.replies:
                 raise LastingError(error.message) from error
             raise
+
+
+def _control() -> Question:
+    """What any chat model can answer: it tells a host that is down from questions it cannot do.
+
+    Never the same twice, so that neither a fault nor an answer of a request before can stick to it.
+    """
+    return Question(
+        image_id="control",
+        id="control",
+        parts=(f"Reply with one word: yes. ({secrets.token_hex(4)})",),
+        sampling=Sampling(max_tokens=64, temperature=None),
+        contract=YesNoText(),
+    )
 
 
 def _tell(health: Health, error: PassingError, now: float) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -194,8 +195,10 @@ def _explained(error: BaseException) -> PassingError:
         why, mistake = _NO_CONNECTION[kind]
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return UnreachableError(f"{why} ({error.certificate_error})", mistake=mistake)
-        cause = error.os_error
-        return UnreachableError(f"{why} ({cause.strerror or cause})", mistake=mistake)
+        cause, number = error.os_error, error.os_error.errno or 0
+        # asyncio puts a text of its own in the place of the system's.
+        told = os.strerror(number) if number > 0 else cause.strerror or str(cause)
+        return UnreachableError(f"{why} ({told})", mistake=mistake)
     for kind, why in _BROKEN.items():
         if isinstance(error, kind):
             return PassingError(why)
