@@ -258,6 +258,7 @@ def test_an_error_inside_a_200_counts_as_the_error_that_it_is() -> None:
         ("temperature does not support 0; only the default (1) is supported", "temperature=omit"),
         ("top_logprobs must be between 0 and 5", "top_logprobs=5"),
         ("top_logprobs: should be at most 8", "top_logprobs=8"),
+        ("Requested sample logprobs of 20, which is greater than max allowed: 6", "top_logprobs=6"),
         ("'max_tokens' is not supported. Use 'max_completion_tokens'", "token_field=max_comp"),
         ("max_completion_tokens is unknown", "token_field=max_tokens"),
         ("max_tokens must be at least 16", "extra_tokens=16"),

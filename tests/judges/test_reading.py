@@ -20,6 +20,7 @@ from alphabench.judges.reading import (
 )
 from alphabench.judges.yesno import YesNoProbability, YesNoText
 from tests.judges.conftest import Number, question
+from tests.replies import fuzzed
 
 
 def test_what_the_contract_reads_is_scored() -> None:
@@ -165,6 +166,34 @@ def test_upstreams_reader_takes_a_number_out_of_a_refusal_and_strict_does_not() 
     text = "I'm sorry, I can't view images. Score: 0"
     assert status_of(BinaryScore(False), text) == ("scored", (0.0,))
     assert status_of(BinaryScore(True), text) == ("refused", None)
+
+
+RANGES: list[tuple[Contract, float]] = [
+    (YesNoText(), 1.0), (LINES, 1.0), (replace(LINES, strict=False), 1.0), (BinaryScore(True), 1.0),
+    (BinaryScore(False), 1.0), (ThreeScores(True), 2.0), (ThreeScores(False), 9.0),
+    (LowestScore(True), 10.0), (LowestScore(False), 1e100),
+]  # fmt: skip
+SEEDS = [
+    "Yes, a dog.\nNo.", "<think>No, 1.</think>Yes", "Score: 1", "2\n1\n0", "No, I can't help",
+    "Consistency: 2\nRealism: 1\nAesthetic Quality: 0", '{"score": [8, 9], "reasoning": "a"}',
+]  # fmt: skip
+
+
+def test_no_text_at_all_raises_leaves_a_range_or_makes_a_number_from_words() -> None:
+    n_scored = 0
+    for text in fuzzed(SEEDS, 2500):
+        said = text.casefold()
+        for contract, highest in RANGES:
+            asked = question(contract=contract)
+            answer = read_reply(asked, Reply(text=text, model="m", finish_reason="stop"))
+            assert "failed" not in answer.reason, (text, answer.reason)
+            if answer.values is None:
+                continue
+            n_scored += 1
+            assert all(0.0 <= value <= highest for value in answer.values)
+            words = isinstance(contract, YesNoText | LinesContract)
+            assert "yes" in said or "no" in said if words else any(map(str.isdigit, text))
+    assert n_scored > 100
 
 
 class Broken(Number):

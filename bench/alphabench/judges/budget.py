@@ -31,6 +31,8 @@ class Account:
 
     prices: Prices
     budget_usd: float | None = None
+    extra_tokens: int = 0
+    """What each question's bound on its reply is widened by."""
     spent_usd: float = 0.0
     reserved_usd: float = 0.0
     tokens_in: int = 0
@@ -75,7 +77,7 @@ class Account:
         pictures = sum(isinstance(part, Picture) for part in question.parts)
         characters += len(question.system or "")
         tokens_in = characters / _CHARACTERS_A_TOKEN + pictures * _TOKENS_OF_A_PICTURE
-        cost_usd = self.prices.cost_usd(tokens_in, question.sampling.max_tokens)
+        cost_usd = self.prices.cost_usd(tokens_in, question.sampling.max_tokens + self.extra_tokens)
         return cost_usd * self.underestimate
 
     def settle(self, reserved: float, reply: Reply | None) -> None:

@@ -49,7 +49,8 @@ _TOO_LONG: Final = re.compile(
     r"context (length|window|size)|input tokens|prompt is too long", re.IGNORECASE
 )
 _AT_MOST: Final = re.compile(
-    r"(?:at most|and|to|<=?|equal to|maximum(?: of| is)?|up to)\s+(\d{1,2})\b", re.IGNORECASE
+    r"(?:at most|and|to|<=?|equal to|max(?:imum)?(?: of| is| allowed)?:?|up to)\s+(\d{1,2})\b",
+    re.IGNORECASE,
 )
 _AT_LEAST: Final = re.compile(r"at least|minimum|>=|greater than", re.IGNORECASE)
 _LONGEST_REASON: Final = 300
@@ -280,8 +281,10 @@ def _field_in(error: ApiError, sent: Collection[str]) -> str | None:
     if error.param is not None:
         field = re.split(r"[.\[]", error.param.removeprefix("body."))[0]
         return field if field in own else None
-    words = re.findall(r"\w+", error.message)
-    return next((word for word in words if word in own), None)
+    words = re.findall(r"\w+", error.message.casefold())
+    named = next((word for word in words if word in own), None)
+    # `Requested sample logprobs of 20, which is greater than max allowed: 5`
+    return "top_logprobs" if named == "logprobs" and _AT_MOST.search(error.message) else named
 
 
 def _hint_for(field: str, message: str) -> str:

@@ -145,7 +145,11 @@ class OpenAIJudge:
 
     def __post_init__(self) -> None:
         prices = Prices(tokens_in=self.options.price_in, tokens_out=self.options.price_out)
-        self.account = Account(prices=prices, budget_usd=self.options.budget_usd)
+        self.account = Account(
+            prices=prices,
+            budget_usd=self.options.budget_usd,
+            extra_tokens=self.options.extra_tokens,
+        )
         self.paces = [Pace(most=self.options.concurrency) for _ in self.replicas]
         patience = self.options.patience_seconds
         self.healths = [
