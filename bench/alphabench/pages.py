@@ -77,9 +77,16 @@ def _quoted(stamp: str, meaning: str) -> str:
 
 
 def stamps(
-    report: Report, manifest: Manifest, identity: Mapping[str, str]
+    report: Report, manifest: Manifest | None = None, identity: Mapping[str, str] | None = None
 ) -> list[tuple[str, str]]:
-    """What a reader must know before the figure: stamp and meaning, the gravest first."""
+    """What a reader must know before the figure: stamp and meaning, the gravest first.
+
+    Args:
+        report: the figures.
+        manifest: of the run; None for published results.
+        identity: of the evaluator; None where it is not known.
+    """
+    identity = identity or {}
     found = []
     if lacks := lacking(report, manifest):
         found.append(("PARTIAL", f"{lacks}. It is not a score of the whole benchmark."))
@@ -109,16 +116,16 @@ def stamps(
     return [*found, *(("NOTE", f"{note}.") for note in report.notes)]
 
 
-def lacking(report: Report, manifest: Manifest) -> str:
-    """Why a report is partial; empty for a complete one."""
+def lacking(report: Report, manifest: Manifest | None) -> str:
+    """Why a report is partial; empty for a complete one. Published results have no manifest."""
     if not report.partial:
         return ""
     clauses = []
-    if manifest.limit is not None:
+    if manifest is not None and manifest.limit is not None:
         clauses.append(f"the run was limited to {manifest.limit} samples")
     if report.coverage < 1:
         clauses.append(f"{coverage_words(report)} of the expected verdicts have a value")
-    return "; ".join(clauses) or "some samples or images of the benchmark are not in this run"
+    return "; ".join(clauses) or "some samples or images of the benchmark are not in this result"
 
 
 def is_self_test_off(identity: Mapping[str, str]) -> bool:

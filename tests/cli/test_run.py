@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -166,6 +167,21 @@ def test_an_export_reads_back_as_upstreams_own_result(alphabench: Shell) -> None
         "--limit", "18", "--out", "imported", "--json",
     ).json  # fmt: skip
     assert as_folder == run
+
+
+def test_a_published_result_is_printed_with_intervals_and_says_what_it_lacks(
+    alphabench: Shell,
+) -> None:
+    rows = [{"tag": "colors", "metadata": str(n), "correct": n % 2} for n in range(4)]
+    path = alphabench.folder / "results.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    said = alphabench("summarise", "geneval", "--official", path).out
+    assert said.index("Overall score (avg. over tasks): 0.50000") < said.index("(brackets: 95%")
+    assert "colors  0.500 [0.000, 1.000]  4 samples, 4 of 4 scored" in said
+    assert "PARTIAL: some samples or images of the benchmark are not in this result." in said
+    path.write_text(path.read_text() + json.dumps({**rows[0], "correct": None}))
+    lacking = alphabench("summarise", "geneval", "--official", path, code=1)
+    assert "80% (4 of 5) of the expected verdicts have a value" in lacking.out
 
 
 def test_the_official_prompts_that_the_world_knows_are_drawn_and_the_rest_is_accounted_for(

@@ -34,6 +34,8 @@ from alphabench.types import Estimate, ProtocolName, Report, Sample, Verdict, im
 IMAGES: Final = PurePosixPath("images")
 """The folder that upstream's script is pointed at."""
 RESULTS: Final = PurePosixPath("eval_results")
+N_TESTMINI: Final = 554
+"""Images of the smaller of upstream's two splits; the format does not say which it was."""
 MODEL: Final = "alphabench"
 """Upstream names each folder of images and of answers after the model that made the images."""
 _HINT: Final = "name the folder of one model, which holds <attribute>/<short or long>/<index>.json"
@@ -191,7 +193,8 @@ def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Re
     official: questions without an answer do not exist, and an answer that is no text is wrong and
     the last of its file: see `JudgedItem.counted`. strict: all these are expected and `unparsed`.
     A file that cannot be read is one `failed` verdict under both. The format does not say which
-    images were never judged; `partial` tells a tree that lacks one of the 39 attributes.
+    images were never judged; `partial` tells a tree that lacks one of the 39 attributes or is
+    smaller than `testmini`.
 
     Args:
         path: as `read_official`.
@@ -218,7 +221,8 @@ def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Re
         evaluator=tree.model,
         complete=strata,
         statuses={status: n for status, n in counts.items() if n},
-        partial=not {cluster.group for cluster in clusters}.issuperset(strata),
+        partial=len(clusters) < N_TESTMINI
+        or not {cluster.group for cluster in clusters}.issuperset(strata),
         alone=tree.alone,
     )
     return dataclasses.replace(report, notes=_notes(tree, protocol))

@@ -178,15 +178,22 @@ def summarise(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Work out the figures again from what is stored; asks and makes nothing."""
+    """Work out the figures again from what is stored; asks and makes nothing.
+
+    With --official: first what upstream's script prints, then the same with intervals.
+    """
     from alphabench import exchange
+    from alphabench.pages import stamps, summary_lines
     from alphabench.run import summarise_all
     from alphabench.store import RunFolder
     from alphabench.wire import report_to_json
 
     if official is not None:
         report, text = exchange.summarise_official(target, official, opening.upstream_data())
-        echo(json.dumps(report_to_json(report)) if as_json else text)
+        figures = "\n".join(["", *summary_lines(report, stamps(report))])
+        echo(json.dumps(report_to_json(report)) if as_json else f"{text}\n{figures}")
+        if report.incomplete:
+            raise typer.Exit(1)
         return
     if export is not None:
         opening.check_place(export)
