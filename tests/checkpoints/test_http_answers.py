@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import httpx
 import pytest
 
-from alphabench.checkpoints.http_answers import is_refusal, read_error, retry_after_seconds
+from alphabench.checkpoints.http_answers import (
+    PassingError,
+    is_refusal,
+    read_body,
+    read_error,
+    retry_after_seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +78,10 @@ def test_an_error_nested_without_end_is_its_own_message() -> None:
 )
 def test_a_wait_is_read_in_either_form_or_not_at_all(text: str, seconds: float | None) -> None:
     assert retry_after_seconds(httpx.Headers({"retry-after": text}), 10.0) == seconds
+
+
+def test_a_body_that_drips_without_end_is_given_up() -> None:
+    clock = itertools.count(0.0, 10.0)
+    response = httpx.Response(200, content=itertools.repeat(b"x"))
+    with pytest.raises(PassingError, match="did not end within 90 s"):
+        read_body(response, seconds=90.0, now=lambda: next(clock))

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 _LISTED: Final = 10
 """So many missing pictures are named; the rest is counted."""
-_BATCH: Final = 16
+_BATCH: Final = 4
+"""Images in memory at once: a small file can hold the largest that is opened."""
 _COMMON: Final = ("layout", "gaps")
 """Options that every layout takes."""
 

@@ -373,7 +373,7 @@ class HttpCheckpoint:
         headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
         url = f"{self.endpoint.base}/{route(request)}"
         with client.stream("POST", url, headers=headers, **payload(request, body)) as response:
-            content = read_body(response)
+            content = read_body(response, seconds=self.options.timeout_seconds)
             if response.status_code == 200:
                 return content
             return self._explain(response.status_code, response.headers, content)
@@ -448,7 +448,7 @@ class HttpCheckpoint:
             # No key here: the picture lies on storage that is open to whoever has the link.
             try:
                 with client.stream("GET", url) as response:
-                    content = read_body(response)
+                    content = read_body(response, seconds=self.options.timeout_seconds)
             except httpx.InvalidURL as error:
                 raise PassingError("the image's own address is not valid") from error
             if response.status_code == 200:

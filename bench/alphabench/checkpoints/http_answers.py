@@ -6,7 +6,8 @@ Hosts differ in what they leave out and how they say no; all of that is here. Se
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -142,16 +143,26 @@ def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
     return None if math.isnan(seconds) else max(0.0, seconds)
 
 
-def read_body(response: httpx.Response) -> bytes:
-    """The whole body, within bounds.
+def read_body(
+    response: httpx.Response, *, seconds: float, now: Callable[[], float] = time.monotonic
+) -> bytes:
+    """The whole body, within bounds of size and time.
+
+    Args:
+        response: whose head has arrived.
+        seconds: for the whole body; httpx bounds the wait for each piece of it only.
+        now: the time, in seconds.
 
     Raises:
         PassingError: unpacked it is larger than any image, or it is damaged.
     """
     try:
         body = BoundedBody(response.headers.get("content-encoding"), most_bytes=_MAX_BYTES)
+        until = now() + seconds
         for chunk in response.iter_raw():
             body.feed(chunk)
+            if now() > until:
+                raise PassingError(f"the answer did not end within {seconds:g} s")
         return body.finish()
     except UnusableBodyError as error:
         raise PassingError(str(error)) from error
