@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from alphatrainers.errors import TrainingError
 from alphatrainers.history import (
     Point,
     Rise,
@@ -41,6 +44,22 @@ def test_what_was_written_is_read_and_a_torn_last_line_is_not(tmp_path: Path) ->
     assert (first.value, first.folder, first.seconds["point"]) == (0.6, "validation/x", 2.0)
     assert first.from_start == Rise(0.1, -0.1, 0.3, 9)
     assert (second.step, second.value, second.low, second.from_start) == (40, None, None, None)
+
+
+@pytest.mark.parametrize(
+    "line", ["{oops", "[]", "{}", '{"step": 1}', json.dumps({**LINE, "value": "x"}), "[" * 99_999]
+)
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "validation.jsonl").write_text(f"{json.dumps(LINE)}\n{line}\n{json.dumps(LINE)}\n")
+    with pytest.raises(TrainingError, match="line 2 of"):
+        read_points(tmp_path)
+
+
+def test_keys_of_another_version_are_passed_over(tmp_path: Path) -> None:
+    rise = {**LINE["from_start"], "more": 1}
+    row = json.dumps({**LINE, "more": 1, "from_start": rise})
+    (tmp_path / "validation.jsonl").write_text(f"\ufeff{row}\n\n")
+    assert read_points(tmp_path)[0].from_start == Rise(0.1, -0.1, 0.3, 9)
 
 
 def test_a_folder_without_a_validation_has_no_points(tmp_path: Path) -> None:

@@ -7,10 +7,14 @@ absent or None, never 0. Imports no model library and knows no benchmark.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
+
+from alphatrainers.errors import TrainingError
+
+T = TypeVar("T")
 
 _TRACK: Final = 41
 """Characters of the drawn intervals."""
@@ -56,16 +60,21 @@ class Step:
 
 
 def read_steps(run: Path) -> list[Step]:
-    """All training steps, in order."""
-    return [
-        Step(step=row["step"], values=row["values"], seconds=row["seconds"])
-        for row in _rows(run / "metrics.jsonl")
-    ]
+    """All training steps, in order.
+
+    Raises:
+        TrainingError: for a line that is none of a step.
+    """
+    return list(_rows(run / "metrics.jsonl", _step))
 
 
 def read_points(run: Path) -> list[Point]:
-    """All validation points, in the order of measuring."""
-    return [_point(row) for row in _rows(run / "validation.jsonl")]
+    """All validation points, in the order of measuring.
+
+    Raises:
+        TrainingError: for a line that is none of a point.
+    """
+    return list(_rows(run / "validation.jsonl", _point))
 
 
 def curves(points: Sequence[Point]) -> dict[tuple[str, str], list[Point]]:
@@ -111,17 +120,32 @@ def _line(point: Point, low: float, high: float) -> str:
     return f"{text}  {rise.value:+.3f} [{rise.low:+.3f}, {rise.high:+.3f}]"
 
 
+def _step(row: Mapping[str, Any]) -> Step:
+    return Step(step=int(row["step"]), values=dict(row["values"]), seconds=dict(row["seconds"]))
+
+
 def _point(row: Mapping[str, Any]) -> Point:
     rise = row.get("from_start")
     known = {name: row[name] for name in Point.__slots__ if name in row and name != "from_start"}
-    return Point(**known, from_start=None if rise is None else Rise(**rise))
+    if any(not isinstance(known.get(end), int | float | None) for end in ("value", "low", "high")):
+        raise TypeError("a value is a number")
+    whole = None if rise is None else Rise(*(rise[name] for name in Rise._fields))
+    return Point(**known, from_start=whole)
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
+def _rows(path: Path, read: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
+    if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            return
+            yield read(json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            if number == len(lines):
+                return  # torn by a crash
+            raise TrainingError(
+                f"line {number} of {str(path)!r} is damaged",
+                hint="delete that line; it is only a record",
+            ) from error
