@@ -241,9 +241,14 @@ def appending(path: Path) -> Iterator[IO[bytes]]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise AlphaBenchError(
                 f"another process is writing {str(path)!r}", hint="wait for it, or name another"
+            ) from error
+        except OSError as error:
+            raise AlphaBenchError(
+                f"{str(path)!r} cannot be locked ({error.strerror})",
+                hint="name a file on a file system that has locks, such as a local disk",
             ) from error
         file.seek(0)
         whole, newline, _ = file.read().rpartition(b"\n")

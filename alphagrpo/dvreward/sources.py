@@ -10,7 +10,6 @@ import codecs
 import functools
 import hashlib
 import json
-import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from alphabench.files import UnreadableFileError, read_bytes
 from alphabench.scenes.questions import QuestionKind, fact_questions
 from alphabench.types import Sample
 from alphabench.upstream import UpstreamData
+from alphabench.writing import replace_file, writing
 from alphagrpo.dvreward.questions import (
     DVQuestion,
     QuestionSet,
@@ -95,10 +95,8 @@ def keep(path: Path, folder: Path) -> str:
     name = f"{stem}-{hashlib.sha256(content).hexdigest()[:12]}"
     target = folder / f"{name}.jsonl"
     if not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(f".{os.getpid()}.tmp")
-        partial.write_bytes(content)
-        partial.replace(target)
+        with writing(folder, elsewhere="choose another cache folder with ALPHABENCH_CACHE"):
+            replace_file(target, content)
     try:
         _all_have_questions(kept(name, folder).sets, path)
     except AlphaBenchError:

@@ -31,6 +31,7 @@ from alphabench.scenes.spec import WORLD_VERSION
 from alphabench.statistics import DEFAULT, Bootstrap
 from alphabench.store import sha256_of
 from alphabench.types import Estimate, Status
+from alphabench.writing import writing
 
 ALL: Final = "all"
 """The row over every kind; each question weighs the same."""
@@ -136,7 +137,8 @@ def calibrate(
     if seed < 0:
         raise AlphaBenchError(f"the seed cannot be {seed}", hint="it is a whole number from 0")
     contract: YesNo = YesNoProbability() if judge.capabilities.logprobs else YesNoText()
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, elsewhere="name another folder with --out"):
+        folder.mkdir(parents=True, exist_ok=True)
     known: list[_Known] = []
 
     def asked() -> Iterator[Question]:

@@ -6,7 +6,6 @@ knows none of the formats.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from alphabench import registry
 from alphabench.errors import AlphaBenchError
+from alphabench.files import UnreadableFileError, read_bytes
 from alphabench.stored import complete_verdicts, samples_of, stored_images
 from alphabench.types import Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
+from alphabench.writing import replace_file, writing
 
 if TYPE_CHECKING:
     from alphabench.run import Outcome
@@ -54,8 +55,9 @@ def export(outcomes: Sequence[Outcome], target: Path) -> list[Path]:
     Raises:
         AlphaBenchError: `target` exists and is not an empty folder.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise AlphaBenchError(f"{str(target)!r} is not empty", hint="name a new folder")
+    with writing(target, elsewhere="name another folder with --export"):
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise AlphaBenchError(f"{str(target)!r} is not empty", hint="name a new folder")
     folders = [target / one.evaluation if len(outcomes) > 1 else target for one in outcomes]
     for outcome, folder in zip(outcomes, folders, strict=True):
         _write(outcome, folder)
@@ -68,14 +70,18 @@ def _write(outcome: Outcome, target: Path) -> None:
     verdicts = complete_verdicts(folder, benchmark, outcome.evaluation)
     form = _format(benchmark.card.name)
     for name, content in form.files(samples_of(folder, benchmark), images, verdicts):
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, Path):
-            shutil.copyfile(content, path)
-        elif isinstance(content, bytes):
-            path.write_bytes(content)
-        else:
-            path.write_text(content, encoding="utf-8")
+        with writing(target, elsewhere="name another folder with --export"):
+            replace_file(target / name, _image(content) if isinstance(content, Path) else content)
+
+
+def _image(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except UnreadableFileError as error:
+        raise AlphaBenchError(
+            f"the image {str(path)!r} cannot be exported ({error})",
+            hint="give the command that made the run again, which makes it anew",
+        ) from error
 
 
 def _format(benchmark: str) -> OfficialFormat:

@@ -165,6 +165,17 @@ def test_half_a_surrogate_pair_survives_the_file(tmp_path: Path) -> None:
     assert read_question_sets(path) == [odd]
 
 
+def test_a_byte_order_mark_is_passed_over_and_deep_nesting_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "questions.jsonl"
+    with appending(path) as file:
+        append_question_sets(file, [QuestionSet(prompt="a", semantic=(), quality=())])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [one.prompt for one in read_question_sets(path)] == ["a"]
+    path.write_bytes(b"[" * 99_999 + b"\n" + path.read_bytes())
+    with pytest.raises(AlphaBenchError, match="line 1 of"):
+        read_question_sets(path)
+
+
 def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "questions.jsonl"
     with (

@@ -12,6 +12,7 @@ from alphabench.cli import opening
 from alphabench.cli.options import Budget, Devices, Json, NoCache, Seed
 from alphabench.errors import AlphaBenchError
 from alphabench.terminal import echo
+from alphabench.writing import replace_file, writing
 
 app = typer.Typer(help="Judges' answers that are kept on this machine.", no_args_is_help=True)
 
@@ -38,8 +39,9 @@ def calibrate(
     assert opened is not None
     found = measure(opened, n_scenes=scenes, seed=seed, size=size, folder=out / "scenes")
     table, content = calibration_markdown(found), json.dumps(found.to_json())
-    (out / "calibration.md").write_text(table, encoding="utf-8")
-    (out / "calibration.json").write_text(content, encoding="utf-8")
+    with writing(out, elsewhere="name another folder with --out"):
+        replace_file(out / "calibration.md", table)
+        replace_file(out / "calibration.json", content)
     echo(content if as_json else table)
 
 
