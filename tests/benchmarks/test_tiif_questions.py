@@ -141,6 +141,23 @@ def test_official_asks_again_for_what_it_cannot_read_and_gives_up_in_the_end() -
     assert tired.asked == [("style-0-short/0", ANSWERS)] * 3
 
 
+@pytest.mark.parametrize(
+    ("text", "official", "strict"),
+    [
+        ("I can't help with that.\nyes\nno", [1.0, 1.0], [None, None]),
+        ("Yes.\nNo, I can't help with that.", [None, None], [None, None]),
+        ("Yes.\nNo image was provided.", [None, None], [None, None]),
+        ("Yes.\nNo, I can't see a dog.", [1.0, 1.0], [1.0, 1.0]),
+    ],
+)
+def test_a_refusal_is_no_answer_and_hides_none_from_upstreams_reader(
+    text: str, official: list[float | None], strict: list[float | None]
+) -> None:
+    for protocol, expected in (("official", official), ("strict", strict)):
+        evaluator = together(ScriptedJudge(text), protocol=protocol)
+        assert [v.value for v in evaluator.evaluate([image()])] == expected
+
+
 def test_the_own_wording_asks_each_question_alone_and_is_labelled() -> None:
     benchmark = open_tiif("mini", data=UpstreamData(cache_dir=Path("nowhere")))
     judge = ScriptedJudge({"0": "yes", "1": "Perhaps."})

@@ -107,13 +107,19 @@ def wording_of(source: bytes) -> OfficialWording:
 class LinesContract:
     """As many values as questions, 1.0 for yes and 0.0 for no, from a reply of one line each.
 
-    official: by upstream's reader. strict: no line may be a refusal or name both words.
+    official: by upstream's reader, which passes over a refusal that is not such a line. strict: no
+    line may name both words. Under either, `No, I can't help with that` is no answer.
     """
 
     n_questions: int
     wording: str
     """Digest of the official wording."""
     strict: bool
+
+    @property
+    def as_upstream(self) -> bool:
+        """Whether upstream's reader may find answers behind a refusal."""
+        return not self.strict
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -126,7 +132,8 @@ class LinesContract:
         }
 
     def read(self, reply: Reply) -> tuple[float, ...] | None:
-        if self.strict and any(map(refuses, reply.text.splitlines())):
+        lines = [line.strip() for line in reply.text.split("\n")]
+        if any(refuses(line) for line in lines if line.casefold().startswith(("yes", "no"))):
             return None
         answers = read_lines(reply.text, n_questions=self.n_questions, strict=self.strict)
         return None if answers is None else tuple(map(float, answers))
