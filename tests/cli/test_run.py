@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -79,27 +77,6 @@ def test_workers_batch_order_and_limit_change_neither_images_nor_verdicts(
     fewer = alphabench(*MINI, "scene:", "--limit", "6", "--out", "few", "--json").json
     assert fewer["partial"] is True
     assert hashes(alphabench.folder / "few").items() <= hashes(root).items()
-
-
-def test_killed_at_twenty_moments_a_run_ends_as_an_undisturbed_one(
-    alphabench: Shell, undisturbed: tuple[Path, Any]
-) -> None:
-    root, found = undisturbed
-    moments = random.Random(0)
-    command = (*MINI, "scene:", "--limit", "12", "--out", "run", "--json")
-    started = 0
-    while started < 20:
-        process = alphabench.start(*command)
-        # Most of a run's few seconds is starting up; the kills should fall on the work.
-        while process.poll() is None and not (alphabench.folder / "run" / "lock").exists():
-            time.sleep(0.01)
-        time.sleep(moments.random() * 0.25 if started < 10 else moments.random() * 2.5)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        started += 1
-    resumed = alphabench(*command)
-    assert resumed.json == found
-    assert hashes(alphabench.folder / "run") == hashes(root)
 
 
 def test_a_second_process_on_the_same_run_is_refused_in_a_sentence(alphabench: Shell) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
 import shlex
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Shell
 from tests.processes import PROC, left_of, marked
+from tools.kills import leftovers, results_of_run
 
 RUN = ("run", "geneval:mini", "--ckpt", "scene:", "--limit", "6", "--out", "run")
 pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason="needs /proc")
@@ -61,3 +64,34 @@ def test_the_workers_of_a_killed_run_end_even_if_they_are_stopped(alphabench: Sh
     process.kill()
     process.communicate(timeout=60)
     assert left_of(mark(alphabench)) == {}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    Shell(folder=folder, cache=folder / "cache")(*RUN)
+    return results_of_run(folder / "run")
+
+
+def n_rows(run: Path) -> int:
+    """How far it has come: images that were made, and those that were scored."""
+    files = [run / "images.jsonl", *run.glob("verdicts/*.jsonl")]
+    return sum(path.read_bytes().count(b"\n") for path in files if path.exists())
+
+
+@pytest.mark.parametrize("how", [(), ("--workers", "2")])
+def test_killed_at_random_moments_a_run_ends_as_one_that_was_left_alone(
+    alphabench: Shell, undisturbed: dict[str, str], how: tuple[str, ...]
+) -> None:
+    # `python -m tools.kills` does the same a hundred times, also to judged runs and trainings.
+    run, moments = alphabench.folder / "run", random.Random(len(how))
+    for moment in sorted(moments.sample(range(48), 2)):
+        process = alphabench.start(*RUN, *how)
+        while process.poll() is None and n_rows(run) < moment:
+            time.sleep(0.001)
+        process.kill()
+        process.communicate(timeout=60)
+        assert left_of(mark(alphabench)) == {}
+    alphabench(*RUN)
+    assert results_of_run(run) == undisturbed
+    assert leftovers(run) == []
