@@ -7,9 +7,12 @@ import pickle
 import pytest
 
 from alphabench.errors import AlphaBenchError
+from alphabench.judges import open_judge
 from alphabench.judges.chat import request_body
 from alphabench.judges.openai import OpenAIJudge, open_openai, parse_replicas
-from alphabench.judges.question import Sampling
+from alphabench.judges.question import Answer, Sampling
+from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText
+from tests.judge_server import Call, JudgeServer, Say, error, serving
 from tests.judges.conftest import question
 
 SPEC = "http://127.0.0.1:8000/v1#qwen3-vl"
@@ -138,6 +141,43 @@ def test_what_is_sent_can_be_chosen() -> None:
     asked = question(sampling=Sampling(max_tokens=1, extra=own))
     body = request_body(asked, [], model="m", fixed=judge.fixed_fields)
     assert body["chat_template_kwargs"] == {"a": 1, "enable_thinking": True}
+
+
+def picky(call: Call) -> Say:
+    """A reasoning model that accepts its own temperature only, and few alternatives."""
+    if "temperature" in call.body or "max_tokens" in call.body:
+        field = "temperature" if "temperature" in call.body else "max_tokens"
+        return error(400, f"Unsupported: {field}", param=field)
+    if call.body.get("top_logprobs", 0) > 5:
+        return error(400, "top_logprobs must be between 0 and 5")
+    if call.body["max_completion_tokens"] < 100:
+        return Say(text="<think>No, look", finish_reason="length")
+    return Say(text="<think>No, look closer.</think>\n\nYes.")
+
+
+def test_the_hints_lead_to_a_judge_that_can_be_read() -> None:
+    def answers(contract: YesNo, options: str) -> list[Answer]:
+        asked = question(contract=contract, sampling=contract.sampling)
+        return list(open_judge(f"{server.spec}?{options}").ask([asked]))
+
+    with serving(JudgeServer(picky)) as server:
+        for options, hint in (
+            ("handshake=off", "temperature=omit"),
+            ("temperature=omit", "token_field=max_completion_tokens"),
+        ):
+            with pytest.raises(AlphaBenchError) as refused:
+                answers(YesNoText(), options)
+            assert hint in refused.value.hint
+        accepted = "temperature=omit&token_field=max_completion_tokens"
+        with pytest.raises(AlphaBenchError) as refused:
+            answers(YesNoProbability(), accepted)
+        assert "top_logprobs=5" in refused.value.hint
+        (cut,) = answers(YesNoText(), accepted)
+        assert (cut.status, "thought" in cut.reason) == ("unparsed", True)
+        (answer,) = answers(YesNoText(), f"{accepted}&extra_tokens=100")
+        assert answer.values == (1.0,)
+        kept = f"{accepted}&extra_tokens=100&thoughts=keep"
+        assert answers(YesNoText(), kept)[0].status == "unparsed"
 
 
 @pytest.mark.parametrize(
