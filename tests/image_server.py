@@ -7,6 +7,7 @@ Records what it was asked.
 from __future__ import annotations
 
 import base64
+import contextlib
 import email
 import email.policy
 import io
@@ -15,7 +16,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -95,7 +95,8 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
                 return
             if self.path not in ("/v1/images/generations", "/v1/images/edits"):
                 step = Step(status=404, error={"message": "no such route"})
-            self._answer(step.status, _content(step, body, server.url), step.headers)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # had enough of it
+                self._answer(step.status, _content(step, body, server.url), step.headers)
 
         def do_GET(self) -> None:
             server.picture_keys.append(self.headers.get("Authorization"))
@@ -141,7 +142,7 @@ def _content(step: Step, body: dict[str, Any], url: str) -> bytes:
     return json.dumps({"created": 1, "data": [{"b64_json": encoded}]}).encode()
 
 
-@contextmanager
+@contextlib.contextmanager
 def serve() -> Iterator[ImageServer]:
     """A server on a free port; its `url` ends in /v1."""
     state = ImageServer()

@@ -119,7 +119,7 @@ def test_a_lasting_fault_costs_a_bounded_number_of_attempts_with_growing_waits(
 ) -> None:
     server.steps.extend([Step(status=500, error={"message": "oops"})] * 9)
     (given_up,) = connect(server, clock, attempts=5).generate([ask()])
-    assert given_up == NotMade(status="failed", reason="HTTP 500: oops (after 5 attempts)")
+    assert given_up == NotMade(status="failed", reason="HTTP 500: oops (attempts: 5)")
     assert len(server.bodies) == 5
     assert clock.waits == [1.0, 2.0, 4.0, 8.0]
 

@@ -303,7 +303,7 @@ class HttpCheckpoint:
             if attempt + 1 < attempts:
                 self.pacing.sleep(wait)
         self._given_up.append(request.id)
-        return NotMade(status="failed", reason=f"{fault} (after {_times(attempts)})")
+        return NotMade(status="failed", reason=f"{fault} (attempts: {attempts})")
 
     def _wait_seconds(self, attempt: int, retry_after: float | None) -> float:
         """Exponential with full jitter, from 1 s up to 60 s; never less than the host asks for."""
@@ -464,7 +464,3 @@ class HttpCheckpoint:
         if key is not None:
             text = text.replace(key, "[key]")
         return one_line(text)
-
-
-def _times(attempts: int) -> str:
-    return f"{attempts} attempt{'s' if attempts > 1 else ''}"

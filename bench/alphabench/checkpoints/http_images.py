@@ -45,13 +45,14 @@ def read_item(content: bytes) -> Mapping[str, Any]:
     except UnreadableFileError as error:
         begin = " ".join(content[:60].decode("utf-8", "replace").split())
         raise PassingError(
-            f"the answer is not the JSON of the images API (it begins with {begin!r})"
+            f"the answer is no JSON of the images API (it begins with {begin!r}); "
+            "such an address ends in /v1 as a rule"
         ) from error
     items = answer.get("data") if isinstance(answer, dict) else None
     if isinstance(answer, dict) and not items and answer.get("error"):
         raise PassingError(f"HTTP 200 with an error: {read_error(content).message}")
     if not isinstance(items, list) or not items or not isinstance(items[0], dict):
-        raise PassingError("the answer is not the JSON of the images API: it holds no image")
+        raise PassingError("the answer holds no image")
     item: Mapping[str, Any] = items[0]
     return item
 
