@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--limit", default="24")
     parser.add_argument(
         "--options",
-        default="handshake=protocol&timeout_seconds=3&attempts=2&patience_seconds=4",
+        default="handshake=protocol&timeout_seconds=10&attempts=2&patience_seconds=4",
         help="of the judge",
     )
     options = parser.parse_args()

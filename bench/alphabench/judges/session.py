@@ -195,7 +195,9 @@ class Session:
         now, health = self._clock.now(), replica.health
         if replica.control is None:
             self._count(tries, error, now)
-        _tell(health, error, now)
+        # A host that refuses this one while it works on others is there.
+        if not (isinstance(error, RateLimitedError) and replica.gate.under_way > 1):
+            _tell(health, error, now)
         self._bear_with(replica, tries, error, sent_at=sent_at)
         if health.is_suspect and replica.control is None:
             replica.gate.open(yes=False)

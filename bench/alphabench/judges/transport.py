@@ -97,6 +97,10 @@ class Transport:
             ):
                 encoding = response.headers.get("Content-Encoding")
                 body = BoundedBody(encoding, most_bytes=_LONGEST_BODY)
+                if (response.content_length or 0) > _LONGEST_BODY:
+                    raise UnusableBodyError(
+                        f"the answer is larger than {_LONGEST_BODY // 2**20} MiB"
+                    )
                 async for chunk in response.content.iter_any():
                     body.feed(chunk)
                 received = body.finish()
