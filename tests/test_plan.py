@@ -136,3 +136,15 @@ def test_a_run_folder_names_an_evaluator_and_sets_no_option_of_it(
             return replace(super().card, evaluators=("brightness", "bright"))
 
     assert usual_evaluator(folder, TwoWays()) == used
+
+
+def test_samples_that_differ_in_capitals_alone_are_refused() -> None:
+    class Twins(Reds):
+        def samples(self) -> list[Sample]:
+            return [Sample(id=name, prompt="p", group="g") for name in ("a", "b", "A")]
+
+    def dots(*, device: str) -> Generator:
+        return Dots()
+
+    with pytest.raises(AlphaBenchError, match="'a' and 'A' differ in capitals alone"):
+        plan_run(Twins(), Checkpoint(name="dots", open=dots))

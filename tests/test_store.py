@@ -224,7 +224,9 @@ def test_equal_pixels_prompt_and_seed_give_equal_bytes(tmp_path: Path) -> None:
         assert stored.tobytes() == image.tobytes()
 
 
-@pytest.mark.parametrize("name", ["../a", "a/b", "", ".hidden", "a\0b", "x" * 200])
+@pytest.mark.parametrize(
+    "name", ["../a", "a/b", "", ".hidden", "a\0b", "x" * 200, "CON", "nul.x", "a."]
+)
 def test_a_sample_id_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(AlphaBenchError, match="cannot be a file name"):
         save_image(tmp_path, request(name), Image.new("RGB", (4, 4)), run="f")

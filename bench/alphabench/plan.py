@@ -205,6 +205,7 @@ def plan_run(
     checkpoint = replace(checkpoint, open=partial(_open_suited, checkpoint.open, card.name))
     generator = checkpoint.open(device=device)
     samples = choose(benchmark.samples(), limit, seed=seed)
+    _refuse_lookalikes(samples)
     requests = requests_for(samples, card.images_per_sample, seed=seed)
     pixels = {
         "benchmark": card.id,
@@ -238,6 +239,22 @@ def plan_run(
         root=out
         or RUNS / _slug(card.name) / f"{_slug(checkpoint.name)}-{manifest.fingerprint[:6]}",
     )
+
+
+def _refuse_lookalikes(samples: Iterable[Sample]) -> None:
+    """Each sample has a folder, and many file systems do not tell `A` from `a`.
+
+    Raises:
+        AlphaBenchError: two samples would share one.
+    """
+    known: dict[str, str] = {}
+    for sample in samples:
+        if (other := known.setdefault(sample.id.casefold(), sample.id)) != sample.id:
+            raise AlphaBenchError(
+                f"the samples {other!r} and {sample.id!r} differ in capitals alone and would share "
+                "a folder on some file systems",
+                hint="rename one of them in the benchmark's data",
+            )
 
 
 def _open_suited(

@@ -67,6 +67,8 @@ T = TypeVar("T")
 FORMAT: Final = 1
 """Raised when a folder written before could be misread."""
 _SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,120}")
+_UNSAFE_ELSEWHERE: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\.")
+"""No name of a file on file systems of Windows, to which a run folder may be copied."""
 _OWN_LEFTOVERS: Final = re.compile(r"lock(\.exclusive.*)?|\.manifest\.json\.\d+\.tmp|\.DS_Store")
 _MOST_NOTES: Final = 8
 
@@ -443,7 +445,7 @@ def _wider(limit: int | None, than: int | None) -> bool:
 
 def _safe(name: str) -> str:
     """Names come from data; none may leave its folder."""
-    if not _SAFE.fullmatch(name):
+    if not _SAFE.fullmatch(name) or _UNSAFE_ELSEWHERE.fullmatch(name):
         raise AlphaBenchError(
             f"{name!r} cannot be a file name", hint="use letters, digits, '.', '_', '+' and '-'"
         )

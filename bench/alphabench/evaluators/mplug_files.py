@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from alphabench.credentials import without_secrets
 from alphabench.errors import AlphaBenchError
 from alphabench.fetching import Dataset
 from alphabench.models.mplug.design import read_design
@@ -140,7 +141,8 @@ def _download(address: str, target: Path, patience: Patience, *, needed: bool) -
                 break
     if not needed:
         return False
-    raise AlphaBenchError(f"{address!r} could not be downloaded: {reason}", hint=_HINT)
+    shown = without_secrets(address)
+    raise AlphaBenchError(f"{shown!r} could not be downloaded: {reason}", hint=_HINT)
 
 
 def _stream(client: httpx.Client, address: str, target: Path) -> int:

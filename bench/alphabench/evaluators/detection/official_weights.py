@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from alphabench.checkpoints.digest import digest_file
+from alphabench.credentials import without_secrets
 from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.weights import NotHereError
 from alphabench.fetching import Dataset
@@ -196,17 +197,24 @@ def _download(address: str, to: Path, *, client: httpx.Client | None) -> None:
     own = client or httpx.Client(follow_redirects=True, timeout=30.0)
     try:
         with own.stream("GET", address) as answer, to.open("wb") as file:
-            answer.raise_for_status()
+            if not answer.is_success:
+                raise _no_weights(address, f"the server answers {answer.status_code}")
             for part in answer.iter_bytes():
                 file.write(part)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise AlphaBenchError(
-            f"{address!r} cannot be had: {error}",
-            hint="try again, or give --from a file that you downloaded otherwise",
-        ) from error
+    except httpx.HTTPError as error:
+        raise _no_weights(address, str(error) or type(error).__name__) from error
+    except httpx.InvalidURL as error:  # its text may hold part of a password
+        raise _no_weights(address, "it is no address") from error
     finally:
         if client is None:
             own.close()
+
+
+def _no_weights(address: str, reason: str) -> AlphaBenchError:
+    return AlphaBenchError(
+        f"{without_secrets(address)!r} cannot be had: {reason}",
+        hint="try again, or give --from a file that you downloaded otherwise",
+    )
 
 
 DATASET: Final = Dataset(
