@@ -50,6 +50,8 @@ class ImageServer:
     url: str = ""
     steps: deque[Step] = field(default_factory=deque)
     answer: Callable[[dict[str, Any]], Step] = lambda body: Step()
+    picture_steps: deque[Step] = field(default_factory=deque)
+    """The same for requests for pictures; status and headers alone."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     picture_keys: list[str | None] = field(default_factory=list)
@@ -100,6 +102,10 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             server.picture_keys.append(self.headers.get("Authorization"))
+            if server.picture_steps:
+                step = server.picture_steps.popleft()
+                self._answer(step.status, b"", step.headers)
+                return
             self._answer(200, picture({"prompt": "by address"}), {})
 
         def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:

@@ -1,16 +1,22 @@
-"""Tiny pipelines on disk, built once, and the requests that the tests of checkpoints share."""
+"""Tiny pipelines, a host of images, and the requests that the tests of checkpoints share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from alphabench.checkpoints.http import HttpCheckpoint, HttpOptions, Pacing, parse_endpoint
 from alphabench.types import ImageRequest, Sample
+from tests.image_server import ImageServer, serve
 from tests.tiny_pipelines import save
 
 AskFor = Callable[..., ImageRequest]
+KEY = "sk-very-secret-0123456789"
+NOW = 1_700_000_000.0
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +52,35 @@ def ask() -> AskFor:
         )
 
     return make
+
+
+@dataclass
+class Clock:
+    """Records waits instead of waiting; chance always takes its upper end."""
+
+    waits: list[float] = field(default_factory=list)
+
+    def pacing(self) -> Pacing:
+        return Pacing(sleep=self.waits.append, now=lambda: NOW, jitter=lambda _, high: high)
+
+
+@pytest.fixture
+def server() -> Iterator[ImageServer]:
+    with serve() as running:
+        yield running
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def connect(
+    server: ImageServer, clock: Clock, *, key: str | None = KEY, **options: Any
+) -> HttpCheckpoint:
+    return HttpCheckpoint(
+        endpoint=parse_endpoint(f"{server.url}#tiny-model"),
+        options=HttpOptions(**{"concurrency": 1, **options}),
+        find_key=lambda host: key,
+        pacing=clock.pacing(),
+    )

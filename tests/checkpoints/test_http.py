@@ -1,65 +1,24 @@
 from __future__ import annotations
 
-import base64
 import gzip
 import io
 import pickle
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote_from_bytes
 
 import pytest
 from PIL import Image
 
 from alphabench.checkpoints import open_checkpoint
-from alphabench.checkpoints.http import HttpCheckpoint, HttpOptions, Pacing, parse_endpoint
-from alphabench.checkpoints.http_images import address_in
 from alphabench.errors import AlphaBenchError
-from alphabench.types import NOTES, REVISED_PROMPT, NotMade
-from tests.checkpoints.conftest import AskFor
-from tests.image_server import ImageServer, Step, picture, serve
+from alphabench.types import NotMade
+from tests.checkpoints.conftest import KEY, NOW, AskFor, Clock, connect
+from tests.image_server import ImageServer, Step, serve
 
-KEY = "sk-very-secret-0123456789"
-NOW = 1_700_000_000.0
 LIMITED = {"message": "slow down", "code": "rate_limit_exceeded"}
 MISSING = b'{"detail": [{"loc": ["body", "size"], "msg": "Field required"}]}'
 REFUSED = {"message": "not this", "code": "content_policy_violation", "param": "prompt"}
-
-
-@dataclass
-class Clock:
-    """Records waits instead of waiting; chance always takes its upper end."""
-
-    waits: list[float] = field(default_factory=list)
-
-    def pacing(self) -> Pacing:
-        return Pacing(sleep=self.waits.append, now=lambda: NOW, jitter=lambda _, high: high)
-
-
-@pytest.fixture
-def server() -> Iterator[ImageServer]:
-    with serve() as running:
-        yield running
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-def connect(
-    server: ImageServer, clock: Clock, *, key: str | None = KEY, **options: Any
-) -> HttpCheckpoint:
-    return HttpCheckpoint(
-        endpoint=parse_endpoint(f"{server.url}#tiny-model"),
-        options=HttpOptions(**{"concurrency": 1, **options}),
-        find_key=lambda host: key,
-        pacing=clock.pacing(),
-    )
 
 
 def test_an_image_is_asked_for_as_the_images_api_wants_it(
@@ -249,74 +208,6 @@ def test_a_host_that_never_answers_loses_its_patience_bonus(
     assert len(server.bodies) == 8 * 3 + 8
 
 
-@pytest.mark.parametrize(
-    "form",
-    ["data-uri", "data-uri-in-b64", "data-uri-percent", "line-breaks", "urlsafe-unpadded"],
-)
-def test_an_image_is_read_in_every_form_in_which_hosts_send_it(
-    form: str, server: ImageServer, clock: Clock, ask: AskFor
-) -> None:
-    content = picture({"prompt": "x"})
-    plain = base64.b64encode(content).decode()
-    item = {
-        "data-uri": {"url": f"data:image/png;base64,{plain}"},
-        "data-uri-in-b64": {"b64_json": f"data:image/png;base64,{plain}"},
-        "data-uri-percent": {"url": "data:image/png," + quote_from_bytes(content)},
-        "line-breaks": {"b64_json": "\r\n".join(re.findall(".{1,76}", plain))},
-        "urlsafe-unpadded": {"b64_json": base64.urlsafe_b64encode(content).decode().rstrip("=")},
-    }[form]
-    server.steps.append(Step(item=item))
-    (image,) = connect(server, clock).generate([ask()])
-    assert isinstance(image, Image.Image)
-    assert image.size == (16, 16)
-
-
-@pytest.mark.parametrize(
-    "address", ["/pictures/1.png", "pictures/1.png", "http://localhost:PORT/1"]
-)
-def test_an_address_may_be_relative_or_name_this_machine_otherwise(
-    address: str, server: ImageServer, clock: Clock, ask: AskFor
-) -> None:
-    port = server.url.rpartition(":")[2].partition("/")[0]
-    server.steps.append(Step(as_url=address.replace("PORT", port)))
-    assert isinstance(connect(server, clock).generate([ask()])[0], Image.Image)
-
-
-@pytest.mark.parametrize(
-    ("address", "why"),
-    [
-        ("https://127.0.0.1/x.png", "inside this network"),
-        ("https://169.254.169.254/latest", "inside this network"),
-        ("https://[fe80::1]/x.png", "inside this network"),
-        ("https://db.internal/x.png", "inside this network"),
-        ("ftp://far.example/x.png", "neither encrypted"),
-        ("//far.example/x.png", None),
-    ],
-)
-def test_a_host_cannot_have_other_machines_of_the_network_asked(
-    address: str, why: str | None
-) -> None:
-    def ask_for() -> str:
-        return address_in(address, base="https://far.example/v1/", host="far.example")
-
-    if why is None:
-        assert ask_for() == "https://far.example/x.png"
-        return
-    with pytest.raises(AlphaBenchError, match=why):
-        ask_for()
-
-
-def test_a_rewritten_prompt_is_among_the_notes(
-    server: ImageServer, clock: Clock, ask: AskFor
-) -> None:
-    plain = base64.b64encode(picture({"prompt": "x"})).decode()
-    for revised in ("a cat, cinematic", " a  cat ", None):
-        server.steps.append(Step(item={"b64_json": plain, "revised_prompt": revised}))
-    made = connect(server, clock).generate([ask("a cat", index=index) for index in range(3)])
-    notes = [image.info.get(NOTES) for image in made if isinstance(image, Image.Image)]
-    assert notes == [{REVISED_PROMPT: "a cat, cinematic"}, None, None]
-
-
 def test_a_compressed_answer_is_unpacked_within_bounds(
     server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
@@ -326,17 +217,6 @@ def test_a_compressed_answer_is_unpacked_within_bounds(
     (made,) = connect(server, clock, attempts=1).generate([ask()])
     assert isinstance(made, NotMade)
     assert "larger than 64 MiB" in made.reason
-
-
-def test_an_image_of_too_many_pixels_is_not_decoded(
-    server: ImageServer, clock: Clock, ask: AskFor
-) -> None:
-    large = io.BytesIO()
-    Image.new("1", (5000, 5000)).save(large, "PNG")
-    server.steps.append(Step(item={"b64_json": base64.b64encode(large.getvalue()).decode()}))
-    (made,) = connect(server, clock, attempts=1).generate([ask()])
-    assert isinstance(made, NotMade)
-    assert "5000 x 5000 pixels" in made.reason
 
 
 @pytest.mark.parametrize(
@@ -371,14 +251,6 @@ def test_a_key_that_the_host_repeats_is_cut_out_of_the_reason(
     server.steps.append(Step(status=400, error={"message": f"hello {KEY}"}))
     (made,) = connect(server, clock).generate([ask()])
     assert made == NotMade(status="failed", reason="HTTP 400: hello [key]")
-
-
-def test_a_picture_given_by_address_is_fetched_without_the_key(
-    server: ImageServer, clock: Clock, ask: AskFor
-) -> None:
-    server.steps.append(Step(as_url=True))
-    assert isinstance(connect(server, clock).generate([ask()])[0], Image.Image)
-    assert server.picture_keys == [None]
 
 
 def test_without_a_key_no_header_is_sent(server: ImageServer, clock: Clock, ask: AskFor) -> None:

@@ -51,6 +51,8 @@ _BODY: Final = "body."
 _PATIENT_FOR: Final = 8
 """Images given up before the first that was made; further ones get one attempt each."""
 _MOST_REDIRECTIONS: Final = 3
+_FETCHES: Final = 3
+"""Tries for an image that was made and lies at an address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -444,6 +446,17 @@ class HttpCheckpoint:
             return content
         base, host = f"{self.endpoint.base}/", self.endpoint.host
         url = address_in(item["url"], base=base, host=host)
+        for attempt in range(_FETCHES):
+            # Asking for the image's address again is free; asking for the image is not.
+            try:
+                return self._fetched(client, url)
+            except (PassingError, httpx.HTTPError) as error:
+                fault = self._clean(f"the image's own address fails: {error}")
+            if attempt + 1 < _FETCHES:
+                self.pacing.sleep(self._wait_seconds(attempt, None))
+        raise PassingError(fault)
+
+    def _fetched(self, client: httpx.Client, url: str) -> bytes:
         for _ in range(_MOST_REDIRECTIONS + 1):
             # No key here: the picture lies on storage that is open to whoever has the link.
             try:
@@ -455,8 +468,8 @@ class HttpCheckpoint:
                 return content
             if not response.has_redirect_location:
                 break
-            url = address_in(response.headers["Location"], base=url, host=host)
-        raise PassingError(f"the image's own address answers HTTP {response.status_code}")
+            url = address_in(response.headers["Location"], base=url, host=self.endpoint.host)
+        raise PassingError(f"HTTP {response.status_code}")
 
     def _clean(self, text: str) -> str:
         """One printable line, without the key should a host or library have repeated it."""

@@ -120,6 +120,7 @@ def generate(
 ) -> None:
     """Make the images only; `alphabench score` examines them, here or on another machine."""
     from alphabench.plan import choose, plan_run
+    from alphabench.reasons import most_frequent
     from alphabench.run import generate as make_images
 
     choose((), limit, seed=seed)
@@ -133,6 +134,10 @@ def generate(
     images = folder.images()
     made = sum(request.id in images for request in plan.requests)
     echo(f"{made} of {len(plan.requests)} images lie in {folder.root}")
+    absent = folder.not_made()
+    why = [absent[request.id] for request in plan.requests if request.id in absent]
+    for reason, count in most_frequent((f"{one.status}: {one.reason}" for one in why), 3):
+        echo(f"not made: {count} {reason}", err=True)
     echo(f"next: alphabench score {shlex.quote(str(folder.root))}")
     if made < len(plan.requests) - len(plan.unable):
         raise typer.Exit(1)
