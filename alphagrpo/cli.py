@@ -9,6 +9,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,10 +74,10 @@ def train(
 
     with _sentences():
         chosen = load_recipe(recipe, settings or [])
-        if dry_run:
-            return _foresee(chosen, device=device, cache=cache)
-        where = _device(device)
         folder = out or _own_folder(recipe)
+        if dry_run:
+            return _foresee(chosen, folder, device=device, cache=cache)
+        where = _device(device)
         check_place(folder)
         _check_folder(folder, resume=resume)
         if again := context.find_object(Continuation):
@@ -146,7 +147,7 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
         )
 
 
-def _foresee(recipe: Recipe, *, device: str | None, cache: Path | None) -> None:
+def _foresee(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | None) -> None:
     """Print what a training takes and what it lacks; exit code 2 where it lacks anything."""
     from alphabench.upstream import UpstreamData, default_cache_dir
     from alphagrpo.forecast import forecast
@@ -155,16 +156,20 @@ def _foresee(recipe: Recipe, *, device: str | None, cache: Path | None) -> None:
 
     echo(forecast(recipe))
     place = Workplace(
-        folder=RUNS,
+        folder=folder,
         data=UpstreamData(cache_dir=cache or default_cache_dir()),
         device="cpu",
         say=_silent,
     )
     found = obstacles(recipe, place)
-    try:
-        _device(device)
-    except AlphaBenchError as error:
-        found.insert(0, f"--device: {error}")
+    for option, check in (
+        ("--out", partial(check_place, folder)),
+        ("--device", partial(_device, device)),
+    ):
+        try:
+            check()
+        except AlphaBenchError as error:
+            found.insert(0, f"{option}: {error}")
     for sentence in found:
         echo(f"missing: {sentence}")
     if found:

@@ -109,5 +109,7 @@ def test_a_dry_run_of_what_can_begin_ends_well_and_tells_a_lacking_device(tmp_pa
     assert "missing" not in shell("train", "nano-rt2i", "--dry-run").out
     said = shell("train", "nano-rt2i", "--dry-run", "--device", "cuda:97", code=2)
     assert "missing: --device: this machine has no device 'cuda:97'" in said.out
+    said = shell("train", "nano-rt2i", "--dry-run", "--out", "/dev/null", code=2)
+    assert "missing: --out: '/dev/null' cannot be a folder" in said.out
     said = shell("train", "nano-rt2i", "--device", "cuda:97", code=2)
     assert "this machine has no device 'cuda:97'" in said.err

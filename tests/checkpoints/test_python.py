@@ -107,6 +107,7 @@ def test_a_name_without_module_or_factory_says_the_form(name: str) -> None:
     ("text", "words"),
     [
         (None, "there is no module 'user_code'"),
+        ("import sys; sys.exit(0)", r"raised SystemExit: 0"),
         ("import no_such_package_at_all", "raised ModuleNotFoundError: .*no_such_package_at_all"),
         ("x = = 1", r"raised SyntaxError: .* \(user_code.py, line 1\)"),
         ("raise RuntimeError('at import')", "raised RuntimeError: at import"),

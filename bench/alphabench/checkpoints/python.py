@@ -54,7 +54,7 @@ def call_factory(location: str, options: Mapping[str, str], *, device: str) -> A
         return factory(**arguments)
     except AlphaBenchError:
         raise
-    except Exception as error:  # a boundary: this is the user's code
+    except (Exception, SystemExit) as error:  # a boundary: this is the user's code
         raise _users_error(f"python:{location}", error) from error
 
 
@@ -77,7 +77,7 @@ def _find_factory(location: str) -> Callable[..., Any]:
                 hint="check the spelling, or change to the directory that holds it",
             ) from error
         raise _users_error(module_name, error) from error
-    except Exception as error:  # a boundary: this is the user's code
+    except (Exception, SystemExit) as error:  # a boundary: this is the user's code
         raise _users_error(module_name, error) from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
@@ -154,7 +154,7 @@ def checked_generator(made: Any, where: str) -> Generator:
     return generator
 
 
-def _users_error(owner: str, error: Exception) -> AlphaBenchError:
+def _users_error(owner: str, error: BaseException) -> AlphaBenchError:
     """Names the innermost line, which the one sentence a user sees would otherwise hide."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
