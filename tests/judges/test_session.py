@@ -285,6 +285,21 @@ def test_when_only_such_questions_are_left_they_fail_and_nothing_is_stopped(
     assert 1 <= server.n_controls <= 4
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refusal_before_the_first_answer_is_the_hosts_only_if_it_refuses_the_control_too(
+    status: int, fake_time: FakeTime
+) -> None:
+    refusal = error(status, "not this")
+    with serving(JudgeServer(poison(refusal))) as server:
+        answers = list(judge_at(server, fake_time, concurrency="1").ask(numbers(8)))
+    assert values(answers) == [None, 1.0, 2.0, 3.0, None, 5.0, 6.0, 7.0]
+    with (
+        serving(JudgeServer(lambda _: refusal, control=lambda _: refusal)) as server,
+        pytest.raises(AlphaBenchError, match="not this"),
+    ):
+        list(judge_at(server, fake_time).ask(numbers(8)))
+
+
 def test_an_outage_costs_no_question_its_tries(fake_time: FakeTime) -> None:
     def down(call: Call) -> Say:
         return error(502, "bad gateway") if fake_time.seconds < 100 else echo(call)

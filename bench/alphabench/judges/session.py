@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +28,7 @@ from alphabench.judges.chat import (
     request_body,
 )
 from alphabench.judges.health import Health
+from alphabench.judges.ids import CompletionIds
 from alphabench.judges.limits import Gate
 from alphabench.judges.pictures import PictureCache, UnusablePictureError
 from alphabench.judges.question import Answer, Picture, Question, Reply, Sampling
@@ -47,18 +47,26 @@ _MOST_PUT_OFF: Final = 40
 """Tries of one question that a host only puts off."""
 _TOLD_TO_THE_PACE: Final = 4
 """Refusals of one question after which further ones say nothing about how much a host bears."""
-_IDS_REMEMBERED: Final = 4096
 _AZURE_DOMAIN: Final = ".azure.com"
 """Its hosts take a key in a header of their own, and in the usual one only at some addresses."""
 _DATED: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{3,4})")
 """What hosts append to an undated name to say which snapshot answered."""
-_ID: Final = re.compile(rb'"id"\s*:\s*"([^"\\]{8,200})"')
 _OWN_FAULTS: Final = (400, 403, 404, 413, 422)
 """Refusals that concern one question alone, once the host has answered others."""
+_DOUBTFUL: Final = (403, 404)
+"""Refusals that mean the key or the model, or are a gateway's about one question."""
 
 
 class StrangeAnswerError(PassingError):
     """Something answered, and it does not speak the chat API."""
+
+
+class DoubtfulError(Exception):
+    """A refusal of all questions or of this one alone; no question was answered yet."""
+
+    def __init__(self, error: AlphaBenchError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 @dataclass(slots=True)
@@ -67,7 +75,7 @@ class _Replica:
     gate: Gate
     health: Health
     transport: Transport
-    ids: _Ids
+    ids: CompletionIds
     control: asyncio.Task[None] | None = None
     """Runs while the host is suspect."""
 
@@ -91,7 +99,9 @@ class Session:
         self._options = judge.options
         self._clock = judge.clock
         self._replicas = [
-            _Replica(endpoint, Gate(pace, judge.clock), health, Transport(endpoint.base), _Ids())
+            _Replica(
+                endpoint, Gate(pace, judge.clock), health, Transport(endpoint.base), CompletionIds()
+            )
             for endpoint, pace, health in zip(
                 judge.replicas, judge.paces, judge.healths, strict=True
             )
@@ -166,6 +176,9 @@ class Session:
                 reply = await self._get_reply(replica, question)
             except (LastingError, UnusablePictureError) as error:
                 return self._give_up(question, str(error))
+            except DoubtfulError as doubt:
+                await self._resolve(replica, doubt)
+                return self._give_up(question, str(doubt))
             except PassingError as error:
                 self._sending.discard(task)
                 return self._after_fault(replica, question, tries, error=error, sent_at=sent_at)
@@ -264,11 +277,20 @@ class Session:
             replica.control = None
             replica.gate.open(yes=True)
 
+    async def _resolve(self, replica: _Replica, doubt: DoubtfulError) -> None:
+        """The control tells whether it is this question alone; else the error stands."""
+        try:
+            await self._get_reply(replica, _control())
+        except (PassingError, LastingError, DoubtfulError):
+            raise doubt.error from None
+
     async def _passes_control(self, replica: _Replica) -> bool:
         try:
             await self._get_reply(replica, _control())
         except LastingError:
             pass  # an answer all the same
+        except DoubtfulError as doubt:
+            raise doubt.error from None
         except PassingError as error:
             now = self._clock.now()
             if (error.retry_after or 0.0) > self._options.longest_wait_seconds:
@@ -320,7 +342,7 @@ class Session:
             raise
         try:
             reply = self._read(received, clean)
-        except (PassingError, LastingError, AlphaBenchError):
+        except (PassingError, LastingError, DoubtfulError, AlphaBenchError):
             raise
         except Exception as error:  # the boundary to whatever a host may send
             reason = f"the answer cannot be read: {type(error).__name__}"
@@ -349,6 +371,8 @@ class Session:
             is_own = isinstance(error, GeneralError) or status in _OWN_FAULTS
             if is_own and self._judge.record.replies:
                 raise LastingError(error.message) from error
+            if status in _DOUBTFUL:
+                raise DoubtfulError(error) from error
             raise
 
 
@@ -397,37 +421,6 @@ def _what_else(received: Received) -> str | None:
     if kind == "text/html" or content[:1] == b"<":
         return "a web page"
     return "something that is no JSON object"
-
-
-class _Ids:
-    """The ids of a host's last completions, which tell an answer that was given before.
-
-    Hosts name each completion anew, so that the same id for another request means an answer that a
-    server or a proxy sent twice, or kept for a similar question. Hosts with one id for all are let
-    be.
-    """
-
-    def __init__(self) -> None:
-        self._requests: OrderedDict[bytes, bytes] = OrderedDict()
-        self._says_nothing = False
-
-    def refuse_if_given_before(self, content: bytes, request: bytes) -> None:
-        """Remember an answer's id.
-
-        Raises:
-            PassingError: another request was given this answer.
-        """
-        found = _ID.search(content)
-        if found is None or self._says_nothing:
-            return
-        digest = hashlib.sha256(request).digest()[:16]
-        if self._requests.setdefault(found[1], digest) != digest:
-            if len(self._requests) == 1:
-                self._says_nothing = True
-                return
-            raise PassingError("the host sent the answer to another question again")
-        if len(self._requests) > _IDS_REMEMBERED:
-            self._requests.popitem(last=False)
 
 
 class _Keeper:
