@@ -109,6 +109,29 @@ def test_the_newest_verdict_on_a_question_counts(tmp_path: Path) -> None:
     ]
 
 
+def test_halves_of_surrogate_pairs_are_stored_and_the_run_goes_on(tmp_path: Path) -> None:
+    odd = "half \ud83d"
+    folder = RunFolder.create(tmp_path / "run", manifest(path=odd))
+    wanted = ImageRequest(sample=Sample(id="a", prompt=odd, group=odd), index=0, seed=7)
+    path, sha256 = save_image(folder.root, wanted, Image.new("RGB", (4, 4)), run="f")
+    made = GeneratedImage(
+        request=wanted, path=path, sha256=sha256, seconds=0.1, notes={odd: {odd: [odd]}}
+    )
+    folder.append_image(made)
+    folder.append_not_made("b/0", NotMade(status="failed", reason=odd))
+    answer = Verdict(
+        image_id="a/0", question_id="q", value=None, status="failed", detail={"reason": odd}
+    )
+    folder.append_verdicts("e", [StoredVerdict(image_sha256=sha256, verdict=answer)])
+    folder.write_evaluation("e", {"model": odd})
+    folder.write_evaluation("e", {"model": odd})
+    again = RunFolder.create(tmp_path / "run", manifest(path=odd))
+    assert again.images()["a/0"].prompt == "half \ufffd"
+    assert again.not_made()["b/0"].reason == "half \ufffd"
+    assert again.verdicts("e")[0].verdict.detail == {"reason": "half \ufffd"}
+    assert not again.damage(again.images().values())
+
+
 def test_a_folder_of_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "run", manifest(steps="20"))
     with pytest.raises(AlphaBenchError, match="steps: '20' -> '28'") as caught:

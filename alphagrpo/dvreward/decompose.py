@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from alphabench.errors import AlphaBenchError
+from alphabench.files import well_formed
 from alphabench.judges.question import Answer, Contract, Judge, Question, Sampling
 from alphabench.judges.reading import text_of
 from alphabench.types import Status
@@ -167,7 +168,7 @@ class _Draft:
 
     @property
     def id(self) -> str:
-        return f"prompt-{hashlib.sha256(self.prompt.text.encode()).hexdigest()[:16]}"
+        return f"prompt-{hashlib.sha256(well_formed(self.prompt.text).encode()).hexdigest()[:16]}"
 
     def in_order(self, aspect: Aspect) -> tuple[DVQuestion, ...]:
         return tuple(question for _, question in sorted(self.kept[aspect].items()))

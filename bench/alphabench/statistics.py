@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from alphabench.files import well_formed
 from alphabench.types import Estimate, Sample, Status, Verdict
 
 Means = Mapping[str, NDArray[np.float64]]
@@ -312,7 +313,7 @@ def _resampled(
     A replicate draws K - 1 of them, the same from each side. Each group has a stream of its own,
     used a few replicates at a time: memory does not grow with replicates times samples.
     """
-    rng = np.random.default_rng([settings.seed, zlib.crc32(group.encode())])
+    rng = np.random.default_rng([settings.seed, zlib.crc32(well_formed(group).encode())])
     sums = [_sums(clusters) for clusters in sides]
     means = [np.empty(settings.replicates) for _ in sides]
     n_drawn = len(sides[0]) - 1

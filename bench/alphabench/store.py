@@ -139,7 +139,7 @@ class RunFolder:
         Raises:
             AlphaBenchError: it is another run.
         """
-        ours, theirs = self.manifest.pixels, wanted.pixels
+        ours, theirs = (_as_stored(manifest.pixels) for manifest in (self.manifest, wanted))
         if ours != theirs:
             keys = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
             changes = ", ".join(f"{k}: {ours.get(k)!r} -> {theirs.get(k)!r}" for k in keys)
@@ -437,6 +437,10 @@ def _newest_verdicts(path: Path) -> list[StoredVerdict]:
     for stored in read_rows(path, StoredVerdict):
         newest[stored.verdict.image_id, stored.verdict.question_id] = stored
     return list(newest.values())
+
+
+def _as_stored(pixels: Mapping[str, str]) -> dict[str, str]:
+    return {well_formed(key): well_formed(value) for key, value in pixels.items()}
 
 
 def _wider(limit: int | None, than: int | None) -> bool:
