@@ -10,7 +10,7 @@ from alphabench.checkpoints.lora_config import read_scaling
 @pytest.mark.parametrize(
     ("config", "scale"),
     [
-        ({"r": 2, "lora_alpha": 8}, 4.0),
+        ({"r": 2, "lora_alpha": 8, "bias": "none", "task_type": "X"}, 4.0),
         ({"r": 4, "lora_alpha": 8, "use_rslora": True}, 4.0),
         ({"r": 8, "lora_alpha": 8, "rank_pattern": {"to_q": 2}}, 4.0),
         ({"r": 2, "lora_alpha": 1, "alpha_pattern": {r"^blocks\.\d+\.to_q": 6}}, 3.0),
@@ -28,6 +28,8 @@ def test_the_scale_follows_pefts_rules(config: dict[str, Any], scale: float) -> 
         ({"peft_type": "LOKR"}, "kind 'LOKR'"),
         ({"init_lora_weights": "pissa"}, "also changes the base model"),
         ({"use_qalora": True}, "sets 'use_qalora'"),
+        ({"modules_to_save": ["head"]}, "sets 'modules_to_save'"),
+        ({"bias": "all"}, "sets 'bias'"),
         ({"target_parameters": ["experts.w"]}, "sets 'target_parameters'"),
         ({"lora_alpha": float("nan")}, "lora_alpha=nan"),
         ({"lora_alpha": "16"}, "lora_alpha='16'"),

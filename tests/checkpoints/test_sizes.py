@@ -43,3 +43,9 @@ def test_the_sizes_of_published_models_pass() -> None:
         name="here",
     )  # fmt: skip
     check_sizes({"num_train_timesteps": 1000}, [], file="scheduler_config.json", name="here")
+
+
+def test_the_sample_of_a_denoiser_is_in_latents() -> None:
+    check_sizes({"sample_size": 1024}, [HEADER], file="vae/config.json", name="here")
+    with pytest.raises(AlphaBenchError, match="sample_size=1024"):
+        check_sizes({"sample_size": 1024}, [HEADER], file="unet/config.json", name="here")

@@ -180,6 +180,17 @@ def test_the_norm_that_checkpoints_on_the_hub_lack_is_not_missed(
     assert_equal(opened(folder).detect([image])[0], opened(mask2former_folder).detect([image])[0])
 
 
+def test_weights_that_the_model_has_no_place_for_are_refused(
+    mask2former_folder: Path, tmp_path: Path
+) -> None:
+    folder = changed_copy(mask2former_folder, tmp_path / "more")
+    weights = load_file(folder / "model.safetensors")
+    weights["class_predictor.weight_scale"] = torch.ones(1)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(AlphaBenchError, match=r"no place for.*'class_predictor\.weight_scale'"):
+        opened(folder).detect([picture(64, 64)])
+
+
 def test_truncated_weights_are_refused(mask2former_folder: Path, tmp_path: Path) -> None:
     folder = changed_copy(mask2former_folder, tmp_path / "cut")
     content = (folder / "model.safetensors").read_bytes()

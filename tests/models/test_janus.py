@@ -389,6 +389,14 @@ def test_an_option_that_does_not_fit_is_refused(
         opened(folder, **options)
 
 
+def test_fewer_layers_than_the_weights_hold_are_refused(spoiled: Path) -> None:
+    config = json.loads((spoiled / "config.json").read_text())
+    config["text_config"]["num_hidden_layers"] -= 1
+    (spoiled / "config.json").write_text(json.dumps(config))
+    with pytest.raises(AlphaBenchError, match="that the model has no place for"):
+        opened(spoiled).model()
+
+
 def test_an_adapter_and_an_edit_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="takes no LoRA"):
         open_checkpoint(str(folder), lora="owner/lora")

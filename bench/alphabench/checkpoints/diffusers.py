@@ -24,7 +24,7 @@ from alphabench.checkpoints.loading import quiet, strict_loading
 from alphabench.checkpoints.source import Source, find_source
 from alphabench.checkpoints.weights import Consent
 from alphabench.errors import AlphaBenchError, unknown_name
-from alphabench.images import UnreadableImageError, image_of, to_rgb
+from alphabench.images import MAX_PIXELS, UnreadableImageError, image_of, to_rgb
 from alphabench.options import fill
 from alphabench.types import ImageRequest, NotMade
 
@@ -88,6 +88,8 @@ class DiffusersOptions:
             raise ValueError("width and height are given together or not at all")
         if any(side is not None and side % 8 for side in (self.width, self.height)):
             raise ValueError(f"{self.width}x{self.height} is no size in steps of 8 pixels")
+        if (self.width or 0) * (self.height or 0) > MAX_PIXELS:
+            raise ValueError(f"{self.width}x{self.height} is over {MAX_PIXELS} pixels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

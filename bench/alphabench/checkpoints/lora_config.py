@@ -17,9 +17,9 @@ _WITHOUT_EFFECT: Final = frozenset(
      "inference_mode", "target_modules", "exclude_modules", "lora_dropout", "layers_to_transform",
      "layers_pattern", "megatron_config", "megatron_core", "loftq_config", "eva_config",
      "corda_config", "lora_ga_config", "qalora_group_size", "runtime_config",
-     "ensure_weight_tying", "modules_to_save", "bias", "lora_bias"}
+     "ensure_weight_tying"}
 )  # fmt: skip
-"""Said of training or of the base; the last three show in the tensors where they matter."""
+"""Said of training or of the base; which modules are adapted is told by the tensors."""
 _INITS: Final = (True, False, None, "gaussian", "orthogonal", "eva", "default")
 """Where training began from; others also change the base model, which only they can repeat."""
 
@@ -69,7 +69,7 @@ def read_scaling(config: Mapping[str, Any]) -> Scaling:
     known = {"peft_type", "init_lora_weights", "r", "lora_alpha", "rank_pattern", "alpha_pattern",
              "use_rslora", "use_dora", "fan_in_fan_out"}  # fmt: skip
     for key, value in config.items():
-        if value and key not in known | _WITHOUT_EFFECT:
+        if value and key not in known | _WITHOUT_EFFECT and (key, value) != ("bias", "none"):
             raise ValueError(f"its configuration sets {key!r}, which is not supported")
     return Scaling(
         rank=_whole(config.get("r", 8), "r"),

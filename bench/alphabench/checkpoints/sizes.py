@@ -22,12 +22,15 @@ _WIDTHS: Final = re.compile(r"dim|channels|heads|width|hidden|intermediate|featu
 """Sides of tensors."""
 _OTHERS: Final = (
     (re.compile(r"theta|_ids?$|total_size"), None),
+    (re.compile(r"^(?:unet|transformer)\w*/.*sample_size"), 512),
     (re.compile(r"sample_size|image_size|pos_embed_max_size|latent_size"), 8192),
     (re.compile(r"timesteps"), 100_000),
     (re.compile(r"vocab"), 2**21),
     (re.compile(r""), 2**25),
 )
-"""Names of fields -> the largest whole number that is believed, whatever the weights are."""
+"""File and field -> the largest whole number that is believed, whatever the weights are.
+
+A denoiser's sample is in latents, and decides how large images are where nothing else does."""
 _LEAST_COUNT: Final = 256
 _LEAST_WIDTH: Final = 4096
 """Small enough to be built, and then compared with the weights tensor by tensor."""
@@ -54,7 +57,7 @@ def check_sizes(
     ]
     widest = max((side for shape in shapes for side in shape), default=0)
     for key, value in _whole_numbers(config, ""):
-        most = next(most for pattern, most in _OTHERS if pattern.search(key))
+        most = next(most for pattern, most in _OTHERS if pattern.search(f"{file}/{key}"))
         if shapes and _COUNTS.search(key):
             most = max(len(shapes), _LEAST_COUNT)
         elif shapes and _WIDTHS.search(key):
