@@ -42,6 +42,7 @@ from alphabench.records import (
     Manifest,
     StoredVerdict,
     fingerprint,
+    packed,
 )
 from alphabench.types import GeneratedImage, ImageRequest, NotMade, Report
 from alphabench.wire import report_to_json, verdict_to_json
@@ -435,7 +436,7 @@ def sha256_of(path: Path) -> str:
 def _newest_verdicts(path: Path) -> list[StoredVerdict]:
     newest: dict[tuple[str, str], StoredVerdict] = {}
     for stored in read_rows(path, StoredVerdict):
-        newest[stored.verdict.image_id, stored.verdict.question_id] = stored
+        newest[stored.verdict.image_id, stored.verdict.question_id] = packed(stored)
     return list(newest.values())
 
 
