@@ -83,6 +83,8 @@ def test_a_verdict_keeps_the_reply_but_not_all_of_a_long_one() -> None:
 def test_a_verdict_tells_the_thought_apart_from_the_reply() -> None:
     (verdict,) = evaluator(ScriptedJudge("<think>Hm.</think>\n\nMaybe")).evaluate([image(0, 1)])
     assert (verdict.detail["reply"], verdict.detail["thought"]) == ("Maybe", "Hm.")
+    (verdict,) = evaluator(ScriptedJudge("half \ud83d")).evaluate([image(0, 1)])
+    assert verdict.detail["reply"] == "half \ufffd"
 
 
 def test_a_benchmark_may_name_the_verdict_and_set_its_value() -> None:

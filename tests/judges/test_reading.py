@@ -14,10 +14,9 @@ from alphabench.judges.reading import (
     FILTERED,
     REFUSAL,
     is_cut,
-    opens_as_refusal,
     read_reply,
-    refuses,
 )
+from alphabench.judges.refusing import opens_as_refusal, refuses
 from alphabench.judges.yesno import YesNoProbability, YesNoText
 from tests.judges.conftest import Number, question
 from tests.replies import fuzzed
@@ -139,6 +138,9 @@ def test_a_typographic_apostrophe_hides_no_refusal() -> None:
         "I'm sorry for the confusion, but I can't analyze the image directly.",
         "No, I'm not able to identify people in photos.", "No, this request violates our policy.",
         "No, that's not something I can help with.", "No，我无法查看图片。", "no, i must decline",
+        "No, I’m just an AI and can’t see images.", "No, there is no image attached.",
+        "Yes, I understand, but I can´t help with that.", "No, lo siento, no puedo ayudar con eso.",
+        "No, I cannot determine this as I can't view images.", "Yes, please upload the image.",
     ],
 )  # fmt: skip
 def test_a_refusal_is_no_answer_whichever_word_it_begins_with(text: str) -> None:
@@ -155,11 +157,18 @@ def test_a_refusal_is_no_answer_whichever_word_it_begins_with(text: str) -> None
         "No, I don't see an image of a cat.", "No, I can't see the image of a dog on the mug",
         "No, I can't see the photo on the wall.", "Yes, it can help.", "No. The image is blurry.",
         "No, there are no images in the frame", "No, I couldn't spot one.",
+        "No, I cannot see them", "No, there's no picture on the wall.", "No, the man cannot help.",
+        "No, the prompt asks for two dogs, but there is one", "No, there are no photos visible",
     ],
 )  # fmt: skip
 def test_what_is_not_to_be_seen_is_an_answer_and_no_refusal(text: str) -> None:
     assert not refuses(text)
     assert status_of(YesNoText(), text)[0] == "scored"
+
+
+def test_no_reply_holds_the_reader_of_refusals_up() -> None:
+    for text in ("no sorry, as an a" * 30, "as an " * 60, "no, but " * 60, "i can't " * 40):
+        assert refuses(text) in (True, False)
 
 
 def test_upstreams_reader_takes_a_number_out_of_a_refusal_and_strict_does_not() -> None:

@@ -29,7 +29,7 @@ from alphabench.judges.question import (
     Reply,
     Sampling,
 )
-from alphabench.judges.reading import refuses
+from alphabench.judges.refusing import refuses
 from alphabench.judges.wording import changed, constants_of, messages_of, read_script
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
 from alphabench.types import GeneratedImage, ProtocolName, Verdict

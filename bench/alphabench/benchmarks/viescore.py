@@ -26,6 +26,7 @@ from alphabench.files import UnreadableFileError, read_bytes
 from alphabench.images import MAX_FILE_BYTES, UnreadableImageError, open_unchanged
 from alphabench.judges.persistent import PersistentJudge
 from alphabench.judges.question import Answer, Capabilities, Judge, Picture, Question, Sampling
+from alphabench.judges.reading import text_of
 from alphabench.judges.wording import changed, constants_of, read_script
 from alphabench.types import GeneratedImage, ProtocolName, Sample, Verdict
 from alphabench.upstream import UpstreamData
@@ -264,7 +265,7 @@ class SettleVie:
 
     def _guess(self, answer: Answer) -> float | None:
         """Upstream's draw for a reply without braces, made repeatable."""
-        if self.guess is None or answer.reply is None or has_braces(answer.reply.text):
+        if self.guess is None or answer.reply is None or has_braces(text_of(answer.reply)):
             return None
         question = answer.question
         rng = random.Random(f"{self.guess}/{question.image_id}/{question.id}")  # noqa: S311

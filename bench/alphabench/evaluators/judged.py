@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.errors import AlphaBenchError
+from alphabench.files import well_formed
 from alphabench.judges.question import Answer, Capabilities, Judge, Question
 from alphabench.judges.reading import HINT_WITHOUT_LOGPROBS, RULES
 from alphabench.judges.thoughts import split_thought
@@ -161,18 +162,23 @@ def verdict_from(
     )
 
 
+def _kept(text: str) -> str:
+    """What a verdict keeps of a text, which a judge of the user's own may have made up anyhow."""
+    return well_formed(text[:LONGEST_TEXT])
+
+
 def evidence(answer: Answer) -> dict[str, Any]:
     """What an answer rests on, as JSON values for a verdict's detail."""
     found: dict[str, Any] = {"reason": answer.reason} if answer.reason else {}
     if (reply := answer.reply) is not None:
         spoken = split_thought(reply.text)
         found |= {
-            "reply": (reply.text if spoken.answer is None else spoken.answer)[:LONGEST_TEXT],
+            "reply": _kept(reply.text if spoken.answer is None else spoken.answer),
             "model": reply.model,
             "tokens": [reply.tokens_in, reply.tokens_out],
         }
         if spoken.answer is not None and (thought := reply.thought or spoken.thought):
-            found["thought"] = thought[:LONGEST_TEXT]
+            found["thought"] = _kept(thought)
         if reply.fingerprint:
             found["fingerprint"] = reply.fingerprint
     return found

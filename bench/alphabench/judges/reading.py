@@ -8,12 +8,11 @@ the format says that its answer comes first; a refusal is no answer, whichever w
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from dataclasses import replace
 from typing import Final
 
 from alphabench.judges.question import Answer, Question, Reply
+from alphabench.judges.refusing import opens_as_refusal, refuses
 from alphabench.judges.thoughts import split_thought
 from alphabench.types import Status
 
@@ -34,58 +33,6 @@ _CUT: Final = (
 """Finish reasons of replies that a bound on their length cut off, letters only."""
 _LONGEST: Final = 2**16
 """Characters of an answer that any format reads; beyond it, a model could not stop."""
-_LOOKED_AT: Final = 240
-"""Characters at the start of a reply in which it must refuse."""
-
-_OPENINGS: Final = (
-    "i can't", "i cannot", "i can not", "i'm unable", "i am unable", "i'm not able",
-    "i am not able", "i won't", "i will not", "i must decline", "i'm sorry", "i am sorry",
-    "sorry", "i apologize", "i apologise", "i'm afraid i", "as an ai", "抱歉", "很抱歉", "对不起",
-    "我无法", "我不能", "申し訳", "죄송", "lo siento", "je suis désolé", "es tut mir leid",
-)  # fmt: skip
-"""How a refusal in prose begins. `Unfortunately` is none: descriptions begin so, too."""
-
-_APOSTROPHES: Final = str.maketrans(dict.fromkeys("’‘‛ʼʹ´`′＇", "'"))
-_PREFACE: Final = (
-    r"\W*(?:(?:yes|no)\b\W*)?"
-    r"(?:(?:but|and|however|well|actually|unfortunately|(?:i'm|i am) (?:very |so |really )?"
-    r"(?:sorry|afraid)|sorry|(?:my )?apologies|i apologi[sz]e|i regret|as an? [a-z -]{2,40}?)\b"
-    r"[\s,.;:!-]*(?:for (?:any|the) \w+[\s,.]*)?(?:but |that )?)*"
-)
-_CANNOT: Final = (
-    r"(?:i ?)?(?:can't|cannot|can not|couldn't|could not|won't|will not|shouldn't"
-    r"|(?:am |'m )?unable to|(?:am |'m )?not (?:able|allowed|permitted|going|comfortable)(?: to)?"
-    r"|do(?:n't| not) have (?:the )?(?:ability|capability|means|permission) to) "
-    r"(?:currently |directly |actually |really |further |physically )?"
-)
-_HELP: Final = (
-    r"(?:help|assist|comply|answer|respond|fulfil|engage|continue|participate|provide|process"
-    r"|discuss|support|complete|judge|rate|evaluat|assess|grad(?:e|ing)|score|do (?:that|this)\b"
-    r"|(?:identify|recogni[sz]e|name) (?:\w+ )?(?:people|persons?|individuals?|anyone|who)\b)"
-)
-_SHOWN: Final = (
-    r"(?:\w+ )?(?:images?|pictures?|photos?|photographs?|visuals?|visual content|attachments?"
-    r"|files?|it|them)\b(?! (?:of|on|in|with|showing|hanging|depicting|behind|near)\b)"
-)
-_REFUSES: Final = re.compile(
-    rf"{_PREFACE}(?:"
-    rf"{_CANNOT}(?:{_HELP}"
-    rf"|(?:view|access|open|load|display|analy[sz]e|interpret|inspect|examine|look at|perceive"
-    rf"|describe) {_SHOWN}"
-    # `I can't see any picture` answers a question about pictures on a wall.
-    rf"|see (?:(?:the|this|your|these|those) )?(?!any|a\b|an\b){_SHOWN})"
-    r"|(?:i )?(?:must |have to )?(?:decline|refuse)\b|i(?:'d| would) rather not\b|i prefer not\b"
-    r"|(?:that|this|it)(?:'s| is) not something (?:that )?i (?:can|am able to)\b"
-    r"|(?:it's|it is) not possible for me to\b"
-    r"|i do(?:n't| not) (?:have access to|see) (?:an|any|the) (?:images?|pictures?|photos?)"
-    r" (?:attached|provided|uploaded|here|you|in (?:your|this|the) (?:message|conversation|chat))"
-    r"|no (?:images?|pictures?|photos?) (?:was|were|is|are|has been|have been)?\s?"
-    r"(?:provided|attached|uploaded|available|shared|included|received|visible)\b"
-    r"|(?:this|that|your|the) (?:request|content|image|prompt|question)\b[^.]{0,40}"
-    r"\b(?:violates?|against) (?:\w+ ){0,3}(?:polic|guideline)"
-    r"|我(?:无法|不能|没办法)(?:协助|帮助|提供|查看|回答|处理|满足|识别)"
-    r")"
-)
 
 
 def read_reply(question: Question, reply: Reply, *, cached: bool = False) -> Answer:
@@ -173,22 +120,3 @@ def why_unread(question: Question, reply: Reply) -> str:
         share = math.exp(min(0.0, logprob))
         return f"no P(yes) follows from its first token, {token!r} with {share:.2f}"
     return cut or "the reply does not state the answer"
-
-
-def refuses(text: str) -> bool:
-    """Whether a reply opens with saying that it will not help or does not look at images.
-
-    A yes or no in front of that is none: `No, I can't help with that`. What only says that
-    something is not to be seen is an answer: `No, I can't see a dog in the image`.
-    """
-    return _REFUSES.match(_plain(text)) is not None
-
-
-def opens_as_refusal(text: str) -> bool:
-    """Whether prose that could not be read begins the way a refusal does."""
-    return _plain(text).startswith(_OPENINGS) or refuses(text)
-
-
-def _plain(text: str) -> str:
-    start = unicodedata.normalize("NFKC", text[:_LOOKED_AT].translate(_APOSTROPHES))
-    return " ".join(start.translate(_APOSTROPHES).casefold().split())

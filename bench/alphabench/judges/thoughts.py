@@ -29,6 +29,12 @@ _MARK: Final = re.compile(
 )
 
 
+_BOX: Final = re.compile(r"<\|(?:begin|end)_of_box\|>")
+"""Control tokens that GLM-V leaves round an answer."""
+_FRAME: Final = re.compile(r"<answer>(.*)</answer>", re.DOTALL | re.IGNORECASE)
+"""What many models are trained to put behind their thought."""
+
+
 class Spoken(NamedTuple):
     """A reply taken apart."""
 
@@ -57,7 +63,9 @@ def split_thought(text: str) -> Spoken:
             inside = True
         at = mark.end()
     if at == 0:
-        return Spoken(text, "")
+        return Spoken(_BOX.sub("", text), "")
     if inside:
         return Spoken(None, "".join([*dropped, text[at:]]).strip())
-    return Spoken("".join([*kept, text[at:]]).strip(), "".join(dropped).strip())
+    answer = _BOX.sub("", "".join([*kept, text[at:]])).strip()
+    framed = _FRAME.fullmatch(answer)
+    return Spoken(framed[1].strip() if framed else answer, "".join(dropped).strip())
