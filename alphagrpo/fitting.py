@@ -16,7 +16,7 @@ from alphabench.errors import AlphaBenchError
 from alphabench.evaluators.detection.evaluator import ObjectEvaluator
 from alphabench.evaluators.judged import JudgeEvaluator
 from alphabench.judges.question import Answer
-from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Sample
+from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Sample, Selective
 from alphagrpo.rewards import SOURCE, EvaluatorReward, WeightedSum, sample_of
 from alphatrainers.errors import TrainingError
 from alphatrainers.policy import Reward
@@ -47,11 +47,14 @@ def refuse_unfit(name: str, reward: Reward, prompts: Sequence[Prompt]) -> None:
 
 def _lacks(evaluator: Evaluator, sample: Sample) -> str | None:
     """What the evaluator would miss in a sample; None where it misses nothing."""
+    request = ImageRequest(sample=sample, index=0, seed=0)
     try:
         if isinstance(evaluator, ObjectEvaluator):
             _read_rules(sample.facts)
         elif isinstance(evaluator, JudgeEvaluator):
-            _ask_and_settle(evaluator, sample)
+            _ask_and_settle(evaluator, request)
+        if isinstance(evaluator, Selective):
+            return next(iter(evaluator.unable([request]).values()), None)
     except KeyError as error:
         return f"it has no fact {error.args[0]!r}"
     except AlphaBenchError as error:
@@ -66,11 +69,11 @@ def _read_rules(facts: Mapping[str, object]) -> None:
     Rules.from_facts(dict(facts))
 
 
-def _ask_and_settle(evaluator: JudgeEvaluator, sample: Sample) -> None:
-    """As for a picture of the sample about which no question was answered."""
+def _ask_and_settle(evaluator: JudgeEvaluator, request: ImageRequest) -> None:
+    """As for an image about which no question was answered."""
     image = GeneratedImage(
-        request=ImageRequest(sample=sample, index=0, seed=0),
-        path=sample.source_image or Path("none.png"),
+        request=request,
+        path=request.sample.source_image or Path("none.png"),
         sha256=hashlib.sha256().hexdigest(),
         seconds=0.0,
     )

@@ -60,6 +60,12 @@ def test_a_reward_takes_the_prompts_whose_facts_it_reads_and_no_others(
     assert "prompts.source" in caught.value.hint
 
 
+def test_a_detector_that_cannot_know_what_is_asked_for_is_no_reward(data: UpstreamData) -> None:
+    facts = {"tag": "single_object", "include": [{"class": "zebra", "count": 1}]}
+    with pytest.raises(TrainingError, match="the detector does not know 'zebra'"):
+        refuse_unfit("g", reward_of("geneval:mini", data), [Prompt(id="1", text="z", facts=facts)])
+
+
 def test_what_is_to_be_edited_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="names no picture to edit"):
         refuse_sourceless([Prompt(id="1", text="make it red")])
