@@ -61,8 +61,8 @@ def test_a_reward_takes_the_prompts_whose_facts_it_reads_and_no_others(
 
 
 def test_a_detector_that_cannot_know_what_is_asked_for_is_no_reward(data: UpstreamData) -> None:
-    facts = {"tag": "single_object", "include": [{"class": "zebra", "count": 1}]}
-    with pytest.raises(TrainingError, match="the detector does not know 'zebra'"):
+    facts = {"tag": "single_object", "include": [{"class": "person", "count": 1}]}
+    with pytest.raises(TrainingError, match="the detector does not know 'person'"):
         refuse_unfit("g", reward_of("geneval:mini", data), [Prompt(id="1", text="z", facts=facts)])
 
 
