@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from alphabench.checkpoints import open_checkpoint
-from alphabench.credentials import api_key, without_secrets
+from alphabench.credentials import api_key, headers, without_secrets
 from alphabench.errors import AlphaBenchError
 from alphabench.options import split_spec
 
@@ -66,3 +66,9 @@ def test_options_that_only_speak_of_keys_are_taken(option: str) -> None:
 )
 def test_an_address_is_shown_without_its_secrets(address: str, shown: str) -> None:
     assert without_secrets(address) == shown
+
+
+def test_a_key_travels_in_the_header_that_its_host_reads() -> None:
+    assert headers("host.example", None) == {}
+    assert headers("host.example", "k") == {"Authorization": "Bearer k"}
+    assert headers("x.openai.azure.com", "k") == {"Authorization": "Bearer k", "api-key": "k"}

@@ -23,6 +23,8 @@ _FIELD: Final = re.compile(r'"([^"]{1,80})"\s*:')
 """A key of a JSON object."""
 _USER: Final = re.compile(r"(?<=://)([^/?#]*@|[^/?#@]*:(?!\d*([/?#]|$)).*@)")
 """A user name and password; the second form is a password with a slash, which is no port."""
+_AZURE_DOMAIN: Final = ".azure.com"
+"""Its hosts take a key in a header of their own, and in the usual one only at some addresses."""
 _OPENAI_HOSTS: Final = ("api.openai.com", "eu.api.openai.com", "us.api.openai.com")
 
 
@@ -45,6 +47,14 @@ def without_secrets(address: str) -> str:
     """An address that can be shown: without user name, password and the values of its query."""
     shown = _USER.sub("", address)
     return re.sub(r"([?&][^=&#]*)=[^&#]*", r"\1=...", shown)
+
+
+def headers(host: str, key: str | None) -> dict[str, str]:
+    """The headers of a request that carry the key."""
+    if key is None:
+        return {}
+    azure = {"api-key": key} if host.endswith(_AZURE_DOMAIN) else {}
+    return {"Authorization": f"Bearer {key}", **azure}
 
 
 def refuse_secret(option: str, value: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from alphabench.checkpoints.http import HttpCheckpoint, HttpOptions, Pacing, parse_endpoint
+from alphabench.checkpoints.http import HttpCheckpoint, HttpOptions, Pacing
+from alphabench.endpoint import parse_endpoint
 from alphabench.types import ImageRequest, Sample
 from tests.image_server import ImageServer, serve
 from tests.tiny_pipelines import save

@@ -295,6 +295,8 @@ def test_the_identity_names_what_decides_the_pixels_and_never_the_key(
         ("https:///v1#m", {}, "names no host"),
         ("https://user:pw@host/v1#m", {}, "user name or password"),
         ("https://host:port/v1#m", {}, "not valid"),
+        ("https://x.openai.azure.com/openai/deployments/d#m", {}, "Azure's older form"),
+        ("https://x.openai.azure.com/openai/v1#m", {"api-version": "1"}, "Azure's older form"),
         ("https://host/v1#m", {"size": "big"}, "size is WIDTHxHEIGHT"),
         ("https://host/v1#m", {"qality": "high"}, "did you mean 'quality'"),
         ("https://host/v1#m", {"body.prompt": "x"}, "'prompt' is set by alphabench"),

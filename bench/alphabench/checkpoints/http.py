@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -30,7 +29,6 @@ from alphabench.checkpoints.http_answers import (
 )
 from alphabench.checkpoints.http_edits import payload, route
 from alphabench.checkpoints.http_images import (
-    LOOPBACK,
     address_in,
     bytes_in,
     is_filtered,
@@ -38,6 +36,7 @@ from alphabench.checkpoints.http_images import (
     revised_prompt,
 )
 from alphabench.compression import ACCEPT_ENCODING
+from alphabench.endpoint import LOOPBACK, Endpoint, parse_endpoint, refuse_older_azure
 from alphabench.errors import AlphaBenchError
 from alphabench.options import fill, json_value
 from alphabench.reasons import one_line
@@ -102,50 +101,6 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """Where the images come from."""
-
-    base: str
-    """Such as `https://host/v1`, without credentials, query or trailing slash."""
-    host: str
-    model: str
-
-    @property
-    def is_private(self) -> bool:
-        """Whether nobody between here and there can read along."""
-        return self.base.startswith("https://") or self.host in LOOPBACK
-
-
-def parse_endpoint(location: str) -> Endpoint:
-    """`https://host/v1#model`, taken apart.
-
-    Raises:
-        AlphaBenchError: no host or model, or a user name or password in the address.
-    """
-    try:
-        parts = urlsplit(location)
-        host, port = (parts.hostname or "").lower(), parts.port
-    except ValueError as error:
-        raise AlphaBenchError(
-            f"the address is not valid: {error}", hint="write https://host/v1#model"
-        ) from error
-    if parts.username is not None or parts.password is not None:
-        raise AlphaBenchError(
-            f"the address of {host!r} holds a user name or password, which would be recorded",
-            hint="put the key into ALPHABENCH_API_KEY",
-        )
-    if not host or not parts.fragment:
-        what = "host" if not host else "model"
-        raise AlphaBenchError(f"{location!r} names no {what}", hint="write https://host/v1#model")
-    name = f"[{host}]" if ":" in host else host
-    address = name if port is None else f"{name}:{port}"
-    path = parts.path.rstrip("/")
-    for suffix in ("/images/generations", "/images/edits"):
-        path = path.removesuffix(suffix)
-    return Endpoint(base=f"{parts.scheme}://{address}{path}", host=host, model=parts.fragment)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Pacing:
     """Time and chance, as arguments, so that tests neither wait nor gamble."""
 
@@ -165,6 +120,7 @@ def open_http(
     """
     del device
     refuse_lora(lora, "remote")
+    refuse_older_azure(location, options)
     extra = {k.removeprefix(_BODY): v for k, v in options.items() if k.startswith(_BODY)}
     own = {k: v for k, v in options.items() if not k.startswith(_BODY)}
     reserved = sorted(
@@ -372,7 +328,7 @@ class HttpCheckpoint:
             **self.extra,
         }
         key = self.find_key(self.endpoint.host)
-        headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        headers = credentials.headers(self.endpoint.host, key)
         url = f"{self.endpoint.base}/{route(request)}"
         with client.stream("POST", url, headers=headers, **payload(request, body)) as response:
             content = read_body(response, seconds=self.options.timeout_seconds)

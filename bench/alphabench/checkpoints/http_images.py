@@ -16,11 +16,10 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 from alphabench.checkpoints.http_answers import PassingError, is_refusal, read_error
+from alphabench.endpoint import LOOPBACK
 from alphabench.errors import AlphaBenchError
 from alphabench.files import UnreadableFileError, parse_json
 
-LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-"""Names of this machine, which a host may use for one another."""
 _FILTERED: Final[Mapping[str, bool]] = {
     "is_image_safe": False,
     "respect_moderation": False,

@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final, Literal
 
 from alphabench import credentials
-from alphabench.checkpoints.http import Endpoint, parse_endpoint
+from alphabench.endpoint import Endpoint, parse_endpoint, refuse_older_azure
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.budget import Account, Prices
 from alphabench.judges.chat import OMITTABLE, THINKING_FIELD
@@ -249,7 +249,7 @@ def open_openai(location: str, *, options: Mapping[str, str], device: str) -> Op
             others could read.
     """
     del device
-    _refuse_older_azure(location, options)
+    refuse_older_azure(location, options)
     extra = {k.removeprefix(_BODY): v for k, v in options.items() if k.startswith(_BODY)}
     own = {k: v for k, v in options.items() if not k.startswith(_BODY)}
     if reserved := sorted(extra.keys() & _RESERVED):
@@ -267,19 +267,6 @@ def open_openai(location: str, *, options: Mapping[str, str], device: str) -> Op
     _check_keys(judge)
     _refuse_retired(judge, datetime.now(UTC).date())
     return judge
-
-
-def _refuse_older_azure(location: str, options: Mapping[str, str]) -> None:
-    """Azure's newer addresses are those of everybody else; an api-version is an option's form."""
-    place, _, path = location.partition("#")[0].partition("/openai/deployments/")
-    if not path and "api-version" not in options:
-        return
-    deployment = path.partition("/")[0] or "DEPLOYMENT"
-    place = place if path else "https://RESOURCE.openai.azure.com"
-    raise AlphaBenchError(
-        "an address with deployments or an api-version is Azure's older form, which is not spoken",
-        hint=f"write {place}/openai/v1#{deployment}, with the key in ALPHABENCH_API_KEY",
-    )
 
 
 def parse_replicas(location: str) -> tuple[Endpoint, ...]:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from alphabench.checkpoints.http import Endpoint
+from alphabench import credentials
 from alphabench.checkpoints.http_answers import PassingError, retry_after_seconds
+from alphabench.endpoint import Endpoint
 from alphabench.errors import AlphaBenchError
 from alphabench.judges.chat import (
     GeneralError,
@@ -47,8 +48,6 @@ _MOST_PUT_OFF: Final = 40
 """Tries of one question that a host only puts off."""
 _TOLD_TO_THE_PACE: Final = 4
 """Refusals of one question after which further ones say nothing about how much a host bears."""
-_AZURE_DOMAIN: Final = ".azure.com"
-"""Its hosts take a key in a header of their own, and in the usual one only at some addresses."""
 _DATED: Final = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{3,4})")
 """What hosts append to an undated name to say which snapshot answered."""
 _OWN_FAULTS: Final = (400, 403, 404, 413, 422)
@@ -321,11 +320,7 @@ class Session:
     async def _send(self, replica: _Replica, content: bytes) -> Reply:
         host = replica.endpoint.host
         key = self._judge.find_key(host)
-        headers = {"Content-Type": "application/json"}
-        if key is not None:
-            headers["Authorization"] = f"Bearer {key}"
-            if host.endswith(_AZURE_DOMAIN):
-                headers["api-key"] = key
+        headers = {"Content-Type": "application/json", **credentials.headers(host, key)}
 
         def clean(text: str) -> str:
             return text if key is None else text.replace(key, "[key]")
