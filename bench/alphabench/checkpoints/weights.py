@@ -242,7 +242,7 @@ def check_files(root: Path, needed: Collection[str], *, name: str) -> None:
             headers.setdefault(folder, []).append(read_header(path, name=name))
         elif one.endswith("config.json"):
             content = read_json(path, name=name)
-            if not one.endswith("tokenizer_config.json"):
+            if not one.endswith(("tokenizer_config.json", "generation_config.json")):
                 configs.setdefault(folder, []).append((one, content))
         elif one.endswith(".json") and ".index." in one:
             _check_shards(read_json(path, name=name), one, needed, name=name)
