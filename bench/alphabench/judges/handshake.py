@@ -202,8 +202,8 @@ def _unreadable(judge: Judge, unread: Sequence[Answer], asked: int) -> AlphaBenc
             "'judge?reading=text', or 'dvreward?answer=text'), or choose another judge"
         )
     return AlphaBenchError(
-        f"the replies of the judge {_name(judge)} cannot be read, {len(unread)} of {asked}: "
-        f"{first.reason}{said}",
+        f"the judge's replies to {len(unread)} of {asked} questions about drawn pictures cannot be "
+        f"read ({_name(judge)}): {first.reason}{said}",
         hint=hint,
     )
 
