@@ -47,8 +47,8 @@ TINY_TRAINING: Final = (
     "panel=2",
     'validation=[{benchmark: "geneval:mini", evaluator: nano, limit: 1}]',
 )
-_MADE_BY = re.compile(r"(?m)^\| began .*\n|(?s:Made by:.*?```\n.*?```)")
-"""What tells one run's report page from its repetition: times and command lines."""
+_CIRCUMSTANCES = re.compile(r"(?s)\| circumstance .*?\n\n|Made by:.*?```\n.*?```")
+"""What tells one run's report page from its repetition: times, command lines, the working tree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ def results_of_run(folder: Path) -> dict[str, str]:
     for path in [*folder.glob("reports/*.json"), folder / "gallery.html"]:
         found[path.name] = _digest(path)
     page = (folder / "report.md").read_text()
-    found["report.md"] = _MADE_BY.sub("", page)
+    found["report.md"] = _CIRCUMSTANCES.sub("", page)
     for row in _rows(folder / "images.jsonl"):
         found[f"image {row['image_id']}"] = json.dumps([row["sha256"], row["seed"], row["prompt"]])
     for path in folder.glob("verdicts/*.jsonl"):
