@@ -121,6 +121,22 @@ def test_a_lora_takes_effect_as_its_file_says_or_is_refused_by_name(
     assert torch.allclose(effective(network, first), before + change, atol=1e-4)
 
 
+@pytest.mark.parametrize("prefix", ["transformer.", ""])
+def test_the_scale_in_a_files_header_is_followed(
+    prefix: str, pipeline: Folder, tmp_path: Path
+) -> None:
+    pipe = loaded(pipeline("sd3"))
+    name = linears(pipe.transformer)[-1]
+    weight = pipe.transformer.get_submodule(name).weight.detach().clone()
+    tensors = layer(f"{prefix}{name}", weight)
+    stated = json.dumps({f"{prefix}r": 2, f"{prefix}lora_alpha": 6})
+    save_file(tensors, tmp_path / "x.safetensors", metadata={"lora_adapter_metadata": stated})
+    found = lora.find(str(tmp_path), file=None, strength=0.5, access=HubAccess(offline=True))
+    lora.bind(networks(pipe), found, owner="it")
+    down, up = tensors.values()
+    assert torch.allclose(effective(pipe.transformer, name), weight + 1.5 * up @ down, atol=1e-4)
+
+
 def dora(weight: Tensor, tensors: Tensors, magnitude: Tensor, scale: float) -> Tensor:
     """Equation 5 of DoRA (Liu et al., 2024): each output's row has the length of its magnitude."""
     down, up = tensors.values()

@@ -128,6 +128,8 @@ def _scalings(header: Mapping[str, Any], config: Path | None, *, name: str) -> d
         raise ValueError(f"the configuration in its header: {error}") from error
     if not isinstance(flat, dict):
         raise ValueError("the configuration in its header is no table")
+    if "lora_alpha" in flat:  # of one network alone, as `save_lora_adapter` writes it
+        return {"": read_scaling(flat)}
     by_component: dict[str, dict[str, Any]] = {}
     for key, value in flat.items():
         component, _, own = key.partition(".")
