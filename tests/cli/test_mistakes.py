@@ -199,6 +199,19 @@ def test_a_place_that_cannot_be_written_is_a_sentence_with_the_path(
     assert (alphabench.folder / "file").read_text() == "mine"
 
 
+def test_a_folder_that_was_deleted_meanwhile_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", "geneval:mini", "--ckpt", "scene:", "--out", str(tmp_path / "run")])
+    assert exit_.value.code == 2
+    assert "the current folder was deleted" in capsys.readouterr().err
+
+
 def test_a_dry_run_that_lacks_something_ends_so(alphabench: Shell) -> None:
     said = alphabench("run", "tiif:mini", "--ckpt", "scene:", "--dry-run", code=2)
     assert "missing: tiif puts its questions to a judge" in said.out

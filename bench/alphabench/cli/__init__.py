@@ -10,6 +10,7 @@ import io
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -56,6 +57,16 @@ def build_app() -> typer.Typer:
     return app
 
 
+def _check_here() -> None:
+    """Libraries end the process without a word of ours where there is no current folder."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise AlphaBenchError(
+            "the current folder was deleted", hint="change to another one (`cd`), and try again"
+        ) from error
+
+
 def main(words: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; a user's mistake is one sentence on standard error.
 
@@ -70,6 +81,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     stopping = Stopping(again.say)
     with stopping.watched():
         try:
+            _check_here()
             build_app()(words, obj=again)
         except (AlphaBenchError, OSError) as error:
             mistake = error if isinstance(error, AlphaBenchError) else of_the_system(error)
