@@ -204,6 +204,11 @@ ACCEPTED: dict[str, Harm] = {
     "one key more in a verdict": edited(VERDICTS, lambda row: row["verdict"].update(more=[1])),
     "one key more in the manifest": edited("manifest.json", lambda m: m.update(colour="blue")),
     "a blank line": line(IMAGES, ""),
+    "nonsense about which images were checked": lambda run: (run / "checked.json").write_text(
+        json.dumps(
+            {"images/0-0/0.png": "a b c 1", "images/0-1/0.png": [1], "": f"{'9' * 64} 1 1 1"}
+        )
+    ),
     "files of macOS": lambda run: [
         (folder / f"._{name}").write_bytes(b"\x00\x05\x16\x07")
         for folder in (run, run / "reports", run / "verdicts")

@@ -8,6 +8,7 @@ when a folder is copied: what comes from elsewhere is read at least once. Knows 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Final
 
 from alphabench.files import UnreadableFileError, read_json
 
+_LOOKS: Final = re.compile(r"[0-9a-f]{64} [0-9]{1,20} -?[0-9]{1,20} -?[0-9]{1,20}")
 _SETTLED_NS: Final = 2 * 10**9
 """Some file systems tell time in steps of two seconds: a younger file may change unseen."""
 
@@ -82,4 +84,4 @@ def _looks(path: str, sha256: str) -> str | None:
 
 
 def _is_looks(value: object) -> bool:
-    return isinstance(value, str) and len(value.split()) == 4 and value.split()[-1].isdecimal()
+    return isinstance(value, str) and _LOOKS.fullmatch(value) is not None
