@@ -58,8 +58,8 @@ def test_a_folder_of_another_sort_says_what_was_looked_for_and_what_may_be_meant
         ("image:out", "did you mean 'images'"),
         ("scene", "did you mean 'scene:'"),
         ("no-such-thing", "it can be: a pipeline folder"),
-        ("./missing/folder", "it can be: a pipeline folder"),
-        ("a/b/c", "it can be: a pipeline folder"),
+        ("./missing/folder", "the path './missing/folder' does not exist"),
+        ("a/b/c", "the path 'a/b/c' does not exist"),
         ("", "it can be: a pipeline folder"),
     ],
 )
