@@ -13,7 +13,7 @@ from tests.judge_faults import WAYS, Chaos
 from tests.judge_server import JudgeServer, serving
 
 Verdicts = dict[tuple[str, str], tuple[str, float | None]]
-OPTIONS = "handshake=protocol&timeout_seconds=3&attempts=2&patience_seconds=4"
+OPTIONS = "handshake=protocol&timeout_seconds=5&attempts=2&patience_seconds=4"
 
 
 def verdicts_in(run: Path) -> Verdicts:
