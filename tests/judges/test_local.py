@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from alphabench.errors import AlphaBenchError
 from alphabench.judges import local
 from alphabench.judges.chat import LastingError
 from alphabench.judges.question import Question, Reply, Sampling
+from alphabench.judges.thoughts import split_thought
 from alphabench.judges.yesno import YesNoText, yes_no_question
 
 
@@ -30,6 +32,22 @@ def ask(n: int, *, extra: dict[str, object] | None = None) -> list[Question]:
 
 def say_yes(batch: Sequence[str]) -> list[Reply]:
     return [Reply(text="yes", model="m") for _ in batch]
+
+
+def test_control_tokens_are_no_text_but_for_those_that_mark_a_thought() -> None:
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    library: Any = transformers
+    words = {word: number for number, word in enumerate(["no", "yes", "<unk>"])}
+    pieces = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    pieces.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = library.PreTrainedTokenizerFast(tokenizer_object=pieces, eos_token="</s>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]", "<box>"]})
+    open_thought = tokenizer.convert_tokens_to_ids(["[THINK]", "yes", "</s>"])
+    closed = tokenizer.convert_tokens_to_ids(["[THINK]", "yes", "[/THINK]", "<box>", "no", "</s>"])
+    assert split_thought(local.reply_text(tokenizer, open_thought)).answer is None
+    assert split_thought(local.reply_text(tokenizer, closed)).answer == "no"
 
 
 def test_a_thought_that_the_chat_template_opened_is_marked_in_the_reply() -> None:

@@ -125,6 +125,23 @@ def with_opened_thought(prompt: str, text: str) -> str:
     return f"{_OPENED}{text}" if opened else text
 
 
+def reply_text(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of generated tokens, with those control tokens alone that mark a thought.
+
+    Some tokenizers have control tokens for that: without them a thought would read as the answer.
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    control = {number: str(token.content) for number, token in added.items() if token.special}
+    kept = [
+        token
+        for token in tokens
+        if (mark := control.get(token)) is None or split_thought(mark).answer != mark
+    ]
+    # A tokenizer that does not list them leaves them out by itself.
+    text: str = tokenizer.decode(kept, skip_special_tokens=not control)
+    return text
+
+
 def refuse_control_tokens(question: Question, control_tokens: Iterable[str]) -> None:
     """Refuse text that would end the user's turn, or stand for an image, inside a prompt.
 

@@ -390,8 +390,7 @@ def _length(loaded: _Loaded, drawn_T: Sequence[int]) -> int:
 
 def _text(loaded: _Loaded, drawn_T: Sequence[int]) -> str:
     said_T = list(drawn_T[: _length(loaded, drawn_T)])
-    text: str = loaded.processor.tokenizer.decode(said_T, skip_special_tokens=True)
-    return text
+    return local.reply_text(loaded.processor.tokenizer, said_T)
 
 
 def _alternatives(
