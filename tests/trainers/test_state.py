@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,16 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     assert "that of step 1" in said[0]
     assert folder.steps() == [1]
     assert (tmp_path / "checkpoints" / "damaged-step-000002").is_dir()
+
+
+def test_a_checkpoint_without_its_trained_weights_is_damaged(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for step in (1, 2):
+        folder.save(checkpoint(step, train=1.0, old=1.0), PLAIN, keep=2)
+    shutil.rmtree(tmp_path / "checkpoints" / "step-000002" / "train")
+    found = folder.go_back(PLAIN, print)
+    assert found is not None
+    assert found.counters.step == 1
 
 
 def test_where_no_checkpoint_can_be_read_the_newest_is_named_and_stays(tmp_path: Path) -> None:

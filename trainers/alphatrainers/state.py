@@ -202,6 +202,8 @@ class RunFolder:
                     hint="train in another folder, or go back to that version",
                 )
             views = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir()]
+            if "train" not in views:
+                raise FileNotFoundError("the trained weights are missing")
             return Checkpoint(
                 counters=Counters(**state),
                 weights={view: _read_weights(folder / view, layout) for view in views},
