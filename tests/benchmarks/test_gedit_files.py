@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -159,4 +160,26 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, old: str, new: str, wor
     file = next(_whole(tmp_path).rglob("*style_change_gpt*"))
     file.write_text(file.read_text().replace(old, new))
     with pytest.raises(AlphaBenchError, match=words):
+        summarise_official(tmp_path)
+
+
+def test_a_byte_order_mark_before_a_table_changes_nothing(tmp_path: Path) -> None:
+    file = next(_whole(tmp_path).rglob("*style_change_gpt*"))
+    plain = summarise_official(tmp_path)
+    header, rest = file.read_text().split("\n", 1)
+    names = header.split(",")
+    # The first column becomes one that is read.
+    order = sorted(range(len(names)), key=lambda column: names[column] != "sementics_score")
+    rows = [next(csv.reader([line])) for line in (header, *rest.splitlines())]
+    table = io.StringIO()
+    csv.writer(table).writerows([[row[i] for i in order] for row in rows])
+    file.write_text("\ufeff" + table.getvalue())
+    assert summarise_official(tmp_path) == plain
+
+
+def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(tmp_path: Path) -> None:
+    file = next(_whole(tmp_path).rglob("*style_change_gpt*"))
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(AlphaBenchError, match="not a regular file"):
         summarise_official(tmp_path)

@@ -22,6 +22,7 @@ from alphabench.benchmarks.gedit import GROUPS, ROWS, SCORES, SETTINGS, macro
 from alphabench.benchmarks.viescore import JUDGE_SOURCE, QUALITY, QUESTION, SEMANTICS
 from alphabench.errors import AlphaBenchError
 from alphabench.exchange import OfficialFormat
+from alphabench.files import UnreadableFileError, read_text
 from alphabench.statistics import Cluster, mean_of_groups
 from alphabench.types import Estimate, Report, Sample, Verdict
 
@@ -198,8 +199,8 @@ def _table(rows: Iterable[Sequence[Any]]) -> str:
 
 def _rows(file: Path, group: str) -> Iterator[ScoreRow]:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(file)
+    except UnreadableFileError as error:
         raise AlphaBenchError(f"{str(file)!r} cannot be read: {error}", hint=_HINT) from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if missing := [name for name in COLUMNS[3:] if name not in (reader.fieldnames or ())]:

@@ -59,7 +59,8 @@ PRESETS: Final[tuple[Preset, ...]] = (
     Preset(
         family="sd-turbo", pipeline_class="StableDiffusionPipeline", name_has=("turbo",),
         steps=1, guidance=0.0, width=512, height=512, dtype="float16",
-        takes_negative_prompt=False, source="model card stabilityai/sd-turbo (not on its size)",
+        takes_negative_prompt=False,
+        source="model card stabilityai/sd-turbo, as copied on public pages",
     ),
     Preset(
         family="sd2", pipeline_class="StableDiffusionPipeline",
