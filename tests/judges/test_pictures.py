@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,24 @@ def test_one_picture_is_encoded_once_for_all_questions_and_forgotten_later(
             await cache.uri(other)
         with pytest.raises(UnusablePictureError):
             await cache.uri(picture)
+
+    asyncio.run(use())
+
+
+def test_images_are_decoded_one_at_a_time(picture: Picture) -> None:
+    at_work: list[Picture] = []
+
+    def make(one: Picture) -> str:
+        assert not at_work
+        at_work.append(one)
+        time.sleep(0.01)  # in which another thread would begin
+        at_work.remove(one)
+        return "data:,"
+
+    async def use() -> None:
+        cache = PictureCache(make=make)
+        pictures = [replace(picture, size=(side, side)) for side in range(1, 6)]
+        await asyncio.gather(*map(cache.uri, pictures))
 
     asyncio.run(use())
 

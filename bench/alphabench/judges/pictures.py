@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -104,9 +105,20 @@ def _as_viescore(content: bytes, size: tuple[int, int] | None) -> Image:
 
 
 class PictureCache:
-    """Data URIs of the pictures last used, for one event loop."""
+    """Data URIs of the pictures last used, for one event loop.
 
-    def __init__(self, *, most_bytes: int = _MOST_BYTES, most_pictures: int = 256) -> None:
+    One is made at a time: a large image takes hundreds of megabytes while it is decoded.
+    """
+
+    def __init__(
+        self,
+        *,
+        most_bytes: int = _MOST_BYTES,
+        most_pictures: int = 256,
+        make: Callable[[Picture], str] = data_uri,
+    ) -> None:
+        self._make_uri = make
+        self._alone = asyncio.Lock()
         self._most_bytes = most_bytes
         self._most_pictures = most_pictures
         self._making: dict[Picture, asyncio.Task[str]] = {}
@@ -127,7 +139,8 @@ class PictureCache:
 
     async def _make(self, picture: Picture) -> str:
         try:
-            uri = await asyncio.to_thread(data_uri, picture)
+            async with self._alone:
+                uri = await asyncio.to_thread(self._make_uri, picture)
         finally:
             del self._making[picture]
         self._made[picture] = uri
