@@ -263,6 +263,16 @@ def test_a_checkpoint_that_makes_nothing_is_left_after_some_whole_batches(tmp_pa
     assert ran(tmp_path / "run").report == ran(tmp_path / "usual").report
 
 
+class Doubling(Dots):
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+        return [*super().generate(requests), *super().generate(requests)]
+
+
+def test_a_checkpoint_that_makes_another_number_of_images_says_so(tmp_path: Path) -> None:
+    with pytest.raises(AlphaBenchError, match="gave 2 images for 1 requests"):
+        ran(tmp_path / "run", dots=Doubling())
+
+
 def test_a_short_run_of_which_every_image_fails_stops_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="first 2 images all failed"):
         ran(tmp_path / "run", dots=Dots(fail=None), limit=1)

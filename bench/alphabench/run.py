@@ -216,7 +216,9 @@ def _open_generation(
 
     def make(requests: Sequence[ImageRequest]) -> list[GeneratedImage | NotMade]:
         began = time.perf_counter()
-        images = generator.generate(requests)
+        images = list(generator.generate(requests))
+        if len(images) != len(requests):
+            raise ValueError(f"generate gave {len(images)} images for {len(requests)} requests")
         seconds = (time.perf_counter() - began) / len(requests)
         made: list[GeneratedImage | NotMade] = []
         for request, image in zip(requests, images, strict=True):
