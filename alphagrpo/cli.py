@@ -255,4 +255,6 @@ def _say_where(folder: Path, outcome: Outcome) -> None:
     echo(f"{outcome.step} steps done; everything lies in {folder}")
     if outcome.best is not None:
         echo(f"best weights, of step {outcome.best_step}: {outcome.best}")
+        if outcome.best_step == 0:
+            echo("no validation was better than the one before the first step")
         echo(f"use them: {usage(folder, outcome.best)}")

@@ -93,10 +93,20 @@ def usage(training: Path, best: Path) -> str:
     benchmark = recipe.validation[0].benchmark if recipe.validation else "BENCHMARK"
     given = [f"--set={key}={value}" for key, value in recipe.policy.texts().items()]
     run = ["alphabench", "run", benchmark, *given]
-    if (best / ADAPTER_FILES[0]).is_file():
-        return shlex.join([*run, "--ckpt", recipe.policy.checkpoint, "--lora", str(best)])
+    if (adapter := best / ADAPTER_FILES[1]).is_file():
+        lora = ["--lora", str(best)] if _changes_weights(adapter) else []
+        return shlex.join([*run, "--ckpt", recipe.policy.checkpoint, *lora])
     whole = shlex.join(["alphabench", "export", str(training), "--out", "NEW"])
     return f"{whole}, then {shlex.join([*run, '--ckpt', 'NEW'])}"
+
+
+def _changes_weights(adapter: Path) -> bool:
+    """False before the first step, when one factor of each layer is zero."""
+    from safetensors.torch import load_file
+
+    return any(
+        bool(tensor.any()) for name, tensor in load_file(adapter).items() if "lora_B" in name
+    )
 
 
 def _find(run: Path) -> _Found:

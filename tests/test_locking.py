@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.locking import HeldError, exclusive
+from alphabench.locking import HeldError, exclusive, is_running
 
 
 @pytest.fixture(params=["locks", "no locks"])
@@ -85,3 +86,13 @@ def test_a_link_in_the_lock_s_place_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"), exclusive(tmp_path / "lock"):
         pass
     assert (tmp_path / "thesis").read_text() == "precious"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not tell")
+def test_a_process_that_has_ended_but_was_not_waited_for_is_not_running() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert is_running(process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert not is_running(process.pid)
+    process.communicate()

@@ -77,14 +77,22 @@ def exclusive(lock: Path) -> Iterator[bool]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether this machine has such a process; another container's are not seen."""
+    """Whether this machine has such a process; another container's are not seen.
+
+    One that has ended and was not waited for yet is no more (only Linux tells).
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
         pass
-    return True
+    try:
+        # The name before it, in brackets, may hold anything.
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return True
+    return state not in (b"Z", b"X")
 
 
 def _opened(lock: Path) -> TextIO:

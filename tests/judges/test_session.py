@@ -285,6 +285,24 @@ def test_when_only_such_questions_are_left_they_fail_and_nothing_is_stopped(
     assert 1 <= server.n_controls <= 4
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_host_that_puts_off_everything_from_some_moment_on_is_no_fault_of_the_questions(
+    status: int, fake_time: FakeTime
+) -> None:
+    busy = error(status, "busy")
+
+    def script(call: Call) -> Say:
+        return echo(call) if call.number < 10 else busy
+
+    with serving(JudgeServer(script, control=lambda _: busy)) as server:
+        judge = judge_at(server, fake_time, attempts="3", patience_seconds="0")
+        answers = judge.ask(numbers(30))
+        answered: list[Answer] = []
+        with pytest.raises(AlphaBenchError, match=r"puts off every question|answered nothing for"):
+            answered.extend(answers)
+    assert "failed" not in {answer.status for answer in answered}
+
+
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_refusal_before_the_first_answer_is_the_hosts_only_if_it_refuses_the_control_too(
     status: int, fake_time: FakeTime

@@ -116,6 +116,10 @@ class Scorer:
         return Pending(trajectories=batch, futures=futures)
 
     def _score(self, name: str, batch: tuple[Trajectory, ...]) -> Sequence[Score]:
+        if self._abandoned.is_set():
+            raise TrainingStoppedError(
+                f"reward {name!r} was not asked: the training was left", hint="repeat the command"
+            )
         began, wait = self._now(), 1.0
         while True:
             try:
@@ -123,6 +127,8 @@ class Scorer:
             except JudgeUnavailableError as error:
                 away = self._now() - began
                 if away + wait > self._patience or self._abandoned.is_set():
+                    # At once: this thread takes up what waits before anybody else could say so.
+                    self._abandoned.set()
                     raise TrainingStoppedError(
                         f"reward {name!r} could not be asked for {away:.0f} seconds: {error}",
                         hint="start its judge again, then repeat the command to resume",

@@ -78,6 +78,8 @@ class Health:
     unreached_in_a_row: int = 0
     strange: int = 0
     """Answers that were no chat completions, likewise."""
+    answered_at: float | None = None
+    """When it last answered a question or the control."""
     failing_since: float | None = None
     noted_at: float | None = None
     reasons: Counter[str] = field(default_factory=Counter)
@@ -98,6 +100,7 @@ class Health:
         if self.noted_at is not None and self.failing_since is not None:
             self.note(f"the judge at {self.host} answers again ({now - self.failing_since:.0f} s)")
         self.in_a_row = self.unreached_in_a_row = self.strange = 0
+        self.answered_at = now
         self.failing_since = self.noted_at = None
         self.reasons.clear()
 
@@ -134,6 +137,10 @@ class Health:
             raise AlphaBenchError(
                 f"the judge at {self.host!r} cannot be reached: {reason}", hint=mistake
             )
+
+    def is_silent_since(self, moment: float | None) -> bool:
+        """Whether it has answered nothing from then on."""
+        return moment is None or self.answered_at is None or self.answered_at <= moment
 
     @property
     def is_suspect(self) -> bool:

@@ -180,7 +180,9 @@ class Session:
                 return self._give_up(question, str(doubt))
             except PassingError as error:
                 self._sending.discard(task)
-                return self._after_fault(replica, question, tries, error=error, sent_at=sent_at)
+                return await self._after_fault(
+                    replica, question, tries, error=error, sent_at=sent_at
+                )
             now = self._clock.now()
             replica.gate.pace.succeeded(now - sent_at)
             replica.health.answered(now)
@@ -195,7 +197,7 @@ class Session:
         self._judge.record.gave_up(reason)
         return unscored(question, "failed", reason)
 
-    def _after_fault(
+    async def _after_fault(
         self,
         replica: _Replica,
         question: Question,
@@ -221,6 +223,8 @@ class Session:
             or tries.put_off >= _MOST_PUT_OFF
             or (is_put_off_long and tries.put_off >= self._options.attempts)
         ):
+            if isinstance(error, RateLimitedError) and health.is_silent_since(tries.put_off_since):
+                await self._check_puts_off_one(replica, error)
             return self._give_up(question, f"{error} (after {tries.in_all} attempts)")
         if (error.retry_after or 0.0) > self._options.longest_wait_seconds:
             return self._put_off_too_long(replica, question, error)
@@ -282,6 +286,23 @@ class Session:
             await self._get_reply(replica, _control())
         except (PassingError, LastingError, DoubtfulError):
             raise doubt.error from None
+
+    async def _check_puts_off_one(self, replica: _Replica, error: RateLimitedError) -> None:
+        """A host that puts off the control as well does so to all: no question is at fault.
+
+        Raises:
+            AlphaBenchError: it does.
+        """
+        try:
+            await self._get_reply(replica, _control())
+        except PassingError:
+            raise AlphaBenchError(
+                f"the judge at {replica.endpoint.host!r} puts off every question ({error})",
+                hint="give the same command again later; what it answered is kept",
+            ) from error
+        except (LastingError, DoubtfulError):
+            pass  # an answer all the same
+        replica.health.passed_control(self._clock.now())
 
     async def _passes_control(self, replica: _Replica) -> bool:
         try:
