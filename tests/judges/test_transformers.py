@@ -308,7 +308,7 @@ def test_a_folder_that_holds_no_such_model_is_refused_in_one_sentence(
     weights = copy_of / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
-    assert "cannot be loaded" in complaint(copy_of)
+    assert "is damaged" in complaint(copy_of)
     weights.rename(copy_of / "pytorch_model.bin")
     assert "pickle" in complaint(copy_of)
     weights.write_bytes(whole)
