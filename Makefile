@@ -33,8 +33,9 @@ train-demo: $(VENV)/train.stamp
 	$(BIN)/alphabench train nano-awm training.steps=8 training.validate_every=4 \
 		training.validate_views=[train] --out runs/train/demo
 
+# One thread for each process: more threads than cores wait for each other.
 test: $(BIN)/pytest
-	$(BIN)/pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
 lint: $(BIN)/pytest
 	$(BIN)/ruff format --check .
