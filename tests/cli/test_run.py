@@ -135,7 +135,8 @@ def test_an_export_reads_back_as_upstreams_own_result(alphabench: Shell) -> None
     run = alphabench(*MINI, "scene:?error=0.3", "--limit", "18", "--out", "run", "--json").json
     alphabench("summarise", "run", "--export", "theirs")
     again = alphabench("summarise", "geneval", "--official", "theirs/results.jsonl", "--json").json
-    assert again["headline"]["value"] == run["headline"]["value"]
+    # Upstream adds the tasks up in the order of its file: the last bit may differ.
+    assert again["headline"]["value"] == pytest.approx(run["headline"]["value"], rel=1e-15)
     assert {k: v["value"] for k, v in again["groups"].items()} == {
         k: v["value"] for k, v in run["groups"].items()
     }

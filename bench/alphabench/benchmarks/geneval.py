@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from alphabench import registry, statistics
 from alphabench.benchmarks.geneval_rules import (
     QUESTION,
@@ -211,15 +209,14 @@ class GenEval:
         statuses = statistics.count_statuses(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
         n_expected = sum(cluster.n_expected for cluster in images)
         n_scored = sum(cluster.n_scored for cluster in images)
-        tasks = statistics.group_estimates(images)
-        overall, withheld = headline(images, tasks, strict=strict)
+        overall, withheld = headline(images, strict=strict)
         return Report(
             benchmark="geneval",
             split=self.split,
             protocol=self.protocol,
             evaluator=evaluator,
             headline=overall,
-            groups=tasks,
+            groups=statistics.group_estimates(images),
             coverage=n_scored / n_expected if n_expected else 0.0,
             partial=len(samples) < len(self.samples()) or bool(statuses.get("missing")),
             bounds=statistics.bounds(
@@ -231,21 +228,10 @@ class GenEval:
         )
 
 
-def headline(
-    images: Sequence[Cluster], tasks: Mapping[str, Estimate], *, strict: bool
-) -> tuple[Estimate, str]:
-    """The plain mean of the task means, or none and why; see `GenEval.summarise`.
-
-    Args:
-        images: as gathered.
-        tasks: in the order in which they first appear, in which upstream adds them up.
-        strict: whether each of the six tasks must have a score.
-    """
-    overall = statistics.estimate(images, statistics.mean_of_groups)
-    means = [task.value for task in tasks.values() if task.value is not None]
-    if means:
-        overall = overall.restated(float(np.mean(means)))
-    return statistics.over_all(overall, images, TAGS if strict else (), kind="tasks")
+def headline(images: Sequence[Cluster], *, strict: bool) -> tuple[Estimate, str]:
+    """The plain mean of the task means, or none and why; see `GenEval.summarise`."""
+    estimate = statistics.estimate(images, statistics.mean_of_groups)
+    return statistics.over_all(estimate, images, TAGS if strict else (), kind="tasks")
 
 
 def shares(images: Iterable[Cluster], prompts: Iterable[Cluster]) -> dict[str, Estimate]:
