@@ -36,15 +36,6 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def verdict_from_json(content: Mapping[str, Any]) -> Verdict:
-    """The inverse of `verdict_to_json`.
-
-    Raises:
-        MalformedError: it is none.
-    """
-    return record_from_json(Verdict, content)
-
-
 def report_to_json(report: Report) -> dict[str, Any]:
     """What `--json` prints, and what a report file holds."""
     return {
