@@ -75,8 +75,8 @@ def test_a_signal_unwinds_the_command_and_is_told_once(by: signal.Signals) -> No
 STUCK = """
     threading.Thread(target=time.sleep, args=(60,)).start()  # nobody can interrupt it
     with Stopping(say, grace_seconds={grace}).watched():
-        ready()
         try:
+            ready()
             time.sleep(60)
         finally:
             print("unwinding", flush=True)
@@ -84,7 +84,7 @@ STUCK = """
 
 
 def test_a_command_that_cannot_unwind_is_ended_all_the_same() -> None:
-    process = started(STUCK.format(grace=0.2))
+    process = started(STUCK.format(grace=2.0))
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (143, "unwinding\ntold of SIGTERM\n")
