@@ -20,11 +20,11 @@ from torch import nn
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.bagel import OpenedBagel
 from alphabench.checkpoints.diffusers import DiffusersCheckpoint
-from alphabench.checkpoints.unified import UnifiedCheckpoint
-from alphabench.errors import AlphaBenchError
+from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
+from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.loading import MODEL_FILE
 from alphagrpo.recipe import RECIPE_FILE, PolicySettings, load_recipe, read_tree
-from alphatrainers import config
+from alphatrainers import strict_yaml
 
 ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
 VALUES_FILE: Final = "model.safetensors"
@@ -126,7 +126,7 @@ def _base_of(training: Path) -> dict[str, Any]:
     said = read_tree(training / RECIPE_FILE).get("policy")
     known = ("checkpoint", "options")
     said = {key: said[key] for key in known if key in said} if isinstance(said, dict) else {}
-    policy = config.build(PolicySettings, said, where="policy")
+    policy = strict_yaml.build(PolicySettings, said, where="policy")
     kept = {"dtype", "revision", "cache_dir", "offline", "variant"}
     options = {key: value for key, value in policy.texts().items() if key in kept}
     return {"base": policy.checkpoint, "options": options}
@@ -137,7 +137,7 @@ def _write_bagel(
 ) -> str:
     from safetensors.torch import save_file
 
-    from alphabench.models.bagel.unified import UnifiedBagel
+    from alphabench.models.bagel.bagel_inference import UnifiedBagel
 
     umm = checkpoint.model()
     assert isinstance(umm, UnifiedBagel)

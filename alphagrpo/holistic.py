@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from alphabench.evaluators.judged import evidence
-from alphabench.files import UnreadableFileError, parse_json
-from alphabench.judges.question import Answer, Picture, Question, Reply, Sampling
+from alphabench.core.files import UnreadableFileError, parse_json
+from alphabench.evaluators.judge_evaluator import evidence
+from alphabench.questions import Answer, Picture, Question, Reply, Sampling
 from alphabench.types import Status, Verdict
 
 HIGHEST: Final = 10.0

@@ -11,17 +11,17 @@ from functools import partial
 from typing import TypeVar
 
 from alphabench.benchmarks import open_benchmark
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.judges import open_judge
-from alphabench.plan import Evaluation, open_evaluation, suggested_evaluator
+from alphabench.runs.plan import Evaluation, open_evaluation, suggested_evaluator
 from alphabench.types import Generator
-from alphagrpo.fitting import refuse_sourceless, refuse_unfit
-from alphagrpo.policies.opening import open_trainable
+from alphagrpo.assemble import Workplace, open_held_out, open_reward, training_prompts
+from alphagrpo.policies.factory import open_trainable
+from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.recipe import Recipe, RewardSettings, ValidationSettings
-from alphagrpo.training import Workplace, open_held_out, open_reward, training_prompts
-from alphatrainers.data import PromptStream
-from alphatrainers.errors import TrainingError
-from alphatrainers.policy import Reward
+from alphatrainers.prompt_stream import PromptStream
+from alphatrainers.protocols import Reward
+from alphatrainers.training_errors import TrainingError
 
 T = TypeVar("T")
 

@@ -20,19 +20,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from alphabench.benchmarks.geneval_rules import Rules
-from alphabench.errors import AlphaBenchError
-from alphabench.files import read_text
-from alphabench.options import fill, split_spec
-from alphabench.scenes.small_sample import TASKS, task_small
-from alphabench.scenes.telling import facts_key, geneval_prompt
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import read_text
+from alphabench.core.options import fill, split_spec
+from alphabench.detections.geneval_rules import Rules
+from alphabench.scenes.descriptions import facts_key, geneval_prompt
+from alphabench.scenes.small_world_sampling import TASKS, task_small
 from alphabench.types import Benchmark, Sample
-from alphagrpo.dvreward.prompts import read_prompts
-from alphagrpo.dvreward.questions import OURS, facts_of, from_row
+from alphagrpo.dvreward.prompt_texts import read_prompts
+from alphagrpo.dvreward.question_files import OURS, facts_of, from_row
 from alphagrpo.dvreward.sources import questions_from_facts
-from alphagrpo.rewards import GROUP, SOURCE
+from alphagrpo.reward_functions import GROUP, SOURCE
 from alphatrainers.guards import normalised
-from alphatrainers.segments import Prompt
+from alphatrainers.trajectory import Prompt
 
 SMALL: Final = "small:"
 _QUESTIONS: Final = ("semantic_questions", "quality_questions")

@@ -1,4 +1,4 @@
-"""What a recipe file decides, section by section; read strictly by `alphatrainers.config`.
+"""What a recipe file decides, section by section; read strictly by `alphatrainers.strict_yaml`.
 
 Every field is described under it, once. `training` is the engine's own section. Knows no model and
 opens nothing.
@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from alphabench.files import UnreadableFileError, read_text
-from alphagrpo.refinement import Rectification
+from alphabench.core.files import UnreadableFileError, read_text
+from alphagrpo.rectification import Rectification
 from alphagrpo.tasks import Window
-from alphatrainers import config
-from alphatrainers.errors import TrainingError, unknown_key
-from alphatrainers.kernels import Density, Kind, usual_density
-from alphatrainers.schedules import sigmas_of_points
-from alphatrainers.segments import DrawImage, WriteText
+from alphatrainers import strict_yaml
+from alphatrainers.algorithms.schedules import sigmas_of_points
+from alphatrainers.algorithms.sde_steps import Density, Kind, usual_density
 from alphatrainers.settings import Credits, ImageKind, Training
+from alphatrainers.training_errors import TrainingError, unknown_key
+from alphatrainers.trajectory import DrawImage, WriteText
 
 TaskKind = Literal["t2i", "rt2i", "edit", "srr", "mixed"]
 RewardKind = Literal[
@@ -31,7 +31,7 @@ WORDS: Final = ("think_tags", "reflection", "reflection_judge")
 """Rewards of what is written, whatever is drawn."""
 RECIPE_FILE: Final = "recipe.yaml"
 """In a training's folder: what it was begun with, changes included."""
-_PACKAGE: Final = "alphatrainers"
+_PACKAGE: Final = "alphagrpo"
 _MOST_BYTES: Final = 2**20
 """Of a recipe file."""
 _MOST_POINTS: Final = 1001
@@ -346,10 +346,10 @@ def load_recipe(name: str | Path, assignments: Iterable[str] = ()) -> Recipe:
     Raises:
         TrainingError: no such recipe, or something in it that no setting has or takes.
     """
-    return config.build(Recipe, config.override(_tree(str(name)), assignments))
+    return strict_yaml.build(Recipe, strict_yaml.override(_tree(str(name)), assignments))
 
 
-def read_tree(path: Path) -> config.Tree:
+def read_tree(path: Path) -> strict_yaml.Tree:
     """The tree of a recipe file.
 
     Raises:
@@ -362,13 +362,13 @@ def read_tree(path: Path) -> config.Tree:
             f"the recipe {str(path)!r} cannot be read: {error}",
             hint=f"name a YAML file, or one of {', '.join(recipe_names())}",
         ) from error
-    return config.parse(text, source=repr(str(path)))
+    return strict_yaml.parse(text, source=repr(str(path)))
 
 
-def _tree(name: str) -> config.Tree:
+def _tree(name: str) -> strict_yaml.Tree:
     if name in (names := recipe_names()):
         text = (importlib.resources.files(_PACKAGE) / "recipes" / f"{name}.yaml").read_text("utf-8")
-        return config.parse(text, source=f"recipe {name!r}")
+        return strict_yaml.parse(text, source=f"recipe {name!r}")
     path = Path(name).expanduser()
     if name and path.is_dir():
         if not (path / RECIPE_FILE).exists():

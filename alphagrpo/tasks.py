@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from alphabench.images import UnreadableImageError, open_rgb
-from alphagrpo.refinement import Rectification, rectify
-from alphagrpo.rewards import SOURCE
-from alphatrainers import windows
-from alphatrainers.errors import TrainingError
-from alphatrainers.policy import Json, Round, Score, Scored, Studio, Task
-from alphatrainers.segments import (
+from alphagrpo.rectification import Rectification, rectify
+from alphagrpo.reward_functions import SOURCE
+from alphatrainers.algorithms import windows
+from alphatrainers.protocols import Json, Round, Score, Scored, Studio, Task
+from alphatrainers.training_errors import TrainingError
+from alphatrainers.trajectory import (
     DrawImage,
     InputImage,
     InputText,
@@ -167,7 +167,7 @@ class TextToImage(_Stateless):
     manner: Manner
 
     def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
-        """See `alphatrainers.policy.Task`."""
+        """See `alphatrainers.protocols.Task`."""
         asked = self.manner.drawing.at(turn)
         return studio.draw(
             [
@@ -188,7 +188,7 @@ class Edit(_Stateless):
     resize: Resize
 
     def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
-        """See `alphatrainers.policy.Task`."""
+        """See `alphatrainers.protocols.Task`."""
         asked = self.manner.drawing.at(turn)
         programs = []
         for prompt in prompts:
@@ -246,7 +246,7 @@ class Refine(_Stateless):
     improved."""
 
     def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
-        """See `alphatrainers.policy.Task`.
+        """See `alphatrainers.protocols.Task`.
 
         A prompt none of whose initial pictures could be scored has no refinements in this step; the
         engine stops a training in which too many could not.
@@ -352,7 +352,7 @@ class Mixed(_Stateless):
     weights: Mapping[str, float]
 
     def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
-        """See `alphatrainers.policy.Task`."""
+        """See `alphatrainers.protocols.Task`."""
         return self.tasks[self.chosen(turn)].collect(prompts, studio, turn)
 
     def chosen(self, turn: Round) -> str:

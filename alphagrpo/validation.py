@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from alphabench import statistics
-from alphabench.errors import AlphaBenchError
-from alphabench.judges.question import Judge
-from alphabench.plan import (
+from alphabench.core.errors import AlphaBenchError
+from alphabench.questions import Judge
+from alphabench.runs.plan import (
     Checkpoint,
     Evaluation,
     choose,
@@ -25,12 +25,12 @@ from alphabench.plan import (
     plan_run,
     suggested_evaluator,
 )
-from alphabench.run import Outcome, Work, carry_out
-from alphabench.store import RunFolder
-from alphabench.stored import complete_verdicts
+from alphabench.runs.run import Outcome, Work, carry_out
+from alphabench.runs.store import RunFolder
+from alphabench.runs.stored import complete_verdicts
 from alphabench.types import Benchmark, Generator, Sample
-from alphatrainers.errors import TrainingError
-from alphatrainers.policy import Reward, Validated, View
+from alphatrainers.protocols import Reward, Validated, View
+from alphatrainers.training_errors import TrainingError
 
 T = TypeVar("T")
 LEAST_COVERAGE: Final = 0.95
@@ -39,7 +39,7 @@ LEAST_COVERAGE: Final = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkValidation:
-    """One benchmark, measured again and again; see `alphatrainers.policy.Validation`."""
+    """One benchmark, measured again and again; see `alphatrainers.protocols.Validation`."""
 
     name: str
     benchmark: Benchmark
@@ -66,7 +66,7 @@ class BenchmarkValidation:
         return [sample.prompt for sample in self.samples]
 
     def measure(self, *, step: int, view: View) -> Validated | None:
-        """See `alphatrainers.policy.Validation`.
+        """See `alphatrainers.protocols.Validation`.
 
         Raises:
             TrainingError: the very first point cannot be measured: then none could.

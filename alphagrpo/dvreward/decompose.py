@@ -14,13 +14,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from alphabench.errors import AlphaBenchError
-from alphabench.files import well_formed
-from alphabench.judges.question import Answer, Contract, Judge, Question, Sampling
-from alphabench.judges.reading import text_of
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import well_formed
+from alphabench.judges.parsing import text_of
+from alphabench.questions import Answer, Contract, Judge, Question, Sampling
 from alphabench.types import Status
-from alphagrpo.dvreward.prompts import Prompt
-from alphagrpo.dvreward.questions import (
+from alphagrpo.dvreward.decomposer_templates import (
+    SYSTEM,
+    WORDING,
+    ListOfQuestions,
+    MendedQuestion,
+    ReviewOfQuestion,
+    mend_request,
+    quality_request,
+    review_request,
+    semantic_request,
+)
+from alphagrpo.dvreward.prompt_texts import Prompt
+from alphagrpo.dvreward.question_files import (
     TAGS,
     Aspect,
     Dropped,
@@ -31,17 +42,6 @@ from alphagrpo.dvreward.questions import (
     fault_of,
     question_key,
     read_question_sets,
-)
-from alphagrpo.dvreward.wording import (
-    SYSTEM,
-    WORDING,
-    ListOfQuestions,
-    MendedQuestion,
-    ReviewOfQuestion,
-    mend_request,
-    quality_request,
-    review_request,
-    semantic_request,
 )
 
 _WARMER: Final = 0.7

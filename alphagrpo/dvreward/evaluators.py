@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from alphabench.errors import unknown_name
-from alphabench.evaluators.judged import JudgeEvaluator
-from alphabench.judges.question import Answer, Capabilities, Judge, Question
-from alphabench.options import fill, split_spec
+from alphabench.core.errors import unknown_name
+from alphabench.core.options import fill, split_spec
+from alphabench.evaluators.judge_evaluator import JudgeEvaluator
+from alphabench.questions import Answer, Capabilities, Judge, Question
 from alphabench.types import GeneratedImage, ProtocolName, Verdict
-from alphagrpo.dvreward import aggregate, verify
+from alphagrpo.dvreward import aggregate, verification
 from alphagrpo.dvreward.aggregate import Aggregating
 from alphagrpo.dvreward.sources import questions_of
-from alphagrpo.dvreward.verify import REWARD, Verifying, picture_of, questions_about, settle
+from alphagrpo.dvreward.verification import REWARD, Verifying, picture_of, questions_about, settle
 from alphagrpo.holistic import Grades, holistic_questions, settle_holistic
 
 EVALUATORS: Final = ("dvreward", "holistic")
@@ -57,7 +57,7 @@ def open_evaluator(spec: str, judge: Judge, *, protocol: ProtocolName) -> JudgeE
 def dvreward_evaluator(
     judge: Judge,
     *,
-    verifying: Verifying = verify.BY_THE_RELEASE,
+    verifying: Verifying = verification.BY_THE_RELEASE,
     aggregating: Aggregating = aggregate.BY_THE_RELEASE,
 ) -> JudgeEvaluator:
     """One verdict for each image of samples that carry questions (`sources.to_sample`).

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphabench.benchmarks import open_benchmark
-from alphabench.errors import AlphaBenchError
-from alphabench.files import UnreadableFileError, read_bytes
-from alphabench.scenes.questions import QuestionKind, fact_questions
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, read_bytes
+from alphabench.core.writing import replace_file, writing
+from alphabench.scenes.scene_questions import QuestionKind, fact_questions
 from alphabench.types import Sample
 from alphabench.upstream import UpstreamData
-from alphabench.writing import replace_file, writing
-from alphagrpo.dvreward.questions import (
+from alphagrpo.dvreward.question_files import (
     DVQuestion,
     QuestionSet,
     facts_of,

@@ -1,1 +1,1 @@
-"""Models that a training can be run on, behind `alphatrainers.policy.Policy`."""
+"""Models that a training can be run on, behind `alphatrainers.protocols.Policy`."""

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.checkpoints import open_checkpoint
-from alphabench.checkpoints.python import checked_generator
-from alphabench.errors import AlphaBenchError
+from alphabench.checkpoints.python_object import checked_generator
+from alphabench.core.errors import AlphaBenchError
 from alphabench.judges import open_judge
-from alphabench.judges.python import checked_judge
-from alphabench.judges.question import Judge
-from alphabench.plan import Checkpoint, checkpoint, choose, open_evaluation, plan_run
-from alphabench.run import Outcome, Work, carry_out
-from alphabench.store import RunFolder
+from alphabench.judges.python_judge import checked_judge
+from alphabench.questions import Judge
+from alphabench.runs.plan import Checkpoint, checkpoint, choose, open_evaluation, plan_run
+from alphabench.runs.run import Outcome, Work, carry_out
+from alphabench.runs.store import RunFolder
 from alphabench.types import (
     Benchmark,
     Card,

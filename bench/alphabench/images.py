@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from alphabench.files import UnreadableFileError, read_bytes
+from alphabench.core.files import UnreadableFileError, read_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any, Final, Literal
 
-from alphabench.errors import unknown_name
+from alphabench.core.errors import unknown_name
 
 Kind = Literal["benchmark", "checkpoint", "dataset", "evaluator", "examiner", "format", "judge"]
 
 BENCHMARKS: Final = {
-    "dpg": "alphabench.benchmarks.dpg:open_dpg",
-    "gedit": "alphabench.benchmarks.gedit:open_gedit",
-    "geneval": "alphabench.benchmarks.geneval:open_geneval",
-    "tiif": "alphabench.benchmarks.tiif:open_tiif",
-    "wise": "alphabench.benchmarks.wise:open_wise",
+    "dpg": "alphabench.benchmarks.dpg.benchmark:open_dpg",
+    "gedit": "alphabench.benchmarks.gedit.benchmark:open_gedit",
+    "geneval": "alphabench.benchmarks.geneval.benchmark:open_geneval",
+    "tiif": "alphabench.benchmarks.tiif.benchmark:open_tiif",
+    "wise": "alphabench.benchmarks.wise.benchmark:open_wise",
 }
 LISTED: Final[Mapping[str, tuple[str, ...]]] = {
     "dpg": ("dpg", "dpg:mini"),
@@ -37,35 +37,35 @@ CHECKPOINTS: Final = {
     "images": "alphabench.checkpoints.folder:open_folder",
     "nano": "alphabench.checkpoints.bagel:open_nano",
     "janus": "alphabench.checkpoints.janus:open_janus",
-    "python": "alphabench.checkpoints.python:open_python",
+    "python": "alphabench.checkpoints.python_object:open_python",
     "scene": "alphabench.checkpoints.scene:open_scene",
 }
 EVALUATORS: Final = {
-    "mask2former": "alphabench.evaluators.detection.mask2former:open_mask2former",
-    "mask2former:official": "alphabench.evaluators.detection.official:open_official",
-    "mmdet": "alphabench.evaluators.detection.mmdet:open_mmdet",
-    "nano": "alphabench.evaluators.detection.nano:open_nano",
+    "mask2former": "alphabench.evaluators.detection.mask2former.hub_detector:open_mask2former",
+    "mask2former:official": "alphabench.evaluators.detection.mask2former.official:open_official",
+    "mmdet": "alphabench.evaluators.detection.mmdet.mmdet_detector:open_mmdet",
+    "nano": "alphabench.evaluators.detection.nano_detector:open_nano",
 }
 FORMATS: Final = {
-    "dpg": "alphabench.benchmarks.dpg_exchange:OFFICIAL",
-    "gedit": "alphabench.benchmarks.gedit_files:OFFICIAL",
-    "gedit:cn": "alphabench.benchmarks.gedit_files:OFFICIAL_CN",
-    "geneval": "alphabench.benchmarks.geneval_files:OFFICIAL",
-    "tiif": "alphabench.benchmarks.tiif_files:OFFICIAL",
-    "wise": "alphabench.benchmarks.wise_files:OFFICIAL",
+    "dpg": "alphabench.benchmarks.dpg.official_results:OFFICIAL",
+    "gedit": "alphabench.benchmarks.gedit.official_files:OFFICIAL",
+    "gedit:cn": "alphabench.benchmarks.gedit.official_files:OFFICIAL_CN",
+    "geneval": "alphabench.benchmarks.geneval.official_files:OFFICIAL",
+    "tiif": "alphabench.benchmarks.tiif.official_files:OFFICIAL",
+    "wise": "alphabench.benchmarks.wise.official_files:OFFICIAL",
 }
 JUDGES: Final = {
-    "nano": "alphabench.judges.nano:open_nano",
-    "openai": "alphabench.judges.openai:open_openai",
-    "python": "alphabench.judges.python:open_python",
+    "nano": "alphabench.judges.nano_judge:open_nano",
+    "openai": "alphabench.judges.openai.judge:open_openai",
+    "python": "alphabench.judges.python_judge:open_python",
     "scripted": "alphabench.judges.scripted:open_scripted",
     "transformers": "alphabench.judges.transformers:open_transformers",
     "vllm": "alphabench.judges.vllm:open_vllm",
 }
 DATASETS: Final = {
-    "gedit": "alphabench.benchmarks.gedit_data:DATASET",
-    "mask2former": "alphabench.evaluators.detection.official_weights:DATASET",
-    "mplug": "alphabench.evaluators.mplug_files:DATASET",
+    "gedit": "alphabench.benchmarks.gedit.dataset:DATASET",
+    "mask2former": "alphabench.evaluators.detection.mask2former.official_weights:DATASET",
+    "mplug": "alphabench.evaluators.mplug.released_files:DATASET",
 }
 """Data that is no set of pinned files; see `Dataset`."""
 EXAMINERS: Final[Mapping[str, str]] = {}

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alphabench.files import well_formed
+from alphabench.core.files import well_formed
 from alphabench.types import Estimate, Sample, Status, Verdict
 
 Means = Mapping[str, NDArray[np.float64]]

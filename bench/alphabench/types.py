@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args, runtime_checkable
 
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from alphabench.judges.question import Judge
+    from alphabench.questions import Judge
 
 Status = Literal["scored", "missing", "refused", "unparsed", "failed"]
 """What became of one question about one image; only `scored` carries a value.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.alphagrpo.worlds import Draw, draw_mini
+from tests.support.worlds import Draw, draw_mini
 
 
 @pytest.fixture

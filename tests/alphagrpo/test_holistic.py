@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.judges.question import Picture, Reply
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.questions import Picture, Reply
 from alphabench.types import Verdict
 from alphagrpo.holistic import Grades, holistic_questions, settle_holistic
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from alphabench.benchmarks import open_benchmark
-from alphabench.errors import AlphaBenchError
-from alphabench.scenes.small import why_not_small
+from alphabench.core.errors import AlphaBenchError
+from alphabench.scenes.small_world import why_not_small
 from alphabench.types import Benchmark, Sample
-from alphagrpo.dvreward.questions import (
+from alphagrpo.dvreward.question_files import (
     DVQuestion,
     QuestionSet,
     facts_of,
@@ -22,8 +22,8 @@ from alphagrpo.dvreward.questions import (
 )
 from alphagrpo.dvreward.sources import questions_of
 from alphagrpo.prompts import SmallOptions, leaks, load_prompts, small_prompts, with_questions
-from alphagrpo.rewards import sample_of
-from alphatrainers.segments import Prompt
+from alphagrpo.reward_functions import sample_of
+from alphatrainers.trajectory import Prompt
 
 MINI = open_benchmark("geneval:mini").samples()
 

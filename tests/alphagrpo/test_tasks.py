@@ -23,9 +23,9 @@ from alphagrpo.tasks import (
     TextToImage,
     Window,
 )
-from alphatrainers.errors import TrainingError
-from alphatrainers.policy import Round, Task
-from alphatrainers.segments import (
+from alphatrainers.protocols import Round, Task
+from alphatrainers.training_errors import TrainingError
+from alphatrainers.trajectory import (
     DrawImage,
     InputImage,
     InputText,
@@ -33,7 +33,7 @@ from alphatrainers.segments import (
     Prompt,
     WriteText,
 )
-from tests.alphagrpo.made import Studio, drawing
+from tests.support.made_recipes import Studio, drawing
 
 TURN = Round(step=3, seed=7, group_size=4)
 PROMPTS = [Prompt(id=name, text=f"a {name}") for name in ("cat", "dog")]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from alphabench.benchmarks import open_benchmark
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.types import Generator, ImageRequest
 from alphagrpo.validation import BenchmarkValidation, open_validation
-from alphatrainers.errors import TrainingError
-from tests.fakes import Brightness, Dots, Reds
+from alphatrainers.training_errors import TrainingError
+from tests.support.fakes import Brightness, Dots, Reds
 
 
 class Live(Dots):

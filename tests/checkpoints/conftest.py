@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from alphabench.checkpoints.http import HttpCheckpoint, HttpOptions, Pacing
-from alphabench.endpoint import parse_endpoint
+from alphabench.remote.endpoint import parse_endpoint
 from alphabench.types import ImageRequest, Sample
-from tests.image_server import ImageServer, serve
-from tests.tiny_pipelines import save
+from tests.support.image_server import ImageServer, serve
 
 AskFor = Callable[..., ImageRequest]
 KEY = "sk-very-secret-0123456789"
 NOW = 1_700_000_000.0
-
-
-@pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Name of a tiny pipeline -> its folder, which a test must not change."""
-    root = tmp_path_factory.mktemp("pipelines")
-
-    def folder(name: str) -> Path:
-        return root / name if (root / name).exists() else save(name, root / name)
-
-    return folder
 
 
 @pytest.fixture

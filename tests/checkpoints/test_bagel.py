@@ -17,14 +17,14 @@ from safetensors.torch import load_file, save_file
 from alphabench.checkpoints import open_checkpoint, pick_kind
 from alphabench.checkpoints.bagel import NANO, OpenedBagel, read_think_prompt
 from alphabench.checkpoints.bagel_presets import PRESETS
-from alphabench.checkpoints.unified import UnifiedCheckpoint
-from alphabench.errors import AlphaBenchError
-from alphabench.models.bagel.groups import lora_targets
-from alphabench.models.bagel.recipe import FOLDER_FILE
+from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
+from alphabench.core.errors import AlphaBenchError
+from alphabench.models.bagel.parameter_groups import lora_targets
+from alphabench.models.bagel.sampling_config import FOLDER_FILE
 from alphabench.types import NOTES, Suitable
 from tests.checkpoints.conftest import AskFor
-from tests.hub_server import COMMIT
-from tests.tiny_bagel import save_bagel
+from tests.support.hub_server import COMMIT
+from tests.support.tiny_bagel import save_bagel
 
 SMALL = {"width": "64", "height": "64", "timesteps": "3"}
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.diffusers import DiffusersCheckpoint
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.types import NotMade
 from tests.checkpoints.conftest import AskFor
-from tests.tiny_pipelines import BUILDERS, save
+from tests.support.tiny_pipelines import BUILDERS, save
 
 Folder = Callable[[str], Path]
 FAST = {"steps": "2", "width": "32", "height": "32", "dtype": "float32"}

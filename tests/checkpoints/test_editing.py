@@ -21,7 +21,7 @@ from alphabench.checkpoints.editing import (
     open_source,
 )
 from alphabench.checkpoints.presets import PRESETS
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.types import ImageRequest
 from tests.checkpoints.conftest import AskFor
 

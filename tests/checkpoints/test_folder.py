@@ -12,7 +12,7 @@ from PIL import Image
 
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.folder import FolderCheckpoint, open_folder
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.types import ImageRequest, NotMade, Sample, Selective
 from tests.checkpoints.conftest import AskFor
 

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from alphabench.checkpoints import open_checkpoint
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.types import NotMade
 from tests.checkpoints.conftest import KEY, NOW, AskFor, Clock, connect
-from tests.image_server import ImageServer, Step, serve
+from tests.support.image_server import ImageServer, Step, serve
 
 LIMITED = {"message": "slow down", "code": "rate_limit_exceeded"}
 MISSING = b'{"detail": [{"loc": ["body", "size"], "msg": "Field required"}]}'

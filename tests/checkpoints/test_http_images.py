@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from alphabench.checkpoints.http_images import address_in
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.types import NOTES, REVISED_PROMPT, NotMade
 from tests.checkpoints.conftest import AskFor, Clock, connect
-from tests.image_server import ImageServer, Step, picture
+from tests.support.image_server import ImageServer, Step, picture
 
 
 @pytest.mark.parametrize(

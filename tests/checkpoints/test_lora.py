@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from alphabench.checkpoints import open_checkpoint
-from alphabench.checkpoints.hub import HubAccess
 from alphabench.checkpoints.lora import Lora, find
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
+from alphabench.weights.hub import HubAccess
 from tests.checkpoints.conftest import AskFor
 
 Folder = Callable[[str], Path]

@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from alphabench.checkpoints import lora, open_checkpoint
-from alphabench.checkpoints.hub import HubAccess
-from alphabench.checkpoints.loading import strict_loading
 from alphabench.checkpoints.lora_conversion import pipeline_converter
-from alphabench.errors import AlphaBenchError
-from tests.tiny_pipelines import BUILDERS
+from alphabench.core.errors import AlphaBenchError
+from alphabench.weights.hub import HubAccess
+from alphabench.weights.strict_loading import strict_loading
+from tests.support.tiny_pipelines import BUILDERS
 
 Folder = Callable[[str], Path]
 Tensors = dict[str, Tensor]

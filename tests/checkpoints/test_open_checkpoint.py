@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.checkpoints import open_checkpoint, pick_kind
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL.Image import Image
 
-from alphabench.benchmarks.geneval_rules import decide, select
 from alphabench.checkpoints.scene import SceneCheckpoint, open_scene
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.geneval_rules import decide, select
 from alphabench.types import ImageRequest, NotMade, Sample, Selective
-from tests.truth import edited_right
+from tests.support.truth import edited_right
 
 
 def _samples() -> list[Sample]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.store import RunFolder
+from alphabench.runs.store import RunFolder
 from tests.cli.conftest import Shell
-from tests.judge_faults import WAYS, Chaos
-from tests.judge_server import JudgeServer, serving
+from tests.support.judge_faults import WAYS, Chaos
+from tests.support.judge_server import JudgeServer, serving
 
 Verdicts = dict[tuple[str, str], tuple[str, float | None]]
 OPTIONS = "handshake=protocol&timeout_seconds=5&attempts=2&patience_seconds=4"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from alphabench.store import RunFolder
+from alphabench.runs.store import RunFolder
 from tests.cli.conftest import Shell
-from tests.tiny_janus import SIDE, save_janus
+from tests.support.tiny_janus import SIDE, save_janus
 
 SETTINGS = ("--set", "dtype=float32", "--evaluator", "nano")
 

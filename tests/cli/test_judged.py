@@ -14,13 +14,13 @@ import pytest
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.checkpoints.scene import open_scene
-from alphabench.plan import requests_for
-from alphabench.store import RunFolder
+from alphabench.runs.plan import requests_for
+from alphabench.runs.store import RunFolder
 from alphabench.types import Verdict
 from alphabench.upstream import UpstreamData
 from tests.cli.conftest import Shell
-from tests.judge_server import Call, JudgeServer, Say, error, serving
-from tests.truth import replies, scores
+from tests.support.judge_server import Call, JudgeServer, Say, error, serving
+from tests.support.truth import replies, scores
 
 JUDGED = ("tiif", "dpg", "wise", "gedit", "dvreward")
 MAXIMUM = {"tiif": 1.0, "dpg": 1.0, "wise": 1.0, "gedit": 10.0, "dvreward": 1.0}
@@ -75,7 +75,7 @@ def values_of(report: Any) -> dict[str, float]:
 def judge_spec(name: str, **options: object) -> str:
     given = {"benchmark": f"{name}:mini", **options}
     words = "&".join(f"{key}={value}" for key, value in given.items())
-    return f"python:tests.truthful:factory?{words}"
+    return f"python:tests.support.truthful:factory?{words}"
 
 
 def asked_in(log: Path) -> list[tuple[str, str, int, str]]:

@@ -14,21 +14,21 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from alphabench import exchange
 from alphabench.benchmarks import open_benchmark
-from alphabench.benchmarks.dpg import Dpg
-from alphabench.benchmarks.dpg_files import make_grid
-from alphabench.benchmarks.gedit import GROUPS
-from alphabench.benchmarks.gedit_files import official_image_path as gedit_path
-from alphabench.benchmarks.tiif_files import official_image_path as tiif_path
+from alphabench.benchmarks.dpg.benchmark import Dpg
+from alphabench.benchmarks.dpg.official_files import make_grid
+from alphabench.benchmarks.gedit.benchmark import GROUPS
+from alphabench.benchmarks.gedit.official_files import official_image_path as gedit_path
+from alphabench.benchmarks.tiif.official_files import official_image_path as tiif_path
 from alphabench.judges import open_judge
-from alphabench.plan import checkpoint, choose, open_evaluation, plan_run
-from alphabench.run import Work, carry_out
+from alphabench.runs import official_export
+from alphabench.runs.plan import checkpoint, choose, open_evaluation, plan_run
+from alphabench.runs.run import Work, carry_out
 from alphabench.types import Sample
 from alphabench.upstream import UpstreamData
-from tests.benchmarks.test_dpg import invented_table
+from tests.benchmarks.dpg.test_dpg_benchmark import invented_table
 from tests.cli.conftest import Shell
-from tests.cli.judged_world import noise, noises
+from tests.support.judged_world import noise, noises
 
 PINS = ("tiif", "wise", "wise-legacy", "dpg")
 
@@ -179,7 +179,7 @@ def test_grids_of_the_official_prompts_are_judged_and_come_back_from_upstreams_f
     assert outcome.report.statuses == {"scored": 24 * 4 * 2}
     assert outcome.report.partial
     theirs = here.folder / "theirs"
-    exchange.export([outcome], theirs)
+    official_export.export([outcome], theirs)
     for sample in plan.samples:
         with (
             Image.open(theirs / "images" / f"{sample.id}.png") as made,

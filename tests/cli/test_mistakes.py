@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.cli import main
-from alphabench.store import sha256_of
+from alphabench.runs.store import sha256_of
 from tests.cli.conftest import Shell
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import Shell
-from tests.evaluators.test_mplug_parity import PIPELINE, SAMPLES
-from tests.tiny_mplug import save_mplug
+from tests.parity.test_dpg import PIPELINE, SAMPLES
+from tests.support.tiny_mplug import save_mplug
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alphabench.environments import RECIPES
-from alphabench.evaluators.detection.official_weights import OFFICIAL
+from alphabench.evaluators.detection.mask2former.official_weights import OFFICIAL
+from alphabench.parity.environments import RECIPES
 from tests.cli.conftest import Shell
-from tests.evaluators.mmdet_tiny import save_checkpoint
-from tests.tiny_models import save_clip
+from tests.support.mmdet_tiny import save_checkpoint
+from tests.support.tiny_models import save_clip
 
 
 def test_weights_that_find_nothing_right_make_no_report(alphabench: Shell, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from alphabench.cli import build_app
-from alphabench.errors import AlphaBenchError
-from alphabench.store import RunFolder
-from tests.tiny_bagel import save_bagel
+from alphabench.core.errors import AlphaBenchError
+from alphabench.runs.store import RunFolder
+from tests.support.tiny_bagel import save_bagel
 
 OWN = {
     "timesteps": 3, "width": 32, "height": 32, "latent_longest": 32, "latent_shortest": 32,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from alphabench.store import RunFolder
+from alphabench.runs.store import RunFolder
 from tests.cli.conftest import Shell
-from tests.image_server import ImageServer, Step, serve
+from tests.support.image_server import ImageServer, Step, serve
 
 ONE_TRY = ("--set", "attempts=1", "--set", "concurrency=4")
 

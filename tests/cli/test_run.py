@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from alphabench.store import RunFolder
+from alphabench.runs.store import RunFolder
 from tests.cli.conftest import Shell
 
 MINI = ("run", "geneval:mini", "--ckpt")

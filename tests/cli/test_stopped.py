@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Shell
-from tests.processes import PROC, left_of, marked
-from tools.kills import leftovers, results_of_run
+from tests.support.processes import PROC, left_of, marked
+from tools.faults.kills import leftovers, results_of_run
 
 RUN = ("run", "geneval:mini", "--ckpt", "scene:", "--limit", "6", "--out", "run")
 pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason="needs /proc")
@@ -83,7 +83,8 @@ def n_rows(run: Path) -> int:
 def test_killed_at_random_moments_a_run_ends_as_one_that_was_left_alone(
     alphabench: Shell, undisturbed: dict[str, str], how: tuple[str, ...]
 ) -> None:
-    # `python -m tools.kills` does the same a hundred times, also to judged runs and trainings.
+    # `python -m tools.faults.kills` does the same a hundred times, also to judged runs and
+    # trainings.
     run, moments = alphabench.folder / "run", random.Random(len(how))
     for moment in sorted(moments.sample(range(48), 2)):
         process = alphabench.start(*RUN, *how)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.models.bagel.recipe import FOLDER_FILE
-from alphabench.store import RunFolder
+from alphabench.models.bagel.sampling_config import FOLDER_FILE
+from alphabench.runs.store import RunFolder
 from tests.cli.conftest import Shell
-from tests.tiny_bagel import save_bagel
+from tests.support.tiny_bagel import save_bagel
 
 OWN = {
     "width": 64, "height": 64, "timesteps": 3, "latent_longest": 64, "latent_shortest": 64,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conformance.bagel import Golden
+    from tests.support.bagel_reference import Golden
 
 
 @pytest.fixture(scope="session")
 def golden(shared: Path) -> Golden:
     """BAGEL's reference values; tests of others have a fixture of this name of their own."""
-    from tests.conformance.bagel import open_golden
+    from tests.support.bagel_reference import open_golden
 
     return open_golden(shared)

@@ -17,8 +17,7 @@ from alphabench.models.bagel.autoencoder import places, to_latent
 from alphabench.models.bagel.decoder import rotation
 from alphabench.models.bagel.embedding import sine_table, time_features
 from alphabench.models.bagel.guidance import Guidance, intervals
-from alphabench.models.bagel.model import Grid
-from alphabench.models.bagel.pictures import (
+from alphabench.models.bagel.image_processing import (
     LATENT_SIZES,
     PATCH_SIZES,
     SizeRule,
@@ -26,7 +25,8 @@ from alphabench.models.bagel.pictures import (
     to_picture,
     to_pixels,
 )
-from alphabench.models.bagel.sampling import (
+from alphabench.models.bagel.model import Grid
+from alphabench.models.bagel.sampler import (
     Contexts,
     Painter,
     Step,
@@ -34,7 +34,7 @@ from alphabench.models.bagel.sampling import (
     paint,
     with_thought,
 )
-from tests.conformance.bagel import LATENTS, PATCHES, Golden
+from tests.support.bagel_reference import LATENTS, PATCHES, Golden
 
 GRIDS = {"sq": Grid(4, 4), "rect": Grid(6, 4)}
 PLAIN, GUIDED = (3e-5, 0.0), (1e-4, 2e-5)

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from alphabench.models.bagel.autoencoder import to_tokens
-from alphabench.models.bagel.context import Block, make_block
+from alphabench.models.bagel.kv_cache import Block, make_block
 from alphabench.models.bagel.loading import LoadedBagel, load_bagel
 from alphabench.models.bagel.model import Bagel, Grid
-from alphabench.models.bagel.ragged import ragged
+from alphabench.models.bagel.packed_sequences import ragged
 
 VIT_GRIDS = {30: Grid(5, 6), 25: Grid(5, 5)}
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from alphabench.models.bagel.bagel_inference import Noise, UnifiedBagel
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.loading import LoadedBagel
-from alphabench.models.bagel.recipe import Recipe
-from alphabench.models.bagel.unified import Noise, UnifiedBagel
-from alphabench.models.unified import AskTask, Drawn, DrawTask
-from tests.conformance.bagel import Golden
+from alphabench.models.bagel.sampling_config import Recipe
+from alphabench.models.unified_model import AskTask, Drawn, DrawTask
+from tests.support.bagel_reference import Golden
 
 
 class _GivenNoise(UnifiedBagel):

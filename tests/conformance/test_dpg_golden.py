@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.benchmarks.dpg_exchange import official_text, summarise_official
-from alphabench.benchmarks.dpg_files import read_details, read_results, read_table, split_grid
-from alphabench.benchmarks.dpg_rules import JudgedItem, categories, headline
-from alphabench.errors import AlphaBenchError
+from alphabench.benchmarks.dpg.official_files import (
+    read_details,
+    read_results,
+    read_table,
+    split_grid,
+)
+from alphabench.benchmarks.dpg.official_results import official_text, summarise_official
+from alphabench.benchmarks.dpg.scoring import JudgedItem, categories, headline
+from alphabench.core.errors import AlphaBenchError
 
 
 @pytest.fixture

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.benchmarks.gedit import GROUPS
-from alphabench.benchmarks.gedit_files import official_text, read_official, summarise_official
-from alphabench.benchmarks.viescore_replies import LowestScore, has_braces, official_list
-from alphabench.errors import AlphaBenchError
-from alphabench.judges.question import Reply
+from alphabench.benchmarks.gedit.benchmark import GROUPS
+from alphabench.benchmarks.gedit.official_files import (
+    official_text,
+    read_official,
+    summarise_official,
+)
+from alphabench.benchmarks.gedit.viescore_parser import LowestScore, has_braces, official_list
+from alphabench.core.errors import AlphaBenchError
+from alphabench.questions import Reply
 
 
 def test_replies_are_read_as_upstream_reads_them_in_its_first_round(shared: Path) -> None:

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alphabench.benchmarks.geneval_files import official_text, read_official, summarise_official
-from alphabench.benchmarks.geneval_rules import colour_questions, decide, select
+from alphabench.benchmarks.geneval.official_files import (
+    official_text,
+    read_official,
+    summarise_official,
+)
+from alphabench.detections.geneval_rules import colour_questions, decide, select
+from alphabench.evaluators.detection.detection_evaluator import boxes
 from alphabench.evaluators.detection.detector import DetectedObject
-from alphabench.evaluators.detection.evaluator import boxes
 
 
 def _objects(case: Mapping[str, Any]) -> list[DetectedObject]:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.benchmarks.tiif_files import (
+from alphabench.benchmarks.tiif.official_files import (
     accuracies,
     official_table,
     official_text,
     read_official,
     summarise_official,
 )
-from alphabench.benchmarks.tiif_rules import read_lines
-from alphabench.evaluators.text import gned, recall, words_of
+from alphabench.benchmarks.tiif.scoring import read_lines
+from alphabench.evaluators.ocr import gned, recall, words_of
 
 MODELS = ("model_a", "model_b")
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alphatrainers import kernels
-from alphatrainers.advantages import (
+from alphatrainers.algorithms import sde_steps
+from alphatrainers.algorithms.advantages import (
     DANCE_GRPO,
     DR_GRPO,
     FLOW_GRPO,
@@ -21,14 +21,14 @@ from alphatrainers.advantages import (
     group_advantages,
     separate_advantages,
 )
-from alphatrainers.kernels import Step
-from alphatrainers.losses.image import Noised, awm, awm_log_prob, flow_grpo, guard, nft
-from alphatrainers.losses.kl import step_kl, token_kl, velocity_kl
-from alphatrainers.losses.reduction import mean_of_samples, mean_of_tokens
-from alphatrainers.losses.surrogate import Clip, clipped_surrogate
-from alphatrainers.losses.text import OBJECTIVES, Objective, text_loss, token_losses
-from alphatrainers.schedules import DECAYS, sigmas_of_points, sigmas_of_steps
-from alphatrainers.windows import legal_starts, progressive_window
+from alphatrainers.algorithms.losses.image import Noised, awm, awm_log_prob, flow_grpo, guard, nft
+from alphatrainers.algorithms.losses.kl import step_kl, token_kl, velocity_kl
+from alphatrainers.algorithms.losses.reduction import mean_of_samples, mean_of_tokens
+from alphatrainers.algorithms.losses.surrogate import Clip, clipped_surrogate
+from alphatrainers.algorithms.losses.text import OBJECTIVES, Objective, text_loss, token_losses
+from alphatrainers.algorithms.schedules import DECAYS, sigmas_of_points, sigmas_of_steps
+from alphatrainers.algorithms.sde_steps import Step
+from alphatrainers.algorithms.windows import legal_starts, progressive_window
 
 Read = Callable[[str], dict[str, Any]]
 PRECISIONS = pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_decays_of_the_old_policy(read: Read) -> None:
 def step_of(case: dict[str, Any], x_BX: Tensor, v_BX: Tensor) -> Step:
     levels = {"sigma": case["sigma"], "sigma_next": case["sigma_next"], "eta": case["eta"]}
     if case["kind"] == "flow_sde":
-        return kernels.flow_sde(x_BX, v_BX, **levels, sigma_cap=case["sigma_max"])
-    return (kernels.cps if case["kind"] == "cps" else kernels.dance)(x_BX, v_BX, **levels)
+        return sde_steps.flow_sde(x_BX, v_BX, **levels, sigma_cap=case["sigma_max"])
+    return (sde_steps.cps if case["kind"] == "cps" else sde_steps.dance)(x_BX, v_BX, **levels)
 
 
 @PRECISIONS
@@ -100,7 +100,7 @@ def test_every_step_of_every_kernel(
     step = step_of(case, x_BX, v_BX)
     assert (step.std, step.spread) == pytest.approx((case["std"], case["coef"]), abs=1e-14)
     assert_close(step.mean_BX, case["mean"], tolerance)
-    assert_close(kernels.move(step, noise_BX), case["next_from_noise"], tolerance)
+    assert_close(sde_steps.move(step, noise_BX), case["next_from_noise"], tolerance)
     stored_BX = tensor(case["stored_next"], dtype)
     for density, key in (
         ("gaussian", "logp_gauss"),
@@ -109,9 +109,9 @@ def test_every_step_of_every_kernel(
     ):
         if case[key] is None:
             with pytest.raises(ValueError, match="without spread"):
-                kernels.log_prob(step, stored_BX, density=density)  # type: ignore[arg-type]
+                sde_steps.log_prob(step, stored_BX, density=density)  # type: ignore[arg-type]
             continue
-        found_B = kernels.log_prob(step, stored_BX, density=density)  # type: ignore[arg-type]
+        found_B = sde_steps.log_prob(step, stored_BX, density=density)  # type: ignore[arg-type]
         assert_close(found_B, case[key], tolerance)
 
 
@@ -120,7 +120,7 @@ def test_the_plain_step(read: Read) -> None:
     at = golden["ode"]["step"]
     sigma, sigma_next = golden["sigmas"][at : at + 2]
     x_BX, v_BX = tensor(golden["x"]), tensor(golden["v"])
-    step = kernels.ode(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next)
+    step = sde_steps.ode(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next)
     assert_close(step.mean_BX, golden["ode"]["next"])
 
 
@@ -162,12 +162,12 @@ def guarded(golden: dict[str, Any], *, reweight: bool) -> tuple[Tensor, Tensor]:
     x_BX, noise_BX = tensor(golden["x"]), tensor(golden["noise"])
     old = step_of(case, x_BX, tensor(golden["v_old"]))
     new = step_of(case, x_BX, tensor(golden["v_new"]))
-    next_BX = kernels.move(old, noise_BX)
-    assert_close(kernels.log_prob(old, next_BX), golden["logp_old"])
-    assert_close(kernels.log_prob(new, next_BX), golden["logp_new"])
+    next_BX = sde_steps.move(old, noise_BX)
+    assert_close(sde_steps.log_prob(old, next_BX), golden["logp_old"])
+    assert_close(sde_steps.log_prob(new, next_BX), golden["logp_new"])
     found = guard(
-        kernels.log_prob(new, next_BX),
-        kernels.log_prob(old, next_BX),
+        sde_steps.log_prob(new, next_BX),
+        sde_steps.log_prob(old, next_BX),
         tensor(golden["adv"]),
         step=new,
         mean_old_BX=old.mean_BX,

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from alphatrainers.losses.kl import token_kl
-from alphatrainers.losses.reduction import mean_of_tokens
-from alphatrainers.losses.surrogate import Clip
-from alphatrainers.losses.text import OBJECTIVES, token_losses
+from alphatrainers.algorithms.losses.kl import token_kl
+from alphatrainers.algorithms.losses.reduction import mean_of_tokens
+from alphatrainers.algorithms.losses.surrogate import Clip
+from alphatrainers.algorithms.losses.text import OBJECTIVES, token_losses
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.benchmarks.wise_files import official_text, summarise_official
-from alphabench.benchmarks.wise_rules import (
+from alphabench.benchmarks.wise.official_files import official_text, summarise_official
+from alphabench.benchmarks.wise.scoring import (
     CATEGORIES,
     BinaryScore,
     ThreeScores,
     official_binary,
     official_scores,
 )
-from alphabench.errors import AlphaBenchError
-from alphabench.judges.question import Reply
+from alphabench.core.errors import AlphaBenchError
+from alphabench.questions import Reply
 from alphabench.types import Report
 
 

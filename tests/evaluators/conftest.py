@@ -16,7 +16,7 @@ from alphabench.evaluators.detection.detector import (
     DetectedObject,
     Thresholds,
 )
-from tests.tiny_models import save_clip, save_mask2former
+from tests.support.tiny_models import save_clip, save_mask2former
 
 
 @dataclass
@@ -60,14 +60,6 @@ def mask2former_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_clip(tmp_path_factory.mktemp("models") / "clip")
-
-
-@pytest.fixture
-def offline_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub's client reads HF_HUB_OFFLINE when it is imported; this is what it would have set."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
 def picture(width: int, height: int, *, seed: int = 0) -> Image.Image:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import alphabench
-from tests.evaluators.mmdet_tiny import save_checkpoint
+from tests.support.mmdet_tiny import save_checkpoint
 
 FOREIGN = {"mmdet", "mmcv", "mmengine", "modelscope", "fairseq", "cv2"}
 PACKAGE = Path(alphabench.__file__).parent
@@ -60,8 +60,10 @@ def test_a_detection_and_every_evaluator_load_none_of_them(
         from pathlib import Path
         from PIL import Image
         from alphabench import registry
-        from alphabench.evaluators.detection import mmdet, official, official_parity
-        from alphabench.evaluators.detection.mmdet_input import Scale
+        from alphabench.evaluators.detection.mask2former import official
+        from alphabench.evaluators.detection.mmdet import mmdet_detector
+        from alphabench.parity import geneval
+        from alphabench.evaluators.detection.mmdet.preprocessing import Scale
         for name in registry.known("evaluator"):
             registry.load("evaluator", name)
         options = official.OfficialOptions(weights=Path({str(weights)!r}), min_score=0.0)

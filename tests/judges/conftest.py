@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from alphabench.judges.limits import Clock
-from alphabench.judges.question import Picture, Question, Reply, Sampling
+from alphabench.judges.openai.rate_limit import Clock
+from alphabench.questions import Picture, Question, Reply, Sampling
 
 MakeQuestion = Callable[..., Question]
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.handshake import ANCHORS, HandshakeLevel, VettedJudge, shake_hands
-from alphabench.judges.question import Capabilities, Picture, Question, Reply
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.questions import Capabilities, Picture, Question, Reply
 
 NEEDS = Capabilities(images_per_question=1, logprobs=True)
 PAIRS = Capabilities(images_per_question=2, logprobs=True)

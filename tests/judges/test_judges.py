@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.judges import open_judge, pick_kind
-from alphabench.judges.question import Capabilities
-from tests.judge_server import JudgeServer, Say, serving
+from alphabench.questions import Capabilities
 from tests.judges.conftest import question
+from tests.support.judge_server import JudgeServer, Say, serving
 
 FACTORY = """
 from alphabench.judges.scripted import ScriptedJudge

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.errors import AlphaBenchError
-from alphabench.judges.question import Question, Reply
+from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import MISHAPS, Mishap, ScriptedJudge, open_scripted
 from alphabench.judges.yesno import YesNoProbability, YesNoText, yes_no_question
+from alphabench.questions import Question, Reply
 from tests.judges.conftest import question
 
 

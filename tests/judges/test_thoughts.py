@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphabench.judges.thoughts import split_thought
-from tests.replies import fuzzed
+from tests.support.replies import fuzzed
 
 MARKS = (
     ("<think>", "</think>"), ("<THINK>", "</Think >"), ("<thinking>", "</thinking>"),

@@ -15,12 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.judges import transformers as judging
-from alphabench.judges.question import Answer, Picture, Question
 from alphabench.judges.transformers import TransformersJudge, open_transformers
 from alphabench.judges.yesno import YesNoProbability, YesNoText, yes_no_question
-from tests.tiny_vlms import (
+from alphabench.questions import Answer, Picture, Question
+from tests.support.tiny_vlms import (
     save_pictures,
     save_qwen3_vl,
     save_qwen25_vl,
@@ -343,7 +343,7 @@ def test_without_torchvision_a_sentence_says_so(folders: dict[str, Path]) -> Non
     script = "\n".join(
         [
             "import sys; sys.modules['torchvision'] = None",
-            "from alphabench.errors import AlphaBenchError",
+            "from alphabench.core.errors import AlphaBenchError",
             "from alphabench.judges.transformers import open_transformers",
             "try: list(open_transformers(sys.argv[1], options={}, device='cpu').ask([]))",
             "except AlphaBenchError as error: print(error)",

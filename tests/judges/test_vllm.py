@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import pytest
 
 import alphabench
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.judges import open_judge
 from alphabench.judges.transformers import open_transformers
 from alphabench.judges.vllm import open_vllm
-from tests.ask_local_judge import questions_about
-from tests.tiny_vlms import save_pictures, save_qwen3_vl, save_qwen25_vl
-from tests.vllm_server import SETTINGS, serving
+from tests.support.ask_local_judge import questions_about
+from tests.support.tiny_vlms import save_pictures, save_qwen3_vl, save_qwen25_vl
+from tests.support.vllm_server import SETTINGS, serving
 
 ROOT = Path(__file__).parents[2]
 VARIABLE = "ALPHABENCH_VLLM_PYTHON"
@@ -56,7 +56,7 @@ def served(
     model = request.param(root / "model")
     save_pictures(root / "pictures", 8)
     options = ["max_model_len=2048", "max_num_seqs=8", "enforce_eager=true"]
-    asking = [str(python), "-m", "tests.ask_local_judge", "vllm", str(model)]
+    asking = [str(python), "-m", "tests.support.ask_local_judge", "vllm", str(model)]
     done = subprocess.run(
         [*asking, str(root / "pictures"), str(root / "said.json"), *options],
         env={**os.environ, **SETTINGS, "PYTHONPATH": f"{ROOT}:{ROOT / 'bench'}"},

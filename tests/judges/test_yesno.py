@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphabench.judges.question import Picture, Reply
 from alphabench.judges.yesno import (
     LEAST_MASS,
     MOST_UNSEEN,
@@ -21,6 +20,7 @@ from alphabench.judges.yesno import (
     yes_no_question,
     yes_or_no,
 )
+from alphabench.questions import Picture, Reply
 
 
 def test_the_golden_probabilities_hold(shared: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.models.bagel.loading import LoadedBagel, load_bagel
-from tests.tiny_bagel import save_bagel
+from tests.support.tiny_bagel import save_bagel
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alphabench.nano import decoding
 from alphabench.nano.decoding import Group, PictureMaps, find_groups
-from alphabench.nano.detector import BOX_UNIT, CELLS, STRIDE, Placement
+from alphabench.nano.detector_network import BOX_UNIT, CELLS, STRIDE, Placement
 
 CATEGORIES, COLOURS = 5, 3
 Cells = tuple[int, int, int, int]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from alphabench.scenes.layout import Extent, Look, canvas_extent, scatter
 from alphabench.scenes.render import render
-from alphabench.scenes.sample import place
+from alphabench.scenes.scene_sampling import place
 from alphabench.scenes.spec import CATEGORIES, Background, Scene
 
 _SIDES = st.floats(0.1, 0.4)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from alphabench.evaluators.detection.detector import COLOURS
 from alphabench.scenes.palette import TINTS, random_background
 from alphabench.scenes.render import Rendered, render
-from alphabench.scenes.sample import random_scene
+from alphabench.scenes.scene_sampling import random_scene
 from alphabench.scenes.spec import CATEGORIES, GROUND_KINDS, Background, Scene, SceneObject
 
 _SCENES = st.integers(0, 2**32).map(lambda seed: random_scene(np.random.default_rng(seed)))

@@ -6,7 +6,6 @@ import math
 
 import pytest
 
-from alphatrainers.errors import TrainingError, TrainingStoppedError
 from alphatrainers.guards import (
     Curve,
     flat_streak,
@@ -16,9 +15,10 @@ from alphatrainers.guards import (
     refuse_leak,
     refuse_unscored,
 )
-from alphatrainers.rewards import Row
+from alphatrainers.reward_scoring import Row
 from alphatrainers.settings import GuardSettings
-from tests.toy_policy import point
+from alphatrainers.training_errors import TrainingError, TrainingStoppedError
+from tests.support.toy_policy import point
 
 
 def test_a_prompt_that_is_trained_and_validated_is_refused_however_it_is_written() -> None:

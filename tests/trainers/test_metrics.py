@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from alphatrainers.errors import TrainingError
 from alphatrainers.metrics import Log, Sums, joined, open_sinks
 from alphatrainers.settings import Logging
+from alphatrainers.training_errors import TrainingError
 
 
 class Kept:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from alphatrainers.distributed import Processes
 from alphatrainers.objective import Counts, Objective, Signal, counts_of
-from alphatrainers.policy import Answer, Replaying, Round, TextScored, VelocityPredicted
-from alphatrainers.processes import Processes
+from alphatrainers.protocols import Answer, Replaying, Round, TextScored, VelocityPredicted
 from alphatrainers.replay import Replayer, questions
-from alphatrainers.segments import Step
 from alphatrainers.settings import ImageLoss, TextLoss, Training
-from alphatrainers.weights import Weights
-from tests.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
+from alphatrainers.trajectory import Step
+from alphatrainers.weight_sets import Weights
+from tests.support.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
 
 CPU = torch.device("cpu")
 NO_TEXT, NO_IMAGE = TextLoss(kind="none"), ImageLoss(kind="none")

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from alphatrainers.policy import Answer, Replaying, Round, TextScored, VelocityPredicted, View
-from alphatrainers.processes import Processes
+from alphatrainers.distributed import Processes
+from alphatrainers.protocols import Answer, Replaying, Round, TextScored, VelocityPredicted, View
 from alphatrainers.replay import Questions, Replayer, questions
-from alphatrainers.segments import Step, Trajectory
 from alphatrainers.settings import ImageLoss, Lora, Training
-from alphatrainers.weights import Weights
-from tests.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
+from alphatrainers.trajectory import Step, Trajectory
+from alphatrainers.weight_sets import Weights
+from tests.support.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
 
 TURN = Round(step=0, seed=0, group_size=4)
 CPU = torch.device("cpu")

@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alphatrainers.data import PromptStream
-from alphatrainers.errors import TrainingError
-from tests.toy_policy import PROMPTS
-from tests.toy_training import train
+from alphatrainers.prompt_stream import PromptStream
+from alphatrainers.training_errors import TrainingError
+from tests.support.toy_policy import PROMPTS
+from tests.support.toy_training import train
 
 ROOT = Path(__file__).parents[2]
 MANY = (
@@ -33,7 +33,14 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 def killed_after(folder: Path, lines: int, *assignments: str) -> None:
     """Begins a training as a process and kills it once it has done some steps."""
-    command = [sys.executable, "-m", "tests.toy_training", str(folder), "delay=0.1", *assignments]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.toy_training",
+        str(folder),
+        "delay=0.1",
+        *assignments,
+    ]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
         deadline = time.monotonic() + 240.0

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alphatrainers import kernels
+from alphatrainers.algorithms import sde_steps
+from alphatrainers.algorithms.schedules import sigmas_of_steps
 from alphatrainers.sampling import (
     denoise,
     denoising_step,
@@ -17,8 +18,7 @@ from alphatrainers.sampling import (
     score_tokens,
     token_log_probs,
 )
-from alphatrainers.schedules import sigmas_of_steps
-from alphatrainers.segments import DrawImage, InputText, Program, Prompt
+from alphatrainers.trajectory import DrawImage, InputText, Program, Prompt
 
 SIGMAS = sigmas_of_steps(6, shift=3.0)
 
@@ -33,7 +33,7 @@ def velocity(x_BX: Tensor, sigma: float) -> Tensor:
 
 
 @pytest.mark.parametrize("kernel", ["flow_sde", "cps", "dance"])
-def test_log_probs_follow_from_the_stored_latents(kernel: kernels.Kind) -> None:
+def test_log_probs_follow_from_the_stored_latents(kernel: sde_steps.Kind) -> None:
     asked = DrawImage(width=4, height=4, sigmas=SIGMAS, window=range(1, 4), kernel=kernel)
     generators = [generator(program(seed), 0) for seed in (1, 2)]
     made = denoise(velocity, asked, generators, (2, 3), device=torch.device("cpu"))
@@ -42,7 +42,7 @@ def test_log_probs_follow_from_the_stored_latents(kernel: kernels.Kind) -> None:
         v_BX = velocity(x_BX, SIGMAS[index])
         assert torch.equal(v_BX, made.velocity_BSX[:, place])
         step = denoising_step(asked, index, x_BX, v_BX)
-        assert torch.equal(kernels.log_prob(step, next_BX), made.logp_BS[:, place])
+        assert torch.equal(sde_steps.log_prob(step, next_BX), made.logp_BS[:, place])
 
 
 def test_without_a_window_nothing_is_stored_and_the_steps_are_plain() -> None:

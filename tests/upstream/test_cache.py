@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.upstream import (
     Pin,
     PinnedFile,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.upstream import UpstreamData, pin_of
 from alphabench.upstream.sources import Patience, address_of, download, open_client
 

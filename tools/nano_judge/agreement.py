@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 
 from alphabench.judges import open_judge
-from alphabench.judges.question import Picture
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
-from alphabench.store import sha256_of
-from tools.nano_judge import pictures
+from alphabench.questions import Picture
+from alphabench.runs.store import sha256_of
+from tools.nano_judge import scene_images
 from tools.nano_judge.questions import questions
 from tools.nano_judge.view import View
 
@@ -53,7 +53,7 @@ def draw(folder: Path, count: int) -> None:
     rows: list[dict[str, Any]] = []
     index = 0
     while len(rows) < count:
-        pixels, _, shown = pictures.made(_WORLDS[index % 3], _HELD_OUT, index)
+        pixels, _, shown = scene_images.made(_WORLDS[index % 3], _HELD_OUT, index)
         name = f"{index:04}.png"
         Image.fromarray(pixels).save(folder / name)
         rng = np.random.default_rng([67, index])

@@ -9,14 +9,14 @@ from typing import Final
 
 import numpy as np
 
-from alphabench.scenes import telling
-from alphabench.scenes.questions import a_noun, noun
+from alphabench.scenes import descriptions
+from alphabench.scenes.scene_questions import a_noun, noun
 from alphabench.scenes.spec import CATEGORIES
 from tools.nano_judge import claims
 from tools.nano_judge.edits import edit_facts
 from tools.nano_judge.instructions import chinese, english
-from tools.nano_judge.pictures import Shown, random_things
 from tools.nano_judge.questions import questions
+from tools.nano_judge.scene_images import Shown, random_things
 from tools.nano_judge.view import View, one_of
 
 _DOCUMENTS: Final = ("README.md", "docs/*.md")
@@ -31,8 +31,8 @@ def texts(shown: list[Shown]) -> Iterator[str]:
         if (made := claims.text(view, rng)) is not None:
             yield made.words
         small = random_things(rng)
-        yield telling.short_prompt(small, rng)
-        yield telling.long_prompt(small, rng)
+        yield descriptions.short_prompt(small, rng)
+        yield descriptions.long_prompt(small, rng)
         edit = edit_facts(rng)["edit"]
         yield from english(edit)
         yield from chinese(edit)

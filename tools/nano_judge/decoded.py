@@ -19,8 +19,8 @@ from torch import Tensor
 
 from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.scenes.render import render
-from alphabench.scenes.small import drawn
-from tools.nano_judge.pictures import SHARD, cells_of, random_things, shrunk, truth_of
+from alphabench.scenes.small_world import drawn
+from tools.nano_judge.scene_images import SHARD, cells_of, random_things, shrunk, truth_of
 from tools.nano_umm.autoencoder import DESIGN, SIDE, to_batch
 
 KIND: Final = "decoded"

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from tools.nano_judge.pictures import SIDE
-from tools.nano_judge.wording import long_tokens
+from tools.nano_judge.scene_images import SIDE
+from tools.nano_judge.templates import long_tokens
 
 PATCH: Final = 8
 MERGE: Final = 2

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from alphabench.scenes.questions import a_noun
-from tools.nano_judge import wording
+from alphabench.scenes.scene_questions import a_noun
+from tools.nano_judge import templates
 from tools.nano_judge.claims import phrase, text
 from tools.nano_judge.corpus import riddle
 from tools.nano_judge.design import END, END_PICTURE, PICTURE, START_PICTURE
 from tools.nano_judge.edits import Pair
-from tools.nano_judge.pictures import CELLS
 from tools.nano_judge.questions import BAD_GRADE, open_question, questions
+from tools.nano_judge.scene_images import CELLS
 from tools.nano_judge.view import View, one_of
 
 _ENDED: Final = 0.15
@@ -94,10 +94,10 @@ class Writer:
         told = rng.random() < _SYSTEM
         beginning = self._shown()
         if told:
-            beginning = (*self.encode(wording.DVREWARD_SYSTEM + END), *beginning)
+            beginning = (*self.encode(templates.DVREWARD_SYSTEM + END), *beginning)
         branches = []
         for asked in questions(view, count - _OPEN if riddles else count, rng):
-            form = wording.DVREWARD if told or rng.random() < 0.2 else wording.OWN
+            form = templates.DVREWARD if told or rng.random() < 0.2 else templates.OWN
             bare = not told and rng.random() < 0.12
             words = asked.text if bare else form.filled(asked.text)
             branches.append(self._word(words, asked.truth, ended=bool(rng.random() < _ENDED)))
@@ -107,7 +107,7 @@ class Writer:
         if riddles and not told and view.shown.grade > BAD_GRADE and rng.random() < _RIDDLES:
             branches += [one for one in (self._riddle(view, rng),) if one is not None]
         if riddles and view.shown.grade > BAD_GRADE and rng.random() < _WHOLES:
-            form = wording.DVREWARD if told else wording.OWN
+            form = templates.DVREWARD if told else templates.OWN
             branches += [one for one in (self._whole(view, form, rng),) if one is not None]
         return Document(beginning, 1, tuple(branches))
 
@@ -117,7 +117,7 @@ class Writer:
         return Branch((*head, *tail), len(head), _OPEN_WEIGHT)
 
     def _whole(
-        self, view: View, form: wording.Sentences, rng: np.random.Generator
+        self, view: View, form: templates.Sentences, rng: np.random.Generator
     ) -> Branch | None:
         """All of a prompt in one question, as DVReward asks where nobody took it apart."""
         claim = text(view, rng)
@@ -138,17 +138,17 @@ class Writer:
         question = riddle(self.words, rng).capitalize()
         fully = claim.held == claim.made
         if rng.random() < 0.6:
-            asked = wording.WISE_BINARY.filled(question, answer)
-            return self._branch(asked, wording.ONE_ANSWER.filled(str(int(fully))), 1.0)
+            asked = templates.WISE_BINARY.filled(question, answer)
+            return self._branch(asked, templates.ONE_ANSWER.filled(str(int(fully))), 1.0)
         consistency = 2 if fully else 1 if claim.there else 0
         made = _of_two(view.shown.grade)
-        reply = wording.THREE_ANSWER.filled(str(consistency), str(made), str(made))
-        asked = wording.WISE_THREE.filled(question, answer)
+        reply = templates.THREE_ANSWER.filled(str(consistency), str(made), str(made))
+        asked = templates.WISE_THREE.filled(question, answer)
         return self._branch(asked, reply, _GRADE_WEIGHT)
 
     def holistic(self, view: View, rng: np.random.Generator) -> Document:
         """Grades of one picture, for several texts."""
-        beginning = (*self.encode(wording.HOLISTIC_SYSTEM + END), *self._shown())
+        beginning = (*self.encode(templates.HOLISTIC_SYSTEM + END), *self._shown())
         branches = []
         for _ in range(3):
             claim = text(view, rng) if view.shown.grade > BAD_GRADE else None
@@ -156,27 +156,31 @@ class Writer:
                 continue
             share = claim.held / claim.made if claim.there else 0.0
             why = "all" if share == 1 else "part" if share else "none"
-            reply = wording.CONSISTENCY_ANSWER.filled(wording.REASONS[why], str(round(10 * share)))
-            asked = wording.CONSISTENCY.filled(f'"{claim.words}"')
+            reply = templates.CONSISTENCY_ANSWER.filled(
+                templates.REASONS[why], str(round(10 * share))
+            )
+            asked = templates.CONSISTENCY.filled(f'"{claim.words}"')
             branches.append(self._branch(asked, reply, _GRADE_WEIGHT))
         grade = str(view.shown.grade)
-        reply = wording.QUALITY_ANSWER.filled(why_of(view.shown.grade), grade, grade)
-        branches.append(self._branch(wording.QUALITY, reply, _GRADE_WEIGHT))
+        reply = templates.QUALITY_ANSWER.filled(why_of(view.shown.grade), grade, grade)
+        branches.append(self._branch(templates.QUALITY, reply, _GRADE_WEIGHT))
         return Document(beginning, 1, tuple(branches))
 
     def look(self, grade: int) -> Document:
         """VIEScore's question about how well a picture is made: the text comes first."""
-        reply = wording.EDIT_ANSWER.filled(str(grade), str(grade), why_of(grade))
+        reply = templates.EDIT_ANSWER.filled(str(grade), str(grade), why_of(grade))
         tail = (*self.encode(END), *self.encode(reply), *self.encode(END))
-        head = (*self.encode(wording.LOOK), *self._shown())
+        head = (*self.encode(templates.LOOK), *self._shown())
         return Document(head, 1, (Branch(tail, 1, _GRADE_WEIGHT),))
 
     def edit(self, pair: Pair, rng: np.random.Generator) -> Document:
         """VIEScore's question about an edit: text, picture before, picture after."""
         why = {"done": "done", "unedited": "undone", "overedited": "more"}.get(pair.outcome)
         why = why or ("half" if pair.success > 0 else "undone")
-        reply = wording.EDIT_ANSWER.filled(str(pair.success), str(pair.rest), wording.REASONS[why])
-        asked = wording.EDIT.filled(one_of(pair.instructions, rng))
+        reply = templates.EDIT_ANSWER.filled(
+            str(pair.success), str(pair.rest), templates.REASONS[why]
+        )
+        asked = templates.EDIT.filled(one_of(pair.instructions, rng))
         head = (*self.encode(asked), *self._shown(), *self._shown())
         tail = (*self.encode(END), *self.encode(reply), *self.encode(END))
         return Document(head, 2, (Branch(tail, 1, _GRADE_WEIGHT),))
@@ -196,7 +200,7 @@ class Writer:
             truth = name in views[at].counts
             place = ("in the first picture", "in the second", "in the second picture")
             where = place[0] if at == 0 else one_of(place[1:], rng)
-            asked = wording.OWN.filled(f"Is there {a_noun(name)} {where}?")
+            asked = templates.OWN.filled(f"Is there {a_noun(name)} {where}?")
             branches.append(self._word(asked, truth, ended=False))
         return Document((*self._shown(), *self._shown()), 2, tuple(branches))
 
@@ -204,7 +208,7 @@ class Writer:
 def why_of(grade: int) -> str:
     """The reason that goes with a grade for how well a picture is made."""
     name = "clean" if grade >= 8 else "marred" if grade > BAD_GRADE else "spoilt"
-    return wording.REASONS[name]
+    return templates.REASONS[name]
 
 
 def _of_two(grade: int) -> int:

@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image
 
 from alphabench.evaluators.detection.detector import COLOURS
-from alphabench.scenes import changes
-from alphabench.scenes.edits import EDIT_ERROR_KINDS, edited_scene, source_scene
+from alphabench.scenes import scene_edits
+from alphabench.scenes.edit_ops import EDIT_ERROR_KINDS, edited_scene, source_scene
 from alphabench.scenes.render import render
-from alphabench.scenes.small import SMALL_CATEGORIES, SMALL_TONES, SmallScene, drawn
+from alphabench.scenes.small_world import SMALL_CATEGORIES, SMALL_TONES, SmallScene, drawn
+from tools.nano_judge.corruptions import spoilt
 from tools.nano_judge.instructions import chinese, english
-from tools.nano_judge.pictures import Pixels, random_things, shrunk
-from tools.nano_judge.spoiling import spoilt
+from tools.nano_judge.scene_images import Pixels, random_things, shrunk
 from tools.nano_judge.view import PLACED, one_of
 
 SHARD: Final = 1000
@@ -81,7 +81,7 @@ def _small(outcome: Outcome, rng: np.random.Generator) -> tuple[Image.Image, Ima
     change, after = None, None
     while change is None or after is None:
         try:
-            change = changes.edit(random_things(rng), rng)
+            change = scene_edits.edit(random_things(rng), rng)
             after = _turned_out(change, outcome, rng)
         except LookupError:
             continue
@@ -103,14 +103,14 @@ def _small(outcome: Outcome, rng: np.random.Generator) -> tuple[Image.Image, Ima
 
 
 def _turned_out(
-    change: changes.Change, outcome: Outcome, rng: np.random.Generator
+    change: scene_edits.Change, outcome: Outcome, rng: np.random.Generator
 ) -> SmallScene | None:
     if outcome == "done":
         return change.after
     if outcome == "unedited":
         return change.before
     start = change.before if outcome == "wrong" else change.after
-    other = changes.edit(start, rng).after
+    other = scene_edits.edit(start, rng).after
     return None if other in (change.after, change.before) else other
 
 

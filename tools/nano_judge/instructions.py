@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from alphabench.scenes.questions import a_noun, noun
-from alphabench.scenes.small import SMALL_CATEGORIES
+from alphabench.scenes.scene_questions import a_noun, noun
+from alphabench.scenes.small_world import SMALL_CATEGORIES
 from tools.nano_judge.view import PLACED
 
 _MATERIALS: Final = {"brown": "wood", "white": "stone", "black": "iron"}

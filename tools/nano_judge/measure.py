@@ -20,16 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alphabench.benchmarks import viescore
-from alphabench.benchmarks.viescore_replies import LowestScore
-from alphabench.benchmarks.wise_questions import own_words
-from alphabench.benchmarks.wise_rules import EDITIONS
+from alphabench.benchmarks.gedit import viescore
+from alphabench.benchmarks.gedit.viescore_parser import LowestScore
+from alphabench.benchmarks.wise.questions import own_words
+from alphabench.benchmarks.wise.scoring import EDITIONS
 from alphabench.judges import open_judge
-from alphabench.judges.question import Answer, Picture, Question, Sampling
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
-from alphabench.store import sha256_of
+from alphabench.questions import Answer, Picture, Question, Sampling
+from alphabench.runs.store import sha256_of
 from alphagrpo import holistic
-from tools.nano_judge import claims, edits, pictures
+from tools.nano_judge import claims, edits, scene_images
 from tools.nano_judge.questions import BAD_GRADE, KINDS, question
 from tools.nano_judge.view import View
 
@@ -67,7 +67,7 @@ def main() -> None:
     print(grade_table(known, answers))
 
 
-def _saved(pixels: pictures.Pixels, path: Path) -> Picture:
+def _saved(pixels: scene_images.Pixels, path: Path) -> Picture:
     Image.fromarray(pixels).save(path)
     return Picture(path=path, sha256=sha256_of(path))
 
@@ -77,7 +77,7 @@ def asked(count: int, folder: Path) -> Iterator[Known]:
     contract = YesNoProbability()
     for world in ("small", "common", "wide"):
         for index in range(count):
-            pixels, _, shown = pictures.made(world, HELD_OUT, index)
+            pixels, _, shown = scene_images.made(world, HELD_OUT, index)
             picture = _saved(pixels, folder / f"{world}-{index}.png")
             rng = np.random.default_rng([59, index])
             view = View(shown)
@@ -97,7 +97,7 @@ def graded(count: int, folder: Path) -> Iterator[Known]:
     """WISE's and the holistic judge's questions; the truth is the first grade."""
     for world in ("small", "common"):
         for index in range(count):
-            pixels, _, shown = pictures.made(world, HELD_OUT + 1, index)
+            pixels, _, shown = scene_images.made(world, HELD_OUT + 1, index)
             picture = _saved(pixels, folder / f"{world}-graded-{index}.png")
             rng = np.random.default_rng([61, index])
             view = View(shown)

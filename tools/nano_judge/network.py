@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alphabench.evaluators.detection.detector import COLOURS
-from alphabench.scenes.edits import GROUND_TONES
+from alphabench.scenes.edit_ops import GROUND_TONES
 from alphabench.scenes.spec import CATEGORIES, GROUND_KINDS
 from tools.nano_judge.design import MERGE, PATCH
 from tools.nano_judge.packing import Packed
-from tools.nano_judge.pictures import CELLS, SIDE, Shown
 from tools.nano_judge.questions import BAD_GRADE, GOOD_GRADE
+from tools.nano_judge.scene_images import CELLS, SIDE, Shown
 
 
 class Sight:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tools.nano_judge.design import MERGE, PATCH, TEMPORAL
 from tools.nano_judge.documents import Document
-from tools.nano_judge.pictures import SIDE, Pixels
+from tools.nano_judge.scene_images import SIDE, Pixels
 
 END_WEIGHT: Final = 0.1
 """Of the token that ends a reply, beside 1 for yes and no."""

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from alphabench.evaluators.detection.detector import COLOURS
 from alphabench.scenes.icons import load_icon
 from alphabench.scenes.palette import TINTS
-from alphabench.scenes.questions import a_noun, noun
-from alphabench.scenes.small import SMALL_TONES
-from tools.nano_judge.pictures import Seen
+from alphabench.scenes.scene_questions import a_noun, noun
+from alphabench.scenes.small_world import SMALL_TONES
+from tools.nano_judge.scene_images import Seen
 from tools.nano_judge.view import NUMBERS, OPPOSITE, PLACED, Asked, View, one_of, plainly_not
 
 _TONES: Final[Mapping[str, tuple[str, ...]]] = {

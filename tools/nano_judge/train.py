@@ -30,9 +30,9 @@ from tools.nano_judge.documents import Document, Writer
 from tools.nano_judge.edits import PairShard, pair_shard
 from tools.nano_judge.network import Cells, Sight, answers, ground_of
 from tools.nano_judge.packing import packed, patches
-from tools.nano_judge.pictures import Pixels, Shard, shard
+from tools.nano_judge.scene_images import Pixels, Shard, shard
 from tools.nano_judge.view import View
-from tools.nano_umm.keeping import keep, restore
+from tools.nano_umm.checkpointing import keep, restore
 from tools.nano_umm.muon import optimizers
 
 SHARDS: Final = {

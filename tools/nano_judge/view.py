@@ -10,10 +10,10 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from alphabench.benchmarks.geneval_rules import MARGIN, RELATIONS
-from alphabench.scenes.small import SMALL_CATEGORIES
+from alphabench.detections.geneval_rules import MARGIN, RELATIONS
+from alphabench.scenes.small_world import SMALL_CATEGORIES
 from alphabench.scenes.spec import CATEGORIES
-from tools.nano_judge.pictures import Seen, Shown
+from tools.nano_judge.scene_images import Seen, Shown
 
 T = TypeVar("T")
 NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven")

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alphabench.models.bagel.autoencoder import Autoencoder
-from alphabench.models.bagel.design import AutoencoderDesign
+from alphabench.models.bagel.config import AutoencoderDesign
 from alphabench.scenes.render import render
-from alphabench.scenes.small import drawn
-from alphabench.scenes.small_sample import random_small
-from tools.nano_umm.keeping import keep, restore
+from alphabench.scenes.small_world import drawn
+from alphabench.scenes.small_world_sampling import random_small
+from tools.nano_umm.checkpointing import keep, restore
 from tools.nano_umm.muon import advance, optimizers
 
 SIDE: Final = 64

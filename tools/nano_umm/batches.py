@@ -16,9 +16,9 @@ from torch import Tensor
 
 from alphabench.evaluators.detection.detector import COLOURS
 from alphabench.models.bagel.autoencoder import Autoencoder, to_tokens
-from alphabench.models.bagel.pictures import to_patches
-from alphabench.scenes.small import CORNERS, SMALL_CATEGORIES, SmallScene
-from alphabench.scenes.telling import relation_of
+from alphabench.models.bagel.image_processing import to_patches
+from alphabench.scenes.descriptions import relation_of
+from alphabench.scenes.small_world import CORNERS, SMALL_CATEGORIES, SmallScene
 from tools.nano_umm import pool
 from tools.nano_umm.language import THINK
 from tools.nano_umm.sequences import Words, Writer

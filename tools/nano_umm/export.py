@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from alphabench.models.bagel.tokens import FILES
-from tools.nano_umm.keeping import restore
+from alphabench.models.bagel.tokenizer import FILES
+from tools.nano_umm.checkpointing import restore
 from tools.nano_umm.language import REFLECT, THINK
 from tools.nano_umm.train import autoencoder, begin, tokenizer
 

@@ -11,8 +11,8 @@ import numpy as np
 from tokenizers import ByteLevelBPETokenizer
 from transformers import Qwen2Tokenizer
 
-from alphabench.models.bagel.tokens import CONTROL
-from alphabench.scenes.telling import long_prompt, open_question, plan, short_prompt, yes_no
+from alphabench.models.bagel.tokenizer import CONTROL
+from alphabench.scenes.descriptions import long_prompt, open_question, plan, short_prompt, yes_no
 from tools.nano_umm import pool
 
 THINK: Final = "Plan first, then draw."

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alphabench.evaluators.detection.detector import COLOURS
-from alphabench.models.bagel.context import Context
+from alphabench.models.bagel.kv_cache import Context
 from alphabench.models.bagel.model import Bagel, Grid
-from alphabench.scenes.small import SMALL_CATEGORIES
+from alphabench.scenes.small_world import SMALL_CATEGORIES
 from tools.nano_umm.batches import Batch, Kind
 from tools.nano_umm.sequences import Words
 

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from alphabench.benchmarks.geneval_rules import colour_questions, decide, select
 from alphabench.checkpoints import open_checkpoint
+from alphabench.detections.geneval_rules import colour_questions, decide, select
 from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
-from alphabench.evaluators.detection.nano import open_nano
-from alphabench.models.unified import AskTask, Drawn, DrawTask, UnifiedModel
-from alphabench.scenes.small import SmallScene
-from alphabench.scenes.small_sample import TASKS, task_small
-from alphabench.scenes.telling import Prompt, geneval_prompt, open_question, yes_no
+from alphabench.evaluators.detection.nano_detector import open_nano
+from alphabench.models.unified_model import AskTask, Drawn, DrawTask, UnifiedModel
+from alphabench.scenes.descriptions import Prompt, geneval_prompt, open_question, yes_no
+from alphabench.scenes.small_world import SmallScene
+from alphabench.scenes.small_world_sampling import TASKS, task_small
 from tools.nano_umm import pool
 from tools.nano_umm.language import REFLECT
 

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from alphabench.models.bagel.autoencoder import Autoencoder
-from alphabench.scenes.changes import Change
 from alphabench.scenes.render import render
-from alphabench.scenes.small import SmallScene, drawn
-from alphabench.scenes.small_sample import random_change, random_scene
+from alphabench.scenes.scene_edits import Change
+from alphabench.scenes.small_world import SmallScene, drawn
+from alphabench.scenes.small_world_sampling import random_change, random_scene
 
 SIDE: Final = 64
 SCENES, CHANGES = "scenes", "changes"

@@ -13,12 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from alphabench.models.bagel.tokens import Tokens
-from alphabench.scenes.changes import Change
-from alphabench.scenes.hints import hint
-from alphabench.scenes.questions import noun
-from alphabench.scenes.small import SMALL_CATEGORIES, SmallScene
-from alphabench.scenes.telling import (
+from alphabench.models.bagel.tokenizer import Tokens
+from alphabench.scenes.descriptions import (
     caption,
     facts_key,
     geneval_prompt,
@@ -28,6 +24,10 @@ from alphabench.scenes.telling import (
     short_prompt,
     yes_no,
 )
+from alphabench.scenes.riddles import hint
+from alphabench.scenes.scene_edits import Change
+from alphabench.scenes.scene_questions import noun
+from alphabench.scenes.small_world import SMALL_CATEGORIES, SmallScene
 from tools.nano_umm.language import DESCRIBE, FINE, REFLECT, THINK, thought
 
 DROPPED: Final = 0.1

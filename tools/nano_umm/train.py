@@ -24,15 +24,15 @@ from torch import Tensor, nn
 
 import alphabench.scenes
 from alphabench.models.bagel.autoencoder import Autoencoder
-from alphabench.models.bagel.design import Design, LanguageDesign, VisionDesign
+from alphabench.models.bagel.config import Design, LanguageDesign, VisionDesign
 from alphabench.models.bagel.embedding import sine_table
-from alphabench.models.bagel.groups import FIXED, GROUPS, Group, train_only
 from alphabench.models.bagel.model import Bagel, ImageMarks
-from alphabench.models.bagel.tokens import Tokens, load_tokens
-from alphabench.scenes.telling import facts_key
+from alphabench.models.bagel.parameter_groups import FIXED, GROUPS, Group, train_only
+from alphabench.models.bagel.tokenizer import Tokens, load_tokens
+from alphabench.scenes.descriptions import facts_key
 from tools.nano_umm.autoencoder import DESIGN as AUTOENCODER
 from tools.nano_umm.batches import Batches, Kind
-from tools.nano_umm.keeping import keep, restore
+from tools.nano_umm.checkpointing import keep, restore
 from tools.nano_umm.language import VOCABULARY, make_tokenizer
 from tools.nano_umm.losses import WEIGHTS, Cells, losses
 from tools.nano_umm.muon import advance, optimizers

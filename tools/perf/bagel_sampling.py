@@ -27,17 +27,17 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from alphabench.models.bagel.context import stack
-from alphabench.models.bagel.design import (
+from alphabench.models.bagel.config import (
     AutoencoderDesign,
     Design,
     LanguageDesign,
     VisionDesign,
 )
 from alphabench.models.bagel.guidance import Guidance, guide, intervals
+from alphabench.models.bagel.kv_cache import stack
 from alphabench.models.bagel.model import Bagel, Grid, ImageMarks
-from alphabench.models.bagel.ragged import ragged
-from alphabench.models.bagel.sampling import (
+from alphabench.models.bagel.packed_sequences import ragged
+from alphabench.models.bagel.sampler import (
     Contexts,
     Painter,
     new_contexts,

@@ -29,18 +29,18 @@ from typing import Any, Final
 
 import torch
 
-from alphabench.evaluators.detection.mmdet_process import installed_versions
-from alphabench.evaluators.detection.official import OfficialDetector
-from alphabench.evaluators.detection.parity import (
+from alphabench.evaluators.detection.mask2former.official import OfficialDetector
+from alphabench.evaluators.detection.mmdet.child_process import installed_versions
+from alphabench.images import open_rgb
+from alphabench.parity.detections import (
     Comparison,
     MeanColours,
     Tolerance,
     compare,
     table,
 )
-from alphabench.images import open_rgb
-from tools.check_mask2former import official, read_reference, reference
 from tools.perf.geneval_scoring import pictures as photographs
+from tools.reference.check_mask2former import official, read_reference, reference
 
 PARTS: Final = {
     "swin": "model.pixel_level_module.encoder",

@@ -31,7 +31,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from alphabench.benchmarks.geneval_rules import select
+from alphabench.detections.geneval_rules import select
 from alphabench.evaluators.detection.clip_backends import Backend, find_clip
 from alphabench.evaluators.detection.clip_colour import (
     class_embeddings,
@@ -48,8 +48,8 @@ from alphabench.evaluators.detection.detector import (
     DetectedObject,
     Detector,
 )
-from alphabench.evaluators.detection.mask2former import open_mask2former
-from alphabench.evaluators.detection.self_test import EXPECTATIONS, _photograph
+from alphabench.evaluators.detection.detector_self_test import EXPECTATIONS, _photograph
+from alphabench.evaluators.detection.mask2former.hub_detector import open_mask2former
 
 Found = list[list[tuple[DetectedObject, str]]]
 """For each image the best object of each class above the threshold, and its colour."""
@@ -200,7 +200,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         detector_folder, clip_folder = arguments.detector, arguments.clip
         if detector_folder is None or clip_folder is None:
-            from tests.tiny_models import save_clip, save_mask2former
+            from tests.support.tiny_models import save_clip, save_mask2former
 
             full_size = not arguments.tiny
             detector_folder = save_mask2former(Path(folder) / "detector", full_size=full_size)

@@ -22,13 +22,13 @@ from pathlib import Path
 
 import httpx
 
-from alphabench.judges.cache import AnswerCache, CachedJudge
-from alphabench.judges.openai import OpenAIJudge, open_openai
-from alphabench.judges.question import Judge, Question
+from alphabench.judges.answer_cache import AnswerCache, CachedJudge
+from alphabench.judges.openai.judge import OpenAIJudge, open_openai
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
+from alphabench.questions import Judge, Question
 
 LATENCY_SECONDS, PARALLEL, N_QUESTIONS = 0.1, 32, 2000
-SERVER = Path(__file__).parents[2] / "tests" / "judge_server.py"
+SERVER = Path(__file__).parents[2] / "tests" / "support" / "judge_server.py"
 CONTRACT = YesNoProbability()
 
 

@@ -99,7 +99,9 @@ def measured(n_images: int, folder: Path) -> Cost:
     words = ["run", "dvreward", "--prompts", str(prompts), "--out", str(out)]
     words += ["--ckpt", "python:tools.perf.repeat:Tiny", "--judge", "scripted:?answer=Yes"]
     first = cost(words, folder)
-    time.sleep(3.0)  # files must be this old to be believed unchanged; see alphabench.checked
+    time.sleep(
+        3.0
+    )  # files must be this old to be believed unchanged; see alphabench.runs.verified_images
     cost(words, folder)
     again = cost(words, folder)
     for name, found in (("first", first), ("again", again)):

@@ -34,12 +34,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from alphabench.upstream import UpstreamData
-from alphagrpo.policies.umm import UMMPolicy
+from alphagrpo.assemble import Workplace, assemble
+from alphagrpo.policies.unified_policy import UMMPolicy
 from alphagrpo.recipe import Recipe, load_recipe
-from alphagrpo.training import Workplace, assemble
-from alphatrainers.loop import Parts, Run
-from alphatrainers.policy import Answer, Query, Replaying, Reward, Score
-from alphatrainers.segments import Program, SampledText, Trajectory, WriteText
+from alphatrainers.protocols import Answer, Query, Replaying, Reward, Score
+from alphatrainers.trainer import Parts, Run
+from alphatrainers.trajectory import Program, SampledText, Trajectory, WriteText
 
 RELEASED: Final = "bagel-rt2i"
 LEAN: Final = "bagel-unigrpo-style"
@@ -108,7 +108,7 @@ class MeteredReward:
         return self.reward.identity
 
     def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
-        """See `alphatrainers.policy.Reward`."""
+        """See `alphatrainers.protocols.Reward`."""
         with self.meter.phase(f"reward {self.name}"):
             return self.reward.score(trajectories)
 

@@ -23,9 +23,15 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
+from alphabench.models.mplug.image_processing import pixels_of
 from alphabench.models.mplug.loading import LoadedMplug, load_mplug
-from alphabench.models.mplug.pictures import pixels_of
-from tools.mplug_sides import ask_official, make_requests, parser_of, read_replies, weights_of
+from tools.reference.mplug_image_sides import (
+    ask_official,
+    make_requests,
+    parser_of,
+    read_replies,
+    weights_of,
+)
 
 WANTED = 2.0
 

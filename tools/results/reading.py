@@ -1,6 +1,7 @@
 """A finished training as its folder tells it, and paired comparisons of its validation points.
 
-Comparisons are the harness's own (`alphabench.comparison`): the points are ordinary run folders.
+Comparisons are the harness's own (`alphabench.reports.comparison`): the points are ordinary run
+folders.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from alphabench import open_benchmark
-from alphabench.comparison import (
+from alphabench.core.errors import AlphaBenchError
+from alphabench.reports.comparison import (
     Basis,
     Comparison,
     basis_of,
@@ -23,13 +25,12 @@ from alphabench.comparison import (
     compare_runs,
     shared_evaluation,
 )
-from alphabench.errors import AlphaBenchError
+from alphabench.runs.store import RunFolder
+from alphabench.runs.stored import check_same_data, protocol_of
 from alphabench.statistics import Cluster, paired_difference
-from alphabench.store import RunFolder
-from alphabench.stored import check_same_data, protocol_of
 from alphabench.types import Estimate
 from alphabench.upstream import UpstreamData
-from alphatrainers.history import Point, Step, curves, images_at, read_points, read_steps
+from alphatrainers.reporting.history import Point, Step, curves, images_at, read_points, read_steps
 
 QUESTIONS = "questions"
 """The part of a reward that counts what its judge was asked."""

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from alphabench.errors import AlphaBenchError
-from alphabench.markdown import inline
-from alphatrainers.history import Point, Step
+from alphabench.core.errors import AlphaBenchError
+from alphabench.reports.markdown import inline
+from alphatrainers.reporting.history import Point, Step
 from tools.results import tables
-from tools.results.pictures import before_and_after, comparing_picture, run_picture
+from tools.results.image_panels import before_and_after, comparing_picture, run_picture
 from tools.results.reading import Comparer, Finished
 
 _KEPT: Final = (

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from alphabench.comparison import Comparison
-from alphabench.markdown import NOTHING, Align, inline, number, table
-from alphabench.store import RunFolder
+from alphabench.reports.comparison import Comparison
+from alphabench.reports.markdown import NOTHING, Align, inline, number, table
+from alphabench.runs.store import RunFolder
 from alphabench.types import Estimate
-from alphatrainers.history import Point
-from alphatrainers.progress import SMOOTHED, reward_summary
+from alphatrainers.reporting.history import Point
+from alphatrainers.reporting.plots import SMOOTHED, reward_summary
 from tools.results.reading import (
     Comparer,
     Finished,

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from alphatrainers.errors import TrainingError, TrainingStoppedError
-from alphatrainers.policy import Validated
-from alphatrainers.rewards import Row
+from alphatrainers.protocols import Validated
+from alphatrainers.reward_scoring import Row
 from alphatrainers.settings import GuardSettings
+from alphatrainers.training_errors import TrainingError, TrainingStoppedError
 
 OldLogProbs = Literal["sampled", "replayed"]
 

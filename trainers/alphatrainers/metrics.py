@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from alphatrainers.errors import TrainingError
+from alphatrainers.checkpoint import append_line
 from alphatrainers.settings import Logging
-from alphatrainers.state import append_line
+from alphatrainers.training_errors import TrainingError
 
 
 class Sums:

@@ -16,19 +16,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphatrainers import kernels
-from alphatrainers.kernels import Step
-from alphatrainers.losses import image as image_losses
-from alphatrainers.losses.kl import step_kl, token_kl, velocity_kl
-from alphatrainers.losses.reduction import mean_of_samples, mean_of_tokens
-from alphatrainers.losses.surrogate import Surrogate
-from alphatrainers.losses.text import OBJECTIVES, token_losses
-from alphatrainers.policy import Answer, TextScored, VelocityPredicted
-from alphatrainers.precision import widen
+from alphatrainers.algorithms import sde_steps
+from alphatrainers.algorithms.losses import image as image_losses
+from alphatrainers.algorithms.losses.kl import step_kl, token_kl, velocity_kl
+from alphatrainers.algorithms.losses.reduction import mean_of_samples, mean_of_tokens
+from alphatrainers.algorithms.losses.surrogate import Surrogate
+from alphatrainers.algorithms.losses.text import OBJECTIVES, token_losses
+from alphatrainers.algorithms.precision import widen
+from alphatrainers.algorithms.sde_steps import Step
+from alphatrainers.protocols import Answer, TextScored, VelocityPredicted
 from alphatrainers.replay import Point, Questions
 from alphatrainers.sampling import denoising_step
-from alphatrainers.segments import SampledImage, SampledText, Trajectory
 from alphatrainers.settings import ImageLoss, TextLoss
+from alphatrainers.trajectory import SampledImage, SampledText, Trajectory
 
 
 class Signal(NamedTuple):
@@ -221,7 +221,7 @@ class Objective:
         assert stored is not None
         assert point.next_BX is not None
         step = _step(point, parts[0], v_BX)
-        logp_B = kernels.log_prob(step, point.next_BX, density=asked.density)
+        logp_B = sde_steps.log_prob(step, point.next_BX, density=asked.density)
         sampled_B = torch.stack([part.logp_S[stored] for part in parts]).to(v_BX.device)
         gap = ("image", float((logp_B.detach() - sampled_B).abs().max()))
         if old_BX is None:
@@ -230,7 +230,7 @@ class Objective:
             logp_old_B = sampled_B
         else:
             old = _step(point, parts[0], old_BX)
-            logp_old_B = kernels.log_prob(old, point.next_BX, density=asked.density)
+            logp_old_B = sde_steps.log_prob(old, point.next_BX, density=asked.density)
             mean_old_BX = old.mean_BX
         clip, limit = self._image.clip(), self._image.limit
         if self._image.kind == "flow_grpo":

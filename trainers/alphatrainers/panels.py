@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from alphatrainers.segments import Trajectory
-from alphatrainers.state import writing
+from alphatrainers.checkpoint import writing
+from alphatrainers.trajectory import Trajectory
 
 
 def save_panel(trajectories: Sequence[Trajectory], path: Path) -> None:

@@ -17,8 +17,9 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
-from alphatrainers.losses.image import Noised
-from alphatrainers.policy import (
+from alphatrainers.algorithms.losses.image import Noised
+from alphatrainers.algorithms.precision import per_sample
+from alphatrainers.protocols import (
     Answer,
     Policy,
     Query,
@@ -27,11 +28,10 @@ from alphatrainers.policy import (
     VelocityPredicted,
     View,
 )
-from alphatrainers.precision import per_sample
 from alphatrainers.sampling import generator, noise
-from alphatrainers.segments import SampledImage, SampledText, Trajectory
 from alphatrainers.settings import ImageLoss
-from alphatrainers.weights import Weights
+from alphatrainers.trajectory import SampledImage, SampledText, Trajectory
+from alphatrainers.weight_sets import Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphatrainers import kernels
-from alphatrainers.kernels import Step
-from alphatrainers.precision import widen
-from alphatrainers.segments import DrawImage, Program
+from alphatrainers.algorithms import sde_steps
+from alphatrainers.algorithms.precision import widen
+from alphatrainers.algorithms.sde_steps import Step
+from alphatrainers.trajectory import DrawImage, Program
 
 Velocity = Callable[[Tensor, float], Tensor]
 """Latents (B, X) and a noise level to the velocity (B, X), guided as the program asks."""
@@ -40,9 +40,9 @@ def denoising_step(asked: DrawImage, index: int, x_BX: Tensor, v_BX: Tensor) -> 
     """The distribution of the latent after step `index`: stochastic within the window."""
     sigma, sigma_next = asked.sigmas[index], asked.sigmas[index + 1]
     if index not in asked.window:
-        return kernels.ode(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next)
+        return sde_steps.ode(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next)
     if asked.kernel == "flow_sde":
-        return kernels.flow_sde(
+        return sde_steps.flow_sde(
             x_BX,
             v_BX,
             sigma=sigma,
@@ -51,9 +51,9 @@ def denoising_step(asked: DrawImage, index: int, x_BX: Tensor, v_BX: Tensor) -> 
             sigma_cap=asked.sigmas[1],
         )
     if asked.kernel == "cps":
-        return kernels.cps(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next, eta=asked.eta)
+        return sde_steps.cps(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next, eta=asked.eta)
     if asked.kernel == "dance":
-        return kernels.dance(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next, eta=asked.eta)
+        return sde_steps.dance(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next, eta=asked.eta)
     raise ValueError(f"kernel={asked.kernel!r} has no stochastic step")
 
 
@@ -91,11 +91,11 @@ def denoise(
         step = denoising_step(asked, index, x_BX, v_BX)
         stored = index in asked.window
         drawn_BX = noise(generators, shape).to(device) if stored else torch.zeros_like(x_BX)
-        after_BX = kernels.move(step, drawn_BX)
+        after_BX = sde_steps.move(step, drawn_BX)
         if stored:
             path.append(widen(x_BX).cpu())
             velocities.append(widen(v_BX).cpu())
-            logps.append(kernels.log_prob(step, after_BX, density=asked.density).cpu())
+            logps.append(sde_steps.log_prob(step, after_BX, density=asked.density).cpu())
             if index == asked.window.stop - 1:
                 path.append(after_BX.cpu())
         x_BX = after_BX

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from alphatrainers.advantages import Scaling
-from alphatrainers.losses.image import Weighting
-from alphatrainers.losses.kl import ImageKL, TextKL
-from alphatrainers.losses.surrogate import Clip
-from alphatrainers.policy import View
-from alphatrainers.schedules import DECAYS
+from alphatrainers.algorithms.advantages import Scaling
+from alphatrainers.algorithms.losses.image import Weighting
+from alphatrainers.algorithms.losses.kl import ImageKL, TextKL
+from alphatrainers.algorithms.losses.surrogate import Clip
+from alphatrainers.algorithms.schedules import DECAYS
+from alphatrainers.protocols import View
 
 ImageKind = Literal["none", "flow_grpo", "guard", "nft", "awm"]
 TextKind = Literal["none", "grpo", "dapo", "dr_grpo", "gspo", "cispo"]

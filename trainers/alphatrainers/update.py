@@ -15,18 +15,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphatrainers.engine import Engine
-from alphatrainers.errors import TrainingError
+from alphatrainers.distributed import Processes
 from alphatrainers.guards import OldLogProbs, judge_gap
 from alphatrainers.metrics import Sums
 from alphatrainers.objective import Counts, Objective, Signal, counts_of
-from alphatrainers.policy import Answer, Policy, TextScored, VelocityPredicted, View
-from alphatrainers.processes import Processes
+from alphatrainers.optimizer import Engine
+from alphatrainers.protocols import Answer, Policy, TextScored, VelocityPredicted, View
 from alphatrainers.replay import Questions, Replayer, questions
-from alphatrainers.segments import Trajectory
+from alphatrainers.rollout import batches
 from alphatrainers.settings import Training
-from alphatrainers.studio import batches
-from alphatrainers.weights import Weights
+from alphatrainers.training_errors import TrainingError
+from alphatrainers.trajectory import Trajectory
+from alphatrainers.weight_sets import Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

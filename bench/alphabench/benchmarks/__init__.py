@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from alphabench import registry
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 
 if TYPE_CHECKING:
     from alphabench.types import Benchmark, ProtocolName

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from alphabench import registry
-from alphabench.credentials import refuse_secret
-from alphabench.errors import AlphaBenchError, unknown_name
-from alphabench.files import UnreadableFileError, read_json
-from alphabench.options import split_spec
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.files import UnreadableFileError, read_json
+from alphabench.core.options import split_spec
+from alphabench.remote.credentials import refuse_secret
 from alphabench.types import Generator, ImageRequest
 
 FORMS: Final = (

@@ -16,26 +16,27 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from alphabench.checkpoints import hub, lora, memory, weights
+from alphabench.checkpoints import lora
 from alphabench.checkpoints.bagel_options import BagelOptions, with_options
 from alphabench.checkpoints.bagel_presets import PRESETS, Preset
-from alphabench.checkpoints.source import Files, find_place
-from alphabench.checkpoints.unified import UnifiedCheckpoint
-from alphabench.errors import AlphaBenchError, unknown_name
-from alphabench.files import UnreadableFileError, read_bytes
-from alphabench.judges.wording import templates_of
+from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.files import UnreadableFileError, read_bytes
+from alphabench.core.options import fill
 from alphabench.models.bagel.guidance import Guidance
-from alphabench.models.bagel.recipe import (
+from alphabench.models.bagel.sampling_config import (
     FOLDER_FILE,
     Recipe,
     RecipeFile,
     read_recipe_file,
 )
-from alphabench.models.unified import Abilities
-from alphabench.options import fill
+from alphabench.models.unified_model import Abilities
+from alphabench.upstream.templates import templates_of
+from alphabench.weights import hub, memory, weight_files
+from alphabench.weights.location import Files, find_place
 
 if TYPE_CHECKING:
-    from alphabench.models.bagel.unified import UnifiedBagel
+    from alphabench.models.bagel.bagel_inference import UnifiedBagel
 
 _OWNER: Final = "a BAGEL checkpoint"
 _PROBE: Final = "llm_config.json"
@@ -193,8 +194,8 @@ class OpenedBagel:
     def load(self, device: str) -> UnifiedBagel:
         import torch
 
+        from alphabench.models.bagel.bagel_inference import UnifiedBagel
         from alphabench.models.bagel.loading import load_bagel
-        from alphabench.models.bagel.unified import UnifiedBagel
 
         folder = self.files.fetch()
         self._check_room(folder, device)
@@ -208,8 +209,8 @@ class OpenedBagel:
 
     def _check(self) -> None:
         """Settings that no recipe or no model of this size can have."""
+        from alphabench.models.bagel.bagel_inference import size_obstacle
         from alphabench.models.bagel.loading import read_sizes
-        from alphabench.models.bagel.unified import size_obstacle
 
         try:
             recipe = self.recipe
@@ -218,8 +219,8 @@ class OpenedBagel:
         if self.files.folder is None:
             return
         if self.adapter is not None:
-            stored = memory.weight_files(self.files.folder, self.files.needed)
-            headers = [weights.read_header(path, name=self.name) for path in stored.values()]
+            stored = memory.safetensors_among(self.files.folder, self.files.needed)
+            headers = [weight_files.read_header(path, name=self.name) for path in stored.values()]
             modules = frozenset(key.rpartition(".")[0] for header in headers for key in header)
             lora.check_base(self.adapter, {"": modules}, owner="this model", convertible=False)
         design = read_sizes(self.files.folder)
@@ -234,7 +235,7 @@ class OpenedBagel:
 
     def _check_room(self, folder: Path, device: str) -> None:
         widths = {"stored": None, "float32": 4, "float16": 2, "bfloat16": 2}
-        name, model = self.name, memory.weight_files(folder, self.files.needed)
+        name, model = self.name, memory.safetensors_among(folder, self.files.needed)
         coder = model.pop(_CODER)
         needed = memory.bytes_of(model.values(), width=widths[self.recipe.dtype], name=name)
         needed += memory.bytes_of([coder], width=widths["float32"], name=name)
@@ -257,7 +258,7 @@ def find_files(location: str, *, revision: str | None, access: hub.HubAccess) ->
                 f"the file {one!r} of {location!r} is missing", hint="fetch the checkpoint again"
             )
     if place.local is not None:
-        weights.check_files(place.local, needed, name=location)
+        weight_files.check_files(place.local, needed, name=location)
     return Files(name=location, folder=place.local, snapshot=place.snapshot, needed=needed)
 
 

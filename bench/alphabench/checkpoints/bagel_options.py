@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphabench.models.bagel.guidance import Renorm
-from alphabench.models.bagel.recipe import DtypeName, Recipe
+from alphabench.models.bagel.sampling_config import DtypeName, Recipe
 
 _GUIDANCE: Final = ("text_scale", "image_scale", "low", "high", "renorm", "renorm_floor")
 _PLAIN: Final = (

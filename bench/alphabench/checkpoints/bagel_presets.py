@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from alphabench.models.bagel.guidance import Guidance
-from alphabench.models.bagel.recipe import DRAW, EDIT, Recipe
+from alphabench.models.bagel.sampling_config import DRAW, EDIT, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

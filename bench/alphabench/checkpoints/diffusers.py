@@ -18,15 +18,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from alphabench.checkpoints import hub, lora, presets
+from alphabench.checkpoints import lora, presets
 from alphabench.checkpoints.editing import check_edits, edits, picture_argument
-from alphabench.checkpoints.loading import quiet, strict_loading
-from alphabench.checkpoints.source import Source, find_source
-from alphabench.checkpoints.weights import Consent
-from alphabench.errors import AlphaBenchError, unknown_name
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.options import fill
 from alphabench.images import MAX_PIXELS, UnreadableImageError, image_of, to_rgb
-from alphabench.options import fill
 from alphabench.types import ImageRequest, NotMade
+from alphabench.weights import hub
+from alphabench.weights.location import Source, find_source
+from alphabench.weights.strict_loading import quiet, strict_loading
+from alphabench.weights.weight_files import Consent
 
 if TYPE_CHECKING:
     from PIL.Image import Image

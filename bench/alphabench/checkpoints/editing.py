@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.checkpoints import refuse_edits
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 from alphabench.images import UnreadableImageError, open_rgb
 from alphabench.types import ImageRequest
 

@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from alphabench.checkpoints import refuse_lora
-from alphabench.checkpoints.digest import digest_files
-from alphabench.checkpoints.layouts import (
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, confined, parse_json, read_text
+from alphabench.core.options import fill
+from alphabench.images import UnreadableImageError, check, open_rgb
+from alphabench.types import ImageRequest, NotMade, Sample
+from alphabench.upstream.layouts import (
     LAYOUTS,
     FolderOptions,
     Layout,
@@ -23,11 +27,7 @@ from alphabench.checkpoints.layouts import (
     hub_repository,
     layouts_that_fit,
 )
-from alphabench.errors import AlphaBenchError
-from alphabench.files import UnreadableFileError, confined, parse_json, read_text
-from alphabench.images import UnreadableImageError, check, open_rgb
-from alphabench.options import fill
-from alphabench.types import ImageRequest, NotMade, Sample
+from alphabench.weights.digest import digest_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -192,7 +192,7 @@ class FolderCheckpoint:
             raise _corrupt(path, self.root, error) from error
         if not self.layout.is_grid:
             return [picture]
-        from alphabench.benchmarks.dpg_files import cut_grid
+        from alphabench.benchmarks.dpg.official_files import cut_grid
 
         name = str(path.relative_to(self.root))
         return cut_grid(picture, name=name, cells=self.options.cells, side=self.options.side)

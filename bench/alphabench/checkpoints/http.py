@@ -18,15 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import httpx
 
-from alphabench import credentials
 from alphabench.checkpoints import refuse_lora
-from alphabench.checkpoints.http_answers import (
-    PassingError,
-    decode_image,
-    read_body,
-    read_error,
-    retry_after_seconds,
-)
 from alphabench.checkpoints.http_edits import payload, route
 from alphabench.checkpoints.http_images import (
     address_in,
@@ -35,11 +27,19 @@ from alphabench.checkpoints.http_images import (
     read_item,
     revised_prompt,
 )
-from alphabench.compression import ACCEPT_ENCODING
-from alphabench.endpoint import LOOPBACK, Endpoint, parse_endpoint, refuse_older_azure
-from alphabench.errors import AlphaBenchError
-from alphabench.options import fill, json_value
-from alphabench.reasons import one_line
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.options import fill, json_value
+from alphabench.remote import credentials
+from alphabench.remote.compression import ACCEPT_ENCODING
+from alphabench.remote.endpoint import LOOPBACK, Endpoint, parse_endpoint, refuse_older_azure
+from alphabench.remote.responses import (
+    PassingError,
+    decode_image,
+    read_body,
+    read_error,
+    retry_after_seconds,
+)
+from alphabench.runs.reasons import one_line
 from alphabench.types import NOTES, REVISED_PROMPT, ImageRequest, NotMade
 
 if TYPE_CHECKING:

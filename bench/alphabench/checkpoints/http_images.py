@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
-from alphabench.checkpoints.http_answers import PassingError, is_refusal, read_error
-from alphabench.endpoint import LOOPBACK
-from alphabench.errors import AlphaBenchError
-from alphabench.files import UnreadableFileError, parse_json
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, parse_json
+from alphabench.remote.endpoint import LOOPBACK
+from alphabench.remote.responses import PassingError, is_refusal, read_error
 
 _FILTERED: Final[Mapping[str, bool]] = {
     "is_image_safe": False,

@@ -16,16 +16,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from alphabench.checkpoints import hub, memory, presets, refuse_lora
-from alphabench.checkpoints.source import Files, find_place
-from alphabench.checkpoints.unified import UnifiedCheckpoint
-from alphabench.checkpoints.weights import PICKLES, check_files, read_json
-from alphabench.errors import AlphaBenchError
-from alphabench.models.unified import Abilities
-from alphabench.options import fill
+from alphabench.checkpoints import presets, refuse_lora
+from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.options import fill
+from alphabench.models.unified_model import Abilities
+from alphabench.weights import hub, memory
+from alphabench.weights.location import Files, find_place
+from alphabench.weights.weight_files import PICKLES, check_files, read_json
 
 if TYPE_CHECKING:
-    from alphabench.models.janus import Janus
+    from alphabench.models.janus.janus_inference import Janus
 
 _OWNER: Final = "a Janus checkpoint"
 _CONFIG: Final = "config.json"
@@ -162,7 +163,7 @@ class OpenedJanus:
         n_bytes = memory.bytes_of(stored, width=_WIDTHS[self.options.dtype], name=self.name)
         free = memory.free_bytes(device)
         memory.check_room(n_bytes, free, name=self.name, device=device)
-        from alphabench.models.janus import JanusSampling, load_janus
+        from alphabench.models.janus.janus_inference import JanusSampling, load_janus
 
         sampling = JanusSampling(
             guidance=self.options.guidance,

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from alphabench.checkpoints import hub, weights
-from alphabench.checkpoints.digest import digest_file
 from alphabench.checkpoints.lora_config import Scaling, read_scaling
 from alphabench.checkpoints.lora_tensors import Layer, check_values, layers_of
-from alphabench.checkpoints.sizes import METADATA
-from alphabench.errors import AlphaBenchError
-from alphabench.files import UnreadableFileError, parse_json
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, parse_json
+from alphabench.weights import hub, weight_files
+from alphabench.weights.digest import digest_file
+from alphabench.weights.sizes import METADATA
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -95,7 +95,7 @@ def find(name: str, *, file: str | None, strength: float, access: hub.HubAccess)
             f"the LoRA {name!r} lacks {_PEFT_CONFIG} beside {_PEFT_FILE}",
             hint="copy both from where it was trained",
         )
-    header = weights.read_header(found, name=name)
+    header = weight_files.read_header(found, name=name)
     try:
         layers = layers_of(key for key in header if key != METADATA)
         if not layers:
@@ -118,7 +118,7 @@ def find(name: str, *, file: str | None, strength: float, access: hub.HubAccess)
 
 def _scalings(header: Mapping[str, Any], config: Path | None, *, name: str) -> dict[str, Scaling]:
     if config is not None:
-        return {"": read_scaling(weights.read_json(config, name=name))}
+        return {"": read_scaling(weight_files.read_json(config, name=name))}
     stated = (header.get(METADATA) or {}).get(_DIFFUSERS_CONFIG)
     if stated is None:
         return {}
@@ -176,7 +176,7 @@ def _choose(name: str, names: list[str], file: str | None) -> str:
 
 def _refuse_pickle(name: str, names: list[str]) -> None:
     for one in names:
-        if one.endswith(weights.PICKLES):
+        if one.endswith(weight_files.PICKLES):
             raise AlphaBenchError(
                 f"the LoRA {name!r} is a pickle ({one}), which could run any code",
                 hint="save it as safetensors",

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 import numpy as np
 import PIL
 
-from alphabench.errors import AlphaBenchError
-from alphabench.options import fill
-from alphabench.scenes.edits import (
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.options import fill
+from alphabench.scenes.edit_ops import (
     EDIT_ERROR_KINDS,
     EditErrorKind,
     edited_scene,
     is_edit,
     why_uneditable,
 )
-from alphabench.scenes.geneval import ErrorKind, applicable_errors, compose, why_undrawable
+from alphabench.scenes.geneval_scenes import ErrorKind, applicable_errors, compose, why_undrawable
 from alphabench.scenes.render import LARGEST_SIDE, SMALLEST_SIDE, Rendered, render
 from alphabench.scenes.spec import WORLD_VERSION, Scene
 from alphabench.types import ImageRequest, NotMade, Sample

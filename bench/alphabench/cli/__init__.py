@@ -15,11 +15,11 @@ from typing import NoReturn
 
 import typer
 
-from alphabench.cli import judging, looking, parity, running
-from alphabench.cli.continuing import Continuation
-from alphabench.errors import AlphaBenchError, of_the_system
-from alphabench.stopping import Stopping
-from alphabench.terminal import echo
+from alphabench.cli import judge_commands, parity_commands, run_commands, show_commands
+from alphabench.cli.continuation import Continuation
+from alphabench.core.errors import AlphaBenchError, of_the_system
+from alphabench.core.stopping import Stopping
+from alphabench.core.terminal import echo
 
 
 def build_app() -> typer.Typer:
@@ -34,20 +34,25 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    for verb in (running.run, running.generate, running.score, running.summarise):
+    for verb in (
+        run_commands.run,
+        run_commands.generate,
+        run_commands.score,
+        run_commands.summarise,
+    ):
         app.command()(verb)
-    app.command("list")(looking.list_)
+    app.command("list")(show_commands.list_)
     for look in (
-        looking.show,
-        looking.compare,
-        looking.leaderboard,
-        looking.fetch,
-        looking.doctor,
+        show_commands.show,
+        show_commands.compare,
+        show_commands.leaderboard,
+        show_commands.fetch,
+        show_commands.doctor,
     ):
         app.command()(look)
-    app.command()(judging.calibrate)
-    app.add_typer(judging.app, name="judge")
-    app.add_typer(parity.app, name="parity")
+    app.command()(judge_commands.calibrate)
+    app.add_typer(judge_commands.app, name="judge")
+    app.add_typer(parity_commands.app, name="parity")
     for point in entry_points(group="alphabench.commands"):
         verb = point.load()
         if isinstance(verb, typer.Typer):

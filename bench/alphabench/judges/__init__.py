@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from alphabench import registry
 from alphabench.checkpoints import refuse_bare_host
-from alphabench.errors import AlphaBenchError, unknown_name
-from alphabench.options import fill, split_spec
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.options import fill, split_spec
 
 if TYPE_CHECKING:
     from alphabench.judges.handshake import HandshakeLevel, VettedJudge
-    from alphabench.judges.question import Judge
+    from alphabench.questions import Judge
 
 FORMS: Final = (
     "http://host:8000/v1#model (several addresses with commas between)",
@@ -76,7 +76,7 @@ def open_judge(
         AlphaBenchError: nothing of that name, an unknown or repeated option, or a judge that can
             be seen to be unusable.
     """
-    from alphabench.judges.cache import AnswerCache, CachedJudge
+    from alphabench.judges.answer_cache import AnswerCache, CachedJudge
     from alphabench.judges.handshake import VettedJudge
 
     name, own = split_spec(spec)

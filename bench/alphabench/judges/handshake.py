@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
-from alphabench.errors import AlphaBenchError
-from alphabench.judges.question import Answer, Capabilities, Judge, Picture, Question
-from alphabench.judges.reading import HINT_WITHOUT_LOGPROBS, thinks
+from alphabench.core.errors import AlphaBenchError
+from alphabench.judges.parsing import HINT_WITHOUT_LOGPROBS, thinks
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
+from alphabench.questions import Answer, Capabilities, Judge, Picture, Question
 from alphabench.types import Licensed
 
 HandshakeLevel = Literal["full", "protocol", "off"]

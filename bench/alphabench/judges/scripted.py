@@ -15,11 +15,11 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from alphabench.errors import AlphaBenchError, unknown_name
-from alphabench.files import UnreadableFileError, read_json
-from alphabench.judges.question import Answer, Capabilities, Question, Reply
-from alphabench.judges.reading import FILTERED, REFUSAL, read_reply, unscored
-from alphabench.options import fill
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.files import UnreadableFileError, read_json
+from alphabench.core.options import fill
+from alphabench.judges.parsing import FILTERED, REFUSAL, read_reply, unscored
+from alphabench.questions import Answer, Capabilities, Question, Reply
 
 MishapKind = Literal[
     "rate_limited", "server_error", "slow", "garbage", "refusal", "filtered", "wrong_model",

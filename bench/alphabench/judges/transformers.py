@@ -24,16 +24,16 @@ from typing import Any, Final, Literal, NamedTuple
 import torch
 from PIL import Image
 
-from alphabench.checkpoints.loading import strict_loading
-from alphabench.errors import AlphaBenchError
-from alphabench.evaluators.weights import LOADING_ERRORS, Weights, load_complete
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.options import fill
 from alphabench.images import open_rgb
-from alphabench.judges import local
-from alphabench.judges.chat import LastingError
-from alphabench.judges.drawing import Drawer, Drawing, drawing_of
-from alphabench.judges.pictures import data_uri
-from alphabench.judges.question import Answer, Capabilities, Picture, Question, Reply, Sampling
-from alphabench.options import fill
+from alphabench.judges import in_process
+from alphabench.judges.data_uris import data_uri
+from alphabench.judges.openai.chat_api import LastingError
+from alphabench.judges.token_sampling import Drawer, Drawing, drawing_of
+from alphabench.questions import Answer, Capabilities, Picture, Question, Reply, Sampling
+from alphabench.weights.find import LOADING_ERRORS, Weights, load_complete
+from alphabench.weights.strict_loading import strict_loading
 
 _KIND: Final = "transformers"
 _MOST_PADDING_SHIFT: Final = 0.02
@@ -124,17 +124,19 @@ class TransformersJudge:
             "attention": self.options.attention,
             "library": f"transformers {version('transformers')}, torch {torch.__version__}",
         }
-        return local.identity_of(self.kind, self._weights, settings)
+        return in_process.identity_of(self.kind, self._weights, settings)
 
     @property
     def capabilities(self) -> Capabilities:
-        images = local.images_per_question(self._weights.folder, self.options.images_per_question)
+        images = in_process.images_per_question(
+            self._weights.folder, self.options.images_per_question
+        )
         return Capabilities(images_per_question=images, logprobs=True)
 
     @property
     def licences(self) -> Mapping[str, str]:
         """Of the model, as its card states it."""
-        return {self.location: local.licence_of(self._weights)}
+        return {self.location: in_process.licence_of(self._weights)}
 
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
         """See `Judge.ask`.
@@ -144,11 +146,11 @@ class TransformersJudge:
         """
         loaded = self._loaded
         size = self.options.batch_size if loaded.pads else 1
-        return local.answers_in_batches(questions, self._prepared, self._replies, size=size)
+        return in_process.answers_in_batches(questions, self._prepared, self._replies, size=size)
 
     @cached_property
     def _weights(self) -> Weights:
-        return local.find_model(self.kind, self.location, remote_code=self.options.remote_code)
+        return in_process.find_model(self.kind, self.location, remote_code=self.options.remote_code)
 
     @cached_property
     def _loaded(self) -> _Loaded:
@@ -156,11 +158,13 @@ class TransformersJudge:
 
     def _prepared(self, question: Question) -> _Prompt:
         loaded = self._loaded
-        local.refuse_control_tokens(question, loaded.control_tokens)
-        if local.n_pictures(question) > self.capabilities.images_per_question:
-            raise LastingError(f"{local.n_pictures(question)} pictures are too many in a question")
-        fields = local.TemplateFields(thinking=self.options.thinking).of(question)
-        return _prompt(loaded, local.lengthened(question, self.options.extra_tokens), fields)
+        in_process.refuse_control_tokens(question, loaded.control_tokens)
+        if in_process.n_pictures(question) > self.capabilities.images_per_question:
+            raise LastingError(
+                f"{in_process.n_pictures(question)} pictures are too many in a question"
+            )
+        fields = in_process.TemplateFields(thinking=self.options.thinking).of(question)
+        return _prompt(loaded, in_process.lengthened(question, self.options.extra_tokens), fields)
 
     def _replies(self, prompts: Sequence[_Prompt]) -> list[Reply]:
         """Prompts that cannot share one call of the model go one after another."""
@@ -284,7 +288,7 @@ def _settled(network: Any, processor: Any) -> _Loaded:
         processor=processor,
         own_drawing=own,
         ends=frozenset(ends),
-        control_tokens=local.control_tokens(tokenizer),
+        control_tokens=in_process.control_tokens(tokenizer),
         context=getattr(text_config, "max_position_embeddings", None),
     )
 
@@ -342,7 +346,7 @@ def _generate(loaded: _Loaded, prompts: Sequence[_Prompt], *, model: str) -> lis
     rows = zip(prompts, drawn_BT, drawer.first_BV, n_tokens_B, strict=True)
     return [
         Reply(
-            text=local.with_opened_thought(prompt.text, _text(loaded, drawn_T)),
+            text=in_process.with_opened_thought(prompt.text, _text(loaded, drawn_T)),
             model=model,
             first_token=_alternatives(loaded, drawn_T[0], first_V, prompt.sampling.top_logprobs),
             finish_reason="stop" if loaded.ends.intersection(drawn_T) else "length",
@@ -390,7 +394,7 @@ def _length(loaded: _Loaded, drawn_T: Sequence[int]) -> int:
 
 def _text(loaded: _Loaded, drawn_T: Sequence[int]) -> str:
     said_T = list(drawn_T[: _length(loaded, drawn_T)])
-    return local.reply_text(loaded.processor.tokenizer, said_T)
+    return in_process.reply_text(loaded.processor.tokenizer, said_T)
 
 
 def _alternatives(

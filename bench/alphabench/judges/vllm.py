@@ -16,14 +16,14 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Final, Literal, NamedTuple
 
-from alphabench.checkpoints.loading import strict_loading
-from alphabench.errors import AlphaBenchError
-from alphabench.evaluators.weights import Weights
-from alphabench.judges import local
-from alphabench.judges.chat import LastingError, one_line, request_body
-from alphabench.judges.pictures import data_uri
-from alphabench.judges.question import Answer, Capabilities, Picture, Question, Reply
-from alphabench.options import fill
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.options import fill
+from alphabench.judges import in_process
+from alphabench.judges.data_uris import data_uri
+from alphabench.judges.openai.chat_api import LastingError, one_line, request_body
+from alphabench.questions import Answer, Capabilities, Picture, Question, Reply
+from alphabench.weights.find import Weights
+from alphabench.weights.strict_loading import strict_loading
 
 _KIND: Final = "vllm"
 _TOP_LOGPROBS: Final = 20
@@ -118,17 +118,19 @@ class VllmJudge:
             "quantization": self.options.quantization,
             "library": f"vllm {version('vllm')}",
         }
-        return local.identity_of(_KIND, self._weights, settings)
+        return in_process.identity_of(_KIND, self._weights, settings)
 
     @property
     def capabilities(self) -> Capabilities:
-        images = local.images_per_question(self._weights.folder, self.options.images_per_question)
+        images = in_process.images_per_question(
+            self._weights.folder, self.options.images_per_question
+        )
         return Capabilities(images_per_question=images, logprobs=True)
 
     @property
     def licences(self) -> Mapping[str, str]:
         """Of the model, as its card states it."""
-        return {self.location: local.licence_of(self._weights)}
+        return {self.location: in_process.licence_of(self._weights)}
 
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
         """See `Judge.ask`.
@@ -137,24 +139,26 @@ class VllmJudge:
             AlphaBenchError: the model cannot be loaded, or fails on question after question.
         """
         size = self.options.batch_size
-        return local.answers_in_batches(questions, self._prepared, self._replies, size=size)
+        return in_process.answers_in_batches(questions, self._prepared, self._replies, size=size)
 
     @cached_property
     def _weights(self) -> Weights:
-        return local.find_model(_KIND, self.location, remote_code=self.options.remote_code)
+        return in_process.find_model(_KIND, self.location, remote_code=self.options.remote_code)
 
     @cached_property
     def _engine(self) -> _Engine:
         return _start(self.location, self._weights, self.options, self.capabilities)
 
     def _prepared(self, question: Question) -> _Prompt:
-        local.refuse_control_tokens(question, self._engine.control_tokens)
-        if local.n_pictures(question) > self.capabilities.images_per_question:
-            raise LastingError(f"{local.n_pictures(question)} pictures are too many in a question")
-        fields = local.TemplateFields(thinking=self.options.thinking).of(question)
+        in_process.refuse_control_tokens(question, self._engine.control_tokens)
+        if in_process.n_pictures(question) > self.capabilities.images_per_question:
+            raise LastingError(
+                f"{in_process.n_pictures(question)} pictures are too many in a question"
+            )
+        fields = in_process.TemplateFields(thinking=self.options.thinking).of(question)
         pictures = [data_uri(part) for part in question.parts if isinstance(part, Picture)]
         body = request_body(question, pictures, model="", fixed={})
-        longer = local.lengthened(question, self.options.extra_tokens)
+        longer = in_process.lengthened(question, self.options.extra_tokens)
         return _Prompt(longer, body["messages"], fields)
 
     def _replies(self, prompts: Sequence[_Prompt]) -> list[Reply]:
@@ -213,7 +217,7 @@ def _start(
                 **{key: value for key, value in optional.items() if value is not None},
             )
             tokenizer = llm.get_tokenizer()
-            control_tokens = local.control_tokens(tokenizer)
+            control_tokens = in_process.control_tokens(tokenizer)
     except Exception as error:
         # vLLM's own process tells the rest on the terminal; here comes whatever type it died of.
         raise AlphaBenchError(
@@ -255,7 +259,7 @@ def _reply(engine: _Engine, output: Any, model: str) -> Reply:
     prompt = str(engine.tokenizer.decode(output.prompt_token_ids[-_LAST_TOKENS:]))
     ranked = sorted(first, key=lambda one: -one.logprob)
     return Reply(
-        text=local.with_opened_thought(prompt, completion.text),
+        text=in_process.with_opened_thought(prompt, completion.text),
         model=model,
         first_token=tuple((str(one.decoded_token), float(one.logprob)) for one in ranked),
         finish_reason=completion.finish_reason,

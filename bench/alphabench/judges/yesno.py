@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from alphabench.judges.question import Picture, Question, Reply, Sampling
-from alphabench.judges.reading import is_cut
+from alphabench.judges.parsing import is_cut
+from alphabench.questions import Picture, Question, Reply, Sampling
 
 OWN_WORDING: Final = "{question}\nAnswer with one word: yes or no."
 TOP_TOKENS: Final = 20

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alphabench.nano.detector import BOX_UNIT, SIDE, STRIDE, Placement
+from alphabench.nano.detector_network import BOX_UNIT, SIDE, STRIDE, Placement
 
 Floats = NDArray[np.float32]
 

@@ -16,9 +16,10 @@ from typing import Literal
 
 import platformdirs
 
-from alphabench.credentials import without_secrets
-from alphabench.errors import AlphaBenchError
-from alphabench.files import UnreadableFileError, read_bytes
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, read_bytes
+from alphabench.core.writing import remove_drafts, replace_file, writing
+from alphabench.remote.credentials import without_secrets
 from alphabench.upstream.pinned import Pin, PinnedFile, pin_of
 from alphabench.upstream.sources import (
     DEFAULT_PATIENCE,
@@ -28,7 +29,6 @@ from alphabench.upstream.sources import (
     open_client,
     read_from_folder,
 )
-from alphabench.writing import remove_drafts, replace_file, writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
 
-from alphabench.errors import unknown_name
+from alphabench.core.errors import unknown_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from alphabench.compression import ACCEPT_ENCODING, BoundedBody, UnusableBodyError
-from alphabench.credentials import without_secrets
-from alphabench.errors import AlphaBenchError
-from alphabench.files import UnreadableFileError, read_bytes
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, read_bytes
+from alphabench.remote.compression import ACCEPT_ENCODING, BoundedBody, UnusableBodyError
+from alphabench.remote.credentials import without_secrets
 from alphabench.upstream.pinned import Pin, PinnedFile
 
 if TYPE_CHECKING:

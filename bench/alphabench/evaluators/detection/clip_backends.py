@@ -19,8 +19,8 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor
 
-from alphabench.errors import AlphaBenchError
-from alphabench.evaluators.weights import (
+from alphabench.core.errors import AlphaBenchError
+from alphabench.weights.find import (
     LOADING_ERRORS,
     Weights,
     find_weights,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from alphabench.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError
 
 COCO_NAMES: Final = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",

@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from alphabench.models.bagel.design import AutoencoderDesign
+from alphabench.models.bagel.config import AutoencoderDesign
 
 _NAMES: Final = (
     (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),

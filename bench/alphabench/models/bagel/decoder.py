@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from alphabench.models.bagel.context import Block, Context
-from alphabench.models.bagel.design import LanguageDesign
+from alphabench.models.bagel.config import LanguageDesign
+from alphabench.models.bagel.kv_cache import Block, Context
 
 GENERATION: Final = "_moe_gen"
 """Ends the names of the generation expert's modules."""

@@ -18,12 +18,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from alphabench.errors import AlphaBenchError
-from alphabench.files import UnreadableFileError, read_json
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.models.bagel.autoencoder import Autoencoder
-from alphabench.models.bagel.design import Design, read_design
+from alphabench.models.bagel.config import Design, read_design
 from alphabench.models.bagel.model import Bagel, ImageMarks
-from alphabench.models.bagel.tokens import Tokens, load_tokens
+from alphabench.models.bagel.tokenizer import Tokens, load_tokens
 
 MODEL_FILE: Final = "ema.safetensors"
 AUTOENCODER_FILE: Final = "ae.safetensors"

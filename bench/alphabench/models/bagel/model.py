@@ -18,17 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from alphabench.models.bagel.autoencoder import places
-from alphabench.models.bagel.context import (
+from alphabench.models.bagel.config import Design
+from alphabench.models.bagel.decoder import LanguageModel, Read
+from alphabench.models.bagel.embedding import Connector, PositionTable, TimeEmbedder
+from alphabench.models.bagel.kv_cache import (
     Block,
     Context,
     empty_context,
     image_block,
     text_block,
 )
-from alphabench.models.bagel.decoder import LanguageModel, Read
-from alphabench.models.bagel.design import Design
-from alphabench.models.bagel.embedding import Connector, PositionTable, TimeEmbedder
-from alphabench.models.bagel.ragged import ragged
+from alphabench.models.bagel.packed_sequences import ragged
 from alphabench.models.bagel.vision import VisionModel
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alphabench.models.bagel.design import VisionDesign
-from alphabench.models.bagel.ragged import Ragged
+from alphabench.models.bagel.config import VisionDesign
+from alphabench.models.bagel.packed_sequences import Ragged
 
 
 class VisionAttention(nn.Module):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alphabench.models.mplug.design import LanguageDesign
+from alphabench.models.mplug.config import LanguageDesign
 
 
 class Memory(NamedTuple):

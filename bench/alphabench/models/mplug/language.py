@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alphabench.models.mplug.attention import Layer, Memory
-from alphabench.models.mplug.design import LanguageDesign
+from alphabench.models.mplug.config import LanguageDesign
 
 
 class Embeddings(nn.Module):

@@ -20,12 +20,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from alphabench.checkpoints.loading import unused_error, without_place
-from alphabench.checkpoints.sizes import check_sizes
-from alphabench.errors import AlphaBenchError
-from alphabench.models.mplug.design import read_design
+from alphabench.core.errors import AlphaBenchError
+from alphabench.models.mplug.config import read_design
 from alphabench.models.mplug.model import Mplug
-from alphabench.models.mplug.tokens import Words, load_words
+from alphabench.models.mplug.tokenizer import Words, load_words
+from alphabench.weights.sizes import check_sizes
+from alphabench.weights.strict_loading import unused_error, without_place
 
 WEIGHTS_FILE: Final = "pytorch_model.bin"
 _HINT: Final = "download the model again, or give another folder"

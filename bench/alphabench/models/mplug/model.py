@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from alphabench.models.mplug.attention import Memory
-from alphabench.models.mplug.design import Design
+from alphabench.models.mplug.beam_search import START, search
+from alphabench.models.mplug.config import Design
 from alphabench.models.mplug.language import AnswerDecoder, Fusion, QuestionEncoder
-from alphabench.models.mplug.search import START, search
 from alphabench.models.mplug.vision import PictureEncoder
 
 

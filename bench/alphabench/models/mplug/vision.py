@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alphabench.models.mplug.design import PictureDesign
+from alphabench.models.mplug.config import PictureDesign
 
 
 class PictureAttention(nn.Module):

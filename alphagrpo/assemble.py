@@ -1,0 +1,351 @@
+"""Puts a recipe's parts together: policy, task, rewards, prompts, validations. Trains nothing.
+
+Whatever can be refused is refused here, before the first picture. Knows no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from alphabench.benchmarks import open_benchmark
+from alphabench.judges import open_judge
+from alphabench.questions import Judge
+from alphabench.runs import self_test
+from alphabench.types import Benchmark, Evaluator, ProtocolName, Sample
+from alphabench.upstream import UpstreamData
+from alphagrpo.dvreward.evaluators import open_evaluator
+from alphagrpo.dvreward.question_files import facts_of, read_question_sets
+from alphagrpo.policies.factory import guidance, open_policy, open_trainable
+from alphagrpo.policies.handle import OpenedPolicy
+from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
+from alphagrpo.prompts import leaks, load_prompts, with_questions
+from alphagrpo.recipe import (
+    WORDS,
+    DrawSettings,
+    PromptSettings,
+    Recipe,
+    RewardSettings,
+    TaskSettings,
+    ValidationSettings,
+)
+from alphagrpo.reward_functions import (
+    EvaluatorReward,
+    ReflectionJudge,
+    ReflectionRule,
+    ThinkTags,
+    WeightedSum,
+)
+from alphagrpo.tasks import (
+    Drawing,
+    Edit,
+    Manner,
+    Mixed,
+    Refine,
+    Refining,
+    TextToImage,
+    image_to_image,
+    program,
+    source_of,
+    text_to_image,
+)
+from alphagrpo.validation import BenchmarkValidation, open_validation, refuse_rewarded
+from alphatrainers import strict_yaml
+from alphatrainers.protocols import Reward, Round, Task
+from alphatrainers.reward_scoring import RewardUse
+from alphatrainers.trainer import Parts
+from alphatrainers.training_errors import TrainingError
+from alphatrainers.trajectory import Program, Prompt
+
+VALIDATIONS = "validation"
+"""Folder of a training that holds the run folders of its validations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """Where a training finds and leaves things."""
+
+    folder: Path
+    data: UpstreamData
+    device: str
+    say: Callable[[str], None]
+
+
+def assemble(recipe: Recipe, place: Workplace) -> Parts:
+    """All parts of a recipe, opened, loaded and checked against each other.
+
+    Raises:
+        AlphaBenchError: a checkpoint, judge, benchmark or file that cannot be used.
+        TrainingError: parts that do not go together.
+    """
+    benchmarks = [_benchmark(one, place.data) for one in recipe.validation]
+    held_out = [sample for benchmark in benchmarks for sample in benchmark.samples()]
+    prompts = training_prompts(recipe, place.data, held_out)
+    if "edit" in recipe.task.kinds:
+        refuse_sourceless(prompts)
+    rewards = {name: open_reward(one, place) for name, one in recipe.rewards.items()}
+    for name, reward in rewards.items():
+        refuse_unfit(name, reward, prompts)
+    open_trainable(recipe.policy, device=place.device)
+    for reward in rewards.values():
+        prove(reward)
+    opened = open_policy(recipe.policy, device=place.device)
+    task = make_task(recipe.task, opened, recipe.rewards)
+    return Parts(
+        policy=opened.policy,
+        task=task,
+        rewards={
+            name: RewardUse(reward=reward, weight=one.weight, credits=one.credits)
+            for (name, one), reward in zip(recipe.rewards.items(), rewards.values(), strict=True)
+        },
+        prompts=prompts,
+        validations=[
+            make_validation(one, benchmark, opened, place, rewards)
+            for one, benchmark in zip(recipe.validation, benchmarks, strict=True)
+        ],
+        panel=panel(recipe, opened, prompts),
+        decisive={
+            "task": strict_yaml.plain(recipe.task),
+            "validation": strict_yaml.plain(recipe.validation),
+        },
+    )
+
+
+def training_prompts(
+    recipe: Recipe, data: UpstreamData, held_out: Sequence[Sample]
+) -> list[Prompt]:
+    """The prompts to train on, with DVReward's questions where a reward asks them.
+
+    Raises:
+        AlphaBenchError: they cannot be read, or lack questions.
+        TrainingError: a file of prompts asks what a validation asks.
+    """
+    settings: PromptSettings = recipe.prompts
+    found = load_prompts(
+        settings.source, lambda name: open_benchmark(name, data=data), held_out=held_out
+    )[: settings.limit]
+    if recipe.training.guards.leak == "refuse" and (leaked := leaks(found, held_out)):
+        raise TrainingError(
+            f"{len(leaked)} training prompts ask for what a validation asks for, e.g. "
+            f"{leaked[0].text!r}",
+            hint="remove them from the training prompts, or set training.guards.leak=allow",
+        )
+    if not any(_asks_questions(one) for one in recipe.rewards.values()):
+        return found
+    written = {}
+    if settings.questions is not None:
+        sets = read_question_sets(settings.questions)
+        written = {one.prompt: facts_of(one) for one in sets}
+    return with_questions(found, written)
+
+
+def _asks_questions(settings: RewardSettings) -> bool:
+    return settings.kind == "dvreward" or any(map(_asks_questions, settings.of.values()))
+
+
+def open_reward(settings: RewardSettings, place: Workplace) -> Reward:
+    """One reward of a recipe.
+
+    Raises:
+        AlphaBenchError: its judge or evaluator cannot be used so.
+    """
+    if settings.kind == "sum":
+        return WeightedSum(
+            rewards={name: open_reward(one, place) for name, one in settings.of.items()},
+            weights={name: one.weight for name, one in settings.of.items()},
+        )
+    if settings.kind == "think_tags":
+        return ThinkTags()
+    if settings.kind == "reflection":
+        return ReflectionRule()
+    if settings.kind == "reflection_judge":
+        return ReflectionJudge(judge=_judge(settings.judge, place))
+    return EvaluatorReward(evaluator=_evaluator(settings, place))
+
+
+def _evaluator(settings: RewardSettings, place: Workplace) -> Evaluator:
+    options = "&".join(f"{key}={value}" for key, value in settings.options.items())
+    query = f"?{options}" if options else ""
+    if settings.kind != "evaluator":
+        judge = _judge(settings.judge, place)
+        return open_evaluator(f"{settings.kind}{query}", judge, protocol="official")
+    assert settings.benchmark is not None
+    benchmark = open_benchmark(settings.benchmark, data=place.data)
+    asked = None if settings.judge is None else _judge(settings.judge, place)
+    name = settings.evaluator or benchmark.card.evaluators[0]
+    return benchmark.evaluator(f"{name}{query}", judge=asked, device=place.device)
+
+
+def _judge(spec: str | None, place: Workplace) -> Judge:
+    assert spec is not None, "the settings say which rewards need one"
+    return open_judge(spec, device=place.device)
+
+
+def prove(reward: Reward) -> None:
+    """Has a reward's evaluator pass its self-test, before anything is drawn for it.
+
+    Raises:
+        AlphaBenchError: it does not.
+    """
+    if isinstance(reward, WeightedSum):
+        for part in reward.rewards.values():
+            prove(part)
+    if isinstance(reward, EvaluatorReward):
+        self_test.prove(reward.evaluator)
+
+
+def make_task(
+    settings: TaskSettings, opened: OpenedPolicy, rewards: Mapping[str, RewardSettings]
+) -> Task:
+    """The task of a recipe.
+
+    Raises:
+        TrainingError: the policy cannot do it.
+    """
+    kinds = settings.kinds
+    wants_thought = {"rt2i", "srr"} & {*kinds} or ("edit" in kinds and settings.think)
+    if wants_thought and not opened.thinks:
+        raise TrainingError(
+            f"{opened.name!r} does not write before it draws", hint="set task.kind=t2i"
+        )
+    if {"edit", "srr"} & {*kinds} and not opened.edits:
+        raise TrainingError(f"{opened.name!r} draws from text alone", hint="set task.kind=t2i")
+    judging = {name: one.weight for name, one in rewards.items() if one.credits != "text"}
+    if "srr" in kinds:
+        for name in judging:
+            _refuse_words(name, rewards[name])
+    if settings.kind != "mixed":
+        return _task(settings.kind, settings, opened, judging)
+    tasks = {kind: _task(kind, settings, opened, judging) for kind in kinds}
+    return Mixed(tasks=tasks, weights=settings.mixed)
+
+
+def _refuse_words(name: str, settings: RewardSettings) -> None:
+    """Words count for nothing in an initial picture: any refinement would seem to improve on it."""
+    if settings.kind in WORDS:
+        raise TrainingError(
+            f"the reward {name!r} judges words, which an initial picture lacks: it cannot say "
+            "whether a refinement is better",
+            hint="give it `credits: text`, outside of a sum with rewards of pictures",
+        )
+    for one in settings.of.values():
+        _refuse_words(name, one)
+
+
+def _task(
+    kind: str, settings: TaskSettings, opened: OpenedPolicy, judging: Mapping[str, float]
+) -> Task:
+    manner = _manner(settings.draw, settings, opened, think=kind != "t2i")
+    if kind == "edit":
+        edits = manner if settings.think else replace(manner, thought=None)
+        return Edit(manner=edits, resize=opened.resize)
+    if kind != "srr":
+        return TextToImage(manner=manner)
+    assert settings.refine is not None, "the settings say so"
+    how = settings.refine
+    return Refine(
+        initial=_manner(how.initial, settings, opened, think=False),
+        manner=manner,
+        how=Refining(
+            initial_images=how.initial_images,
+            choose=how.choose,
+            rectify=how.rectify,
+            train_initial=how.train_initial,
+            reflect_prompt=opened.reflect_prompt,
+        ),
+        resize=opened.resize,
+        judging=judging,
+    )
+
+
+def _manner(
+    draw: DrawSettings, settings: TaskSettings, opened: OpenedPolicy, *, think: bool
+) -> Manner:
+    return Manner(
+        drawing=Drawing(
+            asked=draw.asked(guidance(draw.guidance), size=opened.size), window=draw.window
+        ),
+        thought=settings.thought.asked() if think else None,
+        think_prompt=opened.think_prompt,
+    )
+
+
+def make_validation(
+    settings: ValidationSettings,
+    benchmark: Benchmark,
+    opened: OpenedPolicy,
+    place: Workplace,
+    rewards: Mapping[str, Reward],
+) -> BenchmarkValidation:
+    """One validation of a recipe.
+
+    Raises:
+        AlphaBenchError: its evaluator or judge cannot be used.
+        TrainingError: it is measured by a reward itself.
+    """
+    judge = None if settings.judge is None else open_judge(settings.judge, device=place.device)
+    evaluation = open_validation(
+        benchmark,
+        opened.generator,
+        evaluator=settings.evaluator,
+        judge=judge,
+        device=place.device,
+    )
+    if not settings.same_as_reward:
+        refuse_rewarded(settings.benchmark, evaluation.identity, _flat(rewards))
+    return BenchmarkValidation(
+        name=settings.benchmark,
+        benchmark=benchmark,
+        evaluation=evaluation,
+        generator=opened.generator,
+        checkpoint=opened.name,
+        folder=place.folder / VALIDATIONS,
+        limit=settings.limit,
+        seed=settings.seed,
+        device=place.device,
+        say=place.say,
+    )
+
+
+def _flat(rewards: Mapping[str, Reward]) -> dict[str, Reward]:
+    found: dict[str, Reward] = {}
+    for name, reward in rewards.items():
+        found[name] = reward
+        if isinstance(reward, WeightedSum):
+            found |= {f"{name}.{part}": one for part, one in _flat(reward.rewards).items()}
+    return found
+
+
+def open_held_out(settings: ValidationSettings, data: UpstreamData) -> Sequence[Sample]:
+    """What a validation asks, all of it.
+
+    Raises:
+        AlphaBenchError: there is no such benchmark, or its data is not at hand.
+    """
+    return _benchmark(settings, data).samples()
+
+
+def _benchmark(settings: ValidationSettings, data: UpstreamData) -> Benchmark:
+    protocol: ProtocolName = settings.protocol
+    return open_benchmark(settings.benchmark, protocol=protocol, data=data)
+
+
+def panel(recipe: Recipe, opened: OpenedPolicy, prompts: Sequence[Prompt]) -> list[Program]:
+    """The same few training prompts with the same seeds, drawn without chance steps."""
+    task = recipe.task
+    turn = Round(step=0, seed=recipe.training.seed, group_size=1)
+    kinds = task.kinds
+    edits = kinds == ["edit"]
+    think = task.think if edits else kinds != ["t2i"]
+    manner = _manner(task.draw, task, opened, think=think)
+    made = []
+    for prompt in prompts[: recipe.panel]:
+        asked = manner.drawing.asked
+        steps = (
+            image_to_image(opened.resize(source_of(prompt)), prompt.text, manner, asked)
+            if edits
+            else text_to_image(prompt, manner, asked)
+        )
+        made.append(program("panel", prompt, steps, turn=turn, member=0))
+    return made

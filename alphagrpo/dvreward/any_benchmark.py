@@ -1,0 +1,68 @@
+"""DVReward for the samples of any benchmark: with their own questions, or such as rules can write.
+
+A sample's questions are, in this order: those among its facts; what GenEval's facts demand; one
+question about the whole prompt. The last is a poor decomposition, and says so in the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from alphabench.questions import Judge
+from alphabench.types import Evaluator, GeneratedImage, Sample, Verdict
+from alphagrpo.dvreward.evaluators import dvreward_evaluator
+from alphagrpo.dvreward.question_files import DVQuestion, QuestionSet, facts_of
+from alphagrpo.dvreward.sources import questions_from_facts
+from alphagrpo.dvreward.verification import Verifying
+
+_KEYS = ("semantic_questions", "quality_questions")
+
+
+def open_anywhere(judge: Judge) -> Evaluator:
+    """DVReward by P(yes), or by words for a judge that gives no log-probabilities."""
+    by_words = not judge.capabilities.logprobs
+    inner = dvreward_evaluator(
+        judge, verifying=Verifying(answer="text" if by_words else "probability")
+    )
+    return AnywhereEvaluator(inner)
+
+
+@dataclass(frozen=True, slots=True)
+class AnywhereEvaluator:
+    """See `alphabench.types.Evaluator`."""
+
+    inner: Evaluator
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {**self.inner.identity, "questions": "own, by facts, or one about the whole prompt"}
+
+    @property
+    def batch_size(self) -> int:
+        return self.inner.batch_size
+
+    def self_test(self) -> None:
+        """That of the judge."""
+        self.inner.self_test()
+
+    def evaluate(self, images: Sequence[GeneratedImage]) -> Iterator[Verdict]:
+        """One verdict for each image."""
+        return self.inner.evaluate([_with_questions(image) for image in images])
+
+
+def _with_questions(image: GeneratedImage) -> GeneratedImage:
+    sample = image.request.sample
+    if any(sample.facts.get(key) for key in _KEYS):
+        return image
+    asked = replace(sample, facts=facts_of(_questions(sample)))
+    return replace(image, request=replace(image.request, sample=asked))
+
+
+def _questions(sample: Sample) -> QuestionSet:
+    # The facts of an edit speak of two pictures.
+    if sample.facts.get("include") and "source" not in sample.facts:
+        return questions_from_facts(0, sample)
+    whole = f"Does the picture show all of this: {sample.prompt.rstrip('.')}?"
+    question = DVQuestion(aspect="semantic", text=whole)
+    return QuestionSet(prompt=sample.prompt, semantic=(question,), quality=())

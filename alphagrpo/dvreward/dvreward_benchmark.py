@@ -1,0 +1,214 @@
+"""DVReward as a benchmark: prompts with their questions, from a file or of the drawn world.
+
+`dvreward:FILE` takes a question file (`alphabench dvreward decompose` writes one, and released ones
+are read). What is scored is a copy kept by content, so that a run can be scored again after the
+file was moved or changed. `dvreward:mini` asks about GenEval's mini prompts what a perfect
+decomposer would. Its evaluators are `dvreward` and, as the baseline, `holistic`.
+
+official: the release's rules; questions that its validator refused are put, and an aspect without
+questions counts as 1. strict: such questions are not put, and such an aspect is left out. In both,
+an image is scored only if its questions are answered; the release has 0 for a failed call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from alphabench import statistics
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.questions import Judge
+from alphabench.statistics import Cluster
+from alphabench.types import (
+    Card,
+    Estimate,
+    Evaluator,
+    ProtocolName,
+    Report,
+    Sample,
+    Verdict,
+)
+from alphabench.upstream import UpstreamData
+from alphagrpo.dvreward import sources
+from alphagrpo.dvreward.evaluators import EVALUATORS, open_evaluator
+from alphagrpo.dvreward.verification import REWARD
+
+IMAGES_PER_PROMPT: Final = 1
+VERSION: Final = "1"
+NO_DATA: Final = "none"
+"""Digest of the list that nobody has named yet."""
+
+
+def open_dvreward(
+    split: str = "",
+    *,
+    version: str | None = None,
+    protocol: ProtocolName = "official",
+    data: UpstreamData,
+) -> DVReward:
+    """Prompts with questions, under one protocol.
+
+    Args:
+        split: `mini`; a path of a question file; or the name under which one was kept.
+        version: None takes the one there is.
+        data: in whose folder question files are kept.
+
+    Raises:
+        AlphaBenchError: no such version or file, or a file that holds no questions.
+    """
+    if version not in (None, VERSION):
+        raise unknown_name("version of dvreward", str(version), [VERSION])
+    folder = _folder(data)
+    if split not in ("", "mini") and not sources.is_kept(split, folder):
+        split = sources.keep(Path(split), folder)
+    return DVReward(split=split, protocol=protocol, data=data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DVReward:
+    """One list of prompts with their questions, under one protocol."""
+
+    split: str
+    protocol: ProtocolName
+    data: UpstreamData
+
+    @property
+    def card(self) -> Card:
+        mini = self.split == "mini"
+        return Card(
+            name="dvreward",
+            version=VERSION,
+            split=self.split,
+            protocol=self.protocol,
+            title=_title(self.split),
+            licence="Apache-2.0" if mini else "that of the question file",
+            source="alphabench" if mini else "a file of the user",
+            citation="arXiv:2605.12495",
+            data_digest=self._source.digest if self.split else NO_DATA,
+            images_per_sample=IMAGES_PER_PROMPT,
+            evaluators=EVALUATORS,
+        )
+
+    def samples(self) -> Sequence[Sample]:
+        """One for each line; its facts are the line without the prompt.
+
+        Raises:
+            AlphaBenchError: no question file was named.
+        """
+        if not self.split:
+            raise AlphaBenchError(
+                "dvreward needs prompts with their questions",
+                hint="name a question file with --prompts FILE, or take dvreward:mini",
+            )
+        return [sources.to_sample(i, one) for i, one in enumerate(self._source.sets)]
+
+    def questions(self, sample: Sample) -> Sequence[str]:  # noqa: ARG002  (the same for all)
+        return (REWARD,)
+
+    def evaluator(
+        self, spec: str | None = None, *, judge: Judge | None = None, device: str = "cpu"
+    ) -> Evaluator:
+        """`dvreward?aggregate=mean&min_coverage=0.9&answer=text`, or `holistic`.
+
+        Options are the fields of `Aggregating` and `Verifying`.
+        """
+        del device
+        if judge is None:
+            raise AlphaBenchError(
+                "dvreward is scored by a judge, and none was named",
+                hint="--judge http://host:8000/v1#model",
+            )
+        return open_evaluator(spec or EVALUATORS[0], judge, protocol=self.protocol)
+
+    def summarise(
+        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+    ) -> Report:
+        """Headline = the mean over all scored images.
+
+        Extras are the means of the two aspects, and P(yes) by tag over all answered questions.
+        """
+        images = statistics.gather(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
+        statuses = statistics.count_statuses(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
+        n_expected = sum(cluster.n_expected for cluster in images)
+        formula = statistics.pooled(images)
+        return Report(
+            benchmark="dvreward",
+            split=self.split,
+            protocol=self.protocol,
+            evaluator=evaluator,
+            headline=statistics.estimate(images, formula),
+            groups=statistics.group_estimates(images),
+            coverage=statuses.get("scored", 0) / n_expected if n_expected else 0.0,
+            partial=len(samples) < len(self._source.sets) or bool(statuses.get("missing")),
+            bounds=_bounds(images),
+            statuses=statuses,
+            extras=_by_question(samples, verdicts) if evaluator == "dvreward" else {},
+        )
+
+    @property
+    def _source(self) -> sources.Source:
+        if self.split == "mini":
+            return sources.mini(self.data)
+        return sources.kept(self.split, _folder(self.data))
+
+
+def _folder(data: UpstreamData) -> Path:
+    """Where question files are kept."""
+    return data.cache_dir / "dvreward"
+
+
+def _title(split: str) -> str:
+    if split == "mini":
+        return "DVReward over GenEval's mini prompts, with known questions"
+    return f"DVReward over {split}" if split else "DVReward over prompts of your own"
+
+
+def _bounds(images: Sequence[Cluster]) -> tuple[float, float] | None:
+    """The headline had every unscored image been 0, and 1."""
+    n_expected = sum(cluster.n_expected for cluster in images)
+    if not n_expected:
+        return None
+    total = sum(cluster.total for cluster in images)
+    n_scored = sum(cluster.n_scored for cluster in images)
+    return total / n_expected, (total + n_expected - n_scored) / n_expected
+
+
+def _by_question(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> dict[str, Estimate]:
+    """Means of P(yes) by aspect and by tag; an unanswered question is left out and counted."""
+    known = {sample.id: sample for sample in samples}
+    values: dict[str, dict[str, list[float | None]]] = {}
+    for verdict in verdicts:
+        sample = known.get(statistics.sample_of(verdict))
+        if sample is None:
+            continue
+        for entry in verdict.detail.get("questions") or _unanswered(sample):
+            names = [f"aspect {entry['aspect']}"]
+            if entry["tag"] is not None:
+                names.append(f"tag {entry['tag']}")
+            for name in names:
+                values.setdefault(name, {}).setdefault(sample.id, []).append(entry["p_yes"])
+    groups = {sample.id: sample.group for sample in samples}
+    return {name: _estimate(of, groups) for name, of in sorted(values.items())}
+
+
+def _unanswered(sample: Sample) -> list[dict[str, Any]]:
+    """What the log of an image would say of which there is none."""
+    questions = sources.questions_of(sample).questions
+    return [{"aspect": one.aspect, "tag": one.tag, "p_yes": None} for one in questions]
+
+
+def _estimate(values: Mapping[str, Sequence[float | None]], groups: Mapping[str, str]) -> Estimate:
+    clusters = [
+        Cluster(
+            sample_id=sample,
+            group=groups[sample],
+            total=math.fsum(p for p in of if p is not None),
+            n_scored=sum(p is not None for p in of),
+            n_expected=len(of),
+        )
+        for sample, of in values.items()
+    ]
+    return statistics.estimate(clusters, statistics.pooled(clusters))

@@ -1,0 +1,294 @@
+"""A pipeline of the SD3 family as a policy: it draws from a prompt, and neither writes nor reads.
+
+Its transformer alone is trained; text encoders and autoencoder stay as they are. Guidance is that
+of `alphabench.models.bagel.guidance` over the whole picture. Knows no task, reward or optimizer.
+
+Shapes: B rows; C channels; Y X cells of a latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from alphabench.checkpoints.diffusers import DiffusersCheckpoint
+from alphabench.core.errors import AlphaBenchError
+from alphabench.models.bagel.guidance import Guidance, guide
+from alphabench.types import Generator, ImageRequest, NotMade
+from alphabench.weights.strict_loading import quiet
+from alphagrpo.policies.handle import OpenedPolicy, digest_of
+from alphatrainers.protocols import Answer, Query, Replaying, VelocityPredicted
+from alphatrainers.sampling import denoise, generator
+from alphatrainers.training_errors import TrainingError, TrainingStoppedError
+from alphatrainers.trajectory import (
+    DrawImage,
+    InputText,
+    Program,
+    SampledImage,
+    Trajectory,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FAMILY: Final = "StableDiffusion3Pipeline"
+EXPERTS: Final[Mapping[str, str]] = {
+    "gen": r"transformer_blocks\.\d+\.attn2?\."
+    r"(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)",
+}
+"""Flow-GRPO's targets: every projection of the joint attention."""
+_TIMESTEPS: Final = 1000.0
+_REMEMBERED: Final = 256
+"""Encoded prompts; the encoders are not trained, so that these stay right."""
+
+
+class Words(NamedTuple):
+    """Encoded prompts, one a row."""
+
+    tokens_BTD: Tensor
+    pooled_BD: Tensor
+
+
+class DiffusersPolicy:
+    """See `alphatrainers.protocols.Policy`; takes programs of one prompt and one picture."""
+
+    def __init__(self, pipeline: Any, *, identity: Mapping[str, str], longest: int) -> None:
+        self.pipeline = pipeline
+        self.identity = identity
+        self._longest = longest
+        self._known: dict[str, Words] = {}
+
+    @property
+    def module(self) -> nn.Module:
+        found: nn.Module = self.pipeline.transformer
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    @property
+    def experts(self) -> Mapping[str, str]:
+        return EXPERTS
+
+    @property
+    def units(self) -> Sequence[nn.Module]:
+        return list(self.pipeline.transformer.transformer_blocks)
+
+    @torch.no_grad()
+    def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
+        asked = _drawing(programs[0])
+        words = self._encode([_prompt(program) for program in programs])
+        factor = self.pipeline.vae_scale_factor
+        if asked.width % (2 * factor) or asked.height % (2 * factor):
+            raise TrainingError(
+                f"{asked.width}x{asked.height} is no size in steps of {2 * factor} pixels",
+                hint="set another task.draw.width and height",
+            )
+        channels = self.pipeline.transformer.config.in_channels
+        shape = (channels, asked.height // factor, asked.width // factor)
+
+        def predict(x_BCYX: Tensor, sigma: float) -> Tensor:
+            sigma_B = torch.full((len(x_BCYX),), sigma, device=x_BCYX.device)
+            return self._velocity(words, x_BCYX, sigma_B, _guidance(asked))
+
+        generators = [generator(program, 1) for program in programs]
+        drawn = denoise(predict, asked, generators, shape, device=self.device)
+        pictures = self._decode(drawn.final_BX)
+        return [
+            Trajectory(
+                program=program,
+                segments=(
+                    program.steps[0],  # type: ignore[arg-type]  # `_prompt` looked at it
+                    SampledImage(
+                        asked=asked,
+                        path_NX=drawn.path_BNX[row],
+                        velocity_SX=drawn.velocity_BSX[row],
+                        logp_S=drawn.logp_BS[row],
+                        final_X=drawn.final_BX[row],
+                        image=pictures[row],
+                    ),
+                ),
+            )
+            for row, program in enumerate(programs)
+        ]
+
+    def replay(
+        self,
+        trajectories: Sequence[Trajectory],
+        *,
+        texts: Sequence[int],
+        queries: Sequence[Query],
+        how: Replaying,
+    ) -> Iterator[Answer]:
+        assert not texts, "it writes none"
+        asked = trajectories[0].images[0].asked
+        words = self._encode([_prompt(one.program) for one in trajectories])
+        transformer = self.pipeline.transformer
+        switch = "enable" if how.recompute else "disable"
+        getattr(transformer, f"{switch}_gradient_checkpointing")()
+        for number, query in enumerate(queries):
+            wanted = _guidance(asked) if query.guided else None
+            v_BX = self._velocity(words, query.x_BX, query.sigma_B, wanted)
+            yield VelocityPredicted(query=number, v_BX=v_BX)
+
+    def _velocity(
+        self, words: Words, x_BCYX: Tensor, sigma_B: Tensor, guidance: Guidance | None
+    ) -> Tensor:
+        """Noise minus data; a guided query has one noise level for all rows."""
+        if guidance is None or guidance.branches(float(sigma_B[0])) == 1:
+            return self._predict(words, x_BCYX, sigma_B)
+        free = self._encode([""] * len(x_BCYX))
+        both = Words(*(torch.cat(pair) for pair in zip(words, free, strict=True)))
+        predicted = self._predict(both, x_BCYX.repeat(2, 1, 1, 1), sigma_B.repeat(2))
+        full, text_free = (part.flatten(1)[:, None] for part in predicted.chunk(2))
+        return guide(full, text_free, None, guidance).view_as(x_BCYX)
+
+    def _predict(self, words: Words, x_BCYX: Tensor, sigma_B: Tensor) -> Tensor:
+        transformer = self.pipeline.transformer
+        predicted: Tensor = transformer(
+            hidden_states=x_BCYX.to(transformer.dtype),
+            timestep=(sigma_B * _TIMESTEPS).to(transformer.dtype),
+            encoder_hidden_states=words.tokens_BTD,
+            pooled_projections=words.pooled_BD,
+            return_dict=False,
+        )[0]
+        return predicted.float()
+
+    @torch.no_grad()
+    def _encode(self, prompts: Sequence[str]) -> Words:
+        unknown = [one for one in dict.fromkeys(prompts) if one not in self._known]
+        if len(self._known) + len(unknown) > _REMEMBERED:
+            self._known = {}
+            unknown = list(dict.fromkeys(prompts))
+        for prompt in unknown:
+            tokens_1TD, _, pooled_1D, _ = self.pipeline.encode_prompt(
+                prompt=prompt,
+                prompt_2=None,
+                prompt_3=None,
+                do_classifier_free_guidance=False,
+                device=self.device,
+                max_sequence_length=self._longest,
+            )
+            self._known[prompt] = Words(tokens_1TD, pooled_1D)
+        found = [self._known[prompt] for prompt in prompts]
+        return Words(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+    def _decode(self, latents_BCYX: Tensor) -> list[Image]:
+        vae = self.pipeline.vae
+        shift = vae.config.shift_factor or 0.0
+        scaled = latents_BCYX / vae.config.scaling_factor + shift
+        decoded = vae.decode(scaled.to(device=vae.device, dtype=vae.dtype), return_dict=False)[0]
+        if not decoded.isfinite().all():
+            raise TrainingStoppedError(
+                "the policy drew no picture: the pipeline made NaN or infinity",
+                hint="lower the learning rate or eta, and go back to an earlier checkpoint",
+            )
+        pictures: list[Image] = self.pipeline.image_processor.postprocess(
+            decoded, output_type="pil"
+        )
+        return pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveDiffusers:
+    """The pipeline as the harness draws with it, with the weights now in force."""
+
+    checkpoint: DiffusersCheckpoint
+    trained: str
+    """Digest of the trained weights."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {**self.checkpoint.identity, "trained": self.trained}
+
+    @property
+    def batch_size(self) -> int:
+        return self.checkpoint.batch_size
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        return self.checkpoint.licences
+
+    def generate(self, requests: Sequence[ImageRequest]) -> Sequence[Image | NotMade]:
+        """See `alphabench.types.Generator`."""
+        return self.checkpoint.generate(requests)
+
+
+def refuse_other_pipelines(checkpoint: DiffusersCheckpoint, *, name: str) -> None:
+    """Refuses, before any weights are loaded, what this policy cannot train.
+
+    Raises:
+        AlphaBenchError: it is of another family, or comes with a LoRA.
+    """
+    if checkpoint.source.index.pipeline_class != FAMILY:
+        raise AlphaBenchError(
+            f"{name!r} is a {checkpoint.source.index.pipeline_class}, which cannot be trained",
+            hint=f"train a {FAMILY}, nano or a BAGEL checkpoint",
+        )
+    if checkpoint.adapter is not None:
+        raise AlphaBenchError(
+            f"{name!r} comes with a LoRA, and a training puts its own on", hint="merge it first"
+        )
+
+
+def open_diffusers_policy(checkpoint: DiffusersCheckpoint, *, name: str) -> OpenedPolicy:
+    """A pipeline that the harness has opened.
+
+    Raises:
+        AlphaBenchError: it is of another family, or comes with a LoRA.
+    """
+    refuse_other_pipelines(checkpoint, name=name)
+    with quiet():
+        pipeline = checkpoint.pipeline()
+    sampling = checkpoint.sampling
+    own = pipeline.default_sample_size * pipeline.vae_scale_factor
+    policy = DiffusersPolicy(
+        pipeline,
+        identity={"kind": "diffusers", "weights": checkpoint.source.identity(),
+                  "dtype": sampling.dtype},
+        longest=sampling.max_sequence_length or 256,
+    )  # fmt: skip
+
+    def live() -> Generator:
+        return LiveDiffusers(checkpoint=checkpoint, trained=digest_of(pipeline.transformer))
+
+    return OpenedPolicy(
+        name=name,
+        policy=policy,
+        generator=live,
+        size=(sampling.width or own, sampling.height or own),
+        resize=lambda picture: picture,
+        think_prompt="",
+        reflect_prompt="{prompt}",
+        thinks=False,
+        edits=False,
+    )
+
+
+def _prompt(program: Program) -> str:
+    words = program.steps[0]
+    assert isinstance(words, InputText), "tasks ask it for t2i alone"
+    return words.text
+
+
+def _drawing(program: Program) -> DrawImage:
+    asked = program.steps[1]
+    assert isinstance(asked, DrawImage)
+    if asked.guidance is not None and _guidance(asked).renorm != "global":
+        raise TrainingError(
+            "a diffusers policy keeps the length of whole pictures alone",
+            hint="set task.draw.guidance.renorm=global",
+        )
+    return asked
+
+
+def _guidance(asked: DrawImage) -> Guidance:
+    if asked.guidance is None:
+        return Guidance(text_scale=1.0)
+    assert isinstance(asked.guidance, Guidance)
+    return asked.guidance

@@ -1,0 +1,312 @@
+"""DPG-Bench: 1,065 dense prompts with a graph of questions about each (Hu et al., 2024).
+
+Two splits: the official prompts, and `mini` (authored here over the project's own drawn world;
+needs no download). Four images a prompt. Which answers count stands in `dpg_rules`, published file
+formats in `dpg_files` and `dpg_exchange`; this module knows prompts, questions and the report.
+
+Figures are 0 to 1; upstream and the literature print them times 100. Upstream's own answers come
+from mPLUG, here the evaluator `mplug`: any other judge is another measurement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final
+
+from alphabench import statistics
+from alphabench.benchmarks.dpg.official_files import CELLS, TABLE_FILE, family_of, read_table
+from alphabench.benchmarks.dpg.questions import AskingOptions, open_answerer, open_judged
+from alphabench.benchmarks.dpg.scoring import (
+    JudgedItem,
+    Proposition,
+    bounds,
+    categories,
+    count_answers,
+    headline,
+    item_clusters,
+    propositions_of,
+)
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.options import fill, split_spec
+from alphabench.questions import Judge
+from alphabench.statistics import Cluster, Formula
+from alphabench.types import (
+    Card,
+    Evaluator,
+    ProtocolName,
+    Report,
+    Sample,
+    Status,
+    Verdict,
+    image_id,
+)
+from alphabench.upstream import UpstreamData, pin_of
+
+PROMPTS_PIN: Final = "dpg"
+QUESTIONS_PIN: Final = "dpg-judge"
+TABLE_PATH: Final = f"dpg_bench/{TABLE_FILE}"
+MINI_DATA: Final = "dpg.jsonl"
+JUDGE: Final = "judge"
+MPLUG: Final = "mplug"
+
+
+def open_dpg(
+    split: str = "",
+    *,
+    version: str | None = None,
+    protocol: ProtocolName = "official",
+    data: UpstreamData,
+) -> Dpg:
+    """DPG-Bench's prompts and rules; opening it reads no file.
+
+    Args:
+        split: empty for the official prompts, or `mini`.
+        version: None takes the one there is.
+        protocol: see `dpg_rules.counted` and `dpg_rules.categories`.
+        data: where the official files lie.
+
+    Raises:
+        AlphaBenchError: no such split or version.
+    """
+    if split not in ("", "mini"):
+        raise unknown_name("split of dpg", split, ["mini"])
+    known = _version(split)
+    if version not in (None, known):
+        raise unknown_name(f"version of dpg:{split}".rstrip(":"), str(version), [known])
+    return Dpg(split=split, protocol=protocol, data=data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dpg:
+    """One split of DPG-Bench under one protocol."""
+
+    split: str
+    protocol: ProtocolName
+    data: UpstreamData
+    table: bytes | None = None
+    """Questions to ask instead of upstream's, in the form of its table."""
+
+    @property
+    def card(self) -> Card:
+        mini = self.split == "mini"
+        pin = pin_of(PROMPTS_PIN)
+        return Card(
+            name="dpg",
+            version=_version(self.split),
+            split=self.split,
+            protocol=self.protocol,
+            title="DPG-Bench's graphs of questions over AlphaBench's drawn world"
+            if mini
+            else "DPG-Bench",
+            licence="Apache-2.0" if mini else pin.licence,
+            source="alphabench" if mini else f"{pin.repository}@{pin.commit}",
+            citation="arXiv:2403.05135",
+            data_digest=hashlib.sha256(_mini_bytes()).hexdigest() if mini else self._digest(),
+            images_per_sample=CELLS,
+            evaluators=(JUDGE, MPLUG),
+        )
+
+    def samples(self) -> Sequence[Sample]:
+        """The items in the order of the table; ids are upstream's file names.
+
+        Raises:
+            AlphaBenchError: the official data is not fetched, was changed, or does not fit
+                together.
+        """
+        if self.split == "mini":
+            return list(_mini_samples())
+        table = read_table(table_bytes(self.data) if self.table is None else self.table)
+        return [self._sample(item, of) for item, of in table.items()]
+
+    def questions(self, sample: Sample) -> Sequence[str]:
+        """The ids of upstream's propositions, in the order of the table."""
+        return [one["id"] for one in sample.facts["propositions"]]
+
+    def evaluator(
+        self, spec: str | None = None, *, judge: Judge | None = None, device: str = "cpu"
+    ) -> Evaluator:
+        """A judge with DPG's questions, or upstream's own model, which needs none.
+
+        `judge?wording=official`: see `AskingOptions`. `mplug?weights=FOLDER`: see `MplugOptions`.
+
+        Raises:
+            AlphaBenchError: no judge, no weights, or an unknown name or option.
+        """
+        name, values = split_spec(spec or JUDGE)
+        if name == JUDGE:
+            return open_judged(judge, fill(AskingOptions, values, owner=name))
+        if name != MPLUG:
+            raise unknown_name("evaluator of dpg", name, [JUDGE, MPLUG])
+        if judge is not None:
+            raise AlphaBenchError("mplug answers by itself", hint="leave out --judge")
+        from alphabench.evaluators.mplug.evaluator import open_mplug
+
+        return open_answerer(open_mplug(values, device=device, cache_dir=self.data.cache_dir))
+
+    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
+        """The score of each item that the protocol keeps."""
+        return item_clusters(items_of(samples, verdicts), self.protocol)
+
+    def formula(self) -> Formula:
+        """The mean over items."""
+        return statistics.mean_of_groups
+
+    def summarise(
+        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+    ) -> Report:
+        """Headline: the mean over item scores. Groups: L1 categories. Extras: see `report_of`."""
+        statuses = statistics.count_statuses(
+            samples, verdicts, n_expected=lambda one: CELLS * len(self.questions(one))
+        )
+        return report_of(
+            items_of(samples, verdicts),
+            split=self.split,
+            protocol=self.protocol,
+            evaluator=evaluator,
+            statuses=statuses,
+            partial=len(samples) < len(self.samples()),
+        )
+
+    def _sample(self, item: str, propositions: Sequence[Proposition]) -> Sample:
+        path = f"dpg_bench/prompts/{item}.txt"
+        if path not in {file.path for file in pin_of(PROMPTS_PIN).files}:
+            raise AlphaBenchError(
+                f"the table asks about {item!r}, for which there is no prompt",
+                hint="restore the table from its source",
+            )
+        prompt = self.data.read(PROMPTS_PIN, path).decode("utf-8").strip()
+        return _sample(item, prompt, propositions)
+
+    def _digest(self) -> str:
+        """sha256 over the digests of prompts and table."""
+        files = pin_of(PROMPTS_PIN).files
+        table = (
+            pin_of(QUESTIONS_PIN).file(TABLE_PATH).digest
+            if self.table is None
+            else hashlib.sha256(self.table).hexdigest()
+        )
+        lines = [f"{file.path} {file.digest}" for file in files]
+        return hashlib.sha256("\n".join([*sorted(lines), table]).encode()).hexdigest()
+
+
+def items_of(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[JudgedItem]:
+    """The answers by item and image; an image without verdicts has no answer."""
+    answers: dict[str, dict[str, float | None]] = {}
+    for verdict in verdicts:
+        answers.setdefault(verdict.image_id, {})[verdict.question_id] = verdict.value
+    return [
+        JudgedItem(
+            id=sample.id,
+            propositions=propositions_of(sample.facts),
+            images=tuple(answers.get(image_id(sample.id, index), {}) for index in range(CELLS)),
+        )
+        for sample in samples
+    ]
+
+
+def report_of(
+    items: Sequence[JudgedItem],
+    *,
+    split: str,
+    protocol: ProtocolName,
+    evaluator: str,
+    statuses: Mapping[Any, int],
+    partial: bool,
+) -> Report:
+    """The report over judged items.
+
+    Groups: L1 categories. Extras: the headline and the L1 categories under the other protocol, and
+    L2 categories under this one. Under official, upstream's first item counts in no figure.
+    """
+    other: ProtocolName = "strict" if protocol == "official" else "official"
+    n_scored, n_expected = count_answers(items, protocol)
+    counts: Mapping[Status, int] = statuses
+    beside = {
+        f"{name}, {other}": figure for name, figure in categories(items, other, broad=True).items()
+    }
+    narrow = categories(items, protocol, broad=False)
+    return Report(
+        benchmark="dpg",
+        split=split,
+        protocol=protocol,
+        evaluator=evaluator,
+        headline=headline(items, protocol),
+        groups=categories(items, protocol, broad=True),
+        coverage=n_scored / n_expected if n_expected else 0.0,
+        partial=partial or bool(counts.get("missing")),
+        bounds=bounds(items, protocol),
+        statuses=counts,
+        extras={
+            f"score, {other}": headline(items, other),
+            **beside,
+            **{f"L2 {name}": figure for name, figure in narrow.items()},
+        },
+    )
+
+
+def table_bytes(data: UpstreamData) -> bytes:
+    """Upstream's table of questions.
+
+    Raises:
+        AlphaBenchError: it is not fetched, or was changed.
+    """
+    return data.read(QUESTIONS_PIN, TABLE_PATH)
+
+
+def _sample(item: str, prompt: str, propositions: Sequence[Proposition], **others: Any) -> Sample:
+    facts = [
+        {
+            "id": one.id,
+            "parents": list(one.parents),
+            "category": one.category,
+            "question": one.question,
+            "row": one.row,
+        }
+        for one in propositions
+    ]
+    return Sample(
+        id=item,
+        prompt=prompt,
+        group=family_of(item),
+        facts={"propositions": facts, **others},
+    )
+
+
+def _mini_samples() -> Iterator[Sample]:
+    """Lines of one item each: upstream's columns, and what the world draws and answers."""
+    row = 0
+    for line in _mini_bytes().decode("utf-8").splitlines():
+        item = json.loads(line)
+        propositions = []
+        for one in item["questions"]:
+            propositions.append(
+                Proposition(
+                    id=str(one["proposition_id"]),
+                    parents=tuple(p.strip() for p in one["dependency"].split(",") if p != "0"),
+                    category=one["tuple"].partition("(")[0].strip(),
+                    question=one["question_natural_language"],
+                    row=row,
+                )
+            )
+            row += 1
+        yield _sample(
+            item["item_id"],
+            item["text"],
+            propositions,
+            include=item["include"],
+            exclude=item["exclude"],
+            check=[one["check"] for one in item["questions"]],
+        )
+
+
+def _version(split: str) -> str:
+    """The upstream commit, or a number of our own; other data is another version."""
+    return "1" if split == "mini" else pin_of(PROMPTS_PIN).commit[:7]
+
+
+def _mini_bytes() -> bytes:
+    return (resources.files("alphabench.scenes") / "mini" / MINI_DATA).read_bytes()

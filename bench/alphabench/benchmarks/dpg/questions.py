@@ -1,0 +1,155 @@
+"""How DPG-Bench asks a judge: every question of the graph, each in a call of its own.
+
+Upstream has no wording: its mPLUG model is given the bare question and writes a few words, and so
+is the evaluator `mplug`, whose answer is compared to the letter. A chat model that is to answer in
+one word needs to be told so, hence the project's own wording is a judge's default under either
+protocol; whichever it is given, its yes or no is read as a word. Knows no dependency between
+questions and no score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
+from alphabench.judges.yesno import YesNoProbability, YesNoText, yes_no_question
+from alphabench.questions import (
+    Answer,
+    Capabilities,
+    Judge,
+    Picture,
+    Question,
+    Reply,
+    Sampling,
+)
+from alphabench.types import GeneratedImage, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskingOptions:
+    """Options of the evaluator `judge`."""
+
+    wording: Literal["auto", "official", "own"] = "auto"
+    """auto: own. own: the question and how to answer it. official: the bare question, as upstream
+    asks; the reply's yes or no is read under either."""
+    reading: Literal["text", "probability"] = "text"
+    """Of the own wording: by the word, or by which of P(yes) and P(no) is higher."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VeryWord:
+    """One value: 1.0 for yes and 0.0 for no, in reply to the bare question.
+
+    A chat judge's word is read (`Yes.`), and what is neither word is unparsed.
+    """
+
+    answer_comes_first: ClassVar[bool] = True
+    """As in `YesNoText`, which reads it."""
+    empty_is_no: bool = False
+    """Upstream's own model: its text is `yes` to the letter, or it is a no, even an empty one."""
+
+    @property
+    def as_upstream(self) -> bool:
+        """Whether a refusal is a no as well."""
+        return self.empty_is_no
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        if self.empty_is_no:
+            name = {"contract": "dpg/very-word", "version": "1", "empty": "no"}
+        else:
+            name = {"contract": "dpg/word", "version": "1"}
+        return {**name, "wording": "official:bare"}
+
+    def read(self, reply: Reply) -> tuple[float, ...] | None:
+        if self.empty_is_no:
+            return (float(reply.text == "yes"),)
+        return YesNoText().read(reply)
+
+
+Contract = YesNoText | YesNoProbability | VeryWord
+
+
+def open_judged(judge: Judge | None, options: AskingOptions) -> JudgeEvaluator:
+    """The evaluator `judge` of DPG-Bench.
+
+    Raises:
+        AlphaBenchError: no judge, or one that cannot do what is needed.
+    """
+    if judge is None:
+        raise AlphaBenchError(
+            "dpg puts its questions to a judge, and none is named",
+            hint="name one: --judge URL#model, or take upstream's own model: --evaluator mplug",
+        )
+    probability = options.reading == "probability"
+    contract: Contract = YesNoProbability() if probability else YesNoText()
+    if options.wording == "official":
+        contract = VeryWord()
+    return JudgeEvaluator(
+        judge=judge,
+        ask=Ask(contract=contract),
+        settle=settle,
+        identity=contract.identity,
+        needs=Capabilities(images_per_question=1, logprobs=isinstance(contract, YesNoProbability)),
+    )
+
+
+def open_answerer(model: Judge) -> JudgeEvaluator:
+    """The evaluator `mplug`: upstream's own model, asked and read as upstream does."""
+    contract = VeryWord(empty_is_no=True)
+    return JudgeEvaluator(
+        judge=model,
+        ask=Ask(contract=contract),
+        settle=settle,
+        identity={key: contract.identity[key] for key in ("contract", "wording")},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Every question about an image, in the order of the table."""
+
+    contract: Contract
+
+    def __call__(self, image: GeneratedImage) -> list[Question]:
+        picture = Picture(path=image.path, sha256=image.sha256)
+        return [
+            self._question(one["question"], picture, image.id, one["id"])
+            for one in image.request.sample.facts["propositions"]
+        ]
+
+    def _question(self, text: str, picture: Picture, image_id: str, question_id: str) -> Question:
+        if isinstance(self.contract, VeryWord):
+            return Question(
+                image_id=image_id,
+                id=question_id,
+                parts=(picture, text),
+                sampling=Sampling(max_tokens=16, temperature=0.0),
+                contract=self.contract,
+            )
+        return yes_no_question(
+            text,
+            [picture],
+            image_id=image_id,
+            question_id=question_id,
+            contract=self.contract,
+        )
+
+
+def settle(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
+    """One verdict for each question: 1 for yes and 0 for no, before any dependency."""
+    propositions = image.request.sample.facts["propositions"]
+    return [
+        _verdict(answer, one["question"]) for one, answer in zip(propositions, answers, strict=True)
+    ]
+
+
+def _verdict(answer: Answer, question: str) -> Verdict:
+    if answer.values is None:
+        return verdict_from(answer, detail={"question": question})
+    p_yes = answer.values[0]
+    soft = {} if p_yes in (0.0, 1.0) else {"p_yes": p_yes}
+    return verdict_from(answer, value=float(p_yes > 0.5), detail={"question": question, **soft})

@@ -1,0 +1,329 @@
+"""GEdit-Bench: real users' editing instructions in eleven groups, judged by VIEScore (Liu, 2025).
+
+Splits: `en` and `cn` are the official rows in one language each; `mini` is authored here over the
+project's drawn world, in nine of the eleven groups (it has neither people nor writing) and both
+languages. What the judge is asked stands in `viescore`, the official data in `gedit_data`,
+upstream's files in `gedit_files`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from alphabench import statistics
+from alphabench.benchmarks.gedit import dataset
+from alphabench.benchmarks.gedit.viescore import (
+    FULL_MARKS,
+    JUDGE_SOURCE,
+    QUALITY,
+    QUESTION,
+    SEMANTICS,
+    VieOptions,
+    open_viescore,
+)
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.options import fill, split_spec
+from alphabench.questions import Judge
+from alphabench.scenes.spec import WORLD_VERSION
+from alphabench.statistics import Bootstrap, Cluster, Formula, mean_of_groups
+from alphabench.types import Card, Estimate, Evaluator, ProtocolName, Report, Sample, Verdict
+from alphabench.upstream import UpstreamData
+
+GROUPS: Final = (
+    "background_change", "color_alter", "material_alter", "motion_change", "ps_human",
+    "style_change", "subject-add", "subject-remove", "subject-replace", "text_change",
+    "tone_transfer",
+)  # fmt: skip
+"""Upstream's task types, in the order of its tables."""
+SPLITS: Final[Mapping[str, str]] = {
+    "en": "GEdit-Bench, English instructions",
+    "cn": "GEdit-Bench, Chinese instructions",
+    "mini": "GEdit-Bench's groups over AlphaBench's drawn world",
+}
+ROWS: Final = dict.fromkeys(dataset.LANGUAGES, dataset.N_ROWS // 2)
+"""Of the official data, by language."""
+EVALUATOR: Final = "judge"
+MINI_DATA: Final = "gedit.jsonl"
+SETTINGS: Final = Bootstrap(value_range=(0.0, FULL_MARKS))
+_MINI_SIDE: Final = 128
+"""Pixels of a drawn source picture."""
+SCORES: Final = (SEMANTICS, QUALITY, QUESTION)
+
+
+def open_gedit(
+    split: str = "",
+    *,
+    version: str | None = None,
+    protocol: ProtocolName = "official",
+    data: UpstreamData,
+) -> GEdit:
+    """GEdit-Bench's instructions and rules; opening it reads no file.
+
+    Args:
+        split: `en` (also when empty), `cn` or `mini`.
+        version: None takes the one there is.
+        protocol: how replies are drawn and read; see `viescore.open_viescore`.
+        data: where the official files lie.
+
+    Raises:
+        AlphaBenchError: no such split or version.
+    """
+    split = split or "en"
+    if split not in SPLITS:
+        raise unknown_name("split of gedit", split, list(SPLITS))
+    known = version_of(split)
+    if version not in (None, known):
+        raise unknown_name(f"version of gedit:{split}", str(version), [known])
+    return GEdit(split=split, protocol=protocol, data=data)
+
+
+def version_of(split: str) -> str:
+    """The data set's revision, or a number of our own."""
+    return "1" if split == "mini" else dataset.REVISION[:7]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GEdit:
+    """One split of GEdit-Bench under one protocol."""
+
+    split: str
+    protocol: ProtocolName
+    data: UpstreamData
+
+    @property
+    def card(self) -> Card:
+        mini = self.split == "mini"
+        origin = None if mini else dataset.origin_of(self.data.cache_dir)
+        official = f"{dataset.REPOSITORY}@{dataset.REVISION}"
+        return Card(
+            name="gedit",
+            version=version_of(self.split),
+            split=self.split,
+            protocol=self.protocol,
+            title=SPLITS[self.split],
+            licence="Apache-2.0" if mini else dataset.LICENCE,
+            source="alphabench" if mini else (origin.source if origin else official),
+            citation="arXiv:2504.17761",
+            data_digest=_mini_digest() if mini else (origin.digest if origin else official),
+            images_per_sample=1,
+            evaluators=(EVALUATOR,),
+        )
+
+    def samples(self) -> Sequence[Sample]:
+        """The rows of the split; a sample's id is language, group and upstream's key.
+
+        Source pictures of `mini` are drawn into the cache folder.
+
+        Raises:
+            AlphaBenchError: the official data is not fetched, was changed, or cannot be written.
+        """
+        if self.split == "mini":
+            return _unique([self._drawn(row) for row in _mini_rows()])
+        rows = dataset.read_rows(self.data.cache_dir)
+        return _unique([_sample(row) for row in rows if row["instruction_language"] == self.split])
+
+    def questions(self, sample: Sample) -> Sequence[str]:  # noqa: ARG002  (the same for all)
+        return (QUESTION,)
+
+    def evaluator(
+        self,
+        spec: str | None = None,
+        *,
+        judge: Judge | None = None,
+        device: str = "cpu",  # noqa: ARG002  (the judge has its own)
+    ) -> Evaluator:
+        """The judge with VIEScore's questions: `judge`, `judge?wording=own`; see `VieOptions`."""
+        name, values = split_spec(spec or EVALUATOR)
+        if name != EVALUATOR:
+            raise unknown_name("evaluator of gedit", name, [EVALUATOR])
+        return open_viescore(
+            judge,
+            fill(VieOptions, values, owner=name),
+            mini=self.split == "mini",
+            protocol=self.protocol,
+            data=self.data,
+        )
+
+    @property
+    def language(self) -> str:
+        """Of the instructions that the headline and the groups rest on."""
+        return "en" if self.split == "mini" else self.split
+
+    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
+        """Overall scores by sample, of the headline's language alone."""
+        own = [s for s in samples if s.facts["instruction_language"] == self.language]
+        return statistics.gather(own, verdicts, n_expected=1)
+
+    def formula(self) -> Formula:
+        """The headline from the means of the groups."""
+        return mean_of_groups
+
+    def settings(self) -> Bootstrap:
+        """Scores are 0 to 10."""
+        return SETTINGS
+
+    def summarise(
+        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+    ) -> Report:
+        """Group score = mean of sqrt(SC * PQ) over its images; headline = plain mean of the groups.
+
+        Under both protocols the headline is None while a group of the split has no scored image,
+        where upstream's script prints nan. Unscored images are in no mean; coverage and bounds
+        account for them. Two languages are never in one figure: of `mini`, headline and groups are
+        the English half, and the Chinese one has figures of its own among the extras. Coverage is
+        of both. Extras: G_SC and G_PQ, and all three over the intersection set.
+        """
+        every = self.samples()
+        images = self.clusters(samples, verdicts)
+        groups = tuple(dict.fromkeys(s.group for s in every))
+        statuses = statistics.count_statuses(samples, verdicts, n_expected=1)
+        n_scored, n_expected = statuses.get("scored", 0), sum(statuses.values())
+        overall, withheld = macro(images, groups)
+        return Report(
+            benchmark="gedit",
+            split=self.split,
+            protocol=self.protocol,
+            evaluator=evaluator,
+            headline=dataclasses.replace(overall, n_scored=n_scored, n_expected=n_expected),
+            groups=statistics.group_estimates(images, SETTINGS),
+            coverage=n_scored / n_expected if n_expected else 0.0,
+            partial=len(samples) < max(len(every), ROWS.get(self.split, 0))
+            or bool(statuses.get("missing")),
+            bounds=statistics.bounds(images, mean_of_groups, SETTINGS.value_range, needed=groups),
+            statuses=statuses,
+            extras=self._extras(samples, verdicts, groups),
+            withheld=withheld,
+            notes=self._notes(len(every)),
+        )
+
+    def _extras(
+        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], groups: Sequence[str]
+    ) -> dict[str, Estimate]:
+        found: dict[str, Estimate] = {}
+        for language in dict.fromkeys(s.facts["instruction_language"] for s in samples):
+            whole = [s for s in samples if s.facts["instruction_language"] == language]
+            shared = [sample for sample in whole if sample.facts["Intersection_exist"]]
+            own = "" if language == self.language else f", {language}"
+            figures = {
+                f"{name}{of}{own}": macro(score_clusters(which, verdicts, name), groups)[0]
+                for which, of in ((whole, ""), (shared, ", intersection"))
+                for name in SCORES
+                if of or own or name != QUESTION
+            }
+            if own:
+                clusters = score_clusters(whole, verdicts, QUESTION)
+                by_group = statistics.group_estimates(clusters, SETTINGS)
+                figures |= {f"{group}{own}": figure for group, figure in by_group.items()}
+            found |= figures
+        return found
+
+    def _notes(self, n_rows: int) -> tuple[str, ...]:
+        if self.split == "mini":
+            return ("headline and groups are of the English instructions; the Chinese are apart",)
+        if n_rows < ROWS[self.split]:
+            return (f"the data here has {n_rows} of the {ROWS[self.split]} rows in its language",)
+        return ()
+
+    def _drawn(self, row: Mapping[str, Any]) -> Sample:
+        folder = self.data.cache_dir / "drawn" / f"gedit-mini-{_mini_digest()[:12]}"
+        path = folder / f"{row['key']}.png"
+        if not path.exists():
+            _draw(row, path)
+        pictures = dict.fromkeys(dataset.PICTURES, str(path))
+        return _sample({**row, **pictures})
+
+
+def macro(clusters: Sequence[Cluster], groups: Sequence[str]) -> tuple[Estimate, str]:
+    """The plain mean of the groups' means; none, and why, while one of `groups` has no score."""
+    estimate = statistics.estimate(clusters, mean_of_groups, SETTINGS)
+    return statistics.over_all(estimate, clusters, groups)
+
+
+def score_clusters(
+    samples: Iterable[Sample], verdicts: Iterable[Verdict], name: str
+) -> list[Cluster]:
+    """One of the three `SCORES` by sample; only images that have all three count as scored."""
+    scored = {statistics.sample_of(v): v for v in verdicts if v.status == "scored"}
+    clusters = []
+    for sample in samples:
+        verdict = scored.get(sample.id)
+        value = 0.0
+        if verdict is not None:
+            value = (verdict.value or 0.0) if name == QUESTION else verdict.number(name)
+        clusters.append(
+            Cluster(
+                sample_id=sample.id,
+                group=sample.group,
+                total=value,
+                n_scored=int(verdict is not None),
+                n_expected=1,
+            )
+        )
+    return clusters
+
+
+def _sample(row: Mapping[str, Any]) -> Sample:
+    if row["task_type"] not in GROUPS:
+        raise AlphaBenchError(
+            f"{row['task_type']!r} is no group of GEdit-Bench", hint="fetch its data again"
+        )
+    shown, given = (row[name] for name in dataset.PICTURES)
+    facts = {key: value for key, value in row.items() if key not in dataset.PICTURES}
+    name = f"{row['instruction_language']}-{row['task_type']}-{row['key']}"
+    return Sample(
+        id=re.sub(r"[^A-Za-z0-9._+-]", "_", name)[:110],
+        prompt=row["instruction"],
+        group=row["task_type"],
+        facts={**facts, JUDGE_SOURCE: shown},
+        source_image=Path(given),
+    )
+
+
+def _unique(samples: Iterable[Sample]) -> list[Sample]:
+    """Rows that share language, group and key are told apart by their number."""
+    seen: dict[str, int] = {}
+    found = []
+    for sample in samples:
+        number = seen[sample.id] = seen.get(sample.id, 0) + 1
+        name = sample.id if number == 1 else f"{sample.id}-{number}"
+        found.append(dataclasses.replace(sample, id=name))
+    return found
+
+
+def _mini_bytes() -> bytes:
+    return (resources.files("alphabench.scenes") / "mini" / MINI_DATA).read_bytes()
+
+
+def _mini_rows() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _mini_bytes().decode("utf-8").splitlines()]
+
+
+def _mini_digest() -> str:
+    """Over the rows and the world that draws their sources."""
+    return hashlib.sha256(_mini_bytes() + f"\0{WORLD_VERSION}\0{_MINI_SIDE}".encode()).hexdigest()
+
+
+def _draw(row: Mapping[str, Any], path: Path) -> None:
+    from alphabench.scenes.edit_ops import source_scene
+    from alphabench.scenes.render import render
+
+    picture = render(source_scene(row), _MINI_SIDE, _MINI_SIDE).image
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".png", delete=False) as file:
+            picture.save(file, format="PNG")
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise AlphaBenchError(
+            f"{str(path)!r} cannot be written ({error.strerror})",
+            hint="make room, or choose another cache folder",
+        ) from error

@@ -1,0 +1,288 @@
+"""GenEval: 553 short prompts in six tasks, judged by an object detector (Ghosh et al., 2023).
+
+Three splits: the official prompts, `long` (the prompts as BAGEL's authors rewrote them: another
+measurement) and `mini` (authored here over the project's own drawn world; needs no download).
+The rules of a single image stand in `geneval_rules`, the published file formats in
+`geneval_files`; this module knows prompts and averages, and neither models nor images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from alphabench import registry, statistics
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.files import UnreadableFileError, parse_json
+from alphabench.core.options import fill, split_spec
+from alphabench.detections.geneval_rules import (
+    QUESTION,
+    Clause,
+    Decision,
+    Rules,
+    colour_questions,
+    decide,
+    select,
+)
+from alphabench.questions import Judge
+from alphabench.statistics import Cluster
+from alphabench.types import Card, Estimate, Evaluator, ProtocolName, Report, Sample, Verdict
+from alphabench.upstream import UpstreamData, pin_of
+
+if TYPE_CHECKING:
+    from alphabench.evaluators.detection.detector import OpenDetector
+
+__all__ = [
+    "TAGS",
+    "Clause",
+    "Decision",
+    "GenEval",
+    "Rules",
+    "colour_questions",
+    "decide",
+    "open_geneval",
+    "read_facts",
+    "select",
+]
+
+TAGS: Final = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
+"""The six tasks, in the order of the official prompts."""
+IMAGES_PER_PROMPT: Final = 4
+MINI_DATA: Final = "geneval.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Split:
+    version: str
+    """The upstream commit, or a number of our own; other data is another version."""
+    title: str
+    evaluators: tuple[str, ...]
+    prompt_style: str = "original"
+    pin: str | None = None
+    """Name of the upstream data; None for data in the package."""
+    path: str = ""
+    """Of the metadata file inside the upstream repository."""
+
+
+_OFFICIAL_EVALUATORS: Final = ("mask2former", "mask2former:official", "mmdet", "nano")
+_SPLITS: Final[Mapping[str, _Split]] = {
+    "": _Split(
+        version="af4902f",
+        title="GenEval",
+        evaluators=_OFFICIAL_EVALUATORS,
+        pin="geneval",
+        path="prompts/evaluation_metadata.jsonl",
+    ),
+    "long": _Split(
+        version="056b5fd",
+        title="GenEval, prompts rewritten by the authors of BAGEL",
+        evaluators=_OFFICIAL_EVALUATORS,
+        prompt_style="rewritten",
+        pin="geneval-long",
+        path="eval/gen/geneval/prompts/evaluation_metadata_long.jsonl",
+    ),
+    "mini": _Split(
+        version="1",
+        title="GenEval's six tasks over AlphaBench's drawn world",
+        evaluators=("nano", "mask2former", "mask2former:official", "mmdet"),
+    ),
+}
+
+
+def open_geneval(
+    split: str = "",
+    *,
+    version: str | None = None,
+    protocol: ProtocolName = "official",
+    data: UpstreamData,
+) -> GenEval:
+    """GenEval's prompts and rules; opening it reads no file.
+
+    Args:
+        split: empty for the official prompts, `long` or `mini`.
+        version: None takes the one there is.
+        protocol: see `GenEval.summarise`.
+        data: where the official files lie.
+
+    Raises:
+        AlphaBenchError: no such split or version.
+    """
+    if split not in _SPLITS:
+        raise unknown_name("split of geneval", split, [name for name in _SPLITS if name])
+    known = _SPLITS[split].version
+    if version not in (None, known):
+        raise unknown_name(f"version of geneval:{split}".rstrip(":"), str(version), [known])
+    return GenEval(split=split, protocol=protocol, data=data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenEval:
+    """One split of GenEval under one protocol."""
+
+    split: str
+    protocol: ProtocolName
+    data: UpstreamData
+
+    @property
+    def card(self) -> Card:
+        split = _SPLITS[self.split]
+        if split.pin is None:
+            licence, source = "Apache-2.0", "alphabench"
+            digest = hashlib.sha256(_mini_bytes()).hexdigest()
+        else:
+            pin = pin_of(split.pin)
+            licence, source = pin.licence, f"{pin.repository}@{pin.commit}"
+            digest = pin.file(split.path).digest
+        return Card(
+            name="geneval",
+            version=split.version,
+            split=self.split,
+            protocol=self.protocol,
+            title=split.title,
+            licence=licence,
+            source=source,
+            citation="arXiv:2310.11513",
+            data_digest=digest,
+            images_per_sample=IMAGES_PER_PROMPT,
+            evaluators=split.evaluators,
+            prompt_style=split.prompt_style,
+        )
+
+    def samples(self) -> Sequence[Sample]:
+        """The prompts in file order; ids are the official folder names `00000`, `00001` ...
+
+        Raises:
+            AlphaBenchError: the official data is not fetched, or was changed.
+        """
+        split = _SPLITS[self.split]
+        if split.pin is None:
+            name, content = MINI_DATA, _mini_bytes()
+        else:
+            name, content = split.path, self.data.read(split.pin, split.path)
+        lines = content.decode("utf-8").rstrip("\n").split("\n")
+        return [
+            _sample(index, read_facts(line, where=f"line {index + 1} of {name!r}"))
+            for index, line in enumerate(lines)
+        ]
+
+    def questions(self, sample: Sample) -> Sequence[str]:  # noqa: ARG002  (the same for all)
+        return (QUESTION,)
+
+    def evaluator(
+        self, spec: str | None = None, *, judge: Judge | None = None, device: str = "cpu"
+    ) -> Evaluator:
+        """A detector with GenEval's rules: `nano`, `mask2former?cap=8&max_overlap=0.9`.
+
+        Options that are not of `Selection` go to the detector.
+        """
+        if judge is not None:
+            raise AlphaBenchError("geneval puts no questions to a judge", hint="leave out --judge")
+        from alphabench.evaluators.detection.detection_evaluator import ObjectEvaluator, Selection
+
+        name, options = split_spec(spec or self.card.evaluators[0])
+        if name not in (known := registry.known("evaluator")):
+            raise unknown_name("evaluator of geneval", name, known)
+        open_detector: OpenDetector = registry.load("evaluator", name)
+        names = [field.name for field in dataclasses.fields(Selection)]
+        ours = {key: options.pop(key) for key in names if key in options}
+        selection = fill(Selection, ours, owner=name)
+        detector, colours = open_detector(options, device=device, cache_dir=self.data.cache_dir)
+        return ObjectEvaluator(detector=detector, colours=colours, selection=selection)
+
+    def summarise(
+        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+    ) -> Report:
+        """Task score = mean over the task's images; headline = plain mean of the task scores.
+
+        official: a task without any scored image is left out of the headline, as upstream does;
+        a prompt is correct when one of the images that were scored is.
+        strict: the headline is None unless each of the six tasks has a scored image; a prompt is
+        unscored while an image that might yet be correct is.
+        """
+        images = statistics.gather(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
+        strict = self.protocol == "strict"
+        prompts = [_prompt_cluster(of, strict=strict) for of in images]
+        statuses = statistics.count_statuses(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
+        n_expected = sum(cluster.n_expected for cluster in images)
+        n_scored = sum(cluster.n_scored for cluster in images)
+        overall, withheld = headline(images, strict=strict)
+        return Report(
+            benchmark="geneval",
+            split=self.split,
+            protocol=self.protocol,
+            evaluator=evaluator,
+            headline=overall,
+            groups=statistics.group_estimates(images),
+            coverage=n_scored / n_expected if n_expected else 0.0,
+            partial=len(samples) < len(self.samples()) or bool(statuses.get("missing")),
+            bounds=statistics.bounds(
+                images, statistics.mean_of_groups, needed=TAGS if strict else ()
+            ),
+            statuses=statuses,
+            extras=shares(images, prompts),
+            withheld=withheld,
+        )
+
+
+def headline(images: Sequence[Cluster], *, strict: bool) -> tuple[Estimate, str]:
+    """The plain mean of the task means, or none and why; see `GenEval.summarise`."""
+    estimate = statistics.estimate(images, statistics.mean_of_groups)
+    return statistics.over_all(estimate, images, TAGS if strict else (), kind="tasks")
+
+
+def shares(images: Iterable[Cluster], prompts: Iterable[Cluster]) -> dict[str, Estimate]:
+    """The two figures that upstream prints first: correct images, and prompts with one."""
+    clusters = {"correct_images": list(images), "correct_prompts": list(prompts)}
+    return {name: statistics.estimate(of, statistics.pooled(of)) for name, of in clusters.items()}
+
+
+def read_facts(line: str, *, where: str) -> dict[str, Any]:
+    """A metadata line: tag, prompt, include, exclude.
+
+    Args:
+        line: JSON.
+        where: file and line, for the error.
+
+    Raises:
+        AlphaBenchError: it is no JSON, lacks a key, or a value is of another type.
+    """
+    hint = "restore the file from its source"
+    try:
+        facts = parse_json(line)
+    except UnreadableFileError as error:
+        raise AlphaBenchError(f"{where} is not JSON ({error})", hint=hint) from error
+    if not isinstance(facts, dict):
+        raise AlphaBenchError(f"{where} is not a JSON object", hint=hint)
+    for key in ("tag", "prompt"):
+        if not isinstance(facts.get(key), str):
+            raise AlphaBenchError(f"{where} has no text {key!r}", hint=hint)
+    try:
+        Rules.published(facts)
+    except ValueError as error:
+        raise AlphaBenchError(f"{where} cannot be used: {error}", hint=hint) from error
+    return facts
+
+
+def _sample(index: int, facts: Mapping[str, Any]) -> Sample:
+    return Sample(id=f"{index:05}", prompt=facts["prompt"], group=facts["tag"], facts=facts)
+
+
+def _prompt_cluster(images: Cluster, *, strict: bool) -> Cluster:
+    """One prompt, correct when any of its images is."""
+    correct = images.total > 0
+    known = correct or images.n_scored == images.n_expected if strict else images.n_scored > 0
+    return Cluster(
+        sample_id=images.sample_id,
+        group=images.group,
+        total=float(correct),
+        n_scored=int(known),
+        n_expected=1,
+    )
+
+
+def _mini_bytes() -> bytes:
+    return (resources.files("alphabench.scenes") / "mini" / MINI_DATA).read_bytes()

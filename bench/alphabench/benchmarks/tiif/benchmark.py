@@ -1,0 +1,317 @@
+"""TIIF-Bench: 39 attributes in nine groups, each item in short and in long (Wei et al., 2025).
+
+Three splits: `testmini` (277 items, the leaderboard's; also meant by `tiif` alone), `test` (2,538
+items) and `mini` (authored here over the project's own drawn world; needs no download). A short and
+a long prompt are two samples. `testmini-text` and `test-text` are the text items read by OCR, see
+`tiif_text`. The figures stand in `tiif_rules`, questions in `tiif_questions`, published file
+formats in `tiif_files`.
+
+Upstream prints an overall figure for short and one for long prompts, and none for both. The
+headline is their mean, which rests on every image; the two stand first among the groups.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final
+
+from alphabench import statistics
+from alphabench.benchmarks.tiif.questions import AskingOptions, open_judged
+from alphabench.benchmarks.tiif.scoring import (
+    ATTRIBUTES,
+    GROUPS,
+    LENGTHS,
+    figures,
+    headline_formula,
+    stratum,
+)
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.options import fill, split_spec
+from alphabench.questions import Judge
+from alphabench.statistics import Cluster, Formula
+from alphabench.types import Benchmark, Card, Evaluator, ProtocolName, Report, Sample, Verdict
+from alphabench.upstream import UpstreamData, pin_of
+
+PIN: Final = "tiif"
+MINI_DATA: Final = "tiif.jsonl"
+SPLITS: Final = ("testmini", "test", "mini")
+TEXT: Final = "-text"
+"""Behind a split's name: its text items, for OCR."""
+JUDGE: Final = "judge"
+CITATION: Final = "arXiv:2506.02161"
+_TITLES: Final[Mapping[str, str]] = {
+    "testmini": "TIIF-Bench, testmini",
+    "test": "TIIF-Bench, test",
+    "mini": "TIIF-Bench's nine groups over AlphaBench's drawn world",
+}
+_HINT: Final = "restore the file from its source"
+
+
+def open_tiif(
+    split: str = "",
+    *,
+    version: str | None = None,
+    protocol: ProtocolName = "official",
+    data: UpstreamData,
+) -> Benchmark:
+    """TIIF-Bench's prompts and rules; opening it reads no file.
+
+    Args:
+        split: empty means `testmini`.
+        version: None takes the one there is.
+        protocol: see `tiif_rules.figures`.
+        data: where the official files lie.
+
+    Raises:
+        AlphaBenchError: no such split or version.
+    """
+    split = split or "testmini"
+    texts = [f"{name}{TEXT}" for name in SPLITS if name != "mini"]
+    if split not in (*SPLITS, *texts):
+        raise unknown_name("split of tiif", split, [*SPLITS, *texts])
+    known = version_of(split)
+    if version not in (None, known):
+        raise unknown_name(f"version of tiif:{split}", str(version), [known])
+    prompts = Tiif(split=split.removesuffix(TEXT), protocol=protocol, data=data)
+    if split not in texts:
+        return prompts
+    from alphabench.benchmarks.tiif.ocr_split import TiifText
+
+    return TiifText(prompts=prompts)
+
+
+def version_of(split: str) -> str:
+    """The upstream commit, or a number of our own; other data is another version."""
+    return "1" if split == "mini" else pin_of(PIN).commit[:7]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiif:
+    """One split of TIIF-Bench under one protocol."""
+
+    split: str
+    protocol: ProtocolName
+    data: UpstreamData
+
+    @property
+    def card(self) -> Card:
+        mini = self.split == "mini"
+        pin = pin_of(PIN)
+        return Card(
+            name="tiif",
+            version=version_of(self.split),
+            split=self.split,
+            protocol=self.protocol,
+            title=_TITLES[self.split],
+            licence="Apache-2.0" if mini else pin.licence,
+            source="alphabench" if mini else f"{pin.repository}@{pin.commit}",
+            citation=CITATION,
+            data_digest=hashlib.sha256(_mini_bytes()).hexdigest() if mini else _digest(self.split),
+            images_per_sample=1,
+            evaluators=(JUDGE,),
+        )
+
+    def samples(self) -> Sequence[Sample]:
+        """Attribute by attribute, each item short and then long: `style-0-short`, `style-0-long`.
+
+        Raises:
+            AlphaBenchError: the official data is not fetched, or was changed.
+        """
+        items = self._mini_items() if self.split == "mini" else self._official_items()
+        return [sample for item in items for sample in _samples_of(item)]
+
+    def questions(self, sample: Sample) -> Sequence[str]:
+        """`0`, `1` ... in the order of upstream's list; one judge call may settle all of them."""
+        return [str(i) for i in range(len(sample.facts["questions"]))]
+
+    def evaluator(
+        self, spec: str | None = None, *, judge: Judge | None = None, device: str = "cpu"
+    ) -> Evaluator:
+        """A judge with TIIF's questions: `judge?wording=own`; see `AskingOptions`."""
+        del device
+        name, options = split_spec(spec or JUDGE)
+        if name != JUDGE:
+            raise unknown_name("evaluator of tiif", name, [JUDGE])
+        asking = fill(AskingOptions, options, owner=name)
+        return open_judged(judge, asking, split=self.split, protocol=self.protocol, data=self.data)
+
+    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
+        """Answers by sample; the strata are attributes by length."""
+        return statistics.gather(samples, verdicts, n_expected=_n_questions)
+
+    def formula(self) -> Formula:
+        """The headline from the accuracies of the strata."""
+        return headline_formula(self.protocol)
+
+    def summarise(
+        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+    ) -> Report:
+        """See `tiif_rules.figures` for what the protocols do.
+
+        Unanswered questions are in no figure; coverage and bounds account for them.
+        """
+        every = self.samples()
+        return report_of(
+            self.clusters(samples, verdicts),
+            split=self.split,
+            protocol=self.protocol,
+            evaluator=evaluator,
+            complete=[sample.group for sample in every],
+            statuses=statistics.count_statuses(samples, verdicts, n_expected=_n_questions),
+            partial=len(samples) < len(every),
+        )
+
+    def _official_items(self) -> Iterator[_Item]:
+        for attribute in ATTRIBUTES:
+            prompts, evals = (_path(self.split, attribute, kind) for kind in ("", "eval_"))
+            asked, judged = self._lines(prompts), self._lines(evals)
+            if len(asked) != len(judged):
+                raise AlphaBenchError(
+                    f"{prompts!r} has {len(asked)} items and {evals!r} {len(judged)}", hint=_HINT
+                )
+            for index, (prompt, questions) in enumerate(zip(asked, judged, strict=True)):
+                fields = {**questions, **prompt}
+                where = f"item {index} of {prompts!r}"
+                yield _item(fields, index=index, attribute=attribute, where=where)
+
+    def _mini_items(self) -> Iterator[_Item]:
+        seen: dict[str, int] = {}
+        for number, fields in enumerate(_objects(_mini_bytes(), where=MINI_DATA)):
+            attribute = str(fields.get("type"))
+            index = seen[attribute] = seen.get(attribute, -1) + 1
+            where = f"item {number} of {MINI_DATA!r}"
+            yield _item(fields, index=index, attribute=attribute, where=where)
+
+    def _lines(self, path: str) -> list[dict[str, Any]]:
+        return _objects(self.data.read(PIN, path), where=path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    attribute: str
+    index: int
+    fields: Mapping[str, Any]
+
+
+def report_of(
+    clusters: Sequence[Cluster],
+    *,
+    split: str,
+    protocol: ProtocolName,
+    evaluator: str,
+    complete: Sequence[str],
+    statuses: Mapping[Any, int],
+    partial: bool,
+    alone: bool = True,
+) -> Report:
+    """The report over answers that are gathered by sample.
+
+    Groups: the two overall figures and the nine groups, each short and long. Extras: the levels,
+    upstream's mean over all attributes, and the two overall figures under the other protocol.
+    """
+    other: ProtocolName = "strict" if protocol == "official" else "official"
+    found = figures(clusters, protocol=protocol, complete=complete, alone=alone)
+    headline = found.pop("headline")
+    groups = {name: found.pop(name) for name in group_names()}
+    elsewhere = figures(clusters, protocol=other, complete=complete, alone=alone)
+    beside = {f"overall {length}, {other}": elsewhere[f"overall {length}"] for length in LENGTHS}
+    n_expected = sum(cluster.n_expected for cluster in clusters)
+    needed = set(complete) if protocol == "strict" else set()
+    return Report(
+        benchmark="tiif",
+        split=split,
+        protocol=protocol,
+        evaluator=evaluator,
+        headline=headline,
+        groups=groups,
+        coverage=sum(c.n_scored for c in clusters) / n_expected if n_expected else 0.0,
+        partial=partial or bool(statuses.get("missing")),
+        bounds=statistics.bounds(clusters, headline_formula(protocol), needed=needed),
+        statuses=statuses,
+        extras={**found, **beside},
+        withheld=statistics.unscored_groups(clusters, needed, kind="attributes by length"),
+    )
+
+
+def group_names() -> list[str]:
+    """Names of a report's groups, in order."""
+    return [f"{name} {length}" for name in ("overall", *GROUPS) for length in LENGTHS]
+
+
+def _samples_of(item: _Item) -> Iterator[Sample]:
+    fields = item.fields
+    for length in LENGTHS:
+        facts = {
+            "type": item.attribute,
+            "length": length,
+            "index": item.index,
+            "questions": fields["yn_question_list"],
+            "answers": fields["yn_answer_list"],
+            **{key: fields[key] for key in ("include", "exclude", "check") if key in fields},
+        }
+        yield Sample(
+            id=f"{item.attribute}-{item.index}-{length}",
+            prompt=fields[f"{length}_description"],
+            group=stratum(item.attribute, length),
+            facts=facts,
+        )
+
+
+def _item(fields: Mapping[str, Any], *, index: int, attribute: str, where: str) -> _Item:
+    if fields.get("type") != attribute or attribute not in ATTRIBUTES:
+        raise AlphaBenchError(f"{where} is of type {fields.get('type')!r}", hint=_HINT)
+    for length in LENGTHS:
+        if not isinstance(fields.get(f"{length}_description"), str):
+            raise AlphaBenchError(f"{where} has no {length} description", hint=_HINT)
+    questions, answers = (_texts(fields.get(f"yn_{one}_list")) for one in ("question", "answer"))
+    if not questions or len(questions) != len(answers):
+        raise AlphaBenchError(f"{where} has not one answer to each question", hint=_HINT)
+    return _Item(attribute=attribute, index=index, fields=fields)
+
+
+def _texts(value: Any) -> list[str]:
+    """The value if it is a list of texts, else an empty one."""
+    return value if isinstance(value, list) and all(isinstance(v, str) for v in value) else []
+
+
+def _objects(content: bytes, *, where: str) -> list[dict[str, Any]]:
+    found = []
+    for number, line in enumerate(content.decode("utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            fields = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise AlphaBenchError(
+                f"line {number} of {where!r} is not JSON ({error.msg})", hint=_HINT
+            ) from error
+        if not isinstance(fields, dict):
+            raise AlphaBenchError(f"line {number} of {where!r} is not a JSON object", hint=_HINT)
+        found.append(fields)
+    return found
+
+
+def _n_questions(sample: Sample) -> int:
+    return len(sample.facts["questions"])
+
+
+def _path(split: str, attribute: str, kind: str) -> str:
+    return f"data/{split}_{kind}prompts/{attribute}_{kind}prompts.jsonl"
+
+
+def _digest(split: str) -> str:
+    """sha256 over the digests of the split's files, in order of their paths."""
+    pin = pin_of(PIN)
+    paths = sorted(
+        _path(split, attribute, kind) for attribute in ATTRIBUTES for kind in ("", "eval_")
+    )
+    files = {file.path: file.digest for file in pin.files}
+    return hashlib.sha256("\n".join(files[path] for path in paths).encode()).hexdigest()
+
+
+def _mini_bytes() -> bytes:
+    return (resources.files("alphabench.scenes") / "mini" / MINI_DATA).read_bytes()

@@ -1,0 +1,230 @@
+"""WISE: 1,000 prompts that ask for world knowledge, one image each, judged by a model (Niu, 2025).
+
+Two editions: `wise@verified` (the default) and `wise@legacy`, with prompts, questions and weights
+of their own; their results never meet. The split `mini` is authored here over the project's drawn
+world: riddles whose answer is an object of it. Rules stand in `wise_rules`, questions in
+`wise_questions`, upstream's files in `wise_files`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final
+
+from alphabench import statistics
+from alphabench.benchmarks.wise.questions import WiseOptions, open_judged
+from alphabench.benchmarks.wise.scoring import (
+    CATEGORIES,
+    EDITIONS,
+    METRICS,
+    VERIFIED,
+    Edition,
+    weighted,
+)
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.options import fill, split_spec
+from alphabench.questions import Judge
+from alphabench.statistics import Bootstrap, Cluster, Formula
+from alphabench.types import Card, Estimate, Evaluator, ProtocolName, Report, Sample, Verdict
+from alphabench.upstream import UpstreamData, pin_of
+
+EVALUATOR: Final = "judge"
+MINI_DATA: Final = "wise.jsonl"
+_PINS: Final = {"verified": "wise", "legacy": "wise-legacy"}
+_KEYS: Final = ("Prompt", "Explanation", "Category", "Subcategory")
+_OF_METRICS: Final = Bootstrap(value_range=(0.0, 2.0))
+
+
+def open_wise(
+    split: str = "",
+    *,
+    version: str | None = None,
+    protocol: ProtocolName = "official",
+    data: UpstreamData,
+) -> Wise:
+    """WISE's prompts and rules; opening it reads no file.
+
+    Args:
+        split: empty for the official prompts, or `mini`.
+        version: `verified` or `legacy`; None is `verified`.
+        protocol: how replies are read, and see `Wise.summarise`.
+        data: where the official files lie.
+
+    Raises:
+        AlphaBenchError: no such split or version.
+    """
+    if split not in ("", "mini"):
+        raise unknown_name("split of wise", split, ["mini"])
+    if version not in (None, *EDITIONS):
+        raise unknown_name("version of wise", str(version), list(EDITIONS))
+    return Wise(edition=EDITIONS[version or "verified"], split=split, protocol=protocol, data=data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wise:
+    """One edition and split of WISE under one protocol."""
+
+    edition: Edition
+    split: str
+    protocol: ProtocolName
+    data: UpstreamData
+
+    @property
+    def card(self) -> Card:
+        if self.split == "mini":
+            licence, source = "Apache-2.0", "alphabench"
+            digest = hashlib.sha256(_mini_bytes()).hexdigest()
+            title = "WISE's six categories over AlphaBench's drawn world"
+        else:
+            pin = pin_of(_PINS[self.edition.name])
+            licence, source = pin.licence, f"{pin.repository}@{pin.commit}"
+            digest = hashlib.sha256("".join(f.digest for f in pin.files).encode()).hexdigest()
+            title = "WISE_Verified" if self.edition is VERIFIED else "WISE, its first edition"
+        return Card(
+            name="wise",
+            version=self.edition.name,
+            split=self.split,
+            protocol=self.protocol,
+            title=title,
+            licence=licence,
+            source=source,
+            citation="arXiv:2503.07265",
+            data_digest=digest,
+            images_per_sample=1,
+            evaluators=(EVALUATOR,),
+        )
+
+    def samples(self) -> Sequence[Sample]:
+        """The prompts by id, which is also the sample's id and upstream's name of its image.
+
+        Raises:
+            AlphaBenchError: the official data is not fetched, or was changed.
+        """
+        if self.split == "mini":
+            lines = _mini_bytes().decode().splitlines()
+            # The mini split has the verified edition's ids, whichever edition asks.
+            return _samples([json.loads(line) for line in lines], VERIFIED, where=MINI_DATA)
+        pin = pin_of(_PINS[self.edition.name])
+        rows: list[Any] = []
+        for file in pin.files:
+            rows += _rows(self.data.read(pin.name, file.path), where=file.path)
+        return _samples(rows, self.edition, where=pin.repository)
+
+    def questions(self, sample: Sample) -> Sequence[str]:  # noqa: ARG002  (the same for all)
+        return (self.edition.question,)
+
+    def evaluator(
+        self,
+        spec: str | None = None,
+        *,
+        judge: Judge | None = None,
+        device: str = "cpu",  # noqa: ARG002  (the judge has its own)
+    ) -> Evaluator:
+        """The judge with WISE's question: `judge`, `judge?wording=own`; see `WiseOptions`."""
+        name, values = split_spec(spec or EVALUATOR)
+        if name != EVALUATOR:
+            raise unknown_name("evaluator of wise", name, [EVALUATOR])
+        return open_judged(
+            judge,
+            fill(WiseOptions, values, owner=name),
+            self.edition,
+            mini=self.split == "mini",
+            protocol=self.protocol,
+            data=self.data,
+        )
+
+    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
+        """Scores by sample."""
+        return statistics.gather(samples, verdicts, n_expected=1)
+
+    def formula(self) -> Formula:
+        """The headline from the means of the categories."""
+        return weighted(self.edition)
+
+    def summarise(
+        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+    ) -> Report:
+        """Category = mean over its images; headline = categories by their weights.
+
+        Unscored images count in coverage and bounds, never in a mean. Upstream's script leaves
+        them out as well. Under both protocols the headline is None while one of the six categories
+        has no scored image, as upstream's script prints no overall score then.
+        """
+        images, formula = self.clusters(samples, verdicts), self.formula()
+        estimate, withheld = statistics.over_all(
+            statistics.estimate(images, formula), images, CATEGORIES, kind="categories"
+        )
+        statuses = statistics.count_statuses(samples, verdicts, n_expected=1)
+        return Report(
+            benchmark="wise",
+            split=self.split,
+            protocol=self.protocol,
+            evaluator=evaluator,
+            headline=estimate,
+            groups=statistics.group_estimates(images),
+            coverage=estimate.n_scored / estimate.n_expected if estimate.n_expected else 0.0,
+            partial=len(samples) < len(self.samples()) or bool(statuses.get("missing")),
+            bounds=statistics.bounds(images, formula, needed=CATEGORIES),
+            statuses=statuses,
+            extras=metric_means(samples, verdicts),
+            withheld=withheld,
+        )
+
+
+def metric_means(samples: Iterable[Sample], verdicts: Iterable[Verdict]) -> dict[str, Estimate]:
+    """Consistency, realism and aesthetic quality, 0 to 2; empty where the judge gave one score."""
+    groups = {sample.id: sample.group for sample in samples}
+    found: dict[str, list[Cluster]] = {}
+    for verdict in verdicts:
+        sample_id = statistics.sample_of(verdict)
+        for metric in METRICS:
+            if sample_id in groups and verdict.status == "scored" and metric in verdict.detail:
+                found.setdefault(metric, []).append(
+                    Cluster(
+                        sample_id=sample_id,
+                        group=groups[sample_id],
+                        total=verdict.number(metric),
+                        n_scored=1,
+                        n_expected=1,
+                    )
+                )
+    return {
+        metric: statistics.estimate(of, statistics.pooled(of), _OF_METRICS)
+        for metric, of in found.items()
+    }
+
+
+def _rows(content: bytes, *, where: str) -> list[Any]:
+    rows = json.loads(content)
+    if not isinstance(rows, list):
+        raise _malformed(where, "it is no list")
+    return rows
+
+
+def _samples(rows: Sequence[Any], edition: Edition, *, where: str) -> list[Sample]:
+    samples = []
+    for row in rows:
+        if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in _KEYS):
+            raise _malformed(where, f"an item lacks one of {', '.join(_KEYS)}")
+        number = row.get("prompt_id")
+        category = edition.category(number) if isinstance(number, int) else None
+        if category is None:
+            raise _malformed(where, f"{number!r} is no prompt id of {edition.name}")
+        samples.append(Sample(id=str(number), prompt=row["Prompt"], group=category, facts=row))
+    if len({sample.id for sample in samples}) < len(samples):
+        raise _malformed(where, "a prompt id occurs twice")
+    return sorted(samples, key=lambda sample: int(sample.id))
+
+
+def _malformed(where: str, what: str) -> AlphaBenchError:
+    return AlphaBenchError(
+        f"{where!r} cannot be used: {what}", hint="restore the file from its source"
+    )
+
+
+def _mini_bytes() -> bytes:
+    return (resources.files("alphabench.scenes") / "mini" / MINI_DATA).read_bytes()

@@ -1,0 +1,231 @@
+"""What a judge is asked about an image under WISE, and what its answer amounts to.
+
+The official wording is read at run time from upstream's pinned scripts; our own is here, short, and
+another measurement: evaluators say which. Knows no score but an image's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from alphabench.benchmarks.wise.scoring import METRICS, Edition
+from alphabench.core.errors import AlphaBenchError
+from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
+from alphabench.judges.retrying import PersistentJudge
+from alphabench.questions import Answer, Contract, Judge, Part, Picture, Question, Sampling
+from alphabench.types import GeneratedImage, ProtocolName, Verdict
+from alphabench.upstream import UpstreamData, templates
+from alphabench.upstream.templates import ImageSlot, Template
+
+WordingName = Literal["official", "own"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WiseOptions:
+    """Options of the evaluator `judge`."""
+
+    wording: Literal["auto", "official", "own"] = "auto"
+    """auto: own for `mini`, official for upstream's data."""
+    thinking: Literal["auto", "off", "unsaid"] = "auto"
+    """off: tell vLLM that a reasoning judge shall not think; hosts that do not know the field may
+    refuse it. auto: off with the official wording of `verified`, whose script does so."""
+    tries: int = 3
+    """How often a reply that cannot be read is asked for under the official protocol."""
+
+    def __post_init__(self) -> None:
+        if self.tries < 1:
+            raise ValueError("tries is 1 at least")
+
+
+class _Script(NamedTuple):
+    pin: str
+    path: str
+
+
+_SCRIPTS: Final[Mapping[str, _Script]] = {
+    "verified": _Script("wise-judge", "vllm_eval.py"),
+    "legacy": _Script("wise-legacy-judge", "WISE_legacy/gpt_eval.py"),
+}
+_MAX_TOKENS: Final = {"verified": 500, "legacy": 2000}
+_NO_THINKING: Final = {"chat_template_kwargs": {"enable_thinking": False}}
+
+_OWN: Final[Mapping[str, Callable[[str, str], str]]] = {
+    "verified": lambda prompt, explanation: (
+        "A picture was made from a riddle. Does it show the riddle's answer, clearly enough to be "
+        f"recognised without doubt?\n\nRiddle: {prompt}\nAnswer: {explanation}\n\n"
+        "Reply with one line: `Score: 1` if it does, `Score: 0` if it does not or you doubt it."
+    ),
+    "legacy": lambda prompt, explanation: (
+        f"A picture was made from a riddle.\n\nRiddle: {prompt}\nAnswer: {explanation}\n\n"
+        "Rate the picture three times, each with 0 (poor), 1 (in part) or 2 (fully):\n"
+        "Consistency - does it show the answer, in every detail asked for?\n"
+        "Realism - could what it shows exist, without broken shapes?\n"
+        "Aesthetic Quality - is it well composed and pleasant to look at?\n\n"
+        "Reply with three lines and nothing else:\n"
+        "Consistency: <digit>\nRealism: <digit>\nAesthetic Quality: <digit>"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """How one edition asks: templates with holes for prompt and explanation, and the picture."""
+
+    name: WordingName
+    system: str | None
+    parts: tuple[Template | ImageSlot, ...]
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the templates."""
+        return templates.digest(
+            [
+                Template((self.system or "",)),
+                *(
+                    part if isinstance(part, Template) else Template(("<image>",))
+                    for part in self.parts
+                ),
+            ]
+        )
+
+    def message(self, prompt: str, explanation: str, picture: Picture) -> tuple[Part, ...]:
+        """The user message about one picture."""
+        values = {"Prompt": prompt, "Explanation": explanation}
+        return tuple(
+            part.fill(values) if isinstance(part, Template) else picture for part in self.parts
+        )
+
+
+def own_words(edition: Edition) -> Words:
+    """Our own wording."""
+    holes = [templates.Hole(name, frozenset({name})) for name in ("Prompt", "Explanation")]
+    marks = ("\0prompt\0", "\0explanation\0")
+    before, _, rest = _OWN[edition.name](*marks).partition(marks[0])
+    between, _, after = rest.partition(marks[1])
+    text = Template((before, holes[0], between, holes[1], after))
+    return Words(name="own", system=None, parts=(ImageSlot("picture"), text))
+
+
+def official_words(edition: Edition, data: UpstreamData) -> Words:
+    """Upstream's wording, from its script.
+
+    Raises:
+        AlphaBenchError: the script was not fetched, or does not hold what is expected.
+    """
+    script = _SCRIPTS[edition.name]
+    return read_words(templates.read_script(data, script.pin, script.path), path=script.path)
+
+
+def read_words(source: bytes, *, path: str) -> Words:
+    """The one user message with a prompt, an explanation and a picture, and its system sentence.
+
+    Raises:
+        AlphaBenchError: there is no such message, or several.
+    """
+    messages = templates.messages_of(source)
+    asking = [m for m in messages if m.role == "user" and _asks(m.parts)]
+    if len(asking) != 1:
+        raise templates.changed(path, f"{len(asking)} messages ask about a prompt and a picture")
+    systems = [m for m in messages if m.role == "system" and m.where == asking[0].where]
+    system = None
+    if systems:
+        texts = [part.literal for part in systems[0].parts if isinstance(part, Template)]
+        if len(systems) > 1 or len(texts) != 1 or texts[0] is None:
+            raise templates.changed(path, "its system message is not one plain text")
+        system = texts[0]
+    return Words(name="official", system=system, parts=asking[0].parts)
+
+
+def _asks(parts: Sequence[Template | ImageSlot]) -> bool:
+    words = {
+        word for p in parts if isinstance(p, Template) for hole in p.holes for word in hole.words
+    }
+    n_pictures = sum(isinstance(part, ImageSlot) for part in parts)
+    return {"Prompt", "Explanation"} <= words and n_pictures == 1
+
+
+def open_judged(
+    judge: Judge | None,
+    options: WiseOptions,
+    edition: Edition,
+    *,
+    mini: bool,
+    protocol: ProtocolName,
+    data: UpstreamData,
+) -> JudgeEvaluator:
+    """WISE's evaluator: one question about each image.
+
+    Raises:
+        AlphaBenchError: no judge, or no official wording.
+    """
+    if judge is None:
+        raise AlphaBenchError(
+            "wise asks a judge about every image, and none is named",
+            hint="name one: --judge URL#model",
+        )
+    own = options.wording == "own" or (options.wording == "auto" and mini)
+    words = own_words(edition) if own else official_words(edition, data)
+    by_script = not own and edition.name == "verified"
+    silent = options.thinking == "off" or (options.thinking == "auto" and by_script)
+    tries = 1 if protocol == "strict" else options.tries
+    sampling = Sampling(
+        max_tokens=_MAX_TOKENS[edition.name], temperature=0.0, extra=_NO_THINKING if silent else {}
+    )
+    contract = edition.contract(protocol)
+    return JudgeEvaluator(
+        judge=judge if tries == 1 else PersistentJudge(judge=judge, tries=tries),
+        ask=_Ask(words, sampling, contract, edition.question),
+        settle=_Settle(edition),
+        identity={
+            **contract.identity,
+            "edition": edition.name,
+            "wording": f"{words.name}:{words.digest[:16]}",
+            "max_tokens": str(sampling.max_tokens),
+            "temperature": str(sampling.temperature),
+            "thinking": "off" if silent else "unsaid",
+            "tries": str(tries),
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    words: Words
+    sampling: Sampling
+    contract: Contract
+    question_id: str
+
+    def __call__(self, image: GeneratedImage) -> list[Question]:
+        facts = image.request.sample.facts
+        picture = Picture(path=image.path, sha256=image.sha256)
+        return [
+            Question(
+                image_id=image.id,
+                id=self.question_id,
+                system=self.words.system,
+                system_as_parts=self.words.system is not None,
+                parts=self.words.message(facts["Prompt"], facts["Explanation"], picture),
+                sampling=self.sampling,
+                contract=self.contract,
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settle:
+    edition: Edition
+
+    def __call__(self, _: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
+        (answer,) = answers
+        if answer.values is None:
+            return [verdict_from(answer)]
+        detail: dict[str, float | str] = {}
+        if self.edition.name == "legacy":
+            detail = dict(zip(METRICS, answer.values, strict=True))
+            found = ", ".join(f"{n.replace('_', ' ')} {v:g}" for n, v in detail.items())
+            detail["reason"] = "" if min(answer.values) >= 2 else found
+        elif answer.values[0] < 1:
+            detail["reason"] = "does not show the riddle's answer"
+        return [verdict_from(answer, value=self.edition.score(answer.values), detail=detail)]

@@ -1,0 +1,107 @@
+"""Is this installation fit to measure? Packages, devices, official data, evaluators' self-tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from alphabench import registry
+from alphabench.benchmarks import open_benchmark
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.options import split_spec
+from alphabench.runs.self_test import prove
+from alphabench.upstream import UpstreamData, pinned_names
+from alphabench.weights.find import NotHereError
+
+EXTRAS: Final = {
+    "openclip": "open_clip",
+    "lora": "peft",
+    "data": "datasets",
+    "vllm": "vllm",
+    "mmdet": "mmdet",
+}
+"""Extra of this package -> the module that it brings."""
+
+
+TESTED_WITH: Final = "geneval:mini"
+"""The benchmark whose evaluators are tested; it needs no download."""
+ANSWERERS: Final = {"mplug": "dpg:mini"}
+"""Evaluators that are no detectors -> a benchmark that knows them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    healthy: bool
+    words: str
+    optional: bool = False
+    """Its absence is no fault."""
+
+    def __str__(self) -> str:
+        mark = "absent" if self.optional else "ok" if self.healthy else "FAILED"
+        return f"{mark:<7} {self.subject}: {self.words}"
+
+
+def examine(evaluator: str | None, data: UpstreamData, *, device: str) -> Iterator[Finding]:
+    """Look at everything, or at one evaluator alone.
+
+    Args:
+        evaluator: `name?key=value&...`, to test this one alone; a missing model is then a fault.
+        device: where the self-tests run.
+    """
+    if evaluator is not None:
+        name, known = split_spec(evaluator)[0], {*registry.known("evaluator"), *ANSWERERS}
+        if name not in known:
+            raise unknown_name("evaluator", name, known)
+        yield _self_test(evaluator, data, device, optional=False)
+        return
+    yield from _machine()
+    yield from _extras()
+    yield from _official_data(data)
+    for name in sorted({*registry.known("evaluator"), *ANSWERERS}):
+        yield _self_test(name, data, device, optional=name != "nano")
+
+
+def _machine() -> Iterator[Finding]:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    words = f"{platform.python_version()}, torch {torch.__version__}, {', '.join(gpus) or 'no GPU'}"
+    yield Finding(subject="python", healthy=True, words=words)
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, module in EXTRAS.items():
+        absent = importlib.util.find_spec(module) is None
+        words = f"`pip install -e '.[{extra}]'` brings it" if absent else "installed"
+        yield Finding(subject=f"extra {extra}", healthy=True, words=words, optional=absent)
+
+
+def _official_data(data: UpstreamData) -> Iterator[Finding]:
+    for name in pinned_names():
+        missing = data.missing(name)
+        words = f"{len(missing)} files to fetch" if missing else "fetched and verified"
+        yield Finding(subject=f"data {name}", healthy=True, words=words, optional=bool(missing))
+
+
+def _self_test(spec: str, data: UpstreamData, device: str, *, optional: bool) -> Finding:
+    """A model that is not here may be `optional`; one that is here and wrong is a fault."""
+    subject = f"evaluator {spec}"
+    try:
+        benchmark = ANSWERERS.get(split_spec(spec)[0], TESTED_WITH)
+        evaluator = open_benchmark(benchmark, data=data).evaluator(spec, device=device)
+        tested = evaluator.identity.get("self_test", "on")  # reads the weights: they must be here
+        if tested == "off":
+            return Finding(subject=subject, healthy=False, words="not tested (self_test=off)")
+        prove(evaluator)
+    except NotHereError as error:
+        return Finding(subject=subject, healthy=optional, words=str(error), optional=optional)
+    except AlphaBenchError as error:
+        return Finding(subject=subject, healthy=False, words=str(error))
+    note = "" if tested == "on" else f" ({tested})"
+    return Finding(subject=subject, healthy=True, words=f"self-test passed{note}")

@@ -1,0 +1,229 @@
+"""From what was typed to the objects of the library; reads one variable of the environment.
+
+ALPHABENCH_MIRROR   where official data is fetched from instead of its source
+
+ALPHABENCH_CACHE is read by `upstream`, keys of remote services by `credentials`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from alphabench.core.errors import AlphaBenchError, of_the_system
+from alphabench.core.terminal import echo
+
+if TYPE_CHECKING:
+    from alphabench.questions import Judge
+    from alphabench.runs.plan import Checkpoint
+    from alphabench.runs.run import Work
+    from alphabench.types import Benchmark, Evaluator, ProtocolName
+    from alphabench.upstream import UpstreamData
+
+
+_FREE: Final = ("nano", "python", "scripted", "transformers", "vllm")
+"""Kinds of judge that run here, or count no costs."""
+
+
+def cache_dir() -> Path:
+    """Where data and answers are kept."""
+    from alphabench.upstream import default_cache_dir
+
+    return default_cache_dir()
+
+
+def answers_dir() -> Path:
+    """Where judges' answers are kept."""
+    return cache_dir() / "answers"
+
+
+def mirror() -> str | None:
+    """Where official data is fetched from, if not from its source."""
+    return os.environ.get("ALPHABENCH_MIRROR")
+
+
+def upstream_data() -> UpstreamData:
+    """Official data in the user's cache."""
+    from alphabench.upstream import UpstreamData
+
+    return UpstreamData(cache_dir=cache_dir())
+
+
+def benchmark(name: str, protocol: ProtocolName, prompts: Path | None = None) -> Benchmark:
+    """A benchmark by name; a file of prompts stands in the place of its split."""
+    from alphabench.benchmarks import open_benchmark
+
+    if prompts is None:
+        return open_benchmark(name, protocol=protocol, data=upstream_data())
+    from alphabench import registry
+
+    own = name.partition(":")[0].partition("@")[0]
+    if own in registry.BENCHMARKS:
+        raise AlphaBenchError(
+            f"{own} has prompts of its own and takes none by --prompts",
+            hint="leave out --prompts, or take `dvreward`, which is about prompts of yours",
+        )
+    if ":" in name:
+        raise AlphaBenchError(
+            f"{name!r} names a split and --prompts another", hint="give one of the two"
+        )
+    return open_benchmark(name, split=str(prompts), protocol=protocol, data=upstream_data())
+
+
+def checkpoint(
+    spec: str,
+    settings: list[str] | None,
+    *,
+    layout: str | None = None,
+    lora: str | None = None,
+    think: bool = False,
+) -> Checkpoint:
+    """A checkpoint with the options of all places."""
+    from alphabench.core.options import pairs
+    from alphabench.runs.plan import checkpoint as by_spec
+
+    if layout is not None and not spec.startswith("images:"):
+        raise AlphaBenchError(
+            f"--layout says how a folder of images is laid out, and {spec!r} is none",
+            hint="leave out --layout, or write --ckpt images:DIR",
+        )
+    given = [*(settings or []), *([f"layout={layout}"] if layout is not None else [])]
+    if think:
+        given.append("think=true")
+    return by_spec(spec, options=pairs(given), lora=lora)
+
+
+def refined(
+    checkpoint: Checkpoint,
+    refine: str,
+    *,
+    own: Judge | None,
+    theirs: Callable[..., Evaluator],
+) -> Checkpoint:
+    """The checkpoint with refinement behind it.
+
+    Args:
+        checkpoint: that draws.
+        refine: `always`, `self` or `oracle`, with `:ROUNDS` behind it.
+        own: the judge of `self`; None is the checkpoint itself.
+        theirs: opens the benchmark's evaluator, for `oracle`.
+    """
+    from alphabench import registry
+    from alphabench.runs import refinement
+
+    how = refinement.read_refinement(refine)
+    examiner = None
+    if how.mode == "self":
+        examiner = refinement.examined_by(own, registry.load("examiner", "dvreward"))
+    elif own is not None:
+        raise AlphaBenchError(
+            f"--refine-judge has nothing to say with --refine {how.mode}",
+            hint="use --refine self, or leave the judge out",
+        )
+    elif how.mode == "oracle":
+        examiner = refinement.examined_by_benchmark(theirs)
+    return refinement.refined(checkpoint, how, examiner)
+
+
+def judge(spec: str | None, *, budget: float | None, no_cache: bool, device: str) -> Judge | None:
+    """The judge that was named, if any."""
+    if spec is None:
+        if budget is not None:
+            raise AlphaBenchError(
+                "--budget bounds what a judge costs, and no judge is named",
+                hint="add --judge, or leave out --budget",
+            )
+        return None
+    from alphabench.judges import open_judge
+
+    if budget is not None:
+        _check_budget(spec, budget)
+    options = {} if budget is None else {"budget_usd": str(budget)}
+    kept = None if no_cache else answers_dir()
+    return open_judge(spec, options=options, cache_dir=kept, device=device)
+
+
+def _check_budget(spec: str, budget: float) -> None:
+    from alphabench.judges import pick_kind
+
+    if not (math.isfinite(budget) and budget > 0):
+        raise AlphaBenchError(f"--budget cannot be {budget}", hint="it takes US dollars above 0")
+    name, _, options = spec.partition("?")
+    kind, _ = pick_kind(name)
+    if kind in _FREE:
+        raise AlphaBenchError(
+            f"--budget has nothing to bound: the judge {name!r} costs nothing",
+            hint="leave out --budget",
+        )
+    if kind == "openai" and "price_" not in options:
+        raise AlphaBenchError(
+            f"--budget needs to know what {name!r} charges",
+            hint="add dollars for a million tokens to --judge: ?price_in=0.15&price_out=0.60",
+        )
+
+
+def evaluator(spec: str | None, default: str, wording: str | None) -> str:
+    """The evaluator's spec with the wording that was asked for.
+
+    Raises:
+        AlphaBenchError: an empty spec, which would stand for the default in silence.
+    """
+    if spec is not None and not spec.partition("?")[0].strip():
+        raise AlphaBenchError(
+            "--evaluator names nothing", hint="`alphabench list evaluators` shows the names"
+        )
+    chosen = spec or default
+    if wording is None:
+        return chosen
+    return f"{chosen}{'&' if '?' in chosen else '?'}wording={wording}"
+
+
+def check_place(folder: Path) -> None:
+    """Refuses a folder that cannot be written, before hours are spent on what goes there.
+
+    Raises:
+        AlphaBenchError: neither it nor, where it does not exist, the folder that would hold it.
+    """
+    place = folder.absolute()
+    try:
+        while not place.exists():
+            place = place.parent
+    except OSError as error:
+        raise of_the_system(error) from error
+    if not place.is_dir():
+        raise AlphaBenchError(
+            f"{str(folder)!r} cannot be a folder: {str(place)!r} is a file", hint="name another"
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise AlphaBenchError(
+            f"{str(folder)!r} cannot be written: {str(place)!r} is read-only for you",
+            hint="name another folder with --out, or change its permissions",
+        )
+
+
+@contextlib.contextmanager
+def work(devices: str | None, workers: int) -> Iterator[Work]:
+    """Devices and progress for a piece of work; what it shows goes to standard error."""
+    from rich.console import Console
+
+    from alphabench.runs.progress import Bars, Lines
+    from alphabench.runs.run import Work
+    from alphabench.runs.workers import choose_devices
+
+    if workers > 1 and devices is not None and "," in devices:
+        raise AlphaBenchError(
+            f"--workers {workers} is for one device, and --devices {devices} names several, with "
+            "one process on each",
+            hint="leave one of them out",
+        )
+    console = Console(stderr=True)
+    chosen = choose_devices(devices, workers=workers)
+    if not console.is_terminal:
+        yield Work(devices=chosen, progress=Lines(lambda text: echo(text, err=True)))
+        return
+    with Bars(console) as bars:
+        yield Work(devices=chosen, progress=bars)

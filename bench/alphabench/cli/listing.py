@@ -1,0 +1,138 @@
+"""What there is, as text: benchmarks, checkpoints, evaluators, judges, runs. Opens no model."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from alphabench import registry
+from alphabench.benchmarks import open_benchmark
+from alphabench.core.errors import AlphaBenchError
+from alphabench.judges import FORMS as JUDGE_FORMS
+from alphabench.runs.store import RunFolder, run_folders
+from alphabench.types import Benchmark, Card, Report
+from alphabench.upstream import UpstreamData
+
+What = Literal["benchmarks", "checkpoints", "evaluators", "judges", "runs", "all"]
+
+CHECKPOINT_FORMS: Final[Mapping[str, str]] = {
+    "bagel": "owner/name or DIR      BAGEL in the released layout (--think to plan first)",
+    "diffusers": "owner/name or DIR      a diffusers pipeline from the hub or a folder",
+    "http": "https://host/v1#MODEL  an endpoint of the OpenAI images API",
+    "images": "images:DIR             pictures already made (--layout geneval, flat, tiif ...)",
+    "janus": "owner/name or DIR      Janus in the layout of transformers",
+    "nano": "nano                   the small unified model in this package, for the :mini splits",
+    "python": "python:MODULE:FACTORY  your own object with `generate`",
+    "scene": "scene:?error=0.2       draws the prompt in the synthetic world, with planted errors",
+}
+
+
+def listing(what: What, *, runs: Path, data: UpstreamData) -> str:
+    """The list of one kind of thing, or of all."""
+    makers: Mapping[str, Callable[[], Iterator[str]]] = {
+        "benchmarks": lambda: _benchmarks(data),
+        "checkpoints": _checkpoints,
+        "evaluators": lambda: _evaluators(data),
+        "judges": lambda: iter(JUDGE_FORMS),
+        "runs": lambda: _runs(runs),
+    }
+    chosen = {what: makers[what]} if what != "all" else makers
+    return "\n\n".join(
+        "\n".join([f"{title}:", *(f"  {line}" for line in make())])
+        for title, make in chosen.items()
+    )
+
+
+def benchmark_card(benchmark: Benchmark) -> str:
+    """What a benchmark is, for `alphabench show`."""
+    card = benchmark.card
+    try:
+        n_samples = str(len(benchmark.samples()))
+    except AlphaBenchError as error:
+        n_samples = f"not known: {error}"
+    facts = {
+        "benchmark": card.id,
+        "title": card.title,
+        "samples": n_samples,
+        "images per sample": str(card.images_per_sample),
+        "prompts": card.prompt_style,
+        "protocol": card.protocol,
+        "evaluators": ", ".join(card.evaluators),
+        "data": card.source,
+        "data digest": card.data_digest,
+        "licence": card.licence,
+        "citation": card.citation,
+    }
+    width = max(map(len, facts))
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in facts.items())
+
+
+def run_page(root: Path) -> str:
+    """The report page of a run, or what it holds so far."""
+    from alphabench.runs.run import REPORT_PAGE
+
+    folder = RunFolder.open(root)
+    page = folder.read_page(REPORT_PAGE)
+    return page or f"{_run_line(folder)}\nnot scored yet: alphabench score {shlex.quote(str(root))}"
+
+
+def _benchmarks(data: UpstreamData) -> Iterator[str]:
+    for cards in _cards(data).values():
+        for full, card in cards.items():
+            yield f"{full:<18} {card.title} [{card.licence}] {', '.join(card.evaluators)}"
+
+
+def _checkpoints() -> Iterator[str]:
+    for kind in sorted(registry.known("checkpoint")):
+        yield CHECKPOINT_FORMS.get(kind, f"{kind}:")
+
+
+def _evaluators(data: UpstreamData) -> Iterator[str]:
+    """Each with the benchmarks that take it, by their splits where only some do."""
+    takers: dict[str, list[str]] = {name: [] for name in registry.known("evaluator")}
+    for name, cards in _cards(data).items():
+        for evaluator in {one for card in cards.values() for one in card.evaluators}:
+            taking = [full for full, card in cards.items() if evaluator in card.evaluators]
+            takers.setdefault(evaluator, []).extend([name] if len(taking) == len(cards) else taking)
+    for evaluator in sorted(takers):
+        yield f"{evaluator:<21} {', '.join(takers[evaluator])}".rstrip()
+
+
+def _cards(data: UpstreamData) -> Mapping[str, Mapping[str, Card]]:
+    """Of each benchmark, by its name; then by the listed names of its versions and splits."""
+    return {
+        name: {
+            full: open_benchmark(full, data=data).card
+            for full in registry.LISTED.get(name, (name,))
+        }
+        for name in sorted(registry.known("benchmark"))
+    }
+
+
+def _runs(root: Path) -> Iterator[str]:
+    passed_over: list[str] = []
+    folders = run_folders(root, note=passed_over.append) if root.is_dir() else []
+    if not folders:
+        yield f"none below {str(root)!r}"
+    for folder in folders:
+        try:
+            yield _run_line(folder)
+        except AlphaBenchError as error:
+            passed_over.append(f"passed over: {error.message}")
+    yield from passed_over
+
+
+def _run_line(folder: RunFolder) -> str:
+    found = ", ".join(_figure(name, report) for name, report in folder.reports().items())
+    made = len(folder.images())
+    return f"{folder.root}: {folder.manifest.benchmark}, {made} images, {found or 'no report'}"
+
+
+def _figure(name: str, report: Report) -> str:
+    headline = report.headline
+    stamp = " PARTIAL" if report.partial else ""
+    if headline.value is None:
+        return f"{name} {report.withheld or 'nothing scored'}{stamp}"
+    return f"{name} {headline.value:.4f} [{headline.low:.4f}, {headline.high:.4f}]{stamp}"

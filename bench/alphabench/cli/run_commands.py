@@ -1,0 +1,249 @@
+"""The verbs that make and score images, and work out figures."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alphabench.cli import factories
+from alphabench.cli.options import (
+    BenchmarkName,
+    Budget,
+    Ckpt,
+    Devices,
+    EvaluatorSpec,
+    Json,
+    JudgeSpec,
+    Layout,
+    Limit,
+    Lora,
+    NoCache,
+    Out,
+    Prompts,
+    ProtocolOption,
+    Refine,
+    RefineJudge,
+    RunPath,
+    Seed,
+    Settings,
+    Think,
+    Wording,
+    Workers,
+)
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.terminal import echo, warn
+
+if TYPE_CHECKING:
+    from alphabench.runs.plan import Preview
+    from alphabench.runs.run import Outcome
+
+
+def run(
+    benchmark: BenchmarkName,
+    ckpt: Ckpt,
+    judge: JudgeSpec = None,
+    evaluator: EvaluatorSpec = None,
+    protocol: ProtocolOption = "official",
+    wording: Wording = None,
+    prompts: Prompts = None,
+    lora: Lora = None,
+    think: Think = False,
+    refine: Refine = None,
+    refine_judge: RefineJudge = None,
+    settings: Settings = None,
+    layout: Layout = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    out: Out = None,
+    devices: Devices = None,
+    workers: Workers = 1,
+    budget: Budget = None,
+    no_cache: NoCache = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be done; do nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Generate images, score them, report. Continues where an earlier run stopped."""
+    from alphabench.runs.plan import choose, open_evaluation, plan_run, preview, suggested_evaluator
+    from alphabench.runs.run import carry_out
+
+    choose((), limit, seed=seed)  # refuses a limit that chooses nothing
+    bench = factories.benchmark(benchmark, protocol, prompts)
+    if refine is None and refine_judge is not None:
+        raise AlphaBenchError(
+            "--refine-judge says who finds images wanting, and nothing is refined",
+            hint="add --refine self, or leave it out",
+        )
+    checkpoint = factories.checkpoint(ckpt, settings, layout=layout, lora=lora, think=think)
+    with factories.work(devices, workers) as work:
+        device = work.devices[0]
+        asked = factories.judge(judge, budget=budget, no_cache=no_cache, device=device)
+        known = bench.card.evaluators
+        if not dry_run and (evaluator is not None or len(known) == 1):
+            # Refused before a checkpoint is opened, which may take long.
+            named = factories.evaluator(evaluator, known[0], wording)
+            open_evaluation(bench, named, judge=asked, device=device)
+        if refine is not None:
+            suggested = suggested_evaluator(checkpoint.open(device=device), bench)
+            theirs = factories.evaluator(evaluator, suggested, wording)
+            own = factories.judge(refine_judge, budget=budget, no_cache=no_cache, device=device)
+            examined = partial(bench.evaluator, theirs, judge=asked)
+            checkpoint = factories.refined(checkpoint, refine, own=own, theirs=examined)
+        plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
+        spec = factories.evaluator(evaluator, plan.evaluator, wording)
+        if dry_run:
+            return _say(preview(plan, spec, judge=asked, device=device), as_json=as_json)
+        factories.check_place(plan.root)
+        evaluation = open_evaluation(bench, spec, judge=asked, device=device)
+        outcome = carry_out(plan, evaluation, work)
+    return _finish([outcome], as_json=as_json)
+
+
+def generate(
+    benchmark: BenchmarkName,
+    ckpt: Ckpt,
+    prompts: Prompts = None,
+    lora: Lora = None,
+    think: Think = False,
+    settings: Settings = None,
+    layout: Layout = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    out: Out = None,
+    devices: Devices = None,
+    workers: Workers = 1,
+) -> None:
+    """Make the images only; `alphabench score` examines them, here or on another machine."""
+    from alphabench.runs.plan import choose, plan_run
+    from alphabench.runs.reasons import most_frequent
+    from alphabench.runs.run import generate as make_images
+
+    choose((), limit, seed=seed)
+    bench = factories.benchmark(benchmark, "official", prompts)
+    checkpoint = factories.checkpoint(ckpt, settings, layout=layout, lora=lora, think=think)
+    with factories.work(devices, workers) as work:
+        device = work.devices[0]
+        plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
+        factories.check_place(plan.root)
+        folder = make_images(plan, work)
+    images = folder.images()
+    made = sum(request.id in images for request in plan.requests)
+    echo(f"{made} of {len(plan.requests)} images lie in {folder.root}")
+    absent = folder.not_made()
+    why = [absent[request.id] for request in plan.requests if request.id in absent]
+    for reason, count in most_frequent((f"{one.status}: {one.reason}" for one in why), 3):
+        echo(f"not made: {count} {reason}", err=True)
+    echo(f"next: alphabench score {shlex.quote(str(folder.root))}")
+    if made < len(plan.requests) - len(plan.unable):
+        raise typer.Exit(1)
+
+
+def score(
+    run: RunPath,
+    judge: JudgeSpec = None,
+    evaluator: EvaluatorSpec = None,
+    protocol: ProtocolOption = "official",
+    wording: Wording = None,
+    devices: Devices = None,
+    workers: Workers = 1,
+    budget: Budget = None,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+) -> None:
+    """Examine the images of a run folder, with any evaluator; makes no image."""
+    from alphabench.runs.plan import open_evaluation, usual_evaluator
+    from alphabench.runs.run import score as examine
+    from alphabench.runs.store import RunFolder
+
+    folder = RunFolder.open(run)
+    bench = factories.benchmark(folder.manifest.benchmark, protocol)
+    with factories.work(devices, workers) as work:
+        device = work.devices[0]
+        asked = factories.judge(judge, budget=budget, no_cache=no_cache, device=device)
+        spec = factories.evaluator(evaluator, usual_evaluator(folder, bench), wording)
+        evaluation = open_evaluation(bench, spec, judge=asked, device=device)
+        outcome = examine(folder, bench, evaluation, work)
+    _finish([outcome], as_json=as_json)
+
+
+def summarise(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A run folder, or with --official a benchmark.")
+    ],
+    official: Annotated[
+        Path | None, typer.Option(help="A published raw result, in upstream's own format.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Also write the run here, in upstream's own layout.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Work out the figures again from what is stored; asks and makes nothing.
+
+    With --official: first what upstream's script prints, then the same with intervals.
+    """
+    from alphabench.reports.run_report import stamps, summary_lines
+    from alphabench.runs import official_export
+    from alphabench.runs.run import summarise_all
+    from alphabench.runs.serialization import report_to_json
+    from alphabench.runs.store import RunFolder
+
+    if official is not None:
+        report, text = official_export.summarise_official(
+            target, official, factories.upstream_data()
+        )
+        figures = "\n".join(["", *summary_lines(report, stamps(report))])
+        echo(json.dumps(report_to_json(report)) if as_json else f"{text}\n{figures}")
+        if report.incomplete:
+            raise typer.Exit(1)
+        return
+    if export is not None:
+        factories.check_place(export)
+    outcomes = summarise_all(RunFolder.open(Path(target)), factories.benchmark)
+    if export is not None:
+        official_export.export(outcomes, export)
+        echo(f"wrote the run to {export} in upstream's layout", err=True)
+    _finish(outcomes, as_json=as_json)
+
+
+def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+    """Print what was found and where it lies; exit code 1 where an expected verdict is lacking."""
+    from rich.console import Console
+
+    from alphabench.reports.run_report import stamps, summary_lines, summary_table
+    from alphabench.runs.run import GALLERY_PAGE, REPORT_PAGE
+    from alphabench.runs.serialization import report_to_json
+
+    console = Console()
+    for outcome in outcomes:
+        if outcome.unwritten:
+            warn(f"the report was not kept: {outcome.unwritten}")
+        for reason in outcome.reasons:
+            echo(f"unscored: {reason}", err=True)
+        if as_json:
+            echo(json.dumps(report_to_json(outcome.report), ensure_ascii=False))
+            continue
+        identity = outcome.folder.evaluation_identity(outcome.evaluation)
+        marks = stamps(outcome.report, outcome.folder.manifest, identity)
+        if console.is_terminal:
+            console.print(summary_table(outcome.report, marks))
+        else:
+            echo("\n".join(summary_lines(outcome.report, marks)))
+        if outcome.unwritten:
+            continue
+        echo(f"report:  {outcome.folder.root / REPORT_PAGE}")
+        echo(f"gallery: {outcome.folder.root / GALLERY_PAGE}")
+    if any(outcome.incomplete for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _say(report: Preview, *, as_json: bool) -> None:
+    """Print what would be done; the exit code is the one that the run would end with."""
+    echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else str(report))
+    if report.missing:
+        raise typer.Exit(2 if report.refused else 1)

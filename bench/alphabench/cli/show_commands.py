@@ -1,0 +1,157 @@
+"""The verbs that show what there is, fetch it and check it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from alphabench.cli import factories
+from alphabench.cli.options import Devices
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.terminal import echo, warn
+from alphabench.types import ProtocolName
+
+
+def list_(
+    what: Annotated[
+        Literal["benchmarks", "checkpoints", "evaluators", "judges", "runs", "all"],
+        typer.Argument(help="What to list."),
+    ] = "all",
+) -> None:
+    """What there is: benchmarks, kinds of checkpoint, evaluators, judges, the runs below ./runs."""
+    from alphabench.cli.listing import listing
+
+    echo(listing(what, runs=Path("runs"), data=factories.upstream_data()))
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A run folder, or a benchmark.")],
+) -> None:
+    """A run's report, or a benchmark's card: data, licence, protocol, evaluators."""
+    from alphabench.cli.listing import benchmark_card, run_page
+
+    folder = Path(name)
+    if folder.exists():
+        echo(run_page(folder))
+    elif "/" in name:
+        raise AlphaBenchError(
+            f"there is no folder {name!r}", hint="`alphabench list runs` shows the run folders"
+        )
+    else:
+        echo(benchmark_card(factories.benchmark(name, "official")))
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="Whose data to fetch.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="A folder or mirror with <owner>/<repository>/<path>."),
+    ] = None,
+) -> None:
+    """Download a benchmark's official files at the pinned commit, and verify them."""
+    from alphabench.upstream.fetch import fetch_all
+
+    errors, found = [], False
+    for piece in fetch_all(
+        name, factories.upstream_data(), source=source if source is not None else factories.mirror()
+    ):
+        found = True
+        if piece.error is not None:
+            errors.append(piece.error)
+        elif piece.words is None:
+            echo(f"{piece.subject}, licence: {piece.licence}")
+        else:
+            echo(f"  {piece.words}")
+    for error in errors[1:]:
+        echo(f"error: {error}", err=True)
+    if errors:
+        raise errors[0]
+    if not found:
+        echo(f"{name} needs no download")
+
+
+def doctor(
+    evaluator: Annotated[
+        str | None, typer.Argument(metavar="EVALUATOR", help="name[?key=value&...]; all if absent.")
+    ] = None,
+    devices: Devices = None,
+    setup: Annotated[
+        str | None,
+        typer.Option(
+            "--setup", metavar="NAME", help="Make an environment instead: mmdet or modelscope."
+        ),
+    ] = None,
+) -> None:
+    """Check this installation: packages, devices, data, and each evaluator's self-test."""
+    if setup is not None:
+        from alphabench.parity.environments import set_up
+
+        echo(set_up(setup))
+        return
+    from alphabench.cli.doctor import examine
+    from alphabench.runs.workers import choose_devices
+
+    healthy = True
+    for finding in examine(
+        evaluator, factories.upstream_data(), device=choose_devices(devices, workers=1)[0]
+    ):
+        healthy &= finding.healthy
+        echo(str(finding))
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def leaderboard(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or above.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write markdown pages here instead of printing.")
+    ] = None,
+) -> None:
+    """Markdown tables of runs; results that are not comparable never share one."""
+    from alphabench.reports.comparison import Basis, basis_of
+    from alphabench.reports.leaderboard import leaderboard_pages, write_pages
+    from alphabench.reports.published import read_published
+    from alphabench.runs.store import RunFolder, run_folders
+    from alphabench.runs.stored import check_same_data
+
+    def basis(folder: RunFolder, protocol: ProtocolName) -> Basis:
+        bench = factories.benchmark(folder.manifest.benchmark, protocol)
+        check_same_data(folder, bench)
+        return basis_of(bench)
+
+    if out is not None:
+        factories.check_place(out)
+    folders = [folder for path in runs for folder in run_folders(path, note=warn)]
+    published = read_published(out / "published") if out else []
+    pages = leaderboard_pages(folders, basis, published=published, note=warn)
+    if out is None:
+        echo("\n".join(text for name, text in pages.items() if "/" not in name))
+    else:
+        echo(f"wrote {write_pages(out, pages)}")
+
+
+def compare(
+    baseline: Annotated[Path, typer.Argument(metavar="BASELINE", help="A run folder.")],
+    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", help="Another one.")],
+    evaluation: Annotated[
+        str | None, typer.Option(help="Whose verdicts, where both runs have several.")
+    ] = None,
+) -> None:
+    """Whether two runs of one benchmark differ: paired by sample, with an interval."""
+    from alphabench.reports.comparison import (
+        basis_of,
+        compare_runs,
+        comparison_markdown,
+        shared_evaluation,
+    )
+    from alphabench.runs.store import RunFolder
+    from alphabench.runs.stored import check_same_data, protocol_of
+
+    before, after = RunFolder.open(baseline), RunFolder.open(candidate)
+    chosen = evaluation or shared_evaluation(before, after)
+    bench = factories.benchmark(before.manifest.benchmark, protocol_of(before, chosen))
+    check_same_data(before, bench)
+    found = compare_runs(before, after, basis_of(bench), evaluation=chosen)
+    echo(comparison_markdown(found))

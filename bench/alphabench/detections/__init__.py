@@ -1,0 +1,1 @@
+"""Detected objects and the rules that read them. Knows no detector."""

@@ -1,0 +1,315 @@
+"""GenEval's own detector without mmdet: OpenMMLab's weights, mmdet's way with a picture, batched.
+
+Promises what mmdet would have found: the weights that the official script loads, converted name by
+name (`mmdet_weights`), behind mmdet's preprocessing (`mmdet_input`) and post-processing
+(`instances`). Knows no prompt. `tools/reference/check_mask2former.py` holds it against mmdet
+itself.
+
+GenEval used mmdet 2.x; `pipeline=mmdet3` does what 3.x does, which differs in how a picture is
+resized and padded, not in the network or in what is made of its output. Pictures go through the
+network one at a time, as there: in a batch a processor rounds otherwise, and the network's masks
+inside its attention, which are all or nothing, make much of little.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from alphabench.core import options as text_options
+from alphabench.core.errors import AlphaBenchError
+from alphabench.evaluators.detection.clip_colour import ClipColourReader
+from alphabench.evaluators.detection.coco import COCO_NAMES, geneval_names
+from alphabench.evaluators.detection.detector import (
+    ColourReader,
+    DetectedObject,
+    Detector,
+    Thresholds,
+)
+from alphabench.evaluators.detection.detector_self_test import run_self_test
+from alphabench.evaluators.detection.mask2former.build_probe import PROBED, check_build
+from alphabench.evaluators.detection.mask2former.build_probe import SCALE as PROBE_SCALE
+from alphabench.evaluators.detection.mask2former.common_options import (
+    LIMIT,
+    UNUSED,
+    SharedOptions,
+    as_objects,
+)
+from alphabench.evaluators.detection.mask2former.official_weights import find_official, named_as
+from alphabench.evaluators.detection.mask2former.postprocessing import best_candidates, instances
+from alphabench.evaluators.detection.mmdet.preprocessing import Prepared, Release, Scale, prepare
+from alphabench.evaluators.detection.mmdet.weight_conversion import (
+    HEADS,
+    Architecture,
+    MmdetCheckpoint,
+    architecture_of,
+    convert,
+    read_checkpoint,
+)
+from alphabench.weights.digest import digest_file
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+NAME: Final = "mask2former:official"
+_RELEASES: Final[Mapping[str, Release]] = {"mmdet2": "2", "mmdet3": "3"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfficialOptions(SharedOptions):
+    """What `mask2former:official?key=value` takes, beside what `SharedOptions` holds."""
+
+    weights: Path | None = None
+    """mmdet's .pth file; None takes the one that `alphabench fetch mask2former` brought."""
+    pipeline: Literal["mmdet2", "mmdet3"] = "mmdet2"
+    """Whose way with a picture: GenEval's published numbers come from mmdet 2.x."""
+    at_once: int = 1
+    """Pictures of one size in one pass. More may save time on a GPU, and moves scores by rounding:
+    mostly by 1e-5, and by 0.004 in one of two pictures that were tried with random weights."""
+
+    def __post_init__(self) -> None:
+        SharedOptions.__post_init__(self)
+        if self.at_once < 1:
+            raise ValueError(f"at_once={self.at_once} is no number of pictures")
+
+
+def open_official(
+    options: Mapping[str, str], *, device: str, cache_dir: Path | None = None
+) -> tuple[Detector, ColourReader]:
+    """The detector and the reader of colours; nothing is loaded yet.
+
+    Args:
+        options: fields of `OfficialOptions` as text.
+        device: of torch: `cpu`, `cuda:1`.
+        cache_dir: where fetched weights lie; None is the user's cache.
+
+    Raises:
+        AlphaBenchError: an unknown option or a value that does not fit.
+    """
+    chosen = text_options.fill(OfficialOptions, options, owner=NAME)
+    reader = ClipColourReader(chosen.clip, dtype=chosen.dtype, device=device)
+    return OfficialDetector(chosen, device=device, cache_dir=cache_dir), reader
+
+
+class OfficialDetector:
+    """Finds the 80 COCO classes as mmdet would. Picklable until the first use of its weights.
+
+    Args:
+        options: see `OfficialOptions`.
+        device: of torch.
+        cache_dir: where fetched weights lie; None is the user's cache.
+        scale: how large pictures are made; another than mmdet's for small networks.
+    """
+
+    def __init__(
+        self,
+        options: OfficialOptions,
+        *,
+        device: str,
+        cache_dir: Path | None = None,
+        scale: Scale | None = None,
+    ) -> None:
+        self.options = options
+        self.device = device
+        self.cache_dir = cache_dir
+        self.scale = scale or Scale()
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """Reads the weights' file, and loads nothing.
+
+        Raises:
+            AlphaBenchError: the file is not there, or is not what its name says.
+        """
+        return {
+            "model": f"mask2former {self._digest}",
+            "weights": named_as(self._digest),
+            "pipeline": self.options.pipeline,
+            "at_once": repr(self.options.at_once),
+            **self.options.identity,
+            "self_test": self._tested,
+        }
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """GenEval's: 0.3, and 0.9 for counting."""
+        return Thresholds()
+
+    def self_test(self, colours: ColourReader) -> None:
+        """See `official_probe.check_build`, then `self_test.run_self_test`.
+
+        Does nothing under `self_test=off`.
+        """
+        if self.options.self_test:
+            check_build(self._find_with, device=self.device)
+            run_self_test(self, colours)
+
+    def detect(self, images: Sequence[Image]) -> list[list[DetectedObject]]:
+        """All objects of each RGB image whose class probability exceeds `min_score`.
+
+        Sorted by class probability.
+        """
+        release = _RELEASES[self.options.pipeline]
+        prepared = [
+            prepare(np.asarray(image.convert("RGB")), release=release, scale=self.scale)
+            for image in images
+        ]
+        by_size: dict[torch.Size, list[int]] = defaultdict(list)
+        for position, one in enumerate(prepared):
+            by_size[one.pixels_CPQ.shape].append(position)
+        found: list[list[DetectedObject]] = [[] for _ in images]
+        step = self.options.at_once
+        groups = [of[at : at + step] for of in by_size.values() for at in range(0, len(of), step)]
+        for positions in groups:
+            sizes = [(images[at].height, images[at].width) for at in positions]
+            group = self._detect_equal([prepared[at] for at in positions], sizes)
+            for at, objects in zip(positions, group, strict=True):
+                found[at] = objects
+        return found
+
+    @property
+    def _tested(self) -> str:
+        """What the self-test covers."""
+        if self.options.self_test and self.options.dtype not in PROBED:
+            return "in float32 only"
+        return self.options.identity["self_test"]
+
+    def _find_with(self, weights: Path, images: Sequence[Image]) -> list[list[DetectedObject]]:
+        """What a small network of mmdet 2.x finds on this device."""
+        dtype = self.options.dtype if self.options.dtype in PROBED else "float32"
+        options = OfficialOptions(weights=weights, min_score=0.0, dtype=dtype)
+        return OfficialDetector(options, device=self.device, scale=PROBE_SCALE).detect(images)
+
+    @torch.inference_mode()
+    def _detect_equal(
+        self, inputs: Sequence[Prepared], sizes: Sequence[tuple[int, int]]
+    ) -> list[list[DetectedObject]]:
+        """Objects of each picture; `sizes` are (height, width) of the pictures."""
+        model = self._loaded
+        pixels_BCPQ = torch.stack([one.pixels_CPQ for one in inputs])
+        outputs = model.network(pixel_values=pixels_BCPQ.to(self.device, model.dtype))
+        return [
+            [
+                found
+                for _, found in as_objects(
+                    instances(
+                        best_candidates(
+                            outputs.class_queries_logits[at : at + 1],
+                            limit=LIMIT,
+                            min_score=self.options.min_score,
+                        ),
+                        outputs.masks_queries_logits[at : at + 1],
+                        input_size=(pixels_BCPQ.shape[2], pixels_BCPQ.shape[3]),
+                        content_size=one.content,
+                        image_size=size,
+                    ),
+                    categories=model.categories,
+                )
+            ]
+            for at, (one, size) in enumerate(zip(inputs, sizes, strict=True))
+        ]
+
+    @cached_property
+    def _weights(self) -> Path:
+        return find_official(self.options.weights, cache_dir=self.cache_dir)
+
+    @cached_property
+    def _digest(self) -> str:
+        return digest_file(self._weights)
+
+    @cached_property
+    def _loaded(self) -> _Loaded:
+        return _load(self._weights, dtype=getattr(torch, self.options.dtype), device=self.device)
+
+
+class _Loaded(NamedTuple):
+    network: Any
+    dtype: torch.dtype
+    categories: tuple[str, ...]
+    """GenEval's names by label index."""
+
+
+def _load(path: Path, *, dtype: torch.dtype, device: str) -> _Loaded:
+    """The network with the file's weights.
+
+    Raises:
+        AlphaBenchError: no checkpoint of a Mask2Former that mmdet trained on COCO instances.
+    """
+    checkpoint = read_checkpoint(path)
+    sizes = architecture_of(checkpoint.tensors)
+    # A file that names no classes has COCO's, in COCO's order, to mmdet too.
+    labels = checkpoint.classes or COCO_NAMES
+    categories = geneval_names(labels, source=path.name)
+    if sizes.classes != len(categories):
+        raise AlphaBenchError(
+            f"{path.name!r} names {len(categories)} classes and scores {sizes.classes}",
+            hint="take the file that OpenMMLab published",
+        )
+    network = build(checkpoint, sizes, dtype=dtype)
+    return _Loaded(network.to(device).eval(), dtype, categories)
+
+
+def build(checkpoint: MmdetCheckpoint, sizes: Architecture, *, dtype: torch.dtype) -> Any:
+    """A Mask2Former of transformers with the checkpoint's weights, and with no other.
+
+    Raises:
+        AlphaBenchError: a tensor is unknown, missing or of another shape.
+    """
+    import transformers
+
+    config = _config(sizes)
+    model_class: Any = transformers.Mask2FormerForUniversalSegmentation
+    with torch.device("meta"):
+        declared = model_class(config).state_dict()
+    # Neither is computed with here: class weights of the loss, and a norm (see `UNUSED`).
+    idle = {
+        name: torch.ones_like(tensor, device="cpu")
+        for name, tensor in declared.items()
+        if name == "criterion.empty_weight" or any(part in name for part in UNUSED)
+    }
+    network, loading = model_class.from_pretrained(
+        None,
+        config=config,
+        state_dict={**convert(checkpoint.tensors), **idle},
+        dtype=dtype,
+        output_loading_info=True,
+    )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        assert not loading[kind], (kind, loading[kind])
+    return network
+
+
+def _config(sizes: Architecture) -> Any:
+    import transformers
+
+    backbone_class: Any = transformers.SwinConfig
+    config_class: Any = transformers.Mask2FormerConfig
+    backbone = backbone_class(
+        patch_size=sizes.patch,
+        embed_dim=sizes.width,
+        depths=list(sizes.depths),
+        num_heads=list(sizes.heads),
+        window_size=sizes.window,
+        mlp_ratio=sizes.mlp_ratio,
+        out_features=[f"stage{stage + 1}" for stage in range(len(sizes.depths))],
+    )
+    return config_class(
+        backbone_config=backbone,
+        num_labels=sizes.classes,
+        feature_size=sizes.features,
+        mask_feature_size=sizes.mask_features,
+        hidden_dim=sizes.features,
+        encoder_layers=sizes.encoder_layers,
+        encoder_feedforward_dim=sizes.encoder_widening,
+        decoder_layers=sizes.decoder_layers + 1,  # transformers counts the queries as one
+        dim_feedforward=sizes.decoder_widening,
+        num_attention_heads=HEADS,
+        num_queries=sizes.queries,
+    )

@@ -1,0 +1,1 @@
+"""GenEval's detector as mmdet runs it, in a process of its own."""

@@ -1,0 +1,1 @@
+"""DPG-Bench's mPLUG, in PyTorch and in upstream's own pipeline."""

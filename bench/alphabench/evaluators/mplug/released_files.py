@@ -1,0 +1,209 @@
+"""mPLUG's released files: where they come from, and where they lie once fetched.
+
+`alphabench fetch mplug` downloads them from ModelScope, or takes them from a folder. Neither sizes
+nor digests are known to this project, as the files could not be had when it was written: the first
+fetch notes sha256 and size of each, and later ones that differ are refused. What decides a verdict
+is in the evaluator's identity in any case. The folder is about 5 GB.
+
+    <cache>/upstream/damo/mplug_visual-question-answering_coco_large_en/<file>
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.models.mplug.config import read_design
+from alphabench.remote.credentials import without_secrets
+from alphabench.upstream.fetch import Dataset
+from alphabench.upstream.sources import DEFAULT_PATIENCE, Patience, open_client
+
+if TYPE_CHECKING:
+    import httpx
+
+REPOSITORY: Final = "damo/mplug_visual-question-answering_coco_large_en"
+"""Of ModelScope; `iic/` holds the same name."""
+FILES: Final = ("config.yaml", "config_bert.json", "vocab.txt", "pytorch_model.bin")
+"""What answering needs, the large one last."""
+BESIDE: Final = ("configuration.json",)
+"""What modelscope itself needs besides; taken along where it is there."""
+LICENCE: Final = "as stated on the model's page at ModelScope (not verified)"
+ADDRESS: Final = "https://modelscope.cn/api/v1/models/{name}/repo?Revision=master&FilePath={file}"
+_NOTES: Final = "origin.json"
+_HINT: Final = (
+    "download the folder by other means and pass it: alphabench fetch mplug --from FOLDER, or "
+    "mplug?weights=FOLDER"
+)
+
+
+def folder_of(cache_dir: Path) -> Path:
+    """Where fetched weights lie, or will."""
+    return cache_dir / "upstream" / REPOSITORY
+
+
+def fetch(cache_dir: Path, source: str | None, *, patience: Patience = DEFAULT_PATIENCE) -> int:
+    """Bring the files into the cache; returns how many bytes lie there.
+
+    Args:
+        cache_dir: the user's cache folder.
+        source: a folder with the files, or with `<owner>/<name>/` below it; a mirror's address
+            with that layout; None is ModelScope.
+        patience: with a server.
+
+    Raises:
+        AlphaBenchError: a file cannot be had or written, is not what it was at the last fetch, or
+            the model is of another kind.
+    """
+    folder = folder_of(cache_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        notes = _read_notes(folder)
+        for name in (*FILES, *BESIDE):
+            path = folder / name
+            brought = path if path.is_file() else _bring(source, path, patience)
+            if brought is None:
+                continue
+            _check(brought, path, notes)
+            brought.replace(path)
+            _write_notes(folder, notes)
+    except OSError as error:
+        raise AlphaBenchError(
+            f"{str(folder)!r} cannot be written ({error.strerror or error})",
+            hint="make room, or choose another cache folder",
+        ) from error
+    read_design(folder)
+    return sum((folder / name).stat().st_size for name in FILES)
+
+
+def _bring(source: str | None, path: Path, patience: Patience) -> Path | None:
+    """The file beside its place, under another name; None for what may be absent, and is."""
+    part, needed = path.with_name(f"{path.name}.part"), path.name in FILES
+    local = _local_folder(source)
+    if local is not None:
+        had = _take(local / path.name, part, needed=needed)
+    else:
+        had = _download(_address(source, path.name), part, patience, needed=needed)
+    return part if had else None
+
+
+def _local_folder(source: str | None) -> Path | None:
+    if source is None or source.startswith(("http://", "https://")):
+        return None
+    folder = Path(source).expanduser()
+    below = folder / REPOSITORY
+    return below if below.is_dir() else folder
+
+
+def _address(source: str | None, name: str) -> str:
+    if source is None:
+        return ADDRESS.format(name=REPOSITORY, file=name)
+    return f"{source.rstrip('/')}/{REPOSITORY}/{name}"
+
+
+def _take(path: Path, target: Path, *, needed: bool) -> bool:
+    """A link where the file system allows it, else a copy; False for what is not there."""
+    if not path.is_file():
+        if needed:
+            raise AlphaBenchError(f"there is no file {str(path)!r}", hint=_HINT)
+        return False
+    target.unlink(missing_ok=True)
+    try:
+        os.link(path.resolve(), target)
+    except OSError:
+        shutil.copyfile(path, target)
+    return True
+
+
+def _download(address: str, target: Path, patience: Patience, *, needed: bool) -> bool:
+    """Stream to a file, going on where a broken connection stopped; False for what is not there."""
+    import httpx
+
+    reason = ""
+    with open_client(patience) as client:
+        for attempt in range(patience.tries):
+            if attempt:
+                patience.sleep(patience.wait_seconds * 2 ** (attempt - 1))
+            try:
+                status = _stream(client, address, target)
+            except httpx.TransportError as error:
+                reason = str(error) or type(error).__name__
+                continue
+            if status in (200, 206):
+                return True
+            reason = f"the server answers {status}"
+            if status != 429 and status < 500:
+                break
+    if not needed:
+        return False
+    shown = without_secrets(address)
+    raise AlphaBenchError(f"{shown!r} could not be downloaded: {reason}", hint=_HINT)
+
+
+def _stream(client: httpx.Client, address: str, target: Path) -> int:
+    have = target.stat().st_size if target.exists() else 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with client.stream("GET", address, headers=headers) as answer:
+        if answer.status_code == 416:
+            # All of it is here already; the digest decides.
+            return 200
+        if answer.is_success:
+            with target.open("ab" if answer.status_code == 206 else "wb") as file:
+                for chunk in answer.iter_bytes(2**20):
+                    file.write(chunk)
+        return answer.status_code
+
+
+def _check(brought: Path, path: Path, notes: dict[str, dict[str, object]]) -> None:
+    """Refuse a file that is not the noted one; note one that is new."""
+    facts = _facts(brought)
+    if notes.setdefault(path.name, facts) == facts:
+        return
+    if brought != path:
+        brought.unlink()
+    raise AlphaBenchError(
+        f"{path.name!r} is not the file that was fetched here before",
+        hint=f"delete {str(path)!r} to fetch it again, or its folder to take another release",
+    )
+
+
+def _facts(path: Path) -> dict[str, object]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"sha256": digest, "size_bytes": path.stat().st_size}
+
+
+def _read_notes(folder: Path) -> dict[str, dict[str, object]]:
+    try:
+        notes: dict[str, dict[str, object]] = json.loads((folder / _NOTES).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise AlphaBenchError(
+            f"the note {str(folder / _NOTES)!r} of what was fetched cannot be read",
+            hint=f"delete {str(folder)!r} and fetch again",
+        ) from error
+    return notes
+
+
+def _write_notes(folder: Path, notes: Mapping[str, object]) -> None:
+    part = folder / f"{_NOTES}.part"
+    part.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+    part.replace(folder / _NOTES)
+
+
+def _fetch_in_words(cache_dir: Path, source: str | None) -> str:
+    size = fetch(cache_dir, source)
+    return f"{len(FILES)} files ({size} bytes) in {folder_of(cache_dir)}"
+
+
+DATASET: Final = Dataset(
+    where=f"mPLUG's weights, about 5 GB (ModelScope {REPOSITORY})",
+    licence=LICENCE,
+    fetch=_fetch_in_words,
+)

@@ -1,0 +1,153 @@
+"""Pictures as data URIs, made once while the questions about them run.
+
+Bytes travel as they are stored unless a question asks for JPEG or another size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from alphabench.core.files import UnreadableFileError, read_bytes
+from alphabench.images import (
+    MAX_FILE_BYTES,
+    UnreadableImageError,
+    open_rgb,
+    open_unchanged,
+    to_rgb,
+)
+from alphabench.questions import Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_KINDS: Final = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+)
+"""How a file begins, whatever its name says."""
+_MOST_BYTES: Final = 96 * 2**20
+
+
+class UnusablePictureError(Exception):
+    """The file is gone, altered or no picture; the question about it fails."""
+
+
+def data_uri(picture: Picture) -> str:
+    """The picture as it is sent.
+
+    JPEG and resizing follow Pillow's defaults (quality 75, bicubic), as official scripts do.
+
+    Raises:
+        UnusablePictureError: it cannot be read, or its content is not what `sha256` says.
+    """
+    content = read_picture(picture)
+    kind = next((mime for start, mime in _KINDS if content.startswith(start)), None)
+    if picture.encoding == "jpeg" or picture.size is not None or kind is None:
+        content, kind = _encoded(content, picture)
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def read_picture(picture: Picture) -> bytes:
+    """The file's content.
+
+    Raises:
+        UnusablePictureError: it cannot be read, or its content is not what `sha256` says.
+    """
+    try:
+        content = read_bytes(Path(picture.path), max_bytes=MAX_FILE_BYTES)
+    except UnreadableFileError as error:
+        raise UnusablePictureError(f"the picture cannot be read: {error}") from error
+    if hashlib.sha256(content).hexdigest() != picture.sha256:
+        raise UnusablePictureError("the picture was altered since it was made")
+    return content
+
+
+def _encoded(content: bytes, picture: Picture) -> tuple[bytes, str]:
+    target = io.BytesIO()
+    try:
+        image = (_as_viescore if picture.encoding == "jpeg" else _resized)(content, picture.size)
+        image.save(target, format=picture.encoding.upper())
+    except (UnreadableImageError, ValueError) as error:
+        raise UnusablePictureError(f"the picture cannot be decoded: {error}") from error
+    return target.getvalue(), f"image/{picture.encoding}"
+
+
+def _resized(content: bytes, size: tuple[int, int] | None) -> Image:
+    image = open_rgb(content)
+    return image if size is None else image.resize(size)
+
+
+def _as_viescore(content: bytes, size: tuple[int, int] | None) -> Image:
+    """As Step1X-Edit (570eba6) shows an image, hidden colours of transparent ones included.
+
+    An edited image is resized first (test_gedit_score.py:34), then each is turned as its EXIF
+    orientation says (viescore/mllm_tools/openai.py:71). Only 16-bit and floating-point images,
+    which Pillow's own conversion makes white, are read as `open_rgb` reads them.
+    """
+    from PIL import ImageOps
+
+    image = open_unchanged(content)
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = to_rgb(image)
+    if size is not None:
+        image = image.convert("RGB").resize(size)
+    upright: Image = ImageOps.exif_transpose(image).convert("RGB")
+    return upright
+
+
+class PictureCache:
+    """Data URIs of the pictures last used, for one event loop.
+
+    One is made at a time: a large image takes hundreds of megabytes while it is decoded.
+    """
+
+    def __init__(
+        self,
+        *,
+        most_bytes: int = _MOST_BYTES,
+        most_pictures: int = 256,
+        make: Callable[[Picture], str] = data_uri,
+    ) -> None:
+        self._make_uri = make
+        self._alone = asyncio.Lock()
+        self._most_bytes = most_bytes
+        self._most_pictures = most_pictures
+        self._making: dict[Picture, asyncio.Task[str]] = {}
+        self._made: OrderedDict[Picture, str] = OrderedDict()
+        self._bytes = 0
+
+    async def uri(self, picture: Picture) -> str:
+        """See `data_uri`; several questions that come at once make it once."""
+        if picture in self._made:
+            self._made.move_to_end(picture)
+            return self._made[picture]
+        making = self._making.get(picture)
+        if making is None:
+            making = asyncio.create_task(self._make(picture))
+            self._making[picture] = making
+        # Shielded: the others still wait for it when one question is given up.
+        return await asyncio.shield(making)
+
+    async def _make(self, picture: Picture) -> str:
+        try:
+            async with self._alone:
+                uri = await asyncio.to_thread(self._make_uri, picture)
+        finally:
+            del self._making[picture]
+        self._made[picture] = uri
+        self._bytes += len(uri)
+        while len(self._made) > 1 and (
+            self._bytes > self._most_bytes or len(self._made) > self._most_pictures
+        ):
+            _, oldest = self._made.popitem(last=False)
+            self._bytes -= len(oldest)
+        return uri

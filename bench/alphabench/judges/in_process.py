@@ -1,0 +1,233 @@
+"""What judges in this process share: finding a model, and batches in which one fault stays alone.
+
+Knows neither library that computes; they differ in how a batch becomes replies, and in no more.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, read_bytes, read_json
+from alphabench.judges.data_uris import UnusablePictureError
+from alphabench.judges.openai.chat_api import LastingError, one_line
+from alphabench.judges.parsing import read_reply, unscored
+from alphabench.judges.thoughts import split_thought
+from alphabench.questions import Answer, Picture, Question, Reply
+from alphabench.weights.find import Weights, find_weights
+from alphabench.weights.hub import HubAccess, open_snapshot
+from alphabench.weights.location import MAX_CARD, stated_licence
+
+T = TypeVar("T")
+
+TEMPLATE_FIELD: Final = "chat_template_kwargs"
+"""The one further field of a request that judges in this process know."""
+_CARD: Final = "README.md"
+_FILES: Final = ("*.json", "*.txt", "*.jinja", "*.model")
+"""Beside the weights: configuration, tokenizer, chat template."""
+_CODE: Final = ("*.py",)
+_ONE_IMAGE: Final = frozenset(
+    {"blip", "blip-2", "git", "instructblip", "kosmos-2", "llava", "llava_next", "ovis2",
+     "paligemma", "pix2struct", "vipllava"}
+)  # fmt: skip
+"""Model types that were trained on one image a conversation, whatever their code accepts."""
+_SEVERAL_IMAGES: Final = 8
+_END_OF_A_PROMPT: Final = 64
+"""Characters in which a chat template opens, or opens and closes, the thought of a reply."""
+_OPENED: Final = "<think>"
+_MOST_FAILURES: Final = 32
+"""Questions that fail in a row before the run stops: by then it is no matter of the question."""
+
+
+def find_model(kind: str, location: str, *, remote_code: bool) -> Weights:
+    """The files of `kind:location`, a folder or a hub id; downloads what is not here.
+
+    Raises:
+        AlphaBenchError: there are none, or no safetensors among them.
+    """
+    files = (*_FILES, *(_CODE if remote_code else ()))
+    try:
+        return find_weights(location, option=kind, kind="judge", descriptions=files)
+    except AlphaBenchError as error:
+        raise AlphaBenchError(
+            error.message,
+            hint=f"write {kind}:FOLDER or {kind}:owner/name, a model with safetensors",
+        ) from error
+
+
+def licence_of(weights: Weights) -> str:
+    """What the model card states; `unknown` where there is none, or none can be had."""
+    try:
+        card = weights.folder / _CARD
+        if not card.is_file() and "@" in weights.identity:
+            snapshot = open_snapshot(
+                weights.identity, revision=None, probe="config.json", access=HubAccess()
+            )
+            card = snapshot.file(_CARD)
+        return stated_licence(read_bytes(card, max_bytes=MAX_CARD).decode(errors="replace"))
+    except (UnreadableFileError, AlphaBenchError):
+        return "unknown"
+
+
+def images_per_question(folder: Path, chosen: int | None) -> int:
+    """The user's choice, or what the kind of model in `folder` was made for.
+
+    Raises:
+        AlphaBenchError: there is no configuration.
+    """
+    if chosen is not None:
+        return chosen
+    try:
+        config = read_json(folder / "config.json")
+        return 1 if config["model_type"] in _ONE_IMAGE else _SEVERAL_IMAGES
+    except (UnreadableFileError, KeyError, TypeError) as error:
+        raise AlphaBenchError(
+            f"{str(folder)!r} has no config.json that names a model type",
+            hint="give a folder that transformers saved, or a hub id",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateFields:
+    """What the chat template is told beside the messages."""
+
+    thinking: bool | None = None
+    """Left out, the template's own default."""
+
+    def of(self, question: Question) -> dict[str, Any]:
+        """The question's own fields override the judge's.
+
+        Raises:
+            LastingError: the question asks for a field of a web service.
+        """
+        extra = dict(question.sampling.extra)
+        own = extra.pop(TEMPLATE_FIELD, {})
+        if extra:
+            raise LastingError(f"a judge in this process knows no field {min(extra)!r}")
+        thinking = {} if self.thinking is None else {"enable_thinking": self.thinking}
+        return {**thinking, **own}
+
+
+def lengthened(question: Question, extra_tokens: int) -> Question:
+    """The question with a wider bound on its reply, for models that think before they answer."""
+    sampling = question.sampling
+    wider = replace(sampling, max_tokens=sampling.max_tokens + extra_tokens)
+    return replace(question, sampling=wider) if extra_tokens else question
+
+
+def with_opened_thought(prompt: str, text: str) -> str:
+    """A reply with the mark of the thought that the chat template opened in front of it, if any."""
+    opened = split_thought(prompt[-_END_OF_A_PROMPT:]).answer is None
+    return f"{_OPENED}{text}" if opened else text
+
+
+def reply_text(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of generated tokens, with those control tokens alone that mark a thought.
+
+    Some tokenizers have control tokens for that: without them a thought would read as the answer.
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    control = {number: str(token.content) for number, token in added.items() if token.special}
+    kept = [
+        token
+        for token in tokens
+        if (mark := control.get(token)) is None or split_thought(mark).answer != mark
+    ]
+    # A tokenizer that does not list them leaves them out by itself.
+    text: str = tokenizer.decode(kept, skip_special_tokens=not control)
+    return text
+
+
+def refuse_control_tokens(question: Question, control_tokens: Iterable[str]) -> None:
+    """Refuse text that would end the user's turn, or stand for an image, inside a prompt.
+
+    Raises:
+        LastingError: the question contains one of the tokenizer's control tokens.
+    """
+    texts = [question.system or "", *(part for part in question.parts if isinstance(part, str))]
+    for token in control_tokens:
+        if any(token in text for text in texts):
+            raise LastingError(f"the text holds {token!r}, which controls this model")
+
+
+def control_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """What a tokenizer of transformers treats as more than text."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    return tuple(sorted(str(token.content) for token in added if token.special and token.content))
+
+
+def n_pictures(question: Question) -> int:
+    """How many images a question shows."""
+    return sum(isinstance(part, Picture) for part in question.parts)
+
+
+def answers_in_batches(
+    questions: Iterable[Question],
+    prepare: Callable[[Question], T],
+    reply: Callable[[Sequence[T]], Sequence[Reply]],
+    *,
+    size: int,
+) -> Iterator[Answer]:
+    """One answer for each question, in order.
+
+    Args:
+        questions: read `size` at a time.
+        prepare: what a question becomes; a LastingError or UnusablePictureError concerns it alone.
+        reply: replies to a batch, in order. Any error splits the batch, so that a question that
+            cannot be answered fails alone.
+        size: of a batch, at most.
+
+    Raises:
+        AlphaBenchError: raised by `prepare` or `reply`, or question after question fails.
+    """
+    failures = 0
+    remaining = iter(questions)
+    while batch := list(itertools.islice(remaining, size)):
+        ready: dict[int, T] = {}
+        said: dict[int, Reply | str] = {}
+        for place, question in enumerate(batch):
+            try:
+                ready[place] = prepare(question)
+            except (LastingError, UnusablePictureError) as error:
+                said[place] = one_line(str(error))
+        said |= zip(ready, _replies(list(ready.values()), reply), strict=True)
+        for place, question in enumerate(batch):
+            result = said[place]
+            if isinstance(result, Reply):
+                failures = 0
+                yield read_reply(question, result)
+                continue
+            failures += place in ready
+            if failures >= _MOST_FAILURES:
+                raise AlphaBenchError(
+                    f"the judge failed on {failures} questions in a row: {result}",
+                    hint="mend that, then give the same command again; its answers are kept",
+                )
+            yield unscored(question, "failed", result)
+
+
+def _replies(
+    batch: Sequence[T], reply: Callable[[Sequence[T]], Sequence[Reply]]
+) -> list[Reply | str]:
+    """A reply each, or why there is none."""
+    if not batch:
+        return []
+    try:
+        return list(reply(batch))
+    except AlphaBenchError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary to a model library
+        if len(batch) == 1:
+            return [one_line(f"{type(error).__name__}: {error}")]
+    half = len(batch) // 2
+    return [*_replies(batch[:half], reply), *_replies(batch[half:], reply)]
+
+
+def identity_of(kind: str, weights: Weights, settings: Mapping[str, object]) -> dict[str, str]:
+    """Settings that are None are left out: they change nothing."""
+    chosen = {key: str(value) for key, value in settings.items() if value is not None}
+    return {"kind": kind, "model": weights.identity, **chosen}

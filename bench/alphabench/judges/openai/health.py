@@ -1,0 +1,180 @@
+"""Whether a host is down or only some questions cannot be answered by it. Sends nothing.
+
+Faults in a row make a host suspect; then a control question, which any chat model can answer,
+decides: if it is answered, the faults are the questions' own. A host that does not answer it either
+is waited for within the patience. One record is kept of the whole judge, one of each replica.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from alphabench.core.errors import AlphaBenchError
+
+SUSPECT_AFTER: Final = 8
+"""Faults in a row, without an answer between, after which the host is put to the control."""
+_SUSPECT_UNREACHED_AFTER: Final = 3
+_LONGEST_SUSPENSE: Final = 512
+_STRANGE_AFTER: Final = 4
+"""Answers that are no chat completions, before the first that was one."""
+_MISTAKEN_AFTER: Final = 2
+"""Failures of a kind that waiting seldom helps, before the first answer."""
+_NOTE_SECONDS: Final = 60.0
+HOPELESS_AT_FIRST: Final = 16
+"""Questions in a row that got no answer, before the first that did: it is not the questions."""
+HOPELESS_LATER: Final = 256
+
+
+@dataclass(kw_only=True)
+class Record:
+    """What became of a judge's questions in this process; outlives one stream."""
+
+    model: str
+    replies: int = 0
+    in_vain: int = 0
+    """Questions given up in a row."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Why, since the last reply."""
+
+    def replied(self) -> None:
+        self.replies += 1
+        self.in_vain = 0
+        self.reasons.clear()
+
+    def gave_up(self, reason: str) -> None:
+        """Count a question that gets no answer.
+
+        Raises:
+            AlphaBenchError: so many in a row that it is not the questions.
+        """
+        self.in_vain += 1
+        self.reasons[reason] += 1
+        if self.in_vain >= (HOPELESS_LATER if self.replies else HOPELESS_AT_FIRST):
+            which = "in a row" if self.replies else "at all"
+            raise AlphaBenchError(
+                f"the judge {self.model!r} answered none of {self.in_vain} questions {which} "
+                f"({most_frequent(self.reasons)})",
+                hint="check its options, and whether it takes this many images and tokens; what it "
+                "answered is kept, and `alphabench summarise RUN` reports on it",
+            )
+
+
+@dataclass(kw_only=True)
+class Health:
+    """Of one replica: the circuit breaker."""
+
+    host: str
+    patience_seconds: float
+    """How long it may answer nothing, not even the control, before the run stops."""
+    note: Callable[[str], None]
+    """Tells the user what is waited for."""
+    has_answered: bool = False
+    """Ever, in this process."""
+    in_a_row: int = 0
+    """Faults since it last answered a question or the control."""
+    unreached_in_a_row: int = 0
+    strange: int = 0
+    """Answers that were no chat completions, likewise."""
+    answered_at: float | None = None
+    """When it last answered a question or the control."""
+    failing_since: float | None = None
+    noted_at: float | None = None
+    reasons: Counter[str] = field(default_factory=Counter)
+    _suspect_after: int = SUSPECT_AFTER
+
+    def answered(self, now: float) -> None:
+        """A question was answered."""
+        self.has_answered = True
+        self._suspect_after = SUSPECT_AFTER
+        self._well_again(now)
+
+    def passed_control(self, now: float) -> None:
+        """It answers, so the faults are the questions' own; that is not doubted again soon."""
+        self._suspect_after = min(2 * self._suspect_after, _LONGEST_SUSPENSE)
+        self._well_again(now)
+
+    def _well_again(self, now: float) -> None:
+        if self.noted_at is not None and self.failing_since is not None:
+            self.note(f"the judge at {self.host} answers again ({now - self.failing_since:.0f} s)")
+        self.in_a_row = self.unreached_in_a_row = self.strange = 0
+        self.answered_at = now
+        self.failing_since = self.noted_at = None
+        self.reasons.clear()
+
+    def failed(
+        self, reason: str, now: float, *, reached: bool, strange: bool, mistake: str | None
+    ) -> None:
+        """Count a fault of a question or of the control.
+
+        Args:
+            reason: in one line.
+            now: by the clock.
+            reached: there was a connection.
+            strange: something answered that is no chat endpoint.
+            mistake: what the user should look at, where waiting seldom helps.
+
+        Raises:
+            AlphaBenchError: it never answered, and is no chat endpoint or cannot be reached
+                because of a mistake.
+        """
+        self.in_a_row += 1
+        self.unreached_in_a_row = 0 if reached else self.unreached_in_a_row + 1
+        self.strange += strange
+        self.reasons[reason] += 1
+        self.failing_since = now if self.failing_since is None else self.failing_since
+        if self.has_answered:
+            return
+        if self.strange >= _STRANGE_AFTER:
+            raise AlphaBenchError(
+                f"the judge at {self.host!r} is no chat endpoint: {reason}",
+                hint="check the address, which ends in /v1 as a rule, and whether a login page or "
+                "a proxy stands before it",
+            )
+        if mistake is not None and self.unreached_in_a_row >= _MISTAKEN_AFTER:
+            raise AlphaBenchError(
+                f"the judge at {self.host!r} cannot be reached: {reason}", hint=mistake
+            )
+
+    def is_silent_since(self, moment: float | None) -> bool:
+        """Whether it has answered nothing from then on."""
+        return moment is None or self.answered_at is None or self.answered_at <= moment
+
+    @property
+    def is_suspect(self) -> bool:
+        """Only the control can tell whether it is the host or the questions."""
+        return (
+            self.in_a_row >= self._suspect_after
+            or self.unreached_in_a_row >= _SUSPECT_UNREACHED_AFTER
+        )
+
+    def failed_control(self, now: float) -> None:
+        """The control got no answer either: the user is told, until the patience is over.
+
+        Raises:
+            AlphaBenchError: it is over.
+        """
+        silent = now - (now if self.failing_since is None else self.failing_since)
+        reason = most_frequent(self.reasons)
+        if silent >= self.patience_seconds:
+            raise AlphaBenchError(
+                f"the judge at {self.host!r} has answered nothing for {silent:.0f} s ({reason})",
+                hint="bring it up and give the same command again; what it answered is kept",
+            )
+        if self.noted_at is None or now - self.noted_at >= _NOTE_SECONDS:
+            self.noted_at = now
+            self.note(
+                f"the judge at {self.host} does not answer ({reason}); trying again for up to "
+                f"{self.patience_seconds - silent:.0f} s"
+            )
+
+
+def most_frequent(reasons: Counter[str]) -> str:
+    """The commonest reason, and how common it is where there are others."""
+    if not reasons:
+        return "no reason known"
+    ((reason, count),) = reasons.most_common(1)
+    total = reasons.total()
+    return reason if len(reasons) == 1 else f"{reason}: {count} of {total} times"

@@ -1,0 +1,122 @@
+"""Turns a reply into an answer: scored, refused or unparsed. Sends nothing, and knows no judge.
+
+What holds for every answer format is decided here, once: a reply that stops inside its thought is
+unparsed; a closed thought is no part of the answer; a reply that was cut off is unparsed, unless
+the format says that its answer comes first; a refusal is no answer, whichever word it begins with.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Final
+
+from alphabench.judges.refusals import opens_as_refusal, refuses
+from alphabench.judges.thoughts import split_thought
+from alphabench.questions import Answer, Question, Reply
+from alphabench.types import Status
+
+HINT_WITHOUT_LOGPROBS: Final = (
+    "choose a judge that gives log-probabilities, or have the word itself read: "
+    "--evaluator 'judge?reading=text', or 'dvreward?answer=text'"
+)
+RULES: Final = "2"
+"""The version of what is decided here; part of an evaluator's identity."""
+REFUSAL: Final = "refusal"
+"""The finish reason of a reply that the model marked as a refusal; its text is the refusal."""
+FILTERED: Final = "content_filter"
+"""The finish reason of a reply that the host's filter cut or withheld."""
+_CUT: Final = (
+    "length", "maxtokens", "maxoutputtokens", "maxcompletiontokens", "maxnewtokens", "maxlength",
+    "modellength", "tokenlimit", "contextlength", "modelcontextwindowexceeded",
+)  # fmt: skip
+"""Finish reasons of replies that a bound on their length cut off, letters only."""
+_LONGEST: Final = 2**16
+"""Characters of an answer that any format reads; beyond it, a model could not stop."""
+
+
+def read_reply(question: Question, reply: Reply, *, cached: bool = False) -> Answer:
+    """The answer that a reply amounts to; an exception in its format is none."""
+    text = text_of(reply)
+    if (verdict := _before_reading(question, reply, text)) is not None:
+        return unscored(question, *verdict, reply=reply, cached=cached)
+    try:
+        values = question.contract.read(replace(reply, text=text))
+        if values:
+            return Answer(
+                question=question, status="scored", values=values, reply=reply, cached=cached
+            )
+    except Exception as error:  # noqa: BLE001 - the boundary to contracts, which may be the user's
+        reason = f"the answer format failed on this reply: {type(error).__name__}: {error}"
+        return unscored(question, "unparsed", reason, reply=reply, cached=cached)
+    if opens_as_refusal(text):
+        return unscored(question, "refused", "it opens as a refusal", reply=reply, cached=cached)
+    return unscored(question, "unparsed", why_unread(question, reply), reply=reply, cached=cached)
+
+
+def _before_reading(question: Question, reply: Reply, text: str) -> tuple[Status, str] | None:
+    """Status and reason of a reply that no answer format gets to read."""
+    if reply.finish_reason in (REFUSAL, FILTERED):
+        declined = reply.finish_reason == REFUSAL
+        return "refused", "the model declined" if declined else "the host's filter"
+    if split_thought(reply.text).answer is None:
+        return "unparsed", why_unread(question, reply)
+    if len(text) > _LONGEST:
+        return "unparsed", f"the reply has {len(text)} characters, which no answer needs"
+    contract = question.contract
+    # Upstream's parser takes whatever number it finds, and so does the official protocol.
+    if refuses(text) and not getattr(contract, "as_upstream", False):
+        return "refused", "it is a refusal"
+    if is_cut(reply.finish_reason) and not getattr(contract, "answer_comes_first", False):
+        return "unparsed", why_unread(question, reply)
+    return None
+
+
+def unscored(
+    question: Question,
+    status: Status,
+    reason: str,
+    *,
+    reply: Reply | None = None,
+    cached: bool = False,
+) -> Answer:
+    """An answer without values."""
+    return Answer(question=question, status=status, reply=reply, reason=reason, cached=cached)
+
+
+def text_of(reply: Reply) -> str:
+    """What an answer format reads of a reply: all but a closed thought."""
+    said = split_thought(reply.text).answer
+    return reply.text if said is None or reply.thoughts_kept else said
+
+
+def is_cut(finish_reason: str | None) -> bool:
+    """Whether a bound on the reply's length ended it, under any of the names for that."""
+    letters = "".join(letter for letter in (finish_reason or "").casefold() if letter.isalnum())
+    return letters in _CUT
+
+
+def thinks(reply: Reply) -> bool:
+    """Whether the judge thought before its answer, or instead of one."""
+    return bool(reply.thought or split_thought(reply.text).thought) or (
+        split_thought(reply.text).answer is None
+        or (is_cut(reply.finish_reason) and not reply.text.strip() and not reply.first_token)
+    )
+
+
+def why_unread(question: Question, reply: Reply) -> str:
+    """Why a reply that states no answer states none."""
+    spoken = split_thought(reply.text)
+    cut = ""
+    if is_cut(reply.finish_reason):
+        n_tokens = max(question.sampling.max_tokens, reply.tokens_out)
+        cut = f"it was cut off at {n_tokens} tokens (max_tokens)"
+    if spoken.answer is None or (reply.thought and not spoken.answer):
+        return f"{cut} inside its thought" if cut else "it thinks and gives no answer"
+    if not spoken.answer:
+        return f"{cut} before it said anything" if cut else "the reply is empty"
+    if question.sampling.top_logprobs and reply.first_token:
+        token, logprob = max(reply.first_token, key=lambda one: one[1])
+        share = math.exp(min(0.0, logprob))
+        return f"no P(yes) follows from its first token, {token!r} with {share:.2f}"
+    return cut or "the reply does not state the answer"

@@ -1,0 +1,183 @@
+"""Samples pictures and words, many rows at a time; contexts are read once and shared by all steps.
+
+The branches that guidance needs go through the model together. Draws no noise and seeds nothing:
+noise comes in with the call, and a rule for choosing tokens too. Knows no file and no tokenizer.
+
+Shapes: B rows; L latent tokens of all rows, packed; C features of a token; V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+from alphabench.models.bagel.guidance import Guidance, guide, intervals
+from alphabench.models.bagel.kv_cache import Context, stack
+from alphabench.models.bagel.model import Bagel, Canvas, Grid
+from alphabench.models.bagel.packed_sequences import ragged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contexts:
+    """What was said and shown, in full and as the two branches of guidance know it."""
+
+    full: Context
+    text_free: Context
+    """Without the last text, or with everything where a picture came last."""
+    image_free: Context
+    """All text, no pictures, no thoughts."""
+
+
+def new_contexts(model: Bagel, rows: int) -> Contexts:
+    """Nothing read yet."""
+    nothing = model.new_context(rows)
+    return Contexts(full=nothing, text_free=nothing, image_free=nothing)
+
+
+def with_text(model: Bagel, contexts: Contexts, ids: Sequence[Sequence[int]]) -> Contexts:
+    """Reads one block of text a row, control tokens included."""
+    read = model.read_text(contexts.full, ids).context
+    same = contexts.image_free is contexts.full
+    return Contexts(
+        full=read,
+        text_free=contexts.full,
+        image_free=read if same else model.read_text(contexts.image_free, ids).context,
+    )
+
+
+def with_thought(model: Bagel, contexts: Contexts, ids: Sequence[Sequence[int]]) -> Contexts:
+    """Reads one block of the model's own words a row, which guidance is to strengthen too."""
+    return replace(contexts, full=model.read_text(contexts.full, ids).context)
+
+
+def with_latents(model: Bagel, contexts: Contexts, x_LC: Tensor, grids: Sequence[Grid]) -> Contexts:
+    """Reads one picture a row as latent tokens, for editing; its patches come next."""
+    read = model.read_latents(contexts.full, x_LC, grids)
+    return replace(contexts, full=read, text_free=read)
+
+
+def with_patches(
+    model: Bagel, contexts: Contexts, patches_LC: Tensor, grids: Sequence[Grid]
+) -> Contexts:
+    """Reads one picture a row as patches of the vision encoder."""
+    read = model.read_patches(contexts.full, patches_LC, grids)
+    return replace(contexts, full=read, text_free=read)
+
+
+class Step(NamedTuple):
+    """One Euler step of all rows."""
+
+    t: float
+    x_LC: Tensor
+    velocity_LC: Tensor
+    after_LC: Tensor
+
+
+class _Branches(NamedTuple):
+    context: Context
+    canvas: Canvas
+
+
+MARKS: Final = 2
+"""Tokens around every picture."""
+
+
+class Painter:
+    """Predicts guided velocities of one picture a row after `contexts`.
+
+    Copies the contexts once, with room for the picture behind them, so that a step writes the keys
+    of the picture alone.
+    """
+
+    def __init__(
+        self, model: Bagel, contexts: Contexts, grids: Sequence[Grid], guidance: Guidance
+    ) -> None:
+        self._model, self._guidance = model, guidance
+        self._tokens = ragged([g.rows * g.columns for g in grids], model.vae2llm.weight.device)
+        together = (contexts.full, contexts.text_free, contexts.image_free)
+        most, rows = guidance.branches(guidance.high), contexts.full.rows
+        stacked = stack(together[:most]) if most > 1 else contexts.full
+        slots = max(grid.rows * grid.columns for grid in grids) + MARKS
+        roomy = stacked.with_room(slots)
+        self._branches: dict[int, _Branches] = {}
+        for count in {1, most}:
+            context = roomy.first(count * rows)
+            self._branches[count] = _Branches(context, model.canvas(context, list(grids) * count))
+
+    def velocity(self, x_LC: Tensor, t: float, *, recompute: bool = False) -> Tensor:
+        """Noise minus data [L, C] at time `t`, guided where guidance is active.
+
+        Differentiable; `recompute` saves memory in the backward pass, see `Decoder.forward`.
+        """
+        count = self._guidance.branches(t)
+        context, canvas = self._branches[count]
+        t_B = torch.full((context.rows,), t, device=x_LC.device)
+        x_TC = x_LC.repeat(count, 1)
+        predicted_LC = self._model.velocity(context, canvas, x_TC, t_B, recompute=recompute)
+        if count == 1:
+            return predicted_LC
+        padded = [self._tokens.pad(part) for part in predicted_LC.chunk(count)]
+        image_free_BNC = padded[2] if count == 3 else None
+        return self._tokens.unpad(guide(padded[0], padded[1], image_free_BNC, self._guidance))
+
+    def steps(self, noise_LC: Tensor, *, points: int, shift: float) -> Iterator[Step]:
+        """From noise (float32) to the picture, one Euler step at a time."""
+        x_LC = noise_LC
+        for t, width in intervals(points, shift):
+            velocity_LC = self.velocity(x_LC, t)
+            after_LC = x_LC - velocity_LC * width
+            yield Step(t, x_LC, velocity_LC, after_LC)
+            x_LC = after_LC
+
+
+@torch.no_grad()
+def paint(painter: Painter, noise_LC: Tensor, *, points: int = 50, shift: float = 3.0) -> Tensor:
+    """The latent tokens [L, C] that `noise_LC` becomes in points - 1 steps."""
+    x_LC = noise_LC
+    for step in painter.steps(noise_LC, points=points, shift=shift):
+        x_LC = step.after_LC
+    return x_LC
+
+
+Choose = Callable[[Tensor, Sequence[int]], list[int]]
+"""One token id a row, from logits [B, V] and the numbers of the rows that are still writing."""
+
+
+def likeliest(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
+    """Always the most probable token; which row it is makes no difference."""
+    assert len(rows) == len(logits_BV)
+    return [int(token) for token in logits_BV.argmax(dim=-1).tolist()]
+
+
+@torch.no_grad()
+def write(
+    model: Bagel, context: Context, *, start: int, end: int, most: int, choose: Choose = likeliest
+) -> list[list[int]]:
+    """Continues every row of `context`, which stays as it is; finished rows leave the batch.
+
+    Args:
+        model: whose words they are.
+        context: what was read before.
+        start: the token fed first; every answer begins with it.
+        end: the token that finishes a row; no answer contains it.
+        most: tokens written at most, without the start.
+        choose: picks the next token of each row.
+    """
+    answers = [[start] for _ in range(context.rows)]
+    writing = list(range(context.rows))
+    for _ in range(most):
+        read = model.read_text(context, [answers[row][-1:] for row in writing])
+        chosen = choose(model.logits(read.hidden_TD), writing)
+        going_on = [place for place, token in enumerate(chosen) if token != end]
+        for place in going_on:
+            answers[writing[place]].append(chosen[place])
+        if not going_on:
+            break
+        all_go_on = len(going_on) == len(writing)
+        context = read.context if all_go_on else read.context.take(going_on)
+        writing = [writing[place] for place in going_on]
+    return answers

@@ -1,0 +1,184 @@
+"""How a BAGEL-type model is to be used: sizes, schedule, guidance, thinking.
+
+The released model's settings are the defaults. A checkpoint folder may carry its own in
+`alphabench.json`: a flat object whose keys are `RecipeFile`'s fields; what it leaves out stays as
+released. Knows no weights and no benchmark.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.models.bagel.guidance import Guidance, Renorm
+
+FOLDER_FILE: Final = "alphabench.json"
+DtypeName = Literal["stored", "float32", "float16", "bfloat16"]
+"""stored: as in the weights file."""
+OWN_THINK_PROMPT: Final = (
+    "Before you draw, plan the picture in words. Write the plan between <think> and </think>, "
+    "then draw what was asked."
+)
+"""Our words; the ones that the released model was trained with are its authors'."""
+OWN_REFLECT_PROMPT: Final = (
+    "This picture was meant to show: {prompt} It does not. Find out what is wrong with it, say how "
+    "it has to be changed, and draw it again with that change."
+)
+"""Asks to mend a picture; takes a fault for granted, for models asked about one see none."""
+DRAW: Final = Guidance()
+MOST_TIMESTEPS: Final = 1000
+EDIT: Final = Guidance(image_scale=2.0, low=0.0, renorm="text_channel")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that decides a picture beside weights, prompt and seed."""
+
+    timesteps: int = 50
+    """Points of the schedule; there is one Euler step fewer."""
+    shift: float = 3.0
+    draw: Guidance = DRAW
+    """For pictures from text; there the branch without pictures has nothing to leave out."""
+    edit: Guidance = EDIT
+    """Where there is a source picture."""
+    width: int = 1024
+    """Pixels of pictures from text."""
+    height: int = 1024
+    latent_longest: int = 1024
+    """Longest side of a source picture, and so of the edited one."""
+    latent_shortest: int = 512
+    patch_longest: int = 980
+    """Longest side of a picture to be understood."""
+    patch_shortest: int = 224
+    think_prompt: str = OWN_THINK_PROMPT
+    """Read before all else when it thinks."""
+    reflect_prompt: str = OWN_REFLECT_PROMPT
+    """Asks to mend a picture that was drawn for `{prompt}`."""
+    temperature: float = 0.0
+    """Of written tokens; 0 takes the likeliest."""
+    max_think_tokens: int = 999
+    """Written at most; upstream's limits count the start token too, and are one more."""
+    max_answer_tokens: int = 499
+    dtype: DtypeName = "stored"
+    batch_size: int = 1
+    """Pictures drawn together; above 1, last bits may differ."""
+    suggested_evaluator: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if "{prompt}" not in self.reflect_prompt:
+            raise ValueError("reflect_prompt has no place for {prompt}")
+        if not 2 <= self.timesteps <= MOST_TIMESTEPS:
+            raise ValueError(
+                f"timesteps must be 2 or more and at most {MOST_TIMESTEPS}, not {self.timesteps}"
+            )
+        if self.dtype not in get_args(DtypeName):
+            raise ValueError(f"dtype is one of {get_args(DtypeName)}, not {self.dtype!r}")
+        if self.temperature < 0 or self.shift <= 0:
+            raise ValueError("temperature must not be negative, and shift must be positive")
+
+
+_COUNTS: Final = (
+    "width", "height", "latent_longest", "latent_shortest", "patch_longest", "patch_shortest",
+    "max_think_tokens", "max_answer_tokens", "batch_size",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuidanceFile:
+    """`draw` and `edit` in `alphabench.json`, as far as they differ from the released ones."""
+
+    text_scale: float | None = None
+    image_scale: float | None = None
+    low: float | None = None
+    high: float | None = None
+    renorm: Renorm | None = None
+    renorm_floor: float | None = None
+
+    def over(self, base: Guidance) -> Guidance:
+        return dataclasses.replace(base, **_given(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeFile:
+    """What `alphabench.json` in a checkpoint folder may say; see `Recipe` for the meaning."""
+
+    timesteps: int | None = None
+    shift: float | None = None
+    draw: GuidanceFile = field(default_factory=GuidanceFile)
+    edit: GuidanceFile = field(default_factory=GuidanceFile)
+    width: int | None = None
+    height: int | None = None
+    latent_longest: int | None = None
+    latent_shortest: int | None = None
+    patch_longest: int | None = None
+    patch_shortest: int | None = None
+    think_prompt: str | None = None
+    reflect_prompt: str | None = None
+    temperature: float | None = None
+    max_think_tokens: int | None = None
+    max_answer_tokens: int | None = None
+    dtype: str | None = None
+    batch_size: int | None = None
+    suggested_evaluator: str | None = None
+    licence: str | None = None
+    """Of the weights, as an SPDX identifier or in words."""
+
+    def over(self, base: Recipe) -> Recipe:
+        """`base` with what the file says in its place.
+
+        Raises:
+            ValueError: a value that no recipe can have.
+        """
+        given = {key: value for key, value in _given(self).items() if key != "licence"}
+        given |= {"draw": self.draw.over(base.draw), "edit": self.edit.over(base.edit)}
+        return dataclasses.replace(base, **given)
+
+
+def read_recipe_file(content: Mapping[str, Any], *, name: str) -> RecipeFile:
+    """The content of `alphabench.json` in the checkpoint `name`.
+
+    Raises:
+        AlphaBenchError: an unknown key (with the nearest known one), or a value of the wrong type.
+    """
+    parts = dict(content)
+    for key in ("draw", "edit"):
+        if key in parts:
+            parts[key] = _filled(GuidanceFile, parts[key], owner=f"{key} in {FOLDER_FILE}")
+    read: RecipeFile = _filled(RecipeFile, parts, owner=f"{FOLDER_FILE} of {name!r}")
+    return read
+
+
+def _given(instance: Any) -> dict[str, Any]:
+    pairs = ((one.name, getattr(instance, one.name)) for one in dataclasses.fields(instance))
+    return {key: value for key, value in pairs if value is not None}
+
+
+def _filled(form: Any, content: Any, *, owner: str) -> Any:
+    if not isinstance(content, Mapping):
+        raise AlphaBenchError(f"{owner} is no JSON object", hint="correct that file")
+    hints = {one.name: str(one.type) for one in dataclasses.fields(form)}
+    for key, value in content.items():
+        if key not in hints:
+            raise unknown_name(f"setting of {owner}", key, hints)
+        if not _fits(value, hints[key]):
+            raise AlphaBenchError(
+                f"{owner} has {key} = {value!r}, which is no {hints[key].partition(' |')[0]}",
+                hint="correct that file",
+            )
+    return form(**content)
+
+
+def _fits(value: object, hint: str) -> bool:
+    if isinstance(value, bool):
+        return False
+    if hint.startswith("int"):
+        return isinstance(value, int)
+    if hint.startswith("float"):
+        return isinstance(value, int | float)
+    return isinstance(value, GuidanceFile) if hint == "GuidanceFile" else isinstance(value, str)

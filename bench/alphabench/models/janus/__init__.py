@@ -1,0 +1,1 @@
+"""Janus' inference, on the class of the transformers library."""

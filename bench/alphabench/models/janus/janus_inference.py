@@ -1,0 +1,355 @@
+"""Janus and Janus-Pro, as transformers loads them: pictures token by token, and answers in words.
+
+The sampling loop is our own, since transformers' draws from the global generator: here every
+picture has a generator of its own, so that batch and order change no draw. A guided picture takes
+two rows of a batch, the prompt and its twin of padding; scores are combined in float32. Held
+against transformers' `generate` token by token. Knows no file and no benchmark.
+
+Shapes: B pictures, R rows (B, or 2B with guidance), T prompt tokens, N tokens of a picture,
+V entries of the picture vocabulary, E width of the decoder.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.models.unified_model import Answer, AskTask, Drawn, DrawTask
+from alphabench.types import NotMade
+from alphabench.weights.find import LOADING_ERRORS, load_complete
+from alphabench.weights.strict_loading import quiet, strict_loading
+
+T = TypeVar("T")
+_NO_BOUND: Final = 1 << 30
+"""Tokens, for a decoder whose configuration names no longest sequence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JanusSampling:
+    """How pictures and answers are drawn."""
+
+    guidance: float
+    """Scale of classifier-free guidance; 1 draws from the prompt alone, in half the rows."""
+    temperature: float
+    """0 takes the likeliest token each time."""
+    top_k: int | None
+    """Draw among this many likeliest tokens; None among all."""
+    batch_size: int
+    """Pictures, or answers, that are drawn together."""
+    answer_tokens: int
+    """An answer is cut off behind so many."""
+
+
+class _Prompts(NamedTuple):
+    """Padded on the left."""
+
+    ids_BT: Tensor
+    mask_BT: Tensor
+    """1 where there is a token, 0 where there is padding."""
+
+
+class _Words(NamedTuple):
+    """The tokens that an unguided prompt keeps, and what stands for all others."""
+
+    begin: int
+    picture: int
+    padding: int
+
+
+class Janus:
+    """A `UnifiedModel`; see `load_janus`."""
+
+    def __init__(self, network: Any, processor: Any, sampling: JanusSampling) -> None:
+        self.network = network
+        self.processor = processor
+        self.sampling = sampling
+        tokenizer = processor.tokenizer
+        self.words = _Words(
+            begin=tokenizer.bos_token_id,
+            picture=tokenizer.convert_tokens_to_ids(processor.image_start_token),
+            padding=tokenizer.pad_token_id,
+        )
+        added = tokenizer.added_tokens_decoder.values()
+        self.control = tuple(sorted(str(token.content) for token in added if token.special))
+
+    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn | NotMade]:
+        """See `UnifiedModel.draw`; it neither edits nor thinks."""
+        assert not think, "Janus cannot think before it draws"
+        refusals = [self._refusal(task) for task in tasks]
+        able = [task for task, refusal in zip(tasks, refusals, strict=True) if refusal is None]
+        pictures = (one for batch in self._batches(able) for one in self._pictures(batch))
+        made = (refusal or next(pictures) for refusal in refusals)
+        return [one if isinstance(one, NotMade) else Drawn(picture=one) for one in made]
+
+    def answer(self, tasks: Sequence[AskTask]) -> list[Answer]:
+        """See `UnifiedModel.answer`: greedy.
+
+        Raises:
+            AlphaBenchError: a text holds a control token, or is too long.
+        """
+        for task in tasks:
+            if (token := self._control_token(task.text)) is not None:
+                raise AlphaBenchError(
+                    f"the text {task.text!r} holds {token!r}, which controls the model",
+                    hint="write it otherwise",
+                )
+        answers: dict[int, Answer] = {}
+        for shows in (False, True):
+            places = [i for i, task in enumerate(tasks) if bool(task.pictures) is shows]
+            for batch in self._batches(places):
+                said = self._answers([tasks[place] for place in batch])
+                answers |= zip(batch, said, strict=True)
+        return [answers[place] for place in range(len(tasks))]
+
+    def prompts(self, texts: Sequence[str]) -> _Prompts:
+        """Texts in the chat template, up to the token that begins a picture."""
+        inputs = self.processor(
+            text=[self._in_template(text, 0) for text in texts],
+            generation_mode="image",
+            padding=True,
+            return_tensors="pt",
+        )
+        return _Prompts(inputs["input_ids"], inputs["attention_mask"])
+
+    def decode(self, tokens_BN: Tensor) -> list[Image.Image | NotMade]:
+        """Tokens -> RGB pictures; see `draw_tokens`."""
+        drawn_B = (tokens_BN >= 0).all(dim=1)
+        with torch.inference_mode():
+            known_BN = tokens_BN.clamp(min=0).to(self.network.device)
+            levels_BHWC = self.network.decode_image_tokens(known_BN)
+            # -1 to 1, cut off and not rounded: as the authors' generation_inference.py does it.
+            levels_BHWC = ((levels_BHWC.float() + 1.0) / 2.0 * 255.0).cpu()
+        return [
+            Image.fromarray(one.clamp(0.0, 255.0).numpy().astype(np.uint8))
+            if drawn and bool(one.isfinite().all())
+            else NotMade(status="failed", reason="the model made NaN or infinity")
+            for one, drawn in zip(levels_BHWC, drawn_B.tolist(), strict=True)
+        ]
+
+    def _batches(self, whole: Sequence[T]) -> Iterator[Sequence[T]]:
+        size = self.sampling.batch_size
+        return (whole[start : start + size] for start in range(0, len(whole), size))
+
+    def _pictures(self, tasks: Sequence[DrawTask]) -> list[Image.Image | NotMade]:
+        generators = [torch.Generator("cpu").manual_seed(task.seed) for task in tasks]
+        prompts = self.prompts([task.prompt for task in tasks])
+        return self.decode(
+            draw_tokens(self.network, prompts, self.words, self.sampling, generators=generators)
+        )
+
+    def _refusal(self, task: DrawTask) -> NotMade | None:
+        assert task.source is None, "Janus does not edit"
+        side = picture_side(self.network)
+        if (task.width or side, task.height or side) != (side, side):
+            reason = f"{task.width}x{task.height} pixels were asked for, and it draws {side}x{side}"
+            return NotMade(status="refused", reason=reason)
+        if (token := self._control_token(task.prompt)) is not None:
+            reason = f"the prompt holds {token!r}, which controls the model"
+            return NotMade(status="refused", reason=reason)
+        n_tokens = self.prompts([task.prompt]).ids_BT.shape[1]
+        if n_tokens + n_picture_tokens(self.network) > _longest(self.network):
+            reason = f"the prompt is too long: {n_tokens} tokens"
+            return NotMade(status="refused", reason=reason)
+        return None
+
+    def _control_token(self, text: str) -> str | None:
+        """A token that would end the user's turn, or stand for a picture, inside a text."""
+        return next((token for token in self.control if token in text), None)
+
+    def _in_template(self, text: str, n_pictures: int) -> str:
+        content: list[dict[str, str]] = [{"type": "image"}] * n_pictures
+        content = [*content, {"type": "text", "text": text}]
+        framed: str = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        return framed
+
+    def _answers(self, tasks: Sequence[AskTask]) -> list[Answer]:
+        """All tasks show pictures, or none does."""
+        shown = [list(task.pictures) for task in tasks]
+        inputs = self.processor(
+            text=[self._in_template(task.text, len(task.pictures)) for task in tasks],
+            images=shown if any(shown) else None,
+            generation_mode="text",
+            padding=True,
+            return_tensors="pt",
+        ).to(self.network.device)
+        n_given, bound = inputs["input_ids"].shape[1], self.sampling.answer_tokens
+        if n_given + bound > _longest(self.network):
+            raise AlphaBenchError(
+                f"{n_given} tokens to read and {bound} to answer are more than the model holds",
+                hint="ask less at once, or lower answer_tokens",
+            )
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = inputs["pixel_values"].to(self.network.dtype)
+        with torch.inference_mode(), quiet():
+            drawn_BT = self.network.generate(**inputs, generation_mode="text", max_new_tokens=bound)
+        return [self._read(row) for row in drawn_BT[:, n_given:].tolist()]
+
+    def _read(self, tokens: list[int]) -> Answer:
+        text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        return Answer(text=text, cut=self.processor.tokenizer.eos_token_id not in tokens)
+
+
+@torch.inference_mode()
+def draw_tokens(
+    network: Any,
+    prompts: _Prompts,
+    words: _Words,
+    sampling: JanusSampling,
+    *,
+    generators: Sequence[torch.Generator],
+) -> Tensor:
+    """The tokens of one picture for each prompt, `tokens_BN` on the CPU.
+
+    Where scores are not finite there is no token, but -1.
+
+    Args:
+        network: transformers' JanusForConditionalGeneration.
+        prompts: up to and with the token that begins a picture.
+        words: what the unguided twins are made of.
+        sampling: guidance, temperature and top_k.
+        generators: one for each picture, of the CPU; each advances by its own draws alone.
+    """
+    guided = sampling.guidance != 1.0
+    n_tokens = n_picture_tokens(network)
+    ids_RT = torch.cat([prompts.ids_BT, without_prompt(prompts.ids_BT, words)][: 1 + guided])
+    mask_RT = torch.cat([prompts.mask_BT] * (1 + guided)).to(network.device)
+    # Padding has no place: a prompt's positions do not depend on its neighbours in the batch.
+    place_RT = (mask_RT.cumsum(dim=1) - 1).clamp(min=0)
+    embedded_RTE = network.get_input_embeddings()(ids_RT.to(network.device))
+    cache = _new_cache(network, length=ids_RT.shape[1] + n_tokens)
+    drawn: list[Tensor] = []
+    for _ in range(n_tokens):
+        seen_RTE = network.model.language_model(
+            inputs_embeds=embedded_RTE,
+            attention_mask=mask_RT,
+            position_ids=place_RT,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        scores_RV = network.model.generation_head(seen_RTE[:, -1]).float().cpu()
+        scores_BV = guide(scores_RV, sampling.guidance)
+        known_B = scores_BV.isfinite().all(dim=1)
+        token_B = choose(scores_BV.masked_fill(~known_B[:, None], 0.0), sampling, generators)
+        drawn.append(token_B.masked_fill(~known_B, -1))
+        token_R1 = torch.cat([token_B] * (1 + guided))[:, None].to(network.device)
+        embedded_RTE = network.prepare_embeddings_for_image_generation(token_R1)
+        mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(mask_RT), 1)], dim=1)
+        place_RT = place_RT[:, -1:] + 1
+    return torch.stack(drawn, dim=1)
+
+
+def without_prompt(ids_BT: Tensor, words: _Words) -> Tensor:
+    """The unguided twins: padding in the place of every word, and of the same length.
+
+    After deepseek-ai/Janus, generation_inference.py; the padding is read, not masked.
+    """
+    keeps_BT = (ids_BT == words.begin) | (ids_BT == words.picture)
+    return torch.where(keeps_BT, ids_BT, words.padding)
+
+
+def guide(scores_RV: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance on scores: rows of prompts, then of their twins; float32."""
+    if scale == 1.0:
+        return scores_RV
+    with_BV, without_BV = scores_RV.chunk(2)
+    return without_BV + (with_BV - without_BV) * scale
+
+
+def choose(
+    scores_BV: Tensor, sampling: JanusSampling, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """One token for each row, drawn with the row's own generator; on the CPU."""
+    if sampling.temperature == 0.0:
+        return scores_BV.argmax(dim=-1)
+    scores_BV = scores_BV / sampling.temperature
+    if sampling.top_k is not None and sampling.top_k < scores_BV.shape[1]:
+        least_B1 = scores_BV.topk(sampling.top_k, dim=-1).values[:, -1:]
+        scores_BV = scores_BV.masked_fill(scores_BV < least_B1, -torch.inf)
+    odds_BV = scores_BV.softmax(dim=-1)
+    rows = zip(odds_BV, generators, strict=True)
+    return torch.cat([torch.multinomial(odds_V, 1, generator=own) for odds_V, own in rows])
+
+
+def n_picture_tokens(network: Any) -> int:
+    """Tokens of one drawn picture."""
+    n_tokens: int = network.config.vision_config.num_image_tokens
+    return n_tokens
+
+
+def picture_side(network: Any) -> int:
+    """Pixels; every picture is a square of this side."""
+    coder = network.config.vq_config
+    side: int = coder.num_patches * 2 ** (len(coder.channel_multiplier) - 1)
+    return side
+
+
+def _longest(network: Any) -> int:
+    longest: int | None = getattr(network.config.text_config, "max_position_embeddings", None)
+    return longest or _NO_BOUND
+
+
+def _new_cache(network: Any, *, length: int) -> Any:
+    """Keys and values in their final size, so that no step copies those of the steps before."""
+    transformers: Any = importlib.import_module("transformers")
+    return transformers.StaticCache(config=network.config.text_config, max_cache_len=length)
+
+
+def load_janus(
+    folder: Path, sampling: JanusSampling, *, name: str, dtype: str, device: str
+) -> Janus:
+    """The model with its processor, in evaluation mode.
+
+    Args:
+        folder: config.json, safetensors and the processor's files.
+        sampling: of all that it draws.
+        name: of the checkpoint, as the user wrote it.
+        dtype: of the weights, by torch's name.
+        device: where the weights go, one after another.
+
+    Raises:
+        AlphaBenchError: no Janus, weights missing or of another shape, or no tokenizer with
+            Janus's own tokens.
+    """
+    transformers: Any = importlib.import_module("transformers")
+    try:
+        with strict_loading(name):
+            # Without torchvision, whose resampling would also give other pixels than PIL's.
+            processor = transformers.JanusProcessor.from_pretrained(folder, backend="pil")
+            if not processor.chat_template or processor.tokenizer.pad_token_id is None:
+                raise ValueError("it has no chat template, or its tokenizer no padding")
+            network = load_complete(
+                transformers.JanusForConditionalGeneration,
+                folder,
+                dtype=getattr(torch, dtype),
+                device_map={"": device},
+                # So that it can name them; `load_complete` refuses them all the same.
+                ignore_mismatched_sizes=True,
+            )
+            if n_picture_tokens(network) != network.config.vq_config.num_patches**2:
+                raise ValueError(f"{n_picture_tokens(network)} tokens make no picture of its size")
+    except (*LOADING_ERRORS, TypeError, AttributeError) as error:
+        first = " ".join(str(error).split())[:300] or type(error).__name__
+        raise AlphaBenchError(
+            f"{name!r} cannot be loaded as a Janus model: {first}",
+            hint="give a folder or hub repository in the layout of transformers, whole",
+        ) from error
+    tokenizer = processor.tokenizer
+    # Penalties and samplers that a checkpoint recommends would take part in greedy decoding.
+    network.generation_config = transformers.GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
+    )
+    return Janus(network.eval(), processor, sampling)

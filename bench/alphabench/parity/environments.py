@@ -1,0 +1,134 @@
+"""Makes an environment of its own for an evaluator whose packages cannot live beside ours.
+
+Promises exact versions, a folder of the user's that nothing else writes to, and that a half-made
+environment is not taken for a whole one. Knows pip and `venv`; knows no evaluator beyond `RECIPES`.
+
+The environment brings its own torch, of the version that runs here and from wherever pip is set up
+to take it, so that nothing of ours is imported there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from alphabench.core.errors import AlphaBenchError, unknown_name
+
+Run = Callable[[Sequence[str]], None]
+"""Runs a command to its end; raises OSError or CalledProcessError."""
+
+_DONE: Final = "alphabench.json"
+_EVALUATORS: Final = Path(__file__).parents[1] / "evaluators"
+_AS_HERE: Final = ("torch", "torchvision")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What an environment holds."""
+
+    packages: tuple[str, ...]
+    """With exact versions; torch and torchvision come in the versions of this environment."""
+    probe: tuple[str, ...]
+    """What its interpreter is given, to fail where the environment is of no use."""
+    usage: str
+    """How an evaluator is pointed at it; `{python}` is its interpreter."""
+
+
+RECIPES: Final[Mapping[str, Recipe]] = {
+    "mmdet": Recipe(
+        packages=("mmdet==3.3.0", "mmcv-lite==2.1.0", "mmengine==0.10.7"),
+        probe=(str(_EVALUATORS / "detection/mmdet/mmdet_worker.py"), "--probe"),
+        usage="--evaluator 'mmdet?python={python}&checkpoint=FILE.pth&allow_pickle=true', "
+        "or: alphabench parity geneval --images DIR",
+    ),
+    "modelscope": Recipe(
+        packages=(
+            "modelscope==1.40.2", "transformers==4.44.2", "tokenizers==0.19.1", "timm==1.0.31",
+            "datasets==2.21.0", "decord==0.6.0", "einops==0.8.2", "addict==2.4.0",
+            "simplejson==4.3.0", "sortedcontainers==2.4.0", "ftfy==6.3.1", "jieba==0.42.1",
+            "rapidfuzz==3.14.6", "opencv-python-headless==4.11.0.86", "pillow==13.0.0",
+            "numpy==2.4.6",
+        ),
+        probe=(str(_EVALUATORS / "mplug/mplug_worker.py"), "--probe"),
+        usage="alphabench parity dpg --images DIR",
+    ),
+}  # fmt: skip
+"""mmcv-lite has no compiled operators, and Mask2Former needs none: no compiler is used."""
+
+
+def environments_dir() -> Path:
+    """Where environments are made: the platform's folder for this user's data."""
+    return platformdirs.user_data_path("alphabench") / "environments"
+
+
+def interpreter_of(name: str, *, folder: Path | None = None) -> Path | None:
+    """The interpreter of a finished environment, or None.
+
+    Args:
+        name: one of `RECIPES`.
+        folder: where environments are; None is the user's.
+    """
+    place = (folder or environments_dir()) / name
+    return place / "bin" / "python" if (place / _DONE).is_file() else None
+
+
+def set_up(name: str, *, folder: Path | None = None, run: Run | None = None) -> str:
+    """Make an environment anew, and say how it is used.
+
+    Args:
+        name: one of `RECIPES`.
+        folder: where environments are; None is the user's.
+        run: for tests; None runs the commands, whose output goes where ours does.
+
+    Raises:
+        AlphaBenchError: an unknown name, or a command that failed.
+    """
+    if name not in RECIPES:
+        raise unknown_name("environment", name, RECIPES)
+    recipe, place = RECIPES[name], (folder or environments_dir()) / name
+    run = run or _run
+    python = place / "bin" / "python"
+    packages = [*_as_here(), *recipe.packages]
+    try:
+        shutil.rmtree(place, ignore_errors=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        run([sys.executable, "-m", "venv", str(place)])
+        run([str(python), "-m", "pip", "install", *packages])
+        run([str(python), *recipe.probe])
+        (place / _DONE).write_text(json.dumps({"packages": packages}), encoding="utf-8")
+    except subprocess.CalledProcessError as error:
+        raise AlphaBenchError(
+            f"the environment {name!r} could not be made: {' '.join(map(str, error.cmd[1:4]))} "
+            f"... ended with code {error.returncode}",
+            hint="see what it printed above; pip takes mirrors and proxies from its own settings",
+        ) from error
+    except OSError as error:
+        raise AlphaBenchError(
+            f"{str(place)!r} could not be made: {error.strerror or error}",
+            hint="make room there, or make an environment yourself and name it with python=",
+        ) from error
+    return f"{name} is ready in {place}\nuse it: {recipe.usage.format(python=python)}"
+
+
+def _as_here() -> list[str]:
+    """Our versions of torch and torchvision, without the local part that no index offers."""
+    found = []
+    for name in _AS_HERE:
+        try:
+            found.append(f"{name}=={version(name).partition('+')[0]}")
+        except PackageNotFoundError:
+            found.append(name)
+    return found
+
+
+def _run(words: Sequence[str]) -> None:
+    subprocess.run(list(words), check=True)  # noqa: S603  (our own words, but for the folder)

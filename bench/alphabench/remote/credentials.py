@@ -1,0 +1,77 @@
+"""Keys of remote services: the one place that reads them, at the moment they are needed.
+
+A key is handed to the request's header and kept nowhere: no object, log, identity, pickle or error
+carries it, so worker processes read their own environment. OPENAI_API_KEY goes to OpenAI's hosts
+alone; ALPHABENCH_API_KEY goes to whatever host the user names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from alphabench.core.errors import AlphaBenchError
+
+_SECRET: Final = re.compile(
+    r"(api|access|secret|private|subscription|auth|bearer)[-_ ]?(key|token)"
+    r"|authorization|password|passwd|secret|credential|^(key|token|auth|bearer)$",
+    re.IGNORECASE,
+)
+_FIELD: Final = re.compile(r'"([^"]{1,80})"\s*:')
+"""A key of a JSON object."""
+_USER: Final = re.compile(r"(?<=://)([^/?#]*@|[^/?#@]*:(?!\d*([/?#]|$)).*@)")
+"""A user name and password; the second form is a password with a slash, which is no port."""
+_AZURE_DOMAIN: Final = ".azure.com"
+"""Its hosts take a key in a header of their own, and in the usual one only at some addresses."""
+_OPENAI_HOSTS: Final = ("api.openai.com", "eu.api.openai.com", "us.api.openai.com")
+
+
+def api_key(host: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """The key for a host, or None when there is none.
+
+    Args:
+        host: name without port, in lower case.
+        environment: where to look; None is this process's environment.
+    """
+    # Not in cli/opening.py: a key that travelled as an argument would end up in a pickle.
+    variables = os.environ if environment is None else environment
+    key = variables.get("ALPHABENCH_API_KEY")
+    if not key and host in _OPENAI_HOSTS:
+        key = variables.get("OPENAI_API_KEY")
+    return key.strip() if key and key.strip() else None
+
+
+def without_secrets(address: str) -> str:
+    """An address that can be shown: without user name, password and the values of its query."""
+    shown = _USER.sub("", address)
+    return re.sub(r"([?&][^=&#]*)=[^&#]*", r"\1=...", shown)
+
+
+def headers(host: str, key: str | None) -> dict[str, str]:
+    """The headers of a request that carry the key."""
+    if key is None:
+        return {}
+    azure = {"api-key": key} if host.endswith(_AZURE_DOMAIN) else {}
+    return {"Authorization": f"Bearer {key}", **azure}
+
+
+def refuse_secret(option: str, value: str) -> None:
+    """Refuse an option that would carry a secret: options are recorded, shown and published.
+
+    Args:
+        option: its name, such as `body.api_key`.
+        value: is not repeated in the error.
+
+    Raises:
+        AlphaBenchError: the option, or a field inside its JSON, is named like a secret.
+    """
+    field = next((found[1] for found in _FIELD.finditer(value) if _SECRET.search(found[1])), None)
+    if _SECRET.search(option.rpartition(".")[2]):
+        field = option
+    if field is not None:
+        raise AlphaBenchError(
+            f"{field!r} looks like a secret, and options are recorded in the run and its report",
+            hint="put the key into ALPHABENCH_API_KEY; code of your own can read the environment",
+        )

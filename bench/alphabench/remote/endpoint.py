@@ -1,0 +1,74 @@
+"""The address of a remote model, taken apart: `https://host/v1#model`. Asks nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from alphabench.core.errors import AlphaBenchError
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+"""Names of this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where the images come from."""
+
+    base: str
+    """Such as `https://host/v1`, without credentials, query or trailing slash."""
+    host: str
+    model: str
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody between here and there can read along."""
+        return self.base.startswith("https://") or self.host in LOOPBACK
+
+
+def parse_endpoint(location: str) -> Endpoint:
+    """`https://host/v1#model`, taken apart.
+
+    Raises:
+        AlphaBenchError: no host or model, or a user name or password in the address.
+    """
+    try:
+        parts = urlsplit(location)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError as error:
+        raise AlphaBenchError(
+            f"the address is not valid: {error}", hint="write https://host/v1#model"
+        ) from error
+    if parts.username is not None or parts.password is not None:
+        raise AlphaBenchError(
+            f"the address of {host!r} holds a user name or password, which would be recorded",
+            hint="put the key into ALPHABENCH_API_KEY",
+        )
+    if not host or not parts.fragment:
+        what = "host" if not host else "model"
+        raise AlphaBenchError(f"{location!r} names no {what}", hint="write https://host/v1#model")
+    name = f"[{host}]" if ":" in host else host
+    address = name if port is None else f"{name}:{port}"
+    path = parts.path.rstrip("/")
+    for suffix in ("/images/generations", "/images/edits"):
+        path = path.removesuffix(suffix)
+    return Endpoint(base=f"{parts.scheme}://{address}{path}", host=host, model=parts.fragment)
+
+
+def refuse_older_azure(location: str, options: Mapping[str, str]) -> None:
+    """Azure's newer addresses are those of everybody else; an api-version is an option's form.
+
+    Raises:
+        AlphaBenchError: it is an older one.
+    """
+    place, _, path = location.partition("#")[0].partition("/openai/deployments/")
+    if not path and "api-version" not in options:
+        return
+    deployment = path.partition("/")[0] or "DEPLOYMENT"
+    place = place if path else "https://RESOURCE.openai.azure.com"
+    raise AlphaBenchError(
+        "an address with deployments or an api-version is Azure's older form, which is not spoken",
+        hint=f"write {place}/openai/v1#{deployment}, with the key in ALPHABENCH_API_KEY",
+    )

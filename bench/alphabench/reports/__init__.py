@@ -1,0 +1,1 @@
+"""Reports, galleries and leaderboards, made from run folders alone."""

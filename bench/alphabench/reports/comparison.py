@@ -1,0 +1,322 @@
+"""Whether two runs of one benchmark differ: paired by sample, with an interval.
+
+Only runs measured alike can be compared; anything else is refused with what differs. Knows no
+benchmark's rules: the samples and the headline formula come in as a `Basis`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, runtime_checkable
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.reports.image_results import current_verdicts, images_per_sample
+from alphabench.reports.markdown import NOTHING, inline, interval, number, table
+from alphabench.reports.run_report import lacking
+from alphabench.runs.store import RunFolder
+from alphabench.statistics import (
+    DEFAULT,
+    Bootstrap,
+    Cluster,
+    Formula,
+    gather,
+    mean_of_groups,
+    paired_difference,
+)
+from alphabench.types import Benchmark, Estimate, Sample, Verdict
+
+_UNCHECKED: Final = "self_test"
+"""Says whether the evaluator was checked, not how it measures: no reason to part two results."""
+
+
+Gather = Callable[[Sequence[Sample], Sequence[Verdict]], list[Cluster]]
+
+
+@runtime_checkable
+class Comparable(Protocol):
+    """A benchmark whose headline is another formula than the mean of its groups' means."""
+
+    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
+        """What the headline is made of, by sample."""
+        ...
+
+    def formula(self) -> Formula:
+        """The headline from the means of the clusters' groups."""
+        ...
+
+
+@runtime_checkable
+class Scaled(Protocol):
+    """A benchmark whose verdicts lie between other values than 0 and 1."""
+
+    def settings(self) -> Bootstrap:
+        """Of the bootstrap, with the worst and the best value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What a benchmark lends to a paired comparison."""
+
+    samples: Sequence[Sample]
+    """All samples of the benchmark."""
+    formula: Formula = mean_of_groups
+    """Its headline from the means of its groups."""
+    settings: Bootstrap = DEFAULT
+    """Of the bootstrap; names the worst and the best value of a verdict."""
+    gather: Gather | None = None
+    """Its verdicts by sample, where they are more than the values of equal questions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A sample on which two runs differ: the mean over its images, before and after."""
+
+    sample: Sample
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Candidate minus baseline, over the samples scored in both."""
+
+    baseline: str
+    candidate: str
+    benchmark: str
+    headline: Estimate
+    groups: Mapping[str, Estimate]
+    changes: Sequence[Change]
+    """All samples whose mean changed, the largest change first."""
+    partial: Mapping[str, str] = field(default_factory=dict)
+    """`baseline` or `candidate` -> what that run lacks; empty where both are complete."""
+
+
+def measurement(folder: RunFolder, evaluation: str) -> dict[str, str]:
+    """All that must agree for two results to stand in one table: benchmark and evaluator."""
+    asked = {k: v for k, v in folder.manifest.pixels.items() if _is_of("benchmark", k)}
+    examined = {
+        f"evaluator.{key}": value
+        for key, value in folder.evaluation_identity(evaluation).items()
+        if key != _UNCHECKED
+    }
+    return {**asked, **examined}
+
+
+def basis_of(benchmark: Benchmark) -> Basis:
+    """What a benchmark lends to a comparison.
+
+    Raises:
+        AlphaBenchError: its official data is not here.
+    """
+    settings = benchmark.settings() if isinstance(benchmark, Scaled) else DEFAULT
+    if isinstance(benchmark, Comparable):
+        return Basis(
+            samples=benchmark.samples(),
+            formula=benchmark.formula(),
+            settings=settings,
+            gather=benchmark.clusters,
+        )
+    return Basis(samples=benchmark.samples(), settings=settings)
+
+
+def clusters_of(folder: RunFolder, evaluation: str, basis: Basis) -> list[Cluster]:
+    """What the run scored, by sample."""
+    if basis.gather is not None:
+        return basis.gather(basis.samples, current_verdicts(folder, evaluation))
+    return gather(
+        basis.samples,
+        current_verdicts(folder, evaluation),
+        n_expected=images_per_sample(folder),
+    )
+
+
+def is_distinguishable(difference: Estimate) -> bool:
+    """Whether the 95% interval excludes 0; False when nothing was scored in both."""
+    if difference.low is None or difference.high is None:
+        return False
+    return difference.low > 0 or difference.high < 0
+
+
+def compare_runs(
+    baseline: RunFolder, candidate: RunFolder, basis: Basis, *, evaluation: str | None = None
+) -> Comparison:
+    """The paired difference of two runs, headline and groups.
+
+    Args:
+        baseline: what is compared against.
+        candidate: a positive difference means that this one scores higher.
+        basis: of the benchmark that both ran.
+        evaluation: whose verdicts; None takes the one that both folders have.
+
+    Raises:
+        AlphaBenchError: the runs were not measured alike, or not by exactly one evaluation.
+    """
+    name = evaluation or shared_evaluation(baseline, candidate)
+    _check_alike(baseline, candidate, name)
+    before, after = (clusters_of(folder, name, basis) for folder in (baseline, candidate))
+    groups = dict.fromkeys(cluster.group for cluster in after)
+    by_group = {
+        group: paired_difference(
+            [c for c in after if c.group == group],
+            [c for c in before if c.group == group],
+            mean_of_groups,
+            basis.settings,
+        )
+        for group in groups
+    }
+    headline = paired_difference(after, before, basis.formula, basis.settings)
+    return Comparison(
+        baseline=baseline.manifest.checkpoint,
+        candidate=candidate.manifest.checkpoint,
+        benchmark=baseline.manifest.benchmark,
+        headline=headline,
+        groups={group: found for group, found in by_group.items() if found.n_expected},
+        changes=_changes(before, after, basis),
+        partial={
+            side: words
+            for side, folder in (("baseline", baseline), ("candidate", candidate))
+            if (report := folder.reports().get(name))
+            and (words := lacking(report, folder.manifest))
+        },
+    )
+
+
+def comparison_markdown(comparison: Comparison, *, most_changes: int = 20) -> str:
+    """The comparison as a page or as terminal text."""
+    headline = comparison.headline
+    rows = [
+        [
+            inline(group),
+            _signed(figure.value),
+            interval(figure),
+            str(figure.n_samples),
+            _verdict(figure),
+        ]
+        for group, figure in comparison.groups.items()
+    ]
+    by_chance = 1 - 0.95 ** len(rows)
+    return (
+        "\n\n".join(
+            [
+                f"# {inline(comparison.candidate)} against {inline(comparison.baseline)}",
+                f"{inline(comparison.benchmark)}, paired by sample; a positive difference means "
+                f"that {inline(comparison.candidate)} scores higher.",
+                *[f"> **PARTIAL**, {side}: {words}." for side, words in comparison.partial.items()],
+                _headline(headline),
+                "## Groups",
+                table(
+                    ["group", "difference", "95% interval", "pairs", ""],
+                    rows,
+                    ["left", "right", "right", "right", "left"],
+                ),
+                f"Each interval stands for its group alone: of {len(rows)} groups of two equal "
+                f"runs, at least one would look different in about {by_chance:.0%} of comparisons.",
+                "## Samples that changed most",
+                _changes_table(comparison.changes, most_changes),
+            ]
+        )
+        + "\n"
+    )
+
+
+def shared_evaluation(baseline: RunFolder, candidate: RunFolder) -> str:
+    """The one evaluation that both runs have.
+
+    Raises:
+        AlphaBenchError: there is none, or more than one.
+    """
+    ours, theirs = (set(folder.reports()) for folder in (baseline, candidate))
+    shared = sorted(ours & theirs)
+    if len(shared) == 1:
+        return shared[0]
+    if shared:
+        raise AlphaBenchError(
+            f"both runs were scored by {len(shared)} evaluators",
+            hint=f"choose one of {', '.join(shared)}",
+        )
+    raise AlphaBenchError(
+        "the runs were not scored by the same evaluator "
+        f"({', '.join(sorted(ours)) or 'none'} against {', '.join(sorted(theirs)) or 'none'})",
+        hint="score both with the same one: `alphabench score RUN --evaluator NAME`",
+    )
+
+
+def _check_alike(baseline: RunFolder, candidate: RunFolder, evaluation: str) -> None:
+    ours, theirs = (measurement(folder, evaluation) for folder in (baseline, candidate))
+    if different := differences(ours, theirs):
+        raise AlphaBenchError(
+            f"the runs were not measured alike ({different})",
+            hint="compare runs of one benchmark and one evaluator",
+        )
+
+
+def differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """`key: 'ours' against 'theirs'` for each key in which they differ; empty when they agree."""
+    keys = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+    return ", ".join(f"{key}: {ours.get(key)!r} against {theirs.get(key)!r}" for key in keys)
+
+
+def _changes(before: Sequence[Cluster], after: Sequence[Cluster], basis: Basis) -> list[Change]:
+    samples = {sample.id: sample for sample in basis.samples}
+    found = [
+        Change(
+            sample=samples[old.sample_id],
+            before=old.total / old.n_scored,
+            after=new.total / new.n_scored,
+        )
+        for old, new in zip(before, after, strict=True)
+        if old.n_scored and new.n_scored
+    ]
+    changed = [change for change in found if change.before != change.after]
+    return sorted(changed, key=lambda c: (-abs(c.after - c.before), c.sample.id))
+
+
+def _changes_table(changes: Sequence[Change], most: int) -> str:
+    if not changes:
+        return "None changed."
+    rows = [
+        [
+            inline(change.sample.id, 40),
+            inline(change.sample.group, 40),
+            number(change.before),
+            number(change.after),
+            inline(change.sample.prompt, 100),
+        ]
+        for change in changes[:most]
+    ]
+    shown = table(
+        ["sample", "group", "before", "after", "prompt"],
+        rows,
+        ["left", "left", "right", "right", "left"],
+    )
+    rest = len(changes) - len(rows)
+    return f"{shown}\n\nAnd {rest} more." if rest > 0 else shown
+
+
+def _headline(difference: Estimate) -> str:
+    if difference.value is None:
+        return f"**Difference {NOTHING}**: no sample was scored in both runs."
+    words = "distinguishable" if is_distinguishable(difference) else "not distinguishable"
+    return (
+        f"**Difference {_signed(difference.value)}, {words}**: 95% interval "
+        f"{_signed(difference.low)} to {_signed(difference.high)}, "
+        f"from {difference.n_samples} pairs of samples."
+    )
+
+
+def _verdict(difference: Estimate) -> str:
+    if difference.value is None:
+        return "nothing scored in both"
+    if not is_distinguishable(difference):
+        return "not distinguishable"
+    return "higher" if difference.value > 0 else "lower"
+
+
+def _signed(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:+.3f}"
+
+
+def _is_of(prefix: str, key: str) -> bool:
+    return key == prefix or key.startswith(f"{prefix}.")

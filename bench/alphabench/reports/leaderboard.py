@@ -1,0 +1,397 @@
+"""Runs side by side: one table for each way of measuring, and never two ways in one table.
+
+Rows are ordered by score; runs that a paired bootstrap cannot tell apart share a rank. A partial
+or unchecked run is shown without a rank. Published figures stand apart, with their sources. Knows
+no benchmark's rules: what ties need comes in through `basis_of`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.writing import replace_file, writing
+from alphabench.reports.comparison import (
+    Basis,
+    clusters_of,
+    differences,
+    is_distinguishable,
+    measurement,
+)
+from alphabench.reports.image_results import current_verdicts, images_per_sample
+from alphabench.reports.markdown import NOTHING, Align, inline, interval, number, table
+from alphabench.reports.published import Published, published_section
+from alphabench.reports.run_report import (
+    coverage_words,
+    incomparable,
+    is_self_test_off,
+    report_markdown,
+)
+from alphabench.runs.serialization import report_to_json
+from alphabench.runs.store import RunFolder
+from alphabench.statistics import paired_difference
+from alphabench.types import ProtocolName, Report
+
+BasisOf = Callable[[RunFolder, ProtocolName], Basis]
+"""The samples and the formula of the benchmark that a folder ran, under a protocol.
+
+It may raise AlphaBenchError (data that was not fetched): ranks are then not tested for ties.
+"""
+INDEX: Final = "README.md"
+LEAST_COVERAGE: Final = 0.99
+"""Below it, what could not be scored may matter more than what sets two runs apart."""
+_LEGEND: Final = (
+    "Brackets are 95% intervals of a bootstrap over samples. Runs marked `=` share a rank: the "
+    "paired difference from the first of them has a 95% interval that includes 0. A run without "
+    "a rank is partial, unchecked, or has less than 99% of its verdicts."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One result: what one evaluation found in one run."""
+
+    folder: RunFolder
+    evaluation: str
+    report: Report
+
+    @property
+    def measurement(self) -> dict[str, str]:
+        return measurement(self.folder, self.evaluation)
+
+    @property
+    def reservations(self) -> list[str]:
+        """Why it has no rank; empty when it may have one."""
+        report = self.report
+        # An unparsed reply in a thousand costs no rank, but whatever was never looked at does.
+        looked_at = report.coverage < 1 and not report.statuses.get("missing")
+        in_part = report.partial and not (looked_at and self.folder.manifest.limit is None)
+        found = [self.stamp] if in_part else []
+        if is_self_test_off(self.folder.evaluation_identity(self.evaluation)):
+            found.append("SELF-TEST OFF")
+        if report.headline.value is None:
+            found.append("NO HEADLINE" if report.headline.n_scored else "NOTHING SCORED")
+        elif report.coverage < LEAST_COVERAGE:
+            found.append("LOW COVERAGE")
+        return found
+
+    @property
+    def stamp(self) -> str:
+        """How much of the benchmark a partial report lacks; empty for a complete one."""
+        if not self.report.partial:
+            return ""
+        limit, coverage = self.folder.manifest.limit, self.report.coverage
+        sizes = [f"{limit} samples"] if limit is not None else []
+        sizes += [f"{coverage_words(self.report).partition(' ')[0]} scored"] if coverage < 1 else []
+        return f"PARTIAL ({', '.join(sizes)})" if sizes else "PARTIAL"
+
+    @property
+    def page(self) -> str:
+        """Where the copy of its report lies, relative to the leaderboard."""
+        manifest = self.folder.manifest
+        return f"reports/{_slug(manifest.checkpoint)}-{manifest.fingerprint[:6]}-{self.evaluation}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedTable:
+    """The results of one way of measuring, best first, with their ranks."""
+
+    entries: Sequence[Entry]
+    ranks: Sequence[str]
+    """`1`, `2=`, or a dash; as long as `entries`."""
+    untested: str | None
+    """Why ties were not looked for; None when they were."""
+
+
+def leaderboard_pages(
+    folders: Sequence[RunFolder],
+    basis_of: BasisOf,
+    *,
+    published: Sequence[Published] = (),
+    note: Callable[[str], None] = lambda _: None,
+) -> dict[str, str]:
+    """All files of a leaderboard: path -> text.
+
+    An index, a page for each benchmark, and for each row a copy of the report that it came from.
+
+    Args:
+        folders: the runs; those that are damaged are passed over.
+        basis_of: what ties need.
+        published: figures of others, shown apart.
+        note: called with a sentence for each run that was passed over.
+
+    Raises:
+        AlphaBenchError: none of the folders has a report.
+    """
+    entries, copies = [], {}
+    for folder in folders:
+        try:
+            ours = _entries(folder)
+            copies.update({path: text for entry in ours for path, text in _copies(entry).items()})
+        except AlphaBenchError as error:
+            note(f"passed over: {error.message}")
+        else:
+            entries += ours
+    if not entries:
+        raise AlphaBenchError(
+            f"none of these {len(folders)} run folders has a report",
+            hint="`alphabench score RUN` makes one",
+        )
+    tables = [rank(group, basis_of) for group in _alike(entries)]
+    pages: dict[str, list[RankedTable]] = {}
+    for one in tables:
+        pages.setdefault(_benchmark_of(one), []).append(one)
+    by_name = {one.benchmark: one for one in published}
+    return {
+        INDEX: _index(pages),
+        **{f"{_slug(n)}.md": _page(n, of, by_name.get(n)) for n, of in pages.items()},
+        **copies,
+    }
+
+
+def _entries(folder: RunFolder) -> list[Entry]:
+    """All results of a run, whose verdicts were read once to see that they can be."""
+    found = [
+        Entry(folder=folder, evaluation=evaluation, report=report)
+        for evaluation, report in folder.reports().items()
+    ]
+    for entry in found:
+        current_verdicts(folder, entry.evaluation)
+    return found
+
+
+def write_pages(out: Path, pages: Mapping[str, str]) -> Path:
+    """Write all files below `out`; other files there are left alone.
+
+    Returns:
+        The path of the index.
+
+    Raises:
+        AlphaBenchError: `out` cannot be written.
+    """
+    with writing(out, elsewhere="name another folder: --out"):
+        # The index last: it leads to nothing that is not there yet.
+        for name, text in sorted(pages.items(), key=lambda page: page[0] == INDEX):
+            replace_file(out / name, text)
+    return out / INDEX
+
+
+def rank(entries: Sequence[Entry], basis_of: BasisOf) -> RankedTable:
+    """Order results of one way of measuring, and let those share a rank that cannot be told apart.
+
+    Each result is held against the first of the present rank, so that a chain of small steps does
+    not tie the best with the worst.
+    """
+    ordered = sorted(entries, key=_order)
+    ranked = [entry for entry in ordered if not entry.reservations]
+    leaders = list(range(len(ranked)))
+    untested = None
+    try:
+        leaders = _leaders(ranked, basis_of)
+    except AlphaBenchError as error:
+        untested = str(error)
+    ranks = [f"{first + 1}{'=' if leaders.count(first) > 1 else ''}" for first in leaders]
+    return RankedTable(
+        entries=ordered,
+        ranks=[*ranks, *[NOTHING] * (len(ordered) - len(ranked))],
+        untested=untested,
+    )
+
+
+def _leaders(ranked: Sequence[Entry], basis_of: BasisOf) -> list[int]:
+    """For each entry, the index of the first entry of its rank."""
+    if len(ranked) < 2:
+        return list(range(len(ranked)))
+    basis = basis_of(ranked[0].folder, ranked[0].report.protocol)
+    clusters = [clusters_of(e.folder, e.evaluation, basis) for e in ranked]
+    leaders = [0]
+    for index in range(1, len(ranked)):
+        first = leaders[-1]
+        difference = paired_difference(
+            clusters[first], clusters[index], basis.formula, basis.settings
+        )
+        leaders.append(index if is_distinguishable(difference) else first)
+    return leaders
+
+
+def _order(entry: Entry) -> tuple[bool, bool, float, str, str]:
+    value = entry.report.headline.value
+    manifest = entry.folder.manifest
+    return (
+        bool(entry.reservations),
+        value is None,
+        -(value or 0.0),
+        manifest.checkpoint,
+        manifest.fingerprint,
+    )
+
+
+def _alike(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Entries by what they measured, full splits first, larger tables before smaller ones."""
+    found: dict[tuple[tuple[str, str], ...], list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(tuple(sorted(entry.measurement.items())), []).append(entry)
+    return [
+        found[key]
+        for key in sorted(
+            found,
+            key=lambda key: (
+                found[key][0].report.split != "",
+                found[key][0].folder.manifest.benchmark,
+                -len(found[key]),
+                key,
+            ),
+        )
+    ]
+
+
+def _benchmark_of(one: RankedTable) -> str:
+    return one.entries[0].report.benchmark
+
+
+def _index(pages: Mapping[str, Sequence[RankedTable]]) -> str:
+    rows = []
+    for name, tables in pages.items():
+        for one in tables:
+            first = one.entries[0]
+            leading = first.report.headline.value is not None and not first.reservations
+            rows.append(
+                [
+                    f"[{inline(first.folder.manifest.benchmark)}]({_slug(name)}.md)",
+                    inline(first.report.evaluator),
+                    first.report.protocol,
+                    str(len(one.entries)),
+                    _label(first, one.entries) if leading else NOTHING,
+                    f"{number(first.report.headline.value)} {interval(first.report.headline)}"
+                    if leading
+                    else NOTHING,
+                ]
+            )
+    header = ["benchmark", "evaluator", "protocol", "runs", "highest score", "score [95% interval]"]
+    align: list[Align] = ["left", "left", "left", "right", "left", "right"]
+    return (
+        "# Leaderboards\n\n"
+        f"{table(header, rows, align)}\n\n"
+        "Each row is a table of its own: results that differ in benchmark, data, prompts, images "
+        "per sample, protocol or evaluator are never ranked against each other. The pages lead "
+        "to the report behind every row.\n"
+    )
+
+
+def _page(name: str, tables: Sequence[RankedTable], published: Published | None) -> str:
+    parts = [f"# {inline(name)}", _LEGEND]
+    for position, one in enumerate(tables, start=1):
+        parts += _section(one, tables[position - 2] if position > 1 else None, str(position))
+    if published is not None:
+        parts += published_section(published)
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(one: RankedTable, above: RankedTable | None, name: str) -> list[str]:
+    first = one.entries[0]
+    report, pixels = first.report, first.folder.manifest.pixels
+    parts = [
+        f"## {inline(first.folder.manifest.benchmark)}, {report.protocol} protocol, "
+        f"evaluator {inline(report.evaluator)}",
+        f"{inline(pixels.get('benchmark.prompt_style', NOTHING))} prompts, "
+        f"{images_per_sample(first.folder)} images per sample, "
+        f"data `{pixels.get('benchmark.data_digest', NOTHING)[:12]}`, "
+        f"evaluation {inline(first.evaluation)}.",
+    ]
+    identity = first.folder.evaluation_identity(first.evaluation)
+    if (words := incomparable(report, identity)) is not None:
+        parts.append(f"> **NOT COMPARABLE**: {words}")
+    if above is not None and _near(one, above):
+        changed = differences(above.entries[0].measurement, first.measurement)
+        parts.append(f"Not comparable with the table above: {inline(changed, 400)}.")
+    parts.append(_table(one, name))
+    if one.untested is not None:
+        parts.append(f"Ties were not looked for: {inline(one.untested)}.")
+    links = [f"[{name}.{i}]: {entry.page}.md" for i, entry in enumerate(one.entries, start=1)]
+    return [*parts, *_uncovered(one), "\n".join(links)]
+
+
+def _near(one: RankedTable, above: RankedTable) -> bool:
+    return one.entries[0].folder.manifest.benchmark == above.entries[0].folder.manifest.benchmark
+
+
+def _table(one: RankedTable, name: str) -> str:
+    groups = list(dict.fromkeys(g for entry in one.entries for g in entry.report.groups))
+    header = ["rank", "checkpoint", "score", "95% interval", *[inline(g, 40) for g in groups]]
+    rows = [
+        [
+            place,
+            _label(entry, one.entries),
+            number(entry.report.headline.value),
+            interval(entry.report.headline),
+            *[_group_value(entry.report, group) for group in groups],
+            coverage_words(entry.report),
+            str(entry.report.headline.n_samples),
+            _date(entry),
+            f"[report][{name}.{index}]",
+        ]
+        for index, (place, entry) in enumerate(zip(one.ranks, one.entries, strict=True), start=1)
+    ]
+    figures: list[Align] = ["right"] * (2 + len(groups) + 2)
+    return table(
+        [*header, "coverage", "samples", "date", "from"],
+        rows,
+        ["right", "left", *figures, "left", "left"],
+    )
+
+
+def _group_value(report: Report, group: str) -> str:
+    return number(report.groups[group].value) if group in report.groups else NOTHING
+
+
+def _label(entry: Entry, beside: Sequence[Entry]) -> str:
+    """The checkpoint's name, what sets it apart from its namesakes, and its stamps."""
+    ours = entry.folder.manifest
+    namesakes = [
+        other.folder.manifest
+        for other in beside
+        if other.folder.manifest.checkpoint == ours.checkpoint
+    ]
+    apart = [
+        f"{key.removeprefix('checkpoint.')}={ours.pixels.get(key, NOTHING)}"
+        for key in sorted({key for other in namesakes for key in other.pixels})
+        if len({other.pixels.get(key) for other in namesakes}) > 1
+    ]
+    name = inline(ours.checkpoint, 60) + (f" ({inline(', '.join(apart), 60)})" if apart else "")
+    marks = dict.fromkeys(filter(None, [entry.stamp, *entry.reservations]))
+    return " ".join([name, *[f"**{mark}**" for mark in marks]])
+
+
+def _uncovered(one: RankedTable) -> list[str]:
+    """What unscored verdicts could change, for the rows that have some."""
+    lines = []
+    for entry in one.entries:
+        report = entry.report
+        if report.coverage < 1 and report.bounds is not None:
+            low, high = report.bounds
+            lines.append(
+                f"- {_label(entry, one.entries)}: {coverage_words(report)} scored; were the rest "
+                f"all worst or all best, the score would be {number(low)} or {number(high)}."
+            )
+    return ["\n".join(lines)] if lines else []
+
+
+def _date(entry: Entry) -> str:
+    began = entry.folder.manifest.circumstances.get("began")
+    return inline(began[:10]) if isinstance(began, str) and began else NOTHING
+
+
+def _copies(entry: Entry) -> dict[str, str]:
+    page = report_markdown(entry.folder, entry.evaluation, entry.report, gallery=None)
+    figures = json.dumps(report_to_json(entry.report), indent=2, ensure_ascii=False)
+    return {f"{entry.page}.md": page, f"{entry.page}.json": f"{figures}\n"}
+
+
+def _slug(name: str) -> str:
+    words = re.sub(r"[^a-z0-9.]+", "-", name.casefold()).strip("-.")
+    return words[-48:].strip("-.") or "run"

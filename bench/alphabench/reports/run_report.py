@@ -1,0 +1,392 @@
+"""The report of one evaluation as a page, and as the few lines that end a command.
+
+Both say what was measured, how surely, what could not be scored, and on what all of it rests.
+Knows no benchmark's rules; everything it prints comes from the report and the run folder.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+from alphabench.core import terminal
+from alphabench.reports.image_results import current_verdicts, why
+from alphabench.reports.markdown import (
+    NOTHING,
+    fenced,
+    inline,
+    interval,
+    number,
+    plain,
+    table,
+    width,
+)
+from alphabench.runs.store import Manifest, RunFolder
+from alphabench.types import Estimate, Report, Status
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STATUS_WORDS: Final[Mapping[Status, str]] = {
+    "scored": "has a value",
+    "missing": "there is no image, or it is not scored yet",
+    "refused": "the checkpoint, a model or a filter declined",
+    "unparsed": "the answer could not be read",
+    "failed": "an error",
+}
+_MOST_REASONS: Final = 12
+_MOST_EXAMPLES: Final = 3
+_OWN_ROWS: Final = frozenset(
+    {
+        "benchmark",
+        "benchmark.data_digest",
+        "benchmark.images_per_sample",
+        "benchmark.prompt_style",
+        "seed",
+    }
+)
+
+
+def report_markdown(
+    folder: RunFolder, evaluation: str, report: Report, *, gallery: str | None = "gallery.html"
+) -> str:
+    """The page that lies in a run folder as `report.md`.
+
+    Args:
+        folder: the run that the report is about.
+        evaluation: whose verdicts it rests on.
+        report: the figures.
+        gallery: where the page of images lies, relative to this one; None where there is none.
+    """
+    identity = folder.evaluation_identity(evaluation)
+    manifest = folder.manifest
+    parts = [
+        f"# {inline(manifest.benchmark)}: {inline(manifest.checkpoint)}",
+        *[_quoted(*stamp) for stamp in stamps(report, manifest, identity)],
+        _headline(report),
+        "## Groups",
+        _figures(report.groups, "group"),
+        *(["## Further figures", _figures(report.extras, "figure")] if report.extras else []),
+        "## What could not be scored",
+        *_account(folder, evaluation, report),
+        "## What this rests on",
+        _identity_table(manifest, report, identity),
+        *_circumstances(manifest.circumstances),
+        *([f"Every image with its verdict: [{gallery}]({gallery})."] if gallery else []),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _quoted(stamp: str, meaning: str) -> str:
+    """A stamp as markdown; parts of its meaning come from data, its code marks are ours."""
+    return f"> **{stamp}**: " + inline(meaning, 400).replace("\\`", "`")
+
+
+def stamps(
+    report: Report, manifest: Manifest | None = None, identity: Mapping[str, str] | None = None
+) -> list[tuple[str, str]]:
+    """What a reader must know before the figure: stamp and meaning, the gravest first.
+
+    Args:
+        report: the figures.
+        manifest: of the run; None for published results.
+        identity: of the evaluator; None where it is not known.
+    """
+    identity = identity or {}
+    found = []
+    if lacks := lacking(report, manifest):
+        found.append(("PARTIAL", f"{lacks}. It is not a score of the whole benchmark."))
+    tested = identity.get("self_test", "on")
+    if tested == "off":
+        found.append(
+            ("SELF-TEST OFF", "the evaluator was not checked on images with known answers.")
+        )
+    elif tested != "on":
+        found.append(
+            (
+                "SELF-TEST IN PART",
+                f"the evaluator was checked in part ({tested}: that it answers in the needed "
+                "form, not that its answers are right).",
+            )
+        )
+    if report.benchmark == "gedit" and identity.get("judge.kind") == "nano":
+        found.append(
+            (
+                "THIS JUDGE DOES NOT SEE EDITS",
+                "the judge `nano` gives full marks whether or not the edit was made; "
+                "name another judge to score edits.",
+            )
+        )
+    if (words := incomparable(report, identity)) is not None:
+        found.append(("NOT COMPARABLE", words))
+    return [*found, *(("NOTE", f"{note}.") for note in report.notes)]
+
+
+def lacking(report: Report, manifest: Manifest | None) -> str:
+    """Why a report is partial; empty for a complete one. Published results have no manifest."""
+    if not report.partial:
+        return ""
+    clauses = []
+    if manifest is not None and manifest.limit is not None:
+        clauses.append(f"the run was limited to {manifest.limit} samples")
+    if report.coverage < 1:
+        clauses.append(f"{coverage_words(report)} of the expected verdicts have a value")
+    return "; ".join(clauses) or "some samples or images of the benchmark are not in this result"
+
+
+def is_self_test_off(identity: Mapping[str, str]) -> bool:
+    """Whether the evaluator's identity says that it scored unchecked, or checked in part."""
+    return identity.get("self_test", "on") != "on"
+
+
+def incomparable(report: Report, identity: Mapping[str, str]) -> str | None:
+    """Why the score must not be held against published ones; None where it may be."""
+    if report.split == "mini":
+        return (
+            "the `mini` split is authored over a small synthetic world; "
+            "its scores are not comparable with published ones."
+        )
+    if report.evaluator == "nano":
+        return (
+            "the `nano` evaluator knows a small synthetic world; "
+            "its scores are not comparable with published ones."
+        )
+    if identity.get("judge.kind") == "nano":
+        return (
+            "the `nano` judge knows a small synthetic world; "
+            "its scores are not comparable with published ones."
+        )
+    return None
+
+
+Stamps = Sequence[tuple[str, str]]
+"""As `stamps` returns them."""
+
+
+def summary_lines(report: Report, marks: Stamps = ()) -> list[str]:
+    """The report in a few plain lines, for a log or a pipe.
+
+    Args:
+        report: the figures.
+        marks: its `stamps`, for the last lines.
+    """
+    rows = [("score", report.headline), *report.groups.items()]
+    names = [plain(name, 40) for name, _ in rows]
+    longest = max(width(name) for name in names)
+    words = [headline_words(report), *(_figure_words(of) for of in report.groups.values())]
+    lines = [
+        f"{name}{' ' * (longest - width(name))}  {text}"
+        for name, text in zip(names, words, strict=True)
+    ]
+    return [f"{_title(report)}  (brackets: 95% interval)", *lines, *_closing_lines(report, marks)]
+
+
+def summary_table(report: Report, marks: Stamps = ()) -> Table:
+    """The same for a terminal, as a table of rich."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(
+        title=Text(_title(report), style="bold"),
+        caption=Text(terminal.shown("\n".join(_closing_lines(report, marks)))),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for heading in ("group", "score", "95% interval", "samples", "scored"):
+        shown.add_column(heading, justify="left" if heading == "group" else "right")
+    for name, figure in report.groups.items():
+        shown.add_row(*[Text(plain(cell)) for cell in (name, *_cells(figure))])
+    shown.add_section()
+    shown.add_row(*[Text(plain(c)) for c in ("all", *_cells(report.headline))], style="bold")
+    return shown
+
+
+def _title(report: Report) -> str:
+    split = f":{report.split}" if report.split else ""
+    partial = "  PARTIAL" if report.partial else ""
+    return (
+        plain(f"{report.benchmark}{split}, {report.protocol} protocol, {report.evaluator}")
+        + partial
+    )
+
+
+def _closing_lines(report: Report, marks: Stamps) -> list[str]:
+    lines = [f"no headline: {plain(report.withheld)}"] if report.withheld else []
+    lines += [f"coverage {coverage_words(report)}"]
+    if report.coverage < 1 and report.bounds is not None:
+        low, high = report.bounds
+        lines.append(f"were the rest all worst or all best: {number(low)} to {number(high)}")
+    return [
+        *lines,
+        *(f"{plain(stamp)}: {plain(text.replace('`', ''), 400)}" for stamp, text in marks),
+    ]
+
+
+def coverage_words(report: Report) -> str:
+    """`98.3% (236 of 240)`; 100% only when nothing is lacking."""
+    headline = report.headline
+    percent = min(100 * report.coverage, 99.9) if report.coverage < 1 else 100
+    return f"{percent:.3g}% ({headline.n_scored} of {headline.n_expected})"
+
+
+def headline_words(report: Report) -> str:
+    """The headline, or why there is none."""
+    if report.withheld:
+        return f"{NOTHING} no headline: {plain(report.withheld)}"
+    return _figure_words(report.headline)
+
+
+def absence(figure: Estimate) -> str:
+    """Why a figure has no value, in a few words."""
+    if not figure.n_expected:
+        return "no sample"
+    return "withheld" if figure.n_scored else "nothing scored"
+
+
+def _figure_words(figure: Estimate) -> str:
+    if figure.value is None:
+        return f"{NOTHING} {absence(figure)}, {figure.n_scored} of {figure.n_expected} scored"
+    counts = f"{figure.n_samples} samples, {figure.n_scored} of {figure.n_expected} scored"
+    return f"{number(figure.value)} {interval(figure)}  {counts}"
+
+
+def _headline(report: Report) -> str:
+    headline = report.headline
+    if report.withheld:
+        return f"**No headline: {inline(report.withheld)}**; coverage {coverage_words(report)}."
+    if headline.value is None:
+        return f"**Score {NOTHING}: nothing scored** of {headline.n_expected} expected verdicts."
+    return (
+        f"**Score {number(headline.value)}**, 95% interval {number(headline.low)} to "
+        f"{number(headline.high)}, from {headline.n_samples} samples; "
+        f"coverage {coverage_words(report)}."
+    )
+
+
+def _cells(figure: Estimate) -> list[str]:
+    value = f"{NOTHING} {absence(figure)}" if figure.value is None else number(figure.value)
+    scored = f"{figure.n_scored} / {figure.n_expected}"
+    return [value, interval(figure), str(figure.n_samples), scored]
+
+
+def _figures(figures: Mapping[str, Estimate], kind: str) -> str:
+    if not figures:
+        return "None."
+    return table(
+        [kind, "score", "95% interval", "samples", "scored / expected"],
+        [[inline(name), *_cells(figure)] for name, figure in figures.items()],
+        ["left", "right", "right", "right", "right"],
+    )
+
+
+def _account(folder: RunFolder, evaluation: str, report: Report) -> list[str]:
+    lacking = {s: n for s, n in report.statuses.items() if s != "scored" and n}
+    if not lacking and report.coverage >= 1:
+        return ["Nothing: every expected verdict has a value."]
+    rows = [[status, str(n), STATUS_WORDS[status]] for status, n in lacking.items()]
+    parts = [table(["status", "verdicts", "meaning"], rows, ["left", "right", "left"])]
+    if report.bounds is not None:
+        low, high = report.bounds
+        parts.append(
+            "The score rests on what was scored. Had every other verdict been the worst possible, "
+            f"it would be {number(low)}; had every one been the best, {number(high)}."
+        )
+    not_made = [
+        (outcome.status, outcome.reason, name) for name, outcome in folder.not_made().items()
+    ]
+    without_image = {name for _, _, name in not_made}
+    unscored = [
+        (v.status, why(v.detail), v.image_id)
+        for v in current_verdicts(folder, evaluation)
+        if v.status != "scored" and v.image_id not in without_image
+    ]
+    return [
+        *parts,
+        *_reasons("Images that were not made:", not_made),
+        *_reasons("Images that were made and not scored:", unscored),
+    ]
+
+
+def _reasons(title: str, found: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Equal reasons together, the most frequent first; each with a few of its images."""
+    images: dict[tuple[str, str], list[str]] = {}
+    for status, reason, name in found:
+        images.setdefault((status, inline(reason) or "no reason given"), []).append(name)
+    if not images:
+        return []
+    counts = Counter({key: len(names) for key, names in images.items()}).most_common()
+    rows = [
+        [str(n), status, reason, _examples(images[status, reason])]
+        for (status, reason), n in counts[:_MOST_REASONS]
+    ]
+    shown = table(
+        ["count", "status", "why", "for example"], rows, ["right", "left", "left", "left"]
+    )
+    rest = counts[_MOST_REASONS:]
+    more = [f"And {sum(n for _, n in rest)} more, for {len(rest)} other reasons."] if rest else []
+    return [title, shown, *more]
+
+
+def _examples(names: list[str]) -> str:
+    return ", ".join(inline(name, 40) for name in names[:_MOST_EXAMPLES])
+
+
+def _identity_table(manifest: Manifest, report: Report, identity: Mapping[str, str]) -> str:
+    pixels = manifest.pixels
+    rows = [
+        ("benchmark", manifest.benchmark),
+        ("data sha256", pixels.get("benchmark.data_digest", NOTHING)),
+        ("prompts", pixels.get("benchmark.prompt_style", NOTHING)),
+        ("images per sample", pixels.get("benchmark.images_per_sample", NOTHING)),
+        ("protocol", report.protocol),
+        ("evaluator", report.evaluator),
+        *[(f"evaluator: {key}", identity[key]) for key in sorted(identity) if key != "protocol"],
+        ("checkpoint", manifest.checkpoint),
+        *_prefixed(pixels, "checkpoint."),
+        ("seed", pixels.get("seed", NOTHING)),
+        *[(key, pixels[key]) for key in sorted(pixels) if not _has_row(key)],
+        ("fingerprint of the images", manifest.fingerprint),
+    ]
+    return table(
+        ["what", "value"], [[inline(key), inline(value)] for key, value in rows], ["left", "left"]
+    )
+
+
+def _prefixed(pixels: Mapping[str, str], prefix: str) -> list[tuple[str, str]]:
+    kind = prefix.rstrip(".")
+    return [
+        (f"{kind}: {key.removeprefix(prefix)}", pixels[key])
+        for key in sorted(pixels)
+        if key.startswith(prefix)
+    ]
+
+
+def _has_row(key: str) -> bool:
+    return key in _OWN_ROWS or key.startswith("checkpoint.")
+
+
+def _circumstances(circumstances: Mapping[str, Any]) -> list[str]:
+    """Recorded, not decisive: times, versions, and the command that made the images."""
+    rows = [
+        [inline(name), inline(value)]
+        for key, content in circumstances.items()
+        if key not in ("command", "evaluator")  # which evaluator scored stands above
+        for name, value in _flat(key, content)
+    ]
+    shown = [table(["circumstance", "value"], rows, ["left", "left"])] if rows else []
+    command = circumstances.get("command")
+    if isinstance(command, list) and command:
+        program, *arguments = [str(word) for word in command]
+        shown += ["Made by:", fenced(shlex.join([PurePath(program).name, *arguments]))]
+    return shown
+
+
+def _flat(key: str, content: Any) -> list[tuple[str, str]]:
+    if isinstance(content, Mapping):
+        return [(f"{key}: {name}", str(value)) for name, value in content.items()]
+    return [(key, NOTHING if content is None else str(content))]

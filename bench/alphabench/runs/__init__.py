@@ -1,0 +1,1 @@
+"""A run: its plan, its folder, its worker processes. Knows no report."""

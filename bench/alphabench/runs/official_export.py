@@ -1,0 +1,93 @@
+"""Results in upstream's own formats: published ones read, our runs written.
+
+Each benchmark offers one `OfficialFormat`, found by name; this module reads and writes files and
+knows none of the formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from alphabench import registry
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, read_bytes
+from alphabench.core.writing import replace_file, writing
+from alphabench.runs.stored import complete_verdicts, samples_of, stored_images
+from alphabench.types import Report, Sample, Verdict
+from alphabench.upstream import UpstreamData
+
+if TYPE_CHECKING:
+    from alphabench.runs.run import Outcome
+
+Files = Iterator[tuple[PurePosixPath, str | bytes | Path]]
+"""Relative path, and its text, its bytes, or the file to copy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfficialFormat:
+    """How a benchmark's upstream stores results."""
+
+    summarise: Callable[[Path, UpstreamData], Report]
+    """A published raw result, and where official data lies -> its figures, quirks included."""
+    text: Callable[[Report], str]
+    """Those figures as upstream's script prints them."""
+    files: Callable[[Sequence[Sample], Mapping[str, Path], Sequence[Verdict]], Files]
+    """Samples, image id -> stored image, verdicts -> the files of upstream's layout."""
+
+
+def summarise_official(benchmark: str, path: Path, data: UpstreamData) -> tuple[Report, str]:
+    """A published raw result: its figures, and the text that upstream's script prints.
+
+    Raises:
+        AlphaBenchError: the benchmark has no such format, or the file is not of it.
+    """
+    form = _format(benchmark)
+    report = form.summarise(path, data)
+    return report, form.text(report)
+
+
+def export(outcomes: Sequence[Outcome], target: Path) -> list[Path]:
+    """Write each outcome in upstream's layout, in a folder of its own where there are several.
+
+    Raises:
+        AlphaBenchError: `target` exists and is not an empty folder.
+    """
+    with writing(target, elsewhere="name another folder with --export"):
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise AlphaBenchError(f"{str(target)!r} is not empty", hint="name a new folder")
+    folders = [target / one.evaluation if len(outcomes) > 1 else target for one in outcomes]
+    for outcome, folder in zip(outcomes, folders, strict=True):
+        _write(outcome, folder)
+    return folders
+
+
+def _write(outcome: Outcome, target: Path) -> None:
+    folder, benchmark = outcome.folder, outcome.benchmark
+    images = {image.id: image.path for image in stored_images(folder, benchmark)}
+    verdicts = complete_verdicts(folder, benchmark, outcome.evaluation)
+    form = _format(benchmark.card.name)
+    for name, content in form.files(samples_of(folder, benchmark), images, verdicts):
+        with writing(target, elsewhere="name another folder with --export"):
+            replace_file(target / name, _image(content) if isinstance(content, Path) else content)
+
+
+def _image(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except UnreadableFileError as error:
+        raise AlphaBenchError(
+            f"the image {str(path)!r} cannot be exported ({error})",
+            hint="give the command that made the run again, which makes it anew",
+        ) from error
+
+
+def _format(benchmark: str) -> OfficialFormat:
+    """The format of `name[@version][:split]`: the split's own where it has one."""
+    name, _, split = benchmark.partition(":")
+    name = name.partition("@")[0]
+    own = f"{name}:{split}"
+    form: OfficialFormat = registry.load("format", own if own in registry.known("format") else name)
+    return form

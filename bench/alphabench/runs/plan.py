@@ -1,0 +1,384 @@
+"""What a run will do, settled before it does anything: samples, seeds, folder, evaluator.
+
+Knows no benchmark's rules and no model; makes nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.questions import Judge
+from alphabench.runs.store import Manifest, RunFolder, fingerprint
+from alphabench.types import (
+    Benchmark,
+    Evaluator,
+    Generator,
+    ImageRequest,
+    Licensed,
+    Sample,
+    Selective,
+    SuggestsEvaluator,
+    Suitable,
+)
+
+RUNS: Final = Path("runs")
+"""Where run folders lie that nobody named."""
+_NAME: Final = 64
+"""Characters of a folder's name, but for its digest."""
+_PACKAGES: Final = ("alphabench", "torch", "transformers", "diffusers", "open-clip-torch", "pillow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint to be run: its name, and how to open it on a device."""
+
+    name: str
+    open: Callable[..., Generator]
+    """Called with `device=`; picklable when several devices are used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do, known before it does anything."""
+
+    benchmark: Benchmark
+    checkpoint: Checkpoint
+    samples: Sequence[Sample]
+    requests: Sequence[ImageRequest]
+    unable: Mapping[str, str]
+    """Image id -> why the checkpoint cannot make it."""
+    generator: Generator
+    """The checkpoint, opened but not loaded."""
+    manifest: Manifest
+    root: Path
+
+    @property
+    def evaluator(self) -> str:
+        """Which evaluator suits the benchmark and the checkpoint's images."""
+        return suggested_evaluator(self.generator, self.benchmark)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """An evaluator to be used: its name, how to open it on a device, and what it is."""
+
+    name: str
+    """As in reports: `nano`, `mask2former`."""
+    open: Callable[..., Evaluator]
+    """Called with `device=`; picklable when several devices are used."""
+    identity: Mapping[str, str]
+    licences: Mapping[str, str]
+    """Of its models: model -> licence."""
+
+    @property
+    def id(self) -> str:
+        """Names the files of this evaluation: evaluator, protocol and what decides its verdicts."""
+        return f"{self.name}-{self.identity['protocol']}-{fingerprint(self.identity)[:6]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a run would do: for `--dry-run`."""
+
+    facts: Mapping[str, str]
+    missing: tuple[str, ...]
+    """What stands in the way, or will not be made."""
+    refused: bool = False
+    """Whether the run would not even begin."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.facts, "missing": list(self.missing)}
+
+    def __str__(self) -> str:
+        width = max(map(len, self.facts))
+        lines = [f"{key:<{width}}  {value}" for key, value in self.facts.items()]
+        return "\n".join([*lines, *(f"missing: {piece}" for piece in self.missing)])
+
+
+def checkpoint(
+    spec: str, *, options: Mapping[str, str] | None = None, lora: str | None = None
+) -> Checkpoint:
+    """A checkpoint by spec, opened anew on each device; see `checkpoints.open_checkpoint`."""
+    from alphabench.checkpoints import open_checkpoint
+
+    described = "&".join(f"{key}={value}" for key, value in sorted((options or {}).items()))
+    name = "".join([spec, f" {described}" if described else "", f" +{lora}" if lora else ""])
+    return Checkpoint(
+        name=name, open=partial(open_checkpoint, spec, options=options or {}, lora=lora)
+    )
+
+
+def preview(plan: Plan, evaluator: str, *, judge: Judge | None = None, device: str) -> Preview:
+    """What the plan amounts to, with every obstacle that can be seen from here."""
+    card = plan.benchmark.card
+    missing, refused = [], False
+    if plan.unable:
+        example = next(iter(plan.unable.values()))
+        missing.append(f"{len(plan.unable)} images that the checkpoint cannot make: {example}")
+    scored_by, licences = "none", {}
+    try:
+        evaluation = open_evaluation(plan.benchmark, evaluator, judge=judge, device=device)
+        scored_by, licences = evaluation.id, dict(evaluation.licences)
+        missing += [words] if (words := unscorable(plan, evaluation, device=device)) else []
+    except AlphaBenchError as error:
+        missing.append(str(error))
+        refused = True
+    models = {**licences_of(plan.generator), **licences}
+    n_all = len(plan.benchmark.samples())
+    limited = f" (PARTIAL, of {n_all})" if len(plan.samples) < n_all else ""
+    return Preview(
+        facts={
+            "benchmark": f"{card.id}, protocol {card.protocol}",
+            "samples": f"{len(plan.samples)}{limited}",
+            "images": f"{len(plan.requests)} ({card.images_per_sample} per sample)",
+            "checkpoint": plan.checkpoint.name,
+            "evaluator": scored_by,
+            "data licence": f"{card.licence} ({card.source})",
+            "model licences": ", ".join(f"{k}: {v}" for k, v in models.items()) or "none to tell",
+            "run folder": str(plan.root),
+        },
+        missing=tuple(missing),
+        refused=refused,
+    )
+
+
+def seed_of(run_seed: int, sample_id: str, index: int) -> int:
+    """The seed of one image, 0 <= seed < 2**31: of nothing but the run's seed and its place."""
+    digest = hashlib.sha256(f"{run_seed}/{sample_id}/{index}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def choose(samples: Sequence[Sample], limit: int | None, *, seed: int) -> list[Sample]:
+    """A subset that holds each group in proportion, in the order of `samples`.
+
+    Seeded, and nested: a wider limit keeps all that a narrower one chose. None takes all.
+
+    Raises:
+        AlphaBenchError: a limit below 1.
+    """
+    if limit is None:
+        return list(samples)
+    if limit < 1:
+        raise AlphaBenchError(f"--limit cannot be {limit}", hint="it takes a whole number from 1")
+    groups: dict[str, list[Sample]] = {}
+    for sample in sorted(samples, key=lambda s: seed_of(seed, s.id, -1)):
+        groups.setdefault(sample.group, []).append(sample)
+    ranked = sorted(
+        ((rank + 0.5) / len(members), group, sample.id)
+        for group, members in groups.items()
+        for rank, sample in enumerate(members)
+    )
+    chosen = {sample for _, _, sample in ranked[:limit]}
+    return [sample for sample in samples if sample.id in chosen]
+
+
+def plan_run(
+    benchmark: Benchmark,
+    checkpoint: Checkpoint,
+    *,
+    out: Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Plan:
+    """Open the checkpoint (cheaply) and settle all that can be known before the first image.
+
+    Args:
+        out: the run folder; None names one below `runs` in the working directory.
+
+    Raises:
+        AlphaBenchError: whatever makes the run impossible.
+    """
+    card = benchmark.card
+    checkpoint = replace(checkpoint, open=partial(_open_suited, checkpoint.open, card.name))
+    generator = checkpoint.open(device=device)
+    samples = choose(benchmark.samples(), limit, seed=seed)
+    _refuse_lookalikes(samples)
+    requests = requests_for(samples, card.images_per_sample, seed=seed)
+    pixels = {
+        "benchmark": card.id,
+        "benchmark.data_digest": card.data_digest,
+        "benchmark.images_per_sample": str(card.images_per_sample),
+        "benchmark.prompt_style": card.prompt_style,
+        "seed": str(seed),
+        **{f"checkpoint.{key}": value for key, value in generator.identity.items()},
+    }
+    manifest = Manifest(
+        benchmark=card.id,
+        checkpoint=checkpoint.name,
+        pixels=pixels,
+        limit=None if len(samples) == len(benchmark.samples()) else len(samples),
+        circumstances={**_circumstances(), "evaluator": suggested_evaluator(generator, benchmark)},
+    )
+    unable = generator.unable(requests) if isinstance(generator, Selective) else {}
+    if unable and len(unable) == len(requests):
+        raise AlphaBenchError(
+            f"{checkpoint.name!r} can make none of these images: {next(iter(unable.values()))}",
+            hint="choose another benchmark or checkpoint",
+        )
+    return Plan(
+        benchmark=benchmark,
+        checkpoint=checkpoint,
+        samples=samples,
+        requests=requests,
+        unable=unable,
+        generator=generator,
+        manifest=manifest,
+        root=out
+        or RUNS / _slug(card.name) / f"{_slug(checkpoint.name)}-{manifest.fingerprint[:6]}",
+    )
+
+
+def _refuse_lookalikes(samples: Iterable[Sample]) -> None:
+    """Each sample has a folder, and many file systems do not tell `A` from `a`.
+
+    Raises:
+        AlphaBenchError: two samples would share one.
+    """
+    known: dict[str, str] = {}
+    for sample in samples:
+        if (other := known.setdefault(sample.id.casefold(), sample.id)) != sample.id:
+            raise AlphaBenchError(
+                f"the samples {other!r} and {sample.id!r} differ in capitals alone and would share "
+                "a folder on some file systems",
+                hint="rename one of them in the benchmark's data",
+            )
+
+
+def _open_suited(
+    open_generator: Callable[..., Generator], benchmark: str, *, device: str
+) -> Generator:
+    generator = open_generator(device=device)
+    return generator.suited_to(benchmark) if isinstance(generator, Suitable) else generator
+
+
+def suggested_evaluator(generator: Generator, benchmark: Benchmark) -> str:
+    """The evaluator that the generator's images are for, or else the benchmark's default."""
+    known = benchmark.card.evaluators
+    suits = generator.suggested_evaluator if isinstance(generator, SuggestsEvaluator) else None
+    return suits if suits in known else known[0]
+
+
+def usual_evaluator(folder: RunFolder, benchmark: Benchmark) -> str:
+    """What scores a run folder where nobody says: what scored it before, or suits its images.
+
+    The folder may come from somebody else: it can name an evaluator, but set no option of one.
+    """
+    known = benchmark.card.evaluators
+    recorded = folder.manifest.circumstances.get("evaluator")
+    suits = recorded if recorded in known else known[0]
+    before = {evaluation.partition("-")[0] for evaluation in folder.evaluations()}
+    if len(before) == 1 and suits not in before and before <= set(known):
+        return before.pop()
+    return suits
+
+
+def licences_of(part: Generator | Evaluator) -> Mapping[str, str]:
+    """Model -> licence, as far as the part knows."""
+    return part.licences if isinstance(part, Licensed) else {}
+
+
+def requests_for(
+    samples: Sequence[Sample], images_per_sample: int, *, seed: int
+) -> list[ImageRequest]:
+    """All images of all samples, in order; `seed` is the run's."""
+    return [
+        ImageRequest(sample=sample, index=index, seed=seed_of(seed, sample.id, index))
+        for sample in samples
+        for index in range(images_per_sample)
+    ]
+
+
+def open_evaluation(
+    benchmark: Benchmark, spec: str, *, judge: Judge | None = None, device: str = "cpu"
+) -> Evaluation:
+    """Settle which evaluator scores, without loading its models.
+
+    Args:
+        spec: `name?key=value&...`.
+        judge: for benchmarks that put questions to one.
+
+    Raises:
+        AlphaBenchError: unknown name or option, or a judge is lacking.
+    """
+    evaluator = benchmark.evaluator(spec, judge=judge, device=device)
+    return Evaluation(
+        name=spec.partition("?")[0],
+        open=partial(benchmark.evaluator, spec, judge=judge),
+        identity={**evaluator.identity, "protocol": benchmark.card.protocol},
+        licences=licences_of(evaluator),
+    )
+
+
+def unscorable(plan: Plan, evaluation: Evaluation, *, device: str) -> str:
+    """How many images the evaluator cannot score whatever they show, and why; empty if none.
+
+    Raises:
+        AlphaBenchError: more than half of those that the checkpoint can make.
+    """
+    evaluator = evaluation.open(device=device)
+    able = [request for request in plan.requests if request.id not in plan.unable]
+    unable = evaluator.unable(able) if isinstance(evaluator, Selective) else {}
+    if not unable:
+        return ""
+    words = (
+        f"{evaluation.name!r} cannot score {len(unable)} of these {len(able)} images: "
+        f"{next(iter(unable.values()))}"
+    )
+    if 2 * len(unable) > len(able):
+        others = [name for name in plan.benchmark.card.evaluators if name != evaluation.name]
+        raise AlphaBenchError(
+            words, hint=f"choose another evaluator: --evaluator {' or '.join(others)}"
+        )
+    return words
+
+
+def _slug(name: str) -> str:
+    words = re.sub(r"[^a-z0-9.]+", "-", name.casefold()).strip("-.")
+    if len(words) > _NAME:
+        # What was done to a checkpoint stands at the beginning, which checkpoint it is at the end.
+        words = f"{words[: _NAME // 2].strip('-.')}-{words[-(_NAME // 2) :].strip('-.')}"
+    return words or "run"
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": dict(_versions(_PACKAGES)),
+        "git": _git_state(),
+    }
+
+
+def _versions(packages: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for package in packages:
+        try:
+            yield package, importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def _git_state() -> str | None:
+    """Commit of the working directory, `-dirty` with local changes; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words
+            command, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,134 @@
+"""The records of a run folder: its manifest, and the rows of its files. Knows no file.
+
+A record that could lead out of its run, or that lacks what decides its images, cannot be made.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+from alphabench.core.files import well_formed
+from alphabench.types import Verdict
+
+_IMAGE: Final = re.compile(r"images/[^./\\\0][^/\\\0]*/[^./\\\0][^/\\\0]*")
+_MOST_IMAGES_PER_SAMPLE: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a run folder is about."""
+
+    benchmark: str
+    """The card's id, with its split."""
+    checkpoint: str
+    """As the user named it."""
+    pixels: Mapping[str, str]
+    """All that decides the images; its digest is the fingerprint."""
+    limit: int | None
+    """How many samples were asked for, the widest so far; None is all of them."""
+    circumstances: Mapping[str, Any]
+    """Recorded, compared with nothing: versions, machine, command line, times."""
+
+    def __post_init__(self) -> None:
+        for key in ("seed", "benchmark.data_digest", "benchmark.images_per_sample"):
+            if key not in self.pixels:
+                raise ValueError(f"'pixels' lacks {key!r}")
+        int(self.pixels["seed"])
+        if not 1 <= int(self.pixels["benchmark.images_per_sample"]) <= _MOST_IMAGES_PER_SAMPLE:
+            raise ValueError("'pixels.benchmark.images_per_sample' is no count of images")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"'limit' is {self.limit}")
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.pixels)
+
+
+def fingerprint(identity: Mapping[str, str]) -> str:
+    """sha256 over the sorted keys and values, in hexadecimal."""
+    text = json.dumps(dict(sorted(identity.items())), ensure_ascii=False)
+    return hashlib.sha256(well_formed(text).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """A line of images.jsonl."""
+
+    image_id: str
+    seed: int
+    prompt: str
+    path: str
+    """Relative to the run folder."""
+    sha256: str
+    seconds: float
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What its generator had to say about it; see `types.NOTES`."""
+
+    def __post_init__(self) -> None:
+        if not _IMAGE.fullmatch(self.path):
+            raise ValueError(f"'path' is {self.path!r}, which is no image of a run")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVerdict:
+    """A verdict and the image content that it is about."""
+
+    image_sha256: str
+    verdict: Verdict
+
+
+class Packed(Mapping[str, Any]):
+    """A mapping of plain values kept as JSON, a third of its size as objects; read-only.
+
+    What was looked into lately is kept unpacked.
+    """
+
+    __slots__ = ("_json",)
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self._json = json.dumps(dict(content), ensure_ascii=False).encode()
+
+    def __getitem__(self, key: str) -> Any:
+        return _unpacked(self._json)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_unpacked(self._json))
+
+    def __len__(self) -> int:
+        return len(_unpacked(self._json))
+
+    def __repr__(self) -> str:
+        return repr(_unpacked(self._json))
+
+
+@functools.lru_cache(maxsize=64)
+def _unpacked(text: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def packed(stored: StoredVerdict) -> StoredVerdict:
+    """The same, with a detail that takes less memory: a run may have a hundred thousand."""
+    return replace(stored, verdict=replace(stored.verdict, detail=Packed(stored.verdict.detail)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A line of not_made.jsonl."""
+
+    image_id: str
+    status: Literal["refused", "failed"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What an evaluation's name stands for."""
+
+    identity: Mapping[str, str]

@@ -1,0 +1,386 @@
+"""Self-reflective refinement while drawing: draw, look, say what is wrong, draw again.
+
+    always   every picture is refined; the last one counts
+    self     a picture that is found wanting is refined, and a refinement that is found no better is
+             thrown away; who finds so is the model itself or a judge, never the benchmark
+    oracle   pictures that the benchmark's own evaluator marks wrong are refined. No user of a model
+             has that evaluator at hand: an upper bound, and named so wherever it appears
+
+Released code refines by the oracle (arXiv 2605.12495, `eval/gen`). Knows no benchmark's rules; who
+examines is passed in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from alphabench.checkpoints.bagel import OpenedBagel
+from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.images import open_rgb, to_rgb
+from alphabench.judges.parsing import read_reply
+from alphabench.models.unified_model import AskTask, Drawn, DrawTask, UnifiedModel
+from alphabench.questions import Answer, Capabilities, Judge, Picture, Question, Reply
+from alphabench.reports.image_results import FULL_MARKS, OUT_OF
+from alphabench.runs.plan import Checkpoint
+from alphabench.runs.self_test import prove
+from alphabench.runs.store import sha256_of
+from alphabench.types import (
+    NOTES,
+    Evaluator,
+    GeneratedImage,
+    Generator,
+    ImageRequest,
+    NotMade,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from alphabench.models.bagel.bagel_inference import UnifiedBagel
+
+Mode = Literal["always", "self", "oracle"]
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+ENOUGH: Final = 0.9
+"""self: a picture whose score is at least this is left as it is."""
+_PRESET: Final = "reflect"
+_LABELS: Final[Mapping[Mode, str]] = {
+    "always": "refined always",
+    "self": "refined by its own lights",
+    "oracle": "ORACLE-refined (upper bound)",
+}
+Examiner = Callable[..., Evaluator]
+"""Opens whoever examines pictures, with `device=` and `model=`; picklable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refinement:
+    """How pictures are refined."""
+
+    mode: Mode
+    rounds: int = 1
+
+    @property
+    def label(self) -> str:
+        """Begins the checkpoint's name, and so stands in every table, however short."""
+        return f"{_LABELS[self.mode]}, {self.rounds} round{'s' if self.rounds > 1 else ''}"
+
+
+def read_refinement(text: str) -> Refinement:
+    """`"self:2"` -> two rounds by the model's own lights.
+
+    Raises:
+        AlphaBenchError: an unknown mode, or rounds that are no number above 0.
+    """
+    mode, colon, rounds = text.partition(":")
+    for known in MODES:
+        if mode == known:
+            if colon and not (rounds.isdecimal() and int(rounds) > 0):
+                raise AlphaBenchError(
+                    f"--refine {text!r} has {rounds!r} rounds", hint=f"write {mode}:2 for two"
+                )
+            return Refinement(mode=known, rounds=int(rounds) if colon else 1)
+    raise unknown_name("way to refine", mode, MODES)
+
+
+def refined(checkpoint: Checkpoint, how: Refinement, examiner: Examiner | None) -> Checkpoint:
+    """The checkpoint with refinement behind it.
+
+    Args:
+        checkpoint: of a model that edits, thinks and answers.
+        how: always needs no examiner, the others do.
+        examiner: for oracle the benchmark's own evaluator.
+    """
+    return Checkpoint(
+        name=f"{how.label}: {checkpoint.name}",
+        open=partial(_open, checkpoint.open, how, examiner),
+    )
+
+
+def _open(
+    open_base: Callable[..., Generator], how: Refinement, examiner: Examiner | None, *, device: str
+) -> RefiningCheckpoint:
+    base = open_base(device=device)
+    if not isinstance(base, UnifiedCheckpoint) or not isinstance(base.opened, OpenedBagel):
+        raise AlphaBenchError(
+            f"a {base.identity.get('kind', 'foreign')} checkpoint cannot look at what it drew",
+            hint="leave out --refine, or use nano or a BAGEL checkpoint",
+        )
+    return RefiningCheckpoint(base=base, how=how, examiner=examiner)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class RefiningCheckpoint:
+    """A `Generator`; see the module for what it does."""
+
+    base: UnifiedCheckpoint
+    how: Refinement
+    examiner: Examiner | None
+    _open_examiner: Evaluator | None = field(default=None, repr=False)
+    _proved: bool = field(default=False, repr=False)
+    """The examiner has passed its self-test."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        refiner = self._settings.identity
+        found = {
+            **self.base.identity,
+            "refine": f"{self.how.mode}:{self.how.rounds}",
+            "refine.label": _LABELS[self.how.mode],
+            "refine.prompt": self._settings.recipe.reflect_prompt,
+            **{f"refine.{key}": refiner[key] for key in ("edit", "timesteps", "shift")},
+            **{key: refiner[key] for key in ("think_prompt",)},
+            "refine.temperature": refiner["temperature"],
+            "refine.max_think_tokens": refiner["max_think_tokens"],
+        }
+        if self.how.mode == "self":
+            found["refine.enough"] = repr(ENOUGH)
+        if self.examiner is not None:
+            identity = self._examiner().identity
+            found |= {f"refine.examiner.{key}": value for key, value in identity.items()}
+        return found
+
+    @property
+    def batch_size(self) -> int:
+        return self.base.batch_size
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        return self.base.licences
+
+    @property
+    def suggested_evaluator(self) -> str:
+        return self.base.suggested_evaluator
+
+    def suited_to(self, benchmark: str) -> RefiningCheckpoint:
+        """First pictures are drawn as was published for `benchmark`."""
+        return dataclasses.replace(self, base=self.base.suited_to(benchmark), _open_examiner=None)
+
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+        """See `Generator`; a picture that cannot be refined stays as it is."""
+        made = self.base.generate(requests)
+        states = [
+            None if isinstance(one, NotMade) else _State(request=request, picture=one)
+            for request, one in zip(requests, made, strict=True)
+        ]
+        known = [state for state in states if state is not None]
+        self._examine(known)
+        for number in range(1, self.how.rounds + 1):
+            wanting = [state for state in known if self._wants(state)]
+            if not wanting:
+                break
+            self._refine(wanting, number)
+        return [
+            one if state is None else state.noted() for one, state in zip(made, states, strict=True)
+        ]
+
+    @property
+    def _settings(self) -> OpenedBagel:
+        """The same checkpoint, thinking, with what is published for refinement."""
+        opened = self.base.opened
+        assert isinstance(opened, OpenedBagel)
+        thinking = dataclasses.replace(opened.options, think=True)
+        return dataclasses.replace(opened, options=thinking).suited_to(_PRESET)
+
+    def _wants(self, state: _State) -> bool:
+        if self.how.mode == "always":
+            return True
+        return state.score is not None and state.score < (
+            ENOUGH if self.how.mode == "self" else FULL_MARKS
+        )
+
+    def _refine(self, states: Sequence[_State], number: int) -> None:
+        refiner = self._refiner()
+        tasks = [
+            DrawTask(
+                prompt=refiner.recipe.reflect_prompt.replace(
+                    "{prompt}", state.request.sample.prompt
+                ),
+                seed=_seed(state.request.seed, number),
+                source=state.picture,
+            )
+            for state in states
+        ]
+        for state, drawn in zip(states, refiner.draw(tasks, think=True), strict=True):
+            state.next = drawn if isinstance(drawn, Drawn) else None
+        tried = [state for state in states if state.next is not None]
+        candidates = [
+            _State(request=state.request, picture=state.next.picture)
+            for state in tried
+            if state.next is not None
+        ]
+        self._examine(candidates)
+        for state, candidate in zip(tried, candidates, strict=True):
+            state.take(candidate, best_of=self.how.mode == "self")
+
+    def _refiner(self) -> UnifiedBagel:
+        from alphabench.models.bagel.bagel_inference import UnifiedBagel
+
+        model = self.base.model()
+        assert isinstance(model, UnifiedBagel)
+        return UnifiedBagel(model.loaded, self._settings.recipe)
+
+    def _examiner(self) -> Evaluator:
+        assert self.examiner is not None
+        if self._open_examiner is None:
+            model = _LateModel(self.base)
+            self._open_examiner = self.examiner(device=self.base.device, model=model)
+        return self._open_examiner
+
+    def _examine(self, states: Sequence[_State]) -> None:
+        """Scores pictures; one that cannot be scored has no score, and is neither better."""
+        if self.how.mode == "always" or not states:
+            return
+        examiner = self._examiner()
+        if not self._proved:
+            prove(examiner)
+            self._proved = True
+        with tempfile.TemporaryDirectory(prefix="refining-") as folder:
+            images = [_stored(state, index, Path(folder)) for index, state in enumerate(states)]
+            verdicts: dict[str, list[Verdict]] = {image.id: [] for image in images}
+            for verdict in examiner.evaluate(images):
+                verdicts[verdict.image_id].append(verdict)
+        for state, image in zip(states, images, strict=True):
+            state.score = _share(verdicts[image.id])
+
+
+@dataclass(slots=True, kw_only=True)
+class _State:
+    """One picture on its way."""
+
+    request: ImageRequest
+    picture: Image
+    score: float | None = None
+    next: Drawn | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def take(self, candidate: _State, *, best_of: bool) -> None:
+        """Goes on with the refinement, unless the better of both is wanted and it is not."""
+        assert self.next is not None
+        better = (
+            candidate.score is not None and self.score is not None and candidate.score > self.score
+        )
+        kept = better or not best_of
+        self.history.append(
+            {
+                "thought": self.next.thought,
+                "before": self.score,
+                "after": candidate.score,
+                "kept": kept,
+            }
+        )
+        if kept:
+            self.picture.info.pop(NOTES, None)
+            self.picture, self.score = candidate.picture, candidate.score
+        self.next = None
+
+    def noted(self) -> Image:
+        """The picture, which carries what happened to it."""
+        if self.history:
+            notes = self.picture.info.get(NOTES, {})
+            self.picture.info[NOTES] = {**notes, "refinement": self.history}
+        return self.picture
+
+
+@dataclass(slots=True)
+class _LateModel:
+    """The model's answers, from weights that load when it is first asked."""
+
+    base: UnifiedCheckpoint
+
+    def answer(self, tasks: Sequence[AskTask]) -> Sequence[Any]:
+        return self.base.model().answer(tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnJudge:
+    """A unified model as a judge: it answers about pictures in words, its own among them."""
+
+    model: UnifiedModel | _LateModel
+    together: int = 32
+    """Questions that are answered in one go."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {"kind": "own", "model": "the checkpoint itself"}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(images_per_question=8, logprobs=False)
+
+    def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
+        """See `Judge`; a system text is put before the question, and tokens are taken greedily."""
+        batch: list[Question] = []
+        for question in questions:
+            batch.append(question)
+            if len(batch) == self.together:
+                yield from self._answered(batch)
+                batch = []
+        yield from self._answered(batch)
+
+    def _answered(self, batch: Sequence[Question]) -> Iterator[Answer]:
+        said = self.model.answer([_ask_task(question) for question in batch])
+        for question, answer in zip(batch, said, strict=True):
+            reply = Reply(text=answer.text, model="own", finish_reason="stop")
+            yield read_reply(question, reply)
+
+
+def _ask_task(question: Question) -> AskTask:
+    pictures = [open_rgb(part.path) for part in question.parts if isinstance(part, Picture)]
+    words = [part for part in question.parts if isinstance(part, str)]
+    return AskTask(text=" ".join(words), pictures=tuple(pictures))
+
+
+def examined_by(judge: Judge | None, make: Callable[[Judge], Evaluator]) -> Examiner:
+    """For `self`: an evaluator over a judge, or over the model itself where there is none."""
+    return partial(_examined_by, judge, make)
+
+
+def _examined_by(
+    judge: Judge | None, make: Callable[[Judge], Evaluator], *, device: str, model: _LateModel
+) -> Evaluator:
+    del device
+    return make(judge if judge is not None else OwnJudge(model))
+
+
+def examined_by_benchmark(open_evaluator: Callable[..., Evaluator]) -> Examiner:
+    """For `oracle`: the benchmark's own evaluator, called with `device=`."""
+    return partial(_examined_by_benchmark, open_evaluator)
+
+
+def _examined_by_benchmark(
+    open_evaluator: Callable[..., Evaluator], *, device: str, model: _LateModel
+) -> Evaluator:
+    del model
+    return open_evaluator(device=device)
+
+
+def _stored(state: _State, index: int, folder: Path) -> GeneratedImage:
+    path = folder / f"{index}.png"
+    to_rgb(state.picture).save(path)
+    # Two pictures may be of one sample: the number keeps their names apart.
+    request = dataclasses.replace(state.request, index=index)
+    return GeneratedImage(request=request, path=path, sha256=sha256_of(path), seconds=0.0)
+
+
+def _share(verdicts: Sequence[Verdict]) -> float | None:
+    """Mean share of full marks; None where a question has no answer."""
+    shares = [
+        verdict.value / verdict.detail.get(OUT_OF, FULL_MARKS)
+        for verdict in verdicts
+        if verdict.value is not None
+    ]
+    return sum(shares) / len(shares) if verdicts and len(shares) == len(verdicts) else None
+
+
+def _seed(seed: int, number: int) -> int:
+    digest = hashlib.sha256(f"{seed} refinement {number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1

@@ -1,0 +1,433 @@
+"""Generate, score, summarise: the only orchestration, over one run folder.
+
+Knows no benchmark's rules, no model and no file name. Each step can be repeated: it does what is
+lacking and nothing twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.writing import UnwritableError
+from alphabench.images import UnreadableImageError, image_of
+from alphabench.runs.plan import Evaluation, Plan, unscorable
+from alphabench.runs.progress import Progress, Silent
+from alphabench.runs.reasons import most_frequent
+from alphabench.runs.self_test import prove
+from alphabench.runs.store import RunFolder, StoredVerdict, save_image
+from alphabench.runs.stored import (
+    check_same_data,
+    complete_verdicts,
+    protocol_of,
+    samples_of,
+    stored_images,
+    unasked,
+)
+from alphabench.runs.workers import Lost, Opener, run_jobs
+from alphabench.types import (
+    NOTES,
+    REVISED_PROMPT,
+    Benchmark,
+    Evaluator,
+    GeneratedImage,
+    Generator,
+    ImageRequest,
+    NotMade,
+    ProtocolName,
+    Report,
+    Sample,
+    Verdict,
+)
+
+REPORT_PAGE: Final = "report.md"
+GALLERY_PAGE: Final = "gallery.html"
+_HOPELESS_AFTER: Final = 16
+_MOST_REASONS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Where a run ended."""
+
+    report: Report
+    folder: RunFolder
+    benchmark: Benchmark
+    evaluation: str
+    reasons: tuple[str, ...] = ()
+    """Why verdicts have no value, the most frequent first; for people."""
+    unwritten: str = ""
+    """Why the report does not lie in the folder; empty where it does."""
+
+    @property
+    def incomplete(self) -> bool:
+        """Some expected verdict has no value: missing, refused, unparsed or failed."""
+        return self.report.incomplete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """How a run is done; changes no image and no verdict."""
+
+    devices: tuple[str, ...] = ("cpu",)
+    """One worker each; in this process when there is one."""
+    progress: Progress = field(default_factory=Silent)
+
+
+def carry_out(plan: Plan, evaluation: Evaluation, work: Work) -> Outcome:
+    """Generate what is lacking, score what is unscored, report.
+
+    The evaluator proves itself before the first image is made; a run that lacks nothing loads
+    and asks nobody.
+    """
+    opener = None
+    folder = RunFolder.create(plan.root, plan.manifest) if plan.root.exists() else None
+    if not _is_finished(folder, plan, evaluation):
+        if words := unscorable(plan, evaluation, device=work.devices[0]):
+            work.progress.note(f"{words}; they will count as failed")
+        opener = ready_evaluator(evaluation, work)
+    folder = generate(plan, work, folder=folder)
+    samples = _samples(folder, plan)
+    return score(folder, plan.benchmark, evaluation, work, opener=opener, samples=samples)
+
+
+def _is_finished(folder: RunFolder | None, plan: Plan, evaluation: Evaluation) -> bool:
+    if folder is None:
+        return False
+    able = {request.id for request in plan.requests}.difference(plan.unable)
+    samples = _samples(folder, plan)
+    return able <= folder.images().keys() and not unasked(
+        folder, plan.benchmark, evaluation.id, samples=samples
+    )
+
+
+def _samples(folder: RunFolder, plan: Plan) -> Sequence[Sample]:
+    """Those of the run, which may have been asked for more before than now."""
+    same = folder.manifest.limit == plan.manifest.limit
+    return plan.samples if same else samples_of(folder, plan.benchmark)
+
+
+def generate(plan: Plan, work: Work, *, folder: RunFolder | None = None) -> RunFolder:
+    """Make the images that the run folder lacks.
+
+    An image that was deleted or altered since it was made is made again; an altered one is kept
+    under another name.
+
+    Args:
+        folder: the plan's, where it was opened already.
+    """
+    folder = folder or RunFolder.create(plan.root, plan.manifest)
+    with folder.locked():
+        lacking = _lacking(plan, folder, work.progress)
+        known = folder.not_made()
+        for request in plan.requests:
+            if (reason := plan.unable.get(request.id)) and request.id not in known:
+                folder.append_not_made(request.id, NotMade(status="refused", reason=reason))
+        able = len(plan.requests) - len(plan.unable)
+        work.progress.begin("generating", total=able, done=able - len(lacking))
+        opener = partial(
+            _open_generation, plan.checkpoint.open, plan.root, plan.manifest.fingerprint
+        )
+        outcomes = run_jobs(
+            opener,
+            lacking,
+            devices=work.devices,
+            batch_size=plan.generator.batch_size,
+            note=work.progress.note,
+        )
+        failures: list[str] = []
+        n_done = n_made = 0
+        enough = _hopeless_after(plan.generator.batch_size, len(work.devices))
+        with closing(outcomes):
+            for outcome in outcomes:
+                made = (
+                    NotMade(status="failed", reason=outcome.reason)
+                    if isinstance(outcome, Lost)
+                    else outcome.result
+                )
+                n_done += 1
+                if isinstance(made, GeneratedImage):
+                    folder.append_image(made)
+                    n_made += 1
+                else:
+                    folder.append_not_made(outcome.job.id, made)
+                    failures += [made.reason] if made.status == "failed" else []
+                work.progress.advance(unscored=isinstance(made, NotMade))
+                if not n_made and len(failures) >= enough:
+                    break
+        work.progress.end()
+        if failures and not n_made and len(failures) in (n_done, enough):
+            _give_up(folder, failures, work.progress, n_left=len(lacking) - n_done)
+    return folder
+
+
+def _hopeless_after(batch_size: int, n_workers: int) -> int:
+    """So many failures without one image mean that what fails is not the requests.
+
+    Whole batches, so that what others of a batch may have brought is recorded first.
+    """
+    return batch_size * -(-_HOPELESS_AFTER // batch_size) * n_workers
+
+
+def _give_up(
+    folder: RunFolder, failures: Sequence[str], progress: Progress, *, n_left: int
+) -> None:
+    """Stop where the folder has no image; go on with those of earlier runs where it has some.
+
+    Raises:
+        AlphaBenchError: there is nothing to score.
+    """
+    ((reason, count),) = most_frequent(failures, 1)
+    often = "all" if count == len(failures) else str(count)
+    what = f"the first {len(failures)} images all failed, {often} of them with: {reason}"
+    if not folder.images():
+        raise AlphaBenchError(
+            what, hint="correct that and give the same command again; failed images are retried"
+        )
+    progress.note(f"{what}; {n_left} images were not tried any more")
+
+
+def _lacking(plan: Plan, folder: RunFolder, progress: Progress) -> list[ImageRequest]:
+    records = folder.images()
+    damage = folder.damage(records[r.id] for r in plan.requests if r.id in records)
+    for name, what in damage.items():
+        kept = f", kept as {folder.set_aside(records[name]).name}" if what == "altered" else ""
+        progress.note(f"image {name} was {what} since it was made{kept}; it is made again")
+    lacking = [
+        request
+        for request in plan.requests
+        if (request.id not in records or request.id in damage) and request.id not in plan.unable
+    ]
+    # What failed before comes last: requests that can never succeed then hold up no other.
+    tried = folder.not_made()
+    return sorted(lacking, key=lambda request: request.id in tried)
+
+
+def _open_generation(
+    open_generator: Callable[..., Generator], root: Path, run: str, device: str
+) -> Callable[[Sequence[ImageRequest]], list[GeneratedImage | NotMade]]:
+    generator = open_generator(device=device)
+
+    def make(requests: Sequence[ImageRequest]) -> list[GeneratedImage | NotMade]:
+        began = time.perf_counter()
+        images = list(generator.generate(requests))
+        if len(images) != len(requests):
+            raise ValueError(f"generate gave {len(images)} images for {len(requests)} requests")
+        seconds = (time.perf_counter() - began) / len(requests)
+        made: list[GeneratedImage | NotMade] = []
+        for request, image in zip(requests, images, strict=True):
+            if isinstance(image, NotMade):
+                made.append(image)
+                continue
+            try:
+                image = image_of(image)  # noqa: PLW2901 - the user's own code may return an array
+                path, sha256 = save_image(root, request, image, run=run)
+            except UnreadableImageError as error:
+                made.append(NotMade(status="failed", reason=f"the image is unusable: {error}"))
+                continue
+            made.append(
+                GeneratedImage(
+                    request=request,
+                    path=path,
+                    sha256=sha256,
+                    seconds=seconds,
+                    notes=image.info.get(NOTES, {}),
+                )
+            )
+        return made
+
+    return make
+
+
+def ready_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage, list[Verdict]]:
+    """Load the evaluator and have it pass its self-test, before any image is made for it.
+
+    Raises:
+        AlphaBenchError: it cannot be loaded or fails its self-test.
+    """
+    opener = partial(_open_scoring, evaluation.open)
+    handler = opener(work.devices[0])
+    return opener if len(work.devices) > 1 else (lambda _device: handler)
+
+
+def score(
+    folder: RunFolder,
+    benchmark: Benchmark,
+    evaluation: Evaluation,
+    work: Work,
+    *,
+    opener: Opener[GeneratedImage, list[Verdict]] | None = None,
+    samples: Sequence[Sample] | None = None,
+) -> Outcome:
+    """Put the questions that have no answer yet, and report.
+
+    Args:
+        opener: from `ready_evaluator`, when that was called already.
+        samples: from `samples_of`, when that was called already.
+
+    Raises:
+        AlphaBenchError: the folder is about other data, or the evaluator fails its self-test.
+    """
+    check_same_data(folder, benchmark)
+    opener = opener or partial(_open_scoring, evaluation.open)
+    with folder.locked():
+        folder.write_evaluation(evaluation.id, evaluation.identity)
+        samples = samples_of(folder, benchmark) if samples is None else samples
+        damage = folder.damage(folder.images().values())
+        todo = unasked(folder, benchmark, evaluation.id, samples=samples, without=damage)
+        total = sum(1 for _ in stored_images(folder, benchmark, samples=samples))
+        work.progress.begin("scoring", total=total, done=total - len(todo))
+        batch_size = evaluation.open(device=work.devices[0]).batch_size
+        outcomes = run_jobs(
+            opener,
+            todo,
+            devices=work.devices,
+            batch_size=batch_size,
+            note=work.progress.note,
+        )
+        with closing(outcomes):
+            for outcome in outcomes:
+                image = outcome.job
+                verdicts = (
+                    _failed(benchmark, image, outcome.reason)
+                    if isinstance(outcome, Lost)
+                    else outcome.result
+                )
+                folder.append_verdicts(
+                    evaluation.id,
+                    [StoredVerdict(image_sha256=image.sha256, verdict=v) for v in verdicts],
+                )
+                work.progress.advance(unscored=any(v.status != "scored" for v in verdicts))
+        work.progress.end()
+        for name, what in damage.items():
+            work.progress.note(f"image {name} was {what} since it was made; it is not scored")
+        return summarise(folder, benchmark, evaluation.id, samples=samples)
+
+
+def _open_scoring(
+    open_evaluator: Callable[..., Evaluator], device: str
+) -> Callable[[Sequence[GeneratedImage]], list[Any]]:
+    evaluator = open_evaluator(device=device)
+    prove(evaluator)
+
+    def examine(images: Sequence[GeneratedImage]) -> list[Any]:
+        by_image: dict[str, list[Verdict]] = {image.id: [] for image in images}
+        try:
+            for verdict in evaluator.evaluate(images):
+                by_image[verdict.image_id].append(verdict)
+        except AlphaBenchError as error:
+            # The images that are finished keep their verdicts: a judge's answers may be paid for.
+            return [by_image[image.id] or error for image in images]
+        return [by_image[image.id] for image in images]
+
+    return examine
+
+
+def _failed(benchmark: Benchmark, image: GeneratedImage, reason: str) -> list[Verdict]:
+    return [
+        Verdict(
+            image_id=image.id,
+            question_id=question,
+            value=None,
+            status="failed",
+            detail={"reason": reason},
+        )
+        for question in benchmark.questions(image.request.sample)
+    ]
+
+
+def summarise(
+    folder: RunFolder,
+    benchmark: Benchmark,
+    evaluation: str,
+    *,
+    samples: Sequence[Sample] | None = None,
+    must_write: bool = True,
+) -> Outcome:
+    """Report on what is stored; asks and makes nothing.
+
+    Every expected verdict takes part: what is not stored counts by the reason for its absence.
+
+    Args:
+        must_write: whether a folder that cannot be written is an error; else `unwritten` says so.
+        samples: from `samples_of`, when that was called already.
+    """
+    check_same_data(folder, benchmark)
+    samples = samples_of(folder, benchmark) if samples is None else samples
+    verdicts = complete_verdicts(folder, benchmark, evaluation, samples=samples)
+    name = evaluation.partition("-")[0]
+    report = benchmark.summarise(samples, verdicts, evaluator=name)
+    report = replace(report, notes=(*report.notes, *_rewritten(folder, verdicts)))
+    outcome = Outcome(
+        report=report,
+        folder=folder,
+        benchmark=benchmark,
+        evaluation=evaluation,
+        reasons=_reasons(verdicts),
+    )
+    try:
+        folder.write_report(evaluation, report)
+        _write_pages(outcome, samples)
+    except UnwritableError as error:
+        if must_write:
+            raise
+        return replace(outcome, unwritten=error.message)
+    return outcome
+
+
+def _rewritten(folder: RunFolder, verdicts: Sequence[Verdict]) -> list[str]:
+    """What a reader must know of a host that generates from other text than the benchmark's."""
+    images = {verdict.image_id for verdict in verdicts}
+    records = [record for name, record in folder.images().items() if name in images]
+    n_rewritten = sum(REVISED_PROMPT in record.notes for record in records)
+    if not n_rewritten:
+        return []
+    return [
+        f"the host rewrote {n_rewritten} of {len(records)} prompts before it generated "
+        f"(images.jsonl has them as {REVISED_PROMPT!r}); this is not the benchmark's own text"
+    ]
+
+
+def _reasons(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    unscored = [
+        f"{verdict.status}: {verdict.detail.get('reason') or 'no reason was given'}"
+        for verdict in verdicts
+        if verdict.status != "scored"
+    ]
+    return tuple(f"{count} {reason}" for reason, count in most_frequent(unscored, _MOST_REASONS))
+
+
+def _write_pages(outcome: Outcome, samples: Sequence[Sample]) -> None:
+    from alphabench.reports.gallery import gallery_parts
+    from alphabench.reports.run_report import report_markdown
+
+    folder, evaluation = outcome.folder, outcome.evaluation
+    folder.write_page(REPORT_PAGE, report_markdown(folder, evaluation, outcome.report))
+    folder.write_page(GALLERY_PAGE, gallery_parts(folder, samples, evaluation=evaluation))
+
+
+def summarise_all(
+    folder: RunFolder, open_benchmark: Callable[[str, ProtocolName], Benchmark]
+) -> list[Outcome]:
+    """`summarise` for each evaluation that the folder holds, which may be read-only.
+
+    Raises:
+        AlphaBenchError: nothing was scored in it yet.
+    """
+    evaluations = folder.evaluations()
+    if not evaluations:
+        raise AlphaBenchError(
+            f"nothing was scored in {str(folder.root)!r} yet",
+            hint=f"`alphabench score {folder.root}` does",
+        )
+    outcomes = []
+    for evaluation in evaluations:
+        benchmark = open_benchmark(folder.manifest.benchmark, protocol_of(folder, evaluation))
+        outcomes.append(summarise(folder, benchmark, evaluation, must_write=False))
+    return outcomes

@@ -1,0 +1,33 @@
+"""Has an evaluator prove itself: the boundary at which a broken build becomes one sentence.
+
+Knows no evaluator. What a self-test asks is the evaluator's affair.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alphabench.core.errors import AlphaBenchError
+
+if TYPE_CHECKING:
+    from alphabench.types import Evaluator
+
+
+def prove(evaluator: Evaluator) -> None:
+    """Run the self-test.
+
+    Raises:
+        AlphaBenchError: an answer is wrong, or the models cannot be computed here at all.
+    """
+    try:
+        evaluator.self_test()
+    except AlphaBenchError:
+        raise
+    except Exception as error:
+        # A broken build raises anything, from a missing kernel to too little memory.
+        reason = str(error).strip().splitlines() or ["no reason given"]
+        raise AlphaBenchError(
+            f"the self-test could not run: {type(error).__name__}: {reason[0]}",
+            hint="this build must not score: use another build of torch, or another device: "
+            "--devices cpu",
+        ) from error

@@ -1,0 +1,95 @@
+"""Fetches all that a benchmark needs, piece by piece, and says what became of each.
+
+A piece that cannot be had does not keep the others from coming. Knows no file format.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from alphabench import registry
+from alphabench.benchmarks import open_benchmark
+from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.upstream import Pin, UpstreamData, pinned_names, pins_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Data that is no set of pinned files of a repository."""
+
+    where: str
+    licence: str
+    fetch: Callable[[Path, str | None], str]
+    """Cache folder and source -> what was fetched, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """One piece: what it is, under which licence, and what came of it."""
+
+    subject: str
+    licence: str
+    words: str | None = None
+    """What was fetched; None with no error: it is about to be."""
+    error: AlphaBenchError | None = None
+
+
+def fetch_all(benchmark: str, data: UpstreamData, *, source: str | None) -> Iterator[Fetched]:
+    """Each piece twice: before it is fetched, with its licence, and after, with what came of it.
+
+    Args:
+        benchmark: `name[@version][:split]`, or an evaluator whose weights can be fetched.
+        data: where it goes.
+        source: a folder or mirror laid out as `<owner>/<repository>/<path>`; None is the origin.
+    """
+    for piece in _pieces(benchmark):
+        yield Fetched(subject=piece.where, licence=piece.licence)
+        try:
+            words = piece.fetch(data.cache_dir, source)
+        except AlphaBenchError as error:
+            yield Fetched(subject=piece.where, licence=piece.licence, error=error)
+        else:
+            yield Fetched(subject=piece.where, licence=piece.licence, words=words)
+
+
+def _pieces(benchmark: str) -> list[Dataset]:
+    datasets = _datasets(benchmark)
+    name = benchmark.partition(":")[0].partition("@")[0]
+    if name in registry.BENCHMARKS:
+        open_benchmark(benchmark)  # refuses a version or split that there is not
+    elif name in registry.known("benchmark"):
+        return datasets
+    elif not datasets and name not in pinned_names():
+        known = {*registry.known("benchmark"), *registry.known("dataset")}
+        raise unknown_name("benchmark or evaluator with data", benchmark, known)
+    if datasets and name not in registry.known("benchmark"):
+        return datasets  # weights of an evaluator, which has no pinned files beside them
+    return [*datasets, *(_as_dataset(pin) for pin in pins_of(benchmark))]
+
+
+def _as_dataset(pin: Pin) -> Dataset:
+    return Dataset(
+        where=f"{pin.name} ({pin.repository} at {pin.commit[:12]})",
+        licence=pin.licence,
+        fetch=partial(_fetch_pin, pin),
+    )
+
+
+def _fetch_pin(pin: Pin, cache_dir: Path, source: str | None) -> str:
+    files = UpstreamData(cache_dir=cache_dir).fetch(pin.name, source=source).files
+    counts = Counter(file.outcome for file in files)
+    size = sum(file.size_bytes for file in files)
+    words = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
+    return f"{words}, verified ({size} bytes)"
+
+
+def _datasets(benchmark: str) -> list[Dataset]:
+    name, _, split = benchmark.partition(":")
+    name = name.partition("@")[0]
+    if split == "mini" or name not in registry.known("dataset"):
+        return []
+    return [registry.load("dataset", name)]

@@ -1,0 +1,1 @@
+"""Files of model weights: finding, hashing, sizing, strict loading. Knows no model code."""

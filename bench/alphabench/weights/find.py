@@ -1,0 +1,134 @@
+"""Finds a model's files: a folder on this machine, or a repository of the Hugging Face hub.
+
+Promises safetensors and an identity that changes when the weights do. Knows no model class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.weights.digest import digest_files
+from alphabench.weights.hub import HubAccess, open_snapshot
+from alphabench.weights.sizes import check_sizes
+from alphabench.weights.strict_loading import unused_error, without_place
+from alphabench.weights.weight_files import check_formats, read_header, read_json
+
+DESCRIPTIONS: Final = ("*.json", "*.txt")
+"""Configuration, tokenizer."""
+
+LOADING_ERRORS: Final = (
+    OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError,
+)  # fmt: skip
+"""What model libraries raise on files that are absent, cut short or of another kind."""
+
+
+class NotHereError(AlphaBenchError):
+    """A model that was never brought to this machine: no fault of the installation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """A folder with a model in it."""
+
+    folder: Path
+    identity: str
+    """`owner/name@commit` for the hub, `sha256:...` over the files for a folder."""
+
+
+def find_weights(
+    source: str,
+    *,
+    option: str,
+    kind: str,
+    pattern: str = "*.safetensors",
+    descriptions: Sequence[str] = DESCRIPTIONS,
+) -> Weights:
+    """The files behind a hub id (`owner/name` or `owner/name@revision`) or a folder.
+
+    Args:
+        source: what the user gave, or the default.
+        option: the option that takes a folder instead, for the hint: `detector`.
+        kind: what the weights are, for the error: `detector`.
+        pattern: which safetensors of the repository are wanted.
+        descriptions: which other files belong to the model.
+
+    Raises:
+        NotHereError: the hub's files are neither cached nor to be had.
+        AlphaBenchError: no such folder, or no safetensors in it.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        files = _checked(folder, source, option=option, pattern=pattern)
+        files += [path for one in descriptions for path in sorted(folder.glob(one))]
+        return Weights(folder=folder, identity=digest_files(folder, files))
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise AlphaBenchError(
+            f"there is no folder {source!r} with {kind} weights",
+            hint=f"give {option}=FOLDER, or a hub id such as owner/name",
+        )
+    try:
+        snapshot = open_snapshot(source, revision=None, probe="config.json", access=HubAccess())
+        found = snapshot.folder([*descriptions, pattern])
+    except AlphaBenchError as error:
+        raise NotHereError(
+            f"no {kind} weights: {error.message}",
+            hint=f"connect to the hub once, or give {option}=FOLDER with a copy of them",
+        ) from error
+    _checked(found, source, option=option, pattern=pattern)
+    return Weights(folder=found, identity=f"{snapshot.repo}@{snapshot.commit}")
+
+
+def load_complete(
+    model_class: Any, folder: Path, *, dtype: Any, unused: Sequence[str] = (), **settings: Any
+) -> Any:
+    """A transformers model whose every trained weight comes from the folder, and that takes all.
+
+    Args:
+        model_class: a class with transformers' `from_pretrained`.
+        folder: config.json and safetensors.
+        dtype: of torch, or `auto` for the one that they are stored in.
+        unused: parts of names of weights that the class declares and never computes with.
+        settings: further arguments of `from_pretrained`.
+
+    Raises:
+        ValueError: weights are missing or of another shape; transformers would draw them at random.
+        AlphaBenchError: damaged, quantised in an unknown way, or not of the sizes in config.json;
+            or weights have no place in the model, and transformers would pass over them.
+    """
+    name = str(folder)
+    headers = [read_header(path, name=name) for path in sorted(folder.glob("*.safetensors"))]
+    config = read_json(folder / "config.json", name=name)
+    check_formats(headers, [config], name=name)
+    check_sizes(config, headers, file="config.json", name=name)
+    network, loading = model_class.from_pretrained(
+        folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **settings
+    )
+    computed = {name for name, _ in network.named_buffers()}
+    needed = set(loading["missing_keys"]) - computed
+    absent = sorted(name for name in needed if not any(part in name for part in unused))
+    if absent:
+        raise ValueError(f"{len(absent)} weights are missing, such as {absent[0]!r}")
+    if loading["mismatched_keys"]:
+        raise ValueError(f"weights of another shape: {loading['mismatched_keys']}")
+    if beside := without_place(loading["unexpected_keys"]):
+        raise unused_error(name, beside)
+    return network
+
+
+def _checked(folder: Path, source: str, *, option: str, pattern: str) -> list[Path]:
+    """The weights, refused when they are a pickle."""
+    weights = sorted(folder.glob(pattern))
+    if weights:
+        return weights
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pth", ".pt"})
+    found = f"only {pickles[0]!r}, a pickle that can run code" if pickles else "no weights at all"
+    raise AlphaBenchError(
+        f"{source!r} has no weights as safetensors, {found}",
+        hint=f"convert them with the library safetensors and give {option}=FOLDER",
+    )

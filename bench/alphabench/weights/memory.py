@@ -1,0 +1,108 @@
+"""Whether weights fit, asked before any of them is loaded.
+
+Reads headers of safetensors files and asks the system or the GPU what is free. Counts weights
+alone: activations need room beside them. Where the system does not tell, nothing is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.weights import weight_files
+from alphabench.weights.sizes import METADATA
+
+GIB: Final = 2**30
+_WIDTHS: Final = {
+    "F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "F8_E4M3": 1,
+    "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+_CGROUP: Final = Path("/sys/fs/cgroup")
+
+
+def bytes_of(paths: Iterable[Path], *, width: int | None, name: str) -> int:
+    """Bytes that all tensors of these files need.
+
+    Args:
+        paths: safetensors files.
+        width: bytes of one number once loaded; None is as stored.
+        name: the checkpoint, for the errors.
+
+    Raises:
+        AlphaBenchError: a header cannot be read.
+    """
+    total = 0
+    for path in paths:
+        header = weight_files.read_header(path, name=name)
+        for key, entry in header.items():
+            if key != METADATA:
+                count = math.prod(entry["shape"])
+                total += count * (width or _WIDTHS.get(entry["dtype"], 4))
+    return total
+
+
+def free_bytes(device: str) -> int | None:
+    """What is free on `device` now; None where that cannot be told."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    if device != "cpu":
+        return None
+    found = [one for one in (_available(Path("/proc/meminfo")), _granted(_CGROUP)) if one]
+    return min(found, default=None)
+
+
+def check_room(needed: int, free: int | None, *, name: str, device: str) -> None:
+    """Refuse what cannot fit.
+
+    Raises:
+        AlphaBenchError: more is needed than is free.
+    """
+    if free is None or needed <= free:
+        return
+    raise AlphaBenchError(
+        f"the weights of {name!r} need {needed / GIB:.1f} GiB, and {device} has "
+        f"{free / GIB:.1f} GiB free",
+        hint="choose another device with --devices, a smaller type with --set dtype=bfloat16, "
+        "or free some memory",
+    )
+
+
+def _available(meminfo: Path) -> int | None:
+    """Linux's own estimate of what can be had without swapping."""
+    found = _number_after(meminfo, "MemAvailable:")
+    return None if found is None else found * 1024
+
+
+def _granted(group: Path) -> int | None:
+    """What a container's limit leaves; files that are cached do not count as used."""
+    limit = _text(group / "memory.max").strip()
+    used = _number_after(group / "memory.stat", "anon")
+    if not limit.isdecimal() or used is None:
+        return None
+    return max(int(limit) - used, 1)
+
+
+def _number_after(path: Path, word: str) -> int | None:
+    for line in _text(path).splitlines():
+        parts = line.split()
+        if parts[:1] == [word] and len(parts) > 1 and parts[1].isdecimal():
+            return int(parts[1])
+    return None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text() if os.access(path, os.R_OK) else ""
+    except OSError:
+        return ""
+
+
+def safetensors_among(folder: Path, needed: Iterable[str]) -> dict[str, Path]:
+    """The safetensors among a checkpoint's needed files, by name."""
+    return {one: folder / one for one in needed if one.endswith(".safetensors")}

@@ -1,0 +1,95 @@
+"""`--dry-run`: what a training takes, told without weights, judge or GPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from alphagrpo.cost_estimate import forecast
+from alphagrpo.recipe import load_recipe
+from alphagrpo.train_commands import train
+from tests.alphagrpo.test_assemble import OWN
+from tests.support.tiny_bagel import save_bagel
+
+
+def plan_of(name: str, *changes: str) -> dict[str, str]:
+    lines = forecast(load_recipe(name, changes)).splitlines()
+    return {line[:38].strip(): line[38:].strip() for line in lines}
+
+
+def test_the_released_recipe_is_planned_on_a_machine_without_its_weights(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(train)
+    app.command("other")(lambda: None)
+    command = ["train", "bagel-rt2i", "--dry-run", "--cache", str(tmp_path)]
+    said = CliRunner().invoke(app, command, catch_exceptions=False)
+    for words in ("448", "TFLOP", "GiB", "judge calls", "USD", "56 GPUs", "H100-hours"):
+        assert words in said.output
+    # What it lacks is listed, one a line, with what to do about it.
+    assert said.exit_code == 2
+    lines = [line for line in said.output.splitlines() if line.startswith("missing: ")]
+    for words in (
+        "policy: the hub repository 'ByteDance-Seed/BAGEL-7B-MoT'",
+        "prompts: the file of prompts 'alphagrpo20k/train.jsonl' does not exist; set",
+        "validation[0]: the official data 'geneval' is not on this machine",
+    ):
+        assert [line for line in lines if line.startswith(f"missing: {words}")], said.output
+
+
+def test_fewer_steps_without_guidance_cost_less() -> None:
+    released, lean = plan_of("bagel-rt2i"), plan_of("bagel-unigrpo-style")
+    work = [float(one["work a trajectory"].split()[0].replace(",", "")) for one in (released, lean)]
+    assert work[1] < 0.4 * work[0]
+
+
+def test_refinement_counts_its_initial_pictures() -> None:
+    assert "224 initial pictures" in forecast(load_recipe("bagel-srr"))
+
+
+def number(line: str) -> float:
+    return float(line.partition(" ")[0].replace(",", ""))
+
+
+def test_what_initial_pictures_cost_to_judge_is_in_the_sum() -> None:
+    price = "rewards.dvreward.usd_per_million_tokens=1.0"
+    refining, plain = plan_of("bagel-srr", price), plan_of("bagel-srr", price, "task.kind=rt2i")
+    for line in ("judge calls a step", "judge calls in all", "judges' price in all"):
+        # 224 initial pictures beside 448 refinements; rt2i draws none.
+        assert number(refining[line]) == pytest.approx(1.5 * number(plain[line]), rel=1e-3)
+    half = plan_of("bagel-srr", "task.kind=mixed", "task.mixed={rt2i: 1, srr: 1}")
+    assert number(half["judge calls a step"]) == 1.25 * number(plain["judge calls a step"])
+    assert "initial pictures" not in forecast(load_recipe("bagel-srr", ["task.kind=rt2i"]))
+
+
+def test_the_checkpoint_s_own_options_count() -> None:
+    free = ("task.draw.width=null", "task.draw.height=null")
+    small, large = (
+        plan_of("bagel-rt2i", *free, f"policy.options={{width: {side}, height: {side}}}")
+        for side in (512, 1024)
+    )
+    assert number(large["drawing"]) > 3.5 * number(small["drawing"])
+    assert small == plan_of("bagel-rt2i")
+    wide = plan_of("bagel-rt2i", "policy.options.dtype=float32")
+    for line in ("weights", "activations"):
+        assert number(wide[line]) == pytest.approx(2.0 * number(small[line]), rel=0.1)
+    inline = plan_of("nano-rt2i", "policy.checkpoint=nano?dtype=bfloat16&width=128&height=128")
+    assert number(inline["drawing"]) > 3.0 * number(plan_of("nano-rt2i")["drawing"])
+
+
+def test_a_folder_at_hand_is_measured_by_its_own_files(tmp_path: Path) -> None:
+    folder = save_bagel(tmp_path / "tiny")
+    (folder / "alphabench.json").write_text(json.dumps(OWN))
+    found = plan_of("nano-rt2i", f"policy.checkpoint={folder}", "task.draw.width=32",
+                    "task.draw.height=32", "training.prompts_per_step=8",
+                    "training.group_size=12")  # fmt: skip
+    assert float(found["memory a device"].split()[0]) < 0.1
+    assert found["judge calls a step"] == "480"
+
+
+def test_a_model_of_unknown_size_has_no_estimate_and_says_why() -> None:
+    said = forecast(load_recipe("sd35-dvreward", ["policy.checkpoint=somebody/some-pipeline"]))
+    assert "no estimate: the hub repository 'somebody/some-pipeline'" in said

@@ -1,0 +1,215 @@
+"""Rewards of trajectories: evaluators, formats, sums; a failure is never a number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from alphabench.judges import open_judge
+from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.questions import Question
+from alphagrpo.dvreward.evaluators import dvreward_evaluator, holistic_evaluator
+from alphagrpo.prompts import with_questions
+from alphagrpo.reward_functions import (
+    EvaluatorReward,
+    ReflectionJudge,
+    ReflectionRule,
+    ThinkTags,
+    WeightedSum,
+    reflects,
+    tagged,
+)
+from alphatrainers.protocols import Score
+from alphatrainers.reward_scoring import Clock, RewardUse, Scorer
+from alphatrainers.training_errors import JudgeUnavailableError, TrainingStoppedError
+from alphatrainers.trajectory import Program, Prompt, Trajectory
+from tests.support.dvreward_judges import brightness_of
+from tests.support.judge_server import JudgeServer, Say, serving
+from tests.support.made_recipes import drawing, trajectory, wrote
+
+FACTS = {"include": [{"class": "dog", "count": 1, "color": "red"}], "exclude": [], "tag": "colors"}
+
+
+def about_a_dog(*greys: int) -> list[Trajectory]:
+    (prompt,) = with_questions([Prompt(id="p", text="a red dog", facts=FACTS)], {})
+    return [
+        trajectory(
+            Program(id=str(n), group="g", prompt=prompt, steps=(drawing(),), seed=n), grey=grey
+        )
+        for n, grey in enumerate(greys)
+    ]
+
+
+def values(scores: Sequence[Score]) -> list[float | None]:
+    return [score.value for score in scores]
+
+
+def test_dvreward_sees_the_picture_and_the_questions_of_its_prompt() -> None:
+    judge = ScriptedJudge(brightness_of)
+    reward = EvaluatorReward(evaluator=dvreward_evaluator(judge))
+    scores = reward.score(about_a_dog(0, 51, 255))
+    assert values(scores) == pytest.approx([0.0, 0.2, 1.0])
+    assert scores[1].parts == pytest.approx({"semantic": 0.2, "quality": 0.2, "questions": 4})
+    # Is there a dog, is it red, and two about how it is drawn.
+    assert len(judge.asked) == 3 * 4
+
+
+def test_the_holistic_grade_needs_no_questions() -> None:
+    judge = ScriptedJudge({"consistency": '{"grades": [4]}', "quality": '{"grades": [9, 10]}'})
+    reward = EvaluatorReward(evaluator=holistic_evaluator(judge))
+    assert values(reward.score([wrote("x")])) == pytest.approx([0.6])
+
+
+def test_one_picture_that_cannot_be_judged_costs_no_other_and_is_no_zero() -> None:
+    def moody(question: Question) -> Said:
+        bright = brightness_of(question)
+        return Mishap(kind="refusal") if bright < 0.1 else bright
+
+    reward = EvaluatorReward(evaluator=dvreward_evaluator(ScriptedJudge(moody)))
+    scores = reward.score(about_a_dog(0, 255))
+    assert scores[0].value is None
+    assert "refused" in scores[0].reason
+    assert scores[1].value == 1.0
+
+
+def test_what_a_judge_charged_is_shared_among_its_scores_and_unknown_prices_are_no_zero() -> None:
+    yes = Say(logprobs=[("Yes", -0.1), ("No", -2.4)])  # and books 100 tokens a question
+    with serving(JudgeServer(lambda _: yes)) as server:
+        costs = []
+        for prices in ("&price_in=10", ""):
+            judge = open_judge(f"{server.spec}?handshake=off{prices}")
+            reward = EvaluatorReward(evaluator=dvreward_evaluator(judge))
+            costs.append([score.cost_usd for score in reward.score(about_a_dog(0, 51))])
+    assert costs == [[pytest.approx(4 * 100 * 10 / 1e6)] * 2, [None, None]]
+
+
+def test_a_judge_that_is_down_is_waited_for_and_then_stops_the_run() -> None:
+    times = iter(range(100))
+    broken = [True, True, False]
+
+    def flaky(question: Question) -> Said:
+        del question
+        return Mishap(kind="server_error") if broken[0] else 1.0
+
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        broken.pop(0)
+
+    reward = EvaluatorReward(evaluator=dvreward_evaluator(ScriptedJudge(flaky)))
+    clock = Clock(now=lambda: float(next(times)), sleep=sleep)
+    uses = {"dv": RewardUse(reward=reward)}
+    with Scorer(uses, patience_seconds=1000.0, clock=clock) as scorer:
+        (scored,) = scorer.submit(about_a_dog(9)).result()
+    assert scored.scores["dv"].value == 1.0
+    assert len(slept) == 2
+    broken[:] = [True] * 50
+    with (
+        pytest.raises(TrainingStoppedError, match="could not be asked"),
+        Scorer(uses, patience_seconds=5.0, clock=clock) as scorer,
+    ):
+        scorer.submit(about_a_dog(9)).result()
+    with pytest.raises(JudgeUnavailableError, match="500"):
+        reward.score(about_a_dog(9, 10))
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("<think>a plan</think>", True),
+        ("  <think>a plan</think>\n", True),
+        ("<think>a plan", False),
+        ("a plan</think>", False),
+        ("<think>a</think> and more", False),
+        ("<think>a</think><think>b</think>", False),
+        ("", False),
+    ],
+)
+def test_a_thought_stands_between_its_tags_alone(text: str, right: bool) -> None:
+    assert tagged(text) is right
+    assert values(ThinkTags().score([wrote(text)])) == [float(right)]
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("<think>the dog is blue, not red. Make the dog red.</think>", True),
+        ("The dog is missing; add a red dog", True),
+        ("Make the dog red.", False),
+        ("The dog is blue, not red.", False),
+        ("A sunny beach with palms. Add a boat.", False),
+        ("", False),
+    ],
+)
+def test_a_reflection_names_wish_fault_and_remedy(text: str, right: bool) -> None:
+    assert reflects(text, "a photo of a red dog") is right
+    assert values(ReflectionRule().score([wrote(text)])) == [float(right)]
+
+
+def test_a_judge_of_reflections_reads_the_words_and_no_picture() -> None:
+    seen: list[Question] = []
+
+    def said(question: Question) -> Said:
+        seen.append(question)
+        text = str(question.parts[0])
+        return (
+            '{"reflects": 1}'
+            if "good" in text
+            else "no idea"
+            if "odd" in text
+            else '{"reflects": 0}'
+        )
+
+    reward = ReflectionJudge(judge=ScriptedJudge(said))
+    scores = reward.score([wrote("good"), wrote("bad"), wrote("odd")])
+    assert values(scores) == [1.0, 0.0, None]
+    assert "unparsed" in scores[2].reason
+    assert all(len(question.parts) == 1 for question in seen)
+    with pytest.raises(JudgeUnavailableError):
+        ReflectionJudge(judge=ScriptedJudge(lambda _: Mishap(kind="server_error"))).score(
+            [wrote("good")]
+        )
+
+
+def test_where_nothing_was_to_be_written_a_format_earns_nothing() -> None:
+    silent = about_a_dog(1)
+    judge = ReflectionJudge(judge=ScriptedJudge('{"reflects": 1}'))
+    for reward in (ThinkTags(), ReflectionRule(), judge):
+        assert values(reward.score(silent)) == [0.0]
+
+
+def test_a_sum_is_unscored_where_a_part_is() -> None:
+    class Told:
+        def __init__(self, *found: float | None) -> None:
+            self.found = found
+            self.identity = {"kind": "told"}
+
+        def score(self, trajectories: Sequence[Trajectory]) -> list[Score]:
+            del trajectories
+            return [Score(value=v, reason="" if v is not None else "lost") for v in self.found]
+
+    both = WeightedSum(
+        rewards={"a": Told(1.0, None, 0.5), "b": Told(0.25, 1.0, 0.0)},
+        weights={"a": 2.0, "b": 4.0},
+    )
+    scores = both.score([wrote("x")] * 3)
+    assert values(scores) == [3.0, None, 1.0]
+    assert scores[1].reason == "a: lost"
+    assert scores[0].parts == {"a": 1.0, "b": 0.25}
+    assert both.identity["b.weight"] == "4.0"
+
+
+def test_a_constant_reward_gives_no_advantage_at_all() -> None:
+    from alphatrainers.reward_scoring import advantages_of, row_of
+    from alphatrainers.settings import AdvantageSettings
+
+    reward = EvaluatorReward(evaluator=dvreward_evaluator(ScriptedJudge(math.sqrt(0.3))))
+    uses = {"dv": RewardUse(reward=reward)}
+    with Scorer(uses, patience_seconds=1.0) as scorer:
+        rows = [row_of(one) for one in scorer.submit(about_a_dog(1, 2, 3)).result()]
+    found = advantages_of(rows, uses, AdvantageSettings())
+    assert found.value_B.tolist() == [0.0, 0.0, 0.0]
+    assert int(found.n_flat_groups) == 1

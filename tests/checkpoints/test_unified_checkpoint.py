@@ -1,0 +1,123 @@
+"""The generator that serves every unified model: what it hands over and what it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
+from alphabench.core.errors import AlphaBenchError
+from alphabench.models.unified_model import Abilities, Answer, AskTask, Drawn, DrawTask, OpenedModel
+from alphabench.types import (
+    NOTES,
+    Generator,
+    ImageRequest,
+    Licensed,
+    NotMade,
+    SuggestsEvaluator,
+    Suitable,
+)
+from tests.checkpoints.conftest import AskFor
+
+
+@dataclass
+class Painter:
+    """A loaded model that writes down what it was asked."""
+
+    asked: list[tuple[DrawTask, bool]] = field(default_factory=list)
+
+    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn | NotMade]:
+        self.asked += [(task, think) for task in tasks]
+        return [self._one(task, think=think) for task in tasks]
+
+    def _one(self, task: DrawTask, *, think: bool) -> Drawn | NotMade:
+        if task.prompt == "no":
+            return NotMade(status="refused", reason="it would not")
+        picture = Image.new("RGB", (task.width or 8, task.height or 8))
+        return Drawn(picture=picture, thought="hm" if think else None, thought_cut=think)
+
+    def answer(self, tasks: Sequence[AskTask]) -> list[Answer]:
+        return [Answer(text=task.text) for task in tasks]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """The third unified model: nothing but the protocol."""
+
+    painter: Painter
+    think: bool = False
+    edits: bool = True
+    benchmark: str = ""
+    name: str = "third"
+    batch_size: int = 3
+    suggested_evaluator: str | None = None
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(edits=self.edits, thinks=True, answers=True)
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {"kind": "third", "benchmark": self.benchmark}
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        return {"third": "MIT"}
+
+    def suited_to(self, benchmark: str) -> OpenedModel:
+        return replace(self, benchmark=benchmark)
+
+    def load(self, device: str) -> Painter:
+        assert device == "cpu"
+        return self.painter
+
+
+def editing(request: ImageRequest, folder: Path) -> ImageRequest:
+    path = folder / "source.png"
+    Image.new("L", (5, 6), 200).save(path)
+    return replace(request, sample=replace(request.sample, source_image=path))
+
+
+def test_any_unified_model_is_a_generator_with_all_that_goes_with_it(ask: AskFor) -> None:
+    checkpoint = UnifiedCheckpoint(opened=Opened(painter=Painter()), device="cpu")
+    generator: Generator = checkpoint
+    assert generator.batch_size == 3
+    assert isinstance(checkpoint, Licensed)
+    assert isinstance(checkpoint, Suitable)
+    assert isinstance(checkpoint, SuggestsEvaluator)
+    assert checkpoint.suggested_evaluator == ""
+    assert checkpoint.suited_to("geneval").identity["benchmark"] == "geneval"
+    assert [getattr(one, "size", None) for one in generator.generate([ask()])] == [(8, 8)]
+
+
+def test_a_request_becomes_a_task_with_its_prompt_seed_size_and_source(
+    ask: AskFor, tmp_path: Path
+) -> None:
+    painter = Painter()
+    checkpoint = UnifiedCheckpoint(opened=Opened(painter=painter), device="cpu")
+    requests = [ask("a dog", seed=5, size=(16, 24)), editing(ask("redder", seed=6), tmp_path)]
+    checkpoint.generate(requests)
+    (plain, thinks), (edit, _) = painter.asked
+    assert not thinks
+    assert (plain.prompt, plain.seed, plain.width, plain.height) == ("a dog", 5, 16, 24)
+    assert plain.source is None
+    assert edit.source is not None
+    assert (edit.source.mode, edit.source.size) == ("RGB", (5, 6))
+
+
+def test_thoughts_go_with_their_pictures_and_refusals_keep_their_place(ask: AskFor) -> None:
+    opened = Opened(painter=Painter(), think=True)
+    refused, made = UnifiedCheckpoint(opened=opened, device="cpu").generate([ask("no"), ask()])
+    assert refused == NotMade(status="refused", reason="it would not")
+    assert isinstance(made, Image.Image)
+    assert made.info[NOTES] == {"thought": "hm", "thought_cut": True}
+
+
+def test_an_edit_is_refused_where_the_model_cannot_edit(ask: AskFor, tmp_path: Path) -> None:
+    checkpoint = UnifiedCheckpoint(opened=Opened(painter=Painter(), edits=False), device="cpu")
+    with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
+        checkpoint.generate([editing(ask(), tmp_path)])

@@ -1,0 +1,44 @@
+"""What `alphabench list` says there is: nothing without a word, and nothing left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alphabench import registry
+from alphabench.cli.listing import CHECKPOINT_FORMS, What, listing
+from alphabench.upstream import UpstreamData
+
+
+def lines_of(what: What, folder: Path) -> list[str]:
+    title, *lines = listing(what, runs=folder, data=UpstreamData(cache_dir=folder)).splitlines()
+    assert title == f"{what}:"
+    return [line.strip() for line in lines]
+
+
+def test_every_kind_of_checkpoint_is_described() -> None:
+    assert set(CHECKPOINT_FORMS) == set(registry.CHECKPOINTS)
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "takers"),
+    [
+        ("judge", "dpg, gedit, tiif:testmini, tiif:test, tiif:mini, wise"),
+        ("mplug", "dpg"),
+        ("ocr", "tiif:testmini-text, tiif:test-text"),
+        ("dvreward", "dvreward"),
+        ("holistic", "dvreward"),
+        ("mask2former:official", "geneval"),
+    ],
+)
+def test_an_evaluator_is_listed_with_what_takes_it(
+    tmp_path: Path, evaluator: str, takers: str
+) -> None:
+    found = dict(line.split(maxsplit=1) for line in lines_of("evaluators", tmp_path))
+    assert found[evaluator] == takers
+
+
+def test_all_detectors_are_among_the_evaluators(tmp_path: Path) -> None:
+    named = {line.split()[0] for line in lines_of("evaluators", tmp_path)}
+    assert set(registry.EVALUATORS) <= named

@@ -1,0 +1,385 @@
+"""A policy of a few hundred weights that writes tokens and draws 2 x 2 pictures; its own rewards.
+
+It counts its forwards, and can be told to replay with the wrong noise levels. One recurrent cell
+understands, one painter generates; what was read is one vector a trajectory.
+
+Shapes: B trajectories, D width, V vocabulary, X = (2, 2) a latent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from alphatrainers.algorithms.schedules import sigmas_of_steps
+from alphatrainers.protocols import (
+    Answer,
+    Json,
+    Query,
+    Replaying,
+    Round,
+    Score,
+    Scored,
+    Studio,
+    TextScored,
+    Validated,
+    VelocityPredicted,
+)
+from alphatrainers.sampling import denoise, draw_tokens, generator, score_tokens
+from alphatrainers.training_errors import JudgeUnavailableError
+from alphatrainers.trajectory import (
+    DrawImage,
+    InputImage,
+    InputText,
+    Program,
+    Prompt,
+    SampledImage,
+    SampledText,
+    Segment,
+    Step,
+    Trajectory,
+    WriteText,
+)
+
+VOCABULARY, WIDTH, END = 8, 6, 0
+WRITE = WriteText(max_tokens=4)
+DRAW = DrawImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0), window=range(1, 4))
+PLAIN = DrawImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0))
+
+
+class Cell(nn.Module):
+    """Reads one token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(2 * WIDTH, WIDTH)
+
+    def forward(self, read_BD: Tensor, token_BD: Tensor) -> Tensor:
+        return torch.tanh(self.mix(torch.cat([read_BD, token_BD], 1)))
+
+
+class Painter(nn.Module):
+    """Predicts a velocity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Linear(4 + 1 + WIDTH, 12)
+        self.leave = nn.Linear(12, 4)
+
+    def forward(self, x_BX: Tensor, sigma_B: Tensor, read_BD: Tensor) -> Tensor:
+        inside = torch.cat([x_BX.flatten(1), sigma_B[:, None], read_BD], 1)
+        return torch.as_tensor(self.leave(torch.tanh(self.enter(inside))).reshape(-1, 2, 2).clone())
+
+
+class ToyModel(nn.Module):
+    """All weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(VOCABULARY, WIDTH)
+        self.cell = Cell()
+        self.head = nn.Linear(WIDTH, VOCABULARY)
+        self.painter = Painter()
+
+
+class ToyPolicy:
+    """Implements `alphatrainers.protocols.Policy`."""
+
+    def __init__(self, *, dtype: torch.dtype = torch.float32, wrong_sigmas: bool = False) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            self._model = ToyModel().to(dtype)
+        self._dtype, self._wrong = dtype, wrong_sigmas
+        self.counts: Counter[str] = Counter()
+        """Calls of cell and painter, apart for rollout and replay; each of a whole batch."""
+        self._doing = "rollout"
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {"model": "toy"}
+
+    @property
+    def module(self) -> nn.Module:
+        return self._model
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
+    def experts(self) -> Mapping[str, str]:
+        return {"und": r"cell\.mix|head", "gen": r"painter\..*"}
+
+    @property
+    def units(self) -> Sequence[nn.Module]:
+        return [self._model.cell, self._model.painter]
+
+    @torch.no_grad()
+    def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
+        self._doing = "rollout"
+        read_BD = self._nothing(len(programs))
+        columns: list[Sequence[Segment]] = []
+        for index, step in enumerate(programs[0].steps):
+            generators = [generator(program, index) for program in programs]
+            if isinstance(step, WriteText):
+                texts, read_BD = self._write(step, generators, read_BD)
+                columns.append(texts)
+            elif isinstance(step, DrawImage):
+                columns.append(self._draw(step, generators, read_BD))
+            else:
+                inputs = [program.steps[index] for program in programs]
+                read_BD = self._read(inputs, read_BD)
+                columns.append(inputs)  # type: ignore[arg-type]
+        return [
+            Trajectory(program=program, segments=tuple(column[row] for column in columns))
+            for row, program in enumerate(programs)
+        ]
+
+    def replay(
+        self,
+        trajectories: Sequence[Trajectory],
+        *,
+        texts: Sequence[int],
+        queries: Sequence[Query],
+        how: Replaying,
+    ) -> Iterator[Answer]:
+        self._doing = "replay"
+        read_BD = self._nothing(len(trajectories))
+        for index, segment in enumerate(trajectories[0].segments):
+            if isinstance(segment, SampledText):
+                parts = [_text(trajectory.segments[index]) for trajectory in trajectories]
+                logp, after_BD = self._score(parts, read_BD)
+                if index in texts:
+                    yield TextScored(segment=index, logp=logp)
+                read_BD = after_BD if how.context_gradient else after_BD.detach()
+            elif isinstance(segment, SampledImage):
+                for number, query in enumerate(queries):
+                    if query.segment == index:
+                        sigma_B = query.sigma_B * (0.9 if self._wrong else 1.0)
+                        v_BX = self._velocity(query.x_BX, sigma_B, read_BD)
+                        yield VelocityPredicted(query=number, v_BX=v_BX)
+            else:
+                with torch.set_grad_enabled(how.context_gradient and torch.is_grad_enabled()):
+                    inputs = [trajectory.segments[index] for trajectory in trajectories]
+                    read_BD = self._read(inputs, read_BD)
+
+    def _nothing(self, rows: int) -> Tensor:
+        return torch.zeros(rows, WIDTH, dtype=self._dtype)
+
+    def _step(self, read_BD: Tensor, ids: Sequence[int]) -> Tensor:
+        self.counts[f"{self._doing} cell"] += 1
+        return torch.as_tensor(self._model.cell(read_BD, self._model.tokens(torch.tensor(ids))))
+
+    def _read(self, inputs: Sequence[Step | Segment], read_BD: Tensor) -> Tensor:
+        rows = [_tokens(part) for part in inputs]
+        for place in range(max(map(len, rows))):
+            going = [row[place] if place < len(row) else END for row in rows]
+            mask_B1 = torch.tensor([place < len(row) for row in rows])[:, None]
+            read_BD = torch.where(mask_B1, self._step(read_BD, going), read_BD)
+        return read_BD
+
+    def _write(
+        self, asked: WriteText, generators: Sequence[torch.Generator], read_BD: Tensor
+    ) -> tuple[list[SampledText], Tensor]:
+        rows: list[list[int]] = [[] for _ in generators]
+        logps: list[list[Tensor]] = [[] for _ in generators]
+        for _ in range(asked.max_tokens):
+            drawn = draw_tokens(
+                self._model.head(read_BD),
+                generators,
+                temperature=asked.temperature,
+                top_p=asked.top_p,
+            )
+            writing = [not row or row[-1] != END for row in rows]
+            for place, goes_on in enumerate(writing):
+                if goes_on:
+                    rows[place].append(int(drawn.ids_B[place]))
+                    logps[place].append(drawn.logp_B[place])
+            next_BD = self._step(read_BD, drawn.ids_B.tolist())
+            read_BD = torch.where(torch.tensor(writing)[:, None], next_BD, read_BD)
+        texts = [
+            SampledText(
+                asked=asked,
+                ids=tuple(row),
+                logp_T=torch.stack(logp).float(),
+                finished=row[-1] == END,
+                text=" ".join(map(str, row)),
+            )
+            for row, logp in zip(rows, logps, strict=True)
+        ]
+        return texts, read_BD
+
+    def _score(
+        self, texts: Sequence[SampledText], read_BD: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        asked = texts[0].asked
+        columns: list[Tensor] = []
+        for place in range(asked.max_tokens):
+            ids = [text.ids[place] if place < len(text.ids) else END for text in texts]
+            logits_BV = self._model.head(read_BD)
+            columns.append(
+                score_tokens(
+                    logits_BV,
+                    torch.tensor(ids),
+                    temperature=asked.temperature,
+                    top_p=asked.top_p,
+                )
+            )
+            mask_B1 = torch.tensor([place < len(text.ids) for text in texts])[:, None]
+            read_BD = torch.where(mask_B1, self._step(read_BD, ids), read_BD)
+        logp_BT = torch.stack(columns, 1)
+        return tuple(logp_BT[row, : len(t.ids)] for row, t in enumerate(texts)), read_BD
+
+    def _velocity(self, x_BX: Tensor, sigma_B: Tensor, read_BD: Tensor) -> Tensor:
+        self.counts[f"{self._doing} painter"] += 1
+        x_BX, sigma_B = x_BX.to(self._dtype), sigma_B.to(self._dtype)
+        return torch.as_tensor(self._model.painter(x_BX, sigma_B, read_BD))
+
+    def _draw(
+        self, asked: DrawImage, generators: Sequence[torch.Generator], read_BD: Tensor
+    ) -> list[SampledImage]:
+        rows = len(generators)
+
+        def velocity(x_BX: Tensor, sigma: float) -> Tensor:
+            return self._velocity(x_BX, torch.full((rows,), sigma), read_BD)
+
+        made = denoise(velocity, asked, generators, (2, 2), device=self.device)
+        return [
+            SampledImage(
+                asked=asked,
+                path_NX=made.path_BNX[row],
+                velocity_SX=made.velocity_BSX[row],
+                logp_S=made.logp_BS[row],
+                final_X=made.final_BX[row],
+                image=picture(made.final_BX[row]),
+            )
+            for row in range(rows)
+        ]
+
+
+def picture(latent_X: Tensor) -> Image.Image:
+    """Grey levels."""
+    grey = (torch.sigmoid(latent_X.float()) * 255).round().to(torch.uint8)
+    image = Image.new("L", (2, 2))
+    image.putdata(grey.flatten().tolist())
+    return image.resize((4, 4), Image.Resampling.NEAREST).convert("RGB")
+
+
+def _text(segment: Segment) -> SampledText:
+    assert isinstance(segment, SampledText)
+    return segment
+
+
+def _tokens(part: Step | Segment) -> list[int]:
+    if isinstance(part, InputText):
+        return [1 + ord(letter) % (VOCABULARY - 1) for letter in part.text]
+    assert isinstance(part, InputImage)
+    return [1 + part.image.convert("L").tobytes()[0] % (VOCABULARY - 1)]
+
+
+@dataclass
+class Brightness:
+    """Mean of the last latent, or a constant; away for the first calls if asked."""
+
+    constant: float | None = None
+    away: int = 0
+    unscored: frozenset[int] = frozenset()
+    """Members of each group that cannot be scored."""
+    calls: int = 0
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {"reward": "brightness"}
+
+    def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+        self.calls += 1
+        if self.calls <= self.away:
+            raise JudgeUnavailableError("nobody listens")
+        return [self._one(trajectory) for trajectory in trajectories]
+
+    def _one(self, trajectory: Trajectory) -> Score:
+        if int(trajectory.program.id.rpartition("/")[2]) in self.unscored:
+            return Score(value=None, reason="the picture could not be read")
+        value = float(trajectory.images[-1].final_X.mean())
+        return Score(value=value if self.constant is None else self.constant)
+
+
+@dataclass
+class Threes:
+    """How often the third token was written."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {"reward": "threes"}
+
+    def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+        return [Score(value=float(t.texts[0].ids.count(3))) for t in trajectories]
+
+
+@dataclass
+class ToyTask:
+    """Reads the prompt, then walks `steps`; keeps a queue of the prompts it has seen last."""
+
+    steps: tuple[Step, ...] = (WRITE, DRAW)
+    seen: list[str] = field(default_factory=list)
+
+    def programs(self, prompts: Sequence[Prompt], turn: Round) -> list[Program]:
+        return [
+            program_of(prompt, member, turn, self.steps)
+            for prompt in prompts
+            for member in range(turn.group_size)
+        ]
+
+    def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
+        self.seen = [prompt.id for prompt in prompts]
+        return studio.draw(self.programs(prompts, turn))
+
+    def state(self) -> Json:
+        return list(self.seen)
+
+    def restore(self, state: Json) -> None:
+        assert isinstance(state, list)
+        self.seen = [str(name) for name in state]
+
+
+def program_of(prompt: Prompt, member: int, turn: Round, steps: tuple[Step, ...]) -> Program:
+    seed = sum(ord(letter) * 31**place for place, letter in enumerate(prompt.id))
+    return Program(
+        id=f"{turn.step}/{prompt.id}/{member}",
+        group=f"{turn.step}/{prompt.id}",
+        prompt=prompt,
+        steps=(InputText(text=prompt.text), *steps),
+        seed=seed * 1_000_003 + turn.step * 1009 + member,
+    )
+
+
+PROMPTS = [
+    Prompt(id=f"p{n}", text=text) for n, text in enumerate(["ab", "cad", "dog", "eel", "fi"])
+]
+
+
+@dataclass
+class Scripted:
+    """A validation that says what it is told, point by point."""
+
+    points: Sequence[Validated | None]
+    name: str = "held out"
+    prompts: Sequence[str] = ("zebra",)
+    asked: list[tuple[int, str]] = field(default_factory=list)
+
+    def measure(self, *, step: int, view: Any) -> Validated | None:
+        self.asked.append((step, view))
+        return self.points[min(len(self.asked), len(self.points)) - 1]
+
+
+def point(*values: float) -> Validated:
+    """A validation point of one sample a value."""
+    mean = sum(values) / len(values)
+    items = {str(number): value for number, value in enumerate(values)}
+    return Validated(value=mean, low=mean - 0.1, high=mean + 0.1, items=items)

@@ -1,0 +1,88 @@
+"""A judge's mind that knows what was drawn: the true answer for a scripted judge."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+
+from alphabench.checkpoints.scene import SceneCheckpoint
+from alphabench.scenes.edit_ops import Edit, edit_holds, source_scene, untouched
+from alphabench.scenes.render import render
+from alphabench.scenes.scene_questions import check_holds
+from alphabench.types import ImageRequest, Sample
+from alphagrpo.dvreward.sources import questions_of
+from alphagrpo.dvreward.verification import Verifying, chosen
+
+
+def obeyed(checkpoint: SceneCheckpoint, requests: Iterable[ImageRequest]) -> dict[str, bool]:
+    """Image id -> whether the drawn picture shows what its sample's own facts demand."""
+    return {
+        request.id: check_holds(request.sample.facts, checkpoint.draw(request).truth)
+        for request in requests
+    }
+
+
+def edited_right(
+    checkpoint: SceneCheckpoint, requests: Iterable[ImageRequest]
+) -> dict[str, tuple[bool, bool]]:
+    """Image id -> whether the edit that was asked for is to be seen, and all else as it was."""
+    found = {}
+    for request in requests:
+        facts, scene = request.sample.facts, checkpoint.scene_of(request)
+        truth = render(scene, checkpoint.options.size, checkpoint.options.size).truth
+        done = all(edit_holds(check, scene, truth) for check in facts["check"])
+        kept = untouched(source_scene(facts), scene, Edit.from_facts(facts))
+        found[request.id] = (done, kept)
+    return found
+
+
+def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) -> dict[str, str]:
+    """Question id -> what one replies who knows what was drawn; of a judged benchmark by name."""
+    if benchmark == "gedit":
+        (right,) = edited_right(checkpoint, [request]).values()
+        marks = {"semantics": [10 * int(one) for one in right], "quality": [10, 10]}
+        return {name: json.dumps({"score": of}) for name, of in marks.items()}
+    facts, truth = request.sample.facts, checkpoint.draw(request).truth
+    match benchmark:
+        case "tiif":
+            return {str(i): yes_no(check_holds(c, truth)) for i, c in enumerate(facts["check"])}
+        case "dpg":
+            pairs = zip(facts["propositions"], facts["check"], strict=True)
+            return {one["id"]: yes_no(check_holds(check, truth)) for one, check in pairs}
+        case "wise":
+            return {"score": f"Score: {int(check_holds(facts, truth))}"}
+        case "dvreward":
+            return {
+                name: yes_no(one.check is not None and check_holds(one.check, truth))
+                for name, one in chosen(questions_of(request.sample), Verifying())
+            }
+        case _:
+            raise ValueError(f"nobody knows the truth of {benchmark!r}")
+
+
+def yes_no(truth: bool) -> str:
+    return "yes" if truth else "no"
+
+
+def scores(benchmark: str, sample: Sample, said: Mapping[str, str]) -> dict[str, float]:
+    """Verdict id -> its value by hand, from what was replied to all questions about an image."""
+    match benchmark:
+        case "tiif":
+            expected = sample.facts["answers"]
+            return {i: float(expected[int(i)].casefold() == answer) for i, answer in said.items()}
+        case "dpg":
+            return {name: float(answer == "yes") for name, answer in said.items()}
+        case "wise":
+            return {name: float(answer.removeprefix("Score: ")) for name, answer in said.items()}
+        case "gedit":
+            lowest = [min(json.loads(answer)["score"]) for answer in said.values()]
+            return {"overall": math.sqrt(math.prod(lowest))}
+        case "dvreward":
+            means = []
+            for aspect in "sq":
+                of = [answer == "yes" for name, answer in said.items() if name.startswith(aspect)]
+                means.append(sum(of) / len(of) if of else 1.0)
+            return {"reward": math.sqrt(math.prod(means))}
+        case _:
+            raise ValueError(f"nobody knows the rules of {benchmark!r}")

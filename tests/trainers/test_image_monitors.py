@@ -1,0 +1,67 @@
+"""Monitors and panels: what pictures and texts look like as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from alphatrainers.image_monitors import picture_sums, text_sums
+from alphatrainers.panels import save_panel
+from alphatrainers.protocols import Round
+from alphatrainers.trajectory import SampledImage, Trajectory
+from tests.support.toy_policy import PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
+
+TURN = Round(step=0, seed=0, group_size=2)
+
+
+def shown(*colours: str, groups: int = 1) -> list[Trajectory]:
+    programs = [program_of(PROMPTS[0], row, TURN, (WRITE, PLAIN)) for row in range(len(colours))]
+    made = ToyPolicy().rollout(programs)
+    found = []
+    for row, (trajectory, colour) in enumerate(zip(made, colours, strict=True)):
+        *others, drawn = trajectory.segments
+        assert isinstance(drawn, SampledImage)
+        picture = replace(drawn, image=Image.new("RGB", (4, 4), colour))
+        program = replace(trajectory.program, group=str(row * groups // len(colours)))
+        found.append(replace(trajectory, program=program, segments=(*others, picture)))
+    return found
+
+
+def mean(trajectories: list[Trajectory], name: str) -> float:
+    total, number = picture_sums(trajectories)[f"pictures/{name}"]
+    return total / number
+
+
+def test_a_collapsed_group_has_no_diversity_and_black_and_white_have_all_of_it() -> None:
+    assert mean(shown("red", "red", "red"), "diversity") == 0.0
+    assert mean(shown("black", "white"), "diversity") == 1.0
+
+
+def test_pictures_of_different_groups_are_not_compared() -> None:
+    assert mean(shown("black", "black", "white", "white", groups=2), "diversity") == 0.0
+
+
+def test_brightness_and_saturation_are_those_of_the_colours() -> None:
+    assert mean(shown("red", "white"), "saturation") == 0.5
+    assert mean(shown("red", "white"), "brightness") == pytest.approx((1 / 3 + 1) / 2)
+    assert mean(shown("red", "white"), "contrast") == pytest.approx(0.0, abs=1e-12)
+
+
+def test_texts_are_counted_as_they_were_drawn_and_nothing_is_said_of_none() -> None:
+    trajectories = shown("red", "red")
+    sums = text_sums(trajectories)
+    ids = [text.ids for trajectory in trajectories for text in trajectory.texts]
+    assert sums["text/tokens"] == (float(sum(map(len, ids))), 2.0)
+    assert picture_sums([]) == {}
+    assert text_sums([]) == {}
+
+
+def test_a_panel_shows_pictures_side_by_side_in_their_order(tmp_path: Path) -> None:
+    save_panel(shown("red", "lime", "blue"), tmp_path / "panel.png")
+    with Image.open(tmp_path / "panel.png") as panel:
+        assert panel.size == (8, 8)
+        corners = [panel.getpixel(place) for place in ((0, 0), (7, 0), (0, 7), (7, 7))]
+    assert corners == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]

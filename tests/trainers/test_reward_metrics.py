@@ -1,0 +1,44 @@
+"""The numbers of one step: means over what was scored, and nothing where nothing was."""
+
+from __future__ import annotations
+
+import pytest
+
+from alphatrainers.reward_metrics import reward_values
+from alphatrainers.reward_scoring import RewardUse, Row
+from tests.support.toy_policy import Brightness, Threes
+
+USES = {
+    "b": RewardUse(reward=Brightness(), weight=2.0),
+    "t": RewardUse(reward=Threes(), weight=0.5),
+}
+
+
+def test_unscored_trajectories_are_in_no_mean_and_are_counted() -> None:
+    rows = [
+        Row(group="g", values={"b": 1.0, "t": 4.0}),
+        Row(group="g", values={"b": None, "t": 0.0}),
+    ]
+    found = reward_values(rows, USES)
+    assert found["reward/b"] == 1.0
+    assert found["reward/t"] == 2.0
+    assert found["reward/t_spread"] == 2.0
+    assert found["reward/total"] == 4.0
+    assert found["reward/unscored_share"] == 0.5
+
+
+def test_the_finer_numbers_of_a_reward_are_averaged_over_those_that_have_them() -> None:
+    rows = [
+        Row(group="g", values={"b": 1.0, "t": 0.0}, parts={"b": {"questions": 4.0, "quality": 1}}),
+        Row(group="g", values={"b": 1.0, "t": 0.0}, parts={"b": {"questions": 7.0}}),
+        Row(group="g", values={"b": None, "t": 0.0}),
+    ]
+    found = reward_values(rows, USES)
+    assert found["reward/b/questions"] == pytest.approx(5.5)
+    assert found["reward/b/quality"] == 1.0
+    assert not any(name.startswith("reward/t/") for name in found)
+
+
+def test_without_anything_scored_there_is_no_mean() -> None:
+    found = reward_values([Row(group="g", values={"b": None, "t": None})], USES)
+    assert found == {"reward/unscored_share": 1.0}

@@ -1,0 +1,264 @@
+"""Rewards: scored beside the sampling, waited for when a judge is away, never made up."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pytest
+
+from alphatrainers.protocols import Round, Score
+from alphatrainers.reward_scoring import (
+    Clock,
+    RewardUse,
+    Row,
+    Scorer,
+    advantages_of,
+    credited,
+    row_of,
+)
+from alphatrainers.rollout import Workshop
+from alphatrainers.settings import AdvantageSettings
+from alphatrainers.training_errors import TrainingError, TrainingStoppedError
+from alphatrainers.trajectory import Trajectory
+from tests.support.toy_policy import (
+    DRAW,
+    PROMPTS,
+    Brightness,
+    Threes,
+    ToyPolicy,
+    ToyTask,
+    program_of,
+)
+
+TURN = Round(step=0, seed=0, group_size=2)
+
+
+def trajectories(rows: int = 2) -> list[Trajectory]:
+    return ToyPolicy().rollout([program_of(PROMPTS[0], row, TURN, (DRAW,)) for row in range(rows)])
+
+
+@dataclass
+class Told:
+    """Time that passes only while somebody sleeps."""
+
+    seconds: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def clock(self) -> Clock:
+        return Clock(now=lambda: self.seconds, sleep=self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.slept.append(seconds)
+
+
+@dataclass
+class Broken:
+    """Fails in a way of its own."""
+
+    error: Exception | None = None
+    identity: Mapping[str, str] = field(default_factory=dict)
+
+    def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+        if self.error is not None:
+            raise self.error
+        return [Score(value=1.0)]
+
+
+def test_a_judge_that_comes_back_is_waited_for() -> None:
+    told, reward = Told(), Brightness(away=3)
+    with Scorer(
+        {"b": RewardUse(reward=reward)}, patience_seconds=60.0, clock=told.clock()
+    ) as scorer:
+        scored = scorer.submit(trajectories()).result()
+    assert told.slept == [1.0, 2.0, 4.0]
+    assert all(item.scores["b"].value is not None for item in scored)
+    assert (scorer.waited.outages, scorer.waited.seconds) == (3, 7.0)
+
+
+def test_a_judge_that_stays_away_stops_the_run_with_the_reason() -> None:
+    told = Told()
+    with (
+        pytest.raises(TrainingStoppedError, match=r"'b' could not be asked for .*nobody listens"),
+        Scorer(
+            {"b": RewardUse(reward=Brightness(away=1000))},
+            patience_seconds=100.0,
+            clock=told.clock(),
+        ) as scorer,
+    ):
+        scorer.submit(trajectories()).result()
+    assert told.seconds <= 100.0
+    assert max(told.slept) <= 60.0
+
+
+def test_leaving_while_a_judge_is_away_does_not_wait_for_it() -> None:
+    scorer = Scorer({"b": RewardUse(reward=Brightness(away=1000))}, patience_seconds=1800.0)
+    with suppress(KeyboardInterrupt), scorer:
+        pending = scorer.submit(trajectories())
+        # Now it sleeps between two attempts, the next of which are ever further away.
+        while scorer.waited.outages < 3:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    with pytest.raises(TrainingStoppedError, match="nobody listens"):
+        pending.futures["b"].result(timeout=2.0)
+
+
+SLOW = """
+import time
+from alphatrainers.reward_scoring import RewardUse, Scorer
+
+class Slow:
+    identity = {}
+    def score(self, trajectories):
+        print("asked", flush=True)
+        time.sleep(600)
+
+with Scorer({"slow": RewardUse(reward=Slow())}, patience_seconds=1800.0) as scorer:
+    scorer.submit([]).result()
+"""
+
+
+def test_a_program_that_is_interrupted_does_not_wait_for_a_slow_judge() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == b"asked\n"
+            program.send_signal(signal.SIGINT)
+            assert program.wait(timeout=60) != 0
+        finally:
+            program.kill()
+
+
+def test_what_has_not_begun_when_the_training_is_left_never_begins() -> None:
+    begun, may_end = threading.Semaphore(0), threading.Event()
+    asked: list[int] = []
+
+    @dataclass
+    class Waiting(Broken):
+        def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+            asked.append(len(trajectories))
+            begun.release()
+            may_end.wait(10.0)
+            return [Score(value=1.0)] * len(trajectories)
+
+    uses = {"b": RewardUse(reward=Waiting())}
+    with suppress(KeyboardInterrupt), Scorer(uses, patience_seconds=1.0) as scorer:
+        first, second = scorer.submit(trajectories(2)), scorer.submit(trajectories(3))
+        begun.acquire()
+        raise KeyboardInterrupt
+    may_end.set()
+    assert len(first.result()) == 2
+    with pytest.raises(TimeoutError):
+        second.futures["b"].result(timeout=0.5)
+    assert asked == [2]
+
+
+def test_any_other_failure_leaves_the_batch_unscored_with_its_reason() -> None:
+    broken = Broken(error=KeyError("logprobs"))
+    with Scorer({"b": RewardUse(reward=broken)}, patience_seconds=1.0) as scorer:
+        scored = scorer.submit(trajectories()).result()
+    assert [item.scores["b"] for item in scored] == [
+        Score(value=None, reason="KeyError: 'logprobs'")
+    ] * 2
+
+
+def test_another_number_of_scores_than_trajectories_is_our_error() -> None:
+    with (
+        pytest.raises(ValueError, match="1 scores for 2 trajectories"),
+        Scorer({"b": RewardUse(reward=Broken())}, patience_seconds=1.0) as scorer,
+    ):
+        scorer.submit(trajectories()).result()
+
+
+def test_a_score_is_a_finite_number_or_a_reason_and_never_both() -> None:
+    for value, reason in ((None, ""), (1.0, "broken"), (float("nan"), "")):
+        with pytest.raises(ValueError, match="value"):
+            Score(value=value, reason=reason)
+
+
+@dataclass
+class Watched(Brightness):
+    """Waits until the policy has sampled the next batch."""
+
+    next_sampled: threading.Event = field(default_factory=threading.Event)
+    in_time: list[bool] = field(default_factory=list)
+
+    def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+        self.in_time.append(self.next_sampled.wait(timeout=20.0))
+        return super().score(trajectories)
+
+
+class Telling(ToyPolicy):
+    """Says when it samples its second batch."""
+
+    def __init__(self, event: threading.Event) -> None:
+        super().__init__()
+        self.event, self.batches = event, 0
+
+    def rollout(self, programs: Sequence[object]) -> list[Trajectory]:
+        self.batches += 1
+        if self.batches == 2:
+            self.event.set()
+        return super().rollout(programs)  # type: ignore[arg-type]
+
+
+def test_a_batch_is_scored_while_the_next_one_is_sampled() -> None:
+    reward = Watched()
+    policy = Telling(reward.next_sampled)
+    programs = ToyTask(steps=(DRAW,)).programs(PROMPTS[:2], TURN)
+    with Scorer({"b": RewardUse(reward=reward)}, patience_seconds=1.0) as scorer:
+        made = Workshop(policy, scorer, batch=2, group_size=2).draw(programs)
+    assert reward.in_time == [True, True]
+    assert [item.trajectory.program.id for item in made] == [program.id for program in programs]
+
+
+def row(group: str, **values: float | None) -> Row:
+    return Row(group=group, values=values)
+
+
+def test_an_unscored_trajectory_leaves_its_group_and_is_not_trained() -> None:
+    uses = {"b": RewardUse(reward=Brightness())}
+    rows = [row("g", b=1.0), row("g", b=None), row("g", b=3.0), row("h", b=2.0), row("h", b=None)]
+    found = advantages_of(rows, uses, AdvantageSettings(std="none"))
+    assert found.value_B.tolist() == [-1.0, 0.0, 1.0, 0.0, 0.0]
+    assert found.trained_B.tolist() == [True, False, True, False, False]
+    assert (int(found.n_small_groups), int(found.n_flat_groups)) == (1, 0)
+
+
+def test_rewards_add_up_with_their_weights_or_are_normalised_apart() -> None:
+    uses = {
+        "b": RewardUse(reward=Brightness(), weight=2.0),
+        "t": RewardUse(reward=Threes(), weight=0.5),
+    }
+    rows = [row("g", b=0.0, t=0.0), row("g", b=1.0, t=100.0), row("g", b=2.0, t=None)]
+    total = advantages_of(rows, uses, AdvantageSettings(std="none"))
+    assert total.value_B.tolist() == [-26.0, 26.0, 0.0]
+    apart = advantages_of(rows, uses, AdvantageSettings(combine="separate", eps=0.0))
+    assert apart.trained_B.tolist() == [True, True, False]
+    assert apart.value_B[1].item() == pytest.approx(1.0)
+
+
+def test_a_part_without_a_reward_is_refused_and_text_rewards_stay_with_the_text() -> None:
+    uses = {"t": RewardUse(reward=Threes(), credits="text")}
+    assert set(credited(uses, "text")) == {"t"}
+    with pytest.raises(TrainingError, match="no reward is credited to the image part"):
+        credited(uses, "image")
+    with pytest.raises(TrainingError, match="no reward is credited"):
+        credited({"b": RewardUse(reward=Brightness(), weight=0.0)}, "image")
+
+
+def test_an_unscored_trajectory_keeps_its_reason_in_its_row() -> None:
+    reward = Brightness(unscored=frozenset({1}))
+    with Scorer({"b": RewardUse(reward=reward)}, patience_seconds=1.0) as scorer:
+        rows = [row_of(item) for item in scorer.submit(trajectories()).result()]
+    assert rows[1].values == {"b": None}
+    assert rows[1].reasons == {"b": "the picture could not be read"}

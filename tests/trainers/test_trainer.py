@@ -1,0 +1,445 @@
+"""A whole training of the toy policy: on policy, learning, guarded, validated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alphatrainers import strict_yaml
+from alphatrainers.protocols import Round, Score, Scored, Studio, Task, Validated
+from alphatrainers.reward_scoring import Clock, RewardUse
+from alphatrainers.settings import Training
+from alphatrainers.trainer import Outcome, Parts, Run, Surroundings
+from alphatrainers.training_errors import TrainingError, TrainingStoppedError
+from alphatrainers.trajectory import Program, Prompt, Step, Trajectory
+from tests.support.toy_policy import (
+    DRAW,
+    PLAIN,
+    PROMPTS,
+    WRITE,
+    Brightness,
+    Scripted,
+    Threes,
+    ToyPolicy,
+    ToyTask,
+    point,
+    program_of,
+)
+
+SMALL: dict[str, Any] = {
+    "steps": 2,
+    "prompts_per_step": 2,
+    "group_size": 4,
+    "rollout_batch": 4,
+    "replay_batch": 4,
+    "lora": None,
+    "optimiser": {"lr": 0.01},
+    "image": {"clip_low": 0.001, "clip_high": 0.001},
+    "text": {"kind": "none"},
+    "logging": {"tensorboard": False},
+}
+
+
+def build(
+    folder: Path,
+    *assignments: str,
+    steps: tuple[Step, ...] = (DRAW,),
+    policy: ToyPolicy | None = None,
+    task: Task | None = None,
+    reward: Brightness | None = None,
+    points: Sequence[Validated | None] = (),
+    around: Surroundings | None = None,
+    **more: Any,
+) -> Run:
+    settings = strict_yaml.build(Training, strict_yaml.override(SMALL, assignments))
+    rewards = {"brightness": RewardUse(reward=reward or Brightness())}
+    if any(step == WRITE for step in steps):
+        rewards["threes"] = RewardUse(reward=Threes(), credits="text")
+    parts = Parts(
+        policy=policy or ToyPolicy(),
+        task=task or ToyTask(steps=steps),
+        rewards=rewards,
+        prompts=PROMPTS,
+        validations=[Scripted(points)] if points else [],
+        **more,
+    )
+    return Run(parts, settings, folder, around)
+
+
+def lines(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def counters(folder: Path, step: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        (folder / "checkpoints" / f"step-{step:06d}" / "state.json").read_text()
+    )
+    return found
+
+
+def values(folder: Path, name: str) -> list[float]:
+    return [line["values"][name] for line in lines(folder)]
+
+
+BOTH = ("text.kind=dapo", "image.kl_weights.reference=0.01", "text.kl_weights.reference=0.01")
+
+
+@pytest.mark.parametrize("batch", [4, 8])
+def test_every_ratio_is_exactly_1_on_policy(tmp_path: Path, batch: int) -> None:
+    both = (*BOTH, f"rollout_batch={batch}", f"replay_batch={batch}", "steps=3")
+    build(tmp_path, *both, steps=(WRITE, DRAW, WRITE, DRAW)).train()
+    for name, wanted in (("ratio", 1.0), ("clipped_above", 0.0), ("clipped_below", 0.0)):
+        assert values(tmp_path, f"image/{name}") == [wanted] * 3
+        assert values(tmp_path, f"text/{name}") == [wanted] * 3
+    assert values(tmp_path, "gap/image") == [0.0] * 3
+    assert values(tmp_path, "gap/text") == [0.0] * 3
+
+
+def test_replaying_in_other_batches_than_sampled_stays_within_rounding(tmp_path: Path) -> None:
+    build(tmp_path, *BOTH, "replay_batch=3", steps=(WRITE, DRAW)).train()
+    assert max(values(tmp_path, "gap/image")) < 1e-5
+    assert max(values(tmp_path, "gap/text")) < 1e-5
+
+
+LOSSES = {
+    "flow_grpo": ("image.clip_low=0.1", "image.clip_high=0.1"),
+    "guard": ("image.clip_low=0.1", "image.clip_high=0.1"),
+    "awm": ("image.clip_low=1.0", "image.clip_high=1.0", "image.levels=4"),
+    "nft": ("image.levels=4", "old_decay=early"),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_the_reward_rises_with_every_image_loss(tmp_path: Path, kind: str) -> None:
+    common = (f"image.kind={kind}", "steps=25", "optimiser.lr=0.02", "prompts_per_step=4")
+    steps: tuple[Step, ...] = (DRAW,) if kind in {"flow_grpo", "guard"} else (PLAIN,)
+    build(tmp_path, *common, *LOSSES[kind], steps=steps).train()
+    rewards = values(tmp_path, "reward/brightness")
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.3
+
+
+@pytest.mark.parametrize("kind", ["grpo", "dapo", "dr_grpo", "gspo", "cispo"])
+def test_the_reward_rises_with_every_text_loss(tmp_path: Path, kind: str) -> None:
+    settings = (f"text.kind={kind}", "image.kind=none", "steps=20", "optimiser.lr=0.05")
+    build(tmp_path, *settings, "prompts_per_step=4", steps=(WRITE, PLAIN)).train()
+    rewards = values(tmp_path, "reward/threes")
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.5
+
+
+def test_a_policy_that_replays_with_other_noise_levels_never_trains(tmp_path: Path) -> None:
+    run = build(tmp_path, policy=ToyPolicy(wrong_sigmas=True))
+    before = run.weights.values("train")
+    with pytest.raises(TrainingStoppedError, match="replayed image log-probabilities"):
+        run.train()
+    after = run.weights.values("train")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_constant_reward_stops_the_run_and_trains_nothing(tmp_path: Path) -> None:
+    run = build(tmp_path, "steps=10", reward=Brightness(constant=0.5))
+    before = run.weights.values("train")
+    with pytest.raises(TrainingStoppedError, match="equal in 3 steps in a row"):
+        run.train()
+    assert values(tmp_path, "image/flat_groups") == [2.0, 2.0]
+    assert values(tmp_path, "updates_skipped") == [1.0, 1.0]
+    after = run.weights.values("train")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_constant_reward_of_pictures_stops_the_run_though_the_words_still_learn(
+    tmp_path: Path,
+) -> None:
+    settings = ("text.kind=dapo", "steps=10", "save_every=1")
+    run = build(tmp_path, *settings, steps=(WRITE, DRAW), reward=Brightness(constant=0.5))
+    with pytest.raises(TrainingStoppedError, match=r"all image rewards .* 3 steps in a row"):
+        run.train()
+    assert min(values(tmp_path, "text/trained")) > 0.0
+    assert counters(tmp_path, 2)["flat_streaks"] == {"image": 2, "text": 0}
+
+
+def test_an_unscored_member_leaves_its_group_and_the_means(tmp_path: Path) -> None:
+    build(tmp_path, "steps=1", reward=Brightness(unscored=frozenset({2}))).train()
+    (line,) = lines(tmp_path)
+    assert line["values"]["image/trained"] == 6.0
+    assert line["values"]["reward/unscored_share"] == 0.25
+
+
+def test_a_run_whose_rewards_mostly_fail_stops_with_the_reason(tmp_path: Path) -> None:
+    run = build(tmp_path, reward=Brightness(unscored=frozenset({0, 1, 2})))
+    with pytest.raises(TrainingStoppedError, match=r"6 of 8 .*could not be read"):
+        run.train()
+
+
+class Wordless(ToyTask):
+    """Writes in every third step alone; the words are all alike then."""
+
+    def programs(self, prompts: Sequence[Prompt], turn: Round) -> list[Program]:
+        steps: tuple[Step, ...] = (DRAW,) if turn.step % 3 else (WRITE, DRAW)
+        return ToyTask(steps).programs(prompts, turn)
+
+
+class Same(Threes):
+    """The same for all."""
+
+    def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+        return [Score(value=1.0, cost_usd=0.25)] * len(trajectories)
+
+
+def test_steps_without_words_are_no_streak_of_constant_words(tmp_path: Path) -> None:
+    settings = ("text.kind=dapo", "steps=6", "save_every=6", "guards.flat_steps=3")
+    parts = Parts(
+        policy=ToyPolicy(),
+        task=Wordless(),
+        rewards={
+            "b": RewardUse(reward=Brightness(), credits="image"),
+            "s": RewardUse(reward=Same(), credits="text"),
+        },
+        prompts=PROMPTS,
+    )
+    Run(parts, strict_yaml.build(Training, strict_yaml.override(SMALL, settings)), tmp_path).train()
+    assert counters(tmp_path, 6)["flat_streaks"] == {"image": 0, "text": 2}
+    # Eight trajectories a step.
+    assert values(tmp_path, "cost_usd") == [2.0 * step for step in range(1, 7)]
+
+
+def test_a_folder_is_resumed_only_with_what_else_decides_and_begun_after_that(
+    tmp_path: Path,
+) -> None:
+    begun: list[str] = []
+
+    def once(eta: float) -> Run:
+        around = Surroundings(begun=lambda: begun.append(f"eta {eta}"))
+        return build(tmp_path, "steps=1", around=around, decisive={"task": {"eta": eta}})
+
+    once(0.7).train()
+    with pytest.raises(TrainingError, match=r"another training, .*task\.eta: "):
+        once(0.3).train()
+    once(0.7).train()
+    assert begun == ["eta 0.7"] * 2
+    assert "cost_usd" not in lines(tmp_path)[0]["values"]
+
+
+class Vanishing(ToyTask):
+    """Of two stages, whose first leaves nothing for the second."""
+
+    def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
+        super().collect(prompts, studio, turn)
+        return studio.draw([])
+
+
+def test_a_first_stage_that_cannot_be_scored_stops_the_run_with_the_reason(tmp_path: Path) -> None:
+    run = build(tmp_path, task=Vanishing((DRAW,)), reward=Brightness(unscored=frozenset(range(4))))
+    with pytest.raises(TrainingStoppedError, match=r"8 of 8 .*could not be read"):
+        run.train()
+
+
+def test_a_step_without_any_trajectory_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(TrainingStoppedError, match="no trajectory"):
+        build(tmp_path, "guards.unscored_share=1.0", task=Vanishing((DRAW,))).train()
+
+
+def test_a_judge_outage_in_mid_training_stalls_and_changes_no_number(tmp_path: Path) -> None:
+    slept: list[float] = []
+    calm = Surroundings(clock=Clock(now=lambda: sum(slept), sleep=slept.append))
+    build(tmp_path / "calm").train()
+    build(tmp_path / "away", reward=Brightness(away=2), around=calm).train()
+    assert slept == [1.0, 2.0]
+    calm_lines, away_lines = lines(tmp_path / "calm"), lines(tmp_path / "away")
+    assert [line["values"] for line in calm_lines] == [line["values"] for line in away_lines]
+    assert away_lines[0]["seconds"]["judge_away"] == 3.0
+
+
+def test_a_judge_that_stays_away_stops_the_run_and_leaves_it_resumable(tmp_path: Path) -> None:
+    class Dying(Brightness):
+        def score(self, trajectories: Any) -> Any:
+            self.away = 10**6 if self.calls >= 4 else 0
+            return super().score(trajectories)
+
+    slept: list[float] = []
+    around = Surroundings(clock=Clock(now=lambda: sum(slept), sleep=slept.append))
+    settings = ("steps=4", "save_every=1", "guards.judge_patience_seconds=30")
+    with pytest.raises(TrainingStoppedError, match="nobody listens"):
+        build(tmp_path, *settings, reward=Dying(), around=around).train()
+    assert len(lines(tmp_path)) == 2
+    outcome = build(tmp_path, *settings).train()
+    assert (outcome.step, len(lines(tmp_path))) == (4, 4)
+
+
+def test_a_forward_is_made_once_for_each_kind_of_weights(tmp_path: Path) -> None:
+    policy = ToyPolicy()
+    build(tmp_path, *BOTH, "steps=1", policy=policy, steps=(WRITE, DRAW)).train()
+    found = {k: v for k, v in lines(tmp_path)[0]["values"].items() if k.startswith("forwards/")}
+    once = {"walks": 8.0, "texts": 8.0, "velocities": 24.0}
+    # Before the first update the reference is the trained policy: it needs no walk of its own.
+    probe = {f"forwards/probe/{kind}": number / 2 for kind, number in once.items()}
+    assert found == {f"forwards/train/{kind}": number for kind, number in once.items()} | probe
+    # Two batches: 5 steps each in the rollout, 3 stored ones each in a walk, and the probe's.
+    assert policy.counts["rollout painter"] == 2 * 5
+    assert policy.counts["replay painter"] == 2 * 3 + 3
+
+
+def test_later_updates_of_a_step_are_off_policy_and_use_the_samplers_numbers(
+    tmp_path: Path,
+) -> None:
+    settings = (*BOTH, "updates_per_step=2", "steps=1", "optimiser.lr=0.05")
+    for mode in ("sampled", "replayed"):
+        folder = tmp_path / mode
+        build(folder, *settings, f"old_log_probs={mode}", steps=(WRITE, DRAW)).train()
+        (line,) = lines(folder)
+        assert line["values"]["image/ratio"] != 1.0
+        assert line["values"]["text/ratio"] != 1.0
+    sampled, replayed = (lines(tmp_path / mode)[0]["values"] for mode in ("sampled", "replayed"))
+    assert sampled["image/ratio"] == pytest.approx(replayed["image/ratio"], abs=1e-6)
+    assert sampled["loss"] == pytest.approx(replayed["loss"], abs=1e-6)
+    assert replayed["forwards/before/walks"] == 4.0
+
+
+class Late(Brightness):
+    """Constant in the first step."""
+
+    def score(self, trajectories: Any) -> Any:
+        self.constant = 0.5 if trajectories[0].program.id.startswith("0/") else None
+        return super().score(trajectories)
+
+
+def test_a_step_without_a_trained_batch_does_not_decide_what_a_ratio_is_of(tmp_path: Path) -> None:
+    # A clip so narrow that the rounding of another batch is wider.
+    tight = ("replay_batch=3", "image.clip_low=1e-9", "image.clip_high=1e-9", "save_every=1")
+    build(tmp_path, *tight, reward=Late()).train()
+    found = [counters(tmp_path, step)["old_log_probs"] for step in (1, 2)]
+    assert found == [None, "replayed"]
+
+
+def test_every_update_of_a_step_that_other_weights_sampled_is_held_against_these(
+    tmp_path: Path,
+) -> None:
+    settings = (*BOTH, "rollout_view=ema", "ema.decay=0.9", "updates_per_step=2", "steps=2")
+    for mode in ("sampled", "replayed"):
+        more = (*settings, "optimiser.lr=0.05", f"old_log_probs={mode}")
+        build(tmp_path / mode, *more, steps=(WRITE, DRAW)).train()
+    sampled, replayed = (lines(tmp_path / mode)[1]["values"] for mode in ("sampled", "replayed"))
+    assert abs(sampled["image/ratio"] - 1.0) > 1e-3
+    for name in ("image/ratio", "text/ratio", "loss"):
+        assert sampled[name] == pytest.approx(replayed[name], abs=1e-5)
+    # Both updates: four trajectories each.
+    assert replayed["forwards/before/walks"] == 8.0
+
+
+def test_the_size_of_a_batch_changes_no_loss(tmp_path: Path) -> None:
+    for batch in (1, 3, 8):
+        build(tmp_path / str(batch), *BOTH, f"replay_batch={batch}", steps=(WRITE, DRAW)).train()
+    losses = [values(tmp_path / str(batch), "loss") for batch in (1, 3, 8)]
+    norms = [values(tmp_path / str(batch), "gradient_norm") for batch in (1, 3, 8)]
+    for other in (1, 2):
+        assert losses[other] == pytest.approx(losses[0], abs=1e-6)
+        assert norms[other] == pytest.approx(norms[0], rel=1e-5)
+
+
+def test_a_training_prompt_among_the_validation_prompts_is_refused(tmp_path: Path) -> None:
+    leaky = Scripted([point(0.5)], prompts=("AB",))
+    settings = strict_yaml.build(Training, SMALL)
+    rewards = {"b": RewardUse(reward=Brightness())}
+    with pytest.raises(TrainingError, match="'held out' are in the training data"):
+        Run(
+            Parts(
+                policy=ToyPolicy(),
+                task=ToyTask(),
+                rewards=rewards,
+                prompts=PROMPTS,
+                validations=[leaky],
+            ),
+            settings,
+            tmp_path,
+        )
+
+
+def train(folder: Path, *assignments: str, points: Sequence[Validated | None]) -> Outcome:
+    said: list[str] = []
+    around = Surroundings(say=said.append)
+    try:
+        return build(folder, "validate_every=1", *assignments, points=points, around=around).train()
+    finally:
+        (folder / "said").write_text("\n".join(said))
+
+
+def test_validation_runs_before_during_and_after_and_keeps_the_best(tmp_path: Path) -> None:
+    points = [point(0.1, 0.3), point(0.5, 0.7), point(0.4, 0.6)]
+    outcome = train(tmp_path, points=points)
+    found = lines(tmp_path, "validation.jsonl")
+    assert [(line["step"], line["best"]) for line in found] == [(0, True), (1, True), (2, False)]
+    assert found[1]["from_start"]["value"] == pytest.approx(0.4)
+    assert (outcome.best_step, outcome.best) == (1, tmp_path / "best")
+    assert (tmp_path / "best" / "model.safetensors").exists()
+
+
+def test_a_point_that_could_not_be_measured_is_a_gap(tmp_path: Path) -> None:
+    train(tmp_path, points=[point(0.1, 0.2), None, point(0.3, 0.4)])
+    assert [line["value"] for line in lines(tmp_path, "validation.jsonl")] == [
+        pytest.approx(0.15),
+        None,
+        pytest.approx(0.35),
+    ]
+
+
+FALLING = [point(0.1, 0.2, 0.3), point(0.7, 0.8, 0.91), point(0.2, 0.3, 0.4), point(0.1, 0.2, 0.2)]
+QUICK = ("steps=6", "optimiser.lr=0.05", "image.clip_low=0.2", "image.clip_high=0.2")
+
+
+def test_a_held_out_fall_under_a_rising_reward_is_said_and_can_stop_the_run(
+    tmp_path: Path,
+) -> None:
+    train(tmp_path / "say", *QUICK, points=FALLING)
+    assert "the reward may be gamed" in (tmp_path / "say" / "said").read_text()
+    with pytest.raises(TrainingStoppedError, match="may be gamed"):
+        train(tmp_path / "stop", *QUICK, "guards.stop_when_hacked=true", points=FALLING)
+
+
+def test_a_curve_that_only_falls_under_a_rising_reward_is_said_too(tmp_path: Path) -> None:
+    train(tmp_path, *QUICK, points=[point(0.7, 0.8, 0.91), *FALLING[2:]])
+    assert "below step 0 while the training reward rose" in (tmp_path / "said").read_text()
+
+
+def test_the_panel_shows_the_same_programs_at_every_validation(tmp_path: Path) -> None:
+    turn = Round(step=0, seed=0, group_size=4)
+    panel = [program_of(PROMPTS[row], 9, turn, (PLAIN,)) for row in range(3)]
+    build(tmp_path, "validate_every=1", "optimiser.lr=0.0001", panel=panel).train()
+    assert sorted(path.name for path in (tmp_path / "panels").iterdir()) == [
+        f"step-00000{step}.png" for step in range(3)
+    ]
+
+
+def test_the_views_that_are_validated_are_put_in_force(tmp_path: Path) -> None:
+    script = Scripted([point(0.5)])
+    settings = ("validate_every=1", "validate_views=[ema, train]", "ema.decay=0.5", "steps=1")
+    run = Run(
+        Parts(
+            policy=ToyPolicy(),
+            task=ToyTask(steps=(DRAW,)),
+            rewards={"b": RewardUse(reward=Brightness())},
+            prompts=PROMPTS,
+            validations=[script],
+        ),
+        strict_yaml.build(Training, strict_yaml.override(SMALL, settings)),
+        tmp_path,
+    )
+    run.train()
+    assert script.asked == [(0, "ema"), (0, "train"), (1, "ema"), (1, "train")]
+
+
+def test_a_part_that_no_reward_is_credited_to_is_refused_early(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no reward is credited to the image part"):
+        Run(
+            Parts(
+                policy=ToyPolicy(),
+                task=ToyTask(),
+                rewards={"t": RewardUse(reward=Threes(), credits="text")},
+                prompts=PROMPTS,
+            ),
+            strict_yaml.build(Training, SMALL),
+            tmp_path,
+        )

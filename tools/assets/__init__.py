@@ -1,0 +1,1 @@
+"""Makes assets that ship with the package."""

@@ -1,0 +1,1 @@
+"""Trains and measures the small detector of the synthetic world."""

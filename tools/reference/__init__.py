@@ -1,0 +1,1 @@
+"""Compares our scorers and judge clients with other implementations."""

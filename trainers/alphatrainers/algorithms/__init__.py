@@ -1,0 +1,1 @@
+"""The mathematics of the algorithms: pure functions on tensors."""

@@ -1,0 +1,416 @@
+"""A training's folder: writes and reads checkpoints; the only module that knows a file name of one.
+
+    RUN/
+      settings.yaml               as read, defaults filled in
+      metrics.jsonl               one line a training step
+      validation.jsonl            one line a measured point
+      panels/step-000020.png      the same prompts and seeds at every validation
+      checkpoints/step-000020/
+        state.json                counters, data position, queues, decisions
+        train/  old/  ema/        weights by view: peft's layout for LoRA, model.safetensors else
+        optimizer.safetensors  random.safetensors
+      best -> best-000020/        weights of the best point of the first validation
+
+A checkpoint is written under another name, synced, then renamed: a folder that has its name was
+whole. One that was damaged since is set aside as `damaged-step-000020` for the one before it.
+Tensors are safetensors, the rest is JSON; nothing is pickled. Knows no policy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from alphatrainers import lora_adapters
+from alphatrainers.protocols import Json
+from alphatrainers.settings import Lora
+from alphatrainers.training_errors import DamagedError, TrainingError
+
+FORMAT: Final = 2
+_LONGEST: Final = 60
+"""Characters of a value that a message repeats."""
+_DRAFTS: Final = (
+    "draft-*",
+    "checkpoints/draft-*",
+    "*.draft-*",
+    "best-link-*",
+)
+"""What a process that was killed while it wrote has left."""
+_STEP: Final = re.compile(r"step-(\d{6,})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Everything but tensors that decides how a training goes on."""
+
+    step: int
+    """Training steps done."""
+    updates: int
+    position: int
+    """Prompts taken from the stream."""
+    images: int
+    """Trajectories made."""
+    flat_streaks: Mapping[str, int]
+    """Steps in a row without any spread of rewards, by part."""
+    old_log_probs: str | None
+    """What was decided at the first step that trained anything."""
+    cost_usd: float | None
+    """What scores cost so far; None where nobody tells."""
+    recent_reward: float | None
+    queues: Sequence[Json]
+    """The task's state, one a process."""
+    curves: Mapping[str, Json] = field(default_factory=dict)
+
+
+class Checkpoint(NamedTuple):
+    """All of it."""
+
+    counters: Counters
+    weights: dict[str, dict[str, Tensor]]
+    """Whole values by view, then by parameter."""
+    optimiser: dict[str, Tensor]
+    random: dict[str, Tensor]
+
+
+class WeightsFormat(NamedTuple):
+    """How weights are laid out on disk."""
+
+    lora: Lora | None
+    targets: list[str]
+    """Modules with LoRA layers."""
+
+
+class RunFolder:
+    """The folder of one training."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics = path / "metrics.jsonl"
+        self.validation = path / "validation.jsonl"
+        self.panels = path / "panels"
+        self._checkpoints = path / "checkpoints"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes of other runs out.
+
+        Raises:
+            TrainingError: if another run holds the folder, or nothing can be written there.
+        """
+        with ExitStack() as stack:
+            with writing(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.path / "lock").open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TrainingError(
+                    f"{str(self.path)!r} is in use by another training",
+                    hint="wait for it, or name another folder",
+                ) from error
+            except OSError as error:
+                raise TrainingError(
+                    f"{str(self.path)!r} cannot be locked ({error.strerror})",
+                    hint="name a folder on a file system that has locks, such as a local disk",
+                ) from error
+            yield
+
+    def begin(self, settings: str, *, decisive: Json) -> None:
+        """Writes the settings, or refuses a folder that holds another training.
+
+        Removes what a killed process had half written.
+
+        Raises:
+            TrainingError: if what decides the result differs from what the folder was begun with.
+        """
+        for draft in [path for name in _DRAFTS for path in self.path.glob(name)]:
+            if draft.is_dir() and not draft.is_symlink():
+                shutil.rmtree(draft, ignore_errors=True)
+            else:
+                draft.unlink(missing_ok=True)
+        identity = self.path / "identity.json"
+        if identity.exists():
+            known = _read_identity(identity)
+            if known != json.loads(json.dumps(decisive)):
+                found = "; ".join(_differences(known, decisive))
+                raise TrainingError(
+                    f"{str(self.path)!r} holds another training, begun with other values "
+                    f"(its own -> these): {found}",
+                    hint="name another folder, or its folder as the recipe, which goes on as begun",
+                )
+        replace_text(identity, json.dumps(decisive, indent=1))
+        replace_text(self.path / "settings.yaml", settings)
+
+    def steps(self) -> list[int]:
+        """Steps of all whole checkpoints, ascending."""
+        if not self._checkpoints.is_dir():
+            return []
+        found = (_STEP.fullmatch(entry.name) for entry in self._checkpoints.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def save(self, checkpoint: Checkpoint, layout: WeightsFormat, *, keep: int) -> Path:
+        """Durable once it returns; then removes all but the newest `keep`.
+
+        Raises:
+            TrainingError: if it cannot be written; those before it are as they were.
+        """
+        final = self._checkpoints / f"step-{checkpoint.counters.step:06d}"
+        draft = self._checkpoints / f"draft-{os.getpid()}"
+        with writing(final), _removed_in_the_end(draft):
+            draft.mkdir(parents=True)
+            for view, values in checkpoint.weights.items():
+                _write_weights(draft / view, values, layout)
+            save_file(checkpoint.optimiser, draft / "optimizer.safetensors")
+            save_file(checkpoint.random, draft / "random.safetensors")
+            fields = {name: getattr(checkpoint.counters, name) for name in Counters.__slots__}
+            text = json.dumps({"format": FORMAT, **fields}, indent=1)
+            (draft / "state.json").write_text(text, encoding="utf-8")
+            _sync_tree(draft)
+            if final.exists():  # the same step again, after a resume
+                shutil.rmtree(final)
+            draft.rename(final)
+            _sync(self._checkpoints)
+            self._prune(keep)
+        return final
+
+    def load(self, step: int, layout: WeightsFormat) -> Checkpoint:
+        """What `save` wrote.
+
+        Raises:
+            DamagedError: for one that is not as it was written.
+            TrainingError: for a checkpoint of another format.
+        """
+        folder = self._checkpoints / f"step-{step:06d}"
+        try:
+            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            if state.pop("format", None) != FORMAT:
+                raise TrainingError(
+                    f"{str(folder)!r} was written by another version",
+                    hint="train in another folder, or go back to that version",
+                )
+            views = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir()]
+            if "train" not in views:
+                raise FileNotFoundError("the trained weights are missing")
+            return Checkpoint(
+                counters=Counters(**state),
+                weights={view: _read_weights(folder / view, layout) for view in views},
+                optimiser=load_file(folder / "optimizer.safetensors"),
+                random=load_file(folder / "random.safetensors"),
+            )
+        except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
+            raise DamagedError(
+                f"the checkpoint {str(folder)!r} is damaged ({error})",
+                hint="restore it from a copy, or begin anew in another folder",
+            ) from error
+
+    def go_back(self, layout: WeightsFormat, say: Callable[[str], None]) -> Checkpoint | None:
+        """To the newest checkpoint that can be read; what was recorded after it is dropped.
+
+        Newer ones that are damaged are set aside. None where there is no checkpoint.
+
+        Raises:
+            TrainingError: if there are checkpoints and none can be read, or a record is damaged.
+        """
+        found = self._newest(layout, say)
+        keep_lines(self.metrics, below=found.counters.step if found else 0)
+        keep_lines(self.validation, below=found.counters.step + 1 if found else 0)
+        return found
+
+    def _newest(self, layout: WeightsFormat, say: Callable[[str], None]) -> Checkpoint | None:
+        damaged: dict[int, DamagedError] = {}
+        for step in reversed(self.steps()):
+            try:
+                found = self.load(step, layout)
+            except DamagedError as error:
+                damaged[step] = error
+                continue
+            for other, why in damaged.items():
+                aside = self._checkpoints / f"damaged-step-{other:06d}"
+                shutil.rmtree(aside, ignore_errors=True)
+                (self._checkpoints / f"step-{other:06d}").rename(aside)
+                say(f"{why.message}; set aside as {aside.name}, for that of step {step}")
+            return found
+        if damaged:
+            raise next(iter(damaged.values()))
+        return None
+
+    def keep_best(self, step: int, values: Mapping[str, Tensor], layout: WeightsFormat) -> Path:
+        """Makes these weights `best`; the link is replaced whole."""
+        folder = self.path / f"best-{step:06d}"
+        draft = self.path / f"draft-{os.getpid()}"
+        link, next_link = self.path / "best", self.path / f"best-link-{os.getpid()}"
+        with writing(folder), _removed_in_the_end(draft):
+            _write_weights(draft, values, layout)
+            _sync_tree(draft)
+            if folder.exists():
+                shutil.rmtree(folder)
+            draft.rename(folder)
+            next_link.unlink(missing_ok=True)
+            next_link.symlink_to(folder.name, target_is_directory=True)
+            next_link.replace(link)
+        for other in self.path.glob("best-[0-9]*"):
+            if other != folder:
+                shutil.rmtree(other)
+        return folder
+
+    def _prune(self, keep: int) -> None:
+        for step in self.steps()[:-keep]:
+            shutil.rmtree(self._checkpoints / f"step-{step:06d}")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes one sentence of whatever keeps `path` from being written.
+
+    Raises:
+        TrainingError: in the place of what the system or safetensors raises.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TrainingError(
+            f"{str(path)!r} cannot be written ({reason})",
+            hint="see to its disk and its rights, then go on with --resume; "
+            "the checkpoints before are whole",
+        ) from error
+
+
+@contextmanager
+def _removed_in_the_end(draft: Path) -> Iterator[None]:
+    """What failed leaves no half of itself, which would take the room it lacked."""
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replaces a file whole."""
+    draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
+    with writing(path):
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+
+def random_state() -> dict[str, Tensor]:
+    """Of torch's own generators in this process."""
+    found = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.get_rng_state()
+    return found
+
+
+def set_random_state(state: Mapping[str, Tensor]) -> None:
+    """Takes back what `random_state` gave."""
+    if "cpu" in state:
+        torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def append_line(path: Path, values: Mapping[str, Any]) -> None:
+    """Adds one JSON line; durable once it returns."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def keep_lines(path: Path, *, below: int) -> None:
+    """Drops the lines of steps that a resumed training will do again, and a torn last line.
+
+    Raises:
+        TrainingError: for another line that is none of a step.
+    """
+    if not path.exists():
+        return
+    kept = []
+    *whole, _ = path.read_bytes().split(b"\n")
+    for number, line in enumerate(whole, start=1):
+        try:
+            if int(json.loads(line)["step"]) < below:
+                kept.append(line.decode() + "\n")
+        except (ValueError, TypeError, KeyError) as error:
+            raise TrainingError(
+                f"line {number} of {str(path)!r} is damaged",
+                hint="delete that line, then go on with --resume; it is only a record",
+            ) from error
+    replace_text(path, "".join(kept))
+
+
+def _read_identity(path: Path) -> Json:
+    try:
+        known: Json = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{str(path)!r}, which says what training this is, is damaged ({error})",
+            hint="restore it from a copy, or begin anew in another folder",
+        ) from error
+    return known
+
+
+def _write_weights(folder: Path, values: Mapping[str, Tensor], layout: WeightsFormat) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if layout.lora is None:
+        save_file(dict(values), folder / "model.safetensors")
+        return
+    settings: Any = lora_adapters.peft_settings(layout.targets, layout.lora)
+    # peft holds a set: in its order, equal trainings would write unequal files.
+    settings.target_modules = sorted(settings.target_modules)
+    settings.save_pretrained(str(folder))
+    save_file(lora_adapters.exported(values), folder / "adapter_model.safetensors")
+
+
+def _read_weights(folder: Path, layout: WeightsFormat) -> dict[str, Tensor]:
+    if layout.lora is None:
+        return load_file(folder / "model.safetensors")
+    return lora_adapters.imported(load_file(folder / "adapter_model.safetensors"))
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _differences(known: Any, found: Any, where: str = "") -> list[str]:
+    if not (isinstance(known, dict) and isinstance(found, dict)):
+        return [f"{where or 'all'}: {_short(known)} -> {_short(found)}"] if known != found else []
+    return [
+        name
+        for key in sorted(known.keys() | found.keys())
+        for name in _differences(known.get(key), found.get(key), f"{where}.{key}".lstrip("."))
+    ]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

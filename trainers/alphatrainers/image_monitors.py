@@ -1,0 +1,63 @@
+"""How a policy's pictures look as a whole: early signs of collapse that no reward shows.
+
+Knows no reward; numbers for the log and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations, groupby
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alphatrainers.trajectory import Trajectory
+
+_SIDE: Final = 16
+"""Pictures are compared as thumbnails of this side."""
+
+
+def picture_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, float]]:
+    """Name to (sum, how many), each in 0..1, over the final pictures; empty without any.
+
+    pictures/brightness, pictures/contrast (spread of brightness), pictures/saturation, and
+    pictures/diversity: mean absolute difference of thumbnails, pairs of one group.
+    """
+    sums: dict[str, tuple[float, float]] = {}
+    shown = [trajectory for trajectory in trajectories if trajectory.images]
+    for _, members in groupby(shown, key=lambda trajectory: trajectory.program.group):
+        small = [_thumbnail(trajectory) for trajectory in members]
+        for picture in small:
+            bright = picture.mean(axis=2)
+            _add(sums, "brightness", float(bright.mean()))
+            _add(sums, "contrast", float(bright.std()))
+            _add(sums, "saturation", float((picture.max(axis=2) - picture.min(axis=2)).mean()))
+        for one, other in combinations(small, 2):
+            _add(sums, "diversity", float(np.abs(one - other).mean()))
+    return sums
+
+
+def text_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, float]]:
+    """text/tokens and text/finished over all sampled texts; empty without any."""
+    texts = [text for trajectory in trajectories for text in trajectory.texts]
+    if not texts:
+        return {}
+    number = float(len(texts))
+    sure = [float(text.logp_T.mean()) for text in texts if text.ids]
+    return {
+        "text/tokens": (float(sum(len(text.ids) for text in texts)), number),
+        "text/finished": (float(sum(text.finished for text in texts)), number),
+        "text/log_prob": (math.fsum(sure), float(len(sure))),
+    }
+
+
+def _thumbnail(trajectory: Trajectory) -> NDArray[np.float64]:
+    image = trajectory.images[-1].image.convert("RGB").resize((_SIDE, _SIDE))
+    return np.asarray(image, dtype=np.float64) / 255.0
+
+
+def _add(sums: dict[str, tuple[float, float]], name: str, value: float) -> None:
+    total, number = sums.get(f"pictures/{name}", (0.0, 0.0))
+    sums[f"pictures/{name}"] = (total + value, number + 1.0)

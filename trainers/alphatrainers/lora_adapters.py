@@ -1,0 +1,172 @@
+"""Decides which parameters are trained and puts LoRA layers where the policy's experts say.
+
+Uses peft's injection, so that the policy's module keeps its class and its names. A name that binds
+nothing is refused: it would train nothing and look like a run. Knows no optimizer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from alphatrainers.settings import Lora, Optimiser
+from alphatrainers.training_errors import TrainingError, unknown_key
+
+ADAPTER = "default"
+
+
+class Trainable(NamedTuple):
+    """One parameter that is trained."""
+
+    parameter: nn.Parameter
+    expert: str
+
+
+def learning_rates(experts: Mapping[str, str], optimiser: Optimiser) -> dict[str, float]:
+    """The learning rate of each of the policy's experts that is trained at all.
+
+    Raises:
+        TrainingError: for a rate of an expert that the policy does not have, or if all are 0.
+    """
+    for name in optimiser.experts:
+        if name not in experts:
+            raise unknown_key("expert of this policy", name, experts)
+    rates = {name: optimiser.experts.get(name, optimiser.lr) for name in experts}
+    trained = {name: rate for name, rate in rates.items() if rate > 0.0}
+    if not trained:
+        raise TrainingError("every expert has learning rate 0", hint="raise one of them")
+    return trained
+
+
+def bind(
+    module: nn.Module, experts: Mapping[str, str], *, lora: Lora | None, seed: int
+) -> dict[str, Trainable]:
+    """Freezes everything but the experts' parameters, or their new LoRA layers; by dotted name.
+
+    Args:
+        module: of the policy; changed in place.
+        experts: regex by name, only those that are trained.
+        lora: None trains the parameters themselves.
+        seed: of the LoRA layers' first values.
+
+    Raises:
+        TrainingError: if an expert's regex matches nothing, two experts match one module, or whole
+            weights are in half precision.
+    """
+    targets = _targets(module, experts, linear_only=lora is not None)
+    module.requires_grad_(False)
+    module.eval()
+    if lora is not None:
+        _inject(module, targets, lora, seed)
+        found = dict(_lora_parameters(module, targets))
+    else:
+        found = {
+            f"{owner}.{name}": Trainable(parameter, expert)
+            for owner, expert in targets.items()
+            for name, parameter in module.get_submodule(owner).named_parameters(recurse=False)
+        }
+        _refuse_half(found)
+    for trainable in found.values():
+        trainable.parameter.requires_grad_(True)
+    return found
+
+
+def switch(module: nn.Module, *, enabled: bool) -> None:
+    """Puts LoRA layers in or out of force; out of force they are the reference policy."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for layer in module.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.enable_adapters(enabled)
+
+
+def peft_settings(targets: list[str], lora: Lora) -> object:
+    """What peft writes beside an adapter; loads with `PeftModel.from_pretrained`."""
+    from peft import LoraConfig
+
+    init: object = True if lora.init == "default" else lora.init
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        target_modules=targets,
+        init_lora_weights=init,  # type: ignore[arg-type]
+        lora_dropout=0.0,
+    )
+
+
+def exported(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters under the names that peft stores them with."""
+    return {f"base_model.model.{name.replace(f'.{ADAPTER}', '')}": v for name, v in values.items()}
+
+
+def imported(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `exported`."""
+    own = {key.removeprefix("base_model.model."): value for key, value in stored.items()}
+    return {re.sub(r"(\.lora_[AB])\.", rf"\1.{ADAPTER}.", key): v for key, v in own.items()}
+
+
+def target_names(parameters: Iterable[str]) -> list[str]:
+    """The modules that carry LoRA layers."""
+    return sorted({re.sub(r"\.lora_[AB]\..*$", "", name) for name in parameters})
+
+
+def _targets(module: nn.Module, experts: Mapping[str, str], *, linear_only: bool) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for expert, pattern in experts.items():
+        bound = 0
+        for name, part in module.named_modules():
+            fits = isinstance(part, nn.Linear) if linear_only else _has_parameters(part)
+            if not fits or not re.fullmatch(pattern, name):
+                continue
+            if name in found:
+                raise TrainingError(
+                    f"module {name!r} belongs to experts {found[name]!r} and {expert!r}",
+                    hint="make the policy's expert patterns exclude each other",
+                )
+            found[name] = expert
+            bound += 1
+        if not bound:
+            raise TrainingError(
+                f"expert {expert!r} binds to no module: {pattern!r} matches nothing",
+                hint="correct the pattern, or set the expert's learning rate to 0",
+            )
+    return found
+
+
+def _refuse_half(found: Mapping[str, Trainable]) -> None:
+    """Small steps vanish in half precision."""
+    for name, trainable in found.items():
+        if torch.finfo(trainable.parameter.dtype).bits < 32:
+            kind = str(trainable.parameter.dtype).removeprefix("torch.")
+            raise TrainingError(
+                f"{name!r} is in {kind}, in which small steps of training vanish",
+                hint="open the checkpoint in float32, or train LoRA layers",
+            )
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(recurse=False), None) is not None
+
+
+def _inject(module: nn.Module, targets: Mapping[str, str], lora: Lora, seed: int) -> None:
+    from peft import inject_adapter_in_model
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        settings = peft_settings(sorted(targets), lora)
+        inject_adapter_in_model(settings, module, adapter_name=ADAPTER)  # type: ignore[arg-type]
+
+
+def _lora_parameters(
+    module: nn.Module, targets: Mapping[str, str]
+) -> Iterator[tuple[str, Trainable]]:
+    for name, parameter in module.named_parameters():
+        owner, separator, _ = name.partition(".lora_")
+        if separator and owner in targets:
+            # Small steps vanish in half precision.
+            parameter.data = parameter.data.float()
+            yield name, Trainable(parameter, targets[owner])

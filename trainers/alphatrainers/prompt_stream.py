@@ -1,0 +1,48 @@
+"""Which prompts a training step gets, from its number alone: nothing to save, nothing to lose.
+
+Knows no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+
+from alphatrainers.training_errors import TrainingError
+from alphatrainers.trajectory import Prompt
+
+
+class PromptStream:
+    """Endless: every epoch in an order of its own, whole steps only, no prompt twice in a step."""
+
+    def __init__(self, prompts: Sequence[Prompt], *, per_step: int, seed: int) -> None:
+        if len(prompts) < per_step:
+            raise TrainingError(
+                f"{len(prompts)} prompts are fewer than the {per_step} of a step",
+                hint="lower prompts_per_step",
+            )
+        ids = [prompt.id for prompt in prompts]
+        if len(set(ids)) != len(ids):
+            twice = next(name for name in ids if ids.count(name) > 1)
+            raise TrainingError(f"prompt id {twice!r} occurs twice", hint="make ids unique")
+        self._prompts, self._per_step, self._seed = list(prompts), per_step, seed
+
+    def at(self, step: int) -> list[Prompt]:
+        """The prompts of a training step, counted from 0."""
+        steps = len(self._prompts) // self._per_step
+        epoch, place = divmod(step, steps)
+        order = list(range(len(self._prompts)))
+        random.Random(f"prompts {self._seed} {epoch}").shuffle(order)  # noqa: S311  no secret
+        chosen = order[place * self._per_step : (place + 1) * self._per_step]
+        return [self._prompts[index] for index in chosen]
+
+    @property
+    def digest(self) -> str:
+        """Of ids, texts and facts, in order."""
+        digest = hashlib.sha256()
+        for prompt in self._prompts:
+            row = [prompt.id, prompt.text, dict(prompt.facts)]
+            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+        return digest.hexdigest()

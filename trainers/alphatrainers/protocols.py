@@ -1,0 +1,263 @@
+"""The seams of the engine: policy, reward, task, validation. Knows none of them.
+
+The engine owns weights, log-probabilities of latents, losses and updates; the policy owns what a
+model is. Which weights are in force while a policy is called (trained, old, reference, EMA) is the
+engine's affair: it changes the parameters of `Policy.module` in place or switches its adapters, so
+a policy looks its layers up when called and keeps nothing that depends on weights between calls.
+
+Shapes: B trajectories of a batch; X the axes of one latent; T tokens of one text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from alphatrainers.trajectory import Program, Prompt, Trajectory
+
+View = Literal["train", "old", "reference", "ema"]
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One velocity that a replay is asked for, for all trajectories of the batch."""
+
+    segment: int
+    """Which segment's picture: its context is all segments before it."""
+    x_BX: Tensor
+    """Latents, float32, on the policy's device."""
+    sigma_B: Tensor
+    """Noise level of each; all equal where `guided`."""
+    guided: bool
+    """True: guided exactly as in the rollout (`DrawImage.guidance`); False: the plain branch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextScored:
+    """Answer for one sampled text: log-probabilities of the ids as drawn."""
+
+    segment: int
+    logp: tuple[Tensor, ...]
+    """One float32 tensor (T,) a trajectory, under the distribution that was sampled
+    (`WriteText.temperature`, `top_p`); exactly as long as `SampledText.ids`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VelocityPredicted:
+    """Answer to one query."""
+
+    query: int
+    """Its number in `queries`."""
+    v_BX: Tensor
+    """Noise minus image, in the shape of `Query.x_BX`."""
+
+
+Answer = TextScored | VelocityPredicted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaying:
+    """How a replay treats gradients and memory."""
+
+    context_gradient: bool = False
+    """False: what was read before a sampled segment is constant for it, and every answer can be
+    sent backward alone. True: gradients flow through contexts, answers share one graph."""
+    recompute: bool = False
+    """Activation checkpointing."""
+
+
+class Policy(Protocol):
+    """A model that writes and draws. Never draws randomness but from `Program.seed`."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What decides its results: checkpoint, revision, dtype. Another one is another run."""
+        ...
+
+    @property
+    def module(self) -> nn.Module:
+        """All weights. The engine puts LoRA layers into it, shards it, and swaps its values."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where queries must lie."""
+        ...
+
+    @property
+    def experts(self) -> Mapping[str, str]:
+        """Named groups of trainable modules: {"gen": regex, "und": regex}.
+
+        Each regex must match the full dotted names of Linear modules in `module` (for LoRA), and is
+        also held against the owning module of each parameter (for full training).
+        """
+        ...
+
+    @property
+    def units(self) -> Sequence[nn.Module]:
+        """Submodules that FSDP shards one by one; each is only ever run by calling it.
+
+        For one shape of program, an answer with gradient takes the same number of their calls in
+        every process, whatever the lengths of texts.
+        """
+        ...
+
+    def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
+        """Walks programs of one `shape`, together, without gradients; keeps their order."""
+        ...
+
+    def replay(
+        self,
+        trajectories: Sequence[Trajectory],
+        *,
+        texts: Sequence[int],
+        queries: Sequence[Query],
+        how: Replaying,
+    ) -> Iterator[Answer]:
+        """Walks the trajectories (of one `shape`) once under the weights in force.
+
+        Reads every context once, however many queries lie on it, and computes each answer only when
+        it is asked for, so that its graph can be freed before the next. Gradients are recorded if
+        the caller has them enabled.
+
+        Args:
+            trajectories: of one batch; the more alike the batch is to the rollout's, the nearer the
+                log-probabilities.
+            texts: numbers of the segments whose ids are scored.
+            queries: velocities wanted, sorted by segment.
+            how: gradients through contexts, recomputation.
+
+        Returns:
+            One answer for each text and each query, in the order of segments, queries in their own.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What one reward says of one trajectory: a number, or why there is none. Never 0 for that."""
+
+    value: float | None
+    reason: str = ""
+    """Why it is unscored."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Finer numbers for the log, e.g. `semantic`, `quality`."""
+    cost_usd: float | None = None
+    """What it cost to ask; None where nobody tells."""
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != bool(self.reason):
+            raise ValueError(f"{self!r}: either a value or the reason why there is none")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"{self!r}: a value is finite")
+
+
+class Reward(Protocol):
+    """Scores trajectories. Called from a worker thread while the policy goes on sampling."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What makes its numbers: model, revision, protocol."""
+        ...
+
+    def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+        """One score each, in order.
+
+        An unscored trajectory leaves its group and is not trained. Any exception but the one below
+        makes all of them unscored, with its text as the reason.
+
+        Raises:
+            JudgeUnavailableError: nothing can be scored now; the run waits and asks again.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A trajectory and what its rewards said, by the reward's name in the recipe."""
+
+    trajectory: Trajectory
+    scores: Mapping[str, Score]
+
+
+class Studio(Protocol):
+    """Given to a task: makes and scores trajectories."""
+
+    def draw(self, programs: Sequence[Program], *, scored: bool = True) -> list[Scored]:
+        """Rolls the programs out in batches, scoring each batch while the next is sampled.
+
+        Keeps their order. With `scored=False` the scores are empty.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """Which rollout this is; a resumed run gives the same ones again."""
+
+    step: int
+    """Number of the training step, from 0."""
+    seed: int
+    """Of the run."""
+    group_size: int
+
+
+class Task(Protocol):
+    """Turns prompts into trajectories to train on: one stage or several, rewards rectified."""
+
+    def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
+        """All trajectories to train on, each prompt's group whole.
+
+        Runs on each process for its own prompts; must not communicate. Scores may be replaced
+        (false-positive rectification, a task's own format rewards) but not invented.
+        """
+        ...
+
+    def state(self) -> Json:
+        """What must survive a restart (queues); None where there is nothing."""
+        ...
+
+    def restore(self, state: Json) -> None:
+        """Takes back what `state` gave."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """One point of a validation curve. `low` and `high` are its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+    items: Mapping[str, float]
+    """Score of each sample, for paired comparison with other points of the same curve."""
+    folder: Path | None = None
+    """The run folder."""
+
+
+class Validation(Protocol):
+    """Measures the weights in force with something other than the reward."""
+
+    @property
+    def name(self) -> str:
+        """Of the curve, e.g. `geneval:mini`."""
+        ...
+
+    @property
+    def prompts(self) -> Sequence[str]:
+        """What it asks, so that a leak into the training data is refused."""
+        ...
+
+    def measure(self, *, step: int, view: View) -> Validated | None:
+        """The weights of `view` are in force. Runs in the first process only.
+
+        None: it could not be measured; the curve has a gap, and nothing becomes a number.
+        """
+        ...

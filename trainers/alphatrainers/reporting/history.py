@@ -1,0 +1,151 @@
+"""A training's folder read back: its steps, its validation points, and these as terminal text.
+
+Reads what `metrics` and `curves` wrote; a torn last line is left out. What was not measured is
+absent or None, never 0. Imports no model library and knows no benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from alphatrainers.training_errors import TrainingError
+
+T = TypeVar("T")
+
+_TRACK: Final = 41
+"""Characters of the drawn intervals."""
+
+
+class Rise(NamedTuple):
+    """The paired difference from the first point of a curve, with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A line of validation.jsonl."""
+
+    step: int
+    name: str
+    view: str
+    value: float | None
+    """None: it could not be measured; the curve has a gap."""
+    low: float | None = None
+    high: float | None = None
+    samples: int = 0
+    best: bool = False
+    """Best so far of its curve."""
+    from_start: Rise | None = None
+    folder: str | None = None
+    """The run folder, from the training's."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A line of metrics.jsonl."""
+
+    step: int
+    """From 0: the line was written when `step + 1` steps were done."""
+    values: Mapping[str, float]
+    seconds: Mapping[str, float]
+
+
+def read_steps(run: Path) -> list[Step]:
+    """All training steps, in order.
+
+    Raises:
+        TrainingError: for a line that is none of a step.
+    """
+    return list(_rows(run / "metrics.jsonl", _step))
+
+
+def read_points(run: Path) -> list[Point]:
+    """All validation points, in the order of measuring.
+
+    Raises:
+        TrainingError: for a line that is none of a point.
+    """
+    return list(_rows(run / "validation.jsonl", _point))
+
+
+def curves(points: Sequence[Point]) -> dict[tuple[str, str], list[Point]]:
+    """The points of each curve by (validation, view), in the order of measuring."""
+    found: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        found.setdefault((point.name, point.view), []).append(point)
+    return found
+
+
+def images_at(steps: Sequence[Step]) -> dict[int, int]:
+    """Trajectories that were drawn for training, by the number of steps done; 0 at 0."""
+    drawn = {step.step + 1: int(step.values["images"]) for step in steps}
+    return {0: 0, **drawn}
+
+
+def curve_text(points: Sequence[Point]) -> str:
+    """One curve as lines for a terminal: a point and its interval in each."""
+    name, view = points[0].name, points[0].view
+    ends = [end for p in points for end in (p.low, p.high) if end is not None]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    lines = [
+        f"{name}, held out, weights {view!r}; 95% intervals",
+        f" step  score  {f'{low:.2f}':<{_TRACK - 4}}{high:.2f}  since the start",
+    ]
+    return "\n".join([*lines, *(_line(point, low, high) for point in points)])
+
+
+def _line(point: Point, low: float, high: float) -> str:
+    if point.value is None or point.low is None or point.high is None:
+        return f"{point.step:5d}      —  (could not be measured)"
+    span = high - low or 1.0
+    left, middle, right = (
+        round((value - low) / span * (_TRACK - 1)) for value in (point.low, point.value, point.high)
+    )
+    track = [" "] * _TRACK
+    track[left : right + 1] = "─" * (right - left + 1)
+    track[middle] = "●"
+    text = f"{point.step:5d}  {point.value:.3f}  {''.join(track)}"
+    rise = point.from_start
+    if rise is None or point.step == 0:
+        return text.rstrip()
+    return f"{text}  {rise.value:+.3f} [{rise.low:+.3f}, {rise.high:+.3f}]"
+
+
+def _step(row: Mapping[str, Any]) -> Step:
+    return Step(step=int(row["step"]), values=dict(row["values"]), seconds=dict(row["seconds"]))
+
+
+def _point(row: Mapping[str, Any]) -> Point:
+    rise = row.get("from_start")
+    known = {name: row[name] for name in Point.__slots__ if name in row and name != "from_start"}
+    if any(not isinstance(known.get(end), int | float | None) for end in ("value", "low", "high")):
+        raise TypeError("a value is a number")
+    whole = None if rise is None else Rise(*(rise[name] for name in Rise._fields))
+    return Point(**known, from_start=whole)
+
+
+def _rows(path: Path, read: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
+    if not path.is_file():
+        return
+    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield read(json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            if number == len(lines):
+                return  # torn by a crash
+            raise TrainingError(
+                f"line {number} of {str(path)!r} is damaged",
+                hint="delete that line; it is only a record",
+            ) from error

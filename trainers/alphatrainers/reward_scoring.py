@@ -1,0 +1,254 @@
+"""Scores trajectories beside the sampling, and turns scores into what each part is credited with.
+
+Every reward has one worker thread, so a reward is never called twice at once and scoring overlaps
+with the sampling of the next batch. A judge that is away is waited for; then the run stops. A
+failure is an unscored trajectory with its reason, never a number. Knows no judge and no model.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Final, Literal, Self, TypeVar
+
+import torch
+
+from alphatrainers.algorithms.advantages import Advantages, group_advantages, separate_advantages
+from alphatrainers.protocols import Reward, Score, Scored
+from alphatrainers.settings import AdvantageSettings, Credits
+from alphatrainers.training_errors import JudgeUnavailableError, TrainingError, TrainingStoppedError
+from alphatrainers.trajectory import Trajectory
+
+T = TypeVar("T")
+LONGEST_WAIT: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardUse:
+    """A reward in a recipe."""
+
+    reward: Reward
+    weight: float = 1.0
+    credits: Credits = "both"
+    """Which parts of a trajectory it is credited to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Time, as an argument."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] | None = None
+    """None sleeps no longer than somebody waits for scores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """Scores on their way."""
+
+    trajectories: tuple[Trajectory, ...]
+    futures: Mapping[str, Future[Sequence[Score]]]
+
+    def result(self) -> list[Scored]:
+        """Waits for them.
+
+        Raises:
+            TrainingStoppedError: if a judge stayed away too long.
+        """
+        columns = {name: future.result() for name, future in self.futures.items()}
+        return [
+            Scored(trajectory=trajectory, scores={name: c[row] for name, c in columns.items()})
+            for row, trajectory in enumerate(self.trajectories)
+        ]
+
+
+@dataclass(slots=True, kw_only=True)
+class Waited:
+    """How long judges were away, for the log."""
+
+    seconds: float = 0.0
+    outages: int = 0
+
+
+class Scorer:
+    """Asks all rewards of a recipe, each in its own thread."""
+
+    def __init__(
+        self,
+        uses: Mapping[str, RewardUse],
+        *,
+        patience_seconds: float,
+        clock: Clock | None = None,
+    ) -> None:
+        self.uses = dict(uses)
+        self.waited = Waited()
+        clock = clock or Clock()
+        self._patience, self._now = patience_seconds, clock.now
+        self._abandoned = threading.Event()
+        self._sleep = clock.sleep or self._abandoned.wait
+        self._threads = {name: _Worker(f"reward {name}") for name in uses}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._abandoned.set()
+        for thread in self._threads.values():
+            thread.stop()
+
+    def submit(self, trajectories: Sequence[Trajectory]) -> Pending:
+        """Begins to score; returns at once."""
+        batch = tuple(trajectories)
+        futures = {
+            name: thread.submit(self._score, name, batch) for name, thread in self._threads.items()
+        }
+        return Pending(trajectories=batch, futures=futures)
+
+    def _score(self, name: str, batch: tuple[Trajectory, ...]) -> Sequence[Score]:
+        if self._abandoned.is_set():
+            raise TrainingStoppedError(
+                f"reward {name!r} was not asked: the training was left", hint="repeat the command"
+            )
+        began, wait = self._now(), 1.0
+        while True:
+            try:
+                scores = self.uses[name].reward.score(batch)
+            except JudgeUnavailableError as error:
+                away = self._now() - began
+                if away + wait > self._patience or self._abandoned.is_set():
+                    # At once: this thread takes up what waits before anybody else could say so.
+                    self._abandoned.set()
+                    raise TrainingStoppedError(
+                        f"reward {name!r} could not be asked for {away:.0f} seconds: {error}",
+                        hint="start its judge again, then repeat the command to resume",
+                    ) from error
+                self.waited.outages += 1
+                self.waited.seconds += wait
+                self._sleep(wait)
+                wait = min(2.0 * wait, LONGEST_WAIT)
+                continue
+            except Exception as error:  # noqa: BLE001  a boundary: it becomes a status
+                reason = f"{type(error).__name__}: {error}"
+                return [Score(value=None, reason=reason)] * len(batch)
+            if len(scores) != len(batch):
+                raise ValueError(
+                    f"reward {name!r} gave {len(scores)} scores for {len(batch)} trajectories"
+                )
+            return scores
+
+
+class _Worker:
+    """One thread that does one thing after another.
+
+    Unlike an executor's, it is not waited for when the program ends: whoever interrupts a training
+    need not sit through the retries of a judge.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._stopped = False
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def submit(self, work: Callable[..., T], *args: object) -> Future[T]:
+        """Begins when all that was submitted before is done."""
+        future: Future[T] = Future()
+
+        def carry_out() -> None:
+            try:
+                future.set_result(work(*args))
+            except BaseException as error:  # noqa: BLE001  a boundary: the waiting thread raises it
+                future.set_exception(error)
+
+        self._work.put(carry_out)
+        return future
+
+    def stop(self) -> None:
+        """What has not begun yet never will."""
+        self._stopped = True
+        self._work.put(lambda: None)
+
+    def _run(self) -> None:
+        while True:
+            work = self._work.get()
+            if self._stopped:
+                return
+            work()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What is known of one trajectory in every process: small enough to be sent around."""
+
+    group: str
+    values: Mapping[str, float | None]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Finer numbers of each reward, for the log."""
+
+
+def row_of(scored: Scored) -> Row:
+    """The scores of a trajectory without the trajectory."""
+    return Row(
+        group=scored.trajectory.program.group,
+        values={name: score.value for name, score in scored.scores.items()},
+        reasons={name: s.reason for name, s in scored.scores.items() if s.reason},
+        parts={name: dict(s.parts) for name, s in scored.scores.items() if s.parts},
+    )
+
+
+def credited(uses: Mapping[str, RewardUse], part: Literal["image", "text"]) -> dict[str, RewardUse]:
+    """The rewards that a part of a trajectory is credited with.
+
+    Raises:
+        TrainingError: if there is none.
+    """
+    found = {name: use for name, use in uses.items() if use.credits in {"both", part}}
+    if not any(use.weight != 0.0 for use in found.values()):
+        raise TrainingError(
+            f"no reward is credited to the {part} part",
+            hint=f"set `credits: {part}` or `credits: both` on one, or train no {part}",
+        )
+    return found
+
+
+def advantages_of(
+    rows: Sequence[Row],
+    uses: Mapping[str, RewardUse],
+    settings: AdvantageSettings,
+) -> Advantages:
+    """How much better each trajectory did than its group, by the rewards in `uses` (float64).
+
+    A trajectory that misses any of them is unscored.
+    """
+    names = list(uses)
+    number = {group: index for index, group in enumerate(dict.fromkeys(r.group for r in rows))}
+    group_B = torch.tensor([number[row.group] for row in rows])
+    table = [[_or_nan(row.values[name]) for name in names] for row in rows]
+    reward_BR = torch.tensor(table, dtype=torch.float64).reshape(len(rows), len(names))
+    weight_R = torch.tensor([uses[name].weight for name in names], dtype=torch.float64)
+    scaling = settings.scaling()
+    if settings.combine == "separate" and len(names) > 1:
+        return separate_advantages(reward_BR, group_B, weight_R=weight_R, scaling=scaling)
+    return group_advantages(
+        total_rewards(reward_BR, weight_R), group_B, scaling=scaling, baseline=settings.baseline
+    )
+
+
+def total_rewards(reward_BR: torch.Tensor, weight_R: torch.Tensor) -> torch.Tensor:
+    """The weighted sum of each row; NaN where one is missing."""
+    return (reward_BR * weight_R).sum(1)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value

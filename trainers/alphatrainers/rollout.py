@@ -1,0 +1,98 @@
+"""Makes and scores trajectories for a task: a batch is scored while the next one is sampled.
+
+Batches depend on the programs alone, so that another number of processes makes the same ones as
+long as a batch is no larger than a group. Knows no task.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from alphatrainers.protocols import Policy, Score, Scored
+from alphatrainers.reward_scoring import Pending, Row, Scorer, row_of
+from alphatrainers.trajectory import Program, Trajectory
+
+T = TypeVar("T")
+
+
+def batches(
+    items: Sequence[T], *, program: Callable[[T], Program], most: int, group_size: int
+) -> Iterator[list[T]]:
+    """Neighbours of one shape, at most `most`; of one group where a group fills a batch."""
+    batch: list[T] = []
+    last: Hashable = None
+    for item in items:
+        asked = program(item)
+        key = (asked.shape, asked.group if most <= group_size else None)
+        if batch and (key != last or len(batch) == most):
+            yield batch
+            batch = []
+        batch.append(item)
+        last = key
+    if batch:
+        yield batch
+
+
+@dataclass(slots=True, kw_only=True)
+class Spent:
+    """Seconds and dollars of one step, for the log."""
+
+    rollout: float = 0.0
+    waiting: float = 0.0
+    """For rewards, after the last batch was sampled."""
+    trajectories: int = 0
+    cost_usd: float | None = None
+    """Of all scores; None where nobody tells what they cost."""
+
+
+class Workshop:
+    """The studio of one training step."""
+
+    def __init__(self, policy: Policy, scorer: Scorer, *, batch: int, group_size: int) -> None:
+        self._policy, self._scorer = policy, scorer
+        self._batch, self._group_size = batch, group_size
+        self.spent = Spent()
+        self.stages: list[list[Row]] = []
+        """What each scored drawing earned, whether or not the task trains on it."""
+
+    def draw(self, programs: Sequence[Program], *, scored: bool = True) -> list[Scored]:
+        """See `policy.Studio`."""
+        pending: list[Pending] = []
+        made: list[Scored] = []
+        for batch in batches(
+            programs, program=lambda p: p, most=self._batch, group_size=self._group_size
+        ):
+            trajectories = self._roll_out(batch)
+            if scored:
+                pending.append(self._scorer.submit(trajectories))
+            else:
+                made += [Scored(trajectory=t, scores={}) for t in trajectories]
+        began = time.monotonic()
+        for waiting in pending:
+            made += waiting.result()
+        self.spent.waiting += time.monotonic() - began
+        if scored:
+            self.stages.append([row_of(one) for one in made])
+            self._book(score for one in made for score in one.scores.values())
+        return made
+
+    def _book(self, scores: Iterable[Score]) -> None:
+        costs = [score.cost_usd for score in scores if score.cost_usd is not None]
+        if costs:
+            self.spent.cost_usd = math.fsum([self.spent.cost_usd or 0.0, *costs])
+
+    def _roll_out(self, batch: Sequence[Program]) -> list[Trajectory]:
+        began = time.monotonic()
+        with torch.no_grad():
+            trajectories = self._policy.rollout(batch)
+        self.spent.rollout += time.monotonic() - began
+        self.spent.trajectories += len(batch)
+        if [made.program.id for made in trajectories] != [program.id for program in batch]:
+            raise ValueError("the policy's trajectories are not those of the programs, in order")
+        return trajectories

@@ -1,0 +1,207 @@
+"""What a policy is asked to do (a program of segments) and what it did (a trajectory).
+
+A program's steps and its trajectory's segments stand side by side: what is read stays as it is,
+`WriteText` becomes `SampledText`, `DrawImage` becomes `SampledImage`. Everything that a later
+replay needs is in the trajectory: token ids as drawn, latents as stored, noise levels as used.
+Knows no model, tokenizer, task or reward. Trajectories live on the CPU.
+
+Shapes: S trained steps; N = S + 1 latents, the last one after the last trained step; X the axes of
+one latent; T tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from PIL.Image import Image
+from torch import Tensor
+
+from alphatrainers.algorithms.sde_steps import Density, Kind
+
+Role = Literal["system", "prompt"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One row of the training data."""
+
+    id: str
+    text: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """What task and rewards know about it (questions, a source image); nothing to the engine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputText:
+    """Words that are read, never trained. The policy frames them with its own control tokens."""
+
+    text: str
+    role: Role = "prompt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputImage:
+    """A picture that is read, never trained."""
+
+    image: Image
+    encoded: Tensor | None = None
+    """What the policy made of it in the rollout, so that no replay encodes it again; its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteText:
+    """The policy writes here."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    trained: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1 or not (self.temperature > 0.0 and 0.0 < self.top_p <= 1.0):
+            raise ValueError(f"{self!r}: tokens, temperature above 0; 0 < top_p <= 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawImage:
+    """The policy draws here."""
+
+    width: int
+    height: int
+    sigmas: tuple[float, ...]
+    """Falling noise levels from 1 to 0: one more than steps (`schedules`)."""
+    window: range = range(0)
+    """Steps that are stochastic and stored for training; all others are plain. Empty for losses
+    that need no trajectory (nft, awm)."""
+    kernel: Kind = "flow_sde"
+    eta: float = 0.7
+    density: Density | None = None
+    """By default the kernel's usual one."""
+    guidance: object = None
+    """The policy's own description of guidance, used again when it replays stored steps. Must
+    compare by value; None is none."""
+    trained: bool = True
+
+    def __post_init__(self) -> None:
+        falls = all(a > b for a, b in zip(self.sigmas, self.sigmas[1:], strict=False))
+        if len(self.sigmas) < 2 or not falls or self.sigmas[0] > 1.0 or self.sigmas[-1] < 0.0:
+            raise ValueError(f"sigmas={self.sigmas!r} do not fall within 1..0")
+        last = len(self.sigmas) - 1
+        if self.window and not (
+            self.window.step == 1 and 0 <= self.window.start < self.window.stop <= last
+        ):
+            raise ValueError(f"window={self.window!r} is not within {last} steps")
+        if self.window and self.kernel == "ode":
+            raise ValueError("an ode has no stochastic steps: leave the window empty")
+        most = 1.0 if self.kernel == "cps" else math.inf
+        if self.window and not 0.0 < self.eta <= most:
+            raise ValueError(f"eta={self.eta!r}: a stochastic step needs more, and cps at most 1")
+
+
+Step = InputText | InputImage | WriteText | DrawImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One trajectory to be made."""
+
+    id: str
+    """Unique within a rollout."""
+    group: str
+    """Trajectories of one group are compared with each other."""
+    prompt: Prompt
+    steps: tuple[Step, ...]
+    seed: int
+    """All randomness of this trajectory comes from it (`sampling.generator`), so that no batch,
+    order or number of devices changes it."""
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """The task's own: e.g. what the initial image earned."""
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """Programs with equal shapes may share a batch: same kinds of steps, same settings."""
+        return tuple(
+            step if isinstance(step, WriteText | DrawImage) else _input_shape(step)
+            for step in self.steps
+        )
+
+
+def _input_shape(step: InputText | InputImage) -> object:
+    return step.image.size if isinstance(step, InputImage) else step.role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledText:
+    """Words the policy wrote: the very ids that were drawn."""
+
+    asked: WriteText
+    ids: tuple[int, ...]
+    """As drawn, the end token included if it was drawn and never otherwise; no start token."""
+    logp_T: Tensor
+    """float32, one an id, under the distribution that was sampled (temperature, top-p)."""
+    finished: bool
+    """False: cut off at `max_tokens`; no end token was invented."""
+    text: str
+    """Decoded, without control tokens: for people and rewards, never tokenised again."""
+
+    def __post_init__(self) -> None:
+        if self.logp_T.shape != (len(self.ids),):
+            raise ValueError(
+                f"{len(self.ids)} ids and log-probabilities {tuple(self.logp_T.shape)}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledImage:
+    """A picture the policy drew, and the stored part of the way to it."""
+
+    asked: DrawImage
+    """Its `window` says which steps are stored, its `sigmas` at which noise levels."""
+    path_NX: Tensor
+    """Latents before each stored step, and after the last one; empty (0, X) without a window."""
+    velocity_SX: Tensor
+    """As predicted when sampling, guided as sampled."""
+    logp_S: Tensor
+    """float32; of each stored step, computed from the latents as stored."""
+    final_X: Tensor
+    """The finished latent."""
+    image: Image
+    """Decoded."""
+
+    def __post_init__(self) -> None:
+        steps = len(self.asked.window)
+        found = (len(self.path_NX), len(self.velocity_SX), len(self.logp_S))
+        if found != ((steps + 1, steps, steps) if steps else (0, 0, 0)):
+            raise ValueError(
+                f"a window of {steps} steps and {found} latents, velocities, log-probs"
+            )
+
+
+Segment = InputText | InputImage | SampledText | SampledImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """What came of a program; `segments` are as many as its steps."""
+
+    program: Program
+    segments: tuple[Segment, ...]
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """What the policy wants known of it: e.g. seconds, forwards."""
+
+    def __post_init__(self) -> None:
+        if len(self.segments) != len(self.program.steps):
+            raise ValueError(f"{len(self.segments)} segments of {len(self.program.steps)} steps")
+
+    @property
+    def texts(self) -> tuple[SampledText, ...]:
+        """The sampled texts, in order."""
+        return tuple(part for part in self.segments if isinstance(part, SampledText))
+
+    @property
+    def images(self) -> tuple[SampledImage, ...]:
+        """The sampled images, in order; the last one is what is scored."""
+        return tuple(part for part in self.segments if isinstance(part, SampledImage))

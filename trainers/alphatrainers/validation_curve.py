@@ -1,0 +1,194 @@
+"""Validation while training: measures, compares in pairs, keeps the best, notices hacking.
+
+A point is measured by something other than the reward, with fixed seeds, so that two points of a
+curve are compared sample by sample. Knows no benchmark.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alphatrainers.checkpoint import RunFolder, append_line
+from alphatrainers.guards import Curve, Difference, paired
+from alphatrainers.protocols import Json, Validated, Validation, View
+from alphatrainers.settings import GuardSettings
+from alphatrainers.training_errors import TrainingStoppedError
+
+
+class Measured(NamedTuple):
+    """One point, as it was judged."""
+
+    name: str
+    view: View
+    point: Validated | None
+    best: bool
+    """Best so far of its curve."""
+
+
+class _Where(NamedTuple):
+    """Which point, and what it took."""
+
+    name: str
+    step: int
+    view: View
+    seconds: dict[str, float]
+
+    @property
+    def curve(self) -> str:
+        """Each view of each validation has its own."""
+        return f"{self.name} ({self.view})"
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """How its line begins."""
+        return {"step": self.step, "name": self.name, "view": self.view, "seconds": self.seconds}
+
+
+class Curves:
+    """All validation curves of one training."""
+
+    def __init__(
+        self,
+        validations: Sequence[Validation],
+        settings: GuardSettings,
+        *,
+        folder: RunFolder,
+        say: Callable[[str], None],
+    ) -> None:
+        self._validations, self._settings = list(validations), settings
+        self._folder, self._say = folder, say
+        self._curves: dict[str, Curve] = {}
+
+    def measure(self, *, step: int, view: View, reward: float) -> list[Measured]:
+        """Measures every validation once, under the weights in force, in the first process.
+
+        Args:
+            step: training steps done.
+            view: whose weights are in force.
+            reward: mean training reward of late; NaN if there was none yet.
+
+        Raises:
+            TrainingStoppedError: if the held-out score fell while the reward rose, and the
+                settings say stop.
+        """
+        found = []
+        for validation in self._validations:
+            began, worked = time.monotonic(), time.process_time()
+            point = validation.measure(step=step, view=view)
+            seconds = {
+                "point": time.monotonic() - began,
+                "processor": time.process_time() - worked,
+            }
+            where = _Where(validation.name, step, view, seconds)
+            found.append(self._judge(where, point, reward))
+        return found
+
+    def earned(self, reward: float) -> None:
+        """Says what a rollout earned, to the curves whose best point came before any reward."""
+        for curve in self._curves.values():
+            curve.earned(reward)
+
+    def state(self) -> dict[str, Json]:
+        """What decisions need after a restart."""
+        return {name: _curve_to_json(curve) for name, curve in self._curves.items()}
+
+    def restore(self, state: Any) -> None:
+        """Takes back what `state` gave."""
+        self._curves = {name: _curve_from_json(curve) for name, curve in state.items()}
+
+    def _judge(self, where: _Where, point: Validated | None, reward: float) -> Measured:
+        if point is None:
+            self._say(f"step {where.step}: {where.curve} could not be measured")
+            append_line(self._folder.validation, {**where.line, "value": None})
+            return Measured(where.name, where.view, None, best=False)
+        curve = self._curves.setdefault(where.curve, Curve())
+        fall = curve.hacked(point, reward=reward)
+        best = curve.add(where.step, point, reward=reward)
+        assert curve.first is not None
+        rise = paired(point, curve.first)
+        self._write(where, point, rise, fall, best=best)
+        self._say(_sentence(where, point, rise))
+        if fall is not None:
+            self._alarm(where, curve, fall)
+        return Measured(where.name, where.view, point, best)
+
+    def _write(
+        self,
+        where: _Where,
+        point: Validated,
+        rise: Difference | None,
+        fall: Difference | None,
+        *,
+        best: bool,
+    ) -> None:
+        line: dict[str, Any] = {**where.line, "value": point.value}
+        line |= {"low": point.low, "high": point.high, "samples": len(point.items), "best": best}
+        line["from_start"] = rise._asdict() if rise else None
+        line["below_best"] = fall._asdict() if fall else None
+        line["folder"] = None if point.folder is None else self._relative(point.folder)
+        append_line(self._folder.validation, line)
+
+    def _relative(self, folder: Path) -> str:
+        inside = folder.is_relative_to(self._folder.path)
+        return str(folder.relative_to(self._folder.path) if inside else folder)
+
+    def _alarm(self, where: _Where, curve: Curve, fall: Difference) -> None:
+        message = (
+            f"step {where.step}: {where.curve} fell {-fall.value:.3f} below step {curve.best_step}"
+            " while the training reward rose: the reward may be gamed"
+        )
+        if self._settings.stop_when_hacked:
+            raise TrainingStoppedError(message, hint="use the folder `best`, and mend the reward")
+        self._say(message)
+
+
+def _sentence(where: _Where, point: Validated, rise: Difference | None) -> str:
+    text = f"step {where.step}: {where.curve} {point.value:.3f} [{point.low:.3f}, {point.high:.3f}]"
+    if rise is None or where.step == 0:
+        return text
+    return f"{text}; since the start {rise.value:+.3f} [{rise.low:+.3f}, {rise.high:+.3f}]"
+
+
+def _curve_to_json(curve: Curve) -> Json:
+    reward = curve.best_reward
+    return {
+        "best": _point_to_json(curve.best),
+        "best_step": curve.best_step,
+        "best_reward": reward if math.isfinite(reward) else None,
+        "first": _point_to_json(curve.first),
+    }
+
+
+def _curve_from_json(stored: Any) -> Curve:
+    reward = stored["best_reward"]
+    return Curve(
+        best=_point_from_json(stored["best"]),
+        best_step=stored["best_step"],
+        best_reward=math.nan if reward is None else reward,
+        first=_point_from_json(stored["first"]),
+    )
+
+
+def _point_to_json(point: Validated | None) -> Json:
+    if point is None:
+        return None
+    folder = None if point.folder is None else str(point.folder)
+    values: dict[str, Json] = {"value": point.value, "low": point.low, "high": point.high}
+    return {**values, "items": dict(point.items), "folder": folder}
+
+
+def _point_from_json(stored: Any) -> Validated | None:
+    if stored is None:
+        return None
+    folder = stored["folder"]
+    return Validated(
+        value=stored["value"],
+        low=stored["low"],
+        high=stored["high"],
+        items=stored["items"],
+        folder=None if folder is None else Path(folder),
+    )

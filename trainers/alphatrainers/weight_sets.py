@@ -1,0 +1,207 @@
+"""The weights a policy may run under: trained, old, reference and EMA; one set in force at a time.
+
+Old and EMA weights are copies of the trained parameters that are written into their places while a
+view is in force; the reference is the policy with its LoRA layers out of force, or a copy of the
+first values where all weights are trained. Shards a module for several processes if asked. Knows
+no optimizer and no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alphatrainers import lora_adapters
+from alphatrainers.distributed import Processes
+from alphatrainers.protocols import Policy, View
+from alphatrainers.settings import Training
+
+Values = dict[str, Tensor]
+
+
+class Weights:
+    """Trained parameters of one policy, by name, and the copies that other views need."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        settings: Training,
+        *,
+        views: frozenset[str],
+        processes: Processes,
+    ) -> None:
+        self.rates = lora_adapters.learning_rates(policy.experts, settings.optimiser)
+        experts = {name: policy.experts[name] for name in self.rates}
+        self._module, self._lora = policy.module, settings.lora
+        bound = lora_adapters.bind(self._module, experts, lora=settings.lora, seed=settings.seed)
+        self.expert_of = {name: trainable.expert for name, trainable in bound.items()}
+        for parameter in self._module.parameters():
+            processes.copy_from_first(parameter.data)
+        sharded = processes.size > 1 and settings.parallel == "shard"
+        self._units = _shard(policy.units, processes) if sharded else []
+        # Sharding replaces parameters: they are looked up again by name.
+        named = dict(self._module.named_parameters())
+        self.trained: dict[str, nn.Parameter] = {name: named[name] for name in bound}
+        copied = set(views) & {"old", "ema"}
+        if "reference" in views and self._lora is None:
+            copied.add("reference")
+        self._copies: dict[str, Values] = {view: self._snapshot() for view in sorted(copied)}
+        self._current = dict.fromkeys(copied, True)
+        self._in_force: View = "train"
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds a part of the weights only."""
+        return bool(self._units)
+
+    @contextmanager
+    def view(self, view: View) -> Iterator[None]:
+        """Puts other weights in force inside the block."""
+        if view == self._in_force:
+            yield
+            return
+        assert self._in_force == "train", "views do not nest"
+        self._in_force = view
+        try:
+            if view == "reference" and self._lora is not None:
+                yield from self._without_adapters()
+            else:
+                yield from self._with_values(self._copies[view])
+        finally:
+            self._in_force = "train"
+
+    def equals_trained(self, view: View) -> bool:
+        """Whether a view is known to be the trained weights, so that no forward is needed."""
+        return view == "train" or self._current.get(view, False)
+
+    def moved(self) -> None:
+        """Says that the trained weights have changed."""
+        self._current = dict.fromkeys(self._current, False)
+
+    @torch.no_grad()
+    def follow(self, view: View, *, keep: float) -> None:
+        """Sets copy <- keep * copy + (1 - keep) * trained; does nothing if the view has no copy."""
+        copy = self._copies.get(view)
+        if copy is None:
+            return
+        for name, parameter in self.trained.items():
+            if keep == 0.0:
+                copy[name].copy_(parameter)
+            else:
+                copy[name].lerp_(parameter, 1.0 - keep)
+        if keep == 0.0:
+            self._current[view] = True
+
+    def values(self, view: View) -> Values:
+        """Whole values on the CPU, in every process alike; needs a view that has a copy."""
+        source: Mapping[str, Tensor] = self.trained if view == "train" else self._copies[view]
+        return {name: whole(value) for name, value in source.items()}
+
+    @property
+    def kept(self) -> list[View]:
+        """The views that must be saved."""
+        return ["train", *self._copies]  # type: ignore[list-item]
+
+    @torch.no_grad()
+    def load(self, view: View, values: Mapping[str, Tensor]) -> None:
+        """Takes back what `values` gave.
+
+        Raises:
+            ValueError: if names or shapes are not those of the trained parameters.
+        """
+        place: Mapping[str, Tensor] = self.trained if view == "train" else self._copies[view]
+        if set(place) != set(values):
+            raise ValueError(f"{view}: other parameters: {sorted(set(place) ^ set(values))[:4]}")
+        for name, value in values.items():
+            write(place[name], value)
+        self._current = {
+            other: all(torch.equal(_local(c[n]), _local(p)) for n, p in self.trained.items())
+            for other, c in self._copies.items()
+        }
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """All of every unit's weights on this process: forwards need not keep step with others.
+
+        Only backward passes still do, when they sum gradients. Enter it after the view.
+        """
+        for unit in self._units:
+            unit.set_reshard_after_forward(False)
+            unit.set_reshard_after_backward(False)
+            unit.unshard()
+        try:
+            yield
+        finally:
+            for unit in self._units:
+                unit.reshard()
+                unit.set_reshard_after_forward(True)
+                unit.set_reshard_after_backward(True)
+
+    def _snapshot(self) -> Values:
+        return {name: value.detach().clone() for name, value in self.trained.items()}
+
+    @torch.no_grad()
+    def _exchange(self, values: Values) -> None:
+        for name, parameter in self.trained.items():
+            parameter.copy_(values[name])
+
+    def _with_values(self, values: Values) -> Iterator[None]:
+        trained = self._snapshot()
+        self._exchange(values)
+        try:
+            yield
+        finally:
+            self._exchange(trained)
+
+    def _without_adapters(self) -> Iterator[None]:
+        lora_adapters.switch(self._module, enabled=False)
+        try:
+            yield
+        finally:
+            lora_adapters.switch(self._module, enabled=True)
+
+
+def whole(value: Tensor) -> Tensor:
+    """The full tensor on the CPU, gathered from all processes if it is sharded."""
+    from torch.distributed.tensor import DTensor
+
+    value = value.detach()
+    return (value.full_tensor() if isinstance(value, DTensor) else value).cpu().clone()
+
+
+@torch.no_grad()
+def write(place: Tensor, value: Tensor) -> None:
+    """Copies a full tensor into a parameter, or into this process's part of it."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if place.shape != value.shape:
+        raise ValueError(f"shape {tuple(value.shape)} does not fit {tuple(place.shape)}")
+    if isinstance(place, DTensor):
+        there = value.to(device=place.to_local().device, dtype=place.dtype)
+        place.copy_(distribute_tensor(there, place.device_mesh, place.placements))
+    else:
+        place.copy_(value)
+
+
+def _local(value: Tensor) -> Tensor:
+    from torch.distributed.tensor import DTensor
+
+    return value.to_local() if isinstance(value, DTensor) else value.detach()
+
+
+def _shard(units: Sequence[nn.Module], processes: Processes) -> list[Any]:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    device = next(units[0].parameters()).device.type
+    mesh = init_device_mesh(device, (processes.size,))
+    for unit in units:
+        sharded: Any = fully_shard(unit, mesh=mesh)
+        # Losses are divided by counts of all processes: gradients are summed, not averaged.
+        sharded.set_gradient_divide_factor(1.0)
+        sharded.set_force_sum_reduction_for_comms(True)
+    return list(units)
