@@ -21,6 +21,7 @@ OFF_BY_DEFAULT = {
     "net": "needs the network",
     "mmdet": "needs an interpreter with mmdet",
     "vllm": "needs an environment with vLLM",
+    "whole": "takes minutes",
 }
 
 
