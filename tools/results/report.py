@@ -108,7 +108,7 @@ def _page(runs: Sequence[Finished], compare: Comparer, title: str) -> str:
         f"are named, curves and tables are of `{runs[0].view}`.",
         "## What was trained",
         tables.recipes_table(runs),
-        "`images`: drawn for training, validations not counted. `base` and the letters behind a "
+        "`images`: generated for training, validations not counted. `base` and the letters after a "
         "judge are the first digits of their weights' SHA-256.",
         "## Held-out score",
         tables.score_table(runs, compare),

@@ -44,7 +44,7 @@ def recipes_table(runs: Sequence[Finished]) -> str:
         ]
         for run in runs
     ]
-    head = ["run", "task", "pictures by", "rewards", "seed", "lr, 1e-4", "steps", "images", "base"]
+    head = ["run", "task", "algorithm", "rewards", "seed", "lr, 1e-4", "steps", "images", "base"]
     return table(head, rows, _aligned(head, left=4))
 
 
@@ -121,7 +121,7 @@ def work_table(runs: Sequence[Finished]) -> str:
                 *_spent(spent),
             ]
         )
-    head = ["run", "rewards", "KL, pictures", "KL, text", "hours", "CPU hours", "judge calls",
+    head = ["run", "rewards", "KL, image", "KL, text", "hours", "CPU hours", "judge calls",
             "unscored"]  # fmt: skip
     return table(head, rows, _aligned(head, left=2))
 
