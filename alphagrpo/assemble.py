@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alphabench.benchmarks import open_benchmark
+from alphabench.core.errors import AlphaBenchError
 from alphabench.judges import open_judge
 from alphabench.questions import Judge
 from alphabench.runs import self_test
@@ -55,7 +56,6 @@ from alphatrainers import strict_yaml
 from alphatrainers.protocols import Reward, Round, Task
 from alphatrainers.reward_scoring import RewardUse
 from alphatrainers.trainer import Parts
-from alphatrainers.training_errors import TrainingError
 from alphatrainers.trajectory import Program, Prompt
 
 VALIDATIONS = "validation"
@@ -77,7 +77,7 @@ def assemble(recipe: Recipe, place: Workplace) -> Parts:
 
     Raises:
         AlphaBenchError: a checkpoint, judge, benchmark or file that cannot be used.
-        TrainingError: parts that do not go together.
+        AlphaBenchError: parts that do not go together.
     """
     benchmarks = [_benchmark(one, place.data) for one in recipe.validation]
     held_out = [sample for benchmark in benchmarks for sample in benchmark.samples()]
@@ -119,14 +119,14 @@ def training_prompts(
 
     Raises:
         AlphaBenchError: they cannot be read, or lack questions.
-        TrainingError: a file of prompts asks what a validation asks.
+        AlphaBenchError: a file of prompts asks what a validation asks.
     """
     settings: PromptSettings = recipe.prompts
     found = load_prompts(
         settings.source, lambda name: open_benchmark(name, data=data), held_out=held_out
     )[: settings.limit]
     if recipe.training.guards.leak == "refuse" and (leaked := leaks(found, held_out)):
-        raise TrainingError(
+        raise AlphaBenchError(
             f"{len(leaked)} training prompts ask for what a validation asks for, e.g. "
             f"{leaked[0].text!r}",
             hint="remove them from the training prompts, or set training.guards.leak=allow",
@@ -201,16 +201,16 @@ def make_task(
     """The task of a recipe.
 
     Raises:
-        TrainingError: the policy cannot do it.
+        AlphaBenchError: the policy cannot do it.
     """
     kinds = settings.kinds
     wants_thought = {"rt2i", "srr"} & {*kinds} or ("edit" in kinds and settings.think)
     if wants_thought and not opened.thinks:
-        raise TrainingError(
+        raise AlphaBenchError(
             f"{opened.name!r} does not write before it draws", hint="set task.kind=t2i"
         )
     if {"edit", "srr"} & {*kinds} and not opened.edits:
-        raise TrainingError(f"{opened.name!r} draws from text alone", hint="set task.kind=t2i")
+        raise AlphaBenchError(f"{opened.name!r} draws from text alone", hint="set task.kind=t2i")
     judging = {name: one.weight for name, one in rewards.items() if one.credits != "text"}
     if "srr" in kinds:
         for name in judging:
@@ -224,7 +224,7 @@ def make_task(
 def _refuse_words(name: str, settings: RewardSettings) -> None:
     """Words count for nothing in an initial picture: any refinement would seem to improve on it."""
     if settings.kind in WORDS:
-        raise TrainingError(
+        raise AlphaBenchError(
             f"the reward {name!r} judges words, which an initial picture lacks: it cannot say "
             "whether a refinement is better",
             hint="give it `credits: text`, outside of a sum with rewards of pictures",
@@ -282,7 +282,7 @@ def make_validation(
 
     Raises:
         AlphaBenchError: its evaluator or judge cannot be used.
-        TrainingError: it is measured by a reward itself.
+        AlphaBenchError: it is measured by a reward itself.
     """
     judge = None if settings.judge is None else open_judge(settings.judge, device=place.device)
     evaluation = open_validation(

@@ -21,7 +21,6 @@ from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.recipe import Recipe, RewardSettings, ValidationSettings
 from alphatrainers.prompt_stream import PromptStream
 from alphatrainers.protocols import Reward
-from alphatrainers.training_errors import TrainingError
 
 T = TypeVar("T")
 
@@ -33,7 +32,7 @@ def obstacles(recipe: Recipe, place: Workplace) -> list[str]:
     def attempt(section: str, work: Callable[[], T]) -> T | None:
         try:
             return work()
-        except (AlphaBenchError, TrainingError) as error:
+        except AlphaBenchError as error:
             # Data that two sections need is missing once.
             found.setdefault(f"{error.message}; {error.hint}", section)
             return None

@@ -19,7 +19,6 @@ from alphabench.questions import Answer
 from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Sample, Selective
 from alphagrpo.reward_functions import SOURCE, EvaluatorReward, WeightedSum, sample_of
 from alphatrainers.protocols import Reward
-from alphatrainers.training_errors import TrainingError
 from alphatrainers.trajectory import Prompt
 
 
@@ -27,7 +26,7 @@ def refuse_unfit(name: str, reward: Reward, prompts: Sequence[Prompt]) -> None:
     """Refuses a reward that cannot judge each of the prompts; parts of sums count.
 
     Raises:
-        TrainingError: naming the reward, a prompt and what it lacks.
+        AlphaBenchError: naming the reward, a prompt and what it lacks.
     """
     if isinstance(reward, WeightedSum):
         for part, one in reward.rewards.items():
@@ -37,7 +36,7 @@ def refuse_unfit(name: str, reward: Reward, prompts: Sequence[Prompt]) -> None:
     for prompt in prompts:
         lacks = _lacks(reward.evaluator, sample_of(prompt))
         if lacks is not None:
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"the reward {name!r} cannot judge the prompt {prompt.text!r}: {lacks}",
                 hint="take prompts with the facts of its benchmark (prompts.source=small: has "
                 "GenEval's, a benchmark's name its own), or a reward that reads no facts, such as "
@@ -87,17 +86,17 @@ def refuse_sourceless(prompts: Sequence[Prompt]) -> None:
     """Refuses prompts that do not name the picture to be edited, or one that is not there.
 
     Raises:
-        TrainingError: naming the first.
+        AlphaBenchError: naming the first.
     """
     for prompt in prompts:
         source = prompt.facts.get(SOURCE)
         if not isinstance(source, str):
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"the prompt {prompt.text!r} names no picture to edit",
                 hint=f"give each row of the prompts its {SOURCE!r}, or train another task",
             )
         if not Path(source).is_file():
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"the picture {source!r} of the prompt {prompt.text!r} does not exist",
                 hint="paths are relative to the file of prompts",
             )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_text
 from alphagrpo.rectification import Rectification
 from alphagrpo.tasks import Window
@@ -19,7 +20,6 @@ from alphatrainers import strict_yaml
 from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.algorithms.sde_steps import Density, Kind, usual_density
 from alphatrainers.settings import Credits, ImageKind, Training
-from alphatrainers.training_errors import TrainingError, unknown_key
 from alphatrainers.trajectory import DrawImage, WriteText
 
 TaskKind = Literal["t2i", "rt2i", "edit", "srr", "mixed"]
@@ -344,7 +344,7 @@ def load_recipe(name: str | Path, assignments: Iterable[str] = ()) -> Recipe:
     `key=value` assignments are put in.
 
     Raises:
-        TrainingError: no such recipe, or something in it that no setting has or takes.
+        AlphaBenchError: no such recipe, or something in it that no setting has or takes.
     """
     return strict_yaml.build(Recipe, strict_yaml.override(_tree(str(name)), assignments))
 
@@ -353,12 +353,12 @@ def read_tree(path: Path) -> strict_yaml.Tree:
     """The tree of a recipe file.
 
     Raises:
-        TrainingError: it cannot be read, or is no recipe.
+        AlphaBenchError: it cannot be read, or is no recipe.
     """
     try:
         text = read_text(path, max_bytes=_MOST_BYTES)
     except UnreadableFileError as error:
-        raise TrainingError(
+        raise AlphaBenchError(
             f"the recipe {str(path)!r} cannot be read: {error}",
             hint=f"name a YAML file, or one of {', '.join(recipe_names())}",
         ) from error
@@ -372,14 +372,14 @@ def _tree(name: str) -> strict_yaml.Tree:
     path = Path(name).expanduser()
     if name and path.is_dir():
         if not (path / RECIPE_FILE).exists():
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"the folder {name!r} holds no training: it has no {RECIPE_FILE}",
                 hint="name a recipe, a YAML file, or the folder of a training",
             )
         return read_tree(path / RECIPE_FILE)
     if "/" in name or name.endswith((".yaml", ".yml")):
         return read_tree(path)
-    raise unknown_key("recipe", name, names)
+    raise unknown_name("recipe", name, names)
 
 
 def _is_recipe(name: str) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
-from alphabench.core.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError, JudgeUnavailableError
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.judges.handshake import VettedJudge
@@ -26,7 +26,6 @@ from alphabench.judges.openai.budget import Account, Prices
 from alphabench.questions import Judge, Question, Reply, Sampling
 from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Sample, Verdict
 from alphatrainers.protocols import Reward, Score
-from alphatrainers.training_errors import JudgeUnavailableError
 from alphatrainers.trajectory import Prompt, Trajectory
 
 OPEN_TAG, CLOSE_TAG = "<think>", "</think>"

@@ -22,12 +22,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from alphabench.core.errors import AlphaBenchError
 from alphabench.images import UnreadableImageError, open_rgb
 from alphagrpo.rectification import Rectification, rectify
 from alphagrpo.reward_functions import SOURCE
 from alphatrainers.algorithms import windows
 from alphatrainers.protocols import Json, Round, Score, Scored, Studio, Task
-from alphatrainers.training_errors import TrainingError
 from alphatrainers.trajectory import (
     DrawImage,
     InputImage,
@@ -203,17 +203,17 @@ def source_of(prompt: Prompt) -> Image:
     """The picture that a prompt asks to edit.
 
     Raises:
-        TrainingError: it names none, or one that cannot be opened.
+        AlphaBenchError: it names none, or one that cannot be opened.
     """
     path = prompt.facts.get(SOURCE)
     if path is None:
-        raise TrainingError(
+        raise AlphaBenchError(
             f"the prompt {prompt.text!r} has no {SOURCE!r}", hint="train on an editing source"
         )
     try:
         return open_rgb(Path(str(path)))
     except UnreadableImageError as error:
-        raise TrainingError(
+        raise AlphaBenchError(
             f"the source picture {str(path)!r} cannot be read: {error}", hint="mend the prompt file"
         ) from error
 

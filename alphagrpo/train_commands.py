@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,19 +70,18 @@ def train(
     """
     from alphagrpo.recipe import load_recipe
 
-    with _sentences():
-        chosen = load_recipe(recipe, settings or [])
-        folder = out or _own_folder(recipe)
-        if dry_run:
-            return _foresee(chosen, folder, device=device, cache=cache)
-        where = _device(device)
-        check_place(folder)
-        _check_folder(folder, resume=resume)
-        if again := context.find_object(Continuation):
-            words = again.words()
-            again.words = lambda: [*words, *(["--resume"] if not resume and _begun(folder) else [])]
-        _train(chosen, folder, device=where, cache=cache)
-    return None
+    chosen = load_recipe(recipe, settings or [])
+    folder = out or _own_folder(recipe)
+    if dry_run:
+        _foresee(chosen, folder, device=device, cache=cache)
+        return
+    where = _device(device)
+    check_place(folder)
+    _check_folder(folder, resume=resume)
+    if again := context.find_object(Continuation):
+        words = again.words()
+        again.words = lambda: [*words, *(["--resume"] if not resume and _begun(folder) else [])]
+    _train(chosen, folder, device=where, cache=cache)
 
 
 def export(
@@ -100,20 +97,8 @@ def export(
     """Write the best weights of a training as an adapter, or whole with their base."""
     from alphagrpo.export import export_run
 
-    with _sentences():
-        check_place(out)
-        echo(export_run(run, out, merge=merge, base=ckpt))
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """The engine's errors as the harness prints them."""
-    from alphatrainers.training_errors import TrainingError
-
-    try:
-        yield
-    except TrainingError as error:
-        raise AlphaBenchError(error.message, hint=error.hint) from error
+    check_place(out)
+    echo(export_run(run, out, merge=merge, base=ckpt))
 
 
 def _own_folder(recipe: str) -> Path:

@@ -30,7 +30,6 @@ from alphabench.runs.store import RunFolder
 from alphabench.runs.stored import complete_verdicts
 from alphabench.types import Benchmark, Generator, Sample
 from alphatrainers.protocols import Reward, Validated, View
-from alphatrainers.training_errors import TrainingError
 
 T = TypeVar("T")
 LEAST_COVERAGE: Final = 0.95
@@ -69,13 +68,13 @@ class BenchmarkValidation:
         """See `alphatrainers.protocols.Validation`.
 
         Raises:
-            TrainingError: the very first point cannot be measured: then none could.
+            AlphaBenchError: the very first point cannot be measured: then none could.
         """
         try:
             return self._point(self._run(step, view))
         except AlphaBenchError as error:
             if step == 0:
-                raise TrainingError(f"{self.name}: {error.message}", hint=error.hint) from error
+                raise AlphaBenchError(f"{self.name}: {error.message}", hint=error.hint) from error
             self.say(f"step {step}: {self.name} ({view}): {error}")
             return None
 
@@ -162,12 +161,12 @@ def refuse_rewarded(name: str, identity: Mapping[str, str], rewards: Mapping[str
         rewards: by name; parts of sums count too.
 
     Raises:
-        TrainingError: naming the reward.
+        AlphaBenchError: naming the reward.
     """
     own = {key: value for key, value in identity.items() if key != "protocol"}
     for reward, found in rewards.items():
         if dict(found.identity) == own:
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"the validation {name!r} is measured by the reward {reward!r} itself",
                 hint="name another evaluator or judge, or set same_as_reward: true in it",
             )

@@ -16,14 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from alphabench.checkpoints.diffusers import DiffusersCheckpoint
-from alphabench.core.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.models.bagel.guidance import Guidance, guide
 from alphabench.types import Generator, ImageRequest, NotMade
 from alphabench.weights.strict_loading import quiet
 from alphagrpo.policies.handle import OpenedPolicy, digest_of
 from alphatrainers.protocols import Answer, Query, Replaying, VelocityPredicted
 from alphatrainers.sampling import denoise, generator
-from alphatrainers.training_errors import TrainingError, TrainingStoppedError
 from alphatrainers.trajectory import (
     DrawImage,
     InputText,
@@ -85,7 +84,7 @@ class DiffusersPolicy:
         words = self._encode([_prompt(program) for program in programs])
         factor = self.pipeline.vae_scale_factor
         if asked.width % (2 * factor) or asked.height % (2 * factor):
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"{asked.width}x{asked.height} is no size in steps of {2 * factor} pixels",
                 hint="set another task.draw.width and height",
             )
@@ -280,7 +279,7 @@ def _drawing(program: Program) -> DrawImage:
     asked = program.steps[1]
     assert isinstance(asked, DrawImage)
     if asked.guidance is not None and _guidance(asked).renorm != "global":
-        raise TrainingError(
+        raise AlphaBenchError(
             "a diffusers policy keeps the length of whole pictures alone",
             hint="set task.draw.guidance.renorm=global",
         )

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.models.bagel.bagel_inference import UnifiedBagel, size_obstacle
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.kv_cache import Context
@@ -35,7 +36,6 @@ from alphabench.models.bagel.sampler import (
 from alphabench.types import NotMade
 from alphatrainers.protocols import Answer, Query, Replaying, TextScored, VelocityPredicted
 from alphatrainers.sampling import denoise, draw_tokens, generator, score_tokens
-from alphatrainers.training_errors import TrainingError, TrainingStoppedError
 from alphatrainers.trajectory import (
     DrawImage,
     InputImage,
@@ -299,7 +299,7 @@ class UMMPolicy:
         most = design.latent_side * side
         obstacle = size_obstacle(asked.width, asked.height, side=side, most=most)
         if obstacle is not None:
-            raise TrainingError(obstacle, hint="set another task.draw.width and height")
+            raise AlphaBenchError(obstacle, hint="set another task.draw.width and height")
         return self.umm.grid_of(asked.width, asked.height)
 
     def _painter(self, said: Contexts, asked: DrawImage, grids: Sequence[Grid]) -> Painter:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from alphabench.benchmarks import open_benchmark
+from alphabench.core.errors import AlphaBenchError
 from alphabench.upstream import UpstreamData
 from alphagrpo.assemble import Workplace, open_reward
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.prompts import load_prompts
 from alphagrpo.recipe import RewardSettings
 from alphatrainers.protocols import Reward
-from alphatrainers.training_errors import TrainingError
 from alphatrainers.trajectory import Prompt
 from tests.cli.conftest import Shell
 
@@ -55,22 +55,22 @@ def test_a_reward_takes_the_prompts_whose_facts_it_reads_and_no_others(
     if benchmark == source or (benchmark, source) in FITS:
         refuse_unfit("g", reward, prompts)
         return
-    with pytest.raises(TrainingError, match="the reward 'g' cannot judge the prompt") as caught:
+    with pytest.raises(AlphaBenchError, match="the reward 'g' cannot judge the prompt") as caught:
         refuse_unfit("g", reward, prompts)
     assert "prompts.source" in caught.value.hint
 
 
 def test_a_detector_that_cannot_know_what_is_asked_for_is_no_reward(data: UpstreamData) -> None:
     facts = {"tag": "single_object", "include": [{"class": "person", "count": 1}]}
-    with pytest.raises(TrainingError, match="the detector does not know 'person'"):
+    with pytest.raises(AlphaBenchError, match="the detector does not know 'person'"):
         refuse_unfit("g", reward_of("geneval:mini", data), [Prompt(id="1", text="z", facts=facts)])
 
 
 def test_what_is_to_be_edited_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="names no picture to edit"):
+    with pytest.raises(AlphaBenchError, match="names no picture to edit"):
         refuse_sourceless([Prompt(id="1", text="make it red")])
     absent = {"source_image": str(tmp_path / "none.png")}
-    with pytest.raises(TrainingError, match=r"none\.png' of the prompt 'make it red' does not"):
+    with pytest.raises(AlphaBenchError, match=r"none\.png' of the prompt 'make it red' does not"):
         refuse_sourceless([Prompt(id="1", text="make it red", facts=absent)])
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from alphabench.core.errors import AlphaBenchError
 from alphagrpo.recipe import load_recipe, recipe_names
 from alphatrainers import strict_yaml
-from alphatrainers.training_errors import TrainingError
 
 EXPECTED = {
     "nano-rt2i", "nano-srr", "nano-awm", "nano-nft", "nano-holistic", "bagel-rt2i", "bagel-srr",
@@ -84,7 +84,7 @@ def test_assignments_change_a_recipe() -> None:
     ],
 )
 def test_a_mistake_in_a_recipe_is_named(assignment: str, words: str) -> None:
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(AlphaBenchError) as caught:
         load_recipe("nano-rt2i", [assignment])
     assert words in str(caught.value)
 
@@ -111,7 +111,7 @@ def test_a_mistake_in_a_recipe_is_named(assignment: str, words: str) -> None:
 def test_parts_that_would_train_nothing_or_fail_later_are_named(
     name: str, assignments: list[str], words: str
 ) -> None:
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(AlphaBenchError) as caught:
         load_recipe(name, assignments)
     assert words in str(caught.value)
 
@@ -121,7 +121,7 @@ def test_guard_is_taken_where_it_is_defined() -> None:
 
 
 def test_an_unknown_recipe_names_the_nearest() -> None:
-    with pytest.raises(TrainingError, match="nano-rt2i"):
+    with pytest.raises(AlphaBenchError, match="nano-rt2i"):
         load_recipe("nano-rt21")
 
 
@@ -139,10 +139,10 @@ def test_a_file_that_cannot_be_a_recipe_says_so(tmp_path: Path) -> None:
     ):
         if content is not None:
             path.write_bytes(content)
-        with pytest.raises(TrainingError, match=words):
+        with pytest.raises(AlphaBenchError, match=words):
             load_recipe(str(path))
     for name, words in (("/dev/zero", "not a regular file"), (str(tmp_path / "x"), "cannot be")):
-        with pytest.raises(TrainingError, match=words):
+        with pytest.raises(AlphaBenchError, match=words):
             load_recipe(name)
 
 
@@ -156,5 +156,5 @@ def test_a_recipe_of_one_s_own_need_not_say_what_it_costs_and_may_begin_with_a_m
     assert load_recipe(path).training == load_recipe("nano-rt2i").training
     (tmp_path / "recipe.yaml").write_text(strict_yaml.write(load_recipe("nano-rt2i", ["panel=2"])))
     assert load_recipe(tmp_path, ["training.steps=3"]).panel == 2
-    with pytest.raises(TrainingError, match="holds no training"):
+    with pytest.raises(AlphaBenchError, match="holds no training"):
         load_recipe(tmp_path.parent)

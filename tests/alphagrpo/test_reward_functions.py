@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from alphabench.core.errors import JudgeUnavailableError, TrainingStoppedError
 from alphabench.judges import open_judge
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 from alphabench.questions import Question
@@ -23,7 +24,6 @@ from alphagrpo.reward_functions import (
 )
 from alphatrainers.protocols import Score
 from alphatrainers.reward_scoring import Clock, RewardUse, Scorer
-from alphatrainers.training_errors import JudgeUnavailableError, TrainingStoppedError
 from alphatrainers.trajectory import Program, Prompt, Trajectory
 from tests.support.dvreward_judges import brightness_of
 from tests.support.judge_server import JudgeServer, Say, serving

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from alphabench.core.errors import AlphaBenchError
 from alphagrpo.tasks import (
     Drawing,
     Edit,
@@ -24,7 +25,6 @@ from alphagrpo.tasks import (
     Window,
 )
 from alphatrainers.protocols import Round, Task
-from alphatrainers.training_errors import TrainingError
 from alphatrainers.trajectory import (
     DrawImage,
     InputImage,
@@ -119,7 +119,7 @@ def test_an_edit_shows_its_picture_first_and_keeps_its_size(tmp_path: Path) -> N
     assert words == InputText(text="make it blue")
     assert isinstance(draw, DrawImage)
     assert (draw.width, draw.height) == (16, 24)
-    with pytest.raises(TrainingError, match="source_image"):
+    with pytest.raises(AlphaBenchError, match="source_image"):
         Edit(manner=manner(), resize=lambda one: one).collect(PROMPTS, studio, TURN)
 
 

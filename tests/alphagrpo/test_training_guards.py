@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from alphabench.benchmarks import open_benchmark
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.upstream import UpstreamData
 from alphagrpo.assemble import Workplace, assemble
 from alphagrpo.policies.unified_policy import UMMPolicy
@@ -18,7 +19,6 @@ from alphagrpo.recipe import Recipe
 from alphatrainers import strict_yaml
 from alphatrainers.protocols import Answer, Query, Replaying
 from alphatrainers.trainer import Parts, Run
-from alphatrainers.training_errors import TrainingError, TrainingStoppedError
 from alphatrainers.trajectory import Trajectory
 from tests.alphagrpo.test_assemble import OWN, recipe_for
 from tests.support.tiny_bagel import save_bagel
@@ -135,7 +135,7 @@ def test_a_policy_that_is_not_what_it_says_is_stopped_before_it_learns(
     sound = found.policy
     assert isinstance(sound, UMMPolicy)
     faulty = policy(sound.umm, identity=sound.identity)
-    with pytest.raises(TrainingError, match=words):
+    with pytest.raises(AlphaBenchError, match=words):
         Run(replace(found, policy=faulty), recipe.training, tmp_path / "run").train()
     assert not (tmp_path / "run" / "checkpoints").exists()
 
@@ -155,7 +155,9 @@ def test_a_reward_of_words_cannot_say_whether_a_picture_was_mended(
     draw = tree["task"]["draw"]
     task = {"kind": "srr", "draw": draw, "refine": {"initial": draw}}
     refining = {**tree, "task": task, "rewards": {"dv": BRIGHT, "words": dict(reward)}}
-    with pytest.raises(TrainingError, match="'words' judges words, which an initial picture lacks"):
+    with pytest.raises(
+        AlphaBenchError, match="'words' judges words, which an initial picture lacks"
+    ):
         parts(made(refining), tmp_path)
     assert parts(made(refining, "rewards.words.credits=text"), tmp_path)
 
@@ -167,7 +169,7 @@ def test_a_prompt_that_is_validated_is_not_trained_on(tree: dict[str, Any], tmp_
     file = tmp_path / "p.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     leaking = {**tree, "validation": [{"benchmark": "geneval:mini"}]}
-    with pytest.raises(TrainingError, match="validation asks for"):
+    with pytest.raises(AlphaBenchError, match="validation asks for"):
         parts(made(leaking, f"prompts.source={file}"), tmp_path)
 
 
@@ -177,10 +179,10 @@ def test_a_validation_by_the_reward_itself_is_refused_unless_wanted(
     validation = {"benchmark": "geneval:mini", "evaluator": "nano", "limit": 3}
     rewards = {"det": {"kind": "evaluator", "benchmark": "geneval:mini", "evaluator": "nano"}}
     same = {**tree, "rewards": rewards, "validation": [validation]}
-    with pytest.raises(TrainingError, match="'det' itself"):
+    with pytest.raises(AlphaBenchError, match="'det' itself"):
         parts(made(same), tmp_path)
     summed = {"both": {"kind": "sum", "of": rewards}}
-    with pytest.raises(TrainingError, match=r"'both\.det' itself"):
+    with pytest.raises(AlphaBenchError, match=r"'both\.det' itself"):
         parts(made({**same, "rewards": summed}), tmp_path)
     wanted = {**same, "validation": [{**validation, "same_as_reward": True}]}
     assert len(parts(made(wanted), tmp_path).validations) == 1

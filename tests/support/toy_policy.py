@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from alphabench.core.errors import JudgeUnavailableError
 from alphatrainers.algorithms.schedules import sigmas_of_steps
 from alphatrainers.protocols import (
     Answer,
@@ -32,7 +33,6 @@ from alphatrainers.protocols import (
     VelocityPredicted,
 )
 from alphatrainers.sampling import denoise, draw_tokens, generator, score_tokens
-from alphatrainers.training_errors import JudgeUnavailableError
 from alphatrainers.trajectory import (
     DrawImage,
     InputImage,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers.checkpoint import (
     Checkpoint,
     Counters,
@@ -20,7 +21,6 @@ from alphatrainers.checkpoint import (
     keep_lines,
 )
 from alphatrainers.settings import Lora
-from alphatrainers.training_errors import TrainingError
 
 PLAIN = WeightsFormat(None, [])
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     path = folder.save(checkpoint(1, train=1.0), PLAIN, keep=2) / "state.json"
     path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
-    with pytest.raises(TrainingError, match="another version"):
+    with pytest.raises(AlphaBenchError, match="another version"):
         folder.load(1, PLAIN)
 
 
@@ -114,14 +114,14 @@ def test_a_folder_of_another_training_is_refused_with_the_keys_that_differ(tmp_p
     folder.begin("steps: 1\n", decisive={"settings": {"seed": 1, "lr": 0.1}, "prompts": "abc"})
     folder.begin("steps: 2\n", decisive={"settings": {"seed": 1, "lr": 0.1}, "prompts": "abc"})
     assert (tmp_path / "settings.yaml").read_text() == "steps: 2\n"
-    with pytest.raises(TrainingError, match=r"another training, .*settings\.seed: 1 -> 2"):
+    with pytest.raises(AlphaBenchError, match=r"another training, .*settings\.seed: 1 -> 2"):
         folder.begin("steps: 1\n", decisive={"settings": {"seed": 2, "lr": 0.1}, "prompts": "abc"})
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     with (
         RunFolder(tmp_path).locked(),
-        pytest.raises(TrainingError, match="in use"),
+        pytest.raises(AlphaBenchError, match="in use"),
         RunFolder(tmp_path).locked(),
     ):
         pass
@@ -184,7 +184,7 @@ def test_where_no_checkpoint_can_be_read_the_newest_is_named_and_stays(tmp_path:
     assert folder.go_back(PLAIN, print) is None
     for step in (1, 2):
         cut_short(folder.save(checkpoint(step, train=1.0), PLAIN, keep=2) / "state.json")
-    with pytest.raises(TrainingError, match=r"step-000002' is damaged") as refused:
+    with pytest.raises(AlphaBenchError, match=r"step-000002' is damaged") as refused:
         folder.go_back(PLAIN, print)
     assert "begin anew" in refused.value.hint
     assert folder.steps() == [1, 2]
@@ -209,7 +209,7 @@ def test_what_cannot_be_written_is_a_sentence_and_leaves_what_was_there(tmp_path
     folder.save(checkpoint(1, train=1.0), PLAIN, keep=2)
     # A file where a folder must be made: refused whoever runs the test.
     blocked = checkpoint(2, **{"train/model.safetensors/x": 2.0, "train": 1.0})
-    with pytest.raises(TrainingError, match=r"step-000002' cannot be written") as refused:
+    with pytest.raises(AlphaBenchError, match=r"step-000002' cannot be written") as refused:
         folder.save(
             blocked._replace(weights=dict(reversed(blocked.weights.items()))), PLAIN, keep=2
         )
@@ -218,7 +218,7 @@ def test_what_cannot_be_written_is_a_sentence_and_leaves_what_was_there(tmp_path
     assert list((tmp_path / "checkpoints").glob("draft-*")) == []
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(TrainingError, match="cannot be written"),
+        pytest.raises(AlphaBenchError, match="cannot be written"),
         RunFolder(tmp_path / "file" / "run").locked(),
     ):
         pass
@@ -228,11 +228,11 @@ def test_what_cannot_be_written_is_a_sentence_and_leaves_what_was_there(tmp_path
 def test_a_damaged_line_of_the_record_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(f'{{"step": 0}}\n{line}\n{{"step": 1}}\n')
-    with pytest.raises(TrainingError, match=r"line 2 of .* is damaged"):
+    with pytest.raises(AlphaBenchError, match=r"line 2 of .* is damaged"):
         keep_lines(path, below=3)
 
 
 def test_a_damaged_identity_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "identity.json").write_text("{")
-    with pytest.raises(TrainingError, match=r"identity\.json'.* is damaged"):
+    with pytest.raises(AlphaBenchError, match=r"identity\.json'.* is damaged"):
         RunFolder(tmp_path).begin("steps: 1\n", decisive={})

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers.distributed import Processes, join
-from alphatrainers.training_errors import TrainingError
 from tests.support.toy_training import train
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path, together: Path, name: s
 def test_queues_of_two_processes_are_not_resumed_by_one(together: Path) -> None:
     folder = together / "sharded weights"
     settings = [*alone(CASES["sharded weights"])[1:], "training.parallel=shard", "training.steps=3"]
-    with pytest.raises(TrainingError, match="those of 2 processes"):
+    with pytest.raises(AlphaBenchError, match="those of 2 processes"):
         train(folder, *settings)
 
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers.guards import (
     Curve,
     flat_streak,
@@ -17,12 +18,11 @@ from alphatrainers.guards import (
 )
 from alphatrainers.reward_scoring import Row
 from alphatrainers.settings import GuardSettings
-from alphatrainers.training_errors import TrainingError, TrainingStoppedError
 from tests.support.toy_policy import point
 
 
 def test_a_prompt_that_is_trained_and_validated_is_refused_however_it_is_written() -> None:
-    with pytest.raises(TrainingError, match=r"1 prompts of 'geneval:mini'.*'A  Red dog\.'"):
+    with pytest.raises(AlphaBenchError, match=r"1 prompts of 'geneval:mini'.*'A  Red dog\.'"):
         refuse_leak(["a red dog", "two cats"], {"geneval:mini": ["A  Red dog.", "a bird"]})
     refuse_leak(["a red dog"], {"geneval:mini": ["a red dogfish"]})
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers.metrics import Log, Sums, joined, open_sinks
 from alphatrainers.settings import Logging
-from alphatrainers.training_errors import TrainingError
 
 
 class Kept:
@@ -52,7 +52,7 @@ def test_means_are_over_all_processes_and_absent_where_nothing_was_counted() -> 
 def test_wandb_is_refused_where_it_is_not_installed(tmp_path: Path) -> None:
     if importlib.util.find_spec("wandb") is not None:
         pytest.skip("wandb is installed")
-    with pytest.raises(TrainingError, match="wandb is not installed"):
+    with pytest.raises(AlphaBenchError, match="wandb is not installed"):
         open_sinks(Logging(tensorboard=False, wandb="project"), tmp_path, run="r")
 
 

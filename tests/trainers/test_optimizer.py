@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from alphabench.core.errors import TrainingStoppedError
 from alphatrainers.distributed import Processes
 from alphatrainers.optimizer import Engine
 from alphatrainers.settings import Optimiser, Training
-from alphatrainers.training_errors import TrainingStoppedError
 from alphatrainers.weight_sets import Weights
 from tests.support.toy_policy import ToyPolicy
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers.prompt_stream import PromptStream
-from alphatrainers.training_errors import TrainingError
 from alphatrainers.trajectory import Prompt
 
 PROMPTS = [Prompt(id=str(number), text=f"prompt {number}") for number in range(10)]
@@ -28,9 +28,9 @@ def test_a_step_gets_the_same_prompts_whatever_came_before() -> None:
 
 
 def test_too_few_prompts_and_ids_that_occur_twice_are_refused() -> None:
-    with pytest.raises(TrainingError, match="fewer than the 11"):
+    with pytest.raises(AlphaBenchError, match="fewer than the 11"):
         PromptStream(PROMPTS, per_step=11, seed=1)
-    with pytest.raises(TrainingError, match="'3' occurs twice"):
+    with pytest.raises(AlphaBenchError, match="'3' occurs twice"):
         PromptStream([*PROMPTS, PROMPTS[3]], per_step=3, seed=1)
 
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers.prompt_stream import PromptStream
-from alphatrainers.training_errors import TrainingError
 from tests.support.toy_policy import PROMPTS
 from tests.support.toy_training import train
 
@@ -112,5 +112,5 @@ def test_a_training_whose_newest_checkpoint_is_damaged_ends_as_one_that_was_left
 
 def test_a_folder_is_not_resumed_with_other_settings(tmp_path: Path) -> None:
     train(tmp_path, "training.steps=1")
-    with pytest.raises(TrainingError, match=r"settings\.seed: 0 -> "):
+    with pytest.raises(AlphaBenchError, match=r"settings\.seed: 0 -> "):
         train(tmp_path, "training.steps=1", "training.seed=1")

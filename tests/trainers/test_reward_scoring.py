@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers.protocols import Round, Score
 from alphatrainers.reward_scoring import (
     Clock,
@@ -25,7 +26,6 @@ from alphatrainers.reward_scoring import (
 )
 from alphatrainers.rollout import Workshop
 from alphatrainers.settings import AdvantageSettings
-from alphatrainers.training_errors import TrainingError, TrainingStoppedError
 from alphatrainers.trajectory import Trajectory
 from tests.support.toy_policy import (
     DRAW,
@@ -250,9 +250,9 @@ def test_rewards_add_up_with_their_weights_or_are_normalised_apart() -> None:
 def test_a_part_without_a_reward_is_refused_and_text_rewards_stay_with_the_text() -> None:
     uses = {"t": RewardUse(reward=Threes(), credits="text")}
     assert set(credited(uses, "text")) == {"t"}
-    with pytest.raises(TrainingError, match="no reward is credited to the image part"):
+    with pytest.raises(AlphaBenchError, match="no reward is credited to the image part"):
         credited(uses, "image")
-    with pytest.raises(TrainingError, match="no reward is credited"):
+    with pytest.raises(AlphaBenchError, match="no reward is credited"):
         credited({"b": RewardUse(reward=Brightness(), weight=0.0)}, "image")
 
 

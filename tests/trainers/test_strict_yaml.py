@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers import strict_yaml
 from alphatrainers.settings import ImageLoss, Training
-from alphatrainers.training_errors import TrainingError
 
 
 def training(*assignments: str) -> Training:
@@ -14,17 +14,17 @@ def training(*assignments: str) -> Training:
 
 
 def test_a_misspelt_key_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(TrainingError, match="did you mean 'prompts_per_step'"):
+    with pytest.raises(AlphaBenchError, match="did you mean 'prompts_per_step'"):
         training("promts_per_step=4")
 
 
 def test_a_misspelt_key_inside_a_section_is_refused_where_it_stands() -> None:
-    with pytest.raises(TrainingError, match=r"setting at image named 'clip_lo'.*'clip_low'"):
+    with pytest.raises(AlphaBenchError, match=r"setting at image named 'clip_lo'.*'clip_low'"):
         training("image.clip_lo=0.1")
 
 
 def test_a_misspelt_choice_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(TrainingError, match="did you mean 'flow_grpo'"):
+    with pytest.raises(AlphaBenchError, match="did you mean 'flow_grpo'"):
         training("image.kind=flow_gpro")
 
 
@@ -74,28 +74,28 @@ def test_an_override_leaves_the_tree_it_was_given_alone() -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(assignment: str, message: str) -> None:
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(AlphaBenchError, match=message):
         training(assignment)
 
 
 def test_a_key_that_is_assigned_twice_is_refused() -> None:
-    with pytest.raises(TrainingError, match="'group_size' is given twice"):
+    with pytest.raises(AlphaBenchError, match="'group_size' is given twice"):
         training("group_size=4", "group_size=6")
 
 
 def test_what_is_lacking_is_named() -> None:
-    with pytest.raises(TrainingError, match="lacks 'steps'"):
+    with pytest.raises(AlphaBenchError, match="lacks 'steps'"):
         strict_yaml.build(Training, {})
 
 
 def test_a_key_that_is_written_twice_is_refused() -> None:
-    with pytest.raises(TrainingError, match="written twice"):
+    with pytest.raises(AlphaBenchError, match="written twice"):
         strict_yaml.parse("a: 1\nb: 2\na: 3\n", source="recipe")
 
 
 def test_what_is_no_yaml_is_refused_in_one_line() -> None:
     for text in ("a: [1\n", "a: {", "a: \x00", "? [1]\n? [1]\n", "a: !!python/object:os.system x"):
-        with pytest.raises(TrainingError, match="is not YAML") as caught:
+        with pytest.raises(AlphaBenchError, match="is not YAML") as caught:
             strict_yaml.parse(text, source="recipe")
         assert "\n" not in str(caught.value)
 
@@ -112,19 +112,19 @@ BOMB = "a: &a [1, 1]\n" + "".join(
     ids=["deep", "deep mappings", "aliases", "circle", "number"],
 )
 def test_yaml_that_unfolds_without_end_is_refused(text: str) -> None:
-    with pytest.raises(TrainingError, match="nested too deeply"):
+    with pytest.raises(AlphaBenchError, match="nested too deeply"):
         strict_yaml.parse(text, source="recipe")
 
 
 def test_aliases_of_an_ordinary_recipe_are_read() -> None:
     tree = strict_yaml.parse("a: &a {b: 1}\nc: *a\n", source="recipe")
     assert tree == {"a": {"b": 1}, "c": {"b": 1}}
-    with pytest.raises(TrainingError, match="merge key"):
+    with pytest.raises(AlphaBenchError, match="merge key"):
         strict_yaml.parse("a: &a {b: 1}\nd: {<<: *a, e: 2}\n", source="recipe")
 
 
 def test_a_long_value_is_not_repeated_whole() -> None:
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(AlphaBenchError) as caught:
         training(f"steps={'x' * 10_000}")
     assert len(str(caught.value)) < 200
 

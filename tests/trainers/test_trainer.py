@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers import strict_yaml
 from alphatrainers.protocols import Round, Score, Scored, Studio, Task, Validated
 from alphatrainers.reward_scoring import Clock, RewardUse
 from alphatrainers.settings import Training
 from alphatrainers.trainer import Outcome, Parts, Run, Surroundings
-from alphatrainers.training_errors import TrainingError, TrainingStoppedError
 from alphatrainers.trajectory import Program, Prompt, Step, Trajectory
 from tests.support.toy_policy import (
     DRAW,
@@ -217,7 +217,7 @@ def test_a_folder_is_resumed_only_with_what_else_decides_and_begun_after_that(
         return build(tmp_path, "steps=1", around=around, decisive={"task": {"eta": eta}})
 
     once(0.7).train()
-    with pytest.raises(TrainingError, match=r"another training, .*task\.eta: "):
+    with pytest.raises(AlphaBenchError, match=r"another training, .*task\.eta: "):
         once(0.3).train()
     once(0.7).train()
     assert begun == ["eta 0.7"] * 2
@@ -344,7 +344,7 @@ def test_a_training_prompt_among_the_validation_prompts_is_refused(tmp_path: Pat
     leaky = Scripted([point(0.5)], prompts=("AB",))
     settings = strict_yaml.build(Training, SMALL)
     rewards = {"b": RewardUse(reward=Brightness())}
-    with pytest.raises(TrainingError, match="'held out' are in the training data"):
+    with pytest.raises(AlphaBenchError, match="'held out' are in the training data"):
         Run(
             Parts(
                 policy=ToyPolicy(),
@@ -432,7 +432,7 @@ def test_the_views_that_are_validated_are_put_in_force(tmp_path: Path) -> None:
 
 
 def test_a_part_that_no_reward_is_credited_to_is_refused_early(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no reward is credited to the image part"):
+    with pytest.raises(AlphaBenchError, match="no reward is credited to the image part"):
         Run(
             Parts(
                 policy=ToyPolicy(),

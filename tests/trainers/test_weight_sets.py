@@ -9,12 +9,12 @@ import pytest
 import torch
 from peft import PeftModel
 
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers import lora_adapters
 from alphatrainers.checkpoint import RunFolder, WeightsFormat
 from alphatrainers.distributed import Processes
 from alphatrainers.protocols import View
 from alphatrainers.settings import Lora, Optimiser, Training
-from alphatrainers.training_errors import TrainingError
 from alphatrainers.weight_sets import Weights
 from tests.support.toy_policy import ToyPolicy
 
@@ -51,13 +51,13 @@ class Twofold(ToyPolicy):
 
 @pytest.mark.parametrize("lora", [True, False])
 def test_an_expert_that_binds_to_nothing_is_refused(lora: bool) -> None:
-    with pytest.raises(TrainingError, match=r"'gen' binds to no module: 'paynter"):
+    with pytest.raises(AlphaBenchError, match=r"'gen' binds to no module: 'paynter"):
         weights_of(Unbound(), lora=lora)
 
 
 def test_whole_weights_in_half_precision_are_refused() -> None:
     half = ToyPolicy(dtype=torch.bfloat16)
-    with pytest.raises(TrainingError, match="bfloat16"):
+    with pytest.raises(AlphaBenchError, match="bfloat16"):
         weights_of(half, lora=False)
     assert {value.dtype for value in weights_of(half).trained.values()} == {torch.float32}
 
@@ -68,17 +68,17 @@ def test_an_expert_with_learning_rate_0_need_not_bind_and_is_not_trained() -> No
 
 
 def test_a_module_of_two_experts_is_refused() -> None:
-    with pytest.raises(TrainingError, match="belongs to experts"):
+    with pytest.raises(AlphaBenchError, match="belongs to experts"):
         weights_of(Twofold())
 
 
 def test_a_rate_for_an_unknown_expert_names_the_nearest() -> None:
-    with pytest.raises(TrainingError, match="did you mean 'und'"):
+    with pytest.raises(AlphaBenchError, match="did you mean 'und'"):
         weights_of(ToyPolicy(), unt=1e-5)
 
 
 def test_all_experts_at_rate_0_are_refused() -> None:
-    with pytest.raises(TrainingError, match="every expert"):
+    with pytest.raises(AlphaBenchError, match="every expert"):
         weights_of(ToyPolicy(), und=0.0, gen=0.0)
 
 

@@ -34,10 +34,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from alphabench.core.errors import AlphaBenchError, DamagedError
 from alphatrainers import lora_adapters
 from alphatrainers.protocols import Json
 from alphatrainers.settings import Lora
-from alphatrainers.training_errors import DamagedError, TrainingError
 
 FORMAT: Final = 2
 _LONGEST: Final = 60
@@ -108,7 +108,7 @@ class RunFolder:
         """Keeps other processes of other runs out.
 
         Raises:
-            TrainingError: if another run holds the folder, or nothing can be written there.
+            AlphaBenchError: if another run holds the folder, or nothing can be written there.
         """
         with ExitStack() as stack:
             with writing(self.path):
@@ -117,12 +117,12 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise TrainingError(
+                raise AlphaBenchError(
                     f"{str(self.path)!r} is in use by another training",
                     hint="wait for it, or name another folder",
                 ) from error
             except OSError as error:
-                raise TrainingError(
+                raise AlphaBenchError(
                     f"{str(self.path)!r} cannot be locked ({error.strerror})",
                     hint="name a folder on a file system that has locks, such as a local disk",
                 ) from error
@@ -134,7 +134,7 @@ class RunFolder:
         Removes what a killed process had half written.
 
         Raises:
-            TrainingError: if what decides the result differs from what the folder was begun with.
+            AlphaBenchError: if what decides the result differs from what the folder was begun with.
         """
         for draft in [path for name in _DRAFTS for path in self.path.glob(name)]:
             if draft.is_dir() and not draft.is_symlink():
@@ -146,7 +146,7 @@ class RunFolder:
             known = _read_identity(identity)
             if known != json.loads(json.dumps(decisive)):
                 found = "; ".join(_differences(known, decisive))
-                raise TrainingError(
+                raise AlphaBenchError(
                     f"{str(self.path)!r} holds another training, begun with other values "
                     f"(its own -> these): {found}",
                     hint="name another folder, or its folder as the recipe, which goes on as begun",
@@ -165,7 +165,7 @@ class RunFolder:
         """Durable once it returns; then removes all but the newest `keep`.
 
         Raises:
-            TrainingError: if it cannot be written; those before it are as they were.
+            AlphaBenchError: if it cannot be written; those before it are as they were.
         """
         final = self._checkpoints / f"step-{checkpoint.counters.step:06d}"
         draft = self._checkpoints / f"draft-{os.getpid()}"
@@ -191,13 +191,13 @@ class RunFolder:
 
         Raises:
             DamagedError: for one that is not as it was written.
-            TrainingError: for a checkpoint of another format.
+            AlphaBenchError: for a checkpoint of another format.
         """
         folder = self._checkpoints / f"step-{step:06d}"
         try:
             state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
             if state.pop("format", None) != FORMAT:
-                raise TrainingError(
+                raise AlphaBenchError(
                     f"{str(folder)!r} was written by another version",
                     hint="train in another folder, or go back to that version",
                 )
@@ -222,7 +222,7 @@ class RunFolder:
         Newer ones that are damaged are set aside. None where there is no checkpoint.
 
         Raises:
-            TrainingError: if there are checkpoints and none can be read, or a record is damaged.
+            AlphaBenchError: if there are checkpoints and none can be read, or a record is damaged.
         """
         found = self._newest(layout, say)
         keep_lines(self.metrics, below=found.counters.step if found else 0)
@@ -276,13 +276,13 @@ def writing(path: Path) -> Iterator[None]:
     """Makes one sentence of whatever keeps `path` from being written.
 
     Raises:
-        TrainingError: in the place of what the system or safetensors raises.
+        AlphaBenchError: in the place of what the system or safetensors raises.
     """
     try:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise TrainingError(
+        raise AlphaBenchError(
             f"{str(path)!r} cannot be written ({reason})",
             hint="see to its disk and its rights, then go on with --resume; "
             "the checkpoints before are whole",
@@ -340,7 +340,7 @@ def keep_lines(path: Path, *, below: int) -> None:
     """Drops the lines of steps that a resumed training will do again, and a torn last line.
 
     Raises:
-        TrainingError: for another line that is none of a step.
+        AlphaBenchError: for another line that is none of a step.
     """
     if not path.exists():
         return
@@ -351,7 +351,7 @@ def keep_lines(path: Path, *, below: int) -> None:
             if int(json.loads(line)["step"]) < below:
                 kept.append(line.decode() + "\n")
         except (ValueError, TypeError, KeyError) as error:
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"line {number} of {str(path)!r} is damaged",
                 hint="delete that line, then go on with --resume; it is only a record",
             ) from error
@@ -362,7 +362,7 @@ def _read_identity(path: Path) -> Json:
     try:
         known: Json = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainingError(
+        raise AlphaBenchError(
             f"{str(path)!r}, which says what training this is, is damaged ({error})",
             hint="restore it from a copy, or begin anew in another folder",
         ) from error

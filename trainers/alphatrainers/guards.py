@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers.protocols import Validated
 from alphatrainers.reward_scoring import Row
 from alphatrainers.settings import GuardSettings
-from alphatrainers.training_errors import TrainingError, TrainingStoppedError
 
 OldLogProbs = Literal["sampled", "replayed"]
 
@@ -23,13 +23,13 @@ def refuse_leak(training: Iterable[str], validations: Mapping[str, Sequence[str]
     """Refuses prompts that are trained on and validated with.
 
     Raises:
-        TrainingError: naming the validation and one of the prompts.
+        AlphaBenchError: naming the validation and one of the prompts.
     """
     known = {normalised(prompt) for prompt in training}
     for name, prompts in validations.items():
         leaked = [prompt for prompt in prompts if normalised(prompt) in known]
         if leaked:
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"{len(leaked)} prompts of {name!r} are in the training data, e.g. {leaked[0]!r}",
                 hint="remove them from the training prompts, or set guards.leak=allow",
             )

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphatrainers.settings import Lora, Optimiser
-from alphatrainers.training_errors import TrainingError, unknown_key
 
 ADAPTER = "default"
 
@@ -30,15 +30,15 @@ def learning_rates(experts: Mapping[str, str], optimiser: Optimiser) -> dict[str
     """The learning rate of each of the policy's experts that is trained at all.
 
     Raises:
-        TrainingError: for a rate of an expert that the policy does not have, or if all are 0.
+        AlphaBenchError: for a rate of an expert that the policy does not have, or if all are 0.
     """
     for name in optimiser.experts:
         if name not in experts:
-            raise unknown_key("expert of this policy", name, experts)
+            raise unknown_name("expert of this policy", name, experts)
     rates = {name: optimiser.experts.get(name, optimiser.lr) for name in experts}
     trained = {name: rate for name, rate in rates.items() if rate > 0.0}
     if not trained:
-        raise TrainingError("every expert has learning rate 0", hint="raise one of them")
+        raise AlphaBenchError("every expert has learning rate 0", hint="raise one of them")
     return trained
 
 
@@ -54,8 +54,8 @@ def bind(
         seed: of the LoRA layers' first values.
 
     Raises:
-        TrainingError: if an expert's regex matches nothing, two experts match one module, or whole
-            weights are in half precision.
+        AlphaBenchError: if an expert's regex matches nothing, two experts match one module, or
+            whole weights are in half precision.
     """
     targets = _targets(module, experts, linear_only=lora is not None)
     module.requires_grad_(False)
@@ -123,14 +123,14 @@ def _targets(module: nn.Module, experts: Mapping[str, str], *, linear_only: bool
             if not fits or not re.fullmatch(pattern, name):
                 continue
             if name in found:
-                raise TrainingError(
+                raise AlphaBenchError(
                     f"module {name!r} belongs to experts {found[name]!r} and {expert!r}",
                     hint="make the policy's expert patterns exclude each other",
                 )
             found[name] = expert
             bound += 1
         if not bound:
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"expert {expert!r} binds to no module: {pattern!r} matches nothing",
                 hint="correct the pattern, or set the expert's learning rate to 0",
             )
@@ -142,7 +142,7 @@ def _refuse_half(found: Mapping[str, Trainable]) -> None:
     for name, trainable in found.items():
         if torch.finfo(trainable.parameter.dtype).bits < 32:
             kind = str(trainable.parameter.dtype).removeprefix("torch.")
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"{name!r} is in {kind}, in which small steps of training vanish",
                 hint="open the checkpoint in float32, or train LoRA layers",
             )

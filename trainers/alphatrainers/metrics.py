@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers.checkpoint import append_line
 from alphatrainers.settings import Logging
-from alphatrainers.training_errors import TrainingError
 
 
 class Sums:
@@ -76,14 +76,14 @@ def open_sinks(settings: Logging, folder: Path, *, run: str) -> list[Sink]:
     """TensorBoard if it is installed and wanted, W&B if asked.
 
     Raises:
-        TrainingError: if W&B is asked for and not installed.
+        AlphaBenchError: if W&B is asked for and not installed.
     """
     sinks: list[Sink] = []
     if settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:
         sinks.append(_TensorBoard(folder / "tensorboard"))
     if settings.wandb is not None:
         if importlib.util.find_spec("wandb") is None:
-            raise TrainingError(
+            raise AlphaBenchError(
                 "wandb is not installed", hint="pip install wandb, or logging.wandb=null"
             )
         sinks.append(_WandB(settings.wandb, folder, run))

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from alphabench.core.errors import TrainingStoppedError
 from alphatrainers.distributed import Processes
 from alphatrainers.settings import Optimiser
-from alphatrainers.training_errors import TrainingStoppedError
 from alphatrainers.weight_sets import Weights, whole, write
 
 _BUCKET = 2**25

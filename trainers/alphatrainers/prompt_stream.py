@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Sequence
 
-from alphatrainers.training_errors import TrainingError
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers.trajectory import Prompt
 
 
@@ -19,14 +19,14 @@ class PromptStream:
 
     def __init__(self, prompts: Sequence[Prompt], *, per_step: int, seed: int) -> None:
         if len(prompts) < per_step:
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"{len(prompts)} prompts are fewer than the {per_step} of a step",
                 hint="lower prompts_per_step",
             )
         ids = [prompt.id for prompt in prompts]
         if len(set(ids)) != len(ids):
             twice = next(name for name in ids if ids.count(name) > 1)
-            raise TrainingError(f"prompt id {twice!r} occurs twice", hint="make ids unique")
+            raise AlphaBenchError(f"prompt id {twice!r} occurs twice", hint="make ids unique")
         self._prompts, self._per_step, self._seed = list(prompts), per_step, seed
 
     def at(self, step: int) -> list[Prompt]:

@@ -18,10 +18,10 @@ from typing import Final, Literal, Self, TypeVar
 
 import torch
 
+from alphabench.core.errors import AlphaBenchError, JudgeUnavailableError, TrainingStoppedError
 from alphatrainers.algorithms.advantages import Advantages, group_advantages, separate_advantages
 from alphatrainers.protocols import Reward, Score, Scored
 from alphatrainers.settings import AdvantageSettings, Credits
-from alphatrainers.training_errors import JudgeUnavailableError, TrainingError, TrainingStoppedError
 from alphatrainers.trajectory import Trajectory
 
 T = TypeVar("T")
@@ -211,11 +211,11 @@ def credited(uses: Mapping[str, RewardUse], part: Literal["image", "text"]) -> d
     """The rewards that a part of a trajectory is credited with.
 
     Raises:
-        TrainingError: if there is none.
+        AlphaBenchError: if there is none.
     """
     found = {name: use for name, use in uses.items() if use.credits in {"both", part}}
     if not any(use.weight != 0.0 for use in found.values()):
-        raise TrainingError(
+        raise AlphaBenchError(
             f"no reward is credited to the {part} part",
             hint=f"set `credits: {part}` or `credits: both` on one, or train no {part}",
         )

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 
-from alphatrainers.training_errors import TrainingError, unknown_key
+from alphabench.core.errors import AlphaBenchError, unknown_name
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -35,12 +35,12 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             # Merges of merges grow without bound before anything can count them.
-            raise TrainingError("the merge key `<<` is not read", hint="write its keys out")
+            raise AlphaBenchError("the merge key `<<` is not read", hint="write its keys out")
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
             line = node.start_mark.line + 1
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"{sorted(map(str, twice))} is written twice below line {line}", hint="keep one"
             )
         return super().construct_mapping(node, deep=deep)
@@ -50,9 +50,9 @@ def parse(text: str, *, source: str) -> Tree:
     """The tree of a YAML text.
 
     Raises:
-        TrainingError: if it is no YAML, has a key twice, is no mapping, or is too large.
+        AlphaBenchError: if it is no YAML, has a key twice, is no mapping, or is too large.
     """
-    too_large = TrainingError(
+    too_large = AlphaBenchError(
         f"{source} is nested too deeply, or holds too many values or too large a number",
         hint="write the settings alone, without aliases",
     )
@@ -61,13 +61,15 @@ def parse(text: str, *, source: str) -> Tree:
         if _n_values(tree) > _MOST_VALUES:
             raise too_large
     except yaml.YAMLError as error:
-        raise TrainingError(f"{source} is not YAML: {_fault(error)}", hint="correct it") from error
+        raise AlphaBenchError(
+            f"{source} is not YAML: {_fault(error)}", hint="correct it"
+        ) from error
     except (ValueError, TypeError) as error:  # what looks like a date or a number and is none
-        raise TrainingError(f"{source} is not YAML: {error}", hint="correct it") from error
+        raise AlphaBenchError(f"{source} is not YAML: {error}", hint="correct it") from error
     except RecursionError as error:
         raise too_large from error
     if not isinstance(tree, dict):
-        raise TrainingError(f"{source} holds no settings", hint="write `key: value` lines")
+        raise AlphaBenchError(f"{source} holds no settings", hint="write `key: value` lines")
     return tree
 
 
@@ -99,7 +101,7 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
     """A copy of the tree with `a.b=value` applied; values are read as YAML.
 
     Raises:
-        TrainingError: for an assignment without `=`, a key that is given twice, or a way through
+        AlphaBenchError: for an assignment without `=`, a key that is given twice, or a way through
             something that has no keys.
     """
     changed: Tree = _copied(tree)
@@ -108,17 +110,17 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
         key, separator, text = assignment.partition("=")
         *path, last = key.split(".")
         if not (separator and last and all(path)):
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"{assignment!r} is not an assignment", hint="write it as key=value"
             )
         if key in given:
-            raise TrainingError(f"{key!r} is given twice", hint="give it once")
+            raise AlphaBenchError(f"{key!r} is given twice", hint="give it once")
         given.add(key)
         place = changed
         for part in path:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise TrainingError(
+                raise AlphaBenchError(
                     f"{assignment!r}: {part!r} is a value and has no keys", hint="set it itself"
                 )
         place[last] = parse(f"value: {text}", source=repr(assignment))["value"]
@@ -132,15 +134,15 @@ def build(cls: type[T], tree: Mapping[str, Any], *, where: str = "") -> T:
     a tuple of one of these, or a mapping from str to one of these.
 
     Raises:
-        TrainingError: an unknown key (with the nearest), an absent one without default, a value of
-            another type, or what the dataclass's own `__post_init__` refuses by ValueError.
+        AlphaBenchError: an unknown key (with the nearest), an absent one without default, a value
+            of another type, or what the dataclass's own `__post_init__` refuses by ValueError.
     """
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     place = where or "the top level"
     for key in tree:
         if key not in fields:
-            raise unknown_key(f"setting at {place}", str(key), fields)
+            raise unknown_name(f"setting at {place}", str(key), fields)
     values = {
         name: _value(tree[name], hints[name], f"{where}.{name}".lstrip("."))
         for name in fields
@@ -148,7 +150,7 @@ def build(cls: type[T], tree: Mapping[str, Any], *, where: str = "") -> T:
     }
     absent = [name for name, f in fields.items() if name not in values and _required(f)]
     if absent:
-        raise TrainingError(f"{place} lacks {absent[0]!r}", hint=f"add `{absent[0]}: ...`")
+        raise AlphaBenchError(f"{place} lacks {absent[0]!r}", hint=f"add `{absent[0]}: ...`")
     try:
         return cls(**values)
     except ValueError as error:
@@ -158,7 +160,7 @@ def build(cls: type[T], tree: Mapping[str, Any], *, where: str = "") -> T:
             said = f"{where}.{error}".lstrip(".")
         else:
             said = f"{place}: {error}"
-        raise TrainingError(said, hint="correct the setting") from error
+        raise AlphaBenchError(said, hint="correct the setting") from error
 
 
 def plain(settings: object) -> Any:
@@ -195,7 +197,7 @@ def _value(value: Any, hint: Any, where: str) -> Any:
         return _value(value, hint, where)
     if origin is Literal:
         if value not in arms:
-            raise unknown_key(f"choice for {where}", str(value), map(str, arms))
+            raise unknown_name(f"choice for {where}", str(value), map(str, arms))
         return value
     if origin is tuple:
         return _tuple(value, arms, where)
@@ -251,7 +253,7 @@ def _number(text: str, where: str) -> float:
         raise _refused(text, where, "a number") from error
 
 
-def _refused(value: Any, where: str, wanted: str) -> TrainingError:
+def _refused(value: Any, where: str, wanted: str) -> AlphaBenchError:
     shown = repr(value)
     shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} ..."
-    return TrainingError(f"{where} cannot be {shown}", hint=f"it takes {wanted}")
+    return AlphaBenchError(f"{where} cannot be {shown}", hint=f"it takes {wanted}")

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers import guards, image_monitors, lora_adapters, reward_metrics, strict_yaml
 from alphatrainers.algorithms.advantages import Advantages
 from alphatrainers.algorithms.schedules import DECAYS
@@ -49,7 +50,6 @@ from alphatrainers.reward_scoring import (
 )
 from alphatrainers.rollout import Workshop, batches
 from alphatrainers.settings import Training
-from alphatrainers.training_errors import TrainingError, TrainingStoppedError
 from alphatrainers.trajectory import Program, Prompt
 from alphatrainers.update import Credited, Updated, Updater
 from alphatrainers.validation_curve import Curves, Measured
@@ -177,7 +177,7 @@ class Run:
 
         Raises:
             TrainingStoppedError: if a guard stops it; the folder can be resumed.
-            TrainingError: if the folder holds another training.
+            AlphaBenchError: if the folder holds another training.
         """
         with ExitStack() as stack:
             if self._processes.first:
@@ -202,7 +202,7 @@ class Run:
     def _check(self) -> None:
         settings, parts = self._settings, self._parts
         if self._processes.size > settings.prompts_per_step:
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"{self._processes.size} processes for {settings.prompts_per_step} prompts a step",
                 hint="a group stays in one process: use fewer processes or more prompts_per_step",
             )
@@ -242,10 +242,10 @@ class Run:
     def _agree(self, work: Callable[[], T]) -> T:
         """Does the work in each process; if it fails in one, all raise, and none waits for ever."""
         result: T | None = None
-        failure: TrainingError | None = None
+        failure: AlphaBenchError | None = None
         try:
             result = work()
-        except TrainingError as error:
+        except AlphaBenchError as error:
             failure = error
         if any(self._processes.gather(failure is not None)):
             raise failure or TrainingStoppedError("another process stopped", hint="see its message")
@@ -455,7 +455,7 @@ class Run:
         counters = stored.counters
         for view in self._weights.kept:
             if view not in stored.weights:
-                raise TrainingError(
+                raise AlphaBenchError(
                     f"the checkpoint holds no {view!r} weights",
                     hint="resume with the views it was begun with",
                 )
@@ -479,7 +479,7 @@ class Run:
         if len(queues) == self._processes.size:
             self._parts.task.restore(queues[self._processes.rank])
         elif any(queue is not None for queue in queues):
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"the task's queues are those of {len(queues)} processes",
                 hint=f"resume with {len(queues)} processes",
             )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers.distributed import Processes
 from alphatrainers.guards import OldLogProbs, judge_gap
 from alphatrainers.metrics import Sums
@@ -24,7 +25,6 @@ from alphatrainers.protocols import Answer, Policy, TextScored, VelocityPredicte
 from alphatrainers.replay import Questions, Replayer, questions
 from alphatrainers.rollout import batches
 from alphatrainers.settings import Training
-from alphatrainers.training_errors import TrainingError
 from alphatrainers.trajectory import Trajectory
 from alphatrainers.weight_sets import Weights
 
@@ -148,7 +148,7 @@ class Updater:
             return []
         fill = found[-1].asked.batch if found else [item.trajectory for item in mini[:1]]
         if not fill:
-            raise TrainingError(
+            raise AlphaBenchError(
                 "a process has no trajectory to keep step with the others",
                 hint="use fewer processes than prompts of an update, or parallel=replicate",
             )
@@ -156,7 +156,7 @@ class Updater:
         filled = found + [self._batch(fill, nothing) for _ in range(len(most) - len(found))]
         shapes = self._processes.gather([str(b.asked.batch[0].program.shape) for b in filled])
         if any(other != shapes[0] for other in shapes):
-            raise TrainingError(
+            raise AlphaBenchError(
                 "processes that share weights got programs of different shapes",
                 hint="set parallel=replicate for mixed tasks",
             )

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from alphabench.core.errors import TrainingStoppedError
 from alphatrainers.checkpoint import RunFolder, append_line
 from alphatrainers.guards import Curve, Difference, paired
 from alphatrainers.protocols import Json, Validated, Validation, View
 from alphatrainers.settings import GuardSettings
-from alphatrainers.training_errors import TrainingStoppedError
 
 
 class Measured(NamedTuple):

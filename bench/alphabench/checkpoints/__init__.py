@@ -16,7 +16,7 @@ from alphabench import registry
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.core.options import split_spec
-from alphabench.remote.credentials import refuse_secret
+from alphabench.core.secret_options import refuse_secret
 from alphabench.types import Generator, ImageRequest
 
 FORMS: Final = (

@@ -1,19 +1,21 @@
-"""The one error a user can fix. What we must fix stays a built-in error or an assertion.
+"""The errors that a user can fix. What we must fix stays a built-in error or an assertion.
 
-Knows nothing of the command line; `cli.py` prints it as one sentence and exits with code 2.
+All three packages raise these. The command line prints the message and the hint and exits with
+code 2; this module knows nothing of it.
 """
 
 from __future__ import annotations
 
 import difflib
 import errno
+import functools
 import os
 from collections.abc import Iterable
 from typing import Final
 
 
 class AlphaBenchError(Exception):
-    """Something the user can put right.
+    """Something the user can fix.
 
     Attributes:
         message: one clear sentence, without a full stop, with the offending value in it.
@@ -29,12 +31,23 @@ class AlphaBenchError(Exception):
         return f"{self.message}; {self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self.message, self.hint)
+        # By default an exception is unpickled with positional arguments only.
+        return functools.partial(type(self), hint=self.hint), (self.message,)
 
 
-def _rebuild(message: str, hint: str) -> AlphaBenchError:
-    """Keyword-only arguments survive the trip from a worker process only through a function."""
-    return AlphaBenchError(message, hint=hint)
+class DamagedError(AlphaBenchError):
+    """A file or folder of ours was complete once and cannot be read any more."""
+
+
+class TrainingStoppedError(AlphaBenchError):
+    """A guard stopped the training before it trained on wrong values; what was saved is valid."""
+
+
+class JudgeUnavailableError(Exception):
+    """Raised by a reward whose judge cannot be reached now: the training waits and tries again.
+
+    For a single image that cannot be scored, a reward returns an unscored `Score` instead.
+    """
 
 
 _HINTS: Final = {

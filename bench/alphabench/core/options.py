@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, parse_json
-from alphabench.remote.credentials import refuse_secret
+from alphabench.core.secret_options import refuse_secret
 
 T = TypeVar("T")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")

@@ -12,15 +12,6 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from alphabench.core.errors import AlphaBenchError
-
-_SECRET: Final = re.compile(
-    r"(api|access|secret|private|subscription|auth|bearer)[-_ ]?(key|token)"
-    r"|authorization|password|passwd|secret|credential|^(key|token|auth|bearer)$",
-    re.IGNORECASE,
-)
-_FIELD: Final = re.compile(r'"([^"]{1,80})"\s*:')
-"""A key of a JSON object."""
 _USER: Final = re.compile(r"(?<=://)([^/?#]*@|[^/?#@]*:(?!\d*([/?#]|$)).*@)")
 """A user name and password; the second form is a password with a slash, which is no port."""
 _AZURE_DOMAIN: Final = ".azure.com"
@@ -55,23 +46,3 @@ def headers(host: str, key: str | None) -> dict[str, str]:
         return {}
     azure = {"api-key": key} if host.endswith(_AZURE_DOMAIN) else {}
     return {"Authorization": f"Bearer {key}", **azure}
-
-
-def refuse_secret(option: str, value: str) -> None:
-    """Refuse an option that would carry a secret: options are recorded, shown and published.
-
-    Args:
-        option: its name, such as `body.api_key`.
-        value: is not repeated in the error.
-
-    Raises:
-        AlphaBenchError: the option, or a field inside its JSON, is named like a secret.
-    """
-    field = next((found[1] for found in _FIELD.finditer(value) if _SECRET.search(found[1])), None)
-    if _SECRET.search(option.rpartition(".")[2]):
-        field = option
-    if field is not None:
-        raise AlphaBenchError(
-            f"{field!r} looks like a secret, and options are recorded in the run and its report",
-            hint="put the key into ALPHABENCH_API_KEY; code of your own can read the environment",
-        )

@@ -21,7 +21,6 @@ from alphatrainers import lora_adapters
 from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.protocols import Query, Replaying, VelocityPredicted
 from alphatrainers.settings import Lora
-from alphatrainers.training_errors import TrainingError
 from alphatrainers.trajectory import DrawImage, InputText, Program, Prompt
 from tests.support.tiny_pipelines import save
 
@@ -124,7 +123,7 @@ def test_a_run_with_the_adapter_draws_what_the_training_drew_in_half_precision_t
 
 
 def test_what_it_cannot_do_is_refused_in_a_sentence(opened: OpenedPolicy, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="whole pictures"):
+    with pytest.raises(AlphaBenchError, match="whole pictures"):
         opened.policy.rollout(programs(Guidance(renorm="channel"), count=1))
     folder = save("flux-dev", tmp_path)
     checkpoint = open_diffusers(str(folder), options=OPTIONS, lora=None, device="cpu")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.bagel_inference import Noise, UnifiedBagel
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.loading import load_bagel
@@ -25,7 +26,6 @@ from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.protocols import Query, Replaying, TextScored, VelocityPredicted
 from alphatrainers.sampling import denoising_step, generator
 from alphatrainers.settings import Lora
-from alphatrainers.training_errors import TrainingError
 from alphatrainers.trajectory import (
     DrawImage,
     InputImage,
@@ -281,7 +281,7 @@ def test_unguided_queries_may_have_a_noise_level_for_each_row(policy: UMMPolicy)
 
 def test_a_size_that_the_model_cannot_draw_is_refused_in_a_sentence(policy: UMMPolicy) -> None:
     asked = DrawImage(width=40, height=32, sigmas=SIGMAS)
-    with pytest.raises(TrainingError, match="40x32"):
+    with pytest.raises(AlphaBenchError, match="40x32"):
         policy.rollout(programs([InputText(text="a dog"), asked], count=1))
 
 

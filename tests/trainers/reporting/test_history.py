@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers.reporting.history import (
     Point,
     Rise,
@@ -17,7 +18,6 @@ from alphatrainers.reporting.history import (
     read_points,
     read_steps,
 )
-from alphatrainers.training_errors import TrainingError
 
 LINE: dict[str, Any] = {
     "step": 20, "name": "b", "view": "train", "seconds": {"point": 2.0}, "value": 0.6, "low": 0.5,
@@ -51,7 +51,7 @@ def test_what_was_written_is_read_and_a_torn_last_line_is_not(tmp_path: Path) ->
 )
 def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "validation.jsonl").write_text(f"{json.dumps(LINE)}\n{line}\n{json.dumps(LINE)}\n")
-    with pytest.raises(TrainingError, match="line 2 of"):
+    with pytest.raises(AlphaBenchError, match="line 2 of"):
         read_points(tmp_path)
 
 

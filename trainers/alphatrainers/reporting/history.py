@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from alphatrainers.training_errors import TrainingError
+from alphabench.core.errors import AlphaBenchError
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def read_steps(run: Path) -> list[Step]:
     """All training steps, in order.
 
     Raises:
-        TrainingError: for a line that is none of a step.
+        AlphaBenchError: for a line that is none of a step.
     """
     return list(_rows(run / "metrics.jsonl", _step))
 
@@ -72,7 +72,7 @@ def read_points(run: Path) -> list[Point]:
     """All validation points, in the order of measuring.
 
     Raises:
-        TrainingError: for a line that is none of a point.
+        AlphaBenchError: for a line that is none of a point.
     """
     return list(_rows(run / "validation.jsonl", _point))
 
@@ -145,7 +145,7 @@ def _rows(path: Path, read: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             if number == len(lines):
                 return  # torn by a crash
-            raise TrainingError(
+            raise AlphaBenchError(
                 f"line {number} of {str(path)!r} is damaged",
                 hint="delete that line; it is only a record",
             ) from error
