@@ -58,7 +58,7 @@ def test_a_host_that_passes_the_control_is_not_doubted_again_soon() -> None:
             fail(of)
             n += 1
         faults.append(n)
-        of.passed_control(1.0)
+        of.passed_probe(1.0)
     assert faults == [8, 16, 32, 64]
     of.answered(2.0)
     fail(of, times=8)
@@ -70,19 +70,19 @@ def test_the_user_is_told_at_once_and_every_minute_and_the_end_names_the_commone
     of = Health(host="h", patience_seconds=180.0, note=notes.append)
     for second in range(0, 180, 20):
         fail(of, float(second), reason="refused" if second else "HTTP 502", reached=False)
-        of.failed_control(float(second))
+        of.failed_probe(float(second))
     assert notes[0].startswith("the judge at h does not answer (HTTP 502)")
     assert [note.rpartition("up to ")[2] for note in notes] == ["180 s", "120 s", "60 s"]
     with pytest.raises(AlphaBenchError, match=r"nothing for 180 s .refused: 8 of 9 times"):
-        of.failed_control(180.0)
+        of.failed_probe(180.0)
 
 
 def test_the_user_is_told_when_it_answers_again() -> None:
     notes: list[str] = []
     of = health(notes)
     fail(of, 5.0)
-    of.failed_control(5.0)
-    of.passed_control(30.0)
+    of.failed_probe(5.0)
+    of.passed_probe(30.0)
     assert notes[1] == "the judge at h answers again (25 s)"
     of.answered(31.0)
     assert len(notes) == 2

@@ -91,7 +91,7 @@ class Health:
         self._suspect_after = SUSPECT_AFTER
         self._well_again(now)
 
-    def passed_control(self, now: float) -> None:
+    def passed_probe(self, now: float) -> None:
         """It answers, so the faults are the questions' own; that is not doubted again soon."""
         self._suspect_after = min(2 * self._suspect_after, _LONGEST_SUSPENSE)
         self._well_again(now)
@@ -150,7 +150,7 @@ class Health:
             or self.unreached_in_a_row >= _SUSPECT_UNREACHED_AFTER
         )
 
-    def failed_control(self, now: float) -> None:
+    def failed_probe(self, now: float) -> None:
         """The control got no answer either: the user is told, until the patience is over.
 
         Raises:
