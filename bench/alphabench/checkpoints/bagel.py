@@ -30,13 +30,13 @@ from alphabench.models.bagel.sampling_config import (
     RecipeFile,
     read_recipe_file,
 )
-from alphabench.models.unified_model import Abilities
+from alphabench.models.unified_model import Abilities, UnifiedModel
 from alphabench.upstream.templates import templates_of
 from alphabench.weights import hub, memory, weight_files
 from alphabench.weights.location import Files, find_place
 
 if TYPE_CHECKING:
-    from alphabench.models.bagel.bagel_inference import UnifiedBagel
+    from alphabench.models.bagel.bagel_inference import BagelRefiner, UnifiedBagel
 
 _OWNER: Final = "a BAGEL checkpoint"
 _PROBE: Final = "llm_config.json"
@@ -47,6 +47,7 @@ _REQUIRED: Final = (
 _OPTIONAL: Final = ("config.json", "tokenizer.json", FOLDER_FILE)
 _THINK_NAME: Final = "GEN_THINK_SYSTEM_PROMPT"
 """What upstream's inferencer.py calls the prompt that asks for a thought."""
+_REFINEMENT_PRESET: Final = "reflect"
 NANO: Final = Path(__file__).parents[1] / "nano" / "umm"
 
 
@@ -206,6 +207,30 @@ class OpenedBagel:
         if self.adapter is not None:
             lora.bind({"": loaded.model}, self.adapter, owner="this model")
         return UnifiedBagel(loaded, self.recipe)
+
+    def refinement_identity(self) -> Mapping[str, str]:
+        """See `RefinableModel`."""
+        settings = self._for_refinement()
+        identity = settings.identity
+        return {
+            "refine.prompt": settings.recipe.reflect_prompt,
+            **{f"refine.{key}": identity[key] for key in ("edit", "timesteps", "shift")},
+            "think_prompt": identity["think_prompt"],
+            "refine.temperature": identity["temperature"],
+            "refine.max_think_tokens": identity["max_think_tokens"],
+        }
+
+    def refiner(self, model: UnifiedModel) -> BagelRefiner:
+        """See `RefinableModel`."""
+        from alphabench.models.bagel.bagel_inference import BagelRefiner, UnifiedBagel
+
+        assert isinstance(model, UnifiedBagel), "load() of this class made it"
+        return BagelRefiner(UnifiedBagel(model.loaded, self._for_refinement().recipe))
+
+    def _for_refinement(self) -> OpenedBagel:
+        """The same checkpoint, thinking, with the settings that were published for refinement."""
+        options = dataclasses.replace(self.options, think=True)
+        return dataclasses.replace(self, options=options).suited_to(_REFINEMENT_PRESET)
 
     def _check(self) -> None:
         """Settings that no recipe or no model of this size can have."""

@@ -20,13 +20,13 @@ from alphabench.checkpoints import presets, refuse_lora
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import fill
-from alphabench.models.unified_model import Abilities
+from alphabench.models.unified_model import Abilities, UnifiedModel
 from alphabench.weights import hub, memory
 from alphabench.weights.location import Files, find_place
 from alphabench.weights.weight_files import PICKLES, check_files, read_json
 
 if TYPE_CHECKING:
-    from alphabench.models.janus.janus_inference import Janus
+    from alphabench.models.janus.janus_inference import Janus, JanusRefiner
 
 _OWNER: Final = "a Janus checkpoint"
 _CONFIG: Final = "config.json"
@@ -173,6 +173,22 @@ class OpenedJanus:
             answer_tokens=self.options.answer_tokens,
         )
         return load_janus(folder, sampling, name=self.name, dtype=self.options.dtype, device=device)
+
+    def refinement_identity(self) -> Mapping[str, str]:
+        """See `RefinableModel`."""
+        from alphabench.models.janus.janus_inference import REFINE_QUESTION
+
+        return {
+            "refine.prompt": REFINE_QUESTION,
+            "refine.answer_tokens": str(self.options.answer_tokens),
+        }
+
+    def refiner(self, model: UnifiedModel) -> JanusRefiner:
+        """See `RefinableModel`."""
+        from alphabench.models.janus.janus_inference import Janus, JanusRefiner
+
+        assert isinstance(model, Janus), "load() of this class made it"
+        return JanusRefiner(model)
 
 
 def _check_config(config: Mapping[str, Any], *, name: str) -> None:

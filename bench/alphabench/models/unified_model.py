@@ -7,6 +7,9 @@ One generator, `checkpoints.unified.UnifiedCheckpoint`, serves every such model.
 - a function in `checkpoints/` that fills its own options and returns
   `UnifiedCheckpoint(opened=..., device=...)`, named in the registry.
 
+What only some models can do is a protocol of its own, which an `OpenedModel` implements or not:
+`RefinableModel` here; training, export and size estimates in `alphagrpo.policies.protocols`.
+
 Sampling settings are each model's own affair: its `OpenedModel` holds them and states them in its
 identity. Knows no architecture, no file and no benchmark; imports no model library.
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from alphabench.types import NotMade
 
@@ -80,6 +83,18 @@ class Answer:
     text: str
     cut: bool = False
     """It met the limit of tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefineTask:
+    """One generated image that is to be improved."""
+
+    prompt: str
+    """What the image was generated for."""
+    image: Image
+    """RGB."""
+    seed: int
+    """Decides all noise and every sampled token of this task, in whatever batch it stands."""
 
 
 class UnifiedModel(Protocol):
@@ -151,4 +166,31 @@ class OpenedModel(Protocol):
         Raises:
             AlphaBenchError: they cannot be had, are broken, or do not fit into memory.
         """
+        ...
+
+
+class ImageRefiner(Protocol):
+    """Loaded weights with the settings of refinement; a result depends on its own task alone."""
+
+    def refine(self, tasks: Sequence[RefineTask]) -> Sequence[Drawn | NotMade]:
+        """One improved image for each task in order, with the reflection as its thought.
+
+        `NotMade` where there is none: the image then stays as it is.
+        """
+        ...
+
+
+@runtime_checkable
+class RefinableModel(Protocol):
+    """An `OpenedModel` that can look at an image of its own and generate a better one."""
+
+    def refinement_identity(self) -> Mapping[str, str]:
+        """Every setting of refinement that decides a pixel: entries added to the identity.
+
+        Keys begin with `refine.`, except for settings that the checkpoint's identity has anyway.
+        """
+        ...
+
+    def refiner(self, model: UnifiedModel) -> ImageRefiner:
+        """The refiner over weights that `load` of the same object returned."""
         ...

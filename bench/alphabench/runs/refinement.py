@@ -21,12 +21,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from alphabench.checkpoints.bagel import OpenedBagel
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.images import open_rgb, to_rgb
 from alphabench.judges.parsing import read_reply
-from alphabench.models.unified_model import AskTask, Drawn, DrawTask, UnifiedModel
+from alphabench.models.unified_model import (
+    AskTask,
+    Drawn,
+    ImageRefiner,
+    RefinableModel,
+    RefineTask,
+    UnifiedModel,
+)
 from alphabench.questions import Answer, Capabilities, Judge, Picture, Question, Reply
 from alphabench.reports.image_results import FULL_MARKS, OUT_OF
 from alphabench.runs.plan import Checkpoint
@@ -45,13 +51,10 @@ from alphabench.types import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from alphabench.models.bagel.bagel_inference import UnifiedBagel
-
 Mode = Literal["always", "self", "oracle"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 ENOUGH: Final = 0.9
 """self: a picture whose score is at least this is left as it is."""
-_PRESET: Final = "reflect"
 _LABELS: Final[Mapping[Mode, str]] = {
     "always": "refined always",
     "self": "refined by its own lights",
@@ -109,10 +112,10 @@ def _open(
     open_base: Callable[..., Generator], how: Refinement, examiner: Examiner | None, *, device: str
 ) -> RefiningCheckpoint:
     base = open_base(device=device)
-    if not isinstance(base, UnifiedCheckpoint) or not isinstance(base.opened, OpenedBagel):
+    if not isinstance(base, UnifiedCheckpoint) or not isinstance(base.opened, RefinableModel):
         raise AlphaBenchError(
             f"a {base.identity.get('kind', 'foreign')} checkpoint cannot look at what it drew",
-            hint="leave out --refine, or use nano or a BAGEL checkpoint",
+            hint="leave out --refine, or use nano, a BAGEL or a Janus checkpoint",
         )
     return RefiningCheckpoint(base=base, how=how, examiner=examiner)
 
@@ -130,16 +133,11 @@ class RefiningCheckpoint:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        refiner = self._settings.identity
         found = {
             **self.base.identity,
             "refine": f"{self.how.mode}:{self.how.rounds}",
             "refine.label": _LABELS[self.how.mode],
-            "refine.prompt": self._settings.recipe.reflect_prompt,
-            **{f"refine.{key}": refiner[key] for key in ("edit", "timesteps", "shift")},
-            **{key: refiner[key] for key in ("think_prompt",)},
-            "refine.temperature": refiner["temperature"],
-            "refine.max_think_tokens": refiner["max_think_tokens"],
+            **self._refinable.refinement_identity(),
         }
         if self.how.mode == "self":
             found["refine.enough"] = repr(ENOUGH)
@@ -183,12 +181,10 @@ class RefiningCheckpoint:
         ]
 
     @property
-    def _settings(self) -> OpenedBagel:
-        """The same checkpoint, thinking, with what is published for refinement."""
+    def _refinable(self) -> RefinableModel:
         opened = self.base.opened
-        assert isinstance(opened, OpenedBagel)
-        thinking = dataclasses.replace(opened.options, think=True)
-        return dataclasses.replace(opened, options=thinking).suited_to(_PRESET)
+        assert isinstance(opened, RefinableModel), "checked when it was opened"
+        return opened
 
     def _wants(self, state: _State) -> bool:
         if self.how.mode == "always":
@@ -198,18 +194,15 @@ class RefiningCheckpoint:
         )
 
     def _refine(self, states: Sequence[_State], number: int) -> None:
-        refiner = self._refiner()
         tasks = [
-            DrawTask(
-                prompt=refiner.recipe.reflect_prompt.replace(
-                    "{prompt}", state.request.sample.prompt
-                ),
+            RefineTask(
+                prompt=state.request.sample.prompt,
+                image=state.picture,
                 seed=_seed(state.request.seed, number),
-                source=state.picture,
             )
             for state in states
         ]
-        for state, drawn in zip(states, refiner.draw(tasks, think=True), strict=True):
+        for state, drawn in zip(states, self._refiner().refine(tasks), strict=True):
             state.next = drawn if isinstance(drawn, Drawn) else None
         tried = [state for state in states if state.next is not None]
         candidates = [
@@ -221,12 +214,8 @@ class RefiningCheckpoint:
         for state, candidate in zip(tried, candidates, strict=True):
             state.take(candidate, best_of=self.how.mode == "self")
 
-    def _refiner(self) -> UnifiedBagel:
-        from alphabench.models.bagel.bagel_inference import UnifiedBagel
-
-        model = self.base.model()
-        assert isinstance(model, UnifiedBagel)
-        return UnifiedBagel(model.loaded, self._settings.recipe)
+    def _refiner(self) -> ImageRefiner:
+        return self._refinable.refiner(self.base.model())
 
     def _examiner(self) -> Evaluator:
         assert self.examiner is not None
@@ -348,6 +337,12 @@ def _examined_by(
     judge: Judge | None, make: Callable[[Judge], Evaluator], *, device: str, model: _LateModel
 ) -> Evaluator:
     del device
+    if judge is None and not model.base.opened.abilities.answers:
+        raise AlphaBenchError(
+            f"{model.base.opened.name!r} answers no questions about images, so it cannot score "
+            "its own",
+            hint="name a judge with --refine-judge, or refine every image with --refine always",
+        )
     return make(judge if judge is not None else OwnJudge(model))
 
 

@@ -42,7 +42,7 @@ from alphabench.models.bagel.sampler import (
     write,
 )
 from alphabench.models.bagel.sampling_config import Recipe
-from alphabench.models.unified_model import Answer, AskTask, Drawn, DrawTask
+from alphabench.models.unified_model import Answer, AskTask, Drawn, DrawTask, RefineTask
 from alphabench.types import NotMade
 
 if TYPE_CHECKING:
@@ -265,6 +265,24 @@ class UnifiedBagel:
             else NotMade(status="failed", reason="the sampled picture holds numbers that are none")
             for row, one in zip(painted, pixels, strict=True)
         }
+
+
+class BagelRefiner:
+    """An `ImageRefiner`: edits the image after a thought, as AlphaGRPO's release refines."""
+
+    def __init__(self, model: UnifiedBagel) -> None:
+        self.model = model
+
+    def refine(self, tasks: Sequence[RefineTask]) -> list[Drawn | NotMade]:
+        """See `ImageRefiner`."""
+        template = self.model.recipe.reflect_prompt
+        edits = [
+            DrawTask(
+                prompt=template.replace("{prompt}", task.prompt), seed=task.seed, source=task.image
+            )
+            for task in tasks
+        ]
+        return self.model.draw(edits, think=True)
 
 
 def size_obstacle(width: int, height: int, *, side: int, most: int) -> str | None:

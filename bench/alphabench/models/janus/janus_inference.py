@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -23,12 +23,16 @@ from PIL import Image
 from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.models.unified_model import Answer, AskTask, Drawn, DrawTask
+from alphabench.models.unified_model import Answer, AskTask, Drawn, DrawTask, RefineTask
 from alphabench.types import NotMade
 from alphabench.weights.find import LOADING_ERRORS, load_complete
 from alphabench.weights.strict_loading import quiet, strict_loading
 
 T = TypeVar("T")
+REFINE_QUESTION: Final = (
+    "This image was generated for: {prompt}\nDescribe in one sentence what it should show instead."
+)
+"""AlphaBench's own; part of the identity of a refined checkpoint."""
 _NO_BOUND: Final = 1 << 30
 """Tokens, for a decoder whose configuration names no longest sequence."""
 
@@ -198,6 +202,39 @@ class Janus:
     def _read(self, tokens: list[int]) -> Answer:
         text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
         return Answer(text=text, cut=self.processor.tokenizer.eos_token_id not in tokens)
+
+
+class JanusRefiner:
+    """An `ImageRefiner` for a model that cannot edit: it looks, writes, and generates anew.
+
+    The answer about the image follows the prompt in the text that the new image is generated from.
+    """
+
+    def __init__(self, model: Janus) -> None:
+        self.model = model
+
+    def refine(self, tasks: Sequence[RefineTask]) -> list[Drawn | NotMade]:
+        """See `ImageRefiner`."""
+        answers = self.model.answer(
+            [
+                AskTask(
+                    text=REFINE_QUESTION.replace("{prompt}", task.prompt), pictures=(task.image,)
+                )
+                for task in tasks
+            ]
+        )
+        made = self.model.draw(
+            [
+                DrawTask(prompt=f"{task.prompt} {answer.text}", seed=task.seed)
+                for task, answer in zip(tasks, answers, strict=True)
+            ]
+        )
+        return [
+            one
+            if isinstance(one, NotMade)
+            else replace(one, thought=answer.text, thought_cut=answer.cut)
+            for one, answer in zip(made, answers, strict=True)
+        ]
 
 
 @torch.inference_mode()
