@@ -21,6 +21,7 @@ from typing import Any, Final
 from alphabench import statistics
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.questions import Judge
+from alphabench.registry import BenchmarkEntry
 from alphabench.statistics import Cluster
 from alphabench.types import (
     Card,
@@ -38,6 +39,11 @@ from alphagrpo.dvreward.verification import REWARD
 
 IMAGES_PER_PROMPT: Final = 1
 VERSION: Final = "1"
+DVREWARD: Final = BenchmarkEntry(
+    factory="alphagrpo.dvreward.dvreward_benchmark:open_dvreward",
+    listed=("dvreward", "dvreward:mini"),
+)
+"""The entry point of this benchmark."""
 NO_DATA: Final = "none"
 """Digest of the list that nobody has named yet."""
 

@@ -1,35 +1,70 @@
 """What exists, by name: literal tables of `module:object`, and entry points of other packages.
 
-Naming a thing imports nothing; opening it imports its module alone.
+Listing names imports nothing; loading an object imports its own module alone.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Literal
 
 from alphabench.core.errors import unknown_name
 
-Kind = Literal["benchmark", "checkpoint", "dataset", "evaluator", "examiner", "format", "judge"]
+Kind = Literal["checkpoint", "dataset", "evaluator", "examiner", "judge"]
 
-BENCHMARKS: Final = {
-    "dpg": "alphabench.benchmarks.dpg.benchmark:open_dpg",
-    "gedit": "alphabench.benchmarks.gedit.benchmark:open_gedit",
-    "geneval": "alphabench.benchmarks.geneval.benchmark:open_geneval",
-    "tiif": "alphabench.benchmarks.tiif.benchmark:open_tiif",
-    "wise": "alphabench.benchmarks.wise.benchmark:open_wise",
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkEntry:
+    """All that is known of a benchmark by name; each part is a `module:object`.
+
+    Another package registers a benchmark as an entry point of the group `alphabench.benchmarks`,
+    which names an object of this class, or the factory alone.
+    """
+
+    factory: str
+    """Called with a split, `version=`, `protocol=` and `data=`, as `open_benchmark` has them."""
+    listed: tuple[str, ...] = ()
+    """The names that `alphabench list` shows: versions and splits; empty for the name alone."""
+    official_formats: Mapping[str, str] = field(default_factory=dict)
+    """Split -> `OfficialFormat`; the key "" is for every split without one of its own."""
+    dataset: str = ""
+    """`Dataset` that `alphabench fetch` downloads, for data that is no set of pinned files."""
+
+
+BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
+    "dpg": BenchmarkEntry(
+        factory="alphabench.benchmarks.dpg.benchmark:open_dpg",
+        listed=("dpg", "dpg:mini"),
+        official_formats={"": "alphabench.benchmarks.dpg.official_results:OFFICIAL"},
+    ),
+    "gedit": BenchmarkEntry(
+        factory="alphabench.benchmarks.gedit.benchmark:open_gedit",
+        listed=("gedit:en", "gedit:cn", "gedit:mini"),
+        official_formats={
+            "": "alphabench.benchmarks.gedit.official_files:OFFICIAL",
+            "cn": "alphabench.benchmarks.gedit.official_files:OFFICIAL_CN",
+        },
+        dataset="alphabench.benchmarks.gedit.dataset:DATASET",
+    ),
+    "geneval": BenchmarkEntry(
+        factory="alphabench.benchmarks.geneval.benchmark:open_geneval",
+        listed=("geneval", "geneval:long", "geneval:mini"),
+        official_formats={"": "alphabench.benchmarks.geneval.official_files:OFFICIAL"},
+    ),
+    "tiif": BenchmarkEntry(
+        factory="alphabench.benchmarks.tiif.benchmark:open_tiif",
+        listed=("tiif:testmini", "tiif:test", "tiif:testmini-text", "tiif:test-text", "tiif:mini"),
+        official_formats={"": "alphabench.benchmarks.tiif.official_files:OFFICIAL"},
+    ),
+    "wise": BenchmarkEntry(
+        factory="alphabench.benchmarks.wise.benchmark:open_wise",
+        listed=("wise@verified", "wise@legacy", "wise:mini"),
+        official_formats={"": "alphabench.benchmarks.wise.official_files:OFFICIAL"},
+    ),
 }
-LISTED: Final[Mapping[str, tuple[str, ...]]] = {
-    "dpg": ("dpg", "dpg:mini"),
-    "dvreward": ("dvreward", "dvreward:mini"),
-    "gedit": ("gedit:en", "gedit:cn", "gedit:mini"),
-    "geneval": ("geneval", "geneval:long", "geneval:mini"),
-    "tiif": ("tiif:testmini", "tiif:test", "tiif:testmini-text", "tiif:test-text", "tiif:mini"),
-    "wise": ("wise@verified", "wise@legacy", "wise:mini"),
-}
-"""Versions and splits, for `alphabench list`; what a name means is the benchmark's own affair."""
 CHECKPOINTS: Final = {
     "bagel": "alphabench.checkpoints.bagel:open_bagel",
     "diffusers": "alphabench.checkpoints.diffusers:open_diffusers",
@@ -46,14 +81,6 @@ EVALUATORS: Final = {
     "mmdet": "alphabench.evaluators.detection.mmdet.mmdet_detector:open_mmdet",
     "nano": "alphabench.evaluators.detection.nano_detector:open_nano",
 }
-FORMATS: Final = {
-    "dpg": "alphabench.benchmarks.dpg.official_results:OFFICIAL",
-    "gedit": "alphabench.benchmarks.gedit.official_files:OFFICIAL",
-    "gedit:cn": "alphabench.benchmarks.gedit.official_files:OFFICIAL_CN",
-    "geneval": "alphabench.benchmarks.geneval.official_files:OFFICIAL",
-    "tiif": "alphabench.benchmarks.tiif.official_files:OFFICIAL",
-    "wise": "alphabench.benchmarks.wise.official_files:OFFICIAL",
-}
 JUDGES: Final = {
     "nano": "alphabench.judges.nano_judge:open_nano",
     "openai": "alphabench.judges.openai.judge:open_openai",
@@ -63,20 +90,17 @@ JUDGES: Final = {
     "vllm": "alphabench.judges.vllm:open_vllm",
 }
 DATASETS: Final = {
-    "gedit": "alphabench.benchmarks.gedit.dataset:DATASET",
     "mask2former": "alphabench.evaluators.detection.mask2former.official_weights:DATASET",
     "mplug": "alphabench.evaluators.mplug.released_files:DATASET",
 }
-"""Data that is no set of pinned files; see `Dataset`."""
+"""Weights of evaluators that `alphabench fetch` downloads; see `Dataset`."""
 EXAMINERS: Final[Mapping[str, str]] = {}
 """Evaluators for the samples of any benchmark, made from a judge; other packages bring them."""
 _TABLES: Final[Mapping[Kind, Mapping[str, str]]] = {
-    "benchmark": BENCHMARKS,
     "checkpoint": CHECKPOINTS,
     "dataset": DATASETS,
     "evaluator": EVALUATORS,
     "examiner": EXAMINERS,
-    "format": FORMATS,
     "judge": JUDGES,
 }
 
@@ -88,7 +112,7 @@ def known(kind: Kind) -> dict[str, str]:
 
 
 def load(kind: Kind, name: str) -> Any:
-    """The object behind a name.
+    """The object of a name.
 
     Raises:
         AlphaBenchError: no such name; the error names the nearest.
@@ -96,5 +120,36 @@ def load(kind: Kind, name: str) -> Any:
     table = known(kind)
     if name not in table:
         raise unknown_name(kind, name, table)
-    module, _, attribute = table[name].partition(":")
+    return load_object(table[name])
+
+
+def load_object(reference: str) -> Any:
+    """The object that a `module:object` refers to; imports the module."""
+    module, _, attribute = reference.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def benchmark_names() -> list[str]:
+    """The names of all benchmarks in alphabetical order, those of other packages included."""
+    return sorted({*BENCHMARKS, *_benchmarks_outside()})
+
+
+def benchmark_entry(name: str) -> BenchmarkEntry:
+    """What is registered under a benchmark's name.
+
+    Raises:
+        AlphaBenchError: no such benchmark; the error names the nearest.
+    """
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    outside = _benchmarks_outside()
+    if name not in outside:
+        raise unknown_name("benchmark", name, benchmark_names())
+    registered = outside[name].load()
+    if isinstance(registered, BenchmarkEntry):
+        return registered
+    return BenchmarkEntry(factory=outside[name].value)
+
+
+def _benchmarks_outside() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="alphabench.benchmarks")}

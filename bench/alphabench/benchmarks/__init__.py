@@ -40,8 +40,8 @@ def open_benchmark(
         raise AlphaBenchError(
             f"{name!r} is not a benchmark's name", hint="write name[@version][:split]"
         )
-    opener = registry.load("benchmark", match["name"])
-    benchmark: Benchmark = opener(
+    factory = registry.load_object(registry.benchmark_entry(match["name"]).factory)
+    benchmark: Benchmark = factory(
         split or match["split"] or "",
         version=match["version"],
         protocol=protocol,

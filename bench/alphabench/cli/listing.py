@@ -105,9 +105,9 @@ def _cards(data: UpstreamData) -> Mapping[str, Mapping[str, Card]]:
     return {
         name: {
             full: open_benchmark(full, data=data).card
-            for full in registry.LISTED.get(name, (name,))
+            for full in registry.benchmark_entry(name).listed or (name,)
         }
-        for name in sorted(registry.known("benchmark"))
+        for name in registry.benchmark_names()
     }
 
 

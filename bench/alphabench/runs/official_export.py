@@ -85,9 +85,19 @@ def _image(path: Path) -> bytes:
 
 
 def _format(benchmark: str) -> OfficialFormat:
-    """The format of `name[@version][:split]`: the split's own where it has one."""
+    """The format of `name[@version][:split]`: the split's own where it has one.
+
+    Raises:
+        AlphaBenchError: there is no such benchmark, or it has no format.
+    """
     name, _, split = benchmark.partition(":")
     name = name.partition("@")[0]
-    own = f"{name}:{split}"
-    form: OfficialFormat = registry.load("format", own if own in registry.known("format") else name)
+    formats = registry.benchmark_entry(name).official_formats
+    reference = formats.get(split) or formats.get("")
+    if reference is None:
+        raise AlphaBenchError(
+            f"the benchmark {name!r} has no official result format",
+            hint="leave out --official or --export",
+        )
+    form: OfficialFormat = registry.load_object(reference)
     return form

@@ -61,13 +61,11 @@ def _pieces(benchmark: str) -> list[Dataset]:
     name = benchmark.partition(":")[0].partition("@")[0]
     if name in registry.BENCHMARKS:
         open_benchmark(benchmark)  # refuses a version or split that there is not
-    elif name in registry.known("benchmark"):
-        return datasets
-    elif not datasets and name not in pinned_names():
-        known = {*registry.known("benchmark"), *registry.known("dataset")}
+    elif name in registry.benchmark_names() or datasets:
+        return datasets  # which have no pinned files beside them
+    elif name not in pinned_names():
+        known = {*registry.benchmark_names(), *registry.known("dataset")}
         raise unknown_name("benchmark or evaluator with data", benchmark, known)
-    if datasets and name not in registry.known("benchmark"):
-        return datasets  # weights of an evaluator, which has no pinned files beside them
     return [*datasets, *(_as_dataset(pin) for pin in pins_of(benchmark))]
 
 
@@ -90,6 +88,9 @@ def _fetch_pin(pin: Pin, cache_dir: Path, source: str | None) -> str:
 def _datasets(benchmark: str) -> list[Dataset]:
     name, _, split = benchmark.partition(":")
     name = name.partition("@")[0]
-    if split == "mini" or name not in registry.known("dataset"):
+    if split == "mini":
         return []
-    return [registry.load("dataset", name)]
+    if name in registry.benchmark_names():
+        dataset = registry.benchmark_entry(name).dataset
+        return [registry.load_object(dataset)] if dataset else []
+    return [registry.load("dataset", name)] if name in registry.known("dataset") else []

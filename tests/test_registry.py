@@ -1,0 +1,62 @@
+"""Benchmarks are registered by one row each, in the package or by another one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from alphabench import registry
+from alphabench.core.errors import AlphaBenchError
+
+FACTORY = "outside_benchmark:open_colours"
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the import path that looks like an installed package with one benchmark."""
+    code = "from alphabench.registry import BenchmarkEntry\n"
+    code += "def open_colours(split='', **_):\n    return None\n"
+    code += f"ROW = BenchmarkEntry(factory={FACTORY!r}, listed=('colours', 'colours:mini'))\n"
+    (tmp_path / "outside_benchmark.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "outside_benchmark", raising=False)
+    return tmp_path
+
+
+def register(folder: Path, reference: str) -> None:
+    info = folder / "outside-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[alphabench.benchmarks]\ncolours = {reference}\n")
+
+
+def test_every_part_of_every_row_exists() -> None:
+    for name in registry.benchmark_names():
+        entry = registry.benchmark_entry(name)
+        for reference in (entry.factory, *entry.official_formats.values(), entry.dataset):
+            assert not reference or registry.load_object(reference) is not None
+
+
+def test_another_package_registers_a_benchmark_by_the_same_row(install: Path) -> None:
+    register(install, "outside_benchmark:ROW")
+    assert "colours" in registry.benchmark_names()
+    assert registry.benchmark_entry("colours").listed == ("colours", "colours:mini")
+
+
+def test_the_factory_alone_is_enough_to_register_a_benchmark(install: Path) -> None:
+    register(install, FACTORY)
+    assert registry.benchmark_entry("colours") == registry.BenchmarkEntry(factory=FACTORY)
+
+
+def test_names_of_other_packages_are_listed_without_importing_them(install: Path) -> None:
+    register(install, FACTORY)
+    registry.benchmark_names()
+    assert "outside_benchmark" not in sys.modules
+
+
+def test_an_unknown_benchmark_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(AlphaBenchError) as caught:
+        registry.benchmark_entry("genevl")
+    assert "geneval" in caught.value.hint
