@@ -1,12 +1,14 @@
-"""Reads from a run folder what must stay as it was, to record it or to compare it.
+"""Reads from a folder what must stay as it was, to record it or to compare it.
 
     python -m tests.compatibility.recording plain=FOLDER think=FOLDER > image_digests.json
 
-Reads files alone: what the folders are made of must stay as it was, too.
+A folder is that of a run, of a training, or any other; of the last its files alone count. Files are
+all that is read: what the folders are made of must stay as it was, too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -61,14 +63,61 @@ def _shown(run: Path) -> str:
     return f"{said[1]} [{said[2]}, {said[3]}]"
 
 
+def training(folder: Path) -> dict[str, Any]:
+    """All numbers of a training, without its times, and the tensors and the state it ended with.
+
+    Without the state of the process's own generator, which nothing seeds and no number comes from.
+    """
+    metrics = rows(folder / "metrics.jsonl")
+    points = rows(folder / "validation.jsonl")
+    last = max((folder / "checkpoints").iterdir())
+    return {
+        "metrics": [{"step": row["step"], "values": row["values"]} for row in metrics],
+        "validation": [{key: row[key] for key in row if key != "seconds"} for row in points],
+        "state": json.loads((last / "state.json").read_text(encoding="utf-8")),
+        "tensors": {
+            name: digest
+            for part in (last, (folder / "best").resolve())
+            for name, digest in digests(part, above=folder.resolve()).items()
+            if name.endswith(".safetensors") and not name.endswith("/random.safetensors")
+        },
+    }
+
+
+def digests(folder: Path, *, above: Path | None = None) -> dict[str, str]:
+    """The SHA-256 of every file of a folder, by its path below `above`."""
+    files = [path for path in sorted(folder.resolve().rglob("*")) if path.is_file()]
+    root = above or folder.resolve()
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
+
+
+def table_rows(page: str) -> list[list[str]]:
+    """The cells of all rows of Markdown tables."""
+    found = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in found]
+
+
+def results(page: Path) -> list[list[str]]:
+    """The rows of the page of a training's results, without the heads of its tables."""
+    found = table_rows(page.read_text(encoding="utf-8"))
+    numbers = [row for row in found if re.search(r"\d", "".join(row[1:]))]
+    return [row for row in numbers if row[0] not in {"run", "task"}]
+
+
+def _recorded(path: Path) -> Any:
+    if path.is_file():
+        return results(path)
+    if (path / "images.jsonl").is_file():
+        return {"folder": path.name, "shown": _shown(path), **record(path)}
+    return training(path) if (path / "metrics.jsonl").is_file() else digests(path)
+
+
 def main() -> None:
-    """Print what is recorded of the named runs."""
-    found = {}
-    for word in sys.argv[1:]:
-        name, _, folder = word.partition("=")
-        run = Path(folder)
-        found[name] = {"folder": run.name, "shown": _shown(run), **record(run)}
-    print(json.dumps(found, indent=1))
+    """Print what is recorded of the named folders."""
+    named = [word.partition("=")[::2] for word in sys.argv[1:]]
+    print(json.dumps({name: _recorded(Path(path)) for name, path in named}, indent=1))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.compatibility.conftest import Commands, copied
-from tests.compatibility.recording import record, report, verdicts
+from tests.compatibility.recording import record, report, table_rows, verdicts
 from tests.compatibility.test_images import recorded
 
 SCORE = {
@@ -30,12 +30,6 @@ def numbers(run: Path, digits: int) -> list[str]:
     """The headline and its interval as they are shown."""
     headline = report(run)["headline"]
     return [f"{headline[key]:.{digits}f}" for key in ("value", "low", "high")]
-
-
-def table_rows(page: str) -> list[list[str]]:
-    """The cells of all rows of Markdown tables."""
-    found = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in row] for row in found]
 
 
 def contents(folder: Path, but: Iterable[str] = ()) -> dict[str, bytes]:
