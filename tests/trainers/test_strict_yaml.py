@@ -56,7 +56,7 @@ def test_an_override_leaves_the_tree_it_was_given_alone() -> None:
         ("prompts_per_step=1000000", "trajectories a step"),
         ("steps=1.5", "takes a whole number"),
         ("recompute=1", "takes true or false"),
-        ("optimiser.lr=.inf", "takes a number"),
+        ("optimiser.lr=.inf", "takes a finite number"),
         ("optimiser.betas=[0.9]", "takes a list of 2"),
         ("steps.more=1", "'steps' is a value"),
         ("image=awm", "takes a mapping"),

@@ -1,32 +1,27 @@
-"""Reads a training's YAML strictly into frozen dataclasses; knows none of them.
+"""Parses a training's YAML, applies `key=value` overrides, and writes settings back as YAML.
 
-A key that no field has is an error that names the nearest one: otherwise a typo trains with the
-default and nobody notices. `key=value` on the command line changes the tree before it is read.
-Opens no file. Text from anywhere may be read: YAML's safe loader, and no more values than a recipe
-can need, however its aliases multiply them.
+Text from any source may be parsed: it goes through YAML's safe loader, and the number of values is
+bounded, however aliases multiply them. `alphabench.core.settings` decides what a field accepts.
+Opens no file.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import re
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, TypeVar
 
 import yaml
 
-from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core import settings
+from alphabench.core.errors import AlphaBenchError
 
 T = TypeVar("T")
 Tree = dict[str, Any]
 _MOST_VALUES: Final = 100_000
 """In one tree, each alias counted as all that it stands for."""
-_LONGEST: Final = 80
-"""Characters of a value that a message repeats."""
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -128,132 +123,30 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
 
 
 def build(cls: type[T], tree: Mapping[str, Any], *, where: str = "") -> T:
-    """An instance of the frozen dataclass `cls`; absent keys keep their defaults.
-
-    Fields are bool, int, float, str, Path, a Literal, another such dataclass, one of these or None,
-    a tuple of one of these, or a mapping from str to one of these.
+    """An instance of the frozen dataclass `cls`; see `alphabench.core.settings.fill`.
 
     Raises:
         AlphaBenchError: an unknown key (with the nearest), an absent one without default, a value
             of another type, or what the dataclass's own `__post_init__` refuses by ValueError.
     """
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    place = where or "the top level"
-    for key in tree:
-        if key not in fields:
-            raise unknown_name(f"setting at {place}", str(key), fields)
-    values = {
-        name: _value(tree[name], hints[name], f"{where}.{name}".lstrip("."))
-        for name in fields
-        if name in tree
-    }
-    absent = [name for name, f in fields.items() if name not in values and _required(f)]
-    if absent:
-        raise AlphaBenchError(f"{place} lacks {absent[0]!r}", hint=f"add `{absent[0]}: ...`")
-    try:
-        return cls(**values)
-    except ValueError as error:
-        # A refusal that begins with a field's name gets the whole way to that field.
-        named = re.match(r"\w+", str(error))
-        if named is not None and named[0] in fields:
-            said = f"{where}.{error}".lstrip(".")
-        else:
-            said = f"{place}: {error}"
-        raise AlphaBenchError(said, hint="correct the setting") from error
+    return settings.fill(cls, tree, settings.YAML, path=where)
 
 
-def plain(settings: object) -> Any:
+def plain(instance: object) -> Any:
     """What `build` would read again: dicts, lists, numbers and strings."""
-    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        return {f.name: plain(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
-    if isinstance(settings, Mapping):
-        return {str(key): plain(value) for key, value in settings.items()}
-    if isinstance(settings, tuple | list):
-        return [plain(value) for value in settings]
-    return str(settings) if isinstance(settings, Path) else settings
+    if dataclasses.is_dataclass(instance) and not isinstance(instance, type):
+        return {f.name: plain(getattr(instance, f.name)) for f in dataclasses.fields(instance)}
+    if isinstance(instance, Mapping):
+        return {str(key): plain(value) for key, value in instance.items()}
+    if isinstance(instance, tuple | list):
+        return [plain(value) for value in instance]
+    return str(instance) if isinstance(instance, Path) else instance
 
 
-def write(settings: object) -> str:
+def write(instance: object) -> str:
     """The settings as YAML."""
-    return str(yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
+    return str(yaml.safe_dump(plain(instance), sort_keys=False, allow_unicode=True))
 
 
 def _copied(tree: Tree) -> Tree:
     return {k: _copied(v) if isinstance(v, dict) else v for k, v in tree.items()}
-
-
-def _required(field: dataclasses.Field[Any]) -> bool:
-    missing = dataclasses.MISSING
-    return field.init and field.default is missing and field.default_factory is missing
-
-
-def _value(value: Any, hint: Any, where: str) -> Any:
-    origin, arms = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = [arm for arm in arms if arm is not types.NoneType]
-        return _value(value, hint, where)
-    if origin is Literal:
-        if value not in arms:
-            raise unknown_name(f"choice for {where}", str(value), map(str, arms))
-        return value
-    if origin is tuple:
-        return _tuple(value, arms, where)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        items = _mapping(value, where).items()
-        return {str(key): _value(v, arms[1], f"{where}.{key}") for key, v in items}
-    return _scalar(value, hint, where)
-
-
-def _tuple(value: Any, arms: tuple[Any, ...], where: str) -> tuple[Any, ...]:
-    endless = arms[1:] == (...,)
-    if not isinstance(value, list) or not (endless or len(value) == len(arms)):
-        raise _refused(value, where, "a list" if endless else f"a list of {len(arms)}")
-    each = [arms[0]] * len(value) if endless else arms
-    return tuple(
-        _value(v, h, f"{where}[{i}]") for i, (v, h) in enumerate(zip(value, each, strict=True))
-    )
-
-
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise _refused(value, where, "a mapping")
-    return value
-
-
-def _scalar(value: Any, hint: Any, where: str) -> Any:
-    if hint is Any or hint is object:
-        return value
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return build(hint, _mapping(value, where), where=where)
-    if hint is float and isinstance(value, str):
-        value = _number(value, where)  # YAML 1.1 reads 1e-5 as a string
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is Path and isinstance(value, str):
-        return Path(value).expanduser()
-    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    if hint is Path:
-        raise _refused(value, where, "a path")
-    if hint not in wanted:
-        raise TypeError(f"{where}: settings of type {hint} are not supported")
-    if type(value) is not hint or (hint is float and not math.isfinite(value)):
-        raise _refused(value, where, wanted[hint])
-    return value
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise _refused(text, where, "a number") from error
-
-
-def _refused(value: Any, where: str, wanted: str) -> AlphaBenchError:
-    shown = repr(value)
-    shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} ..."
-    return AlphaBenchError(f"{where} cannot be {shown}", hint=f"it takes {wanted}")

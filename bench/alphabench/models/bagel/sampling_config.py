@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core import settings
 from alphabench.models.bagel.guidance import Guidance, Renorm
 
 FOLDER_FILE: Final = "alphabench.json"
@@ -146,39 +146,9 @@ def read_recipe_file(content: Mapping[str, Any], *, name: str) -> RecipeFile:
     Raises:
         AlphaBenchError: an unknown key (with the nearest known one), or a value of the wrong type.
     """
-    parts = dict(content)
-    for key in ("draw", "edit"):
-        if key in parts:
-            parts[key] = _filled(GuidanceFile, parts[key], owner=f"{key} in {FOLDER_FILE}")
-    read: RecipeFile = _filled(RecipeFile, parts, owner=f"{FOLDER_FILE} of {name!r}")
-    return read
+    return settings.fill(RecipeFile, content, settings.JSON, path=f"{FOLDER_FILE} of {name!r}")
 
 
 def _given(instance: Any) -> dict[str, Any]:
     pairs = ((one.name, getattr(instance, one.name)) for one in dataclasses.fields(instance))
     return {key: value for key, value in pairs if value is not None}
-
-
-def _filled(form: Any, content: Any, *, owner: str) -> Any:
-    if not isinstance(content, Mapping):
-        raise AlphaBenchError(f"{owner} is no JSON object", hint="correct that file")
-    hints = {one.name: str(one.type) for one in dataclasses.fields(form)}
-    for key, value in content.items():
-        if key not in hints:
-            raise unknown_name(f"setting of {owner}", key, hints)
-        if not _fits(value, hints[key]):
-            raise AlphaBenchError(
-                f"{owner} has {key} = {value!r}, which is no {hints[key].partition(' |')[0]}",
-                hint="correct that file",
-            )
-    return form(**content)
-
-
-def _fits(value: object, hint: str) -> bool:
-    if isinstance(value, bool):
-        return False
-    if hint.startswith("int"):
-        return isinstance(value, int)
-    if hint.startswith("float"):
-        return isinstance(value, int | float)
-    return isinstance(value, GuidanceFile) if hint == "GuidanceFile" else isinstance(value, str)
