@@ -53,10 +53,10 @@ from alphagrpo.tasks import (
 )
 from alphagrpo.validation import BenchmarkValidation, open_validation, refuse_rewarded
 from alphatrainers import strict_yaml
-from alphatrainers.protocols import Reward, Round, Task
+from alphatrainers.protocols import RewardFunction, StepInfo, Task
 from alphatrainers.reward_scoring import RewardUse
-from alphatrainers.trainer import Parts
-from alphatrainers.trajectory import Program, Prompt
+from alphatrainers.trainer_components import TrainerComponents
+from alphatrainers.trajectory import Program, TrainingPrompt
 
 VALIDATIONS = "validation"
 """Folder of a training that holds the run folders of its validations."""
@@ -72,7 +72,7 @@ class Workplace:
     say: Callable[[str], None]
 
 
-def assemble(recipe: Recipe, place: Workplace) -> Parts:
+def assemble(recipe: Recipe, place: Workplace) -> TrainerComponents:
     """All parts of a recipe, opened, loaded and checked against each other.
 
     Raises:
@@ -92,7 +92,7 @@ def assemble(recipe: Recipe, place: Workplace) -> Parts:
         prove(reward)
     opened = open_policy(recipe.policy, device=place.device)
     task = make_task(recipe.task, opened, recipe.rewards)
-    return Parts(
+    return TrainerComponents(
         policy=opened.policy,
         task=task,
         rewards={
@@ -114,7 +114,7 @@ def assemble(recipe: Recipe, place: Workplace) -> Parts:
 
 def training_prompts(
     recipe: Recipe, data: UpstreamData, held_out: Sequence[Sample]
-) -> list[Prompt]:
+) -> list[TrainingPrompt]:
     """The prompts to train on, with DVReward's questions where a reward asks them.
 
     Raises:
@@ -144,7 +144,7 @@ def _asks_questions(settings: RewardSettings) -> bool:
     return settings.kind == "dvreward" or any(map(_asks_questions, settings.of.values()))
 
 
-def open_reward(settings: RewardSettings, place: Workplace) -> Reward:
+def open_reward(settings: RewardSettings, place: Workplace) -> RewardFunction:
     """One reward of a recipe.
 
     Raises:
@@ -182,7 +182,7 @@ def _judge(spec: str | None, place: Workplace) -> Judge:
     return open_judge(spec, device=place.device)
 
 
-def prove(reward: Reward) -> None:
+def prove(reward: RewardFunction) -> None:
     """Has a reward's evaluator pass its self-test, before anything is drawn for it.
 
     Raises:
@@ -276,7 +276,7 @@ def make_validation(
     benchmark: Benchmark,
     opened: OpenedPolicy,
     place: Workplace,
-    rewards: Mapping[str, Reward],
+    rewards: Mapping[str, RewardFunction],
 ) -> BenchmarkValidation:
     """One validation of a recipe.
 
@@ -308,8 +308,8 @@ def make_validation(
     )
 
 
-def _flat(rewards: Mapping[str, Reward]) -> dict[str, Reward]:
-    found: dict[str, Reward] = {}
+def _flat(rewards: Mapping[str, RewardFunction]) -> dict[str, RewardFunction]:
+    found: dict[str, RewardFunction] = {}
     for name, reward in rewards.items():
         found[name] = reward
         if isinstance(reward, WeightedSum):
@@ -331,10 +331,10 @@ def _benchmark(settings: ValidationSettings, data: UpstreamData) -> Benchmark:
     return open_benchmark(settings.benchmark, protocol=protocol, data=data)
 
 
-def panel(recipe: Recipe, opened: OpenedPolicy, prompts: Sequence[Prompt]) -> list[Program]:
+def panel(recipe: Recipe, opened: OpenedPolicy, prompts: Sequence[TrainingPrompt]) -> list[Program]:
     """The same few training prompts with the same seeds, drawn without chance steps."""
     task = recipe.task
-    turn = Round(step=0, seed=recipe.training.seed, group_size=1)
+    step_info = StepInfo(step=0, seed=recipe.training.seed, group_size=1)
     kinds = task.kinds
     edits = kinds == ["edit"]
     think = task.think if edits else kinds != ["t2i"]
@@ -347,5 +347,5 @@ def panel(recipe: Recipe, opened: OpenedPolicy, prompts: Sequence[Prompt]) -> li
             if edits
             else text_to_image(prompt, manner, asked)
         )
-        made.append(program("panel", prompt, steps, turn=turn, member=0))
+        made.append(program("panel", prompt, steps, step_info=step_info, member=0))
     return made

@@ -38,7 +38,7 @@ from alphagrpo.policies.factory import guidance
 from alphagrpo.policies.unified_policy import EXPERTS
 from alphagrpo.recipe import JUDGED, DrawSettings, Recipe, RewardSettings
 from alphatrainers.algorithms.schedules import sigmas_of_points
-from alphatrainers.resource_plan import TERA, Sizes, describe, plan
+from alphatrainers.resource_plan import TERA, ModelSizes, describe_plan, plan_resources
 
 BAGEL_7B: Final = Design(
     language=LanguageDesign(
@@ -79,7 +79,7 @@ TOKENS_PER_CALL: Final = 400.0
 class Model:
     """What is known of a policy without its weights."""
 
-    sizes: Sizes
+    sizes: ModelSizes
     """With nothing of the recipe's programs in it."""
     token_pixels: int
     size: tuple[int, int]
@@ -122,10 +122,10 @@ def _estimates(recipe: Recipe) -> list[str]:
         written_tokens=recipe.task.thought.max_tokens if _thinks(recipe) else 0,
         **_judging(recipe),
     )
-    found, initial = plan(recipe.training, sizes), _initial_pictures(recipe)
+    found, initial = plan_resources(recipe.training, sizes), _initial_pictures(recipe)
     more = 1.0 + initial / found.trajectories
     found = found._replace(judge_calls=found.judge_calls * more, cost_usd=found.cost_usd * more)
-    lines = [describe(found)]
+    lines = [describe_plan(found)]
     if initial:
         lines.append(_initial_line(recipe, model, sizes, initial))
     return lines
@@ -179,7 +179,7 @@ def _pipeline(recipe: Recipe, source: Source, folder: Path) -> Model:
         for (part, name), shape in shapes.items()
         if part == "transformer" and name.endswith(".weight") and len(shape) == 2
     }
-    sizes = Sizes(
+    sizes = ModelSizes(
         parameters=float(sum(map(math.prod, shapes.values()))),
         # Half of them work on each token.
         active_parameters=sum(map(math.prod, linear.values())) / 2,
@@ -228,7 +228,7 @@ def _bagel(recipe: Recipe, design: Design, *, size: tuple[int, int], width: floa
     decoder = sum(p.numel() for p in model.language_model.model.layers.parameters()) / 2
     per_layer = 14 * language.hidden_size + 3 * language.intermediate_size
     key_features = language.num_key_value_heads * language.head_size
-    sizes = Sizes(
+    sizes = ModelSizes(
         parameters=float(sum(p.numel() for p in model.parameters())),
         active_parameters=decoder,
         trained_parameters=trained,
@@ -259,7 +259,7 @@ def _trained(
 
 _SD35_MEDIUM: Final = Model(
     # 2.5e9 in the transformer (half of it works on each token), the rest in its text encoders.
-    sizes=Sizes(
+    sizes=ModelSizes(
         parameters=8.1e9,
         active_parameters=1.25e9,
         trained_parameters=2.4e7,
@@ -332,7 +332,7 @@ def _initial_pictures(recipe: Recipe) -> float:
     return share * task.refine.initial_images * recipe.training.prompts_per_step
 
 
-def _initial_line(recipe: Recipe, model: Model, sizes: Sizes, pictures: float) -> str:
+def _initial_line(recipe: Recipe, model: Model, sizes: ModelSizes, pictures: float) -> str:
     assert recipe.task.refine is not None
     how = recipe.task.refine
     tokens = _latent_tokens(how.initial, model) * sum(_branches(how.initial))

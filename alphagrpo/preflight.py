@@ -20,7 +20,7 @@ from alphagrpo.policies.factory import open_trainable
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.recipe import Recipe, RewardSettings, ValidationSettings
 from alphatrainers.prompt_stream import PromptStream
-from alphatrainers.protocols import Reward
+from alphatrainers.protocols import RewardFunction
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def obstacles(recipe: Recipe, place: Workplace) -> list[str]:
     return [f"{section}: {sentence}" for sentence, section in found.items()]
 
 
-def _open_whole_reward(settings: RewardSettings, place: Workplace) -> Reward:
+def _open_whole_reward(settings: RewardSettings, place: Workplace) -> RewardFunction:
     """Its identity is read from weights, which must be at hand for it."""
     reward = open_reward(settings, place)
     assert reward.identity

@@ -18,11 +18,11 @@ from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.questions import Answer
 from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Sample, Selective
 from alphagrpo.reward_functions import SOURCE, EvaluatorReward, WeightedSum, sample_of
-from alphatrainers.protocols import Reward
-from alphatrainers.trajectory import Prompt
+from alphatrainers.protocols import RewardFunction
+from alphatrainers.trajectory import TrainingPrompt
 
 
-def refuse_unfit(name: str, reward: Reward, prompts: Sequence[Prompt]) -> None:
+def refuse_unfit(name: str, reward: RewardFunction, prompts: Sequence[TrainingPrompt]) -> None:
     """Refuses a reward that cannot judge each of the prompts; parts of sums count.
 
     Raises:
@@ -82,7 +82,7 @@ def _ask_and_settle(evaluator: JudgeEvaluator, request: ImageRequest) -> None:
     evaluator.settle(image, [Answer(question=one, status="failed") for one in questions])
 
 
-def refuse_sourceless(prompts: Sequence[Prompt]) -> None:
+def refuse_sourceless(prompts: Sequence[TrainingPrompt]) -> None:
     """Refuses prompts that do not name the picture to be edited, or one that is not there.
 
     Raises:

@@ -32,7 +32,7 @@ from alphagrpo.dvreward.question_files import OURS, facts_of, from_row
 from alphagrpo.dvreward.sources import questions_from_facts
 from alphagrpo.reward_functions import GROUP, SOURCE
 from alphatrainers.guards import normalised
-from alphatrainers.trajectory import Prompt
+from alphatrainers.trajectory import TrainingPrompt
 
 SMALL: Final = "small:"
 _QUESTIONS: Final = ("semantic_questions", "quality_questions")
@@ -62,7 +62,7 @@ class SmallOptions:
 
 def load_prompts(
     source: str, open_benchmark: Callable[[str], Benchmark], *, held_out: Sequence[Sample]
-) -> list[Prompt]:
+) -> list[TrainingPrompt]:
     """The prompts of a source, without what `held_out` demands where the source can spare it.
 
     `small:` and benchmarks leave it out; a file is the user's own and is not thinned silently: the
@@ -89,7 +89,7 @@ def load_prompts(
     return found
 
 
-def small_prompts(options: SmallOptions, *, held_out: Sequence[Sample]) -> Iterator[Prompt]:
+def small_prompts(options: SmallOptions, *, held_out: Sequence[Sample]) -> Iterator[TrainingPrompt]:
     """Different demands of GenEval's tasks in turn, none of them among `held_out`."""
     known = {key for sample in held_out if (key := _demand(sample.facts)) is not None}
     tasks, made = options.tasks.split(","), 0
@@ -112,10 +112,10 @@ def small_prompts(options: SmallOptions, *, held_out: Sequence[Sample]) -> Itera
         open_tasks[task] = 0
         made += 1
         facts = {**told.facts, "tag": task, GROUP: task}
-        yield Prompt(id=f"small-{options.seed}-{number:06d}", text=told.text, facts=facts)
+        yield TrainingPrompt(id=f"small-{options.seed}-{number:06d}", text=told.text, facts=facts)
 
 
-def leaks(prompts: Sequence[Prompt], held_out: Sequence[Sample]) -> list[Prompt]:
+def leaks(prompts: Sequence[TrainingPrompt], held_out: Sequence[Sample]) -> list[TrainingPrompt]:
     """The prompts that ask for what `held_out` asks for, in the same words or by their facts."""
     texts = {normalised(sample.prompt) for sample in held_out}
     demands = {key for sample in held_out if (key := _demand(sample.facts)) is not None}
@@ -127,8 +127,8 @@ def leaks(prompts: Sequence[Prompt], held_out: Sequence[Sample]) -> list[Prompt]
 
 
 def with_questions(
-    prompts: Sequence[Prompt], written: Mapping[str, Mapping[str, Any]]
-) -> list[Prompt]:
+    prompts: Sequence[TrainingPrompt], written: Mapping[str, Mapping[str, Any]]
+) -> list[TrainingPrompt]:
     """Every prompt with the questions that DVReward asks: its own, written ones, or by its facts.
 
     Args:
@@ -153,12 +153,12 @@ def with_questions(
                 "QUESTIONS.jsonl` and set prompts.questions=QUESTIONS.jsonl",
             )
         known = {key: v for key, v in prompt.facts.items() if key not in (*_QUESTIONS, OURS)}
-        found.append(Prompt(id=prompt.id, text=prompt.text, facts={**questions, **known}))
+        found.append(TrainingPrompt(id=prompt.id, text=prompt.text, facts={**questions, **known}))
     return found
 
 
 def _questions(
-    index: int, prompt: Prompt, written: Mapping[str, Mapping[str, Any]]
+    index: int, prompt: TrainingPrompt, written: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, object]:
     if prompt.text in written:
         row = {**written[prompt.text], "prompt": prompt.text}
@@ -171,7 +171,7 @@ def _questions(
     return facts_of(questions_from_facts(index, sample))
 
 
-def _from_file(path: Path) -> list[Prompt]:
+def _from_file(path: Path) -> list[TrainingPrompt]:
     if not path.exists():
         raise AlphaBenchError(
             f"the file of prompts {str(path)!r} does not exist",
@@ -185,12 +185,12 @@ def _from_file(path: Path) -> list[Prompt]:
         )
     prompts = read_prompts(path)  # says which line is wrong
     if path.suffix == ".txt":
-        return [Prompt(id=f"{path.stem}-{one.index:06d}", text=one.text) for one in prompts]
+        return [TrainingPrompt(id=f"{path.stem}-{one.index:06d}", text=one.text) for one in prompts]
     lines = [line for line in read_text(path).split("\n") if line.strip()]
     return [_from_row(json.loads(line), path, number) for number, line in enumerate(lines)]
 
 
-def _from_row(row: Mapping[str, Any], path: Path, number: int) -> Prompt:
+def _from_row(row: Mapping[str, Any], path: Path, number: int) -> TrainingPrompt:
     facts = {key: value for key, value in row.items() if key != "prompt"}
     for key in ("image", SOURCE):
         if isinstance(named := facts.pop(key, None), str):
@@ -206,14 +206,14 @@ def _from_row(row: Mapping[str, Any], path: Path, number: int) -> Prompt:
                 hint='a clause is {"class": "dog", "count": 1}, as in GenEval\'s metadata',
             ) from error
     # As it stands: a digest of its questions is over these very letters.
-    return Prompt(id=f"{path.stem}-{number:06d}", text=row["prompt"], facts=facts)
+    return TrainingPrompt(id=f"{path.stem}-{number:06d}", text=row["prompt"], facts=facts)
 
 
-def _from_sample(sample: Sample) -> Prompt:
+def _from_sample(sample: Sample) -> TrainingPrompt:
     facts: dict[str, object] = {**sample.facts, GROUP: sample.group}
     if sample.source_image is not None:
         facts[SOURCE] = str(sample.source_image)
-    return Prompt(id=sample.id, text=sample.prompt, facts=facts)
+    return TrainingPrompt(id=sample.id, text=sample.prompt, facts=facts)
 
 
 def _demand(facts: Mapping[str, Any]) -> object:

@@ -18,9 +18,9 @@ from alphagrpo.rectification import Rectification
 from alphagrpo.tasks import Window
 from alphatrainers import strict_yaml
 from alphatrainers.algorithms.schedules import sigmas_of_points
-from alphatrainers.algorithms.sde_steps import Density, Kind, usual_density
-from alphatrainers.settings import Credits, ImageKind, Training
-from alphatrainers.trajectory import DrawImage, WriteText
+from alphatrainers.algorithms.sde_steps import Density, StepKind, usual_density
+from alphatrainers.settings import AppliesTo, ImageKind, TrainingSettings
+from alphatrainers.trajectory import GenerateImage, GenerateText
 
 TaskKind = Literal["t2i", "rt2i", "edit", "srr", "mixed"]
 RewardKind = Literal[
@@ -99,7 +99,7 @@ class DrawSettings:
     height: int | None = None
     shift: float = 3.0
     window: Window = field(default_factory=Window)
-    kernel: Kind = "flow_sde"
+    kernel: StepKind = "flow_sde"
     eta: float = 0.7
     density: Density | None = None
     """null takes the kernel's usual one."""
@@ -125,9 +125,9 @@ class DrawSettings:
             ) from error
         replace(self.asked(None, size=(1, 1)), window=window)
 
-    def asked(self, guidance: object, *, size: tuple[int, int]) -> DrawImage:
+    def asked(self, guidance: object, *, size: tuple[int, int]) -> GenerateImage:
         """As a step of a program, without its window; `size` is the checkpoint's own."""
-        return DrawImage(
+        return GenerateImage(
             width=self.width or size[0],
             height=self.height or size[1],
             sigmas=sigmas_of_points(self.points, shift=self.shift),
@@ -152,9 +152,9 @@ class ThoughtSettings:
             raise ValueError(f"max_tokens={self.max_tokens}: from 1 to {_MOST_TOKENS}")
         self.asked()
 
-    def asked(self) -> WriteText:
+    def asked(self) -> GenerateText:
         """As a step of a program."""
-        return WriteText(
+        return GenerateText(
             max_tokens=self.max_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
@@ -225,7 +225,7 @@ class RewardSettings:
 
     kind: RewardKind
     weight: float = 1.0
-    credits: Credits = "both"
+    credits: AppliesTo = "both"
     """Which parts of a trajectory it is credited to."""
     judge: str | None = None
     """As `--judge` takes it; dvreward, holistic and reflection_judge need one."""
@@ -296,7 +296,7 @@ class Recipe:
     task: TaskSettings
     rewards: Mapping[str, RewardSettings]
     prompts: PromptSettings
-    training: Training
+    training: TrainingSettings
     about: About = field(default_factory=About)
     validation: tuple[ValidationSettings, ...] = ()
     panel: int = 9

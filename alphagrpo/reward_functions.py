@@ -1,9 +1,9 @@
 """Rewards of trajectories: evaluators of the harness, text formats, and weighted sums of these.
 
 An evaluator sees the last picture of a trajectory as it would see a generated image, with what is
-known of the prompt (`Prompt.facts`) in the place of a sample's facts. What cannot be scored has no
-reward and says why; a batch of which nobody answered anything is a judge that is away. Knows no
-model that draws.
+known of the prompt (`TrainingPrompt.facts`) in the place of a sample's facts. What cannot be scored
+has no reward and says why; a batch of which nobody answered anything is a judge that is away. Knows
+no model that draws.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from alphabench.judges.handshake import VettedJudge
 from alphabench.judges.openai.budget import Account, Prices
 from alphabench.questions import Judge, Question, Reply, Sampling
 from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Sample, Verdict
-from alphatrainers.protocols import Reward, Score
-from alphatrainers.trajectory import Prompt, Trajectory
+from alphatrainers.protocols import RewardFunction, Score
+from alphatrainers.trajectory import TrainingPrompt, Trajectory
 
 OPEN_TAG, CLOSE_TAG = "<think>", "</think>"
 SOURCE: Final = "source_image"
-"""The key in `Prompt.facts` of the path of a picture that is to be edited."""
+"""The key in `TrainingPrompt.facts` of the path of a picture that is to be edited."""
 GROUP: Final = "group"
 _LOGGED: Final = ("semantic", "quality")
 QUESTIONS: Final = "questions"
 """Part of a score: how many questions about the picture its judge was asked."""
 
 
-def sample_of(prompt: Prompt) -> Sample:
+def sample_of(prompt: TrainingPrompt) -> Sample:
     """The prompt as evaluators know it."""
     facts = {key: value for key, value in prompt.facts.items() if key not in (SOURCE, GROUP)}
     source = prompt.facts.get(SOURCE)
@@ -320,7 +320,7 @@ class ReflectionJudge:
 class WeightedSum:
     """Several rewards as one; unscored where any of them is."""
 
-    rewards: Mapping[str, Reward]
+    rewards: Mapping[str, RewardFunction]
     weights: Mapping[str, float]
 
     @property

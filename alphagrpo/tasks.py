@@ -27,15 +27,22 @@ from alphabench.images import UnreadableImageError, open_rgb
 from alphagrpo.rectification import Rectification, rectify
 from alphagrpo.reward_functions import SOURCE
 from alphatrainers.algorithms import windows
-from alphatrainers.protocols import Json, Round, Score, Scored, Studio, Task
+from alphatrainers.protocols import (
+    JsonValue,
+    Score,
+    ScoredTrajectory,
+    StepInfo,
+    Task,
+    TrajectoryCollector,
+)
 from alphatrainers.trajectory import (
-    DrawImage,
+    GenerateImage,
+    GenerateText,
     InputImage,
     InputText,
     Program,
-    Prompt,
-    Step,
-    WriteText,
+    ProgramStep,
+    TrainingPrompt,
 )
 
 if TYPE_CHECKING:
@@ -91,15 +98,15 @@ class Window:
 class Drawing:
     """How pictures are drawn, but for their window."""
 
-    asked: DrawImage
+    asked: GenerateImage
     """With an empty window."""
     window: Window
 
-    def at(self, turn: Round) -> DrawImage:
+    def at(self, step_info: StepInfo) -> GenerateImage:
         """With the window of this training step."""
         n_steps = len(self.asked.sigmas) - 1
         return replace(
-            self.asked, window=self.window.at(turn.step, n_steps=n_steps, seed=turn.seed)
+            self.asked, window=self.window.at(step_info.step, n_steps=n_steps, seed=step_info.seed)
         )
 
 
@@ -108,18 +115,23 @@ class Manner:
     """All that single-stage tasks need beside prompts."""
 
     drawing: Drawing
-    thought: WriteText | None
+    thought: GenerateText | None
     """None draws without thinking."""
     think_prompt: str
     """Read before all else where it thinks."""
 
 
 def program(
-    name: str, prompt: Prompt, steps: Sequence[Step], *, turn: Round, member: int
+    name: str,
+    prompt: TrainingPrompt,
+    steps: Sequence[ProgramStep],
+    *,
+    step_info: StepInfo,
+    member: int,
 ) -> Program:
     """One member of a group; `name` tells stages of one step apart."""
-    group = f"{turn.step}/{prompt.id}/{name}"
-    digest = hashlib.sha256(f"{turn.seed} {group} {member}".encode()).digest()
+    group = f"{step_info.step}/{prompt.id}/{name}"
+    digest = hashlib.sha256(f"{step_info.seed} {group} {member}".encode()).digest()
     return Program(
         id=f"{group}/{member}",
         group=group,
@@ -129,7 +141,9 @@ def program(
     )
 
 
-def text_to_image(prompt: Prompt, manner: Manner, asked: DrawImage) -> list[Step]:
+def text_to_image(
+    prompt: TrainingPrompt, manner: Manner, asked: GenerateImage
+) -> list[ProgramStep]:
     """Thinking prompt, prompt, thought, picture; without a thought prompt and picture alone."""
     if manner.thought is None:
         return [InputText(text=prompt.text), asked]
@@ -137,9 +151,11 @@ def text_to_image(prompt: Prompt, manner: Manner, asked: DrawImage) -> list[Step
     return [system, InputText(text=prompt.text), manner.thought, asked]
 
 
-def image_to_image(source: Image, words: str, manner: Manner, asked: DrawImage) -> list[Step]:
+def image_to_image(
+    source: Image, words: str, manner: Manner, asked: GenerateImage
+) -> list[ProgramStep]:
     """The picture comes before the words about it, and decides the size."""
-    steps: list[Step] = []
+    steps: list[ProgramStep] = []
     if manner.thought is not None:
         steps.append(InputText(text=manner.think_prompt, role="system"))
     steps += [InputImage(image=source), InputText(text=words)]
@@ -151,11 +167,11 @@ def image_to_image(source: Image, words: str, manner: Manner, asked: DrawImage) 
 class _Stateless:
     """For tasks whose every choice follows from the round."""
 
-    def state(self) -> Json:
+    def state(self) -> JsonValue:
         """Nothing."""
         return None
 
-    def restore(self, state: Json) -> None:
+    def restore(self, state: JsonValue) -> None:
         """Takes nothing."""
         del state
 
@@ -166,16 +182,22 @@ class TextToImage(_Stateless):
 
     manner: Manner
 
-    def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
+    def collect(
+        self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
+    ) -> list[ScoredTrajectory]:
         """See `alphatrainers.protocols.Task`."""
-        asked = self.manner.drawing.at(turn)
-        return studio.draw(
+        asked = self.manner.drawing.at(step_info)
+        return collector.collect(
             [
                 program(
-                    "draw", prompt, text_to_image(prompt, self.manner, asked), turn=turn, member=n
+                    "draw",
+                    prompt,
+                    text_to_image(prompt, self.manner, asked),
+                    step_info=step_info,
+                    member=n,
                 )
                 for prompt in prompts
-                for n in range(turn.group_size)
+                for n in range(step_info.group_size)
             ]
         )
 
@@ -187,19 +209,22 @@ class Edit(_Stateless):
     manner: Manner
     resize: Resize
 
-    def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
+    def collect(
+        self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
+    ) -> list[ScoredTrajectory]:
         """See `alphatrainers.protocols.Task`."""
-        asked = self.manner.drawing.at(turn)
+        asked = self.manner.drawing.at(step_info)
         programs = []
         for prompt in prompts:
             steps = image_to_image(self.resize(source_of(prompt)), prompt.text, self.manner, asked)
             programs += [
-                program("edit", prompt, steps, turn=turn, member=n) for n in range(turn.group_size)
+                program("edit", prompt, steps, step_info=step_info, member=n)
+                for n in range(step_info.group_size)
             ]
-        return studio.draw(programs)
+        return collector.collect(programs)
 
 
-def source_of(prompt: Prompt) -> Image:
+def source_of(prompt: TrainingPrompt) -> Image:
     """The picture that a prompt asks to edit.
 
     Raises:
@@ -245,7 +270,9 @@ class Refine(_Stateless):
     """Rewards that look at pictures, with their weights: their sum chooses, and decides what has
     improved."""
 
-    def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
+    def collect(
+        self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
+    ) -> list[ScoredTrajectory]:
         """See `alphatrainers.protocols.Task`.
 
         A prompt none of whose initial pictures could be scored has no refinements in this step; the
@@ -253,32 +280,36 @@ class Refine(_Stateless):
         """
         drawing = self.initial.drawing
         first = (
-            drawing.at(turn) if self.how.train_initial else replace(drawing.asked, trained=False)
+            drawing.at(step_info)
+            if self.how.train_initial
+            else replace(drawing.asked, trained=False)
         )
-        initial = studio.draw(
+        initial = collector.collect(
             [
                 program(
                     "initial",
                     prompt,
                     text_to_image(prompt, self.initial, first),
-                    turn=turn,
+                    step_info=step_info,
                     member=n,
                 )
                 for prompt in prompts
                 for n in range(self.how.initial_images)
             ]
         )
-        chosen: dict[str, Scored] = {}
+        chosen: dict[str, ScoredTrajectory] = {}
         for prompt in prompts:
             own = [one for one in initial if one.trajectory.program.prompt.id == prompt.id]
-            picked = self._pick(own, turn, prompt)
+            picked = self._pick(own, step_info, prompt)
             if picked is not None:
                 chosen[prompt.id] = picked
-        refined = studio.draw(self._programs(prompts, chosen, turn))
+        refined = collector.collect(self._programs(prompts, chosen, step_info))
         trained = initial if self.how.train_initial else []
         return [*trained, *self.rectified(refined, chosen)]
 
-    def rectified(self, refined: Sequence[Scored], chosen: Mapping[str, Scored]) -> list[Scored]:
+    def rectified(
+        self, refined: Sequence[ScoredTrajectory], chosen: Mapping[str, ScoredTrajectory]
+    ) -> list[ScoredTrajectory]:
         """Refinements with rectified scores: all rewards of pictures together, by their sum."""
         starts = [chosen[one.trajectory.program.prompt.id] for one in refined]
         groups = [one.trajectory.program.group for one in refined]
@@ -288,7 +319,9 @@ class Refine(_Stateless):
             for one, start, by in zip(refined, starts, earned, strict=True)
         ]
 
-    def _earned(self, one: Scored, start: Scored, by: Scored | None) -> dict[str, Score]:
+    def _earned(
+        self, one: ScoredTrajectory, start: ScoredTrajectory, by: ScoredTrajectory | None
+    ) -> dict[str, Score]:
         """The scores of `by` in the place of the refinement's own; none without it."""
         found = {}
         for name in self.judging:
@@ -303,14 +336,17 @@ class Refine(_Stateless):
             found[name] = replace(own, value=value, parts={**own.parts, **known})
         return found
 
-    def _lacking(self, scored: Scored) -> str:
+    def _lacking(self, scored: ScoredTrajectory) -> str:
         values = {name: scored.scores[name] for name in self.judging}
         return "; ".join(f"{name!r}: {s.reason}" for name, s in values.items() if s.value is None)
 
     def _programs(
-        self, prompts: Sequence[Prompt], chosen: Mapping[str, Scored], turn: Round
+        self,
+        prompts: Sequence[TrainingPrompt],
+        chosen: Mapping[str, ScoredTrajectory],
+        step_info: StepInfo,
     ) -> list[Program]:
-        asked = self.manner.drawing.at(turn)
+        asked = self.manner.drawing.at(step_info)
         found = []
         for prompt in prompts:
             if prompt.id not in chosen:
@@ -319,22 +355,24 @@ class Refine(_Stateless):
             words = self.how.reflect_prompt.replace("{prompt}", prompt.text)
             steps = image_to_image(source, words, self.manner, asked)
             found += [
-                program("refine", prompt, steps, turn=turn, member=n)
-                for n in range(turn.group_size)
+                program("refine", prompt, steps, step_info=step_info, member=n)
+                for n in range(step_info.group_size)
             ]
         return found
 
-    def _pick(self, scored: Sequence[Scored], turn: Round, prompt: Prompt) -> Scored | None:
+    def _pick(
+        self, scored: Sequence[ScoredTrajectory], step_info: StepInfo, prompt: TrainingPrompt
+    ) -> ScoredTrajectory | None:
         known = [(total, one) for one in scored if (total := self._total(one)) is not None]
         if not known:
             return None
         if self.how.choose == "worst":
             return min(known, key=lambda pair: pair[0])[1]
         weights = [math.exp(1.0 - total) for total, _ in known]
-        chance = random.Random(f"initial {turn.seed} {turn.step} {prompt.id}")  # noqa: S311
+        chance = random.Random(f"initial {step_info.seed} {step_info.step} {prompt.id}")  # noqa: S311
         return chance.choices([one for _, one in known], weights)[0]
 
-    def _total(self, scored: Scored) -> float | None:
+    def _total(self, scored: ScoredTrajectory) -> float | None:
         total = 0.0
         for name, weight in self.judging.items():
             value = scored.scores[name].value
@@ -351,12 +389,14 @@ class Mixed(_Stateless):
     tasks: Mapping[str, Task]
     weights: Mapping[str, float]
 
-    def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
+    def collect(
+        self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
+    ) -> list[ScoredTrajectory]:
         """See `alphatrainers.protocols.Task`."""
-        return self.tasks[self.chosen(turn)].collect(prompts, studio, turn)
+        return self.tasks[self.chosen(step_info)].collect(prompts, collector, step_info)
 
-    def chosen(self, turn: Round) -> str:
+    def chosen(self, step_info: StepInfo) -> str:
         """The name of the task of this step."""
         names = sorted(self.tasks)
-        chance = random.Random(f"task {turn.seed} {turn.step}")  # noqa: S311  no secret
+        chance = random.Random(f"task {step_info.seed} {step_info.step}")  # noqa: S311  no secret
         return chance.choices(names, [self.weights[name] for name in names])[0]

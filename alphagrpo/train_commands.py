@@ -22,7 +22,7 @@ from alphabench.core.terminal import echo
 if TYPE_CHECKING:
     from alphagrpo.recipe import Recipe
     from alphatrainers.distributed import Processes
-    from alphatrainers.trainer import Outcome
+    from alphatrainers.trainer import TrainingOutcome
 
 RUNS = Path("runs") / "train"
 """Where trainings lie that nobody named."""
@@ -169,7 +169,8 @@ def _train(recipe: Recipe, folder: Path, *, device: str, cache: Path | None) -> 
     from alphagrpo.recipe import RECIPE_FILE
     from alphatrainers import distributed, strict_yaml
     from alphatrainers.checkpoint import replace_text
-    from alphatrainers.trainer import Run, Surroundings
+    from alphatrainers.trainer import Trainer
+    from alphatrainers.trainer_components import RuntimeContext
 
     if torch.distributed.is_torchelastic_launched():
         leave_with_parent(os.getppid())
@@ -186,8 +187,8 @@ def _train(recipe: Recipe, folder: Path, *, device: str, cache: Path | None) -> 
         replace_text(folder / RECIPE_FILE, strict_yaml.write(recipe))
 
     try:
-        around = Surroundings(processes=together, say=say, begun=begun)
-        outcome = Run(assemble(recipe, place), recipe.training, folder, around).train()
+        around = RuntimeContext(processes=together, report=say, on_begin=begun)
+        outcome = Trainer(assemble(recipe, place), recipe.training, folder, around).train()
     finally:
         distributed.leave()
     if together.first:
@@ -234,7 +235,7 @@ def _show_curves(folder: Path) -> None:
     echo(f"\ncurves: {picture}")
 
 
-def _say_where(folder: Path, outcome: Outcome) -> None:
+def _say_where(folder: Path, outcome: TrainingOutcome) -> None:
     from alphagrpo.export import usage
 
     echo(f"{outcome.step} steps done; everything lies in {folder}")

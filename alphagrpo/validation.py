@@ -29,7 +29,7 @@ from alphabench.runs.run import Outcome, Work, carry_out
 from alphabench.runs.store import RunFolder
 from alphabench.runs.stored import complete_verdicts
 from alphabench.types import Benchmark, Generator, Sample
-from alphatrainers.protocols import Reward, Validated, View
+from alphatrainers.protocols import RewardFunction, ValidationPoint, WeightView
 
 T = TypeVar("T")
 LEAST_COVERAGE: Final = 0.95
@@ -64,7 +64,7 @@ class BenchmarkValidation:
     def prompts(self) -> Sequence[str]:
         return [sample.prompt for sample in self.samples]
 
-    def measure(self, *, step: int, view: View) -> Validated | None:
+    def measure(self, *, step: int, view: WeightView) -> ValidationPoint | None:
         """See `alphatrainers.protocols.Validation`.
 
         Raises:
@@ -78,7 +78,7 @@ class BenchmarkValidation:
             self.say(f"step {step}: {self.name} ({view}): {error}")
             return None
 
-    def _run(self, step: int, view: View) -> Outcome:
+    def _run(self, step: int, view: WeightView) -> Outcome:
         generator = self.generator()
         slug = "".join(letter if letter.isalnum() else "-" for letter in self.name)
         checkpoint = Checkpoint(
@@ -95,7 +95,7 @@ class BenchmarkValidation:
         _set_others_aside(plan.root, plan.manifest.fingerprint)
         return carry_out(plan, self.evaluation, Work(devices=(self.device,)))
 
-    def _point(self, outcome: Outcome) -> Validated | None:
+    def _point(self, outcome: Outcome) -> ValidationPoint | None:
         report = outcome.report
         headline = report.headline
         if headline.value is None or report.coverage < LEAST_COVERAGE:
@@ -107,7 +107,7 @@ class BenchmarkValidation:
             return None
         assert headline.low is not None
         assert headline.high is not None
-        return Validated(
+        return ValidationPoint(
             value=headline.value,
             low=headline.low,
             high=headline.high,
@@ -152,7 +152,9 @@ def open_validation(
     )
 
 
-def refuse_rewarded(name: str, identity: Mapping[str, str], rewards: Mapping[str, Reward]) -> None:
+def refuse_rewarded(
+    name: str, identity: Mapping[str, str], rewards: Mapping[str, RewardFunction]
+) -> None:
     """Refuses to validate with what rewards: such a curve rises whether the policy improves or not.
 
     Args:

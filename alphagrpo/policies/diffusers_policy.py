@@ -21,10 +21,10 @@ from alphabench.models.bagel.guidance import Guidance, guide
 from alphabench.types import Generator, ImageRequest, NotMade
 from alphabench.weights.strict_loading import quiet
 from alphagrpo.policies.handle import OpenedPolicy, digest_of
-from alphatrainers.protocols import Answer, Query, Replaying, VelocityPredicted
+from alphatrainers.protocols import ReplayAnswer, ReplaySpec, VelocityPredicted, VelocityQuery
 from alphatrainers.sampling import denoise, generator
 from alphatrainers.trajectory import (
-    DrawImage,
+    GenerateImage,
     InputText,
     Program,
     SampledImage,
@@ -80,23 +80,23 @@ class DiffusersPolicy:
 
     @torch.no_grad()
     def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
-        asked = _drawing(programs[0])
+        spec = _drawing(programs[0])
         words = self._encode([_prompt(program) for program in programs])
         factor = self.pipeline.vae_scale_factor
-        if asked.width % (2 * factor) or asked.height % (2 * factor):
+        if spec.width % (2 * factor) or spec.height % (2 * factor):
             raise AlphaBenchError(
-                f"{asked.width}x{asked.height} is no size in steps of {2 * factor} pixels",
+                f"{spec.width}x{spec.height} is no size in steps of {2 * factor} pixels",
                 hint="set another task.draw.width and height",
             )
         channels = self.pipeline.transformer.config.in_channels
-        shape = (channels, asked.height // factor, asked.width // factor)
+        shape = (channels, spec.height // factor, spec.width // factor)
 
         def predict(x_BCYX: Tensor, sigma: float) -> Tensor:
             sigma_B = torch.full((len(x_BCYX),), sigma, device=x_BCYX.device)
-            return self._velocity(words, x_BCYX, sigma_B, _guidance(asked))
+            return self._velocity(words, x_BCYX, sigma_B, _guidance(spec))
 
         generators = [generator(program, 1) for program in programs]
-        drawn = denoise(predict, asked, generators, shape, device=self.device)
+        drawn = denoise(predict, spec, generators, shape, device=self.device)
         pictures = self._decode(drawn.final_BX)
         return [
             Trajectory(
@@ -104,7 +104,7 @@ class DiffusersPolicy:
                 segments=(
                     program.steps[0],  # type: ignore[arg-type]  # `_prompt` looked at it
                     SampledImage(
-                        asked=asked,
+                        spec=spec,
                         path_NX=drawn.path_BNX[row],
                         velocity_SX=drawn.velocity_BSX[row],
                         logp_S=drawn.logp_BS[row],
@@ -121,17 +121,17 @@ class DiffusersPolicy:
         trajectories: Sequence[Trajectory],
         *,
         texts: Sequence[int],
-        queries: Sequence[Query],
-        how: Replaying,
-    ) -> Iterator[Answer]:
+        queries: Sequence[VelocityQuery],
+        how: ReplaySpec,
+    ) -> Iterator[ReplayAnswer]:
         assert not texts, "it writes none"
-        asked = trajectories[0].images[0].asked
+        spec = trajectories[0].images[0].spec
         words = self._encode([_prompt(one.program) for one in trajectories])
         transformer = self.pipeline.transformer
         switch = "enable" if how.recompute else "disable"
         getattr(transformer, f"{switch}_gradient_checkpointing")()
         for number, query in enumerate(queries):
-            wanted = _guidance(asked) if query.guided else None
+            wanted = _guidance(spec) if query.guided else None
             v_BX = self._velocity(words, query.x_BX, query.sigma_B, wanted)
             yield VelocityPredicted(query=number, v_BX=v_BX)
 
@@ -275,19 +275,19 @@ def _prompt(program: Program) -> str:
     return words.text
 
 
-def _drawing(program: Program) -> DrawImage:
-    asked = program.steps[1]
-    assert isinstance(asked, DrawImage)
-    if asked.guidance is not None and _guidance(asked).renorm != "global":
+def _drawing(program: Program) -> GenerateImage:
+    spec = program.steps[1]
+    assert isinstance(spec, GenerateImage)
+    if spec.guidance is not None and _guidance(spec).renorm != "global":
         raise AlphaBenchError(
             "a diffusers policy keeps the length of whole pictures alone",
             hint="set task.draw.guidance.renorm=global",
         )
-    return asked
+    return spec
 
 
-def _guidance(asked: DrawImage) -> Guidance:
-    if asked.guidance is None:
+def _guidance(spec: GenerateImage) -> Guidance:
+    if spec.guidance is None:
         return Guidance(text_scale=1.0)
-    assert isinstance(asked.guidance, Guidance)
-    return asked.guidance
+    assert isinstance(spec.guidance, Guidance)
+    return spec.guidance

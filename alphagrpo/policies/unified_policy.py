@@ -34,19 +34,25 @@ from alphabench.models.bagel.sampler import (
     write,
 )
 from alphabench.types import NotMade
-from alphatrainers.protocols import Answer, Query, Replaying, TextScored, VelocityPredicted
-from alphatrainers.sampling import denoise, draw_tokens, generator, score_tokens
+from alphatrainers.protocols import (
+    ReplayAnswer,
+    ReplaySpec,
+    TextScored,
+    VelocityPredicted,
+    VelocityQuery,
+)
+from alphatrainers.sampling import denoise, generator, sample_tokens, score_tokens
 from alphatrainers.trajectory import (
-    DrawImage,
+    GenerateImage,
+    GenerateText,
     InputImage,
     InputText,
     Program,
+    ProgramStep,
     SampledImage,
     SampledText,
     Segment,
-    Step,
     Trajectory,
-    WriteText,
 )
 
 _LAYER: Final = r"language_model\.model\.layers\.\d+\."
@@ -113,8 +119,8 @@ class _Reader:
             score_tokens(
                 self.model.logits(hidden_TD[: len(text.ids)]),
                 torch.tensor(text.ids, device=hidden_TD.device),
-                temperature=text.asked.temperature,
-                top_p=text.asked.top_p,
+                temperature=text.spec.temperature,
+                top_p=text.spec.top_p,
             )
             for hidden_TD, text in zip(rows, texts, strict=True)
         )
@@ -167,7 +173,7 @@ class UMMPolicy:
     @torch.no_grad()
     def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
         steps = [program.steps for program in programs]
-        drawings = [step for step in steps[0] if isinstance(step, DrawImage)]
+        drawings = [step for step in steps[0] if isinstance(step, GenerateImage)]
         reader = _Reader(umm=self.umm, plain=not any(_guided(step) for step in drawings))
         said = reader.begin(len(programs))
         columns: list[Column] = []
@@ -184,9 +190,9 @@ class UMMPolicy:
         trajectories: Sequence[Trajectory],
         *,
         texts: Sequence[int],
-        queries: Sequence[Query],
-        how: Replaying,
-    ) -> Iterator[Answer]:
+        queries: Sequence[VelocityQuery],
+        how: ReplaySpec,
+    ) -> Iterator[ReplayAnswer]:
         columns = list(zip(*(one.segments for one in trajectories), strict=True))
         guided = [q for q in queries if q.guided and _guided(_drawing(columns[q.segment]))]
         reader = _Reader(umm=self.umm, plain=not guided, recompute=how.recompute)
@@ -210,12 +216,12 @@ class UMMPolicy:
                     said = reader.read(said, column)
 
     def _make(self, said: Contexts, programs: Sequence[Program], index: int) -> Column:
-        column: list[Step] = [program.steps[index] for program in programs]
+        column: list[ProgramStep] = [program.steps[index] for program in programs]
         generators = [generator(program, index) for program in programs]
         first = column[0]
-        if isinstance(first, WriteText):
+        if isinstance(first, GenerateText):
             return self._write(said, first, generators)
-        if isinstance(first, DrawImage):
+        if isinstance(first, GenerateImage):
             return self._draw(said, first, generators)
         return [
             self._encoded(step, each) if isinstance(step, InputImage) else step
@@ -232,7 +238,7 @@ class UMMPolicy:
         return replace(step, encoded=self.umm.encoded(picture, drawn_1Zyx).float().cpu())
 
     def _write(
-        self, said: Contexts, asked: WriteText, generators: Sequence[torch.Generator]
+        self, said: Contexts, spec: GenerateText, generators: Sequence[torch.Generator]
     ) -> list[SampledText]:
         tokens = self.umm.loaded.tokens
         ids: list[list[int]] = [[] for _ in generators]
@@ -240,7 +246,7 @@ class UMMPolicy:
 
         def choose(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
             own = [generators[row] for row in rows]
-            drawn = draw_tokens(logits_BV, own, temperature=asked.temperature, top_p=asked.top_p)
+            drawn = sample_tokens(logits_BV, own, temperature=spec.temperature, top_p=spec.top_p)
             chosen = [int(one) for one in drawn.ids_B.tolist()]
             for row, one, logp in zip(rows, chosen, drawn.logp_B.tolist(), strict=True):
                 ids[row].append(one)
@@ -252,12 +258,12 @@ class UMMPolicy:
             said.full,
             start=tokens.start,
             end=tokens.end,
-            most=asked.max_tokens,
+            most=spec.max_tokens,
             choose=choose,
         )
         return [
             SampledText(
-                asked=asked,
+                spec=spec,
                 ids=tuple(row),
                 logp_T=torch.tensor(logp, dtype=torch.float32),
                 finished=row[-1] == tokens.end,
@@ -267,12 +273,12 @@ class UMMPolicy:
         ]
 
     def _draw(
-        self, said: Contexts, asked: DrawImage, generators: Sequence[torch.Generator]
+        self, said: Contexts, spec: GenerateImage, generators: Sequence[torch.Generator]
     ) -> list[SampledImage]:
-        grids = [self._grid(asked)] * len(generators)
-        painter = self._painter(said, asked, grids)
+        grids = [self._grid(spec)] * len(generators)
+        painter = self._painter(said, spec, grids)
         shape = (grids[0].rows * grids[0].columns, self.umm.loaded.model.design.latent_features)
-        drawn = denoise(_velocity(painter), asked, generators, shape, device=self.device)
+        drawn = denoise(_velocity(painter), spec, generators, shape, device=self.device)
         pictures = self.umm.decoded(drawn.final_BX.flatten(0, 1).to(self.device), grids)
         made = []
         for row, picture in enumerate(pictures):
@@ -283,7 +289,7 @@ class UMMPolicy:
                 )
             made.append(
                 SampledImage(
-                    asked=asked,
+                    spec=spec,
                     path_NX=drawn.path_BNX[row],
                     velocity_SX=drawn.velocity_BSX[row],
                     logp_S=drawn.logp_BS[row],
@@ -293,33 +299,33 @@ class UMMPolicy:
             )
         return made
 
-    def _grid(self, asked: DrawImage) -> Grid:
+    def _grid(self, spec: GenerateImage) -> Grid:
         design = self.umm.loaded.model.design
         side = design.token_pixels
         most = design.latent_side * side
-        obstacle = size_obstacle(asked.width, asked.height, side=side, most=most)
+        obstacle = size_obstacle(spec.width, spec.height, side=side, most=most)
         if obstacle is not None:
             raise AlphaBenchError(obstacle, hint="set another task.draw.width and height")
-        return self.umm.grid_of(asked.width, asked.height)
+        return self.umm.grid_of(spec.width, spec.height)
 
-    def _painter(self, said: Contexts, asked: DrawImage, grids: Sequence[Grid]) -> Painter:
-        return Painter(self.umm.loaded.model, said, list(grids), _guidance(asked))
+    def _painter(self, said: Contexts, spec: GenerateImage, grids: Sequence[Grid]) -> Painter:
+        return Painter(self.umm.loaded.model, said, list(grids), _guidance(spec))
 
     def _predictor(
-        self, said: Contexts, column: Column, how: Replaying, *, queries: Sequence[Query]
-    ) -> Callable[[Query], Tensor]:
+        self, said: Contexts, column: Column, how: ReplaySpec, *, queries: Sequence[VelocityQuery]
+    ) -> Callable[[VelocityQuery], Tensor]:
         """Answers queries about one column of pictures; prepares what they share once."""
         if not queries:
             return _nothing
-        asked = _drawing(column)
-        grids = [self._grid(asked)] * len(column)
+        spec = _drawing(column)
+        grids = [self._grid(spec)] * len(column)
         model = self.umm.loaded.model
         with torch.set_grad_enabled(how.context_gradient and torch.is_grad_enabled()):
             guided = any(query.guided for query in queries)
-            painter = self._painter(said, asked, grids) if guided else None
+            painter = self._painter(said, spec, grids) if guided else None
             canvas = model.canvas(said.full, grids)
 
-        def predict(query: Query) -> Tensor:
+        def predict(query: VelocityQuery) -> Tensor:
             if query.guided:
                 assert painter is not None
                 step = _velocity(painter, recompute=how.recompute)
@@ -359,23 +365,23 @@ def _velocity(painter: Painter, *, recompute: bool = False) -> Callable[[Tensor,
     return predict
 
 
-def _guidance(asked: DrawImage) -> Guidance:
-    if asked.guidance is None:
+def _guidance(spec: GenerateImage) -> Guidance:
+    if spec.guidance is None:
         return PLAIN
-    assert isinstance(asked.guidance, Guidance)
-    return asked.guidance
+    assert isinstance(spec.guidance, Guidance)
+    return spec.guidance
 
 
-def _guided(asked: DrawImage) -> bool:
-    guidance = _guidance(asked)
+def _guided(spec: GenerateImage) -> bool:
+    guidance = _guidance(spec)
     return guidance.branches(guidance.high) > 1
 
 
-def _drawing(column: Column) -> DrawImage:
+def _drawing(column: Column) -> GenerateImage:
     first = column[0]
     assert isinstance(first, SampledImage)
-    return first.asked
+    return first.spec
 
 
-def _nothing(query: Query) -> Tensor:
+def _nothing(query: VelocityQuery) -> Tensor:
     raise AssertionError(f"nothing was asked of this segment: {query!r}")

@@ -14,8 +14,8 @@ from alphagrpo.assemble import Workplace, open_reward
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.prompts import load_prompts
 from alphagrpo.recipe import RewardSettings
-from alphatrainers.protocols import Reward
-from alphatrainers.trajectory import Prompt
+from alphatrainers.protocols import RewardFunction
+from alphatrainers.trajectory import TrainingPrompt
 from tests.cli.conftest import Shell
 
 MINI = ("geneval:mini", "tiif:mini", "wise:mini", "dpg:mini", "gedit:mini", "dvreward:mini")
@@ -33,16 +33,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> UpstreamData:
     return UpstreamData(cache_dir=tmp_path_factory.mktemp("cache"))
 
 
-def reward_of(benchmark: str, data: UpstreamData) -> Reward:
+def reward_of(benchmark: str, data: UpstreamData) -> RewardFunction:
     judge = None if benchmark.startswith("geneval") else "scripted:?answer=0.5"
     settings = RewardSettings(kind="evaluator", benchmark=benchmark, judge=judge)
     place = Workplace(folder=Path(), data=data, device="cpu", say=lambda _: None)
     return open_reward(settings, place)
 
 
-def prompts_of(source: str, data: UpstreamData) -> Sequence[Prompt]:
+def prompts_of(source: str, data: UpstreamData) -> Sequence[TrainingPrompt]:
     if source == "words":
-        return [Prompt(id="1", text="a red apple")]
+        return [TrainingPrompt(id="1", text="a red apple")]
     return load_prompts(source, lambda name: open_benchmark(name, data=data), held_out=[])
 
 
@@ -63,15 +63,17 @@ def test_a_reward_takes_the_prompts_whose_facts_it_reads_and_no_others(
 def test_a_detector_that_cannot_know_what_is_asked_for_is_no_reward(data: UpstreamData) -> None:
     facts = {"tag": "single_object", "include": [{"class": "person", "count": 1}]}
     with pytest.raises(AlphaBenchError, match="the detector does not know 'person'"):
-        refuse_unfit("g", reward_of("geneval:mini", data), [Prompt(id="1", text="z", facts=facts)])
+        refuse_unfit(
+            "g", reward_of("geneval:mini", data), [TrainingPrompt(id="1", text="z", facts=facts)]
+        )
 
 
 def test_what_is_to_be_edited_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="names no picture to edit"):
-        refuse_sourceless([Prompt(id="1", text="make it red")])
+        refuse_sourceless([TrainingPrompt(id="1", text="make it red")])
     absent = {"source_image": str(tmp_path / "none.png")}
     with pytest.raises(AlphaBenchError, match=r"none\.png' of the prompt 'make it red' does not"):
-        refuse_sourceless([Prompt(id="1", text="make it red", facts=absent)])
+        refuse_sourceless([TrainingPrompt(id="1", text="make it red", facts=absent)])
 
 
 def test_a_training_is_refused_before_it_writes_anything(tmp_path: Path) -> None:

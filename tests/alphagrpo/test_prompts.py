@@ -23,12 +23,12 @@ from alphagrpo.dvreward.question_files import (
 from alphagrpo.dvreward.sources import questions_of
 from alphagrpo.prompts import SmallOptions, leaks, load_prompts, small_prompts, with_questions
 from alphagrpo.reward_functions import sample_of
-from alphatrainers.trajectory import Prompt
+from alphatrainers.trajectory import TrainingPrompt
 
 MINI = open_benchmark("geneval:mini").samples()
 
 
-def load(source: str, held_out: list[Sample] | None = None) -> list[Prompt]:
+def load(source: str, held_out: list[Sample] | None = None) -> list[TrainingPrompt]:
     def opened(name: str) -> Benchmark:
         return open_benchmark(name)
 
@@ -61,10 +61,10 @@ def test_a_task_that_is_used_up_ends_and_the_others_go_on() -> None:
 def test_a_leak_is_found_in_other_words_too() -> None:
     sample = next(one for one in MINI if one.group == "colors")
     clause = sample.facts["include"][0]
-    words = Prompt(id="1", text=sample.prompt.upper() + ".")
+    words = TrainingPrompt(id="1", text=sample.prompt.upper() + ".")
     facts = {"include": [dict(clause)], "exclude": []}
-    demand = Prompt(id="2", text="something quite else", facts=facts)
-    other = Prompt(id="3", text="a bowl of soup")
+    demand = TrainingPrompt(id="2", text="something quite else", facts=facts)
+    other = TrainingPrompt(id="3", text="a bowl of soup")
     assert [one.id for one in leaks([words, demand, other], MINI)] == ["1", "2"]
 
 

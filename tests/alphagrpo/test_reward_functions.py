@@ -23,8 +23,8 @@ from alphagrpo.reward_functions import (
     tagged,
 )
 from alphatrainers.protocols import Score
-from alphatrainers.reward_scoring import Clock, RewardUse, Scorer
-from alphatrainers.trajectory import Program, Prompt, Trajectory
+from alphatrainers.reward_scoring import RewardUse, Scorer, ScoringClock
+from alphatrainers.trajectory import Program, TrainingPrompt, Trajectory
 from tests.support.dvreward_judges import brightness_of
 from tests.support.judge_server import JudgeServer, Say, serving
 from tests.support.made_recipes import drawing, trajectory, wrote
@@ -33,7 +33,7 @@ FACTS = {"include": [{"class": "dog", "count": 1, "color": "red"}], "exclude": [
 
 
 def about_a_dog(*greys: int) -> list[Trajectory]:
-    (prompt,) = with_questions([Prompt(id="p", text="a red dog", facts=FACTS)], {})
+    (prompt,) = with_questions([TrainingPrompt(id="p", text="a red dog", facts=FACTS)], {})
     return [
         trajectory(
             Program(id=str(n), group="g", prompt=prompt, steps=(drawing(),), seed=n), grey=grey
@@ -100,7 +100,7 @@ def test_a_judge_that_is_down_is_waited_for_and_then_stops_the_run() -> None:
         broken.pop(0)
 
     reward = EvaluatorReward(evaluator=dvreward_evaluator(ScriptedJudge(flaky)))
-    clock = Clock(now=lambda: float(next(times)), sleep=sleep)
+    clock = ScoringClock(now=lambda: float(next(times)), sleep=sleep)
     uses = {"dv": RewardUse(reward=reward)}
     with Scorer(uses, patience_seconds=1000.0, clock=clock) as scorer:
         (scored,) = scorer.submit(about_a_dog(9)).result()

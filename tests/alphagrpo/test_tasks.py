@@ -24,20 +24,20 @@ from alphagrpo.tasks import (
     TextToImage,
     Window,
 )
-from alphatrainers.protocols import Round, Task
+from alphatrainers.protocols import StepInfo, Task
 from alphatrainers.trajectory import (
-    DrawImage,
+    GenerateImage,
+    GenerateText,
     InputImage,
     InputText,
     Program,
-    Prompt,
-    WriteText,
+    TrainingPrompt,
 )
-from tests.support.made_recipes import Studio, drawing
+from tests.support.made_recipes import FakeCollector, drawing
 
-TURN = Round(step=3, seed=7, group_size=4)
-PROMPTS = [Prompt(id=name, text=f"a {name}") for name in ("cat", "dog")]
-WRITE = WriteText(max_tokens=5)
+STEP_INFO = StepInfo(step=3, seed=7, group_size=4)
+PROMPTS = [TrainingPrompt(id=name, text=f"a {name}") for name in ("cat", "dog")]
+WRITE = GenerateText(max_tokens=5)
 
 
 def manner(*, think: bool = True, window: Window | None = None) -> Manner:
@@ -69,41 +69,47 @@ def constant(program: Program) -> Mapping[str, float | None]:
 
 
 def test_thinking_comes_between_prompt_and_picture() -> None:
-    studio = Studio(constant)
-    scored = TextToImage(manner=manner()).collect(PROMPTS, studio, TURN)
+    collector = FakeCollector(constant)
+    scored = TextToImage(manner=manner()).collect(PROMPTS, collector, STEP_INFO)
     assert len(scored) == 8
-    system, prompt, write, draw = studio.drawn[0].steps
+    system, prompt, write, draw = collector.programs[0].steps
     assert system == InputText(text="plan", role="system")
     assert prompt == InputText(text="a cat")
     assert write == WRITE
-    assert isinstance(draw, DrawImage)
+    assert isinstance(draw, GenerateImage)
     assert draw.window == range(1)
 
 
 def test_without_thinking_the_prompt_stands_alone() -> None:
-    studio = Studio(constant)
-    TextToImage(manner=manner(think=False)).collect(PROMPTS, studio, TURN)
-    assert [type(step) for step in studio.drawn[0].steps] == [InputText, DrawImage]
+    collector = FakeCollector(constant)
+    TextToImage(manner=manner(think=False)).collect(PROMPTS, collector, STEP_INFO)
+    assert [type(step) for step in collector.programs[0].steps] == [InputText, GenerateImage]
 
 
 def test_groups_are_whole_and_every_member_has_chances_of_its_own() -> None:
-    studio = Studio(constant)
+    collector = FakeCollector(constant)
     task = TextToImage(manner=manner())
-    task.collect(PROMPTS, studio, TURN)
-    task.collect(PROMPTS, studio, replace(TURN, step=4))
-    assert set(Counter(one.group for one in studio.drawn).values()) == {4}
-    assert len({one.id for one in studio.drawn}) == len({one.seed for one in studio.drawn}) == 16
-    again = Studio(constant)
-    task.collect(PROMPTS, again, TURN)
-    assert [one.seed for one in again.drawn] == [one.seed for one in studio.drawn[:8]]
+    task.collect(PROMPTS, collector, STEP_INFO)
+    task.collect(PROMPTS, collector, replace(STEP_INFO, step=4))
+    assert set(Counter(one.group for one in collector.programs).values()) == {4}
+    assert (
+        len({one.id for one in collector.programs})
+        == len({one.seed for one in collector.programs})
+        == 16
+    )
+    again = FakeCollector(constant)
+    task.collect(PROMPTS, again, STEP_INFO)
+    assert [one.seed for one in again.programs] == [one.seed for one in collector.programs[:8]]
 
 
 @given(st.integers(0, 200))
 def test_all_trajectories_of_a_step_train_the_same_window(step: int) -> None:
     window = Window(kind="random", size=1, low=0, high=2)
-    studio = Studio(constant)
-    TextToImage(manner=manner(window=window)).collect(PROMPTS, studio, replace(TURN, step=step))
-    windows = {one.steps[-1].window for one in studio.drawn}  # type: ignore[union-attr]
+    collector = FakeCollector(constant)
+    TextToImage(manner=manner(window=window)).collect(
+        PROMPTS, collector, replace(STEP_INFO, step=step)
+    )
+    windows = {one.steps[-1].window for one in collector.programs}  # type: ignore[union-attr]
     assert len(windows) == 1
     assert windows <= {range(1), range(1, 2)}
 
@@ -111,16 +117,16 @@ def test_all_trajectories_of_a_step_train_the_same_window(step: int) -> None:
 def test_an_edit_shows_its_picture_first_and_keeps_its_size(tmp_path: Path) -> None:
     path = tmp_path / "p.png"
     Image.new("RGB", (16, 24), "red").save(path)
-    prompt = Prompt(id="e", text="make it blue", facts={"source_image": str(path)})
-    studio = Studio(constant)
-    Edit(manner=manner(), resize=lambda one: one).collect([prompt], studio, TURN)
-    _, shown, words, _, draw = studio.drawn[0].steps
+    prompt = TrainingPrompt(id="e", text="make it blue", facts={"source_image": str(path)})
+    collector = FakeCollector(constant)
+    Edit(manner=manner(), resize=lambda one: one).collect([prompt], collector, STEP_INFO)
+    _, shown, words, _, draw = collector.programs[0].steps
     assert isinstance(shown, InputImage)
     assert words == InputText(text="make it blue")
-    assert isinstance(draw, DrawImage)
+    assert isinstance(draw, GenerateImage)
     assert (draw.width, draw.height) == (16, 24)
     with pytest.raises(AlphaBenchError, match="source_image"):
-        Edit(manner=manner(), resize=lambda one: one).collect(PROMPTS, studio, TURN)
+        Edit(manner=manner(), resize=lambda one: one).collect(PROMPTS, collector, STEP_INFO)
 
 
 def rewarded(values: Mapping[str, list[float | None]]) -> Any:
@@ -133,8 +139,8 @@ def rewarded(values: Mapping[str, list[float | None]]) -> Any:
     return score
 
 
-def values_of(task: Refine, studio: Studio) -> list[float | None]:
-    scored = task.collect(PROMPTS[:1], studio, TURN)
+def values_of(task: Refine, collector: FakeCollector) -> list[float | None]:
+    scored = task.collect(PROMPTS[:1], collector, STEP_INFO)
     return [one.scores["r"].value for one in scored]
 
 
@@ -142,16 +148,16 @@ FIRST: list[float | None] = [0.5, 0.2, 0.8]
 
 
 def test_the_group_refines_the_worst_initial_picture() -> None:
-    studio = Studio(rewarded({"initial": FIRST, "refine": [0.1, 0.3, 0.2, 0.9]}))
-    values = values_of(refine(), studio)
-    initial, refinements = studio.drawn[:3], studio.drawn[3:]
+    collector = FakeCollector(rewarded({"initial": FIRST, "refine": [0.1, 0.3, 0.2, 0.9]}))
+    values = values_of(refine(), collector)
+    initial, refinements = collector.programs[:3], collector.programs[3:]
     assert all(not one.steps[-1].trained for one in initial)  # type: ignore[union-attr]
     assert all(not one.steps[-1].window for one in initial)  # type: ignore[union-attr]
     shown = [step for one in refinements for step in one.steps if isinstance(step, InputImage)]
     assert {one.image.getpixel((0, 0))[0] for one in shown} == {initial[1].seed % 251}  # type: ignore[index]
     assert refinements[0].steps[2] == InputText(text="mend a cat!")
     assert [type(step) for step in refinements[0].steps] == [
-        InputText, InputImage, InputText, WriteText, DrawImage
+        InputText, InputImage, InputText, GenerateText, GenerateImage
     ]  # fmt: skip
     # No better than 0.2 earns 0.2.
     assert values == [0.2, 0.3, 0.2, 0.9]
@@ -161,14 +167,14 @@ def test_the_other_rectifications() -> None:
     stages: Mapping[str, list[float | None]] = {
         "initial": FIRST, "refine": [0.1, 0.3, 0.15, 0.9]
     }  # fmt: skip
-    assert values_of(refine(rectify="none"), Studio(rewarded(stages))) == stages["refine"]
-    found = values_of(refine(rectify="group_min"), Studio(rewarded(stages)))
+    assert values_of(refine(rectify="none"), FakeCollector(rewarded(stages))) == stages["refine"]
+    found = values_of(refine(rectify="group_min"), FakeCollector(rewarded(stages)))
     assert found == [0.1, 0.3, 0.1, 0.9]
 
 
 def test_what_was_not_scored_stays_unscored_and_says_why() -> None:
     stages: Mapping[str, list[float | None]] = {"initial": FIRST, "refine": [None, 0.3, 0.1, 0.9]}
-    scored = refine().collect(PROMPTS[:1], Studio(rewarded(stages)), TURN)
+    scored = refine().collect(PROMPTS[:1], FakeCollector(rewarded(stages)), STEP_INFO)
     assert scored[0].scores["r"].value is None
     assert scored[0].scores["r"].reason == "away"
     assert scored[2].scores["r"].parts == {"unrectified": 0.1, "initial": 0.2}
@@ -178,11 +184,11 @@ def test_unscored_initial_pictures_are_not_chosen_and_without_any_there_is_no_gr
     stages: Mapping[str, list[float | None]] = {
         "initial": [None, 0.4, None], "refine": [0.5, 0.5, 0.5, 0.5]
     }  # fmt: skip
-    studio = Studio(rewarded(stages))
-    assert values_of(refine(), studio) == [0.5] * 4
-    shown = [s for one in studio.drawn[3:] for s in one.steps if isinstance(s, InputImage)]
-    assert shown[0].image.getpixel((0, 0))[0] == studio.drawn[1].seed % 251  # type: ignore[index]
-    gone = Studio(rewarded({"initial": [None] * 3, "refine": [0.5] * 4}))
+    collector = FakeCollector(rewarded(stages))
+    assert values_of(refine(), collector) == [0.5] * 4
+    shown = [s for one in collector.programs[3:] for s in one.steps if isinstance(s, InputImage)]
+    assert shown[0].image.getpixel((0, 0))[0] == collector.programs[1].seed % 251  # type: ignore[index]
+    gone = FakeCollector(rewarded({"initial": [None] * 3, "refine": [0.5] * 4}))
     assert values_of(refine(), gone) == []
 
 
@@ -190,21 +196,21 @@ def test_a_sampled_choice_favours_the_worse_and_follows_from_the_step() -> None:
     stages: Mapping[str, list[float | None]] = {"initial": [0.0, 1.0, 1.0], "refine": [0.5] * 4}
     chosen: Counter[int] = Counter()
     for step in range(300):
-        studio = Studio(rewarded(stages))
-        refine(choose="sampled").collect(PROMPTS[:1], studio, replace(TURN, step=step))
-        shown = next(s for s in studio.drawn[3].steps if isinstance(s, InputImage))
+        collector = FakeCollector(rewarded(stages))
+        refine(choose="sampled").collect(PROMPTS[:1], collector, replace(STEP_INFO, step=step))
+        shown = next(s for s in collector.programs[3].steps if isinstance(s, InputImage))
         grey = shown.image.getpixel((0, 0))
-        chosen[[one.seed % 251 for one in studio.drawn[:3]].index(grey[0])] += 1  # type: ignore[index]
+        chosen[[one.seed % 251 for one in collector.programs[:3]].index(grey[0])] += 1  # type: ignore[index]
     # softmax of 1, 0, 0 is 0.58, 0.21, 0.21.
     assert 140 <= chosen[0] <= 205
     assert min(chosen[1], chosen[2]) > 30
 
 
 def test_initial_pictures_are_trained_as_groups_of_their_own_if_asked() -> None:
-    studio = Studio(rewarded({"initial": FIRST, "refine": [0.5] * 4}))
-    scored = refine(train_initial=True).collect(PROMPTS[:1], studio, TURN)
+    collector = FakeCollector(rewarded({"initial": FIRST, "refine": [0.5] * 4}))
+    scored = refine(train_initial=True).collect(PROMPTS[:1], collector, STEP_INFO)
     assert len(scored) == 7
-    assert all(one.steps[-1].trained for one in studio.drawn[:3])  # type: ignore[union-attr]
+    assert all(one.steps[-1].trained for one in collector.programs[:3])  # type: ignore[union-attr]
     assert len({one.trajectory.program.group for one in scored}) == 2
 
 
@@ -213,7 +219,7 @@ def test_text_rewards_are_not_rectified() -> None:
         refined = "/refine" in program.group
         return {"r": 0.1 if refined else 0.5, "tags": 1.0 if refined else 0.0}
 
-    scored = refine().collect(PROMPTS[:1], Studio(score), TURN)
+    scored = refine().collect(PROMPTS[:1], FakeCollector(score), STEP_INFO)
     assert {one.scores["r"].value for one in scored} == {0.5}
     assert {one.scores["tags"].value for one in scored} == {1.0}
 
@@ -231,7 +237,7 @@ def test_one_reward_that_rose_is_no_improvement_where_all_together_fell(
         return {"meaning": meaning, "quality": quality, "tags": 1.0}
 
     task = refine(judging={"meaning": 1.0, "quality": 2.0}, rectify=rectify)
-    scored = task.collect(PROMPTS[:1], Studio(score), TURN)
+    scored = task.collect(PROMPTS[:1], FakeCollector(score), STEP_INFO)
     found = [(one.scores["meaning"].value, one.scores["quality"].value) for one in scored]
     # Only the last one is better than 0.2 + 2 * 0.9; the third is the worst.
     assert found == [expected, expected, expected, (0.8, 0.8)]
@@ -245,7 +251,7 @@ def test_where_one_judge_is_silent_no_picture_is_rewarded_by_the_other() -> None
         return {"meaning": 0.5, "quality": None if silent else 0.5}
 
     task = refine(judging={"meaning": 1.0, "quality": 1.0})
-    first, *others = task.collect(PROMPTS[:1], Studio(score), TURN)
+    first, *others = task.collect(PROMPTS[:1], FakeCollector(score), STEP_INFO)
     assert (first.scores["meaning"].value, first.scores["quality"].value) == (None, None)
     assert "'quality': away" in first.scores["meaning"].reason
     assert all(one.scores["meaning"].value == 0.5 for one in others)
@@ -256,8 +262,8 @@ def test_a_mixed_training_draws_one_task_a_step_by_weight() -> None:
         "t2i": TextToImage(manner=manner(think=False)), "rt2i": TextToImage(manner=manner())
     }  # fmt: skip
     mixed = Mixed(tasks=tasks, weights={"t2i": 3.0, "rt2i": 1.0})
-    chosen = Counter(mixed.chosen(replace(TURN, step=step)) for step in range(400))
+    chosen = Counter(mixed.chosen(replace(STEP_INFO, step=step)) for step in range(400))
     assert 260 <= chosen["t2i"] <= 340
-    studio = Studio(constant)
-    mixed.collect(PROMPTS, studio, TURN)
-    assert len({len(one.steps) for one in studio.drawn}) == 1
+    collector = FakeCollector(constant)
+    mixed.collect(PROMPTS, collector, STEP_INFO)
+    assert len({len(one.steps) for one in collector.programs}) == 1

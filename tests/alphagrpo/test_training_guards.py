@@ -17,8 +17,9 @@ from alphagrpo.assemble import Workplace, assemble
 from alphagrpo.policies.unified_policy import UMMPolicy
 from alphagrpo.recipe import Recipe
 from alphatrainers import strict_yaml
-from alphatrainers.protocols import Answer, Query, Replaying
-from alphatrainers.trainer import Parts, Run
+from alphatrainers.protocols import ReplayAnswer, ReplaySpec, VelocityQuery
+from alphatrainers.trainer import Trainer
+from alphatrainers.trainer_components import TrainerComponents
 from alphatrainers.trajectory import Trajectory
 from tests.alphagrpo.test_assemble import OWN, recipe_for
 from tests.support.tiny_bagel import save_bagel
@@ -43,14 +44,14 @@ def made(tree: dict[str, Any], *changes: str) -> Recipe:
     return strict_yaml.build(Recipe, strict_yaml.override(tree, changes))
 
 
-def parts(recipe: Recipe, folder: Path) -> Parts:
+def parts(recipe: Recipe, folder: Path) -> TrainerComponents:
     return assemble(recipe, place(folder))
 
 
 def test_a_constant_reward_stops_the_run(tree: dict[str, Any], tmp_path: Path) -> None:
     recipe = made(tree, "rewards.dv.judge='scripted:?answer=0.5'", "training.guards.flat_steps=1")
     with pytest.raises(TrainingStoppedError, match="all image rewards of each group were equal"):
-        Run(parts(recipe, tmp_path), recipe.training, tmp_path / "run").train()
+        Trainer(parts(recipe, tmp_path), recipe.training, tmp_path / "run").train()
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
@@ -63,13 +64,13 @@ def test_a_judge_that_is_down_stops_the_run_with_its_reason(
         "training.guards.judge_patience_seconds=0",
     )
     with pytest.raises(TrainingStoppedError, match="HTTP 500"):
-        Run(parts(recipe, tmp_path), recipe.training, tmp_path / "run").train()
+        Trainer(parts(recipe, tmp_path), recipe.training, tmp_path / "run").train()
 
 
 def test_pictures_that_nobody_can_judge_stop_the_run(tree: dict[str, Any], tmp_path: Path) -> None:
     recipe = made(tree, "rewards.dv.judge='scripted:?fail=0.9&mishaps=refusal'")
     with pytest.raises(TrainingStoppedError, match="could not be scored"):
-        Run(parts(recipe, tmp_path), recipe.training, tmp_path / "run").train()
+        Trainer(parts(recipe, tmp_path), recipe.training, tmp_path / "run").train()
 
 
 class WrongLevels(UMMPolicy):
@@ -80,9 +81,9 @@ class WrongLevels(UMMPolicy):
         trajectories: Sequence[Trajectory],
         *,
         texts: Sequence[int],
-        queries: Sequence[Query],
-        how: Replaying,
-    ) -> Iterator[Answer]:
+        queries: Sequence[VelocityQuery],
+        how: ReplaySpec,
+    ) -> Iterator[ReplayAnswer]:
         moved = [replace(query, sigma_B=query.sigma_B * 0.8) for query in queries]
         return super().replay(trajectories, texts=texts, queries=moved, how=how)
 
@@ -95,9 +96,9 @@ class WrongIds(UMMPolicy):
         trajectories: Sequence[Trajectory],
         *,
         texts: Sequence[int],
-        queries: Sequence[Query],
-        how: Replaying,
-    ) -> Iterator[Answer]:
+        queries: Sequence[VelocityQuery],
+        how: ReplaySpec,
+    ) -> Iterator[ReplayAnswer]:
         others = [_with_other_ids(one) for one in trajectories]
         return super().replay(others, texts=texts, queries=queries, how=how)
 
@@ -136,7 +137,7 @@ def test_a_policy_that_is_not_what_it_says_is_stopped_before_it_learns(
     assert isinstance(sound, UMMPolicy)
     faulty = policy(sound.umm, identity=sound.identity)
     with pytest.raises(AlphaBenchError, match=words):
-        Run(replace(found, policy=faulty), recipe.training, tmp_path / "run").train()
+        Trainer(replace(found, policy=faulty), recipe.training, tmp_path / "run").train()
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 

@@ -17,17 +17,29 @@ from alphatrainers.algorithms.advantages import (
     DR_GRPO,
     FLOW_GRPO,
     TRL,
-    Scaling,
+    AdvantageScaling,
     group_advantages,
     separate_advantages,
 )
-from alphatrainers.algorithms.losses.image import Noised, awm, awm_log_prob, flow_grpo, guard, nft
+from alphatrainers.algorithms.losses.image import (
+    NoisedLatent,
+    awm,
+    awm_log_prob,
+    flow_grpo,
+    guard,
+    nft,
+)
 from alphatrainers.algorithms.losses.kl import step_kl, token_kl, velocity_kl
 from alphatrainers.algorithms.losses.reduction import mean_of_samples, mean_of_tokens
 from alphatrainers.algorithms.losses.surrogate import Clip, clipped_surrogate
-from alphatrainers.algorithms.losses.text import OBJECTIVES, Objective, text_loss, token_losses
+from alphatrainers.algorithms.losses.text import (
+    TEXT_ALGORITHMS,
+    TextAlgorithm,
+    text_loss,
+    token_losses,
+)
 from alphatrainers.algorithms.schedules import DECAYS, sigmas_of_points, sigmas_of_steps
-from alphatrainers.algorithms.sde_steps import Step
+from alphatrainers.algorithms.sde_steps import DenoisingStep
 from alphatrainers.algorithms.windows import legal_starts, progressive_window
 
 Read = Callable[[str], dict[str, Any]]
@@ -82,7 +94,7 @@ def test_decays_of_the_old_policy(read: Read) -> None:
         assert found == pytest.approx(values, abs=1e-14), name
 
 
-def step_of(case: dict[str, Any], x_BX: Tensor, v_BX: Tensor) -> Step:
+def step_of(case: dict[str, Any], x_BX: Tensor, v_BX: Tensor) -> DenoisingStep:
     levels = {"sigma": case["sigma"], "sigma_next": case["sigma_next"], "eta": case["eta"]}
     if case["kind"] == "flow_sde":
         return sde_steps.flow_sde(x_BX, v_BX, **levels, sigma_cap=case["sigma_max"])
@@ -202,8 +214,8 @@ def test_the_guards_bias_is_what_the_log_ratio_is_expected_to_be(read: Read) -> 
     assert_close(-step_kl(big, old, kind="gaussian"), expected)
 
 
-def noised(golden: dict[str, Any], dtype: torch.dtype) -> Noised:
-    return Noised(*(tensor(golden[name], dtype) for name in ("x0", "eps", "t")))
+def noised(golden: dict[str, Any], dtype: torch.dtype) -> NoisedLatent:
+    return NoisedLatent(*(tensor(golden[name], dtype) for name in ("x0", "eps", "t")))
 
 
 @PRECISIONS
@@ -249,15 +261,15 @@ def test_advantage_weighted_matching(
     ("key", "scaling"),
     [
         ("flow_grpo_global_std", FLOW_GRPO),
-        ("flow_grpo_group_std", Scaling(std="group")),
-        ("verl_omni_global_std", Scaling(std="batch", ddof=1)),
+        ("flow_grpo_group_std", AdvantageScaling(std="group")),
+        ("verl_omni_global_std", AdvantageScaling(std="batch", ddof=1)),
         ("verl_omni_group_std", TRL),
         ("trl_group", TRL),
         ("dance_group_std", DANCE_GRPO),
         ("dr_grpo", DR_GRPO),
     ],
 )
-def test_advantages_by_each_convention(read: Read, key: str, scaling: Scaling) -> None:
+def test_advantages_by_each_convention(read: Read, key: str, scaling: AdvantageScaling) -> None:
     golden = read("advantages")
     found = group_advantages(tensor(golden["rewards"]), GROUPS, scaling=scaling)
     # The published codes' third group is rounding noise, up to 1e-8; ours is exactly 0.
@@ -283,8 +295,10 @@ def test_an_unscorable_reward_is_no_zero(read: Read) -> None:
     assert found.trained_B.tolist() == [True, True, True, True, False, True, False, False, False]
 
 
-@pytest.mark.parametrize("scaling", [FLOW_GRPO, TRL, DANCE_GRPO, Scaling(eps=0.0, floor=1e-6)])
-def test_equal_rewards_in_float32_give_exactly_zero(read: Read, scaling: Scaling) -> None:
+@pytest.mark.parametrize(
+    "scaling", [FLOW_GRPO, TRL, DANCE_GRPO, AdvantageScaling(eps=0.0, floor=1e-6)]
+)
+def test_equal_rewards_in_float32_give_exactly_zero(read: Read, scaling: AdvantageScaling) -> None:
     golden = read("degenerate")
     for case in golden["tests"]:
         reward_B = tensor(case["rewards"], torch.float32)
@@ -303,7 +317,7 @@ class Texts:
         self.clip = Clip(low=golden["clip_low"], high=golden["clip_high"])
         self.max_length = golden["max_completion_length"]
 
-    def loss(self, objective: Objective, new_BT: Tensor | None = None) -> Tensor:
+    def loss(self, objective: TextAlgorithm, new_BT: Tensor | None = None) -> Tensor:
         return text_loss(
             self.new if new_BT is None else new_BT,
             self.old,
@@ -320,14 +334,14 @@ def test_text_losses_by_name(read: Read, dtype: torch.dtype, tolerance: float) -
     golden = read("text_losses")
     texts, token = Texts(golden, dtype), golden["token_level"]
     for name in ("grpo", "dapo", "dr_grpo"):
-        assert_close(texts.loss(OBJECTIVES[name]), token[name], tolerance)
-    summed = Objective(importance="token", normaliser="sequence_sum")
+        assert_close(texts.loss(TEXT_ALGORITHMS[name]), token[name], tolerance)
+    summed = TextAlgorithm(importance="token", normaliser="sequence_sum")
     assert_close(texts.loss(summed), token["seq_mean_token_sum"], tolerance)
     sequence = golden["sequence_level_gspo"]
-    assert_close(texts.loss(OBJECTIVES["gspo"]), sequence["grpo"], tolerance)
-    by_token = Objective(importance="sequence", normaliser="token")
+    assert_close(texts.loss(TEXT_ALGORITHMS["gspo"]), sequence["grpo"], tolerance)
+    by_token = TextAlgorithm(importance="sequence", normaliser="token")
     assert_close(texts.loss(by_token), sequence["dapo"], tolerance)
-    assert_close(texts.loss(OBJECTIVES["cispo"]), golden["cispo_eps_max_1.28"], tolerance)
+    assert_close(texts.loss(TEXT_ALGORITHMS["cispo"]), golden["cispo_eps_max_1.28"], tolerance)
 
 
 def test_token_losses_and_sequence_ratios(read: Read) -> None:
@@ -355,7 +369,7 @@ def test_divergences_of_text(read: Read) -> None:
 def test_the_released_matrix_of_all_ratios_and_advantages_is_not_reproduced(read: Read) -> None:
     golden = read("text_losses")
     texts, released = Texts(golden), golden["alphagrpo_release_quirk"]
-    found = texts.loss(OBJECTIVES["gspo"])
+    found = texts.loss(TEXT_ALGORITHMS["gspo"])
     assert_close(found, released["intended"])
     assert abs(float(found) - released["loss"]) > 0.01
     ratio_B = tensor(golden["sequence_level_gspo"]["ratio"])
@@ -371,7 +385,7 @@ def test_on_policy_each_sequence_is_pushed_by_its_own_advantage(read: Read) -> N
     golden = read("text_losses")
     texts, released = Texts(golden), golden["alphagrpo_release_quirk"]
     on_policy_BT = texts.old.clone().requires_grad_()
-    loss = texts.loss(OBJECTIVES["gspo"], on_policy_BT)
+    loss = texts.loss(TEXT_ALGORITHMS["gspo"], on_policy_BT)
     (gradient_BT,) = torch.autograd.grad(loss, on_policy_BT)
     # A sequence's mean log-ratio moves by the sum of its tokens' moves over its length.
     gradient_B = gradient_BT.sum(1)

@@ -14,7 +14,7 @@ from torch import Tensor
 from alphatrainers.algorithms.losses.kl import token_kl
 from alphatrainers.algorithms.losses.reduction import mean_of_tokens
 from alphatrainers.algorithms.losses.surrogate import Clip
-from alphatrainers.algorithms.losses.text import OBJECTIVES, token_losses
+from alphatrainers.algorithms.losses.text import TEXT_ALGORITHMS, token_losses
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -76,7 +76,7 @@ def trl_loss(name: str, batch: dict[str, Tensor], *, beta: float) -> Tensor:
 
 
 def our_loss(name: str, batch: dict[str, Tensor], *, beta: float) -> Tensor:
-    objective = OBJECTIVES[name]
+    objective = TEXT_ALGORITHMS[name]
     new_BT, mask_BT = batch["new"], batch["mask"]
     surrogate = token_losses(
         new_BT,

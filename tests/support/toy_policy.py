@@ -20,37 +20,37 @@ from torch import Tensor, nn
 from alphabench.core.errors import JudgeUnavailableError
 from alphatrainers.algorithms.schedules import sigmas_of_steps
 from alphatrainers.protocols import (
-    Answer,
-    Json,
-    Query,
-    Replaying,
-    Round,
+    JsonValue,
+    ReplayAnswer,
+    ReplaySpec,
     Score,
-    Scored,
-    Studio,
+    ScoredTrajectory,
+    StepInfo,
     TextScored,
-    Validated,
+    TrajectoryCollector,
+    ValidationPoint,
     VelocityPredicted,
+    VelocityQuery,
 )
-from alphatrainers.sampling import denoise, draw_tokens, generator, score_tokens
+from alphatrainers.sampling import denoise, generator, sample_tokens, score_tokens
 from alphatrainers.trajectory import (
-    DrawImage,
+    GenerateImage,
+    GenerateText,
     InputImage,
     InputText,
     Program,
-    Prompt,
+    ProgramStep,
     SampledImage,
     SampledText,
     Segment,
-    Step,
+    TrainingPrompt,
     Trajectory,
-    WriteText,
 )
 
 VOCABULARY, WIDTH, END = 8, 6, 0
-WRITE = WriteText(max_tokens=4)
-DRAW = DrawImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0), window=range(1, 4))
-PLAIN = DrawImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0))
+WRITE = GenerateText(max_tokens=4)
+DRAW = GenerateImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0), window=range(1, 4))
+PLAIN = GenerateImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0))
 
 
 class Cell(nn.Module):
@@ -127,10 +127,10 @@ class ToyPolicy:
         columns: list[Sequence[Segment]] = []
         for index, step in enumerate(programs[0].steps):
             generators = [generator(program, index) for program in programs]
-            if isinstance(step, WriteText):
+            if isinstance(step, GenerateText):
                 texts, read_BD = self._write(step, generators, read_BD)
                 columns.append(texts)
-            elif isinstance(step, DrawImage):
+            elif isinstance(step, GenerateImage):
                 columns.append(self._draw(step, generators, read_BD))
             else:
                 inputs = [program.steps[index] for program in programs]
@@ -146,9 +146,9 @@ class ToyPolicy:
         trajectories: Sequence[Trajectory],
         *,
         texts: Sequence[int],
-        queries: Sequence[Query],
-        how: Replaying,
-    ) -> Iterator[Answer]:
+        queries: Sequence[VelocityQuery],
+        how: ReplaySpec,
+    ) -> Iterator[ReplayAnswer]:
         self._doing = "replay"
         read_BD = self._nothing(len(trajectories))
         for index, segment in enumerate(trajectories[0].segments):
@@ -176,7 +176,7 @@ class ToyPolicy:
         self.counts[f"{self._doing} cell"] += 1
         return torch.as_tensor(self._model.cell(read_BD, self._model.tokens(torch.tensor(ids))))
 
-    def _read(self, inputs: Sequence[Step | Segment], read_BD: Tensor) -> Tensor:
+    def _read(self, inputs: Sequence[ProgramStep | Segment], read_BD: Tensor) -> Tensor:
         rows = [_tokens(part) for part in inputs]
         for place in range(max(map(len, rows))):
             going = [row[place] if place < len(row) else END for row in rows]
@@ -185,16 +185,16 @@ class ToyPolicy:
         return read_BD
 
     def _write(
-        self, asked: WriteText, generators: Sequence[torch.Generator], read_BD: Tensor
+        self, spec: GenerateText, generators: Sequence[torch.Generator], read_BD: Tensor
     ) -> tuple[list[SampledText], Tensor]:
         rows: list[list[int]] = [[] for _ in generators]
         logps: list[list[Tensor]] = [[] for _ in generators]
-        for _ in range(asked.max_tokens):
-            drawn = draw_tokens(
+        for _ in range(spec.max_tokens):
+            drawn = sample_tokens(
                 self._model.head(read_BD),
                 generators,
-                temperature=asked.temperature,
-                top_p=asked.top_p,
+                temperature=spec.temperature,
+                top_p=spec.top_p,
             )
             writing = [not row or row[-1] != END for row in rows]
             for place, goes_on in enumerate(writing):
@@ -205,7 +205,7 @@ class ToyPolicy:
             read_BD = torch.where(torch.tensor(writing)[:, None], next_BD, read_BD)
         texts = [
             SampledText(
-                asked=asked,
+                spec=spec,
                 ids=tuple(row),
                 logp_T=torch.stack(logp).float(),
                 finished=row[-1] == END,
@@ -218,17 +218,17 @@ class ToyPolicy:
     def _score(
         self, texts: Sequence[SampledText], read_BD: Tensor
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        asked = texts[0].asked
+        spec = texts[0].spec
         columns: list[Tensor] = []
-        for place in range(asked.max_tokens):
+        for place in range(spec.max_tokens):
             ids = [text.ids[place] if place < len(text.ids) else END for text in texts]
             logits_BV = self._model.head(read_BD)
             columns.append(
                 score_tokens(
                     logits_BV,
                     torch.tensor(ids),
-                    temperature=asked.temperature,
-                    top_p=asked.top_p,
+                    temperature=spec.temperature,
+                    top_p=spec.top_p,
                 )
             )
             mask_B1 = torch.tensor([place < len(text.ids) for text in texts])[:, None]
@@ -242,17 +242,17 @@ class ToyPolicy:
         return torch.as_tensor(self._model.painter(x_BX, sigma_B, read_BD))
 
     def _draw(
-        self, asked: DrawImage, generators: Sequence[torch.Generator], read_BD: Tensor
+        self, spec: GenerateImage, generators: Sequence[torch.Generator], read_BD: Tensor
     ) -> list[SampledImage]:
         rows = len(generators)
 
         def velocity(x_BX: Tensor, sigma: float) -> Tensor:
             return self._velocity(x_BX, torch.full((rows,), sigma), read_BD)
 
-        made = denoise(velocity, asked, generators, (2, 2), device=self.device)
+        made = denoise(velocity, spec, generators, (2, 2), device=self.device)
         return [
             SampledImage(
-                asked=asked,
+                spec=spec,
                 path_NX=made.path_BNX[row],
                 velocity_SX=made.velocity_BSX[row],
                 logp_S=made.logp_BS[row],
@@ -276,7 +276,7 @@ def _text(segment: Segment) -> SampledText:
     return segment
 
 
-def _tokens(part: Step | Segment) -> list[int]:
+def _tokens(part: ProgramStep | Segment) -> list[int]:
     if isinstance(part, InputText):
         return [1 + ord(letter) % (VOCABULARY - 1) for letter in part.text]
     assert isinstance(part, InputImage)
@@ -326,41 +326,46 @@ class Threes:
 class ToyTask:
     """Reads the prompt, then walks `steps`; keeps a queue of the prompts it has seen last."""
 
-    steps: tuple[Step, ...] = (WRITE, DRAW)
+    steps: tuple[ProgramStep, ...] = (WRITE, DRAW)
     seen: list[str] = field(default_factory=list)
 
-    def programs(self, prompts: Sequence[Prompt], turn: Round) -> list[Program]:
+    def programs(self, prompts: Sequence[TrainingPrompt], step_info: StepInfo) -> list[Program]:
         return [
-            program_of(prompt, member, turn, self.steps)
+            program_of(prompt, member, step_info, self.steps)
             for prompt in prompts
-            for member in range(turn.group_size)
+            for member in range(step_info.group_size)
         ]
 
-    def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
+    def collect(
+        self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
+    ) -> list[ScoredTrajectory]:
         self.seen = [prompt.id for prompt in prompts]
-        return studio.draw(self.programs(prompts, turn))
+        return collector.collect(self.programs(prompts, step_info))
 
-    def state(self) -> Json:
+    def state(self) -> JsonValue:
         return list(self.seen)
 
-    def restore(self, state: Json) -> None:
+    def restore(self, state: JsonValue) -> None:
         assert isinstance(state, list)
         self.seen = [str(name) for name in state]
 
 
-def program_of(prompt: Prompt, member: int, turn: Round, steps: tuple[Step, ...]) -> Program:
+def program_of(
+    prompt: TrainingPrompt, member: int, step_info: StepInfo, steps: tuple[ProgramStep, ...]
+) -> Program:
     seed = sum(ord(letter) * 31**place for place, letter in enumerate(prompt.id))
     return Program(
-        id=f"{turn.step}/{prompt.id}/{member}",
-        group=f"{turn.step}/{prompt.id}",
+        id=f"{step_info.step}/{prompt.id}/{member}",
+        group=f"{step_info.step}/{prompt.id}",
         prompt=prompt,
         steps=(InputText(text=prompt.text), *steps),
-        seed=seed * 1_000_003 + turn.step * 1009 + member,
+        seed=seed * 1_000_003 + step_info.step * 1009 + member,
     )
 
 
 PROMPTS = [
-    Prompt(id=f"p{n}", text=text) for n, text in enumerate(["ab", "cad", "dog", "eel", "fi"])
+    TrainingPrompt(id=f"p{n}", text=text)
+    for n, text in enumerate(["ab", "cad", "dog", "eel", "fi"])
 ]
 
 
@@ -368,18 +373,18 @@ PROMPTS = [
 class Scripted:
     """A validation that says what it is told, point by point."""
 
-    points: Sequence[Validated | None]
+    points: Sequence[ValidationPoint | None]
     name: str = "held out"
     prompts: Sequence[str] = ("zebra",)
-    asked: list[tuple[int, str]] = field(default_factory=list)
+    measured: list[tuple[int, str]] = field(default_factory=list)
 
-    def measure(self, *, step: int, view: Any) -> Validated | None:
-        self.asked.append((step, view))
-        return self.points[min(len(self.asked), len(self.points)) - 1]
+    def measure(self, *, step: int, view: Any) -> ValidationPoint | None:
+        self.measured.append((step, view))
+        return self.points[min(len(self.measured), len(self.points)) - 1]
 
 
-def point(*values: float) -> Validated:
+def point(*values: float) -> ValidationPoint:
     """A validation point of one sample a value."""
     mean = sum(values) / len(values)
     items = {str(number): value for number, value in enumerate(values)}
-    return Validated(value=mean, low=mean - 0.1, high=mean + 0.1, items=items)
+    return ValidationPoint(value=mean, low=mean - 0.1, high=mean + 0.1, items=items)

@@ -20,8 +20,9 @@ from alphatrainers import distributed, strict_yaml
 from alphatrainers.distributed import Processes
 from alphatrainers.protocols import Score
 from alphatrainers.reward_scoring import RewardUse
-from alphatrainers.settings import Training
-from alphatrainers.trainer import Outcome, Parts, Run, Surroundings
+from alphatrainers.settings import TrainingSettings
+from alphatrainers.trainer import Trainer, TrainingOutcome
+from alphatrainers.trainer_components import RuntimeContext, TrainerComponents
 from alphatrainers.trajectory import Trajectory
 from tests.support.toy_policy import PROMPTS, Brightness, Threes, ToyPolicy, ToyTask
 
@@ -45,7 +46,7 @@ SETTINGS: dict[str, Any] = {
 class Toy:
     """What the command line may set."""
 
-    training: Training
+    training: TrainingSettings
     delay: float = 0.0
 
 
@@ -65,16 +66,16 @@ def settings_of(*assignments: str) -> Toy:
     return strict_yaml.build(Toy, strict_yaml.override({"training": SETTINGS}, assignments))
 
 
-def train(folder: Path, *assignments: str, together: Processes | None = None) -> Outcome:
+def train(folder: Path, *assignments: str, together: Processes | None = None) -> TrainingOutcome:
     """One toy training with two rewards, one of them of the text alone."""
     toy = settings_of(*assignments)
     rewards = {
         "brightness": RewardUse(reward=Slow(delay=toy.delay)),
         "threes": RewardUse(reward=Threes(), weight=0.5, credits="text"),
     }
-    parts = Parts(policy=ToyPolicy(), task=ToyTask(), rewards=rewards, prompts=PROMPTS)
-    around = Surroundings(processes=together or Processes())
-    return Run(parts, toy.training, folder, around).train()
+    parts = TrainerComponents(policy=ToyPolicy(), task=ToyTask(), rewards=rewards, prompts=PROMPTS)
+    around = RuntimeContext(processes=together or Processes())
+    return Trainer(parts, toy.training, folder, around).train()
 
 
 def main(words: Sequence[str]) -> None:

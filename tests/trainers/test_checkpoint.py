@@ -13,19 +13,19 @@ import torch
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers.checkpoint import (
-    Checkpoint,
     Counters,
-    RunFolder,
+    TrainingCheckpoint,
+    TrainingFolder,
     WeightsFormat,
     append_line,
     keep_lines,
 )
-from alphatrainers.settings import Lora
+from alphatrainers.settings import LoraSettings
 
 PLAIN = WeightsFormat(None, [])
 
 
-def checkpoint(step: int, **weights: float) -> Checkpoint:
+def checkpoint(step: int, **weights: float) -> TrainingCheckpoint:
     counters = Counters(
         step=step,
         updates=step,
@@ -40,10 +40,10 @@ def checkpoint(step: int, **weights: float) -> Checkpoint:
     )
     values = {name: {"layer.weight": torch.full((2, 3), v)} for name, v in weights.items()}
     random = {"0.cpu": torch.get_rng_state()}
-    return Checkpoint(counters, values, {"exp_avg.layer.weight": torch.ones(2, 3)}, random)
+    return TrainingCheckpoint(counters, values, {"exp_avg.layer.weight": torch.ones(2, 3)}, random)
 
 
-def same(one: Checkpoint, other: Checkpoint) -> bool:
+def same(one: TrainingCheckpoint, other: TrainingCheckpoint) -> bool:
     def equal(a: Any, b: Any) -> bool:
         return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
@@ -58,25 +58,25 @@ def same(one: Checkpoint, other: Checkpoint) -> bool:
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = TrainingFolder(tmp_path)
     saved = checkpoint(3, train=1.0, old=2.0)
     folder.save(saved, PLAIN, keep=2)
     assert same(folder.load(3, PLAIN), saved)
 
 
 def test_adapters_are_stored_as_peft_reads_them(tmp_path: Path) -> None:
-    layout = WeightsFormat(Lora(rank=2, alpha=4.0), ["painter.leave"])
+    layout = WeightsFormat(LoraSettings(rank=2, alpha=4.0), ["painter.leave"])
     values = {f"painter.leave.lora_{side}.default.weight": torch.ones(2, 2) for side in "AB"}
     saved = checkpoint(1)._replace(weights={"train": values})
-    path = RunFolder(tmp_path).save(saved, layout, keep=1)
-    assert same(RunFolder(tmp_path).load(1, layout), saved)
+    path = TrainingFolder(tmp_path).save(saved, layout, keep=1)
+    assert same(TrainingFolder(tmp_path).load(1, layout), saved)
     config = json.loads((path / "train" / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"]) == (2, 4.0)
     assert config["target_modules"] == ["painter.leave"]
 
 
 def test_the_newest_ones_are_kept(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = TrainingFolder(tmp_path)
     for step in (1, 2, 3):
         folder.save(checkpoint(step, train=1.0), PLAIN, keep=2)
     assert folder.steps() == [2, 3]
@@ -85,14 +85,14 @@ def test_the_newest_ones_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_draft_of_a_killed_process_is_no_checkpoint(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = TrainingFolder(tmp_path)
     folder.save(checkpoint(1, train=1.0), PLAIN, keep=2)
     (tmp_path / "checkpoints" / "draft-4711").mkdir()
     assert folder.steps() == [1]
 
 
 def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = TrainingFolder(tmp_path)
     path = folder.save(checkpoint(1, train=1.0), PLAIN, keep=2) / "state.json"
     path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
     with pytest.raises(AlphaBenchError, match="another version"):
@@ -100,7 +100,7 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_best_is_a_folder_that_is_replaced_whole(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = TrainingFolder(tmp_path)
     for step, value in ((0, 1.0), (20, 2.0)):
         folder.keep_best(step, {"layer.weight": torch.full((2,), value)}, PLAIN)
     best = tmp_path / "best"
@@ -110,7 +110,7 @@ def test_best_is_a_folder_that_is_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_training_is_refused_with_the_keys_that_differ(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = TrainingFolder(tmp_path)
     folder.begin("steps: 1\n", decisive={"settings": {"seed": 1, "lr": 0.1}, "prompts": "abc"})
     folder.begin("steps: 2\n", decisive={"settings": {"seed": 1, "lr": 0.1}, "prompts": "abc"})
     assert (tmp_path / "settings.yaml").read_text() == "steps: 2\n"
@@ -120,9 +120,9 @@ def test_a_folder_of_another_training_is_refused_with_the_keys_that_differ(tmp_p
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     with (
-        RunFolder(tmp_path).locked(),
+        TrainingFolder(tmp_path).locked(),
         pytest.raises(AlphaBenchError, match="in use"),
-        RunFolder(tmp_path).locked(),
+        TrainingFolder(tmp_path).locked(),
     ):
         pass
 
@@ -155,7 +155,7 @@ def cut_short(path: Path) -> None:
 def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     tmp_path: Path, harm: Callable[[Path], None], file: str
 ) -> None:
-    folder, said = RunFolder(tmp_path), list[str]()
+    folder, said = TrainingFolder(tmp_path), list[str]()
     for step in (1, 2):
         folder.save(checkpoint(step, train=float(step)), PLAIN, keep=2)
     harm(tmp_path / "checkpoints" / "step-000002" / file)
@@ -170,7 +170,7 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
 
 
 def test_a_checkpoint_without_its_trained_weights_is_damaged(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = TrainingFolder(tmp_path)
     for step in (1, 2):
         folder.save(checkpoint(step, train=1.0, old=1.0), PLAIN, keep=2)
     shutil.rmtree(tmp_path / "checkpoints" / "step-000002" / "train")
@@ -180,7 +180,7 @@ def test_a_checkpoint_without_its_trained_weights_is_damaged(tmp_path: Path) -> 
 
 
 def test_where_no_checkpoint_can_be_read_the_newest_is_named_and_stays(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = TrainingFolder(tmp_path)
     assert folder.go_back(PLAIN, print) is None
     for step in (1, 2):
         cut_short(folder.save(checkpoint(step, train=1.0), PLAIN, keep=2) / "state.json")
@@ -191,7 +191,7 @@ def test_where_no_checkpoint_can_be_read_the_newest_is_named_and_stays(tmp_path:
 
 
 def test_what_a_killed_process_had_half_written_is_removed(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = TrainingFolder(tmp_path)
     folder.save(checkpoint(1, train=1.0), PLAIN, keep=2)
     for name in ("draft-7", "checkpoints/draft-7"):
         (tmp_path / name).mkdir()
@@ -205,7 +205,7 @@ def test_what_a_killed_process_had_half_written_is_removed(tmp_path: Path) -> No
 
 
 def test_what_cannot_be_written_is_a_sentence_and_leaves_what_was_there(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = TrainingFolder(tmp_path)
     folder.save(checkpoint(1, train=1.0), PLAIN, keep=2)
     # A file where a folder must be made: refused whoever runs the test.
     blocked = checkpoint(2, **{"train/model.safetensors/x": 2.0, "train": 1.0})
@@ -219,7 +219,7 @@ def test_what_cannot_be_written_is_a_sentence_and_leaves_what_was_there(tmp_path
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(AlphaBenchError, match="cannot be written"),
-        RunFolder(tmp_path / "file" / "run").locked(),
+        TrainingFolder(tmp_path / "file" / "run").locked(),
     ):
         pass
 
@@ -235,4 +235,4 @@ def test_a_damaged_line_of_the_record_is_named(tmp_path: Path, line: str) -> Non
 def test_a_damaged_identity_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "identity.json").write_text("{")
     with pytest.raises(AlphaBenchError, match=r"identity\.json'.* is damaged"):
-        RunFolder(tmp_path).begin("steps: 1\n", decisive={})
+        TrainingFolder(tmp_path).begin("steps: 1\n", decisive={})

@@ -11,12 +11,12 @@ from alphatrainers.guards import (
     Curve,
     flat_streak,
     judge_gap,
-    lately,
+    moving_mean,
     paired,
     refuse_leak,
     refuse_unscored,
 )
-from alphatrainers.reward_scoring import Row
+from alphatrainers.reward_scoring import ScoreRow
 from alphatrainers.settings import GuardSettings
 from tests.support.toy_policy import point
 
@@ -44,9 +44,9 @@ def test_old_log_probs_are_replayed_where_rounding_comes_near_the_clip(
     assert judge_gap({"image": gap, "text": 1e-6}, GuardSettings(), image_clip=1e-5) == wanted
 
 
-def rows(unscored: int, of: int) -> list[Row]:
-    bad = Row(group="g", values={"b": None}, reasons={"b": "refused"})
-    return [bad] * unscored + [Row(group="g", values={"b": 1.0})] * (of - unscored)
+def rows(unscored: int, of: int) -> list[ScoreRow]:
+    bad = ScoreRow(group="g", values={"b": None}, reasons={"b": "refused"})
+    return [bad] * unscored + [ScoreRow(group="g", values={"b": 1.0})] * (of - unscored)
 
 
 def test_too_many_unscored_trajectories_stop_the_run_with_the_usual_reason() -> None:
@@ -90,9 +90,9 @@ def test_hacking_is_a_sure_fall_below_the_best_while_the_reward_rises() -> None:
 
 
 def test_one_lucky_step_hardly_moves_what_rewards_were_lately() -> None:
-    assert lately(math.nan, 0.5) == 0.5
-    assert lately(0.5, 1.0) == pytest.approx(0.6)
+    assert moving_mean(math.nan, 0.5) == 0.5
+    assert moving_mean(0.5, 1.0) == pytest.approx(0.6)
     mean = 0.5
     for _ in range(30):
-        mean = lately(mean, 0.8)
+        mean = moving_mean(mean, 0.8)
     assert mean == pytest.approx(0.8, abs=1e-3)

@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from alphatrainers.image_monitors import picture_sums, text_sums
+from alphatrainers.image_monitors import image_sums, text_sums
 from alphatrainers.panels import save_panel
-from alphatrainers.protocols import Round
+from alphatrainers.protocols import StepInfo
 from alphatrainers.trajectory import SampledImage, Trajectory
 from tests.support.toy_policy import PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
 
-TURN = Round(step=0, seed=0, group_size=2)
+STEP_INFO = StepInfo(step=0, seed=0, group_size=2)
 
 
 def shown(*colours: str, groups: int = 1) -> list[Trajectory]:
-    programs = [program_of(PROMPTS[0], row, TURN, (WRITE, PLAIN)) for row in range(len(colours))]
+    programs = [
+        program_of(PROMPTS[0], row, STEP_INFO, (WRITE, PLAIN)) for row in range(len(colours))
+    ]
     made = ToyPolicy().rollout(programs)
     found = []
     for row, (trajectory, colour) in enumerate(zip(made, colours, strict=True)):
@@ -31,7 +33,7 @@ def shown(*colours: str, groups: int = 1) -> list[Trajectory]:
 
 
 def mean(trajectories: list[Trajectory], name: str) -> float:
-    total, number = picture_sums(trajectories)[f"pictures/{name}"]
+    total, number = image_sums(trajectories)[f"pictures/{name}"]
     return total / number
 
 
@@ -55,7 +57,7 @@ def test_texts_are_counted_as_they_were_drawn_and_nothing_is_said_of_none() -> N
     sums = text_sums(trajectories)
     ids = [text.ids for trajectory in trajectories for text in trajectory.texts]
     assert sums["text/tokens"] == (float(sum(map(len, ids))), 2.0)
-    assert picture_sums([]) == {}
+    assert image_sums([]) == {}
     assert text_sums([]) == {}
 
 

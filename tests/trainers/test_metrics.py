@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphatrainers.metrics import Log, Sums, joined, open_sinks
-from alphatrainers.settings import Logging
+from alphatrainers.metrics import MetricsLog, Sums, joined_sums, open_sinks
+from alphatrainers.settings import LoggingSettings
 
 
 class Kept:
@@ -33,7 +33,7 @@ def test_a_line_keeps_numbers_and_seconds_apart_and_leaves_out_what_is_not_finit
     tmp_path: Path,
 ) -> None:
     sink = Kept()
-    log = Log(tmp_path / "metrics.jsonl", [sink])
+    log = MetricsLog(tmp_path / "metrics.jsonl", [sink])
     log.write(3, {"b": math.nan, "a": 1.0, "c": math.inf}, seconds={"rollout": 2.0})
     log.close()
     line = json.loads((tmp_path / "metrics.jsonl").read_text())
@@ -46,19 +46,19 @@ def test_means_are_over_all_processes_and_absent_where_nothing_was_counted() -> 
     one, other = Sums(), Sums()
     one.add({"ratio": (3.0, 2.0), "kl": (0.0, 0.0)})
     other.add({"ratio": (7.0, 2.0)})
-    assert joined([one, other]).means() == {"ratio": 2.5}
+    assert joined_sums([one, other]).means() == {"ratio": 2.5}
 
 
 def test_wandb_is_refused_where_it_is_not_installed(tmp_path: Path) -> None:
     if importlib.util.find_spec("wandb") is not None:
         pytest.skip("wandb is installed")
     with pytest.raises(AlphaBenchError, match="wandb is not installed"):
-        open_sinks(Logging(tensorboard=False, wandb="project"), tmp_path, run="r")
+        open_sinks(LoggingSettings(tensorboard=False, wandb="project"), tmp_path, run="r")
 
 
 def test_tensorboard_gets_the_numbers_where_it_is_installed(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-    (sink,) = open_sinks(Logging(), tmp_path, run="r")
+    (sink,) = open_sinks(LoggingSettings(), tmp_path, run="r")
     sink.write(0, {"a": 1.0})
     sink.close()
     assert any((tmp_path / "tensorboard").iterdir())

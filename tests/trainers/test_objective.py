@@ -9,21 +9,27 @@ import torch
 from torch import Tensor
 
 from alphatrainers.distributed import Processes
-from alphatrainers.objective import Counts, Objective, Signal, counts_of
-from alphatrainers.protocols import Answer, Replaying, Round, TextScored, VelocityPredicted
-from alphatrainers.replay import Replayer, questions
-from alphatrainers.settings import ImageLoss, TextLoss, Training
-from alphatrainers.trajectory import Step
-from alphatrainers.weight_sets import Weights
+from alphatrainers.objective import LossCounts, Objective, TrajectoryAdvantage, counts_of
+from alphatrainers.protocols import (
+    ReplayAnswer,
+    ReplaySpec,
+    StepInfo,
+    TextScored,
+    VelocityPredicted,
+)
+from alphatrainers.replay import Replayer, replay_request
+from alphatrainers.settings import ImageLossSettings, TextLossSettings, TrainingSettings
+from alphatrainers.trajectory import ProgramStep
+from alphatrainers.weight_sets import WeightSets
 from tests.support.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
 
 CPU = torch.device("cpu")
-NO_TEXT, NO_IMAGE = TextLoss(kind="none"), ImageLoss(kind="none")
+NO_TEXT, NO_IMAGE = TextLossSettings(kind="none"), ImageLossSettings(kind="none")
 SIGNALS = [
-    Signal(1.2, 0.7, image_trained=True, text_trained=True),
-    Signal(-0.8, -1.1, image_trained=True, text_trained=True),
-    Signal(9.0, 9.0, image_trained=False, text_trained=False),
-    Signal(0.3, 0.4, image_trained=True, text_trained=True),
+    TrajectoryAdvantage(1.2, 0.7, image_trained=True, text_trained=True),
+    TrajectoryAdvantage(-0.8, -1.1, image_trained=True, text_trained=True),
+    TrajectoryAdvantage(9.0, 9.0, image_trained=False, text_trained=False),
+    TrajectoryAdvantage(0.3, 0.4, image_trained=True, text_trained=True),
 ]
 ALL = [signal._replace(image_trained=True, text_trained=True) for signal in SIGNALS]
 
@@ -31,39 +37,41 @@ ALL = [signal._replace(image_trained=True, text_trained=True) for signal in SIGN
 class Bench:
     """A policy in float64 that has moved on from the weights it sampled with."""
 
-    def __init__(self, image: ImageLoss, text: TextLoss, *steps: Step) -> None:
+    def __init__(
+        self, image: ImageLossSettings, text: TextLossSettings, *steps: ProgramStep
+    ) -> None:
         self.policy = ToyPolicy(dtype=torch.float64)
-        settings = Training(steps=1, lora=None, image=image, text=text)
+        settings = TrainingSettings(steps=1, lora=None, image=image, text=text)
         self.objective = Objective(image, text)
         views = frozenset({*self.objective.views, "old"})
-        self.weights = Weights(self.policy, settings, views=views, processes=Processes())
-        turn = Round(step=0, seed=0, group_size=4)
-        programs = [program_of(PROMPTS[1], row, turn, steps) for row in range(len(SIGNALS))]
+        self.weights = WeightSets(self.policy, settings, views=views, processes=Processes())
+        step_info = StepInfo(step=0, seed=0, group_size=4)
+        programs = [program_of(PROMPTS[1], row, step_info, steps) for row in range(len(SIGNALS))]
         batch = self.policy.rollout(programs)
-        self.asked = questions(batch, image, with_texts=text.kind != "none", device=CPU)
+        self.request = replay_request(batch, image, with_texts=text.kind != "none", device=CPU)
         moved = torch.Generator().manual_seed(4)
         with torch.no_grad():
             for parameter in self.weights.trained.values():
                 noise = torch.randn(parameter.shape, generator=moved, dtype=torch.float64)
                 parameter.add_(0.05 * noise)
         self.weights.moved()
-        how = Replaying(context_gradient=True)
+        how = ReplaySpec(context_gradient=True)
         self.replayer = Replayer(self.policy, self.weights, how)
-        recorded = {v: self.replayer.record(self.asked, v) for v in self.objective.views}  # type: ignore[arg-type]
+        recorded = {v: self.replayer.record(self.request, v) for v in self.objective.views}  # type: ignore[arg-type]
         self.recorded = recorded
-        self.before = self.replayer.record(self.asked, "old")
-        self.counts = self.objective.count(self.asked, SIGNALS)
+        self.before = self.replayer.record(self.request, "old")
+        self.counts = self.objective.count(self.request, SIGNALS)
 
-    def answers(self) -> list[Answer]:
-        return list(self.replayer.walk(self.asked, "train"))
+    def answers(self) -> list[ReplayAnswer]:
+        return list(self.replayer.walk(self.request, "train"))
 
-    def loss(self, signals: Sequence[Signal] = SIGNALS) -> Tensor:
+    def loss(self, signals: Sequence[TrajectoryAdvantage] = SIGNALS) -> Tensor:
         total = torch.zeros((), dtype=torch.float64)
         for number, answer in enumerate(self.answers()):
             others = {view: answers[number] for view, answers in self.recorded.items()}
             share = self.objective.share(
                 answer,
-                self.asked,
+                self.request,
                 signals,
                 counts=self.counts,
                 others=others,
@@ -100,20 +108,20 @@ KL = {"reference": 0.3, "old": 0.2}
 
 @pytest.mark.parametrize("kl", ["gaussian", "flow_grpo", "x_mse", "v_mse"])
 def test_the_gradient_of_flow_grpo_with_each_distance_is_that_of_its_value(kl: str) -> None:
-    image = ImageLoss(kind="flow_grpo", kl=kl, kl_weights=KL, **WIDE)  # type: ignore[arg-type]
+    image = ImageLossSettings(kind="flow_grpo", kl=kl, kl_weights=KL, **WIDE)  # type: ignore[arg-type]
     bench = Bench(image, NO_TEXT, WRITE, DRAW)
     bench.compare(bench.loss)
 
 
 def test_the_gradient_of_guard_is_that_of_its_value() -> None:
-    image = ImageLoss(kind="guard", reweight=True, **WIDE)  # type: ignore[arg-type]
+    image = ImageLossSettings(kind="guard", reweight=True, **WIDE)  # type: ignore[arg-type]
     bench = Bench(image, NO_TEXT, WRITE, DRAW)
     bench.compare(bench.loss)
 
 
 @pytest.mark.parametrize("weighting", ["uniform", "t", "t2", "huber", "ghuber"])
 def test_the_gradient_of_awm_is_that_of_its_value(weighting: str) -> None:
-    image = ImageLoss(
+    image = ImageLossSettings(
         kind="awm",
         weighting=weighting,  # type: ignore[arg-type]
         levels=2,
@@ -126,7 +134,7 @@ def test_the_gradient_of_awm_is_that_of_its_value(weighting: str) -> None:
 
 
 def test_the_gradient_of_nft_is_that_of_its_value_with_the_normaliser_held_fixed() -> None:
-    image = ImageLoss(kind="nft", levels=2, beta=0.7)
+    image = ImageLossSettings(kind="nft", levels=2, beta=0.7)
     bench = Bench(image, NO_TEXT, WRITE, PLAIN)
     fixed: list[tuple[Tensor, Tensor]] = []
 
@@ -137,7 +145,7 @@ def test_the_gradient_of_nft_is_that_of_its_value_with_the_normaliser_held_fixed
             old = bench.recorded["old"][number]
             assert isinstance(answer, VelocityPredicted)
             assert isinstance(old, VelocityPredicted)
-            noised = bench.asked.points[number].noised
+            noised = bench.request.points[number].noised
             assert noised is not None
             t_B11 = noised.t_B[:, None, None].double()
             x_BX = (1 - t_B11) * noised.x0_BX + t_B11 * noised.noise_BX
@@ -164,13 +172,13 @@ def test_the_gradient_of_nft_is_that_of_its_value_with_the_normaliser_held_fixed
 
 @pytest.mark.parametrize("kind", ["grpo", "dapo", "dr_grpo", "gspo"])
 def test_the_gradient_of_each_text_loss_is_that_of_its_value(kind: str) -> None:
-    text = TextLoss(kind=kind, kl_weights={"reference": 0.3})  # type: ignore[arg-type]
+    text = TextLossSettings(kind=kind, kl_weights={"reference": 0.3})  # type: ignore[arg-type]
     bench = Bench(NO_IMAGE, text, WRITE, PLAIN, WRITE)
     bench.compare(bench.loss)
 
 
 def test_the_gradient_of_cispo_is_that_of_its_value_with_the_weights_held_fixed() -> None:
-    bench = Bench(NO_IMAGE, TextLoss(kind="cispo"), WRITE)
+    bench = Bench(NO_IMAGE, TextLossSettings(kind="cispo"), WRITE)
     (first,) = bench.answers()
     (old,) = bench.before
     assert isinstance(first, TextScored)
@@ -194,16 +202,16 @@ def test_the_gradient_of_cispo_is_that_of_its_value_with_the_weights_held_fixed(
 
 
 def test_text_and_image_add_up_with_their_weights() -> None:
-    image = ImageLoss(weight=0.25, **WIDE)  # type: ignore[arg-type]
-    text = TextLoss(weight=3.0)
+    image = ImageLossSettings(weight=0.25, **WIDE)  # type: ignore[arg-type]
+    text = TextLossSettings(weight=3.0)
     both = Bench(image, text, WRITE, DRAW).loss()
-    apart = Bench(ImageLoss(**WIDE), NO_TEXT, WRITE, DRAW).loss() * 0.25  # type: ignore[arg-type]
-    apart = apart + Bench(NO_IMAGE, TextLoss(), WRITE, DRAW).loss() * 3.0
+    apart = Bench(ImageLossSettings(**WIDE), NO_TEXT, WRITE, DRAW).loss() * 0.25  # type: ignore[arg-type]
+    apart = apart + Bench(NO_IMAGE, TextLossSettings(), WRITE, DRAW).loss() * 3.0
     assert both.item() == pytest.approx(apart.item(), rel=1e-9)
 
 
 def test_a_trajectory_that_is_not_trained_changes_nothing() -> None:
-    bench = Bench(ImageLoss(**WIDE), TextLoss(), WRITE, DRAW)  # type: ignore[arg-type]
+    bench = Bench(ImageLossSettings(**WIDE), TextLossSettings(), WRITE, DRAW)  # type: ignore[arg-type]
     other = [
         signal._replace(image=-3.0, text=2.0) if not signal.image_trained else signal
         for signal in SIGNALS
@@ -214,21 +222,21 @@ def test_a_trajectory_that_is_not_trained_changes_nothing() -> None:
 
 
 def test_texts_that_were_cut_off_can_be_left_out() -> None:
-    bench = Bench(NO_IMAGE, TextLoss(), WRITE)
-    texts = [trajectory.texts[0] for trajectory in bench.asked.batch]
+    bench = Bench(NO_IMAGE, TextLossSettings(), WRITE)
+    texts = [trajectory.texts[0] for trajectory in bench.request.batch]
     assert {text.finished for text in texts} == {True, False}
-    left_out = Objective(NO_IMAGE, TextLoss(cut_off="left_out")).count(bench.asked, ALL)
+    left_out = Objective(NO_IMAGE, TextLossSettings(cut_off="left_out")).count(bench.request, ALL)
     assert left_out.tokens == sum(len(text.ids) for text in texts if text.finished)
     assert left_out.sequences == sum(text.finished for text in texts)
 
 
 def test_the_image_loss_reaches_what_was_read_only_if_asked() -> None:
-    bench = Bench(ImageLoss(**WIDE), NO_TEXT, WRITE, DRAW)  # type: ignore[arg-type]
+    bench = Bench(ImageLossSettings(**WIDE), NO_TEXT, WRITE, DRAW)  # type: ignore[arg-type]
     und = [p for n, p in bench.weights.trained.items() if bench.weights.expert_of[n] == "und"]
     gen = [p for n, p in bench.weights.trained.items() if bench.weights.expert_of[n] == "gen"]
 
     def gradients(context: bool) -> tuple[list[Tensor | None], list[Tensor | None]]:
-        bench.replayer.how = Replaying(context_gradient=context)
+        bench.replayer.how = ReplaySpec(context_gradient=context)
         found = torch.autograd.grad(bench.loss(), und + gen, allow_unused=True)
         return list(found[: len(und)]), list(found[len(und) :])
 
@@ -243,5 +251,5 @@ def test_the_image_loss_reaches_what_was_read_only_if_asked() -> None:
 
 
 def test_counts_of_nothing_divide_by_1() -> None:
-    nothing = Counts(images=0.0, sequences=0.0, tokens=0.0)
-    assert counts_of(nothing.as_tensor()) == Counts(images=1.0, sequences=1.0, tokens=1.0)
+    nothing = LossCounts(images=0.0, sequences=0.0, tokens=0.0)
+    assert counts_of(nothing.as_tensor()) == LossCounts(images=1.0, sequences=1.0, tokens=1.0)

@@ -9,32 +9,32 @@ import torch
 
 from alphabench.core.errors import TrainingStoppedError
 from alphatrainers.distributed import Processes
-from alphatrainers.optimizer import Engine
-from alphatrainers.settings import Optimiser, Training
-from alphatrainers.weight_sets import Weights
+from alphatrainers.optimizer import WeightOptimizer
+from alphatrainers.settings import OptimiserSettings, TrainingSettings
+from alphatrainers.weight_sets import WeightSets
 from tests.support.toy_policy import ToyPolicy
 
 
-def built(**settings: Any) -> tuple[Weights, Engine]:
-    optimiser = Optimiser(**{"weight_decay": 0.0, **settings})
-    training = Training(steps=1, lora=None, optimiser=optimiser)
-    weights = Weights(ToyPolicy(), training, views=frozenset({"old"}), processes=Processes())
-    return weights, Engine(weights, optimiser, Processes(), n_updates=5)
+def built(**settings: Any) -> tuple[WeightSets, WeightOptimizer]:
+    optimiser = OptimiserSettings(**{"weight_decay": 0.0, **settings})
+    training = TrainingSettings(steps=1, lora=None, optimiser=optimiser)
+    weights = WeightSets(ToyPolicy(), training, views=frozenset({"old"}), processes=Processes())
+    return weights, WeightOptimizer(weights, optimiser, Processes(), n_updates=5)
 
 
-def give(weights: Weights, value: float) -> None:
+def give(weights: WeightSets, value: float) -> None:
     for parameter in weights.trained.values():
         parameter.grad = torch.full_like(parameter, value)
 
 
-def moved(weights: Weights, before: dict[str, torch.Tensor], expert: str) -> float:
+def moved(weights: WeightSets, before: dict[str, torch.Tensor], expert: str) -> float:
     """Largest change of an expert's parameters."""
     names = [name for name, owner in weights.expert_of.items() if owner == expert]
     after = weights.values("train")
     return max(float((after[name] - before[name]).abs().max()) for name in names)
 
 
-def size_of_update(weights: Weights, engine: Engine) -> float:
+def size_of_update(weights: WeightSets, engine: WeightOptimizer) -> float:
     before = weights.values("train")
     give(weights, 1.0)
     engine.update()

@@ -8,9 +8,9 @@ import pytest
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers.prompt_stream import PromptStream
-from alphatrainers.trajectory import Prompt
+from alphatrainers.trajectory import TrainingPrompt
 
-PROMPTS = [Prompt(id=str(number), text=f"prompt {number}") for number in range(10)]
+PROMPTS = [TrainingPrompt(id=str(number), text=f"prompt {number}") for number in range(10)]
 
 
 def test_every_epoch_shows_whole_steps_in_an_order_of_its_own() -> None:
@@ -36,7 +36,7 @@ def test_too_few_prompts_and_ids_that_occur_twice_are_refused() -> None:
 
 def test_the_digest_of_prompts_is_also_of_what_is_known_of_them() -> None:
     def digest(**facts: object) -> str:
-        prompt = Prompt(id="a", text="a dog", facts=facts)
+        prompt = TrainingPrompt(id="a", text="a dog", facts=facts)
         return PromptStream([prompt], per_step=1, seed=1).digest
 
     assert digest(count=1, tag="x") == digest(tag="x", count=1)

@@ -9,38 +9,45 @@ import pytest
 import torch
 
 from alphatrainers.distributed import Processes
-from alphatrainers.protocols import Answer, Replaying, Round, TextScored, VelocityPredicted, View
-from alphatrainers.replay import Questions, Replayer, questions
-from alphatrainers.settings import ImageLoss, Lora, Training
-from alphatrainers.trajectory import Step, Trajectory
-from alphatrainers.weight_sets import Weights
+from alphatrainers.protocols import (
+    ReplayAnswer,
+    ReplaySpec,
+    StepInfo,
+    TextScored,
+    VelocityPredicted,
+    WeightView,
+)
+from alphatrainers.replay import Replayer, ReplayRequest, replay_request
+from alphatrainers.settings import ImageLossSettings, LoraSettings, TrainingSettings
+from alphatrainers.trajectory import ProgramStep, Trajectory
+from alphatrainers.weight_sets import WeightSets
 from tests.support.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
 
-TURN = Round(step=0, seed=0, group_size=4)
+STEP_INFO = StepInfo(step=0, seed=0, group_size=4)
 CPU = torch.device("cpu")
 
 
-def rolled_out(policy: ToyPolicy, *steps: Step, rows: int = 3) -> list[Trajectory]:
-    return policy.rollout([program_of(PROMPTS[1], row, TURN, steps) for row in range(rows)])
+def rolled_out(policy: ToyPolicy, *steps: ProgramStep, rows: int = 3) -> list[Trajectory]:
+    return policy.rollout([program_of(PROMPTS[1], row, STEP_INFO, steps) for row in range(rows)])
 
 
-def weights_of(policy: ToyPolicy, *views: str, lora: bool = True) -> Weights:
-    settings = Training(steps=1, lora=Lora(rank=2) if lora else None)
-    return Weights(policy, settings, views=frozenset(views), processes=Processes())
+def weights_of(policy: ToyPolicy, *views: str, lora: bool = True) -> WeightSets:
+    settings = TrainingSettings(steps=1, lora=LoraSettings(rank=2) if lora else None)
+    return WeightSets(policy, settings, views=frozenset(views), processes=Processes())
 
 
-def asked_of(batch: Sequence[Trajectory], image: ImageLoss | None = None) -> Questions:
-    return questions(batch, image or ImageLoss(), with_texts=True, device=CPU)
+def asked_of(batch: Sequence[Trajectory], image: ImageLossSettings | None = None) -> ReplayRequest:
+    return replay_request(batch, image or ImageLossSettings(), with_texts=True, device=CPU)
 
 
 @pytest.mark.parametrize("views", [("train",), ("train", "reference"), ("train", "old", "ema")])
 def test_each_walk_reads_a_context_once_and_predicts_each_stored_step_once(
-    views: tuple[View, ...],
+    views: tuple[WeightView, ...],
 ) -> None:
     policy = ToyPolicy()
     weights = weights_of(policy, *views)
     batch = rolled_out(policy, WRITE, DRAW)
-    replayer = Replayer(policy, weights, Replaying())
+    replayer = Replayer(policy, weights, ReplaySpec())
     policy.counts.clear()
     asked = asked_of(batch)
     for view in views:
@@ -58,7 +65,7 @@ def test_a_replay_on_the_same_batch_gives_the_samplers_numbers_to_the_last_bit()
     policy = ToyPolicy()
     weights = weights_of(policy)
     batch = rolled_out(policy, WRITE, DRAW, WRITE, DRAW)
-    answers = Replayer(policy, weights, Replaying()).record(asked_of(batch), "train")
+    answers = Replayer(policy, weights, ReplaySpec()).record(asked_of(batch), "train")
     texts = [answer for answer in answers if isinstance(answer, TextScored)]
     velocities = [answer for answer in answers if isinstance(answer, VelocityPredicted)]
     assert [text.segment for text in texts] == [1, 3]
@@ -74,9 +81,9 @@ def test_a_replay_on_the_same_batch_gives_the_samplers_numbers_to_the_last_bit()
 def test_old_reference_and_ema_weights_start_as_the_trained_ones() -> None:
     policy = ToyPolicy()
     weights = weights_of(policy, "old", "ema", "reference")
-    replayer = Replayer(policy, weights, Replaying())
+    replayer = Replayer(policy, weights, ReplaySpec())
     asked = asked_of(rolled_out(policy, DRAW))
-    views: list[View] = ["train", "old", "ema", "reference"]
+    views: list[WeightView] = ["train", "old", "ema", "reference"]
     first, *others = [replayer.record(asked, view) for view in views]
     for other in others:
         for one, two in zip(first, other, strict=True):
@@ -88,7 +95,7 @@ def test_old_reference_and_ema_weights_start_as_the_trained_ones() -> None:
 def test_noised_pictures_are_the_same_for_every_view_and_batch_and_spread_over_the_levels() -> None:
     policy = ToyPolicy()
     batch = rolled_out(policy, PLAIN)
-    image = ImageLoss(kind="nft", levels=4, level_range=(0.2, 1.0))
+    image = ImageLossSettings(kind="nft", levels=4, level_range=(0.2, 1.0))
     together, alone = asked_of(batch, image), asked_of(batch[2:], image)
     levels = torch.stack([point.query.sigma_B for point in together.points])
     for number, (one, two) in enumerate(zip(together.points, alone.points, strict=True)):
@@ -103,7 +110,7 @@ def test_untrained_segments_are_context_and_are_not_asked_for() -> None:
     quiet = type(WRITE)(max_tokens=4, trained=False)
     batch = rolled_out(policy, quiet, DRAW)
     assert asked_of(batch).texts == ()
-    without = questions(batch, ImageLoss(kind="none"), with_texts=False, device=CPU)
+    without = replay_request(batch, ImageLossSettings(kind="none"), with_texts=False, device=CPU)
     assert (without.texts, without.points) == ((), ())
 
 
@@ -114,7 +121,7 @@ class Careless(ToyPolicy):
         super().__init__()
         self.fault = fault
 
-    def replay(self, trajectories: Sequence[Trajectory], **asked: Any) -> Iterator[Answer]:
+    def replay(self, trajectories: Sequence[Trajectory], **asked: Any) -> Iterator[ReplayAnswer]:
         answers = list(super().replay(trajectories, **asked))
         if self.fault == "order":
             answers.reverse()
@@ -135,4 +142,4 @@ def test_answers_that_were_not_asked_for_are_refused(fault: str) -> None:
     weights = weights_of(policy)
     batch = rolled_out(policy, WRITE, DRAW)
     with pytest.raises(ValueError, match=r"the policy|log-probabilities|of shape"):
-        Replayer(policy, weights, Replaying()).record(asked_of(batch), "train")
+        Replayer(policy, weights, ReplaySpec()).record(asked_of(batch), "train")

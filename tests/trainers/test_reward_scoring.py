@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
-from alphatrainers.protocols import Round, Score
+from alphatrainers.protocols import Score, StepInfo
 from alphatrainers.reward_scoring import (
-    Clock,
     RewardUse,
-    Row,
     Scorer,
+    ScoreRow,
+    ScoringClock,
     advantages_of,
-    credited,
+    rewards_of_part,
     row_of,
 )
-from alphatrainers.rollout import Workshop
+from alphatrainers.rollout import RolloutCollector
 from alphatrainers.settings import AdvantageSettings
 from alphatrainers.trajectory import Trajectory
 from tests.support.toy_policy import (
@@ -37,11 +37,13 @@ from tests.support.toy_policy import (
     program_of,
 )
 
-TURN = Round(step=0, seed=0, group_size=2)
+STEP_INFO = StepInfo(step=0, seed=0, group_size=2)
 
 
 def trajectories(rows: int = 2) -> list[Trajectory]:
-    return ToyPolicy().rollout([program_of(PROMPTS[0], row, TURN, (DRAW,)) for row in range(rows)])
+    return ToyPolicy().rollout(
+        [program_of(PROMPTS[0], row, STEP_INFO, (DRAW,)) for row in range(rows)]
+    )
 
 
 @dataclass
@@ -51,8 +53,8 @@ class Told:
     seconds: float = 0.0
     slept: list[float] = field(default_factory=list)
 
-    def clock(self) -> Clock:
-        return Clock(now=lambda: self.seconds, sleep=self._sleep)
+    def clock(self) -> ScoringClock:
+        return ScoringClock(now=lambda: self.seconds, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:
         self.seconds += seconds
@@ -214,15 +216,15 @@ class Telling(ToyPolicy):
 def test_a_batch_is_scored_while_the_next_one_is_sampled() -> None:
     reward = Watched()
     policy = Telling(reward.next_sampled)
-    programs = ToyTask(steps=(DRAW,)).programs(PROMPTS[:2], TURN)
+    programs = ToyTask(steps=(DRAW,)).programs(PROMPTS[:2], STEP_INFO)
     with Scorer({"b": RewardUse(reward=reward)}, patience_seconds=1.0) as scorer:
-        made = Workshop(policy, scorer, batch=2, group_size=2).draw(programs)
+        made = RolloutCollector(policy, scorer, batch=2, group_size=2).collect(programs)
     assert reward.in_time == [True, True]
     assert [item.trajectory.program.id for item in made] == [program.id for program in programs]
 
 
-def row(group: str, **values: float | None) -> Row:
-    return Row(group=group, values=values)
+def row(group: str, **values: float | None) -> ScoreRow:
+    return ScoreRow(group=group, values=values)
 
 
 def test_an_unscored_trajectory_leaves_its_group_and_is_not_trained() -> None:
@@ -249,11 +251,11 @@ def test_rewards_add_up_with_their_weights_or_are_normalised_apart() -> None:
 
 def test_a_part_without_a_reward_is_refused_and_text_rewards_stay_with_the_text() -> None:
     uses = {"t": RewardUse(reward=Threes(), credits="text")}
-    assert set(credited(uses, "text")) == {"t"}
+    assert set(rewards_of_part(uses, "text")) == {"t"}
     with pytest.raises(AlphaBenchError, match="no reward is credited to the image part"):
-        credited(uses, "image")
+        rewards_of_part(uses, "image")
     with pytest.raises(AlphaBenchError, match="no reward is credited"):
-        credited({"b": RewardUse(reward=Brightness(), weight=0.0)}, "image")
+        rewards_of_part({"b": RewardUse(reward=Brightness(), weight=0.0)}, "image")
 
 
 def test_an_unscored_trajectory_keeps_its_reason_in_its_row() -> None:

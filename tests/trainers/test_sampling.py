@@ -13,18 +13,18 @@ from alphatrainers.algorithms.schedules import sigmas_of_steps
 from alphatrainers.sampling import (
     denoise,
     denoising_step,
-    draw_tokens,
     generator,
+    sample_tokens,
     score_tokens,
     token_log_probs,
 )
-from alphatrainers.trajectory import DrawImage, InputText, Program, Prompt
+from alphatrainers.trajectory import GenerateImage, InputText, Program, TrainingPrompt
 
 SIGMAS = sigmas_of_steps(6, shift=3.0)
 
 
 def program(seed: int) -> Program:
-    prompt = Prompt(id="p", text="a dog")
+    prompt = TrainingPrompt(id="p", text="a dog")
     return Program(id=str(seed), group="g", prompt=prompt, steps=(InputText(text="a"),), seed=seed)
 
 
@@ -33,21 +33,21 @@ def velocity(x_BX: Tensor, sigma: float) -> Tensor:
 
 
 @pytest.mark.parametrize("kernel", ["flow_sde", "cps", "dance"])
-def test_log_probs_follow_from_the_stored_latents(kernel: sde_steps.Kind) -> None:
-    asked = DrawImage(width=4, height=4, sigmas=SIGMAS, window=range(1, 4), kernel=kernel)
+def test_log_probs_follow_from_the_stored_latents(kernel: sde_steps.StepKind) -> None:
+    spec = GenerateImage(width=4, height=4, sigmas=SIGMAS, window=range(1, 4), kernel=kernel)
     generators = [generator(program(seed), 0) for seed in (1, 2)]
-    made = denoise(velocity, asked, generators, (2, 3), device=torch.device("cpu"))
-    for place, index in enumerate(asked.window):
+    made = denoise(velocity, spec, generators, (2, 3), device=torch.device("cpu"))
+    for place, index in enumerate(spec.window):
         x_BX, next_BX = made.path_BNX[:, place], made.path_BNX[:, place + 1]
         v_BX = velocity(x_BX, SIGMAS[index])
         assert torch.equal(v_BX, made.velocity_BSX[:, place])
-        step = denoising_step(asked, index, x_BX, v_BX)
+        step = denoising_step(spec, index, x_BX, v_BX)
         assert torch.equal(sde_steps.log_prob(step, next_BX), made.logp_BS[:, place])
 
 
 def test_without_a_window_nothing_is_stored_and_the_steps_are_plain() -> None:
-    asked = DrawImage(width=4, height=4, sigmas=SIGMAS)
-    made = denoise(velocity, asked, [generator(program(1), 0)], (2, 3), device=torch.device("cpu"))
+    spec = GenerateImage(width=4, height=4, sigmas=SIGMAS)
+    made = denoise(velocity, spec, [generator(program(1), 0)], (2, 3), device=torch.device("cpu"))
     assert (made.path_BNX.shape, made.logp_BS.shape) == ((1, 0, 2, 3), (1, 0))
     x_BX = torch.randn((2, 3), generator=generator(program(1), 0))[None]
     for sigma, sigma_next in pairwise(SIGMAS):
@@ -56,11 +56,11 @@ def test_without_a_window_nothing_is_stored_and_the_steps_are_plain() -> None:
 
 
 def test_neighbours_in_a_batch_change_no_latent() -> None:
-    asked = DrawImage(width=4, height=4, sigmas=SIGMAS, window=range(2))
+    spec = GenerateImage(width=4, height=4, sigmas=SIGMAS, window=range(2))
 
     def final(*seeds: int) -> Tensor:
         generators = [generator(program(seed), 0) for seed in seeds]
-        return denoise(velocity, asked, generators, (2, 3), device=torch.device("cpu")).final_BX
+        return denoise(velocity, spec, generators, (2, 3), device=torch.device("cpu")).final_BX
 
     assert torch.equal(final(1, 2, 3)[2], final(3)[0])
 
@@ -72,11 +72,11 @@ def test_segments_of_one_program_draw_different_noise() -> None:
 
 def test_a_schedule_or_window_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="do not fall"):
-        DrawImage(width=4, height=4, sigmas=(0.5, 0.7))
+        GenerateImage(width=4, height=4, sigmas=(0.5, 0.7))
     with pytest.raises(ValueError, match="not within 6 steps"):
-        DrawImage(width=4, height=4, sigmas=SIGMAS, window=range(4, 7))
+        GenerateImage(width=4, height=4, sigmas=SIGMAS, window=range(4, 7))
     with pytest.raises(ValueError, match="no stochastic steps"):
-        DrawImage(width=4, height=4, sigmas=SIGMAS, window=range(1), kernel="ode")
+        GenerateImage(width=4, height=4, sigmas=SIGMAS, window=range(1), kernel="ode")
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.7])
@@ -87,7 +87,7 @@ def test_tokens_are_drawn_as_often_as_their_scored_probability(
     logits_V = torch.tensor([0.1, 1.5, -1.0, 0.7, -3.0])
     many = 20_000
     draws = torch.Generator().manual_seed(3)
-    rows = draw_tokens(
+    rows = sample_tokens(
         logits_V.expand(many, -1), [draws] * many, temperature=temperature, top_p=top_p
     )
     found_V = torch.bincount(rows.ids_B, minlength=5) / many

@@ -6,11 +6,11 @@ import pytest
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers import strict_yaml
-from alphatrainers.settings import ImageLoss, Training
+from alphatrainers.settings import ImageLossSettings, TrainingSettings
 
 
-def training(*assignments: str) -> Training:
-    return strict_yaml.build(Training, strict_yaml.override({"steps": 3}, assignments))
+def training(*assignments: str) -> TrainingSettings:
+    return strict_yaml.build(TrainingSettings, strict_yaml.override({"steps": 3}, assignments))
 
 
 def test_a_misspelt_key_is_refused_with_the_nearest_one() -> None:
@@ -85,7 +85,7 @@ def test_a_key_that_is_assigned_twice_is_refused() -> None:
 
 def test_what_is_lacking_is_named() -> None:
     with pytest.raises(AlphaBenchError, match="lacks 'steps'"):
-        strict_yaml.build(Training, {})
+        strict_yaml.build(TrainingSettings, {})
 
 
 def test_a_key_that_is_written_twice_is_refused() -> None:
@@ -130,11 +130,13 @@ def test_a_long_value_is_not_repeated_whole() -> None:
 
 
 def test_written_settings_read_back_equal() -> None:
-    settings = Training(steps=7, image=ImageLoss(kind="awm", kl_weights={"old": 1.0}))
+    settings = TrainingSettings(
+        steps=7, image=ImageLossSettings(kind="awm", kl_weights={"old": 1.0})
+    )
     text = strict_yaml.write(settings)
-    assert strict_yaml.build(Training, strict_yaml.parse(text, source="text")) == settings
+    assert strict_yaml.build(TrainingSettings, strict_yaml.parse(text, source="text")) == settings
 
 
 def test_exponents_without_a_point_are_numbers() -> None:
     tree = strict_yaml.parse("steps: 1\noptimiser: {lr: 5e-5}\n", source="text")
-    assert strict_yaml.build(Training, tree).optimiser.lr == 5e-5
+    assert strict_yaml.build(TrainingSettings, tree).optimiser.lr == 5e-5

@@ -12,11 +12,19 @@ import torch
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers import strict_yaml
-from alphatrainers.protocols import Round, Score, Scored, Studio, Task, Validated
-from alphatrainers.reward_scoring import Clock, RewardUse
-from alphatrainers.settings import Training
-from alphatrainers.trainer import Outcome, Parts, Run, Surroundings
-from alphatrainers.trajectory import Program, Prompt, Step, Trajectory
+from alphatrainers.protocols import (
+    Score,
+    ScoredTrajectory,
+    StepInfo,
+    Task,
+    TrajectoryCollector,
+    ValidationPoint,
+)
+from alphatrainers.reward_scoring import RewardUse, ScoringClock
+from alphatrainers.settings import TrainingSettings
+from alphatrainers.trainer import Trainer, TrainingOutcome
+from alphatrainers.trainer_components import RuntimeContext, TrainerComponents
+from alphatrainers.trajectory import Program, ProgramStep, TrainingPrompt, Trajectory
 from tests.support.toy_policy import (
     DRAW,
     PLAIN,
@@ -48,19 +56,19 @@ SMALL: dict[str, Any] = {
 def build(
     folder: Path,
     *assignments: str,
-    steps: tuple[Step, ...] = (DRAW,),
+    steps: tuple[ProgramStep, ...] = (DRAW,),
     policy: ToyPolicy | None = None,
     task: Task | None = None,
     reward: Brightness | None = None,
-    points: Sequence[Validated | None] = (),
-    around: Surroundings | None = None,
+    points: Sequence[ValidationPoint | None] = (),
+    around: RuntimeContext | None = None,
     **more: Any,
-) -> Run:
-    settings = strict_yaml.build(Training, strict_yaml.override(SMALL, assignments))
+) -> Trainer:
+    settings = strict_yaml.build(TrainingSettings, strict_yaml.override(SMALL, assignments))
     rewards = {"brightness": RewardUse(reward=reward or Brightness())}
     if any(step == WRITE for step in steps):
         rewards["threes"] = RewardUse(reward=Threes(), credits="text")
-    parts = Parts(
+    parts = TrainerComponents(
         policy=policy or ToyPolicy(),
         task=task or ToyTask(steps=steps),
         rewards=rewards,
@@ -68,7 +76,7 @@ def build(
         validations=[Scripted(points)] if points else [],
         **more,
     )
-    return Run(parts, settings, folder, around)
+    return Trainer(parts, settings, folder, around)
 
 
 def lines(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
@@ -117,7 +125,7 @@ LOSSES = {
 @pytest.mark.parametrize("kind", LOSSES)
 def test_the_reward_rises_with_every_image_loss(tmp_path: Path, kind: str) -> None:
     common = (f"image.kind={kind}", "steps=25", "optimiser.lr=0.02", "prompts_per_step=4")
-    steps: tuple[Step, ...] = (DRAW,) if kind in {"flow_grpo", "guard"} else (PLAIN,)
+    steps: tuple[ProgramStep, ...] = (DRAW,) if kind in {"flow_grpo", "guard"} else (PLAIN,)
     build(tmp_path, *common, *LOSSES[kind], steps=steps).train()
     rewards = values(tmp_path, "reward/brightness")
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.3
@@ -178,9 +186,9 @@ def test_a_run_whose_rewards_mostly_fail_stops_with_the_reason(tmp_path: Path) -
 class Wordless(ToyTask):
     """Writes in every third step alone; the words are all alike then."""
 
-    def programs(self, prompts: Sequence[Prompt], turn: Round) -> list[Program]:
-        steps: tuple[Step, ...] = (DRAW,) if turn.step % 3 else (WRITE, DRAW)
-        return ToyTask(steps).programs(prompts, turn)
+    def programs(self, prompts: Sequence[TrainingPrompt], step_info: StepInfo) -> list[Program]:
+        steps: tuple[ProgramStep, ...] = (DRAW,) if step_info.step % 3 else (WRITE, DRAW)
+        return ToyTask(steps).programs(prompts, step_info)
 
 
 class Same(Threes):
@@ -192,7 +200,7 @@ class Same(Threes):
 
 def test_steps_without_words_are_no_streak_of_constant_words(tmp_path: Path) -> None:
     settings = ("text.kind=dapo", "steps=6", "save_every=6", "guards.flat_steps=3")
-    parts = Parts(
+    parts = TrainerComponents(
         policy=ToyPolicy(),
         task=Wordless(),
         rewards={
@@ -201,7 +209,9 @@ def test_steps_without_words_are_no_streak_of_constant_words(tmp_path: Path) -> 
         },
         prompts=PROMPTS,
     )
-    Run(parts, strict_yaml.build(Training, strict_yaml.override(SMALL, settings)), tmp_path).train()
+    Trainer(
+        parts, strict_yaml.build(TrainingSettings, strict_yaml.override(SMALL, settings)), tmp_path
+    ).train()
     assert counters(tmp_path, 6)["flat_streaks"] == {"image": 0, "text": 2}
     # Eight trajectories a step.
     assert values(tmp_path, "cost_usd") == [2.0 * step for step in range(1, 7)]
@@ -212,8 +222,8 @@ def test_a_folder_is_resumed_only_with_what_else_decides_and_begun_after_that(
 ) -> None:
     begun: list[str] = []
 
-    def once(eta: float) -> Run:
-        around = Surroundings(begun=lambda: begun.append(f"eta {eta}"))
+    def once(eta: float) -> Trainer:
+        around = RuntimeContext(on_begin=lambda: begun.append(f"eta {eta}"))
         return build(tmp_path, "steps=1", around=around, decisive={"task": {"eta": eta}})
 
     once(0.7).train()
@@ -227,9 +237,11 @@ def test_a_folder_is_resumed_only_with_what_else_decides_and_begun_after_that(
 class Vanishing(ToyTask):
     """Of two stages, whose first leaves nothing for the second."""
 
-    def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
-        super().collect(prompts, studio, turn)
-        return studio.draw([])
+    def collect(
+        self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
+    ) -> list[ScoredTrajectory]:
+        super().collect(prompts, collector, step_info)
+        return collector.collect([])
 
 
 def test_a_first_stage_that_cannot_be_scored_stops_the_run_with_the_reason(tmp_path: Path) -> None:
@@ -245,7 +257,7 @@ def test_a_step_without_any_trajectory_stops_the_run(tmp_path: Path) -> None:
 
 def test_a_judge_outage_in_mid_training_stalls_and_changes_no_number(tmp_path: Path) -> None:
     slept: list[float] = []
-    calm = Surroundings(clock=Clock(now=lambda: sum(slept), sleep=slept.append))
+    calm = RuntimeContext(clock=ScoringClock(now=lambda: sum(slept), sleep=slept.append))
     build(tmp_path / "calm").train()
     build(tmp_path / "away", reward=Brightness(away=2), around=calm).train()
     assert slept == [1.0, 2.0]
@@ -261,7 +273,7 @@ def test_a_judge_that_stays_away_stops_the_run_and_leaves_it_resumable(tmp_path:
             return super().score(trajectories)
 
     slept: list[float] = []
-    around = Surroundings(clock=Clock(now=lambda: sum(slept), sleep=slept.append))
+    around = RuntimeContext(clock=ScoringClock(now=lambda: sum(slept), sleep=slept.append))
     settings = ("steps=4", "save_every=1", "guards.judge_patience_seconds=30")
     with pytest.raises(TrainingStoppedError, match="nobody listens"):
         build(tmp_path, *settings, reward=Dying(), around=around).train()
@@ -342,11 +354,11 @@ def test_the_size_of_a_batch_changes_no_loss(tmp_path: Path) -> None:
 
 def test_a_training_prompt_among_the_validation_prompts_is_refused(tmp_path: Path) -> None:
     leaky = Scripted([point(0.5)], prompts=("AB",))
-    settings = strict_yaml.build(Training, SMALL)
+    settings = strict_yaml.build(TrainingSettings, SMALL)
     rewards = {"b": RewardUse(reward=Brightness())}
     with pytest.raises(AlphaBenchError, match="'held out' are in the training data"):
-        Run(
-            Parts(
+        Trainer(
+            TrainerComponents(
                 policy=ToyPolicy(),
                 task=ToyTask(),
                 rewards=rewards,
@@ -358,9 +370,11 @@ def test_a_training_prompt_among_the_validation_prompts_is_refused(tmp_path: Pat
         )
 
 
-def train(folder: Path, *assignments: str, points: Sequence[Validated | None]) -> Outcome:
+def train(
+    folder: Path, *assignments: str, points: Sequence[ValidationPoint | None]
+) -> TrainingOutcome:
     said: list[str] = []
-    around = Surroundings(say=said.append)
+    around = RuntimeContext(report=said.append)
     try:
         return build(folder, "validate_every=1", *assignments, points=points, around=around).train()
     finally:
@@ -405,8 +419,8 @@ def test_a_curve_that_only_falls_under_a_rising_reward_is_said_too(tmp_path: Pat
 
 
 def test_the_panel_shows_the_same_programs_at_every_validation(tmp_path: Path) -> None:
-    turn = Round(step=0, seed=0, group_size=4)
-    panel = [program_of(PROMPTS[row], 9, turn, (PLAIN,)) for row in range(3)]
+    step_info = StepInfo(step=0, seed=0, group_size=4)
+    panel = [program_of(PROMPTS[row], 9, step_info, (PLAIN,)) for row in range(3)]
     build(tmp_path, "validate_every=1", "optimiser.lr=0.0001", panel=panel).train()
     assert sorted(path.name for path in (tmp_path / "panels").iterdir()) == [
         f"step-00000{step}.png" for step in range(3)
@@ -416,30 +430,30 @@ def test_the_panel_shows_the_same_programs_at_every_validation(tmp_path: Path) -
 def test_the_views_that_are_validated_are_put_in_force(tmp_path: Path) -> None:
     script = Scripted([point(0.5)])
     settings = ("validate_every=1", "validate_views=[ema, train]", "ema.decay=0.5", "steps=1")
-    run = Run(
-        Parts(
+    run = Trainer(
+        TrainerComponents(
             policy=ToyPolicy(),
             task=ToyTask(steps=(DRAW,)),
             rewards={"b": RewardUse(reward=Brightness())},
             prompts=PROMPTS,
             validations=[script],
         ),
-        strict_yaml.build(Training, strict_yaml.override(SMALL, settings)),
+        strict_yaml.build(TrainingSettings, strict_yaml.override(SMALL, settings)),
         tmp_path,
     )
     run.train()
-    assert script.asked == [(0, "ema"), (0, "train"), (1, "ema"), (1, "train")]
+    assert script.measured == [(0, "ema"), (0, "train"), (1, "ema"), (1, "train")]
 
 
 def test_a_part_that_no_reward_is_credited_to_is_refused_early(tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="no reward is credited to the image part"):
-        Run(
-            Parts(
+        Trainer(
+            TrainerComponents(
                 policy=ToyPolicy(),
                 task=ToyTask(),
                 rewards={"t": RewardUse(reward=Threes(), credits="text")},
                 prompts=PROMPTS,
             ),
-            strict_yaml.build(Training, SMALL),
+            strict_yaml.build(TrainingSettings, SMALL),
             tmp_path,
         )

@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from alphatrainers.protocols import Round
-from alphatrainers.rollout import Workshop, batches
-from alphatrainers.trajectory import InputText, Program, SampledText, Trajectory, WriteText
+from alphatrainers.protocols import StepInfo
+from alphatrainers.rollout import RolloutCollector, batches
+from alphatrainers.trajectory import GenerateText, InputText, Program, SampledText, Trajectory
 from tests.support.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
 
-TURN = Round(step=0, seed=0, group_size=3)
+STEP_INFO = StepInfo(step=0, seed=0, group_size=3)
 
 
 def programs(*counts: int) -> list[Program]:
     return [
-        program_of(prompt, member, TURN, (WRITE, DRAW))
+        program_of(prompt, member, STEP_INFO, (WRITE, DRAW))
         for prompt, count in zip(PROMPTS, counts, strict=False)
         for member in range(count)
     ]
@@ -36,15 +36,15 @@ def test_batches_stay_within_groups_where_a_group_fills_them() -> None:
 
 
 def test_a_batch_has_one_shape_whatever_the_texts_that_are_read() -> None:
-    words, pictures = program_of(PROMPTS[0], 0, TURN, (WRITE,)), programs(1)[0]
+    words, pictures = program_of(PROMPTS[0], 0, STEP_INFO, (WRITE,)), programs(1)[0]
     assert sizes([words, words, pictures], most=8) == [2, 1]
-    assert programs(1)[0].shape == program_of(PROMPTS[2], 5, TURN, (WRITE, DRAW)).shape
-    assert pictures.shape != program_of(PROMPTS[0], 0, TURN, (WRITE, PLAIN)).shape
+    assert programs(1)[0].shape == program_of(PROMPTS[2], 5, STEP_INFO, (WRITE, DRAW)).shape
+    assert pictures.shape != program_of(PROMPTS[0], 0, STEP_INFO, (WRITE, PLAIN)).shape
 
 
 def test_a_text_has_a_log_probability_for_every_id() -> None:
     with pytest.raises(ValueError, match="2 ids and log-probabilities"):
-        SampledText(asked=WRITE, ids=(1, 2), logp_T=torch.zeros(3), finished=True, text="")
+        SampledText(spec=WRITE, ids=(1, 2), logp_T=torch.zeros(3), finished=True, text="")
 
 
 def test_a_picture_has_as_many_stored_steps_as_its_window() -> None:
@@ -71,7 +71,7 @@ def test_truncated_texts_get_no_invented_end() -> None:
 def test_settings_of_a_text_that_cannot_be_sampled_are_refused() -> None:
     for bad in ({"max_tokens": 0}, {"max_tokens": 1, "temperature": 0.0}):
         with pytest.raises(ValueError, match="above 0"):
-            WriteText(**bad)
+            GenerateText(**bad)
 
 
 class Shuffling(ToyPolicy):
@@ -86,6 +86,6 @@ def test_trajectories_in_another_order_than_their_programs_are_refused() -> None
         def submit(self, trajectories: object) -> None:
             raise AssertionError("nothing may be scored")
 
-    workshop = Workshop(Shuffling(), Nobody(), batch=3, group_size=3)  # type: ignore[arg-type]
+    collector = RolloutCollector(Shuffling(), Nobody(), batch=3, group_size=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="not those of the programs"):
-        workshop.draw(programs(3))
+        collector.collect(programs(3))

@@ -6,16 +6,18 @@ import json
 import math
 from pathlib import Path
 
-from alphatrainers.checkpoint import RunFolder
+from alphatrainers.checkpoint import TrainingFolder
 from alphatrainers.settings import GuardSettings
-from alphatrainers.validation_curve import Curves
+from alphatrainers.validation_curve import ValidationCurves
 from tests.support.toy_policy import Scripted, point
 
 POINTS = [point(0.1, 0.3), point(0.5, 0.9), point(0.2, 0.3)]
 
 
-def curves(folder: Path, said: list[str], script: Scripted) -> Curves:
-    return Curves([script], GuardSettings(), folder=RunFolder(folder), say=said.append)
+def curves(folder: Path, said: list[str], script: Scripted) -> ValidationCurves:
+    return ValidationCurves(
+        [script], GuardSettings(), folder=TrainingFolder(folder), say=said.append
+    )
 
 
 def test_a_restored_curve_goes_on_as_the_uninterrupted_one(tmp_path: Path) -> None:

@@ -11,22 +11,24 @@ from peft import PeftModel
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers import lora_adapters
-from alphatrainers.checkpoint import RunFolder, WeightsFormat
+from alphatrainers.checkpoint import TrainingFolder, WeightsFormat
 from alphatrainers.distributed import Processes
-from alphatrainers.protocols import View
-from alphatrainers.settings import Lora, Optimiser, Training
-from alphatrainers.weight_sets import Weights
+from alphatrainers.protocols import WeightView
+from alphatrainers.settings import LoraSettings, OptimiserSettings, TrainingSettings
+from alphatrainers.weight_sets import WeightSets
 from tests.support.toy_policy import ToyPolicy
 
 
-def weights_of(policy: ToyPolicy, *views: str, lora: bool = True, **rates: float) -> Weights:
-    settings = Training(
-        steps=1, lora=Lora(rank=2, alpha=4.0) if lora else None, optimiser=Optimiser(experts=rates)
+def weights_of(policy: ToyPolicy, *views: str, lora: bool = True, **rates: float) -> WeightSets:
+    settings = TrainingSettings(
+        steps=1,
+        lora=LoraSettings(rank=2, alpha=4.0) if lora else None,
+        optimiser=OptimiserSettings(experts=rates),
     )
-    return Weights(policy, settings, views=frozenset(views), processes=Processes())
+    return WeightSets(policy, settings, views=frozenset(views), processes=Processes())
 
 
-def move(weights: Weights) -> None:
+def move(weights: WeightSets) -> None:
     with torch.no_grad():
         for parameter in weights.trained.values():
             parameter.add_(0.25)
@@ -102,7 +104,7 @@ def test_a_view_puts_its_weights_in_force_and_gives_them_back(lora: bool) -> Non
     move(weights)
     moved = layer(inside)
     assert not torch.equal(before, moved)
-    views: list[View] = ["old", "reference"]
+    views: list[WeightView] = ["old", "reference"]
     for view in views:
         with weights.view(view):
             assert torch.equal(layer(inside), before)
@@ -115,7 +117,7 @@ def test_the_weights_come_back_when_the_block_fails() -> None:
     weights = weights_of(policy, "old", "reference")
     move(weights)
     moved = weights.values("train")
-    views: list[View] = ["old", "reference"]
+    views: list[WeightView] = ["old", "reference"]
     for view in views:
         with pytest.raises(RuntimeError, match="judge"), weights.view(view):
             raise RuntimeError("judge")
@@ -169,8 +171,10 @@ def test_peft_loads_what_was_kept_as_best(tmp_path: Path) -> None:
     policy = ToyPolicy()
     weights = weights_of(policy)
     move(weights)
-    layout = WeightsFormat(Lora(rank=2, alpha=4.0), lora_adapters.target_names(weights.trained))
-    folder = RunFolder(tmp_path).keep_best(1, weights.values("train"), layout)
+    layout = WeightsFormat(
+        LoraSettings(rank=2, alpha=4.0), lora_adapters.target_names(weights.trained)
+    )
+    folder = TrainingFolder(tmp_path).keep_best(1, weights.values("train"), layout)
     plain = ToyPolicy().module
     loaded = PeftModel.from_pretrained(plain, str(folder))
     inside = torch.randn(3, 12, generator=torch.Generator().manual_seed(1))

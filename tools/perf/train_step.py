@@ -37,9 +37,10 @@ from alphabench.upstream import UpstreamData
 from alphagrpo.assemble import Workplace, assemble
 from alphagrpo.policies.unified_policy import UMMPolicy
 from alphagrpo.recipe import Recipe, load_recipe
-from alphatrainers.protocols import Answer, Query, Replaying, Reward, Score
-from alphatrainers.trainer import Parts, Run
-from alphatrainers.trajectory import Program, SampledText, Trajectory, WriteText
+from alphatrainers.protocols import ReplayAnswer, ReplaySpec, RewardFunction, Score, VelocityQuery
+from alphatrainers.trainer import Trainer
+from alphatrainers.trainer_components import TrainerComponents
+from alphatrainers.trajectory import GenerateText, Program, SampledText, Trajectory
 
 RELEASED: Final = "bagel-rt2i"
 LEAN: Final = "bagel-unigrpo-style"
@@ -99,7 +100,7 @@ class Meter:
 class MeteredReward:
     """A reward, measured."""
 
-    reward: Reward
+    reward: RewardFunction
     name: str
     meter: Meter
 
@@ -130,9 +131,9 @@ class MeteredPolicy(UMMPolicy):
         trajectories: Sequence[Trajectory],
         *,
         texts: Sequence[int],
-        queries: Sequence[Query],
-        how: Replaying,
-    ) -> Iterator[Answer]:
+        queries: Sequence[VelocityQuery],
+        how: ReplaySpec,
+    ) -> Iterator[ReplayAnswer]:
         answers = super().replay(trajectories, texts=texts, queries=queries, how=how)
         while True:
             with self._meter.phase("replay"):
@@ -141,9 +142,9 @@ class MeteredPolicy(UMMPolicy):
                 return
             yield answer
 
-    def _write(self, said: Any, asked: WriteText, generators: Any) -> list[SampledText]:
+    def _write(self, said: Any, spec: GenerateText, generators: Any) -> list[SampledText]:
         with self._meter.phase("thinking"):
-            return super()._write(said, asked, generators)
+            return super()._write(said, spec, generators)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,12 +221,12 @@ def _train(recipe: Recipe, folder: Path, *, meter: Meter, steps: int) -> None:
         folder=folder, data=UpstreamData(cache_dir=folder / "data"), device="cpu", say=_silent
     )
     settings = replace(recipe.training, steps=steps, save_every=1)
-    run = Run(_metered(assemble(recipe, place), meter), settings, folder)
+    run = Trainer(_metered(assemble(recipe, place), meter), settings, folder)
     with meter.phase("main"):
         run.train()
 
 
-def _metered(parts: Parts, meter: Meter) -> Parts:
+def _metered(parts: TrainerComponents, meter: Meter) -> TrainerComponents:
     assert isinstance(parts.policy, UMMPolicy)
     rewards = {
         name: replace(use, reward=MeteredReward(reward=use.reward, name=name, meter=meter))

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from alphabench.reports.image_results import current_verdicts
 from alphabench.runs.store import RunFolder
-from alphatrainers.reporting.history import Point
+from alphatrainers.reporting.history import CurvePoint
 from alphatrainers.reporting.plots import reward_chart, smoothed, validation_charts
 from alphatrainers.reporting.svg import Chart, Line, svg
 from tools.results.reading import Finished, measured
@@ -70,7 +70,7 @@ def comparing_picture(runs: Sequence[Finished]) -> str:
     )
 
 
-def _bar(point: Point, x: float) -> tuple[float, float, float]:
+def _bar(point: CurvePoint, x: float) -> tuple[float, float, float]:
     assert point.low is not None
     assert point.high is not None
     return x, point.low, point.high
@@ -105,7 +105,7 @@ def before_and_after(run: Finished) -> Image.Image:
     return sheet
 
 
-def _pairs(run: Finished, first: Point, last: Point) -> list[_Pair]:
+def _pairs(run: Finished, first: CurvePoint, last: CurvePoint) -> list[_Pair]:
     before, after = (RunFolder.open(run.run_of(point)) for point in (first, last))
     records, right = after.images(), [_right(folder) for folder in (before, after)]
     return [

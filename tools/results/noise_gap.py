@@ -32,10 +32,10 @@ from alphagrpo.policies.handle import OpenedPolicy
 from alphagrpo.prompts import load_prompts, with_questions
 from alphagrpo.recipe import Recipe, RewardSettings, TaskSettings, load_recipe
 from alphatrainers import lora_adapters
-from alphatrainers.protocols import Round, Scored
+from alphatrainers.protocols import ScoredTrajectory, StepInfo
 from alphatrainers.reward_scoring import RewardUse, Scorer
-from alphatrainers.rollout import Workshop
-from alphatrainers.trajectory import Prompt
+from alphatrainers.rollout import RolloutCollector
+from alphatrainers.trajectory import TrainingPrompt
 
 LIKELIEST = 0.02
 """A temperature at which thoughts are the likeliest ones; 0 has no log-probabilities."""
@@ -80,14 +80,14 @@ def parse() -> argparse.Namespace:
 def put_adapter(opened: OpenedPolicy, recipe: Recipe, folder: Path) -> None:
     """Gives the policy the trained values of an adapter of this recipe."""
     module, experts = opened.policy.module, opened.policy.experts
-    bound = lora_adapters.bind(module, experts, lora=recipe.training.lora, seed=0)
+    bound = lora_adapters.select_trainable(module, experts, lora=recipe.training.lora, seed=0)
     values = lora_adapters.imported(load_file(folder / "adapter_model.safetensors"))
     with torch.no_grad():
         for name, one in bound.items():
             one.parameter.copy_(values[name])
 
 
-def prompts_of(recipe: Recipe, place: assemble.Workplace) -> list[Prompt]:
+def prompts_of(recipe: Recipe, place: assemble.Workplace) -> list[TrainingPrompt]:
     """Those of the first validation, with the questions that a reward may ask."""
     first = recipe.validation[0]
     benchmark = open_benchmark(first.benchmark, data=place.data)
@@ -123,21 +123,21 @@ def draw(
     recipe: Recipe,
     task: TaskSettings,
     opened: OpenedPolicy,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[TrainingPrompt],
     uses: Mapping[str, RewardUse],
     *,
     count: int,
-) -> list[Scored]:
+) -> list[ScoredTrajectory]:
     """`count` pictures a prompt, scored by everybody."""
     batch = recipe.training.rollout_batch
     with Scorer(uses, patience_seconds=60.0) as scorer:
-        studio = Workshop(opened.policy, scorer, batch=batch, group_size=count)
-        turn = Round(step=0, seed=recipe.training.seed, group_size=count)
+        collector = RolloutCollector(opened.policy, scorer, batch=batch, group_size=count)
+        step_info = StepInfo(step=0, seed=recipe.training.seed, group_size=count)
         made = assemble.make_task(task, opened, recipe.rewards)
-        return made.collect(prompts, studio, turn)
+        return made.collect(prompts, collector, step_info)
 
 
-def shown(scored: Sequence[Scored], name: str) -> str:
+def shown(scored: Sequence[ScoredTrajectory], name: str) -> str:
     """The mean over prompts with its interval; what was not scored is counted."""
     values: dict[str, list[float]] = defaultdict(list)
     for one in scored:

@@ -30,7 +30,14 @@ from alphabench.runs.stored import check_same_data, protocol_of
 from alphabench.statistics import Cluster, paired_difference
 from alphabench.types import Estimate
 from alphabench.upstream import UpstreamData
-from alphatrainers.reporting.history import Point, Step, curves, images_at, read_points, read_steps
+from alphatrainers.reporting.history import (
+    CurvePoint,
+    MetricsLine,
+    curves,
+    images_at,
+    read_points,
+    read_steps,
+)
 
 QUESTIONS = "questions"
 """The part of a reward that counts what its judge was asked."""
@@ -44,18 +51,18 @@ class Finished:
     folder: Path
     recipe: Mapping[str, Any]
     identity: Mapping[str, Any]
-    steps: Sequence[Step]
-    points: Sequence[Point]
+    steps: Sequence[MetricsLine]
+    points: Sequence[CurvePoint]
     view: str
     """The weights that tables and pictures compare."""
 
     @property
-    def curves(self) -> dict[tuple[str, str], list[Point]]:
+    def curves(self) -> dict[tuple[str, str], list[CurvePoint]]:
         """By (validation, view)."""
         return curves(self.points)
 
     @property
-    def curve(self) -> list[Point]:
+    def curve(self) -> list[CurvePoint]:
         """Of the first validation, by `view`."""
         return next(points for (_, view), points in self.curves.items() if view == self.view)
 
@@ -64,7 +71,7 @@ class Finished:
         """Trajectories drawn for training, by steps done."""
         return images_at(self.steps)
 
-    def run_of(self, point: Point) -> Path:
+    def run_of(self, point: CurvePoint) -> Path:
         """The run folder of a point."""
         assert point.folder is not None, "validations by benchmarks leave run folders"
         return self.folder / point.folder
@@ -115,17 +122,17 @@ def read_run(folder: Path, *, view: str | None = None) -> Finished:
     )
 
 
-def measured(curve: Sequence[Point]) -> list[Point]:
+def measured(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
     """Without its gaps."""
     return [point for point in curve if point.value is not None]
 
 
-def best_of(curve: Sequence[Point]) -> Point:
+def best_of(curve: Sequence[CurvePoint]) -> CurvePoint:
     """The highest point, the first of several."""
     return max(measured(curve), key=lambda point: point.value or 0.0)
 
 
-def at_images(run: Finished, most: int) -> Point:
+def at_images(run: Finished, most: int) -> CurvePoint:
     """The last measured point of the first curve with at most so many images."""
     return [p for p in measured(run.curve) if run.images.get(p.step, math.inf) <= most][-1]
 
@@ -161,7 +168,7 @@ def totals(run: Finished) -> Totals:
     )
 
 
-def _calls(run: Finished, step: Step) -> float | None:
+def _calls(run: Finished, step: MetricsLine) -> float | None:
     """Questions about all pictures of a step, from the mean over those that are trained."""
     names = [n for n in step.values if n.startswith("reward/") and n.endswith(f"/{QUESTIONS}")]
     if not names:

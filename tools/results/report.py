@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.reports.markdown import inline
-from alphatrainers.reporting.history import Point, Step
+from alphatrainers.reporting.history import CurvePoint, MetricsLine
 from tools.results import tables
 from tools.results.image_panels import before_and_after, comparing_picture, run_picture
 from tools.results.reading import Comparer, Finished
@@ -73,7 +73,7 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def _step_line(step: Step) -> dict[str, Any]:
+def _step_line(step: MetricsLine) -> dict[str, Any]:
     values = {
         name: float(f"{value:.4g}") for name, value in step.values.items() if name.startswith(_KEPT)
     }
@@ -81,7 +81,7 @@ def _step_line(step: Step) -> dict[str, Any]:
     return {"step": step.step, "images": int(step.values["images"]), **values, "seconds": seconds}
 
 
-def _point_line(point: Point) -> dict[str, Any]:
+def _point_line(point: CurvePoint) -> dict[str, Any]:
     rise = point.from_start
     return {
         "step": point.step,

@@ -10,7 +10,7 @@ from alphabench.reports.comparison import Comparison
 from alphabench.reports.markdown import NOTHING, Align, inline, number, table
 from alphabench.runs.store import RunFolder
 from alphabench.types import Estimate
-from alphatrainers.reporting.history import Point
+from alphatrainers.reporting.history import CurvePoint
 from alphatrainers.reporting.plots import SMOOTHED, reward_summary
 from tools.results.reading import (
     Comparer,
@@ -99,7 +99,7 @@ def seeds_table(runs: Sequence[Finished], compare: Comparer) -> str | None:
     return table(head, rows, _aligned(head, left=2)) if rows else None
 
 
-def _at(run: Finished, step: int) -> Point:
+def _at(run: Finished, step: int) -> CurvePoint:
     return next(point for point in measured(run.curve) if point.step == step)
 
 
@@ -180,7 +180,7 @@ def _began_alike(run: Finished, other: Finished) -> bool:
     return (one.value, one.low, one.high) == (two.value, two.low, two.high)
 
 
-def _groups(run: Finished, point: Point) -> Mapping[str, Estimate]:
+def _groups(run: Finished, point: CurvePoint) -> Mapping[str, Estimate]:
     (report,) = RunFolder.open(run.run_of(point)).reports().values()
     return report.groups
 
@@ -215,7 +215,7 @@ def _spent(spent: Totals) -> list[str]:
     ]
 
 
-def _rise(run: Finished, first: Point, then: Point, compare: Comparer) -> str:
+def _rise(run: Finished, first: CurvePoint, then: CurvePoint, compare: Comparer) -> str:
     if then.step == first.step:
         return NOTHING
     return _difference(compare(run.run_of(first), run.run_of(then)))
@@ -237,11 +237,11 @@ def _estimate(estimate: Estimate | None) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def _point(point: Point) -> str:
+def _point(point: CurvePoint) -> str:
     return f"{_value(point)} [{number(point.low)}, {number(point.high)}]"
 
 
-def _value(point: Point) -> str:
+def _value(point: CurvePoint) -> str:
     return number(point.value)
 
 

@@ -36,10 +36,10 @@ from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError, DamagedError
 from alphatrainers import lora_adapters
-from alphatrainers.protocols import Json
-from alphatrainers.settings import Lora
+from alphatrainers.protocols import JsonValue
+from alphatrainers.settings import LoraSettings
 
-FORMAT: Final = 2
+CHECKPOINT_FORMAT: Final = 2
 _LONGEST: Final = 60
 """Characters of a value that a message repeats."""
 _DRAFTS: Final = (
@@ -70,12 +70,12 @@ class Counters:
     cost_usd: float | None
     """What scores cost so far; None where nobody tells."""
     recent_reward: float | None
-    queues: Sequence[Json]
+    queues: Sequence[JsonValue]
     """The task's state, one a process."""
-    curves: Mapping[str, Json] = field(default_factory=dict)
+    curves: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
-class Checkpoint(NamedTuple):
+class TrainingCheckpoint(NamedTuple):
     """All of it."""
 
     counters: Counters
@@ -88,12 +88,12 @@ class Checkpoint(NamedTuple):
 class WeightsFormat(NamedTuple):
     """How weights are laid out on disk."""
 
-    lora: Lora | None
+    lora: LoraSettings | None
     targets: list[str]
     """Modules with LoRA layers."""
 
 
-class RunFolder:
+class TrainingFolder:
     """The folder of one training."""
 
     def __init__(self, path: Path) -> None:
@@ -128,7 +128,7 @@ class RunFolder:
                 ) from error
             yield
 
-    def begin(self, settings: str, *, decisive: Json) -> None:
+    def begin(self, settings: str, *, decisive: JsonValue) -> None:
         """Writes the settings, or refuses a folder that holds another training.
 
         Removes what a killed process had half written.
@@ -161,7 +161,7 @@ class RunFolder:
         found = (_STEP.fullmatch(entry.name) for entry in self._checkpoints.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
-    def save(self, checkpoint: Checkpoint, layout: WeightsFormat, *, keep: int) -> Path:
+    def save(self, checkpoint: TrainingCheckpoint, layout: WeightsFormat, *, keep: int) -> Path:
         """Durable once it returns; then removes all but the newest `keep`.
 
         Raises:
@@ -176,7 +176,7 @@ class RunFolder:
             save_file(checkpoint.optimiser, draft / "optimizer.safetensors")
             save_file(checkpoint.random, draft / "random.safetensors")
             fields = {name: getattr(checkpoint.counters, name) for name in Counters.__slots__}
-            text = json.dumps({"format": FORMAT, **fields}, indent=1)
+            text = json.dumps({"format": CHECKPOINT_FORMAT, **fields}, indent=1)
             (draft / "state.json").write_text(text, encoding="utf-8")
             _sync_tree(draft)
             if final.exists():  # the same step again, after a resume
@@ -186,7 +186,7 @@ class RunFolder:
             self._prune(keep)
         return final
 
-    def load(self, step: int, layout: WeightsFormat) -> Checkpoint:
+    def load(self, step: int, layout: WeightsFormat) -> TrainingCheckpoint:
         """What `save` wrote.
 
         Raises:
@@ -196,7 +196,7 @@ class RunFolder:
         folder = self._checkpoints / f"step-{step:06d}"
         try:
             state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            if state.pop("format", None) != FORMAT:
+            if state.pop("format", None) != CHECKPOINT_FORMAT:
                 raise AlphaBenchError(
                     f"{str(folder)!r} was written by another version",
                     hint="train in another folder, or go back to that version",
@@ -204,7 +204,7 @@ class RunFolder:
             views = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir()]
             if "train" not in views:
                 raise FileNotFoundError("the trained weights are missing")
-            return Checkpoint(
+            return TrainingCheckpoint(
                 counters=Counters(**state),
                 weights={view: _read_weights(folder / view, layout) for view in views},
                 optimiser=load_file(folder / "optimizer.safetensors"),
@@ -216,7 +216,9 @@ class RunFolder:
                 hint="restore it from a copy, or begin anew in another folder",
             ) from error
 
-    def go_back(self, layout: WeightsFormat, say: Callable[[str], None]) -> Checkpoint | None:
+    def go_back(
+        self, layout: WeightsFormat, say: Callable[[str], None]
+    ) -> TrainingCheckpoint | None:
         """To the newest checkpoint that can be read; what was recorded after it is dropped.
 
         Newer ones that are damaged are set aside. None where there is no checkpoint.
@@ -229,7 +231,9 @@ class RunFolder:
         keep_lines(self.validation, below=found.counters.step + 1 if found else 0)
         return found
 
-    def _newest(self, layout: WeightsFormat, say: Callable[[str], None]) -> Checkpoint | None:
+    def _newest(
+        self, layout: WeightsFormat, say: Callable[[str], None]
+    ) -> TrainingCheckpoint | None:
         damaged: dict[int, DamagedError] = {}
         for step in reversed(self.steps()):
             try:
@@ -358,9 +362,9 @@ def keep_lines(path: Path, *, below: int) -> None:
     replace_text(path, "".join(kept))
 
 
-def _read_identity(path: Path) -> Json:
+def _read_identity(path: Path) -> JsonValue:
     try:
-        known: Json = json.loads(path.read_text(encoding="utf-8"))
+        known: JsonValue = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AlphaBenchError(
             f"{str(path)!r}, which says what training this is, is damaged ({error})",

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
-from alphatrainers.protocols import Validated
-from alphatrainers.reward_scoring import Row
+from alphatrainers.protocols import ValidationPoint
+from alphatrainers.reward_scoring import ScoreRow
 from alphatrainers.settings import GuardSettings
 
 OldLogProbs = Literal["sampled", "replayed"]
@@ -68,7 +68,7 @@ def judge_gap(
     return "replayed" if image_clip is not None and floor > image_clip / 10.0 else "sampled"
 
 
-def refuse_unscored(rows: Sequence[Row], *, share: float) -> None:
+def refuse_unscored(rows: Sequence[ScoreRow], *, share: float) -> None:
     """Stops when too many trajectories could not be scored, or when there are none at all.
 
     Raises:
@@ -106,7 +106,7 @@ def flat_streak(streak: int, part: str, *, flat_groups: int, groups: int, limit:
     return streak + 1
 
 
-def lately(before: float, reward: float, *, share: float = 0.2) -> float:
+def moving_mean(before: float, reward: float, *, share: float = 0.2) -> float:
     """The moving mean of training rewards: a single step's is too noisy to say that it rose.
 
     Args:
@@ -126,7 +126,7 @@ class Difference(NamedTuple):
     pairs: int
 
 
-def paired(now: Validated, before: Validated) -> Difference | None:
+def paired(now: ValidationPoint, before: ValidationPoint) -> Difference | None:
     """Mean difference over the samples that both points scored; None below two of them.
 
     The interval is the normal one for a mean of paired differences.
@@ -145,13 +145,13 @@ def paired(now: Validated, before: Validated) -> Difference | None:
 class Curve:
     """A validation curve as far as decisions need it; survives restarts."""
 
-    best: Validated | None = None
+    best: ValidationPoint | None = None
     best_step: int = -1
     best_reward: float = math.nan
     """Mean training reward when the best point was measured; NaN until there is any."""
-    first: Validated | None = field(default=None)
+    first: ValidationPoint | None = field(default=None)
 
-    def add(self, step: int, point: Validated, *, reward: float) -> bool:
+    def add(self, step: int, point: ValidationPoint, *, reward: float) -> bool:
         """Whether it is the best so far."""
         if self.first is None:
             self.first = point
@@ -165,7 +165,7 @@ class Curve:
         if math.isnan(self.best_reward):
             self.best_reward = reward
 
-    def hacked(self, point: Validated, *, reward: float) -> Difference | None:
+    def hacked(self, point: ValidationPoint, *, reward: float) -> Difference | None:
         """The fall below the best point, if it is sure and the training reward rose meanwhile."""
         if self.best is None or not reward > self.best_reward:
             return None

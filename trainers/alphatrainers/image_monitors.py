@@ -19,7 +19,7 @@ _SIDE: Final = 16
 """Pictures are compared as thumbnails of this side."""
 
 
-def picture_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, float]]:
+def image_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, float]]:
     """Name to (sum, how many), each in 0..1, over the final pictures; empty without any.
 
     pictures/brightness, pictures/contrast (spread of brightness), pictures/saturation, and

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from alphabench.core.errors import AlphaBenchError, unknown_name
-from alphatrainers.settings import Lora, Optimiser
+from alphatrainers.settings import LoraSettings, OptimiserSettings
 
-ADAPTER = "default"
+PEFT_ADAPTER = "default"
 
 
 class Trainable(NamedTuple):
@@ -26,7 +26,7 @@ class Trainable(NamedTuple):
     expert: str
 
 
-def learning_rates(experts: Mapping[str, str], optimiser: Optimiser) -> dict[str, float]:
+def learning_rates(experts: Mapping[str, str], optimiser: OptimiserSettings) -> dict[str, float]:
     """The learning rate of each of the policy's experts that is trained at all.
 
     Raises:
@@ -42,8 +42,8 @@ def learning_rates(experts: Mapping[str, str], optimiser: Optimiser) -> dict[str
     return trained
 
 
-def bind(
-    module: nn.Module, experts: Mapping[str, str], *, lora: Lora | None, seed: int
+def select_trainable(
+    module: nn.Module, experts: Mapping[str, str], *, lora: LoraSettings | None, seed: int
 ) -> dict[str, Trainable]:
     """Freezes everything but the experts' parameters, or their new LoRA layers; by dotted name.
 
@@ -84,7 +84,7 @@ def switch(module: nn.Module, *, enabled: bool) -> None:
             layer.enable_adapters(enabled)
 
 
-def peft_settings(targets: list[str], lora: Lora) -> object:
+def peft_settings(targets: list[str], lora: LoraSettings) -> object:
     """What peft writes beside an adapter; loads with `PeftModel.from_pretrained`."""
     from peft import LoraConfig
 
@@ -100,13 +100,15 @@ def peft_settings(targets: list[str], lora: Lora) -> object:
 
 def exported(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Parameters under the names that peft stores them with."""
-    return {f"base_model.model.{name.replace(f'.{ADAPTER}', '')}": v for name, v in values.items()}
+    return {
+        f"base_model.model.{name.replace(f'.{PEFT_ADAPTER}', '')}": v for name, v in values.items()
+    }
 
 
 def imported(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `exported`."""
     own = {key.removeprefix("base_model.model."): value for key, value in stored.items()}
-    return {re.sub(r"(\.lora_[AB])\.", rf"\1.{ADAPTER}.", key): v for key, v in own.items()}
+    return {re.sub(r"(\.lora_[AB])\.", rf"\1.{PEFT_ADAPTER}.", key): v for key, v in own.items()}
 
 
 def target_names(parameters: Iterable[str]) -> list[str]:
@@ -152,13 +154,13 @@ def _has_parameters(module: nn.Module) -> bool:
     return next(module.parameters(recurse=False), None) is not None
 
 
-def _inject(module: nn.Module, targets: Mapping[str, str], lora: Lora, seed: int) -> None:
+def _inject(module: nn.Module, targets: Mapping[str, str], lora: LoraSettings, seed: int) -> None:
     from peft import inject_adapter_in_model
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         settings = peft_settings(sorted(targets), lora)
-        inject_adapter_in_model(settings, module, adapter_name=ADAPTER)  # type: ignore[arg-type]
+        inject_adapter_in_model(settings, module, adapter_name=PEFT_ADAPTER)  # type: ignore[arg-type]
 
 
 def _lora_parameters(

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers.checkpoint import append_line
-from alphatrainers.settings import Logging
+from alphatrainers.settings import LoggingSettings
 
 
 class Sums:
@@ -34,7 +34,7 @@ class Sums:
         return {name: total / n for name, (total, n) in sorted(self.parts.items()) if n}
 
 
-def joined(many: Iterable[Sums]) -> Sums:
+def joined_sums(many: Iterable[Sums]) -> Sums:
     """The sums of all processes."""
     whole = Sums()
     for one in many:
@@ -42,7 +42,7 @@ def joined(many: Iterable[Sums]) -> Sums:
     return whole
 
 
-class Sink(Protocol):
+class MetricsSink(Protocol):
     """Takes one step's numbers."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None: ...
@@ -50,10 +50,10 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
-class Log:
+class MetricsLog:
     """Writes every line to the file, then to the other places; without a file to nothing."""
 
-    def __init__(self, path: Path | None, sinks: Iterable[Sink] = ()) -> None:
+    def __init__(self, path: Path | None, sinks: Iterable[MetricsSink] = ()) -> None:
         self._path, self._sinks = path, list(sinks)
 
     def write(
@@ -72,13 +72,13 @@ class Log:
             sink.close()
 
 
-def open_sinks(settings: Logging, folder: Path, *, run: str) -> list[Sink]:
+def open_sinks(settings: LoggingSettings, folder: Path, *, run: str) -> list[MetricsSink]:
     """TensorBoard if it is installed and wanted, W&B if asked.
 
     Raises:
         AlphaBenchError: if W&B is asked for and not installed.
     """
-    sinks: list[Sink] = []
+    sinks: list[MetricsSink] = []
     if settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:
         sinks.append(_TensorBoard(folder / "tensorboard"))
     if settings.wandb is not None:

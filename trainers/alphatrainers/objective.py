@@ -21,17 +21,17 @@ from alphatrainers.algorithms.losses import image as image_losses
 from alphatrainers.algorithms.losses.kl import step_kl, token_kl, velocity_kl
 from alphatrainers.algorithms.losses.reduction import mean_of_samples, mean_of_tokens
 from alphatrainers.algorithms.losses.surrogate import Surrogate
-from alphatrainers.algorithms.losses.text import OBJECTIVES, token_losses
+from alphatrainers.algorithms.losses.text import TEXT_ALGORITHMS, token_losses
 from alphatrainers.algorithms.precision import widen
-from alphatrainers.algorithms.sde_steps import Step
-from alphatrainers.protocols import Answer, TextScored, VelocityPredicted
-from alphatrainers.replay import Point, Questions
+from alphatrainers.algorithms.sde_steps import DenoisingStep
+from alphatrainers.protocols import ReplayAnswer, TextScored, VelocityPredicted
+from alphatrainers.replay import ReplayRequest, VelocityRequest
 from alphatrainers.sampling import denoising_step
-from alphatrainers.settings import ImageLoss, TextLoss
+from alphatrainers.settings import ImageLossSettings, TextLossSettings
 from alphatrainers.trajectory import SampledImage, SampledText, Trajectory
 
 
-class Signal(NamedTuple):
+class TrajectoryAdvantage(NamedTuple):
     """What one trajectory is credited with."""
 
     image: float
@@ -41,7 +41,7 @@ class Signal(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class LossCounts:
     """What the means of one update are divided by: of all its micro-batches and processes."""
 
     images: float
@@ -54,13 +54,13 @@ class Counts:
         return torch.tensor([self.images, self.sequences, self.tokens], dtype=torch.float64)
 
 
-def counts_of(tensor: Tensor) -> Counts:
+def counts_of(tensor: Tensor) -> LossCounts:
     """The inverse of `as_tensor`; what was not found counts as 1, so that nothing divides by 0."""
     images, sequences, tokens = (max(1.0, float(value)) for value in tensor)
-    return Counts(images=images, sequences=sequences, tokens=tokens)
+    return LossCounts(images=images, sequences=sequences, tokens=tokens)
 
 
-class Share(NamedTuple):
+class LossShare(NamedTuple):
     """Loss of one answer, and sums for the log: name to (sum, how many)."""
 
     loss: Tensor
@@ -72,7 +72,7 @@ class Share(NamedTuple):
 class Objective:
     """The losses of a recipe."""
 
-    def __init__(self, image: ImageLoss, text: TextLoss) -> None:
+    def __init__(self, image: ImageLossSettings, text: TextLossSettings) -> None:
         self._image, self._text = image, text
 
     @property
@@ -89,32 +89,32 @@ class Objective:
         """Whether texts are scored at all."""
         return self._text.kind != "none"
 
-    def count(self, asked: Questions, signals: Sequence[Signal]) -> Counts:
+    def count(self, request: ReplayRequest, signals: Sequence[TrajectoryAdvantage]) -> LossCounts:
         """What this batch adds to the counts of its update."""
-        images = sum(signal.image_trained for signal in signals) * len(asked.points)
+        images = sum(signal.image_trained for signal in signals) * len(request.points)
         masks = [
             self._text_mask(_text(trajectory, index), signal)
-            for index in asked.texts
-            for trajectory, signal in zip(asked.batch, signals, strict=True)
+            for index in request.texts
+            for trajectory, signal in zip(request.batch, signals, strict=True)
         ]
         tokens = [int(mask_T.sum()) for mask_T in masks]
-        return Counts(images=images, sequences=sum(n > 0 for n in tokens), tokens=sum(tokens))
+        return LossCounts(images=images, sequences=sum(n > 0 for n in tokens), tokens=sum(tokens))
 
     def share(
         self,
-        answer: Answer,
-        asked: Questions,
-        signals: Sequence[Signal],
+        answer: ReplayAnswer,
+        request: ReplayRequest,
+        signals: Sequence[TrajectoryAdvantage],
         *,
-        counts: Counts,
-        others: Mapping[str, Answer],
-        before: Answer | None,
-    ) -> Share:
+        counts: LossCounts,
+        others: Mapping[str, ReplayAnswer],
+        before: ReplayAnswer | None,
+    ) -> LossShare:
         """Loss of one answer under the trained weights.
 
         Args:
             answer: with gradient.
-            asked: the batch's questions.
+            request: the batch's questions.
             signals: one a trajectory.
             counts: of the whole update.
             others: the same answer under each of `views`.
@@ -124,25 +124,25 @@ class Objective:
         if isinstance(answer, TextScored):
             texts = {k: v for k, v in others.items() if isinstance(v, TextScored)}
             old = before if isinstance(before, TextScored) else None
-            return self._share_of_text(answer, asked, signals, counts, texts, old)
+            return self._share_of_text(answer, request, signals, counts, texts, old)
         velocities = {k: v.v_BX for k, v in others.items() if isinstance(v, VelocityPredicted)}
         old_BX = before.v_BX if isinstance(before, VelocityPredicted) else None
-        return self._share_of_image(answer, asked, signals, counts, velocities, old_BX)
+        return self._share_of_image(answer, request, signals, counts, velocities, old_BX)
 
-    def _text_mask(self, text: SampledText, signal: Signal) -> Tensor:
+    def _text_mask(self, text: SampledText, signal: TrajectoryAdvantage) -> Tensor:
         counted = signal.text_trained and (text.finished or self._text.cut_off == "trained")
         return torch.full((len(text.ids),), counted, dtype=torch.bool)
 
     def _share_of_text(
         self,
         answer: TextScored,
-        asked: Questions,
-        signals: Sequence[Signal],
-        counts: Counts,
+        request: ReplayRequest,
+        signals: Sequence[TrajectoryAdvantage],
+        counts: LossCounts,
         others: Mapping[str, TextScored],
         before: TextScored | None,
-    ) -> Share:
-        texts = [_text(trajectory, answer.segment) for trajectory in asked.batch]
+    ) -> LossShare:
+        texts = [_text(trajectory, answer.segment) for trajectory in request.batch]
         device = answer.logp[0].device
         logp_BT = _padded(answer.logp)
         sampled_BT = _padded([text.logp_T for text in texts]).to(device)
@@ -152,7 +152,7 @@ class Objective:
         advantage_B = torch.tensor([signal.text for signal in signals], device=device)
         if self._text.limit is not None:
             advantage_B = advantage_B.clamp(-self._text.limit, self._text.limit)
-        objective = OBJECTIVES[self._text.kind]
+        objective = TEXT_ALGORITHMS[self._text.kind]
         surrogate = token_losses(
             logp_BT,
             old_BT,
@@ -174,27 +174,27 @@ class Objective:
             normaliser=objective.normaliser,
             n_sequences=counts.sequences,
             n_tokens=counts.tokens,
-            max_length=texts[0].asked.max_tokens,
+            max_length=texts[0].spec.max_tokens,
         )
         here_BT = _padded([torch.ones(len(t.ids), dtype=torch.bool) for t in texts]).to(device)
         distance_BT = (logp_BT.detach() - sampled_BT).abs()
         total, number = _sum(distance_BT, here_BT)
         gap = ("text", total / max(1.0, number))
-        return Share(self._text.weight * loss, sums, gap)
+        return LossShare(self._text.weight * loss, sums, gap)
 
     def _share_of_image(
         self,
         answer: VelocityPredicted,
-        asked: Questions,
-        signals: Sequence[Signal],
-        counts: Counts,
+        request: ReplayRequest,
+        signals: Sequence[TrajectoryAdvantage],
+        counts: LossCounts,
         others: Mapping[str, Tensor],
         old_BX: Tensor | None,
-    ) -> Share:
-        point, v_BX = asked.points[answer.query], answer.v_BX
+    ) -> LossShare:
+        point, v_BX = request.points[answer.query], answer.v_BX
         advantage_B = torch.tensor([signal.image for signal in signals], device=v_BX.device)
         trained_B = torch.tensor([s.image_trained for s in signals], device=v_BX.device)
-        parts = [_image(trajectory, point.query.segment) for trajectory in asked.batch]
+        parts = [_image(trajectory, point.query.segment) for trajectory in request.batch]
         gap: tuple[str, float] | None = None
         if point.stored is None:
             loss_B, sums = self._noised_loss(point, v_BX, advantage_B, trained_B, others, old_BX)
@@ -207,21 +207,21 @@ class Objective:
                 loss_B = loss_B + weight * kl_B
                 sums[f"image/kl_{view}"] = _sum(kl_B, trained_B)
         loss = mean_of_samples(loss_B, mask_B=trained_B, n_samples=counts.images)
-        return Share(self._image.weight * loss, sums, gap)
+        return LossShare(self._image.weight * loss, sums, gap)
 
     def _stored_loss(
         self,
-        point: Point,
+        point: VelocityRequest,
         parts: Sequence[SampledImage],
         v_BX: Tensor,
         advantage_B: Tensor,
         old_BX: Tensor | None,
     ) -> tuple[Surrogate, tuple[str, float]]:
-        asked, stored = parts[0].asked, point.stored
+        spec, stored = parts[0].spec, point.stored
         assert stored is not None
         assert point.next_BX is not None
         step = _step(point, parts[0], v_BX)
-        logp_B = sde_steps.log_prob(step, point.next_BX, density=asked.density)
+        logp_B = sde_steps.log_prob(step, point.next_BX, density=spec.density)
         sampled_B = torch.stack([part.logp_S[stored] for part in parts]).to(v_BX.device)
         gap = ("image", float((logp_B.detach() - sampled_B).abs().max()))
         if old_BX is None:
@@ -230,7 +230,7 @@ class Objective:
             logp_old_B = sampled_B
         else:
             old = _step(point, parts[0], old_BX)
-            logp_old_B = sde_steps.log_prob(old, point.next_BX, density=asked.density)
+            logp_old_B = sde_steps.log_prob(old, point.next_BX, density=spec.density)
             mean_old_BX = old.mean_BX
         clip, limit = self._image.clip(), self._image.limit
         if self._image.kind == "flow_grpo":
@@ -252,7 +252,7 @@ class Objective:
 
     def _noised_loss(
         self,
-        point: Point,
+        point: VelocityRequest,
         v_BX: Tensor,
         advantage_B: Tensor,
         trained_B: Tensor,
@@ -284,17 +284,19 @@ class Objective:
         )
         return surrogate.loss_N, _surrogate_sums("image", surrogate, trained_B)
 
-    def _kl(self, point: Point, part: SampledImage, v_BX: Tensor, other_BX: Tensor) -> Tensor:
+    def _kl(
+        self, point: VelocityRequest, part: SampledImage, v_BX: Tensor, other_BX: Tensor
+    ) -> Tensor:
         if self._image.kl == "v_mse":
             return velocity_kl(v_BX, other_BX)
         reference = _step(point, part, other_BX)
         return step_kl(_step(point, part, v_BX), reference, kind=self._image.kl)
 
 
-def _step(point: Point, part: SampledImage, v_BX: Tensor) -> Step:
+def _step(point: VelocityRequest, part: SampledImage, v_BX: Tensor) -> DenoisingStep:
     assert point.stored is not None
-    index = part.asked.window[point.stored]
-    return denoising_step(part.asked, index, point.query.x_BX, v_BX)
+    index = part.spec.window[point.stored]
+    return denoising_step(part.spec, index, point.query.x_BX, v_BX)
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:

@@ -16,18 +16,23 @@ from torch import Tensor, nn
 
 from alphabench.core.errors import TrainingStoppedError
 from alphatrainers.distributed import Processes
-from alphatrainers.settings import Optimiser
-from alphatrainers.weight_sets import Weights, whole, write
+from alphatrainers.settings import OptimiserSettings
+from alphatrainers.weight_sets import WeightSets, copy_into, full_value
 
 _BUCKET = 2**25
 """Gradient elements that are summed over processes in one message."""
 
 
-class Engine:
+class WeightOptimizer:
     """The optimizer of a set of weights, for a training of `n_updates` updates."""
 
     def __init__(
-        self, weights: Weights, settings: Optimiser, processes: Processes, *, n_updates: int
+        self,
+        weights: WeightSets,
+        settings: OptimiserSettings,
+        processes: Processes,
+        *,
+        n_updates: int,
     ) -> None:
         self._weights, self._settings, self._processes = weights, settings, processes
         self._n_updates = n_updates
@@ -77,7 +82,7 @@ class Engine:
     def state(self) -> dict[str, Tensor]:
         """The optimizer's whole tensors, by `<what>.<parameter>`."""
         return {
-            f"{what}.{self._names[id(parameter)]}": whole(value)
+            f"{what}.{self._names[id(parameter)]}": full_value(value)
             for parameter, values in self._optimiser.state.items()
             for what, value in values.items()
         }
@@ -97,7 +102,7 @@ class Engine:
                     place[what] = value.clone()
                 else:
                     place[what] = torch.zeros_like(parameter)
-                    write(place[what], value)
+                    copy_into(place[what], value)
 
     def checksum(self) -> float:
         """A number that is the same in all processes as long as replicas agree."""

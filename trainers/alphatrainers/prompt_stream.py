@@ -11,13 +11,13 @@ import random
 from collections.abc import Sequence
 
 from alphabench.core.errors import AlphaBenchError
-from alphatrainers.trajectory import Prompt
+from alphatrainers.trajectory import TrainingPrompt
 
 
 class PromptStream:
     """Endless: every epoch in an order of its own, whole steps only, no prompt twice in a step."""
 
-    def __init__(self, prompts: Sequence[Prompt], *, per_step: int, seed: int) -> None:
+    def __init__(self, prompts: Sequence[TrainingPrompt], *, per_step: int, seed: int) -> None:
         if len(prompts) < per_step:
             raise AlphaBenchError(
                 f"{len(prompts)} prompts are fewer than the {per_step} of a step",
@@ -29,7 +29,7 @@ class PromptStream:
             raise AlphaBenchError(f"prompt id {twice!r} occurs twice", hint="make ids unique")
         self._prompts, self._per_step, self._seed = list(prompts), per_step, seed
 
-    def at(self, step: int) -> list[Prompt]:
+    def at(self, step: int) -> list[TrainingPrompt]:
         """The prompts of a training step, counted from 0."""
         steps = len(self._prompts) // self._per_step
         epoch, place = divmod(step, steps)

@@ -19,14 +19,14 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from alphatrainers.trajectory import Program, Prompt, Trajectory
+from alphatrainers.trajectory import Program, TrainingPrompt, Trajectory
 
-View = Literal["train", "old", "reference", "ema"]
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+WeightView = Literal["train", "old", "reference", "ema"]
+JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class VelocityQuery:
     """One velocity that a replay is asked for, for all trajectories of the batch."""
 
     segment: int
@@ -56,14 +56,14 @@ class VelocityPredicted:
     query: int
     """Its number in `queries`."""
     v_BX: Tensor
-    """Noise minus image, in the shape of `Query.x_BX`."""
+    """Noise minus image, in the shape of `VelocityQuery.x_BX`."""
 
 
-Answer = TextScored | VelocityPredicted
+ReplayAnswer = TextScored | VelocityPredicted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replaying:
+class ReplaySpec:
     """How a replay treats gradients and memory."""
 
     context_gradient: bool = False
@@ -118,9 +118,9 @@ class Policy(Protocol):
         trajectories: Sequence[Trajectory],
         *,
         texts: Sequence[int],
-        queries: Sequence[Query],
-        how: Replaying,
-    ) -> Iterator[Answer]:
+        queries: Sequence[VelocityQuery],
+        how: ReplaySpec,
+    ) -> Iterator[ReplayAnswer]:
         """Walks the trajectories (of one `shape`) once under the weights in force.
 
         Reads every context once, however many queries lie on it, and computes each answer only when
@@ -159,7 +159,7 @@ class Score:
             raise ValueError(f"{self!r}: a value is finite")
 
 
-class Reward(Protocol):
+class RewardFunction(Protocol):
     """Scores trajectories. Called from a worker thread while the policy goes on sampling."""
 
     @property
@@ -180,17 +180,19 @@ class Reward(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
+class ScoredTrajectory:
     """A trajectory and what its rewards said, by the reward's name in the recipe."""
 
     trajectory: Trajectory
     scores: Mapping[str, Score]
 
 
-class Studio(Protocol):
+class TrajectoryCollector(Protocol):
     """Given to a task: makes and scores trajectories."""
 
-    def draw(self, programs: Sequence[Program], *, scored: bool = True) -> list[Scored]:
+    def collect(
+        self, programs: Sequence[Program], *, scored: bool = True
+    ) -> list[ScoredTrajectory]:
         """Rolls the programs out in batches, scoring each batch while the next is sampled.
 
         Keeps their order. With `scored=False` the scores are empty.
@@ -199,7 +201,7 @@ class Studio(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
+class StepInfo:
     """Which rollout this is; a resumed run gives the same ones again."""
 
     step: int
@@ -212,7 +214,9 @@ class Round:
 class Task(Protocol):
     """Turns prompts into trajectories to train on: one stage or several, rewards rectified."""
 
-    def collect(self, prompts: Sequence[Prompt], studio: Studio, turn: Round) -> list[Scored]:
+    def collect(
+        self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
+    ) -> list[ScoredTrajectory]:
         """All trajectories to train on, each prompt's group whole.
 
         Runs on each process for its own prompts; must not communicate. Scores may be replaced
@@ -220,17 +224,17 @@ class Task(Protocol):
         """
         ...
 
-    def state(self) -> Json:
+    def state(self) -> JsonValue:
         """What must survive a restart (queues); None where there is nothing."""
         ...
 
-    def restore(self, state: Json) -> None:
+    def restore(self, state: JsonValue) -> None:
         """Takes back what `state` gave."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Validated:
+class ValidationPoint:
     """One point of a validation curve. `low` and `high` are its 95% interval."""
 
     value: float
@@ -255,7 +259,7 @@ class Validation(Protocol):
         """What it asks, so that a leak into the training data is refused."""
         ...
 
-    def measure(self, *, step: int, view: View) -> Validated | None:
+    def measure(self, *, step: int, view: WeightView) -> ValidationPoint | None:
         """The weights of `view` are in force. Runs in the first process only.
 
         None: it could not be measured; the curve has a gap, and nothing becomes a number.

@@ -1,4 +1,4 @@
-"""The one walk over stored trajectories, for trained, old, reference and EMA weights alike.
+"""The one pass over stored trajectories, for trained, old, reference and EMA weights alike.
 
 Says what is asked of a policy (which texts, velocities at which latents), puts the wanted weights
 in force, checks that the answers are those that were asked for, and counts every walk. Knows no
@@ -17,94 +17,94 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
-from alphatrainers.algorithms.losses.image import Noised
+from alphatrainers.algorithms.losses.image import NoisedLatent
 from alphatrainers.algorithms.precision import per_sample
 from alphatrainers.protocols import (
-    Answer,
     Policy,
-    Query,
-    Replaying,
+    ReplayAnswer,
+    ReplaySpec,
     TextScored,
     VelocityPredicted,
-    View,
+    VelocityQuery,
+    WeightView,
 )
 from alphatrainers.sampling import generator, noise
-from alphatrainers.settings import ImageLoss
+from alphatrainers.settings import ImageLossSettings
 from alphatrainers.trajectory import SampledImage, SampledText, Trajectory
-from alphatrainers.weight_sets import Weights
+from alphatrainers.weight_sets import WeightSets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class VelocityRequest:
     """One velocity that is asked for, and what it will be held against."""
 
-    query: Query
+    query: VelocityQuery
     stored: int | None = None
     """Which of the stored steps it is; None for a noised picture."""
     next_BX: Tensor | None = None
     """Where a stored step led."""
-    noised: Noised | None = None
+    noised: NoisedLatent | None = None
     """What a noised latent was made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Questions:
-    """What one walk over a batch is asked."""
+class ReplayRequest:
+    """What one pass over a batch computes."""
 
     batch: tuple[Trajectory, ...]
     texts: tuple[int, ...]
     """Segments whose ids are scored."""
-    points: tuple[Point, ...]
+    points: tuple[VelocityRequest, ...]
     """Sorted by segment."""
 
 
-def questions(
-    batch: Sequence[Trajectory], image: ImageLoss, *, with_texts: bool, device: torch.device
-) -> Questions:
+def replay_request(
+    batch: Sequence[Trajectory], image: ImageLossSettings, *, with_texts: bool, device: torch.device
+) -> ReplayRequest:
     """All that the losses need of these trajectories, which have one shape."""
     texts, points = [], []
     for index, segment in enumerate(batch[0].segments):
-        if isinstance(segment, SampledText) and with_texts and segment.asked.trained:
+        if isinstance(segment, SampledText) and with_texts and segment.spec.trained:
             texts.append(index)
-        if isinstance(segment, SampledImage) and segment.asked.trained:
+        if isinstance(segment, SampledImage) and segment.spec.trained:
             parts = [_image(trajectory, index) for trajectory in batch]
             if image.kind in {"flow_grpo", "guard"}:
                 points += _stored(index, parts, device)
             elif image.kind in {"nft", "awm"}:
                 points += _noised(index, batch, image, device)
-    return Questions(batch=tuple(batch), texts=tuple(texts), points=tuple(points))
+    return ReplayRequest(batch=tuple(batch), texts=tuple(texts), points=tuple(points))
 
 
 class Replayer:
     """Walks trajectories of one policy under the weights that are asked for."""
 
-    def __init__(self, policy: Policy, weights: Weights, how: Replaying) -> None:
+    def __init__(self, policy: Policy, weights: WeightSets, how: ReplaySpec) -> None:
         self._policy, self._weights, self.how = policy, weights, how
         self.counts: Counter[str] = Counter()
         """Walks, texts and velocities by view, e.g. `train/velocities`; one a trajectory."""
 
     def walk(
-        self, asked: Questions, view: View, *, counted_as: str | None = None
-    ) -> Iterator[Answer]:
+        self, request: ReplayRequest, view: WeightView, *, counted_as: str | None = None
+    ) -> Iterator[ReplayAnswer]:
         """The answers, one by one; each may be sent backward before the next is computed.
 
         Args:
-            asked: the questions.
+            request: the questions.
             view: the weights to put in force.
             counted_as: the name in `counts`; by default the view's.
 
         Raises:
-            ValueError: if the policy does not answer what was asked.
+            ValueError: if the policy does not answer what was requested.
         """
-        rows = len(asked.batch)
-        expected = _order(asked)
+        rows = len(request.batch)
+        expected = _order(request)
         name = counted_as or view
         self.counts[f"{name}/walks"] += rows
         with self._weights.view(view), self._weights.gathered():
             answers = self._policy.replay(
-                asked.batch,
-                texts=asked.texts,
-                queries=[point.query for point in asked.points],
+                request.batch,
+                texts=request.texts,
+                queries=[point.query for point in request.points],
                 how=self.how,
             )
             for answer, wanted in zip_longest(answers, expected):
@@ -112,17 +112,17 @@ class Replayer:
                     raise ValueError(
                         f"the policy gave other than the {len(expected)} answers asked"
                     )
-                _check(answer, wanted, asked)
+                _check(answer, wanted, request)
                 kind = "texts" if isinstance(answer, TextScored) else "velocities"
                 self.counts[f"{name}/{kind}"] += rows
                 yield answer
 
     @torch.no_grad()
     def record(
-        self, asked: Questions, view: View, *, counted_as: str | None = None
-    ) -> tuple[Answer, ...]:
+        self, request: ReplayRequest, view: WeightView, *, counted_as: str | None = None
+    ) -> tuple[ReplayAnswer, ...]:
         """All answers at once, without gradients; arguments as in `walk`."""
-        return tuple(self.walk(asked, view, counted_as=counted_as))
+        return tuple(self.walk(request, view, counted_as=counted_as))
 
 
 def _image(trajectory: Trajectory, index: int) -> SampledImage:
@@ -131,21 +131,23 @@ def _image(trajectory: Trajectory, index: int) -> SampledImage:
     return segment
 
 
-def _stored(index: int, parts: Sequence[SampledImage], device: torch.device) -> list[Point]:
-    asked = parts[0].asked
+def _stored(
+    index: int, parts: Sequence[SampledImage], device: torch.device
+) -> list[VelocityRequest]:
+    spec = parts[0].spec
     points = []
-    for stored, step in enumerate(asked.window):
-        sigma_B = torch.full((len(parts),), asked.sigmas[step], device=device)
+    for stored, step in enumerate(spec.window):
+        sigma_B = torch.full((len(parts),), spec.sigmas[step], device=device)
         x_BX = torch.stack([part.path_NX[stored] for part in parts]).to(device)
         next_BX = torch.stack([part.path_NX[stored + 1] for part in parts]).to(device)
-        query = Query(segment=index, x_BX=x_BX, sigma_B=sigma_B, guided=True)
-        points.append(Point(query=query, stored=stored, next_BX=next_BX))
+        query = VelocityQuery(segment=index, x_BX=x_BX, sigma_B=sigma_B, guided=True)
+        points.append(VelocityRequest(query=query, stored=stored, next_BX=next_BX))
     return points
 
 
 def _noised(
-    index: int, batch: Sequence[Trajectory], image: ImageLoss, device: torch.device
-) -> list[Point]:
+    index: int, batch: Sequence[Trajectory], image: ImageLossSettings, device: torch.device
+) -> list[VelocityRequest]:
     """Pictures noised anew, at levels that are spread over the range, one in each part of it."""
     low, high = image.level_range
     # Other draws than those of the rollout, and the same for every view and number of processes.
@@ -158,31 +160,33 @@ def _noised(
         noise_BX = noise(generators, x0_BX.shape[1:])
         t_BX = per_sample(t_B, x0_BX)
         x_BX = (1.0 - t_BX) * x0_BX + t_BX * noise_BX
-        query = Query(segment=index, x_BX=x_BX.to(device), sigma_B=t_B.to(device), guided=False)
-        noised = Noised(x0_BX.to(device), noise_BX.to(device), t_B.to(device))
-        points.append(Point(query=query, noised=noised))
+        query = VelocityQuery(
+            segment=index, x_BX=x_BX.to(device), sigma_B=t_B.to(device), guided=False
+        )
+        noised = NoisedLatent(x0_BX.to(device), noise_BX.to(device), t_B.to(device))
+        points.append(VelocityRequest(query=query, noised=noised))
     return points
 
 
-def _order(asked: Questions) -> list[int | tuple[int]]:
+def _order(request: ReplayRequest) -> list[int | tuple[int]]:
     """Numbers of segments for texts, (number,) of points, as the answers must come."""
-    places = [(index, -1) for index in asked.texts]
-    places += [(point.query.segment, number) for number, point in enumerate(asked.points)]
+    places = [(index, -1) for index in request.texts]
+    places += [(point.query.segment, number) for number, point in enumerate(request.points)]
     return [segment if number < 0 else (number,) for segment, number in sorted(places)]
 
 
-def _check(answer: Answer, wanted: int | tuple[int], asked: Questions) -> None:
+def _check(answer: ReplayAnswer, wanted: int | tuple[int], request: ReplayRequest) -> None:
     if isinstance(wanted, int):
         if not isinstance(answer, TextScored) or answer.segment != wanted:
             raise ValueError(f"the policy answered {answer!r} where text {wanted} was asked")
-        lengths = [len(_text(trajectory, wanted).ids) for trajectory in asked.batch]
+        lengths = [len(_text(trajectory, wanted).ids) for trajectory in request.batch]
         found = [len(logp_T) for logp_T in answer.logp]
         if found != lengths:
             raise ValueError(f"text {wanted}: {found} log-probabilities for {lengths} sampled ids")
         return
     if not isinstance(answer, VelocityPredicted) or answer.query != wanted[0]:
         raise ValueError(f"the policy did not answer query {wanted[0]}")
-    shape = asked.points[wanted[0]].query.x_BX.shape
+    shape = request.points[wanted[0]].query.x_BX.shape
     if answer.v_BX.shape != shape:
         raise ValueError(f"a velocity of shape {tuple(answer.v_BX.shape)}, not {tuple(shape)}")
 

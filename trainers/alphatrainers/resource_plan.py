@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from alphatrainers.objective import Objective
-from alphatrainers.settings import Training
+from alphatrainers.settings import TrainingSettings
 
 TERA, GIB = 1e12, 2.0**30
 PEAKS: Final = {"H100": 989.0, "A100": 312.0}
@@ -24,7 +24,7 @@ UTILISATION: Final = 0.35
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
+class ModelSizes:
     """Of one model and one program of a recipe."""
 
     parameters: float
@@ -55,7 +55,7 @@ class Sizes:
     usd_per_million_tokens: float = 0.0
 
 
-class Work(NamedTuple):
+class TrajectoryWork(NamedTuple):
     """FLOPs (in units of 1e12) of one trajectory."""
 
     read: float
@@ -71,7 +71,7 @@ class Work(NamedTuple):
         return sum(self)
 
 
-class Memory(NamedTuple):
+class DeviceMemory(NamedTuple):
     """GiB in each process."""
 
     weights: float
@@ -87,15 +87,15 @@ class Memory(NamedTuple):
         return sum(self)
 
 
-class Plan(NamedTuple):
+class ResourcePlan(NamedTuple):
     """Of a whole training; per step where not said otherwise."""
 
     steps: int
     trajectories: int
     largest_share: int
     """Trajectories of the process that has most."""
-    work: Work
-    memory: Memory
+    work: TrajectoryWork
+    memory: DeviceMemory
     judge_calls: float
     cost_usd: float
     """Of the whole training."""
@@ -107,13 +107,15 @@ class Plan(NamedTuple):
         return {name: tflop / (peak * UTILISATION) / 3600.0 for name, peak in PEAKS.items()}
 
 
-def plan(settings: Training, sizes: Sizes, *, processes: int = 1) -> Plan:
+def plan_resources(
+    settings: TrainingSettings, sizes: ModelSizes, *, processes: int = 1
+) -> ResourcePlan:
     """What `settings` need with such sizes, on so many devices."""
     trajectories = settings.prompts_per_step * settings.group_size
     prompts_here = -(-settings.prompts_per_step // processes)
     calls = trajectories * sizes.calls_per_picture
     tokens = calls * sizes.judge_tokens_per_call * settings.steps
-    return Plan(
+    return ResourcePlan(
         steps=settings.steps,
         trajectories=trajectories,
         largest_share=prompts_here * settings.group_size,
@@ -124,7 +126,7 @@ def plan(settings: Training, sizes: Sizes, *, processes: int = 1) -> Plan:
     )
 
 
-def describe(found: Plan) -> str:
+def describe_plan(found: ResourcePlan) -> str:
     """The plan as lines for a terminal."""
     work, memory = found.work, found.memory
     step = found.trajectories * work.total
@@ -165,7 +167,7 @@ def describe(found: Plan) -> str:
     return "\n".join([*(f"{name:<{width}}  {value}" for name, value in rows), note])
 
 
-def _trained_forwards(settings: Training, sizes: Sizes) -> int:
+def _trained_forwards(settings: TrainingSettings, sizes: ModelSizes) -> int:
     """Forwards of the image loss for one picture, backward not counted."""
     if settings.image.kind in {"nft", "awm"}:
         return settings.image.levels
@@ -174,7 +176,7 @@ def _trained_forwards(settings: Training, sizes: Sizes) -> int:
     return sum(sizes.branches[step] for step in sizes.window)
 
 
-def _work(settings: Training, sizes: Sizes) -> Work:
+def _work(settings: TrainingSettings, sizes: ModelSizes) -> TrajectoryWork:
     token = 2.0 * sizes.active_parameters / TERA
     picture = token * sizes.latent_tokens
     backward = 4.0 if settings.recompute else 3.0
@@ -185,7 +187,7 @@ def _work(settings: Training, sizes: Sizes) -> Work:
     others = len(Objective(settings.image, settings.text).views)
     recorded = settings.image.kind == "awm" or settings.old_log_probs == "replayed"
     late = (settings.updates_per_step - 1) / settings.updates_per_step if recorded else 0.0
-    return Work(
+    return TrajectoryWork(
         read=2.0 * read,  # in the rollout, and in the replay
         written=token * sizes.written_tokens,
         drawn=picture * sum(sizes.branches),
@@ -195,7 +197,7 @@ def _work(settings: Training, sizes: Sizes) -> Work:
     )
 
 
-def _memory(settings: Training, sizes: Sizes, processes: int) -> Memory:
+def _memory(settings: TrainingSettings, sizes: ModelSizes, processes: int) -> DeviceMemory:
     parts = processes if settings.parallel == "shard" else 1
     objective = Objective(settings.image, settings.text)
     views = {*objective.views, settings.rollout_view, *settings.validate_views} - {"train"}
@@ -210,7 +212,7 @@ def _memory(settings: Training, sizes: Sizes, processes: int) -> Memory:
     )
     guided = max((sizes.branches[step] for step in sizes.window), default=1)
     longest = max(sizes.latent_tokens * guided, sizes.written_tokens)
-    return Memory(
+    return DeviceMemory(
         weights=sizes.parameters * sizes.bytes_per_parameter / parts / GIB,
         training=sizes.trained_parameters * 16.0 / parts / GIB,
         copies=sizes.trained_parameters * 4.0 * (len(views) + bool(views)) / parts / GIB,

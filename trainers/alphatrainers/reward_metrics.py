@@ -10,11 +10,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from alphatrainers.algorithms.advantages import Advantages
-from alphatrainers.reward_scoring import RewardUse, Row
-from alphatrainers.update import Updated
+from alphatrainers.reward_scoring import RewardUse, ScoreRow
+from alphatrainers.update import UpdateReport
 
 
-def reward_values(rows: Sequence[Row], uses: Mapping[str, RewardUse]) -> dict[str, float]:
+def reward_values(rows: Sequence[ScoreRow], uses: Mapping[str, RewardUse]) -> dict[str, float]:
     """Mean and spread of each reward, its parts, mean of their weighted sum, share of the unscored.
 
     Unscored trajectories are in no mean; without any scored one a mean is absent.
@@ -49,7 +49,7 @@ def advantage_values(part: str, advantages: Advantages | None) -> dict[str, floa
     }
 
 
-def update_values(updated: Updated, *, image_clip: float) -> dict[str, float]:
+def update_values(updated: UpdateReport, *, image_clip: float) -> dict[str, float]:
     """Losses, gradient norms, and how far replay and sampler are apart."""
     values = {f"gap/{part}": gap for part, gap in updated.gaps.items()}
     if "image" in updated.gaps:
@@ -68,7 +68,7 @@ def forward_values(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
     return {f"forwards/{name}": float(sum(one.get(name, 0) for one in counts)) for name in names}
 
 
-def _total(row: Row, uses: Mapping[str, RewardUse]) -> float | None:
+def _total(row: ScoreRow, uses: Mapping[str, RewardUse]) -> float | None:
     parts = [row.values[name] for name in uses]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):

@@ -20,8 +20,8 @@ import torch
 
 from alphabench.core.errors import AlphaBenchError, JudgeUnavailableError, TrainingStoppedError
 from alphatrainers.algorithms.advantages import Advantages, group_advantages, separate_advantages
-from alphatrainers.protocols import Reward, Score, Scored
-from alphatrainers.settings import AdvantageSettings, Credits
+from alphatrainers.protocols import RewardFunction, Score, ScoredTrajectory
+from alphatrainers.settings import AdvantageSettings, AppliesTo
 from alphatrainers.trajectory import Trajectory
 
 T = TypeVar("T")
@@ -32,14 +32,14 @@ LONGEST_WAIT: Final = 60.0
 class RewardUse:
     """A reward in a recipe."""
 
-    reward: Reward
+    reward: RewardFunction
     weight: float = 1.0
-    credits: Credits = "both"
+    credits: AppliesTo = "both"
     """Which parts of a trajectory it is credited to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
+class ScoringClock:
     """Time, as an argument."""
 
     now: Callable[[], float] = time.monotonic
@@ -48,13 +48,13 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
+class PendingScores:
     """Scores on their way."""
 
     trajectories: tuple[Trajectory, ...]
     futures: Mapping[str, Future[Sequence[Score]]]
 
-    def result(self) -> list[Scored]:
+    def result(self) -> list[ScoredTrajectory]:
         """Waits for them.
 
         Raises:
@@ -62,13 +62,15 @@ class Pending:
         """
         columns = {name: future.result() for name, future in self.futures.items()}
         return [
-            Scored(trajectory=trajectory, scores={name: c[row] for name, c in columns.items()})
+            ScoredTrajectory(
+                trajectory=trajectory, scores={name: c[row] for name, c in columns.items()}
+            )
             for row, trajectory in enumerate(self.trajectories)
         ]
 
 
 @dataclass(slots=True, kw_only=True)
-class Waited:
+class JudgeOutages:
     """How long judges were away, for the log."""
 
     seconds: float = 0.0
@@ -83,11 +85,11 @@ class Scorer:
         uses: Mapping[str, RewardUse],
         *,
         patience_seconds: float,
-        clock: Clock | None = None,
+        clock: ScoringClock | None = None,
     ) -> None:
         self.uses = dict(uses)
-        self.waited = Waited()
-        clock = clock or Clock()
+        self.waited = JudgeOutages()
+        clock = clock or ScoringClock()
         self._patience, self._now = patience_seconds, clock.now
         self._abandoned = threading.Event()
         self._sleep = clock.sleep or self._abandoned.wait
@@ -107,13 +109,13 @@ class Scorer:
         for thread in self._threads.values():
             thread.stop()
 
-    def submit(self, trajectories: Sequence[Trajectory]) -> Pending:
+    def submit(self, trajectories: Sequence[Trajectory]) -> PendingScores:
         """Begins to score; returns at once."""
         batch = tuple(trajectories)
         futures = {
             name: thread.submit(self._score, name, batch) for name, thread in self._threads.items()
         }
-        return Pending(trajectories=batch, futures=futures)
+        return PendingScores(trajectories=batch, futures=futures)
 
     def _score(self, name: str, batch: tuple[Trajectory, ...]) -> Sequence[Score]:
         if self._abandoned.is_set():
@@ -187,7 +189,7 @@ class _Worker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ScoreRow:
     """What is known of one trajectory in every process: small enough to be sent around."""
 
     group: str
@@ -197,9 +199,9 @@ class Row:
     """Finer numbers of each reward, for the log."""
 
 
-def row_of(scored: Scored) -> Row:
+def row_of(scored: ScoredTrajectory) -> ScoreRow:
     """The scores of a trajectory without the trajectory."""
-    return Row(
+    return ScoreRow(
         group=scored.trajectory.program.group,
         values={name: score.value for name, score in scored.scores.items()},
         reasons={name: s.reason for name, s in scored.scores.items() if s.reason},
@@ -207,7 +209,9 @@ def row_of(scored: Scored) -> Row:
     )
 
 
-def credited(uses: Mapping[str, RewardUse], part: Literal["image", "text"]) -> dict[str, RewardUse]:
+def rewards_of_part(
+    uses: Mapping[str, RewardUse], part: Literal["image", "text"]
+) -> dict[str, RewardUse]:
     """The rewards that a part of a trajectory is credited with.
 
     Raises:
@@ -223,7 +227,7 @@ def credited(uses: Mapping[str, RewardUse], part: Literal["image", "text"]) -> d
 
 
 def advantages_of(
-    rows: Sequence[Row],
+    rows: Sequence[ScoreRow],
     uses: Mapping[str, RewardUse],
     settings: AdvantageSettings,
 ) -> Advantages:

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import torch
 
-from alphatrainers.protocols import Policy, Score, Scored
-from alphatrainers.reward_scoring import Pending, Row, Scorer, row_of
+from alphatrainers.protocols import Policy, Score, ScoredTrajectory
+from alphatrainers.reward_scoring import PendingScores, Scorer, ScoreRow, row_of
 from alphatrainers.trajectory import Program, Trajectory
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def batches(
 
 
 @dataclass(slots=True, kw_only=True)
-class Spent:
+class RolloutCosts:
     """Seconds and dollars of one step, for the log."""
 
     rollout: float = 0.0
@@ -51,20 +51,22 @@ class Spent:
     """Of all scores; None where nobody tells what they cost."""
 
 
-class Workshop:
-    """The studio of one training step."""
+class RolloutCollector:
+    """The rollouts of one training step."""
 
     def __init__(self, policy: Policy, scorer: Scorer, *, batch: int, group_size: int) -> None:
         self._policy, self._scorer = policy, scorer
         self._batch, self._group_size = batch, group_size
-        self.spent = Spent()
-        self.stages: list[list[Row]] = []
+        self.spent = RolloutCosts()
+        self.stages: list[list[ScoreRow]] = []
         """What each scored drawing earned, whether or not the task trains on it."""
 
-    def draw(self, programs: Sequence[Program], *, scored: bool = True) -> list[Scored]:
-        """See `policy.Studio`."""
-        pending: list[Pending] = []
-        made: list[Scored] = []
+    def collect(
+        self, programs: Sequence[Program], *, scored: bool = True
+    ) -> list[ScoredTrajectory]:
+        """See `protocols.TrajectoryCollector`."""
+        pending: list[PendingScores] = []
+        made: list[ScoredTrajectory] = []
         for batch in batches(
             programs, program=lambda p: p, most=self._batch, group_size=self._group_size
         ):
@@ -72,7 +74,7 @@ class Workshop:
             if scored:
                 pending.append(self._scorer.submit(trajectories))
             else:
-                made += [Scored(trajectory=t, scores={}) for t in trajectories]
+                made += [ScoredTrajectory(trajectory=t, scores={}) for t in trajectories]
         began = time.monotonic()
         for waiting in pending:
             made += waiting.result()

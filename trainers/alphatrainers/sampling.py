@@ -18,8 +18,8 @@ from torch import Tensor
 
 from alphatrainers.algorithms import sde_steps
 from alphatrainers.algorithms.precision import widen
-from alphatrainers.algorithms.sde_steps import Step
-from alphatrainers.trajectory import DrawImage, Program
+from alphatrainers.algorithms.sde_steps import DenoisingStep
+from alphatrainers.trajectory import GenerateImage, Program
 
 Velocity = Callable[[Tensor, float], Tensor]
 """Latents (B, X) and a noise level to the velocity (B, X), guided as the program asks."""
@@ -36,25 +36,25 @@ def noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor
     return torch.stack([torch.randn(tuple(shape), generator=each) for each in generators])
 
 
-def denoising_step(asked: DrawImage, index: int, x_BX: Tensor, v_BX: Tensor) -> Step:
+def denoising_step(spec: GenerateImage, index: int, x_BX: Tensor, v_BX: Tensor) -> DenoisingStep:
     """The distribution of the latent after step `index`: stochastic within the window."""
-    sigma, sigma_next = asked.sigmas[index], asked.sigmas[index + 1]
-    if index not in asked.window:
+    sigma, sigma_next = spec.sigmas[index], spec.sigmas[index + 1]
+    if index not in spec.window:
         return sde_steps.ode(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next)
-    if asked.kernel == "flow_sde":
+    if spec.kernel == "flow_sde":
         return sde_steps.flow_sde(
             x_BX,
             v_BX,
             sigma=sigma,
             sigma_next=sigma_next,
-            eta=asked.eta,
-            sigma_cap=asked.sigmas[1],
+            eta=spec.eta,
+            sigma_cap=spec.sigmas[1],
         )
-    if asked.kernel == "cps":
-        return sde_steps.cps(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next, eta=asked.eta)
-    if asked.kernel == "dance":
-        return sde_steps.dance(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next, eta=asked.eta)
-    raise ValueError(f"kernel={asked.kernel!r} has no stochastic step")
+    if spec.kernel == "cps":
+        return sde_steps.cps(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next, eta=spec.eta)
+    if spec.kernel == "dance":
+        return sde_steps.dance(x_BX, v_BX, sigma=sigma, sigma_next=sigma_next, eta=spec.eta)
+    raise ValueError(f"kernel={spec.kernel!r} has no stochastic step")
 
 
 class Denoised(NamedTuple):
@@ -69,7 +69,7 @@ class Denoised(NamedTuple):
 @torch.no_grad()
 def denoise(
     velocity: Velocity,
-    asked: DrawImage,
+    spec: GenerateImage,
     generators: Sequence[torch.Generator],
     shape: Sequence[int],
     *,
@@ -79,24 +79,24 @@ def denoise(
 
     Args:
         velocity: the model.
-        asked: schedule, window and kernel.
+        spec: schedule, window and kernel.
         generators: one a sample (`generator`); first the initial noise, then that of each step.
         shape: of one latent.
         device: where `velocity` wants its latents.
     """
     x_BX = noise(generators, shape).to(device)
     path, velocities, logps = [], [], []
-    for index, sigma in enumerate(asked.sigmas[:-1]):
+    for index, sigma in enumerate(spec.sigmas[:-1]):
         v_BX = velocity(x_BX, sigma)
-        step = denoising_step(asked, index, x_BX, v_BX)
-        stored = index in asked.window
+        step = denoising_step(spec, index, x_BX, v_BX)
+        stored = index in spec.window
         drawn_BX = noise(generators, shape).to(device) if stored else torch.zeros_like(x_BX)
         after_BX = sde_steps.move(step, drawn_BX)
         if stored:
             path.append(widen(x_BX).cpu())
             velocities.append(widen(v_BX).cpu())
-            logps.append(sde_steps.log_prob(step, after_BX, density=asked.density).cpu())
-            if index == asked.window.stop - 1:
+            logps.append(sde_steps.log_prob(step, after_BX, density=spec.density).cpu())
+            if index == spec.window.stop - 1:
                 path.append(after_BX.cpu())
         x_BX = after_BX
     none_B0X = torch.zeros((len(generators), 0, *shape))
@@ -130,7 +130,7 @@ def token_log_probs(
     return scores_NV.masked_fill(outside_NV, -torch.inf).log_softmax(-1)
 
 
-class Drawn(NamedTuple):
+class SampledTokens(NamedTuple):
     """One token a row and its log-probability."""
 
     ids_B: Tensor
@@ -138,20 +138,20 @@ class Drawn(NamedTuple):
 
 
 @torch.no_grad()
-def draw_tokens(
+def sample_tokens(
     logits_BV: Tensor,
     generators: Sequence[torch.Generator],
     *,
     temperature: float,
     top_p: float,
-) -> Drawn:
+) -> SampledTokens:
     """One token a row, each from its own generator (one draw a call, by the inverse CDF)."""
     logp_BV = token_log_probs(logits_BV, temperature=temperature, top_p=top_p)
     uniform_B = torch.cat([torch.rand(1, generator=each) for each in generators])
     below_BV = logp_BV.double().exp().cumsum(-1)
     wanted_B1 = uniform_B.double().to(logits_BV.device)[:, None] * below_BV[:, -1:]
     ids_B = (below_BV <= wanted_B1).sum(-1).clamp(max=logp_BV.shape[-1] - 1)
-    return Drawn(ids_B, logp_BV.gather(-1, ids_B[:, None])[:, 0])
+    return SampledTokens(ids_B, logp_BV.gather(-1, ids_B[:, None])[:, 0])
 
 
 def score_tokens(logits_TV: Tensor, ids_T: Tensor, *, temperature: float, top_p: float) -> Tensor:

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from alphatrainers.algorithms.advantages import Scaling
+from alphatrainers.algorithms.advantages import AdvantageScaling
 from alphatrainers.algorithms.losses.image import Weighting
 from alphatrainers.algorithms.losses.kl import ImageKL, TextKL
 from alphatrainers.algorithms.losses.surrogate import Clip
 from alphatrainers.algorithms.schedules import DECAYS
-from alphatrainers.protocols import View
+from alphatrainers.protocols import WeightView
 
 ImageKind = Literal["none", "flow_grpo", "guard", "nft", "awm"]
 TextKind = Literal["none", "grpo", "dapo", "dr_grpo", "gspo", "cispo"]
-Credits = Literal["both", "image", "text"]
+AppliesTo = Literal["both", "image", "text"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
@@ -40,7 +40,7 @@ def _not_negative(**numbers: float) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lora:
+class LoraSettings:
     """Low-rank adapters on the modules that the policy names; everything else is frozen."""
 
     rank: int = 32
@@ -52,7 +52,7 @@ class Lora:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Optimiser:
+class OptimiserSettings:
     """AdamW."""
 
     lr: float = 5e-5
@@ -79,7 +79,7 @@ class Optimiser:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ema:
+class EmaSettings:
     """Moving average of the trained weights: ema <- decay * ema + (1 - decay) * trained."""
 
     decay: float = 0.9
@@ -93,7 +93,7 @@ class Ema:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageLoss:
+class ImageLossSettings:
     """The image part."""
 
     kind: ImageKind = "flow_grpo"
@@ -141,7 +141,7 @@ class ImageLoss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextLoss:
+class TextLossSettings:
     """The text part."""
 
     kind: TextKind = "dapo"
@@ -184,9 +184,9 @@ class AdvantageSettings:
         if self.combine == "separate" and self.baseline != "mean":
             raise ValueError(f"combine=separate has no baseline={self.baseline}: mean")
 
-    def scaling(self) -> Scaling:
+    def scaling(self) -> AdvantageScaling:
         """As `advantages` takes it."""
-        return Scaling(std=self.std, ddof=self.ddof, eps=self.eps, floor=self.floor)
+        return AdvantageScaling(std=self.std, ddof=self.ddof, eps=self.eps, floor=self.floor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +217,7 @@ class GuardSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Logging:
+class LoggingSettings:
     """Where numbers go; JSON lines always."""
 
     tensorboard: bool = True
@@ -227,7 +227,7 @@ class Logging:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
+class TrainingSettings:
     """One training."""
 
     steps: int
@@ -242,19 +242,19 @@ class Training:
     replay_batch: int = 14
     """Trajectories replayed together; best equal to `rollout_batch`."""
     seed: int = 0
-    lora: Lora | None = field(default_factory=Lora)
+    lora: LoraSettings | None = field(default_factory=LoraSettings)
     """null trains all parameters of the policy's experts; these must be in float32."""
-    optimiser: Optimiser = field(default_factory=Optimiser)
-    ema: Ema | None = None
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    ema: EmaSettings | None = None
     old_decay: str = "none"
     """How the `old` weights follow, by name: see `schedules.DECAYS`."""
-    rollout_view: View = "train"
+    rollout_view: WeightView = "train"
     """Which weights sample; DiffusionNFT's own samples from `old`."""
     old_log_probs: Literal["auto", "sampled", "replayed"] = "auto"
     """What a ratio's denominator is: the sampler's numbers, or those of a replay under the same
     weights. auto: the sampler's, unless they differ by more than a tenth of the image clip."""
-    image: ImageLoss = field(default_factory=ImageLoss)
-    text: TextLoss = field(default_factory=TextLoss)
+    image: ImageLossSettings = field(default_factory=ImageLossSettings)
+    text: TextLossSettings = field(default_factory=TextLossSettings)
     advantage: AdvantageSettings = field(default_factory=AdvantageSettings)
     context_gradient: bool = False
     """Let the image loss reach what was read before the picture."""
@@ -263,10 +263,10 @@ class Training:
     parallel: Literal["replicate", "shard"] = "replicate"
     """With several processes: whole weights in each, or FSDP2."""
     guards: GuardSettings = field(default_factory=GuardSettings)
-    logging: Logging = field(default_factory=Logging)
+    logging: LoggingSettings = field(default_factory=LoggingSettings)
     validate_every: int = 20
     """Training steps; also at step 0 and at the end."""
-    validate_views: tuple[View, ...] = ("train",)
+    validate_views: tuple[WeightView, ...] = ("train",)
     save_every: int = 20
     keep: int = 2
     """Checkpoints kept beside the best one."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -24,36 +23,38 @@ from alphatrainers import guards, image_monitors, lora_adapters, reward_metrics,
 from alphatrainers.algorithms.advantages import Advantages
 from alphatrainers.algorithms.schedules import DECAYS
 from alphatrainers.checkpoint import (
-    Checkpoint,
     Counters,
-    RunFolder,
+    TrainingCheckpoint,
+    TrainingFolder,
     WeightsFormat,
     random_state,
     set_random_state,
 )
-from alphatrainers.distributed import Processes
-from alphatrainers.metrics import Log, joined, open_sinks
-from alphatrainers.objective import Objective, Signal
-from alphatrainers.optimizer import Engine
+from alphatrainers.metrics import MetricsLog, joined_sums, open_sinks
+from alphatrainers.objective import Objective, TrajectoryAdvantage
+from alphatrainers.optimizer import WeightOptimizer
 from alphatrainers.panels import save_panel
 from alphatrainers.prompt_stream import PromptStream
-from alphatrainers.protocols import Policy, Replaying, Round, Scored, Task, Validation, View
+from alphatrainers.protocols import (
+    ReplaySpec,
+    ScoredTrajectory,
+    StepInfo,
+    WeightView,
+)
 from alphatrainers.replay import Replayer
 from alphatrainers.reward_scoring import (
-    Clock,
-    RewardUse,
-    Row,
     Scorer,
+    ScoreRow,
     advantages_of,
-    credited,
+    rewards_of_part,
     row_of,
 )
-from alphatrainers.rollout import Workshop, batches
-from alphatrainers.settings import Training
-from alphatrainers.trajectory import Program, Prompt
-from alphatrainers.update import Credited, Updated, Updater
-from alphatrainers.validation_curve import Curves, Measured
-from alphatrainers.weight_sets import Weights
+from alphatrainers.rollout import RolloutCollector, batches
+from alphatrainers.settings import TrainingSettings
+from alphatrainers.trainer_components import RuntimeContext, TrainerComponents
+from alphatrainers.update import TrainingItem, Updater, UpdateReport
+from alphatrainers.validation_curve import MeasuredPoint, ValidationCurves
+from alphatrainers.weight_sets import WeightSets
 
 T = TypeVar("T")
 _UNDECISIVE = (
@@ -69,42 +70,7 @@ _UNDECISIVE = (
 A linear schedule then falls towards the new last step."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What a training is made of."""
-
-    policy: Policy
-    task: Task
-    rewards: Mapping[str, RewardUse]
-    prompts: Sequence[Prompt]
-    validations: Sequence[Validation] = ()
-    panel: Sequence[Program] = ()
-    """Drawn anew at every validation, for people to look at."""
-    decisive: Mapping[str, Any] = field(default_factory=dict)
-    """What else decides the results, in plain values; a training is resumed only with the same."""
-
-
-def _silent(message: str) -> None:
-    del message
-
-
-def _nothing() -> None:
-    pass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """Where a training runs."""
-
-    processes: Processes = field(default_factory=Processes)
-    clock: Clock = field(default_factory=Clock)
-    say: Callable[[str], None] = _silent
-    """Gets a sentence for the user now and then, in the first process."""
-    begun: Callable[[], None] = _nothing
-    """Called in the first process, once the folder is known to hold this training."""
-
-
-class Outcome(NamedTuple):
+class TrainingOutcome(NamedTuple):
     """How a training ended."""
 
     step: int
@@ -115,23 +81,27 @@ class Outcome(NamedTuple):
 class _Collected(NamedTuple):
     """What the rollout of one step gave, in this process."""
 
-    credited: list[Credited]
-    rows: list[Row]
+    items: list[TrainingItem]
+    rows: list[ScoreRow]
     """Of all processes."""
     image: Advantages | None
     text: Advantages | None
 
 
-class Run:
+class Trainer:
     """One training in one folder; begins anew or goes on, as the folder says."""
 
     def __init__(
-        self, parts: Parts, settings: Training, folder: Path, around: Surroundings | None = None
+        self,
+        parts: TrainerComponents,
+        settings: TrainingSettings,
+        folder: Path,
+        around: RuntimeContext | None = None,
     ) -> None:
         self._parts, self._settings = parts, settings
-        self._around = around or Surroundings()
+        self._around = around or RuntimeContext()
         self._processes = self._around.processes
-        self._folder = RunFolder(folder)
+        self._folder = TrainingFolder(folder)
         self._stream = PromptStream(
             parts.prompts, per_step=settings.prompts_per_step, seed=settings.seed
         )
@@ -140,16 +110,16 @@ class Run:
         views = {*objective.views, settings.rollout_view, *settings.validate_views} - {"train"}
         if settings.ema is not None:
             views.add("ema")
-        self._weights = Weights(
+        self._weights = WeightSets(
             parts.policy, settings, views=frozenset(views), processes=self._processes
         )
-        self._engine = Engine(
+        self._engine = WeightOptimizer(
             self._weights,
             settings.optimiser,
             self._processes,
             n_updates=settings.steps * settings.updates_per_step,
         )
-        how = Replaying(context_gradient=settings.context_gradient, recompute=settings.recompute)
+        how = ReplaySpec(context_gradient=settings.context_gradient, recompute=settings.recompute)
         self._replayer = Replayer(parts.policy, self._weights, how)
         self._updater = Updater(
             parts.policy,
@@ -159,7 +129,7 @@ class Run:
             settings=settings,
             processes=self._processes,
         )
-        self._curves = Curves(
+        self._curves = ValidationCurves(
             parts.validations, settings.guards, folder=self._folder, say=self._say
         )
         self._step = self._images = 0
@@ -168,11 +138,11 @@ class Run:
         self._recent = math.nan
 
     @property
-    def weights(self) -> Weights:
+    def weights(self) -> WeightSets:
         """The trained weights and their copies."""
         return self._weights
 
-    def train(self) -> Outcome:
+    def train(self) -> TrainingOutcome:
         """Trains until the last step; resumes from the folder's newest checkpoint.
 
         Raises:
@@ -207,9 +177,9 @@ class Run:
                 hint="a group stays in one process: use fewer processes or more prompts_per_step",
             )
         if settings.image.kind != "none":
-            credited(parts.rewards, "image")
+            rewards_of_part(parts.rewards, "image")
         if settings.text.kind != "none":
-            credited(parts.rewards, "text")
+            rewards_of_part(parts.rewards, "text")
         if settings.guards.leak == "refuse":
             asked = {validation.name: validation.prompts for validation in parts.validations}
             guards.refuse_leak((prompt.text for prompt in parts.prompts), asked)
@@ -227,17 +197,17 @@ class Run:
         }
         identity |= self._parts.decisive
         self._folder.begin(strict_yaml.write(self._settings), decisive=identity)
-        self._around.begun()
+        self._around.on_begin()
 
-    def _open_log(self) -> Log:
+    def _open_log(self) -> MetricsLog:
         if not self._processes.first:
-            return Log(None)
+            return MetricsLog(None)
         sinks = open_sinks(self._settings.logging, self._folder.path, run=self._folder.path.name)
-        return Log(self._folder.metrics, sinks)
+        return MetricsLog(self._folder.metrics, sinks)
 
     def _say(self, message: str) -> None:
         if self._processes.first:
-            self._around.say(message)
+            self._around.report(message)
 
     def _agree(self, work: Callable[[], T]) -> T:
         """Does the work in each process; if it fails in one, all raise, and none waits for ever."""
@@ -253,25 +223,25 @@ class Run:
 
     # One training step
 
-    def _train_step(self, scorer: Scorer, log: Log) -> None:
+    def _train_step(self, scorer: Scorer, log: MetricsLog) -> None:
         began, worked = time.monotonic(), time.process_time()
         waited = scorer.waited.seconds
         self._replayer.counts.clear()
-        workshop = Workshop(
+        collector = RolloutCollector(
             self._parts.policy,
             scorer,
             batch=self._settings.rollout_batch,
             group_size=self._settings.group_size,
         )
-        collected = self._collect(workshop)
+        collected = self._collect(collector)
         on_policy = self._weights.equals_trained(self._settings.rollout_view)
-        updated = self._updater.update(collected.credited, on_policy=on_policy)
+        updated = self._updater.update(collected.items, on_policy=on_policy)
         self._follow()
-        self._images += sum(self._processes.gather(workshop.spent.trajectories))
+        self._images += sum(self._processes.gather(collector.spent.trajectories))
         values = self._values(collected, updated)
         seconds = {
-            "rollout": workshop.spent.rollout,
-            "waiting": workshop.spent.waiting,
+            "rollout": collector.spent.rollout,
+            "waiting": collector.spent.waiting,
             "judge_away": scorer.waited.seconds - waited,
             "update": updated.seconds,
             "step": time.monotonic() - began,
@@ -285,17 +255,17 @@ class Run:
         if last or self._step % self._settings.save_every == 0:
             self._save()
 
-    def _collect(self, workshop: Workshop) -> _Collected:
+    def _collect(self, collector: RolloutCollector) -> _Collected:
         prompts = self._stream.at(self._step)
         position = {prompt.id: place for place, prompt in enumerate(prompts)}
-        turn = Round(
+        step_info = StepInfo(
             step=self._step, seed=self._settings.seed, group_size=self._settings.group_size
         )
 
-        def collect() -> list[Scored]:
+        def collect() -> list[ScoredTrajectory]:
             mine = self._processes.share(prompts)
             with self._weights.view(self._settings.rollout_view), self._weights.gathered():
-                return self._parts.task.collect(mine, workshop, turn)
+                return self._parts.task.collect(mine, collector, step_info)
 
         scored = self._agree(collect)
         own = [
@@ -308,13 +278,13 @@ class Run:
         place = {name: index for index, (_, name, _) in enumerate(every)}
         if len(place) != len(every):
             raise ValueError("two trajectories of one step have the same program id")
-        self._refuse_unscored(workshop.stages, rows)
+        self._refuse_unscored(collector.stages, rows)
         image, text = self._advantages(rows, "image"), self._advantages(rows, "text")
         made = [item.trajectory for item in scored]
         self._watch_spread("image", image, any(one.images for one in made))
         self._watch_spread("text", text, any(one.texts for one in made))
         items = [
-            Credited(
+            TrainingItem(
                 trajectory=item.trajectory,
                 signal=_signal(image, text, place[item.trajectory.program.id]),
                 position=position[item.trajectory.program.prompt.id],
@@ -322,23 +292,25 @@ class Run:
             for item in scored
         ]
         costs = [
-            cost for cost in self._processes.gather(workshop.spent.cost_usd) if cost is not None
+            cost for cost in self._processes.gather(collector.spent.cost_usd) if cost is not None
         ]
         if costs:
             self._cost_usd = math.fsum([self._cost_usd or 0.0, *costs])
         return _Collected(items, rows, image, text)
 
-    def _refuse_unscored(self, stages: Sequence[Sequence[Row]], rows: Sequence[Row]) -> None:
+    def _refuse_unscored(
+        self, stages: Sequence[Sequence[ScoreRow]], rows: Sequence[ScoreRow]
+    ) -> None:
         share = self._settings.guards.unscored_share
         for parts in zip_longest(*self._processes.gather(stages), fillvalue=()):
             guards.refuse_unscored([row for part in parts for row in part], share=share)
         guards.refuse_unscored(rows, share=share)
 
-    def _advantages(self, rows: Sequence[Row], part: Any) -> Advantages | None:
+    def _advantages(self, rows: Sequence[ScoreRow], part: Any) -> Advantages | None:
         kind = self._settings.image.kind if part == "image" else self._settings.text.kind
         if kind == "none":
             return None
-        uses = credited(self._parts.rewards, part)
+        uses = rewards_of_part(self._parts.rewards, part)
         return advantages_of(rows, uses, self._settings.advantage)
 
     def _watch_spread(self, part: str, found: Advantages | None, here: bool) -> None:
@@ -359,12 +331,12 @@ class Run:
         if settings.ema is not None and (self._step + 1) % settings.ema.every == 0:
             self._weights.follow("ema", keep=settings.ema.decay)
 
-    def _values(self, collected: _Collected, updated: Updated) -> dict[str, float]:
+    def _values(self, collected: _Collected, updated: UpdateReport) -> dict[str, float]:
         """The step's numbers, the same in every process; what was not measured is absent."""
-        trajectories = [item.trajectory for item in collected.credited]
-        updated.sums.add(image_monitors.picture_sums(trajectories))
+        trajectories = [item.trajectory for item in collected.items]
+        updated.sums.add(image_monitors.image_sums(trajectories))
         updated.sums.add(image_monitors.text_sums(trajectories))
-        values = joined(self._processes.gather(updated.sums)).means()
+        values = joined_sums(self._processes.gather(updated.sums)).means()
         values |= reward_metrics.reward_values(collected.rows, self._parts.rewards)
         values |= reward_metrics.advantage_values("image", collected.image)
         values |= reward_metrics.advantage_values("text", collected.text)
@@ -375,7 +347,7 @@ class Run:
         if self._cost_usd is not None:
             values["cost_usd"] = self._cost_usd
         if "reward/total" in values:
-            self._recent = guards.lately(self._recent, values["reward/total"])
+            self._recent = guards.moving_mean(self._recent, values["reward/total"])
             self._curves.earned(self._recent)
         return values
 
@@ -396,7 +368,7 @@ class Run:
                     self._folder.keep_best(self._step, values, self._layout)
         self._processes.wait()
 
-    def _measure(self, view: View) -> list[Measured]:
+    def _measure(self, view: WeightView) -> list[MeasuredPoint]:
         if not self._processes.first:
             return []
         return self._curves.measure(step=self._step, view=view, reward=self._recent)
@@ -441,7 +413,7 @@ class Run:
         for rank, state in enumerate(self._processes.gather(random_state())):
             random |= {f"{rank}.{name}": value for name, value in state.items()}
         weights = {str(view): self._weights.values(view) for view in self._weights.kept}
-        checkpoint = Checkpoint(counters, weights, self._engine.state(), random)
+        checkpoint = TrainingCheckpoint(counters, weights, self._engine.state(), random)
         if self._processes.first:
             self._folder.save(checkpoint, self._layout, keep=self._settings.keep)
         self._processes.wait()
@@ -471,7 +443,7 @@ class Run:
         set_random_state({k[len(own) :]: v for k, v in stored.random.items() if k.startswith(own)})
         self._say(f"resumed at step {self._step}")
 
-    def _newest(self) -> Checkpoint | None:
+    def _newest(self) -> TrainingCheckpoint | None:
         # The others load what the first one has found sound.
         return self._folder.go_back(self._layout, self._say) if self._processes.first else None
 
@@ -484,15 +456,15 @@ class Run:
                 hint=f"resume with {len(queues)} processes",
             )
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> TrainingOutcome:
         link = self._folder.path / "best"
         best = link if link.exists() else None
         step = int(link.resolve().name.removeprefix("best-")) if best else None
-        return Outcome(self._step, step, best)
+        return TrainingOutcome(self._step, step, best)
 
 
-def _signal(image: Advantages | None, text: Advantages | None, place: int) -> Signal:
-    return Signal(
+def _signal(image: Advantages | None, text: Advantages | None, place: int) -> TrajectoryAdvantage:
+    return TrajectoryAdvantage(
         image=0.0 if image is None else float(image.value_B[place]),
         text=0.0 if text is None else float(text.value_B[place]),
         image_trained=image is not None and bool(image.trained_B[place]),

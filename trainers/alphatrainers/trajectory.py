@@ -1,8 +1,9 @@
 """What a policy is asked to do (a program of segments) and what it did (a trajectory).
 
 A program's steps and its trajectory's segments stand side by side: what is read stays as it is,
-`WriteText` becomes `SampledText`, `DrawImage` becomes `SampledImage`. Everything that a later
-replay needs is in the trajectory: token ids as drawn, latents as stored, noise levels as used.
+`GenerateText` becomes `SampledText`, `GenerateImage` becomes `SampledImage`. Everything that a
+later replay needs is in the trajectory: token ids as sampled, latents as stored, noise levels as
+used.
 Knows no model, tokenizer, task or reward. Trajectories live on the CPU.
 
 Shapes: S trained steps; N = S + 1 latents, the last one after the last trained step; X the axes of
@@ -19,13 +20,13 @@ from typing import Literal
 from PIL.Image import Image
 from torch import Tensor
 
-from alphatrainers.algorithms.sde_steps import Density, Kind
+from alphatrainers.algorithms.sde_steps import Density, StepKind
 
 Role = Literal["system", "prompt"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class TrainingPrompt:
     """One row of the training data."""
 
     id: str
@@ -52,7 +53,7 @@ class InputImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WriteText:
+class GenerateText:
     """The policy writes here."""
 
     max_tokens: int
@@ -66,7 +67,7 @@ class WriteText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawImage:
+class GenerateImage:
     """The policy draws here."""
 
     width: int
@@ -76,7 +77,7 @@ class DrawImage:
     window: range = range(0)
     """Steps that are stochastic and stored for training; all others are plain. Empty for losses
     that need no trajectory (nft, awm)."""
-    kernel: Kind = "flow_sde"
+    kernel: StepKind = "flow_sde"
     eta: float = 0.7
     density: Density | None = None
     """By default the kernel's usual one."""
@@ -101,7 +102,7 @@ class DrawImage:
             raise ValueError(f"eta={self.eta!r}: a stochastic step needs more, and cps at most 1")
 
 
-Step = InputText | InputImage | WriteText | DrawImage
+ProgramStep = InputText | InputImage | GenerateText | GenerateImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +113,8 @@ class Program:
     """Unique within a rollout."""
     group: str
     """Trajectories of one group are compared with each other."""
-    prompt: Prompt
-    steps: tuple[Step, ...]
+    prompt: TrainingPrompt
+    steps: tuple[ProgramStep, ...]
     seed: int
     """All randomness of this trajectory comes from it (`sampling.generator`), so that no batch,
     order or number of devices changes it."""
@@ -124,7 +125,7 @@ class Program:
     def shape(self) -> tuple[object, ...]:
         """Programs with equal shapes may share a batch: same kinds of steps, same settings."""
         return tuple(
-            step if isinstance(step, WriteText | DrawImage) else _input_shape(step)
+            step if isinstance(step, GenerateText | GenerateImage) else _input_shape(step)
             for step in self.steps
         )
 
@@ -137,7 +138,7 @@ def _input_shape(step: InputText | InputImage) -> object:
 class SampledText:
     """Words the policy wrote: the very ids that were drawn."""
 
-    asked: WriteText
+    spec: GenerateText
     ids: tuple[int, ...]
     """As drawn, the end token included if it was drawn and never otherwise; no start token."""
     logp_T: Tensor
@@ -158,7 +159,7 @@ class SampledText:
 class SampledImage:
     """A picture the policy drew, and the stored part of the way to it."""
 
-    asked: DrawImage
+    spec: GenerateImage
     """Its `window` says which steps are stored, its `sigmas` at which noise levels."""
     path_NX: Tensor
     """Latents before each stored step, and after the last one; empty (0, X) without a window."""
@@ -172,7 +173,7 @@ class SampledImage:
     """Decoded."""
 
     def __post_init__(self) -> None:
-        steps = len(self.asked.window)
+        steps = len(self.spec.window)
         found = (len(self.path_NX), len(self.velocity_SX), len(self.logp_S))
         if found != ((steps + 1, steps, steps) if steps else (0, 0, 0)):
             raise ValueError(

@@ -19,34 +19,34 @@ from alphabench.core.errors import AlphaBenchError
 from alphatrainers.distributed import Processes
 from alphatrainers.guards import OldLogProbs, judge_gap
 from alphatrainers.metrics import Sums
-from alphatrainers.objective import Counts, Objective, Signal, counts_of
-from alphatrainers.optimizer import Engine
-from alphatrainers.protocols import Answer, Policy, TextScored, VelocityPredicted, View
-from alphatrainers.replay import Questions, Replayer, questions
+from alphatrainers.objective import LossCounts, Objective, TrajectoryAdvantage, counts_of
+from alphatrainers.optimizer import WeightOptimizer
+from alphatrainers.protocols import Policy, ReplayAnswer, TextScored, VelocityPredicted, WeightView
+from alphatrainers.replay import Replayer, ReplayRequest, replay_request
 from alphatrainers.rollout import batches
-from alphatrainers.settings import Training
+from alphatrainers.settings import TrainingSettings
 from alphatrainers.trajectory import Trajectory
-from alphatrainers.weight_sets import Weights
+from alphatrainers.weight_sets import WeightSets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Credited:
+class TrainingItem:
     """A trajectory with what it is credited with, and the place of its prompt in the step."""
 
     trajectory: Trajectory
-    signal: Signal
+    signal: TrajectoryAdvantage
     position: int
 
 
 class _Batch(NamedTuple):
-    asked: Questions
-    signals: list[Signal]
-    before: tuple[Answer, ...] | None
+    request: ReplayRequest
+    signals: list[TrajectoryAdvantage]
+    before: tuple[ReplayAnswer, ...] | None
     """Recorded under the weights that sampled, where these are not those in training."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Updated:
+class UpdateReport:
     """What the updates of a step did, in this process."""
 
     sums: Sums = field(default_factory=Sums)
@@ -66,11 +66,11 @@ class Updater:
     def __init__(
         self,
         policy: Policy,
-        weights: Weights,
-        engine: Engine,
+        weights: WeightSets,
+        engine: WeightOptimizer,
         replayer: Replayer,
         *,
-        settings: Training,
+        settings: TrainingSettings,
         processes: Processes,
     ) -> None:
         self._policy, self._weights, self._engine = policy, weights, engine
@@ -79,7 +79,7 @@ class Updater:
         self.old_log_probs: OldLogProbs | None = None
         """Decided at the first step that trains anything, kept in checkpoints."""
 
-    def update(self, credited: Sequence[Credited], *, on_policy: bool) -> Updated:
+    def update(self, credited: Sequence[TrainingItem], *, on_policy: bool) -> UpdateReport:
         """All updates of one training step.
 
         Args:
@@ -89,13 +89,13 @@ class Updater:
         Raises:
             TrainingStoppedError: if replay and sampler disagree, or a gradient is not finite.
         """
-        began, done = time.monotonic(), Updated()
+        began, done = time.monotonic(), UpdateReport()
         minis = [self._batches(mini) for mini in self._minis(credited)]
         if self.old_log_probs is None and on_policy:
             self.old_log_probs = self._decide([batch for mini in minis for batch in mini])
         if self._wants_record:
             # On policy the first update still finds the weights that sampled in force.
-            view: View = "train" if on_policy else self._settings.rollout_view
+            view: WeightView = "train" if on_policy else self._settings.rollout_view
             first = 1 if on_policy else 0
             minis[first:] = [[self._recorded(b, view) for b in mini] for mini in minis[first:]]
         for number, mini in enumerate(minis):
@@ -108,14 +108,14 @@ class Updater:
         """Whether updates of other weights need answers of those that sampled."""
         return self.old_log_probs == "replayed" or self._settings.image.kind == "awm"
 
-    def _minis(self, credited: Sequence[Credited]) -> list[list[Credited]]:
+    def _minis(self, credited: Sequence[TrainingItem]) -> list[list[TrainingItem]]:
         share = self._settings.prompts_per_step // self._settings.updates_per_step
-        minis: list[list[Credited]] = [[] for _ in range(self._settings.updates_per_step)]
+        minis: list[list[TrainingItem]] = [[] for _ in range(self._settings.updates_per_step)]
         for item in sorted(credited, key=lambda item: item.position):
             minis[item.position // share].append(item)
         return minis
 
-    def _batches(self, mini: Sequence[Credited]) -> list[_Batch]:
+    def _batches(self, mini: Sequence[TrainingItem]) -> list[_Batch]:
         settings, found = self._settings, []
         for part in batches(
             mini,
@@ -131,30 +131,34 @@ class Updater:
             return self._in_step(found, mini)
         return found
 
-    def _batch(self, trajectories: Sequence[Trajectory], signals: list[Signal]) -> _Batch:
-        asked = questions(
+    def _batch(
+        self, trajectories: Sequence[Trajectory], signals: list[TrajectoryAdvantage]
+    ) -> _Batch:
+        request = replay_request(
             trajectories,
             self._settings.image,
             with_texts=self._objective.trains_text,
             device=self._policy.device,
         )
-        return _Batch(asked, signals, None)
+        return _Batch(request, signals, None)
 
-    def _in_step(self, found: list[_Batch], mini: Sequence[Credited]) -> list[_Batch]:
+    def _in_step(self, found: list[_Batch], mini: Sequence[TrainingItem]) -> list[_Batch]:
         """Sharded processes must do the same forwards: batches of weight 0 fill up."""
-        gathered = self._processes.gather([str(b.asked.batch[0].program.shape) for b in found])
+        gathered = self._processes.gather([str(b.request.batch[0].program.shape) for b in found])
         most = max(gathered, key=len)
         if not most:
             return []
-        fill = found[-1].asked.batch if found else [item.trajectory for item in mini[:1]]
+        fill = found[-1].request.batch if found else [item.trajectory for item in mini[:1]]
         if not fill:
             raise AlphaBenchError(
                 "a process has no trajectory to keep step with the others",
                 hint="use fewer processes than prompts of an update, or parallel=replicate",
             )
-        nothing = [Signal(0.0, 0.0, image_trained=False, text_trained=False)] * len(fill)
+        nothing = [TrajectoryAdvantage(0.0, 0.0, image_trained=False, text_trained=False)] * len(
+            fill
+        )
         filled = found + [self._batch(fill, nothing) for _ in range(len(most) - len(found))]
-        shapes = self._processes.gather([str(b.asked.batch[0].program.shape) for b in filled])
+        shapes = self._processes.gather([str(b.request.batch[0].program.shape) for b in filled])
         if any(other != shapes[0] for other in shapes):
             raise AlphaBenchError(
                 "processes that share weights got programs of different shapes",
@@ -171,13 +175,13 @@ class Updater:
             return None
         gaps: dict[str, float] = {}
         for batch in every[:1]:
-            answers = self._replayer.record(batch.asked, "train", counted_as="probe")
-            counts = Counts(images=1.0, sequences=1.0, tokens=1.0)
+            answers = self._replayer.record(batch.request, "train", counted_as="probe")
+            counts = LossCounts(images=1.0, sequences=1.0, tokens=1.0)
             others = dict.fromkeys(self._objective.views)
             for answer in answers:
                 same = dict.fromkeys(others, answer)
                 share = self._objective.share(
-                    answer, batch.asked, batch.signals, counts=counts, others=same, before=None
+                    answer, batch.request, batch.signals, counts=counts, others=same, before=None
                 )
                 _widen_gap(gaps, share.gap)
         image = self._settings.image
@@ -187,8 +191,8 @@ class Updater:
         wanted = self._settings.old_log_probs
         return found if wanted == "auto" else wanted
 
-    def _recorded(self, batch: _Batch, view: View) -> _Batch:
-        answers = self._replayer.record(batch.asked, view, counted_as="before")
+    def _recorded(self, batch: _Batch, view: WeightView) -> _Batch:
+        answers = self._replayer.record(batch.request, view, counted_as="before")
         return batch._replace(before=tuple(_on(answer, torch.device("cpu")) for answer in answers))
 
     def _largest(self, gaps: Mapping[str, float]) -> dict[str, float]:
@@ -199,10 +203,10 @@ class Updater:
                 _widen_gap(found, (part, gap))
         return found
 
-    def _update(self, mini: Sequence[_Batch], done: Updated, *, checked: bool) -> None:
+    def _update(self, mini: Sequence[_Batch], done: UpdateReport, *, checked: bool) -> None:
         local = torch.zeros(3, dtype=torch.float64)
         for batch in mini:
-            local += self._objective.count(batch.asked, batch.signals).as_tensor()
+            local += self._objective.count(batch.request, batch.signals).as_tensor()
         total = self._processes.sum(local.to(self._policy.device)).cpu()
         if not float(total.sum()):
             done.skipped += 1
@@ -220,33 +224,33 @@ class Updater:
     def _backward(
         self,
         batch: _Batch,
-        counts: Counts,
-        done: Updated,
+        counts: LossCounts,
+        done: UpdateReport,
         gaps: dict[str, float],
         *,
         first: bool,
     ) -> float:
         """One walk with gradients; each answer is sent backward before the next is computed."""
         recorded = {
-            view: self._replayer.record(batch.asked, view)  # type: ignore[arg-type]
+            view: self._replayer.record(batch.request, view)  # type: ignore[arg-type]
             for view in self._objective.views
             if not self._weights.equals_trained(view)  # type: ignore[arg-type]
         }
         together: list[Tensor] = []
         value = 0.0
-        for number, answer in enumerate(self._replayer.walk(batch.asked, "train")):
+        for number, answer in enumerate(self._replayer.walk(batch.request, "train")):
             fixed = _on(answer, self._policy.device)
             others = {
                 view: recorded[view][number] if view in recorded else fixed
                 for view in self._objective.views
             }
-            before: Answer | None = None
+            before: ReplayAnswer | None = None
             if batch.before is not None:
                 before = _on(batch.before[number], self._policy.device)
             elif self.old_log_probs == "replayed" and first:
                 before = fixed
             share = self._objective.share(
-                answer, batch.asked, batch.signals, counts=counts, others=others, before=before
+                answer, batch.request, batch.signals, counts=counts, others=others, before=before
             )
             done.sums.add(share.sums)
             _widen_gap(gaps, share.gap)
@@ -269,7 +273,7 @@ def _widen_gap(gaps: dict[str, float], gap: tuple[str, float] | None) -> None:
         gaps[part] = size if math.isnan(size) else max(gaps.get(part, 0.0), size)
 
 
-def _on(answer: Answer, device: torch.device) -> Answer:
+def _on(answer: ReplayAnswer, device: torch.device) -> ReplayAnswer:
     """The answer without gradient."""
     if isinstance(answer, TextScored):
         logp = tuple(logp_T.detach().to(device) for logp_T in answer.logp)

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alphabench.core.errors import TrainingStoppedError
-from alphatrainers.checkpoint import RunFolder, append_line
+from alphatrainers.checkpoint import TrainingFolder, append_line
 from alphatrainers.guards import Curve, Difference, paired
-from alphatrainers.protocols import Json, Validated, Validation, View
+from alphatrainers.protocols import JsonValue, Validation, ValidationPoint, WeightView
 from alphatrainers.settings import GuardSettings
 
 
-class Measured(NamedTuple):
+class MeasuredPoint(NamedTuple):
     """One point, as it was judged."""
 
     name: str
-    view: View
-    point: Validated | None
+    view: WeightView
+    point: ValidationPoint | None
     best: bool
     """Best so far of its curve."""
 
@@ -34,7 +34,7 @@ class _Where(NamedTuple):
 
     name: str
     step: int
-    view: View
+    view: WeightView
     seconds: dict[str, float]
 
     @property
@@ -48,7 +48,7 @@ class _Where(NamedTuple):
         return {"step": self.step, "name": self.name, "view": self.view, "seconds": self.seconds}
 
 
-class Curves:
+class ValidationCurves:
     """All validation curves of one training."""
 
     def __init__(
@@ -56,14 +56,14 @@ class Curves:
         validations: Sequence[Validation],
         settings: GuardSettings,
         *,
-        folder: RunFolder,
+        folder: TrainingFolder,
         say: Callable[[str], None],
     ) -> None:
         self._validations, self._settings = list(validations), settings
         self._folder, self._say = folder, say
         self._curves: dict[str, Curve] = {}
 
-    def measure(self, *, step: int, view: View, reward: float) -> list[Measured]:
+    def measure(self, *, step: int, view: WeightView, reward: float) -> list[MeasuredPoint]:
         """Measures every validation once, under the weights in force, in the first process.
 
         Args:
@@ -92,7 +92,7 @@ class Curves:
         for curve in self._curves.values():
             curve.earned(reward)
 
-    def state(self) -> dict[str, Json]:
+    def state(self) -> dict[str, JsonValue]:
         """What decisions need after a restart."""
         return {name: _curve_to_json(curve) for name, curve in self._curves.items()}
 
@@ -100,11 +100,11 @@ class Curves:
         """Takes back what `state` gave."""
         self._curves = {name: _curve_from_json(curve) for name, curve in state.items()}
 
-    def _judge(self, where: _Where, point: Validated | None, reward: float) -> Measured:
+    def _judge(self, where: _Where, point: ValidationPoint | None, reward: float) -> MeasuredPoint:
         if point is None:
             self._say(f"step {where.step}: {where.curve} could not be measured")
             append_line(self._folder.validation, {**where.line, "value": None})
-            return Measured(where.name, where.view, None, best=False)
+            return MeasuredPoint(where.name, where.view, None, best=False)
         curve = self._curves.setdefault(where.curve, Curve())
         fall = curve.hacked(point, reward=reward)
         best = curve.add(where.step, point, reward=reward)
@@ -114,12 +114,12 @@ class Curves:
         self._say(_sentence(where, point, rise))
         if fall is not None:
             self._alarm(where, curve, fall)
-        return Measured(where.name, where.view, point, best)
+        return MeasuredPoint(where.name, where.view, point, best)
 
     def _write(
         self,
         where: _Where,
-        point: Validated,
+        point: ValidationPoint,
         rise: Difference | None,
         fall: Difference | None,
         *,
@@ -146,14 +146,14 @@ class Curves:
         self._say(message)
 
 
-def _sentence(where: _Where, point: Validated, rise: Difference | None) -> str:
+def _sentence(where: _Where, point: ValidationPoint, rise: Difference | None) -> str:
     text = f"step {where.step}: {where.curve} {point.value:.3f} [{point.low:.3f}, {point.high:.3f}]"
     if rise is None or where.step == 0:
         return text
     return f"{text}; since the start {rise.value:+.3f} [{rise.low:+.3f}, {rise.high:+.3f}]"
 
 
-def _curve_to_json(curve: Curve) -> Json:
+def _curve_to_json(curve: Curve) -> JsonValue:
     reward = curve.best_reward
     return {
         "best": _point_to_json(curve.best),
@@ -173,19 +173,19 @@ def _curve_from_json(stored: Any) -> Curve:
     )
 
 
-def _point_to_json(point: Validated | None) -> Json:
+def _point_to_json(point: ValidationPoint | None) -> JsonValue:
     if point is None:
         return None
     folder = None if point.folder is None else str(point.folder)
-    values: dict[str, Json] = {"value": point.value, "low": point.low, "high": point.high}
+    values: dict[str, JsonValue] = {"value": point.value, "low": point.low, "high": point.high}
     return {**values, "items": dict(point.items), "folder": folder}
 
 
-def _point_from_json(stored: Any) -> Validated | None:
+def _point_from_json(stored: Any) -> ValidationPoint | None:
     if stored is None:
         return None
     folder = stored["folder"]
-    return Validated(
+    return ValidationPoint(
         value=stored["value"],
         low=stored["low"],
         high=stored["high"],

@@ -17,19 +17,19 @@ from torch import Tensor, nn
 
 from alphatrainers import lora_adapters
 from alphatrainers.distributed import Processes
-from alphatrainers.protocols import Policy, View
-from alphatrainers.settings import Training
+from alphatrainers.protocols import Policy, WeightView
+from alphatrainers.settings import TrainingSettings
 
 Values = dict[str, Tensor]
 
 
-class Weights:
+class WeightSets:
     """Trained parameters of one policy, by name, and the copies that other views need."""
 
     def __init__(
         self,
         policy: Policy,
-        settings: Training,
+        settings: TrainingSettings,
         *,
         views: frozenset[str],
         processes: Processes,
@@ -37,7 +37,9 @@ class Weights:
         self.rates = lora_adapters.learning_rates(policy.experts, settings.optimiser)
         experts = {name: policy.experts[name] for name in self.rates}
         self._module, self._lora = policy.module, settings.lora
-        bound = lora_adapters.bind(self._module, experts, lora=settings.lora, seed=settings.seed)
+        bound = lora_adapters.select_trainable(
+            self._module, experts, lora=settings.lora, seed=settings.seed
+        )
         self.expert_of = {name: trainable.expert for name, trainable in bound.items()}
         for parameter in self._module.parameters():
             processes.copy_from_first(parameter.data)
@@ -51,7 +53,7 @@ class Weights:
             copied.add("reference")
         self._copies: dict[str, Values] = {view: self._snapshot() for view in sorted(copied)}
         self._current = dict.fromkeys(copied, True)
-        self._in_force: View = "train"
+        self._in_force: WeightView = "train"
 
     @property
     def sharded(self) -> bool:
@@ -59,7 +61,7 @@ class Weights:
         return bool(self._units)
 
     @contextmanager
-    def view(self, view: View) -> Iterator[None]:
+    def view(self, view: WeightView) -> Iterator[None]:
         """Puts other weights in force inside the block."""
         if view == self._in_force:
             yield
@@ -74,7 +76,7 @@ class Weights:
         finally:
             self._in_force = "train"
 
-    def equals_trained(self, view: View) -> bool:
+    def equals_trained(self, view: WeightView) -> bool:
         """Whether a view is known to be the trained weights, so that no forward is needed."""
         return view == "train" or self._current.get(view, False)
 
@@ -83,7 +85,7 @@ class Weights:
         self._current = dict.fromkeys(self._current, False)
 
     @torch.no_grad()
-    def follow(self, view: View, *, keep: float) -> None:
+    def follow(self, view: WeightView, *, keep: float) -> None:
         """Sets copy <- keep * copy + (1 - keep) * trained; does nothing if the view has no copy."""
         copy = self._copies.get(view)
         if copy is None:
@@ -96,18 +98,18 @@ class Weights:
         if keep == 0.0:
             self._current[view] = True
 
-    def values(self, view: View) -> Values:
+    def values(self, view: WeightView) -> Values:
         """Whole values on the CPU, in every process alike; needs a view that has a copy."""
         source: Mapping[str, Tensor] = self.trained if view == "train" else self._copies[view]
-        return {name: whole(value) for name, value in source.items()}
+        return {name: full_value(value) for name, value in source.items()}
 
     @property
-    def kept(self) -> list[View]:
+    def kept(self) -> list[WeightView]:
         """The views that must be saved."""
         return ["train", *self._copies]  # type: ignore[list-item]
 
     @torch.no_grad()
-    def load(self, view: View, values: Mapping[str, Tensor]) -> None:
+    def load(self, view: WeightView, values: Mapping[str, Tensor]) -> None:
         """Takes back what `values` gave.
 
         Raises:
@@ -117,7 +119,7 @@ class Weights:
         if set(place) != set(values):
             raise ValueError(f"{view}: other parameters: {sorted(set(place) ^ set(values))[:4]}")
         for name, value in values.items():
-            write(place[name], value)
+            copy_into(place[name], value)
         self._current = {
             other: all(torch.equal(_local(c[n]), _local(p)) for n, p in self.trained.items())
             for other, c in self._copies.items()
@@ -165,7 +167,7 @@ class Weights:
             lora_adapters.switch(self._module, enabled=True)
 
 
-def whole(value: Tensor) -> Tensor:
+def full_value(value: Tensor) -> Tensor:
     """The full tensor on the CPU, gathered from all processes if it is sharded."""
     from torch.distributed.tensor import DTensor
 
@@ -174,7 +176,7 @@ def whole(value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def write(place: Tensor, value: Tensor) -> None:
+def copy_into(place: Tensor, value: Tensor) -> None:
     """Copies a full tensor into a parameter, or into this process's part of it."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 

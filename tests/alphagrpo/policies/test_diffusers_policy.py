@@ -19,9 +19,9 @@ from alphagrpo.policies.handle import OpenedPolicy
 from alphagrpo.recipe import load_recipe
 from alphatrainers import lora_adapters
 from alphatrainers.algorithms.schedules import sigmas_of_points
-from alphatrainers.protocols import Query, Replaying, VelocityPredicted
-from alphatrainers.settings import Lora
-from alphatrainers.trajectory import DrawImage, InputText, Program, Prompt
+from alphatrainers.protocols import ReplaySpec, VelocityPredicted, VelocityQuery
+from alphatrainers.settings import LoraSettings
+from alphatrainers.trajectory import GenerateImage, InputText, Program, TrainingPrompt
 from tests.support.tiny_pipelines import save
 
 SIGMAS = sigmas_of_points(5, shift=3.0)
@@ -29,13 +29,13 @@ OPTIONS = {"width": "32", "height": "32", "steps": "2", "dtype": "float32"}
 
 
 def programs(guidance: Guidance | None, count: int = 3) -> list[Program]:
-    asked = DrawImage(width=32, height=32, sigmas=SIGMAS, window=range(1, 3), guidance=guidance)
+    spec = GenerateImage(width=32, height=32, sigmas=SIGMAS, window=range(1, 3), guidance=guidance)
     return [
         Program(
             id=str(number),
             group="p",
-            prompt=Prompt(id="p", text=words),
-            steps=(InputText(text=words), asked),
+            prompt=TrainingPrompt(id="p", text=words),
+            steps=(InputText(text=words), spec),
             seed=number,
         )
         for number, words in enumerate(["a dog", "two cats", "a dog"][:count])
@@ -47,7 +47,9 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> OpenedPolicy:
     folder = save("sd3", tmp_path_factory.mktemp("sd3"))
     checkpoint = open_diffusers(str(folder), options=OPTIONS, lora=None, device="cpu")
     made = open_diffusers_policy(checkpoint, name="sd3")
-    bound = lora_adapters.bind(made.policy.module, EXPERTS, lora=Lora(rank=2, alpha=4.0), seed=0)
+    bound = lora_adapters.select_trainable(
+        made.policy.module, EXPERTS, lora=LoraSettings(rank=2, alpha=4.0), seed=0
+    )
     assert bound
     torch.manual_seed(1)
     for name, one in bound.items():
@@ -62,7 +64,7 @@ def test_replayed_velocities_are_those_that_were_sampled(
 ) -> None:
     made = opened.policy.rollout(programs(guidance))
     queries = [
-        Query(
+        VelocityQuery(
             segment=1,
             x_BX=torch.stack([one.images[0].path_NX[stored] for one in made]),
             sigma_B=torch.full((3,), SIGMAS[1 + stored]),
@@ -70,7 +72,7 @@ def test_replayed_velocities_are_those_that_were_sampled(
         )
         for stored in range(2)
     ]
-    answers = opened.policy.replay(made, texts=[], queries=queries, how=Replaying())
+    answers = opened.policy.replay(made, texts=[], queries=queries, how=ReplaySpec())
     for stored, answer in enumerate(answers):
         assert isinstance(answer, VelocityPredicted)
         sampled = torch.stack([one.images[0].velocity_SX[stored] for one in made])
@@ -103,8 +105,8 @@ def test_a_run_with_the_adapter_draws_what_the_training_drew_in_half_precision_t
     made = open_diffusers_policy(
         open_diffusers(str(folder), options=options, lora=None, device="cpu"), name="sd3"
     )
-    settings = Lora(rank=2, alpha=4.0)
-    bound = lora_adapters.bind(made.policy.module, EXPERTS, lora=settings, seed=0)
+    settings = LoraSettings(rank=2, alpha=4.0)
+    bound = lora_adapters.select_trainable(made.policy.module, EXPERTS, lora=settings, seed=0)
     torch.manual_seed(1)
     for name, one in bound.items():
         if "lora_B" in name:
@@ -118,7 +120,7 @@ def test_a_run_with_the_adapter_draws_what_the_training_drew_in_half_precision_t
     (drawn,), (expected,) = run.generate([request]), made.generator().generate([request])
     loaded = dict(run.pipeline().transformer.named_parameters())
     for name, value in values.items():
-        assert torch.equal(loaded[name.replace(lora_adapters.ADAPTER, "lora")], value)
+        assert torch.equal(loaded[name.replace(lora_adapters.PEFT_ADAPTER, "lora")], value)
     assert drawn.tobytes() == expected.tobytes()  # type: ignore[union-attr]
 
 

@@ -17,7 +17,7 @@ from alphabench.types import Generator, ImageRequest, Sample
 from alphagrpo.policies.factory import open_policy
 from alphagrpo.recipe import PolicySettings
 from alphatrainers import lora_adapters
-from alphatrainers.settings import Lora
+from alphatrainers.settings import LoraSettings
 from tests.support.tiny_bagel import save_bagel
 
 SMALL = {"width": 32, "height": 32, "timesteps": 3, "max_think_tokens": 4}
@@ -40,8 +40,8 @@ def test_an_adapter_on_a_bfloat16_base_draws_in_a_run_what_it_draws_in_training(
 ) -> None:
     options = {**SMALL, "dtype": "bfloat16"}
     opened = open_policy(PolicySettings(checkpoint=str(base), options=options), device="cpu")
-    module, lora = opened.policy.module, Lora(rank=2, alpha=4)
-    trained = lora_adapters.bind(module, opened.policy.experts, lora=lora, seed=0)
+    module, lora = opened.policy.module, LoraSettings(rank=2, alpha=4)
+    trained = lora_adapters.select_trainable(module, opened.policy.experts, lora=lora, seed=0)
     torch.manual_seed(0)
     for name, one in trained.items():
         if "lora_B" in name:
@@ -57,7 +57,7 @@ def test_an_adapter_on_a_bfloat16_base_draws_in_a_run_what_it_draws_in_training(
     assert isinstance(model, UnifiedBagel)
     found = dict(model.loaded.model.named_parameters())
     for name, value in values.items():
-        assert torch.equal(found[name.replace(lora_adapters.ADAPTER, "lora")], value)
+        assert torch.equal(found[name.replace(lora_adapters.PEFT_ADAPTER, "lora")], value)
     assert np.array_equal(pixels(run), pixels(opened.generator()))
 
 

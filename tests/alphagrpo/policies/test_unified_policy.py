@@ -23,18 +23,18 @@ from alphagrpo.policies.unified_policy import EXPERTS, UMMPolicy
 from alphatrainers import lora_adapters
 from alphatrainers.algorithms import sde_steps
 from alphatrainers.algorithms.schedules import sigmas_of_points
-from alphatrainers.protocols import Query, Replaying, TextScored, VelocityPredicted
+from alphatrainers.protocols import ReplaySpec, TextScored, VelocityPredicted, VelocityQuery
 from alphatrainers.sampling import denoising_step, generator
-from alphatrainers.settings import Lora
+from alphatrainers.settings import LoraSettings
 from alphatrainers.trajectory import (
-    DrawImage,
+    GenerateImage,
+    GenerateText,
     InputImage,
     InputText,
     Program,
-    Prompt,
-    Step,
+    ProgramStep,
+    TrainingPrompt,
     Trajectory,
-    WriteText,
 )
 from tests.support.tiny_bagel import save_bagel
 
@@ -42,15 +42,15 @@ SIGMAS = sigmas_of_points(5, shift=3.0)
 RECIPE = Recipe(
     width=32, height=32, latent_longest=48, latent_shortest=32, patch_longest=42, patch_shortest=28
 )
-HOW = Replaying()
+HOW = ReplaySpec()
 
 
-def draw(*, guidance: Guidance | None = None, window: range = range(1, 3)) -> DrawImage:
-    return DrawImage(width=32, height=32, sigmas=SIGMAS, window=window, guidance=guidance)
+def draw(*, guidance: Guidance | None = None, window: range = range(1, 3)) -> GenerateImage:
+    return GenerateImage(width=32, height=32, sigmas=SIGMAS, window=window, guidance=guidance)
 
 
-def write(*, most: int = 7, top_p: float = 1.0) -> WriteText:
-    return WriteText(max_tokens=most, temperature=0.9, top_p=top_p)
+def write(*, most: int = 7, top_p: float = 1.0) -> GenerateText:
+    return GenerateText(max_tokens=most, temperature=0.9, top_p=top_p)
 
 
 def picture(seed: int) -> Image.Image:
@@ -58,20 +58,20 @@ def picture(seed: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def programs(steps: Sequence[Step], count: int = 3) -> list[Program]:
-    prompt = Prompt(id="p", text="a red dog")
+def programs(steps: Sequence[ProgramStep], count: int = 3) -> list[Program]:
+    prompt = TrainingPrompt(id="p", text="a red dog")
     return [
         Program(id=f"p/{number}", group="p", prompt=prompt, steps=tuple(steps), seed=number)
         for number in range(count)
     ]
 
 
-def rt2i(asked: DrawImage, text: WriteText | None = None) -> list[Step]:
-    words: list[Step] = [
+def rt2i(spec: GenerateImage, text: GenerateText | None = None) -> list[ProgramStep]:
+    words: list[ProgramStep] = [
         InputText(text="plan first", role="system"),
         InputText(text="a red dog"),
     ]
-    return [*words, text or write(), asked]
+    return [*words, text or write(), spec]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,9 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> UMMPolicy:
     """With LoRA layers that change it, as after some updates."""
     umm = UnifiedBagel(load_bagel(save_bagel(tmp_path_factory.mktemp("bagel"))), RECIPE)
     made = UMMPolicy(umm, identity={"checkpoint": "tiny"})
-    bound = lora_adapters.bind(made.module, EXPERTS, lora=Lora(rank=2, alpha=4.0), seed=0)
+    bound = lora_adapters.select_trainable(
+        made.module, EXPERTS, lora=LoraSettings(rank=2, alpha=4.0), seed=0
+    )
     chance = torch.Generator().manual_seed(1)
     for name, one in bound.items():
         if "lora_B" in name:
@@ -87,16 +89,16 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> UMMPolicy:
     return made
 
 
-def queries_of(trajectories: Sequence[Trajectory], segment: int) -> list[Query]:
+def queries_of(trajectories: Sequence[Trajectory], segment: int) -> list[VelocityQuery]:
     parts = [one.images[-1] for one in trajectories]
     return [
-        Query(
+        VelocityQuery(
             segment=segment,
             x_BX=torch.stack([part.path_NX[stored] for part in parts]),
             sigma_B=torch.full((len(parts),), SIGMAS[step]),
             guided=True,
         )
-        for stored, step in enumerate(parts[0].asked.window)
+        for stored, step in enumerate(parts[0].spec.window)
     ]
 
 
@@ -112,15 +114,15 @@ def queries_of(trajectories: Sequence[Trajectory], segment: int) -> list[Query]:
 def test_before_an_update_every_image_ratio_is_exactly_one(
     policy: UMMPolicy, guidance: Guidance | None
 ) -> None:
-    asked = draw(guidance=guidance)
-    made = policy.rollout(programs(rt2i(asked)))
+    spec = draw(guidance=guidance)
+    made = policy.rollout(programs(rt2i(spec)))
     queries = queries_of(made, 3)
     answers = list(policy.replay(made, texts=[2], queries=queries, how=HOW))
     assert isinstance(answers[0], TextScored)
     for stored, (query, answer) in enumerate(zip(queries, answers[1:], strict=True)):
         assert isinstance(answer, VelocityPredicted)
         following = torch.stack([one.images[0].path_NX[stored + 1] for one in made])
-        step = denoising_step(asked, asked.window[stored], query.x_BX, answer.v_BX)
+        step = denoising_step(spec, spec.window[stored], query.x_BX, answer.v_BX)
         before = torch.stack([one.images[0].logp_S[stored] for one in made])
         ratio = (sde_steps.log_prob(step, following) - before).exp()
         assert torch.equal(ratio, torch.ones(3))
@@ -173,7 +175,7 @@ def test_an_end_that_was_drawn_is_scored_like_every_other_word(policy: UMMPolicy
 
 def test_an_edit_reads_its_picture_and_replays_exactly(policy: UMMPolicy) -> None:
     guidance = Guidance(image_scale=2.0, low=0.0, renorm="text_channel")
-    steps: list[Step] = [
+    steps: list[ProgramStep] = [
         InputText(text="plan first", role="system"),
         InputImage(image=picture(0)),
         InputText(text="mend it"),
@@ -197,7 +199,7 @@ def test_an_edit_reads_its_picture_and_replays_exactly(policy: UMMPolicy) -> Non
 
 
 def test_a_picture_drawn_within_a_trajectory_is_read_by_what_follows(policy: UMMPolicy) -> None:
-    steps: list[Step] = [
+    steps: list[ProgramStep] = [
         InputText(text="a dog"),
         draw(window=range(0)),
         InputText(text="mend it"),
@@ -221,7 +223,7 @@ def test_a_trajectory_depends_on_its_seed_and_not_on_its_batch(policy: UMMPolicy
     assert len({one.texts[0].ids for one in together}) == 3
 
 
-def gradients(policy: UMMPolicy, made: Sequence[Trajectory], how: Replaying) -> dict[str, float]:
+def gradients(policy: UMMPolicy, made: Sequence[Trajectory], how: ReplaySpec) -> dict[str, float]:
     """Size of each gradient of one picture's velocity."""
     policy.module.zero_grad()
     answers = list(policy.replay(made, texts=[2], queries=queries_of(made, 3)[:1], how=how))
@@ -237,7 +239,7 @@ def gradients(policy: UMMPolicy, made: Sequence[Trajectory], how: Replaying) -> 
 def test_the_image_loss_reaches_what_was_read_before_only_if_asked(policy: UMMPolicy) -> None:
     made = policy.rollout(programs(rt2i(draw()), count=2))
     apart = gradients(policy, made, HOW)
-    through = gradients(policy, made, Replaying(context_gradient=True))
+    through = gradients(policy, made, ReplaySpec(context_gradient=True))
     # The understanding expert touches the picture by the two marks around it in any case.
     words = "language_model.model.layers.0.self_attn.k_proj.lora_B.default.weight"
     assert through[words] > apart[words]
@@ -250,7 +252,7 @@ def test_recomputing_activations_changes_no_gradient(policy: UMMPolicy) -> None:
     found = []
     for recompute in (False, True):
         policy.module.zero_grad()
-        how = Replaying(recompute=recompute)
+        how = ReplaySpec(recompute=recompute)
         for answer in policy.replay(made, texts=[2], queries=queries_of(made, 3), how=how):
             loss = (
                 torch.stack([logp_T.sum() for logp_T in answer.logp]).sum()
@@ -269,20 +271,20 @@ def test_unguided_queries_may_have_a_noise_level_for_each_row(policy: UMMPolicy)
     made = policy.rollout(programs(rt2i(draw(window=range(0))), count=2))
     x_BX = torch.stack([one.images[0].final_X for one in made])
     levels = torch.tensor([0.3, 0.8])
-    query = Query(segment=3, x_BX=x_BX, sigma_B=levels, guided=False)
+    query = VelocityQuery(segment=3, x_BX=x_BX, sigma_B=levels, guided=False)
     (both,) = policy.replay(made, texts=[], queries=[query], how=HOW)
     assert isinstance(both, VelocityPredicted)
     for row, level in enumerate(levels):
-        one = Query(segment=3, x_BX=x_BX[row : row + 1], sigma_B=level[None], guided=False)
+        one = VelocityQuery(segment=3, x_BX=x_BX[row : row + 1], sigma_B=level[None], guided=False)
         (alone,) = policy.replay(made[row : row + 1], texts=[], queries=[one], how=HOW)
         assert isinstance(alone, VelocityPredicted)
         assert torch.allclose(alone.v_BX[0], both.v_BX[row], atol=1e-5)
 
 
 def test_a_size_that_the_model_cannot_draw_is_refused_in_a_sentence(policy: UMMPolicy) -> None:
-    asked = DrawImage(width=40, height=32, sigmas=SIGMAS)
+    spec = GenerateImage(width=40, height=32, sigmas=SIGMAS)
     with pytest.raises(AlphaBenchError, match="40x32"):
-        policy.rollout(programs([InputText(text="a dog"), asked], count=1))
+        policy.rollout(programs([InputText(text="a dog"), spec], count=1))
 
 
 def test_both_experts_are_found_and_share_no_module(tmp_path: Path) -> None:
@@ -299,7 +301,7 @@ def test_training_draws_what_the_harness_draws_from_the_same_noise(
     policy: UMMPolicy, edits: bool
 ) -> None:
     guidance = Guidance(image_scale=2.0 if edits else 1.0, low=0.0, renorm="text_channel")
-    steps: list[Step] = [InputText(text="plan first", role="system")]
+    steps: list[ProgramStep] = [InputText(text="plan first", role="system")]
     if edits:
         steps.append(InputImage(image=picture(3)))
     steps += [InputText(text="a red dog"), draw(guidance=guidance, window=range(0))]

@@ -10,7 +10,7 @@ import pytest
 from alphabench.upstream import UpstreamData
 from alphagrpo.assemble import Workplace, assemble
 from alphagrpo.recipe import load_recipe
-from alphatrainers.trainer import Run
+from alphatrainers.trainer import Trainer
 from tests.alphagrpo.test_assemble import OWN
 from tests.support.tiny_bagel import save_bagel
 
@@ -61,7 +61,7 @@ def test_a_step_is_made_and_every_part_of_it_learns(
     recipe = load_recipe(name, changes)
     data = UpstreamData(cache_dir=tmp_path / "cache")
     place = Workplace(folder=tmp_path, data=data, device="cpu", say=print)
-    outcome = Run(assemble(recipe, place), recipe.training, tmp_path / "run").train()
+    outcome = Trainer(assemble(recipe, place), recipe.training, tmp_path / "run").train()
     assert outcome.step == 1
     (row,) = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     values = row["values"]

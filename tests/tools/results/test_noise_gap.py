@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from alphagrpo.recipe import load_recipe
-from alphatrainers.protocols import Score, Scored
+from alphatrainers.protocols import Score, ScoredTrajectory
 from tests.support.made_recipes import wrote
 from tools.results import noise_gap
 
@@ -42,7 +42,7 @@ def test_without_noise_nothing_is_stochastic() -> None:
 def test_what_was_not_scored_is_counted_and_no_number() -> None:
     scores = [Score(value=1.0), Score(value=0.5), Score(value=None, reason="refused")]
     scored = [
-        Scored(trajectory=wrote(text), scores={"held out": score})
+        ScoredTrajectory(trajectory=wrote(text), scores={"held out": score})
         for text, score in zip("abc", scores, strict=True)
     ]
     cell = noise_gap.shown(scored, "held out")

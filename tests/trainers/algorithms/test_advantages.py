@@ -17,7 +17,7 @@ from alphatrainers.algorithms.advantages import (
     FLOW_GRPO,
     GDPO,
     TRL,
-    Scaling,
+    AdvantageScaling,
     group_advantages,
     separate_advantages,
 )
@@ -36,7 +36,9 @@ NAN = float("nan")
 
 @settings(deadline=None)
 @given(MEMBERS, SCALINGS)
-def test_order_changes_no_advantage(members: list[tuple[int, float]], scaling: Scaling) -> None:
+def test_order_changes_no_advantage(
+    members: list[tuple[int, float]], scaling: AdvantageScaling
+) -> None:
     group_B, reward_B = (torch.tensor(column) for column in zip(*members, strict=True))
     forward = group_advantages(reward_B.double(), group_B, scaling=scaling)
     backward = group_advantages(reward_B.double().flip(0), group_B.flip(0), scaling=scaling)
@@ -47,7 +49,7 @@ def test_order_changes_no_advantage(members: list[tuple[int, float]], scaling: S
 @settings(deadline=None)
 @given(MEMBERS, SCALINGS)
 def test_only_scored_members_of_a_group_with_differences_are_trained(
-    members: list[tuple[int, float]], scaling: Scaling
+    members: list[tuple[int, float]], scaling: AdvantageScaling
 ) -> None:
     group_B, reward_B = (torch.tensor(column) for column in zip(*members, strict=True))
     found = group_advantages(reward_B.float(), group_B, scaling=scaling)
@@ -68,7 +70,7 @@ def test_only_scored_members_of_a_group_with_differences_are_trained(
 @settings(deadline=None)
 @given(st.floats(-10.0, 10.0, width=32), st.integers(2, 40), SCALINGS)
 def test_equal_rewards_are_exactly_zero_in_float32(
-    reward: float, size: int, scaling: Scaling
+    reward: float, size: int, scaling: AdvantageScaling
 ) -> None:
     reward_B = torch.full((size,), reward, dtype=torch.float32)
     found = group_advantages(reward_B, torch.zeros(size, dtype=torch.int64), scaling=scaling)
@@ -81,7 +83,7 @@ def test_a_group_is_standardised_as_the_standard_library_would(
     ddof: int, spread: Callable[[list[float]], float]
 ) -> None:
     rewards = [0.1, 0.4, 0.35, 0.9]
-    scaling = Scaling(std="group", ddof=ddof, eps=0.0)  # type: ignore[arg-type]
+    scaling = AdvantageScaling(std="group", ddof=ddof, eps=0.0)  # type: ignore[arg-type]
     group_B = torch.full((4,), 7)
     found = group_advantages(torch.tensor(rewards, dtype=torch.float64), group_B, scaling=scaling)
     expected = [(reward - statistics.mean(rewards)) / spread(rewards) for reward in rewards]
@@ -91,7 +93,9 @@ def test_a_group_is_standardised_as_the_standard_library_would(
 def test_a_floor_keeps_differences_below_it_from_becoming_a_signal() -> None:
     reward_B = torch.tensor([0.5, 0.5 + 2e-9], dtype=torch.float64)
     group_B = torch.zeros(2, dtype=torch.int64)
-    found = group_advantages(reward_B, group_B, scaling=Scaling(std="group", eps=0.0, floor=1e-6))
+    found = group_advantages(
+        reward_B, group_B, scaling=AdvantageScaling(std="group", eps=0.0, floor=1e-6)
+    )
     assert found.value_B.tolist() == pytest.approx([-1e-3, 1e-3], abs=1e-8)
 
 
@@ -156,7 +160,7 @@ def test_groups_flat_in_all_rewards_stay_exactly_zero_beside_others() -> None:
 )
 def test_a_scaling_that_cannot_be_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"none of|not negative|finite"):
-        Scaling(**options)  # type: ignore[arg-type]
+        AdvantageScaling(**options)  # type: ignore[arg-type]
 
 
 def test_an_unknown_baseline_is_refused() -> None:

@@ -11,9 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alphatrainers.algorithms.sde_steps import Step, cps, dance, flow_sde, log_prob, move, ode
+from alphatrainers.algorithms.sde_steps import (
+    DenoisingStep,
+    cps,
+    dance,
+    flow_sde,
+    log_prob,
+    move,
+    ode,
+)
 
-Kernel = Callable[[Tensor, Tensor, float, float, float], Step]
+Kernel = Callable[[Tensor, Tensor, float, float, float], DenoisingStep]
 KERNELS: dict[str, Kernel] = {
     "flow_sde": lambda x, v, high, low, eta: flow_sde(
         x, v, sigma=high, sigma_next=low, eta=eta, sigma_cap=0.95

@@ -10,7 +10,7 @@ import pytest
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers.reporting.history import (
-    Point,
+    CurvePoint,
     Rise,
     curve_text,
     curves,
@@ -26,11 +26,11 @@ LINE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def point(step: int, value: float | None, *, view: str = "train") -> Point:
+def point(step: int, value: float | None, *, view: str = "train") -> CurvePoint:
     if value is None:
-        return Point(step=step, name="b", view=view, value=None)
+        return CurvePoint(step=step, name="b", view=view, value=None)
     rise = Rise(value - 0.2, value - 0.3, value - 0.1, 9)
-    return Point(
+    return CurvePoint(
         step=step, name="b", view=view, value=value, low=value - 0.1, high=value + 0.1,
         from_start=rise,
     )  # fmt: skip
@@ -95,5 +95,5 @@ def test_a_curve_in_a_terminal_shows_each_point_between_its_ends_and_names_gaps(
 
 
 def test_a_curve_without_any_spread_is_drawn_all_the_same() -> None:
-    flat = Point(step=0, name="b", view="train", value=0.5, low=0.5, high=0.5)
+    flat = CurvePoint(step=0, name="b", view="train", value=0.5, low=0.5, high=0.5)
     assert "0.500" in curve_text([flat])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from alphatrainers.reporting.history import Point, Step
+from alphatrainers.reporting.history import CurvePoint, MetricsLine
 from alphatrainers.reporting.plots import reward_chart, reward_summary, smoothed, validation_charts
 from alphatrainers.reporting.svg import svg
 
 
-def step(number: int, **values: float) -> Step:
+def step(number: int, **values: float) -> MetricsLine:
     found = {f"reward/{name.replace('__', '/')}": value for name, value in values.items()}
-    return Step(step=number, values=found, seconds={})
+    return MetricsLine(step=number, values=found, seconds={})
 
 
 STEPS = [
@@ -38,7 +38,7 @@ def test_a_summary_is_the_mean_of_the_first_and_the_last_steps() -> None:
 
 def test_each_validation_has_a_chart_and_each_view_a_line() -> None:
     points = [
-        Point(step=n, name=name, view=view, value=0.5, low=0.4, high=0.6)
+        CurvePoint(step=n, name=name, view=view, value=0.5, low=0.4, high=0.6)
         for n in (0, 10)
         for name in ("a", "b")
         for view in ("train", "ema")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scaling:
+class AdvantageScaling:
     """By what the distance to the group's mean is divided."""
 
     std: Literal["none", "group", "batch"] = "batch"
@@ -43,11 +43,11 @@ class Scaling:
             raise ValueError(f"{self!r}: eps and floor are finite")
 
 
-FLOW_GRPO: Final = Scaling()
-TRL: Final = Scaling(std="group", ddof=1)
-DANCE_GRPO: Final = Scaling(std="group", ddof=1, eps=1e-8)
-DR_GRPO: Final = Scaling(std="none")
-GDPO: Final = Scaling(std="group", eps=0.0, floor=1e-6)
+FLOW_GRPO: Final = AdvantageScaling()
+TRL: Final = AdvantageScaling(std="group", ddof=1)
+DANCE_GRPO: Final = AdvantageScaling(std="group", ddof=1, eps=1e-8)
+DR_GRPO: Final = AdvantageScaling(std="none")
+GDPO: Final = AdvantageScaling(std="group", eps=0.0, floor=1e-6)
 
 
 class Advantages(NamedTuple):
@@ -80,7 +80,7 @@ def group_advantages(
     reward_B: Tensor,
     group_B: Tensor,
     *,
-    scaling: Scaling = FLOW_GRPO,
+    scaling: AdvantageScaling = FLOW_GRPO,
     baseline: Literal["mean", "leave_one_out"] = "mean",
 ) -> Advantages:
     """Distance to the group's baseline, divided as `scaling` says.
@@ -107,7 +107,7 @@ def group_advantages(
 
 
 def separate_advantages(
-    reward_BR: Tensor, group_B: Tensor, *, weight_R: Tensor, scaling: Scaling = GDPO
+    reward_BR: Tensor, group_B: Tensor, *, weight_R: Tensor, scaling: AdvantageScaling = GDPO
 ) -> Advantages:
     """Several rewards, each normalised in its group; their weighted sum whitened over the batch.
 
@@ -154,7 +154,7 @@ def _statistics(reward_B: Tensor, group_B: Tensor, scored_B: Tensor) -> _Group:
     return _Group(count_G[index_B], mean_B, square_G[index_B], differs_G[index_B])
 
 
-def _spread(reward_B: Tensor, scored_B: Tensor, group: _Group, scaling: Scaling) -> Tensor:
+def _spread(reward_B: Tensor, scored_B: Tensor, group: _Group, scaling: AdvantageScaling) -> Tensor:
     if scaling.std == "none":
         return torch.ones_like(reward_B)
     if scaling.std == "group":

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from alphatrainers.algorithms.precision import mean_over_elements, widen
 
-Kind = Literal["flow_sde", "cps", "dance", "ode"]
+StepKind = Literal["flow_sde", "cps", "dance", "ode"]
 Density = Literal["gaussian", "exponent", "squared_error"]
 DENSITIES: Final[tuple[Density, ...]] = get_args(Density)
 
 
-class Step(NamedTuple):
+class DenoisingStep(NamedTuple):
     """The distribution of the next latent: normal around `mean_BX`, the same `std` everywhere."""
 
     mean_BX: Tensor
@@ -33,12 +33,12 @@ class Step(NamedTuple):
     """Diffusion coefficient: std / sqrt(-dt) for `flow_sde` and `dance`, std itself for `cps`."""
     dt: float
     """Negative: time runs from noise to image."""
-    kind: Kind
+    kind: StepKind
 
 
 def flow_sde(
     x_BX: Tensor, v_BX: Tensor, *, sigma: float, sigma_next: float, eta: float, sigma_cap: float
-) -> Step:
+) -> DenoisingStep:
     """Flow-GRPO's step (flow_grpo `sd3_sde_with_logprob.py`, `sde_step_with_logprob`, ac4c86e).
 
     spread = eta * sqrt(sigma / (1 - min(sigma, sigma_cap))).
@@ -58,10 +58,12 @@ def flow_sde(
     pull = spread**2 / (2.0 * sigma)
     x_BX, v_BX = widen(x_BX), widen(v_BX)
     mean_BX = x_BX * (1.0 + pull * dt) + v_BX * ((1.0 + pull * (1.0 - sigma)) * dt)
-    return Step(mean_BX, spread * math.sqrt(-dt), spread, dt, "flow_sde")
+    return DenoisingStep(mean_BX, spread * math.sqrt(-dt), spread, dt, "flow_sde")
 
 
-def cps(x_BX: Tensor, v_BX: Tensor, *, sigma: float, sigma_next: float, eta: float) -> Step:
+def cps(
+    x_BX: Tensor, v_BX: Tensor, *, sigma: float, sigma_next: float, eta: float
+) -> DenoisingStep:
     """Coefficients-preserving step: fresh noise replaces predicted noise (Flow-CPS, flow_grpo).
 
     std = sigma_next * sin(eta * pi / 2), mean = (1 - sigma_next) * x0 + sqrt(sigma_next^2 - std^2)
@@ -83,10 +85,12 @@ def cps(x_BX: Tensor, v_BX: Tensor, *, sigma: float, sigma_next: float, eta: flo
     kept = sigma_next * math.cos(angle)
     clean_BX = x_BX - sigma * v_BX
     noise_BX = x_BX + (1.0 - sigma) * v_BX
-    return Step((1.0 - sigma_next) * clean_BX + kept * noise_BX, std, std, dt, "cps")
+    return DenoisingStep((1.0 - sigma_next) * clean_BX + kept * noise_BX, std, std, dt, "cps")
 
 
-def dance(x_BX: Tensor, v_BX: Tensor, *, sigma: float, sigma_next: float, eta: float) -> Step:
+def dance(
+    x_BX: Tensor, v_BX: Tensor, *, sigma: float, sigma_next: float, eta: float
+) -> DenoisingStep:
     """DanceGRPO's step (`train_grpo_flux.py`, `flux_step`, 15cc71d): the same spread everywhere.
 
     score = -(x - (1 - sigma) * x0) / sigma^2; mean = x + v * dt - eta^2 / 2 * score * dt.
@@ -102,26 +106,26 @@ def dance(x_BX: Tensor, v_BX: Tensor, *, sigma: float, sigma_next: float, eta: f
     x_BX, v_BX = widen(x_BX), widen(v_BX)
     score_BX = -(x_BX - (1.0 - sigma) * (x_BX - sigma * v_BX)) / sigma**2
     mean_BX = x_BX + v_BX * dt - 0.5 * eta**2 * score_BX * dt
-    return Step(mean_BX, eta * math.sqrt(-dt), eta, dt, "dance")
+    return DenoisingStep(mean_BX, eta * math.sqrt(-dt), eta, dt, "dance")
 
 
-def ode(x_BX: Tensor, v_BX: Tensor, *, sigma: float, sigma_next: float) -> Step:
+def ode(x_BX: Tensor, v_BX: Tensor, *, sigma: float, sigma_next: float) -> DenoisingStep:
     """The plain Euler step x + v * dt, without spread."""
     dt = _dt(sigma, sigma_next)
-    return Step(widen(x_BX) + widen(v_BX) * dt, 0.0, 0.0, dt, "ode")
+    return DenoisingStep(widen(x_BX) + widen(v_BX) * dt, 0.0, 0.0, dt, "ode")
 
 
-def move(step: Step, noise_BX: Tensor) -> Tensor:
+def move(step: DenoisingStep, noise_BX: Tensor) -> Tensor:
     """The next latent for a draw of standard normal noise."""
     return step.mean_BX + step.std * widen(noise_BX)
 
 
-def usual_density(kind: Kind) -> Density:
+def usual_density(kind: StepKind) -> Density:
     """As published: CPS leaves the variance out, so its clips live on a scale of their own."""
     return "squared_error" if kind == "cps" else "gaussian"
 
 
-def log_prob(step: Step, next_BX: Tensor, *, density: Density | None = None) -> Tensor:
+def log_prob(step: DenoisingStep, next_BX: Tensor, *, density: Density | None = None) -> Tensor:
     """Log-probability of the next latent, averaged (not summed) over its elements; shape B.
 
     gaussian        -(next - mean)^2 / (2 std^2) - ln std - ln(2 pi) / 2

@@ -30,7 +30,7 @@ class Rise(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class CurvePoint:
     """A line of validation.jsonl."""
 
     step: int
@@ -50,7 +50,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class MetricsLine:
     """A line of metrics.jsonl."""
 
     step: int
@@ -59,7 +59,7 @@ class Step:
     seconds: Mapping[str, float]
 
 
-def read_steps(run: Path) -> list[Step]:
+def read_steps(run: Path) -> list[MetricsLine]:
     """All training steps, in order.
 
     Raises:
@@ -68,7 +68,7 @@ def read_steps(run: Path) -> list[Step]:
     return list(_rows(run / "metrics.jsonl", _step))
 
 
-def read_points(run: Path) -> list[Point]:
+def read_points(run: Path) -> list[CurvePoint]:
     """All validation points, in the order of measuring.
 
     Raises:
@@ -77,21 +77,21 @@ def read_points(run: Path) -> list[Point]:
     return list(_rows(run / "validation.jsonl", _point))
 
 
-def curves(points: Sequence[Point]) -> dict[tuple[str, str], list[Point]]:
+def curves(points: Sequence[CurvePoint]) -> dict[tuple[str, str], list[CurvePoint]]:
     """The points of each curve by (validation, view), in the order of measuring."""
-    found: dict[tuple[str, str], list[Point]] = {}
+    found: dict[tuple[str, str], list[CurvePoint]] = {}
     for point in points:
         found.setdefault((point.name, point.view), []).append(point)
     return found
 
 
-def images_at(steps: Sequence[Step]) -> dict[int, int]:
+def images_at(steps: Sequence[MetricsLine]) -> dict[int, int]:
     """Trajectories that were drawn for training, by the number of steps done; 0 at 0."""
     drawn = {step.step + 1: int(step.values["images"]) for step in steps}
     return {0: 0, **drawn}
 
 
-def curve_text(points: Sequence[Point]) -> str:
+def curve_text(points: Sequence[CurvePoint]) -> str:
     """One curve as lines for a terminal: a point and its interval in each."""
     name, view = points[0].name, points[0].view
     ends = [end for p in points for end in (p.low, p.high) if end is not None]
@@ -103,7 +103,7 @@ def curve_text(points: Sequence[Point]) -> str:
     return "\n".join([*lines, *(_line(point, low, high) for point in points)])
 
 
-def _line(point: Point, low: float, high: float) -> str:
+def _line(point: CurvePoint, low: float, high: float) -> str:
     if point.value is None or point.low is None or point.high is None:
         return f"{point.step:5d}      —  (could not be measured)"
     span = high - low or 1.0
@@ -120,17 +120,21 @@ def _line(point: Point, low: float, high: float) -> str:
     return f"{text}  {rise.value:+.3f} [{rise.low:+.3f}, {rise.high:+.3f}]"
 
 
-def _step(row: Mapping[str, Any]) -> Step:
-    return Step(step=int(row["step"]), values=dict(row["values"]), seconds=dict(row["seconds"]))
+def _step(row: Mapping[str, Any]) -> MetricsLine:
+    return MetricsLine(
+        step=int(row["step"]), values=dict(row["values"]), seconds=dict(row["seconds"])
+    )
 
 
-def _point(row: Mapping[str, Any]) -> Point:
+def _point(row: Mapping[str, Any]) -> CurvePoint:
     rise = row.get("from_start")
-    known = {name: row[name] for name in Point.__slots__ if name in row and name != "from_start"}
+    known = {
+        name: row[name] for name in CurvePoint.__slots__ if name in row and name != "from_start"
+    }
     if any(not isinstance(known.get(end), int | float | None) for end in ("value", "low", "high")):
         raise TypeError("a value is a number")
     whole = None if rise is None else Rise(*(rise[name] for name in Rise._fields))
-    return Point(**known, from_start=whole)
+    return CurvePoint(**known, from_start=whole)
 
 
 def _rows(path: Path, read: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:

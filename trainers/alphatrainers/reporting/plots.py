@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from alphatrainers.reporting.history import Point, Step, curves, read_points, read_steps
+from alphatrainers.reporting.history import CurvePoint, MetricsLine, curves, read_points, read_steps
 from alphatrainers.reporting.svg import Chart, Line, svg
 
 SMOOTHED: Final = 5
@@ -22,7 +22,7 @@ def training_picture(run: Path) -> str:
     return svg([*validation_charts(read_points(run)), reward_chart(read_steps(run))], columns=2)
 
 
-def validation_charts(points: Sequence[Point]) -> list[Chart]:
+def validation_charts(points: Sequence[CurvePoint]) -> list[Chart]:
     """A chart for each validation: a line for each view, the first one's interval as a band."""
     by_name: dict[str, list[Line]] = {}
     for (name, view), curve in curves(points).items():
@@ -42,7 +42,7 @@ def validation_charts(points: Sequence[Point]) -> list[Chart]:
     ]
 
 
-def reward_chart(steps: Sequence[Step]) -> Chart:
+def reward_chart(steps: Sequence[MetricsLine]) -> Chart:
     """Each reward's mean over a step's trajectories, faint, and its running mean."""
     names = sorted({name for step in steps for name in step.values if _is_reward(name)})
     lines = []
@@ -66,7 +66,7 @@ def smoothed(
     return found
 
 
-def reward_summary(steps: Sequence[Step]) -> Mapping[str, tuple[float, float]]:
+def reward_summary(steps: Sequence[MetricsLine]) -> Mapping[str, tuple[float, float]]:
     """Mean of each reward over the first and over the last few steps that have it."""
     names = sorted({name for step in steps for name in step.values if _is_reward(name)})
     found = {}
@@ -87,7 +87,7 @@ def _is_reward(name: str) -> bool:
     return not name.endswith("_spread") and name.count("/") == 1
 
 
-def _intervals(curve: Sequence[Point]) -> list[tuple[float, float, float]]:
+def _intervals(curve: Sequence[CurvePoint]) -> list[tuple[float, float, float]]:
     return [
         (point.step, point.low, point.high)
         for point in curve

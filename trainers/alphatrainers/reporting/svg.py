@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final, NamedTuple
 
-COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+LINE_COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's: told apart with any eyes; then they repeat, dashed."""
 _WIDTH, _HEIGHT = 480, 330
 _LEFT, _RIGHT, _BOTTOM = 52, 14, 44
@@ -199,12 +199,12 @@ def _curve(line: Line, across: _Scale, up: _Scale) -> list[str]:
 
 
 def _colour(line: Line) -> str:
-    return COLOURS[line.colour % len(COLOURS)]
+    return LINE_COLOURS[line.colour % len(LINE_COLOURS)]
 
 
 def _style(line: Line) -> str:
     width = 'stroke-width="1" stroke-opacity="0.35"' if line.faint else 'stroke-width="2"'
-    return f'{width} stroke-dasharray="5 3"' if line.colour >= len(COLOURS) else width
+    return f'{width} stroke-dasharray="5 3"' if line.colour >= len(LINE_COLOURS) else width
 
 
 def _labels(values: Sequence[float]) -> list[str]:

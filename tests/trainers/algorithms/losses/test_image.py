@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from alphatrainers.algorithms.losses.image import (
-    Noised,
+    NoisedLatent,
     Weighting,
     awm,
     awm_log_prob,
@@ -27,7 +27,7 @@ X_BX, V_BX, OLD_BX, NOISE_BX, X0_BX = torch.randn(
     5, 3, 4, 2, generator=GENERATOR, dtype=torch.float64
 )
 ADVANTAGE_B = torch.tensor([1.0, -0.5, 0.25], dtype=torch.float64)
-NOISED = Noised(X0_BX, NOISE_BX, torch.tensor([0.9, 0.5, 0.2], dtype=torch.float64))
+NOISED = NoisedLatent(X0_BX, NOISE_BX, torch.tensor([0.9, 0.5, 0.2], dtype=torch.float64))
 LEVELS = {"sigma": 0.8, "sigma_next": 0.6, "eta": 0.7, "sigma_cap": 0.9}
 WIDE = Clip(low=1.0, high=50.0)
 OLD = flow_sde(X_BX, OLD_BX, **LEVELS)

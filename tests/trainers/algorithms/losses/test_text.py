@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from alphatrainers.algorithms.losses.reduction import mean_of_tokens
-from alphatrainers.algorithms.losses.text import OBJECTIVES, TEXT_CLIP, text_loss, token_losses
+from alphatrainers.algorithms.losses.text import TEXT_ALGORITHMS, TEXT_CLIP, text_loss, token_losses
 
-NAMES = sorted(OBJECTIVES)
+NAMES = sorted(TEXT_ALGORITHMS)
 GENERATOR = torch.Generator().manual_seed(2)
 OLD_BT = -torch.rand(3, 5, generator=GENERATOR, dtype=torch.float64) - 0.5
 NEW_BT = OLD_BT + 0.15 * torch.randn(3, 5, generator=GENERATOR, dtype=torch.float64)
@@ -20,7 +20,9 @@ ADVANTAGE_B = torch.tensor([1.2, -0.7, 0.4], dtype=torch.float64)
 
 
 def loss_of(name: str, new_BT: Tensor) -> Tensor:
-    return text_loss(new_BT, OLD_BT, MASK_BT, ADVANTAGE_B, objective=OBJECTIVES[name], max_length=8)
+    return text_loss(
+        new_BT, OLD_BT, MASK_BT, ADVANTAGE_B, objective=TEXT_ALGORITHMS[name], max_length=8
+    )
 
 
 @pytest.mark.parametrize("name", ["grpo", "dapo", "dr_grpo", "gspo"])
@@ -59,7 +61,7 @@ def test_opposite_advantages_of_one_micro_batch_do_not_cancel(name: str) -> None
         OLD_BT[:2, :2],
         torch.ones(2, 2, dtype=torch.bool),
         torch.tensor([1.0, -1.0], dtype=torch.float64),
-        objective=OBJECTIVES[name],
+        objective=TEXT_ALGORITHMS[name],
         max_length=2,
     )
     (gradient_BT,) = torch.autograd.grad(loss, new_BT)
@@ -83,7 +85,7 @@ def test_what_stands_in_the_padding_changes_neither_loss_nor_gradient(
         with_padding(OLD_BT, float("-inf")),
         mask_BT,
         ADVANTAGE_B,
-        objective=OBJECTIVES[name],
+        objective=TEXT_ALGORITHMS[name],
         max_length=8,
     )
     torch.testing.assert_close(padded, loss_of(name, NEW_BT))
@@ -93,7 +95,7 @@ def test_what_stands_in_the_padding_changes_neither_loss_nor_gradient(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_micro_batches_of_one_add_up_to_the_whole_batch(name: str) -> None:
-    objective = OBJECTIVES[name]
+    objective = TEXT_ALGORITHMS[name]
     parts = []
     for row in range(3):
         rows = slice(row, row + 1)
@@ -120,7 +122,7 @@ def test_micro_batches_of_one_add_up_to_the_whole_batch(name: str) -> None:
 def test_sequences_of_one_length_have_one_loss_under_grpo_and_dapo() -> None:
     given_tensors = (NEW_BT, OLD_BT, torch.ones_like(MASK_BT), ADVANTAGE_B)
     grpo, dapo = (
-        text_loss(*given_tensors, objective=OBJECTIVES[name]) for name in ("grpo", "dapo")
+        text_loss(*given_tensors, objective=TEXT_ALGORITHMS[name]) for name in ("grpo", "dapo")
     )
     torch.testing.assert_close(grpo, dapo)
 
@@ -138,7 +140,7 @@ def test_half_precision_log_probabilities_give_a_float32_loss() -> None:
         OLD_BT.bfloat16(),
         MASK_BT,
         ADVANTAGE_B.float(),
-        objective=OBJECTIVES["dapo"],
+        objective=TEXT_ALGORITHMS["dapo"],
     )
     assert loss.dtype == torch.float32
 
@@ -153,4 +155,4 @@ def test_wrong_shapes_and_names_are_refused() -> None:
     with pytest.raises(ValueError, match="none of token"):
         token_losses(NEW_BT, OLD_BT, MASK_BT, ADVANTAGE_B, importance="word")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_length"):
-        text_loss(NEW_BT, OLD_BT, MASK_BT, ADVANTAGE_B, objective=OBJECTIVES["dr_grpo"])
+        text_loss(NEW_BT, OLD_BT, MASK_BT, ADVANTAGE_B, objective=TEXT_ALGORITHMS["dr_grpo"])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from alphatrainers.algorithms.losses.surrogate import Clip, Surrogate, clipped_surrogate
 from alphatrainers.algorithms.precision import mean_over_elements, per_sample, widen
-from alphatrainers.algorithms.sde_steps import Step
+from alphatrainers.algorithms.sde_steps import DenoisingStep
 
 Weighting = Literal["uniform", "t", "t2", "huber", "ghuber"]
 WEIGHTINGS: Final[tuple[Weighting, ...]] = get_args(Weighting)
@@ -22,8 +22,8 @@ WEIGHTINGS: Final[tuple[Weighting, ...]] = get_args(Weighting)
 IMAGE_CLIP: Final = Clip(low=1e-5, high=1e-5)
 """AlphaGRPO's, for log-probabilities that are means over elements of a gaussian step."""
 AWM_CLIP: Final = Clip(low=1.0, high=1.0)
-LIMIT: Final = 5.0
-SMALL: Final = 1e-10
+ADVANTAGE_LIMIT: Final = 5.0
+AWM_EPSILON: Final = 1e-10
 """Keeps the powers of the AWM weightings smooth at 0."""
 
 
@@ -33,7 +33,7 @@ def flow_grpo(
     advantage_B: Tensor,
     *,
     clip: Clip = IMAGE_CLIP,
-    limit: float = LIMIT,
+    limit: float = ADVANTAGE_LIMIT,
 ) -> Surrogate:
     """Clipped ratio of one denoising step (Flow-GRPO, `scripts/train_sd3.py`, ac4c86e).
 
@@ -53,11 +53,11 @@ def guard(
     logp_old_B: Tensor,
     advantage_B: Tensor,
     *,
-    step: Step,
+    step: DenoisingStep,
     mean_old_BX: Tensor,
     clip: Clip,
     reweight: bool = False,
-    limit: float = LIMIT,
+    limit: float = ADVANTAGE_LIMIT,
 ) -> Surrogate:
     """flow_grpo with the ratio's bias removed and its scale equal at all steps (GRPO-Guard).
 
@@ -100,7 +100,7 @@ class NFT(NamedTuple):
     """Share of the positive half, 0 to 1; one half at advantage 0."""
 
 
-class Noised(NamedTuple):
+class NoisedLatent(NamedTuple):
     """A finished latent and the noise mixed into it: x_t = (1 - t) * x0 + t * noise."""
 
     x0_BX: Tensor
@@ -112,11 +112,11 @@ class Noised(NamedTuple):
 def nft(
     v_BX: Tensor,
     v_old_BX: Tensor,
-    noised: Noised,
+    noised: NoisedLatent,
     advantage_B: Tensor,
     *,
     beta: float = 1.0,
-    limit: float = LIMIT,
+    limit: float = ADVANTAGE_LIMIT,
 ) -> NFT:
     """Contrast of an implicit better and worse policy (DiffusionNFT, arXiv 2509.16117).
 
@@ -144,7 +144,7 @@ def nft(
 
 
 def awm_log_prob(
-    v_BX: Tensor, noised: Noised, *, weighting: Weighting = "ghuber", power: float = 0.25
+    v_BX: Tensor, noised: NoisedLatent, *, weighting: Weighting = "ghuber", power: float = 0.25
 ) -> Tensor:
     """Stand-in for a log-probability: minus the weighted velocity error at a noise level; shape B.
 
@@ -171,10 +171,10 @@ def awm_log_prob(
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting={weighting!r} is none of {', '.join(WEIGHTINGS)}")
     if weighting == "huber":
-        return -t_B * ((error_B + SMALL).sqrt() - math.sqrt(SMALL))
+        return -t_B * ((error_B + AWM_EPSILON).sqrt() - math.sqrt(AWM_EPSILON))
     if power <= 0.0:
         raise ValueError(f"power={power!r} must be above 0")
-    return -t_B * ((error_B + SMALL).pow(power) - math.pow(SMALL, power)) / power
+    return -t_B * ((error_B + AWM_EPSILON).pow(power) - math.pow(AWM_EPSILON, power)) / power
 
 
 def awm(
@@ -183,7 +183,7 @@ def awm(
     advantage_B: Tensor,
     *,
     clip: Clip = AWM_CLIP,
-    limit: float = LIMIT,
+    limit: float = ADVANTAGE_LIMIT,
     largest: float = 1.0,
 ) -> Surrogate:
     """Advantage-weighted matching: the clipped ratio of two `awm_log_prob` (commit be51372).
@@ -200,7 +200,7 @@ def awm(
     return clipped_surrogate(log_ratio_B, _limited(advantage_B, limit) / limit * largest, clip)
 
 
-def _self_normalised(v_BX: Tensor, noised: Noised) -> Tensor:
+def _self_normalised(v_BX: Tensor, noised: NoisedLatent) -> Tensor:
     x0_BX, noise_BX = widen(noised.x0_BX), widen(noised.noise_BX)
     t_BX = per_sample(widen(noised.t_B), v_BX)
     x_t_BX = (1.0 - t_BX) * x0_BX + t_BX * noise_BX

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from alphatrainers.algorithms.precision import mean_over_elements, widen
-from alphatrainers.algorithms.sde_steps import Step
+from alphatrainers.algorithms.sde_steps import DenoisingStep
 
 ImageKL = Literal["gaussian", "flow_grpo", "x_mse", "v_mse"]
 TextKL = Literal["k1", "k2", "k3"]
@@ -20,7 +20,7 @@ IMAGE_KLS: Final[tuple[ImageKL, ...]] = get_args(ImageKL)
 TEXT_KLS: Final[tuple[TextKL, ...]] = get_args(TextKL)
 
 
-def step_kl(step: Step, reference: Step, *, kind: ImageKL) -> Tensor:
+def step_kl(step: DenoisingStep, reference: DenoisingStep, *, kind: ImageKL) -> Tensor:
     """Distance of two steps that differ in their mean alone, averaged over elements; shape B.
 
     gaussian    d^2 / (2 std^2), exact             (Pref-GRPO `fastvideo/grpo/kl.py`, 3e787f6)

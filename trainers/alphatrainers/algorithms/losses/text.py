@@ -26,7 +26,7 @@ TEXT_CLIP: Final = Clip(low=0.2, high=0.28)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
+class TextAlgorithm:
     """How tokens are weighed and averaged."""
 
     importance: Importance
@@ -36,13 +36,13 @@ class Objective:
     """See `reduction.mean_of_tokens`."""
 
 
-OBJECTIVES: Final[Mapping[str, Objective]] = MappingProxyType(
+TEXT_ALGORITHMS: Final[Mapping[str, TextAlgorithm]] = MappingProxyType(
     {
-        "grpo": Objective(importance="token", normaliser="sequence"),  # arXiv 2402.03300
-        "dapo": Objective(importance="token", normaliser="token"),  # arXiv 2503.14476
-        "dr_grpo": Objective(importance="token", normaliser="length"),  # arXiv 2503.20783
-        "gspo": Objective(importance="sequence", normaliser="sequence"),  # arXiv 2507.18071
-        "cispo": Objective(importance="truncated", normaliser="token"),  # arXiv 2506.13585
+        "grpo": TextAlgorithm(importance="token", normaliser="sequence"),  # arXiv 2402.03300
+        "dapo": TextAlgorithm(importance="token", normaliser="token"),  # arXiv 2503.14476
+        "dr_grpo": TextAlgorithm(importance="token", normaliser="length"),  # arXiv 2503.20783
+        "gspo": TextAlgorithm(importance="sequence", normaliser="sequence"),  # arXiv 2507.18071
+        "cispo": TextAlgorithm(importance="truncated", normaliser="token"),  # arXiv 2506.13585
     }
 )
 
@@ -101,7 +101,7 @@ def text_loss(
     mask_BT: Tensor,
     advantage_B: Tensor,
     *,
-    objective: Objective,
+    objective: TextAlgorithm,
     clip: Clip = TEXT_CLIP,
     max_length: int | None = None,
 ) -> Tensor:
