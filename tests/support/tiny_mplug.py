@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from alphabench.models.mplug.build_probe import PROBE, doubled, frozen_weights
-from alphabench.models.mplug.config import Design
+from alphabench.models.mplug.config import MplugConfig
 
 FIRST_WORD = 104
 """The words before it are unused, but for BERT's marks at their official places."""
@@ -31,34 +31,34 @@ QUESTIONS = (
 
 
 def save_mplug(
-    folder: Path, design: Design = PROBE, *, seed: int = 0, end_bias: float = 2.0
+    folder: Path, config: MplugConfig = PROBE, *, seed: int = 0, end_bias: float = 2.0
 ) -> Path:
     """A folder with the four files that answering needs, and modelscope's own description.
 
     Args:
         folder: is created.
-        design: all sizes.
+        config: all sizes.
         seed: another one gives other weights.
         end_bias: the higher, the shorter the answers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    picture, language, search = design.picture, design.language, design.search
-    config = {
+    vision, text, search = config.vision, config.text, config.search
+    general = {
         "task": "visual-question-answering",
         "bert_config": "config_bert.json",
-        "image_res": picture.image_res,
-        "vision_width": picture.clip_vision_width,
-        "clip_vision_layers": picture.clip_vision_layers,
-        "clip_vision_width": picture.clip_vision_width,
-        "clip_vision_patch_size": picture.clip_vision_patch_size,
+        "image_res": vision.image_res,
+        "vision_width": vision.clip_vision_width,
+        "clip_vision_layers": vision.clip_vision_layers,
+        "clip_vision_width": vision.clip_vision_width,
+        "clip_vision_patch_size": vision.clip_vision_patch_size,
         "clip_name": "ViT-L-14",
         "distill": False,
         "beam_size": search.beam_size,
         "min_length": search.min_length,
         "max_length": search.max_length,
     }
-    stored = {name: getattr(language, name) for name in language.__dataclass_fields__}
-    stored |= {"hidden_act": "gelu", "encoder_width": language.hidden_size, "pad_token_id": 0}
+    stored = {name: getattr(text, name) for name in text.__dataclass_fields__}
+    stored |= {"hidden_act": "gelu", "encoder_width": text.hidden_size, "pad_token_id": 0}
     stored |= {"add_cross_attention": False, "use_cache": False, "model_type": "bert"}
     described = {
         "framework": "pytorch",
@@ -66,12 +66,12 @@ def save_mplug(
         "model": {"type": "mplug"},
         "pipeline": {"type": "visual-question-answering"},
     }
-    lines = [f"{key}: {json.dumps(value)}" for key, value in config.items()]
+    lines = [f"{key}: {json.dumps(value)}" for key, value in general.items()]
     (folder / "config.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "config_bert.json").write_text(json.dumps(stored), encoding="utf-8")
     (folder / "configuration.json").write_text(json.dumps(described), encoding="utf-8")
-    (folder / "vocab.txt").write_text("\n".join(vocabulary(language.vocab_size)) + "\n")
-    weights = frozen_weights(design, seed=seed, end_bias=end_bias)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary(text.vocab_size)) + "\n")
+    weights = frozen_weights(config, seed=seed, end_bias=end_bias)
     torch.save(doubled(weights), folder / "pytorch_model.bin")
     return folder
 

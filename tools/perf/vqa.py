@@ -82,16 +82,16 @@ def time_ours(
     """Answers, and what they took: reading and encoding pictures; everything after."""
     said: list[str] = []
     pictures = answers = 0.0
-    side = loaded.model.design.picture.image_res
+    side = loaded.model.config.vision.image_res
     for path, group in groupby(requests, key=lambda request: str(request["image"])):
         questions = [str(request["question"]) for request in group]
         start = time.process_time()
         with Image.open(path) as opened:
-            picture_ID = loaded.model.look(pixels_of([opened], side=side))[0]
+            image_ID = loaded.model.encode_image(pixels_of([opened], side=side))[0]
         middle = time.process_time()
         for first in range(0, len(questions), at_once):
-            tokens = loaded.words.encode(questions[first : first + at_once])
-            said += loaded.words.decode(loaded.model.answer(picture_ID, *tokens))
+            tokens = loaded.tokenizer.encode(questions[first : first + at_once])
+            said += loaded.tokenizer.decode(loaded.model.answer(image_ID, *tokens))
         pictures += middle - start
         answers += time.process_time() - middle
     return said, Spent(pictures, answers)

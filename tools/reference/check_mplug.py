@@ -80,23 +80,23 @@ def ask_ours(
     loaded: LoadedMplug, requests: Sequence[dict[str, Any]], replies: Sequence[Any], work: Path
 ) -> Iterator[Found]:
     """A picture with all its questions at a time."""
-    side = loaded.model.design.picture.image_res
+    side = loaded.model.config.vision.image_res
     numbered = enumerate(requests)
     for path, group in groupby(numbered, key=lambda pair: str(pair[1]["image"])):
         asked = list(group)
         with Image.open(path) as opened:
-            picture_ID = loaded.model.look(pixels_of([opened], side=side))[0]
-        tokens = loaded.words.encode([request["question"] for _, request in asked])
-        answers = loaded.words.decode(loaded.model.answer(picture_ID, *tokens))
+            image_ID = loaded.model.encode_image(pixels_of([opened], side=side))[0]
+        tokens = loaded.tokenizer.encode([request["question"] for _, request in asked])
+        answers = loaded.tokenizer.decode(loaded.model.answer(image_ID, *tokens))
         for (number, request), answer in zip(asked, answers, strict=True):
             stored = work / f"{number:04d}.npy"
             if not stored.is_file():
                 yield Found(answer, None, None)
                 continue
             official_TV = np.load(stored)
-            alone = loaded.words.encode([request["question"]])
+            alone = loaded.tokenizer.encode([request["question"]])
             given_1T = torch.tensor([replies[number]["words"][1:]], dtype=torch.long)
-            ours_TV = loaded.model.logits(picture_ID, *alone, given_1T)[0].numpy()
+            ours_TV = loaded.model.logits(image_ID, *alone, given_1T)[0].numpy()
             difference = float(np.abs(ours_TV - official_TV).max())
             yield Found(answer, difference, float(official_TV.std()))
 

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import alphabench.models.mplug
-from alphabench.models.mplug.build_probe import EVERY, FILE, PROBE, probe_picture
-from alphabench.models.mplug.tokenizer import load_words
+from alphabench.models.mplug.build_probe import EVERY, FILE, PROBE, probe_image
+from alphabench.models.mplug.tokenizer import load_tokenizer
 from tests.support.tiny_mplug import questions_for, save_mplug
 from tools.reference.mplug_image_sides import ORACLE, WORKER
 
@@ -41,7 +41,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         folder = save_mplug(work / "model")
-        probe_picture().save(work / "noise.png")
+        probe_image().save(work / "noise.png")
         questions = questions_for(0, QUESTIONS)
         requests = [
             {"image": str(work / "noise.png"), "box": None, "question": question}
@@ -52,7 +52,7 @@ def main() -> int:
         words += ["--requests", str(work / "requests.json"), "--out", str(work)]
         subprocess.run([*words, "--logits", str(QUESTIONS), "--any-width"], check=True)
         lines = (work / "replies.jsonl").read_text(encoding="utf-8").splitlines()
-        vocabulary = load_words(folder, n_words=PROBE.language.vocab_size)
+        vocabulary = load_tokenizer(folder, vocab_size=PROBE.text.vocab_size)
         cases = [
             {
                 "tokens": vocabulary.encode([question]).token_QT[0].tolist(),

@@ -1,4 +1,4 @@
-"""What every comparison with modelscope's mPLUG needs: weights, pictures, questions, its replies.
+"""What every comparison with modelscope's mPLUG needs: weights, images, questions, its replies.
 
 Used by `tools.reference.check_mplug` and `tools.perf.vqa`, which know what to make of the replies.
 """
@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import alphabench.evaluators
-from alphabench.models.mplug.config import Design, LanguageDesign, PictureDesign, SearchDesign
+from alphabench.models.mplug.config import (
+    BeamSearchConfig,
+    MplugConfig,
+    MplugTextConfig,
+    MplugVisionConfig,
+)
 
 WORKER = Path(alphabench.evaluators.__path__[0]) / "mplug" / "mplug_worker.py"
 ORACLE = Path(__file__).with_name("mplug_oracle.py")
@@ -28,8 +33,8 @@ def parser_of(description: str | None, *, pictures: int, questions: int) -> argp
 
     Args:
         description: the tool's docstring.
-        pictures: how many, if not said.
-        questions: how many about each picture, if not said.
+        pictures: the default number of images.
+        questions: the default number about each image.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -38,17 +43,17 @@ def parser_of(description: str | None, *, pictures: int, questions: int) -> argp
     parser.add_argument("--work", type=Path, required=True, help="folder for weights and results")
     parser.add_argument("--model", type=Path, help="a released folder instead of random weights")
     parser.add_argument("--tiny", action="store_true", help="tiny widths instead of the real ones")
-    parser.add_argument("--side", type=int, default=504, help="of the pictures, in pixels")
+    parser.add_argument("--side", type=int, default=504, help="of the images, in pixels")
     parser.add_argument("--stride", type=int, default=6, help="stride_layer")
     parser.add_argument("--pictures", type=int, default=pictures)
-    parser.add_argument("--questions", type=int, default=questions, help="about each picture")
+    parser.add_argument("--questions", type=int, default=questions, help="about each image")
     return parser
 
 
 def weights_of(arguments: argparse.Namespace) -> Path:
     """The folder that was given, or random weights of the wanted sizes in the working folder.
 
-    They are drawn once.
+    They are written once.
     """
     from tests.support.tiny_mplug import save_mplug
 
@@ -59,10 +64,10 @@ def weights_of(arguments: argparse.Namespace) -> Path:
         return folder
     if arguments.tiny:
         return save_mplug(folder)
-    design = Design(
-        picture=PictureDesign(image_res=arguments.side),
-        language=dataclasses.replace(LanguageDesign(), stride_layer=arguments.stride),
-        search=SearchDesign(),
+    design = MplugConfig(
+        vision=MplugVisionConfig(image_res=arguments.side),
+        text=dataclasses.replace(MplugTextConfig(), stride_layer=arguments.stride),
+        search=BeamSearchConfig(),
     )
     return save_mplug(folder, design, end_bias=END_BIAS)
 

@@ -90,10 +90,10 @@ def test_answers_do_not_depend_on_how_questions_are_ordered(weights: Path, tmp_p
     assert len(straight) == len(asked)
 
 
-def test_a_picture_that_cannot_be_read_fails_alone(weights: Path, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_fails_alone(weights: Path, tmp_path: Path) -> None:
     good, other = save_pictures(tmp_path, 2)
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     asked = [question(path, "is it?", 0) for path in (good, broken, other)]
     other.write_bytes(other.read_bytes() + b"x")
     answers = list(judge_of(weights).ask(asked))

@@ -18,7 +18,7 @@ from alphabench.evaluators.mplug.mplug_self_test import run_self_test
 from alphabench.models.mplug import build_probe
 from alphabench.models.mplug.attention import Memory, attend
 from alphabench.models.mplug.beam_search import END, START, search
-from alphabench.models.mplug.config import SearchDesign, read_design
+from alphabench.models.mplug.config import BeamSearchConfig, read_mplug_config
 from alphabench.models.mplug.image_processing import pixels_of
 from alphabench.models.mplug.loading import LoadedMplug, load_mplug
 from tests.support.tiny_mplug import questions_for, save_mplug, save_pictures
@@ -36,8 +36,8 @@ def loaded(folder: Path) -> LoadedMplug:
     return load_mplug(folder)
 
 
-def look(loaded: LoadedMplug, *pictures: Image.Image) -> Tensor:
-    return loaded.model.look(pixels_of(pictures, side=32))
+def encode_image(loaded: LoadedMplug, *images: Image.Image) -> Tensor:
+    return loaded.model.encode_image(pixels_of(images, side=32))
 
 
 def test_the_build_computes_the_official_logits() -> None:
@@ -58,21 +58,21 @@ def test_a_build_with_a_wrong_operator_does_not_score(
 
 def test_the_official_answers_are_found_in_one_batch(loaded: LoadedMplug) -> None:
     cases = json.loads(STORED.read_text())
-    picture_ID = look(loaded, build_probe.probe_picture())[0]
-    token_QT, seen_QT = loaded.words.encode(questions_for(0, len(cases)))
-    answer_QT = loaded.model.answer(picture_ID, token_QT, seen_QT)
+    image_ID = encode_image(loaded, build_probe.probe_image())[0]
+    token_QT, seen_QT = loaded.tokenizer.encode(questions_for(0, len(cases)))
+    answer_QT = loaded.model.answer(image_ID, token_QT, seen_QT)
     for row, case in zip(answer_QT.tolist(), cases, strict=True):
         assert row[0] == START
-        assert loaded.words.decode(torch.tensor([row])) == [case["text"]]
+        assert loaded.tokenizer.decode(torch.tensor([row])) == [case["text"]]
 
 
 def test_official_logits_are_met_to_the_last_digits(loaded: LoadedMplug) -> None:
-    picture_ID = look(loaded, build_probe.probe_picture())[0]
+    image_ID = encode_image(loaded, build_probe.probe_image())[0]
     for case in json.loads(STORED.read_text()):
         token_1T = torch.tensor([case["tokens"]])
         answer_1T = torch.tensor([case["answer"]], dtype=torch.long)
         seen_1T = torch.ones_like(token_1T, dtype=torch.bool)
-        ours_TV = loaded.model.logits(picture_ID, token_1T, seen_1T, answer_1T)[0]
+        ours_TV = loaded.model.logits(image_ID, token_1T, seen_1T, answer_1T)[0]
         assert torch.allclose(
             ours_TV[:, :: build_probe.EVERY], torch.tensor(case["logits"]), atol=1e-4
         )
@@ -80,16 +80,18 @@ def test_official_logits_are_met_to_the_last_digits(loaded: LoadedMplug) -> None
 
 def test_a_batch_of_questions_answers_as_one_by_one(loaded: LoadedMplug, tmp_path: Path) -> None:
     paths = save_pictures(tmp_path, 3)
-    pictures = [Image.open(path) for path in paths]
-    looked_BID = look(loaded, *pictures)
-    for number, picture in enumerate(pictures):
+    images = [Image.open(path) for path in paths]
+    looked_BID = encode_image(loaded, *images)
+    for number, image in enumerate(images):
         questions = questions_for(number, 6)
-        together = loaded.words.decode(
-            loaded.model.answer(looked_BID[number], *loaded.words.encode(questions))
+        together = loaded.tokenizer.decode(
+            loaded.model.answer(looked_BID[number], *loaded.tokenizer.encode(questions))
         )
         alone = [
-            loaded.words.decode(
-                loaded.model.answer(look(loaded, picture)[0], *loaded.words.encode([question]))
+            loaded.tokenizer.decode(
+                loaded.model.answer(
+                    encode_image(loaded, image)[0], *loaded.tokenizer.encode([question])
+                )
             )[0]
             for question in questions
         ]
@@ -97,12 +99,12 @@ def test_a_batch_of_questions_answers_as_one_by_one(loaded: LoadedMplug, tmp_pat
 
 
 def test_padding_changes_no_logit(loaded: LoadedMplug) -> None:
-    picture_ID = look(loaded, build_probe.probe_picture())[0]
-    token_1T, seen_1T = loaded.words.encode(["is there a cat?"])
+    image_ID = encode_image(loaded, build_probe.probe_image())[0]
+    token_1T, seen_1T = loaded.tokenizer.encode(["is there a cat?"])
     answer_1T = torch.tensor([[120, 121]])
-    plain = loaded.model.logits(picture_ID, token_1T, seen_1T, answer_1T)
+    plain = loaded.model.logits(image_ID, token_1T, seen_1T, answer_1T)
     padded = loaded.model.logits(
-        picture_ID,
+        image_ID,
         torch.nn.functional.pad(token_1T, (0, 5)),
         torch.nn.functional.pad(seen_1T, (0, 5)),
         answer_1T,
@@ -111,15 +113,15 @@ def test_padding_changes_no_logit(loaded: LoadedMplug) -> None:
 
 
 def test_questions_are_small_letters_and_at_most_25_tokens(loaded: LoadedMplug) -> None:
-    token_QT, _ = loaded.words.encode(["Is There A CAT?"])
-    assert token_QT.equal(loaded.words.encode(["is there a cat?"]).token_QT)
-    token_QT, seen_QT = loaded.words.encode(["cat " * 40, "a"])
+    token_QT, _ = loaded.tokenizer.encode(["Is There A CAT?"])
+    assert token_QT.equal(loaded.tokenizer.encode(["is there a cat?"]).token_QT)
+    token_QT, seen_QT = loaded.tokenizer.encode(["cat " * 40, "a"])
     assert token_QT.shape[1] == 25
     assert seen_QT.sum(dim=1).tolist() == [25, 3]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
-def test_pictures_of_any_mode_become_a_square(mode: str) -> None:
+def test_images_of_any_mode_become_a_square(mode: str) -> None:
     pixels_B3RR = pixels_of([Image.new("RGB", (40, 90), "white").convert(mode)], side=16)
     assert pixels_B3RR.shape == (1, 3, 16, 16)
     assert pixels_B3RR[0, :, 0, 0].tolist() == pytest.approx(
@@ -154,7 +156,7 @@ def test_attention_to_pieces_is_attention_to_the_whole(
     assert torch.allclose(attend(query, [first, second]), attend(query, [whole]), atol=1e-5)
 
 
-def plain_search(log_of: list[Tensor], rules: SearchDesign) -> list[int]:
+def plain_search(log_of: list[Tensor], rules: BeamSearchConfig) -> list[int]:
     """The official algorithm for one question, written out in lists."""
     beams: list[tuple[float, list[int]]] = [(0.0, [START])]
     ended: list[tuple[float, list[int]]] = []
@@ -182,17 +184,17 @@ def plain_search(log_of: list[Tensor], rules: SearchDesign) -> list[int]:
 @given(seed=st.integers(0, 10_000), beams=st.integers(1, 4), lift=st.floats(0.0, 3.0))
 @settings(max_examples=30, deadline=None)
 def test_batched_search_finds_what_the_plain_one_finds(seed: int, beams: int, lift: float) -> None:
-    rules = SearchDesign(beam_size=beams, max_length=4)
+    rules = BeamSearchConfig(beam_size=beams, max_length=4)
     draw = torch.Generator().manual_seed(seed)
     logits_SQV = torch.randn(4, 3, 110, generator=draw) * 2.0
     logits_SQV[..., END] += lift
     step = iter(logits_SQV)
 
-    def next_words(last_QB: Tensor, parent_QB: Tensor | None) -> Tensor:
+    def next_logits(last_QB: Tensor, parent_QB: Tensor | None) -> Tensor:
         logits_QV: Tensor = next(step)
         return logits_QV[:, None].expand(-1, last_QB.shape[1], -1)
 
-    found_QT = search(next_words, rules, n_questions=3, device="cpu")
+    found_QT = search(next_logits, rules, n_questions=3, device="cpu")
     for question in range(3):
         wanted = plain_search(list(logits_SQV[:, question]), rules)
         assert found_QT[question, : len(wanted)].tolist() == wanted
@@ -201,13 +203,13 @@ def test_batched_search_finds_what_the_plain_one_finds(seed: int, beams: int, li
 
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf])
 def test_logits_that_are_no_numbers_are_an_error_and_no_answer(broken: float) -> None:
-    def next_words(last_QB: Tensor, parent_QB: Tensor | None) -> Tensor:
+    def next_logits(last_QB: Tensor, parent_QB: Tensor | None) -> Tensor:
         logits_QBV = torch.zeros(*last_QB.shape, 110)
         logits_QBV[..., 105] = broken
         return logits_QBV
 
     with pytest.raises(RuntimeError, match="not finite"):
-        search(next_words, SearchDesign(), n_questions=2, device="cpu")
+        search(next_logits, BeamSearchConfig(), n_questions=2, device="cpu")
 
 
 def altered(folder: Path, target: Path, name: str, change: Tensor | None) -> Path:
@@ -294,7 +296,7 @@ def test_a_pickle_that_would_run_code_is_refused(folder: Path, tmp_path: Path) -
         ("config.yaml", "vision_width: 7\n", "vision_width 7"),
         ("config.yaml", "image_res: wide\n", "'wide' for 'image_res'"),
         ("config.yaml", "beam_size: 0\n", "0 for 'beam_size'"),
-        ("config.yaml", "- 1\n", "no table of settings"),
+        ("config.yaml", "- 1\n", "not a mapping"),
         ("config_bert.json", '{"hidden_act": "relu"}', "hidden_act 'relu'"),
         ("config_bert.json", "{", "cannot be read"),
         ("config_bert.json", '{"layer_norm_eps": "small"}', "'small' for 'layer_norm_eps'"),
@@ -320,7 +322,7 @@ def test_a_folder_of_another_kind_is_refused(
 def test_absent_settings_have_the_official_defaults(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("task: visual-question-answering\n")
     (tmp_path / "config_bert.json").write_text('{"layer_norm_eps": "1e-12"}')
-    design = read_design(tmp_path)
-    assert (design.picture.image_res, design.picture.n_tokens) == (504, 1297)
-    assert dataclasses.astuple(design.search) == (5, 1, 10)
-    assert design.language.layer_norm_eps == 1e-12
+    config = read_mplug_config(tmp_path)
+    assert (config.vision.image_res, config.vision.n_tokens) == (504, 1297)
+    assert dataclasses.astuple(config.search) == (5, 1, 10)
+    assert config.text.layer_norm_eps == 1e-12

@@ -1,9 +1,9 @@
-"""mPLUG as DPG-Bench's official answerer, natively: the bare question in, a few words out.
+"""mPLUG, DPG-Bench's official VQA model, in plain PyTorch: a bare question in, a short answer out.
 
 Takes the folder that ModelScope released (or `alphabench fetch mplug` brought) and answers as its
-pipeline does, a picture encoded once for all questions that follow each other about it. To the rest
-of the harness it is a judge; which answers count is the benchmark's affair. Needs neither
-modelscope nor fairseq.
+pipeline does; an image is encoded once for all consecutive questions about it. The rest of the
+harness sees a judge; the benchmark decides which answers count. Needs neither modelscope nor
+fairseq.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ if TYPE_CHECKING:
     from alphabench.models.mplug.loading import LoadedMplug
 
 NAME: Final = "mplug"
-_AT_ONCE: Final = 64
-"""Questions read ahead."""
-_QUESTIONS: Final = 8
-"""About one picture, in one pass."""
-_PICTURES: Final = 4
-"""In one pass of the encoder."""
-_REMEMBERED: Final = 8
-"""Encoded pictures that are kept, 4 MB each."""
+_READ_AHEAD: Final = 64
+"""Questions."""
+_QUESTIONS_PER_PASS: Final = 8
+"""About one image."""
+_IMAGES_PER_PASS: Final = 4
+"""Of the vision encoder."""
+_CACHED_IMAGES: Final = 8
+"""Encoded images in memory, 4 MB each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MplugOptions:
-    """What `mplug?key=value` takes."""
+    """Options of `mplug?key=value`."""
 
     weights: Path | None = None
     """Folder of the released model; None takes what `alphabench fetch mplug` brought."""
     self_test: bool = True
-    """Check the computation, and ask what is known of bundled pictures, before scoring."""
+    """Check the build, and questions with known answers about bundled images, before scoring."""
 
 
-class Asked(NamedTuple):
-    """A question, ready for the model."""
+class MplugQuery(NamedTuple):
+    """A question about a decoded image."""
 
     sha256: str
     image: Image
@@ -65,7 +65,7 @@ class Asked(NamedTuple):
 
 
 class MplugJudge:
-    """Answers questions about one picture each. Picklable until the first use of its weights.
+    """Answers questions about one image each. Picklable until the first use of its weights.
 
     Args:
         options: see `MplugOptions`.
@@ -77,8 +77,8 @@ class MplugJudge:
         self.options = options
         self.device = device
         self.folder = _existing_folder(options, cache_dir)
-        self._looked_at: OrderedDict[str, Tensor] = OrderedDict()
-        self._opened: tuple[str, Image] | None = None
+        self._encoded: OrderedDict[str, Tensor] = OrderedDict()
+        self._decoded: tuple[str, Image] | None = None
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -95,8 +95,8 @@ class MplugJudge:
         return Capabilities(images_per_question=1, logprobs=False)
 
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
-        """See `Judge.ask`; a question is one picture and one text."""
-        return answers_in_batches(questions, self._prepare, self._reply, size=_AT_ONCE)
+        """See `Judge.ask`; a question is one image and one text."""
+        return answers_in_batches(questions, self._prepare, self._reply, size=_READ_AHEAD)
 
     def shake_hands(self, needs: Capabilities) -> None:
         """See `mplug_self_test.run_self_test`; does nothing under `self_test=off`."""
@@ -104,69 +104,67 @@ class MplugJudge:
         if self.options.self_test:
             run_self_test(self.answers, device=self.device)
 
-    def answers(self, asked: Sequence[tuple[Image, str]]) -> list[str]:
-        """What the model says to each (picture, question), in order."""
+    def answers(self, queries: Sequence[tuple[Image, str]]) -> list[str]:
+        """The model's answer to each (image, question), in order."""
         ready = [
-            Asked(hashlib.sha256(image.tobytes()).hexdigest(), image, text) for image, text in asked
+            MplugQuery(hashlib.sha256(image.tobytes()).hexdigest(), image, text)
+            for image, text in queries
         ]
         return [reply.text for reply in self._reply(ready)]
 
-    def _prepare(self, question: Question) -> Asked:
+    def _prepare(self, question: Question) -> MplugQuery:
         pictures = [part for part in question.parts if isinstance(part, Picture)]
         texts = [part for part in question.parts if isinstance(part, str)]
         if len(pictures) != 1 or len(texts) != 1 or question.system:
-            raise LastingError("mPLUG takes one picture and one question, and nothing else")
+            raise LastingError("mPLUG takes one image and one question, and nothing else")
         (picture,) = pictures
-        if self._opened is None or self._opened[0] != picture.sha256:
-            self._opened = (picture.sha256, _read(picture))
-        return Asked(picture.sha256, self._opened[1], texts[0])
+        if self._decoded is None or self._decoded[0] != picture.sha256:
+            self._decoded = (picture.sha256, _read(picture))
+        return MplugQuery(picture.sha256, self._decoded[1], texts[0])
 
-    def _reply(self, asked: Sequence[Asked]) -> list[Reply]:
-        """Replies in order; questions about one picture are answered together."""
-        self._look_at(asked)
-        by_picture: dict[str, list[int]] = {}
-        for place, one in enumerate(asked):
-            by_picture.setdefault(one.sha256, []).append(place)
+    def _reply(self, queries: Sequence[MplugQuery]) -> list[Reply]:
+        """Replies in order; questions about one image are answered together."""
+        self._encode(queries)
+        by_image: dict[str, list[int]] = {}
+        for index, query in enumerate(queries):
+            by_image.setdefault(query.sha256, []).append(index)
         replies: dict[int, Reply] = {}
-        for sha256, places in by_picture.items():
-            for first in range(0, len(places), _QUESTIONS):
-                some = places[first : first + _QUESTIONS]
-                texts = [asked[place].text for place in some]
-                replies |= zip(some, self._answer(sha256, texts), strict=True)
-        self._forget()
-        return [replies[place] for place in range(len(asked))]
+        for sha256, indices in by_image.items():
+            for first in range(0, len(indices), _QUESTIONS_PER_PASS):
+                batch = indices[first : first + _QUESTIONS_PER_PASS]
+                texts = [queries[index].text for index in batch]
+                replies |= zip(batch, self._answer(sha256, texts), strict=True)
+        while len(self._encoded) > _CACHED_IMAGES:
+            self._encoded.popitem(last=False)
+        return [replies[index] for index in range(len(queries))]
 
-    def _look_at(self, asked: Sequence[Asked]) -> None:
-        """Encode what was not looked at yet."""
+    def _encode(self, queries: Sequence[MplugQuery]) -> None:
+        """Encodes images that are not cached."""
         from alphabench.models.mplug.image_processing import pixels_of
 
         model = self._loaded.model
-        new = {one.sha256: one.image for one in asked if one.sha256 not in self._looked_at}
+        new = {one.sha256: one.image for one in queries if one.sha256 not in self._encoded}
         names = list(new)
-        for first in range(0, len(names), _PICTURES):
-            some = names[first : first + _PICTURES]
+        for first in range(0, len(names), _IMAGES_PER_PASS):
+            batch = names[first : first + _IMAGES_PER_PASS]
             pixels_B3RR = pixels_of(
-                [new[name] for name in some], side=model.design.picture.image_res
+                [new[name] for name in batch], side=model.config.vision.image_res
             )
-            looked_BID = model.look(pixels_B3RR.to(self.device))
-            self._looked_at.update(zip(some, looked_BID, strict=True))
+            image_BID = model.encode_image(pixels_B3RR.to(self.device))
+            self._encoded.update(zip(batch, image_BID, strict=True))
 
     def _answer(self, sha256: str, texts: Sequence[str]) -> list[Reply]:
         loaded = self._loaded
-        token_QT, seen_QT = loaded.words.encode(texts)
+        token_QT, seen_QT = loaded.tokenizer.encode(texts)
         answer_QT = loaded.model.answer(
-            self._looked_at[sha256], token_QT.to(self.device), seen_QT.to(self.device)
+            self._encoded[sha256], token_QT.to(self.device), seen_QT.to(self.device)
         )
-        self._looked_at.move_to_end(sha256)
+        self._encoded.move_to_end(sha256)
         n_read = seen_QT.sum(dim=1).tolist()
         return [
             Reply(text=text, model=NAME, tokens_in=n_in, tokens_out=len(text.split()))
-            for text, n_in in zip(loaded.words.decode(answer_QT), n_read, strict=True)
+            for text, n_in in zip(loaded.tokenizer.decode(answer_QT), n_read, strict=True)
         ]
-
-    def _forget(self) -> None:
-        while len(self._looked_at) > _REMEMBERED:
-            self._looked_at.popitem(last=False)
 
     @cached_property
     def _digest(self) -> str:
@@ -180,7 +178,7 @@ class MplugJudge:
 
 
 def open_mplug(options: Mapping[str, str], *, device: str, cache_dir: Path) -> MplugJudge:
-    """The answerer; nothing is loaded yet.
+    """The mPLUG judge; nothing is loaded yet.
 
     Args:
         options: fields of `MplugOptions` as text.
@@ -211,12 +209,12 @@ def _existing_folder(options: MplugOptions, cache_dir: Path) -> Path:
 
 
 def _read(picture: Picture) -> Image:
-    """The picture as RGB.
+    """The image as RGB.
 
     Raises:
-        UnusablePictureError: it cannot be read, or is not what it was.
+        UnusablePictureError: it cannot be read, or has changed.
     """
     try:
         return open_rgb(read_picture(picture))
     except UnreadableImageError as error:
-        raise UnusablePictureError(f"the picture cannot be read: {error}") from error
+        raise UnusablePictureError(f"the image cannot be read: {error}") from error

@@ -1,9 +1,9 @@
-"""Has mPLUG prove itself: that this build computes it, and that these weights can see.
+"""mPLUG's self-test: that this build computes it, and that the weights are right.
 
-First a model of a few numbers, whose logits modelscope's own code gave, shows a broken build. Then
-questions about bundled photographs and drawn circles, half of them to be answered no, show wrong or
-damaged weights. The expected answers were written without the trained weights at hand; they are
-limited to what is unmistakable, and two mistakes are allowed.
+First a tiny model, whose logits modelscope's own code computed, shows a broken build. Then
+questions about bundled photographs and rendered circles, half of them with the answer no, show
+wrong or damaged weights. The expected answers were written without the trained weights; they are
+limited to the unmistakable, and two mistakes are allowed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MISTAKES_ALLOWED: Final = 2
-"""Of the questions; a model that always says one word makes eleven or more."""
+"""Of the questions; a model that always gives one answer makes eleven or more."""
 HINT: Final = (
     "this build must not score: take the weights as they were released, other versions of torch "
     "and transformers, or look closer with `alphabench doctor`"
@@ -31,8 +31,8 @@ Answers = Callable[[Sequence[tuple["Image", str]]], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A bundled photograph and what is known of it."""
+class KnownPhotograph:
+    """A bundled photograph and its known answers."""
 
     file: str
     yes: tuple[str, ...]
@@ -42,18 +42,18 @@ class Known:
 
 
 PHOTOGRAPHS: Final = (
-    Known(
+    KnownPhotograph(
         "person.jpg",
         yes=("Is there a person?", "Is there a woman?", "Is the woman smiling?"),
         no=("Is there a cat?", "Is there a pizza?", "Is there a train?"),
     ),
-    Known(
+    KnownPhotograph(
         "cat.jpg",
         yes=("Is there a cat?", "Is there an animal?"),
         no=("Is there a person?", "Is there a bicycle?", "Is there a laptop?"),
         named=("What animal is this?", "cat"),
     ),
-    Known(
+    KnownPhotograph(
         "cup.jpg",
         yes=("Is there a cup?", "Is there a spoon?", "Is there coffee in the cup?"),
         no=("Is there a dog?", "Is there a car?"),
@@ -62,10 +62,10 @@ PHOTOGRAPHS: Final = (
 
 
 def run_self_test(answers: Answers, *, device: str) -> None:
-    """Check the build on `device`, then ask what is known.
+    """Checks the build on `device`, then the answers to questions with known answers.
 
     Args:
-        answers: to (picture, question) pairs, in order.
+        answers: answers (image, question) pairs, in order.
         device: of torch.
 
     Raises:
@@ -75,40 +75,40 @@ def run_self_test(answers: Answers, *, device: str) -> None:
 
     check_build(device)
     trials = [*_photograph_trials(), *_circle_trials()]
-    said = answers([(image, question) for image, question, _ in trials])
+    replies = answers([(image, question) for image, question, _ in trials])
     wrong = [
         f"{question!r} -> {answer!r}"
-        for (_, question, expected), answer in zip(trials, said, strict=True)
+        for (_, question, expected), answer in zip(trials, replies, strict=True)
         if answer != expected
     ]
     if len(wrong) > MISTAKES_ALLOWED:
         raise AlphaBenchError(
             f"the self-test failed: mPLUG is wrong on {len(wrong)} of {len(trials)} questions "
-            f"about bundled pictures, such as {wrong[0]}",
+            f"about bundled images, such as {wrong[0]}",
             hint=HINT,
         )
 
 
 def _photograph_trials() -> list[tuple[Image, str, str]]:
-    found = []
+    trials = []
     for known in PHOTOGRAPHS:
         image = _photograph(known.file)
-        found += [(image, question, "yes") for question in known.yes]
-        found += [(image, question, "no") for question in known.no]
+        trials += [(image, question, "yes") for question in known.yes]
+        trials += [(image, question, "no") for question in known.no]
         if known.named:
-            found.append((image, *known.named))
-    return found
+            trials.append((image, *known.named))
+    return trials
 
 
 def _circle_trials() -> list[tuple[Image, str, str]]:
-    """Each circle is called by its own colour and by the next one's."""
+    """Asks about each circle's own colour and about the next one's."""
     names = list(CIRCLES)
-    found = []
+    trials = []
     for name, other in zip(names, [*names[1:], names[0]], strict=True):
         image = _circle(CIRCLES[name])
-        found.append((image, f"Is the circle {name}?", "yes"))
-        found.append((image, f"Is the circle {other}?", "no"))
-    return found
+        trials.append((image, f"Is the circle {name}?", "yes"))
+        trials.append((image, f"Is the circle {other}?", "no"))
+    return trials
 
 
 def _photograph(name: str) -> Image:
@@ -120,6 +120,6 @@ def _circle(colour: tuple[int, int, int]) -> Image:
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
-    picture = Pillow.new("RGB", (256, 256), (235, 235, 232))
-    ImageDraw.Draw(picture).ellipse((48, 48, 208, 208), fill=colour)
-    return picture
+    image = Pillow.new("RGB", (256, 256), (235, 235, 232))
+    ImageDraw.Draw(image).ellipse((48, 48, 208, 208), fill=colour)
+    return image

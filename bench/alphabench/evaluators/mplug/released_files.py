@@ -1,9 +1,9 @@
-"""mPLUG's released files: where they come from, and where they lie once fetched.
+"""Downloads mPLUG's released files into the cache.
 
 `alphabench fetch mplug` downloads them from ModelScope, or takes them from a folder. Neither sizes
-nor digests are known to this project, as the files could not be had when it was written: the first
-fetch notes sha256 and size of each, and later ones that differ are refused. What decides a verdict
-is in the evaluator's identity in any case. The folder is about 5 GB.
+nor digests are known to this project, as the files were not available when it was written: the
+first fetch records sha256 and size of each, and later ones that differ are refused. The evaluator's
+identity contains the digest in any case. The folder is about 5 GB.
 
     <cache>/upstream/damo/mplug_visual-question-answering_coco_large_en/<file>
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.models.mplug.config import read_design
+from alphabench.models.mplug.config import read_mplug_config
 from alphabench.remote.credentials import without_secrets
 from alphabench.upstream.fetch import Dataset
 from alphabench.upstream.sources import DEFAULT_PATIENCE, Patience, open_client
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 REPOSITORY: Final = "damo/mplug_visual-question-answering_coco_large_en"
 """Of ModelScope; `iic/` holds the same name."""
 FILES: Final = ("config.yaml", "config_bert.json", "vocab.txt", "pytorch_model.bin")
-"""What answering needs, the large one last."""
-BESIDE: Final = ("configuration.json",)
-"""What modelscope itself needs besides; taken along where it is there."""
+"""What inference needs, the large one last."""
+OPTIONAL_FILES: Final = ("configuration.json",)
+"""What modelscope itself needs besides; copied if present."""
 LICENCE: Final = "as stated on the model's page at ModelScope (not verified)"
 ADDRESS: Final = "https://modelscope.cn/api/v1/models/{name}/repo?Revision=master&FilePath={file}"
 _NOTES: Final = "origin.json"
@@ -43,12 +43,12 @@ _HINT: Final = (
 
 
 def folder_of(cache_dir: Path) -> Path:
-    """Where fetched weights lie, or will."""
+    """The folder of fetched weights; need not exist."""
     return cache_dir / "upstream" / REPOSITORY
 
 
 def fetch(cache_dir: Path, source: str | None, *, patience: Patience = DEFAULT_PATIENCE) -> int:
-    """Bring the files into the cache; returns how many bytes lie there.
+    """Fetches the files into the cache; returns their size in bytes.
 
     Args:
         cache_dir: the user's cache folder.
@@ -57,39 +57,39 @@ def fetch(cache_dir: Path, source: str | None, *, patience: Patience = DEFAULT_P
         patience: with a server.
 
     Raises:
-        AlphaBenchError: a file cannot be had or written, is not what it was at the last fetch, or
-            the model is of another kind.
+        AlphaBenchError: a file cannot be fetched or written, differs from the last fetch, or the
+            model is of another kind.
     """
     folder = folder_of(cache_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         notes = _read_notes(folder)
-        for name in (*FILES, *BESIDE):
+        for name in (*FILES, *OPTIONAL_FILES):
             path = folder / name
-            brought = path if path.is_file() else _bring(source, path, patience)
-            if brought is None:
+            fetched = path if path.is_file() else _fetch_file(source, path, patience)
+            if fetched is None:
                 continue
-            _check(brought, path, notes)
-            brought.replace(path)
+            _check(fetched, path, notes)
+            fetched.replace(path)
             _write_notes(folder, notes)
     except OSError as error:
         raise AlphaBenchError(
             f"{str(folder)!r} cannot be written ({error.strerror or error})",
             hint="make room, or choose another cache folder",
         ) from error
-    read_design(folder)
+    read_mplug_config(folder)
     return sum((folder / name).stat().st_size for name in FILES)
 
 
-def _bring(source: str | None, path: Path, patience: Patience) -> Path | None:
-    """The file beside its place, under another name; None for what may be absent, and is."""
+def _fetch_file(source: str | None, path: Path, patience: Patience) -> Path | None:
+    """The file as `<name>.part` beside its final path; None for an optional file that is absent."""
     part, needed = path.with_name(f"{path.name}.part"), path.name in FILES
     local = _local_folder(source)
     if local is not None:
-        had = _take(local / path.name, part, needed=needed)
+        exists = _take(local / path.name, part, needed=needed)
     else:
-        had = _download(_address(source, path.name), part, patience, needed=needed)
-    return part if had else None
+        exists = _download(_address(source, path.name), part, patience, needed=needed)
+    return part if exists else None
 
 
 def _local_folder(source: str | None) -> Path | None:
@@ -107,7 +107,7 @@ def _address(source: str | None, name: str) -> str:
 
 
 def _take(path: Path, target: Path, *, needed: bool) -> bool:
-    """A link where the file system allows it, else a copy; False for what is not there."""
+    """A link where the file system allows it, else a copy; False for an absent optional file."""
     if not path.is_file():
         if needed:
             raise AlphaBenchError(f"there is no file {str(path)!r}", hint=_HINT)
@@ -121,7 +121,7 @@ def _take(path: Path, target: Path, *, needed: bool) -> bool:
 
 
 def _download(address: str, target: Path, patience: Patience, *, needed: bool) -> bool:
-    """Stream to a file, going on where a broken connection stopped; False for what is not there."""
+    """Streams to a file, resuming after a broken connection; False for an absent optional file."""
     import httpx
 
     reason = ""
@@ -159,13 +159,13 @@ def _stream(client: httpx.Client, address: str, target: Path) -> int:
         return answer.status_code
 
 
-def _check(brought: Path, path: Path, notes: dict[str, dict[str, object]]) -> None:
-    """Refuse a file that is not the noted one; note one that is new."""
-    facts = _facts(brought)
+def _check(fetched: Path, path: Path, notes: dict[str, dict[str, object]]) -> None:
+    """Refuses a file that differs from the recorded one; records a new one."""
+    facts = _facts(fetched)
     if notes.setdefault(path.name, facts) == facts:
         return
-    if brought != path:
-        brought.unlink()
+    if fetched != path:
+        fetched.unlink()
     raise AlphaBenchError(
         f"{path.name!r} is not the file that was fetched here before",
         hint=f"delete {str(path)!r} to fetch it again, or its folder to take another release",
@@ -185,7 +185,7 @@ def _read_notes(folder: Path) -> dict[str, dict[str, object]]:
         return {}
     except ValueError as error:
         raise AlphaBenchError(
-            f"the note {str(folder / _NOTES)!r} of what was fetched cannot be read",
+            f"the record {str(folder / _NOTES)!r} of what was fetched cannot be read",
             hint=f"delete {str(folder)!r} and fetch again",
         ) from error
     return notes
@@ -197,7 +197,7 @@ def _write_notes(folder: Path, notes: Mapping[str, object]) -> None:
     part.replace(folder / _NOTES)
 
 
-def _fetch_in_words(cache_dir: Path, source: str | None) -> str:
+def _fetch_and_describe(cache_dir: Path, source: str | None) -> str:
     size = fetch(cache_dir, source)
     return f"{len(FILES)} files ({size} bytes) in {folder_of(cache_dir)}"
 
@@ -205,5 +205,5 @@ def _fetch_in_words(cache_dir: Path, source: str | None) -> str:
 DATASET: Final = Dataset(
     where=f"mPLUG's weights, about 5 GB (ModelScope {REPOSITORY})",
     licence=LICENCE,
-    fetch=_fetch_in_words,
+    fetch=_fetch_and_describe,
 )

@@ -1,8 +1,8 @@
-"""Attention and layers of the language side, after BERT: norms behind, biases everywhere.
+"""Attention and layers of the language part, after BERT: post-norm, biases everywhere.
 
-What is attended to comes in pieces (`Memory`), so that a picture's keys and values are computed and
-held once for all its questions: a piece with one row is shared by every query row. Names of modules
-are those of the released file.
+Keys and values come in parts (`Memory`), so that those of an image are computed and stored once for
+all its questions: a part with one row is shared by every query row. Names of modules are those of
+the released file.
 
 Shapes: Q rows of queries (questions); N rows of a memory, Q or 1; T query tokens; S memory tokens;
 D width; H heads; K head size.
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alphabench.models.mplug.config import LanguageDesign
+from alphabench.models.mplug.config import MplugTextConfig
 
 
 class Memory(NamedTuple):
@@ -27,7 +27,7 @@ class Memory(NamedTuple):
     key_NHSK: Tensor
     value_NHSK: Tensor
     seen_NS: Tensor | None = None
-    """False for padding; None sees all."""
+    """False for padding; None attends to all."""
 
 
 class Projections(nn.Module):
@@ -41,25 +41,25 @@ class Projections(nn.Module):
 
 
 class Output(nn.Module):
-    """A linear layer, then the norm over its sum with what came in."""
+    """A linear layer, then the norm over its sum with the residual."""
 
-    def __init__(self, inner: int, design: LanguageDesign) -> None:
+    def __init__(self, inner: int, config: MplugTextConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(inner, design.hidden_size)
-        self.LayerNorm = nn.LayerNorm(design.hidden_size, eps=design.layer_norm_eps)
+        self.dense = nn.Linear(inner, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, inner: Tensor, x_QTD: Tensor) -> Tensor:
         return torch.as_tensor(self.LayerNorm(self.dense(inner) + x_QTD))
 
 
 class Attention(nn.Module):
-    """Attention to whatever memory is given: one's own tokens, or others'."""
+    """Self-attention or cross-attention, by the memory that is given."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: MplugTextConfig) -> None:
         super().__init__()
-        self.self = Projections(design.hidden_size)
-        self.output = Output(design.hidden_size, design)
-        self.heads = design.num_attention_heads
+        self.self = Projections(config.hidden_size)
+        self.output = Output(config.hidden_size, config)
+        self.heads = config.num_attention_heads
 
     def memorise(self, x_NSD: Tensor, seen_NS: Tensor | None = None) -> Memory:
         """Keys and values of tokens."""
@@ -67,7 +67,7 @@ class Attention(nn.Module):
         return Memory(key, value, seen_NS)
 
     def forward(self, x_QTD: Tensor, *memories: Memory) -> Tensor:
-        """Attend from `x` to all memories as if they were one sequence."""
+        """Attends from `x` to all memories as if they were one sequence."""
         query_QHTK = self._split(self.self.query(x_QTD))
         mixed_QHTK = attend(query_QHTK, memories)
         return torch.as_tensor(self.output(mixed_QHTK.transpose(1, 2).flatten(2), x_QTD))
@@ -118,24 +118,24 @@ def _times(rows_QHTX: Tensor, shared_NHXY: Tensor) -> Tensor:
 class Intermediate(nn.Module):
     """The wide layer, with the exact GELU."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: MplugTextConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(design.hidden_size, design.intermediate_size)
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
 
     def forward(self, x_QTD: Tensor) -> Tensor:
         return functional.gelu(self.dense(x_QTD))
 
 
 class Layer(nn.Module):
-    """Self-attention, attention to other tokens where it has that, and two linear layers."""
+    """Self-attention, optional cross-attention, and two linear layers."""
 
-    def __init__(self, design: LanguageDesign, *, looks_elsewhere: bool) -> None:
+    def __init__(self, config: MplugTextConfig, *, cross_attention: bool) -> None:
         super().__init__()
-        self.attention = Attention(design)
-        if looks_elsewhere:
-            self.crossattention = Attention(design)
-        self.intermediate = Intermediate(design)
-        self.output = Output(design.intermediate_size, design)
+        self.attention = Attention(config)
+        if cross_attention:
+            self.crossattention = Attention(config)
+        self.intermediate = Intermediate(config)
+        self.output = Output(config.intermediate_size, config)
 
     def forward(
         self, x_QTD: Tensor, own: Sequence[Memory], others: Sequence[Memory] = ()
@@ -143,9 +143,9 @@ class Layer(nn.Module):
         """One layer.
 
         Args:
-            x_QTD: what comes in.
-            own: the memory of one's own sequence.
-            others: what to attend to besides; none leaves that step out.
+            x_QTD: input.
+            own: memories of the sequence itself, for self-attention.
+            others: memories for cross-attention; empty leaves that step out.
         """
         x_QTD = self.attention(x_QTD, *own)
         if others:

@@ -1,7 +1,7 @@
-"""A model of a few numbers that shows whether this build computes mPLUG as modelscope's code does.
+"""A tiny model that shows whether this build computes mPLUG as modelscope's code does.
 
 Has every kind of layer of the real one. Weights come from numpy's legacy generator, whose stream is
-frozen; `probe.json` holds what modelscope 1.40.2 made of them
+frozen; `probe.json` holds the logits that modelscope 1.40.2 computed with them
 (`tools/reference/make_mplug_probe.py` wrote it). Knows no released weights.
 """
 
@@ -20,7 +20,12 @@ from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.models.mplug.beam_search import END
-from alphabench.models.mplug.config import Design, LanguageDesign, PictureDesign, SearchDesign
+from alphabench.models.mplug.config import (
+    BeamSearchConfig,
+    MplugConfig,
+    MplugTextConfig,
+    MplugVisionConfig,
+)
 from alphabench.models.mplug.image_processing import pixels_of
 from alphabench.models.mplug.model import Mplug
 
@@ -29,14 +34,14 @@ if TYPE_CHECKING:
 
 FILE: Final = "probe.json"
 EVERY: Final = 10
-"""Of so many logits one is stored."""
+"""Every tenth logit is stored."""
 BOUND: Final = 2e-3
 """On logits whose standard deviation is about 1; wide enough for a GPU's TF32."""
-PROBE: Final = Design(
-    picture=PictureDesign(
+PROBE: Final = MplugConfig(
+    vision=MplugVisionConfig(
         image_res=32, clip_vision_layers=2, clip_vision_width=64, clip_vision_patch_size=8
     ),
-    language=LanguageDesign(
+    text=MplugTextConfig(
         vocab_size=200,
         hidden_size=32,
         num_attention_heads=4,
@@ -48,27 +53,27 @@ PROBE: Final = Design(
         text_decode_layers=2,
         stride_layer=2,
     ),
-    search=SearchDesign(),
+    search=BeamSearchConfig(),
 )
-"""Three fusion layers in which words look at patches, and two that join them."""
+"""Three fusion layers with cross-attention, and two joint ones."""
 
 
 def check_build(device: str) -> None:
-    """Compute the stored logits anew.
+    """Compares logits of the tiny model with the stored ones.
 
     Raises:
-        AlphaBenchError: they differ.
+        AlphaBenchError: they differ by more than `BOUND`.
     """
     stored = resources.files(__package__).joinpath(FILE).read_text(encoding="utf-8")
     model = probe_model().to(device)
-    picture_ID = model.look(pixels_of([probe_picture()], side=PROBE.picture.image_res).to(device))[
-        0
-    ]
+    image_ID = model.encode_image(
+        pixels_of([probe_image()], side=PROBE.vision.image_res).to(device)
+    )[0]
     for case in json.loads(stored):
         token_1T = torch.tensor([case["tokens"]], device=device)
         answer_1T = torch.tensor([case["answer"]], dtype=torch.long, device=device)
         seen_1T = torch.ones_like(token_1T, dtype=torch.bool)
-        ours_TV = model.logits(picture_ID, token_1T, seen_1T, answer_1T)[0, :, ::EVERY].cpu()
+        ours_TV = model.logits(image_ID, token_1T, seen_1T, answer_1T)[0, :, ::EVERY].cpu()
         difference = float((ours_TV - torch.tensor(case["logits"])).abs().max())
         if not difference <= BOUND:
             raise AlphaBenchError(
@@ -78,11 +83,11 @@ def check_build(device: str) -> None:
             )
 
 
-def probe_picture() -> Image:
+def probe_image() -> Image:
     """Noise of the probe's own size."""
     from PIL import Image as Pillow
 
-    side = PROBE.picture.image_res
+    side = PROBE.vision.image_res
     noise_RR3 = np.random.RandomState(0).randint(0, 256, size=(side, side, 3))
     return Pillow.fromarray(noise_RR3.astype(np.uint8))
 
@@ -92,41 +97,46 @@ def probe_model() -> Mplug:
     with torch.device("meta"):
         model = Mplug(PROBE)
     wanted = model.state_dict()
-    drawn = frozen_weights(PROBE)
-    model.load_state_dict({name: drawn[name] for name in wanted}, assign=True)
+    weights = frozen_weights(PROBE)
+    model.load_state_dict({name: weights[name] for name in wanted}, assign=True)
     return model.requires_grad_(False).eval()
 
 
-def frozen_weights(design: Design, *, seed: int = 0, end_bias: float = 2.0) -> dict[str, Tensor]:
+def frozen_weights(
+    config: MplugConfig, *, seed: int = 0, end_bias: float = 2.0
+) -> dict[str, Tensor]:
     """Random tensors under the names of the released file; equal on every machine.
 
-    Scaled so that attention is pointed, and answers differ between pictures and questions.
+    Scaled so that attention is peaked, and answers differ between images and questions.
 
     Args:
-        design: all sizes.
-        seed: another one gives other weights.
-        end_bias: the logit of the mark that ends an answer; the higher, the shorter they are.
+        config: all sizes.
+        seed: of the random generator.
+        end_bias: the bias of the token that ends an answer; higher gives shorter answers.
     """
     with torch.device("meta"):
-        shapes = {name: tuple(one.shape) for name, one in Mplug(design).state_dict().items()}
-    found = {name: _drawn(name, shape, seed) for name, shape in shapes.items()}
+        shapes = {name: tuple(one.shape) for name, one in Mplug(config).state_dict().items()}
+    tensors = {name: _random_tensor(name, shape, seed) for name, shape in shapes.items()}
     head = "text_decoder.cls.predictions"
-    found[f"{head}.bias"][END] = end_bias
-    found["text_decoder.bert.embeddings.word_embeddings.weight"][END] = 0.0
-    return found
+    tensors[f"{head}.bias"][END] = end_bias
+    tensors["text_decoder.bert.embeddings.word_embeddings.weight"][END] = 0.0
+    return tensors
 
 
 def doubled(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """With the tensors that are one in the official model under both their names, as released."""
-    head, words = "text_decoder.cls.predictions", "text_decoder.bert.embeddings.word_embeddings"
+    """With tied tensors under both their names, as in the released file."""
+    head, embeddings = (
+        "text_decoder.cls.predictions",
+        "text_decoder.bert.embeddings.word_embeddings",
+    )
     return {
         **weights,
         f"{head}.decoder.bias": weights[f"{head}.bias"],
-        f"{head}.decoder.weight": weights[f"{words}.weight"],
+        f"{head}.decoder.weight": weights[f"{embeddings}.weight"],
     }
 
 
-def _drawn(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
+def _random_tensor(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
     normal = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32).standard_normal
     value = torch.from_numpy(normal(shape).astype(np.float32))
     if "LayerNorm" in name or "layer_norm" in name or ".ln_" in name:
@@ -135,5 +145,5 @@ def _drawn(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
         return 0.15 * value
     if name.endswith("bias"):
         return 0.05 * value
-    pointed = 2.0 if ".query" in name or ".key" in name else 1.0
-    return value * pointed / math.sqrt(math.prod(shape[1:]))
+    peak = 2.0 if ".query" in name or ".key" in name else 1.0
+    return value * peak / math.sqrt(math.prod(shape[1:]))

@@ -1,10 +1,10 @@
-"""The three language parts: encoder of questions, fusion with a picture, decoder of answers.
+"""The three language parts: question encoder, fusion with an image, answer decoder.
 
 Names of modules are those of the released file. Padding to the official 25 tokens is not needed:
-what nobody attends to changes nothing.
+tokens without attention change nothing.
 
-Shapes: Q questions about one picture; N rows of picture tokens, 1 while all questions share them
-and Q once they differ; T tokens of a question; I tokens of a picture; B beams; D width; V words.
+Shapes: Q questions about one image; N rows of image tokens, 1 while all questions share them and Q
+once they differ; T tokens of a question; I tokens of an image; B beams; D width; V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alphabench.models.mplug.attention import Layer, Memory
-from alphabench.models.mplug.config import LanguageDesign
+from alphabench.models.mplug.config import MplugTextConfig
 
 
 class Embeddings(nn.Module):
-    """Words, places and the one type of sequence there is."""
+    """Token, position and type embeddings; there is one type."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: MplugTextConfig) -> None:
         super().__init__()
-        width = design.hidden_size
-        self.word_embeddings = nn.Embedding(design.vocab_size, width)
-        self.position_embeddings = nn.Embedding(design.max_position_embeddings, width)
-        self.token_type_embeddings = nn.Embedding(design.type_vocab_size, width)
-        self.LayerNorm = nn.LayerNorm(width, eps=design.layer_norm_eps)
+        width = config.hidden_size
+        self.word_embeddings = nn.Embedding(config.vocab_size, width)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
 
-    def forward(self, token_QT: Tensor, *, first_place: int = 0) -> Tensor:
-        last = first_place + token_QT.shape[1]
-        place_TD = self.position_embeddings.weight[first_place:last]
+    def forward(self, token_QT: Tensor, *, first_position: int = 0) -> Tensor:
+        last = first_position + token_QT.shape[1]
+        position_TD = self.position_embeddings.weight[first_position:last]
         summed_QTD = self.word_embeddings(token_QT) + self.token_type_embeddings.weight[0]
-        return torch.as_tensor(self.LayerNorm(summed_QTD + place_TD))
+        return torch.as_tensor(self.LayerNorm(summed_QTD + position_TD))
 
 
 class Stack(nn.Module):
-    """Numbered layers; numbers are those of the file, where the first in use may not be 0."""
+    """Numbered layers; numbers are those of the file, where the first used one may not be 0."""
 
-    def __init__(self, design: LanguageDesign, numbers: range, *, looks_elsewhere: bool) -> None:
+    def __init__(self, config: MplugTextConfig, numbers: range, *, cross_attention: bool) -> None:
         super().__init__()
         self.layer = nn.ModuleDict(
-            {str(number): Layer(design, looks_elsewhere=looks_elsewhere) for number in numbers}
+            {str(number): Layer(config, cross_attention=cross_attention) for number in numbers}
         )
 
     @property
@@ -53,12 +53,12 @@ class Stack(nn.Module):
 
 
 class QuestionEncoder(nn.Module):
-    """BERT's first layers over the words of a question."""
+    """BERT's first layers over the tokens of a question."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: MplugTextConfig) -> None:
         super().__init__()
-        self.embeddings = Embeddings(design)
-        self.encoder = Stack(design, range(design.text_encoder_layers), looks_elsewhere=False)
+        self.embeddings = Embeddings(config)
+        self.encoder = Stack(config, range(config.text_encoder_layers), cross_attention=False)
 
     def forward(self, token_QT: Tensor, seen_QT: Tensor) -> Tensor:
         x_QTD = self.embeddings(token_QT)
@@ -68,131 +68,131 @@ class QuestionEncoder(nn.Module):
 
 
 class Fused(NamedTuple):
-    """What the decoder looks at."""
+    """What the decoder attends to."""
 
-    picture_NID: Tensor
+    image_NID: Tensor
     question_QTD: Tensor
 
 
 class Fusion(nn.Module):
-    """Words look at patches; at every `stride_layer`-th layer the two attend as one sequence."""
+    """Text attends to patches; at every `stride_layer`-th layer the two attend as one sequence."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: MplugTextConfig) -> None:
         super().__init__()
-        numbers = range(design.fusion_start, design.num_hidden_layers)
-        self.encoder = Stack(design, numbers, looks_elsewhere=True)
-        self.stride = design.stride_layer
+        numbers = range(config.fusion_start, config.num_hidden_layers)
+        self.encoder = Stack(config, numbers, cross_attention=True)
+        self.stride = config.stride_layer
 
-    def forward(self, text_QTD: Tensor, seen_QT: Tensor, picture_1ID: Tensor) -> Fused:
-        picture_NID = picture_1ID
+    def forward(self, text_QTD: Tensor, seen_QT: Tensor, image_1ID: Tensor) -> Fused:
+        image_NID = image_1ID
         for number, layer in enumerate(self.encoder.layers):
             if number and number % self.stride == 0:
-                picture_NID, text_QTD = _joint(layer, text_QTD, seen_QT, picture_NID)
+                image_NID, text_QTD = _joint(layer, text_QTD, seen_QT, image_NID)
                 continue
             own = layer.attention.memorise(text_QTD, seen_QT)
-            text_QTD = layer(text_QTD, [own], [layer.crossattention.memorise(picture_NID)])
-        return Fused(picture_NID, text_QTD)
+            text_QTD = layer(text_QTD, [own], [layer.crossattention.memorise(image_NID)])
+        return Fused(image_NID, text_QTD)
 
 
-def _joint(layer: Layer, text_QTD: Tensor, seen_QT: Tensor, picture_NID: Tensor) -> Fused:
-    """One layer over patches and words together; patches keep what they were beside it."""
-    n_patches = picture_NID.shape[1]
-    picture_QID = picture_NID.expand(len(text_QTD), -1, -1)
-    joint_QXD = torch.cat([picture_QID, text_QTD], dim=1)
-    seen_QX = torch.cat([seen_QT.new_ones(picture_QID.shape[:2]), seen_QT], dim=1)
+def _joint(layer: Layer, text_QTD: Tensor, seen_QT: Tensor, image_NID: Tensor) -> Fused:
+    """One layer over patches and text together; patches have a residual connection around it."""
+    n_patches = image_NID.shape[1]
+    image_QID = image_NID.expand(len(text_QTD), -1, -1)
+    joint_QXD = torch.cat([image_QID, text_QTD], dim=1)
+    seen_QX = torch.cat([seen_QT.new_ones(image_QID.shape[:2]), seen_QT], dim=1)
     joint_QXD = layer(joint_QXD, [layer.attention.memorise(joint_QXD, seen_QX)])
-    return Fused(picture_QID + joint_QXD[:, :n_patches], joint_QXD[:, n_patches:])
+    return Fused(image_QID + joint_QXD[:, :n_patches], joint_QXD[:, n_patches:])
 
 
 class Transform(nn.Module):
-    """The layer before the words of an answer."""
+    """The layer before the vocabulary projection."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: MplugTextConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(design.hidden_size, design.hidden_size)
-        self.LayerNorm = nn.LayerNorm(design.hidden_size, eps=design.layer_norm_eps)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x_QBD: Tensor) -> Tensor:
         return torch.as_tensor(self.LayerNorm(functional.gelu(self.dense(x_QBD))))
 
 
 class Predictions(nn.Module):
-    """Logits over words; the matrix is the decoder's table of words."""
+    """Logits over the vocabulary; the matrix is tied to the decoder's embeddings."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: MplugTextConfig) -> None:
         super().__init__()
-        self.transform = Transform(design)
-        self.bias = nn.Parameter(torch.empty(design.vocab_size))
+        self.transform = Transform(config)
+        self.bias = nn.Parameter(torch.empty(config.vocab_size))
 
-    def forward(self, x_QBD: Tensor, words_VD: Tensor) -> Tensor:
-        return functional.linear(self.transform(x_QBD), words_VD, self.bias)
+    def forward(self, x_QBD: Tensor, embedding_VD: Tensor) -> Tensor:
+        return functional.linear(self.transform(x_QBD), embedding_VD, self.bias)
 
 
 class WordHead(nn.Module):
     """Holds the predictions under their name in the file."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: MplugTextConfig) -> None:
         super().__init__()
-        self.predictions = Predictions(design)
+        self.predictions = Predictions(config)
 
 
 class DecoderBody(nn.Module):
     """Embeddings and layers of the decoder."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: MplugTextConfig) -> None:
         super().__init__()
-        self.embeddings = Embeddings(design)
-        self.encoder = Stack(design, range(design.text_decode_layers), looks_elsewhere=True)
+        self.embeddings = Embeddings(config)
+        self.encoder = Stack(config, range(config.text_decode_layers), cross_attention=True)
 
 
 class AnswerDecoder(nn.Module):
-    """Writes answers word by word, looking at patches and question."""
+    """Generates answers token by token, with cross-attention to patches and question."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: MplugTextConfig) -> None:
         super().__init__()
-        self.bert = DecoderBody(design)
-        self.cls = WordHead(design)
+        self.bert = DecoderBody(config)
+        self.cls = WordHead(config)
 
-    def look_at(self, fused: Fused, seen_QT: Tensor) -> list[list[Memory]]:
-        """Each layer's memories of patches and question; computed once for a whole answer."""
+    def cross_memories(self, fused: Fused, seen_QT: Tensor) -> list[list[Memory]]:
+        """Each layer's memories of patches and question; computed once per answer."""
         return [
             [
-                layer.crossattention.memorise(fused.picture_NID),
+                layer.crossattention.memorise(fused.image_NID),
                 layer.crossattention.memorise(fused.question_QTD, seen_QT),
             ]
             for layer in self.bert.encoder.layers
         ]
 
-    def next_words(
+    def next_logits(
         self,
         token_QB: Tensor,
-        written: Sequence[Memory] | None,
-        looked_at: Sequence[Sequence[Memory]],
+        past: Sequence[Memory] | None,
+        cross_memories: Sequence[Sequence[Memory]],
     ) -> tuple[Tensor, list[Memory]]:
-        """Logits (Q, B, V) of the word after `token`, and the memories grown by it.
+        """Logits (Q, B, V) of the token after `token_QB`, and the memories with it appended.
 
         Args:
-            token_QB: the last word of each beam.
-            written: each layer's memory of the words before it, a row a beam; None before any.
-            looked_at: of `look_at`.
+            token_QB: the last token of each beam.
+            past: each layer's memory of the tokens before it, a row per beam; None at the start.
+            cross_memories: of `cross_memories`.
         """
         n_questions, n_beams = token_QB.shape
-        place = 0 if written is None else written[0].key_NHSK.shape[2]
-        x_RTD = self.bert.embeddings(token_QB.reshape(-1, 1), first_place=place)
+        position = 0 if past is None else past[0].key_NHSK.shape[2]
+        x_RTD = self.bert.embeddings(token_QB.reshape(-1, 1), first_position=position)
         x_QBD = x_RTD.reshape(n_questions, n_beams, -1)
         grown = []
         for number, layer in enumerate(self.bert.encoder.layers):
             row_RTD = x_QBD.reshape(n_questions * n_beams, 1, -1)
             own = layer.attention.memorise(row_RTD)
-            if written is not None:
-                own = _appended(written[number], own)
+            if past is not None:
+                own = _appended(past[number], own)
             grown.append(own)
             row_RTD = layer.attention(row_RTD, own)
             x_QBD = row_RTD.reshape(n_questions, n_beams, -1)
-            x_QBD = layer.crossattention(x_QBD, *looked_at[number])
+            x_QBD = layer.crossattention(x_QBD, *cross_memories[number])
             x_QBD = layer.output(layer.intermediate(x_QBD), x_QBD)
-        words_VD = self.bert.embeddings.word_embeddings.weight
-        return self.cls.predictions(x_QBD, words_VD), grown
+        embedding_VD = self.bert.embeddings.word_embeddings.weight
+        return self.cls.predictions(x_QBD, embedding_VD), grown
 
 
 def _appended(before: Memory, new: Memory) -> Memory:

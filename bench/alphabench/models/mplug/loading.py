@@ -1,10 +1,9 @@
 """Loads an mPLUG model from the folder of its release: sizes, weights, vocabulary.
 
 The weights are a pickle of tensors, read with `weights_only` so that it cannot run code. Every
-tensor that answering needs must be there, of the right shape and finite, no matrix all one number
-and no norm all 0; the official code loads whatever fits and draws the rest at random. What only
-training needs (the slow copies of each part, CLIP's own words) is left out. Knows no hub: the
-folder is there.
+tensor that inference needs must be present, of the right shape and finite; no matrix may be
+constant and no norm all 0. The official code loads what fits and leaves the rest random. What only
+training needs (momentum copies of each part, CLIP's text encoder) is ignored. Knows no hub.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ import torch
 from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.models.mplug.config import read_design
+from alphabench.models.mplug.config import read_mplug_config
 from alphabench.models.mplug.model import Mplug
-from alphabench.models.mplug.tokenizer import Words, load_words
+from alphabench.models.mplug.tokenizer import MplugTokenizer, load_tokenizer
 from alphabench.weights.sizes import check_sizes
 from alphabench.weights.strict_loading import unused_error, without_place
 
@@ -36,7 +35,7 @@ _SAME: Final = {
     ),
     "text_decoder.cls.predictions.bias": "text_decoder.cls.predictions.decoder.bias",
 }
-"""Tensors that are one in the official model -> the name whose value it loads last."""
+"""Tied tensors of the official model -> the name whose value it loads last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +43,7 @@ class LoadedMplug:
     """A model ready to answer, and its vocabulary."""
 
     model: Mplug
-    words: Words
+    tokenizer: MplugTokenizer
     device: str
 
 
@@ -56,25 +55,25 @@ def load_mplug(folder: Path, *, device: str = "cpu") -> LoadedMplug:
         device: of torch.
 
     Raises:
-        AlphaBenchError: a file is missing or damaged, or the weights do not fit, are not numbers,
-            were wiped out, or hold more layers or scales than the model has a place for.
+        AlphaBenchError: a file is missing or damaged, or the weights do not fit, are not finite,
+            are constant, or hold more layers or scales than the model has.
     """
-    design = read_design(folder)
-    words = load_words(folder, n_words=design.language.vocab_size)
+    config = read_mplug_config(folder)
+    tokenizer = load_tokenizer(folder, vocab_size=config.text.vocab_size)
     path = folder / WEIGHTS_FILE
     stored = _read(path)
     shapes = {name: {"shape": one.shape} for name, one in stored.items() if isinstance(one, Tensor)}
-    for part in (design.picture, design.language):
+    for part in (config.vision, config.text):
         check_sizes(asdict(part), [shapes], file="the configuration", name=str(folder))
     with torch.device("meta"):
-        model = Mplug(design)
+        model = Mplug(config)
     wanted = model.state_dict()
-    found = {name: _tensor(stored, name, like, path) for name, like in wanted.items()}
-    if beside := without_place(_beside(stored, wanted)):
-        raise unused_error(str(path), beside)
-    model.load_state_dict(found, assign=True)
+    tensors = {name: _tensor(stored, name, like, path) for name, like in wanted.items()}
+    if unused := without_place(_unused(stored, wanted)):
+        raise unused_error(str(path), unused)
+    model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False)
-    return LoadedMplug(model=model.to(device).eval(), words=words, device=device)
+    return LoadedMplug(model=model.to(device).eval(), tokenizer=tokenizer, device=device)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -95,14 +94,14 @@ def _read(path: Path) -> Mapping[str, Any]:
         if isinstance(stored, Mapping) and wrapper in stored:
             stored = stored[wrapper]
     if not isinstance(stored, Mapping):
-        raise AlphaBenchError(f"{str(path)!r} holds no table of tensors", hint=_HINT)
+        raise AlphaBenchError(f"{str(path)!r} holds no mapping of tensors", hint=_HINT)
     return {str(name).replace("model.", ""): value for name, value in stored.items()}
 
 
-def _beside(stored: Iterable[str], wanted: Collection[str]) -> list[str]:
-    """Stored tensors of modules that are computed with, or of more layers of their kind.
+def _unused(stored: Iterable[str], wanted: Collection[str]) -> list[str]:
+    """Stored tensors that belong to modules of the model, or to further layers of their kind.
 
-    What only training needs stands in modules of its own, or in those that hold others.
+    What only training needs has other modules, or hangs on those that contain others.
     """
     modules = {name.rpartition(".")[0] for name in wanted}
     modules -= {module.rpartition(".")[0] for module in modules}
@@ -117,7 +116,7 @@ def _beside(stored: Iterable[str], wanted: Collection[str]) -> list[str]:
 
 
 def _tensor(stored: Mapping[str, Any], name: str, like: Tensor, path: Path) -> Tensor:
-    """One checked tensor in float32."""
+    """One tensor in float32, checked."""
     value = stored.get(_SAME.get(name, name), stored.get(name))
     if not isinstance(value, Tensor):
         raise AlphaBenchError(f"{str(path)!r} lacks the tensor {name!r}", hint=_HINT)

@@ -1,7 +1,7 @@
-"""Questions as token ids, and answers back as text, with BERT's vocabulary of the release.
+"""Tokenises questions and decodes answers with the released BERT vocabulary.
 
-As the official preprocessor: small letters, at most 25 tokens with the marks at both ends; what is
-longer is cut. Knows no model.
+As the official preprocessor: lower case, at most 25 tokens with [CLS] and [SEP]; longer questions
+are cut. Knows no model.
 """
 
 from __future__ import annotations
@@ -31,40 +31,40 @@ class Tokens(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
-    """A vocabulary and its rules; `tokenizer` is transformers' BertTokenizer."""
+class MplugTokenizer:
+    """Wraps transformers' BertTokenizer."""
 
     tokenizer: Any
 
     def encode(self, questions: Sequence[str]) -> Tokens:
         """Token ids, padded to the longest question."""
-        found = self.tokenizer(
+        encoded = self.tokenizer(
             [question.lower() for question in questions],
             padding="longest",
             truncation=True,
             max_length=MOST_TOKENS,
             return_tensors="pt",
         )
-        token_QT: Tensor = found["input_ids"]
-        return Tokens(token_QT, found["attention_mask"].bool())
+        token_QT: Tensor = encoded["input_ids"]
+        return Tokens(token_QT, encoded["attention_mask"].bool())
 
     def decode(self, token_QT: Tensor) -> list[str]:
-        """The words of answers, without marks."""
+        """Answers as text, without special tokens."""
         return [
             self.tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=True)
             for row in token_QT.tolist()
         ]
 
     def is_cut(self, question: str) -> bool:
-        """Whether the model is not shown the whole question."""
+        """Whether the question is longer than the model reads."""
         return len(self.tokenizer(question.lower())["input_ids"]) > MOST_TOKENS
 
 
-def load_words(folder: Path, *, n_words: int) -> Words:
+def load_tokenizer(folder: Path, *, vocab_size: int) -> MplugTokenizer:
     """The vocabulary in `folder`.
 
     Raises:
-        AlphaBenchError: there is none, or it is not one for this model.
+        AlphaBenchError: the file is missing, or belongs to another model.
     """
     from transformers import BertTokenizer
 
@@ -75,6 +75,6 @@ def load_words(folder: Path, *, n_words: int) -> Words:
     except UnreadableFileError as error:
         raise AlphaBenchError(f"{str(path)!r} cannot be read: {error}", hint=hint) from error
     number_of = {line.rstrip("\r"): number for number, line in enumerate(lines)}
-    if len(lines) > n_words or any(number_of.get(mark) != at for at, mark in _FIXED.items()):
+    if len(lines) > vocab_size or any(number_of.get(mark) != at for at, mark in _FIXED.items()):
         raise AlphaBenchError(f"{str(path)!r} is not the vocabulary of this model", hint=hint)
-    return Words(tokenizer=BertTokenizer(vocab=number_of, do_lower_case=True))
+    return MplugTokenizer(tokenizer=BertTokenizer(vocab=number_of, do_lower_case=True))

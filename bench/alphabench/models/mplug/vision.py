@@ -1,8 +1,8 @@
-"""The encoder of pictures: CLIP's vision transformer, with the last norm over every token.
+"""The vision encoder: CLIP's vision transformer, with the last norm over every token.
 
-Names of modules are those of the released file. Knows no words.
+Names of modules are those of the released file. Knows no text.
 
-Shapes: B pictures; I tokens of a picture (patches, and the class token before them); E width;
+Shapes: B images; I tokens of an image (the class token, then patches); E width;
 H heads; K head size; R side in pixels; G patches a side.
 """
 
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alphabench.models.mplug.config import PictureDesign
+from alphabench.models.mplug.config import MplugVisionConfig
 
 
-class PictureAttention(nn.Module):
+class ClipVisionAttention(nn.Module):
     """Full self-attention with one projection for queries, keys and values."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -35,7 +35,7 @@ class PictureAttention(nn.Module):
         return torch.as_tensor(self.out_proj(mixed_BHIK.transpose(1, 2).flatten(2)))
 
 
-class PictureMlp(nn.Module):
+class ClipVisionMlp(nn.Module):
     """Two linear layers with CLIP's quick form of GELU, `x sigmoid(1.702 x)`, between them."""
 
     def __init__(self, width: int) -> None:
@@ -48,14 +48,14 @@ class PictureMlp(nn.Module):
         return torch.as_tensor(self.c_proj(inner * torch.sigmoid(1.702 * inner)))
 
 
-class PictureLayer(nn.Module):
-    """A transformer layer with the norms in front."""
+class ClipVisionLayer(nn.Module):
+    """A transformer layer with the norms first."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.attn = PictureAttention(width, heads)
+        self.attn = ClipVisionAttention(width, heads)
         self.ln_1 = nn.LayerNorm(width)
-        self.mlp = PictureMlp(width)
+        self.mlp = ClipVisionMlp(width)
         self.ln_2 = nn.LayerNorm(width)
 
     def forward(self, x_BIE: Tensor) -> Tensor:
@@ -63,14 +63,14 @@ class PictureLayer(nn.Module):
         return torch.as_tensor(x_BIE + self.mlp(self.ln_2(x_BIE)))
 
 
-class PictureTransformer(nn.Module):
+class ClipVisionTransformer(nn.Module):
     """The stack of layers."""
 
-    def __init__(self, design: PictureDesign) -> None:
+    def __init__(self, config: MplugVisionConfig) -> None:
         super().__init__()
         self.resblocks = nn.ModuleList(
-            PictureLayer(design.clip_vision_width, design.n_heads)
-            for _ in range(design.clip_vision_layers)
+            ClipVisionLayer(config.clip_vision_width, config.n_heads)
+            for _ in range(config.clip_vision_layers)
         )
 
     def forward(self, x_BIE: Tensor) -> Tensor:
@@ -79,17 +79,17 @@ class PictureTransformer(nn.Module):
         return x_BIE
 
 
-class PictureEncoder(nn.Module):
-    """Tokens of pictures that all have the model's own side."""
+class ClipVisionEncoder(nn.Module):
+    """Encodes images of the model's own size."""
 
-    def __init__(self, design: PictureDesign) -> None:
+    def __init__(self, config: MplugVisionConfig) -> None:
         super().__init__()
-        width, patch = design.clip_vision_width, design.clip_vision_patch_size
+        width, patch = config.clip_vision_width, config.clip_vision_patch_size
         self.conv1 = nn.Conv2d(3, width, kernel_size=patch, stride=patch, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(width))
-        self.positional_embedding = nn.Parameter(torch.empty(design.n_tokens, width))
+        self.positional_embedding = nn.Parameter(torch.empty(config.n_tokens, width))
         self.ln_pre = nn.LayerNorm(width)
-        self.transformer = PictureTransformer(design)
+        self.transformer = ClipVisionTransformer(config)
         self.ln_post = nn.LayerNorm(width)
 
     def forward(self, pixels_B3RR: Tensor) -> Tensor:
