@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphabench import statistics
+from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.questions import Judge
 from alphabench.registry import BenchmarkEntry
@@ -140,17 +141,20 @@ class DVReward:
         statuses = statistics.count_statuses(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
         n_expected = sum(cluster.n_expected for cluster in images)
         formula = statistics.pooled(images)
-        return Report(
+        scope = ReportScope(
             benchmark="dvreward",
             split=self.split,
             protocol=self.protocol,
             evaluator=evaluator,
-            headline=statistics.estimate(images, formula),
-            groups=statistics.group_estimates(images),
-            coverage=statuses.get("scored", 0) / n_expected if n_expected else 0.0,
-            partial=len(samples) < len(self._source.sets) or bool(statuses.get("missing")),
-            bounds=_bounds(images),
             statuses=statuses,
+            has_all_samples=len(samples) >= len(self._source.sets),
+        )
+        return build_report(
+            scope,
+            statistics.estimate(images, formula),
+            statistics.group_estimates(images),
+            coverage=scored_share(statuses.get("scored", 0), n_expected),
+            bounds=_bounds(images),
             extras=_by_question(samples, verdicts) if evaluator == "dvreward" else {},
         )
 

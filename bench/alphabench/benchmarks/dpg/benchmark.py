@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final
 
 from alphabench import statistics
@@ -30,6 +29,13 @@ from alphabench.benchmarks.dpg.scoring import (
     item_clusters,
     propositions_of,
 )
+from alphabench.benchmarks.mini_split import (
+    MINI_VERSION,
+    mini_bytes,
+    mini_source,
+    pinned_source,
+)
+from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill, split_spec
 from alphabench.questions import Judge
@@ -40,7 +46,6 @@ from alphabench.types import (
     ProtocolName,
     Report,
     Sample,
-    Status,
     Verdict,
     image_id,
 )
@@ -49,7 +54,6 @@ from alphabench.upstream import UpstreamData, pin_of
 PROMPTS_PIN: Final = "dpg"
 QUESTIONS_PIN: Final = "dpg-judge"
 TABLE_PATH: Final = f"dpg_bench/{TABLE_FILE}"
-MINI_DATA: Final = "dpg.jsonl"
 JUDGE: Final = "judge"
 MPLUG: Final = "mplug"
 
@@ -94,6 +98,7 @@ class Dpg:
     def card(self) -> Card:
         mini = self.split == "mini"
         pin = pin_of(PROMPTS_PIN)
+        origin = mini_source("dpg") if mini else pinned_source(pin, digest=self._digest())
         return Card(
             name="dpg",
             version=_version(self.split),
@@ -102,10 +107,10 @@ class Dpg:
             title="DPG-Bench's graphs of questions over AlphaBench's drawn world"
             if mini
             else "DPG-Bench",
-            licence="Apache-2.0" if mini else pin.licence,
-            source="alphabench" if mini else f"{pin.repository}@{pin.commit}",
+            licence=origin.licence,
+            source=origin.source,
             citation="arXiv:2403.05135",
-            data_digest=hashlib.sha256(_mini_bytes()).hexdigest() if mini else self._digest(),
+            data_digest=origin.digest,
             images_per_sample=CELLS,
             evaluators=(JUDGE, MPLUG),
         )
@@ -162,14 +167,15 @@ class Dpg:
         statuses = statistics.count_statuses(
             samples, verdicts, n_expected=lambda one: CELLS * len(self.questions(one))
         )
-        return report_of(
-            items_of(samples, verdicts),
+        scope = ReportScope(
+            benchmark="dpg",
             split=self.split,
             protocol=self.protocol,
             evaluator=evaluator,
             statuses=statuses,
-            partial=len(samples) < len(self.samples()),
+            has_all_samples=len(samples) >= len(self.samples()),
         )
+        return report_of(items_of(samples, verdicts), scope)
 
     def _sample(self, item: str, propositions: Sequence[Proposition]) -> Sample:
         path = f"dpg_bench/prompts/{item}.txt"
@@ -208,38 +214,24 @@ def items_of(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Jud
     ]
 
 
-def report_of(
-    items: Sequence[JudgedItem],
-    *,
-    split: str,
-    protocol: ProtocolName,
-    evaluator: str,
-    statuses: Mapping[Any, int],
-    partial: bool,
-) -> Report:
+def report_of(items: Sequence[JudgedItem], scope: ReportScope) -> Report:
     """The report over judged items.
 
     Groups: L1 categories. Extras: the headline and the L1 categories under the other protocol, and
     L2 categories under this one. Under official, upstream's first item counts in no figure.
     """
+    protocol = scope.protocol
     other: ProtocolName = "strict" if protocol == "official" else "official"
-    n_scored, n_expected = count_answers(items, protocol)
-    counts: Mapping[Status, int] = statuses
     beside = {
         f"{name}, {other}": figure for name, figure in categories(items, other, broad=True).items()
     }
     narrow = categories(items, protocol, broad=False)
-    return Report(
-        benchmark="dpg",
-        split=split,
-        protocol=protocol,
-        evaluator=evaluator,
-        headline=headline(items, protocol),
-        groups=categories(items, protocol, broad=True),
-        coverage=n_scored / n_expected if n_expected else 0.0,
-        partial=partial or bool(counts.get("missing")),
+    return build_report(
+        scope,
+        headline(items, protocol),
+        categories(items, protocol, broad=True),
+        coverage=scored_share(*count_answers(items, protocol)),
         bounds=bounds(items, protocol),
-        statuses=counts,
         extras={
             f"score, {other}": headline(items, other),
             **beside,
@@ -279,7 +271,7 @@ def _sample(item: str, prompt: str, propositions: Sequence[Proposition], **other
 def _mini_samples() -> Iterator[Sample]:
     """Lines of one item each: upstream's columns, and what the world draws and answers."""
     row = 0
-    for line in _mini_bytes().decode("utf-8").splitlines():
+    for line in mini_bytes("dpg").decode("utf-8").splitlines():
         item = json.loads(line)
         propositions = []
         for one in item["questions"]:
@@ -305,8 +297,4 @@ def _mini_samples() -> Iterator[Sample]:
 
 def _version(split: str) -> str:
     """The upstream commit, or a number of our own; other data is another version."""
-    return "1" if split == "mini" else pin_of(PROMPTS_PIN).commit[:7]
-
-
-def _mini_bytes() -> bytes:
-    return (resources.files("alphabench.scenes") / "mini" / MINI_DATA).read_bytes()
+    return MINI_VERSION if split == "mini" else pin_of(PROMPTS_PIN).commit[:7]

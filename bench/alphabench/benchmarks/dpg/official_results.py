@@ -34,12 +34,13 @@ from alphabench.benchmarks.dpg.scoring import (
     headline,
     image_score,
 )
+from alphabench.benchmarks.reporting import ReportScope, build_report
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_bytes
 from alphabench.images import open_rgb
 from alphabench.runs.official_export import Files, OfficialFormat
 from alphabench.statistics import Cluster, estimate, mean_of_groups
-from alphabench.types import Estimate, ProtocolName, Report, Sample, Verdict, image_id
+from alphabench.types import Estimate, ProtocolName, Report, Sample, Status, Verdict, image_id
 from alphabench.upstream import UpstreamData
 
 IMAGES: Final = PurePosixPath("images")
@@ -70,14 +71,15 @@ def summarise_official(
     table = _table(path.with_name(TABLE_FILE), data) if details.is_file() else None
     if table is not None:
         items = list(read_details(details, table).values())
-        report = report_of(
-            items,
+        scope = ReportScope(
+            benchmark="dpg",
             split="",
             protocol=protocol,
             evaluator=path.name,
             statuses=_statuses(items),
-            partial=_n_items(item.id for item in items) < N_ITEMS,
+            has_all_samples=_n_items(item.id for item in items) >= N_ITEMS,
         )
+        report = report_of(items, scope)
         scores = [score for one in items if (score := one.score(protocol)) is not None]
         return replace(report, headline=_in_order(report.headline, scores))
     if protocol == "strict":
@@ -109,11 +111,11 @@ def _table(beside: Path, data: UpstreamData | None) -> Mapping[str, tuple[Propos
         return None
 
 
-def _statuses(items: Sequence[JudgedItem]) -> dict[str, int]:
+def _statuses(items: Sequence[JudgedItem]) -> dict[Status, int]:
     """Answers in the file, and questions of the table that were never asked."""
     n_asked = sum(len(answers) for item in items for answers in item.images)
     n_all = sum(len(item.propositions) * len(item.images) for item in items)
-    counts = {"scored": n_asked, "missing": n_all - n_asked}
+    counts: dict[Status, int] = {"scored": n_asked, "missing": n_all - n_asked}
     return {status: n for status, n in counts.items() if n}
 
 
@@ -130,17 +132,20 @@ def _report_of_scores(results: ResultFile, name: str) -> Report:
     ]
     found = _in_order(estimate(clusters, mean_of_groups), [cluster.total for cluster in clusters])
     assert found.value is not None, "a result file has a score"
-    return Report(
+    scope = ReportScope(
         benchmark="dpg",
         split="",
         protocol="official",
         evaluator=name,
-        headline=found,
-        groups={category: _as_printed(value) for category, value in results.broad.items()},
-        coverage=1.0,
-        partial=_n_items(results.scores) < N_ITEMS,
-        bounds=(found.value, found.value),
         statuses={"scored": len(clusters)},
+        has_all_samples=_n_items(results.scores) >= N_ITEMS,
+    )
+    return build_report(
+        scope,
+        found,
+        {category: _as_printed(value) for category, value in results.broad.items()},
+        coverage=1.0,
+        bounds=(found.value, found.value),
         extras={f"L2 {name}": _as_printed(value) for name, value in results.narrow.items()},
     )
 

@@ -9,13 +9,11 @@ upstream's files in `gedit_files`.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +28,13 @@ from alphabench.benchmarks.gedit.viescore import (
     VieOptions,
     open_viescore,
 )
+from alphabench.benchmarks.mini_split import (
+    MINI_VERSION,
+    DataSource,
+    mini_bytes,
+    mini_source,
+)
+from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill, split_spec
 from alphabench.questions import Judge
@@ -52,7 +57,6 @@ SPLITS: Final[Mapping[str, str]] = {
 ROWS: Final = dict.fromkeys(dataset.LANGUAGES, dataset.N_ROWS // 2)
 """Of the official data, by language."""
 EVALUATOR: Final = "judge"
-MINI_DATA: Final = "gedit.jsonl"
 SETTINGS: Final = Bootstrap(value_range=(0.0, FULL_MARKS))
 _MINI_SIDE: Final = 128
 """Pixels of a drawn source picture."""
@@ -88,7 +92,7 @@ def open_gedit(
 
 def version_of(split: str) -> str:
     """The data set's revision, or a number of our own."""
-    return "1" if split == "mini" else dataset.REVISION[:7]
+    return MINI_VERSION if split == "mini" else dataset.REVISION[:7]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,19 +105,17 @@ class GEdit:
 
     @property
     def card(self) -> Card:
-        mini = self.split == "mini"
-        origin = None if mini else dataset.origin_of(self.data.cache_dir)
-        official = f"{dataset.REPOSITORY}@{dataset.REVISION}"
+        origin = _mini_source() if self.split == "mini" else self._official_source()
         return Card(
             name="gedit",
             version=version_of(self.split),
             split=self.split,
             protocol=self.protocol,
             title=SPLITS[self.split],
-            licence="Apache-2.0" if mini else dataset.LICENCE,
-            source="alphabench" if mini else (origin.source if origin else official),
+            licence=origin.licence,
+            source=origin.source,
             citation="arXiv:2504.17761",
-            data_digest=_mini_digest() if mini else (origin.digest if origin else official),
+            data_digest=origin.digest,
             images_per_sample=1,
             evaluators=(EVALUATOR,),
         )
@@ -188,18 +190,20 @@ class GEdit:
         statuses = statistics.count_statuses(samples, verdicts, n_expected=1)
         n_scored, n_expected = statuses.get("scored", 0), sum(statuses.values())
         overall, withheld = macro(images, groups)
-        return Report(
+        scope = ReportScope(
             benchmark="gedit",
             split=self.split,
             protocol=self.protocol,
             evaluator=evaluator,
-            headline=dataclasses.replace(overall, n_scored=n_scored, n_expected=n_expected),
-            groups=statistics.group_estimates(images, SETTINGS),
-            coverage=n_scored / n_expected if n_expected else 0.0,
-            partial=len(samples) < max(len(every), ROWS.get(self.split, 0))
-            or bool(statuses.get("missing")),
-            bounds=statistics.bounds(images, mean_of_groups, SETTINGS.value_range, needed=groups),
             statuses=statuses,
+            has_all_samples=len(samples) >= max(len(every), ROWS.get(self.split, 0)),
+        )
+        return build_report(
+            scope,
+            dataclasses.replace(overall, n_scored=n_scored, n_expected=n_expected),
+            statistics.group_estimates(images, SETTINGS),
+            coverage=scored_share(n_scored, n_expected),
+            bounds=statistics.bounds(images, mean_of_groups, SETTINGS.value_range, needed=groups),
             extras=self._extras(samples, verdicts, groups),
             withheld=withheld,
             notes=self._notes(len(every)),
@@ -233,8 +237,18 @@ class GEdit:
             return (f"the data here has {n_rows} of the {ROWS[self.split]} rows in its language",)
         return ()
 
+    def _official_source(self) -> DataSource:
+        """Of the data in the cache; where none is, of the revision that would be fetched."""
+        origin = dataset.origin_of(self.data.cache_dir)
+        revision = f"{dataset.REPOSITORY}@{dataset.REVISION}"
+        return DataSource(
+            licence=dataset.LICENCE,
+            source=origin.source if origin else revision,
+            digest=origin.digest if origin else revision,
+        )
+
     def _drawn(self, row: Mapping[str, Any]) -> Sample:
-        folder = self.data.cache_dir / "drawn" / f"gedit-mini-{_mini_digest()[:12]}"
+        folder = self.data.cache_dir / "drawn" / f"gedit-mini-{_mini_source().digest[:12]}"
         path = folder / f"{row['key']}.png"
         if not path.exists():
             _draw(row, path)
@@ -299,17 +313,13 @@ def _unique(samples: Iterable[Sample]) -> list[Sample]:
     return found
 
 
-def _mini_bytes() -> bytes:
-    return (resources.files("alphabench.scenes") / "mini" / MINI_DATA).read_bytes()
-
-
 def _mini_rows() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _mini_bytes().decode("utf-8").splitlines()]
+    return [json.loads(line) for line in mini_bytes("gedit").decode("utf-8").splitlines()]
 
 
-def _mini_digest() -> str:
-    """Over the rows and the world that draws their sources."""
-    return hashlib.sha256(_mini_bytes() + f"\0{WORLD_VERSION}\0{_MINI_SIDE}".encode()).hexdigest()
+def _mini_source() -> DataSource:
+    """Its digest is over the rows and the version of the world that renders their sources."""
+    return mini_source("gedit", also=f"\0{WORLD_VERSION}\0{_MINI_SIDE}")
 
 
 def _draw(row: Mapping[str, Any], path: Path) -> None:

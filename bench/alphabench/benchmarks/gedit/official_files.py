@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 from alphabench import statistics
 from alphabench.benchmarks.gedit.benchmark import GROUPS, ROWS, SCORES, SETTINGS, macro
 from alphabench.benchmarks.gedit.viescore import JUDGE_SOURCE, QUALITY, QUESTION, SEMANTICS
+from alphabench.benchmarks.reporting import ReportScope, build_report
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_text
 from alphabench.runs.official_export import OfficialFormat
@@ -110,19 +111,22 @@ def summarise_official(path: Path, language: Language = "en") -> Report:
         for group, figure in statistics.group_estimates(clusters[name], SETTINGS).items()
         if name != QUESTION or of
     }
-    return Report(
+    scope = ReportScope(
         benchmark="gedit",
         split=language,
         protocol="official",
         evaluator=f"published scores ({language})",
-        headline=averages.pop(QUESTION),
-        groups=statistics.group_estimates(full[QUESTION], SETTINGS),
+        statuses={"scored": len(rows)},
+        has_all_samples=len(rows) >= ROWS[language],
+    )
+    return build_report(
+        scope,
+        averages.pop(QUESTION),
+        statistics.group_estimates(full[QUESTION], SETTINGS),
         coverage=1.0,
-        partial=len(rows) < ROWS[language],
         bounds=statistics.bounds(
             full[QUESTION], mean_of_groups, SETTINGS.value_range, needed=GROUPS
         ),
-        statuses={"scored": len(rows)},
         extras={**averages, **by_group},
         withheld=withheld,
     )

@@ -9,13 +9,18 @@ The rules of a single image stand in `geneval_rules`, the published file formats
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from alphabench import registry, statistics
+from alphabench.benchmarks.mini_split import (
+    MINI_VERSION,
+    mini_bytes,
+    mini_source,
+    pinned_source,
+)
+from alphabench.benchmarks.reporting import ReportScope, build_report, coverage_of
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.core.options import fill, split_spec
@@ -86,7 +91,7 @@ _SPLITS: Final[Mapping[str, _Split]] = {
         path="eval/gen/geneval/prompts/evaluation_metadata_long.jsonl",
     ),
     "mini": _Split(
-        version="1",
+        version=MINI_VERSION,
         title="GenEval's six tasks over AlphaBench's drawn world",
         evaluators=("nano", "mask2former", "mask2former:official", "mmdet"),
     ),
@@ -131,22 +136,20 @@ class GenEval:
     def card(self) -> Card:
         split = _SPLITS[self.split]
         if split.pin is None:
-            licence, source = "Apache-2.0", "alphabench"
-            digest = hashlib.sha256(_mini_bytes()).hexdigest()
+            origin = mini_source("geneval")
         else:
             pin = pin_of(split.pin)
-            licence, source = pin.licence, f"{pin.repository}@{pin.commit}"
-            digest = pin.file(split.path).digest
+            origin = pinned_source(pin, digest=pin.file(split.path).digest)
         return Card(
             name="geneval",
             version=split.version,
             split=self.split,
             protocol=self.protocol,
             title=split.title,
-            licence=licence,
-            source=source,
+            licence=origin.licence,
+            source=origin.source,
             citation="arXiv:2310.11513",
-            data_digest=digest,
+            data_digest=origin.digest,
             images_per_sample=IMAGES_PER_PROMPT,
             evaluators=split.evaluators,
             prompt_style=split.prompt_style,
@@ -160,7 +163,7 @@ class GenEval:
         """
         split = _SPLITS[self.split]
         if split.pin is None:
-            name, content = MINI_DATA, _mini_bytes()
+            name, content = MINI_DATA, mini_bytes("geneval")
         else:
             name, content = split.path, self.data.read(split.pin, split.path)
         lines = content.decode("utf-8").rstrip("\n").split("\n")
@@ -207,22 +210,23 @@ class GenEval:
         strict = self.protocol == "strict"
         prompts = [_prompt_cluster(of, strict=strict) for of in images]
         statuses = statistics.count_statuses(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
-        n_expected = sum(cluster.n_expected for cluster in images)
-        n_scored = sum(cluster.n_scored for cluster in images)
         overall, withheld = headline(images, strict=strict)
-        return Report(
+        scope = ReportScope(
             benchmark="geneval",
             split=self.split,
             protocol=self.protocol,
             evaluator=evaluator,
-            headline=overall,
-            groups=statistics.group_estimates(images),
-            coverage=n_scored / n_expected if n_expected else 0.0,
-            partial=len(samples) < len(self.samples()) or bool(statuses.get("missing")),
+            statuses=statuses,
+            has_all_samples=len(samples) >= len(self.samples()),
+        )
+        return build_report(
+            scope,
+            overall,
+            statistics.group_estimates(images),
+            coverage=coverage_of(images),
             bounds=statistics.bounds(
                 images, statistics.mean_of_groups, needed=TAGS if strict else ()
             ),
-            statuses=statuses,
             extras=shares(images, prompts),
             withheld=withheld,
         )
@@ -282,7 +286,3 @@ def _prompt_cluster(images: Cluster, *, strict: bool) -> Cluster:
         n_scored=int(known),
         n_expected=1,
     )
-
-
-def _mini_bytes() -> bytes:
-    return (resources.files("alphabench.scenes") / "mini" / MINI_DATA).read_bytes()

@@ -16,6 +16,7 @@ import numpy as np
 
 from alphabench import statistics
 from alphabench.benchmarks.geneval.benchmark import IMAGES_PER_PROMPT, headline, shares
+from alphabench.benchmarks.reporting import ReportScope, build_report
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, parse_json, read_text
 from alphabench.runs.official_export import OfficialFormat
@@ -146,17 +147,20 @@ def summarise_official(path: Path) -> Report:
     complete = len(images) == len(prompts) == N_PROMPTS and all(
         cluster.n_expected == IMAGES_PER_PROMPT for cluster in images
     )
-    return Report(
+    scope = ReportScope(
         benchmark="geneval",
         split="",
         protocol="official",
         evaluator=RESULTS_FILE,
-        headline=overall,
-        groups=tasks,
-        coverage=n_scored / len(lines),
-        partial=not complete,
-        bounds=statistics.bounds(images, statistics.mean_of_groups),
         statuses=_statuses(n_scored, len(lines)),
+        has_all_samples=complete,
+    )
+    return build_report(
+        scope,
+        overall,
+        tasks,
+        coverage=n_scored / len(lines),
+        bounds=statistics.bounds(images, statistics.mean_of_groups),
         extras=shares(images, prompts),
         withheld=withheld,
     )

@@ -16,10 +16,16 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final
 
 from alphabench import statistics
+from alphabench.benchmarks.mini_split import (
+    MINI_VERSION,
+    mini_bytes,
+    mini_source,
+    pinned_source,
+)
+from alphabench.benchmarks.reporting import ReportScope, build_report, coverage_of
 from alphabench.benchmarks.tiif.questions import AskingOptions, open_judged
 from alphabench.benchmarks.tiif.scoring import (
     ATTRIBUTES,
@@ -86,7 +92,7 @@ def open_tiif(
 
 def version_of(split: str) -> str:
     """The upstream commit, or a number of our own; other data is another version."""
-    return "1" if split == "mini" else pin_of(PIN).commit[:7]
+    return MINI_VERSION if split == "mini" else pin_of(PIN).commit[:7]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,18 +105,20 @@ class Tiif:
 
     @property
     def card(self) -> Card:
-        mini = self.split == "mini"
-        pin = pin_of(PIN)
+        if self.split == "mini":
+            origin = mini_source("tiif")
+        else:
+            origin = pinned_source(pin_of(PIN), digest=_digest(self.split))
         return Card(
             name="tiif",
             version=version_of(self.split),
             split=self.split,
             protocol=self.protocol,
             title=_TITLES[self.split],
-            licence="Apache-2.0" if mini else pin.licence,
-            source="alphabench" if mini else f"{pin.repository}@{pin.commit}",
+            licence=origin.licence,
+            source=origin.source,
             citation=CITATION,
-            data_digest=hashlib.sha256(_mini_bytes()).hexdigest() if mini else _digest(self.split),
+            data_digest=origin.digest,
             images_per_sample=1,
             evaluators=(JUDGE,),
         )
@@ -155,15 +163,16 @@ class Tiif:
         Unanswered questions are in no figure; coverage and bounds account for them.
         """
         every = self.samples()
-        return report_of(
-            self.clusters(samples, verdicts),
+        scope = ReportScope(
+            benchmark="tiif",
             split=self.split,
             protocol=self.protocol,
             evaluator=evaluator,
-            complete=[sample.group for sample in every],
             statuses=statistics.count_statuses(samples, verdicts, n_expected=_n_questions),
-            partial=len(samples) < len(every),
+            has_all_samples=len(samples) >= len(every),
         )
+        complete = [sample.group for sample in every]
+        return report_of(self.clusters(samples, verdicts), scope, complete=complete)
 
     def _official_items(self) -> Iterator[_Item]:
         for attribute in ATTRIBUTES:
@@ -180,7 +189,7 @@ class Tiif:
 
     def _mini_items(self) -> Iterator[_Item]:
         seen: dict[str, int] = {}
-        for number, fields in enumerate(_objects(_mini_bytes(), where=MINI_DATA)):
+        for number, fields in enumerate(_objects(mini_bytes("tiif"), where=MINI_DATA)):
             attribute = str(fields.get("type"))
             index = seen[attribute] = seen.get(attribute, -1) + 1
             where = f"item {number} of {MINI_DATA!r}"
@@ -199,13 +208,9 @@ class _Item:
 
 def report_of(
     clusters: Sequence[Cluster],
+    scope: ReportScope,
     *,
-    split: str,
-    protocol: ProtocolName,
-    evaluator: str,
     complete: Sequence[str],
-    statuses: Mapping[Any, int],
-    partial: bool,
     alone: bool = True,
 ) -> Report:
     """The report over answers that are gathered by sample.
@@ -213,25 +218,20 @@ def report_of(
     Groups: the two overall figures and the nine groups, each short and long. Extras: the levels,
     upstream's mean over all attributes, and the two overall figures under the other protocol.
     """
+    protocol = scope.protocol
     other: ProtocolName = "strict" if protocol == "official" else "official"
     found = figures(clusters, protocol=protocol, complete=complete, alone=alone)
     headline = found.pop("headline")
     groups = {name: found.pop(name) for name in group_names()}
     elsewhere = figures(clusters, protocol=other, complete=complete, alone=alone)
     beside = {f"overall {length}, {other}": elsewhere[f"overall {length}"] for length in LENGTHS}
-    n_expected = sum(cluster.n_expected for cluster in clusters)
     needed = set(complete) if protocol == "strict" else set()
-    return Report(
-        benchmark="tiif",
-        split=split,
-        protocol=protocol,
-        evaluator=evaluator,
-        headline=headline,
-        groups=groups,
-        coverage=sum(c.n_scored for c in clusters) / n_expected if n_expected else 0.0,
-        partial=partial or bool(statuses.get("missing")),
+    return build_report(
+        scope,
+        headline,
+        groups,
+        coverage=coverage_of(clusters),
         bounds=statistics.bounds(clusters, headline_formula(protocol), needed=needed),
-        statuses=statuses,
         extras={**found, **beside},
         withheld=statistics.unscored_groups(clusters, needed, kind="attributes by length"),
     )
@@ -311,7 +311,3 @@ def _digest(split: str) -> str:
     )
     files = {file.path: file.digest for file in pin.files}
     return hashlib.sha256("\n".join(files[path] for path in paths).encode()).hexdigest()
-
-
-def _mini_bytes() -> bytes:
-    return (resources.files("alphabench.scenes") / "mini" / MINI_DATA).read_bytes()

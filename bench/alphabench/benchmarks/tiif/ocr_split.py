@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from alphabench import statistics
+from alphabench.benchmarks.reporting import ReportScope, build_report, coverage_of
 from alphabench.benchmarks.tiif.scoring import LENGTHS, stratum
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import split_spec
@@ -85,7 +86,6 @@ class TiifText:
         }
         statuses = statistics.count_statuses(samples, verdicts, n_expected=len(QUESTIONS))
         recalls, errors = clusters[RECALL], clusters[GNED]
-        n_expected = sum(cluster.n_expected for cluster in recalls)
         formula = statistics.pooled(recalls)
         extras = {
             f"GNED {length}, lower is better": statistics.estimate(
@@ -94,17 +94,20 @@ class TiifText:
             )
             for length in LENGTHS
         }
-        return Report(
+        scope = ReportScope(
             benchmark="tiif",
             split=self.card.split,
             protocol=self.prompts.protocol,
             evaluator=evaluator,
-            headline=statistics.estimate(recalls, formula),
-            groups=statistics.group_estimates(recalls),
-            coverage=sum(c.n_scored for c in recalls) / n_expected if n_expected else 0.0,
-            partial=len(samples) < len(self.samples()) or bool(statuses.get("missing")),
-            bounds=statistics.bounds(recalls, statistics.mean_of_groups),
             statuses=statuses,
+            has_all_samples=len(samples) >= len(self.samples()),
+        )
+        return build_report(
+            scope,
+            statistics.estimate(recalls, formula),
+            statistics.group_estimates(recalls),
+            coverage=coverage_of(recalls),
+            bounds=statistics.bounds(recalls, statistics.mean_of_groups),
             extras={name: figure for name, figure in extras.items() if figure.n_expected},
         )
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from alphabench.benchmarks.reporting import ReportScope
 from alphabench.benchmarks.tiif.benchmark import report_of
 from alphabench.benchmarks.tiif.scoring import (
     ATTRIBUTES,
@@ -29,7 +30,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.runs.official_export import Files, OfficialFormat
 from alphabench.statistics import Cluster
-from alphabench.types import Estimate, ProtocolName, Report, Sample, Verdict, image_id
+from alphabench.types import Estimate, ProtocolName, Report, Sample, Status, Verdict, image_id
 
 IMAGES: Final = PurePosixPath("images")
 """The folder that upstream's script is pointed at."""
@@ -212,19 +213,22 @@ def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Re
     n_expected = sum(cluster.n_expected for cluster in clusters)
     n_scored = sum(cluster.n_scored for cluster in clusters)
     unparsed = n_expected - n_scored - len(tree.unreadable)
-    counts = {"scored": n_scored, "unparsed": unparsed, "failed": len(tree.unreadable)}
+    counts: dict[Status, int] = {
+        "scored": n_scored,
+        "unparsed": unparsed,
+        "failed": len(tree.unreadable),
+    }
     strata = [stratum(attribute, length) for attribute in ATTRIBUTES for length in LENGTHS]
-    report = report_of(
-        clusters,
+    scope = ReportScope(
+        benchmark="tiif",
         split="",
         protocol=protocol,
         evaluator=tree.model,
-        complete=strata,
         statuses={status: n for status, n in counts.items() if n},
-        partial=len(clusters) < N_TESTMINI
-        or not {cluster.group for cluster in clusters}.issuperset(strata),
-        alone=tree.alone,
+        has_all_samples=len(clusters) >= N_TESTMINI
+        and {cluster.group for cluster in clusters}.issuperset(strata),
     )
+    report = report_of(clusters, scope, complete=strata, alone=tree.alone)
     return dataclasses.replace(report, notes=_notes(tree, protocol))
 
 

@@ -12,10 +12,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final
 
 from alphabench import statistics
+from alphabench.benchmarks.mini_split import mini_bytes, mini_source, pinned_source
+from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
 from alphabench.benchmarks.wise.questions import WiseOptions, open_judged
 from alphabench.benchmarks.wise.scoring import (
     CATEGORIES,
@@ -76,13 +77,12 @@ class Wise:
     @property
     def card(self) -> Card:
         if self.split == "mini":
-            licence, source = "Apache-2.0", "alphabench"
-            digest = hashlib.sha256(_mini_bytes()).hexdigest()
+            origin = mini_source("wise")
             title = "WISE's six categories over AlphaBench's drawn world"
         else:
             pin = pin_of(_PINS[self.edition.name])
-            licence, source = pin.licence, f"{pin.repository}@{pin.commit}"
             digest = hashlib.sha256("".join(f.digest for f in pin.files).encode()).hexdigest()
+            origin = pinned_source(pin, digest=digest)
             title = "WISE_Verified" if self.edition is VERIFIED else "WISE, its first edition"
         return Card(
             name="wise",
@@ -90,10 +90,10 @@ class Wise:
             split=self.split,
             protocol=self.protocol,
             title=title,
-            licence=licence,
-            source=source,
+            licence=origin.licence,
+            source=origin.source,
             citation="arXiv:2503.07265",
-            data_digest=digest,
+            data_digest=origin.digest,
             images_per_sample=1,
             evaluators=(EVALUATOR,),
         )
@@ -105,7 +105,7 @@ class Wise:
             AlphaBenchError: the official data is not fetched, or was changed.
         """
         if self.split == "mini":
-            lines = _mini_bytes().decode().splitlines()
+            lines = mini_bytes("wise").decode().splitlines()
             # The mini split has the verified edition's ids, whichever edition asks.
             return _samples([json.loads(line) for line in lines], VERIFIED, where=MINI_DATA)
         pin = pin_of(_PINS[self.edition.name])
@@ -159,17 +159,20 @@ class Wise:
             statistics.estimate(images, formula), images, CATEGORIES, kind="categories"
         )
         statuses = statistics.count_statuses(samples, verdicts, n_expected=1)
-        return Report(
+        scope = ReportScope(
             benchmark="wise",
             split=self.split,
             protocol=self.protocol,
             evaluator=evaluator,
-            headline=estimate,
-            groups=statistics.group_estimates(images),
-            coverage=estimate.n_scored / estimate.n_expected if estimate.n_expected else 0.0,
-            partial=len(samples) < len(self.samples()) or bool(statuses.get("missing")),
-            bounds=statistics.bounds(images, formula, needed=CATEGORIES),
             statuses=statuses,
+            has_all_samples=len(samples) >= len(self.samples()),
+        )
+        return build_report(
+            scope,
+            estimate,
+            statistics.group_estimates(images),
+            coverage=scored_share(estimate.n_scored, estimate.n_expected),
+            bounds=statistics.bounds(images, formula, needed=CATEGORIES),
             extras=metric_means(samples, verdicts),
             withheld=withheld,
         )
@@ -224,7 +227,3 @@ def _malformed(where: str, what: str) -> AlphaBenchError:
     return AlphaBenchError(
         f"{where!r} cannot be used: {what}", hint="restore the file from its source"
     )
-
-
-def _mini_bytes() -> bytes:
-    return (resources.files("alphabench.scenes") / "mini" / MINI_DATA).read_bytes()

@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from alphabench import statistics
+from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
 from alphabench.benchmarks.wise.scoring import (
     CATEGORIES,
     LEGACY,
@@ -122,17 +123,20 @@ def summarise_official(path: Path) -> Report:
         overall = overall.restated(float(formula(means)[0]))
     n_expected = sum(cluster.n_expected for cluster in images)
     n_scored = sum(cluster.n_scored for cluster in images)
-    return Report(
+    scope = ReportScope(
         benchmark="wise",
         split="",
         protocol="official",
         evaluator=f"published scores ({edition.name})",
-        headline=overall,
-        groups={name: groups[name] for name in CATEGORIES if name in groups},
-        coverage=n_scored / n_expected if n_expected else 0.0,
-        partial=len(wanted) < len(CATEGORIES),
-        bounds=statistics.bounds(images, formula, needed=CATEGORIES),
         statuses={"scored": n_scored, "unparsed": n_expected - n_scored},
+        has_all_samples=len(wanted) >= len(CATEGORIES),
+    )
+    return build_report(
+        scope,
+        overall,
+        {name: groups[name] for name in CATEGORIES if name in groups},
+        coverage=scored_share(n_scored, n_expected),
+        bounds=statistics.bounds(images, formula, needed=CATEGORIES),
         withheld=withheld,
         notes=tuple(
             f"{n} lines {why}, and are passed over as upstream does" for why, n in skipped.items()

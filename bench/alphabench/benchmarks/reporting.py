@@ -1,0 +1,78 @@
+"""Builds reports: the rules that are the same for all benchmarks.
+
+Knows no formula: headline, groups and bounds are computed by the benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from alphabench.statistics import Cluster
+from alphabench.types import Estimate, ProtocolName, Report, Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportScope:
+    """What a report is about, and how much of it was scored."""
+
+    benchmark: str
+    split: str
+    protocol: ProtocolName
+    evaluator: str
+    """Its name, or that of a published result."""
+    statuses: Mapping[Status, int]
+    """Expected verdicts by status."""
+    has_all_samples: bool
+    """Whether every sample of the split takes part."""
+
+
+def build_report(
+    scope: ReportScope,
+    headline: Estimate,
+    groups: Mapping[str, Estimate],
+    *,
+    coverage: float,
+    bounds: tuple[float, float] | None,
+    extras: Mapping[str, Estimate] | None = None,
+    withheld: str = "",
+    notes: tuple[str, ...] = (),
+) -> Report:
+    """The report; it is partial without all samples or with a missing image or verdict.
+
+    Args:
+        scope: what it is about.
+        headline: see `Report`, as for the other arguments.
+        groups: by name, in the order of the report.
+        coverage: from `coverage_of` or `scored_share`.
+        bounds: of the headline.
+        extras: further metrics; None for none.
+        withheld: why there is no headline; else empty.
+        notes: what a reader must know, a clause each.
+    """
+    return Report(
+        benchmark=scope.benchmark,
+        split=scope.split,
+        protocol=scope.protocol,
+        evaluator=scope.evaluator,
+        headline=headline,
+        groups=groups,
+        coverage=coverage,
+        partial=not scope.has_all_samples or bool(scope.statuses.get("missing")),
+        bounds=bounds,
+        statuses=scope.statuses,
+        extras=extras or {},
+        withheld=withheld,
+        notes=notes,
+    )
+
+
+def coverage_of(clusters: Iterable[Cluster]) -> float:
+    """Scored over expected verdicts of all clusters, 0 to 1; 0 where none is expected."""
+    counts = [(cluster.n_scored, cluster.n_expected) for cluster in clusters]
+    return scored_share(sum(scored for scored, _ in counts), sum(n for _, n in counts))
+
+
+def scored_share(n_scored: int, n_expected: int) -> float:
+    """`n_scored / n_expected`, 0 to 1; 0 where nothing is expected."""
+    return n_scored / n_expected if n_expected else 0.0
