@@ -27,7 +27,7 @@ from alphabench.runs.plan import (
 )
 from alphabench.runs.run import Outcome, Work, carry_out
 from alphabench.runs.store import RunFolder
-from alphabench.runs.stored import complete_verdicts
+from alphabench.runs.stored_run import StoredRun
 from alphabench.types import Benchmark, Generator, Sample
 from alphatrainers.protocols import RewardFunction, ValidationPoint, WeightView
 
@@ -119,7 +119,9 @@ class BenchmarkValidation:
 def items_of(outcome: Outcome) -> dict[str, float]:
     """Mean verdict of each sample all of whose verdicts are scored."""
     values: dict[str, list[float | None]] = {}
-    for verdict in complete_verdicts(outcome.folder, outcome.benchmark, outcome.evaluation):
+    run = StoredRun.of(outcome.folder, verify_images=True)
+    samples, evaluation = run.samples(outcome.benchmark), run.evaluation(outcome.evaluation)
+    for verdict in run.expected_verdicts(outcome.benchmark, samples, evaluation):
         values.setdefault(statistics.sample_of(verdict), []).append(verdict.value)
     means = {}
     for sample, found in values.items():

@@ -33,6 +33,11 @@ NOTES: Final = "alphabench.notes"
 REVISED_PROMPT: Final = "revised_prompt"
 """Among the notes: the prompt as a host rewrote it before it generated."""
 
+FULL_MARKS: Final = 1.0
+"""The value of a verdict with full marks, unless its detail has `OUT_OF`."""
+OUT_OF: Final = "out_of"
+"""In a verdict's detail: its full marks, where they are not 1."""
+
 ProtocolName = Literal["official", "strict"]
 """official: bug-compatible with upstream's code at the pinned commit.
 

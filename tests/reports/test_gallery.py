@@ -15,7 +15,7 @@ from PIL import Image
 
 from alphabench.reports.gallery import gallery_html
 from alphabench.types import ImageRequest, NotMade, Sample
-from tests.reports.conftest import Answer, Made, RunMaker
+from tests.support.stored_runs import Answer, Made, RunMaker
 
 HOSTILE = [
     "</article><script>alert(1)</script>",
@@ -58,9 +58,9 @@ class Page(HTMLParser):
 
 def text_of(made: Made, **settings: int) -> str:
     return gallery_html(
-        made.folder,
+        made.run,
         made.samples,
-        evaluation=made.evaluation,
+        evaluation=made.scored,
         embed_pixels=settings.get("embed_pixels"),
     )
 
@@ -128,7 +128,7 @@ def test_hostile_text_is_shown_as_text(make_run: RunMaker, tmp_path: Path) -> No
         Sample(id=s.id, prompt=text, group=text[:60])
         for s, text in zip(made.samples, HOSTILE, strict=False)
     ]
-    text = gallery_html(made.folder, samples, evaluation=made.evaluation)
+    text = gallery_html(made.run, samples, evaluation=made.scored)
     page = Page(text)
     (tmp_path / "gallery.html").write_text(text, encoding="utf-8")
     shown = [prompt.replace("\x00", "\ufffd").replace("\ud800", "?") for prompt in HOSTILE]
@@ -184,7 +184,7 @@ def test_nothing_scored_is_a_dash_and_never_a_zero(make_run: RunMaker) -> None:
 
 def test_a_run_can_be_looked_at_before_it_is_scored(make_run: RunMaker) -> None:
     made = make_run()
-    text = gallery_html(made.folder, made.samples, evaluation=None)
+    text = gallery_html(made.run, made.samples, evaluation=None)
     assert "geneval@1:mini, not scored" in text
     assert set(classes(Page(text))) == {"unscored"}
 

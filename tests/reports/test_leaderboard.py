@@ -11,9 +11,9 @@ from alphabench.reports.comparison import Basis
 from alphabench.reports.leaderboard import INDEX, BasisOf, leaderboard_pages, write_pages
 from alphabench.reports.published import Published, PublishedRow
 from alphabench.runs.serialization import report_from_json
-from alphabench.runs.store import RunFolder
+from alphabench.runs.stored_run import StoredRun
 from alphabench.types import ImageRequest, ProtocolName
-from tests.reports.conftest import Answer, Made, RunMaker
+from tests.support.stored_runs import Answer, Made, RunMaker
 
 HOSTILE = "evil | <img src=x onerror=alert(1)>\n# big `code` [x](javascript:1)"
 
@@ -186,7 +186,7 @@ def test_published_figures_stand_below_and_are_not_ranked(make_run: RunMaker) ->
 def test_without_the_benchmarks_data_the_table_says_that_ties_were_not_looked_for(
     make_run: RunMaker,
 ) -> None:
-    def unfetched(folder: RunFolder, protocol: ProtocolName) -> Basis:
+    def unfetched(run: StoredRun, protocol: ProtocolName) -> Basis:
         raise AlphaBenchError("the data is not fetched", hint="`alphabench fetch geneval`")
 
     folders = [make_run("a").folder, make_run("b", answer=one_wrong).folder]

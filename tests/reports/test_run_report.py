@@ -16,11 +16,11 @@ from alphabench.reports.run_report import (
 )
 from alphabench.statistics import Cluster, over_all
 from alphabench.types import Estimate, ImageRequest, NotMade, Report
-from tests.reports.conftest import Answer, Made, RunMaker
+from tests.support.stored_runs import Answer, Made, RunMaker
 
 
 def page_of(made: Made) -> str:
-    return report_markdown(made.folder, made.evaluation, made.report)
+    return report_markdown(made.run, made.scored)
 
 
 def half(request: ImageRequest) -> float:

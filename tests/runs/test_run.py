@@ -25,7 +25,7 @@ from alphabench.runs.run import (
     summarise_all,
 )
 from alphabench.runs.store import RunFolder
-from alphabench.runs.stored import complete_verdicts
+from alphabench.runs.stored_run import StoredRun
 from alphabench.types import NOTES, REVISED_PROMPT, Generator, ImageRequest, NotMade
 from tests.support.fakes import Brightness, Dots, Reds
 
@@ -225,11 +225,9 @@ def test_refused_and_failed_images_are_counted_apart_and_are_never_zeros(tmp_pat
     assert report.bounds is not None
     assert report.headline.value is not None
     assert report.bounds[0] < report.headline.value < report.bounds[1]
-    reasons = {
-        v.image_id: v.detail["reason"]
-        for v in complete_verdicts(outcome.folder, Reds(), outcome.evaluation)
-        if v.status != "scored"
-    }
+    run, reds = StoredRun.of(outcome.folder), Reds()
+    verdicts = run.expected_verdicts(reds, run.samples(reds), run.evaluation(outcome.evaluation))
+    reasons = {v.image_id: v.detail["reason"] for v in verdicts if v.status != "scored"}
     assert reasons["0-0/0"] == "not this one"
     assert "cannot make" in reasons["1-1/1"]
 

@@ -8,8 +8,7 @@ from typing import Final, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from alphabench.reports.image_results import current_verdicts
-from alphabench.runs.store import RunFolder
+from alphabench.runs.stored_run import StoredRun
 from alphatrainers.reporting.history import CurvePoint
 from alphatrainers.reporting.plots import reward_chart, smoothed, validation_charts
 from alphatrainers.reporting.svg import Chart, Line, svg
@@ -32,7 +31,7 @@ def tasks_chart(run: Finished) -> Chart:
     """Each task's held-out score, of the first curve."""
     by_task: dict[str, list[tuple[float, float | None]]] = {}
     for point in measured(run.curve):
-        (report,) = RunFolder.open(run.run_of(point)).reports().values()
+        (report,) = StoredRun.open(run.run_of(point)).reports().values()
         for task, estimate in report.groups.items():
             by_task.setdefault(task, []).append((point.step, estimate.value))
     lines = [
@@ -106,8 +105,8 @@ def before_and_after(run: Finished) -> Image.Image:
 
 
 def _pairs(run: Finished, first: CurvePoint, last: CurvePoint) -> list[_Pair]:
-    before, after = (RunFolder.open(run.run_of(point)) for point in (first, last))
-    records, right = after.images(), [_right(folder) for folder in (before, after)]
+    before, after = (StoredRun.open(run.run_of(point)) for point in (first, last))
+    records, right = after.images, [_right(run) for run in (before, after)]
     return [
         _Pair(
             record.prompt,
@@ -116,15 +115,15 @@ def _pairs(run: Finished, first: CurvePoint, last: CurvePoint) -> list[_Pair]:
             right[0].get(name),
             right[1].get(name),
         )
-        for name, record in sorted(before.images().items())
+        for name, record in sorted(before.images.items())
         if name.endswith("/0") and name in records
     ]
 
 
-def _right(folder: RunFolder) -> dict[str, bool | None]:
-    (evaluation,) = folder.reports()
+def _right(run: StoredRun) -> dict[str, bool | None]:
+    (evaluation,) = run.reports()
     found: dict[str, bool | None] = {}
-    for verdict in current_verdicts(folder, evaluation):
+    for verdict in run.evaluation(evaluation).verdicts:
         good = None if verdict.value is None else verdict.value == 1.0
         found[verdict.image_id] = good if found.get(verdict.image_id, True) else False
     return found

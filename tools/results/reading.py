@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +25,7 @@ from alphabench.reports.comparison import (
     compare_runs,
     shared_evaluation,
 )
-from alphabench.runs.store import RunFolder
-from alphabench.runs.stored import check_same_data, protocol_of
+from alphabench.runs.stored_run import StoredRun
 from alphabench.statistics import Cluster, paired_difference
 from alphabench.types import Estimate
 from alphabench.upstream import UpstreamData
@@ -190,7 +189,7 @@ class Comparer:
         Raises:
             AlphaBenchError: they were not measured alike.
         """
-        one, other = RunFolder.open(before), RunFolder.open(after)
+        one, other = StoredRun.open(before), StoredRun.open(after)
         evaluation = shared_evaluation(one, other)
         return compare_runs(one, other, self._basis(one, evaluation), evaluation=evaluation)
 
@@ -203,26 +202,26 @@ class Comparer:
         for before, after in pairs:
             self(before, after)
         baselines, candidates = zip(*pairs, strict=True)
-        one = RunFolder.open(baselines[0])
-        evaluation = shared_evaluation(one, RunFolder.open(candidates[0]))
+        one = StoredRun.open(baselines[0])
+        evaluation = shared_evaluation(one, StoredRun.open(candidates[0]))
         basis = self._basis(one, evaluation)
         ours, theirs = (
-            _merged([clusters_of(RunFolder.open(path), evaluation, basis) for path in side])
-            for side in (candidates, baselines)
+            _merged([clusters_of(run, run.evaluation(evaluation), basis) for run in side])
+            for side in (map(StoredRun.open, candidates), map(StoredRun.open, baselines))
         )
         return paired_difference(ours, theirs, basis.formula, basis.settings)
 
-    def _basis(self, folder: RunFolder, evaluation: str) -> Basis:
-        protocol = protocol_of(folder, evaluation)
-        key = (folder.manifest.benchmark, protocol)
+    def _basis(self, run: StoredRun, evaluation: str) -> Basis:
+        protocol = run.protocol(evaluation)
+        key = (run.manifest.benchmark, protocol)
         if key not in self._bases:
             benchmark = open_benchmark(key[0], protocol=protocol, data=self._data)
-            check_same_data(folder, benchmark)
+            run.check_same_data(benchmark)
             self._bases[key] = basis_of(benchmark)
         return self._bases[key]
 
 
-def _merged(runs: Sequence[Sequence[Cluster]]) -> list[Cluster]:
+def _merged(runs: Iterable[Sequence[Cluster]]) -> list[Cluster]:
     """The samples of several runs, each with the verdicts of all."""
     found: dict[tuple[str, str], Cluster] = {}
     for one in (cluster for run in runs for cluster in run):

@@ -8,7 +8,7 @@ from typing import Any
 
 from alphabench.reports.comparison import Comparison
 from alphabench.reports.markdown import NOTHING, Align, inline, number, table
-from alphabench.runs.store import RunFolder
+from alphabench.runs.stored_run import StoredRun
 from alphabench.types import Estimate
 from alphatrainers.reporting.history import CurvePoint
 from alphatrainers.reporting.plots import SMOOTHED, reward_summary
@@ -181,7 +181,7 @@ def _began_alike(run: Finished, other: Finished) -> bool:
 
 
 def _groups(run: Finished, point: CurvePoint) -> Mapping[str, Estimate]:
-    (report,) = RunFolder.open(run.run_of(point)).reports().values()
+    (report,) = StoredRun.open(run.run_of(point)).reports().values()
     return report.groups
 
 

@@ -113,12 +113,12 @@ def leaderboard(
     from alphabench.reports.comparison import Basis, basis_of
     from alphabench.reports.leaderboard import leaderboard_pages, write_pages
     from alphabench.reports.published import read_published
-    from alphabench.runs.store import RunFolder, run_folders
-    from alphabench.runs.stored import check_same_data
+    from alphabench.runs.store import run_folders
+    from alphabench.runs.stored_run import StoredRun
 
-    def basis(folder: RunFolder, protocol: ProtocolName) -> Basis:
-        bench = factories.benchmark(folder.manifest.benchmark, protocol)
-        check_same_data(folder, bench)
+    def basis(run: StoredRun, protocol: ProtocolName) -> Basis:
+        bench = factories.benchmark(run.manifest.benchmark, protocol)
+        run.check_same_data(bench)
         return basis_of(bench)
 
     if out is not None:
@@ -146,12 +146,11 @@ def compare(
         comparison_markdown,
         shared_evaluation,
     )
-    from alphabench.runs.store import RunFolder
-    from alphabench.runs.stored import check_same_data, protocol_of
+    from alphabench.runs.stored_run import StoredRun
 
-    before, after = RunFolder.open(baseline), RunFolder.open(candidate)
+    before, after = StoredRun.open(baseline), StoredRun.open(candidate)
     chosen = evaluation or shared_evaluation(before, after)
-    bench = factories.benchmark(before.manifest.benchmark, protocol_of(before, chosen))
-    check_same_data(before, bench)
+    bench = factories.benchmark(before.manifest.benchmark, before.protocol(chosen))
+    before.check_same_data(bench)
     found = compare_runs(before, after, basis_of(bench), evaluation=chosen)
     echo(comparison_markdown(found))

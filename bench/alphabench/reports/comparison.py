@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.reports.image_results import current_verdicts, images_per_sample
 from alphabench.reports.markdown import NOTHING, inline, interval, number, table
 from alphabench.reports.run_report import lacking
-from alphabench.runs.store import RunFolder
+from alphabench.runs.stored_run import StoredEvaluation, StoredRun
 from alphabench.statistics import (
     DEFAULT,
     Bootstrap,
@@ -93,13 +92,11 @@ class Comparison:
     """`baseline` or `candidate` -> what that run lacks; empty where both are complete."""
 
 
-def measurement(folder: RunFolder, evaluation: str) -> dict[str, str]:
+def measurement(run: StoredRun, evaluation: StoredEvaluation) -> dict[str, str]:
     """All that must agree for two results to stand in one table: benchmark and evaluator."""
-    asked = {k: v for k, v in folder.manifest.pixels.items() if _is_of("benchmark", k)}
+    asked = {k: v for k, v in run.manifest.pixels.items() if _is_of("benchmark", k)}
     examined = {
-        f"evaluator.{key}": value
-        for key, value in folder.evaluation_identity(evaluation).items()
-        if key != _UNCHECKED
+        f"evaluator.{key}": value for key, value in evaluation.identity.items() if key != _UNCHECKED
     }
     return {**asked, **examined}
 
@@ -121,15 +118,11 @@ def basis_of(benchmark: Benchmark) -> Basis:
     return Basis(samples=benchmark.samples(), settings=settings)
 
 
-def clusters_of(folder: RunFolder, evaluation: str, basis: Basis) -> list[Cluster]:
+def clusters_of(run: StoredRun, evaluation: StoredEvaluation, basis: Basis) -> list[Cluster]:
     """What the run scored, by sample."""
     if basis.gather is not None:
-        return basis.gather(basis.samples, current_verdicts(folder, evaluation))
-    return gather(
-        basis.samples,
-        current_verdicts(folder, evaluation),
-        n_expected=images_per_sample(folder),
-    )
+        return basis.gather(basis.samples, evaluation.verdicts)
+    return gather(basis.samples, evaluation.verdicts, n_expected=run.images_per_sample)
 
 
 def is_distinguishable(difference: Estimate) -> bool:
@@ -140,7 +133,7 @@ def is_distinguishable(difference: Estimate) -> bool:
 
 
 def compare_runs(
-    baseline: RunFolder, candidate: RunFolder, basis: Basis, *, evaluation: str | None = None
+    baseline: StoredRun, candidate: StoredRun, basis: Basis, *, evaluation: str | None = None
 ) -> Comparison:
     """The paired difference of two runs, headline and groups.
 
@@ -154,8 +147,9 @@ def compare_runs(
         AlphaBenchError: the runs were not measured alike, or not by exactly one evaluation.
     """
     name = evaluation or shared_evaluation(baseline, candidate)
-    _check_alike(baseline, candidate, name)
-    before, after = (clusters_of(folder, name, basis) for folder in (baseline, candidate))
+    measured = [(run, run.evaluation(name)) for run in (baseline, candidate)]
+    _check_alike(*(measurement(*one) for one in measured))
+    before, after = (clusters_of(*one, basis) for one in measured)
     groups = dict.fromkeys(cluster.group for cluster in after)
     by_group = {
         group: paired_difference(
@@ -176,9 +170,8 @@ def compare_runs(
         changes=_changes(before, after, basis),
         partial={
             side: words
-            for side, folder in (("baseline", baseline), ("candidate", candidate))
-            if (report := folder.reports().get(name))
-            and (words := lacking(report, folder.manifest))
+            for side, (run, scored) in zip(("baseline", "candidate"), measured, strict=True)
+            if scored.report and (words := lacking(scored.report, run.manifest))
         },
     )
 
@@ -221,13 +214,13 @@ def comparison_markdown(comparison: Comparison, *, most_changes: int = 20) -> st
     )
 
 
-def shared_evaluation(baseline: RunFolder, candidate: RunFolder) -> str:
+def shared_evaluation(baseline: StoredRun, candidate: StoredRun) -> str:
     """The one evaluation that both runs have.
 
     Raises:
         AlphaBenchError: there is none, or more than one.
     """
-    ours, theirs = (set(folder.reports()) for folder in (baseline, candidate))
+    ours, theirs = (set(run.reports()) for run in (baseline, candidate))
     shared = sorted(ours & theirs)
     if len(shared) == 1:
         return shared[0]
@@ -243,8 +236,7 @@ def shared_evaluation(baseline: RunFolder, candidate: RunFolder) -> str:
     )
 
 
-def _check_alike(baseline: RunFolder, candidate: RunFolder, evaluation: str) -> None:
-    ours, theirs = (measurement(folder, evaluation) for folder in (baseline, candidate))
+def _check_alike(ours: Mapping[str, str], theirs: Mapping[str, str]) -> None:
     if different := differences(ours, theirs):
         raise AlphaBenchError(
             f"the runs were not measured alike ({different})",

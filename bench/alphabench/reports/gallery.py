@@ -21,19 +21,18 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from alphabench.images import UnreadableImageError, open_rgb
-from alphabench.reports.image_results import (
-    JudgedImage,
-    JudgedSample,
-    State,
-    images_per_sample,
-    judged_samples,
-)
 from alphabench.reports.markdown import NOTHING, number
 from alphabench.reports.run_report import absence, coverage_words, stamps
-from alphabench.runs.store import RunFolder
+from alphabench.runs.stored_run import (
+    ImageResult,
+    ImageState,
+    SampleResult,
+    StoredEvaluation,
+    StoredRun,
+)
 from alphabench.types import Estimate, Report, Sample
 
-_MARKS: Final[Mapping[State, str]] = {
+_MARKS: Final[Mapping[ImageState, str]] = {
     "right": "✓",
     "partly": "◐",
     "wrong": "✕",
@@ -43,42 +42,41 @@ _COLUMNS: Final = {1: "one", 2: "two", 3: "three"}
 
 
 def gallery_html(
-    folder: RunFolder,
+    run: StoredRun,
     samples: Sequence[Sample],
     *,
-    evaluation: str | None,
+    evaluation: StoredEvaluation | None,
     embed_pixels: int | None = None,
 ) -> str:
     """The page whole; see `gallery_parts`."""
-    return "".join(gallery_parts(folder, samples, evaluation=evaluation, embed_pixels=embed_pixels))
+    return "".join(gallery_parts(run, samples, evaluation=evaluation, embed_pixels=embed_pixels))
 
 
 def gallery_parts(
-    folder: RunFolder,
+    run: StoredRun,
     samples: Sequence[Sample],
     *,
-    evaluation: str | None,
+    evaluation: StoredEvaluation | None,
     embed_pixels: int | None = None,
 ) -> Iterator[str]:
     """The page that lies in a run folder as `gallery.html`, piece by piece.
 
     Args:
-        folder: the run.
+        run: whose images.
         samples: those of the run, in the order wanted.
         evaluation: whose verdicts and figures to show; None shows the images alone.
         embed_pixels: put thumbnails of at most this many pixels a side into the page, so that it
             can be sent alone; None refers to the images that lie beside it.
     """
-    judged = judged_samples(folder, samples, evaluation=evaluation)
-    report = folder.report(evaluation) if evaluation else None
+    judged = run.sample_results(samples, evaluation)
     style, script = _asset("gallery.css"), _asset("gallery.js")
-    columns = _COLUMNS.get(images_per_sample(folder), "many")
-    yield _head(f"{folder.manifest.benchmark}: {folder.manifest.checkpoint}", style, script)
-    yield _top(folder, evaluation, report)
+    columns = _COLUMNS.get(run.images_per_sample, "many")
+    yield _head(f"{run.manifest.benchmark}: {run.manifest.checkpoint}", style, script)
+    yield _top(run, evaluation)
     yield _bar(judged)
     yield f'<main class="{columns}">'
     for one in judged:
-        yield _card(one, folder.root, embed_pixels)
+        yield _card(one, run.root, embed_pixels)
     yield '<p id="empty" hidden>No image matches.</p></main>'
     yield _DIALOG
     yield f"<script>{script}</script></body></html>\n"
@@ -108,15 +106,15 @@ def _head(title: str, style: str, script: str) -> str:
     )
 
 
-def _top(folder: RunFolder, evaluation: str | None, report: Report | None) -> str:
-    manifest = folder.manifest
+def _top(run: StoredRun, evaluation: StoredEvaluation | None) -> str:
+    manifest, report = run.manifest, evaluation.report if evaluation else None
     parts = [f'<header class="top"><h1>{_text(manifest.checkpoint)}</h1>']
     if report is None or evaluation is None:
         parts.append(f'<p class="what">{_text(manifest.benchmark)}, not scored</p></header>')
         return "".join(parts)
     what = f"{manifest.benchmark}, {report.protocol} protocol, evaluator {report.evaluator}"
     parts.append(f'<p class="what">{_text(what)}</p>')
-    for stamp, meaning in stamps(report, manifest, folder.evaluation_identity(evaluation)):
+    for stamp, meaning in stamps(report, manifest, evaluation.identity):
         plain_meaning = meaning.replace("`", "")
         parts.append(f'<p class="stamp"><b>{_text(stamp)}</b>: {_text(plain_meaning)}</p>')
     headline = report.headline
@@ -158,7 +156,7 @@ def _scale(report: Report) -> float:
     )
 
 
-def _bar(judged: Sequence[JudgedSample]) -> str:
+def _bar(judged: Sequence[SampleResult]) -> str:
     groups = Counter[str]()
     states = Counter[str]()
     for one in judged:
@@ -187,7 +185,7 @@ def _choices(key: str, label: str, total: int, choices: Iterable[tuple[str, str,
     return f'<div class="choices" role="group" aria-label="{label}">{"".join(buttons)}</div>'
 
 
-def _card(one: JudgedSample, root: Path, embed_pixels: int | None) -> str:
+def _card(one: SampleResult, root: Path, embed_pixels: int | None) -> str:
     sample = one.sample
     figures = [_figure(image, root, embed_pixels) for image in one.images]
     return (
@@ -197,7 +195,7 @@ def _card(one: JudgedSample, root: Path, embed_pixels: int | None) -> str:
     )
 
 
-def _figure(image: JudgedImage, root: Path, embed_pixels: int | None) -> str:
+def _figure(image: ImageResult, root: Path, embed_pixels: int | None) -> str:
     about = f"image {image.image_id}"
     attributes = ""
     shown = '<div class="none">no image</div>'
@@ -221,7 +219,7 @@ def _figure(image: JudgedImage, root: Path, embed_pixels: int | None) -> str:
     )
 
 
-def _state_words(image: JudgedImage) -> str:
+def _state_words(image: ImageResult) -> str:
     """The state; with several questions or marks between none and full, the mean too."""
     values = [verdict.value for verdict in image.verdicts if verdict.value is not None]
     if image.state == "unscored" or (len(values) == 1 and values[0] in (0.0, 1.0)):
@@ -229,7 +227,7 @@ def _state_words(image: JudgedImage) -> str:
     return f"{image.state} · {number(sum(values) / len(values))}"
 
 
-def _objects(image: JudgedImage) -> str:
+def _objects(image: ImageResult) -> str:
     """What the evaluator says it saw, for the large view: [name, x1, y1, x2, y2, score] each."""
     seen = [
         [str(name), *(round(part, 3) for part in box)]

@@ -23,7 +23,6 @@ from alphabench.reports.comparison import (
     is_distinguishable,
     measurement,
 )
-from alphabench.reports.image_results import current_verdicts, images_per_sample
 from alphabench.reports.markdown import NOTHING, Align, inline, interval, number, table
 from alphabench.reports.published import Published, published_section
 from alphabench.reports.run_report import (
@@ -34,11 +33,12 @@ from alphabench.reports.run_report import (
 )
 from alphabench.runs.serialization import report_to_json
 from alphabench.runs.store import RunFolder
+from alphabench.runs.stored_run import StoredEvaluation, StoredRun
 from alphabench.statistics import paired_difference
 from alphabench.types import ProtocolName, Report
 
-BasisOf = Callable[[RunFolder, ProtocolName], Basis]
-"""The samples and the formula of the benchmark that a folder ran, under a protocol.
+BasisOf = Callable[[StoredRun, ProtocolName], Basis]
+"""The samples and the formula of the benchmark of a run, under a protocol.
 
 It may raise AlphaBenchError (data that was not fetched): ranks are then not tested for ties.
 """
@@ -56,13 +56,13 @@ _LEGEND: Final = (
 class Entry:
     """One result: what one evaluation found in one run."""
 
-    folder: RunFolder
-    evaluation: str
+    run: StoredRun
+    evaluation: StoredEvaluation
     report: Report
 
     @property
     def measurement(self) -> dict[str, str]:
-        return measurement(self.folder, self.evaluation)
+        return measurement(self.run, self.evaluation)
 
     @property
     def reservations(self) -> list[str]:
@@ -70,9 +70,9 @@ class Entry:
         report = self.report
         # An unparsed reply in a thousand costs no rank, but whatever was never looked at does.
         looked_at = report.coverage < 1 and not report.statuses.get("missing")
-        in_part = report.partial and not (looked_at and self.folder.manifest.limit is None)
+        in_part = report.partial and not (looked_at and self.run.manifest.limit is None)
         found = [self.stamp] if in_part else []
-        if is_self_test_off(self.folder.evaluation_identity(self.evaluation)):
+        if is_self_test_off(self.evaluation.identity):
             found.append("SELF-TEST OFF")
         if report.headline.value is None:
             found.append("NO HEADLINE" if report.headline.n_scored else "NOTHING SCORED")
@@ -85,7 +85,7 @@ class Entry:
         """How much of the benchmark a partial report lacks; empty for a complete one."""
         if not self.report.partial:
             return ""
-        limit, coverage = self.folder.manifest.limit, self.report.coverage
+        limit, coverage = self.run.manifest.limit, self.report.coverage
         sizes = [f"{limit} samples"] if limit is not None else []
         sizes += [f"{coverage_words(self.report).partition(' ')[0]} scored"] if coverage < 1 else []
         return f"PARTIAL ({', '.join(sizes)})" if sizes else "PARTIAL"
@@ -93,8 +93,9 @@ class Entry:
     @property
     def page(self) -> str:
         """Where the copy of its report lies, relative to the leaderboard."""
-        manifest = self.folder.manifest
-        return f"reports/{_slug(manifest.checkpoint)}-{manifest.fingerprint[:6]}-{self.evaluation}"
+        manifest = self.run.manifest
+        name = f"{_slug(manifest.checkpoint)}-{manifest.fingerprint[:6]}-{self.evaluation.name}"
+        return f"reports/{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,7 @@ def leaderboard_pages(
     An index, a page for each benchmark, and for each row a copy of the report that it came from.
 
     Args:
-        folders: the runs; those that are damaged are passed over.
+        folders: those that are damaged are passed over.
         basis_of: what ties need.
         published: figures of others, shown apart.
         note: called with a sentence for each run that was passed over.
@@ -131,7 +132,7 @@ def leaderboard_pages(
     entries, copies = [], {}
     for folder in folders:
         try:
-            ours = _entries(folder)
+            ours = _entries(StoredRun.of(folder))
             copies.update({path: text for entry in ours for path, text in _copies(entry).items()})
         except AlphaBenchError as error:
             note(f"passed over: {error.message}")
@@ -154,15 +155,11 @@ def leaderboard_pages(
     }
 
 
-def _entries(folder: RunFolder) -> list[Entry]:
-    """All results of a run, whose verdicts were read once to see that they can be."""
-    found = [
-        Entry(folder=folder, evaluation=evaluation, report=report)
-        for evaluation, report in folder.reports().items()
+def _entries(run: StoredRun) -> list[Entry]:
+    return [
+        Entry(run=run, evaluation=run.evaluation(name), report=report)
+        for name, report in run.reports().items()
     ]
-    for entry in found:
-        current_verdicts(folder, entry.evaluation)
-    return found
 
 
 def write_pages(out: Path, pages: Mapping[str, str]) -> Path:
@@ -207,8 +204,8 @@ def _leaders(ranked: Sequence[Entry], basis_of: BasisOf) -> list[int]:
     """For each entry, the index of the first entry of its rank."""
     if len(ranked) < 2:
         return list(range(len(ranked)))
-    basis = basis_of(ranked[0].folder, ranked[0].report.protocol)
-    clusters = [clusters_of(e.folder, e.evaluation, basis) for e in ranked]
+    basis = basis_of(ranked[0].run, ranked[0].report.protocol)
+    clusters = [clusters_of(e.run, e.evaluation, basis) for e in ranked]
     leaders = [0]
     for index in range(1, len(ranked)):
         first = leaders[-1]
@@ -221,7 +218,7 @@ def _leaders(ranked: Sequence[Entry], basis_of: BasisOf) -> list[int]:
 
 def _order(entry: Entry) -> tuple[bool, bool, float, str, str]:
     value = entry.report.headline.value
-    manifest = entry.folder.manifest
+    manifest = entry.run.manifest
     return (
         bool(entry.reservations),
         value is None,
@@ -242,7 +239,7 @@ def _alike(entries: Sequence[Entry]) -> list[list[Entry]]:
             found,
             key=lambda key: (
                 found[key][0].report.split != "",
-                found[key][0].folder.manifest.benchmark,
+                found[key][0].run.manifest.benchmark,
                 -len(found[key]),
                 key,
             ),
@@ -262,7 +259,7 @@ def _index(pages: Mapping[str, Sequence[RankedTable]]) -> str:
             leading = first.report.headline.value is not None and not first.reservations
             rows.append(
                 [
-                    f"[{inline(first.folder.manifest.benchmark)}]({_slug(name)}.md)",
+                    f"[{inline(first.run.manifest.benchmark)}]({_slug(name)}.md)",
                     inline(first.report.evaluator),
                     first.report.protocol,
                     str(len(one.entries)),
@@ -294,16 +291,16 @@ def _page(name: str, tables: Sequence[RankedTable], published: Published | None)
 
 def _section(one: RankedTable, above: RankedTable | None, name: str) -> list[str]:
     first = one.entries[0]
-    report, pixels = first.report, first.folder.manifest.pixels
+    report, pixels = first.report, first.run.manifest.pixels
     parts = [
-        f"## {inline(first.folder.manifest.benchmark)}, {report.protocol} protocol, "
+        f"## {inline(first.run.manifest.benchmark)}, {report.protocol} protocol, "
         f"evaluator {inline(report.evaluator)}",
         f"{inline(pixels.get('benchmark.prompt_style', NOTHING))} prompts, "
-        f"{images_per_sample(first.folder)} images per sample, "
+        f"{first.run.images_per_sample} images per sample, "
         f"data `{pixels.get('benchmark.data_digest', NOTHING)[:12]}`, "
-        f"evaluation {inline(first.evaluation)}.",
+        f"evaluation {inline(first.evaluation.name)}.",
     ]
-    identity = first.folder.evaluation_identity(first.evaluation)
+    identity = first.evaluation.identity
     if (words := incomparable(report, identity)) is not None:
         parts.append(f"> **NOT COMPARABLE**: {words}")
     if above is not None and _near(one, above):
@@ -317,7 +314,7 @@ def _section(one: RankedTable, above: RankedTable | None, name: str) -> list[str
 
 
 def _near(one: RankedTable, above: RankedTable) -> bool:
-    return one.entries[0].folder.manifest.benchmark == above.entries[0].folder.manifest.benchmark
+    return one.entries[0].run.manifest.benchmark == above.entries[0].run.manifest.benchmark
 
 
 def _table(one: RankedTable, name: str) -> str:
@@ -351,11 +348,9 @@ def _group_value(report: Report, group: str) -> str:
 
 def _label(entry: Entry, beside: Sequence[Entry]) -> str:
     """The checkpoint's name, what sets it apart from its namesakes, and its stamps."""
-    ours = entry.folder.manifest
+    ours = entry.run.manifest
     namesakes = [
-        other.folder.manifest
-        for other in beside
-        if other.folder.manifest.checkpoint == ours.checkpoint
+        other.run.manifest for other in beside if other.run.manifest.checkpoint == ours.checkpoint
     ]
     apart = [
         f"{key.removeprefix('checkpoint.')}={ours.pixels.get(key, NOTHING)}"
@@ -382,12 +377,12 @@ def _uncovered(one: RankedTable) -> list[str]:
 
 
 def _date(entry: Entry) -> str:
-    began = entry.folder.manifest.circumstances.get("began")
+    began = entry.run.manifest.circumstances.get("began")
     return inline(began[:10]) if isinstance(began, str) and began else NOTHING
 
 
 def _copies(entry: Entry) -> dict[str, str]:
-    page = report_markdown(entry.folder, entry.evaluation, entry.report, gallery=None)
+    page = report_markdown(entry.run, entry.evaluation, gallery=None)
     figures = json.dumps(report_to_json(entry.report), indent=2, ensure_ascii=False)
     return {f"{entry.page}.md": page, f"{entry.page}.json": f"{figures}\n"}
 

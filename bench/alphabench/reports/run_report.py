@@ -13,7 +13,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.core import terminal
-from alphabench.reports.image_results import current_verdicts, why
 from alphabench.reports.markdown import (
     NOTHING,
     fenced,
@@ -24,7 +23,8 @@ from alphabench.reports.markdown import (
     table,
     width,
 )
-from alphabench.runs.store import Manifest, RunFolder
+from alphabench.runs.store import Manifest
+from alphabench.runs.stored_run import StoredEvaluation, StoredRun, reason_of
 from alphabench.types import Estimate, Report, Status
 
 if TYPE_CHECKING:
@@ -51,18 +51,17 @@ _OWN_ROWS: Final = frozenset(
 
 
 def report_markdown(
-    folder: RunFolder, evaluation: str, report: Report, *, gallery: str | None = "gallery.html"
+    run: StoredRun, evaluation: StoredEvaluation, *, gallery: str | None = "gallery.html"
 ) -> str:
     """The page that lies in a run folder as `report.md`.
 
     Args:
-        folder: the run that the report is about.
-        evaluation: whose verdicts it rests on.
-        report: the figures.
+        run: that the report is about.
+        evaluation: whose verdicts and report; it must have one.
         gallery: where the page of images lies, relative to this one; None where there is none.
     """
-    identity = folder.evaluation_identity(evaluation)
-    manifest = folder.manifest
+    report, identity, manifest = evaluation.report, evaluation.identity, run.manifest
+    assert report is not None
     parts = [
         f"# {inline(manifest.benchmark)}: {inline(manifest.checkpoint)}",
         *[_quoted(*stamp) for stamp in stamps(report, manifest, identity)],
@@ -71,7 +70,7 @@ def report_markdown(
         _figures(report.groups, "group"),
         *(["## Further figures", _figures(report.extras, "figure")] if report.extras else []),
         "## What could not be scored",
-        *_account(folder, evaluation, report),
+        *_account(run, evaluation, report),
         "## What this rests on",
         _identity_table(manifest, report, identity),
         *_circumstances(manifest.circumstances),
@@ -284,7 +283,7 @@ def _figures(figures: Mapping[str, Estimate], kind: str) -> str:
     )
 
 
-def _account(folder: RunFolder, evaluation: str, report: Report) -> list[str]:
+def _account(run: StoredRun, evaluation: StoredEvaluation, report: Report) -> list[str]:
     lacking = {s: n for s, n in report.statuses.items() if s != "scored" and n}
     if not lacking and report.coverage >= 1:
         return ["Nothing: every expected verdict has a value."]
@@ -296,18 +295,15 @@ def _account(folder: RunFolder, evaluation: str, report: Report) -> list[str]:
             "The score rests on what was scored. Had every other verdict been the worst possible, "
             f"it would be {number(low)}; had every one been the best, {number(high)}."
         )
-    not_made = [
-        (outcome.status, outcome.reason, name) for name, outcome in folder.not_made().items()
-    ]
-    without_image = {name for _, _, name in not_made}
+    absent = [(absence.status, absence.reason, name) for name, absence in run.absences.items()]
     unscored = [
-        (v.status, why(v.detail), v.image_id)
-        for v in current_verdicts(folder, evaluation)
-        if v.status != "scored" and v.image_id not in without_image
+        (v.status, reason_of(v.detail), v.image_id)
+        for v in evaluation.verdicts
+        if v.status != "scored" and v.image_id not in run.absences
     ]
     return [
         *parts,
-        *_reasons("Images that were not made:", not_made),
+        *_reasons("Images that were not made:", absent),
         *_reasons("Images that were made and not scored:", unscored),
     ]
 

@@ -15,7 +15,7 @@ from alphabench import registry
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_bytes
 from alphabench.core.writing import replace_file, writing
-from alphabench.runs.stored import complete_verdicts, samples_of, stored_images
+from alphabench.runs.stored_run import StoredRun
 from alphabench.types import Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
 
@@ -65,11 +65,14 @@ def export(outcomes: Sequence[Outcome], target: Path) -> list[Path]:
 
 
 def _write(outcome: Outcome, target: Path) -> None:
-    folder, benchmark = outcome.folder, outcome.benchmark
-    images = {image.id: image.path for image in stored_images(folder, benchmark)}
-    verdicts = complete_verdicts(folder, benchmark, outcome.evaluation)
+    benchmark = outcome.benchmark
+    stored = StoredRun.of(outcome.folder, verify_images=True)
+    samples = stored.samples(benchmark)
+    images = {image.id: image.path for image in stored.generated_images(samples)}
+    evaluation = stored.evaluation(outcome.evaluation)
+    verdicts = stored.expected_verdicts(benchmark, samples, evaluation)
     form = _format(benchmark.card.name)
-    for name, content in form.files(samples_of(folder, benchmark), images, verdicts):
+    for name, content in form.files(samples, images, verdicts):
         with writing(target, elsewhere="name another folder with --export"):
             replace_file(target / name, _image(content) if isinstance(content, Path) else content)
 

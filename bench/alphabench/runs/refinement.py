@@ -34,12 +34,13 @@ from alphabench.models.unified_model import (
     UnifiedModel,
 )
 from alphabench.questions import Answer, Capabilities, Judge, Picture, Question, Reply
-from alphabench.reports.image_results import FULL_MARKS, OUT_OF
 from alphabench.runs.plan import Checkpoint
 from alphabench.runs.self_test import prove
 from alphabench.runs.store import sha256_of
 from alphabench.types import (
+    FULL_MARKS,
     NOTES,
+    OUT_OF,
     Evaluator,
     GeneratedImage,
     Generator,

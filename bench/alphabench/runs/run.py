@@ -22,14 +22,7 @@ from alphabench.runs.progress import Progress, Silent
 from alphabench.runs.reasons import most_frequent
 from alphabench.runs.self_test import prove
 from alphabench.runs.store import RunFolder, StoredVerdict, save_image
-from alphabench.runs.stored import (
-    check_same_data,
-    complete_verdicts,
-    protocol_of,
-    samples_of,
-    stored_images,
-    unasked,
-)
+from alphabench.runs.stored_run import StoredEvaluation, StoredRun
 from alphabench.runs.workers import Lost, Opener, run_jobs
 from alphabench.types import (
     NOTES,
@@ -101,16 +94,16 @@ def _is_finished(folder: RunFolder | None, plan: Plan, evaluation: Evaluation) -
     if folder is None:
         return False
     able = {request.id for request in plan.requests}.difference(plan.unable)
-    samples = _samples(folder, plan)
-    return able <= folder.images().keys() and not unasked(
-        folder, plan.benchmark, evaluation.id, samples=samples
+    stored = StoredRun.of(folder)
+    return able <= stored.images.keys() and not stored.unscored_images(
+        _samples(folder, plan), evaluation.id
     )
 
 
 def _samples(folder: RunFolder, plan: Plan) -> Sequence[Sample]:
     """Those of the run, which may have been asked for more before than now."""
     same = folder.manifest.limit == plan.manifest.limit
-    return plan.samples if same else samples_of(folder, plan.benchmark)
+    return plan.samples if same else StoredRun.of(folder).samples(plan.benchmark)
 
 
 def generate(plan: Plan, work: Work, *, folder: RunFolder | None = None) -> RunFolder:
@@ -269,19 +262,19 @@ def score(
 
     Args:
         opener: from `ready_evaluator`, when that was called already.
-        samples: from `samples_of`, when that was called already.
+        samples: of the run, where they are known already.
 
     Raises:
         AlphaBenchError: the folder is about other data, or the evaluator fails its self-test.
     """
-    check_same_data(folder, benchmark)
+    StoredRun.of(folder).check_same_data(benchmark)
     opener = opener or partial(_open_scoring, evaluation.open)
     with folder.locked():
         folder.write_evaluation(evaluation.id, evaluation.identity)
-        samples = samples_of(folder, benchmark) if samples is None else samples
-        damage = folder.damage(folder.images().values())
-        todo = unasked(folder, benchmark, evaluation.id, samples=samples, without=damage)
-        total = sum(1 for _ in stored_images(folder, benchmark, samples=samples))
+        stored = StoredRun.of(folder, verify_images=True)
+        samples = stored.samples(benchmark) if samples is None else samples
+        todo = stored.unscored_images(samples, evaluation.id)
+        total = sum(1 for _ in stored.generated_images(samples))
         work.progress.begin("scoring", total=total, done=total - len(todo))
         batch_size = evaluation.open(device=work.devices[0]).batch_size
         outcomes = run_jobs(
@@ -305,7 +298,7 @@ def score(
                 )
                 work.progress.advance(unscored=any(v.status != "scored" for v in verdicts))
         work.progress.end()
-        for name, what in damage.items():
+        for name, what in stored.damage.items():
             work.progress.note(f"image {name} was {what} since it was made; it is not scored")
         return summarise(folder, benchmark, evaluation.id, samples=samples)
 
@@ -356,14 +349,16 @@ def summarise(
 
     Args:
         must_write: whether a folder that cannot be written is an error; else `unwritten` says so.
-        samples: from `samples_of`, when that was called already.
+        samples: of the run, where they are known already.
     """
-    check_same_data(folder, benchmark)
-    samples = samples_of(folder, benchmark) if samples is None else samples
-    verdicts = complete_verdicts(folder, benchmark, evaluation, samples=samples)
+    stored = StoredRun.of(folder, verify_images=True)
+    stored.check_same_data(benchmark)
+    samples = stored.samples(benchmark) if samples is None else samples
+    scored = stored.evaluation(evaluation)
+    verdicts = stored.expected_verdicts(benchmark, samples, scored)
     name = evaluation.partition("-")[0]
     report = benchmark.summarise(samples, verdicts, evaluator=name)
-    report = replace(report, notes=(*report.notes, *_rewritten(folder, verdicts)))
+    report = replace(report, notes=(*report.notes, *_rewritten(stored, verdicts)))
     outcome = Outcome(
         report=report,
         folder=folder,
@@ -373,7 +368,7 @@ def summarise(
     )
     try:
         folder.write_report(evaluation, report)
-        _write_pages(outcome, samples)
+        _write_pages(stored, replace(scored, report=report), samples)
     except UnwritableError as error:
         if must_write:
             raise
@@ -381,10 +376,10 @@ def summarise(
     return outcome
 
 
-def _rewritten(folder: RunFolder, verdicts: Sequence[Verdict]) -> list[str]:
+def _rewritten(stored: StoredRun, verdicts: Sequence[Verdict]) -> list[str]:
     """What a reader must know of a host that generates from other text than the benchmark's."""
     images = {verdict.image_id for verdict in verdicts}
-    records = [record for name, record in folder.images().items() if name in images]
+    records = [record for name, record in stored.images.items() if name in images]
     n_rewritten = sum(REVISED_PROMPT in record.notes for record in records)
     if not n_rewritten:
         return []
@@ -403,13 +398,14 @@ def _reasons(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     return tuple(f"{count} {reason}" for reason, count in most_frequent(unscored, _MOST_REASONS))
 
 
-def _write_pages(outcome: Outcome, samples: Sequence[Sample]) -> None:
+def _write_pages(
+    stored: StoredRun, evaluation: StoredEvaluation, samples: Sequence[Sample]
+) -> None:
     from alphabench.reports.gallery import gallery_parts
     from alphabench.reports.run_report import report_markdown
 
-    folder, evaluation = outcome.folder, outcome.evaluation
-    folder.write_page(REPORT_PAGE, report_markdown(folder, evaluation, outcome.report))
-    folder.write_page(GALLERY_PAGE, gallery_parts(folder, samples, evaluation=evaluation))
+    stored.folder.write_page(REPORT_PAGE, report_markdown(stored, evaluation))
+    stored.folder.write_page(GALLERY_PAGE, gallery_parts(stored, samples, evaluation=evaluation))
 
 
 def summarise_all(
@@ -420,14 +416,14 @@ def summarise_all(
     Raises:
         AlphaBenchError: nothing was scored in it yet.
     """
-    evaluations = folder.evaluations()
-    if not evaluations:
+    stored = StoredRun.of(folder)
+    if not stored.evaluations():
         raise AlphaBenchError(
             f"nothing was scored in {str(folder.root)!r} yet",
             hint=f"`alphabench score {folder.root}` does",
         )
     outcomes = []
-    for evaluation in evaluations:
-        benchmark = open_benchmark(folder.manifest.benchmark, protocol_of(folder, evaluation))
+    for evaluation in stored.evaluations():
+        benchmark = open_benchmark(folder.manifest.benchmark, stored.protocol(evaluation))
         outcomes.append(summarise(folder, benchmark, evaluation, must_write=False))
     return outcomes

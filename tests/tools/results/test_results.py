@@ -17,10 +17,10 @@ from PIL import Image
 from alphabench import open_benchmark
 from alphabench.core.errors import AlphaBenchError
 from alphabench.reports.comparison import basis_of, compare_runs
-from alphabench.runs.store import RunFolder
+from alphabench.runs.stored_run import StoredRun
 from alphabench.types import ImageRequest
 from alphabench.upstream import UpstreamData
-from tests.reports.conftest import RunMaker
+from tests.support.stored_runs import RunMaker
 from tools.results.reading import Comparer, Finished, at_images, families, read_run, totals
 from tools.results.report import write_report
 
@@ -104,8 +104,8 @@ def test_a_report_shows_the_harness_own_paired_differences_at_the_end_and_at_equ
     page = (out / "README.md").read_text()
 
     def expected(one: Path, before: int, other: Path, after: int) -> str:
-        first = RunFolder.open(one / "validation" / f"run-{before}")
-        then = RunFolder.open(other / "validation" / f"run-{after}")
+        first = StoredRun.open(one / "validation" / f"run-{before}")
+        then = StoredRun.open(other / "validation" / f"run-{after}")
         found = compare_runs(first, then, basis_of(MINI)).headline
         return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
