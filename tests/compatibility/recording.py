@@ -76,18 +76,18 @@ def training(folder: Path) -> dict[str, Any]:
         "validation": [{key: row[key] for key in row if key != "seconds"} for row in points],
         "state": json.loads((last / "state.json").read_text(encoding="utf-8")),
         "tensors": {
-            name: digest
-            for part in (last, (folder / "best").resolve())
-            for name, digest in digests(part, above=folder.resolve()).items()
-            if name.endswith(".safetensors") and not name.endswith("/random.safetensors")
+            f"{name}/{file}": digest
+            for name, part in ((last.name, last), ("best", folder / "best"))
+            for file, digest in digests(part).items()
+            if file.endswith(".safetensors") and file != "random.safetensors"
         },
     }
 
 
-def digests(folder: Path, *, above: Path | None = None) -> dict[str, str]:
-    """The SHA-256 of every file of a folder, by its path below `above`."""
-    files = [path for path in sorted(folder.resolve().rglob("*")) if path.is_file()]
-    root = above or folder.resolve()
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file of a folder, by its path in it."""
+    root = folder.resolve()
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
     }
