@@ -37,8 +37,7 @@ from alphagrpo.dvreward.question_files import (
     Dropped,
     DVQuestion,
     QuestionSet,
-    append_question_sets,
-    appending,
+    appending_question_sets,
     fault_of,
     question_key,
     read_question_sets,
@@ -126,7 +125,7 @@ def decompose_file(
     Raises:
         AlphaBenchError: the file was written by another model or wording, or is in use.
     """
-    with appending(out) as file:
+    with appending_question_sets(out) as append:
         before = read_question_sets(out)
         _same_author(before, decomposer_identity(llm), out)
         known = {(one.original_index, one.prompt) for one in before}
@@ -135,7 +134,7 @@ def decompose_file(
         for portion in _portions(lacking, options.together):
             outcomes = decompose(portion, llm, options)
             sets = [one for one in outcomes if isinstance(one, QuestionSet)]
-            append_question_sets(file, sets)
+            append(sets)
             not_done += [one for one in outcomes if isinstance(one, NotDecomposed)]
             done(len(portion))
     return Written(

@@ -8,19 +8,19 @@ was dropped and why. Lines are only ever appended. Knows no model.
 from __future__ import annotations
 
 import codecs
-import fcntl
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_bytes
+from alphabench.core.locking import HeldError, has_no_locks
+from alphabench.core.writing import appending, writing
 
 SCHEMA: Final = 1
 """Raised when a line written before could be misread."""
@@ -214,16 +214,12 @@ def parse_question_sets(content: bytes, *, name: str) -> Iterator[QuestionSet]:
         yield from_row(row, where=where)
 
 
-def append_question_sets(file: IO[bytes], sets: Sequence[QuestionSet]) -> None:
-    """Durable once it returns; a crash can tear only the last line."""
-    file.write(b"".join(_line(to_row(one)) for one in sets))
-    file.flush()
-    os.fsync(file.fileno())
-
-
 @contextmanager
-def appending(path: Path) -> Iterator[IO[bytes]]:
-    """The file, to append to, for one process at a time; cuts off a torn last line first.
+def appending_question_sets(path: Path) -> Iterator[Callable[[Sequence[QuestionSet]], None]]:
+    """Opens the file for one process at a time; cuts off a torn last line first.
+
+    Yields:
+        A function that adds question sets and returns once they are on disk.
 
     Raises:
         AlphaBenchError: another process is writing it, it may not be written, or it is no question
@@ -231,30 +227,31 @@ def appending(path: Path) -> Iterator[IO[bytes]]:
     """
     if path.exists():
         read_question_sets(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab+")
-    except OSError as error:
-        raise AlphaBenchError(
-            f"{str(path)!r} cannot be written ({error.strerror})", hint="name another file"
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AlphaBenchError(
-                f"another process is writing {str(path)!r}", hint="wait for it, or name another"
-            ) from error
-        except OSError as error:
-            raise AlphaBenchError(
-                f"{str(path)!r} cannot be locked ({error.strerror})",
-                hint="name a file on a file system that has locks, such as a local disk",
-            ) from error
-        file.seek(0)
-        whole, newline, _ = file.read().rpartition(b"\n")
-        file.truncate(len(whole) + len(newline))
-        file.seek(0, os.SEEK_END)
-        yield file
+    with ExitStack() as stack:
+        with _writing(path):
+            try:
+                append = stack.enter_context(appending(path, locking="refuse"))
+            except HeldError as error:
+                raise AlphaBenchError(
+                    f"another process is writing {str(path)!r}", hint="wait for it, or name another"
+                ) from error
+            except OSError as error:
+                if not has_no_locks(error):
+                    raise
+                raise AlphaBenchError(
+                    f"{str(path)!r} cannot be locked ({error.strerror})",
+                    hint="name a file on a file system that has locks, such as a local disk",
+                ) from error
+
+        def append_sets(sets: Sequence[QuestionSet]) -> None:
+            with _writing(path):
+                append(b"".join(_line(to_row(one)) for one in sets))
+
+        yield append_sets
+
+
+def _writing(path: Path) -> AbstractContextManager[None]:
+    return writing(path, elsewhere="name another file with --out")
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

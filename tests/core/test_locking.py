@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 from alphabench.core.locking import HeldError, exclusive, is_running
@@ -20,10 +20,10 @@ def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """With the system's locks, and without."""
     if request.param == "no locks":
 
-        def refuse(*_: object) -> None:
+        def refuse(*_: object, **__: object) -> None:
             raise OSError(errno.ENOLCK, "No locks available")
 
-        monkeypatch.setattr(fcntl, "flock", refuse)
+        monkeypatch.setattr(filelock, "lock_descriptor", refuse)
     return str(request.param)
 
 
@@ -48,10 +48,10 @@ def test_a_file_that_stands_for_a_lock_is_respected_where_there_are_locks(tmp_pa
 
 
 DIE = """
-import errno, fcntl, os, sys
+import errno, filelock, os, sys
 from pathlib import Path
-def refuse(*_): raise OSError(errno.ENOLCK, "No locks available")
-if sys.argv[2] == "no locks": fcntl.flock = refuse
+def refuse(*_, **__): raise OSError(errno.ENOLCK, "No locks available")
+if sys.argv[2] == "no locks": filelock.lock_descriptor = refuse
 from alphabench.core.locking import exclusive
 with exclusive(Path(sys.argv[1])):
     os._exit(9)

@@ -328,7 +328,7 @@ def test_no_room_on_the_disk_is_a_sentence_and_keeps_what_was_written(tmp_path: 
     said = context.Queue()
     writer = context.Process(target=_write_without_room, args=(root, said))
     writer.start()
-    assert "no room left" in said.get(timeout=60)
+    assert "cannot be written" in said.get(timeout=60)
     writer.join()
     kept = folder.verdicts("e")
     assert len(kept) > 3

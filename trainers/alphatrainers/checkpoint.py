@@ -18,13 +18,12 @@ Tensors are safetensors, the rest is JSON; nothing is pickled. Knows no policy.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -34,7 +33,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from alphabench.core import writing as durable_files
 from alphabench.core.errors import AlphaBenchError, DamagedError
+from alphabench.core.locking import HeldError, exclusive
+from alphabench.core.writing import (
+    append_rows,
+    complete_lines,
+    remove_drafts,
+    replace_file,
+    replacing_folder,
+)
 from alphatrainers import lora_adapters
 from alphatrainers.protocols import JsonValue
 from alphatrainers.settings import LoraSettings
@@ -48,7 +56,7 @@ _DRAFTS: Final = (
     "*.draft-*",
     "best-link-*",
 )
-"""What a process that was killed while it wrote has left."""
+"""Left by a process that was killed while it wrote, beside the files that `remove_drafts` knows."""
 _STEP: Final = re.compile(r"step-(\d{6,})")
 
 
@@ -113,19 +121,14 @@ class TrainingFolder:
         with ExitStack() as stack:
             with writing(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
-                lock = stack.enter_context((self.path / "lock").open("w"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise AlphaBenchError(
-                    f"{str(self.path)!r} is in use by another training",
-                    hint="wait for it, or name another folder",
-                ) from error
-            except OSError as error:
-                raise AlphaBenchError(
-                    f"{str(self.path)!r} cannot be locked ({error.strerror})",
-                    hint="name a folder on a file system that has locks, such as a local disk",
-                ) from error
+                try:
+                    stack.enter_context(exclusive(self.path / "lock"))
+                except HeldError as held:
+                    wait = f"delete {str(held.file)!r} if it has ended" if held.file else "stop it"
+                    raise AlphaBenchError(
+                        f"{str(self.path)!r} is in use by another training, {held.holder}",
+                        hint=f"wait for it, {wait}, or name another folder",
+                    ) from None
             yield
 
     def begin(self, settings: str, *, decisive: JsonValue) -> None:
@@ -136,11 +139,13 @@ class TrainingFolder:
         Raises:
             AlphaBenchError: if what decides the result differs from what the folder was begun with.
         """
-        for draft in [path for name in _DRAFTS for path in self.path.glob(name)]:
-            if draft.is_dir() and not draft.is_symlink():
-                shutil.rmtree(draft, ignore_errors=True)
-            else:
-                draft.unlink(missing_ok=True)
+        with writing(self.path):
+            remove_drafts(self.path)
+            for draft in [path for name in _DRAFTS for path in self.path.glob(name)]:
+                if draft.is_dir() and not draft.is_symlink():
+                    shutil.rmtree(draft, ignore_errors=True)
+                else:
+                    draft.unlink(missing_ok=True)
         identity = self.path / "identity.json"
         if identity.exists():
             known = _read_identity(identity)
@@ -168,9 +173,7 @@ class TrainingFolder:
             AlphaBenchError: if it cannot be written; those before it are as they were.
         """
         final = self._checkpoints / f"step-{checkpoint.counters.step:06d}"
-        draft = self._checkpoints / f"draft-{os.getpid()}"
-        with writing(final), _removed_in_the_end(draft):
-            draft.mkdir(parents=True)
+        with writing(final), replacing_folder(final) as draft:
             for view, values in checkpoint.weights.items():
                 _write_weights(draft / view, values, layout)
             save_file(checkpoint.optimiser, draft / "optimizer.safetensors")
@@ -178,12 +181,9 @@ class TrainingFolder:
             fields = {name: getattr(checkpoint.counters, name) for name in Counters.__slots__}
             text = json.dumps({"format": CHECKPOINT_FORMAT, **fields}, indent=1)
             (draft / "state.json").write_text(text, encoding="utf-8")
-            _sync_tree(draft)
-            if final.exists():  # the same step again, after a resume
-                shutil.rmtree(final)
-            draft.rename(final)
-            _sync(self._checkpoints)
-            self._prune(keep)
+        with writing(self._checkpoints):
+            for step in self.steps()[:-keep]:
+                shutil.rmtree(self._checkpoints / f"step-{step:06d}")
         return final
 
     def load(self, step: int, layout: WeightsFormat) -> TrainingCheckpoint:
@@ -244,7 +244,8 @@ class TrainingFolder:
             for other, why in damaged.items():
                 aside = self._checkpoints / f"damaged-step-{other:06d}"
                 shutil.rmtree(aside, ignore_errors=True)
-                (self._checkpoints / f"step-{other:06d}").rename(aside)
+                with writing(aside):
+                    (self._checkpoints / f"step-{other:06d}").rename(aside)
                 say(f"{why.message}; set aside as {aside.name}, for that of step {step}")
             return found
         if damaged:
@@ -254,64 +255,38 @@ class TrainingFolder:
     def keep_best(self, step: int, values: Mapping[str, Tensor], layout: WeightsFormat) -> Path:
         """Makes these weights `best`; the link is replaced whole."""
         folder = self.path / f"best-{step:06d}"
-        draft = self.path / f"draft-{os.getpid()}"
         link, next_link = self.path / "best", self.path / f"best-link-{os.getpid()}"
-        with writing(folder), _removed_in_the_end(draft):
-            _write_weights(draft, values, layout)
-            _sync_tree(draft)
-            if folder.exists():
-                shutil.rmtree(folder)
-            draft.rename(folder)
+        with writing(folder):
+            with replacing_folder(folder) as draft:
+                _write_weights(draft, values, layout)
             next_link.unlink(missing_ok=True)
             next_link.symlink_to(folder.name, target_is_directory=True)
             next_link.replace(link)
-        for other in self.path.glob("best-[0-9]*"):
-            if other != folder:
-                shutil.rmtree(other)
+            for other in self.path.glob("best-[0-9]*"):
+                if other != folder:
+                    shutil.rmtree(other)
         return folder
 
-    def _prune(self, keep: int) -> None:
-        for step in self.steps()[:-keep]:
-            shutil.rmtree(self._checkpoints / f"step-{step:06d}")
 
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Makes one sentence of whatever keeps `path` from being written.
+def writing(path: Path) -> AbstractContextManager[None]:
+    """Turns whatever keeps a training's `path` from being written into one sentence.
 
     Raises:
-        AlphaBenchError: in the place of what the system or safetensors raises.
+        UnwritableError: in the place of what the system or safetensors raises.
     """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise AlphaBenchError(
-            f"{str(path)!r} cannot be written ({reason})",
-            hint="see to its disk and its rights, then go on with --resume; "
-            "the checkpoints before are whole",
-        ) from error
-
-
-@contextmanager
-def _removed_in_the_end(draft: Path) -> Iterator[None]:
-    """What failed leaves no half of itself, which would take the room it lacked."""
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        yield
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    return durable_files.writing(
+        path,
+        elsewhere="check its disk and its permissions, or name another folder with --out; to "
+        "continue, repeat the command with --resume",
+        again="continue with --resume; earlier checkpoints are intact",
+        library_errors=(SafetensorError,),
+    )
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replaces a file whole."""
-    draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
+    """Replaces a file of the training; see `alphabench.core.writing.replace_file`."""
     with writing(path):
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        replace_file(path, text)
 
 
 def random_state() -> dict[str, Tensor]:
@@ -333,11 +308,7 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
 def append_line(path: Path, values: Mapping[str, Any]) -> None:
     """Adds one JSON line; durable once it returns."""
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_rows(path, [values])
 
 
 def keep_lines(path: Path, *, below: int) -> None:
@@ -348,18 +319,17 @@ def keep_lines(path: Path, *, below: int) -> None:
     """
     if not path.exists():
         return
-    kept = []
-    *whole, _ = path.read_bytes().split(b"\n")
-    for number, line in enumerate(whole, start=1):
+    remaining = []
+    for number, line in enumerate(complete_lines(path.read_bytes()), start=1):
         try:
             if int(json.loads(line)["step"]) < below:
-                kept.append(line.decode() + "\n")
+                remaining.append(line.decode() + "\n")
         except (ValueError, TypeError, KeyError) as error:
             raise AlphaBenchError(
                 f"line {number} of {str(path)!r} is damaged",
                 hint="delete that line, then go on with --resume; it is only a record",
             ) from error
-    replace_text(path, "".join(kept))
+    replace_text(path, "".join(remaining))
 
 
 def _read_identity(path: Path) -> JsonValue:
@@ -389,20 +359,6 @@ def _read_weights(folder: Path, layout: WeightsFormat) -> dict[str, Tensor]:
     if layout.lora is None:
         return load_file(folder / "model.safetensors")
     return lora_adapters.imported(load_file(folder / "adapter_model.safetensors"))
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _differences(known: Any, found: Any, where: str = "") -> list[str]:

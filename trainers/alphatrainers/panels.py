@@ -5,12 +5,14 @@ Knows no policy.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from alphabench.core.writing import replace_file
 from alphatrainers.checkpoint import writing
 from alphatrainers.trajectory import Trajectory
 
@@ -28,6 +30,7 @@ def save_panel(trajectories: Sequence[Trajectory], path: Path) -> None:
     for place, picture in enumerate(pictures):
         row, column = divmod(place, columns)
         panel.paste(picture, (column * width, row * height))
+    content = io.BytesIO()
+    panel.save(content, format="PNG")
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        panel.save(path)
+        replace_file(path, content.getvalue())

@@ -1,15 +1,17 @@
-"""Lets one process at a time write a folder, on file systems without locks too.
+"""Lets one process at a time write a file or a folder, also on file systems without locks.
 
-A lock of the system ends with its process, however that ends. Where there are none (some network
-and cluster file systems), a file that only one process can create stands for the lock; one that a
-process of this machine left behind when it died is taken over. Knows no file of ours but these.
+The library `filelock` takes the operating system's lock, which ends with its process, however that
+ends. Its `FileLock` and `SoftFileLock` are not used, because a run folder needs more: the name of
+the holder for the message, a note whether the last holder ended without releasing it, and, where
+there is no system lock (some network and cluster file systems, a Python without fcntl), a lock file
+that only one process can create, which another machine respects and which is taken over only from a
+process of this machine that certainly ended. Knows no file of ours but these.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -17,8 +19,13 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TextIO
+from typing import IO, Any, Final, Literal, TextIO
 
+import filelock
+
+FileLocking = Literal["wait", "refuse"]
+"""What to do where another process holds a file: wait for it, or raise `HeldError`."""
+_POLL_SECONDS: Final = 0.005
 _NO_LOCKS: Final = (
     errno.ENOLCK,
     errno.ENOTSUP,
@@ -76,6 +83,25 @@ def exclusive(lock: Path) -> Iterator[bool]:
                 os.truncate(lock, 0)
 
 
+def lock_file(file: IO[Any], locking: FileLocking) -> None:
+    """Holds an open file against other processes until it is closed.
+
+    Raises:
+        HeldError: another process holds it, and `locking` is "refuse".
+        OSError: its file system has no locks; see `has_no_locks`.
+    """
+    is_locked = filelock.lock_descriptor(
+        file.fileno(), blocking=locking == "wait", poll_interval=_POLL_SECONDS
+    )
+    if not is_locked:
+        raise HeldError("another process")
+
+
+def has_no_locks(error: OSError) -> bool:
+    """Whether the error says that the file system offers no locks."""
+    return error.errno in _NO_LOCKS
+
+
 def is_running(pid: int) -> bool:
     """Whether this machine has such a process; another container's are not seen.
 
@@ -108,14 +134,14 @@ def _opened(lock: Path) -> TextIO:
 def _has_system_lock(file: TextIO) -> bool:
     """Takes it; False where the file system has none."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        raise HeldError(_name(file.read(300))) from None
+        is_locked = filelock.lock_descriptor(file.fileno(), blocking=False)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
         return False
+    if not is_locked:
+        file.seek(0)
+        raise HeldError(_name(file.read(300)))
     return True
 
 

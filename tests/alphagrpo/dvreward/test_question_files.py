@@ -18,8 +18,7 @@ from alphagrpo.dvreward.question_files import (
     Dropped,
     DVQuestion,
     QuestionSet,
-    append_question_sets,
-    appending,
+    appending_question_sets,
     fault_of,
     from_row,
     question_key,
@@ -145,30 +144,30 @@ def test_the_hash_follows_all_that_decides_what_is_asked() -> None:
 def test_a_line_torn_by_a_crash_is_cut_and_the_file_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "questions.jsonl"
     one = from_row(RELEASED, where="here")
-    with appending(path) as file:
-        append_question_sets(file, [one, one])
+    with appending_question_sets(path) as append:
+        append([one, one])
     whole = path.read_bytes()
     for cut in range(0, len(whole), 9):
         path.write_bytes(whole[:cut])
         n_whole = whole[:cut].count(b"\n")
         assert n_whole <= len(read_question_sets(path)) <= n_whole + 1
-        with appending(path) as file:
-            append_question_sets(file, [one])
+        with appending_question_sets(path) as append:
+            append([one])
         assert len(read_question_sets(path)) == n_whole + 1
 
 
 def test_half_a_surrogate_pair_survives_the_file(tmp_path: Path) -> None:
     path = tmp_path / "questions.jsonl"
     odd = QuestionSet(prompt="a \ud800 é", semantic=(question("Is \ud83d?"),), quality=())
-    with appending(path) as file:
-        append_question_sets(file, [odd])
+    with appending_question_sets(path) as append:
+        append([odd])
     assert read_question_sets(path) == [odd]
 
 
 def test_a_byte_order_mark_is_passed_over_and_deep_nesting_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "questions.jsonl"
-    with appending(path) as file:
-        append_question_sets(file, [QuestionSet(prompt="a", semantic=(), quality=())])
+    with appending_question_sets(path) as append:
+        append([QuestionSet(prompt="a", semantic=(), quality=())])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert [one.prompt for one in read_question_sets(path)] == ["a"]
     path.write_bytes(b"[" * 99_999 + b"\n" + path.read_bytes())
@@ -179,9 +178,9 @@ def test_a_byte_order_mark_is_passed_over_and_deep_nesting_is_a_sentence(tmp_pat
 def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "questions.jsonl"
     with (
-        appending(path),
+        appending_question_sets(path),
         pytest.raises(AlphaBenchError, match="another process"),
-        appending(path),
+        appending_question_sets(path),
     ):
         pass
 
