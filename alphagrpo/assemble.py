@@ -19,7 +19,7 @@ from alphabench.upstream import UpstreamData
 from alphagrpo.dvreward.evaluators import open_evaluator
 from alphagrpo.dvreward.question_files import facts_of, read_question_sets
 from alphagrpo.policies.factory import guidance, open_policy, open_trainable
-from alphagrpo.policies.handle import OpenedPolicy
+from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.prompts import leaks, load_prompts, with_questions
 from alphagrpo.recipe import (
@@ -196,7 +196,7 @@ def prove(reward: RewardFunction) -> None:
 
 
 def make_task(
-    settings: TaskSettings, opened: OpenedPolicy, rewards: Mapping[str, RewardSettings]
+    settings: TaskSettings, opened: PolicyHandle, rewards: Mapping[str, RewardSettings]
 ) -> Task:
     """The task of a recipe.
 
@@ -234,7 +234,7 @@ def _refuse_words(name: str, settings: RewardSettings) -> None:
 
 
 def _task(
-    kind: str, settings: TaskSettings, opened: OpenedPolicy, judging: Mapping[str, float]
+    kind: str, settings: TaskSettings, opened: PolicyHandle, judging: Mapping[str, float]
 ) -> Task:
     manner = _manner(settings.draw, settings, opened, think=kind != "t2i")
     if kind == "edit":
@@ -260,7 +260,7 @@ def _task(
 
 
 def _manner(
-    draw: DrawSettings, settings: TaskSettings, opened: OpenedPolicy, *, think: bool
+    draw: DrawSettings, settings: TaskSettings, opened: PolicyHandle, *, think: bool
 ) -> Manner:
     return Manner(
         drawing=Drawing(
@@ -274,7 +274,7 @@ def _manner(
 def make_validation(
     settings: ValidationSettings,
     benchmark: Benchmark,
-    opened: OpenedPolicy,
+    opened: PolicyHandle,
     place: Workplace,
     rewards: Mapping[str, RewardFunction],
 ) -> BenchmarkValidation:
@@ -331,7 +331,7 @@ def _benchmark(settings: ValidationSettings, data: UpstreamData) -> Benchmark:
     return open_benchmark(settings.benchmark, protocol=protocol, data=data)
 
 
-def panel(recipe: Recipe, opened: OpenedPolicy, prompts: Sequence[TrainingPrompt]) -> list[Program]:
+def panel(recipe: Recipe, opened: PolicyHandle, prompts: Sequence[TrainingPrompt]) -> list[Program]:
     """The same few training prompts with the same seeds, drawn without chance steps."""
     task = recipe.task
     step_info = StepInfo(step=0, seed=recipe.training.seed, group_size=1)

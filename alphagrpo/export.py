@@ -18,11 +18,9 @@ import torch
 from torch import nn
 
 from alphabench.checkpoints import open_checkpoint
-from alphabench.checkpoints.bagel import OpenedBagel
-from alphabench.checkpoints.diffusers import DiffusersCheckpoint
-from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
-from alphabench.models.bagel.loading import MODEL_FILE
+from alphagrpo.policies.factory import training_adapter
+from alphagrpo.policies.protocols import ExportableCheckpoint
 from alphagrpo.recipe import RECIPE_FILE, PolicySettings, load_recipe, read_tree
 from alphatrainers import strict_yaml
 
@@ -75,15 +73,14 @@ def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
             f"{str(run)!r} does not say which checkpoint it belongs to", hint="add --ckpt BASE"
         )
     adapter = str(found.folder) if found.adapter else None
-    opened = open_checkpoint(base, options=found.options, lora=adapter)
-    if isinstance(opened, UnifiedCheckpoint) and isinstance(opened.opened, OpenedBagel):
-        done = _write_bagel(opened, opened.opened, found, out)
-    elif isinstance(opened, DiffusersCheckpoint):
-        done = _write_pipeline(opened, found, out)
-    else:
+    checkpoint = training_adapter(open_checkpoint(base, options=found.options, lora=adapter))
+    if not isinstance(checkpoint, ExportableCheckpoint):
         raise AlphaBenchError(
             f"{base!r} cannot take what was trained", hint="name the base it was trained on"
         )
+    weights = checkpoint.open_weights(device="cpu")
+    done = _settle(weights.module, found)
+    weights.save(out)
     return f"{done} into {out}: alphabench run ... --ckpt {out}"
 
 
@@ -130,27 +127,6 @@ def _base_of(training: Path) -> dict[str, Any]:
     kept = {"dtype", "revision", "cache_dir", "offline", "variant"}
     options = {key: value for key, value in policy.texts().items() if key in kept}
     return {"base": policy.checkpoint, "options": options}
-
-
-def _write_bagel(
-    checkpoint: UnifiedCheckpoint, opened: OpenedBagel, found: _Found, out: Path
-) -> str:
-    from safetensors.torch import save_file
-
-    from alphabench.models.bagel.bagel_inference import UnifiedBagel
-
-    umm = checkpoint.model()
-    assert isinstance(umm, UnifiedBagel)
-    model = umm.loaded.model
-    done = _settle(model, found)
-    folder = opened.files.fetch()
-    out.mkdir(parents=True, exist_ok=True)
-    for name in opened.files.needed:
-        if not name.startswith("ema"):
-            shutil.copyfile(folder / name, out / name)
-    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, out / MODEL_FILE)
-    return done
 
 
 def _settle(model: nn.Module, found: _Found) -> str:
@@ -200,13 +176,3 @@ def merge_adapters(model: nn.Module) -> int:
             owner, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(owner), leaf, layer.get_base_layer())
     return len(layers)
-
-
-def _write_pipeline(checkpoint: DiffusersCheckpoint, found: _Found, out: Path) -> str:
-    pipeline = checkpoint.pipeline()
-    done = _settle(pipeline.transformer, found)
-    if getattr(pipeline.transformer, "peft_config", None):
-        del pipeline.transformer.peft_config
-        pipeline.transformer._hf_peft_config_loaded = False
-    pipeline.save_pretrained(out)
-    return done

@@ -9,18 +9,13 @@ Shapes: B rows; C channels; Y X cells of a latent.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from alphabench.checkpoints.diffusers import DiffusersCheckpoint
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.models.bagel.guidance import Guidance, guide
-from alphabench.types import Generator, ImageRequest, NotMade
-from alphabench.weights.strict_loading import quiet
-from alphagrpo.policies.handle import OpenedPolicy, digest_of
 from alphatrainers.protocols import ReplayAnswer, ReplaySpec, VelocityPredicted, VelocityQuery
 from alphatrainers.sampling import denoise, generator
 from alphatrainers.trajectory import (
@@ -34,7 +29,6 @@ from alphatrainers.trajectory import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FAMILY: Final = "StableDiffusion3Pipeline"
 EXPERTS: Final[Mapping[str, str]] = {
     "gen": r"transformer_blocks\.\d+\.attn2?\."
     r"(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)",
@@ -191,82 +185,6 @@ class DiffusersPolicy:
             decoded, output_type="pil"
         )
         return pictures
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiveDiffusers:
-    """The pipeline as the harness draws with it, with the weights now in force."""
-
-    checkpoint: DiffusersCheckpoint
-    trained: str
-    """Digest of the trained weights."""
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        return {**self.checkpoint.identity, "trained": self.trained}
-
-    @property
-    def batch_size(self) -> int:
-        return self.checkpoint.batch_size
-
-    @property
-    def licences(self) -> Mapping[str, str]:
-        return self.checkpoint.licences
-
-    def generate(self, requests: Sequence[ImageRequest]) -> Sequence[Image | NotMade]:
-        """See `alphabench.types.Generator`."""
-        return self.checkpoint.generate(requests)
-
-
-def refuse_other_pipelines(checkpoint: DiffusersCheckpoint, *, name: str) -> None:
-    """Refuses, before any weights are loaded, what this policy cannot train.
-
-    Raises:
-        AlphaBenchError: it is of another family, or comes with a LoRA.
-    """
-    if checkpoint.source.index.pipeline_class != FAMILY:
-        raise AlphaBenchError(
-            f"{name!r} is a {checkpoint.source.index.pipeline_class}, which cannot be trained",
-            hint=f"train a {FAMILY}, nano or a BAGEL checkpoint",
-        )
-    if checkpoint.adapter is not None:
-        raise AlphaBenchError(
-            f"{name!r} comes with a LoRA, and a training puts its own on", hint="merge it first"
-        )
-
-
-def open_diffusers_policy(checkpoint: DiffusersCheckpoint, *, name: str) -> OpenedPolicy:
-    """A pipeline that the harness has opened.
-
-    Raises:
-        AlphaBenchError: it is of another family, or comes with a LoRA.
-    """
-    refuse_other_pipelines(checkpoint, name=name)
-    with quiet():
-        pipeline = checkpoint.pipeline()
-    sampling = checkpoint.sampling
-    own = pipeline.default_sample_size * pipeline.vae_scale_factor
-    policy = DiffusersPolicy(
-        pipeline,
-        identity={"kind": "diffusers", "weights": checkpoint.source.identity(),
-                  "dtype": sampling.dtype},
-        longest=sampling.max_sequence_length or 256,
-    )  # fmt: skip
-
-    def live() -> Generator:
-        return LiveDiffusers(checkpoint=checkpoint, trained=digest_of(pipeline.transformer))
-
-    return OpenedPolicy(
-        name=name,
-        policy=policy,
-        generator=live,
-        size=(sampling.width or own, sampling.height or own),
-        resize=lambda picture: picture,
-        think_prompt="",
-        reflect_prompt="{prompt}",
-        thinks=False,
-        edits=False,
-    )
 
 
 def _prompt(program: Program) -> str:

@@ -1,31 +1,42 @@
 """From a recipe's `policy` section to a policy and to what tasks and validations need beside it.
 
-The harness opens the checkpoint, so that `--ckpt` and a recipe mean the same, and validations draw
-with the very weights that are trained. Knows no task and no reward.
+The harness opens the checkpoint, so that `--ckpt` and a recipe mean the same, and validations
+generate with the very weights that are trained. What a checkpoint can do is asked by protocol
+(`alphagrpo.policies.protocols`). Knows no model, no task and no reward.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Final
 
-from alphabench.checkpoints import open_checkpoint
-from alphabench.checkpoints.bagel import OpenedBagel
+from alphabench.checkpoints import open_checkpoint, pick_kind
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
-from alphabench.models.bagel.bagel_inference import UnifiedBagel
+from alphabench.core.options import split_spec
 from alphabench.models.bagel.guidance import Guidance
-from alphabench.models.bagel.loading import LoadedBagel
-from alphabench.models.unified_model import Abilities
 from alphabench.types import Generator
-from alphagrpo.policies.handle import OpenedPolicy, digest_of
-from alphagrpo.policies.unified_policy import UMMPolicy
+from alphagrpo.policies.handle import PolicyHandle
+from alphagrpo.policies.protocols import TrainableCheckpoint
 from alphagrpo.recipe import GuidanceSettings, PolicySettings
 
-if TYPE_CHECKING:
-    from alphabench.checkpoints.diffusers import DiffusersCheckpoint
+TRAINING_ADAPTERS: Final[Mapping[str, str]] = {
+    "alphabench.checkpoints.bagel:OpenedBagel": "alphagrpo.policies.bagel_training:BagelTraining",
+    "alphabench.checkpoints.diffusers:DiffusersCheckpoint": "alphagrpo.policies.diffusers_training:"
+    "DiffusersTraining",
+}
+"""Class of a checkpoint (of its `opened` for a unified model) -> the class that implements the
+protocols of this package for it, called with `checkpoint=` the generator. Other checkpoints
+implement them themselves."""
+_NOT_TRAINABLE: Final = {
+    "http": "its weights are not on this machine",
+    "images": "it is a folder of images",
+    "janus": "it samples an image token by token, and the trainer has losses for denoising steps "
+    "and for text alone",
+    "scene": "it has no weights",
+}
 
 
 def guidance(settings: GuidanceSettings | None) -> Guidance | None:
@@ -35,127 +46,47 @@ def guidance(settings: GuidanceSettings | None) -> Guidance | None:
     return Guidance(**{f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)})
 
 
-def open_policy(settings: PolicySettings, *, device: str) -> OpenedPolicy:
+def open_policy(settings: PolicySettings, *, device: str) -> PolicyHandle:
     """Opens the checkpoint and loads its weights.
 
     Raises:
-        AlphaBenchError: it cannot be had, or is of a kind that cannot be trained.
+        AlphaBenchError: it cannot be had, or cannot be trained.
     """
     generator = open_trainable(settings, device=device)
-    if isinstance(generator, UnifiedCheckpoint):
-        assert isinstance(generator.opened, OpenedBagel)
-        return _open_umm(generator, generator.opened, device=device)
-    from alphagrpo.policies.diffusers_policy import open_diffusers_policy
-
-    return open_diffusers_policy(generator, name=settings.checkpoint)
+    return _trainable(generator, settings.checkpoint).open_policy(device=device)
 
 
-def open_trainable(
-    settings: PolicySettings, *, device: str
-) -> UnifiedCheckpoint | DiffusersCheckpoint:
-    """Opens the checkpoint without its weights.
+def open_trainable(settings: PolicySettings, *, device: str) -> Generator:
+    """Opens the checkpoint without its weights and checks that it can be trained.
 
     Raises:
-        AlphaBenchError: it cannot be had, or is of a kind that cannot be trained.
+        AlphaBenchError: it cannot be had, or cannot be trained.
     """
     generator = open_checkpoint(settings.checkpoint, options=settings.texts(), device=device)
-    if isinstance(generator, UnifiedCheckpoint) and isinstance(generator.opened, OpenedBagel):
-        if generator.opened.adapter is not None:
-            raise AlphaBenchError(
-                f"{generator.opened.name!r} comes with a LoRA, and a training puts its own on",
-                hint="merge it first: alphabench export --merge",
-            )
-        return generator
-    from alphabench.checkpoints.diffusers import DiffusersCheckpoint
-    from alphagrpo.policies.diffusers_policy import refuse_other_pipelines
+    _trainable(generator, settings.checkpoint).check_trainable()
+    return generator
 
-    if isinstance(generator, DiffusersCheckpoint):
-        refuse_other_pipelines(generator, name=settings.checkpoint)
-        return generator
+
+def training_adapter(generator: Generator) -> object:
+    """The object that may implement the protocols of this package for an opened checkpoint."""
+    own = generator.opened if isinstance(generator, UnifiedCheckpoint) else generator
+    named = TRAINING_ADAPTERS.get(f"{type(own).__module__}:{type(own).__qualname__}")
+    if named is None:
+        return own
+    module, _, name = named.partition(":")
+    adapter: Any = getattr(importlib.import_module(module), name)
+    made: object = adapter(checkpoint=generator)
+    return made
+
+
+def _trainable(generator: Generator, spec: str) -> TrainableCheckpoint:
+    adapter = training_adapter(generator)
+    if isinstance(adapter, TrainableCheckpoint):
+        return adapter
+    kind, _ = pick_kind(split_spec(spec)[0])
+    why = _NOT_TRAINABLE.get(kind, "it implements no TrainableCheckpoint")
     raise AlphaBenchError(
-        f"{settings.checkpoint!r} cannot be trained",
-        hint="train nano, a BAGEL checkpoint or a pipeline of the SD3 family",
+        f"{spec!r} cannot be trained: {why}",
+        hint="train nano, a BAGEL checkpoint, a pipeline of the SD3 family, or a model of your own "
+        "(docs/extending.md)",
     )
-
-
-def _open_umm(generator: UnifiedCheckpoint, opened: OpenedBagel, *, device: str) -> OpenedPolicy:
-    umm = generator.model()
-    assert isinstance(umm, UnifiedBagel)
-    recipe = opened.recipe
-    weights = opened.files.identity()
-    policy = UMMPolicy(
-        umm,
-        identity={
-            "kind": "umm",
-            "weights": weights,
-            "dtype": recipe.dtype,
-            "think_prompt": recipe.think_prompt,
-            "reflect_prompt": recipe.reflect_prompt,
-            "latent_sizes": f"{recipe.latent_shortest}-{recipe.latent_longest}",
-            "patch_sizes": f"{recipe.patch_shortest}-{recipe.patch_longest}",
-        },
-    )
-
-    def live() -> Generator:
-        digest = digest_of(umm.loaded.model)
-        now = LiveBagel(opened=opened, loaded=umm.loaded, trained=digest)
-        return UnifiedCheckpoint(opened=now, device=device)
-
-    return OpenedPolicy(
-        name=opened.name,
-        policy=policy,
-        generator=live,
-        size=(recipe.width, recipe.height),
-        resize=umm.resized,
-        think_prompt=recipe.think_prompt,
-        reflect_prompt=recipe.reflect_prompt,
-        thinks=True,
-        edits=True,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveBagel:
-    """An `OpenedModel` whose weights are those in training, at this moment."""
-
-    opened: OpenedBagel
-    loaded: LoadedBagel
-    trained: str
-    """Digest of the trained weights; the rest is the checkpoint's own."""
-
-    @property
-    def name(self) -> str:
-        return self.opened.name
-
-    @property
-    def abilities(self) -> Abilities:
-        return self.opened.abilities
-
-    @property
-    def think(self) -> bool:
-        return self.opened.think
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        return {**self.opened.identity, "trained": self.trained}
-
-    @property
-    def licences(self) -> Mapping[str, str]:
-        return self.opened.licences
-
-    @property
-    def batch_size(self) -> int:
-        return self.opened.batch_size
-
-    @property
-    def suggested_evaluator(self) -> str | None:
-        return self.opened.suggested_evaluator
-
-    def suited_to(self, benchmark: str) -> LiveBagel:
-        """See `OpenedModel`."""
-        return dataclasses.replace(self, opened=self.opened.suited_to(benchmark))
-
-    def load(self, device: str) -> UnifiedBagel:
-        """The loaded weights with this benchmark's settings; nothing is read."""
-        del device
-        return UnifiedBagel(self.loaded, self.opened.recipe)

@@ -1,4 +1,4 @@
-"""A policy with what tasks and validations need beside it. Opens nothing."""
+"""A loaded policy with what tasks and validations need beside it. Opens nothing."""
 
 from __future__ import annotations
 
@@ -16,20 +16,25 @@ from alphatrainers.protocols import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenedPolicy:
-    """A policy and its surroundings."""
+class PolicyHandle:
+    """A policy and what is known of the checkpoint that it was loaded from."""
 
     name: str
     policy: Policy
     generator: Callable[[], Generator]
-    """The checkpoint as the harness would open it, with the weights now in force."""
+    """The checkpoint as the harness opens it, with the weights now in force."""
     size: tuple[int, int]
-    """Width and height of its pictures where a recipe names none."""
+    """Width and height of its images where a recipe names none; pixels."""
     resize: Resize
+    """A source image in the size in which the policy reads it."""
     think_prompt: str
+    """System prompt that asks for a thought; empty where it does not think."""
     reflect_prompt: str
+    """Instruction of a refinement, with `{prompt}` in it."""
     thinks: bool
+    """Can write a thought before it generates."""
     edits: bool
+    """Can read a source image."""
 
 
 def digest_of(module: nn.Module) -> str:

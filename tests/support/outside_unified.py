@@ -1,15 +1,17 @@
 """A unified model as a user's package brings it: `python:tests.support.outside_unified:open_it`.
 
-Generates flat grey images, answers every question by yes, and refines by lightening. It can be
-trained, through the toy policy, and exported.
+Generates flat grey images, answers every question by yes, and refines by lightening. It is trained
+through the toy policy, and exported as one file of tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from PIL import Image
+from safetensors.torch import save_file
 
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.models.unified_model import (
@@ -21,6 +23,11 @@ from alphabench.models.unified_model import (
     RefineTask,
     UnifiedModel,
 )
+from alphagrpo.policies.handle import PolicyHandle, digest_of
+from alphagrpo.policies.protocols import ExportableWeights, PolicySizes
+from alphatrainers.resource_plan import ModelSizes
+from alphatrainers.settings import TrainingSettings
+from tests.support.toy_policy import ToyPolicy
 
 STEP = 40
 """Grey levels that one refinement adds."""
@@ -49,9 +56,11 @@ class Lightener:
 
 @dataclass(frozen=True, kw_only=True)
 class GreyCheckpoint:
-    """An `OpenedModel` that is a `RefinableModel` as well."""
+    """An `OpenedModel` that implements every optional protocol."""
 
     answers: bool = True
+    trained: str = ""
+    """Digest of the weights in training."""
     name: str = "grey"
     think: bool = False
     batch_size: int = 4
@@ -63,7 +72,7 @@ class GreyCheckpoint:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        return {"kind": "grey", "version": "1"}
+        return {"kind": "grey", "version": "1", "trained": self.trained}
 
     @property
     def licences(self) -> Mapping[str, str]:
@@ -83,6 +92,50 @@ class GreyCheckpoint:
     def refiner(self, model: UnifiedModel) -> Lightener:
         assert isinstance(model, GreyModel)
         return Lightener()
+
+    def check_trainable(self) -> None:
+        return None
+
+    def open_policy(self, *, device: str) -> PolicyHandle:
+        policy = ToyPolicy()
+
+        def live() -> UnifiedCheckpoint:
+            now = replace(self, trained=digest_of(policy.module))
+            return UnifiedCheckpoint(opened=now, device=device)
+
+        return PolicyHandle(
+            name=self.name,
+            policy=policy,
+            generator=live,
+            size=(4, 4),
+            resize=lambda image: image.resize((4, 4)),
+            think_prompt="think",
+            reflect_prompt="{prompt} again",
+            thinks=True,
+            edits=True,
+        )
+
+    def open_weights(self, *, device: str) -> ExportableWeights:
+        del device
+        module = ToyPolicy().module
+
+        def save(folder: Path) -> None:
+            folder.mkdir(parents=True)
+            save_file(module.state_dict(), folder / "grey.safetensors")
+
+        return ExportableWeights(module=module, save=save)
+
+    def policy_sizes(self, training: TrainingSettings) -> PolicySizes:
+        del training
+        sizes = ModelSizes(
+            parameters=4e6,
+            active_parameters=2e6,
+            trained_parameters=1e3,
+            latent_tokens=0,
+            branches=(),
+            read_tokens=0,
+        )
+        return PolicySizes(sizes=sizes, token_pixels=2, image_size=(4, 4))
 
 
 def grey(value: int) -> Image.Image:

@@ -28,7 +28,7 @@ from alphabench.runs.plan import choose
 from alphabench.upstream import UpstreamData, default_cache_dir
 from alphagrpo import assemble
 from alphagrpo.policies.factory import open_policy
-from alphagrpo.policies.handle import OpenedPolicy
+from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.prompts import load_prompts, with_questions
 from alphagrpo.recipe import Recipe, RewardSettings, TaskSettings, load_recipe
 from alphatrainers import lora_adapters
@@ -77,7 +77,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def put_adapter(opened: OpenedPolicy, recipe: Recipe, folder: Path) -> None:
+def put_adapter(opened: PolicyHandle, recipe: Recipe, folder: Path) -> None:
     """Gives the policy the trained values of an adapter of this recipe."""
     module, experts = opened.policy.module, opened.policy.experts
     bound = lora_adapters.select_trainable(module, experts, lora=recipe.training.lora, seed=0)
@@ -122,7 +122,7 @@ def drawn_so(task: TaskSettings, *, noise: bool, temperature: float) -> TaskSett
 def draw(
     recipe: Recipe,
     task: TaskSettings,
-    opened: OpenedPolicy,
+    opened: PolicyHandle,
     prompts: Sequence[TrainingPrompt],
     uses: Mapping[str, RewardUse],
     *,

@@ -14,8 +14,9 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.types import ImageRequest, Sample
 from alphagrpo.cost_estimate import forecast, measured
-from alphagrpo.policies.diffusers_policy import EXPERTS, open_diffusers_policy
-from alphagrpo.policies.handle import OpenedPolicy
+from alphagrpo.policies.diffusers_policy import EXPERTS
+from alphagrpo.policies.diffusers_training import DiffusersTraining
+from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.recipe import load_recipe
 from alphatrainers import lora_adapters
 from alphatrainers.algorithms.schedules import sigmas_of_points
@@ -43,10 +44,10 @@ def programs(guidance: Guidance | None, count: int = 3) -> list[Program]:
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> OpenedPolicy:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> PolicyHandle:
     folder = save("sd3", tmp_path_factory.mktemp("sd3"))
     checkpoint = open_diffusers(str(folder), options=OPTIONS, lora=None, device="cpu")
-    made = open_diffusers_policy(checkpoint, name="sd3")
+    made = DiffusersTraining(checkpoint=checkpoint).open_policy(device="cpu")
     bound = lora_adapters.select_trainable(
         made.policy.module, EXPERTS, lora=LoraSettings(rank=2, alpha=4.0), seed=0
     )
@@ -60,7 +61,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> OpenedPolicy:
 
 @pytest.mark.parametrize("guidance", [None, Guidance(low=0.0), Guidance(renorm_floor=1.0)])
 def test_replayed_velocities_are_those_that_were_sampled(
-    opened: OpenedPolicy, guidance: Guidance | None
+    opened: PolicyHandle, guidance: Guidance | None
 ) -> None:
     made = opened.policy.rollout(programs(guidance))
     queries = [
@@ -82,7 +83,7 @@ def test_replayed_velocities_are_those_that_were_sampled(
     assert not torch.equal(made[0].images[0].final_X, made[2].images[0].final_X)
 
 
-def test_the_harness_draws_with_the_weights_in_training(opened: OpenedPolicy) -> None:
+def test_the_harness_draws_with_the_weights_in_training(opened: PolicyHandle) -> None:
     sample = Sample(id="1", prompt="a dog", group="all")
     request = ImageRequest(sample=sample, index=0, seed=3)
     before = opened.generator()
@@ -102,9 +103,9 @@ def test_a_run_with_the_adapter_draws_what_the_training_drew_in_half_precision_t
 ) -> None:
     folder, trained = save("sd3", tmp_path / "sd3"), tmp_path / "adapter"
     options = {**OPTIONS, "dtype": "bfloat16"}
-    made = open_diffusers_policy(
-        open_diffusers(str(folder), options=options, lora=None, device="cpu"), name="sd3"
-    )
+    made = DiffusersTraining(
+        checkpoint=open_diffusers(str(folder), options=options, lora=None, device="cpu")
+    ).open_policy(device="cpu")
     settings = LoraSettings(rank=2, alpha=4.0)
     bound = lora_adapters.select_trainable(made.policy.module, EXPERTS, lora=settings, seed=0)
     torch.manual_seed(1)
@@ -124,17 +125,17 @@ def test_a_run_with_the_adapter_draws_what_the_training_drew_in_half_precision_t
     assert drawn.tobytes() == expected.tobytes()  # type: ignore[union-attr]
 
 
-def test_what_it_cannot_do_is_refused_in_a_sentence(opened: OpenedPolicy, tmp_path: Path) -> None:
+def test_what_it_cannot_do_is_refused_in_a_sentence(opened: PolicyHandle, tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="whole pictures"):
         opened.policy.rollout(programs(Guidance(renorm="channel"), count=1))
     folder = save("flux-dev", tmp_path)
     checkpoint = open_diffusers(str(folder), options=OPTIONS, lora=None, device="cpu")
     with pytest.raises(AlphaBenchError, match="FluxPipeline"):
-        open_diffusers_policy(checkpoint, name="flux")
+        DiffusersTraining(checkpoint=checkpoint).check_trainable()
 
 
 def test_a_dry_run_measures_a_pipeline_by_its_own_files(
-    opened: OpenedPolicy, tmp_path: Path
+    opened: PolicyHandle, tmp_path: Path
 ) -> None:
     folder = save("sd3", tmp_path)
     recipe = load_recipe("sd35-dvreward", [f"policy.checkpoint={folder}", "training.lora.rank=2"])

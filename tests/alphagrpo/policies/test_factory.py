@@ -12,13 +12,15 @@ from safetensors.torch import save_file
 
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
+from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.bagel_inference import UnifiedBagel
 from alphabench.types import Generator, ImageRequest, Sample
-from alphagrpo.policies.factory import open_policy
+from alphagrpo.policies.factory import open_policy, open_trainable
 from alphagrpo.recipe import PolicySettings
 from alphatrainers import lora_adapters
 from alphatrainers.settings import LoraSettings
 from tests.support.tiny_bagel import save_bagel
+from tests.support.tiny_janus import save_janus
 
 SMALL = {"width": 32, "height": 32, "timesteps": 3, "max_think_tokens": 4}
 
@@ -75,3 +77,9 @@ def test_a_validation_thinks_after_the_words_of_the_training(base: Path) -> None
     model = other.model()
     assert isinstance(model, UnifiedBagel)
     assert model.recipe.reflect_prompt == "{prompt}: mend"
+
+
+def test_janus_is_not_trained_and_the_refusal_says_why(tmp_path: Path) -> None:
+    folder = save_janus(tmp_path / "janus")
+    with pytest.raises(AlphaBenchError, match="samples an image token by token"):
+        open_trainable(PolicySettings(checkpoint=str(folder)), device="cpu")

@@ -1,0 +1,104 @@
+"""Sizes of a BAGEL, read from its JSON files or known of the released one. Loads no weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import nn
+
+from alphabench.checkpoints.bagel import NANO
+from alphabench.core.errors import AlphaBenchError
+from alphabench.models.bagel.config import (
+    AutoencoderDesign,
+    Design,
+    LanguageDesign,
+    VisionDesign,
+)
+from alphabench.models.bagel.loading import read_sizes
+from alphabench.models.bagel.model import Bagel, ImageMarks
+from alphagrpo.policies.protocols import PolicySizes, n_trained_parameters
+from alphagrpo.policies.unified_policy import EXPERTS
+from alphagrpo.recipe import PolicySettings
+from alphatrainers.resource_plan import ModelSizes
+from alphatrainers.settings import TrainingSettings
+
+BAGEL_7B: Final = Design(
+    language=LanguageDesign(
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        vocab_size=152064,
+        rope_theta=1e6,
+        rms_norm_eps=1e-6,
+    ),
+    vision=VisionDesign(
+        hidden_size=1152,
+        intermediate_size=4304,
+        declared_layers=27,
+        num_attention_heads=16,
+        patch_size=14,
+        image_size=980,
+    ),
+    autoencoder=AutoencoderDesign(),
+    latent_side=64,
+)
+"""ByteDance-Seed/BAGEL-7B-MoT, from its JSON files."""
+
+
+def nano_sizes(settings: PolicySettings, location: str, training: TrainingSettings) -> PolicySizes:
+    """Sizes of the model in this package; see `cost_estimate.SIZE_ESTIMATES`.
+
+    Raises:
+        AlphaBenchError: this copy of the package has no such model.
+    """
+    del settings, location
+    if not NANO.is_dir():
+        raise AlphaBenchError(
+            "the nano model is not in this copy of the package",
+            hint="install a released package",
+        )
+    return _sizes(training, read_sizes(NANO), image_size=(64, 64), width=4.0)
+
+
+def bagel_sizes(settings: PolicySettings, location: str, training: TrainingSettings) -> PolicySizes:
+    """Sizes of a folder, or of the released model where `location` is no folder here."""
+    del settings
+    folder = Path(location).expanduser()
+    design = read_sizes(folder) if folder.is_dir() else BAGEL_7B
+    return _sizes(training, design, image_size=(1024, 1024), width=2.0)
+
+
+def _sizes(
+    training: TrainingSettings, design: Design, *, image_size: tuple[int, int], width: float
+) -> PolicySizes:
+    """Sizes of one design; `width` is the bytes of one weight."""
+    with torch.device("meta"):
+        model = Bagel(design, ImageMarks(start=0, end=0))
+    language = design.language
+    linear = {
+        name: (part.in_features, part.out_features)
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear)
+    }
+    trained = n_trained_parameters(training, linear, EXPERTS)
+    # One expert of the two works on each token.
+    decoder = sum(p.numel() for p in model.language_model.model.layers.parameters()) / 2
+    per_layer = 14 * language.hidden_size + 3 * language.intermediate_size
+    key_features = language.num_key_value_heads * language.head_size
+    sizes = ModelSizes(
+        parameters=float(sum(p.numel() for p in model.parameters())),
+        active_parameters=decoder,
+        trained_parameters=trained,
+        bytes_per_parameter=width,
+        latent_tokens=0,
+        branches=(),
+        read_tokens=0,
+        context_bytes_per_token=2 * key_features * language.num_hidden_layers * width,
+        activation_bytes_per_token=per_layer * language.num_hidden_layers * width,
+        kept_bytes_per_token=language.hidden_size * language.num_hidden_layers * width,
+    )
+    return PolicySizes(sizes=sizes, token_pixels=design.token_pixels, image_size=image_size)

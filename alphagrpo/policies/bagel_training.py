@@ -1,0 +1,151 @@
+"""BAGEL checkpoints for the trainer: policy and export. Knows no task and no reward.
+
+Validations generate with the weights in training, through `LiveBagel`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from alphabench.checkpoints.bagel import OpenedBagel
+from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
+from alphabench.core.errors import AlphaBenchError
+from alphabench.models.bagel.bagel_inference import UnifiedBagel
+from alphabench.models.bagel.loading import MODEL_FILE, LoadedBagel
+from alphabench.models.unified_model import Abilities
+from alphabench.types import Generator
+from alphagrpo.policies.handle import PolicyHandle, digest_of
+from alphagrpo.policies.protocols import ExportableWeights
+from alphagrpo.policies.unified_policy import UMMPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BagelTraining:
+    """A `TrainableCheckpoint` and `ExportableCheckpoint` over an opened BAGEL."""
+
+    checkpoint: UnifiedCheckpoint
+
+    @property
+    def opened(self) -> OpenedBagel:
+        """Its files and settings."""
+        opened = self.checkpoint.opened
+        assert isinstance(opened, OpenedBagel), "open_bagel made it"
+        return opened
+
+    def check_trainable(self) -> None:
+        """See `TrainableCheckpoint`."""
+        if self.opened.adapter is not None:
+            raise AlphaBenchError(
+                f"{self.opened.name!r} comes with a LoRA, and a training puts its own on",
+                hint="merge it first: alphabench export --merge",
+            )
+
+    def open_policy(self, *, device: str) -> PolicyHandle:
+        """See `TrainableCheckpoint`."""
+        self.check_trainable()
+        opened, umm = self.opened, self._model()
+        recipe = opened.recipe
+        weights = opened.files.identity()
+        policy = UMMPolicy(
+            umm,
+            identity={
+                "kind": "umm",
+                "weights": weights,
+                "dtype": recipe.dtype,
+                "think_prompt": recipe.think_prompt,
+                "reflect_prompt": recipe.reflect_prompt,
+                "latent_sizes": f"{recipe.latent_shortest}-{recipe.latent_longest}",
+                "patch_sizes": f"{recipe.patch_shortest}-{recipe.patch_longest}",
+            },
+        )
+
+        def live() -> Generator:
+            digest = digest_of(umm.loaded.model)
+            now = LiveBagel(opened=opened, loaded=umm.loaded, trained=digest)
+            return UnifiedCheckpoint(opened=now, device=device)
+
+        return PolicyHandle(
+            name=opened.name,
+            policy=policy,
+            generator=live,
+            size=(recipe.width, recipe.height),
+            resize=umm.resized,
+            think_prompt=recipe.think_prompt,
+            reflect_prompt=recipe.reflect_prompt,
+            thinks=True,
+            edits=True,
+        )
+
+    def open_weights(self, *, device: str) -> ExportableWeights:
+        """See `ExportableCheckpoint`."""
+        del device  # the checkpoint was opened for one
+        model, files = self._model().loaded.model, self.opened.files
+
+        def save(out: Path) -> None:
+            from safetensors.torch import save_file
+
+            folder = files.fetch()
+            out.mkdir(parents=True, exist_ok=True)
+            for name in files.needed:
+                if not name.startswith("ema"):
+                    shutil.copyfile(folder / name, out / name)
+            tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+            save_file(tensors, out / MODEL_FILE)
+
+        return ExportableWeights(module=model, save=save)
+
+    def _model(self) -> UnifiedBagel:
+        model = self.checkpoint.model()
+        assert isinstance(model, UnifiedBagel), "OpenedBagel loads it"
+        return model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveBagel:
+    """An `OpenedModel` whose weights are those in training, at this moment."""
+
+    opened: OpenedBagel
+    loaded: LoadedBagel
+    trained: str
+    """Digest of the trained weights; the rest is the checkpoint's own."""
+
+    @property
+    def name(self) -> str:
+        return self.opened.name
+
+    @property
+    def abilities(self) -> Abilities:
+        return self.opened.abilities
+
+    @property
+    def think(self) -> bool:
+        return self.opened.think
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {**self.opened.identity, "trained": self.trained}
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        return self.opened.licences
+
+    @property
+    def batch_size(self) -> int:
+        return self.opened.batch_size
+
+    @property
+    def suggested_evaluator(self) -> str | None:
+        return self.opened.suggested_evaluator
+
+    def suited_to(self, benchmark: str) -> LiveBagel:
+        """See `OpenedModel`."""
+        return dataclasses.replace(self, opened=self.opened.suited_to(benchmark))
+
+    def load(self, device: str) -> UnifiedBagel:
+        """The loaded weights with this benchmark's settings; nothing is read."""
+        del device
+        return UnifiedBagel(self.loaded, self.opened.recipe)

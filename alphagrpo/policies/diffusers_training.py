@@ -1,0 +1,114 @@
+"""Pipelines of the SD3 family for the trainer: policy and export. Knows no task and no reward.
+
+Validations generate with the weights in training, through `LiveDiffusers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from alphabench.checkpoints.diffusers import DiffusersCheckpoint
+from alphabench.core.errors import AlphaBenchError
+from alphabench.types import Generator, ImageRequest, NotMade
+from alphabench.weights.strict_loading import quiet
+from alphagrpo.policies.diffusers_policy import DiffusersPolicy
+from alphagrpo.policies.handle import PolicyHandle, digest_of
+from alphagrpo.policies.protocols import ExportableWeights
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FAMILY: Final = "StableDiffusion3Pipeline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusersTraining:
+    """A `TrainableCheckpoint` and `ExportableCheckpoint` over an opened pipeline."""
+
+    checkpoint: DiffusersCheckpoint
+
+    def check_trainable(self) -> None:
+        """See `TrainableCheckpoint`."""
+        name, family = self.checkpoint.source.name, self.checkpoint.source.index.pipeline_class
+        if family != FAMILY:
+            raise AlphaBenchError(
+                f"{name!r} is a {family}, which cannot be trained",
+                hint=f"train a {FAMILY}, nano or a BAGEL checkpoint",
+            )
+        if self.checkpoint.adapter is not None:
+            raise AlphaBenchError(
+                f"{name!r} comes with a LoRA, and a training puts its own on", hint="merge it first"
+            )
+
+    def open_policy(self, *, device: str) -> PolicyHandle:
+        """See `TrainableCheckpoint`."""
+        del device  # the checkpoint was opened for one
+        self.check_trainable()
+        with quiet():
+            pipeline = self.checkpoint.pipeline()
+        sampling = self.checkpoint.sampling
+        own = pipeline.default_sample_size * pipeline.vae_scale_factor
+        policy = DiffusersPolicy(
+            pipeline,
+            identity={"kind": "diffusers", "weights": self.checkpoint.source.identity(),
+                      "dtype": sampling.dtype},
+            longest=sampling.max_sequence_length or 256,
+        )  # fmt: skip
+
+        def live() -> Generator:
+            return LiveDiffusers(
+                checkpoint=self.checkpoint, trained=digest_of(pipeline.transformer)
+            )
+
+        return PolicyHandle(
+            name=self.checkpoint.source.name,
+            policy=policy,
+            generator=live,
+            size=(sampling.width or own, sampling.height or own),
+            resize=lambda picture: picture,
+            think_prompt="",
+            reflect_prompt="{prompt}",
+            thinks=False,
+            edits=False,
+        )
+
+    def open_weights(self, *, device: str) -> ExportableWeights:
+        """See `ExportableCheckpoint`."""
+        del device
+        pipeline = self.checkpoint.pipeline()
+
+        def save(out: Path) -> None:
+            if getattr(pipeline.transformer, "peft_config", None):
+                del pipeline.transformer.peft_config
+                pipeline.transformer._hf_peft_config_loaded = False
+            pipeline.save_pretrained(out)
+
+        return ExportableWeights(module=pipeline.transformer, save=save)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveDiffusers:
+    """The pipeline as the harness draws with it, with the weights now in force."""
+
+    checkpoint: DiffusersCheckpoint
+    trained: str
+    """Digest of the trained weights."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {**self.checkpoint.identity, "trained": self.trained}
+
+    @property
+    def batch_size(self) -> int:
+        return self.checkpoint.batch_size
+
+    @property
+    def licences(self) -> Mapping[str, str]:
+        return self.checkpoint.licences
+
+    def generate(self, requests: Sequence[ImageRequest]) -> Sequence[Image | NotMade]:
+        """See `alphabench.types.Generator`."""
+        return self.checkpoint.generate(requests)
