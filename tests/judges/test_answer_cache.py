@@ -24,7 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.answer_cache import AnswerCache, CachedJudge, key_of
+from alphabench.judges.answer_cache import AnswerCache, key_of
+from alphabench.judges.cached_judge import CachedJudge
 from alphabench.judges.handshake import VettedJudge
 from alphabench.judges.openai.judge import open_openai
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
@@ -183,6 +184,18 @@ def test_a_damaged_line_is_a_question_asked_again_and_no_crash(tmp_path: Path) -
         (n,) for n in range(9)
     ]
     assert len(judge.asked) == 1
+
+
+def test_a_damaged_newer_reply_leaves_the_older_one(tmp_path: Path) -> None:
+    cache, asked = AnswerCache(tmp_path), numbers(3, 4)[0]
+    cache.put(JUDGE, [(asked, Reply(text="older", model="m"))])
+    cache.put(JUDGE, [(asked, Reply(text="newer", model="m"))])
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes().replace(b'"text": "newer"', b'"text" "newer"'))
+    for reader in (cache, AnswerCache(tmp_path)):
+        reply = reader.get(key_of(JUDGE, asked))
+        assert reply is not None
+        assert reply.text == "older"
 
 
 @pytest.mark.parametrize("text", ["<b>\n\r\u2028", "\x00\x1b\ud83d", "x" * 100_000, '"}\n{"key":'])

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import httpx
 
-from alphabench.judges.answer_cache import AnswerCache, CachedJudge
+from alphabench.judges.answer_cache import AnswerCache
+from alphabench.judges.cached_judge import CachedJudge
 from alphabench.judges.openai.judge import OpenAIJudge, open_openai
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
 from alphabench.questions import Judge, Question

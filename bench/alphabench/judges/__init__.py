@@ -76,7 +76,8 @@ def open_judge(
         AlphaBenchError: nothing of that name, an unknown or repeated option, or a judge that can
             be seen to be unusable.
     """
-    from alphabench.judges.answer_cache import AnswerCache, CachedJudge
+    from alphabench.judges.answer_cache import AnswerCache
+    from alphabench.judges.cached_judge import CachedJudge
     from alphabench.judges.handshake import VettedJudge
 
     name, own = split_spec(spec)

@@ -177,7 +177,7 @@ def test_the_budget_stops_the_run_and_keeps_what_was_paid() -> None:
     with serving(JudgeServer(echo)) as server:
         judge = judge_at(server, price_in="100", price_out="100", budget_usd="0.1")
         with pytest.raises(AlphaBenchError, match="budget"):
-            list(judge.ask_and_keep(numbers(100), kept.extend))
+            list(judge.ask_and_store(numbers(100), kept.extend))
     assert judge.account.spent_usd <= 0.1
     assert len(kept) == server.n_calls == judge.account.replies < 100
 
@@ -387,7 +387,7 @@ def test_what_was_answered_is_handed_on_though_it_could_not_be_stored() -> None:
 
     answers: list[Answer] = []
     with serving(JudgeServer(echo)) as server:
-        stream = judge_at(server, concurrency="4").ask_and_keep(numbers(60), full)
+        stream = judge_at(server, concurrency="4").ask_and_store(numbers(60), full)
         with pytest.raises(AlphaBenchError, match="no room"):
             answers.extend(answer for answer in stream)
     scored = [a for a in answers if a.status == "scored"]
@@ -440,7 +440,7 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_answer() -> None:
 def test_an_abandoned_stream_sends_no_more_and_keeps_what_was_under_way() -> None:
     kept: list[Any] = []
     with serving(JudgeServer(echo, latency=0.05)) as server:
-        stream = judge_at(server, concurrency="4").ask_and_keep(numbers(500), kept.extend)
+        stream = judge_at(server, concurrency="4").ask_and_store(numbers(500), kept.extend)
         next(stream)
         stream.close()  # type: ignore[attr-defined]
         calls = server.n_calls

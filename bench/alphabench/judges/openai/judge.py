@@ -141,9 +141,9 @@ class OpenAIJudge:
 
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
         """See `Judge.ask`."""
-        return self.ask_and_keep(questions, lambda _: None)
+        return self.ask_and_store(questions, lambda _: None)
 
-    def ask_and_keep(self, questions: Iterable[Question], store: StoreReplies) -> Iterator[Answer]:
+    def ask_and_store(self, questions: Iterable[Question], store: StoreReplies) -> Iterator[Answer]:
         """`ask`, with every reply given to `store` on arrival, whether or not it is used."""
 
         async def open_session() -> Session:
