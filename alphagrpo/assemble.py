@@ -11,10 +11,11 @@ from pathlib import Path
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Benchmark, Evaluator
 from alphabench.judges import open_judge
 from alphabench.questions import Judge
 from alphabench.runs import self_test
-from alphabench.types import Benchmark, Evaluator, ProtocolName, Sample
+from alphabench.types import ProtocolName, Sample
 from alphabench.upstream import UpstreamData
 from alphagrpo.dvreward.evaluators import open_evaluator
 from alphagrpo.dvreward.question_files import facts_of, read_question_sets

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.evaluators.judge_evaluator import evidence
-from alphabench.questions import Answer, Picture, Question, Reply, Sampling
+from alphabench.questions import Answer, ImagePart, Question, Reply, ReplySampling
 from alphabench.types import Status, Verdict
 
 HIGHEST: Final = 10.0
@@ -66,10 +66,10 @@ class Grades:
         }
 
     @property
-    def sampling(self) -> Sampling:
-        return Sampling(max_tokens=self.max_tokens, temperature=0.0)
+    def sampling(self) -> ReplySampling:
+        return ReplySampling(max_tokens=self.max_tokens, temperature=0.0)
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         text = reply.text
         start, end = text.find("{"), text.rfind("}")
         if start < 0 or end < start:
@@ -84,23 +84,23 @@ class Grades:
         return tuple(map(float, grades)) if all(map(_is_grade, grades)) else None
 
 
-def holistic_questions(image_id: str, picture: Picture, prompt: str) -> list[Question]:
+def holistic_questions(image_id: str, picture: ImagePart, prompt: str) -> list[Question]:
     """The two calls about one image."""
     texts = {
         "consistency": _CONSISTENCY.format(prompt=json.dumps(prompt, ensure_ascii=False)),
         "quality": _QUALITY,
     }
-    contracts = (Grades(name="consistency"), Grades(name="quality"))
+    answer_formats = (Grades(name="consistency"), Grades(name="quality"))
     return [
         Question(
             image_id=image_id,
-            id=contract.name,
-            parts=(picture, texts[contract.name]),
-            sampling=contract.sampling,
-            contract=contract,
+            id=answer_format.name,
+            parts=(picture, texts[answer_format.name]),
+            sampling=answer_format.sampling,
+            answer_format=answer_format,
             system=SYSTEM,
         )
-        for contract in contracts
+        for answer_format in answer_formats
     ]
 
 

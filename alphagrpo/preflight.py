@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Generator
 from alphabench.judges import open_judge
 from alphabench.runs.plan import Evaluation, open_evaluation, suggested_evaluator
-from alphabench.types import Generator
 from alphagrpo.assemble import Workplace, open_held_out, open_reward, training_prompts
 from alphagrpo.policies.factory import open_trainable
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit

@@ -15,8 +15,9 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.detections.geneval_rules import Rules
 from alphabench.evaluators.detection.detection_evaluator import ObjectEvaluator
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
+from alphabench.interfaces import Evaluator, Selective
 from alphabench.questions import Answer
-from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Sample, Selective
+from alphabench.types import GeneratedImage, ImageRequest, Sample
 from alphagrpo.reward_functions import SOURCE, EvaluatorReward, WeightedSum, sample_of
 from alphatrainers.protocols import RewardFunction
 from alphatrainers.trajectory import TrainingPrompt
@@ -53,7 +54,7 @@ def _lacks(evaluator: Evaluator, sample: Sample) -> str | None:
         elif isinstance(evaluator, JudgeEvaluator):
             _ask_and_settle(evaluator, request)
         if isinstance(evaluator, Selective):
-            return next(iter(evaluator.unable([request]).values()), None)
+            return next(iter(evaluator.refusals([request]).values()), None)
     except KeyError as error:
         return f"it has no fact {error.args[0]!r}"
     except AlphaBenchError as error:

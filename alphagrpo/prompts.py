@@ -24,9 +24,10 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import read_text
 from alphabench.core.options import fill, split_spec
 from alphabench.detections.geneval_rules import Rules
+from alphabench.interfaces import Benchmark
 from alphabench.scenes.descriptions import facts_key, geneval_prompt
 from alphabench.scenes.small_world_sampling import TASKS, task_small
-from alphabench.types import Benchmark, Sample
+from alphabench.types import Sample
 from alphagrpo.dvreward.prompt_texts import read_prompts
 from alphagrpo.dvreward.question_files import OURS, facts_of, from_row
 from alphagrpo.dvreward.sources import questions_from_facts

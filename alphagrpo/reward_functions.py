@@ -21,10 +21,11 @@ from typing import Final, Protocol, runtime_checkable
 from alphabench.core.errors import AlphaBenchError, JudgeUnavailableError
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
+from alphabench.interfaces import Evaluator
 from alphabench.judges.handshake import VettedJudge
 from alphabench.judges.openai.budget import Account, Prices
-from alphabench.questions import Judge, Question, Reply, Sampling
-from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Sample, Verdict
+from alphabench.questions import Judge, Question, Reply, ReplySampling
+from alphabench.types import GeneratedImage, ImageRequest, Sample, Verdict
 from alphatrainers.protocols import RewardFunction, Score
 from alphatrainers.trajectory import TrainingPrompt, Trajectory
 
@@ -255,10 +256,10 @@ class Reflects:
         return {"contract": "reflection", "version": "1", "wording": f"own:{wording[:16]}"}
 
     @property
-    def sampling(self) -> Sampling:
-        return Sampling(max_tokens=64, temperature=0.0)
+    def sampling(self) -> ReplySampling:
+        return ReplySampling(max_tokens=64, temperature=0.0)
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         found = re.findall(r"\{[^{}]*\}", reply.text)
         try:
             objects = [parse_json(one) for one in found]
@@ -275,12 +276,12 @@ class ReflectionJudge:
     """The same three demands, judged by a language model from the words alone."""
 
     judge: Judge
-    contract: Reflects = field(default_factory=Reflects)
+    answer_format: Reflects = field(default_factory=Reflects)
 
     @property
     def identity(self) -> Mapping[str, str]:
         judge = {f"judge.{key}": value for key, value in self.judge.identity.items()}
-        return {"kind": "reflection_judge", **self.contract.identity, **judge}
+        return {"kind": "reflection_judge", **self.answer_format.identity, **judge}
 
     def score(self, trajectories: Sequence[Trajectory]) -> list[Score]:
         """See `alphatrainers.protocols.Reward`.
@@ -311,8 +312,8 @@ class ReflectionJudge:
             image_id=f"text/{number}",
             id="reflection",
             parts=(_JUDGING.format(prompt=json.dumps(prompt), text=json.dumps(text)),),
-            sampling=self.contract.sampling,
-            contract=self.contract,
+            sampling=self.answer_format.sampling,
+            answer_format=self.answer_format,
         )
 
 

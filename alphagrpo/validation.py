@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from alphabench import statistics
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Benchmark, Generator
 from alphabench.questions import Judge
 from alphabench.runs.plan import (
     Checkpoint,
@@ -28,7 +29,7 @@ from alphabench.runs.plan import (
 from alphabench.runs.run import Outcome, Work, carry_out
 from alphabench.runs.store import RunFolder
 from alphabench.runs.stored_run import StoredRun
-from alphabench.types import Benchmark, Generator, Sample
+from alphabench.types import Sample
 from alphatrainers.protocols import RewardFunction, ValidationPoint, WeightView
 
 T = TypeVar("T")

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
-from alphabench.types import Evaluator, GeneratedImage, Sample, Verdict
+from alphabench.types import GeneratedImage, Sample, Verdict
 from alphagrpo.dvreward.evaluators import dvreward_evaluator
 from alphagrpo.dvreward.question_files import DVQuestion, QuestionSet, facts_of
 from alphagrpo.dvreward.sources import questions_from_facts

@@ -17,7 +17,7 @@ from typing import Final
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import well_formed
 from alphabench.judges.parsing import text_of
-from alphabench.questions import Answer, Contract, Judge, Question, Sampling
+from alphabench.questions import Answer, AnswerFormat, Judge, Question, ReplySampling
 from alphabench.types import Status
 from alphagrpo.dvreward.decomposer_templates import (
     SYSTEM,
@@ -251,14 +251,20 @@ def _find_faults(drafts: Sequence[_Draft], aspect: Aspect) -> None:
 
 
 def _review(drafts: Sequence[_Draft], llm: Judge, options: Decomposing) -> None:
-    contract = ReviewOfQuestion("semantic")
+    answer_format = ReviewOfQuestion("semantic")
     cases = [(d, p) for d in _alive(drafts) for p in d.pending if p.fault is None]
     asks = [
-        _call(d, contract, f"review-{p.place}", review_request(d.prompt.text, p.question), options)
+        _call(
+            d,
+            answer_format,
+            f"review-{p.place}",
+            review_request(d.prompt.text, p.question),
+            options,
+        )
         for d, p in cases
     ]
     for (draft, pending), answer in zip(cases, _ask(llm, asks, options), strict=True):
-        review = contract.review(text_of(answer.reply)) if answer.reply else None
+        review = answer_format.review(text_of(answer.reply)) if answer.reply else None
         if answer.status != "scored" or review is None:
             draft.give_up(answer.status, f"review of {pending.question.text!r}: {answer.reason}")
             continue
@@ -267,14 +273,14 @@ def _review(drafts: Sequence[_Draft], llm: Judge, options: Decomposing) -> None:
 
 
 def _mend(drafts: Sequence[_Draft], aspect: Aspect, llm: Judge, options: Decomposing) -> None:
-    contract = MendedQuestion(aspect)
+    answer_format = MendedQuestion(aspect)
     cases = [(draft, pending) for draft in _alive(drafts) for pending in draft.pending]
-    asks = [_call(d, contract, f"mend-{p.place}", _mending(d, p), options) for d, p in cases]
+    asks = [_call(d, answer_format, f"mend-{p.place}", _mending(d, p), options) for d, p in cases]
     for (draft, pending), answer in zip(cases, _ask(llm, asks, options), strict=True):
         if answer.values is None or answer.reply is None:
             draft.give_up(answer.status, f"mending {pending.question.text!r}: {answer.reason}")
             continue
-        mended = contract.question(text_of(answer.reply))
+        mended = answer_format.question(text_of(answer.reply))
         if mended is None:
             draft.drop(pending, f"{pending.fault}; given up")
             draft.pending.remove(pending)
@@ -297,14 +303,14 @@ def _list_call(draft: _Draft, aspect: Aspect, options: Decomposing) -> Question:
 
 
 def _call(
-    draft: _Draft, contract: Contract, name: str, text: str, options: Decomposing
+    draft: _Draft, answer_format: AnswerFormat, name: str, text: str, options: Decomposing
 ) -> Question:
     return Question(
         image_id=draft.id,
         id=name,
         parts=(text,),
-        sampling=Sampling(max_tokens=options.max_tokens, temperature=0.0),
-        contract=contract,
+        sampling=ReplySampling(max_tokens=options.max_tokens, temperature=0.0),
+        answer_format=answer_format,
         system=SYSTEM,
     )
 

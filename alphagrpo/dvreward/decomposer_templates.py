@@ -212,7 +212,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class ListOfQuestions:
-    """The contract of the two calls that write a list; the value is how many it holds."""
+    """The answer format of the two calls that write a list; the value is how many it holds."""
 
     aspect: Aspect
 
@@ -220,7 +220,7 @@ class ListOfQuestions:
     def identity(self) -> Mapping[str, str]:
         return _identity(f"list-{self.aspect}")
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         questions = self.questions(reply.text)
         return None if questions is None else (float(len(questions)),)
 
@@ -237,7 +237,7 @@ class ListOfQuestions:
 
 @dataclass(frozen=True, slots=True)
 class ReviewOfQuestion:
-    """The contract of the call that reviews one question; the value is 1 where it is kept."""
+    """The answer format of the call that reviews one question; the value is 1 where it is kept."""
 
     aspect: Aspect
 
@@ -245,7 +245,7 @@ class ReviewOfQuestion:
     def identity(self) -> Mapping[str, str]:
         return _identity(f"review-{self.aspect}")
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         review = self.review(reply.text)
         return None if review is None else (float(review.keep),)
 
@@ -264,7 +264,7 @@ class ReviewOfQuestion:
 
 @dataclass(frozen=True, slots=True)
 class MendedQuestion:
-    """The contract of the call that mends one question; the value is 0 where it is given up."""
+    """Answer format of the call that repairs one question; the value is 0 where it is given up."""
 
     aspect: Aspect
 
@@ -272,7 +272,7 @@ class MendedQuestion:
     def identity(self) -> Mapping[str, str]:
         return _identity(f"mend-{self.aspect}")
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         entry = _json(reply.text, dict)
         if not isinstance(entry, dict) or "question" not in entry:
             return None

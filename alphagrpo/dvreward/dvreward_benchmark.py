@@ -21,18 +21,11 @@ from typing import Any, Final
 from alphabench import statistics
 from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
 from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.registry import BenchmarkEntry
 from alphabench.statistics import Cluster
-from alphabench.types import (
-    Card,
-    Estimate,
-    Evaluator,
-    ProtocolName,
-    Report,
-    Sample,
-    Verdict,
-)
+from alphabench.types import Card, Estimate, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
 from alphagrpo.dvreward import sources
 from alphagrpo.dvreward.evaluators import EVALUATORS, open_evaluator

@@ -70,7 +70,7 @@ def dvreward_evaluator(
         ask=_AskAll(verifying),
         settle=_SettleAll(verifying, aggregating),
         identity={
-            **{f"question.{key}": value for key, value in verifying.contract.identity.items()},
+            **{f"question.{key}": value for key, value in verifying.answer_format.identity.items()},
             "invalid": verifying.invalid,
             "aggregate": aggregating.aggregate,
             "min_coverage": repr(aggregating.min_coverage),

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from alphabench.evaluators.judge_evaluator import evidence
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
-from alphabench.questions import Answer, Picture, Question
+from alphabench.questions import Answer, ImagePart, Question
 from alphabench.types import GeneratedImage, Status, Verdict
 from alphagrpo.dvreward.aggregate import Aggregating, Reward, aggregate
 from alphagrpo.dvreward.question_files import DVQuestion, QuestionSet
@@ -41,7 +41,7 @@ class Verifying:
     """What becomes of questions that the decomposer's validator refused; the release asks them."""
 
     @property
-    def contract(self) -> YesNo:
+    def answer_format(self) -> YesNo:
         """Wording and reading of every question."""
         made = YesNoProbability if self.answer == "probability" else YesNoText
         return made(wording=WORDING, system=SYSTEM)
@@ -60,21 +60,21 @@ def chosen(questions: QuestionSet, how: Verifying) -> list[tuple[str, DVQuestion
 
 
 def questions_about(
-    image_id: str, picture: Picture, questions: QuestionSet, how: Verifying
+    image_id: str, picture: ImagePart, questions: QuestionSet, how: Verifying
 ) -> list[Question]:
     """One call for each question."""
-    contract = how.contract
+    answer_format = how.answer_format
     return [
         yes_no_question(
-            one.text, (picture,), image_id=image_id, question_id=name, contract=contract
+            one.text, (picture,), image_id=image_id, question_id=name, answer_format=answer_format
         )
         for name, one in chosen(questions, how)
     ]
 
 
-def picture_of(image: GeneratedImage) -> Picture:
+def picture_of(image: GeneratedImage) -> ImagePart:
     """The image as it was stored."""
-    return Picture(path=image.path, sha256=image.sha256)
+    return ImagePart(path=image.path, sha256=image.sha256)
 
 
 def settle(

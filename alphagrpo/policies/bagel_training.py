@@ -14,10 +14,10 @@ from pathlib import Path
 from alphabench.checkpoints.bagel import OpenedBagel
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Generator
 from alphabench.models.bagel.bagel_inference import UnifiedBagel
 from alphabench.models.bagel.loading import MODEL_FILE, LoadedBagel
 from alphabench.models.unified_model import Abilities
-from alphabench.types import Generator
 from alphagrpo.policies.handle import PolicyHandle, digest_of
 from alphagrpo.policies.protocols import ExportableWeights
 from alphagrpo.policies.unified_policy import UMMPolicy
@@ -141,9 +141,9 @@ class LiveBagel:
     def suggested_evaluator(self) -> str | None:
         return self.opened.suggested_evaluator
 
-    def suited_to(self, benchmark: str) -> LiveBagel:
+    def for_benchmark(self, benchmark: str) -> LiveBagel:
         """See `OpenedModel`."""
-        return dataclasses.replace(self, opened=self.opened.suited_to(benchmark))
+        return dataclasses.replace(self, opened=self.opened.for_benchmark(benchmark))
 
     def load(self, device: str) -> UnifiedBagel:
         """The loaded weights with this benchmark's settings; nothing is read."""

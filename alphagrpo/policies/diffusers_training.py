@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from alphabench.checkpoints.diffusers import DiffusersCheckpoint
 from alphabench.core.errors import AlphaBenchError
-from alphabench.types import Generator, ImageRequest, NotMade
+from alphabench.interfaces import Generator
+from alphabench.types import ImageRequest, NotGenerated
 from alphabench.weights.strict_loading import quiet
 from alphagrpo.policies.diffusers_policy import DiffusersPolicy
 from alphagrpo.policies.handle import PolicyHandle, digest_of
@@ -109,6 +110,6 @@ class LiveDiffusers:
     def licences(self) -> Mapping[str, str]:
         return self.checkpoint.licences
 
-    def generate(self, requests: Sequence[ImageRequest]) -> Sequence[Image | NotMade]:
+    def generate(self, requests: Sequence[ImageRequest]) -> Sequence[Image | NotGenerated]:
         """See `alphabench.types.Generator`."""
         return self.checkpoint.generate(requests)

@@ -16,8 +16,8 @@ from alphabench.checkpoints import open_checkpoint, pick_kind
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import split_spec
+from alphabench.interfaces import Generator
 from alphabench.models.bagel.guidance import Guidance
-from alphabench.types import Generator
 from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.policies.protocols import TrainableCheckpoint
 from alphagrpo.recipe import GuidanceSettings, PolicySettings

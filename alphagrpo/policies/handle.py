@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from alphabench.types import Generator
+from alphabench.interfaces import Generator
 from alphagrpo.tasks import Resize
 from alphatrainers.protocols import Policy
 

@@ -33,7 +33,7 @@ from alphabench.models.bagel.sampler import (
     with_thought,
     write,
 )
-from alphabench.types import NotMade
+from alphabench.types import NotGenerated
 from alphatrainers.protocols import (
     ReplayAnswer,
     ReplaySpec,
@@ -282,7 +282,7 @@ class UMMPolicy:
         pictures = self.umm.decoded(drawn.final_BX.flatten(0, 1).to(self.device), grids)
         made = []
         for row, picture in enumerate(pictures):
-            if isinstance(picture, NotMade):
+            if isinstance(picture, NotGenerated):
                 raise TrainingStoppedError(
                     f"the policy drew no picture: {picture.reason}",
                     hint="lower the learning rate or eta, and go back to an earlier checkpoint",

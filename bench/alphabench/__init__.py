@@ -15,6 +15,7 @@ from alphabench.benchmarks import open_benchmark
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.python_object import checked_generator
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Benchmark, Evaluator, Generator
 from alphabench.judges import open_judge
 from alphabench.judges.python_judge import checked_judge
 from alphabench.questions import Judge
@@ -22,14 +23,11 @@ from alphabench.runs.plan import Checkpoint, checkpoint, choose, open_evaluation
 from alphabench.runs.run import Outcome, Work, carry_out
 from alphabench.runs.store import RunFolder
 from alphabench.types import (
-    Benchmark,
     Card,
     Estimate,
-    Evaluator,
     GeneratedImage,
-    Generator,
     ImageRequest,
-    NotMade,
+    NotGenerated,
     Report,
     Sample,
     Verdict,
@@ -46,7 +44,7 @@ __all__ = [
     "Generator",
     "ImageRequest",
     "Judge",
-    "NotMade",
+    "NotGenerated",
     "Outcome",
     "Report",
     "RunFolder",

@@ -1,37 +1,33 @@
-"""The vocabulary: what a benchmark asks, what a checkpoint makes, what an evaluator says.
+"""The data that benchmarks, checkpoints and evaluators exchange: samples, images, verdicts.
 
-Frozen data and three protocols, one method deep. Knows no file, no model and no command line.
+Frozen dataclasses only; `interfaces` says what the three parts must implement. Knows no file
+format, no model and no command line.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Final, Literal, get_args
 
 from alphabench.core.errors import AlphaBenchError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from alphabench.questions import Judge
-
 Status = Literal["scored", "missing", "refused", "unparsed", "failed"]
-"""What became of one question about one image; only `scored` carries a value.
+"""Outcome of one question about one image; only `scored` carries a value.
 
 missing: there is no image. refused: a model or filter declined. unparsed: the answer could not be
-read. failed: an error, kept in the detail.
+parsed. failed: an error, recorded in the detail.
 """
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 NOTES: Final = "alphabench.notes"
-"""Key of a generated picture's `info` under which a generator leaves what is worth keeping about it
-(JSON values by name, such as what a model thought first); stored beside the picture."""
+"""Key of a generated Pillow image's `info` under which a generator records facts about the image
+(names and JSON values, such as the model's chain of thought); saved with the image."""
 
 REVISED_PROMPT: Final = "revised_prompt"
-"""Among the notes: the prompt as a host rewrote it before it generated."""
+"""Name of a note: the prompt as the host rewrote it before generating."""
 
 FULL_MARKS: Final = 1.0
 """The value of a verdict with full marks, unless its detail has `OUT_OF`."""
@@ -41,13 +37,13 @@ OUT_OF: Final = "out_of"
 ProtocolName = Literal["official", "strict"]
 """official: bug-compatible with upstream's code at the pinned commit.
 
-strict: the same questions, repaired.
+strict: the same questions with upstream's bugs fixed.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One item of a benchmark: a prompt, and what its answers are checked against."""
+    """One item of a benchmark: a prompt and the facts that its answers are checked against."""
 
     id: str
     """Unique within the benchmark, and safe as a folder name."""
@@ -55,22 +51,22 @@ class Sample:
     group: str
     """The category under which the benchmark reports this sample."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """The benchmark's own knowledge of the sample (JSON values); only the benchmark reads it."""
+    """What the benchmark knows about the sample (JSON values); only the benchmark reads it."""
     source_image: Path | None = None
-    """The picture to edit, for editing benchmarks."""
+    """The image to edit, in editing benchmarks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
-    """One image to be made."""
+    """One image to generate."""
 
     sample: Sample
     index: int
-    """Which of the sample's images, from 0."""
+    """Index of the image among those of the sample, from 0."""
     seed: int
-    """Decides the image together with the checkpoint; 0 <= seed < 2**31."""
+    """Seed of the image, 0 <= seed < 2**31."""
     width: int | None = None
-    """Pixels; None leaves the size to the checkpoint."""
+    """In pixels; None leaves the size to the checkpoint."""
     height: int | None = None
 
     @property
@@ -85,16 +81,16 @@ def image_id(sample_id: str, index: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedImage:
-    """One image that was made and stored."""
+    """One image that was generated and saved."""
 
     request: ImageRequest
     path: Path
     sha256: str
-    """Of the stored file's bytes, in hexadecimal."""
+    """SHA-256 of the saved file's bytes, in hexadecimal."""
     seconds: float
-    """Wall time of its batch, divided by the batch's length."""
+    """Wall time of its batch, divided by the batch size."""
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """What the generator left under `NOTES`."""
+    """What the generator recorded under `NOTES`."""
 
     @property
     def id(self) -> str:
@@ -102,8 +98,8 @@ class GeneratedImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotMade:
-    """What a checkpoint returns in the place of an image that it would not or could not make."""
+class NotGenerated:
+    """What a checkpoint returns instead of an image that it refused or failed to generate."""
 
     status: Literal["refused", "failed"]
     reason: str
@@ -111,7 +107,7 @@ class NotMade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The answer to one question about one image; a failure cannot carry a number.
+    """The scored answer to one question about one image, or why there is no score.
 
     Raises:
         ValueError: a value without status `scored`, or `scored` without a finite value.
@@ -122,65 +118,67 @@ class Verdict:
     value: float | None
     status: Status
     detail: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values: the evidence, or why there is no value."""
+    """JSON values: the evidence, or the reason why there is no value."""
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
-            raise ValueError(f"{self.status!r} is no status; one of {STATUSES}")
+            raise ValueError(f"{self.status!r} is not a status; expected one of {STATUSES}")
         if (self.value is None) == (self.status == "scored"):
             raise ValueError(f"a {self.status!r} verdict cannot carry value={self.value!r}")
         if self.value is not None and not math.isfinite(self.value):
-            raise ValueError("a value is finite; being unscored is a status, not a NaN")
+            raise ValueError(
+                "a value must be finite; an unscored verdict has another status, not NaN"
+            )
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A number of the detail.
+        """The number stored in the detail under `key`.
 
         Raises:
-            AlphaBenchError: it is none, or lacking without a default; a folder may hold verdicts
-                of another version, or of somebody else.
+            AlphaBenchError: the entry is not a finite number, or it is missing and there is no
+                default; a run folder may hold verdicts of another version or of another program.
         """
         value = self.detail.get(key, default)
         if isinstance(value, int | float) and math.isfinite(value):
             return value
         raise AlphaBenchError(
             f"the verdict {self.question_id!r} on image {self.image_id!r} holds no number {key!r}",
-            hint="use the version of alphabench that made it, or score the run again",
+            hint="use the version of alphabench that wrote it, or score the run again",
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A figure with its 95% interval and what it rests on; None where nothing was scored."""
+    """A metric with its 95% interval and the counts behind it; None where nothing was scored."""
 
     value: float | None
     low: float | None
     high: float | None
     n_samples: int
-    """Samples that contributed: the clusters of the bootstrap."""
+    """Number of samples that contributed: the clusters of the bootstrap."""
     n_scored: int
-    """Verdicts with a value."""
+    """Number of verdicts with a value."""
     n_expected: int
-    """Verdicts there would be had nothing been missing or failed."""
+    """Number of verdicts had nothing been missing or failed."""
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.low is None) or (self.low is None) != (self.high is None):
-            raise ValueError("an estimate has a value and an interval, or neither")
+            raise ValueError("an estimate needs both a value and an interval, or neither")
         if self.n_scored > self.n_expected:
             raise ValueError(f"{self.n_scored} scored of {self.n_expected} expected")
 
     def withheld(self) -> Estimate:
-        """The same account without a value."""
+        """The same counts without a value."""
         return replace(self, value=None, low=None, high=None)
 
     def restated(self, value: float) -> Estimate:
-        """The same estimate, its value added up in another order (upstream's, to the last bit)."""
+        """The same estimate, its value summed in another order (upstream's, to the last bit)."""
         low, high = (value if end is None else end for end in (self.low, self.high))
         return replace(self, value=value, low=min(low, value), high=max(high, value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What one evaluator found in one run."""
+    """The metrics of one evaluator for one run."""
 
     benchmark: str
     split: str
@@ -189,20 +187,20 @@ class Report:
     headline: Estimate
     groups: Mapping[str, Estimate]
     coverage: float
-    """Scored over expected verdicts, 0 to 1."""
+    """Scored verdicts divided by expected verdicts, from 0 to 1."""
     partial: bool
-    """Not a score of the whole benchmark: samples, images or verdicts of it are lacking. Always
-    so where coverage is below 1."""
+    """Not a score of the full benchmark: samples, images or verdicts are missing. Always true where
+    coverage is below 1."""
     bounds: tuple[float, float] | None
-    """The headline had every unscored verdict been the worst, and the best, possible value."""
+    """The headline if all unscored verdicts had the worst, and the best, possible value."""
     statuses: Mapping[Status, int]
-    """Expected verdicts by what became of them."""
+    """Number of expected verdicts by status."""
     extras: Mapping[str, Estimate] = field(default_factory=dict)
-    """Further figures that upstream prints beside the headline."""
+    """Further metrics that upstream prints beside the headline."""
     withheld: str = ""
-    """Why there is no headline although something was scored; else empty."""
+    """Why there is no headline although something was scored; otherwise empty."""
     notes: tuple[str, ...] = ()
-    """What else a reader must know before quoting the figures, a clause each."""
+    """What a reader must know before quoting the metrics, one clause each."""
 
     def __post_init__(self) -> None:
         if self.coverage < 1:
@@ -210,14 +208,14 @@ class Report:
 
     @property
     def incomplete(self) -> bool:
-        """Some expected verdict has no value, for whatever reason."""
+        """Whether some expected verdict has no value, for whatever reason."""
         unscored = (n for status, n in self.statuses.items() if status != "scored")
         return self.coverage < 1 or any(unscored)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What a benchmark is, and what makes two of its results comparable."""
+    """Describes a benchmark: its source, and all that makes two of its results comparable."""
 
     name: str
     version: str
@@ -225,17 +223,17 @@ class Card:
     protocol: ProtocolName
     title: str
     licence: str
-    """Of the data, as an SPDX identifier or in words."""
+    """Licence of the data: an SPDX identifier or a phrase."""
     source: str
-    """Where the data comes from: repository and commit, or `alphabench` for authored splits."""
+    """Origin of the data: repository and commit, or `alphabench` for splits of our own."""
     citation: str
     data_digest: str
-    """sha256 over the data that decides prompts and answers."""
+    """SHA-256 over the data that decides prompts and answers."""
     images_per_sample: int
     evaluators: tuple[str, ...]
-    """Names that `evaluator` accepts; the first is the default."""
+    """Names that `Benchmark.evaluator` accepts; the first is the default."""
     prompt_style: str = "original"
-    """Whose words the prompts are; a rewritten prompt is another measurement."""
+    """Who wrote the prompts; results with rewritten prompts are not comparable."""
 
     @property
     def id(self) -> str:
@@ -244,141 +242,3 @@ class Card:
             if self.split
             else f"{self.name}@{self.version}"
         )
-
-
-class Benchmark(Protocol):
-    """What to ask, and what the answers mean."""
-
-    @property
-    def card(self) -> Card: ...
-
-    def samples(self) -> Sequence[Sample]:
-        """All samples, in the benchmark's own order."""
-        ...
-
-    def questions(self, sample: Sample) -> Sequence[str]:
-        """The ids of the questions that are put about each image of `sample`, in order."""
-        ...
-
-    def evaluator(
-        self, spec: str | None = None, *, judge: Judge | None = None, device: str = "cpu"
-    ) -> Evaluator:
-        """An evaluator by name with options, `name?key=value&...`; None takes the default.
-
-        Cheap: models load at the first `evaluate`. The result can be pickled until then.
-
-        Raises:
-            AlphaBenchError: unknown name or option, weights that cannot be had, or no judge where
-                one is needed.
-        """
-        ...
-
-    def summarise(
-        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
-    ) -> Report:
-        """The report over `samples`.
-
-        Args:
-            samples: those that the run was asked for; fewer than all make the report partial.
-            verdicts: one for each question about each of their images, whatever its status.
-            evaluator: its name, for the report.
-        """
-        ...
-
-
-class Generator(Protocol):
-    """An opened checkpoint: what can make an image.
-
-    Opening is cheap (names, options and digests are checked); weights load at the first
-    `generate`. An instance can be pickled until then.
-    """
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        """All that decides the pixels beside prompt, seed and size; enters the fingerprint."""
-        ...
-
-    @property
-    def batch_size(self) -> int:
-        """How many requests it likes in one call; changes no image."""
-        ...
-
-    def generate(self, requests: Sequence[ImageRequest]) -> Sequence[Image | NotMade]:
-        """One RGB image, or why there is none, for each request in order.
-
-        An image depends on its own request alone: batch and order change nothing. An exception
-        means the whole call failed; the caller then tries smaller calls.
-        """
-        ...
-
-
-@runtime_checkable
-class Selective(Protocol):
-    """A generator that knows beforehand what it cannot make (a folder with gaps, a small world).
-
-    Or an evaluator that knows what it cannot score, whatever the image shows.
-    """
-
-    def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
-        """Image id -> why, for each request it would refuse.
-
-        Raises:
-            AlphaBenchError: what is lacking makes the run pointless until the user acts.
-        """
-        ...
-
-
-@runtime_checkable
-class SuggestsEvaluator(Protocol):
-    """A generator whose images another evaluator than the benchmark's default should examine."""
-
-    @property
-    def suggested_evaluator(self) -> str: ...
-
-
-@runtime_checkable
-class Suitable(Protocol):
-    """A generator whose published settings differ from benchmark to benchmark."""
-
-    def suited_to(self, benchmark: str) -> Generator:
-        """The same checkpoint as it is meant to be sampled for `benchmark` (a card's name)."""
-        ...
-
-
-@runtime_checkable
-class Licensed(Protocol):
-    """A generator or evaluator that knows under which licences its models are."""
-
-    @property
-    def licences(self) -> Mapping[str, str]:
-        """Model -> licence, as an SPDX identifier or in words; `unknown` where it is."""
-        ...
-
-
-class Evaluator(Protocol):
-    """What can examine an image."""
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        """Models, revisions, thresholds, library versions: all that decides a verdict."""
-        ...
-
-    @property
-    def batch_size(self) -> int:
-        """How many images it likes in one call; changes no verdict."""
-        ...
-
-    def self_test(self) -> None:
-        """Examine bundled images with known answers.
-
-        Raises:
-            AlphaBenchError: an answer is wrong; this build must not score.
-        """
-        ...
-
-    def evaluate(self, images: Sequence[GeneratedImage]) -> Iterator[Verdict]:
-        """One verdict for each question about each image, in order.
-
-        A question that cannot be answered gets its status, never a number.
-        """
-        ...

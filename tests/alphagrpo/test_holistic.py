@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
-from alphabench.questions import Picture, Reply
+from alphabench.questions import ImagePart, Reply
 from alphabench.types import Verdict
 from alphagrpo.holistic import Grades, holistic_questions, settle_holistic
 
-SHOWN = Picture(path=Path("kite.png"), sha256="0" * 64)
+SHOWN = ImagePart(path=Path("kite.png"), sha256="0" * 64)
 
 
 def graded(consistency: Said, quality: Said) -> Verdict:
@@ -81,8 +81,8 @@ def test_no_reply_makes_the_parser_stumble_or_invent() -> None:
         "\x00",
         " ",
     ]
-    contract = Grades(name="quality")
+    answer_format = Grades(name="quality")
     for _ in range(10_000):
         text = "".join(rng.choices(pieces, k=rng.randrange(10)))
-        values = contract.read(Reply(text=text, model="m"))
+        values = answer_format.parse(Reply(text=text, model="m"))
         assert values is None or (len(values) == 2 and all(0.0 <= v <= 10.0 for v in values))

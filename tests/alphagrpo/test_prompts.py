@@ -11,8 +11,9 @@ import pytest
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Benchmark
 from alphabench.scenes.small_world import why_not_small
-from alphabench.types import Benchmark, Sample
+from alphabench.types import Sample
 from alphagrpo.dvreward.question_files import (
     DVQuestion,
     QuestionSet,

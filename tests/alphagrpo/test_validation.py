@@ -10,7 +10,8 @@ import pytest
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError
-from alphabench.types import Generator, ImageRequest
+from alphabench.interfaces import Generator
+from alphabench.types import ImageRequest
 from alphagrpo.validation import BenchmarkValidation, open_validation
 from tests.support.fakes import Brightness, Dots, Reds
 
@@ -103,7 +104,7 @@ def test_what_cannot_be_measured_stops_the_first_point_and_leaves_a_gap_later(
         def generate(self, requests: Any) -> Any:
             raise AlphaBenchError("no memory left", hint="free some")
 
-        def unable(self, requests: list[ImageRequest]) -> Mapping[str, str]:
+        def refusals(self, requests: list[ImageRequest]) -> Mapping[str, str]:
             raise AlphaBenchError("no memory left", hint="free some")
 
     made, said = validation(tmp_path, Fickle())

@@ -19,9 +19,10 @@ from alphabench.checkpoints.bagel import NANO, OpenedBagel, read_think_prompt
 from alphabench.checkpoints.bagel_presets import PRESETS
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import AdaptsToBenchmark
 from alphabench.models.bagel.parameter_groups import lora_targets
 from alphabench.models.bagel.sampling_config import FOLDER_FILE
-from alphabench.types import NOTES, Suitable
+from alphabench.types import NOTES
 from tests.checkpoints.conftest import AskFor
 from tests.support.hub_server import COMMIT
 from tests.support.tiny_bagel import save_bagel
@@ -108,19 +109,19 @@ def test_presets_follow_the_benchmark_unless_the_user_or_the_folder_says_otherwi
     tiny: Path, own: Path
 ) -> None:
     plain = opened(tiny)
-    assert isinstance(plain, Suitable)
-    suited = plain.suited_to("geneval")
+    assert isinstance(plain, AdaptsToBenchmark)
+    suited = plain.for_benchmark("geneval")
     assert recipe_of(suited).draw.low == 0.0
     assert suited.identity["preset"] == "geneval"
-    wise = recipe_of(plain.suited_to("wise"))
+    wise = recipe_of(plain.for_benchmark("wise"))
     assert (wise.draw.low, wise.temperature, wise.max_think_tokens) == (0.4, 0.3, 2047)
-    assert recipe_of(plain.suited_to("gedit")).edit.image_scale == 1.5
-    assert plain.suited_to("dvreward").identity == plain.identity
-    assert recipe_of(opened(tiny, low="0.2").suited_to("geneval")).draw.low == 0.2
-    assert recipe_of(opened(tiny, preset="reflect").suited_to("geneval")).temperature == 0.3
-    assert recipe_of(opened(tiny, preset="none").suited_to("geneval")).draw.low == 0.4
+    assert recipe_of(plain.for_benchmark("gedit")).edit.image_scale == 1.5
+    assert plain.for_benchmark("dvreward").identity == plain.identity
+    assert recipe_of(opened(tiny, low="0.2").for_benchmark("geneval")).draw.low == 0.2
+    assert recipe_of(opened(tiny, preset="reflect").for_benchmark("geneval")).temperature == 0.3
+    assert recipe_of(opened(tiny, preset="none").for_benchmark("geneval")).draw.low == 0.4
     (own / FOLDER_FILE).write_text('{"shift": 1.0}')
-    assert recipe_of(opened(own).suited_to("geneval")).draw.low == 0.4
+    assert recipe_of(opened(own).for_benchmark("geneval")).draw.low == 0.4
 
 
 def test_guidance_by_the_source_is_for_edits_alone(tiny: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.diffusers import DiffusersCheckpoint
 from alphabench.core.errors import AlphaBenchError
-from alphabench.types import NotMade
+from alphabench.types import NotGenerated
 from tests.checkpoints.conftest import AskFor
 from tests.support.tiny_pipelines import BUILDERS, save
 
@@ -72,7 +72,7 @@ def test_what_is_not_finite_has_failed_and_is_no_black_image(
         kept = last.weight.detach().clone()
         last.weight.data.flatten()[0] = value
         (made,) = checkpoint.generate([ask()])
-        assert made == NotMade(status="failed", reason="the pipeline made NaN or infinity")
+        assert made == NotGenerated(status="failed", reason="the pipeline made NaN or infinity")
         last.weight.data = kept
     assert isinstance(checkpoint.generate([ask()])[0], Image.Image)
 
@@ -183,7 +183,7 @@ def test_an_image_flagged_by_the_safety_checker_is_refused_and_not_black(
         tensors[key] = torch.full_like(tensors[key], -2.0)  # below any cosine: all is flagged
     save_file(tensors, weights, metadata={"format": "pt"})
     (refused,) = opened(folder).generate([ask()])
-    assert isinstance(refused, NotMade)
+    assert isinstance(refused, NotGenerated)
     assert refused.status == "refused"
     (image,) = opened(folder, safety_checker="false").generate([ask()])
     assert pixels(image).std() > 5

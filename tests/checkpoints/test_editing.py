@@ -83,7 +83,7 @@ def test_a_pipeline_that_draws_from_text_refuses_an_edit(
     with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
         checkpoint.generate([edit()])
     with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
-        checkpoint.unable([edit()])  # asked while a run is planned
+        checkpoint.refusals([edit()])  # asked while a run is planned
 
 
 def test_a_source_that_is_no_picture_is_one_sentence(

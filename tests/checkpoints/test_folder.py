@@ -13,7 +13,8 @@ from PIL import Image
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.folder import FolderCheckpoint, open_folder
 from alphabench.core.errors import AlphaBenchError
-from alphabench.types import ImageRequest, NotMade, Sample, Selective
+from alphabench.interfaces import Selective
+from alphabench.types import ImageRequest, NotGenerated, Sample
 from tests.checkpoints.conftest import AskFor
 
 PROMPTS = ("a cat", "a dog", "two benches")
@@ -62,7 +63,7 @@ def test_geneval_folders_answer_each_request_with_its_own_picture(
 ) -> None:
     checkpoint = opened(geneval)
     assert isinstance(checkpoint, Selective)
-    assert checkpoint.unable(requests) == {}
+    assert checkpoint.refusals(requests) == {}
     assert [red_of(image) for image in checkpoint.generate(requests)] == [0, 1, 10, 11, 20, 21]
     assert [red_of(i) for i in checkpoint.generate(requests[::-1])] == [21, 20, 11, 10, 1, 0]
 
@@ -95,13 +96,13 @@ def test_gaps_are_listed_up_to_ten_and_counted(
     (geneval / "00001" / "samples" / "00001.png").unlink()
     more = [ask("a new prompt", sample=f"{i:05}") for i in range(50, 65)]
     with pytest.raises(AlphaBenchError) as caught:
-        opened(geneval).unable(requests + more)
+        opened(geneval).refusals(requests + more)
     assert "16 of 21 pictures are missing" in caught.value.message
     assert "00001/1, 00050/0" in caught.value.message
     assert "00058/0 and 6 more" in caught.value.message
     assert "gaps=allow" in caught.value.hint
     allowed = opened(geneval, gaps="allow")
-    assert list(allowed.unable(requests)) == ["00001/1"]
+    assert list(allowed.refusals(requests)) == ["00001/1"]
 
 
 def test_pictures_made_for_another_prompt_are_refused_by_name(
@@ -110,7 +111,7 @@ def test_pictures_made_for_another_prompt_are_refused_by_name(
     (geneval / "00000").rename(geneval / "x")
     (geneval / "00001").rename(geneval / "00000")
     (geneval / "x").rename(geneval / "00001")
-    for use in (opened(geneval).unable, opened(geneval).generate):
+    for use in (opened(geneval).refusals, opened(geneval).generate):
         with pytest.raises(AlphaBenchError, match=r"'00000' were made for 'a dog'.*'a cat'"):
             use(requests)
 
@@ -118,7 +119,7 @@ def test_pictures_made_for_another_prompt_are_refused_by_name(
 def test_metadata_that_cannot_be_read_is_named(geneval: Path, requests: list[ImageRequest]) -> None:
     (geneval / "00002" / "metadata.jsonl").write_text("")
     with pytest.raises(AlphaBenchError, match=r"00002/metadata.jsonl' cannot be read"):
-        opened(geneval).unable(requests)
+        opened(geneval).refusals(requests)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", None])
@@ -127,7 +128,7 @@ def test_a_corrupt_picture_is_named_before_anything_is_scored(
 ) -> None:
     path = geneval / "00001" / "samples" / "00000.png"
     path.write_bytes(path.read_bytes()[:-30] if content is None else content)
-    for use in (opened(geneval).unable, opened(geneval).generate):
+    for use in (opened(geneval).refusals, opened(geneval).generate):
         with pytest.raises(AlphaBenchError, match=r"00001/samples/00000.png' .* cannot be read"):
             use(requests)
 
@@ -139,7 +140,7 @@ def test_a_link_out_of_the_folder_is_not_followed(
     path = geneval / "00001" / "samples" / "00000.png"
     path.unlink()
     path.symlink_to(tmp_path / "secret.png")
-    for use in (opened(geneval).unable, opened(geneval).generate):
+    for use in (opened(geneval).refusals, opened(geneval).generate):
         with pytest.raises(AlphaBenchError, match="a link that leads out"):
             use(requests)
     with pytest.raises(AlphaBenchError, match="a link that leads out"):
@@ -150,7 +151,7 @@ def test_a_sample_id_cannot_lead_out_of_the_folder(tmp_path: Path, ask: AskFor) 
     paint(tmp_path / "secret" / "0.png", red=1)
     paint(tmp_path / "images" / "a" / "0.png", red=2)
     checkpoint = opened(tmp_path / "images", layout="flat", gaps="allow")
-    assert list(checkpoint.unable([ask(sample="../secret")])) == ["../secret/0"]
+    assert list(checkpoint.refusals([ask(sample="../secret")])) == ["../secret/0"]
 
 
 def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path, ask: AskFor) -> None:
@@ -223,5 +224,5 @@ def test_a_transparent_picture_is_white_where_nothing_is_seen(tmp_path: Path) ->
     checkpoint = open_folder(str(tmp_path), options={"layout": "flat"}, lora=None, device="cpu")
     sample = Sample(id="s", prompt="p", group="g")
     (made,) = checkpoint.generate([ImageRequest(sample=sample, index=0, seed=1)])
-    assert not isinstance(made, NotMade)
+    assert not isinstance(made, NotGenerated)
     assert made.getpixel((0, 0)) == (255, 255, 255)

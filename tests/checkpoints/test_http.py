@@ -12,7 +12,7 @@ from PIL import Image
 
 from alphabench.checkpoints import open_checkpoint
 from alphabench.core.errors import AlphaBenchError
-from alphabench.types import NotMade
+from alphabench.types import NotGenerated
 from tests.checkpoints.conftest import KEY, NOW, AskFor, Clock, connect
 from tests.support.image_server import ImageServer, Step, serve
 
@@ -78,7 +78,7 @@ def test_a_lasting_fault_costs_a_bounded_number_of_attempts_with_growing_waits(
 ) -> None:
     server.steps.extend([Step(status=500, error={"message": "oops"})] * 9)
     (given_up,) = connect(server, clock, attempts=5).generate([ask()])
-    assert given_up == NotMade(status="failed", reason="HTTP 500: oops (attempts: 5)")
+    assert given_up == NotGenerated(status="failed", reason="HTTP 500: oops (attempts: 5)")
     assert len(server.bodies) == 5
     assert clock.waits == [1.0, 2.0, 4.0, 8.0]
 
@@ -97,7 +97,7 @@ def test_a_wait_beyond_all_patience_fails_the_image_and_waits_not(
 ) -> None:
     server.steps.append(Step(status=429, error=LIMITED, headers={"Retry-After": "3600"}))
     (made,) = connect(server, clock).generate([ask()])
-    assert isinstance(made, NotMade)
+    assert isinstance(made, NotGenerated)
     assert (made.status, "asks to wait 3601 s" in made.reason) == ("failed", True)
     assert clock.waits == []
 
@@ -130,7 +130,7 @@ def test_a_refusal_is_that_images_status_and_is_not_tried_again(
 ) -> None:
     server.steps.append(refusal)
     refused, drawn = connect(server, clock).generate([ask(index=0), ask(index=1)])
-    assert isinstance(refused, NotMade)
+    assert isinstance(refused, NotGenerated)
     assert refused.status == "refused"
     assert isinstance(drawn, Image.Image)
     assert (len(server.bodies), clock.waits) == (2, [])
@@ -158,7 +158,7 @@ def test_another_size_after_the_right_one_fails_that_image(
     server.steps.extend([Step(), Step(size="64x64")])
     made = connect(server, clock, size="32x32").generate([ask(index=0), ask(index=1)])
     assert isinstance(made[0], Image.Image)
-    assert made[1] == NotMade(status="failed", reason="asked for 32x32 pixels and got 64x64")
+    assert made[1] == NotGenerated(status="failed", reason="asked for 32x32 pixels and got 64x64")
 
 
 @pytest.mark.parametrize("param", ["prompt", "image", "", "input_tokens", "None", None])
@@ -167,7 +167,7 @@ def test_a_complaint_about_one_item_fails_it_alone(
 ) -> None:
     server.steps.append(Step(status=400, error={"message": "too long", "param": param}))
     made = connect(server, clock).generate([ask(index=0), ask(index=1)])
-    assert made[0] == NotMade(status="failed", reason="HTTP 400: too long")
+    assert made[0] == NotGenerated(status="failed", reason="HTTP 400: too long")
     assert isinstance(made[1], Image.Image)
 
 
@@ -215,7 +215,7 @@ def test_a_compressed_answer_is_unpacked_within_bounds(
     encoded = {"Content-Encoding": "gzip", "Content-Length": str(len(bomb))}
     server.steps.append(Step(body=bomb, headers=encoded))
     (made,) = connect(server, clock, attempts=1).generate([ask()])
-    assert isinstance(made, NotMade)
+    assert isinstance(made, NotGenerated)
     assert "larger than 64 MiB" in made.reason
 
 
@@ -250,7 +250,7 @@ def test_a_key_that_the_host_repeats_is_cut_out_of_the_reason(
 ) -> None:
     server.steps.append(Step(status=400, error={"message": f"hello {KEY}"}))
     (made,) = connect(server, clock).generate([ask()])
-    assert made == NotMade(status="failed", reason="HTTP 400: hello [key]")
+    assert made == NotGenerated(status="failed", reason="HTTP 400: hello [key]")
 
 
 def test_without_a_key_no_header_is_sent(server: ImageServer, clock: Clock, ask: AskFor) -> None:
@@ -262,7 +262,7 @@ def test_a_host_that_is_down_is_a_failure_with_its_reason(clock: Clock, ask: Ask
     with serve() as server:
         gone = connect(server, clock, attempts=2)
     (made,) = gone.generate([ask()])
-    assert isinstance(made, NotMade)
+    assert isinstance(made, NotGenerated)
     assert made.status == "failed"
     assert "ConnectError" in made.reason
 
@@ -356,7 +356,7 @@ def test_an_edit_survives_a_busy_host_and_a_refusal_is_a_status(
     edit = replace(request, sample=replace(request.sample, source_image=tmp_path / "cat.png"))
     server.steps.extend([Step(status=429, error=LIMITED), Step(status=400, error=REFUSED)])
     (made,) = connect(server, clock).generate([edit])
-    assert isinstance(made, NotMade)
+    assert isinstance(made, NotGenerated)
     assert made.status == "refused"
     assert len(server.bodies) == 2
 

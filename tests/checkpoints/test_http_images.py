@@ -12,7 +12,7 @@ from PIL import Image
 
 from alphabench.checkpoints.http_images import address_in
 from alphabench.core.errors import AlphaBenchError
-from alphabench.types import NOTES, REVISED_PROMPT, NotMade
+from alphabench.types import NOTES, REVISED_PROMPT, NotGenerated
 from tests.checkpoints.conftest import AskFor, Clock, connect
 from tests.support.image_server import ImageServer, Step, picture
 
@@ -92,7 +92,7 @@ def test_an_image_of_too_many_pixels_is_not_decoded(
     Image.new("1", (5000, 5000)).save(large, "PNG")
     server.steps.append(Step(item={"b64_json": base64.b64encode(large.getvalue()).decode()}))
     (made,) = connect(server, clock, attempts=1).generate([ask()])
-    assert isinstance(made, NotMade)
+    assert isinstance(made, NotGenerated)
     assert "5000 x 5000 pixels" in made.reason
 
 

@@ -18,7 +18,8 @@ from PIL.Image import Image
 from alphabench.checkpoints.scene import SceneCheckpoint, open_scene
 from alphabench.core.errors import AlphaBenchError
 from alphabench.detections.geneval_rules import decide, select
-from alphabench.types import ImageRequest, NotMade, Sample, Selective
+from alphabench.interfaces import Selective
+from alphabench.types import ImageRequest, NotGenerated, Sample
 from tests.support.truth import edited_right
 
 
@@ -43,8 +44,8 @@ def _open(**options: str) -> SceneCheckpoint:
     return open_scene("", options=options)
 
 
-def _pixels(made: Image | NotMade) -> bytes:
-    assert not isinstance(made, NotMade)
+def _pixels(made: Image | NotGenerated) -> bytes:
+    assert not isinstance(made, NotGenerated)
     return made.tobytes()
 
 
@@ -131,8 +132,8 @@ def test_the_size_comes_from_the_request_or_else_from_the_option() -> None:
     checkpoint = _open(size="96")
     sized = ImageRequest(sample=SAMPLES[0], index=0, seed=0, width=80, height=48)
     first, second = checkpoint.generate([REQUESTS[0], sized])
-    assert not isinstance(first, NotMade)
-    assert not isinstance(second, NotMade)
+    assert not isinstance(first, NotGenerated)
+    assert not isinstance(second, NotGenerated)
     assert (first.size, second.size) == ((96, 96), (80, 48))
 
 
@@ -146,13 +147,13 @@ def test_what_it_cannot_draw_is_known_beforehand_and_refused_in_words() -> None:
     tiny = ImageRequest(sample=SAMPLES[0], index=1, seed=0, width=4, height=4)
     checkpoint = _open()
     assert isinstance(checkpoint, Selective)
-    unable = checkpoint.unable([oven, REQUESTS[0], tiny])
-    assert set(unable) == {"00007/0", tiny.id}
-    assert "no 'oven'" in unable["00007/0"]
+    refusals = checkpoint.refusals([oven, REQUESTS[0], tiny])
+    assert set(refusals) == {"00007/0", tiny.id}
+    assert "no 'oven'" in refusals["00007/0"]
     refused, made, too_small = checkpoint.generate([oven, REQUESTS[0], tiny])
-    assert refused == NotMade(status="refused", reason=unable["00007/0"])
+    assert refused == NotGenerated(status="refused", reason=refusals["00007/0"])
     assert isinstance(made, Image)
-    assert too_small == NotMade(status="refused", reason=unable[tiny.id])
+    assert too_small == NotGenerated(status="refused", reason=refusals[tiny.id])
 
 
 def test_a_checkpoint_travels_to_another_process() -> None:
@@ -215,7 +216,7 @@ def _edits() -> list[ImageRequest]:
 def test_an_edit_is_right_exactly_where_no_error_was_planted(error: float, kind: str) -> None:
     checkpoint = _open(error=str(error), kind=kind, size="64")
     requests = _edits()
-    assert checkpoint.unable(requests) == {}
+    assert checkpoint.refusals(requests) == {}
     right = edited_right(checkpoint, requests)
     for request in requests:
         planted = checkpoint.planted_error(request)
@@ -235,10 +236,10 @@ def test_a_picture_that_the_world_did_not_draw_is_refused_and_not_drawn_anew() -
     foreign = replace(REQUESTS[0].sample, source_image=Path("photo.png"))
     request = replace(REQUESTS[0], sample=foreign)
     (made,) = _open().generate([request])
-    assert isinstance(made, NotMade)
+    assert isinstance(made, NotGenerated)
     assert "another picture" in made.reason
     wide = replace(_edits()[0], width=64, height=32)
-    assert "square pictures" in _open().unable([wide])[wide.id]
+    assert "square pictures" in _open().refusals([wide])[wide.id]
     official = replace(_edits()[0].sample, facts={"task_type": "ps_human", "edit": None})
     (made,) = _open().generate([replace(_edits()[0], sample=official)])
-    assert isinstance(made, NotMade)
+    assert isinstance(made, NotGenerated)

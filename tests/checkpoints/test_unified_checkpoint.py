@@ -11,16 +11,9 @@ from PIL import Image
 
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import AdaptsToBenchmark, Generator, Licensed, SuggestsEvaluator
 from alphabench.models.unified_model import Abilities, Answer, AskTask, Drawn, DrawTask, OpenedModel
-from alphabench.types import (
-    NOTES,
-    Generator,
-    ImageRequest,
-    Licensed,
-    NotMade,
-    SuggestsEvaluator,
-    Suitable,
-)
+from alphabench.types import NOTES, ImageRequest, NotGenerated
 from tests.checkpoints.conftest import AskFor
 
 
@@ -30,13 +23,13 @@ class Painter:
 
     asked: list[tuple[DrawTask, bool]] = field(default_factory=list)
 
-    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn | NotMade]:
+    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn | NotGenerated]:
         self.asked += [(task, think) for task in tasks]
         return [self._one(task, think=think) for task in tasks]
 
-    def _one(self, task: DrawTask, *, think: bool) -> Drawn | NotMade:
+    def _one(self, task: DrawTask, *, think: bool) -> Drawn | NotGenerated:
         if task.prompt == "no":
-            return NotMade(status="refused", reason="it would not")
+            return NotGenerated(status="refused", reason="it would not")
         picture = Image.new("RGB", (task.width or 8, task.height or 8))
         return Drawn(picture=picture, thought="hm" if think else None, thought_cut=think)
 
@@ -68,7 +61,7 @@ class Opened:
     def licences(self) -> Mapping[str, str]:
         return {"third": "MIT"}
 
-    def suited_to(self, benchmark: str) -> OpenedModel:
+    def for_benchmark(self, benchmark: str) -> OpenedModel:
         return replace(self, benchmark=benchmark)
 
     def load(self, device: str) -> Painter:
@@ -87,10 +80,10 @@ def test_any_unified_model_is_a_generator_with_all_that_goes_with_it(ask: AskFor
     generator: Generator = checkpoint
     assert generator.batch_size == 3
     assert isinstance(checkpoint, Licensed)
-    assert isinstance(checkpoint, Suitable)
+    assert isinstance(checkpoint, AdaptsToBenchmark)
     assert isinstance(checkpoint, SuggestsEvaluator)
     assert checkpoint.suggested_evaluator == ""
-    assert checkpoint.suited_to("geneval").identity["benchmark"] == "geneval"
+    assert checkpoint.for_benchmark("geneval").identity["benchmark"] == "geneval"
     assert [getattr(one, "size", None) for one in generator.generate([ask()])] == [(8, 8)]
 
 
@@ -112,7 +105,7 @@ def test_a_request_becomes_a_task_with_its_prompt_seed_size_and_source(
 def test_thoughts_go_with_their_pictures_and_refusals_keep_their_place(ask: AskFor) -> None:
     opened = Opened(painter=Painter(), think=True)
     refused, made = UnifiedCheckpoint(opened=opened, device="cpu").generate([ask("no"), ask()])
-    assert refused == NotMade(status="refused", reason="it would not")
+    assert refused == NotGenerated(status="refused", reason="it would not")
     assert isinstance(made, Image.Image)
     assert made.info[NOTES] == {"thought": "hm", "thought_cut": True}
 

@@ -38,7 +38,7 @@ def test_what_upstream_guesses_in_later_rounds_is_known_and_never_a_number_here(
     assert all(has_braces(text) for text in read)
     for text in ("I'm sorry, I can't assist with that request.", "", "11", "[7]"):
         assert text in guessed
-        assert LowestScore(strict=False).read(Reply(text=text, model="m")) is None
+        assert LowestScore(strict=False).parse(Reply(text=text, model="m")) is None
 
 
 @pytest.mark.parametrize("where", ["", "mymodel", "mymodel/gpt4o/eval_results_new"])

@@ -42,7 +42,7 @@ def test_legacy_replies_are_read_as_upstream_reads_them(shared: Path) -> None:
     assert len(cases) == 18
     for case in cases:
         assert official_scores(case["text"]) == case["parsed"], case["text"]
-        values = ThreeScores(strict=False).read(Reply(text=case["text"], model="m"))
+        values = ThreeScores(strict=False).parse(Reply(text=case["text"], model="m"))
         assert (values is not None) == case["accepted"], case["text"]
         if values is not None:
             assert values == tuple(case["parsed"].values())
@@ -53,7 +53,7 @@ def test_verified_replies_are_read_as_upstream_reads_them(shared: Path) -> None:
     assert len(cases) == 19
     for case in cases:
         assert official_binary(case["text"]) == case["parsed"].get("score"), case["text"]
-        values = BinaryScore(strict=False).read(Reply(text=case["text"], model="m"))
+        values = BinaryScore(strict=False).parse(Reply(text=case["text"], model="m"))
         assert values == (tuple(case["parsed"].values()) or None), case["text"]
 
 

@@ -19,7 +19,7 @@ from alphabench.judges.handshake import VettedJudge
 from alphabench.judges.parsing import RULES
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
-from alphabench.questions import Answer, Capabilities, Picture, Question
+from alphabench.questions import Answer, Capabilities, ImagePart, Question
 from alphabench.types import GeneratedImage, ImageRequest, Sample, Verdict
 
 
@@ -30,10 +30,14 @@ def image(number: int, n_questions: int) -> GeneratedImage:
 
 
 def ask(image: GeneratedImage) -> list[Question]:
-    shown = Picture(path=image.path, sha256=image.sha256)
+    shown = ImagePart(path=image.path, sha256=image.sha256)
     return [
         yes_no_question(
-            f"{n}?", [shown], image_id=image.id, question_id=str(n), contract=YesNoProbability()
+            f"{n}?",
+            [shown],
+            image_id=image.id,
+            question_id=str(n),
+            answer_format=YesNoProbability(),
         )
         for n in range(image.request.sample.facts["n"])
     ]

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from alphabench.judges.openai.rate_limit import Clock
-from alphabench.questions import Picture, Question, Reply, Sampling
+from alphabench.questions import ImagePart, Question, Reply, ReplySampling
 
 MakeQuestion = Callable[..., Question]
 
 
 @dataclass(frozen=True)
 class Number:
-    """A contract: the reply is a number and nothing else."""
+    """An answer format: the reply is a number and nothing else."""
 
     version: str = "1"
 
@@ -27,7 +27,7 @@ class Number:
     def identity(self) -> Mapping[str, str]:
         return {"contract": "number", "version": self.version}
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         text = reply.text.strip()
         return (float(text),) if text.isdecimal() else None
 
@@ -60,10 +60,10 @@ def fake_time() -> FakeTime:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Picture:
+def picture(tmp_path: Path) -> ImagePart:
     path = tmp_path / "picture.png"
     Image.new("RGB", (12, 8), (200, 30, 30)).save(path)
-    return Picture(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    return ImagePart(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def question(
@@ -72,8 +72,8 @@ def question(
     """A question whose answer is a number."""
     fields: dict[str, object] = {
         "parts": (text,),
-        "sampling": Sampling(max_tokens=8),
-        "contract": Number(),
+        "sampling": ReplySampling(max_tokens=8),
+        "answer_format": Number(),
         **more,
     }
     return Question(image_id=image, id=name or text, **fields)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ from alphabench.judges.cached_judge import CachedJudge
 from alphabench.judges.handshake import VettedJudge
 from alphabench.judges.openai.judge import open_openai
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
-from alphabench.questions import Answer, Capabilities, Picture, Question, Reply
+from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply
 from tests.judges.conftest import Number, question
 from tests.support.judge_server import Call, JudgeServer, Say, serving
 
@@ -99,7 +99,7 @@ def test_equal_questions_are_asked_once_and_repeats_as_often_as_they_differ(tmp_
 
 
 def test_the_key_is_what_is_asked_of_whom_and_not_where_files_lie(
-    picture: Picture, tmp_path: Path
+    picture: ImagePart, tmp_path: Path
 ) -> None:
     moved = tmp_path / "elsewhere.png"
     moved.write_bytes(picture.path.read_bytes())
@@ -112,7 +112,7 @@ def test_the_key_is_what_is_asked_of_whom_and_not_where_files_lie(
         key_of({**JUDGE, "model": "n"}, here),
         key_of(JUDGE, replace(here, system="s")),
         key_of(JUDGE, replace(here, parts=("x", picture))),
-        key_of(JUDGE, replace(here, contract=Number("2"))),
+        key_of(JUDGE, replace(here, answer_format=Number("2"))),
         key_of(JUDGE, replace(here, parts=(replace(picture, encoding="jpeg"), "x"))),
         key_of(JUDGE, replace(here, parts=(replace(picture, sha256="0" * 64), "x"))),
     ]
@@ -143,15 +143,15 @@ def test_a_paid_reply_that_could_not_be_read_is_kept_until_it_is_asked_for_again
 
 
 class Words(Number):
-    """The same contract with a better parser: it is the reply that is kept."""
+    """The same answer format with a better parser: the reply is what is stored."""
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
-        return (7.0,) if reply.text == "seven" else super().read(reply)
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
+        return (7.0,) if reply.text == "seven" else super().parse(reply)
 
 
 def test_a_better_parser_reads_old_replies(tmp_path: Path) -> None:
     (before,) = cached(tmp_path, ScriptedJudge("seven")).ask([question()])
-    (after,) = cached(tmp_path, ScriptedJudge("eight")).ask([question(contract=Words())])
+    (after,) = cached(tmp_path, ScriptedJudge("eight")).ask([question(answer_format=Words())])
     assert (before.status, after.values) == ("unparsed", (7.0,))
 
 
@@ -356,8 +356,8 @@ from pathlib import Path
 from alphabench.judges import open_judge
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
 judge = open_judge(sys.argv[1], options={"handshake": "off"}, cache_dir=Path(sys.argv[2]))
-contract = YesNoProbability()
-asked = (yes_no_question(f"{n}?", [], image_id=f"{n}/0", question_id="q", contract=contract)
+parser = YesNoProbability()
+asked = (yes_no_question(f"{n}?", [], image_id=f"{n}/0", question_id="q", answer_format=parser)
          for n in range(60))
 print(sum(answer.status == "scored" for answer in judge.ask(asked)))
 """

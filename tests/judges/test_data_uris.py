@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from alphabench.judges.data_uris import PictureCache, UnusablePictureError, data_uri
-from alphabench.questions import Picture
+from alphabench.questions import ImagePart
 
 
 def decoded(uri: str) -> tuple[str, bytes]:
@@ -23,17 +23,17 @@ def decoded(uri: str) -> tuple[str, bytes]:
     return head, base64.b64decode(content)
 
 
-def test_a_png_travels_byte_for_byte(picture: Picture) -> None:
+def test_a_png_travels_byte_for_byte(picture: ImagePart) -> None:
     assert decoded(data_uri(picture)) == ("data:image/png", picture.path.read_bytes())
 
 
-def test_jpeg_and_size_are_as_asked_for(picture: Picture) -> None:
+def test_jpeg_and_size_are_as_asked_for(picture: ImagePart) -> None:
     kind, content = decoded(data_uri(replace(picture, encoding="jpeg", size=(6, 4))))
     with Image.open(io.BytesIO(content)) as image:
         assert (kind, image.format, image.size) == ("data:image/jpeg", "JPEG", (6, 4))
 
 
-def test_a_file_is_called_what_it_is_and_not_what_its_name_says(picture: Picture) -> None:
+def test_a_file_is_called_what_it_is_and_not_what_its_name_says(picture: ImagePart) -> None:
 
     jpeg = io.BytesIO()
     Image.new("RGB", (4, 4)).save(jpeg, "JPEG")
@@ -42,7 +42,7 @@ def test_a_file_is_called_what_it_is_and_not_what_its_name_says(picture: Picture
     assert decoded(data_uri(named_png)) == ("data:image/jpeg", jpeg.getvalue())
 
 
-def test_an_altered_absent_or_broken_file_is_no_picture(picture: Picture, tmp_path: Path) -> None:
+def test_an_altered_absent_or_broken_file_is_no_picture(picture: ImagePart, tmp_path: Path) -> None:
 
     with pytest.raises(UnusablePictureError, match="altered"):
         data_uri(replace(picture, sha256="0" * 64))
@@ -55,7 +55,7 @@ def test_an_altered_absent_or_broken_file_is_no_picture(picture: Picture, tmp_pa
 
 
 def test_one_picture_is_encoded_once_for_all_questions_and_forgotten_later(
-    picture: Picture, tmp_path: Path
+    picture: ImagePart, tmp_path: Path
 ) -> None:
     others = []
     for level in range(3):
@@ -78,10 +78,10 @@ def test_one_picture_is_encoded_once_for_all_questions_and_forgotten_later(
     asyncio.run(use())
 
 
-def test_images_are_decoded_one_at_a_time(picture: Picture) -> None:
-    at_work: list[Picture] = []
+def test_images_are_decoded_one_at_a_time(picture: ImagePart) -> None:
+    at_work: list[ImagePart] = []
 
-    def make(one: Picture) -> str:
+    def make(one: ImagePart) -> str:
         assert not at_work
         at_work.append(one)
         time.sleep(0.01)  # in which another thread would begin
@@ -104,7 +104,7 @@ def test_jpegs_are_turned_as_viescore_turns_them_after_resizing(tmp_path: Path) 
     stored.save(path, exif=exif)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     for size, seen in ((None, (24, 40)), ((30, 10), (10, 30))):
-        shown = Picture(path=path, sha256=digest, encoding="jpeg", size=size)
+        shown = ImagePart(path=path, sha256=digest, encoding="jpeg", size=size)
         wanted = io.BytesIO()
         with Image.open(path) as opened:
             image = opened.convert("RGB").resize(size) if size else opened
@@ -118,11 +118,11 @@ def test_a_deep_jpeg_source_is_not_white(tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     Image.new("I;16", (8, 8), 30_000).save(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    content = decoded(data_uri(Picture(path=path, sha256=digest, encoding="jpeg")))[1]
+    content = decoded(data_uri(ImagePart(path=path, sha256=digest, encoding="jpeg")))[1]
     assert Image.open(io.BytesIO(content)).getpixel((4, 4)) == (117, 117, 117)
 
 
 def test_a_device_or_pipe_is_no_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(UnusablePictureError, match="not a regular file"):
-        data_uri(Picture(path=tmp_path / "pipe.png", sha256="0"))
+        data_uri(ImagePart(path=tmp_path / "pipe.png", sha256="0"))

@@ -13,7 +13,7 @@ from PIL import Image
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.handshake import ANCHORS, HandshakeLevel, VettedJudge, shake_hands
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
-from alphabench.questions import Capabilities, Picture, Question, Reply
+from alphabench.questions import Capabilities, ImagePart, Question, Reply
 
 NEEDS = Capabilities(images_per_question=1, logprobs=True)
 PAIRS = Capabilities(images_per_question=2, logprobs=True)
@@ -25,7 +25,7 @@ def sees(question: Question) -> Said:
     *shown, text = question.parts
     assert isinstance(text, str)
     asked = text.splitlines()[0]
-    names = [picture.path.stem for picture in shown if isinstance(picture, Picture)]
+    names = [picture.path.stem for picture in shown if isinstance(picture, ImagePart)]
     if "first picture" in asked:
         return 0.9 if names[0] == "apple" else 0.1
     if "the second" in asked:
@@ -52,7 +52,7 @@ def test_a_judge_that_always_says_the_same_is_refused_with_what_it_got_wrong(
 def test_a_judge_that_looks_at_one_of_two_pictures_only_is_refused() -> None:
     def last_only(question: Question) -> Said:
         shown = question.parts[:-1]
-        assert isinstance(shown[-1], Picture)
+        assert isinstance(shown[-1], ImagePart)
         if len(shown) == 2:
             return 0.9 if shown[-1].path.stem == "apple" else 0.1
         return sees(question)
@@ -143,7 +143,7 @@ def test_the_protocol_alone_asks_one_question_with_as_many_pictures_as_needed() 
 
     shake_hands(ScriptedJudge(blind), PAIRS, level="protocol")
     (only,) = asked
-    assert sum(isinstance(part, Picture) for part in only.parts) == 2
+    assert sum(isinstance(part, ImagePart) for part in only.parts) == 2
 
 
 def test_nothing_is_asked_when_it_is_off() -> None:
@@ -174,7 +174,7 @@ def test_the_pictures_show_what_they_are_said_to_show() -> None:
 
     def look(question: Question) -> Said:
         (picture, *_) = question.parts
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, ImagePart)
         assert hashlib.sha256(picture.path.read_bytes()).hexdigest() == picture.sha256
         with Image.open(picture.path) as image:
             middle = image.convert("RGB").crop((96, 96, 160, 160)).resize((1, 1))

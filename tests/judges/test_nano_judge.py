@@ -24,7 +24,7 @@ from alphabench.judges import open_judge, pick_kind
 from alphabench.judges.handshake import shake_hands
 from alphabench.judges.nano_judge import LooksOnce, Seeing, open_nano, weights_folder
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
-from alphabench.questions import Capabilities, Picture, Question
+from alphabench.questions import Capabilities, ImagePart, Question
 from alphabench.scenes.render import render
 from alphabench.scenes.small_world import SmallScene, Thing, drawn
 
@@ -38,7 +38,7 @@ def judge() -> Any:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Picture:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> ImagePart:
     """A red car at the upper left and a blue dog at the lower right."""
     things = (
         Thing(category="car", colour="red", place="upper left"),
@@ -49,14 +49,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Picture:
     return saved(image, tmp_path_factory.mktemp("scene") / "scene.png")
 
 
-def saved(image: Image.Image, path: Path) -> Picture:
+def saved(image: Image.Image, path: Path) -> ImagePart:
     image.save(path)
-    return Picture(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    return ImagePart(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def asked(text: str, *pictures: Picture) -> Question:
-    contract = YesNoProbability()
-    return yes_no_question(text, pictures, image_id="0", question_id=text, contract=contract)
+def asked(text: str, *pictures: ImagePart) -> Question:
+    answer_format = YesNoProbability()
+    return yes_no_question(
+        text, pictures, image_id="0", question_id=text, answer_format=answer_format
+    )
 
 
 def p_yes(judge: Any, questions: Sequence[Question]) -> list[float]:
@@ -96,7 +98,9 @@ def test_it_is_small_enough_to_ship() -> None:
         ("Is the picture free of cars?", False),
     ],
 )
-def test_it_tells_what_is_in_a_picture(judge: Any, scene: Picture, text: str, truth: bool) -> None:
+def test_it_tells_what_is_in_a_picture(
+    judge: Any, scene: ImagePart, text: str, truth: bool
+) -> None:
     (value,) = p_yes(judge, [asked(text, scene)])
     assert value > 0.6 if truth else value < 0.4
 
@@ -113,7 +117,7 @@ def test_it_tells_the_colour_of_one_thing(judge: Any, tmp_path: Path, colour: st
     assert wrong < 0.4
 
 
-def test_a_batch_changes_nothing(judge: Any, scene: Picture) -> None:
+def test_a_batch_changes_nothing(judge: Any, scene: ImagePart) -> None:
     questions = [
         asked("Is there a car in the picture?", scene),
         asked("Is there a dog?", scene),
@@ -196,14 +200,14 @@ from alphabench.judges.yesno import YesNoProbability, yes_no_question
 path = pathlib.Path(sys.argv[1])
 picture = Picture(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 question = yes_no_question("Is the car red?", [picture], image_id="0", question_id="0",
-                           contract=YesNoProbability())
+                           answer_format=YesNoProbability())
 (answer,) = open_nano("", options={}, device="cpu").ask([question])
 assert "torchvision" not in [n for n, m in sys.modules.items() if m is not None]
 print(answer.values[0])
 """
 
 
-def test_it_needs_no_torchvision(judge: Any, scene: Picture) -> None:
+def test_it_needs_no_torchvision(judge: Any, scene: ImagePart) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCHVISION, str(scene.path)],
         capture_output=True,

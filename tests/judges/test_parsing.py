@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from alphabench.benchmarks.gedit.viescore_parser import LowestScore
-from alphabench.benchmarks.tiif.questions import LinesContract
+from alphabench.benchmarks.tiif.questions import LinesFormat
 from alphabench.benchmarks.wise.scoring import BinaryScore, ThreeScores
 from alphabench.judges.parsing import (
     FILTERED,
@@ -17,7 +17,7 @@ from alphabench.judges.parsing import (
 )
 from alphabench.judges.refusals import opens_as_refusal, refuses
 from alphabench.judges.yesno import YesNoProbability, YesNoText
-from alphabench.questions import Contract, Question, Reply
+from alphabench.questions import AnswerFormat, Question, Reply
 from tests.judges.conftest import Number, question
 from tests.support.replies import fuzzed
 
@@ -34,13 +34,13 @@ def test_a_marked_refusal_is_refused_whatever_its_text(finish: str) -> None:
     assert answer.reply is not None
 
 
-def status_of(contract: Contract, text: str, finish: str = "stop") -> tuple[object, ...]:
-    asked = question(contract=contract)
+def status_of(answer_format: AnswerFormat, text: str, finish: str = "stop") -> tuple[object, ...]:
+    asked = question(answer_format=answer_format)
     answer = read_reply(asked, Reply(text=text, model="m", finish_reason=finish))
     return (answer.status, answer.values)
 
 
-LINES = LinesContract(n_questions=2, wording="x", strict=True)
+LINES = LinesFormat(n_questions=2, wording="x", strict=True)
 TRIED_OUT = [
     (BinaryScore(True), "Score: 0 if it were absent, but"),
     (BinaryScore(False), "Score: 0 if it were absent, but"),
@@ -52,11 +52,11 @@ TRIED_OUT = [
 
 
 @pytest.mark.parametrize("finish", ["length", "stop", "max_tokens"])
-@pytest.mark.parametrize(("contract", "text"), TRIED_OUT)
+@pytest.mark.parametrize(("answer_format", "text"), TRIED_OUT)
 def test_what_a_thought_tries_out_is_no_answer_in_any_format(
-    contract: Contract, text: str, finish: str
+    answer_format: AnswerFormat, text: str, finish: str
 ) -> None:
-    assert status_of(contract, f"<think>{text}", finish) == ("unparsed", None)
+    assert status_of(answer_format, f"<think>{text}", finish) == ("unparsed", None)
 
 
 def test_a_closed_thought_is_no_part_of_the_answer_unless_the_judge_keeps_it() -> None:
@@ -67,11 +67,11 @@ def test_a_closed_thought_is_no_part_of_the_answer_unless_the_judge_keeps_it() -
     assert status_of(YesNoText(), "<think>No.</think>\nYes") == ("scored", (1.0,))
 
 
-@pytest.mark.parametrize(("contract", "text"), TRIED_OUT[:5])
+@pytest.mark.parametrize(("answer_format", "text"), TRIED_OUT[:5])
 def test_a_reply_that_was_cut_off_is_unparsed_in_every_format(
-    contract: Contract, text: str
+    answer_format: AnswerFormat, text: str
 ) -> None:
-    assert status_of(contract, text, "MAX_TOKENS") == ("unparsed", None)
+    assert status_of(answer_format, text, "MAX_TOKENS") == ("unparsed", None)
 
 
 def test_a_yes_or_no_comes_first_so_a_cut_behind_it_does_no_harm() -> None:
@@ -79,7 +79,7 @@ def test_a_yes_or_no_comes_first_so_a_cut_behind_it_does_no_harm() -> None:
     assert status_of(YesNoText(), "Yes, however the", "length") == ("unparsed", None)
     first = (("Yes", -0.1), ("No", -2.4))
     reply = Reply(text="Yes", model="m", first_token=first, finish_reason="length")
-    assert read_reply(question(contract=YesNoProbability()), reply).status == "scored"
+    assert read_reply(question(answer_format=YesNoProbability()), reply).status == "scored"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_typographic_apostrophe_hides_no_refusal() -> None:
 def test_a_refusal_is_no_answer_whichever_word_it_begins_with(text: str) -> None:
     assert refuses(text)
     assert status_of(YesNoText(), text) == ("refused", None)
-    assert status_of(LinesContract(n_questions=1, wording="x", strict=False), text)[1] is None
+    assert status_of(LinesFormat(n_questions=1, wording="x", strict=False), text)[1] is None
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_upstreams_reader_takes_a_number_out_of_a_refusal_and_strict_does_not() 
     assert status_of(BinaryScore(True), text) == ("refused", None)
 
 
-RANGES: list[tuple[Contract, float]] = [
+RANGES: list[tuple[AnswerFormat, float]] = [
     (YesNoText(), 1.0), (LINES, 1.0), (replace(LINES, strict=False), 1.0), (BinaryScore(True), 1.0),
     (BinaryScore(False), 1.0), (ThreeScores(True), 2.0), (ThreeScores(False), 9.0),
     (LowestScore(True), 10.0), (LowestScore(False), 1e100),
@@ -192,37 +192,37 @@ def test_no_text_at_all_raises_leaves_a_range_or_makes_a_number_from_words() -> 
     n_scored = 0
     for text in fuzzed(SEEDS, 2500):
         said = text.casefold()
-        for contract, highest in RANGES:
-            asked = question(contract=contract)
+        for answer_format, highest in RANGES:
+            asked = question(answer_format=answer_format)
             answer = read_reply(asked, Reply(text=text, model="m", finish_reason="stop"))
             assert "failed" not in answer.reason, (text, answer.reason)
             if answer.values is None:
                 continue
             n_scored += 1
             assert all(0.0 <= value <= highest for value in answer.values)
-            words = isinstance(contract, YesNoText | LinesContract)
+            words = isinstance(answer_format, YesNoText | LinesFormat)
             assert "yes" in said or "no" in said if words else any(map(str.isdigit, text))
     assert n_scored > 100
 
 
 class Broken(Number):
-    """A contract with a fault."""
+    """An answer format with a fault."""
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         raise KeyError("score")
 
 
 class Infinite(Number):
-    """A contract that invents no number, but no finite one either."""
+    """An answer format that invents no number, but no finite one either."""
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         return (float("nan"),)
 
 
 class Valueless(Number):
-    """A contract that finds an answer without any value in it."""
+    """An answer format that finds an answer without any value in it."""
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         return ()
 
 
@@ -230,9 +230,9 @@ def test_an_answer_without_values_is_none() -> None:
     assert status_of(Valueless(), "7") == ("unparsed", None)
 
 
-@pytest.mark.parametrize("contract", [Broken(), Infinite()])
-def test_a_faulty_contract_gives_no_number(contract: Number) -> None:
-    asked: Question = question(contract=contract)
+@pytest.mark.parametrize("answer_format", [Broken(), Infinite()])
+def test_a_faulty_contract_gives_no_number(answer_format: Number) -> None:
+    asked: Question = question(answer_format=answer_format)
     answer = read_reply(asked, Reply(text="7", model="m"))
     assert (answer.status, answer.values) == ("unparsed", None)
     assert "answer format failed" in answer.reason

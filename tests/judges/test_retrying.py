@@ -11,14 +11,14 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.retrying import PersistentJudge
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 from alphabench.judges.yesno import YesNoText, yes_no_question
-from alphabench.questions import Answer, Picture, Question
+from alphabench.questions import Answer, ImagePart, Question
 
 
 def questions(n: int) -> list[Question]:
-    picture = Picture(path=Path("a.png"), sha256="0" * 64)
+    picture = ImagePart(path=Path("a.png"), sha256="0" * 64)
     return [
         yes_no_question(
-            "Is it?", [picture], image_id=f"{i}/0", question_id="q", contract=YesNoText()
+            "Is it?", [picture], image_id=f"{i}/0", question_id="q", answer_format=YesNoText()
         )
         for i in range(n)
     ]

@@ -16,9 +16,9 @@ from tests.judges.conftest import question
 
 
 def yes_no(number: int = 0, *, by_text: bool = False) -> Question:
-    contract = YesNoText() if by_text else YesNoProbability()
+    answer_format = YesNoText() if by_text else YesNoProbability()
     return yes_no_question(
-        f"Is it {number}?", [], image_id=f"{number}/0", question_id="q", contract=contract
+        f"Is it {number}?", [], image_id=f"{number}/0", question_id="q", answer_format=answer_format
     )
 
 

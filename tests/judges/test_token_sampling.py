@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphabench.judges.token_sampling import Drawer, Drawing, drawing_of, noisy
-from alphabench.questions import Sampling
+from alphabench.questions import ReplySampling
 
 ODDS = torch.tensor([0.5, 0.25, 0.15, 0.1])
 
@@ -63,7 +63,7 @@ def test_the_first_steps_odds_are_kept_as_they_were_before_temperature() -> None
 
 def test_a_question_without_a_temperature_gets_what_the_checkpoint_recommends() -> None:
     own = Drawing(0.7, top_p=0.8, top_k=20)
-    assert drawing_of(Sampling(max_tokens=1, temperature=None), own) == own
-    narrowed = drawing_of(Sampling(max_tokens=1, temperature=None, top_p=0.1), own)
+    assert drawing_of(ReplySampling(max_tokens=1, temperature=None), own) == own
+    narrowed = drawing_of(ReplySampling(max_tokens=1, temperature=None, top_p=0.1), own)
     assert narrowed == own._replace(top_p=0.1)
-    assert drawing_of(Sampling(max_tokens=1, temperature=0.3), own) == Drawing(0.3)
+    assert drawing_of(ReplySampling(max_tokens=1, temperature=0.3), own) == Drawing(0.3)

@@ -19,7 +19,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.judges import transformers as judging
 from alphabench.judges.transformers import TransformersJudge, open_transformers
 from alphabench.judges.yesno import YesNoProbability, YesNoText, yes_no_question
-from alphabench.questions import Answer, Picture, Question
+from alphabench.questions import Answer, ImagePart, Question
 from tests.support.tiny_vlms import (
     save_pictures,
     save_qwen3_vl,
@@ -50,7 +50,7 @@ def qwen(folders: dict[str, Path]) -> TransformersJudge:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[ImagePart]:
     return save_pictures(tmp_path_factory.mktemp("pictures"), 4)
 
 
@@ -68,16 +68,16 @@ def p_yes(answers: list[Answer]) -> list[float]:
     return [answer.values[0] for answer in answers if answer.values]
 
 
-def in_words(text: str, *pictures: Picture, **changes: Any) -> Question:
+def in_words(text: str, *pictures: ImagePart, **changes: Any) -> Question:
     question = yes_no_question(
-        text, pictures, image_id="0/0", question_id="0", contract=YesNoText()
+        text, pictures, image_id="0/0", question_id="0", answer_format=YesNoText()
     )
     return replace(question, sampling=replace(question.sampling, **changes))
 
 
 @pytest.mark.parametrize("name", ["qwen2.5-vl", "qwen3-vl", "qwen3.5"])
 def test_an_answer_does_not_depend_on_the_questions_that_share_its_batch(
-    name: str, folders: dict[str, Path], pictures: list[Picture]
+    name: str, folders: dict[str, Path], pictures: list[ImagePart]
 ) -> None:
     questions = yes_no_questions(pictures)
     alone = p_yes(list(opened(folders[name], batch_size="1").ask(questions)))
@@ -92,7 +92,7 @@ def test_an_answer_does_not_depend_on_the_questions_that_share_its_batch(
 
 @pytest.mark.parametrize("name", ["qwen2.5-vl", "qwen3-vl", "qwen3.5"])
 def test_log_probabilities_are_those_of_the_models_own_forward_pass(
-    name: str, folders: dict[str, Path], pictures: list[Picture]
+    name: str, folders: dict[str, Path], pictures: list[ImagePart]
 ) -> None:
     import transformers
 
@@ -125,11 +125,15 @@ def test_log_probabilities_are_those_of_the_models_own_forward_pass(
 
 
 def test_the_second_picture_is_seen_and_the_order_counts(
-    qwen: TransformersJudge, pictures: list[Picture]
+    qwen: TransformersJudge, pictures: list[ImagePart]
 ) -> None:
-    def ask(*shown: Picture) -> Question:
+    def ask(*shown: ImagePart) -> Question:
         return yes_no_question(
-            "Is there a word?", shown, image_id="0", question_id="0", contract=YesNoProbability()
+            "Is there a word?",
+            shown,
+            image_id="0",
+            question_id="0",
+            answer_format=YesNoProbability(),
         )
 
     one, two, swapped = p_yes(
@@ -139,7 +143,7 @@ def test_the_second_picture_is_seen_and_the_order_counts(
 
 
 def test_questions_of_all_kinds_share_one_stream_in_order(
-    qwen: TransformersJudge, pictures: list[Picture]
+    qwen: TransformersJudge, pictures: list[ImagePart]
 ) -> None:
     mixed = [
         in_words("Is there a word?", pictures[0]),
@@ -159,7 +163,7 @@ def test_questions_of_all_kinds_share_one_stream_in_order(
 
 
 def test_a_temperature_draws_the_same_reply_again_and_another_for_a_repeat(
-    qwen: TransformersJudge, pictures: list[Picture]
+    qwen: TransformersJudge, pictures: list[ImagePart]
 ) -> None:
     questions = [
         replace(in_words("Is there one?", pictures[0], temperature=1.5, max_tokens=6), repeat=n)
@@ -175,7 +179,7 @@ def test_a_temperature_draws_the_same_reply_again_and_another_for_a_repeat(
 
 
 def test_penalties_that_the_checkpoint_ships_do_not_touch_a_greedy_answer(
-    qwen: TransformersJudge, copy_of: Path, pictures: list[Picture]
+    qwen: TransformersJudge, copy_of: Path, pictures: list[ImagePart]
 ) -> None:
     path = copy_of / "generation_config.json"
     shipped = json.loads(path.read_text())
@@ -187,7 +191,7 @@ def test_penalties_that_the_checkpoint_ships_do_not_touch_a_greedy_answer(
 
 
 def test_a_checkpoints_own_temperature_applies_when_the_question_names_none(
-    copy_of: Path, pictures: list[Picture]
+    copy_of: Path, pictures: list[ImagePart]
 ) -> None:
     path = copy_of / "generation_config.json"
     shipped = json.loads(path.read_text())
@@ -199,7 +203,7 @@ def test_a_checkpoints_own_temperature_applies_when_the_question_names_none(
 
 
 def test_a_question_that_cannot_be_asked_fails_alone(
-    qwen: TransformersJudge, pictures: list[Picture], tmp_path: Path
+    qwen: TransformersJudge, pictures: list[ImagePart], tmp_path: Path
 ) -> None:
     torn = tmp_path / "torn.png"
     torn.write_bytes(pictures[0].path.read_bytes()[:200])
@@ -220,7 +224,7 @@ def test_a_question_that_cannot_be_asked_fails_alone(
 
 
 def test_it_can_be_pickled_before_and_after_it_was_asked(
-    folders: dict[str, Path], pictures: list[Picture]
+    folders: dict[str, Path], pictures: list[ImagePart]
 ) -> None:
     judge = opened(folders["qwen2.5-vl"])
     question = yes_no_questions(pictures)[0]
@@ -253,7 +257,7 @@ def test_its_licence_is_what_the_model_card_states(copy_of: Path) -> None:
 
 
 def test_what_follows_a_thought_that_the_template_opened_is_no_answer(
-    copy_of: Path, pictures: list[Picture]
+    copy_of: Path, pictures: list[ImagePart]
 ) -> None:
     template = copy_of / "chat_template.jinja"
     said = template.read_text(encoding="utf-8").replace("Thinking.", "<think>")
@@ -266,7 +270,7 @@ def test_what_follows_a_thought_that_the_template_opened_is_no_answer(
 
 
 def test_thinking_is_told_to_the_chat_template(
-    folders: dict[str, Path], pictures: list[Picture]
+    folders: dict[str, Path], pictures: list[ImagePart]
 ) -> None:
     question = in_words("Is there a word?", pictures[0])
     lengths = [

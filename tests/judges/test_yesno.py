@@ -20,7 +20,7 @@ from alphabench.judges.yesno import (
     yes_no_question,
     yes_or_no,
 )
-from alphabench.questions import Picture, Reply
+from alphabench.questions import ImagePart, Reply
 
 
 def test_the_golden_probabilities_hold(shared: Path) -> None:
@@ -123,17 +123,17 @@ def test_any_token_at_all_does_no_harm(token: str, logprob: float) -> None:
 )  # fmt: skip
 def test_a_reply_in_words_is_read_only_when_it_is_plain(text: str, said: bool | None) -> None:
     assert yes_or_no(text) is said
-    value = YesNoText().read(Reply(text=text, model="m"))
+    value = YesNoText().parse(Reply(text=text, model="m"))
     assert value == (None if said is None else (float(said),))
 
 
 def test_the_probability_contract_never_falls_back_to_the_text() -> None:
-    assert YesNoProbability().read(Reply(text="Yes", model="m")) is None
+    assert YesNoProbability().parse(Reply(text="Yes", model="m")) is None
 
 
-def test_the_pictures_come_before_the_question(picture: Picture) -> None:
+def test_the_pictures_come_before_the_question(picture: ImagePart) -> None:
     question = yes_no_question(
-        "Is it red?", [picture], image_id="1/0", question_id="q", contract=YesNoProbability()
+        "Is it red?", [picture], image_id="1/0", question_id="q", answer_format=YesNoProbability()
     )
     assert question.parts[0] == picture
     assert str(question.parts[1]).startswith("Is it red?")

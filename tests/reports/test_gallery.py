@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from alphabench.reports.gallery import gallery_html
-from alphabench.types import ImageRequest, NotMade, Sample
+from alphabench.types import ImageRequest, NotGenerated, Sample
 from tests.support.stored_runs import Answer, Made, RunMaker
 
 HOSTILE = [
@@ -75,7 +75,7 @@ def classes(page: Page) -> list[str | None]:
 
 def mixed(request: ImageRequest) -> Answer:
     if request.sample.id == "00000":
-        return NotMade(status="refused", reason="the filter declined")
+        return NotGenerated(status="refused", reason="the filter declined")
     if request.sample.id == "00001":
         return ("failed", "the detector broke")
     if request.sample.id == "00002":

@@ -15,7 +15,7 @@ from alphabench.reports.run_report import (
     summary_table,
 )
 from alphabench.statistics import Cluster, over_all
-from alphabench.types import Estimate, ImageRequest, NotMade, Report
+from alphabench.types import Estimate, ImageRequest, NotGenerated, Report
 from tests.support.stored_runs import Answer, Made, RunMaker
 
 
@@ -31,9 +31,9 @@ def troubled(request: ImageRequest) -> Answer:
     """Of 24 images: 3 refused, 2 failed to be made, 4 failed to be scored, 15 right."""
     number = 2 * int(request.sample.id) + request.index
     if number < 3:
-        return NotMade(status="refused", reason="the filter | declined\n<b>it</b>")
+        return NotGenerated(status="refused", reason="the filter | declined\n<b>it</b>")
     if number < 5:
-        return NotMade(status="failed", reason="out of memory")
+        return NotGenerated(status="failed", reason="out of memory")
     return ("failed", "no `mask`") if number < 9 else 1.0
 
 

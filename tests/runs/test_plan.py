@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Generator
 from alphabench.runs.plan import (
     Checkpoint,
     choose,
@@ -20,7 +21,7 @@ from alphabench.runs.plan import (
     usual_evaluator,
 )
 from alphabench.runs.store import Manifest, RunFolder
-from alphabench.types import Card, Generator, Sample
+from alphabench.types import Card, Sample
 from tests.support.fakes import Dots, Reds
 
 

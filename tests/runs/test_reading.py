@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Generator
 from alphabench.runs.plan import Checkpoint, open_evaluation, plan_run
 from alphabench.runs.run import Outcome, Work, carry_out
-from alphabench.types import Generator
 from tests.support.fakes import Dots, Reds
 
 Harm = Callable[[Path], object]

@@ -11,7 +11,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import ScriptedJudge
 from alphabench.runs.plan import checkpoint
 from alphabench.runs.refinement import examined_by, read_refinement, refined
-from alphabench.types import NOTES, ImageRequest, NotMade, Sample
+from alphabench.types import NOTES, ImageRequest, NotGenerated, Sample
 from alphagrpo.dvreward.any_benchmark import open_anywhere
 from tests.support.outside_unified import STEP, level
 from tests.support.tiny_janus import save_janus
@@ -24,7 +24,7 @@ def generate(spec: str, mode: str, judge: ScriptedJudge | None = None) -> Image.
     examiner = None if mode == "always" else examined_by(judge, open_anywhere)
     generator = refined(checkpoint(spec), read_refinement(mode), examiner).open(device="cpu")
     (made,) = generator.generate([REQUEST])
-    assert not isinstance(made, NotMade)
+    assert not isinstance(made, NotGenerated)
     return made
 
 

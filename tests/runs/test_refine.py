@@ -16,7 +16,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import ScriptedJudge
 from alphabench.judges.yesno import YesNoText, yes_no_question
 from alphabench.models.unified_model import Answer, AskTask
-from alphabench.questions import Picture
+from alphabench.questions import ImagePart
 from alphabench.runs.plan import checkpoint, plan_run
 from alphabench.runs.refinement import (
     OwnJudge,
@@ -27,7 +27,7 @@ from alphabench.runs.refinement import (
     refined,
 )
 from alphabench.runs.store import sha256_of
-from alphabench.types import NOTES, GeneratedImage, ImageRequest, NotMade, Sample, Verdict
+from alphabench.types import NOTES, GeneratedImage, ImageRequest, NotGenerated, Sample, Verdict
 from tests.support.tiny_bagel import save_bagel
 
 OWN = {
@@ -81,7 +81,7 @@ def drawn(base: Path, mode: str, scores: list[float | None] | None = None) -> li
         examiner = examined_by_benchmark(lambda *, device: told)
     generator = refined(checkpoint(str(base)), how, examiner).open(device="cpu")
     made = generator.generate(REQUESTS)
-    assert not any(isinstance(one, NotMade) for one in made)
+    assert not any(isinstance(one, NotGenerated) for one in made)
     return list(made)  # type: ignore[arg-type]
 
 
@@ -143,7 +143,7 @@ def test_a_picture_does_not_depend_on_its_batch(base: Path, once: list[Image.Ima
     generator = refined(checkpoint(str(base)), read_refinement("always"), None).open(device="cpu")
     for request, together in zip(REQUESTS, once, strict=True):
         (alone,) = generator.generate([request])
-        assert not isinstance(alone, NotMade)
+        assert not isinstance(alone, NotGenerated)
         gap = np.abs(np.asarray(alone, dtype=int) - np.asarray(together, dtype=int))
         assert gap.max() <= 1
 
@@ -206,10 +206,12 @@ def test_its_own_answers_are_read_as_any_judge_s(tmp_path: Path) -> None:
 
     path = tmp_path / "p.png"
     Image.new("RGB", (8, 8)).save(path)
-    picture = Picture(path=path, sha256=sha256_of(path))
-    contract = YesNoText(wording="{question} Yes or no?", system="look")
+    picture = ImagePart(path=path, sha256=sha256_of(path))
+    answer_format = YesNoText(wording="{question} Yes or no?", system="look")
     questions = [
-        yes_no_question(text, (picture,), image_id="i", question_id=text, contract=contract)
+        yes_no_question(
+            text, (picture,), image_id="i", question_id=text, answer_format=answer_format
+        )
         for text in ("a dog?", "a cat?")
     ]
     answers = list(OwnJudge(Says()).ask(questions))  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ import pytest
 from PIL.Image import Image
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Generator
 from alphabench.runs.plan import Checkpoint, Plan, open_evaluation, plan_run
 from alphabench.runs.run import (
     Outcome,
@@ -26,7 +27,7 @@ from alphabench.runs.run import (
 )
 from alphabench.runs.store import RunFolder
 from alphabench.runs.stored_run import StoredRun
-from alphabench.types import NOTES, REVISED_PROMPT, Generator, ImageRequest, NotMade
+from alphabench.types import NOTES, REVISED_PROMPT, ImageRequest, NotGenerated
 from tests.support.fakes import Brightness, Dots, Reds
 
 
@@ -157,7 +158,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path: Path, stop_afte
     undisturbed = ran(tmp_path / "undisturbed")
 
     class Interrupted(Dots):
-        def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+        def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
             if len(self.made) >= stop_after:
                 raise KeyboardInterrupt
             return super().generate(requests)
@@ -235,7 +236,7 @@ def test_refused_and_failed_images_are_counted_apart_and_are_never_zeros(tmp_pat
 class Arrays(Dots):
     """Returns an array for each image, and for two samples none that could be one."""
 
-    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
         arrays: list[Any] = []
         for request in requests:
             value = {"0-0": np.nan, "1-0": 255.0}.get(request.sample.id, 0.5)
@@ -262,7 +263,7 @@ def test_a_checkpoint_that_makes_nothing_is_left_after_some_whole_batches(tmp_pa
 
 
 class Doubling(Dots):
-    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
         return [*super().generate(requests), *super().generate(requests)]
 
 
@@ -291,7 +292,7 @@ def test_images_that_can_never_be_made_come_last_and_hold_up_no_other(tmp_path: 
 class Rewriting(Dots):
     """A host that generates the first sample's images from text of its own."""
 
-    def _one(self, request: ImageRequest) -> Image | NotMade:
+    def _one(self, request: ImageRequest) -> Image | NotGenerated:
         image = super()._one(request)
         if isinstance(image, Image) and request.sample.id == "0-0":
             image.info[NOTES] = {REVISED_PROMPT: "another prompt"}
@@ -380,7 +381,7 @@ def test_a_run_of_other_data_is_not_scored(tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_can_make_nothing_is_refused(tmp_path: Path) -> None:
     class Unable(Dots):
-        def unable(self, requests: Sequence[ImageRequest]) -> dict[str, str]:
+        def refusals(self, requests: Sequence[ImageRequest]) -> dict[str, str]:
             return {request.id: "no dots today" for request in requests}
 
     with pytest.raises(AlphaBenchError, match="none of these images: no dots today"):
@@ -389,7 +390,7 @@ def test_a_checkpoint_that_can_make_nothing_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_checkpoint_cannot_make_is_refused_in_the_account(tmp_path: Path) -> None:
     class Selective(Dots):
-        def unable(self, requests: Sequence[ImageRequest]) -> dict[str, str]:
+        def refusals(self, requests: Sequence[ImageRequest]) -> dict[str, str]:
             return {r.id: "not my world" for r in requests if r.sample.group == "g1"}
 
     outcome = ran(tmp_path / "run", dots=Selective())
@@ -405,7 +406,7 @@ class Narrow(Brightness):
 
     strange: tuple[str, ...] = ()
 
-    def unable(self, requests: Sequence[ImageRequest]) -> dict[str, str]:
+    def refusals(self, requests: Sequence[ImageRequest]) -> dict[str, str]:
         return {r.id: "a word too many" for r in requests if r.sample.group in self.strange}
 
 

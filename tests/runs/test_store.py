@@ -21,7 +21,7 @@ from alphabench.runs.store import (
     run_folders,
     save_image,
 )
-from alphabench.types import GeneratedImage, ImageRequest, NotMade, Sample, Verdict
+from alphabench.types import GeneratedImage, ImageRequest, NotGenerated, Sample, Verdict
 
 
 def manifest(limit: int | None = None, **pixels: str) -> Manifest:
@@ -60,12 +60,12 @@ def stored_image(folder: RunFolder, name: str = "a", colour: str = "red") -> Gen
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", manifest())
     image = stored_image(folder)
-    folder.append_not_made("b/0", NotMade(status="refused", reason="<b>no</b>\n"))
+    folder.append_not_made("b/0", NotGenerated(status="refused", reason="<b>no</b>\n"))
     folder.append_verdicts("e", [verdict("a/0", 0.25)])
     again = RunFolder.open(tmp_path / "run")
     assert again.manifest == manifest()
     assert again.images()["a/0"].sha256 == image.sha256
-    assert again.not_made() == {"b/0": NotMade(status="refused", reason="<b>no</b>\n")}
+    assert again.not_made() == {"b/0": NotGenerated(status="refused", reason="<b>no</b>\n")}
     assert again.verdicts("e") == [verdict("a/0", 0.25)]
 
 
@@ -118,7 +118,7 @@ def test_halves_of_surrogate_pairs_are_stored_and_the_run_goes_on(tmp_path: Path
         request=wanted, path=path, sha256=sha256, seconds=0.1, notes={odd: {odd: [odd]}}
     )
     folder.append_image(made)
-    folder.append_not_made("b/0", NotMade(status="failed", reason=odd))
+    folder.append_not_made("b/0", NotGenerated(status="failed", reason=odd))
     answer = Verdict(
         image_id="a/0", question_id="q", value=None, status="failed", detail={"reason": odd}
     )

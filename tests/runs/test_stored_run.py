@@ -6,7 +6,7 @@ import pytest
 
 from alphabench.reports.gallery import gallery_html
 from alphabench.runs.stored_run import ImageResult, StoredRun
-from alphabench.types import OUT_OF, ImageRequest, NotMade, Verdict
+from alphabench.types import OUT_OF, ImageRequest, NotGenerated, Verdict
 from tests.support.stored_runs import IMAGES, Answer, RunMaker
 
 
@@ -44,7 +44,7 @@ def test_an_image_is_right_with_full_marks_on_every_question(
 
 def mixed(request: ImageRequest) -> Answer:
     if request.sample.id == "00000":
-        return NotMade(status="refused", reason="the filter declined")
+        return NotGenerated(status="refused", reason="the filter declined")
     return ("failed", "the detector broke") if request.sample.id == "00001" else 1.0
 
 

@@ -24,7 +24,7 @@ def questions_about(folder: Path) -> dict[str, list[Question]]:
     """The streams, by what they are for."""
     pictures = pictures_in(folder)
     plain = yes_no_question(
-        "Is there a word?", pictures[:1], image_id="0/0", question_id="0", contract=YesNoText()
+        "Is there a word?", pictures[:1], image_id="0/0", question_id="0", answer_format=YesNoText()
     )
     hot = replace(plain, sampling=replace(plain.sampling, temperature=1.5, max_tokens=6))
     return {

@@ -6,12 +6,12 @@ import numpy as np
 from PIL import Image
 
 from alphabench.judges.scripted import ScriptedJudge
-from alphabench.questions import Picture, Question
+from alphabench.questions import ImagePart, Question
 
 
 def brightness_of(question: Question) -> float:
     """Mean brightness of the question's picture, 0 to 1."""
-    (picture,) = (part for part in question.parts if isinstance(part, Picture))
+    (picture,) = (part for part in question.parts if isinstance(part, ImagePart))
     with Image.open(picture.path) as opened:
         return float(np.asarray(opened.convert("L")).mean() / 255.0)
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from alphabench import statistics
+from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.types import (
     Card,
-    Evaluator,
     GeneratedImage,
     ImageRequest,
-    NotMade,
+    NotGenerated,
     ProtocolName,
     Report,
     Sample,
@@ -40,17 +40,17 @@ class Dots:
     def identity(self) -> Mapping[str, str]:
         return {"name": self.name}
 
-    def generate(self, requests: Sequence[ImageRequest]) -> list[Image.Image | NotMade]:
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image.Image | NotGenerated]:
         if crashing := self.crash.intersection(request.id for request in requests):
             raise RuntimeError(f"cannot make {sorted(crashing)}")
         self.made += [request.id for request in requests]
         return [self._one(request) for request in requests]
 
-    def _one(self, request: ImageRequest) -> Image.Image | NotMade:
+    def _one(self, request: ImageRequest) -> Image.Image | NotGenerated:
         if request.id in self.refuse:
-            return NotMade(status="refused", reason="not this one")
+            return NotGenerated(status="refused", reason="not this one")
         if self.fail is None or request.id in self.fail:
-            return NotMade(status="failed", reason="HTTP 503: busy")
+            return NotGenerated(status="failed", reason="HTTP 503: busy")
         seed = request.seed
         return Image.new("RGB", (8, 8), (seed & 255, seed >> 8 & 255, seed >> 16 & 255))
 

@@ -78,7 +78,7 @@ class GreyCheckpoint:
     def licences(self) -> Mapping[str, str]:
         return {"grey": "MIT"}
 
-    def suited_to(self, benchmark: str) -> GreyCheckpoint:
+    def for_benchmark(self, benchmark: str) -> GreyCheckpoint:
         del benchmark
         return replace(self)
 

@@ -14,7 +14,7 @@ from alphabench.runs.stored_run import StoredEvaluation, StoredRun
 from alphabench.types import (
     GeneratedImage,
     ImageRequest,
-    NotMade,
+    NotGenerated,
     ProtocolName,
     Report,
     Sample,
@@ -22,7 +22,7 @@ from alphabench.types import (
     Verdict,
 )
 
-Answer = float | tuple[Status, str] | NotMade | None
+Answer = float | tuple[Status, str] | NotGenerated | None
 """A value; a status with its reason; no image and why; or nothing done yet."""
 IMAGES = 2
 
@@ -131,7 +131,7 @@ def _record(
     said = answer(request)
     if said is None:
         return
-    if isinstance(said, NotMade):
+    if isinstance(said, NotGenerated):
         folder.append_not_made(request.id, said)
         return
     image = Image.new("RGB", (24, 16), (request.index * 90, 120, int(request.sample.id) % 256))

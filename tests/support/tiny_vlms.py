@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
-from alphabench.questions import Picture, Question
+from alphabench.questions import ImagePart, Question
 
 CONTROL = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
@@ -277,7 +277,7 @@ def _tokenizer() -> Any:
     return tokenizer
 
 
-def save_pictures(folder: Path, n: int) -> list[Picture]:
+def save_pictures(folder: Path, n: int) -> list[ImagePart]:
     """Coloured noise of several shapes."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(n):
@@ -286,15 +286,15 @@ def save_pictures(folder: Path, n: int) -> list[Picture]:
     return pictures_in(folder)
 
 
-def pictures_in(folder: Path) -> list[Picture]:
+def pictures_in(folder: Path) -> list[ImagePart]:
     """What `save_pictures` saved there."""
     return [
-        Picture(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+        ImagePart(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
         for path in sorted(folder.glob("*.png"))
     ]
 
 
-def yes_no_questions(pictures: Sequence[Picture]) -> list[Question]:
+def yes_no_questions(pictures: Sequence[ImagePart]) -> list[Question]:
     """Three questions of different length about each picture, read from log-probabilities."""
     texts = ("Is there a word?", "No?", "Is there a user with a picture, one that is no question?")
     return [
@@ -303,7 +303,7 @@ def yes_no_questions(pictures: Sequence[Picture]) -> list[Question]:
             [picture],
             image_id=picture.path.stem,
             question_id=str(number),
-            contract=YesNoProbability(),
+            answer_format=YesNoProbability(),
         )
         for picture in pictures
         for number, text in enumerate(texts)

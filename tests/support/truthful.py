@@ -20,7 +20,7 @@ from alphabench.benchmarks import open_benchmark
 from alphabench.checkpoints.scene import SceneCheckpoint, open_scene
 from alphabench.cli.factories import upstream_data
 from alphabench.judges.scripted import MISHAPS, Mishap, Said, ScriptedJudge
-from alphabench.questions import Answer, Capabilities, Picture, Question
+from alphabench.questions import Answer, Capabilities, ImagePart, Question
 from alphabench.runs.plan import requests_for
 from alphabench.types import ImageRequest
 from tests.support.truth import replies
@@ -68,7 +68,7 @@ class Witness:
         """Is the picture of the request among those that are shown?"""
         request = self.requests[question.image_id]
         drawn = self.checkpoint.draw(request).image.tobytes()
-        shown = [part for part in question.parts if isinstance(part, Picture)]
+        shown = [part for part in question.parts if isinstance(part, ImagePart)]
         with Image.open(shown[-1].path) as stored:
             text: Any = stored.text  # type: ignore[attr-defined]
             assert (text["seed"], text["prompt"]) == (str(request.seed), request.sample.prompt)

@@ -14,7 +14,7 @@ from alphabench.benchmarks.dpg.official_files import make_grid
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.folder import FolderCheckpoint
 from alphabench.core.errors import AlphaBenchError
-from alphabench.types import ImageRequest, NotMade, Sample
+from alphabench.types import ImageRequest, NotGenerated, Sample
 from alphabench.upstream.layouts import LAYOUTS
 
 
@@ -45,7 +45,7 @@ def opened(root: Path, layout: str, **options: str) -> FolderCheckpoint:
     return checkpoint
 
 
-def reds(made: list[Image.Image | NotMade]) -> list[int]:
+def reds(made: list[Image.Image | NotGenerated]) -> list[int]:
     found = []
     for image in made:
         assert isinstance(image, Image.Image)
@@ -83,7 +83,7 @@ def test_a_picture_is_found_where_its_benchmark_puts_it(
     if layout == "gedit":
         paint(source, red=3)
     checkpoint = opened(tmp_path, layout)
-    assert checkpoint.unable([asked]) == {}
+    assert checkpoint.refusals([asked]) == {}
     assert reds(checkpoint.generate([asked])) == [pytest.approx(80, abs=3)]
     before = checkpoint.identity
     if layout == "gedit":
@@ -96,7 +96,7 @@ def test_a_picture_is_found_where_its_benchmark_puts_it(
 def test_four_pictures_of_one_file_are_taken_apart(tmp_path: Path) -> None:
     grid(tmp_path / "partiprompts1.png")
     checkpoint = opened(tmp_path, "dpg")
-    assert checkpoint.unable(DPG) == {}
+    assert checkpoint.refusals(DPG) == {}
     assert reds(checkpoint.generate(DPG)) == [0, 40, 80, 120]
     assert reds(checkpoint.generate(DPG[::-1])) == [120, 80, 40, 0]
     (second,) = checkpoint.generate(DPG[1:2])
@@ -108,9 +108,9 @@ def test_four_pictures_of_one_file_are_taken_apart(tmp_path: Path) -> None:
 def test_one_picture_a_file_leaves_the_other_three_missing(tmp_path: Path) -> None:
     shaded(9).save(tmp_path / "partiprompts1.png")
     with pytest.raises(AlphaBenchError, match="3 of 4 pictures are missing"):
-        opened(tmp_path, "dpg", cells="1").unable(DPG)
+        opened(tmp_path, "dpg", cells="1").refusals(DPG)
     checkpoint = opened(tmp_path, "dpg", cells="1", gaps="allow")
-    assert list(checkpoint.unable(DPG)) == [one.id for one in DPG[1:]]
+    assert list(checkpoint.refusals(DPG)) == [one.id for one in DPG[1:]]
     assert reds(checkpoint.generate(DPG[:1])) == [9]
 
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_no_full_grid_is_named_before_anything_is_scored(
 ) -> None:
     Image.new("RGB", size).save(tmp_path / "partiprompts1.png")
     checkpoint = opened(tmp_path, "dpg", **options)
-    for use in (checkpoint.unable, checkpoint.generate):
+    for use in (checkpoint.refusals, checkpoint.generate):
         with pytest.raises(AlphaBenchError, match=words):
             use(DPG[:1])
 
@@ -138,7 +138,7 @@ def test_a_single_image_in_the_place_of_a_grid_shows_by_its_empty_cells(tmp_path
     padded.paste(shaded(5), (0, 0))
     padded.save(tmp_path / "partiprompts1.png")
     with pytest.raises(AlphaBenchError, match="image 2 of 4"):
-        opened(tmp_path, "dpg").unable(DPG)
+        opened(tmp_path, "dpg").refusals(DPG)
 
 
 @pytest.mark.parametrize("layout", ["tiif", "gedit"])
@@ -189,7 +189,7 @@ def test_the_layout_of_another_benchmark_is_one_sentence(tmp_path: Path, layout:
     paint(tmp_path / "style/m/short_description/0.png", red=1)
     paint(tmp_path / "m/fullset/ps_human/en/k.png", red=1)
     checkpoint = opened(tmp_path, layout)
-    for use in (checkpoint.unable, checkpoint.generate):
+    for use in (checkpoint.refusals, checkpoint.generate):
         with pytest.raises(AlphaBenchError, match="has no place for sample '17'") as caught:
             use([WISE])
         assert "layout of the benchmark" in caught.value.hint
@@ -234,15 +234,15 @@ def test_gaps_twins_damage_and_links_out_are_refused_in_every_layout(
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(AlphaBenchError, match=f"1 of 1 pictures are missing .*{asked.id}"):
-        opened(tmp_path / "images", layout).unable([asked])
+        opened(tmp_path / "images", layout).refusals([asked])
     path.write_bytes(content[:-30])
-    for use in ("unable", "generate"):
+    for use in ("refusals", "generate"):
         with pytest.raises(AlphaBenchError, match=f"'{place}' .* cannot be read"):
             getattr(opened(tmp_path / "images", layout), use)([asked])
     path.unlink()
     (tmp_path / "secret.png").write_bytes(content)
     path.symlink_to(tmp_path / "secret.png")
-    for use in ("unable", "generate"):
+    for use in ("refusals", "generate"):
         with pytest.raises(AlphaBenchError, match="a link that leads out"):
             getattr(opened(tmp_path / "images", layout), use)([asked])
     path.unlink()
@@ -255,7 +255,7 @@ def test_gaps_twins_damage_and_links_out_are_refused_in_every_layout(
 def test_a_gap_is_a_gap_and_a_second_image_is_none(tmp_path: Path) -> None:
     paint(tmp_path / "17.png", red=1)
     made = opened(tmp_path, "wise").generate([request("18"), request("17", at=1)])
-    assert all(isinstance(one, NotMade) for one in made)
+    assert all(isinstance(one, NotGenerated) for one in made)
 
 
 def linked(snapshot: Path, blob: Path, name: str = "17.png") -> None:
@@ -271,7 +271,7 @@ def test_links_inside_one_repository_of_the_hubs_cache_are_followed(tmp_path: Pa
     linked(repository / "snapshots" / "0a1b" / "wise", repository / "blobs" / "77aa")
     checkpoint = opened(repository / "snapshots" / "0a1b" / "wise", "wise")
     assert checkpoint.identity["images"].startswith("sha256:")
-    assert not checkpoint.unable([WISE])
+    assert not checkpoint.refusals([WISE])
     assert reds(checkpoint.generate([WISE])) == [90]
 
 
@@ -316,5 +316,5 @@ def test_the_hint_names_the_layout_that_holds_what_is_asked_for(tmp_path: Path) 
         opened(tmp_path, "geneval")
     assert caught.value.hint == "try --layout flat or --layout wise"
     with pytest.raises(AlphaBenchError, match="none of the 1 pictures") as caught:
-        opened(tmp_path, "flat").unable([WISE])
+        opened(tmp_path, "flat").refusals([WISE])
     assert caught.value.hint == "try --layout wise"

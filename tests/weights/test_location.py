@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.checkpoints import open_checkpoint
-from alphabench.types import Licensed
+from alphabench.interfaces import Licensed
 from tests.support import tiny_pipelines
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from alphabench.judges import open_judge
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
-from alphabench.questions import Picture
+from alphabench.questions import ImagePart
 from alphabench.runs.store import sha256_of
 from tools.nano_judge import scene_images
 from tools.nano_judge.questions import questions
@@ -68,15 +68,15 @@ def draw(folder: Path, count: int) -> None:
 def ask(folder: Path, spec: str) -> None:
     """Writes the judge's P(yes) to `KIND.json`."""
     rows = json.loads((folder / "questions.json").read_text(encoding="utf-8"))
-    contract = YesNoProbability()
+    answer_format = YesNoProbability()
     put = []
     for number, row in enumerate(rows):
         path = folder / row["picture"]
-        picture = Picture(path=path, sha256=sha256_of(path))
+        picture = ImagePart(path=path, sha256=sha256_of(path))
         put.append(
             yes_no_question(
                 row["text"], [picture], image_id=path.stem, question_id=str(number),
-                contract=contract,
+                answer_format=answer_format,
             )
         )  # fmt: skip
     judge = open_judge(spec, options={"handshake": "off"})

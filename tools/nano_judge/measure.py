@@ -26,7 +26,7 @@ from alphabench.benchmarks.wise.questions import own_words
 from alphabench.benchmarks.wise.scoring import EDITIONS
 from alphabench.judges import open_judge
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
-from alphabench.questions import Answer, Picture, Question, Sampling
+from alphabench.questions import Answer, ImagePart, Question, ReplySampling
 from alphabench.runs.store import sha256_of
 from alphagrpo import holistic
 from tools.nano_judge import claims, edits, scene_images
@@ -67,14 +67,14 @@ def main() -> None:
     print(grade_table(known, answers))
 
 
-def _saved(pixels: scene_images.Pixels, path: Path) -> Picture:
+def _saved(pixels: scene_images.Pixels, path: Path) -> ImagePart:
     Image.fromarray(pixels).save(path)
-    return Picture(path=path, sha256=sha256_of(path))
+    return ImagePart(path=path, sha256=sha256_of(path))
 
 
 def asked(count: int, folder: Path) -> Iterator[Known]:
     """One question of every kind about each of `count` pictures of each world."""
-    contract = YesNoProbability()
+    answer_format = YesNoProbability()
     for world in ("small", "common", "wide"):
         for index in range(count):
             pixels, _, shown = scene_images.made(world, HELD_OUT, index)
@@ -88,7 +88,7 @@ def asked(count: int, folder: Path) -> Iterator[Known]:
                 if one is not None:
                     put = yes_no_question(
                         one.text, [picture], image_id=picture.path.stem,
-                        question_id=kind, contract=contract,
+                        question_id=kind, answer_format=answer_format,
                     )  # fmt: skip
                     yield Known(f"yes/no, {world}", kind, put, float(one.truth))
 
@@ -114,15 +114,15 @@ def graded(count: int, folder: Path) -> Iterator[Known]:
                 yield Known("yes/no, riddles", "WISE, 0 or 1", _riddle(claim, picture), fully)
 
 
-def _riddle(claim: claims.Claims, picture: Picture) -> Question:
+def _riddle(claim: claims.Claims, picture: ImagePart) -> Question:
     edition = EDITIONS["verified"]
     told = f"So the books say. The image should show {claim.words}."
     return Question(
         image_id=picture.path.stem,
         id=edition.question,
         parts=own_words(edition).message("What the old gardener liked best", told, picture),
-        sampling=Sampling(max_tokens=500, temperature=0.0),
-        contract=edition.contract("strict"),
+        sampling=ReplySampling(max_tokens=500, temperature=0.0),
+        answer_format=edition.answer_format("strict"),
     )
 
 
@@ -138,8 +138,8 @@ def edited(count: int, folder: Path) -> Iterator[Known]:
                 image_id=after.path.stem,
                 id=viescore.SEMANTICS,
                 parts=(text, before, after),
-                sampling=Sampling(max_tokens=64, temperature=0.0),
-                contract=LowestScore(strict=True),
+                sampling=ReplySampling(max_tokens=64, temperature=0.0),
+                answer_format=LowestScore(strict=True),
             )
             truth = float(min(pair.success, pair.rest))
             yield Known("grades", f"VIEScore of an edit, {pair.outcome}", put, truth)

@@ -14,13 +14,13 @@ from alphabench.benchmarks.gedit import viescore
 from alphabench.benchmarks.wise.questions import own_words
 from alphabench.benchmarks.wise.scoring import EDITIONS
 from alphabench.judges.yesno import OWN_WORDING
-from alphabench.questions import Picture
+from alphabench.questions import ImagePart
 from alphagrpo import holistic
 from alphagrpo.dvreward import verification
 
 _MARK: Final = "\x01"
 _SECOND: Final = "\x02"
-_PICTURE: Final = Picture(path=Path("x.png"), sha256="0")
+_PICTURE: Final = ImagePart(path=Path("x.png"), sha256="0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,14 +115,14 @@ def main() -> None:
 
 def questions(start: int, stop: int) -> Iterator[Question]:
     """All different; ten about each image."""
-    contract = YesNoProbability()
+    answer_format = YesNoProbability()
     for number in range(start, stop):
         yield yes_no_question(
             f"Is this number {number}?",
             [],
             image_id=f"{number // 10:06d}/0",
             question_id=str(number % 10),
-            contract=contract,
+            answer_format=answer_format,
         )
 
 

@@ -108,7 +108,7 @@ def questions(count: int) -> Iterator[Question]:
             [],
             image_id=f"{number // 10:06d}/0",
             question_id=str(number % 10),
-            contract=CONTRACT,
+            answer_format=CONTRACT,
         )
 
 

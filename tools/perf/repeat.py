@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from PIL.Image import Image, new
 
-from alphabench.types import ImageRequest, NotMade
+from alphabench.types import ImageRequest, NotGenerated
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ class Tiny:
     def identity(self) -> Mapping[str, str]:
         return {"kind": "tiny"}
 
-    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
         return [new("RGB", (8, 8), (request.seed % 255, 9, 9)) for request in requests]
 
 

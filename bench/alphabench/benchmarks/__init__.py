@@ -9,7 +9,8 @@ from alphabench import registry
 from alphabench.core.errors import AlphaBenchError
 
 if TYPE_CHECKING:
-    from alphabench.types import Benchmark, ProtocolName
+    from alphabench.interfaces import Benchmark
+    from alphabench.types import ProtocolName
     from alphabench.upstream import UpstreamData
 
 _NAME = re.compile(r"(?P<name>[^@:]+)(@(?P<version>[^@:]+))?(:(?P<split>[^@:]+))?")

@@ -17,7 +17,8 @@ from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.core.options import split_spec
 from alphabench.core.secret_options import refuse_secret
-from alphabench.types import Generator, ImageRequest
+from alphabench.interfaces import Generator
+from alphabench.types import ImageRequest
 
 FORMS: Final = (
     "a pipeline folder with model_index.json",

@@ -186,7 +186,7 @@ class OpenedBagel:
             identity["lora"] = self.adapter.identity()
         return identity
 
-    def suited_to(self, benchmark: str) -> OpenedBagel:
+    def for_benchmark(self, benchmark: str) -> OpenedBagel:
         chosen = PRESETS.get(benchmark)
         if self.options.preset != "auto" or self.own is not None or chosen is None:
             return self
@@ -230,7 +230,7 @@ class OpenedBagel:
     def _for_refinement(self) -> OpenedBagel:
         """The same checkpoint, thinking, with the settings that were published for refinement."""
         options = dataclasses.replace(self.options, think=True)
-        return dataclasses.replace(self, options=options).suited_to(_REFINEMENT_PRESET)
+        return dataclasses.replace(self, options=options).for_benchmark(_REFINEMENT_PRESET)
 
     def _check(self) -> None:
         """Settings that no recipe or no model of this size can have."""

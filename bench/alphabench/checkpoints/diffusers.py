@@ -23,7 +23,7 @@ from alphabench.checkpoints.editing import check_edits, edits, picture_argument
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill
 from alphabench.images import MAX_PIXELS, UnreadableImageError, image_of, to_rgb
-from alphabench.types import ImageRequest, NotMade
+from alphabench.types import ImageRequest, NotGenerated
 from alphabench.weights import hub
 from alphabench.weights.location import Source, find_source
 from alphabench.weights.strict_loading import quiet, strict_loading
@@ -226,7 +226,7 @@ class DiffusersCheckpoint:
     def batch_size(self) -> int:
         return self.options.batch_size
 
-    def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
+    def refusals(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
         """None is declined alone; what the whole pipeline is not made for is refused at once.
 
         Raises:
@@ -268,11 +268,11 @@ class DiffusersCheckpoint:
             )
         return self._pipeline
 
-    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
         pipeline_class = self.source.index.pipeline_class
         check_edits(requests, pipeline_class)
         self.pipeline()
-        made: dict[str, Image | NotMade] = {}
+        made: dict[str, Image | NotGenerated] = {}
         # A pipeline that edits takes the pictures of a batch for several views of one.
         together = 1 if edits(pipeline_class) else self.options.batch_size
         for batch in _batches(requests, together):
@@ -280,7 +280,7 @@ class DiffusersCheckpoint:
             made.update(zip((request.id for request in batch), images, strict=True))
         return [made[request.id] for request in requests]
 
-    def _draw(self, batch: Sequence[ImageRequest]) -> list[Image | NotMade]:
+    def _draw(self, batch: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
         """One call of the pipeline; all requests have the same size."""
         import numpy as np
         import torch
@@ -300,8 +300,7 @@ class DiffusersCheckpoint:
             # Before they become levels, where NaN would be black.
             "output_type": "np" if "output_type" in takes else None,
         }
-        # A safety checker casts NaN to levels, too; we look for it ourselves.
-        silent = np.errstate(invalid="ignore")
+        silent = np.errstate(invalid="ignore")  # a safety checker casts NaN to levels, too
         with quiet(), silent, _Decoded(self._pipeline, len(batch)) as decoded:
             output = self._pipeline(
                 prompt=[request.sample.prompt for request in batch],
@@ -311,9 +310,11 @@ class DiffusersCheckpoint:
             )
         flagged = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
         return [
-            NotMade(status="failed", reason="the pipeline made NaN or infinity")
+            NotGenerated(status="failed", reason="the pipeline made NaN or infinity")
             if broken
-            else NotMade(status="refused", reason="flagged by the checkpoint's own safety checker")
+            else NotGenerated(
+                status="refused", reason="flagged by the checkpoint's own safety checker"
+            )
             if flag
             else _sized(image, width, height)
             for image, flag, broken in zip(output.images, flagged, decoded.broken, strict=True)
@@ -357,12 +358,12 @@ def _batches(requests: Sequence[ImageRequest], batch_size: int) -> Iterator[Sequ
             yield group[start : start + batch_size]
 
 
-def _sized(made: object, width: int | None, height: int | None) -> Image | NotMade:
+def _sized(made: object, width: int | None, height: int | None) -> Image | NotGenerated:
     """The image as RGB, of the size that was asked for; some pipelines round it silently."""
     try:
         image = to_rgb(image_of(made))
     except UnreadableImageError as error:
-        return NotMade(status="failed", reason=f"the pipeline made no image: {error}")
+        return NotGenerated(status="failed", reason=f"the pipeline made no image: {error}")
     if width is not None and image.size != (width, height):
         raise AlphaBenchError(
             f"the pipeline made {image.width}x{image.height} pixels where {width}x{height} "

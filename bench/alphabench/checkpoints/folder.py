@@ -18,7 +18,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, confined, parse_json, read_text
 from alphabench.core.options import fill
 from alphabench.images import UnreadableImageError, check, open_rgb
-from alphabench.types import ImageRequest, NotMade, Sample
+from alphabench.types import ImageRequest, NotGenerated, Sample
 from alphabench.upstream.layouts import (
     LAYOUTS,
     FolderOptions,
@@ -110,7 +110,7 @@ class FolderCheckpoint:
         cut = {"cells": str(self.options.cells)} if self.layout.is_grid else {}
         return {"kind": "images", "layout": self.options.layout, **cut, "images": images}
 
-    def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
+    def refusals(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
         missing: dict[str, str] = {}
         present: set[Path] = set()
         for sample in {request.sample.id: request.sample for request in requests}.values():
@@ -139,15 +139,15 @@ class FolderCheckpoint:
             )
         return missing
 
-    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
-        made: list[Image | NotMade] = []
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
+        made: list[Image | NotGenerated] = []
         opened: dict[Path, list[Image]] = {}
         for request in requests:
             self._check_prompt(request.sample)
             path = self._find(request)
             if path is None:
                 reason = f"there is no picture {request.id}"
-                made.append(NotMade(status="failed", reason=reason))
+                made.append(NotGenerated(status="failed", reason=reason))
                 continue
             if path not in opened:
                 opened[path] = self._pictures_in(path)

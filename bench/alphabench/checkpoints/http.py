@@ -40,7 +40,7 @@ from alphabench.remote.responses import (
     retry_after_seconds,
 )
 from alphabench.runs.reasons import one_line
-from alphabench.types import NOTES, REVISED_PROMPT, ImageRequest, NotMade
+from alphabench.types import NOTES, REVISED_PROMPT, ImageRequest, NotGenerated
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -197,7 +197,7 @@ class HttpCheckpoint:
                 hint="use https://, unset the key, or add --set key_without_tls=true",
             )
 
-    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
         """See `Generator`.
 
         Raises:
@@ -223,26 +223,26 @@ class HttpCheckpoint:
                 pool.submit(self._make_or_stop, client, request) for request in requests[alone:]
             ]
             made += [call.result() for call in calls]
-        if self._stopped_by is not None and all(isinstance(one, NotMade) for one in made):
+        if self._stopped_by is not None and all(isinstance(one, NotGenerated) for one in made):
             raise self._stopped_by
         return made
 
-    def _make_or_stop(self, client: httpx.Client, request: ImageRequest) -> Image | NotMade:
+    def _make_or_stop(self, client: httpx.Client, request: ImageRequest) -> Image | NotGenerated:
         """One image; after the first error that every image would meet, nothing more is sent."""
         try:
             return self._make(client, request)
         except AlphaBenchError as error:
             self._stopped_by = self._stopped_by or error
-            return NotMade(status="failed", reason=error.message)
+            return NotGenerated(status="failed", reason=error.message)
 
-    def _make(self, client: httpx.Client, request: ImageRequest) -> Image | NotMade:
+    def _make(self, client: httpx.Client, request: ImageRequest) -> Image | NotGenerated:
         fault = "it was not tried"
         # A host that has not made one image after so many attempts is not asked as patiently.
         hopeless = not self._made and len(self._given_up) >= _PATIENT_FOR
         attempts = 1 if hopeless else self.options.attempts
         for attempt in range(attempts):
             if self._stopped_by is not None:
-                return NotMade(status="failed", reason="the run was stopped")
+                return NotGenerated(status="failed", reason="the run was stopped")
             try:
                 outcome = self._try_once(client, request)
             except PassingError as passing:
@@ -252,16 +252,16 @@ class HttpCheckpoint:
                 fault = self._clean(f"{type(error).__name__}: {error}")
                 wait = self._wait_seconds(attempt, None)
             else:
-                self._made = self._made or not isinstance(outcome, NotMade)
+                self._made = self._made or not isinstance(outcome, NotGenerated)
                 return outcome
             if wait > self.options.longest_wait_seconds:
-                return NotMade(
+                return NotGenerated(
                     status="failed", reason=f"{fault}; the host asks to wait {wait:.0f} s"
                 )
             if attempt + 1 < attempts:
                 self.pacing.sleep(wait)
         self._given_up.append(request.id)
-        return NotMade(status="failed", reason=f"{fault} (attempts: {attempts})")
+        return NotGenerated(status="failed", reason=f"{fault} (attempts: {attempts})")
 
     def _wait_seconds(self, attempt: int, retry_after: float | None) -> float:
         """Exponential with full jitter, from 1 s up to 60 s; never less than the host asks for."""
@@ -271,16 +271,16 @@ class HttpCheckpoint:
         # Spread over a second, or all waiting requests would come back at once.
         return retry_after + self.pacing.jitter(0.0, 1.0)
 
-    def _try_once(self, client: httpx.Client, request: ImageRequest) -> Image | NotMade:
+    def _try_once(self, client: httpx.Client, request: ImageRequest) -> Image | NotGenerated:
         content = self._send(client, request)
-        if isinstance(content, NotMade):
+        if isinstance(content, NotGenerated):
             return content
         if b'"error"' in content and (error := read_error(content)).is_stated and error.declines:
-            return NotMade(status="refused", reason=self._clean(error.message))
+            return NotGenerated(status="refused", reason=self._clean(error.message))
         item = read_item(content)
         del content
         if is_filtered(item):
-            return NotMade(status="refused", reason="the host filtered the image")
+            return NotGenerated(status="refused", reason="the host filtered the image")
         image = decode_image(self._encoded_image(client, item))
         size = self._size(request)
         if size is not None and image.size != parse_size(size):
@@ -291,7 +291,7 @@ class HttpCheckpoint:
             image.info[NOTES] = {REVISED_PROMPT: revised}
         return image
 
-    def _other_size(self, asked: str, image: Image) -> NotMade | None:
+    def _other_size(self, asked: str, image: Image) -> NotGenerated | None:
         """What becomes of an image that is not as large as was asked; None where it is kept.
 
         Raises:
@@ -301,7 +301,7 @@ class HttpCheckpoint:
             return None
         reason = f"asked for {asked} pixels and got {image.width}x{image.height}"
         if self._made:
-            return NotMade(status="failed", reason=reason)
+            return NotGenerated(status="failed", reason=reason)
         raise AlphaBenchError(
             f"{self.endpoint.host!r} was {reason}",
             hint=f"ask for a size that it makes (--set size={image.width}x{image.height}), or take "
@@ -313,7 +313,7 @@ class HttpCheckpoint:
             return f"{request.width}x{request.height}"
         return self.options.size
 
-    def _send(self, client: httpx.Client, request: ImageRequest) -> bytes | NotMade:
+    def _send(self, client: httpx.Client, request: ImageRequest) -> bytes | NotGenerated:
         optional = {
             "size": self._size(request),
             "quality": self.options.quality,
@@ -336,7 +336,7 @@ class HttpCheckpoint:
                 return content
             return self._explain(response.status_code, response.headers, content)
 
-    def _explain(self, status: int, headers: httpx.Headers, content: bytes) -> NotMade:
+    def _explain(self, status: int, headers: httpx.Headers, content: bytes) -> NotGenerated:
         """What an answer other than 200 means: a status for this image, a retry, or the end.
 
         Raises:
@@ -347,7 +347,7 @@ class HttpCheckpoint:
         reason = self._clean(f"HTTP {status}: {error.message}")
         model, host = self.endpoint.model, self.endpoint.host
         if 400 <= status < 500 and status != 429 and error.declines:
-            return NotMade(status="refused", reason=reason)
+            return NotGenerated(status="refused", reason=reason)
         if error.code in ("insufficient_quota", "billing_hard_limit_reached") or status == 402:
             raise AlphaBenchError(
                 f"{host!r} reports that the account is out of credit ({reason})",
@@ -372,7 +372,7 @@ class HttpCheckpoint:
             )
         if not self._made:
             self._refuse_field(error.param, reason)
-        return NotMade(status="failed", reason=reason)
+        return NotGenerated(status="failed", reason=reason)
 
     def _refuse_field(self, param: str | None, reason: str) -> None:
         """Stop where the host objects to a setting; what it says of prompt or image is about one.

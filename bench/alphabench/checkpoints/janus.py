@@ -148,7 +148,7 @@ class OpenedJanus:
     def licences(self) -> Mapping[str, str]:
         return {self.name: self.files.licence()}
 
-    def suited_to(self, benchmark: str) -> OpenedJanus:  # noqa: ARG002 - of the protocol
+    def for_benchmark(self, benchmark: str) -> OpenedJanus:  # noqa: ARG002 - of the protocol
         """One way of sampling was published for all benchmarks."""
         return self
 

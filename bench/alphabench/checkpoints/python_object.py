@@ -19,7 +19,7 @@ from typing import Any, Final, get_args
 from alphabench.checkpoints import refuse_lora
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import fill
-from alphabench.types import Generator
+from alphabench.interfaces import Generator
 
 _PLAIN: Final = (int, float, str, bool, Path)
 _LISTED: Final = 12

@@ -28,7 +28,7 @@ from alphabench.scenes.edit_ops import (
 from alphabench.scenes.geneval_scenes import ErrorKind, applicable_errors, compose, why_undrawable
 from alphabench.scenes.render import LARGEST_SIDE, SMALLEST_SIDE, Rendered, render
 from alphabench.scenes.spec import WORLD_VERSION, Scene
-from alphabench.types import ImageRequest, NotMade, Sample
+from alphabench.types import ImageRequest, NotGenerated, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -117,18 +117,18 @@ class SceneCheckpoint:
     def licences(self) -> Mapping[str, str]:
         return {"icons (Fluent Emoji)": "MIT"}
 
-    def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
+    def refusals(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
         reasons = {request.id: self._obstacle(request) for request in requests}
         return {image_id: reason for image_id, reason in reasons.items() if reason is not None}
 
-    def generate(self, requests: Sequence[ImageRequest]) -> Sequence[Image | NotMade]:
+    def generate(self, requests: Sequence[ImageRequest]) -> Sequence[Image | NotGenerated]:
         return [self._draw_or_refuse(request) for request in requests]
 
     def draw(self, request: ImageRequest) -> Rendered:
         """The picture with what is truly in it.
 
         Raises:
-            ValueError: a sample that `unable` names.
+            ValueError: a sample that `refusals` names.
         """
         width, height = self._canvas(request)
         return render(self.scene_of(request), width, height)
@@ -137,7 +137,7 @@ class SceneCheckpoint:
         """What `generate` draws for this request.
 
         Raises:
-            ValueError: a sample that `unable` names.
+            ValueError: a sample that `refusals` names.
         """
         width, height = self._canvas(request)
         facts = request.sample.facts
@@ -176,10 +176,10 @@ class SceneCheckpoint:
     def _canvas(self, request: ImageRequest) -> tuple[int, int]:
         return request.width or self.options.size, request.height or self.options.size
 
-    def _draw_or_refuse(self, request: ImageRequest) -> Image | NotMade:
+    def _draw_or_refuse(self, request: ImageRequest) -> Image | NotGenerated:
         reason = self._obstacle(request)
         if reason is not None:
-            return NotMade(status="refused", reason=reason)
+            return NotGenerated(status="refused", reason=reason)
         return self.draw(request).image
 
 

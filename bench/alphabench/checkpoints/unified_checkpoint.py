@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from alphabench.checkpoints import refuse_edits
 from alphabench.checkpoints.editing import open_source
 from alphabench.models.unified_model import Drawn, DrawTask, OpenedModel, UnifiedModel
-from alphabench.types import NOTES, ImageRequest, NotMade
+from alphabench.types import NOTES, ImageRequest, NotGenerated
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,9 +44,9 @@ class UnifiedCheckpoint:
         """Empty where the benchmark's own is right."""
         return self.opened.suggested_evaluator or ""
 
-    def suited_to(self, benchmark: str) -> UnifiedCheckpoint:
+    def for_benchmark(self, benchmark: str) -> UnifiedCheckpoint:
         """The same, sampled as was published for `benchmark`."""
-        return replace(self, opened=self.opened.suited_to(benchmark))
+        return replace(self, opened=self.opened.for_benchmark(benchmark))
 
     def model(self) -> UnifiedModel:
         """The loaded model, for what a generator does not do: answering, for one.
@@ -58,7 +58,7 @@ class UnifiedCheckpoint:
             self._model = self.opened.load(self.device)
         return self._model
 
-    def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
+    def refusals(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
         """None is declined alone; edits are refused at once by a model that cannot edit.
 
         Raises:
@@ -68,7 +68,7 @@ class UnifiedCheckpoint:
             refuse_edits(requests, self.opened.name)
         return {}
 
-    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
         if not self.opened.abilities.edits:
             refuse_edits(requests, self.opened.name)
         tasks = [_task(request) for request in requests]

@@ -18,10 +18,11 @@ from alphabench.core.errors import AlphaBenchError, of_the_system
 from alphabench.core.terminal import echo
 
 if TYPE_CHECKING:
+    from alphabench.interfaces import Benchmark, Evaluator
     from alphabench.questions import Judge
     from alphabench.runs.plan import Checkpoint
     from alphabench.runs.run import Work
-    from alphabench.types import Benchmark, Evaluator, ProtocolName
+    from alphabench.types import ProtocolName
     from alphabench.upstream import UpstreamData
 
 

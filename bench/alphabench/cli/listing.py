@@ -10,9 +10,10 @@ from typing import Final, Literal
 from alphabench import registry
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Benchmark
 from alphabench.judges import FORMS as JUDGE_FORMS
 from alphabench.runs.store import RunFolder, run_folders
-from alphabench.types import Benchmark, Card, Report
+from alphabench.types import Card, Report
 from alphabench.upstream import UpstreamData
 
 What = Literal["benchmarks", "checkpoints", "evaluators", "judges", "runs", "all"]

@@ -139,7 +139,7 @@ def generate(
     for reason, count in most_frequent((f"{one.status}: {one.reason}" for one in why), 3):
         echo(f"not made: {count} {reason}", err=True)
     echo(f"next: alphabench score {shlex.quote(str(folder.root))}")
-    if made < len(plan.requests) - len(plan.unable):
+    if made < len(plan.requests) - len(plan.refusals):
         raise typer.Exit(1)
 
 

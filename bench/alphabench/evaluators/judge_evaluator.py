@@ -13,10 +13,11 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import well_formed
+from alphabench.interfaces import Licensed
 from alphabench.judges.parsing import HINT_WITHOUT_LOGPROBS, RULES
 from alphabench.judges.thoughts import split_thought
 from alphabench.questions import Answer, Capabilities, Judge, Question
-from alphabench.types import GeneratedImage, Licensed, Verdict
+from alphabench.types import GeneratedImage, Verdict
 
 LONGEST_TEXT: Final = 4000
 """Characters of a reply that a verdict keeps; the answer cache keeps all."""

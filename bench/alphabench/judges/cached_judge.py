@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Licensed
 from alphabench.judges.answer_cache import AnswerCache, Replies, key_of
 from alphabench.judges.openai.chat_api import says_nothing
 from alphabench.judges.parsing import read_reply, unscored
 from alphabench.questions import Answer, Capabilities, Judge, Question
-from alphabench.types import Licensed
 
 _HITS_AHEAD: Final = 256
 """Known replies that are looked up before the judge's next question, at most."""

@@ -22,7 +22,7 @@ from alphabench.images import (
     open_unchanged,
     to_rgb,
 )
-from alphabench.questions import Picture
+from alphabench.questions import ImagePart
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,7 +41,7 @@ class UnusablePictureError(Exception):
     """The file is gone, altered or no picture; the question about it fails."""
 
 
-def data_uri(picture: Picture) -> str:
+def data_uri(picture: ImagePart) -> str:
     """The picture as it is sent.
 
     JPEG and resizing follow Pillow's defaults (quality 75, bicubic), as official scripts do.
@@ -56,7 +56,7 @@ def data_uri(picture: Picture) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def read_picture(picture: Picture) -> bytes:
+def read_picture(picture: ImagePart) -> bytes:
     """The file's content.
 
     Raises:
@@ -71,7 +71,7 @@ def read_picture(picture: Picture) -> bytes:
     return content
 
 
-def _encoded(content: bytes, picture: Picture) -> tuple[bytes, str]:
+def _encoded(content: bytes, picture: ImagePart) -> tuple[bytes, str]:
     target = io.BytesIO()
     try:
         image = (_as_viescore if picture.encoding == "jpeg" else _resized)(content, picture.size)
@@ -115,17 +115,17 @@ class PictureCache:
         *,
         most_bytes: int = _MOST_BYTES,
         most_pictures: int = 256,
-        make: Callable[[Picture], str] = data_uri,
+        make: Callable[[ImagePart], str] = data_uri,
     ) -> None:
         self._make_uri = make
         self._alone = asyncio.Lock()
         self._most_bytes = most_bytes
         self._most_pictures = most_pictures
-        self._making: dict[Picture, asyncio.Task[str]] = {}
-        self._made: OrderedDict[Picture, str] = OrderedDict()
+        self._making: dict[ImagePart, asyncio.Task[str]] = {}
+        self._made: OrderedDict[ImagePart, str] = OrderedDict()
         self._bytes = 0
 
-    async def uri(self, picture: Picture) -> str:
+    async def uri(self, picture: ImagePart) -> str:
         """See `data_uri`; several questions that come at once make it once."""
         if picture in self._made:
             self._made.move_to_end(picture)
@@ -137,7 +137,7 @@ class PictureCache:
         # Shielded: the others still wait for it when one question is given up.
         return await asyncio.shield(making)
 
-    async def _make(self, picture: Picture) -> str:
+    async def _make(self, picture: ImagePart) -> str:
         try:
             async with self._alone:
                 uri = await asyncio.to_thread(self._make_uri, picture)

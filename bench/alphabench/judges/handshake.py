@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Licensed
 from alphabench.judges.parsing import HINT_WITHOUT_LOGPROBS, thinks
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
-from alphabench.questions import Answer, Capabilities, Judge, Picture, Question
-from alphabench.types import Licensed
+from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Question
 
 HandshakeLevel = Literal["full", "protocol", "off"]
 
@@ -116,22 +116,26 @@ def shake_hands(judge: Judge, needs: Capabilities, *, level: HandshakeLevel = "f
     """
     if level == "off":
         return
-    contract: YesNo = YesNoProbability() if needs.logprobs else YesNoText()
+    answer_format: YesNo = YesNoProbability() if needs.logprobs else YesNoText()
     with tempfile.TemporaryDirectory(prefix="alphabench-handshake-") as folder:
         pictures = [_draw(anchor, Path(folder)) for anchor in ANCHORS]
         if level == "protocol":
             _check_mechanics(judge, needs, pictures)
             return
-        _check_anchors(judge, _anchor_trials(pictures, contract))
+        _check_anchors(judge, _anchor_trials(pictures, answer_format))
         if needs.images_per_question >= 2:
-            _check_order(judge, _order_trials(pictures, contract))
+            _check_order(judge, _order_trials(pictures, answer_format))
 
 
-def _check_mechanics(judge: Judge, needs: Capabilities, pictures: Sequence[Picture]) -> None:
-    contract: YesNo = YesNoProbability() if needs.logprobs else YesNoText()
+def _check_mechanics(judge: Judge, needs: Capabilities, pictures: Sequence[ImagePart]) -> None:
+    answer_format: YesNo = YesNoProbability() if needs.logprobs else YesNoText()
     shown = pictures[: max(1, min(needs.images_per_question, len(pictures)))]
     question = yes_no_question(
-        ANCHORS[0].true, shown, image_id="handshake", question_id="mechanics", contract=contract
+        ANCHORS[0].true,
+        shown,
+        image_id="handshake",
+        question_id="mechanics",
+        answer_format=answer_format,
     )
     (answer,) = judge.ask([question])
     _must_have_replied(judge, answer, needs_logprobs=needs.logprobs)
@@ -169,7 +173,7 @@ def _mistakes(judge: Judge, trials: Sequence[_Trial]) -> list[str]:
     wrong, unread = [], []
     answers = list(judge.ask(t.question for t in trials))  # all, or the error that stopped it
     for trial, answer in zip(trials, answers, strict=True):
-        by_logprobs = isinstance(trial.question.contract, YesNoProbability)
+        by_logprobs = isinstance(trial.question.answer_format, YesNoProbability)
         _must_have_replied(judge, answer, needs_logprobs=by_logprobs)
         if answer.status == "unparsed":
             unread.append(answer)
@@ -196,7 +200,7 @@ def _unreadable(judge: Judge, unread: Sequence[Answer], asked: int) -> AlphaBenc
             "(or what its host knows, see docs/judges.md), or have the word read and allow longer "
             "replies with extra_tokens=4096"
         )
-    elif isinstance(first.question.contract, YesNoProbability):
+    elif isinstance(first.question.answer_format, YesNoProbability):
         hint = (
             "its first token is not yes or no; have the word itself read (--evaluator "
             "'judge?reading=text', or 'dvreward?answer=text'), or choose another judge"
@@ -230,35 +234,37 @@ def _must_have_replied(judge: Judge, answer: Answer, *, needs_logprobs: bool) ->
         )
 
 
-def _anchor_trials(pictures: Sequence[Picture], contract: YesNo) -> list[_Trial]:
+def _anchor_trials(pictures: Sequence[ImagePart], answer_format: YesNo) -> list[_Trial]:
     return [
-        _trial(text, [picture], contract, expected=expected)
+        _trial(text, [picture], answer_format, expected=expected)
         for anchor, picture in zip(ANCHORS, pictures, strict=True)
         for text, expected in ((anchor.true, True), (anchor.false, False))
     ]
 
 
-def _order_trials(pictures: Sequence[Picture], contract: YesNo) -> list[_Trial]:
+def _order_trials(pictures: Sequence[ImagePart], answer_format: YesNo) -> list[_Trial]:
     """The same two pictures in both orders, asked about each place."""
     apple, elephant = pictures[0], pictures[2]
     first, second = "Is there an apple in the first picture?", "Is there an apple in the second?"
     return [
-        _trial(first, [apple, elephant], contract, expected=True),
-        _trial(first, [elephant, apple], contract, expected=False),
-        _trial(second, [apple, elephant], contract, expected=False),
-        _trial(second, [elephant, apple], contract, expected=True),
+        _trial(first, [apple, elephant], answer_format, expected=True),
+        _trial(first, [elephant, apple], answer_format, expected=False),
+        _trial(second, [apple, elephant], answer_format, expected=False),
+        _trial(second, [elephant, apple], answer_format, expected=True),
     ]
 
 
-def _trial(text: str, pictures: Sequence[Picture], contract: YesNo, *, expected: bool) -> _Trial:
+def _trial(
+    text: str, pictures: Sequence[ImagePart], answer_format: YesNo, *, expected: bool
+) -> _Trial:
     digest = hashlib.sha256("".join([text, *(p.sha256 for p in pictures)]).encode()).hexdigest()
     question = yes_no_question(
-        text, pictures, image_id="handshake", question_id=digest[:12], contract=contract
+        text, pictures, image_id="handshake", question_id=digest[:12], answer_format=answer_format
     )
     return _Trial(question, expected, text)
 
 
-def _draw(anchor: Anchor, folder: Path) -> Picture:
+def _draw(anchor: Anchor, folder: Path) -> ImagePart:
     from alphabench.scenes.render import render
     from alphabench.scenes.spec import Background, Scene, SceneObject
 
@@ -267,7 +273,7 @@ def _draw(anchor: Anchor, folder: Path) -> Picture:
     scene = Scene(background=ground, objects=(thing,), seed=7)
     path = folder / f"{anchor.category}.png"
     render(scene, _SIDE, _SIDE).image.save(path)
-    return Picture(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    return ImagePart(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _name(judge: Judge) -> str:

@@ -17,7 +17,7 @@ from alphabench.judges.data_uris import UnusablePictureError
 from alphabench.judges.openai.chat_api import LastingError, one_line
 from alphabench.judges.parsing import read_reply, unscored
 from alphabench.judges.thoughts import split_thought
-from alphabench.questions import Answer, Picture, Question, Reply
+from alphabench.questions import Answer, ImagePart, Question, Reply
 from alphabench.weights.find import Weights, find_weights
 from alphabench.weights.hub import HubAccess, open_snapshot
 from alphabench.weights.location import MAX_CARD, stated_licence
@@ -162,7 +162,7 @@ def control_tokens(tokenizer: Any) -> tuple[str, ...]:
 
 def n_pictures(question: Question) -> int:
     """How many images a question shows."""
-    return sum(isinstance(part, Picture) for part in question.parts)
+    return sum(isinstance(part, ImagePart) for part in question.parts)
 
 
 def answers_in_batches(

@@ -41,7 +41,7 @@ def read_reply(question: Question, reply: Reply, *, cached: bool = False) -> Ans
     if (verdict := _before_reading(question, reply, text)) is not None:
         return unscored(question, *verdict, reply=reply, cached=cached)
     try:
-        values = question.contract.read(replace(reply, text=text))
+        values = question.answer_format.parse(replace(reply, text=text))
         if values:
             return Answer(
                 question=question, status="scored", values=values, reply=reply, cached=cached
@@ -63,11 +63,11 @@ def _before_reading(question: Question, reply: Reply, text: str) -> tuple[Status
         return "unparsed", why_unread(question, reply)
     if len(text) > _LONGEST:
         return "unparsed", f"the reply has {len(text)} characters, which no answer needs"
-    contract = question.contract
+    answer_format = question.answer_format
     # Upstream's parser takes whatever number it finds, and so does the official protocol.
-    if refuses(text) and not getattr(contract, "as_upstream", False):
+    if refuses(text) and not getattr(answer_format, "as_upstream", False):
         return "refused", "it is a refusal"
-    if is_cut(reply.finish_reason) and not getattr(contract, "answer_comes_first", False):
+    if is_cut(reply.finish_reason) and not getattr(answer_format, "answer_comes_first", False):
         return "unparsed", why_unread(question, reply)
     return None
 

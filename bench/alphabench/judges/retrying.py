@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Licensed
 from alphabench.judges.parsing import FILTERED, REFUSAL
 from alphabench.questions import Answer, Capabilities, Judge, Question
-from alphabench.types import Licensed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

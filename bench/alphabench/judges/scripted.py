@@ -1,7 +1,7 @@
 """A judge that answers from a table or a function, and misbehaves on request.
 
-Deterministic, free, and as public as the real ones: for testing a benchmark, a contract or a whole
-run. Looks at no picture unless its function does.
+Deterministic, free, and as public as the real ones: for testing a benchmark, an answer format or a
+whole run. Looks at no image unless its function does.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from alphabench.questions import Sampling
+from alphabench.questions import ReplySampling
 
 
 class Drawing(NamedTuple):
@@ -25,7 +25,7 @@ class Drawing(NamedTuple):
     """0 is all."""
 
 
-def drawing_of(sampling: Sampling, own: Drawing) -> Drawing:
+def drawing_of(sampling: ReplySampling, own: Drawing) -> Drawing:
     """What a question asks for; `own` is the model's, for a question that names no temperature."""
     top_p = sampling.top_p
     if sampling.temperature is None:

@@ -31,7 +31,7 @@ from alphabench.judges import in_process
 from alphabench.judges.data_uris import data_uri
 from alphabench.judges.openai.chat_api import LastingError
 from alphabench.judges.token_sampling import Drawer, Drawing, drawing_of
-from alphabench.questions import Answer, Capabilities, Picture, Question, Reply, Sampling
+from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply, ReplySampling
 from alphabench.weights.find import LOADING_ERRORS, Weights, load_complete
 from alphabench.weights.strict_loading import strict_loading
 
@@ -182,7 +182,7 @@ class TransformersJudge:
 class _Prompt(NamedTuple):
     """A question as the model's processor takes it."""
 
-    sampling: Sampling
+    sampling: ReplySampling
     seed: int
     """Follows from all that is told and from the repeat, so that a reply can be drawn again."""
     text: str
@@ -299,7 +299,7 @@ def _or(value: Any, default: Any) -> Any:
 
 def _prompt(loaded: _Loaded, question: Question, fields: Mapping[str, Any]) -> _Prompt:
     """The chat template's text and the pictures, decoded from what a server would be sent."""
-    pictures = [part for part in question.parts if isinstance(part, Picture)]
+    pictures = [part for part in question.parts if isinstance(part, ImagePart)]
     content = [
         {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
         for part in question.parts
@@ -325,7 +325,7 @@ def _in_template(
     return text
 
 
-def _decoded(picture: Picture) -> Image.Image:
+def _decoded(picture: ImagePart) -> Image.Image:
     """Through the bytes that a web service gets, so that both see the same pixels."""
     _, _, encoded = data_uri(picture).partition(",")
     return open_rgb(base64.b64decode(encoded))
@@ -415,7 +415,7 @@ def _survives_padding(loaded: _Loaded) -> bool:
     blank = Image.new("RGB", (64, 64), "grey")
     prompts = [
         _Prompt(
-            sampling=Sampling(max_tokens=1),
+            sampling=ReplySampling(max_tokens=1),
             seed=0,
             text=_in_template(
                 loaded,

@@ -21,7 +21,7 @@ from alphabench.core.options import fill
 from alphabench.judges import in_process
 from alphabench.judges.data_uris import data_uri
 from alphabench.judges.openai.chat_api import LastingError, one_line, request_body
-from alphabench.questions import Answer, Capabilities, Picture, Question, Reply
+from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply
 from alphabench.weights.find import Weights
 from alphabench.weights.strict_loading import strict_loading
 
@@ -156,7 +156,7 @@ class VllmJudge:
                 f"{in_process.n_pictures(question)} pictures are too many in a question"
             )
         fields = in_process.TemplateFields(thinking=self.options.thinking).of(question)
-        pictures = [data_uri(part) for part in question.parts if isinstance(part, Picture)]
+        pictures = [data_uri(part) for part in question.parts if isinstance(part, ImagePart)]
         body = request_body(question, pictures, model="", fixed={})
         longer = in_process.lengthened(question, self.options.extra_tokens)
         return _Prompt(longer, body["messages"], fields)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from alphabench.judges.parsing import is_cut
-from alphabench.questions import Picture, Question, Reply, Sampling
+from alphabench.questions import ImagePart, Question, Reply, ReplySampling
 
 OWN_WORDING: Final = "{question}\nAnswer with one word: yes or no."
 TOP_TOKENS: Final = 20
@@ -59,10 +59,10 @@ class YesNoProbability:
         return {**_identity("yes-no/probability", self.wording, self.system), **limits}
 
     @property
-    def sampling(self) -> Sampling:
-        return Sampling(max_tokens=1, temperature=0.0, top_logprobs=TOP_TOKENS)
+    def sampling(self) -> ReplySampling:
+        return ReplySampling(max_tokens=1, temperature=0.0, top_logprobs=TOP_TOKENS)
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         p_yes = probability_of_yes(reply.first_token)
         return None if p_yes is None else (p_yes,)
 
@@ -83,10 +83,10 @@ class YesNoText:
         return _identity("yes-no/text", self.wording, self.system)
 
     @property
-    def sampling(self) -> Sampling:
-        return Sampling(max_tokens=self.max_tokens, temperature=0.0)
+    def sampling(self) -> ReplySampling:
+        return ReplySampling(max_tokens=self.max_tokens, temperature=0.0)
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         said = yes_or_no(reply.text)
         if is_cut(reply.finish_reason) and _HEDGE.search(reply.text):
             return None
@@ -98,20 +98,20 @@ YesNo = YesNoProbability | YesNoText
 
 def yes_no_question(
     text: str,
-    pictures: Sequence[Picture],
+    pictures: Sequence[ImagePart],
     *,
     image_id: str,
     question_id: str,
-    contract: YesNo,
+    answer_format: YesNo,
 ) -> Question:
     """A yes/no question; pictures come first, so that one image's questions share a prefix."""
     return Question(
         image_id=image_id,
         id=question_id,
-        parts=(*pictures, contract.wording.replace("{question}", text)),
-        sampling=contract.sampling,
-        contract=contract,
-        system=contract.system,
+        parts=(*pictures, answer_format.wording.replace("{question}", text)),
+        sampling=answer_format.sampling,
+        answer_format=answer_format,
+        system=answer_format.system,
     )
 
 

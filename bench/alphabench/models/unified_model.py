@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from alphabench.types import NotMade
+from alphabench.types import NotGenerated
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -103,7 +103,9 @@ class UnifiedModel(Protocol):
     Batch and order change nothing beyond rounding.
     """
 
-    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> Sequence[Drawn | NotMade]:
+    def draw(
+        self, tasks: Sequence[DrawTask], *, think: bool = False
+    ) -> Sequence[Drawn | NotGenerated]:
         """One picture, or why there is none, for each task in order.
 
         Args:
@@ -153,7 +155,7 @@ class OpenedModel(Protocol):
         """Who should examine its pictures, where that is not the benchmark's default."""
         ...
 
-    def suited_to(self, benchmark: str) -> OpenedModel:
+    def for_benchmark(self, benchmark: str) -> OpenedModel:
         """The same checkpoint with what was published for `benchmark`, a card's name.
 
         What the user set stays; a benchmark without published settings changes nothing.
@@ -172,10 +174,10 @@ class OpenedModel(Protocol):
 class ImageRefiner(Protocol):
     """Loaded weights with the settings of refinement; a result depends on its own task alone."""
 
-    def refine(self, tasks: Sequence[RefineTask]) -> Sequence[Drawn | NotMade]:
+    def refine(self, tasks: Sequence[RefineTask]) -> Sequence[Drawn | NotGenerated]:
         """One improved image for each task in order, with the reflection as its thought.
 
-        `NotMade` where there is none: the image then stays as it is.
+        `NotGenerated` where there is none: the image then stays as it is.
         """
         ...
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Benchmark
 from alphabench.reports.markdown import NOTHING, inline, interval, number, table
 from alphabench.reports.run_report import lacking
 from alphabench.runs.stored_run import StoredEvaluation, StoredRun
@@ -23,7 +24,7 @@ from alphabench.statistics import (
     mean_of_groups,
     paired_difference,
 )
-from alphabench.types import Benchmark, Estimate, Sample, Verdict
+from alphabench.types import Estimate, Sample, Verdict
 
 _UNCHECKED: Final = "self_test"
 """Says whether the evaluator was checked, not how it measures: no reason to part two results."""

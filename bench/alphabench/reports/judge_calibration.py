@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import writing
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
-from alphabench.questions import Answer, Judge, Picture, Question
+from alphabench.questions import Answer, ImagePart, Judge, Question
 from alphabench.reports.markdown import NOTHING, Align, inline, interval, number, table
 from alphabench.runs.store import sha256_of
 from alphabench.scenes.render import render
@@ -91,7 +91,7 @@ class Calibration:
     """What was found out about one judge."""
 
     judge: Mapping[str, str]
-    """Its identity, and that of the question's contract."""
+    """Its identity, and that of the question's answer format."""
     scenes: Mapping[str, str]
     """What was drawn: number, seed, size, version of the world."""
     figures: Mapping[str, JudgeFigures]
@@ -120,8 +120,8 @@ def calibrate(
 ) -> Calibration:
     """Ask a judge about scenes with known answers.
 
-    A judge with log-probabilities is asked for P(yes), one without for the word; the contract's
-    name is part of the result.
+    A judge with log-probabilities is asked for P(yes), one without for the word; the name of the
+    answer format is part of the result.
 
     Args:
         judge: what is to be measured.
@@ -136,14 +136,14 @@ def calibrate(
     """
     if seed < 0:
         raise AlphaBenchError(f"the seed cannot be {seed}", hint="it is a whole number from 0")
-    contract: YesNo = YesNoProbability() if judge.capabilities.logprobs else YesNoText()
+    answer_format: YesNo = YesNoProbability() if judge.capabilities.logprobs else YesNoText()
     with writing(folder, elsewhere="name another folder with --out"):
         folder.mkdir(parents=True, exist_ok=True)
     known: list[_Known] = []
 
     def asked() -> Iterator[Question]:
         for scene in range(n_scenes):
-            for one, question in _questions(scene, seed, size, folder, contract):
+            for one, question in _questions(scene, seed, size, folder, answer_format):
                 known.append(one)
                 yield question
 
@@ -151,7 +151,7 @@ def calibrate(
         _known_answer(known[place], answer) for place, answer in enumerate(judge.ask(asked()))
     ]
     return Calibration(
-        judge={**judge.identity, **{f"question.{k}": v for k, v in contract.identity.items()}},
+        judge={**judge.identity, **{f"question.{k}": v for k, v in answer_format.identity.items()}},
         scenes={
             "n_scenes": str(n_scenes),
             "seed": str(seed),
@@ -212,13 +212,13 @@ class _Known:
 
 
 def _questions(
-    scene: int, seed: int, size: int, folder: Path, contract: YesNo
+    scene: int, seed: int, size: int, folder: Path, answer_format: YesNo
 ) -> Iterator[tuple[_Known, Question]]:
     drawn = random_scene(np.random.default_rng([seed, scene]))
     image, truth = render(drawn, size, size)
     path = folder / f"scene-{scene:05}.png"
     image.save(path)
-    picture = Picture(path=path, sha256=sha256_of(path))
+    picture = ImagePart(path=path, sha256=sha256_of(path))
     scene_seed = int(np.random.default_rng([seed, scene, 1]).integers(2**31))
     for place, one in enumerate(scene_questions(drawn, truth, seed=scene_seed)):
         known = _Known(scene=scene, kind=one.kind, text=one.text, truth=one.truth)
@@ -227,7 +227,7 @@ def _questions(
             (picture,),
             image_id=path.stem,
             question_id=f"{place:02}-{one.kind}-{'yes' if one.truth else 'no'}",
-            contract=contract,
+            answer_format=answer_format,
         )
         yield known, question
 

@@ -19,19 +19,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.questions import Judge
-from alphabench.runs.store import Manifest, RunFolder, fingerprint
-from alphabench.types import (
+from alphabench.interfaces import (
+    AdaptsToBenchmark,
     Benchmark,
     Evaluator,
     Generator,
-    ImageRequest,
     Licensed,
-    Sample,
     Selective,
     SuggestsEvaluator,
-    Suitable,
 )
+from alphabench.questions import Judge
+from alphabench.runs.store import Manifest, RunFolder, fingerprint
+from alphabench.types import ImageRequest, Sample
 
 RUNS: Final = Path("runs")
 """Where run folders lie that nobody named."""
@@ -57,7 +56,7 @@ class Plan:
     checkpoint: Checkpoint
     samples: Sequence[Sample]
     requests: Sequence[ImageRequest]
-    unable: Mapping[str, str]
+    refusals: Mapping[str, str]
     """Image id -> why the checkpoint cannot make it."""
     generator: Generator
     """The checkpoint, opened but not loaded."""
@@ -124,9 +123,9 @@ def preview(plan: Plan, evaluator: str, *, judge: Judge | None = None, device: s
     """What the plan amounts to, with every obstacle that can be seen from here."""
     card = plan.benchmark.card
     missing, refused = [], False
-    if plan.unable:
-        example = next(iter(plan.unable.values()))
-        missing.append(f"{len(plan.unable)} images that the checkpoint cannot make: {example}")
+    if plan.refusals:
+        example = next(iter(plan.refusals.values()))
+        missing.append(f"{len(plan.refusals)} images that the checkpoint cannot make: {example}")
     scored_by, licences = "none", {}
     try:
         evaluation = open_evaluation(plan.benchmark, evaluator, judge=judge, device=device)
@@ -222,10 +221,10 @@ def plan_run(
         limit=None if len(samples) == len(benchmark.samples()) else len(samples),
         circumstances={**_circumstances(), "evaluator": suggested_evaluator(generator, benchmark)},
     )
-    unable = generator.unable(requests) if isinstance(generator, Selective) else {}
-    if unable and len(unable) == len(requests):
+    refusals = generator.refusals(requests) if isinstance(generator, Selective) else {}
+    if refusals and len(refusals) == len(requests):
         raise AlphaBenchError(
-            f"{checkpoint.name!r} can make none of these images: {next(iter(unable.values()))}",
+            f"{checkpoint.name!r} can make none of these images: {next(iter(refusals.values()))}",
             hint="choose another benchmark or checkpoint",
         )
     return Plan(
@@ -233,7 +232,7 @@ def plan_run(
         checkpoint=checkpoint,
         samples=samples,
         requests=requests,
-        unable=unable,
+        refusals=refusals,
         generator=generator,
         manifest=manifest,
         root=out
@@ -261,7 +260,11 @@ def _open_suited(
     open_generator: Callable[..., Generator], benchmark: str, *, device: str
 ) -> Generator:
     generator = open_generator(device=device)
-    return generator.suited_to(benchmark) if isinstance(generator, Suitable) else generator
+    return (
+        generator.for_benchmark(benchmark)
+        if isinstance(generator, AdaptsToBenchmark)
+        else generator
+    )
 
 
 def suggested_evaluator(generator: Generator, benchmark: Benchmark) -> str:
@@ -329,15 +332,15 @@ def unscorable(plan: Plan, evaluation: Evaluation, *, device: str) -> str:
         AlphaBenchError: more than half of those that the checkpoint can make.
     """
     evaluator = evaluation.open(device=device)
-    able = [request for request in plan.requests if request.id not in plan.unable]
-    unable = evaluator.unable(able) if isinstance(evaluator, Selective) else {}
-    if not unable:
+    able = [request for request in plan.requests if request.id not in plan.refusals]
+    refusals = evaluator.refusals(able) if isinstance(evaluator, Selective) else {}
+    if not refusals:
         return ""
     words = (
-        f"{evaluation.name!r} cannot score {len(unable)} of these {len(able)} images: "
-        f"{next(iter(unable.values()))}"
+        f"{evaluation.name!r} cannot score {len(refusals)} of these {len(able)} images: "
+        f"{next(iter(refusals.values()))}"
     )
-    if 2 * len(unable) > len(able):
+    if 2 * len(refusals) > len(able):
         others = [name for name in plan.benchmark.card.evaluators if name != evaluation.name]
         raise AlphaBenchError(
             words, hint=f"choose another evaluator: --evaluator {' or '.join(others)}"

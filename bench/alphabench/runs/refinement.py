@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.images import open_rgb, to_rgb
+from alphabench.interfaces import Evaluator, Generator
 from alphabench.judges.parsing import read_reply
 from alphabench.models.unified_model import (
     AskTask,
@@ -33,7 +34,7 @@ from alphabench.models.unified_model import (
     RefineTask,
     UnifiedModel,
 )
-from alphabench.questions import Answer, Capabilities, Judge, Picture, Question, Reply
+from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Question, Reply
 from alphabench.runs.plan import Checkpoint
 from alphabench.runs.self_test import prove
 from alphabench.runs.store import sha256_of
@@ -41,11 +42,9 @@ from alphabench.types import (
     FULL_MARKS,
     NOTES,
     OUT_OF,
-    Evaluator,
     GeneratedImage,
-    Generator,
     ImageRequest,
-    NotMade,
+    NotGenerated,
     Verdict,
 )
 
@@ -159,15 +158,17 @@ class RefiningCheckpoint:
     def suggested_evaluator(self) -> str:
         return self.base.suggested_evaluator
 
-    def suited_to(self, benchmark: str) -> RefiningCheckpoint:
+    def for_benchmark(self, benchmark: str) -> RefiningCheckpoint:
         """First pictures are drawn as was published for `benchmark`."""
-        return dataclasses.replace(self, base=self.base.suited_to(benchmark), _open_examiner=None)
+        return dataclasses.replace(
+            self, base=self.base.for_benchmark(benchmark), _open_examiner=None
+        )
 
-    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotMade]:
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
         """See `Generator`; a picture that cannot be refined stays as it is."""
         made = self.base.generate(requests)
         states = [
-            None if isinstance(one, NotMade) else _State(request=request, picture=one)
+            None if isinstance(one, NotGenerated) else _State(request=request, picture=one)
             for request, one in zip(requests, made, strict=True)
         ]
         known = [state for state in states if state is not None]
@@ -324,7 +325,7 @@ class OwnJudge:
 
 
 def _ask_task(question: Question) -> AskTask:
-    pictures = [open_rgb(part.path) for part in question.parts if isinstance(part, Picture)]
+    pictures = [open_rgb(part.path) for part in question.parts if isinstance(part, ImagePart)]
     words = [part for part in question.parts if isinstance(part, str)]
     return AskTask(text=" ".join(words), pictures=tuple(pictures))
 

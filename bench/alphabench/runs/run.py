@@ -17,6 +17,7 @@ from typing import Any, Final
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import UnwritableError
 from alphabench.images import UnreadableImageError, image_of
+from alphabench.interfaces import Benchmark, Evaluator, Generator
 from alphabench.runs.plan import Evaluation, Plan, unscorable
 from alphabench.runs.progress import Progress, Silent
 from alphabench.runs.reasons import most_frequent
@@ -27,12 +28,9 @@ from alphabench.runs.workers import Lost, Opener, run_jobs
 from alphabench.types import (
     NOTES,
     REVISED_PROMPT,
-    Benchmark,
-    Evaluator,
     GeneratedImage,
-    Generator,
     ImageRequest,
-    NotMade,
+    NotGenerated,
     ProtocolName,
     Report,
     Sample,
@@ -93,7 +91,7 @@ def carry_out(plan: Plan, evaluation: Evaluation, work: Work) -> Outcome:
 def _is_finished(folder: RunFolder | None, plan: Plan, evaluation: Evaluation) -> bool:
     if folder is None:
         return False
-    able = {request.id for request in plan.requests}.difference(plan.unable)
+    able = {request.id for request in plan.requests}.difference(plan.refusals)
     stored = StoredRun.of(folder)
     return able <= stored.images.keys() and not stored.unscored_images(
         _samples(folder, plan), evaluation.id
@@ -120,9 +118,9 @@ def generate(plan: Plan, work: Work, *, folder: RunFolder | None = None) -> RunF
         lacking = _lacking(plan, folder, work.progress)
         known = folder.not_made()
         for request in plan.requests:
-            if (reason := plan.unable.get(request.id)) and request.id not in known:
-                folder.append_not_made(request.id, NotMade(status="refused", reason=reason))
-        able = len(plan.requests) - len(plan.unable)
+            if (reason := plan.refusals.get(request.id)) and request.id not in known:
+                folder.append_not_made(request.id, NotGenerated(status="refused", reason=reason))
+        able = len(plan.requests) - len(plan.refusals)
         work.progress.begin("generating", total=able, done=able - len(lacking))
         opener = partial(
             _open_generation, plan.checkpoint.open, plan.root, plan.manifest.fingerprint
@@ -140,7 +138,7 @@ def generate(plan: Plan, work: Work, *, folder: RunFolder | None = None) -> RunF
         with closing(outcomes):
             for outcome in outcomes:
                 made = (
-                    NotMade(status="failed", reason=outcome.reason)
+                    NotGenerated(status="failed", reason=outcome.reason)
                     if isinstance(outcome, Lost)
                     else outcome.result
                 )
@@ -151,7 +149,7 @@ def generate(plan: Plan, work: Work, *, folder: RunFolder | None = None) -> RunF
                 else:
                     folder.append_not_made(outcome.job.id, made)
                     failures += [made.reason] if made.status == "failed" else []
-                work.progress.advance(unscored=isinstance(made, NotMade))
+                work.progress.advance(unscored=isinstance(made, NotGenerated))
                 if not n_made and len(failures) >= enough:
                     break
         work.progress.end()
@@ -195,7 +193,7 @@ def _lacking(plan: Plan, folder: RunFolder, progress: Progress) -> list[ImageReq
     lacking = [
         request
         for request in plan.requests
-        if (request.id not in records or request.id in damage) and request.id not in plan.unable
+        if (request.id not in records or request.id in damage) and request.id not in plan.refusals
     ]
     # What failed before comes last: requests that can never succeed then hold up no other.
     tried = folder.not_made()
@@ -204,25 +202,25 @@ def _lacking(plan: Plan, folder: RunFolder, progress: Progress) -> list[ImageReq
 
 def _open_generation(
     open_generator: Callable[..., Generator], root: Path, run: str, device: str
-) -> Callable[[Sequence[ImageRequest]], list[GeneratedImage | NotMade]]:
+) -> Callable[[Sequence[ImageRequest]], list[GeneratedImage | NotGenerated]]:
     generator = open_generator(device=device)
 
-    def make(requests: Sequence[ImageRequest]) -> list[GeneratedImage | NotMade]:
+    def make(requests: Sequence[ImageRequest]) -> list[GeneratedImage | NotGenerated]:
         began = time.perf_counter()
         images = list(generator.generate(requests))
         if len(images) != len(requests):
             raise ValueError(f"generate gave {len(images)} images for {len(requests)} requests")
         seconds = (time.perf_counter() - began) / len(requests)
-        made: list[GeneratedImage | NotMade] = []
+        made: list[GeneratedImage | NotGenerated] = []
         for request, image in zip(requests, images, strict=True):
-            if isinstance(image, NotMade):
+            if isinstance(image, NotGenerated):
                 made.append(image)
                 continue
             try:
                 image = image_of(image)  # noqa: PLW2901 - the user's own code may return an array
                 path, sha256 = save_image(root, request, image, run=run)
             except UnreadableImageError as error:
-                made.append(NotMade(status="failed", reason=f"the image is unusable: {error}"))
+                made.append(NotGenerated(status="failed", reason=f"the image is unusable: {error}"))
                 continue
             made.append(
                 GeneratedImage(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from alphabench.core.errors import AlphaBenchError
 
 if TYPE_CHECKING:
-    from alphabench.types import Evaluator
+    from alphabench.interfaces import Evaluator
 
 
 def prove(evaluator: Evaluator) -> None:

@@ -46,7 +46,7 @@ from alphabench.runs.records import (
 )
 from alphabench.runs.serialization import report_to_json, verdict_to_json
 from alphabench.runs.verified_images import Checked
-from alphabench.types import GeneratedImage, ImageRequest, NotMade, Report
+from alphabench.types import GeneratedImage, ImageRequest, NotGenerated, Report
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -227,12 +227,12 @@ class RunFolder:
             "images.jsonl", lambda path: {row.image_id: row for row in read_rows(path, ImageRecord)}
         )
 
-    def not_made(self) -> dict[str, NotMade]:
+    def not_made(self) -> dict[str, NotGenerated]:
         """Image id -> why the newest attempt made no image; an image made since is not in it."""
         rows = self._parsed("not_made.jsonl", lambda path: list(read_rows(path, Attempt)))
         made = self.images()
         return {
-            row.image_id: NotMade(status=row.status, reason=row.reason)
+            row.image_id: NotGenerated(status=row.status, reason=row.reason)
             for row in rows
             if row.image_id not in made
         }
@@ -287,7 +287,7 @@ class RunFolder:
         self._append("images.jsonl", [row])
         self._checked.keep(f"{self.root}/{row['path']}", image.sha256)
 
-    def append_not_made(self, image_id: str, outcome: NotMade) -> None:
+    def append_not_made(self, image_id: str, outcome: NotGenerated) -> None:
         row = {"image_id": image_id, "status": outcome.status, "reason": outcome.reason}
         self._append("not_made.jsonl", [row])
 

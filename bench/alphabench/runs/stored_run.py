@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.interfaces import Benchmark
 from alphabench.runs.plan import choose
 from alphabench.runs.store import Damage, ImageRecord, Manifest, RunFolder
 from alphabench.types import (
     FULL_MARKS,
     OUT_OF,
-    Benchmark,
     GeneratedImage,
     ImageRequest,
-    NotMade,
+    NotGenerated,
     ProtocolName,
     Report,
     Sample,
@@ -40,7 +40,7 @@ class ImageResult:
     image_id: str
     record: ImageRecord | None
     """None where there is no usable image."""
-    absence: NotMade | None
+    absence: NotGenerated | None
     """Why there is none, where that is known."""
     verdicts: Sequence[Verdict]
     """On each question, in the order in which they were first answered."""
@@ -111,7 +111,7 @@ class StoredRun:
     folder: RunFolder
     images: Mapping[str, ImageRecord]
     """Image id -> what was made, damaged images included."""
-    absences: Mapping[str, NotMade]
+    absences: Mapping[str, NotGenerated]
     """Image id -> why there is no usable image, where that is known."""
     damage: Mapping[str, Damage]
     """Image id -> what happened to its file; empty unless images were verified."""
@@ -137,7 +137,7 @@ class StoredRun:
         images = folder.images()
         damage = folder.damage(images.values()) if verify_images else {}
         broken = {
-            name: NotMade(status="failed", reason=f"the image was {what} since it was made")
+            name: NotGenerated(status="failed", reason=f"the image was {what} since it was made")
             for name, what in damage.items()
         }
         return cls(
@@ -295,7 +295,7 @@ class StoredRun:
         return expected
 
 
-def _absent(image: str, question: str, absence: NotMade | None) -> Verdict:
+def _absent(image: str, question: str, absence: NotGenerated | None) -> Verdict:
     return Verdict(
         image_id=image,
         question_id=question,

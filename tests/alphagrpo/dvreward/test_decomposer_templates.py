@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from alphabench.questions import Contract, Reply
+from alphabench.questions import AnswerFormat, Reply
 from alphagrpo.dvreward.decomposer_templates import (
     QUALITY_EXAMPLES,
     SEMANTIC_EXAMPLES,
@@ -19,7 +19,7 @@ from alphagrpo.dvreward.decomposer_templates import (
 )
 from alphagrpo.dvreward.question_files import TAGS, DVQuestion, fault_of
 
-CONTRACTS: tuple[Contract, ...] = (
+CONTRACTS: tuple[AnswerFormat, ...] = (
     ListOfQuestions("semantic"),
     ListOfQuestions("quality"),
     ReviewOfQuestion("semantic"),
@@ -64,31 +64,31 @@ def test_requests_name_every_tag_and_end_where_the_answer_begins() -> None:
     ["", "[]", "yes", "[1, 2]", '["Is it?"]', '[{"question": 3}]', "[" * 5000, '{"tag": "Count"}'],
 )
 def test_a_list_that_is_none_is_not_read(text: str) -> None:
-    assert ListOfQuestions("semantic").read(said(text)) is None
+    assert ListOfQuestions("semantic").parse(said(text)) is None
 
 
 def test_a_list_without_end_is_not_read() -> None:
     entries = [{"question": f"Is there a {n}?", "tag": "Count"} for n in range(500)]
-    assert ListOfQuestions("semantic").read(said(json.dumps(entries))) is None
+    assert ListOfQuestions("semantic").parse(said(json.dumps(entries))) is None
 
 
 def test_quality_questions_may_be_none() -> None:
-    assert ListOfQuestions("quality").read(said("[]")) == (0.0,)
+    assert ListOfQuestions("quality").parse(said("[]")) == (0.0,)
 
 
 def test_a_review_needs_a_plain_true_or_false() -> None:
-    contract = ReviewOfQuestion("semantic")
-    assert contract.read(said('{"keep": true}')) == (1.0,)
-    assert contract.read(said('{"keep": false, "why": "no"}')) == (0.0,)
+    answer_format = ReviewOfQuestion("semantic")
+    assert answer_format.parse(said('{"keep": true}')) == (1.0,)
+    assert answer_format.parse(said('{"keep": false, "why": "no"}')) == (0.0,)
     for text in ('{"keep": "yes"}', '{"keep": 1}', '{"why": "fine"}', "keep"):
-        assert contract.read(said(text)) is None
+        assert answer_format.parse(said(text)) is None
 
 
 def test_a_mended_question_is_one_or_is_given_up() -> None:
-    contract = MendedQuestion("semantic")
-    assert contract.read(said('{"question": "Is it?", "tag": "Count"}')) == (1.0,)
-    assert contract.read(said('{"question": null}')) == (0.0,)
-    assert contract.read(said('{"tag": "Count"}')) is None
+    answer_format = MendedQuestion("semantic")
+    assert answer_format.parse(said('{"question": "Is it?", "tag": "Count"}')) == (1.0,)
+    assert answer_format.parse(said('{"question": null}')) == (0.0,)
+    assert answer_format.parse(said('{"tag": "Count"}')) is None
 
 
 def test_no_reply_makes_a_parser_stumble_or_invent() -> None:
@@ -99,6 +99,6 @@ def test_no_reply_makes_a_parser_stumble_or_invent() -> None:
     ]  # fmt: skip
     for _ in range(10_000):
         text = "".join(rng.choices(pieces, k=rng.randrange(12)))
-        for contract in CONTRACTS:
-            values = contract.read(said(text))
+        for answer_format in CONTRACTS:
+            values = answer_format.parse(said(text))
             assert values is None or (len(values) == 1 and 0.0 <= values[0] <= 80.0)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from alphabench.judges.scripted import Mishap, MishapKind, Said, ScriptedJudge
-from alphabench.questions import Picture, Reply
+from alphabench.questions import ImagePart, Reply
 from alphabench.types import Status, Verdict
 from alphagrpo.dvreward.aggregate import Aggregating
 from alphagrpo.dvreward.question_files import DVQuestion, QuestionSet
 from alphagrpo.dvreward.verification import SYSTEM, Verifying, questions_about, settle
 
-SHOWN = Picture(path=Path("kite.png"), sha256="0" * 64)
+SHOWN = ImagePart(path=Path("kite.png"), sha256="0" * 64)
 KITE = QuestionSet(
     prompt="a red kite",
     semantic=(
@@ -53,10 +53,10 @@ def test_each_question_is_one_call_with_the_image_before_the_words() -> None:
 
 def test_the_reference_probabilities_are_reproduced(shared: Path) -> None:
     golden = json.loads((shared / "golden/trainer/dvreward.json").read_text())
-    contract = Verifying().contract
+    answer_format = Verifying().answer_format
     for name, case in golden["top_logprobs"].items():
         tokens = tuple((token, logprob) for token, logprob in case["top"])
-        values = contract.read(Reply(text=case["text"], model="m", first_token=tokens))
+        values = answer_format.parse(Reply(text=case["text"], model="m", first_token=tokens))
         wanted = golden["p_yes"][name]
         if wanted is None:
             assert values is None, "the release has 0 or 1 here; we have no answer"
@@ -127,7 +127,7 @@ def test_without_any_question_there_is_no_reward() -> None:
 
 
 def test_the_word_alone_is_another_measurement() -> None:
-    probability, text = Verifying().contract, Verifying(answer="text").contract
+    probability, text = Verifying().answer_format, Verifying(answer="text").answer_format
     assert probability.identity != text.identity
     assert text.sampling.top_logprobs == 0
     verdict = judged(

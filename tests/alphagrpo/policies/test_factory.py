@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Generator
 from alphabench.models.bagel.bagel_inference import UnifiedBagel
-from alphabench.types import Generator, ImageRequest, Sample
+from alphabench.types import ImageRequest, Sample
 from alphagrpo.policies.factory import open_policy, open_trainable
 from alphagrpo.recipe import PolicySettings
 from alphatrainers import lora_adapters

@@ -11,10 +11,11 @@ from alphabench.benchmarks.dpg.benchmark import open_dpg
 from alphabench.benchmarks.dpg.questions import VeryWord
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
+from alphabench.interfaces import Evaluator
 from alphabench.judges.parsing import read_reply
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
-from alphabench.questions import Picture, Question, Reply, Sampling
-from alphabench.types import Evaluator, GeneratedImage, ImageRequest, Verdict
+from alphabench.questions import ImagePart, Question, Reply, ReplySampling
+from alphabench.types import GeneratedImage, ImageRequest, Verdict
 from alphabench.upstream import UpstreamData
 from tests.support.replies import fuzzed
 
@@ -37,7 +38,7 @@ def test_every_question_is_asked_in_the_order_of_the_table_after_the_picture() -
     assert [v.question_id for v in examined(evaluator)] == list(BENCHMARK.questions(SAMPLE))
     assert isinstance(evaluator, JudgeEvaluator)
     for question in evaluator.ask(image()):
-        assert isinstance(question.parts[0], Picture)
+        assert isinstance(question.parts[0], ImagePart)
         assert question.sampling.temperature == 0.0
 
 
@@ -77,8 +78,8 @@ def test_a_chat_judges_word_is_read_in_reply_to_the_bare_question() -> None:
 @pytest.mark.parametrize("text", ["Yes", "yes ", "", "two", "no", "i can't help with that"])
 def test_upstreams_own_model_says_the_very_word_or_no(text: str) -> None:
     asked = Question(
-        image_id="1", id="1", parts=("?",), sampling=Sampling(max_tokens=16),
-        contract=VeryWord(empty_is_no=True),
+        image_id="1", id="1", parts=("?",), sampling=ReplySampling(max_tokens=16),
+        answer_format=VeryWord(empty_is_no=True),
     )  # fmt: skip
     assert read_reply(asked, Reply(text=text, model="m")).values == (0.0,)
     assert read_reply(asked, Reply(text="yes", model="m")).values == (1.0,)
@@ -88,10 +89,10 @@ def test_upstreams_own_model_says_the_very_word_or_no(text: str) -> None:
 def test_no_reply_whatever_breaks_the_parser_or_makes_it_invent_a_yes(spec: str) -> None:
     evaluator = BENCHMARK.evaluator(spec, judge=ScriptedJudge("yes"))
     assert isinstance(evaluator, JudgeEvaluator)
-    contract = evaluator.ask(image())[0].contract
+    answer_format = evaluator.ask(image())[0].answer_format
     n_yes = 0
     for text in fuzzed(["yes", "no", "Yes.", "No, it is not", "two"], 10_000):
-        values = contract.read(Reply(text=text, model="m"))
+        values = answer_format.parse(Reply(text=text, model="m"))
         if values == (1.0,):
             n_yes += 1
             assert "yes" in text.casefold()
@@ -112,7 +113,7 @@ def test_the_three_ways_of_asking_are_three_identities_and_travel_to_workers() -
     evaluators = [BENCHMARK.evaluator(spec, judge=ScriptedJudge("yes")) for spec in specs]
     assert len({str(sorted(one.identity.items())) for one in evaluators}) == 3
     assert pickle.loads(pickle.dumps(evaluators[2])).identity == evaluators[2].identity
-    assert VeryWord().read(Reply(text="yes", model="m")) == (1.0,)
+    assert VeryWord().parse(Reply(text="yes", model="m")) == (1.0,)
 
 
 def test_without_a_judge_the_next_step_is_named() -> None:

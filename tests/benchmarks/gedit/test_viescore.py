@@ -21,7 +21,7 @@ from alphabench.benchmarks.gedit.viescore import (
 from alphabench.benchmarks.gedit.viescore_parser import LowestScore
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import Said, ScriptedJudge
-from alphabench.questions import Picture, Question, Sampling
+from alphabench.questions import ImagePart, Question, ReplySampling
 from alphabench.types import GeneratedImage, ImageRequest, ProtocolName, Sample
 from alphabench.upstream import UpstreamData
 
@@ -70,11 +70,11 @@ def test_semantics_shows_source_and_edit_and_quality_the_edit_alone(tmp_path: Pa
     assert isinstance(text, str)
     assert "make it blue" in text
     assert "<instruction>" not in text
-    assert isinstance(source, Picture)
-    assert isinstance(edit, Picture)
+    assert isinstance(source, ImagePart)
+    assert isinstance(edit, ImagePart)
     assert (source.path.name, source.encoding, source.size) == ("raw.png", "jpeg", None)
     assert (edit.path.name, edit.encoding, edit.size) == ("edit.png", "jpeg", (60, 40))
-    assert [type(part) for part in quality.parts] == [str, Picture]
+    assert [type(part) for part in quality.parts] == [str, ImagePart]
     assert quality.parts[1] == edit
 
 
@@ -89,28 +89,28 @@ def test_officially_the_judge_samples_as_it_likes_and_strictly_at_temperature_0(
 def test_the_judge_sees_the_source_that_is_meant_for_it(tmp_path: Path) -> None:
     image = edited(tmp_path, judge_source=True)
     assert source_picture(image.request.sample).path.name == "shown.png"
-    ask = AskVie(OWN, Sampling(max_tokens=1), LowestScore(strict=True))
+    ask = AskVie(OWN, ReplySampling(max_tokens=1), LowestScore(strict=True))
     semantics, _ = ask(image)
-    assert semantics.parts[2] == Picture(
+    assert semantics.parts[2] == ImagePart(
         path=image.path, sha256=image.sha256, encoding="jpeg", size=(30, 20)
     )
 
 
 def test_a_turned_source_gives_its_stored_size_and_makes_another_question(tmp_path: Path) -> None:
     image = edited(tmp_path)
-    ask = AskVie(OWN, Sampling(max_tokens=1), LowestScore(strict=True))
+    ask = AskVie(OWN, ReplySampling(max_tokens=1), LowestScore(strict=True))
     with Image.open(tmp_path / "raw.png") as opened:
         upright, exif = opened.copy(), Image.Exif()
     exif[0x0112] = 6
     upright.save(tmp_path / "raw.png", exif=exif)
     source = source_picture(image.request.sample)
-    assert (source.size, source.turned) == ((60, 40), True)
+    assert (source.size, source.exif_rotated) == ((60, 40), True)
     semantics, _ = ask(image)
     before = replace(
         semantics,
         parts=(
             semantics.parts[0],
-            replace(source, encoding="jpeg", size=None, turned=False),
+            replace(source, encoding="jpeg", size=None, exif_rotated=False),
             semantics.parts[2],
         ),
     )

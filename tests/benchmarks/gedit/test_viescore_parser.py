@@ -17,7 +17,7 @@ both = pytest.mark.parametrize("strict", [False, True])
 
 
 def read(text: str, *, strict: bool) -> tuple[float, ...] | None:
-    return LowestScore(strict).read(Reply(text=text, model="m"))
+    return LowestScore(strict).parse(Reply(text=text, model="m"))
 
 
 scores = st.integers(0, 10)

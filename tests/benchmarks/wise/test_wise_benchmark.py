@@ -16,7 +16,7 @@ from alphabench.benchmarks.wise.scoring import CATEGORIES, EDITIONS
 from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
-from alphabench.questions import Picture, Question
+from alphabench.questions import ImagePart, Question
 from alphabench.runs.plan import requests_for
 from alphabench.scenes.geneval_scenes import why_undrawable
 from alphabench.types import GeneratedImage, ProtocolName, Report, Verdict
@@ -192,7 +192,7 @@ def test_a_question_shows_the_picture_riddle_and_answer_in_our_own_words(
     judged(mini(version), made[:1], ScriptedJudge(listen))
     picture, text = questions[0].parts
     sample = made[0].request.sample
-    assert isinstance(picture, Picture)
+    assert isinstance(picture, ImagePart)
     assert picture.encoding == "png"
     assert isinstance(text, str)
     assert sample.prompt in text
@@ -216,7 +216,7 @@ Meaning: "{item['Explanation']}".'''},
 
 def test_official_wording_is_read_from_a_script_of_upstreams_form() -> None:
     words = read_words(SCRIPT.encode(), path="judge.py")
-    picture = Picture(path=Path("x.png"), sha256="0")
+    picture = ImagePart(path=Path("x.png"), sha256="0")
     assert words.system == "Invented for a test."
     assert words.message("What?", "That.", picture) == (
         'Riddle: "What?". {x}\nMeaning: "That.".',

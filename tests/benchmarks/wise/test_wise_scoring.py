@@ -22,14 +22,14 @@ from alphabench.benchmarks.wise.scoring import (
     wiscore,
     without_thoughts,
 )
-from alphabench.questions import Contract, Reply
+from alphabench.questions import AnswerFormat, Reply
 from tests.support.replies import fuzzed
 
 both = pytest.mark.parametrize("edition", EDITIONS.values(), ids=list(EDITIONS))
 
 
-def read(contract: Contract, text: str) -> tuple[float, ...] | None:
-    return contract.read(Reply(text=text, model="m"))
+def read(answer_format: AnswerFormat, text: str) -> tuple[float, ...] | None:
+    return answer_format.parse(Reply(text=text, model="m"))
 
 
 @both
@@ -127,10 +127,10 @@ SEEDS = (
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_ten_thousand_fuzzed_replies_raise_nothing_and_invent_no_number(strict: bool) -> None:
-    contracts: list[Contract] = [ThreeScores(strict), BinaryScore(strict)]
+    answer_formats: list[AnswerFormat] = [ThreeScores(strict), BinaryScore(strict)]
     n_read = 0
-    for text, contract in itertools.product(fuzzed(SEEDS, 5000), contracts):
-        values = read(contract, text)
+    for text, answer_format in itertools.product(fuzzed(SEEDS, 5000), answer_formats):
+        values = read(answer_format, text)
         if values is None:
             continue
         n_read += 1

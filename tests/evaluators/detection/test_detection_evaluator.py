@@ -236,8 +236,8 @@ def test_what_a_detector_cannot_know_has_no_score_and_never_a_zero(
     assert (strange.value, strange.status) == (None, "failed")
     assert strange.detail["reason"] == f"the detector does not know {unknown}"
     assert known.value == 1.0
-    unable = evaluator(OnlyDogs()).unable([image.request for image in images])
-    assert list(unable) == ["00000/0"]
+    refusals = evaluator(OnlyDogs()).refusals([image.request for image in images])
+    assert list(refusals) == ["00000/0"]
 
 
 def test_a_detector_without_a_list_of_its_own_knows_the_eighty_of_coco(tmp_path: Path) -> None:

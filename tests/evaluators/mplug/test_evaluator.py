@@ -19,7 +19,7 @@ from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.evaluators.mplug.evaluator import MplugJudge, open_mplug
 from alphabench.evaluators.mplug.mplug_self_test import run_self_test
 from alphabench.judges.scripted import ScriptedJudge
-from alphabench.questions import Capabilities, Picture, Question, Sampling
+from alphabench.questions import Capabilities, ImagePart, Question, ReplySampling
 from alphabench.types import GeneratedImage, ImageRequest
 from alphabench.upstream import UpstreamData
 from tests.support.tiny_mplug import questions_for, save_mplug, save_pictures
@@ -49,9 +49,9 @@ def question(path: Path, text: str, number: int) -> Question:
     return Question(
         image_id=path.stem,
         id=str(number),
-        parts=(Picture(path=path, sha256=digest), text),
-        sampling=Sampling(max_tokens=16),
-        contract=VeryWord(empty_is_no=True),
+        parts=(ImagePart(path=path, sha256=digest), text),
+        sampling=ReplySampling(max_tokens=16),
+        answer_format=VeryWord(empty_is_no=True),
     )
 
 

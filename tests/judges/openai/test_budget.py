@@ -8,7 +8,7 @@ import pytest
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.openai.budget import Account, Prices
-from alphabench.questions import Reply, Sampling
+from alphabench.questions import Reply, ReplySampling
 from tests.judges.conftest import question
 
 PRICES = Prices(tokens_in=2.0, tokens_out=8.0)
@@ -27,7 +27,7 @@ def test_the_true_cost_replaces_what_was_reserved() -> None:
 
 
 def test_the_next_question_is_refused_when_it_might_exceed_the_budget() -> None:
-    costly = question(sampling=Sampling(max_tokens=1000))
+    costly = question(sampling=ReplySampling(max_tokens=1000))
     account = Account(prices=PRICES, budget_usd=0.02)
 
     async def spend() -> None:
@@ -42,7 +42,7 @@ def test_the_next_question_is_refused_when_it_might_exceed_the_budget() -> None:
 
 
 def test_requests_under_way_are_waited_for_before_the_budget_counts_as_used_up() -> None:
-    costly = question(sampling=Sampling(max_tokens=1000))
+    costly = question(sampling=ReplySampling(max_tokens=1000))
     account = Account(prices=PRICES, budget_usd=0.02)
 
     async def both() -> float:
@@ -58,7 +58,7 @@ def test_requests_under_way_are_waited_for_before_the_budget_counts_as_used_up()
 
 
 def test_the_first_question_goes_alone_and_tells_by_how_much_estimates_are_off() -> None:
-    cheap = question("Q", sampling=Sampling(max_tokens=1))
+    cheap = question("Q", sampling=ReplySampling(max_tokens=1))
     account = Account(prices=PRICES, budget_usd=1.0)
 
     async def two() -> None:

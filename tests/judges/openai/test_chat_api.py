@@ -21,7 +21,7 @@ from alphabench.judges.openai.chat_api import (
     request_body,
 )
 from alphabench.judges.parsing import FILTERED, REFUSAL
-from alphabench.questions import Picture, Reply, Sampling
+from alphabench.questions import ImagePart, Reply, ReplySampling
 from alphabench.remote.responses import PassingError
 from tests.judges.conftest import question
 
@@ -48,7 +48,7 @@ def test_the_system_text_can_be_a_part_as_some_scripts_send_it() -> None:
     assert parts.content_digest != plain.content_digest
 
 
-def test_the_parts_keep_their_order_and_the_system_comes_first(picture: Picture) -> None:
+def test_the_parts_keep_their_order_and_the_system_comes_first(picture: ImagePart) -> None:
     asked = question(parts=(picture, "one", picture, "two"), system="be brief")
     body = request_body(asked, ["data:a", "data:b"], model="m", fixed={"image_detail": "low"})
     system, user = body["messages"]
@@ -62,14 +62,14 @@ def test_the_parts_keep_their_order_and_the_system_comes_first(picture: Picture)
 
 
 def test_only_what_the_question_sets_is_sent() -> None:
-    bare = question(sampling=Sampling(max_tokens=5, temperature=None))
+    bare = question(sampling=ReplySampling(max_tokens=5, temperature=None))
     body = request_body(bare, [], model="m", fixed={})
     assert body == {
         "model": "m",
         "messages": [{"role": "user", "content": "How many?"}],
         "max_tokens": 5,
     }
-    full = Sampling(
+    full = ReplySampling(
         max_tokens=1, top_p=0.5, seed=3, top_logprobs=20, extra={"chat_template_kwargs": {"a": 1}}
     )
     fixed = {"token_field": "max_completion_tokens", "chat_template_kwargs": {}}
@@ -278,7 +278,7 @@ def test_a_field_that_is_refused_is_answered_with_the_option_that_helps(
 
 
 def test_what_a_judge_is_to_be_spared_is_not_sent() -> None:
-    asked = question(sampling=Sampling(max_tokens=1, seed=1, top_logprobs=20))
+    asked = question(sampling=ReplySampling(max_tokens=1, seed=1, top_logprobs=20))
     fixed = {"omit": ("temperature", "seed"), "most_logprobs": 5, "extra_tokens": 99}
     body = request_body(asked, [], model="m", fixed=fixed)
     assert {"temperature", "seed", "omit", "most_logprobs", "extra_tokens"}.isdisjoint(body)

@@ -11,7 +11,7 @@ from alphabench.judges import open_judge
 from alphabench.judges.openai.chat_api import request_body
 from alphabench.judges.openai.judge import OpenAIJudge, open_openai, parse_replicas
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText
-from alphabench.questions import Answer, Sampling
+from alphabench.questions import Answer, ReplySampling
 from tests.judges.conftest import question
 from tests.support.judge_server import Call, JudgeServer, Say, error, serving
 
@@ -132,13 +132,13 @@ def test_what_is_sent_can_be_chosen() -> None:
         temperature="omit", top_logprobs="5", extra_tokens="100", thinking="false",
         **{"body.chat_template_kwargs": '{"a": 1, "enable_thinking": true}'},
     )  # fmt: skip
-    asked = question(sampling=Sampling(max_tokens=1, temperature=0.0, seed=3, top_logprobs=20))
+    asked = question(sampling=ReplySampling(max_tokens=1, temperature=0.0, seed=3, top_logprobs=20))
     body = request_body(asked, [], model="m", fixed=judge.fixed_fields)
     assert "temperature" not in body
     assert (body["seed"], body["top_logprobs"], body["max_tokens"]) == (3, 5, 101)
     assert body["chat_template_kwargs"] == {"a": 1, "enable_thinking": False}
     own = {"chat_template_kwargs": {"enable_thinking": True}}
-    asked = question(sampling=Sampling(max_tokens=1, extra=own))
+    asked = question(sampling=ReplySampling(max_tokens=1, extra=own))
     body = request_body(asked, [], model="m", fixed=judge.fixed_fields)
     assert body["chat_template_kwargs"] == {"a": 1, "enable_thinking": True}
 
@@ -156,8 +156,8 @@ def picky(call: Call) -> Say:
 
 
 def test_the_hints_lead_to_a_judge_that_can_be_read() -> None:
-    def answers(contract: YesNo, options: str) -> list[Answer]:
-        asked = question(contract=contract, sampling=contract.sampling)
+    def answers(answer_format: YesNo, options: str) -> list[Answer]:
+        asked = question(answer_format=answer_format, sampling=answer_format.sampling)
         return list(open_judge(f"{server.spec}?{options}").ask([asked]))
 
     with serving(JudgeServer(picky)) as server:

@@ -19,7 +19,7 @@ import pytest
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.openai.judge import OpenAIJudge, open_openai
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
-from alphabench.questions import Answer, Picture, Question, Sampling
+from alphabench.questions import Answer, ImagePart, Question, ReplySampling
 from tests.judges.conftest import FakeTime, question
 from tests.support.judge_server import Call, JudgeServer, Say, Script, error, serving
 
@@ -186,10 +186,12 @@ def test_log_probabilities_come_through_and_their_absence_is_no_answer() -> None
     def script(call: Call) -> Say:
         return Say(text="Yes", logprobs=[] if "1" in call.text else [(" yes", -0.1), ("No", -3.0)])
 
-    contract = YesNoProbability()
+    answer_format = YesNoProbability()
     with serving(JudgeServer(script)) as server:
         with_them, without = judge_at(server).ask(
-            yes_no_question(f"{n}?", [], image_id="0/0", question_id=str(n), contract=contract)
+            yes_no_question(
+                f"{n}?", [], image_id="0/0", question_id=str(n), answer_format=answer_format
+            )
             for n in range(2)
         )
     assert with_them.values == pytest.approx((0.9478,), abs=1e-4)
@@ -197,7 +199,7 @@ def test_log_probabilities_come_through_and_their_absence_is_no_answer() -> None
     assert server.calls[0].body["top_logprobs"] == 20
 
 
-def test_pictures_arrive_and_an_altered_one_fails_its_question_alone(picture: Picture) -> None:
+def test_pictures_arrive_and_an_altered_one_fails_its_question_alone(picture: ImagePart) -> None:
     altered = replace(picture, sha256="0" * 64)
     asked = [question(parts=(shown, "number 7"), name=str(n)) for n, shown in
              enumerate((picture, altered, picture))]  # fmt: skip
@@ -421,7 +423,7 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_answer() -> None:
     helper.start()
     yes = [
         yes_no_question(
-            f"{n}?", [], image_id="0/0", question_id=str(n), contract=YesNoProbability()
+            f"{n}?", [], image_id="0/0", question_id=str(n), answer_format=YesNoProbability()
         )
         for n in range(150)
     ]
@@ -488,7 +490,7 @@ def test_no_prompt_or_reply_does_harm(text: str) -> None:
         return Say(text=call.text)
 
     with serving(JudgeServer(mirror)) as server:
-        asked = question(text, system=text, sampling=Sampling(max_tokens=9))
+        asked = question(text, system=text, sampling=ReplySampling(max_tokens=9))
         (answer,) = judge_at(server).ask([asked])
     assert answer.reply is not None
     assert answer.reply.text == text

@@ -18,7 +18,7 @@ from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.loading import LoadedBagel
 from alphabench.models.bagel.sampling_config import EDIT, Recipe
 from alphabench.models.unified_model import AskTask, Drawn, DrawTask
-from alphabench.types import NotMade
+from alphabench.types import NotGenerated
 
 RECIPE = Recipe(
     timesteps=3,
@@ -51,7 +51,7 @@ TASKS = (
 )
 
 
-def pixels(drawn: Drawn | NotMade) -> Any:
+def pixels(drawn: Drawn | NotGenerated) -> Any:
     assert isinstance(drawn, Drawn)
     return np.asarray(drawn.picture, dtype=np.int16)
 
@@ -62,7 +62,7 @@ def model(loaded: LoadedBagel) -> UnifiedBagel:
 
 
 @pytest.fixture(scope="module")
-def alone(model: UnifiedBagel) -> dict[bool, list[Drawn | NotMade]]:
+def alone(model: UnifiedBagel) -> dict[bool, list[Drawn | NotGenerated]]:
     return {
         think: [model.draw([task], think=think)[0] for task in TASKS] for think in (False, True)
     }
@@ -72,7 +72,7 @@ def alone(model: UnifiedBagel) -> dict[bool, list[Drawn | NotMade]]:
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.booleans())
 def test_batch_and_order_change_neither_pictures_nor_thoughts(
     model: UnifiedBagel,
-    alone: dict[bool, list[Drawn | NotMade]],
+    alone: dict[bool, list[Drawn | NotGenerated]],
     order: Sequence[int],
     think: bool,
 ) -> None:
@@ -99,7 +99,7 @@ def test_the_noise_of_a_picture_is_decided_by_its_seed_alone(model: UnifiedBagel
 
 
 def test_prompt_seed_source_and_thought_all_change_the_picture(
-    model: UnifiedBagel, alone: dict[bool, list[Drawn | NotMade]]
+    model: UnifiedBagel, alone: dict[bool, list[Drawn | NotGenerated]]
 ) -> None:
     first, edit = TASKS[0], TASKS[2]
     variants = [
@@ -113,7 +113,7 @@ def test_prompt_seed_source_and_thought_all_change_the_picture(
 
 
 def test_an_edit_has_the_size_that_its_source_gets(
-    alone: dict[bool, list[Drawn | NotMade]],
+    alone: dict[bool, list[Drawn | NotGenerated]],
 ) -> None:
     sizes = [pixels(one).shape[:2] for one in alone[False]]
     assert sizes == [(64, 64), (32, 96), (48, 64), (96, 32), (64, 64)]
@@ -131,7 +131,7 @@ def test_what_cannot_be_drawn_is_refused_and_the_rest_is_drawn(
     model: UnifiedBagel, change: dict[str, Any], words: str
 ) -> None:
     refused, drawn = model.draw([replace(TASKS[0], **change), TASKS[0]])
-    assert isinstance(refused, NotMade)
+    assert isinstance(refused, NotGenerated)
     assert refused.status == "refused"
     assert words in refused.reason
     assert isinstance(drawn, Drawn)
@@ -149,7 +149,9 @@ def test_a_thought_that_meets_its_limit_says_so(loaded: LoadedBagel) -> None:
     assert len(cut.thought) <= len(longer.thought)
 
 
-def test_without_thinking_there_is_no_thought(alone: dict[bool, list[Drawn | NotMade]]) -> None:
+def test_without_thinking_there_is_no_thought(
+    alone: dict[bool, list[Drawn | NotGenerated]],
+) -> None:
     assert all(isinstance(one, Drawn) and one.thought is None for one in alone[False])
 
 
@@ -161,7 +163,7 @@ def test_latents_that_are_no_numbers_make_no_picture(loaded: LoadedBagel) -> Non
             return found._replace(picture_LC=found.picture_LC * (float("nan") if bad else 1.0))
 
     broken, drawn = Broken(loaded, RECIPE).draw([replace(TASKS[0], prompt="x"), TASKS[0]])
-    assert isinstance(broken, NotMade)
+    assert isinstance(broken, NotGenerated)
     assert broken.status == "failed"
     assert isinstance(drawn, Drawn)
 

@@ -31,7 +31,7 @@ from alphabench.models.janus.janus_inference import (
     without_prompt,
 )
 from alphabench.models.unified_model import AskTask, Drawn, DrawTask
-from alphabench.types import ImageRequest, NotMade, Sample
+from alphabench.types import ImageRequest, NotGenerated, Sample
 from tests.support.tiny_janus import IMAGE, IMAGE_BEGIN, N_TOKENS, SIDE, save_janus
 
 FAST = {"dtype": "float32", "answer_tokens": "12"}
@@ -88,7 +88,7 @@ def tokens(
     return rows
 
 
-def picture(drawn: Drawn | NotMade) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def picture(drawn: Drawn | NotGenerated) -> np.ndarray[Any, np.dtype[np.uint8]]:
     assert isinstance(drawn, Drawn), drawn
     return np.asarray(drawn.picture)
 
@@ -196,7 +196,7 @@ def test_scores_that_are_not_finite_are_no_token(janus: Janus, temperature: floa
     )
     weight.data = kept
     (made,) = janus.decode(drawn_BN)
-    assert made == NotMade(status="failed", reason="the model made NaN or infinity")
+    assert made == NotGenerated(status="failed", reason="the model made NaN or infinity")
     assert isinstance(janus.decode(drawn_BN.clamp(min=0))[0], Image.Image)
 
 
@@ -251,7 +251,9 @@ def test_a_task_that_cannot_be_drawn_costs_no_other(janus: Janus) -> None:
         DrawTask(prompt=PROMPTS[1], seed=2, width=SIDE, height=SIDE),
     ]
     drawn = janus.draw(tasks)
-    reasons = [one.reason for one in drawn if isinstance(one, NotMade) and one.status == "refused"]
+    reasons = [
+        one.reason for one in drawn if isinstance(one, NotGenerated) and one.status == "refused"
+    ]
     assert len(reasons) == 3
     for reason, word in zip(reasons, (IMAGE_BEGIN, f"{SIDE}x{2 * SIDE}", "too long"), strict=True):
         assert word in reason

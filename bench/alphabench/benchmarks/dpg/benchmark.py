@@ -38,17 +38,10 @@ from alphabench.benchmarks.mini_split import (
 from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill, split_spec
+from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.statistics import Cluster, Formula
-from alphabench.types import (
-    Card,
-    Evaluator,
-    ProtocolName,
-    Report,
-    Sample,
-    Verdict,
-    image_id,
-)
+from alphabench.types import Card, ProtocolName, Report, Sample, Verdict, image_id
 from alphabench.upstream import UpstreamData, pin_of
 
 PROMPTS_PIN: Final = "dpg"

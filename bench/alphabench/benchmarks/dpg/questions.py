@@ -19,11 +19,11 @@ from alphabench.judges.yesno import YesNoProbability, YesNoText, yes_no_question
 from alphabench.questions import (
     Answer,
     Capabilities,
+    ImagePart,
     Judge,
-    Picture,
     Question,
     Reply,
-    Sampling,
+    ReplySampling,
 )
 from alphabench.types import GeneratedImage, Verdict
 
@@ -64,13 +64,13 @@ class VeryWord:
             name = {"contract": "dpg/word", "version": "1"}
         return {**name, "wording": "official:bare"}
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         if self.empty_is_no:
             return (float(reply.text == "yes"),)
-        return YesNoText().read(reply)
+        return YesNoText().parse(reply)
 
 
-Contract = YesNoText | YesNoProbability | VeryWord
+DpgAnswerFormat = YesNoText | YesNoProbability | VeryWord
 
 
 def open_judged(judge: Judge | None, options: AskingOptions) -> JudgeEvaluator:
@@ -85,26 +85,28 @@ def open_judged(judge: Judge | None, options: AskingOptions) -> JudgeEvaluator:
             hint="name one: --judge URL#model, or take upstream's own model: --evaluator mplug",
         )
     probability = options.reading == "probability"
-    contract: Contract = YesNoProbability() if probability else YesNoText()
+    answer_format: DpgAnswerFormat = YesNoProbability() if probability else YesNoText()
     if options.wording == "official":
-        contract = VeryWord()
+        answer_format = VeryWord()
     return JudgeEvaluator(
         judge=judge,
-        ask=Ask(contract=contract),
+        ask=Ask(answer_format=answer_format),
         settle=settle,
-        identity=contract.identity,
-        needs=Capabilities(images_per_question=1, logprobs=isinstance(contract, YesNoProbability)),
+        identity=answer_format.identity,
+        needs=Capabilities(
+            images_per_question=1, logprobs=isinstance(answer_format, YesNoProbability)
+        ),
     )
 
 
 def open_answerer(model: Judge) -> JudgeEvaluator:
     """The evaluator `mplug`: upstream's own model, asked and read as upstream does."""
-    contract = VeryWord(empty_is_no=True)
+    answer_format = VeryWord(empty_is_no=True)
     return JudgeEvaluator(
         judge=model,
-        ask=Ask(contract=contract),
+        ask=Ask(answer_format=answer_format),
         settle=settle,
-        identity={key: contract.identity[key] for key in ("contract", "wording")},
+        identity={key: answer_format.identity[key] for key in ("contract", "wording")},
     )
 
 
@@ -112,30 +114,30 @@ def open_answerer(model: Judge) -> JudgeEvaluator:
 class Ask:
     """Every question about an image, in the order of the table."""
 
-    contract: Contract
+    answer_format: DpgAnswerFormat
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
-        picture = Picture(path=image.path, sha256=image.sha256)
+        picture = ImagePart(path=image.path, sha256=image.sha256)
         return [
             self._question(one["question"], picture, image.id, one["id"])
             for one in image.request.sample.facts["propositions"]
         ]
 
-    def _question(self, text: str, picture: Picture, image_id: str, question_id: str) -> Question:
-        if isinstance(self.contract, VeryWord):
+    def _question(self, text: str, picture: ImagePart, image_id: str, question_id: str) -> Question:
+        if isinstance(self.answer_format, VeryWord):
             return Question(
                 image_id=image_id,
                 id=question_id,
                 parts=(picture, text),
-                sampling=Sampling(max_tokens=16, temperature=0.0),
-                contract=self.contract,
+                sampling=ReplySampling(max_tokens=16, temperature=0.0),
+                answer_format=self.answer_format,
             )
         return yes_no_question(
             text,
             [picture],
             image_id=image_id,
             question_id=question_id,
-            contract=self.contract,
+            answer_format=self.answer_format,
         )
 
 

@@ -37,10 +37,11 @@ from alphabench.benchmarks.mini_split import (
 from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill, split_spec
+from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.scenes.spec import WORLD_VERSION
 from alphabench.statistics import Bootstrap, Cluster, Formula, mean_of_groups
-from alphabench.types import Card, Estimate, Evaluator, ProtocolName, Report, Sample, Verdict
+from alphabench.types import Card, Estimate, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
 
 GROUPS: Final = (

@@ -26,7 +26,7 @@ from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence
 from alphabench.images import MAX_FILE_BYTES, UnreadableImageError, open_unchanged
 from alphabench.judges.parsing import text_of
 from alphabench.judges.retrying import PersistentJudge
-from alphabench.questions import Answer, Capabilities, Judge, Picture, Question, Sampling
+from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Question, ReplySampling
 from alphabench.types import GeneratedImage, ProtocolName, Sample, Verdict
 from alphabench.upstream import UpstreamData
 from alphabench.upstream.templates import changed, constants_of, read_script
@@ -160,16 +160,16 @@ def open_viescore(
         )
     own = options.wording == "own" or (options.wording == "auto" and mini)
     words = OWN if own else official_wording(data)
-    contract = LowestScore(strict)
-    sampling = Sampling(max_tokens=_MAX_TOKENS, temperature=0.0 if strict else None)
+    answer_format = LowestScore(strict)
+    sampling = ReplySampling(max_tokens=_MAX_TOKENS, temperature=0.0 if strict else None)
     tries = 1 if strict else options.tries
     guess = {} if options.guess is None else {"GUESSED": f"seed {options.guess}"}
     return JudgeEvaluator(
         judge=judge if tries == 1 else PersistentJudge(judge=judge, tries=tries),
-        ask=AskVie(words, sampling, contract),
+        ask=AskVie(words, sampling, answer_format),
         settle=SettleVie(options.guess),
         identity={
-            **contract.identity,
+            **answer_format.identity,
             "wording": f"{words.name}:{words.digest[:16]}",
             "max_tokens": str(_MAX_TOKENS),
             "temperature": "the judge's own" if sampling.temperature is None else "0.0",
@@ -186,8 +186,8 @@ class AskVie:
     """SC with source and edit, then PQ with the edit alone; text first, pictures as JPEG."""
 
     words: VieWording
-    sampling: Sampling
-    contract: LowestScore
+    sampling: ReplySampling
+    answer_format: LowestScore
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         """The two questions about one edited picture, which is shown in its source's size.
@@ -197,7 +197,7 @@ class AskVie:
         """
         sample = image.request.sample
         source = source_picture(sample)
-        edited = Picture(path=image.path, sha256=image.sha256, encoding="jpeg", size=source.size)
+        edited = ImagePart(path=image.path, sha256=image.sha256, encoding="jpeg", size=source.size)
         shown = replace(source, encoding="jpeg", size=None)
         text = self.words.semantics.replace(_PLACE, sample.prompt)
         return [
@@ -206,14 +206,18 @@ class AskVie:
         ]
 
     def _question(
-        self, image: GeneratedImage, name: str, parts: tuple[str | Picture, ...]
+        self, image: GeneratedImage, name: str, parts: tuple[str | ImagePart, ...]
     ) -> Question:
         return Question(
-            image_id=image.id, id=name, parts=parts, sampling=self.sampling, contract=self.contract
+            image_id=image.id,
+            id=name,
+            parts=parts,
+            sampling=self.sampling,
+            answer_format=self.answer_format,
         )
 
 
-def source_picture(sample: Sample) -> Picture:
+def source_picture(sample: Sample) -> ImagePart:
     """The picture before the edit, as the judge sees it, with its own size.
 
     Raises:
@@ -228,12 +232,12 @@ def source_picture(sample: Sample) -> Picture:
             f"the source picture {str(path)!r} of {sample.id!r} cannot be read: {error}",
             hint="fetch the benchmark's data again",
         ) from error
-    # Of the file as it is stored, not turned: upstream resizes before it turns.
-    return Picture(
+    # Size of the stored file, before the EXIF rotation: upstream resizes first, then rotates.
+    return ImagePart(
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
         size=image.size,
-        turned=image.getexif().get(_ORIENTATION, 1) != 1,
+        exif_rotated=image.getexif().get(_ORIENTATION, 1) != 1,
     )
 
 

@@ -46,7 +46,7 @@ class LowestScore:
     def identity(self) -> Mapping[str, str]:
         return {"contract": "viescore 2", "reading": "strict" if self.strict else "official"}
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         found = strict_list(reply.text) if self.strict else official_list(reply.text)
         scores = _numbers(found)
         # The overall score is a root: upstream's script fails on less than 0 as well.

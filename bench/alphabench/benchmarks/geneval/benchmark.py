@@ -33,9 +33,10 @@ from alphabench.detections.geneval_rules import (
     decide,
     select,
 )
+from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.statistics import Cluster
-from alphabench.types import Card, Estimate, Evaluator, ProtocolName, Report, Sample, Verdict
+from alphabench.types import Card, Estimate, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData, pin_of
 
 if TYPE_CHECKING:

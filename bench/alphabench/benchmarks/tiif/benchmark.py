@@ -37,9 +37,10 @@ from alphabench.benchmarks.tiif.scoring import (
 )
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill, split_spec
+from alphabench.interfaces import Benchmark, Evaluator
 from alphabench.questions import Judge
 from alphabench.statistics import Cluster, Formula
-from alphabench.types import Benchmark, Card, Evaluator, ProtocolName, Report, Sample, Verdict
+from alphabench.types import Card, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData, pin_of
 
 PIN: Final = "tiif"

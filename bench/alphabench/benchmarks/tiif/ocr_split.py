@@ -19,8 +19,9 @@ from alphabench.benchmarks.tiif.scoring import LENGTHS, stratum
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import split_spec
 from alphabench.evaluators.ocr import GNED, QUESTIONS, RECALL, RapidReader, TextEvaluator
+from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
-from alphabench.types import Card, Evaluator, Report, Sample, Verdict
+from alphabench.types import Card, Report, Sample, Verdict
 
 if TYPE_CHECKING:
     from alphabench.benchmarks.tiif.benchmark import Tiif

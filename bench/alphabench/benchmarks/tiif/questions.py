@@ -25,11 +25,11 @@ from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_q
 from alphabench.questions import (
     Answer,
     Capabilities,
+    ImagePart,
     Judge,
-    Picture,
     Question,
     Reply,
-    Sampling,
+    ReplySampling,
 )
 from alphabench.types import GeneratedImage, ProtocolName, Verdict
 from alphabench.upstream import UpstreamData
@@ -104,7 +104,7 @@ def wording_of(source: bytes) -> OfficialWording:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinesContract:
+class LinesFormat:
     """As many values as questions, 1.0 for yes and 0.0 for no, from a reply of one line each.
 
     official: by upstream's reader, which passes over a refusal that is not such a line. strict: no
@@ -131,7 +131,7 @@ class LinesContract:
             "strict": str(self.strict),
         }
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         lines = [line.strip() for line in reply.text.split("\n")]
         if any(refuses(line) for line in lines if line.casefold().startswith(("yes", "no"))):
             return None
@@ -157,8 +157,8 @@ class AskTogether:
                 image_id=image.id,
                 id=ANSWERS,
                 parts=(text, picture_of(image)),
-                sampling=Sampling(max_tokens=_MAX_TOKENS, temperature=0.0 if strict else 1.0),
-                contract=LinesContract(
+                sampling=ReplySampling(max_tokens=_MAX_TOKENS, temperature=0.0 if strict else 1.0),
+                answer_format=LinesFormat(
                     n_questions=len(questions), wording=self.wording.digest, strict=strict
                 ),
                 system=self.wording.system,
@@ -170,13 +170,17 @@ class AskTogether:
 class AskAlone:
     """Each question in a call of its own."""
 
-    contract: YesNo
+    answer_format: YesNo
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         picture = picture_of(image)
         return [
             yes_no_question(
-                question, [picture], image_id=image.id, question_id=str(i), contract=self.contract
+                question,
+                [picture],
+                image_id=image.id,
+                question_id=str(i),
+                answer_format=self.answer_format,
             )
             for i, question in enumerate(image.request.sample.facts["questions"])
         ]
@@ -223,9 +227,9 @@ def _verdict(
     )
 
 
-def picture_of(image: GeneratedImage) -> Picture:
+def picture_of(image: GeneratedImage) -> ImagePart:
     """The stored image, as upstream sends it: whole, as PNG."""
-    return Picture(path=image.path, sha256=image.sha256)
+    return ImagePart(path=image.path, sha256=image.sha256)
 
 
 def open_judged(
@@ -249,12 +253,12 @@ def open_judged(
     official = options.wording == "official" or (options.wording == "auto" and split != "mini")
     if not official:
         probability = options.reading == "probability"
-        contract = YesNoProbability() if probability else YesNoText()
+        answer_format = YesNoProbability() if probability else YesNoText()
         return JudgeEvaluator(
             judge=judge,
-            ask=AskAlone(contract=contract),
+            ask=AskAlone(answer_format=answer_format),
             settle=settle,
-            identity=contract.identity,
+            identity=answer_format.identity,
             needs=Capabilities(images_per_question=1, logprobs=probability),
         )
     wording = official_wording(data)

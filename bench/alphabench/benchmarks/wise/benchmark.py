@@ -28,9 +28,10 @@ from alphabench.benchmarks.wise.scoring import (
 )
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill, split_spec
+from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.statistics import Bootstrap, Cluster, Formula
-from alphabench.types import Card, Estimate, Evaluator, ProtocolName, Report, Sample, Verdict
+from alphabench.types import Card, Estimate, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData, pin_of
 
 EVALUATOR: Final = "judge"

@@ -14,7 +14,15 @@ from alphabench.benchmarks.wise.scoring import METRICS, Edition
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
 from alphabench.judges.retrying import PersistentJudge
-from alphabench.questions import Answer, Contract, Judge, Part, Picture, Question, Sampling
+from alphabench.questions import (
+    Answer,
+    AnswerFormat,
+    ImagePart,
+    Judge,
+    Part,
+    Question,
+    ReplySampling,
+)
 from alphabench.types import GeneratedImage, ProtocolName, Verdict
 from alphabench.upstream import UpstreamData, templates
 from alphabench.upstream.templates import ImageSlot, Template
@@ -90,7 +98,7 @@ class Words:
             ]
         )
 
-    def message(self, prompt: str, explanation: str, picture: Picture) -> tuple[Part, ...]:
+    def message(self, prompt: str, explanation: str, picture: ImagePart) -> tuple[Part, ...]:
         """The user message about one picture."""
         values = {"Prompt": prompt, "Explanation": explanation}
         return tuple(
@@ -170,16 +178,16 @@ def open_judged(
     by_script = not own and edition.name == "verified"
     silent = options.thinking == "off" or (options.thinking == "auto" and by_script)
     tries = 1 if protocol == "strict" else options.tries
-    sampling = Sampling(
+    sampling = ReplySampling(
         max_tokens=_MAX_TOKENS[edition.name], temperature=0.0, extra=_NO_THINKING if silent else {}
     )
-    contract = edition.contract(protocol)
+    answer_format = edition.answer_format(protocol)
     return JudgeEvaluator(
         judge=judge if tries == 1 else PersistentJudge(judge=judge, tries=tries),
-        ask=_Ask(words, sampling, contract, edition.question),
+        ask=_Ask(words, sampling, answer_format, edition.question),
         settle=_Settle(edition),
         identity={
-            **contract.identity,
+            **answer_format.identity,
             "edition": edition.name,
             "wording": f"{words.name}:{words.digest[:16]}",
             "max_tokens": str(sampling.max_tokens),
@@ -193,13 +201,13 @@ def open_judged(
 @dataclass(frozen=True, slots=True)
 class _Ask:
     words: Words
-    sampling: Sampling
-    contract: Contract
+    sampling: ReplySampling
+    answer_format: AnswerFormat
     question_id: str
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         facts = image.request.sample.facts
-        picture = Picture(path=image.path, sha256=image.sha256)
+        picture = ImagePart(path=image.path, sha256=image.sha256)
         return [
             Question(
                 image_id=image.id,
@@ -208,7 +216,7 @@ class _Ask:
                 system_as_parts=self.words.system is not None,
                 parts=self.words.message(facts["Prompt"], facts["Explanation"], picture),
                 sampling=self.sampling,
-                contract=self.contract,
+                answer_format=self.answer_format,
             )
         ]
 

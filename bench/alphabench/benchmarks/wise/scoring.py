@@ -16,7 +16,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from alphabench.questions import Contract, Reply
+from alphabench.questions import AnswerFormat, Reply
 from alphabench.statistics import Formula, Means
 from alphabench.types import ProtocolName
 
@@ -46,7 +46,7 @@ class Edition:
                 return name
         return None
 
-    def contract(self, protocol: ProtocolName) -> Contract:
+    def answer_format(self, protocol: ProtocolName) -> AnswerFormat:
         """How replies are read."""
         strict = protocol == "strict"
         return BinaryScore(strict) if self.name == "verified" else ThreeScores(strict)
@@ -139,7 +139,7 @@ class ThreeScores:
         reading = "strict" if self.strict else "official"
         return {"contract": "wise three scores 1", "reading": reading}
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         found = _strict_scores(reply.text) if self.strict else official_scores(reply.text)
         if set(found) != set(METRICS):
             return None
@@ -166,7 +166,7 @@ class BinaryScore:
         reading = "strict" if self.strict else "official"
         return {"contract": "wise binary score 1", "reading": reading}
 
-    def read(self, reply: Reply) -> tuple[float, ...] | None:
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
         text = without_thoughts(reply.text)
         value = _strict_binary(text) if self.strict else official_binary(text)
         return None if value is None else (value,)

@@ -32,7 +32,8 @@ from alphabench.evaluators.detection.detector import (
     LimitedVocabulary,
 )
 from alphabench.images import UnreadableImageError, open_rgb
-from alphabench.types import GeneratedImage, ImageRequest, Licensed, Verdict
+from alphabench.interfaces import Licensed
+from alphabench.types import GeneratedImage, ImageRequest, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ class ObjectEvaluator:
         for start in range(0, len(images), self.batch_size):
             yield from self._batch(images[start : start + self.batch_size])
 
-    def unable(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
+    def refusals(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
         """Image id -> why it could not be scored, for each such request; see `Selective`."""
         return {
             request.id: reason

@@ -25,7 +25,7 @@ from alphabench.images import UnreadableImageError, open_rgb
 from alphabench.judges.data_uris import UnusablePictureError, read_picture
 from alphabench.judges.in_process import answers_in_batches
 from alphabench.judges.openai.chat_api import LastingError
-from alphabench.questions import Answer, Capabilities, Picture, Question, Reply
+from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply
 from alphabench.weights.digest import digest_files
 from alphabench.weights.find import NotHereError
 
@@ -113,7 +113,7 @@ class MplugJudge:
         return [reply.text for reply in self._reply(ready)]
 
     def _prepare(self, question: Question) -> MplugQuery:
-        pictures = [part for part in question.parts if isinstance(part, Picture)]
+        pictures = [part for part in question.parts if isinstance(part, ImagePart)]
         texts = [part for part in question.parts if isinstance(part, str)]
         if len(pictures) != 1 or len(texts) != 1 or question.system:
             raise LastingError("mPLUG takes one image and one question, and nothing else")
@@ -208,7 +208,7 @@ def _existing_folder(options: MplugOptions, cache_dir: Path) -> Path:
     return folder.absolute()
 
 
-def _read(picture: Picture) -> Image:
+def _read(picture: ImagePart) -> Image:
     """The image as RGB.
 
     Raises:

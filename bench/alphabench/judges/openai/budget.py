@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.questions import Picture, Question, Reply
+from alphabench.questions import ImagePart, Question, Reply
 
 _TOKENS_OF_A_PICTURE: Final = 2000
 """A guess on the high side, for reservations alone: hosts tell the true number afterwards."""
@@ -74,7 +74,7 @@ class Account:
 
     def _most(self, question: Question) -> float:
         characters = sum(len(part) for part in question.parts if isinstance(part, str))
-        pictures = sum(isinstance(part, Picture) for part in question.parts)
+        pictures = sum(isinstance(part, ImagePart) for part in question.parts)
         characters += len(question.system or "")
         tokens_in = characters / _CHARACTERS_A_TOKEN + pictures * _TOKENS_OF_A_PICTURE
         cost_usd = self.prices.cost_usd(tokens_in, question.sampling.max_tokens + self.extra_tokens)

@@ -25,7 +25,7 @@ from alphabench.judges.openai.chat_api import (
 from alphabench.judges.openai.health import Record
 from alphabench.judges.openai.options import OpenAIOptions
 from alphabench.judges.openai.rate_limit import Clock
-from alphabench.questions import Picture, Question, Reply
+from alphabench.questions import ImagePart, Question, Reply
 from alphabench.remote import credentials
 from alphabench.remote.endpoint import Endpoint
 from alphabench.remote.responses import PassingError, retry_after_seconds
@@ -82,7 +82,9 @@ class ChatClient:
         Raises:
             UnusablePictureError: an image is missing, altered or unreadable.
         """
-        uris = [await self.images.uri(part) for part in question.parts if isinstance(part, Picture)]
+        uris = [
+            await self.images.uri(part) for part in question.parts if isinstance(part, ImagePart)
+        ]
         return json.dumps(
             request_body(question, uris, model=self.model, fixed=self.fields)
         ).encode()

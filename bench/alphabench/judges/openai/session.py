@@ -30,7 +30,7 @@ from alphabench.judges.openai.model_name import AnsweringModel
 from alphabench.judges.openai.rate_limit import Clock, Gate, Pace
 from alphabench.judges.parsing import read_reply, unscored
 from alphabench.judges.yesno import YesNoText
-from alphabench.questions import Answer, Question, Reply, Sampling
+from alphabench.questions import Answer, Question, Reply, ReplySampling
 from alphabench.remote.endpoint import Endpoint
 from alphabench.remote.responses import PassingError
 from alphabench.remote.transport import Transport, UnreachableError
@@ -342,8 +342,8 @@ def _probe() -> Question:
         image_id="control",
         id="control",
         parts=(f"Reply with one word: yes. ({secrets.token_hex(4)})",),
-        sampling=Sampling(max_tokens=64, temperature=None),
-        contract=YesNoText(),
+        sampling=ReplySampling(max_tokens=64, temperature=None),
+        answer_format=YesNoText(),
     )
 
 

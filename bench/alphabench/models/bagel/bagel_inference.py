@@ -43,7 +43,7 @@ from alphabench.models.bagel.sampler import (
 )
 from alphabench.models.bagel.sampling_config import Recipe
 from alphabench.models.unified_model import Answer, AskTask, Drawn, DrawTask, RefineTask
-from alphabench.types import NotMade
+from alphabench.types import NotGenerated
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -82,12 +82,12 @@ class UnifiedBagel:
             stride=design.vision.patch_size,
         )
 
-    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn | NotMade]:
-        made: dict[int, Drawn | NotMade] = {}
+    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn | NotGenerated]:
+        made: dict[int, Drawn | NotGenerated] = {}
         possible: list[int] = []
         for index, task in enumerate(tasks):
             if reason := self._obstacle(task):
-                made[index] = NotMade(status="refused", reason=reason)
+                made[index] = NotGenerated(status="refused", reason=reason)
             else:
                 possible.append(index)
         # Guidance differs between the two, and all rows of a painter share one.
@@ -155,7 +155,7 @@ class UnifiedBagel:
         return with_text(model, said, [self._block(task.prompt) for task in tasks])
 
     @torch.no_grad()
-    def _draw_alike(self, tasks: Sequence[DrawTask], *, think: bool) -> list[Drawn | NotMade]:
+    def _draw_alike(self, tasks: Sequence[DrawTask], *, think: bool) -> list[Drawn | NotGenerated]:
         grids = [self.grid_of(*self._size(task)) for task in tasks]
         noise = [self.noise(task) for task in tasks]
         said = self.contexts(tasks, noise, think=think)
@@ -176,7 +176,7 @@ class UnifiedBagel:
         pictures = self.decoded(painted_LC, grids)
         return [
             one
-            if isinstance(one, NotMade)
+            if isinstance(one, NotGenerated)
             else Drawn(picture=one)
             if thought is None
             else Drawn(picture=one, thought=thought.text, thought_cut=thought.cut)
@@ -239,9 +239,9 @@ class UnifiedBagel:
         )
         return [_Words(tokens.answer(ids), cut=len(ids) - 1 == most) for ids in written]
 
-    def decoded(self, painted_LC: Tensor, grids: Sequence[Grid]) -> list[Image | NotMade]:
+    def decoded(self, painted_LC: Tensor, grids: Sequence[Grid]) -> list[Image | NotGenerated]:
         """Pictures of one size go through the autoencoder together, as many as fit."""
-        made: dict[int, Image | NotMade] = {}
+        made: dict[int, Image | NotGenerated] = {}
         counts = [grid.rows * grid.columns for grid in grids]
         painted = ragged(counts, painted_LC.device).split(painted_LC)
         for grid in dict.fromkeys(grids):
@@ -252,7 +252,9 @@ class UnifiedBagel:
                 made.update(self._decoded_alike({row: painted[row] for row in chosen}, grid))
         return [made[row] for row in range(len(grids))]
 
-    def _decoded_alike(self, painted: dict[int, Tensor], grid: Grid) -> dict[int, Image | NotMade]:
+    def _decoded_alike(
+        self, painted: dict[int, Tensor], grid: Grid
+    ) -> dict[int, Image | NotGenerated]:
         patch = self.loaded.model.design.latent_patch
         latents = [
             to_latent(tokens_LC, patch, rows=grid.rows, columns=grid.columns)
@@ -262,7 +264,9 @@ class UnifiedBagel:
         return {
             row: to_picture(one)
             if bool(one.isfinite().all())
-            else NotMade(status="failed", reason="the sampled picture holds numbers that are none")
+            else NotGenerated(
+                status="failed", reason="the sampled picture holds numbers that are none"
+            )
             for row, one in zip(painted, pixels, strict=True)
         }
 
@@ -273,7 +277,7 @@ class BagelRefiner:
     def __init__(self, model: UnifiedBagel) -> None:
         self.model = model
 
-    def refine(self, tasks: Sequence[RefineTask]) -> list[Drawn | NotMade]:
+    def refine(self, tasks: Sequence[RefineTask]) -> list[Drawn | NotGenerated]:
         """See `ImageRefiner`."""
         template = self.model.recipe.reflect_prompt
         edits = [

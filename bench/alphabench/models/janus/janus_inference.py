@@ -24,7 +24,7 @@ from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.models.unified_model import Answer, AskTask, Drawn, DrawTask, RefineTask
-from alphabench.types import NotMade
+from alphabench.types import NotGenerated
 from alphabench.weights.find import LOADING_ERRORS, load_complete
 from alphabench.weights.strict_loading import quiet, strict_loading
 
@@ -85,14 +85,14 @@ class Janus:
         added = tokenizer.added_tokens_decoder.values()
         self.control = tuple(sorted(str(token.content) for token in added if token.special))
 
-    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn | NotMade]:
+    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn | NotGenerated]:
         """See `UnifiedModel.draw`; it neither edits nor thinks."""
         assert not think, "Janus cannot think before it draws"
         refusals = [self._refusal(task) for task in tasks]
         able = [task for task, refusal in zip(tasks, refusals, strict=True) if refusal is None]
         pictures = (one for batch in self._batches(able) for one in self._pictures(batch))
         made = (refusal or next(pictures) for refusal in refusals)
-        return [one if isinstance(one, NotMade) else Drawn(picture=one) for one in made]
+        return [one if isinstance(one, NotGenerated) else Drawn(picture=one) for one in made]
 
     def answer(self, tasks: Sequence[AskTask]) -> list[Answer]:
         """See `UnifiedModel.answer`: greedy.
@@ -124,7 +124,7 @@ class Janus:
         )
         return _Prompts(inputs["input_ids"], inputs["attention_mask"])
 
-    def decode(self, tokens_BN: Tensor) -> list[Image.Image | NotMade]:
+    def decode(self, tokens_BN: Tensor) -> list[Image.Image | NotGenerated]:
         """Tokens -> RGB pictures; see `draw_tokens`."""
         drawn_B = (tokens_BN >= 0).all(dim=1)
         with torch.inference_mode():
@@ -135,7 +135,7 @@ class Janus:
         return [
             Image.fromarray(one.clamp(0.0, 255.0).numpy().astype(np.uint8))
             if drawn and bool(one.isfinite().all())
-            else NotMade(status="failed", reason="the model made NaN or infinity")
+            else NotGenerated(status="failed", reason="the model made NaN or infinity")
             for one, drawn in zip(levels_BHWC, drawn_B.tolist(), strict=True)
         ]
 
@@ -143,26 +143,26 @@ class Janus:
         size = self.sampling.batch_size
         return (whole[start : start + size] for start in range(0, len(whole), size))
 
-    def _pictures(self, tasks: Sequence[DrawTask]) -> list[Image.Image | NotMade]:
+    def _pictures(self, tasks: Sequence[DrawTask]) -> list[Image.Image | NotGenerated]:
         generators = [torch.Generator("cpu").manual_seed(task.seed) for task in tasks]
         prompts = self.prompts([task.prompt for task in tasks])
         return self.decode(
             draw_tokens(self.network, prompts, self.words, self.sampling, generators=generators)
         )
 
-    def _refusal(self, task: DrawTask) -> NotMade | None:
+    def _refusal(self, task: DrawTask) -> NotGenerated | None:
         assert task.source is None, "Janus does not edit"
         side = picture_side(self.network)
         if (task.width or side, task.height or side) != (side, side):
             reason = f"{task.width}x{task.height} pixels were asked for, and it draws {side}x{side}"
-            return NotMade(status="refused", reason=reason)
+            return NotGenerated(status="refused", reason=reason)
         if (token := self._control_token(task.prompt)) is not None:
             reason = f"the prompt holds {token!r}, which controls the model"
-            return NotMade(status="refused", reason=reason)
+            return NotGenerated(status="refused", reason=reason)
         n_tokens = self.prompts([task.prompt]).ids_BT.shape[1]
         if n_tokens + n_picture_tokens(self.network) > _longest(self.network):
             reason = f"the prompt is too long: {n_tokens} tokens"
-            return NotMade(status="refused", reason=reason)
+            return NotGenerated(status="refused", reason=reason)
         return None
 
     def _control_token(self, text: str) -> str | None:
@@ -213,7 +213,7 @@ class JanusRefiner:
     def __init__(self, model: Janus) -> None:
         self.model = model
 
-    def refine(self, tasks: Sequence[RefineTask]) -> list[Drawn | NotMade]:
+    def refine(self, tasks: Sequence[RefineTask]) -> list[Drawn | NotGenerated]:
         """See `ImageRefiner`."""
         answers = self.model.answer(
             [
@@ -231,7 +231,7 @@ class JanusRefiner:
         )
         return [
             one
-            if isinstance(one, NotMade)
+            if isinstance(one, NotGenerated)
             else replace(one, thought=answer.text, thought_cut=answer.cut)
             for one, answer in zip(made, answers, strict=True)
         ]
