@@ -1,24 +1,28 @@
-"""Where people look: one HTML file with every image of a run, its prompt, verdict and reason.
+"""The gallery: one HTML file with every image of a run, its prompt, verdict and reason.
 
-Needs no server, no network and no framework; it filters and searches by itself. All text comes
-from data and is escaped, and the page's own policy forbids any script or style but ours. Knows no
-benchmark's rules.
+It needs no server, network or framework, and filters and searches by itself. All text comes from
+data and is escaped by the template; the page's content security policy allows its own style and
+script only. Knows no benchmark's rules.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from alphabench.images import UnreadableImageError, open_rgb
 from alphabench.reports.markdown import NOTHING, number
@@ -32,6 +36,8 @@ from alphabench.runs.stored_run import (
 )
 from alphabench.types import Estimate, Report, Sample
 
+_TEMPLATE: Final = "gallery.html.jinja"
+_CHUNKS_BUFFERED: Final = 256
 _MARKS: Final[Mapping[ImageState, str]] = {
     "right": "✓",
     "partly": "◐",
@@ -41,6 +47,33 @@ _MARKS: Final[Mapping[ImageState, str]] = {
 _COLUMNS: Final = {1: "one", 2: "two", 3: "three"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _GroupBar:
+    """One group's score, with its interval as a bar; lengths in percent, as text."""
+
+    name: str
+    text: str
+    value: str = ""
+    interval: tuple[str, str] | None = None
+    """Where it begins and how long it is; None where nothing was scored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figure:
+    """One image as the page shows it."""
+
+    state: ImageState
+    caption: str
+    reason: str
+    about: str
+    source: str | None
+    """None where there is no image."""
+    size: str
+    """`WIDTHxHEIGHT` of the stored image, where the page embeds a smaller one; else empty."""
+    objects: str
+    """JSON: [name, x1, y1, x2, y2, score] of each detected object; empty where there is none."""
+
+
 def gallery_html(
     run: StoredRun,
     samples: Sequence[Sample],
@@ -48,7 +81,7 @@ def gallery_html(
     evaluation: StoredEvaluation | None,
     embed_pixels: int | None = None,
 ) -> str:
-    """The page whole; see `gallery_parts`."""
+    """The complete page; see `gallery_parts`."""
     return "".join(gallery_parts(run, samples, evaluation=evaluation, embed_pixels=embed_pixels))
 
 
@@ -59,163 +92,134 @@ def gallery_parts(
     evaluation: StoredEvaluation | None,
     embed_pixels: int | None = None,
 ) -> Iterator[str]:
-    """The page that lies in a run folder as `gallery.html`, piece by piece.
+    """The page that lies in a run folder as `gallery.html`, in parts.
 
     Args:
         run: whose images.
         samples: those of the run, in the order wanted.
-        evaluation: whose verdicts and figures to show; None shows the images alone.
+        evaluation: whose verdicts and report to show; None shows the images alone.
         embed_pixels: put thumbnails of at most this many pixels a side into the page, so that it
             can be sent alone; None refers to the images that lie beside it.
     """
-    judged = run.sample_results(samples, evaluation)
-    style, script = _asset("gallery.css"), _asset("gallery.js")
-    columns = _COLUMNS.get(run.images_per_sample, "many")
-    yield _head(f"{run.manifest.benchmark}: {run.manifest.checkpoint}", style, script)
-    yield _top(run, evaluation)
-    yield _bar(judged)
-    yield f'<main class="{columns}">'
-    for one in judged:
-        yield _card(one, run.root, embed_pixels)
-    yield '<p id="empty" hidden>No image matches.</p></main>'
-    yield _DIALOG
-    yield f"<script>{script}</script></body></html>\n"
-
-
-_DIALOG: Final = """
-<dialog><div><div class="stage"><img alt=""><svg class="boxes" aria-hidden="true"></svg></div>
-<section><h2></h2><span class="mark"></span><p class="why"></p><p class="about"></p>
-<nav><button type="button" class="previous">← previous</button>
-<button type="button" class="next">next →</button>
-<button type="button" class="seen" aria-pressed="true">what the evaluator saw</button>
-<button type="button" class="close">close</button></nav></section></div></dialog>
-"""
-
-
-def _head(title: str, style: str, script: str) -> str:
-    policy = (
-        f"default-src 'none'; img-src 'self' file: data:; style-src {_source(style)}; "
-        f"script-src {_source(script)}; base-uri 'none'; form-action 'none'"
+    results = run.sample_results(samples, evaluation)
+    style, script = (
+        files("alphabench.reports").joinpath(name).read_text(encoding="utf-8")
+        for name in ("gallery.css", "gallery.js")
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{_text(title)}</title>\n<style>{style}</style></head><body>\n"
+    parts = _template().stream(
+        benchmark=run.manifest.benchmark,
+        checkpoint=run.manifest.checkpoint,
+        style=Markup(style),  # noqa: S704 - a file of this package
+        script=Markup(script),  # noqa: S704 - a file of this package
+        style_digest=_digest(style),
+        script_digest=_digest(script),
+        columns=_COLUMNS.get(run.images_per_sample, "many"),
+        cards=(
+            (one.sample, [_figure(image, run.root, embed_pixels) for image in one.images])
+            for one in results
+        ),
+        **_choices(results),
+        **_summary(run, evaluation),
     )
+    parts.enable_buffering(_CHUNKS_BUFFERED)
+    return iter(parts)
 
 
-def _top(run: StoredRun, evaluation: StoredEvaluation | None) -> str:
-    manifest, report = run.manifest, evaluation.report if evaluation else None
-    parts = [f'<header class="top"><h1>{_text(manifest.checkpoint)}</h1>']
-    if report is None or evaluation is None:
-        parts.append(f'<p class="what">{_text(manifest.benchmark)}, not scored</p></header>')
-        return "".join(parts)
-    what = f"{manifest.benchmark}, {report.protocol} protocol, evaluator {report.evaluator}"
-    parts.append(f'<p class="what">{_text(what)}</p>')
-    for stamp, meaning in stamps(report, manifest, evaluation.identity):
-        plain_meaning = meaning.replace("`", "")
-        parts.append(f'<p class="stamp"><b>{_text(stamp)}</b>: {_text(plain_meaning)}</p>')
-    headline = report.headline
+@functools.cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("alphabench", "reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_representable,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(_TEMPLATE)
+
+
+def _representable(value: Any) -> Any:
+    """Text without what UTF-8 or HTML cannot hold: NUL and lone surrogates."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _digest(content: str) -> str:
+    """As a content security policy names a script: sha256 in base64."""
+    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def _summary(run: StoredRun, evaluation: StoredEvaluation | None) -> dict[str, Any]:
+    if evaluation is None or evaluation.report is None:
+        return {"report": None}
+    report = evaluation.report
+    headline, scale = report.headline, _scale(report)
     spread = f"95% interval {number(headline.low)} to {number(headline.high)}"
     if headline.value is None:
         spread = f"no headline: {report.withheld}" if report.withheld else absence(headline)
-    parts.append(
-        f'<div class="figures"><div class="score"><strong>{number(headline.value)}</strong>'
-        f"<span>{_text(spread)}</span><span>{headline.n_samples} samples, "
-        f'coverage {coverage_words(report)}</span></div><div class="groups">'
-    )
-    scale = _scale(report)
-    parts += [_group(name, figure, scale) for name, figure in report.groups.items()]
-    return "".join([*parts, "</div></div></header>\n"])
+    return {
+        "report": report,
+        "stamps": stamps(report, run.manifest, evaluation.identity),
+        "score": number(headline.value),
+        "spread": spread,
+        "coverage": coverage_words(report),
+        "groups": [_group_bar(name, one, scale) for name, one in report.groups.items()],
+    }
 
 
-def _group(name: str, figure: Estimate, scale: float) -> str:
-    """One group: name, figure, and a bar with its interval drawn over it."""
-    drawn = '<rect class="well" width="100%" height="7"></rect>'
-    if figure.value is not None and figure.low is not None and figure.high is not None:
-        value, low, high = (100 * v / scale for v in (figure.value, figure.low, figure.high))
-        spread = f'x="{low:.1f}%" width="{high - low:.1f}%"'
-        drawn += (
-            f'<rect class="value" width="{value:.1f}%" height="7"></rect>'
-            f'<rect class="spread" {spread} y="2" height="3"></rect>'
-        )
-    words = number(figure.value) if figure.value is not None else f"{NOTHING} {absence(figure)}"
-    return (
-        f'<div class="group"><span title="{_text(name)}">{_text(name)}</span><span>{words}</span>'
-        f'<svg aria-hidden="true">{drawn}</svg></div>'
+def _group_bar(name: str, estimate: Estimate, scale: float) -> _GroupBar:
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return _GroupBar(name=name, text=f"{NOTHING} {absence(estimate)}")
+    value, low, high = (100 * v / scale for v in (estimate.value, estimate.low, estimate.high))
+    return _GroupBar(
+        name=name,
+        text=number(estimate.value),
+        value=f"{value:.1f}",
+        interval=(f"{low:.1f}", f"{high - low:.1f}"),
     )
 
 
 def _scale(report: Report) -> float:
-    """The full length of a bar: 1, 10 or 100, whichever holds every figure."""
+    """The full length of a bar: 1, 10 or 100, whichever is the first that holds every score."""
     highs = [one.high for one in (report.headline, *report.groups.values()) if one.high is not None]
     return next(
         (s for s in (1.0, 10.0, 100.0) if max(highs, default=0.0) <= s), max(highs, default=1)
     )
 
 
-def _bar(judged: Sequence[SampleResult]) -> str:
+def _choices(results: Sequence[SampleResult]) -> dict[str, Any]:
+    """What the filters offer: (label, value, number of images) each."""
     groups = Counter[str]()
-    states = Counter[str]()
-    for one in judged:
+    states = Counter[ImageState]()
+    for one in results:
         groups[one.sample.group] += len(one.images)
         states.update(image.state for image in one.images)
-    total = sum(groups.values())
-    shown = [state for state in _MARKS if state != "partly" or states[state]]
-    by_state = [(f"{_MARKS[state]} {state}", state, states[state]) for state in shown]
-    return (
-        '<div class="bar"><div>'
-        f"{_choices('state', 'verdict', total, by_state)}"
-        '<input type="search" id="search" placeholder="Search prompts and reasons" '
-        'aria-label="Search prompts and reasons"><span id="shown" role="status"></span>'
-        f"{_choices('group', 'group', total, [(name, name, n) for name, n in groups.items()])}"
-        "</div></div>\n"
-    )
+    return {
+        "n_images": groups.total(),
+        "by_group": [(name, name, count) for name, count in groups.items()],
+        "by_state": [
+            (f"{mark} {state}", state, states[state])
+            for state, mark in _MARKS.items()
+            if state != "partly" or states[state]
+        ],
+    }
 
 
-def _choices(key: str, label: str, total: int, choices: Iterable[tuple[str, str, int]]) -> str:
-    buttons = [
-        f'<button type="button" data-filter="{key}" data-value="{_text(value)}" '
-        f'aria-pressed="{"false" if value else "true"}">'
-        f"{_text(name)} <small>{count}</small></button>"
-        for name, value, count in [("all", "", total), *choices]
-    ]
-    return f'<div class="choices" role="group" aria-label="{label}">{"".join(buttons)}</div>'
-
-
-def _card(one: SampleResult, root: Path, embed_pixels: int | None) -> str:
-    sample = one.sample
-    figures = [_figure(image, root, embed_pixels) for image in one.images]
-    return (
-        f'<article data-group="{_text(sample.group)}"><h2>{_text(sample.prompt)}</h2>'
-        f"<p>{_text(sample.group)} · {_text(sample.id)}</p>"
-        f'<div class="images">{"".join(figures)}</div></article>\n'
-    )
-
-
-def _figure(image: ImageResult, root: Path, embed_pixels: int | None) -> str:
-    about = f"image {image.image_id}"
-    attributes = ""
-    shown = '<div class="none">no image</div>'
-    if image.record is not None:
-        record = image.record
+def _figure(image: ImageResult, root: Path, embed_pixels: int | None) -> _Figure:
+    about, source, size, objects = f"image {image.image_id}", None, "", ""
+    if (record := image.record) is not None:
         about = f"{about} · seed {record.seed}"
-        source, size = f"./{quote(record.path)}", ""
+        source, objects = f"./{quote(record.path)}", _objects(image)
         if embed_pixels is not None:
             source, size = _thumbnail(root / record.path, embed_pixels)
-        attributes = f' data-size="{size}"' if size else ""
-        attributes += _objects(image)
-        shown = (
-            f'<button type="button" class="open"><img loading="lazy" decoding="async" '
-            f'src="{_text(source)}" alt="{_text(about)}"></button>'
-        )
-    reason = f"<span>{_text(image.reason)}</span>" if image.reason else ""
-    return (
-        f'<figure class="{image.state}" data-about="{_text(about)}"{attributes}>{shown}'
-        f"<figcaption><b>{_MARKS[image.state]} {_state_words(image)}</b>{reason}</figcaption>"
-        "</figure>"
+    return _Figure(
+        state=image.state,
+        caption=f"{_MARKS[image.state]} {_state_words(image)}",
+        reason=image.reason,
+        about=about,
+        source=source,
+        size=size,
+        objects=objects,
     )
 
 
@@ -228,7 +232,7 @@ def _state_words(image: ImageResult) -> str:
 
 
 def _objects(image: ImageResult) -> str:
-    """What the evaluator says it saw, for the large view: [name, x1, y1, x2, y2, score] each."""
+    """What the evaluator detected, for the large view."""
     seen = [
         [str(name), *(round(part, 3) for part in box)]
         for verdict in image.verdicts
@@ -236,11 +240,11 @@ def _objects(image: ImageResult) -> str:
         for box in (boxes if isinstance(boxes, list) else ())
         if _is_box(box)
     ]
-    return f' data-objects="{_text(json.dumps(seen, ensure_ascii=False))}"' if seen else ""
+    return json.dumps(seen, ensure_ascii=False) if seen else ""
 
 
 def _is_box(content: Any) -> bool:
-    """`x1, y1, x2, y2, score`; other evaluators may keep other things under the same name."""
+    """`x1, y1, x2, y2, score`; other evaluators may store something else under the same name."""
     return (
         isinstance(content, list)
         and len(content) == 5
@@ -253,7 +257,7 @@ def _mapping(content: Any) -> Mapping[str, Any]:
 
 
 def _thumbnail(path: Path, pixels: int) -> tuple[str, str]:
-    """A data URI, and the size of the stored image; an unreadable one keeps its place, empty."""
+    """A data URI, and the size of the stored image; `data:,` for one that cannot be read."""
     try:
         image = open_rgb(path)
     except UnreadableImageError:
@@ -263,18 +267,3 @@ def _thumbnail(path: Path, pixels: int) -> tuple[str, str]:
     content = io.BytesIO()
     image.save(content, format="WEBP", quality=82)
     return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}", size
-
-
-def _asset(name: str) -> str:
-    return files("alphabench.reports").joinpath(name).read_text(encoding="utf-8")
-
-
-def _source(content: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
-
-
-def _text(text: str) -> str:
-    """Escaped for element content and for quoted attributes; what UTF-8 or HTML lacks goes."""
-    known = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-    return escape(known, quote=True)
