@@ -126,24 +126,32 @@ def replace_file(path: Path, content: str | bytes | Iterable[str]) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A draft folder that becomes `path` once the block has ended without an error.
 
-    A folder that was there is removed at the last moment. What fails leaves no draft, which would
-    take up the space that may have been missing.
+    A folder that was there is removed last. What fails leaves no draft, which would take up the
+    space that may have been missing.
 
     Yields:
         The draft, beside `path`: empty.
     """
     draft = path.with_name(f"draft-{os.getpid()}")
-    shutil.rmtree(draft, ignore_errors=True)
+    before = path.with_name(f"draft-{os.getpid()}-replaced")
+    for left in (draft, before):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         draft.mkdir(parents=True)
         yield draft
         sync_tree(draft)
         if path.exists():
-            shutil.rmtree(path)
-        draft.rename(path)
+            path.rename(before)
+        try:
+            draft.rename(path)
+        except OSError:
+            if before.exists():
+                before.rename(path)
+            raise
         _sync_entries(path.parent)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        for left in (draft, before):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def sync_tree(folder: Path) -> None:
