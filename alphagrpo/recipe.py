@@ -19,7 +19,8 @@ from alphagrpo.tasks import Window
 from alphatrainers import strict_yaml
 from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.algorithms.sde_steps import Density, StepKind, usual_density
-from alphatrainers.settings import AppliesTo, ImageKind, TrainingSettings
+from alphatrainers.image_algorithms import IMAGE_ALGORITHMS, NOT_TRAINED, ImageLossSettings
+from alphatrainers.settings import AppliesTo, TrainingSettings
 from alphatrainers.trajectory import GenerateImage, GenerateText
 
 TaskKind = Literal["t2i", "rt2i", "edit", "srr", "mixed"]
@@ -308,25 +309,28 @@ class Recipe:
         if self.panel < 0:
             raise ValueError(f"panel={self.panel}: a number of pictures is 0 or more")
         for section, draw in self.task.trained_draws.items():
-            _refuse_untrainable(draw, self.training.image.kind, section)
+            _refuse_untrainable(draw, self.training.image, section)
         curves = [one.benchmark for one in self.validation]
         if twice := [name for name in curves if curves.count(name) > 1]:
             raise ValueError(f"validation names {twice[0]!r} twice, and a benchmark has one curve")
 
 
-def _refuse_untrainable(draw: DrawSettings, kind: ImageKind, section: str) -> None:
-    if kind not in {"flow_grpo", "guard"}:
+def _refuse_untrainable(draw: DrawSettings, image: ImageLossSettings, section: str) -> None:
+    algorithm = image.algorithm
+    if algorithm is None or not algorithm.trains_on.needs_window:
         return
     if draw.window.kind == "none":
+        others = [n for n, row in IMAGE_ALGORITHMS.items() if not row.trains_on.needs_window]
         raise ValueError(
-            f"{section} stores no steps, and image.kind={kind} trains nothing else: give it a "
-            "window, or train with awm, nft or none"
+            f"{section} stores no steps, and image.kind={image.kind} trains nothing else: give it "
+            f"a window, or train with {', '.join(sorted(others))} or {NOT_TRAINED}"
         )
     density = draw.density or usual_density(draw.kernel)
-    if kind == "guard" and (draw.kernel == "cps" or density == "squared_error"):
+    if draw.kernel not in algorithm.kernels or density not in algorithm.densities:
         raise ValueError(
-            f"image.kind=guard is not defined for {section} with kernel={draw.kernel} and "
-            f"density={density}: use flow_sde or dance, gaussian or exponent"
+            f"image.kind={image.kind} is not defined for {section} with kernel={draw.kernel} and "
+            f"density={density}: use {' or '.join(algorithm.kernels)}, "
+            f"{' or '.join(algorithm.densities)}"
         )
 
 

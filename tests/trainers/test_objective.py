@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from alphatrainers.distributed import Processes
+from alphatrainers.image_algorithms import ImageLossSettings
 from alphatrainers.objective import LossCounts, Objective, TrajectoryAdvantage, counts_of
 from alphatrainers.protocols import (
     ReplayAnswer,
@@ -18,7 +19,7 @@ from alphatrainers.protocols import (
     VelocityPredicted,
 )
 from alphatrainers.replay import Replayer, replay_request
-from alphatrainers.settings import ImageLossSettings, TextLossSettings, TrainingSettings
+from alphatrainers.settings import TextLossSettings, TrainingSettings
 from alphatrainers.trajectory import ProgramStep
 from alphatrainers.weight_sets import WeightSets
 from tests.support.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from alphatrainers.distributed import Processes
+from alphatrainers.image_algorithms import ImageLossSettings
 from alphatrainers.protocols import (
     ReplayAnswer,
     ReplaySpec,
@@ -18,7 +19,7 @@ from alphatrainers.protocols import (
     WeightView,
 )
 from alphatrainers.replay import Replayer, ReplayRequest, replay_request
-from alphatrainers.settings import ImageLossSettings, LoraSettings, TrainingSettings
+from alphatrainers.settings import LoraSettings, TrainingSettings
 from alphatrainers.trajectory import ProgramStep, Trajectory
 from alphatrainers.weight_sets import WeightSets
 from tests.support.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of

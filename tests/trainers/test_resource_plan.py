@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from alphatrainers.image_algorithms import ImageLossSettings
 from alphatrainers.resource_plan import ModelSizes, describe_plan, plan_resources
 from alphatrainers.settings import (
     EmaSettings,
-    ImageLossSettings,
     TextLossSettings,
     TrainingSettings,
 )

@@ -6,7 +6,8 @@ import pytest
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers import strict_yaml
-from alphatrainers.settings import ImageLossSettings, TrainingSettings
+from alphatrainers.image_algorithms import ImageLossSettings
+from alphatrainers.settings import TrainingSettings
 
 
 def training(*assignments: str) -> TrainingSettings:

@@ -16,19 +16,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphatrainers.algorithms import sde_steps
-from alphatrainers.algorithms.losses import image as image_losses
 from alphatrainers.algorithms.losses.kl import step_kl, token_kl, velocity_kl
 from alphatrainers.algorithms.losses.reduction import mean_of_samples, mean_of_tokens
-from alphatrainers.algorithms.losses.surrogate import Surrogate
 from alphatrainers.algorithms.losses.text import TEXT_ALGORITHMS, token_losses
 from alphatrainers.algorithms.precision import widen
-from alphatrainers.algorithms.sde_steps import DenoisingStep
+from alphatrainers.image_algorithms import ImageLossInput, ImageLossSettings, surrogate_values
 from alphatrainers.protocols import ReplayAnswer, TextScored, VelocityPredicted
-from alphatrainers.replay import ReplayRequest, VelocityRequest
-from alphatrainers.sampling import denoising_step
-from alphatrainers.settings import ImageLossSettings, TextLossSettings
+from alphatrainers.replay import ReplayRequest
+from alphatrainers.settings import TextLossSettings
 from alphatrainers.trajectory import SampledImage, SampledText, Trajectory
+from alphatrainers.velocity_requests import (
+    VelocityRequest,
+    image_at,
+    score_stored_step,
+    step_of,
+)
 
 
 class TrajectoryAdvantage(NamedTuple):
@@ -74,20 +76,21 @@ class Objective:
 
     def __init__(self, image: ImageLossSettings, text: TextLossSettings) -> None:
         self._image, self._text = image, text
+        self._algorithm = image.algorithm
 
     @property
     def views(self) -> tuple[str, ...]:
         """Weights other than the trained ones whose answers the losses need."""
         views = {view for view, weight in self._image.kl_weights.items() if weight > 0.0}
         views |= {view for view, weight in self._text.kl_weights.items() if weight > 0.0}
-        if self._image.kind == "nft":
-            views.add("old")
+        if self._algorithm is not None:
+            views.update(self._algorithm.views)
         return tuple(sorted(views))
 
     @property
     def trains_text(self) -> bool:
         """Whether texts are scored at all."""
-        return self._text.kind != "none"
+        return self._text.trained
 
     def count(self, request: ReplayRequest, signals: Sequence[TrajectoryAdvantage]) -> LossCounts:
         """What this batch adds to the counts of its update."""
@@ -162,7 +165,8 @@ class Objective:
             clip=self._text.clip(),
         )
         loss_BT = surrogate.loss_N
-        sums = _surrogate_sums("text", surrogate, mask_BT)
+        monitored = surrogate_values(surrogate).monitored
+        sums = {f"text/{name}": _sum(value_BT, mask_BT) for name, value_BT in monitored.items()}
         for view, weight in self._text.kl_weights.items():
             if weight > 0.0:
                 kl_BT = token_kl(logp_BT, _padded(others[view].logp), mask_BT, kind=self._text.kl)
@@ -194,109 +198,40 @@ class Objective:
         point, v_BX = request.points[answer.query], answer.v_BX
         advantage_B = torch.tensor([signal.image for signal in signals], device=v_BX.device)
         trained_B = torch.tensor([s.image_trained for s in signals], device=v_BX.device)
-        parts = [_image(trajectory, point.query.segment) for trajectory in request.batch]
-        gap: tuple[str, float] | None = None
-        if point.stored is None:
-            loss_B, sums = self._noised_loss(point, v_BX, advantage_B, trained_B, others, old_BX)
-        else:
-            surrogate, gap = self._stored_loss(point, parts, v_BX, advantage_B, old_BX)
-            loss_B, sums = surrogate.loss_N, _surrogate_sums("image", surrogate, trained_B)
+        images = [image_at(trajectory, point.query.segment) for trajectory in request.batch]
+        stored, gap = None, None
+        if point.stored is not None:
+            scored = score_stored_step(point, images, v_BX, old_BX)
+            stored, gap = scored.stored, ("image", scored.gap)
+        assert self._algorithm is not None
+        values = self._algorithm.loss(
+            ImageLossInput(
+                request=point,
+                v_BX=v_BX,
+                advantage_B=advantage_B,
+                views=others,
+                old_BX=old_BX,
+                stored=stored,
+            ),
+            self._image,
+        )
+        loss_B = values.loss_B
+        sums = {f"image/{name}": _sum(v_B, trained_B) for name, v_B in values.monitored.items()}
         for view, weight in self._image.kl_weights.items():
             if weight > 0.0:
-                kl_B = self._kl(point, parts[0], v_BX, others[view])
+                kl_B = self._kl(point, images[0], v_BX, others[view])
                 loss_B = loss_B + weight * kl_B
                 sums[f"image/kl_{view}"] = _sum(kl_B, trained_B)
         loss = mean_of_samples(loss_B, mask_B=trained_B, n_samples=counts.images)
         return LossShare(self._image.weight * loss, sums, gap)
 
-    def _stored_loss(
-        self,
-        point: VelocityRequest,
-        parts: Sequence[SampledImage],
-        v_BX: Tensor,
-        advantage_B: Tensor,
-        old_BX: Tensor | None,
-    ) -> tuple[Surrogate, tuple[str, float]]:
-        spec, stored = parts[0].spec, point.stored
-        assert stored is not None
-        assert point.next_BX is not None
-        step = _step(point, parts[0], v_BX)
-        logp_B = sde_steps.log_prob(step, point.next_BX, density=spec.density)
-        sampled_B = torch.stack([part.logp_S[stored] for part in parts]).to(v_BX.device)
-        gap = ("image", float((logp_B.detach() - sampled_B).abs().max()))
-        if old_BX is None:
-            velocity_BX = torch.stack([part.velocity_SX[stored] for part in parts])
-            mean_old_BX = _step(point, parts[0], velocity_BX.to(v_BX.device)).mean_BX
-            logp_old_B = sampled_B
-        else:
-            old = _step(point, parts[0], old_BX)
-            logp_old_B = sde_steps.log_prob(old, point.next_BX, density=spec.density)
-            mean_old_BX = old.mean_BX
-        clip, limit = self._image.clip(), self._image.limit
-        if self._image.kind == "flow_grpo":
-            surrogate = image_losses.flow_grpo(
-                logp_B, logp_old_B, advantage_B, clip=clip, limit=limit
-            )
-        else:
-            surrogate = image_losses.guard(
-                logp_B,
-                logp_old_B,
-                advantage_B,
-                step=step,
-                mean_old_BX=mean_old_BX,
-                clip=clip,
-                reweight=self._image.reweight,
-                limit=limit,
-            )
-        return surrogate, gap
-
-    def _noised_loss(
-        self,
-        point: VelocityRequest,
-        v_BX: Tensor,
-        advantage_B: Tensor,
-        trained_B: Tensor,
-        others: Mapping[str, Tensor],
-        old_BX: Tensor | None,
-    ) -> tuple[Tensor, dict[str, tuple[float, float]]]:
-        noised, image = point.noised, self._image
-        assert noised is not None
-        if image.kind == "nft":
-            result = image_losses.nft(
-                v_BX, others["old"], noised, advantage_B, beta=image.beta, limit=image.limit
-            )
-            return result.loss_B, {
-                "image/positive": _sum(result.positive_B, trained_B),
-                "image/negative": _sum(result.negative_B, trained_B),
-            }
-        before_BX = v_BX.detach() if old_BX is None else old_BX
-        logp_B, logp_old_B = (
-            image_losses.awm_log_prob(v, noised, weighting=image.weighting, power=image.power)
-            for v in (v_BX, before_BX)
-        )
-        surrogate = image_losses.awm(
-            logp_B,
-            logp_old_B,
-            advantage_B,
-            clip=image.clip(),
-            limit=image.limit,
-            largest=image.largest,
-        )
-        return surrogate.loss_N, _surrogate_sums("image", surrogate, trained_B)
-
     def _kl(
-        self, point: VelocityRequest, part: SampledImage, v_BX: Tensor, other_BX: Tensor
+        self, point: VelocityRequest, image: SampledImage, v_BX: Tensor, other_BX: Tensor
     ) -> Tensor:
         if self._image.kl == "v_mse":
             return velocity_kl(v_BX, other_BX)
-        reference = _step(point, part, other_BX)
-        return step_kl(_step(point, part, v_BX), reference, kind=self._image.kl)
-
-
-def _step(point: VelocityRequest, part: SampledImage, v_BX: Tensor) -> DenoisingStep:
-    assert point.stored is not None
-    index = part.spec.window[point.stored]
-    return denoising_step(part.spec, index, point.query.x_BX, v_BX)
+        reference = step_of(point, image, other_BX)
+        return step_kl(step_of(point, image, v_BX), reference, kind=self._image.kl)
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:
@@ -309,25 +244,7 @@ def _sum(value: Tensor, mask: Tensor) -> tuple[float, float]:
     return float(torch.where(mask, value.detach(), 0.0).sum()), float(mask.sum())
 
 
-def _surrogate_sums(
-    part: str, surrogate: Surrogate, mask: Tensor
-) -> dict[str, tuple[float, float]]:
-    values = {
-        "ratio": surrogate.ratio_N,
-        "clipped_above": surrogate.above_N.float(),
-        "clipped_below": surrogate.below_N.float(),
-        "approx_kl": surrogate.approx_kl_N,
-    }
-    return {f"{part}/{name}": _sum(value, mask) for name, value in values.items()}
-
-
 def _text(trajectory: Trajectory, index: int) -> SampledText:
     segment = trajectory.segments[index]
     assert isinstance(segment, SampledText)
-    return segment
-
-
-def _image(trajectory: Trajectory, index: int) -> SampledImage:
-    segment = trajectory.segments[index]
-    assert isinstance(segment, SampledImage)
     return segment

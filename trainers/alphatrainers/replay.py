@@ -15,36 +15,19 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 import torch
-from torch import Tensor
 
-from alphatrainers.algorithms.losses.image import NoisedLatent
-from alphatrainers.algorithms.precision import per_sample
+from alphatrainers.image_algorithms import ImageLossSettings
 from alphatrainers.protocols import (
     Policy,
     ReplayAnswer,
     ReplaySpec,
     TextScored,
     VelocityPredicted,
-    VelocityQuery,
     WeightView,
 )
-from alphatrainers.sampling import generator, noise
-from alphatrainers.settings import ImageLossSettings
 from alphatrainers.trajectory import SampledImage, SampledText, Trajectory
+from alphatrainers.velocity_requests import VelocityRequest
 from alphatrainers.weight_sets import WeightSets
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VelocityRequest:
-    """One velocity that is asked for, and what it will be held against."""
-
-    query: VelocityQuery
-    stored: int | None = None
-    """Which of the stored steps it is; None for a noised picture."""
-    next_BX: Tensor | None = None
-    """Where a stored step led."""
-    noised: NoisedLatent | None = None
-    """What a noised latent was made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +45,14 @@ def replay_request(
     batch: Sequence[Trajectory], image: ImageLossSettings, *, with_texts: bool, device: torch.device
 ) -> ReplayRequest:
     """All that the losses need of these trajectories, which have one shape."""
-    texts, points = [], []
+    algorithm = image.algorithm
+    texts: list[int] = []
+    points: list[VelocityRequest] = []
     for index, segment in enumerate(batch[0].segments):
         if isinstance(segment, SampledText) and with_texts and segment.spec.trained:
             texts.append(index)
-        if isinstance(segment, SampledImage) and segment.spec.trained:
-            parts = [_image(trajectory, index) for trajectory in batch]
-            if image.kind in {"flow_grpo", "guard"}:
-                points += _stored(index, parts, device)
-            elif image.kind in {"nft", "awm"}:
-                points += _noised(index, batch, image, device)
+        if isinstance(segment, SampledImage) and segment.spec.trained and algorithm is not None:
+            points += algorithm.trains_on.requests(index, batch, device, image)
     return ReplayRequest(batch=tuple(batch), texts=tuple(texts), points=tuple(points))
 
 
@@ -123,49 +104,6 @@ class Replayer:
     ) -> tuple[ReplayAnswer, ...]:
         """All answers at once, without gradients; arguments as in `walk`."""
         return tuple(self.walk(request, view, counted_as=counted_as))
-
-
-def _image(trajectory: Trajectory, index: int) -> SampledImage:
-    segment = trajectory.segments[index]
-    assert isinstance(segment, SampledImage)
-    return segment
-
-
-def _stored(
-    index: int, parts: Sequence[SampledImage], device: torch.device
-) -> list[VelocityRequest]:
-    spec = parts[0].spec
-    points = []
-    for stored, step in enumerate(spec.window):
-        sigma_B = torch.full((len(parts),), spec.sigmas[step], device=device)
-        x_BX = torch.stack([part.path_NX[stored] for part in parts]).to(device)
-        next_BX = torch.stack([part.path_NX[stored + 1] for part in parts]).to(device)
-        query = VelocityQuery(segment=index, x_BX=x_BX, sigma_B=sigma_B, guided=True)
-        points.append(VelocityRequest(query=query, stored=stored, next_BX=next_BX))
-    return points
-
-
-def _noised(
-    index: int, batch: Sequence[Trajectory], image: ImageLossSettings, device: torch.device
-) -> list[VelocityRequest]:
-    """Pictures noised anew, at levels that are spread over the range, one in each part of it."""
-    low, high = image.level_range
-    # Other draws than those of the rollout, and the same for every view and number of processes.
-    generators = [generator(trajectory.program, -1 - index) for trajectory in batch]
-    x0_BX = torch.stack([_image(trajectory, index).final_X for trajectory in batch])
-    points = []
-    for level in range(image.levels):
-        uniform_B = torch.cat([torch.rand(1, generator=each) for each in generators])
-        t_B = high - (high - low) * (level + uniform_B) / image.levels
-        noise_BX = noise(generators, x0_BX.shape[1:])
-        t_BX = per_sample(t_B, x0_BX)
-        x_BX = (1.0 - t_BX) * x0_BX + t_BX * noise_BX
-        query = VelocityQuery(
-            segment=index, x_BX=x_BX.to(device), sigma_B=t_B.to(device), guided=False
-        )
-        noised = NoisedLatent(x0_BX.to(device), noise_BX.to(device), t_B.to(device))
-        points.append(VelocityRequest(query=query, noised=noised))
-    return points
 
 
 def _order(request: ReplayRequest) -> list[int | tuple[int]]:

@@ -169,11 +169,11 @@ def describe_plan(found: ResourcePlan) -> str:
 
 def _trained_forwards(settings: TrainingSettings, sizes: ModelSizes) -> int:
     """Forwards of the image loss for one picture, backward not counted."""
-    if settings.image.kind in {"nft", "awm"}:
-        return settings.image.levels
-    if settings.image.kind == "none":
+    algorithm = settings.image.algorithm
+    if algorithm is None:
         return 0
-    return sum(sizes.branches[step] for step in sizes.window)
+    passes = [sizes.branches[step] for step in sizes.window]
+    return algorithm.trains_on.forwards(settings.image, passes)
 
 
 def _work(settings: TrainingSettings, sizes: ModelSizes) -> TrajectoryWork:
@@ -181,11 +181,13 @@ def _work(settings: TrainingSettings, sizes: ModelSizes) -> TrajectoryWork:
     picture = token * sizes.latent_tokens
     backward = 4.0 if settings.recompute else 3.0
     forwards = _trained_forwards(settings, sizes)
-    texts = sizes.written_tokens if settings.text.kind != "none" else 0
+    texts = sizes.written_tokens if settings.text.trained else 0
     read = token * sizes.read_tokens
     replay = read + picture * forwards + token * texts
     others = len(Objective(settings.image, settings.text).views)
-    recorded = settings.image.kind == "awm" or settings.old_log_probs == "replayed"
+    algorithm = settings.image.algorithm
+    replays_old = algorithm is not None and algorithm.replays_old
+    recorded = replays_old or settings.old_log_probs == "replayed"
     late = (settings.updates_per_step - 1) / settings.updates_per_step if recorded else 0.0
     return TrajectoryWork(
         read=2.0 * read,  # in the rollout, and in the replay

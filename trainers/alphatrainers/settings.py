@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from alphatrainers.algorithms.advantages import AdvantageScaling
-from alphatrainers.algorithms.losses.image import Weighting
-from alphatrainers.algorithms.losses.kl import ImageKL, TextKL
+from alphatrainers.algorithms.losses.kl import TextKL
 from alphatrainers.algorithms.losses.surrogate import Clip
 from alphatrainers.algorithms.schedules import DECAYS
+from alphatrainers.image_algorithms import ImageLossSettings
 from alphatrainers.protocols import WeightView
+from alphatrainers.setting_checks import (
+    require_kl_views,
+    require_not_negative,
+    require_positive,
+)
 
-ImageKind = Literal["none", "flow_grpo", "guard", "nft", "awm"]
 TextKind = Literal["none", "grpo", "dapo", "dr_grpo", "gspo", "cispo"]
 AppliesTo = Literal["both", "image", "text"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -25,18 +29,6 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 _MOST_TRAJECTORIES: Final = 1_000_000
 """Of one training step."""
-
-
-def _positive(**numbers: float) -> None:
-    for name, value in numbers.items():
-        if not value > 0:
-            raise ValueError(f"{name}={value:g} must be above 0")
-
-
-def _not_negative(**numbers: float) -> None:
-    for name, value in numbers.items():
-        if not value >= 0:
-            raise ValueError(f"{name}={value:g} cannot be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +40,7 @@ class LoraSettings:
     init: Literal["default", "gaussian"] = "gaussian"
 
     def __post_init__(self) -> None:
-        _positive(rank=self.rank, alpha=self.alpha)
+        require_positive(rank=self.rank, alpha=self.alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +62,10 @@ class OptimiserSettings:
     """After the warm-up the rate stays, or falls linearly to 0, which follows the last update."""
 
     def __post_init__(self) -> None:
-        _positive(eps=self.eps, gradient_norm=self.gradient_norm)
-        _not_negative(lr=self.lr, weight_decay=self.weight_decay)
-        _not_negative(warmup_updates=self.warmup_updates)
-        _not_negative(**{f"experts.{name}": rate for name, rate in self.experts.items()})
+        require_positive(eps=self.eps, gradient_norm=self.gradient_norm)
+        require_not_negative(lr=self.lr, weight_decay=self.weight_decay)
+        require_not_negative(warmup_updates=self.warmup_updates)
+        require_not_negative(**{f"experts.{name}": rate for name, rate in self.experts.items()})
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError(f"betas={self.betas!r}: each is 0 at least and below 1")
 
@@ -89,55 +81,7 @@ class EmaSettings:
     def __post_init__(self) -> None:
         if not 0.0 <= self.decay < 1.0:
             raise ValueError(f"decay={self.decay:g}: it is 0 at least and below 1")
-        _positive(every=self.every)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageLossSettings:
-    """The image part."""
-
-    kind: ImageKind = "flow_grpo"
-    weight: float = 1.0
-    """Of the mean over all trained (trajectory, step) pairs of an update."""
-    clip_low: float = 1e-5
-    clip_high: float = 1e-5
-    """Range of the ratio; for awm 1 and 1 are usual."""
-    limit: float = 5.0
-    """Largest advantage that counts."""
-    reweight: bool = False
-    """guard: divide by |dt|."""
-    beta: float = 1.0
-    """nft: distance of the implicit policies."""
-    weighting: Weighting = "ghuber"
-    """awm: weight of a noise level."""
-    power: float = 0.25
-    """awm: of `ghuber`."""
-    largest: float = 1.0
-    """awm: what an advantage of `limit` becomes."""
-    levels: int = 6
-    """nft, awm: noise levels drawn for each image, apart from each other."""
-    level_range: tuple[float, float] = (0.0, 1.0)
-    """nft, awm: the levels lie above the first and at most at the second."""
-    kl: ImageKL = "v_mse"
-    """Which distance; all but `v_mse` need stored steps."""
-    kl_weights: Mapping[str, float] = field(default_factory=dict)
-    """Distance to other weights by view: {reference: 1e-4, old: 1.0, ema: ...}."""
-
-    def __post_init__(self) -> None:
-        self.clip()
-        _positive(limit=self.limit)
-        _positive(levels=self.levels, beta=self.beta, power=self.power, largest=self.largest)
-        if not 0.0 <= self.level_range[0] < self.level_range[1] <= 1.0:
-            raise ValueError(f"level_range={self.level_range!r} is not within 0..1")
-        if self.kind in {"nft", "awm"} and self.kl != "v_mse":
-            raise ValueError(
-                f"{self.kind} stores no steps, so kl={self.kl!r} is not defined: v_mse"
-            )
-        _views(self.kl_weights)
-
-    def clip(self) -> Clip:
-        """As `losses` take it."""
-        return Clip(low=self.clip_low, high=self.clip_high)
+        require_positive(every=self.every)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +102,12 @@ class TextLossSettings:
 
     def __post_init__(self) -> None:
         self.clip()
-        _views(self.kl_weights)
+        require_kl_views(self.kl_weights)
+
+    @property
+    def trained(self) -> bool:
+        """Whether texts are trained at all."""
+        return self.kind != "none"
 
     def clip(self) -> Clip:
         """As `losses` take it."""
@@ -209,9 +158,9 @@ class GuardSettings:
     """Training prompts that are also validation prompts."""
 
     def __post_init__(self) -> None:
-        _positive(image_mismatch=self.image_mismatch, text_mismatch=self.text_mismatch)
-        _positive(flat_steps=self.flat_steps)
-        _not_negative(judge_patience_seconds=self.judge_patience_seconds)
+        require_positive(image_mismatch=self.image_mismatch, text_mismatch=self.text_mismatch)
+        require_positive(flat_steps=self.flat_steps)
+        require_not_negative(judge_patience_seconds=self.judge_patience_seconds)
         if not 0.0 <= self.unscored_share <= 1.0:
             raise ValueError(f"unscored_share={self.unscored_share:g}: a share lies within 0..1")
 
@@ -272,10 +221,10 @@ class TrainingSettings:
     """Checkpoints kept beside the best one."""
 
     def __post_init__(self) -> None:
-        _positive(steps=self.steps, prompts_per_step=self.prompts_per_step, keep=self.keep)
-        _positive(rollout_batch=self.rollout_batch, replay_batch=self.replay_batch)
-        _positive(validate_every=self.validate_every, save_every=self.save_every)
-        _positive(updates_per_step=self.updates_per_step)
+        require_positive(steps=self.steps, prompts_per_step=self.prompts_per_step, keep=self.keep)
+        require_positive(rollout_batch=self.rollout_batch, replay_batch=self.replay_batch)
+        require_positive(validate_every=self.validate_every, save_every=self.save_every)
+        require_positive(updates_per_step=self.updates_per_step)
         if self.group_size < 2:
             raise ValueError(f"group_size={self.group_size}: a group of one compares with nothing")
         if self.prompts_per_step * self.group_size > _MOST_TRAJECTORIES:
@@ -287,7 +236,7 @@ class TrainingSettings:
             raise ValueError("prompts_per_step must be a multiple of updates_per_step")
         if self.old_decay not in DECAYS:
             raise ValueError(f"old_decay={self.old_decay!r} is none of {', '.join(DECAYS)}")
-        if self.image.kind == "none" and self.text.kind == "none":
+        if self.image.algorithm is None and not self.text.trained:
             raise ValueError("neither text nor image is trained")
         views: set[str] = {self.rollout_view, *self.validate_views}
         views |= {*self.image.kl_weights, *self.text.kl_weights}
@@ -295,9 +244,3 @@ class TrainingSettings:
             raise ValueError("validate_views names trained weights: train, ema or old")
         if "ema" in views and self.ema is None:
             raise ValueError("the view `ema` needs the section `ema`")
-
-
-def _views(weights: Mapping[str, float]) -> None:
-    unknown = set(weights) - {"reference", "old", "ema"}
-    if unknown or min(weights.values(), default=0.0) < 0:
-        raise ValueError(f"kl_weights={dict(weights)!r}: weights of reference, old or ema")

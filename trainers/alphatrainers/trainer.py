@@ -176,9 +176,9 @@ class Trainer:
                 f"{self._processes.size} processes for {settings.prompts_per_step} prompts a step",
                 hint="a group stays in one process: use fewer processes or more prompts_per_step",
             )
-        if settings.image.kind != "none":
+        if settings.image.algorithm is not None:
             rewards_of_part(parts.rewards, "image")
-        if settings.text.kind != "none":
+        if settings.text.trained:
             rewards_of_part(parts.rewards, "text")
         if settings.guards.leak == "refuse":
             asked = {validation.name: validation.prompts for validation in parts.validations}
@@ -307,8 +307,8 @@ class Trainer:
         guards.refuse_unscored(rows, share=share)
 
     def _advantages(self, rows: Sequence[ScoreRow], part: Any) -> Advantages | None:
-        kind = self._settings.image.kind if part == "image" else self._settings.text.kind
-        if kind == "none":
+        image, text = self._settings.image, self._settings.text
+        if not (text.trained if part == "text" else image.algorithm is not None):
             return None
         uses = rewards_of_part(self._parts.rewards, part)
         return advantages_of(rows, uses, self._settings.advantage)

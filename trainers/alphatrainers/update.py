@@ -106,7 +106,9 @@ class Updater:
     @property
     def _wants_record(self) -> bool:
         """Whether updates of other weights need answers of those that sampled."""
-        return self.old_log_probs == "replayed" or self._settings.image.kind == "awm"
+        algorithm = self._settings.image.algorithm
+        replays_old = algorithm is not None and algorithm.replays_old
+        return self.old_log_probs == "replayed" or replays_old
 
     def _minis(self, credited: Sequence[TrainingItem]) -> list[list[TrainingItem]]:
         share = self._settings.prompts_per_step // self._settings.updates_per_step
@@ -185,7 +187,8 @@ class Updater:
                 )
                 _widen_gap(gaps, share.gap)
         image = self._settings.image
-        stored = image.kind in {"flow_grpo", "guard"}
+        algorithm = image.algorithm
+        stored = algorithm is not None and algorithm.trains_on.needs_window
         clip = min(image.clip_low, image.clip_high) if stored else None
         found = judge_gap(self._largest(gaps), self._settings.guards, image_clip=clip)
         wanted = self._settings.old_log_probs

@@ -8,10 +8,7 @@ of the user; knows nothing of what it does. With several workers the object must
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -19,6 +16,7 @@ from typing import Any, Final, get_args
 from alphabench.checkpoints import refuse_lora
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import fill
+from alphabench.core.user_code import import_user_module, user_code_error
 from alphabench.interfaces import Generator
 
 _PLAIN: Final = (int, float, str, bool, Path)
@@ -55,7 +53,7 @@ def call_factory(location: str, options: Mapping[str, str], *, device: str) -> A
     except AlphaBenchError:
         raise
     except (Exception, SystemExit) as error:  # a boundary: this is the user's code
-        raise _users_error(f"python:{location}", error) from error
+        raise user_code_error(f"python:{location}", error) from error
 
 
 def _find_factory(location: str) -> Callable[..., Any]:
@@ -64,21 +62,7 @@ def _find_factory(location: str) -> Callable[..., Any]:
         raise AlphaBenchError(
             f"'python:{location}' names no factory", hint="write python:package.module:factory"
         )
-    # For good, not for the call: the user's code may import its neighbours later, when it draws.
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
-            raise AlphaBenchError(
-                f"there is no module {module_name!r} in {here!r} or among the installed packages",
-                hint="check the spelling, or change to the directory that holds it",
-            ) from error
-        raise _users_error(module_name, error) from error
-    except (Exception, SystemExit) as error:  # a boundary: this is the user's code
-        raise _users_error(module_name, error) from error
+    module = import_user_module(module_name)
     factory = getattr(module, attribute, None)
     if not callable(factory):
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -152,16 +136,3 @@ def checked_generator(made: Any, where: str) -> Generator:
         )
     generator: Generator = made
     return generator
-
-
-def _users_error(owner: str, error: BaseException) -> AlphaBenchError:
-    """Names the innermost line, which the one sentence a user sees would otherwise hide."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    if isinstance(error, SyntaxError) and error.filename:
-        where = f" ({Path(error.filename).name}, line {error.lineno})"
-    first = (str(error).strip().splitlines() or [""])[0]
-    return AlphaBenchError(
-        f"{owner!r} raised {type(error).__name__}: {first}{where}",
-        hint="correct that code; `python -c` with the same call shows the whole traceback",
-    )
