@@ -26,7 +26,7 @@ from alphabench.judges.openai.health import Health, Record
 from alphabench.judges.openai.model_name import AnsweringModel
 from alphabench.judges.openai.options import OpenAIOptions
 from alphabench.judges.openai.ordered_stream import in_order
-from alphabench.judges.openai.rate_limit import Clock, Pace
+from alphabench.judges.openai.rate_limit import Clock, ConcurrencyLimit
 from alphabench.judges.openai.session import ReplicaState, Session
 from alphabench.judges.parsing import unscored
 from alphabench.questions import Answer, Capabilities, Question
@@ -76,7 +76,7 @@ class OpenAIJudge:
         self.states = tuple(
             ReplicaState(
                 endpoint=endpoint,
-                pace=Pace(most=options.concurrency),
+                limit=ConcurrencyLimit(maximum=options.concurrency),
                 health=Health(
                     host=endpoint.host,
                     patience_seconds=options.patience_seconds,

@@ -27,7 +27,7 @@ from alphabench.judges.openai.chat_client import (
 )
 from alphabench.judges.openai.health import Health, Record
 from alphabench.judges.openai.model_name import AnsweringModel
-from alphabench.judges.openai.rate_limit import Clock, Gate, Pace
+from alphabench.judges.openai.rate_limit import Clock, ConcurrencyLimit, Gate
 from alphabench.judges.parsing import read_reply, unscored
 from alphabench.judges.yesno import YesNoText
 from alphabench.questions import Answer, Question, Reply, ReplySampling
@@ -38,7 +38,7 @@ from alphabench.remote.transport import Transport, UnreachableError
 _LONGEST_BACKOFF_SECONDS: Final = 8.0
 _MOST_RATE_LIMITED: Final = 40
 """Attempts at one question that were refused for the rate alone."""
-_REFUSALS_FOR_PACE: Final = 4
+_REFUSALS_FOR_LIMIT: Final = 4
 """Refusals of one question after which further ones say nothing about what a host can take."""
 
 
@@ -47,7 +47,7 @@ class ReplicaState:
     """What is known of one replica; outlives a session."""
 
     endpoint: Endpoint
-    pace: Pace
+    limit: ConcurrencyLimit
     health: Health
 
 
@@ -97,7 +97,7 @@ class Session:
         self._replicas = [
             _Replica(
                 Connection(state.endpoint, Transport(state.endpoint.base)),
-                Gate(state.pace, self._clock),
+                Gate(state.limit, self._clock),
                 state.health,
             )
             for state in replicas
@@ -161,7 +161,7 @@ class Session:
         """The answer, or how many seconds to wait before the next attempt."""
         task = asyncio.current_task()
         assert task is not None
-        async with replica.gate.turn(rank):
+        async with replica.gate.slot(rank):
             if self.stopped_by is not None:
                 raise self.stopped_by
             sent_at = self._clock.now()
@@ -180,7 +180,7 @@ class Session:
                     replica, question, attempts, error=error, sent_at=sent_at
                 )
             now = self._clock.now()
-            replica.gate.pace.succeeded(now - sent_at)
+            replica.gate.limit.succeeded(now - sent_at)
             replica.health.answered(now)
         self._record.replied()
         try:
@@ -222,7 +222,7 @@ class Session:
             _report_fault(health, error, now)
         self._slow_down(replica, attempts, error, sent_at=sent_at)
         if health.is_suspect and replica.probing is None:
-            replica.gate.open(yes=False)
+            replica.gate.close()
             replica.probing = asyncio.create_task(self._probe_until_answered(replica))
         if self._is_exhausted(attempts, now):
             if isinstance(error, RateLimitedError) and health.is_silent_since(
@@ -235,7 +235,7 @@ class Session:
                 raise _wait_too_long(replica, error)
             reason = f"it asks to wait {error.retry_after:.0f} s ({error})"
             return self._give_up(question, reason)
-        if isinstance(error, RateLimitedError) and attempts.rate_limited <= _REFUSALS_FOR_PACE:
+        if isinstance(error, RateLimitedError) and attempts.rate_limited <= _REFUSALS_FOR_LIMIT:
             return 0.0  # the gate holds all requests back as long as the host wants
         return max(self._backoff_seconds(attempts.total - 1), error.retry_after or 0.0)
 
@@ -257,14 +257,14 @@ class Session:
     ) -> None:
         """A host that wants fewer requests gets fewer."""
         retry_after = error.retry_after
-        if not isinstance(error, RateLimitedError) or attempts.rate_limited > _REFUSALS_FOR_PACE:
+        if not isinstance(error, RateLimitedError) or attempts.rate_limited > _REFUSALS_FOR_LIMIT:
             return
         if retry_after is not None and retry_after > self._options.longest_wait_seconds:
             return
         # A little later than requested, by a random amount: others wait for the same moment.
         pause = retry_after and retry_after * self._clock.jitter(1.0, 1.1)
         accepted = replica.gate.under_way - 1  # without this one, which has not left yet
-        replica.gate.pace.objected(
+        replica.gate.limit.refused(
             sent_at=sent_at, now=self._clock.now(), retry_after=pause, accepted=accepted
         )
 
@@ -279,7 +279,7 @@ class Session:
             self._stop(error)
         finally:
             replica.probing = None
-            replica.gate.open(yes=True)
+            replica.gate.open()
 
     async def _answers_probe(self, replica: _Replica) -> bool:
         try:
