@@ -195,11 +195,11 @@ import sys
 sys.modules["torchvision"] = None
 import hashlib, json, pathlib
 from alphabench.judges.nano_judge import open_nano
-from alphabench.questions import Picture
+from alphabench.questions import ImagePart
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
 path = pathlib.Path(sys.argv[1])
-picture = Picture(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-question = yes_no_question("Is the car red?", [picture], image_id="0", question_id="0",
+image = ImagePart(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+question = yes_no_question("Is the car red?", [image], image_id="0", question_id="0",
                            answer_format=YesNoProbability())
 (answer,) = open_nano("", options={}, device="cpu").ask([question])
 assert "torchvision" not in [n for n, m in sys.modules.items() if m is not None]
