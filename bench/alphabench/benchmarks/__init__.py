@@ -1,4 +1,4 @@
-"""The rules of each benchmark, one file each, and the grammar of their names."""
+"""The rules of each benchmark, one folder each, and the grammar of their names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def open_benchmark(
     """A benchmark by name.
 
     Args:
-        name: `benchmark[@version][:split]`: `geneval`, `geneval:mini`, `geneval@af4902f:long`.
+        name: `benchmark[@version][:split]`: `geneval`, `geneval:mini`, `geneval@af4902f:long`;
+            or `python:module:factory`, see `python_benchmark`.
         split: instead of one in the name, for splits that are no word (a file of prompts).
         protocol: upstream's rules as its code has them, or repaired.
         data: where official data lies; None is the user's cache folder.
@@ -34,8 +35,11 @@ def open_benchmark(
     Raises:
         AlphaBenchError: no such benchmark, version or split.
     """
+    from alphabench.benchmarks.python_benchmark import PREFIX, open_python_benchmark
     from alphabench.upstream import UpstreamData, default_cache_dir
 
+    if name.startswith(PREFIX):
+        return open_python_benchmark(name.removeprefix(PREFIX), protocol=protocol)
     match = _NAME.fullmatch(name)
     if match is None:
         raise AlphaBenchError(

@@ -5,10 +5,11 @@ Knows no formula: headline, groups and bounds are computed by the benchmark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from alphabench.statistics import Cluster
+from alphabench import statistics
+from alphabench.statistics import Cluster, Formula, mean_of_groups
 from alphabench.types import Estimate, ProtocolName, Report, Status
 
 
@@ -64,6 +65,38 @@ def build_report(
         extras=extras or {},
         withheld=withheld,
         notes=notes,
+    )
+
+
+def grouped_report(
+    scope: ReportScope,
+    clusters: Sequence[Cluster],
+    *,
+    formula: Formula = mean_of_groups,
+    needed: Collection[str] = (),
+    kind: str = "groups",
+    extras: Mapping[str, Estimate] | None = None,
+) -> Report:
+    """The report of a benchmark whose groups are means and whose headline is a formula of them.
+
+    Args:
+        scope: what it is about.
+        clusters: verdicts by sample, with values from 0 to 1.
+        formula: the headline from the means of the groups.
+        needed: groups without which there is no headline.
+        kind: what the benchmark calls its groups.
+        extras: further metrics; None for none.
+    """
+    estimate = statistics.estimate(clusters, formula)
+    headline, withheld = statistics.over_all(estimate, clusters, needed, kind=kind)
+    return build_report(
+        scope,
+        headline,
+        statistics.group_estimates(clusters),
+        coverage=coverage_of(clusters),
+        bounds=statistics.bounds(clusters, formula, needed=needed),
+        extras=extras,
+        withheld=withheld,
     )
 
 

@@ -75,6 +75,36 @@ def benchmark(name: str, protocol: ProtocolName, prompts: Path | None = None) ->
     return open_benchmark(name, split=str(prompts), protocol=protocol, data=upstream_data())
 
 
+def benchmark_of_run(card_id: str, protocol: ProtocolName, given: str | None = None) -> Benchmark:
+    """The benchmark that a run is of.
+
+    Args:
+        card_id: as the run folder has it.
+        protocol: to score by.
+        given: `python:module:factory`, where the user names one. A run folder never does: it may
+            come from someone else, and this code would be executed.
+
+    Raises:
+        AlphaBenchError: there is no such benchmark, or the given one is another.
+    """
+    from alphabench import registry
+
+    if given is not None:
+        bench = benchmark(given, protocol)
+        if bench.card.id != card_id:
+            raise AlphaBenchError(
+                f"{given!r} is the benchmark {bench.card.id!r}, and the run is of {card_id!r}",
+                hint="name the benchmark of the run",
+            )
+        return bench
+    if card_id.partition(":")[0].partition("@")[0] not in registry.benchmark_names():
+        raise AlphaBenchError(
+            f"the run is of {card_id!r}, which no installed package registers",
+            hint="name your own benchmark: --benchmark python:module:factory",
+        )
+    return benchmark(card_id, protocol)
+
+
 def checkpoint(
     spec: str,
     settings: list[str] | None,

@@ -12,10 +12,19 @@ from alphabench.types import ProtocolName
 BenchmarkName = Annotated[
     str,
     typer.Argument(
-        metavar="BENCHMARK", help="name, name:split or name@version; see `alphabench list`."
+        metavar="BENCHMARK",
+        help="name, name:split or name@version (see `alphabench list`), or python:module:factory.",
     ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+OwnBenchmark = Annotated[
+    str | None,
+    typer.Option(
+        "--benchmark",
+        metavar="python:MODULE:FACTORY",
+        help="Your own benchmark that the run is of, where no package registers it.",
+    ),
+]
 Ckpt = Annotated[
     str,
     typer.Option(

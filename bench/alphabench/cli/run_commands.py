@@ -25,6 +25,7 @@ from alphabench.cli.options import (
     Lora,
     NoCache,
     Out,
+    OwnBenchmark,
     Prompts,
     ProtocolOption,
     Refine,
@@ -153,6 +154,7 @@ def score(
     workers: Workers = 1,
     budget: Budget = None,
     no_cache: NoCache = False,
+    benchmark: OwnBenchmark = None,
     as_json: Json = False,
 ) -> None:
     """Examine the images of a run folder, with any evaluator; makes no image."""
@@ -161,7 +163,7 @@ def score(
     from alphabench.runs.store import RunFolder
 
     folder = RunFolder.open(run)
-    bench = factories.benchmark(folder.manifest.benchmark, protocol)
+    bench = factories.benchmark_of_run(folder.manifest.benchmark, protocol, benchmark)
     with factories.work(devices, workers) as work:
         device = work.devices[0]
         asked = factories.judge(judge, budget=budget, no_cache=no_cache, device=device)
@@ -181,6 +183,7 @@ def summarise(
     export: Annotated[
         Path | None, typer.Option(help="Also write the run here, in upstream's own layout.")
     ] = None,
+    benchmark: OwnBenchmark = None,
     as_json: Json = False,
 ) -> None:
     """Work out the figures again from what is stored; asks and makes nothing.
@@ -204,7 +207,8 @@ def summarise(
         return
     if export is not None:
         factories.check_place(export)
-    outcomes = summarise_all(RunFolder.open(Path(target)), factories.benchmark)
+    opener = partial(factories.benchmark_of_run, given=benchmark)
+    outcomes = summarise_all(RunFolder.open(Path(target)), opener)
     if export is not None:
         official_export.export(outcomes, export)
         echo(f"wrote the run to {export} in upstream's layout", err=True)

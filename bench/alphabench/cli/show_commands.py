@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from alphabench.cli import factories
-from alphabench.cli.options import Devices
+from alphabench.cli.options import Devices, OwnBenchmark
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo, warn
 from alphabench.types import ProtocolName
@@ -117,7 +117,7 @@ def leaderboard(
     from alphabench.runs.stored_run import StoredRun
 
     def basis(run: StoredRun, protocol: ProtocolName) -> Basis:
-        bench = factories.benchmark(run.manifest.benchmark, protocol)
+        bench = factories.benchmark_of_run(run.manifest.benchmark, protocol)
         run.check_same_data(bench)
         return basis_of(bench)
 
@@ -138,6 +138,7 @@ def compare(
     evaluation: Annotated[
         str | None, typer.Option(help="Whose verdicts, where both runs have several.")
     ] = None,
+    benchmark: OwnBenchmark = None,
 ) -> None:
     """Whether two runs of one benchmark differ: paired by sample, with an interval."""
     from alphabench.reports.comparison import (
@@ -150,7 +151,8 @@ def compare(
 
     before, after = StoredRun.open(baseline), StoredRun.open(candidate)
     chosen = evaluation or shared_evaluation(before, after)
-    bench = factories.benchmark(before.manifest.benchmark, before.protocol(chosen))
+    protocol = before.protocol(chosen)
+    bench = factories.benchmark_of_run(before.manifest.benchmark, protocol, benchmark)
     before.check_same_data(bench)
     found = compare_runs(before, after, basis_of(bench), evaluation=chosen)
     echo(comparison_markdown(found))

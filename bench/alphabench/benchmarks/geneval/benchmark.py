@@ -20,7 +20,7 @@ from alphabench.benchmarks.mini_split import (
     mini_source,
     pinned_source,
 )
-from alphabench.benchmarks.reporting import ReportScope, build_report, coverage_of
+from alphabench.benchmarks.reporting import ReportScope, grouped_report
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.core.options import fill, split_spec
@@ -211,7 +211,6 @@ class GenEval:
         strict = self.protocol == "strict"
         prompts = [_prompt_cluster(of, strict=strict) for of in images]
         statuses = statistics.count_statuses(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
-        overall, withheld = headline(images, strict=strict)
         scope = ReportScope(
             benchmark="geneval",
             split=self.split,
@@ -220,23 +219,13 @@ class GenEval:
             statuses=statuses,
             has_all_samples=len(samples) >= len(self.samples()),
         )
-        return build_report(
+        return grouped_report(
             scope,
-            overall,
-            statistics.group_estimates(images),
-            coverage=coverage_of(images),
-            bounds=statistics.bounds(
-                images, statistics.mean_of_groups, needed=TAGS if strict else ()
-            ),
+            images,
+            needed=TAGS if strict else (),
+            kind="tasks",
             extras=shares(images, prompts),
-            withheld=withheld,
         )
-
-
-def headline(images: Sequence[Cluster], *, strict: bool) -> tuple[Estimate, str]:
-    """The plain mean of the task means, or none and why; see `GenEval.summarise`."""
-    estimate = statistics.estimate(images, statistics.mean_of_groups)
-    return statistics.over_all(estimate, images, TAGS if strict else (), kind="tasks")
 
 
 def shares(images: Iterable[Cluster], prompts: Iterable[Cluster]) -> dict[str, Estimate]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from alphabench import statistics
-from alphabench.benchmarks.geneval.benchmark import IMAGES_PER_PROMPT, headline, shares
+from alphabench.benchmarks.geneval.benchmark import IMAGES_PER_PROMPT, shares
 from alphabench.benchmarks.reporting import ReportScope, build_report
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, parse_json, read_text
@@ -137,7 +137,7 @@ def summarise_official(path: Path) -> Report:
     lines = read_official(path)
     images = _clusters(lines)
     prompts = _prompts(lines)
-    overall = headline(images, strict=False)[0]
+    overall = statistics.estimate(images, statistics.mean_of_groups)
     tasks = statistics.group_estimates(images)
     means = [task.value for task in tasks.values() if task.value is not None]
     if means:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from alphabench import statistics
 from alphabench.benchmarks.mini_split import mini_bytes, mini_source, pinned_source
-from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
+from alphabench.benchmarks.reporting import ReportScope, grouped_report
 from alphabench.benchmarks.wise.questions import WiseOptions, open_judged
 from alphabench.benchmarks.wise.scoring import (
     CATEGORIES,
@@ -155,27 +155,21 @@ class Wise:
         them out as well. Under both protocols the headline is None while one of the six categories
         has no scored image, as upstream's script prints no overall score then.
         """
-        images, formula = self.clusters(samples, verdicts), self.formula()
-        estimate, withheld = statistics.over_all(
-            statistics.estimate(images, formula), images, CATEGORIES, kind="categories"
-        )
-        statuses = statistics.count_statuses(samples, verdicts, n_expected=1)
         scope = ReportScope(
             benchmark="wise",
             split=self.split,
             protocol=self.protocol,
             evaluator=evaluator,
-            statuses=statuses,
+            statuses=statistics.count_statuses(samples, verdicts, n_expected=1),
             has_all_samples=len(samples) >= len(self.samples()),
         )
-        return build_report(
+        return grouped_report(
             scope,
-            estimate,
-            statistics.group_estimates(images),
-            coverage=scored_share(estimate.n_scored, estimate.n_expected),
-            bounds=statistics.bounds(images, formula, needed=CATEGORIES),
+            self.clusters(samples, verdicts),
+            formula=self.formula(),
+            needed=CATEGORIES,
+            kind="categories",
             extras=metric_means(samples, verdicts),
-            withheld=withheld,
         )
 
 

@@ -1,0 +1,47 @@
+"""The examples run as their pages say: through the command line, from outside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Shell
+
+FRUIT = "python:judged_benchmark:Fruit"
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Shell:
+    """The command line in the folder of the examples."""
+    return Shell(folder=Path(__file__).parents[2] / "examples", cache=tmp_path)
+
+
+def test_a_judged_benchmark_from_outside_the_package_is_run_and_scored_again(
+    examples: Shell, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    words = ("--ckpt", "scene:", "--judge", "nano", "--out", out, "--json")
+    report = examples.outside("run", FRUIT, *words).json
+    assert (report["benchmark"], report["headline"]["value"]) == ("fruit", 1.0)
+    assert list(report["groups"]) == ["colour", "counting", "relation"]
+    assert report["statuses"] == {"scored": 24}
+    assert (report["coverage"], report["partial"]) == (1.0, False)
+
+    unnamed = examples("score", out, "--judge", "scripted:", code=2)
+    assert "--benchmark python:module:factory" in unnamed.err
+    again = examples("score", out, "--judge", "nano", "--benchmark", FRUIT, "--json")
+    assert again.json == report
+    other = examples("summarise", out, "--benchmark", "python:tests.support.fakes:Reds", code=2)
+    assert "'reds@1'" in other.err
+
+
+def test_planted_errors_lower_the_score_of_the_example(examples: Shell, tmp_path: Path) -> None:
+    words = ("--judge", "nano", "--limit", "3", "--out", tmp_path / "run", "--json")
+    report = examples("run", FRUIT, "--ckpt", "scene:?error=1", *words).json
+    assert report["headline"]["value"] < 0.8
+    assert report["partial"]
+
+
+def test_the_example_without_a_judge_tells_how_to_name_one(examples: Shell) -> None:
+    assert "--judge nano" in examples("run", FRUIT, "--ckpt", "scene:", code=2).err
