@@ -18,10 +18,11 @@ from pathlib import Path
 from alphabench.benchmarks.reporting import ReportScope, grouped_report
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
+from alphabench.interfaces import Evaluator
 from alphabench.judges.yesno import YesNoText, yes_no_question
-from alphabench.questions import Answer, Judge, Picture, Question
+from alphabench.questions import Answer, ImagePart, Judge, Question
 from alphabench.statistics import count_statuses, gather
-from alphabench.types import Card, Evaluator, GeneratedImage, Report, Sample, Verdict
+from alphabench.types import Card, GeneratedImage, Report, Sample, Verdict
 
 DATA = Path(__file__).with_suffix(".jsonl")
 YES_OR_NO = YesNoText()
@@ -29,9 +30,9 @@ YES_OR_NO = YesNoText()
 
 def questions_about(image: GeneratedImage) -> list[Question]:
     """One call of the judge for each question of the image's sample."""
-    shown = [Picture(path=image.path, sha256=image.sha256)]
+    shown = [ImagePart(path=image.path, sha256=image.sha256)]
     return [
-        yes_no_question(text, shown, image_id=image.id, question_id=str(i), contract=YES_OR_NO)
+        yes_no_question(text, shown, image_id=image.id, question_id=str(i), answer_format=YES_OR_NO)
         for i, text in enumerate(image.request.sample.facts["questions"])
     ]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from alphabench.checkpoints.python_object import call_factory
 from alphabench.core.errors import AlphaBenchError
-from alphabench.types import Benchmark, Card, ProtocolName
+from alphabench.interfaces import Benchmark
+from alphabench.types import Card, ProtocolName
 
 PREFIX = "python:"
 _METHODS = ("samples", "questions", "evaluator", "summarise")
