@@ -74,7 +74,7 @@ def questions_about(
 
 def picture_of(image: GeneratedImage) -> ImagePart:
     """The image as it was stored."""
-    return ImagePart(path=image.path, sha256=image.sha256)
+    return ImagePart.of(image)
 
 
 def settle(

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from alphabench.types import Status
+from alphabench.core.files import FileState
+from alphabench.types import GeneratedImage, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,13 @@ class ImagePart:
     exif_rotated: bool = False
     """Its EXIF orientation is applied when it is encoded as jpeg. Part of the question's digest,
     since earlier versions did not apply it."""
+    verified_state: FileState | None = None
+    """As of a generated image; no part of the question's digest."""
+
+    @classmethod
+    def of(cls, image: GeneratedImage) -> ImagePart:
+        """A generated image as it is stored."""
+        return cls(path=image.path, sha256=image.sha256, verified_state=image.verified_state)
 
 
 Part = str | ImagePart

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import FileState
 
 Status = Literal["scored", "missing", "refused", "unparsed", "failed"]
 """Outcome of one question about one image; only `scored` carries a value.
@@ -91,6 +92,10 @@ class GeneratedImage:
     """Wall time of its batch, divided by the batch size."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What the generator recorded under `NOTES`."""
+
+    verified_state: FileState | None = None
+    """The state of the file when its content was last known to have this sha256: while the file is
+    in that state, its content need not be hashed again."""
 
     @property
     def id(self) -> str:

@@ -30,7 +30,7 @@ def image(number: int, n_questions: int) -> GeneratedImage:
 
 
 def ask(image: GeneratedImage) -> list[Question]:
-    shown = ImagePart(path=image.path, sha256=image.sha256)
+    shown = ImagePart.of(image)
     return [
         yes_no_question(
             f"{n}?",

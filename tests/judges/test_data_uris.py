@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 
+from alphabench.core.files import regular_file_state
 from alphabench.judges.data_uris import PictureCache, UnusablePictureError, data_uri
 from alphabench.questions import ImagePart
 
@@ -52,6 +53,22 @@ def test_an_altered_absent_or_broken_file_is_no_picture(picture: ImagePart, tmp_
     broken = replace(picture, sha256=hashlib.sha256(picture.path.read_bytes()).hexdigest())
     with pytest.raises(UnusablePictureError, match="decoded"):
         data_uri(replace(broken, encoding="jpeg"))
+
+
+def test_an_image_that_is_known_to_be_unchanged_is_not_hashed_again(picture: ImagePart) -> None:
+    state = regular_file_state(picture.path)
+    believed = replace(picture, sha256="0" * 64, verified_state=state)
+    assert decoded(data_uri(believed))[1] == picture.path.read_bytes()
+
+
+def test_a_verified_image_that_was_altered_since_is_not_sent(picture: ImagePart) -> None:
+    verified = replace(picture, verified_state=regular_file_state(picture.path))
+    before, content = picture.path.stat(), picture.path.read_bytes()
+    time.sleep(0.02)  # file systems tell the time in steps of some milliseconds
+    picture.path.write_bytes(content[:-1] + b"?")
+    os.utime(picture.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UnusablePictureError, match="altered"):
+        data_uri(verified)
 
 
 def test_one_picture_is_encoded_once_for_all_questions_and_forgotten_later(

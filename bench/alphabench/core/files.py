@@ -14,13 +14,27 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 DEFAULT_MAX_BYTES: Final = 256 * 2**20
 """Larger than any text file that a benchmark, a checkpoint or a run has."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class FileState(NamedTuple):
+    """What a write to a file changes; the time of change is set by the operating system alone."""
+
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileState:
+        """The state that `os.stat` found."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class UnreadableFileError(Exception):
@@ -38,12 +52,27 @@ def read_bytes(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
         UnreadableFileError: absent, no regular file (a pipe or device would block or never end),
             larger than `max_bytes`, or not readable.
     """
+    return read_with_state(path, max_bytes=max_bytes)[0]
+
+
+def read_with_state(path: Path, *, max_bytes: int) -> tuple[bytes, FileState]:
+    """As `read_bytes`, with the state of the file after its content was read."""
     with open_regular(path, max_bytes=max_bytes) as file:
         # One byte more than allowed shows that the file grew, or lies about its size.
         content = file.read(max_bytes + 1)
+        state = FileState.of(os.fstat(file.fileno()))
     if len(content) > max_bytes:
         raise UnreadableFileError(f"it is larger than {max_bytes} bytes")
-    return content
+    return content, state
+
+
+def regular_file_state(path: str | Path) -> FileState | None:
+    """The state of a regular file; None for anything else, a link among them."""
+    try:
+        status = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    return FileState.of(status) if stat.S_ISREG(status.st_mode) else None
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hashlib
 import io
 from collections import OrderedDict
@@ -14,7 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from alphabench.core.files import UnreadableFileError, read_bytes
+from alphabench.core.files import (
+    FileState,
+    UnreadableFileError,
+    read_with_state,
+    regular_file_state,
+)
 from alphabench.images import (
     MAX_FILE_BYTES,
     UnreadableImageError,
@@ -35,6 +41,8 @@ _KINDS: Final = (
 )
 """How a file begins, whatever its name says."""
 _MOST_BYTES: Final = 96 * 2**20
+_IMAGES_READ_ONCE: Final = 2
+"""An edited image and its source: questions about one image come one after the other."""
 
 
 class UnusablePictureError(Exception):
@@ -62,11 +70,24 @@ def read_picture(picture: ImagePart) -> bytes:
     Raises:
         UnusablePictureError: it cannot be read, or its content is not what `sha256` says.
     """
+    return _read_once(
+        picture.path, picture.sha256, picture.verified_state, regular_file_state(picture.path)
+    )
+
+
+@functools.lru_cache(maxsize=_IMAGES_READ_ONCE)
+def _read_once(
+    path: Path, sha256: str, verified: FileState | None, _present: FileState | None
+) -> bytes:
+    """The content, read once for all questions about an image while its file is unchanged.
+
+    What is returned has the given sha256, whatever happens to the file in the meantime.
+    """
     try:
-        content = read_bytes(Path(picture.path), max_bytes=MAX_FILE_BYTES)
+        content, state = read_with_state(Path(path), max_bytes=MAX_FILE_BYTES)
     except UnreadableFileError as error:
         raise UnusablePictureError(f"the picture cannot be read: {error}") from error
-    if hashlib.sha256(content).hexdigest() != picture.sha256:
+    if state != verified and hashlib.sha256(content).hexdigest() != sha256:
         raise UnusablePictureError("the picture was altered since it was made")
     return content
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.core.files import UnreadableFileError, read_text, well_formed
+from alphabench.core.files import FileState, UnreadableFileError, read_text, well_formed
 from alphabench.core.locking import HeldError, exclusive
 from alphabench.core.writing import append_rows, remove_drafts, replace_file, writing
 from alphabench.images import to_rgb
@@ -263,6 +263,10 @@ class RunFolder:
             else:
                 self._checked.keep(name, record.sha256)
         return found
+
+    def verified_state(self, record: ImageRecord) -> FileState | None:
+        """The state in which the image's file was last verified; None where it was not."""
+        return self._checked.state_of(f"{self.root}/{record.path}", record.sha256)
 
     def set_aside(self, record: ImageRecord) -> Path:
         """Rename an altered image, so that making it again destroys nothing."""

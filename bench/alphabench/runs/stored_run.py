@@ -189,6 +189,7 @@ class StoredRun:
                         path=self.root / record.path,
                         sha256=record.sha256,
                         seconds=record.seconds,
+                        verified_state=self.folder.verified_state(record),
                     )
 
     def unscored_images(self, samples: Sequence[Sample], evaluation: str) -> list[GeneratedImage]:

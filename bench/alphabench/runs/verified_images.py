@@ -7,15 +7,13 @@ when a folder is copied: what comes from elsewhere is read at least once. Knows 
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from alphabench.core.files import UnreadableFileError, read_json
+from alphabench.core.files import FileState, UnreadableFileError, read_json, regular_file_state
 
 _LOOKS: Final = re.compile(r"[0-9a-f]{64} [0-9]{1,20} -?[0-9]{1,20} -?[0-9]{1,20}")
 _SETTLED_NS: Final = 2 * 10**9
@@ -41,6 +39,11 @@ class Checked:
         """Whether the file is unchanged since it had that digest."""
         looks = _looks(path, sha256)
         return looks is not None and self._read().get(path) == looks
+
+    def state_of(self, path: str, sha256: str) -> FileState | None:
+        """The state in which the file last had that digest; None where that is not known."""
+        known, *numbers = self._read().get(path, " ").split(" ")
+        return FileState(*map(int, numbers)) if known == sha256 else None
 
     def keep(self, path: str, sha256: str) -> None:
         """The file has this digest now."""
@@ -74,13 +77,8 @@ class Checked:
 
 def _looks(path: str, sha256: str) -> str | None:
     """Digest, size and times; None where it is no regular file."""
-    try:
-        found = os.lstat(path)
-    except (OSError, ValueError):
-        return None
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    return f"{sha256} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+    state = regular_file_state(path)
+    return None if state is None else " ".join(map(str, (sha256, *state)))
 
 
 def _is_looks(value: object) -> bool:

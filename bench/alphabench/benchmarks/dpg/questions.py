@@ -117,7 +117,7 @@ class Ask:
     answer_format: DpgAnswerFormat
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
-        picture = ImagePart(path=image.path, sha256=image.sha256)
+        picture = ImagePart.of(image)
         return [
             self._question(one["question"], picture, image.id, one["id"])
             for one in image.request.sample.facts["propositions"]

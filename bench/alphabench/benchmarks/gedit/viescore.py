@@ -197,7 +197,7 @@ class AskVie:
         """
         sample = image.request.sample
         source = source_picture(sample)
-        edited = ImagePart(path=image.path, sha256=image.sha256, encoding="jpeg", size=source.size)
+        edited = replace(ImagePart.of(image), encoding="jpeg", size=source.size)
         shown = replace(source, encoding="jpeg", size=None)
         text = self.words.semantics.replace(_PLACE, sample.prompt)
         return [

@@ -229,7 +229,7 @@ def _verdict(
 
 def picture_of(image: GeneratedImage) -> ImagePart:
     """The stored image, as upstream sends it: whole, as PNG."""
-    return ImagePart(path=image.path, sha256=image.sha256)
+    return ImagePart.of(image)
 
 
 def open_judged(

@@ -207,7 +207,7 @@ class _Ask:
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         facts = image.request.sample.facts
-        picture = ImagePart(path=image.path, sha256=image.sha256)
+        picture = ImagePart.of(image)
         return [
             Question(
                 image_id=image.id,
