@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from alphabench.core.writing import replace_file
 from alphabench.evaluators.detection.detector import Thresholds
 from alphabench.nano.decoding import FEATURES, Group, PictureMaps, calibrated, find_groups
 from alphabench.nano.detector_network import FORMAT, DetectorNet, folded, to_pixels
@@ -132,9 +133,7 @@ def export(net: DetectorNet, held_out: Shard, path: Path) -> Quality:
     fitted = examine(net, held_out.rows(slice(half)))
     weights = fit_calibration(fitted)
     entries = {"calibration": json.dumps(dict(zip(FEATURES, weights, strict=True)))}
-    part = path.with_suffix(".part")
-    part.write_bytes(weights_file(net, entries))
-    part.replace(path)
+    replace_file(path, weights_file(net, entries))
     unseen = examine(net, held_out.rows(slice(half, None)))
     return quality(unseen, weights, Thresholds().score)
 

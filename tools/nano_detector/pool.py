@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from alphabench.core.writing import move_into_place
 from alphabench.evaluators.detection.detector import COLOURS
 from alphabench.nano.detector_network import CELLS, SIDE, STRIDE, canonical
 from alphabench.scenes.palette import random_background
@@ -169,7 +170,7 @@ def fill_pool(folder: Path, seed: int, draws: tuple[Draw, ...], shards: int) -> 
         part = path.with_suffix(f".{os.getpid()}.part")
         with part.open("wb") as file:
             np.savez(file, **draw_shard(seed, index, draws)._asdict())
-        part.replace(path)
+        move_into_place(part, path)
 
 
 class Pool:

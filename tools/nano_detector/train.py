@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 import alphabench.nano
+from alphabench.core.writing import appending, move_into_place, replace_file
 from alphabench.nano.detector_network import WEIGHTS, Design, DetectorNet, channels_last
 from alphabench.scenes.scene_sampling import random_scene
 from alphabench.scenes.spec import CATEGORIES
@@ -113,7 +114,7 @@ class Training:
         }
         part = self.path.with_suffix(".part")
         torch.save(state, part)
-        part.replace(self.path)
+        move_into_place(part, self.path)
 
     def advance(self, rows: Shard) -> dict[str, float]:
         """One step of the optimiser; returns the losses.
@@ -203,16 +204,15 @@ def _held_out(plan: Plan, number: int) -> Shard:
 def _log(work: Path, entry: dict[str, float]) -> None:
     line = json.dumps({k: round(v, 4) for k, v in entry.items()})
     print(line, flush=True)
-    with (work / "log.jsonl").open("a") as file:
-        file.write(line + "\n")
+    with appending(work / "log.jsonl") as append:
+        append(f"{line}\n".encode())
 
 
 def install(work: Path) -> Path:
     """Copies the newest weights of WORK into the package; returns where they lie."""
     target = Path(alphabench.nano.__path__[0]) / WEIGHTS
-    part = target.with_suffix(".part")
-    part.write_bytes((work / WEIGHTS).read_bytes())
-    return part.replace(target)
+    replace_file(target, (work / WEIGHTS).read_bytes())
+    return target
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

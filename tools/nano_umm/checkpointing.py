@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 
+from alphabench.core.writing import move_into_place
+
 
 def keep(path: Path, state: Mapping[str, Any], done: int) -> None:
     """Writes modules, optimizers and the number of steps done."""
     partial = path.with_suffix(".part")
     torch.save({"done": done, **{name: part.state_dict() for name, part in state.items()}}, partial)
-    partial.replace(path)
+    move_into_place(partial, path)
 
 
 def restore(path: Path, state: Mapping[str, Any]) -> int:

@@ -122,6 +122,14 @@ def replace_file(path: Path, content: str | bytes | Iterable[str]) -> None:
     _sync_entries(path.parent)
 
 
+def move_into_place(draft: Path, path: Path) -> None:
+    """Renames a finished file that some other code wrote, such as a download; durable then."""
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(path)
+    _sync_entries(path.parent)
+
+
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A draft folder that becomes `path` once the block has ended without an error.

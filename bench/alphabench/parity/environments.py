@@ -22,6 +22,7 @@ from typing import Final
 import platformdirs
 
 from alphabench.core.errors import AlphaBenchError, unknown_name
+from alphabench.core.writing import replace_file
 
 Run = Callable[[Sequence[str]], None]
 """Runs a command to its end; raises OSError or CalledProcessError."""
@@ -104,7 +105,7 @@ def set_up(name: str, *, folder: Path | None = None, run: Run | None = None) -> 
         run([sys.executable, "-m", "venv", str(place)])
         run([str(python), "-m", "pip", "install", *packages])
         run([str(python), *recipe.probe])
-        (place / _DONE).write_text(json.dumps({"packages": packages}), encoding="utf-8")
+        replace_file(place / _DONE, json.dumps({"packages": packages}))
     except subprocess.CalledProcessError as error:
         raise AlphaBenchError(
             f"the environment {name!r} could not be made: {' '.join(map(str, error.cmd[1:4]))} "

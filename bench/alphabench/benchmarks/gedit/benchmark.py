@@ -9,9 +9,9 @@ upstream's files in `gedit_files`.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ from alphabench.benchmarks.mini_split import (
 from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill, split_spec
+from alphabench.core.writing import replace_file, writing
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.scenes.spec import WORLD_VERSION
@@ -328,13 +329,7 @@ def _draw(row: Mapping[str, Any], path: Path) -> None:
     from alphabench.scenes.render import render
 
     picture = render(source_scene(row), _MINI_SIDE, _MINI_SIDE).image
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".png", delete=False) as file:
-            picture.save(file, format="PNG")
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise AlphaBenchError(
-            f"{str(path)!r} cannot be written ({error.strerror})",
-            hint="make room, or choose another cache folder",
-        ) from error
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    with writing(path, elsewhere="choose another cache folder with ALPHABENCH_CACHE"):
+        replace_file(path, content.getvalue())

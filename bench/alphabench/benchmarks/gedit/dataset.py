@@ -14,8 +14,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any, Final
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, confined, read_bytes, read_json
+from alphabench.core.writing import replacing_folder, writing
 from alphabench.upstream.fetch import Dataset
 
 REPOSITORY: Final = "stepfun-ai/GEdit-Bench"
@@ -112,22 +111,11 @@ def fetch(cache_dir: Path, *, source: str | None = None) -> Origin:
     """
     rows, origin = _open(source)
     folder = folder_of(cache_dir)
-    place: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".gedit-"))
-        made = _write(place, rows, origin, root=_local_folder(source))
-        shutil.rmtree(folder, ignore_errors=True)
-        place.rename(folder)
-    except OSError as error:
-        raise AlphaBenchError(
-            f"{str(folder)!r} cannot be written ({error.strerror or error})",
-            hint="make room, or choose another cache folder",
-        ) from error
-    finally:
-        if place is not None:
-            shutil.rmtree(place, ignore_errors=True)
-    return made
+    with (
+        writing(folder, elsewhere="choose another cache folder with ALPHABENCH_CACHE"),
+        replacing_folder(folder) as draft,
+    ):
+        return _write(draft, rows, origin, root=_local_folder(source))
 
 
 def _local_folder(source: str | None) -> Path | None:

@@ -14,11 +14,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.writing import move_into_place, replace_file, writing
 from alphabench.models.mplug.config import read_mplug_config
 from alphabench.remote.credentials import without_secrets
 from alphabench.upstream.fetch import Dataset
@@ -61,7 +61,7 @@ def fetch(cache_dir: Path, source: str | None, *, patience: Patience = DEFAULT_P
             model is of another kind.
     """
     folder = folder_of(cache_dir)
-    try:
+    with writing(folder, elsewhere="choose another cache folder with ALPHABENCH_CACHE"):
         folder.mkdir(parents=True, exist_ok=True)
         notes = _read_notes(folder)
         for name in (*FILES, *OPTIONAL_FILES):
@@ -70,13 +70,9 @@ def fetch(cache_dir: Path, source: str | None, *, patience: Patience = DEFAULT_P
             if fetched is None:
                 continue
             _check(fetched, path, notes)
-            fetched.replace(path)
-            _write_notes(folder, notes)
-    except OSError as error:
-        raise AlphaBenchError(
-            f"{str(folder)!r} cannot be written ({error.strerror or error})",
-            hint="make room, or choose another cache folder",
-        ) from error
+            if fetched != path:
+                move_into_place(fetched, path)
+            replace_file(folder / _NOTES, json.dumps(notes, indent=1) + "\n")
     read_mplug_config(folder)
     return sum((folder / name).stat().st_size for name in FILES)
 
@@ -189,12 +185,6 @@ def _read_notes(folder: Path) -> dict[str, dict[str, object]]:
             hint=f"delete {str(folder)!r} and fetch again",
         ) from error
     return notes
-
-
-def _write_notes(folder: Path, notes: Mapping[str, object]) -> None:
-    part = folder / f"{_NOTES}.part"
-    part.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / _NOTES)
 
 
 def _fetch_and_describe(cache_dir: Path, source: str | None) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.writing import move_into_place
 from alphabench.remote.credentials import without_secrets
 from alphabench.upstream import default_cache_dir
 from alphabench.upstream.fetch import Dataset
@@ -172,7 +173,8 @@ def _verified(part: Path, folder: Path, known: Sequence[OfficialFile]) -> Path:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     for one in known:
         if found.startswith(one.sha256_begins):
-            return part.rename(folder / one.name)
+            move_into_place(part, folder / one.name)
+            return folder / one.name
     raise AlphaBenchError(
         f"this is another file: sha256 {found[:8]}..., and {known[0].name!r} begins with "
         f"{known[0].sha256_begins}",
