@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from alphabench.core.files import FileState
 from alphabench.types import GeneratedImage, Status
@@ -190,5 +190,18 @@ class Judge(Protocol):
         Raises:
             AlphaBenchError: the user must act: no such judge, another model answers, or the budget
                 is used up. Answers that were paid for are saved.
+        """
+        ...
+
+
+@runtime_checkable
+class ShakesHands(Protocol):
+    """A judge that can prove itself before any image is made for it."""
+
+    def shake_hands(self, needs: Capabilities) -> None:
+        """Ask questions with known answers.
+
+        Raises:
+            AlphaBenchError: it cannot do what is needed, or answers wrongly.
         """
         ...

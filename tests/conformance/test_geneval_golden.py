@@ -13,8 +13,8 @@ from alphabench.benchmarks.geneval.official_files import (
     summarise_official,
 )
 from alphabench.detections.geneval_rules import colour_questions, decide, select
+from alphabench.detections.objects import DetectedObject
 from alphabench.evaluators.detection.detection_evaluator import boxes
-from alphabench.evaluators.detection.detector import DetectedObject
 
 
 def _objects(case: Mapping[str, Any]) -> list[DetectedObject]:

@@ -21,7 +21,7 @@ from alphabench.detections.geneval_rules import (
     relations,
     select,
 )
-from alphabench.evaluators.detection.detector import COLOURS, DetectedObject, Thresholds
+from alphabench.detections.objects import COLOURS, DetectedObject, Thresholds
 
 Box = tuple[float, float, float, float]
 

@@ -10,12 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alphabench.evaluators.detection.detector import (
-    ColourQuery,
-    ColourReader,
-    DetectedObject,
-    Thresholds,
-)
+from alphabench.detections.objects import DetectedObject, Thresholds
+from alphabench.evaluators.detection.detector import ColourQuery, ColourReader
 from tests.support.tiny_models import save_clip, save_mask2former
 
 

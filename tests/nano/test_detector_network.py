@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.nano.decoding import FEATURES
 from alphabench.nano.detector_network import (
     CELLS,

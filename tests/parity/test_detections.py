@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alphabench.evaluators.detection.detector import ColourQuery, DetectedObject
+from alphabench.detections.matching import pair_up
+from alphabench.detections.objects import DetectedObject
+from alphabench.evaluators.detection.detector import ColourQuery
 from alphabench.parity.detections import (
     Comparison,
     MeanColours,
@@ -15,7 +17,6 @@ from alphabench.parity.detections import (
     Uncompared,
     all_equal,
     compare,
-    pair_up,
     table,
 )
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.evaluators.detection.detector import DetectedObject
+from alphabench.detections.objects import DetectedObject
 from alphabench.parity.detections import Comparison, Tolerance, Uncompared
 from alphabench.parity.geneval import Sides, compare_files, detector_parity
 from tests.evaluators.conftest import picture

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from alphabench.detections.geneval_rules import decide, select
-from alphabench.evaluators.detection.detector import COLOURS, DetectedObject
+from alphabench.detections.objects import COLOURS, DetectedObject
 from alphabench.scenes.geneval_scenes import ERROR_KINDS, applicable_errors, compose, why_undrawable
 from alphabench.scenes.render import render
 from alphabench.scenes.small_world import SMALL_CATEGORIES

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.palette import GROUNDS, TINTS, grounds_for, object_rgb, random_background
 from alphabench.scenes.spec import CATEGORIES, SceneObject
 

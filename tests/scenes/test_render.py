@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.palette import TINTS, random_background
 from alphabench.scenes.render import Rendered, render
 from alphabench.scenes.scene_sampling import random_scene

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.geneval_scenes import applicable_errors, compose
 from alphabench.scenes.render import render
 from alphabench.scenes.scene_questions import (

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.edit_ops import GROUND_TONES, source_scene
 from alphabench.scenes.palette import object_rgb
 from alphabench.scenes.render import render

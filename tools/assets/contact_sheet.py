@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.geneval_scenes import applicable_errors, compose
 from alphabench.scenes.palette import random_background
 from alphabench.scenes.render import Rendered, render

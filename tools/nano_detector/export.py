@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save
 
 from alphabench.core.writing import replace_file
-from alphabench.evaluators.detection.detector import Thresholds
+from alphabench.detections.objects import Thresholds
 from alphabench.nano.decoding import FEATURES, Group, PictureMaps, calibrated, find_groups
 from alphabench.nano.detector_network import FORMAT, DetectorNet, folded, to_pixels
 from tools.nano_detector.pool import Shard

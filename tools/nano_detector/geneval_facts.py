@@ -12,7 +12,7 @@ import numpy as np
 
 from alphabench.benchmarks.geneval.benchmark import TAGS
 from alphabench.detections.geneval_rules import RELATIONS
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.geneval_scenes import applicable_errors, compose
 from alphabench.scenes.spec import CATEGORIES, Scene
 

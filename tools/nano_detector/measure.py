@@ -23,13 +23,8 @@ from PIL import Image
 
 from alphabench.benchmarks.geneval.benchmark import TAGS, colour_questions, decide, select
 from alphabench.core.options import pairs
-from alphabench.evaluators.detection.detector import (
-    ColourQuery,
-    ColourReader,
-    DetectedObject,
-    Detector,
-    Thresholds,
-)
+from alphabench.detections.objects import DetectedObject, Thresholds
+from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
 from alphabench.evaluators.detection.nano_detector import open_nano
 from alphabench.scenes.geneval_scenes import applicable_errors, compose
 from alphabench.scenes.render import render

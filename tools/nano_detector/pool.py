@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alphabench.core.writing import move_into_place
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.nano.detector_network import CELLS, SIDE, STRIDE, canonical
 from alphabench.scenes.palette import random_background
 from alphabench.scenes.render import Rendered, render

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from alphabench.detections.geneval_rules import Rules
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.small_world import (
     CENTRES,
     CORNERS,

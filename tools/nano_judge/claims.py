@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.scene_questions import a_noun, noun
 from tools.nano_judge.questions import wrong_colour
 from tools.nano_judge.view import NUMBERS, OPPOSITE, PLACED, View, one_of, plainly_not

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes import scene_edits
 from alphabench.scenes.edit_ops import EDIT_ERROR_KINDS, edited_scene, source_scene
 from alphabench.scenes.render import render

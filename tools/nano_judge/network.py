@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.edit_ops import GROUND_TONES
 from alphabench.scenes.spec import CATEGORIES, GROUND_KINDS
 from tools.nano_judge.design import MERGE, PATCH

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.icons import load_icon
 from alphabench.scenes.palette import TINTS
 from alphabench.scenes.scene_questions import a_noun, noun

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alphabench.evaluators.detection.detector import COLOURS, DetectedObject
+from alphabench.detections.objects import COLOURS, DetectedObject
 from alphabench.scenes.edit_ops import GROUND_TONES
 from alphabench.scenes.render import Rendered, render
 from alphabench.scenes.scene_sampling import random_scene

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.models.bagel.autoencoder import Autoencoder, to_tokens
 from alphabench.models.bagel.image_processing import to_patches
 from alphabench.scenes.descriptions import relation_of

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.models.bagel.kv_cache import Context
 from alphabench.models.bagel.model import Bagel, Grid
 from alphabench.scenes.small_world import SMALL_CATEGORIES

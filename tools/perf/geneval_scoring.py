@@ -32,6 +32,7 @@ from PIL import Image
 from torch.nn import functional
 
 from alphabench.detections.geneval_rules import select
+from alphabench.detections.objects import COLOURS, DetectedObject
 from alphabench.evaluators.detection.clip_backends import Backend, find_clip
 from alphabench.evaluators.detection.clip_colour import (
     class_embeddings,
@@ -41,13 +42,7 @@ from alphabench.evaluators.detection.clip_colour import (
     cut_out,
 )
 from alphabench.evaluators.detection.coco import geneval_names
-from alphabench.evaluators.detection.detector import (
-    COLOURS,
-    ColourQuery,
-    ColourReader,
-    DetectedObject,
-    Detector,
-)
+from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
 from alphabench.evaluators.detection.detector_self_test import EXPECTATIONS, _photograph
 from alphabench.evaluators.detection.mask2former.hub_detector import open_mask2former
 

@@ -30,8 +30,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alphabench.detections.objects import DetectedObject
 from alphabench.evaluators.detection.coco import GENEVAL_NAMES
-from alphabench.evaluators.detection.detector import DetectedObject
 from alphabench.evaluators.detection.mask2former.build_probe import SCALE as TINY_SCALE
 from alphabench.evaluators.detection.mask2former.official import OfficialDetector, OfficialOptions
 from alphabench.evaluators.detection.mmdet.child_process import installed_versions

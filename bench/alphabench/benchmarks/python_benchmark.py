@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from alphabench.checkpoints.python_object import call_factory
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.user_code import call_factory
 from alphabench.interfaces import Benchmark
 from alphabench.types import Card, ProtocolName
 

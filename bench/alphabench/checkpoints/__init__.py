@@ -18,6 +18,7 @@ from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.core.options import split_spec
 from alphabench.core.secret_options import refuse_secret
 from alphabench.interfaces import Generator
+from alphabench.remote.endpoint import refuse_bare_host
 from alphabench.types import ImageRequest
 
 FORMS: Final = (
@@ -34,8 +35,6 @@ FORMS: Final = (
 """How a checkpoint can be named, for error messages."""
 
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-_ADDRESS: Final = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+)(:\d+(/|#|$)|/.*#)|[\w-]+:\d+(/|#|$)")
-"""A host, then a port, or a path and a model."""
 _FORMS: Final = "; ".join(FORMS)
 _UNIFIED_NAMES: Final = {"bagel": "bagel", "janus": "janus"}
 """Part of a hub repository's name -> kind; any other is taken for a pipeline."""
@@ -171,16 +170,6 @@ def _no_such_checkpoint(name: str) -> AlphaBenchError:
     return AlphaBenchError(
         f"there is no checkpoint {name!r}, and no folder of this name here", hint=hint
     )
-
-
-def refuse_bare_host(name: str) -> None:
-    """Says what lacks in `localhost:8000/v1#model`, which looks like a kind and its location.
-
-    Raises:
-        AlphaBenchError: the name is an address without its scheme.
-    """
-    if _ADDRESS.match(name):
-        raise AlphaBenchError(f"the address {name!r} lacks its scheme", hint=f"write http://{name}")
 
 
 def refuse_lora(lora: str | None, kind: str) -> None:

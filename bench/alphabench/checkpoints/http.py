@@ -27,7 +27,7 @@ from alphabench.checkpoints.http_images import (
     read_item,
     revised_prompt,
 )
-from alphabench.core.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError, short_line
 from alphabench.core.options import fill, json_value
 from alphabench.remote import credentials
 from alphabench.remote.compression import ACCEPT_ENCODING
@@ -39,7 +39,6 @@ from alphabench.remote.responses import (
     read_error,
     retry_after_seconds,
 )
-from alphabench.runs.reasons import one_line
 from alphabench.types import NOTES, REVISED_PROMPT, ImageRequest, NotGenerated
 
 if TYPE_CHECKING:
@@ -432,4 +431,4 @@ class HttpCheckpoint:
         key = self.find_key(self.endpoint.host)
         if key is not None:
             text = text.replace(key, "[key]")
-        return one_line(text)
+        return short_line(text)

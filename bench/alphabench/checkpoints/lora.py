@@ -8,13 +8,13 @@ silently be another model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.checkpoints.lora_config import Scaling, read_scaling
-from alphabench.checkpoints.lora_tensors import Layer, check_values, layers_of
+from alphabench.checkpoints.lora_tensors import Convert, Layer, check_values, layers_of
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.weights import hub, weight_files
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from alphabench.checkpoints.lora_binding import Bound
 
-Convert = Callable[[Mapping[str, "Tensor"]], Mapping[str, "Tensor"]]
-"""Gives tensors the names that modules have; raises whatever it likes."""
 
 _DIFFUSERS_FILE: Final = "pytorch_lora_weights.safetensors"
 _PEFT_FILE: Final = "adapter_model.safetensors"

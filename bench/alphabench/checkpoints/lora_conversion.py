@@ -14,8 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from alphabench.checkpoints.lora import Convert
-from alphabench.checkpoints.lora_tensors import Layer, energy_of, layers_of
+from alphabench.checkpoints.lora_tensors import Convert, Layer, energy_of, layers_of
 
 _ROUNDING: Final = 0.02
 """Relative; converters multiply scales into half-precision tensors."""

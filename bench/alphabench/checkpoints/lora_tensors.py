@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Convert = Callable[[Mapping[str, "Tensor"]], Mapping[str, "Tensor"]]
+"""Renames the tensors of another layout as diffusers names them."""
+"""Gives tensors the names that modules have; raises whatever it likes."""
 
 _ADAPTER: Final = r"(?:\.[A-Za-z]\w*)??"
 """PEFT puts the adapter's name, often `default`, between a part and `.weight`."""

@@ -81,3 +81,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> AlphaBenchError:
     near = difflib.get_close_matches(name.casefold(), choices, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(choices) or 'none'}"
     return AlphaBenchError(f"there is no {kind} named {name!r}", hint=hint)
+
+
+def short_line(text: str, *, longest: int = 200) -> str:
+    """The text without line breaks or control characters, cut to `longest` characters."""
+    plain = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"

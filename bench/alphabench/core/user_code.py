@@ -1,4 +1,4 @@
-"""Imports Python code that the user names as `package.module:object`; knows no kind of object.
+"""Imports and calls Python code that the user names as `package.module:object`.
 
 The code runs in this process with all rights of the user. Whatever it raises while it is imported
 becomes one sentence that names its innermost line.
@@ -6,13 +6,24 @@ becomes one sentence that names its innermost line.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import inspect
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Final, get_args
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.options import fill
+
+_PLAIN: Final = (int, float, str, bool, Path)
+
+
+_LISTED: Final = 12
+"""Names that a hint repeats."""
 
 
 def import_user_module(name: str) -> ModuleType:
@@ -49,3 +60,79 @@ def user_code_error(owner: str, error: BaseException) -> AlphaBenchError:
         f"{owner!r} raised {type(error).__name__}: {first}{where}",
         hint="correct that code; `python -c` with the same call shows the whole traceback",
     )
+
+
+def call_factory(location: str, options: Mapping[str, str], *, device: str) -> Any:
+    """The object that `module:factory` returns for the options.
+
+    Options are converted as the annotations of the factory's parameters say. A parameter `device`
+    receives the device.
+
+    Raises:
+        AlphaBenchError: no such module or factory, options that do not fit its signature, or an
+            exception inside it.
+    """
+    factory = _find_factory(location)
+    arguments = _arguments(factory, options, device=device, owner=f"python:{location}")
+    try:
+        return factory(**arguments)
+    except AlphaBenchError:
+        raise
+    except (Exception, SystemExit) as error:  # a boundary: this is the user's code
+        raise user_code_error(f"python:{location}", error) from error
+
+
+def _find_factory(location: str) -> Callable[..., Any]:
+    module_name, colon, attribute = location.partition(":")
+    if not colon or not module_name or not attribute:
+        raise AlphaBenchError(
+            f"'python:{location}' names no factory", hint="write python:package.module:factory"
+        )
+    module = import_user_module(module_name)
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise AlphaBenchError(
+            f"the module {module_name!r} has no factory {attribute!r}",
+            hint=f"it has: {', '.join(sorted(public)[:_LISTED]) or 'nothing that can be called'}",
+        )
+    found: Callable[..., Any] = factory
+    return found
+
+
+def _arguments(
+    factory: Callable[..., Any], options: Mapping[str, str], *, device: str, owner: str
+) -> dict[str, Any]:
+    """The options as the factory's parameters, converted; its own defaults stay unspoken."""
+    try:
+        parameters = inspect.signature(factory, eval_str=True).parameters
+    except (ValueError, NameError, TypeError):
+        return dict(options)
+    own = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    free = {key: text for key, text in options.items() if open_ended and key not in own}
+    fields = [(n, _hint(p.annotation), None) for n, p in own.items() if n != "device"]
+    form: Any = dataclasses.make_dataclass("FactoryOptions", fields)
+    given = {key: text for key, text in options.items() if key not in free}
+    filled = fill(form, given, owner=owner)
+    arguments = {key: getattr(filled, key) for key in given} | free
+    if "device" in own:
+        arguments["device"] = device
+    required = {n for n, p in own.items() if p.default is p.empty}
+    lacking = sorted(required - arguments.keys())
+    if lacking:
+        raise AlphaBenchError(
+            f"{owner} needs the option {lacking[0]!r}", hint=f"add --set {lacking[0]}=VALUE"
+        )
+    return arguments
+
+
+def _hint(annotation: Any) -> Any:
+    """An annotation that options can be converted to; others receive the text as it is."""
+    arms = [arm for arm in get_args(annotation) if arm is not type(None)]
+    fits = annotation in _PLAIN or (len(arms) == 1 and arms[0] in _PLAIN)
+    return annotation if fits else str

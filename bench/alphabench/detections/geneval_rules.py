@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from alphabench.evaluators.detection.detector import COLOURS, DetectedObject, Thresholds
+from alphabench.detections.objects import COLOURS, DetectedObject, Thresholds
 
 QUESTION: Final = "correct"
 """The id of the one question about each image."""

@@ -9,33 +9,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import well_formed
 from alphabench.interfaces import Licensed
 from alphabench.judges.parsing import HINT_WITHOUT_LOGPROBS, RULES
 from alphabench.judges.thoughts import split_thought
-from alphabench.questions import Answer, Capabilities, Judge, Question
+from alphabench.questions import Answer, Capabilities, Judge, Question, ShakesHands
 from alphabench.types import GeneratedImage, Verdict
 
 LONGEST_TEXT: Final = 4000
 """Characters of a reply that a verdict keeps; the answer cache keeps all."""
 
 _SINGLE_IMAGES: Final = Capabilities(images_per_question=1, logprobs=False)
-
-
-@runtime_checkable
-class ShakesHands(Protocol):
-    """A judge that can prove itself before any image is made for it."""
-
-    def shake_hands(self, needs: Capabilities) -> None:
-        """Ask questions with known answers.
-
-        Raises:
-            AlphaBenchError: it cannot do what is needed, or answers wrongly.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

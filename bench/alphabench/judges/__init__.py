@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from alphabench import registry
-from alphabench.checkpoints import refuse_bare_host
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill, split_spec
+from alphabench.remote.endpoint import refuse_bare_host
 
 if TYPE_CHECKING:
     from alphabench.judges.handshake import HandshakeLevel, VettedJudge

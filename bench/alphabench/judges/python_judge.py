@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from alphabench.checkpoints.python_object import call_factory
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.user_code import call_factory
 from alphabench.questions import Capabilities, Judge
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Licensed
 from alphabench.judges.parsing import FILTERED, REFUSAL
-from alphabench.questions import Answer, Capabilities, Judge, Question
+from alphabench.questions import Answer, Capabilities, Judge, Question, ShakesHands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +43,6 @@ class PersistentJudge:
 
     def shake_hands(self, needs: Capabilities) -> None:
         """Have the judge prove itself, where it can."""
-        from alphabench.evaluators.judge_evaluator import ShakesHands
-
         if isinstance(self.judge, ShakesHands):
             self.judge.shake_hands(needs)
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from alphabench.detections.geneval_rules import (
     RELATIONS,
@@ -24,21 +23,22 @@ from alphabench.detections.geneval_rules import (
     decide,
     select,
 )
-from alphabench.evaluators.detection.detector import (
-    COLOURS,
-    ColourQuery,
-    ColourReader,
-    DetectedObject,
+from alphabench.detections.matching import (
+    FLOOR,
+    Found,
+    above_floor,
+    box_iou,
+    mask_iou,
+    pair_up,
 )
+from alphabench.detections.objects import COLOURS, DetectedObject
+from alphabench.evaluators.detection.detector import ColourQuery, ColourReader
 from alphabench.scenes.palette import TINTS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Found = Sequence[DetectedObject]
 
-FLOOR: Final = 0.05
-"""Objects up to this score are only looked at as partners."""
 _PAIRED: Final = 4
 """Categories of which pairs are asked, the best of each picture."""
 
@@ -154,14 +154,14 @@ def compare(
         tolerance: what makes a pair of boxes count as apart.
     """
     pairs, alone = pair_up(*found)
-    overlaps = [_box_iou(one.box, other.box) for one, other in pairs]
+    overlaps = [box_iou(one.box, other.box) for one, other in pairs]
     corners = [
         max(abs(a - b) for a, b in zip(one.box, other.box, strict=True)) for one, other in pairs
     ]
     verdicts = list(_verdicts(image, found, colours))
     return Comparison(
         picture=picture,
-        objects=(len(_above(found[0])), len(_above(found[1]))),
+        objects=(len(above_floor(found[0])), len(above_floor(found[1]))),
         alone=alone,
         score_gap=max((abs(one.score - other.score) for one, other in pairs), default=0.0),
         box_iou=min(overlaps, default=1.0),
@@ -170,27 +170,10 @@ def compare(
             overlap <= tolerance.box_iou and corner >= tolerance.corner
             for overlap, corner in zip(overlaps, corners, strict=True)
         ),
-        mask_iou=min((_mask_iou(one.mask, other.mask) for one, other in pairs), default=1.0),
+        mask_iou=min((mask_iou(one.mask, other.mask) for one, other in pairs), default=1.0),
         verdicts=len(verdicts),
         verdicts_apart=sum(ours != theirs for ours, theirs in verdicts),
     )
-
-
-def pair_up(ours: Found, theirs: Found) -> tuple[list[tuple[DetectedObject, DetectedObject]], int]:
-    """Pairs of one category of which either exceeds the floor, and how many are left alone."""
-    pairs: list[tuple[DetectedObject, DetectedObject]] = []
-    alone = 0
-    for category in sorted({one.category for one in [*ours, *theirs]}):
-        left = [one for one in ours if one.category == category]
-        right = [one for one in theirs if one.category == category]
-        cost = np.array([[_distance(one, other) for other in right] for one in left])
-        rows, columns = linear_sum_assignment(cost) if cost.size else ((), ())
-        matched = [(left[i], right[j]) for i, j in zip(rows, columns, strict=True)]
-        pairs += [pair for pair in matched if _above(pair)]
-        left_over = [one for i, one in enumerate(left) if i not in set(rows)]
-        left_over += [one for j, one in enumerate(right) if j not in set(columns)]
-        alone += len(_above(left_over))
-    return pairs, alone
 
 
 def table(rows: Sequence[Row], tolerance: Tolerance) -> str:
@@ -223,35 +206,6 @@ def table(rows: Sequence[Row], tolerance: Tolerance) -> str:
         f"{asked - apart} of {asked} verdicts the same"
     )
     return "\n".join(lines)
-
-
-def _above(objects: Iterable[DetectedObject]) -> list[DetectedObject]:
-    return [one for one in objects if one.score > FLOOR]
-
-
-def _distance(one: DetectedObject, other: DetectedObject) -> float:
-    """Of score, box and (by every fourth row and column) mask: queries share boxes, not masks."""
-    apart = abs(one.score - other.score) + 1.0 - _box_iou(one.box, other.box)
-    masks = [None if of.mask is None else of.mask[::4, ::4] for of in (one, other)]
-    return apart + 1.0 - _mask_iou(masks[0], masks[1])
-
-
-def _box_iou(
-    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
-) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    union = sum(areas) - shared
-    return shared / union if union > 0 else float(one == other)
-
-
-def _mask_iou(one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None) -> float:
-    if one is None or other is None:
-        return float(one is other)
-    union = np.count_nonzero(one | other)
-    return float(np.count_nonzero(one & other) / union) if union else 1.0
 
 
 def _verdicts(

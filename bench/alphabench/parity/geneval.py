@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import torch
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.matching import Found
 from alphabench.evaluators.detection.coco import COCO_NAMES
 from alphabench.evaluators.detection.mask2former.official import OfficialDetector, OfficialOptions
 from alphabench.evaluators.detection.mask2former.official_weights import find_official
@@ -24,7 +25,6 @@ from alphabench.evaluators.detection.mmdet.weight_conversion import read_checkpo
 from alphabench.images import open_rgb
 from alphabench.parity.detections import (
     Comparison,
-    Found,
     MeanColours,
     Row,
     Tolerance,

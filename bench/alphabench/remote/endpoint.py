@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from alphabench.core.errors import AlphaBenchError
+
+_WITHOUT_SCHEME: Final = re.compile(
+    r"(localhost|[\w-]+(\.[\w-]+)+)(:\d+(/|#|$)|/.*#)|[\w-]+:\d+(/|#|$)"
+)
+"""A host, then a port, or a path and a model."""
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 """Names of this machine."""
@@ -72,3 +78,13 @@ def refuse_older_azure(location: str, options: Mapping[str, str]) -> None:
         "an address with deployments or an api-version is Azure's older form, which is not spoken",
         hint=f"write {place}/openai/v1#{deployment}, with the key in ALPHABENCH_API_KEY",
     )
+
+
+def refuse_bare_host(name: str) -> None:
+    """Explain what is missing in `localhost:8000/v1#model`, which looks like a kind and a location.
+
+    Raises:
+        AlphaBenchError: the name is an address without its scheme.
+    """
+    if _WITHOUT_SCHEME.match(name):
+        raise AlphaBenchError(f"the address {name!r} lacks its scheme", hint=f"write http://{name}")

@@ -6,9 +6,8 @@ knows none of the formats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alphabench import registry
@@ -16,26 +15,12 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_bytes
 from alphabench.core.writing import replace_file, writing
 from alphabench.runs.stored_run import StoredRun
-from alphabench.types import Report, Sample, Verdict
+from alphabench.types import Report
 from alphabench.upstream import UpstreamData
+from alphabench.upstream.formats import OfficialFormat
 
 if TYPE_CHECKING:
     from alphabench.runs.run import Outcome
-
-Files = Iterator[tuple[PurePosixPath, str | bytes | Path]]
-"""Relative path, and its text, its bytes, or the file to copy."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfficialFormat:
-    """How a benchmark's upstream stores results."""
-
-    summarise: Callable[[Path, UpstreamData], Report]
-    """A published raw result, and where official data lies -> its figures, quirks included."""
-    text: Callable[[Report], str]
-    """Those figures as upstream's script prints them."""
-    files: Callable[[Sequence[Sample], Mapping[str, Path], Sequence[Verdict]], Files]
-    """Samples, image id -> stored image, verdicts -> the files of upstream's layout."""
 
 
 def summarise_official(benchmark: str, path: Path, data: UpstreamData) -> tuple[Report, str]:

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
+from alphabench.core.errors import short_line
+
 _VARYING: Final = re.compile(r"[0-9a-f]*\d[0-9a-f-]*")
 """Counts, times and request ids, by which a host makes one reason look like many."""
-_LONGEST: Final = 200
 
 
 def most_frequent(reasons: Iterable[str], most: int) -> list[tuple[str, int]]:
@@ -23,10 +24,4 @@ def most_frequent(reasons: Iterable[str], most: int) -> list[tuple[str, int]]:
         kind = _VARYING.sub("#", reason)
         counts[kind] += 1
         first.setdefault(kind, reason)
-    return [(one_line(first[kind]), count) for kind, count in counts.most_common(most)]
-
-
-def one_line(text: str) -> str:
-    """Short enough for a terminal, without line breaks or control characters."""
-    plain = " ".join("".join(one if one.isprintable() else " " for one in text).split())
-    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
+    return [(short_line(first[kind]), count) for kind, count in counts.most_common(most)]

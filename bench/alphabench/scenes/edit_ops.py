@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, cast, get_args
 import numpy as np
 
 from alphabench.detections.geneval_rules import RELATIONS, Rules
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.geneval_scenes import compose, stands, why_undrawable
 from alphabench.scenes.layout import Extent, Look, Spot, canvas_extent, scatter
 from alphabench.scenes.palette import grounds_for

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import numpy as np
 
 from alphabench.detections.geneval_rules import MARGIN, Clause, Rules
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.layout import Extent, Look, Spot, canvas_extent, scatter
 from alphabench.scenes.palette import random_background
 from alphabench.scenes.scene_sampling import place, random_colour, random_looks

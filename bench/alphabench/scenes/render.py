@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from alphabench.evaluators.detection.detector import DetectedObject
+from alphabench.detections.objects import DetectedObject
 from alphabench.scenes.icons import Icon, load_icon
 from alphabench.scenes.palette import TINTS
 from alphabench.scenes.spec import Background, Scene, SceneObject

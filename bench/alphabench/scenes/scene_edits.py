@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.descriptions import NATURAL, one_of
 from alphabench.scenes.scene_questions import a_noun, noun
 from alphabench.scenes.small_world import (

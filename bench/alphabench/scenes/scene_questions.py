@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 import numpy as np
 
 from alphabench.detections.geneval_rules import Clause, Rules, decide, relations, select
-from alphabench.evaluators.detection.detector import COLOURS, DetectedObject
+from alphabench.detections.objects import COLOURS, DetectedObject
 from alphabench.scenes.render import Truth
 from alphabench.scenes.spec import CATEGORIES, GROUND_KINDS, GroundKind, Scene
 

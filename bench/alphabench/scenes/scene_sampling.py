@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.layout import Extent, Look, Spot, canvas_extent, scatter
 from alphabench.scenes.palette import random_background
 from alphabench.scenes.spec import CATEGORIES, Scene, SceneObject

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 from alphabench.scenes.descriptions import one_of
 from alphabench.scenes.scene_edits import Change, edit, mistake
 from alphabench.scenes.small_world import (

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from alphabench.evaluators.detection.detector import COLOURS
+from alphabench.detections.objects import COLOURS
 
 RGB = tuple[int, int, int]
 

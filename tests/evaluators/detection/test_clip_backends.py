@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.objects import DetectedObject
 from alphabench.evaluators.detection.clip_backends import (
     Backend,
     OpenClip,
@@ -24,7 +25,7 @@ from alphabench.evaluators.detection.clip_colour import (
     colour_sentences,
     crop_pixels,
 )
-from alphabench.evaluators.detection.detector import ColourQuery, DetectedObject
+from alphabench.evaluators.detection.detector import ColourQuery
 from tests.evaluators.conftest import picture
 from tests.support.tiny_models import SIDE, save_clip
 

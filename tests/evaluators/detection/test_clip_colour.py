@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from alphabench.detections.objects import COLOURS, DetectedObject
 from alphabench.evaluators.detection.clip_backends import Framing
 from alphabench.evaluators.detection.clip_colour import (
     CANVAS,
@@ -21,7 +22,7 @@ from alphabench.evaluators.detection.clip_colour import (
     crop_pixels,
     cut_out,
 )
-from alphabench.evaluators.detection.detector import COLOURS, ColourQuery, DetectedObject
+from alphabench.evaluators.detection.detector import ColourQuery
 from tests.evaluators.conftest import picture
 
 FRAMING = Framing(

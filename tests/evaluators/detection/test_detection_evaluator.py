@@ -12,13 +12,9 @@ import pytest
 from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.detection_evaluator import ObjectEvaluator, Selection
-from alphabench.evaluators.detection.detector import (
-    ColourQuery,
-    ColourReader,
-    DetectedObject,
-    Thresholds,
-)
+from alphabench.evaluators.detection.detector import ColourQuery, ColourReader
 from alphabench.types import GeneratedImage, ImageRequest, Sample, Verdict
 
 RED_DOG: Mapping[str, Any] = {

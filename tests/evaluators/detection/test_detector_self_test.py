@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.objects import COLOURS
 from alphabench.evaluators.detection.coco import GENEVAL_NAMES
-from alphabench.evaluators.detection.detector import COLOURS
 from alphabench.evaluators.detection.detector_self_test import (
     BALLS,
     EXPECTATIONS,

@@ -11,13 +11,12 @@ from PIL import Image
 
 from alphabench.benchmarks.geneval.benchmark import TAGS
 from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.detector import (
     ColourQuery,
     ColourReader,
-    DetectedObject,
     Detector,
     LimitedVocabulary,
-    Thresholds,
 )
 from alphabench.evaluators.detection.nano_detector import SELF_TEST, open_nano
 from alphabench.scenes.palette import TINTS

@@ -38,10 +38,10 @@ from alphabench.benchmarks.reporting import ReportScope, build_report
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_bytes
 from alphabench.images import open_rgb
-from alphabench.runs.official_export import Files, OfficialFormat
 from alphabench.statistics import Cluster, estimate, mean_of_groups
 from alphabench.types import Estimate, ProtocolName, Report, Sample, Status, Verdict, image_id
 from alphabench.upstream import UpstreamData
+from alphabench.upstream.formats import Files, OfficialFormat
 
 IMAGES: Final = PurePosixPath("images")
 RESULTS: Final = PurePosixPath("results.txt")

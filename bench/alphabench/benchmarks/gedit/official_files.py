@@ -23,9 +23,9 @@ from alphabench.benchmarks.gedit.viescore import JUDGE_SOURCE, QUALITY, QUESTION
 from alphabench.benchmarks.reporting import ReportScope, build_report
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_text
-from alphabench.runs.official_export import OfficialFormat
 from alphabench.statistics import Cluster, mean_of_groups
 from alphabench.types import Estimate, Report, Sample, Verdict
+from alphabench.upstream.formats import OfficialFormat
 
 Language = Literal["en", "cn"]
 MODEL: Final = "alphabench"

@@ -19,9 +19,9 @@ from alphabench.benchmarks.geneval.benchmark import IMAGES_PER_PROMPT, shares
 from alphabench.benchmarks.reporting import ReportScope, build_report
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, parse_json, read_text
-from alphabench.runs.official_export import OfficialFormat
 from alphabench.statistics import Cluster
 from alphabench.types import Estimate, Report, Sample, Status, Verdict
+from alphabench.upstream.formats import OfficialFormat
 
 METADATA_FILE: Final = "metadata.jsonl"
 RESULTS_FILE: Final = "results.jsonl"

@@ -26,6 +26,7 @@ from alphabench.benchmarks.mini_split import (
     pinned_source,
 )
 from alphabench.benchmarks.reporting import ReportScope, build_report, coverage_of
+from alphabench.benchmarks.tiif.ocr_split import TiifText
 from alphabench.benchmarks.tiif.questions import AskingOptions, open_judged
 from alphabench.benchmarks.tiif.scoring import (
     ATTRIBUTES,
@@ -86,8 +87,6 @@ def open_tiif(
     prompts = Tiif(split=split.removesuffix(TEXT), protocol=protocol, data=data)
     if split not in texts:
         return prompts
-    from alphabench.benchmarks.tiif.ocr_split import TiifText
-
     return TiifText(prompts=prompts)
 
 

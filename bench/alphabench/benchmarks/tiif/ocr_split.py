@@ -11,7 +11,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from alphabench import statistics
 from alphabench.benchmarks.reporting import ReportScope, build_report, coverage_of
@@ -19,12 +19,9 @@ from alphabench.benchmarks.tiif.scoring import LENGTHS, stratum
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import split_spec
 from alphabench.evaluators.ocr import GNED, QUESTIONS, RECALL, RapidReader, TextEvaluator
-from alphabench.interfaces import Evaluator
+from alphabench.interfaces import Benchmark, Evaluator
 from alphabench.questions import Judge
 from alphabench.types import Card, Report, Sample, Verdict
-
-if TYPE_CHECKING:
-    from alphabench.benchmarks.tiif.benchmark import Tiif
 
 ATTRIBUTE: Final = "text"
 OCR: Final = "ocr"
@@ -35,7 +32,7 @@ _QUOTED: Final = re.compile(r"[^']*'(.*)'[^']*")
 class TiifText:
     """The text items of one split of TIIF-Bench."""
 
-    prompts: Tiif
+    prompts: Benchmark
 
     @property
     def card(self) -> Card:
@@ -98,7 +95,7 @@ class TiifText:
         scope = ReportScope(
             benchmark="tiif",
             split=self.card.split,
-            protocol=self.prompts.protocol,
+            protocol=self.card.protocol,
             evaluator=evaluator,
             statuses=statuses,
             has_all_samples=len(samples) >= len(self.samples()),

@@ -28,9 +28,9 @@ from alphabench.benchmarks.tiif.scoring import (
 )
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_json
-from alphabench.runs.official_export import Files, OfficialFormat
 from alphabench.statistics import Cluster
 from alphabench.types import Estimate, ProtocolName, Report, Sample, Status, Verdict, image_id
+from alphabench.upstream.formats import Files, OfficialFormat
 
 IMAGES: Final = PurePosixPath("images")
 """The folder that upstream's script is pointed at."""

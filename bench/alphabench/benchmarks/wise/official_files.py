@@ -36,9 +36,9 @@ from alphabench.benchmarks.wise.scoring import (
 )
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, parse_json, read_text
-from alphabench.runs.official_export import OfficialFormat
 from alphabench.statistics import Cluster
 from alphabench.types import Estimate, Report, Sample, Verdict
+from alphabench.upstream.formats import OfficialFormat
 
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "cultural_common_sense": ("culture",),

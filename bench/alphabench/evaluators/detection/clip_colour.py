@@ -21,8 +21,9 @@ from PIL import Image as PillowImage
 from torch import Tensor
 from torch.nn import functional
 
+from alphabench.detections.objects import COLOURS, DetectedObject
 from alphabench.evaluators.detection.clip_backends import Backend, ClipSource, Framing, find_clip
-from alphabench.evaluators.detection.detector import COLOURS, ColourQuery, DetectedObject
+from alphabench.evaluators.detection.detector import ColourQuery
 
 if TYPE_CHECKING:
     from PIL.Image import Image

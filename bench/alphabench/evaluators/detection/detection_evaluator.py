@@ -23,9 +23,9 @@ from alphabench.detections.geneval_rules import (
     decide,
     select,
 )
+from alphabench.detections.objects import COLOURS
 from alphabench.evaluators.detection.coco import GENEVAL_NAMES
 from alphabench.evaluators.detection.detector import (
-    COLOURS,
     ColourQuery,
     ColourReader,
     Detector,

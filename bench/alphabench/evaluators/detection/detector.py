@@ -4,44 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from alphabench.detections.objects import DetectedObject, Thresholds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL.Image import Image
-
-COLOURS: Final = (
-    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
-)  # fmt: skip
-"""GenEval's ten colours, in the order of its classifier (djghosh13/geneval)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DetectedObject:
-    """One object that a detector reports."""
-
-    category: str
-    """A COCO name as GenEval spells it (`sports ball`, `computer mouse`)."""
-    score: float
-    """Confidence, 0 to 1."""
-    box: tuple[float, float, float, float]
-    """x1, y1, x2, y2 in pixels of the image."""
-    mask: NDArray[np.bool_] | None = None
-    """(H, W) of the image; None where the detector gives boxes only."""
-    colour: str | None = None
-    """One of `COLOURS` or another word, when the detector itself reads colours."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thresholds:
-    """Confidence that a detection must exceed to count."""
-
-    score: float = 0.3
-    counting: float = 0.9
-    """Used instead of `score` for prompts of the counting task."""
 
 
 class Detector(Protocol):

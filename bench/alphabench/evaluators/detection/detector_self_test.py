@@ -19,12 +19,8 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.evaluators.detection.detector import (
-    ColourQuery,
-    ColourReader,
-    DetectedObject,
-    Detector,
-)
+from alphabench.detections.objects import DetectedObject
+from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
 from alphabench.images import open_rgb
 
 if TYPE_CHECKING:

@@ -19,14 +19,8 @@ from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import fill
-from alphabench.evaluators.detection.detector import (
-    COLOURS,
-    ColourQuery,
-    ColourReader,
-    DetectedObject,
-    Detector,
-    Thresholds,
-)
+from alphabench.detections.objects import COLOURS, DetectedObject, Thresholds
+from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
 from alphabench.nano import decoding
 from alphabench.nano.decoding import Group, PictureMaps
 from alphabench.nano.detector_network import (

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.objects import DetectedObject
 from alphabench.evaluators.detection.coco import COCO_NAMES, GENEVAL_NAMES
-from alphabench.evaluators.detection.detector import DetectedObject, Detector
+from alphabench.evaluators.detection.detector import Detector
 from alphabench.evaluators.detection.mask2former.hub_detector import open_mask2former
 from tests.evaluators.conftest import picture
 from tests.support.tiny_models import save_mask2former

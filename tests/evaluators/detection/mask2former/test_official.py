@@ -12,6 +12,7 @@ from PIL import Image
 
 from alphabench.benchmarks.geneval.benchmark import open_geneval
 from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.matching import pair_up
 from alphabench.evaluators.detection.mask2former.build_probe import check_build, objects_of
 from alphabench.evaluators.detection.mask2former.official import (
     NAME,
@@ -22,7 +23,6 @@ from alphabench.evaluators.detection.mask2former.official import (
 from alphabench.evaluators.detection.mask2former.official_weights import OFFICIAL
 from alphabench.evaluators.detection.mmdet.frozen import SIZES
 from alphabench.evaluators.detection.mmdet.frozen import picture as frozen_picture
-from alphabench.parity.detections import pair_up
 from alphabench.upstream import UpstreamData
 from tests.evaluators.conftest import picture
 from tests.support.mmdet_tiny import SCALE, save_checkpoint, stored

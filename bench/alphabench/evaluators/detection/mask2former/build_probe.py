@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.matching import pair_up
+from alphabench.detections.objects import DetectedObject
 from alphabench.evaluators.detection.coco import COCO_NAMES, GENEVAL_NAMES
-from alphabench.evaluators.detection.detector import DetectedObject
 from alphabench.evaluators.detection.mmdet import frozen
 from alphabench.evaluators.detection.mmdet.preprocessing import Scale
-from alphabench.parity.detections import pair_up
 
 Stored = Mapping[str, NDArray[Any]]
 """Names and shapes of the tensors, and what mmdet found in each picture."""

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import torch
 
-from alphabench.evaluators.detection.detector import DetectedObject, Thresholds
+from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.mask2former.postprocessing import Instances
 
 LIMIT: Final = 100

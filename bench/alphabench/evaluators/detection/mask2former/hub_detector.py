@@ -30,14 +30,10 @@ import torch
 
 from alphabench.core import options as text_options
 from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.clip_colour import ClipColourReader
 from alphabench.evaluators.detection.coco import geneval_names
-from alphabench.evaluators.detection.detector import (
-    ColourReader,
-    DetectedObject,
-    Detector,
-    Thresholds,
-)
+from alphabench.evaluators.detection.detector import ColourReader, Detector
 from alphabench.evaluators.detection.detector_self_test import run_self_test
 from alphabench.evaluators.detection.mask2former.common_options import (
     LIMIT,

@@ -25,14 +25,10 @@ import torch
 
 from alphabench.core import options as text_options
 from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.clip_colour import ClipColourReader
 from alphabench.evaluators.detection.coco import COCO_NAMES, geneval_names
-from alphabench.evaluators.detection.detector import (
-    ColourReader,
-    DetectedObject,
-    Detector,
-    Thresholds,
-)
+from alphabench.evaluators.detection.detector import ColourReader, Detector
 from alphabench.evaluators.detection.detector_self_test import run_self_test
 from alphabench.evaluators.detection.mask2former.build_probe import PROBED, check_build
 from alphabench.evaluators.detection.mask2former.build_probe import SCALE as PROBE_SCALE

@@ -26,14 +26,10 @@ from numpy.typing import NDArray
 
 from alphabench.core import options as text_options
 from alphabench.core.errors import AlphaBenchError
+from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.clip_colour import ClipColourReader
 from alphabench.evaluators.detection.coco import geneval_names
-from alphabench.evaluators.detection.detector import (
-    ColourReader,
-    DetectedObject,
-    Detector,
-    Thresholds,
-)
+from alphabench.evaluators.detection.detector import ColourReader, Detector
 from alphabench.evaluators.detection.detector_self_test import run_self_test
 from alphabench.evaluators.detection.mask2former.official_weights import check_named_digest
 from alphabench.evaluators.detection.mmdet.child_process import (

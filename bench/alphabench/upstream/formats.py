@@ -1,0 +1,28 @@
+"""A benchmark's official result format, as an object that is found by name in the registry.
+
+Knows none of the formats and no run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from alphabench.types import Report, Sample, Verdict
+from alphabench.upstream.cache import UpstreamData
+
+Files = Iterator[tuple[PurePosixPath, str | bytes | Path]]
+"""Relative path, and its text, its bytes, or the file to copy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfficialFormat:
+    """How a benchmark's upstream project stores results."""
+
+    summarise: Callable[[Path, UpstreamData], Report]
+    """A published raw result, and where official data lies -> its figures, quirks included."""
+    text: Callable[[Report], str]
+    """Those figures as upstream's script prints them."""
+    files: Callable[[Sequence[Sample], Mapping[str, Path], Sequence[Verdict]], Files]
+    """Samples, image id -> stored image, verdicts -> the files of upstream's layout."""
