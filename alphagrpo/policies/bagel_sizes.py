@@ -11,10 +11,10 @@ from torch import nn
 from alphabench.checkpoints.bagel import NANO
 from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.config import (
-    AutoencoderDesign,
-    Design,
-    LanguageDesign,
-    VisionDesign,
+    AutoencoderConfig,
+    BagelConfig,
+    BagelTextConfig,
+    BagelVisionConfig,
 )
 from alphabench.models.bagel.loading import read_sizes
 from alphabench.models.bagel.model import Bagel, ImageMarks
@@ -24,8 +24,8 @@ from alphagrpo.recipe import PolicySettings
 from alphatrainers.resource_plan import ModelSizes
 from alphatrainers.settings import TrainingSettings
 
-BAGEL_7B: Final = Design(
-    language=LanguageDesign(
+BAGEL_7B: Final = BagelConfig(
+    language=BagelTextConfig(
         hidden_size=3584,
         intermediate_size=18944,
         num_hidden_layers=28,
@@ -35,7 +35,7 @@ BAGEL_7B: Final = Design(
         rope_theta=1e6,
         rms_norm_eps=1e-6,
     ),
-    vision=VisionDesign(
+    vision=BagelVisionConfig(
         hidden_size=1152,
         intermediate_size=4304,
         declared_layers=27,
@@ -43,7 +43,7 @@ BAGEL_7B: Final = Design(
         patch_size=14,
         image_size=980,
     ),
-    autoencoder=AutoencoderDesign(),
+    autoencoder=AutoencoderConfig(),
     latent_side=64,
 )
 """ByteDance-Seed/BAGEL-7B-MoT, from its JSON files."""
@@ -68,17 +68,17 @@ def bagel_sizes(settings: PolicySettings, location: str, training: TrainingSetti
     """Sizes of a folder, or of the released model where `location` is no folder here."""
     del settings
     folder = Path(location).expanduser()
-    design = read_sizes(folder) if folder.is_dir() else BAGEL_7B
-    return _sizes(training, design, image_size=(1024, 1024), width=2.0)
+    config = read_sizes(folder) if folder.is_dir() else BAGEL_7B
+    return _sizes(training, config, image_size=(1024, 1024), width=2.0)
 
 
 def _sizes(
-    training: TrainingSettings, design: Design, *, image_size: tuple[int, int], width: float
+    training: TrainingSettings, config: BagelConfig, *, image_size: tuple[int, int], width: float
 ) -> PolicySizes:
     """Sizes of one design; `width` is the bytes of one weight."""
     with torch.device("meta"):
-        model = Bagel(design, ImageMarks(start=0, end=0))
-    language = design.language
+        model = Bagel(config, ImageMarks(start=0, end=0))
+    language = config.language
     linear = {
         name: (part.in_features, part.out_features)
         for name, part in model.named_modules()
@@ -101,4 +101,4 @@ def _sizes(
         activation_bytes_per_token=per_layer * language.num_hidden_layers * width,
         kept_bytes_per_token=language.hidden_size * language.num_hidden_layers * width,
     )
-    return PolicySizes(sizes=sizes, token_pixels=design.token_pixels, image_size=image_size)
+    return PolicySizes(sizes=sizes, token_pixels=config.token_pixels, image_size=image_size)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from alphabench.checkpoints.bagel import OpenedBagel
+from alphabench.checkpoints.bagel import BagelHandle
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
@@ -30,10 +30,10 @@ class BagelTraining:
     checkpoint: UnifiedCheckpoint
 
     @property
-    def opened(self) -> OpenedBagel:
+    def opened(self) -> BagelHandle:
         """Its files and settings."""
         opened = self.checkpoint.opened
-        assert isinstance(opened, OpenedBagel), "open_bagel made it"
+        assert isinstance(opened, BagelHandle), "open_bagel made it"
         return opened
 
     def check_trainable(self) -> None:
@@ -106,9 +106,9 @@ class BagelTraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveBagel:
-    """An `OpenedModel` whose weights are those in training, at this moment."""
+    """An `UnifiedHandle` whose weights are those in training, at this moment."""
 
-    opened: OpenedBagel
+    opened: BagelHandle
     loaded: LoadedBagel
     trained: str
     """Digest of the trained weights; the rest is the checkpoint's own."""
@@ -142,7 +142,7 @@ class LiveBagel:
         return self.opened.suggested_evaluator
 
     def for_benchmark(self, benchmark: str) -> LiveBagel:
-        """See `OpenedModel`."""
+        """See `UnifiedHandle`."""
         return dataclasses.replace(self, opened=self.opened.for_benchmark(benchmark))
 
     def load(self, device: str) -> UnifiedBagel:

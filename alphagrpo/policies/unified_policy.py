@@ -26,7 +26,7 @@ from alphabench.models.bagel.model import Bagel, Grid
 from alphabench.models.bagel.packed_sequences import ragged
 from alphabench.models.bagel.sampler import (
     Contexts,
-    Painter,
+    GuidedVelocity,
     new_contexts,
     with_latents,
     with_text,
@@ -232,9 +232,9 @@ class UMMPolicy:
     def _encoded(self, step: InputImage, noise: torch.Generator) -> InputImage:
         """The picture with its latent tokens: a sample of the encoder's, as in its training."""
         picture = self.umm.resized(step.image)
-        design = self.umm.loaded.model.design.autoencoder
-        cells = [side // design.downsample for side in reversed(picture.size)]
-        drawn_1Zyx = torch.randn((1, design.z_channels, *cells), generator=noise)
+        config = self.umm.loaded.model.config.autoencoder
+        cells = [side // config.downsample for side in reversed(picture.size)]
+        drawn_1Zyx = torch.randn((1, config.z_channels, *cells), generator=noise)
         return replace(step, encoded=self.umm.encoded(picture, drawn_1Zyx).float().cpu())
 
     def _write(
@@ -276,9 +276,9 @@ class UMMPolicy:
         self, said: Contexts, spec: GenerateImage, generators: Sequence[torch.Generator]
     ) -> list[SampledImage]:
         grids = [self._grid(spec)] * len(generators)
-        painter = self._painter(said, spec, grids)
-        shape = (grids[0].rows * grids[0].columns, self.umm.loaded.model.design.latent_features)
-        drawn = denoise(_velocity(painter), spec, generators, shape, device=self.device)
+        guided = self._painter(said, spec, grids)
+        shape = (grids[0].rows * grids[0].columns, self.umm.loaded.model.config.latent_features)
+        drawn = denoise(_velocity(guided), spec, generators, shape, device=self.device)
         pictures = self.umm.decoded(drawn.final_BX.flatten(0, 1).to(self.device), grids)
         made = []
         for row, picture in enumerate(pictures):
@@ -300,16 +300,18 @@ class UMMPolicy:
         return made
 
     def _grid(self, spec: GenerateImage) -> Grid:
-        design = self.umm.loaded.model.design
-        side = design.token_pixels
-        most = design.latent_side * side
+        config = self.umm.loaded.model.config
+        side = config.token_pixels
+        most = config.latent_side * side
         obstacle = size_obstacle(spec.width, spec.height, side=side, most=most)
         if obstacle is not None:
             raise AlphaBenchError(obstacle, hint="set another task.draw.width and height")
         return self.umm.grid_of(spec.width, spec.height)
 
-    def _painter(self, said: Contexts, spec: GenerateImage, grids: Sequence[Grid]) -> Painter:
-        return Painter(self.umm.loaded.model, said, list(grids), _guidance(spec))
+    def _painter(
+        self, said: Contexts, spec: GenerateImage, grids: Sequence[Grid]
+    ) -> GuidedVelocity:
+        return GuidedVelocity(self.umm.loaded.model, said, list(grids), _guidance(spec))
 
     def _predictor(
         self, said: Contexts, column: Column, how: ReplaySpec, *, queries: Sequence[VelocityQuery]
@@ -321,14 +323,14 @@ class UMMPolicy:
         grids = [self._grid(spec)] * len(column)
         model = self.umm.loaded.model
         with torch.set_grad_enabled(how.context_gradient and torch.is_grad_enabled()):
-            guided = any(query.guided for query in queries)
-            painter = self._painter(said, spec, grids) if guided else None
+            any_guided = any(query.guided for query in queries)
+            guided = self._painter(said, spec, grids) if any_guided else None
             canvas = model.canvas(said.full, grids)
 
         def predict(query: VelocityQuery) -> Tensor:
             if query.guided:
-                assert painter is not None
-                step = _velocity(painter, recompute=how.recompute)
+                assert guided is not None
+                step = _velocity(guided, recompute=how.recompute)
                 return step(query.x_BX, float(query.sigma_B[0]))
             v_LC = model.velocity(
                 said.full,
@@ -356,11 +358,13 @@ def detached(context: Context) -> Context:
     )
 
 
-def _velocity(painter: Painter, *, recompute: bool = False) -> Callable[[Tensor, float], Tensor]:
+def _velocity(
+    guided: GuidedVelocity, *, recompute: bool = False
+) -> Callable[[Tensor, float], Tensor]:
     def predict(x_BX: Tensor, sigma: float) -> Tensor:
         # A replay gets its levels as float32: guidance must begin and end at the same ones.
         level = float(torch.tensor(sigma, dtype=torch.float32))
-        return painter.velocity(x_BX.flatten(0, 1), level, recompute=recompute).view_as(x_BX)
+        return guided.velocity(x_BX.flatten(0, 1), level, recompute=recompute).view_as(x_BX)
 
     return predict
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from alphabench.checkpoints import open_checkpoint, pick_kind
-from alphabench.checkpoints.bagel import NANO, OpenedBagel, read_think_prompt
+from alphabench.checkpoints.bagel import NANO, BagelHandle, read_think_prompt
 from alphabench.checkpoints.bagel_presets import PRESETS
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
@@ -54,7 +54,7 @@ def opened(folder: Path, adapter: Path | None = None, /, **options: str) -> Unif
 
 
 def recipe_of(checkpoint: UnifiedCheckpoint) -> Any:
-    assert isinstance(checkpoint.opened, OpenedBagel)
+    assert isinstance(checkpoint.opened, BagelHandle)
     return checkpoint.opened.recipe
 
 
@@ -219,7 +219,7 @@ def test_a_broken_folder_is_refused_by_the_name_of_what_is_broken(
 
 def test_weights_that_cannot_fit_are_refused_before_they_load(own: Path) -> None:
     checkpoint = opened(own)
-    assert isinstance(checkpoint.opened, OpenedBagel)
+    assert isinstance(checkpoint.opened, BagelHandle)
     header_only = own / "ema.safetensors"
     # A sparse file: a header that promises far more than any machine has.
     n_bytes = 2**43

@@ -12,28 +12,37 @@ from PIL import Image
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import AdaptsToBenchmark, Generator, Licensed, SuggestsEvaluator
-from alphabench.models.unified_model import Abilities, Answer, AskTask, Drawn, DrawTask, OpenedModel
+from alphabench.models.unified_model import (
+    Abilities,
+    Answer,
+    AnswerTask,
+    GenerationResult,
+    GenerationTask,
+    UnifiedHandle,
+)
 from alphabench.types import NOTES, ImageRequest, NotGenerated
 from tests.checkpoints.conftest import AskFor
 
 
 @dataclass
-class Painter:
+class StubModel:
     """A loaded model that writes down what it was asked."""
 
-    asked: list[tuple[DrawTask, bool]] = field(default_factory=list)
+    asked: list[tuple[GenerationTask, bool]] = field(default_factory=list)
 
-    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn | NotGenerated]:
+    def generate(
+        self, tasks: Sequence[GenerationTask], *, think: bool = False
+    ) -> list[GenerationResult | NotGenerated]:
         self.asked += [(task, think) for task in tasks]
         return [self._one(task, think=think) for task in tasks]
 
-    def _one(self, task: DrawTask, *, think: bool) -> Drawn | NotGenerated:
+    def _one(self, task: GenerationTask, *, think: bool) -> GenerationResult | NotGenerated:
         if task.prompt == "no":
             return NotGenerated(status="refused", reason="it would not")
         picture = Image.new("RGB", (task.width or 8, task.height or 8))
-        return Drawn(picture=picture, thought="hm" if think else None, thought_cut=think)
+        return GenerationResult(picture=picture, thought="hm" if think else None, thought_cut=think)
 
-    def answer(self, tasks: Sequence[AskTask]) -> list[Answer]:
+    def answer(self, tasks: Sequence[AnswerTask]) -> list[Answer]:
         return [Answer(text=task.text) for task in tasks]
 
 
@@ -41,7 +50,7 @@ class Painter:
 class Opened:
     """The third unified model: nothing but the protocol."""
 
-    painter: Painter
+    model: StubModel
     think: bool = False
     edits: bool = True
     benchmark: str = ""
@@ -61,12 +70,12 @@ class Opened:
     def licences(self) -> Mapping[str, str]:
         return {"third": "MIT"}
 
-    def for_benchmark(self, benchmark: str) -> OpenedModel:
+    def for_benchmark(self, benchmark: str) -> UnifiedHandle:
         return replace(self, benchmark=benchmark)
 
-    def load(self, device: str) -> Painter:
+    def load(self, device: str) -> StubModel:
         assert device == "cpu"
-        return self.painter
+        return self.model
 
 
 def editing(request: ImageRequest, folder: Path) -> ImageRequest:
@@ -76,7 +85,7 @@ def editing(request: ImageRequest, folder: Path) -> ImageRequest:
 
 
 def test_any_unified_model_is_a_generator_with_all_that_goes_with_it(ask: AskFor) -> None:
-    checkpoint = UnifiedCheckpoint(opened=Opened(painter=Painter()), device="cpu")
+    checkpoint = UnifiedCheckpoint(opened=Opened(model=StubModel()), device="cpu")
     generator: Generator = checkpoint
     assert generator.batch_size == 3
     assert isinstance(checkpoint, Licensed)
@@ -90,11 +99,11 @@ def test_any_unified_model_is_a_generator_with_all_that_goes_with_it(ask: AskFor
 def test_a_request_becomes_a_task_with_its_prompt_seed_size_and_source(
     ask: AskFor, tmp_path: Path
 ) -> None:
-    painter = Painter()
-    checkpoint = UnifiedCheckpoint(opened=Opened(painter=painter), device="cpu")
+    model = StubModel()
+    checkpoint = UnifiedCheckpoint(opened=Opened(model=model), device="cpu")
     requests = [ask("a dog", seed=5, size=(16, 24)), editing(ask("redder", seed=6), tmp_path)]
     checkpoint.generate(requests)
-    (plain, thinks), (edit, _) = painter.asked
+    (plain, thinks), (edit, _) = model.asked
     assert not thinks
     assert (plain.prompt, plain.seed, plain.width, plain.height) == ("a dog", 5, 16, 24)
     assert plain.source is None
@@ -103,7 +112,7 @@ def test_a_request_becomes_a_task_with_its_prompt_seed_size_and_source(
 
 
 def test_thoughts_go_with_their_pictures_and_refusals_keep_their_place(ask: AskFor) -> None:
-    opened = Opened(painter=Painter(), think=True)
+    opened = Opened(model=StubModel(), think=True)
     refused, made = UnifiedCheckpoint(opened=opened, device="cpu").generate([ask("no"), ask()])
     assert refused == NotGenerated(status="refused", reason="it would not")
     assert isinstance(made, Image.Image)
@@ -111,6 +120,6 @@ def test_thoughts_go_with_their_pictures_and_refusals_keep_their_place(ask: AskF
 
 
 def test_an_edit_is_refused_where_the_model_cannot_edit(ask: AskFor, tmp_path: Path) -> None:
-    checkpoint = UnifiedCheckpoint(opened=Opened(painter=Painter(), edits=False), device="cpu")
+    checkpoint = UnifiedCheckpoint(opened=Opened(model=StubModel(), edits=False), device="cpu")
     with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
         checkpoint.generate([editing(ask(), tmp_path)])

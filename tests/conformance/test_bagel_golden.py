@@ -21,17 +21,17 @@ from alphabench.models.bagel.image_processing import (
     LATENT_SIZES,
     PATCH_SIZES,
     SizeRule,
+    to_image,
     to_patches,
-    to_picture,
     to_pixels,
 )
 from alphabench.models.bagel.model import Grid
 from alphabench.models.bagel.sampler import (
     Contexts,
-    Painter,
+    GuidedVelocity,
     Step,
+    denoise,
     new_contexts,
-    paint,
     with_thought,
 )
 from tests.support.bagel_reference import LATENTS, PATCHES, Golden
@@ -65,7 +65,7 @@ def close(found: Tensor, wanted: Tensor, tolerance: tuple[float, float] = PLAIN)
 
 def same_picture(decoded: Tensor, wanted: Tensor) -> None:
     """Within one level of 255."""
-    drawn = torch.from_numpy(np.asarray(to_picture(decoded[0])).astype(np.int64))
+    drawn = torch.from_numpy(np.asarray(to_image(decoded[0])).astype(np.int64))
     assert (drawn - wanted.long()).abs().max() <= 1
 
 
@@ -233,15 +233,15 @@ def test_velocities_from_text_match_under_every_guidance(golden: Golden, size: s
         }
         plain = {"v": said, "v_uncond": Contexts(full=empty, text_free=empty, image_free=empty)}
         for name, contexts in plain.items():
-            found = golden.painter(contexts, grid, text_scale=1.0).velocity(noise, t)
+            found = golden.guided(contexts, grid, text_scale=1.0).velocity(noise, t)
             close(found, wanted.pop(name), GUIDED)
         assert set(wanted) == {f"v_{name}" for name in GUIDANCES}
         for name, options in GUIDANCES.items():
             contexts = said
             if name.startswith("swapped"):
                 contexts = Contexts(full=empty, text_free=said.full, image_free=empty)
-            painter = golden.painter(contexts, grid, low=0.0, **options)
-            close(painter.velocity(noise, t), wanted[f"v_{name}"], GUIDED)
+            guided = golden.guided(contexts, grid, low=0.0, **options)
+            close(guided.velocity(noise, t), wanted[f"v_{name}"], GUIDED)
 
 
 @pytest.mark.parametrize("size", GRIDS)
@@ -259,8 +259,8 @@ def test_latents_go_through_every_layer_as_in_the_reference(golden: Golden, size
         close(layer[canvas.block.restore_T], case[f"out.{size}.t0.layer{index}"], GUIDED)
 
 
-def follow(painter: Painter, noise: Tensor, points: int) -> list[Step]:
-    return list(painter.steps(noise, points=points, shift=3.0))
+def follow(guided: GuidedVelocity, noise: Tensor, points: int) -> list[Step]:
+    return list(guided.steps(noise, points=points, shift=3.0))
 
 
 def check_run(golden: Golden, steps: list[Step], grid: Grid, wanted: dict[str, Tensor]) -> None:
@@ -300,8 +300,8 @@ def test_text_to_image_is_the_references(golden: Golden, size: str) -> None:
         "ode_cfg4_channel": {"renorm": "channel"},
     }
     for name, options in runs.items():
-        painter = golden.painter(said, GRIDS[size], **options)
-        steps = follow(painter, case[f"in.{size}.noise"], 8)
+        guided = golden.guided(said, GRIDS[size], **options)
+        steps = follow(guided, case[f"in.{size}.noise"], 8)
         check_run(golden, steps, GRIDS[size], recorded(case, f"out.{size}.{name}."))
 
 
@@ -328,7 +328,7 @@ def test_editing_is_the_references(golden: Golden) -> None:
         wanted = recorded(case, f"out.t{index}.")
         for name, context in branches.items():
             alone = Contexts(full=context, text_free=context, image_free=context)
-            found = golden.painter(alone, grid, text_scale=1.0).velocity(case["in.noise"], t)
+            found = golden.guided(alone, grid, text_scale=1.0).velocity(case["in.noise"], t)
             close(found, wanted.pop(name), GUIDED)
         options: Mapping[str, Mapping[str, Any]] = {
             "v_cfg_text_channel": {"renorm": "text_channel", **both},
@@ -339,11 +339,11 @@ def test_editing_is_the_references(golden: Golden) -> None:
         }
         assert options.keys() == wanted.keys()
         for name, chosen in options.items():
-            found = golden.painter(said, grid, **chosen).velocity(case["in.noise"], t)
+            found = golden.guided(said, grid, **chosen).velocity(case["in.noise"], t)
             close(found, wanted[name], GUIDED)
     for renorm in ("text_channel", "global"):
-        painter = golden.painter(said, grid, renorm=renorm, **both)
-        steps = follow(painter, case["in.noise"], 6)
+        guided = golden.guided(said, grid, renorm=renorm, **both)
+        steps = follow(guided, case["in.noise"], 6)
         check_run(golden, steps, grid, recorded(case, f"out.ode_{renorm}."))
 
 
@@ -358,11 +358,13 @@ def test_drawing_after_thinking_is_the_references(golden: Golden) -> None:
     ids = golden.loaded.tokens.block(thought.text)
     assert ids[1:-1] == words["retokenized_ids"]
     after = with_thought(golden.loaded.model, said, [ids])
-    steps = follow(golden.painter(after, Grid(4, 4)), case["in.noise"], 6)
+    steps = follow(golden.guided(after, Grid(4, 4)), case["in.noise"], 6)
     names = ("x_traj", "v_traj", "t", "final_latent", "decoded", "image_u8")
     wanted = {name: case[f"out.{name}"] for name in (*names, "final_latent_tokens")}
     check_run(golden, steps, Grid(4, 4), wanted)
-    stronger = paint(golden.painter(after, Grid(4, 4), image_scale=1.5), case["in.noise"], points=6)
+    stronger = denoise(
+        golden.guided(after, Grid(4, 4), image_scale=1.5), case["in.noise"], points=6
+    )
     close(stronger, case["out.cfg_img1.5.final_latent_tokens"], GUIDED)
 
 
@@ -380,8 +382,8 @@ def test_editing_after_thinking_is_the_references(golden: Golden) -> None:
     assert thought.text == edit["think_text"]
     ids = golden.loaded.tokens.block(thought.text)
     after = with_thought(golden.loaded.model, said, [ids])
-    painter = golden.painter(after, grid, image_scale=2.0, low=0.0, renorm="text_channel")
-    steps = follow(painter, case["in.edit.noise"], edit["num_timesteps"])
+    guided = golden.guided(after, grid, image_scale=2.0, low=0.0, renorm="text_channel")
+    steps = follow(guided, case["in.edit.noise"], edit["num_timesteps"])
     wanted = {name: case[f"out.edit.{name}"] for name in ("v_traj", "final_latent_tokens")}
     check_run(golden, steps, grid, wanted)
 

@@ -91,7 +91,7 @@ def losses(
             x_LC, t_L, pack["in.packed_latent_position_ids"]
         ),
     }
-    x_TD = torch.zeros(words["sequence_length"], model.design.language.hidden_size)
+    x_TD = torch.zeros(words["sequence_length"], model.config.language.hidden_size)
     for name, embedded in places.items():
         x_TD = x_TD.index_put((pack[name],), embedded)
     empty = model.new_context(len(words["sample_lens"]))

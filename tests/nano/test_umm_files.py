@@ -13,7 +13,12 @@ from alphabench import evaluate
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.bagel import NANO
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
-from alphabench.models.unified_model import AskTask, Drawn, DrawTask, UnifiedModel
+from alphabench.models.unified_model import (
+    AnswerTask,
+    GenerationResult,
+    GenerationTask,
+    UnifiedModel,
+)
 from alphabench.scenes.descriptions import yes_no
 from tools.nano_umm import pool
 
@@ -38,9 +43,9 @@ def test_it_obeys_most_plain_prompts(tmp_path: Path) -> None:
 
 
 def test_a_plan_names_what_was_asked_for_and_decides_the_picture(model: UnifiedModel) -> None:
-    task = DrawTask(prompt="a photo of a red apple", seed=3)
-    (thought,) = model.draw([task], think=True)
-    assert isinstance(thought, Drawn)
+    task = GenerationTask(prompt="a photo of a red apple", seed=3)
+    (thought,) = model.generate([task], think=True)
+    assert isinstance(thought, GenerationResult)
     assert thought.thought is not None
     assert thought.thought.startswith("<think>a red apple")
     assert thought.thought.endswith("</think>")
@@ -49,12 +54,14 @@ def test_a_plan_names_what_was_asked_for_and_decides_the_picture(model: UnifiedM
 
 
 def test_a_picture_depends_on_its_prompt_and_seed_alone(model: UnifiedModel) -> None:
-    tasks = [DrawTask(prompt=prompt, seed=7) for prompt in ("a dog", "three cars", "a red vase")]
-    together = model.draw(tasks)
+    tasks = [
+        GenerationTask(prompt=prompt, seed=7) for prompt in ("a dog", "three cars", "a red vase")
+    ]
+    together = model.generate(tasks)
     for task, drawn in zip(tasks, together, strict=True):
-        (alone,) = model.draw([task])
-        assert isinstance(alone, Drawn)
-        assert isinstance(drawn, Drawn)
+        (alone,) = model.generate([task])
+        assert isinstance(alone, GenerationResult)
+        assert isinstance(drawn, GenerationResult)
         apart = np.abs(np.asarray(alone.picture, int) - np.asarray(drawn.picture, int))
         assert apart.max() <= 1
 
@@ -65,7 +72,7 @@ def test_it_answers_most_questions_about_scenes_it_never_saw(model: UnifiedModel
         small = pool.scene(number)
         asked = yes_no(small, np.random.default_rng(number))
         picture = Image.fromarray(pool.picture(small, pool.SCENES, number))
-        tasks.append(AskTask(text=asked.text, pictures=(picture,)))
+        tasks.append(AnswerTask(text=asked.text, pictures=(picture,)))
         truths.append(asked.answer)
     answers = [answer.text for answer in model.answer(tasks)]
     assert set(answers) <= {"yes", "no"}

@@ -20,7 +20,7 @@ from alphabench.models.bagel.loading import LoadedBagel, load_bagel
 from alphabench.models.bagel.model import Grid
 from alphabench.models.bagel.sampler import (
     Contexts,
-    Painter,
+    GuidedVelocity,
     with_latents,
     with_patches,
     with_text,
@@ -64,8 +64,8 @@ class Golden:
         contexts = with_latents(self.loaded.model, contexts, tokens, [grid])
         return self.show(contexts, picture), grid
 
-    def painter(self, contexts: Contexts, grid: Grid, **options: Any) -> Painter:
-        return Painter(self.loaded.model, contexts, [grid], Guidance(**options))
+    def guided(self, contexts: Contexts, grid: Grid, **options: Any) -> GuidedVelocity:
+        return GuidedVelocity(self.loaded.model, contexts, [grid], Guidance(**options))
 
     def decode(self, tokens: Tensor, grid: Grid) -> Tensor:
         latent = to_latent(tokens, 2, rows=grid.rows, columns=grid.columns)

@@ -17,9 +17,9 @@ from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.models.unified_model import (
     Abilities,
     Answer,
-    AskTask,
-    Drawn,
-    DrawTask,
+    AnswerTask,
+    GenerationResult,
+    GenerationTask,
     RefineTask,
     UnifiedModel,
 )
@@ -36,27 +36,31 @@ STEP = 40
 class GreyModel:
     """An image as dark as its seed says."""
 
-    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn]:
+    def generate(
+        self, tasks: Sequence[GenerationTask], *, think: bool = False
+    ) -> list[GenerationResult]:
         del think
-        return [Drawn(picture=grey(task.seed % 100)) for task in tasks]
+        return [GenerationResult(picture=grey(task.seed % 100)) for task in tasks]
 
-    def answer(self, tasks: Sequence[AskTask]) -> list[Answer]:
+    def answer(self, tasks: Sequence[AnswerTask]) -> list[Answer]:
         return [Answer(text="yes") for _ in tasks]
 
 
 class Lightener:
     """Refines by adding to the grey level."""
 
-    def refine(self, tasks: Sequence[RefineTask]) -> list[Drawn]:
+    def refine(self, tasks: Sequence[RefineTask]) -> list[GenerationResult]:
         return [
-            Drawn(picture=grey(level(task.image) + STEP), thought=f"lighter: {task.prompt}")
+            GenerationResult(
+                picture=grey(level(task.image) + STEP), thought=f"lighter: {task.prompt}"
+            )
             for task in tasks
         ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GreyCheckpoint:
-    """An `OpenedModel` that implements every optional protocol."""
+    """An `UnifiedHandle` that implements every optional protocol."""
 
     answers: bool = True
     trained: str = ""

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel
 
 from alphabench.models.bagel.autoencoder import Autoencoder
-from alphabench.models.bagel.config import Design, read_design
+from alphabench.models.bagel.config import BagelConfig, read_bagel_config
 from alphabench.models.bagel.embedding import sine_table
 from alphabench.models.bagel.model import Bagel, ImageMarks
 from alphabench.models.bagel.tokenizer import CONTROL
@@ -53,8 +53,8 @@ FILES = {
 }
 
 
-def tiny_design(folder: Path) -> Design:
-    return read_design(folder, latent_side=LATENT_SIDE)
+def tiny_design(folder: Path) -> BagelConfig:
+    return read_bagel_config(folder, latent_side=LATENT_SIDE)
 
 
 @torch.no_grad()
@@ -68,13 +68,13 @@ def save_bagel(folder: Path) -> Path:
     for name, content in FILES.items():
         (folder / name).write_text(json.dumps(content))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    design = tiny_design(folder)
+    config = tiny_design(folder)
     torch.manual_seed(0)
-    model = Bagel(design, ImageMarks(start=258, end=259))
+    model = Bagel(config, ImageMarks(start=258, end=259))
     for table in (model.vit_pos_embed, model.latent_pos_embed):
         table.pos_embed.copy_(sine_table(8, 32))
     save_file(model.state_dict(), folder / "ema.safetensors")
-    coder = Autoencoder(design.autoencoder)
+    coder = Autoencoder(config.autoencoder)
     weights = coder.network.state_dict()
     renamed = {coder.stored_name(name): tensor for name, tensor in weights.items()}
     for name, tensor in renamed.items():

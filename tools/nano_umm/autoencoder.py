@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alphabench.models.bagel.autoencoder import Autoencoder
-from alphabench.models.bagel.config import AutoencoderDesign
+from alphabench.models.bagel.config import AutoencoderConfig
 from alphabench.scenes.render import render
 from alphabench.scenes.small_world import drawn
 from alphabench.scenes.small_world_sampling import random_small
@@ -31,7 +31,7 @@ from tools.nano_umm.checkpointing import keep, restore
 from tools.nano_umm.muon import advance, optimizers
 
 SIDE: Final = 64
-DESIGN: Final = AutoencoderDesign(ch=32, ch_mult=(1, 2, 2, 2), num_res_blocks=1, norm_groups=8)
+DESIGN: Final = AutoencoderConfig(ch=32, ch_mult=(1, 2, 2, 2), num_res_blocks=1, norm_groups=8)
 BATCH: Final = 8
 PEAK_RATE: Final = 5e-3
 RATE_WEIGHT: Final = 1e-2

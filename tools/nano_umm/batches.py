@@ -69,7 +69,7 @@ class Batches:
         *,
         counts: tuple[int, int],
     ) -> None:
-        self._writer, self._design = writer, autoencoder.design
+        self._writer, self._design = writer, autoencoder.config
         self._pictures = {
             kind: pool.fill_pictures(work / f"{kind}-pictures.npy", kind, count)
             for kind, count in zip((pool.SCENES, pool.CHANGES), counts, strict=True)

@@ -65,12 +65,12 @@ def export(work: Path, out: Path) -> int:
     shutil.copyfile(work / "ae.safetensors", out / "ae.safetensors")
     for name in (*FILES, "tokenizer.json"):
         shutil.copyfile(work / "tokenizer" / name, out / name)
-    language, vision = trained.model.design.language, trained.model.design.vision
+    language, vision = trained.model.config.language, trained.model.config.vision
     sizes = asdict(vision)
     sizes["num_hidden_layers"] = sizes.pop("declared_layers")
     _write(out / "llm_config.json", {**asdict(language), "hidden_act": "silu"})
     _write(out / "vit_config.json", {**sizes, "hidden_act": "gelu_pytorch_tanh"})
-    _write(out / "config.json", {"vae_config": asdict(encoder.design), "latent_patch_size": 2})
+    _write(out / "config.json", {"vae_config": asdict(encoder.config), "latent_patch_size": 2})
     _write(out / "alphabench.json", RECIPE)
     return steps
 

@@ -21,7 +21,12 @@ from alphabench.checkpoints import open_checkpoint
 from alphabench.detections.geneval_rules import colour_questions, decide, select
 from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
 from alphabench.evaluators.detection.nano_detector import open_nano
-from alphabench.models.unified_model import AskTask, Drawn, DrawTask, UnifiedModel
+from alphabench.models.unified_model import (
+    AnswerTask,
+    GenerationResult,
+    GenerationTask,
+    UnifiedModel,
+)
 from alphabench.scenes.descriptions import Prompt, geneval_prompt, open_question, yes_no
 from alphabench.scenes.small_world import SmallScene
 from alphabench.scenes.small_world_sampling import TASKS, task_small
@@ -140,11 +145,11 @@ def draw(
     for start in range(0, len(wishes), _BATCH):
         part = wishes[start : start + _BATCH]
         tasks = [
-            DrawTask(prompt=wish.prompt, seed=start + index, source=wish.source)
+            GenerationTask(prompt=wish.prompt, seed=start + index, source=wish.source)
             for index, wish in enumerate(part)
         ]
-        drawn = model.draw(tasks, think=think)
-        pictures = [one.picture for one in drawn if isinstance(one, Drawn)]
+        drawn = model.generate(tasks, think=think)
+        pictures = [one.picture for one in drawn if isinstance(one, GenerationResult)]
         assert len(pictures) == len(part), "every small picture can be drawn"
         right = examiner.right(pictures, [wish.facts for wish in part])
         found += zip((wish.kind for wish in part), right, strict=True)
@@ -166,7 +171,7 @@ def answers(model: UnifiedModel, count: int) -> Iterator[tuple[str, bool]]:
             picture = Image.fromarray(pool.picture(small, pool.SCENES, number))
             for make in (yes_no, yes_no, open_question):
                 asked.append(make(small, rng))
-                tasks.append(AskTask(text=asked[-1].text, pictures=(picture,)))
+                tasks.append(AnswerTask(text=asked[-1].text, pictures=(picture,)))
         for question, answer in zip(asked, model.answer(tasks), strict=True):
             group = "yes/no" if question.answer in ("yes", "no") else "open"
             yield f"{group}: {question.kind}", answer.text.strip() == question.answer

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 import alphabench.scenes
 from alphabench.models.bagel.autoencoder import Autoencoder
-from alphabench.models.bagel.config import Design, LanguageDesign, VisionDesign
+from alphabench.models.bagel.config import BagelConfig, BagelTextConfig, BagelVisionConfig
 from alphabench.models.bagel.embedding import sine_table
 from alphabench.models.bagel.model import Bagel, ImageMarks
 from alphabench.models.bagel.parameter_groups import FIXED, GROUPS, Group, train_only
@@ -183,7 +183,7 @@ def begin(tokens: Tokens) -> Trained:
     """Untrained weights: normal with the width's scale, outputs of every branch small."""
     torch.manual_seed(0)
     marks = ImageMarks(start=tokens.start_of_image, end=tokens.end_of_image)
-    model, average = (Bagel(design(), marks) for _ in range(2))
+    model, average = (Bagel(config(), marks) for _ in range(2))
     for name, weight in model.named_parameters():
         _initialise(name, weight)
     for table in (model.vit_pos_embed, model.latent_pos_embed):
@@ -191,7 +191,7 @@ def begin(tokens: Tokens) -> Trained:
         table.pos_embed.data.copy_(sine_table(side, table.pos_embed.shape[1]))
     average.load_state_dict(model.state_dict())
     average.requires_grad_(requires_grad=False)
-    cells = Cells(model.design.language.hidden_size)
+    cells = Cells(model.config.language.hidden_size)
     steppers = optimizers(model, DRAWING.peak_rate, plain=PLAIN)
     steppers["cells_adamw"] = torch.optim.AdamW(cells.parameters(), weight_decay=0.0)
     return Trained(model, average, cells, steppers)
@@ -211,10 +211,10 @@ def _initialise(name: str, weight: Tensor) -> None:
     weight.normal_(std=deviation) if deviation else weight.zero_()
 
 
-def design() -> Design:
+def config() -> BagelConfig:
     """The model's sizes: 6.4 million parameters, and 1.3 million of the autoencoder."""
-    return Design(
-        language=LanguageDesign(
+    return BagelConfig(
+        language=BagelTextConfig(
             hidden_size=192,
             intermediate_size=480,
             num_hidden_layers=7,
@@ -224,7 +224,7 @@ def design() -> Design:
             rope_theta=10_000.0,
             rms_norm_eps=1e-6,
         ),
-        vision=VisionDesign(
+        vision=BagelVisionConfig(
             hidden_size=128,
             intermediate_size=256,
             declared_layers=4,

@@ -28,10 +28,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from alphabench.models.bagel.config import (
-    AutoencoderDesign,
-    Design,
-    LanguageDesign,
-    VisionDesign,
+    AutoencoderConfig,
+    BagelConfig,
+    BagelTextConfig,
+    BagelVisionConfig,
 )
 from alphabench.models.bagel.guidance import Guidance, guide, intervals
 from alphabench.models.bagel.kv_cache import stack
@@ -39,9 +39,9 @@ from alphabench.models.bagel.model import Bagel, Grid, ImageMarks
 from alphabench.models.bagel.packed_sequences import ragged
 from alphabench.models.bagel.sampler import (
     Contexts,
-    Painter,
+    GuidedVelocity,
+    denoise,
     new_contexts,
-    paint,
     with_latents,
     with_patches,
     with_text,
@@ -94,8 +94,8 @@ def read(setup: Setup) -> Contexts:
 
 def batched(setup: Setup) -> Tensor:
     """As the sampler does it: rows and branches together, contexts read once."""
-    painter = Painter(setup.model, read(setup), [setup.grid] * setup.rows, GUIDANCE)
-    return paint(painter, setup.noise, points=setup.points, shift=SHIFT)
+    guided = GuidedVelocity(setup.model, read(setup), [setup.grid] * setup.rows, GUIDANCE)
+    return denoise(guided, setup.noise, points=setup.points, shift=SHIFT)
 
 
 def one_at_a_time(setup: Setup) -> Tensor:
@@ -107,8 +107,8 @@ def recomputed(setup: Setup) -> Tensor:
     """Contexts are read anew at every step."""
     x_LC = setup.noise
     for t, width in intervals(setup.points, SHIFT):
-        painter = Painter(setup.model, read(setup), [setup.grid] * setup.rows, GUIDANCE)
-        x_LC = x_LC - painter.velocity(x_LC, t) * width
+        guided = GuidedVelocity(setup.model, read(setup), [setup.grid] * setup.rows, GUIDANCE)
+        x_LC = x_LC - guided.velocity(x_LC, t) * width
     return x_LC
 
 
@@ -116,7 +116,7 @@ def sequential(setup: Setup) -> Tensor:
     """Each branch of guidance goes through the model by itself."""
     said, grids = read(setup), [setup.grid] * setup.rows
     painters = [
-        Painter(setup.model, Contexts(full=one, text_free=one, image_free=one), grids, ALONE)
+        GuidedVelocity(setup.model, Contexts(full=one, text_free=one, image_free=one), grids, ALONE)
         for one in (said.full, said.text_free, said.image_free)
     ]
     counts = [setup.grid.rows * setup.grid.columns] * setup.rows
@@ -136,42 +136,44 @@ WAYS: Final[dict[str, Callable[[Setup], Tensor]]] = {
 }
 
 
-def small() -> tuple[Design, int, int]:
+def small() -> tuple[BagelConfig, int, int]:
     """A design, pixels on a side, points."""
-    language = LanguageDesign(
+    language = BagelTextConfig(
         hidden_size=384, intermediate_size=1024, num_hidden_layers=8, num_attention_heads=6,
         num_key_value_heads=2, vocab_size=512, rope_theta=1e6, rms_norm_eps=1e-6,
     )  # fmt: skip
     return _design(language, vit_width=128, vit_layers=4), 128, 6
 
 
-def large() -> tuple[Design, int, int]:
+def large() -> tuple[BagelConfig, int, int]:
     """1.3 B parameters with both experts, as many active for a token as in a 0.65 B decoder."""
-    language = LanguageDesign(
+    language = BagelTextConfig(
         hidden_size=1536, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=12,
         num_key_value_heads=2, vocab_size=32000, rope_theta=1e6, rms_norm_eps=1e-6,
     )  # fmt: skip
     return _design(language, vit_width=768, vit_layers=12), 512, 50
 
 
-def _design(language: LanguageDesign, *, vit_width: int, vit_layers: int) -> Design:
-    vision = VisionDesign(
+def _design(language: BagelTextConfig, *, vit_width: int, vit_layers: int) -> BagelConfig:
+    vision = BagelVisionConfig(
         hidden_size=vit_width, intermediate_size=4 * vit_width, declared_layers=vit_layers + 1,
         num_attention_heads=vit_width // 64, patch_size=14, image_size=980,
     )  # fmt: skip
-    return Design(language=language, vision=vision, autoencoder=AutoencoderDesign(), latent_side=64)
+    return BagelConfig(
+        language=language, vision=vision, autoencoder=AutoencoderConfig(), latent_side=64
+    )
 
 
 def set_up(
-    size: tuple[Design, int, int], rows: int, *, device: torch.device, dtype: torch.dtype
+    size: tuple[BagelConfig, int, int], rows: int, *, device: torch.device, dtype: torch.dtype
 ) -> Setup:
     """Random weights and inputs, the same at every call."""
-    design, pixels, points = size
+    config, pixels, points = size
     torch.manual_seed(0)
     with torch.device(device):
-        model = Bagel(design, ImageMarks(start=3, end=4)).to(dtype).eval()
-    side = pixels // design.token_pixels
-    seen = round(pixels / design.vision.patch_size)
+        model = Bagel(config, ImageMarks(start=3, end=4)).to(dtype).eval()
+    side = pixels // config.token_pixels
+    seen = round(pixels / config.vision.patch_size)
     generator = torch.Generator().manual_seed(1)
 
     def noise(count: int, features: int) -> Tensor:
@@ -181,9 +183,9 @@ def set_up(
     ids = [[1, *range(10, 22 + 3 * row), 2] for row in range(rows)]
     return Setup(
         model=model, ids=ids, grid=Grid(side, side), seen=Grid(seen, seen), points=points,
-        latents=noise(side**2, design.latent_features),
-        patches=noise(seen**2, design.vision.patch_features),
-        noise=noise(side**2, design.latent_features),
+        latents=noise(side**2, config.latent_features),
+        patches=noise(seen**2, config.vision.patch_features),
+        noise=noise(side**2, config.latent_features),
     )  # fmt: skip
 
 
@@ -267,8 +269,8 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, help="on a side, in the place of the size's own")
     options = parser.parse_args()
     dtype = torch.bfloat16 if options.large else torch.float32
-    design, pixels, points = large() if options.large else small()
-    size = (design, options.pixels or pixels, points)
+    config, pixels, points = large() if options.large else small()
+    size = (config, options.pixels or pixels, points)
     setup = set_up(size, options.rows, device=torch.device(options.device), dtype=dtype)
     say(
         device=_name(options.device), threads=torch.get_num_threads(), dtype=str(dtype),

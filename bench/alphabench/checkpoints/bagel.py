@@ -26,9 +26,9 @@ from alphabench.core.options import fill
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.sampling_config import (
     FOLDER_FILE,
-    Recipe,
-    RecipeFile,
-    read_recipe_file,
+    BagelSampling,
+    SamplingFile,
+    read_sampling_file,
 )
 from alphabench.models.unified_model import Abilities, UnifiedModel
 from alphabench.upstream.templates import templates_of
@@ -60,7 +60,7 @@ def open_bagel(
         AlphaBenchError: all that makes it unusable and can be seen without loading weights.
     """
     filled = fill(BagelOptions, options, owner=_OWNER)
-    opened = OpenedBagel.open(location, filled, lora_name=lora)
+    opened = BagelHandle.open(location, filled, lora_name=lora)
     return UnifiedCheckpoint(opened=opened, device=device)
 
 
@@ -86,18 +86,18 @@ def open_nano(
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenedBagel:
-    """An `OpenedModel`: files looked into and settings settled."""
+class BagelHandle:
+    """An `UnifiedHandle`: files looked into and settings settled."""
 
     files: Files
     options: BagelOptions
-    own: RecipeFile | None
+    own: SamplingFile | None
     """The folder's `alphabench.json`."""
     preset: Preset | None
     adapter: lora.Lora | None
 
     @classmethod
-    def open(cls, location: str, options: BagelOptions, *, lora_name: str | None) -> OpenedBagel:
+    def open(cls, location: str, options: BagelOptions, *, lora_name: str | None) -> BagelHandle:
         access = hub.HubAccess(cache_dir=options.cache_dir, offline=options.offline)
         files = find_files(location, revision=options.revision, access=access)
         content = files.read_json(FOLDER_FILE)
@@ -114,7 +114,7 @@ class OpenedBagel:
         opened = cls(
             files=files,
             options=options,
-            own=read_recipe_file(content, name=location) if content else None,
+            own=read_sampling_file(content, name=location) if content else None,
             preset=_named_preset(options.preset),
             adapter=found,
         )
@@ -147,9 +147,9 @@ class OpenedBagel:
         return {self.name: stated or self.files.licence()}
 
     @cached_property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> BagelSampling:
         """All settings, whoever decided them."""
-        base = Recipe()
+        base = BagelSampling()
         if self.own is not None:
             base = self.own.over(base)
         if self.preset is not None:
@@ -186,7 +186,7 @@ class OpenedBagel:
             identity["lora"] = self.adapter.identity()
         return identity
 
-    def for_benchmark(self, benchmark: str) -> OpenedBagel:
+    def for_benchmark(self, benchmark: str) -> BagelHandle:
         chosen = PRESETS.get(benchmark)
         if self.options.preset != "auto" or self.own is not None or chosen is None:
             return self
@@ -227,7 +227,7 @@ class OpenedBagel:
         assert isinstance(model, UnifiedBagel), "load() of this class made it"
         return BagelRefiner(UnifiedBagel(model.loaded, self._for_refinement().recipe))
 
-    def _for_refinement(self) -> OpenedBagel:
+    def _for_refinement(self) -> BagelHandle:
         """The same checkpoint, thinking, with the settings that were published for refinement."""
         options = dataclasses.replace(self.options, think=True)
         return dataclasses.replace(self, options=options).for_benchmark(_REFINEMENT_PRESET)
@@ -248,10 +248,10 @@ class OpenedBagel:
             headers = [weight_files.read_header(path, name=self.name) for path in stored.values()]
             modules = frozenset(key.rpartition(".")[0] for header in headers for key in header)
             lora.check_base(self.adapter, {"": modules}, owner="this model", convertible=False)
-        design = read_sizes(self.files.folder)
-        side = design.token_pixels
+        config = read_sizes(self.files.folder)
+        side = config.token_pixels
         obstacle = size_obstacle(
-            recipe.width, recipe.height, side=side, most=design.latent_side * side
+            recipe.width, recipe.height, side=side, most=config.latent_side * side
         )
         if obstacle is not None:
             raise AlphaBenchError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphabench.models.bagel.guidance import Renorm
-from alphabench.models.bagel.sampling_config import DtypeName, Recipe
+from alphabench.models.bagel.sampling_config import BagelSampling, DtypeName
 
 _GUIDANCE: Final = ("text_scale", "image_scale", "low", "high", "renorm", "renorm_floor")
 _PLAIN: Final = (
@@ -86,7 +86,7 @@ class BagelOptions:
             raise ValueError("think_prompt and inferencer both say how to ask for a thought")
 
 
-def with_options(base: Recipe, options: BagelOptions) -> Recipe:
+def with_options(base: BagelSampling, options: BagelOptions) -> BagelSampling:
     """`base` with what the user set in its place.
 
     Raises:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from alphabench.models.bagel.guidance import Guidance
-from alphabench.models.bagel.sampling_config import DRAW, EDIT, Recipe
+from alphabench.models.bagel.sampling_config import DRAW, EDIT, BagelSampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Preset:
     max_think_tokens: int = 999
     patch_shortest: int = 224
 
-    def over(self, base: Recipe) -> Recipe:
+    def over(self, base: BagelSampling) -> BagelSampling:
         """`base`, sampled so."""
         return dataclasses.replace(
             base,

@@ -83,18 +83,18 @@ def open_janus(
     """
     refuse_lora(lora, "Janus")
     chosen = fill(JanusOptions, options, owner=_OWNER)
-    return UnifiedCheckpoint(opened=OpenedJanus.find(location, chosen), device=device)
+    return UnifiedCheckpoint(opened=JanusHandle.find(location, chosen), device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenedJanus:
-    """An `OpenedModel`: files that were looked into."""
+class JanusHandle:
+    """An `UnifiedHandle`: files that were looked into."""
 
     files: Files
     options: JanusOptions
 
     @classmethod
-    def find(cls, location: str, options: JanusOptions) -> OpenedJanus:
+    def find(cls, location: str, options: JanusOptions) -> JanusHandle:
         """Locate the files and look into those that are on this machine.
 
         Raises:
@@ -148,7 +148,7 @@ class OpenedJanus:
     def licences(self) -> Mapping[str, str]:
         return {self.name: self.files.licence()}
 
-    def for_benchmark(self, benchmark: str) -> OpenedJanus:  # noqa: ARG002 - of the protocol
+    def for_benchmark(self, benchmark: str) -> JanusHandle:  # noqa: ARG002 - of the protocol
         """One way of sampling was published for all benchmarks."""
         return self
 

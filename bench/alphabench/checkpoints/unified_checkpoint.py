@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 from alphabench.checkpoints import refuse_edits
 from alphabench.checkpoints.editing import open_source
-from alphabench.models.unified_model import Drawn, DrawTask, OpenedModel, UnifiedModel
+from alphabench.models.unified_model import (
+    GenerationResult,
+    GenerationTask,
+    UnifiedHandle,
+    UnifiedModel,
+)
 from alphabench.types import NOTES, ImageRequest, NotGenerated
 
 if TYPE_CHECKING:
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 class UnifiedCheckpoint:
     """A model that loads at its first `generate`, and can be pickled until then."""
 
-    opened: OpenedModel
+    opened: UnifiedHandle
     device: str
     _model: UnifiedModel | None = field(default=None, repr=False)
 
@@ -72,13 +77,13 @@ class UnifiedCheckpoint:
         if not self.opened.abilities.edits:
             refuse_edits(requests, self.opened.name)
         tasks = [_task(request) for request in requests]
-        made = self.model().draw(tasks, think=self.opened.think)
-        return [_noted(one) if isinstance(one, Drawn) else one for one in made]
+        made = self.model().generate(tasks, think=self.opened.think)
+        return [_noted(one) if isinstance(one, GenerationResult) else one for one in made]
 
 
-def _task(request: ImageRequest) -> DrawTask:
+def _task(request: ImageRequest) -> GenerationTask:
     edited = request.sample.source_image is not None
-    return DrawTask(
+    return GenerationTask(
         prompt=request.sample.prompt,
         seed=request.seed,
         source=open_source(request) if edited else None,
@@ -87,7 +92,7 @@ def _task(request: ImageRequest) -> DrawTask:
     )
 
 
-def _noted(drawn: Drawn) -> Image:
+def _noted(drawn: GenerationResult) -> Image:
     """The picture, which carries its thought to where it is stored."""
     if drawn.thought is not None:
         drawn.picture.info[NOTES] = {"thought": drawn.thought, "thought_cut": drawn.thought_cut}

@@ -2,15 +2,15 @@
 
 One generator, `checkpoints.unified.UnifiedCheckpoint`, serves every such model. A third one brings:
 
-- a `UnifiedModel`: loaded weights behind two methods, `draw` and `answer`;
-- an `OpenedModel`: what is known of the checkpoint before its weights load, and `load`;
+- a `UnifiedModel`: loaded weights behind two methods, `generate` and `answer`;
+- an `UnifiedHandle`: what is known of the checkpoint before its weights load, and `load`;
 - a function in `checkpoints/` that fills its own options and returns
   `UnifiedCheckpoint(opened=..., device=...)`, named in the registry.
 
-What only some models can do is a protocol of its own, which an `OpenedModel` implements or not:
+What only some models can do is a protocol of its own, which an `UnifiedHandle` implements or not:
 `RefinableModel` here; training, export and size estimates in `alphagrpo.policies.protocols`.
 
-Sampling settings are each model's own affair: its `OpenedModel` holds them and states them in its
+Sampling settings are each model's own affair: its `UnifiedHandle` holds them and states them in its
 identity. Knows no architecture, no file and no benchmark; imports no model library.
 """
 
@@ -39,7 +39,7 @@ class Abilities:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawTask:
+class GenerationTask:
     """One picture to be drawn."""
 
     prompt: str
@@ -54,7 +54,7 @@ class DrawTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
+class GenerationResult:
     """A picture, and what the model thought before."""
 
     picture: Image
@@ -66,7 +66,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskTask:
+class AnswerTask:
     """One text to be answered or continued."""
 
     text: str
@@ -103,9 +103,9 @@ class UnifiedModel(Protocol):
     Batch and order change nothing beyond rounding.
     """
 
-    def draw(
-        self, tasks: Sequence[DrawTask], *, think: bool = False
-    ) -> Sequence[Drawn | NotGenerated]:
+    def generate(
+        self, tasks: Sequence[GenerationTask], *, think: bool = False
+    ) -> Sequence[GenerationResult | NotGenerated]:
         """One picture, or why there is none, for each task in order.
 
         Args:
@@ -114,12 +114,12 @@ class UnifiedModel(Protocol):
         """
         ...
 
-    def answer(self, tasks: Sequence[AskTask]) -> Sequence[Answer]:
+    def answer(self, tasks: Sequence[AnswerTask]) -> Sequence[Answer]:
         """One answer for each task in order; only asked where `Abilities.answers`."""
         ...
 
 
-class OpenedModel(Protocol):
+class UnifiedHandle(Protocol):
     """A checkpoint whose files and options were looked into; can be pickled."""
 
     @property
@@ -155,7 +155,7 @@ class OpenedModel(Protocol):
         """Who should examine its pictures, where that is not the benchmark's default."""
         ...
 
-    def for_benchmark(self, benchmark: str) -> OpenedModel:
+    def for_benchmark(self, benchmark: str) -> UnifiedHandle:
         """The same checkpoint with what was published for `benchmark`, a card's name.
 
         What the user set stays; a benchmark without published settings changes nothing.
@@ -174,7 +174,7 @@ class OpenedModel(Protocol):
 class ImageRefiner(Protocol):
     """Loaded weights with the settings of refinement; a result depends on its own task alone."""
 
-    def refine(self, tasks: Sequence[RefineTask]) -> Sequence[Drawn | NotGenerated]:
+    def refine(self, tasks: Sequence[RefineTask]) -> Sequence[GenerationResult | NotGenerated]:
         """One improved image for each task in order, with the reflection as its thought.
 
         `NotGenerated` where there is none: the image then stays as it is.
@@ -184,7 +184,7 @@ class ImageRefiner(Protocol):
 
 @runtime_checkable
 class RefinableModel(Protocol):
-    """An `OpenedModel` that can look at an image of its own and generate a better one."""
+    """An `UnifiedHandle` that can look at an image of its own and generate a better one."""
 
     def refinement_identity(self) -> Mapping[str, str]:
         """Every setting of refinement that decides a pixel: entries added to the identity.

@@ -27,8 +27,8 @@ from alphabench.images import open_rgb, to_rgb
 from alphabench.interfaces import Evaluator, Generator
 from alphabench.judges.parsing import read_reply
 from alphabench.models.unified_model import (
-    AskTask,
-    Drawn,
+    AnswerTask,
+    GenerationResult,
     ImageRefiner,
     RefinableModel,
     RefineTask,
@@ -205,7 +205,7 @@ class RefiningCheckpoint:
             for state in states
         ]
         for state, drawn in zip(states, self._refiner().refine(tasks), strict=True):
-            state.next = drawn if isinstance(drawn, Drawn) else None
+            state.next = drawn if isinstance(drawn, GenerationResult) else None
         tried = [state for state in states if state.next is not None]
         candidates = [
             _State(request=state.request, picture=state.next.picture)
@@ -250,7 +250,7 @@ class _State:
     request: ImageRequest
     picture: Image
     score: float | None = None
-    next: Drawn | None = None
+    next: GenerationResult | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def take(self, candidate: _State, *, best_of: bool) -> None:
@@ -287,7 +287,7 @@ class _LateModel:
 
     base: UnifiedCheckpoint
 
-    def answer(self, tasks: Sequence[AskTask]) -> Sequence[Any]:
+    def answer(self, tasks: Sequence[AnswerTask]) -> Sequence[Any]:
         return self.base.model().answer(tasks)
 
 
@@ -324,10 +324,10 @@ class OwnJudge:
             yield read_reply(question, reply)
 
 
-def _ask_task(question: Question) -> AskTask:
+def _ask_task(question: Question) -> AnswerTask:
     pictures = [open_rgb(part.path) for part in question.parts if isinstance(part, ImagePart)]
     words = [part for part in question.parts if isinstance(part, str)]
-    return AskTask(text=" ".join(words), pictures=tuple(pictures))
+    return AnswerTask(text=" ".join(words), pictures=tuple(pictures))
 
 
 def examined_by(judge: Judge | None, make: Callable[[Judge], Evaluator]) -> Examiner:

@@ -16,9 +16,9 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.bagel_inference import Noise, UnifiedBagel
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.loading import load_bagel
-from alphabench.models.bagel.sampler import Painter, paint
-from alphabench.models.bagel.sampling_config import Recipe
-from alphabench.models.unified_model import DrawTask
+from alphabench.models.bagel.sampler import GuidedVelocity, denoise
+from alphabench.models.bagel.sampling_config import BagelSampling
+from alphabench.models.unified_model import GenerationTask
 from alphagrpo.policies.unified_policy import EXPERTS, UMMPolicy
 from alphatrainers import lora_adapters
 from alphatrainers.algorithms import sde_steps
@@ -39,7 +39,7 @@ from alphatrainers.trajectory import (
 from tests.support.tiny_bagel import save_bagel
 
 SIGMAS = sigmas_of_points(5, shift=3.0)
-RECIPE = Recipe(
+RECIPE = BagelSampling(
     width=32, height=32, latent_longest=48, latent_shortest=32, patch_longest=42, patch_shortest=28
 )
 HOW = ReplaySpec()
@@ -308,10 +308,10 @@ def test_training_draws_what_the_harness_draws_from_the_same_noise(
     (program,) = programs(steps, count=1)
     (made,) = policy.rollout([program])
     harness = UnifiedBagel(policy.umm.loaded, replace(RECIPE, think_prompt="plan first"))
-    task = DrawTask(prompt="a red dog", seed=0, source=picture(3) if edits else None)
+    task = GenerationTask(prompt="a red dog", seed=0, source=picture(3) if edits else None)
     source = torch.randn((1, 16, 4, 4), generator=generator(program, 1)) if edits else None
     chance = Noise(torch.randn((4, 64), generator=generator(program, len(steps) - 1)), source)
     said = harness.contexts([task], [chance], think=True)
-    painter = Painter(harness.loaded.model, said, [harness.grid_of(32, 32)], guidance)
-    painted_LC = paint(painter, chance.picture_LC, points=len(SIGMAS), shift=3.0)
+    guided = GuidedVelocity(harness.loaded.model, said, [harness.grid_of(32, 32)], guidance)
+    painted_LC = denoise(guided, chance.picture_LC, points=len(SIGMAS), shift=3.0)
     assert torch.allclose(painted_LC, made.images[0].final_X, atol=1e-5)

@@ -13,14 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alphabench.models.bagel.bagel_inference import UnifiedBagel, chooser, size_obstacle
+from alphabench.models.bagel.bagel_inference import (
+    UnifiedBagel,
+    seeded_token_sampler,
+    size_obstacle,
+)
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.loading import LoadedBagel
-from alphabench.models.bagel.sampling_config import EDIT, Recipe
-from alphabench.models.unified_model import AskTask, Drawn, DrawTask
+from alphabench.models.bagel.sampling_config import EDIT, BagelSampling
+from alphabench.models.unified_model import AnswerTask, GenerationResult, GenerationTask
 from alphabench.types import NotGenerated
 
-RECIPE = Recipe(
+RECIPE = BagelSampling(
     timesteps=3,
     draw=Guidance(),
     edit=EDIT,
@@ -43,16 +47,16 @@ def picture(seed: int, width: int, height: int) -> Image.Image:
 
 
 TASKS = (
-    DrawTask(prompt="a cat", seed=1),
-    DrawTask(prompt="seven green trees beside a road", seed=2, width=96, height=32),
-    DrawTask(prompt="make it red", seed=3, source=picture(0, 64, 48)),
-    DrawTask(prompt="x", seed=4, source=picture(1, 33, 90)),
-    DrawTask(prompt="a cat", seed=5),
+    GenerationTask(prompt="a cat", seed=1),
+    GenerationTask(prompt="seven green trees beside a road", seed=2, width=96, height=32),
+    GenerationTask(prompt="make it red", seed=3, source=picture(0, 64, 48)),
+    GenerationTask(prompt="x", seed=4, source=picture(1, 33, 90)),
+    GenerationTask(prompt="a cat", seed=5),
 )
 
 
-def pixels(drawn: Drawn | NotGenerated) -> Any:
-    assert isinstance(drawn, Drawn)
+def pixels(drawn: GenerationResult | NotGenerated) -> Any:
+    assert isinstance(drawn, GenerationResult)
     return np.asarray(drawn.picture, dtype=np.int16)
 
 
@@ -62,9 +66,9 @@ def model(loaded: LoadedBagel) -> UnifiedBagel:
 
 
 @pytest.fixture(scope="module")
-def alone(model: UnifiedBagel) -> dict[bool, list[Drawn | NotGenerated]]:
+def alone(model: UnifiedBagel) -> dict[bool, list[GenerationResult | NotGenerated]]:
     return {
-        think: [model.draw([task], think=think)[0] for task in TASKS] for think in (False, True)
+        think: [model.generate([task], think=think)[0] for task in TASKS] for think in (False, True)
     }
 
 
@@ -72,15 +76,15 @@ def alone(model: UnifiedBagel) -> dict[bool, list[Drawn | NotGenerated]]:
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.booleans())
 def test_batch_and_order_change_neither_pictures_nor_thoughts(
     model: UnifiedBagel,
-    alone: dict[bool, list[Drawn | NotGenerated]],
+    alone: dict[bool, list[GenerationResult | NotGenerated]],
     order: Sequence[int],
     think: bool,
 ) -> None:
-    together = model.draw([TASKS[index] for index in order], think=think)
+    together = model.generate([TASKS[index] for index in order], think=think)
     for index, found in zip(order, together, strict=True):
         wanted = alone[think][index]
-        assert isinstance(found, Drawn)
-        assert isinstance(wanted, Drawn)
+        assert isinstance(found, GenerationResult)
+        assert isinstance(wanted, GenerationResult)
         assert (found.thought, found.thought_cut) == (wanted.thought, wanted.thought_cut)
         # A float that lies on the border of two levels may fall to either side.
         assert np.abs(pixels(found) - pixels(wanted)).max() <= 1
@@ -99,13 +103,13 @@ def test_the_noise_of_a_picture_is_decided_by_its_seed_alone(model: UnifiedBagel
 
 
 def test_prompt_seed_source_and_thought_all_change_the_picture(
-    model: UnifiedBagel, alone: dict[bool, list[Drawn | NotGenerated]]
+    model: UnifiedBagel, alone: dict[bool, list[GenerationResult | NotGenerated]]
 ) -> None:
     first, edit = TASKS[0], TASKS[2]
     variants = [
-        (alone[False][0], model.draw([replace(first, prompt="a dog")])[0]),
+        (alone[False][0], model.generate([replace(first, prompt="a dog")])[0]),
         (alone[False][0], alone[False][4]),
-        (alone[False][2], model.draw([replace(edit, source=picture(7, 64, 48))])[0]),
+        (alone[False][2], model.generate([replace(edit, source=picture(7, 64, 48))])[0]),
         (alone[False][0], alone[True][0]),
     ]
     for one, other in variants:
@@ -113,7 +117,7 @@ def test_prompt_seed_source_and_thought_all_change_the_picture(
 
 
 def test_an_edit_has_the_size_that_its_source_gets(
-    alone: dict[bool, list[Drawn | NotGenerated]],
+    alone: dict[bool, list[GenerationResult | NotGenerated]],
 ) -> None:
     sizes = [pixels(one).shape[:2] for one in alone[False]]
     assert sizes == [(64, 64), (32, 96), (48, 64), (96, 32), (64, 64)]
@@ -130,19 +134,19 @@ def test_an_edit_has_the_size_that_its_source_gets(
 def test_what_cannot_be_drawn_is_refused_and_the_rest_is_drawn(
     model: UnifiedBagel, change: dict[str, Any], words: str
 ) -> None:
-    refused, drawn = model.draw([replace(TASKS[0], **change), TASKS[0]])
+    refused, drawn = model.generate([replace(TASKS[0], **change), TASKS[0]])
     assert isinstance(refused, NotGenerated)
     assert refused.status == "refused"
     assert words in refused.reason
-    assert isinstance(drawn, Drawn)
+    assert isinstance(drawn, GenerationResult)
 
 
 def test_a_thought_that_meets_its_limit_says_so(loaded: LoadedBagel) -> None:
     short = UnifiedBagel(loaded, replace(RECIPE, temperature=0.0, max_think_tokens=2))
     long = UnifiedBagel(loaded, replace(RECIPE, temperature=0.0, max_think_tokens=4))
-    cut, longer = (model.draw(TASKS[:1], think=True)[0] for model in (short, long))
-    assert isinstance(cut, Drawn)
-    assert isinstance(longer, Drawn)
+    cut, longer = (model.generate(TASKS[:1], think=True)[0] for model in (short, long))
+    assert isinstance(cut, GenerationResult)
+    assert isinstance(longer, GenerationResult)
     assert cut.thought_cut
     assert cut.thought is not None
     assert longer.thought is not None
@@ -150,30 +154,30 @@ def test_a_thought_that_meets_its_limit_says_so(loaded: LoadedBagel) -> None:
 
 
 def test_without_thinking_there_is_no_thought(
-    alone: dict[bool, list[Drawn | NotGenerated]],
+    alone: dict[bool, list[GenerationResult | NotGenerated]],
 ) -> None:
-    assert all(isinstance(one, Drawn) and one.thought is None for one in alone[False])
+    assert all(isinstance(one, GenerationResult) and one.thought is None for one in alone[False])
 
 
 def test_latents_that_are_no_numbers_make_no_picture(loaded: LoadedBagel) -> None:
     class Broken(UnifiedBagel):
-        def noise(self, task: DrawTask) -> Any:
+        def noise(self, task: GenerationTask) -> Any:
             found = super().noise(task)
             bad = task.prompt == "x"
             return found._replace(picture_LC=found.picture_LC * (float("nan") if bad else 1.0))
 
-    broken, drawn = Broken(loaded, RECIPE).draw([replace(TASKS[0], prompt="x"), TASKS[0]])
+    broken, drawn = Broken(loaded, RECIPE).generate([replace(TASKS[0], prompt="x"), TASKS[0]])
     assert isinstance(broken, NotGenerated)
     assert broken.status == "failed"
-    assert isinstance(drawn, Drawn)
+    assert isinstance(drawn, GenerationResult)
 
 
 def test_answers_depend_on_their_own_pictures_and_words_alone(model: UnifiedBagel) -> None:
     one, two = picture(0, 64, 64), picture(1, 40, 80)
     tasks = [
-        AskTask(text="what?", pictures=(one,), seed=1),
-        AskTask(text="which of them?", pictures=(one, two), seed=2),
-        AskTask(text="say", seed=3),
+        AnswerTask(text="what?", pictures=(one,), seed=1),
+        AnswerTask(text="which of them?", pictures=(one, two), seed=2),
+        AnswerTask(text="say", seed=3),
     ]
     together = model.answer(tasks)
     assert together == [model.answer([task])[0] for task in tasks]
@@ -184,13 +188,13 @@ def test_answers_depend_on_their_own_pictures_and_words_alone(model: UnifiedBage
 def test_what_is_shown_changes_what_is_said(loaded: LoadedBagel) -> None:
     # Long answers: pictures hardly move the tokens of a model that has learnt nothing.
     model = UnifiedBagel(loaded, replace(RECIPE, max_answer_tokens=60))
-    shown = AskTask(text="what?", pictures=(picture(0, 96, 96),), seed=1)
+    shown = AnswerTask(text="what?", pictures=(picture(0, 96, 96),), seed=1)
     assert model.answer([shown]) != model.answer([replace(shown, pictures=())])
 
 
 def test_tokens_are_drawn_with_their_probabilities() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0, -50.0]]).repeat(4000, 1)
-    chosen = chooser(list(range(4000)), 2.0)(logits, list(range(4000)))
+    chosen = seeded_token_sampler(list(range(4000)), 2.0)(logits, list(range(4000)))
     shares = np.bincount(chosen, minlength=4) / 4000
     wanted = (logits[0] / 2.0).softmax(dim=0).numpy()
     assert np.abs(shares - wanted).max() < 0.03
@@ -199,8 +203,8 @@ def test_tokens_are_drawn_with_their_probabilities() -> None:
 
 def test_a_row_draws_its_own_tokens_wherever_it_stands() -> None:
     logits = torch.zeros(3, 1000)
-    together = chooser([5, 6, 7], 1.0)(logits, [0, 1, 2])
-    later = chooser([5, 6, 7], 1.0)(logits[:2], [2, 0])
+    together = seeded_token_sampler([5, 6, 7], 1.0)(logits, [0, 1, 2])
+    later = seeded_token_sampler([5, 6, 7], 1.0)(logits[:2], [2, 0])
     assert later == [together[2], together[0]]
     assert len(set(together)) == 3
 

@@ -15,9 +15,9 @@ from alphabench.models.bagel.model import Grid
 from alphabench.models.bagel.packed_sequences import ragged
 from alphabench.models.bagel.sampler import (
     Contexts,
-    Painter,
+    GuidedVelocity,
+    denoise,
     new_contexts,
-    paint,
     with_latents,
     with_patches,
     with_text,
@@ -55,9 +55,9 @@ def drawn(
     loaded: LoadedBagel, contexts: Contexts, rows: Sequence[int], guidance: Guidance
 ) -> dict[int, Tensor]:
     grids = [GRIDS[row] for row in rows]
-    painter = Painter(loaded.model, contexts, grids, guidance)
+    guided = GuidedVelocity(loaded.model, contexts, grids, guidance)
     noise = torch.cat([tokens(GRIDS[row], 10 + row, 64) for row in rows])
-    painted = paint(painter, noise, points=4)
+    painted = denoise(guided, noise, points=4)
     parts = ragged([g.rows * g.columns for g in grids], painted.device).split(painted)
     return dict(zip(rows, parts, strict=True))
 
@@ -97,13 +97,13 @@ def test_guidance_reads_each_branch_as_if_it_were_alone(loaded: LoadedBagel) -> 
         said = edited(loaded, [1])
         plain = Guidance(text_scale=1.0)
         full, text_free, image_free = (
-            Painter(model, Contexts(full=c, text_free=c, image_free=c), [grid], plain).velocity(
-                noise, 0.8
-            )
+            GuidedVelocity(
+                model, Contexts(full=c, text_free=c, image_free=c), [grid], plain
+            ).velocity(noise, 0.8)
             for c in (said.full, said.text_free, said.image_free)
         )
         guidance = Guidance(text_scale=3.0, image_scale=2.0, renorm_floor=1.0)
-        found = Painter(model, said, [grid], guidance).velocity(noise, 0.8)
+        found = GuidedVelocity(model, said, [grid], guidance).velocity(noise, 0.8)
     pushed = text_free + 3.0 * (full - text_free)
     close(found, image_free + 2.0 * (pushed - image_free))
 
@@ -165,7 +165,7 @@ def test_keys_written_into_room_are_those_that_are_appended(loaded: LoadedBagel)
     times = torch.tensor([0.8, 0.3])
     with torch.no_grad():
         plain = edited(loaded, [0, 1]).full
-    roomy = plain.with_room(max(grid.rows * grid.columns for grid in grids) + 2)
+    roomy = plain.with_capacity(max(grid.rows * grid.columns for grid in grids) + 2)
     canvas = model.canvas(plain, grids)
     for seed in (1, 2):  # the second reading overwrites what the first one wrote
         noise = torch.cat([tokens(grid, seed, 64) for grid in grids])

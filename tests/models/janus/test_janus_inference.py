@@ -26,11 +26,11 @@ from alphabench.models.janus.janus_inference import (
     Janus,
     JanusSampling,
     choose,
-    draw_tokens,
     guide,
+    sample_image_tokens,
     without_prompt,
 )
-from alphabench.models.unified_model import AskTask, Drawn, DrawTask
+from alphabench.models.unified_model import AnswerTask, GenerationResult, GenerationTask
 from alphabench.types import ImageRequest, NotGenerated, Sample
 from tests.support.tiny_janus import IMAGE, IMAGE_BEGIN, N_TOKENS, SIDE, save_janus
 
@@ -83,13 +83,15 @@ def tokens(
 ) -> list[list[int]]:
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     prompts = janus.prompts(texts)
-    drawn_BN = draw_tokens(janus.network, prompts, janus.words, sampling, generators=generators)
+    drawn_BN = sample_image_tokens(
+        janus.network, prompts, janus.words, sampling, generators=generators
+    )
     rows: list[list[int]] = drawn_BN.tolist()
     return rows
 
 
-def picture(drawn: Drawn | NotGenerated) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    assert isinstance(drawn, Drawn), drawn
+def picture(drawn: GenerationResult | NotGenerated) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    assert isinstance(drawn, GenerationResult), drawn
     return np.asarray(drawn.picture)
 
 
@@ -244,13 +246,13 @@ def test_prompt_seed_and_guidance_each_change_the_tokens(janus: Janus) -> None:
 
 def test_a_task_that_cannot_be_drawn_costs_no_other(janus: Janus) -> None:
     tasks = [
-        DrawTask(prompt=PROMPTS[0], seed=1),
-        DrawTask(prompt=f"a {IMAGE_BEGIN} cat", seed=1),
-        DrawTask(prompt=PROMPTS[0], seed=1, width=SIDE, height=2 * SIDE),
-        DrawTask(prompt="a cat " * 200, seed=1),
-        DrawTask(prompt=PROMPTS[1], seed=2, width=SIDE, height=SIDE),
+        GenerationTask(prompt=PROMPTS[0], seed=1),
+        GenerationTask(prompt=f"a {IMAGE_BEGIN} cat", seed=1),
+        GenerationTask(prompt=PROMPTS[0], seed=1, width=SIDE, height=2 * SIDE),
+        GenerationTask(prompt="a cat " * 200, seed=1),
+        GenerationTask(prompt=PROMPTS[1], seed=2, width=SIDE, height=SIDE),
     ]
-    drawn = janus.draw(tasks)
+    drawn = janus.generate(tasks)
     reasons = [
         one.reason for one in drawn if isinstance(one, NotGenerated) and one.status == "refused"
     ]
@@ -258,7 +260,7 @@ def test_a_task_that_cannot_be_drawn_costs_no_other(janus: Janus) -> None:
     for reason, word in zip(reasons, (IMAGE_BEGIN, f"{SIDE}x{2 * SIDE}", "too long"), strict=True):
         assert word in reason
     for place in (0, 4):
-        (alone,) = janus.draw([tasks[place]])
+        (alone,) = janus.generate([tasks[place]])
         assert np.array_equal(picture(drawn[place]), picture(alone))
 
 
@@ -306,7 +308,7 @@ def test_an_answer_is_that_of_transformers_greedy_decoding(
     words = processor.decode(
         theirs[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
     ).strip()
-    (answer,) = janus.answer([AskTask(text="what is in it?", pictures=shown)])
+    (answer,) = janus.answer([AnswerTask(text="what is in it?", pictures=shown)])
     assert answer.text == words
     assert words
     assert answer.cut is (processor.tokenizer.eos_token_id not in theirs[0].tolist())
@@ -314,11 +316,11 @@ def test_an_answer_is_that_of_transformers_greedy_decoding(
 
 def test_answers_depend_on_their_own_task_alone(janus: Janus) -> None:
     tasks = [
-        AskTask(text="what is in it?", pictures=(noise(1, 40, 30),)),
-        AskTask(text="Yes."),
-        AskTask(text="a photo of a red cat and two dogs?", pictures=(noise(2, 20, 60),)),
-        AskTask(text="what is a dog and what is a cat?"),
-        AskTask(text="what?", pictures=(noise(3, 32, 32), noise(4, 50, 10))),
+        AnswerTask(text="what is in it?", pictures=(noise(1, 40, 30),)),
+        AnswerTask(text="Yes."),
+        AnswerTask(text="a photo of a red cat and two dogs?", pictures=(noise(2, 20, 60),)),
+        AnswerTask(text="what is a dog and what is a cat?"),
+        AnswerTask(text="what?", pictures=(noise(3, 32, 32), noise(4, 50, 10))),
     ]
     alone = [janus.answer([task])[0] for task in tasks]
     assert janus.answer(tasks) == alone
@@ -328,12 +330,12 @@ def test_answers_depend_on_their_own_task_alone(janus: Janus) -> None:
 
 def test_a_question_that_holds_a_control_token_is_refused(janus: Janus) -> None:
     with pytest.raises(AlphaBenchError, match=rf"holds '{IMAGE}', which controls"):
-        janus.answer([AskTask(text=f"what is {IMAGE}?")])
+        janus.answer([AnswerTask(text=f"what is {IMAGE}?")])
 
 
 def test_a_question_longer_than_the_model_holds_is_refused(janus: Janus) -> None:
     with pytest.raises(AlphaBenchError, match="are more than the model holds"):
-        janus.answer([AskTask(text="a cat " * 200)])
+        janus.answer([AnswerTask(text="a cat " * 200)])
 
 
 # As a checkpoint.
@@ -343,16 +345,16 @@ def test_a_checkpoint_draws_what_its_model_draws(folder: Path, janus: Janus) -> 
     checkpoint = opened(folder, batch_size="2")
     assert pickle.loads(pickle.dumps(checkpoint)).identity == checkpoint.identity
     (image,) = checkpoint.generate([request()])
-    (drawn,) = janus.draw([DrawTask(prompt="a red cat", seed=3)])
+    (drawn,) = janus.generate([GenerationTask(prompt="a red cat", seed=3)])
     assert np.array_equal(np.asarray(image), picture(drawn))
 
 
 def test_files_of_the_first_releases_draw_and_answer_alike(janus: Janus, tmp_path: Path) -> None:
     older = opened(save_janus(tmp_path, older_files=True)).model()
-    task = AskTask(text="what is in it?", pictures=(noise(1, 40, 30),))
+    task = AnswerTask(text="what is in it?", pictures=(noise(1, 40, 30),))
     assert older.answer([task]) == janus.answer([task])
-    draw = DrawTask(prompt=PROMPTS[1], seed=1)
-    assert np.array_equal(picture(older.draw([draw])[0]), picture(janus.draw([draw])[0]))
+    draw = GenerationTask(prompt=PROMPTS[1], seed=1)
+    assert np.array_equal(picture(older.generate([draw])[0]), picture(janus.generate([draw])[0]))
 
 
 def test_words_are_spoken_by_the_table_of_the_file(folder: Path, janus: Janus) -> None:

@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from alphabench.models.bagel.config import AutoencoderDesign
+from alphabench.models.bagel.config import AutoencoderConfig
 
 _NAMES: Final = (
     (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
@@ -43,17 +43,17 @@ class Moments(NamedTuple):
 class Autoencoder:
     """Pictures to scaled latents and back."""
 
-    def __init__(self, design: AutoencoderDesign) -> None:
-        levels = len(design.widths)
-        self.design = design
+    def __init__(self, config: AutoencoderConfig) -> None:
+        levels = len(config.widths)
+        self.config = config
         build: Any = AutoencoderKL
         self.network: Any = build(
             down_block_types=("DownEncoderBlock2D",) * levels,
             up_block_types=("UpDecoderBlock2D",) * levels,
-            block_out_channels=design.widths,
-            layers_per_block=design.num_res_blocks,
-            latent_channels=design.z_channels,
-            norm_num_groups=design.norm_groups,
+            block_out_channels=config.widths,
+            layers_per_block=config.num_res_blocks,
+            latent_channels=config.z_channels,
+            norm_num_groups=config.norm_groups,
             use_quant_conv=False,
             use_post_quant_conv=False,
         ).eval()
@@ -69,19 +69,19 @@ class Autoencoder:
         mean_BZyx, log_variance_BZyx = self.moments(pictures_B3YX)
         if noise_BZyx is not None:
             mean_BZyx = mean_BZyx + torch.exp(log_variance_BZyx / 2) * noise_BZyx.to(mean_BZyx)
-        return self.design.scale_factor * (mean_BZyx - self.design.shift_factor)
+        return self.config.scale_factor * (mean_BZyx - self.config.shift_factor)
 
     def decode(self, latents_BZyx: Tensor) -> Tensor:
         """Pictures around [-1, 1], not clamped."""
         weight = self.network.decoder.conv_in.weight
-        raw_BZyx = latents_BZyx.to(weight) / self.design.scale_factor + self.design.shift_factor
+        raw_BZyx = latents_BZyx.to(weight) / self.config.scale_factor + self.config.shift_factor
         return torch.as_tensor(self.network.decoder(raw_BZyx))
 
     def stored_name(self, name: str) -> str:
         """What `ae.safetensors` calls the parameter that diffusers calls `name`."""
         for pattern, stored in _NAMES:
             name = re.sub(pattern, stored, name)
-        top = len(self.design.widths) - 1
+        top = len(self.config.widths) - 1
         return re.sub(r"\.up\.(\d+)\.", lambda level: f".up.{top - int(level[1])}.", name)
 
 

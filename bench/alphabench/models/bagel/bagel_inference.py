@@ -20,8 +20,8 @@ from alphabench.images import to_rgb
 from alphabench.models.bagel.autoencoder import to_latent, to_tokens
 from alphabench.models.bagel.image_processing import (
     SizeRule,
+    to_image,
     to_patches,
-    to_picture,
     to_pixels,
 )
 from alphabench.models.bagel.kv_cache import Context
@@ -29,20 +29,26 @@ from alphabench.models.bagel.loading import LoadedBagel
 from alphabench.models.bagel.model import Grid
 from alphabench.models.bagel.packed_sequences import ragged
 from alphabench.models.bagel.sampler import (
-    Choose,
     Contexts,
-    Painter,
-    likeliest,
+    GuidedVelocity,
+    TokenSampler,
+    denoise,
+    most_likely,
     new_contexts,
-    paint,
     with_latents,
     with_patches,
     with_text,
     with_thought,
     write,
 )
-from alphabench.models.bagel.sampling_config import Recipe
-from alphabench.models.unified_model import Answer, AskTask, Drawn, DrawTask, RefineTask
+from alphabench.models.bagel.sampling_config import BagelSampling
+from alphabench.models.unified_model import (
+    Answer,
+    AnswerTask,
+    GenerationResult,
+    GenerationTask,
+    RefineTask,
+)
 from alphabench.types import NotGenerated
 
 if TYPE_CHECKING:
@@ -69,21 +75,23 @@ class Noise(NamedTuple):
 class UnifiedBagel:
     """A `UnifiedModel` over loaded weights."""
 
-    def __init__(self, loaded: LoadedBagel, recipe: Recipe) -> None:
-        design = loaded.model.design
+    def __init__(self, loaded: LoadedBagel, recipe: BagelSampling) -> None:
+        config = loaded.model.config
         self.loaded, self.recipe = loaded, recipe
-        self._side = design.token_pixels
+        self._side = config.token_pixels
         self._latent_sizes = SizeRule(
             longest=recipe.latent_longest, shortest=recipe.latent_shortest, stride=self._side
         )
         self._patch_sizes = SizeRule(
             longest=recipe.patch_longest,
             shortest=recipe.patch_shortest,
-            stride=design.vision.patch_size,
+            stride=config.vision.patch_size,
         )
 
-    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn | NotGenerated]:
-        made: dict[int, Drawn | NotGenerated] = {}
+    def generate(
+        self, tasks: Sequence[GenerationTask], *, think: bool = False
+    ) -> list[GenerationResult | NotGenerated]:
+        made: dict[int, GenerationResult | NotGenerated] = {}
         possible: list[int] = []
         for index, task in enumerate(tasks):
             if reason := self._obstacle(task):
@@ -94,12 +102,12 @@ class UnifiedBagel:
         possible.sort(key=lambda index: tasks[index].source is not None)
         for _, group in groupby(possible, key=lambda index: tasks[index].source is not None):
             indices = list(group)
-            drawn = self._draw_alike([tasks[index] for index in indices], think=think)
+            drawn = self._generate_alike([tasks[index] for index in indices], think=think)
             made.update(zip(indices, drawn, strict=True))
         return [made[index] for index in range(len(tasks))]
 
     @torch.no_grad()
-    def answer(self, tasks: Sequence[AskTask]) -> list[Answer]:
+    def answer(self, tasks: Sequence[AnswerTask]) -> list[Answer]:
         if not tasks:
             return []
         said = new_contexts(self.loaded.model, len(tasks))
@@ -115,22 +123,22 @@ class UnifiedBagel:
         """Latent tokens of a picture of so many pixels."""
         return Grid(height // self._side, width // self._side)
 
-    def noise(self, task: DrawTask) -> Noise:
+    def noise(self, task: GenerationTask) -> Noise:
         """What the seed of a task makes: the picture's noise first, in the order of its tokens."""
-        design = self.loaded.model.design
+        config = self.loaded.model.config
         generator = torch.Generator().manual_seed(task.seed)
         width, height = self._size(task)
         grid = self.grid_of(width, height)
-        shape = (grid.rows * grid.columns, design.latent_features)
+        shape = (grid.rows * grid.columns, config.latent_features)
         picture_LC = torch.randn(shape, generator=generator)
         if task.source is None:
             return Noise(picture_LC, None)
-        cells = [side // design.autoencoder.downsample for side in (height, width)]
-        shape_1Zyx = (1, design.autoencoder.z_channels, *cells)
+        cells = [side // config.autoencoder.downsample for side in (height, width)]
+        shape_1Zyx = (1, config.autoencoder.z_channels, *cells)
         return Noise(picture_LC, torch.randn(shape_1Zyx, generator=generator))
 
     def contexts(
-        self, tasks: Sequence[DrawTask], noise: Sequence[Noise], *, think: bool
+        self, tasks: Sequence[GenerationTask], noise: Sequence[Noise], *, think: bool
     ) -> Contexts:
         """What is read before anything is written or drawn; all edits, or none.
 
@@ -155,7 +163,9 @@ class UnifiedBagel:
         return with_text(model, said, [self._block(task.prompt) for task in tasks])
 
     @torch.no_grad()
-    def _draw_alike(self, tasks: Sequence[DrawTask], *, think: bool) -> list[Drawn | NotGenerated]:
+    def _generate_alike(
+        self, tasks: Sequence[GenerationTask], *, think: bool
+    ) -> list[GenerationResult | NotGenerated]:
         grids = [self.grid_of(*self._size(task)) for task in tasks]
         noise = [self.noise(task) for task in tasks]
         said = self.contexts(tasks, noise, think=think)
@@ -166,9 +176,9 @@ class UnifiedBagel:
             blocks = [self._block(one.text) for one in words]
             said, thoughts = with_thought(self.loaded.model, said, blocks), list(words)
         guidance = self.recipe.draw if tasks[0].source is None else self.recipe.edit
-        painter = Painter(self.loaded.model, said, grids, guidance)
-        painted_LC = paint(
-            painter,
+        guided = GuidedVelocity(self.loaded.model, said, grids, guidance)
+        painted_LC = denoise(
+            guided,
             torch.cat([one.picture_LC for one in noise]).to(self.loaded.device),
             points=self.recipe.timesteps,
             shift=self.recipe.shift,
@@ -177,13 +187,13 @@ class UnifiedBagel:
         return [
             one
             if isinstance(one, NotGenerated)
-            else Drawn(picture=one)
+            else GenerationResult(picture=one)
             if thought is None
-            else Drawn(picture=one, thought=thought.text, thought_cut=thought.cut)
+            else GenerationResult(picture=one, thought=thought.text, thought_cut=thought.cut)
             for one, thought in zip(pictures, thoughts, strict=True)
         ]
 
-    def _obstacle(self, task: DrawTask) -> str | None:
+    def _obstacle(self, task: GenerationTask) -> str | None:
         if task.source is not None:
             if task.width is not None or task.height is not None:
                 return "an edited picture has the size of its source, and another was asked for"
@@ -193,9 +203,9 @@ class UnifiedBagel:
 
     @property
     def _most_pixels(self) -> int:
-        return self.loaded.model.design.latent_side * self._side
+        return self.loaded.model.config.latent_side * self._side
 
-    def _size(self, task: DrawTask) -> tuple[int, int]:
+    def _size(self, task: GenerationTask) -> tuple[int, int]:
         if task.source is not None:
             return self._latent_sizes.size(*task.source.size)
         return task.width or self.recipe.width, task.height or self.recipe.height
@@ -207,11 +217,11 @@ class UnifiedBagel:
     def encoded(self, picture: Image, noise_1Zyx: Tensor | None) -> Tensor:
         """A source picture's latent tokens [L, C]."""
         encoded = self.loaded.autoencoder.encode(to_pixels(picture)[None], noise_1Zyx)
-        return to_tokens(encoded[0], self.loaded.model.design.latent_patch)
+        return to_tokens(encoded[0], self.loaded.model.config.latent_patch)
 
     def show(self, said: Contexts, pictures: Sequence[Image | None]) -> Contexts:
         """Reads one picture a row, resized for latents before, to be understood."""
-        side = self.loaded.model.design.vision.patch_size
+        side = self.loaded.model.config.vision.patch_size
         grids, patches = [], []
         for picture in pictures:
             if picture is None:
@@ -228,7 +238,7 @@ class UnifiedBagel:
 
     def _write(self, context: Context, seeds: Sequence[int], *, most: int) -> list[_Words]:
         tokens, temperature = self.loaded.tokens, self.recipe.temperature
-        choose = chooser(seeds, temperature) if temperature > 0 else likeliest
+        choose = seeded_token_sampler(seeds, temperature) if temperature > 0 else most_likely
         written = write(
             self.loaded.model,
             context,
@@ -255,14 +265,14 @@ class UnifiedBagel:
     def _decoded_alike(
         self, painted: dict[int, Tensor], grid: Grid
     ) -> dict[int, Image | NotGenerated]:
-        patch = self.loaded.model.design.latent_patch
+        patch = self.loaded.model.config.latent_patch
         latents = [
             to_latent(tokens_LC, patch, rows=grid.rows, columns=grid.columns)
             for tokens_LC in painted.values()
         ]
         pixels = self.loaded.autoencoder.decode(torch.stack(latents))
         return {
-            row: to_picture(one)
+            row: to_image(one)
             if bool(one.isfinite().all())
             else NotGenerated(
                 status="failed", reason="the sampled picture holds numbers that are none"
@@ -277,16 +287,16 @@ class BagelRefiner:
     def __init__(self, model: UnifiedBagel) -> None:
         self.model = model
 
-    def refine(self, tasks: Sequence[RefineTask]) -> list[Drawn | NotGenerated]:
+    def refine(self, tasks: Sequence[RefineTask]) -> list[GenerationResult | NotGenerated]:
         """See `ImageRefiner`."""
         template = self.model.recipe.reflect_prompt
         edits = [
-            DrawTask(
+            GenerationTask(
                 prompt=template.replace("{prompt}", task.prompt), seed=task.seed, source=task.image
             )
             for task in tasks
         ]
-        return self.model.draw(edits, think=True)
+        return self.model.generate(edits, think=True)
 
 
 def size_obstacle(width: int, height: int, *, side: int, most: int) -> str | None:
@@ -305,7 +315,7 @@ def size_obstacle(width: int, height: int, *, side: int, most: int) -> str | Non
     return None
 
 
-def chooser(seeds: Sequence[int], temperature: float) -> Choose:
+def seeded_token_sampler(seeds: Sequence[int], temperature: float) -> TokenSampler:
     """Draws tokens at a temperature, each row with a generator of its own.
 
     One uniform number a token decides by the cumulative distribution in float64, so that rounding

@@ -22,7 +22,7 @@ TANH_GELU: Final = "gelu_pytorch_tanh"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LanguageDesign:
+class BagelTextConfig:
     """The decoder; both experts have these sizes."""
 
     hidden_size: int
@@ -46,7 +46,7 @@ class LanguageDesign:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VisionDesign:
+class BagelVisionConfig:
     """The encoder of pictures that are to be understood."""
 
     hidden_size: int
@@ -80,7 +80,7 @@ class VisionDesign:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AutoencoderDesign:
+class AutoencoderConfig:
     """The FLUX autoencoder; the defaults are the released one's."""
 
     ch: int = 128
@@ -111,12 +111,12 @@ class AutoencoderDesign:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Design:
+class BagelConfig:
     """All sizes of one model."""
 
-    language: LanguageDesign
-    vision: VisionDesign
-    autoencoder: AutoencoderDesign
+    language: BagelTextConfig
+    vision: BagelVisionConfig
+    autoencoder: AutoencoderConfig
     latent_side: int
     """Latent tokens on a side of the largest picture that can be made."""
     latent_patch: int = 2
@@ -136,7 +136,7 @@ class Design:
         return self.latent_patch * self.autoencoder.downsample
 
 
-def read_design(folder: Path, *, latent_side: int) -> Design:
+def read_bagel_config(folder: Path, *, latent_side: int) -> BagelConfig:
     """The design that the JSON files of `folder` describe.
 
     Args:
@@ -153,13 +153,13 @@ def read_design(folder: Path, *, latent_side: int) -> Design:
     _insist(general_file, general, "interpolate_pos", False)
     vae = general.get("vae_config", {})
     if vae:
-        vae = {**vae, "ch_mult": tuple(vae.get("ch_mult", AutoencoderDesign().ch_mult))}
+        vae = {**vae, "ch_mult": tuple(vae.get("ch_mult", AutoencoderConfig().ch_mult))}
     try:
-        return Design(
+        return BagelConfig(
             language=_language(folder / LANGUAGE_FILE),
             vision=_vision(folder / VISION_FILE),
-            autoencoder=AutoencoderDesign(
-                **{key: vae[key] for key in AutoencoderDesign.__dataclass_fields__ if key in vae}
+            autoencoder=AutoencoderConfig(
+                **{key: vae[key] for key in AutoencoderConfig.__dataclass_fields__ if key in vae}
             ),
             latent_side=latent_side,
             latent_patch=general.get("latent_patch_size", 2),
@@ -171,19 +171,19 @@ def read_design(folder: Path, *, latent_side: int) -> Design:
         ) from error
 
 
-def _language(path: Path) -> LanguageDesign:
+def _language(path: Path) -> BagelTextConfig:
     found = _read(path)
     _insist(path, found, "hidden_act", "silu")
     _insist(path, found, "use_sliding_window", False)
     _insist(path, found, "rope_scaling", None)
-    names = LanguageDesign.__dataclass_fields__
+    names = BagelTextConfig.__dataclass_fields__
     # Newer writers of the file put the base frequency one level down.
     theta = found.get("rope_theta") or (found.get("rope_parameters") or {}).get("rope_theta")
     found = {**found, "rope_theta": theta}
-    return LanguageDesign(**{name: _number(path, found, name) for name in names})
+    return BagelTextConfig(**{name: _number(path, found, name) for name in names})
 
 
-def _vision(path: Path) -> VisionDesign:
+def _vision(path: Path) -> BagelVisionConfig:
     found = _read(path)
     _insist(path, found, "hidden_act", TANH_GELU)
     needed = (
@@ -198,7 +198,7 @@ def _vision(path: Path) -> VisionDesign:
         for name in ("layer_norm_eps", "num_channels")
         if name in found
     }
-    return VisionDesign(
+    return BagelVisionConfig(
         declared_layers=_number(path, found, "num_hidden_layers"),
         **{name: _number(path, found, name) for name in needed},
         **optional,

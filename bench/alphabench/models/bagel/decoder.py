@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from alphabench.models.bagel.config import LanguageDesign
+from alphabench.models.bagel.config import BagelTextConfig
 from alphabench.models.bagel.kv_cache import Block, Context
 
 GENERATION: Final = "_moe_gen"
@@ -77,18 +77,18 @@ class Pass(NamedTuple):
     by: Rotation
     sees_B1NM: Tensor | None
     """True where a new token may look at a stored (first P) or new (last N) one; None: all may."""
-    room: int
+    capacity: int
     """Slots at the end of the stored keys and values that are free."""
 
 
-def appended(stored_BGPK: Tensor, new_BGNK: Tensor, room: int) -> Tensor:
+def appended(stored_BGPK: Tensor, new_BGNK: Tensor, capacity: int) -> Tensor:
     """The new keys or values behind the stored ones: in their room, or else in a new tensor."""
-    if not room:
+    if not capacity:
         return torch.cat([stored_BGPK, new_BGNK], dim=2)
-    assert room == new_BGNK.shape[2], "room is made for this very block"
+    assert capacity == new_BGNK.shape[2], "room is made for this very block"
     if torch.is_grad_enabled():
-        return torch.cat([stored_BGPK[:, :, :-room], new_BGNK], dim=2)
-    stored_BGPK[:, :, -room:] = new_BGNK
+        return torch.cat([stored_BGPK[:, :, :-capacity], new_BGNK], dim=2)
+    stored_BGPK[:, :, -capacity:] = new_BGNK
     return stored_BGPK
 
 
@@ -110,17 +110,17 @@ def attend(q_BHNK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, sees_B1NM: Tensor | N
 class Attention(nn.Module):
     """Grouped-query attention with per-head norms of queries and keys."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: BagelTextConfig) -> None:
         super().__init__()
-        width, size = design.hidden_size, design.head_size
-        keys = design.num_key_value_heads * size
+        width, size = config.hidden_size, config.head_size
+        keys = config.num_key_value_heads * size
         for end in ("", GENERATION):
             self.add_module(f"q_proj{end}", nn.Linear(width, width))
             self.add_module(f"k_proj{end}", nn.Linear(width, keys))
             self.add_module(f"v_proj{end}", nn.Linear(width, keys))
             self.add_module(f"o_proj{end}", nn.Linear(width, width, bias=False))
-            self.add_module(f"q_norm{end}", RMSNorm(size, design.rms_norm_eps))
-            self.add_module(f"k_norm{end}", RMSNorm(size, design.rms_norm_eps))
+            self.add_module(f"q_norm{end}", RMSNorm(size, config.rms_norm_eps))
+            self.add_module(f"k_norm{end}", RMSNorm(size, config.rms_norm_eps))
         self.head_size = size
 
     def _heads(self, x_TD: Tensor) -> Tensor:
@@ -140,8 +140,8 @@ class Attention(nn.Module):
         q_BHNK, k_BGNK, v_BGNK = (
             block.routed.pad(x).transpose(1, 2) for x in (q_THK, k_TGK, v_TGK)
         )
-        k_BGMK = appended(stored[0], k_BGNK, shared.room)
-        v_BGMK = appended(stored[1], v_BGNK, shared.room)
+        k_BGMK = appended(stored[0], k_BGNK, shared.capacity)
+        v_BGMK = appended(stored[1], v_BGNK, shared.capacity)
         mixed_BHNK = attend(q_BHNK, k_BGMK, v_BGMK, shared.sees_B1NM)
         mixed_TD = block.routed.unpad(mixed_BHNK.transpose(1, 2)).flatten(1)
         return routed(self, "o_proj", mixed_TD, count), (k_BGMK, v_BGMK)
@@ -150,9 +150,9 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """down(silu(gate(x)) * up(x))."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: BagelTextConfig) -> None:
         super().__init__()
-        width, inner = design.hidden_size, design.intermediate_size
+        width, inner = config.hidden_size, config.intermediate_size
         self.gate_proj = nn.Linear(width, inner, bias=False)
         self.up_proj = nn.Linear(width, inner, bias=False)
         self.down_proj = nn.Linear(inner, width, bias=False)
@@ -165,13 +165,13 @@ class Mlp(nn.Module):
 class Layer(nn.Module):
     """One decoder layer of both experts."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: BagelTextConfig) -> None:
         super().__init__()
-        self.self_attn = Attention(design)
+        self.self_attn = Attention(config)
         for end in ("", GENERATION):
-            self.add_module(f"mlp{end}", Mlp(design))
+            self.add_module(f"mlp{end}", Mlp(config))
             for name in ("input_layernorm", "post_attention_layernorm"):
-                self.add_module(name + end, RMSNorm(design.hidden_size, design.rms_norm_eps))
+                self.add_module(name + end, RMSNorm(config.hidden_size, config.rms_norm_eps))
 
     def forward(
         self, x_TD: Tensor, shared: Pass, stored: tuple[Tensor, Tensor]
@@ -196,13 +196,13 @@ class Read(NamedTuple):
 class Decoder(nn.Module):
     """Embedding table, layers and final norms."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: BagelTextConfig) -> None:
         super().__init__()
-        self.design = design
-        self.embed_tokens = nn.Embedding(design.vocab_size, design.hidden_size)
-        self.layers = nn.ModuleList(Layer(design) for _ in range(design.num_hidden_layers))
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         for end in ("", GENERATION):
-            self.add_module(f"norm{end}", RMSNorm(design.hidden_size, design.rms_norm_eps))
+            self.add_module(f"norm{end}", RMSNorm(config.hidden_size, config.rms_norm_eps))
 
     def forward(
         self, x_TD: Tensor, block: Block, context: Context, *, recompute: bool = False
@@ -218,9 +218,9 @@ class Decoder(nn.Module):
         sees_BNM = torch.cat([stored_BNP, block.sees_BNN], dim=2)
         shared = Pass(
             block,
-            rotation(block.positions_T, self.design.head_size, self.design.rope_theta),
+            rotation(block.positions_T, self.config.head_size, self.config.rope_theta),
             None if bool(sees_BNM.all()) else sees_BNM[:, None],
-            context.room,
+            context.capacity,
         )
         x_TD, kept = x_TD[block.order_T], []
         for layer, key, value in zip(self.layers, context.keys, context.values, strict=True):
@@ -242,7 +242,7 @@ class Decoder(nn.Module):
 class LanguageModel(nn.Module):
     """The decoder and its vocabulary head."""
 
-    def __init__(self, design: LanguageDesign) -> None:
+    def __init__(self, config: BagelTextConfig) -> None:
         super().__init__()
-        self.model = Decoder(design)
-        self.lm_head = nn.Linear(design.hidden_size, design.vocab_size, bias=False)
+        self.model = Decoder(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)

@@ -73,7 +73,7 @@ def to_patches(pixels_3YX: Tensor, side: int) -> Tensor:
     return cut.permute(1, 3, 2, 4, 0).reshape(-1, side * side * channels)
 
 
-def to_picture(pixels_3YX: Tensor) -> Image.Image:
+def to_image(pixels_3YX: Tensor) -> Image.Image:
     """A decoded picture, clamped to [-1, 1]; 255 values are cut off, not rounded."""
     values = (pixels_3YX.float() * 0.5 + 0.5).clamp(0, 1) * 255
     return Image.fromarray(values.permute(1, 2, 0).to("cpu", torch.uint8).numpy())

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alphabench.models.bagel.config import LanguageDesign
+from alphabench.models.bagel.config import BagelTextConfig
 from alphabench.models.bagel.packed_sequences import Ragged, ragged
 
 
@@ -30,7 +30,7 @@ class Context:
     valid_BP: Tensor
     positions: tuple[int, ...]
     """The position that the next token of each row gets."""
-    room: int = 0
+    capacity: int = 0
     """Slots behind the P stored ones that the next block's keys and values are written into.
 
     Whoever reads a block twice after such a context overwrites what the first reading wrote there,
@@ -49,7 +49,7 @@ class Context:
 
     def take(self, rows: Sequence[int]) -> Context:
         """These rows, in this order; a row may be taken twice."""
-        assert not self.room, "rows are taken before room is made"
+        assert not self.capacity, "rows are taken before room is made"
         index = torch.tensor(list(rows), dtype=torch.long, device=self.valid_BP.device)
         return Context(
             keys=tuple(key[index] for key in self.keys),
@@ -58,14 +58,14 @@ class Context:
             positions=tuple(self.positions[row] for row in rows),
         )
 
-    def with_room(self, slots: int) -> Context:
+    def with_capacity(self, slots: int) -> Context:
         """A copy with room for a block whose longest row has `slots` tokens."""
-        assert not self.room, "there is room already"
+        assert not self.capacity, "there is room already"
         return replace(
             self,
             keys=tuple(functional.pad(key, (0, 0, 0, slots)) for key in self.keys),
             values=tuple(functional.pad(value, (0, 0, 0, slots)) for value in self.values),
-            room=slots,
+            capacity=slots,
         )
 
     def first(self, rows: int) -> Context:
@@ -80,14 +80,14 @@ class Context:
 
 
 def empty_context(
-    design: LanguageDesign, rows: int, *, dtype: torch.dtype, device: torch.device
+    config: BagelTextConfig, rows: int, *, dtype: torch.dtype, device: torch.device
 ) -> Context:
     """Nothing read yet, in `rows` rows."""
-    shape = (rows, design.num_key_value_heads, 0, design.head_size)
+    shape = (rows, config.num_key_value_heads, 0, config.head_size)
     nothing = torch.zeros(shape, dtype=dtype, device=device)
     return Context(
-        keys=(nothing,) * design.num_hidden_layers,
-        values=(nothing,) * design.num_hidden_layers,
+        keys=(nothing,) * config.num_hidden_layers,
+        values=(nothing,) * config.num_hidden_layers,
         valid_BP=torch.zeros((rows, 0), dtype=torch.bool, device=device),
         positions=(0,) * rows,
     )
@@ -95,7 +95,7 @@ def empty_context(
 
 def stack(contexts: Sequence[Context]) -> Context:
     """The rows of all `contexts`, one context after another; none has room."""
-    assert not any(context.room for context in contexts), "room is made after stacking"
+    assert not any(context.capacity for context in contexts), "room is made after stacking"
     longest = max(context.valid_BP.shape[1] for context in contexts)
 
     def joined(parts: Sequence[Tensor]) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.models.bagel.autoencoder import Autoencoder
-from alphabench.models.bagel.config import Design, read_design
+from alphabench.models.bagel.config import BagelConfig, read_bagel_config
 from alphabench.models.bagel.model import Bagel, ImageMarks
 from alphabench.models.bagel.tokenizer import Tokens, load_tokens
 
@@ -72,21 +72,21 @@ def load_bagel(
             tokenizer does not fit, or the folder holds tensors that the model has no place for.
     """
     stored = _survey(folder, MODEL_FILE)
-    design = _sized(folder, stored)
-    tokens = load_tokens(folder, vocabulary=design.language.vocab_size)
+    config = _sized(folder, stored)
+    tokens = load_tokens(folder, vocabulary=config.language.vocab_size)
     with torch.device("meta"):
         marks = ImageMarks(start=tokens.start_of_image, end=tokens.end_of_image)
-        model = Bagel(design, marks).eval()
-        autoencoder = Autoencoder(design.autoencoder)
+        model = Bagel(config, marks).eval()
+        autoencoder = Autoencoder(config.autoencoder)
     where = torch.device(device)
-    _fill(model, stored, {name: name for name in model.state_dict()}, design, (where, dtype))
+    _fill(model, stored, {name: name for name in model.state_dict()}, config, (where, dtype))
     names = {autoencoder.stored_name(name): name for name in autoencoder.network.state_dict()}
     pictures = _survey(folder, AUTOENCODER_FILE)
-    _fill(autoencoder.network, pictures, names, design, (where, autoencoder_dtype))
+    _fill(autoencoder.network, pictures, names, config, (where, autoencoder_dtype))
     return LoadedBagel(model=model, autoencoder=autoencoder, tokens=tokens, device=where)
 
 
-def read_sizes(folder: Path) -> Design:
+def read_sizes(folder: Path) -> BagelConfig:
     """The sizes of the checkpoint in `folder`, from its JSON files and one header.
 
     Raises:
@@ -95,10 +95,12 @@ def read_sizes(folder: Path) -> Design:
     return _sized(folder, _survey(folder, MODEL_FILE))
 
 
-def _sized(folder: Path, stored: _Stored) -> Design:
+def _sized(folder: Path, stored: _Stored) -> BagelConfig:
     if LATENT_TABLE not in stored.shapes:
         raise _lacking(stored.name, LATENT_TABLE)
-    return read_design(folder, latent_side=round(math.prod(stored.shapes[LATENT_TABLE][:1]) ** 0.5))
+    return read_bagel_config(
+        folder, latent_side=round(math.prod(stored.shapes[LATENT_TABLE][:1]) ** 0.5)
+    )
 
 
 def _survey(folder: Path, name: str) -> _Stored:
@@ -148,7 +150,7 @@ def _fill(
     module: nn.Module,
     stored: _Stored,
     names: Mapping[str, str],
-    design: Design,
+    config: BagelConfig,
     target: tuple[torch.device, torch.dtype | None],
 ) -> None:
     """Puts every tensor of `stored` in its place; `names` leads from the file to the module."""
@@ -157,7 +159,7 @@ def _fill(
         if key not in stored.shapes:
             raise _lacking(stored.name, key)
         _check_shape(stored, key, shapes[names[key]])
-    unused = f"vit_model.vision_model.encoder.layers.{design.vision.layers}."
+    unused = f"vit_model.vision_model.encoder.layers.{config.vision.layers}."
     for key in stored.shapes:
         # The declared last layer of the vision encoder is not used, whether stored or not.
         if key not in names and not key.startswith(unused):

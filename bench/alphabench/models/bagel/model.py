@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from alphabench.models.bagel.autoencoder import places
-from alphabench.models.bagel.config import Design
+from alphabench.models.bagel.config import BagelConfig
 from alphabench.models.bagel.decoder import LanguageModel, Read
 from alphabench.models.bagel.embedding import Connector, PositionTable, TimeEmbedder
 from alphabench.models.bagel.kv_cache import (
@@ -64,23 +64,23 @@ class Canvas:
 class Bagel(nn.Module):
     """One decoder for words, pictures to understand and pictures to make."""
 
-    def __init__(self, design: Design, marks: ImageMarks) -> None:
+    def __init__(self, config: BagelConfig, marks: ImageMarks) -> None:
         super().__init__()
-        width = design.language.hidden_size
-        self.design, self.marks = design, marks
-        self.language_model = LanguageModel(design.language)
-        self.vit_model = VisionModel(design.vision)
-        self.connector = Connector(design.vision.hidden_size, width)
-        self.vit_pos_embed = PositionTable(design.vision.table_side, width)
-        self.latent_pos_embed = PositionTable(design.latent_side, width)
+        width = config.language.hidden_size
+        self.config, self.marks = config, marks
+        self.language_model = LanguageModel(config.language)
+        self.vit_model = VisionModel(config.vision)
+        self.connector = Connector(config.vision.hidden_size, width)
+        self.vit_pos_embed = PositionTable(config.vision.table_side, width)
+        self.latent_pos_embed = PositionTable(config.latent_side, width)
         self.time_embedder = TimeEmbedder(width)
-        self.vae2llm = nn.Linear(design.latent_features, width)
-        self.llm2vae = nn.Linear(width, design.latent_features)
+        self.vae2llm = nn.Linear(config.latent_features, width)
+        self.llm2vae = nn.Linear(width, config.latent_features)
 
     def new_context(self, rows: int) -> Context:
         """Nothing read yet, in `rows` rows."""
         weight = self.vae2llm.weight
-        return empty_context(self.design.language, rows, dtype=weight.dtype, device=weight.device)
+        return empty_context(self.config.language, rows, dtype=weight.dtype, device=weight.device)
 
     def read_text(
         self, context: Context, ids: Sequence[Sequence[int]], *, recompute: bool = False
@@ -123,7 +123,7 @@ class Bagel(nn.Module):
         """Vectors [T, D] for the patches of one picture a row."""
         device = self.vae2llm.weight.device
         patches = ragged([grid.rows * grid.columns for grid in grids], device)
-        side = self.design.vision.table_side
+        side = self.config.vision.table_side
         places_T = torch.cat([places(*grid, side) for grid in grids]).to(device)
         patches_TC = patches_TC.to(self.connector.fc1.weight)
         seen_TE = self.vit_model.vision_model(patches_TC, places_T, patches)
@@ -131,13 +131,13 @@ class Bagel(nn.Module):
 
     def read_patches(self, context: Context, patches_TC: Tensor, grids: Sequence[Grid]) -> Context:
         """Reads one picture a row to be understood; a row without one has the grid (0, 0)."""
-        canvas = self._canvas(context, grids, side=self.design.vision.table_side, latents=False)
+        canvas = self._canvas(context, grids, side=self.config.vision.table_side, latents=False)
         x_TD = self._framed(canvas, self.embed_patches(patches_TC, grids))
         return self._read(x_TD, canvas.block, context).context
 
     def canvas(self, context: Context, grids: Sequence[Grid]) -> Canvas:
         """Where one picture a row is drawn after `context`; made once, used at every step."""
-        return self._canvas(context, grids, side=self.design.latent_side, latents=True)
+        return self._canvas(context, grids, side=self.config.latent_side, latents=True)
 
     def embed_latents(self, x_LC: Tensor, t_L: Tensor, places_L: Tensor) -> Tensor:
         """Vectors [L, D] of latent tokens at times in [0, 1], 0 for finished pictures."""

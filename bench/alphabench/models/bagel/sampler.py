@@ -86,7 +86,7 @@ MARKS: Final = 2
 """Tokens around every picture."""
 
 
-class Painter:
+class GuidedVelocity:
     """Predicts guided velocities of one picture a row after `contexts`.
 
     Copies the contexts once, with room for the picture behind them, so that a step writes the keys
@@ -102,7 +102,7 @@ class Painter:
         most, rows = guidance.branches(guidance.high), contexts.full.rows
         stacked = stack(together[:most]) if most > 1 else contexts.full
         slots = max(grid.rows * grid.columns for grid in grids) + MARKS
-        roomy = stacked.with_room(slots)
+        roomy = stacked.with_capacity(slots)
         self._branches: dict[int, _Branches] = {}
         for count in {1, most}:
             context = roomy.first(count * rows)
@@ -135,19 +135,21 @@ class Painter:
 
 
 @torch.no_grad()
-def paint(painter: Painter, noise_LC: Tensor, *, points: int = 50, shift: float = 3.0) -> Tensor:
+def denoise(
+    guided: GuidedVelocity, noise_LC: Tensor, *, points: int = 50, shift: float = 3.0
+) -> Tensor:
     """The latent tokens [L, C] that `noise_LC` becomes in points - 1 steps."""
     x_LC = noise_LC
-    for step in painter.steps(noise_LC, points=points, shift=shift):
+    for step in guided.steps(noise_LC, points=points, shift=shift):
         x_LC = step.after_LC
     return x_LC
 
 
-Choose = Callable[[Tensor, Sequence[int]], list[int]]
+TokenSampler = Callable[[Tensor, Sequence[int]], list[int]]
 """One token id a row, from logits [B, V] and the numbers of the rows that are still writing."""
 
 
-def likeliest(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
+def most_likely(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
     """Always the most probable token; which row it is makes no difference."""
     assert len(rows) == len(logits_BV)
     return [int(token) for token in logits_BV.argmax(dim=-1).tolist()]
@@ -155,7 +157,13 @@ def likeliest(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
 
 @torch.no_grad()
 def write(
-    model: Bagel, context: Context, *, start: int, end: int, most: int, choose: Choose = likeliest
+    model: Bagel,
+    context: Context,
+    *,
+    start: int,
+    end: int,
+    most: int,
+    choose: TokenSampler = most_likely,
 ) -> list[list[int]]:
     """Continues every row of `context`, which stays as it is; finished rows leave the batch.
 

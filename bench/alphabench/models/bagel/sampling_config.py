@@ -1,7 +1,7 @@
 """How a BAGEL-type model is to be used: sizes, schedule, guidance, thinking.
 
 The released model's settings are the defaults. A checkpoint folder may carry its own in
-`alphabench.json`: a flat object whose keys are `RecipeFile`'s fields; what it leaves out stays as
+`alphabench.json`: a flat object whose keys are `SamplingFile`'s fields; what it leaves out stays as
 released. Knows no weights and no benchmark.
 """
 
@@ -34,7 +34,7 @@ EDIT: Final = Guidance(image_scale=2.0, low=0.0, renorm="text_channel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class BagelSampling:
     """Everything that decides a picture beside weights, prompt and seed."""
 
     timesteps: int = 50
@@ -105,8 +105,8 @@ class GuidanceFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecipeFile:
-    """What `alphabench.json` in a checkpoint folder may say; see `Recipe` for the meaning."""
+class SamplingFile:
+    """The fields of `alphabench.json` in a checkpoint folder; see `BagelSampling`."""
 
     timesteps: int | None = None
     shift: float | None = None
@@ -129,7 +129,7 @@ class RecipeFile:
     licence: str | None = None
     """Of the weights, as an SPDX identifier or in words."""
 
-    def over(self, base: Recipe) -> Recipe:
+    def over(self, base: BagelSampling) -> BagelSampling:
         """`base` with what the file says in its place.
 
         Raises:
@@ -140,13 +140,13 @@ class RecipeFile:
         return dataclasses.replace(base, **given)
 
 
-def read_recipe_file(content: Mapping[str, Any], *, name: str) -> RecipeFile:
+def read_sampling_file(content: Mapping[str, Any], *, name: str) -> SamplingFile:
     """The content of `alphabench.json` in the checkpoint `name`.
 
     Raises:
         AlphaBenchError: an unknown key (with the nearest known one), or a value of the wrong type.
     """
-    return settings.fill(RecipeFile, content, settings.JSON, path=f"{FOLDER_FILE} of {name!r}")
+    return settings.fill(SamplingFile, content, settings.JSON, path=f"{FOLDER_FILE} of {name!r}")
 
 
 def _given(instance: Any) -> dict[str, Any]:

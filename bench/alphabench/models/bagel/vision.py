@@ -13,21 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alphabench.models.bagel.config import VisionDesign
+from alphabench.models.bagel.config import BagelVisionConfig
 from alphabench.models.bagel.packed_sequences import Ragged
 
 
 class VisionAttention(nn.Module):
     """Full attention inside each picture."""
 
-    def __init__(self, design: VisionDesign) -> None:
+    def __init__(self, config: BagelVisionConfig) -> None:
         super().__init__()
-        width = design.hidden_size
+        width = config.hidden_size
         self.q_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
-        self.heads = design.num_attention_heads
+        self.heads = config.num_attention_heads
 
     def forward(self, x_TE: Tensor, patches: Ragged, sees_B1NN: Tensor) -> Tensor:
         q_BHNK, k_BHNK, v_BHNK = (
@@ -44,10 +44,10 @@ class VisionAttention(nn.Module):
 class VisionMlp(nn.Module):
     """Two linear layers with the tanh form of GELU between them."""
 
-    def __init__(self, design: VisionDesign) -> None:
+    def __init__(self, config: BagelVisionConfig) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(design.hidden_size, design.intermediate_size)
-        self.fc2 = nn.Linear(design.intermediate_size, design.hidden_size)
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x_TE: Tensor) -> Tensor:
         inner = functional.gelu(self.fc1(x_TE), approximate="tanh")
@@ -57,12 +57,12 @@ class VisionMlp(nn.Module):
 class VisionLayer(nn.Module):
     """A transformer layer with the norms in front."""
 
-    def __init__(self, design: VisionDesign) -> None:
+    def __init__(self, config: BagelVisionConfig) -> None:
         super().__init__()
-        self.layer_norm1 = nn.LayerNorm(design.hidden_size, eps=design.layer_norm_eps)
-        self.self_attn = VisionAttention(design)
-        self.layer_norm2 = nn.LayerNorm(design.hidden_size, eps=design.layer_norm_eps)
-        self.mlp = VisionMlp(design)
+        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.self_attn = VisionAttention(config)
+        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = VisionMlp(config)
 
     def forward(self, x_TE: Tensor, patches: Ragged, sees_B1NN: Tensor) -> Tensor:
         x_TE = x_TE + self.self_attn(self.layer_norm1(x_TE), patches, sees_B1NN)
@@ -72,10 +72,10 @@ class VisionLayer(nn.Module):
 class PatchEmbeddings(nn.Module):
     """A linear layer over patches, and a learned table of places."""
 
-    def __init__(self, design: VisionDesign) -> None:
+    def __init__(self, config: BagelVisionConfig) -> None:
         super().__init__()
-        self.patch_embedding = nn.Linear(design.patch_features, design.hidden_size)
-        self.position_embedding = nn.Embedding(design.table_side**2, design.hidden_size)
+        self.patch_embedding = nn.Linear(config.patch_features, config.hidden_size)
+        self.position_embedding = nn.Embedding(config.table_side**2, config.hidden_size)
 
     def forward(self, patches_TC: Tensor, places_T: Tensor) -> Tensor:
         embedded_TE = self.patch_embedding(patches_TC) + self.position_embedding(places_T)
@@ -85,19 +85,19 @@ class PatchEmbeddings(nn.Module):
 class VisionStack(nn.Module):
     """The layers, under the name that the checkpoint gives them."""
 
-    def __init__(self, design: VisionDesign) -> None:
+    def __init__(self, config: BagelVisionConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(VisionLayer(design) for _ in range(design.layers))
+        self.layers = nn.ModuleList(VisionLayer(config) for _ in range(config.layers))
 
 
 class VisionTransformer(nn.Module):
     """Patches in, one vector a patch out."""
 
-    def __init__(self, design: VisionDesign) -> None:
+    def __init__(self, config: BagelVisionConfig) -> None:
         super().__init__()
-        self.embeddings = PatchEmbeddings(design)
-        self.encoder = VisionStack(design)
-        self.post_layernorm = nn.LayerNorm(design.hidden_size, eps=design.layer_norm_eps)
+        self.embeddings = PatchEmbeddings(config)
+        self.encoder = VisionStack(config)
+        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, patches_TC: Tensor, places_T: Tensor, patches: Ragged) -> Tensor:
         valid_BN = patches.valid()
@@ -112,6 +112,6 @@ class VisionTransformer(nn.Module):
 class VisionModel(nn.Module):
     """The level of names between the model and its encoder."""
 
-    def __init__(self, design: VisionDesign) -> None:
+    def __init__(self, config: BagelVisionConfig) -> None:
         super().__init__()
-        self.vision_model = VisionTransformer(design)
+        self.vision_model = VisionTransformer(config)

@@ -23,7 +23,13 @@ from PIL import Image
 from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.models.unified_model import Answer, AskTask, Drawn, DrawTask, RefineTask
+from alphabench.models.unified_model import (
+    Answer,
+    AnswerTask,
+    GenerationResult,
+    GenerationTask,
+    RefineTask,
+)
 from alphabench.types import NotGenerated
 from alphabench.weights.find import LOADING_ERRORS, load_complete
 from alphabench.weights.strict_loading import quiet, strict_loading
@@ -85,16 +91,20 @@ class Janus:
         added = tokenizer.added_tokens_decoder.values()
         self.control = tuple(sorted(str(token.content) for token in added if token.special))
 
-    def draw(self, tasks: Sequence[DrawTask], *, think: bool = False) -> list[Drawn | NotGenerated]:
-        """See `UnifiedModel.draw`; it neither edits nor thinks."""
+    def generate(
+        self, tasks: Sequence[GenerationTask], *, think: bool = False
+    ) -> list[GenerationResult | NotGenerated]:
+        """See `UnifiedModel.generate`; it neither edits nor thinks."""
         assert not think, "Janus cannot think before it draws"
         refusals = [self._refusal(task) for task in tasks]
         able = [task for task, refusal in zip(tasks, refusals, strict=True) if refusal is None]
         pictures = (one for batch in self._batches(able) for one in self._pictures(batch))
         made = (refusal or next(pictures) for refusal in refusals)
-        return [one if isinstance(one, NotGenerated) else Drawn(picture=one) for one in made]
+        return [
+            one if isinstance(one, NotGenerated) else GenerationResult(picture=one) for one in made
+        ]
 
-    def answer(self, tasks: Sequence[AskTask]) -> list[Answer]:
+    def answer(self, tasks: Sequence[AnswerTask]) -> list[Answer]:
         """See `UnifiedModel.answer`: greedy.
 
         Raises:
@@ -125,7 +135,7 @@ class Janus:
         return _Prompts(inputs["input_ids"], inputs["attention_mask"])
 
     def decode(self, tokens_BN: Tensor) -> list[Image.Image | NotGenerated]:
-        """Tokens -> RGB pictures; see `draw_tokens`."""
+        """Tokens -> RGB pictures; see `sample_image_tokens`."""
         drawn_B = (tokens_BN >= 0).all(dim=1)
         with torch.inference_mode():
             known_BN = tokens_BN.clamp(min=0).to(self.network.device)
@@ -143,16 +153,18 @@ class Janus:
         size = self.sampling.batch_size
         return (whole[start : start + size] for start in range(0, len(whole), size))
 
-    def _pictures(self, tasks: Sequence[DrawTask]) -> list[Image.Image | NotGenerated]:
+    def _pictures(self, tasks: Sequence[GenerationTask]) -> list[Image.Image | NotGenerated]:
         generators = [torch.Generator("cpu").manual_seed(task.seed) for task in tasks]
         prompts = self.prompts([task.prompt for task in tasks])
         return self.decode(
-            draw_tokens(self.network, prompts, self.words, self.sampling, generators=generators)
+            sample_image_tokens(
+                self.network, prompts, self.words, self.sampling, generators=generators
+            )
         )
 
-    def _refusal(self, task: DrawTask) -> NotGenerated | None:
+    def _refusal(self, task: GenerationTask) -> NotGenerated | None:
         assert task.source is None, "Janus does not edit"
-        side = picture_side(self.network)
+        side = image_side(self.network)
         if (task.width or side, task.height or side) != (side, side):
             reason = f"{task.width}x{task.height} pixels were asked for, and it draws {side}x{side}"
             return NotGenerated(status="refused", reason=reason)
@@ -160,7 +172,7 @@ class Janus:
             reason = f"the prompt holds {token!r}, which controls the model"
             return NotGenerated(status="refused", reason=reason)
         n_tokens = self.prompts([task.prompt]).ids_BT.shape[1]
-        if n_tokens + n_picture_tokens(self.network) > _longest(self.network):
+        if n_tokens + n_image_tokens(self.network) > _longest(self.network):
             reason = f"the prompt is too long: {n_tokens} tokens"
             return NotGenerated(status="refused", reason=reason)
         return None
@@ -177,7 +189,7 @@ class Janus:
         )
         return framed
 
-    def _answers(self, tasks: Sequence[AskTask]) -> list[Answer]:
+    def _answers(self, tasks: Sequence[AnswerTask]) -> list[Answer]:
         """All tasks show pictures, or none does."""
         shown = [list(task.pictures) for task in tasks]
         inputs = self.processor(
@@ -213,19 +225,19 @@ class JanusRefiner:
     def __init__(self, model: Janus) -> None:
         self.model = model
 
-    def refine(self, tasks: Sequence[RefineTask]) -> list[Drawn | NotGenerated]:
+    def refine(self, tasks: Sequence[RefineTask]) -> list[GenerationResult | NotGenerated]:
         """See `ImageRefiner`."""
         answers = self.model.answer(
             [
-                AskTask(
+                AnswerTask(
                     text=REFINE_QUESTION.replace("{prompt}", task.prompt), pictures=(task.image,)
                 )
                 for task in tasks
             ]
         )
-        made = self.model.draw(
+        made = self.model.generate(
             [
-                DrawTask(prompt=f"{task.prompt} {answer.text}", seed=task.seed)
+                GenerationTask(prompt=f"{task.prompt} {answer.text}", seed=task.seed)
                 for task, answer in zip(tasks, answers, strict=True)
             ]
         )
@@ -238,7 +250,7 @@ class JanusRefiner:
 
 
 @torch.inference_mode()
-def draw_tokens(
+def sample_image_tokens(
     network: Any,
     prompts: _Prompts,
     words: _Words,
@@ -258,7 +270,7 @@ def draw_tokens(
         generators: one for each picture, of the CPU; each advances by its own draws alone.
     """
     guided = sampling.guidance != 1.0
-    n_tokens = n_picture_tokens(network)
+    n_tokens = n_image_tokens(network)
     ids_RT = torch.cat([prompts.ids_BT, without_prompt(prompts.ids_BT, words)][: 1 + guided])
     mask_RT = torch.cat([prompts.mask_BT] * (1 + guided)).to(network.device)
     # Padding has no place: a prompt's positions do not depend on its neighbours in the batch.
@@ -318,13 +330,13 @@ def choose(
     return torch.cat([torch.multinomial(odds_V, 1, generator=own) for odds_V, own in rows])
 
 
-def n_picture_tokens(network: Any) -> int:
+def n_image_tokens(network: Any) -> int:
     """Tokens of one drawn picture."""
     n_tokens: int = network.config.vision_config.num_image_tokens
     return n_tokens
 
 
-def picture_side(network: Any) -> int:
+def image_side(network: Any) -> int:
     """Pixels; every picture is a square of this side."""
     coder = network.config.vq_config
     side: int = coder.num_patches * 2 ** (len(coder.channel_multiplier) - 1)
@@ -373,8 +385,8 @@ def load_janus(
                 # So that it can name them; `load_complete` refuses them all the same.
                 ignore_mismatched_sizes=True,
             )
-            if n_picture_tokens(network) != network.config.vq_config.num_patches**2:
-                raise ValueError(f"{n_picture_tokens(network)} tokens make no picture of its size")
+            if n_image_tokens(network) != network.config.vq_config.num_patches**2:
+                raise ValueError(f"{n_image_tokens(network)} tokens make no picture of its size")
     except (*LOADING_ERRORS, TypeError, AttributeError) as error:
         first = " ".join(str(error).split())[:300] or type(error).__name__
         raise AlphaBenchError(
