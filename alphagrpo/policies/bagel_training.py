@@ -100,7 +100,7 @@ class BagelTraining:
 
     def _model(self) -> UnifiedBagel:
         model = self.checkpoint.model()
-        assert isinstance(model, UnifiedBagel), "OpenedBagel loads it"
+        assert isinstance(model, UnifiedBagel), "BagelHandle loads it"
         return model
 
 

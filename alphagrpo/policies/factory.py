@@ -23,7 +23,7 @@ from alphagrpo.policies.protocols import TrainableCheckpoint
 from alphagrpo.recipe import GuidanceSettings, PolicySettings
 
 TRAINING_ADAPTERS: Final[Mapping[str, str]] = {
-    "alphabench.checkpoints.bagel:OpenedBagel": "alphagrpo.policies.bagel_training:BagelTraining",
+    "alphabench.checkpoints.bagel:BagelHandle": "alphagrpo.policies.bagel_training:BagelTraining",
     "alphabench.checkpoints.diffusers:DiffusersCheckpoint": "alphagrpo.policies.diffusers_training:"
     "DiffusersTraining",
 }
