@@ -97,7 +97,7 @@ def assemble(recipe: Recipe, place: Workplace) -> TrainerComponents:
         policy=opened.policy,
         task=task,
         rewards={
-            name: RewardUse(reward=reward, weight=one.weight, credits=one.credits)
+            name: RewardUse(reward=reward, weight=one.weight, applies_to=one.credits)
             for (name, one), reward in zip(recipe.rewards.items(), rewards.values(), strict=True)
         },
         prompts=prompts,

@@ -71,7 +71,7 @@ def train(folder: Path, *assignments: str, together: Processes | None = None) ->
     toy = settings_of(*assignments)
     rewards = {
         "brightness": RewardUse(reward=Slow(delay=toy.delay)),
-        "threes": RewardUse(reward=Threes(), weight=0.5, credits="text"),
+        "threes": RewardUse(reward=Threes(), weight=0.5, applies_to="text"),
     }
     parts = TrainerComponents(policy=ToyPolicy(), task=ToyTask(), rewards=rewards, prompts=PROMPTS)
     around = RuntimeContext(processes=together or Processes())

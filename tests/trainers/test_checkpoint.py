@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_best_is_a_folder_that_is_replaced_whole(tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path)
     for step, value in ((0, 1.0), (20, 2.0)):
-        folder.keep_best(step, {"layer.weight": torch.full((2,), value)}, PLAIN)
+        folder.save_best(step, {"layer.weight": torch.full((2,), value)}, PLAIN)
     best = tmp_path / "best"
     assert best.is_symlink()
     assert best.resolve().name == "best-000020"

@@ -9,7 +9,7 @@ import pytest
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers.guards import (
     Curve,
-    flat_streak,
+    count_zero_spread,
     judge_gap,
     moving_mean,
     paired,
@@ -56,12 +56,12 @@ def test_too_many_unscored_trajectories_stop_the_run_with_the_usual_reason() -> 
 
 
 def test_a_constant_reward_stops_the_run_after_some_steps_in_a_row() -> None:
-    streak = flat_streak(0, "image", flat_groups=4, groups=4, limit=3)
-    streak = flat_streak(streak, "image", flat_groups=4, groups=4, limit=3)
+    streak = count_zero_spread(0, "image", flat_groups=4, groups=4, limit=3)
+    streak = count_zero_spread(streak, "image", flat_groups=4, groups=4, limit=3)
     assert streak == 2
-    assert flat_streak(streak, "image", flat_groups=3, groups=4, limit=3) == 0
+    assert count_zero_spread(streak, "image", flat_groups=3, groups=4, limit=3) == 0
     with pytest.raises(TrainingStoppedError, match="equal in 3 steps in a row"):
-        flat_streak(streak, "image", flat_groups=4, groups=4, limit=3)
+        count_zero_spread(streak, "image", flat_groups=4, groups=4, limit=3)
 
 
 def test_paired_differences_use_the_samples_that_both_points_scored() -> None:
@@ -78,8 +78,8 @@ def test_hacking_is_a_sure_fall_below_the_best_while_the_reward_rises() -> None:
     curve = Curve()
     # Before the first rollout there is no reward; that one's was earned by these very weights.
     assert curve.add(0, point(0.5, 0.6, 0.7, 0.8), reward=math.nan)
-    curve.earned(1.0)
-    curve.earned(5.0)
+    curve.backfill_reward(1.0)
+    curve.backfill_reward(5.0)
     worse = point(0.3, 0.4, 0.5, 0.61)
     assert curve.hacked(worse, reward=2.0) is not None
     assert curve.hacked(worse, reward=0.5) is None

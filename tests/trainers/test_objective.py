@@ -55,7 +55,7 @@ class Bench:
             for parameter in self.weights.trained.values():
                 noise = torch.randn(parameter.shape, generator=moved, dtype=torch.float64)
                 parameter.add_(0.05 * noise)
-        self.weights.moved()
+        self.weights.mark_changed()
         how = ReplaySpec(context_gradient=True)
         self.replayer = Replayer(self.policy, self.weights, how)
         recorded = {v: self.replayer.record(self.request, v) for v in self.objective.views}  # type: ignore[arg-type]

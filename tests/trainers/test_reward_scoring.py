@@ -250,7 +250,7 @@ def test_rewards_add_up_with_their_weights_or_are_normalised_apart() -> None:
 
 
 def test_a_part_without_a_reward_is_refused_and_text_rewards_stay_with_the_text() -> None:
-    uses = {"t": RewardUse(reward=Threes(), credits="text")}
+    uses = {"t": RewardUse(reward=Threes(), applies_to="text")}
     assert set(rewards_of_part(uses, "text")) == {"t"}
     with pytest.raises(AlphaBenchError, match="no reward is credited to the image part"):
         rewards_of_part(uses, "image")

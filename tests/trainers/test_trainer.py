@@ -67,7 +67,7 @@ def build(
     settings = strict_yaml.build(TrainingSettings, strict_yaml.override(SMALL, assignments))
     rewards = {"brightness": RewardUse(reward=reward or Brightness())}
     if any(step == WRITE for step in steps):
-        rewards["threes"] = RewardUse(reward=Threes(), credits="text")
+        rewards["threes"] = RewardUse(reward=Threes(), applies_to="text")
     parts = TrainerComponents(
         policy=policy or ToyPolicy(),
         task=task or ToyTask(steps=steps),
@@ -204,8 +204,8 @@ def test_steps_without_words_are_no_streak_of_constant_words(tmp_path: Path) -> 
         policy=ToyPolicy(),
         task=Wordless(),
         rewards={
-            "b": RewardUse(reward=Brightness(), credits="image"),
-            "s": RewardUse(reward=Same(), credits="text"),
+            "b": RewardUse(reward=Brightness(), applies_to="image"),
+            "s": RewardUse(reward=Same(), applies_to="text"),
         },
         prompts=PROMPTS,
     )
@@ -451,7 +451,7 @@ def test_a_part_that_no_reward_is_credited_to_is_refused_early(tmp_path: Path) -
             TrainerComponents(
                 policy=ToyPolicy(),
                 task=ToyTask(),
-                rewards={"t": RewardUse(reward=Threes(), credits="text")},
+                rewards={"t": RewardUse(reward=Threes(), applies_to="text")},
                 prompts=PROMPTS,
             ),
             strict_yaml.build(TrainingSettings, SMALL),

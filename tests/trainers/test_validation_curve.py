@@ -16,7 +16,7 @@ POINTS = [point(0.1, 0.3), point(0.5, 0.9), point(0.2, 0.3)]
 
 def curves(folder: Path, said: list[str], script: Scripted) -> ValidationCurves:
     return ValidationCurves(
-        [script], GuardSettings(), folder=TrainingFolder(folder), say=said.append
+        [script], GuardSettings(), folder=TrainingFolder(folder), report=said.append
     )
 
 

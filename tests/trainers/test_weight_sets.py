@@ -32,7 +32,7 @@ def move(weights: WeightSets) -> None:
     with torch.no_grad():
         for parameter in weights.trained.values():
             parameter.add_(0.25)
-    weights.moved()
+    weights.mark_changed()
 
 
 class Unbound(ToyPolicy):
@@ -131,8 +131,8 @@ def test_a_copy_follows_at_its_own_speed_and_says_when_it_is_the_trained_one() -
     start = weights.values("train")
     move(weights)
     assert not weights.equals_trained("old")
-    weights.follow("old", keep=0.0)
-    weights.follow("ema", keep=0.75)
+    weights.move_copy("old", decay=0.0)
+    weights.move_copy("ema", decay=0.75)
     assert weights.equals_trained("old")
     assert not weights.equals_trained("ema")
     for name, value in weights.values("ema").items():
@@ -143,9 +143,9 @@ def test_a_copy_follows_at_its_own_speed_and_says_when_it_is_the_trained_one() -
 def test_what_is_saved_is_loaded_again(lora: bool) -> None:
     first, second = (weights_of(ToyPolicy(), "old", lora=lora) for _ in range(2))
     move(first)
-    for view in first.kept:
+    for view in first.saved_views:
         second.load(view, first.values(view))
-    for view in first.kept:
+    for view in first.saved_views:
         for name, value in first.values(view).items():
             assert torch.equal(second.values(view)[name], value)
     assert not second.equals_trained("old")
@@ -174,7 +174,7 @@ def test_peft_loads_what_was_kept_as_best(tmp_path: Path) -> None:
     layout = WeightsFormat(
         LoraSettings(rank=2, alpha=4.0), lora_adapters.target_names(weights.trained)
     )
-    folder = TrainingFolder(tmp_path).keep_best(1, weights.values("train"), layout)
+    folder = TrainingFolder(tmp_path).save_best(1, weights.values("train"), layout)
     plain = ToyPolicy().module
     loaded = PeftModel.from_pretrained(plain, str(folder))
     inside = torch.randn(3, 12, generator=torch.Generator().manual_seed(1))

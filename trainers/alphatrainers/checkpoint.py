@@ -252,7 +252,7 @@ class TrainingFolder:
             raise next(iter(damaged.values()))
         return None
 
-    def keep_best(self, step: int, values: Mapping[str, Tensor], layout: WeightsFormat) -> Path:
+    def save_best(self, step: int, values: Mapping[str, Tensor], layout: WeightsFormat) -> Path:
         """Makes these weights `best`; the link is replaced whole."""
         folder = self.path / f"best-{step:06d}"
         link, next_link = self.path / "best", self.path / f"best-link-{os.getpid()}"

@@ -5,13 +5,15 @@ Launched by torchrun; the backend is nccl on CUDA devices and gloo elsewhere. Kn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 
 T = TypeVar("T")
 PATIENCE: Final = timedelta(hours=6)
@@ -47,6 +49,23 @@ class Processes:
         found: list[T | None] = [None] * self.size
         distributed.all_gather_object(found, value)
         return found  # type: ignore[return-value]  # every place is filled by now
+
+    def agree(self, work: Callable[[], T]) -> T:
+        """Does the work in each process; if it fails in one, all raise, and none waits for ever.
+
+        Raises:
+            AlphaBenchError: what this process's work raised.
+            TrainingStoppedError: if the work of another process failed.
+        """
+        result: T | None = None
+        failure: AlphaBenchError | None = None
+        try:
+            result = work()
+        except AlphaBenchError as error:
+            failure = error
+        if any(self.gather(failure is not None)):
+            raise failure or TrainingStoppedError("another process stopped", hint="see its message")
+        return result  # type: ignore[return-value]  # without failure there is a result
 
     def copy_from_first(self, tensor: Tensor) -> None:
         """Overwrites the tensor with the first process's."""

@@ -90,7 +90,7 @@ def refuse_unscored(rows: Sequence[ScoreRow], *, share: float) -> None:
     )
 
 
-def flat_streak(streak: int, part: str, *, flat_groups: int, groups: int, limit: int) -> int:
+def count_zero_spread(streak: int, part: str, *, flat_groups: int, groups: int, limit: int) -> int:
     """Training steps in a row without any spread of one part's rewards, this one counted.
 
     Raises:
@@ -160,7 +160,7 @@ class Curve:
         self.best, self.best_step, self.best_reward = point, step, reward
         return True
 
-    def earned(self, reward: float) -> None:
+    def backfill_reward(self, reward: float) -> None:
         """Says what the first rollout earned, with the weights of a point measured before it."""
         if math.isnan(self.best_reward):
             self.best_reward = reward

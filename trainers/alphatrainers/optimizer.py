@@ -75,7 +75,7 @@ class WeightOptimizer:
             group["lr"] = group["rate"] * self._share_of_rate()
         self._optimiser.step()
         self.updates += 1
-        self._weights.moved()
+        self._weights.mark_changed()
         self.clear()
         return norm
 

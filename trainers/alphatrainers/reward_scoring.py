@@ -34,7 +34,7 @@ class RewardUse:
 
     reward: RewardFunction
     weight: float = 1.0
-    credits: AppliesTo = "both"
+    applies_to: AppliesTo = "both"
     """Which parts of a trajectory it is credited to."""
 
 
@@ -217,7 +217,7 @@ def rewards_of_part(
     Raises:
         AlphaBenchError: if there is none.
     """
-    found = {name: use for name, use in uses.items() if use.credits in {"both", part}}
+    found = {name: use for name, use in uses.items() if use.applies_to in {"both", part}}
     if not any(use.weight != 0.0 for use in found.values()):
         raise AlphaBenchError(
             f"no reward is credited to the {part} part",

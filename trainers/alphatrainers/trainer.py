@@ -1,73 +1,47 @@
-"""A training: rollout, rewards, advantages, updates; validation and checkpoints between them.
+"""A training: rollouts, rewards, advantages and updates, with validation and checkpoints between.
 
-Puts the parts together and holds what survives a restart. A resumed training does exactly what the
-uninterrupted one would have done. Knows no model, judge or benchmark.
+The train loop, and how its parts are put together. Saving and restoring is `checkpointing`,
+validation is `validator`. Knows no model, judge or benchmark.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
-from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
+from alphabench.core.errors import AlphaBenchError
 from alphatrainers import guards, image_monitors, lora_adapters, reward_metrics, strict_yaml
 from alphatrainers.algorithms.advantages import Advantages
 from alphatrainers.algorithms.schedules import DECAYS
-from alphatrainers.checkpoint import (
-    Counters,
-    TrainingCheckpoint,
-    TrainingFolder,
-    WeightsFormat,
-    random_state,
-    set_random_state,
-)
+from alphatrainers.checkpoint import TrainingFolder, WeightsFormat
+from alphatrainers.checkpointing import Checkpointer, TrainingProgress
 from alphatrainers.metrics import MetricsLog, joined_sums, open_sinks
-from alphatrainers.objective import Objective, TrajectoryAdvantage
+from alphatrainers.objective import Objective
 from alphatrainers.optimizer import WeightOptimizer
-from alphatrainers.panels import save_panel
 from alphatrainers.prompt_stream import PromptStream
-from alphatrainers.protocols import (
-    ReplaySpec,
-    ScoredTrajectory,
-    StepInfo,
-    WeightView,
-)
+from alphatrainers.protocols import ReplaySpec, ScoredTrajectory, StepInfo
 from alphatrainers.replay import Replayer
-from alphatrainers.reward_scoring import (
-    Scorer,
-    ScoreRow,
-    advantages_of,
-    rewards_of_part,
-    row_of,
-)
-from alphatrainers.rollout import RolloutCollector, batches
+from alphatrainers.reward_scoring import Scorer, ScoreRow, rewards_of_part
+from alphatrainers.rollout import RolloutCollector
 from alphatrainers.settings import TrainingSettings
-from alphatrainers.trainer_components import RuntimeContext, TrainerComponents
-from alphatrainers.update import TrainingItem, Updater, UpdateReport
-from alphatrainers.validation_curve import MeasuredPoint, ValidationCurves
-from alphatrainers.weight_sets import WeightSets
-
-T = TypeVar("T")
-_UNDECISIVE = (
-    "steps",
-    "validate_every",
-    "validate_views",
-    "save_every",
-    "keep",
-    "logging",
-    "guards",
+from alphatrainers.step_scores import (
+    StepAdvantages,
+    StepScores,
+    share_scores,
+    step_advantages,
+    training_items,
 )
-"""Settings that may be others when a training is resumed: they change no number of the steps done.
-A linear schedule then falls towards the new last step."""
+from alphatrainers.trainer_components import RuntimeContext, TrainerComponents, training_identity
+from alphatrainers.trajectory import Trajectory
+from alphatrainers.update import Updater, UpdateReport
+from alphatrainers.validation_curve import ValidationCurves
+from alphatrainers.validator import Validator
+from alphatrainers.weight_sets import WeightSets
 
 
 class TrainingOutcome(NamedTuple):
@@ -78,64 +52,75 @@ class TrainingOutcome(NamedTuple):
     best: Path | None
 
 
-class _Collected(NamedTuple):
-    """What the rollout of one step gave, in this process."""
-
-    items: list[TrainingItem]
-    rows: list[ScoreRow]
-    """Of all processes."""
-    image: Advantages | None
-    text: Advantages | None
-
-
 class Trainer:
-    """One training in one folder; begins anew or goes on, as the folder says."""
+    """One training in one folder; starts it or continues it, as the folder says."""
 
     def __init__(
         self,
-        parts: TrainerComponents,
+        components: TrainerComponents,
         settings: TrainingSettings,
         folder: Path,
-        around: RuntimeContext | None = None,
+        context: RuntimeContext | None = None,
     ) -> None:
-        self._parts, self._settings = parts, settings
-        self._around = around or RuntimeContext()
-        self._processes = self._around.processes
-        self._folder = TrainingFolder(folder)
-        self._stream = PromptStream(
-            parts.prompts, per_step=settings.prompts_per_step, seed=settings.seed
+        self._components, self._settings = components, settings
+        self._context = context or RuntimeContext()
+        self._processes = self._context.processes
+        self._prompts = PromptStream(
+            components.prompts, per_step=settings.prompts_per_step, seed=settings.seed
         )
         self._check()
+        policy, self._folder = components.policy, TrainingFolder(folder)
         objective = Objective(settings.image, settings.text)
         views = {*objective.views, settings.rollout_view, *settings.validate_views} - {"train"}
         if settings.ema is not None:
             views.add("ema")
         self._weights = WeightSets(
-            parts.policy, settings, views=frozenset(views), processes=self._processes
+            policy, settings, views=frozenset(views), processes=self._processes
         )
-        self._engine = WeightOptimizer(
+        optimizer = WeightOptimizer(
             self._weights,
             settings.optimiser,
             self._processes,
             n_updates=settings.steps * settings.updates_per_step,
         )
-        how = ReplaySpec(context_gradient=settings.context_gradient, recompute=settings.recompute)
-        self._replayer = Replayer(parts.policy, self._weights, how)
+        replay = ReplaySpec(
+            context_gradient=settings.context_gradient, recompute=settings.recompute
+        )
+        self._replayer = Replayer(policy, self._weights, replay)
         self._updater = Updater(
-            parts.policy,
+            policy,
             self._weights,
-            self._engine,
+            optimizer,
             self._replayer,
             settings=settings,
             processes=self._processes,
         )
         self._curves = ValidationCurves(
-            parts.validations, settings.guards, folder=self._folder, say=self._say
+            components.validations, settings.guards, folder=self._folder, report=self._report
         )
-        self._step = self._images = 0
-        self._flat_streaks = {"image": 0, "text": 0}
-        self._cost_usd: float | None = None
-        self._recent = math.nan
+        layout = WeightsFormat(settings.lora, lora_adapters.target_names(self._weights.trained))
+        self._validator = Validator(
+            curves=self._curves,
+            policy=policy,
+            panel=components.panel,
+            weights=self._weights,
+            layout=layout,
+            folder=self._folder,
+            settings=settings,
+            processes=self._processes,
+        )
+        self._checkpointer = Checkpointer(
+            folder=self._folder,
+            weights=self._weights,
+            layout=layout,
+            optimizer=optimizer,
+            updater=self._updater,
+            curves=self._curves,
+            task=components.task,
+            settings=settings,
+            processes=self._processes,
+            report=self._report,
+        )
 
     @property
     def weights(self) -> WeightSets:
@@ -149,96 +134,67 @@ class Trainer:
             TrainingStoppedError: if a guard stops it; the folder can be resumed.
             AlphaBenchError: if the folder holds another training.
         """
+        settings = self._settings
         with ExitStack() as stack:
             if self._processes.first:
                 stack.enter_context(self._folder.locked())
-            self._agree(self._begin)
+            self._processes.agree(self._begin)
             log = self._open_log()
             stack.callback(log.close)
+            patience = settings.guards.judge_patience_seconds
             scorer = stack.enter_context(
                 Scorer(
-                    self._parts.rewards,
-                    patience_seconds=self._settings.guards.judge_patience_seconds,
-                    clock=self._around.clock,
+                    self._components.rewards, patience_seconds=patience, clock=self._context.clock
                 )
             )
-            self._resume()
-            if self._step == 0:
-                self._validate()
-            while self._step < self._settings.steps:
-                self._train_step(scorer, log)
-        return self._outcome()
+            progress = self._checkpointer.resume()
+            if progress.step == 0:
+                self._validator.measure(step=0, reward=progress.recent_reward)
+            while progress.step < settings.steps:
+                self._train_step(progress, scorer, log)
+                progress.step += 1
+                last = progress.step == settings.steps
+                if last or progress.step % settings.validate_every == 0:
+                    self._validator.measure(step=progress.step, reward=progress.recent_reward)
+                if last or progress.step % settings.save_every == 0:
+                    self._checkpointer.save(progress)
+        return self._outcome(progress.step)
 
-    def _check(self) -> None:
-        settings, parts = self._settings, self._parts
-        if self._processes.size > settings.prompts_per_step:
-            raise AlphaBenchError(
-                f"{self._processes.size} processes for {settings.prompts_per_step} prompts a step",
-                hint="a group stays in one process: use fewer processes or more prompts_per_step",
-            )
-        if settings.image.algorithm is not None:
-            rewards_of_part(parts.rewards, "image")
-        if settings.text.trained:
-            rewards_of_part(parts.rewards, "text")
-        if settings.guards.leak == "refuse":
-            asked = {validation.name: validation.prompts for validation in parts.validations}
-            guards.refuse_leak((prompt.text for prompt in parts.prompts), asked)
-
-    def _begin(self) -> None:
-        if not self._processes.first:
-            return
-        plain = strict_yaml.plain(self._settings)
-        decisive = {key: value for key, value in plain.items() if key not in _UNDECISIVE}
-        identity: dict[str, Any] = {"settings": decisive, "prompts": self._stream.digest}
-        identity["policy"] = dict(self._parts.policy.identity)
-        identity["rewards"] = {
-            name: {**dict(use.reward.identity), "weight": use.weight, "credits": use.credits}
-            for name, use in self._parts.rewards.items()
-        }
-        identity |= self._parts.decisive
-        self._folder.begin(strict_yaml.write(self._settings), decisive=identity)
-        self._around.on_begin()
-
-    def _open_log(self) -> MetricsLog:
-        if not self._processes.first:
-            return MetricsLog(None)
-        sinks = open_sinks(self._settings.logging, self._folder.path, run=self._folder.path.name)
-        return MetricsLog(self._folder.metrics, sinks)
-
-    def _say(self, message: str) -> None:
-        if self._processes.first:
-            self._around.report(message)
-
-    def _agree(self, work: Callable[[], T]) -> T:
-        """Does the work in each process; if it fails in one, all raise, and none waits for ever."""
-        result: T | None = None
-        failure: AlphaBenchError | None = None
-        try:
-            result = work()
-        except AlphaBenchError as error:
-            failure = error
-        if any(self._processes.gather(failure is not None)):
-            raise failure or TrainingStoppedError("another process stopped", hint="see its message")
-        return result  # type: ignore[return-value]  # without failure there is a result
-
-    # One training step
-
-    def _train_step(self, scorer: Scorer, log: MetricsLog) -> None:
+    def _train_step(self, progress: TrainingProgress, scorer: Scorer, log: MetricsLog) -> None:
+        """One rollout and its updates; writes one line of metrics."""
         began, worked = time.monotonic(), time.process_time()
         waited = scorer.waited.seconds
+        settings, processes = self._settings, self._processes
         self._replayer.counts.clear()
         collector = RolloutCollector(
-            self._parts.policy,
+            self._components.policy,
             scorer,
-            batch=self._settings.rollout_batch,
-            group_size=self._settings.group_size,
+            batch=settings.rollout_batch,
+            group_size=settings.group_size,
         )
-        collected = self._collect(collector)
-        on_policy = self._weights.equals_trained(self._settings.rollout_view)
-        updated = self._updater.update(collected.items, on_policy=on_policy)
-        self._follow()
-        self._images += sum(self._processes.gather(collector.spent.trajectories))
-        values = self._values(collected, updated)
+        prompts = self._prompts.at(progress.step)
+        step_info = StepInfo(step=progress.step, seed=settings.seed, group_size=settings.group_size)
+
+        def collect() -> list[ScoredTrajectory]:
+            with self._weights.view(settings.rollout_view), self._weights.gathered():
+                return self._components.task.collect(processes.share(prompts), collector, step_info)
+
+        scored = processes.agree(collect)
+        scores = share_scores(scored, prompts, processes)
+        self._refuse_unscored(collector.stages, scores.rows)
+        advantages = step_advantages(scores.rows, self._components.rewards, settings)
+        trajectories = [one.trajectory for one in scored]
+        self._watch_spread(progress, advantages, trajectories)
+        on_policy = self._weights.equals_trained(settings.rollout_view)
+        items = training_items(scored, scores, advantages)
+        updated = self._updater.update(items, on_policy=on_policy)
+        self._move_copies(progress.step)
+        self._count_costs(progress, collector)
+        values = self._values(scores, advantages, trajectories, updated)
+        self._note_reward(progress, values)
+        values["images"] = float(progress.images)
+        if progress.cost_usd is not None:
+            values["cost_usd"] = progress.cost_usd
         seconds = {
             "rollout": collector.spent.rollout,
             "waiting": collector.spent.waiting,
@@ -247,56 +203,43 @@ class Trainer:
             "step": time.monotonic() - began,
             "processor": time.process_time() - worked,
         }
-        log.write(self._step, values, seconds=seconds)
-        self._step += 1
-        last = self._step == self._settings.steps
-        if last or self._step % self._settings.validate_every == 0:
-            self._validate()
-        if last or self._step % self._settings.save_every == 0:
-            self._save()
+        log.write(progress.step, values, seconds=seconds)
 
-    def _collect(self, collector: RolloutCollector) -> _Collected:
-        prompts = self._stream.at(self._step)
-        position = {prompt.id: place for place, prompt in enumerate(prompts)}
-        step_info = StepInfo(
-            step=self._step, seed=self._settings.seed, group_size=self._settings.group_size
-        )
-
-        def collect() -> list[ScoredTrajectory]:
-            mine = self._processes.share(prompts)
-            with self._weights.view(self._settings.rollout_view), self._weights.gathered():
-                return self._parts.task.collect(mine, collector, step_info)
-
-        scored = self._agree(collect)
-        own = [
-            (position[item.trajectory.program.prompt.id], item.trajectory.program.id, row_of(item))
-            for item in scored
-        ]
-        every = [entry for part in self._processes.gather(own) for entry in part]
-        every.sort(key=lambda entry: entry[:2])
-        rows = [row for _, _, row in every]
-        place = {name: index for index, (_, name, _) in enumerate(every)}
-        if len(place) != len(every):
-            raise ValueError("two trajectories of one step have the same program id")
-        self._refuse_unscored(collector.stages, rows)
-        image, text = self._advantages(rows, "image"), self._advantages(rows, "text")
-        made = [item.trajectory for item in scored]
-        self._watch_spread("image", image, any(one.images for one in made))
-        self._watch_spread("text", text, any(one.texts for one in made))
-        items = [
-            TrainingItem(
-                trajectory=item.trajectory,
-                signal=_signal(image, text, place[item.trajectory.program.id]),
-                position=position[item.trajectory.program.prompt.id],
+    def _check(self) -> None:
+        """Refuses what would fail, or would measure nothing, after the first rollout."""
+        settings, components = self._settings, self._components
+        if self._processes.size > settings.prompts_per_step:
+            raise AlphaBenchError(
+                f"{self._processes.size} processes for {settings.prompts_per_step} prompts a step",
+                hint="a group stays in one process: use fewer processes or more prompts_per_step",
             )
-            for item in scored
-        ]
-        costs = [
-            cost for cost in self._processes.gather(collector.spent.cost_usd) if cost is not None
-        ]
-        if costs:
-            self._cost_usd = math.fsum([self._cost_usd or 0.0, *costs])
-        return _Collected(items, rows, image, text)
+        if settings.image.algorithm is not None:
+            rewards_of_part(components.rewards, "image")
+        if settings.text.trained:
+            rewards_of_part(components.rewards, "text")
+        if settings.guards.leak == "refuse":
+            validated = {one.name: one.prompts for one in components.validations}
+            guards.refuse_leak((prompt.text for prompt in components.prompts), validated)
+
+    def _begin(self) -> None:
+        """Claims the folder in the first process."""
+        if not self._processes.first:
+            return
+        identity = training_identity(
+            self._components, self._settings, prompts_digest=self._prompts.digest
+        )
+        self._folder.begin(strict_yaml.write(self._settings), decisive=identity)
+        self._context.on_begin()
+
+    def _open_log(self) -> MetricsLog:
+        if not self._processes.first:
+            return MetricsLog(None)
+        sinks = open_sinks(self._settings.logging, self._folder.path, run=self._folder.path.name)
+        return MetricsLog(self._folder.metrics, sinks)
+
+    def _report(self, message: str) -> None:
+        if self._processes.first:
+            self._context.report(message)
 
     def _refuse_unscored(
         self, stages: Sequence[Sequence[ScoreRow]], rows: Sequence[ScoreRow]
@@ -306,167 +249,70 @@ class Trainer:
             guards.refuse_unscored([row for part in parts for row in part], share=share)
         guards.refuse_unscored(rows, share=share)
 
-    def _advantages(self, rows: Sequence[ScoreRow], part: Any) -> Advantages | None:
-        image, text = self._settings.image, self._settings.text
-        if not (text.trained if part == "text" else image.algorithm is not None):
-            return None
-        uses = rewards_of_part(self._parts.rewards, part)
-        return advantages_of(rows, uses, self._settings.advantage)
+    def _watch_spread(
+        self,
+        progress: TrainingProgress,
+        advantages: StepAdvantages,
+        trajectories: Sequence[Trajectory],
+    ) -> None:
+        """Counts steps without any spread of rewards; skips parts that the task did not make."""
+        parts: list[tuple[str, Advantages | None, bool]] = [
+            ("image", advantages.image, any(one.images for one in trajectories)),
+            ("text", advantages.text, any(one.texts for one in trajectories)),
+        ]
+        for part, found, made_here in parts:
+            if found is None or not any(self._processes.gather(made_here)):
+                continue
+            progress.zero_spread_steps[part] = guards.count_zero_spread(
+                progress.zero_spread_steps[part],
+                part,
+                flat_groups=int(found.n_flat_groups),
+                groups=int(found.n_groups - found.n_small_groups),
+                limit=self._settings.guards.flat_steps,
+            )
 
-    def _watch_spread(self, part: str, found: Advantages | None, here: bool) -> None:
-        # A step whose task makes no such part says nothing of it.
-        if found is None or not any(self._processes.gather(here)):
-            return
-        self._flat_streaks[part] = guards.flat_streak(
-            self._flat_streaks[part],
-            part,
-            flat_groups=int(found.n_flat_groups),
-            groups=int(found.n_groups - found.n_small_groups),
-            limit=self._settings.guards.flat_steps,
-        )
-
-    def _follow(self) -> None:
+    def _move_copies(self, step: int) -> None:
+        """Moves the old and the EMA weights towards the trained ones."""
         settings = self._settings
-        self._weights.follow("old", keep=DECAYS[settings.old_decay].at(self._step))
-        if settings.ema is not None and (self._step + 1) % settings.ema.every == 0:
-            self._weights.follow("ema", keep=settings.ema.decay)
+        self._weights.move_copy("old", decay=DECAYS[settings.old_decay].at(step))
+        if settings.ema is not None and (step + 1) % settings.ema.every == 0:
+            self._weights.move_copy("ema", decay=settings.ema.decay)
 
-    def _values(self, collected: _Collected, updated: UpdateReport) -> dict[str, float]:
+    def _count_costs(self, progress: TrainingProgress, collector: RolloutCollector) -> None:
+        spent = self._processes.gather((collector.spent.trajectories, collector.spent.cost_usd))
+        progress.images += sum(trajectories for trajectories, _ in spent)
+        costs = [cost for _, cost in spent if cost is not None]
+        if costs:
+            progress.cost_usd = math.fsum([progress.cost_usd or 0.0, *costs])
+
+    def _values(
+        self,
+        scores: StepScores,
+        advantages: StepAdvantages,
+        trajectories: Sequence[Trajectory],
+        updated: UpdateReport,
+    ) -> dict[str, float]:
         """The step's numbers, the same in every process; what was not measured is absent."""
-        trajectories = [item.trajectory for item in collected.items]
+        settings, processes = self._settings, self._processes
         updated.sums.add(image_monitors.image_sums(trajectories))
         updated.sums.add(image_monitors.text_sums(trajectories))
-        values = joined_sums(self._processes.gather(updated.sums)).means()
-        values |= reward_metrics.reward_values(collected.rows, self._parts.rewards)
-        values |= reward_metrics.advantage_values("image", collected.image)
-        values |= reward_metrics.advantage_values("text", collected.text)
-        clip = min(self._settings.image.clip_low, self._settings.image.clip_high)
+        values = joined_sums(processes.gather(updated.sums)).means()
+        values |= reward_metrics.reward_values(scores.rows, self._components.rewards)
+        values |= reward_metrics.advantage_values("image", advantages.image)
+        values |= reward_metrics.advantage_values("text", advantages.text)
+        clip = min(settings.image.clip_low, settings.image.clip_high)
         values |= reward_metrics.update_values(updated, image_clip=clip)
-        values |= reward_metrics.forward_values(self._processes.gather(dict(self._replayer.counts)))
-        values["images"] = float(self._images)
-        if self._cost_usd is not None:
-            values["cost_usd"] = self._cost_usd
+        return values | reward_metrics.forward_values(processes.gather(dict(self._replayer.counts)))
+
+    def _note_reward(self, progress: TrainingProgress, values: dict[str, float]) -> None:
         if "reward/total" in values:
-            self._recent = guards.moving_mean(self._recent, values["reward/total"])
-            self._curves.earned(self._recent)
-        return values
-
-    # Between steps
-
-    def _validate(self) -> None:
-        for view in self._settings.validate_views:
-            with self._weights.view(view), self._weights.gathered():
-                found = self._agree(partial(self._measure, view))
-                if view == self._settings.validate_views[0]:
-                    self._draw_panel()
-            first = self._parts.validations[0].name if self._parts.validations else None
-            chosen = view == self._settings.validate_views[0]
-            best = any(point.best and point.name == first for point in found)
-            if chosen and any(self._processes.gather(best)):
-                values = self._weights.values(view)
-                if self._processes.first:
-                    self._folder.keep_best(self._step, values, self._layout)
-        self._processes.wait()
-
-    def _measure(self, view: WeightView) -> list[MeasuredPoint]:
-        if not self._processes.first:
-            return []
-        return self._curves.measure(step=self._step, view=view, reward=self._recent)
-
-    def _draw_panel(self) -> None:
-        if not (self._parts.panel and self._processes.first):
-            return
-        drawn = []
-        with torch.no_grad():
-            for batch in batches(
-                self._parts.panel,
-                program=lambda program: program,
-                most=self._settings.rollout_batch,
-                group_size=self._settings.rollout_batch,
-            ):
-                drawn += self._parts.policy.rollout(batch)
-        save_panel(drawn, self._folder.panels / f"step-{self._step:06d}.png")
-
-    @property
-    def _layout(self) -> WeightsFormat:
-        return WeightsFormat(self._settings.lora, lora_adapters.target_names(self._weights.trained))
-
-    def _save(self) -> None:
-        if len(set(self._processes.gather(self._engine.checksum()))) > 1:
-            raise TrainingStoppedError(
-                f"the weights of the processes have parted before step {self._step}",
-                hint="look for randomness that is not the program's own, then resume",
+            progress.recent_reward = guards.moving_mean(
+                progress.recent_reward, values["reward/total"]
             )
-        counters = Counters(
-            step=self._step,
-            updates=self._engine.updates,
-            position=self._step * self._settings.prompts_per_step,
-            images=self._images,
-            flat_streaks=dict(self._flat_streaks),
-            old_log_probs=self._updater.old_log_probs,
-            cost_usd=self._cost_usd,
-            recent_reward=self._recent if math.isfinite(self._recent) else None,
-            queues=self._processes.gather(self._parts.task.state()),
-            curves=self._processes.gather(self._curves.state())[0],
-        )
-        random: dict[str, Tensor] = {}
-        for rank, state in enumerate(self._processes.gather(random_state())):
-            random |= {f"{rank}.{name}": value for name, value in state.items()}
-        weights = {str(view): self._weights.values(view) for view in self._weights.kept}
-        checkpoint = TrainingCheckpoint(counters, weights, self._engine.state(), random)
-        if self._processes.first:
-            self._folder.save(checkpoint, self._layout, keep=self._settings.keep)
-        self._processes.wait()
+            self._curves.backfill_reward(progress.recent_reward)
 
-    def _resume(self) -> None:
-        stored = self._agree(self._newest)
-        step = self._processes.gather(stored.counters.step if stored else None)[0]
-        if step is None:
-            return
-        stored = stored or self._folder.load(step, self._layout)
-        counters = stored.counters
-        for view in self._weights.kept:
-            if view not in stored.weights:
-                raise AlphaBenchError(
-                    f"the checkpoint holds no {view!r} weights",
-                    hint="resume with the views it was begun with",
-                )
-            self._weights.load(view, stored.weights[view])
-        self._engine.restore(stored.optimiser, updates=counters.updates)
-        self._step, self._images = counters.step, counters.images
-        self._flat_streaks, self._cost_usd = dict(counters.flat_streaks), counters.cost_usd
-        self._recent = math.nan if counters.recent_reward is None else counters.recent_reward
-        self._updater.old_log_probs = counters.old_log_probs  # type: ignore[assignment]
-        self._curves.restore(counters.curves)
-        self._restore_task(counters.queues)
-        own = f"{self._processes.rank}."
-        set_random_state({k[len(own) :]: v for k, v in stored.random.items() if k.startswith(own)})
-        self._say(f"resumed at step {self._step}")
-
-    def _newest(self) -> TrainingCheckpoint | None:
-        # The others load what the first one has found sound.
-        return self._folder.go_back(self._layout, self._say) if self._processes.first else None
-
-    def _restore_task(self, queues: Sequence[Any]) -> None:
-        if len(queues) == self._processes.size:
-            self._parts.task.restore(queues[self._processes.rank])
-        elif any(queue is not None for queue in queues):
-            raise AlphaBenchError(
-                f"the task's queues are those of {len(queues)} processes",
-                hint=f"resume with {len(queues)} processes",
-            )
-
-    def _outcome(self) -> TrainingOutcome:
+    def _outcome(self, step: int) -> TrainingOutcome:
         link = self._folder.path / "best"
         best = link if link.exists() else None
-        step = int(link.resolve().name.removeprefix("best-")) if best else None
-        return TrainingOutcome(self._step, step, best)
-
-
-def _signal(image: Advantages | None, text: Advantages | None, place: int) -> TrajectoryAdvantage:
-    return TrajectoryAdvantage(
-        image=0.0 if image is None else float(image.value_B[place]),
-        text=0.0 if text is None else float(text.value_B[place]),
-        image_trained=image is not None and bool(image.trained_B[place]),
-        text_trained=text is not None and bool(text.trained_B[place]),
-    )
+        best_step = int(link.resolve().name.removeprefix("best-")) if best else None
+        return TrainingOutcome(step, best_step, best)

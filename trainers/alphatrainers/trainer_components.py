@@ -1,18 +1,32 @@
-"""What a training is assembled from, and the context that it runs in.
+"""What a training is assembled from, the context that it runs in, and what identifies it.
 
-Data only: `Trainer` uses both, recipes build the first, the command line the second.
+Recipes build the components, the command line the context, and `Trainer` uses both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from alphatrainers import strict_yaml
 from alphatrainers.distributed import Processes
 from alphatrainers.protocols import Policy, Task, Validation
 from alphatrainers.reward_scoring import RewardUse, ScoringClock
+from alphatrainers.settings import TrainingSettings
 from alphatrainers.trajectory import Program, TrainingPrompt
+
+_NOT_DECISIVE: Final = (
+    "steps",
+    "validate_every",
+    "validate_views",
+    "save_every",
+    "keep",
+    "logging",
+    "guards",
+)
+"""Settings that may differ when a training is resumed: they change no number of the steps done.
+A linear schedule then falls towards the new last step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +54,22 @@ class RuntimeContext:
     """Receives progress messages for the user, in the first process."""
     on_begin: Callable[[], None] = lambda: None
     """Called once in the first process, when the folder is known to belong to this training."""
+
+
+def training_identity(
+    components: TrainerComponents, settings: TrainingSettings, *, prompts_digest: str
+) -> dict[str, Any]:
+    """What decides a training's numbers, in plain values; a folder resumes only with the same."""
+    plain = strict_yaml.plain(settings)
+    decisive = {key: value for key, value in plain.items() if key not in _NOT_DECISIVE}
+    rewards = {
+        name: {**dict(use.reward.identity), "weight": use.weight, "credits": use.applies_to}
+        for name, use in components.rewards.items()
+    }
+    return {
+        "settings": decisive,
+        "prompts": prompts_digest,
+        "policy": dict(components.policy.identity),
+        "rewards": rewards,
+        **components.decisive,
+    }

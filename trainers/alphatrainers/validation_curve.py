@@ -57,11 +57,16 @@ class ValidationCurves:
         settings: GuardSettings,
         *,
         folder: TrainingFolder,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self._validations, self._settings = list(validations), settings
-        self._folder, self._say = folder, say
+        self._folder, self._report = folder, report
         self._curves: dict[str, Curve] = {}
+
+    @property
+    def first_name(self) -> str | None:
+        """The validation whose best point decides which weights are the best; None without any."""
+        return self._validations[0].name if self._validations else None
 
     def measure(self, *, step: int, view: WeightView, reward: float) -> list[MeasuredPoint]:
         """Measures every validation once, under the weights in force, in the first process.
@@ -87,10 +92,10 @@ class ValidationCurves:
             found.append(self._judge(where, point, reward))
         return found
 
-    def earned(self, reward: float) -> None:
+    def backfill_reward(self, reward: float) -> None:
         """Says what a rollout earned, to the curves whose best point came before any reward."""
         for curve in self._curves.values():
-            curve.earned(reward)
+            curve.backfill_reward(reward)
 
     def state(self) -> dict[str, JsonValue]:
         """What decisions need after a restart."""
@@ -102,7 +107,7 @@ class ValidationCurves:
 
     def _judge(self, where: _Where, point: ValidationPoint | None, reward: float) -> MeasuredPoint:
         if point is None:
-            self._say(f"step {where.step}: {where.curve} could not be measured")
+            self._report(f"step {where.step}: {where.curve} could not be measured")
             append_line(self._folder.validation, {**where.line, "value": None})
             return MeasuredPoint(where.name, where.view, None, best=False)
         curve = self._curves.setdefault(where.curve, Curve())
@@ -111,7 +116,7 @@ class ValidationCurves:
         assert curve.first is not None
         rise = paired(point, curve.first)
         self._write(where, point, rise, fall, best=best)
-        self._say(_sentence(where, point, rise))
+        self._report(_sentence(where, point, rise))
         if fall is not None:
             self._alarm(where, curve, fall)
         return MeasuredPoint(where.name, where.view, point, best)
@@ -143,7 +148,7 @@ class ValidationCurves:
         )
         if self._settings.stop_when_hacked:
             raise TrainingStoppedError(message, hint="use the folder `best`, and mend the reward")
-        self._say(message)
+        self._report(message)
 
 
 def _sentence(where: _Where, point: ValidationPoint, rise: Difference | None) -> str:

@@ -80,22 +80,22 @@ class WeightSets:
         """Whether a view is known to be the trained weights, so that no forward is needed."""
         return view == "train" or self._current.get(view, False)
 
-    def moved(self) -> None:
-        """Says that the trained weights have changed."""
+    def mark_changed(self) -> None:
+        """Records that the trained weights have changed, so that no copy is known to equal them."""
         self._current = dict.fromkeys(self._current, False)
 
     @torch.no_grad()
-    def follow(self, view: WeightView, *, keep: float) -> None:
-        """Sets copy <- keep * copy + (1 - keep) * trained; does nothing if the view has no copy."""
+    def move_copy(self, view: WeightView, *, decay: float) -> None:
+        """Sets copy <- decay * copy + (1 - decay) * trained; does nothing without a copy."""
         copy = self._copies.get(view)
         if copy is None:
             return
         for name, parameter in self.trained.items():
-            if keep == 0.0:
+            if decay == 0.0:
                 copy[name].copy_(parameter)
             else:
-                copy[name].lerp_(parameter, 1.0 - keep)
-        if keep == 0.0:
+                copy[name].lerp_(parameter, 1.0 - decay)
+        if decay == 0.0:
             self._current[view] = True
 
     def values(self, view: WeightView) -> Values:
@@ -104,7 +104,7 @@ class WeightSets:
         return {name: full_value(value) for name, value in source.items()}
 
     @property
-    def kept(self) -> list[WeightView]:
+    def saved_views(self) -> list[WeightView]:
         """The views that must be saved."""
         return ["train", *self._copies]  # type: ignore[list-item]
 

@@ -1,0 +1,144 @@
+"""Saves all that a training needs to continue, and restores it: progress, weights, optimiser, task.
+
+A resumed training does exactly what the uninterrupted one would have done. `checkpoint` writes and
+reads the files; this module gathers their contents from all processes. Knows no policy and no loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
+from alphatrainers.checkpoint import (
+    Counters,
+    TrainingCheckpoint,
+    TrainingFolder,
+    WeightsFormat,
+    random_state,
+    set_random_state,
+)
+from alphatrainers.distributed import Processes
+from alphatrainers.optimizer import WeightOptimizer
+from alphatrainers.protocols import Task
+from alphatrainers.settings import TrainingSettings
+from alphatrainers.update import Updater
+from alphatrainers.validation_curve import ValidationCurves
+from alphatrainers.weight_sets import WeightSets
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainingProgress:
+    """How far a training is: what the train loop changes from step to step."""
+
+    step: int = 0
+    """Training steps done."""
+    images: int = 0
+    """Trajectories made, over all processes."""
+    zero_spread_steps: dict[str, int] = field(default_factory=lambda: {"image": 0, "text": 0})
+    """Consecutive steps without any spread of rewards, by part."""
+    cost_usd: float | None = None
+    """What scores cost so far; None if no reward reports a cost."""
+    recent_reward: float = math.nan
+    """Moving mean of the training reward; NaN before the first one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpointer:
+    """Saves and restores the stateful parts of one training."""
+
+    folder: TrainingFolder
+    weights: WeightSets
+    layout: WeightsFormat
+    optimizer: WeightOptimizer
+    updater: Updater
+    curves: ValidationCurves
+    task: Task
+    settings: TrainingSettings
+    processes: Processes
+    report: Callable[[str], None]
+
+    def save(self, progress: TrainingProgress) -> None:
+        """Writes a checkpoint in the first process; the others wait until it is durable.
+
+        Raises:
+            TrainingStoppedError: if the trained weights of the processes differ.
+        """
+        if len(set(self.processes.gather(self.optimizer.checksum()))) > 1:
+            raise TrainingStoppedError(
+                f"the weights of the processes differ before step {progress.step}",
+                hint="look for randomness that does not come from `Program.seed`, then resume",
+            )
+        recent = progress.recent_reward
+        counters = Counters(
+            step=progress.step,
+            updates=self.optimizer.updates,
+            position=progress.step * self.settings.prompts_per_step,
+            images=progress.images,
+            flat_streaks=dict(progress.zero_spread_steps),
+            old_log_probs=self.updater.old_log_probs,
+            cost_usd=progress.cost_usd,
+            recent_reward=recent if math.isfinite(recent) else None,
+            queues=self.processes.gather(self.task.state()),
+            curves=self.processes.gather(self.curves.state())[0],
+        )
+        random: dict[str, Tensor] = {}
+        for rank, state in enumerate(self.processes.gather(random_state())):
+            random |= {f"{rank}.{name}": value for name, value in state.items()}
+        weights = {str(view): self.weights.values(view) for view in self.weights.saved_views}
+        checkpoint = TrainingCheckpoint(counters, weights, self.optimizer.state(), random)
+        if self.processes.first:
+            self.folder.save(checkpoint, self.layout, keep=self.settings.keep)
+        self.processes.wait()
+
+    def resume(self) -> TrainingProgress:
+        """Restores the newest readable checkpoint everywhere; fresh progress if there is none.
+
+        Raises:
+            AlphaBenchError: if no checkpoint can be read, or it does not fit this training.
+        """
+        stored = self.processes.agree(self._newest)
+        step = self.processes.gather(stored.counters.step if stored else None)[0]
+        if step is None:
+            return TrainingProgress()
+        stored = stored or self.folder.load(step, self.layout)
+        counters = stored.counters
+        for view in self.weights.saved_views:
+            if view not in stored.weights:
+                raise AlphaBenchError(
+                    f"the checkpoint holds no {view!r} weights",
+                    hint="resume with the views it was begun with",
+                )
+            self.weights.load(view, stored.weights[view])
+        self.optimizer.restore(stored.optimiser, updates=counters.updates)
+        self.updater.old_log_probs = counters.old_log_probs  # type: ignore[assignment]
+        self.curves.restore(counters.curves)
+        self._restore_task(counters.queues)
+        own = f"{self.processes.rank}."
+        set_random_state({k[len(own) :]: v for k, v in stored.random.items() if k.startswith(own)})
+        self.report(f"resumed at step {counters.step}")
+        recent = counters.recent_reward
+        return TrainingProgress(
+            step=counters.step,
+            images=counters.images,
+            zero_spread_steps=dict(counters.flat_streaks),
+            cost_usd=counters.cost_usd,
+            recent_reward=math.nan if recent is None else recent,
+        )
+
+    def _newest(self) -> TrainingCheckpoint | None:
+        # The first process sets damaged checkpoints aside; the others load what it could read.
+        return self.folder.go_back(self.layout, self.report) if self.processes.first else None
+
+    def _restore_task(self, queues: Sequence[Any]) -> None:
+        if len(queues) == self.processes.size:
+            self.task.restore(queues[self.processes.rank])
+        elif any(queue is not None for queue in queues):
+            raise AlphaBenchError(
+                f"the task's queues are those of {len(queues)} processes",
+                hint=f"resume with {len(queues)} processes",
+            )

@@ -1,0 +1,75 @@
+"""Validation between training steps: measures each view, saves the best weights, makes a panel.
+
+The first process measures; the others lend their share of the weights and wait. Knows no benchmark:
+a `Validation` is given the weights in force and returns a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from alphatrainers.checkpoint import TrainingFolder, WeightsFormat
+from alphatrainers.distributed import Processes
+from alphatrainers.panels import save_panel
+from alphatrainers.protocols import Policy, WeightView
+from alphatrainers.rollout import batches
+from alphatrainers.settings import TrainingSettings
+from alphatrainers.trajectory import Program, Trajectory
+from alphatrainers.validation_curve import MeasuredPoint, ValidationCurves
+from alphatrainers.weight_sets import WeightSets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validator:
+    """Validates one training in its folder."""
+
+    curves: ValidationCurves
+    policy: Policy
+    panel: Sequence[Program]
+    """Generated with the same seeds at every validation, for people to look at."""
+    weights: WeightSets
+    layout: WeightsFormat
+    folder: TrainingFolder
+    settings: TrainingSettings
+    processes: Processes
+
+    def measure(self, *, step: int, reward: float) -> None:
+        """Measures every view; the first view decides on the best weights and makes the panel.
+
+        Args:
+            step: training steps done.
+            reward: moving mean of the training reward; NaN before the first one.
+
+        Raises:
+            TrainingStoppedError: if the held-out score fell while the reward rose, and the
+                settings say stop.
+        """
+        for view in self.settings.validate_views:
+            decides = view == self.settings.validate_views[0]
+            with self.weights.view(view), self.weights.gathered():
+                points = self.processes.agree(partial(self._points, view, step, reward))
+                if decides and self.panel and self.processes.first:
+                    save_panel(self._generate(), self.folder.panels / f"step-{step:06d}.png")
+            best = any(point.best and point.name == self.curves.first_name for point in points)
+            if decides and any(self.processes.gather(best)):
+                values = self.weights.values(view)
+                if self.processes.first:
+                    self.folder.save_best(step, values, self.layout)
+        self.processes.wait()
+
+    def _points(self, view: WeightView, step: int, reward: float) -> list[MeasuredPoint]:
+        if not self.processes.first:
+            return []
+        return self.curves.measure(step=step, view=view, reward=reward)
+
+    @torch.no_grad()
+    def _generate(self) -> list[Trajectory]:
+        size = self.settings.rollout_batch
+        trajectories: list[Trajectory] = []
+        for batch in batches(self.panel, program=lambda one: one, most=size, group_size=size):
+            trajectories += self.policy.rollout(batch)
+        return trajectories
