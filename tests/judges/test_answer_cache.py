@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import json
 import os
@@ -18,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import filelock
 import httpx
 import pytest
 from hypothesis import given, settings
@@ -244,14 +244,14 @@ def test_it_counts_and_clears(tmp_path: Path) -> None:
 
 def failing_locks(monkeypatch: pytest.MonkeyPatch, number: int, *, after: int = 0) -> None:
     """From the call after so many on, locking fails as some file systems let it."""
-    real, calls = fcntl.flock, itertools.count()
+    real, calls = filelock.lock_descriptor, itertools.count()
 
-    def flock(file: Any, operation: int) -> None:
+    def lock_descriptor(descriptor: int, **options: Any) -> bool:
         if next(calls) >= after:
             raise OSError(number, os.strerror(number))
-        real(file, operation)
+        return real(descriptor, **options)
 
-    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(filelock, "lock_descriptor", lock_descriptor)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -27,12 +26,11 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.locking import has_no_locks
+from alphabench.core.writing import appending
 from alphabench.questions import Question, Reply
 
 N_SHARDS: Final = 4
-_BLOCK: Final = 2**16
-_LOCKLESS: Final = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ESTALE, 524)
-"""What `flock` fails with on network file systems; 524 is the kernel's own ENOTSUPP."""
 _LINE_START: Final = b'{"key": "'
 _KEY_END: Final = len(_LINE_START) + 64
 _REPLY_FIELDS: Final = tuple(field.name for field in fields(Reply))
@@ -183,12 +181,8 @@ class _Shard:
 
     def append(self, lines: bytes) -> None:
         """Durable once it returns; a line that a crash tore is cut off first."""
-        with self.path.open("ab+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            _cut_torn_line(file)
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
+        with appending(self.path, locking="wait") as append:
+            append(lines)
 
     def replies(self) -> Iterator[Reply]:
         """All that can be read, older ones first."""
@@ -261,23 +255,6 @@ def _number(key: str) -> int:
     return int(key[:16], 16)
 
 
-def _cut_torn_line(file: IO[bytes]) -> None:
-    """Only a process that died tears a line, and the lock keeps living ones out."""
-    end = file.seek(0, os.SEEK_END)
-    position = end
-    while position > 0:
-        start = max(0, position - _BLOCK)
-        file.seek(start)
-        newline = file.read(position - start).rfind(b"\n")
-        if newline >= 0:
-            position = start + newline + 1
-            break
-        position = start
-    if position < end:
-        file.truncate(position)
-    file.seek(0, os.SEEK_END)
-
-
 @contextlib.contextmanager
 def _errors_explained(folder: Path) -> Iterator[None]:
     """Turn whatever the operating system refuses into one sentence."""
@@ -290,7 +267,7 @@ def _errors_explained(folder: Path) -> Iterator[None]:
                 hint="free some space and give the same command again; finished work is saved",
             ) from error
         reason = error.strerror or str(error)
-        if error.errno in _LOCKLESS:
+        if has_no_locks(error):
             reason = f"its file system has no working locks: {reason}"
         raise AlphaBenchError(
             f"the judge's answers cannot be stored in {str(folder)!r} ({reason})",
