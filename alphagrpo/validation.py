@@ -121,8 +121,8 @@ def items_of(outcome: Outcome) -> dict[str, float]:
     """Mean verdict of each sample all of whose verdicts are scored."""
     values: dict[str, list[float | None]] = {}
     run = StoredRun.of(outcome.folder, verify_images=True)
-    samples, evaluation = run.samples(outcome.benchmark), run.evaluation(outcome.evaluation)
-    for verdict in run.expected_verdicts(outcome.benchmark, samples, evaluation):
+    evaluation = run.evaluation(outcome.evaluation)
+    for verdict in run.expected_verdicts(outcome.benchmark, outcome.samples, evaluation):
         values.setdefault(statistics.sample_of(verdict), []).append(verdict.value)
     means = {}
     for sample, found in values.items():

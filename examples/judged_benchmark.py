@@ -79,7 +79,12 @@ class Fruit:
         )
 
     def summarise(
-        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+        self,
+        samples: Sequence[Sample],
+        verdicts: Sequence[Verdict],
+        *,
+        evaluator: str,
+        all_samples: Sequence[Sample],
     ) -> Report:
         def n_expected(sample: Sample) -> int:
             return self.card.images_per_sample * len(self.questions(sample))
@@ -90,6 +95,6 @@ class Fruit:
             protocol=self.card.protocol,
             evaluator=evaluator,
             statuses=count_statuses(samples, verdicts, n_expected=n_expected),
-            has_all_samples=len(samples) == len(self.samples()),
+            has_all_samples=len(samples) == len(all_samples),
         )
         return grouped_report(scope, gather(samples, verdicts, n_expected=n_expected))

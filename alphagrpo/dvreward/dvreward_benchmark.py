@@ -124,7 +124,12 @@ class DVReward:
         return open_evaluator(spec or EVALUATORS[0], judge, protocol=self.protocol)
 
     def summarise(
-        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+        self,
+        samples: Sequence[Sample],
+        verdicts: Sequence[Verdict],
+        *,
+        evaluator: str,
+        all_samples: Sequence[Sample],
     ) -> Report:
         """Headline = the mean over all scored images.
 
@@ -140,7 +145,7 @@ class DVReward:
             protocol=self.protocol,
             evaluator=evaluator,
             statuses=statuses,
-            has_all_samples=len(samples) >= len(self._source.sets),
+            has_all_samples=len(samples) >= len(all_samples),
         )
         return build_report(
             scope,

@@ -52,7 +52,12 @@ class Benchmark(Protocol):
         ...
 
     def summarise(
-        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+        self,
+        samples: Sequence[Sample],
+        verdicts: Sequence[Verdict],
+        *,
+        evaluator: str,
+        all_samples: Sequence[Sample],
     ) -> Report:
         """The report over `samples`.
 
@@ -60,6 +65,7 @@ class Benchmark(Protocol):
             samples: the samples of the run; if some are left out, the report is partial.
             verdicts: one for each question about each of their images, of any status.
             evaluator: the name of the evaluator, for the report.
+            all_samples: what `samples()` returned, which is not called again.
         """
         ...
 

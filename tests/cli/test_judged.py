@@ -65,7 +65,9 @@ def headline_of(name: str, cache: Path, values: dict[tuple[str, str], float]) ->
         Verdict(image_id=image, question_id=question, value=value, status="scored", detail=DETAIL)
         for (image, question), value in values.items()
     ]
-    return benchmark.summarise(benchmark.samples(), verdicts, evaluator="judge").headline.value
+    samples = benchmark.samples()
+    report = benchmark.summarise(samples, verdicts, evaluator="judge", all_samples=samples)
+    return report.headline.value
 
 
 def values_of(report: Any) -> dict[str, float]:

@@ -136,7 +136,12 @@ class Reds:
         return self.examiner
 
     def summarise(
-        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+        self,
+        samples: Sequence[Sample],
+        verdicts: Sequence[Verdict],
+        *,
+        evaluator: str,
+        all_samples: Sequence[Sample],
     ) -> Report:
         clusters = statistics.gather(samples, verdicts, n_expected=2)
         statuses = statistics.count_statuses(samples, verdicts, n_expected=2)
@@ -148,7 +153,7 @@ class Reds:
             headline=statistics.estimate(clusters, statistics.mean_of_groups),
             groups=statistics.group_estimates(clusters),
             coverage=statuses.get("scored", 0) / len(verdicts),
-            partial=len(samples) < len(self.samples()),
+            partial=len(samples) < len(all_samples),
             bounds=statistics.bounds(clusters, statistics.mean_of_groups),
             statuses=statuses,
         )

@@ -52,12 +52,11 @@ def export(outcomes: Sequence[Outcome], target: Path) -> list[Path]:
 def _write(outcome: Outcome, target: Path) -> None:
     benchmark = outcome.benchmark
     stored = StoredRun.of(outcome.folder, verify_images=True)
-    samples = stored.samples(benchmark)
-    images = {image.id: image.path for image in stored.generated_images(samples)}
+    images = {image.id: image.path for image in stored.generated_images(outcome.samples)}
     evaluation = stored.evaluation(outcome.evaluation)
-    verdicts = stored.expected_verdicts(benchmark, samples, evaluation)
+    verdicts = stored.expected_verdicts(benchmark, outcome.samples, evaluation)
     form = _format(benchmark.card.name)
-    for name, content in form.files(samples, images, verdicts):
+    for name, content in form.files(outcome.samples, images, verdicts):
         with writing(target, elsewhere="name another folder with --export"):
             replace_file(target / name, _image(content) if isinstance(content, Path) else content)
 

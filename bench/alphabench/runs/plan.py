@@ -54,7 +54,10 @@ class Plan:
 
     benchmark: Benchmark
     checkpoint: Checkpoint
+    all_samples: Sequence[Sample]
+    """Of the benchmark, read once for the whole run."""
     samples: Sequence[Sample]
+    """Those of the run."""
     requests: Sequence[ImageRequest]
     refusals: Mapping[str, str]
     """Image id -> why the checkpoint cannot make it."""
@@ -135,7 +138,7 @@ def preview(plan: Plan, evaluator: str, *, judge: Judge | None = None, device: s
         missing.append(str(error))
         refused = True
     models = {**licences_of(plan.generator), **licences}
-    n_all = len(plan.benchmark.samples())
+    n_all = len(plan.all_samples)
     limited = f" (PARTIAL, of {n_all})" if len(plan.samples) < n_all else ""
     return Preview(
         facts={
@@ -203,7 +206,8 @@ def plan_run(
     card = benchmark.card
     checkpoint = replace(checkpoint, open=partial(_open_suited, checkpoint.open, card.name))
     generator = checkpoint.open(device=device)
-    samples = choose(benchmark.samples(), limit, seed=seed)
+    all_samples = benchmark.samples()
+    samples = choose(all_samples, limit, seed=seed)
     _refuse_lookalikes(samples)
     requests = requests_for(samples, card.images_per_sample, seed=seed)
     pixels = {
@@ -218,7 +222,7 @@ def plan_run(
         benchmark=card.id,
         checkpoint=checkpoint.name,
         pixels=pixels,
-        limit=None if len(samples) == len(benchmark.samples()) else len(samples),
+        limit=None if len(samples) == len(all_samples) else len(samples),
         circumstances={**_circumstances(), "evaluator": suggested_evaluator(generator, benchmark)},
     )
     refusals = generator.refusals(requests) if isinstance(generator, Selective) else {}
@@ -230,6 +234,7 @@ def plan_run(
     return Plan(
         benchmark=benchmark,
         checkpoint=checkpoint,
+        all_samples=all_samples,
         samples=samples,
         requests=requests,
         refusals=refusals,

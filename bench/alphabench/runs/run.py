@@ -51,6 +51,8 @@ class Outcome:
     folder: RunFolder
     benchmark: Benchmark
     evaluation: str
+    samples: Sequence[Sample]
+    """Those of the run, as they were read for the report."""
     reasons: tuple[str, ...] = ()
     """Why verdicts have no value, the most frequent first; for people."""
     unwritten: str = ""
@@ -84,8 +86,8 @@ def carry_out(plan: Plan, evaluation: Evaluation, work: Work) -> Outcome:
             work.progress.note(f"{words}; they will count as failed")
         opener = ready_evaluator(evaluation, work)
     folder = generate(plan, work, folder=folder)
-    samples = _samples(folder, plan)
-    return score(folder, plan.benchmark, evaluation, work, opener=opener, samples=samples)
+    every = plan.all_samples
+    return score(folder, plan.benchmark, evaluation, work, opener=opener, all_samples=every)
 
 
 def _is_finished(folder: RunFolder | None, plan: Plan, evaluation: Evaluation) -> bool:
@@ -94,14 +96,8 @@ def _is_finished(folder: RunFolder | None, plan: Plan, evaluation: Evaluation) -
     able = {request.id for request in plan.requests}.difference(plan.refusals)
     stored = StoredRun.of(folder)
     return able <= stored.images.keys() and not stored.unscored_images(
-        _samples(folder, plan), evaluation.id
+        stored.samples(plan.all_samples), evaluation.id
     )
-
-
-def _samples(folder: RunFolder, plan: Plan) -> Sequence[Sample]:
-    """Those of the run, which may have been asked for more before than now."""
-    same = folder.manifest.limit == plan.manifest.limit
-    return plan.samples if same else StoredRun.of(folder).samples(plan.benchmark)
 
 
 def generate(plan: Plan, work: Work, *, folder: RunFolder | None = None) -> RunFolder:
@@ -254,13 +250,13 @@ def score(
     work: Work,
     *,
     opener: Opener[GeneratedImage, list[Verdict]] | None = None,
-    samples: Sequence[Sample] | None = None,
+    all_samples: Sequence[Sample] | None = None,
 ) -> Outcome:
     """Put the questions that have no answer yet, and report.
 
     Args:
         opener: from `ready_evaluator`, when that was called already.
-        samples: of the run, where they are known already.
+        all_samples: of the benchmark, where they were read already.
 
     Raises:
         AlphaBenchError: the folder is about other data, or the evaluator fails its self-test.
@@ -270,7 +266,8 @@ def score(
     with folder.locked():
         folder.write_evaluation(evaluation.id, evaluation.identity)
         stored = StoredRun.of(folder, verify_images=True)
-        samples = stored.samples(benchmark) if samples is None else samples
+        all_samples = benchmark.samples() if all_samples is None else all_samples
+        samples = stored.samples(all_samples)
         todo = stored.unscored_images(samples, evaluation.id)
         total = sum(1 for _ in stored.generated_images(samples))
         work.progress.begin("scoring", total=total, done=total - len(todo))
@@ -298,7 +295,7 @@ def score(
         work.progress.end()
         for name, what in stored.damage.items():
             work.progress.note(f"image {name} was {what} since it was made; it is not scored")
-        return summarise(folder, benchmark, evaluation.id, samples=samples)
+        return summarise(folder, benchmark, evaluation.id, all_samples=all_samples)
 
 
 def _open_scoring(
@@ -338,7 +335,7 @@ def summarise(
     benchmark: Benchmark,
     evaluation: str,
     *,
-    samples: Sequence[Sample] | None = None,
+    all_samples: Sequence[Sample] | None = None,
     must_write: bool = True,
 ) -> Outcome:
     """Report on what is stored; asks and makes nothing.
@@ -347,21 +344,23 @@ def summarise(
 
     Args:
         must_write: whether a folder that cannot be written is an error; else `unwritten` says so.
-        samples: of the run, where they are known already.
+        all_samples: of the benchmark, where they were read already.
     """
     stored = StoredRun.of(folder, verify_images=True)
     stored.check_same_data(benchmark)
-    samples = stored.samples(benchmark) if samples is None else samples
+    all_samples = benchmark.samples() if all_samples is None else all_samples
+    samples = stored.samples(all_samples)
     scored = stored.evaluation(evaluation)
     verdicts = stored.expected_verdicts(benchmark, samples, scored)
     name = evaluation.partition("-")[0]
-    report = benchmark.summarise(samples, verdicts, evaluator=name)
+    report = benchmark.summarise(samples, verdicts, evaluator=name, all_samples=all_samples)
     report = replace(report, notes=(*report.notes, *_rewritten(stored, verdicts)))
     outcome = Outcome(
         report=report,
         folder=folder,
         benchmark=benchmark,
         evaluation=evaluation,
+        samples=samples,
         reasons=_reasons(verdicts),
     )
     try:

@@ -174,10 +174,10 @@ class StoredRun:
                 hint="use the version of alphabench that made it, or start a new run",
             )
 
-    def samples(self, benchmark: Benchmark) -> list[Sample]:
-        """The samples of the benchmark that the run is about."""
+    def samples(self, all_samples: Sequence[Sample]) -> list[Sample]:
+        """The samples of the run, chosen from all samples of its benchmark."""
         seed = int(self.manifest.pixels["seed"])
-        return choose(benchmark.samples(), self.manifest.limit, seed=seed)
+        return choose(all_samples, self.manifest.limit, seed=seed)
 
     def generated_images(self, samples: Sequence[Sample]) -> Iterator[GeneratedImage]:
         """The images of `samples` that were made, in order, damaged ones too."""

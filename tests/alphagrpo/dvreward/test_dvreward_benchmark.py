@@ -169,13 +169,13 @@ def test_verdicts_that_are_missing_lower_the_coverage_and_make_the_report_partia
         Verdict(image_id=f"{sample.id}/0", question_id="reward", value=None, status="missing")
         for sample in samples[1:]
     ]
-    report = benchmark.summarise(samples, [one, *absent], evaluator="dvreward")
+    report = benchmark.summarise(samples, [one, *absent], evaluator="dvreward", all_samples=samples)
     assert report.headline.value == 0.5
     assert report.coverage == pytest.approx(1 / 60)
     assert report.statuses == {"scored": 1, "missing": 59}
     assert report.partial
     quality = report.extras["aspect quality"]
     assert (quality.value, quality.n_scored, quality.n_expected) == (None, 0, 120)
-    nothing = benchmark.summarise(samples, [], evaluator="dvreward")
+    nothing = benchmark.summarise(samples, [], evaluator="dvreward", all_samples=samples)
     assert nothing.headline.value is None
     assert nothing.bounds == (0.0, 1.0)

@@ -49,7 +49,8 @@ def judged(made: Sequence[GeneratedImage], script: Callable[[Question], Said]) -
 
 def report_of(verdicts: Sequence[Verdict], protocol: ProtocolName = "official") -> Report:
     benchmark = mini(protocol)
-    return benchmark.summarise(benchmark.samples(), verdicts, evaluator="judge")
+    samples = benchmark.samples()
+    return benchmark.summarise(samples, verdicts, evaluator="judge", all_samples=samples)
 
 
 def test_the_mini_split_can_be_drawn_and_has_all_broad_categories() -> None:
@@ -205,7 +206,9 @@ def test_a_whole_run_on_the_official_prompts_is_reported(shared: Path, tmp_path:
         for request in requests_for(samples, 4, seed=0)
     ]
     evaluator = benchmark.evaluator(judge=ScriptedJudge({"1": "yes", "2": "no"}))
-    report = benchmark.summarise(samples, list(evaluator.evaluate(made)), evaluator="judge")
+    report = benchmark.summarise(
+        samples, list(evaluator.evaluate(made)), evaluator="judge", all_samples=samples
+    )
     assert report.headline.value == 0.5
     assert report.headline.n_samples == 1064
     assert report.extras["score, strict"].n_samples == 1065

@@ -122,7 +122,7 @@ def test_a_copy_with_rows_lacking_is_partial_wherever_it_is_used(tmp_path: Path)
                 detail={"semantics": 5.0, "quality": 5.0})
         for one in samples
     ]  # fmt: skip
-    report = benchmark.summarise(samples, verdicts, evaluator="judge")
+    report = benchmark.summarise(samples, verdicts, evaluator="judge", all_samples=samples)
     assert (report.partial, report.coverage) == (True, 1.0)
     assert report.notes == ("the data here has 3 of the 606 rows in its language",)
 

@@ -61,7 +61,8 @@ def judged(benchmark: GEdit, made: Sequence[GeneratedImage], judge: ScriptedJudg
 
 
 def report_of(benchmark: GEdit, verdicts: Sequence[Verdict]) -> Report:
-    return benchmark.summarise(benchmark.samples(), verdicts, evaluator="judge")
+    samples = benchmark.samples()
+    return benchmark.summarise(samples, verdicts, evaluator="judge", all_samples=samples)
 
 
 def test_the_mini_split_has_nine_groups_in_two_languages_over_the_same_pictures(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphabench.benchmarks.geneval.benchmark import TAGS, GenEval, open_geneval, read_facts
+from alphabench.benchmarks.geneval.benchmark import TAGS, open_geneval, read_facts
 from alphabench.core.errors import AlphaBenchError
 from alphabench.types import ProtocolName, Report, Sample, Status, Verdict, image_id
 from alphabench.upstream import UpstreamData
@@ -58,18 +58,8 @@ def verdicts_of(
 def report_of(
     samples: list[Sample], verdicts: list[Verdict], protocol: ProtocolName = "official"
 ) -> Report:
-    bench = _Small(split="mini", protocol=protocol, data=NOWHERE, prompts=tuple(samples))
-    return bench.summarise(samples, verdicts, evaluator="table")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Small(GenEval):
-    """GenEval's averages over prompts made for a test."""
-
-    prompts: tuple[Sample, ...]
-
-    def samples(self) -> tuple[Sample, ...]:
-        return self.prompts
+    bench = open_geneval("mini", protocol=protocol, data=NOWHERE)
+    return bench.summarise(samples, verdicts, evaluator="table", all_samples=samples)
 
 
 def test_the_headline_weighs_tasks_alike_however_many_images_they_have() -> None:
@@ -145,8 +135,10 @@ def test_strict_does_not_call_a_prompt_wrong_while_an_image_is_unscored() -> Non
 
 def test_fewer_prompts_than_there_are_make_a_report_partial() -> None:
     every = samples_of({"counting": 3})
-    bench = _Small(split="mini", protocol="official", data=NOWHERE, prompts=tuple(every))
-    report = bench.summarise(every[:2], verdicts_of(every[:2], lambda *_: 1.0), evaluator="table")
+    bench = open_geneval("mini", data=NOWHERE)
+    few = every[:2]
+    verdicts = verdicts_of(few, lambda *_: 1.0)
+    report = bench.summarise(few, verdicts, evaluator="table", all_samples=every)
     assert report.partial
     assert report.coverage == 1.0
 

@@ -60,7 +60,7 @@ def test_recall_is_the_headline_and_the_error_stands_beside_it(
         for number, sample in enumerate(samples)
         for question, value in (("recall", 0.75), ("gned", 0.25))
     ]
-    report = benchmark.summarise(samples, verdicts, evaluator="ocr")
+    report = benchmark.summarise(samples, verdicts, evaluator="ocr", all_samples=samples)
     assert report.headline.value == pytest.approx(0.75)
     assert report.groups["text long"].value == pytest.approx(0.75)
     assert report.extras["GNED short, lower is better"].value == pytest.approx(0.25)

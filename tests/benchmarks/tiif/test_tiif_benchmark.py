@@ -50,7 +50,8 @@ def judged(made: Sequence[GeneratedImage], script: Callable[[Question], Said]) -
 
 def report_of(verdicts: Sequence[Verdict], protocol: ProtocolName = "official") -> Report:
     benchmark = mini(protocol)
-    return benchmark.summarise(benchmark.samples(), verdicts, evaluator="judge")
+    samples = benchmark.samples()
+    return benchmark.summarise(samples, verdicts, evaluator="judge", all_samples=samples)
 
 
 @pytest.mark.parametrize(
@@ -78,15 +79,14 @@ def test_a_whole_official_run_is_reported_under_both_protocols(
     data.fetch("tiif", source=shared / "upstream")
     for protocol in ("official", "strict"):
         benchmark = open_tiif("testmini", protocol=protocol, data=data)
-        judge = ScriptedJudge("yes")
-        evaluator = benchmark.evaluator("judge?wording=own", judge=judge)
+        samples = benchmark.samples()
+        evaluator = benchmark.evaluator("judge?wording=own", judge=ScriptedJudge("yes"))
         made = [
             GeneratedImage(request=request, path=Path("x"), sha256="0", seconds=0.0)
-            for request in requests_for(benchmark.samples(), 1, seed=0)
+            for request in requests_for(samples, 1, seed=0)
         ]
-        report = benchmark.summarise(
-            benchmark.samples(), list(evaluator.evaluate(made)), evaluator="judge"
-        )
+        verdicts = list(evaluator.evaluate(made))
+        report = benchmark.summarise(samples, verdicts, evaluator="judge", all_samples=samples)
         assert report.statuses == {"scored": 2892}
         assert not report.partial
         assert report.groups["Style Control short"].value == 1.0

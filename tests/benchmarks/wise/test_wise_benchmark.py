@@ -19,7 +19,7 @@ from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 from alphabench.questions import ImagePart, Question
 from alphabench.runs.plan import requests_for
 from alphabench.scenes.geneval_scenes import why_undrawable
-from alphabench.types import GeneratedImage, ProtocolName, Report, Verdict
+from alphabench.types import GeneratedImage, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
 from tests.support.truth import obeyed
 
@@ -51,8 +51,13 @@ def judged(benchmark: Wise, made: Sequence[GeneratedImage], judge: ScriptedJudge
     return list(benchmark.evaluator(judge=judge).evaluate(made))
 
 
-def report_of(benchmark: Wise, verdicts: Sequence[Verdict]) -> Report:
-    return benchmark.summarise(benchmark.samples(), verdicts, evaluator="judge")
+def report_of(
+    benchmark: Wise, verdicts: Sequence[Verdict], samples: Sequence[Sample] | None = None
+) -> Report:
+    every = benchmark.samples()
+    return benchmark.summarise(
+        every if samples is None else samples, verdicts, evaluator="judge", all_samples=every
+    )
 
 
 def test_the_two_editions_have_their_own_prompts_and_never_share_an_identity(
@@ -173,7 +178,7 @@ def test_there_is_no_headline_while_a_category_has_no_score(
     assert report.statuses["missing"] == 6
     assert report.partial
     some = [image.request.sample for image in kept]
-    withheld = benchmark.summarise(some, verdicts, evaluator="judge")
+    withheld = report_of(benchmark, verdicts, some)
     assert withheld.withheld == "1 of 6 categories have no sample"
     assert (withheld.coverage, withheld.bounds) == (1.0, None)
 
@@ -294,7 +299,7 @@ def test_a_part_of_the_prompts_makes_the_report_partial(tmp_path: Path) -> None:
     made, _ = images(benchmark, tmp_path)
     verdicts = judged(benchmark, made[:6], ScriptedJudge("Score: 1"))
     few = [image.request.sample for image in made[:6]]
-    report = benchmark.summarise(few, verdicts, evaluator="judge")
+    report = report_of(benchmark, verdicts, few)
     assert report.partial
     assert report.coverage == 1.0
     assert dataclasses.replace(report, partial=False) != report

@@ -154,7 +154,12 @@ class Dpg:
         return statistics.mean_of_groups
 
     def summarise(
-        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+        self,
+        samples: Sequence[Sample],
+        verdicts: Sequence[Verdict],
+        *,
+        evaluator: str,
+        all_samples: Sequence[Sample],
     ) -> Report:
         """Headline: the mean over item scores. Groups: L1 categories. Extras: see `report_of`."""
         statuses = statistics.count_statuses(
@@ -166,7 +171,7 @@ class Dpg:
             protocol=self.protocol,
             evaluator=evaluator,
             statuses=statuses,
-            has_all_samples=len(samples) >= len(self.samples()),
+            has_all_samples=len(samples) >= len(all_samples),
         )
         return report_of(items_of(samples, verdicts), scope)
 

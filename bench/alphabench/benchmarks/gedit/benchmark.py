@@ -176,7 +176,12 @@ class GEdit:
         return SETTINGS
 
     def summarise(
-        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+        self,
+        samples: Sequence[Sample],
+        verdicts: Sequence[Verdict],
+        *,
+        evaluator: str,
+        all_samples: Sequence[Sample],
     ) -> Report:
         """Group score = mean of sqrt(SC * PQ) over its images; headline = plain mean of the groups.
 
@@ -186,9 +191,8 @@ class GEdit:
         the English half, and the Chinese one has figures of its own among the extras. Coverage is
         of both. Extras: G_SC and G_PQ, and all three over the intersection set.
         """
-        every = self.samples()
         images = self.clusters(samples, verdicts)
-        groups = tuple(dict.fromkeys(s.group for s in every))
+        groups = tuple(dict.fromkeys(s.group for s in all_samples))
         statuses = statistics.count_statuses(samples, verdicts, n_expected=1)
         n_scored, n_expected = statuses.get("scored", 0), sum(statuses.values())
         overall, withheld = macro(images, groups)
@@ -198,7 +202,7 @@ class GEdit:
             protocol=self.protocol,
             evaluator=evaluator,
             statuses=statuses,
-            has_all_samples=len(samples) >= max(len(every), ROWS.get(self.split, 0)),
+            has_all_samples=len(samples) >= max(len(all_samples), ROWS.get(self.split, 0)),
         )
         return build_report(
             scope,
@@ -208,7 +212,7 @@ class GEdit:
             bounds=statistics.bounds(images, mean_of_groups, SETTINGS.value_range, needed=groups),
             extras=self._extras(samples, verdicts, groups),
             withheld=withheld,
-            notes=self._notes(len(every)),
+            notes=self._notes(len(all_samples)),
         )
 
     def _extras(

@@ -198,7 +198,12 @@ class GenEval:
         return ObjectEvaluator(detector=detector, colours=colours, selection=selection)
 
     def summarise(
-        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+        self,
+        samples: Sequence[Sample],
+        verdicts: Sequence[Verdict],
+        *,
+        evaluator: str,
+        all_samples: Sequence[Sample],
     ) -> Report:
         """Task score = mean over the task's images; headline = plain mean of the task scores.
 
@@ -217,7 +222,7 @@ class GenEval:
             protocol=self.protocol,
             evaluator=evaluator,
             statuses=statuses,
-            has_all_samples=len(samples) >= len(self.samples()),
+            has_all_samples=len(samples) >= len(all_samples),
         )
         return grouped_report(
             scope,

@@ -156,22 +156,26 @@ class Tiif:
         return headline_formula(self.protocol)
 
     def summarise(
-        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+        self,
+        samples: Sequence[Sample],
+        verdicts: Sequence[Verdict],
+        *,
+        evaluator: str,
+        all_samples: Sequence[Sample],
     ) -> Report:
         """See `tiif_rules.figures` for what the protocols do.
 
         Unanswered questions are in no figure; coverage and bounds account for them.
         """
-        every = self.samples()
         scope = ReportScope(
             benchmark="tiif",
             split=self.split,
             protocol=self.protocol,
             evaluator=evaluator,
             statuses=statistics.count_statuses(samples, verdicts, n_expected=_n_questions),
-            has_all_samples=len(samples) >= len(every),
+            has_all_samples=len(samples) >= len(all_samples),
         )
-        complete = [sample.group for sample in every]
+        complete = [sample.group for sample in all_samples]
         return report_of(self.clusters(samples, verdicts), scope, complete=complete)
 
     def _official_items(self) -> Iterator[_Item]:

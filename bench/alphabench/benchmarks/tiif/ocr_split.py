@@ -70,7 +70,12 @@ class TiifText:
         return TextEvaluator(reader=RapidReader())
 
     def summarise(
-        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+        self,
+        samples: Sequence[Sample],
+        verdicts: Sequence[Verdict],
+        *,
+        evaluator: str,
+        all_samples: Sequence[Sample],
     ) -> Report:
         """Headline: the mean recall of all images. Groups: recall by length. Extras: GNED.
 
@@ -98,7 +103,7 @@ class TiifText:
             protocol=self.card.protocol,
             evaluator=evaluator,
             statuses=statuses,
-            has_all_samples=len(samples) >= len(self.samples()),
+            has_all_samples=len(samples) >= len(all_samples),
         )
         return build_report(
             scope,

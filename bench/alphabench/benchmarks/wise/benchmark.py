@@ -147,7 +147,12 @@ class Wise:
         return weighted(self.edition)
 
     def summarise(
-        self, samples: Sequence[Sample], verdicts: Sequence[Verdict], *, evaluator: str
+        self,
+        samples: Sequence[Sample],
+        verdicts: Sequence[Verdict],
+        *,
+        evaluator: str,
+        all_samples: Sequence[Sample],
     ) -> Report:
         """Category = mean over its images; headline = categories by their weights.
 
@@ -161,7 +166,7 @@ class Wise:
             protocol=self.protocol,
             evaluator=evaluator,
             statuses=statistics.count_statuses(samples, verdicts, n_expected=1),
-            has_all_samples=len(samples) >= len(self.samples()),
+            has_all_samples=len(samples) >= len(all_samples),
         )
         return grouped_report(
             scope,
