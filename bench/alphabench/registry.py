@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from alphabench.core.errors import unknown_name
 
-Kind = Literal["checkpoint", "dataset", "evaluator", "examiner", "judge"]
+Kind = Literal["checkpoint", "dataset", "evaluator", "examiner", "judge", "report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +96,19 @@ DATASETS: Final = {
 """Weights of evaluators that `alphabench fetch` downloads; see `Dataset`."""
 EXAMINERS: Final[Mapping[str, str]] = {}
 """Evaluators for the samples of any benchmark, made from a judge; other packages bring them."""
+REPORTS: Final = {
+    "report.md": "alphabench.reports.run_report:report_parts",
+    "gallery.html": "alphabench.reports.gallery:gallery_parts",
+}
+"""File in a run folder -> what writes it after each scoring: called with a stored run, its samples
+and `evaluation=`, it returns the text in parts."""
 _TABLES: Final[Mapping[Kind, Mapping[str, str]]] = {
     "checkpoint": CHECKPOINTS,
     "dataset": DATASETS,
     "evaluator": EVALUATORS,
     "examiner": EXAMINERS,
     "judge": JUDGES,
+    "report": REPORTS,
 }
 
 

@@ -72,10 +72,10 @@ def benchmark_card(benchmark: Benchmark) -> str:
 
 def run_page(root: Path) -> str:
     """The report page of a run, or what it holds so far."""
-    from alphabench.runs.run import REPORT_PAGE
+    from alphabench.runs.run import REPORT_FILE
 
     folder = RunFolder.open(root)
-    page = folder.read_page(REPORT_PAGE)
+    page = folder.read_page(REPORT_FILE)
     return page or f"{_run_line(folder)}\nnot scored yet: alphabench score {shlex.quote(str(root))}"
 
 

@@ -220,7 +220,7 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     from rich.console import Console
 
     from alphabench.reports.run_report import stamps, summary_lines, summary_table
-    from alphabench.runs.run import GALLERY_PAGE, REPORT_PAGE
+    from alphabench.runs.run import GALLERY_FILE, REPORT_FILE
     from alphabench.runs.serialization import report_to_json
 
     console = Console()
@@ -240,8 +240,8 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
             echo("\n".join(summary_lines(outcome.report, marks)))
         if outcome.unwritten:
             continue
-        echo(f"report:  {outcome.folder.root / REPORT_PAGE}")
-        echo(f"gallery: {outcome.folder.root / GALLERY_PAGE}")
+        echo(f"report:  {outcome.folder.root / REPORT_FILE}")
+        echo(f"gallery: {outcome.folder.root / GALLERY_FILE}")
     if any(outcome.incomplete for outcome in outcomes):
         raise typer.Exit(1)
 

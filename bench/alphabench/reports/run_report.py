@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +25,7 @@ from alphabench.reports.markdown import (
 )
 from alphabench.runs.store import Manifest
 from alphabench.runs.stored_run import StoredEvaluation, StoredRun, reason_of
-from alphabench.types import Estimate, Report, Status
+from alphabench.types import Estimate, Report, Sample, Status
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,6 +77,16 @@ def report_markdown(
         *([f"Every image with its verdict: [{gallery}]({gallery})."] if gallery else []),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def report_parts(
+    run: StoredRun,
+    samples: Sequence[Sample],  # noqa: ARG001 - every writer of a report is called with them
+    *,
+    evaluation: StoredEvaluation,
+) -> Iterator[str]:
+    """`report_markdown`, as the registry's table of reports has it."""
+    yield report_markdown(run, evaluation)
 
 
 def _quoted(stamp: str, meaning: str) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from alphabench import registry
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import UnwritableError
 from alphabench.images import UnreadableImageError, image_of
@@ -23,7 +24,7 @@ from alphabench.runs.progress import Progress, Silent
 from alphabench.runs.reasons import most_frequent
 from alphabench.runs.self_test import prove
 from alphabench.runs.store import RunFolder, StoredVerdict, save_image
-from alphabench.runs.stored_run import StoredEvaluation, StoredRun
+from alphabench.runs.stored_run import StoredRun
 from alphabench.runs.workers import Lost, Opener, run_jobs
 from alphabench.types import (
     NOTES,
@@ -37,8 +38,8 @@ from alphabench.types import (
     Verdict,
 )
 
-REPORT_PAGE: Final = "report.md"
-GALLERY_PAGE: Final = "gallery.html"
+REPORT_FILE: Final = "report.md"
+GALLERY_FILE: Final = "gallery.html"
 _HOPELESS_AFTER: Final = 16
 _MOST_REASONS: Final = 3
 
@@ -365,7 +366,10 @@ def summarise(
     )
     try:
         folder.write_report(evaluation, report)
-        _write_pages(stored, replace(scored, report=report), samples)
+        reported = replace(scored, report=report)
+        for file, writer in registry.known("report").items():
+            parts = registry.load_object(writer)(stored, samples, evaluation=reported)
+            folder.write_page(file, parts)
     except UnwritableError as error:
         if must_write:
             raise
@@ -393,16 +397,6 @@ def _reasons(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         if verdict.status != "scored"
     ]
     return tuple(f"{count} {reason}" for reason, count in most_frequent(unscored, _MOST_REASONS))
-
-
-def _write_pages(
-    stored: StoredRun, evaluation: StoredEvaluation, samples: Sequence[Sample]
-) -> None:
-    from alphabench.reports.gallery import gallery_parts
-    from alphabench.reports.run_report import report_markdown
-
-    stored.folder.write_page(REPORT_PAGE, report_markdown(stored, evaluation))
-    stored.folder.write_page(GALLERY_PAGE, gallery_parts(stored, samples, evaluation=evaluation))
 
 
 def summarise_all(
