@@ -5,26 +5,22 @@ Whatever can be refused is refused here, before the first picture. Knows no loss
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError
-from alphabench.interfaces import Benchmark, Evaluator
+from alphabench.interfaces import Benchmark
 from alphabench.judges import open_judge
-from alphabench.questions import Judge
-from alphabench.runs import self_test
 from alphabench.types import ProtocolName, Sample
 from alphabench.upstream import UpstreamData
-from alphagrpo.dvreward.evaluators import open_evaluator
+from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.dvreward.question_files import facts_of, read_question_sets
 from alphagrpo.policies.factory import guidance, open_policy, open_trainable
 from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.prompts import leaks, load_prompts, with_questions
 from alphagrpo.recipe import (
-    WORDS,
     DrawSettings,
     PromptSettings,
     Recipe,
@@ -32,12 +28,11 @@ from alphagrpo.recipe import (
     TaskSettings,
     ValidationSettings,
 )
-from alphagrpo.reward_functions import (
-    EvaluatorReward,
-    ReflectionJudge,
-    ReflectionRule,
-    ThinkTags,
-    WeightedSum,
+from alphagrpo.rewards.reward_kinds import (
+    SelfTestedReward,
+    load_reward_kind,
+    open_reward,
+    with_parts,
 )
 from alphagrpo.tasks import (
     Drawing,
@@ -63,35 +58,26 @@ VALIDATIONS = "validation"
 """Folder of a training that holds the run folders of its validations."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
-    """Where a training finds and leaves things."""
-
-    folder: Path
-    data: UpstreamData
-    device: str
-    say: Callable[[str], None]
-
-
-def assemble(recipe: Recipe, place: Workplace) -> TrainerComponents:
+def assemble(recipe: Recipe, context: AssemblyContext) -> TrainerComponents:
     """All parts of a recipe, opened, loaded and checked against each other.
 
     Raises:
         AlphaBenchError: a checkpoint, judge, benchmark or file that cannot be used.
         AlphaBenchError: parts that do not go together.
     """
-    benchmarks = [_benchmark(one, place.data) for one in recipe.validation]
+    benchmarks = [_benchmark(one, context.data) for one in recipe.validation]
     held_out = [sample for benchmark in benchmarks for sample in benchmark.samples()]
-    prompts = training_prompts(recipe, place.data, held_out)
+    prompts = training_prompts(recipe, context.data, held_out)
     if "edit" in recipe.task.kinds:
         refuse_sourceless(prompts)
-    rewards = {name: open_reward(one, place) for name, one in recipe.rewards.items()}
+    rewards = {name: open_reward(one, context) for name, one in recipe.rewards.items()}
     for name, reward in rewards.items():
         refuse_unfit(name, reward, prompts)
-    open_trainable(recipe.policy, device=place.device)
-    for reward in rewards.values():
-        prove(reward)
-    opened = open_policy(recipe.policy, device=place.device)
+    open_trainable(recipe.policy, device=context.device)
+    for reward in with_parts(rewards).values():
+        if isinstance(reward, SelfTestedReward):
+            reward.self_test()
+    opened = open_policy(recipe.policy, device=context.device)
     task = make_task(recipe.task, opened, recipe.rewards)
     return TrainerComponents(
         policy=opened.policy,
@@ -102,7 +88,7 @@ def assemble(recipe: Recipe, place: Workplace) -> TrainerComponents:
         },
         prompts=prompts,
         validations=[
-            make_validation(one, benchmark, opened, place, rewards)
+            make_validation(one, benchmark, opened, context, rewards)
             for one, benchmark in zip(recipe.validation, benchmarks, strict=True)
         ],
         panel=panel(recipe, opened, prompts),
@@ -132,7 +118,7 @@ def training_prompts(
             f"{leaked[0].text!r}",
             hint="remove them from the training prompts, or set training.guards.leak=allow",
         )
-    if not any(_asks_questions(one) for one in recipe.rewards.values()):
+    if not any(_needs_questions(one) for one in recipe.rewards.values()):
         return found
     written = {}
     if settings.questions is not None:
@@ -141,59 +127,9 @@ def training_prompts(
     return with_questions(found, written)
 
 
-def _asks_questions(settings: RewardSettings) -> bool:
-    return settings.kind == "dvreward" or any(map(_asks_questions, settings.of.values()))
-
-
-def open_reward(settings: RewardSettings, place: Workplace) -> RewardFunction:
-    """One reward of a recipe.
-
-    Raises:
-        AlphaBenchError: its judge or evaluator cannot be used so.
-    """
-    if settings.kind == "sum":
-        return WeightedSum(
-            rewards={name: open_reward(one, place) for name, one in settings.of.items()},
-            weights={name: one.weight for name, one in settings.of.items()},
-        )
-    if settings.kind == "think_tags":
-        return ThinkTags()
-    if settings.kind == "reflection":
-        return ReflectionRule()
-    if settings.kind == "reflection_judge":
-        return ReflectionJudge(judge=_judge(settings.judge, place))
-    return EvaluatorReward(evaluator=_evaluator(settings, place))
-
-
-def _evaluator(settings: RewardSettings, place: Workplace) -> Evaluator:
-    options = "&".join(f"{key}={value}" for key, value in settings.options.items())
-    query = f"?{options}" if options else ""
-    if settings.kind != "evaluator":
-        judge = _judge(settings.judge, place)
-        return open_evaluator(f"{settings.kind}{query}", judge, protocol="official")
-    assert settings.benchmark is not None
-    benchmark = open_benchmark(settings.benchmark, data=place.data)
-    asked = None if settings.judge is None else _judge(settings.judge, place)
-    name = settings.evaluator or benchmark.card.evaluators[0]
-    return benchmark.evaluator(f"{name}{query}", judge=asked, device=place.device)
-
-
-def _judge(spec: str | None, place: Workplace) -> Judge:
-    assert spec is not None, "the settings say which rewards need one"
-    return open_judge(spec, device=place.device)
-
-
-def prove(reward: RewardFunction) -> None:
-    """Has a reward's evaluator pass its self-test, before anything is drawn for it.
-
-    Raises:
-        AlphaBenchError: it does not.
-    """
-    if isinstance(reward, WeightedSum):
-        for part in reward.rewards.values():
-            prove(part)
-    if isinstance(reward, EvaluatorReward):
-        self_test.prove(reward.evaluator)
+def _needs_questions(settings: RewardSettings) -> bool:
+    needs = load_reward_kind(settings.kind).needs_questions
+    return needs or any(map(_needs_questions, settings.of.values()))
 
 
 def make_task(
@@ -224,7 +160,7 @@ def make_task(
 
 def _refuse_words(name: str, settings: RewardSettings) -> None:
     """Words count for nothing in an initial picture: any refinement would seem to improve on it."""
-    if settings.kind in WORDS:
+    if load_reward_kind(settings.kind).judges == "text":
         raise AlphaBenchError(
             f"the reward {name!r} judges words, which an initial picture lacks: it cannot say "
             "whether a refinement is better",
@@ -276,7 +212,7 @@ def make_validation(
     settings: ValidationSettings,
     benchmark: Benchmark,
     opened: PolicyHandle,
-    place: Workplace,
+    context: AssemblyContext,
     rewards: Mapping[str, RewardFunction],
 ) -> BenchmarkValidation:
     """One validation of a recipe.
@@ -285,37 +221,28 @@ def make_validation(
         AlphaBenchError: its evaluator or judge cannot be used.
         AlphaBenchError: it is measured by a reward itself.
     """
-    judge = None if settings.judge is None else open_judge(settings.judge, device=place.device)
+    judge = None if settings.judge is None else open_judge(settings.judge, device=context.device)
     evaluation = open_validation(
         benchmark,
         opened.generator,
         evaluator=settings.evaluator,
         judge=judge,
-        device=place.device,
+        device=context.device,
     )
     if not settings.same_as_reward:
-        refuse_rewarded(settings.benchmark, evaluation.identity, _flat(rewards))
+        refuse_rewarded(settings.benchmark, evaluation.identity, with_parts(rewards))
     return BenchmarkValidation(
         name=settings.benchmark,
         benchmark=benchmark,
         evaluation=evaluation,
         generator=opened.generator,
         checkpoint=opened.name,
-        folder=place.folder / VALIDATIONS,
+        folder=context.folder / VALIDATIONS,
         limit=settings.limit,
         seed=settings.seed,
-        device=place.device,
-        say=place.say,
+        device=context.device,
+        say=context.report,
     )
-
-
-def _flat(rewards: Mapping[str, RewardFunction]) -> dict[str, RewardFunction]:
-    found: dict[str, RewardFunction] = {}
-    for name, reward in rewards.items():
-        found[name] = reward
-        if isinstance(reward, WeightedSum):
-            found |= {f"{name}.{part}": one for part, one in _flat(reward.rewards).items()}
-    return found
 
 
 def open_held_out(settings: ValidationSettings, data: UpstreamData) -> Sequence[Sample]:

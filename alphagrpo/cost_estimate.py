@@ -18,7 +18,9 @@ from alphabench.core.options import split_spec
 from alphabench.models.bagel.guidance import Guidance
 from alphagrpo.policies.factory import guidance, training_adapter
 from alphagrpo.policies.protocols import EstimatedCheckpoint, PolicySizes
-from alphagrpo.recipe import JUDGED, DrawSettings, PolicySettings, Recipe, RewardSettings
+from alphagrpo.prompts import SMALL
+from alphagrpo.recipe import DrawSettings, PolicySettings, Recipe, RewardSettings
+from alphagrpo.rewards.reward_kinds import load_reward_kind
 from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.resource_plan import TERA, ModelSizes, describe_plan, plan_resources
 from alphatrainers.settings import TrainingSettings
@@ -36,9 +38,6 @@ _WIDTHS: Final = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 SYSTEM_TOKENS: Final = 60
 PROMPT_TOKENS: Final = 60
 """Guesses at the words that are read."""
-QUESTIONS: Final = {"dvreward": 20.0, "holistic": 2.0, "reflection_judge": 1.0}
-"""Guesses at a picture's calls; small worlds ask fewer."""
-SMALL_QUESTIONS: Final = 5.0
 TOKENS_PER_CALL: Final = 400.0
 """Guess: a picture of 512 pixels and a question."""
 
@@ -148,16 +147,22 @@ def _read_tokens(recipe: Recipe, model: PolicySizes) -> int:
 
 
 def _judging(recipe: Recipe) -> dict[str, float]:
-    judged = [one for one in _all(recipe.rewards.values()) if one.kind in JUDGED]
-    small = recipe.prompts.source.startswith("small:")
+    judged = [
+        (load_reward_kind(one.kind), one)
+        for one in _all(recipe.rewards.values())
+        if load_reward_kind(one.kind).judge_calls > 0.0
+    ]
+    small = recipe.prompts.source.startswith(SMALL)
     calls = sum(
-        SMALL_QUESTIONS if small and one.kind == "dvreward" else QUESTIONS[one.kind]
-        for one in judged
+        kind.judge_calls_small if small and kind.judge_calls_small is not None else kind.judge_calls
+        for kind, _ in judged
     )
     return {
         "calls_per_picture": calls,
         "judge_tokens_per_call": TOKENS_PER_CALL,
-        "usd_per_million_tokens": max((one.usd_per_million_tokens for one in judged), default=0.0),
+        "usd_per_million_tokens": max(
+            (one.usd_per_million_tokens for _, one in judged), default=0.0
+        ),
     }
 
 

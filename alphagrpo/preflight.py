@@ -15,17 +15,19 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
 from alphabench.judges import open_judge
 from alphabench.runs.plan import Evaluation, open_evaluation, suggested_evaluator
-from alphagrpo.assemble import Workplace, open_held_out, open_reward, training_prompts
+from alphagrpo.assemble import open_held_out, training_prompts
+from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.policies.factory import open_trainable
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.recipe import Recipe, RewardSettings, ValidationSettings
+from alphagrpo.rewards.reward_kinds import open_reward
 from alphatrainers.prompt_stream import PromptStream
 from alphatrainers.protocols import RewardFunction
 
 T = TypeVar("T")
 
 
-def obstacles(recipe: Recipe, place: Workplace) -> list[str]:
+def obstacles(recipe: Recipe, context: AssemblyContext) -> list[str]:
     """One sentence for each, with what to do; none where the training can begin."""
     found: dict[str, str] = {}
 
@@ -37,14 +39,14 @@ def obstacles(recipe: Recipe, place: Workplace) -> list[str]:
             found.setdefault(f"{error.message}; {error.hint}", section)
             return None
 
-    generator = attempt("policy", partial(open_trainable, recipe.policy, device=place.device))
+    generator = attempt("policy", partial(open_trainable, recipe.policy, device=context.device))
     held_out = [
         sample
         for number, one in enumerate(recipe.validation)
-        for sample in attempt(f"validation[{number}]", partial(open_held_out, one, place.data))
+        for sample in attempt(f"validation[{number}]", partial(open_held_out, one, context.data))
         or ()
     ]
-    prompts = attempt("prompts", partial(training_prompts, recipe, place.data, held_out))
+    prompts = attempt("prompts", partial(training_prompts, recipe, context.data, held_out))
     if prompts is not None:
         per_step, seed = recipe.training.prompts_per_step, recipe.training.seed
         attempt("prompts", partial(PromptStream, prompts, per_step=per_step, seed=seed))
@@ -52,29 +54,29 @@ def obstacles(recipe: Recipe, place: Workplace) -> list[str]:
             attempt("prompts", partial(refuse_sourceless, prompts))
     for name, settings in recipe.rewards.items():
         section = f"rewards.{name}"
-        reward = attempt(section, partial(_open_whole_reward, settings, place))
+        reward = attempt(section, partial(_open_whole_reward, settings, context))
         if reward is not None and prompts is not None:
             attempt(section, partial(refuse_unfit, name, reward, prompts))
     for number, one in enumerate(recipe.validation):
-        attempt(f"validation[{number}]", partial(_open_evaluation, one, generator, place))
+        attempt(f"validation[{number}]", partial(_open_evaluation, one, generator, context))
     return [f"{section}: {sentence}" for sentence, section in found.items()]
 
 
-def _open_whole_reward(settings: RewardSettings, place: Workplace) -> RewardFunction:
+def _open_whole_reward(settings: RewardSettings, context: AssemblyContext) -> RewardFunction:
     """Its identity is read from weights, which must be at hand for it."""
-    reward = open_reward(settings, place)
+    reward = open_reward(settings, context)
     assert reward.identity
     return reward
 
 
 def _open_evaluation(
-    settings: ValidationSettings, generator: Generator | None, place: Workplace
+    settings: ValidationSettings, generator: Generator | None, context: AssemblyContext
 ) -> Evaluation:
-    benchmark = open_benchmark(settings.benchmark, protocol=settings.protocol, data=place.data)
+    benchmark = open_benchmark(settings.benchmark, protocol=settings.protocol, data=context.data)
     default = benchmark.card.evaluators[0]
     if generator is not None:
         default = suggested_evaluator(generator, benchmark)
-    judge = None if settings.judge is None else open_judge(settings.judge, device=place.device)
+    judge = None if settings.judge is None else open_judge(settings.judge, device=context.device)
     return open_evaluation(
-        benchmark, settings.evaluator or default, judge=judge, device=place.device
+        benchmark, settings.evaluator or default, judge=judge, device=context.device
     )

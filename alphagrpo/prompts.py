@@ -31,7 +31,7 @@ from alphabench.types import Sample
 from alphagrpo.dvreward.prompt_texts import read_prompts
 from alphagrpo.dvreward.question_files import OURS, facts_of, from_row
 from alphagrpo.dvreward.sources import questions_from_facts
-from alphagrpo.reward_functions import GROUP, SOURCE
+from alphagrpo.prompt_facts import GROUP, SOURCE
 from alphatrainers.guards import normalised
 from alphatrainers.trajectory import TrainingPrompt
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Literal
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.images import UnreadableImageError, open_rgb
+from alphagrpo.prompt_facts import SOURCE
 from alphagrpo.rectification import Rectification, rectify
-from alphagrpo.reward_functions import SOURCE
 from alphatrainers.algorithms import windows
 from alphatrainers.protocols import (
     JsonValue,

@@ -135,18 +135,18 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
 def _foresee(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | None) -> None:
     """Print what a training takes and what it lacks; exit code 2 where it lacks anything."""
     from alphabench.upstream import UpstreamData, default_cache_dir
-    from alphagrpo.assemble import Workplace
+    from alphagrpo.assembly_context import AssemblyContext
     from alphagrpo.cost_estimate import forecast
     from alphagrpo.preflight import obstacles
 
     echo(forecast(recipe))
-    place = Workplace(
+    context = AssemblyContext(
         folder=folder,
         data=UpstreamData(cache_dir=cache or default_cache_dir()),
         device="cpu",
-        say=_silent,
+        report=_silent,
     )
-    found = obstacles(recipe, place)
+    found = obstacles(recipe, context)
     for option, check in (
         ("--out", partial(check_place, folder)),
         ("--device", partial(_device, device)),
@@ -165,7 +165,8 @@ def _train(recipe: Recipe, folder: Path, *, device: str, cache: Path | None) -> 
     import torch
 
     from alphabench.upstream import UpstreamData, default_cache_dir
-    from alphagrpo.assemble import Workplace, assemble
+    from alphagrpo.assemble import assemble
+    from alphagrpo.assembly_context import AssemblyContext
     from alphagrpo.recipe import RECIPE_FILE
     from alphatrainers import distributed, strict_yaml
     from alphatrainers.checkpoint import replace_text
@@ -176,11 +177,11 @@ def _train(recipe: Recipe, folder: Path, *, device: str, cache: Path | None) -> 
         leave_with_parent(os.getppid())
     together: Processes = distributed.join(torch.device(device))
     say = echo if together.first else _silent
-    place = Workplace(
+    context = AssemblyContext(
         folder=folder,
         data=UpstreamData(cache_dir=cache or default_cache_dir()),
         device=device,
-        say=say,
+        report=say,
     )
 
     def begun() -> None:
@@ -188,7 +189,7 @@ def _train(recipe: Recipe, folder: Path, *, device: str, cache: Path | None) -> 
 
     try:
         around = RuntimeContext(processes=together, report=say, on_begin=begun)
-        outcome = Trainer(assemble(recipe, place), recipe.training, folder, around).train()
+        outcome = Trainer(assemble(recipe, context), recipe.training, folder, around).train()
     finally:
         distributed.leave()
     if together.first:

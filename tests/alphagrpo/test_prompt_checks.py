@@ -10,10 +10,11 @@ import pytest
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError
 from alphabench.upstream import UpstreamData
-from alphagrpo.assemble import Workplace, open_reward
+from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.prompts import load_prompts
 from alphagrpo.recipe import RewardSettings
+from alphagrpo.rewards.reward_kinds import open_reward
 from alphatrainers.protocols import RewardFunction
 from alphatrainers.trajectory import TrainingPrompt
 from tests.cli.conftest import Shell
@@ -36,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> UpstreamData:
 def reward_of(benchmark: str, data: UpstreamData) -> RewardFunction:
     judge = None if benchmark.startswith("geneval") else "scripted:?answer=0.5"
     settings = RewardSettings(kind="evaluator", benchmark=benchmark, judge=judge)
-    place = Workplace(folder=Path(), data=data, device="cpu", say=lambda _: None)
+    place = AssemblyContext(folder=Path(), data=data, device="cpu", report=lambda _: None)
     return open_reward(settings, place)
 
 

@@ -22,8 +22,8 @@ from alphagrpo.dvreward.question_files import (
     to_row,
 )
 from alphagrpo.dvreward.sources import questions_of
+from alphagrpo.prompt_facts import sample_of
 from alphagrpo.prompts import SmallOptions, leaks, load_prompts, small_prompts, with_questions
-from alphagrpo.reward_functions import sample_of
 from alphatrainers.trajectory import TrainingPrompt
 
 MINI = open_benchmark("geneval:mini").samples()

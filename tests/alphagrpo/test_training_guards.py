@@ -13,7 +13,8 @@ import pytest
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.upstream import UpstreamData
-from alphagrpo.assemble import Workplace, assemble
+from alphagrpo.assemble import assemble
+from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.policies.unified_policy import UMMPolicy
 from alphagrpo.recipe import Recipe
 from alphatrainers import strict_yaml
@@ -34,9 +35,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def place(folder: Path) -> Workplace:
-    return Workplace(
-        folder=folder, data=UpstreamData(cache_dir=folder / "cache"), device="cpu", say=print
+def place(folder: Path) -> AssemblyContext:
+    return AssemblyContext(
+        folder=folder, data=UpstreamData(cache_dir=folder / "cache"), device="cpu", report=print
     )
 
 

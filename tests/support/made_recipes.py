@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from PIL import Image
 
+from alphagrpo.prompts import with_questions
 from alphatrainers.protocols import Score, ScoredTrajectory
 from alphatrainers.trajectory import (
     GenerateImage,
@@ -59,6 +60,20 @@ def wrote(text: str, *, prompt: str = "a red dog", grey: int = 0) -> Trajectory:
         seed=0,
     )
     return trajectory(made, grey=grey, text=text)
+
+
+FACTS = {"include": [{"class": "dog", "count": 1, "color": "red"}], "exclude": [], "tag": "colors"}
+
+
+def about_a_dog(*greys: int) -> list[Trajectory]:
+    """A grey image for each level, of a prompt with GenEval's facts and DVReward's questions."""
+    (prompt,) = with_questions([TrainingPrompt(id="p", text="a red dog", facts=FACTS)], {})
+    return [
+        trajectory(
+            Program(id=str(n), group="g", prompt=prompt, steps=(drawing(),), seed=n), grey=grey
+        )
+        for n, grey in enumerate(greys)
+    ]
 
 
 class FakeCollector:

@@ -34,7 +34,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from alphabench.upstream import UpstreamData
-from alphagrpo.assemble import Workplace, assemble
+from alphagrpo.assemble import assemble
+from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.policies.unified_policy import UMMPolicy
 from alphagrpo.recipe import Recipe, load_recipe
 from alphatrainers.protocols import ReplayAnswer, ReplaySpec, RewardFunction, Score, VelocityQuery
@@ -217,8 +218,8 @@ def measure(name: str, size: Size, folder: Path) -> Measured:
 
 def _train(recipe: Recipe, folder: Path, *, meter: Meter, steps: int) -> None:
     """The training up to so many steps; begins or goes on."""
-    place = Workplace(
-        folder=folder, data=UpstreamData(cache_dir=folder / "data"), device="cpu", say=_silent
+    place = AssemblyContext(
+        folder=folder, data=UpstreamData(cache_dir=folder / "data"), device="cpu", report=_silent
     )
     settings = replace(recipe.training, steps=steps, save_every=1)
     run = Trainer(_metered(assemble(recipe, place), meter), settings, folder)

@@ -27,10 +27,12 @@ from alphabench.benchmarks import open_benchmark
 from alphabench.runs.plan import choose
 from alphabench.upstream import UpstreamData, default_cache_dir
 from alphagrpo import assemble
+from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.policies.factory import open_policy
 from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.prompts import load_prompts, with_questions
 from alphagrpo.recipe import Recipe, RewardSettings, TaskSettings, load_recipe
+from alphagrpo.rewards.reward_kinds import open_reward
 from alphatrainers import lora_adapters
 from alphatrainers.protocols import ScoredTrajectory, StepInfo
 from alphatrainers.reward_scoring import RewardUse, Scorer
@@ -47,11 +49,11 @@ def main() -> None:
     arguments = parse()
     recipe = load_recipe(arguments.recipe, arguments.assignments)
     with TemporaryDirectory() as folder:
-        place = assemble.Workplace(
+        place = AssemblyContext(
             folder=Path(folder),
             data=UpstreamData(cache_dir=default_cache_dir()),
             device="cpu",
-            say=print,
+            report=print,
         )
         opened = open_policy(recipe.policy, device=place.device)
         if arguments.adapter is not None:
@@ -87,7 +89,7 @@ def put_adapter(opened: PolicyHandle, recipe: Recipe, folder: Path) -> None:
             one.parameter.copy_(values[name])
 
 
-def prompts_of(recipe: Recipe, place: assemble.Workplace) -> list[TrainingPrompt]:
+def prompts_of(recipe: Recipe, place: AssemblyContext) -> list[TrainingPrompt]:
     """Those of the first validation, with the questions that a reward may ask."""
     first = recipe.validation[0]
     benchmark = open_benchmark(first.benchmark, data=place.data)
@@ -96,7 +98,7 @@ def prompts_of(recipe: Recipe, place: assemble.Workplace) -> list[TrainingPrompt
     return with_questions([prompt for prompt in found if prompt.id in asked], {})
 
 
-def rewards_of(recipe: Recipe, place: assemble.Workplace) -> dict[str, RewardUse]:
+def rewards_of(recipe: Recipe, place: AssemblyContext) -> dict[str, RewardUse]:
     """The first validation's evaluator and all rewards that look at pictures."""
     first = recipe.validation[0]
     held_out = RewardSettings(
@@ -104,9 +106,7 @@ def rewards_of(recipe: Recipe, place: assemble.Workplace) -> dict[str, RewardUse
     )
     of_pictures = {name: one for name, one in recipe.rewards.items() if one.credits != "text"}
     settings = {HELD_OUT: held_out, **of_pictures}
-    return {
-        name: RewardUse(reward=assemble.open_reward(one, place)) for name, one in settings.items()
-    }
+    return {name: RewardUse(reward=open_reward(one, place)) for name, one in settings.items()}
 
 
 def drawn_so(task: TaskSettings, *, noise: bool, temperature: float) -> TaskSettings:

@@ -64,6 +64,11 @@ def fill(options: type[T], values: Mapping[str, str], *, owner: str) -> T:
     return settings.fill(options, values, settings.TEXT, path=owner)
 
 
+def option_text(value: object) -> str:
+    """A value of a recipe as it would be typed after `--set key=`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def json_value(text: str) -> Any:
     """`4` is a number and `{"a": true}` an object; anything that is no JSON is text."""
     try:

@@ -72,8 +72,8 @@ def call_factory(location: str, options: Mapping[str, str], *, device: str) -> A
         AlphaBenchError: no such module or factory, options that do not fit its signature, or an
             exception inside it.
     """
-    factory = _find_factory(location)
-    arguments = _arguments(factory, options, device=device, owner=f"python:{location}")
+    factory = find_factory(location)
+    arguments = factory_arguments(factory, options, device=device, owner=f"python:{location}")
     try:
         return factory(**arguments)
     except AlphaBenchError:
@@ -82,7 +82,12 @@ def call_factory(location: str, options: Mapping[str, str], *, device: str) -> A
         raise user_code_error(f"python:{location}", error) from error
 
 
-def _find_factory(location: str) -> Callable[..., Any]:
+def find_factory(location: str) -> Callable[..., Any]:
+    """The function or class that `module:factory` names, imported; not called.
+
+    Raises:
+        AlphaBenchError: no such module or name, or an exception while it is imported.
+    """
     module_name, colon, attribute = location.partition(":")
     if not colon or not module_name or not attribute:
         raise AlphaBenchError(
@@ -100,10 +105,14 @@ def _find_factory(location: str) -> Callable[..., Any]:
     return found
 
 
-def _arguments(
+def factory_arguments(
     factory: Callable[..., Any], options: Mapping[str, str], *, device: str, owner: str
 ) -> dict[str, Any]:
-    """The options as the factory's parameters, converted; its own defaults stay unspoken."""
+    """The options as the factory's parameters, converted; its own defaults stay unspoken.
+
+    Raises:
+        AlphaBenchError: an unknown option, a value of another type, or a required one is missing.
+    """
     try:
         parameters = inspect.signature(factory, eval_str=True).parameters
     except (ValueError, NameError, TypeError):
@@ -115,7 +124,7 @@ def _arguments(
     }
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     free = {key: text for key, text in options.items() if open_ended and key not in own}
-    fields = [(n, _hint(p.annotation), None) for n, p in own.items() if n != "device"]
+    fields = [(n, _option_type(p), None) for n, p in own.items() if n != "device"]
     form: Any = dataclasses.make_dataclass("FactoryOptions", fields)
     given = {key: text for key, text in options.items() if key not in free}
     filled = fill(form, given, owner=owner)
@@ -131,8 +140,11 @@ def _arguments(
     return arguments
 
 
-def _hint(annotation: Any) -> Any:
-    """An annotation that options can be converted to; others receive the text as it is."""
+def _option_type(parameter: inspect.Parameter) -> Any:
+    """The type that an option is converted to: annotated, else that of the default, else text."""
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        annotation = type(parameter.default)
     arms = [arm for arm in get_args(annotation) if arm is not type(None)]
     fits = annotation in _PLAIN or (len(arms) == 1 and arms[0] in _PLAIN)
     return annotation if fits else str

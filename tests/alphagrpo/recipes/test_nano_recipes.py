@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from alphabench.upstream import UpstreamData
-from alphagrpo.assemble import Workplace, assemble
+from alphagrpo.assemble import assemble
+from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.recipe import load_recipe
 from alphatrainers.trainer import Trainer
 from tests.alphagrpo.test_assemble import OWN
@@ -60,7 +61,7 @@ def test_a_step_is_made_and_every_part_of_it_learns(
         changes.append("training.text.kind=none")
     recipe = load_recipe(name, changes)
     data = UpstreamData(cache_dir=tmp_path / "cache")
-    place = Workplace(folder=tmp_path, data=data, device="cpu", say=print)
+    place = AssemblyContext(folder=tmp_path, data=data, device="cpu", report=print)
     outcome = Trainer(assemble(recipe, place), recipe.training, tmp_path / "run").train()
     assert outcome.step == 1
     (row,) = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Rewards of trajectories: evaluators, formats, sums; a failure is never a number."""
+"""Rewards by evaluators: what a judge says of an image; a failure is never a number."""
 
 from __future__ import annotations
 
@@ -12,34 +12,12 @@ from alphabench.judges import open_judge
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
 from alphabench.questions import Question
 from alphagrpo.dvreward.evaluators import dvreward_evaluator, holistic_evaluator
-from alphagrpo.prompts import with_questions
-from alphagrpo.reward_functions import (
-    EvaluatorReward,
-    ReflectionJudge,
-    ReflectionRule,
-    ThinkTags,
-    WeightedSum,
-    reflects,
-    tagged,
-)
+from alphagrpo.rewards.evaluator_rewards import EvaluatorReward
 from alphatrainers.protocols import Score
 from alphatrainers.reward_scoring import RewardUse, Scorer, ScoringClock
-from alphatrainers.trajectory import Program, TrainingPrompt, Trajectory
 from tests.support.dvreward_judges import brightness_of
 from tests.support.judge_server import JudgeServer, Say, serving
-from tests.support.made_recipes import drawing, trajectory, wrote
-
-FACTS = {"include": [{"class": "dog", "count": 1, "color": "red"}], "exclude": [], "tag": "colors"}
-
-
-def about_a_dog(*greys: int) -> list[Trajectory]:
-    (prompt,) = with_questions([TrainingPrompt(id="p", text="a red dog", facts=FACTS)], {})
-    return [
-        trajectory(
-            Program(id=str(n), group="g", prompt=prompt, steps=(drawing(),), seed=n), grey=grey
-        )
-        for n, grey in enumerate(greys)
-    ]
+from tests.support.made_recipes import about_a_dog, wrote
 
 
 def values(scores: Sequence[Score]) -> list[float | None]:
@@ -114,92 +92,6 @@ def test_a_judge_that_is_down_is_waited_for_and_then_stops_the_run() -> None:
         scorer.submit(about_a_dog(9)).result()
     with pytest.raises(JudgeUnavailableError, match="500"):
         reward.score(about_a_dog(9, 10))
-
-
-@pytest.mark.parametrize(
-    ("text", "right"),
-    [
-        ("<think>a plan</think>", True),
-        ("  <think>a plan</think>\n", True),
-        ("<think>a plan", False),
-        ("a plan</think>", False),
-        ("<think>a</think> and more", False),
-        ("<think>a</think><think>b</think>", False),
-        ("", False),
-    ],
-)
-def test_a_thought_stands_between_its_tags_alone(text: str, right: bool) -> None:
-    assert tagged(text) is right
-    assert values(ThinkTags().score([wrote(text)])) == [float(right)]
-
-
-@pytest.mark.parametrize(
-    ("text", "right"),
-    [
-        ("<think>the dog is blue, not red. Make the dog red.</think>", True),
-        ("The dog is missing; add a red dog", True),
-        ("Make the dog red.", False),
-        ("The dog is blue, not red.", False),
-        ("A sunny beach with palms. Add a boat.", False),
-        ("", False),
-    ],
-)
-def test_a_reflection_names_wish_fault_and_remedy(text: str, right: bool) -> None:
-    assert reflects(text, "a photo of a red dog") is right
-    assert values(ReflectionRule().score([wrote(text)])) == [float(right)]
-
-
-def test_a_judge_of_reflections_reads_the_words_and_no_picture() -> None:
-    seen: list[Question] = []
-
-    def said(question: Question) -> Said:
-        seen.append(question)
-        text = str(question.parts[0])
-        return (
-            '{"reflects": 1}'
-            if "good" in text
-            else "no idea"
-            if "odd" in text
-            else '{"reflects": 0}'
-        )
-
-    reward = ReflectionJudge(judge=ScriptedJudge(said))
-    scores = reward.score([wrote("good"), wrote("bad"), wrote("odd")])
-    assert values(scores) == [1.0, 0.0, None]
-    assert "unparsed" in scores[2].reason
-    assert all(len(question.parts) == 1 for question in seen)
-    with pytest.raises(JudgeUnavailableError):
-        ReflectionJudge(judge=ScriptedJudge(lambda _: Mishap(kind="server_error"))).score(
-            [wrote("good")]
-        )
-
-
-def test_where_nothing_was_to_be_written_a_format_earns_nothing() -> None:
-    silent = about_a_dog(1)
-    judge = ReflectionJudge(judge=ScriptedJudge('{"reflects": 1}'))
-    for reward in (ThinkTags(), ReflectionRule(), judge):
-        assert values(reward.score(silent)) == [0.0]
-
-
-def test_a_sum_is_unscored_where_a_part_is() -> None:
-    class Told:
-        def __init__(self, *found: float | None) -> None:
-            self.found = found
-            self.identity = {"kind": "told"}
-
-        def score(self, trajectories: Sequence[Trajectory]) -> list[Score]:
-            del trajectories
-            return [Score(value=v, reason="" if v is not None else "lost") for v in self.found]
-
-    both = WeightedSum(
-        rewards={"a": Told(1.0, None, 0.5), "b": Told(0.25, 1.0, 0.0)},
-        weights={"a": 2.0, "b": 4.0},
-    )
-    scores = both.score([wrote("x")] * 3)
-    assert values(scores) == [3.0, None, 1.0]
-    assert scores[1].reason == "a: lost"
-    assert scores[0].parts == {"a": 1.0, "b": 0.25}
-    assert both.identity["b.weight"] == "4.0"
 
 
 def test_a_constant_reward_gives_no_advantage_at_all() -> None:

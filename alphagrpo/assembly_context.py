@@ -1,0 +1,23 @@
+"""What the factories of a training are given beside their settings. Opens nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from alphabench.upstream import UpstreamData
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssemblyContext:
+    """Folders, data and device of a training."""
+
+    folder: Path
+    """The training's own."""
+    data: UpstreamData
+    """Official data of benchmarks on this machine."""
+    device: str
+    """`cpu`, `cuda` or `cuda:1`."""
+    report: Callable[[str], None]
+    """Receives one line of progress or warning."""

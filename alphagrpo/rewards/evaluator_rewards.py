@@ -1,0 +1,188 @@
+"""Rewards by evaluators of the harness: DVReward, the holistic grade, or a benchmark's own.
+
+The evaluator sees the last image of a trajectory as it would see a generated image, with the facts
+of the prompt in the place of a sample's facts. What cannot be scored has no reward and a reason. A
+batch of which no question was answered means that the judge is away. Knows no model that generates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from alphabench.benchmarks import open_benchmark
+from alphabench.core.errors import AlphaBenchError, JudgeUnavailableError
+from alphabench.evaluators.judge_evaluator import JudgeEvaluator
+from alphabench.interfaces import Evaluator
+from alphabench.judges import open_judge
+from alphabench.questions import Judge
+from alphabench.runs import self_test
+from alphabench.types import GeneratedImage, ImageRequest, Verdict
+from alphagrpo.assembly_context import AssemblyContext
+from alphagrpo.dvreward.evaluators import open_evaluator
+from alphagrpo.prompt_facts import sample_of
+from alphagrpo.rewards.evaluator_facts import missing_of_sample
+from alphagrpo.rewards.judge_costs import spent_usd, with_costs
+from alphagrpo.rewards.reward_kinds import RewardKind
+from alphatrainers.protocols import Score
+from alphatrainers.trajectory import TrainingPrompt, Trajectory
+
+_LOGGED: Final = ("semantic", "quality")
+QUESTIONS: Final = "questions"
+"""Key in `Score.parts`: how many questions about the image the judge was asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatorReward:
+    """What an evaluator of the harness says of the last picture, as the mean of its verdicts."""
+
+    evaluator: Evaluator
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return self.evaluator.identity
+
+    def score(self, trajectories: Sequence[Trajectory]) -> list[Score]:
+        """See `alphatrainers.protocols.Reward`.
+
+        Raises:
+            JudgeUnavailableError: every question of the batch failed, by no fault of a picture, or
+                the judge itself gave up.
+        """
+        spent_before = spent_usd(self._judge)
+        with tempfile.TemporaryDirectory(prefix="reward-") as folder:
+            images = [
+                _stored(trajectory, index, Path(folder))
+                for index, trajectory in enumerate(trajectories)
+            ]
+            verdicts: dict[str, list[Verdict]] = {image.id: [] for image in images}
+            for verdict in self._verdicts(images):
+                verdicts[verdict.image_id].append(verdict)
+        if isinstance(self.evaluator, JudgeEvaluator):
+            _refuse_outage([one for of in verdicts.values() for one in of])
+        scores = [_score(verdicts[image.id]) for image in images]
+        return with_costs(scores, self._judge, spent_before)
+
+    def missing_facts(self, prompt: TrainingPrompt) -> str | None:
+        """See `FactReadingReward`."""
+        return missing_of_sample(self.evaluator, sample_of(prompt))
+
+    def self_test(self) -> None:
+        """See `SelfTestedReward`."""
+        self_test.prove(self.evaluator)
+
+    @property
+    def _judge(self) -> Judge | None:
+        return self.evaluator.judge if isinstance(self.evaluator, JudgeEvaluator) else None
+
+    def _verdicts(self, images: Sequence[GeneratedImage]) -> list[Verdict]:
+        try:
+            return list(self.evaluator.evaluate(images))
+        except AlphaBenchError as error:
+            if not isinstance(self.evaluator, JudgeEvaluator):
+                raise
+            raise JudgeUnavailableError(str(error)) from error
+
+
+def _stored(trajectory: Trajectory, index: int, folder: Path) -> GeneratedImage:
+    sample = sample_of(trajectory.program.prompt)
+    path = folder / f"{index}.png"
+    trajectory.images[-1].image.convert("RGB").save(path)
+    return GeneratedImage(
+        request=ImageRequest(sample=sample, index=index, seed=0),
+        path=path,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        seconds=0.0,
+    )
+
+
+def _refuse_outage(verdicts: Sequence[Verdict]) -> None:
+    """One picture can be at fault for one failure; for all of a batch the judge is."""
+    if verdicts and all(verdict.status == "failed" for verdict in verdicts):
+        raise JudgeUnavailableError(_reason(verdicts[0]))
+
+
+def _score(verdicts: Sequence[Verdict]) -> Score:
+    values = [verdict.value for verdict in verdicts if verdict.value is not None]
+    if not verdicts or len(values) < len(verdicts):
+        unscored = next((one for one in verdicts if one.value is None), None)
+        return Score(value=None, reason=_reason(unscored) if unscored else "nothing was asked")
+    detail = verdicts[0].detail
+    parts = {key: float(detail[key]) for key in _LOGGED if isinstance(detail.get(key), int | float)}
+    if isinstance(asked := detail.get("questions"), list):
+        parts[QUESTIONS] = float(len(asked))
+    return Score(value=math.fsum(values) / len(values), parts=parts)
+
+
+def _reason(verdict: Verdict) -> str:
+    detail = verdict.detail
+    asked = detail.get("questions") or ()
+    said = [str(detail["reason"])] if detail.get("reason") else []
+    said += [str(one["reason"]) for one in asked if one.get("reason")][:1]
+    return f"{verdict.status}: {': '.join(said) or 'no reason given'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedSettings:
+    """Keys of kinds `dvreward` and `holistic`."""
+
+    judge: str
+    usd_per_million_tokens: float = 0.0
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatorSettings:
+    """Keys of kind `evaluator`."""
+
+    benchmark: str
+    evaluator: str | None = None
+    judge: str | None = None
+    usd_per_million_tokens: float = 0.0
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+def _build_dvreward(settings: JudgedSettings, context: AssemblyContext) -> EvaluatorReward:
+    return _build_judged("dvreward", settings, context)
+
+
+def _build_holistic(settings: JudgedSettings, context: AssemblyContext) -> EvaluatorReward:
+    return _build_judged("holistic", settings, context)
+
+
+def _build_judged(name: str, settings: JudgedSettings, context: AssemblyContext) -> EvaluatorReward:
+    judge = open_judge(settings.judge, device=context.device)
+    spec = f"{name}{_query(settings.options)}"
+    return EvaluatorReward(evaluator=open_evaluator(spec, judge, protocol="official"))
+
+
+def _build_evaluator(settings: EvaluatorSettings, context: AssemblyContext) -> EvaluatorReward:
+    benchmark = open_benchmark(settings.benchmark, data=context.data)
+    judge = None if settings.judge is None else open_judge(settings.judge, device=context.device)
+    name = settings.evaluator or benchmark.card.evaluators[0]
+    spec = f"{name}{_query(settings.options)}"
+    return EvaluatorReward(evaluator=benchmark.evaluator(spec, judge=judge, device=context.device))
+
+
+def _query(options: Mapping[str, object]) -> str:
+    text = "&".join(f"{key}={value}" for key, value in options.items())
+    return f"?{text}" if text else ""
+
+
+DVREWARD: Final = RewardKind(
+    settings=JudgedSettings,
+    build=_build_dvreward,
+    judges="image",
+    needs_questions=True,
+    judge_calls=20.0,
+    judge_calls_small=5.0,
+)
+HOLISTIC: Final = RewardKind(
+    settings=JudgedSettings, build=_build_holistic, judges="image", judge_calls=2.0
+)
+EVALUATOR: Final = RewardKind(settings=EvaluatorSettings, build=_build_evaluator, judges="image")
