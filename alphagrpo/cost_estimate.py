@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from alphabench.checkpoints import open_checkpoint, pick_kind
+from alphabench.checkpoints import open_checkpoint, pick_checkpoint_kind
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import split_spec
 from alphabench.models.bagel.guidance import Guidance
@@ -88,7 +88,7 @@ def _estimates(recipe: Recipe) -> list[str]:
 
 
 def _open_sizes(recipe: Recipe, name: str) -> PolicySizes:
-    kind, location = pick_kind(name)
+    kind, location = pick_checkpoint_kind(name)
     if kind in SIZE_ESTIMATES:
         module, _, attribute = SIZE_ESTIMATES[kind].partition(":")
         estimate: Callable[[PolicySettings, str, TrainingSettings], PolicySizes]

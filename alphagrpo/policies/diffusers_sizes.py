@@ -12,7 +12,7 @@ from safetensors import safe_open
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.diffusers import DiffusersCheckpoint
 from alphabench.core.errors import AlphaBenchError
-from alphabench.weights.location import Source
+from alphabench.weights.location import PipelineFiles
 from alphagrpo.policies.diffusers_policy import EXPERTS
 from alphagrpo.policies.protocols import PolicySizes, n_trained_parameters
 from alphagrpo.recipe import PolicySettings
@@ -57,7 +57,7 @@ def diffusers_sizes(
     return _sizes(training, generator.source, generator.source.folder)
 
 
-def _sizes(training: TrainingSettings, source: Source, folder: Path) -> PolicySizes:
+def _sizes(training: TrainingSettings, source: PipelineFiles, folder: Path) -> PolicySizes:
     """ModelSizes by the shapes in the pipeline's files."""
     shapes = {
         (file.partition("/")[0], name): shape

@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from alphabench.checkpoints import open_checkpoint, pick_kind
+from alphabench.checkpoints import open_checkpoint, pick_checkpoint_kind
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import split_spec
@@ -83,7 +83,7 @@ def _trainable(generator: Generator, spec: str) -> TrainableCheckpoint:
     adapter = training_adapter(generator)
     if isinstance(adapter, TrainableCheckpoint):
         return adapter
-    kind, _ = pick_kind(split_spec(spec)[0])
+    kind, _ = pick_checkpoint_kind(split_spec(spec)[0])
     why = _NOT_TRAINABLE.get(kind, "it implements no TrainableCheckpoint")
     raise AlphaBenchError(
         f"{spec!r} cannot be trained: {why}",

@@ -70,9 +70,9 @@ CHECKPOINTS: Final = {
     "diffusers": "alphabench.checkpoints.diffusers:open_diffusers",
     "http": "alphabench.checkpoints.http:open_http",
     "images": "alphabench.checkpoints.folder:open_folder",
-    "nano": "alphabench.checkpoints.bagel:open_nano",
+    "nano": "alphabench.checkpoints.bagel:open_nano_umm",
     "janus": "alphabench.checkpoints.janus:open_janus",
-    "python": "alphabench.checkpoints.python_object:open_python",
+    "python": "alphabench.checkpoints.python_object:open_python_checkpoint",
     "scene": "alphabench.checkpoints.scene:open_scene",
 }
 EVALUATORS: Final = {

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from alphabench.checkpoints import open_checkpoint, pick_kind
+from alphabench.checkpoints import open_checkpoint, pick_checkpoint_kind
 from alphabench.checkpoints.bagel import NANO, BagelHandle, read_think_prompt
 from alphabench.checkpoints.bagel_presets import PRESETS
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
@@ -69,12 +69,15 @@ def drawn(checkpoint: UnifiedCheckpoint, ask: AskFor) -> Any:
 
 
 def test_folders_and_hub_ids_are_known_by_their_files_and_names(tiny: Path, own: Path) -> None:
-    assert pick_kind(str(tiny)) == ("bagel", str(tiny))
-    assert pick_kind("ByteDance-Seed/BAGEL-7B-MoT") == ("bagel", "ByteDance-Seed/BAGEL-7B-MoT")
-    assert pick_kind("bagel:owner/other")[0] == "bagel"
-    assert pick_kind("nano") == ("nano", "")
+    assert pick_checkpoint_kind(str(tiny)) == ("bagel", str(tiny))
+    assert pick_checkpoint_kind("ByteDance-Seed/BAGEL-7B-MoT") == (
+        "bagel",
+        "ByteDance-Seed/BAGEL-7B-MoT",
+    )
+    assert pick_checkpoint_kind("bagel:owner/other")[0] == "bagel"
+    assert pick_checkpoint_kind("nano") == ("nano", "")
     (own / "ema.safetensors").unlink()
-    assert pick_kind(str(own))[0] == "bagel"
+    assert pick_checkpoint_kind(str(own))[0] == "bagel"
 
 
 def test_it_draws_the_same_before_and_after_pickling(tiny: Path, ask: AskFor) -> None:

@@ -17,8 +17,8 @@ from alphabench.checkpoints.editing import (
     ALSO_EDITS,
     ALWAYS_EDITS,
     check_edits,
-    edits,
     open_source,
+    takes_edits,
 )
 from alphabench.checkpoints.presets import PRESETS
 from alphabench.core.errors import AlphaBenchError
@@ -107,7 +107,7 @@ def test_every_editor_of_the_table_takes_an_image_in_diffusers(name: str) -> Non
 
     pipeline_class: Any = getattr(diffusers, name)
     assert "image" in inspect.signature(pipeline_class.__call__).parameters
-    assert edits(name)
+    assert takes_edits(name)
 
 
 def test_an_optional_editor_may_also_draw(ask: AskFor) -> None:
@@ -115,7 +115,7 @@ def test_an_optional_editor_may_also_draw(ask: AskFor) -> None:
 
 
 def test_presets_of_editors_leave_the_size_to_the_picture() -> None:
-    ours = [preset for preset in PRESETS if edits(preset.pipeline_class)]
+    ours = [preset for preset in PRESETS if takes_edits(preset.pipeline_class)]
     assert len(ours) == 4
     assert all(preset.width is None for preset in ours)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from alphabench.checkpoints.lora_tensors import check_values, energy_of, layers_of, scale_of
+from alphabench.checkpoints.lora_tensors import check_lora_values, energy_of, layers_of, scale_of
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def one_layer(**changed: Tensor) -> dict[str, Tensor]:
 def test_values_that_cannot_be_meant_are_refused(changed: dict[str, Tensor], words: str) -> None:
     tensors = one_layer(**changed)
     with pytest.raises(ValueError, match=words):
-        check_values(tensors, layers_of(tensors))
+        check_lora_values(tensors, layers_of(tensors))
 
 
 def test_the_energy_is_that_of_the_whole_change_with_its_scale() -> None:

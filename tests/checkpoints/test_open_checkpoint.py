@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.checkpoints import open_checkpoint, pick_kind
+from alphabench.checkpoints import open_checkpoint, pick_checkpoint_kind
 from alphabench.core.errors import AlphaBenchError
 
 
@@ -24,12 +24,12 @@ from alphabench.core.errors import AlphaBenchError
     ],
 )
 def test_the_form_of_a_name_picks_the_kind(name: str, picked: tuple[str, str]) -> None:
-    assert pick_kind(name) == picked
+    assert pick_checkpoint_kind(name) == picked
 
 
 def test_a_folder_is_a_pipeline_when_it_holds_an_index(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").touch()
-    assert pick_kind(str(tmp_path)) == ("diffusers", str(tmp_path))
+    assert pick_checkpoint_kind(str(tmp_path)) == ("diffusers", str(tmp_path))
 
 
 @pytest.mark.parametrize(

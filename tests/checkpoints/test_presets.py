@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from alphabench.checkpoints.presets import PRESETS, choose, families, named, negative_prompt_in
+from alphabench.checkpoints.presets import (
+    PRESETS,
+    choose_preset,
+    negative_prompt_in,
+    preset_families,
+    preset_named,
+)
 
 
 def reader(configs: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -43,18 +49,18 @@ SD35_MEDIUM = {"transformer": {"qk_norm": "rms_norm", "num_layers": 24}}
 def test_the_narrowest_row_that_fits_is_taken(
     pipeline_class: str, name: str, configs: Mapping[str, Mapping[str, Any]], family: str
 ) -> None:
-    assert choose(pipeline_class, name, reader(configs)).family == family
+    assert choose_preset(pipeline_class, name, reader(configs)).family == family
 
 
 def test_an_unknown_pipeline_is_left_to_its_own_defaults() -> None:
-    preset = choose("NobodysPipeline", "x", reader({}))
+    preset = choose_preset("NobodysPipeline", "x", reader({}))
     assert (preset.steps, preset.guidance, preset.width, preset.height) == (None,) * 4
 
 
 def test_every_family_can_be_named_and_says_where_it_is_from() -> None:
-    assert len(set(families())) == len(PRESETS)
+    assert len(set(preset_families())) == len(PRESETS)
     for preset in PRESETS:
-        assert named(preset.family) is preset
+        assert preset_named(preset.family) is preset
         assert preset.source
 
 
@@ -82,7 +88,7 @@ def test_every_pipeline_takes_what_its_preset_sets(preset: Any) -> None:
     ],
 )
 def test_settings_are_those_that_authors_publish(family: str, steps: int, guidance: float) -> None:
-    preset = named(family)
+    preset = preset_named(family)
     assert preset is not None
     assert (preset.steps, preset.guidance) == (steps, guidance)
 

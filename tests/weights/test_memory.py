@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.weights.memory import GIB, bytes_of, check_room, free_bytes, safetensors_among
+from alphabench.weights.memory import GIB, check_memory, free_bytes, safetensors_among, stored_bytes
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_weights_need_what_their_numbers_take_once_loaded(weights: Path) -> None:
-    assert bytes_of([weights], width=None, name="x") == 30 * 2 + 7 * 4
-    assert bytes_of([weights], width=2, name="x") == 37 * 2
-    assert bytes_of([weights, weights], width=4, name="x") == 2 * 37 * 4
+    assert stored_bytes([weights], width=None, name="x") == 30 * 2 + 7 * 4
+    assert stored_bytes([weights], width=2, name="x") == 37 * 2
+    assert stored_bytes([weights, weights], width=4, name="x") == 2 * 37 * 4
 
 
 def test_this_machine_has_some_memory_free() -> None:
@@ -33,10 +33,10 @@ def test_this_machine_has_some_memory_free() -> None:
 
 
 def test_what_does_not_fit_is_refused_in_one_sentence() -> None:
-    check_room(GIB, GIB, name="x", device="cpu")
-    check_room(GIB, None, name="x", device="cpu")
+    check_memory(GIB, GIB, name="x", device="cpu")
+    check_memory(GIB, None, name="x", device="cpu")
     with pytest.raises(AlphaBenchError, match=r"'x' need 2\.0 GiB, and cpu has 1\.5 GiB free"):
-        check_room(2 * GIB, 3 * GIB // 2, name="x", device="cpu")
+        check_memory(2 * GIB, 3 * GIB // 2, name="x", device="cpu")
 
 
 def test_only_safetensors_count_as_weights() -> None:

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.weights.strict_loading import strict_loading, without_place
+from alphabench.weights.strict_loading import strict_loading, unexpected_tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -52,7 +52,7 @@ def test_a_library_that_passes_over_tensors_is_an_error(
 
 def test_tensors_that_change_nothing_may_be_left_over() -> None:
     names = ["text_model.embeddings.position_ids", "lm_head.weight", "a.b.inv_freq", "a.weight"]
-    assert without_place(names) == ["a.weight"]
+    assert unexpected_tensors(names) == ["a.weight"]
 
 
 def test_a_library_told_to_be_silent_is_heard_all_the_same() -> None:

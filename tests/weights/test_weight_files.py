@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.weights.location import Files
+from alphabench.weights.location import CheckpointFiles
 from alphabench.weights.weight_files import (
     Consent,
     PipelineIndex,
@@ -187,4 +187,7 @@ def test_a_device_is_no_file_of_a_checkpoint(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to("/dev/zero")
     with pytest.raises(AlphaBenchError, match=r"'config\.json' of 'tiny' is missing"):
         check_files(tmp_path, ["config.json"], name="tiny")
-    assert Files(name="tiny", folder=tmp_path, snapshot=None, needed=()).licence() == "unknown"
+    assert (
+        CheckpointFiles(name="tiny", folder=tmp_path, snapshot=None, needed=()).licence()
+        == "unknown"
+    )

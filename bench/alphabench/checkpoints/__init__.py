@@ -76,7 +76,7 @@ def open_checkpoint(
         raise AlphaBenchError(
             f"option {twice[0]!r} of {name!r} is given twice", hint="give it in one place"
         )
-    kind, location = pick_kind(name)
+    kind, location = pick_checkpoint_kind(name)
     if "think" in {**own, **given} and kind in _UNTHINKING:
         raise AlphaBenchError(
             f"{name!r} does not think before it draws",
@@ -87,7 +87,7 @@ def open_checkpoint(
     return generator
 
 
-def pick_kind(name: str) -> tuple[str, str]:
+def pick_checkpoint_kind(name: str) -> tuple[str, str]:
     """`"images:out"` -> `("images", "out")`; the kind is a name in the registry.
 
     Raises:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from alphabench.checkpoints import lora
 from alphabench.checkpoints.bagel_options import BagelOptions, with_options
-from alphabench.checkpoints.bagel_presets import PRESETS, Preset
+from alphabench.checkpoints.bagel_presets import PRESETS, BagelPreset
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_bytes
@@ -33,7 +33,7 @@ from alphabench.models.bagel.sampling_config import (
 from alphabench.models.unified_model import Abilities, UnifiedModel
 from alphabench.upstream.templates import templates_of
 from alphabench.weights import hub, memory, weight_files
-from alphabench.weights.location import Files, find_place
+from alphabench.weights.location import CheckpointFiles, locate_checkpoint
 
 if TYPE_CHECKING:
     from alphabench.models.bagel.bagel_inference import BagelRefiner, UnifiedBagel
@@ -64,7 +64,7 @@ def open_bagel(
     return UnifiedCheckpoint(opened=opened, device=device)
 
 
-def open_nano(
+def open_nano_umm(
     location: str, *, options: Mapping[str, str], lora: str | None, device: str
 ) -> UnifiedCheckpoint:
     """The small model in this package, `--ckpt nano`: the same architecture and options.
@@ -89,11 +89,11 @@ def open_nano(
 class BagelHandle:
     """An `UnifiedHandle`: files looked into and settings settled."""
 
-    files: Files
+    files: CheckpointFiles
     options: BagelOptions
     own: SamplingFile | None
     """The folder's `alphabench.json`."""
-    preset: Preset | None
+    preset: BagelPreset | None
     adapter: lora.Lora | None
 
     @classmethod
@@ -262,18 +262,18 @@ class BagelHandle:
         widths = {"stored": None, "float32": 4, "float16": 2, "bfloat16": 2}
         name, model = self.name, memory.safetensors_among(folder, self.files.needed)
         coder = model.pop(_CODER)
-        needed = memory.bytes_of(model.values(), width=widths[self.recipe.dtype], name=name)
-        needed += memory.bytes_of([coder], width=widths["float32"], name=name)
-        memory.check_room(needed, memory.free_bytes(device), name=name, device=device)
+        needed = memory.stored_bytes(model.values(), width=widths[self.recipe.dtype], name=name)
+        needed += memory.stored_bytes([coder], width=widths["float32"], name=name)
+        memory.check_memory(needed, memory.free_bytes(device), name=name, device=device)
 
 
-def find_files(location: str, *, revision: str | None, access: hub.HubAccess) -> Files:
+def find_files(location: str, *, revision: str | None, access: hub.HubAccess) -> CheckpointFiles:
     """The files of a checkpoint in the released layout, looked into where they are at hand.
 
     Raises:
         AlphaBenchError: not there, or a file is missing, truncated or garbled.
     """
-    place = find_place(location, revision=revision, probe=_PROBE, access=access)
+    place = locate_checkpoint(location, revision=revision, probe=_PROBE, access=access)
     shards = sorted(one for one in place.names if _is_shard(one))
     model = [_MODEL] if _MODEL in place.names else shards or [_MODEL]
     needed = (*_REQUIRED, *model, *(one for one in _OPTIONAL if one in place.names))
@@ -284,7 +284,9 @@ def find_files(location: str, *, revision: str | None, access: hub.HubAccess) ->
             )
     if place.local is not None:
         weight_files.check_files(place.local, needed, name=location)
-    return Files(name=location, folder=place.local, snapshot=place.snapshot, needed=needed)
+    return CheckpointFiles(
+        name=location, folder=place.local, snapshot=place.snapshot, needed=needed
+    )
 
 
 def _is_shard(name: str) -> bool:
@@ -315,7 +317,7 @@ def read_think_prompt(script: Path) -> str:
     return template.literal
 
 
-def _named_preset(name: str) -> Preset | None:
+def _named_preset(name: str) -> BagelPreset | None:
     if name in ("auto", "none"):
         return None
     if name not in PRESETS:

@@ -15,7 +15,7 @@ from alphabench.models.bagel.sampling_config import DRAW, EDIT, BagelSampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
+class BagelPreset:
     """How AlphaGRPO's evaluation samples BAGEL for one benchmark."""
 
     name: str
@@ -42,25 +42,25 @@ class Preset:
 _SCRIPTS: Final = "evaluation scripts of AlphaGRPO (JunyiWuCode/AlphaGRPO)"
 _ALWAYS_GUIDED: Final = Guidance(low=0.0)
 _ROWS: Final = (
-    Preset(name="geneval", draw=_ALWAYS_GUIDED, source=_SCRIPTS),
-    Preset(name="dpg", draw=_ALWAYS_GUIDED, source=_SCRIPTS),
-    Preset(name="tiif", source=_SCRIPTS),
+    BagelPreset(name="geneval", draw=_ALWAYS_GUIDED, source=_SCRIPTS),
+    BagelPreset(name="dpg", draw=_ALWAYS_GUIDED, source=_SCRIPTS),
+    BagelPreset(name="tiif", source=_SCRIPTS),
     # Published without and with a thought; --think chooses. Their limit of 2,048 tokens counts the
     # token that begins the thought.
-    Preset(
+    BagelPreset(
         name="wise",
         temperature=0.3,
         max_think_tokens=2047,
         source="gen_images_mp_wise.py of BAGEL (ByteDance-Seed/Bagel), the same in AlphaGRPO",
     ),
-    Preset(
+    BagelPreset(
         name="gedit",
         edit=Guidance(image_scale=1.5, renorm="text_channel"),
         patch_shortest=378,
         source=f"{_SCRIPTS}; least side of what is understood: BAGEL's own editing benchmarks",
     ),
     # For refining a picture that was drawn before, with a thought about what is wrong with it.
-    Preset(
+    BagelPreset(
         name="reflect",
         edit=Guidance(image_scale=2.0, renorm="text_channel"),
         temperature=0.3,
@@ -68,5 +68,5 @@ _ROWS: Final = (
         source=_SCRIPTS,
     ),
 )
-PRESETS: Final[Mapping[str, Preset]] = {row.name: row for row in _ROWS}
+PRESETS: Final[Mapping[str, BagelPreset]] = {row.name: row for row in _ROWS}
 """By the benchmark's name; `reflect` is no benchmark and is only taken when it is named."""

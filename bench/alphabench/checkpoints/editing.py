@@ -29,7 +29,7 @@ ALSO_EDITS: Final = ("FluxKontextPipeline", "Flux2Pipeline")
 """Pipelines that draw from text, or edit where they are given an `image`."""
 
 
-def edits(pipeline_class: str) -> bool:
+def takes_edits(pipeline_class: str) -> bool:
     """Whether a pipeline of diffusers takes a source picture and an instruction."""
     return pipeline_class in (*ALWAYS_EDITS, *ALSO_EDITS)
 
@@ -41,7 +41,7 @@ def check_edits(requests: Sequence[ImageRequest], pipeline_class: str) -> None:
         AlphaBenchError: an edit for a pipeline that draws from text alone, or a request without a
             picture for one that edits.
     """
-    if not edits(pipeline_class):
+    if not takes_edits(pipeline_class):
         refuse_edits(requests, "diffusers")
     if pipeline_class not in ALWAYS_EDITS:
         return
@@ -53,7 +53,7 @@ def check_edits(requests: Sequence[ImageRequest], pipeline_class: str) -> None:
             )
 
 
-def picture_argument(batch: Sequence[ImageRequest]) -> Mapping[str, Any]:
+def image_argument(batch: Sequence[ImageRequest]) -> Mapping[str, Any]:
     """The pipeline's `image` for a batch of one edit; nothing for requests without a picture.
 
     Raises:

@@ -22,8 +22,8 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import fill
 from alphabench.models.unified_model import Abilities, UnifiedModel
 from alphabench.weights import hub, memory
-from alphabench.weights.location import Files, find_place
-from alphabench.weights.weight_files import PICKLES, check_files, read_json
+from alphabench.weights.location import CheckpointFiles, locate_checkpoint
+from alphabench.weights.weight_files import PICKLES, check_files, read_checkpoint_json
 
 if TYPE_CHECKING:
     from alphabench.models.janus.janus_inference import Janus, JanusRefiner
@@ -90,7 +90,7 @@ def open_janus(
 class JanusHandle:
     """An `UnifiedHandle`: files that were looked into."""
 
-    files: Files
+    files: CheckpointFiles
     options: JanusOptions
 
     @classmethod
@@ -101,12 +101,12 @@ class JanusHandle:
             AlphaBenchError: not there, no Janus, incomplete, or damaged.
         """
         access = hub.HubAccess(cache_dir=options.cache_dir, offline=options.offline)
-        place = find_place(location, revision=options.revision, probe=_CONFIG, access=access)
-        _check_config(read_json(place.probe, name=location), name=location)
+        place = locate_checkpoint(location, revision=options.revision, probe=_CONFIG, access=access)
+        _check_config(read_checkpoint_json(place.probe, name=location), name=location)
         needed = _needed_files(place.names, name=location)
         if place.local is not None:
             check_files(place.local, needed, name=location)
-        files = Files(
+        files = CheckpointFiles(
             name=location, folder=place.local, snapshot=place.snapshot, needed=tuple(needed)
         )
         return cls(files=files, options=options)
@@ -160,9 +160,9 @@ class JanusHandle:
         """
         folder = self.files.fetch()
         stored = [folder / one for one in self.files.needed if one.endswith(".safetensors")]
-        n_bytes = memory.bytes_of(stored, width=_WIDTHS[self.options.dtype], name=self.name)
+        n_bytes = memory.stored_bytes(stored, width=_WIDTHS[self.options.dtype], name=self.name)
         free = memory.free_bytes(device)
-        memory.check_room(n_bytes, free, name=self.name, device=device)
+        memory.check_memory(n_bytes, free, name=self.name, device=device)
         from alphabench.models.janus.janus_inference import JanusSampling, load_janus
 
         sampling = JanusSampling(

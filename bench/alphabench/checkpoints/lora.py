@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.checkpoints.lora_config import Scaling, read_scaling
-from alphabench.checkpoints.lora_tensors import Convert, Layer, check_values, layers_of
+from alphabench.checkpoints.lora_tensors import AdaptedLayer, Convert, check_lora_values, layers_of
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.weights import hub, weight_files
@@ -24,7 +24,7 @@ from alphabench.weights.sizes import METADATA
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from alphabench.checkpoints.lora_binding import Bound
+    from alphabench.checkpoints.lora_binding import BoundLayer
 
 
 _DIFFUSERS_FILE: Final = "pytorch_lora_weights.safetensors"
@@ -45,7 +45,7 @@ class Lora:
     config: Path | None
     """PEFT's adapter_config.json, for its layout."""
     strength: float
-    layers: tuple[Layer, ...]
+    layers: tuple[AdaptedLayer, ...]
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
     """Component, or nothing in PEFT's layout -> what a configuration says of scales."""
 
@@ -116,7 +116,7 @@ def find(name: str, *, file: str | None, strength: float, access: hub.HubAccess)
 
 def _scalings(header: Mapping[str, Any], config: Path | None, *, name: str) -> dict[str, Scaling]:
     if config is not None:
-        return {"": read_scaling(weight_files.read_json(config, name=name))}
+        return {"": read_scaling(weight_files.read_checkpoint_json(config, name=name))}
     stated = (header.get(METADATA) or {}).get(_DIFFUSERS_CONFIG)
     if stated is None:
         return {}
@@ -199,14 +199,14 @@ def check_base(
     Raises:
         AlphaBenchError: for the first layer that is for a component or module that is not there.
     """
-    from alphabench.checkpoints.lora_binding import find_place, is_spelled_out, lacks_component
+    from alphabench.checkpoints.lora_binding import find_module, is_spelled_out, lacks_component
 
     known = {one: names for one, names in modules.items() if names is not None}
     for layer in lora.layers:
         component = layer.module.partition(".")[0]
         seen = known if not convertible else is_spelled_out(layer.module) and component in known
         if lacks_component(layer.module, modules) or (
-            seen and find_place(layer.module, known) is None
+            seen and find_module(layer.module, known) is None
         ):
             raise AlphaBenchError(
                 f"the LoRA {lora.name!r} does not fit {owner}: the model has no module for "
@@ -258,7 +258,7 @@ def _bind(
 
     from alphabench.checkpoints import lora_binding
 
-    check_values(tensors, lora.layers)
+    check_lora_values(tensors, lora.layers)
     bound, unbound = _placed(networks, lora.layers)
     if unbound and convert is not None:
         from alphabench.checkpoints.lora_conversion import converted
@@ -289,10 +289,10 @@ def _bind(
 
 
 def _placed(
-    networks: Mapping[str, nn.Module], layers: tuple[Layer, ...]
-) -> tuple[list[Bound], list[Layer]]:
+    networks: Mapping[str, nn.Module], layers: tuple[AdaptedLayer, ...]
+) -> tuple[list[BoundLayer], list[AdaptedLayer]]:
     """Layers with their places, and those that have none."""
-    from alphabench.checkpoints.lora_binding import Bound, find_place
+    from alphabench.checkpoints.lora_binding import BoundLayer, find_module
 
     modules = {
         component: {name for name, _ in network.named_modules()}
@@ -300,9 +300,9 @@ def _placed(
     }
     bound, unbound = [], []
     for layer in layers:
-        place = find_place(layer.module, modules)
+        place = find_module(layer.module, modules)
         if place is None:
             unbound.append(layer)
         else:
-            bound.append(Bound(layer=layer, place=place))
+            bound.append(BoundLayer(layer=layer, place=place))
     return bound, unbound

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from alphabench.checkpoints.lora_config import Scaling
-from alphabench.checkpoints.lora_tensors import Layer, scale_of
+from alphabench.checkpoints.lora_tensors import AdaptedLayer, scale_of
 
 ADAPTER: Final = "lora"
 _KOHYA: Final = {
@@ -35,7 +35,7 @@ _TEXT: Final = (
 """Older spellings in CLIP's text model -> its own."""
 
 
-class Place(NamedTuple):
+class ModuleLocation(NamedTuple):
     """A module of a loaded network or of its weights file."""
 
     component: str
@@ -43,14 +43,14 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
+class BoundLayer:
     """One layer and where it goes."""
 
-    layer: Layer
-    place: Place
+    layer: AdaptedLayer
+    place: ModuleLocation
 
 
-def find_place(module: str, modules: Mapping[str, Collection[str]]) -> Place | None:
+def find_module(module: str, modules: Mapping[str, Collection[str]]) -> ModuleLocation | None:
     """The place that a name in a LoRA file speaks of.
 
     Args:
@@ -75,7 +75,7 @@ def find_place(module: str, modules: Mapping[str, Collection[str]]) -> Place | N
     for chosen, name in choices:
         for spelling in _spellings(name):
             if spelling in modules[chosen]:
-                return Place(chosen, spelling)
+                return ModuleLocation(chosen, spelling)
     return None
 
 
@@ -112,7 +112,7 @@ def _spellings(name: str) -> list[str]:
 
 def put_on(
     networks: Mapping[str, nn.Module],
-    bound: Sequence[Bound],
+    bound: Sequence[BoundLayer],
     tensors: Mapping[str, Tensor],
     *,
     scalings: Mapping[str, Scaling],
@@ -156,7 +156,7 @@ class _Values(NamedTuple):
 
 
 def _values_for(
-    module: nn.Module, layer: Layer, tensors: Mapping[str, Tensor], name: str
+    module: nn.Module, layer: AdaptedLayer, tensors: Mapping[str, Tensor], name: str
 ) -> _Values:
     """The layer's tensors in the shapes of the module's adapter."""
     if type(module) not in (nn.Linear, nn.Conv2d):
@@ -189,7 +189,9 @@ def _values_for(
     return _Values(down.reshape(down_shape), up.reshape(up_shape), magnitude)
 
 
-def _scale(one: Bound, tensors: Mapping[str, Tensor], scaling: Scaling | None, rank: int) -> float:
+def _scale(
+    one: BoundLayer, tensors: Mapping[str, Tensor], scaling: Scaling | None, rank: int
+) -> float:
     if scaling is None:
         return scale_of(tensors, one.layer)
     if one.layer.alpha is not None:

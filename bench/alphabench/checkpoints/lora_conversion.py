@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from alphabench.checkpoints.lora_tensors import Convert, Layer, energy_of, layers_of
+from alphabench.checkpoints.lora_tensors import AdaptedLayer, Convert, energy_of, layers_of
 
 _ROUNDING: Final = 0.02
 """Relative; converters multiply scales into half-precision tensors."""
@@ -25,16 +25,16 @@ class Converted:
     """The tensors under new names."""
 
     tensors: Mapping[str, Tensor]
-    origins: Mapping[str, Layer]
+    origins: Mapping[str, AdaptedLayer]
     """New name of a tensor -> the layer of the file that it comes from."""
 
-    def origin(self, layer: Layer) -> Layer:
+    def origin(self, layer: AdaptedLayer) -> AdaptedLayer:
         """The layer of the file that a new one comes from; itself where that is not known."""
         return self.origins.get(layer.down, layer)
 
 
 def converted(
-    tensors: Mapping[str, Tensor], layers: Sequence[Layer], convert: Convert
+    tensors: Mapping[str, Tensor], layers: Sequence[AdaptedLayer], convert: Convert
 ) -> Converted | None:
     """The tensors as diffusers names them; None where it does not know their layout.
 
@@ -46,7 +46,7 @@ def converted(
         renamed = dict(convert(dict(tensors)))
     except Exception:  # noqa: BLE001 - a boundary: converters index into names as they like
         return None
-    origins: dict[str, Layer] = {}
+    origins: dict[str, AdaptedLayer] = {}
     seen: set[int] = set()
     for name, tensor in marked.items():
         marks = {round(value) for value in torch.unique(tensor.float()).tolist()}
@@ -69,7 +69,7 @@ def converted(
     return Converted(tensors=renamed, origins=origins)
 
 
-def _marked(tensors: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str, Tensor]:
+def _marked(tensors: Mapping[str, Tensor], layers: Sequence[AdaptedLayer]) -> dict[str, Tensor]:
     """The same names and shapes; a layer's factors are filled with its number, its scale is 1."""
     marked: dict[str, Tensor] = {}
     for number, layer in enumerate(layers):

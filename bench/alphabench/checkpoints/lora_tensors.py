@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Convert = Callable[[Mapping[str, "Tensor"]], Mapping[str, "Tensor"]]
-"""Renames the tensors of another layout as diffusers names them."""
-"""Gives tensors the names that modules have; raises whatever it likes."""
+"""Gives tensors the names that modules have; may raise any exception."""
 
 _ADAPTER: Final = r"(?:\.[A-Za-z]\w*)??"
 """PEFT puts the adapter's name, often `default`, between a part and `.weight`."""
@@ -57,7 +56,7 @@ _WRAPPERS: Final = ("base_model.model.", "module.", "_orig_mod.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class AdaptedLayer:
     """The tensors of one adapted module, by their names in the file."""
 
     module: str
@@ -76,7 +75,7 @@ class Layer:
         return [one for one in (self.down, self.up, self.alpha, self.magnitude) if one is not None]
 
 
-def layers_of(names: Iterable[str]) -> list[Layer]:
+def layers_of(names: Iterable[str]) -> list[AdaptedLayer]:
     """The layers of a file, in its order.
 
     Raises:
@@ -93,7 +92,7 @@ def layers_of(names: Iterable[str]) -> list[Layer]:
         if "down" not in parts or "up" not in parts:
             raise ValueError(f"{next(iter(parts.values()))!r} lacks its counterpart")
     return [
-        Layer(
+        AdaptedLayer(
             module=module,
             down=parts["down"],
             up=parts["up"],
@@ -117,7 +116,7 @@ def _part_of(name: str) -> tuple[str, str]:
     raise ValueError(f"{name!r} is no part of a LoRA")
 
 
-def check_values(tensors: Mapping[str, Tensor], layers: Sequence[Layer]) -> None:
+def check_lora_values(tensors: Mapping[str, Tensor], layers: Sequence[AdaptedLayer]) -> None:
     """Refuse a LoRA whose values cannot be meant.
 
     Raises:
@@ -146,14 +145,14 @@ def check_values(tensors: Mapping[str, Tensor], layers: Sequence[Layer]) -> None
         )
 
 
-def scale_of(tensors: Mapping[str, Tensor], layer: Layer) -> float:
+def scale_of(tensors: Mapping[str, Tensor], layer: AdaptedLayer) -> float:
     """The file's own factor on `up @ down`."""
     if layer.alpha is None:
         return 1.0
     return float(tensors[layer.alpha].float()) / tensors[layer.down].shape[0]
 
 
-def energy_of(tensors: Mapping[str, Tensor], layer: Layer) -> float:
+def energy_of(tensors: Mapping[str, Tensor], layer: AdaptedLayer) -> float:
     """The squared Frobenius norm of the layer's change of its weight, magnitude aside.
 
     No splitting or joining of layers and no moving of a factor changes the sum over a file.

@@ -17,7 +17,7 @@ DtypeName = Literal["float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
+class PipelinePreset:
     """The published sampling settings of one family; None leaves a value to the pipeline."""
 
     family: str
@@ -45,36 +45,36 @@ class Preset:
     """(component, key, value) that the component's config.json must contain."""
 
 
-PRESETS: Final[tuple[Preset, ...]] = (
-    Preset(
+PRESETS: Final[tuple[PipelinePreset, ...]] = (
+    PipelinePreset(
         family="sdxl-turbo", pipeline_class="StableDiffusionXLPipeline", name_has=("turbo",),
         steps=1, guidance=0.0, width=512, height=512, dtype="float16",
         takes_negative_prompt=False, source="diffusers' SDXL Turbo page",
     ),
-    Preset(
+    PipelinePreset(
         family="sdxl", pipeline_class="StableDiffusionXLPipeline",
         steps=50, guidance=5.0, width=1024, height=1024, dtype="float16",
         source="defaults of diffusers' pipeline; the model card sets only the dtype",
     ),
-    Preset(
+    PipelinePreset(
         family="sd-turbo", pipeline_class="StableDiffusionPipeline", name_has=("turbo",),
         steps=1, guidance=0.0, width=512, height=512, dtype="float16",
         takes_negative_prompt=False,
         source="model card stabilityai/sd-turbo, as copied on public pages",
     ),
-    Preset(
+    PipelinePreset(
         family="sd2", pipeline_class="StableDiffusionPipeline",
         config=(("unet", "cross_attention_dim", 1024),),
         steps=50, guidance=7.5, width=None, height=None, dtype="float16",
         source="defaults of diffusers' pipeline; size from the UNet (512 base, 768 otherwise)",
     ),
-    Preset(
+    PipelinePreset(
         # GenEval's own generation script uses guidance 9.0 for these; its paper's rows need that.
         family="sd15", pipeline_class="StableDiffusionPipeline",
         steps=50, guidance=7.5, width=512, height=512, dtype="float16",
         source="defaults of diffusers' pipeline, as in the model card's example",
     ),
-    Preset(
+    PipelinePreset(
         family="sd35-large-turbo", pipeline_class="StableDiffusion3Pipeline",
         name_has=("turbo",), config=(("transformer", "qk_norm", "rms_norm"),),
         steps=4, guidance=0.0, width=1024, height=1024, dtype="bfloat16",
@@ -82,7 +82,7 @@ PRESETS: Final[tuple[Preset, ...]] = (
         source="demo space of stabilityai/stable-diffusion-3.5-large-turbo; "
         "sequence length: default of diffusers' pipeline",
     ),
-    Preset(
+    PipelinePreset(
         family="sd35-medium", pipeline_class="StableDiffusion3Pipeline",
         config=(("transformer", "qk_norm", "rms_norm"), ("transformer", "num_layers", 24)),
         steps=40, guidance=4.5, width=1024, height=1024, dtype="bfloat16",
@@ -90,7 +90,7 @@ PRESETS: Final[tuple[Preset, ...]] = (
         source="model card stabilityai/stable-diffusion-3.5-medium, as copied on public pages; "
         "sequence length: default of diffusers' pipeline",
     ),
-    Preset(
+    PipelinePreset(
         family="sd35-large", pipeline_class="StableDiffusion3Pipeline",
         config=(("transformer", "qk_norm", "rms_norm"),),
         steps=28, guidance=3.5, width=1024, height=1024, dtype="bfloat16",
@@ -98,78 +98,78 @@ PRESETS: Final[tuple[Preset, ...]] = (
         source="model card stabilityai/stable-diffusion-3.5-large, as copied in public code; "
         "sequence length: default of diffusers' pipeline",
     ),
-    Preset(
+    PipelinePreset(
         family="sd3", pipeline_class="StableDiffusion3Pipeline",
         steps=28, guidance=7.0, width=1024, height=1024, dtype="float16",
         max_sequence_length=256,
         source="defaults of diffusers' pipeline, as in its documentation's example",
     ),
-    Preset(
+    PipelinePreset(
         family="flux-schnell", pipeline_class="FluxPipeline",
         config=(("transformer", "guidance_embeds", False),),
         steps=4, guidance=0.0, width=1024, height=1024, dtype="bfloat16",
         takes_negative_prompt=False, max_sequence_length=256,
         source="diffusers' Flux page; size: default of diffusers' pipeline",
     ),
-    Preset(
+    PipelinePreset(
         family="flux-dev", pipeline_class="FluxPipeline",
         steps=50, guidance=3.5, width=1024, height=1024, dtype="bfloat16",
         takes_negative_prompt=False, max_sequence_length=512,
         source="diffusers' Flux page; size: default of diffusers' pipeline",
     ),
-    Preset(
+    PipelinePreset(
         family="sana-512", pipeline_class="SanaPipeline",
         config=(("transformer", "sample_size", 16),),
         steps=20, guidance=4.5, width=512, height=512, dtype="bfloat16",
         max_sequence_length=300, source="as sana; size from the weights",
     ),
-    Preset(
+    PipelinePreset(
         family="sana", pipeline_class="SanaPipeline",
         steps=20, guidance=4.5, width=1024, height=1024, dtype="bfloat16",
         max_sequence_length=300,
         source="defaults of diffusers' pipeline; dtype: of the BF16 checkpoints. The others are "
         "published in float16 with parts of them in bfloat16, which is not done here",
     ),
-    Preset(
+    PipelinePreset(
         family="qwen-image-2512", pipeline_class="QwenImagePipeline", name_has=("2512",),
         steps=50, guidance=4.0, guidance_name="true_cfg_scale", width=1328, height=1328,
         dtype="bfloat16", negative_prompt_in_card=True, max_sequence_length=512,
         source="README of QwenLM/Qwen-Image, on Qwen-Image-2512 (square size)",
     ),
-    Preset(
+    PipelinePreset(
         # The README also appends words to each prompt; a benchmark's prompts stay as they are.
         family="qwen-image", pipeline_class="QwenImagePipeline",
         steps=50, guidance=4.0, guidance_name="true_cfg_scale", width=1328, height=1328,
         dtype="bfloat16", negative_prompt=" ", max_sequence_length=512,
         source="README of QwenLM/Qwen-Image (square size)",
     ),
-    Preset(
+    PipelinePreset(
         # Without a negative prompt the pipeline samples unguided, whatever the scale.
         family="qwen-image-edit", pipeline_class="QwenImageEditPipeline",
         steps=50, guidance=4.0, guidance_name="true_cfg_scale", width=None, height=None,
         dtype="bfloat16", negative_prompt=" ", max_sequence_length=512,
         source="README of QwenLM/Qwen-Image, on Qwen-Image-Edit; size from the source picture",
     ),
-    Preset(
+    PipelinePreset(
         family="qwen-image-edit-plus", pipeline_class="QwenImageEditPlusPipeline",
         steps=40, guidance=4.0, guidance_name="true_cfg_scale", width=None, height=None,
         dtype="bfloat16", negative_prompt=" ", max_sequence_length=512,
         source="README of QwenLM/Qwen-Image, on Qwen-Image-Edit-2509 and -2511; size from the "
         "source picture",
     ),
-    Preset(
+    PipelinePreset(
         family="flux-kontext", pipeline_class="FluxKontextPipeline",
         steps=28, guidance=2.5, width=None, height=None, dtype="bfloat16",
         takes_negative_prompt=False, max_sequence_length=512,
         source="example of diffusers' pipeline; steps: its default; size from the source picture",
     ),
-    Preset(
+    PipelinePreset(
         family="instruct-pix2pix", pipeline_class="StableDiffusionInstructPix2PixPipeline",
         steps=100, guidance=7.5, width=None, height=None, dtype="float16",
         source="defaults of diffusers' pipeline, its image guidance of 1.5 among them; size from "
         "the source picture",
     ),
-    Preset(
+    PipelinePreset(
         # The README writes nine steps for eight evaluations of the network, as older releases of
         # diffusers needed; in 0.42 each step is one evaluation.
         family="z-image-turbo", pipeline_class="ZImagePipeline", name_has=("turbo",),
@@ -177,7 +177,7 @@ PRESETS: Final[tuple[Preset, ...]] = (
         takes_negative_prompt=False, max_sequence_length=512,
         source="README of Tongyi-MAI/Z-Image (8 evaluations), example of diffusers' pipeline",
     ),
-    Preset(
+    PipelinePreset(
         family="z-image", pipeline_class="ZImagePipeline",
         steps=50, guidance=4.0, width=1024, height=1024, dtype="bfloat16",
         max_sequence_length=512,
@@ -187,19 +187,19 @@ PRESETS: Final[tuple[Preset, ...]] = (
 """The first row that fits is taken, so a narrower row stands before a wider one."""
 
 
-def families() -> list[str]:
+def preset_families() -> list[str]:
     """The families that a user can name."""
     return [preset.family for preset in PRESETS]
 
 
-def named(family: str) -> Preset | None:
+def preset_named(family: str) -> PipelinePreset | None:
     """The row of that name."""
     return next((preset for preset in PRESETS if preset.family == family), None)
 
 
-def choose(
+def choose_preset(
     pipeline_class: str, name: str, read_config: Callable[[str], Mapping[str, Any]]
-) -> Preset:
+) -> PipelinePreset:
     """The row that fits, or one that leaves everything but the dtype to the pipeline.
 
     Args:
@@ -215,7 +215,7 @@ def choose(
             and all(read_config(part).get(key) == value for part, key, value in preset.config)
         ):
             return preset
-    return Preset(
+    return PipelinePreset(
         family="other", pipeline_class=pipeline_class, steps=None, guidance=None, width=None,
         height=None, dtype="bfloat16", source="none published here; the pipeline's own defaults",
     )  # fmt: skip

@@ -16,7 +16,7 @@ from alphabench.core.user_code import call_factory
 from alphabench.interfaces import Generator
 
 
-def open_python(
+def open_python_checkpoint(
     location: str, *, options: Mapping[str, str], lora: str | None, device: str
 ) -> Generator:
     """Import `module:factory` from the current directory or the installed packages, and call it.

@@ -14,7 +14,7 @@ from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import split_spec
 from alphabench.runs.self_test import prove
 from alphabench.upstream import UpstreamData, pinned_names
-from alphabench.weights.find import NotHereError
+from alphabench.weights.find import WeightsNotFoundError
 
 EXTRAS: Final = {
     "openclip": "open_clip",
@@ -99,7 +99,7 @@ def _self_test(spec: str, data: UpstreamData, device: str, *, optional: bool) ->
         if tested == "off":
             return Finding(subject=subject, healthy=False, words="not tested (self_test=off)")
         prove(evaluator)
-    except NotHereError as error:
+    except WeightsNotFoundError as error:
         return Finding(subject=subject, healthy=optional, words=str(error), optional=optional)
     except AlphaBenchError as error:
         return Finding(subject=subject, healthy=False, words=str(error))

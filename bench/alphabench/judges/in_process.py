@@ -18,7 +18,7 @@ from alphabench.judges.openai.chat_api import LastingError, one_line
 from alphabench.judges.parsing import read_reply, unscored
 from alphabench.judges.thoughts import split_thought
 from alphabench.questions import Answer, ImagePart, Question, Reply
-from alphabench.weights.find import Weights, find_weights
+from alphabench.weights.find import WeightsFolder, find_weights
 from alphabench.weights.hub import HubAccess, open_snapshot
 from alphabench.weights.location import MAX_CARD, stated_licence
 
@@ -43,7 +43,7 @@ _MOST_FAILURES: Final = 32
 """Questions that fail in a row before the run stops: by then it is no matter of the question."""
 
 
-def find_model(kind: str, location: str, *, remote_code: bool) -> Weights:
+def find_model(kind: str, location: str, *, remote_code: bool) -> WeightsFolder:
     """The files of `kind:location`, a folder or a hub id; downloads what is not here.
 
     Raises:
@@ -59,7 +59,7 @@ def find_model(kind: str, location: str, *, remote_code: bool) -> Weights:
         ) from error
 
 
-def licence_of(weights: Weights) -> str:
+def licence_of(weights: WeightsFolder) -> str:
     """What the model card states; `unknown` where there is none, or none can be had."""
     try:
         card = weights.folder / _CARD
@@ -227,7 +227,9 @@ def _replies(
     return [*_replies(batch[:half], reply), *_replies(batch[half:], reply)]
 
 
-def identity_of(kind: str, weights: Weights, settings: Mapping[str, object]) -> dict[str, str]:
+def identity_of(
+    kind: str, weights: WeightsFolder, settings: Mapping[str, object]
+) -> dict[str, str]:
     """Settings that are None are left out: they change nothing."""
     chosen = {key: str(value) for key, value in settings.items() if value is not None}
     return {"kind": kind, "model": weights.identity, **chosen}

@@ -32,7 +32,7 @@ from alphabench.judges.data_uris import data_uri
 from alphabench.judges.openai.chat_api import LastingError
 from alphabench.judges.token_sampling import Drawer, Drawing, drawing_of
 from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply, ReplySampling
-from alphabench.weights.find import LOADING_ERRORS, Weights, load_complete
+from alphabench.weights.find import LOADING_ERRORS, WeightsFolder, load_complete
 from alphabench.weights.strict_loading import strict_loading
 
 _KIND: Final = "transformers"
@@ -149,7 +149,7 @@ class TransformersJudge:
         return in_process.answers_in_batches(questions, self._prepared, self._replies, size=size)
 
     @cached_property
-    def _weights(self) -> Weights:
+    def _weights(self) -> WeightsFolder:
         return in_process.find_model(self.kind, self.location, remote_code=self.options.remote_code)
 
     @cached_property
@@ -203,7 +203,7 @@ class _Loaded(NamedTuple):
     """Whether prompts of different lengths may share a batch."""
 
 
-def _load(judge: TransformersJudge, weights: Weights) -> _Loaded:
+def _load(judge: TransformersJudge, weights: WeightsFolder) -> _Loaded:
     """The model and its processor.
 
     Raises:

@@ -22,7 +22,7 @@ from alphabench.judges import in_process
 from alphabench.judges.data_uris import data_uri
 from alphabench.judges.openai.chat_api import LastingError, one_line, request_body
 from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply
-from alphabench.weights.find import Weights
+from alphabench.weights.find import WeightsFolder
 from alphabench.weights.strict_loading import strict_loading
 
 _KIND: Final = "vllm"
@@ -142,7 +142,7 @@ class VllmJudge:
         return in_process.answers_in_batches(questions, self._prepared, self._replies, size=size)
 
     @cached_property
-    def _weights(self) -> Weights:
+    def _weights(self) -> WeightsFolder:
         return in_process.find_model(_KIND, self.location, remote_code=self.options.remote_code)
 
     @cached_property
@@ -189,7 +189,7 @@ class _Engine(NamedTuple):
 
 
 def _start(
-    location: str, weights: Weights, options: VllmOptions, capabilities: Capabilities
+    location: str, weights: WeightsFolder, options: VllmOptions, capabilities: Capabilities
 ) -> _Engine:
     """The engine with the model loaded.
 

@@ -16,8 +16,8 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.weights.digest import digest_files
 from alphabench.weights.hub import HubAccess, open_snapshot
 from alphabench.weights.sizes import check_sizes
-from alphabench.weights.strict_loading import unused_error, without_place
-from alphabench.weights.weight_files import check_formats, read_header, read_json
+from alphabench.weights.strict_loading import unexpected_tensors, unused_error
+from alphabench.weights.weight_files import check_formats, read_checkpoint_json, read_header
 
 DESCRIPTIONS: Final = ("*.json", "*.txt")
 """Configuration, tokenizer."""
@@ -28,12 +28,12 @@ LOADING_ERRORS: Final = (
 """What model libraries raise on files that are absent, cut short or of another kind."""
 
 
-class NotHereError(AlphaBenchError):
+class WeightsNotFoundError(AlphaBenchError):
     """A model that was never brought to this machine: no fault of the installation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
+class WeightsFolder:
     """A folder with a model in it."""
 
     folder: Path
@@ -48,7 +48,7 @@ def find_weights(
     kind: str,
     pattern: str = "*.safetensors",
     descriptions: Sequence[str] = DESCRIPTIONS,
-) -> Weights:
+) -> WeightsFolder:
     """The files behind a hub id (`owner/name` or `owner/name@revision`) or a folder.
 
     Args:
@@ -66,7 +66,7 @@ def find_weights(
     if folder.is_dir():
         files = _checked(folder, source, option=option, pattern=pattern)
         files += [path for one in descriptions for path in sorted(folder.glob(one))]
-        return Weights(folder=folder, identity=digest_files(folder, files))
+        return WeightsFolder(folder=folder, identity=digest_files(folder, files))
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise AlphaBenchError(
             f"there is no folder {source!r} with {kind} weights",
@@ -76,12 +76,12 @@ def find_weights(
         snapshot = open_snapshot(source, revision=None, probe="config.json", access=HubAccess())
         found = snapshot.folder([*descriptions, pattern])
     except AlphaBenchError as error:
-        raise NotHereError(
+        raise WeightsNotFoundError(
             f"no {kind} weights: {error.message}",
             hint=f"connect to the hub once, or give {option}=FOLDER with a copy of them",
         ) from error
     _checked(found, source, option=option, pattern=pattern)
-    return Weights(folder=found, identity=f"{snapshot.repo}@{snapshot.commit}")
+    return WeightsFolder(folder=found, identity=f"{snapshot.repo}@{snapshot.commit}")
 
 
 def load_complete(
@@ -103,7 +103,7 @@ def load_complete(
     """
     name = str(folder)
     headers = [read_header(path, name=name) for path in sorted(folder.glob("*.safetensors"))]
-    config = read_json(folder / "config.json", name=name)
+    config = read_checkpoint_json(folder / "config.json", name=name)
     check_formats(headers, [config], name=name)
     check_sizes(config, headers, file="config.json", name=name)
     network, loading = model_class.from_pretrained(
@@ -116,7 +116,7 @@ def load_complete(
         raise ValueError(f"{len(absent)} weights are missing, such as {absent[0]!r}")
     if loading["mismatched_keys"]:
         raise ValueError(f"weights of another shape: {loading['mismatched_keys']}")
-    if beside := without_place(loading["unexpected_keys"]):
+    if beside := unexpected_tensors(loading["unexpected_keys"]):
         raise unused_error(name, beside)
     return network
 

@@ -26,7 +26,7 @@ _DENOISERS: Final = ("transformer", "unet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
+class CheckpointFiles:
     """Where the files of a checkpoint are, and which of them are needed."""
 
     name: str
@@ -42,9 +42,9 @@ class Files:
         if file not in self.needed:
             return {}
         if self.folder is not None:
-            return weight_files.read_json(self.folder / file, name=self.name)
+            return weight_files.read_checkpoint_json(self.folder / file, name=self.name)
         assert self.snapshot is not None
-        return weight_files.read_json(self.snapshot.file(file), name=self.name)
+        return weight_files.read_checkpoint_json(self.snapshot.file(file), name=self.name)
 
     def fetch(self) -> Path:
         """A folder with all needed files; downloads them when they are on the hub.
@@ -84,7 +84,7 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source(Files):
+class PipelineFiles(CheckpointFiles):
     """A diffusers pipeline."""
 
     index: weight_files.PipelineIndex
@@ -128,7 +128,7 @@ def stated_licence(card: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class CheckpointLocation:
     """A folder or a hub repository, before it is known which of its files are needed."""
 
     local: Path | None
@@ -140,7 +140,9 @@ class Place:
     """The small file that shows what kind of checkpoint it is."""
 
 
-def find_place(location: str, *, revision: str | None, probe: str, access: hub.HubAccess) -> Place:
+def locate_checkpoint(
+    location: str, *, revision: str | None, probe: str, access: hub.HubAccess
+) -> CheckpointLocation:
     """A checkpoint's folder or repository, and all names in it.
 
     Args:
@@ -155,7 +157,7 @@ def find_place(location: str, *, revision: str | None, probe: str, access: hub.H
     folder = Path(location).expanduser()
     if not folder.is_dir():
         snapshot = hub.open_snapshot(location, revision=revision, probe=probe, access=access)
-        return Place(
+        return CheckpointLocation(
             local=snapshot.cached,
             snapshot=snapshot,
             names=snapshot.names,
@@ -166,17 +168,19 @@ def find_place(location: str, *, revision: str | None, probe: str, access: hub.H
             f"{location!r} is a folder, and a folder has no revision",
             hint="leave out the option revision",
         )
-    return Place(local=folder, snapshot=None, names=hub.files_under(folder), probe=folder / probe)
+    return CheckpointLocation(
+        local=folder, snapshot=None, names=hub.files_under(folder), probe=folder / probe
+    )
 
 
-def find_source(
+def locate_pipeline(
     location: str,
     *,
     revision: str | None,
     variant: str | None,
     consent: weight_files.Consent,
     access: hub.HubAccess,
-) -> Source:
+) -> PipelineFiles:
     """Locate a pipeline and check all that can be checked without loading it.
 
     Args:
@@ -189,7 +193,7 @@ def find_source(
     Raises:
         AlphaBenchError: not there, incomplete, damaged, or in need of a consent that is not given.
     """
-    place = find_place(location, revision=revision, probe=_INDEX, access=access)
+    place = locate_checkpoint(location, revision=revision, probe=_INDEX, access=access)
     index_file, names = place.probe, place.names
     index = weight_files.read_index(index_file, name=location)
     needed = weight_files.needed_files(
@@ -197,7 +201,7 @@ def find_source(
     )
     if place.local is not None:
         weight_files.check_files(place.local, needed, name=location)
-    return Source(
+    return PipelineFiles(
         name=location,
         folder=place.local,
         snapshot=place.snapshot,

@@ -24,7 +24,7 @@ _WIDTHS: Final = {
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
-def bytes_of(paths: Iterable[Path], *, width: int | None, name: str) -> int:
+def stored_bytes(paths: Iterable[Path], *, width: int | None, name: str) -> int:
     """Bytes that all tensors of these files need.
 
     Args:
@@ -57,7 +57,7 @@ def free_bytes(device: str) -> int | None:
     return min(found, default=None)
 
 
-def check_room(needed: int, free: int | None, *, name: str, device: str) -> None:
+def check_memory(needed: int, free: int | None, *, name: str, device: str) -> None:
     """Refuse what cannot fit.
 
     Raises:

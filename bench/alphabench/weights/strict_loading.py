@@ -53,7 +53,7 @@ _SHOWS: Final = (
 _OTHERWISE: Final = "check that the JSON files belong to these weights, or fetch them again"
 
 
-def without_place(names: Iterable[str]) -> list[str]:
+def unexpected_tensors(names: Iterable[str]) -> list[str]:
     """Those of the tensors without a place in a model whose absence changes what it computes."""
     return sorted(name for name in names if not _HARMLESS.fullmatch(name))
 
@@ -84,11 +84,11 @@ class _Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         message = _COLOUR.sub("", record.getMessage())
         rows: list[tuple[str, str]] = _ROW.findall(message)
-        self.unused += without_place(name for name, status in rows if status == "UNEXPECTED")
+        self.unused += unexpected_tensors(name for name, status in rows if status == "UNEXPECTED")
         lacking = [name for name, status in rows if status != "UNEXPECTED"]
         if found := _UNUSED.search(message):
             names = [name.strip(" []'\"") for name in found[1].split(",")]
-            self.unused += without_place(name for name in names if name)
+            self.unused += unexpected_tensors(name for name in names if name)
         elif not rows and _LACKING in message:
             lacking = [message.splitlines()[0]]
         self.lacking += [" ".join(name.split())[:300] for name in lacking]

@@ -60,7 +60,7 @@ def read_index(path: Path, *, name: str) -> PipelineIndex:
     Raises:
         AlphaBenchError: it cannot be read or does not describe a pipeline.
     """
-    content = read_json(path, name=name)
+    content = read_checkpoint_json(path, name=name)
     declared = content.get("_class_name")
     code = None
     if isinstance(declared, list) and len(declared) == 2:
@@ -81,7 +81,7 @@ def read_index(path: Path, *, name: str) -> PipelineIndex:
     return PipelineIndex(pipeline_class=declared, components=components, code=code)
 
 
-def read_json(path: Path, *, name: str) -> dict[str, Any]:
+def read_checkpoint_json(path: Path, *, name: str) -> dict[str, Any]:
     """The object in a JSON file of the checkpoint `name`.
 
     Raises:
@@ -241,11 +241,11 @@ def check_files(root: Path, needed: Collection[str], *, name: str) -> None:
         if one.endswith(".safetensors"):
             headers.setdefault(folder, []).append(read_header(path, name=name))
         elif one.endswith("config.json"):
-            content = read_json(path, name=name)
+            content = read_checkpoint_json(path, name=name)
             if not one.endswith(("tokenizer_config.json", "generation_config.json")):
                 configs.setdefault(folder, []).append((one, content))
         elif one.endswith(".json") and ".index." in one:
-            _check_shards(read_json(path, name=name), one, needed, name=name)
+            _check_shards(read_checkpoint_json(path, name=name), one, needed, name=name)
     for folder in headers.keys() | configs.keys():
         found, described = headers.get(folder, []), configs.get(folder, [])
         check_formats(found, [content for _, content in described], name=name)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from alphabench.checkpoints import open_checkpoint, pick_kind
+from alphabench.checkpoints import open_checkpoint, pick_checkpoint_kind
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.models.janus.janus_inference import (
@@ -426,11 +426,11 @@ def test_an_adapter_and_an_edit_are_refused(folder: Path, tmp_path: Path) -> Non
     ],
 )
 def test_a_hub_repository_is_told_by_its_name(name: str, kind: str) -> None:
-    assert pick_kind(name)[0] == kind
+    assert pick_checkpoint_kind(name)[0] == kind
 
 
 def test_a_folder_is_told_by_its_configuration(folder: Path) -> None:
-    assert pick_kind(str(folder)) == ("janus", str(folder))
+    assert pick_checkpoint_kind(str(folder)) == ("janus", str(folder))
 
 
 # Folders that are not whole.

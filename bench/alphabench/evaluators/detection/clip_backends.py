@@ -22,7 +22,7 @@ from torch import Tensor
 from alphabench.core.errors import AlphaBenchError
 from alphabench.weights.find import (
     LOADING_ERRORS,
-    Weights,
+    WeightsFolder,
     find_weights,
     load_complete,
 )
@@ -62,7 +62,7 @@ class Backend(Protocol):
 class ClipSource:
     """Found weights and the library that will load them."""
 
-    weights: Weights
+    weights: WeightsFolder
     library: str
     """`open_clip 3.3.0` or `transformers 5.23.0`."""
     force_quick_gelu: bool = False

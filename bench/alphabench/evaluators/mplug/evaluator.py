@@ -27,7 +27,7 @@ from alphabench.judges.in_process import answers_in_batches
 from alphabench.judges.openai.chat_api import LastingError
 from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply
 from alphabench.weights.digest import digest_files
-from alphabench.weights.find import NotHereError
+from alphabench.weights.find import WeightsNotFoundError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -196,7 +196,7 @@ def _existing_folder(options: MplugOptions, cache_dir: Path) -> Path:
     folder = folder_of(cache_dir) if options.weights is None else options.weights.expanduser()
     absent = [name for name in FILES if not (folder / name).is_file()]
     if absent and options.weights is None:
-        raise NotHereError(
+        raise WeightsNotFoundError(
             "mPLUG's weights are not on this machine",
             hint="run `alphabench fetch mplug`, or give mplug?weights=FOLDER",
         )

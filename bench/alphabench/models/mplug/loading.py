@@ -24,7 +24,7 @@ from alphabench.models.mplug.config import read_mplug_config
 from alphabench.models.mplug.model import Mplug
 from alphabench.models.mplug.tokenizer import MplugTokenizer, load_tokenizer
 from alphabench.weights.sizes import check_sizes
-from alphabench.weights.strict_loading import unused_error, without_place
+from alphabench.weights.strict_loading import unexpected_tensors, unused_error
 
 WEIGHTS_FILE: Final = "pytorch_model.bin"
 _HINT: Final = "download the model again, or give another folder"
@@ -69,7 +69,7 @@ def load_mplug(folder: Path, *, device: str = "cpu") -> LoadedMplug:
         model = Mplug(config)
     wanted = model.state_dict()
     tensors = {name: _tensor(stored, name, like, path) for name, like in wanted.items()}
-    if unused := without_place(_unused(stored, wanted)):
+    if unused := unexpected_tensors(_unused(stored, wanted)):
         raise unused_error(str(path), unused)
     model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False)

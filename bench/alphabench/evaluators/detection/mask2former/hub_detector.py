@@ -44,7 +44,7 @@ from alphabench.evaluators.detection.mask2former.common_options import (
 from alphabench.evaluators.detection.mask2former.postprocessing import best_candidates, instances
 from alphabench.weights.find import (
     LOADING_ERRORS,
-    Weights,
+    WeightsFolder,
     find_weights,
     load_complete,
 )
@@ -148,7 +148,7 @@ class Mask2FormerDetector:
         return as_objects(objects, categories=model.categories)
 
     @cached_property
-    def _weights(self) -> Weights:
+    def _weights(self) -> WeightsFolder:
         return find_weights(self.options.detector, option="detector", kind="detector")
 
     @cached_property
@@ -164,7 +164,7 @@ class _Loaded(NamedTuple):
     """GenEval's names by label index."""
 
 
-def _load(weights: Weights, options: Mask2FormerOptions, *, device: str) -> _Loaded:
+def _load(weights: WeightsFolder, options: Mask2FormerOptions, *, device: str) -> _Loaded:
     """The network and its image processor.
 
     Raises:

@@ -22,7 +22,7 @@ from alphabench.remote.credentials import without_secrets
 from alphabench.upstream import default_cache_dir
 from alphabench.upstream.fetch import Dataset
 from alphabench.weights.digest import digest_file
-from alphabench.weights.find import NotHereError
+from alphabench.weights.find import WeightsNotFoundError
 
 if TYPE_CHECKING:
     import httpx
@@ -100,7 +100,7 @@ def find_official(
         if (folder / one.name).is_file():
             check_named_digest(folder / one.name)
             return folder / one.name
-    raise NotHereError(
+    raise WeightsNotFoundError(
         f"the official weights {known[0].name!r} are not on this machine (licence: {LICENCE})",
         hint=_FETCH,
     )

@@ -38,7 +38,7 @@ from alphabench.evaluators.detection.mmdet.child_process import (
     WorkerGoneError,
     installed_versions,
 )
-from alphabench.weights.find import NotHereError
+from alphabench.weights.find import WeightsNotFoundError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -260,7 +260,7 @@ def unpack_mask(text: str, *, size: tuple[int, int]) -> NDArray[np.bool_]:
 def _required_files(options: MmdetOptions) -> tuple[Path, Path]:
     for name, path in (("python", options.python), ("checkpoint", options.checkpoint)):
         if path is None:
-            raise NotHereError(
+            raise WeightsNotFoundError(
                 f"the evaluator 'mmdet' needs {name}=",
                 hint="write mmdet?python=/venv/bin/python&checkpoint=FILE.pth&allow_pickle=true",
             )
