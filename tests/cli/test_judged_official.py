@@ -17,8 +17,8 @@ from PIL import Image
 from alphabench.benchmarks import open_benchmark
 from alphabench.benchmarks.dpg.benchmark import Dpg
 from alphabench.benchmarks.dpg.official_files import make_grid
-from alphabench.benchmarks.gedit.benchmark import GROUPS
 from alphabench.benchmarks.gedit.official_files import official_image_path as gedit_path
+from alphabench.benchmarks.gedit.scoring import GROUPS
 from alphabench.benchmarks.tiif.official_files import official_image_path as tiif_path
 from alphabench.judges import open_judge
 from alphabench.runs import official_export

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.benchmarks.gedit.benchmark import GROUPS
 from alphabench.benchmarks.gedit.official_files import (
     official_text,
     read_official,
     summarise_official,
 )
+from alphabench.benchmarks.gedit.scoring import GROUPS
 from alphabench.benchmarks.gedit.viescore_parser import LowestScore, has_braces, official_list
 from alphabench.core.errors import AlphaBenchError
 from alphabench.questions import Reply

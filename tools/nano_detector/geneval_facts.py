@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from alphabench.benchmarks.geneval.benchmark import TAGS
+from alphabench.benchmarks.geneval.scoring import TAGS
 from alphabench.detections.geneval_rules import RELATIONS
 from alphabench.detections.objects import COLOURS
 from alphabench.scenes.geneval_scenes import applicable_errors, compose

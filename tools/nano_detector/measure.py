@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from alphabench.benchmarks.geneval.benchmark import TAGS, colour_questions, decide, select
+from alphabench.benchmarks.geneval.scoring import TAGS
 from alphabench.core.options import pairs
+from alphabench.detections.geneval_rules import colour_questions, decide, select
 from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
 from alphabench.evaluators.detection.nano_detector import open_nano

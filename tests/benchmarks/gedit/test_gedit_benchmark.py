@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from alphabench.benchmarks.gedit.benchmark import GROUPS, GEdit, open_gedit
+from alphabench.benchmarks.gedit.benchmark import GEdit, open_gedit
+from alphabench.benchmarks.gedit.scoring import GROUPS
 from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import Mishap, Said, ScriptedJudge

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphabench.benchmarks.gedit.benchmark import GROUPS
 from alphabench.benchmarks.gedit.official_files import (
     COLUMNS,
     OFFICIAL,
@@ -22,6 +21,7 @@ from alphabench.benchmarks.gedit.official_files import (
     read_official,
     summarise_official,
 )
+from alphabench.benchmarks.gedit.scoring import GROUPS
 from alphabench.core.errors import AlphaBenchError
 from alphabench.types import Sample, Verdict, image_id
 from alphabench.upstream import UpstreamData

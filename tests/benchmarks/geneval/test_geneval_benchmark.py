@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphabench.benchmarks.geneval.benchmark import TAGS, open_geneval, read_facts
+from alphabench.benchmarks.geneval.benchmark import open_geneval, read_facts
+from alphabench.benchmarks.geneval.scoring import TAGS
 from alphabench.core.errors import AlphaBenchError
 from alphabench.types import ProtocolName, Report, Sample, Status, Verdict, image_id
 from alphabench.upstream import UpstreamData

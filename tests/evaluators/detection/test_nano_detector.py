@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alphabench.benchmarks.geneval.benchmark import TAGS
+from alphabench.benchmarks.geneval.scoring import TAGS
 from alphabench.core.errors import AlphaBenchError
 from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.detector import (

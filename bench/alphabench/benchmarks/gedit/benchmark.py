@@ -19,12 +19,10 @@ from typing import Any, Final
 
 from alphabench import statistics
 from alphabench.benchmarks.gedit import dataset
+from alphabench.benchmarks.gedit.scoring import GROUPS, SCORES, SETTINGS, macro, score_clusters
 from alphabench.benchmarks.gedit.viescore import (
-    FULL_MARKS,
     JUDGE_SOURCE,
-    QUALITY,
     QUESTION,
-    SEMANTICS,
     VieOptions,
     open_viescore,
 )
@@ -45,12 +43,6 @@ from alphabench.statistics import Bootstrap, Cluster, Formula, mean_of_groups
 from alphabench.types import Card, Estimate, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
 
-GROUPS: Final = (
-    "background_change", "color_alter", "material_alter", "motion_change", "ps_human",
-    "style_change", "subject-add", "subject-remove", "subject-replace", "text_change",
-    "tone_transfer",
-)  # fmt: skip
-"""Upstream's task types, in the order of its tables."""
 SPLITS: Final[Mapping[str, str]] = {
     "en": "GEdit-Bench, English instructions",
     "cn": "GEdit-Bench, Chinese instructions",
@@ -59,10 +51,8 @@ SPLITS: Final[Mapping[str, str]] = {
 ROWS: Final = dict.fromkeys(dataset.LANGUAGES, dataset.N_ROWS // 2)
 """Of the official data, by language."""
 EVALUATOR: Final = "judge"
-SETTINGS: Final = Bootstrap(value_range=(0.0, FULL_MARKS))
 _MINI_SIDE: Final = 128
 """Pixels of a drawn source picture."""
-SCORES: Final = (SEMANTICS, QUALITY, QUESTION)
 
 
 def open_gedit(
@@ -260,35 +250,6 @@ class GEdit:
             _draw(row, path)
         pictures = dict.fromkeys(dataset.PICTURES, str(path))
         return _sample({**row, **pictures})
-
-
-def macro(clusters: Sequence[Cluster], groups: Sequence[str]) -> tuple[Estimate, str]:
-    """The plain mean of the groups' means; none, and why, while one of `groups` has no score."""
-    estimate = statistics.estimate(clusters, mean_of_groups, SETTINGS)
-    return statistics.over_all(estimate, clusters, groups)
-
-
-def score_clusters(
-    samples: Iterable[Sample], verdicts: Iterable[Verdict], name: str
-) -> list[Cluster]:
-    """One of the three `SCORES` by sample; only images that have all three count as scored."""
-    scored = {statistics.sample_of(v): v for v in verdicts if v.status == "scored"}
-    clusters = []
-    for sample in samples:
-        verdict = scored.get(sample.id)
-        value = 0.0
-        if verdict is not None:
-            value = (verdict.value or 0.0) if name == QUESTION else verdict.number(name)
-        clusters.append(
-            Cluster(
-                sample_id=sample.id,
-                group=sample.group,
-                total=value,
-                n_scored=int(verdict is not None),
-                n_expected=1,
-            )
-        )
-    return clusters
 
 
 def _sample(row: Mapping[str, Any]) -> Sample:

@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from alphabench import statistics
-from alphabench.benchmarks.gedit.benchmark import GROUPS, ROWS, SCORES, SETTINGS, macro
+from alphabench.benchmarks.gedit.benchmark import ROWS
+from alphabench.benchmarks.gedit.scoring import GROUPS, SCORES, SETTINGS, macro
 from alphabench.benchmarks.gedit.viescore import JUDGE_SOURCE, QUALITY, QUESTION, SEMANTICS
 from alphabench.benchmarks.reporting import ReportScope, build_report
 from alphabench.core.errors import AlphaBenchError

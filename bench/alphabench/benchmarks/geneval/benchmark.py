@@ -9,11 +9,12 @@ The rules of a single image stand in `geneval_rules`, the published file formats
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from alphabench import registry, statistics
+from alphabench.benchmarks.geneval.scoring import IMAGES_PER_PROMPT, TAGS, prompt_cluster, shares
 from alphabench.benchmarks.mini_split import (
     MINI_VERSION,
     mini_bytes,
@@ -26,38 +27,16 @@ from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.core.options import fill, split_spec
 from alphabench.detections.geneval_rules import (
     QUESTION,
-    Clause,
-    Decision,
     Rules,
-    colour_questions,
-    decide,
-    select,
 )
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
-from alphabench.statistics import Cluster
-from alphabench.types import Card, Estimate, ProtocolName, Report, Sample, Verdict
+from alphabench.types import Card, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData, pin_of
 
 if TYPE_CHECKING:
     from alphabench.evaluators.detection.detector import OpenDetector
 
-__all__ = [
-    "TAGS",
-    "Clause",
-    "Decision",
-    "GenEval",
-    "Rules",
-    "colour_questions",
-    "decide",
-    "open_geneval",
-    "read_facts",
-    "select",
-]
-
-TAGS: Final = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
-"""The six tasks, in the order of the official prompts."""
-IMAGES_PER_PROMPT: Final = 4
 MINI_DATA: Final = "geneval.jsonl"
 
 
@@ -214,7 +193,7 @@ class GenEval:
         """
         images = statistics.gather(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
         strict = self.protocol == "strict"
-        prompts = [_prompt_cluster(of, strict=strict) for of in images]
+        prompts = [prompt_cluster(of_prompt, strict=strict) for of_prompt in images]
         statuses = statistics.count_statuses(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
         scope = ReportScope(
             benchmark="geneval",
@@ -231,12 +210,6 @@ class GenEval:
             kind="tasks",
             extras=shares(images, prompts),
         )
-
-
-def shares(images: Iterable[Cluster], prompts: Iterable[Cluster]) -> dict[str, Estimate]:
-    """The two figures that upstream prints first: correct images, and prompts with one."""
-    clusters = {"correct_images": list(images), "correct_prompts": list(prompts)}
-    return {name: statistics.estimate(of, statistics.pooled(of)) for name, of in clusters.items()}
 
 
 def read_facts(line: str, *, where: str) -> dict[str, Any]:
@@ -268,16 +241,3 @@ def read_facts(line: str, *, where: str) -> dict[str, Any]:
 
 def _sample(index: int, facts: Mapping[str, Any]) -> Sample:
     return Sample(id=f"{index:05}", prompt=facts["prompt"], group=facts["tag"], facts=facts)
-
-
-def _prompt_cluster(images: Cluster, *, strict: bool) -> Cluster:
-    """One prompt, correct when any of its images is."""
-    correct = images.total > 0
-    known = correct or images.n_scored == images.n_expected if strict else images.n_scored > 0
-    return Cluster(
-        sample_id=images.sample_id,
-        group=images.group,
-        total=float(correct),
-        n_scored=int(known),
-        n_expected=1,
-    )

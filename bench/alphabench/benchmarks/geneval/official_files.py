@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from alphabench import statistics
-from alphabench.benchmarks.geneval.benchmark import IMAGES_PER_PROMPT, shares
+from alphabench.benchmarks.geneval.scoring import IMAGES_PER_PROMPT, shares
 from alphabench.benchmarks.reporting import ReportScope, build_report
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, parse_json, read_text
