@@ -9,8 +9,12 @@ import pickle
 
 import pytest
 
-from alphabench.core.errors import AlphaBenchError, DamagedError, TrainingStoppedError
-from alphabench.core.errors import of_the_system as from_os_error
+from alphabench.core.errors import (
+    AlphaBenchError,
+    DamagedError,
+    TrainingStoppedError,
+    from_os_error,
+)
 
 
 @pytest.mark.parametrize("kind", [AlphaBenchError, DamagedError, TrainingStoppedError])
@@ -25,6 +29,9 @@ def test_an_error_keeps_its_class_message_and_hint_across_processes(
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
 def test_every_operating_system_error_becomes_a_sentence_and_a_hint(number: int) -> None:
     error = from_os_error(OSError(number, os.strerror(number), "/some/path"))
-    assert error.message == f"the system refused: {os.strerror(number).lower()} ('/some/path')"
+    assert (
+        error.message
+        == f"the operating system reports: {os.strerror(number).lower()} ('/some/path')"
+    )
     assert error.hint
-    assert from_os_error(OSError()).message == "the system refused: oserror"
+    assert from_os_error(OSError()).message == "the operating system reports: oserror"

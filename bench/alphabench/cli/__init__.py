@@ -17,7 +17,7 @@ import typer
 
 from alphabench.cli import judge_commands, parity_commands, run_commands, show_commands
 from alphabench.cli.continuation import Continuation
-from alphabench.core.errors import AlphaBenchError, of_the_system
+from alphabench.core.errors import AlphaBenchError, from_os_error
 from alphabench.core.stopping import Stopping
 from alphabench.core.terminal import echo
 
@@ -89,7 +89,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
             _check_here()
             build_app()(words, obj=again)
         except (AlphaBenchError, OSError) as error:
-            mistake = error if isinstance(error, AlphaBenchError) else of_the_system(error)
+            mistake = error if isinstance(error, AlphaBenchError) else from_os_error(error)
             echo(f"error: {mistake.message}", err=True)
             echo(f"hint: {mistake.hint}", err=True)
             sys.exit(2)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from alphabench.core.errors import AlphaBenchError, of_the_system
+from alphabench.core.errors import AlphaBenchError, from_os_error
 from alphabench.core.terminal import echo
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def check_place(folder: Path) -> None:
         while not place.exists():
             place = place.parent
     except OSError as error:
-        raise of_the_system(error) from error
+        raise from_os_error(error) from error
     if not place.is_dir():
         raise AlphaBenchError(
             f"{str(folder)!r} cannot be a folder: {str(place)!r} is a file", hint="name another"

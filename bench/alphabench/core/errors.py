@@ -51,11 +51,12 @@ class JudgeUnavailableError(Exception):
 
 
 _HINTS: Final = {
-    errno.EACCES: "name another place, or change its permissions",
-    errno.EPERM: "name another place, or change its permissions",
-    errno.EROFS: "name a place that can be written",
+    errno.EACCES: "name another path, or change its permissions",
+    errno.EPERM: "name another path, or change its permissions",
+    errno.EROFS: "name a path that can be written",
     errno.ENOSPC: "free some space and give the same command again",
     errno.EDQUOT: "free some space and give the same command again",
+    errno.EFBIG: "raise the limit of file sizes (`ulimit -f`) and give the same command again",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`) and give the same command again",
     errno.ENFILE: "close other programs and give the same command again",
     errno.ENAMETOOLONG: "name a shorter path",
@@ -66,13 +67,16 @@ _HINTS: Final = {
 }
 
 
-def of_the_system(error: OSError) -> AlphaBenchError:
-    """What the operating system refused, as a sentence: the last resort of a command line."""
+def from_os_error(error: OSError) -> AlphaBenchError:
+    """An operating-system error as a sentence: the last resort of a command line.
+
+    Code that writes a known path uses `alphabench.core.writing.writing`, whose hint is better.
+    """
     reason = (error.strerror or str(error) or type(error).__name__).lower()
-    paths = [os.fsdecode(one) for one in (error.filename, error.filename2) if one is not None]
-    about = f" ({', '.join(map(repr, paths))})" if paths else ""
-    hint = _HINTS.get(error.errno or 0, "put that right and give the same command again")
-    return AlphaBenchError(f"the system refused: {reason}{about}", hint=hint)
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
+    paths = f" ({', '.join(map(repr, names))})" if names else ""
+    hint = _HINTS.get(error.errno or 0, "fix the cause and give the same command again")
+    return AlphaBenchError(f"the operating system reports: {reason}{paths}", hint=hint)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> AlphaBenchError:

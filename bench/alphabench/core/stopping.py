@@ -49,15 +49,20 @@ class Stopping:
     def watched(self) -> Iterator[None]:
         """Within, the first signal raises KeyboardInterrupt or, if not SIGINT, SystemExit.
 
-        A signal that was ignored before (`nohup`) stays ignored. Outside the main thread nothing
-        is watched. Once a signal has come, the watch goes on until the process has ended.
+        A signal that was ignored before (`nohup`) stays ignored. Outside the main thread, and where
+        the system has no pipe left for it, nothing is watched. Once a signal has come, the watch
+        goes on until the process has ended.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        try:
+            reader, writer = os.pipe()
+        except OSError:  # too many open files, which the command itself will report
+            yield
+            return
         before = {one: signal.getsignal(one) for one in SIGNALS}
         heard = [one for one in SIGNALS if before[one] != signal.SIG_IGN]
-        reader, writer = os.pipe()
         os.set_blocking(writer, False)
         wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         watch = threading.Thread(target=self._end_in_time, args=(reader,), daemon=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alphabench.core.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError, from_os_error
 
 if TYPE_CHECKING:
     from alphabench.interfaces import Evaluator
@@ -23,6 +23,8 @@ def prove(evaluator: Evaluator) -> None:
         evaluator.self_test()
     except AlphaBenchError:
         raise
+    except OSError as error:
+        raise from_os_error(error) from error
     except Exception as error:
         # A broken build raises anything, from a missing kernel to too little memory.
         reason = str(error).strip().splitlines() or ["no reason given"]
