@@ -20,15 +20,9 @@ from alphagrpo.policies.factory import guidance, open_policy, open_trainable
 from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.prompts import leaks, load_prompts, with_questions
-from alphagrpo.recipe import (
-    DrawSettings,
-    PromptSettings,
-    Recipe,
-    RewardSettings,
-    TaskSettings,
-    ValidationSettings,
-)
+from alphagrpo.recipe import DrawSettings, PromptSettings, Recipe, TaskSettings, ValidationSettings
 from alphagrpo.rewards.reward_kinds import (
+    RewardSettings,
     SelfTestedReward,
     load_reward_kind,
     open_reward,

@@ -19,8 +19,8 @@ from alphabench.models.bagel.guidance import Guidance
 from alphagrpo.policies.factory import guidance, training_adapter
 from alphagrpo.policies.protocols import EstimatedCheckpoint, PolicySizes
 from alphagrpo.prompts import SMALL
-from alphagrpo.recipe import DrawSettings, PolicySettings, Recipe, RewardSettings
-from alphagrpo.rewards.reward_kinds import load_reward_kind
+from alphagrpo.recipe import DrawSettings, PolicySettings, Recipe
+from alphagrpo.rewards.reward_kinds import RewardSettings, load_reward_kind
 from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.resource_plan import TERA, ModelSizes, describe_plan, plan_resources
 from alphatrainers.settings import TrainingSettings

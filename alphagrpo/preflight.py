@@ -19,8 +19,8 @@ from alphagrpo.assemble import open_held_out, training_prompts
 from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.policies.factory import open_trainable
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
-from alphagrpo.recipe import Recipe, RewardSettings, ValidationSettings
-from alphagrpo.rewards.reward_kinds import open_reward
+from alphagrpo.recipe import Recipe, ValidationSettings
+from alphagrpo.rewards.reward_kinds import RewardSettings, open_reward
 from alphatrainers.prompt_stream import PromptStream
 from alphatrainers.protocols import RewardFunction
 

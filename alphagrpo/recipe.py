@@ -6,10 +6,9 @@ opens nothing.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.resources
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,21 +16,18 @@ from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_text
 from alphabench.core.options import option_text
 from alphagrpo.rectification import Rectification
-from alphagrpo.rewards.reward_kinds import REWARD_KINDS, load_reward_kind
+from alphagrpo.rewards.reward_kinds import RewardSettings
 from alphagrpo.tasks import Window
 from alphatrainers import strict_yaml
 from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.algorithms.sde_steps import Density, StepKind, usual_density
 from alphatrainers.image_algorithms import IMAGE_ALGORITHMS, NOT_TRAINED, ImageLossSettings
-from alphatrainers.settings import AppliesTo, TrainingSettings
+from alphatrainers.settings import TrainingSettings
 from alphatrainers.trajectory import GenerateImage, GenerateText
 
 TaskKind = Literal["t2i", "rt2i", "edit", "srr", "mixed"]
 RECIPE_FILE: Final = "recipe.yaml"
 """In a training's folder: what it was begun with, changes included."""
-_OF_ALL_KINDS: Final = ("kind", "weight", "credits")
-"""Keys of a reward that every kind takes."""
-_NEEDED: Final = {"judge": "a judge", "benchmark": "a benchmark", "of": "parts: of: {NAME: {...}}"}
 _PACKAGE: Final = "alphagrpo"
 _MOST_BYTES: Final = 2**20
 """Of a recipe file."""
@@ -214,59 +210,6 @@ class TaskSettings:
         if "srr" in self.kinds and self.refine is not None and self.refine.train_initial:
             found["task.refine.initial"] = self.refine.initial
         return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewardSettings:
-    """One reward; which keys a kind takes is said by its row in `rewards.reward_kinds`."""
-
-    kind: str
-    """One of `rewards.reward_kinds.REWARD_KINDS`."""
-    weight: float = 1.0
-    credits: AppliesTo = "both"
-    """Which parts of a trajectory it is credited to."""
-    judge: str | None = None
-    """As `--judge` takes it; dvreward, holistic and reflection_judge need one."""
-    usd_per_million_tokens: float = 0.0
-    """What the judge charges, for `--dry-run`."""
-    options: Mapping[str, object] = field(default_factory=dict)
-    """Of the evaluator, for dvreward e.g. {aggregate: mean}; of kind python: of the factory."""
-    benchmark: str | None = None
-    """Of kind evaluator: whose evaluator, e.g. geneval."""
-    evaluator: str | None = None
-    """Of kind evaluator: which one; null takes the benchmark's default."""
-    of: Mapping[str, RewardSettings] = field(default_factory=dict)
-    """Of kind sum: its parts; their own `weight` counts."""
-    factory: str | None = None
-    """Of kind python: `module:function`, your own reward; see docs/extending.md."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in REWARD_KINDS:
-            error = unknown_name("kind of reward", self.kind, REWARD_KINDS)
-            raise ValueError(f"kind={self.kind!r}: {error}")
-        self.of_kind()
-
-    def of_kind(self) -> object:
-        """The settings that the kind takes, as an instance of its own dataclass.
-
-        Raises:
-            ValueError: a key that it does not take is set, or one that it needs is not.
-        """
-        own = {f.name: f for f in dataclasses.fields(load_reward_kind(self.kind).settings)}
-        given = {
-            f.name: getattr(self, f.name)
-            for f in dataclasses.fields(self)
-            if f.name not in _OF_ALL_KINDS and getattr(self, f.name) not in (None, {}, f.default)
-        }
-        if foreign := sorted(given.keys() - own.keys()):
-            takes = ", ".join(own) or "no key of its own"
-            raise ValueError(f"{foreign[0]} is no key of kind {self.kind}, which takes {takes}")
-        for name, one in own.items():
-            required = one.default is MISSING and one.default_factory is MISSING
-            if required and name not in given:
-                raise ValueError(f"{self.kind} needs {_NEEDED.get(name, name)}")
-        made: object = load_reward_kind(self.kind).settings(**given)
-        return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

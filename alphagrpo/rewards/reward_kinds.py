@@ -6,18 +6,17 @@ knows the kinds by name. Knows no judge.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
+from dataclasses import MISSING, dataclass, field
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from alphabench.core.errors import unknown_name
 from alphagrpo.assembly_context import AssemblyContext
 from alphatrainers.protocols import RewardFunction
+from alphatrainers.settings import AppliesTo
 from alphatrainers.trajectory import TrainingPrompt
-
-if TYPE_CHECKING:
-    from alphagrpo.recipe import RewardSettings
 
 REWARD_KINDS: Final[Mapping[str, str]] = {
     "dvreward": "alphagrpo.rewards.evaluator_rewards:DVREWARD",
@@ -30,6 +29,13 @@ REWARD_KINDS: Final[Mapping[str, str]] = {
     "think_tags": "alphagrpo.rewards.text_rewards:THINK_TAGS",
 }
 """`kind` in a recipe -> `module:object`, a `RewardKind`."""
+
+
+_OF_ALL_KINDS: Final = ("kind", "weight", "credits")
+"""Keys of a reward that every kind takes."""
+
+
+_NEEDED: Final = {"judge": "a judge", "benchmark": "a benchmark", "of": "parts: of: {NAME: {...}}"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +103,59 @@ def load_reward_kind(name: str) -> RewardKind:
     kind = getattr(importlib.import_module(module), attribute)
     assert isinstance(kind, RewardKind)
     return kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardSettings:
+    """One reward; which keys a kind takes is defined by its row in `REWARD_KINDS`."""
+
+    kind: str
+    """One of `REWARD_KINDS`."""
+    weight: float = 1.0
+    credits: AppliesTo = "both"
+    """Which parts of a trajectory it is credited to."""
+    judge: str | None = None
+    """As `--judge` takes it; dvreward, holistic and reflection_judge need one."""
+    usd_per_million_tokens: float = 0.0
+    """What the judge charges, for `--dry-run`."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Of the evaluator, for dvreward e.g. {aggregate: mean}; of kind python: of the factory."""
+    benchmark: str | None = None
+    """Of kind evaluator: whose evaluator, e.g. geneval."""
+    evaluator: str | None = None
+    """Of kind evaluator: which one; null takes the benchmark's default."""
+    of: Mapping[str, RewardSettings] = field(default_factory=dict)
+    """Of kind sum: its parts; their own `weight` counts."""
+    factory: str | None = None
+    """Of kind python: `module:function`, your own reward; see docs/extending.md."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in REWARD_KINDS:
+            error = unknown_name("kind of reward", self.kind, REWARD_KINDS)
+            raise ValueError(f"kind={self.kind!r}: {error}")
+        self.of_kind()
+
+    def of_kind(self) -> object:
+        """The settings that the kind takes, as an instance of its own dataclass.
+
+        Raises:
+            ValueError: a key that it does not take is set, or one that it needs is not.
+        """
+        own = {f.name: f for f in dataclasses.fields(load_reward_kind(self.kind).settings)}
+        given = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in _OF_ALL_KINDS and getattr(self, f.name) not in (None, {}, f.default)
+        }
+        if foreign := sorted(given.keys() - own.keys()):
+            takes = ", ".join(own) or "no key of its own"
+            raise ValueError(f"{foreign[0]} is no key of kind {self.kind}, which takes {takes}")
+        for name, one in own.items():
+            required = one.default is MISSING and one.default_factory is MISSING
+            if required and name not in given:
+                raise ValueError(f"{self.kind} needs {_NEEDED.get(name, name)}")
+        made: object = load_reward_kind(self.kind).settings(**given)
+        return made
 
 
 def open_reward(settings: RewardSettings, context: AssemblyContext) -> RewardFunction:

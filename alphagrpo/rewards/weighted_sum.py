@@ -13,7 +13,7 @@ from alphatrainers.protocols import RewardFunction, Score
 from alphatrainers.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from alphagrpo.recipe import RewardSettings
+    from alphagrpo.rewards.reward_kinds import RewardSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

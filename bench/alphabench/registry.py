@@ -30,6 +30,8 @@ class BenchmarkEntry:
     """The names that `alphabench list` shows: versions and splits; empty for the name alone."""
     official_formats: Mapping[str, str] = field(default_factory=dict)
     """Split -> `OfficialFormat`; the key "" is for every split without one of its own."""
+    folder_layout: str = ""
+    """`Layout` of a folder of images as upstream's scripts expect it, for `images:DIR`."""
     dataset: str = ""
     """`Dataset` that `alphabench fetch` downloads, for data that is no set of pinned files."""
 
@@ -39,6 +41,7 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         factory="alphabench.benchmarks.dpg.benchmark:open_dpg",
         listed=("dpg", "dpg:mini"),
         official_formats={"": "alphabench.benchmarks.dpg.official_results:OFFICIAL"},
+        folder_layout="alphabench.benchmarks.dpg.official_files:LAYOUT",
     ),
     "gedit": BenchmarkEntry(
         factory="alphabench.benchmarks.gedit.benchmark:open_gedit",
@@ -48,21 +51,25 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
             "cn": "alphabench.benchmarks.gedit.official_files:OFFICIAL_CN",
         },
         dataset="alphabench.benchmarks.gedit.dataset:DATASET",
+        folder_layout="alphabench.benchmarks.gedit.official_files:LAYOUT",
     ),
     "geneval": BenchmarkEntry(
         factory="alphabench.benchmarks.geneval.benchmark:open_geneval",
         listed=("geneval", "geneval:long", "geneval:mini"),
         official_formats={"": "alphabench.benchmarks.geneval.official_files:OFFICIAL"},
+        folder_layout="alphabench.benchmarks.geneval.official_files:LAYOUT",
     ),
     "tiif": BenchmarkEntry(
         factory="alphabench.benchmarks.tiif.benchmark:open_tiif",
         listed=("tiif:testmini", "tiif:test", "tiif:testmini-text", "tiif:test-text", "tiif:mini"),
         official_formats={"": "alphabench.benchmarks.tiif.official_files:OFFICIAL"},
+        folder_layout="alphabench.benchmarks.tiif.official_files:LAYOUT",
     ),
     "wise": BenchmarkEntry(
         factory="alphabench.benchmarks.wise.benchmark:open_wise",
         listed=("wise@verified", "wise@legacy", "wise:mini"),
         official_formats={"": "alphabench.benchmarks.wise.official_files:OFFICIAL"},
+        folder_layout="alphabench.benchmarks.wise.official_files:LAYOUT",
     ),
 }
 CHECKPOINTS: Final = {

@@ -13,8 +13,7 @@ from alphabench.upstream import UpstreamData
 from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.prompts import load_prompts
-from alphagrpo.recipe import RewardSettings
-from alphagrpo.rewards.reward_kinds import open_reward
+from alphagrpo.rewards.reward_kinds import RewardSettings, open_reward
 from alphatrainers.protocols import RewardFunction
 from alphatrainers.trajectory import TrainingPrompt
 from tests.cli.conftest import Shell

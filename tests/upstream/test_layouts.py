@@ -15,7 +15,7 @@ from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.folder import FolderCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.types import ImageRequest, NotGenerated, Sample
-from alphabench.upstream.layouts import LAYOUTS
+from alphabench.upstream.layouts import layouts
 
 
 def paint(path: Path, red: int, side: int = 8) -> None:
@@ -177,7 +177,7 @@ def test_the_layouts_that_would_fit_are_named(tmp_path: Path, place: str, fittin
     for path in place.split():
         paint(tmp_path / path, red=1)
     grid = "dpg" if "/" not in place else None  # any image could be one
-    others = [name for name in LAYOUTS if name not in fitting and name != grid]
+    others = [name for name in layouts() if name not in fitting and name != grid]
     for name in others:
         with pytest.raises(AlphaBenchError, match="no picture in the layout") as caught:
             opened(tmp_path, name)

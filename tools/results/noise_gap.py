@@ -31,8 +31,8 @@ from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.policies.factory import open_policy
 from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.prompts import load_prompts, with_questions
-from alphagrpo.recipe import Recipe, RewardSettings, TaskSettings, load_recipe
-from alphagrpo.rewards.reward_kinds import open_reward
+from alphagrpo.recipe import Recipe, TaskSettings, load_recipe
+from alphagrpo.rewards.reward_kinds import RewardSettings, open_reward
 from alphatrainers import lora_adapters
 from alphatrainers.protocols import ScoredTrajectory, StepInfo
 from alphatrainers.reward_scoring import RewardUse, Scorer

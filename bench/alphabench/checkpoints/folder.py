@@ -20,11 +20,12 @@ from alphabench.core.options import fill
 from alphabench.images import UnreadableImageError, check, open_rgb
 from alphabench.types import ImageRequest, NotGenerated, Sample
 from alphabench.upstream.layouts import (
-    LAYOUTS,
     FolderOptions,
     Layout,
     Listing,
     hub_repository,
+    layout_named,
+    layouts,
     layouts_that_fit,
 )
 from alphabench.weights.digest import digest_files
@@ -74,7 +75,7 @@ def _nothing_found(checkpoint: FolderCheckpoint) -> AlphaBenchError:
         f"{checkpoint.options.layout!r}: {checkpoint.layout.form}",
         hint=f"try {' or '.join(fitting)}"
         if fitting
-        else f"check the folder, or say how it is laid out: --layout {', '.join(sorted(LAYOUTS))}",
+        else f"check the folder, or name its layout: --layout {', '.join(sorted(layouts()))}",
     )
 
 
@@ -91,7 +92,7 @@ class FolderCheckpoint:
 
     @property
     def layout(self) -> Layout:
-        return LAYOUTS[self.options.layout]
+        return layout_named(self.options.layout)
 
     @cached_property
     def pictures(self) -> Listing:
@@ -107,7 +108,7 @@ class FolderCheckpoint:
             images = digest_files(self.root, paths)
         except OSError as error:
             raise _corrupt(Path(error.filename or self.root), self.root, error) from error
-        cut = {"cells": str(self.options.cells)} if self.layout.is_grid else {}
+        cut = {"cells": str(self.options.cells)} if self.layout.split else {}
         return {"kind": "images", "layout": self.options.layout, **cut, "images": images}
 
     def refusals(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
@@ -151,7 +152,7 @@ class FolderCheckpoint:
                 continue
             if path not in opened:
                 opened[path] = self._pictures_in(path)
-            made.append(opened[path][request.index if self.layout.is_grid else 0])
+            made.append(opened[path][request.index if self.layout.split else 0])
         return made
 
     def _find(self, request: ImageRequest) -> Path | None:
@@ -190,15 +191,12 @@ class FolderCheckpoint:
             picture = open_rgb(path)
         except UnreadableImageError as error:
             raise _corrupt(path, self.root, error) from error
-        if not self.layout.is_grid:
+        if self.layout.split is None:
             return [picture]
-        from alphabench.benchmarks.dpg.official_files import cut_grid
-
-        name = str(path.relative_to(self.root))
-        return cut_grid(picture, name=name, cells=self.options.cells, side=self.options.side)
+        return self.layout.split(picture, str(path.relative_to(self.root)), self.options)
 
     def _check_picture(self, path: Path) -> None:
-        if self.layout.is_grid:
+        if self.layout.split:
             self._pictures_in(path)
             return
         self._confine(path)

@@ -51,8 +51,11 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a benchmark's official files at the pinned commit, and verify them."""
+    from alphabench import registry
     from alphabench.upstream.fetch import fetch_all
 
+    if name.partition(":")[0].partition("@")[0] in registry.BENCHMARKS:
+        factories.benchmark(name, "official")  # refuses an unknown version or split
     errors, found = [], False
     for piece in fetch_all(
         name, factories.upstream_data(), source=source if source is not None else factories.mirror()

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from alphabench import registry
-from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.upstream import Pin, UpstreamData, pinned_names, pins_of
 
@@ -42,7 +41,8 @@ def fetch_all(benchmark: str, data: UpstreamData, *, source: str | None) -> Iter
     """Each piece twice: before it is fetched, with its licence, and after, with what came of it.
 
     Args:
-        benchmark: `name[@version][:split]`, or an evaluator whose weights can be fetched.
+        benchmark: `name[@version][:split]` of an existing version and split, or an evaluator whose
+            weights can be fetched.
         data: where it goes.
         source: a folder or mirror laid out as `<owner>/<repository>/<path>`; None is the origin.
     """
@@ -59,13 +59,12 @@ def fetch_all(benchmark: str, data: UpstreamData, *, source: str | None) -> Iter
 def _pieces(benchmark: str) -> list[Dataset]:
     datasets = _datasets(benchmark)
     name = benchmark.partition(":")[0].partition("@")[0]
-    if name in registry.BENCHMARKS:
-        open_benchmark(benchmark)  # refuses a version or split that there is not
-    elif name in registry.benchmark_names() or datasets:
-        return datasets  # which have no pinned files beside them
-    elif name not in pinned_names():
-        known = {*registry.benchmark_names(), *registry.known("dataset")}
-        raise unknown_name("benchmark or evaluator with data", benchmark, known)
+    if name not in registry.BENCHMARKS:
+        if name in registry.benchmark_names() or datasets:
+            return datasets  # which have no pinned files beside them
+        if name not in pinned_names():
+            known = {*registry.benchmark_names(), *registry.known("dataset")}
+            raise unknown_name("benchmark or evaluator with data", benchmark, known)
     return [*datasets, *(_as_dataset(pin) for pin in pins_of(benchmark))]
 
 

@@ -1,47 +1,45 @@
-"""Where pictures lie in a folder that a generator left: each upstream's layout, and a flat one.
+"""Layouts of folders of generated images: what a layout is, the flat one, and look-up by name.
 
-A layout lists a folder once, and says under which key of that list a sample's pictures stand. Opens
-no picture, and knows no model.
+A layout lists a folder once and maps each sample to a key of that list. Each benchmark defines the
+layout of its upstream scripts, found through the registry. Opens no image; knows no benchmark.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+from alphabench import registry
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.types import Sample
 
-LayoutName = Literal["geneval", "flat", "tiif", "dpg", "wise", "gedit"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 Listing = Mapping[str, Mapping[int, Path]]
 """Key -> number of the image -> its file."""
 
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
-_TIIF_LENGTHS: Final = ("short_description", "long_description")
 _HUB_REPOSITORY: Final = re.compile(r"(models|datasets|spaces)--.+")
-_GEDIT_SET: Final = "fullset"
-_GEDIT_LANGUAGES: Final = ("en", "cn")
-_GEDIT_SOURCE: Final = "_SRCIMG"
-"""Ends the name of a source picture, which lies beside the edited one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderOptions:
     """Options of `images:`."""
 
-    layout: LayoutName = "geneval"
-    """As in `LAYOUTS`."""
+    layout: str = "geneval"
+    """A name of `layouts`."""
     gaps: Literal["refuse", "allow"] = "refuse"
-    """What to do when a picture is missing; allowed ones count as missing in the report."""
+    """What to do when an image is missing; with `allow` it counts as missing in the report."""
     model: str | None = None
-    """tiif, gedit: whose pictures, where the folder holds those of several models."""
+    """tiif, gedit: the model, where the folder holds images of several models."""
     cells: int = 4
-    """dpg: pictures in a file, 4 or 1 (upstream's --pic-num)."""
+    """dpg: images in a file, 4 or 1 (upstream's --pic-num)."""
     side: int | None = None
-    """dpg: pixels of one picture (upstream's --resolution); left out, what the file implies."""
+    """dpg: pixels of one image (upstream's --resolution); None takes what the file implies."""
 
     def __post_init__(self) -> None:
         if self.cells not in (1, 4):
@@ -52,29 +50,48 @@ class FolderOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How a folder is laid out."""
+    """Where the images of samples are in a folder."""
 
     form: str
     """An example path, for people."""
     find: Callable[[Path, FolderOptions], Listing]
-    """The pictures in a folder; none where it is laid out otherwise."""
+    """The images in a folder; empty where the folder has another layout."""
     key: Callable[[Sample], str]
-    """Under which key a sample's pictures stand; KeyError for another benchmark's sample."""
+    """The key of a sample's images; KeyError for a sample of another benchmark."""
     reads: tuple[str, ...] = ()
-    """The options that are this layout's own."""
-    is_grid: bool = False
-    """A file holds all pictures of its sample."""
+    """The options that only this layout takes."""
+    split: Callable[[Image, str, FolderOptions], list[Image]] | None = None
+    """For layouts with all images of a sample in one file: that RGB image and the file's name ->
+    the images in order. Raises AlphaBenchError where the file is no such grid."""
+    fits_any: bool = False
+    """Any folder of images would fit, so the layout is suggested only where no other fits."""
     prompt_file: Callable[[Path], Path] | None = None
-    """The file beside a picture whose first line states the prompt, as JSON."""
+    """The file beside an image whose first line states the prompt, as JSON."""
+
+
+def layouts() -> dict[str, Layout]:
+    """Name -> layout: `flat` first, then those of the benchmarks."""
+    named = {name: registry.benchmark_entry(name) for name in registry.benchmark_names()}
+    references = {name: entry.folder_layout for name, entry in named.items() if entry.folder_layout}
+    return {"flat": FLAT} | {name: registry.load_object(ref) for name, ref in references.items()}
+
+
+def layout_named(name: str) -> Layout:
+    """The layout `flat` or that of a benchmark.
+
+    Raises:
+        AlphaBenchError: there is no such layout; the error names the nearest.
+    """
+    known = layouts()
+    if name not in known:
+        raise unknown_name("layout", name, known)
+    return known[name]
 
 
 def layouts_that_fit(root: Path, sample: Sample | None = None) -> list[str]:
-    """The names of the layouts in which the folder holds pictures, and where given, the sample's.
-
-    Any folder of images could be DPG's: that is named only where no other fits.
-    """
-    names: list[str] = [name for name, of in LAYOUTS.items() if _fits(of, root, sample)]
-    return [name for name in names if name != "dpg"] or names
+    """The names of the layouts in which the folder holds images, and the sample's where given."""
+    fitting = {name: one for name, one in layouts().items() if _fits(one, root, sample)}
+    return [name for name, one in fitting.items() if not one.fits_any] or list(fitting)
 
 
 def _fits(layout: Layout, root: Path, sample: Sample | None) -> bool:
@@ -87,14 +104,14 @@ def _fits(layout: Layout, root: Path, sample: Sample | None) -> bool:
         return sample is None
 
 
-def _is_picture(path: Path) -> bool:
-    """A regular file by a picture's name; `._5.png` is what macOS leaves beside `5.png`."""
+def is_image_file(path: Path) -> bool:
+    """Whether it is a regular file named as an image; macOS leaves `._5.png` beside `5.png`."""
     is_named_so = path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
     return is_named_so and path.is_file()
 
 
 def hub_repository(folder: Path) -> Path | None:
-    """The repository in Hugging Face's cache whose snapshot the folder is, or lies in.
+    """The repository in Hugging Face's cache whose snapshot contains the folder.
 
     All files of a snapshot are links to `blobs` beside `snapshots`.
     """
@@ -109,11 +126,11 @@ def hub_repository(folder: Path) -> Path | None:
     return None
 
 
-def _list(root: Path, found: Iterable[tuple[str, int, Path]]) -> Listing:
-    """Key, number and file -> the listing.
+def listing(root: Path, found: Iterable[tuple[str, int, Path]]) -> Listing:
+    """The listing of triples of key, image index and file.
 
     Raises:
-        AlphaBenchError: two files for one place.
+        AlphaBenchError: two files for one index.
     """
     listed: dict[str, dict[int, Path]] = {}
     for key, index, path in found:
@@ -128,8 +145,8 @@ def _list(root: Path, found: Iterable[tuple[str, int, Path]]) -> Listing:
     return listed
 
 
-def _choose_model(root: Path, models: Iterable[str], wanted: str | None) -> str | None:
-    """The model that is wanted or the only one there is; None where there is none.
+def choose_model(root: Path, models: Iterable[str], wanted: str | None) -> str | None:
+    """The requested model, or the only one there is; None where there is none.
 
     Raises:
         AlphaBenchError: no such model, or several of which none is named.
@@ -145,159 +162,29 @@ def _choose_model(root: Path, models: Iterable[str], wanted: str | None) -> str 
     return wanted or next(iter(known), None)
 
 
-def _find_geneval(root: Path, _: FolderOptions) -> Listing:
-    """All-digit folders, and in `samples/` the files named by digits, in the order of names.
-
-    As djghosh13/geneval's evaluation/evaluate_images.py takes them; the n-th file is image n.
-    """
-    listed: dict[str, dict[int, Path]] = {}
-    for folder in sorted(root.iterdir()):
-        if not folder.name.isdecimal() or not (folder / "samples").is_dir():
-            continue
-        key = _number(folder.name)
-        files = sorted(
-            path
-            for path in (folder / "samples").iterdir()
-            if re.fullmatch(r"\d+\.png", path.name) and path.is_file()
-        )
-        if not files:
-            continue
-        if key in listed:
-            other = listed[key][0].parent.parent.name
-            raise AlphaBenchError(
-                f"the folders {other!r} and {folder.name!r} are both number {key}",
-                hint="remove one of them",
-            )
-        listed[key] = dict(enumerate(files))
-    return listed
-
-
-def _number(name: str) -> str:
-    """`00007` and `7` are the same folder to GenEval's scripts, which count."""
-    return str(int(name)) if name.isdecimal() else name
-
-
 def _find_flat(root: Path, _: FolderOptions) -> Listing:
     """`ID/INDEX.png` and `ID_INDEX.png`, where an index may have leading zeros."""
     top = sorted(root.iterdir())
-    candidates = [(f.name, path.stem, path) for f in top if f.is_dir() for path in _inside(f)]
+    candidates = [(f.name, path.stem, path) for f in top if f.is_dir() for path in files_inside(f)]
     for path in top:
         sample, underscore, index = path.stem.rpartition("_")
         if underscore:
             candidates.append((sample, index, path))
-    return _list(
+    return listing(
         root,
         (
             (sample, int(index), path)
             for sample, index, path in candidates
-            if index.isdecimal() and _is_picture(path)
+            if index.isdecimal() and is_image_file(path)
         ),
     )
 
 
-def _inside(folder: Path) -> list[Path]:
+def files_inside(folder: Path) -> list[Path]:
+    """The entries of a folder in the order of their names."""
     return sorted(folder.iterdir())
 
 
-def _find_tiif(root: Path, options: FolderOptions) -> Listing:
-    """`ATTRIBUTE/MODEL/short_description/LINE.png`, and long ones."""
-    folders = [f for length in _TIIF_LENGTHS for f in sorted(root.glob(f"*/*/{length}"))]
-    files = [path for folder in folders for path in _inside(folder) if _is_picture(path)]
-    model = _choose_model(root, (path.parent.parent.name for path in files), options.model)
-    return _list(root, _tiif_places(path for path in files if path.parent.parent.name == model))
-
-
-def _tiif_places(files: Iterable[Path]) -> Iterator[tuple[str, int, Path]]:
-    for path in files:
-        length = path.parent
-        yield f"{length.parent.parent.name}/{length.name}/{path.stem}", 0, path
-
-
-def _tiif_key(sample: Sample) -> str:
-    from alphabench.benchmarks.tiif.official_files import official_image_path
-
-    return str(official_image_path(sample, model="").with_suffix(""))
-
-
-def _find_dpg(root: Path, options: FolderOptions) -> Listing:
-    """`ITEM.png`, which holds all of the item's pictures."""
-    return _list(
-        root,
-        (
-            (path.stem, index, path)
-            for path in _inside(root)
-            if _is_picture(path)
-            for index in range(options.cells)
-        ),
-    )
-
-
-def _find_wise(root: Path, _: FolderOptions) -> Listing:
-    """`ID.png`, where an id is a whole number."""
-    files = (path for path in _inside(root) if path.stem.isdecimal() and _is_picture(path))
-    return _list(root, ((path.stem, 0, path) for path in files))
-
-
-def _find_gedit(root: Path, options: FolderOptions) -> Listing:
-    """`MODEL/fullset/GROUP/LANGUAGE/KEY.png`, or from `fullset` or the groups on."""
-    base = _gedit_groups(root, options.model)
-    files = (path for path in sorted(base.glob("*/*/**/*")) if _is_picture(path)) if base else ()
-    return _list(
-        root,
-        (
-            (path.relative_to(base).with_suffix("").as_posix(), 0, path)
-            for path in files
-            if base and not path.stem.endswith(_GEDIT_SOURCE)
-        ),
-    )
-
-
-def _gedit_groups(root: Path, wanted: str | None) -> Path | None:
-    """The folder that holds a folder for each group."""
-    if wanted is None:
-        for folder in (root / _GEDIT_SET, root):
-            if any(next(folder.glob(f"*/{language}"), None) for language in _GEDIT_LANGUAGES):
-                return folder
-    models = (folder.parent.name for folder in root.glob(f"*/{_GEDIT_SET}") if folder.is_dir())
-    model = _choose_model(root, models, wanted)
-    return None if model is None else root / model / _GEDIT_SET
-
-
-def _gedit_key(sample: Sample) -> str:
-    """Rows that share group, language and key share a picture, as in upstream's scripts."""
-    from alphabench.benchmarks.gedit.official_files import official_image_path
-
-    return str(official_image_path(sample).relative_to(_GEDIT_SET).with_suffix(""))
-
-
-LAYOUTS: Final[Mapping[LayoutName, Layout]] = {
-    "geneval": Layout(
-        form="DIR/00000/samples/0000.png",
-        find=_find_geneval,
-        key=lambda sample: _number(sample.id),
-        prompt_file=lambda picture: picture.parent.parent / "metadata.jsonl",
-    ),
-    "flat": Layout(
-        form="DIR/ID/0.png or DIR/ID_0.png", find=_find_flat, key=lambda sample: sample.id
-    ),
-    "tiif": Layout(
-        form="DIR/style/MODEL/short_description/0.png",
-        find=_find_tiif,
-        key=_tiif_key,
-        reads=("model",),
-    ),
-    "dpg": Layout(
-        form="DIR/ITEM.png, four pictures in each",
-        find=_find_dpg,
-        key=lambda sample: sample.id,
-        reads=("cells", "side"),
-        is_grid=True,
-    ),
-    "wise": Layout(form="DIR/1.png", find=_find_wise, key=lambda sample: sample.id),
-    "gedit": Layout(
-        form="DIR/MODEL/fullset/style_change/en/KEY.png",
-        find=_find_gedit,
-        key=_gedit_key,
-        reads=("model",),
-    ),
-}
+FLAT: Final = Layout(
+    form="DIR/ID/0.png or DIR/ID_0.png", find=_find_flat, key=lambda sample: sample.id
+)

@@ -6,8 +6,11 @@ Full content, streamed. Knows nothing of what the files mean.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
+
+from alphabench.core.errors import AlphaBenchError
 
 
 def digest_files(root: Path, paths: Iterable[Path]) -> str:
@@ -37,3 +40,17 @@ def digest_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def check_named_digest(path: Path) -> None:
+    """Check the first eight digits of the SHA-256, with which OpenMMLab's file names end.
+
+    Raises:
+        AlphaBenchError: the name states a digest, and the content has another.
+    """
+    named = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
+    if named and not digest_file(path).removeprefix("sha256:").startswith(named[1]):
+        raise AlphaBenchError(
+            f"the content of {path.name!r} is not what its name says",
+            hint="download the checkpoint again",
+        )

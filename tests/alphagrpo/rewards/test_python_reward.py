@@ -13,8 +13,7 @@ from PIL import Image
 from alphabench.core.errors import AlphaBenchError, JudgeUnavailableError
 from alphabench.upstream import UpstreamData
 from alphagrpo.assembly_context import AssemblyContext
-from alphagrpo.recipe import RewardSettings
-from alphagrpo.rewards.reward_kinds import open_reward
+from alphagrpo.rewards.reward_kinds import RewardSettings, open_reward
 from alphatrainers.protocols import RewardFunction, Score
 from alphatrainers.trajectory import Trajectory
 from tests.cli.conftest import Shell

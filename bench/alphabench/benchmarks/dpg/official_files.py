@@ -19,6 +19,14 @@ from alphabench.benchmarks.dpg.scoring import Answers, JudgedItem, Proposition
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_text
 from alphabench.images import UnreadableImageError, open_rgb
+from alphabench.upstream.layouts import (
+    FolderOptions,
+    Layout,
+    Listing,
+    files_inside,
+    is_image_file,
+    listing,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -316,3 +324,30 @@ def _extrema(image: Image) -> tuple[tuple[int, int], ...]:
     """Lowest and highest value of each of the three channels."""
     found: Any = image.getextrema()
     return tuple(found)
+
+
+def _find_images(root: Path, options: FolderOptions) -> Listing:
+    """`ITEM.png`, which holds all images of the item."""
+    return listing(
+        root,
+        (
+            (path.stem, index, path)
+            for path in files_inside(root)
+            if is_image_file(path)
+            for index in range(options.cells)
+        ),
+    )
+
+
+def _split(grid: Image, name: str, options: FolderOptions) -> list[Image]:
+    return cut_grid(grid, name=name, cells=options.cells, side=options.side)
+
+
+LAYOUT: Final = Layout(
+    form="DIR/ITEM.png, four pictures in each",
+    find=_find_images,
+    key=lambda sample: sample.id,
+    reads=("cells", "side"),
+    split=_split,
+    fits_any=True,
+)

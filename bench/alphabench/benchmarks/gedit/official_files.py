@@ -27,6 +27,14 @@ from alphabench.core.files import UnreadableFileError, read_text
 from alphabench.statistics import Cluster, mean_of_groups
 from alphabench.types import Estimate, Report, Sample, Verdict
 from alphabench.upstream.formats import OfficialFormat
+from alphabench.upstream.layouts import (
+    FolderOptions,
+    Layout,
+    Listing,
+    choose_model,
+    is_image_file,
+    listing,
+)
 
 Language = Literal["en", "cn"]
 MODEL: Final = "alphabench"
@@ -279,4 +287,52 @@ OFFICIAL_CN: Final = OfficialFormat(
     summarise=lambda path, _data: summarise_official(path, language="cn"),
     text=official_text,
     files=export_files,
+)
+
+
+_SET: Final = "fullset"
+
+
+_LANGUAGES: Final = ("en", "cn")
+
+
+_SOURCE: Final = "_SRCIMG"
+"""Suffix of the name of a source image, which is in the folder of the edited one."""
+
+
+def _find_images(root: Path, options: FolderOptions) -> Listing:
+    """`MODEL/fullset/GROUP/LANGUAGE/KEY.png`, or from `fullset` or the groups on."""
+    base = _groups_folder(root, options.model)
+    files = (path for path in sorted(base.glob("*/*/**/*")) if is_image_file(path)) if base else ()
+    return listing(
+        root,
+        (
+            (path.relative_to(base).with_suffix("").as_posix(), 0, path)
+            for path in files
+            if base and not path.stem.endswith(_SOURCE)
+        ),
+    )
+
+
+def _groups_folder(root: Path, wanted: str | None) -> Path | None:
+    """The folder that holds a folder for each group."""
+    if wanted is None:
+        for folder in (root / _SET, root):
+            if any(next(folder.glob(f"*/{language}"), None) for language in _LANGUAGES):
+                return folder
+    models = (folder.parent.name for folder in root.glob(f"*/{_SET}") if folder.is_dir())
+    model = choose_model(root, models, wanted)
+    return None if model is None else root / model / _SET
+
+
+def _layout_key(sample: Sample) -> str:
+    """Rows that share group, language and key share an image, as in upstream's scripts."""
+    return str(official_image_path(sample).relative_to(_SET).with_suffix(""))
+
+
+LAYOUT: Final = Layout(
+    form="DIR/MODEL/fullset/style_change/en/KEY.png",
+    find=_find_images,
+    key=_layout_key,
+    reads=("model",),
 )

@@ -7,6 +7,7 @@ run folders.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,7 @@ from alphabench.core.files import UnreadableFileError, parse_json, read_text
 from alphabench.statistics import Cluster
 from alphabench.types import Estimate, Report, Sample, Status, Verdict
 from alphabench.upstream.formats import OfficialFormat
+from alphabench.upstream.layouts import FolderOptions, Layout, Listing
 
 METADATA_FILE: Final = "metadata.jsonl"
 RESULTS_FILE: Final = "results.jsonl"
@@ -299,4 +301,44 @@ OFFICIAL: Final = OfficialFormat(
     summarise=lambda path, _data: summarise_official(path),
     text=official_text,
     files=export_files,
+)
+
+
+def _find_images(root: Path, _: FolderOptions) -> Listing:
+    """All-digit folders, and in `samples/` the files named by digits, in the order of names.
+
+    As djghosh13/geneval's evaluation/evaluate_images.py takes them; the n-th file is image n.
+    """
+    listed: dict[str, dict[int, Path]] = {}
+    for folder in sorted(root.iterdir()):
+        if not folder.name.isdecimal() or not (folder / "samples").is_dir():
+            continue
+        key = _folder_key(folder.name)
+        files = sorted(
+            path
+            for path in (folder / "samples").iterdir()
+            if re.fullmatch(r"\d+\.png", path.name) and path.is_file()
+        )
+        if not files:
+            continue
+        if key in listed:
+            other = listed[key][0].parent.parent.name
+            raise AlphaBenchError(
+                f"the folders {other!r} and {folder.name!r} are both number {key}",
+                hint="remove one of them",
+            )
+        listed[key] = dict(enumerate(files))
+    return listed
+
+
+def _folder_key(name: str) -> str:
+    """`00007` and `7` are the same folder to GenEval's scripts, which count."""
+    return str(int(name)) if name.isdecimal() else name
+
+
+LAYOUT: Final = Layout(
+    form="DIR/00000/samples/0000.png",
+    find=_find_images,
+    key=lambda sample: _folder_key(sample.id),
+    prompt_file=lambda image: image.parent.parent / METADATA_FILE,
 )

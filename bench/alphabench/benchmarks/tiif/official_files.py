@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -31,6 +31,15 @@ from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.statistics import Cluster
 from alphabench.types import Estimate, ProtocolName, Report, Sample, Status, Verdict, image_id
 from alphabench.upstream.formats import Files, OfficialFormat
+from alphabench.upstream.layouts import (
+    FolderOptions,
+    Layout,
+    Listing,
+    choose_model,
+    files_inside,
+    is_image_file,
+    listing,
+)
 
 IMAGES: Final = PurePosixPath("images")
 """The folder that upstream's script is pointed at."""
@@ -379,4 +388,33 @@ OFFICIAL: Final = OfficialFormat(
     summarise=lambda path, _data: summarise_official(path),
     text=official_text,
     files=export_files,
+)
+
+
+_LENGTHS: Final = ("short_description", "long_description")
+
+
+def _find_images(root: Path, options: FolderOptions) -> Listing:
+    """`ATTRIBUTE/MODEL/short_description/LINE.png`, and long ones."""
+    folders = [f for length in _LENGTHS for f in sorted(root.glob(f"*/*/{length}"))]
+    files = [path for folder in folders for path in files_inside(folder) if is_image_file(path)]
+    model = choose_model(root, (path.parent.parent.name for path in files), options.model)
+    return listing(root, _keyed_files(path for path in files if path.parent.parent.name == model))
+
+
+def _keyed_files(files: Iterable[Path]) -> Iterator[tuple[str, int, Path]]:
+    for path in files:
+        length = path.parent
+        yield f"{length.parent.parent.name}/{length.name}/{path.stem}", 0, path
+
+
+def _layout_key(sample: Sample) -> str:
+    return str(official_image_path(sample, model="").with_suffix(""))
+
+
+LAYOUT: Final = Layout(
+    form="DIR/style/MODEL/short_description/0.png",
+    find=_find_images,
+    key=_layout_key,
+    reads=("model",),
 )

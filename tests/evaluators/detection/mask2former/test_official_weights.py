@@ -13,11 +13,11 @@ from alphabench.evaluators.detection.mask2former.official_weights import (
     KNOWN,
     OFFICIAL,
     OfficialFile,
-    check_named_digest,
     fetch,
     find_official,
     named_as,
 )
+from alphabench.weights.digest import check_named_digest
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

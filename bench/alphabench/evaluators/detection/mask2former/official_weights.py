@@ -8,7 +8,6 @@ and the size are published nowhere that we know of. Knows no network.
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from alphabench.core.writing import move_into_place
 from alphabench.remote.credentials import without_secrets
 from alphabench.upstream import default_cache_dir
 from alphabench.upstream.fetch import Dataset
-from alphabench.weights.digest import digest_file
+from alphabench.weights.digest import check_named_digest
 from alphabench.weights.find import WeightsNotFoundError
 
 if TYPE_CHECKING:
@@ -104,20 +103,6 @@ def find_official(
         f"the official weights {known[0].name!r} are not on this machine (licence: {LICENCE})",
         hint=_FETCH,
     )
-
-
-def check_named_digest(path: Path) -> None:
-    """OpenMMLab's file names end with the first eight digits of their sha256.
-
-    Raises:
-        AlphaBenchError: the name says so, and the content has another.
-    """
-    named = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
-    if named and not digest_file(path).removeprefix("sha256:").startswith(named[1]):
-        raise AlphaBenchError(
-            f"the content of {path.name!r} is not what its name says",
-            hint="download the checkpoint again",
-        )
 
 
 def fetch(

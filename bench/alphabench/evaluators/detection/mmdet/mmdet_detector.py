@@ -31,13 +31,13 @@ from alphabench.evaluators.detection.clip_colour import ClipColourReader
 from alphabench.evaluators.detection.coco import geneval_names
 from alphabench.evaluators.detection.detector import ColourReader, Detector
 from alphabench.evaluators.detection.detector_self_test import run_self_test
-from alphabench.evaluators.detection.mask2former.official_weights import check_named_digest
 from alphabench.evaluators.detection.mmdet.child_process import (
     Command,
     MmdetProcess,
     WorkerGoneError,
     installed_versions,
 )
+from alphabench.weights.digest import check_named_digest
 from alphabench.weights.find import WeightsNotFoundError
 
 if TYPE_CHECKING:
