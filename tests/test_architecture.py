@@ -15,40 +15,168 @@ PACKAGES = {
     "alphagrpo": ROOT / "alphagrpo",
     "alphatrainers": ROOT / "trainers" / "alphatrainers",
 }
-MAY_IMPORT = {
-    "alphabench": {"alphabench"},
-    "alphagrpo": {"alphagrpo", "alphabench", "alphatrainers"},
-    "alphatrainers": {"alphatrainers", "alphabench.core"},
+FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "alphabench": (
+        ("core",),
+        ("registry", "types", "detections", "images", "weights", "nano"),
+        ("questions", "statistics", "scenes", "models", "remote"),
+        ("interfaces", "upstream"),
+        ("judges", "checkpoints"),
+        ("evaluators",),
+        ("benchmarks",),
+        ("runs",),
+        ("reports", "parity"),
+        ("",),
+        ("cli",),
+        ("__main__",),
+    ),
+    "alphatrainers": (
+        ("", "algorithms", "distributed", "reporting", "setting_checks", "strict_yaml"),
+        ("trajectory",),
+        ("image_monitors", "prompt_stream", "protocols", "sampling"),
+        ("velocity_requests",),
+        ("image_algorithms",),
+        ("settings",),
+        ("lora_adapters", "reward_scoring"),
+        ("checkpoint", "guards", "rollout", "trainer_components", "weight_sets"),
+        ("metrics", "optimizer", "panels", "replay", "validation_curve"),
+        ("objective", "validator"),
+        ("resource_plan", "update"),
+        ("checkpointing", "reward_metrics", "step_scores"),
+        ("trainer",),
+    ),
+    "alphagrpo": (
+        ("", "assembly_context", "holistic", "prompt_facts", "rectification", "validation"),
+        ("dvreward", "tasks"),
+        ("prompts", "rewards"),
+        ("prompt_checks", "recipe"),
+        ("policies",),
+        ("assemble", "cost_estimate", "export"),
+        ("preflight",),
+        ("train_commands",),
+    ),
 }
+"""Units of each package, from the ground floor up; "" is the package's own `__init__`.
+
+A unit is a sub-package or a module in the package's root. It may import units of lower floors
+only: not of its own floor, not of a higher one. A new unit gets the lowest floor above all that it
+imports.
+"""
+OTHER_PACKAGES = {
+    "alphabench": (),
+    "alphatrainers": ("alphabench.core",),
+    "alphagrpo": ("alphabench", "alphatrainers"),
+}
+"""What a package may import of the others."""
 HEAVY = ("torch", "transformers", "diffusers", "ray", "open_clip", "mmdet", "vllm", "scipy")
 MODULES = [path for folder in PACKAGES.values() for path in sorted(folder.rglob("*.py"))]
 LONGEST_FILE, LONGEST_FUNCTION = 500, 80
 
 
-def imported_modules(path: Path) -> set[str]:
-    modules: set[str] = set()
+def name_of(path: Path) -> str:
+    """`bench/alphabench/core/files.py` is `alphabench.core.files`."""
+    package = next(name for name, folder in PACKAGES.items() if path.is_relative_to(folder))
+    parts = path.relative_to(PACKAGES[package]).with_suffix("").parts
+    return ".".join([package, *(part for part in parts if part != "__init__")])
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of ours that a module imports, inside functions and for type checkers too."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            modules.add(node.module)
-    return modules
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            found.add(node.module or "")
+    specific = {name for name in found if name in NAMES}
+    return {one for one in specific if not any(other.startswith(f"{one}.") for other in specific)}
+
+
+NAMES = {name_of(path): path for path in MODULES}
+IMPORTS = {name: imported(path) - {name} for name, path in NAMES.items()}
+
+
+def unit_of(module: str) -> tuple[str, str]:
+    """`alphabench.core.files` belongs to (`alphabench`, `core`)."""
+    package, _, rest = module.partition(".")
+    return package, rest.partition(".")[0]
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """The nodes of one circle in order; empty where there is none."""
+    finished: set[str] = set()
+
+    def search(node: str, trail: list[str]) -> list[str]:
+        if node in trail:
+            return [*trail[trail.index(node) :], node]
+        if node in finished:
+            return []
+        circles = (search(other, [*trail, node]) for other in sorted(graph.get(node, ())))
+        circle = next(filter(None, circles), [])
+        finished.add(node)
+        return circle
+
+    return next(filter(None, (search(node, []) for node in sorted(graph))), [])
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_unit_of_a_package_has_one_floor(package: str) -> None:
+    listed = [unit for floor in FLOORS[package] for unit in floor]
+    assert len(listed) == len(set(listed))
+    existing = {unit for owner, unit in map(unit_of, NAMES) if owner == package}
+    assert existing - set(listed) == set(), "give these units a floor in FLOORS"
+    assert set(listed) - existing == set(), "these units are in FLOORS and do not exist"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_import_goes_up_or_stays_on_its_floor(package: str) -> None:
+    floor_of = {unit: level for level, units in enumerate(FLOORS[package]) for unit in units}
+    wrong = [
+        f"{module} (floor {floor_of[unit]}) imports {other} (floor {floor_of[theirs]})"
+        for module, imports in IMPORTS.items()
+        for owner, unit in [unit_of(module)]
+        if owner == package
+        for other in sorted(imports)
+        for their_package, theirs in [unit_of(other)]
+        if their_package == package and theirs != unit and floor_of[theirs] >= floor_of[unit]
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_between_the_packages_go_one_way(package: str) -> None:
-    for path in sorted(PACKAGES[package].rglob("*.py")):
-        ours = {name for name in imported_modules(path) if name.partition(".")[0] in PACKAGES}
-        for name in ours:
-            allowed = any(f"{name}.".startswith(f"{one}.") for one in MAY_IMPORT[package])
-            assert allowed, f"{path} imports {name}"
+    wrong = [
+        f"{module} imports {other}"
+        for module, imports in IMPORTS.items()
+        for other in sorted(imports)
+        if module.partition(".")[0] == package and other.partition(".")[0] != package
+        if not f"{other}.".startswith(tuple(f"{name}." for name in OTHER_PACKAGES[package]))
+    ]
+    assert wrong == []
 
 
-def test_the_ground_floor_imports_nothing_of_ours() -> None:
-    for path in sorted((PACKAGES["alphabench"] / "core").rglob("*.py")):
-        for name in imported_modules(path):
-            ours = name.partition(".")[0] in PACKAGES
-            assert not ours or f"{name}.".startswith("alphabench.core."), f"{path} imports {name}"
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circle_in(IMPORTS) == []
+
+
+def test_no_sub_packages_beside_each_other_form_a_circle() -> None:
+    """`benchmarks/dpg` and `benchmarks/gedit`, at every depth."""
+    folders = {".".join(name.split(".")[:depth]) for name in NAMES for depth in range(1, 6)}
+    graph: dict[str, set[str]] = {}
+    for module, imports in IMPORTS.items():
+        for other in imports:
+            mine, theirs = module.split("."), other.split(".")
+            shared = next(
+                (n for n, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b),
+                min(len(mine), len(theirs)),
+            )
+            pair = ".".join(mine[: shared + 1]), ".".join(theirs[: shared + 1])
+            if pair[0] != pair[1] and shared < min(len(mine), len(theirs)):
+                graph.setdefault(pair[0], set()).add(pair[1])
+    assert set(graph) <= folders
+    assert circle_in(graph) == []
 
 
 def test_help_and_listing_import_no_model_library() -> None:
