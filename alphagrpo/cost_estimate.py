@@ -115,7 +115,7 @@ def _with_options(model: PolicySizes, options: Mapping[str, object]) -> PolicySi
         bytes_per_parameter=width,
         context_bytes_per_token=wider * sizes.context_bytes_per_token,
         activation_bytes_per_token=wider * sizes.activation_bytes_per_token,
-        kept_bytes_per_token=wider * sizes.kept_bytes_per_token,
+        checkpointed_bytes_per_token=wider * sizes.checkpointed_bytes_per_token,
     )
     return replace(model, sizes=sizes, image_size=size)
 
@@ -158,7 +158,7 @@ def _judging(recipe: Recipe) -> dict[str, float]:
         for kind, _ in judged
     )
     return {
-        "calls_per_picture": calls,
+        "calls_per_image": calls,
         "judge_tokens_per_call": TOKENS_PER_CALL,
         "usd_per_million_tokens": max(
             (one.usd_per_million_tokens for _, one in judged), default=0.0
@@ -188,7 +188,7 @@ def _initial_line(recipe: Recipe, model: PolicySizes, sizes: ModelSizes, picture
     how = recipe.task.refine
     tokens = _latent_tokens(how.initial, model) * sum(_branches(how.initial))
     work = pictures * tokens * 2.0 * sizes.active_parameters / TERA
-    calls = pictures * sizes.calls_per_picture
+    calls = pictures * sizes.calls_per_image
     return (
         f"Each step also draws {pictures:,.4g} initial pictures: {work:,.3g} TFLOP beside those "
         f"above; their {calls:,.0f} judge calls are counted there."

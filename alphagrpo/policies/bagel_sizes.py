@@ -99,6 +99,6 @@ def _sizes(
         read_tokens=0,
         context_bytes_per_token=2 * key_features * language.num_hidden_layers * width,
         activation_bytes_per_token=per_layer * language.num_hidden_layers * width,
-        kept_bytes_per_token=language.hidden_size * language.num_hidden_layers * width,
+        checkpointed_bytes_per_token=language.hidden_size * language.num_hidden_layers * width,
     )
     return PolicySizes(sizes=sizes, token_pixels=config.token_pixels, image_size=image_size)

@@ -29,7 +29,7 @@ _SD35_MEDIUM: Final = PolicySizes(
         branches=(),
         read_tokens=0,
         activation_bytes_per_token=2.0 * 24 * 26 * 1536,
-        kept_bytes_per_token=2.0 * 24 * 1536,
+        checkpointed_bytes_per_token=2.0 * 24 * 1536,
     ),
     token_pixels=16,
     image_size=(1024, 1024),
@@ -90,7 +90,7 @@ def _sizes(training: TrainingSettings, source: PipelineFiles, folder: Path) -> P
         branches=(),
         read_tokens=0,
         activation_bytes_per_token=2.0 * layers * 26 * width,
-        kept_bytes_per_token=2.0 * layers * width,
+        checkpointed_bytes_per_token=2.0 * layers * width,
     )
     return PolicySizes(sizes=sizes, token_pixels=factor * patch, image_size=(side, side))
 

@@ -71,13 +71,13 @@ def test_the_checkpoint_s_own_options_count() -> None:
         plan_of("bagel-rt2i", *free, f"policy.options={{width: {side}, height: {side}}}")
         for side in (512, 1024)
     )
-    assert number(large["drawing"]) > 3.5 * number(small["drawing"])
+    assert number(large["sampling images"]) > 3.5 * number(small["sampling images"])
     assert small == plan_of("bagel-rt2i")
     wide = plan_of("bagel-rt2i", "policy.options.dtype=float32")
     for line in ("weights", "activations"):
         assert number(wide[line]) == pytest.approx(2.0 * number(small[line]), rel=0.1)
     inline = plan_of("nano-rt2i", "policy.checkpoint=nano?dtype=bfloat16&width=128&height=128")
-    assert number(inline["drawing"]) > 3.0 * number(plan_of("nano-rt2i")["drawing"])
+    assert number(inline["sampling images"]) > 3.0 * number(plan_of("nano-rt2i")["sampling images"])
 
 
 def test_a_folder_at_hand_is_measured_by_its_own_files(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_judge_that_goes_away_is_waited_for_and_changes_no_number(
         # Gone in the middle of the second step, and nobody waits.
         moody.after, moody.refusals = asked + asked // 2 + 1, math.inf
         said = train(server, troubled, "training.guards.judge_patience_seconds=0", code=2)
-        assert "reward 'dv' could not be asked" in said.err
+        assert "reward 'dv' could not be reached" in said.err
         assert "the model is loading" in said.err
         assert "hint: start its judge again" in said.err
         assert values(troubled) == values(calm)[:1]

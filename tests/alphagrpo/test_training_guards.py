@@ -124,7 +124,7 @@ class Unbound(UMMPolicy):
     [
         (WrongLevels, "replayed image log-probabilities"),
         (WrongIds, "replayed text log-probabilities"),
-        (Unbound, "binds to no module"),
+        (Unbound, "matches no module"),
     ],
 )
 def test_a_policy_that_is_not_what_it_says_is_stopped_before_it_learns(

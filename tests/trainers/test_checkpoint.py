@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     assert same(found, checkpoint(1, train=1.0))
     assert len(said) == 1
     assert "step-000002' is damaged" in said[0]
-    assert "that of step 1" in said[0]
+    assert "step 1 is used" in said[0]
     assert folder.steps() == [1]
     assert (tmp_path / "checkpoints" / "damaged-step-000002").is_dir()
 

@@ -9,8 +9,8 @@ import pytest
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers.guards import (
     Curve,
+    choose_old_log_probs,
     count_zero_spread,
-    judge_gap,
     moving_mean,
     paired,
     refuse_leak,
@@ -30,9 +30,9 @@ def test_a_prompt_that_is_trained_and_validated_is_refused_however_it_is_written
 @pytest.mark.parametrize("gap", [0.01, math.inf, math.nan])
 def test_a_replay_that_disagrees_with_the_sampler_stops_the_run(gap: float) -> None:
     with pytest.raises(TrainingStoppedError, match="replayed image log-probabilities"):
-        judge_gap({"image": gap}, GuardSettings(image_mismatch=1e-3), image_clip=1e-5)
+        choose_old_log_probs({"image": gap}, GuardSettings(image_mismatch=1e-3), image_clip=1e-5)
     with pytest.raises(TrainingStoppedError, match="replayed text log-probabilities"):
-        judge_gap({"text": gap + 1.0}, GuardSettings(), image_clip=None)
+        choose_old_log_probs({"text": gap + 1.0}, GuardSettings(), image_clip=None)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,10 @@ def test_a_replay_that_disagrees_with_the_sampler_stops_the_run(gap: float) -> N
 def test_old_log_probs_are_replayed_where_rounding_comes_near_the_clip(
     gap: float, wanted: str
 ) -> None:
-    assert judge_gap({"image": gap, "text": 1e-6}, GuardSettings(), image_clip=1e-5) == wanted
+    assert (
+        choose_old_log_probs({"image": gap, "text": 1e-6}, GuardSettings(), image_clip=1e-5)
+        == wanted
+    )
 
 
 def rows(unscored: int, of: int) -> list[ScoreRow]:

@@ -64,7 +64,7 @@ class Bench:
         self.counts = self.objective.count(self.request, SIGNALS)
 
     def answers(self) -> list[ReplayAnswer]:
-        return list(self.replayer.walk(self.request, "train"))
+        return list(self.replayer.replay(self.request, "train"))
 
     def loss(self, signals: Sequence[TrajectoryAdvantage] = SIGNALS) -> Tensor:
         total = torch.zeros((), dtype=torch.float64)

@@ -26,8 +26,8 @@ SEVEN_BILLION = ModelSizes(
     read_tokens=0,
     context_bytes_per_token=57_344.0,
     activation_bytes_per_token=4e6,
-    kept_bytes_per_token=2e5,
-    calls_per_picture=10.0,
+    checkpointed_bytes_per_token=2e5,
+    calls_per_image=10.0,
     judge_tokens_per_call=356.0,
     usd_per_million_tokens=0.5,
 )
@@ -56,7 +56,7 @@ def test_the_work_is_that_of_the_recorded_cost_model(shared: Path, name: str) ->
     path = shared / "golden" / "trainer" / "cost_model.json"
     wanted = json.loads(path.read_text())[name]
     work = plan_resources(training(), RECIPES[name]).work
-    assert work.drawn == pytest.approx(wanted["rollout_TFLOP"], abs=0.06)
+    assert work.sampled_images == pytest.approx(wanted["rollout_TFLOP"], abs=0.06)
     assert work.trained_images == pytest.approx(wanted["train_TFLOP"], abs=0.06)
     assert work.total == pytest.approx(wanted["total_TFLOP"], abs=0.06)
 

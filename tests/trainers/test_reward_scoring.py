@@ -88,7 +88,7 @@ def test_a_judge_that_comes_back_is_waited_for() -> None:
 def test_a_judge_that_stays_away_stops_the_run_with_the_reason() -> None:
     told = Told()
     with (
-        pytest.raises(TrainingStoppedError, match=r"'b' could not be asked for .*nobody listens"),
+        pytest.raises(TrainingStoppedError, match=r"'b' could not be reached for .*nobody listens"),
         Scorer(
             {"b": RewardUse(reward=Brightness(away=1000))},
             patience_seconds=100.0,
@@ -252,9 +252,9 @@ def test_rewards_add_up_with_their_weights_or_are_normalised_apart() -> None:
 def test_a_part_without_a_reward_is_refused_and_text_rewards_stay_with_the_text() -> None:
     uses = {"t": RewardUse(reward=Threes(), applies_to="text")}
     assert set(rewards_of_part(uses, "text")) == {"t"}
-    with pytest.raises(AlphaBenchError, match="no reward is credited to the image part"):
+    with pytest.raises(AlphaBenchError, match="no reward applies to the image part"):
         rewards_of_part(uses, "image")
-    with pytest.raises(AlphaBenchError, match="no reward is credited"):
+    with pytest.raises(AlphaBenchError, match="no reward applies"):
         rewards_of_part({"b": RewardUse(reward=Brightness(), weight=0.0)}, "image")
 
 

@@ -446,7 +446,7 @@ def test_the_views_that_are_validated_are_put_in_force(tmp_path: Path) -> None:
 
 
 def test_a_part_that_no_reward_is_credited_to_is_refused_early(tmp_path: Path) -> None:
-    with pytest.raises(AlphaBenchError, match="no reward is credited to the image part"):
+    with pytest.raises(AlphaBenchError, match="no reward applies to the image part"):
         Trainer(
             TrainerComponents(
                 policy=ToyPolicy(),

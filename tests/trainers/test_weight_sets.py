@@ -53,7 +53,7 @@ class Twofold(ToyPolicy):
 
 @pytest.mark.parametrize("lora", [True, False])
 def test_an_expert_that_binds_to_nothing_is_refused(lora: bool) -> None:
-    with pytest.raises(AlphaBenchError, match=r"'gen' binds to no module: 'paynter"):
+    with pytest.raises(AlphaBenchError, match=r"'gen' matches no module by its pattern 'paynter"):
         weights_of(Unbound(), lora=lora)
 
 

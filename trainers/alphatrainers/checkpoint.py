@@ -12,7 +12,7 @@
       best -> best-000020/        weights of the best point of the first validation
 
 A checkpoint is written under another name, synced, then renamed: a folder that has its name was
-whole. One that was damaged since is set aside as `damaged-step-000020` for the one before it.
+complete. One that was damaged since is set aside as `damaged-step-000020` for the one before it.
 Tensors are safetensors, the rest is JSON; nothing is pickled. Knows no policy.
 """
 
@@ -76,7 +76,7 @@ class Counters:
     old_log_probs: str | None
     """What was decided at the first step that trained anything."""
     cost_usd: float | None
-    """What scores cost so far; None where nobody tells."""
+    """What scores cost so far; None if no reward reports a cost."""
     recent_reward: float | None
     queues: Sequence[JsonValue]
     """The task's state, one a process."""
@@ -84,11 +84,11 @@ class Counters:
 
 
 class TrainingCheckpoint(NamedTuple):
-    """All of it."""
+    """Everything that a training needs to continue."""
 
     counters: Counters
     weights: dict[str, dict[str, Tensor]]
-    """Whole values by view, then by parameter."""
+    """Full values by view, then by parameter."""
     optimiser: dict[str, Tensor]
     random: dict[str, Tensor]
 
@@ -113,7 +113,7 @@ class TrainingFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes of other runs out.
+        """Holds the folder for this training alone.
 
         Raises:
             AlphaBenchError: if another run holds the folder, or nothing can be written there.
@@ -160,7 +160,7 @@ class TrainingFolder:
         replace_text(self.path / "settings.yaml", settings)
 
     def steps(self) -> list[int]:
-        """Steps of all whole checkpoints, ascending."""
+        """Steps of all complete checkpoints, ascending."""
         if not self._checkpoints.is_dir():
             return []
         found = (_STEP.fullmatch(entry.name) for entry in self._checkpoints.iterdir())
@@ -217,22 +217,22 @@ class TrainingFolder:
             ) from error
 
     def go_back(
-        self, layout: WeightsFormat, say: Callable[[str], None]
+        self, layout: WeightsFormat, report: Callable[[str], None]
     ) -> TrainingCheckpoint | None:
-        """To the newest checkpoint that can be read; what was recorded after it is dropped.
+        """Returns the newest readable checkpoint and drops what was recorded after it.
 
         Newer ones that are damaged are set aside. None where there is no checkpoint.
 
         Raises:
             AlphaBenchError: if there are checkpoints and none can be read, or a record is damaged.
         """
-        found = self._newest(layout, say)
+        found = self._newest(layout, report)
         keep_lines(self.metrics, below=found.counters.step if found else 0)
         keep_lines(self.validation, below=found.counters.step + 1 if found else 0)
         return found
 
     def _newest(
-        self, layout: WeightsFormat, say: Callable[[str], None]
+        self, layout: WeightsFormat, report: Callable[[str], None]
     ) -> TrainingCheckpoint | None:
         damaged: dict[int, DamagedError] = {}
         for step in reversed(self.steps()):
@@ -246,14 +246,14 @@ class TrainingFolder:
                 shutil.rmtree(aside, ignore_errors=True)
                 with writing(aside):
                     (self._checkpoints / f"step-{other:06d}").rename(aside)
-                say(f"{why.message}; set aside as {aside.name}, for that of step {step}")
+                report(f"{why.message}; set aside as {aside.name}; step {step} is used")
             return found
         if damaged:
             raise next(iter(damaged.values()))
         return None
 
     def save_best(self, step: int, values: Mapping[str, Tensor], layout: WeightsFormat) -> Path:
-        """Makes these weights `best`; the link is replaced whole."""
+        """Makes these weights `best`; the link is replaced atomically."""
         folder = self.path / f"best-{step:06d}"
         link, next_link = self.path / "best", self.path / f"best-link-{os.getpid()}"
         with writing(folder):
@@ -269,7 +269,7 @@ class TrainingFolder:
 
 
 def writing(path: Path) -> AbstractContextManager[None]:
-    """Turns whatever keeps a training's `path` from being written into one sentence.
+    """Turns a failure to write `path` of a training into one sentence.
 
     Raises:
         UnwritableError: in the place of what the system or safetensors raises.
@@ -337,7 +337,7 @@ def _read_identity(path: Path) -> JsonValue:
         known: JsonValue = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AlphaBenchError(
-            f"{str(path)!r}, which says what training this is, is damaged ({error})",
+            f"{str(path)!r}, which identifies this training, is damaged ({error})",
             hint="restore it from a copy, or begin anew in another folder",
         ) from error
     return known

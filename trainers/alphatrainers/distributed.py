@@ -48,7 +48,7 @@ class Processes:
             return [value]
         found: list[T | None] = [None] * self.size
         distributed.all_gather_object(found, value)
-        return found  # type: ignore[return-value]  # every place is filled by now
+        return found  # type: ignore[return-value]  # every entry is filled by now
 
     def agree(self, work: Callable[[], T]) -> T:
         """Does the work in each process; if it fails in one, all raise, and none waits for ever.

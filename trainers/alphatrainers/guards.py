@@ -1,7 +1,7 @@
-"""What stops a run before it trains on something wrong, or says that it may be doing so.
+"""What stops a training before it trains on wrong values, or warns that it may be doing so.
 
-Small judgements over numbers, without state of their own beyond what a checkpoint holds. Knows no
-policy, judge or file.
+Small decisions over numbers, without state beyond what a checkpoint holds. Knows no policy, judge
+or file.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def refuse_leak(training: Iterable[str], validations: Mapping[str, Sequence[str]
 
 
 def normalised(prompt: str) -> str:
-    """A prompt without what does not make it another one: case, spacing, closing punctuation."""
+    """A prompt without case, repeated spaces and closing punctuation, for comparison."""
     return " ".join(prompt.casefold().split()).rstrip(".!? ")
 
 
-def judge_gap(
+def choose_old_log_probs(
     gaps: Mapping[str, float], settings: GuardSettings, *, image_clip: float | None
 ) -> OldLogProbs:
     """What old log-probabilities to train with, given how far a replay is from the sampler.
@@ -77,7 +77,7 @@ def refuse_unscored(rows: Sequence[ScoreRow], *, share: float) -> None:
     if not rows:
         raise TrainingStoppedError(
             "a step has no trajectory to train on",
-            hint="nothing it could begin with was scored: mend the reward, then resume",
+            hint="no initial image was scored: repair the reward, then resume",
         )
     unscored = [row for row in rows if any(value is None for value in row.values.values())]
     if len(unscored) <= share * len(rows):
@@ -86,7 +86,7 @@ def refuse_unscored(rows: Sequence[ScoreRow], *, share: float) -> None:
     usual = max(set(reasons), key=reasons.count) if reasons else "no reason given"
     raise TrainingStoppedError(
         f"{len(unscored)} of {len(rows)} trajectories could not be scored: {usual}",
-        hint="mend the reward and repeat the command to resume, or raise guards.unscored_share",
+        hint="repair the reward and repeat the command to resume, or raise guards.unscored_share",
     )
 
 
@@ -107,7 +107,7 @@ def count_zero_spread(streak: int, part: str, *, flat_groups: int, groups: int, 
 
 
 def moving_mean(before: float, reward: float, *, share: float = 0.2) -> float:
-    """The moving mean of training rewards: a single step's is too noisy to say that it rose.
+    """The moving mean of training rewards: a single step's is too noisy to tell a trend.
 
     Args:
         before: the mean so far; NaN if there was none.
@@ -161,7 +161,7 @@ class Curve:
         return True
 
     def backfill_reward(self, reward: float) -> None:
-        """Says what the first rollout earned, with the weights of a point measured before it."""
+        """Fills in the first rollout's reward where the best point was measured before it."""
         if math.isnan(self.best_reward):
             self.best_reward = reward
 

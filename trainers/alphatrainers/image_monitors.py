@@ -1,4 +1,4 @@
-"""How a policy's pictures look as a whole: early signs of collapse that no reward shows.
+"""How a policy's images look in the mean: early signs of collapse that no reward shows.
 
 Knows no reward; numbers for the log and nothing else.
 """
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from alphatrainers.trajectory import Trajectory
 
 _SIDE: Final = 16
-"""Pictures are compared as thumbnails of this side."""
+"""Images are compared as thumbnails of this side."""
 
 
 def image_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, float]]:
-    """Name to (sum, how many), each in 0..1, over the final pictures; empty without any.
+    """Name to (sum, how many), each in 0..1, over the final images; empty without any.
 
     pictures/brightness, pictures/contrast (spread of brightness), pictures/saturation, and
     pictures/diversity: mean absolute difference of thumbnails, pairs of one group.
@@ -29,11 +29,11 @@ def image_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, flo
     shown = [trajectory for trajectory in trajectories if trajectory.images]
     for _, members in groupby(shown, key=lambda trajectory: trajectory.program.group):
         small = [_thumbnail(trajectory) for trajectory in members]
-        for picture in small:
-            bright = picture.mean(axis=2)
+        for image in small:
+            bright = image.mean(axis=2)
             _add(sums, "brightness", float(bright.mean()))
             _add(sums, "contrast", float(bright.std()))
-            _add(sums, "saturation", float((picture.max(axis=2) - picture.min(axis=2)).mean()))
+            _add(sums, "saturation", float((image.max(axis=2) - image.min(axis=2)).mean()))
         for one, other in combinations(small, 2):
             _add(sums, "diversity", float(np.abs(one - other).mean()))
     return sums

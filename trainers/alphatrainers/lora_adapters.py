@@ -1,7 +1,7 @@
-"""Decides which parameters are trained and puts LoRA layers where the policy's experts say.
+"""Selects the trained parameters and adds LoRA layers where the policy's experts say.
 
-Uses peft's injection, so that the policy's module keeps its class and its names. A name that binds
-nothing is refused: it would train nothing and look like a run. Knows no optimizer.
+Uses peft's injection, so that the policy's module keeps its class and its names. A pattern that
+matches no modules is refused: such a training would train nothing. Knows no optimizer.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def select_trainable(
 
     Raises:
         AlphaBenchError: if an expert's regex matches nothing, two experts match one module, or
-            whole weights are in half precision.
+            full weights are in half precision.
     """
     targets = _targets(module, experts, linear_only=lora is not None)
     module.requires_grad_(False)
@@ -119,7 +119,7 @@ def target_names(parameters: Iterable[str]) -> list[str]:
 def _targets(module: nn.Module, experts: Mapping[str, str], *, linear_only: bool) -> dict[str, str]:
     found: dict[str, str] = {}
     for expert, pattern in experts.items():
-        bound = 0
+        matched = 0
         for name, part in module.named_modules():
             fits = isinstance(part, nn.Linear) if linear_only else _has_parameters(part)
             if not fits or not re.fullmatch(pattern, name):
@@ -130,10 +130,10 @@ def _targets(module: nn.Module, experts: Mapping[str, str], *, linear_only: bool
                     hint="make the policy's expert patterns exclude each other",
                 )
             found[name] = expert
-            bound += 1
-        if not bound:
+            matched += 1
+        if not matched:
             raise AlphaBenchError(
-                f"expert {expert!r} binds to no module: {pattern!r} matches nothing",
+                f"expert {expert!r} matches no module by its pattern {pattern!r}",
                 hint="correct the pattern, or set the expert's learning rate to 0",
             )
     return found

@@ -1,4 +1,4 @@
-"""Numbers of a training: JSON lines always, TensorBoard and W&B beside them if asked.
+"""Numbers of a training: JSON lines always, TensorBoard and W&B if the settings say so.
 
 A line holds `step`, `values` that a resumed run repeats exactly, and `seconds`, which nothing
 repeats. What was not measured is absent, not 0. Knows no policy.
@@ -36,10 +36,10 @@ class Sums:
 
 def joined_sums(many: Iterable[Sums]) -> Sums:
     """The sums of all processes."""
-    whole = Sums()
+    total = Sums()
     for one in many:
-        whole.add(one.parts)
-    return whole
+        total.add(one.parts)
+    return total
 
 
 class MetricsSink(Protocol):
@@ -51,7 +51,7 @@ class MetricsSink(Protocol):
 
 
 class MetricsLog:
-    """Writes every line to the file, then to the other places; without a file to nothing."""
+    """Writes every line to the file, then to the sinks; without a file to nothing."""
 
     def __init__(self, path: Path | None, sinks: Iterable[MetricsSink] = ()) -> None:
         self._path, self._sinks = path, list(sinks)
@@ -67,16 +67,16 @@ class MetricsLog:
             sink.write(step, {**finite, **{f"seconds/{k}": v for k, v in seconds.items()}})
 
     def close(self) -> None:
-        """Ends the other places."""
+        """Closes the sinks."""
         for sink in self._sinks:
             sink.close()
 
 
 def open_sinks(settings: LoggingSettings, folder: Path, *, run: str) -> list[MetricsSink]:
-    """TensorBoard if it is installed and wanted, W&B if asked.
+    """TensorBoard if it is installed and wanted, W&B if wanted.
 
     Raises:
-        AlphaBenchError: if W&B is asked for and not installed.
+        AlphaBenchError: if W&B is wanted and not installed.
     """
     sinks: list[MetricsSink] = []
     if settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:

@@ -1,4 +1,4 @@
-"""One answer of a replay to its share of the loss: text and image, each by the counts of an update.
+"""Turns an answer of a replay into its part of the loss; means use the counts of the whole update.
 
 The sum of all shares over micro-batches and processes is the loss of the whole update, however it
 was cut. A trajectory that is not trained is masked, in the counts too. Knows no model and no
@@ -34,7 +34,7 @@ from alphatrainers.velocity_requests import (
 
 
 class TrajectoryAdvantage(NamedTuple):
-    """What one trajectory is credited with."""
+    """Advantages of one trajectory, and which of its parts are trained."""
 
     image: float
     text: float
@@ -57,7 +57,7 @@ class LossCounts:
 
 
 def counts_of(tensor: Tensor) -> LossCounts:
-    """The inverse of `as_tensor`; what was not found counts as 1, so that nothing divides by 0."""
+    """The inverse of `as_tensor`; a count of 0 becomes 1, so that nothing divides by 0."""
     images, sequences, tokens = (max(1.0, float(value)) for value in tensor)
     return LossCounts(images=images, sequences=sequences, tokens=tokens)
 
@@ -117,7 +117,7 @@ class Objective:
 
         Args:
             answer: with gradient.
-            request: the batch's questions.
+            request: what the batch's replay computed.
             signals: one a trajectory.
             counts: of the whole update.
             others: the same answer under each of `views`.
@@ -235,7 +235,7 @@ class Objective:
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:
-    """Rows of different lengths, 0 (or False) behind their ends."""
+    """Rows of different lengths, 0 (or False) after their ends."""
     wide = [row if row.dtype == torch.bool else widen(row) for row in rows]
     return torch.nn.utils.rnn.pad_sequence(wide, batch_first=True)
 

@@ -80,7 +80,7 @@ class WeightOptimizer:
         return norm
 
     def state(self) -> dict[str, Tensor]:
-        """The optimizer's whole tensors, by `<what>.<parameter>`."""
+        """The optimizer's full tensors, by `<what>.<parameter>`."""
         return {
             f"{what}.{self._names[id(parameter)]}": full_value(value)
             for parameter, values in self._optimiser.state.items()
@@ -96,13 +96,13 @@ class WeightOptimizer:
             by_parameter.setdefault(name, {})[what] = value
         for name, values in by_parameter.items():
             parameter = self._weights.trained[name]
-            place = self._optimiser.state[parameter]
+            slots = self._optimiser.state[parameter]
             for what, value in values.items():
                 if value.ndim == 0:
-                    place[what] = value.clone()
+                    slots[what] = value.clone()
                 else:
-                    place[what] = torch.zeros_like(parameter)
-                    copy_into(place[what], value)
+                    slots[what] = torch.zeros_like(parameter)
+                    copy_into(slots[what], value)
 
     def checksum(self) -> float:
         """A number that is the same in all processes as long as replicas agree."""

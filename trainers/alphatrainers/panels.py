@@ -1,4 +1,4 @@
-"""One picture of a training's progress: the same prompts and seeds, drawn again and again.
+"""One image of a training's progress: the same prompts and seeds at every validation.
 
 Knows no policy.
 """
@@ -18,18 +18,18 @@ from alphatrainers.trajectory import Trajectory
 
 
 def save_panel(trajectories: Sequence[Trajectory], path: Path) -> None:
-    """The final pictures side by side, row by row, in their order."""
-    pictures = [t.images[-1].image.convert("RGB") for t in trajectories if t.images]
-    if not pictures:
+    """The final images side by side, row by row, in their order."""
+    images = [t.images[-1].image.convert("RGB") for t in trajectories if t.images]
+    if not images:
         return
-    columns = math.ceil(math.sqrt(len(pictures)))
-    width = max(picture.width for picture in pictures)
-    height = max(picture.height for picture in pictures)
-    rows = math.ceil(len(pictures) / columns)
+    columns = math.ceil(math.sqrt(len(images)))
+    width = max(image.width for image in images)
+    height = max(image.height for image in images)
+    rows = math.ceil(len(images) / columns)
     panel = Image.new("RGB", (columns * width, rows * height), "white")
-    for place, picture in enumerate(pictures):
-        row, column = divmod(place, columns)
-        panel.paste(picture, (column * width, row * height))
+    for position, image in enumerate(images):
+        row, column = divmod(position, columns)
+        panel.paste(image, (column * width, row * height))
     content = io.BytesIO()
     panel.save(content, format="PNG")
     with writing(path):

@@ -15,7 +15,7 @@ from alphatrainers.trajectory import TrainingPrompt
 
 
 class PromptStream:
-    """Endless: every epoch in an order of its own, whole steps only, no prompt twice in a step."""
+    """Endless: each epoch in a new order, complete steps only, no prompt twice in a step."""
 
     def __init__(self, prompts: Sequence[TrainingPrompt], *, per_step: int, seed: int) -> None:
         if len(prompts) < per_step:
@@ -25,17 +25,17 @@ class PromptStream:
             )
         ids = [prompt.id for prompt in prompts]
         if len(set(ids)) != len(ids):
-            twice = next(name for name in ids if ids.count(name) > 1)
-            raise AlphaBenchError(f"prompt id {twice!r} occurs twice", hint="make ids unique")
+            duplicate = next(name for name in ids if ids.count(name) > 1)
+            raise AlphaBenchError(f"prompt id {duplicate!r} occurs twice", hint="make ids unique")
         self._prompts, self._per_step, self._seed = list(prompts), per_step, seed
 
     def at(self, step: int) -> list[TrainingPrompt]:
         """The prompts of a training step, counted from 0."""
         steps = len(self._prompts) // self._per_step
-        epoch, place = divmod(step, steps)
+        epoch, position = divmod(step, steps)
         order = list(range(len(self._prompts)))
         random.Random(f"prompts {self._seed} {epoch}").shuffle(order)  # noqa: S311  no secret
-        chosen = order[place * self._per_step : (place + 1) * self._per_step]
+        chosen = order[position * self._per_step : (position + 1) * self._per_step]
         return [self._prompts[index] for index in chosen]
 
     @property

@@ -1,9 +1,10 @@
-"""The seams of the engine: policy, reward, task, validation. Knows none of them.
+"""The protocols between the engine and policy, reward, task and validation.
 
 The engine owns weights, log-probabilities of latents, losses and updates; the policy owns what a
 model is. Which weights are in force while a policy is called (trained, old, reference, EMA) is the
-engine's affair: it changes the parameters of `Policy.module` in place or switches its adapters, so
-a policy looks its layers up when called and keeps nothing that depends on weights between calls.
+engine's decision: it changes the parameters of `Policy.module` in place or switches its adapters,
+so a policy looks its layers up when called and caches nothing that depends on weights between
+calls.
 
 Shapes: B trajectories of a batch; X the axes of one latent; T tokens of one text.
 """
@@ -27,26 +28,26 @@ JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "Jso
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VelocityQuery:
-    """One velocity that a replay is asked for, for all trajectories of the batch."""
+    """One velocity that a replay computes, for all trajectories of the batch."""
 
     segment: int
-    """Which segment's picture: its context is all segments before it."""
+    """Index of the segment of the image; its context is all segments before it."""
     x_BX: Tensor
     """Latents, float32, on the policy's device."""
     sigma_B: Tensor
     """Noise level of each; all equal where `guided`."""
     guided: bool
-    """True: guided exactly as in the rollout (`DrawImage.guidance`); False: the plain branch."""
+    """True: guided as in the rollout (`GenerateImage.guidance`); False: the plain branch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextScored:
-    """Answer for one sampled text: log-probabilities of the ids as drawn."""
+    """Answer for one sampled text: log-probabilities of the ids as sampled."""
 
     segment: int
     logp: tuple[Tensor, ...]
     """One float32 tensor (T,) a trajectory, under the distribution that was sampled
-    (`WriteText.temperature`, `top_p`); exactly as long as `SampledText.ids`."""
+    (`GenerateText.temperature`, `top_p`); exactly as long as `SampledText.ids`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class ReplaySpec:
 
 
 class Policy(Protocol):
-    """A model that writes and draws. Never draws randomness but from `Program.seed`."""
+    """A model that generates text and images. Its only randomness comes from `Program.seed`."""
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -110,7 +111,7 @@ class Policy(Protocol):
         ...
 
     def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
-        """Walks programs of one `shape`, together, without gradients; keeps their order."""
+        """Samples programs of one `shape`, together, without gradients; in their order."""
         ...
 
     def replay(
@@ -121,10 +122,10 @@ class Policy(Protocol):
         queries: Sequence[VelocityQuery],
         how: ReplaySpec,
     ) -> Iterator[ReplayAnswer]:
-        """Walks the trajectories (of one `shape`) once under the weights in force.
+        """Computes the trajectories (of one `shape`) once under the weights in force.
 
         Reads every context once, however many queries lie on it, and computes each answer only when
-        it is asked for, so that its graph can be freed before the next. Gradients are recorded if
+        it is requested, so that its graph can be freed before the next. Gradients are recorded if
         the caller has them enabled.
 
         Args:
@@ -142,7 +143,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What one reward says of one trajectory: a number, or why there is none. Never 0 for that."""
+    """One reward of one trajectory: a number, or the reason why there is none; never 0 for that."""
 
     value: float | None
     reason: str = ""
@@ -150,7 +151,7 @@ class Score:
     parts: Mapping[str, float] = field(default_factory=dict)
     """Finer numbers for the log, e.g. `semantic`, `quality`."""
     cost_usd: float | None = None
-    """What it cost to ask; None where nobody tells."""
+    """Cost of the judge calls; None if it is not reported."""
 
     def __post_init__(self) -> None:
         if (self.value is None) != bool(self.reason):
@@ -174,14 +175,14 @@ class RewardFunction(Protocol):
         makes all of them unscored, with its text as the reason.
 
         Raises:
-            JudgeUnavailableError: nothing can be scored now; the run waits and asks again.
+            JudgeUnavailableError: nothing can be scored now; the training waits and tries again.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredTrajectory:
-    """A trajectory and what its rewards said, by the reward's name in the recipe."""
+    """A trajectory and its scores, by the reward's name in the recipe."""
 
     trajectory: Trajectory
     scores: Mapping[str, Score]
@@ -195,7 +196,7 @@ class TrajectoryCollector(Protocol):
     ) -> list[ScoredTrajectory]:
         """Rolls the programs out in batches, scoring each batch while the next is sampled.
 
-        Keeps their order. With `scored=False` the scores are empty.
+        In their order. With `scored=False` the scores are empty.
         """
         ...
 
@@ -217,7 +218,7 @@ class Task(Protocol):
     def collect(
         self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
     ) -> list[ScoredTrajectory]:
-        """All trajectories to train on, each prompt's group whole.
+        """All trajectories to train on, each prompt's group complete.
 
         Runs on each process for its own prompts; must not communicate. Scores may be replaced
         (false-positive rectification, a task's own format rewards) but not invented.
@@ -256,7 +257,7 @@ class Validation(Protocol):
 
     @property
     def prompts(self) -> Sequence[str]:
-        """What it asks, so that a leak into the training data is refused."""
+        """Its prompts, so that a leak into the training data is refused."""
         ...
 
     def measure(self, *, step: int, view: WeightView) -> ValidationPoint | None:

@@ -1,8 +1,8 @@
-"""The one pass over stored trajectories, for trained, old, reference and EMA weights alike.
+"""The one forward pass over stored trajectories, for trained, old, reference and EMA weights alike.
 
-Says what is asked of a policy (which texts, velocities at which latents), puts the wanted weights
-in force, checks that the answers are those that were asked for, and counts every walk. Knows no
-loss; a policy reads each context once a walk.
+Says what a policy computes (which texts, velocities at which latents), puts the requested weights
+in force, checks the answers against the request, and counts every pass. Knows no loss; a policy
+reads each context once a pass.
 
 Shapes: B trajectories of a batch; X the axes of one latent.
 """
@@ -57,14 +57,14 @@ def replay_request(
 
 
 class Replayer:
-    """Walks trajectories of one policy under the weights that are asked for."""
+    """Replays trajectories of one policy under the requested weights."""
 
     def __init__(self, policy: Policy, weights: WeightSets, how: ReplaySpec) -> None:
         self._policy, self._weights, self.how = policy, weights, how
         self.counts: Counter[str] = Counter()
-        """Walks, texts and velocities by view, e.g. `train/velocities`; one a trajectory."""
+        """Passes, texts and velocities by view, e.g. `train/velocities`; one a trajectory."""
 
-    def walk(
+    def replay(
         self, request: ReplayRequest, view: WeightView, *, counted_as: str | None = None
     ) -> Iterator[ReplayAnswer]:
         """The answers, one by one; each may be sent backward before the next is computed.
@@ -91,7 +91,7 @@ class Replayer:
             for answer, wanted in zip_longest(answers, expected):
                 if answer is None or wanted is None:
                     raise ValueError(
-                        f"the policy gave other than the {len(expected)} answers asked"
+                        f"the policy did not give the {len(expected)} requested answers"
                     )
                 _check(answer, wanted, request)
                 kind = "texts" if isinstance(answer, TextScored) else "velocities"
@@ -102,25 +102,25 @@ class Replayer:
     def record(
         self, request: ReplayRequest, view: WeightView, *, counted_as: str | None = None
     ) -> tuple[ReplayAnswer, ...]:
-        """All answers at once, without gradients; arguments as in `walk`."""
-        return tuple(self.walk(request, view, counted_as=counted_as))
+        """All answers at once, without gradients; arguments as in `replay`."""
+        return tuple(self.replay(request, view, counted_as=counted_as))
 
 
 def _order(request: ReplayRequest) -> list[int | tuple[int]]:
     """Numbers of segments for texts, (number,) of points, as the answers must come."""
-    places = [(index, -1) for index in request.texts]
-    places += [(point.query.segment, number) for number, point in enumerate(request.points)]
-    return [segment if number < 0 else (number,) for segment, number in sorted(places)]
+    positions = [(index, -1) for index in request.texts]
+    positions += [(point.query.segment, number) for number, point in enumerate(request.points)]
+    return [segment if number < 0 else (number,) for segment, number in sorted(positions)]
 
 
 def _check(answer: ReplayAnswer, wanted: int | tuple[int], request: ReplayRequest) -> None:
     if isinstance(wanted, int):
         if not isinstance(answer, TextScored) or answer.segment != wanted:
-            raise ValueError(f"the policy answered {answer!r} where text {wanted} was asked")
+            raise ValueError(f"the policy answered {answer!r} where text {wanted} was requested")
         lengths = [len(_text(trajectory, wanted).ids) for trajectory in request.batch]
-        found = [len(logp_T) for logp_T in answer.logp]
-        if found != lengths:
-            raise ValueError(f"text {wanted}: {found} log-probabilities for {lengths} sampled ids")
+        given = [len(logp_T) for logp_T in answer.logp]
+        if given != lengths:
+            raise ValueError(f"text {wanted}: {given} log-probabilities for {lengths} sampled ids")
         return
     if not isinstance(answer, VelocityPredicted) or answer.query != wanted[0]:
         raise ValueError(f"the policy did not answer query {wanted[0]}")

@@ -1,7 +1,7 @@
 """What a training will need, from sizes alone: memory, work, judge calls and their price.
 
-Loads no weights and needs no device. Estimates, and said to be: attention over contexts, decoding
-of pictures and communication are left out. Knows no model; a recipe gives its sizes.
+Loads no weights and needs no device. Estimates: attention over contexts, decoding of
+images and communication are left out. Knows no model; a recipe gives its sizes.
 
 One forward of a token costs 2 FLOPs an active parameter; a training step costs 3 forwards, 4 with
 activation checkpointing.
@@ -20,7 +20,7 @@ TERA, GIB = 1e12, 2.0**30
 PEAKS: Final = {"H100": 989.0, "A100": 312.0}
 """TFLOP a second in bfloat16 without sparsity, from NVIDIA's data sheets."""
 UTILISATION: Final = 0.35
-"""Guess at the share of it that a training reaches."""
+"""Assumed fraction of the peak that a training reaches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,27 +30,27 @@ class ModelSizes:
     parameters: float
     """All weights."""
     active_parameters: float
-    """That one token of text or picture passes through."""
+    """That one token of text or image passes through."""
     trained_parameters: float
     bytes_per_parameter: float = 2.0
     latent_tokens: int
-    """Tokens of one picture that is drawn, marks included."""
+    """Tokens of one generated image, start and end tokens included."""
     branches: tuple[int, ...]
     """Forwards of each denoising step: 1, or more where guidance is active."""
     window: range = range(0)
     """Steps that are stored and trained."""
     read_tokens: int
-    """Of prompt and pictures read, in all branches together."""
+    """Of prompt and input images, in all branches together."""
     written_tokens: int = 0
-    """Most tokens written."""
+    """Most tokens of generated text."""
     context_bytes_per_token: float = 0.0
     """Keys and values of all layers."""
     activation_bytes_per_token: float = 0.0
-    """Kept for the backward pass of one token."""
-    kept_bytes_per_token: float = 0.0
+    """Saved for the backward pass of one token."""
+    checkpointed_bytes_per_token: float = 0.0
     """The same with activation checkpointing."""
-    calls_per_picture: float = 0.0
-    """Questions to judges."""
+    calls_per_image: float = 0.0
+    """Judge calls for one image."""
     judge_tokens_per_call: float = 0.0
     usd_per_million_tokens: float = 0.0
 
@@ -58,9 +58,9 @@ class ModelSizes:
 class TrajectoryWork(NamedTuple):
     """FLOPs (in units of 1e12) of one trajectory."""
 
-    read: float
-    written: float
-    drawn: float
+    prefill: float
+    decoded: float
+    sampled_images: float
     trained_images: float
     trained_texts: float
     other_weights: float
@@ -78,7 +78,7 @@ class DeviceMemory(NamedTuple):
     training: float
     """Trained values in float32, their gradients, and the optimizer's two."""
     copies: float
-    """Old, EMA, and the values put aside while one is in force."""
+    """Old, EMA, and the trained values saved while one is in force."""
     contexts: float
     activations: float
 
@@ -88,7 +88,7 @@ class DeviceMemory(NamedTuple):
 
 
 class ResourcePlan(NamedTuple):
-    """Of a whole training; per step where not said otherwise."""
+    """Of a complete training; per step unless a field says otherwise."""
 
     steps: int
     trajectories: int
@@ -98,11 +98,11 @@ class ResourcePlan(NamedTuple):
     memory: DeviceMemory
     judge_calls: float
     cost_usd: float
-    """Of the whole training."""
+    """Of the complete training."""
 
     @property
     def gpu_hours(self) -> dict[str, float]:
-        """Of the whole training without its judges and validations, by kind of GPU."""
+        """Of the complete training without its judges and validations, by kind of GPU."""
         tflop = self.trajectories * self.work.total * self.steps
         return {name: tflop / (peak * UTILISATION) / 3600.0 for name, peak in PEAKS.items()}
 
@@ -113,7 +113,7 @@ def plan_resources(
     """What `settings` need with such sizes, on so many devices."""
     trajectories = settings.prompts_per_step * settings.group_size
     prompts_here = -(-settings.prompts_per_step // processes)
-    calls = trajectories * sizes.calls_per_picture
+    calls = trajectories * sizes.calls_per_image
     tokens = calls * sizes.judge_tokens_per_call * settings.steps
     return ResourcePlan(
         steps=settings.steps,
@@ -126,38 +126,38 @@ def plan_resources(
     )
 
 
-def describe_plan(found: ResourcePlan) -> str:
+def describe_plan(plan: ResourcePlan) -> str:
     """The plan as lines for a terminal."""
-    work, memory = found.work, found.memory
-    step = found.trajectories * work.total
+    work, memory = plan.work, plan.memory
+    step = plan.trajectories * work.total
     rows: Sequence[tuple[str, str]] = [
-        ("training steps", f"{found.steps}"),
-        ("trajectories a step", f"{found.trajectories} ({found.largest_share} a device at most)"),
+        ("training steps", f"{plan.steps}"),
+        ("trajectories a step", f"{plan.trajectories} ({plan.largest_share} a device at most)"),
         ("work a trajectory", f"{work.total:,.3g} TFLOP"),
-        ("  reading", f"{work.read:,.3g}"),
-        ("  writing", f"{work.written:,.3g}"),
-        ("  drawing", f"{work.drawn:,.3g}"),
-        ("  training on pictures", f"{work.trained_images:,.3g}"),
-        ("  training on words", f"{work.trained_texts:,.3g}"),
+        ("  prefill", f"{work.prefill:,.3g}"),
+        ("  decoding text", f"{work.decoded:,.3g}"),
+        ("  sampling images", f"{work.sampled_images:,.3g}"),
+        ("  training on images", f"{work.trained_images:,.3g}"),
+        ("  training on text", f"{work.trained_texts:,.3g}"),
         ("  other weights", f"{work.other_weights:,.3g}"),
         ("work a step", f"{step:,.3g} TFLOP"),
-        ("work in all", f"{step * found.steps:,.3g} TFLOP"),
+        ("work in all", f"{step * plan.steps:,.3g} TFLOP"),
         *(
             (
                 f"{name}-hours in all, at {UTILISATION:.0%}",
                 f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}",
             )
-            for name, hours in found.gpu_hours.items()
+            for name, hours in plan.gpu_hours.items()
         ),
         ("memory a device", f"{memory.total:,.1f} GiB"),
         ("  weights", f"{memory.weights:,.1f}"),
         ("  trained values, gradients, optimizer", f"{memory.training:,.1f}"),
         ("  copies of trained values", f"{memory.copies:,.1f}"),
-        ("  contexts", f"{memory.contexts:,.1f}"),
+        ("  KV cache", f"{memory.contexts:,.1f}"),
         ("  activations", f"{memory.activations:,.1f}"),
-        ("judge calls a step", f"{found.judge_calls:,.0f}"),
-        ("judge calls in all", f"{found.judge_calls * found.steps:,.0f}"),
-        ("judges' price in all", f"{found.cost_usd:,.2f} USD"),
+        ("judge calls a step", f"{plan.judge_calls:,.0f}"),
+        ("judge calls in all", f"{plan.judge_calls * plan.steps:,.0f}"),
+        ("judges' price in all", f"{plan.cost_usd:,.2f} USD"),
     ]
     width = max(len(name) for name, _ in rows)
     note = (
@@ -168,7 +168,7 @@ def describe_plan(found: ResourcePlan) -> str:
 
 
 def _trained_forwards(settings: TrainingSettings, sizes: ModelSizes) -> int:
-    """Forwards of the image loss for one picture, backward not counted."""
+    """Forward passes of the image loss for one image, backward not counted."""
     algorithm = settings.image.algorithm
     if algorithm is None:
         return 0
@@ -178,22 +178,22 @@ def _trained_forwards(settings: TrainingSettings, sizes: ModelSizes) -> int:
 
 def _work(settings: TrainingSettings, sizes: ModelSizes) -> TrajectoryWork:
     token = 2.0 * sizes.active_parameters / TERA
-    picture = token * sizes.latent_tokens
+    image_flops = token * sizes.latent_tokens
     backward = 4.0 if settings.recompute else 3.0
     forwards = _trained_forwards(settings, sizes)
     texts = sizes.written_tokens if settings.text.trained else 0
     read = token * sizes.read_tokens
-    replay = read + picture * forwards + token * texts
+    replay = read + image_flops * forwards + token * texts
     others = len(Objective(settings.image, settings.text).views)
     algorithm = settings.image.algorithm
     replays_old = algorithm is not None and algorithm.replays_old
     recorded = replays_old or settings.old_log_probs == "replayed"
     late = (settings.updates_per_step - 1) / settings.updates_per_step if recorded else 0.0
     return TrajectoryWork(
-        read=2.0 * read,  # in the rollout, and in the replay
-        written=token * sizes.written_tokens,
-        drawn=picture * sum(sizes.branches),
-        trained_images=backward * picture * forwards,
+        prefill=2.0 * read,  # in the rollout, and in the replay
+        decoded=token * sizes.written_tokens,
+        sampled_images=image_flops * sum(sizes.branches),
+        trained_images=backward * image_flops * forwards,
         trained_texts=backward * token * texts,
         other_weights=(others + late) * replay,
     )
@@ -210,7 +210,9 @@ def _memory(settings: TrainingSettings, sizes: ModelSizes, processes: int) -> De
     branches = max(sizes.branches, default=1)
     context_tokens = (sizes.read_tokens + sizes.written_tokens) * settings.replay_batch
     per_token = (
-        sizes.kept_bytes_per_token if settings.recompute else sizes.activation_bytes_per_token
+        sizes.checkpointed_bytes_per_token
+        if settings.recompute
+        else sizes.activation_bytes_per_token
     )
     guided = max((sizes.branches[step] for step in sizes.window), default=1)
     longest = max(sizes.latent_tokens * guided, sizes.written_tokens)

@@ -15,7 +15,7 @@ from alphatrainers.update import UpdateReport
 
 
 def reward_values(rows: Sequence[ScoreRow], uses: Mapping[str, RewardUse]) -> dict[str, float]:
-    """Mean and spread of each reward, its parts, mean of their weighted sum, share of the unscored.
+    """Mean and spread of each reward and its parts, mean weighted sum, fraction unscored.
 
     Unscored trajectories are in no mean; without any scored one a mean is absent.
     """
@@ -53,7 +53,7 @@ def update_values(updated: UpdateReport, *, image_clip: float) -> dict[str, floa
     """Losses, gradient norms, and how far replay and sampler are apart."""
     values = {f"gap/{part}": gap for part, gap in updated.gaps.items()}
     if "image" in updated.gaps:
-        # Above 0.1 the clip acts on rounding: see `guards.judge_gap`.
+        # Above 0.1 the clip acts on rounding: see `guards.choose_old_log_probs`.
         values["gap/image_over_clip"] = updated.gaps["image"] / image_clip
     if updated.losses:
         values["loss"] = statistics.fmean(updated.losses)
@@ -63,7 +63,7 @@ def update_values(updated: UpdateReport, *, image_clip: float) -> dict[str, floa
 
 
 def forward_values(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
-    """Walks and answers of the replays of all processes."""
+    """Passes and answers of the replays of all processes."""
     names = sorted({name for one in counts for name in one})
     return {f"forwards/{name}": float(sum(one.get(name, 0) for one in counts)) for name in names}
 

@@ -1,8 +1,9 @@
-"""Scores trajectories beside the sampling, and turns scores into what each part is credited with.
+"""Scores trajectories while the next ones are sampled, and turns scores into advantages.
 
 Every reward has one worker thread, so a reward is never called twice at once and scoring overlaps
-with the sampling of the next batch. A judge that is away is waited for; then the run stops. A
-failure is an unscored trajectory with its reason, never a number. Knows no judge and no model.
+with the sampling of the next batch. The training waits for a judge that is unavailable; then it
+stops. A failure is an unscored trajectory with its reason, never a number. Knows no judge and no
+model.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class RewardUse:
     reward: RewardFunction
     weight: float = 1.0
     applies_to: AppliesTo = "both"
-    """Which parts of a trajectory it is credited to."""
+    """The segments that it rewards: text, image or both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class ScoringClock:
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] | None = None
-    """None sleeps no longer than somebody waits for scores."""
+    """None sleeps until the wait is over or the scores are abandoned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +72,14 @@ class PendingScores:
 
 @dataclass(slots=True, kw_only=True)
 class JudgeOutages:
-    """How long judges were away, for the log."""
+    """How long judges were unavailable, for the log."""
 
     seconds: float = 0.0
     outages: int = 0
 
 
 class Scorer:
-    """Asks all rewards of a recipe, each in its own thread."""
+    """Calls all rewards of a recipe, each in a thread of its own."""
 
     def __init__(
         self,
@@ -120,7 +121,8 @@ class Scorer:
     def _score(self, name: str, batch: tuple[Trajectory, ...]) -> Sequence[Score]:
         if self._abandoned.is_set():
             raise TrainingStoppedError(
-                f"reward {name!r} was not asked: the training was left", hint="repeat the command"
+                f"reward {name!r} was not called: the training stopped",
+                hint="repeat the command",
             )
         began, wait = self._now(), 1.0
         while True:
@@ -129,10 +131,11 @@ class Scorer:
             except JudgeUnavailableError as error:
                 away = self._now() - began
                 if away + wait > self._patience or self._abandoned.is_set():
-                    # At once: this thread takes up what waits before anybody else could say so.
+                    # Set here: otherwise this thread would start the next batch before it is
+                    # cancelled.
                     self._abandoned.set()
                     raise TrainingStoppedError(
-                        f"reward {name!r} could not be asked for {away:.0f} seconds: {error}",
+                        f"reward {name!r} could not be reached for {away:.0f} seconds: {error}",
                         hint="start its judge again, then repeat the command to resume",
                     ) from error
                 self.waited.outages += 1
@@ -151,10 +154,10 @@ class Scorer:
 
 
 class _Worker:
-    """One thread that does one thing after another.
+    """One thread that does its work in order.
 
-    Unlike an executor's, it is not waited for when the program ends: whoever interrupts a training
-    need not sit through the retries of a judge.
+    Unlike an executor's, it is not joined when the program ends: an interrupted training does not
+    wait for the retries of a judge.
     """
 
     def __init__(self, name: str) -> None:
@@ -166,13 +169,13 @@ class _Worker:
         """Begins when all that was submitted before is done."""
         future: Future[T] = Future()
 
-        def carry_out() -> None:
+        def run() -> None:
             try:
                 future.set_result(work(*args))
             except BaseException as error:  # noqa: BLE001  a boundary: the waiting thread raises it
                 future.set_exception(error)
 
-        self._work.put(carry_out)
+        self._work.put(run)
         return future
 
     def stop(self) -> None:
@@ -212,7 +215,7 @@ def row_of(scored: ScoredTrajectory) -> ScoreRow:
 def rewards_of_part(
     uses: Mapping[str, RewardUse], part: Literal["image", "text"]
 ) -> dict[str, RewardUse]:
-    """The rewards that a part of a trajectory is credited with.
+    """The rewards that apply to a part of a trajectory.
 
     Raises:
         AlphaBenchError: if there is none.
@@ -220,7 +223,7 @@ def rewards_of_part(
     found = {name: use for name, use in uses.items() if use.applies_to in {"both", part}}
     if not any(use.weight != 0.0 for use in found.values()):
         raise AlphaBenchError(
-            f"no reward is credited to the {part} part",
+            f"no reward applies to the {part} part",
             hint=f"set `credits: {part}` or `credits: both` on one, or train no {part}",
         )
     return found

@@ -28,8 +28,8 @@ def batches(
     batch: list[T] = []
     last: Hashable = None
     for item in items:
-        asked = program(item)
-        key = (asked.shape, asked.group if most <= group_size else None)
+        spec = program(item)
+        key = (spec.shape, spec.group if most <= group_size else None)
         if batch and (key != last or len(batch) == most):
             yield batch
             batch = []
@@ -41,14 +41,14 @@ def batches(
 
 @dataclass(slots=True, kw_only=True)
 class RolloutCosts:
-    """Seconds and dollars of one step, for the log."""
+    """Time (seconds) and cost (dollars) of one step's rollouts, for the log."""
 
     rollout: float = 0.0
     waiting: float = 0.0
     """For rewards, after the last batch was sampled."""
     trajectories: int = 0
     cost_usd: float | None = None
-    """Of all scores; None where nobody tells what they cost."""
+    """Of all scores; None if no reward reports a cost."""
 
 
 class RolloutCollector:
@@ -59,7 +59,7 @@ class RolloutCollector:
         self._batch, self._group_size = batch, group_size
         self.spent = RolloutCosts()
         self.stages: list[list[ScoreRow]] = []
-        """What each scored drawing earned, whether or not the task trains on it."""
+        """Scores of each scored rollout, whether or not the task trains on it."""
 
     def collect(
         self, programs: Sequence[Program], *, scored: bool = True

@@ -1,6 +1,6 @@
 """What every policy needs to sample so that its trajectories can be replayed exactly.
 
-One denoising loop that stores what the log-probability was computed from, one way to draw a token
+One denoising loop that stores what the log-probability was computed from, one way to sample a token
 and to score it under the very same distribution, and one generator for each segment of a program.
 Knows no model: it is given velocities and logits.
 
@@ -32,7 +32,7 @@ def generator(program: Program, segment: int) -> torch.Generator:
 
 
 def noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
-    """Standard normal noise (B, X), float32, each sample from its own generator."""
+    """Standard normal noise (B, X), float32, each sample from a generator of its own."""
     return torch.stack([torch.randn(tuple(shape), generator=each) for each in generators])
 
 
@@ -58,7 +58,7 @@ def denoising_step(spec: GenerateImage, index: int, x_BX: Tensor, v_BX: Tensor) 
 
 
 class Denoised(NamedTuple):
-    """One batch of finished latents and the stored part of their ways; on the CPU, float32."""
+    """One batch of finished latents and the stored part of their paths; on the CPU, float32."""
 
     path_BNX: Tensor
     velocity_BSX: Tensor
@@ -90,8 +90,8 @@ def denoise(
         v_BX = velocity(x_BX, sigma)
         step = denoising_step(spec, index, x_BX, v_BX)
         stored = index in spec.window
-        drawn_BX = noise(generators, shape).to(device) if stored else torch.zeros_like(x_BX)
-        after_BX = sde_steps.move(step, drawn_BX)
+        noise_BX = noise(generators, shape).to(device) if stored else torch.zeros_like(x_BX)
+        after_BX = sde_steps.move(step, noise_BX)
         if stored:
             path.append(widen(x_BX).cpu())
             velocities.append(widen(v_BX).cpu())
@@ -109,13 +109,13 @@ def denoise(
 
 
 def token_log_probs(
-    logits_NV: Tensor, *, temperature: float, top_p: float, drawn_N: Tensor | None = None
+    logits_NV: Tensor, *, temperature: float, top_p: float, sampled_N: Tensor | None = None
 ) -> Tensor:
     """Log-probabilities (float32) of the distribution that is sampled; -inf outside the nucleus.
 
     The nucleus is the smallest set of likeliest tokens whose probabilities reach `top_p`. Its
     members are chosen without gradient; within them the distribution is renormalised. Tokens that
-    were drawn belong to it, even if rounding, or an update since, put them at its edge.
+    were sampled belong to it, even if rounding, or an update since, put them at its edge.
     """
     scores_NV = (widen(logits_NV) / temperature).log_softmax(-1)
     if top_p >= 1.0:
@@ -125,8 +125,8 @@ def token_log_probs(
         before_NV = sorted_NV.exp().cumsum(-1) - sorted_NV.exp()
         outside_NV = torch.zeros_like(scores_NV, dtype=torch.bool)
         outside_NV.scatter_(-1, order_NV, before_NV >= top_p)
-        if drawn_N is not None:
-            outside_NV.scatter_(-1, drawn_N[:, None], value=False)
+        if sampled_N is not None:
+            outside_NV.scatter_(-1, sampled_N[:, None], value=False)
     return scores_NV.masked_fill(outside_NV, -torch.inf).log_softmax(-1)
 
 
@@ -145,7 +145,7 @@ def sample_tokens(
     temperature: float,
     top_p: float,
 ) -> SampledTokens:
-    """One token a row, each from its own generator (one draw a call, by the inverse CDF)."""
+    """One token a row by the inverse CDF: one random number a call from each row's generator."""
     logp_BV = token_log_probs(logits_BV, temperature=temperature, top_p=top_p)
     uniform_B = torch.cat([torch.rand(1, generator=each) for each in generators])
     below_BV = logp_BV.double().exp().cumsum(-1)
@@ -155,6 +155,6 @@ def sample_tokens(
 
 
 def score_tokens(logits_TV: Tensor, ids_T: Tensor, *, temperature: float, top_p: float) -> Tensor:
-    """Log-probability of each drawn id under the distribution that was sampled; differentiable."""
-    logp_TV = token_log_probs(logits_TV, temperature=temperature, top_p=top_p, drawn_N=ids_T)
+    """Log-probability of each id under the distribution it was sampled from; differentiable."""
+    logp_TV = token_log_probs(logits_TV, temperature=temperature, top_p=top_p, sampled_N=ids_T)
     return logp_TV.gather(-1, ids_T[:, None])[:, 0]

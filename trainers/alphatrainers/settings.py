@@ -1,7 +1,7 @@
 """Everything a recipe decides about the engine, described once, beside its default.
 
-Sections are read strictly by `config`. Numbers of devices appear nowhere: they change how the work
-is cut, nothing else.
+Sections are read strictly by `strict_yaml`. Numbers of devices appear nowhere: they change how the
+work is cut, nothing else.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class GuardSettings:
     judge_patience_seconds: float = 1800.0
     """How long to wait for a judge that is away."""
     stop_when_hacked: bool = False
-    """Stop, rather than only say so, when the held-out score falls while the reward rises."""
+    """Stop, rather than only warn, when the held-out score falls while the reward rises."""
     leak: Literal["refuse", "allow"] = "refuse"
     """Training prompts that are also validation prompts."""
 
@@ -167,7 +167,7 @@ class GuardSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggingSettings:
-    """Where numbers go; JSON lines always."""
+    """Where metrics go; JSON lines always."""
 
     tensorboard: bool = True
     """If it is installed."""
@@ -198,7 +198,7 @@ class TrainingSettings:
     old_decay: str = "none"
     """How the `old` weights follow, by name: see `schedules.DECAYS`."""
     rollout_view: WeightView = "train"
-    """Which weights sample; DiffusionNFT's own samples from `old`."""
+    """Which weights sample; DiffusionNFT samples from `old`."""
     old_log_probs: Literal["auto", "sampled", "replayed"] = "auto"
     """What a ratio's denominator is: the sampler's numbers, or those of a replay under the same
     weights. auto: the sampler's, unless they differ by more than a tenth of the image clip."""
@@ -206,11 +206,11 @@ class TrainingSettings:
     text: TextLossSettings = field(default_factory=TextLossSettings)
     advantage: AdvantageSettings = field(default_factory=AdvantageSettings)
     context_gradient: bool = False
-    """Let the image loss reach what was read before the picture."""
+    """Let the image loss reach what was read before the image."""
     recompute: bool = False
     """Activation checkpointing: less memory, a third more work in training."""
     parallel: Literal["replicate", "shard"] = "replicate"
-    """With several processes: whole weights in each, or FSDP2."""
+    """With several processes: full weights in each, or FSDP2."""
     guards: GuardSettings = field(default_factory=GuardSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     validate_every: int = 20
@@ -218,7 +218,7 @@ class TrainingSettings:
     validate_views: tuple[WeightView, ...] = ("train",)
     save_every: int = 20
     keep: int = 2
-    """Checkpoints kept beside the best one."""
+    """Checkpoints that are retained beside the best one."""
 
     def __post_init__(self) -> None:
         require_positive(steps=self.steps, prompts_per_step=self.prompts_per_step, keep=self.keep)

@@ -1,4 +1,4 @@
-"""What a policy is asked to do (a program of segments) and what it did (a trajectory).
+"""What a policy is to do (a program of steps) and what it did (a trajectory of segments).
 
 A program's steps and its trajectory's segments stand side by side: what is read stays as it is,
 `GenerateText` becomes `SampledText`, `GenerateImage` becomes `SampledImage`. Everything that a
@@ -37,7 +37,7 @@ class TrainingPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputText:
-    """Words that are read, never trained. The policy frames them with its own control tokens."""
+    """Text that is read, never trained. The policy adds its own control tokens."""
 
     text: str
     role: Role = "prompt"
@@ -45,16 +45,16 @@ class InputText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputImage:
-    """A picture that is read, never trained."""
+    """An image that is read, never trained."""
 
     image: Image
     encoded: Tensor | None = None
-    """What the policy made of it in the rollout, so that no replay encodes it again; its own."""
+    """The policy's encoding from the rollout, so that no replay encodes it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateText:
-    """The policy writes here."""
+    """The policy generates text here."""
 
     max_tokens: int
     temperature: float = 1.0
@@ -68,7 +68,7 @@ class GenerateText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateImage:
-    """The policy draws here."""
+    """The policy generates an image here."""
 
     width: int
     height: int
@@ -119,7 +119,7 @@ class Program:
     """All randomness of this trajectory comes from it (`sampling.generator`), so that no batch,
     order or number of devices changes it."""
     facts: Mapping[str, object] = field(default_factory=dict)
-    """The task's own: e.g. what the initial image earned."""
+    """What the task records: e.g. the reward of the initial image."""
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -136,11 +136,11 @@ def _input_shape(step: InputText | InputImage) -> object:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledText:
-    """Words the policy wrote: the very ids that were drawn."""
+    """Text the policy generated: the token ids exactly as sampled."""
 
     spec: GenerateText
     ids: tuple[int, ...]
-    """As drawn, the end token included if it was drawn and never otherwise; no start token."""
+    """As sampled; the end token only if it was sampled, and no start token."""
     logp_T: Tensor
     """float32, one an id, under the distribution that was sampled (temperature, top-p)."""
     finished: bool
@@ -157,7 +157,7 @@ class SampledText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledImage:
-    """A picture the policy drew, and the stored part of the way to it."""
+    """An image the policy generated, and the stored part of its denoising path."""
 
     spec: GenerateImage
     """Its `window` says which steps are stored, its `sigmas` at which noise levels."""
@@ -174,10 +174,10 @@ class SampledImage:
 
     def __post_init__(self) -> None:
         steps = len(self.spec.window)
-        found = (len(self.path_NX), len(self.velocity_SX), len(self.logp_S))
-        if found != ((steps + 1, steps, steps) if steps else (0, 0, 0)):
+        stored = (len(self.path_NX), len(self.velocity_SX), len(self.logp_S))
+        if stored != ((steps + 1, steps, steps) if steps else (0, 0, 0)):
             raise ValueError(
-                f"a window of {steps} steps and {found} latents, velocities, log-probs"
+                f"a window of {steps} steps and {stored} latents, velocities, log-probs"
             )
 
 
@@ -186,12 +186,12 @@ Segment = InputText | InputImage | SampledText | SampledImage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """What came of a program; `segments` are as many as its steps."""
+    """The result of a program; one segment for each of its steps."""
 
     program: Program
     segments: tuple[Segment, ...]
     facts: Mapping[str, object] = field(default_factory=dict)
-    """What the policy wants known of it: e.g. seconds, forwards."""
+    """What the policy records: e.g. seconds, forward passes."""
 
     def __post_init__(self) -> None:
         if len(self.segments) != len(self.program.steps):

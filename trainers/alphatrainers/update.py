@@ -17,7 +17,7 @@ from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers.distributed import Processes
-from alphatrainers.guards import OldLogProbs, judge_gap
+from alphatrainers.guards import OldLogProbs, choose_old_log_probs
 from alphatrainers.metrics import Sums
 from alphatrainers.objective import LossCounts, Objective, TrajectoryAdvantage, counts_of
 from alphatrainers.optimizer import WeightOptimizer
@@ -31,7 +31,7 @@ from alphatrainers.weight_sets import WeightSets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingItem:
-    """A trajectory with what it is credited with, and the place of its prompt in the step."""
+    """A trajectory with its advantages, and the position of its prompt in the step."""
 
     trajectory: Trajectory
     signal: TrajectoryAdvantage
@@ -77,7 +77,7 @@ class Updater:
         self._replayer, self._settings, self._processes = replayer, settings, processes
         self._objective = Objective(settings.image, settings.text)
         self.old_log_probs: OldLogProbs | None = None
-        """Decided at the first step that trains anything, kept in checkpoints."""
+        """Decided at the first step that trains anything, and saved in checkpoints."""
 
     def update(self, credited: Sequence[TrainingItem], *, on_policy: bool) -> UpdateReport:
         """All updates of one training step.
@@ -126,11 +126,11 @@ class Updater:
             group_size=settings.group_size,
         ):
             signals = [item.signal for item in part]
-            # A batch stays whole while any of it is trained: the same rows as in the rollout.
+            # A batch stays complete while any of it is trained: the same rows as in the rollout.
             if any(signal.image_trained or signal.text_trained for signal in signals):
                 found.append(self._batch([item.trajectory for item in part], signals))
         if self._weights.sharded:
-            return self._in_step(found, mini)
+            return self._padded_to_others(found, mini)
         return found
 
     def _batch(
@@ -144,8 +144,8 @@ class Updater:
         )
         return _Batch(request, signals, None)
 
-    def _in_step(self, found: list[_Batch], mini: Sequence[TrainingItem]) -> list[_Batch]:
-        """Sharded processes must do the same forwards: batches of weight 0 fill up."""
+    def _padded_to_others(self, found: list[_Batch], mini: Sequence[TrainingItem]) -> list[_Batch]:
+        """Pads with zero-weight batches so that all FSDP ranks run equally many forwards."""
         gathered = self._processes.gather([str(b.request.batch[0].program.shape) for b in found])
         most = max(gathered, key=len)
         if not most:
@@ -153,7 +153,7 @@ class Updater:
         fill = found[-1].request.batch if found else [item.trajectory for item in mini[:1]]
         if not fill:
             raise AlphaBenchError(
-                "a process has no trajectory to keep step with the others",
+                "a process has no trajectory to match the forward passes of the others",
                 hint="use fewer processes than prompts of an update, or parallel=replicate",
             )
         nothing = [TrajectoryAdvantage(0.0, 0.0, image_trained=False, text_trained=False)] * len(
@@ -190,7 +190,7 @@ class Updater:
         algorithm = image.algorithm
         stored = algorithm is not None and algorithm.trains_on.needs_window
         clip = min(image.clip_low, image.clip_high) if stored else None
-        found = judge_gap(self._largest(gaps), self._settings.guards, image_clip=clip)
+        found = choose_old_log_probs(self._largest(gaps), self._settings.guards, image_clip=clip)
         wanted = self._settings.old_log_probs
         return found if wanted == "auto" else wanted
 
@@ -219,7 +219,7 @@ class Updater:
             loss += self._backward(batch, counts, done, gaps, first=checked)
         if checked:
             done.gaps = self._largest(gaps)
-            judge_gap(done.gaps, self._settings.guards, image_clip=None)
+            choose_old_log_probs(done.gaps, self._settings.guards, image_clip=None)
         losses = torch.tensor([loss], dtype=torch.float64, device=self._policy.device)
         done.losses.append(float(self._processes.sum(losses)))
         done.gradient_norms.append(self._engine.update())
@@ -233,7 +233,7 @@ class Updater:
         *,
         first: bool,
     ) -> float:
-        """One walk with gradients; each answer is sent backward before the next is computed."""
+        """One pass with gradients; each answer is sent backward before the next is computed."""
         recorded = {
             view: self._replayer.record(batch.request, view)  # type: ignore[arg-type]
             for view in self._objective.views
@@ -241,7 +241,7 @@ class Updater:
         }
         together: list[Tensor] = []
         value = 0.0
-        for number, answer in enumerate(self._replayer.walk(batch.request, "train")):
+        for number, answer in enumerate(self._replayer.replay(batch.request, "train")):
             fixed = _on(answer, self._policy.device)
             others = {
                 view: recorded[view][number] if view in recorded else fixed

@@ -1,4 +1,4 @@
-"""Validation while training: measures, compares in pairs, keeps the best, notices hacking.
+"""Validation while training: measures, compares in pairs, finds the best, detects reward hacking.
 
 A point is measured by something other than the reward, with fixed seeds, so that two points of a
 curve are compared sample by sample. Knows no benchmark.
@@ -39,7 +39,7 @@ class _Where(NamedTuple):
 
     @property
     def curve(self) -> str:
-        """Each view of each validation has its own."""
+        """Each view of each validation has a curve of its own."""
         return f"{self.name} ({self.view})"
 
     @property
@@ -93,7 +93,7 @@ class ValidationCurves:
         return found
 
     def backfill_reward(self, reward: float) -> None:
-        """Says what a rollout earned, to the curves whose best point came before any reward."""
+        """Backfills the reward of curves whose best point precedes the first reward."""
         for curve in self._curves.values():
             curve.backfill_reward(reward)
 
@@ -147,7 +147,7 @@ class ValidationCurves:
             " while the training reward rose: the reward may be gamed"
         )
         if self._settings.stop_when_hacked:
-            raise TrainingStoppedError(message, hint="use the folder `best`, and mend the reward")
+            raise TrainingStoppedError(message, hint="use the folder `best`, and repair the reward")
         self._report(message)
 
 

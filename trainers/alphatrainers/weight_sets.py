@@ -1,9 +1,9 @@
 """The weights a policy may run under: trained, old, reference and EMA; one set in force at a time.
 
-Old and EMA weights are copies of the trained parameters that are written into their places while a
+Old and EMA weights are copies of the trained parameters that are written over them while a
 view is in force; the reference is the policy with its LoRA layers out of force, or a copy of the
-first values where all weights are trained. Shards a module for several processes if asked. Knows
-no optimizer and no loss.
+first values where all weights are trained. Shards a module over several processes if the settings
+say so. Knows no optimizer and no loss.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class WeightSets:
 
     @property
     def sharded(self) -> bool:
-        """Whether each process holds a part of the weights only."""
+        """Whether each process holds only a part of the weights."""
         return bool(self._units)
 
     @contextmanager
@@ -99,7 +99,7 @@ class WeightSets:
             self._current[view] = True
 
     def values(self, view: WeightView) -> Values:
-        """Whole values on the CPU, in every process alike; needs a view that has a copy."""
+        """Full values on the CPU, the same in every process; needs a view that has a copy."""
         source: Mapping[str, Tensor] = self.trained if view == "train" else self._copies[view]
         return {name: full_value(value) for name, value in source.items()}
 
@@ -115,11 +115,11 @@ class WeightSets:
         Raises:
             ValueError: if names or shapes are not those of the trained parameters.
         """
-        place: Mapping[str, Tensor] = self.trained if view == "train" else self._copies[view]
-        if set(place) != set(values):
-            raise ValueError(f"{view}: other parameters: {sorted(set(place) ^ set(values))[:4]}")
+        target: Mapping[str, Tensor] = self.trained if view == "train" else self._copies[view]
+        if set(target) != set(values):
+            raise ValueError(f"{view}: other parameters: {sorted(set(target) ^ set(values))[:4]}")
         for name, value in values.items():
-            copy_into(place[name], value)
+            copy_into(target[name], value)
         self._current = {
             other: all(torch.equal(_local(c[n]), _local(p)) for n, p in self.trained.items())
             for other, c in self._copies.items()
@@ -127,7 +127,7 @@ class WeightSets:
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """All of every unit's weights on this process: forwards need not keep step with others.
+        """All weights of every unit on this process: forward passes need not match those of others.
 
         Only backward passes still do, when they sum gradients. Enter it after the view.
         """
@@ -176,17 +176,17 @@ def full_value(value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def copy_into(place: Tensor, value: Tensor) -> None:
+def copy_into(target: Tensor, value: Tensor) -> None:
     """Copies a full tensor into a parameter, or into this process's part of it."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    if place.shape != value.shape:
-        raise ValueError(f"shape {tuple(value.shape)} does not fit {tuple(place.shape)}")
-    if isinstance(place, DTensor):
-        there = value.to(device=place.to_local().device, dtype=place.dtype)
-        place.copy_(distribute_tensor(there, place.device_mesh, place.placements))
+    if target.shape != value.shape:
+        raise ValueError(f"shape {tuple(value.shape)} does not fit {tuple(target.shape)}")
+    if isinstance(target, DTensor):
+        there = value.to(device=target.to_local().device, dtype=target.dtype)
+        target.copy_(distribute_tensor(there, target.device_mesh, target.placements))
     else:
-        place.copy_(value)
+        target.copy_(value)
 
 
 def _local(value: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def test_a_judge_that_is_down_is_waited_for_and_then_stops_the_run() -> None:
     assert len(slept) == 2
     broken[:] = [True] * 50
     with (
-        pytest.raises(TrainingStoppedError, match="could not be asked"),
+        pytest.raises(TrainingStoppedError, match="could not be reached"),
         Scorer(uses, patience_seconds=5.0, clock=clock) as scorer,
     ):
         scorer.submit(about_a_dog(9)).result()

@@ -138,7 +138,7 @@ def separate_advantages(
 
 def _statistics(reward_B: Tensor, group_B: Tensor, scored_B: Tensor) -> _Group:
     index_B = torch.unique(group_B, return_inverse=True)[1]
-    # As many places as samples: enough for any number of groups, and no value leaves the device.
+    # As many slots as samples: enough for any number of groups, and no value leaves the device.
     zero_G = torch.zeros_like(reward_B)
     known_B = torch.where(scored_B, reward_B, 0.0)
     count_G = zero_G.index_add(0, index_B, scored_B.to(reward_B.dtype))
@@ -160,8 +160,8 @@ def _spread(reward_B: Tensor, scored_B: Tensor, group: _Group, scaling: Advantag
     if scaling.std == "group":
         count_B, square_B = group.count_B, group.square_B
     else:
-        whole = _statistics(reward_B, torch.zeros_like(reward_B, dtype=torch.int64), scored_B)
-        count_B, square_B = whole.count_B, whole.square_B
+        batch = _statistics(reward_B, torch.zeros_like(reward_B, dtype=torch.int64), scored_B)
+        count_B, square_B = batch.count_B, batch.square_B
     variance_B = square_B / (count_B - scaling.ddof).clamp(min=1.0)
     return variance_B.sqrt().clamp(min=scaling.floor) + scaling.eps
 

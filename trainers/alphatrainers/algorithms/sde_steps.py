@@ -1,6 +1,6 @@
 """One denoising step: its mean, its spread, and the log-probability of where it led.
 
-Pure: tensors and floats in, tensors out. Draws no noise, moves no device; knows no model, and no
+Pure: tensors and floats in, tensors out. Samples no noise, moves no device; knows no model, and no
 loss. Velocities and latents may be half precision: they are widened here, once (`precision`).
 
     x_sigma = (1 - sigma) * x0 + sigma * noise      v = noise - x0      sigma falls from 1 to 0
@@ -82,10 +82,10 @@ def cps(
     x_BX, v_BX = widen(x_BX), widen(v_BX)
     angle = eta * math.pi / 2.0
     std = sigma_next * math.sin(angle)
-    kept = sigma_next * math.cos(angle)
+    remaining = sigma_next * math.cos(angle)
     clean_BX = x_BX - sigma * v_BX
     noise_BX = x_BX + (1.0 - sigma) * v_BX
-    return DenoisingStep((1.0 - sigma_next) * clean_BX + kept * noise_BX, std, std, dt, "cps")
+    return DenoisingStep((1.0 - sigma_next) * clean_BX + remaining * noise_BX, std, std, dt, "cps")
 
 
 def dance(
@@ -116,7 +116,7 @@ def ode(x_BX: Tensor, v_BX: Tensor, *, sigma: float, sigma_next: float) -> Denoi
 
 
 def move(step: DenoisingStep, noise_BX: Tensor) -> Tensor:
-    """The next latent for a draw of standard normal noise."""
+    """The next latent for a sample of standard normal noise."""
     return step.mean_BX + step.std * widen(noise_BX)
 
 

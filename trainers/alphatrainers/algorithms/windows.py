@@ -26,7 +26,7 @@ def static_window(n_steps: int, *, start: int, size: int) -> range:
 def legal_starts(n_steps: int, *, size: int, low: int, high: int) -> range:
     """Where a window may start so that it lies within steps low, ..., high - 1.
 
-    Flow-GRPO-Fast and AlphaGRPO (`sde_window_range`): both ends of the draw are included, so
+    Flow-GRPO-Fast and AlphaGRPO (`sde_window_range`): both ends are included, so
     size 5 within (0, 15) starts at 0 to 10.
 
     Raises:
@@ -42,7 +42,7 @@ def legal_starts(n_steps: int, *, size: int, low: int, high: int) -> range:
 def random_window(
     n_steps: int, *, size: int, low: int, high: int, seed: int, rollout: int
 ) -> range:
-    """A window drawn once a rollout, uniformly from `legal_starts`.
+    """A window sampled once a rollout, uniformly from `legal_starts`.
 
     Args:
         n_steps: steps of the trajectory (points of the schedule less one).
@@ -50,7 +50,8 @@ def random_window(
         low: first step that may be trained.
         high: one past the last step that may be trained.
         seed: of the run.
-        rollout: number of the rollout; a resumed run draws what the uninterrupted one would.
+        rollout: number of the rollout; a resumed training gets the same windows as the
+        uninterrupted one.
     """
     starts = legal_starts(n_steps, size=size, low=low, high=high)
     # A string is hashed by its bytes: neighbouring seeds and rollouts share no stream.

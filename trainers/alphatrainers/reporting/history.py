@@ -1,7 +1,7 @@
 """A training's folder read back: its steps, its validation points, and these as terminal text.
 
-Reads what `metrics` and `curves` wrote; a torn last line is left out. What was not measured is
-absent or None, never 0. Imports no model library and knows no benchmark.
+Reads what `metrics` and `validation_curve` wrote; an incomplete last line is left out. What was not
+measured is absent or None, never 0. Imports no model library and knows no benchmark.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from alphabench.core.errors import AlphaBenchError
 T = TypeVar("T")
 
 _TRACK: Final = 41
-"""Characters of the drawn intervals."""
+"""Width of an interval in a terminal, in characters."""
 
 
 class Rise(NamedTuple):
@@ -79,16 +79,16 @@ def read_points(run: Path) -> list[CurvePoint]:
 
 def curves(points: Sequence[CurvePoint]) -> dict[tuple[str, str], list[CurvePoint]]:
     """The points of each curve by (validation, view), in the order of measuring."""
-    found: dict[tuple[str, str], list[CurvePoint]] = {}
+    by_curve: dict[tuple[str, str], list[CurvePoint]] = {}
     for point in points:
-        found.setdefault((point.name, point.view), []).append(point)
-    return found
+        by_curve.setdefault((point.name, point.view), []).append(point)
+    return by_curve
 
 
 def images_at(steps: Sequence[MetricsLine]) -> dict[int, int]:
-    """Trajectories that were drawn for training, by the number of steps done; 0 at 0."""
-    drawn = {step.step + 1: int(step.values["images"]) for step in steps}
-    return {0: 0, **drawn}
+    """Trajectories sampled for training, by the number of steps done; 0 at 0."""
+    sampled = {step.step + 1: int(step.values["images"]) for step in steps}
+    return {0: 0, **sampled}
 
 
 def curve_text(points: Sequence[CurvePoint]) -> str:
@@ -133,8 +133,8 @@ def _point(row: Mapping[str, Any]) -> CurvePoint:
     }
     if any(not isinstance(known.get(end), int | float | None) for end in ("value", "low", "high")):
         raise TypeError("a value is a number")
-    whole = None if rise is None else Rise(*(rise[name] for name in Rise._fields))
-    return CurvePoint(**known, from_start=whole)
+    from_start = None if rise is None else Rise(*(rise[name] for name in Rise._fields))
+    return CurvePoint(**known, from_start=from_start)
 
 
 def _rows(path: Path, read: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:

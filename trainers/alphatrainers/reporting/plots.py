@@ -1,4 +1,4 @@
-"""The curves of one training as charts: what rewarded it, and what held-out validation says.
+"""The curves of one training as charts: its rewards, and its held-out validation.
 
 Reads nothing itself and imports no model library.
 """
@@ -60,8 +60,8 @@ def smoothed(
 ) -> list[tuple[float, float | None]]:
     """The mean of the last `over` known values at each x; a gap stays one."""
     found: list[tuple[float, float | None]] = []
-    for place, (x, y) in enumerate(points):
-        recent = [v for _, v in points[max(0, place - over + 1) : place + 1] if v is not None]
+    for number, (x, y) in enumerate(points):
+        recent = [v for _, v in points[max(0, number - over + 1) : number + 1] if v is not None]
         found.append((x, None if y is None else math.fsum(recent) / len(recent)))
     return found
 

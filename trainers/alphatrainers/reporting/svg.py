@@ -1,4 +1,4 @@
-"""Line charts as SVG text: curves with gaps, bands and interval bars, several charts in a picture.
+"""Line charts as SVG text: curves with gaps, bands and interval bars, several charts in one image.
 
 Equal data give equal text. Knows nothing of trainings and imports no plotting library.
 """
@@ -12,13 +12,13 @@ from html import escape
 from typing import Final, NamedTuple
 
 LINE_COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Okabe and Ito's: told apart with any eyes; then they repeat, dashed."""
+"""The palette of Okabe and Ito, distinguishable with colour blindness; repeats with dashes."""
 _WIDTH, _HEIGHT = 480, 330
 _LEFT, _RIGHT, _BOTTOM = 52, 14, 44
 _LETTER: Final = 6.1
 """Width of a letter of the legend; an estimate."""
 _MARK: Final = 22
-"""Width of a legend's stroke and the gap behind it."""
+"""Width of a legend's stroke and the gap after it."""
 _ROW: Final = 16
 
 
@@ -31,7 +31,7 @@ class Line:
     points: Sequence[tuple[float, float | None]]
     """(x, y), x ascending; None is a gap."""
     band: Sequence[tuple[float, float, float]] = ()
-    """(x, low, high), drawn behind all curves."""
+    """(x, low, high), below all curves."""
     bars: Sequence[tuple[float, float, float]] = ()
     """(x, low, high), upright; those of several lines stand side by side."""
     dots: bool = False
@@ -74,8 +74,8 @@ def svg(charts: Sequence[Chart], *, columns: int = 1) -> str:
         f' height="{height}" font-family="Helvetica, Arial, sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
-    for place, chart in enumerate(charts):
-        row, column = divmod(place, columns)
+    for number, chart in enumerate(charts):
+        row, column = divmod(number, columns)
         parts.append(f'<g transform="translate({column * _WIDTH} {row * _HEIGHT})">')
         parts += _chart(chart)
         parts.append("</g>")
@@ -110,8 +110,8 @@ def _chart(chart: Chart) -> list[str]:
     parts = [title, *legend, *_grid(chart, across, up, x_ticks, y_ticks)]
     for line in chart.lines:
         parts += _band(line, across, up)
-    for place, line in enumerate(chart.lines):
-        shift = 4.0 * (place - (len(chart.lines) - 1) / 2)
+    for number, line in enumerate(chart.lines):
+        shift = 4.0 * (number - (len(chart.lines) - 1) / 2)
         parts += _bars(line, across, up, shift)
         parts += _curve(line, across, up)
     return parts
@@ -218,8 +218,8 @@ def _stroke(x1: float, y1: float, x2: float, y2: float, colour: str, style: str 
     return f'<line {ends} stroke="{colour}" {style}/>'
 
 
-def _text(x: float, y: float, words: str, *, extra: str = "") -> str:
-    return f'<text x="{_n(x)}" y="{_n(y)}" {extra}>{escape(words)}</text>'
+def _text(x: float, y: float, text: str, *, extra: str = "") -> str:
+    return f'<text x="{_n(x)}" y="{_n(y)}" {extra}>{escape(text)}</text>'
 
 
 def _n(value: float) -> str:

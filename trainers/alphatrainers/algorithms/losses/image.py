@@ -154,7 +154,7 @@ def awm_log_prob(
 
     Args:
         v_BX: velocity at x_t.
-        noised: what x_t was made of; the same draw for the new and the old policy.
+        noised: what x_t was made of; the same sample for the new and the old policy.
         weighting: one of the above.
         power: p of `ghuber`, above 0.
     """
