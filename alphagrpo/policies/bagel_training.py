@@ -30,26 +30,26 @@ class BagelTraining:
     checkpoint: UnifiedCheckpoint
 
     @property
-    def opened(self) -> BagelHandle:
+    def handle(self) -> BagelHandle:
         """Its files and settings."""
-        opened = self.checkpoint.opened
-        assert isinstance(opened, BagelHandle), "open_bagel made it"
-        return opened
+        handle = self.checkpoint.handle
+        assert isinstance(handle, BagelHandle), "open_bagel made it"
+        return handle
 
     def check_trainable(self) -> None:
         """See `TrainableCheckpoint`."""
-        if self.opened.adapter is not None:
+        if self.handle.adapter is not None:
             raise AlphaBenchError(
-                f"{self.opened.name!r} comes with a LoRA, and a training puts its own on",
+                f"{self.handle.name!r} comes with a LoRA, and a training puts its own on",
                 hint="merge it first: alphabench export --merge",
             )
 
     def open_policy(self, *, device: str) -> PolicyHandle:
         """See `TrainableCheckpoint`."""
         self.check_trainable()
-        opened, umm = self.opened, self._model()
-        recipe = opened.recipe
-        weights = opened.files.identity()
+        handle, umm = self.handle, self._model()
+        recipe = handle.sampling
+        weights = handle.files.identity()
         policy = UMMPolicy(
             umm,
             identity={
@@ -65,11 +65,11 @@ class BagelTraining:
 
         def live() -> Generator:
             digest = digest_of(umm.loaded.model)
-            now = LiveBagel(opened=opened, loaded=umm.loaded, trained=digest)
-            return UnifiedCheckpoint(opened=now, device=device)
+            now = LiveBagel(handle=handle, loaded=umm.loaded, trained=digest)
+            return UnifiedCheckpoint(handle=now, device=device)
 
         return PolicyHandle(
-            name=opened.name,
+            name=handle.name,
             policy=policy,
             generator=live,
             size=(recipe.width, recipe.height),
@@ -83,7 +83,7 @@ class BagelTraining:
     def open_weights(self, *, device: str) -> ExportableWeights:
         """See `ExportableCheckpoint`."""
         del device  # the checkpoint was opened for one
-        model, files = self._model().loaded.model, self.opened.files
+        model, files = self._model().loaded.model, self.handle.files
 
         def save(out: Path) -> None:
             from safetensors.torch import save_file
@@ -108,44 +108,44 @@ class BagelTraining:
 class LiveBagel:
     """An `UnifiedHandle` whose weights are those in training, at this moment."""
 
-    opened: BagelHandle
+    handle: BagelHandle
     loaded: LoadedBagel
     trained: str
     """Digest of the trained weights; the rest is the checkpoint's own."""
 
     @property
     def name(self) -> str:
-        return self.opened.name
+        return self.handle.name
 
     @property
     def abilities(self) -> Abilities:
-        return self.opened.abilities
+        return self.handle.abilities
 
     @property
     def think(self) -> bool:
-        return self.opened.think
+        return self.handle.think
 
     @property
     def identity(self) -> Mapping[str, str]:
-        return {**self.opened.identity, "trained": self.trained}
+        return {**self.handle.identity, "trained": self.trained}
 
     @property
     def licences(self) -> Mapping[str, str]:
-        return self.opened.licences
+        return self.handle.licences
 
     @property
     def batch_size(self) -> int:
-        return self.opened.batch_size
+        return self.handle.batch_size
 
     @property
     def suggested_evaluator(self) -> str | None:
-        return self.opened.suggested_evaluator
+        return self.handle.suggested_evaluator
 
     def for_benchmark(self, benchmark: str) -> LiveBagel:
         """See `UnifiedHandle`."""
-        return dataclasses.replace(self, opened=self.opened.for_benchmark(benchmark))
+        return dataclasses.replace(self, handle=self.handle.for_benchmark(benchmark))
 
     def load(self, device: str) -> UnifiedBagel:
         """The loaded weights with this benchmark's settings; nothing is read."""
         del device
-        return UnifiedBagel(self.loaded, self.opened.recipe)
+        return UnifiedBagel(self.loaded, self.handle.sampling)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
-from alphabench.models.bagel.guidance import Guidance, guide
+from alphabench.models.bagel.guidance import Guidance, apply_guidance
 from alphatrainers.protocols import ReplayAnswer, ReplaySpec, VelocityPredicted, VelocityQuery
 from alphatrainers.sampling import denoise, generator
 from alphatrainers.trajectory import (
@@ -139,7 +139,7 @@ class DiffusersPolicy:
         both = Words(*(torch.cat(pair) for pair in zip(words, free, strict=True)))
         predicted = self._predict(both, x_BCYX.repeat(2, 1, 1, 1), sigma_B.repeat(2))
         full, text_free = (part.flatten(1)[:, None] for part in predicted.chunk(2))
-        return guide(full, text_free, None, guidance).view_as(x_BCYX)
+        return apply_guidance(full, text_free, None, guidance).view_as(x_BCYX)
 
     def _predict(self, words: Words, x_BCYX: Tensor, sigma_B: Tensor) -> Tensor:
         transformer = self.pipeline.transformer

@@ -27,7 +27,7 @@ TRAINING_ADAPTERS: Final[Mapping[str, str]] = {
     "alphabench.checkpoints.diffusers:DiffusersCheckpoint": "alphagrpo.policies.diffusers_training:"
     "DiffusersTraining",
 }
-"""Class of a checkpoint (of its `opened` for a unified model) -> the class that implements the
+"""Class of a checkpoint (of its `handle` for a unified model) -> the class that implements the
 protocols of this package for it, called with `checkpoint=` the generator. Other checkpoints
 implement them themselves."""
 _NOT_TRAINABLE: Final = {
@@ -69,7 +69,7 @@ def open_trainable(settings: PolicySettings, *, device: str) -> Generator:
 
 def training_adapter(generator: Generator) -> object:
     """The object that may implement the protocols of this package for an opened checkpoint."""
-    own = generator.opened if isinstance(generator, UnifiedCheckpoint) else generator
+    own = generator.handle if isinstance(generator, UnifiedCheckpoint) else generator
     named = TRAINING_ADAPTERS.get(f"{type(own).__module__}:{type(own).__qualname__}")
     if named is None:
         return own

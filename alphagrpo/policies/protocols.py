@@ -2,7 +2,7 @@
 
 Each protocol stands alone. BAGEL and pipelines of the SD3 family implement all three through
 adapters in this package (`factory.TRAINING_ADAPTERS`). A `python:` checkpoint implements them
-itself: the object that its factory returns or, for a `UnifiedCheckpoint`, its `opened`. The
+itself: the object that its factory returns or, for a `UnifiedCheckpoint`, its `handle`. The
 protocol of models that refine their own images is `RefinableModel`, in
 `alphabench.models.unified_model`.
 """

@@ -27,11 +27,11 @@ from alphabench.models.bagel.packed_sequences import ragged
 from alphabench.models.bagel.sampler import (
     Contexts,
     GuidedVelocity,
+    generate_text,
     new_contexts,
     with_latents,
     with_text,
     with_thought,
-    write,
 )
 from alphabench.types import NotGenerated
 from alphatrainers.protocols import (
@@ -141,7 +141,7 @@ class _Reader:
                 pictures.append(self.umm.resized(part.image))
         grids = [self.umm.grid_of(*picture.size) for picture in pictures]
         x_LC = torch.cat(latents).to(self.umm.loaded.device)
-        return self.umm.show(with_latents(self.model, said, x_LC, grids), list(pictures))
+        return self.umm.read_images(with_latents(self.model, said, x_LC, grids), list(pictures))
 
     def _kept(self, said: Contexts) -> Contexts:
         return alike(said.full) if self.plain else said
@@ -253,12 +253,12 @@ class UMMPolicy:
                 logps[row].append(logp)
             return chosen
 
-        write(
+        generate_text(
             self.umm.loaded.model,
             said.full,
             start=tokens.start,
             end=tokens.end,
-            most=spec.max_tokens,
+            max_tokens=spec.max_tokens,
             choose=choose,
         )
         return [
@@ -303,7 +303,7 @@ class UMMPolicy:
         config = self.umm.loaded.model.config
         side = config.token_pixels
         most = config.latent_side * side
-        obstacle = size_obstacle(spec.width, spec.height, side=side, most=most)
+        obstacle = size_obstacle(spec.width, spec.height, side=side, max_side=most)
         if obstacle is not None:
             raise AlphaBenchError(obstacle, hint="set another task.draw.width and height")
         return self.umm.grid_of(spec.width, spec.height)

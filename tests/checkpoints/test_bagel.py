@@ -54,8 +54,8 @@ def opened(folder: Path, adapter: Path | None = None, /, **options: str) -> Unif
 
 
 def recipe_of(checkpoint: UnifiedCheckpoint) -> Any:
-    assert isinstance(checkpoint.opened, BagelHandle)
-    return checkpoint.opened.recipe
+    assert isinstance(checkpoint.handle, BagelHandle)
+    return checkpoint.handle.sampling
 
 
 def refusal(folder: Path, **options: str) -> str:
@@ -222,7 +222,7 @@ def test_a_broken_folder_is_refused_by_the_name_of_what_is_broken(
 
 def test_weights_that_cannot_fit_are_refused_before_they_load(own: Path) -> None:
     checkpoint = opened(own)
-    assert isinstance(checkpoint.opened, BagelHandle)
+    assert isinstance(checkpoint.handle, BagelHandle)
     header_only = own / "ema.safetensors"
     # A sparse file: a header that promises far more than any machine has.
     n_bytes = 2**43

@@ -14,10 +14,10 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import AdaptsToBenchmark, Generator, Licensed, SuggestsEvaluator
 from alphabench.models.unified_model import (
     Abilities,
-    Answer,
     AnswerTask,
     GenerationResult,
     GenerationTask,
+    TextAnswer,
     UnifiedHandle,
 )
 from alphabench.types import NOTES, ImageRequest, NotGenerated
@@ -40,10 +40,10 @@ class StubModel:
         if task.prompt == "no":
             return NotGenerated(status="refused", reason="it would not")
         picture = Image.new("RGB", (task.width or 8, task.height or 8))
-        return GenerationResult(picture=picture, thought="hm" if think else None, thought_cut=think)
+        return GenerationResult(image=picture, thought="hm" if think else None, thought_cut=think)
 
-    def answer(self, tasks: Sequence[AnswerTask]) -> list[Answer]:
-        return [Answer(text=task.text) for task in tasks]
+    def answer(self, tasks: Sequence[AnswerTask]) -> list[TextAnswer]:
+        return [TextAnswer(text=task.text) for task in tasks]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def editing(request: ImageRequest, folder: Path) -> ImageRequest:
 
 
 def test_any_unified_model_is_a_generator_with_all_that_goes_with_it(ask: AskFor) -> None:
-    checkpoint = UnifiedCheckpoint(opened=Opened(model=StubModel()), device="cpu")
+    checkpoint = UnifiedCheckpoint(handle=Opened(model=StubModel()), device="cpu")
     generator: Generator = checkpoint
     assert generator.batch_size == 3
     assert isinstance(checkpoint, Licensed)
@@ -100,7 +100,7 @@ def test_a_request_becomes_a_task_with_its_prompt_seed_size_and_source(
     ask: AskFor, tmp_path: Path
 ) -> None:
     model = StubModel()
-    checkpoint = UnifiedCheckpoint(opened=Opened(model=model), device="cpu")
+    checkpoint = UnifiedCheckpoint(handle=Opened(model=model), device="cpu")
     requests = [ask("a dog", seed=5, size=(16, 24)), editing(ask("redder", seed=6), tmp_path)]
     checkpoint.generate(requests)
     (plain, thinks), (edit, _) = model.asked
@@ -113,13 +113,13 @@ def test_a_request_becomes_a_task_with_its_prompt_seed_size_and_source(
 
 def test_thoughts_go_with_their_pictures_and_refusals_keep_their_place(ask: AskFor) -> None:
     opened = Opened(model=StubModel(), think=True)
-    refused, made = UnifiedCheckpoint(opened=opened, device="cpu").generate([ask("no"), ask()])
+    refused, made = UnifiedCheckpoint(handle=opened, device="cpu").generate([ask("no"), ask()])
     assert refused == NotGenerated(status="refused", reason="it would not")
     assert isinstance(made, Image.Image)
     assert made.info[NOTES] == {"thought": "hm", "thought_cut": True}
 
 
 def test_an_edit_is_refused_where_the_model_cannot_edit(ask: AskFor, tmp_path: Path) -> None:
-    checkpoint = UnifiedCheckpoint(opened=Opened(model=StubModel(), edits=False), device="cpu")
+    checkpoint = UnifiedCheckpoint(handle=Opened(model=StubModel(), edits=False), device="cpu")
     with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
         checkpoint.generate([editing(ask(), tmp_path)])

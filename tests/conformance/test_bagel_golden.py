@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from alphabench.models.bagel.autoencoder import places, to_latent
+from alphabench.models.bagel.autoencoder import grid_indices, to_latent
 from alphabench.models.bagel.decoder import rotation
 from alphabench.models.bagel.embedding import sine_table, time_features
 from alphabench.models.bagel.guidance import Guidance, intervals
@@ -21,16 +21,16 @@ from alphabench.models.bagel.image_processing import (
     LATENT_SIZES,
     PATCH_SIZES,
     SizeRule,
-    to_image,
+    image_to_pixels,
+    pixels_to_image,
     to_patches,
-    to_pixels,
 )
 from alphabench.models.bagel.model import Grid
 from alphabench.models.bagel.sampler import (
     Contexts,
+    EulerStep,
     GuidedVelocity,
-    Step,
-    denoise,
+    denoise_latents,
     new_contexts,
     with_thought,
 )
@@ -65,7 +65,7 @@ def close(found: Tensor, wanted: Tensor, tolerance: tuple[float, float] = PLAIN)
 
 def same_picture(decoded: Tensor, wanted: Tensor) -> None:
     """Within one level of 255."""
-    drawn = torch.from_numpy(np.asarray(to_image(decoded[0])).astype(np.int64))
+    drawn = torch.from_numpy(np.asarray(pixels_to_image(decoded[0])).astype(np.int64))
     assert (drawn - wanted.long()).abs().max() <= 1
 
 
@@ -95,7 +95,7 @@ def test_sizes_after_resizing_are_the_references(golden: Golden) -> None:
     assert len(words["resize"]["rows"]) == 276
     for name, width, height, *wanted in words["resize"]["rows"]:
         rule, pictures = rules[name]
-        assert list(rule.size(width, height, pictures=pictures)) == wanted, (name, width, height)
+        assert list(rule.size(width, height, images=pictures)) == wanted, (name, width, height)
 
 
 def test_times_and_their_steps_are_the_references(golden: Golden) -> None:
@@ -136,7 +136,7 @@ def test_tables_of_time_and_place_are_the_references(golden: Golden) -> None:
 
 def test_transparency_becomes_white(golden: Golden) -> None:
     case, _ = golden.case("case0_tables")
-    found = to_pixels(golden.picture("rgba.png"))
+    found = image_to_pixels(golden.picture("rgba.png"))
     close(found, (case["out.rgba_to_rgb"].permute(2, 0, 1).float() / 255 - 0.5) / 0.5)
 
 
@@ -178,7 +178,7 @@ def test_text_is_continued_as_in_the_reference(golden: Golden) -> None:
 def test_a_picture_is_seen_as_in_the_reference(golden: Golden, prefix: str, twice: bool) -> None:
     case, _ = golden.case("case2_vit")
     model, picture = golden.loaded.model, golden.picture("photo.png")
-    pixels = to_pixels(PATCHES.resized(LATENTS.resized(picture) if twice else picture))
+    pixels = image_to_pixels(PATCHES.resized(LATENTS.resized(picture) if twice else picture))
     close(pixels, case[f"out.{prefix}pixels"])
     patches = to_patches(pixels, 14)
     close(patches, case[f"out.{prefix}patches"])
@@ -199,10 +199,10 @@ def test_places_and_sizes_of_a_picture_are_the_references(golden: Golden) -> Non
     case, _ = golden.case("case2_vit")
     resized = LATENTS.resized(golden.picture("photo.png"))
     assert np.array_equal(np.asarray(resized), case["out.vae_resized_u8"].numpy())
-    close(to_pixels(resized), case["out.vae_pixels"])
-    assert torch.equal(places(5, 6, 16), case["out.vae_position_ids"])
-    assert torch.equal(places(6, 7, 16), case["out.position_ids"])
-    assert torch.equal(places(5, 6, 16), case["out.direct.position_ids"])
+    close(image_to_pixels(resized), case["out.vae_pixels"])
+    assert torch.equal(grid_indices(5, 6, 16), case["out.vae_position_ids"])
+    assert torch.equal(grid_indices(6, 7, 16), case["out.position_ids"])
+    assert torch.equal(grid_indices(5, 6, 16), case["out.direct.position_ids"])
 
 
 @pytest.mark.parametrize("name", ["img64", "rect"])
@@ -250,7 +250,7 @@ def test_latents_go_through_every_layer_as_in_the_reference(golden: Golden, size
     model, grid = golden.loaded.model, GRIDS[size]
     context = golden.say(new_contexts(model, 1), words["prompt"]).full
     canvas = model.canvas(context, [grid])
-    assert torch.equal(canvas.places_L, case[f"in.{size}.latent_position_ids"])
+    assert torch.equal(canvas.indices_L, case[f"in.{size}.latent_position_ids"])
     layers, hooks = outputs(model.language_model.model.layers)
     model.velocity(context, canvas, case[f"in.{size}.noise"], torch.ones(1))
     for hook in hooks:
@@ -259,11 +259,13 @@ def test_latents_go_through_every_layer_as_in_the_reference(golden: Golden, size
         close(layer[canvas.block.restore_T], case[f"out.{size}.t0.layer{index}"], GUIDED)
 
 
-def follow(guided: GuidedVelocity, noise: Tensor, points: int) -> list[Step]:
+def follow(guided: GuidedVelocity, noise: Tensor, points: int) -> list[EulerStep]:
     return list(guided.steps(noise, points=points, shift=3.0))
 
 
-def check_run(golden: Golden, steps: list[Step], grid: Grid, wanted: dict[str, Tensor]) -> None:
+def check_run(
+    golden: Golden, steps: list[EulerStep], grid: Grid, wanted: dict[str, Tensor]
+) -> None:
     """Everything that one recorded run of the sampler holds."""
     final = steps[-1].after_LC
     found = {
@@ -362,7 +364,7 @@ def test_drawing_after_thinking_is_the_references(golden: Golden) -> None:
     names = ("x_traj", "v_traj", "t", "final_latent", "decoded", "image_u8")
     wanted = {name: case[f"out.{name}"] for name in (*names, "final_latent_tokens")}
     check_run(golden, steps, Grid(4, 4), wanted)
-    stronger = denoise(
+    stronger = denoise_latents(
         golden.guided(after, Grid(4, 4), image_scale=1.5), case["in.noise"], points=6
     )
     close(stronger, case["out.cfg_img1.5.final_latent_tokens"], GUIDED)

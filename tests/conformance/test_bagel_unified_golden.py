@@ -48,7 +48,7 @@ def test_one_call_thinks_and_draws_the_references_picture(golden: Golden) -> Non
     (drawn,) = model.generate([GenerationTask(prompt=words["prompt"], seed=0)], think=True)
     assert isinstance(drawn, GenerationResult)
     assert (drawn.thought, drawn.thought_cut) == (words["think_text"], True)
-    found = torch.from_numpy(np.asarray(drawn.picture).astype(np.int64))
+    found = torch.from_numpy(np.asarray(drawn.image).astype(np.int64))
     assert (found - case["out.image_u8"].long()).abs().max() <= 1
 
 
@@ -60,7 +60,7 @@ def test_one_call_edits_into_the_references_picture(golden: Golden) -> None:
     task = GenerationTask(prompt=words["prompt"], seed=0, source=golden.picture("photo.png"))
     (drawn,) = model.generate([task])
     assert isinstance(drawn, GenerationResult)
-    found = torch.from_numpy(np.asarray(drawn.picture).astype(np.int64))
+    found = torch.from_numpy(np.asarray(drawn.image).astype(np.int64))
     assert (found - case["out.ode_text_channel.image_u8"].long()).abs().max() <= 1
 
 
@@ -68,5 +68,5 @@ def test_one_call_answers_as_the_reference(golden: Golden) -> None:
     _, words = golden.case("case7_und")
     model = UnifiedBagel(golden.loaded, _recipe(max_answer_tokens=8))
     picture = golden.picture(words["image"])
-    (answer,) = model.answer([AnswerTask(text=words["question"], pictures=(picture,))])
+    (answer,) = model.answer([AnswerTask(text=words["question"], images=(picture,))])
     assert answer.text == words["text"]

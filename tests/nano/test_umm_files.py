@@ -50,7 +50,7 @@ def test_a_plan_names_what_was_asked_for_and_decides_the_picture(model: UnifiedM
     assert thought.thought.startswith("<think>a red apple")
     assert thought.thought.endswith("</think>")
     assert not thought.thought_cut
-    assert thought.picture.size == (64, 64)
+    assert thought.image.size == (64, 64)
 
 
 def test_a_picture_depends_on_its_prompt_and_seed_alone(model: UnifiedModel) -> None:
@@ -62,7 +62,7 @@ def test_a_picture_depends_on_its_prompt_and_seed_alone(model: UnifiedModel) -> 
         (alone,) = model.generate([task])
         assert isinstance(alone, GenerationResult)
         assert isinstance(drawn, GenerationResult)
-        apart = np.abs(np.asarray(alone.picture, int) - np.asarray(drawn.picture, int))
+        apart = np.abs(np.asarray(alone.image, int) - np.asarray(drawn.image, int))
         assert apart.max() <= 1
 
 
@@ -72,7 +72,7 @@ def test_it_answers_most_questions_about_scenes_it_never_saw(model: UnifiedModel
         small = pool.scene(number)
         asked = yes_no(small, np.random.default_rng(number))
         picture = Image.fromarray(pool.picture(small, pool.SCENES, number))
-        tasks.append(AnswerTask(text=asked.text, pictures=(picture,)))
+        tasks.append(AnswerTask(text=asked.text, images=(picture,)))
         truths.append(asked.answer)
     answers = [answer.text for answer in model.answer(tasks)]
     assert set(answers) <= {"yes", "no"}

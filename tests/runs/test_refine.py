@@ -15,7 +15,7 @@ from PIL import Image
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import ScriptedJudge
 from alphabench.judges.yesno import YesNoText, yes_no_question
-from alphabench.models.unified_model import Answer, AnswerTask
+from alphabench.models.unified_model import AnswerTask, TextAnswer
 from alphabench.questions import ImagePart
 from alphabench.runs.plan import checkpoint, plan_run
 from alphabench.runs.refinement import (
@@ -201,8 +201,8 @@ def test_a_judge_in_its_place_decides(base: Path, plain: list[Image.Image]) -> N
 
 def test_its_own_answers_are_read_as_any_judge_s(tmp_path: Path) -> None:
     class Says:
-        def answer(self, tasks: Sequence[AnswerTask]) -> list[Answer]:
-            return [Answer(text="Yes." if "dog" in task.text else "perhaps") for task in tasks]
+        def answer(self, tasks: Sequence[AnswerTask]) -> list[TextAnswer]:
+            return [TextAnswer(text="Yes." if "dog" in task.text else "perhaps") for task in tasks]
 
     path = tmp_path / "p.png"
     Image.new("RGB", (8, 8)).save(path)

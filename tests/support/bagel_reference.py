@@ -15,16 +15,16 @@ from torch import Tensor
 from alphabench.images import to_rgb
 from alphabench.models.bagel.autoencoder import to_latent, to_tokens
 from alphabench.models.bagel.guidance import Guidance
-from alphabench.models.bagel.image_processing import SizeRule, to_patches, to_pixels
+from alphabench.models.bagel.image_processing import SizeRule, image_to_pixels, to_patches
 from alphabench.models.bagel.loading import LoadedBagel, load_bagel
 from alphabench.models.bagel.model import Grid
 from alphabench.models.bagel.sampler import (
     Contexts,
     GuidedVelocity,
+    generate_text,
     with_latents,
     with_patches,
     with_text,
-    write,
 )
 
 LATENTS = SizeRule(longest=128, shortest=64, stride=16)
@@ -51,14 +51,14 @@ class Golden:
 
     def show(self, contexts: Contexts, picture: Image.Image, *, twice: bool = True) -> Contexts:
         """To be understood only; `twice` resizes as the inference driver does."""
-        pixels = to_pixels(PATCHES.resized(LATENTS.resized(picture) if twice else picture))
+        pixels = image_to_pixels(PATCHES.resized(LATENTS.resized(picture) if twice else picture))
         grid = Grid(pixels.shape[1] // 14, pixels.shape[2] // 14)
         return with_patches(self.loaded.model, contexts, to_patches(pixels, 14), [grid])
 
     def show_for_editing(
         self, contexts: Contexts, picture: Image.Image, noise: Tensor
     ) -> tuple[Contexts, Grid]:
-        pixels = to_pixels(LATENTS.resized(picture))
+        pixels = image_to_pixels(LATENTS.resized(picture))
         grid = Grid(pixels.shape[1] // 16, pixels.shape[2] // 16)
         tokens = to_tokens(self.loaded.autoencoder.encode(pixels[None], noise)[0], 2)
         contexts = with_latents(self.loaded.model, contexts, tokens, [grid])
@@ -79,12 +79,12 @@ class Golden:
             return [int(logits_BV[0].argmax())]
 
         tokens = self.loaded.tokens
-        ids = write(
+        ids = generate_text(
             self.loaded.model,
             contexts.full,
             start=tokens.start,
             end=tokens.end if end is None else end,
-            most=most,
+            max_tokens=most,
             choose=choose,
         )[0]
         return Written(ids=ids, text=tokens.answer(ids), logits=torch.stack(logits))

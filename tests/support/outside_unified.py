@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.models.unified_model import (
     Abilities,
-    Answer,
     AnswerTask,
     GenerationResult,
     GenerationTask,
     RefineTask,
+    TextAnswer,
     UnifiedModel,
 )
 from alphagrpo.policies.handle import PolicyHandle, digest_of
@@ -40,10 +40,10 @@ class GreyModel:
         self, tasks: Sequence[GenerationTask], *, think: bool = False
     ) -> list[GenerationResult]:
         del think
-        return [GenerationResult(picture=grey(task.seed % 100)) for task in tasks]
+        return [GenerationResult(image=grey(task.seed % 100)) for task in tasks]
 
-    def answer(self, tasks: Sequence[AnswerTask]) -> list[Answer]:
-        return [Answer(text="yes") for _ in tasks]
+    def answer(self, tasks: Sequence[AnswerTask]) -> list[TextAnswer]:
+        return [TextAnswer(text="yes") for _ in tasks]
 
 
 class Lightener:
@@ -52,7 +52,7 @@ class Lightener:
     def refine(self, tasks: Sequence[RefineTask]) -> list[GenerationResult]:
         return [
             GenerationResult(
-                picture=grey(level(task.image) + STEP), thought=f"lighter: {task.prompt}"
+                image=grey(level(task.image) + STEP), thought=f"lighter: {task.prompt}"
             )
             for task in tasks
         ]
@@ -105,7 +105,7 @@ class GreyCheckpoint:
 
         def live() -> UnifiedCheckpoint:
             now = replace(self, trained=digest_of(policy.module))
-            return UnifiedCheckpoint(opened=now, device=device)
+            return UnifiedCheckpoint(handle=now, device=device)
 
         return PolicyHandle(
             name=self.name,
@@ -152,4 +152,4 @@ def level(image: Image.Image) -> int:
 
 def open_it(*, device: str, answers: bool = True) -> UnifiedCheckpoint:
     """The factory that a `python:` checkpoint names."""
-    return UnifiedCheckpoint(opened=GreyCheckpoint(answers=answers), device=device)
+    return UnifiedCheckpoint(handle=GreyCheckpoint(answers=answers), device=device)

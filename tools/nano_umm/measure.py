@@ -149,7 +149,7 @@ def draw(
             for index, wish in enumerate(part)
         ]
         drawn = model.generate(tasks, think=think)
-        pictures = [one.picture for one in drawn if isinstance(one, GenerationResult)]
+        pictures = [one.image for one in drawn if isinstance(one, GenerationResult)]
         assert len(pictures) == len(part), "every small picture can be drawn"
         right = examiner.right(pictures, [wish.facts for wish in part])
         found += zip((wish.kind for wish in part), right, strict=True)
@@ -171,7 +171,7 @@ def answers(model: UnifiedModel, count: int) -> Iterator[tuple[str, bool]]:
             picture = Image.fromarray(pool.picture(small, pool.SCENES, number))
             for make in (yes_no, yes_no, open_question):
                 asked.append(make(small, rng))
-                tasks.append(AnswerTask(text=asked[-1].text, pictures=(picture,)))
+                tasks.append(AnswerTask(text=asked[-1].text, images=(picture,)))
         for question, answer in zip(asked, model.answer(tasks), strict=True):
             group = "yes/no" if question.answer in ("yes", "no") else "open"
             yield f"{group}: {question.kind}", answer.text.strip() == question.answer

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from alphabench.models.bagel.tokenizer import Tokens
+from alphabench.models.bagel.tokenizer import BagelTokens
 from alphabench.scenes.descriptions import (
     caption,
     facts_key,
@@ -56,7 +56,7 @@ class HeldOut:
 class Writer:
     """Makes words for samples; every choice from the generator that is passed in."""
 
-    def __init__(self, tokens: Tokens, held_out: HeldOut) -> None:
+    def __init__(self, tokens: BagelTokens, held_out: HeldOut) -> None:
         self._tokens, self._held_out = tokens, held_out
 
     def block(self, text: str, *, scored: bool = False) -> Words:

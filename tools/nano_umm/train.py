@@ -27,8 +27,13 @@ from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.models.bagel.config import BagelConfig, BagelTextConfig, BagelVisionConfig
 from alphabench.models.bagel.embedding import sine_table
 from alphabench.models.bagel.model import Bagel, ImageMarks
-from alphabench.models.bagel.parameter_groups import FIXED, GROUPS, Group, train_only
-from alphabench.models.bagel.tokenizer import Tokens, load_tokens
+from alphabench.models.bagel.parameter_groups import (
+    FIXED,
+    PARAMETER_GROUPS,
+    ParameterGroup,
+    train_only,
+)
+from alphabench.models.bagel.tokenizer import BagelTokens, load_bagel_tokens
 from alphabench.scenes.descriptions import facts_key
 from tools.nano_umm.autoencoder import DESIGN as AUTOENCODER
 from tools.nano_umm.batches import Batches, Kind
@@ -41,7 +46,7 @@ from tools.nano_umm.sequences import HeldOut, Writer
 EMA: Final = 0.997
 PLAIN: Final = ("embed_tokens", "lm_head", "position_embedding")
 """Tables, which Muon does not suit."""
-LEARNING: Final = frozenset(GROUPS) - {FIXED}
+LEARNING: Final = frozenset(PARAMETER_GROUPS) - {FIXED}
 MINIS: Final = Path(alphabench.scenes.__file__).parent / "mini"
 
 
@@ -54,7 +59,7 @@ class Phase(NamedTuple):
     """Samples of each kind a step."""
     asking: float
     """Weight of answers to questions."""
-    learning: Collection[Group] = LEARNING
+    learning: Collection[ParameterGroup] = LEARNING
     """What learns; the rest is frozen."""
 
 
@@ -179,7 +184,7 @@ def rate_at(step: int, phase: Phase) -> float:
     return phase.peak_rate * min((step + 1) / 50, 1.0, left)
 
 
-def begin(tokens: Tokens) -> Trained:
+def begin(tokens: BagelTokens) -> Trained:
     """Untrained weights: normal with the width's scale, outputs of every branch small."""
     torch.manual_seed(0)
     marks = ImageMarks(start=tokens.start_of_image, end=tokens.end_of_image)
@@ -247,12 +252,12 @@ def autoencoder(work: Path) -> Autoencoder:
     return made
 
 
-def tokenizer(work: Path) -> Tokens:
+def tokenizer(work: Path) -> BagelTokens:
     """The one in `work`, made there first where it is missing."""
     folder = work / "tokenizer"
     if not folder.is_dir():
         make_tokenizer(folder, MINIS)
-    return load_tokens(folder, vocabulary=VOCABULARY)
+    return load_bagel_tokens(folder, vocabulary=VOCABULARY)
 
 
 def held_out() -> HeldOut:

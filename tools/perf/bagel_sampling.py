@@ -33,14 +33,14 @@ from alphabench.models.bagel.config import (
     BagelTextConfig,
     BagelVisionConfig,
 )
-from alphabench.models.bagel.guidance import Guidance, guide, intervals
+from alphabench.models.bagel.guidance import Guidance, apply_guidance, intervals
 from alphabench.models.bagel.kv_cache import stack
 from alphabench.models.bagel.model import Bagel, Grid, ImageMarks
 from alphabench.models.bagel.packed_sequences import ragged
 from alphabench.models.bagel.sampler import (
     Contexts,
     GuidedVelocity,
-    denoise,
+    denoise_latents,
     new_contexts,
     with_latents,
     with_patches,
@@ -95,7 +95,7 @@ def read(setup: Setup) -> Contexts:
 def batched(setup: Setup) -> Tensor:
     """As the sampler does it: rows and branches together, contexts read once."""
     guided = GuidedVelocity(setup.model, read(setup), [setup.grid] * setup.rows, GUIDANCE)
-    return denoise(guided, setup.noise, points=setup.points, shift=SHIFT)
+    return denoise_latents(guided, setup.noise, points=setup.points, shift=SHIFT)
 
 
 def one_at_a_time(setup: Setup) -> Tensor:
@@ -124,7 +124,7 @@ def sequential(setup: Setup) -> Tensor:
     x_LC = setup.noise
     for t, width in intervals(setup.points, SHIFT):
         full, text_free, image_free = (tokens.pad(one.velocity(x_LC, t)) for one in painters)
-        x_LC = x_LC - tokens.unpad(guide(full, text_free, image_free, GUIDANCE)) * width
+        x_LC = x_LC - tokens.unpad(apply_guidance(full, text_free, image_free, GUIDANCE)) * width
     return x_LC
 
 

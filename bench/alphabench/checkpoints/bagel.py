@@ -60,8 +60,8 @@ def open_bagel(
         AlphaBenchError: all that makes it unusable and can be seen without loading weights.
     """
     filled = fill(BagelOptions, options, owner=_OWNER)
-    opened = BagelHandle.open(location, filled, lora_name=lora)
-    return UnifiedCheckpoint(opened=opened, device=device)
+    handle = BagelHandle.open(location, filled, lora_name=lora)
+    return UnifiedCheckpoint(handle=handle, device=device)
 
 
 def open_nano_umm(
@@ -91,7 +91,7 @@ class BagelHandle:
 
     files: CheckpointFiles
     options: BagelOptions
-    own: SamplingFile | None
+    folder_settings: SamplingFile | None
     """The folder's `alphabench.json`."""
     preset: BagelPreset | None
     adapter: lora.Lora | None
@@ -101,25 +101,25 @@ class BagelHandle:
         access = hub.HubAccess(cache_dir=options.cache_dir, offline=options.offline)
         files = find_files(location, revision=options.revision, access=access)
         content = files.read_json(FOLDER_FILE)
-        found = None
+        adapter = None
         if lora_name is not None:
-            found = lora.find(
+            adapter = lora.find(
                 lora_name, file=options.lora_file, strength=options.lora_scale, access=access
             )
-            if found.config is None:
+            if adapter.config is None:
                 raise AlphaBenchError(
                     f"the LoRA {lora_name!r} has no adapter_config.json, which states its scale",
                     hint="give the adapter folder that PEFT or our trainer wrote",
                 )
-        opened = cls(
+        handle = cls(
             files=files,
             options=options,
-            own=read_sampling_file(content, name=location) if content else None,
+            folder_settings=read_sampling_file(content, name=location) if content else None,
             preset=_named_preset(options.preset),
-            adapter=found,
+            adapter=adapter,
         )
-        opened._check()
-        return opened
+        handle._check()
+        return handle
 
     @property
     def name(self) -> str:
@@ -135,60 +135,60 @@ class BagelHandle:
 
     @property
     def batch_size(self) -> int:
-        return self.recipe.batch_size
+        return self.sampling.batch_size
 
     @property
     def suggested_evaluator(self) -> str | None:
-        return self.recipe.suggested_evaluator
+        return self.sampling.suggested_evaluator
 
     @property
     def licences(self) -> Mapping[str, str]:
-        stated = self.own.licence if self.own is not None else None
+        stated = self.folder_settings.licence if self.folder_settings is not None else None
         return {self.name: stated or self.files.licence()}
 
     @cached_property
-    def recipe(self) -> BagelSampling:
+    def sampling(self) -> BagelSampling:
         """All settings, whoever decided them."""
         base = BagelSampling()
-        if self.own is not None:
-            base = self.own.over(base)
+        if self.folder_settings is not None:
+            base = self.folder_settings.over(base)
         if self.preset is not None:
             base = self.preset.over(base)
-        settled = with_options(base, self.options)
+        merged = with_options(base, self.options)
         if self.options.inferencer is None:
-            return settled
-        return dataclasses.replace(settled, think_prompt=read_think_prompt(self.options.inferencer))
+            return merged
+        return dataclasses.replace(merged, think_prompt=read_think_prompt(self.options.inferencer))
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
-        recipe = self.recipe
+        sampling = self.sampling
         identity = {
             "kind": "bagel",
             "weights": self.files.identity(),
             "preset": self.preset.name if self.preset is not None else "none",
-            "timesteps": str(recipe.timesteps),
-            "shift": str(recipe.shift),
-            "draw": _described(recipe.draw),
-            "edit": _described(recipe.edit),
-            "size": f"{recipe.width}x{recipe.height}",
-            "latent_sizes": f"{recipe.latent_shortest}-{recipe.latent_longest}",
-            "patch_sizes": f"{recipe.patch_shortest}-{recipe.patch_longest}",
-            "dtype": recipe.dtype,
-            "batched": "yes" if recipe.batch_size > 1 else "no",
+            "timesteps": str(sampling.timesteps),
+            "shift": str(sampling.shift),
+            "draw": _described(sampling.draw),
+            "edit": _described(sampling.edit),
+            "size": f"{sampling.width}x{sampling.height}",
+            "latent_sizes": f"{sampling.latent_shortest}-{sampling.latent_longest}",
+            "patch_sizes": f"{sampling.patch_shortest}-{sampling.patch_longest}",
+            "dtype": sampling.dtype,
+            "batched": "yes" if sampling.batch_size > 1 else "no",
             "think": "on" if self.think else "off",
         }
         if self.think:
             # A digest: upstream's words are read from the user's copy and are not ours to store.
-            identity["think_prompt"] = sha256(recipe.think_prompt.encode()).hexdigest()[:12]
-            identity["temperature"] = str(recipe.temperature)
-            identity["max_think_tokens"] = str(recipe.max_think_tokens)
+            identity["think_prompt"] = sha256(sampling.think_prompt.encode()).hexdigest()[:12]
+            identity["temperature"] = str(sampling.temperature)
+            identity["max_think_tokens"] = str(sampling.max_think_tokens)
         if self.adapter is not None:
             identity["lora"] = self.adapter.identity()
         return identity
 
     def for_benchmark(self, benchmark: str) -> BagelHandle:
         chosen = PRESETS.get(benchmark)
-        if self.options.preset != "auto" or self.own is not None or chosen is None:
+        if self.options.preset != "auto" or self.folder_settings is not None or chosen is None:
             return self
         return dataclasses.replace(self, preset=chosen)
 
@@ -200,20 +200,20 @@ class BagelHandle:
 
         folder = self.files.fetch()
         self._check_room(folder, device)
-        kept = self.recipe.dtype == "stored"
+        stored = self.sampling.dtype == "stored"
         loaded = load_bagel(
-            folder, device=device, dtype=None if kept else getattr(torch, self.recipe.dtype)
+            folder, device=device, dtype=None if stored else getattr(torch, self.sampling.dtype)
         )
         if self.adapter is not None:
             lora.bind({"": loaded.model}, self.adapter, owner="this model")
-        return UnifiedBagel(loaded, self.recipe)
+        return UnifiedBagel(loaded, self.sampling)
 
     def refinement_identity(self) -> Mapping[str, str]:
         """See `RefinableModel`."""
         settings = self._for_refinement()
         identity = settings.identity
         return {
-            "refine.prompt": settings.recipe.reflect_prompt,
+            "refine.prompt": settings.sampling.reflect_prompt,
             **{f"refine.{key}": identity[key] for key in ("edit", "timesteps", "shift")},
             "think_prompt": identity["think_prompt"],
             "refine.temperature": identity["temperature"],
@@ -225,7 +225,7 @@ class BagelHandle:
         from alphabench.models.bagel.bagel_inference import BagelRefiner, UnifiedBagel
 
         assert isinstance(model, UnifiedBagel), "load() of this class made it"
-        return BagelRefiner(UnifiedBagel(model.loaded, self._for_refinement().recipe))
+        return BagelRefiner(UnifiedBagel(model.loaded, self._for_refinement().sampling))
 
     def _for_refinement(self) -> BagelHandle:
         """The same checkpoint, thinking, with the settings that were published for refinement."""
@@ -238,7 +238,7 @@ class BagelHandle:
         from alphabench.models.bagel.loading import read_sizes
 
         try:
-            recipe = self.recipe
+            sampling = self.sampling
         except ValueError as error:
             raise AlphaBenchError(f"{_OWNER}: {error}", hint="correct the option") from error
         if self.files.folder is None:
@@ -251,7 +251,7 @@ class BagelHandle:
         config = read_sizes(self.files.folder)
         side = config.token_pixels
         obstacle = size_obstacle(
-            recipe.width, recipe.height, side=side, most=config.latent_side * side
+            sampling.width, sampling.height, side=side, max_side=config.latent_side * side
         )
         if obstacle is not None:
             raise AlphaBenchError(
@@ -262,7 +262,7 @@ class BagelHandle:
         widths = {"stored": None, "float32": 4, "float16": 2, "bfloat16": 2}
         name, model = self.name, memory.safetensors_among(folder, self.files.needed)
         coder = model.pop(_CODER)
-        needed = memory.stored_bytes(model.values(), width=widths[self.recipe.dtype], name=name)
+        needed = memory.stored_bytes(model.values(), width=widths[self.sampling.dtype], name=name)
         needed += memory.stored_bytes([coder], width=widths["float32"], name=name)
         memory.check_memory(needed, memory.free_bytes(device), name=name, device=device)
 

@@ -83,7 +83,7 @@ def open_janus(
     """
     refuse_lora(lora, "Janus")
     chosen = fill(JanusOptions, options, owner=_OWNER)
-    return UnifiedCheckpoint(opened=JanusHandle.find(location, chosen), device=device)
+    return UnifiedCheckpoint(handle=JanusHandle.find(location, chosen), device=device)
 
 
 @dataclass(frozen=True, kw_only=True)

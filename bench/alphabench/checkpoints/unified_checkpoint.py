@@ -28,30 +28,30 @@ if TYPE_CHECKING:
 class UnifiedCheckpoint:
     """A model that loads at its first `generate`, and can be pickled until then."""
 
-    opened: UnifiedHandle
+    handle: UnifiedHandle
     device: str
     _model: UnifiedModel | None = field(default=None, repr=False)
 
     @property
     def identity(self) -> Mapping[str, str]:
-        return self.opened.identity
+        return self.handle.identity
 
     @property
     def batch_size(self) -> int:
-        return self.opened.batch_size
+        return self.handle.batch_size
 
     @property
     def licences(self) -> Mapping[str, str]:
-        return self.opened.licences
+        return self.handle.licences
 
     @property
     def suggested_evaluator(self) -> str:
         """Empty where the benchmark's own is right."""
-        return self.opened.suggested_evaluator or ""
+        return self.handle.suggested_evaluator or ""
 
     def for_benchmark(self, benchmark: str) -> UnifiedCheckpoint:
         """The same, sampled as was published for `benchmark`."""
-        return replace(self, opened=self.opened.for_benchmark(benchmark))
+        return replace(self, handle=self.handle.for_benchmark(benchmark))
 
     def model(self) -> UnifiedModel:
         """The loaded model, for what a generator does not do: answering, for one.
@@ -60,7 +60,7 @@ class UnifiedCheckpoint:
             AlphaBenchError: it cannot be loaded.
         """
         if self._model is None:
-            self._model = self.opened.load(self.device)
+            self._model = self.handle.load(self.device)
         return self._model
 
     def refusals(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
@@ -69,15 +69,15 @@ class UnifiedCheckpoint:
         Raises:
             AlphaBenchError: a request asks to edit a picture.
         """
-        if not self.opened.abilities.edits:
-            refuse_edits(requests, self.opened.name)
+        if not self.handle.abilities.edits:
+            refuse_edits(requests, self.handle.name)
         return {}
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
-        if not self.opened.abilities.edits:
-            refuse_edits(requests, self.opened.name)
+        if not self.handle.abilities.edits:
+            refuse_edits(requests, self.handle.name)
         tasks = [_task(request) for request in requests]
-        made = self.model().generate(tasks, think=self.opened.think)
+        made = self.model().generate(tasks, think=self.handle.think)
         return [_noted(one) if isinstance(one, GenerationResult) else one for one in made]
 
 
@@ -95,5 +95,5 @@ def _task(request: ImageRequest) -> GenerationTask:
 def _noted(drawn: GenerationResult) -> Image:
     """The picture, which carries its thought to where it is stored."""
     if drawn.thought is not None:
-        drawn.picture.info[NOTES] = {"thought": drawn.thought, "thought_cut": drawn.thought_cut}
-    return drawn.picture
+        drawn.image.info[NOTES] = {"thought": drawn.thought, "thought_cut": drawn.thought_cut}
+    return drawn.image

@@ -5,7 +5,7 @@ One generator, `checkpoints.unified.UnifiedCheckpoint`, serves every such model.
 - a `UnifiedModel`: loaded weights behind two methods, `generate` and `answer`;
 - an `UnifiedHandle`: what is known of the checkpoint before its weights load, and `load`;
 - a function in `checkpoints/` that fills its own options and returns
-  `UnifiedCheckpoint(opened=..., device=...)`, named in the registry.
+  `UnifiedCheckpoint(handle=..., device=...)`, named in the registry.
 
 What only some models can do is a protocol of its own, which an `UnifiedHandle` implements or not:
 `RefinableModel` here; training, export and size estimates in `alphagrpo.policies.protocols`.
@@ -57,7 +57,7 @@ class GenerationTask:
 class GenerationResult:
     """A picture, and what the model thought before."""
 
-    picture: Image
+    image: Image
     """RGB."""
     thought: str | None = None
     """None where it was not asked to think."""
@@ -72,12 +72,12 @@ class AnswerTask:
     text: str
     seed: int = 0
     """Only matters where tokens are drawn at random."""
-    pictures: tuple[Image, ...] = ()
+    images: tuple[Image, ...] = ()
     """Shown before the text, in order; RGB and upright."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class TextAnswer:
     """The model's own words."""
 
     text: str
@@ -114,7 +114,7 @@ class UnifiedModel(Protocol):
         """
         ...
 
-    def answer(self, tasks: Sequence[AnswerTask]) -> Sequence[Answer]:
+    def answer(self, tasks: Sequence[AnswerTask]) -> Sequence[TextAnswer]:
         """One answer for each task in order; only asked where `Abilities.answers`."""
         ...
 

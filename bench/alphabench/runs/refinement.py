@@ -112,7 +112,7 @@ def _open(
     open_base: Callable[..., Generator], how: Refinement, examiner: Examiner | None, *, device: str
 ) -> RefiningCheckpoint:
     base = open_base(device=device)
-    if not isinstance(base, UnifiedCheckpoint) or not isinstance(base.opened, RefinableModel):
+    if not isinstance(base, UnifiedCheckpoint) or not isinstance(base.handle, RefinableModel):
         raise AlphaBenchError(
             f"a {base.identity.get('kind', 'foreign')} checkpoint cannot look at what it drew",
             hint="leave out --refine, or use nano, a BAGEL or a Janus checkpoint",
@@ -184,7 +184,7 @@ class RefiningCheckpoint:
 
     @property
     def _refinable(self) -> RefinableModel:
-        opened = self.base.opened
+        opened = self.base.handle
         assert isinstance(opened, RefinableModel), "checked when it was opened"
         return opened
 
@@ -208,7 +208,7 @@ class RefiningCheckpoint:
             state.next = drawn if isinstance(drawn, GenerationResult) else None
         tried = [state for state in states if state.next is not None]
         candidates = [
-            _State(request=state.request, picture=state.next.picture)
+            _State(request=state.request, picture=state.next.image)
             for state in tried
             if state.next is not None
         ]
@@ -327,7 +327,7 @@ class OwnJudge:
 def _ask_task(question: Question) -> AnswerTask:
     pictures = [open_rgb(part.path) for part in question.parts if isinstance(part, ImagePart)]
     words = [part for part in question.parts if isinstance(part, str)]
-    return AnswerTask(text=" ".join(words), pictures=tuple(pictures))
+    return AnswerTask(text=" ".join(words), images=tuple(pictures))
 
 
 def examined_by(judge: Judge | None, make: Callable[[Judge], Evaluator]) -> Examiner:
@@ -339,9 +339,9 @@ def _examined_by(
     judge: Judge | None, make: Callable[[Judge], Evaluator], *, device: str, model: _LateModel
 ) -> Evaluator:
     del device
-    if judge is None and not model.base.opened.abilities.answers:
+    if judge is None and not model.base.handle.abilities.answers:
         raise AlphaBenchError(
-            f"{model.base.opened.name!r} answers no questions about images, so it cannot score "
+            f"{model.base.handle.name!r} answers no questions about images, so it cannot score "
             "its own",
             hint="name a judge with --refine-judge, or refine every image with --refine always",
         )

@@ -77,7 +77,7 @@ def test_a_validation_thinks_after_the_words_of_the_training(base: Path) -> None
     assert isinstance(other, UnifiedCheckpoint)
     model = other.model()
     assert isinstance(model, UnifiedBagel)
-    assert model.recipe.reflect_prompt == "{prompt}: mend"
+    assert model.sampling.reflect_prompt == "{prompt}: mend"
 
 
 def test_janus_is_not_trained_and_the_refusal_says_why(tmp_path: Path) -> None:

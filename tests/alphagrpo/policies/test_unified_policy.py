@@ -16,7 +16,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.bagel_inference import Noise, UnifiedBagel
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.loading import load_bagel
-from alphabench.models.bagel.sampler import GuidedVelocity, denoise
+from alphabench.models.bagel.sampler import GuidedVelocity, denoise_latents
 from alphabench.models.bagel.sampling_config import BagelSampling
 from alphabench.models.unified_model import GenerationTask
 from alphagrpo.policies.unified_policy import EXPERTS, UMMPolicy
@@ -313,5 +313,5 @@ def test_training_draws_what_the_harness_draws_from_the_same_noise(
     chance = Noise(torch.randn((4, 64), generator=generator(program, len(steps) - 1)), source)
     said = harness.contexts([task], [chance], think=True)
     guided = GuidedVelocity(harness.loaded.model, said, [harness.grid_of(32, 32)], guidance)
-    painted_LC = denoise(guided, chance.picture_LC, points=len(SIGMAS), shift=3.0)
+    painted_LC = denoise_latents(guided, chance.image_LC, points=len(SIGMAS), shift=3.0)
     assert torch.allclose(painted_LC, made.images[0].final_X, atol=1e-5)

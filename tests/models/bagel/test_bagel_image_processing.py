@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alphabench.images import to_rgb
-from alphabench.models.bagel.autoencoder import places, to_latent, to_tokens
+from alphabench.models.bagel.autoencoder import grid_indices, to_latent, to_tokens
 from alphabench.models.bagel.image_processing import (
     LATENT_SIZES,
     PATCH_SIZES,
-    to_image,
+    image_to_pixels,
+    pixels_to_image,
     to_patches,
-    to_pixels,
 )
 
 SIDES = st.integers(1, 5000)
@@ -35,12 +35,12 @@ def test_a_picture_of_the_right_size_is_not_touched() -> None:
 
 def test_pixels_and_pictures_are_each_others_inverse_to_one_level() -> None:
     values = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
-    back = np.asarray(to_image(to_pixels(Image.fromarray(values))))
+    back = np.asarray(pixels_to_image(image_to_pixels(Image.fromarray(values))))
     assert np.abs(back.astype(int) - values).max() <= 1
 
 
 def test_what_lies_outside_the_range_is_clamped() -> None:
-    drawn = to_image(torch.tensor([-2.0, 0.0, 2.0]).reshape(3, 1, 1))
+    drawn = pixels_to_image(torch.tensor([-2.0, 0.0, 2.0]).reshape(3, 1, 1))
     assert drawn.getpixel((0, 0)) == (0, 127, 255)
 
 
@@ -67,4 +67,4 @@ def test_a_token_lists_rows_then_columns_then_channels() -> None:
 
 
 def test_places_use_the_corner_of_the_table() -> None:
-    assert places(2, 3, 10).tolist() == [0, 1, 2, 10, 11, 12]
+    assert grid_indices(2, 3, 10).tolist() == [0, 1, 2, 10, 11, 12]

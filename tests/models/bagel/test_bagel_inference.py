@@ -57,7 +57,7 @@ TASKS = (
 
 def pixels(drawn: GenerationResult | NotGenerated) -> Any:
     assert isinstance(drawn, GenerationResult)
-    return np.asarray(drawn.picture, dtype=np.int16)
+    return np.asarray(drawn.image, dtype=np.int16)
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +92,11 @@ def test_batch_and_order_change_neither_pictures_nor_thoughts(
 
 def test_the_noise_of_a_picture_is_decided_by_its_seed_alone(model: UnifiedBagel) -> None:
     plain, edit = TASKS[0], replace(TASKS[0], source=picture(0, 64, 64))
-    assert torch.equal(model.noise(plain).picture_LC, model.noise(edit).picture_LC)
+    assert torch.equal(model.noise(plain).image_LC, model.noise(edit).image_LC)
     assert not torch.equal(
-        model.noise(plain).picture_LC, model.noise(replace(plain, seed=9)).picture_LC
+        model.noise(plain).image_LC, model.noise(replace(plain, seed=9)).image_LC
     )
-    assert model.noise(plain).picture_LC.shape == (16, 64)
+    assert model.noise(plain).image_LC.shape == (16, 64)
     source = model.noise(edit).source_1Zyx
     assert source is not None
     assert source.shape == (1, 16, 8, 8)
@@ -164,7 +164,7 @@ def test_latents_that_are_no_numbers_make_no_picture(loaded: LoadedBagel) -> Non
         def noise(self, task: GenerationTask) -> Any:
             found = super().noise(task)
             bad = task.prompt == "x"
-            return found._replace(picture_LC=found.picture_LC * (float("nan") if bad else 1.0))
+            return found._replace(image_LC=found.image_LC * (float("nan") if bad else 1.0))
 
     broken, drawn = Broken(loaded, RECIPE).generate([replace(TASKS[0], prompt="x"), TASKS[0]])
     assert isinstance(broken, NotGenerated)
@@ -175,8 +175,8 @@ def test_latents_that_are_no_numbers_make_no_picture(loaded: LoadedBagel) -> Non
 def test_answers_depend_on_their_own_pictures_and_words_alone(model: UnifiedBagel) -> None:
     one, two = picture(0, 64, 64), picture(1, 40, 80)
     tasks = [
-        AnswerTask(text="what?", pictures=(one,), seed=1),
-        AnswerTask(text="which of them?", pictures=(one, two), seed=2),
+        AnswerTask(text="what?", images=(one,), seed=1),
+        AnswerTask(text="which of them?", images=(one, two), seed=2),
         AnswerTask(text="say", seed=3),
     ]
     together = model.answer(tasks)
@@ -188,8 +188,8 @@ def test_answers_depend_on_their_own_pictures_and_words_alone(model: UnifiedBage
 def test_what_is_shown_changes_what_is_said(loaded: LoadedBagel) -> None:
     # Long answers: pictures hardly move the tokens of a model that has learnt nothing.
     model = UnifiedBagel(loaded, replace(RECIPE, max_answer_tokens=60))
-    shown = AnswerTask(text="what?", pictures=(picture(0, 96, 96),), seed=1)
-    assert model.answer([shown]) != model.answer([replace(shown, pictures=())])
+    shown = AnswerTask(text="what?", images=(picture(0, 96, 96),), seed=1)
+    assert model.answer([shown]) != model.answer([replace(shown, images=())])
 
 
 def test_tokens_are_drawn_with_their_probabilities() -> None:
@@ -210,5 +210,5 @@ def test_a_row_draws_its_own_tokens_wherever_it_stands() -> None:
 
 
 def test_sizes_that_fit_are_no_obstacle() -> None:
-    assert size_obstacle(64, 128, side=16, most=128) is None
-    assert size_obstacle(0, 64, side=16, most=128) is not None
+    assert size_obstacle(64, 128, side=16, max_side=128) is None
+    assert size_obstacle(0, 64, side=16, max_side=128) is not None

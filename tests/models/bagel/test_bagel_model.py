@@ -10,7 +10,7 @@ from torch import Tensor
 from alphabench.models.bagel.kv_cache import Context
 from alphabench.models.bagel.loading import LoadedBagel, load_bagel
 from alphabench.models.bagel.model import Grid
-from alphabench.models.bagel.sampler import write
+from alphabench.models.bagel.sampler import generate_text
 
 GRID = Grid(2, 3)
 
@@ -43,7 +43,9 @@ def test_scores_are_the_log_probabilities_met_while_writing(loaded: LoadedBagel)
     with torch.no_grad():
         context = context_of(loaded)
         start = loaded.tokens.start
-        written = write(loaded.model, context, start=start, end=-1, most=5, choose=choose)
+        written = generate_text(
+            loaded.model, context, start=start, end=-1, max_tokens=5, choose=choose
+        )
         scores = loaded.model.score_text(context, written)
         shorter = loaded.model.score_text(context, [written[0][:3], written[1]])
     torch.testing.assert_close(torch.stack(scores), torch.stack(met, dim=1), atol=1e-5, rtol=0.0)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphabench.models.bagel.guidance import Guidance, Renorm, guide, intervals
+from alphabench.models.bagel.guidance import Guidance, Renorm, apply_guidance, intervals
 
 RENORMS: tuple[Renorm, ...] = ("global", "channel", "text_channel")
 
@@ -22,7 +22,7 @@ def test_renormalisation_never_lengthens_a_velocity(
     seed: int, scale: float, renorm: Renorm
 ) -> None:
     full, free, _ = velocities(seed)
-    found = guide(full, free, None, Guidance(text_scale=scale, renorm=renorm))
+    found = apply_guidance(full, free, None, Guidance(text_scale=scale, renorm=renorm))
     dims = (1, 2) if renorm == "global" else (2,)
     longest = torch.linalg.vector_norm(full, dim=dims)
     assert (torch.linalg.vector_norm(found, dim=dims) <= longest * 1.0001).all()
@@ -31,15 +31,15 @@ def test_renormalisation_never_lengthens_a_velocity(
 @given(seed=st.integers(0, 999), renorm=st.sampled_from(RENORMS))
 def test_branches_that_agree_are_left_alone(seed: int, renorm: Renorm) -> None:
     full = velocities(seed)[0]
-    found = guide(full, full, full, Guidance(image_scale=2.0, renorm=renorm))
+    found = apply_guidance(full, full, full, Guidance(image_scale=2.0, renorm=renorm))
     torch.testing.assert_close(found, full, atol=1e-5, rtol=1e-5)
 
 
 def test_a_row_is_guided_by_itself_alone() -> None:
     full, free, bare = velocities(1)
     guidance = Guidance(image_scale=1.5)
-    both = guide(full, free, bare, guidance)
-    alone = guide(full[1:], free[1:], bare[1:], guidance)
+    both = apply_guidance(full, free, bare, guidance)
+    alone = apply_guidance(full[1:], free[1:], bare[1:], guidance)
     torch.testing.assert_close(both[1:], alone)
 
 

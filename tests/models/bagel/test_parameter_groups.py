@@ -12,7 +12,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.loading import LoadedBagel
 from alphabench.models.bagel.model import Bagel, Grid
 from alphabench.models.bagel.parameter_groups import (
-    GROUPS,
+    PARAMETER_GROUPS,
     group_of,
     group_sizes,
     lora_targets,
@@ -31,7 +31,7 @@ def model(loaded: LoadedBagel) -> Iterator[Bagel]:
 def test_the_groups_hold_every_number_once(model: Bagel) -> None:
     sizes = group_sizes(model)
     assert sum(sizes.values()) == sum(one.numel() for one in model.parameters())
-    assert all(sizes[group] > 0 for group in GROUPS)
+    assert all(sizes[group] > 0 for group in PARAMETER_GROUPS)
     assert sizes["understanding"] == sizes["generation"]
     assert sizes["words"] == 2 * 264 * 32
 
@@ -57,7 +57,7 @@ def test_only_the_groups_that_are_named_learn(model: Bagel) -> None:
     learning = {group_of(name) for name, one in model.named_parameters() if one.requires_grad}
     assert learning == {"generation", "latents"}
     sizes = group_sizes(model)
-    assert counts == {group: sizes[group] if group in learning else 0 for group in GROUPS}
+    assert counts == {group: sizes[group] if group in learning else 0 for group in PARAMETER_GROUPS}
     context = model.new_context(1)
     noise = torch.randn(6, 64, generator=torch.Generator().manual_seed(0))
     loss: Any = model.velocity(

@@ -16,13 +16,13 @@ from alphabench.models.bagel.packed_sequences import ragged
 from alphabench.models.bagel.sampler import (
     Contexts,
     GuidedVelocity,
-    denoise,
+    denoise_latents,
+    generate_text,
     new_contexts,
     with_latents,
     with_patches,
     with_text,
     with_thought,
-    write,
 )
 
 TEXTS = ("a cat", "seven green trees beside a long road", "x")
@@ -57,7 +57,7 @@ def drawn(
     grids = [GRIDS[row] for row in rows]
     guided = GuidedVelocity(loaded.model, contexts, grids, guidance)
     noise = torch.cat([tokens(GRIDS[row], 10 + row, 64) for row in rows])
-    painted = denoise(guided, noise, points=4)
+    painted = denoise_latents(guided, noise, points=4)
     parts = ragged([g.rows * g.columns for g in grids], painted.device).split(painted)
     return dict(zip(rows, parts, strict=True))
 
@@ -113,11 +113,11 @@ def test_finished_rows_leave_and_the_others_write_on_unchanged(loaded: LoadedBag
     with torch.no_grad():
         rows = [edited(loaded, [row]).full for row in (0, 1, 2)]
         together = stack(rows)
-        never = write(model, together, start=start, end=-1, most=8)
+        never = generate_text(model, together, start=start, end=-1, max_tokens=8)
         assert [len(ids) for ids in never] == [9, 9, 9]
         end = never[1][3]
-        found = write(model, together, start=start, end=end, most=8)
-        alone = [write(model, row, start=start, end=end, most=8)[0] for row in rows]
+        found = generate_text(model, together, start=start, end=end, max_tokens=8)
+        alone = [generate_text(model, row, start=start, end=end, max_tokens=8)[0] for row in rows]
     assert found == alone
     for ids, whole in zip(found, never, strict=True):
         stop = whole.index(end) if end in whole else len(whole)
@@ -129,7 +129,7 @@ def test_writing_and_drawing_leave_the_context_as_it_was(loaded: LoadedBagel) ->
     with torch.no_grad():
         said = edited(loaded, [0, 1])
         before = [key.clone() for key in said.full.keys]
-        write(loaded.model, said.full, start=loaded.tokens.start, end=-1, most=3)
+        generate_text(loaded.model, said.full, start=loaded.tokens.start, end=-1, max_tokens=3)
         drawn(loaded, said, (0, 1), Guidance())
     assert all(torch.equal(a, b) for a, b in zip(before, said.full.keys, strict=True))
 

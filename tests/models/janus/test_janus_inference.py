@@ -25,9 +25,9 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.models.janus.janus_inference import (
     Janus,
     JanusSampling,
-    choose,
-    guide,
+    guided_logits,
     sample_image_tokens,
+    sample_tokens,
     without_prompt,
 )
 from alphabench.models.unified_model import AnswerTask, GenerationResult, GenerationTask
@@ -84,7 +84,7 @@ def tokens(
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     prompts = janus.prompts(texts)
     drawn_BN = sample_image_tokens(
-        janus.network, prompts, janus.words, sampling, generators=generators
+        janus.network, prompts, janus.prompt_tokens, sampling, generators=generators
     )
     rows: list[list[int]] = drawn_BN.tolist()
     return rows
@@ -92,7 +92,7 @@ def tokens(
 
 def picture(drawn: GenerationResult | NotGenerated) -> np.ndarray[Any, np.dtype[np.uint8]]:
     assert isinstance(drawn, GenerationResult), drawn
-    return np.asarray(drawn.picture)
+    return np.asarray(drawn.image)
 
 
 def request(prompt: str = "a red cat", *, source: Path | None = None) -> ImageRequest:
@@ -156,7 +156,7 @@ def test_keys_and_values_that_are_kept_give_what_reading_everything_anew_gives(
     janus: Janus, guidance: float
 ) -> None:
     given_BT, network = janus.prompts(PROMPTS[1:2]), janus.network
-    twins_RT = torch.cat([given_BT.ids_BT, without_prompt(given_BT.ids_BT, janus.words)])
+    twins_RT = torch.cat([given_BT.ids_BT, without_prompt(given_BT.ids_BT, janus.prompt_tokens)])
     drawn: list[int] = []
     with torch.inference_mode():
         words_RTE = network.get_input_embeddings()(twins_RT)
@@ -272,20 +272,24 @@ def test_guidance_leads_away_from_the_unguided_scores(
     scale: float, rows: list[list[float]]
 ) -> None:
     with_BV = torch.tensor(rows)
-    same = guide(torch.cat([with_BV, with_BV]), scale) if scale != 1.0 else guide(with_BV, scale)
+    same = (
+        guided_logits(torch.cat([with_BV, with_BV]), scale)
+        if scale != 1.0
+        else guided_logits(with_BV, scale)
+    )
     torch.testing.assert_close(same, with_BV)
     if scale != 1.0:
-        away = guide(torch.cat([with_BV, torch.zeros_like(with_BV)]), scale)
+        away = guided_logits(torch.cat([with_BV, torch.zeros_like(with_BV)]), scale)
         torch.testing.assert_close(away, scale * with_BV)
 
 
 def test_tokens_are_drawn_with_the_odds_of_their_scores() -> None:
     scores_BV = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(4000, 4)
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in range(4000)]
-    drawn_B = choose(scores_BV, PLAIN, generators)
+    drawn_B = sample_tokens(scores_BV, PLAIN, generators)
     shares_V = torch.bincount(drawn_B, minlength=4) / 4000
     assert (shares_V - torch.tensor([0.5, 0.3, 0.15, 0.05])).abs().max() < 0.03
-    few_B = choose(scores_BV, replace(PLAIN, top_k=2), generators)
+    few_B = sample_tokens(scores_BV, replace(PLAIN, top_k=2), generators)
     assert set(few_B.tolist()) == {0, 1}
 
 
@@ -308,7 +312,7 @@ def test_an_answer_is_that_of_transformers_greedy_decoding(
     words = processor.decode(
         theirs[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
     ).strip()
-    (answer,) = janus.answer([AnswerTask(text="what is in it?", pictures=shown)])
+    (answer,) = janus.answer([AnswerTask(text="what is in it?", images=shown)])
     assert answer.text == words
     assert words
     assert answer.cut is (processor.tokenizer.eos_token_id not in theirs[0].tolist())
@@ -316,11 +320,11 @@ def test_an_answer_is_that_of_transformers_greedy_decoding(
 
 def test_answers_depend_on_their_own_task_alone(janus: Janus) -> None:
     tasks = [
-        AnswerTask(text="what is in it?", pictures=(noise(1, 40, 30),)),
+        AnswerTask(text="what is in it?", images=(noise(1, 40, 30),)),
         AnswerTask(text="Yes."),
-        AnswerTask(text="a photo of a red cat and two dogs?", pictures=(noise(2, 20, 60),)),
+        AnswerTask(text="a photo of a red cat and two dogs?", images=(noise(2, 20, 60),)),
         AnswerTask(text="what is a dog and what is a cat?"),
-        AnswerTask(text="what?", pictures=(noise(3, 32, 32), noise(4, 50, 10))),
+        AnswerTask(text="what?", images=(noise(3, 32, 32), noise(4, 50, 10))),
     ]
     alone = [janus.answer([task])[0] for task in tasks]
     assert janus.answer(tasks) == alone
@@ -351,7 +355,7 @@ def test_a_checkpoint_draws_what_its_model_draws(folder: Path, janus: Janus) -> 
 
 def test_files_of_the_first_releases_draw_and_answer_alike(janus: Janus, tmp_path: Path) -> None:
     older = opened(save_janus(tmp_path, older_files=True)).model()
-    task = AnswerTask(text="what is in it?", pictures=(noise(1, 40, 30),))
+    task = AnswerTask(text="what is in it?", images=(noise(1, 40, 30),))
     assert older.answer([task]) == janus.answer([task])
     draw = GenerationTask(prompt=PROMPTS[1], seed=1)
     assert np.array_equal(picture(older.generate([draw])[0]), picture(janus.generate([draw])[0]))

@@ -11,7 +11,7 @@ from torch import nn
 
 from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.models.bagel.loading import load_bagel
-from alphabench.models.bagel.tokenizer import Tokens
+from alphabench.models.bagel.tokenizer import BagelTokens
 from tools.nano_umm import autoencoder as autoencoder_training
 from tools.nano_umm import pool
 from tools.nano_umm.autoencoder import DESIGN
@@ -92,7 +92,7 @@ def test_the_rate_of_each_phase_rises_stays_and_falls_to_nothing() -> None:
 
 
 def test_no_prompt_and_no_demand_of_the_mini_splits_is_trained_on(prepared: Path) -> None:
-    tokens: Tokens = tokenizer(prepared)
+    tokens: BagelTokens = tokenizer(prepared)
     kept_out = held_out()
     assert len(kept_out.texts) > 100
     assert len(kept_out.demands) >= 40

@@ -58,15 +58,15 @@ class Autoencoder:
             use_post_quant_conv=False,
         ).eval()
 
-    def moments(self, pictures_B3YX: Tensor) -> Moments:
+    def moments(self, images_B3YX: Tensor) -> Moments:
         """Mean and log-variance; sides are multiples of the downsampling factor."""
         weight = self.network.encoder.conv_in.weight
-        out = self.network.encoder(pictures_B3YX.to(weight))
+        out = self.network.encoder(images_B3YX.to(weight))
         return Moments(*out.chunk(2, dim=1))
 
-    def encode(self, pictures_B3YX: Tensor, noise_BZyx: Tensor | None = None) -> Tensor:
+    def encode(self, images_B3YX: Tensor, noise_BZyx: Tensor | None = None) -> Tensor:
         """Scaled latents: a sample made with `noise_BZyx` (standard normal), or the mean."""
-        mean_BZyx, log_variance_BZyx = self.moments(pictures_B3YX)
+        mean_BZyx, log_variance_BZyx = self.moments(images_B3YX)
         if noise_BZyx is not None:
             mean_BZyx = mean_BZyx + torch.exp(log_variance_BZyx / 2) * noise_BZyx.to(mean_BZyx)
         return self.config.scale_factor * (mean_BZyx - self.config.shift_factor)
@@ -98,6 +98,6 @@ def to_latent(tokens_TC: Tensor, patch: int, *, rows: int, columns: int) -> Tens
     return cut.reshape(-1, rows * patch, columns * patch)
 
 
-def places(rows: int, columns: int, side: int) -> Tensor:
+def grid_indices(rows: int, columns: int, side: int) -> Tensor:
     """Row * side + column of each token of a grid, row after row (long)."""
     return (torch.arange(rows)[:, None] * side + torch.arange(columns)).flatten()

@@ -20,9 +20,9 @@ from alphabench.images import to_rgb
 from alphabench.models.bagel.autoencoder import to_latent, to_tokens
 from alphabench.models.bagel.image_processing import (
     SizeRule,
-    to_image,
+    image_to_pixels,
+    pixels_to_image,
     to_patches,
-    to_pixels,
 )
 from alphabench.models.bagel.kv_cache import Context
 from alphabench.models.bagel.loading import LoadedBagel
@@ -32,22 +32,22 @@ from alphabench.models.bagel.sampler import (
     Contexts,
     GuidedVelocity,
     TokenSampler,
-    denoise,
+    denoise_latents,
+    generate_text,
     most_likely,
     new_contexts,
     with_latents,
     with_patches,
     with_text,
     with_thought,
-    write,
 )
 from alphabench.models.bagel.sampling_config import BagelSampling
 from alphabench.models.unified_model import (
-    Answer,
     AnswerTask,
     GenerationResult,
     GenerationTask,
     RefineTask,
+    TextAnswer,
 )
 from alphabench.types import NotGenerated
 
@@ -58,7 +58,7 @@ _DECODED_TOGETHER = 2**20
 """Pixels that the autoencoder decodes in one go."""
 
 
-class _Words(NamedTuple):
+class _Text(NamedTuple):
     text: str
     cut: bool
 
@@ -66,7 +66,7 @@ class _Words(NamedTuple):
 class Noise(NamedTuple):
     """All that is random about a picture, beside its thought."""
 
-    picture_LC: Tensor
+    image_LC: Tensor
     """Where sampling starts."""
     source_1Zyx: Tensor | None
     """For the latents of the source picture, which are sampled as in training."""
@@ -75,49 +75,55 @@ class Noise(NamedTuple):
 class UnifiedBagel:
     """A `UnifiedModel` over loaded weights."""
 
-    def __init__(self, loaded: LoadedBagel, recipe: BagelSampling) -> None:
+    def __init__(self, loaded: LoadedBagel, sampling: BagelSampling) -> None:
         config = loaded.model.config
-        self.loaded, self.recipe = loaded, recipe
+        self.loaded, self.sampling = loaded, sampling
         self._side = config.token_pixels
         self._latent_sizes = SizeRule(
-            longest=recipe.latent_longest, shortest=recipe.latent_shortest, stride=self._side
+            longest=sampling.latent_longest, shortest=sampling.latent_shortest, stride=self._side
         )
         self._patch_sizes = SizeRule(
-            longest=recipe.patch_longest,
-            shortest=recipe.patch_shortest,
+            longest=sampling.patch_longest,
+            shortest=sampling.patch_shortest,
             stride=config.vision.patch_size,
         )
 
     def generate(
         self, tasks: Sequence[GenerationTask], *, think: bool = False
     ) -> list[GenerationResult | NotGenerated]:
-        made: dict[int, GenerationResult | NotGenerated] = {}
+        results: dict[int, GenerationResult | NotGenerated] = {}
         possible: list[int] = []
         for index, task in enumerate(tasks):
             if reason := self._obstacle(task):
-                made[index] = NotGenerated(status="refused", reason=reason)
+                results[index] = NotGenerated(status="refused", reason=reason)
             else:
                 possible.append(index)
         # Guidance differs between the two, and all rows of a painter share one.
         possible.sort(key=lambda index: tasks[index].source is not None)
         for _, group in groupby(possible, key=lambda index: tasks[index].source is not None):
             indices = list(group)
-            drawn = self._generate_alike([tasks[index] for index in indices], think=think)
-            made.update(zip(indices, drawn, strict=True))
-        return [made[index] for index in range(len(tasks))]
+            generated = self._generate_alike([tasks[index] for index in indices], think=think)
+            results.update(zip(indices, generated, strict=True))
+        return [results[index] for index in range(len(tasks))]
 
     @torch.no_grad()
-    def answer(self, tasks: Sequence[AnswerTask]) -> list[Answer]:
+    def answer(self, tasks: Sequence[AnswerTask]) -> list[TextAnswer]:
         if not tasks:
             return []
-        said = new_contexts(self.loaded.model, len(tasks))
-        for turn in range(max((len(task.pictures) for task in tasks), default=0)):
-            shown = [task.pictures[turn : turn + 1] for task in tasks]
-            said = self.show(said, [self.resized(*one) if one else None for one in shown])
-        said = with_text(self.loaded.model, said, [self._block(task.text) for task in tasks])
-        most = self.recipe.max_answer_tokens
-        words = self._write(said.full, [task.seed for task in tasks], most=most)
-        return [Answer(text=one.text, cut=one.cut) for one in words]
+        contexts = new_contexts(self.loaded.model, len(tasks))
+        for index in range(max((len(task.images) for task in tasks), default=0)):
+            images = [task.images[index : index + 1] for task in tasks]
+            contexts = self.read_images(
+                contexts, [self.resized(*one) if one else None for one in images]
+            )
+        contexts = with_text(
+            self.loaded.model, contexts, [self._block(task.text) for task in tasks]
+        )
+        max_tokens = self.sampling.max_answer_tokens
+        texts = self._generate_text(
+            contexts.full, [task.seed for task in tasks], max_tokens=max_tokens
+        )
+        return [TextAnswer(text=one.text, cut=one.cut) for one in texts]
 
     def grid_of(self, width: int, height: int) -> Grid:
         """Latent tokens of a picture of so many pixels."""
@@ -130,12 +136,12 @@ class UnifiedBagel:
         width, height = self._size(task)
         grid = self.grid_of(width, height)
         shape = (grid.rows * grid.columns, config.latent_features)
-        picture_LC = torch.randn(shape, generator=generator)
+        image_LC = torch.randn(shape, generator=generator)
         if task.source is None:
-            return Noise(picture_LC, None)
+            return Noise(image_LC, None)
         cells = [side // config.autoencoder.downsample for side in (height, width)]
         shape_1Zyx = (1, config.autoencoder.z_channels, *cells)
-        return Noise(picture_LC, torch.randn(shape_1Zyx, generator=generator))
+        return Noise(image_LC, torch.randn(shape_1Zyx, generator=generator))
 
     def contexts(
         self, tasks: Sequence[GenerationTask], noise: Sequence[Noise], *, think: bool
@@ -148,9 +154,11 @@ class UnifiedBagel:
             think: begin with the prompt that asks for a thought.
         """
         model = self.loaded.model
-        said = new_contexts(model, len(tasks))
+        contexts = new_contexts(model, len(tasks))
         if think:
-            said = with_text(model, said, [self._block(self.recipe.think_prompt)] * len(tasks))
+            contexts = with_text(
+                model, contexts, [self._block(self.sampling.think_prompt)] * len(tasks)
+            )
         sources = [self.resized(task.source) for task in tasks if task.source is not None]
         if sources:
             latents = [
@@ -158,9 +166,9 @@ class UnifiedBagel:
                 for source, one in zip(sources, noise, strict=True)
             ]
             grids = [self.grid_of(*source.size) for source in sources]
-            said = with_latents(model, said, torch.cat(latents), grids)
-            said = self.show(said, sources)
-        return with_text(model, said, [self._block(task.prompt) for task in tasks])
+            contexts = with_latents(model, contexts, torch.cat(latents), grids)
+            contexts = self.read_images(contexts, sources)
+        return with_text(model, contexts, [self._block(task.prompt) for task in tasks])
 
     @torch.no_grad()
     def _generate_alike(
@@ -168,29 +176,31 @@ class UnifiedBagel:
     ) -> list[GenerationResult | NotGenerated]:
         grids = [self.grid_of(*self._size(task)) for task in tasks]
         noise = [self.noise(task) for task in tasks]
-        said = self.contexts(tasks, noise, think=think)
-        thoughts: list[_Words | None] = [None] * len(tasks)
+        contexts = self.contexts(tasks, noise, think=think)
+        thoughts: list[_Text | None] = [None] * len(tasks)
         if think:
-            most = self.recipe.max_think_tokens
-            words = self._write(said.full, [task.seed for task in tasks], most=most)
-            blocks = [self._block(one.text) for one in words]
-            said, thoughts = with_thought(self.loaded.model, said, blocks), list(words)
-        guidance = self.recipe.draw if tasks[0].source is None else self.recipe.edit
-        guided = GuidedVelocity(self.loaded.model, said, grids, guidance)
-        painted_LC = denoise(
+            max_tokens = self.sampling.max_think_tokens
+            texts = self._generate_text(
+                contexts.full, [task.seed for task in tasks], max_tokens=max_tokens
+            )
+            blocks = [self._block(one.text) for one in texts]
+            contexts, thoughts = with_thought(self.loaded.model, contexts, blocks), list(texts)
+        guidance = self.sampling.draw if tasks[0].source is None else self.sampling.edit
+        guided = GuidedVelocity(self.loaded.model, contexts, grids, guidance)
+        latents_LC = denoise_latents(
             guided,
-            torch.cat([one.picture_LC for one in noise]).to(self.loaded.device),
-            points=self.recipe.timesteps,
-            shift=self.recipe.shift,
+            torch.cat([one.image_LC for one in noise]).to(self.loaded.device),
+            points=self.sampling.timesteps,
+            shift=self.sampling.shift,
         )
-        pictures = self.decoded(painted_LC, grids)
+        images = self.decoded(latents_LC, grids)
         return [
             one
             if isinstance(one, NotGenerated)
-            else GenerationResult(picture=one)
+            else GenerationResult(image=one)
             if thought is None
-            else GenerationResult(picture=one, thought=thought.text, thought_cut=thought.cut)
-            for one, thought in zip(pictures, thoughts, strict=True)
+            else GenerationResult(image=one, thought=thought.text, thought_cut=thought.cut)
+            for one, thought in zip(images, thoughts, strict=True)
         ]
 
     def _obstacle(self, task: GenerationTask) -> str | None:
@@ -199,85 +209,87 @@ class UnifiedBagel:
                 return "an edited picture has the size of its source, and another was asked for"
             return None
         width, height = self._size(task)
-        return size_obstacle(width, height, side=self._side, most=self._most_pixels)
+        return size_obstacle(width, height, side=self._side, max_side=self._max_side)
 
     @property
-    def _most_pixels(self) -> int:
+    def _max_side(self) -> int:
         return self.loaded.model.config.latent_side * self._side
 
     def _size(self, task: GenerationTask) -> tuple[int, int]:
         if task.source is not None:
             return self._latent_sizes.size(*task.source.size)
-        return task.width or self.recipe.width, task.height or self.recipe.height
+        return task.width or self.sampling.width, task.height or self.sampling.height
 
-    def resized(self, picture: Image) -> Image:
+    def resized(self, image: Image) -> Image:
         """A source picture in the size in which its latents are taken."""
-        return self._latent_sizes.resized(to_rgb(picture))
+        return self._latent_sizes.resized(to_rgb(image))
 
-    def encoded(self, picture: Image, noise_1Zyx: Tensor | None) -> Tensor:
+    def encoded(self, image: Image, noise_1Zyx: Tensor | None) -> Tensor:
         """A source picture's latent tokens [L, C]."""
-        encoded = self.loaded.autoencoder.encode(to_pixels(picture)[None], noise_1Zyx)
+        encoded = self.loaded.autoencoder.encode(image_to_pixels(image)[None], noise_1Zyx)
         return to_tokens(encoded[0], self.loaded.model.config.latent_patch)
 
-    def show(self, said: Contexts, pictures: Sequence[Image | None]) -> Contexts:
+    def read_images(self, contexts: Contexts, images: Sequence[Image | None]) -> Contexts:
         """Reads one picture a row, resized for latents before, to be understood."""
         side = self.loaded.model.config.vision.patch_size
         grids, patches = [], []
-        for picture in pictures:
-            if picture is None:
+        for image in images:
+            if image is None:
                 grids.append(Grid(0, 0))
                 continue
-            pixels_3YX = to_pixels(self._patch_sizes.resized(picture))
+            pixels_3YX = image_to_pixels(self._patch_sizes.resized(image))
             grids.append(Grid(pixels_3YX.shape[1] // side, pixels_3YX.shape[2] // side))
             patches.append(to_patches(pixels_3YX, side))
         patches_LC = torch.cat(patches).to(self.loaded.device)
-        return with_patches(self.loaded.model, said, patches_LC, grids)
+        return with_patches(self.loaded.model, contexts, patches_LC, grids)
 
     def _block(self, text: str) -> list[int]:
         return self.loaded.tokens.block(text)
 
-    def _write(self, context: Context, seeds: Sequence[int], *, most: int) -> list[_Words]:
-        tokens, temperature = self.loaded.tokens, self.recipe.temperature
+    def _generate_text(
+        self, context: Context, seeds: Sequence[int], *, max_tokens: int
+    ) -> list[_Text]:
+        tokens, temperature = self.loaded.tokens, self.sampling.temperature
         choose = seeded_token_sampler(seeds, temperature) if temperature > 0 else most_likely
-        written = write(
+        written = generate_text(
             self.loaded.model,
             context,
             start=tokens.start,
             end=tokens.end,
-            most=most,
+            max_tokens=max_tokens,
             choose=choose,
         )
-        return [_Words(tokens.answer(ids), cut=len(ids) - 1 == most) for ids in written]
+        return [_Text(tokens.answer(ids), cut=len(ids) - 1 == max_tokens) for ids in written]
 
-    def decoded(self, painted_LC: Tensor, grids: Sequence[Grid]) -> list[Image | NotGenerated]:
+    def decoded(self, latents_LC: Tensor, grids: Sequence[Grid]) -> list[Image | NotGenerated]:
         """Pictures of one size go through the autoencoder together, as many as fit."""
-        made: dict[int, Image | NotGenerated] = {}
+        results: dict[int, Image | NotGenerated] = {}
         counts = [grid.rows * grid.columns for grid in grids]
-        painted = ragged(counts, painted_LC.device).split(painted_LC)
+        latents = ragged(counts, latents_LC.device).split(latents_LC)
         for grid in dict.fromkeys(grids):
             rows = [row for row, one in enumerate(grids) if one == grid]
             together = max(1, _DECODED_TOGETHER // (grid.rows * grid.columns * self._side**2))
             for start in range(0, len(rows), together):
                 chosen = rows[start : start + together]
-                made.update(self._decoded_alike({row: painted[row] for row in chosen}, grid))
-        return [made[row] for row in range(len(grids))]
+                results.update(self._decoded_alike({row: latents[row] for row in chosen}, grid))
+        return [results[row] for row in range(len(grids))]
 
     def _decoded_alike(
-        self, painted: dict[int, Tensor], grid: Grid
+        self, latents_by_row: dict[int, Tensor], grid: Grid
     ) -> dict[int, Image | NotGenerated]:
         patch = self.loaded.model.config.latent_patch
         latents = [
             to_latent(tokens_LC, patch, rows=grid.rows, columns=grid.columns)
-            for tokens_LC in painted.values()
+            for tokens_LC in latents_by_row.values()
         ]
         pixels = self.loaded.autoencoder.decode(torch.stack(latents))
         return {
-            row: to_image(one)
+            row: pixels_to_image(one)
             if bool(one.isfinite().all())
             else NotGenerated(
                 status="failed", reason="the sampled picture holds numbers that are none"
             )
-            for row, one in zip(painted, pixels, strict=True)
+            for row, one in zip(latents_by_row, pixels, strict=True)
         }
 
 
@@ -289,7 +301,7 @@ class BagelRefiner:
 
     def refine(self, tasks: Sequence[RefineTask]) -> list[GenerationResult | NotGenerated]:
         """See `ImageRefiner`."""
-        template = self.model.recipe.reflect_prompt
+        template = self.model.sampling.reflect_prompt
         edits = [
             GenerationTask(
                 prompt=template.replace("{prompt}", task.prompt), seed=task.seed, source=task.image
@@ -299,19 +311,19 @@ class BagelRefiner:
         return self.model.generate(edits, think=True)
 
 
-def size_obstacle(width: int, height: int, *, side: int, most: int) -> str | None:
+def size_obstacle(width: int, height: int, *, side: int, max_side: int) -> str | None:
     """Why a picture of this size cannot be drawn; None where it can.
 
     Args:
         width: pixels.
         height: pixels.
         side: pixels on a side of a latent token.
-        most: pixels on the longest side.
+        max_side: pixels on the longest side.
     """
     if width % side or height % side or min(width, height) < side:
         return f"{width}x{height} is no size in steps of {side} pixels"
-    if max(width, height) > most:
-        return f"{width}x{height} is larger than {most} pixels, which this model can draw"
+    if max(width, height) > max_side:
+        return f"{width}x{height} is larger than {max_side} pixels, which this model can draw"
     return None
 
 
@@ -321,7 +333,7 @@ def seeded_token_sampler(seeds: Sequence[int], temperature: float) -> TokenSampl
     One uniform number a token decides by the cumulative distribution in float64, so that rounding
     which differs between batches hardly ever changes a token.
     """
-    generators = [torch.Generator().manual_seed(_apart(seed)) for seed in seeds]
+    generators = [torch.Generator().manual_seed(_text_seed(seed)) for seed in seeds]
 
     def choose(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
         steps_BV = (logits_BV.cpu().double() / temperature).softmax(dim=-1).cumsum(dim=-1)
@@ -334,7 +346,7 @@ def seeded_token_sampler(seeds: Sequence[int], temperature: float) -> TokenSampl
     return choose
 
 
-def _apart(seed: int) -> int:
+def _text_seed(seed: int) -> int:
     """A seed for words, so that they have nothing to do with the noise of the same task."""
     digest = hashlib.sha256(f"words of {seed}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -70,7 +70,7 @@ def routed(module: nn.Module, name: str, x_TD: Tensor, understanding: int) -> Te
     return torch.cat([expert(x_TD[:understanding]), other(x_TD[understanding:])])
 
 
-class Pass(NamedTuple):
+class PassInputs(NamedTuple):
     """What all layers share in one forward pass."""
 
     block: Block
@@ -81,7 +81,7 @@ class Pass(NamedTuple):
     """Slots at the end of the stored keys and values that are free."""
 
 
-def appended(stored_BGPK: Tensor, new_BGNK: Tensor, capacity: int) -> Tensor:
+def append_keys(stored_BGPK: Tensor, new_BGNK: Tensor, capacity: int) -> Tensor:
     """The new keys or values behind the stored ones: in their room, or else in a new tensor."""
     if not capacity:
         return torch.cat([stored_BGPK, new_BGNK], dim=2)
@@ -92,7 +92,9 @@ def appended(stored_BGPK: Tensor, new_BGNK: Tensor, capacity: int) -> Tensor:
     return stored_BGPK
 
 
-def attend(q_BHNK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, sees_B1NM: Tensor | None) -> Tensor:
+def grouped_attention(
+    q_BHNK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, sees_B1NM: Tensor | None
+) -> Tensor:
     """Grouped-query attention [B, H, N, K], by the fastest kernel that the mask allows.
 
     Without a mask torch takes its flash kernel where there is one. On a GPU no kernel that takes a
@@ -107,7 +109,7 @@ def attend(q_BHNK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, sees_B1NM: Tensor | N
     )
 
 
-class Attention(nn.Module):
+class BagelAttention(nn.Module):
     """Grouped-query attention with per-head norms of queries and keys."""
 
     def __init__(self, config: BagelTextConfig) -> None:
@@ -128,7 +130,7 @@ class Attention(nn.Module):
         return x_TD.reshape(len(x_TD), x_TD.shape[1] // self.head_size, self.head_size)
 
     def forward(
-        self, x_TD: Tensor, shared: Pass, stored: tuple[Tensor, Tensor]
+        self, x_TD: Tensor, shared: PassInputs, stored: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The layer's contribution, and keys and values with the new ones behind the stored."""
         block, count = shared.block, shared.block.understanding
@@ -140,14 +142,14 @@ class Attention(nn.Module):
         q_BHNK, k_BGNK, v_BGNK = (
             block.routed.pad(x).transpose(1, 2) for x in (q_THK, k_TGK, v_TGK)
         )
-        k_BGMK = appended(stored[0], k_BGNK, shared.capacity)
-        v_BGMK = appended(stored[1], v_BGNK, shared.capacity)
-        mixed_BHNK = attend(q_BHNK, k_BGMK, v_BGMK, shared.sees_B1NM)
+        k_BGMK = append_keys(stored[0], k_BGNK, shared.capacity)
+        v_BGMK = append_keys(stored[1], v_BGNK, shared.capacity)
+        mixed_BHNK = grouped_attention(q_BHNK, k_BGMK, v_BGMK, shared.sees_B1NM)
         mixed_TD = block.routed.unpad(mixed_BHNK.transpose(1, 2)).flatten(1)
         return routed(self, "o_proj", mixed_TD, count), (k_BGMK, v_BGMK)
 
 
-class Mlp(nn.Module):
+class BagelMlp(nn.Module):
     """down(silu(gate(x)) * up(x))."""
 
     def __init__(self, config: BagelTextConfig) -> None:
@@ -162,19 +164,19 @@ class Mlp(nn.Module):
         return torch.as_tensor(self.down_proj(inner))
 
 
-class Layer(nn.Module):
+class BagelLayer(nn.Module):
     """One decoder layer of both experts."""
 
     def __init__(self, config: BagelTextConfig) -> None:
         super().__init__()
-        self.self_attn = Attention(config)
+        self.self_attn = BagelAttention(config)
         for end in ("", GENERATION):
-            self.add_module(f"mlp{end}", Mlp(config))
+            self.add_module(f"mlp{end}", BagelMlp(config))
             for name in ("input_layernorm", "post_attention_layernorm"):
                 self.add_module(name + end, RMSNorm(config.hidden_size, config.rms_norm_eps))
 
     def forward(
-        self, x_TD: Tensor, shared: Pass, stored: tuple[Tensor, Tensor]
+        self, x_TD: Tensor, shared: PassInputs, stored: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         count = shared.block.understanding
         normed_TD = routed(self, "input_layernorm", x_TD, count)
@@ -184,7 +186,7 @@ class Layer(nn.Module):
         return x_TD + routed(self, "mlp", normed_TD, count), stored
 
 
-class Read(NamedTuple):
+class DecoderOutput(NamedTuple):
     """What reading a block gives."""
 
     hidden_TD: Tensor
@@ -200,13 +202,13 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(BagelLayer(config) for _ in range(config.num_hidden_layers))
         for end in ("", GENERATION):
             self.add_module(f"norm{end}", RMSNorm(config.hidden_size, config.rms_norm_eps))
 
     def forward(
         self, x_TD: Tensor, block: Block, context: Context, *, recompute: bool = False
-    ) -> Read:
+    ) -> DecoderOutput:
         """Reads `block`, whose embeddings are `x_TD`, after `context`; changes neither.
 
         Where `context` has room, the keys that come back lie in it, until the next reading.
@@ -216,27 +218,27 @@ class Decoder(nn.Module):
         """
         stored_BNP = context.valid_BP[:, None, :].expand(-1, block.tokens.longest, -1)
         sees_BNM = torch.cat([stored_BNP, block.sees_BNN], dim=2)
-        shared = Pass(
+        shared = PassInputs(
             block,
             rotation(block.positions_T, self.config.head_size, self.config.rope_theta),
             None if bool(sees_BNM.all()) else sees_BNM[:, None],
             context.capacity,
         )
-        x_TD, kept = x_TD[block.order_T], []
+        x_TD, stored_pairs = x_TD[block.order_T], []
         for layer, key, value in zip(self.layers, context.keys, context.values, strict=True):
             if recompute:
                 x_TD, pair = checkpoint(layer, x_TD, shared, (key, value), use_reentrant=False)
             else:
                 x_TD, pair = layer(x_TD, shared, (key, value))
-            kept.append(pair)
+            stored_pairs.append(pair)
         hidden_TD = routed(self, "norm", x_TD, block.understanding)[block.restore_T]
         after = Context(
-            keys=tuple(key for key, _ in kept),
-            values=tuple(value for _, value in kept),
+            keys=tuple(key for key, _ in stored_pairs),
+            values=tuple(value for _, value in stored_pairs),
             valid_BP=torch.cat([context.valid_BP, block.tokens.valid()], dim=1),
             positions=block.positions_after,
         )
-        return Read(hidden_TD, after)
+        return DecoderOutput(hidden_TD, after)
 
 
 class LanguageModel(nn.Module):

@@ -46,8 +46,8 @@ class PositionTable(nn.Module):
         super().__init__()
         self.pos_embed = nn.Parameter(torch.zeros(side * side, width), requires_grad=False)
 
-    def forward(self, places_T: Tensor) -> Tensor:
-        return self.pos_embed[places_T]
+    def forward(self, indices_T: Tensor) -> Tensor:
+        return self.pos_embed[indices_T]
 
 
 class TimeEmbedder(nn.Module):

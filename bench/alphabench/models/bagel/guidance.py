@@ -49,7 +49,7 @@ class Guidance:
         return 3 if self.image_scale > 1.0 else 2
 
 
-def guide(
+def apply_guidance(
     full_BNC: Tensor, text_free_BNC: Tensor, image_free_BNC: Tensor | None, guidance: Guidance
 ) -> Tensor:
     """The guided velocity; `image_free_BNC` is None where `branches` says 2.

@@ -28,12 +28,12 @@ class SizeRule:
     most_pixels: int = 14 * 14 * 9 * 1024
     """Area above which a picture is shrunk once more; only unusual rules reach it."""
 
-    def size(self, width: int, height: int, *, pictures: int = 1) -> tuple[int, int]:
+    def size(self, width: int, height: int, *, images: int = 1) -> tuple[int, int]:
         """Width and height after resizing, where `pictures` of them share the largest area."""
         scale = min(self.longest / max(width, height), 1.0)
         scale = max(scale, self.shortest / min(width, height))
         sides = self._scaled((width, height), scale)
-        area, most = sides[0] * sides[1], self.most_pixels / pictures
+        area, most = sides[0] * sides[1], self.most_pixels / images
         if area > most:
             # The reference uses this ratio of areas for the sides, and so shrinks too much.
             sides = self._scaled(sides, most / area)
@@ -41,10 +41,10 @@ class SizeRule:
             sides = self._scaled(sides, self.longest / max(sides))
         return sides
 
-    def resized(self, picture: Image.Image) -> Image.Image:
+    def resized(self, image: Image.Image) -> Image.Image:
         """The picture in that size, by bicubic interpolation."""
-        size = self.size(*picture.size)
-        return picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
+        size = self.size(*image.size)
+        return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
     def _scaled(self, sides: tuple[int, int], scale: float) -> tuple[int, int]:
         width, height = (
@@ -60,9 +60,9 @@ PATCH_SIZES: Final = SizeRule(longest=980, shortest=224, stride=14)
 """The released model's, for pictures to understand."""
 
 
-def to_pixels(picture: Image.Image) -> Tensor:
+def image_to_pixels(image: Image.Image) -> Tensor:
     """An RGB picture as [3, Y, X] in [-1, 1], float32."""
-    values = torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).float()
+    values = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).float()
     return (values / 255.0 - 0.5) / 0.5
 
 
@@ -73,7 +73,7 @@ def to_patches(pixels_3YX: Tensor, side: int) -> Tensor:
     return cut.permute(1, 3, 2, 4, 0).reshape(-1, side * side * channels)
 
 
-def to_image(pixels_3YX: Tensor) -> Image.Image:
+def pixels_to_image(pixels_3YX: Tensor) -> Image.Image:
     """A decoded picture, clamped to [-1, 1]; 255 values are cut off, not rounded."""
     values = (pixels_3YX.float() * 0.5 + 0.5).clamp(0, 1) * 255
     return Image.fromarray(values.permute(1, 2, 0).to("cpu", torch.uint8).numpy())

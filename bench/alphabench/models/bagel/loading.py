@@ -23,7 +23,7 @@ from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.models.bagel.config import BagelConfig, read_bagel_config
 from alphabench.models.bagel.model import Bagel, ImageMarks
-from alphabench.models.bagel.tokenizer import Tokens, load_tokens
+from alphabench.models.bagel.tokenizer import BagelTokens, load_bagel_tokens
 
 MODEL_FILE: Final = "ema.safetensors"
 AUTOENCODER_FILE: Final = "ae.safetensors"
@@ -37,7 +37,7 @@ class LoadedBagel:
 
     model: Bagel
     autoencoder: Autoencoder
-    tokens: Tokens
+    tokens: BagelTokens
     device: torch.device
 
 
@@ -73,7 +73,7 @@ def load_bagel(
     """
     stored = _survey(folder, MODEL_FILE)
     config = _sized(folder, stored)
-    tokens = load_tokens(folder, vocabulary=config.language.vocab_size)
+    tokens = load_bagel_tokens(folder, vocabulary=config.language.vocab_size)
     with torch.device("meta"):
         marks = ImageMarks(start=tokens.start_of_image, end=tokens.end_of_image)
         model = Bagel(config, marks).eval()
@@ -81,8 +81,8 @@ def load_bagel(
     where = torch.device(device)
     _fill(model, stored, {name: name for name in model.state_dict()}, config, (where, dtype))
     names = {autoencoder.stored_name(name): name for name in autoencoder.network.state_dict()}
-    pictures = _survey(folder, AUTOENCODER_FILE)
-    _fill(autoencoder.network, pictures, names, config, (where, autoencoder_dtype))
+    images = _survey(folder, AUTOENCODER_FILE)
+    _fill(autoencoder.network, images, names, config, (where, autoencoder_dtype))
     return LoadedBagel(model=model, autoencoder=autoencoder, tokens=tokens, device=where)
 
 

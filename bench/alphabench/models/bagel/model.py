@@ -17,9 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from alphabench.models.bagel.autoencoder import places
+from alphabench.models.bagel.autoencoder import grid_indices
 from alphabench.models.bagel.config import BagelConfig
-from alphabench.models.bagel.decoder import LanguageModel, Read
+from alphabench.models.bagel.decoder import DecoderOutput, LanguageModel
 from alphabench.models.bagel.embedding import Connector, PositionTable, TimeEmbedder
 from alphabench.models.bagel.kv_cache import (
     Block,
@@ -52,7 +52,7 @@ class Canvas:
     """One picture a row, to be drawn or stored: its block and where its latent tokens belong."""
 
     block: Block
-    places_L: Tensor
+    indices_L: Tensor
     rows_L: Tensor
     """The row of each latent token."""
     inside_T: Tensor
@@ -84,7 +84,7 @@ class Bagel(nn.Module):
 
     def read_text(
         self, context: Context, ids: Sequence[Sequence[int]], *, recompute: bool = False
-    ) -> Read:
+    ) -> DecoderOutput:
         """Reads one list of token ids a row, control tokens included; an empty list is allowed.
 
         `recompute` saves memory in the backward pass, see `Decoder.forward`.
@@ -124,10 +124,10 @@ class Bagel(nn.Module):
         device = self.vae2llm.weight.device
         patches = ragged([grid.rows * grid.columns for grid in grids], device)
         side = self.config.vision.table_side
-        places_T = torch.cat([places(*grid, side) for grid in grids]).to(device)
+        indices_T = torch.cat([grid_indices(*grid, side) for grid in grids]).to(device)
         patches_TC = patches_TC.to(self.connector.fc1.weight)
-        seen_TE = self.vit_model.vision_model(patches_TC, places_T, patches)
-        return torch.as_tensor(self.connector(seen_TE) + self.vit_pos_embed(places_T))
+        seen_TE = self.vit_model.vision_model(patches_TC, indices_T, patches)
+        return torch.as_tensor(self.connector(seen_TE) + self.vit_pos_embed(indices_T))
 
     def read_patches(self, context: Context, patches_TC: Tensor, grids: Sequence[Grid]) -> Context:
         """Reads one picture a row to be understood; a row without one has the grid (0, 0)."""
@@ -139,12 +139,12 @@ class Bagel(nn.Module):
         """Where one picture a row is drawn after `context`; made once, used at every step."""
         return self._canvas(context, grids, side=self.config.latent_side, latents=True)
 
-    def embed_latents(self, x_LC: Tensor, t_L: Tensor, places_L: Tensor) -> Tensor:
+    def embed_latents(self, x_LC: Tensor, t_L: Tensor, indices_L: Tensor) -> Tensor:
         """Vectors [L, D] of latent tokens at times in [0, 1], 0 for finished pictures."""
         embedded_LD = (
             self.vae2llm(x_LC.to(self.vae2llm.weight))
             + self.time_embedder(t_L.to(x_LC.device))
-            + self.latent_pos_embed(places_L)
+            + self.latent_pos_embed(indices_L)
         )
         return torch.as_tensor(embedded_LD)
 
@@ -152,7 +152,7 @@ class Bagel(nn.Module):
         """Reads one finished picture a row, as latent tokens without noise."""
         canvas = self.canvas(context, grids)
         clean_L = torch.zeros(len(x_LC), device=x_LC.device)
-        x_TD = self._framed(canvas, self.embed_latents(x_LC, clean_L, canvas.places_L))
+        x_TD = self._framed(canvas, self.embed_latents(x_LC, clean_L, canvas.indices_L))
         return self._read(x_TD, canvas.block, context).context
 
     def velocity(
@@ -169,15 +169,15 @@ class Bagel(nn.Module):
         `recompute` saves memory in the backward pass, see `Decoder.forward`.
         """
         t_L = t_B.to(x_LC.device)[canvas.rows_L]
-        x_TD = self._framed(canvas, self.embed_latents(x_LC, t_L, canvas.places_L))
+        x_TD = self._framed(canvas, self.embed_latents(x_LC, t_L, canvas.indices_L))
         hidden_TD = self._read(x_TD, canvas.block, context, recompute=recompute).hidden_TD
         return torch.as_tensor(self.llm2vae(hidden_TD[canvas.inside_T])).float()
 
     def _read(
         self, x_TD: Tensor, block: Block, context: Context, *, recompute: bool = False
-    ) -> Read:
+    ) -> DecoderOutput:
         read = self.language_model.model(x_TD, block, context, recompute=recompute)
-        assert isinstance(read, Read)
+        assert isinstance(read, DecoderOutput)
         return read
 
     def _canvas(
@@ -193,7 +193,7 @@ class Bagel(nn.Module):
         starts_T = tokens.slots_T == 0
         return Canvas(
             block=block,
-            places_L=torch.cat([places(*grid, side) for grid in grids]).to(device),
+            indices_L=torch.cat([grid_indices(*grid, side) for grid in grids]).to(device),
             rows_L=ragged(counts, device).rows_T,
             inside_T=~starts_T & (tokens.slots_T < last_B[tokens.rows_T]),
             marks_T=torch.where(starts_T, self.marks.start, self.marks.end),

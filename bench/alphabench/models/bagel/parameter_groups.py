@@ -14,7 +14,7 @@ from torch import nn
 from alphabench.core.errors import unknown_name
 from alphabench.models.bagel.decoder import GENERATION
 
-Group = Literal[
+ParameterGroup = Literal[
     "understanding", "generation", "words", "vit", "connector", "latents", "time", "positions"
 ]
 """understanding, generation: the two experts, their final norms among them.
@@ -23,9 +23,9 @@ words: token embeddings and vocabulary head. vit: the vision encoder. connector:
 decoder. latents: in and out of latent tokens. time: the embedding of times. positions: the fixed
 tables, which nothing trains.
 """
-GROUPS: Final[tuple[Group, ...]] = get_args(Group)
-FIXED: Final[Group] = "positions"
-_STARTS: Final[Mapping[str, Group]] = {
+PARAMETER_GROUPS: Final[tuple[ParameterGroup, ...]] = get_args(ParameterGroup)
+FIXED: Final[ParameterGroup] = "positions"
+_STARTS: Final[Mapping[str, ParameterGroup]] = {
     "language_model.lm_head.": "words",
     "language_model.model.embed_tokens.": "words",
     "vit_model.": "vit",
@@ -42,7 +42,7 @@ _ATTENTION: Final = ("q_proj", "k_proj", "v_proj", "o_proj")
 _MLP: Final = ("gate_proj", "up_proj", "down_proj")
 
 
-def group_of(name: str) -> Group:
+def group_of(name: str) -> ParameterGroup:
     """The group of a parameter or module, by its full name in the model."""
     for start, group in _STARTS.items():
         if f"{name}.".startswith(start):
@@ -50,15 +50,15 @@ def group_of(name: str) -> Group:
     return "generation" if GENERATION in name else "understanding"
 
 
-def group_sizes(model: nn.Module) -> dict[Group, int]:
+def group_sizes(model: nn.Module) -> dict[ParameterGroup, int]:
     """How many numbers each group has."""
-    sizes: Counter[Group] = Counter()
+    sizes: Counter[ParameterGroup] = Counter()
     for name, parameter in model.named_parameters():
         sizes[group_of(name)] += parameter.numel()
-    return {group: sizes[group] for group in GROUPS}
+    return {group: sizes[group] for group in PARAMETER_GROUPS}
 
 
-def train_only(model: nn.Module, groups: Collection[str]) -> dict[Group, int]:
+def train_only(model: nn.Module, groups: Collection[str]) -> dict[ParameterGroup, int]:
     """Let these groups learn and freeze all others; before any adapter is put on.
 
     Returns:
@@ -67,16 +67,16 @@ def train_only(model: nn.Module, groups: Collection[str]) -> dict[Group, int]:
     Raises:
         AlphaBenchError: a name that is no group, or that of the fixed tables.
     """
-    trainable = [group for group in GROUPS if group != FIXED]
+    trainable = [group for group in PARAMETER_GROUPS if group != FIXED]
     for name in groups:
         if name not in trainable:
             raise unknown_name("group of weights to train", name, trainable)
-    counts: Counter[Group] = Counter()
+    counts: Counter[ParameterGroup] = Counter()
     for name, parameter in model.named_parameters():
         group = group_of(name)
         parameter.requires_grad_(group in groups)
         counts[group] += parameter.numel() if group in groups else 0
-    return {group: counts[group] for group in GROUPS}
+    return {group: counts[group] for group in PARAMETER_GROUPS}
 
 
 def lora_targets(

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from alphabench.models.bagel.guidance import Guidance, guide, intervals
+from alphabench.models.bagel.guidance import Guidance, apply_guidance, intervals
 from alphabench.models.bagel.kv_cache import Context, stack
 from alphabench.models.bagel.model import Bagel, Canvas, Grid
 from alphabench.models.bagel.packed_sequences import ragged
@@ -68,7 +68,7 @@ def with_patches(
     return replace(contexts, full=read, text_free=read)
 
 
-class Step(NamedTuple):
+class EulerStep(NamedTuple):
     """One Euler step of all rows."""
 
     t: float
@@ -99,13 +99,13 @@ class GuidedVelocity:
         self._model, self._guidance = model, guidance
         self._tokens = ragged([g.rows * g.columns for g in grids], model.vae2llm.weight.device)
         together = (contexts.full, contexts.text_free, contexts.image_free)
-        most, rows = guidance.branches(guidance.high), contexts.full.rows
-        stacked = stack(together[:most]) if most > 1 else contexts.full
+        max_tokens, rows = guidance.branches(guidance.high), contexts.full.rows
+        stacked = stack(together[:max_tokens]) if max_tokens > 1 else contexts.full
         slots = max(grid.rows * grid.columns for grid in grids) + MARKS
-        roomy = stacked.with_capacity(slots)
+        extended = stacked.with_capacity(slots)
         self._branches: dict[int, _Branches] = {}
-        for count in {1, most}:
-            context = roomy.first(count * rows)
+        for count in {1, max_tokens}:
+            context = extended.first(count * rows)
             self._branches[count] = _Branches(context, model.canvas(context, list(grids) * count))
 
     def velocity(self, x_LC: Tensor, t: float, *, recompute: bool = False) -> Tensor:
@@ -122,20 +122,22 @@ class GuidedVelocity:
             return predicted_LC
         padded = [self._tokens.pad(part) for part in predicted_LC.chunk(count)]
         image_free_BNC = padded[2] if count == 3 else None
-        return self._tokens.unpad(guide(padded[0], padded[1], image_free_BNC, self._guidance))
+        return self._tokens.unpad(
+            apply_guidance(padded[0], padded[1], image_free_BNC, self._guidance)
+        )
 
-    def steps(self, noise_LC: Tensor, *, points: int, shift: float) -> Iterator[Step]:
+    def steps(self, noise_LC: Tensor, *, points: int, shift: float) -> Iterator[EulerStep]:
         """From noise (float32) to the picture, one Euler step at a time."""
         x_LC = noise_LC
         for t, width in intervals(points, shift):
             velocity_LC = self.velocity(x_LC, t)
             after_LC = x_LC - velocity_LC * width
-            yield Step(t, x_LC, velocity_LC, after_LC)
+            yield EulerStep(t, x_LC, velocity_LC, after_LC)
             x_LC = after_LC
 
 
 @torch.no_grad()
-def denoise(
+def denoise_latents(
     guided: GuidedVelocity, noise_LC: Tensor, *, points: int = 50, shift: float = 3.0
 ) -> Tensor:
     """The latent tokens [L, C] that `noise_LC` becomes in points - 1 steps."""
@@ -156,13 +158,13 @@ def most_likely(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
 
 
 @torch.no_grad()
-def write(
+def generate_text(
     model: Bagel,
     context: Context,
     *,
     start: int,
     end: int,
-    most: int,
+    max_tokens: int,
     choose: TokenSampler = most_likely,
 ) -> list[list[int]]:
     """Continues every row of `context`, which stays as it is; finished rows leave the batch.
@@ -177,15 +179,15 @@ def write(
     """
     answers = [[start] for _ in range(context.rows)]
     writing = list(range(context.rows))
-    for _ in range(most):
+    for _ in range(max_tokens):
         read = model.read_text(context, [answers[row][-1:] for row in writing])
         chosen = choose(model.logits(read.hidden_TD), writing)
-        going_on = [place for place, token in enumerate(chosen) if token != end]
-        for place in going_on:
-            answers[writing[place]].append(chosen[place])
-        if not going_on:
+        continuing = [position for position, token in enumerate(chosen) if token != end]
+        for position in continuing:
+            answers[writing[position]].append(chosen[position])
+        if not continuing:
             break
-        all_go_on = len(going_on) == len(writing)
-        context = read.context if all_go_on else read.context.take(going_on)
-        writing = [writing[place] for place in going_on]
+        all_continue = len(continuing) == len(writing)
+        context = read.context if all_continue else read.context.take(continuing)
+        writing = [writing[position] for position in continuing]
     return answers

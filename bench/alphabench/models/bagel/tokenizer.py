@@ -17,7 +17,7 @@ FILES: Final = ("tokenizer_config.json", "vocab.json", "merges.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
+class BagelTokens:
     """Words to ids and back."""
 
     tokenizer: Any
@@ -44,7 +44,7 @@ class Tokens:
         return str(text).partition(END)[0].partition(START)[0]
 
 
-def load_tokens(folder: Path, *, vocabulary: int) -> Tokens:
+def load_bagel_tokens(folder: Path, *, vocabulary: int) -> BagelTokens:
     """The tokenizer in `folder`, for a model with `vocabulary` rows of embeddings.
 
     Raises:
@@ -78,7 +78,7 @@ def load_tokens(folder: Path, *, vocabulary: int) -> Tokens:
                 hint="use the tokenizer that came with the weights",
             )
     start, end, start_of_image, end_of_image = (found[0] for found in ids)
-    return Tokens(
+    return BagelTokens(
         tokenizer=tokenizer,
         start=start,
         end=end,

@@ -77,8 +77,8 @@ class PatchEmbeddings(nn.Module):
         self.patch_embedding = nn.Linear(config.patch_features, config.hidden_size)
         self.position_embedding = nn.Embedding(config.table_side**2, config.hidden_size)
 
-    def forward(self, patches_TC: Tensor, places_T: Tensor) -> Tensor:
-        embedded_TE = self.patch_embedding(patches_TC) + self.position_embedding(places_T)
+    def forward(self, patches_TC: Tensor, indices_T: Tensor) -> Tensor:
+        embedded_TE = self.patch_embedding(patches_TC) + self.position_embedding(indices_T)
         return torch.as_tensor(embedded_TE)
 
 
@@ -99,11 +99,11 @@ class VisionTransformer(nn.Module):
         self.encoder = VisionStack(config)
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, patches_TC: Tensor, places_T: Tensor, patches: Ragged) -> Tensor:
+    def forward(self, patches_TC: Tensor, indices_T: Tensor, patches: Ragged) -> Tensor:
         valid_BN = patches.valid()
         # What comes of padding is computed from real patches and never read.
         sees_B1NN = valid_BN[:, None, None, :].expand(-1, -1, patches.longest, -1)
-        x_TE = self.embeddings(patches_TC, places_T)
+        x_TE = self.embeddings(patches_TC, indices_T)
         for layer in self.encoder.layers:
             x_TE = layer(x_TE, patches, sees_B1NN)
         return torch.as_tensor(self.post_layernorm(x_TE))

@@ -24,11 +24,11 @@ from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.models.unified_model import (
-    Answer,
     AnswerTask,
     GenerationResult,
     GenerationTask,
     RefineTask,
+    TextAnswer,
 )
 from alphabench.types import NotGenerated
 from alphabench.weights.find import LOADING_ERRORS, load_complete
@@ -67,11 +67,11 @@ class _Prompts(NamedTuple):
     """1 where there is a token, 0 where there is padding."""
 
 
-class _Words(NamedTuple):
+class _PromptTokens(NamedTuple):
     """The tokens that an unguided prompt keeps, and what stands for all others."""
 
     begin: int
-    picture: int
+    image: int
     padding: int
 
 
@@ -83,9 +83,9 @@ class Janus:
         self.processor = processor
         self.sampling = sampling
         tokenizer = processor.tokenizer
-        self.words = _Words(
+        self.prompt_tokens = _PromptTokens(
             begin=tokenizer.bos_token_id,
-            picture=tokenizer.convert_tokens_to_ids(processor.image_start_token),
+            image=tokenizer.convert_tokens_to_ids(processor.image_start_token),
             padding=tokenizer.pad_token_id,
         )
         added = tokenizer.added_tokens_decoder.values()
@@ -98,13 +98,13 @@ class Janus:
         assert not think, "Janus cannot think before it draws"
         refusals = [self._refusal(task) for task in tasks]
         able = [task for task, refusal in zip(tasks, refusals, strict=True) if refusal is None]
-        pictures = (one for batch in self._batches(able) for one in self._pictures(batch))
-        made = (refusal or next(pictures) for refusal in refusals)
+        images = (one for batch in self._batches(able) for one in self._images(batch))
+        results = (refusal or next(images) for refusal in refusals)
         return [
-            one if isinstance(one, NotGenerated) else GenerationResult(picture=one) for one in made
+            one if isinstance(one, NotGenerated) else GenerationResult(image=one) for one in results
         ]
 
-    def answer(self, tasks: Sequence[AnswerTask]) -> list[Answer]:
+    def answer(self, tasks: Sequence[AnswerTask]) -> list[TextAnswer]:
         """See `UnifiedModel.answer`: greedy.
 
         Raises:
@@ -116,13 +116,13 @@ class Janus:
                     f"the text {task.text!r} holds {token!r}, which controls the model",
                     hint="write it otherwise",
                 )
-        answers: dict[int, Answer] = {}
+        answers: dict[int, TextAnswer] = {}
         for shows in (False, True):
-            places = [i for i, task in enumerate(tasks) if bool(task.pictures) is shows]
-            for batch in self._batches(places):
-                said = self._answers([tasks[place] for place in batch])
-                answers |= zip(batch, said, strict=True)
-        return [answers[place] for place in range(len(tasks))]
+            indices = [i for i, task in enumerate(tasks) if bool(task.images) is shows]
+            for batch in self._batches(indices):
+                batch_answers = self._answers([tasks[index] for index in batch])
+                answers |= zip(batch, batch_answers, strict=True)
+        return [answers[index] for index in range(len(tasks))]
 
     def prompts(self, texts: Sequence[str]) -> _Prompts:
         """Texts in the chat template, up to the token that begins a picture."""
@@ -136,7 +136,7 @@ class Janus:
 
     def decode(self, tokens_BN: Tensor) -> list[Image.Image | NotGenerated]:
         """Tokens -> RGB pictures; see `sample_image_tokens`."""
-        drawn_B = (tokens_BN >= 0).all(dim=1)
+        complete_B = (tokens_BN >= 0).all(dim=1)
         with torch.inference_mode():
             known_BN = tokens_BN.clamp(min=0).to(self.network.device)
             levels_BHWC = self.network.decode_image_tokens(known_BN)
@@ -144,21 +144,21 @@ class Janus:
             levels_BHWC = ((levels_BHWC.float() + 1.0) / 2.0 * 255.0).cpu()
         return [
             Image.fromarray(one.clamp(0.0, 255.0).numpy().astype(np.uint8))
-            if drawn and bool(one.isfinite().all())
+            if sampled and bool(one.isfinite().all())
             else NotGenerated(status="failed", reason="the model made NaN or infinity")
-            for one, drawn in zip(levels_BHWC, drawn_B.tolist(), strict=True)
+            for one, sampled in zip(levels_BHWC, complete_B.tolist(), strict=True)
         ]
 
-    def _batches(self, whole: Sequence[T]) -> Iterator[Sequence[T]]:
+    def _batches(self, tasks: Sequence[T]) -> Iterator[Sequence[T]]:
         size = self.sampling.batch_size
-        return (whole[start : start + size] for start in range(0, len(whole), size))
+        return (tasks[start : start + size] for start in range(0, len(tasks), size))
 
-    def _pictures(self, tasks: Sequence[GenerationTask]) -> list[Image.Image | NotGenerated]:
+    def _images(self, tasks: Sequence[GenerationTask]) -> list[Image.Image | NotGenerated]:
         generators = [torch.Generator("cpu").manual_seed(task.seed) for task in tasks]
         prompts = self.prompts([task.prompt for task in tasks])
         return self.decode(
             sample_image_tokens(
-                self.network, prompts, self.words, self.sampling, generators=generators
+                self.network, prompts, self.prompt_tokens, self.sampling, generators=generators
             )
         )
 
@@ -181,20 +181,20 @@ class Janus:
         """A token that would end the user's turn, or stand for a picture, inside a text."""
         return next((token for token in self.control if token in text), None)
 
-    def _in_template(self, text: str, n_pictures: int) -> str:
-        content: list[dict[str, str]] = [{"type": "image"}] * n_pictures
+    def _in_template(self, text: str, n_images: int) -> str:
+        content: list[dict[str, str]] = [{"type": "image"}] * n_images
         content = [*content, {"type": "text", "text": text}]
         framed: str = self.processor.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
         return framed
 
-    def _answers(self, tasks: Sequence[AnswerTask]) -> list[Answer]:
+    def _answers(self, tasks: Sequence[AnswerTask]) -> list[TextAnswer]:
         """All tasks show pictures, or none does."""
-        shown = [list(task.pictures) for task in tasks]
+        images = [list(task.images) for task in tasks]
         inputs = self.processor(
-            text=[self._in_template(task.text, len(task.pictures)) for task in tasks],
-            images=shown if any(shown) else None,
+            text=[self._in_template(task.text, len(task.images)) for task in tasks],
+            images=images if any(images) else None,
             generation_mode="text",
             padding=True,
             return_tensors="pt",
@@ -208,12 +208,14 @@ class Janus:
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.network.dtype)
         with torch.inference_mode(), quiet():
-            drawn_BT = self.network.generate(**inputs, generation_mode="text", max_new_tokens=bound)
-        return [self._read(row) for row in drawn_BT[:, n_given:].tolist()]
+            generated_BT = self.network.generate(
+                **inputs, generation_mode="text", max_new_tokens=bound
+            )
+        return [self._read(row) for row in generated_BT[:, n_given:].tolist()]
 
-    def _read(self, tokens: list[int]) -> Answer:
+    def _read(self, tokens: list[int]) -> TextAnswer:
         text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
-        return Answer(text=text, cut=self.processor.tokenizer.eos_token_id not in tokens)
+        return TextAnswer(text=text, cut=self.processor.tokenizer.eos_token_id not in tokens)
 
 
 class JanusRefiner:
@@ -230,12 +232,12 @@ class JanusRefiner:
         answers = self.model.answer(
             [
                 AnswerTask(
-                    text=REFINE_QUESTION.replace("{prompt}", task.prompt), pictures=(task.image,)
+                    text=REFINE_QUESTION.replace("{prompt}", task.prompt), images=(task.image,)
                 )
                 for task in tasks
             ]
         )
-        made = self.model.generate(
+        results = self.model.generate(
             [
                 GenerationTask(prompt=f"{task.prompt} {answer.text}", seed=task.seed)
                 for task, answer in zip(tasks, answers, strict=True)
@@ -245,7 +247,7 @@ class JanusRefiner:
             one
             if isinstance(one, NotGenerated)
             else replace(one, thought=answer.text, thought_cut=answer.cut)
-            for one, answer in zip(made, answers, strict=True)
+            for one, answer in zip(results, answers, strict=True)
         ]
 
 
@@ -253,7 +255,7 @@ class JanusRefiner:
 def sample_image_tokens(
     network: Any,
     prompts: _Prompts,
-    words: _Words,
+    prompt_tokens: _PromptTokens,
     sampling: JanusSampling,
     *,
     generators: Sequence[torch.Generator],
@@ -271,61 +273,63 @@ def sample_image_tokens(
     """
     guided = sampling.guidance != 1.0
     n_tokens = n_image_tokens(network)
-    ids_RT = torch.cat([prompts.ids_BT, without_prompt(prompts.ids_BT, words)][: 1 + guided])
+    ids_RT = torch.cat(
+        [prompts.ids_BT, without_prompt(prompts.ids_BT, prompt_tokens)][: 1 + guided]
+    )
     mask_RT = torch.cat([prompts.mask_BT] * (1 + guided)).to(network.device)
     # Padding has no place: a prompt's positions do not depend on its neighbours in the batch.
-    place_RT = (mask_RT.cumsum(dim=1) - 1).clamp(min=0)
+    positions_RT = (mask_RT.cumsum(dim=1) - 1).clamp(min=0)
     embedded_RTE = network.get_input_embeddings()(ids_RT.to(network.device))
     cache = _new_cache(network, length=ids_RT.shape[1] + n_tokens)
-    drawn: list[Tensor] = []
+    sampled: list[Tensor] = []
     for _ in range(n_tokens):
         seen_RTE = network.model.language_model(
             inputs_embeds=embedded_RTE,
             attention_mask=mask_RT,
-            position_ids=place_RT,
+            position_ids=positions_RT,
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-        scores_RV = network.model.generation_head(seen_RTE[:, -1]).float().cpu()
-        scores_BV = guide(scores_RV, sampling.guidance)
-        known_B = scores_BV.isfinite().all(dim=1)
-        token_B = choose(scores_BV.masked_fill(~known_B[:, None], 0.0), sampling, generators)
-        drawn.append(token_B.masked_fill(~known_B, -1))
+        logits_RV = network.model.generation_head(seen_RTE[:, -1]).float().cpu()
+        logits_BV = guided_logits(logits_RV, sampling.guidance)
+        known_B = logits_BV.isfinite().all(dim=1)
+        token_B = sample_tokens(logits_BV.masked_fill(~known_B[:, None], 0.0), sampling, generators)
+        sampled.append(token_B.masked_fill(~known_B, -1))
         token_R1 = torch.cat([token_B] * (1 + guided))[:, None].to(network.device)
         embedded_RTE = network.prepare_embeddings_for_image_generation(token_R1)
         mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(mask_RT), 1)], dim=1)
-        place_RT = place_RT[:, -1:] + 1
-    return torch.stack(drawn, dim=1)
+        positions_RT = positions_RT[:, -1:] + 1
+    return torch.stack(sampled, dim=1)
 
 
-def without_prompt(ids_BT: Tensor, words: _Words) -> Tensor:
+def without_prompt(ids_BT: Tensor, prompt_tokens: _PromptTokens) -> Tensor:
     """The unguided twins: padding in the place of every word, and of the same length.
 
     After deepseek-ai/Janus, generation_inference.py; the padding is read, not masked.
     """
-    keeps_BT = (ids_BT == words.begin) | (ids_BT == words.picture)
-    return torch.where(keeps_BT, ids_BT, words.padding)
+    keeps_BT = (ids_BT == prompt_tokens.begin) | (ids_BT == prompt_tokens.image)
+    return torch.where(keeps_BT, ids_BT, prompt_tokens.padding)
 
 
-def guide(scores_RV: Tensor, scale: float) -> Tensor:
+def guided_logits(logits_RV: Tensor, scale: float) -> Tensor:
     """Classifier-free guidance on scores: rows of prompts, then of their twins; float32."""
     if scale == 1.0:
-        return scores_RV
-    with_BV, without_BV = scores_RV.chunk(2)
+        return logits_RV
+    with_BV, without_BV = logits_RV.chunk(2)
     return without_BV + (with_BV - without_BV) * scale
 
 
-def choose(
-    scores_BV: Tensor, sampling: JanusSampling, generators: Sequence[torch.Generator]
+def sample_tokens(
+    logits_BV: Tensor, sampling: JanusSampling, generators: Sequence[torch.Generator]
 ) -> Tensor:
     """One token for each row, drawn with the row's own generator; on the CPU."""
     if sampling.temperature == 0.0:
-        return scores_BV.argmax(dim=-1)
-    scores_BV = scores_BV / sampling.temperature
-    if sampling.top_k is not None and sampling.top_k < scores_BV.shape[1]:
-        least_B1 = scores_BV.topk(sampling.top_k, dim=-1).values[:, -1:]
-        scores_BV = scores_BV.masked_fill(scores_BV < least_B1, -torch.inf)
-    odds_BV = scores_BV.softmax(dim=-1)
+        return logits_BV.argmax(dim=-1)
+    logits_BV = logits_BV / sampling.temperature
+    if sampling.top_k is not None and sampling.top_k < logits_BV.shape[1]:
+        least_B1 = logits_BV.topk(sampling.top_k, dim=-1).values[:, -1:]
+        logits_BV = logits_BV.masked_fill(logits_BV < least_B1, -torch.inf)
+    odds_BV = logits_BV.softmax(dim=-1)
     rows = zip(odds_BV, generators, strict=True)
     return torch.cat([torch.multinomial(odds_V, 1, generator=own) for odds_V, own in rows])
 
