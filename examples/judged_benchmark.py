@@ -75,7 +75,10 @@ class Fruit:
         if judge is None:
             raise AlphaBenchError("fruit is scored by a judge", hint="name one: --judge nano")
         return JudgeEvaluator(
-            judge=judge, ask=questions_about, settle=verdicts_on, identity=YES_OR_NO.identity
+            judge=judge,
+            questions_about=questions_about,
+            score=verdicts_on,
+            identity=YES_OR_NO.identity,
         )
 
     def summarise(

@@ -67,8 +67,8 @@ def dvreward_evaluator(
     """
     return JudgeEvaluator(
         judge=judge,
-        ask=_AskAll(verifying),
-        settle=_SettleAll(verifying, aggregating),
+        questions_about=_AskAll(verifying),
+        score=_SettleAll(verifying, aggregating),
         identity={
             **{f"question.{key}": value for key, value in verifying.answer_format.identity.items()},
             "invalid": verifying.invalid,
@@ -85,8 +85,8 @@ def holistic_evaluator(judge: Judge) -> JudgeEvaluator:
     wording = {**Grades(name="consistency").identity, "contract": "holistic"}
     return JudgeEvaluator(
         judge=judge,
-        ask=_ask_holistic,
-        settle=_settle_holistic,
+        questions_about=_ask_holistic,
+        score=_settle_holistic,
         identity={f"question.{key}": value for key, value in wording.items()},
     )
 

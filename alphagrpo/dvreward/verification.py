@@ -44,7 +44,7 @@ class Verifying:
     def answer_format(self) -> YesNo:
         """Wording and reading of every question."""
         made = YesNoProbability if self.answer == "probability" else YesNoText
-        return made(wording=WORDING, system=SYSTEM)
+        return made(template=WORDING, system=SYSTEM)
 
 
 BY_THE_RELEASE: Final = Verifying()

@@ -47,7 +47,7 @@ def _ask_and_settle(evaluator: JudgeEvaluator, request: ImageRequest) -> None:
         sha256=hashlib.sha256().hexdigest(),
         seconds=0.0,
     )
-    questions = evaluator.ask(image)
+    questions = evaluator.questions_about(image)
     if not questions:
         raise ValueError("it asks nothing about such a prompt")
-    evaluator.settle(image, [Answer(question=one, status="failed") for one in questions])
+    evaluator.score(image, [Answer(question=one, status="failed") for one in questions])

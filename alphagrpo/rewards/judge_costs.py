@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from alphabench.judges.handshake import VettedJudge
-from alphabench.judges.openai.budget import Account, Prices
+from alphabench.judges.openai.budget import Prices, SpendingAccount
 from alphabench.questions import Judge
 from alphatrainers.protocols import Score
 
@@ -15,7 +15,7 @@ from alphatrainers.protocols import Score
 class AccountingJudge(Protocol):
     """A judge that records what its answers cost."""
 
-    account: Account
+    account: SpendingAccount
 
 
 def spent_usd(judge: object) -> float | None:

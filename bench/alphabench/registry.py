@@ -89,9 +89,9 @@ EVALUATORS: Final = {
     "nano": "alphabench.evaluators.detection.nano_detector:open_nano",
 }
 JUDGES: Final = {
-    "nano": "alphabench.judges.nano_judge:open_nano",
+    "nano": "alphabench.judges.nano_judge:open_nano_judge",
     "openai": "alphabench.judges.openai.judge:open_openai",
-    "python": "alphabench.judges.python_judge:open_python",
+    "python": "alphabench.judges.python_judge:open_python_judge",
     "scripted": "alphabench.judges.scripted:open_scripted",
     "transformers": "alphabench.judges.transformers:open_transformers",
     "vllm": "alphabench.judges.vllm:open_vllm",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import ImagePart, Reply
 from alphabench.types import Verdict
 from alphagrpo.holistic import Grades, holistic_questions, settle_holistic
@@ -17,7 +17,7 @@ from alphagrpo.holistic import Grades, holistic_questions, settle_holistic
 SHOWN = ImagePart(path=Path("kite.png"), sha256="0" * 64)
 
 
-def graded(consistency: Said, quality: Said) -> Verdict:
+def graded(consistency: ScriptedReply, quality: ScriptedReply) -> Verdict:
     questions = holistic_questions("0/0", SHOWN, 'a "red" kite {')
     judge = ScriptedJudge({"consistency": consistency, "quality": quality})
     return settle_holistic("0/0", list(judge.ask(questions)), question_id="reward")

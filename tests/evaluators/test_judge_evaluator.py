@@ -17,7 +17,7 @@ from alphabench.evaluators.judge_evaluator import (
 )
 from alphabench.judges.handshake import VettedJudge
 from alphabench.judges.parsing import RULES
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
 from alphabench.questions import Answer, Capabilities, ImagePart, Question
 from alphabench.types import GeneratedImage, ImageRequest, Sample, Verdict
@@ -29,7 +29,7 @@ def image(number: int, n_questions: int) -> GeneratedImage:
     return GeneratedImage(request=request, path=Path("x.png"), sha256="ab", seconds=0.0)
 
 
-def ask(image: GeneratedImage) -> list[Question]:
+def questions_about(image: GeneratedImage) -> list[Question]:
     shown = ImagePart.of(image)
     return [
         yes_no_question(
@@ -43,19 +43,24 @@ def ask(image: GeneratedImage) -> list[Question]:
     ]
 
 
-def settle(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
+def verdicts_on(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
     """One verdict an answer, and one for images without any."""
     if not answers:
         return [Verdict(image_id=image.id, question_id="none", value=1.0, status="scored")]
     return [verdict_from(answer) for answer in answers]
 
 
-def by_number(question: Question) -> Said:
+def by_number(question: Question) -> ScriptedReply:
     return 0.75 if question.id == "0" else 0.25
 
 
 def evaluator(judge: ScriptedJudge) -> JudgeEvaluator:
-    return JudgeEvaluator(judge=judge, ask=ask, settle=settle, identity={"wording": "own:1"})
+    return JudgeEvaluator(
+        judge=judge,
+        questions_about=questions_about,
+        score=verdicts_on,
+        identity={"wording": "own:1"},
+    )
 
 
 def test_every_image_gets_its_verdicts_in_order_also_those_without_questions() -> None:
@@ -97,11 +102,13 @@ def test_a_verdict_tells_the_thought_apart_from_the_reply() -> None:
 
 
 def test_a_benchmark_may_name_the_verdict_and_set_its_value() -> None:
-    (answer,) = ScriptedJudge("yes").ask(ask(image(0, 1)))
+    (answer,) = ScriptedJudge("yes").ask(questions_about(image(0, 1)))
     verdict = verdict_from(answer, question_id="overall", value=0.5, detail={"why": "half"})
     assert (verdict.question_id, verdict.value, verdict.detail["why"]) == ("overall", 0.5, "half")
     assert evidence(answer)["reply"] == "yes"
-    (failed,) = ScriptedJudge(lambda _: Mishap(kind="server_error")).ask(ask(image(0, 1)))
+    (failed,) = ScriptedJudge(lambda _: Mishap(kind="server_error")).ask(
+        questions_about(image(0, 1))
+    )
     assert verdict_from(failed, value=0.5).value is None
 
 
@@ -113,7 +120,7 @@ def test_the_identity_is_the_judges_and_the_questions() -> None:
     assert made.identity == expected
     assert pickle.loads(pickle.dumps(made)).identity == expected
     vetted = VettedJudge(judge=made.judge, tested=made.judge, level="off")
-    unchecked = JudgeEvaluator(judge=vetted, ask=ask, settle=settle)
+    unchecked = JudgeEvaluator(judge=vetted, questions_about=questions_about, score=verdicts_on)
     assert unchecked.identity["self_test"] == "off"
 
 
@@ -124,7 +131,9 @@ def test_a_judge_that_cannot_do_what_is_needed_is_refused_at_once() -> None:
     logprobs = Capabilities(images_per_question=1, logprobs=True)
     for judge, needs in ((one_by_one, pairs), (words_only, logprobs)):
         with pytest.raises(AlphaBenchError, match="judge"):
-            JudgeEvaluator(judge=judge, ask=ask, settle=settle, needs=needs)
+            JudgeEvaluator(
+                judge=judge, questions_about=questions_about, score=verdicts_on, needs=needs
+            )
 
 
 def test_the_self_test_is_the_judges_handshake() -> None:
@@ -132,7 +141,7 @@ def test_the_self_test_is_the_judges_handshake() -> None:
     blind = ScriptedJudge("yes")
     vetted = VettedJudge(judge=blind, tested=blind)
     with pytest.raises(AlphaBenchError, match="drawn pictures"):
-        JudgeEvaluator(judge=vetted, ask=ask, settle=settle).self_test()
+        JudgeEvaluator(judge=vetted, questions_about=questions_about, score=verdicts_on).self_test()
 
 
 class Forgetful(ScriptedJudge):

@@ -28,7 +28,7 @@ from alphabench.judges.answer_cache import AnswerCache, key_of
 from alphabench.judges.cached_judge import CachedJudge
 from alphabench.judges.handshake import VettedJudge
 from alphabench.judges.openai.judge import open_openai
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply
 from tests.judges.conftest import Number, question
 from tests.support.judge_server import Call, JudgeServer, Say, serving
@@ -41,7 +41,7 @@ def numbers(start: int, stop: int) -> list[Question]:
     return [question(f"number {n}", image=f"{n // 5}/0") for n in range(start, stop)]
 
 
-def numeric(asked: Question) -> Said:
+def numeric(asked: Question) -> ScriptedReply:
     return str(asked.parts[0]).removeprefix("number ")
 
 

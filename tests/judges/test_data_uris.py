@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from alphabench.core.files import regular_file_state
-from alphabench.judges.data_uris import PictureCache, UnusablePictureError, data_uri
+from alphabench.judges.data_uris import DataUriCache, UnusableImageError, data_uri
 from alphabench.questions import ImagePart
 
 
@@ -45,13 +45,13 @@ def test_a_file_is_called_what_it_is_and_not_what_its_name_says(picture: ImagePa
 
 def test_an_altered_absent_or_broken_file_is_no_picture(picture: ImagePart, tmp_path: Path) -> None:
 
-    with pytest.raises(UnusablePictureError, match="altered"):
+    with pytest.raises(UnusableImageError, match="altered"):
         data_uri(replace(picture, sha256="0" * 64))
-    with pytest.raises(UnusablePictureError, match="cannot be read"):
+    with pytest.raises(UnusableImageError, match="cannot be read"):
         data_uri(replace(picture, path=tmp_path / "none.png"))
     picture.path.write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
     broken = replace(picture, sha256=hashlib.sha256(picture.path.read_bytes()).hexdigest())
-    with pytest.raises(UnusablePictureError, match="decoded"):
+    with pytest.raises(UnusableImageError, match="decoded"):
         data_uri(replace(broken, encoding="jpeg"))
 
 
@@ -67,7 +67,7 @@ def test_a_verified_image_that_was_altered_since_is_not_sent(picture: ImagePart)
     time.sleep(0.02)  # file systems tell the time in steps of some milliseconds
     picture.path.write_bytes(content[:-1] + b"?")
     os.utime(picture.path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(UnusablePictureError, match="altered"):
+    with pytest.raises(UnusableImageError, match="altered"):
         data_uri(verified)
 
 
@@ -82,14 +82,14 @@ def test_one_picture_is_encoded_once_for_all_questions_and_forgotten_later(
         others.append(replace(picture, path=path, sha256=digest))
 
     async def use() -> None:
-        cache = PictureCache(most_pictures=2)
+        cache = DataUriCache(most_pictures=2)
         first = await asyncio.gather(*(cache.uri(picture) for _ in range(5)))
         assert all(uri is first[0] for uri in first)
         picture.path.unlink()
         assert await cache.uri(picture) is first[0]
         for other in others:
             await cache.uri(other)
-        with pytest.raises(UnusablePictureError):
+        with pytest.raises(UnusableImageError):
             await cache.uri(picture)
 
     asyncio.run(use())
@@ -106,7 +106,7 @@ def test_images_are_decoded_one_at_a_time(picture: ImagePart) -> None:
         return "data:,"
 
     async def use() -> None:
-        cache = PictureCache(make=make)
+        cache = DataUriCache(make=make)
         pictures = [replace(picture, size=(side, side)) for side in range(1, 6)]
         await asyncio.gather(*map(cache.uri, pictures))
 
@@ -141,5 +141,5 @@ def test_a_deep_jpeg_source_is_not_white(tmp_path: Path) -> None:
 
 def test_a_device_or_pipe_is_no_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(UnusablePictureError, match="not a regular file"):
+    with pytest.raises(UnusableImageError, match="not a regular file"):
         data_uri(ImagePart(path=tmp_path / "pipe.png", sha256="0"))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.handshake import ANCHORS, HandshakeLevel, VettedJudge, shake_hands
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Capabilities, ImagePart, Question, Reply
 
 NEEDS = Capabilities(images_per_question=1, logprobs=True)
@@ -20,7 +20,7 @@ PAIRS = Capabilities(images_per_question=2, logprobs=True)
 FALSE_TEXTS = {anchor.false for anchor in ANCHORS}
 
 
-def sees(question: Question) -> Said:
+def sees(question: Question) -> ScriptedReply:
     """What somebody with eyes would say: reads the drawn pictures by their names."""
     *shown, text = question.parts
     assert isinstance(text, str)
@@ -41,7 +41,7 @@ def test_a_judge_that_sees_passes() -> None:
 
 @pytest.mark.parametrize("script", ["yes", "no", lambda _: 0.5], ids=["yes", "no", "undecided"])
 def test_a_judge_that_always_says_the_same_is_refused_with_what_it_got_wrong(
-    script: Said | Callable[[Question], Said],
+    script: ScriptedReply | Callable[[Question], ScriptedReply],
 ) -> None:
     with pytest.raises(AlphaBenchError, match=f"6 of {2 * len(ANCHORS)}") as refused:
         shake_hands(ScriptedJudge(script), NEEDS)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def test_a_judge_that_always_says_the_same_is_refused_with_what_it_got_wrong(
 
 
 def test_a_judge_that_looks_at_one_of_two_pictures_only_is_refused() -> None:
-    def last_only(question: Question) -> Said:
+    def last_only(question: Question) -> ScriptedReply:
         shown = question.parts[:-1]
         assert isinstance(shown[-1], ImagePart)
         if len(shown) == 2:
@@ -66,7 +66,7 @@ def test_a_judge_that_looks_at_one_of_two_pictures_only_is_refused() -> None:
 def test_missing_log_probabilities_are_found_out_only_where_they_are_needed(
     level: HandshakeLevel,
 ) -> None:
-    def without(question: Question) -> Said:
+    def without(question: Question) -> ScriptedReply:
         said = sees(question)
         assert isinstance(said, float)
         return Mishap(kind="no_logprobs", answer="yes" if said > 0.5 else "no")
@@ -124,7 +124,7 @@ def test_an_empty_reply_does_not_pass_the_protocol_and_gibberish_does() -> None:
 
 
 def test_a_judge_with_a_single_alternative_gives_no_p_of_yes() -> None:
-    def certain(question: Question) -> Said:
+    def certain(question: Question) -> ScriptedReply:
         says_yes = float(str(sees(question))) > 0.5
         word = "Yes" if says_yes else "No"
         return Reply(text=word, model="m", first_token=((word, -0.001),))
@@ -137,7 +137,7 @@ def test_a_judge_with_a_single_alternative_gives_no_p_of_yes() -> None:
 def test_the_protocol_alone_asks_one_question_with_as_many_pictures_as_needed() -> None:
     asked: list[Question] = []
 
-    def blind(question: Question) -> Said:
+    def blind(question: Question) -> ScriptedReply:
         asked.append(question)
         return 0.5
 
@@ -172,7 +172,7 @@ def test_the_pictures_show_what_they_are_said_to_show() -> None:
     """By their mean colour: enough to tell that an apple is red and a picture not empty."""
     means: dict[str, tuple[float, ...]] = {}
 
-    def look(question: Question) -> Said:
+    def look(question: Question) -> ScriptedReply:
         (picture, *_) = question.parts
         assert isinstance(picture, ImagePart)
         assert hashlib.sha256(picture.path.read_bytes()).hexdigest() == picture.sha256

@@ -60,8 +60,8 @@ def test_a_thought_that_the_chat_template_opened_is_marked_in_the_reply() -> Non
 
 def test_a_judge_that_always_thinks_is_allowed_longer_replies() -> None:
     (question,) = ask(1)
-    assert in_process.lengthened(question, 100).sampling.max_tokens == 104
-    assert in_process.lengthened(question, 0) is question
+    assert in_process.with_extra_tokens(question, 100).sampling.max_tokens == 104
+    assert in_process.with_extra_tokens(question, 0) is question
 
 
 def test_a_question_that_breaks_its_batch_fails_alone() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges import open_judge, pick_kind
+from alphabench.judges import open_judge, pick_judge_kind
 from alphabench.questions import Capabilities
 from tests.judges.conftest import question
 from tests.support.judge_server import JudgeServer, Say, serving
@@ -48,7 +48,7 @@ def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
 )
 def test_the_form_of_the_name_tells_the_kind(spec: str, kind: tuple[str, str]) -> None:
-    assert pick_kind(spec) == kind
+    assert pick_judge_kind(spec) == kind
 
 
 def test_a_name_that_fits_no_form_gets_the_nearest_kind_or_all_forms() -> None:

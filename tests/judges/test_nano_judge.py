@@ -20,9 +20,14 @@ import torch
 from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges import open_judge, pick_kind
+from alphabench.judges import open_judge, pick_judge_kind
 from alphabench.judges.handshake import shake_hands
-from alphabench.judges.nano_judge import LooksOnce, Seeing, open_nano, weights_folder
+from alphabench.judges.nano_judge import (
+    DeduplicatedVision,
+    NanoImageProcessor,
+    open_nano_judge,
+    weights_folder,
+)
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
 from alphabench.questions import Capabilities, ImagePart, Question
 from alphabench.scenes.render import render
@@ -34,7 +39,7 @@ VARIABLE = "ALPHABENCH_VLLM_PYTHON"
 
 @pytest.fixture(scope="module")
 def judge() -> Any:
-    return open_nano("", options={}, device="cpu")
+    return open_nano_judge("", options={}, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +73,8 @@ def p_yes(judge: Any, questions: Sequence[Question]) -> list[float]:
 
 
 def test_its_name_alone_opens_it_and_it_takes_no_location() -> None:
-    assert pick_kind("nano") == ("nano", "")
-    assert pick_kind("nano:") == ("nano", "")
+    assert pick_judge_kind("nano") == ("nano", "")
+    assert pick_judge_kind("nano:") == ("nano", "")
     assert open_judge("nano?batch_size=4").identity["kind"] == "nano"
     with pytest.raises(AlphaBenchError, match="takes no location"):
         open_judge("nano:folder")
@@ -152,7 +157,7 @@ def test_a_picture_that_several_questions_show_is_looked_at_once() -> None:
     one, other, wide = (torch.rand(count, 3) for count in (4, 4, 8))
     shown = torch.cat([one, other, one, wide, other])
     grids = torch.tensor([[1, 2, 2], [1, 2, 2], [1, 2, 2], [1, 2, 4], [1, 2, 2]])
-    each, once = Tower(), LooksOnce(tower := Tower())
+    each, once = Tower(), DeduplicatedVision(tower := Tower())
     expected, found = each(shown, grids), once(shown, grid_thw=grids)
     assert (each.seen, tower.seen) == ([24], [16])
     torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state)
@@ -179,13 +184,13 @@ def test_it_sees_what_the_librarys_processor_sees(size: tuple[int, int]) -> None
     noise = np.random.default_rng(size[0]).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
     expected = theirs([image], return_tensors="np")
-    patches, grid = Seeing.load(weights_folder()).patches(image)
+    patches, grid = NanoImageProcessor.load(weights_folder()).patches(image)
     assert [grid] == [tuple(row) for row in expected["image_grid_thw"].tolist()]
     np.testing.assert_allclose(patches, expected["pixel_values"], atol=1e-6)
 
 
 def test_square_pictures_are_seen_at_80_pixels_whatever_their_size() -> None:
-    seeing = Seeing.load(weights_folder())
+    seeing = NanoImageProcessor.load(weights_folder())
     for side in range(16, 1025):
         assert seeing.seen_size(side, side) == (80, 80), side
 
@@ -194,14 +199,14 @@ WITHOUT_TORCHVISION = """
 import sys
 sys.modules["torchvision"] = None
 import hashlib, json, pathlib
-from alphabench.judges.nano_judge import open_nano
+from alphabench.judges.nano_judge import open_nano_judge
 from alphabench.questions import ImagePart
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
 path = pathlib.Path(sys.argv[1])
 image = ImagePart(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 question = yes_no_question("Is the car red?", [image], image_id="0", question_id="0",
                            answer_format=YesNoProbability())
-(answer,) = open_nano("", options={}, device="cpu").ask([question])
+(answer,) = open_nano_judge("", options={}, device="cpu").ask([question])
 assert "torchvision" not in [n for n, m in sys.modules.items() if m is not None]
 print(answer.values[0])
 """

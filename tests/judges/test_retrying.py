@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.retrying import PersistentJudge
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.retrying import RetryingJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.judges.yesno import YesNoText, yes_no_question
 from alphabench.questions import Answer, ImagePart, Question
 
@@ -25,11 +25,11 @@ def questions(n: int) -> list[Question]:
 
 
 def test_only_what_could_not_be_read_is_asked_again_and_the_order_stays() -> None:
-    def said(question: Question) -> Said:
+    def said(question: Question) -> ScriptedReply:
         return "hm" if question.image_id == "1/0" and question.repeat < 2 else "yes"
 
     judge = ScriptedJudge(said)
-    answers = list(PersistentJudge(judge=judge, tries=5).ask(iter(questions(3))))
+    answers = list(RetryingJudge(judge=judge, tries=5).ask(iter(questions(3))))
     assert [a.question.image_id for a in answers] == ["0/0", "1/0", "2/0"]
     assert [a.status for a in answers] == ["scored"] * 3
     assert [image for image, _ in judge.asked] == ["0/0", "1/0", "2/0", "1/0", "1/0"]
@@ -38,7 +38,7 @@ def test_only_what_could_not_be_read_is_asked_again_and_the_order_stays() -> Non
 @pytest.mark.parametrize("kind", ["refusal", "filtered", "server_error"])
 def test_what_the_host_refuses_or_fails_is_left_alone(kind: str) -> None:
     judge = ScriptedJudge(lambda _: Mishap(kind=kind))  # type: ignore[arg-type]
-    (answer,) = PersistentJudge(judge=judge, tries=3).ask(questions(1))
+    (answer,) = RetryingJudge(judge=judge, tries=3).ask(questions(1))
     assert answer.status in ("refused", "failed")
     assert len(judge.asked) == 1
 
@@ -46,20 +46,20 @@ def test_what_the_host_refuses_or_fails_is_left_alone(kind: str) -> None:
 def test_a_refusal_in_prose_is_asked_again_as_official_scripts_do() -> None:
     said = ["I can't help with that.", "", "no."]
     judge = ScriptedJudge(lambda question: said[question.repeat])
-    (answer,) = PersistentJudge(judge=judge, tries=3).ask(questions(1))
+    (answer,) = RetryingJudge(judge=judge, tries=3).ask(questions(1))
     assert answer.values == (0.0,)
-    (answer,) = PersistentJudge(judge=judge, tries=2).ask(questions(1))
+    (answer,) = RetryingJudge(judge=judge, tries=2).ask(questions(1))
     assert answer.status == "unparsed"
 
 
 def test_it_is_the_judge_that_it_asks() -> None:
     judge = ScriptedJudge("yes", name="j", images_per_question=3)
-    persistent = PersistentJudge(judge=judge, tries=2)
+    persistent = RetryingJudge(judge=judge, tries=2)
     assert persistent.identity == judge.identity
     assert persistent.capabilities == judge.capabilities
     persistent.shake_hands(judge.capabilities)
     with pytest.raises(ValueError, match="once at least"):
-        PersistentJudge(judge=judge, tries=0)
+        RetryingJudge(judge=judge, tries=0)
 
 
 def test_what_was_answered_comes_before_the_error_that_stopped_the_judge() -> None:
@@ -75,5 +75,5 @@ def test_what_was_answered_comes_before_the_error_that_stopped_the_judge() -> No
     judge = Stopped(lambda asked: Mishap(kind="garbage") if asked.repeat == 0 else "yes")
     answers: list[Answer] = []
     with pytest.raises(AlphaBenchError, match="out of credit"):
-        answers.extend(answer for answer in PersistentJudge(judge=judge, tries=3).ask(questions(3)))
+        answers.extend(answer for answer in RetryingJudge(judge=judge, tries=3).ask(questions(3)))
     assert [a.status for a in answers] == ["scored", "unparsed", "unparsed"]

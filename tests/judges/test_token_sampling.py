@@ -1,4 +1,4 @@
-"""Drawing tokens: the right frequencies, and each question's own chance."""
+"""TokenSampling tokens: the right frequencies, and each question's own chance."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphabench.judges.token_sampling import Drawer, Drawing, drawing_of, noisy
+from alphabench.judges.token_sampling import (
+    TokenSampler,
+    TokenSampling,
+    gumbel_perturbed,
+    token_sampling_for,
+)
 from alphabench.questions import ReplySampling
 
 ODDS = torch.tensor([0.5, 0.25, 0.15, 0.1])
 
 
-def frequencies(how: Drawing, *, n: int = 4000) -> torch.Tensor:
+def frequencies(how: TokenSampling, *, n: int = 4000) -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
-    drawn = [int(noisy(ODDS.log(), how, generator).argmax()) for _ in range(n)]
+    drawn = [int(gumbel_perturbed(ODDS.log(), how, generator).argmax()) for _ in range(n)]
     return torch.bincount(torch.tensor(drawn), minlength=len(ODDS)) / n
 
 
@@ -24,37 +29,39 @@ def test_tokens_come_as_often_as_the_model_and_the_temperature_say() -> None:
     for temperature in (0.5, 1.0, 2.0):
         expected = (ODDS.log() / temperature).softmax(dim=0)
         # Four standard errors of a share over 4,000 draws.
-        assert torch.allclose(frequencies(Drawing(temperature)), expected, atol=0.032)
+        assert torch.allclose(frequencies(TokenSampling(temperature)), expected, atol=0.032)
 
 
 def test_top_p_keeps_the_fewest_tokens_that_hold_that_share_and_top_k_so_many() -> None:
-    assert frequencies(Drawing(1.0, top_p=0.6))[2:].sum() == 0
-    assert frequencies(Drawing(1.0, top_p=0.6))[1] > 0
-    assert frequencies(Drawing(1.0, top_p=0.0))[0] == 1
-    assert frequencies(Drawing(1.0, top_k=3))[3] == 0
+    assert frequencies(TokenSampling(1.0, top_p=0.6))[2:].sum() == 0
+    assert frequencies(TokenSampling(1.0, top_p=0.6))[1] > 0
+    assert frequencies(TokenSampling(1.0, top_p=0.0))[0] == 1
+    assert frequencies(TokenSampling(1.0, top_k=3))[3] == 0
 
 
 @given(st.lists(st.floats(-20, 20), min_size=2, max_size=30), st.floats(0, 1))
 def test_the_likeliest_token_can_always_be_drawn(logits: list[float], top_p: float) -> None:
     logprobs_V = torch.tensor(logits).log_softmax(dim=0)
-    scores_V = noisy(logprobs_V, Drawing(1.0, top_p=top_p), torch.Generator().manual_seed(0))
+    scores_V = gumbel_perturbed(
+        logprobs_V, TokenSampling(1.0, top_p=top_p), torch.Generator().manual_seed(0)
+    )
     assert scores_V[logprobs_V.argmax()] > -math.inf
     assert not scores_V.isnan().any()
 
 
 def test_a_row_is_drawn_alike_whatever_rows_stand_beside_it() -> None:
     scores_BV = torch.randn(3, 50, generator=torch.Generator().manual_seed(1))
-    how, none = Drawing(1.0), torch.empty(0)
-    together = Drawer([how] * 3, seeds=[7, 8, 9])(none, scores_BV).argmax(dim=1)
+    how, none = TokenSampling(1.0), torch.empty(0)
+    together = TokenSampler([how] * 3, seeds=[7, 8, 9])(none, scores_BV).argmax(dim=1)
     alone = [
-        int(Drawer([how], seeds=[seed])(none, scores_BV[row : row + 1]).argmax())
+        int(TokenSampler([how], seeds=[seed])(none, scores_BV[row : row + 1]).argmax())
         for row, seed in enumerate((7, 8, 9))
     ]
     assert together.tolist() == alone
 
 
 def test_the_first_steps_odds_are_kept_as_they_were_before_temperature() -> None:
-    drawer = Drawer([Drawing(5.0)], seeds=[0])
+    drawer = TokenSampler([TokenSampling(5.0)], seeds=[0])
     drawer(torch.empty(0), ODDS.log()[None])
     drawer(torch.empty(0), torch.zeros(1, 4))
     assert torch.allclose(drawer.first_BV[0].exp(), ODDS)
@@ -62,8 +69,10 @@ def test_the_first_steps_odds_are_kept_as_they_were_before_temperature() -> None
 
 
 def test_a_question_without_a_temperature_gets_what_the_checkpoint_recommends() -> None:
-    own = Drawing(0.7, top_p=0.8, top_k=20)
-    assert drawing_of(ReplySampling(max_tokens=1, temperature=None), own) == own
-    narrowed = drawing_of(ReplySampling(max_tokens=1, temperature=None, top_p=0.1), own)
+    own = TokenSampling(0.7, top_p=0.8, top_k=20)
+    assert token_sampling_for(ReplySampling(max_tokens=1, temperature=None), own) == own
+    narrowed = token_sampling_for(ReplySampling(max_tokens=1, temperature=None, top_p=0.1), own)
     assert narrowed == own._replace(top_p=0.1)
-    assert drawing_of(ReplySampling(max_tokens=1, temperature=0.3), own) == Drawing(0.3)
+    assert token_sampling_for(ReplySampling(max_tokens=1, temperature=0.3), own) == TokenSampling(
+        0.3
+    )

@@ -147,7 +147,7 @@ def test_the_limits_of_a_probability_stand_in_the_identity() -> None:
 
 
 def test_another_wording_is_another_identity() -> None:
-    own, other = YesNoProbability(), YesNoProbability(wording="{question} Yes or no?")
+    own, other = YesNoProbability(), YesNoProbability(template="{question} Yes or no?")
     assert own.identity["wording"].startswith("own:")
     assert own.identity != other.identity
     assert own.identity["contract"] != YesNoText().identity["contract"]

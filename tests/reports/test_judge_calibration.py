@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphabench.reports.judge_calibration import (
     ALL,
@@ -99,7 +99,7 @@ def test_a_weakness_shows_in_its_kind_of_question_alone(measure: Calibrate) -> N
 
 
 def test_unscored_answers_change_no_figure_and_are_counted(measure: Calibrate) -> None:
-    def stumbles(question: Question) -> Said:
+    def stumbles(question: Question) -> ScriptedReply:
         draw = hashlib.sha256(question.content_digest.encode()).digest()[0]
         return Mishap(kind="garbage") if draw < 64 else truthful(question)
 

@@ -207,7 +207,7 @@ def test_its_own_answers_are_read_as_any_judge_s(tmp_path: Path) -> None:
     path = tmp_path / "p.png"
     Image.new("RGB", (8, 8)).save(path)
     picture = ImagePart(path=path, sha256=sha256_of(path))
-    answer_format = YesNoText(wording="{question} Yes or no?", system="look")
+    answer_format = YesNoText(template="{question} Yes or no?", system="look")
     questions = [
         yes_no_question(
             text, (picture,), image_id="i", question_id=text, answer_format=answer_format

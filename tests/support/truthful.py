@@ -19,7 +19,7 @@ from PIL import Image
 from alphabench.benchmarks import open_benchmark
 from alphabench.checkpoints.scene import SceneCheckpoint, open_scene
 from alphabench.cli.factories import upstream_data
-from alphabench.judges.scripted import MISHAPS, Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import MISHAPS, Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Answer, Capabilities, ImagePart, Question
 from alphabench.runs.plan import requests_for
 from alphabench.types import ImageRequest
@@ -51,7 +51,7 @@ class Witness:
     def known(self) -> dict[str, Mapping[str, str]]:
         return {}
 
-    def __call__(self, question: Question) -> Said:
+    def __call__(self, question: Question) -> ScriptedReply:
         name = question.image_id
         if name not in self.known:
             self.look(question)

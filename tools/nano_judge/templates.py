@@ -13,7 +13,7 @@ from typing import Final
 from alphabench.benchmarks.gedit import viescore
 from alphabench.benchmarks.wise.questions import own_words
 from alphabench.benchmarks.wise.scoring import EDITIONS
-from alphabench.judges.yesno import OWN_WORDING
+from alphabench.judges.yesno import OWN_TEMPLATE
 from alphabench.questions import ImagePart
 from alphagrpo import holistic
 from alphagrpo.dvreward import verification
@@ -59,7 +59,7 @@ def _holistic(name: str) -> str:
     raise AssertionError(f"holistic asks no {name!r}")
 
 
-OWN: Final = _cut(OWN_WORDING, "{question}")
+OWN: Final = _cut(OWN_TEMPLATE, "{question}")
 DVREWARD: Final = _cut(verification.WORDING, "{question}")
 DVREWARD_SYSTEM: Final = verification.SYSTEM
 WISE_BINARY: Final = _wise("verified")

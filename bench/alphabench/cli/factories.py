@@ -179,12 +179,12 @@ def judge(spec: str | None, *, budget: float | None, no_cache: bool, device: str
 
 
 def _check_budget(spec: str, budget: float) -> None:
-    from alphabench.judges import pick_kind
+    from alphabench.judges import pick_judge_kind
 
     if not (math.isfinite(budget) and budget > 0):
         raise AlphaBenchError(f"--budget cannot be {budget}", hint="it takes US dollars above 0")
     name, _, options = spec.partition("?")
-    kind, _ = pick_kind(name)
+    kind, _ = pick_judge_kind(name)
     if kind in _FREE:
         raise AlphaBenchError(
             f"--budget has nothing to bound: the judge {name!r} costs nothing",

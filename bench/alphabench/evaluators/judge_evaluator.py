@@ -36,9 +36,9 @@ class JudgeEvaluator:
     """
 
     judge: Judge
-    ask: Callable[[GeneratedImage], Sequence[Question]]
+    questions_about: Callable[[GeneratedImage], Sequence[Question]]
     """The questions about one image; may be none."""
-    settle: Callable[[GeneratedImage, Sequence[Answer]], list[Verdict]]
+    score: Callable[[GeneratedImage, Sequence[Answer]], list[Verdict]]
     """The verdicts on one image, from the answers to its questions in order."""
     identity: Mapping[str, str] = field(default_factory=dict)
     """Given: contracts, wording, whatever of the benchmark decides a verdict. The judge's own
@@ -75,7 +75,7 @@ class JudgeEvaluator:
             self.judge.shake_hands(self.needs)
 
     def evaluate(self, images: Sequence[GeneratedImage]) -> Iterator[Verdict]:
-        """The verdicts that `settle` makes for each image, in order.
+        """The verdicts that `score` returns for each image, in order.
 
         An image with an answer that is `missing`, since the judge was stopped, has none.
 
@@ -96,7 +96,7 @@ class JudgeEvaluator:
         self, images: Sequence[GeneratedImage], waiting: deque[_Waiting]
     ) -> Iterator[Question]:
         for image in images:
-            questions = self.ask(image)
+            questions = self.questions_about(image)
             waiting.append(_Waiting(image, len(questions), []))
             yield from questions
 
@@ -105,7 +105,7 @@ class JudgeEvaluator:
         while waiting and len(waiting[0].answers) == waiting[0].n_questions:
             done = waiting.popleft()
             if all(answer.status != "missing" for answer in done.answers):
-                yield from self.settle(done.image, done.answers)
+                yield from self.score(done.image, done.answers)
 
 
 def _identity_of(judge: Judge) -> dict[str, str]:

@@ -89,7 +89,7 @@ def open_judge(
     given |= own
     common = {f.name for f in dataclasses.fields(JudgeOptions)}
     chosen = fill(JudgeOptions, {k: v for k, v in given.items() if k in common}, owner="a judge")
-    kind, location = pick_kind(name)
+    kind, location = pick_judge_kind(name)
     opener = registry.load("judge", kind)
     rest = {k: v for k, v in given.items() if k not in common}
     judge: Judge = opener(location, options=rest, device=device)
@@ -102,7 +102,7 @@ def open_judge(
     return VettedJudge(judge=asked, tested=judge, level=level)
 
 
-def pick_kind(name: str) -> tuple[str, str]:
+def pick_judge_kind(name: str) -> tuple[str, str]:
     """`"vllm:folder"` -> `("vllm", "folder")`; the kind is a name in the registry.
 
     Raises:

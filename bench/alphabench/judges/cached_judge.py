@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Licensed
 from alphabench.judges.answer_cache import AnswerCache, Replies, key_of
-from alphabench.judges.openai.chat_api import says_nothing
+from alphabench.judges.openai.chat_api import is_empty_reply
 from alphabench.judges.parsing import read_reply, unscored
 from alphabench.questions import Answer, Capabilities, Judge, Question
 
@@ -95,7 +95,7 @@ class CachedJudge:
 
     def _look_up(self, question: Question) -> Answer | None:
         reply = self.cache.get(key_of(self._identity, question))
-        if reply is None or says_nothing(reply):
+        if reply is None or is_empty_reply(reply):
             return None
         answer = read_reply(question, reply, cached=True)
         return None if self.reask_unread and answer.status != "scored" else answer

@@ -45,7 +45,7 @@ _IMAGES_READ_ONCE: Final = 2
 """An edited image and its source: questions about one image come one after the other."""
 
 
-class UnusablePictureError(Exception):
+class UnusableImageError(Exception):
     """The file is gone, altered or no picture; the question about it fails."""
 
 
@@ -55,20 +55,20 @@ def data_uri(picture: ImagePart) -> str:
     JPEG and resizing follow Pillow's defaults (quality 75, bicubic), as official scripts do.
 
     Raises:
-        UnusablePictureError: it cannot be read, or its content is not what `sha256` says.
+        UnusableImageError: it cannot be read, or its content is not what `sha256` says.
     """
-    content = read_picture(picture)
+    content = read_image_part(picture)
     kind = next((mime for start, mime in _KINDS if content.startswith(start)), None)
     if picture.encoding == "jpeg" or picture.size is not None or kind is None:
         content, kind = _encoded(content, picture)
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def read_picture(picture: ImagePart) -> bytes:
+def read_image_part(picture: ImagePart) -> bytes:
     """The file's content.
 
     Raises:
-        UnusablePictureError: it cannot be read, or its content is not what `sha256` says.
+        UnusableImageError: it cannot be read, or its content is not what `sha256` says.
     """
     return _read_once(
         picture.path, picture.sha256, picture.verified_state, regular_file_state(picture.path)
@@ -86,9 +86,9 @@ def _read_once(
     try:
         content, state = read_with_state(Path(path), max_bytes=MAX_FILE_BYTES)
     except UnreadableFileError as error:
-        raise UnusablePictureError(f"the picture cannot be read: {error}") from error
+        raise UnusableImageError(f"the picture cannot be read: {error}") from error
     if state != verified and hashlib.sha256(content).hexdigest() != sha256:
-        raise UnusablePictureError("the picture was altered since it was made")
+        raise UnusableImageError("the picture was altered since it was made")
     return content
 
 
@@ -98,7 +98,7 @@ def _encoded(content: bytes, picture: ImagePart) -> tuple[bytes, str]:
         image = (_as_viescore if picture.encoding == "jpeg" else _resized)(content, picture.size)
         image.save(target, format=picture.encoding.upper())
     except (UnreadableImageError, ValueError) as error:
-        raise UnusablePictureError(f"the picture cannot be decoded: {error}") from error
+        raise UnusableImageError(f"the picture cannot be decoded: {error}") from error
     return target.getvalue(), f"image/{picture.encoding}"
 
 
@@ -125,7 +125,7 @@ def _as_viescore(content: bytes, size: tuple[int, int] | None) -> Image:
     return upright
 
 
-class PictureCache:
+class DataUriCache:
     """Data URIs of the pictures last used, for one event loop.
 
     One is made at a time: a large image takes hundreds of megabytes while it is decoded.

@@ -60,7 +60,7 @@ class _Trial(NamedTuple):
 
 
 @runtime_checkable
-class Prepares(Protocol):
+class Preparable(Protocol):
     """A judge with something that can be found wrong before it is asked."""
 
     def prepare(self) -> None:
@@ -98,7 +98,7 @@ class VettedJudge:
 
     def shake_hands(self, needs: Capabilities) -> None:
         """See `shake_hands`; a cache is tried before anything is asked."""
-        if isinstance(self.judge, Prepares):
+        if isinstance(self.judge, Preparable):
             self.judge.prepare()
         shake_hands(self.tested, needs, level=self.level)
 

@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_bytes, read_json
-from alphabench.judges.data_uris import UnusablePictureError
-from alphabench.judges.openai.chat_api import LastingError, one_line
+from alphabench.judges.data_uris import UnusableImageError
+from alphabench.judges.openai.chat_api import LastingError, short_line
 from alphabench.judges.parsing import read_reply, unscored
 from alphabench.judges.thoughts import split_thought
 from alphabench.questions import Answer, ImagePart, Question, Reply
@@ -59,7 +59,7 @@ def find_model(kind: str, location: str, *, remote_code: bool) -> WeightsFolder:
         ) from error
 
 
-def licence_of(weights: WeightsFolder) -> str:
+def model_licence(weights: WeightsFolder) -> str:
     """What the model card states; `unknown` where there is none, or none can be had."""
     try:
         card = weights.folder / _CARD
@@ -112,7 +112,7 @@ class TemplateFields:
         return {**thinking, **own}
 
 
-def lengthened(question: Question, extra_tokens: int) -> Question:
+def with_extra_tokens(question: Question, extra_tokens: int) -> Question:
     """The question with a wider bound on its reply, for models that think before they answer."""
     sampling = question.sampling
     wider = replace(sampling, max_tokens=sampling.max_tokens + extra_tokens)
@@ -160,7 +160,7 @@ def control_tokens(tokenizer: Any) -> tuple[str, ...]:
     return tuple(sorted(str(token.content) for token in added if token.special and token.content))
 
 
-def n_pictures(question: Question) -> int:
+def n_images(question: Question) -> int:
     """How many images a question shows."""
     return sum(isinstance(part, ImagePart) for part in question.parts)
 
@@ -176,7 +176,7 @@ def answers_in_batches(
 
     Args:
         questions: read `size` at a time.
-        prepare: what a question becomes; a LastingError or UnusablePictureError concerns it alone.
+        prepare: what a question becomes; a LastingError or UnusableImageError concerns it alone.
         reply: replies to a batch, in order. Any error splits the batch, so that a question that
             cannot be answered fails alone.
         size: of a batch, at most.
@@ -192,8 +192,8 @@ def answers_in_batches(
         for place, question in enumerate(batch):
             try:
                 ready[place] = prepare(question)
-            except (LastingError, UnusablePictureError) as error:
-                said[place] = one_line(str(error))
+            except (LastingError, UnusableImageError) as error:
+                said[place] = short_line(str(error))
         said |= zip(ready, _replies(list(ready.values()), reply), strict=True)
         for place, question in enumerate(batch):
             result = said[place]
@@ -222,7 +222,7 @@ def _replies(
         raise
     except Exception as error:  # noqa: BLE001 - the boundary to a model library
         if len(batch) == 1:
-            return [one_line(f"{type(error).__name__}: {error}")]
+            return [short_line(f"{type(error).__name__}: {error}")]
     half = len(batch) // 2
     return [*_replies(batch[:half], reply), *_replies(batch[half:], reply)]
 

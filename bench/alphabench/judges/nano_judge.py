@@ -35,7 +35,7 @@ _MOST_PICTURES: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NanoOptions:
+class NanoJudgeOptions:
     """What `nano?key=value` takes."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -55,11 +55,11 @@ class NanoJudge(TransformersJudge):
     def _loaded(self) -> Any:
         loaded = super()._loaded
         inner = loaded.network.model
-        inner.visual = LooksOnce(inner.visual)
+        inner.visual = DeduplicatedVision(inner.visual)
         return loaded
 
 
-class LooksOnce(nn.Module):
+class DeduplicatedVision(nn.Module):
     """A vision tower of transformers that computes each distinct picture of a call once.
 
     Says what the tower says, up to rounding.
@@ -105,13 +105,13 @@ def _repeated_rows(x_PD: Tensor, counts: Sequence[int], which: Sequence[int]) ->
     return torch.cat([parts[number] for number in which])
 
 
-def open_nano(location: str, *, options: Mapping[str, str], device: str) -> NanoJudge:
+def open_nano_judge(location: str, *, options: Mapping[str, str], device: str) -> NanoJudge:
     """`nano`; nothing is loaded yet.
 
     Raises:
         AlphaBenchError: a location, or options that do not fit.
     """
-    chosen = fill(NanoOptions, options, owner=_KIND)
+    chosen = fill(NanoJudgeOptions, options, owner=_KIND)
     if location:
         raise AlphaBenchError(
             f"the judge nano takes no location, but got {location!r}",
@@ -141,7 +141,7 @@ def weights_folder() -> Path:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seeing:
+class NanoImageProcessor:
     """How pictures become patches; the fields of `preprocessor_config.json`."""
 
     patch_size: int
@@ -153,7 +153,7 @@ class Seeing:
     deviation: tuple[float, float, float]
 
     @classmethod
-    def load(cls, folder: Path) -> Seeing:
+    def load(cls, folder: Path) -> NanoImageProcessor:
         values = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
         return cls(
             patch_size=values["patch_size"],
@@ -204,7 +204,7 @@ class NanoProcessor:
         seeing: of the folder.
     """
 
-    def __init__(self, tokenizer: Any, seeing: Seeing) -> None:
+    def __init__(self, tokenizer: Any, seeing: NanoImageProcessor) -> None:
         self.tokenizer = tokenizer
         self.image_processor = seeing
         self.chat_template = tokenizer.chat_template
@@ -213,7 +213,7 @@ class NanoProcessor:
     def load(cls, folder: Path) -> NanoProcessor:
         """From a folder that `vllm serve` takes as well."""
         library: Any = importlib.import_module("transformers")
-        return cls(library.AutoTokenizer.from_pretrained(folder), Seeing.load(folder))
+        return cls(library.AutoTokenizer.from_pretrained(folder), NanoImageProcessor.load(folder))
 
     def apply_chat_template(self, messages: Sequence[Any], **settings: Any) -> Any:
         """The messages as one text, each picture as one token."""

@@ -51,7 +51,7 @@ def read_reply(question: Question, reply: Reply, *, cached: bool = False) -> Ans
         return unscored(question, "unparsed", reason, reply=reply, cached=cached)
     if opens_as_refusal(text):
         return unscored(question, "refused", "it opens as a refusal", reply=reply, cached=cached)
-    return unscored(question, "unparsed", why_unread(question, reply), reply=reply, cached=cached)
+    return unscored(question, "unparsed", why_unparsed(question, reply), reply=reply, cached=cached)
 
 
 def _before_reading(question: Question, reply: Reply, text: str) -> tuple[Status, str] | None:
@@ -60,7 +60,7 @@ def _before_reading(question: Question, reply: Reply, text: str) -> tuple[Status
         declined = reply.finish_reason == REFUSAL
         return "refused", "the model declined" if declined else "the host's filter"
     if split_thought(reply.text).answer is None:
-        return "unparsed", why_unread(question, reply)
+        return "unparsed", why_unparsed(question, reply)
     if len(text) > _LONGEST:
         return "unparsed", f"the reply has {len(text)} characters, which no answer needs"
     answer_format = question.answer_format
@@ -68,7 +68,7 @@ def _before_reading(question: Question, reply: Reply, text: str) -> tuple[Status
     if refuses(text) and not getattr(answer_format, "as_upstream", False):
         return "refused", "it is a refusal"
     if is_cut(reply.finish_reason) and not getattr(answer_format, "answer_comes_first", False):
-        return "unparsed", why_unread(question, reply)
+        return "unparsed", why_unparsed(question, reply)
     return None
 
 
@@ -104,7 +104,7 @@ def thinks(reply: Reply) -> bool:
     )
 
 
-def why_unread(question: Question, reply: Reply) -> str:
+def why_unparsed(question: Question, reply: Reply) -> str:
     """Why a reply that states no answer states none."""
     spoken = split_thought(reply.text)
     cut = ""

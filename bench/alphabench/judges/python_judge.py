@@ -14,7 +14,7 @@ from alphabench.core.user_code import call_factory
 from alphabench.questions import Capabilities, Judge
 
 
-def open_python(location: str, *, options: Mapping[str, str], device: str) -> Judge:
+def open_python_judge(location: str, *, options: Mapping[str, str], device: str) -> Judge:
     """Import `module:factory` from the current directory or the installed packages, and call it.
 
     Raises:

@@ -18,7 +18,7 @@ from alphabench.questions import Answer, Capabilities, Judge, Question, ShakesHa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PersistentJudge:
+class RetryingJudge:
     """Another judge, with up to `tries` askings of each question."""
 
     judge: Judge
@@ -42,7 +42,7 @@ class PersistentJudge:
         return self.judge.licences if isinstance(self.judge, Licensed) else {}
 
     def shake_hands(self, needs: Capabilities) -> None:
-        """Have the judge prove itself, where it can."""
+        """Check the judge, if it supports a handshake."""
         if isinstance(self.judge, ShakesHands):
             self.judge.shake_hands(needs)
 

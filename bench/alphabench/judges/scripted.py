@@ -56,9 +56,9 @@ _FAULTS: Final[Mapping[str, str]] = {
     "server_error": "HTTP 500: the server failed",
 }
 
-Said = str | float | Reply | Mishap
+ScriptedReply = str | float | Reply | Mishap
 """A reply's text; or the probability of yes, 0 to 1; or the whole reply; or what goes wrong."""
-Script = str | float | Mapping[Any, Said] | Callable[[Question], Said]
+Script = str | float | Mapping[Any, ScriptedReply] | Callable[[Question], ScriptedReply]
 """One answer for all; a table; or a function.
 
 A table's keys are (image id, question id) pairs, or question ids for whatever image.
@@ -97,7 +97,7 @@ class ScriptedJudge:
             self.asked.append((question.image_id, question.id))
             yield self._answer(question, self._look_up(question))
 
-    def _look_up(self, question: Question) -> Said:
+    def _look_up(self, question: Question) -> ScriptedReply:
         script = self.answer
         if isinstance(script, str | int | float):
             return script
@@ -105,14 +105,14 @@ class ScriptedJudge:
             return script(question)
         for key in ((question.image_id, question.id), question.id):
             if key in script:
-                said: Said = script[key]
+                said: ScriptedReply = script[key]
                 return said
         raise AlphaBenchError(
             f"the scripted judge has no answer to {question.id!r} about {question.image_id!r}",
             hint="add it to the table",
         )
 
-    def _answer(self, question: Question, said: Said) -> Answer:
+    def _answer(self, question: Question, said: ScriptedReply) -> Answer:
         if isinstance(said, Mishap):
             if said.kind in _FAULTS:
                 return unscored(question, "failed", _FAULTS[said.kind])
@@ -208,17 +208,17 @@ def open_scripted(location: str, *, options: Mapping[str, str], device: str) -> 
     name = chosen.name if table is None else f"{chosen.name}@{_digest_of(table)}"
     if table is None and chosen.answer != "yes":
         name = f"{name}={chosen.answer}"
-    return ScriptedJudge(Mischief(chosen, table), name=name, logprobs=chosen.logprobs)
+    return ScriptedJudge(MishapScript(chosen, table), name=name, logprobs=chosen.logprobs)
 
 
 @dataclass(frozen=True, slots=True)
-class Mischief:
+class MishapScript:
     """The script of `scripted:`: a table or one answer, with mishaps strewn in by content."""
 
     options: ScriptedOptions
     table: Mapping[str, Mapping[str, str]] | None = None
 
-    def __call__(self, question: Question) -> Said:
+    def __call__(self, question: Question) -> ScriptedReply:
         answer = self._answer(question)
         key = f"{self.options.seed}/{question.image_id}/{question.content_digest}"
         draw = hashlib.sha256(key.encode()).digest()

@@ -35,7 +35,7 @@ _FRAME: Final = re.compile(r"<answer>(.*)</answer>", re.DOTALL | re.IGNORECASE)
 """What many models are trained to put behind their thought."""
 
 
-class Spoken(NamedTuple):
+class SplitReply(NamedTuple):
     """A reply taken apart."""
 
     answer: str | None
@@ -44,7 +44,7 @@ class Spoken(NamedTuple):
     """Empty where there is none."""
 
 
-def split_thought(text: str) -> Spoken:
+def split_thought(text: str) -> SplitReply:
     """The answer and the thought of a reply; text without any mark is all answer."""
     kept: list[str] = []
     dropped: list[str] = []
@@ -63,9 +63,9 @@ def split_thought(text: str) -> Spoken:
             inside = True
         at = mark.end()
     if at == 0:
-        return Spoken(_BOX.sub("", text), "")
+        return SplitReply(_BOX.sub("", text), "")
     if inside:
-        return Spoken(None, "".join([*dropped, text[at:]]).strip())
+        return SplitReply(None, "".join([*dropped, text[at:]]).strip())
     answer = _BOX.sub("", "".join([*kept, text[at:]])).strip()
     framed = _FRAME.fullmatch(answer)
-    return Spoken(framed[1].strip() if framed else answer, "".join(dropped).strip())
+    return SplitReply(framed[1].strip() if framed else answer, "".join(dropped).strip())

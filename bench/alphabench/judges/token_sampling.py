@@ -15,7 +15,7 @@ import torch
 from alphabench.questions import ReplySampling
 
 
-class Drawing(NamedTuple):
+class TokenSampling(NamedTuple):
     """How the next token is drawn from the model's distribution."""
 
     temperature: float = 0.0
@@ -25,15 +25,15 @@ class Drawing(NamedTuple):
     """0 is all."""
 
 
-def drawing_of(sampling: ReplySampling, own: Drawing) -> Drawing:
+def token_sampling_for(sampling: ReplySampling, own: TokenSampling) -> TokenSampling:
     """What a question asks for; `own` is the model's, for a question that names no temperature."""
     top_p = sampling.top_p
     if sampling.temperature is None:
         return own if top_p is None else own._replace(top_p=top_p)
-    return Drawing(temperature=sampling.temperature, top_p=1.0 if top_p is None else top_p)
+    return TokenSampling(temperature=sampling.temperature, top_p=1.0 if top_p is None else top_p)
 
 
-class Drawer:
+class TokenSampler:
     """A logits processor that leaves only the choice of the greatest score to its caller.
 
     Args:
@@ -41,7 +41,7 @@ class Drawer:
         seeds: one for each row.
     """
 
-    def __init__(self, drawings: Sequence[Drawing], *, seeds: Sequence[int]) -> None:
+    def __init__(self, drawings: Sequence[TokenSampling], *, seeds: Sequence[int]) -> None:
         self.drawings = drawings
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.first_BV = torch.empty(0)
@@ -55,10 +55,14 @@ class Drawer:
             self.first_BV = logprobs_BV.cpu()
         self.n_steps += 1
         rows = zip(logprobs_BV, self.drawings, self.generators, strict=True)
-        return torch.stack([noisy(row_V, how, generator) for row_V, how, generator in rows])
+        return torch.stack(
+            [gumbel_perturbed(row_V, how, generator) for row_V, how, generator in rows]
+        )
 
 
-def noisy(logprobs_V: torch.Tensor, how: Drawing, generator: torch.Generator) -> torch.Tensor:
+def gumbel_perturbed(
+    logprobs_V: torch.Tensor, how: TokenSampling, generator: torch.Generator
+) -> torch.Tensor:
     """Scores whose greatest is a draw from the distribution; float32.
 
     Source: the Gumbel-max trick (Maddison, Tarlow and Minka, A* Sampling, 2014, section 2).

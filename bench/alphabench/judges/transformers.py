@@ -30,7 +30,7 @@ from alphabench.images import open_rgb
 from alphabench.judges import in_process
 from alphabench.judges.data_uris import data_uri
 from alphabench.judges.openai.chat_api import LastingError
-from alphabench.judges.token_sampling import Drawer, Drawing, drawing_of
+from alphabench.judges.token_sampling import TokenSampler, TokenSampling, token_sampling_for
 from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply, ReplySampling
 from alphabench.weights.find import LOADING_ERRORS, WeightsFolder, load_complete
 from alphabench.weights.strict_loading import strict_loading
@@ -136,7 +136,7 @@ class TransformersJudge:
     @property
     def licences(self) -> Mapping[str, str]:
         """Of the model, as its card states it."""
-        return {self.location: in_process.licence_of(self._weights)}
+        return {self.location: in_process.model_licence(self._weights)}
 
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
         """See `Judge.ask`.
@@ -159,12 +159,14 @@ class TransformersJudge:
     def _prepared(self, question: Question) -> _Prompt:
         loaded = self._loaded
         in_process.refuse_control_tokens(question, loaded.control_tokens)
-        if in_process.n_pictures(question) > self.capabilities.images_per_question:
+        if in_process.n_images(question) > self.capabilities.images_per_question:
             raise LastingError(
-                f"{in_process.n_pictures(question)} pictures are too many in a question"
+                f"{in_process.n_images(question)} pictures are too many in a question"
             )
         fields = in_process.TemplateFields(thinking=self.options.thinking).of(question)
-        return _prompt(loaded, in_process.lengthened(question, self.options.extra_tokens), fields)
+        return _prompt(
+            loaded, in_process.with_extra_tokens(question, self.options.extra_tokens), fields
+        )
 
     def _replies(self, prompts: Sequence[_Prompt]) -> list[Reply]:
         """Prompts that cannot share one call of the model go one after another."""
@@ -192,7 +194,7 @@ class _Prompt(NamedTuple):
 class _Loaded(NamedTuple):
     network: Any
     processor: Any
-    own_drawing: Drawing
+    default_sampling: TokenSampling
     """What the checkpoint itself recommends."""
     ends: frozenset[int]
     """Tokens that end a reply."""
@@ -275,9 +277,9 @@ def _settled(network: Any, processor: Any) -> _Loaded:
         decoder_start_token_id=recommended.decoder_start_token_id,
         do_sample=False,
     )
-    own = Drawing()
+    own = TokenSampling()
     if recommended.do_sample:
-        own = Drawing(
+        own = TokenSampling(
             temperature=_or(recommended.temperature, 1.0),
             top_p=_or(recommended.top_p, 1.0),
             top_k=_or(recommended.top_k, 0),
@@ -286,7 +288,7 @@ def _settled(network: Any, processor: Any) -> _Loaded:
     return _Loaded(
         network=network,
         processor=processor,
-        own_drawing=own,
+        default_sampling=own,
         ends=frozenset(ends),
         control_tokens=in_process.control_tokens(tokenizer),
         context=getattr(text_config, "max_position_embeddings", None),
@@ -338,8 +340,8 @@ def _generate(loaded: _Loaded, prompts: Sequence[_Prompt], *, model: str) -> lis
     n_tokens_B = inputs["attention_mask"].sum(dim=1).tolist()
     if loaded.context is not None and max(n_tokens_B) + bound > loaded.context:
         raise LastingError(f"{max(n_tokens_B)} tokens and {bound} to reply exceed the context")
-    drawer = Drawer(
-        [drawing_of(prompt.sampling, loaded.own_drawing) for prompt in prompts],
+    drawer = TokenSampler(
+        [token_sampling_for(prompt.sampling, loaded.default_sampling) for prompt in prompts],
         seeds=[prompt.seed for prompt in prompts],
     )
     drawn_BT = _drawn(loaded, inputs, drawer, bound)
@@ -358,7 +360,7 @@ def _generate(loaded: _Loaded, prompts: Sequence[_Prompt], *, model: str) -> lis
 
 
 @torch.inference_mode()
-def _drawn(loaded: _Loaded, inputs: Any, drawer: Drawer, bound: int) -> list[list[int]]:
+def _drawn(loaded: _Loaded, inputs: Any, drawer: TokenSampler, bound: int) -> list[list[int]]:
     """The tokens of each reply, padding behind its end."""
     try:
         tokens_BT = loaded.network.generate(
@@ -426,7 +428,7 @@ def _survives_padding(loaded: _Loaded) -> bool:
         )
         for probe in _PROBES
     ]
-    alone, padded = (Drawer([Drawing()] * n, seeds=[0] * n) for n in (1, len(prompts)))
+    alone, padded = (TokenSampler([TokenSampling()] * n, seeds=[0] * n) for n in (1, len(prompts)))
     _drawn(loaded, _inputs(loaded, prompts[:1]), alone, 1)
     _drawn(loaded, _inputs(loaded, prompts), padded, 1)
     shift = 0.5 * (alone.first_BV[0].exp() - padded.first_BV[0].exp()).abs().sum()

@@ -20,7 +20,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import fill
 from alphabench.judges import in_process
 from alphabench.judges.data_uris import data_uri
-from alphabench.judges.openai.chat_api import LastingError, one_line, request_body
+from alphabench.judges.openai.chat_api import LastingError, request_body, short_line
 from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply
 from alphabench.weights.find import WeightsFolder
 from alphabench.weights.strict_loading import strict_loading
@@ -130,7 +130,7 @@ class VllmJudge:
     @property
     def licences(self) -> Mapping[str, str]:
         """Of the model, as its card states it."""
-        return {self.location: in_process.licence_of(self._weights)}
+        return {self.location: in_process.model_licence(self._weights)}
 
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
         """See `Judge.ask`.
@@ -151,14 +151,14 @@ class VllmJudge:
 
     def _prepared(self, question: Question) -> _Prompt:
         in_process.refuse_control_tokens(question, self._engine.control_tokens)
-        if in_process.n_pictures(question) > self.capabilities.images_per_question:
+        if in_process.n_images(question) > self.capabilities.images_per_question:
             raise LastingError(
-                f"{in_process.n_pictures(question)} pictures are too many in a question"
+                f"{in_process.n_images(question)} pictures are too many in a question"
             )
         fields = in_process.TemplateFields(thinking=self.options.thinking).of(question)
         pictures = [data_uri(part) for part in question.parts if isinstance(part, ImagePart)]
         body = request_body(question, pictures, model="", fixed={})
-        longer = in_process.lengthened(question, self.options.extra_tokens)
+        longer = in_process.with_extra_tokens(question, self.options.extra_tokens)
         return _Prompt(longer, body["messages"], fields)
 
     def _replies(self, prompts: Sequence[_Prompt]) -> list[Reply]:
@@ -221,7 +221,7 @@ def _start(
     except Exception as error:
         # vLLM's own process tells the rest on the terminal; here comes whatever type it died of.
         raise AlphaBenchError(
-            f"vLLM cannot serve {location!r}: {one_line(str(error)) or type(error).__name__}",
+            f"vLLM cannot serve {location!r}: {short_line(str(error)) or type(error).__name__}",
             hint="read its messages above; max_model_len and gpu_memory_utilization bound memory",
         ) from error
     return _Engine(llm, library.SamplingParams, control_tokens, tokenizer)

@@ -19,7 +19,7 @@ from typing import ClassVar, Final
 from alphabench.judges.parsing import is_cut
 from alphabench.questions import ImagePart, Question, Reply, ReplySampling
 
-OWN_WORDING: Final = "{question}\nAnswer with one word: yes or no."
+OWN_TEMPLATE: Final = "{question}\nAnswer with one word: yes or no."
 TOP_TOKENS: Final = 20
 """Alternatives asked for; with fewer, a hedging judge hides both words."""
 LEAST_MASS: Final = 0.1
@@ -49,14 +49,14 @@ class YesNoProbability:
 
     answer_comes_first: ClassVar[bool] = True
     """The one token that it asks for is the answer, so that a cut reply is whole."""
-    wording: str = OWN_WORDING
+    template: str = OWN_TEMPLATE
     """`{question}` stands for the question."""
     system: str | None = None
 
     @property
     def identity(self) -> Mapping[str, str]:
         limits = {"least_mass": str(LEAST_MASS), "most_unseen": str(MOST_UNSEEN)}
-        return {**_identity("yes-no/probability", self.wording, self.system), **limits}
+        return {**_identity("yes-no/probability", self.template, self.system), **limits}
 
     @property
     def sampling(self) -> ReplySampling:
@@ -73,14 +73,14 @@ class YesNoText:
 
     answer_comes_first: ClassVar[bool] = True
     """A reply that was cut behind the word may be read, unless it was about to hedge."""
-    wording: str = OWN_WORDING
+    template: str = OWN_TEMPLATE
     """`{question}` stands for the question."""
     system: str | None = None
     max_tokens: int = 8
 
     @property
     def identity(self) -> Mapping[str, str]:
-        return _identity("yes-no/text", self.wording, self.system)
+        return _identity("yes-no/text", self.template, self.system)
 
     @property
     def sampling(self) -> ReplySampling:
@@ -108,7 +108,7 @@ def yes_no_question(
     return Question(
         image_id=image_id,
         id=question_id,
-        parts=(*pictures, answer_format.wording.replace("{question}", text)),
+        parts=(*pictures, answer_format.template.replace("{question}", text)),
         sampling=answer_format.sampling,
         answer_format=answer_format,
         system=answer_format.system,
@@ -185,7 +185,7 @@ def _opened(text: str) -> str:
     return plain[start:]
 
 
-def _identity(name: str, wording: str, system: str | None) -> Mapping[str, str]:
-    digest = hashlib.sha256(f"{system!r}\n{wording}".encode()).hexdigest()[:16]
-    label = "own" if wording == OWN_WORDING and system is None else "given"
+def _identity(name: str, template: str, system: str | None) -> Mapping[str, str]:
+    digest = hashlib.sha256(f"{system!r}\n{template}".encode()).hexdigest()[:16]
+    label = "own" if template == OWN_TEMPLATE and system is None else "given"
     return {"contract": name, "version": "2", "wording": f"{label}:{digest}"}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphagrpo.dvreward.decompose import (
     Decomposing,
@@ -45,7 +45,7 @@ class Writer:
     """Looked at first."""
     calls: list[Question] = field(default_factory=list)
 
-    def __call__(self, question: Question) -> Said:
+    def __call__(self, question: Question) -> ScriptedReply:
         self.calls.append(question)
         said = self.on(question) if self.on else None
         if said is None:

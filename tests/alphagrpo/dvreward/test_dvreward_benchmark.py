@@ -10,7 +10,7 @@ import pytest
 
 from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Judge, Question
 from alphabench.runs.plan import Checkpoint, open_evaluation, plan_run
 from alphabench.runs.run import Outcome, Work, carry_out
@@ -91,10 +91,10 @@ def test_a_second_run_asks_only_about_images_without_a_reward(
     truth = honest(benchmark, "0.0").answer
     assert isinstance(truth, dict)
 
-    def faulty(question: Question) -> Said:
+    def faulty(question: Question) -> ScriptedReply:
         if question.image_id.startswith("0000"):
             return Mishap(kind="server_error")
-        said: Said = truth[question.image_id, question.id]
+        said: ScriptedReply = truth[question.image_id, question.id]
         return said
 
     first = run(benchmark, ScriptedJudge(faulty), tmp_path / "run").report

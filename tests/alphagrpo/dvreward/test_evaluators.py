@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.scripted import MISHAPS, Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import MISHAPS, Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphabench.types import Verdict
 from alphagrpo.dvreward.aggregate import Aggregating
@@ -47,7 +47,7 @@ def test_faults_change_no_reward_that_is_given_and_are_all_named(draw: Draw) -> 
     run = draw(error=0.3)
     kinds = [kind for kind in MISHAPS if kind not in ("slow", "wrong_model")]
 
-    def faulty(question: Question) -> Said:
+    def faulty(question: Question) -> ScriptedReply:
         number = int(question.content_digest[:8], 16)
         if number % 20 == 0:
             return Mishap(kind=kinds[number % len(kinds)])

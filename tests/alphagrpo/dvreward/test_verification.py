@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.judges.scripted import Mishap, MishapKind, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, MishapKind, ScriptedJudge, ScriptedReply
 from alphabench.questions import ImagePart, Reply
 from alphabench.types import Status, Verdict
 from alphagrpo.dvreward.aggregate import Aggregating
@@ -27,7 +27,7 @@ KITE = QuestionSet(
 
 
 def judged(
-    answers: dict[str, Said],
+    answers: dict[str, ScriptedReply],
     *,
     verifying: Verifying = Verifying(),  # noqa: B008
     aggregating: Aggregating = Aggregating(),  # noqa: B008
@@ -106,7 +106,12 @@ def test_the_worst_status_names_the_verdict() -> None:
 
 
 def test_with_less_coverage_asked_for_the_rest_decides_and_the_lack_is_logged() -> None:
-    answers: dict[str, Said] = {"s0": 0.5, "s1": Mishap(kind="garbage"), "s2": 0.5, "q0": 0.5}
+    answers: dict[str, ScriptedReply] = {
+        "s0": 0.5,
+        "s1": Mishap(kind="garbage"),
+        "s2": 0.5,
+        "q0": 0.5,
+    }
     verdict = judged(answers, aggregating=Aggregating(min_coverage=0.75))
     assert verdict.value == pytest.approx(0.5)
     assert (verdict.detail["answered"], verdict.detail["asked"]) == (3, 4)

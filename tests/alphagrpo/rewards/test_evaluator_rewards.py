@@ -9,7 +9,7 @@ import pytest
 
 from alphabench.core.errors import JudgeUnavailableError, TrainingStoppedError
 from alphabench.judges import open_judge
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphagrpo.dvreward.evaluators import dvreward_evaluator, holistic_evaluator
 from alphagrpo.rewards.evaluator_rewards import EvaluatorReward
@@ -41,7 +41,7 @@ def test_the_holistic_grade_needs_no_questions() -> None:
 
 
 def test_one_picture_that_cannot_be_judged_costs_no_other_and_is_no_zero() -> None:
-    def moody(question: Question) -> Said:
+    def moody(question: Question) -> ScriptedReply:
         bright = brightness_of(question)
         return Mishap(kind="refusal") if bright < 0.1 else bright
 
@@ -67,7 +67,7 @@ def test_a_judge_that_is_down_is_waited_for_and_then_stops_the_run() -> None:
     times = iter(range(100))
     broken = [True, True, False]
 
-    def flaky(question: Question) -> Said:
+    def flaky(question: Question) -> ScriptedReply:
         del question
         return Mishap(kind="server_error") if broken[0] else 1.0
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from alphabench.core.errors import JudgeUnavailableError
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphagrpo.rewards.reflection_judge import ReflectionJudge
 from alphagrpo.rewards.text_rewards import ReflectionRule, ThinkTags, reflects, tagged
@@ -55,7 +55,7 @@ def test_a_reflection_names_wish_fault_and_remedy(text: str, right: bool) -> Non
 def test_a_judge_of_reflections_reads_the_words_and_no_picture() -> None:
     seen: list[Question] = []
 
-    def said(question: Question) -> Said:
+    def said(question: Question) -> ScriptedReply:
         seen.append(question)
         text = str(question.parts[0])
         return (

@@ -13,7 +13,7 @@ from alphabench.benchmarks.dpg.official_files import split_grid
 from alphabench.benchmarks.dpg.official_results import OFFICIAL, summarise_official
 from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphabench.reports.comparison import basis_of
 from alphabench.runs.plan import requests_for
@@ -30,7 +30,9 @@ def mini(protocol: ProtocolName = "official") -> Dpg:
     return open_dpg("mini", protocol=protocol, data=NOWHERE)
 
 
-def drawn(folder: Path, **options: str) -> tuple[list[GeneratedImage], Callable[[Question], Said]]:
+def drawn(
+    folder: Path, **options: str
+) -> tuple[list[GeneratedImage], Callable[[Question], ScriptedReply]]:
     """All images of the mini split as `scene:` draws them, and a judge's true replies."""
     checkpoint = open_scene("", options={"size": "64", **options})
     truths: dict[str, dict[str, str]] = {}
@@ -43,7 +45,9 @@ def drawn(folder: Path, **options: str) -> tuple[list[GeneratedImage], Callable[
     return made, lambda q: truths[q.image_id][q.id]
 
 
-def judged(made: Sequence[GeneratedImage], script: Callable[[Question], Said]) -> list[Verdict]:
+def judged(
+    made: Sequence[GeneratedImage], script: Callable[[Question], ScriptedReply]
+) -> list[Verdict]:
     return list(mini().evaluator(judge=ScriptedJudge(script)).evaluate(made))
 
 
@@ -102,7 +106,7 @@ def test_faults_change_no_verdict_that_is_scored_and_are_counted(tmp_path: Path)
     sound = {(v.image_id, v.question_id): v.value for v in judged(made, script)}
     faults = ("garbage", "refusal", "server_error")
 
-    def faulty(question: Question) -> Said:
+    def faulty(question: Question) -> ScriptedReply:
         number = sum(map(ord, question.image_id + question.id))
         return Mishap(kind=faults[number % 3]) if number % 10 < 3 else script(question)  # type: ignore[arg-type]
 

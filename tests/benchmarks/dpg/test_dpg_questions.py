@@ -13,7 +13,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.interfaces import Evaluator
 from alphabench.judges.parsing import read_reply
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import ImagePart, Question, Reply, ReplySampling
 from alphabench.types import GeneratedImage, ImageRequest, Verdict
 from alphabench.upstream import UpstreamData
@@ -37,7 +37,7 @@ def test_every_question_is_asked_in_the_order_of_the_table_after_the_picture() -
     evaluator = BENCHMARK.evaluator(judge=judge)
     assert [v.question_id for v in examined(evaluator)] == list(BENCHMARK.questions(SAMPLE))
     assert isinstance(evaluator, JudgeEvaluator)
-    for question in evaluator.ask(image()):
+    for question in evaluator.questions_about(image()):
         assert isinstance(question.parts[0], ImagePart)
         assert question.sampling.temperature == 0.0
 
@@ -52,7 +52,7 @@ def test_answers_are_stored_before_any_dependency() -> None:
 
 
 def test_what_is_no_answer_gets_its_status() -> None:
-    script: dict[str, Said] = {
+    script: dict[str, ScriptedReply] = {
         "1": Mishap(kind="refusal"),
         "2": Mishap(kind="server_error"),
         "3": "Maybe.",
@@ -71,7 +71,7 @@ def test_a_chat_judges_word_is_read_in_reply_to_the_bare_question() -> None:
     assert [v.value for v in verdicts] == [1.0, 1.0, 0.0, None, None, None]
     assert [v.status for v in verdicts[3:]] == ["unparsed", "refused", "unparsed"]
     assert isinstance(evaluator, JudgeEvaluator)
-    assert evaluator.ask(image())[0].parts[1] == "Is there a dog in the picture?"
+    assert evaluator.questions_about(image())[0].parts[1] == "Is there a dog in the picture?"
     assert evaluator.identity["wording"] == "official:bare"
 
 
@@ -89,7 +89,7 @@ def test_upstreams_own_model_says_the_very_word_or_no(text: str) -> None:
 def test_no_reply_whatever_breaks_the_parser_or_makes_it_invent_a_yes(spec: str) -> None:
     evaluator = BENCHMARK.evaluator(spec, judge=ScriptedJudge("yes"))
     assert isinstance(evaluator, JudgeEvaluator)
-    answer_format = evaluator.ask(image())[0].answer_format
+    answer_format = evaluator.questions_about(image())[0].answer_format
     n_yes = 0
     for text in fuzzed(["yes", "no", "Yes.", "No, it is not", "two"], 10_000):
         values = answer_format.parse(Reply(text=text, model="m"))

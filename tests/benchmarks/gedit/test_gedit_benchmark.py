@@ -15,7 +15,7 @@ from alphabench.benchmarks.gedit.benchmark import GEdit, open_gedit
 from alphabench.benchmarks.gedit.scoring import GROUPS
 from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphabench.reports.comparison import basis_of
 from alphabench.runs.plan import requests_for
@@ -50,7 +50,7 @@ def images(
 
 
 def knowing(truth: dict[str, tuple[bool, bool]]) -> ScriptedJudge:
-    def say(question: Question) -> Said:
+    def say(question: Question) -> ScriptedReply:
         marks = [10 * int(right) for right in truth[question.image_id]]
         return f'{{"score": {marks if question.id == "semantics" else [10, 10]}}}'
 
@@ -190,7 +190,7 @@ def test_one_unread_call_leaves_the_picture_without_a_score_and_keeps_the_other(
     english = [one for one in made if one.id.startswith("en-")]
     made = [*english[::3], *[one for one in made if one not in english[::3]]]
     ids = [image.id for image in made]
-    table: dict[Any, Said] = {"semantics": "[8, 8]", "quality": "[8, 8]"}
+    table: dict[Any, ScriptedReply] = {"semantics": "[8, 8]", "quality": "[8, 8]"}
     table[(ids[0], "quality")] = Mishap(kind="garbage")
     table[(ids[1], "semantics")] = Mishap(kind="filtered")
     table[(ids[2], "semantics")] = Mishap(kind="server_error")
@@ -213,7 +213,7 @@ def test_the_upstream_guess_is_a_labelled_replay_and_never_the_default(
 ) -> None:
     benchmark = mini(data)
     made, _ = images(benchmark, tmp_path)
-    table: dict[Any, Said] = {"semantics": "I'm sorry.", "quality": '{"score": broken]}'}
+    table: dict[Any, ScriptedReply] = {"semantics": "I'm sorry.", "quality": '{"score": broken]}'}
     plain = benchmark.evaluator(judge=ScriptedJudge(table))
     assert {v.status for v in plain.evaluate(made)} <= {"refused", "unparsed"}
     table["quality"] = "[9, 9]"

@@ -20,7 +20,7 @@ from alphabench.benchmarks.gedit.viescore import (
 )
 from alphabench.benchmarks.gedit.viescore_parser import LowestScore
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.scripted import Said, ScriptedJudge
+from alphabench.judges.scripted import ScriptedJudge, ScriptedReply
 from alphabench.questions import ImagePart, Question, ReplySampling
 from alphabench.types import GeneratedImage, ImageRequest, ProtocolName, Sample
 from alphabench.upstream import UpstreamData
@@ -51,7 +51,7 @@ def edited(tmp_path: Path, *, judge_source: bool = False) -> GeneratedImage:
 def asked(tmp_path: Path, protocol: ProtocolName) -> list[Question]:
     questions: list[Question] = []
 
-    def listen(question: Question) -> Said:
+    def listen(question: Question) -> ScriptedReply:
         questions.append(question)
         return "[8, 8]"
 

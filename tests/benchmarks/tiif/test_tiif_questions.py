@@ -18,7 +18,7 @@ from alphabench.benchmarks.tiif.questions import (
 )
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
-from alphabench.judges.retrying import PersistentJudge
+from alphabench.judges.retrying import RetryingJudge
 from alphabench.judges.scripted import Mishap, ScriptedJudge
 from alphabench.types import GeneratedImage, ImageRequest, Sample
 from alphabench.upstream import UpstreamData
@@ -54,10 +54,10 @@ def image(sample: Sample = SAMPLE) -> GeneratedImage:
     return GeneratedImage(request=request, path=Path("a.png"), sha256="0" * 64, seconds=0.0)
 
 
-def together(judge: ScriptedJudge | PersistentJudge, **kwargs: str) -> JudgeEvaluator:
+def together(judge: ScriptedJudge | RetryingJudge, **kwargs: str) -> JudgeEvaluator:
     strict = kwargs.get("protocol") == "strict"
     ask = AskTogether(wording=WORDING, protocol="strict" if strict else "official")
-    return JudgeEvaluator(judge=judge, ask=ask, settle=settle)
+    return JudgeEvaluator(judge=judge, questions_about=ask, score=settle)
 
 
 def test_the_wording_is_found_in_a_script_by_name_and_never_run() -> None:
@@ -132,11 +132,11 @@ def test_a_reply_that_cannot_be_used_leaves_all_questions_unscored(
 def test_official_asks_again_for_what_it_cannot_read_and_gives_up_in_the_end() -> None:
     replies = {0: "hm", 1: "yes and no", 2: "yes\nno"}
     judge = ScriptedJudge(lambda question: replies[question.repeat])
-    verdicts = list(together(PersistentJudge(judge=judge, tries=3)).evaluate([image()]))
+    verdicts = list(together(RetryingJudge(judge=judge, tries=3)).evaluate([image()]))
     assert [v.value for v in verdicts] == [1.0, 1.0]
     assert len(judge.asked) == 3
     tired = ScriptedJudge("hm")
-    verdicts = list(together(PersistentJudge(judge=tired, tries=3)).evaluate([image()]))
+    verdicts = list(together(RetryingJudge(judge=tired, tries=3)).evaluate([image()]))
     assert {v.status for v in verdicts} == {"unparsed"}
     assert tired.asked == [("style-0-short/0", ANSWERS)] * 3
 

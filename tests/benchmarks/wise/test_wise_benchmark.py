@@ -15,7 +15,7 @@ from alphabench.benchmarks.wise.questions import own_words, read_words
 from alphabench.benchmarks.wise.scoring import CATEGORIES, EDITIONS
 from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.scripted import Mishap, Said, ScriptedJudge
+from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import ImagePart, Question
 from alphabench.runs.plan import requests_for
 from alphabench.scenes.geneval_scenes import why_undrawable
@@ -129,10 +129,10 @@ def test_a_judge_that_knows_the_truth_gives_the_true_score(
 def test_what_a_judge_does_not_say_is_counted_and_never_a_number(tmp_path: Path) -> None:
     benchmark = mini()
     made, _ = images(benchmark, tmp_path)
-    mishaps: list[Said] = [
+    mishaps: list[ScriptedReply] = [
         Mishap(kind="garbage"), Mishap(kind="refusal"), Mishap(kind="server_error"), "Score: 2",
     ]  # fmt: skip
-    table: dict[Any, Said] = {image.id: "Score: 1" for image in made}
+    table: dict[Any, ScriptedReply] = {image.id: "Score: 1" for image in made}
     table.update(zip([image.id for image in made], mishaps, strict=False))
     judge = ScriptedJudge(lambda q: table[q.image_id])
     verdicts = judged(benchmark, made, judge)
@@ -151,7 +151,7 @@ def test_officially_an_unreadable_reply_is_asked_for_three_times_and_strictly_on
 ) -> None:
     asked: list[Question] = []
 
-    def stubborn(question: Question) -> Said:
+    def stubborn(question: Question) -> ScriptedReply:
         asked.append(question)
         return "Score: 1" if question.repeat == 2 else "hm"
 
@@ -189,7 +189,7 @@ def test_a_question_shows_the_picture_riddle_and_answer_in_our_own_words(
 ) -> None:
     questions: list[Question] = []
 
-    def listen(question: Question) -> Said:
+    def listen(question: Question) -> ScriptedReply:
         questions.append(question)
         return RIGHT[version]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.openai.health import HOPELESS_AT_FIRST, SUSPECT_AFTER, Health, Record
+from alphabench.judges.openai.health import HOPELESS_AT_FIRST, SUSPECT_AFTER, Health, JudgeRecord
 
 
 def health(notes: list[str] | None = None, *, has_answered: bool = True) -> Health:
@@ -27,7 +27,7 @@ def fail(
         of.failed(reason, now, reached=reached, strange=strange, mistake=mistake)
 
 
-def give_up(record: Record, *, times: int) -> None:
+def give_up(record: JudgeRecord, *, times: int) -> None:
     for _ in range(times):
         record.gave_up("HTTP 400")
 
@@ -107,10 +107,10 @@ def test_a_mistake_in_the_address_is_told_at_once_and_an_outage_later_is_waited_
 
 
 def test_questions_in_vain_stop_a_judge_that_never_answered_soon_and_another_late() -> None:
-    never = Record(model="m")
+    never = JudgeRecord(model="m")
     with pytest.raises(AlphaBenchError, match=r"none of 16 questions at all .HTTP 400"):
         give_up(never, times=HOPELESS_AT_FIRST)
-    once = Record(model="m")
+    once = JudgeRecord(model="m")
     once.replied()
     give_up(once, times=200)
     once.replied()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alphabench.detections.geneval_rules import relations
-from alphabench.judges.nano_judge import NanoProcessor, Seeing, weights_folder
+from alphabench.judges.nano_judge import NanoImageProcessor, NanoProcessor, weights_folder
 from alphabench.scenes.scene_questions import noun
 from tools.nano_judge import claims, edits, scene_images, templates
 from tools.nano_judge.documents import Document, Writer
@@ -124,7 +124,7 @@ def test_an_edit_that_was_not_made_leaves_the_picture_and_scores_nothing(world: 
 
 def test_patches_are_those_that_the_judge_sees() -> None:
     pixels, _ = shown(3)
-    expected, _ = Seeing.load(weights_folder()).patches(Image.fromarray(pixels))
+    expected, _ = NanoImageProcessor.load(weights_folder()).patches(Image.fromarray(pixels))
     np.testing.assert_allclose(patches(pixels[None])[0].numpy(), expected, atol=1e-6)
 
 

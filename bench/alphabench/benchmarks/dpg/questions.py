@@ -90,8 +90,8 @@ def open_judged(judge: Judge | None, options: AskingOptions) -> JudgeEvaluator:
         answer_format = VeryWord()
     return JudgeEvaluator(
         judge=judge,
-        ask=Ask(answer_format=answer_format),
-        settle=settle,
+        questions_about=Ask(answer_format=answer_format),
+        score=settle,
         identity=answer_format.identity,
         needs=Capabilities(
             images_per_question=1, logprobs=isinstance(answer_format, YesNoProbability)
@@ -104,8 +104,8 @@ def open_answerer(model: Judge) -> JudgeEvaluator:
     answer_format = VeryWord(empty_is_no=True)
     return JudgeEvaluator(
         judge=model,
-        ask=Ask(answer_format=answer_format),
-        settle=settle,
+        questions_about=Ask(answer_format=answer_format),
+        score=settle,
         identity={key: answer_format.identity[key] for key in ("contract", "wording")},
     )
 

@@ -25,7 +25,7 @@ from alphabench.core.files import UnreadableFileError, read_bytes
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence
 from alphabench.images import MAX_FILE_BYTES, UnreadableImageError, open_unchanged
 from alphabench.judges.parsing import text_of
-from alphabench.judges.retrying import PersistentJudge
+from alphabench.judges.retrying import RetryingJudge
 from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Question, ReplySampling
 from alphabench.types import GeneratedImage, ProtocolName, Sample, Verdict
 from alphabench.upstream import UpstreamData
@@ -165,9 +165,9 @@ def open_viescore(
     tries = 1 if strict else options.tries
     guess = {} if options.guess is None else {"GUESSED": f"seed {options.guess}"}
     return JudgeEvaluator(
-        judge=judge if tries == 1 else PersistentJudge(judge=judge, tries=tries),
-        ask=AskVie(words, sampling, answer_format),
-        settle=SettleVie(options.guess),
+        judge=judge if tries == 1 else RetryingJudge(judge=judge, tries=tries),
+        questions_about=AskVie(words, sampling, answer_format),
+        score=SettleVie(options.guess),
         identity={
             **answer_format.identity,
             "wording": f"{words.name}:{words.digest[:16]}",

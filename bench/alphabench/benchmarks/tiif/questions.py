@@ -20,7 +20,7 @@ from alphabench.benchmarks.tiif.scoring import is_right, read_lines
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence
 from alphabench.judges.refusals import refuses
-from alphabench.judges.retrying import PersistentJudge
+from alphabench.judges.retrying import RetryingJudge
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
 from alphabench.questions import (
     Answer,
@@ -256,17 +256,17 @@ def open_judged(
         answer_format = YesNoProbability() if probability else YesNoText()
         return JudgeEvaluator(
             judge=judge,
-            ask=AskAlone(answer_format=answer_format),
-            settle=settle,
+            questions_about=AskAlone(answer_format=answer_format),
+            score=settle,
             identity=answer_format.identity,
             needs=Capabilities(images_per_question=1, logprobs=probability),
         )
     wording = official_wording(data)
     strict = protocol == "strict"
     return JudgeEvaluator(
-        judge=judge if strict else PersistentJudge(judge=judge, tries=options.tries),
-        ask=AskTogether(wording=wording, protocol=protocol),
-        settle=settle,
+        judge=judge if strict else RetryingJudge(judge=judge, tries=options.tries),
+        questions_about=AskTogether(wording=wording, protocol=protocol),
+        score=settle,
         identity={
             "wording": f"official:{wording.digest[:16]}",
             "contract": "tiif/lines",

@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 from alphabench.benchmarks.wise.scoring import METRICS, Edition
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
-from alphabench.judges.retrying import PersistentJudge
+from alphabench.judges.retrying import RetryingJudge
 from alphabench.questions import (
     Answer,
     AnswerFormat,
@@ -183,9 +183,9 @@ def open_judged(
     )
     answer_format = edition.answer_format(protocol)
     return JudgeEvaluator(
-        judge=judge if tries == 1 else PersistentJudge(judge=judge, tries=tries),
-        ask=_Ask(words, sampling, answer_format, edition.question),
-        settle=_Settle(edition),
+        judge=judge if tries == 1 else RetryingJudge(judge=judge, tries=tries),
+        questions_about=_Ask(words, sampling, answer_format, edition.question),
+        score=_Settle(edition),
         identity={
             **answer_format.identity,
             "edition": edition.name,

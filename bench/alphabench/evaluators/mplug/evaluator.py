@@ -22,7 +22,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.mplug.mplug_self_test import run_self_test
 from alphabench.evaluators.mplug.released_files import FILES, folder_of
 from alphabench.images import UnreadableImageError, open_rgb
-from alphabench.judges.data_uris import UnusablePictureError, read_picture
+from alphabench.judges.data_uris import UnusableImageError, read_image_part
 from alphabench.judges.in_process import answers_in_batches
 from alphabench.judges.openai.chat_api import LastingError
 from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply
@@ -212,9 +212,9 @@ def _read(picture: ImagePart) -> Image:
     """The image as RGB.
 
     Raises:
-        UnusablePictureError: it cannot be read, or has changed.
+        UnusableImageError: it cannot be read, or has changed.
     """
     try:
-        return open_rgb(read_picture(picture))
+        return open_rgb(read_image_part(picture))
     except UnreadableImageError as error:
-        raise UnusablePictureError(f"the image cannot be read: {error}") from error
+        raise UnusableImageError(f"the image cannot be read: {error}") from error

@@ -25,7 +25,7 @@ class CompletionIds:
         self._known: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()
         self._says_nothing = False
 
-    def refuse_if_given_before(self, content: bytes, request: bytes) -> None:
+    def refuse_repeated(self, content: bytes, request: bytes) -> None:
         """Remember an answer's id.
 
         Raises:

@@ -26,7 +26,7 @@ class Prices:
 
 
 @dataclass(kw_only=True)
-class Account:
+class SpendingAccount:
     """What was spent and what is reserved for requests under way; outlives one stream."""
 
     prices: Prices
@@ -46,7 +46,7 @@ class Account:
         """Set aside what the question may cost at most; waits for requests under way.
 
         Returns:
-            The sum, to be given to `settle`.
+            The sum, to be given to `book`.
 
         Raises:
             AlphaBenchError: even with nothing else under way it might exceed the budget.
@@ -80,7 +80,7 @@ class Account:
         cost_usd = self.prices.cost_usd(tokens_in, question.sampling.max_tokens + self.extra_tokens)
         return cost_usd * self.underestimate
 
-    def settle(self, reserved: float, reply: Reply | None) -> None:
+    def book(self, reserved: float, reply: Reply | None) -> None:
         """Book the reply's true cost; None where no reply came."""
         # Never below zero by rounding: zero means that nothing is under way.
         self.reserved_usd = max(0.0, self.reserved_usd - reserved)

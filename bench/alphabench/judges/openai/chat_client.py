@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.data_uris import PictureCache
+from alphabench.judges.data_uris import DataUriCache
 from alphabench.judges.openai.answer_ids import CompletionIds
 from alphabench.judges.openai.chat_api import (
     GeneralError,
     LastingError,
-    one_line,
     read_completion,
     read_refusal,
     request_body,
+    short_line,
 )
-from alphabench.judges.openai.health import Record
+from alphabench.judges.openai.health import JudgeRecord
 from alphabench.judges.openai.options import OpenAIOptions
 from alphabench.judges.openai.rate_limit import Clock
 from alphabench.questions import ImagePart, Question, Reply
@@ -72,15 +72,15 @@ class ChatClient:
     find_key: Callable[[str], str | None]
     """Host -> key; called for each request, and the key is not stored."""
     clock: Clock
-    record: Record
+    record: JudgeRecord
     """Read only: whether any question was answered yet."""
-    images: PictureCache = field(default_factory=PictureCache)
+    images: DataUriCache = field(default_factory=DataUriCache)
 
     async def content_of(self, question: Question) -> bytes:
         """The request's body.
 
         Raises:
-            UnusablePictureError: an image is missing, altered or unreadable.
+            UnusableImageError: an image is missing, altered or unreadable.
         """
         uris = [
             await self.images.uri(part) for part in question.parts if isinstance(part, ImagePart)
@@ -113,7 +113,7 @@ class ChatClient:
                 timeout_seconds=self.options.timeout_seconds,
             )
         except PassingError as error:
-            error.args = (one_line(clean(str(error))),)
+            error.args = (short_line(clean(str(error))),)
             raise
         try:
             reply = self._read(received, clean)
@@ -122,7 +122,7 @@ class ChatClient:
         except Exception as error:  # the boundary to arbitrary responses
             reason = f"the answer cannot be read: {type(error).__name__}"
             raise PassingError(reason) from error
-        connection.ids.refuse_if_given_before(received.content, content)
+        connection.ids.refuse_repeated(received.content, content)
         return reply
 
     def _read(self, received: Received, clean: Callable[[str], str]) -> Reply:

@@ -29,7 +29,7 @@ HOPELESS_LATER: Final = 256
 
 
 @dataclass(kw_only=True)
-class Record:
+class JudgeRecord:
     """What became of a judge's questions in this process; outlives one stream."""
 
     model: str
@@ -56,7 +56,7 @@ class Record:
             which = "in a row" if self.replies else "at all"
             raise AlphaBenchError(
                 f"the judge {self.model!r} answered none of {self.in_vain} questions {which} "
-                f"({most_frequent(self.reasons)})",
+                f"({commonest_reason(self.reasons)})",
                 hint="check its options, and whether it takes this many images and tokens; what it "
                 "answered is kept, and `alphabench summarise RUN` reports on it",
             )
@@ -157,7 +157,7 @@ class Health:
             AlphaBenchError: it is over.
         """
         silent = now - (now if self.failing_since is None else self.failing_since)
-        reason = most_frequent(self.reasons)
+        reason = commonest_reason(self.reasons)
         if silent >= self.patience_seconds:
             raise AlphaBenchError(
                 f"the judge at {self.host!r} has answered nothing for {silent:.0f} s ({reason})",
@@ -171,7 +171,7 @@ class Health:
             )
 
 
-def most_frequent(reasons: Counter[str]) -> str:
+def commonest_reason(reasons: Counter[str]) -> str:
     """The commonest reason, and how common it is where there are others."""
     if not reasons:
         return "no reason known"

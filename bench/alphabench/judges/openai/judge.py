@@ -18,11 +18,11 @@ from typing import Any, Final
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import fill, json_value
 from alphabench.judges.openai.batched_store import StoreReplies
-from alphabench.judges.openai.budget import Account, Prices
+from alphabench.judges.openai.budget import Prices, SpendingAccount
 from alphabench.judges.openai.chat_api import OMITTABLE, THINKING_FIELD
 from alphabench.judges.openai.chat_client import ChatClient
 from alphabench.judges.openai.deprecations import refuse_if_retired
-from alphabench.judges.openai.health import Health, Record
+from alphabench.judges.openai.health import Health, JudgeRecord
 from alphabench.judges.openai.model_name import AnsweringModel
 from alphabench.judges.openai.options import OpenAIOptions
 from alphabench.judges.openai.ordered_stream import in_order
@@ -59,16 +59,16 @@ class OpenAIJudge:
     find_key: Callable[[str], str | None] = field(default=credentials.api_key, repr=False)
     """Host -> key; called for each request, and the key is not kept."""
     clock: Clock = field(default_factory=Clock, repr=False)
-    account: Account = field(init=False, repr=False)
+    account: SpendingAccount = field(init=False, repr=False)
     """What this process has spent."""
     states: tuple[ReplicaState, ...] = field(init=False, repr=False)
     """What is known of each replica so far: how fast it takes requests, whether it answers."""
-    record: Record = field(init=False, repr=False)
+    record: JudgeRecord = field(init=False, repr=False)
     answering: AnsweringModel = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         options = self.options
-        self.account = Account(
+        self.account = SpendingAccount(
             prices=Prices(tokens_in=options.price_in, tokens_out=options.price_out),
             budget_usd=options.budget_usd,
             extra_tokens=options.extra_tokens,
@@ -85,7 +85,7 @@ class OpenAIJudge:
             )
             for endpoint in self.replicas
         )
-        self.record = Record(model=self.model)
+        self.record = JudgeRecord(model=self.model)
         self.answering = AnsweringModel(expected=options.served_as or self.model)
 
     @property

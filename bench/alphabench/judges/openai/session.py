@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.data_uris import UnusablePictureError
+from alphabench.judges.data_uris import UnusableImageError
 from alphabench.judges.openai.batched_store import BatchedStore, StoreReplies
-from alphabench.judges.openai.budget import Account
+from alphabench.judges.openai.budget import SpendingAccount
 from alphabench.judges.openai.chat_api import LastingError, RateLimitedError
 from alphabench.judges.openai.chat_client import (
     ChatClient,
@@ -25,7 +25,7 @@ from alphabench.judges.openai.chat_client import (
     DoubtfulError,
     StrangeAnswerError,
 )
-from alphabench.judges.openai.health import Health, Record
+from alphabench.judges.openai.health import Health, JudgeRecord
 from alphabench.judges.openai.model_name import AnsweringModel
 from alphabench.judges.openai.rate_limit import Clock, ConcurrencyLimit, Gate
 from alphabench.judges.parsing import read_reply, unscored
@@ -83,9 +83,9 @@ class Session:
         client: ChatClient,
         replicas: Sequence[ReplicaState],
         *,
-        account: Account,
+        account: SpendingAccount,
         answering: AnsweringModel,
-        record: Record,
+        record: JudgeRecord,
         store: StoreReplies,
     ) -> None:
         self._client = client
@@ -169,7 +169,7 @@ class Session:
             self._sending.add(task)
             try:
                 reply = await self._request(replica, question)
-            except (LastingError, UnusablePictureError) as error:
+            except (LastingError, UnusableImageError) as error:
                 return self._give_up(question, str(error))
             except DoubtfulError as doubt:
                 await self._resolve(replica, doubt)
@@ -197,7 +197,7 @@ class Session:
                 raise self.stopped_by
             reply = await self._client.send(replica.connection, content)
         finally:
-            self._account.settle(reserved, reply)
+            self._account.book(reserved, reply)
         self._answering.check(reply.model)
         return reply
 
