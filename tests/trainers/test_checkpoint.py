@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +190,23 @@ def test_where_no_checkpoint_can_be_read_the_newest_is_named_and_stays(tmp_path:
     with pytest.raises(AlphaBenchError, match=r"step-000002' is damaged") as refused:
         folder.go_back(PLAIN, print)
     assert "begin anew" in refused.value.hint
+    assert folder.steps() == [1, 2]
+
+
+@pytest.mark.parametrize("spare", [0, 1, 2])
+def test_a_checkpoint_that_cannot_be_read_now_is_not_set_aside(tmp_path: Path, spare: int) -> None:
+    folder = TrainingFolder(tmp_path)
+    for step in (1, 2):
+        folder.save(checkpoint(step, train=1.0), PLAIN, keep=2)
+    free = os.open(tmp_path, os.O_RDONLY)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + spare, hard))
+    try:
+        with contextlib.suppress(AlphaBenchError, OSError):
+            folder.go_back(PLAIN, print)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert folder.steps() == [1, 2]
 
 

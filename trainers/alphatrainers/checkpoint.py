@@ -34,7 +34,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alphabench.core import writing as durable_files
-from alphabench.core.errors import AlphaBenchError, DamagedError
+from alphabench.core.errors import AlphaBenchError, DamagedError, is_passing
 from alphabench.core.locking import HeldError, exclusive
 from alphabench.core.writing import (
     append_rows,
@@ -191,7 +191,8 @@ class TrainingFolder:
 
         Raises:
             DamagedError: for one that is not as it was written.
-            AlphaBenchError: for a checkpoint of another format.
+            AlphaBenchError: for a checkpoint of another format, or one that the system does not let
+                be read now.
         """
         folder = self._checkpoints / f"step-{step:06d}"
         try:
@@ -210,7 +211,19 @@ class TrainingFolder:
                 optimiser=load_file(folder / "optimizer.safetensors"),
                 random=load_file(folder / "random.safetensors"),
             )
-        except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            SafetensorError,
+        ) as error:
+            if isinstance(error, RuntimeError) or is_passing(error):
+                raise AlphaBenchError(
+                    f"the checkpoint {str(folder)!r} cannot be read ({error})",
+                    hint="fix the cause, then continue with --resume",
+                ) from error
             raise DamagedError(
                 f"the checkpoint {str(folder)!r} is damaged ({error})",
                 hint="restore it from a copy, or begin anew in another folder",
