@@ -1,0 +1,192 @@
+"""Every public name means one thing in the whole project, and files that people confuse differ.
+
+Public names are the module-level classes and functions without an underscore. A name that a reader
+meets in a traceback or in a search must lead to one definition.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("bench", "alphagrpo", "trainers")
+FAMILIES = ("bench/alphabench/benchmarks", "bench/alphabench/models", "tools")
+"""Folders whose sub-folders hold files of the same names by design: `benchmarks/*/scoring.py`.
+
+Files of one name in one family do the same for each benchmark, model or tool, so they may define
+the same names.
+"""
+ENTRY_POINTS = ("main",)
+"""What `python -m` and the installed command call; each script has its own."""
+OWN_INTERPRETERS = ("mmdet_worker.py", "mplug_worker.py")
+"""Run by an interpreter that has none of our packages, so they hold copies of what they need."""
+
+KNOWN_NAMES = {
+    # alphagrpo
+    "decompose",
+    # alphagrpo, benchmarks
+    "items_of", "picture_of",
+    # alphagrpo, benchmarks, tools
+    "Words", "settle",
+    # alphagrpo, cli, runs
+    "score",
+    # alphagrpo, parity
+    "Recipe",
+    # alphagrpo, runs
+    "digest_of",
+    # alphagrpo, runs, tools
+    "export",
+    # alphagrpo, scenes
+    "Edit", "Prompt",
+    # alphagrpo, statistics
+    "sample_of",
+    # alphagrpo, tools
+    "keep", "measured", "train",
+    # benchmarks
+    "JudgedItem", "export_files", "official_text", "official_wording", "wording_of",
+    # benchmarks, alphatrainers
+    "ScoreRow",
+    # benchmarks, cli, evaluators
+    "fetch",
+    # benchmarks, evaluators
+    "folder_of",
+    # benchmarks, runs
+    "read_rows", "summarise_official",
+    # benchmarks, statistics
+    "bounds",
+    # cli
+    "about",
+    # cli, parity, tools
+    "compare",
+    # cli, reports
+    "calibrate",
+    # cli, runs
+    "checkpoint", "generate", "refined", "summarise",
+    # cli, tools
+    "examine",
+    # cli, upstream
+    "listing",
+    # core, alphatrainers
+    "writing",
+    # core, judges
+    "short_line",
+    # core, tools
+    "fill", "shown",
+    # evaluators
+    "boxes", "run_self_test",
+    # evaluators, alphatrainers
+    "build",
+    # evaluators, models
+    "check_build",
+    # evaluators, tools
+    "Scale", "picture",
+    # images, tools
+    "check",
+    # models, alphatrainers
+    "sample_tokens",
+    # models, tools
+    "load_tokenizer",
+    # parity
+    "Parity",
+    # parity, reports
+    "Comparison",
+    # parity, reports, tools
+    "table",
+    # parity, scenes, tools
+    "Asked",
+    # parity, tools
+    "Original", "set_up",
+    # questions, tools
+    "Judge",
+    # registry, tools
+    "load",
+    # reports, alphatrainers
+    "plain",
+    # reports, scenes
+    "Change",
+    # reports, tools
+    "differences",
+    # runs
+    "reason_of",
+    # runs, tools
+    "Packed", "Plan", "packed",
+    # scenes
+    "random_scene",
+    # scenes, tools
+    "one_of", "open_question", "random_colour", "stands",
+    # tools
+    "Batch", "Cells", "Shard", "Writer", "answers", "draw", "made", "make_tokenizer", "measure",
+    "pictures", "questions", "rate_at", "say",
+    # tools, alphatrainers
+    "parse",
+}  # fmt: skip
+"""Names of today that are defined twice, by area; this list only shrinks."""
+KNOWN_FILES = {
+    "build_probe.py",
+    "options.py",
+    "protocols.py",
+    "questions.py",
+    "settings.py",
+    "sources.py",
+}
+KNOWN_TESTS = {
+    "test_images.py",
+    "test_mplug.py",
+    "test_official.py",
+    "test_refine.py",
+    "test_run.py",
+}
+
+
+def sources(*tops: str) -> list[Path]:
+    return [path for top in tops for path in sorted((ROOT / top).rglob("*.py"))]
+
+
+def family_of(path: Path) -> str:
+    """`bench/alphabench/models/*/vision.py`; a file of no family is its own."""
+    relative = path.relative_to(ROOT).as_posix()
+    for family in FAMILIES:
+        if path.is_relative_to(ROOT / family) and path.parent.parent == ROOT / family:
+            return f"{family}/*/{path.name}"
+    return relative
+
+
+def repeated(owners: dict[str, set[str]]) -> dict[str, list[str]]:
+    return {name: sorted(where) for name, where in sorted(owners.items()) if len(where) > 1}
+
+
+def test_every_public_name_is_defined_once() -> None:
+    owners: dict[str, set[str]] = defaultdict(set)
+    for path in sources(*PACKAGES, "tools"):
+        if path.name in OWN_INTERPRETERS:
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if (
+                isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+                and not node.name.startswith("_")
+                and node.name not in ENTRY_POINTS
+            ):
+                owners[node.name].add(family_of(path))
+    new = {name: where for name, where in repeated(owners).items() if name not in KNOWN_NAMES}
+    assert new == {}, "give one of them a more specific name"
+
+
+def test_source_files_that_people_confuse_have_different_names() -> None:
+    for tops in (PACKAGES, ("tools",)):
+        owners: dict[str, set[str]] = defaultdict(set)
+        for path in sources(*tops):
+            if path.name not in ("__init__.py", "__main__.py"):
+                owners[path.name].add(family_of(path))
+        new = {name: where for name, where in repeated(owners).items() if name not in KNOWN_FILES}
+        assert new == {}, "rename one of the files"
+
+
+def test_no_two_test_files_have_the_same_name() -> None:
+    owners: dict[str, set[str]] = defaultdict(set)
+    for path in sources("tests"):
+        if path.name not in ("__init__.py", "conftest.py"):
+            owners[path.name].add(path.relative_to(ROOT).as_posix())
+    new = {name: where for name, where in repeated(owners).items() if name not in KNOWN_TESTS}
+    assert new == {}, "rename one of the files"
