@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alphabench.cli.continuation import Continuation
-from alphabench.cli.factories import check_place
+from alphabench.cli.factories import check_writable
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.stopping import leave_with_parent
 from alphabench.core.terminal import echo
@@ -76,7 +76,7 @@ def train(
         _foresee(chosen, folder, device=device, cache=cache)
         return
     where = _device(device)
-    check_place(folder)
+    check_writable(folder)
     _check_folder(folder, resume=resume)
     if again := context.find_object(Continuation):
         words = again.words()
@@ -97,7 +97,7 @@ def export(
     """Write the best weights of a training as an adapter, or whole with their base."""
     from alphagrpo.export import export_run
 
-    check_place(out)
+    check_writable(out)
     echo(export_run(run, out, merge=merge, base=ckpt))
 
 
@@ -148,7 +148,7 @@ def _foresee(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | 
     )
     found = obstacles(recipe, context)
     for option, check in (
-        ("--out", partial(check_place, folder)),
+        ("--out", partial(check_writable, folder)),
         ("--device", partial(_device, device)),
     ):
         try:

@@ -19,14 +19,14 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Benchmark, Generator
 from alphabench.questions import Judge
 from alphabench.runs.plan import (
-    Checkpoint,
+    CheckpointFactory,
     Evaluation,
-    choose,
+    choose_samples,
     open_evaluation,
     plan_run,
     suggested_evaluator,
 )
-from alphabench.runs.run import Outcome, Work, carry_out
+from alphabench.runs.run import Outcome, Work, execute_plan
 from alphabench.runs.store import RunFolder
 from alphabench.runs.stored_run import StoredRun
 from alphabench.types import Sample
@@ -59,7 +59,7 @@ class BenchmarkValidation:
     @cached_property
     def samples(self) -> Sequence[Sample]:
         """What it asks."""
-        return choose(self.benchmark.samples(), self.limit, seed=self.seed)
+        return choose_samples(self.benchmark.samples(), self.limit, seed=self.seed)
 
     @property
     def prompts(self) -> Sequence[str]:
@@ -82,7 +82,7 @@ class BenchmarkValidation:
     def _run(self, step: int, view: WeightView) -> Outcome:
         generator = self.generator()
         slug = "".join(letter if letter.isalnum() else "-" for letter in self.name)
-        checkpoint = Checkpoint(
+        checkpoint = CheckpointFactory(
             name=f"{self.checkpoint}, step {step}, {view}", open=_always(generator)
         )
         plan = plan_run(
@@ -94,7 +94,7 @@ class BenchmarkValidation:
             device=self.device,
         )
         _set_others_aside(plan.root, plan.manifest.fingerprint)
-        return carry_out(plan, self.evaluation, Work(devices=(self.device,)))
+        return execute_plan(plan, self.evaluation, Work(devices=(self.device,)))
 
     def _point(self, outcome: Outcome) -> ValidationPoint | None:
         report = outcome.report

@@ -70,7 +70,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a picture.")] = False,
 ) -> None:
     """Put a prompt's questions about pictures, and print each reward with its questions."""
-    from alphabench.runs.self_test import prove
+    from alphabench.runs.self_test import require_self_test
     from alphabench.runs.serialization import verdict_to_json
     from alphagrpo.dvreward.evaluators import open_evaluator
     from alphagrpo.dvreward.image_files import pictures_with_questions
@@ -81,7 +81,7 @@ def score(
     examiner = open_evaluator(
         evaluator, _open(judge, cache, no_cache=no_cache), protocol="official"
     )
-    prove(examiner)
+    require_self_test(examiner)
     verdicts = list(examiner.evaluate(images))
     for image, verdict in zip(images, verdicts, strict=True):
         shown = json.dumps({"picture": str(image.path), **verdict_to_json(verdict)})

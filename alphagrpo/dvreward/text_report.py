@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from alphabench.reports.markdown import number, plain
+from alphabench.reports.markdown import number, plain_text
 from alphabench.types import Verdict
 
 
@@ -13,7 +13,7 @@ def verdict_text(verdict: Verdict) -> str:
     """`0.812 (semantic 0.770, quality 0.857)`, and one line for each question."""
     detail = verdict.detail
     if verdict.value is None:
-        head = f"no reward, {verdict.status}: {plain(str(detail.get('reason', '')))}"
+        head = f"no reward, {verdict.status}: {plain_text(str(detail.get('reason', '')))}"
     elif "semantic" in detail:
         parts = f"semantic {number(detail['semantic'])}, quality {number(detail['quality'])}"
         head = f"{number(verdict.value)} ({parts})"
@@ -29,4 +29,4 @@ def _line(entry: Mapping[str, Any]) -> str:
         return f"{entry['id']}: {said}"
     p_yes = entry["p_yes"]
     said = entry["status"] if p_yes is None else number(p_yes)
-    return f"{said:>8}  {entry['id']:>3} {entry['tag'] or '-':<12} {plain(entry['question'])}"
+    return f"{said:>8}  {entry['id']:>3} {entry['tag'] or '-':<12} {plain_text(entry['question'])}"

@@ -74,7 +74,7 @@ class EvaluatorReward:
 
     def self_test(self) -> None:
         """See `SelfTestedReward`."""
-        self_test.prove(self.evaluator)
+        self_test.require_self_test(self.evaluator)
 
     @property
     def _judge(self) -> Judge | None:

@@ -19,8 +19,14 @@ from alphabench.interfaces import Benchmark, Evaluator, Generator
 from alphabench.judges import open_judge
 from alphabench.judges.python_judge import checked_judge
 from alphabench.questions import Judge
-from alphabench.runs.plan import Checkpoint, checkpoint, choose, open_evaluation, plan_run
-from alphabench.runs.run import Outcome, Work, carry_out
+from alphabench.runs.plan import (
+    CheckpointFactory,
+    checkpoint_factory,
+    choose_samples,
+    open_evaluation,
+    plan_run,
+)
+from alphabench.runs.run import Outcome, Work, execute_plan
 from alphabench.runs.store import RunFolder
 from alphabench.types import (
     Card,
@@ -86,7 +92,7 @@ def evaluate(
     Raises:
         AlphaBenchError: whatever the caller can put right.
     """
-    choose((), limit, seed=seed)  # refuses a limit that chooses nothing
+    choose_samples((), limit, seed=seed)  # refuses a limit that chooses nothing
     bench = open_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
     if not callable(getattr(bench, "samples", None)):
         raise AlphaBenchError(
@@ -97,13 +103,13 @@ def evaluate(
     device = work.devices[0]
     asked = _judge(judge, device=device)
     if isinstance(source, str | Path):
-        chosen = checkpoint(str(source))
+        chosen = checkpoint_factory(str(source))
     else:
         chosen = _given(checked_generator(source, "the source"))
     where = None if out is None else Path(out)
     plan = plan_run(bench, chosen, out=where, limit=limit, seed=seed, device=device)
     evaluation = open_evaluation(bench, evaluator or plan.evaluator, judge=asked, device=device)
-    return carry_out(plan, evaluation, work)
+    return execute_plan(plan, evaluation, work)
 
 
 def load_run(root: Path | str) -> RunFolder:
@@ -123,8 +129,10 @@ def _judge(judge: str | Judge | None, *, device: str) -> Judge | None:
     return checked_judge(judge, "the judge")
 
 
-def _given(generator: Generator) -> Checkpoint:
+def _given(generator: Generator) -> CheckpointFactory:
     def the_one(*, device: str) -> Generator:  # noqa: ARG001 - it is where its owner put it
         return generator
 
-    return Checkpoint(name=generator.identity.get("name", type(generator).__name__), open=the_one)
+    return CheckpointFactory(
+        name=generator.identity.get("name", type(generator).__name__), open=the_one
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alphabench.cli.doctor import Finding, examine
+from alphabench.cli.doctor import Finding, check_installation
 from alphabench.evaluators.detection.mask2former.official_weights import OFFICIAL
 from alphabench.upstream import UpstreamData
 from tests.support import tiny_models
@@ -20,7 +20,7 @@ def data(tmp_path: Path) -> UpstreamData:
 
 
 def test_the_embedded_detector_passes(data: UpstreamData) -> None:
-    (finding,) = examine("nano", data, device="cpu")
+    (finding,) = check_installation("nano", data, device="cpu")
     assert finding.healthy
     assert str(finding) == "ok      evaluator nano: self-test passed"
 
@@ -31,19 +31,19 @@ def test_weights_that_find_nothing_right_are_a_fault_not_an_absence(
     detector = tiny_models.save_mask2former(tmp_path / "detector")
     clip = tiny_models.save_clip(tmp_path / "clip")
     spec = f"mask2former?detector={detector}&clip={clip}"
-    (finding,) = examine(spec, data, device="cpu")
+    (finding,) = check_installation(spec, data, device="cpu")
     assert not finding.healthy
     assert not finding.optional
     assert str(finding).startswith("FAILED  evaluator mask2former?")
 
 
 def test_an_evaluator_that_was_asked_for_and_is_not_here_is_a_fault(data: UpstreamData) -> None:
-    (finding,) = examine("mmdet", data, device="cpu")
+    (finding,) = check_installation("mmdet", data, device="cpu")
     assert not finding.healthy
 
 
 def test_everything_is_looked_at_and_what_is_not_here_is_no_fault(data: UpstreamData) -> None:
-    findings = list(examine(None, data, device="cpu"))
+    findings = list(check_installation(None, data, device="cpu"))
     subjects = {finding.subject.split()[0] for finding in findings}
     assert subjects == {"python", "extra", "data", "evaluator"}
     assert all(finding.healthy for finding in findings)
@@ -59,7 +59,9 @@ def test_fetched_weights_that_were_damaged_are_a_fault_not_an_absence(data: Upst
     fetched.parent.mkdir(parents=True)
     fetched.write_bytes(b"cut short")
     (finding,) = [
-        one for one in examine(None, data, device="cpu") if one.subject.endswith(":official")
+        one
+        for one in check_installation(None, data, device="cpu")
+        if one.subject.endswith(":official")
     ]
     assert not finding.healthy
     assert str(finding).startswith("FAILED  evaluator mask2former:official: the content of")
@@ -71,7 +73,7 @@ def test_an_evaluator_whose_self_test_is_off_did_not_pass_it(
     weights = save_checkpoint(tmp_path / "a.pth", 2)
     clip = tiny_models.save_clip(tmp_path / "clip")
     spec = f"mask2former:official?self_test=off&weights={weights}&clip={clip}"
-    (finding,) = examine(spec, data, device="cpu")
+    (finding,) = check_installation(spec, data, device="cpu")
     assert not finding.healthy
     assert finding.words == "not tested (self_test=off)"
 
@@ -83,7 +85,7 @@ def test_a_build_that_breaks_off_in_a_self_test_is_a_fault(
         raise RuntimeError("no kernel image is available")
 
     monkeypatch.setattr(torch.nn.functional, "conv2d", conv2d)
-    (finding,) = examine("nano", data, device="cpu")
+    (finding,) = check_installation("nano", data, device="cpu")
     assert not finding.healthy
     assert finding.words.startswith(
         "the self-test could not run: RuntimeError: no kernel image is available"

@@ -22,8 +22,8 @@ from alphabench.benchmarks.gedit.scoring import GROUPS
 from alphabench.benchmarks.tiif.official_files import official_image_path as tiif_path
 from alphabench.judges import open_judge
 from alphabench.runs import official_export
-from alphabench.runs.plan import checkpoint, choose, open_evaluation, plan_run
-from alphabench.runs.run import Work, carry_out
+from alphabench.runs.plan import checkpoint_factory, choose_samples, open_evaluation, plan_run
+from alphabench.runs.run import Work, execute_plan
 from alphabench.types import Sample
 from alphabench.upstream import UpstreamData
 from tests.benchmarks.dpg.test_dpg_benchmark import invented_table
@@ -48,7 +48,7 @@ def here(data: UpstreamData, tmp_path: Path) -> Shell:
 
 
 def chosen(name: str, data: UpstreamData, limit: int | None = None) -> list[Sample]:
-    return choose(open_benchmark(name, data=data).samples(), limit, seed=0)
+    return choose_samples(open_benchmark(name, data=data).samples(), limit, seed=0)
 
 
 def judged(here: Shell, name: str, answer: str, *words: str, code: int = 0) -> Any:
@@ -164,22 +164,22 @@ def test_grids_of_the_official_prompts_are_judged_and_come_back_from_upstreams_f
     here: Shell, data: UpstreamData
 ) -> None:
     benchmark = Dpg(split="", protocol="official", data=data, table=invented_table())
-    for number, sample in enumerate(choose(benchmark.samples(), 24, seed=0)):
+    for number, sample in enumerate(choose_samples(benchmark.samples(), 24, seed=0)):
         paths = [here.folder / f"{number}-{cell}.png" for cell in range(4)]
         noises(here.folder, [path.name for path in paths], side=8 + 2 * (number % 3))
         pictures = here.folder / "pictures"
         pictures.mkdir(exist_ok=True)
         make_grid([Image.open(path) for path in paths]).save(pictures / f"{sample.id}.png")
     (pictures / "results.txt").write_text("upstream's script leaves its results here")
-    grids = checkpoint(f"images:{pictures}", options={"layout": "dpg"})
+    grids = checkpoint_factory(f"images:{pictures}", options={"layout": "dpg"})
     plan = plan_run(benchmark, grids, out=here.folder / "run", limit=24)
     evaluation = open_evaluation(benchmark, "judge", judge=open_judge("scripted:?answer=0.8"))
-    outcome = carry_out(plan, evaluation, Work())
+    outcome = execute_plan(plan, evaluation, Work())
     assert outcome.report.headline.value == 1.0
     assert outcome.report.statuses == {"scored": 24 * 4 * 2}
     assert outcome.report.partial
     theirs = here.folder / "theirs"
-    official_export.export([outcome], theirs)
+    official_export.export_runs([outcome], theirs)
     for sample in plan.samples:
         with (
             Image.open(theirs / "images" / f"{sample.id}.png") as made,

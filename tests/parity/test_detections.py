@@ -10,14 +10,14 @@ from alphabench.detections.matching import pair_up
 from alphabench.detections.objects import DetectedObject
 from alphabench.evaluators.detection.detector import ColourQuery
 from alphabench.parity.detections import (
-    Comparison,
+    DetectionComparison,
     MeanColours,
     Row,
     Tolerance,
     Uncompared,
     all_equal,
-    compare,
-    table,
+    compare_detections,
+    detection_table,
 )
 
 TOLERANCE = Tolerance()
@@ -34,10 +34,10 @@ def thing(
     return DetectedObject(category=category, score=score, box=box, mask=mask)
 
 
-def compared(ours: list[DetectedObject], theirs: list[DetectedObject]) -> Comparison:
+def compared(ours: list[DetectedObject], theirs: list[DetectedObject]) -> DetectionComparison:
     pixels = np.full((100, 100, 3), (20, 40, 210), dtype=np.uint8)
     pixels[:, 50:] = (230, 20, 20)
-    return compare(
+    return compare_detections(
         "a.png",
         Image.fromarray(pixels),
         (ours, theirs),
@@ -108,11 +108,11 @@ def test_objects_are_paired_with_the_nearest_of_their_category() -> None:
 
 def test_the_table_has_a_line_for_each_picture_and_names_those_that_differ() -> None:
     rows = [compared([thing()], [thing()]), compared([thing()], [thing(score=0.8)])]
-    lines = table(rows, TOLERANCE).splitlines()
+    lines = detection_table(rows, TOLERANCE).splitlines()
     assert len(lines) == 4
     assert [line.endswith("DIFFERS") for line in lines] == [False, False, True, False]
     assert lines[-1].startswith("equal on 1 of 2 pictures")
-    assert table([], TOLERANCE).endswith("0 of 0 verdicts the same")
+    assert detection_table([], TOLERANCE).endswith("0 of 0 verdicts the same")
 
 
 def test_a_picture_that_could_not_be_compared_is_not_equal_and_is_told() -> None:
@@ -120,7 +120,7 @@ def test_a_picture_that_could_not_be_compared_is_not_equal_and_is_told() -> None
     rows: list[Row] = [compared([thing()], [thing()]), failed]
     assert all_equal(rows[:1], TOLERANCE)
     assert not all_equal(rows, TOLERANCE)
-    lines = table(rows, TOLERANCE).splitlines()
+    lines = detection_table(rows, TOLERANCE).splitlines()
     assert lines[2] == "b.png  could not be compared: OSError: cut"
     assert lines[-1].startswith("equal on 1 of 2 pictures")
 
@@ -129,5 +129,5 @@ def test_pictures_in_which_nobody_found_anything_show_no_equality() -> None:
     rows = [compared([], []), compared([], [])]
     assert not all_equal(rows, TOLERANCE)
     assert not all_equal([], TOLERANCE)
-    assert "no object to compare" in table(rows, TOLERANCE)
+    assert "no object to compare" in detection_table(rows, TOLERANCE)
     assert all_equal([*rows, compared([thing()], [thing()])], TOLERANCE)

@@ -19,7 +19,7 @@ from PIL import Image
 from alphabench.benchmarks.dpg.benchmark import open_dpg
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.mplug import mplug_worker
-from alphabench.parity.dpg import WORKER, Original, compare_answers, table
+from alphabench.parity.dpg import WORKER, OriginalPipeline, answer_table, compare_answers
 from alphabench.types import Sample
 from alphabench.upstream import UpstreamData
 from tests.evaluators.detection.mmdet.test_mmdet_detector import gone
@@ -57,7 +57,7 @@ def rule(asked: Sequence[tuple[Image.Image, str]]) -> list[str]:
 
 
 @pytest.fixture
-def original(tmp_path: Path) -> Original:
+def original(tmp_path: Path) -> OriginalPipeline:
     """An interpreter with a made-up modelscope, and a folder of weights for it."""
     package = tmp_path / "site" / "modelscope"
     (package / "utils").mkdir(parents=True)
@@ -74,7 +74,7 @@ def original(tmp_path: Path) -> Original:
     weights = tmp_path / "weights"
     weights.mkdir()
     (weights / "configuration.json").write_text("{}")
-    return Original(python=python, weights=weights, seconds_per_question=30.0)
+    return OriginalPipeline(python=python, weights=weights, seconds_per_question=30.0)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def n_questions(sample: Sample) -> int:
     return 4 * len(sample.facts["propositions"])
 
 
-def test_equal_sides_are_equal_to_the_last_answer(original: Original, grids: Path) -> None:
+def test_equal_sides_are_equal_to_the_last_answer(original: OriginalPipeline, grids: Path) -> None:
     rows = compare_answers(grids, SAMPLES, ours=rule, original=original)
     assert [row.n_questions for row in rows] == [
         n_questions(one) for one in sorted(SAMPLES, key=lambda one: one.id)
@@ -102,21 +102,21 @@ def test_equal_sides_are_equal_to_the_last_answer(original: Original, grids: Pat
         assert row.n_equal == row.n_verdicts_equal == row.n_questions
         assert row.scores[0] == row.scores[1]
     total = sum(row.n_questions for row in rows)
-    assert f"answers equal on {total} of {total} questions" in table(rows)
+    assert f"answers equal on {total} of {total} questions" in answer_table(rows)
 
 
 def test_another_word_for_no_differs_without_changing_a_score(
-    original: Original, grids: Path
+    original: OriginalPipeline, grids: Path
 ) -> None:
     (original.weights / "configuration.json").write_text(json.dumps({"else": "nope"}))
     (row,) = compare_answers(grids, SAMPLES, ours=rule, original=original, limit=1)
     assert row.n_equal < row.n_questions == row.n_verdicts_equal
     assert row.scores[0] == row.scores[1]
-    assert "ours 'no', official 'nope'" in table([row])
+    assert "ours 'no', official 'nope'" in answer_table([row])
 
 
 def test_a_question_on_which_the_pipeline_fails_is_no_answer(
-    original: Original, grids: Path
+    original: OriginalPipeline, grids: Path
 ) -> None:
     asked = SAMPLES[0].facts["propositions"][1]["question"]
     (original.weights / "configuration.json").write_text(json.dumps({"fails": asked}))
@@ -124,14 +124,14 @@ def test_a_question_on_which_the_pipeline_fails_is_no_answer(
         compare_answers(grids, SAMPLES, ours=rule, original=original)
 
 
-def test_an_interpreter_without_modelscope_says_so(original: Original, grids: Path) -> None:
+def test_an_interpreter_without_modelscope_says_so(original: OriginalPipeline, grids: Path) -> None:
     (original.python.parent / "site" / "modelscope" / "pipelines.py").unlink()
     with pytest.raises(AlphaBenchError, match=r"No module named 'modelscope\.pipelines'"):
         compare_answers(grids, SAMPLES, ours=rule, original=original)
 
 
 def test_a_torchvision_that_was_built_for_another_torch_is_imported_all_the_same(
-    original: Original, grids: Path
+    original: OriginalPipeline, grids: Path
 ) -> None:
     lacking = "import torch\n\ntorch.library.register_fake('torchvision::nms')(print)\n"
     (original.python.parent / "site" / "torchvision.py").write_text(lacking)
@@ -139,7 +139,7 @@ def test_a_torchvision_that_was_built_for_another_torch_is_imported_all_the_same
     assert row.n_equal == row.n_questions
 
 
-def test_a_folder_without_grids_is_refused(original: Original, tmp_path: Path) -> None:
+def test_a_folder_without_grids_is_refused(original: OriginalPipeline, tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="named after an item"):
         compare_answers(tmp_path, SAMPLES, ours=rule, original=original)
     with pytest.raises(AlphaBenchError, match="there is no folder"):
@@ -147,7 +147,7 @@ def test_a_folder_without_grids_is_refused(original: Original, tmp_path: Path) -
 
 
 def test_what_the_original_lacks_is_said_before_we_answer_anything(
-    original: Original, grids: Path
+    original: OriginalPipeline, grids: Path
 ) -> None:
     def never(_: Sequence[tuple[Image.Image, str]]) -> list[str]:
         raise AssertionError("hours were spent")
@@ -160,7 +160,7 @@ def test_what_the_original_lacks_is_said_before_we_answer_anything(
         compare_answers(grids, SAMPLES, ours=never, original=original)
 
 
-def test_the_pipeline_does_not_outlive_a_parent_that_is_killed(original: Original) -> None:
+def test_the_pipeline_does_not_outlive_a_parent_that_is_killed(original: OriginalPipeline) -> None:
     package = original.python.parent / "site" / "modelscope"
     (package / "pipelines.py").write_text(
         "import os, pathlib, time\n\n\ndef pipeline(task, model, device):\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.parity.environments import RECIPES, interpreter_of, set_up
+from alphabench.parity.environments import RECIPES, interpreter_of, set_up_environment
 
 
 def test_an_environment_has_exact_versions_and_is_probed_before_it_counts(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_an_environment_has_exact_versions_and_is_probed_before_it_counts(tmp_pa
         if "venv" in words:
             (tmp_path / "mmdet").mkdir()
 
-    said = set_up("mmdet", folder=tmp_path, run=run)
+    said = set_up_environment("mmdet", folder=tmp_path, run=run)
     python = str(tmp_path / "mmdet" / "bin" / "python")
     make, install, probe = ran
     assert make == [sys.executable, "-m", "venv", str(tmp_path / "mmdet")]
@@ -34,7 +34,7 @@ def test_an_environment_has_exact_versions_and_is_probed_before_it_counts(tmp_pa
 
 
 def test_one_that_fails_half_way_is_not_taken_for_whole(tmp_path: Path) -> None:
-    set_up("mmdet", folder=tmp_path, run=lambda words: _make_folder(words, tmp_path))
+    set_up_environment("mmdet", folder=tmp_path, run=lambda words: _make_folder(words, tmp_path))
     assert interpreter_of("mmdet", folder=tmp_path) is not None
 
     def fail(words: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ def test_one_that_fails_half_way_is_not_taken_for_whole(tmp_path: Path) -> None:
             raise subprocess.CalledProcessError(1, list(words))
 
     with pytest.raises(AlphaBenchError, match=r"'mmdet' could not be made: -m pip install"):
-        set_up("mmdet", folder=tmp_path, run=fail)
+        set_up_environment("mmdet", folder=tmp_path, run=fail)
     assert interpreter_of("mmdet", folder=tmp_path) is None
 
 
@@ -54,7 +54,7 @@ def _make_folder(words: Sequence[str], folder: Path) -> None:
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(AlphaBenchError, match="mmdett"):
-        set_up("mmdett")
+        set_up_environment("mmdett")
 
 
 def test_every_recipe_pins_what_it_installs() -> None:

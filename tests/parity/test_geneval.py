@@ -9,8 +9,8 @@ from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.detections.objects import DetectedObject
-from alphabench.parity.detections import Comparison, Tolerance, Uncompared
-from alphabench.parity.geneval import Sides, compare_files, detector_parity
+from alphabench.parity.detections import DetectionComparison, Tolerance, Uncompared
+from alphabench.parity.geneval import ParitySettings, compare_files, detector_parity
 from tests.evaluators.conftest import picture
 from tests.support.mmdet_tiny import save_checkpoint
 
@@ -29,18 +29,20 @@ def said(_: str) -> None:
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="there are no pictures below"):
-        detector_parity(tmp_path, Sides(), progress=said)
+        detector_parity(tmp_path, ParitySettings(), progress=said)
 
 
 def test_an_interpreter_that_is_missing_or_without_mmdet_is_refused(
     images: Path, tmp_path: Path
 ) -> None:
     weights = save_checkpoint(tmp_path / "a.pth", 2)
-    absent = Sides(weights=weights, python=tmp_path / "python")
+    absent = ParitySettings(weights=weights, python=tmp_path / "python")
     with pytest.raises(AlphaBenchError, match="there is no interpreter"):
         detector_parity(images, absent, progress=said)
     with pytest.raises(AlphaBenchError, match="has no mmdet"):
-        detector_parity(images, Sides(weights=weights, python=Path(sys.executable)), progress=said)
+        detector_parity(
+            images, ParitySettings(weights=weights, python=Path(sys.executable)), progress=said
+        )
 
 
 def test_a_picture_that_fails_costs_no_other(images: Path) -> None:
@@ -59,7 +61,7 @@ def test_a_picture_that_fails_costs_no_other(images: Path) -> None:
 
     files = sorted(images.rglob("*.png"))
     rows = compare_files(images, files, look, tolerance=Tolerance(), progress=said)
-    assert isinstance(rows[0], Comparison)
+    assert isinstance(rows[0], DetectionComparison)
     assert [row.reason.partition(":")[0] for row in rows if isinstance(row, Uncompared)] == [
         "UnreadableImageError",
         "RuntimeError",
@@ -83,6 +85,6 @@ def test_the_original_asks_for_consent_to_its_pickle(images: Path, tmp_path: Pat
     python = os.environ.get("ALPHABENCH_MMDET_PYTHON")
     if python is None:
         pytest.skip("ALPHABENCH_MMDET_PYTHON names no interpreter")
-    sides = Sides(weights=save_checkpoint(tmp_path / "a.pth", 2), python=Path(python))
+    sides = ParitySettings(weights=save_checkpoint(tmp_path / "a.pth", 2), python=Path(python))
     with pytest.raises(AlphaBenchError, match="is a pickle, which can run code"):
         detector_parity(images, sides, progress=said)

@@ -4,7 +4,7 @@ import pytest
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.reports.comparison import (
-    Basis,
+    ComparisonBasis,
     compare_runs,
     comparison_markdown,
     is_distinguishable,
@@ -14,7 +14,7 @@ from tests.support.stored_runs import Answer, Made, RunMaker
 
 
 def compared(make_run: RunMaker, before: Made, after: Made) -> str:
-    basis = Basis(samples=make_run.samples)
+    basis = ComparisonBasis(samples=make_run.samples)
     return comparison_markdown(compare_runs(before.run, after.run, basis))
 
 
@@ -31,7 +31,7 @@ def test_a_clear_gain_of_the_candidate_is_positive(make_run: RunMaker) -> None:
 
 
 def test_swapping_the_runs_turns_the_sign(make_run: RunMaker) -> None:
-    basis = Basis(samples=make_run.samples)
+    basis = ComparisonBasis(samples=make_run.samples)
     low, high = make_run("low", answer=half), make_run("high")
     forth = compare_runs(low.run, high.run, basis).headline
     back = compare_runs(high.run, low.run, basis).headline
@@ -51,7 +51,7 @@ def test_the_samples_that_changed_most_come_first(make_run: RunMaker) -> None:
     def changed(request: ImageRequest) -> float:
         return {"00003": 0.0, "00005": half(request)}.get(request.sample.id, 1.0)
 
-    basis = Basis(samples=make_run.samples)
+    basis = ComparisonBasis(samples=make_run.samples)
     found = compare_runs(make_run("a").run, make_run("b", answer=changed).run, basis)
     assert [(c.sample.id, c.before, c.after) for c in found.changes] == [
         ("00003", 1.0, 0.0),
@@ -60,7 +60,7 @@ def test_the_samples_that_changed_most_come_first(make_run: RunMaker) -> None:
 
 
 def test_one_changed_sample_of_twelve_is_not_distinguishable(make_run: RunMaker) -> None:
-    basis = Basis(samples=make_run.samples)
+    basis = ComparisonBasis(samples=make_run.samples)
     found = compare_runs(make_run("a").run, make_run("b", answer=one_changed).run, basis)
     assert found.headline.value == pytest.approx(-1 / 12)
     assert not is_distinguishable(found.headline)
@@ -70,7 +70,7 @@ def test_only_samples_scored_in_both_runs_are_paired(make_run: RunMaker) -> None
     def broken(request: ImageRequest) -> Answer:
         return ("failed", "broke") if int(request.sample.id) < 4 else 0.0
 
-    basis = Basis(samples=make_run.samples)
+    basis = ComparisonBasis(samples=make_run.samples)
     found = compare_runs(make_run("a").run, make_run("b", answer=broken).run, basis)
     assert (found.headline.value, found.headline.n_samples) == (-1.0, 8)
 
@@ -88,13 +88,13 @@ def test_runs_without_a_common_sample_have_no_difference(make_run: RunMaker) -> 
 def test_runs_over_other_data_are_refused_with_what_differs(make_run: RunMaker) -> None:
     other = make_run("b", pixels={"benchmark.data_digest": "ffff"})
     with pytest.raises(AlphaBenchError, match=r"benchmark\.data_digest: '5ab2.*' against 'ffff'"):
-        compare_runs(make_run("a").run, other.run, Basis(samples=make_run.samples))
+        compare_runs(make_run("a").run, other.run, ComparisonBasis(samples=make_run.samples))
 
 
 def test_runs_by_different_evaluators_are_refused(make_run: RunMaker) -> None:
     other = make_run("b", identity={"detector": "another"})
     with pytest.raises(AlphaBenchError, match="not scored by the same evaluator"):
-        compare_runs(make_run("a").run, other.run, Basis(samples=make_run.samples))
+        compare_runs(make_run("a").run, other.run, ComparisonBasis(samples=make_run.samples))
 
 
 def test_a_comparison_with_a_run_that_lacks_verdicts_is_labelled(make_run: RunMaker) -> None:
@@ -102,6 +102,6 @@ def test_a_comparison_with_a_run_that_lacks_verdicts_is_labelled(make_run: RunMa
         return ("refused", "no") if request.sample.id < "00006" else 1.0
 
     whole, gaps = make_run("a"), make_run("b", answer=gap)
-    found = compare_runs(whole.run, gaps.run, Basis(samples=whole.samples))
+    found = compare_runs(whole.run, gaps.run, ComparisonBasis(samples=whole.samples))
     assert "> **PARTIAL**, candidate: 50% (12 of 24) of the expected" in comparison_markdown(found)
     assert "baseline" not in found.partial

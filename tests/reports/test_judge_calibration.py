@@ -18,9 +18,9 @@ from alphabench.reports.judge_calibration import (
     ALL,
     Calibration,
     KnownAnswer,
-    calibrate,
+    calibrate_judge,
     calibration_markdown,
-    figures_by_kind,
+    metrics_by_kind,
 )
 from alphabench.scenes.scene_questions import QUESTION_KINDS
 from alphabench.statistics import Bootstrap
@@ -33,7 +33,7 @@ Calibrate = Callable[..., Calibration]
 @pytest.fixture
 def measure(tmp_path: Path) -> Calibrate:
     def of(judge: ScriptedJudge, *, n_scenes: int = 12, seed: int = 0) -> Calibration:
-        return calibrate(
+        return calibrate_judge(
             judge, n_scenes=n_scenes, seed=seed, size=64, folder=tmp_path, settings=QUICK
         )
 
@@ -153,7 +153,7 @@ def test_the_interval_clusters_by_scene() -> None:
             for scene in range(40)
             for _ in range(per_scene)
         ]
-        accuracy = figures_by_kind(answers)[ALL].accuracy
+        accuracy = metrics_by_kind(answers)[ALL].accuracy
         assert accuracy.low is not None
         assert accuracy.high is not None
         return accuracy.high - accuracy.low
@@ -163,7 +163,7 @@ def test_the_interval_clusters_by_scene() -> None:
 
 
 def test_one_scene_gives_no_interval_and_so_no_figure() -> None:
-    figures = figures_by_kind([answer(0, truth=True, p_yes=1.0), answer(0, truth=False, p_yes=0.0)])
+    figures = metrics_by_kind([answer(0, truth=True, p_yes=1.0), answer(0, truth=False, p_yes=0.0)])
     assert figures[ALL].accuracy.value is None
 
 
@@ -182,7 +182,7 @@ ANSWERS = st.lists(
 @settings(deadline=None, max_examples=50)
 @given(ANSWERS)
 def test_separation_is_the_share_of_pairs_in_the_right_order(answers: list[KnownAnswer]) -> None:
-    figures = figures_by_kind(answers, Bootstrap(replicates=20))[ALL]
+    figures = metrics_by_kind(answers, Bootstrap(replicates=20))[ALL]
     yes = [a.p_yes for a in answers if a.truth and a.p_yes is not None]
     no = [a.p_yes for a in answers if not a.truth and a.p_yes is not None]
     if not yes or not no:
@@ -201,7 +201,7 @@ def test_the_order_of_the_answers_changes_no_figure(answers: list[KnownAnswer]) 
     quick = Bootstrap(replicates=20)
 
     def values(of: list[KnownAnswer]) -> list[Estimate]:
-        found = figures_by_kind(of, quick)[ALL]
+        found = metrics_by_kind(of, quick)[ALL]
         return [found.accuracy, found.calibration_error, found.brier, found.separation, found.gap]
 
     for one, other in zip(values(answers), values(shuffled), strict=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.reports.comparison import Basis
+from alphabench.reports.comparison import ComparisonBasis
 from alphabench.reports.leaderboard import INDEX, BasisOf, leaderboard_pages, write_pages
 from alphabench.reports.published import Published, PublishedRow
 from alphabench.runs.serialization import report_from_json
@@ -19,7 +19,7 @@ HOSTILE = "evil | <img src=x onerror=alert(1)>\n# big `code` [x](javascript:1)"
 
 
 def basis_of(make_run: RunMaker) -> BasisOf:
-    return lambda _folder, _protocol: Basis(samples=make_run.samples)
+    return lambda _folder, _protocol: ComparisonBasis(samples=make_run.samples)
 
 
 def pages_of(make_run: RunMaker, *runs: Made) -> dict[str, str]:
@@ -186,7 +186,7 @@ def test_published_figures_stand_below_and_are_not_ranked(make_run: RunMaker) ->
 def test_without_the_benchmarks_data_the_table_says_that_ties_were_not_looked_for(
     make_run: RunMaker,
 ) -> None:
-    def unfetched(run: StoredRun, protocol: ProtocolName) -> Basis:
+    def unfetched(run: StoredRun, protocol: ProtocolName) -> ComparisonBasis:
         raise AlphaBenchError("the data is not fetched", hint="`alphabench fetch geneval`")
 
     folders = [make_run("a").folder, make_run("b", answer=one_wrong).folder]
@@ -211,7 +211,7 @@ def test_a_damaged_run_is_passed_over_with_a_note_and_the_others_are_ranked(
 
 def test_folders_without_a_report_are_refused() -> None:
     with pytest.raises(AlphaBenchError, match="none of these 0 run folders has a report"):
-        leaderboard_pages([], lambda _folder, _protocol: Basis(samples=[]))
+        leaderboard_pages([], lambda _folder, _protocol: ComparisonBasis(samples=[]))
 
 
 def test_pages_are_written_and_other_files_left_alone(make_run: RunMaker, tmp_path: Path) -> None:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphabench.reports.markdown import fenced, inline, interval, number, plain, table, width
+from alphabench.reports.markdown import (
+    fenced,
+    inline,
+    interval,
+    markdown_table,
+    number,
+    plain_text,
+    width,
+)
 from alphabench.types import Estimate
 
 NOTHING_SCORED = Estimate(value=None, low=None, high=None, n_samples=0, n_scored=0, n_expected=8)
@@ -39,12 +47,12 @@ def test_underscores_inside_words_are_left_as_they_are() -> None:
 
 
 def test_a_long_text_is_cut_and_shows_it() -> None:
-    assert plain("word " * 3_000, limit=20) == "word word word word…"
-    assert plain("short", limit=20) == "short"
+    assert plain_text("word " * 3_000, limit=20) == "word word word word…"
+    assert plain_text("short", limit=20) == "short"
 
 
 def test_characters_that_turn_the_reading_direction_are_dropped() -> None:
-    assert plain("abc\u202edef") == "abc def"
+    assert plain_text("abc\u202edef") == "abc def"
 
 
 @given(st.text(max_size=200))
@@ -69,7 +77,7 @@ def test_an_interval_of_nothing_is_a_dash() -> None:
 @given(st.lists(st.text(max_size=30), min_size=3, max_size=12))
 def test_every_line_of_a_table_is_equally_wide(texts: list[str]) -> None:
     rows = [[inline(text), "1"] for text in texts]
-    lines = table(["name", "n"], rows, ["left", "right"]).split("\n")
+    lines = markdown_table(["name", "n"], rows, ["left", "right"]).split("\n")
     narrow = [line for line, row in zip(lines[2:], rows, strict=True) if width(row[0]) <= 44]
     assert len({width(line) for line in [*lines[:2], *narrow]}) == 1
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
 from alphabench.runs.plan import (
-    Checkpoint,
-    choose,
+    CheckpointFactory,
+    choose_samples,
     plan_run,
     preview,
     requests_for,
@@ -55,7 +55,7 @@ def test_a_limit_takes_from_each_group_in_proportion(
     sizes: list[int], limit: int, seed: int
 ) -> None:
     samples = samples_of(sizes)
-    chosen = choose(samples, limit, seed=seed)
+    chosen = choose_samples(samples, limit, seed=seed)
     assert len(chosen) == min(limit, len(samples))
     assert [s for s in samples if s in chosen] == chosen
     for group, size in enumerate(sizes):
@@ -72,20 +72,20 @@ def test_a_wider_limit_keeps_what_a_narrower_one_chose(
     sizes: list[int], narrow: int, more: int
 ) -> None:
     samples = samples_of(sizes)
-    few = choose(samples, narrow, seed=3)
-    many = choose(samples, narrow + more, seed=3)
+    few = choose_samples(samples, narrow, seed=3)
+    many = choose_samples(samples, narrow + more, seed=3)
     assert {s.id for s in few} <= {s.id for s in many}
 
 
 def test_the_order_in_which_samples_are_given_does_not_change_the_choice() -> None:
     samples = samples_of([9, 5, 7])
-    chosen = {s.id for s in choose(samples, 8, seed=1)}
-    assert {s.id for s in choose(samples[::-1], 8, seed=1)} == chosen
+    chosen = {s.id for s in choose_samples(samples, 8, seed=1)}
+    assert {s.id for s in choose_samples(samples[::-1], 8, seed=1)} == chosen
 
 
 def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(AlphaBenchError, match="--limit cannot be 0"):
-        choose(samples_of([3]), 0, seed=0)
+        choose_samples(samples_of([3]), 0, seed=0)
 
 
 def fresh_dots(*, device: str) -> Generator:
@@ -96,7 +96,7 @@ def test_a_preview_says_what_would_be_done_and_does_nothing(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     out = tmp_path_factory.mktemp("preview") / "run"
-    plan = plan_run(Reds(), Checkpoint(name="dots", open=fresh_dots), out=out, limit=6)
+    plan = plan_run(Reds(), CheckpointFactory(name="dots", open=fresh_dots), out=out, limit=6)
     text = str(preview(plan, plan.evaluator, device="cpu"))
     assert "6 (PARTIAL, of 12)" in text
     assert "12 (2 per sample)" in text
@@ -148,4 +148,4 @@ def test_samples_that_differ_in_capitals_alone_are_refused() -> None:
         return Dots()
 
     with pytest.raises(AlphaBenchError, match="'a' and 'A' differ in capitals alone"):
-        plan_run(Twins(), Checkpoint(name="dots", open=dots))
+        plan_run(Twins(), CheckpointFactory(name="dots", open=dots))

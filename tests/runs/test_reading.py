@@ -15,8 +15,8 @@ from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
-from alphabench.runs.plan import Checkpoint, open_evaluation, plan_run
-from alphabench.runs.run import Outcome, Work, carry_out
+from alphabench.runs.plan import CheckpointFactory, open_evaluation, plan_run
+from alphabench.runs.run import Outcome, Work, execute_plan
 from tests.support.fakes import Dots, Reds
 
 Harm = Callable[[Path], object]
@@ -27,8 +27,8 @@ def ran(run: Path) -> Outcome:
         return Dots()
 
     benchmark = Reds(groups=1, size=2)
-    plan = plan_run(benchmark, Checkpoint(name="dots", open=dots), out=run)
-    return carry_out(plan, open_evaluation(benchmark, "brightness"), Work())
+    plan = plan_run(benchmark, CheckpointFactory(name="dots", open=dots), out=run)
+    return execute_plan(plan, open_evaluation(benchmark, "brightness"), Work())
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphabench.runs.records import Packed
+from alphabench.runs.records import PackedDetail
 
 PLAIN = st.recursive(
     st.none()
@@ -24,7 +24,7 @@ PLAIN = st.recursive(
 
 @given(st.dictionaries(st.text("abcd"), PLAIN, max_size=4))
 def test_a_packed_mapping_reads_as_the_mapping_it_was(content: dict[str, Any]) -> None:
-    packed = Packed(content)
+    packed = PackedDetail(content)
     assert packed == content
     assert dict(packed) == content
     assert [packed.get(key) for key in "abcd"] == [content.get(key) for key in "abcd"]
@@ -35,5 +35,5 @@ def test_a_packed_mapping_reads_as_the_mapping_it_was(content: dict[str, Any]) -
 def test_it_takes_less_room() -> None:
     content = {"questions": [{"id": str(i), "p_yes": i / 7, "status": "scored"} for i in range(9)]}
     items = sum(map(sys.getsizeof, content["questions"]))
-    packed = Packed(content)
+    packed = PackedDetail(content)
     assert sys.getsizeof(packed) + sys.getsizeof(packed._json) < items / 2

@@ -9,8 +9,8 @@ from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import ScriptedJudge
-from alphabench.runs.plan import checkpoint
-from alphabench.runs.refinement import examined_by, read_refinement, refined
+from alphabench.runs.plan import checkpoint_factory
+from alphabench.runs.refinement import judge_evaluator_factory, read_refinement, refined_checkpoint
 from alphabench.types import NOTES, ImageRequest, NotGenerated, Sample
 from alphagrpo.dvreward.any_benchmark import open_anywhere
 from tests.support.outside_unified import STEP, level
@@ -21,8 +21,10 @@ REQUEST = ImageRequest(sample=Sample(id="s", prompt="a red dog", group="g"), ind
 
 
 def generate(spec: str, mode: str, judge: ScriptedJudge | None = None) -> Image.Image:
-    examiner = None if mode == "always" else examined_by(judge, open_anywhere)
-    generator = refined(checkpoint(spec), read_refinement(mode), examiner).open(device="cpu")
+    examiner = None if mode == "always" else judge_evaluator_factory(judge, open_anywhere)
+    generator = refined_checkpoint(checkpoint_factory(spec), read_refinement(mode), examiner).open(
+        device="cpu"
+    )
     (made,) = generator.generate([REQUEST])
     assert not isinstance(made, NotGenerated)
     return made
@@ -36,7 +38,9 @@ def test_a_unified_model_from_outside_the_package_is_refined() -> None:
 
 
 def test_its_settings_of_refinement_are_part_of_the_identity() -> None:
-    generator = refined(checkpoint(OUTSIDE), read_refinement("always"), None).open(device="cpu")
+    generator = refined_checkpoint(
+        checkpoint_factory(OUTSIDE), read_refinement("always"), None
+    ).open(device="cpu")
     assert generator.identity["refine.step"] == str(STEP)
     assert generator.identity["refine"] == "always:1"
 
@@ -52,7 +56,7 @@ def test_a_model_that_answers_nothing_cannot_score_its_own_images() -> None:
 
 def test_janus_answers_about_its_image_and_generates_anew(tmp_path: Path) -> None:
     folder = save_janus(tmp_path / "janus")
-    plain = checkpoint(str(folder)).open(device="cpu").generate([REQUEST])[0]
+    plain = checkpoint_factory(str(folder)).open(device="cpu").generate([REQUEST])[0]
     assert isinstance(plain, Image.Image)
     spec = f"{folder}?answer_tokens=4&dtype=float32"
     image = generate(spec, "always")
@@ -60,5 +64,7 @@ def test_janus_answers_about_its_image_and_generates_anew(tmp_path: Path) -> Non
     assert entry["kept"]
     assert isinstance(entry["thought"], str)
     assert image.size == plain.size
-    generator = refined(checkpoint(spec), read_refinement("always"), None).open(device="cpu")
+    generator = refined_checkpoint(checkpoint_factory(spec), read_refinement("always"), None).open(
+        device="cpu"
+    )
     assert generator.identity["refine.answer_tokens"] == "4"

@@ -17,14 +17,14 @@ from alphabench.judges.scripted import ScriptedJudge
 from alphabench.judges.yesno import YesNoText, yes_no_question
 from alphabench.models.unified_model import AnswerTask, TextAnswer
 from alphabench.questions import ImagePart
-from alphabench.runs.plan import checkpoint, plan_run
+from alphabench.runs.plan import checkpoint_factory, plan_run
 from alphabench.runs.refinement import (
-    OwnJudge,
+    CheckpointJudge,
     Refinement,
-    examined_by,
-    examined_by_benchmark,
+    benchmark_evaluator_factory,
+    judge_evaluator_factory,
     read_refinement,
-    refined,
+    refined_checkpoint,
 )
 from alphabench.runs.store import sha256_of
 from alphabench.types import NOTES, GeneratedImage, ImageRequest, NotGenerated, Sample, Verdict
@@ -78,8 +78,8 @@ def drawn(base: Path, mode: str, scores: list[float | None] | None = None) -> li
     examiner = None
     if scores is not None:
         told = Scores(scores)
-        examiner = examined_by_benchmark(lambda *, device: told)
-    generator = refined(checkpoint(str(base)), how, examiner).open(device="cpu")
+        examiner = benchmark_evaluator_factory(lambda *, device: told)
+    generator = refined_checkpoint(checkpoint_factory(str(base)), how, examiner).open(device="cpu")
     made = generator.generate(REQUESTS)
     assert not any(isinstance(one, NotGenerated) for one in made)
     return list(made)  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def drawn(base: Path, mode: str, scores: list[float | None] | None = None) -> li
 
 @pytest.fixture(scope="module")
 def plain(base: Path) -> list[Image.Image]:
-    return list(checkpoint(str(base)).open(device="cpu").generate(REQUESTS))  # type: ignore[arg-type]
+    return list(checkpoint_factory(str(base)).open(device="cpu").generate(REQUESTS))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,9 @@ def test_oracle_refines_what_is_marked_wrong_whatever_comes_of_it(
 
 
 def test_a_picture_does_not_depend_on_its_batch(base: Path, once: list[Image.Image]) -> None:
-    generator = refined(checkpoint(str(base)), read_refinement("always"), None).open(device="cpu")
+    generator = refined_checkpoint(
+        checkpoint_factory(str(base)), read_refinement("always"), None
+    ).open(device="cpu")
     for request, together in zip(REQUESTS, once, strict=True):
         (alone,) = generator.generate([request])
         assert not isinstance(alone, NotGenerated)
@@ -151,8 +153,8 @@ def test_a_picture_does_not_depend_on_its_batch(base: Path, once: list[Image.Ima
 def test_the_oracle_is_named_first_in_every_table_and_in_the_identity(base: Path) -> None:
     from alphabench.benchmarks import open_benchmark
 
-    examiner = examined_by_benchmark(lambda *, device: Scores([]))
-    chosen = refined(checkpoint(str(base)), Refinement(mode="oracle"), examiner)
+    examiner = benchmark_evaluator_factory(lambda *, device: Scores([]))
+    chosen = refined_checkpoint(checkpoint_factory(str(base)), Refinement(mode="oracle"), examiner)
     assert chosen.name.startswith("ORACLE-refined (upper bound), 1 round: ")
     plan = plan_run(open_benchmark("geneval:mini"), chosen, limit=6)
     assert plan.manifest.checkpoint.startswith("ORACLE")
@@ -164,9 +166,11 @@ def test_the_oracle_is_named_first_in_every_table_and_in_the_identity(base: Path
 
 
 def test_refined_and_plain_runs_never_share_a_folder(base: Path) -> None:
-    found = [checkpoint(str(base)).open(device="cpu").identity]
+    found = [checkpoint_factory(str(base)).open(device="cpu").identity]
     found += [
-        refined(checkpoint(str(base)), read_refinement(mode), None).open(device="cpu").identity
+        refined_checkpoint(checkpoint_factory(str(base)), read_refinement(mode), None)
+        .open(device="cpu")
+        .identity
         for mode in ("always", "always:2")
     ]
     assert len({json.dumps(dict(one), sort_keys=True) for one in found}) == 3
@@ -175,8 +179,10 @@ def test_refined_and_plain_runs_never_share_a_folder(base: Path) -> None:
 def test_the_model_can_judge_its_own_pictures(base: Path) -> None:
     from alphagrpo.dvreward.any_benchmark import open_anywhere
 
-    examiner = examined_by(None, open_anywhere)
-    generator = refined(checkpoint(str(base)), read_refinement("self"), examiner).open(device="cpu")
+    examiner = judge_evaluator_factory(None, open_anywhere)
+    generator = refined_checkpoint(
+        checkpoint_factory(str(base)), read_refinement("self"), examiner
+    ).open(device="cpu")
     assert generator.identity["refine.examiner.judge.kind"] == "own"
     assert generator.identity["refine.examiner.question.contract"]
     made = generator.generate(REQUESTS[:1])
@@ -189,8 +195,10 @@ def test_a_judge_in_its_place_decides(base: Path, plain: list[Image.Image]) -> N
 
     for answer, refines in ((1.0, False), (0.2, True)):
         judge = ScriptedJudge(answer)
-        examiner = examined_by(judge, open_anywhere)
-        open_it = refined(checkpoint(str(base)), read_refinement("self"), examiner).open
+        examiner = judge_evaluator_factory(judge, open_anywhere)
+        open_it = refined_checkpoint(
+            checkpoint_factory(str(base)), read_refinement("self"), examiner
+        ).open
         (made,) = open_it(device="cpu").generate(REQUESTS[:1])
         assert isinstance(made, Image.Image)
         assert len(judge.asked) == (2 if refines else 1)
@@ -214,7 +222,7 @@ def test_its_own_answers_are_read_as_any_judge_s(tmp_path: Path) -> None:
         )
         for text in ("a dog?", "a cat?")
     ]
-    answers = list(OwnJudge(Says()).ask(questions))  # type: ignore[arg-type]
+    answers = list(CheckpointJudge(Says()).ask(questions))  # type: ignore[arg-type]
     assert [answer.status for answer in answers] == ["scored", "unparsed"]
     assert answers[0].values == (1.0,)
 
@@ -227,4 +235,6 @@ def test_a_mistake_in_refine_is_named(text: str) -> None:
 
 def test_a_checkpoint_that_cannot_look_is_refused() -> None:
     with pytest.raises(AlphaBenchError, match="cannot look"):
-        refined(checkpoint("scene:"), read_refinement("always"), None).open(device="cpu")
+        refined_checkpoint(checkpoint_factory("scene:"), read_refinement("always"), None).open(
+            device="cpu"
+        )

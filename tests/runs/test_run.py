@@ -15,15 +15,15 @@ from PIL.Image import Image
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
-from alphabench.runs.plan import Checkpoint, Plan, open_evaluation, plan_run
+from alphabench.runs.plan import CheckpointFactory, RunPlan, open_evaluation, plan_run
 from alphabench.runs.run import (
     Outcome,
     Work,
-    carry_out,
-    generate,
-    score,
-    summarise,
+    execute_plan,
+    generate_images,
+    score_run,
     summarise_all,
+    summarise_run,
 )
 from alphabench.runs.store import RunFolder
 from alphabench.runs.stored_run import StoredRun
@@ -31,11 +31,11 @@ from alphabench.types import NOTES, REVISED_PROMPT, ImageRequest, NotGenerated
 from tests.support.fakes import Brightness, Dots, Reds
 
 
-def opened(dots: Dots) -> Checkpoint:
+def opened(dots: Dots) -> CheckpointFactory:
     def the_one(*, device: str) -> Generator:
         return dots
 
-    return Checkpoint(name="dots", open=the_one)
+    return CheckpointFactory(name="dots", open=the_one)
 
 
 def fresh_dots(*, device: str) -> Generator:
@@ -49,7 +49,7 @@ def planned(
     *,
     limit: int | None = None,
     seed: int = 0,
-) -> Plan:
+) -> RunPlan:
     return plan_run(reds or Reds(), opened(dots or Dots()), out=out, limit=limit, seed=seed)
 
 
@@ -62,7 +62,7 @@ def ran(
     seed: int = 0,
 ) -> Outcome:
     plan = planned(out, reds, dots, limit=limit, seed=seed)
-    return carry_out(plan, open_evaluation(plan.benchmark, "brightness"), Work())
+    return execute_plan(plan, open_evaluation(plan.benchmark, "brightness"), Work())
 
 
 def hashes(folder: RunFolder) -> dict[str, str]:
@@ -114,15 +114,15 @@ def test_a_self_test_that_breaks_off_is_one_sentence(
     plan = planned(tmp_path / "run", Reds(examiner=Kernelless()))
     evaluation = open_evaluation(plan.benchmark, "brightness")
     with pytest.raises(AlphaBenchError, match="the self-test could not run: RuntimeError: no kern"):
-        carry_out(plan, evaluation, Work(devices=devices))
+        execute_plan(plan, evaluation, Work(devices=devices))
 
 
 def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     alone = ran(tmp_path / "alone")
-    checkpoint = Checkpoint(name="dots", open=fresh_dots)
+    checkpoint = CheckpointFactory(name="dots", open=fresh_dots)
     plan = plan_run(Reds(), checkpoint, out=tmp_path / "two")
     evaluation = open_evaluation(plan.benchmark, "brightness")
-    both = carry_out(plan, evaluation, Work(devices=("cpu", "cpu")))
+    both = execute_plan(plan, evaluation, Work(devices=("cpu", "cpu")))
     assert hashes(both.folder) == hashes(alone.folder)
     assert both.report == alone.report
 
@@ -200,7 +200,7 @@ def test_a_damaged_image_is_not_scored_but_counted(tmp_path: Path) -> None:
     folder = ran(tmp_path / "run").folder
     damage_truncated(tmp_path / "run" / "images" / "0-1" / "0.png")
     reds = Reds()
-    outcome = score(folder, reds, open_evaluation(reds, "brightness"), Work())
+    outcome = score_run(folder, reds, open_evaluation(reds, "brightness"), Work())
     assert outcome.report.statuses == {"scored": 23, "failed": 1}
     assert outcome.incomplete
 
@@ -349,17 +349,17 @@ def test_two_evaluators_share_images_and_keep_their_verdicts_apart(tmp_path: Pat
     assert strict.report.headline.value is not None
     assert strict.report.headline.value < 0.2
     assert len(strict.folder.evaluations()) == 2
-    again = summarise(strict.folder, Reds(), lenient.evaluation)
+    again = summarise_run(strict.folder, Reds(), lenient.evaluation)
     assert again.report == lenient.report
 
 
 def test_images_made_on_one_machine_are_scored_on_another(tmp_path: Path) -> None:
     whole = ran(tmp_path / "whole")
-    generate(planned(tmp_path / "here"), Work())
+    generate_images(planned(tmp_path / "here"), Work())
     (tmp_path / "here").rename(tmp_path / "there")
     reds = Reds()
     moved = RunFolder.open(tmp_path / "there")
-    outcome = score(moved, reds, open_evaluation(reds, "brightness"), Work())
+    outcome = score_run(moved, reds, open_evaluation(reds, "brightness"), Work())
     assert outcome.report == whole.report
 
 
@@ -376,7 +376,7 @@ def test_a_run_of_other_data_is_not_scored(tmp_path: Path) -> None:
     folder = ran(tmp_path / "run").folder
     other = Reds(digest="1" * 64)
     with pytest.raises(AlphaBenchError, match="other data"):
-        score(folder, other, open_evaluation(other, "brightness"), Work())
+        score_run(folder, other, open_evaluation(other, "brightness"), Work())
 
 
 def test_a_checkpoint_that_can_make_nothing_is_refused(tmp_path: Path) -> None:

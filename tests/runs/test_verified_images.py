@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.runs.verified_images import Checked
+from alphabench.runs.verified_images import VerifiedImages
 
 CONTENT = b"sixteen bytes ..."
 
@@ -28,16 +28,16 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def kept(file: Path, checked: Checked) -> Checked:
+def kept(file: Path, checked: VerifiedImages) -> VerifiedImages:
     """What another process finds of it."""
     path = file.parent / "checked.json"
     path.write_text(json.dumps(checked.settled()))
-    return Checked(path)
+    return VerifiedImages(path)
 
 
-def checked(file: Path, *, seconds: float = 3600.0) -> Checked:
+def checked(file: Path, *, seconds: float = 3600.0) -> VerifiedImages:
     """The file was verified; so many seconds later."""
-    found = Checked(
+    found = VerifiedImages(
         file.parent / "checked.json", now_ns=lambda: time.time_ns() + int(seconds * 1e9)
     )
     found.keep(str(file), digest(file))
@@ -51,7 +51,7 @@ def test_an_unchanged_file_is_believed_in_this_process_and_in_others(file: Path)
 
 def test_it_is_believed_to_have_the_digest_it_had_and_no_other(file: Path) -> None:
     assert not checked(file).holds(str(file), "0" * 64)
-    assert not Checked(file.parent / "checked.json").holds(str(file), digest(file))
+    assert not VerifiedImages(file.parent / "checked.json").holds(str(file), digest(file))
 
 
 def test_a_change_is_seen_even_if_size_and_time_are_set_back(file: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_change_is_seen_even_if_size_and_time_are_set_back(file: Path) -> None
 def test_a_copied_folder_is_read_anew_whatever_it_says(file: Path, tmp_path: Path) -> None:
     kept(file, checked(file))
     there = Path(shutil.copytree(file.parent, tmp_path / "there"))
-    assert not Checked(there / "checked.json").holds(str(there / "image.png"), digest(file))
+    assert not VerifiedImages(there / "checked.json").holds(str(there / "image.png"), digest(file))
 
 
 def test_a_file_that_may_still_change_unseen_is_not_kept_for_others(file: Path) -> None:
@@ -78,14 +78,14 @@ def test_a_file_that_may_still_change_unseen_is_not_kept_for_others(file: Path) 
 def test_what_cannot_be_read_is_as_good_as_nothing(file: Path, text: str) -> None:
     path = file.parent / "checked.json"
     path.write_text(text)
-    assert not Checked(path).holds(str(file), digest(file))
-    assert Checked(path).settled() == {}
+    assert not VerifiedImages(path).holds(str(file), digest(file))
+    assert VerifiedImages(path).settled() == {}
 
 
 def test_a_link_or_folder_is_never_believed(file: Path) -> None:
     link = file.with_name("link.png")
     link.symlink_to(file)
-    found = Checked(file.parent / "checked.json")
+    found = VerifiedImages(file.parent / "checked.json")
     for path in (link, file.parent, file.with_name("absent.png")):
         found.keep(str(path), digest(file))
         assert not found.holds(str(path), digest(file))

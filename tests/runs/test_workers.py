@@ -17,7 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.runs.workers import HOPELESS_AFTER, Done, Handler, Lost, choose_devices, run_jobs
+from alphabench.runs.workers import (
+    HOPELESS_AFTER,
+    FinishedJob,
+    Handler,
+    LostJob,
+    choose_devices,
+    run_jobs,
+)
 
 Numbers = Handler[int, int]
 
@@ -97,8 +104,8 @@ def refusing(device: str) -> Numbers:
     return handle
 
 
-def results(outcomes: Sequence[Done[int, int] | Lost[int]]) -> dict[int, int | None]:
-    return {o.job: o.result if isinstance(o, Done) else None for o in outcomes}
+def results(outcomes: Sequence[FinishedJob[int, int] | LostJob[int]]) -> dict[int, int | None]:
+    return {o.job: o.result if isinstance(o, FinishedJob) else None for o in outcomes}
 
 
 @given(
@@ -119,7 +126,9 @@ def test_only_the_jobs_that_fail_alone_are_lost_at_any_batch_size(
 def test_a_lost_job_says_why() -> None:
     opener = partial(failing_on, frozenset({2}))
     (lost,) = [
-        o for o in run_jobs(opener, [1, 2, 3], devices=["cpu"], batch_size=3) if isinstance(o, Lost)
+        o
+        for o in run_jobs(opener, [1, 2, 3], devices=["cpu"], batch_size=3)
+        if isinstance(o, LostJob)
     ]
     assert lost.reason == "ValueError: bad job"
 
@@ -234,7 +243,7 @@ def test_a_worker_that_stays_stopped_is_replaced(tmp_path: Path) -> None:
 
 def test_a_result_that_cannot_be_sent_is_a_lost_job() -> None:
     outcomes = list(run_jobs(unreadable, [1], devices=["cpu", "cpu"], batch_size=1))
-    assert [type(one) for one in outcomes] == [Lost]
+    assert [type(one) for one in outcomes] == [LostJob]
     assert "cannot pickle" in str(outcomes[0])
 
 

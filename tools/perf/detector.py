@@ -33,11 +33,11 @@ from alphabench.evaluators.detection.mask2former.official import OfficialDetecto
 from alphabench.evaluators.detection.mmdet.child_process import installed_versions
 from alphabench.images import open_rgb
 from alphabench.parity.detections import (
-    Comparison,
+    DetectionComparison,
     MeanColours,
     Tolerance,
-    compare,
-    table,
+    compare_detections,
+    detection_table,
 )
 from tools.perf.geneval_scoring import pictures as photographs
 from tools.reference.check_mask2former import official, read_reference, reference
@@ -116,8 +116,8 @@ def measure(arguments: argparse.Namespace, work: Path) -> int:
         )
         print(f"mmdet {rounds[-1][0]:.2f} s   ours {seconds:.2f} s   ({len(files)} pictures)")
     tolerance = Tolerance()
-    rows: list[Comparison] = [
-        compare(
+    rows: list[DetectionComparison] = [
+        compare_detections(
             path.name,
             open_rgb(path),
             (mine, other.objects),
@@ -129,7 +129,7 @@ def measure(arguments: argparse.Namespace, work: Path) -> int:
     named = sum(profile.values())
     shares = {**profile, "input, masks, boxes": seconds - named}
     print("ours:", ", ".join(f"{name} {one / seconds:.0%}" for name, one in shares.items()))
-    print(table(rows, tolerance))
+    print(detection_table(rows, tolerance))
     ratio = statistics.median(theirs / ours for theirs, ours in rounds)
     print(
         f"ratio: {ratio:.2f} (median of {len(rounds)}), batches of {arguments.batch_size}, "

@@ -37,11 +37,11 @@ from alphabench.evaluators.detection.mask2former.official import OfficialDetecto
 from alphabench.evaluators.detection.mmdet.child_process import installed_versions
 from alphabench.images import open_rgb
 from alphabench.parity.detections import (
-    Comparison,
+    DetectionComparison,
     MeanColours,
     Tolerance,
-    compare,
-    table,
+    compare_detections,
+    detection_table,
 )
 from tools.reference.mmdet_images import write_pictures
 
@@ -132,7 +132,7 @@ def _ask(python: Path, *words: object) -> None:
 
 def compared(
     detector: OfficialDetector, pictures: Sequence[Path], out: Path, tolerance: Tolerance
-) -> Iterator[tuple[Comparison, float, float]]:
+) -> Iterator[tuple[DetectionComparison, float, float]]:
     """For each picture the comparison, our seconds and theirs."""
     colours = MeanColours()
     for path in pictures:
@@ -142,7 +142,7 @@ def compared(
         seconds = time.process_time() - began
         original = read_reference(out / f"{path.name}.npz")
         found = (ours, original.objects)
-        row = compare(path.name, image, found, colours=colours, tolerance=tolerance)
+        row = compare_detections(path.name, image, found, colours=colours, tolerance=tolerance)
         yield row, seconds, original.seconds
 
 
@@ -168,7 +168,7 @@ def check(arguments: argparse.Namespace, work: Path) -> int:
         ours.append(mine)
         theirs.append(other)
         print(f"{len(rows)} of {len(pictures)}: {row.picture}", file=sys.stderr, flush=True)
-    print(table(rows, tolerance))
+    print(detection_table(rows, tolerance))
     found = [one for path in pictures for one in read_reference(out / f"{path.name}.npz").objects]
     scores = np.array([one.score for one in found])
     areas = np.array([one.mask.mean() for one in found if one.mask is not None])

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 from alphabench import statistics
 from alphabench.benchmarks import open_benchmark
-from alphabench.runs.plan import choose
+from alphabench.runs.plan import choose_samples
 from alphabench.upstream import UpstreamData, default_cache_dir
 from alphagrpo import assemble
 from alphagrpo.assembly_context import AssemblyContext
@@ -93,7 +93,7 @@ def prompts_of(recipe: Recipe, place: AssemblyContext) -> list[TrainingPrompt]:
     """Those of the first validation, with the questions that a reward may ask."""
     first = recipe.validation[0]
     benchmark = open_benchmark(first.benchmark, data=place.data)
-    asked = {one.id for one in choose(benchmark.samples(), first.limit, seed=first.seed)}
+    asked = {one.id for one in choose_samples(benchmark.samples(), first.limit, seed=first.seed)}
     found = load_prompts(first.benchmark, lambda _: benchmark, held_out=())
     return with_questions([prompt for prompt in found if prompt.id in asked], {})
 

@@ -18,8 +18,8 @@ import yaml
 from alphabench import open_benchmark
 from alphabench.core.errors import AlphaBenchError
 from alphabench.reports.comparison import (
-    Basis,
-    Comparison,
+    ComparisonBasis,
+    RunComparison,
     basis_of,
     clusters_of,
     compare_runs,
@@ -181,9 +181,9 @@ class Comparer:
 
     def __init__(self, data: UpstreamData) -> None:
         self._data = data
-        self._bases: dict[tuple[str, str], Basis] = {}
+        self._bases: dict[tuple[str, str], ComparisonBasis] = {}
 
-    def __call__(self, before: Path, after: Path) -> Comparison:
+    def __call__(self, before: Path, after: Path) -> RunComparison:
         """The difference of two points, `after` minus `before`.
 
         Raises:
@@ -211,7 +211,7 @@ class Comparer:
         )
         return paired_difference(ours, theirs, basis.formula, basis.settings)
 
-    def _basis(self, run: StoredRun, evaluation: str) -> Basis:
+    def _basis(self, run: StoredRun, evaluation: str) -> ComparisonBasis:
         protocol = run.protocol(evaluation)
         key = (run.manifest.benchmark, protocol)
         if key not in self._bases:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from alphabench.reports.comparison import Comparison
-from alphabench.reports.markdown import NOTHING, Align, inline, number, table
+from alphabench.reports.comparison import RunComparison
+from alphabench.reports.markdown import NOTHING, Align, inline, markdown_table, number
 from alphabench.runs.stored_run import StoredRun
 from alphabench.types import Estimate
 from alphatrainers.reporting.history import CurvePoint
@@ -45,7 +45,7 @@ def recipes_table(runs: Sequence[Finished]) -> str:
         for run in runs
     ]
     head = ["run", "task", "algorithm", "rewards", "seed", "lr, 1e-4", "steps", "images", "base"]
-    return table(head, rows, _aligned(head, left=4))
+    return markdown_table(head, rows, _aligned(head, left=4))
 
 
 def score_table(runs: Sequence[Finished], compare: Comparer) -> str:
@@ -70,7 +70,7 @@ def score_table(runs: Sequence[Finished], compare: Comparer) -> str:
                 ]
             )
     head = ["run", "held out", "weights", "step 0", "end", "end − step 0", "best", "best − step 0"]
-    return table(head, rows, _aligned(head, left=3))
+    return markdown_table(head, rows, _aligned(head, left=3))
 
 
 def seeds_table(runs: Sequence[Finished], compare: Comparer) -> str | None:
@@ -96,7 +96,7 @@ def seeds_table(runs: Sequence[Finished], compare: Comparer) -> str | None:
             ]
         )
     head = ["run", "seeds", "step", "step 0", "mean then", "lowest to highest", "then − step 0"]
-    return table(head, rows, _aligned(head, left=2)) if rows else None
+    return markdown_table(head, rows, _aligned(head, left=2)) if rows else None
 
 
 def _at(run: Finished, step: int) -> CurvePoint:
@@ -123,7 +123,7 @@ def work_table(runs: Sequence[Finished]) -> str:
         )
     head = ["run", "rewards", "KL, image", "KL, text", "hours", "CPU hours", "judge calls",
             "unscored"]  # fmt: skip
-    return table(head, rows, _aligned(head, left=2))
+    return markdown_table(head, rows, _aligned(head, left=2))
 
 
 def equal_images_table(runs: Sequence[Finished], compare: Comparer) -> tuple[int, str]:
@@ -153,7 +153,7 @@ def equal_images_table(runs: Sequence[Finished], compare: Comparer) -> tuple[int
         )
     head = ["run", "images", "step", "step 0", "then", "then − step 0",
             f"then − {inline(first_run.name)}"]  # fmt: skip
-    return most, table(head, rows, _aligned(head, left=1))
+    return most, markdown_table(head, rows, _aligned(head, left=1))
 
 
 def tasks_table(run: Finished, compare: Comparer) -> str:
@@ -171,7 +171,7 @@ def tasks_table(run: Finished, compare: Comparer) -> str:
         for group in before
     ]
     head = ["task", "step 0", f"step {known[-1].step}", "difference"]
-    return table(head, rows, _aligned(head, left=1))
+    return markdown_table(head, rows, _aligned(head, left=1))
 
 
 def _began_alike(run: Finished, other: Finished) -> bool:
@@ -221,7 +221,7 @@ def _rise(run: Finished, first: CurvePoint, then: CurvePoint, compare: Comparer)
     return _difference(compare(run.run_of(first), run.run_of(then)))
 
 
-def _difference(found: Comparison) -> str:
+def _difference(found: RunComparison) -> str:
     return _signed(found.headline)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import typer
 
@@ -20,6 +20,21 @@ from alphabench.cli.continuation import Continuation
 from alphabench.core.errors import AlphaBenchError, from_os_error
 from alphabench.core.stopping import Stopping
 from alphabench.core.terminal import echo
+
+VERBS: Final[Mapping[str, Callable[..., None]]] = {
+    "run": run_commands.run_command,
+    "generate": run_commands.generate_command,
+    "score": run_commands.score_command,
+    "summarise": run_commands.summarise_command,
+    "list": show_commands.list_command,
+    "show": show_commands.show_command,
+    "compare": show_commands.compare_command,
+    "leaderboard": show_commands.leaderboard_command,
+    "fetch": show_commands.fetch_command,
+    "doctor": show_commands.doctor_command,
+    "calibrate": judge_commands.calibrate_command,
+}
+"""In the order in which `alphabench --help` lists them."""
 
 
 def build_app() -> typer.Typer:
@@ -34,23 +49,8 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    for verb in (
-        run_commands.run,
-        run_commands.generate,
-        run_commands.score,
-        run_commands.summarise,
-    ):
-        app.command()(verb)
-    app.command("list")(show_commands.list_)
-    for look in (
-        show_commands.show,
-        show_commands.compare,
-        show_commands.leaderboard,
-        show_commands.fetch,
-        show_commands.doctor,
-    ):
-        app.command()(look)
-    app.command()(judge_commands.calibrate)
+    for name, verb in VERBS.items():
+        app.command(name)(verb)
     app.add_typer(judge_commands.app, name="judge")
     app.add_typer(parity_commands.app, name="parity")
     for point in entry_points(group="alphabench.commands"):

@@ -12,7 +12,7 @@ from alphabench import registry
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import split_spec
-from alphabench.runs.self_test import prove
+from alphabench.runs.self_test import require_self_test
 from alphabench.upstream import UpstreamData, pinned_names
 from alphabench.weights.find import WeightsNotFoundError
 
@@ -47,7 +47,9 @@ class Finding:
         return f"{mark:<7} {self.subject}: {self.words}"
 
 
-def examine(evaluator: str | None, data: UpstreamData, *, device: str) -> Iterator[Finding]:
+def check_installation(
+    evaluator: str | None, data: UpstreamData, *, device: str
+) -> Iterator[Finding]:
     """Look at everything, or at one evaluator alone.
 
     Args:
@@ -98,7 +100,7 @@ def _self_test(spec: str, data: UpstreamData, device: str, *, optional: bool) ->
         tested = evaluator.identity.get("self_test", "on")  # reads the weights: they must be here
         if tested == "off":
             return Finding(subject=subject, healthy=False, words="not tested (self_test=off)")
-        prove(evaluator)
+        require_self_test(evaluator)
     except WeightsNotFoundError as error:
         return Finding(subject=subject, healthy=optional, words=str(error), optional=optional)
     except AlphaBenchError as error:

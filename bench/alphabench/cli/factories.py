@@ -20,7 +20,7 @@ from alphabench.core.terminal import echo
 if TYPE_CHECKING:
     from alphabench.interfaces import Benchmark, Evaluator
     from alphabench.questions import Judge
-    from alphabench.runs.plan import Checkpoint
+    from alphabench.runs.plan import CheckpointFactory
     from alphabench.runs.run import Work
     from alphabench.types import ProtocolName
     from alphabench.upstream import UpstreamData
@@ -54,7 +54,9 @@ def upstream_data() -> UpstreamData:
     return UpstreamData(cache_dir=cache_dir())
 
 
-def benchmark(name: str, protocol: ProtocolName, prompts: Path | None = None) -> Benchmark:
+def open_named_benchmark(
+    name: str, protocol: ProtocolName, prompts: Path | None = None
+) -> Benchmark:
     """A benchmark by name; a file of prompts stands in the place of its split."""
     from alphabench.benchmarks import open_benchmark
 
@@ -90,7 +92,7 @@ def benchmark_of_run(card_id: str, protocol: ProtocolName, given: str | None = N
     from alphabench import registry
 
     if given is not None:
-        bench = benchmark(given, protocol)
+        bench = open_named_benchmark(given, protocol)
         if bench.card.id != card_id:
             raise AlphaBenchError(
                 f"{given!r} is the benchmark {bench.card.id!r}, and the run is of {card_id!r}",
@@ -102,20 +104,20 @@ def benchmark_of_run(card_id: str, protocol: ProtocolName, given: str | None = N
             f"the run is of {card_id!r}, which no installed package registers",
             hint="name your own benchmark: --benchmark python:module:factory",
         )
-    return benchmark(card_id, protocol)
+    return open_named_benchmark(card_id, protocol)
 
 
-def checkpoint(
+def open_checkpoint_factory(
     spec: str,
     settings: list[str] | None,
     *,
     layout: str | None = None,
     lora: str | None = None,
     think: bool = False,
-) -> Checkpoint:
+) -> CheckpointFactory:
     """A checkpoint with the options of all places."""
     from alphabench.core.options import pairs
-    from alphabench.runs.plan import checkpoint as by_spec
+    from alphabench.runs.plan import checkpoint_factory as by_spec
 
     if layout is not None and not spec.startswith("images:"):
         raise AlphaBenchError(
@@ -128,13 +130,13 @@ def checkpoint(
     return by_spec(spec, options=pairs(given), lora=lora)
 
 
-def refined(
-    checkpoint: Checkpoint,
+def open_refined(
+    checkpoint: CheckpointFactory,
     refine: str,
     *,
     own: Judge | None,
     theirs: Callable[..., Evaluator],
-) -> Checkpoint:
+) -> CheckpointFactory:
     """The checkpoint with refinement behind it.
 
     Args:
@@ -149,18 +151,20 @@ def refined(
     how = refinement.read_refinement(refine)
     examiner = None
     if how.mode == "self":
-        examiner = refinement.examined_by(own, registry.load("examiner", "dvreward"))
+        examiner = refinement.judge_evaluator_factory(own, registry.load("examiner", "dvreward"))
     elif own is not None:
         raise AlphaBenchError(
             f"--refine-judge has nothing to say with --refine {how.mode}",
             hint="use --refine self, or leave the judge out",
         )
     elif how.mode == "oracle":
-        examiner = refinement.examined_by_benchmark(theirs)
-    return refinement.refined(checkpoint, how, examiner)
+        examiner = refinement.benchmark_evaluator_factory(theirs)
+    return refinement.refined_checkpoint(checkpoint, how, examiner)
 
 
-def judge(spec: str | None, *, budget: float | None, no_cache: bool, device: str) -> Judge | None:
+def open_named_judge(
+    spec: str | None, *, budget: float | None, no_cache: bool, device: str
+) -> Judge | None:
     """The judge that was named, if any."""
     if spec is None:
         if budget is not None:
@@ -197,7 +201,7 @@ def _check_budget(spec: str, budget: float) -> None:
         )
 
 
-def evaluator(spec: str | None, default: str, wording: str | None) -> str:
+def evaluator_spec(spec: str | None, default: str, wording: str | None) -> str:
     """The evaluator's spec with the wording that was asked for.
 
     Raises:
@@ -213,7 +217,7 @@ def evaluator(spec: str | None, default: str, wording: str | None) -> str:
     return f"{chosen}{'&' if '?' in chosen else '?'}wording={wording}"
 
 
-def check_place(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Refuses a folder that cannot be written, before hours are spent on what goes there.
 
     Raises:
@@ -237,7 +241,7 @@ def check_place(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def work(devices: str | None, workers: int) -> Iterator[Work]:
+def execution_options(devices: str | None, workers: int) -> Iterator[Work]:
     """Devices and progress for a piece of work; what it shows goes to standard error."""
     from rich.console import Console
 

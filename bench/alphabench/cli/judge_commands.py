@@ -17,7 +17,7 @@ from alphabench.core.writing import replace_file, writing
 app = typer.Typer(help="Judges' answers that are kept on this machine.", no_args_is_help=True)
 
 
-def calibrate(
+def calibrate_command(
     judge: Annotated[str, typer.Option("--judge", help="Whom to measure; as in `run`.")],
     scenes: Annotated[int, typer.Option(min=1, help="How many drawn scenes to ask about.")] = 100,
     size: Annotated[int, typer.Option(min=32, max=512, help="Their side in pixels.")] = 256,
@@ -29,13 +29,13 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Measure how often a judge is right, by type of question, on scenes with known answers."""
-    from alphabench.reports.judge_calibration import calibrate as measure
+    from alphabench.reports.judge_calibration import calibrate_judge as measure
     from alphabench.reports.judge_calibration import calibration_markdown
     from alphabench.runs.workers import choose_devices
 
-    factories.check_place(out)
+    factories.check_writable(out)
     device = choose_devices(devices, workers=1)[0]
-    opened = factories.judge(judge, budget=budget, no_cache=no_cache, device=device)
+    opened = factories.open_named_judge(judge, budget=budget, no_cache=no_cache, device=device)
     assert opened is not None
     found = measure(opened, n_scenes=scenes, seed=seed, size=size, folder=out / "scenes")
     table, content = calibration_markdown(found), json.dumps(found.to_json())
@@ -46,12 +46,12 @@ def calibrate(
 
 
 @app.callback()
-def about() -> None:
+def describe_judge_verbs() -> None:
     """Judges' answers that are kept on this machine."""
 
 
-@app.command()
-def cache(
+@app.command("cache")
+def cache_command(
     stats: Annotated[bool, typer.Option("--stats", help="Say what is kept.")] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Forget all of it.")] = False,
 ) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,7 +36,8 @@ Consent = Annotated[
 Most = Annotated[int | None, typer.Option(min=1, help="Only so many pictures.")]
 
 
-def geneval(
+@app.command("geneval")
+def geneval_command(
     images: Images,
     python: Python = None,
     weights: Weights = None,
@@ -50,11 +50,11 @@ def geneval(
     devices: Devices = None,
 ) -> None:
     """GenEval's detector, ours against mmdet's: objects, scores, boxes, masks, verdicts."""
-    from alphabench.parity.geneval import Sides, detector_parity
+    from alphabench.parity.geneval import ParitySettings, detector_parity
     from alphabench.runs.workers import choose_devices
 
     device = choose_devices(devices, workers=1)[0]
-    sides = Sides(
+    sides = ParitySettings(
         weights=weights,
         python=python,
         pipeline=pipeline,
@@ -67,7 +67,8 @@ def geneval(
         raise typer.Exit(1)
 
 
-def dpg(
+@app.command("dpg")
+def dpg_command(
     images: Annotated[
         Path, typer.Option("--images", help="A folder of grids, <item>.png, as upstream's.")
     ],
@@ -85,7 +86,7 @@ def dpg(
 
     found = mplug_parity(
         images,
-        factories.benchmark(benchmark, "official").samples(),
+        factories.open_named_benchmark(benchmark, "official").samples(),
         weights=weights or mplug_folder(factories.upstream_data().cache_dir),
         python=python,
         cells=cells,
@@ -101,12 +102,6 @@ def _say(words: str) -> None:
     echo(words, err=True)
 
 
-VERBS: Final[tuple[Callable[..., None], ...]] = (geneval, dpg)
-"""`alphabench parity NAME` for each function's name."""
-for _verb in VERBS:
-    app.command(_verb.__name__)(_verb)
-
-
 @app.callback()
-def about() -> None:
+def describe_parity_verbs() -> None:
     """An evaluator of ours against the original code, picture by picture."""

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from alphabench.runs.run import Outcome
 
 
-def run(
+def run_command(
     benchmark: BenchmarkName,
     ckpt: Ckpt,
     judge: JudgeSpec = None,
@@ -70,42 +70,52 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Generate images, score them, report. Continues where an earlier run stopped."""
-    from alphabench.runs.plan import choose, open_evaluation, plan_run, preview, suggested_evaluator
-    from alphabench.runs.run import carry_out
+    from alphabench.runs.plan import (
+        choose_samples,
+        open_evaluation,
+        plan_run,
+        preview,
+        suggested_evaluator,
+    )
+    from alphabench.runs.run import execute_plan
 
-    choose((), limit, seed=seed)  # refuses a limit that chooses nothing
-    bench = factories.benchmark(benchmark, protocol, prompts)
+    choose_samples((), limit, seed=seed)  # refuses a limit that chooses nothing
+    bench = factories.open_named_benchmark(benchmark, protocol, prompts)
     if refine is None and refine_judge is not None:
         raise AlphaBenchError(
             "--refine-judge says who finds images wanting, and nothing is refined",
             hint="add --refine self, or leave it out",
         )
-    checkpoint = factories.checkpoint(ckpt, settings, layout=layout, lora=lora, think=think)
-    with factories.work(devices, workers) as work:
+    checkpoint = factories.open_checkpoint_factory(
+        ckpt, settings, layout=layout, lora=lora, think=think
+    )
+    with factories.execution_options(devices, workers) as work:
         device = work.devices[0]
-        asked = factories.judge(judge, budget=budget, no_cache=no_cache, device=device)
+        asked = factories.open_named_judge(judge, budget=budget, no_cache=no_cache, device=device)
         known = bench.card.evaluators
         if not dry_run and (evaluator is not None or len(known) == 1):
             # Refused before a checkpoint is opened, which may take long.
-            named = factories.evaluator(evaluator, known[0], wording)
+            named = factories.evaluator_spec(evaluator, known[0], wording)
             open_evaluation(bench, named, judge=asked, device=device)
         if refine is not None:
             suggested = suggested_evaluator(checkpoint.open(device=device), bench)
-            theirs = factories.evaluator(evaluator, suggested, wording)
-            own = factories.judge(refine_judge, budget=budget, no_cache=no_cache, device=device)
+            theirs = factories.evaluator_spec(evaluator, suggested, wording)
+            own = factories.open_named_judge(
+                refine_judge, budget=budget, no_cache=no_cache, device=device
+            )
             examined = partial(bench.evaluator, theirs, judge=asked)
-            checkpoint = factories.refined(checkpoint, refine, own=own, theirs=examined)
+            checkpoint = factories.open_refined(checkpoint, refine, own=own, theirs=examined)
         plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
-        spec = factories.evaluator(evaluator, plan.evaluator, wording)
+        spec = factories.evaluator_spec(evaluator, plan.evaluator, wording)
         if dry_run:
             return _say(preview(plan, spec, judge=asked, device=device), as_json=as_json)
-        factories.check_place(plan.root)
+        factories.check_writable(plan.root)
         evaluation = open_evaluation(bench, spec, judge=asked, device=device)
-        outcome = carry_out(plan, evaluation, work)
+        outcome = execute_plan(plan, evaluation, work)
     return _finish([outcome], as_json=as_json)
 
 
-def generate(
+def generate_command(
     benchmark: BenchmarkName,
     ckpt: Ckpt,
     prompts: Prompts = None,
@@ -120,31 +130,33 @@ def generate(
     workers: Workers = 1,
 ) -> None:
     """Make the images only; `alphabench score` examines them, here or on another machine."""
-    from alphabench.runs.plan import choose, plan_run
-    from alphabench.runs.reasons import most_frequent
-    from alphabench.runs.run import generate as make_images
+    from alphabench.runs.plan import choose_samples, plan_run
+    from alphabench.runs.reasons import frequent_reasons
+    from alphabench.runs.run import generate_images as make_images
 
-    choose((), limit, seed=seed)
-    bench = factories.benchmark(benchmark, "official", prompts)
-    checkpoint = factories.checkpoint(ckpt, settings, layout=layout, lora=lora, think=think)
-    with factories.work(devices, workers) as work:
+    choose_samples((), limit, seed=seed)
+    bench = factories.open_named_benchmark(benchmark, "official", prompts)
+    checkpoint = factories.open_checkpoint_factory(
+        ckpt, settings, layout=layout, lora=lora, think=think
+    )
+    with factories.execution_options(devices, workers) as work:
         device = work.devices[0]
         plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
-        factories.check_place(plan.root)
+        factories.check_writable(plan.root)
         folder = make_images(plan, work)
     images = folder.images()
     made = sum(request.id in images for request in plan.requests)
     echo(f"{made} of {len(plan.requests)} images lie in {folder.root}")
     absent = folder.not_made()
     why = [absent[request.id] for request in plan.requests if request.id in absent]
-    for reason, count in most_frequent((f"{one.status}: {one.reason}" for one in why), 3):
+    for reason, count in frequent_reasons((f"{one.status}: {one.reason}" for one in why), 3):
         echo(f"not made: {count} {reason}", err=True)
     echo(f"next: alphabench score {shlex.quote(str(folder.root))}")
     if made < len(plan.requests) - len(plan.refusals):
         raise typer.Exit(1)
 
 
-def score(
+def score_command(
     run: RunPath,
     judge: JudgeSpec = None,
     evaluator: EvaluatorSpec = None,
@@ -159,21 +171,21 @@ def score(
 ) -> None:
     """Examine the images of a run folder, with any evaluator; makes no image."""
     from alphabench.runs.plan import open_evaluation, usual_evaluator
-    from alphabench.runs.run import score as examine
+    from alphabench.runs.run import score_run as examine
     from alphabench.runs.store import RunFolder
 
     folder = RunFolder.open(run)
     bench = factories.benchmark_of_run(folder.manifest.benchmark, protocol, benchmark)
-    with factories.work(devices, workers) as work:
+    with factories.execution_options(devices, workers) as work:
         device = work.devices[0]
-        asked = factories.judge(judge, budget=budget, no_cache=no_cache, device=device)
-        spec = factories.evaluator(evaluator, usual_evaluator(folder, bench), wording)
+        asked = factories.open_named_judge(judge, budget=budget, no_cache=no_cache, device=device)
+        spec = factories.evaluator_spec(evaluator, usual_evaluator(folder, bench), wording)
         evaluation = open_evaluation(bench, spec, judge=asked, device=device)
         outcome = examine(folder, bench, evaluation, work)
     _finish([outcome], as_json=as_json)
 
 
-def summarise(
+def summarise_command(
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="A run folder, or with --official a benchmark.")
     ],
@@ -197,20 +209,18 @@ def summarise(
     from alphabench.runs.store import RunFolder
 
     if official is not None:
-        report, text = official_export.summarise_official(
-            target, official, factories.upstream_data()
-        )
+        report, text = official_export.published_report(target, official, factories.upstream_data())
         figures = "\n".join(["", *summary_lines(report, stamps(report))])
         echo(json.dumps(report_to_json(report)) if as_json else f"{text}\n{figures}")
         if report.incomplete:
             raise typer.Exit(1)
         return
     if export is not None:
-        factories.check_place(export)
+        factories.check_writable(export)
     opener = partial(factories.benchmark_of_run, given=benchmark)
     outcomes = summarise_all(RunFolder.open(Path(target)), opener)
     if export is not None:
-        official_export.export(outcomes, export)
+        official_export.export_runs(outcomes, export)
         echo(f"wrote the run to {export} in upstream's layout", err=True)
     _finish(outcomes, as_json=as_json)
 

@@ -14,7 +14,7 @@ from alphabench.core.terminal import echo, warn
 from alphabench.types import ProtocolName
 
 
-def list_(
+def list_command(
     what: Annotated[
         Literal["benchmarks", "checkpoints", "evaluators", "judges", "runs", "all"],
         typer.Argument(help="What to list."),
@@ -26,7 +26,7 @@ def list_(
     echo(listing(what, runs=Path("runs"), data=factories.upstream_data()))
 
 
-def show(
+def show_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A run folder, or a benchmark.")],
 ) -> None:
     """A run's report, or a benchmark's card: data, licence, protocol, evaluators."""
@@ -40,10 +40,10 @@ def show(
             f"there is no folder {name!r}", hint="`alphabench list runs` shows the run folders"
         )
     else:
-        echo(benchmark_card(factories.benchmark(name, "official")))
+        echo(benchmark_card(factories.open_named_benchmark(name, "official")))
 
 
-def fetch(
+def fetch_command(
     name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="Whose data to fetch.")],
     source: Annotated[
         str | None,
@@ -55,7 +55,7 @@ def fetch(
     from alphabench.upstream.fetch import fetch_all
 
     if name.partition(":")[0].partition("@")[0] in registry.BENCHMARKS:
-        factories.benchmark(name, "official")  # refuses an unknown version or split
+        factories.open_named_benchmark(name, "official")  # refuses an unknown version or split
     errors, found = [], False
     for piece in fetch_all(
         name, factories.upstream_data(), source=source if source is not None else factories.mirror()
@@ -75,7 +75,7 @@ def fetch(
         echo(f"{name} needs no download")
 
 
-def doctor(
+def doctor_command(
     evaluator: Annotated[
         str | None, typer.Argument(metavar="EVALUATOR", help="name[?key=value&...]; all if absent.")
     ] = None,
@@ -89,15 +89,15 @@ def doctor(
 ) -> None:
     """Check this installation: packages, devices, data, and each evaluator's self-test."""
     if setup is not None:
-        from alphabench.parity.environments import set_up
+        from alphabench.parity.environments import set_up_environment
 
-        echo(set_up(setup))
+        echo(set_up_environment(setup))
         return
-    from alphabench.cli.doctor import examine
+    from alphabench.cli.doctor import check_installation
     from alphabench.runs.workers import choose_devices
 
     healthy = True
-    for finding in examine(
+    for finding in check_installation(
         evaluator, factories.upstream_data(), device=choose_devices(devices, workers=1)[0]
     ):
         healthy &= finding.healthy
@@ -106,26 +106,26 @@ def doctor(
         raise typer.Exit(1)
 
 
-def leaderboard(
+def leaderboard_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or above.")],
     out: Annotated[
         Path | None, typer.Option(help="Write markdown pages here instead of printing.")
     ] = None,
 ) -> None:
     """Markdown tables of runs; results that are not comparable never share one."""
-    from alphabench.reports.comparison import Basis, basis_of
+    from alphabench.reports.comparison import ComparisonBasis, basis_of
     from alphabench.reports.leaderboard import leaderboard_pages, write_pages
     from alphabench.reports.published import read_published
     from alphabench.runs.store import run_folders
     from alphabench.runs.stored_run import StoredRun
 
-    def basis(run: StoredRun, protocol: ProtocolName) -> Basis:
+    def basis(run: StoredRun, protocol: ProtocolName) -> ComparisonBasis:
         bench = factories.benchmark_of_run(run.manifest.benchmark, protocol)
         run.check_same_data(bench)
         return basis_of(bench)
 
     if out is not None:
-        factories.check_place(out)
+        factories.check_writable(out)
     folders = [folder for path in runs for folder in run_folders(path, note=warn)]
     published = read_published(out / "published") if out else []
     pages = leaderboard_pages(folders, basis, published=published, note=warn)
@@ -135,7 +135,7 @@ def leaderboard(
         echo(f"wrote {write_pages(out, pages)}")
 
 
-def compare(
+def compare_command(
     baseline: Annotated[Path, typer.Argument(metavar="BASELINE", help="A run folder.")],
     candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", help="Another one.")],
     evaluation: Annotated[

@@ -86,7 +86,7 @@ def _nearest_colour(pixels_HW3: NDArray[np.uint8], found: DetectedObject) -> str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class DetectionComparison:
     """Two detectors on one picture. Without any pair the gaps are 0 and the overlaps 1."""
 
     picture: str
@@ -120,7 +120,7 @@ class Uncompared:
     reason: str
 
 
-Row = Comparison | Uncompared
+Row = DetectionComparison | Uncompared
 
 
 def all_equal(rows: Sequence[Row], tolerance: Tolerance) -> bool:
@@ -129,21 +129,21 @@ def all_equal(rows: Sequence[Row], tolerance: Tolerance) -> bool:
 
 
 def _is_equal(row: Row, tolerance: Tolerance) -> bool:
-    return isinstance(row, Comparison) and row.within(tolerance)
+    return isinstance(row, DetectionComparison) and row.within(tolerance)
 
 
 def _n_objects(rows: Sequence[Row]) -> int:
-    return sum(sum(row.objects) for row in rows if isinstance(row, Comparison))
+    return sum(sum(row.objects) for row in rows if isinstance(row, DetectionComparison))
 
 
-def compare(
+def compare_detections(
     picture: str,
     image: Image,
     found: tuple[Found, Found],
     *,
     colours: ColourReader,
     tolerance: Tolerance,
-) -> Comparison:
+) -> DetectionComparison:
     """Both sides' objects of one picture.
 
     Args:
@@ -159,7 +159,7 @@ def compare(
         max(abs(a - b) for a, b in zip(one.box, other.box, strict=True)) for one, other in pairs
     ]
     verdicts = list(_verdicts(image, found, colours))
-    return Comparison(
+    return DetectionComparison(
         picture=picture,
         objects=(len(above_floor(found[0])), len(above_floor(found[1]))),
         alone=alone,
@@ -176,7 +176,7 @@ def compare(
     )
 
 
-def table(rows: Sequence[Row], tolerance: Tolerance) -> str:
+def detection_table(rows: Sequence[Row], tolerance: Tolerance) -> str:
     """One line for each picture, and a last one for all."""
     width = max((len(row.picture) for row in rows), default=7)
     head = (
@@ -196,7 +196,7 @@ def table(rows: Sequence[Row], tolerance: Tolerance) -> str:
         )
     if not _n_objects(rows):
         lines.append("there was no object to compare")
-    compared = [row for row in rows if isinstance(row, Comparison)]
+    compared = [row for row in rows if isinstance(row, DetectionComparison)]
     equal = sum(_is_equal(row, tolerance) for row in rows)
     asked = sum(row.verdicts for row in compared)
     apart = sum(row.verdicts_apart for row in compared)

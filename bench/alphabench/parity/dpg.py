@@ -35,7 +35,7 @@ Answers = Callable[[Sequence[tuple["Image", str]]], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Original:
+class OriginalPipeline:
     """How the official pipeline is run."""
 
     python: Path
@@ -49,7 +49,7 @@ class Original:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class AskedQuestion:
     """One question about one image of a grid."""
 
     picture: Path
@@ -75,7 +75,7 @@ class ItemParity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parity:
+class DpgParity:
     """What came of it."""
 
     text: str
@@ -92,7 +92,7 @@ def mplug_parity(
     cells: int = CELLS,
     limit: int | None = None,
     device: str = "cpu",
-) -> Parity:
+) -> DpgParity:
     """Ours against the official pipeline on a folder of grids.
 
     Args:
@@ -115,13 +115,15 @@ def mplug_parity(
             hint="alphabench doctor --setup modelscope, or give --python ENV/bin/python",
         )
     judge = open_mplug({"weights": str(weights)}, device=device, cache_dir=weights)
-    original = Original(
+    original = OriginalPipeline(
         python=interpreter.expanduser(), weights=weights, device="cpu" if device == "cpu" else "gpu"
     )
     rows = compare_answers(
         images, samples, ours=judge.answers, original=original, cells=cells, limit=limit
     )
-    return Parity(text=table(rows), equal=all(row.n_equal == row.n_questions for row in rows))
+    return DpgParity(
+        text=answer_table(rows), equal=all(row.n_equal == row.n_questions for row in rows)
+    )
 
 
 def compare_answers(
@@ -129,7 +131,7 @@ def compare_answers(
     samples: Sequence[Sample],
     *,
     ours: Answers,
-    original: Original,
+    original: OriginalPipeline,
     cells: int = CELLS,
     limit: int | None = None,
 ) -> list[ItemParity]:
@@ -148,12 +150,12 @@ def compare_answers(
     """
     _check_original(original)
     grids = _grids(images, samples)[:limit]
-    asked: dict[str, list[Asked]] = {}
+    asked: dict[str, list[AskedQuestion]] = {}
     said: dict[str, list[str]] = {}
     for path, sample in grids:
         pictures = split_grid(path, cells=cells)
         asked[sample.id] = [
-            Asked(
+            AskedQuestion(
                 picture=path,
                 cell=number,
                 box=cell_box(number, picture.width),
@@ -165,13 +167,13 @@ def compare_answers(
         said[sample.id] = list(
             ours([(pictures[one.cell], one.proposition.question) for one in asked[sample.id]])
         )
-    replies = iter(ask_original(original, [one for of in asked.values() for one in of]))
+    replies = iter(query_original(original, [one for of in asked.values() for one in of]))
     return [
         _compared(item, of, said[item], [next(replies) for _ in of]) for item, of in asked.items()
     ]
 
 
-def _check_original(original: Original) -> None:
+def _check_original(original: OriginalPipeline) -> None:
     """What can be known before our side works for hours."""
     if not original.python.is_file():
         raise AlphaBenchError(
@@ -184,7 +186,7 @@ def _check_original(original: Original) -> None:
         )
 
 
-def ask_original(original: Original, asked: Sequence[Asked]) -> list[str]:
+def query_original(original: OriginalPipeline, asked: Sequence[AskedQuestion]) -> list[str]:
     """The official answers, in order.
 
     Raises:
@@ -223,7 +225,7 @@ def ask_original(original: Original, asked: Sequence[Asked]) -> list[str]:
     return [str(one["answer"]) for one in replies[1:]]
 
 
-def table(rows: Sequence[ItemParity]) -> str:
+def answer_table(rows: Sequence[ItemParity]) -> str:
     """One line for each grid, one for all, and the first answers that differ."""
     width = max((len(row.item) for row in rows), default=4)
     lines = [f"{'item':<{width}}  questions  equal  verdicts equal  score ours  official"]
@@ -262,7 +264,7 @@ def _grids(images: Path, samples: Sequence[Sample]) -> list[tuple[Path, Sample]]
 
 
 def _compared(
-    item: str, asked: Sequence[Asked], ours: Sequence[str], theirs: Sequence[str]
+    item: str, asked: Sequence[AskedQuestion], ours: Sequence[str], theirs: Sequence[str]
 ) -> ItemParity:
     same = [mine == other for mine, other in zip(ours, theirs, strict=True)]
     agree = [(mine == "yes") == (other == "yes") for mine, other in zip(ours, theirs, strict=True)]
@@ -281,7 +283,7 @@ def _compared(
     )
 
 
-def _score(item: str, asked: Sequence[Asked], answers: Sequence[str]) -> float:
+def _score(item: str, asked: Sequence[AskedQuestion], answers: Sequence[str]) -> float:
     """DPG's item score, over all its questions."""
     images: dict[int, dict[str, float | None]] = {}
     propositions: dict[str, Proposition] = {}

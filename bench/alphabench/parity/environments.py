@@ -24,7 +24,7 @@ import platformdirs
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.writing import replace_file
 
-Run = Callable[[Sequence[str]], None]
+RunCommand = Callable[[Sequence[str]], None]
 """Runs a command to its end; raises OSError or CalledProcessError."""
 
 _DONE: Final = "alphabench.json"
@@ -33,7 +33,7 @@ _AS_HERE: Final = ("torch", "torchvision")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class EnvironmentRecipe:
     """What an environment holds."""
 
     packages: tuple[str, ...]
@@ -44,14 +44,14 @@ class Recipe:
     """How an evaluator is pointed at it; `{python}` is its interpreter."""
 
 
-RECIPES: Final[Mapping[str, Recipe]] = {
-    "mmdet": Recipe(
+RECIPES: Final[Mapping[str, EnvironmentRecipe]] = {
+    "mmdet": EnvironmentRecipe(
         packages=("mmdet==3.3.0", "mmcv-lite==2.1.0", "mmengine==0.10.7"),
         probe=(str(_EVALUATORS / "detection/mmdet/mmdet_worker.py"), "--probe"),
         usage="--evaluator 'mmdet?python={python}&checkpoint=FILE.pth&allow_pickle=true', "
         "or: alphabench parity geneval --images DIR",
     ),
-    "modelscope": Recipe(
+    "modelscope": EnvironmentRecipe(
         packages=(
             "modelscope==1.40.2", "transformers==4.44.2", "tokenizers==0.19.1", "timm==1.0.31",
             "datasets==2.21.0", "decord==0.6.0", "einops==0.8.2", "addict==2.4.0",
@@ -82,7 +82,9 @@ def interpreter_of(name: str, *, folder: Path | None = None) -> Path | None:
     return place / "bin" / "python" if (place / _DONE).is_file() else None
 
 
-def set_up(name: str, *, folder: Path | None = None, run: Run | None = None) -> str:
+def set_up_environment(
+    name: str, *, folder: Path | None = None, run: RunCommand | None = None
+) -> str:
     """Make an environment anew, and say how it is used.
 
     Args:

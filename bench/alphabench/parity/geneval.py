@@ -24,14 +24,14 @@ from alphabench.evaluators.detection.mmdet.mmdet_detector import MmdetDetector, 
 from alphabench.evaluators.detection.mmdet.weight_conversion import read_checkpoint
 from alphabench.images import open_rgb
 from alphabench.parity.detections import (
-    Comparison,
+    DetectionComparison,
     MeanColours,
     Row,
     Tolerance,
     Uncompared,
     all_equal,
-    compare,
-    table,
+    compare_detections,
+    detection_table,
 )
 from alphabench.parity.environments import interpreter_of
 
@@ -45,7 +45,7 @@ Look = Callable[[Path, "Image"], tuple[Found, Found]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sides:
+class ParitySettings:
     """What is held against what."""
 
     weights: Path | None = None
@@ -61,7 +61,7 @@ class Sides:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parity:
+class DetectorParity:
     """What came of it."""
 
     text: str
@@ -72,12 +72,12 @@ class Parity:
 
 def detector_parity(
     images: Path,
-    sides: Sides,
+    sides: ParitySettings,
     *,
     limit: int | None = None,
     device: str = "cpu",
     progress: Callable[[str], None],
-) -> Parity:
+) -> DetectorParity:
     """Compare both on every picture below a folder.
 
     Args:
@@ -120,8 +120,8 @@ def detector_parity(
             rows = compare_files(images, pictures, look, tolerance=tolerance, progress=progress)
         finally:
             theirs.close()
-    return Parity(
-        text="\n".join([*said, table(rows, tolerance)]),
+    return DetectorParity(
+        text="\n".join([*said, detection_table(rows, tolerance)]),
         equal=all_equal(rows, tolerance),
         rows=tuple(rows),
     )
@@ -154,10 +154,12 @@ def compare_files(
         try:
             image = open_rgb(path)
             found = look(path, image)
-            rows.append(compare(name, image, found, colours=colours, tolerance=tolerance))
+            rows.append(
+                compare_detections(name, image, found, colours=colours, tolerance=tolerance)
+            )
         except Exception as error:
             # Whatever it is: a row that is not equal, and the others keep theirs.
-            compared = any(isinstance(row, Comparison) for row in rows)
+            compared = any(isinstance(row, DetectionComparison) for row in rows)
             if isinstance(error, AlphaBenchError) and not compared:
                 raise
             first_line = str(error).partition("\n")[0]

@@ -1,7 +1,7 @@
 """Whether two runs of one benchmark differ: paired by sample, with an interval.
 
 Only runs measured alike can be compared; anything else is refused with what differs. Knows no
-benchmark's rules: the samples and the headline formula come in as a `Basis`.
+benchmark's rules: the samples and the headline formula come in as a `ComparisonBasis`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final, Protocol, runtime_checkable
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Benchmark
-from alphabench.reports.markdown import NOTHING, inline, interval, number, table
-from alphabench.reports.run_report import lacking
+from alphabench.reports.markdown import NOTHING, inline, interval, markdown_table, number
+from alphabench.reports.run_report import missing_parts
 from alphabench.runs.stored_run import StoredEvaluation, StoredRun
 from alphabench.statistics import (
     DEFAULT,
@@ -47,7 +47,7 @@ class Comparable(Protocol):
 
 
 @runtime_checkable
-class Scaled(Protocol):
+class ScoreScale(Protocol):
     """A benchmark whose verdicts lie between other values than 0 and 1."""
 
     def settings(self) -> Bootstrap:
@@ -56,7 +56,7 @@ class Scaled(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Basis:
+class ComparisonBasis:
     """What a benchmark lends to a paired comparison."""
 
     samples: Sequence[Sample]
@@ -70,7 +70,7 @@ class Basis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class SampleChange:
     """A sample on which two runs differ: the mean over its images, before and after."""
 
     sample: Sample
@@ -79,7 +79,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class RunComparison:
     """Candidate minus baseline, over the samples scored in both."""
 
     baseline: str
@@ -87,7 +87,7 @@ class Comparison:
     benchmark: str
     headline: Estimate
     groups: Mapping[str, Estimate]
-    changes: Sequence[Change]
+    changes: Sequence[SampleChange]
     """All samples whose mean changed, the largest change first."""
     partial: Mapping[str, str] = field(default_factory=dict)
     """`baseline` or `candidate` -> what that run lacks; empty where both are complete."""
@@ -102,24 +102,26 @@ def measurement(run: StoredRun, evaluation: StoredEvaluation) -> dict[str, str]:
     return {**asked, **examined}
 
 
-def basis_of(benchmark: Benchmark) -> Basis:
+def basis_of(benchmark: Benchmark) -> ComparisonBasis:
     """What a benchmark lends to a comparison.
 
     Raises:
         AlphaBenchError: its official data is not here.
     """
-    settings = benchmark.settings() if isinstance(benchmark, Scaled) else DEFAULT
+    settings = benchmark.settings() if isinstance(benchmark, ScoreScale) else DEFAULT
     if isinstance(benchmark, Comparable):
-        return Basis(
+        return ComparisonBasis(
             samples=benchmark.samples(),
             formula=benchmark.formula(),
             settings=settings,
             gather=benchmark.clusters,
         )
-    return Basis(samples=benchmark.samples(), settings=settings)
+    return ComparisonBasis(samples=benchmark.samples(), settings=settings)
 
 
-def clusters_of(run: StoredRun, evaluation: StoredEvaluation, basis: Basis) -> list[Cluster]:
+def clusters_of(
+    run: StoredRun, evaluation: StoredEvaluation, basis: ComparisonBasis
+) -> list[Cluster]:
     """What the run scored, by sample."""
     if basis.gather is not None:
         return basis.gather(basis.samples, evaluation.verdicts)
@@ -134,8 +136,12 @@ def is_distinguishable(difference: Estimate) -> bool:
 
 
 def compare_runs(
-    baseline: StoredRun, candidate: StoredRun, basis: Basis, *, evaluation: str | None = None
-) -> Comparison:
+    baseline: StoredRun,
+    candidate: StoredRun,
+    basis: ComparisonBasis,
+    *,
+    evaluation: str | None = None,
+) -> RunComparison:
     """The paired difference of two runs, headline and groups.
 
     Args:
@@ -162,7 +168,7 @@ def compare_runs(
         for group in groups
     }
     headline = paired_difference(after, before, basis.formula, basis.settings)
-    return Comparison(
+    return RunComparison(
         baseline=baseline.manifest.checkpoint,
         candidate=candidate.manifest.checkpoint,
         benchmark=baseline.manifest.benchmark,
@@ -172,12 +178,12 @@ def compare_runs(
         partial={
             side: words
             for side, (run, scored) in zip(("baseline", "candidate"), measured, strict=True)
-            if scored.report and (words := lacking(scored.report, run.manifest))
+            if scored.report and (words := missing_parts(scored.report, run.manifest))
         },
     )
 
 
-def comparison_markdown(comparison: Comparison, *, most_changes: int = 20) -> str:
+def comparison_markdown(comparison: RunComparison, *, most_changes: int = 20) -> str:
     """The comparison as a page or as terminal text."""
     headline = comparison.headline
     rows = [
@@ -200,7 +206,7 @@ def comparison_markdown(comparison: Comparison, *, most_changes: int = 20) -> st
                 *[f"> **PARTIAL**, {side}: {words}." for side, words in comparison.partial.items()],
                 _headline(headline),
                 "## Groups",
-                table(
+                markdown_table(
                     ["group", "difference", "95% interval", "pairs", ""],
                     rows,
                     ["left", "right", "right", "right", "left"],
@@ -238,23 +244,25 @@ def shared_evaluation(baseline: StoredRun, candidate: StoredRun) -> str:
 
 
 def _check_alike(ours: Mapping[str, str], theirs: Mapping[str, str]) -> None:
-    if different := differences(ours, theirs):
+    if different := identity_differences(ours, theirs):
         raise AlphaBenchError(
             f"the runs were not measured alike ({different})",
             hint="compare runs of one benchmark and one evaluator",
         )
 
 
-def differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+def identity_differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     """`key: 'ours' against 'theirs'` for each key in which they differ; empty when they agree."""
     keys = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
     return ", ".join(f"{key}: {ours.get(key)!r} against {theirs.get(key)!r}" for key in keys)
 
 
-def _changes(before: Sequence[Cluster], after: Sequence[Cluster], basis: Basis) -> list[Change]:
+def _changes(
+    before: Sequence[Cluster], after: Sequence[Cluster], basis: ComparisonBasis
+) -> list[SampleChange]:
     samples = {sample.id: sample for sample in basis.samples}
     found = [
-        Change(
+        SampleChange(
             sample=samples[old.sample_id],
             before=old.total / old.n_scored,
             after=new.total / new.n_scored,
@@ -266,7 +274,7 @@ def _changes(before: Sequence[Cluster], after: Sequence[Cluster], basis: Basis) 
     return sorted(changed, key=lambda c: (-abs(c.after - c.before), c.sample.id))
 
 
-def _changes_table(changes: Sequence[Change], most: int) -> str:
+def _changes_table(changes: Sequence[SampleChange], most: int) -> str:
     if not changes:
         return "None changed."
     rows = [
@@ -279,7 +287,7 @@ def _changes_table(changes: Sequence[Change], most: int) -> str:
         ]
         for change in changes[:most]
     ]
-    shown = table(
+    shown = markdown_table(
         ["sample", "group", "before", "after", "prompt"],
         rows,
         ["left", "left", "right", "right", "left"],

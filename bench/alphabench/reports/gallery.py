@@ -26,7 +26,7 @@ from markupsafe import Markup
 
 from alphabench.images import UnreadableImageError, open_rgb
 from alphabench.reports.markdown import NOTHING, number
-from alphabench.reports.run_report import absence, coverage_words, stamps
+from alphabench.reports.run_report import absence_reason, coverage_words, stamps
 from alphabench.runs.stored_run import (
     ImageResult,
     ImageState,
@@ -156,7 +156,7 @@ def _summary(run: StoredRun, evaluation: StoredEvaluation | None) -> dict[str, A
     headline, scale = report.headline, _scale(report)
     spread = f"95% interval {number(headline.low)} to {number(headline.high)}"
     if headline.value is None:
-        spread = f"no headline: {report.withheld}" if report.withheld else absence(headline)
+        spread = f"no headline: {report.withheld}" if report.withheld else absence_reason(headline)
     return {
         "report": report,
         "stamps": stamps(report, run.manifest, evaluation.identity),
@@ -169,7 +169,7 @@ def _summary(run: StoredRun, evaluation: StoredEvaluation | None) -> dict[str, A
 
 def _group_bar(name: str, estimate: Estimate, scale: float) -> _GroupBar:
     if estimate.value is None or estimate.low is None or estimate.high is None:
-        return _GroupBar(name=name, text=f"{NOTHING} {absence(estimate)}")
+        return _GroupBar(name=name, text=f"{NOTHING} {absence_reason(estimate)}")
     value, low, high = (100 * v / scale for v in (estimate.value, estimate.low, estimate.high))
     return _GroupBar(
         name=name,

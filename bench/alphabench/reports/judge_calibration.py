@@ -24,7 +24,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import writing
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
 from alphabench.questions import Answer, ImagePart, Judge, Question
-from alphabench.reports.markdown import NOTHING, Align, inline, interval, number, table
+from alphabench.reports.markdown import NOTHING, Align, inline, interval, markdown_table, number
 from alphabench.runs.store import sha256_of
 from alphabench.scenes.render import render
 from alphabench.scenes.scene_questions import QUESTION_KINDS, QuestionKind, scene_questions
@@ -48,7 +48,7 @@ _FIGURES: Final = {
     "separation": "separation",
     "gap": "gap",
 }
-"""Column of the page -> field of `JudgeFigures`."""
+"""Column of the page -> field of `JudgeMetrics`."""
 _RIGHT: Final[tuple[Align, ...]] = ("right",)
 
 Floats = NDArray[np.float64]
@@ -68,7 +68,7 @@ class KnownAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeFigures:
+class JudgeMetrics:
     """What a judge's answers to one kind of question amount to, with 95% intervals."""
 
     accuracy: Estimate
@@ -94,7 +94,7 @@ class Calibration:
     """Its identity, and that of the question's answer format."""
     scenes: Mapping[str, str]
     """What was drawn: number, seed, size, version of the world."""
-    figures: Mapping[str, JudgeFigures]
+    figures: Mapping[str, JudgeMetrics]
     """`all`, then each kind of question that was asked."""
     answers: tuple[KnownAnswer, ...]
     """Every question, in the order asked."""
@@ -109,7 +109,7 @@ class Calibration:
         }
 
 
-def calibrate(
+def calibrate_judge(
     judge: Judge,
     *,
     n_scenes: int = 100,
@@ -158,14 +158,14 @@ def calibrate(
             "size": str(size),
             "world": WORLD_VERSION,
         },
-        figures=figures_by_kind(answers, settings),
+        figures=metrics_by_kind(answers, settings),
         answers=tuple(answers),
     )
 
 
-def figures_by_kind(
+def metrics_by_kind(
     answers: Sequence[KnownAnswer], settings: Bootstrap = DEFAULT
-) -> dict[str, JudgeFigures]:
+) -> dict[str, JudgeMetrics]:
     """The figures over all questions, and over each kind that occurs."""
     kinds = [kind for kind in QUESTION_KINDS if any(answer.kind == kind for answer in answers)]
     groups: dict[str, Sequence[KnownAnswer]] = {ALL: answers}
@@ -193,7 +193,7 @@ def calibration_markdown(calibration: Calibration) -> str:
             "",
             f"Scenes: {facts}. Unscored answers: {lacking}.",
             "",
-            table(header, rows, align),
+            markdown_table(header, rows, align),
             "",
             "Each figure with its 95% interval, from a bootstrap over scenes; one without width "
             "means that all scenes agreed, not certainty. Calibration error: "
@@ -252,7 +252,7 @@ class _Scored:
     weight_RQ: Floats
 
 
-def _figures(answers: Sequence[KnownAnswer], settings: Bootstrap) -> JudgeFigures:
+def _figures(answers: Sequence[KnownAnswer], settings: Bootstrap) -> JudgeMetrics:
     scored = [answer for answer in answers if answer.p_yes is not None]
     p_Q = np.array([answer.p_yes for answer in scored], dtype=np.float64)
     truth_Q = np.array([answer.truth for answer in scored], dtype=np.bool_)
@@ -270,7 +270,7 @@ def _figures(answers: Sequence[KnownAnswer], settings: Bootstrap) -> JudgeFigure
         ]
         return _estimate(np.concatenate(value_R), counts, settings)
 
-    return JudgeFigures(
+    return JudgeMetrics(
         accuracy=estimate(_accuracy),
         calibration_error=estimate(_calibration_error),
         brier=estimate(_brier),
@@ -352,7 +352,7 @@ def _quotient(above_R: Floats, below_R: Floats) -> Floats:
     return np.where(empty_R, math.nan, above_R / np.where(empty_R, 1.0, below_R))
 
 
-def _row(name: str, figures: JudgeFigures) -> list[str]:
+def _row(name: str, figures: JudgeMetrics) -> list[str]:
     estimates = [getattr(figures, field) for field in _FIGURES.values()]
     cells = [f"{number(one.value)} {interval(one)}" for one in estimates]
     n_asked = sum(figures.statuses.values())

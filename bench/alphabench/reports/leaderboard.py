@@ -17,18 +17,18 @@ from typing import Final
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import replace_file, writing
 from alphabench.reports.comparison import (
-    Basis,
+    ComparisonBasis,
     clusters_of,
-    differences,
+    identity_differences,
     is_distinguishable,
     measurement,
 )
-from alphabench.reports.markdown import NOTHING, Align, inline, interval, number, table
+from alphabench.reports.markdown import NOTHING, Align, inline, interval, markdown_table, number
 from alphabench.reports.published import Published, published_section
 from alphabench.reports.run_report import (
     coverage_words,
-    incomparable,
     is_self_test_off,
+    not_comparable_reason,
     report_markdown,
 )
 from alphabench.runs.serialization import report_to_json
@@ -37,7 +37,7 @@ from alphabench.runs.stored_run import StoredEvaluation, StoredRun
 from alphabench.statistics import paired_difference
 from alphabench.types import ProtocolName, Report
 
-BasisOf = Callable[[StoredRun, ProtocolName], Basis]
+BasisOf = Callable[[StoredRun, ProtocolName], ComparisonBasis]
 """The samples and the formula of the benchmark of a run, under a protocol.
 
 It may raise AlphaBenchError (data that was not fetched): ranks are then not tested for ties.
@@ -53,7 +53,7 @@ _LEGEND: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LeaderboardEntry:
     """One result: what one evaluation found in one run."""
 
     run: StoredRun
@@ -102,7 +102,7 @@ class Entry:
 class RankedTable:
     """The results of one way of measuring, best first, with their ranks."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[LeaderboardEntry]
     ranks: Sequence[str]
     """`1`, `2=`, or a dash; as long as `entries`."""
     untested: str | None
@@ -143,7 +143,7 @@ def leaderboard_pages(
             f"none of these {len(folders)} run folders has a report",
             hint="`alphabench score RUN` makes one",
         )
-    tables = [rank(group, basis_of) for group in _alike(entries)]
+    tables = [rank_entries(group, basis_of) for group in _alike(entries)]
     pages: dict[str, list[RankedTable]] = {}
     for one in tables:
         pages.setdefault(_benchmark_of(one), []).append(one)
@@ -155,9 +155,9 @@ def leaderboard_pages(
     }
 
 
-def _entries(run: StoredRun) -> list[Entry]:
+def _entries(run: StoredRun) -> list[LeaderboardEntry]:
     return [
-        Entry(run=run, evaluation=run.evaluation(name), report=report)
+        LeaderboardEntry(run=run, evaluation=run.evaluation(name), report=report)
         for name, report in run.reports().items()
     ]
 
@@ -178,7 +178,7 @@ def write_pages(out: Path, pages: Mapping[str, str]) -> Path:
     return out / INDEX
 
 
-def rank(entries: Sequence[Entry], basis_of: BasisOf) -> RankedTable:
+def rank_entries(entries: Sequence[LeaderboardEntry], basis_of: BasisOf) -> RankedTable:
     """Order results of one way of measuring, and let those share a rank that cannot be told apart.
 
     Each result is held against the first of the present rank, so that a chain of small steps does
@@ -200,7 +200,7 @@ def rank(entries: Sequence[Entry], basis_of: BasisOf) -> RankedTable:
     )
 
 
-def _leaders(ranked: Sequence[Entry], basis_of: BasisOf) -> list[int]:
+def _leaders(ranked: Sequence[LeaderboardEntry], basis_of: BasisOf) -> list[int]:
     """For each entry, the index of the first entry of its rank."""
     if len(ranked) < 2:
         return list(range(len(ranked)))
@@ -216,7 +216,7 @@ def _leaders(ranked: Sequence[Entry], basis_of: BasisOf) -> list[int]:
     return leaders
 
 
-def _order(entry: Entry) -> tuple[bool, bool, float, str, str]:
+def _order(entry: LeaderboardEntry) -> tuple[bool, bool, float, str, str]:
     value = entry.report.headline.value
     manifest = entry.run.manifest
     return (
@@ -228,9 +228,9 @@ def _order(entry: Entry) -> tuple[bool, bool, float, str, str]:
     )
 
 
-def _alike(entries: Sequence[Entry]) -> list[list[Entry]]:
+def _alike(entries: Sequence[LeaderboardEntry]) -> list[list[LeaderboardEntry]]:
     """Entries by what they measured, full splits first, larger tables before smaller ones."""
-    found: dict[tuple[tuple[str, str], ...], list[Entry]] = {}
+    found: dict[tuple[tuple[str, str], ...], list[LeaderboardEntry]] = {}
     for entry in entries:
         found.setdefault(tuple(sorted(entry.measurement.items())), []).append(entry)
     return [
@@ -273,7 +273,7 @@ def _index(pages: Mapping[str, Sequence[RankedTable]]) -> str:
     align: list[Align] = ["left", "left", "left", "right", "left", "right"]
     return (
         "# Leaderboards\n\n"
-        f"{table(header, rows, align)}\n\n"
+        f"{markdown_table(header, rows, align)}\n\n"
         "Each row is a table of its own: results that differ in benchmark, data, prompts, images "
         "per sample, protocol or evaluator are never ranked against each other. The pages lead "
         "to the report behind every row.\n"
@@ -301,10 +301,10 @@ def _section(one: RankedTable, above: RankedTable | None, name: str) -> list[str
         f"evaluation {inline(first.evaluation.name)}.",
     ]
     identity = first.evaluation.identity
-    if (words := incomparable(report, identity)) is not None:
+    if (words := not_comparable_reason(report, identity)) is not None:
         parts.append(f"> **NOT COMPARABLE**: {words}")
     if above is not None and _near(one, above):
-        changed = differences(above.entries[0].measurement, first.measurement)
+        changed = identity_differences(above.entries[0].measurement, first.measurement)
         parts.append(f"Not comparable with the table above: {inline(changed, 400)}.")
     parts.append(_table(one, name))
     if one.untested is not None:
@@ -335,7 +335,7 @@ def _table(one: RankedTable, name: str) -> str:
         for index, (place, entry) in enumerate(zip(one.ranks, one.entries, strict=True), start=1)
     ]
     figures: list[Align] = ["right"] * (2 + len(groups) + 2)
-    return table(
+    return markdown_table(
         [*header, "coverage", "samples", "date", "from"],
         rows,
         ["right", "left", *figures, "left", "left"],
@@ -346,7 +346,7 @@ def _group_value(report: Report, group: str) -> str:
     return number(report.groups[group].value) if group in report.groups else NOTHING
 
 
-def _label(entry: Entry, beside: Sequence[Entry]) -> str:
+def _label(entry: LeaderboardEntry, beside: Sequence[LeaderboardEntry]) -> str:
     """The checkpoint's name, what sets it apart from its namesakes, and its stamps."""
     ours = entry.run.manifest
     namesakes = [
@@ -376,12 +376,12 @@ def _uncovered(one: RankedTable) -> list[str]:
     return ["\n".join(lines)] if lines else []
 
 
-def _date(entry: Entry) -> str:
+def _date(entry: LeaderboardEntry) -> str:
     began = entry.run.manifest.circumstances.get("began")
     return inline(began[:10]) if isinstance(began, str) and began else NOTHING
 
 
-def _copies(entry: Entry) -> dict[str, str]:
+def _copies(entry: LeaderboardEntry) -> dict[str, str]:
     page = report_markdown(entry.run, entry.evaluation, gallery=None)
     figures = json.dumps(report_to_json(entry.report), indent=2, ensure_ascii=False)
     return {f"{entry.page}.md": page, f"{entry.page}.json": f"{figures}\n"}

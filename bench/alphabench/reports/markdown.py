@@ -26,7 +26,7 @@ _ENTITIES: Final = {"<": "&lt;", ">": "&gt;"}
 Align = Literal["left", "right"]
 
 
-def plain(text: str, limit: int = 160) -> str:
+def plain_text(text: str, limit: int = 160) -> str:
     """One printable line: control characters become spaces, a long text is cut and says so."""
     kept = "".join(_printable(character) for character in text[: 20 * limit])
     line = " ".join(kept.split())
@@ -35,7 +35,7 @@ def plain(text: str, limit: int = 160) -> str:
 
 def inline(text: str, limit: int = 160) -> str:
     """`plain`, with everything escaped that markdown or HTML would act upon."""
-    escaped = plain(text, limit).replace("&", "&amp;")
+    escaped = plain_text(text, limit).replace("&", "&amp;")
     return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), escaped)
 
 
@@ -62,7 +62,9 @@ def interval(estimate: Estimate) -> str:
     return f"[{number(estimate.low)}, {number(estimate.high)}]"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[Align]) -> str:
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[Align]
+) -> str:
     """A markdown table whose source is aligned too; cells are taken as they are."""
     cells = [list(header), *[list(row) for row in rows]]
     widths = [

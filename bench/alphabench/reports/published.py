@@ -10,8 +10,8 @@ from typing import Final
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_json
-from alphabench.reports.markdown import NOTHING, Align, inline, table
-from alphabench.runs.reading import reason_of
+from alphabench.reports.markdown import NOTHING, Align, inline, markdown_table
+from alphabench.runs.reading import error_clause
 from alphabench.runs.serialization import MalformedError, record_from_json
 
 _ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9!#$%&'*+,./:;=?@_~-]+")
@@ -73,7 +73,7 @@ def published_section(published: Published) -> list[str]:
     return [
         "## Published elsewhere, not ranked with ours",
         inline(published.note, 400),
-        table(header, rows, ["left", "left", *figures, "left"]),
+        markdown_table(header, rows, ["left", "left", *figures, "left"]),
         "\n".join(sorted({f"[{inline(row.source)}]: {row.url}" for row in ordered})),
     ]
 
@@ -83,6 +83,6 @@ def _published(path: Path) -> Published:
         return record_from_json(Published, read_json(path))
     except (UnreadableFileError, MalformedError) as error:
         raise AlphaBenchError(
-            f"{str(path)!r} is no list of published figures: it {reason_of(error)}",
+            f"{str(path)!r} is no list of published figures: it {error_clause(error)}",
             hint="see leaderboards/published/geneval.json for the form",
         ) from error

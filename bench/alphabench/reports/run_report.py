@@ -18,13 +18,13 @@ from alphabench.reports.markdown import (
     fenced,
     inline,
     interval,
+    markdown_table,
     number,
-    plain,
-    table,
+    plain_text,
     width,
 )
 from alphabench.runs.store import Manifest
-from alphabench.runs.stored_run import StoredEvaluation, StoredRun, reason_of
+from alphabench.runs.stored_run import StoredEvaluation, StoredRun, verdict_reason
 from alphabench.types import Estimate, Report, Sample, Status
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def stamps(
     """
     identity = identity or {}
     found = []
-    if lacks := lacking(report, manifest):
+    if lacks := missing_parts(report, manifest):
         found.append(("PARTIAL", f"{lacks}. It is not a score of the whole benchmark."))
     tested = identity.get("self_test", "on")
     if tested == "off":
@@ -129,12 +129,12 @@ def stamps(
                 "name another judge to score edits.",
             )
         )
-    if (words := incomparable(report, identity)) is not None:
+    if (words := not_comparable_reason(report, identity)) is not None:
         found.append(("NOT COMPARABLE", words))
     return [*found, *(("NOTE", f"{note}.") for note in report.notes)]
 
 
-def lacking(report: Report, manifest: Manifest | None) -> str:
+def missing_parts(report: Report, manifest: Manifest | None) -> str:
     """Why a report is partial; empty for a complete one. Published results have no manifest."""
     if not report.partial:
         return ""
@@ -151,7 +151,7 @@ def is_self_test_off(identity: Mapping[str, str]) -> bool:
     return identity.get("self_test", "on") != "on"
 
 
-def incomparable(report: Report, identity: Mapping[str, str]) -> str | None:
+def not_comparable_reason(report: Report, identity: Mapping[str, str]) -> str | None:
     """Why the score must not be held against published ones; None where it may be."""
     if report.split == "mini":
         return (
@@ -183,7 +183,7 @@ def summary_lines(report: Report, marks: Stamps = ()) -> list[str]:
         marks: its `stamps`, for the last lines.
     """
     rows = [("score", report.headline), *report.groups.items()]
-    names = [plain(name, 40) for name, _ in rows]
+    names = [plain_text(name, 40) for name, _ in rows]
     longest = max(width(name) for name in names)
     words = [headline_words(report), *(_figure_words(of) for of in report.groups.values())]
     lines = [
@@ -209,9 +209,9 @@ def summary_table(report: Report, marks: Stamps = ()) -> Table:
     for heading in ("group", "score", "95% interval", "samples", "scored"):
         shown.add_column(heading, justify="left" if heading == "group" else "right")
     for name, figure in report.groups.items():
-        shown.add_row(*[Text(plain(cell)) for cell in (name, *_cells(figure))])
+        shown.add_row(*[Text(plain_text(cell)) for cell in (name, *_cells(figure))])
     shown.add_section()
-    shown.add_row(*[Text(plain(c)) for c in ("all", *_cells(report.headline))], style="bold")
+    shown.add_row(*[Text(plain_text(c)) for c in ("all", *_cells(report.headline))], style="bold")
     return shown
 
 
@@ -219,20 +219,23 @@ def _title(report: Report) -> str:
     split = f":{report.split}" if report.split else ""
     partial = "  PARTIAL" if report.partial else ""
     return (
-        plain(f"{report.benchmark}{split}, {report.protocol} protocol, {report.evaluator}")
+        plain_text(f"{report.benchmark}{split}, {report.protocol} protocol, {report.evaluator}")
         + partial
     )
 
 
 def _closing_lines(report: Report, marks: Stamps) -> list[str]:
-    lines = [f"no headline: {plain(report.withheld)}"] if report.withheld else []
+    lines = [f"no headline: {plain_text(report.withheld)}"] if report.withheld else []
     lines += [f"coverage {coverage_words(report)}"]
     if report.coverage < 1 and report.bounds is not None:
         low, high = report.bounds
         lines.append(f"were the rest all worst or all best: {number(low)} to {number(high)}")
     return [
         *lines,
-        *(f"{plain(stamp)}: {plain(text.replace('`', ''), 400)}" for stamp, text in marks),
+        *(
+            f"{plain_text(stamp)}: {plain_text(text.replace('`', ''), 400)}"
+            for stamp, text in marks
+        ),
     ]
 
 
@@ -246,11 +249,11 @@ def coverage_words(report: Report) -> str:
 def headline_words(report: Report) -> str:
     """The headline, or why there is none."""
     if report.withheld:
-        return f"{NOTHING} no headline: {plain(report.withheld)}"
+        return f"{NOTHING} no headline: {plain_text(report.withheld)}"
     return _figure_words(report.headline)
 
 
-def absence(figure: Estimate) -> str:
+def absence_reason(figure: Estimate) -> str:
     """Why a figure has no value, in a few words."""
     if not figure.n_expected:
         return "no sample"
@@ -259,7 +262,9 @@ def absence(figure: Estimate) -> str:
 
 def _figure_words(figure: Estimate) -> str:
     if figure.value is None:
-        return f"{NOTHING} {absence(figure)}, {figure.n_scored} of {figure.n_expected} scored"
+        return (
+            f"{NOTHING} {absence_reason(figure)}, {figure.n_scored} of {figure.n_expected} scored"
+        )
     counts = f"{figure.n_samples} samples, {figure.n_scored} of {figure.n_expected} scored"
     return f"{number(figure.value)} {interval(figure)}  {counts}"
 
@@ -278,7 +283,7 @@ def _headline(report: Report) -> str:
 
 
 def _cells(figure: Estimate) -> list[str]:
-    value = f"{NOTHING} {absence(figure)}" if figure.value is None else number(figure.value)
+    value = f"{NOTHING} {absence_reason(figure)}" if figure.value is None else number(figure.value)
     scored = f"{figure.n_scored} / {figure.n_expected}"
     return [value, interval(figure), str(figure.n_samples), scored]
 
@@ -286,7 +291,7 @@ def _cells(figure: Estimate) -> list[str]:
 def _figures(figures: Mapping[str, Estimate], kind: str) -> str:
     if not figures:
         return "None."
-    return table(
+    return markdown_table(
         [kind, "score", "95% interval", "samples", "scored / expected"],
         [[inline(name), *_cells(figure)] for name, figure in figures.items()],
         ["left", "right", "right", "right", "right"],
@@ -298,7 +303,7 @@ def _account(run: StoredRun, evaluation: StoredEvaluation, report: Report) -> li
     if not lacking and report.coverage >= 1:
         return ["Nothing: every expected verdict has a value."]
     rows = [[status, str(n), STATUS_WORDS[status]] for status, n in lacking.items()]
-    parts = [table(["status", "verdicts", "meaning"], rows, ["left", "right", "left"])]
+    parts = [markdown_table(["status", "verdicts", "meaning"], rows, ["left", "right", "left"])]
     if report.bounds is not None:
         low, high = report.bounds
         parts.append(
@@ -307,7 +312,7 @@ def _account(run: StoredRun, evaluation: StoredEvaluation, report: Report) -> li
         )
     absent = [(absence.status, absence.reason, name) for name, absence in run.absences.items()]
     unscored = [
-        (v.status, reason_of(v.detail), v.image_id)
+        (v.status, verdict_reason(v.detail), v.image_id)
         for v in evaluation.verdicts
         if v.status != "scored" and v.image_id not in run.absences
     ]
@@ -330,7 +335,7 @@ def _reasons(title: str, found: Iterable[tuple[str, str, str]]) -> list[str]:
         [str(n), status, reason, _examples(images[status, reason])]
         for (status, reason), n in counts[:_MOST_REASONS]
     ]
-    shown = table(
+    shown = markdown_table(
         ["count", "status", "why", "for example"], rows, ["right", "left", "left", "left"]
     )
     rest = counts[_MOST_REASONS:]
@@ -358,7 +363,7 @@ def _identity_table(manifest: Manifest, report: Report, identity: Mapping[str, s
         *[(key, pixels[key]) for key in sorted(pixels) if not _has_row(key)],
         ("fingerprint of the images", manifest.fingerprint),
     ]
-    return table(
+    return markdown_table(
         ["what", "value"], [[inline(key), inline(value)] for key, value in rows], ["left", "left"]
     )
 
@@ -384,7 +389,7 @@ def _circumstances(circumstances: Mapping[str, Any]) -> list[str]:
         if key not in ("command", "evaluator")  # which evaluator scored stands above
         for name, value in _flat(key, content)
     ]
-    shown = [table(["circumstance", "value"], rows, ["left", "left"])] if rows else []
+    shown = [markdown_table(["circumstance", "value"], rows, ["left", "left"])] if rows else []
     command = circumstances.get("command")
     if isinstance(command, list) and command:
         program, *arguments = [str(word) for word in command]

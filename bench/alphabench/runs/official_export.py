@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alphabench.runs.run import Outcome
 
 
-def summarise_official(benchmark: str, path: Path, data: UpstreamData) -> tuple[Report, str]:
+def published_report(benchmark: str, path: Path, data: UpstreamData) -> tuple[Report, str]:
     """A published raw result: its figures, and the text that upstream's script prints.
 
     Raises:
@@ -34,7 +34,7 @@ def summarise_official(benchmark: str, path: Path, data: UpstreamData) -> tuple[
     return report, form.text(report)
 
 
-def export(outcomes: Sequence[Outcome], target: Path) -> list[Path]:
+def export_runs(outcomes: Sequence[Outcome], target: Path) -> list[Path]:
     """Write each outcome in upstream's layout, in a folder of its own where there are several.
 
     Raises:

@@ -40,7 +40,7 @@ _PACKAGES: Final = ("alphabench", "torch", "transformers", "diffusers", "open-cl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class CheckpointFactory:
     """A checkpoint to be run: its name, and how to open it on a device."""
 
     name: str
@@ -49,11 +49,11 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunPlan:
     """What a run will do, known before it does anything."""
 
     benchmark: Benchmark
-    checkpoint: Checkpoint
+    checkpoint: CheckpointFactory
     all_samples: Sequence[Sample]
     """Of the benchmark, read once for the whole run."""
     samples: Sequence[Sample]
@@ -109,20 +109,20 @@ class Preview:
         return "\n".join([*lines, *(f"missing: {piece}" for piece in self.missing)])
 
 
-def checkpoint(
+def checkpoint_factory(
     spec: str, *, options: Mapping[str, str] | None = None, lora: str | None = None
-) -> Checkpoint:
+) -> CheckpointFactory:
     """A checkpoint by spec, opened anew on each device; see `checkpoints.open_checkpoint`."""
     from alphabench.checkpoints import open_checkpoint
 
     described = "&".join(f"{key}={value}" for key, value in sorted((options or {}).items()))
     name = "".join([spec, f" {described}" if described else "", f" +{lora}" if lora else ""])
-    return Checkpoint(
+    return CheckpointFactory(
         name=name, open=partial(open_checkpoint, spec, options=options or {}, lora=lora)
     )
 
 
-def preview(plan: Plan, evaluator: str, *, judge: Judge | None = None, device: str) -> Preview:
+def preview(plan: RunPlan, evaluator: str, *, judge: Judge | None = None, device: str) -> Preview:
     """What the plan amounts to, with every obstacle that can be seen from here."""
     card = plan.benchmark.card
     missing, refused = [], False
@@ -162,7 +162,7 @@ def seed_of(run_seed: int, sample_id: str, index: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def choose(samples: Sequence[Sample], limit: int | None, *, seed: int) -> list[Sample]:
+def choose_samples(samples: Sequence[Sample], limit: int | None, *, seed: int) -> list[Sample]:
     """A subset that holds each group in proportion, in the order of `samples`.
 
     Seeded, and nested: a wider limit keeps all that a narrower one chose. None takes all.
@@ -188,13 +188,13 @@ def choose(samples: Sequence[Sample], limit: int | None, *, seed: int) -> list[S
 
 def plan_run(
     benchmark: Benchmark,
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointFactory,
     *,
     out: Path | None = None,
     limit: int | None = None,
     seed: int = 0,
     device: str = "cpu",
-) -> Plan:
+) -> RunPlan:
     """Open the checkpoint (cheaply) and settle all that can be known before the first image.
 
     Args:
@@ -207,7 +207,7 @@ def plan_run(
     checkpoint = replace(checkpoint, open=partial(_open_suited, checkpoint.open, card.name))
     generator = checkpoint.open(device=device)
     all_samples = benchmark.samples()
-    samples = choose(all_samples, limit, seed=seed)
+    samples = choose_samples(all_samples, limit, seed=seed)
     _refuse_lookalikes(samples)
     requests = requests_for(samples, card.images_per_sample, seed=seed)
     pixels = {
@@ -231,7 +231,7 @@ def plan_run(
             f"{checkpoint.name!r} can make none of these images: {next(iter(refusals.values()))}",
             hint="choose another benchmark or checkpoint",
         )
-    return Plan(
+    return RunPlan(
         benchmark=benchmark,
         checkpoint=checkpoint,
         all_samples=all_samples,
@@ -330,7 +330,7 @@ def open_evaluation(
     )
 
 
-def unscorable(plan: Plan, evaluation: Evaluation, *, device: str) -> str:
+def unscorable(plan: RunPlan, evaluation: Evaluation, *, device: str) -> str:
     """How many images the evaluator cannot score whatever they show, and why; empty if none.
 
     Raises:

@@ -35,7 +35,7 @@ def inside(root: Path, name: str) -> Path:
         ) from error
 
 
-def digest_of(path: Path) -> str | None:
+def file_sha256(path: Path) -> str | None:
     """sha256 of a file, in hexadecimal; None where it is no regular file or cannot be read."""
     try:
         with open_regular(path, max_bytes=_LARGEST_IMAGE) as file:
@@ -44,7 +44,7 @@ def digest_of(path: Path) -> str | None:
         return None
 
 
-def read_rows(path: Path, kind: type[T]) -> Iterator[T]:
+def read_records(path: Path, kind: type[T]) -> Iterator[T]:
     """The whole lines of a file; none where the file is absent. Blank lines are passed over.
 
     Raises:
@@ -64,7 +64,7 @@ def read_rows(path: Path, kind: type[T]) -> Iterator[T]:
     except (UnreadableFileError, MalformedError) as error:
         where = f"line {number} of {str(path)!r}" if number else repr(str(path))
         raise AlphaBenchError(
-            f"{where} {reason_of(error)}",
+            f"{where} {error_clause(error)}",
             hint="use the version of alphabench that wrote it; or delete that line and give the "
             "same command again, which makes it anew",
         ) from error
@@ -79,9 +79,9 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         content = read_json(path)
     except UnreadableFileError as error:
-        raise refusal(path, error) from error
+        raise unusable_file(path, error) from error
     if not isinstance(content, dict):
-        raise refusal(path, MalformedError("is damaged (it is no JSON object)"))
+        raise unusable_file(path, MalformedError("is damaged (it is no JSON object)"))
     return content
 
 
@@ -95,18 +95,18 @@ def read_record(path: Path, kind: type[T], *, under: str | None = None) -> T:
     try:
         return record_from_json(kind, content if under is None else {under: content})
     except MalformedError as error:
-        raise refusal(path, error) from error
+        raise unusable_file(path, error) from error
 
 
-def refusal(path: Path, error: UnreadableFileError | MalformedError) -> AlphaBenchError:
+def unusable_file(path: Path, error: UnreadableFileError | MalformedError) -> AlphaBenchError:
     """What to tell about a file of the run that cannot be used."""
     return AlphaBenchError(
-        f"{str(path)!r} {reason_of(error)}",
+        f"{str(path)!r} {error_clause(error)}",
         hint="use the version of alphabench that wrote it, restore it, or start a new run with "
         "--out",
     )
 
 
-def reason_of(error: UnreadableFileError | MalformedError) -> str:
+def error_clause(error: UnreadableFileError | MalformedError) -> str:
     """A clause that follows the name of the file or line."""
     return str(error) if isinstance(error, MalformedError) else f"is damaged ({error})"

@@ -13,7 +13,7 @@ _VARYING: Final = re.compile(r"[0-9a-f]*\d[0-9a-f-]*")
 """Counts, times and request ids, by which a host makes one reason look like many."""
 
 
-def most_frequent(reasons: Iterable[str], most: int) -> list[tuple[str, int]]:
+def frequent_reasons(reasons: Iterable[str], most: int) -> list[tuple[str, int]]:
     """The reasons that occur most, each as it was first given, and how often.
 
     Reasons that differ in numbers and ids only count as one.

@@ -83,7 +83,7 @@ class StoredVerdict:
     verdict: Verdict
 
 
-class Packed(Mapping[str, Any]):
+class PackedDetail(Mapping[str, Any]):
     """A mapping of plain values kept as JSON, a third of its size as objects; read-only.
 
     What was looked into lately is kept unpacked.
@@ -113,13 +113,15 @@ def _unpacked(text: bytes) -> dict[str, Any]:
     return found
 
 
-def packed(stored: StoredVerdict) -> StoredVerdict:
+def with_packed_detail(stored: StoredVerdict) -> StoredVerdict:
     """The same, with a detail that takes less memory: a run may have a hundred thousand."""
-    return replace(stored, verdict=replace(stored.verdict, detail=Packed(stored.verdict.detail)))
+    return replace(
+        stored, verdict=replace(stored.verdict, detail=PackedDetail(stored.verdict.detail))
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class FailedAttempt:
     """A line of not_made.jsonl."""
 
     image_id: str
@@ -128,7 +130,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class EvaluationIdentity:
     """What an evaluation's name stands for."""
 
     identity: Mapping[str, str]

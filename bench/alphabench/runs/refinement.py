@@ -35,8 +35,8 @@ from alphabench.models.unified_model import (
     UnifiedModel,
 )
 from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Question, Reply
-from alphabench.runs.plan import Checkpoint
-from alphabench.runs.self_test import prove
+from alphabench.runs.plan import CheckpointFactory
+from alphabench.runs.self_test import require_self_test
 from alphabench.runs.store import sha256_of
 from alphabench.types import (
     FULL_MARKS,
@@ -53,14 +53,14 @@ if TYPE_CHECKING:
 
 Mode = Literal["always", "self", "oracle"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
-ENOUGH: Final = 0.9
+GOOD_ENOUGH: Final = 0.9
 """self: a picture whose score is at least this is left as it is."""
 _LABELS: Final[Mapping[Mode, str]] = {
     "always": "refined always",
     "self": "refined by its own lights",
     "oracle": "ORACLE-refined (upper bound)",
 }
-Examiner = Callable[..., Evaluator]
+RefinementEvaluator = Callable[..., Evaluator]
 """Opens whoever examines pictures, with `device=` and `model=`; picklable."""
 
 
@@ -94,7 +94,9 @@ def read_refinement(text: str) -> Refinement:
     raise unknown_name("way to refine", mode, MODES)
 
 
-def refined(checkpoint: Checkpoint, how: Refinement, examiner: Examiner | None) -> Checkpoint:
+def refined_checkpoint(
+    checkpoint: CheckpointFactory, how: Refinement, examiner: RefinementEvaluator | None
+) -> CheckpointFactory:
     """The checkpoint with refinement behind it.
 
     Args:
@@ -102,14 +104,18 @@ def refined(checkpoint: Checkpoint, how: Refinement, examiner: Examiner | None) 
         how: always needs no examiner, the others do.
         examiner: for oracle the benchmark's own evaluator.
     """
-    return Checkpoint(
+    return CheckpointFactory(
         name=f"{how.label}: {checkpoint.name}",
         open=partial(_open, checkpoint.open, how, examiner),
     )
 
 
 def _open(
-    open_base: Callable[..., Generator], how: Refinement, examiner: Examiner | None, *, device: str
+    open_base: Callable[..., Generator],
+    how: Refinement,
+    examiner: RefinementEvaluator | None,
+    *,
+    device: str,
 ) -> RefiningCheckpoint:
     base = open_base(device=device)
     if not isinstance(base, UnifiedCheckpoint) or not isinstance(base.handle, RefinableModel):
@@ -126,7 +132,7 @@ class RefiningCheckpoint:
 
     base: UnifiedCheckpoint
     how: Refinement
-    examiner: Examiner | None
+    examiner: RefinementEvaluator | None
     _open_examiner: Evaluator | None = field(default=None, repr=False)
     _proved: bool = field(default=False, repr=False)
     """The examiner has passed its self-test."""
@@ -140,7 +146,7 @@ class RefiningCheckpoint:
             **self._refinable.refinement_identity(),
         }
         if self.how.mode == "self":
-            found["refine.enough"] = repr(ENOUGH)
+            found["refine.enough"] = repr(GOOD_ENOUGH)
         if self.examiner is not None:
             identity = self._examiner().identity
             found |= {f"refine.examiner.{key}": value for key, value in identity.items()}
@@ -192,7 +198,7 @@ class RefiningCheckpoint:
         if self.how.mode == "always":
             return True
         return state.score is not None and state.score < (
-            ENOUGH if self.how.mode == "self" else FULL_MARKS
+            GOOD_ENOUGH if self.how.mode == "self" else FULL_MARKS
         )
 
     def _refine(self, states: Sequence[_State], number: int) -> None:
@@ -232,7 +238,7 @@ class RefiningCheckpoint:
             return
         examiner = self._examiner()
         if not self._proved:
-            prove(examiner)
+            require_self_test(examiner)
             self._proved = True
         with tempfile.TemporaryDirectory(prefix="refining-") as folder:
             images = [_stored(state, index, Path(folder)) for index, state in enumerate(states)]
@@ -292,7 +298,7 @@ class _LateModel:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnJudge:
+class CheckpointJudge:
     """A unified model as a judge: it answers about pictures in words, its own among them."""
 
     model: UnifiedModel | _LateModel
@@ -330,7 +336,9 @@ def _ask_task(question: Question) -> AnswerTask:
     return AnswerTask(text=" ".join(words), images=tuple(pictures))
 
 
-def examined_by(judge: Judge | None, make: Callable[[Judge], Evaluator]) -> Examiner:
+def judge_evaluator_factory(
+    judge: Judge | None, make: Callable[[Judge], Evaluator]
+) -> RefinementEvaluator:
     """For `self`: an evaluator over a judge, or over the model itself where there is none."""
     return partial(_examined_by, judge, make)
 
@@ -345,10 +353,10 @@ def _examined_by(
             "its own",
             hint="name a judge with --refine-judge, or refine every image with --refine always",
         )
-    return make(judge if judge is not None else OwnJudge(model))
+    return make(judge if judge is not None else CheckpointJudge(model))
 
 
-def examined_by_benchmark(open_evaluator: Callable[..., Evaluator]) -> Examiner:
+def benchmark_evaluator_factory(open_evaluator: Callable[..., Evaluator]) -> RefinementEvaluator:
     """For `oracle`: the benchmark's own evaluator, called with `device=`."""
     return partial(_examined_by_benchmark, open_evaluator)
 

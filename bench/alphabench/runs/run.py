@@ -19,13 +19,13 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import UnwritableError
 from alphabench.images import UnreadableImageError, image_of
 from alphabench.interfaces import Benchmark, Evaluator, Generator
-from alphabench.runs.plan import Evaluation, Plan, unscorable
+from alphabench.runs.plan import Evaluation, RunPlan, unscorable
 from alphabench.runs.progress import Progress, Silent
-from alphabench.runs.reasons import most_frequent
-from alphabench.runs.self_test import prove
+from alphabench.runs.reasons import frequent_reasons
+from alphabench.runs.self_test import require_self_test
 from alphabench.runs.store import RunFolder, StoredVerdict, save_image
 from alphabench.runs.stored_run import StoredRun
-from alphabench.runs.workers import Lost, Opener, run_jobs
+from alphabench.runs.workers import LostJob, Opener, run_jobs
 from alphabench.types import (
     NOTES,
     REVISED_PROMPT,
@@ -74,7 +74,7 @@ class Work:
     progress: Progress = field(default_factory=Silent)
 
 
-def carry_out(plan: Plan, evaluation: Evaluation, work: Work) -> Outcome:
+def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
     """Generate what is lacking, score what is unscored, report.
 
     The evaluator proves itself before the first image is made; a run that lacks nothing loads
@@ -85,13 +85,13 @@ def carry_out(plan: Plan, evaluation: Evaluation, work: Work) -> Outcome:
     if not _is_finished(folder, plan, evaluation):
         if words := unscorable(plan, evaluation, device=work.devices[0]):
             work.progress.note(f"{words}; they will count as failed")
-        opener = ready_evaluator(evaluation, work)
-    folder = generate(plan, work, folder=folder)
+        opener = load_evaluator(evaluation, work)
+    folder = generate_images(plan, work, folder=folder)
     every = plan.all_samples
-    return score(folder, plan.benchmark, evaluation, work, opener=opener, all_samples=every)
+    return score_run(folder, plan.benchmark, evaluation, work, opener=opener, all_samples=every)
 
 
-def _is_finished(folder: RunFolder | None, plan: Plan, evaluation: Evaluation) -> bool:
+def _is_finished(folder: RunFolder | None, plan: RunPlan, evaluation: Evaluation) -> bool:
     if folder is None:
         return False
     able = {request.id for request in plan.requests}.difference(plan.refusals)
@@ -101,7 +101,7 @@ def _is_finished(folder: RunFolder | None, plan: Plan, evaluation: Evaluation) -
     )
 
 
-def generate(plan: Plan, work: Work, *, folder: RunFolder | None = None) -> RunFolder:
+def generate_images(plan: RunPlan, work: Work, *, folder: RunFolder | None = None) -> RunFolder:
     """Make the images that the run folder lacks.
 
     An image that was deleted or altered since it was made is made again; an altered one is kept
@@ -136,7 +136,7 @@ def generate(plan: Plan, work: Work, *, folder: RunFolder | None = None) -> RunF
             for outcome in outcomes:
                 made = (
                     NotGenerated(status="failed", reason=outcome.reason)
-                    if isinstance(outcome, Lost)
+                    if isinstance(outcome, LostJob)
                     else outcome.result
                 )
                 n_done += 1
@@ -171,7 +171,7 @@ def _give_up(
     Raises:
         AlphaBenchError: there is nothing to score.
     """
-    ((reason, count),) = most_frequent(failures, 1)
+    ((reason, count),) = frequent_reasons(failures, 1)
     often = "all" if count == len(failures) else str(count)
     what = f"the first {len(failures)} images all failed, {often} of them with: {reason}"
     if not folder.images():
@@ -181,7 +181,7 @@ def _give_up(
     progress.note(f"{what}; {n_left} images were not tried any more")
 
 
-def _lacking(plan: Plan, folder: RunFolder, progress: Progress) -> list[ImageRequest]:
+def _lacking(plan: RunPlan, folder: RunFolder, progress: Progress) -> list[ImageRequest]:
     records = folder.images()
     damage = folder.damage(records[r.id] for r in plan.requests if r.id in records)
     for name, what in damage.items():
@@ -233,7 +233,7 @@ def _open_generation(
     return make
 
 
-def ready_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage, list[Verdict]]:
+def load_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage, list[Verdict]]:
     """Load the evaluator and have it pass its self-test, before any image is made for it.
 
     Raises:
@@ -244,7 +244,7 @@ def ready_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage
     return opener if len(work.devices) > 1 else (lambda _device: handler)
 
 
-def score(
+def score_run(
     folder: RunFolder,
     benchmark: Benchmark,
     evaluation: Evaluation,
@@ -285,7 +285,7 @@ def score(
                 image = outcome.job
                 verdicts = (
                     _failed(benchmark, image, outcome.reason)
-                    if isinstance(outcome, Lost)
+                    if isinstance(outcome, LostJob)
                     else outcome.result
                 )
                 folder.append_verdicts(
@@ -296,14 +296,14 @@ def score(
         work.progress.end()
         for name, what in stored.damage.items():
             work.progress.note(f"image {name} was {what} since it was made; it is not scored")
-        return summarise(folder, benchmark, evaluation.id, all_samples=all_samples)
+        return summarise_run(folder, benchmark, evaluation.id, all_samples=all_samples)
 
 
 def _open_scoring(
     open_evaluator: Callable[..., Evaluator], device: str
 ) -> Callable[[Sequence[GeneratedImage]], list[Any]]:
     evaluator = open_evaluator(device=device)
-    prove(evaluator)
+    require_self_test(evaluator)
 
     def examine(images: Sequence[GeneratedImage]) -> list[Any]:
         by_image: dict[str, list[Verdict]] = {image.id: [] for image in images}
@@ -331,7 +331,7 @@ def _failed(benchmark: Benchmark, image: GeneratedImage, reason: str) -> list[Ve
     ]
 
 
-def summarise(
+def summarise_run(
     folder: RunFolder,
     benchmark: Benchmark,
     evaluation: str,
@@ -396,7 +396,7 @@ def _reasons(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         for verdict in verdicts
         if verdict.status != "scored"
     ]
-    return tuple(f"{count} {reason}" for reason, count in most_frequent(unscored, _MOST_REASONS))
+    return tuple(f"{count} {reason}" for reason, count in frequent_reasons(unscored, _MOST_REASONS))
 
 
 def summarise_all(
@@ -416,5 +416,5 @@ def summarise_all(
     outcomes = []
     for evaluation in stored.evaluations():
         benchmark = open_benchmark(folder.manifest.benchmark, stored.protocol(evaluation))
-        outcomes.append(summarise(folder, benchmark, evaluation, must_write=False))
+        outcomes.append(summarise_run(folder, benchmark, evaluation, must_write=False))
     return outcomes

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alphabench.interfaces import Evaluator
 
 
-def prove(evaluator: Evaluator) -> None:
+def require_self_test(evaluator: Evaluator) -> None:
     """Run the self-test.
 
     Raises:

@@ -34,18 +34,25 @@ from alphabench.core.files import FileState, UnreadableFileError, read_text, wel
 from alphabench.core.locking import HeldError, exclusive
 from alphabench.core.writing import append_rows, remove_drafts, replace_file, writing
 from alphabench.images import to_rgb
-from alphabench.runs.reading import digest_of, inside, read_object, read_record, read_rows, refusal
+from alphabench.runs.reading import (
+    file_sha256,
+    inside,
+    read_object,
+    read_record,
+    read_records,
+    unusable_file,
+)
 from alphabench.runs.records import (
-    Attempt,
-    Identity,
+    EvaluationIdentity,
+    FailedAttempt,
     ImageRecord,
     Manifest,
     StoredVerdict,
     fingerprint,
-    packed,
+    with_packed_detail,
 )
 from alphabench.runs.serialization import report_to_json, verdict_to_json
-from alphabench.runs.verified_images import Checked
+from alphabench.runs.verified_images import VerifiedImages
 from alphabench.types import GeneratedImage, ImageRequest, NotGenerated, Report
 
 if TYPE_CHECKING:
@@ -82,7 +89,7 @@ class RunFolder:
     def __init__(self, root: Path, manifest: Manifest) -> None:
         self.root = root
         self.manifest = manifest
-        self._checked = Checked(root / "checked.json")
+        self._checked = VerifiedImages(root / "checked.json")
         self._kept: dict[str, tuple[Sequence[int], Any]] = {}
 
     @classmethod
@@ -224,12 +231,13 @@ class RunFolder:
     def images(self) -> Mapping[str, ImageRecord]:
         """Image id -> its newest record; what the record names may since be damaged."""
         return self._parsed(
-            "images.jsonl", lambda path: {row.image_id: row for row in read_rows(path, ImageRecord)}
+            "images.jsonl",
+            lambda path: {row.image_id: row for row in read_records(path, ImageRecord)},
         )
 
     def not_made(self) -> dict[str, NotGenerated]:
         """Image id -> why the newest attempt made no image; an image made since is not in it."""
-        rows = self._parsed("not_made.jsonl", lambda path: list(read_rows(path, Attempt)))
+        rows = self._parsed("not_made.jsonl", lambda path: list(read_records(path, FailedAttempt)))
         made = self.images()
         return {
             row.image_id: NotGenerated(status=row.status, reason=row.reason)
@@ -258,7 +266,7 @@ class RunFolder:
                 inside.add(path.parent)
             if not path.exists():
                 found[record.image_id] = "deleted"
-            elif digest_of(path) != record.sha256:
+            elif file_sha256(path) != record.sha256:
                 found[record.image_id] = "altered"
             else:
                 self._checked.keep(name, record.sha256)
@@ -271,7 +279,7 @@ class RunFolder:
     def set_aside(self, record: ImageRecord) -> Path:
         """Rename an altered image, so that making it again destroys nothing."""
         path = self._path(record.path)
-        digest = digest_of(path) or "unreadable"
+        digest = file_sha256(path) or "unreadable"
         aside = path.with_suffix(f".altered-{digest[:8]}{path.suffix}")
         with _room(self.root):
             path.rename(aside)
@@ -329,7 +337,7 @@ class RunFolder:
         path = self._path(f"verdicts/{_safe(evaluation)}.identity.json")
         if not path.exists():
             return {}
-        return dict(read_record(path, Identity, under="identity").identity)
+        return dict(read_record(path, EvaluationIdentity, under="identity").identity)
 
     def write_report(self, evaluation: str, report: Report) -> Path:
         path = self._path(f"reports/{_safe(evaluation)}.json")
@@ -363,7 +371,7 @@ class RunFolder:
         try:
             return read_text(path) if path.exists() else None
         except UnreadableFileError as error:
-            raise refusal(path, error) from error
+            raise unusable_file(path, error) from error
 
 
 def run_folders(root: Path, *, note: Callable[[str], None] = lambda _: None) -> list[RunFolder]:
@@ -439,8 +447,8 @@ def sha256_of(path: Path) -> str:
 
 def _newest_verdicts(path: Path) -> list[StoredVerdict]:
     newest: dict[tuple[str, str], StoredVerdict] = {}
-    for stored in read_rows(path, StoredVerdict):
-        newest[stored.verdict.image_id, stored.verdict.question_id] = packed(stored)
+    for stored in read_records(path, StoredVerdict):
+        newest[stored.verdict.image_id, stored.verdict.question_id] = with_packed_detail(stored)
     return list(newest.values())
 
 

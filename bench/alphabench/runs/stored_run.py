@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.interfaces import Benchmark
-from alphabench.runs.plan import choose
+from alphabench.runs.plan import choose_samples
 from alphabench.runs.store import Damage, ImageRecord, Manifest, RunFolder
 from alphabench.types import (
     FULL_MARKS,
@@ -177,7 +177,7 @@ class StoredRun:
     def samples(self, all_samples: Sequence[Sample]) -> list[Sample]:
         """The samples of the run, chosen from all samples of its benchmark."""
         seed = int(self.manifest.pixels["seed"])
-        return choose(all_samples, self.manifest.limit, seed=seed)
+        return choose_samples(all_samples, self.manifest.limit, seed=seed)
 
     def generated_images(self, samples: Sequence[Sample]) -> Iterator[GeneratedImage]:
         """The images of `samples` that were made, in order, damaged ones too."""
@@ -306,14 +306,14 @@ def _absent(image: str, question: str, absence: NotGenerated | None) -> Verdict:
     )
 
 
-def reason_of(detail: Mapping[str, Any]) -> str:
+def verdict_reason(detail: Mapping[str, Any]) -> str:
     """The reason that a verdict's detail gives; empty where it gives none."""
     reason = detail.get("reason", "")
     return reason if isinstance(reason, str) else str(reason)
 
 
 def _reason_with_status(verdict: Verdict) -> str:
-    reason = reason_of(verdict.detail)
+    reason = verdict_reason(verdict.detail)
     if verdict.status == "scored":
         return reason
     return f"{verdict.status}: {reason or 'no reason given'}"

@@ -20,7 +20,7 @@ _SETTLED_NS: Final = 2 * 10**9
 """Some file systems tell time in steps of two seconds: a younger file may change unseen."""
 
 
-class Checked:
+class VerifiedImages:
     """Path of a file -> what it looked like when its digest was last known.
 
     Args:

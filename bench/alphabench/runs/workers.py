@@ -50,7 +50,7 @@ def _silent(text: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[J, R]):
+class FinishedJob(Generic[J, R]):
     """A job and what came of it."""
 
     job: J
@@ -58,7 +58,7 @@ class Done(Generic[J, R]):
 
 
 @dataclass(frozen=True, slots=True)
-class Lost(Generic[J]):
+class LostJob(Generic[J]):
     """A job that could not be done, even alone."""
 
     job: J
@@ -73,7 +73,7 @@ def run_jobs(
     batch_size: int,
     note: Callable[[str], None] = _silent,
     stopped_seconds: float = STOPPED_SECONDS,
-) -> Generator[Done[J, R] | Lost[J], None, None]:
+) -> Generator[FinishedJob[J, R] | LostJob[J], None, None]:
     """Do all jobs; outcomes come in the order in which they are ready. Closing it ends the workers.
 
     Args:
@@ -100,9 +100,9 @@ def run_jobs(
     done = 0
     with contextlib.closing(outcomes):
         for count, outcome in enumerate(outcomes, start=1):
-            done += isinstance(outcome, Done)
+            done += isinstance(outcome, FinishedJob)
             yield outcome
-            if isinstance(outcome, Lost) and done == 0 and count >= HOPELESS_AFTER:
+            if isinstance(outcome, LostJob) and done == 0 and count >= HOPELESS_AFTER:
                 raise AlphaBenchError(
                     f"the first {count} all failed, the last one with: {outcome.reason}",
                     hint="mend that and give the same command again; failed ones are retried",
@@ -164,7 +164,7 @@ def _drain(jobs: deque[J]) -> Iterator[J]:
 
 def _run_here(
     handler: Handler[J, R], waiting: _Queue[J]
-) -> Generator[Done[J, R] | Lost[J], None, None]:
+) -> Generator[FinishedJob[J, R] | LostJob[J], None, None]:
     while (batch := waiting.take()) is not None:
         try:
             results = handler(batch)
@@ -176,23 +176,23 @@ def _run_here(
             yield from _pair(batch, results)
 
 
-def _pair(batch: Sequence[J], results: Sequence[R]) -> Iterator[Done[J, R]]:
+def _pair(batch: Sequence[J], results: Sequence[R]) -> Iterator[FinishedJob[J, R]]:
     stopped_by = None
     for job, result in zip(batch, results, strict=True):
         if isinstance(result, AlphaBenchError):
             stopped_by = stopped_by or result
         else:
-            yield Done(job, result)
+            yield FinishedJob(job, result)
     if stopped_by is not None:
         raise stopped_by
 
 
 def _retry_or_lose(
     waiting: _Queue[J], batch: Sequence[J], error: Exception | _Failure
-) -> Iterator[Lost[J]]:
+) -> Iterator[LostJob[J]]:
     failure = error if isinstance(error, _Failure) else _Failure.of(error)
     if len(batch) == 1:
-        yield Lost(batch[0], failure.reason)
+        yield LostJob(batch[0], failure.reason)
     else:
         waiting.give_back(batch, out_of_memory=failure.out_of_memory)
 
@@ -318,7 +318,7 @@ def _is_stopped(pid: int | None) -> bool:
 
 def _run_in_processes(
     opener: Opener[J, R], waiting: _Queue[J], devices: Sequence[str], watch: _Watch
-) -> Generator[Done[J, R] | Lost[J], None, None]:
+) -> Generator[FinishedJob[J, R] | LostJob[J], None, None]:
     threads = max(1, (os.cpu_count() or 1) // len(devices))
     packed = bytes(ForkingPickler.dumps(opener))
     inbox: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
@@ -365,7 +365,7 @@ def _next_message(
 
 def _hear(
     worker: _Worker, message: _Message, waiting: _Queue[J]
-) -> Iterator[Done[J, Any] | Lost[J]]:
+) -> Iterator[FinishedJob[J, Any] | LostJob[J]]:
     batch, worker.batch = worker.batch, None
     match message.kind:
         case "ready":
@@ -380,7 +380,7 @@ def _hear(
 
 def _bury(
     worker: _Worker, waiting: _Queue[J], deaths: dict[int, int], failed_starts: int, watch: _Watch
-) -> Iterator[Lost[J]]:
+) -> Iterator[LostJob[J]]:
     """Return the jobs of a worker that died; give up on a job that kills whoever takes it."""
     how = f"its worker process died (exit code {worker.process.exitcode})"
     if failed_starts >= _TRIES_TO_START:
@@ -398,7 +398,7 @@ def _bury(
         job = batch[0]
         deaths[id(job)] = deaths.get(id(job), 0) + 1
         if deaths[id(job)] >= _TRIES_OF_A_LETHAL_JOB:
-            yield Lost(job, how)
+            yield LostJob(job, how)
             return
     waiting.give_back(batch)
 

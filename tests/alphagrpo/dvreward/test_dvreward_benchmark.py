@@ -12,8 +12,8 @@ from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Judge, Question
-from alphabench.runs.plan import Checkpoint, open_evaluation, plan_run
-from alphabench.runs.run import Outcome, Work, carry_out
+from alphabench.runs.plan import CheckpointFactory, open_evaluation, plan_run
+from alphabench.runs.run import Outcome, Work, execute_plan
 from alphabench.scenes.scene_questions import check_holds
 from alphabench.types import Verdict
 from alphabench.upstream import UpstreamData
@@ -38,7 +38,9 @@ def released(tmp_path: Path) -> Path:
 def honest(benchmark: DVReward, scene: str) -> ScriptedJudge:
     """Answers from what `scene:` truly drew."""
     checkpoint = open_scene("", options={"error": scene})
-    plan = plan_run(benchmark, Checkpoint(name="scene:", open=partial(lambda device: checkpoint)))
+    plan = plan_run(
+        benchmark, CheckpointFactory(name="scene:", open=partial(lambda device: checkpoint))
+    )
     truth = {}
     for request in plan.requests:
         drawn = checkpoint.draw(request).truth
@@ -51,9 +53,11 @@ def honest(benchmark: DVReward, scene: str) -> ScriptedJudge:
 def run(benchmark: DVReward, judge: Judge, out: Path, *, error: str = "0.0") -> Outcome:
     checkpoint = open_scene("", options={"error": error})
     plan = plan_run(
-        benchmark, Checkpoint(name="scene:", open=partial(lambda device: checkpoint)), out=out
+        benchmark,
+        CheckpointFactory(name="scene:", open=partial(lambda device: checkpoint)),
+        out=out,
     )
-    return carry_out(plan, open_evaluation(benchmark, "dvreward", judge=judge), Work())
+    return execute_plan(plan, open_evaluation(benchmark, "dvreward", judge=judge), Work())
 
 
 def test_a_run_of_the_mini_split_with_an_honest_judge_reports_one(
