@@ -17,9 +17,9 @@ from PIL import Image
 from alphabench.benchmarks import open_benchmark
 from alphabench.benchmarks.dpg.benchmark import Dpg
 from alphabench.benchmarks.dpg.official_files import make_grid
-from alphabench.benchmarks.gedit.official_files import official_image_path as gedit_path
+from alphabench.benchmarks.gedit.official_files import gedit_image_path
 from alphabench.benchmarks.gedit.scoring import GROUPS
-from alphabench.benchmarks.tiif.official_files import official_image_path as tiif_path
+from alphabench.benchmarks.tiif.official_files import tiif_image_path
 from alphabench.judges import open_judge
 from alphabench.runs import official_export
 from alphabench.runs.plan import checkpoint_factory, choose_samples, open_evaluation, plan_run
@@ -65,7 +65,7 @@ def test_all_of_testmini_is_judged_and_comes_back_from_its_own_files(
     here: Shell, data: UpstreamData
 ) -> None:
     samples = chosen("tiif:testmini", data)
-    noises(here.folder / "pictures", [tiif_path(sample, "a-model") for sample in samples])
+    noises(here.folder / "pictures", [tiif_image_path(sample, "a-model") for sample in samples])
     found = judged(here, "tiif:testmini", "yes").json
     assert found["statuses"] == {"scored": 2892}
     assert (found["partial"], found["coverage"]) == (False, 1.0)
@@ -91,7 +91,7 @@ def test_all_of_testmini_is_judged_and_comes_back_from_its_own_files(
 
 def test_a_part_of_the_full_test_split_is_judged(here: Shell, data: UpstreamData) -> None:
     samples = chosen("tiif:test", data, 80)
-    noises(here.folder / "pictures", [tiif_path(sample, "m") for sample in samples])
+    noises(here.folder / "pictures", [tiif_image_path(sample, "m") for sample in samples])
     found = judged(here, "tiif:test", "no", "--limit", "80").json
     assert found["partial"] is True
     assert found["coverage"] == 1.0
@@ -108,7 +108,7 @@ def test_a_part_of_the_full_test_split_is_judged(here: Shell, data: UpstreamData
 def test_official_wording_that_is_not_here_is_asked_for_before_any_picture_is_taken(
     here: Shell, data: UpstreamData
 ) -> None:
-    tiif = [tiif_path(sample, "m") for sample in chosen("tiif:testmini", data)]
+    tiif = [tiif_image_path(sample, "m") for sample in chosen("tiif:testmini", data)]
     noises(here.folder / "pictures", tiif, side=2)
     noises(here.folder / "pictures", [f"{number}.png" for number in range(1, 1001)], side=2)
     for name, layout in (("tiif:testmini", "tiif"), ("wise@legacy", "wise")):
@@ -230,8 +230,8 @@ def test_edited_pictures_are_judged_in_both_languages_and_come_back_from_upstrea
         name = f"gedit:{language}"
         pictures = tmp_path / "pictures" / "a-model"
         for sample in chosen(name, data):
-            noise(pictures / gedit_path(sample), side=12)
-            noise((pictures / gedit_path(sample)).with_suffix("").with_name("x_SRCIMG.png"))
+            noise(pictures / gedit_image_path(sample), side=12)
+            noise((pictures / gedit_image_path(sample)).with_suffix("").with_name("x_SRCIMG.png"))
         found = judged(here, name, "[9, 4]", "--out", language).json
         assert found["headline"]["value"] == 4.0
         assert found["statuses"] == {"scored": 22}

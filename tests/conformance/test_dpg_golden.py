@@ -14,8 +14,8 @@ from alphabench.benchmarks.dpg.official_files import (
     read_table,
     split_grid,
 )
-from alphabench.benchmarks.dpg.official_results import official_text, summarise_official
-from alphabench.benchmarks.dpg.scoring import JudgedItem, categories, headline
+from alphabench.benchmarks.dpg.official_results import dpg_results_text, summarise_dpg_results
+from alphabench.benchmarks.dpg.scoring import JudgedItem, category_estimates, dpg_headline
 from alphabench.core.errors import AlphaBenchError
 
 
@@ -50,7 +50,7 @@ def test_the_summary_of_a_published_result_is_upstreams_to_the_letter(
     golden: Path, n_images: int
 ) -> None:
     path = golden / f"out_pic{n_images}.txt"
-    assert official_text(summarise_official(path)) == printed(path)
+    assert dpg_results_text(summarise_dpg_results(path)) == printed(path)
 
 
 @pytest.mark.parametrize("n_images", [1, 4])
@@ -60,11 +60,11 @@ def test_without_the_answers_headline_and_printed_categories_remain(
     path = golden / f"out_pic{n_images}.txt"
     alone = tmp_path / path.name
     shutil.copyfile(path, alone)
-    report = summarise_official(alone)
-    assert official_text(report) == printed(path)
+    report = summarise_dpg_results(alone)
+    assert dpg_results_text(report) == printed(path)
     assert report.groups["entity"].low == 0.0
     with pytest.raises(AlphaBenchError, match="alone does not say"):
-        summarise_official(alone, protocol="strict")
+        summarise_dpg_results(alone, protocol="strict")
 
 
 @pytest.mark.parametrize("n_images", [1, 4])
@@ -97,12 +97,14 @@ def test_answers_and_details_tell_the_same(golden: Path, n_images: int) -> None:
 
 def test_strict_repairs_the_dropped_item_and_the_categories(golden: Path) -> None:
     judged = items(golden, 4)
-    official, strict = headline(judged, "official"), headline(judged, "strict")
+    official, strict = dpg_headline(judged, "official"), dpg_headline(judged, "strict")
     assert official.value == pytest.approx(0.465278, abs=1e-6)
     assert official.n_samples == 3
     # first: all yes, so 1; the other three as upstream scores them.
     assert strict.value == pytest.approx((1 + 0.625 + 0.4375 + 1 / 3) / 4)
-    entity = {p: categories(judged, p, broad=True)["entity"] for p in ("official", "strict")}
+    entity = {
+        p: category_estimates(judged, p, broad=True)["entity"] for p in ("official", "strict")
+    }
     assert entity["official"].value == pytest.approx(0.40)
     assert entity["strict"].n_expected == 4 * 7
     assert entity["strict"].value == pytest.approx((8 + 6 + 5 + 2) / 28)
@@ -113,8 +115,8 @@ def test_several_processes_scramble_upstreams_categories_and_not_its_headline(go
     scrambled = (golden / "two_ranks_different_hash_seed_stdout.txt").read_text()
     assert "\tentity: 50.0" in scrambled
     judged = items(golden, 4)
-    assert f"DPG-Bench score: {100 * (headline(judged, 'official').value or 0)}" in scrambled
-    assert categories(judged, "official", broad=True) == categories(
+    assert f"DPG-Bench score: {100 * (dpg_headline(judged, 'official').value or 0)}" in scrambled
+    assert category_estimates(judged, "official", broad=True) == category_estimates(
         judged[::-1], "official", broad=True
     )
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from alphabench.benchmarks.gedit.official_files import (
-    official_text,
-    read_official,
-    summarise_official,
+    gedit_results_text,
+    read_gedit_results,
+    summarise_gedit_results,
 )
 from alphabench.benchmarks.gedit.scoring import GROUPS
 from alphabench.benchmarks.gedit.viescore_parser import LowestScore, has_braces, official_list
@@ -47,21 +47,23 @@ def test_the_english_summary_is_upstreams_to_the_letter(shared: Path, where: str
     printed = (golden / "stdout_en.txt").read_text()
     figures = printed[printed.rindex("\nOverall Intersection:\n") :].splitlines()[2:]
     wanted = "\n".join(["Overall:", *figures[: figures.index("[exit 0]")]]).rstrip()
-    assert official_text(summarise_official(golden / "results" / where)) == wanted
+    assert gedit_results_text(summarise_gedit_results(golden / "results" / where)) == wanted
 
 
 def test_the_chinese_summary_has_the_figures_of_the_fork_that_can_print_it(shared: Path) -> None:
     golden = shared / "golden" / "gedit"
     numbers = re.compile(r"\d+\.\d{3}")
     printed = numbers.findall((golden / "stdout_cn_bagel_fork.txt").read_text())
-    text = official_text(summarise_official(golden / "results", "cn"))
+    text = gedit_results_text(summarise_gedit_results(golden / "results", "cn"))
     assert numbers.findall(text.partition("Intersection")[0]) == printed
     assert len(printed) == 3 * (len(GROUPS) + 1)
 
 
 def test_the_macro_average_is_not_the_mean_over_pictures(shared: Path) -> None:
-    report = summarise_official(shared / "golden" / "gedit" / "results")
-    rows = [r for r in read_official(shared / "golden" / "gedit" / "results") if r.language == "en"]
+    report = summarise_gedit_results(shared / "golden" / "gedit" / "results")
+    rows = [
+        r for r in read_gedit_results(shared / "golden" / "gedit" / "results") if r.language == "en"
+    ]
     assert report.headline.value == pytest.approx(4.687, abs=5e-4)
     assert report.extras["semantics"].value == pytest.approx(4.939, abs=5e-4)
     assert sum(row.overall for row in rows) / len(rows) != pytest.approx(4.687, abs=1e-2)
@@ -69,5 +71,5 @@ def test_the_macro_average_is_not_the_mean_over_pictures(shared: Path) -> None:
 
 def test_a_language_that_no_row_is_in_is_refused_where_upstream_prints_nan(shared: Path) -> None:
     with pytest.raises(AlphaBenchError, match="no line in the language 'zh'") as caught:
-        summarise_official(shared / "golden" / "gedit" / "results", "zh")  # type: ignore[arg-type]
+        summarise_gedit_results(shared / "golden" / "gedit" / "results", "zh")  # type: ignore[arg-type]
     assert "gedit:cn" in str(caught.value.hint)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from alphabench.benchmarks.geneval.official_files import (
-    official_text,
-    read_official,
-    summarise_official,
+    geneval_results_text,
+    read_geneval_results,
+    summarise_geneval_results,
 )
 from alphabench.detections.geneval_rules import colour_questions, decide, select
 from alphabench.detections.objects import DetectedObject
@@ -54,11 +54,11 @@ def test_every_detector_case_has_upstreams_verdict_reason_and_details(shared: Pa
 def test_the_summary_of_a_published_result_file_is_upstreams_to_the_letter(shared: Path) -> None:
     folder = shared / "golden" / "geneval"
     printed = (folder / "summary_stdout.txt").read_text().rstrip("\n")
-    assert official_text(summarise_official(folder / "results.jsonl")) == printed
+    assert geneval_results_text(summarise_geneval_results(folder / "results.jsonl")) == printed
 
 
 def test_the_headline_is_the_mean_of_tasks_and_not_of_images(shared: Path) -> None:
-    report = summarise_official(shared / "golden" / "geneval" / "results.jsonl")
+    report = summarise_geneval_results(shared / "golden" / "geneval" / "results.jsonl")
     assert report.headline.value is not None
     assert round(report.headline.value, 5) == 0.56597
     assert report.extras["correct_images"].value == 42 / 72
@@ -69,10 +69,10 @@ def test_the_order_of_lines_changes_no_figure(shared: Path, tmp_path: Path) -> N
     path = shared / "golden" / "geneval" / "results.jsonl"
     backwards = tmp_path / "results.jsonl"
     backwards.write_text("\n".join(reversed(path.read_text().strip().split("\n"))))
-    forth, back = summarise_official(path), summarise_official(backwards)
+    forth, back = summarise_geneval_results(path), summarise_geneval_results(backwards)
     assert forth == back
     assert list(forth.groups) == list(back.groups)[::-1]
 
 
 def test_every_line_of_the_published_file_is_read(shared: Path) -> None:
-    assert len(read_official(shared / "golden" / "geneval" / "results.jsonl")) == 72
+    assert len(read_geneval_results(shared / "golden" / "geneval" / "results.jsonl")) == 72

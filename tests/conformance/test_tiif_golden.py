@@ -10,10 +10,10 @@ import pytest
 
 from alphabench.benchmarks.tiif.official_files import (
     accuracies,
-    official_table,
-    official_text,
-    read_official,
-    summarise_official,
+    read_tiif_results,
+    summarise_tiif_results,
+    tiif_results_table,
+    tiif_results_text,
 )
 from alphabench.benchmarks.tiif.scoring import read_lines
 from alphabench.evaluators.ocr import gned, recall, words_of
@@ -38,7 +38,7 @@ def test_every_reply_is_read_as_upstream_reads_it(golden: Path) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_every_accuracy_and_count_is_upstreams(golden: Path, model: str) -> None:
     sheets = json.loads((golden / "result_summary_xlsx_as_json.json").read_text())
-    found = accuracies(read_official(golden / "eval_results" / model))
+    found = accuracies(read_tiif_results(golden / "eval_results" / model))
     n_compared = 0
     for column, accuracy in sheets["Accuracy"][model].items():
         attribute, _, length = column.partition("|")
@@ -58,24 +58,24 @@ def test_every_accuracy_and_count_is_upstreams(golden: Path, model: str) -> None
 @pytest.mark.parametrize("model", MODELS)
 def test_the_mean_accuracy_is_upstreams(golden: Path, model: str) -> None:
     sheets = json.loads((golden / "result_summary_xlsx_as_json.json").read_text())
-    report = summarise_official(golden / "eval_results" / model)
+    report = summarise_tiif_results(golden / "eval_results" / model)
     (printed,) = (v for k, v in sheets["Accuracy"][model].items() if k.startswith("Mean_Accuracy"))
     assert report.extras["mean accuracy"].value == pytest.approx(printed, abs=5e-5)
 
 
 def test_the_summary_of_two_models_is_upstreams_to_the_letter(golden: Path) -> None:
-    reports = {model: summarise_official(golden / "eval_results" / model) for model in MODELS}
+    reports = {model: summarise_tiif_results(golden / "eval_results" / model) for model in MODELS}
     printed = (golden / "result_summary_dimension.txt").read_text()
-    assert official_table(reports) == printed.removesuffix("\n")
-    assert "model_a         0.5066        0.6333" in official_text(reports["model_a"])
+    assert tiif_results_table(reports) == printed.removesuffix("\n")
+    assert "model_a         0.5066        0.6333" in tiif_results_text(reports["model_a"])
 
 
 def test_a_missing_group_raises_the_official_overall_and_withholds_the_strict_one(
     golden: Path,
 ) -> None:
     folder = golden / "eval_results" / "model_b"
-    official = summarise_official(folder)
-    strict = summarise_official(folder, protocol="strict")
+    official = summarise_tiif_results(folder)
+    strict = summarise_tiif_results(folder, protocol="strict")
     assert official.groups["overall short"].value == pytest.approx(0.4975, abs=5e-5)
     assert official.groups["overall long"].value == pytest.approx(0.6453, abs=5e-5)
     assert strict.groups["overall short"].value is None
@@ -87,8 +87,8 @@ def test_strict_differs_from_official_by_rounding_and_by_answers_that_never_came
     golden: Path,
 ) -> None:
     folder = golden / "eval_results" / "model_a"
-    official = summarise_official(folder)
-    strict = summarise_official(folder, protocol="strict")
+    official = summarise_tiif_results(folder)
+    strict = summarise_tiif_results(folder, protocol="strict")
     for name, figure in official.groups.items():
         assert math.isclose(figure.value or 0, strict.groups[name].value or 0, abs_tol=1e-4)
     assert official.groups != strict.groups

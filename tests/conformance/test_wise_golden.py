@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.benchmarks.wise.official_files import official_text, summarise_official
+from alphabench.benchmarks.wise.official_files import summarise_wise_results, wise_results_text
 from alphabench.benchmarks.wise.scoring import (
     CATEGORIES,
     BinaryScore,
@@ -33,7 +33,7 @@ def _printed_summary(path: Path) -> str:
 
 
 def _our_summary(report: Report) -> str:
-    text = official_text(report)
+    text = wise_results_text(report)
     return text[text.index("Overall Evaluation Summary") :]
 
 
@@ -75,7 +75,7 @@ def test_a_published_run_has_upstreams_figures(
     shared: Path, tmp_path: Path, edition: str, culture: str, printed: str, exact: str
 ) -> None:
     golden = shared / "golden" / edition
-    report = summarise_official(_folder(shared, tmp_path, edition, culture))
+    report = summarise_wise_results(_folder(shared, tmp_path, edition, culture))
     assert _our_summary(report) == _printed_summary(golden / f"{printed}.txt")
     wanted = json.loads((golden / f"{exact}.json").read_text())
     assert report.headline.value == pytest.approx(wanted.pop("overall"), abs=1e-12)
@@ -95,12 +95,12 @@ def test_a_missing_id_stops_the_summary_as_it_stops_upstreams(
 ) -> None:
     folder = _folder(shared, tmp_path, "wise", culture)
     with pytest.raises(AlphaBenchError, match=rf"lacks the prompt ids {missing} of wise@legacy"):
-        summarise_official(folder)
+        summarise_wise_results(folder)
 
 
 def test_one_file_has_its_category_and_no_overall_score(shared: Path) -> None:
     golden = shared / "golden" / "wise"
-    report = summarise_official(golden / "culture.jsonl")
+    report = summarise_wise_results(golden / "culture.jsonl")
     assert report.headline.value is None
     assert report.partial
     printed = _printed_summary(golden / "stdout_culture_only.txt")
@@ -111,4 +111,4 @@ def test_the_two_editions_cannot_be_mixed(shared: Path, tmp_path: Path) -> None:
     folder = _folder(shared, tmp_path, "wise", "culture")
     shutil.copy(shared / "golden" / "wise_verified" / "science.jsonl", folder / "other.jsonl")
     with pytest.raises(AlphaBenchError, match="mixes scores of wise@verified and wise@legacy"):
-        summarise_official(folder)
+        summarise_wise_results(folder)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from alphabench.benchmarks.gedit import viescore
 from alphabench.benchmarks.gedit.viescore_parser import LowestScore
-from alphabench.benchmarks.wise.questions import own_words
+from alphabench.benchmarks.wise.questions import own_wise_template
 from alphabench.benchmarks.wise.scoring import EDITIONS
 from alphabench.judges import open_judge
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
@@ -120,7 +120,7 @@ def _riddle(claim: claims.Claims, picture: ImagePart) -> Question:
     return Question(
         image_id=picture.path.stem,
         id=edition.question,
-        parts=own_words(edition).message("What the old gardener liked best", told, picture),
+        parts=own_wise_template(edition).message("What the old gardener liked best", told, picture),
         sampling=ReplySampling(max_tokens=500, temperature=0.0),
         answer_format=edition.answer_format("strict"),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from alphabench.benchmarks.gedit import viescore
-from alphabench.benchmarks.wise.questions import own_words
+from alphabench.benchmarks.wise.questions import own_wise_template
 from alphabench.benchmarks.wise.scoring import EDITIONS
 from alphabench.judges.yesno import OWN_TEMPLATE
 from alphabench.questions import ImagePart
@@ -47,7 +47,7 @@ def _cut(text: str, *marks: str) -> Sentences:
 
 
 def _wise(edition: str) -> Sentences:
-    message = own_words(EDITIONS[edition]).message(_MARK, _SECOND, _PICTURE)
+    message = own_wise_template(EDITIONS[edition]).message(_MARK, _SECOND, _PICTURE)
     (text,) = [part for part in message if isinstance(part, str)]
     return _cut(text, _MARK, _SECOND)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from alphabench.benchmarks.dpg.benchmark import Dpg, open_dpg
 from alphabench.benchmarks.dpg.official_files import split_grid
-from alphabench.benchmarks.dpg.official_results import OFFICIAL, summarise_official
+from alphabench.benchmarks.dpg.official_results import OFFICIAL, summarise_dpg_results
 from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
@@ -141,14 +141,14 @@ def test_a_run_that_is_written_out_is_summarised_to_the_same_figures(tmp_path: P
         path.parent.mkdir(parents=True, exist_ok=True)
         assert not isinstance(content, Path)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-    published = summarise_official(target / "results.txt")
+    published = summarise_dpg_results(target / "results.txt")
     ours = report_of(verdicts)
     assert published.headline.value == pytest.approx(ours.headline.value)
     assert published.headline.n_samples == ours.headline.n_samples == 13
     assert list(published.groups) == list(ours.groups)
     (target / "dpg_bench.csv").write_text(_table())
     for protocol in ("official", "strict"):
-        anew = summarise_official(target / "results.txt", protocol=protocol)
+        anew = summarise_dpg_results(target / "results.txt", protocol=protocol)
         mine = report_of(verdicts, protocol)
         assert anew.headline.value == pytest.approx(mine.headline.value, rel=1e-15)
         assert anew.headline.n_scored == mine.headline.n_scored

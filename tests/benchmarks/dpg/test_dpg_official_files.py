@@ -17,7 +17,7 @@ from alphabench.benchmarks.dpg.official_files import (
     read_table,
     split_grid,
 )
-from alphabench.benchmarks.dpg.official_results import summarise_official
+from alphabench.benchmarks.dpg.official_results import summarise_dpg_results
 from alphabench.core.errors import AlphaBenchError
 
 HEADER = (
@@ -111,7 +111,7 @@ def test_two_files_of_one_item_are_two_results(tmp_path: Path) -> None:
     path = tmp_path / "res.txt"
     path.write_text("g/a1.png, 1.0, 1.0\r\ng/a1.jpg, 0.0, 0.0\r\ng/a1.jpg, 1.0, 1.0\r\n")
     assert list(read_results(path).scores) == ["a1", "g/a1.jpg", "g/a1.jpg (2)"]
-    report = summarise_official(path)
+    report = summarise_dpg_results(path)
     assert report.headline.value == pytest.approx(2 / 3)
     assert (report.headline.n_samples, report.partial) == (3, True)
     details = tmp_path / "res_detail.txt"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.benchmarks.dpg.benchmark import open_dpg
-from alphabench.benchmarks.dpg.questions import VeryWord
+from alphabench.benchmarks.dpg.questions import BareWord
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.interfaces import Evaluator
@@ -79,7 +79,7 @@ def test_a_chat_judges_word_is_read_in_reply_to_the_bare_question() -> None:
 def test_upstreams_own_model_says_the_very_word_or_no(text: str) -> None:
     asked = Question(
         image_id="1", id="1", parts=("?",), sampling=ReplySampling(max_tokens=16),
-        answer_format=VeryWord(empty_is_no=True),
+        answer_format=BareWord(empty_is_no=True),
     )  # fmt: skip
     assert read_reply(asked, Reply(text=text, model="m")).values == (0.0,)
     assert read_reply(asked, Reply(text="yes", model="m")).values == (1.0,)
@@ -113,7 +113,7 @@ def test_the_three_ways_of_asking_are_three_identities_and_travel_to_workers() -
     evaluators = [BENCHMARK.evaluator(spec, judge=ScriptedJudge("yes")) for spec in specs]
     assert len({str(sorted(one.identity.items())) for one in evaluators}) == 3
     assert pickle.loads(pickle.dumps(evaluators[2])).identity == evaluators[2].identity
-    assert VeryWord().parse(Reply(text="yes", model="m")) == (1.0,)
+    assert BareWord().parse(Reply(text="yes", model="m")) == (1.0,)
 
 
 def test_without_a_judge_the_next_step_is_named() -> None:

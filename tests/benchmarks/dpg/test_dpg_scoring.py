@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from alphabench.benchmarks.dpg.scoring import (
     JudgedItem,
     Proposition,
-    bounds,
-    categories,
+    category_estimates,
     count_answers,
-    counted,
-    headline,
+    dpg_bounds,
+    dpg_headline,
     image_score,
-    settled,
+    propositions_that_count,
+    resolved_answers,
 )
 
 ENTITY, COLOUR = "entity - whole", "attribute - color"
@@ -32,7 +32,7 @@ def item(*images: Mapping[str, float | None], of: tuple[Proposition, ...]) -> Ju
 
 
 def value(items: list[JudgedItem], protocol: str = "strict") -> float | None:
-    return headline(items, protocol).value  # type: ignore[arg-type]
+    return dpg_headline(items, protocol).value  # type: ignore[arg-type]
 
 
 CHAIN = (ask("1"), ask("2", "1"), ask("3", "2"))
@@ -40,25 +40,25 @@ LATE = (ask("1", "3"), ask("2", "1"), ask("3"))
 
 
 def test_a_no_passes_down_a_chain_whose_parents_stand_first() -> None:
-    assert settled(CHAIN, {"1": 0, "2": 1, "3": 1}) == {"1": 0, "2": 0, "3": 0}
-    assert settled(CHAIN, {"1": 1, "2": 0, "3": 1}) == {"1": 1, "2": 0, "3": 0}
+    assert resolved_answers(CHAIN, {"1": 0, "2": 1, "3": 1}) == {"1": 0, "2": 0, "3": 0}
+    assert resolved_answers(CHAIN, {"1": 1, "2": 0, "3": 1}) == {"1": 1, "2": 0, "3": 0}
 
 
 def test_a_parent_that_stands_later_is_seen_as_it_was_answered() -> None:
-    assert settled(LATE, {"1": 1, "2": 1, "3": 0}) == {"1": 0, "2": 0, "3": 0}
+    assert resolved_answers(LATE, {"1": 1, "2": 1, "3": 0}) == {"1": 0, "2": 0, "3": 0}
     cycle = (ask("1", "2"), ask("2", "3"), ask("3"))
-    assert settled(cycle, {"1": 1, "2": 1, "3": 0}) == {"1": 1, "2": 0, "3": 0}
+    assert resolved_answers(cycle, {"1": 1, "2": 1, "3": 0}) == {"1": 1, "2": 0, "3": 0}
 
 
 def test_one_of_several_parents_is_enough_to_make_a_question_pointless() -> None:
     two = (ask("1"), ask("2"), ask("3", "1", "2"))
-    assert settled(two, {"1": 1, "2": 0, "3": 1})["3"] == 0
-    assert settled(two, {"1": 1, "2": 1, "3": 1})["3"] == 1
+    assert resolved_answers(two, {"1": 1, "2": 0, "3": 1})["3"] == 0
+    assert resolved_answers(two, {"1": 1, "2": 1, "3": 1})["3"] == 1
 
 
 def test_a_question_counts_only_when_all_that_it_depends_on_is_known() -> None:
-    assert settled(CHAIN, {"1": None, "2": 1, "3": 0}) == {"1": None, "2": None, "3": None}
-    assert settled(CHAIN, {"1": 1, "2": 1}) == {"1": 1, "2": 1, "3": None}
+    assert resolved_answers(CHAIN, {"1": None, "2": 1, "3": 0}) == {"1": None, "2": None, "3": None}
+    assert resolved_answers(CHAIN, {"1": 1, "2": 1}) == {"1": 1, "2": 1, "3": None}
     assert image_score(CHAIN, {"1": 1, "2": 0}) == 0.5
     assert image_score(CHAIN, {}) is None
 
@@ -82,7 +82,7 @@ def test_a_settled_answer_is_never_better_than_the_answer_and_a_yes_never_hurts(
     graph: tuple[Proposition, ...], values: list[float | None]
 ) -> None:
     answers = {str(i): one for i, one in enumerate(values)}
-    after = settled(graph, answers)
+    after = resolved_answers(graph, answers)
     for one in graph:
         mine, raw = after[one.id], answers[one.id]
         assert mine is None or (raw is not None and mine <= raw)
@@ -99,10 +99,10 @@ FREE = (ask("1", row=0), ask("2", row=1))
 
 
 def test_official_passes_over_the_first_row_and_drops_the_item_that_needs_it() -> None:
-    assert counted(FIRST, "official") is None
-    assert counted(FIRST, "strict") == FIRST
-    assert counted(FREE, "official") == FREE[1:]
-    assert counted(FIRST[:1], "official") is None
+    assert propositions_that_count(FIRST, "official") is None
+    assert propositions_that_count(FIRST, "strict") == FIRST
+    assert propositions_that_count(FREE, "official") == FREE[1:]
+    assert propositions_that_count(FIRST[:1], "official") is None
     right, wrong = dict.fromkeys("123", 1.0), dict.fromkeys("123", 0.0)
     items = [
         JudgedItem(id="first", propositions=FIRST, images=(wrong,)),
@@ -110,7 +110,7 @@ def test_official_passes_over_the_first_row_and_drops_the_item_that_needs_it() -
     ]
     assert value(items, "official") == 1.0
     assert value(items, "strict") == 0.5
-    assert headline(items, "official").n_samples == 1
+    assert dpg_headline(items, "official").n_samples == 1
     assert count_answers(items, "official") == (3, 3)
     assert count_answers(items, "strict") == (6, 6)
 
@@ -140,8 +140,8 @@ def test_the_headline_is_the_mean_over_items_and_not_over_questions() -> None:
 def test_official_categories_see_the_last_image_alone_and_no_dependency() -> None:
     of = (ask("1"), ask("2", "1", category=COLOUR))
     judged = [item({"1": 1, "2": 1}, {"1": 0, "2": 1}, of=of)]
-    official = categories(judged, "official", broad=True)
-    strict = categories(judged, "strict", broad=True)
+    official = category_estimates(judged, "official", broad=True)
+    strict = category_estimates(judged, "strict", broad=True)
     assert {name: of.value for name, of in official.items()} == {"attribute": 1.0, "entity": 0.0}
     assert {name: of.value for name, of in strict.items()} == {"attribute": 0.5, "entity": 0.5}
     assert official["attribute"].n_expected == 1
@@ -157,9 +157,9 @@ def test_a_broad_category_pools_the_questions_of_its_narrow_ones() -> None:
         ask("4", category="global -"),
     )
     judged = [item({"1": 1, "2": 1, "3": 0, "4": 1}, of=of)]
-    assert categories(judged, "strict", broad=True)["other"].value == pytest.approx(2 / 3)
-    assert list(categories(judged, "strict", broad=True)) == ["other", "global"]
-    assert list(categories(judged, "strict", broad=False)) == [
+    assert category_estimates(judged, "strict", broad=True)["other"].value == pytest.approx(2 / 3)
+    assert list(category_estimates(judged, "strict", broad=True)) == ["other", "global"]
+    assert list(category_estimates(judged, "strict", broad=False)) == [
         "global -", "other - count", "other - state",
     ]  # fmt: skip
 
@@ -167,13 +167,13 @@ def test_a_broad_category_pools_the_questions_of_its_narrow_ones() -> None:
 def test_bounds_hold_what_the_score_would_have_been() -> None:
     known = [item({"1": 1, "2": 1, "3": 0}, of=CHAIN)]
     lacking = [item({"1": 1, "2": None, "3": 0}, of=CHAIN)]
-    low, high = bounds(lacking, "strict") or (9, 9)
+    low, high = dpg_bounds(lacking, "strict") or (9, 9)
     exact = value(known)
     assert exact is not None
     assert low == pytest.approx(1 / 3)
     assert high == pytest.approx(2 / 3)
     assert low <= exact <= high
-    assert bounds([], "strict") is None
+    assert dpg_bounds([], "strict") is None
 
 
 def test_an_image_that_is_not_there_takes_no_part() -> None:

@@ -50,14 +50,14 @@ def _rows() -> list[dict[str, Any]]:
 
 def _data_set(folder: Path, rows: list[dict[str, Any]] | None = None) -> Path:
     made = datasets.Dataset.from_list(rows or _rows())
-    for column in dataset.PICTURES:
+    for column in dataset.IMAGE_COLUMNS:
         made = made.cast_column(column, datasets.Image())
     datasets.DatasetDict({"train": made}).save_to_disk(str(folder))
     return folder
 
 
 def test_a_local_copy_becomes_samples_of_one_language_with_two_pictures(tmp_path: Path) -> None:
-    origin = dataset.fetch(tmp_path / "cache", source=str(_data_set(tmp_path / "copy")))
+    origin = dataset.fetch_gedit(tmp_path / "cache", source=str(_data_set(tmp_path / "copy")))
     assert (origin.source, origin.n_rows) == ("a local copy", 6)
     benchmark = open_gedit("cn", data=UpstreamData(cache_dir=tmp_path / "cache"))
     samples = benchmark.samples()
@@ -71,7 +71,7 @@ def test_a_local_copy_becomes_samples_of_one_language_with_two_pictures(tmp_path
     with Image.open(samples[0].facts["judge_source"]) as shown:
         assert shown.size == (8, 8)
     assert benchmark.card.data_digest == origin.digest
-    pictures = list((dataset.folder_of(tmp_path / "cache") / "pictures").iterdir())
+    pictures = list((dataset.gedit_folder(tmp_path / "cache") / "pictures").iterdir())
     assert len(pictures) == 4
 
 
@@ -86,7 +86,7 @@ def _parquet(folder: Path, rows: list[dict[str, Any]]) -> Path:
 @pytest.mark.parametrize("at", ["copy", "copy/data"])
 def test_parquet_files_are_a_local_copy_too(tmp_path: Path, at: str) -> None:
     _parquet(tmp_path / at, _rows())
-    origin = dataset.fetch(tmp_path / "cache", source=str(tmp_path / "copy"))
+    origin = dataset.fetch_gedit(tmp_path / "cache", source=str(tmp_path / "copy"))
     assert origin.n_rows == 6
 
 
@@ -98,7 +98,7 @@ def test_other_files_in_a_folder_are_not_taken_for_the_data(tmp_path: Path, name
     row = {key: value for key, value in _rows()[0].items() if "image" not in key}
     path.write_text(json.dumps(row) + "\n")
     with pytest.raises(AlphaBenchError, match="holds no copy of stepfun-ai/GEdit-Bench"):
-        dataset.fetch(tmp_path / "cache", source=str(tmp_path / "mirror"))
+        dataset.fetch_gedit(tmp_path / "cache", source=str(tmp_path / "mirror"))
 
 
 def test_a_picture_is_never_read_from_outside_the_copy(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_picture_is_never_read_from_outside_the_copy(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(secret)
     rows = [{**row, "input_image": {"bytes": None, "path": str(secret)}} for row in _rows()]
     with pytest.raises(AlphaBenchError, match="input_image of row 0 is no PNG"):
-        dataset.fetch(tmp_path / "cache", source=str(_parquet(tmp_path / "copy", rows)))
+        dataset.fetch_gedit(tmp_path / "cache", source=str(_parquet(tmp_path / "copy", rows)))
 
 
 def test_a_copy_with_rows_lacking_is_partial_wherever_it_is_used(tmp_path: Path) -> None:
@@ -128,12 +128,14 @@ def test_a_copy_with_rows_lacking_is_partial_wherever_it_is_used(tmp_path: Path)
 
 
 def test_the_same_rows_have_the_same_digest_and_others_another(tmp_path: Path) -> None:
-    one = dataset.fetch(tmp_path / "a", source=str(_data_set(tmp_path / "one")))
-    again = dataset.fetch(tmp_path / "a", source=str(_data_set(tmp_path / "two")))
-    other = dataset.fetch(tmp_path / "a", source=str(_data_set(tmp_path / "three", _rows()[:4])))
+    one = dataset.fetch_gedit(tmp_path / "a", source=str(_data_set(tmp_path / "one")))
+    again = dataset.fetch_gedit(tmp_path / "a", source=str(_data_set(tmp_path / "two")))
+    other = dataset.fetch_gedit(
+        tmp_path / "a", source=str(_data_set(tmp_path / "three", _rows()[:4]))
+    )
     assert one == again
     assert other.digest != one.digest
-    assert dataset.origin_of(tmp_path / "a") == other
+    assert dataset.gedit_origin(tmp_path / "a") == other
 
 
 def test_without_a_network_the_hub_is_one_sentence(
@@ -144,10 +146,10 @@ def test_without_a_network_the_hub_is_one_sentence(
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "hub"))
     with pytest.raises(AlphaBenchError, match="cannot be read") as caught:
-        dataset.fetch(tmp_path)
+        dataset.fetch_gedit(tmp_path)
     assert "--from a local copy" in str(caught.value.hint)
     assert "\n" not in caught.value.message
-    assert dataset.origin_of(tmp_path) is None
+    assert dataset.gedit_origin(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -163,14 +165,14 @@ def test_a_data_set_of_another_form_is_refused_and_nothing_stays(
 ) -> None:
     rows = [{**row, **change} for row in _rows()]
     with pytest.raises(AlphaBenchError, match=words):
-        dataset.fetch(tmp_path / "cache", source=str(_data_set(tmp_path / "copy", rows)))
-    assert dataset.origin_of(tmp_path / "cache") is None
+        dataset.fetch_gedit(tmp_path / "cache", source=str(_data_set(tmp_path / "copy", rows)))
+    assert dataset.gedit_origin(tmp_path / "cache") is None
     assert not list((tmp_path / "cache").rglob("*.png"))
 
 
 def test_rows_that_were_changed_since_are_refused(tmp_path: Path) -> None:
-    dataset.fetch(tmp_path, source=str(_data_set(tmp_path / "copy")))
-    path = dataset.folder_of(tmp_path) / "rows.jsonl"
+    dataset.fetch_gedit(tmp_path, source=str(_data_set(tmp_path / "copy")))
+    path = dataset.gedit_folder(tmp_path) / "rows.jsonl"
     path.write_text(path.read_text().replace("brighten", "darken"))
     with pytest.raises(AlphaBenchError, match="was changed since it was fetched"):
-        dataset.read_rows(tmp_path)
+        dataset.read_gedit_rows(tmp_path)

@@ -17,9 +17,9 @@ from alphabench.benchmarks.gedit.official_files import (
     COLUMNS,
     OFFICIAL,
     OFFICIAL_CN,
-    official_text,
-    read_official,
-    summarise_official,
+    gedit_results_text,
+    read_gedit_results,
+    summarise_gedit_results,
 )
 from alphabench.benchmarks.gedit.scoring import GROUPS
 from alphabench.core.errors import AlphaBenchError
@@ -69,7 +69,7 @@ def test_a_run_is_read_back_with_the_same_figures(
     samples = [_sample(GROUPS[i % 11], i // 11) for i in range(len(cells))]
     verdicts = [_verdict(s, float(a), b) for s, (a, b) in zip(samples, cells, strict=True)]
     folder = _written(tmp_path_factory.mktemp("official"), samples, verdicts)
-    report = summarise_official(folder)
+    report = summarise_gedit_results(folder)
     means = []
     for group in GROUPS:
         own = [
@@ -104,9 +104,9 @@ def test_a_run_is_written_where_upstream_looks_for_it(tmp_path: Path) -> None:
 def test_a_group_without_a_line_leaves_no_average_as_upstream_prints_nan(tmp_path: Path) -> None:
     samples = [_sample(group, 0) for group in GROUPS if group != "text_change"]
     folder = _written(tmp_path, samples, [_verdict(s, 8, 8) for s in samples])
-    report = summarise_official(folder)
+    report = summarise_gedit_results(folder)
     assert report.headline.value is None
-    text = official_text(report)
+    text = gedit_results_text(report)
     assert "text_change: nan, nan, nan" in text
     assert "Average: nan, nan, nan" in text
     assert "ps_human: 8.000, 8.000, 8.000" in text
@@ -136,14 +136,14 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
     folder = _whole(tmp_path)
     next(folder.rglob("*ps_human_gpt*")).unlink()
     with pytest.raises(AlphaBenchError, match="holds no table of ps_human"):
-        read_official(folder)
+        read_gedit_results(folder)
 
 
 def test_two_models_are_not_taken_for_one(tmp_path: Path) -> None:
     _whole(tmp_path / "a")
     _whole(tmp_path / "b")
     with pytest.raises(AlphaBenchError, match="several tables"):
-        read_official(tmp_path)
+        read_gedit_results(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -160,12 +160,12 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, old: str, new: str, wor
     file = next(_whole(tmp_path).rglob("*style_change_gpt*"))
     file.write_text(file.read_text().replace(old, new))
     with pytest.raises(AlphaBenchError, match=words):
-        summarise_official(tmp_path)
+        summarise_gedit_results(tmp_path)
 
 
 def test_a_byte_order_mark_before_a_table_changes_nothing(tmp_path: Path) -> None:
     file = next(_whole(tmp_path).rglob("*style_change_gpt*"))
-    plain = summarise_official(tmp_path)
+    plain = summarise_gedit_results(tmp_path)
     header, rest = file.read_text().split("\n", 1)
     names = header.split(",")
     # The first column becomes one that is read.
@@ -174,7 +174,7 @@ def test_a_byte_order_mark_before_a_table_changes_nothing(tmp_path: Path) -> Non
     table = io.StringIO()
     csv.writer(table).writerows([[row[i] for i in order] for row in rows])
     file.write_text("\ufeff" + table.getvalue())
-    assert summarise_official(tmp_path) == plain
+    assert summarise_gedit_results(tmp_path) == plain
 
 
 def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(tmp_path: Path) -> None:
@@ -182,4 +182,4 @@ def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(tmp_path: Path) -> Non
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(AlphaBenchError, match="not a regular file"):
-        summarise_official(tmp_path)
+        summarise_gedit_results(tmp_path)

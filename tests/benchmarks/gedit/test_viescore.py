@@ -12,11 +12,11 @@ from PIL import Image
 from alphabench.benchmarks.gedit.viescore import (
     JUDGE_SOURCE,
     OWN,
-    AskVie,
     VieOptions,
+    VieQuestions,
     open_viescore,
-    source_picture,
-    wording_of,
+    source_image_part,
+    vie_templates_of,
 )
 from alphabench.benchmarks.gedit.viescore_parser import LowestScore
 from alphabench.core.errors import AlphaBenchError
@@ -88,8 +88,8 @@ def test_officially_the_judge_samples_as_it_likes_and_strictly_at_temperature_0(
 
 def test_the_judge_sees_the_source_that_is_meant_for_it(tmp_path: Path) -> None:
     image = edited(tmp_path, judge_source=True)
-    assert source_picture(image.request.sample).path.name == "shown.png"
-    ask = AskVie(OWN, ReplySampling(max_tokens=1), LowestScore(strict=True))
+    assert source_image_part(image.request.sample).path.name == "shown.png"
+    ask = VieQuestions(OWN, ReplySampling(max_tokens=1), LowestScore(strict=True))
     semantics, _ = ask(image)
     assert semantics.parts[2] == ImagePart(
         path=image.path, sha256=image.sha256, encoding="jpeg", size=(30, 20)
@@ -98,12 +98,12 @@ def test_the_judge_sees_the_source_that_is_meant_for_it(tmp_path: Path) -> None:
 
 def test_a_turned_source_gives_its_stored_size_and_makes_another_question(tmp_path: Path) -> None:
     image = edited(tmp_path)
-    ask = AskVie(OWN, ReplySampling(max_tokens=1), LowestScore(strict=True))
+    ask = VieQuestions(OWN, ReplySampling(max_tokens=1), LowestScore(strict=True))
     with Image.open(tmp_path / "raw.png") as opened:
         upright, exif = opened.copy(), Image.Exif()
     exif[0x0112] = 6
     upright.save(tmp_path / "raw.png", exif=exif)
-    source = source_picture(image.request.sample)
+    source = source_image_part(image.request.sample)
     assert (source.size, source.exif_rotated) == ((60, 40), True)
     semantics, _ = ask(image)
     before = replace(
@@ -121,14 +121,14 @@ def test_a_source_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
     image = edited(tmp_path)
     (tmp_path / "raw.png").unlink()
     with pytest.raises(AlphaBenchError, match=r"source picture .* cannot be read"):
-        source_picture(image.request.sample)
+        source_image_part(image.request.sample)
     (tmp_path / "raw.png").write_bytes(b"no picture")
     with pytest.raises(AlphaBenchError, match=r"source picture .* cannot be read"):
-        source_picture(image.request.sample)
+        source_image_part(image.request.sample)
 
 
 def test_the_official_wording_is_put_together_from_a_script_of_upstreams_form() -> None:
-    words = wording_of(SCRIPT.encode())
+    words = vie_templates_of(SCRIPT.encode())
     assert words.semantics == (
         "Invented context.\nInvented rule.\nInvented scale.\nInstruction: <instruction>"
     )
@@ -139,4 +139,4 @@ def test_the_official_wording_is_put_together_from_a_script_of_upstreams_form() 
 @pytest.mark.parametrize("gone", ["_context_no_delimit", "_prompts_0shot_rule_PQ", "<instruction>"])
 def test_a_script_that_lacks_a_part_is_refused(gone: str) -> None:
     with pytest.raises(AlphaBenchError, match="does not hold the judge's wording"):
-        wording_of(SCRIPT.replace(gone, "x").encode())
+        vie_templates_of(SCRIPT.replace(gone, "x").encode())

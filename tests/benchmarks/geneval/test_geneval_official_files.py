@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from alphabench.benchmarks.geneval.official_files import (
     OFFICIAL,
-    official_image_path,
-    official_metadata,
-    official_metadata_path,
-    official_text,
-    read_official,
-    summarise_official,
-    to_official_lines,
+    geneval_image_path,
+    geneval_metadata,
+    geneval_metadata_path,
+    geneval_result_lines,
+    geneval_results_text,
+    read_geneval_results,
+    summarise_geneval_results,
 )
 from alphabench.core.errors import AlphaBenchError
 from alphabench.types import Sample, Verdict, image_id
@@ -50,19 +50,19 @@ def verdict(index: int, *, correct: bool | None, id_: str = "00007") -> Verdict:
 
 
 def line(**changes: Any) -> str:
-    (text,) = to_official_lines([sample()], [verdict(0, correct=True)])
+    (text,) = geneval_result_lines([sample()], [verdict(0, correct=True)])
     fields = {**json.loads(text), **changes}
     return json.dumps({key: value for key, value in fields.items() if value is not ...})
 
 
 def test_an_image_lies_where_upstream_looks_for_it() -> None:
-    assert str(official_image_path("00007", 2)) == "00007/samples/0002.png"
-    assert str(official_metadata_path("00007")) == "00007/metadata.jsonl"
-    assert json.loads(official_metadata(sample())) == FACTS
+    assert str(geneval_image_path("00007", 2)) == "00007/samples/0002.png"
+    assert str(geneval_metadata_path("00007")) == "00007/metadata.jsonl"
+    assert json.loads(geneval_metadata(sample())) == FACTS
 
 
 def test_a_result_line_has_upstreams_keys_and_its_nested_json() -> None:
-    lines = to_official_lines([sample()], [verdict(1, correct=False)], root="imgs")
+    lines = geneval_result_lines([sample()], [verdict(1, correct=False)], root="imgs")
     fields = json.loads(next(lines))
     assert list(fields) == [
         "filename", "tag", "prompt", "correct", "reason", "metadata", "details",
@@ -75,7 +75,7 @@ def test_a_result_line_has_upstreams_keys_and_its_nested_json() -> None:
 
 def test_an_image_that_was_not_judged_has_no_line() -> None:
     verdicts = [verdict(0, correct=None), verdict(10, correct=True), verdict(2, correct=True)]
-    lines = [json.loads(text) for text in to_official_lines([sample()], verdicts)]
+    lines = [json.loads(text) for text in geneval_result_lines([sample()], verdicts)]
     names = [fields["filename"] for fields in lines]
     assert names == ["00007/samples/0002.png", "00007/samples/0010.png"]
 
@@ -91,14 +91,14 @@ def test_what_is_written_is_summarised_alike(
         for index, one in enumerate(of)
     ]
     path = tmp_path_factory.mktemp("official") / "results.jsonl"
-    path.write_text("\n".join(to_official_lines(samples, verdicts)) + "\n")
-    report = summarise_official(path)
+    path.write_text("\n".join(geneval_result_lines(samples, verdicts)) + "\n")
+    report = summarise_geneval_results(path)
     flat = [one for of in correct for one in of]
     assert report.headline.value == pytest.approx(sum(flat) / len(flat))
     assert report.extras["correct_prompts"].value == pytest.approx(
         sum(any(of) for of in correct) / len(correct)
     )
-    assert [one.correct for one in read_official(path)] == flat
+    assert [one.correct for one in read_geneval_results(path)] == flat
 
 
 def test_a_run_is_written_in_upstreams_layout_with_the_images_it_has(tmp_path: Path) -> None:
@@ -110,10 +110,10 @@ def test_a_run_is_written_in_upstreams_layout_with_the_images_it_has(tmp_path: P
     }
     results = files.pop("results.jsonl")
     assert files == {
-        "images/00000/metadata.jsonl": official_metadata(first),
+        "images/00000/metadata.jsonl": geneval_metadata(first),
         "images/00000/samples/0002.png": tmp_path / "2",
         "images/00000/samples/0011.png": tmp_path / "11",
-        "images/00001/metadata.jsonl": official_metadata(second),
+        "images/00001/metadata.jsonl": geneval_metadata(second),
     }
     assert isinstance(results, str)
     assert [json.loads(text)["filename"] for text in results.splitlines()] == [
@@ -124,21 +124,21 @@ def test_a_run_is_written_in_upstreams_layout_with_the_images_it_has(tmp_path: P
 def test_equal_metadata_is_one_prompt_and_absent_tasks_are_not_averaged(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text("\n".join([line(), line(filename="other.png", correct=False)]))
-    report = summarise_official(path)
+    report = summarise_geneval_results(path)
     assert report.extras["correct_prompts"].n_scored == 1
     assert list(report.groups) == ["colors"]
     assert report.headline.value == 0.5
-    assert "colors           = 50.00% (1 / 2)" in official_text(report)
+    assert "colors           = 50.00% (1 / 2)" in geneval_results_text(report)
 
 
 def test_a_complete_run_is_not_partial(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     samples = [sample(f"{n:05}", prompt=f"prompt {n}") for n in range(553)]
     verdicts = [verdict(i, correct=True, id_=one.id) for one in samples for i in range(4)]
-    path.write_text("\n".join(to_official_lines(samples, verdicts)))
-    assert not summarise_official(path).partial
-    path.write_text("\n".join(to_official_lines(samples, verdicts[1:])))
-    assert summarise_official(path).partial
+    path.write_text("\n".join(geneval_result_lines(samples, verdicts)))
+    assert not summarise_geneval_results(path).partial
+    path.write_text("\n".join(geneval_result_lines(samples, verdicts[1:])))
+    assert summarise_geneval_results(path).partial
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_bad_line_is_named_with_its_file(tmp_path: Path, bad: str, complaint: 
     path = tmp_path / "results.jsonl"
     path.write_text(f"{line()}\n{bad}\n")
     with pytest.raises(AlphaBenchError, match=complaint) as caught:
-        summarise_official(path)
+        summarise_geneval_results(path)
     assert "results.jsonl" in caught.value.message
 
 
@@ -166,12 +166,12 @@ def test_a_file_without_results_is_refused(tmp_path: Path, content: bytes) -> No
     path = tmp_path / "results.jsonl"
     path.write_bytes(content)
     with pytest.raises(AlphaBenchError, match=r"results\.jsonl"):
-        summarise_official(path)
+        summarise_geneval_results(path)
 
 
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="cannot be read"):
-        summarise_official(tmp_path / "none.jsonl")
+        summarise_geneval_results(tmp_path / "none.jsonl")
 
 
 def test_what_upstreams_summary_does_not_read_may_be_lacking(tmp_path: Path) -> None:
@@ -179,19 +179,19 @@ def test_what_upstreams_summary_does_not_read_may_be_lacking(tmp_path: Path) -> 
     bare: dict[str, Any] = dict.fromkeys(("filename", "prompt", "reason", "details"), ...)
     rows = [line(**bare), line(**bare, correct=0), line(correct=1, metadata="no JSON", details="[")]
     path.write_text("\ufeff" + "\n".join(rows))
-    report = summarise_official(path)
+    report = summarise_geneval_results(path)
     assert report.headline.value == pytest.approx(2 / 3)
     assert report.extras["correct_prompts"].n_scored == 2
     assert report.coverage == 1.0
-    assert read_official(path)[0].details == {}
+    assert read_geneval_results(path)[0].details == {}
 
 
 def test_a_line_that_states_nothing_is_in_no_mean_and_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text("\n".join([line(), line(correct=False), line(correct=None, metadata="other")]))
-    report = summarise_official(path)
+    report = summarise_geneval_results(path)
     assert report.headline.value == 0.5
     assert report.coverage == pytest.approx(2 / 3)
     assert report.statuses == {"scored": 2, "missing": 1}
-    assert "colors           = 50.00% (1.0 / 3)" in official_text(report)
-    assert "% correct prompts: 50.00%" in official_text(report)
+    assert "colors           = 50.00% (1.0 / 3)" in geneval_results_text(report)
+    assert "% correct prompts: 50.00%" in geneval_results_text(report)

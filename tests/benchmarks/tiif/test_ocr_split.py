@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.benchmarks.tiif.benchmark import open_tiif
-from alphabench.benchmarks.tiif.ocr_split import TiifText, words
+from alphabench.benchmarks.tiif.ocr_split import TiifText, quoted_words
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import ScriptedJudge
 from alphabench.types import Sample, Verdict, image_id
@@ -45,9 +45,9 @@ def test_words_with_apostrophes_and_blanks_are_kept_whole_and_split() -> None:
     def asks(question: str) -> Sample:
         return Sample(id="a", prompt="p", group="g", facts={"questions": [question]})
 
-    assert words(asks("Is 'don't stop' there?")) == ["don't", "stop"]
+    assert quoted_words(asks("Is 'don't stop' there?")) == ["don't", "stop"]
     with pytest.raises(AlphaBenchError, match="quotes no word"):
-        words(asks("Is it there?"))
+        quoted_words(asks("Is it there?"))
 
 
 def test_recall_is_the_headline_and_the_error_stands_beside_it(

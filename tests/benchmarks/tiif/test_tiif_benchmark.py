@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.benchmarks.tiif.benchmark import Tiif, group_names, open_tiif
+from alphabench.benchmarks.tiif.benchmark import Tiif, open_tiif, tiif_group_names
 from alphabench.benchmarks.tiif.scoring import GROUPS
 from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
@@ -137,7 +137,7 @@ def test_true_scenes_judged_truly_are_perfect(tmp_path: Path, protocol: Protocol
     report = report_of(judged(made, script), protocol)
     assert report.headline.value == 1.0
     assert all(figure.value == 1.0 for figure in report.groups.values())
-    assert list(report.groups) == group_names()
+    assert list(report.groups) == tiif_group_names()
     assert (report.coverage, report.partial) == (1.0, False)
 
 

@@ -12,10 +12,10 @@ from alphabench.benchmarks.tiif.benchmark import Tiif, open_tiif
 from alphabench.benchmarks.tiif.official_files import (
     OFFICIAL,
     accuracies,
-    official_image_path,
-    official_table,
-    read_official,
-    summarise_official,
+    read_tiif_results,
+    summarise_tiif_results,
+    tiif_image_path,
+    tiif_results_table,
 )
 from alphabench.core.errors import AlphaBenchError
 from alphabench.types import Sample, Verdict, image_id
@@ -68,7 +68,7 @@ def answers(folder: Path, attribute: str = "style", **fields: Any) -> Path:
 
 def test_an_image_lies_where_upstream_looks_for_it() -> None:
     sample = mini().samples()[1]
-    path = official_image_path(sample, "m")
+    path = tiif_image_path(sample, "m")
     assert path == PurePosixPath("shape+color/m/long_description/0.png")
 
 
@@ -76,7 +76,7 @@ def test_a_run_that_is_written_out_is_summarised_to_the_same_figures(tmp_path: P
     benchmark = mini()
     samples = list(benchmark.samples())
     verdicts = verdicts_of(samples)
-    published = summarise_official(written(tmp_path, samples, verdicts))
+    published = summarise_tiif_results(written(tmp_path, samples, verdicts))
     ours = benchmark.summarise(samples, verdicts, evaluator="judge", all_samples=samples)
     assert published.headline == ours.headline
     assert published.groups == ours.groups
@@ -116,8 +116,8 @@ def test_what_one_side_has_more_is_passed_over_by_official_and_counted_by_strict
     tmp_path: Path,
 ) -> None:
     answers(tmp_path, gt_answers=["yes", "no", "yes"], model_pred=["yes", "yes"])
-    official = summarise_official(tmp_path)
-    strict = summarise_official(tmp_path, protocol="strict")
+    official = summarise_tiif_results(tmp_path)
+    strict = summarise_tiif_results(tmp_path, protocol="strict")
     assert official.groups["Style Control short"].value == 0.5
     assert official.statuses == {"scored": 2}
     assert strict.statuses == {"scored": 2, "unparsed": 1}
@@ -131,11 +131,11 @@ def test_an_unreadable_file_is_no_answer_and_is_counted_as_failed(
     answers(tmp_path)
     bad = tmp_path / "model" / "style" / "short" / "1.json"
     bad.write_text(content)
-    report = summarise_official(tmp_path)
+    report = summarise_tiif_results(tmp_path)
     assert report.statuses == {"scored": 1, "failed": 1}
     assert report.groups["Style Control short"].value == 1.0
-    assert read_official(tmp_path).unreadable == ("style/short/1.json",)
-    assert accuracies(read_official(tmp_path)) == {"style short": (1, 1)}
+    assert read_tiif_results(tmp_path).unreadable == ("style/short/1.json",)
+    assert accuracies(read_tiif_results(tmp_path)) == {"style short": (1, 1)}
     assert "1 files cannot be read" in report.notes[0]
 
 
@@ -157,7 +157,7 @@ def test_an_answer_that_is_no_text_is_the_last_that_official_counts(
     answers(tmp_path, gt_answers=expected, model_pred=said)
     answers(tmp_path, "text")
     for protocol, (right, scored, asked) in (("official", official), ("strict", strict)):
-        report = summarise_official(tmp_path, protocol=protocol)  # type: ignore[arg-type]
+        report = summarise_tiif_results(tmp_path, protocol=protocol)  # type: ignore[arg-type]
         figure = report.groups["Style Control short"]
         assert (figure.n_scored, figure.n_expected) == (scored, asked)
         if protocol == "official":
@@ -169,36 +169,36 @@ def test_a_byte_order_mark_and_what_macos_leaves_are_passed_over(tmp_path: Path)
     path = answers(tmp_path)
     path.write_text("\ufeff" + path.read_text())
     (path.parent / "._0.json").write_bytes(b"\x00\x05\x16\x07")
-    report = summarise_official(tmp_path)
+    report = summarise_tiif_results(tmp_path)
     assert (report.statuses, report.notes) == ({"scored": 1}, ())
 
 
 def test_a_folder_above_one_model_is_that_models_and_several_must_be_named(tmp_path: Path) -> None:
     answers(tmp_path)
-    assert summarise_official(tmp_path) == summarise_official(tmp_path / "model")
+    assert summarise_tiif_results(tmp_path) == summarise_tiif_results(tmp_path / "model")
     (tmp_path / "model").rename(tmp_path / "one")
     answers(tmp_path)
     with pytest.raises(AlphaBenchError, match="2 models") as caught:
-        summarise_official(tmp_path)
+        summarise_tiif_results(tmp_path)
     assert str(tmp_path / "one") in caught.value.hint
 
 
 def test_what_is_no_tree_of_answers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="no judged answers"):
-        summarise_official(tmp_path)
+        summarise_tiif_results(tmp_path)
     with pytest.raises(AlphaBenchError, match="no folder"):
-        summarise_official(tmp_path / "none")
+        summarise_tiif_results(tmp_path / "none")
     (tmp_path / "m" / "style").mkdir(parents=True)
     with pytest.raises(AlphaBenchError, match="no judged answers"):
-        summarise_official(tmp_path)
+        summarise_tiif_results(tmp_path)
 
 
 def test_the_text_shows_figures_without_an_answer_as_upstream_does(tmp_path: Path) -> None:
     answers(tmp_path)
-    report = summarise_official(tmp_path)
+    report = summarise_tiif_results(tmp_path)
     text = OFFICIAL.text(report)
     assert (
         "==== Advanced_Style Control - Style Control ====\n       short  long\nmodel    1.0   NaN"
         in text
     )
-    assert text == official_table({"model": report})
+    assert text == tiif_results_table({"model": report})

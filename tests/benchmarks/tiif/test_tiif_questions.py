@@ -10,11 +10,11 @@ import pytest
 from alphabench.benchmarks.tiif.benchmark import open_tiif
 from alphabench.benchmarks.tiif.questions import (
     ANSWERS,
-    AskTogether,
-    OfficialWording,
-    settle,
+    TiifTemplates,
+    TogetherQuestions,
     template_of,
-    wording_of,
+    tiif_templates_of,
+    tiif_verdicts,
 )
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
@@ -37,7 +37,7 @@ def ask(prompt, image):
         {"role": "user", "content": [{"type": "text", "text": prompt}]},
     ]
 '''
-WORDING = wording_of(SCRIPT)
+WORDING = tiif_templates_of(SCRIPT)
 SAMPLE = Sample(
     id="style-0-short",
     prompt="a cat",
@@ -56,15 +56,15 @@ def image(sample: Sample = SAMPLE) -> GeneratedImage:
 
 def together(judge: ScriptedJudge | RetryingJudge, **kwargs: str) -> JudgeEvaluator:
     strict = kwargs.get("protocol") == "strict"
-    ask = AskTogether(wording=WORDING, protocol="strict" if strict else "official")
-    return JudgeEvaluator(judge=judge, questions_about=ask, score=settle)
+    ask = TogetherQuestions(wording=WORDING, protocol="strict" if strict else "official")
+    return JudgeEvaluator(judge=judge, questions_about=ask, score=tiif_verdicts)
 
 
 def test_the_wording_is_found_in_a_script_by_name_and_never_run() -> None:
     assert WORDING.system == "You look at pictures."
     assert [text.split()[0] for text in WORDING.templates] == ["First", "Second:", "Third:"]
     harmful = SCRIPT + b'\nraise SystemExit("executed")\n'
-    assert wording_of(harmful) == WORDING
+    assert tiif_templates_of(harmful) == WORDING
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_the_wording_is_found_in_a_script_by_name_and_never_run() -> None:
 )
 def test_another_script_is_refused_with_what_it_lacks(script: bytes) -> None:
     with pytest.raises(AlphaBenchError, match=r"eval_with_vlm\.py.* does not hold") as caught:
-        wording_of(script)
+        tiif_templates_of(script)
     assert "wording=own" in caught.value.hint
 
 
 def test_all_questions_go_in_one_call_one_a_line_before_the_picture() -> None:
-    (question,) = AskTogether(wording=WORDING, protocol="official")(image())
+    (question,) = TogetherQuestions(wording=WORDING, protocol="official")(image())
     text = question.parts[0]
     assert isinstance(text, str)
     assert "Is there a cat?\nIs there a dog?" in text
@@ -92,7 +92,7 @@ def test_all_questions_go_in_one_call_one_a_line_before_the_picture() -> None:
 
 
 def test_strict_takes_the_first_wording_at_temperature_zero() -> None:
-    (question,) = AskTogether(wording=WORDING, protocol="strict")(image())
+    (question,) = TogetherQuestions(wording=WORDING, protocol="strict")(image())
     assert str(question.parts[0]).startswith("First wording.")
     assert question.sampling.temperature == 0.0
 
@@ -182,10 +182,10 @@ def test_probabilities_are_turned_into_the_likelier_word_and_kept() -> None:
 
 
 def test_wording_protocol_and_tries_are_part_of_what_a_result_is() -> None:
-    other = OfficialWording(system=WORDING.system, templates=(*WORDING.templates[:2], "x"))
+    other = TiifTemplates(system=WORDING.system, templates=(*WORDING.templates[:2], "x"))
     assert other.digest != WORDING.digest
-    (one,) = AskTogether(wording=WORDING, protocol="official")(image())
-    (two,) = AskTogether(wording=WORDING, protocol="strict")(image())
+    (one,) = TogetherQuestions(wording=WORDING, protocol="official")(image())
+    (two,) = TogetherQuestions(wording=WORDING, protocol="strict")(image())
     assert one.content_digest != two.content_digest
 
 

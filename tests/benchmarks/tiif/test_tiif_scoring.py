@@ -16,10 +16,10 @@ from alphabench.benchmarks.tiif.scoring import (
     GROUPS,
     LENGTHS,
     LEVELS,
-    figures,
     is_right,
     read_lines,
     stratum,
+    tiif_metrics,
 )
 from alphabench.statistics import Cluster
 from alphabench.types import ProtocolName
@@ -39,7 +39,7 @@ def cluster(
 def value(
     clusters: Sequence[Cluster], name: str, protocol: ProtocolName = "official"
 ) -> float | None:
-    return figures(clusters, protocol=protocol, complete=STRATA)[name].value
+    return tiif_metrics(clusters, protocol=protocol, complete=STRATA)[name].value
 
 
 def test_thirty_nine_attributes_make_nine_groups_and_three_levels() -> None:
@@ -107,7 +107,7 @@ def test_upstreams_data_writes_yes_in_two_ways() -> None:
 def test_answers_are_pooled_over_the_questions_of_an_attribute() -> None:
     clusters = [cluster("style short", 1, 2), cluster("style short", 4, 4, id_="1")]
     assert value(clusters, "Style Control short") == 0.8333
-    assert figures(clusters, protocol="strict", complete=["style short"])[
+    assert tiif_metrics(clusters, protocol="strict", complete=["style short"])[
         "Style Control short"
     ].value == pytest.approx(5 / 6)
 
@@ -137,12 +137,12 @@ def test_the_overall_figure_is_the_mean_of_groups_and_leaves_out_absent_ones() -
 def test_strict_gives_no_figure_that_rests_on_less_than_it_says() -> None:
     complete = ["numeracy long", "negation long", "text long"]
     clusters = [cluster("numeracy long", 4, 4), cluster("negation long", 0, 0, expected=4)]
-    found = figures(clusters, protocol="strict", complete=complete)
+    found = tiif_metrics(clusters, protocol="strict", complete=complete)
     assert found["Reasoning long"].value is None
     assert found["headline"].value is None
     assert found["headline"].n_expected == 8
     full = [*clusters, cluster("negation long", 1, 1, id_="1"), cluster("text long", 1, 1)]
-    found = figures(full, protocol="strict", complete=complete)
+    found = tiif_metrics(full, protocol="strict", complete=complete)
     assert found["Reasoning long"].value == 1.0
     assert found["headline"].value == 1.0
 
@@ -153,7 +153,7 @@ def test_intervals_come_from_the_official_formula_over_items() -> None:
         for group in ("text short", "style short")
         for i, right in enumerate((0, 1, 2, 3, 4, 4, 1, 2))
     ]
-    figure = figures(clusters, protocol="official", complete=STRATA)["overall short"]
+    figure = tiif_metrics(clusters, protocol="official", complete=STRATA)["overall short"]
     assert figure.low is not None
     assert figure.value is not None
     assert figure.high is not None
@@ -166,14 +166,14 @@ def test_intervals_come_from_the_official_formula_over_items() -> None:
 def test_the_order_of_items_changes_no_figure(found: list[tuple[str, int]]) -> None:
     clusters = [cluster(group, right, 4, id_=str(i)) for i, (group, right) in enumerate(found)]
     for protocol in ("official", "strict"):
-        forth = figures(clusters, protocol=protocol, complete=STRATA)
-        assert forth == figures(clusters[::-1], protocol=protocol, complete=STRATA)
+        forth = tiif_metrics(clusters, protocol=protocol, complete=STRATA)
+        assert forth == tiif_metrics(clusters[::-1], protocol=protocol, complete=STRATA)
 
 
 def test_the_mean_accuracy_rounds_once_and_at_the_end() -> None:
     clusters = [cluster("style short", 1, 3), cluster("text long", 6, 8)]
     assert value(clusters, "mean accuracy") == 0.5417
-    strict = figures(clusters, protocol="strict", complete=["style short", "text long"])
+    strict = tiif_metrics(clusters, protocol="strict", complete=["style short", "text long"])
     assert strict["mean accuracy"].value == pytest.approx(13 / 24)
 
 
@@ -185,5 +185,5 @@ def test_a_group_adds_up_in_upstreams_order_and_as_pandas_does() -> None:
     values = [r / 10_000 for r in rights]
     assert float(np.sum(values)) != reduce(add, values) != sum(sorted(values))
     for alone, total in ((True, float(np.sum(values))), (False, reduce(add, values))):
-        found = figures(clusters, protocol="official", complete=STRATA, alone=alone)
+        found = tiif_metrics(clusters, protocol="official", complete=STRATA, alone=alone)
         assert found["Attribute+Relation short"].value == total / 8

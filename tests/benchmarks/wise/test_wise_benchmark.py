@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from alphabench.benchmarks.wise.benchmark import Wise, open_wise
-from alphabench.benchmarks.wise.questions import own_words, read_words
+from alphabench.benchmarks.wise.questions import own_wise_template, parse_wise_template
 from alphabench.benchmarks.wise.scoring import CATEGORIES, EDITIONS
 from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
@@ -220,15 +220,18 @@ Meaning: "{item['Explanation']}".'''},
 
 
 def test_official_wording_is_read_from_a_script_of_upstreams_form() -> None:
-    words = read_words(SCRIPT.encode(), path="judge.py")
+    words = parse_wise_template(SCRIPT.encode(), path="judge.py")
     picture = ImagePart(path=Path("x.png"), sha256="0")
     assert words.system == "Invented for a test."
     assert words.message("What?", "That.", picture) == (
         'Riddle: "What?". {x}\nMeaning: "That.".',
         picture,
     )
-    assert words.digest != own_words(EDITIONS["verified"]).digest
-    assert words.digest != read_words(SCRIPT.replace("Riddle", "Puzzle").encode(), path="").digest
+    assert words.digest != own_wise_template(EDITIONS["verified"]).digest
+    assert (
+        words.digest
+        != parse_wise_template(SCRIPT.replace("Riddle", "Puzzle").encode(), path="").digest
+    )
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,7 @@ def test_official_wording_is_read_from_a_script_of_upstreams_form() -> None:
 )
 def test_a_script_of_another_form_is_refused_and_not_guessed(source: str) -> None:
     with pytest.raises(AlphaBenchError, match="does not hold the judge's wording"):
-        read_words(source.encode(), path="judge.py")
+        parse_wise_template(source.encode(), path="judge.py")
 
 
 def test_the_identity_tells_edition_wording_reading_and_judge() -> None:

@@ -15,22 +15,22 @@ from hypothesis import strategies as st
 from alphabench.benchmarks.wise.official_files import (
     OFFICIAL,
     PARTS,
-    read_official,
-    summarise_official,
+    read_wise_results,
+    summarise_wise_results,
 )
-from alphabench.benchmarks.wise.scoring import CATEGORIES, EDITIONS, METRICS, Edition
+from alphabench.benchmarks.wise.scoring import CATEGORIES, EDITIONS, METRICS, WiseEdition
 from alphabench.core.errors import AlphaBenchError
 from alphabench.types import Sample, Verdict, image_id
 
 
-def _sample(edition: Edition, number: int) -> Sample:
+def _sample(edition: WiseEdition, number: int) -> Sample:
     group = edition.category(number)
     assert group is not None
     facts = {"Explanation": f"answer {number}", "Subcategory": "made up"}
     return Sample(id=str(number), prompt=f"riddle {number}", group=group, facts=facts)
 
 
-def _verdict(edition: Edition, number: int, values: tuple[int, int, int] | None) -> Verdict:
+def _verdict(edition: WiseEdition, number: int, values: tuple[int, int, int] | None) -> Verdict:
     name = image_id(str(number), 0)
     if values is None:
         return Verdict(image_id=name, question_id=edition.question, value=None, status="refused")
@@ -63,7 +63,7 @@ def test_a_whole_run_is_read_back_with_the_same_figures(
     for path, content in OFFICIAL.files(samples, {}, verdicts):
         assert isinstance(content, str)
         (folder / path).write_text(content)
-    report = summarise_official(folder)
+    report = summarise_wise_results(folder)
     values = [verdict.value for verdict in verdicts if verdict.value is not None]
     assert report.headline.value == pytest.approx(sum(values) / 1000)
     assert list(report.groups) == list(CATEGORIES)
@@ -111,7 +111,7 @@ def _file(tmp_path: Path, *rows: Any) -> Path:
 def test_the_score_that_marks_a_failure_in_older_files_is_no_score(tmp_path: Path) -> None:
     row = {"prompt_id": 1, "consistency": 999, "realism": 999, "aesthetic_quality": 999}
     with pytest.raises(AlphaBenchError, match=r"line 1 of .* states 999"):
-        read_official(_file(tmp_path, row))
+        read_wise_results(_file(tmp_path, row))
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def test_the_score_that_marks_a_failure_in_older_files_is_no_score(tmp_path: Pat
 )
 def test_a_file_of_another_form_names_its_line(tmp_path: Path, row: Any, words: str) -> None:
     with pytest.raises(AlphaBenchError, match=words):
-        read_official(_file(tmp_path, row))
+        read_wise_results(_file(tmp_path, row))
 
 
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="cannot be read"):
-        read_official(tmp_path / "none.jsonl")
+        read_wise_results(tmp_path / "none.jsonl")
     with pytest.raises(AlphaBenchError, match="holds no scores"):
-        read_official(tmp_path)
+        read_wise_results(tmp_path)
 
 
 @pytest.mark.parametrize("score", [None, "1", float("nan"), 0.5, 2])
@@ -140,12 +140,12 @@ def test_a_score_that_is_neither_0_nor_1_makes_the_id_present_but_counts_nowhere
     tmp_path: Path, score: Any
 ) -> None:
     rows = [{"prompt_id": n, "score": 1} for n in range(2, 401)]
-    report = summarise_official(_file(tmp_path, {"prompt_id": 1, "score": score}, *rows))
+    report = summarise_wise_results(_file(tmp_path, {"prompt_id": 1, "score": score}, *rows))
     culture = report.groups["culture"]
     assert (culture.value, culture.n_scored, culture.n_expected) == (1.0, 399, 400)
 
 
-def _complete(edition: Edition, *, unscored: str = "") -> list[dict[str, Any]]:
+def _complete(edition: WiseEdition, *, unscored: str = "") -> list[dict[str, Any]]:
     """A line for every id; those of one category may state no score."""
     rows = []
     for number in range(1, 1001):
@@ -164,7 +164,7 @@ def test_a_category_without_a_usable_score_leaves_no_overall_score(
     path.mkdir()
     _file(path, *_complete(EDITIONS[name], unscored=unscored))
     for target in (path, path / "scores.jsonl"):
-        report = summarise_official(target)
+        report = summarise_wise_results(target)
         assert report.headline.value is None
         assert report.partial
         assert report.withheld == "1 of 6 categories have no scored verdict"
@@ -178,7 +178,7 @@ def test_lines_that_upstream_passes_over_are_passed_over_and_counted(tmp_path: P
     rows: list[Any] = list(_complete(EDITIONS["verified"]))
     rows[0] = "\ufeff" + json.dumps(rows[0])
     path = _file(tmp_path, *rows, "", '{"prompt_id": 5, "score"', "[" * 90_000, {"score": 1})
-    report = summarise_official(path)
+    report = summarise_wise_results(path)
     assert report.headline.value == pytest.approx(0.5)
     assert report.notes == (
         "1 lines are blank, and are passed over as upstream does",
@@ -197,7 +197,7 @@ def test_scores_are_added_in_the_order_of_the_lines(
     edition = EDITIONS["legacy"]
     rows = [{"prompt_id": n, **{m: random.randint(0, 2) for m in METRICS}} for n in range(1, 1001)]
     random.shuffle(rows)
-    report = summarise_official(_file(tmp_path_factory.mktemp("order"), *rows))
+    report = summarise_wise_results(_file(tmp_path_factory.mktemp("order"), *rows))
     sums = dict.fromkeys(CATEGORIES, 0.0)
     for row in rows:
         c, r, a = (row[metric] for metric in METRICS)

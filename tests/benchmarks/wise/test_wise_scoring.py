@@ -16,9 +16,9 @@ from alphabench.benchmarks.wise.scoring import (
     LEGACY,
     VERIFIED,
     BinaryScore,
-    Edition,
     ThreeScores,
-    weighted,
+    WiseEdition,
+    weighted_headline,
     wiscore,
     without_thoughts,
 )
@@ -33,7 +33,7 @@ def read(answer_format: AnswerFormat, text: str) -> tuple[float, ...] | None:
 
 
 @both
-def test_every_id_from_1_to_1000_has_one_category(edition: Edition) -> None:
+def test_every_id_from_1_to_1000_has_one_category(edition: WiseEdition) -> None:
     assert all(edition.category(number) for number in range(1, 1001))
     assert edition.category(0) is None
     assert edition.category(1001) is None
@@ -42,7 +42,7 @@ def test_every_id_from_1_to_1000_has_one_category(edition: Edition) -> None:
 
 
 @both
-def test_weights_are_the_shares_of_the_prompts(edition: Edition) -> None:
+def test_weights_are_the_shares_of_the_prompts(edition: WiseEdition) -> None:
     for name, (first, last) in edition.ranges.items():
         assert edition.weights[name] == pytest.approx((last - first + 1) / 1000)
     assert sum(edition.weights.values()) == pytest.approx(1)
@@ -54,8 +54,8 @@ def test_the_worked_example() -> None:
         name: np.array([value])
         for name, value in zip(CATEGORIES, (1, 0.5, 0.5, 0, 0, 1), strict=True)
     }
-    assert weighted(LEGACY)(means)[0] == pytest.approx(0.65)
-    assert weighted(VERIFIED)(means)[0] == pytest.approx(0.64)
+    assert weighted_headline(LEGACY)(means)[0] == pytest.approx(0.65)
+    assert weighted_headline(VERIFIED)(means)[0] == pytest.approx(0.64)
 
 
 @given(st.sampled_from(["verified", "legacy"]), st.sets(st.sampled_from(CATEGORIES), min_size=1))
@@ -63,7 +63,7 @@ def test_equal_means_weigh_to_that_mean_whichever_categories_are_there(
     name: str, present: set[str]
 ) -> None:
     means = {category: np.array([0.3, 0.7]) for category in present}
-    assert weighted(EDITIONS[name])(means) == pytest.approx(np.array([0.3, 0.7]))
+    assert weighted_headline(EDITIONS[name])(means) == pytest.approx(np.array([0.3, 0.7]))
 
 
 digits = st.integers(0, 2)

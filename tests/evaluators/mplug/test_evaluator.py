@@ -43,7 +43,7 @@ def judge_of(weights: Path, **values: str) -> MplugJudge:
 
 
 def question(path: Path, text: str, number: int) -> Question:
-    from alphabench.benchmarks.dpg.questions import VeryWord
+    from alphabench.benchmarks.dpg.questions import BareWord
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Question(
@@ -51,7 +51,7 @@ def question(path: Path, text: str, number: int) -> Question:
         id=str(number),
         parts=(ImagePart(path=path, sha256=digest), text),
         sampling=ReplySampling(max_tokens=16),
-        answer_format=VeryWord(empty_is_no=True),
+        answer_format=BareWord(empty_is_no=True),
     )
 
 

@@ -18,14 +18,14 @@ from typing import Any, Final
 
 from alphabench import statistics
 from alphabench.benchmarks.dpg.official_files import CELLS, TABLE_FILE, family_of, read_table
-from alphabench.benchmarks.dpg.questions import AskingOptions, open_answerer, open_judged
+from alphabench.benchmarks.dpg.questions import DpgJudgeOptions, open_dpg_judge, open_dpg_mplug
 from alphabench.benchmarks.dpg.scoring import (
     JudgedItem,
     Proposition,
-    bounds,
-    categories,
+    category_estimates,
     count_answers,
-    headline,
+    dpg_bounds,
+    dpg_headline,
     item_clusters,
     propositions_of,
 )
@@ -63,7 +63,7 @@ def open_dpg(
     Args:
         split: empty for the official prompts, or `mini`.
         version: None takes the one there is.
-        protocol: see `dpg_rules.counted` and `dpg_rules.categories`.
+        protocol: see `dpg_rules.counted` and `dpg_rules.category_estimates`.
         data: where the official files lie.
 
     Raises:
@@ -117,7 +117,7 @@ class Dpg:
         """
         if self.split == "mini":
             return list(_mini_samples())
-        table = read_table(table_bytes(self.data) if self.table is None else self.table)
+        table = read_table(question_table(self.data) if self.table is None else self.table)
         return [self._sample(item, of) for item, of in table.items()]
 
     def questions(self, sample: Sample) -> Sequence[str]:
@@ -129,25 +129,25 @@ class Dpg:
     ) -> Evaluator:
         """A judge with DPG's questions, or upstream's own model, which needs none.
 
-        `judge?wording=official`: see `AskingOptions`. `mplug?weights=FOLDER`: see `MplugOptions`.
+        `judge?wording=official`: see `DpgJudgeOptions`. `mplug?weights=FOLDER`: see `MplugOptions`.
 
         Raises:
             AlphaBenchError: no judge, no weights, or an unknown name or option.
         """
         name, values = split_spec(spec or JUDGE)
         if name == JUDGE:
-            return open_judged(judge, fill(AskingOptions, values, owner=name))
+            return open_dpg_judge(judge, fill(DpgJudgeOptions, values, owner=name))
         if name != MPLUG:
             raise unknown_name("evaluator of dpg", name, [JUDGE, MPLUG])
         if judge is not None:
             raise AlphaBenchError("mplug answers by itself", hint="leave out --judge")
         from alphabench.evaluators.mplug.evaluator import open_mplug
 
-        return open_answerer(open_mplug(values, device=device, cache_dir=self.data.cache_dir))
+        return open_dpg_mplug(open_mplug(values, device=device, cache_dir=self.data.cache_dir))
 
     def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
         """The score of each item that the protocol keeps."""
-        return item_clusters(items_of(samples, verdicts), self.protocol)
+        return item_clusters(judged_items(samples, verdicts), self.protocol)
 
     def formula(self) -> Formula:
         """The mean over items."""
@@ -161,7 +161,7 @@ class Dpg:
         evaluator: str,
         all_samples: Sequence[Sample],
     ) -> Report:
-        """Headline: the mean over item scores. Groups: L1 categories. Extras: see `report_of`."""
+        """Headline: the mean over item scores. Groups: L1 categories. Extras: see `dpg_report`."""
         statuses = statistics.count_statuses(
             samples, verdicts, n_expected=lambda one: CELLS * len(self.questions(one))
         )
@@ -173,7 +173,7 @@ class Dpg:
             statuses=statuses,
             has_all_samples=len(samples) >= len(all_samples),
         )
-        return report_of(items_of(samples, verdicts), scope)
+        return dpg_report(judged_items(samples, verdicts), scope)
 
     def _sample(self, item: str, propositions: Sequence[Proposition]) -> Sample:
         path = f"dpg_bench/prompts/{item}.txt"
@@ -197,7 +197,7 @@ class Dpg:
         return hashlib.sha256("\n".join([*sorted(lines), table]).encode()).hexdigest()
 
 
-def items_of(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[JudgedItem]:
+def judged_items(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[JudgedItem]:
     """The answers by item and image; an image without verdicts has no answer."""
     answers: dict[str, dict[str, float | None]] = {}
     for verdict in verdicts:
@@ -212,7 +212,7 @@ def items_of(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Jud
     ]
 
 
-def report_of(items: Sequence[JudgedItem], scope: ReportScope) -> Report:
+def dpg_report(items: Sequence[JudgedItem], scope: ReportScope) -> Report:
     """The report over judged items.
 
     Groups: L1 categories. Extras: the headline and the L1 categories under the other protocol, and
@@ -221,24 +221,25 @@ def report_of(items: Sequence[JudgedItem], scope: ReportScope) -> Report:
     protocol = scope.protocol
     other: ProtocolName = "strict" if protocol == "official" else "official"
     beside = {
-        f"{name}, {other}": figure for name, figure in categories(items, other, broad=True).items()
+        f"{name}, {other}": figure
+        for name, figure in category_estimates(items, other, broad=True).items()
     }
-    narrow = categories(items, protocol, broad=False)
+    narrow = category_estimates(items, protocol, broad=False)
     return build_report(
         scope,
-        headline(items, protocol),
-        categories(items, protocol, broad=True),
+        dpg_headline(items, protocol),
+        category_estimates(items, protocol, broad=True),
         coverage=scored_share(*count_answers(items, protocol)),
-        bounds=bounds(items, protocol),
+        bounds=dpg_bounds(items, protocol),
         extras={
-            f"score, {other}": headline(items, other),
+            f"score, {other}": dpg_headline(items, other),
             **beside,
             **{f"L2 {name}": figure for name, figure in narrow.items()},
         },
     )
 
 
-def table_bytes(data: UpstreamData) -> bytes:
+def question_table(data: UpstreamData) -> bytes:
     """Upstream's table of questions.
 
     Raises:

@@ -137,14 +137,14 @@ def _item_line(line: str, path: Path, number: int) -> tuple[str, tuple[float, ..
     return match["path"], tuple(values[:-1])
 
 
-def item_of(file: str) -> str:
+def item_of_file(file: str) -> str:
     """The item that a file of images is about, as upstream takes it from the name."""
     return PurePath(file).name.partition(".")[0]
 
 
 def _key(file: str, taken: Collection[str]) -> str:
     """The file's item; where that is taken, its path, and a number for a file that stands twice."""
-    names = chain([item_of(file), file], (f"{file} ({n})" for n in count(2)))
+    names = chain([item_of_file(file), file], (f"{file} ({n})" for n in count(2)))
     return next(name for name in names if name not in taken)
 
 
@@ -176,7 +176,7 @@ def read_details(path: Path, table: Mapping[str, tuple[Proposition, ...]]) -> di
         if not line:
             continue
         match = _DETAIL_LINE.fullmatch(line)
-        item = item_of(match["path"]) if match else ""
+        item = item_of_file(match["path"]) if match else ""
         if match is None or item not in table:
             raise AlphaBenchError(
                 f"line {number} of {str(path)!r} is about no item of the table",
@@ -192,7 +192,7 @@ def read_details(path: Path, table: Mapping[str, tuple[Proposition, ...]]) -> di
     n_images = max(map(len, found.values()), default=0)
     items: dict[str, JudgedItem] = {}
     for file, images in found.items():
-        name, propositions = _key(file, items), table[item_of(file)]
+        name, propositions = _key(file, items), table[item_of_file(file)]
         items[name] = JudgedItem(
             id=name,
             propositions=propositions,

@@ -14,13 +14,13 @@ from typing import Final
 
 import numpy as np
 
-from alphabench.benchmarks.dpg.benchmark import items_of, report_of, table_bytes
+from alphabench.benchmarks.dpg.benchmark import dpg_report, judged_items, question_table
 from alphabench.benchmarks.dpg.official_files import (
     CELLS,
     TABLE_FILE,
     ResultFile,
     cell_box,
-    item_of,
+    item_of_file,
     make_grid,
     read_details,
     read_results,
@@ -30,8 +30,8 @@ from alphabench.benchmarks.dpg.scoring import (
     ALL,
     JudgedItem,
     Proposition,
-    categories,
-    headline,
+    category_estimates,
+    dpg_headline,
     image_score,
 )
 from alphabench.benchmarks.reporting import ReportScope, build_report
@@ -49,7 +49,7 @@ DETAILS: Final = PurePosixPath("results_detail.txt")
 N_ITEMS: Final = 1065
 
 
-def summarise_official(
+def summarise_dpg_results(
     path: Path, *, protocol: ProtocolName = "official", data: UpstreamData | None = None
 ) -> Report:
     """What upstream's script found, with intervals.
@@ -79,7 +79,7 @@ def summarise_official(
             statuses=_statuses(items),
             has_all_samples=_n_items(item.id for item in items) >= N_ITEMS,
         )
-        report = report_of(items, scope)
+        report = dpg_report(items, scope)
         scores = [score for one in items if (score := one.score(protocol)) is not None]
         return replace(report, headline=_in_order(report.headline, scores))
     if protocol == "strict":
@@ -91,7 +91,7 @@ def summarise_official(
 
 
 def _n_items(files: Iterable[str]) -> int:
-    return len({item_of(file) for file in files})
+    return len({item_of_file(file) for file in files})
 
 
 def _table(beside: Path, data: UpstreamData | None) -> Mapping[str, tuple[Proposition, ...]] | None:
@@ -106,7 +106,7 @@ def _table(beside: Path, data: UpstreamData | None) -> Mapping[str, tuple[Propos
     if data is None:
         return None
     try:
-        return read_table(table_bytes(data))
+        return read_table(question_table(data))
     except AlphaBenchError:
         return None
 
@@ -150,9 +150,9 @@ def _report_of_scores(results: ResultFile, name: str) -> Report:
     )
 
 
-def _in_order(headline: Estimate, scores: Sequence[float]) -> Estimate:
+def _in_order(dpg_headline: Estimate, scores: Sequence[float]) -> Estimate:
     """The same, added up in the order of the file: upstream prints every decimal of its mean."""
-    return headline.restated(float(np.mean(scores))) if scores else headline
+    return dpg_headline.restated(float(np.mean(scores))) if scores else dpg_headline
 
 
 def _as_printed(value: float) -> Estimate:
@@ -161,7 +161,7 @@ def _as_printed(value: float) -> Estimate:
     return Estimate(value=value, low=0.0, high=1.0, n_samples=0, n_scored=0, n_expected=0)
 
 
-def official_text(report: Report) -> str:
+def dpg_results_text(report: Report) -> str:
     """The summary as upstream's script prints it, less the lines that name its files."""
     narrow = {
         name.removeprefix("L2 "): figure
@@ -183,7 +183,7 @@ def _percent(figure: Estimate) -> str:
     return "nan" if figure.value is None else repr(100 * figure.value)
 
 
-def export_files(
+def dpg_export_files(
     samples: Sequence[Sample], images: Mapping[str, Path], verdicts: Sequence[Verdict]
 ) -> Files:
     """Upstream's folder of grids, and its two result files beside it.
@@ -207,7 +207,7 @@ def export_files(
             content = io.BytesIO()
             grid.save(content, format="PNG")
             yield IMAGES / f"{sample.id}.png", content.getvalue()
-    items = [item for item in items_of(samples, verdicts) if item.id in sides]
+    items = [item for item in judged_items(samples, verdicts) if item.id in sides]
     items = [item for item in items if _is_complete(item)]
     yield RESULTS, "".join(f"{line}\n" for line in _result_lines(items))
     yield DETAILS, "".join(f"{line}\n" for line in _detail_lines(items, sides))
@@ -221,7 +221,7 @@ def _is_complete(item: JudgedItem) -> bool:
 
 def _result_lines(items: Sequence[JudgedItem]) -> Iterator[str]:
     for item in items:
-        kept = item.counted("official")
+        kept = item.counted_propositions("official")
         if kept is None:
             continue
         scores = [image_score(kept, answers) or 0.0 for answers in item.images]
@@ -230,11 +230,11 @@ def _result_lines(items: Sequence[JudgedItem]) -> Iterator[str]:
     yield "Model: images"
     for level, broad in (("L1", True), ("L2", False)):
         yield f"{level} category scores:"
-        for name, figure in categories(items, "official", broad=broad).items():
+        for name, figure in category_estimates(items, "official", broad=broad).items():
             yield f"\t{name}: {_percent(figure)}"
     yield f"Image path: {IMAGES}"
     yield f"Save results to: {RESULTS}"
-    yield f"DPG-Bench score: {_percent(headline(items, 'official'))}"
+    yield f"DPG-Bench score: {_percent(dpg_headline(items, 'official'))}"
 
 
 def _detail_lines(items: Sequence[JudgedItem], sides: Mapping[str, int]) -> Iterator[str]:
@@ -247,7 +247,7 @@ def _detail_lines(items: Sequence[JudgedItem], sides: Mapping[str, int]) -> Iter
 
 
 OFFICIAL: Final = OfficialFormat(
-    summarise=lambda path, data: summarise_official(path, data=data),
-    text=official_text,
-    files=export_files,
+    summarise=lambda path, data: summarise_dpg_results(path, data=data),
+    text=dpg_results_text,
+    files=dpg_export_files,
 )

@@ -29,7 +29,7 @@ from alphabench.types import GeneratedImage, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskingOptions:
+class DpgJudgeOptions:
     """Options of the evaluator `judge`."""
 
     wording: Literal["auto", "official", "own"] = "auto"
@@ -40,7 +40,7 @@ class AskingOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VeryWord:
+class BareWord:
     """One value: 1.0 for yes and 0.0 for no, in reply to the bare question.
 
     A chat judge's word is read (`Yes.`), and what is neither word is unparsed.
@@ -70,10 +70,10 @@ class VeryWord:
         return YesNoText().parse(reply)
 
 
-DpgAnswerFormat = YesNoText | YesNoProbability | VeryWord
+DpgAnswerFormat = YesNoText | YesNoProbability | BareWord
 
 
-def open_judged(judge: Judge | None, options: AskingOptions) -> JudgeEvaluator:
+def open_dpg_judge(judge: Judge | None, options: DpgJudgeOptions) -> JudgeEvaluator:
     """The evaluator `judge` of DPG-Bench.
 
     Raises:
@@ -87,11 +87,11 @@ def open_judged(judge: Judge | None, options: AskingOptions) -> JudgeEvaluator:
     probability = options.reading == "probability"
     answer_format: DpgAnswerFormat = YesNoProbability() if probability else YesNoText()
     if options.wording == "official":
-        answer_format = VeryWord()
+        answer_format = BareWord()
     return JudgeEvaluator(
         judge=judge,
-        questions_about=Ask(answer_format=answer_format),
-        score=settle,
+        questions_about=DpgQuestions(answer_format=answer_format),
+        score=dpg_verdicts,
         identity=answer_format.identity,
         needs=Capabilities(
             images_per_question=1, logprobs=isinstance(answer_format, YesNoProbability)
@@ -99,19 +99,19 @@ def open_judged(judge: Judge | None, options: AskingOptions) -> JudgeEvaluator:
     )
 
 
-def open_answerer(model: Judge) -> JudgeEvaluator:
+def open_dpg_mplug(model: Judge) -> JudgeEvaluator:
     """The evaluator `mplug`: upstream's own model, asked and read as upstream does."""
-    answer_format = VeryWord(empty_is_no=True)
+    answer_format = BareWord(empty_is_no=True)
     return JudgeEvaluator(
         judge=model,
-        questions_about=Ask(answer_format=answer_format),
-        score=settle,
+        questions_about=DpgQuestions(answer_format=answer_format),
+        score=dpg_verdicts,
         identity={key: answer_format.identity[key] for key in ("contract", "wording")},
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class DpgQuestions:
     """Every question about an image, in the order of the table."""
 
     answer_format: DpgAnswerFormat
@@ -124,7 +124,7 @@ class Ask:
         ]
 
     def _question(self, text: str, picture: ImagePart, image_id: str, question_id: str) -> Question:
-        if isinstance(self.answer_format, VeryWord):
+        if isinstance(self.answer_format, BareWord):
             return Question(
                 image_id=image_id,
                 id=question_id,
@@ -141,7 +141,7 @@ class Ask:
         )
 
 
-def settle(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
+def dpg_verdicts(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
     """One verdict for each question: 1 for yes and 0 for no, before any dependency."""
     propositions = image.request.sample.facts["propositions"]
     return [

@@ -58,7 +58,7 @@ def propositions_of(facts: Mapping[str, Any]) -> tuple[Proposition, ...]:
     )
 
 
-def counted(
+def propositions_that_count(
     propositions: Sequence[Proposition], protocol: ProtocolName, images: Sequence[Answers] = ()
 ) -> tuple[Proposition, ...] | None:
     """The questions of an item that take part in its score; None for an item without one.
@@ -95,7 +95,9 @@ def _ends_well(kept: Sequence[Proposition], answers: Answers) -> bool:
     return True
 
 
-def settled(propositions: Sequence[Proposition], answers: Answers) -> dict[str, float | None]:
+def resolved_answers(
+    propositions: Sequence[Proposition], answers: Answers
+) -> dict[str, float | None]:
     """The answers after dependencies: 0 where a parent is 0, None where a parent is unknown.
 
     Walks in the table's order and changes values in place, as upstream does: a zero passes down a
@@ -113,7 +115,9 @@ def settled(propositions: Sequence[Proposition], answers: Answers) -> dict[str, 
 
 def image_score(propositions: Sequence[Proposition], answers: Answers) -> float | None:
     """The mean over the settled questions of one image, 0 to 1; None without any."""
-    known = [value for value in settled(propositions, answers).values() if value is not None]
+    known = [
+        value for value in resolved_answers(propositions, answers).values() if value is not None
+    ]
     return sum(known) / len(known) if known else None
 
 
@@ -126,18 +130,18 @@ class JudgedItem:
     propositions: tuple[Proposition, ...]
     images: tuple[Answers, ...] = field(repr=False)
 
-    def counted(self, protocol: ProtocolName) -> tuple[Proposition, ...] | None:
-        """See `counted`."""
-        return counted(self.propositions, protocol, self.images)
+    def counted_propositions(self, protocol: ProtocolName) -> tuple[Proposition, ...] | None:
+        """See `propositions_that_count`."""
+        return propositions_that_count(self.propositions, protocol, self.images)
 
     def score(self, protocol: ProtocolName, *, unknown: float | None = None) -> float | None:
         """The mean of the images that have a score; None without any, or for a dropped item.
 
         Args:
-            protocol: see `counted`.
+            protocol: see `propositions_that_count`.
             unknown: what to take for an answer that is not there; None leaves it out.
         """
-        kept = self.counted(protocol)
+        kept = self.counted_propositions(protocol)
         if kept is None:
             return None
         scores = [image_score(kept, _filled(kept, one, unknown)) for one in self.images]
@@ -156,7 +160,7 @@ def item_clusters(items: Iterable[JudgedItem], protocol: ProtocolName) -> list[C
     """One cluster for each item that is not dropped, worth one score; all in one group."""
     found = []
     for item in items:
-        if item.counted(protocol) is None:
+        if item.counted_propositions(protocol) is None:
             continue
         score = item.score(protocol)
         found.append(
@@ -171,7 +175,7 @@ def item_clusters(items: Iterable[JudgedItem], protocol: ProtocolName) -> list[C
     return found
 
 
-def headline(items: Sequence[JudgedItem], protocol: ProtocolName) -> Estimate:
+def dpg_headline(items: Sequence[JudgedItem], protocol: ProtocolName) -> Estimate:
     """The mean over item scores, 0 to 1; upstream prints it times 100.
 
     Its counts are of answers, not of items.
@@ -186,14 +190,14 @@ def count_answers(items: Iterable[JudgedItem], protocol: ProtocolName) -> tuple[
     """How many of the questions that take part are answered, and how many there are."""
     n_scored = n_expected = 0
     for item in items:
-        kept = item.counted(protocol) or ()
+        kept = item.counted_propositions(protocol) or ()
         for answers in item.images:
             n_expected += len(kept)
             n_scored += sum(answers.get(one.id) is not None for one in kept)
     return n_scored, n_expected
 
 
-def bounds(items: Sequence[JudgedItem], protocol: ProtocolName) -> tuple[float, float] | None:
+def dpg_bounds(items: Sequence[JudgedItem], protocol: ProtocolName) -> tuple[float, float] | None:
     """The headline had every answer that is not there been no, and yes; None without an item."""
     ends = []
     for unknown in (0.0, 1.0):
@@ -205,7 +209,7 @@ def bounds(items: Sequence[JudgedItem], protocol: ProtocolName) -> tuple[float, 
     return ends[0], ends[1]
 
 
-def categories(
+def category_estimates(
     items: Sequence[JudgedItem], protocol: ProtocolName, *, broad: bool
 ) -> dict[str, Estimate]:
     """L1 (`broad`) or L2 categories: the mean over all their questions, pooled over items.
@@ -215,7 +219,7 @@ def categories(
     """
     by_category: dict[str, list[Cluster]] = {}
     for item in items:
-        kept = item.counted(protocol)
+        kept = item.counted_propositions(protocol)
         if kept is None:
             continue
         values = _category_values(item, kept, protocol, broad)
@@ -243,7 +247,9 @@ def _category_values(
 ) -> dict[str, list[float | None]]:
     official = protocol == "official"
     judged = [
-        {one.id: answers.get(one.id) for one in kept} if official else settled(kept, answers)
+        {one.id: answers.get(one.id) for one in kept}
+        if official
+        else resolved_answers(kept, answers)
         for answers in (item.images[-1:] if official else item.images)
     ]
     found: dict[str, list[float | None]] = {}

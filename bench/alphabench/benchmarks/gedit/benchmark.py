@@ -19,7 +19,13 @@ from typing import Any, Final
 
 from alphabench import statistics
 from alphabench.benchmarks.gedit import dataset
-from alphabench.benchmarks.gedit.scoring import GROUPS, SCORES, SETTINGS, macro, score_clusters
+from alphabench.benchmarks.gedit.scoring import (
+    GROUPS,
+    SCORES,
+    SETTINGS,
+    macro_average,
+    score_clusters,
+)
 from alphabench.benchmarks.gedit.viescore import (
     JUDGE_SOURCE,
     QUESTION,
@@ -76,13 +82,13 @@ def open_gedit(
     split = split or "en"
     if split not in SPLITS:
         raise unknown_name("split of gedit", split, list(SPLITS))
-    known = version_of(split)
+    known = gedit_version(split)
     if version not in (None, known):
         raise unknown_name(f"version of gedit:{split}", str(version), [known])
     return GEdit(split=split, protocol=protocol, data=data)
 
 
-def version_of(split: str) -> str:
+def gedit_version(split: str) -> str:
     """The data set's revision, or a number of our own."""
     return MINI_VERSION if split == "mini" else dataset.REVISION[:7]
 
@@ -100,7 +106,7 @@ class GEdit:
         origin = _mini_source() if self.split == "mini" else self._official_source()
         return Card(
             name="gedit",
-            version=version_of(self.split),
+            version=gedit_version(self.split),
             split=self.split,
             protocol=self.protocol,
             title=SPLITS[self.split],
@@ -122,7 +128,7 @@ class GEdit:
         """
         if self.split == "mini":
             return _unique([self._drawn(row) for row in _mini_rows()])
-        rows = dataset.read_rows(self.data.cache_dir)
+        rows = dataset.read_gedit_rows(self.data.cache_dir)
         return _unique([_sample(row) for row in rows if row["instruction_language"] == self.split])
 
     def questions(self, sample: Sample) -> Sequence[str]:  # noqa: ARG002  (the same for all)
@@ -185,7 +191,7 @@ class GEdit:
         groups = tuple(dict.fromkeys(s.group for s in all_samples))
         statuses = statistics.count_statuses(samples, verdicts, n_expected=1)
         n_scored, n_expected = statuses.get("scored", 0), sum(statuses.values())
-        overall, withheld = macro(images, groups)
+        overall, withheld = macro_average(images, groups)
         scope = ReportScope(
             benchmark="gedit",
             split=self.split,
@@ -214,7 +220,7 @@ class GEdit:
             shared = [sample for sample in whole if sample.facts["Intersection_exist"]]
             own = "" if language == self.language else f", {language}"
             figures = {
-                f"{name}{of}{own}": macro(score_clusters(which, verdicts, name), groups)[0]
+                f"{name}{of}{own}": macro_average(score_clusters(which, verdicts, name), groups)[0]
                 for which, of in ((whole, ""), (shared, ", intersection"))
                 for name in SCORES
                 if of or own or name != QUESTION
@@ -235,7 +241,7 @@ class GEdit:
 
     def _official_source(self) -> DataSource:
         """Of the data in the cache; where none is, of the revision that would be fetched."""
-        origin = dataset.origin_of(self.data.cache_dir)
+        origin = dataset.gedit_origin(self.data.cache_dir)
         revision = f"{dataset.REPOSITORY}@{dataset.REVISION}"
         return DataSource(
             licence=dataset.LICENCE,
@@ -248,7 +254,7 @@ class GEdit:
         path = folder / f"{row['key']}.png"
         if not path.exists():
             _draw(row, path)
-        pictures = dict.fromkeys(dataset.PICTURES, str(path))
+        pictures = dict.fromkeys(dataset.IMAGE_COLUMNS, str(path))
         return _sample({**row, **pictures})
 
 
@@ -257,8 +263,8 @@ def _sample(row: Mapping[str, Any]) -> Sample:
         raise AlphaBenchError(
             f"{row['task_type']!r} is no group of GEdit-Bench", hint="fetch its data again"
         )
-    shown, given = (row[name] for name in dataset.PICTURES)
-    facts = {key: value for key, value in row.items() if key not in dataset.PICTURES}
+    shown, given = (row[name] for name in dataset.IMAGE_COLUMNS)
+    facts = {key: value for key, value in row.items() if key not in dataset.IMAGE_COLUMNS}
     name = f"{row['instruction_language']}-{row['task_type']}-{row['key']}"
     return Sample(
         id=re.sub(r"[^A-Za-z0-9._+-]", "_", name)[:110],

@@ -33,7 +33,7 @@ TEXTS: Final = ("task_type", "key", "instruction", "instruction_language")
 LANGUAGES: Final = ("en", "cn")
 N_ROWS: Final = 1212
 """Of the data set at that revision, half of them in each language."""
-PICTURES: Final = ("input_image", "input_image_raw")
+IMAGE_COLUMNS: Final = ("input_image", "input_image_raw")
 """What the judge is shown, and what the editor is given."""
 _ROWS, _ORIGIN, _FOLDER = "rows.jsonl", "origin.json", "pictures"
 _KINDS: Final = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpg"), (b"RIFF", "webp"))
@@ -41,7 +41,7 @@ _FETCH: Final = "run `alphabench fetch gedit`, or use gedit:mini, which needs no
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class GEditOrigin:
     """What lies in the cache."""
 
     source: str
@@ -51,31 +51,31 @@ class Origin:
     n_rows: int
 
 
-def folder_of(cache_dir: Path) -> Path:
+def gedit_folder(cache_dir: Path) -> Path:
     """Where the data lies, or will."""
     return cache_dir / "upstream" / REPOSITORY
 
 
-def origin_of(cache_dir: Path) -> Origin | None:
+def gedit_origin(cache_dir: Path) -> GEditOrigin | None:
     """What lies in the cache; None when nothing does.
 
     Raises:
         AlphaBenchError: the file that tells so is damaged.
     """
-    path = folder_of(cache_dir) / _ORIGIN
+    path = gedit_folder(cache_dir) / _ORIGIN
     try:
-        return Origin(**read_json(path)) if path.exists() else None
+        return GEditOrigin(**read_json(path)) if path.exists() else None
     except (UnreadableFileError, OSError, TypeError) as error:
         raise AlphaBenchError(f"{str(path)!r} is damaged: {error}", hint=_FETCH) from error
 
 
-def read_rows(cache_dir: Path) -> list[dict[str, Any]]:
+def read_gedit_rows(cache_dir: Path) -> list[dict[str, Any]]:
     """All rows, pictures as absolute paths.
 
     Raises:
         AlphaBenchError: the data is not there, or was changed.
     """
-    origin, folder = origin_of(cache_dir), folder_of(cache_dir)
+    origin, folder = gedit_origin(cache_dir), gedit_folder(cache_dir)
     if origin is None:
         raise AlphaBenchError(
             f"the official data 'gedit' is not on this machine (licence: {LICENCE})", hint=_FETCH
@@ -92,11 +92,12 @@ def read_rows(cache_dir: Path) -> list[dict[str, Any]]:
         )
     rows = [json.loads(line) for line in content.decode("utf-8").splitlines()]
     return [
-        {**row, **{name: str(folder / _FOLDER / row[name]) for name in PICTURES}} for row in rows
+        {**row, **{name: str(folder / _FOLDER / row[name]) for name in IMAGE_COLUMNS}}
+        for row in rows
     ]
 
 
-def fetch(cache_dir: Path, *, source: str | None = None) -> Origin:
+def fetch_gedit(cache_dir: Path, *, source: str | None = None) -> GEditOrigin:
     """Take the data out of a data set, in place of what lies in the cache.
 
     Args:
@@ -110,7 +111,7 @@ def fetch(cache_dir: Path, *, source: str | None = None) -> Origin:
             form, or cannot be written.
     """
     rows, origin = _open(source)
-    folder = folder_of(cache_dir)
+    folder = gedit_folder(cache_dir)
     with (
         writing(folder, elsewhere="choose another cache folder with ALPHABENCH_CACHE"),
         replacing_folder(folder) as draft,
@@ -124,7 +125,7 @@ def _local_folder(source: str | None) -> Path | None:
 
 def _write(
     folder: Path, rows: Iterable[Mapping[str, Any]], source: str, *, root: Path | None
-) -> Origin:
+) -> GEditOrigin:
     (folder / _FOLDER).mkdir()
     lines = []
     for number, row in enumerate(rows):
@@ -137,7 +138,7 @@ def _write(
             raise _other_form(source, f"row {number} has no 'Intersection_exist'")
         pictures = {
             n: _keep(folder / _FOLDER, _bytes_of(row.get(n), root), f"{n} of row {number}", source)
-            for n in PICTURES
+            for n in IMAGE_COLUMNS
         }
         fields = {**kept, "Intersection_exist": row["Intersection_exist"], **pictures}
         lines.append(json.dumps(fields, ensure_ascii=False) + "\n")
@@ -146,7 +147,7 @@ def _write(
     content = "".join(lines).encode()
     (folder / _ROWS).write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    origin = Origin(source=source, digest=digest, n_rows=len(lines))
+    origin = GEditOrigin(source=source, digest=digest, n_rows=len(lines))
     fields = {"source": origin.source, "digest": origin.digest, "n_rows": origin.n_rows}
     (folder / _ORIGIN).write_text(json.dumps(fields, indent=2), encoding="utf-8")
     return origin
@@ -193,7 +194,7 @@ def _open(source: str | None) -> tuple[Iterator[Mapping[str, Any]], str]:
             found = _local(datasets, local)
         else:
             found = datasets.load_dataset(name, revision=revision or None, split="train")
-        for column in PICTURES:
+        for column in IMAGE_COLUMNS:
             found = found.cast_column(column, datasets.Image(decode=False))
     except AlphaBenchError:
         raise
@@ -233,7 +234,7 @@ def _other_form(source: str, what: str) -> AlphaBenchError:
 
 def _fetch_in_words(cache_dir: Path, source: str | None) -> str:
     beside = Path(source or "") / REPOSITORY
-    origin = fetch(cache_dir, source=str(beside) if source and beside.is_dir() else source)
+    origin = fetch_gedit(cache_dir, source=str(beside) if source and beside.is_dir() else source)
     lacks = N_ROWS - origin.n_rows
     short = f", {lacks} fewer than the official: results will be PARTIAL" if lacks > 0 else ""
     return f"{origin.n_rows} rows from {origin.source}{short}"

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 from alphabench import statistics
 from alphabench.benchmarks.gedit.benchmark import ROWS
-from alphabench.benchmarks.gedit.scoring import GROUPS, SCORES, SETTINGS, macro
+from alphabench.benchmarks.gedit.scoring import GROUPS, SCORES, SETTINGS, macro_average
 from alphabench.benchmarks.gedit.viescore import JUDGE_SOURCE, QUALITY, QUESTION, SEMANTICS
 from alphabench.benchmarks.reporting import ReportScope, build_report
 from alphabench.core.errors import AlphaBenchError
@@ -51,7 +51,7 @@ _HINT: Final = "restore the file, or have upstream's evaluation script write it 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRow:
+class GEditScoreRow:
     """One line of a table."""
 
     group: str
@@ -65,7 +65,7 @@ class ScoreRow:
         return math.sqrt(self.semantics * self.quality)
 
 
-def read_official(path: Path) -> list[ScoreRow]:
+def read_gedit_results(path: Path) -> list[GEditScoreRow]:
     """All lines of the eleven tables of one model and backbone, in upstream's order of groups.
 
     Args:
@@ -92,7 +92,7 @@ def read_official(path: Path) -> list[ScoreRow]:
     return [row for group in GROUPS for row in _rows(tables[group], group)]
 
 
-def summarise_official(path: Path, language: Language = "en") -> Report:
+def summarise_gedit_results(path: Path, language: Language = "en") -> Report:
     """What upstream's summary finds in the tables for one language, with intervals.
 
     As upstream's: a line that stands twice counts twice, and every average is lacking (upstream
@@ -100,9 +100,9 @@ def summarise_official(path: Path, language: Language = "en") -> Report:
     judged: all that it holds counts as expected.
 
     Raises:
-        AlphaBenchError: as `read_official`, or no line is in this language.
+        AlphaBenchError: as `read_gedit_results`, or no line is in this language.
     """
-    rows = [row for row in read_official(path) if row.language == language]
+    rows = [row for row in read_gedit_results(path) if row.language == language]
     if not rows:
         raise AlphaBenchError(
             f"{str(path)!r} has no line in the language {language!r}",
@@ -111,7 +111,9 @@ def summarise_official(path: Path, language: Language = "en") -> Report:
     full = {name: _clusters(rows, name) for name in SCORES}
     shared = {name: _clusters([r for r in rows if r.in_intersection], name) for name in SCORES}
     both = ((full, ""), (shared, INTERSECTION))
-    averages = {f"{n}{of}": macro(clusters[n], GROUPS)[0] for clusters, of in both for n in SCORES}
+    averages = {
+        f"{n}{of}": macro_average(clusters[n], GROUPS)[0] for clusters, of in both for n in SCORES
+    }
     withheld = statistics.unscored_groups(full[QUESTION], GROUPS, kind="groups")
     by_group = {
         f"{group} {name}{of}": figure
@@ -141,7 +143,7 @@ def summarise_official(path: Path, language: Language = "en") -> Report:
     )
 
 
-def official_text(report: Report) -> str:
+def gedit_results_text(report: Report) -> str:
     """The end of what upstream's script prints: full set and intersection, SC, PQ and O."""
     lines = ["Overall:"]
     lines += [_line(group, _of_group(report, group, "")) for group in GROUPS]
@@ -150,7 +152,7 @@ def official_text(report: Report) -> str:
     return "\n".join([*lines, _line("Average Intersection", _average(report, INTERSECTION))])
 
 
-def official_image_path(sample: Sample) -> PurePosixPath:
+def gedit_image_path(sample: Sample) -> PurePosixPath:
     """`fullset/GROUP/LANGUAGE/KEY.png`: where upstream looks for an edited picture."""
     task, language, key = (
         str(sample.facts[name]) for name in ("task_type", "instruction_language", "key")
@@ -158,7 +160,7 @@ def official_image_path(sample: Sample) -> PurePosixPath:
     return PurePosixPath("fullset") / task / language / f"{key}.png"
 
 
-def export_files(
+def gedit_export_files(
     samples: Sequence[Sample], images: Mapping[str, Path], verdicts: Sequence[Verdict]
 ) -> Iterator[tuple[PurePosixPath, str | Path]]:
     """Edited and source pictures as upstream names them, and its tables, combined and by group.
@@ -174,7 +176,7 @@ def export_files(
     for sample in samples:
         edited = images.get(f"{sample.id}/0")
         if edited is not None:
-            path = root / official_image_path(sample)
+            path = root / gedit_image_path(sample)
             yield path, edited
             yield path.with_name(f"{path.stem}_SRCIMG.png"), Path(sample.facts[JUDGE_SOURCE])
     scored = {statistics.sample_of(v): v for v in verdicts if v.status == "scored"}
@@ -186,7 +188,7 @@ def export_files(
 
 
 def _table_row(sample: Sample, verdict: Verdict) -> list[Any]:
-    path = PurePosixPath(MODEL) / official_image_path(sample)
+    path = PurePosixPath(MODEL) / gedit_image_path(sample)
     return [
         path.with_name(f"{path.stem}_SRCIMG.png"),
         path,
@@ -210,7 +212,7 @@ def _table(rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def _rows(file: Path, group: str) -> Iterator[ScoreRow]:
+def _rows(file: Path, group: str) -> Iterator[GEditScoreRow]:
     try:
         text = read_text(file)
     except UnreadableFileError as error:
@@ -220,7 +222,7 @@ def _rows(file: Path, group: str) -> Iterator[ScoreRow]:
         raise AlphaBenchError(f"{str(file)!r} has no column {missing[0]!r}", hint=_HINT)
     for fields in reader:
         where = f"line {reader.line_num} of {str(file)!r}"
-        yield ScoreRow(
+        yield GEditScoreRow(
             group=group,
             semantics=_score(fields["sementics_score"], where),
             quality=_score(fields["quality_score"], where),
@@ -245,7 +247,7 @@ def _flag(text: str | None, where: str) -> bool:
     return text == "True"
 
 
-def _clusters(rows: Iterable[ScoreRow], name: str) -> list[Cluster]:
+def _clusters(rows: Iterable[GEditScoreRow], name: str) -> list[Cluster]:
     """One of `SCORES`, which are named as the fields of a row are.
 
     Every line is a sample of its own: the tables do not say which belong together.
@@ -279,14 +281,14 @@ def _line(name: str, figures: Sequence[Estimate | None]) -> str:
 
 
 OFFICIAL: Final = OfficialFormat(
-    summarise=lambda path, _data: summarise_official(path, language="en"),
-    text=official_text,
-    files=export_files,
+    summarise=lambda path, _data: summarise_gedit_results(path, language="en"),
+    text=gedit_results_text,
+    files=gedit_export_files,
 )
 OFFICIAL_CN: Final = OfficialFormat(
-    summarise=lambda path, _data: summarise_official(path, language="cn"),
-    text=official_text,
-    files=export_files,
+    summarise=lambda path, _data: summarise_gedit_results(path, language="cn"),
+    text=gedit_results_text,
+    files=gedit_export_files,
 )
 
 
@@ -327,7 +329,7 @@ def _groups_folder(root: Path, wanted: str | None) -> Path | None:
 
 def _layout_key(sample: Sample) -> str:
     """Rows that share group, language and key share an image, as in upstream's scripts."""
-    return str(official_image_path(sample).relative_to(_SET).with_suffix(""))
+    return str(gedit_image_path(sample).relative_to(_SET).with_suffix(""))
 
 
 LAYOUT: Final = Layout(

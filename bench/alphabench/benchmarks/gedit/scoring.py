@@ -20,7 +20,7 @@ SETTINGS: Final = Bootstrap(value_range=(0.0, FULL_MARKS))
 SCORES: Final = (SEMANTICS, QUALITY, QUESTION)
 
 
-def macro(clusters: Sequence[Cluster], groups: Sequence[str]) -> tuple[Estimate, str]:
+def macro_average(clusters: Sequence[Cluster], groups: Sequence[str]) -> tuple[Estimate, str]:
     """The plain mean of the groups' means; none, and why, while one of `groups` has no score."""
     estimate = statistics.estimate(clusters, mean_of_groups, SETTINGS)
     return statistics.over_all(estimate, clusters, groups)

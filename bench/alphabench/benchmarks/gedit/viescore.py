@@ -71,7 +71,7 @@ class VieOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VieWording:
+class VieTemplates:
     """The texts of the two calls; `<instruction>` stands for the editing instruction."""
 
     name: Literal["official", "own"]
@@ -83,7 +83,7 @@ class VieWording:
         return hashlib.sha256(f"{self.semantics}\0{self.quality}".encode()).hexdigest()
 
 
-OWN: Final = VieWording(
+OWN: Final = VieTemplates(
     name="own",
     semantics=(
         "The second picture was made from the first by this editing instruction:\n"
@@ -106,16 +106,16 @@ OWN: Final = VieWording(
 )
 
 
-def official_wording(data: UpstreamData) -> VieWording:
+def official_vie_templates(data: UpstreamData) -> VieTemplates:
     """Upstream's wording, from its script.
 
     Raises:
         AlphaBenchError: the script was not fetched, or does not hold what is expected.
     """
-    return wording_of(read_script(data, PIN, SCRIPT))
+    return vie_templates_of(read_script(data, PIN, SCRIPT))
 
 
-def wording_of(source: bytes) -> VieWording:
+def vie_templates_of(source: bytes) -> VieTemplates:
     """The wording inside a script of upstream's form, put together as its VIEScore class does.
 
     Raises:
@@ -129,7 +129,7 @@ def wording_of(source: bytes) -> VieWording:
     if _PLACE not in semantics:
         raise changed(SCRIPT, f"no {_PLACE!r} in the question about the edit")
     quality = "\n".join(texts[name] for name in (_CONTEXT, *_PQ_RULES))
-    return VieWording(name="official", semantics=semantics, quality=quality)
+    return VieTemplates(name="official", semantics=semantics, quality=quality)
 
 
 def open_viescore(
@@ -159,15 +159,15 @@ def open_viescore(
             "the strict protocol guesses no score", hint="leave out the option guess"
         )
     own = options.wording == "own" or (options.wording == "auto" and mini)
-    words = OWN if own else official_wording(data)
+    words = OWN if own else official_vie_templates(data)
     answer_format = LowestScore(strict)
     sampling = ReplySampling(max_tokens=_MAX_TOKENS, temperature=0.0 if strict else None)
     tries = 1 if strict else options.tries
     guess = {} if options.guess is None else {"GUESSED": f"seed {options.guess}"}
     return JudgeEvaluator(
         judge=judge if tries == 1 else RetryingJudge(judge=judge, tries=tries),
-        questions_about=AskVie(words, sampling, answer_format),
-        score=SettleVie(options.guess),
+        questions_about=VieQuestions(words, sampling, answer_format),
+        score=VieVerdicts(options.guess),
         identity={
             **answer_format.identity,
             "wording": f"{words.name}:{words.digest[:16]}",
@@ -182,10 +182,10 @@ def open_viescore(
 
 
 @dataclass(frozen=True, slots=True)
-class AskVie:
+class VieQuestions:
     """SC with source and edit, then PQ with the edit alone; text first, pictures as JPEG."""
 
-    words: VieWording
+    words: VieTemplates
     sampling: ReplySampling
     answer_format: LowestScore
 
@@ -196,7 +196,7 @@ class AskVie:
             AlphaBenchError: the source picture cannot be read.
         """
         sample = image.request.sample
-        source = source_picture(sample)
+        source = source_image_part(sample)
         edited = replace(ImagePart.of(image), encoding="jpeg", size=source.size)
         shown = replace(source, encoding="jpeg", size=None)
         text = self.words.semantics.replace(_PLACE, sample.prompt)
@@ -217,7 +217,7 @@ class AskVie:
         )
 
 
-def source_picture(sample: Sample) -> ImagePart:
+def source_image_part(sample: Sample) -> ImagePart:
     """The picture before the edit, as the judge sees it, with its own size.
 
     Raises:
@@ -242,7 +242,7 @@ def source_picture(sample: Sample) -> ImagePart:
 
 
 @dataclass(frozen=True, slots=True)
-class SettleVie:
+class VieVerdicts:
     """One verdict from the two answers; without both there is no score."""
 
     guess: int | None = None

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from alphabench import registry, statistics
-from alphabench.benchmarks.geneval.scoring import IMAGES_PER_PROMPT, TAGS, prompt_cluster, shares
+from alphabench.benchmarks.geneval.scoring import (
+    IMAGES_PER_PROMPT,
+    TAGS,
+    prompt_cluster,
+    share_metrics,
+)
 from alphabench.benchmarks.mini_split import (
     MINI_VERSION,
     mini_bytes,
@@ -208,7 +213,7 @@ class GenEval:
             images,
             needed=TAGS if strict else (),
             kind="tasks",
-            extras=shares(images, prompts),
+            extras=share_metrics(images, prompts),
         )
 
 

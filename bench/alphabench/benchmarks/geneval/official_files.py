@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from alphabench import statistics
-from alphabench.benchmarks.geneval.scoring import IMAGES_PER_PROMPT, shares
+from alphabench.benchmarks.geneval.scoring import IMAGES_PER_PROMPT, share_metrics
 from alphabench.benchmarks.reporting import ReportScope, build_report
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, parse_json, read_text
@@ -53,22 +53,22 @@ class ResultLine:
     """Category -> [x1, y1, x2, y2, score] of each object that counted."""
 
 
-def official_image_path(sample_id: str, index: int) -> PurePosixPath:
+def geneval_image_path(sample_id: str, index: int) -> PurePosixPath:
     """`00007/samples/0002.png`: where upstream looks for a prompt's third image."""
     return PurePosixPath(sample_id) / "samples" / f"{index:04}.png"
 
 
-def official_metadata_path(sample_id: str) -> PurePosixPath:
+def geneval_metadata_path(sample_id: str) -> PurePosixPath:
     """`00007/metadata.jsonl`: where upstream looks for what the prompt asks."""
     return PurePosixPath(sample_id) / METADATA_FILE
 
 
-def official_metadata(sample: Sample) -> str:
+def geneval_metadata(sample: Sample) -> str:
     """The one line of a sample's metadata file."""
     return json.dumps(dict(sample.facts)) + "\n"
 
 
-def to_official_lines(
+def geneval_result_lines(
     samples: Iterable[Sample], verdicts: Iterable[Verdict], *, root: str = ""
 ) -> Iterator[str]:
     """The lines of `results.jsonl`, without line ends, by sample and image.
@@ -89,7 +89,7 @@ def to_official_lines(
         for index, verdict in sorted(by_sample.get(sample.id, ()), key=lambda pair: pair[0]):
             yield json.dumps(
                 {
-                    "filename": str(PurePosixPath(root) / official_image_path(sample.id, index)),
+                    "filename": str(PurePosixPath(root) / geneval_image_path(sample.id, index)),
                     "tag": sample.group,
                     "prompt": sample.prompt,
                     "correct": verdict.value == 1.0,
@@ -100,7 +100,7 @@ def to_official_lines(
             )
 
 
-def read_official(path: Path) -> list[ResultLine]:
+def read_geneval_results(path: Path) -> list[ResultLine]:
     """All lines of a `results.jsonl`; empty lines are passed over, as upstream's reader does.
 
     Lines need what upstream's summary reads: `tag`, `metadata`, and `correct` as true, false, 1, 0
@@ -124,7 +124,7 @@ def read_official(path: Path) -> list[ResultLine]:
     return lines
 
 
-def summarise_official(path: Path) -> Report:
+def summarise_geneval_results(path: Path) -> Report:
     """What upstream's summary script finds in a `results.jsonl`, with intervals.
 
     Upstream's quirks are kept: lines with equal metadata text are one prompt, tasks stand in the
@@ -134,9 +134,9 @@ def summarise_official(path: Path) -> Report:
     a prompt that has no other line is not correct.
 
     Raises:
-        AlphaBenchError: as `read_official`.
+        AlphaBenchError: as `read_geneval_results`.
     """
-    lines = read_official(path)
+    lines = read_geneval_results(path)
     images = _clusters(lines)
     prompts = _prompts(lines)
     overall = statistics.estimate(images, statistics.mean_of_groups)
@@ -163,7 +163,7 @@ def summarise_official(path: Path) -> Report:
         tasks,
         coverage=n_scored / len(lines),
         bounds=statistics.bounds(images, statistics.mean_of_groups),
-        extras=shares(images, prompts),
+        extras=share_metrics(images, prompts),
         withheld=withheld,
     )
 
@@ -173,7 +173,7 @@ def _statuses(n_scored: int, n_lines: int) -> dict[Status, int]:
     return {"scored": n_scored, **unstated}
 
 
-def official_text(report: Report) -> str:
+def geneval_results_text(report: Report) -> str:
     """A summary as upstream's script prints it; figures without a score read `nan`, as there."""
     images, prompts = report.extras["correct_images"], report.extras["correct_prompts"]
     whole = images.n_scored == images.n_expected
@@ -278,7 +278,7 @@ def _prompts(lines: Iterable[ResultLine]) -> list[Cluster]:
     ]
 
 
-def export_files(
+def geneval_export_files(
     samples: Sequence[Sample], images: Mapping[str, Path], verdicts: Sequence[Verdict]
 ) -> Iterator[tuple[PurePosixPath, str | Path]]:
     """Upstream's folder of images with their metadata, and `results.jsonl` beside it.
@@ -289,18 +289,18 @@ def export_files(
         verdicts: of GenEval's evaluator.
     """
     for sample in samples:
-        yield IMAGES / official_metadata_path(sample.id), official_metadata(sample)
+        yield IMAGES / geneval_metadata_path(sample.id), geneval_metadata(sample)
     for name, path in images.items():
         sample_id, _, index = name.rpartition("/")
-        yield IMAGES / official_image_path(sample_id, int(index)), path
-    lines = to_official_lines(samples, verdicts, root=str(IMAGES))
+        yield IMAGES / geneval_image_path(sample_id, int(index)), path
+    lines = geneval_result_lines(samples, verdicts, root=str(IMAGES))
     yield PurePosixPath(RESULTS_FILE), "".join(f"{line}\n" for line in lines)
 
 
 OFFICIAL: Final = OfficialFormat(
-    summarise=lambda path, _data: summarise_official(path),
-    text=official_text,
-    files=export_files,
+    summarise=lambda path, _data: summarise_geneval_results(path),
+    text=geneval_results_text,
+    files=geneval_export_files,
 )
 
 

@@ -35,7 +35,7 @@ def prompt_cluster(images: Cluster, *, strict: bool) -> Cluster:
     )
 
 
-def shares(images: Iterable[Cluster], prompts: Iterable[Cluster]) -> dict[str, Estimate]:
+def share_metrics(images: Iterable[Cluster], prompts: Iterable[Cluster]) -> dict[str, Estimate]:
     """The two metrics that upstream prints first: correct images, and prompts with one."""
     clusters = {"correct_images": list(images), "correct_prompts": list(prompts)}
     return {

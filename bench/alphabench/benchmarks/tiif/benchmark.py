@@ -27,14 +27,14 @@ from alphabench.benchmarks.mini_split import (
 )
 from alphabench.benchmarks.reporting import ReportScope, build_report, coverage_of
 from alphabench.benchmarks.tiif.ocr_split import TiifText
-from alphabench.benchmarks.tiif.questions import AskingOptions, open_judged
+from alphabench.benchmarks.tiif.questions import TiifJudgeOptions, open_tiif_judge
 from alphabench.benchmarks.tiif.scoring import (
     ATTRIBUTES,
     GROUPS,
     LENGTHS,
-    figures,
     headline_formula,
     stratum,
+    tiif_metrics,
 )
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill, split_spec
@@ -71,7 +71,7 @@ def open_tiif(
     Args:
         split: empty means `testmini`.
         version: None takes the one there is.
-        protocol: see `tiif_rules.figures`.
+        protocol: see `tiif_rules.tiif_metrics`.
         data: where the official files lie.
 
     Raises:
@@ -81,7 +81,7 @@ def open_tiif(
     texts = [f"{name}{TEXT}" for name in SPLITS if name != "mini"]
     if split not in (*SPLITS, *texts):
         raise unknown_name("split of tiif", split, [*SPLITS, *texts])
-    known = version_of(split)
+    known = tiif_version(split)
     if version not in (None, known):
         raise unknown_name(f"version of tiif:{split}", str(version), [known])
     prompts = Tiif(split=split.removesuffix(TEXT), protocol=protocol, data=data)
@@ -90,7 +90,7 @@ def open_tiif(
     return TiifText(prompts=prompts)
 
 
-def version_of(split: str) -> str:
+def tiif_version(split: str) -> str:
     """The upstream commit, or a number of our own; other data is another version."""
     return MINI_VERSION if split == "mini" else pin_of(PIN).commit[:7]
 
@@ -111,7 +111,7 @@ class Tiif:
             origin = pinned_source(pin_of(PIN), digest=_digest(self.split))
         return Card(
             name="tiif",
-            version=version_of(self.split),
+            version=tiif_version(self.split),
             split=self.split,
             protocol=self.protocol,
             title=_TITLES[self.split],
@@ -139,13 +139,15 @@ class Tiif:
     def evaluator(
         self, spec: str | None = None, *, judge: Judge | None = None, device: str = "cpu"
     ) -> Evaluator:
-        """A judge with TIIF's questions: `judge?wording=own`; see `AskingOptions`."""
+        """A judge with TIIF's questions: `judge?wording=own`; see `TiifJudgeOptions`."""
         del device
         name, options = split_spec(spec or JUDGE)
         if name != JUDGE:
             raise unknown_name("evaluator of tiif", name, [JUDGE])
-        asking = fill(AskingOptions, options, owner=name)
-        return open_judged(judge, asking, split=self.split, protocol=self.protocol, data=self.data)
+        asking = fill(TiifJudgeOptions, options, owner=name)
+        return open_tiif_judge(
+            judge, asking, split=self.split, protocol=self.protocol, data=self.data
+        )
 
     def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
         """Answers by sample; the strata are attributes by length."""
@@ -163,7 +165,7 @@ class Tiif:
         evaluator: str,
         all_samples: Sequence[Sample],
     ) -> Report:
-        """See `tiif_rules.figures` for what the protocols do.
+        """See `tiif_rules.tiif_metrics` for what the protocols do.
 
         Unanswered questions are in no figure; coverage and bounds account for them.
         """
@@ -176,7 +178,7 @@ class Tiif:
             has_all_samples=len(samples) >= len(all_samples),
         )
         complete = [sample.group for sample in all_samples]
-        return report_of(self.clusters(samples, verdicts), scope, complete=complete)
+        return tiif_report(self.clusters(samples, verdicts), scope, complete=complete)
 
     def _official_items(self) -> Iterator[_Item]:
         for attribute in ATTRIBUTES:
@@ -210,7 +212,7 @@ class _Item:
     fields: Mapping[str, Any]
 
 
-def report_of(
+def tiif_report(
     clusters: Sequence[Cluster],
     scope: ReportScope,
     *,
@@ -224,10 +226,10 @@ def report_of(
     """
     protocol = scope.protocol
     other: ProtocolName = "strict" if protocol == "official" else "official"
-    found = figures(clusters, protocol=protocol, complete=complete, alone=alone)
+    found = tiif_metrics(clusters, protocol=protocol, complete=complete, alone=alone)
     headline = found.pop("headline")
-    groups = {name: found.pop(name) for name in group_names()}
-    elsewhere = figures(clusters, protocol=other, complete=complete, alone=alone)
+    groups = {name: found.pop(name) for name in tiif_group_names()}
+    elsewhere = tiif_metrics(clusters, protocol=other, complete=complete, alone=alone)
     beside = {f"overall {length}, {other}": elsewhere[f"overall {length}"] for length in LENGTHS}
     needed = set(complete) if protocol == "strict" else set()
     return build_report(
@@ -241,7 +243,7 @@ def report_of(
     )
 
 
-def group_names() -> list[str]:
+def tiif_group_names() -> list[str]:
     """Names of a report's groups, in order."""
     return [f"{name} {length}" for name in ("overall", *GROUPS) for length in LENGTHS]
 

@@ -47,7 +47,7 @@ class TiifText:
     def samples(self) -> Sequence[Sample]:
         """The samples of the attribute `text` in order, with their words."""
         return [
-            dataclasses.replace(sample, facts={**sample.facts, "text": words(sample)})
+            dataclasses.replace(sample, facts={**sample.facts, "text": quoted_words(sample)})
             for sample in self.prompts.samples()
             if sample.facts["type"] == ATTRIBUTE
         ]
@@ -115,7 +115,7 @@ class TiifText:
         )
 
 
-def words(sample: Sample) -> list[str]:
+def quoted_words(sample: Sample) -> list[str]:
     """The words that a text item asks for, in order, split at blanks.
 
     Raises:

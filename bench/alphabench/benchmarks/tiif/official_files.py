@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from alphabench.benchmarks.reporting import ReportScope
-from alphabench.benchmarks.tiif.benchmark import report_of
+from alphabench.benchmarks.tiif.benchmark import tiif_report
 from alphabench.benchmarks.tiif.scoring import (
     ATTRIBUTES,
     LENGTHS,
@@ -52,7 +52,7 @@ _HINT: Final = "name the folder of one model, which holds <attribute>/<short or 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedItem:
+class TiifJudgedItem:
     """The answers about one image, as upstream stores them."""
 
     attribute: str
@@ -93,18 +93,18 @@ class JudgedItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedTree:
+class TiifResults:
     """All answers about one model's images."""
 
     model: str
-    items: tuple[JudgedItem, ...]
+    items: tuple[TiifJudgedItem, ...]
     unreadable: tuple[str, ...]
     """Files that upstream passes over with a message."""
     alone: bool
     """No other model's answers lie beside it, where upstream would put them into one table."""
 
 
-def official_image_path(sample: Sample, model: str = MODEL) -> PurePosixPath:
+def tiif_image_path(sample: Sample, model: str = MODEL) -> PurePosixPath:
     """`style/MODEL/short_description/0.png`: where upstream looks for an image."""
     facts = sample.facts
     return PurePosixPath(facts["type"], model, f"{facts['length']}_description") / (
@@ -112,7 +112,7 @@ def official_image_path(sample: Sample, model: str = MODEL) -> PurePosixPath:
     )
 
 
-def read_official(path: Path) -> JudgedTree:
+def read_tiif_results(path: Path) -> TiifResults:
     """The tree of one model's answers.
 
     Args:
@@ -122,7 +122,7 @@ def read_official(path: Path) -> JudgedTree:
         AlphaBenchError: no such tree, or several models in it.
     """
     folder = _model_folder(path)
-    items: list[JudgedItem] = []
+    items: list[TiifJudgedItem] = []
     unreadable: list[str] = []
     for attribute in ATTRIBUTES:
         for length in LENGTHS:
@@ -136,7 +136,7 @@ def read_official(path: Path) -> JudgedTree:
                     items.append(item)
     if not items:
         raise AlphaBenchError(f"{str(path)!r} holds no judged answers", hint=_HINT)
-    return JudgedTree(
+    return TiifResults(
         model=folder.name,
         items=tuple(items),
         unreadable=tuple(unreadable),
@@ -168,7 +168,7 @@ def _is_model(folder: Path) -> bool:
     return any((folder / attribute).is_dir() for attribute in ATTRIBUTES)
 
 
-def _read_item(file: Path, attribute: str, length: Length) -> JudgedItem | None:
+def _read_item(file: Path, attribute: str, length: Length) -> TiifJudgedItem | None:
     try:
         fields = read_json(file)
     except UnreadableFileError:
@@ -178,7 +178,7 @@ def _read_item(file: Path, attribute: str, length: Length) -> JudgedItem | None:
     expected, answers = fields.get("gt_answers"), fields.get("model_pred")
     if not isinstance(expected, list) or not isinstance(answers, list):
         return None
-    return JudgedItem(
+    return TiifJudgedItem(
         attribute=attribute,
         length=length,
         index=file.stem,
@@ -187,7 +187,7 @@ def _read_item(file: Path, attribute: str, length: Length) -> JudgedItem | None:
     )
 
 
-def accuracies(tree: JudgedTree) -> dict[str, tuple[int, int]]:
+def accuracies(tree: TiifResults) -> dict[str, tuple[int, int]]:
     """Stratum -> right answers and answers, as upstream counts them."""
     found: dict[str, tuple[int, int]] = {}
     for item in tree.items:
@@ -197,7 +197,7 @@ def accuracies(tree: JudgedTree) -> dict[str, tuple[int, int]]:
     return found
 
 
-def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Report:
+def summarise_tiif_results(path: Path, *, protocol: ProtocolName = "official") -> Report:
     """What upstream's two summary scripts find in a tree of answers, with intervals.
 
     official: questions without an answer do not exist, and an answer that is no text is wrong and
@@ -207,16 +207,16 @@ def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Re
     smaller than `testmini`.
 
     Args:
-        path: as `read_official`.
+        path: as `read_tiif_results`.
         protocol: see `tiif_rules.figures`.
 
     Returns:
         A report whose `evaluator` is the name of the model's folder.
 
     Raises:
-        AlphaBenchError: as `read_official`.
+        AlphaBenchError: as `read_tiif_results`.
     """
-    tree = read_official(path)
+    tree = read_tiif_results(path)
     clusters = [_cluster(item, protocol) for item in tree.items]
     clusters += [_unreadable(name) for name in tree.unreadable]
     n_expected = sum(cluster.n_expected for cluster in clusters)
@@ -237,11 +237,11 @@ def summarise_official(path: Path, *, protocol: ProtocolName = "official") -> Re
         has_all_samples=len(clusters) >= N_TESTMINI
         and {cluster.group for cluster in clusters}.issuperset(strata),
     )
-    report = report_of(clusters, scope, complete=strata, alone=tree.alone)
+    report = tiif_report(clusters, scope, complete=strata, alone=tree.alone)
     return dataclasses.replace(report, notes=_notes(tree, protocol))
 
 
-def _notes(tree: JudgedTree, protocol: ProtocolName) -> tuple[str, ...]:
+def _notes(tree: TiifResults, protocol: ProtocolName) -> tuple[str, ...]:
     notes = []
     if tree.unreadable:
         notes.append(
@@ -258,7 +258,7 @@ def _notes(tree: JudgedTree, protocol: ProtocolName) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _cluster(item: JudgedItem, protocol: ProtocolName) -> Cluster:
+def _cluster(item: TiifJudgedItem, protocol: ProtocolName) -> Cluster:
     official = protocol == "official"
     right, n_scored = item.counted() if official else item.readable()
     return Cluster(
@@ -281,12 +281,12 @@ def _unreadable(name: str) -> Cluster:
     )
 
 
-def official_text(report: Report) -> str:
+def tiif_results_text(report: Report) -> str:
     """The summary of one model as upstream's second script prints it."""
-    return official_table({report.evaluator: report})
+    return tiif_results_table({report.evaluator: report})
 
 
-def official_table(reports: Mapping[str, Report]) -> str:
+def tiif_results_table(reports: Mapping[str, Report]) -> str:
     """The tables of several models, in the given order, as upstream's second script prints them."""
     parts = []
     for level, groups in LEVELS.items():
@@ -339,7 +339,7 @@ def _frame(columns: Mapping[str, Sequence[str]], names: Sequence[str], *, label:
     return "\n".join(lines)
 
 
-def export_files(
+def tiif_export_files(
     samples: Sequence[Sample], images: Mapping[str, Path], verdicts: Sequence[Verdict]
 ) -> Files:
     """Upstream's tree of images, and its tree of answers.
@@ -357,7 +357,7 @@ def export_files(
     for sample in samples:
         name = image_id(sample.id, 0)
         if name in images:
-            yield IMAGES / official_image_path(sample), images[name]
+            yield IMAGES / tiif_image_path(sample), images[name]
     for sample in samples:
         yield from _answers_file(sample, by_image.get(image_id(sample.id, 0), {}))
 
@@ -385,9 +385,9 @@ def _answers_file(
 
 
 OFFICIAL: Final = OfficialFormat(
-    summarise=lambda path, _data: summarise_official(path),
-    text=official_text,
-    files=export_files,
+    summarise=lambda path, _data: summarise_tiif_results(path),
+    text=tiif_results_text,
+    files=tiif_export_files,
 )
 
 
@@ -409,7 +409,7 @@ def _keyed_files(files: Iterable[Path]) -> Iterator[tuple[str, int, Path]]:
 
 
 def _layout_key(sample: Sample) -> str:
-    return str(official_image_path(sample, model="").with_suffix(""))
+    return str(tiif_image_path(sample, model="").with_suffix(""))
 
 
 LAYOUT: Final = Layout(

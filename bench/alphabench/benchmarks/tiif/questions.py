@@ -46,7 +46,7 @@ _MAX_TOKENS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskingOptions:
+class TiifJudgeOptions:
     """Options of the evaluator `judge`."""
 
     wording: Literal["auto", "official", "own"] = "auto"
@@ -62,7 +62,7 @@ class AskingOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OfficialWording:
+class TiifTemplates:
     """What upstream's script says to the judge."""
 
     system: str
@@ -74,16 +74,16 @@ class OfficialWording:
         return hashlib.sha256("\0".join([self.system, *self.templates]).encode()).hexdigest()
 
 
-def official_wording(data: UpstreamData) -> OfficialWording:
+def official_tiif_templates(data: UpstreamData) -> TiifTemplates:
     """Read from the pinned script.
 
     Raises:
         AlphaBenchError: it was not fetched, or is not the script that was expected.
     """
-    return wording_of(read_script(data, PIN, SCRIPT))
+    return tiif_templates_of(read_script(data, PIN, SCRIPT))
 
 
-def wording_of(source: bytes) -> OfficialWording:
+def tiif_templates_of(source: bytes) -> TiifTemplates:
     """The wording inside a script of upstream's form.
 
     Raises:
@@ -100,7 +100,7 @@ def wording_of(source: bytes) -> OfficialWording:
     }
     if len(systems) != 1:
         raise changed(SCRIPT, f"{len(systems)} system messages instead of one")
-    return OfficialWording(system=systems.pop(), templates=tuple(strings[n] for n in _TEMPLATES))
+    return TiifTemplates(system=systems.pop(), templates=tuple(strings[n] for n in _TEMPLATES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +140,10 @@ class LinesFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskTogether:
+class TogetherQuestions:
     """All questions about an image in one call."""
 
-    wording: OfficialWording
+    wording: TiifTemplates
     protocol: ProtocolName
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
@@ -156,7 +156,7 @@ class AskTogether:
             Question(
                 image_id=image.id,
                 id=ANSWERS,
-                parts=(text, picture_of(image)),
+                parts=(text, jpeg_part(image)),
                 sampling=ReplySampling(max_tokens=_MAX_TOKENS, temperature=0.0 if strict else 1.0),
                 answer_format=LinesFormat(
                     n_questions=len(questions), wording=self.wording.digest, strict=strict
@@ -167,13 +167,13 @@ class AskTogether:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskAlone:
+class SeparateQuestions:
     """Each question in a call of its own."""
 
     answer_format: YesNo
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
-        picture = picture_of(image)
+        picture = jpeg_part(image)
         return [
             yes_no_question(
                 question,
@@ -191,7 +191,7 @@ def template_of(sample_id: str) -> int:
     return int.from_bytes(hashlib.sha256(sample_id.encode()).digest()[:8], "big") % len(_TEMPLATES)
 
 
-def settle(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
+def tiif_verdicts(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
     """One verdict for each question, 1 where the answer is the expected one.
 
     A reply to all questions at once that could not be read leaves all of them unscored.
@@ -227,14 +227,14 @@ def _verdict(
     )
 
 
-def picture_of(image: GeneratedImage) -> ImagePart:
+def jpeg_part(image: GeneratedImage) -> ImagePart:
     """The stored image, as upstream sends it: whole, as PNG."""
     return ImagePart.of(image)
 
 
-def open_judged(
+def open_tiif_judge(
     judge: Judge | None,
-    options: AskingOptions,
+    options: TiifJudgeOptions,
     *,
     split: str,
     protocol: ProtocolName,
@@ -256,17 +256,17 @@ def open_judged(
         answer_format = YesNoProbability() if probability else YesNoText()
         return JudgeEvaluator(
             judge=judge,
-            questions_about=AskAlone(answer_format=answer_format),
-            score=settle,
+            questions_about=SeparateQuestions(answer_format=answer_format),
+            score=tiif_verdicts,
             identity=answer_format.identity,
             needs=Capabilities(images_per_question=1, logprobs=probability),
         )
-    wording = official_wording(data)
+    wording = official_tiif_templates(data)
     strict = protocol == "strict"
     return JudgeEvaluator(
         judge=judge if strict else RetryingJudge(judge=judge, tries=options.tries),
-        questions_about=AskTogether(wording=wording, protocol=protocol),
-        score=settle,
+        questions_about=TogetherQuestions(wording=wording, protocol=protocol),
+        score=tiif_verdicts,
         identity={
             "wording": f"official:{wording.digest[:16]}",
             "contract": "tiif/lines",

@@ -85,7 +85,7 @@ def is_right(answer: str, expected: str) -> bool:
     return answer.strip().lower() == expected.strip().lower()
 
 
-def figures(
+def tiif_metrics(
     clusters: Sequence[Cluster],
     *,
     protocol: ProtocolName,

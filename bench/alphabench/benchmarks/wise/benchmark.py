@@ -17,14 +17,14 @@ from typing import Any, Final
 from alphabench import statistics
 from alphabench.benchmarks.mini_split import mini_bytes, mini_source, pinned_source
 from alphabench.benchmarks.reporting import ReportScope, grouped_report
-from alphabench.benchmarks.wise.questions import WiseOptions, open_judged
+from alphabench.benchmarks.wise.questions import WiseOptions, open_wise_judge
 from alphabench.benchmarks.wise.scoring import (
     CATEGORIES,
     EDITIONS,
     METRICS,
     VERIFIED,
-    Edition,
-    weighted,
+    WiseEdition,
+    weighted_headline,
 )
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill, split_spec
@@ -70,7 +70,7 @@ def open_wise(
 class Wise:
     """One edition and split of WISE under one protocol."""
 
-    edition: Edition
+    edition: WiseEdition
     split: str
     protocol: ProtocolName
     data: UpstreamData
@@ -129,7 +129,7 @@ class Wise:
         name, values = split_spec(spec or EVALUATOR)
         if name != EVALUATOR:
             raise unknown_name("evaluator of wise", name, [EVALUATOR])
-        return open_judged(
+        return open_wise_judge(
             judge,
             fill(WiseOptions, values, owner=name),
             self.edition,
@@ -144,7 +144,7 @@ class Wise:
 
     def formula(self) -> Formula:
         """The headline from the means of the categories."""
-        return weighted(self.edition)
+        return weighted_headline(self.edition)
 
     def summarise(
         self,
@@ -208,7 +208,7 @@ def _rows(content: bytes, *, where: str) -> list[Any]:
     return rows
 
 
-def _samples(rows: Sequence[Any], edition: Edition, *, where: str) -> list[Sample]:
+def _samples(rows: Sequence[Any], edition: WiseEdition, *, where: str) -> list[Sample]:
     samples = []
     for row in rows:
         if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in _KEYS):

@@ -30,8 +30,8 @@ from alphabench.benchmarks.wise.scoring import (
     LEGACY,
     METRICS,
     VERIFIED,
-    Edition,
-    weighted,
+    WiseEdition,
+    weighted_headline,
     without_thoughts,
 )
 from alphabench.core.errors import AlphaBenchError
@@ -64,14 +64,14 @@ _HINT: Final = "restore the file, or have upstream's evaluation script write it 
 class ScoreLine:
     """One line of a scores file."""
 
-    edition: Edition | None
+    edition: WiseEdition | None
     """None where the line has none of the fields that tell."""
     prompt_id: int
     score: float | None
     """0 to 1 (a legacy digit above 2 gives more); None where the line states none."""
 
 
-def read_official(path: Path) -> list[ScoreLine]:
+def read_wise_results(path: Path) -> list[ScoreLine]:
     """The lines of a scores file, or of every `*.jsonl` of a folder, in order of names.
 
     As upstream's summary, lines that are blank, no JSON, or without a whole number for an id are
@@ -85,7 +85,7 @@ def read_official(path: Path) -> list[ScoreLine]:
 
 
 def _read(path: Path, skipped: Counter[str]) -> list[ScoreLine]:
-    """As `read_official`; why lines were passed over is counted in `skipped`."""
+    """As `read_wise_results`; why lines were passed over is counted in `skipped`."""
     if path.is_dir():
         files = [file for file in sorted(path.glob("*.jsonl")) if not file.name.startswith("._")]
     else:
@@ -102,7 +102,7 @@ def _read(path: Path, skipped: Counter[str]) -> list[ScoreLine]:
     return lines
 
 
-def summarise_official(path: Path) -> Report:
+def summarise_wise_results(path: Path) -> Report:
     """What upstream's summary script finds in scores files, with intervals.
 
     Upstream's quirks are kept: an id given twice counts twice, and a line without a usable score
@@ -111,7 +111,7 @@ def summarise_official(path: Path) -> Report:
     six categories has a score. Sums are taken in the order of the lines, to the last bit.
 
     Raises:
-        AlphaBenchError: as `read_official`, or ids are missing: upstream's script stops, too.
+        AlphaBenchError: as `read_wise_results`, or ids are missing: upstream's script stops, too.
     """
     skipped: Counter[str] = Counter()
     lines = _read(path, skipped)
@@ -122,7 +122,7 @@ def summarise_official(path: Path) -> Report:
     _check_presence(edition, wanted, present, path=path)
     images = _clusters(lines, edition)
     groups = _in_order_of_lines(lines, edition, statistics.group_estimates(images))
-    formula = weighted(edition)
+    formula = weighted_headline(edition)
     overall, withheld = statistics.over_all(
         statistics.estimate(images, formula), images, CATEGORIES, kind="categories"
     )
@@ -153,7 +153,7 @@ def summarise_official(path: Path) -> Report:
 
 
 def _in_order_of_lines(
-    lines: Sequence[ScoreLine], edition: Edition, groups: Mapping[str, Estimate]
+    lines: Sequence[ScoreLine], edition: WiseEdition, groups: Mapping[str, Estimate]
 ) -> dict[str, Estimate]:
     """The means as upstream adds them up: score after score, as the lines come."""
     scores: dict[str, list[float]] = {}
@@ -168,7 +168,7 @@ def _in_order_of_lines(
     }
 
 
-def official_text(report: Report) -> str:
+def wise_results_text(report: Report) -> str:
     """The end of what upstream's script prints: `Overall Evaluation Summary` and what follows."""
     edition = VERIFIED if VERIFIED.name in report.evaluator else LEGACY
     groups = {name: figure for name, figure in report.groups.items() if figure.n_scored}
@@ -198,7 +198,7 @@ def official_text(report: Report) -> str:
     )
 
 
-def export_files(
+def wise_export_files(
     samples: Sequence[Sample], images: Mapping[str, Path], verdicts: Sequence[Verdict]
 ) -> Iterator[tuple[PurePosixPath, str | Path]]:
     """The images as upstream names them, and its two result files for each of three parts.
@@ -264,7 +264,7 @@ def _lines(file: Path, skipped: Counter[str]) -> Iterator[ScoreLine]:
 
 
 def _score_line(fields: Mapping[str, Any], *, where: str) -> ScoreLine:
-    edition: Edition | None = None
+    edition: WiseEdition | None = None
     score = None
     if "score" in fields:
         edition, score = VERIFIED, _binary(fields["score"])
@@ -291,7 +291,7 @@ def _three(values: Sequence[Any], *, where: str) -> float | None:
 
 
 def _check_presence(
-    edition: Edition, categories: Sequence[str], present: set[int], *, path: Path
+    edition: WiseEdition, categories: Sequence[str], present: set[int], *, path: Path
 ) -> None:
     wanted = [edition.ranges[name] for name in categories]
     missing = [i for first, last in wanted for i in range(first, last + 1) if i not in present]
@@ -307,7 +307,7 @@ def _check_presence(
         )
 
 
-def _clusters(lines: Iterable[ScoreLine], edition: Edition) -> list[Cluster]:
+def _clusters(lines: Iterable[ScoreLine], edition: WiseEdition) -> list[Cluster]:
     """Each id once, with all its scores; ids outside the edition are in no category."""
     scores: dict[int, list[float | None]] = {}
     for line in lines:
@@ -329,9 +329,9 @@ def _clusters(lines: Iterable[ScoreLine], edition: Edition) -> list[Cluster]:
 
 
 OFFICIAL: Final = OfficialFormat(
-    summarise=lambda path, _data: summarise_official(path),
-    text=official_text,
-    files=export_files,
+    summarise=lambda path, _data: summarise_wise_results(path),
+    text=wise_results_text,
+    files=wise_export_files,
 )
 
 

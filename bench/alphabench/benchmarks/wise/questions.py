@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from alphabench.benchmarks.wise.scoring import METRICS, Edition
+from alphabench.benchmarks.wise.scoring import METRICS, WiseEdition
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
 from alphabench.judges.retrying import RetryingJudge
@@ -27,7 +27,7 @@ from alphabench.types import GeneratedImage, ProtocolName, Verdict
 from alphabench.upstream import UpstreamData, templates
 from alphabench.upstream.templates import ImageSlot, Template
 
-WordingName = Literal["official", "own"]
+WiseTemplateName = Literal["official", "own"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +78,10 @@ _OWN: Final[Mapping[str, Callable[[str, str], str]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
+class WiseTemplate:
     """How one edition asks: templates with holes for prompt and explanation, and the picture."""
 
-    name: WordingName
+    name: WiseTemplateName
     system: str | None
     parts: tuple[Template | ImageSlot, ...]
 
@@ -106,27 +106,29 @@ class Words:
         )
 
 
-def own_words(edition: Edition) -> Words:
+def own_wise_template(edition: WiseEdition) -> WiseTemplate:
     """Our own wording."""
     holes = [templates.Hole(name, frozenset({name})) for name in ("Prompt", "Explanation")]
     marks = ("\0prompt\0", "\0explanation\0")
     before, _, rest = _OWN[edition.name](*marks).partition(marks[0])
     between, _, after = rest.partition(marks[1])
     text = Template((before, holes[0], between, holes[1], after))
-    return Words(name="own", system=None, parts=(ImageSlot("picture"), text))
+    return WiseTemplate(name="own", system=None, parts=(ImageSlot("picture"), text))
 
 
-def official_words(edition: Edition, data: UpstreamData) -> Words:
+def official_wise_template(edition: WiseEdition, data: UpstreamData) -> WiseTemplate:
     """Upstream's wording, from its script.
 
     Raises:
         AlphaBenchError: the script was not fetched, or does not hold what is expected.
     """
     script = _SCRIPTS[edition.name]
-    return read_words(templates.read_script(data, script.pin, script.path), path=script.path)
+    return parse_wise_template(
+        templates.read_script(data, script.pin, script.path), path=script.path
+    )
 
 
-def read_words(source: bytes, *, path: str) -> Words:
+def parse_wise_template(source: bytes, *, path: str) -> WiseTemplate:
     """The one user message with a prompt, an explanation and a picture, and its system sentence.
 
     Raises:
@@ -143,7 +145,7 @@ def read_words(source: bytes, *, path: str) -> Words:
         if len(systems) > 1 or len(texts) != 1 or texts[0] is None:
             raise templates.changed(path, "its system message is not one plain text")
         system = texts[0]
-    return Words(name="official", system=system, parts=asking[0].parts)
+    return WiseTemplate(name="official", system=system, parts=asking[0].parts)
 
 
 def _asks(parts: Sequence[Template | ImageSlot]) -> bool:
@@ -154,10 +156,10 @@ def _asks(parts: Sequence[Template | ImageSlot]) -> bool:
     return {"Prompt", "Explanation"} <= words and n_pictures == 1
 
 
-def open_judged(
+def open_wise_judge(
     judge: Judge | None,
     options: WiseOptions,
-    edition: Edition,
+    edition: WiseEdition,
     *,
     mini: bool,
     protocol: ProtocolName,
@@ -174,7 +176,7 @@ def open_judged(
             hint="name one: --judge URL#model",
         )
     own = options.wording == "own" or (options.wording == "auto" and mini)
-    words = own_words(edition) if own else official_words(edition, data)
+    words = own_wise_template(edition) if own else official_wise_template(edition, data)
     by_script = not own and edition.name == "verified"
     silent = options.thinking == "off" or (options.thinking == "auto" and by_script)
     tries = 1 if protocol == "strict" else options.tries
@@ -200,7 +202,7 @@ def open_judged(
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    words: Words
+    words: WiseTemplate
     sampling: ReplySampling
     answer_format: AnswerFormat
     question_id: str
@@ -223,7 +225,7 @@ class _Ask:
 
 @dataclass(frozen=True, slots=True)
 class _Settle:
-    edition: Edition
+    edition: WiseEdition
 
     def __call__(self, _: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
         (answer,) = answers

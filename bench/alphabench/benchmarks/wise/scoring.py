@@ -20,16 +20,16 @@ from alphabench.questions import AnswerFormat, Reply
 from alphabench.statistics import Formula, Means
 from alphabench.types import ProtocolName
 
-EditionName = Literal["verified", "legacy"]
+WiseEditionName = Literal["verified", "legacy"]
 METRICS: Final = ("consistency", "realism", "aesthetic_quality")
 """What a legacy judge scores from 0 to 2, in the order of its reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edition:
+class WiseEdition:
     """What tells one edition of WISE from the other."""
 
-    name: EditionName
+    name: WiseEditionName
     question: str
     """The id of the verdict on an image."""
     ranges: Mapping[str, tuple[int, int]]
@@ -56,7 +56,7 @@ class Edition:
         return values[0] if self.name == "verified" else wiscore(values)
 
 
-VERIFIED: Final = Edition(
+VERIFIED: Final = WiseEdition(
     name="verified",
     question="score",
     ranges={
@@ -73,7 +73,7 @@ VERIFIED: Final = Edition(
     },
     label="binary WiScore",
 )  # fmt: skip
-LEGACY: Final = Edition(
+LEGACY: Final = WiseEdition(
     name="legacy",
     question="wiscore",
     ranges={
@@ -90,7 +90,7 @@ LEGACY: Final = Edition(
     },
     label="WiScore",
 )  # fmt: skip
-EDITIONS: Final[Mapping[str, Edition]] = {"verified": VERIFIED, "legacy": LEGACY}
+EDITIONS: Final[Mapping[str, WiseEdition]] = {"verified": VERIFIED, "legacy": LEGACY}
 CATEGORIES: Final = tuple(VERIFIED.ranges)
 
 
@@ -101,7 +101,7 @@ def wiscore(values: tuple[float, ...]) -> float:
     return (0.7 * consistency + 0.2 * realism + 0.1 * aesthetic_quality) / 2
 
 
-def weighted(edition: Edition) -> Formula:
+def weighted_headline(edition: WiseEdition) -> Formula:
     """The categories by their weights, added in upstream's order.
 
     Where some are absent the others share their weight: for differences between runs. A headline
