@@ -58,7 +58,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_clip(tmp_path_factory.mktemp("models") / "clip")
 
 
-def picture(width: int, height: int, *, seed: int = 0) -> Image.Image:
+def noise_image(width: int, height: int, *, seed: int = 0) -> Image.Image:
     """Smooth coloured noise."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)

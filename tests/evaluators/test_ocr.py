@@ -40,7 +40,7 @@ class Told:
         return self.lines[path.name]
 
 
-def image(name: str, *wanted: str, path: Path | None = None) -> GeneratedImage:
+def stored_image(name: str, *wanted: str, path: Path | None = None) -> GeneratedImage:
     sample = Sample(id=name, prompt="p", group="text short", facts={"text": list(wanted)})
     request = ImageRequest(sample=sample, index=0, seed=0)
     return GeneratedImage(request=request, path=path or Path(name), sha256="0", seconds=0.0)
@@ -105,7 +105,7 @@ def test_lines_are_split_at_blanks_into_small_letters() -> None:
 
 def test_each_image_gets_both_verdicts_and_a_reader_that_breaks_costs_only_its_image() -> None:
     evaluator = TextEvaluator(reader=Told({"a": ["Drink tea"]}))
-    found = list(evaluator.evaluate([image("a", "drink", "tea"), image("b", "tea")]))
+    found = list(evaluator.evaluate([stored_image("a", "drink", "tea"), stored_image("b", "tea")]))
     assert [(v.image_id, v.question_id, v.value) for v in found] == [
         ("a/0", RECALL, 1.0),
         ("a/0", GNED, 0.0),
@@ -134,11 +134,13 @@ def test_rapidocr_reads_printed_words(tmp_path: Path) -> None:
     pytest.importorskip("rapidocr")
     from PIL import Image, ImageDraw, ImageFont
 
-    picture = Image.new("RGB", (480, 160), "white")
-    ImageDraw.Draw(picture).text((30, 40), "DRINK TEA", "black", ImageFont.load_default(size=64))
+    image = Image.new("RGB", (480, 160), "white")
+    ImageDraw.Draw(image).text((30, 40), "DRINK TEA", "black", ImageFont.load_default(size=64))
     path = tmp_path / "words.png"
-    picture.save(path)
+    image.save(path)
     TextEvaluator(reader=RapidReader()).self_test()
     reader = RapidReader()
-    first, second = TextEvaluator(reader=reader).evaluate([image("w", "drink", "tea", path=path)])
+    first, second = TextEvaluator(reader=reader).evaluate(
+        [stored_image("w", "drink", "tea", path=path)]
+    )
     assert (first.value, second.value) == (1.0, 0.0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphabench.nano import decoding
-from alphabench.nano.decoding import Group, PictureMaps, find_groups
+from alphabench.nano.decoding import Group, ImageMaps, find_groups
 from alphabench.nano.detector_network import BOX_UNIT, CELLS, STRIDE, Placement
 
 CATEGORIES, COLOURS = 5, 3
@@ -16,7 +16,7 @@ Cells = tuple[int, int, int, int]
 """First column, first row, columns and rows of an object that fills its box."""
 
 
-def perfect_maps(objects: list[tuple[Cells, int, int]]) -> PictureMaps:
+def perfect_maps(objects: list[tuple[Cells, int, int]]) -> ImageMaps:
     """Maps that are certain of rectangles with a category and a colour."""
     centre = np.full((CELLS, CELLS), -9.0, np.float32)
     category = np.full((CATEGORIES + 1, CELLS, CELLS), -5.0, np.float32)
@@ -40,7 +40,7 @@ def perfect_maps(objects: list[tuple[Cells, int, int]]) -> PictureMaps:
         )
         for edge, reach in enumerate(reaches):
             box[(edge, *inside)] = reach[inside] / BOX_UNIT
-    return PictureMaps(centre, category, colour, offset, box)
+    return ImageMaps(centre, category, colour, offset, box)
 
 
 def in_pixels(cells: Cells) -> tuple[float, ...]:
@@ -100,13 +100,13 @@ def test_peaks_come_highest_first_and_neighbours_of_a_peak_are_none() -> None:
 
 def test_a_box_returns_to_the_pixels_of_the_picture_and_is_cut_at_its_edges() -> None:
     placement = Placement(width=256, height=128, scale=0.5)
-    assert decoding.box_in_picture((-3.0, 8.0, 200.0, 60.0), placement) == (0.0, 16.0, 256.0, 120.0)
+    assert decoding.box_in_image((-3.0, 8.0, 200.0, 60.0), placement) == (0.0, 16.0, 256.0, 120.0)
 
 
 def test_a_mask_has_the_pictures_size_and_covers_the_objects_cells() -> None:
     soft = np.zeros((CELLS, CELLS), np.float32)
     soft[0:8, 0:16] = 1.0
-    mask = decoding.mask_in_picture(soft, Placement(width=256, height=128, scale=0.5))
+    mask = decoding.mask_in_image(soft, Placement(width=256, height=128, scale=0.5))
     assert mask.shape == (128, 256)
     assert mask[:60, :124].all()
     assert not mask[68:].any()

@@ -11,7 +11,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.detections.objects import DetectedObject
 from alphabench.parity.detections import DetectionComparison, Tolerance, Uncompared
 from alphabench.parity.geneval import ParitySettings, compare_files, detector_parity
-from tests.evaluators.conftest import picture
+from tests.evaluators.conftest import noise_image
 from tests.support.mmdet_tiny import save_checkpoint
 
 
@@ -19,7 +19,7 @@ from tests.support.mmdet_tiny import save_checkpoint
 def images(tmp_path: Path) -> Path:
     folder = tmp_path / "images" / "00000" / "samples"
     folder.mkdir(parents=True)
-    picture(64, 48).save(folder / "0000.png")
+    noise_image(64, 48).save(folder / "0000.png")
     return tmp_path / "images"
 
 
@@ -48,8 +48,8 @@ def test_an_interpreter_that_is_missing_or_without_mmdet_is_refused(
 def test_a_picture_that_fails_costs_no_other(images: Path) -> None:
     (whole,) = images.rglob("*.png")
     whole.with_name("0001.png").write_bytes(whole.read_bytes()[:200])
-    picture(64, 48).save(whole.with_name("0002.png"))
-    picture(64, 48).save(whole.with_name("0003.png"))
+    noise_image(64, 48).save(whole.with_name("0002.png"))
+    noise_image(64, 48).save(whole.with_name("0003.png"))
     found = [DetectedObject(category="cat", score=0.9, box=(1, 1, 9, 9))]
 
     def look(path: Path, _: Image.Image) -> tuple[list[DetectedObject], list[DetectedObject]]:

@@ -85,7 +85,7 @@ def vocabulary(size: int) -> list[str]:
     return [*words, *known, *made_up][:size]
 
 
-def save_pictures(folder: Path, count: int) -> list[Path]:
+def save_images(folder: Path, count: int) -> list[Path]:
     """Pictures of shapes, of many sizes and proportions; some grey, some with transparency."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -93,30 +93,30 @@ def save_pictures(folder: Path, count: int) -> list[Path]:
         draw = np.random.RandomState(number)
         width, height = (int(side) for side in draw.randint(40, 640, size=2))
         noise_HW3 = draw.randint(0, 256, size=(height // 8 + 1, width // 8 + 1, 3))
-        picture = Image.fromarray(noise_HW3.astype(np.uint8)).resize((width, height))
-        pen = ImageDraw.Draw(picture)
+        image = Image.fromarray(noise_HW3.astype(np.uint8)).resize((width, height))
+        pen = ImageDraw.Draw(image)
         for _ in range(6):
             x, y, w, h = (int(value) for value in draw.randint(0, 300, size=4))
             pen.ellipse((x, y, x + w, y + h), fill=tuple(int(c) for c in draw.randint(0, 256, 3)))
         mode = ("RGB", "RGB", "L", "RGBA")[number % 4]
         path = folder / f"{number:03d}.png"
-        picture.convert(mode).save(path)
+        image.convert(mode).save(path)
         paths.append(path)
     return paths
 
 
 def questions_for(number: int, count: int) -> list[str]:
-    """Questions about the picture of that number, short ones and one that is cut at 25 tokens."""
+    """Questions about the image of that number, short ones and one that is cut at 25 tokens."""
     return [
         QUESTIONS[at % len(QUESTIONS)].format(SUBJECTS[(number + at) % len(SUBJECTS)])
         for at in range(count)
     ]
 
 
-def pairs(pictures: Sequence[Path], n_questions: int) -> list[tuple[Path, str]]:
-    """Each picture with each of its questions, in order."""
+def pairs(images: Sequence[Path], n_questions: int) -> list[tuple[Path, str]]:
+    """Each image with each of its questions, in order."""
     return [
         (path, question)
-        for number, path in enumerate(pictures)
+        for number, path in enumerate(images)
         for question in questions_for(number, n_questions)
     ]

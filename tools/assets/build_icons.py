@@ -5,7 +5,7 @@
     python tools/assets/build_icons.py iconify-json-fluent-emoji-flat-1.2.6.tgz
 
 Writes one 256 x 256 RGBA PNG a category, the licence and a README. The project itself needs none of
-this: the pictures are checked in, and this script says where they came from.
+this: the images are checked in, and this script says where they came from.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ Rasterised by `tools/assets/build_icons.py`; do not edit by hand.
   `package.json` state the licence MIT
 - Licence: MIT, see `LICENSE` in this folder
 - Changes: rasterised to {side} x {side} pixels, the longest side of the shape filling the
-  picture; of `couch-and-lamp` only the couch
+  image; of `couch-and-lamp` only the couch
 
 | category | icon |
 |---|---|
@@ -140,7 +140,7 @@ def svg_of(package: dict[str, Any], name: str) -> str:
 
 
 def rasterise(svg: str) -> bytes:
-    """A PNG with the visible shape centred, its longest side filling the picture."""
+    """A PNG with the visible shape centred, its longest side filling the image."""
     import resvg_py  # type: ignore[import-not-found]  # needed here only
     from PIL import Image
 

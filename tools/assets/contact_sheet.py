@@ -25,7 +25,7 @@ from alphabench.scenes.spec import CATEGORIES, Scene, SceneObject
 
 
 class Cell(NamedTuple):
-    """One picture of the sheet with its caption."""
+    """One image of the sheet with its caption."""
 
     rendered: Rendered
     caption: str
@@ -59,7 +59,7 @@ def prompt_cells(size: int, seed: int) -> Iterator[Cell]:
         facts = json.loads(line)
         for error in (None, *applicable_errors(facts)):
             scene = compose(facts, np.random.default_rng([seed, number]), error=error)
-            words = facts["prompt"].removeprefix("a picture of ")
+            words = facts["prompt"].removeprefix("an image of ")
             caption = words if error is None else f"wrong {error}"
             yield Cell(render(scene, size, size), caption)
 

@@ -1,9 +1,9 @@
-"""Batches of the nano detector's training: pictures roughened the way generators roughen them.
+"""Batches of the nano detector's training: images roughened the way generators roughen them.
 
 Blur, enlargement from few pixels, noise, exposure, saturation, small cut-outs and mirroring; none
 of them changes a colour's name. A batch is a pure function of its shard rows and the generator.
 
-Shapes: B pictures, S canonical side, N object slots, H W cells.
+Shapes: B images, S canonical side, N object slots, H W cells.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def plain_batch(rows: Shard) -> tuple[Tensor, Labels]:
 
 
 def rough_batch(rows: Shard, rng: np.random.Generator) -> tuple[Tensor, Labels]:
-    """The batch as it is trained on: every picture changed in some ways, a fifth hardly."""
+    """The batch as it is trained on: every image changed in some ways, a fifth hardly."""
     flip_B = rng.random(len(rows.picture_RSS3)) < 0.5
     pixels_B3SS, labels = plain_batch(_mirrored(rows, flip_B))
     parts = [_softened(part, rng) for part in pixels_B3SS.chunk(PARTS)]
@@ -50,8 +50,8 @@ def rough_batch(rows: Shard, rng: np.random.Generator) -> tuple[Tensor, Labels]:
 
 
 def _mirrored(rows: Shard, flip_B: np.ndarray) -> Shard:
-    picture, owner, box = rows.picture_RSS3.copy(), rows.owner_RHW.copy(), rows.box_RN4.copy()
-    picture[flip_B] = picture[flip_B, :, ::-1]
+    image, owner, box = rows.picture_RSS3.copy(), rows.owner_RHW.copy(), rows.box_RN4.copy()
+    image[flip_B] = image[flip_B, :, ::-1]
     owner[flip_B] = owner[flip_B, :, ::-1]
     box[flip_B] = np.stack(
         [
@@ -62,7 +62,7 @@ def _mirrored(rows: Shard, flip_B: np.ndarray) -> Shard:
         ],
         axis=-1,
     )
-    return rows._replace(picture_RSS3=picture, owner_RHW=owner, box_RN4=box)
+    return rows._replace(picture_RSS3=image, owner_RHW=owner, box_RN4=box)
 
 
 def _softened(pixels_B3SS: Tensor, rng: np.random.Generator) -> Tensor:
@@ -86,7 +86,7 @@ def _softened(pixels_B3SS: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _exposed(pixels_B3SS: Tensor, rng: np.random.Generator) -> Tensor:
-    """Slight contrast, brightness, saturation and white balance, for each picture anew."""
+    """Slight contrast, brightness, saturation and white balance, for each image anew."""
     count = len(pixels_B3SS)
     grey_B1SS = pixels_B3SS.mean(dim=1, keepdim=True)
     saturation = _per_picture(rng.uniform(0.8, 1.12, count))
@@ -98,7 +98,7 @@ def _exposed(pixels_B3SS: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _cut_out(pixels_B3SS: Tensor, rng: np.random.Generator) -> None:
-    """A small square of one colour into a quarter of the pictures, in place."""
+    """A small square of one colour into a quarter of the images, in place."""
     for row in np.nonzero(rng.random(len(pixels_B3SS)) < 0.25)[0]:
         side = int(rng.integers(3, 11))
         x, y = rng.integers(0, SIDE - side, size=2)

@@ -1,4 +1,4 @@
-"""Turns trained weights into the packaged file: folds, calibrates on held-out pictures, writes.
+"""Turns trained weights into the packaged file: folds, calibrates on held-out images, writes.
 
 The score of a detection is calibrated to be the probability that it is right (its category is, and
 its box overlaps the truth's by more than half), so that thresholds made for other detectors fit.
@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from alphabench.core.writing import replace_file
 from alphabench.detections.objects import Thresholds
-from alphabench.nano.decoding import FEATURES, Group, PictureMaps, calibrated, find_groups
+from alphabench.nano.decoding import FEATURES, Group, ImageMaps, calibrated, find_groups
 from alphabench.nano.detector_network import FORMAT, DetectorNet, folded, to_pixels
 from tools.nano_detector.pool import Shard
 
@@ -27,7 +27,7 @@ RIDGE = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
-    """One picture: what was found, and what is true."""
+    """One image: what was found, and what is true."""
 
     groups: list[Group]
     truth: list[tuple[int, int, tuple[float, ...]]]
@@ -49,14 +49,14 @@ class Examined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Of a detector on one set of pictures; shares from 0 to 1."""
+    """Of a detector on one set of images; shares from 0 to 1."""
 
     recall: float
     precision: float
     colour: float
     """Objects found whose colour is right, `natural` included."""
     exact: float
-    """Pictures in which every object, and nothing else, was found."""
+    """Images in which every object, and nothing else, was found."""
 
 
 def examine(net: DetectorNet, shard: Shard) -> list[Examined]:
@@ -66,9 +66,7 @@ def examine(net: DetectorNet, shard: Shard) -> list[Examined]:
         pixels = to_pixels(shard.picture_RSS3[row : row + 1])
         with torch.inference_mode():
             maps = net(pixels.to(memory_format=torch.channels_last))
-        picture = PictureMaps(
-            maps.centre_B1HW[0, 0].numpy(), *(field[0].numpy() for field in maps[1:])
-        )
+        image = ImageMaps(maps.centre_B1HW[0, 0].numpy(), *(field[0].numpy() for field in maps[1:]))
         truth = [
             (int(category), int(colour), tuple(float(edge) for edge in box))
             for category, colour, box in zip(
@@ -76,7 +74,7 @@ def examine(net: DetectorNet, shard: Shard) -> list[Examined]:
             )
             if category != 255
         ]
-        examined.append(Examined(groups=find_groups(picture), truth=truth))
+        examined.append(Examined(groups=find_groups(image), truth=truth))
     return examined
 
 
@@ -97,14 +95,14 @@ def fit_calibration(examined: Sequence[Examined]) -> tuple[float, ...]:
 def quality(examined: Sequence[Examined], weights: Sequence[float], threshold: float) -> Quality:
     """With the detections whose calibrated score exceeds `threshold`."""
     found = true = right = coloured = exact = 0
-    for picture in examined:
-        kept = [g for g in picture.groups if calibrated(g.features, weights) > threshold]
-        kept_picture = Examined(groups=kept, truth=picture.truth)
+    for image in examined:
+        kept = [g for g in image.groups if calibrated(g.features, weights) > threshold]
+        kept_picture = Examined(groups=kept, truth=image.truth)
         rights = kept_picture.right()
-        found, true = found + len(kept), true + len(picture.truth)
+        found, true = found + len(kept), true + len(image.truth)
         right += sum(rights)
         coloured += _coloured(kept_picture)
-        exact += all(rights) and len(kept) == len(picture.truth)
+        exact += all(rights) and len(kept) == len(image.truth)
     return Quality(
         recall=right / max(true, 1),
         precision=right / max(found, 1),
@@ -138,11 +136,11 @@ def export(net: DetectorNet, held_out: Shard, path: Path) -> Quality:
     return quality(unseen, weights, Thresholds().score)
 
 
-def _coloured(picture: Examined) -> int:
+def _coloured(image: Examined) -> int:
     """How many right groups have the right colour."""
-    free = list(picture.truth)
+    free = list(image.truth)
     count = 0
-    for group in picture.groups:
+    for group in image.groups:
         match = next(
             (t for t in free if t[0] == group.category and _iou(t[2], group.box) > 0.5), None
         )

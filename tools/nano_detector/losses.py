@@ -2,7 +2,7 @@
 
 Pure: tensors in, tensors out, float32. Knows no renderer and no optimiser.
 
-Shapes: B pictures, N object slots (unused ones have category -1), H W cells, C categories plus
+Shapes: B images, N object slots (unused ones have category -1), H W cells, C categories plus
 background, K colours.
 """
 
@@ -21,7 +21,7 @@ WEIGHTS: Final = {"centre": 1.0, "category": 1.0, "colour": 0.5, "offset": 0.3, 
 
 
 class Labels(NamedTuple):
-    """Truth of a batch of canonical pictures."""
+    """Truth of a batch of canonical images."""
 
     owner_BHW: Tensor
     """int64: 0 on background, else 1 + the slot of the object that owns the cell."""

@@ -52,7 +52,7 @@ class Tally:
     """What was counted over all cases."""
 
     cases: Counter[tuple[str, bool, int]] = field(default_factory=Counter)
-    """(task, planted, size) -> pictures."""
+    """(task, planted, size) -> images."""
     agreed: Counter[tuple[str, bool, int]] = field(default_factory=Counter)
     categories: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(true, found); `nothing` on either side for objects missed and made up."""
@@ -117,7 +117,7 @@ def measure(
     through: int | None = None,
     cases: Cases = held_out_cases,
 ) -> Tally:
-    """Runs all cases at all sizes; `through` softens each picture to so many pixels and back."""
+    """Runs all cases at all sizes; `through` softens each image to so many pixels and back."""
     tally = Tally()
     for tag in TAGS:
         for case in cases(tag, count):
@@ -162,13 +162,13 @@ def _compare(tally: Tally, truth: Sequence[DetectedObject], found: list[Detected
 def tables(tally: Tally, detector: Detector) -> str:
     """The card's tables."""
     thresholds = detector.thresholds
-    pictures = sum(tally.cases.values())
+    images = sum(tally.cases.values())
     objects = sum(tally.colours.values())
     same = sum(n for (true, found), n in tally.colours.items() if true == found)
     parts = [
         f"Agreement in % (thresholds {thresholds.score} and, for counting, {thresholds.counting}):"
         f"\n\n{_agreement(tally)}",
-        f"{pictures} pictures, {1000 * tally.seconds / pictures:.1f} ms each in the detector.\n"
+        f"{images} images, {1000 * tally.seconds / images:.1f} ms each in the detector.\n"
         f"Mean IoU of boxes {np.mean(tally.box_iou):.3f}, of masks {np.mean(tally.mask_iou):.3f}; "
         f"colour right, natural included: {100 * same / objects:.2f}% of {objects} objects.",
         f"Most frequent category errors:\n\n{_confusions(tally.categories)}",

@@ -1,9 +1,9 @@
-"""Training pictures of the nano detector: shards of rendered scenes with their truth as cells.
+"""Training images of the nano detector: shards of rendered scenes with their truth as cells.
 
 A shard is a pure function of (seed, index). Shards are drawn by a process of their own while the
 network already trains on the first of them. Knows the synthetic world; knows no network.
 
-Shapes: R pictures of a shard, S canonical side, H W cells, N object slots.
+Shapes: R images of a shard, S canonical side, H W cells, N object slots.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Draw = Callable[[np.random.Generator], Scene]
 
 
 class Shard(NamedTuple):
-    """Pictures with their truth; unused slots have category 255."""
+    """Images with their truth; unused slots have category 255."""
 
     picture_RSS3: NDArray[np.uint8]
     owner_RHW: NDArray[np.uint8]
@@ -51,12 +51,12 @@ class Shard(NamedTuple):
     colour_RN: NDArray[np.uint8]
 
     def rows(self, part: slice) -> Shard:
-        """Some of the pictures, as views."""
+        """Some of the images, as views."""
         return Shard._make(field[part] for field in self)
 
 
 def joined(parts: Sequence[Shard]) -> Shard:
-    """One shard of the pictures of many."""
+    """One shard of the images of many."""
     return Shard._make(np.concatenate(fields) for fields in zip(*parts, strict=True))
 
 
@@ -126,7 +126,7 @@ def _canvas(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _compressed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A quarter of the pictures have been through JPEG."""
+    """A quarter of the images have been through JPEG."""
     if rng.random() > 0.25:
         return image
     buffer = io.BytesIO()
@@ -135,7 +135,7 @@ def _compressed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _label(shard: Shard, row: int, rendered: Rendered, image: Image.Image) -> None:
-    """Writes one picture and its truth into the shard."""
+    """Writes one image and its truth into the shard."""
     shard.picture_RSS3[row], placement = canonical(image)
     found = rendered.truth.objects[:SLOTS]
     share_NHW = np.zeros((len(found), CELLS, CELLS), np.float32)
@@ -191,7 +191,7 @@ class Pool:
                 self.shards.append(Shard(**{name: file[name] for name in Shard._fields}))
 
     def pick(self, rng: np.random.Generator, count: int, *, among: int) -> Shard:
-        """`count` random pictures of the first `among` shards."""
+        """`count` random images of the first `among` shards."""
         self.ensure(among)
         places = zip(rng.integers(among, size=count), rng.integers(SHARD, size=count), strict=True)
         return joined([self.shards[shard].rows(slice(row, row + 1)) for shard, row in places])

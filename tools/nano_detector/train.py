@@ -2,7 +2,7 @@
 
     python -m tools.nano_detector.train WORK --steps 5000 --threads 2
 
-WORK holds the pool of rendered pictures, the checkpoint, the log and the newest weights file. The
+WORK holds the pool of rendered images, the checkpoint, the log and the newest weights file. The
 same command after an interruption continues: a step is a function of (seed, step) and the weights
 alone. `--install` copies the newest weights into the package.
 """
@@ -224,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--shards", type=int, default=48, help="1,000 pictures (54 MB) each")
+    parser.add_argument("--shards", type=int, default=48, help="1,000 images (54 MB) each")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--save-every", type=int, default=100)

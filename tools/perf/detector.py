@@ -1,15 +1,15 @@
-"""Times GenEval's detector, ours in batches against mmdet's own code, picture by picture.
+"""Times GenEval's detector, ours in batches against mmdet's own code, image by image.
 
     python -m tools.perf.detector --python MMDET_VENV/bin/python               # random weights
     python -m tools.perf.detector --python ... --weights FILE.pth --images 8 --batch-size 4
     python -m tools.perf.detector --python ... --tiny                          # seconds
 
-Both get the same weights and pictures in one run, and take turns; what mmdet does is its
+Both get the same weights and images in one run, and take turns; what mmdet does is its
 `inference_detector` on one file at a time, as the official script calls it. Seconds are processor
 time of the work alone, without loading. Prints the ratio, where our own time goes, and whether the
 objects above the threshold are the same; ends with code 1 if they are not.
 
-On a CPU a batch saves nothing, because one picture already fills the processor: nearly all the time
+On a CPU a batch saves nothing, because one image already fills the processor: nearly all the time
 is in the same matrix products and samplings, which both sides leave to the same library. A batch
 also rounds otherwise, so objects may come out as different; --batch-size 1 is what scoring does.
 """
@@ -39,7 +39,7 @@ from alphabench.parity.detections import (
     compare_detections,
     detection_table,
 )
-from tools.perf.geneval_scoring import pictures as photographs
+from tools.perf.geneval_scoring import random_images as photographs
 from tools.reference.check_mask2former import official, read_reference, reference
 
 PARTS: Final = {
@@ -83,7 +83,7 @@ def stopwatches(network: Any) -> Iterator[dict[str, float]]:
 def ours_in_batches(
     detector: OfficialDetector, files: list[Path], batch_size: int
 ) -> tuple[float, list[Any], dict[str, float]]:
-    """Seconds, objects of each picture, and the profile."""
+    """Seconds, objects of each image, and the profile."""
     found: list[Any] = []
     with stopwatches(detector._loaded.network) as seconds:
         began = time.process_time()
@@ -100,9 +100,9 @@ def measure(arguments: argparse.Namespace, work: Path) -> int:
     release = "2" if versions.get("mmdet", "3").startswith("2.") else "3"
     weights = arguments.weights or work / "weights.pth"
     files = []
-    for index, picture in enumerate(photographs(arguments.images, arguments.side)):
+    for index, image in enumerate(photographs(arguments.images, arguments.side)):
         files.append(work / f"{index:02}.png")
-        picture.save(files[-1])
+        image.save(files[-1])
     rounds = []
     for number in range(arguments.rounds):
         out = work / f"found-{number}"
@@ -114,7 +114,7 @@ def measure(arguments: argparse.Namespace, work: Path) -> int:
         rounds.append(
             (sum(one.seconds for one in theirs[1:]) * len(files) / (len(files) - 1), seconds)
         )
-        print(f"mmdet {rounds[-1][0]:.2f} s   ours {seconds:.2f} s   ({len(files)} pictures)")
+        print(f"mmdet {rounds[-1][0]:.2f} s   ours {seconds:.2f} s   ({len(files)} images)")
     tolerance = Tolerance()
     rows: list[DetectionComparison] = [
         compare_detections(
@@ -147,7 +147,7 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, help="mmdet's .pth file; random ones if absent")
     parser.add_argument("--tiny", action="store_true", help="a tiny network")
     parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--side", type=int, default=512, help="pixels of a picture's side")
+    parser.add_argument("--side", type=int, default=512, help="pixels of an image's side")
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()

@@ -168,7 +168,7 @@ def differences(ours: Found, theirs: Found) -> list[str]:
     return words
 
 
-def pictures(count: int, side: int) -> list[Image.Image]:
+def random_images(count: int, side: int) -> list[Image.Image]:
     """Square cuts of the bundled photographs, each another."""
     photographs = [_photograph(one.file) for one in EXPECTATIONS]
     cuts = []
@@ -203,7 +203,7 @@ def main() -> int:
         slow = open_one_by_one(detector_folder, clip_folder, device=arguments.device)
         options = {"detector": str(detector_folder), "clip": str(clip_folder)}
         detector, colours = open_mask2former(options, device=arguments.device)
-        images = pictures(arguments.images, arguments.side)
+        images = random_images(arguments.images, arguments.side)
         batch = arguments.batch_size
         ways = {
             "one by one": lambda: slow.score(images),

@@ -4,9 +4,9 @@
     python -m tools.perf.vqa --python ENV/bin/python --work DIR --model FOLDER
     python -m tools.perf.vqa --python ENV/bin/python --work DIR --tiny      # says nothing of speed
 
-Both get the same weights, pictures and questions in one run, with as many threads as
+Both get the same weights, images and questions in one run, with as many threads as
 `--threads` says. The pipeline is called as DPG-Bench's script calls it: for each question it
-encodes the picture anew. Loading is not counted. Seconds are processor time of either process;
+encodes the image anew. Loading is not counted. Seconds are processor time of either process;
 prints them by question, their ratio, and where ours goes; ends with code 1 when answers differ or
 the ratio is below 2.
 """
@@ -39,7 +39,7 @@ WANTED = 2.0
 class Spent(NamedTuple):
     """Processor seconds of ours, by part."""
 
-    pictures: float
+    images: float
     answers: float
 
 
@@ -58,10 +58,10 @@ def main() -> int:
     ratio = official / sum(spent)
     equal = sum(one == reply["answer"] for one, reply in zip(said, replies, strict=True))
     n = len(requests)
-    print(f"{n} questions about {arguments.pictures} pictures, {arguments.threads} threads")
+    print(f"{n} questions about {arguments.images} images, {arguments.threads} threads")
     print(f"official one by one   {official / n:8.2f} s a question")
     print(f"native in batches     {sum(spent) / n:8.2f} s a question")
-    print(f"  of which pictures   {spent.pictures / n:8.2f}")
+    print(f"  of which images   {spent.images / n:8.2f}")
     print(f"  of which answers    {spent.answers / n:8.2f}")
     print(f"ratio                 {ratio:8.1f}")
     print(f"answers equal         {equal} of {n}")
@@ -70,7 +70,7 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = parser_of(__doc__, pictures=2, questions=6)
+    parser = parser_of(__doc__, images=2, questions=6)
     parser.add_argument("--at-once", type=int, default=8, help="questions in one batch of ours")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
@@ -79,9 +79,9 @@ def parse() -> argparse.Namespace:
 def time_ours(
     loaded: LoadedMplug, requests: Sequence[dict[str, Any]], *, at_once: int
 ) -> tuple[list[str], Spent]:
-    """Answers, and what they took: reading and encoding pictures; everything after."""
+    """Answers, and what they took: reading and encoding images; everything after."""
     said: list[str] = []
-    pictures = answers = 0.0
+    images = answers = 0.0
     side = loaded.model.config.vision.image_res
     for path, group in groupby(requests, key=lambda request: str(request["image"])):
         questions = [str(request["question"]) for request in group]
@@ -92,9 +92,9 @@ def time_ours(
         for first in range(0, len(questions), at_once):
             tokens = loaded.tokenizer.encode(questions[first : first + at_once])
             said += loaded.tokenizer.decode(loaded.model.answer(image_ID, *tokens))
-        pictures += middle - start
+        images += middle - start
         answers += time.process_time() - middle
-    return said, Spent(pictures, answers)
+    return said, Spent(images, answers)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m tools.reference.check_judge_servers --python ENV/bin/python --work DIR [--only NAME]
 
 ENV is an environment with vLLM. Each architecture of docs/judge_servers.md gets a server with
-random weights and the page's flags, as far as a CPU has them; our client asks about pictures with
+random weights and the page's flags, as far as a CPU has them; our client asks about images with
 log-probabilities, and transformers answers the same on the same weights. Prints the number of
 answers that were read and the mean difference in P(yes); ends with code 1 where one was not read or
 the difference exceeds 0.02, what rounding in bfloat16 makes. Says nothing of trained weights, of
@@ -53,8 +53,8 @@ def main() -> int:
 def check(name: str, folder: Path, python: Path, patience: float) -> bool:
     """One architecture: served answers against transformers'."""
     model = MODELS[name](folder / "model")
-    pictures = save_pictures(folder / "pictures", 4)
-    questions = yes_no_questions(pictures)
+    images = save_pictures(folder / "images", 4)
+    questions = yes_no_questions(images)
     log = folder / "server.log"
     with serving(python, model, name=name, log=log, patience_seconds=patience) as address:
         served = list(open_judge(f"{address}#{name}").ask(questions))

@@ -1,17 +1,17 @@
-"""Holds `mask2former:official` against mmdet itself on fifty varied pictures, with random weights.
+"""Holds `mask2former:official` against mmdet itself on fifty varied images, with random weights.
 
     python -m tools.reference.check_mask2former --python VENV/bin/python [--tiny] [--double]
 
 Run by this project's interpreter; VENV has mmdet 2.x or 3.x, and which of the two decides what our
 side does. mmdet makes and saves random weights in the official Swin-S configuration (or,
-with --tiny, a network of the same kind that takes seconds), and reads each picture by itself.
+with --tiny, a network of the same kind that takes seconds), and reads each image by itself.
 Prints a table, and ends with code 1 if a score is apart by more than 1e-4, a box by IoU 0.999 and
 half a pixel, a mask by IoU 0.999, or a verdict at all. What lies in --work is not computed again.
 
 The network looks only where its last mask is above 0; where that hangs on one pixel, rounding
 decides, on either side. --double has both compute in float64: what differs then is no rounding.
 
-At full size this is about half a minute of one core for each picture. Trained weights say more:
+At full size this is about half a minute of one core for each image. Trained weights say more:
 `alphabench parity geneval --images DIR` does the same with them.
 """
 
@@ -49,7 +49,7 @@ REFERENCE: Final = Path(__file__).with_name("mmdet_reference.py")
 
 
 class Original(NamedTuple):
-    """What mmdet found in one picture, and in how many seconds of processor time."""
+    """What mmdet found in one image, and in how many seconds of processor time."""
 
     objects: list[DetectedObject]
     seconds: float
@@ -109,18 +109,18 @@ def encode_places_in_float32() -> None:
 def reference(
     python: Path,
     weights: Path,
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     out: Path,
     *,
     tiny: bool,
     double: bool = False,
 ) -> None:
-    """Have mmdet make the weights and look at the pictures, as far as that was not done before."""
+    """Have mmdet make the weights and look at the images, as far as that was not done before."""
     small = ["--tiny"] if tiny else []
     precise = ["--double"] if double else []
     if not weights.is_file():
         _ask(python, "make", "--out", weights, *small)
-    missing = [path for path in pictures if not (out / f"{path.name}.npz").is_file()]
+    missing = [path for path in images if not (out / f"{path.name}.npz").is_file()]
     if missing:
         _ask(python, "detect", "--weights", weights, "--out", out, *small, *precise, *missing)
 
@@ -131,11 +131,11 @@ def _ask(python: Path, *words: object) -> None:
 
 
 def compared(
-    detector: OfficialDetector, pictures: Sequence[Path], out: Path, tolerance: Tolerance
+    detector: OfficialDetector, images: Sequence[Path], out: Path, tolerance: Tolerance
 ) -> Iterator[tuple[DetectionComparison, float, float]]:
-    """For each picture the comparison, our seconds and theirs."""
+    """For each image the comparison, our seconds and theirs."""
     colours = MeanColours()
-    for path in pictures:
+    for path in images:
         image = open_rgb(path)
         began = time.process_time()
         (ours,) = detector.detect([image])
@@ -153,31 +153,31 @@ def check(arguments: argparse.Namespace, work: Path) -> int:
     release = "2" if versions.get("mmdet", "3").startswith("2.") else "3"
     name = f"{'tiny' if tiny else 'swin-s'}-{release}"
     weights, out = work / f"{name}.pth", work / f"{name}-{'double' if double else 'found'}"
-    pictures = write_pictures(
-        work / ("small" if tiny else "pictures"), arguments.count, shrink=8 if tiny else 1
+    images = write_pictures(
+        work / ("small" if tiny else "images"), arguments.count, shrink=8 if tiny else 1
     )[arguments.skip :]
-    reference(python, weights, pictures, out, tiny=tiny, double=double)
+    reference(python, weights, images, out, tiny=tiny, double=double)
     if double:
         encode_places_in_float32()
     dtype: Literal["float32", "float64"] = "float64" if double else "float32"
     detector, tolerance = official(weights, release, tiny=tiny, dtype=dtype), Tolerance()
     print("original:", ", ".join(f"{key} {value}" for key, value in sorted(versions.items())))
     rows, ours, theirs = [], [], []
-    for row, mine, other in compared(detector, pictures, out, tolerance):
+    for row, mine, other in compared(detector, images, out, tolerance):
         rows.append(row)
         ours.append(mine)
         theirs.append(other)
-        print(f"{len(rows)} of {len(pictures)}: {row.picture}", file=sys.stderr, flush=True)
+        print(f"{len(rows)} of {len(images)}: {row.picture}", file=sys.stderr, flush=True)
     print(detection_table(rows, tolerance))
-    found = [one for path in pictures for one in read_reference(out / f"{path.name}.npz").objects]
+    found = [one for path in images for one in read_reference(out / f"{path.name}.npz").objects]
     scores = np.array([one.score for one in found])
     areas = np.array([one.mask.mean() for one in found if one.mask is not None])
     print(
         f"scores of mmdet's candidates: {np.percentile(scores, (1, 25, 50, 75, 99)).round(3)}, "
-        f"{(scores > 0.3).sum()} above 0.3, {(scores > 0.9).sum()} above 0.9; share of the picture "
+        f"{(scores > 0.3).sum()} above 0.3, {(scores > 0.9).sum()} above 0.9; share of the image "
         f"in a mask: {np.percentile(areas, (1, 25, 50, 75, 99)).round(3)} (percentiles 1 to 99)"
     )
-    print(f"processor seconds a picture: mmdet {np.mean(theirs):.2f}, ours {np.mean(ours):.2f}")
+    print(f"processor seconds an image: mmdet {np.mean(theirs):.2f}, ours {np.mean(ours):.2f}")
     return 0 if all(row.within(tolerance) for row in rows) else 1
 
 
@@ -187,9 +187,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--python", type=Path, required=True, help="interpreter with mmdet")
-    parser.add_argument("--tiny", action="store_true", help="a tiny network and small pictures")
+    parser.add_argument("--tiny", action="store_true", help="a tiny network and small images")
     parser.add_argument("--double", action="store_true", help="both sides in float64")
-    parser.add_argument("--count", type=int, default=50, help="pictures")
+    parser.add_argument("--count", type=int, default=50, help="images")
     parser.add_argument("--skip", type=int, default=0, help="so many of the first ones")
     parser.add_argument("--work", type=Path, help="keep weights and findings here")
     arguments = parser.parse_args()

@@ -5,12 +5,12 @@
     python -m tools.reference.check_mplug --python ENV/bin/python --work DIR --model FOLDER
 
 ENV is an environment with modelscope; docs/official_scorers.md says how to make one. Random weights
-are drawn into DIR unless a folder is given. The official pipeline gets one (picture, question) pair
-at a time, ours a picture with all its questions. Ends with code 1 unless all answers are equal and
+are drawn into DIR unless a folder is given. The official pipeline gets one (image, question) pair
+at a time, ours an image with all its questions. Ends with code 1 unless all answers are equal and
 no logit of the official best beam differs by more than 1e-4.
 
-The official side computes a picture's encoding once for consecutive questions about it
-(`--remember-pictures` of `tools/reference/mplug_oracle.py`), which changes no number and saves
+The official side computes an image's encoding once for consecutive questions about it
+(`--remember-images` of `tools/reference/mplug_oracle.py`), which changes no number and saves
 hours.
 """
 
@@ -59,7 +59,7 @@ def main() -> int:
     folder = weights_of(arguments)
     requests = make_requests(arguments)
     if not arguments.reuse:
-        extra = ("--logits", str(arguments.logits), "--remember-pictures")
+        extra = ("--logits", str(arguments.logits), "--remember-images")
         ask_official(folder, arguments, extra)
     replies = read_replies(work)
     requests = requests[: len(replies)]  # fewer when an interrupted run is reused
@@ -70,7 +70,7 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = parser_of(__doc__, pictures=20, questions=10)
+    parser = parser_of(__doc__, images=20, questions=10)
     parser.add_argument("--logits", type=int, default=200, help="pairs whose logits are compared")
     parser.add_argument("--reuse", action="store_true", help="what an earlier run left")
     return parser.parse_args()
@@ -79,7 +79,7 @@ def parse() -> argparse.Namespace:
 def ask_ours(
     loaded: LoadedMplug, requests: Sequence[dict[str, Any]], replies: Sequence[Any], work: Path
 ) -> Iterator[Found]:
-    """A picture with all its questions at a time."""
+    """An image with all its questions at a time."""
     side = loaded.model.config.vision.image_res
     numbered = enumerate(requests)
     for path, group in groupby(numbered, key=lambda pair: str(pair[1]["image"])):
@@ -115,7 +115,7 @@ def report(replies: Sequence[Any], found: Sequence[Found], *, seconds: float) ->
     print(f"largest logit difference {worst:.2e} over {len(compared)} pairs")
     print(f"spread of the logits     {spread:.2f}")
     print(
-        f"processor seconds        official {official:.0f} (pictures remembered), ours "
+        f"processor seconds        official {official:.0f} (images remembered), ours "
         f"{seconds:.0f} (answers and logits)"
     )
     for number, same in enumerate(equal):

@@ -3,7 +3,7 @@
     python -m tools.reference.make_mplug_probe --python ENV/bin/python
 
 ENV is an environment with modelscope 1.40.2 (docs/official_scorers.md says how to make one). The
-file holds, for a few questions about one picture, the token ids, the words of the official best
+file holds, for a few questions about one image, the token ids, the words of the official best
 beam, and every tenth logit behind them.
 """
 

@@ -1,6 +1,6 @@
-"""Fifty pictures that a detector's input code may get wrong: sizes, proportions, file formats.
+"""Fifty images that a detector's input code may get wrong: sizes, proportions, file formats.
 
-Promises the same pictures for the same count, from the bundled photographs, drawn scenes and smooth
+Promises the same images for the same count, from the bundled photographs, drawn scenes and smooth
 noise. Knows no detector.
 """
 
@@ -31,7 +31,7 @@ ORIENTATION = 0x0112
 
 
 def write_pictures(folder: Path, count: int, *, shrink: int = 1) -> list[Path]:
-    """Write the first `count` pictures and return their paths.
+    """Write the first `count` images and return their paths.
 
     Args:
         folder: is created.
@@ -77,21 +77,21 @@ def _content(index: int) -> Image.Image:
     return Image.fromarray(coarse).resize((220, 180), Image.Resampling.BICUBIC)
 
 
-def _save(picture: Image.Image, kind: str, path: Path) -> None:
+def _save(image: Image.Image, kind: str, path: Path) -> None:
     if kind.startswith("exif"):
         exif = Image.Exif()
         exif[ORIENTATION] = int(kind[-1])
-        picture.save(path, exif=exif, quality=92)
+        image.save(path, exif=exif, quality=92)
     elif kind.endswith("jpg"):
-        (picture.convert("L") if kind.startswith("grey") else picture).save(path, quality=90)
+        (image.convert("L") if kind.startswith("grey") else image).save(path, quality=90)
     elif kind in {"rgba", "grey-alpha"}:
-        ramp = np.linspace(0, 255, picture.width, dtype=np.uint8)
-        alpha = Image.fromarray(np.tile(ramp, (picture.height, 1)))
-        picture = picture.convert("L" if kind == "grey-alpha" else "RGB")
-        picture.putalpha(alpha)
-        picture.save(path)
+        ramp = np.linspace(0, 255, image.width, dtype=np.uint8)
+        alpha = Image.fromarray(np.tile(ramp, (image.height, 1)))
+        image = image.convert("L" if kind == "grey-alpha" else "RGB")
+        image.putalpha(alpha)
+        image.save(path)
     elif kind == "palette":
-        picture.quantize(64).save(path, transparency=0)
+        image.quantize(64).save(path, transparency=0)
     else:
         modes = {"grey": "L", "bilevel": "1"}
-        picture.convert(modes.get(kind, "RGB")).save(path)
+        image.convert(modes.get(kind, "RGB")).save(path)

@@ -116,7 +116,7 @@ def make(out: pathlib.Path, *, tiny: bool, seed: int) -> None:
 
 
 def settle(model: Any, inference_detector: Any) -> None:
-    """Centre the mask features and scale the mask logits on one picture of smooth noise.
+    """Centre the mask features and scale the mask logits on one image of smooth noise.
 
     So many random layers leave little in the features that differs from place to place, and masks
     that are all or nothing.
@@ -191,7 +191,7 @@ def store(out: pathlib.Path) -> None:
     }
     rows_of, frozen = load(WORKER).rows_of, load(FROZEN)
     for index in range(len(frozen.SIZES)):
-        bgr = np.ascontiguousarray(frozen.picture(index)[:, :, ::-1])
+        bgr = np.ascontiguousarray(frozen.image(index)[:, :, ::-1])
         rows = [row for row in rows_of(inference_detector(model, bgr)) if row[1] > STORED_ABOVE]
         masks = np.stack([np.asarray(row[3], dtype=bool) for row in rows])
         found[f"labels{index}"] = np.array([int(row[0]) for row in rows], dtype=np.int16)

@@ -28,12 +28,12 @@ END_BIAS = 18.0
 """Of random weights in the real widths, so that answers end after a few words, as trained ones."""
 
 
-def parser_of(description: str | None, *, pictures: int, questions: int) -> argparse.ArgumentParser:
+def parser_of(description: str | None, *, images: int, questions: int) -> argparse.ArgumentParser:
     """A command line with what both tools take.
 
     Args:
         description: the tool's docstring.
-        pictures: the default number of images.
+        images: the default number of images.
         questions: the default number about each image.
     """
     parser = argparse.ArgumentParser(
@@ -45,7 +45,7 @@ def parser_of(description: str | None, *, pictures: int, questions: int) -> argp
     parser.add_argument("--tiny", action="store_true", help="tiny widths instead of the real ones")
     parser.add_argument("--side", type=int, default=504, help="of the images, in pixels")
     parser.add_argument("--stride", type=int, default=6, help="stride_layer")
-    parser.add_argument("--pictures", type=int, default=pictures)
+    parser.add_argument("--images", type=int, default=images)
     parser.add_argument("--questions", type=int, default=questions, help="about each image")
     return parser
 
@@ -74,13 +74,13 @@ def weights_of(arguments: argparse.Namespace) -> Path:
 
 def make_requests(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """The pairs, also written as the oracle reads them."""
-    from tests.support.tiny_mplug import pairs, save_pictures
+    from tests.support.tiny_mplug import pairs, save_images
 
     work = Path(arguments.work)
-    pictures = save_pictures(work / "pictures", arguments.pictures)
+    images = save_images(work / "images", arguments.images)
     requests = [
         {"image": str(path), "box": None, "question": question}
-        for path, question in pairs(pictures, arguments.questions)
+        for path, question in pairs(images, arguments.questions)
     ]
     (work / "requests.json").write_text(json.dumps(requests), encoding="utf-8")
     return requests

@@ -52,7 +52,7 @@ def allow_other_widths() -> None:
 
 
 class Listener:
-    """Keeps what the decoder said last, and one encoding of the last picture."""
+    """Keeps what the decoder said last, and one encoding of the last image."""
 
     def __init__(self, model: Any, *, remembers: bool) -> None:
         self.words: Any = None
@@ -84,7 +84,7 @@ def main() -> int:
     parser.add_argument("--out", required=True)
     parser.add_argument("--logits", type=int, default=0)
     parser.add_argument("--any-width", action="store_true")
-    parser.add_argument("--remember-pictures", action="store_true", help="saves hours, not timed")
+    parser.add_argument("--remember-images", action="store_true", help="saves hours, not timed")
     arguments = parser.parse_args()
     import numpy as np
 
@@ -93,7 +93,7 @@ def main() -> int:
         worker.import_pipeline()  # as the worker does, with its stand-ins
         allow_other_widths()
     pipeline = worker.open_pipeline(arguments.model, "cpu")
-    listener = Listener(pipeline.model.model, remembers=arguments.remember_pictures)
+    listener = Listener(pipeline.model.model, remembers=arguments.remember_images)
     out = pathlib.Path(arguments.out)
     requests = json.loads(pathlib.Path(arguments.requests).read_text(encoding="utf-8"))
     with (out / "replies.jsonl").open("w", encoding="utf-8", buffering=1) as file:

@@ -32,7 +32,7 @@ SAME_OBJECT_IOU: Final = 0.6
 FEATURES: Final = ("bias", "peak", "category", "support")
 
 
-class PictureMaps(NamedTuple):
+class ImageMaps(NamedTuple):
     """One picture's maps; the same quantities as `detector.Maps`."""
 
     centre_HW: Floats
@@ -57,7 +57,7 @@ class Group:
     """Probability that a cell belongs to this object."""
 
 
-def find_groups(maps: PictureMaps, *, lowest_peak: float = LOWEST_PEAK) -> list[Group]:
+def find_groups(maps: ImageMaps, *, lowest_peak: float = LOWEST_PEAK) -> list[Group]:
     """All objects of one picture, most certain peak first; an empty list where there is none."""
     heat_HW = _sigmoid(maps.centre_HW)
     peaks_N2 = find_peaks(heat_HW, lowest=lowest_peak)
@@ -135,7 +135,7 @@ def calibrated(features: Sequence[float], weights: Sequence[float]) -> float:
     return float(1.0 / (1.0 + np.exp(-np.clip(total, -30.0, 30.0))))
 
 
-def box_in_picture(
+def box_in_image(
     box: tuple[float, float, float, float], placement: Placement
 ) -> tuple[float, float, float, float]:
     """Canonical pixels -> pixels of the picture, cut at its edges."""
@@ -144,7 +144,7 @@ def box_in_picture(
     return max(x1, 0.0), max(y1, 0.0), min(x2, right), min(y2, bottom)
 
 
-def mask_in_picture(soft_HW: Floats, placement: Placement) -> NDArray[np.bool_]:
+def mask_in_image(soft_HW: Floats, placement: Placement) -> NDArray[np.bool_]:
     """(Y, X) pixels of the picture where the object is more likely than not."""
     size = placement.width, placement.height
     right, bottom = (min(side * placement.scale, SIDE) / STRIDE for side in size)

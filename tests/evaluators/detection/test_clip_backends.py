@@ -26,7 +26,7 @@ from alphabench.evaluators.detection.clip_colour import (
     crop_pixels,
 )
 from alphabench.evaluators.detection.detector import ColourQuery
-from tests.evaluators.conftest import picture
+from tests.evaluators.conftest import noise_image
 from tests.support.tiny_models import SIDE, save_clip
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -129,7 +129,9 @@ def test_open_clip_and_transformers_give_equal_logits_from_the_same_crops_and_te
         TransformersClip(theirs, dtype=torch.float32, device="cpu"),
         OpenClip(ours, dtype=torch.float32, device="cpu"),
     ]
-    crops = [picture(*size, seed=seed) for seed, size in enumerate([(40, 40), (90, 31), (20, 77)])]
+    crops = [
+        noise_image(*size, seed=seed) for seed, size in enumerate([(40, 40), (90, 31), (20, 77)])
+    ]
     logits = []
     for backend in backends:
         pixels = torch.stack([crop_pixels(crop, framing=backend.framing) for crop in crops])
@@ -148,7 +150,7 @@ def test_open_clip_and_transformers_give_equal_logits_from_the_same_crops_and_te
 
 
 def whole(crop: Image.Image) -> DetectedObject:
-    """All of a picture as one object."""
+    """All of an image as one object."""
     box = (0.0, 0.0, float(crop.width), float(crop.height))
     return DetectedObject(category="sports ball", score=0.9, box=box)
 

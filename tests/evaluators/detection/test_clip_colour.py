@@ -23,7 +23,7 @@ from alphabench.evaluators.detection.clip_colour import (
     cut_out,
 )
 from alphabench.evaluators.detection.detector import ColourQuery
-from tests.evaluators.conftest import picture
+from tests.evaluators.conftest import noise_image
 
 FRAMING = Framing(
     side=224,
@@ -50,7 +50,7 @@ def test_preprocessing_is_open_clips_without_torchvision(
     theirs = open_clip.transform.image_transform(
         224, is_train=False, mean=FRAMING.mean, std=FRAMING.std
     )
-    crop = picture(width, height, seed=seed)
+    crop = noise_image(width, height, seed=seed)
     torch.testing.assert_close(crop_pixels(crop, framing=FRAMING), theirs(crop), rtol=0, atol=1e-6)
 
 
@@ -66,24 +66,24 @@ def test_what_is_outside_the_mask_becomes_the_grey_canvas() -> None:
 
 
 def test_a_box_between_pixels_is_rounded_as_pillow_rounds_it() -> None:
-    image = picture(50, 40)
+    image = noise_image(50, 40)
     box = (4.5, 9.51, 20.49, 31.5)
     assert cut_out(image, found(box)).tobytes() == image.crop((4, 10, 20, 32)).tobytes()
 
 
 def test_an_object_without_a_mask_is_cropped_with_its_surroundings() -> None:
-    image = picture(50, 40)
+    image = noise_image(50, 40)
     assert cut_out(image, found((5, 6, 15, 26))).tobytes() == image.crop((5, 6, 15, 26)).tobytes()
 
 
 def test_a_box_without_a_pixel_is_an_error_and_no_colour() -> None:
     with pytest.raises(ValueError, match="has no pixel"):
-        cut_out(picture(50, 40), found((7.1, 3, 7.3, 20)))
+        cut_out(noise_image(50, 40), found((7.1, 3, 7.3, 20)))
 
 
 def test_a_mask_of_another_size_is_an_error_and_no_colour() -> None:
     with pytest.raises(ValueError, match="a mask of"):
-        cut_out(picture(50, 40), found((0, 0, 9, 9), mask=np.ones((50, 40), dtype=bool)))
+        cut_out(noise_image(50, 40), found((0, 0, 9, 9), mask=np.ones((50, 40), dtype=bool)))
 
 
 def test_each_colour_has_two_sentences_about_the_class_and_one_about_an_object() -> None:
@@ -121,7 +121,7 @@ def queries(count: int) -> list[ColourQuery]:
     for index in range(count):
         mask = np.random.default_rng(index).random((72, 80)) < 0.8
         one = found(boxes[index % 3], mask=mask, category=categories[(index // 2) % 3])
-        asked.append(ColourQuery(image=picture(80, 72, seed=index), found=one))
+        asked.append(ColourQuery(image=noise_image(80, 72, seed=index), found=one))
     return asked
 
 
@@ -163,4 +163,4 @@ def test_embeddings_that_are_no_numbers_are_an_error_and_no_colour(
     )
     reader = ClipColourReader(str(clip_folder), dtype="float32", device="cpu")
     with pytest.raises(RuntimeError, match="are not finite"):
-        reader.read([ColourQuery(image=picture(50, 40), found=found((5, 6, 15, 26)))])
+        reader.read([ColourQuery(image=noise_image(50, 40), found=found((5, 6, 15, 26)))])

@@ -74,7 +74,9 @@ class WidthColours:
         return [COLOURS[query.image.width] for query in queries]
 
 
-def picture(folder: Path, n: int, width: int, facts: Mapping[str, Any] = RED_DOG) -> GeneratedImage:
+def stored_image(
+    folder: Path, n: int, width: int, facts: Mapping[str, Any] = RED_DOG
+) -> GeneratedImage:
     path = folder / f"{n}.png"
     Image.new("RGB", (width, 8)).save(path)
     sample = Sample(id=f"{n:05}", prompt=facts["prompt"], group=facts["tag"], facts=facts)
@@ -96,7 +98,7 @@ WRONG = "expected red dog>=1, found 0 red; and 1 blue"
 
 
 def test_each_image_gets_one_verdict_with_its_evidence(tmp_path: Path) -> None:
-    images = [picture(tmp_path, 0, 10), picture(tmp_path, 1, 11)]
+    images = [stored_image(tmp_path, 0, 10), stored_image(tmp_path, 1, 11)]
     verdicts = list(evaluator(WidthDetector()).evaluate(images))
     assert summary(verdicts) == [("00000/0", 1.0, ""), ("00001/0", 0.0, WRONG)]
     assert verdicts[1].detail["objects"] == {"dog": [[0.0, 0.0, 11.0, 5.0, 0.5]]}
@@ -105,7 +107,7 @@ def test_each_image_gets_one_verdict_with_its_evidence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 16])
 def test_the_batch_size_changes_no_verdict(tmp_path: Path, batch_size: int) -> None:
-    images = [picture(tmp_path, n, 10 + n % 2) for n in range(5)]
+    images = [stored_image(tmp_path, n, 10 + n % 2) for n in range(5)]
     expected = list(evaluator(WidthDetector(), 1).evaluate(images))
     assert list(evaluator(WidthDetector(), batch_size).evaluate(images)) == expected
     backwards = list(evaluator(WidthDetector(), batch_size).evaluate(images[::-1]))
@@ -115,7 +117,7 @@ def test_the_batch_size_changes_no_verdict(tmp_path: Path, batch_size: int) -> N
 def test_all_colours_of_a_batch_are_read_in_one_call(tmp_path: Path) -> None:
     colours = WidthColours()
     asks = ObjectEvaluator(detector=WidthDetector(), colours=colours)
-    list(asks.evaluate([picture(tmp_path, n, 10) for n in range(4)]))
+    list(asks.evaluate([stored_image(tmp_path, n, 10) for n in range(4)]))
     assert colours.calls == [4]
 
 
@@ -123,15 +125,15 @@ def test_no_colour_is_read_when_no_prompt_asks_for_one(tmp_path: Path) -> None:
     plain = {"tag": "single_object", "prompt": "dog", "include": [{"class": "dog", "count": 1}]}
     colours = WidthColours()
     asks = ObjectEvaluator(detector=WidthDetector(), colours=colours)
-    (verdict,) = asks.evaluate([picture(tmp_path, 0, 999, plain)])
+    (verdict,) = asks.evaluate([stored_image(tmp_path, 0, 999, plain)])
     assert verdict.value == 1.0
     assert colours.calls == []
 
 
 def test_an_image_that_cannot_be_opened_fails_and_costs_no_other(tmp_path: Path) -> None:
-    images = [picture(tmp_path, n, 10) for n in range(4)]
+    images = [stored_image(tmp_path, n, 10) for n in range(4)]
     images[0].path.unlink()
-    images[1].path.write_bytes(b"no picture")
+    images[1].path.write_bytes(b"no image")
     images[2].path.write_bytes(images[2].path.read_bytes()[:40])
     verdicts = list(evaluator(WidthDetector()).evaluate(images))
     assert [v.status for v in verdicts] == ["failed", "failed", "failed", "scored"]
@@ -140,7 +142,7 @@ def test_an_image_that_cannot_be_opened_fails_and_costs_no_other(tmp_path: Path)
 
 def test_an_image_on_which_the_detector_breaks_fails_alone(tmp_path: Path) -> None:
     detector = WidthDetector(disliked=(12,))
-    images = [picture(tmp_path, n, width) for n, width in enumerate((10, 12, 11))]
+    images = [stored_image(tmp_path, n, width) for n, width in enumerate((10, 12, 11))]
     verdicts = list(evaluator(detector).evaluate(images))
     assert [v.value for v in verdicts] == [1.0, None, 0.0]
     assert verdicts[1].detail["reason"] == "RuntimeError: out of memory"
@@ -153,11 +155,11 @@ def test_what_the_user_must_mend_stops_the_run(tmp_path: Path) -> None:
             raise AlphaBenchError("no weights", hint="fetch them")
 
     with pytest.raises(AlphaBenchError, match="no weights"):
-        list(evaluator(Unmade()).evaluate([picture(tmp_path, 0, 10)]))
+        list(evaluator(Unmade()).evaluate([stored_image(tmp_path, 0, 10)]))
 
 
-def test_a_picture_is_examined_upright_and_in_colour(tmp_path: Path) -> None:
-    image = picture(tmp_path, 0, 10)
+def test_an_image_is_examined_upright_and_in_colour(tmp_path: Path) -> None:
+    image = stored_image(tmp_path, 0, 10)
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter: stored 8 wide, shown 10 wide
     Image.new("L", (8, 10)).save(image.path, exif=exif)
@@ -227,7 +229,7 @@ def demand(category: str, **others: Any) -> dict[str, Any]:
 def test_what_a_detector_cannot_know_has_no_score_and_never_a_zero(
     tmp_path: Path, facts: dict[str, Any], unknown: str
 ) -> None:
-    images = [picture(tmp_path, 0, 10, facts), picture(tmp_path, 1, 10, demand("dog"))]
+    images = [stored_image(tmp_path, 0, 10, facts), stored_image(tmp_path, 1, 10, demand("dog"))]
     strange, known = evaluator(OnlyDogs()).evaluate(images)
     assert (strange.value, strange.status) == (None, "failed")
     assert strange.detail["reason"] == f"the detector does not know {unknown}"
@@ -237,5 +239,5 @@ def test_what_a_detector_cannot_know_has_no_score_and_never_a_zero(
 
 
 def test_a_detector_without_a_list_of_its_own_knows_the_eighty_of_coco(tmp_path: Path) -> None:
-    images = [picture(tmp_path, n, 10, demand(c)) for n, c in enumerate(("zebra", "dragon"))]
+    images = [stored_image(tmp_path, n, 10, demand(c)) for n, c in enumerate(("zebra", "dragon"))]
     assert [v.value for v in evaluator(WidthDetector()).evaluate(images)] == [0.0, None]

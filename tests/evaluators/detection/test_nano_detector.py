@@ -1,4 +1,4 @@
-"""The packaged nano detector on pictures that it has never seen."""
+"""The packaged nano detector on images that it has never seen."""
 
 from __future__ import annotations
 

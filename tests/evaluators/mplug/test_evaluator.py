@@ -22,7 +22,7 @@ from alphabench.judges.scripted import ScriptedJudge
 from alphabench.questions import Capabilities, ImagePart, Question, ReplySampling
 from alphabench.types import GeneratedImage, ImageRequest
 from alphabench.upstream import UpstreamData
-from tests.support.tiny_mplug import questions_for, save_mplug, save_pictures
+from tests.support.tiny_mplug import questions_for, save_images, save_mplug
 
 NEEDS = Capabilities(images_per_question=1, logprobs=False)
 
@@ -65,7 +65,7 @@ def test_every_question_of_an_image_gets_a_verdict_that_tells_the_reply(
     benchmark_: Dpg, weights: Path, tmp_path: Path
 ) -> None:
     evaluator = benchmark_.evaluator(f"mplug?weights={weights}&self_test=off")
-    images = [generated(benchmark_, path, at) for at, path in enumerate(save_pictures(tmp_path, 3))]
+    images = [generated(benchmark_, path, at) for at, path in enumerate(save_images(tmp_path, 3))]
     verdicts = list(evaluator.evaluate(images))
     wanted = list(benchmark_.questions(benchmark_.samples()[0]))
     assert [v.question_id for v in verdicts] == wanted * 3
@@ -77,7 +77,7 @@ def test_every_question_of_an_image_gets_a_verdict_that_tells_the_reply(
 
 def test_answers_do_not_depend_on_how_questions_are_ordered(weights: Path, tmp_path: Path) -> None:
     judge = judge_of(weights)
-    paths = save_pictures(tmp_path, 3)
+    paths = save_images(tmp_path, 3)
     asked = [
         question(path, text, number)
         for path in paths
@@ -91,7 +91,7 @@ def test_answers_do_not_depend_on_how_questions_are_ordered(weights: Path, tmp_p
 
 
 def test_an_image_that_cannot_be_read_fails_alone(weights: Path, tmp_path: Path) -> None:
-    good, other = save_pictures(tmp_path, 2)
+    good, other = save_images(tmp_path, 2)
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     asked = [question(path, "is it?", 0) for path in (good, broken, other)]
@@ -176,7 +176,7 @@ def test_a_model_that_always_says_one_word_fails(word: str) -> None:
 
 
 def test_no_original_library_is_imported_on_the_way(weights: Path, tmp_path: Path) -> None:
-    (path,) = save_pictures(tmp_path, 1)
+    (path,) = save_images(tmp_path, 1)
     script = f"""
 import sys
 from pathlib import Path

@@ -21,7 +21,7 @@ from alphabench.models.mplug.beam_search import END, START, search
 from alphabench.models.mplug.config import BeamSearchConfig, read_mplug_config
 from alphabench.models.mplug.image_processing import pixels_of
 from alphabench.models.mplug.loading import LoadedMplug, load_mplug
-from tests.support.tiny_mplug import questions_for, save_mplug, save_pictures
+from tests.support.tiny_mplug import questions_for, save_images, save_mplug
 
 STORED = Path(build_probe.__file__).with_name(build_probe.FILE)
 
@@ -79,7 +79,7 @@ def test_official_logits_are_met_to_the_last_digits(loaded: LoadedMplug) -> None
 
 
 def test_a_batch_of_questions_answers_as_one_by_one(loaded: LoadedMplug, tmp_path: Path) -> None:
-    paths = save_pictures(tmp_path, 3)
+    paths = save_images(tmp_path, 3)
     images = [Image.open(path) for path in paths]
     looked_BID = encode_image(loaded, *images)
     for number, image in enumerate(images):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from alphabench.nano.decoding import PictureMaps, find_groups
+from alphabench.nano.decoding import ImageMaps, find_groups
 from alphabench.nano.detector_network import CELLS, Maps, to_pixels
 from alphabench.scenes.scene_sampling import random_scene
 from tools.nano_detector.batches import plain_batch, rough_batch
@@ -58,7 +58,7 @@ def test_what_the_targets_say_is_what_decoding_reads(shard: Shard) -> None:
     maps = maps_of(labels)
     for row in range(len(shard.picture_RSS3)):
         fields = [field[row].numpy() for field in maps]
-        groups = find_groups(PictureMaps(fields[0][0], *fields[1:]))
+        groups = find_groups(ImageMaps(fields[0][0], *fields[1:]))
         used = shard.category_RN[row] != 255
         seen = sorted((g.category, g.colour) for g in groups)
         true = zip(shard.category_RN[row][used], shard.colour_RN[row][used], strict=True)

@@ -1,7 +1,7 @@
-"""Answers GenEval's question about an image with an object detector and a reader of colours.
+"""Scores images for GenEval with an object detector and a colour classifier.
 
-One `correct` verdict for each image. Images are detected in batches, and all colours of a batch are
-read in one call; neither changes a verdict. Knows no particular model.
+One `correct` verdict per image. Images are processed in batches, and all colours of a batch are
+classified in one call; neither changes a verdict. Knows no particular model.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Selection:
     """Which of a detector's objects count; the defaults are GenEval's."""
 
     cap: int = CAP
-    """Objects kept of one category."""
+    """Most objects of one category."""
     max_overlap: float = 1.0
     """Below 1, objects that overlap a better one this much are dropped."""
     batch_size: int = 8
-    """Images examined in one call; changes no verdict."""
+    """Images per call; changes no verdict."""
 
     def __post_init__(self) -> None:
         if self.cap < 1 or self.batch_size < 1:
@@ -56,7 +56,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectEvaluator:
-    """GenEval's evaluator; can be pickled as long as its detector and colour reader can."""
+    """GenEval's evaluator; can be pickled if its detector and colour reader can."""
 
     detector: Detector
     colours: ColourReader
@@ -66,7 +66,7 @@ class ObjectEvaluator:
     def identity(self) -> Mapping[str, str]:
         thresholds = self.detector.thresholds
         found_by = dict(self.detector.identity)
-        # Whether a build was checked is no part of how it measures: readers look for this name.
+        # Whether a build was checked does not change a score: readers look for this very key.
         checked = {key: found_by.pop(key) for key in ("self_test",) if key in found_by}
         return {
             **checked,
@@ -80,7 +80,7 @@ class ObjectEvaluator:
 
     @property
     def licences(self) -> Mapping[str, str]:
-        """Of the models, as far as they tell."""
+        """Of the models that state one."""
         parts = (self.detector, self.colours)
         return {
             model: licence
@@ -103,7 +103,7 @@ class ObjectEvaluator:
         alone, is `failed`; so is every image of a prompt that names what the models do not know.
 
         Raises:
-            AlphaBenchError: a model says what the user must mend.
+            AlphaBenchError: a model reports what the user must fix.
         """
         for start in range(0, len(images), self.batch_size):
             yield from self._batch(images[start : start + self.batch_size])
@@ -117,10 +117,10 @@ class ObjectEvaluator:
         }
 
     def _unknown(self, facts: Mapping[str, Any]) -> str:
-        """What of a prompt's demands the models do not know, in words; empty if they know all.
+        """The categories and colours of a prompt that the models do not know; empty if none.
 
-        Had only the failing images of such a prompt a verdict, its score would be too low: it has
-        none, even where another clause fails beyond doubt.
+        Such a prompt gets no verdict at all, even where another clause certainly fails: if only
+        failing images had verdicts, its score would be too low.
         """
         detector: object = self.detector
         known = frozenset(GENEVAL_NAMES)
@@ -128,48 +128,48 @@ class ObjectEvaluator:
             known = detector.categories
         rules = Rules.published(facts)
         clauses = (*rules.include, *rules.exclude)
-        strange = {clause.category for clause in clauses} - known
+        unknown = {clause.category for clause in clauses} - known
         colours = {clause.colour for clause in clauses} - {None, *COLOURS}
-        words = ", ".join(map(repr, sorted([*strange, *map(str, colours)])))
-        return f"the detector does not know {words}" if words else ""
+        names = ", ".join(map(repr, sorted([*unknown, *map(str, colours)])))
+        return f"the detector does not know {names}" if names else ""
 
     def _batch(self, images: Sequence[GeneratedImage]) -> list[Verdict]:
-        pictures: list[tuple[GeneratedImage, Image.Image]] = []
+        decoded: list[tuple[GeneratedImage, Image.Image]] = []
         verdicts: dict[str, Verdict] = {}
         for image in images:
             if unknown := self._unknown(image.request.sample.facts):
                 verdicts[image.id] = _failed(image, unknown)
                 continue
             try:
-                pictures.append((image, open_rgb(image.path)))
+                decoded.append((image, open_rgb(image.path)))
             except UnreadableImageError as error:
-                verdicts[image.id] = _failed(image, _words(error))
-        for verdict in self._examine_or_fail(pictures):
+                verdicts[image.id] = _failed(image, _describe(error))
+        for verdict in self._evaluate_or_fail(decoded):
             verdicts[verdict.image_id] = verdict
         return [verdicts[image.id] for image in images]
 
-    def _examine_or_fail(
-        self, pictures: Sequence[tuple[GeneratedImage, Image.Image]]
+    def _evaluate_or_fail(
+        self, decoded: Sequence[tuple[GeneratedImage, Image.Image]]
     ) -> list[Verdict]:
-        """Examine together; after an error each alone, so that one image costs no other."""
-        if not pictures:
+        """Evaluates together; after an error each alone, so that one image fails no other."""
+        if not decoded:
             return []
         try:
-            return self._examine(pictures)
+            return self._evaluate(decoded)
         except AlphaBenchError:
             raise
         except Exception as error:  # noqa: BLE001  (the boundary to the models)
-            if len(pictures) == 1:
-                return [_failed(pictures[0][0], _words(error))]
-        return [verdict for one in pictures for verdict in self._examine_or_fail([one])]
+            if len(decoded) == 1:
+                return [_failed(decoded[0][0], _describe(error))]
+        return [verdict for one in decoded for verdict in self._evaluate_or_fail([one])]
 
-    def _examine(self, pictures: Sequence[tuple[GeneratedImage, Image.Image]]) -> list[Verdict]:
-        detected = self.detector.detect([picture for _, picture in pictures])
-        chosen: list[Selected] = []
+    def _evaluate(self, decoded: Sequence[tuple[GeneratedImage, Image.Image]]) -> list[Verdict]:
+        detected = self.detector.detect([pixels for _, pixels in decoded])
+        selections: list[Selected] = []
         queries: list[ColourQuery] = []
-        for (image, picture), objects in zip(pictures, detected, strict=True):
+        for (image, pixels), objects in zip(decoded, detected, strict=True):
             facts = image.request.sample.facts
-            chosen.append(
+            selections.append(
                 select(
                     objects,
                     tag=str(facts["tag"]),
@@ -178,21 +178,23 @@ class ObjectEvaluator:
                     max_overlap=self.selection.max_overlap,
                 )
             )
-            asked = colour_questions(facts, chosen[-1])
-            queries.extend(ColourQuery(image=picture, found=found) for found in asked)
+            objects_in_question = colour_questions(facts, selections[-1])
+            queries.extend(ColourQuery(image=pixels, found=one) for one in objects_in_question)
         answers = self.colours.read(queries) if queries else []
         colour_of = {q.found: colour for q, colour in zip(queries, answers, strict=True)}
         return [
-            _verdict(image, decide(image.request.sample.facts, of, colour_of.__getitem__), of)
-            for (image, _), of in zip(pictures, chosen, strict=True)
+            _verdict(
+                image, decide(image.request.sample.facts, selected, colour_of.__getitem__), selected
+            )
+            for (image, _), selected in zip(decoded, selections, strict=True)
         ]
 
 
 def boxes(selected: Selected) -> dict[str, list[list[float]]]:
     """Category -> [x1, y1, x2, y2, score] of its objects: the `details` of a result line."""
     return {
-        category: [[*map(float, found.box), float(found.score)] for found in of]
-        for category, of in selected.items()
+        category: [[*map(float, one.box), float(one.score)] for one in objects]
+        for category, objects in selected.items()
     }
 
 
@@ -204,7 +206,7 @@ def _verdict(image: GeneratedImage, decision: Decision, selected: Selected) -> V
     )
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 

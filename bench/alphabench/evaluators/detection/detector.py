@@ -1,4 +1,4 @@
-"""The seam between detectors and what is concluded from them. Knows no model and no benchmark."""
+"""The protocols of detectors and colour readers. Knows no model and no benchmark."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Detector(Protocol):
         ...
 
     def self_test(self, colours: ColourReader) -> None:
-        """Examine bundled images with known answers, colours included.
+        """Evaluates bundled images with known answers, colours included.
 
         Raises:
             AlphaBenchError: an answer is wrong; this build must not score.
@@ -42,7 +42,7 @@ class LimitedVocabulary(Protocol):
 
     @property
     def categories(self) -> frozenset[str]:
-        """All that it can find; what it does not know it cannot be asked about."""
+        """All categories that it can detect."""
         ...
 
 

@@ -1,10 +1,9 @@
-"""Shows a detector and its reader of colours pictures whose answers are known.
+"""The self-test of detectors and colour readers: images with known answers.
 
-Promises that a build which finds nothing, finds everything, or has its labels or colours mixed up
-does not score. Knows no model. It guards against broken builds, not against small differences:
-three photographs and four balls say nothing about accuracy. The expectations were written without
-the trained weights at hand, so the test has not been run with them yet; they are limited to what is
-large and unmistakable in the pictures.
+A build that finds nothing, finds everything, or mixes up labels or colours does not score. Knows no
+model. The test detects broken builds, not small differences: three photographs and four balls say
+nothing about accuracy. The expectations were written without the trained weights, so the test has
+not been run with them yet; they are limited to what is large and unmistakable in the images.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ class Expectation:
 
     file: str
     shown: str
-    """A category that fills much of the picture."""
+    """A category that fills much of the image."""
     absent: tuple[str, ...]
-    """Categories that nothing in the picture resembles."""
+    """Categories that nothing in the image resembles."""
 
 
 EXPECTATIONS: Final = (
@@ -54,11 +53,11 @@ BALLS: Final[Mapping[str, tuple[int, int, int]]] = {
     "green": (25, 140, 45),
     "blue": (25, 60, 200),
 }
-"""Colours that no two people would call differently."""
+"""Unambiguous colours."""
 
 
 def run_self_test(detector: Detector, colours: ColourReader) -> None:
-    """Examine three photographs and four rendered balls.
+    """Evaluates three photographs and four rendered balls.
 
     Raises:
         AlphaBenchError: names the first wrong answer.
@@ -70,7 +69,7 @@ def run_self_test(detector: Detector, colours: ColourReader) -> None:
     for wanted, read in zip(BALLS, colours.read(balls), strict=True):
         if read != wanted:
             raise AlphaBenchError(
-                f"the self-test failed: the reader of colours calls a {wanted} ball {read!r}",
+                f"the self-test failed: the colour reader calls a {wanted} ball {read!r}",
                 hint=HINT,
             )
 
@@ -83,7 +82,7 @@ def _check_objects(
 
     if any(not math.isfinite(one.score) for one in found):
         raise AlphaBenchError(
-            f"the self-test failed: scores in {expected.file} are not numbers", hint=HINT
+            f"the self-test failed: scores in {expected.file} are not finite", hint=HINT
         )
     if best(expected.shown) <= threshold:
         raise AlphaBenchError(
@@ -117,5 +116,5 @@ def _ball_query(colour: tuple[int, int, int]) -> ColourQuery:
     ball = DetectedObject(
         category="sports ball", score=1.0, box=(low, low, high, high), mask=inside_HW
     )
-    picture = PillowImage.fromarray(image_HW3.clip(0, 255).astype(np.uint8))
-    return ColourQuery(image=picture, found=ball)
+    image = PillowImage.fromarray(image_HW3.clip(0, 255).astype(np.uint8))
+    return ColourQuery(image=image, found=ball)

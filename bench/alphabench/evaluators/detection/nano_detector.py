@@ -1,7 +1,7 @@
-"""The embedded detector behind the detector seam: opens its weights, reports objects and colours.
+"""The nano detector as a `Detector`: loads its weights, returns objects and colours.
 
 Made for the synthetic world: its scores are never comparable with those of the official detector.
-Each picture runs alone through the network, so a batch cannot change a result. Knows no benchmark.
+Each image runs alone through the network, so a batch cannot change a result. Knows no benchmark.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from alphabench.core.options import fill
 from alphabench.detections.objects import COLOURS, DetectedObject, Thresholds
 from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
 from alphabench.nano import decoding
-from alphabench.nano.decoding import Group, PictureMaps
+from alphabench.nano.decoding import Group, ImageMaps
 from alphabench.nano.detector_network import (
     Design,
     DetectorNet,
@@ -62,12 +62,12 @@ SELF_TEST: Final = (
         seed=2,
     ),
 )
-"""An empty picture, two kinds of objects, three of one kind."""
+"""An empty image, two categories, three objects of one category."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NanoOptions:
-    """What can be set about the nano detector."""
+class NanoDetectorOptions:
+    """Options of the nano detector."""
 
     score: float = Thresholds().score
     """Confidence a detection must exceed, 0 to 1. Scores are calibrated: GenEval's fits."""
@@ -81,7 +81,7 @@ class NanoOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
+class NanoDetectorWeights:
     """What decides which detections count; known without building the network."""
 
     sha256: str
@@ -94,7 +94,7 @@ class Weights:
 class NanoDetector:
     """See `evaluators.detection.detector.Detector`."""
 
-    def __init__(self, weights: Weights, *, device: str) -> None:
+    def __init__(self, weights: NanoDetectorWeights, *, device: str) -> None:
         self._weights = weights
         self._device = device
         self._net: DetectorNet | None = None
@@ -121,47 +121,47 @@ class NanoDetector:
         return self._weights.categories
 
     def detect(self, images: Sequence[Image.Image]) -> list[list[DetectedObject]]:
-        """All objects of each picture, most certain first."""
+        """All objects of each image, by descending score."""
         if self._net is None:
             file = weights_bytes()
             assert hashlib.sha256(file).hexdigest() == self._weights.sha256
             self._net = load_net(file).to(self._device)
-        return [self._examine(self._net, image) for image in images]
+        return [self._detect_one(self._net, image) for image in images]
 
     def self_test(self, colours: ColourReader) -> None:
-        """See `Detector.self_test`; the pictures are drawn anew from three fixed scenes."""
+        """See `Detector.self_test`; the images are rendered from three fixed scenes."""
         for scene in SELF_TEST:
             image = render(scene, 128, 128).image
             (found,) = self.detect([image])
             sure = [item for item in found if item.score > self.thresholds.score]
-            words = colours.read([ColourQuery(image=image, found=item) for item in sure])
-            seen = sorted((c, f.category) for c, f in zip(words, sure, strict=True))
+            colour_names = colours.read([ColourQuery(image=image, found=item) for item in sure])
+            seen = sorted((c, f.category) for c, f in zip(colour_names, sure, strict=True))
             shown = sorted((str(item.colour), item.category) for item in scene.objects)
             if seen != shown:
                 raise AlphaBenchError(
-                    f"the self-test failed: nano sees {_words(seen)} in a picture of "
-                    f"{_words(shown)}",
+                    f"the self-test failed: nano finds {_listed(seen)} in an image of "
+                    f"{_listed(shown)}",
                     hint="this build must not score: install the pinned versions, "
                     "or look closer with `alphabench doctor`",
                 )
 
-    def _examine(self, net: DetectorNet, image: Image.Image) -> list[DetectedObject]:
+    def _detect_one(self, net: DetectorNet, image: Image.Image) -> list[DetectedObject]:
         square_SS3, placement = canonical(image)
         pixels_13SS = to_pixels(square_SS3[None]).to(self._device)
         with torch.inference_mode():
             maps = net(pixels_13SS.contiguous(memory_format=torch.channels_last))
         centre_HW, *others = (field[0].cpu().numpy() for field in maps)
-        groups = decoding.find_groups(PictureMaps(centre_HW[0], *others))
+        groups = decoding.find_groups(ImageMaps(centre_HW[0], *others))
         objects = [self._detected(net, group, placement) for group in groups]
-        kept = [item for item in objects if item.score > LOWEST_SCORE and _has_area(item)]
-        return sorted(kept, key=lambda item: -item.score)
+        detections = [item for item in objects if item.score > LOWEST_SCORE and _has_area(item)]
+        return sorted(detections, key=lambda item: -item.score)
 
     def _detected(self, net: DetectorNet, group: Group, placement: Placement) -> DetectedObject:
         return DetectedObject(
             category=net.design.categories[group.category],
             score=decoding.calibrated(group.features, self._weights.calibration),
-            box=decoding.box_in_picture(group.box, placement),
-            mask=decoding.mask_in_picture(group.soft_HW, placement),
+            box=decoding.box_in_image(group.box, placement),
+            mask=decoding.mask_in_image(group.soft_HW, placement),
             colour=net.design.colours[group.colour],
         )
 
@@ -169,7 +169,7 @@ class NanoDetector:
 class NanoColours:
     """See `evaluators.detection.detector.ColourReader`: what the detector read, or the pixels."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: NanoDetectorWeights) -> None:
         self._weights = weights
 
     @property
@@ -177,7 +177,7 @@ class NanoColours:
         return {"model": f"nano {self._weights.sha256}"}
 
     def read(self, queries: Sequence[ColourQuery]) -> list[str]:
-        """The detector's own word where it is one of the ten, else what most pixels look like."""
+        """The detector's colour if it is one of the ten, else the most frequent of the pixels."""
         return [_colour_of(query) for query in queries]
 
 
@@ -187,21 +187,21 @@ def open_nano(
     device: str,
     cache_dir: Path | None = None,  # noqa: ARG001  (the weights are in the package)
 ) -> tuple[Detector, ColourReader]:
-    """The packaged detector and its reader of colours.
+    """The packaged detector and its colour reader.
 
     Args:
-        options: see `NanoOptions`.
+        options: see `NanoDetectorOptions`.
         device: as torch names it.
         cache_dir: where `alphabench fetch` puts things; not used.
 
     Raises:
         AlphaBenchError: an unknown option, or weights that are missing or foreign.
     """
-    wanted = fill(NanoOptions, options, owner="nano")
+    wanted = fill(NanoDetectorOptions, options, owner="nano")
     file = weights_bytes()
     entries = metadata(file)
     factors: dict[str, float] = json.loads(entries["calibration"])
-    weights = Weights(
+    weights = NanoDetectorWeights(
         sha256=hashlib.sha256(file).hexdigest(),
         calibration=tuple(factors[name] for name in decoding.FEATURES),
         categories=frozenset(Design.from_json(entries["design"]).categories),
@@ -230,8 +230,8 @@ def _colour_of_pixels(query: ColourQuery) -> str:
     return COLOURS[int(np.bincount(nearest_P // per_colour, minlength=len(COLOURS)).argmax())]
 
 
-def _words(things: Sequence[tuple[str, str]]) -> str:
-    return ", ".join(f"{colour} {category}" for colour, category in things) or "nothing"
+def _listed(objects: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{colour} {category}" for colour, category in objects) or "nothing"
 
 
 def _has_area(item: DetectedObject) -> bool:

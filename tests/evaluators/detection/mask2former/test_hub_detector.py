@@ -15,7 +15,7 @@ from alphabench.detections.objects import DetectedObject
 from alphabench.evaluators.detection.coco import COCO_NAMES, GENEVAL_NAMES
 from alphabench.evaluators.detection.detector import Detector
 from alphabench.evaluators.detection.mask2former.hub_detector import open_mask2former
-from tests.evaluators.conftest import picture
+from tests.evaluators.conftest import noise_image
 from tests.support.tiny_models import save_mask2former
 
 
@@ -40,7 +40,7 @@ def assert_equal(some: list[DetectedObject], others: list[DetectedObject]) -> No
 def test_objects_have_genevals_names_scores_boxes_and_masks_of_the_image(
     mask2former_folder: Path,
 ) -> None:
-    (found,) = opened(mask2former_folder).detect([picture(90, 70)])
+    (found,) = opened(mask2former_folder).detect([noise_image(90, 70)])
     assert len(found) > 5
     for one in found:
         assert one.category in GENEVAL_NAMES
@@ -54,7 +54,7 @@ def test_objects_have_genevals_names_scores_boxes_and_masks_of_the_image(
 def test_neither_neighbours_nor_order_change_an_images_objects(mask2former_folder: Path) -> None:
     detector = opened(mask2former_folder)
     sizes = [(64, 64), (90, 70), (64, 64), (40, 100), (90, 70), (64, 64)]
-    images = [picture(*size, seed=seed) for seed, size in enumerate(sizes)]
+    images = [noise_image(*size, seed=seed) for seed, size in enumerate(sizes)]
     together = detector.detect(images)
     assert len({len(found) for found in together}) > 1
     for image, found in zip(images, together, strict=True):
@@ -68,7 +68,7 @@ def test_no_images_give_no_objects(mask2former_folder: Path) -> None:
 
 
 def test_min_score_leaves_out_only_what_no_threshold_would_keep(mask2former_folder: Path) -> None:
-    image = picture(64, 64, seed=4)
+    image = noise_image(64, 64, seed=4)
     (everything,) = opened(mask2former_folder, min_score="0").detect([image])
     (above,) = opened(mask2former_folder, min_score="0.3").detect([image])
     assert len(above) < len(everything)
@@ -80,7 +80,7 @@ def test_min_score_leaves_out_only_what_no_threshold_would_keep(mask2former_fold
 def test_a_detector_that_was_not_used_yet_can_be_sent_to_a_worker(mask2former_folder: Path) -> None:
     detector, colours = open_mask2former({"detector": str(mask2former_folder)}, device="cpu")
     copy, _ = pickle.loads(pickle.dumps((detector, colours)))
-    assert_equal(copy.detect([picture(64, 64)])[0], detector.detect([picture(64, 64)])[0])
+    assert_equal(copy.detect([noise_image(64, 64)])[0], detector.detect([noise_image(64, 64)])[0])
 
 
 def test_identity_changes_with_the_weights_and_with_each_option_that_decides(
@@ -116,7 +116,7 @@ def test_random_weights_do_not_pass_the_self_test(
 
 
 def test_half_precision_gives_objects_too(mask2former_folder: Path) -> None:
-    (found,) = opened(mask2former_folder, dtype="bfloat16").detect([picture(64, 64)])
+    (found,) = opened(mask2former_folder, dtype="bfloat16").detect([noise_image(64, 64)])
     assert found
     assert all(np.isfinite(one.score) for one in found)
 
@@ -139,14 +139,14 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, str], words: str
 def test_weights_that_are_not_on_this_machine_are_named_with_the_option_for_a_folder() -> None:
     detector, _ = open_mask2former({}, device="cpu")
     with pytest.raises(AlphaBenchError) as raised:
-        detector.detect([picture(64, 64)])
+        detector.detect([noise_image(64, 64)])
     assert "facebook/mask2former-swin-small-coco-instance" in raised.value.message
     assert "detector=FOLDER" in raised.value.hint
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match=r"there is no folder .*nowhere.* detector weights"):
-        opened(tmp_path / "nowhere").detect([picture(64, 64)])
+        opened(tmp_path / "nowhere").detect([noise_image(64, 64)])
 
 
 def test_pickled_weights_are_refused(mask2former_folder: Path, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_weights_with_a_hole_are_refused_instead_of_filled_at_random(
     del weights["class_predictor.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(AlphaBenchError, match=r"1 weights are missing.*class_predictor"):
-        opened(folder).detect([picture(64, 64)])
+        opened(folder).detect([noise_image(64, 64)])
 
 
 def test_the_norm_that_checkpoints_on_the_hub_lack_is_not_missed(
@@ -177,7 +177,7 @@ def test_the_norm_that_checkpoints_on_the_hub_lack_is_not_missed(
     assert len(idle) == 2
     kept = {name: tensor for name, tensor in weights.items() if name not in idle}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    image = picture(64, 64, seed=2)
+    image = noise_image(64, 64, seed=2)
     assert_equal(opened(folder).detect([image])[0], opened(mask2former_folder).detect([image])[0])
 
 
@@ -189,7 +189,7 @@ def test_weights_that_the_model_has_no_place_for_are_refused(
     weights["class_predictor.weight_scale"] = torch.ones(1)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(AlphaBenchError, match=r"no place for.*'class_predictor\.weight_scale'"):
-        opened(folder).detect([picture(64, 64)])
+        opened(folder).detect([noise_image(64, 64)])
 
 
 def test_truncated_weights_are_refused(mask2former_folder: Path, tmp_path: Path) -> None:
@@ -199,15 +199,15 @@ def test_truncated_weights_are_refused(mask2former_folder: Path, tmp_path: Path)
     with pytest.raises(
         AlphaBenchError, match=r"weights file 'model\.safetensors' of .* is damaged"
     ):
-        opened(folder).detect([picture(64, 64)])
+        opened(folder).detect([noise_image(64, 64)])
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(clip_folder: Path) -> None:
     with pytest.raises(AlphaBenchError, match="cannot be loaded as a Mask2Former: it is a clip"):
-        opened(clip_folder).detect([picture(64, 64)])
+        opened(clip_folder).detect([noise_image(64, 64)])
 
 
 def test_a_checkpoint_with_other_classes_is_refused(tmp_path: Path) -> None:
     panoptic = save_mask2former(tmp_path / "panoptic", labels=(*COCO_NAMES, "wall", "sky"))
     with pytest.raises(AlphaBenchError, match="knows 82 classes, among them 'wall'"):
-        opened(panoptic).detect([picture(64, 64)])
+        opened(panoptic).detect([noise_image(64, 64)])

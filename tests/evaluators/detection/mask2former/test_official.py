@@ -21,10 +21,9 @@ from alphabench.evaluators.detection.mask2former.official import (
     open_official,
 )
 from alphabench.evaluators.detection.mask2former.official_weights import OFFICIAL
-from alphabench.evaluators.detection.mmdet.frozen import SIZES
-from alphabench.evaluators.detection.mmdet.frozen import picture as frozen_picture
+from alphabench.evaluators.detection.mmdet.frozen import SIZES, frozen_image
 from alphabench.upstream import UpstreamData
-from tests.evaluators.conftest import picture
+from tests.evaluators.conftest import noise_image
 from tests.support.mmdet_tiny import SCALE, save_checkpoint, stored
 from tools.reference.mmdet_reference import STORED_ABOVE
 
@@ -45,7 +44,7 @@ def test_what_mmdet_found_is_found_here_with_its_scores_boxes_and_masks(
     release: int, weights: dict[int, Path]
 ) -> None:
     content = stored(release)
-    images = [Image.fromarray(frozen_picture(index)) for index in range(len(SIZES))]
+    images = [Image.fromarray(frozen_image(index)) for index in range(len(SIZES))]
     detector = opened(weights[release], pipeline=f"mmdet{release}")
     for index, ours in enumerate(detector.detect(images)):
         theirs = objects_of(content, index)
@@ -64,17 +63,17 @@ def test_what_mmdet_found_is_found_here_with_its_scores_boxes_and_masks(
 
 
 def test_the_two_releases_do_not_do_the_same(weights: dict[int, Path]) -> None:
-    image = Image.fromarray(frozen_picture(0))
+    image = Image.fromarray(frozen_image(0))
     (two,) = opened(weights[2], pipeline="mmdet2").detect([image])
     (three,) = opened(weights[2], pipeline="mmdet3").detect([image])
     gaps = [abs(one.score - other.score) for one, other in pair_up(two, three)[0]]
     assert max(gaps) > 1e-3  # the stored expectations would notice the wrong one
 
 
-def test_neither_neighbours_nor_order_change_a_pictures_objects(weights: dict[int, Path]) -> None:
+def test_neither_neighbours_nor_order_change_a_images_objects(weights: dict[int, Path]) -> None:
     detector = opened(weights[2], at_once=4)
     sizes = [(64, 64), (90, 70), (64, 64), (40, 100), (91, 70), (70, 90)]
-    images = [picture(*size, seed=seed) for seed, size in enumerate(sizes)]
+    images = [noise_image(*size, seed=seed) for seed, size in enumerate(sizes)]
     together = detector.detect(images)
     one_by_one = opened(weights[2])
     alone = [one_by_one.detect([image])[0] for image in images]
@@ -87,7 +86,7 @@ def test_neither_neighbours_nor_order_change_a_pictures_objects(weights: dict[in
 
 
 def test_min_score_leaves_out_only_what_no_threshold_would_keep(weights: dict[int, Path]) -> None:
-    image = picture(64, 64, seed=4)
+    image = noise_image(64, 64, seed=4)
     (everything,) = opened(weights[2]).detect([image])
     (above,) = opened(weights[2], min_score=0.3).detect([image])
     assert len(above) < len(everything)
@@ -200,7 +199,7 @@ def test_weights_with_a_layer_of_zeros_do_not_load(tmp_path: Path) -> None:
     name = "panoptic_head.transformer_decoder.layers.1.cross_attn.attn.in_proj_weight"
     zeroed = save_checkpoint(tmp_path / "a.pth", 3, changed={name: torch.zeros(96, 32)})
     with pytest.raises(AlphaBenchError, match=r"in_proj_weight' is 0 throughout"):
-        opened(zeroed).detect([picture(64, 64)])
+        opened(zeroed).detect([noise_image(64, 64)])
 
 
 def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
@@ -209,7 +208,7 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
     content["meta"]["CLASSES"] = ("crack",)
     torch.save(content, path)
     with pytest.raises(AlphaBenchError, match="knows 1 classes, among them 'crack'"):
-        opened(path).detect([picture(64, 64)])
+        opened(path).detect([noise_image(64, 64)])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +216,7 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
     [
         ({"weigths": "x"}, "did you mean 'weights'"),
         ({"pipeline": "mmdet4"}, "did you mean 'mmdet"),
-        ({"at_once": "0"}, "at_once=0 is no number of pictures"),
+        ({"at_once": "0"}, "at_once=0 is no number of images"),
         ({"min_score": "0.4"}, "min_score=0.4 is outside 0 to 0.3"),
     ],
 )

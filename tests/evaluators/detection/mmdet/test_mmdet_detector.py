@@ -109,7 +109,7 @@ def opened(folder: Path) -> Iterator[MmdetDetector]:
     found.close()
 
 
-def image(what: int = 0, *, width: int = 31, height: int = 22) -> Image.Image:
+def noise_image(what: int = 0, *, width: int = 31, height: int = 22) -> Image.Image:
     pixels = np.random.default_rng(what).integers(0, 256, (height, width, 3), dtype=np.uint8)
     pixels[0, 0, 0] = what
     return Image.fromarray(pixels)
@@ -126,13 +126,13 @@ def gone(pid: int) -> bool:
 def test_objects_cross_over_with_names_scores_boxes_and_every_pixel_of_their_masks(
     opened: MmdetDetector,
 ) -> None:
-    pictures = [image(), image(20, width=8, height=9)]
-    for picture, found in zip(pictures, opened.detect(pictures), strict=True):
+    images = [noise_image(), noise_image(20, width=8, height=9)]
+    for image, found in zip(images, opened.detect(images), strict=True):
         assert [one.category for one in found] == ["computer mouse", "person"]
         assert [one.score for one in found] == [0.5, 0.9]
         assert found[0].box == (0.5, 1.0, 7.0, 8.25)
         assert found[0].mask is not None
-        assert np.array_equal(found[0].mask, np.array(picture).astype(int).sum(axis=2) % 2 == 1)
+        assert np.array_equal(found[0].mask, np.array(image).astype(int).sum(axis=2) % 2 == 1)
         assert found[1].mask is None
 
 
@@ -140,14 +140,14 @@ def test_one_process_serves_all_calls(opened: MmdetDetector, folder: Path) -> No
     assert opened.detect([]) == []
     assert starts(folder) == []
     for _ in range(3):
-        opened.detect([image(), image()])
+        opened.detect([noise_image(), noise_image()])
     assert len(starts(folder)) == 1
 
 
 def test_a_process_that_dies_is_started_again_and_its_image_is_not_lost(
     opened: MmdetDetector, folder: Path
 ) -> None:
-    found = opened.detect([image(), image(2), image()])
+    found = opened.detect([noise_image(), noise_image(2), noise_image()])
     assert [len(objects) for objects in found] == [2, 2, 2]
     assert len(starts(folder)) == 2
 
@@ -156,16 +156,16 @@ def test_an_image_that_kills_the_process_twice_raises_and_the_next_one_is_served
     opened: MmdetDetector, folder: Path
 ) -> None:
     with pytest.raises(RuntimeError, match=r"ended with code 9 .*the GPU went away"):
-        opened.detect([image(1)])
+        opened.detect([noise_image(1)])
     assert len(starts(folder)) == 2
-    assert len(opened.detect([image()])[0]) == 2
+    assert len(opened.detect([noise_image()])[0]) == 2
 
 
 def test_a_process_that_falls_silent_is_ended_within_its_time(folder: Path) -> None:
     impatient = detector(folder, image_seconds=0.4)
     began = time.monotonic()
     with pytest.raises(RuntimeError, match=r"no answer in 0\.4 s"):
-        impatient.detect([image(3)])
+        impatient.detect([noise_image(3)])
     assert time.monotonic() - began < 10
     assert all(map(gone, starts(folder)))
 
@@ -174,7 +174,7 @@ def test_a_process_that_falls_silent_is_ended_within_its_time(folder: Path) -> N
 def test_nonsense_is_an_error_and_never_an_object(folder: Path, what: int) -> None:
     found = detector(folder)
     with pytest.raises(RuntimeError):
-        found.detect([image(what)])
+        found.detect([noise_image(what)])
     assert len(starts(folder)) == 2
     found.close()
 
@@ -183,29 +183,29 @@ def test_an_error_inside_mmdet_is_reported_and_costs_no_restart(
     opened: MmdetDetector, folder: Path
 ) -> None:
     with pytest.raises(RuntimeError, match="mmdet: ValueError: no kernel image"):
-        opened.detect([image(4)])
-    assert len(opened.detect([image()])[0]) == 2
+        opened.detect([noise_image(4)])
+    assert len(opened.detect([noise_image()])[0]) == 2
     assert len(starts(folder)) == 1
 
 
 def test_a_process_that_cannot_load_is_the_users_to_mend(folder: Path) -> None:
     (folder / "no_start").touch()
     with pytest.raises(AlphaBenchError, match="did not get ready: RuntimeError: the checkpoint is"):
-        detector(folder).detect([image()])
+        detector(folder).detect([noise_image()])
     assert all(map(gone, starts(folder)))
 
 
 def test_a_process_that_loads_for_ever_is_ended(folder: Path) -> None:
     (folder / "slow_start").touch()
     with pytest.raises(AlphaBenchError, match=r"did not get ready: no answer in 1 s"):
-        detector(folder, start_seconds=1.0).detect([image()])
+        detector(folder, start_seconds=1.0).detect([noise_image()])
     assert all(map(gone, starts(folder)))
 
 
 def test_closing_and_forgetting_a_detector_end_its_process(folder: Path) -> None:
     closed, forgotten = detector(folder), detector(folder)
-    closed.detect([image()])
-    forgotten.detect([image()])
+    closed.detect([noise_image()])
+    forgotten.detect([noise_image()])
     closed.close()
     closed.close()
     del forgotten
@@ -219,9 +219,9 @@ def test_the_process_does_not_outlive_a_parent_that_is_killed(folder: Path) -> N
         from tests.evaluators.detection.mmdet.test_mmdet_detector import detector, image
         folder = pathlib.Path({str(folder)!r})
         found = detector(folder)
-        found.detect([image()])
+        found.detect([noise_image()])
         print("ready", flush=True)
-        found.detect([image(3)])
+        found.detect([noise_image(3)])
     """
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
@@ -239,7 +239,7 @@ def test_the_process_does_not_outlive_a_parent_that_is_killed(folder: Path) -> N
 
 def test_a_detector_that_was_not_used_yet_can_be_sent_to_a_worker(folder: Path) -> None:
     copy = pickle.loads(pickle.dumps(detector(folder)))
-    assert len(copy.detect([image()])[0]) == 2
+    assert len(copy.detect([noise_image()])[0]) == 2
     copy.close()
 
 
@@ -297,7 +297,7 @@ def test_a_file_that_is_no_interpreter_is_named(folder: Path) -> None:
     with pytest.raises(AlphaBenchError, match="no usable Python interpreter"):
         _ = found.identity
     with pytest.raises(AlphaBenchError, match="cannot be started"):
-        found.detect([image()])
+        found.detect([noise_image()])
 
 
 def test_a_configuration_below_the_home_folder_is_found_by_both_processes(
@@ -316,7 +316,7 @@ def test_a_configuration_below_the_home_folder_is_found_by_both_processes(
     found = MmdetDetector(chosen, device="cpu", backend=("echo_backend:open", folder))
     assert found.identity["config"] == hashlib.sha256(b"model = {}").hexdigest()
     with pytest.raises(AlphaBenchError, match=f"ValueError: {folder / 'x.py'}"):
-        found.detect([image()])
+        found.detect([noise_image()])
 
 
 REAL = """
@@ -403,7 +403,7 @@ def test_mmdet_itself_gives_the_same_objects_through_the_process_and_the_same_ru
     python = os.environ.get("ALPHABENCH_MMDET_PYTHON")
     if python is None:
         pytest.skip("ALPHABENCH_MMDET_PYTHON names no interpreter")
-    pixels = np.array(image(77, width=96, height=80))
+    pixels = np.array(noise_image(77, width=96, height=80))
     np.save(tmp_path / "image.npy", pixels)
     script = tmp_path / "real.py"
     script.write_text(textwrap.dedent(REAL))

@@ -137,12 +137,12 @@ def test_a_norm_of_zeros_is_refused() -> None:
 def test_a_request_for_a_file_hands_its_path_to_mmdet() -> None:
     asked: list[Any] = []
 
-    def detect(picture: Any) -> list[Any]:
-        asked.append(picture)
+    def detect(image: Any) -> list[Any]:
+        asked.append(image)
         return [(3, 0.5, BOXES[0], MASKS[0])]
 
-    reply = answer(detect, {"file": "/pictures/a.png"}, min_score=0.05)
-    assert asked == ["/pictures/a.png"]
+    reply = answer(detect, {"file": "/images/a.png"}, min_score=0.05)
+    assert asked == ["/images/a.png"]
     assert [one["label"] for one in reply["objects"]] == [3]
 
 

@@ -67,13 +67,13 @@ def test_floats_are_resized_as_opencv_does(index: int) -> None:
     ],
 )
 def test_the_short_side_becomes_800_unless_the_long_one_would_pass_1333(
-    picture: tuple[int, int], content: tuple[int, int]
+    image: tuple[int, int], content: tuple[int, int]
 ) -> None:
-    assert content_size(*picture, Scale()) == content
+    assert content_size(*image, Scale()) == content
 
 
-def test_a_picture_too_narrow_for_any_size_is_an_error() -> None:
-    with pytest.raises(ValueError, match="a picture of 3000 x 1 has no height or width left"):
+def test_an_image_too_narrow_for_any_size_is_an_error() -> None:
+    with pytest.raises(ValueError, match="an image of 3000 x 1 has no height or width left"):
         content_size(1, 3000, Scale())
 
 

@@ -1,6 +1,6 @@
 """A network of a few numbers that shows whether this build computes Mask2Former as mmdet does.
 
-Has every kind of layer of the real one, and goes the whole way: conversion of the weights, input,
+Has every kind of layer of the real one, and runs all steps: conversion of the weights, input,
 network, masks, boxes. The weights follow from their names (`mmdet_frozen`); `official_probe.npz`
 holds what mmdet 2.28.2 found with them (`tools/reference/mmdet_reference.py store` wrote it).
 
@@ -31,9 +31,9 @@ from alphabench.evaluators.detection.mmdet import frozen
 from alphabench.evaluators.detection.mmdet.preprocessing import Scale
 
 Stored = Mapping[str, NDArray[Any]]
-"""Names and shapes of the tensors, and what mmdet found in each picture."""
+"""Names and shapes of the tensors, and what mmdet found in each image."""
 Find = Callable[[Path, Sequence[Image.Image]], Sequence[Sequence[DetectedObject]]]
-"""Objects of each picture, by the network in a checkpoint of mmdet 2.x, with inputs of `SCALE`."""
+"""Objects of each image, by the network in a checkpoint of mmdet 2.x, with inputs of `SCALE`."""
 
 FILE: Final = "official_probe.npz"
 SCALE: Final = Scale(long_side=frozen.SCALE[0], short_side=frozen.SCALE[1])
@@ -58,12 +58,12 @@ def check_build(find: Find, *, device: str) -> None:
         AlphaBenchError: too little of it is found.
     """
     stored = read_stored(resources.files(__package__).joinpath(FILE).read_bytes())
-    pictures = [Image.fromarray(frozen.picture(at)) for at in range(len(frozen.SIZES))]
+    images = [Image.fromarray(frozen.frozen_image(at)) for at in range(len(frozen.SIZES))]
     with tempfile.TemporaryDirectory(prefix="alphabench-probe-") as folder:
         weights = Path(folder) / "probe.pth"
         torch.save({"meta": {"CLASSES": COCO_NAMES}, "state_dict": tensors_of(stored)}, weights)
-        found = find(weights, pictures)
-    wanted = [objects_of(stored, at) for at in range(len(pictures))]
+        found = find(weights, images)
+    wanted = [objects_of(stored, at) for at in range(len(images))]
     n_met = sum(_n_met(ours, theirs) for ours, theirs in zip(found, wanted, strict=True))
     n_wanted = sum(map(len, wanted))
     if n_met < SHARE * n_wanted:
@@ -97,7 +97,7 @@ def tensors_of(stored: Stored) -> OrderedDict[str, torch.Tensor]:
 
 
 def objects_of(stored: Stored, index: int) -> list[DetectedObject]:
-    """What mmdet found in a picture."""
+    """What mmdet found in an image."""
     height, width = frozen.SIZES[index]
     masks = np.unpackbits(stored[f"masks{index}"], axis=1, count=height * width).astype(bool)
     rows = zip(

@@ -27,13 +27,13 @@ class SharedOptions:
     """Options of both, beside where their weights come from."""
 
     clip: str = "openai"
-    """Reader of colours: `openai` (ViT-L/14 of OpenAI), a hub id or a folder."""
+    """Colour reader: `openai` (ViT-L/14 of OpenAI), a hub id or a folder."""
     dtype: Literal["float64", "float32", "float16", "bfloat16"] = "float32"
     """Precision of both models; the official script computes the detector in float32."""
     min_score: float = 0.05
     """Class probability below which a candidate is not followed up; at most 0.3."""
     self_test: bool = True
-    """Examine bundled photographs with known answers before scoring."""
+    """Run the self-test on bundled photographs before scoring."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_score <= Thresholds().score:
@@ -41,7 +41,7 @@ class SharedOptions:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What decides a result beside the weights and the way with a picture."""
+        """What decides a result besides weights and preprocessing."""
         return {
             "library": f"transformers {version('transformers')}, torch {torch.__version__}",
             "dtype": self.dtype,

@@ -69,7 +69,7 @@ def open_mask2former(
     device: str,
     cache_dir: Path | None = None,  # noqa: ARG001  (the hub's client has a cache of its own)
 ) -> tuple[Detector, ColourReader]:
-    """The detector and the reader of colours; nothing is loaded yet.
+    """The detector and the colour reader; nothing is loaded yet.
 
     Args:
         options: fields of `Mask2FormerOptions` as text.

@@ -1,12 +1,12 @@
-"""GenEval's own detector without mmdet: OpenMMLab's weights, mmdet's way with a picture, batched.
+"""GenEval's own detector without mmdet: OpenMMLab's weights, mmdet's processing of images, batched.
 
 Promises what mmdet would have found: the weights that the official script loads, converted name by
-name (`mmdet_weights`), behind mmdet's preprocessing (`mmdet_input`) and post-processing
-(`instances`). Knows no prompt. `tools/reference/check_mask2former.py` holds it against mmdet
+name (`weight_conversion`), behind mmdet's preprocessing (`preprocessing`) and post-processing
+(`postprocessing`). Knows no prompt. `tools/reference/check_mask2former.py` holds it against mmdet
 itself.
 
-GenEval used mmdet 2.x; `pipeline=mmdet3` does what 3.x does, which differs in how a picture is
-resized and padded, not in the network or in what is made of its output. Pictures go through the
+GenEval used mmdet 2.x; `pipeline=mmdet3` does what 3.x does, which differs in how an image is
+resized and padded, not in the network or in the post-processing. Images go through the
 network one at a time, as there: in a batch a processor rounds otherwise, and the network's masks
 inside its attention, which are all or nothing, make much of little.
 """
@@ -65,21 +65,21 @@ class OfficialOptions(SharedOptions):
     weights: Path | None = None
     """mmdet's .pth file; None takes the one that `alphabench fetch mask2former` brought."""
     pipeline: Literal["mmdet2", "mmdet3"] = "mmdet2"
-    """Whose way with a picture: GenEval's published numbers come from mmdet 2.x."""
+    """Whose preprocessing: GenEval's published numbers come from mmdet 2.x."""
     at_once: int = 1
-    """Pictures of one size in one pass. More may save time on a GPU, and moves scores by rounding:
-    mostly by 1e-5, and by 0.004 in one of two pictures that were tried with random weights."""
+    """Images of one size in one pass. More may save time on a GPU, and moves scores by rounding:
+    mostly by 1e-5, and by 0.004 in one of two images that were tried with random weights."""
 
     def __post_init__(self) -> None:
         SharedOptions.__post_init__(self)
         if self.at_once < 1:
-            raise ValueError(f"at_once={self.at_once} is no number of pictures")
+            raise ValueError(f"at_once={self.at_once} is no number of images")
 
 
 def open_official(
     options: Mapping[str, str], *, device: str, cache_dir: Path | None = None
 ) -> tuple[Detector, ColourReader]:
-    """The detector and the reader of colours; nothing is loaded yet.
+    """The detector and the colour reader; nothing is loaded yet.
 
     Args:
         options: fields of `OfficialOptions` as text.
@@ -101,7 +101,7 @@ class OfficialDetector:
         options: see `OfficialOptions`.
         device: of torch.
         cache_dir: where fetched weights lie; None is the user's cache.
-        scale: how large pictures are made; another than mmdet's for small networks.
+        scale: size of resized images; another than mmdet's for small networks.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class OfficialDetector:
     def _detect_equal(
         self, inputs: Sequence[Prepared], sizes: Sequence[tuple[int, int]]
     ) -> list[list[DetectedObject]]:
-        """Objects of each picture; `sizes` are (height, width) of the pictures."""
+        """Objects of each image; `sizes` are (height, width) of the images."""
         model = self._loaded
         pixels_BCPQ = torch.stack([one.pixels_CPQ for one in inputs])
         outputs = model.network(pixel_values=pixels_BCPQ.to(self.device, model.dtype))

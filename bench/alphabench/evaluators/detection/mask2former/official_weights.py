@@ -140,7 +140,7 @@ def fetch(
             _download(f"{where}/{wanted.name}", part, client=client)
         else:
             shutil.copyfile(_local(source, known), part)
-        kept = _verified(part, target.parent, known)
+        verified = _verified(part, target.parent, known)
     except OSError as error:
         raise AlphaBenchError(
             f"the weights cannot be copied: {error.strerror or error}",
@@ -148,7 +148,7 @@ def fetch(
         ) from error
     finally:
         part.unlink(missing_ok=True)
-    size = kept.stat().st_size
+    size = verified.stat().st_size
     return f"{size} bytes, the first 8 digits of sha256 as published (no more is known)"
 
 

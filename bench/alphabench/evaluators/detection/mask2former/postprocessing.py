@@ -1,8 +1,8 @@
 """From the output of a Mask2Former to instances: scores, masks and boxes, as tensors on a batch.
 
 The rule is mmdet's (MaskFormerFusionHead.instance_postprocess, mmdet 3.3.0): the `limit` best
-(query, class) pairs, mask logits brought to the input's size, cut to what is picture in it and
-brought to the image's size, mask = logit above 0, score = class probability x mean mask
+(query, class) pairs, mask logits resized to the input, cropped to the image without padding and
+resized to the image, mask = logit above 0, score = class probability x mean mask
 probability inside the mask. Float32, no gradient.
 
 Shapes: B images of one size, Q queries, C classes (without no-object), K best pairs, N candidates
@@ -83,7 +83,7 @@ def instances(
         mask_logits_BQhw: at the model's own resolution.
         input_size: (height, width) of what the model saw.
         image_size: (height, width) of the images.
-        content_size: (height, width) of what is picture in the input, at its upper left; None
+        content_size: (height, width) of the image in the input, at its upper left; None
             where the input has no padding.
         pixels_at_once: masks are enlarged in chunks of about this many values (16 MiB of
             float32, which stays near a processor's cache); changes no result.

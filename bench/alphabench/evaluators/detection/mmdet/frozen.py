@@ -1,6 +1,6 @@
 """A tiny Mask2Former in mmdet's terms whose numbers follow from its tensors' names alone.
 
-Promises the same weights and pictures on every machine, with every release of numpy. Runs in
+The same weights and images on every machine, with every release of numpy. Runs in
 mmdet's own environment too (`tools/reference/mmdet_reference.py`): imports numpy and nothing of
 ours.
 """
@@ -31,7 +31,7 @@ The last two keep places and queries apart, which random attention would otherwi
 NO_OBJECT = 6.0
 """Added to the logit of no-object, so that most queries find nothing, as trained ones do."""
 OUTSIDE = 4.0
-"""Taken from all mask logits, so that masks are parts of a picture."""
+"""Taken from all mask logits, so that masks are parts of an image."""
 SCALE = (160, 96)
 """Long and short side, in place of 1333 and 800."""
 SIZES = ((48, 64), (96, 96), (77, 31), (21, 90), (192, 192), (64, 107))
@@ -81,8 +81,8 @@ def name_of_3(name: str) -> str:
     return name
 
 
-def picture(index: int) -> NDArray[np.uint8]:
-    """A small RGB picture, from numpy's frozen stream alone."""
+def frozen_image(index: int) -> NDArray[np.uint8]:
+    """A small RGB image, from numpy's frozen stream alone."""
     height, width = SIZES[index]
     coarse = np.random.RandomState(index).randint(0, 200, (5, 6, 3))
     blocks = np.kron(coarse, np.ones((-(-height // 5), -(-width // 6), 1), dtype=int))

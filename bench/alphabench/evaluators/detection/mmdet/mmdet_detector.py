@@ -57,7 +57,7 @@ class MmdetOptions:
     allow_pickle: bool = False
     """You trust the checkpoint, which is a pickle and can run code when loaded."""
     clip: str = "openai"
-    """Reader of colours: `openai` (ViT-L/14 of OpenAI), a hub id or a folder."""
+    """Colour reader: `openai` (ViT-L/14 of OpenAI), a hub id or a folder."""
     start_seconds: float = 300.0
     """Time for mmdet to load."""
     image_seconds: float = 300.0
@@ -65,7 +65,7 @@ class MmdetOptions:
     min_score: float = 0.05
     """Objects up to this score are not sent over; at most 0.3."""
     self_test: bool = True
-    """Examine bundled photographs with known answers before scoring."""
+    """Run the self-test on bundled photographs before scoring."""
 
     def __post_init__(self) -> None:
         if min(self.start_seconds, self.image_seconds) <= 0:
@@ -80,7 +80,7 @@ def open_mmdet(
     device: str,
     cache_dir: Path | None = None,  # noqa: ARG001  (the checkpoint is always named)
 ) -> tuple[Detector, ColourReader]:
-    """The detector and the reader of colours; no process is started yet.
+    """The detector and the colour reader; no process is started yet.
 
     Args:
         options: fields of `MmdetOptions` as text.
@@ -154,11 +154,11 @@ class MmdetDetector:
         return [self._detect_or_retry(_pixels_of(image), image.size) for image in images]
 
     def detect_file(self, path: Path, *, size: tuple[int, int]) -> list[DetectedObject]:
-        """The same for a picture that mmdet reads by itself, as the official script has it do.
+        """The same for an image file that mmdet itself reads, as in the official script.
 
         Args:
-            path: of the picture.
-            size: (width, height) of the picture when upright.
+            path: of the image.
+            size: (width, height) of the upright image.
 
         Raises:
             RuntimeError: mmdet raised an error on it, or died on it twice.

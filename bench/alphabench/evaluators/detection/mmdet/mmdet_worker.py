@@ -53,7 +53,7 @@ CONFIGS = (
 """Where mmdet 3.x, an installed 2.x and a 2.x checkout keep the official configuration."""
 PR_SET_PDEATHSIG = 1
 """Of Linux' prctl(2)."""
-KEPT: list[Any] = []
+REFERENCED: list[Any] = []
 """Definitions of operators last as long as their library object; so does this process."""
 LIBRARIES = (
     "mmdet",
@@ -101,9 +101,9 @@ def open_mmdet(options: dict[str, Any]) -> tuple[list[str], Detect]:
     check_values(model.state_dict())
     meta = getattr(model, "dataset_meta", None) or {"classes": getattr(model, "CLASSES", ())}
 
-    def detect(picture: Any) -> Sequence[Row]:
-        is_path = isinstance(picture, str)
-        bgr = picture if is_path else np.ascontiguousarray(picture[:, :, ::-1])
+    def detect(image: Any) -> Sequence[Row]:
+        is_path = isinstance(image, str)
+        bgr = image if is_path else np.ascontiguousarray(image[:, :, ::-1])
         return rows_of(inference_detector(model, bgr))
 
     return list(meta["classes"]), detect
@@ -121,7 +121,7 @@ def check_shapes(weights: Mapping[str, Any], checkpoint: str) -> None:
     missing = [name for name in weights if name not in held]
     if missing:
         raise ValueError(
-            f"the checkpoint lacks {missing[0]!r} and {len(missing) - 1} more of the model's "
+            f"the checkpoint has no {missing[0]!r} and {len(missing) - 1} more of the model's "
             "tensors; it is of another model, or of another release of mmdet"
         )
     for name, tensor in weights.items():
@@ -202,7 +202,7 @@ def stand_in_for_torchvision_ops() -> None:
         library: Any = vars(torch.library)["Library"]("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        KEPT.append(library)
+        REFERENCED.append(library)
         importlib.import_module("torchvision")
 
 

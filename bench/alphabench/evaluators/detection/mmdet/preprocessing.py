@@ -1,4 +1,4 @@
-"""What mmdet does to a picture before its network sees it, for its releases 2 and 3.
+"""mmdet's preprocessing of an image, for its releases 2 and 3.
 
 Promises OpenCV's pixels without OpenCV: bytes are resized in the fixed-point arithmetic of its
 bilinear interpolation, to the last bit. Knows no network. What the two releases do differs:
@@ -7,9 +7,9 @@ bilinear interpolation, to the last bit. Knows no network. What the two releases
 - mmdet 3.x resizes floats, normalises, and pads with 0, which is the mean colour.
 
 Both bring the short side to 800 unless the long one would pass 1333, keep the proportions, and pad
-right and below to a multiple of 32. A picture whose sides are multiples of 32 then gets no padding.
+right and below to a multiple of 32. An image whose sides are multiples of 32 then gets no padding.
 
-Shapes: H W of the picture, h w after resizing, P Q after padding, C channels (red, green, blue).
+Shapes: H W of the image, h w after resizing, P Q after padding, C channels (red, green, blue).
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ _ONE: Final = 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How large a picture is made; the defaults are those of mmdet's configuration."""
+    """Size of the resized image; the defaults are those of mmdet's configuration."""
 
     short_side: int = SHORT_SIDE
     long_side: int = LONG_SIDE
 
 
 class Prepared(NamedTuple):
-    """A picture as the network gets it."""
+    """An image as the network gets it."""
 
     pixels_CPQ: Tensor
     content: tuple[int, int]
-    """(h, w): what is picture and not padding."""
+    """(h, w) of the image without padding."""
 
 
 def prepare(rgb_HWC: NDArray[np.uint8], *, release: Release, scale: Scale) -> Prepared:
-    """Resize, normalise and pad one picture as the named release of mmdet does."""
+    """Resize, normalise and pad one image as the named release of mmdet does."""
     height, width = rgb_HWC.shape[:2]
     h, w = content_size(height, width, scale)
     bottom, right = -h % DIVISOR, -w % DIVISOR
@@ -69,7 +69,7 @@ def content_size(height: int, width: int, scale: Scale) -> tuple[int, int]:
     """(h, w) after mmcv's `imrescale`: one factor for both sides, rounded half up.
 
     Raises:
-        ValueError: the picture is so narrow that a side vanishes.
+        ValueError: the image is so narrow that a side becomes 0.
     """
     factor = min(
         scale.long_side / max(height, width),
@@ -77,9 +77,7 @@ def content_size(height: int, width: int, scale: Scale) -> tuple[int, int]:
     )
     h, w = int(height * factor + 0.5), int(width * factor + 0.5)
     if h < 1 or w < 1:
-        raise ValueError(
-            f"a picture of {width} x {height} has no height or width left at {w} x {h}"
-        )
+        raise ValueError(f"an image of {width} x {height} has no height or width left at {w} x {h}")
     return h, w
 
 

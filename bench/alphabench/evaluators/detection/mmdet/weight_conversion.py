@@ -44,7 +44,7 @@ class _Unwanted:
         return object.__new__(cls)
 
     def __setstate__(self, state: object) -> None:
-        """Nothing of it is kept."""
+        """Discards everything."""
 
 
 _ALLOWED: Final = tuple(
@@ -200,7 +200,7 @@ def convert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fault(name: str, tensor: Tensor) -> str | None:
-    """What no training leaves behind: numbers that are none, or all one, or a norm of zeros."""
+    """Values that no training produces: not finite, all equal, or a norm of zeros."""
     if tensor.is_floating_point() and not tensor.isfinite().all():
         return "holds values that are not finite"
     if tensor.dim() > 1 and tensor.numel() > 1 and bool(tensor.min() == tensor.max()):
