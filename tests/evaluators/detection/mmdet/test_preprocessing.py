@@ -56,7 +56,7 @@ def test_floats_are_resized_as_opencv_does(index: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "content"),
+    ("image", "content"),
     [
         ((512, 512), (800, 800)),
         ((600, 1000), (800, 1333)),
