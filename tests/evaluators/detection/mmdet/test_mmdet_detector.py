@@ -216,7 +216,7 @@ def test_the_process_does_not_outlive_a_parent_that_is_killed(folder: Path) -> N
     program = f"""
         import pathlib, sys
         sys.path.insert(0, {str(Path(__file__).parents[4])!r})
-        from tests.evaluators.detection.mmdet.test_mmdet_detector import detector, image
+        from tests.evaluators.detection.mmdet.test_mmdet_detector import detector, noise_image
         folder = pathlib.Path({str(folder)!r})
         found = detector(folder)
         found.detect([noise_image()])

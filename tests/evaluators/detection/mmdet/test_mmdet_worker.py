@@ -111,7 +111,7 @@ def test_a_wiped_or_broken_layer_is_refused(value: float, words: str) -> None:
 @pytest.mark.parametrize(
     ("kept", "words"),
     [
-        ({"head.weight": torch.ones(3, 4)}, "lacks 'head.bias' and 0 more"),
+        ({"head.weight": torch.ones(3, 4)}, "has no 'head.bias' and 0 more"),
         ({"head.weight": torch.ones(3, 4), "head.bias": torch.ones(4)}, r"\(4,\).*\(3,\)"),
     ],
 )
