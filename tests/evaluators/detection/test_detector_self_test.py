@@ -34,7 +34,7 @@ def test_a_detector_and_a_reader_that_see_what_is_there_pass() -> None:
         ([RIGHT[0], RIGHT[1], {"bowl": 0.9}], r"no cup above 0\.3"),
         ([RIGHT[0], RIGHT[1], {"cup": 0.9, "cat": 0.6}], r"a cat in cup\.jpg with score 0\.600"),
         ([dict.fromkeys(GENEVAL_NAMES, 0.9)] * 3, r"a cat in person\.jpg"),
-        ([{"person": math.nan}, RIGHT[1], RIGHT[2]], r"scores in person\.jpg are not numbers"),
+        ([{"person": math.nan}, RIGHT[1], RIGHT[2]], r"scores in person\.jpg are not finite"),
     ],
     ids=["nothing", "at the threshold", "wrong class", "one too many", "everything", "nan"],
 )
