@@ -20,7 +20,13 @@ from alphagrpo.policies.factory import guidance, open_policy, open_trainable
 from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.prompts import leaks, load_prompts, with_questions
-from alphagrpo.recipe import DrawSettings, PromptSettings, Recipe, TaskSettings, ValidationSettings
+from alphagrpo.recipe import (
+    ImageSamplingSettings,
+    PromptSettings,
+    TaskSettings,
+    TrainingRecipe,
+    ValidationSettings,
+)
 from alphagrpo.rewards.reward_kinds import (
     RewardSettings,
     SelfTestedReward,
@@ -29,17 +35,17 @@ from alphagrpo.rewards.reward_kinds import (
     with_parts,
 )
 from alphagrpo.tasks import (
-    Drawing,
-    Edit,
-    Manner,
-    Mixed,
-    Refine,
-    Refining,
-    TextToImage,
-    image_to_image,
-    program,
-    source_of,
-    text_to_image,
+    EditTask,
+    ImageSampling,
+    MixedTask,
+    RefinementSpec,
+    RefinementTask,
+    SamplingSpec,
+    TextToImageTask,
+    image_to_image_steps,
+    make_program,
+    source_image_of,
+    text_to_image_steps,
 )
 from alphagrpo.validation import BenchmarkValidation, open_validation, refuse_rewarded
 from alphatrainers import strict_yaml
@@ -52,7 +58,7 @@ VALIDATIONS = "validation"
 """Folder of a training that holds the run folders of its validations."""
 
 
-def assemble(recipe: Recipe, context: AssemblyContext) -> TrainerComponents:
+def assemble(recipe: TrainingRecipe, context: AssemblyContext) -> TrainerComponents:
     """All parts of a recipe, opened, loaded and checked against each other.
 
     Raises:
@@ -94,7 +100,7 @@ def assemble(recipe: Recipe, context: AssemblyContext) -> TrainerComponents:
 
 
 def training_prompts(
-    recipe: Recipe, data: UpstreamData, held_out: Sequence[Sample]
+    recipe: TrainingRecipe, data: UpstreamData, held_out: Sequence[Sample]
 ) -> list[TrainingPrompt]:
     """The prompts to train on, with DVReward's questions where a reward asks them.
 
@@ -142,14 +148,14 @@ def make_task(
         )
     if {"edit", "srr"} & {*kinds} and not opened.edits:
         raise AlphaBenchError(f"{opened.name!r} draws from text alone", hint="set task.kind=t2i")
-    judging = {name: one.weight for name, one in rewards.items() if one.credits != "text"}
+    image_weights = {name: one.weight for name, one in rewards.items() if one.credits != "text"}
     if "srr" in kinds:
-        for name in judging:
+        for name in image_weights:
             _refuse_words(name, rewards[name])
     if settings.kind != "mixed":
-        return _task(settings.kind, settings, opened, judging)
-    tasks = {kind: _task(kind, settings, opened, judging) for kind in kinds}
-    return Mixed(tasks=tasks, weights=settings.mixed)
+        return _task(settings.kind, settings, opened, image_weights)
+    tasks = {kind: _task(kind, settings, opened, image_weights) for kind in kinds}
+    return MixedTask(tasks=tasks, weights=settings.mixed)
 
 
 def _refuse_words(name: str, settings: RewardSettings) -> None:
@@ -165,20 +171,20 @@ def _refuse_words(name: str, settings: RewardSettings) -> None:
 
 
 def _task(
-    kind: str, settings: TaskSettings, opened: PolicyHandle, judging: Mapping[str, float]
+    kind: str, settings: TaskSettings, opened: PolicyHandle, image_weights: Mapping[str, float]
 ) -> Task:
-    manner = _manner(settings.draw, settings, opened, think=kind != "t2i")
+    sampling = _sampling_spec(settings.draw, settings, opened, think=kind != "t2i")
     if kind == "edit":
-        edits = manner if settings.think else replace(manner, thought=None)
-        return Edit(manner=edits, resize=opened.resize)
+        edits = sampling if settings.think else replace(sampling, thought=None)
+        return EditTask(sampling=edits, resize=opened.resize)
     if kind != "srr":
-        return TextToImage(manner=manner)
+        return TextToImageTask(sampling=sampling)
     assert settings.refine is not None, "the settings say so"
     how = settings.refine
-    return Refine(
-        initial=_manner(how.initial, settings, opened, think=False),
-        manner=manner,
-        how=Refining(
+    return RefinementTask(
+        initial=_sampling_spec(how.initial, settings, opened, think=False),
+        sampling=sampling,
+        how=RefinementSpec(
             initial_images=how.initial_images,
             choose=how.choose,
             rectify=how.rectify,
@@ -186,15 +192,15 @@ def _task(
             reflect_prompt=opened.reflect_prompt,
         ),
         resize=opened.resize,
-        judging=judging,
+        image_weights=image_weights,
     )
 
 
-def _manner(
-    draw: DrawSettings, settings: TaskSettings, opened: PolicyHandle, *, think: bool
-) -> Manner:
-    return Manner(
-        drawing=Drawing(
+def _sampling_spec(
+    draw: ImageSamplingSettings, settings: TaskSettings, opened: PolicyHandle, *, think: bool
+) -> SamplingSpec:
+    return SamplingSpec(
+        image=ImageSampling(
             asked=draw.asked(guidance(draw.guidance), size=opened.size), window=draw.window
         ),
         thought=settings.thought.asked() if think else None,
@@ -253,21 +259,25 @@ def _benchmark(settings: ValidationSettings, data: UpstreamData) -> Benchmark:
     return open_benchmark(settings.benchmark, protocol=protocol, data=data)
 
 
-def panel(recipe: Recipe, opened: PolicyHandle, prompts: Sequence[TrainingPrompt]) -> list[Program]:
+def panel(
+    recipe: TrainingRecipe, opened: PolicyHandle, prompts: Sequence[TrainingPrompt]
+) -> list[Program]:
     """The same few training prompts with the same seeds, drawn without chance steps."""
     task = recipe.task
     step_info = StepInfo(step=0, seed=recipe.training.seed, group_size=1)
     kinds = task.kinds
     edits = kinds == ["edit"]
     think = task.think if edits else kinds != ["t2i"]
-    manner = _manner(task.draw, task, opened, think=think)
+    sampling = _sampling_spec(task.draw, task, opened, think=think)
     made = []
     for prompt in prompts[: recipe.panel]:
-        asked = manner.drawing.asked
+        asked = sampling.image.asked
         steps = (
-            image_to_image(opened.resize(source_of(prompt)), prompt.text, manner, asked)
+            image_to_image_steps(
+                opened.resize(source_image_of(prompt)), prompt.text, sampling, asked
+            )
             if edits
-            else text_to_image(prompt, manner, asked)
+            else text_to_image_steps(prompt, sampling, asked)
         )
-        made.append(program("panel", prompt, steps, step_info=step_info, member=0))
+        made.append(make_program("panel", prompt, steps, step_info=step_info, member=0))
     return made

@@ -19,7 +19,7 @@ from alphabench.models.bagel.guidance import Guidance
 from alphagrpo.policies.factory import guidance, training_adapter
 from alphagrpo.policies.protocols import EstimatedCheckpoint, PolicySizes
 from alphagrpo.prompts import SMALL
-from alphagrpo.recipe import DrawSettings, PolicySettings, Recipe
+from alphagrpo.recipe import ImageSamplingSettings, PolicySettings, TrainingRecipe
 from alphagrpo.rewards.reward_kinds import RewardSettings, load_reward_kind
 from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.resource_plan import TERA, ModelSizes, describe_plan, plan_resources
@@ -42,7 +42,7 @@ TOKENS_PER_CALL: Final = 400.0
 """Guess: a picture of 512 pixels and a question."""
 
 
-def forecast(recipe: Recipe) -> str:
+def forecast(recipe: TrainingRecipe) -> str:
     """The plan of a training as lines for a terminal; without estimates where no size is known."""
     lines = [
         f"recipe            {recipe.task.kind} on {recipe.policy.checkpoint}",
@@ -56,7 +56,7 @@ def forecast(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def measured(recipe: Recipe) -> PolicySizes:
+def estimate_sizes(recipe: TrainingRecipe) -> PolicySizes:
     """What is known of the policy's sizes.
 
     Raises:
@@ -66,8 +66,8 @@ def measured(recipe: Recipe) -> PolicySizes:
     return _with_options(_open_sizes(recipe, name), {**own, **recipe.policy.options})
 
 
-def _estimates(recipe: Recipe) -> list[str]:
-    model = measured(recipe)
+def _estimates(recipe: TrainingRecipe) -> list[str]:
+    model = estimate_sizes(recipe)
     draw = recipe.task.draw
     sizes = replace(
         model.sizes,
@@ -87,7 +87,7 @@ def _estimates(recipe: Recipe) -> list[str]:
     return lines
 
 
-def _open_sizes(recipe: Recipe, name: str) -> PolicySizes:
+def _open_sizes(recipe: TrainingRecipe, name: str) -> PolicySizes:
     kind, location = pick_checkpoint_kind(name)
     if kind in SIZE_ESTIMATES:
         module, _, attribute = SIZE_ESTIMATES[kind].partition(":")
@@ -120,23 +120,23 @@ def _with_options(model: PolicySizes, options: Mapping[str, object]) -> PolicySi
     return replace(model, sizes=sizes, image_size=size)
 
 
-def _latent_tokens(draw: DrawSettings, model: PolicySizes) -> int:
+def _latent_tokens(draw: ImageSamplingSettings, model: PolicySizes) -> int:
     width, height = draw.width or model.image_size[0], draw.height or model.image_size[1]
     return (width // model.token_pixels) * (height // model.token_pixels) + 2
 
 
-def _branches(draw: DrawSettings) -> tuple[int, ...]:
+def _branches(draw: ImageSamplingSettings) -> tuple[int, ...]:
     how = guidance(draw.guidance) or Guidance(text_scale=1.0)
     sigmas = sigmas_of_points(draw.points, shift=draw.shift)
     return tuple(how.branches(sigma) for sigma in sigmas[:-1])
 
 
-def _thinks(recipe: Recipe) -> bool:
+def _thinks(recipe: TrainingRecipe) -> bool:
     kinds = set(recipe.task.kinds)
     return bool({"rt2i", "srr"} & kinds) or ("edit" in kinds and recipe.task.think)
 
 
-def _read_tokens(recipe: Recipe, model: PolicySizes) -> int:
+def _read_tokens(recipe: TrainingRecipe, model: PolicySizes) -> int:
     words = PROMPT_TOKENS + (SYSTEM_TOKENS if _thinks(recipe) else 0)
     kinds = set(recipe.task.kinds)
     if not {"srr", "edit"} & kinds:
@@ -146,7 +146,7 @@ def _read_tokens(recipe: Recipe, model: PolicySizes) -> int:
     return words + picture + round(1.35 * picture) + PROMPT_TOKENS
 
 
-def _judging(recipe: Recipe) -> dict[str, float]:
+def _judging(recipe: TrainingRecipe) -> dict[str, float]:
     judged = [
         (load_reward_kind(one.kind), one)
         for one in _all(recipe.rewards.values())
@@ -173,7 +173,7 @@ def _all(settings: Iterable[RewardSettings]) -> list[RewardSettings]:
     return found
 
 
-def _initial_pictures(recipe: Recipe) -> float:
+def _initial_pictures(recipe: TrainingRecipe) -> float:
     """Of a step; the mean over steps where only some of them refine."""
     task = recipe.task
     weights = task.mixed if task.kind == "mixed" else {task.kind: 1.0}
@@ -183,7 +183,9 @@ def _initial_pictures(recipe: Recipe) -> float:
     return share * task.refine.initial_images * recipe.training.prompts_per_step
 
 
-def _initial_line(recipe: Recipe, model: PolicySizes, sizes: ModelSizes, pictures: float) -> str:
+def _initial_line(
+    recipe: TrainingRecipe, model: PolicySizes, sizes: ModelSizes, pictures: float
+) -> str:
     assert recipe.task.refine is not None
     how = recipe.task.refine
     tokens = _latent_tokens(how.initial, model) * sum(_branches(how.initial))

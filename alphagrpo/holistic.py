@@ -104,7 +104,7 @@ def holistic_questions(image_id: str, picture: ImagePart, prompt: str) -> list[Q
     ]
 
 
-def settle_holistic(image_id: str, answers: Sequence[Answer], *, question_id: str) -> Verdict:
+def score_holistic(image_id: str, answers: Sequence[Answer], *, question_id: str) -> Verdict:
     """The image's grade as a verdict, 0 to 1; unscored unless both calls were answered."""
     consistency, quality = answers
     value = (

@@ -19,7 +19,7 @@ from alphagrpo.assemble import open_held_out, training_prompts
 from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.policies.factory import open_trainable
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
-from alphagrpo.recipe import Recipe, ValidationSettings
+from alphagrpo.recipe import TrainingRecipe, ValidationSettings
 from alphagrpo.rewards.reward_kinds import RewardSettings, open_reward
 from alphatrainers.prompt_stream import PromptStream
 from alphatrainers.protocols import RewardFunction
@@ -27,7 +27,7 @@ from alphatrainers.protocols import RewardFunction
 T = TypeVar("T")
 
 
-def obstacles(recipe: Recipe, context: AssemblyContext) -> list[str]:
+def obstacles(recipe: TrainingRecipe, context: AssemblyContext) -> list[str]:
     """One sentence for each, with what to do; none where the training can begin."""
     found: dict[str, str] = {}
 

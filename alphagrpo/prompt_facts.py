@@ -15,7 +15,7 @@ GROUP: Final = "group"
 """Key in `TrainingPrompt.facts`: the group that the prompt is reported under."""
 
 
-def sample_of(prompt: TrainingPrompt) -> Sample:
+def evaluator_sample(prompt: TrainingPrompt) -> Sample:
     """The prompt as a benchmark's sample, with its facts."""
     facts = {key: value for key, value in prompt.facts.items() if key not in (SOURCE, GROUP)}
     source = prompt.facts.get(SOURCE)

@@ -39,7 +39,7 @@ _LARGEST_SIDE: Final = 2**14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class About:
+class RecipeNotes:
     """For people; recipes in this package say both."""
 
     costs: str = "not stated"
@@ -82,7 +82,7 @@ class GuidanceSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawSettings:
+class ImageSamplingSettings:
     """How training draws."""
 
     points: int
@@ -159,7 +159,7 @@ class ThoughtSettings:
 class RefineSettings:
     """Of srr."""
 
-    initial: DrawSettings
+    initial: ImageSamplingSettings
     """How initial pictures are drawn, without a thought; its window only matters if trained."""
     initial_images: int = 7
     choose: Literal["worst", "sampled"] = "worst"
@@ -176,7 +176,7 @@ class TaskSettings:
     """What is drawn for a prompt; see `alphagrpo.tasks`."""
 
     kind: TaskKind
-    draw: DrawSettings
+    draw: ImageSamplingSettings
     thought: ThoughtSettings = field(default_factory=ThoughtSettings)
     """Of rt2i and srr, and of edit if it thinks."""
     think: bool = True
@@ -204,7 +204,7 @@ class TaskSettings:
         return list(self.mixed) if self.kind == "mixed" else [self.kind]
 
     @property
-    def trained_draws(self) -> dict[str, DrawSettings]:
+    def trained_images(self) -> dict[str, ImageSamplingSettings]:
         """How the pictures are drawn that are trained, by the name of their section."""
         found = {"task.draw": self.draw}
         if "srr" in self.kinds and self.refine is not None and self.refine.train_initial:
@@ -252,7 +252,7 @@ def _at_least_one(limit: int | None) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class TrainingRecipe:
     """A whole training."""
 
     policy: PolicySettings
@@ -260,7 +260,7 @@ class Recipe:
     rewards: Mapping[str, RewardSettings]
     prompts: PromptSettings
     training: TrainingSettings
-    about: About = field(default_factory=About)
+    about: RecipeNotes = field(default_factory=RecipeNotes)
     validation: tuple[ValidationSettings, ...] = ()
     panel: int = 9
     """Pictures that are drawn at every validation for people to look at."""
@@ -270,14 +270,16 @@ class Recipe:
             raise ValueError("rewards is empty: there is nothing to learn from")
         if self.panel < 0:
             raise ValueError(f"panel={self.panel}: a number of pictures is 0 or more")
-        for section, draw in self.task.trained_draws.items():
+        for section, draw in self.task.trained_images.items():
             _refuse_untrainable(draw, self.training.image, section)
         curves = [one.benchmark for one in self.validation]
         if twice := [name for name in curves if curves.count(name) > 1]:
             raise ValueError(f"validation names {twice[0]!r} twice, and a benchmark has one curve")
 
 
-def _refuse_untrainable(draw: DrawSettings, image: ImageLossSettings, section: str) -> None:
+def _refuse_untrainable(
+    draw: ImageSamplingSettings, image: ImageLossSettings, section: str
+) -> None:
     algorithm = image.algorithm
     if algorithm is None or not algorithm.trains_on.needs_window:
         return
@@ -304,7 +306,7 @@ def recipe_names() -> list[str]:
     )
 
 
-def load_recipe(name: str | Path, assignments: Iterable[str] = ()) -> Recipe:
+def load_recipe(name: str | Path, assignments: Iterable[str] = ()) -> TrainingRecipe:
     """A recipe of the package by name, a file, or what a training's folder was begun with.
 
     `key=value` assignments are put in.
@@ -312,7 +314,7 @@ def load_recipe(name: str | Path, assignments: Iterable[str] = ()) -> Recipe:
     Raises:
         AlphaBenchError: no such recipe, or something in it that no setting has or takes.
     """
-    return strict_yaml.build(Recipe, strict_yaml.override(_tree(str(name)), assignments))
+    return strict_yaml.build(TrainingRecipe, strict_yaml.override(_tree(str(name)), assignments))
 
 
 def read_tree(path: Path) -> strict_yaml.Tree:

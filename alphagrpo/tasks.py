@@ -95,7 +95,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
+class ImageSampling:
     """How pictures are drawn, but for their window."""
 
     asked: GenerateImage
@@ -111,17 +111,17 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class SamplingSpec:
     """All that single-stage tasks need beside prompts."""
 
-    drawing: Drawing
+    image: ImageSampling
     thought: GenerateText | None
     """None draws without thinking."""
     think_prompt: str
     """Read before all else where it thinks."""
 
 
-def program(
+def make_program(
     name: str,
     prompt: TrainingPrompt,
     steps: Sequence[ProgramStep],
@@ -141,26 +141,26 @@ def program(
     )
 
 
-def text_to_image(
-    prompt: TrainingPrompt, manner: Manner, asked: GenerateImage
+def text_to_image_steps(
+    prompt: TrainingPrompt, sampling: SamplingSpec, asked: GenerateImage
 ) -> list[ProgramStep]:
     """Thinking prompt, prompt, thought, picture; without a thought prompt and picture alone."""
-    if manner.thought is None:
+    if sampling.thought is None:
         return [InputText(text=prompt.text), asked]
-    system = InputText(text=manner.think_prompt, role="system")
-    return [system, InputText(text=prompt.text), manner.thought, asked]
+    system = InputText(text=sampling.think_prompt, role="system")
+    return [system, InputText(text=prompt.text), sampling.thought, asked]
 
 
-def image_to_image(
-    source: Image, words: str, manner: Manner, asked: GenerateImage
+def image_to_image_steps(
+    source: Image, words: str, sampling: SamplingSpec, asked: GenerateImage
 ) -> list[ProgramStep]:
     """The picture comes before the words about it, and decides the size."""
     steps: list[ProgramStep] = []
-    if manner.thought is not None:
-        steps.append(InputText(text=manner.think_prompt, role="system"))
+    if sampling.thought is not None:
+        steps.append(InputText(text=sampling.think_prompt, role="system"))
     steps += [InputImage(image=source), InputText(text=words)]
-    if manner.thought is not None:
-        steps.append(manner.thought)
+    if sampling.thought is not None:
+        steps.append(sampling.thought)
     return [*steps, replace(asked, width=source.width, height=source.height)]
 
 
@@ -177,22 +177,22 @@ class _Stateless:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextToImage(_Stateless):
+class TextToImageTask(_Stateless):
     """t2i, or rt2i with a thought."""
 
-    manner: Manner
+    sampling: SamplingSpec
 
     def collect(
         self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
     ) -> list[ScoredTrajectory]:
         """See `alphatrainers.protocols.Task`."""
-        asked = self.manner.drawing.at(step_info)
+        asked = self.sampling.image.at(step_info)
         return collector.collect(
             [
-                program(
+                make_program(
                     "draw",
                     prompt,
-                    text_to_image(prompt, self.manner, asked),
+                    text_to_image_steps(prompt, self.sampling, asked),
                     step_info=step_info,
                     member=n,
                 )
@@ -203,28 +203,30 @@ class TextToImage(_Stateless):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edit(_Stateless):
+class EditTask(_Stateless):
     """Edits of pictures that come with the prompts."""
 
-    manner: Manner
+    sampling: SamplingSpec
     resize: Resize
 
     def collect(
         self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
     ) -> list[ScoredTrajectory]:
         """See `alphatrainers.protocols.Task`."""
-        asked = self.manner.drawing.at(step_info)
+        asked = self.sampling.image.at(step_info)
         programs = []
         for prompt in prompts:
-            steps = image_to_image(self.resize(source_of(prompt)), prompt.text, self.manner, asked)
+            steps = image_to_image_steps(
+                self.resize(source_image_of(prompt)), prompt.text, self.sampling, asked
+            )
             programs += [
-                program("edit", prompt, steps, step_info=step_info, member=n)
+                make_program("edit", prompt, steps, step_info=step_info, member=n)
                 for n in range(step_info.group_size)
             ]
         return collector.collect(programs)
 
 
-def source_of(prompt: TrainingPrompt) -> Image:
+def source_image_of(prompt: TrainingPrompt) -> Image:
     """The picture that a prompt asks to edit.
 
     Raises:
@@ -244,7 +246,7 @@ def source_of(prompt: TrainingPrompt) -> Image:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refining:
+class RefinementSpec:
     """How refinements are trained."""
 
     initial_images: int
@@ -259,14 +261,14 @@ class Refining:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refine(_Stateless):
+class RefinementTask(_Stateless):
     """srr: the group refines one and the same initial picture."""
 
-    initial: Manner
-    manner: Manner
-    how: Refining
+    initial: SamplingSpec
+    sampling: SamplingSpec
+    how: RefinementSpec
     resize: Resize
-    judging: Mapping[str, float]
+    image_weights: Mapping[str, float]
     """Rewards that look at pictures, with their weights: their sum chooses, and decides what has
     improved."""
 
@@ -278,18 +280,16 @@ class Refine(_Stateless):
         A prompt none of whose initial pictures could be scored has no refinements in this step; the
         engine stops a training in which too many could not.
         """
-        drawing = self.initial.drawing
+        image = self.initial.image
         first = (
-            drawing.at(step_info)
-            if self.how.train_initial
-            else replace(drawing.asked, trained=False)
+            image.at(step_info) if self.how.train_initial else replace(image.asked, trained=False)
         )
         initial = collector.collect(
             [
-                program(
+                make_program(
                     "initial",
                     prompt,
-                    text_to_image(prompt, self.initial, first),
+                    text_to_image_steps(prompt, self.initial, first),
                     step_info=step_info,
                     member=n,
                 )
@@ -324,7 +324,7 @@ class Refine(_Stateless):
     ) -> dict[str, Score]:
         """The scores of `by` in the place of the refinement's own; none without it."""
         found = {}
-        for name in self.judging:
+        for name in self.image_weights:
             own, first = one.scores[name], start.scores[name]
             value = None if by is None else by.scores[name].value
             if value is None:
@@ -337,7 +337,7 @@ class Refine(_Stateless):
         return found
 
     def _lacking(self, scored: ScoredTrajectory) -> str:
-        values = {name: scored.scores[name] for name in self.judging}
+        values = {name: scored.scores[name] for name in self.image_weights}
         return "; ".join(f"{name!r}: {s.reason}" for name, s in values.items() if s.value is None)
 
     def _programs(
@@ -346,16 +346,16 @@ class Refine(_Stateless):
         chosen: Mapping[str, ScoredTrajectory],
         step_info: StepInfo,
     ) -> list[Program]:
-        asked = self.manner.drawing.at(step_info)
+        asked = self.sampling.image.at(step_info)
         found = []
         for prompt in prompts:
             if prompt.id not in chosen:
                 continue
             source = self.resize(chosen[prompt.id].trajectory.images[-1].image)
             words = self.how.reflect_prompt.replace("{prompt}", prompt.text)
-            steps = image_to_image(source, words, self.manner, asked)
+            steps = image_to_image_steps(source, words, self.sampling, asked)
             found += [
-                program("refine", prompt, steps, step_info=step_info, member=n)
+                make_program("refine", prompt, steps, step_info=step_info, member=n)
                 for n in range(step_info.group_size)
             ]
         return found
@@ -374,7 +374,7 @@ class Refine(_Stateless):
 
     def _total(self, scored: ScoredTrajectory) -> float | None:
         total = 0.0
-        for name, weight in self.judging.items():
+        for name, weight in self.image_weights.items():
             value = scored.scores[name].value
             if value is None:
                 return None
@@ -383,7 +383,7 @@ class Refine(_Stateless):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixed(_Stateless):
+class MixedTask(_Stateless):
     """One task a training step; which one follows from seed and step."""
 
     tasks: Mapping[str, Task]

@@ -20,7 +20,7 @@ from alphabench.core.stopping import leave_with_parent
 from alphabench.core.terminal import echo
 
 if TYPE_CHECKING:
-    from alphagrpo.recipe import Recipe
+    from alphagrpo.recipe import TrainingRecipe
     from alphatrainers.distributed import Processes
     from alphatrainers.trainer import TrainingOutcome
 
@@ -132,7 +132,9 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
         )
 
 
-def _foresee(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | None) -> None:
+def _foresee(
+    recipe: TrainingRecipe, folder: Path, *, device: str | None, cache: Path | None
+) -> None:
     """Print what a training takes and what it lacks; exit code 2 where it lacks anything."""
     from alphabench.upstream import UpstreamData, default_cache_dir
     from alphagrpo.assembly_context import AssemblyContext
@@ -161,7 +163,7 @@ def _foresee(recipe: Recipe, folder: Path, *, device: str | None, cache: Path | 
         raise typer.Exit(2)
 
 
-def _train(recipe: Recipe, folder: Path, *, device: str, cache: Path | None) -> None:
+def _train(recipe: TrainingRecipe, folder: Path, *, device: str, cache: Path | None) -> None:
     import torch
 
     from alphabench.upstream import UpstreamData, default_cache_dir

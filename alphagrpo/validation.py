@@ -112,12 +112,12 @@ class BenchmarkValidation:
             value=headline.value,
             low=headline.low,
             high=headline.high,
-            items=items_of(outcome),
+            items=mean_verdicts(outcome),
             folder=outcome.folder.root,
         )
 
 
-def items_of(outcome: Outcome) -> dict[str, float]:
+def mean_verdicts(outcome: Outcome) -> dict[str, float]:
     """Mean verdict of each sample all of whose verdicts are scored."""
     values: dict[str, list[float | None]] = {}
     run = StoredRun.of(outcome.folder, verify_images=True)

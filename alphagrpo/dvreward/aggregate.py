@@ -22,7 +22,7 @@ AGGREGATIONS: Final[tuple[Aggregation, ...]] = get_args(Aggregation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Aggregating:
+class AggregationOptions:
     """How answers become a reward."""
 
     aggregate: Aggregation = "geometric"
@@ -38,11 +38,11 @@ class Aggregating:
             raise ValueError(f"min_coverage={self.min_coverage!r} is not above 0 and at most 1")
 
 
-BY_THE_RELEASE: Final = Aggregating()
+AS_RELEASED: Final = AggregationOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reward:
+class AggregatedReward:
     """What the answers amount to; None wherever they do not suffice."""
 
     value: float | None
@@ -60,8 +60,8 @@ class Reward:
 def aggregate(
     semantic: Sequence[float | None],
     quality: Sequence[float | None],
-    how: Aggregating = BY_THE_RELEASE,
-) -> Reward:
+    how: AggregationOptions = AS_RELEASED,
+) -> AggregatedReward:
     """The reward from P(yes) of each question, None where it is unscored.
 
     Returns:
@@ -73,7 +73,7 @@ def aggregate(
     answers = [p for p in (*semantic, *quality) if p is not None]
     if not all(0.0 <= p <= 1.0 for p in answers):
         raise ValueError(f"P(yes) lies between 0 and 1; got {answers}")
-    reward = Reward(
+    reward = AggregatedReward(
         value=None,
         semantic=_mean(semantic),
         quality=_mean(quality),
@@ -85,7 +85,7 @@ def aggregate(
     enough = reward.n_answered >= math.ceil(how.min_coverage * reward.n_asked - 1e-9)
     if not answers or lacking or not enough:
         return reward
-    return Reward(
+    return AggregatedReward(
         value=_combined(reward, answers, how),
         semantic=reward.semantic,
         quality=reward.quality,
@@ -94,7 +94,7 @@ def aggregate(
     )
 
 
-def _combined(reward: Reward, answers: Sequence[float], how: Aggregating) -> float:
+def _combined(reward: AggregatedReward, answers: Sequence[float], how: AggregationOptions) -> float:
     if how.aggregate == "sum_mean":
         return math.fsum(answers) / len(answers)
     pair = [reward.semantic, reward.quality]

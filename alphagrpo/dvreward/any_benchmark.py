@@ -15,22 +15,23 @@ from alphabench.types import GeneratedImage, Sample, Verdict
 from alphagrpo.dvreward.evaluators import dvreward_evaluator
 from alphagrpo.dvreward.question_files import DVQuestion, QuestionSet, facts_of
 from alphagrpo.dvreward.sources import questions_from_facts
-from alphagrpo.dvreward.verification import Verifying
+from alphagrpo.dvreward.verification import VerificationOptions
 
 _KEYS = ("semantic_questions", "quality_questions")
 
 
-def open_anywhere(judge: Judge) -> Evaluator:
+def open_for_any_benchmark(judge: Judge) -> Evaluator:
     """DVReward by P(yes), or by words for a judge that gives no log-probabilities."""
     by_words = not judge.capabilities.logprobs
     inner = dvreward_evaluator(
-        judge, verifying=Verifying(answer="text" if by_words else "probability")
+        judge,
+        verification_options=VerificationOptions(answer="text" if by_words else "probability"),
     )
-    return AnywhereEvaluator(inner)
+    return AnyBenchmarkEvaluator(inner)
 
 
 @dataclass(frozen=True, slots=True)
-class AnywhereEvaluator:
+class AnyBenchmarkEvaluator:
     """See `alphabench.types.Evaluator`."""
 
     inner: Evaluator

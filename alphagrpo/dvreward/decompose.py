@@ -23,14 +23,14 @@ from alphagrpo.dvreward.decomposer_templates import (
     SYSTEM,
     WORDING,
     ListOfQuestions,
-    MendedQuestion,
+    RepairedQuestion,
     ReviewOfQuestion,
-    mend_request,
     quality_request,
+    repair_request,
     review_request,
     semantic_request,
 )
-from alphagrpo.dvreward.prompt_texts import Prompt
+from alphagrpo.dvreward.prompt_texts import NumberedPrompt
 from alphagrpo.dvreward.question_files import (
     TAGS,
     Aspect,
@@ -48,7 +48,7 @@ _WARMER: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decomposing:
+class DecompositionOptions:
     """How the questions are written."""
 
     attempts: int = 3
@@ -63,14 +63,14 @@ class Decomposing:
             raise ValueError("attempts, together and max_tokens are 1 at least")
 
 
-DEFAULT: Final = Decomposing()
+DEFAULT: Final = DecompositionOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotDecomposed:
+class FailedDecomposition:
     """What became of a prompt that has no questions."""
 
-    prompt: Prompt
+    prompt: NumberedPrompt
     status: Status
     reason: str
 
@@ -82,12 +82,12 @@ class Written:
     n_written: int
     n_before: int
     """Prompts whose questions were in the file already."""
-    not_done: tuple[NotDecomposed, ...]
+    not_done: tuple[FailedDecomposition, ...]
 
 
 def decompose(
-    prompts: Sequence[Prompt], llm: Judge, options: Decomposing = DEFAULT
-) -> list[QuestionSet | NotDecomposed]:
+    prompts: Sequence[NumberedPrompt], llm: Judge, options: DecompositionOptions = DEFAULT
+) -> list[QuestionSet | FailedDecomposition]:
     """The questions of each prompt, or why there are none, in order.
 
     Raises:
@@ -107,10 +107,10 @@ def decompose(
 
 
 def decompose_file(
-    prompts: Sequence[Prompt],
+    prompts: Sequence[NumberedPrompt],
     out: Path,
     llm: Judge,
-    options: Decomposing = DEFAULT,
+    options: DecompositionOptions = DEFAULT,
     *,
     done: Callable[[int], None] = lambda _: None,
 ) -> Written:
@@ -130,12 +130,12 @@ def decompose_file(
         _same_author(before, decomposer_identity(llm), out)
         known = {(one.original_index, one.prompt) for one in before}
         lacking = [prompt for prompt in prompts if (prompt.index, prompt.text) not in known]
-        not_done: list[NotDecomposed] = []
+        not_done: list[FailedDecomposition] = []
         for portion in _portions(lacking, options.together):
             outcomes = decompose(portion, llm, options)
             sets = [one for one in outcomes if isinstance(one, QuestionSet)]
             append(sets)
-            not_done += [one for one in outcomes if isinstance(one, NotDecomposed)]
+            not_done += [one for one in outcomes if isinstance(one, FailedDecomposition)]
             done(len(portion))
     return Written(
         n_written=len(lacking) - len(not_done),
@@ -156,14 +156,14 @@ def decomposer_identity(llm: Judge) -> dict[str, str]:
 class _Draft:
     """One prompt on its way."""
 
-    prompt: Prompt
+    prompt: NumberedPrompt
     pending: list[_Pending] = field(default_factory=list)
     kept: dict[Aspect, dict[int, DVQuestion]] = field(
         default_factory=lambda: {aspect: {} for aspect in TAGS}
     )
     """By place in the list that the model wrote."""
     dropped: list[Dropped] = field(default_factory=list)
-    failure: NotDecomposed | None = None
+    failure: FailedDecomposition | None = None
 
     @property
     def id(self) -> str:
@@ -177,9 +177,9 @@ class _Draft:
         self.dropped.append(Dropped(aspect=question.aspect, text=question.text, reason=reason))
 
     def give_up(self, status: Status, reason: str) -> None:
-        self.failure = NotDecomposed(prompt=self.prompt, status=status, reason=reason)
+        self.failure = FailedDecomposition(prompt=self.prompt, status=status, reason=reason)
 
-    def outcome(self, made_by: Mapping[str, str]) -> QuestionSet | NotDecomposed:
+    def outcome(self, made_by: Mapping[str, str]) -> QuestionSet | FailedDecomposition:
         return self.failure or QuestionSet(
             prompt=self.prompt.text,
             semantic=self.in_order("semantic"),
@@ -212,7 +212,9 @@ def _take_list(draft: _Draft, aspect: Aspect, answer: Answer) -> None:
     draft.pending = [_Pending(place, question) for place, question in enumerate(questions)]
 
 
-def _vet(drafts: Sequence[_Draft], aspect: Aspect, llm: Judge, options: Decomposing) -> None:
+def _vet(
+    drafts: Sequence[_Draft], aspect: Aspect, llm: Judge, options: DecompositionOptions
+) -> None:
     """Settle every pending question: kept, or mended and then kept, or dropped."""
     for attempt in range(options.attempts + 1):
         _find_faults(drafts, aspect)
@@ -250,7 +252,7 @@ def _find_faults(drafts: Sequence[_Draft], aspect: Aspect) -> None:
         draft.pending = fresh
 
 
-def _review(drafts: Sequence[_Draft], llm: Judge, options: Decomposing) -> None:
+def _review(drafts: Sequence[_Draft], llm: Judge, options: DecompositionOptions) -> None:
     answer_format = ReviewOfQuestion("semantic")
     cases = [(d, p) for d in _alive(drafts) for p in d.pending if p.fault is None]
     asks = [
@@ -272,8 +274,10 @@ def _review(drafts: Sequence[_Draft], llm: Judge, options: Decomposing) -> None:
         pending.fault = fault_of(pending.question) if review.keep else review.why
 
 
-def _mend(drafts: Sequence[_Draft], aspect: Aspect, llm: Judge, options: Decomposing) -> None:
-    answer_format = MendedQuestion(aspect)
+def _mend(
+    drafts: Sequence[_Draft], aspect: Aspect, llm: Judge, options: DecompositionOptions
+) -> None:
+    answer_format = RepairedQuestion(aspect)
     cases = [(draft, pending) for draft in _alive(drafts) for pending in draft.pending]
     asks = [_call(d, answer_format, f"mend-{p.place}", _mending(d, p), options) for d, p in cases]
     for (draft, pending), answer in zip(cases, _ask(llm, asks, options), strict=True):
@@ -289,10 +293,10 @@ def _mend(drafts: Sequence[_Draft], aspect: Aspect, llm: Judge, options: Decompo
 
 
 def _mending(draft: _Draft, pending: _Pending) -> str:
-    return mend_request(draft.prompt.text, pending.question, pending.fault or "")
+    return repair_request(draft.prompt.text, pending.question, pending.fault or "")
 
 
-def _list_call(draft: _Draft, aspect: Aspect, options: Decomposing) -> Question:
+def _list_call(draft: _Draft, aspect: Aspect, options: DecompositionOptions) -> Question:
     prompt = draft.prompt.text
     text = (
         semantic_request(prompt)
@@ -303,7 +307,7 @@ def _list_call(draft: _Draft, aspect: Aspect, options: Decomposing) -> Question:
 
 
 def _call(
-    draft: _Draft, answer_format: AnswerFormat, name: str, text: str, options: Decomposing
+    draft: _Draft, answer_format: AnswerFormat, name: str, text: str, options: DecompositionOptions
 ) -> Question:
     return Question(
         image_id=draft.id,
@@ -315,7 +319,7 @@ def _call(
     )
 
 
-def _ask(llm: Judge, asks: Sequence[Question], options: Decomposing) -> list[Answer]:
+def _ask(llm: Judge, asks: Sequence[Question], options: DecompositionOptions) -> list[Answer]:
     """One answer for each; a call whose reply cannot be read is repeated alone, warmer."""
     answers = list(llm.ask(asks))
     for attempt in range(1, options.attempts):
@@ -333,7 +337,7 @@ def _repeated(question: Question, attempt: int) -> Question:
     return replace(question, repeat=attempt, sampling=sampling)
 
 
-def _portions(prompts: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
+def _portions(prompts: Sequence[NumberedPrompt], size: int) -> Iterator[Sequence[NumberedPrompt]]:
     for start in range(0, len(prompts), size):
         yield prompts[start : start + size]
 

@@ -263,7 +263,7 @@ class ReviewOfQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class MendedQuestion:
+class RepairedQuestion:
     """Answer format of the call that repairs one question; the value is 0 where it is given up."""
 
     aspect: Aspect
@@ -314,7 +314,7 @@ def review_request(prompt: str, question: DVQuestion) -> str:
     )
 
 
-def mend_request(prompt: str, question: DVQuestion, reason: str) -> str:
+def repair_request(prompt: str, question: DVQuestion, reason: str) -> str:
     """Asks for one question anew."""
     return _REWRITE.format(
         prompt=json.dumps(prompt, ensure_ascii=False),

@@ -62,8 +62,8 @@ def open_dvreward(
     if version not in (None, VERSION):
         raise unknown_name("version of dvreward", str(version), [VERSION])
     folder = _folder(data)
-    if split not in ("", "mini") and not sources.is_kept(split, folder):
-        split = sources.keep(Path(split), folder)
+    if split not in ("", "mini") and not sources.is_saved(split, folder):
+        split = sources.save_question_file(Path(split), folder)
     return DVReward(split=split, protocol=protocol, data=data)
 
 
@@ -113,7 +113,7 @@ class DVReward:
     ) -> Evaluator:
         """`dvreward?aggregate=mean&min_coverage=0.9&answer=text`, or `holistic`.
 
-        Options are the fields of `Aggregating` and `Verifying`.
+        Options are the fields of `AggregationOptions` and `VerificationOptions`.
         """
         del device
         if judge is None:
@@ -157,10 +157,10 @@ class DVReward:
         )
 
     @property
-    def _source(self) -> sources.Source:
+    def _source(self) -> sources.QuestionList:
         if self.split == "mini":
             return sources.mini(self.data)
-        return sources.kept(self.split, _folder(self.data))
+        return sources.load_saved(self.split, _folder(self.data))
 
 
 def _folder(data: UpstreamData) -> Path:

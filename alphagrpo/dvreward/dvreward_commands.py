@@ -38,11 +38,11 @@ def decompose(
     no_cache: NoCache = False,
 ) -> None:
     """Write the questions of prompts with a language model. Continues where it stopped."""
-    from alphagrpo.dvreward.decompose import Decomposing, decompose_file
+    from alphagrpo.dvreward.decompose import DecompositionOptions, decompose_file
     from alphagrpo.dvreward.prompt_texts import read_prompts
 
     wanted = read_prompts(prompts)
-    options = Decomposing(attempts=attempts)
+    options = DecompositionOptions(attempts=attempts)
     # An answer that could not be read is no reason to give a prompt up for ever.
     again = {} if "reask_unread=" in llm else {"reask_unread": "true"}
     writer = _open(llm, cache, no_cache=no_cache, options=again)
@@ -73,11 +73,11 @@ def score(
     from alphabench.runs.self_test import require_self_test
     from alphabench.runs.serialization import verdict_to_json
     from alphagrpo.dvreward.evaluators import open_evaluator
-    from alphagrpo.dvreward.image_files import pictures_with_questions
+    from alphagrpo.dvreward.image_files import images_with_questions
     from alphagrpo.dvreward.question_files import read_question_sets
     from alphagrpo.dvreward.text_report import verdict_text
 
-    images = pictures_with_questions(pictures, read_question_sets(questions), line=line)
+    images = images_with_questions(pictures, read_question_sets(questions), line=line)
     examiner = open_evaluator(
         evaluator, _open(judge, cache, no_cache=no_cache), protocol="official"
     )

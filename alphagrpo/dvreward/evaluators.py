@@ -14,13 +14,18 @@ from typing import Final
 from alphabench.core.errors import unknown_name
 from alphabench.core.options import fill, split_spec
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
-from alphabench.questions import Answer, Capabilities, Judge, Question
+from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Question
 from alphabench.types import GeneratedImage, ProtocolName, Verdict
 from alphagrpo.dvreward import aggregate, verification
-from alphagrpo.dvreward.aggregate import Aggregating
+from alphagrpo.dvreward.aggregate import AggregationOptions
 from alphagrpo.dvreward.sources import questions_of
-from alphagrpo.dvreward.verification import REWARD, Verifying, picture_of, questions_about, settle
-from alphagrpo.holistic import Grades, holistic_questions, settle_holistic
+from alphagrpo.dvreward.verification import (
+    REWARD,
+    VerificationOptions,
+    questions_about,
+    score_answers,
+)
+from alphagrpo.holistic import Grades, holistic_questions, score_holistic
 
 EVALUATORS: Final = ("dvreward", "holistic")
 
@@ -29,7 +34,7 @@ def open_evaluator(spec: str, judge: Judge, *, protocol: ProtocolName) -> JudgeE
     """An evaluator by name with options: `dvreward?aggregate=mean&answer=text`, or `holistic`.
 
     Args:
-        spec: options are the fields of `Verifying` and `Aggregating`.
+        spec: options are the fields of `VerificationOptions` and `AggregationOptions`.
         judge: with log-probabilities, unless `answer=text`.
         protocol: decides what `invalid` and `empty` are where the spec does not say.
 
@@ -44,21 +49,21 @@ def open_evaluator(spec: str, judge: Judge, *, protocol: ProtocolName) -> JudgeE
         return holistic_evaluator(judge)
     if protocol == "strict":
         options = {"invalid": "left_out", "empty": "left_out", **options}
-    fields = {field.name for field in dataclasses.fields(Verifying)}
+    fields = {field.name for field in dataclasses.fields(VerificationOptions)}
     ours = {key: value for key, value in options.items() if key in fields}
     others = {key: value for key, value in options.items() if key not in fields}
     return dvreward_evaluator(
         judge,
-        verifying=fill(Verifying, ours, owner=name),
-        aggregating=fill(Aggregating, others, owner=name),
+        verification_options=fill(VerificationOptions, ours, owner=name),
+        aggregation_options=fill(AggregationOptions, others, owner=name),
     )
 
 
 def dvreward_evaluator(
     judge: Judge,
     *,
-    verifying: Verifying = verification.BY_THE_RELEASE,
-    aggregating: Aggregating = aggregate.BY_THE_RELEASE,
+    verification_options: VerificationOptions = verification.AS_RELEASED,
+    aggregation_options: AggregationOptions = aggregate.AS_RELEASED,
 ) -> JudgeEvaluator:
     """One verdict for each image of samples that carry questions (`sources.to_sample`).
 
@@ -67,16 +72,21 @@ def dvreward_evaluator(
     """
     return JudgeEvaluator(
         judge=judge,
-        questions_about=_AskAll(verifying),
-        score=_SettleAll(verifying, aggregating),
+        questions_about=_AskAll(verification_options),
+        score=_SettleAll(verification_options, aggregation_options),
         identity={
-            **{f"question.{key}": value for key, value in verifying.answer_format.identity.items()},
-            "invalid": verifying.invalid,
-            "aggregate": aggregating.aggregate,
-            "min_coverage": repr(aggregating.min_coverage),
-            "empty": aggregating.empty,
+            **{
+                f"question.{key}": value
+                for key, value in verification_options.answer_format.identity.items()
+            },
+            "invalid": verification_options.invalid,
+            "aggregate": aggregation_options.aggregate,
+            "min_coverage": repr(aggregation_options.min_coverage),
+            "empty": aggregation_options.empty,
         },
-        needs=Capabilities(images_per_question=1, logprobs=verifying.answer == "probability"),
+        needs=Capabilities(
+            images_per_question=1, logprobs=verification_options.answer == "probability"
+        ),
     )
 
 
@@ -98,32 +108,32 @@ class _NoOptions:
 
 @dataclass(frozen=True, slots=True)
 class _AskAll:
-    verifying: Verifying
+    verification_options: VerificationOptions
 
     def __call__(self, image: GeneratedImage) -> Sequence[Question]:
         questions = questions_of(image.request.sample)
-        return questions_about(image.id, picture_of(image), questions, self.verifying)
+        return questions_about(image.id, ImagePart.of(image), questions, self.verification_options)
 
 
 @dataclass(frozen=True, slots=True)
 class _SettleAll:
-    verifying: Verifying
-    aggregating: Aggregating
+    verification_options: VerificationOptions
+    aggregation_options: AggregationOptions
 
     def __call__(self, image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
-        verdict = settle(
+        verdict = score_answers(
             image.id,
             questions_of(image.request.sample),
             answers,
-            verifying=self.verifying,
-            aggregating=self.aggregating,
+            verification_options=self.verification_options,
+            aggregation_options=self.aggregation_options,
         )
         return [verdict]
 
 
 def _ask_holistic(image: GeneratedImage) -> Sequence[Question]:
-    return holistic_questions(image.id, picture_of(image), image.request.sample.prompt)
+    return holistic_questions(image.id, ImagePart.of(image), image.request.sample.prompt)
 
 
 def _settle_holistic(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
-    return [settle_holistic(image.id, answers, question_id=REWARD)]
+    return [score_holistic(image.id, answers, question_id=REWARD)]

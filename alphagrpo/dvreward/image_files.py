@@ -13,7 +13,7 @@ from alphagrpo.dvreward.question_files import QuestionSet
 from alphagrpo.dvreward.sources import to_sample
 
 
-def pictures_with_questions(
+def images_with_questions(
     paths: Sequence[Path], sets: Sequence[QuestionSet], *, line: int | None = None
 ) -> list[GeneratedImage]:
     """Each picture with the questions of its prompt.

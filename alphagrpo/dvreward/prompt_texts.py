@@ -14,7 +14,7 @@ _LFS: Final = "version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class NumberedPrompt:
     """A text to make images from."""
 
     text: str
@@ -22,7 +22,7 @@ class Prompt:
     """Its place in the list it came from."""
 
 
-def read_prompts(path: Path) -> list[Prompt]:
+def read_prompts(path: Path) -> list[NumberedPrompt]:
     """One prompt a line: plain text, or JSON objects with `prompt` in a file named `.jsonl`.
 
     Raises:
@@ -41,12 +41,12 @@ def read_prompts(path: Path) -> list[Prompt]:
         )
     lines = text.split("\n")
     reader = _json_prompt if path.suffix == ".jsonl" else lambda line, _where, index: (line, index)
-    found: list[Prompt] = []
+    found: list[NumberedPrompt] = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
             where = f"line {number} of {path.name!r}"
             text, index = reader(line.strip(), where, len(found))
-            found.append(Prompt(text=text, index=index))
+            found.append(NumberedPrompt(text=text, index=index))
     if not found:
         raise AlphaBenchError(f"{str(path)!r} holds no prompt", hint="write one prompt a line")
     return found

@@ -59,7 +59,7 @@ _MINI_QUALITY: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class QuestionList:
     """A list of prompts with their questions."""
 
     sets: tuple[QuestionSet, ...]
@@ -68,16 +68,16 @@ class Source:
 
 
 @functools.cache
-def mini(data: UpstreamData) -> Source:
+def mini(data: UpstreamData) -> QuestionList:
     """GenEval's mini prompts with the questions that a perfect decomposer would write."""
     samples = open_benchmark("geneval:mini", data=data).samples()
     sets = tuple(questions_from_facts(index, sample) for index, sample in enumerate(samples))
     content = json.dumps([to_row(one) for one in sets], sort_keys=True)
-    return Source(sets=sets, digest=hashlib.sha256(content.encode()).hexdigest())
+    return QuestionList(sets=sets, digest=hashlib.sha256(content.encode()).hexdigest())
 
 
-def keep(path: Path, folder: Path) -> str:
-    """Keep a copy of a question file; returns the name under which `kept` finds it.
+def save_question_file(path: Path, folder: Path) -> str:
+    """Keep a copy of a question file; returns the name under which `load_saved` finds it.
 
     Raises:
         AlphaBenchError: no such file, or it holds prompts without questions.
@@ -98,7 +98,7 @@ def keep(path: Path, folder: Path) -> str:
         with writing(folder, elsewhere="choose another cache folder with ALPHABENCH_CACHE"):
             replace_file(target, content)
     try:
-        _all_have_questions(kept(name, folder).sets, path)
+        _all_have_questions(load_saved(name, folder).sets, path)
     except AlphaBenchError:
         target.unlink(missing_ok=True)
         raise
@@ -106,16 +106,16 @@ def keep(path: Path, folder: Path) -> str:
 
 
 @functools.cache
-def kept(name: str, folder: Path) -> Source:
+def load_saved(name: str, folder: Path) -> QuestionList:
     """The list that was kept under a name; names go by content, so it never changes."""
     content = (folder / f"{name}.jsonl").read_bytes()
-    return Source(
+    return QuestionList(
         sets=tuple(parse_question_sets(content, name=name.rpartition("-")[0])),
         digest=hashlib.sha256(content).hexdigest(),
     )
 
 
-def is_kept(name: str, folder: Path) -> bool:
+def is_saved(name: str, folder: Path) -> bool:
     """Whether something was kept under this name."""
     return "/" not in name and (folder / f"{name}.jsonl").is_file()
 

@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 from alphabench.evaluators.judge_evaluator import evidence
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
 from alphabench.questions import Answer, ImagePart, Question
-from alphabench.types import GeneratedImage, Status, Verdict
-from alphagrpo.dvreward.aggregate import Aggregating, Reward, aggregate
+from alphabench.types import Status, Verdict
+from alphagrpo.dvreward.aggregate import AggregatedReward, AggregationOptions, aggregate
 from alphagrpo.dvreward.question_files import DVQuestion, QuestionSet
 
 REWARD: Final = "reward"
@@ -32,7 +32,7 @@ _WORST_FIRST: Final[tuple[Status, ...]] = ("failed", "refused", "unparsed", "mis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verifying:
+class VerificationOptions:
     """How questions are put."""
 
     answer: Literal["probability", "text"] = "probability"
@@ -47,10 +47,12 @@ class Verifying:
         return made(template=WORDING, system=SYSTEM)
 
 
-BY_THE_RELEASE: Final = Verifying()
+AS_RELEASED: Final = VerificationOptions()
 
 
-def chosen(questions: QuestionSet, how: Verifying) -> list[tuple[str, DVQuestion]]:
+def questions_to_ask(
+    questions: QuestionSet, how: VerificationOptions
+) -> list[tuple[str, DVQuestion]]:
     """The questions that are put, with their ids: `s0`, `s1` ... `q0` ..., by place in the file."""
     named = [
         *((f"s{place}", one) for place, one in enumerate(questions.semantic)),
@@ -60,7 +62,7 @@ def chosen(questions: QuestionSet, how: Verifying) -> list[tuple[str, DVQuestion
 
 
 def questions_about(
-    image_id: str, picture: ImagePart, questions: QuestionSet, how: Verifying
+    image_id: str, picture: ImagePart, questions: QuestionSet, how: VerificationOptions
 ) -> list[Question]:
     """One call for each question."""
     answer_format = how.answer_format
@@ -68,22 +70,17 @@ def questions_about(
         yes_no_question(
             one.text, (picture,), image_id=image_id, question_id=name, answer_format=answer_format
         )
-        for name, one in chosen(questions, how)
+        for name, one in questions_to_ask(questions, how)
     ]
 
 
-def picture_of(image: GeneratedImage) -> ImagePart:
-    """The image as it was stored."""
-    return ImagePart.of(image)
-
-
-def settle(
+def score_answers(
     image_id: str,
     questions: QuestionSet,
     answers: Sequence[Answer],
     *,
-    verifying: Verifying,
-    aggregating: Aggregating,
+    verification_options: VerificationOptions,
+    aggregation_options: AggregationOptions,
 ) -> Verdict:
     """The reward of an image as a verdict; its detail logs every question.
 
@@ -94,12 +91,12 @@ def settle(
         A scored verdict, or one with the worst status among the unanswered questions (failed,
         refused, unparsed), which never has a value.
     """
-    asked = [one for _, one in chosen(questions, verifying)]
+    asked = [one for _, one in questions_to_ask(questions, verification_options)]
     pairs = list(zip(asked, answers, strict=True))
     reward = aggregate(
         [_value(answer) for one, answer in pairs if one.aspect == "semantic"],
         [_value(answer) for one, answer in pairs if one.aspect == "quality"],
-        aggregating,
+        aggregation_options,
     )
     return Verdict(
         image_id=image_id,
@@ -126,7 +123,7 @@ def _status(answers: Sequence[Answer]) -> Status:
     return next((status for status in _WORST_FIRST if status in seen), "failed")
 
 
-def _reason(reward: Reward, pairs: Sequence[tuple[DVQuestion, Answer]]) -> str:
+def _reason(reward: AggregatedReward, pairs: Sequence[tuple[DVQuestion, Answer]]) -> str:
     """What is wrong with the image; for an unscored one what is lacking."""
     if reward.value is None:
         if not pairs:

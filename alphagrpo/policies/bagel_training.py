@@ -18,7 +18,7 @@ from alphabench.interfaces import Generator
 from alphabench.models.bagel.bagel_inference import UnifiedBagel
 from alphabench.models.bagel.loading import MODEL_FILE, LoadedBagel
 from alphabench.models.unified_model import Abilities
-from alphagrpo.policies.handle import PolicyHandle, digest_of
+from alphagrpo.policies.handle import PolicyHandle, trained_digest
 from alphagrpo.policies.protocols import ExportableWeights
 from alphagrpo.policies.unified_policy import UMMPolicy
 
@@ -64,7 +64,7 @@ class BagelTraining:
         )
 
         def live() -> Generator:
-            digest = digest_of(umm.loaded.model)
+            digest = trained_digest(umm.loaded.model)
             now = LiveBagel(handle=handle, loaded=umm.loaded, trained=digest)
             return UnifiedCheckpoint(handle=now, device=device)
 

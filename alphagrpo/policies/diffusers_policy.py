@@ -39,7 +39,7 @@ _REMEMBERED: Final = 256
 """Encoded prompts; the encoders are not trained, so that these stay right."""
 
 
-class Words(NamedTuple):
+class EncodedPrompts(NamedTuple):
     """Encoded prompts, one a row."""
 
     tokens_BTD: Tensor
@@ -53,7 +53,7 @@ class DiffusersPolicy:
         self.pipeline = pipeline
         self.identity = identity
         self._longest = longest
-        self._known: dict[str, Words] = {}
+        self._known: dict[str, EncodedPrompts] = {}
 
     @property
     def module(self) -> nn.Module:
@@ -75,7 +75,7 @@ class DiffusersPolicy:
     @torch.no_grad()
     def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
         spec = _drawing(programs[0])
-        words = self._encode([_prompt(program) for program in programs])
+        encoded = self._encode([_prompt(program) for program in programs])
         factor = self.pipeline.vae_scale_factor
         if spec.width % (2 * factor) or spec.height % (2 * factor):
             raise AlphaBenchError(
@@ -87,7 +87,7 @@ class DiffusersPolicy:
 
         def predict(x_BCYX: Tensor, sigma: float) -> Tensor:
             sigma_B = torch.full((len(x_BCYX),), sigma, device=x_BCYX.device)
-            return self._velocity(words, x_BCYX, sigma_B, _guidance(spec))
+            return self._velocity(encoded, x_BCYX, sigma_B, _guidance(spec))
 
         generators = [generator(program, 1) for program in programs]
         drawn = denoise(predict, spec, generators, shape, device=self.device)
@@ -120,40 +120,40 @@ class DiffusersPolicy:
     ) -> Iterator[ReplayAnswer]:
         assert not texts, "it writes none"
         spec = trajectories[0].images[0].spec
-        words = self._encode([_prompt(one.program) for one in trajectories])
+        encoded = self._encode([_prompt(one.program) for one in trajectories])
         transformer = self.pipeline.transformer
         switch = "enable" if how.recompute else "disable"
         getattr(transformer, f"{switch}_gradient_checkpointing")()
         for number, query in enumerate(queries):
             wanted = _guidance(spec) if query.guided else None
-            v_BX = self._velocity(words, query.x_BX, query.sigma_B, wanted)
+            v_BX = self._velocity(encoded, query.x_BX, query.sigma_B, wanted)
             yield VelocityPredicted(query=number, v_BX=v_BX)
 
     def _velocity(
-        self, words: Words, x_BCYX: Tensor, sigma_B: Tensor, guidance: Guidance | None
+        self, encoded: EncodedPrompts, x_BCYX: Tensor, sigma_B: Tensor, guidance: Guidance | None
     ) -> Tensor:
         """Noise minus data; a guided query has one noise level for all rows."""
         if guidance is None or guidance.branches(float(sigma_B[0])) == 1:
-            return self._predict(words, x_BCYX, sigma_B)
+            return self._predict(encoded, x_BCYX, sigma_B)
         free = self._encode([""] * len(x_BCYX))
-        both = Words(*(torch.cat(pair) for pair in zip(words, free, strict=True)))
+        both = EncodedPrompts(*(torch.cat(pair) for pair in zip(encoded, free, strict=True)))
         predicted = self._predict(both, x_BCYX.repeat(2, 1, 1, 1), sigma_B.repeat(2))
         full, text_free = (part.flatten(1)[:, None] for part in predicted.chunk(2))
         return apply_guidance(full, text_free, None, guidance).view_as(x_BCYX)
 
-    def _predict(self, words: Words, x_BCYX: Tensor, sigma_B: Tensor) -> Tensor:
+    def _predict(self, encoded: EncodedPrompts, x_BCYX: Tensor, sigma_B: Tensor) -> Tensor:
         transformer = self.pipeline.transformer
         predicted: Tensor = transformer(
             hidden_states=x_BCYX.to(transformer.dtype),
             timestep=(sigma_B * _TIMESTEPS).to(transformer.dtype),
-            encoder_hidden_states=words.tokens_BTD,
-            pooled_projections=words.pooled_BD,
+            encoder_hidden_states=encoded.tokens_BTD,
+            pooled_projections=encoded.pooled_BD,
             return_dict=False,
         )[0]
         return predicted.float()
 
     @torch.no_grad()
-    def _encode(self, prompts: Sequence[str]) -> Words:
+    def _encode(self, prompts: Sequence[str]) -> EncodedPrompts:
         unknown = [one for one in dict.fromkeys(prompts) if one not in self._known]
         if len(self._known) + len(unknown) > _REMEMBERED:
             self._known = {}
@@ -167,9 +167,9 @@ class DiffusersPolicy:
                 device=self.device,
                 max_sequence_length=self._longest,
             )
-            self._known[prompt] = Words(tokens_1TD, pooled_1D)
+            self._known[prompt] = EncodedPrompts(tokens_1TD, pooled_1D)
         found = [self._known[prompt] for prompt in prompts]
-        return Words(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        return EncodedPrompts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def _decode(self, latents_BCYX: Tensor) -> list[Image]:
         vae = self.pipeline.vae
@@ -188,9 +188,9 @@ class DiffusersPolicy:
 
 
 def _prompt(program: Program) -> str:
-    words = program.steps[0]
-    assert isinstance(words, InputText), "tasks ask it for t2i alone"
-    return words.text
+    encoded = program.steps[0]
+    assert isinstance(encoded, InputText), "tasks ask it for t2i alone"
+    return encoded.text
 
 
 def _drawing(program: Program) -> GenerateImage:

@@ -16,7 +16,7 @@ from alphabench.interfaces import Generator
 from alphabench.types import ImageRequest, NotGenerated
 from alphabench.weights.strict_loading import quiet
 from alphagrpo.policies.diffusers_policy import DiffusersPolicy
-from alphagrpo.policies.handle import PolicyHandle, digest_of
+from alphagrpo.policies.handle import PolicyHandle, trained_digest
 from alphagrpo.policies.protocols import ExportableWeights
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class DiffusersTraining:
 
         def live() -> Generator:
             return LiveDiffusers(
-                checkpoint=self.checkpoint, trained=digest_of(pipeline.transformer)
+                checkpoint=self.checkpoint, trained=trained_digest(pipeline.transformer)
             )
 
         return PolicyHandle(

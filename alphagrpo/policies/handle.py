@@ -37,7 +37,7 @@ class PolicyHandle:
     """Can read a source image."""
 
 
-def digest_of(module: nn.Module) -> str:
+def trained_digest(module: nn.Module) -> str:
     """sha256 over names and values of the parameters that are trained, as now in force."""
     digest = hashlib.sha256()
     for name, parameter in sorted(module.named_parameters()):

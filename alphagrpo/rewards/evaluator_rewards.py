@@ -25,7 +25,7 @@ from alphabench.runs import self_test
 from alphabench.types import GeneratedImage, ImageRequest, Verdict
 from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.dvreward.evaluators import open_evaluator
-from alphagrpo.prompt_facts import sample_of
+from alphagrpo.prompt_facts import evaluator_sample
 from alphagrpo.rewards.evaluator_facts import missing_of_sample
 from alphagrpo.rewards.judge_costs import spent_usd, with_costs
 from alphagrpo.rewards.reward_kinds import RewardKind
@@ -70,7 +70,7 @@ class EvaluatorReward:
 
     def missing_facts(self, prompt: TrainingPrompt) -> str | None:
         """See `FactReadingReward`."""
-        return missing_of_sample(self.evaluator, sample_of(prompt))
+        return missing_of_sample(self.evaluator, evaluator_sample(prompt))
 
     def self_test(self) -> None:
         """See `SelfTestedReward`."""
@@ -90,7 +90,7 @@ class EvaluatorReward:
 
 
 def _stored(trajectory: Trajectory, index: int, folder: Path) -> GeneratedImage:
-    sample = sample_of(trajectory.program.prompt)
+    sample = evaluator_sample(trajectory.program.prompt)
     path = folder / f"{index}.png"
     trajectory.images[-1].image.convert("RGB").save(path)
     return GeneratedImage(

@@ -12,7 +12,7 @@ import pytest
 from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import ImagePart, Reply
 from alphabench.types import Verdict
-from alphagrpo.holistic import Grades, holistic_questions, settle_holistic
+from alphagrpo.holistic import Grades, holistic_questions, score_holistic
 
 SHOWN = ImagePart(path=Path("kite.png"), sha256="0" * 64)
 
@@ -20,7 +20,7 @@ SHOWN = ImagePart(path=Path("kite.png"), sha256="0" * 64)
 def graded(consistency: ScriptedReply, quality: ScriptedReply) -> Verdict:
     questions = holistic_questions("0/0", SHOWN, 'a "red" kite {')
     judge = ScriptedJudge({"consistency": consistency, "quality": quality})
-    return settle_holistic("0/0", list(judge.ask(questions)), question_id="reward")
+    return score_holistic("0/0", list(judge.ask(questions)), question_id="reward")
 
 
 def test_the_grade_is_the_geometric_mean_of_consistency_and_the_worse_quality() -> None:

@@ -22,7 +22,7 @@ from alphagrpo.dvreward.question_files import (
     to_row,
 )
 from alphagrpo.dvreward.sources import questions_of
-from alphagrpo.prompt_facts import sample_of
+from alphagrpo.prompt_facts import evaluator_sample
 from alphagrpo.prompts import SmallOptions, leaks, load_prompts, small_prompts, with_questions
 from alphatrainers.trajectory import TrainingPrompt
 
@@ -129,7 +129,7 @@ def test_questions_that_were_hashed_with_a_space_behind_the_prompt_are_asked(
     kite = DVQuestion(aspect="semantic", text="Is there a kite?", tag="Existence")
     hashed = to_row(QuestionSet(prompt="a kite ", semantic=(kite,), quality=()))
     (prompt,) = with_questions(load(written_to(tmp_path / "p.jsonl", hashed)), {})
-    assert questions_of(sample_of(prompt)).semantic == (kite,)
+    assert questions_of(evaluator_sample(prompt)).semantic == (kite,)
 
 
 @pytest.mark.parametrize("own", [{"semantic_questions": "x"}, {"quality_questions": [{"tag": 1}]}])
@@ -146,7 +146,9 @@ def test_empty_lists_of_a_row_leave_a_file_s_questions_in_force(tmp_path: Path) 
     bare = to_row(QuestionSet(prompt="a boat", semantic=(), quality=()))
     written = {"a boat": {"semantic_questions": ["Is there a boat?"]}}
     (asked,) = with_questions(load(written_to(tmp_path / "p.jsonl", bare)), written)
-    assert [one.text for one in questions_of(sample_of(asked)).questions] == ["Is there a boat?"]
+    assert [one.text for one in questions_of(evaluator_sample(asked)).questions] == [
+        "Is there a boat?"
+    ]
 
 
 @pytest.mark.parametrize("include", [[{"class": "dog"}], "dog", [{"class": "dog", "count": "1"}]])

@@ -15,13 +15,13 @@ from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
 from alphagrpo.tasks import (
-    Drawing,
-    Edit,
-    Manner,
-    Mixed,
-    Refine,
-    Refining,
-    TextToImage,
+    EditTask,
+    ImageSampling,
+    MixedTask,
+    RefinementSpec,
+    RefinementTask,
+    SamplingSpec,
+    TextToImageTask,
     Window,
 )
 from alphatrainers.protocols import StepInfo, Task
@@ -40,26 +40,26 @@ PROMPTS = [TrainingPrompt(id=name, text=f"a {name}") for name in ("cat", "dog")]
 WRITE = GenerateText(max_tokens=5)
 
 
-def manner(*, think: bool = True, window: Window | None = None) -> Manner:
-    return Manner(
-        drawing=Drawing(asked=drawing(), window=window or Window(kind="static", size=1)),
+def sampling(*, think: bool = True, window: Window | None = None) -> SamplingSpec:
+    return SamplingSpec(
+        image=ImageSampling(asked=drawing(), window=window or Window(kind="static", size=1)),
         thought=WRITE if think else None,
         think_prompt="plan",
     )
 
 
-def refine(**changes: Any) -> Refine:
+def refine(**changes: Any) -> RefinementTask:
     how: dict[str, Any] = {
         "initial_images": 3, "choose": "worst", "rectify": "init", "train_initial": False,
         "reflect_prompt": "mend {prompt}!",
     }  # fmt: skip
-    judging = changes.pop("judging", {"r": 1.0})
-    return Refine(
-        initial=manner(think=False),
-        manner=manner(),
-        how=Refining(**{**how, **changes}),
+    image_weights = changes.pop("image_weights", {"r": 1.0})
+    return RefinementTask(
+        initial=sampling(think=False),
+        sampling=sampling(),
+        how=RefinementSpec(**{**how, **changes}),
         resize=lambda picture: picture,
-        judging=judging,
+        image_weights=image_weights,
     )
 
 
@@ -70,7 +70,7 @@ def constant(program: Program) -> Mapping[str, float | None]:
 
 def test_thinking_comes_between_prompt_and_picture() -> None:
     collector = FakeCollector(constant)
-    scored = TextToImage(manner=manner()).collect(PROMPTS, collector, STEP_INFO)
+    scored = TextToImageTask(sampling=sampling()).collect(PROMPTS, collector, STEP_INFO)
     assert len(scored) == 8
     system, prompt, write, draw = collector.programs[0].steps
     assert system == InputText(text="plan", role="system")
@@ -82,13 +82,13 @@ def test_thinking_comes_between_prompt_and_picture() -> None:
 
 def test_without_thinking_the_prompt_stands_alone() -> None:
     collector = FakeCollector(constant)
-    TextToImage(manner=manner(think=False)).collect(PROMPTS, collector, STEP_INFO)
+    TextToImageTask(sampling=sampling(think=False)).collect(PROMPTS, collector, STEP_INFO)
     assert [type(step) for step in collector.programs[0].steps] == [InputText, GenerateImage]
 
 
 def test_groups_are_whole_and_every_member_has_chances_of_its_own() -> None:
     collector = FakeCollector(constant)
-    task = TextToImage(manner=manner())
+    task = TextToImageTask(sampling=sampling())
     task.collect(PROMPTS, collector, STEP_INFO)
     task.collect(PROMPTS, collector, replace(STEP_INFO, step=4))
     assert set(Counter(one.group for one in collector.programs).values()) == {4}
@@ -106,7 +106,7 @@ def test_groups_are_whole_and_every_member_has_chances_of_its_own() -> None:
 def test_all_trajectories_of_a_step_train_the_same_window(step: int) -> None:
     window = Window(kind="random", size=1, low=0, high=2)
     collector = FakeCollector(constant)
-    TextToImage(manner=manner(window=window)).collect(
+    TextToImageTask(sampling=sampling(window=window)).collect(
         PROMPTS, collector, replace(STEP_INFO, step=step)
     )
     windows = {one.steps[-1].window for one in collector.programs}  # type: ignore[union-attr]
@@ -119,14 +119,14 @@ def test_an_edit_shows_its_picture_first_and_keeps_its_size(tmp_path: Path) -> N
     Image.new("RGB", (16, 24), "red").save(path)
     prompt = TrainingPrompt(id="e", text="make it blue", facts={"source_image": str(path)})
     collector = FakeCollector(constant)
-    Edit(manner=manner(), resize=lambda one: one).collect([prompt], collector, STEP_INFO)
+    EditTask(sampling=sampling(), resize=lambda one: one).collect([prompt], collector, STEP_INFO)
     _, shown, words, _, draw = collector.programs[0].steps
     assert isinstance(shown, InputImage)
     assert words == InputText(text="make it blue")
     assert isinstance(draw, GenerateImage)
     assert (draw.width, draw.height) == (16, 24)
     with pytest.raises(AlphaBenchError, match="source_image"):
-        Edit(manner=manner(), resize=lambda one: one).collect(PROMPTS, collector, STEP_INFO)
+        EditTask(sampling=sampling(), resize=lambda one: one).collect(PROMPTS, collector, STEP_INFO)
 
 
 def rewarded(values: Mapping[str, list[float | None]]) -> Any:
@@ -139,7 +139,7 @@ def rewarded(values: Mapping[str, list[float | None]]) -> Any:
     return score
 
 
-def values_of(task: Refine, collector: FakeCollector) -> list[float | None]:
+def values_of(task: RefinementTask, collector: FakeCollector) -> list[float | None]:
     scored = task.collect(PROMPTS[:1], collector, STEP_INFO)
     return [one.scores["r"].value for one in scored]
 
@@ -236,7 +236,7 @@ def test_one_reward_that_rose_is_no_improvement_where_all_together_fell(
         meaning, quality = refined[int(program.id.rpartition("/")[2])]
         return {"meaning": meaning, "quality": quality, "tags": 1.0}
 
-    task = refine(judging={"meaning": 1.0, "quality": 2.0}, rectify=rectify)
+    task = refine(image_weights={"meaning": 1.0, "quality": 2.0}, rectify=rectify)
     scored = task.collect(PROMPTS[:1], FakeCollector(score), STEP_INFO)
     found = [(one.scores["meaning"].value, one.scores["quality"].value) for one in scored]
     # Only the last one is better than 0.2 + 2 * 0.9; the third is the worst.
@@ -250,7 +250,7 @@ def test_where_one_judge_is_silent_no_picture_is_rewarded_by_the_other() -> None
         silent = "/refine" in program.group and program.id.endswith("/0")
         return {"meaning": 0.5, "quality": None if silent else 0.5}
 
-    task = refine(judging={"meaning": 1.0, "quality": 1.0})
+    task = refine(image_weights={"meaning": 1.0, "quality": 1.0})
     first, *others = task.collect(PROMPTS[:1], FakeCollector(score), STEP_INFO)
     assert (first.scores["meaning"].value, first.scores["quality"].value) == (None, None)
     assert "'quality': away" in first.scores["meaning"].reason
@@ -259,9 +259,10 @@ def test_where_one_judge_is_silent_no_picture_is_rewarded_by_the_other() -> None
 
 def test_a_mixed_training_draws_one_task_a_step_by_weight() -> None:
     tasks: dict[str, Task] = {
-        "t2i": TextToImage(manner=manner(think=False)), "rt2i": TextToImage(manner=manner())
-    }  # fmt: skip
-    mixed = Mixed(tasks=tasks, weights={"t2i": 3.0, "rt2i": 1.0})
+        "t2i": TextToImageTask(sampling=sampling(think=False)),
+        "rt2i": TextToImageTask(sampling=sampling()),
+    }
+    mixed = MixedTask(tasks=tasks, weights={"t2i": 3.0, "rt2i": 1.0})
     chosen = Counter(mixed.chosen(replace(STEP_INFO, step=step)) for step in range(400))
     assert 260 <= chosen["t2i"] <= 340
     collector = FakeCollector(constant)

@@ -16,7 +16,7 @@ from alphabench.upstream import UpstreamData
 from alphagrpo.assemble import assemble
 from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.policies.unified_policy import UMMPolicy
-from alphagrpo.recipe import Recipe
+from alphagrpo.recipe import TrainingRecipe
 from alphatrainers import strict_yaml
 from alphatrainers.protocols import ReplayAnswer, ReplaySpec, VelocityQuery
 from alphatrainers.trainer import Trainer
@@ -41,11 +41,11 @@ def place(folder: Path) -> AssemblyContext:
     )
 
 
-def made(tree: dict[str, Any], *changes: str) -> Recipe:
-    return strict_yaml.build(Recipe, strict_yaml.override(tree, changes))
+def made(tree: dict[str, Any], *changes: str) -> TrainingRecipe:
+    return strict_yaml.build(TrainingRecipe, strict_yaml.override(tree, changes))
 
 
-def parts(recipe: Recipe, folder: Path) -> TrainerComponents:
+def parts(recipe: TrainingRecipe, folder: Path) -> TrainerComponents:
     return assemble(recipe, place(folder))
 
 

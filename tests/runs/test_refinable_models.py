@@ -12,7 +12,7 @@ from alphabench.judges.scripted import ScriptedJudge
 from alphabench.runs.plan import checkpoint_factory
 from alphabench.runs.refinement import judge_evaluator_factory, read_refinement, refined_checkpoint
 from alphabench.types import NOTES, ImageRequest, NotGenerated, Sample
-from alphagrpo.dvreward.any_benchmark import open_anywhere
+from alphagrpo.dvreward.any_benchmark import open_for_any_benchmark
 from tests.support.outside_unified import STEP, level
 from tests.support.tiny_janus import save_janus
 
@@ -21,7 +21,7 @@ REQUEST = ImageRequest(sample=Sample(id="s", prompt="a red dog", group="g"), ind
 
 
 def generate(spec: str, mode: str, judge: ScriptedJudge | None = None) -> Image.Image:
-    examiner = None if mode == "always" else judge_evaluator_factory(judge, open_anywhere)
+    examiner = None if mode == "always" else judge_evaluator_factory(judge, open_for_any_benchmark)
     generator = refined_checkpoint(checkpoint_factory(spec), read_refinement(mode), examiner).open(
         device="cpu"
     )

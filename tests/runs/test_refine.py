@@ -177,9 +177,9 @@ def test_refined_and_plain_runs_never_share_a_folder(base: Path) -> None:
 
 
 def test_the_model_can_judge_its_own_pictures(base: Path) -> None:
-    from alphagrpo.dvreward.any_benchmark import open_anywhere
+    from alphagrpo.dvreward.any_benchmark import open_for_any_benchmark
 
-    examiner = judge_evaluator_factory(None, open_anywhere)
+    examiner = judge_evaluator_factory(None, open_for_any_benchmark)
     generator = refined_checkpoint(
         checkpoint_factory(str(base)), read_refinement("self"), examiner
     ).open(device="cpu")
@@ -191,11 +191,11 @@ def test_the_model_can_judge_its_own_pictures(base: Path) -> None:
 
 
 def test_a_judge_in_its_place_decides(base: Path, plain: list[Image.Image]) -> None:
-    from alphagrpo.dvreward.any_benchmark import open_anywhere
+    from alphagrpo.dvreward.any_benchmark import open_for_any_benchmark
 
     for answer, refines in ((1.0, False), (0.2, True)):
         judge = ScriptedJudge(answer)
-        examiner = judge_evaluator_factory(judge, open_anywhere)
+        examiner = judge_evaluator_factory(judge, open_for_any_benchmark)
         open_it = refined_checkpoint(
             checkpoint_factory(str(base)), read_refinement("self"), examiner
         ).open

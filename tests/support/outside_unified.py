@@ -23,7 +23,7 @@ from alphabench.models.unified_model import (
     TextAnswer,
     UnifiedModel,
 )
-from alphagrpo.policies.handle import PolicyHandle, digest_of
+from alphagrpo.policies.handle import PolicyHandle, trained_digest
 from alphagrpo.policies.protocols import ExportableWeights, PolicySizes
 from alphatrainers.resource_plan import ModelSizes
 from alphatrainers.settings import TrainingSettings
@@ -104,7 +104,7 @@ class GreyCheckpoint:
         policy = ToyPolicy()
 
         def live() -> UnifiedCheckpoint:
-            now = replace(self, trained=digest_of(policy.module))
+            now = replace(self, trained=trained_digest(policy.module))
             return UnifiedCheckpoint(handle=now, device=device)
 
         return PolicyHandle(

@@ -12,7 +12,7 @@ from alphabench.scenes.render import render
 from alphabench.scenes.scene_questions import check_holds
 from alphabench.types import ImageRequest, Sample
 from alphagrpo.dvreward.sources import questions_of
-from alphagrpo.dvreward.verification import Verifying, chosen
+from alphagrpo.dvreward.verification import VerificationOptions, questions_to_ask
 
 
 def obeyed(checkpoint: SceneCheckpoint, requests: Iterable[ImageRequest]) -> dict[str, bool]:
@@ -55,7 +55,9 @@ def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) 
         case "dvreward":
             return {
                 name: yes_no(one.check is not None and check_holds(one.check, truth))
-                for name, one in chosen(questions_of(request.sample), Verifying())
+                for name, one in questions_to_ask(
+                    questions_of(request.sample), VerificationOptions()
+                )
             }
         case _:
             raise ValueError(f"nobody knows the truth of {benchmark!r}")

@@ -15,7 +15,7 @@ from alphabench.types import GeneratedImage, ProtocolName
 from alphabench.upstream import UpstreamData
 from alphagrpo.dvreward.dvreward_benchmark import DVReward, open_dvreward
 from alphagrpo.dvreward.sources import questions_of
-from alphagrpo.dvreward.verification import Verifying, chosen
+from alphagrpo.dvreward.verification import VerificationOptions, questions_to_ask
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def draw_mini(
         images.append(
             GeneratedImage(request=request, path=path, sha256=sha256_of(path), seconds=0.0)
         )
-        for name, one in chosen(questions_of(request.sample), Verifying()):
+        for name, one in questions_to_ask(questions_of(request.sample), VerificationOptions()):
             assert one.check is not None
             truth[request.id, name] = check_holds(one.check, drawn.truth)
     return DrawnRun(benchmark=benchmark, images=images, truth=truth)

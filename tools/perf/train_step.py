@@ -37,7 +37,7 @@ from alphabench.upstream import UpstreamData
 from alphagrpo.assemble import assemble
 from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.policies.unified_policy import UMMPolicy
-from alphagrpo.recipe import Recipe, load_recipe
+from alphagrpo.recipe import TrainingRecipe, load_recipe
 from alphatrainers.protocols import ReplayAnswer, ReplaySpec, RewardFunction, Score, VelocityQuery
 from alphatrainers.trainer import Trainer
 from alphatrainers.trainer_components import TrainerComponents
@@ -171,7 +171,7 @@ class Measured:
         return 1.0 / self.seconds["step"]
 
 
-def shape(name: str, size: Size) -> Recipe:
+def shape(name: str, size: Size) -> TrainingRecipe:
     """A recipe of BAGEL for the embedded model and judge."""
     own = load_recipe(name)
     group = max(2, round(own.training.group_size / size.divide))
@@ -216,7 +216,7 @@ def measure(name: str, size: Size, folder: Path) -> Measured:
     )
 
 
-def _train(recipe: Recipe, folder: Path, *, meter: Meter, steps: int) -> None:
+def _train(recipe: TrainingRecipe, folder: Path, *, meter: Meter, steps: int) -> None:
     """The training up to so many steps; begins or goes on."""
     place = AssemblyContext(
         folder=folder, data=UpstreamData(cache_dir=folder / "data"), device="cpu", report=_silent

@@ -31,7 +31,7 @@ from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.policies.factory import open_policy
 from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.prompts import load_prompts, with_questions
-from alphagrpo.recipe import Recipe, TaskSettings, load_recipe
+from alphagrpo.recipe import TaskSettings, TrainingRecipe, load_recipe
 from alphagrpo.rewards.reward_kinds import RewardSettings, open_reward
 from alphatrainers import lora_adapters
 from alphatrainers.protocols import ScoredTrajectory, StepInfo
@@ -79,7 +79,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def put_adapter(opened: PolicyHandle, recipe: Recipe, folder: Path) -> None:
+def put_adapter(opened: PolicyHandle, recipe: TrainingRecipe, folder: Path) -> None:
     """Gives the policy the trained values of an adapter of this recipe."""
     module, experts = opened.policy.module, opened.policy.experts
     bound = lora_adapters.select_trainable(module, experts, lora=recipe.training.lora, seed=0)
@@ -89,7 +89,7 @@ def put_adapter(opened: PolicyHandle, recipe: Recipe, folder: Path) -> None:
             one.parameter.copy_(values[name])
 
 
-def prompts_of(recipe: Recipe, place: AssemblyContext) -> list[TrainingPrompt]:
+def prompts_of(recipe: TrainingRecipe, place: AssemblyContext) -> list[TrainingPrompt]:
     """Those of the first validation, with the questions that a reward may ask."""
     first = recipe.validation[0]
     benchmark = open_benchmark(first.benchmark, data=place.data)
@@ -98,7 +98,7 @@ def prompts_of(recipe: Recipe, place: AssemblyContext) -> list[TrainingPrompt]:
     return with_questions([prompt for prompt in found if prompt.id in asked], {})
 
 
-def rewards_of(recipe: Recipe, place: AssemblyContext) -> dict[str, RewardUse]:
+def rewards_of(recipe: TrainingRecipe, place: AssemblyContext) -> dict[str, RewardUse]:
     """The first validation's evaluator and all rewards that look at pictures."""
     first = recipe.validation[0]
     held_out = RewardSettings(
@@ -120,7 +120,7 @@ def drawn_so(task: TaskSettings, *, noise: bool, temperature: float) -> TaskSett
 
 
 def draw(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     task: TaskSettings,
     opened: PolicyHandle,
     prompts: Sequence[TrainingPrompt],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphagrpo.dvreward.aggregate import AGGREGATIONS, Aggregating, Aggregation, aggregate
+from alphagrpo.dvreward.aggregate import AGGREGATIONS, Aggregation, AggregationOptions, aggregate
 
 PROBABILITIES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8)
 RULES = st.sampled_from(AGGREGATIONS)
@@ -19,7 +19,7 @@ RULES = st.sampled_from(AGGREGATIONS)
 @pytest.mark.parametrize("name", AGGREGATIONS)
 def test_the_reference_values_are_reproduced(shared: Path, name: Aggregation) -> None:
     golden = json.loads((shared / "golden/trainer/dvreward.json").read_text())
-    reward = aggregate(golden["semantic"], golden["quality"], Aggregating(aggregate=name))
+    reward = aggregate(golden["semantic"], golden["quality"], AggregationOptions(aggregate=name))
     assert reward.value == pytest.approx(golden[name], abs=1e-12)
     assert reward.semantic == pytest.approx(golden["semantic_mean"], abs=1e-12)
     assert reward.quality == pytest.approx(golden["quality_mean"], abs=1e-12)
@@ -35,7 +35,7 @@ def test_one_unanswered_question_means_no_reward(
 ) -> None:
     cut: list[float | None] = list(semantic)
     cut[place % len(cut)] = None
-    reward = aggregate(cut, quality, Aggregating(aggregate=rule))
+    reward = aggregate(cut, quality, AggregationOptions(aggregate=rule))
     assert reward.value is None
     assert reward.n_answered == reward.n_asked - 1
 
@@ -44,7 +44,7 @@ def test_one_unanswered_question_means_no_reward(
 def test_a_reward_lies_between_the_worst_and_the_best_answer(
     semantic: list[float], quality: list[float], rule: Aggregation
 ) -> None:
-    value = aggregate(semantic, quality, Aggregating(aggregate=rule)).value
+    value = aggregate(semantic, quality, AggregationOptions(aggregate=rule)).value
     assert value is not None
     answers = [*semantic, *quality]
     assert min(answers) - 1e-12 <= value <= max(answers) + 1e-12
@@ -54,7 +54,7 @@ def test_a_reward_lies_between_the_worst_and_the_best_answer(
 def test_the_order_of_the_questions_changes_nothing(
     semantic: list[float], quality: list[float], rule: Aggregation, data: st.DataObject
 ) -> None:
-    how = Aggregating(aggregate=rule)
+    how = AggregationOptions(aggregate=rule)
     shuffled = data.draw(st.permutations(semantic))
     assert aggregate(shuffled, quality, how) == aggregate(semantic, quality, how)
 
@@ -63,7 +63,7 @@ def test_the_order_of_the_questions_changes_nothing(
 def test_a_better_answer_never_lowers_the_reward(
     semantic: list[float], quality: list[float], rule: Aggregation, data: st.DataObject
 ) -> None:
-    how = Aggregating(aggregate=rule)
+    how = AggregationOptions(aggregate=rule)
     place = data.draw(st.integers(0, len(semantic) - 1))
     better = [*semantic]
     better[place] = data.draw(st.floats(semantic[place], 1.0))
@@ -74,7 +74,7 @@ def test_a_better_answer_never_lowers_the_reward(
 
 
 def test_with_less_coverage_asked_for_the_answered_questions_decide() -> None:
-    how = Aggregating(min_coverage=0.6)
+    how = AggregationOptions(min_coverage=0.6)
     reward = aggregate([1.0, None, 0.5], [0.75, None], how)
     assert reward.value == pytest.approx(0.75)
     assert reward.coverage == pytest.approx(0.6)
@@ -82,17 +82,17 @@ def test_with_less_coverage_asked_for_the_answered_questions_decide() -> None:
 
 
 def test_an_aspect_of_which_nothing_is_answered_leaves_no_reward_however_low_the_bar() -> None:
-    assert aggregate([1.0, 1.0, 1.0], [None], Aggregating(min_coverage=0.1)).value is None
+    assert aggregate([1.0, 1.0, 1.0], [None], AggregationOptions(min_coverage=0.1)).value is None
 
 
 def test_nine_of_ten_are_enough_for_nine_tenths() -> None:
     answers: list[float | None] = [1.0] * 8 + [None]
-    assert aggregate(answers, [1.0], Aggregating(min_coverage=0.9)).value == 1.0
+    assert aggregate(answers, [1.0], AggregationOptions(min_coverage=0.9)).value == 1.0
 
 
 def test_an_aspect_without_questions_counts_as_one_or_is_left_out() -> None:
     assert aggregate([0.25], []).value == pytest.approx(0.5)
-    assert aggregate([0.25], [], Aggregating(empty="left_out")).value == pytest.approx(0.25)
+    assert aggregate([0.25], [], AggregationOptions(empty="left_out")).value == pytest.approx(0.25)
 
 
 def test_no_question_at_all_is_no_reward() -> None:
@@ -103,4 +103,4 @@ def test_what_is_no_probability_is_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         aggregate([1.2], [0.5])
     with pytest.raises(ValueError, match="min_coverage"):
-        Aggregating(min_coverage=0.0)
+        AggregationOptions(min_coverage=0.0)

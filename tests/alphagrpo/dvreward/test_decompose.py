@@ -14,12 +14,12 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphagrpo.dvreward.decompose import (
-    Decomposing,
-    NotDecomposed,
+    DecompositionOptions,
+    FailedDecomposition,
     decompose,
     decompose_file,
 )
-from alphagrpo.dvreward.prompt_texts import Prompt, read_prompts
+from alphagrpo.dvreward.prompt_texts import NumberedPrompt, read_prompts
 from alphagrpo.dvreward.question_files import QuestionSet, read_question_sets
 
 SEMANTIC = [
@@ -32,7 +32,7 @@ QUALITY = [
     {"question": "Is the light even?", "tag": "Lighting"},
 ]
 KEEP = {"keep": True, "tag": "Existence", "why": "it follows"}
-PROMPTS = [Prompt(text=f"a red kite, number {n}", index=n) for n in range(5)]
+PROMPTS = [NumberedPrompt(text=f"a red kite, number {n}", index=n) for n in range(5)]
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Writer:
         return ScriptedJudge(self, name="writer")
 
 
-def only(outcomes: list[QuestionSet | NotDecomposed]) -> QuestionSet:
+def only(outcomes: list[QuestionSet | FailedDecomposition]) -> QuestionSet:
     (one,) = outcomes
     assert isinstance(one, QuestionSet), one
     return one
@@ -90,7 +90,7 @@ def test_a_prompt_becomes_reviewed_semantic_and_then_quality_questions() -> None
 def test_the_model_sees_no_picture_and_the_prompt_as_it_is() -> None:
     writer = Writer()
     nasty = 'a "kite" {prompt} </s>\n[["question"]]'
-    decompose([Prompt(text=nasty, index=0)], writer.judge)
+    decompose([NumberedPrompt(text=nasty, index=0)], writer.judge)
     for question in writer.calls:
         (text,) = question.parts
         assert isinstance(text, str)
@@ -129,7 +129,7 @@ def test_a_question_that_cannot_be_mended_is_dropped_with_the_reason_and_the_res
         "mend-1": {"question": "Is the kite crimson?", "tag": "Attribute"},
     }
     writer = Writer(answers)
-    found = only(decompose(PROMPTS[:1], writer.judge, Decomposing(attempts=2)))
+    found = only(decompose(PROMPTS[:1], writer.judge, DecompositionOptions(attempts=2)))
     assert [q.text for q in found.semantic] == ["Is there a kite?", "Does the kite fly?"]
     (dropped,) = found.dropped
     assert "names no colour" in dropped.reason
@@ -211,7 +211,7 @@ def test_a_call_that_fails_leaves_that_prompt_without_questions_and_the_others_a
     first, second, third = decompose(PROMPTS[:3], Writer(on=on).judge)
     assert isinstance(first, QuestionSet)
     assert isinstance(third, QuestionSet)
-    assert isinstance(second, NotDecomposed)
+    assert isinstance(second, FailedDecomposition)
     assert second.status == status
     assert second.reason
 
@@ -222,7 +222,7 @@ def test_a_prompt_of_which_no_question_passes_is_not_done() -> None:
         f"mend-{n}": {"question": None} for n in range(3)
     }
     (outcome,) = decompose(PROMPTS[:1], Writer(answers).judge)
-    assert isinstance(outcome, NotDecomposed)
+    assert isinstance(outcome, FailedDecomposition)
 
 
 def test_a_second_run_asks_for_what_failed_and_nothing_else(tmp_path: Path) -> None:
@@ -232,13 +232,13 @@ def test_a_second_run_asks_for_what_failed_and_nothing_else(tmp_path: Path) -> N
         bad = "number 3" in str(question.parts[0])
         return Mishap(kind="server_error") if bad else None
 
-    written = decompose_file(PROMPTS, out, Writer(on=on).judge, Decomposing(together=2))
+    written = decompose_file(PROMPTS, out, Writer(on=on).judge, DecompositionOptions(together=2))
     assert (written.n_written, written.n_before) == (4, 0)
     assert [one.prompt.index for one in written.not_done] == [3]
     before = out.read_bytes()
 
     healthy = Writer()
-    again = decompose_file(PROMPTS, out, healthy.judge, Decomposing(together=2))
+    again = decompose_file(PROMPTS, out, healthy.judge, DecompositionOptions(together=2))
     assert (again.n_written, again.n_before, again.not_done) == (1, 4, ())
     assert all("number 3" in str(question.parts[0]) for question in healthy.calls)
     assert out.read_bytes().startswith(before)
@@ -254,7 +254,7 @@ def test_what_was_written_before_a_crash_is_kept(tmp_path: Path) -> None:
         return None
 
     with pytest.raises(KeyboardInterrupt):
-        decompose_file(PROMPTS, out, Writer(on=on).judge, Decomposing(together=2))
+        decompose_file(PROMPTS, out, Writer(on=on).judge, DecompositionOptions(together=2))
     assert [one.original_index for one in read_question_sets(out)] == [0, 1, 2, 3]
 
 
@@ -268,7 +268,7 @@ def test_questions_of_two_models_never_share_a_file(tmp_path: Path) -> None:
 def test_the_size_of_the_portions_changes_no_question(tmp_path: Path) -> None:
     files = [tmp_path / f"{size}.jsonl" for size in (1, 3, 16)]
     for size, out in zip((1, 3, 16), files, strict=True):
-        decompose_file(PROMPTS, out, Writer().judge, Decomposing(together=size))
+        decompose_file(PROMPTS, out, Writer().judge, DecompositionOptions(together=size))
     assert len({out.read_bytes() for out in files}) == 1
 
 

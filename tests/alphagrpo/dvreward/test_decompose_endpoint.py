@@ -1,4 +1,4 @@
-"""Decomposing and judging over a real endpoint of the chat completions API."""
+"""DecompositionOptions and judging over a real endpoint of the chat completions API."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from alphabench.judges import open_judge
 from alphagrpo.dvreward.decompose import decompose_file
-from alphagrpo.dvreward.prompt_texts import Prompt
+from alphagrpo.dvreward.prompt_texts import NumberedPrompt
 from alphagrpo.dvreward.question_files import read_question_sets
 from tests.alphagrpo.dvreward.test_decompose import QUALITY, SEMANTIC
 from tests.support.judge_server import Call, JudgeServer, Say, error, serving
 from tests.support.worlds import Draw
 
-PROMPTS = [Prompt(text=f"a red kite, number {n}", index=n) for n in range(6)]
+PROMPTS = [NumberedPrompt(text=f"a red kite, number {n}", index=n) for n in range(6)]
 
 
 def writes(call: Call) -> Say:

@@ -12,7 +12,7 @@ from alphagrpo.dvreward.decomposer_templates import (
     QUALITY_EXAMPLES,
     SEMANTIC_EXAMPLES,
     ListOfQuestions,
-    MendedQuestion,
+    RepairedQuestion,
     ReviewOfQuestion,
     quality_request,
     semantic_request,
@@ -23,7 +23,7 @@ CONTRACTS: tuple[AnswerFormat, ...] = (
     ListOfQuestions("semantic"),
     ListOfQuestions("quality"),
     ReviewOfQuestion("semantic"),
-    MendedQuestion("quality"),
+    RepairedQuestion("quality"),
 )
 
 
@@ -85,7 +85,7 @@ def test_a_review_needs_a_plain_true_or_false() -> None:
 
 
 def test_a_mended_question_is_one_or_is_given_up() -> None:
-    answer_format = MendedQuestion("semantic")
+    answer_format = RepairedQuestion("semantic")
     assert answer_format.parse(said('{"question": "Is it?", "tag": "Count"}')) == (1.0,)
     assert answer_format.parse(said('{"question": null}')) == (0.0,)
     assert answer_format.parse(said('{"tag": "Count"}')) is None

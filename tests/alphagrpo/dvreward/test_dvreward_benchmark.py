@@ -19,7 +19,7 @@ from alphabench.types import Verdict
 from alphabench.upstream import UpstreamData
 from alphagrpo.dvreward.dvreward_benchmark import DVReward, open_dvreward
 from alphagrpo.dvreward.sources import questions_of
-from alphagrpo.dvreward.verification import Verifying, chosen
+from alphagrpo.dvreward.verification import VerificationOptions, questions_to_ask
 from tests.alphagrpo.dvreward.test_question_files import RELEASED
 
 
@@ -44,7 +44,7 @@ def honest(benchmark: DVReward, scene: str) -> ScriptedJudge:
     truth = {}
     for request in plan.requests:
         drawn = checkpoint.draw(request).truth
-        for name, one in chosen(questions_of(request.sample), Verifying()):
+        for name, one in questions_to_ask(questions_of(request.sample), VerificationOptions()):
             assert one.check is not None
             truth[request.id, name] = "yes" if check_holds(one.check, drawn) else "no"
     return ScriptedJudge(truth)

@@ -12,7 +12,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import MISHAPS, Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphabench.types import Verdict
-from alphagrpo.dvreward.aggregate import Aggregating
+from alphagrpo.dvreward.aggregate import AggregationOptions
 from alphagrpo.dvreward.evaluators import dvreward_evaluator, holistic_evaluator, open_evaluator
 from tests.support.worlds import Draw, DrawnRun
 
@@ -105,7 +105,9 @@ def test_an_unknown_evaluator_or_option_is_refused(spec: str) -> None:
 def test_evaluators_travel_to_other_processes(draw: Draw) -> None:
     run = draw(n_prompts=2)
     for evaluator in (
-        dvreward_evaluator(ScriptedJudge(1.0), aggregating=Aggregating(aggregate="mean")),
+        dvreward_evaluator(
+            ScriptedJudge(1.0), aggregation_options=AggregationOptions(aggregate="mean")
+        ),
         holistic_evaluator(ScriptedJudge('{"grades": [10]}')),
     ):
         copy = pickle.loads(pickle.dumps(evaluator))

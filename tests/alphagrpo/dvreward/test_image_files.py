@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import Mishap, ScriptedJudge
 from alphagrpo.dvreward.evaluators import open_evaluator
-from alphagrpo.dvreward.image_files import pictures_with_questions
+from alphagrpo.dvreward.image_files import images_with_questions
 from alphagrpo.dvreward.question_files import from_row
 from alphagrpo.dvreward.sources import questions_of
 from alphagrpo.dvreward.text_report import verdict_text
@@ -32,45 +32,45 @@ def picture(folder: Path, name: str = "one.png", *, prompt: str | None = None) -
 
 def test_a_picture_is_about_the_prompt_that_is_written_in_it(tmp_path: Path) -> None:
     path = picture(tmp_path, prompt="a boat")
-    (image,) = pictures_with_questions([path], [KITE, BOAT])
+    (image,) = images_with_questions([path], [KITE, BOAT])
     assert image.request.sample.prompt == "a boat"
     assert questions_of(image.request.sample).semantic == BOAT.semantic
 
 
 def test_a_bare_picture_needs_a_line_unless_there_is_only_one(tmp_path: Path) -> None:
     path = picture(tmp_path)
-    (image,) = pictures_with_questions([path], [KITE])
+    (image,) = images_with_questions([path], [KITE])
     assert image.request.sample.prompt == KITE.prompt
-    (image,) = pictures_with_questions([path], [KITE, BOAT], line=2)
+    (image,) = images_with_questions([path], [KITE, BOAT], line=2)
     assert image.request.sample.prompt == "a boat"
     with pytest.raises(AlphaBenchError, match="says nothing of its prompt") as caught:
-        pictures_with_questions([path], [KITE, BOAT])
+        images_with_questions([path], [KITE, BOAT])
     assert "--line" in caught.value.hint
 
 
 def test_a_picture_of_another_prompt_is_refused(tmp_path: Path) -> None:
     path = picture(tmp_path, prompt="a bicycle")
     with pytest.raises(AlphaBenchError, match="was made for 'a bicycle'"):
-        pictures_with_questions([path], [KITE])
+        images_with_questions([path], [KITE])
     with pytest.raises(AlphaBenchError, match="no line 3"):
-        pictures_with_questions([path], [KITE, BOAT], line=3)
+        images_with_questions([path], [KITE, BOAT], line=3)
 
 
 def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "words.png"
     path.write_text("not a picture")
     with pytest.raises(AlphaBenchError, match="no picture"):
-        pictures_with_questions([path, tmp_path / "absent.png"], [KITE])
+        images_with_questions([path, tmp_path / "absent.png"], [KITE])
 
 
 def test_two_pictures_of_one_prompt_are_told_apart(tmp_path: Path) -> None:
     paths = [picture(tmp_path, name) for name in ("one.png", "two.png")]
-    images = pictures_with_questions(paths, [KITE])
+    images = images_with_questions(paths, [KITE])
     assert len({image.id for image in images}) == 2
 
 
 def test_the_lines_for_people_show_every_question(tmp_path: Path) -> None:
-    images = pictures_with_questions([picture(tmp_path)], [KITE])
+    images = images_with_questions([picture(tmp_path)], [KITE])
     judge = ScriptedJudge({"s0": 1.0, "s1": 0.0, "q0": 0.5})
     (verdict,) = open_evaluator("dvreward", judge, protocol="official").evaluate(images)
     head, *lines = verdict_text(verdict).splitlines()
@@ -81,7 +81,7 @@ def test_the_lines_for_people_show_every_question(tmp_path: Path) -> None:
 
 
 def test_a_missing_reward_is_said_in_words(tmp_path: Path) -> None:
-    images = pictures_with_questions([picture(tmp_path)], [KITE])
+    images = images_with_questions([picture(tmp_path)], [KITE])
     judge = ScriptedJudge({"s0": 1.0, "s1": Mishap(kind="refusal"), "q0": 0.5})
     (verdict,) = open_evaluator("dvreward", judge, protocol="official").evaluate(images)
     text = verdict_text(verdict)
@@ -90,7 +90,7 @@ def test_a_missing_reward_is_said_in_words(tmp_path: Path) -> None:
 
 
 def test_the_baselines_lines_show_the_grades(tmp_path: Path) -> None:
-    images = pictures_with_questions([picture(tmp_path)], [KITE])
+    images = images_with_questions([picture(tmp_path)], [KITE])
     judge = ScriptedJudge({"consistency": '{"grades": [4]}', "quality": '{"grades": [9, 10]}'})
     (verdict,) = open_evaluator("holistic", judge, protocol="official").evaluate(images)
     assert verdict_text(verdict).splitlines() == [

@@ -10,9 +10,14 @@ import pytest
 from alphabench.judges.scripted import Mishap, MishapKind, ScriptedJudge, ScriptedReply
 from alphabench.questions import ImagePart, Reply
 from alphabench.types import Status, Verdict
-from alphagrpo.dvreward.aggregate import Aggregating
+from alphagrpo.dvreward.aggregate import AggregationOptions
 from alphagrpo.dvreward.question_files import DVQuestion, QuestionSet
-from alphagrpo.dvreward.verification import SYSTEM, Verifying, questions_about, settle
+from alphagrpo.dvreward.verification import (
+    SYSTEM,
+    VerificationOptions,
+    questions_about,
+    score_answers,
+)
 
 SHOWN = ImagePart(path=Path("kite.png"), sha256="0" * 64)
 KITE = QuestionSet(
@@ -29,16 +34,22 @@ KITE = QuestionSet(
 def judged(
     answers: dict[str, ScriptedReply],
     *,
-    verifying: Verifying = Verifying(),  # noqa: B008
-    aggregating: Aggregating = Aggregating(),  # noqa: B008
+    verification_options: VerificationOptions = VerificationOptions(),  # noqa: B008
+    aggregation_options: AggregationOptions = AggregationOptions(),  # noqa: B008
 ) -> Verdict:
-    questions = questions_about("0/0", SHOWN, KITE, verifying)
+    questions = questions_about("0/0", SHOWN, KITE, verification_options)
     said = list(ScriptedJudge(answers).ask(questions))
-    return settle("0/0", KITE, said, verifying=verifying, aggregating=aggregating)
+    return score_answers(
+        "0/0",
+        KITE,
+        said,
+        verification_options=verification_options,
+        aggregation_options=aggregation_options,
+    )
 
 
 def test_each_question_is_one_call_with_the_image_before_the_words() -> None:
-    questions = questions_about("0/0", SHOWN, KITE, Verifying())
+    questions = questions_about("0/0", SHOWN, KITE, VerificationOptions())
     assert [question.id for question in questions] == ["s0", "s1", "s2", "q0"]
     for question, one in zip(questions, KITE.questions, strict=True):
         picture, text = question.parts
@@ -53,7 +64,7 @@ def test_each_question_is_one_call_with_the_image_before_the_words() -> None:
 
 def test_the_reference_probabilities_are_reproduced(shared: Path) -> None:
     golden = json.loads((shared / "golden/trainer/dvreward.json").read_text())
-    answer_format = Verifying().answer_format
+    answer_format = VerificationOptions().answer_format
     for name, case in golden["top_logprobs"].items():
         tokens = tuple((token, logprob) for token, logprob in case["top"])
         values = answer_format.parse(Reply(text=case["text"], model="m", first_token=tokens))
@@ -112,30 +123,39 @@ def test_with_less_coverage_asked_for_the_rest_decides_and_the_lack_is_logged() 
         "s2": 0.5,
         "q0": 0.5,
     }
-    verdict = judged(answers, aggregating=Aggregating(min_coverage=0.75))
+    verdict = judged(answers, aggregation_options=AggregationOptions(min_coverage=0.75))
     assert verdict.value == pytest.approx(0.5)
     assert (verdict.detail["answered"], verdict.detail["asked"]) == (3, 4)
 
 
 def test_questions_that_the_validator_refused_can_be_left_out() -> None:
-    verdict = judged({"s0": 1.0, "s2": 1.0, "q0": 1.0}, verifying=Verifying(invalid="left_out"))
+    verdict = judged(
+        {"s0": 1.0, "s2": 1.0, "q0": 1.0},
+        verification_options=VerificationOptions(invalid="left_out"),
+    )
     assert verdict.value == 1.0
     assert [entry["id"] for entry in verdict.detail["questions"]] == ["s0", "s2", "q0"]
 
 
 def test_without_any_question_there_is_no_reward() -> None:
     empty = QuestionSet(prompt="p", semantic=(), quality=())
-    how = Verifying()
-    verdict = settle("0/0", empty, [], verifying=how, aggregating=Aggregating())
+    how = VerificationOptions()
+    verdict = score_answers(
+        "0/0", empty, [], verification_options=how, aggregation_options=AggregationOptions()
+    )
     assert verdict.status == "failed"
     assert verdict.detail["reason"] == "there is no question to ask"
 
 
 def test_the_word_alone_is_another_measurement() -> None:
-    probability, text = Verifying().answer_format, Verifying(answer="text").answer_format
+    probability, text = (
+        VerificationOptions().answer_format,
+        VerificationOptions(answer="text").answer_format,
+    )
     assert probability.identity != text.identity
     assert text.sampling.top_logprobs == 0
     verdict = judged(
-        {"s0": "Yes", "s1": "yes.", "s2": "No", "q0": "yes"}, verifying=Verifying(answer="text")
+        {"s0": "Yes", "s1": "yes.", "s2": "No", "q0": "yes"},
+        verification_options=VerificationOptions(answer="text"),
     )
     assert verdict.detail["semantic"] == pytest.approx(2 / 3)

@@ -13,7 +13,7 @@ from alphabench.checkpoints.diffusers import open_diffusers
 from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.types import ImageRequest, Sample
-from alphagrpo.cost_estimate import forecast, measured
+from alphagrpo.cost_estimate import estimate_sizes, forecast
 from alphagrpo.policies.diffusers_policy import EXPERTS
 from alphagrpo.policies.diffusers_training import DiffusersTraining
 from alphagrpo.policies.handle import PolicyHandle
@@ -139,7 +139,7 @@ def test_a_dry_run_measures_a_pipeline_by_its_own_files(
 ) -> None:
     folder = save("sd3", tmp_path)
     recipe = load_recipe("sd35-dvreward", [f"policy.checkpoint={folder}", "training.lora.rank=2"])
-    sizes = measured(recipe).sizes
+    sizes = estimate_sizes(recipe).sizes
     stored = [load_file(path) for path in folder.rglob("*.safetensors")]
     assert sizes.parameters == sum(one.numel() for file in stored for one in file.values())
     trained = [p for n, p in opened.policy.module.named_parameters() if "lora_" in n]
