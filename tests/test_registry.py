@@ -25,11 +25,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def register(folder: Path, reference: str) -> None:
+def register(folder: Path, reference: str, group: str = "alphabench.benchmarks") -> None:
     info = folder / "outside-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[alphabench.benchmarks]\ncolours = {reference}\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\ncolours = {reference}\n")
 
 
 def test_every_part_of_every_row_exists() -> None:
@@ -60,3 +60,11 @@ def test_an_unknown_benchmark_is_answered_with_the_nearest_name() -> None:
     with pytest.raises(AlphaBenchError) as caught:
         registry.benchmark_entry("genevl")
     assert "geneval" in caught.value.hint
+
+
+@pytest.mark.parametrize("group", ["alphabench.evaluator_factories", "alphabench.examiners"])
+def test_an_evaluator_factory_is_found_under_its_group_and_under_the_older_name(
+    install: Path, group: str
+) -> None:
+    register(install, FACTORY, group)
+    assert registry.load("evaluator_factory", "colours").__name__ == "open_colours"

@@ -1,4 +1,4 @@
-"""What exists, by name: literal tables of `module:object`, and entry points of other packages.
+"""Names of everything that can be chosen: tables of `module:object`, and entry points.
 
 Listing names imports nothing; loading an object imports its own module alone.
 """
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from alphabench.core.errors import unknown_name
 
-Kind = Literal["checkpoint", "dataset", "evaluator", "examiner", "judge", "report"]
+Kind = Literal["checkpoint", "dataset", "evaluator", "evaluator_factory", "judge", "report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +101,8 @@ DATASETS: Final = {
     "mplug": "alphabench.evaluators.mplug.released_files:DATASET",
 }
 """Weights of evaluators that `alphabench fetch` downloads; see `Dataset`."""
-EXAMINERS: Final[Mapping[str, str]] = {}
-"""Evaluators for the samples of any benchmark, made from a judge; other packages bring them."""
+EVALUATOR_FACTORIES: Final[Mapping[str, str]] = {}
+"""Build an evaluator for the samples of any benchmark from a judge; other packages add them."""
 REPORTS: Final = {
     "report.md": "alphabench.reports.run_report:report_parts",
     "gallery.html": "alphabench.reports.gallery:gallery_parts",
@@ -113,16 +113,21 @@ _TABLES: Final[Mapping[Kind, Mapping[str, str]]] = {
     "checkpoint": CHECKPOINTS,
     "dataset": DATASETS,
     "evaluator": EVALUATORS,
-    "examiner": EXAMINERS,
+    "evaluator_factory": EVALUATOR_FACTORIES,
     "judge": JUDGES,
     "report": REPORTS,
 }
+_GROUPS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "evaluator_factory": ("alphabench.examiners", "alphabench.evaluator_factories"),
+}
+"""Groups of entry points that are not `alphabench.<kind>s`; the first is what 0.1 called them."""
 
 
 def known(kind: Kind) -> dict[str, str]:
     """Name -> `module:object`; entry points of the group `alphabench.<kind>s` add to the table."""
-    outside = {point.name: point.value for point in entry_points(group=f"alphabench.{kind}s")}
-    return {**outside, **_TABLES[kind]}
+    groups = _GROUPS.get(kind, (f"alphabench.{kind}s",))
+    points = [point for group in groups for point in entry_points(group=group)]
+    return {**{point.name: point.value for point in points}, **_TABLES[kind]}
 
 
 def load(kind: Kind, name: str) -> Any:

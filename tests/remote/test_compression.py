@@ -70,7 +70,7 @@ def test_a_bomb_takes_no_more_memory_than_the_bound() -> None:
     [
         (TEXT, "gzip", "damaged"), (gzip.compress(TEXT, mtime=0)[:-9], "gzip", "too early"),
         (b"\xff\xff\xff\xff", "deflate", "damaged"), (TEXT, "br", "'br'"), (TEXT, "zstd", "'zstd'"),
-        (TEXT, "gzip, gzip", "was not asked for"),
+        (TEXT, "gzip, gzip", "was not requested"),
     ],
 )  # fmt: skip
 def test_damage_and_unknown_compressions_are_told_apart_from_content(

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from alphabench.remote.responses import (
-    PassingError,
+    TransientError,
     is_refusal,
     read_body,
     read_error,
@@ -83,5 +83,5 @@ def test_a_wait_is_read_in_either_form_or_not_at_all(text: str, seconds: float |
 def test_a_body_that_drips_without_end_is_given_up() -> None:
     clock = itertools.count(0.0, 10.0)
     response = httpx.Response(200, content=itertools.repeat(b"x"))
-    with pytest.raises(PassingError, match="did not end within 90 s"):
+    with pytest.raises(TransientError, match="did not end within 90 s"):
         read_body(response, seconds=90.0, now=lambda: next(clock))

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.remote.responses import PassingError
+from alphabench.remote.responses import TransientError
 from alphabench.remote.transport import Received, Transport, UnreachableError, proxy_for
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -174,7 +174,7 @@ def test_bodies_of_every_form_are_read_whole(answer: bytes, body: bytes) -> None
          "no chunk", "long head", "large", "large when unpacked", "not asked for"],
 )  # fmt: skip
 def test_what_is_no_whole_answer_is_a_passing_fault(answer: bytes) -> None:
-    with pytest.raises(PassingError) as fault:
+    with pytest.raises(TransientError) as fault:
         exchange(always(answer))
     assert not isinstance(fault.value, UnreachableError)
     assert len(str(fault.value)) < 300
@@ -184,7 +184,7 @@ def test_a_server_that_never_answers_is_given_up_in_time() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    with pytest.raises(PassingError, match=r"no answer within 0\.1 s"):
+    with pytest.raises(TransientError, match=r"no answer within 0\.1 s"):
         exchange(silent, seconds=0.1)
 
 

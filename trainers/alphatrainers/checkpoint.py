@@ -34,7 +34,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alphabench.core import writing as durable_files
-from alphabench.core.errors import AlphaBenchError, DamagedError, is_passing
+from alphabench.core.errors import AlphaBenchError, DamagedError, is_transient
 from alphabench.core.locking import HeldError, exclusive
 from alphabench.core.writing import (
     append_rows,
@@ -219,7 +219,7 @@ class TrainingFolder:
             AttributeError,
             SafetensorError,
         ) as error:
-            if isinstance(error, RuntimeError) or is_passing(error):
+            if isinstance(error, RuntimeError) or is_transient(error):
                 raise AlphaBenchError(
                     f"the checkpoint {str(folder)!r} cannot be read ({error})",
                     hint="fix the cause, then continue with --resume",

@@ -33,7 +33,7 @@ from alphabench.remote import credentials
 from alphabench.remote.compression import ACCEPT_ENCODING
 from alphabench.remote.endpoint import LOOPBACK, Endpoint, parse_endpoint, refuse_older_azure
 from alphabench.remote.responses import (
-    PassingError,
+    TransientError,
     decode_image,
     read_body,
     read_error,
@@ -244,7 +244,7 @@ class HttpCheckpoint:
                 return NotGenerated(status="failed", reason="the run was stopped")
             try:
                 outcome = self._try_once(client, request)
-            except PassingError as passing:
+            except TransientError as passing:
                 fault = self._clean(str(passing))
                 wait = self._wait_seconds(attempt, passing.retry_after)
             except httpx.HTTPError as error:
@@ -340,7 +340,7 @@ class HttpCheckpoint:
 
         Raises:
             AlphaBenchError: every image would meet the same.
-            PassingError: worth another attempt.
+            TransientError: worth another attempt.
         """
         error = read_error(content)
         reason = self._clean(f"HTTP {status}: {error.message}")
@@ -363,7 +363,9 @@ class HttpCheckpoint:
                 hint="check the address, which ends in /v1 as a rule, and the model after #",
             )
         if status in (408, 409, 425, 429) or status >= 500:
-            raise PassingError(reason, retry_after=retry_after_seconds(headers, self.pacing.now()))
+            raise TransientError(
+                reason, retry_after=retry_after_seconds(headers, self.pacing.now())
+            )
         if 300 <= status < 400:
             raise AlphaBenchError(
                 f"{host!r} answers with a redirection, which is not followed with a key",
@@ -405,11 +407,11 @@ class HttpCheckpoint:
             # Asking for the image's address again is free; asking for the image is not.
             try:
                 return self._fetched(client, url)
-            except (PassingError, httpx.HTTPError) as error:
+            except (TransientError, httpx.HTTPError) as error:
                 fault = self._clean(f"the image's own address fails: {error}")
             if attempt + 1 < _FETCHES:
                 self.pacing.sleep(self._wait_seconds(attempt, None))
-        raise PassingError(fault)
+        raise TransientError(fault)
 
     def _fetched(self, client: httpx.Client, url: str) -> bytes:
         for _ in range(_MOST_REDIRECTIONS + 1):
@@ -418,13 +420,13 @@ class HttpCheckpoint:
                 with client.stream("GET", url) as response:
                     content = read_body(response, seconds=self.options.timeout_seconds)
             except httpx.InvalidURL as error:
-                raise PassingError("the image's own address is not valid") from error
+                raise TransientError("the image's own address is not valid") from error
             if response.status_code == 200:
                 return content
             if not response.has_redirect_location:
                 break
             url = address_in(response.headers["Location"], base=url, host=self.endpoint.host)
-        raise PassingError(f"HTTP {response.status_code}")
+        raise TransientError(f"HTTP {response.status_code}")
 
     def _clean(self, text: str) -> str:
         """One printable line, without the key should a host or library have repeated it."""

@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.remote.endpoint import LOOPBACK
-from alphabench.remote.responses import PassingError, is_refusal, read_error
+from alphabench.remote.responses import TransientError, is_refusal, read_error
 
 _FILTERED: Final[Mapping[str, bool]] = {
     "is_image_safe": False,
@@ -37,21 +37,21 @@ def read_item(content: bytes) -> Mapping[str, Any]:
     """The first object under `data`.
 
     Raises:
-        PassingError: the body is no answer of the images API, or an error of its own.
+        TransientError: the body is no answer of the images API, or an error of its own.
     """
     try:
         answer = parse_json(content)
     except UnreadableFileError as error:
         begin = " ".join(content[:60].decode("utf-8", "replace").split())
-        raise PassingError(
+        raise TransientError(
             f"the answer is no JSON of the images API (it begins with {begin!r}); "
             "such an address ends in /v1 as a rule"
         ) from error
     items = answer.get("data") if isinstance(answer, dict) else None
     if isinstance(answer, dict) and not items and answer.get("error"):
-        raise PassingError(f"HTTP 200 with an error: {read_error(content).message}")
+        raise TransientError(f"HTTP 200 with an error: {read_error(content).message}")
     if not isinstance(items, list) or not items or not isinstance(items[0], dict):
-        raise PassingError("the answer holds no image")
+        raise TransientError("the answer holds no image")
     item: Mapping[str, Any] = items[0]
     return item
 
@@ -78,12 +78,12 @@ def bytes_in(item: Mapping[str, Any]) -> bytes | None:
     """The encoded image, where the answer holds it; None where it gives an address.
 
     Raises:
-        PassingError: the base64 is damaged.
+        TransientError: the base64 is damaged.
     """
     encoded = item.get("b64_json")
     text = encoded or item.get("url")
     if not isinstance(text, str) or not text:
-        raise PassingError("the answer holds no image")
+        raise TransientError("the answer holds no image")
     if (head := _DATA_URI.match(text)) is not None:
         body = text[head.end() :]
         if not head[1].casefold().endswith(";base64"):
@@ -98,7 +98,7 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise PassingError("the image's base64 is damaged") from error
+        raise TransientError("the image's base64 is damaged") from error
 
 
 def address_in(url: str, *, base: str, host: str) -> str:
@@ -110,7 +110,7 @@ def address_in(url: str, *, base: str, host: str) -> str:
         host: of the checkpoint.
 
     Raises:
-        PassingError: it is no address.
+        TransientError: it is no address.
         AlphaBenchError: it leads to another machine without encryption, into this machine or its
             network, or is no web address.
     """
@@ -120,7 +120,7 @@ def address_in(url: str, *, base: str, host: str) -> str:
         name = (parts.hostname or "").lower()
         _ = parts.port
     except ValueError as error:
-        raise PassingError("the image's own address is not valid") from error
+        raise TransientError("the image's own address is not valid") from error
     same = name == host or (name in LOOPBACK and host in LOOPBACK)
     if parts.scheme in ("http", "https") and same:
         return address

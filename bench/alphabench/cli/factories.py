@@ -151,7 +151,9 @@ def open_refined(
     how = refinement.read_refinement(refine)
     examiner = None
     if how.mode == "self":
-        examiner = refinement.judge_evaluator_factory(own, registry.load("examiner", "dvreward"))
+        examiner = refinement.judge_evaluator_factory(
+            own, registry.load("evaluator_factory", "dvreward")
+        )
     elif own is not None:
         raise AlphaBenchError(
             f"--refine-judge has nothing to say with --refine {how.mode}",

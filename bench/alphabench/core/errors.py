@@ -67,15 +67,15 @@ _HINTS: Final = {
 }
 
 
-_PASSING: Final = (
+_TRANSIENT: Final = (
     errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE,
     errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EINTR, errno.EAGAIN,
 )  # fmt: skip
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether a file could not be read for a reason that is not in the file itself."""
-    return isinstance(error, OSError) and error.errno in _PASSING
+    return isinstance(error, OSError) and error.errno in _TRANSIENT
 
 
 def from_os_error(error: OSError) -> AlphaBenchError:

@@ -1,8 +1,8 @@
-"""Reads files and JSON that somebody else may have written; confines paths that data names.
+"""Reads files and JSON from untrusted sources; confines paths that data names to a folder.
 
-Everything is checked before it is read: that the path is a regular file, and how large it is. Text
-is UTF-8 with or without a byte order mark. What is malformed is one `UnreadableFileError`, never a
-`RecursionError` or a killed process. Knows no file format of ours.
+Before anything is read, the path is checked to be a regular file of acceptable size. Text is UTF-8
+with or without a byte order mark. Malformed content raises `UnreadableFileError`, never a
+`RecursionError`, and cannot exhaust the memory. Knows no file format of ours.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def read_bytes(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
         max_bytes: checked before anything is read.
 
     Raises:
-        UnreadableFileError: absent, no regular file (a pipe or device would block or never end),
-            larger than `max_bytes`, or not readable.
+        UnreadableFileError: missing, not a regular file (a pipe or a device would block or never
+            end), larger than `max_bytes`, or not readable.
     """
     return read_with_state(path, max_bytes=max_bytes)[0]
 
@@ -77,7 +77,7 @@ def regular_file_state(path: str | Path) -> FileState | None:
 
 @contextlib.contextmanager
 def open_regular(path: Path, *, max_bytes: int | None = DEFAULT_MAX_BYTES) -> Iterator[BinaryIO]:
-    """A regular file for reading piece by piece; None for `max_bytes` sets no limit.
+    """Opens a regular file for reading piece by piece; None for `max_bytes` sets no limit.
 
     Raises:
         UnreadableFileError: as `read_bytes`, also for what fails while it is read.
@@ -167,8 +167,8 @@ def confined(root: Path, relative: str, *, links_within: Path | None = None) -> 
     """The path below `root` that data names, with links resolved only to check it.
 
     Args:
-        root: the folder that the data may speak about.
-        relative: from a file that somebody else may have written.
+        root: the folder that the data may name paths in.
+        relative: a path from an untrusted file.
         links_within: a wider folder that links may lead into, such as the hub cache repository
             whose snapshot `root` is; by default links must stay below `root`.
 
@@ -176,7 +176,7 @@ def confined(root: Path, relative: str, *, links_within: Path | None = None) -> 
         `root / relative`, which need not exist.
 
     Raises:
-        UnreadableFileError: it is absolute, climbs out of `root`, or a link leads out.
+        UnreadableFileError: it is absolute, leaves `root` through `..`, or a link leads out of it.
     """
     path = Path(relative)
     if path.is_absolute() or ".." in path.parts or "\0" in relative or not relative:
@@ -184,7 +184,7 @@ def confined(root: Path, relative: str, *, links_within: Path | None = None) -> 
     try:
         bounds = [folder.resolve() for folder in (root, links_within) if folder is not None]
         target = (root / path).resolve()
-    except (OSError, RuntimeError) as error:  # a circle of links
+    except (OSError, RuntimeError) as error:  # links in a circle
         raise UnreadableFileError(f"{relative!r} cannot be followed ({error})") from error
     if not any(target.is_relative_to(bound) for bound in bounds):
         raise UnreadableFileError(f"{relative!r} is a link that leads out of its folder")

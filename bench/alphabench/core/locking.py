@@ -42,7 +42,7 @@ class HeldError(Exception):
     """Another process holds the lock.
 
     Attributes:
-        holder: `process 12 on host`, or as much as is known.
+        holder: `process 12 on host`, or as much of it as is known.
         file: to be deleted by the user once no process writes; None where the system frees it.
     """
 
@@ -53,10 +53,10 @@ class HeldError(Exception):
 
 @contextlib.contextmanager
 def exclusive(lock: Path) -> Iterator[bool]:
-    """Holds the lock that the file `lock` stands for.
+    """Holds the lock that the file `lock` represents.
 
     Yields:
-        Whether the holder before ended without letting go, and may have left drafts.
+        Whether the previous holder ended without releasing it, and may have left drafts.
 
     Raises:
         HeldError: another process holds it.
@@ -64,14 +64,14 @@ def exclusive(lock: Path) -> Iterator[bool]:
     """
     substitute = lock.with_name(f"{lock.name}.exclusive")
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(_opened(lock))
+        file = stack.enter_context(_open_lock(lock))
         text = file.read(300)
         if not _has_system_lock(file):
             if _HOLDER.match(text) and not _is_dead(text):
                 raise HeldError(_name(text), lock)
             stack.enter_context(_created(substitute))
-        elif substitute.exists() and not _is_dead(left := _text(substitute)):
-            raise HeldError(_name(left), substitute)
+        elif substitute.exists() and not _is_dead(owner := _text(substitute)):
+            raise HeldError(_name(owner), substitute)
         file.seek(0)
         file.truncate()
         file.write(_own_name())
@@ -105,7 +105,7 @@ def has_no_locks(error: OSError) -> bool:
 def is_running(pid: int) -> bool:
     """Whether this machine has such a process; another container's are not seen.
 
-    One that has ended and was not waited for yet is no more (only Linux tells).
+    One that has ended but was not waited for yet does not count (known on Linux only).
     """
     try:
         os.kill(pid, 0)
@@ -121,8 +121,8 @@ def is_running(pid: int) -> bool:
     return state not in (b"Z", b"X")
 
 
-def _opened(lock: Path) -> TextIO:
-    # A link would let the lock's text replace another file; a named pipe would block.
+def _open_lock(lock: Path) -> TextIO:
+    # Through a link the lock's text would replace another file; a named pipe would block.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.fdopen(os.open(lock, flags, 0o666), "r+", encoding="utf-8", errors="replace")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -132,7 +132,7 @@ def _opened(lock: Path) -> TextIO:
 
 
 def _has_system_lock(file: TextIO) -> bool:
-    """Takes it; False where the file system has none."""
+    """Takes the system lock; False where the file system has none."""
     try:
         is_locked = filelock.lock_descriptor(file.fileno(), blocking=False)
     except OSError as error:
@@ -167,27 +167,27 @@ def _create(substitute: Path) -> bool:
 
 
 def _remove_dead(substitute: Path) -> bool:
-    """Whether the file of a dead process was removed, by this process alone."""
+    """Whether this process, and no other, removed the file of a dead process."""
     text = _text(substitute)
     if not _is_dead(text):
         return False
-    # Named after what it may remove: a process that read the same text and comes late finds
-    # either this file, or another text than the one that it may remove.
-    right = substitute.with_name(f"{substitute.name}.{hashlib.sha256(text.encode()).hexdigest()}")
-    if not _create(right):
+    # Named after the text that it may remove: a process that read the same text and comes later
+    # finds either this file, or another text than the one it may remove.
+    permit = substitute.with_name(f"{substitute.name}.{hashlib.sha256(text.encode()).hexdigest()}")
+    if not _create(permit):
         return False
     try:
         if _text(substitute) != text:
             return False
         substitute.unlink()
     finally:
-        right.unlink()
+        permit.unlink()
     return True
 
 
 def _text(file: Path) -> str:
-    with contextlib.suppress(OSError), _opened(file) as opened:
-        return opened.read(300)
+    with contextlib.suppress(OSError), _open_lock(file) as handle:
+        return handle.read(300)
     return ""
 
 
@@ -196,7 +196,7 @@ def _name(text: str) -> str:
 
 
 def _is_dead(text: str) -> bool:
-    """Certain only for a process that this one could see: of this machine, boot and container."""
+    """Certain only for a process that this one could see: same machine, boot and container."""
     match = _HOLDER.match(text)
     if match is None or match[2] != socket.gethostname() or match[3] != _process_space():
         return False
@@ -209,7 +209,7 @@ def _own_name() -> str:
 
 
 def _process_space() -> str:
-    """Where process ids mean the same processes; `unknown` where the system does not say."""
+    """Names the space in which process ids are unique; `unknown` where the system has no name."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"

@@ -1,4 +1,4 @@
-"""Turns text into options: `name?key=value&key=value` and `--set key=value`.
+"""Parses options from text: `name?key=value&key=value` and `--set key=value`.
 
 An option is a field of the frozen dataclass of the part that reads it. Knows none of these
 dataclasses.

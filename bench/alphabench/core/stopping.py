@@ -1,9 +1,9 @@
-"""How processes end: a command that is told to stop, a child whose parent is gone.
+"""Ends processes: a command that receives a signal, a child whose parent has ended.
 
-A first SIGINT, SIGTERM or SIGHUP unwinds the main thread. Where that takes longer than
-`GRACE_SECONDS` (a library that loads weights, threads that wait for a server), and at a second
-signal, the process ends as it is: every result is on disk before the next one is begun, so nothing
-that was done is lost. Knows nothing of what a command does.
+A first SIGINT, SIGTERM or SIGHUP unwinds the main thread. If that takes longer than
+`GRACE_SECONDS` (a library that loads weights, threads that wait for a server), or at a second
+signal, the process ends at once: every result is on disk before the next one is begun, so no
+finished work is lost. Knows nothing of what a command does.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ class Stopping:
     """Watches for signals while a command runs.
 
     Args:
-        say: tells the user, once, that the command was stopped by a signal; may be called in
+        report: informs the user, once, that a signal stopped the command; may be called in
             another thread.
         grace_seconds: for the main thread to unwind.
     """
 
     def __init__(
-        self, say: Callable[[signal.Signals], None], *, grace_seconds: float = GRACE_SECONDS
+        self, report: Callable[[signal.Signals], None], *, grace_seconds: float = GRACE_SECONDS
     ) -> None:
         self.signal: signal.Signals | None = None
-        """The one that stopped the command; its exit code is 128 more."""
-        self._say = say
+        """The signal that stopped the command; the exit code is 128 more."""
+        self._report = report
         self._grace_seconds = grace_seconds
-        self._telling = threading.Lock()
+        self._reporting = threading.Lock()
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Within, the first signal raises KeyboardInterrupt or, if not SIGINT, SystemExit.
+        """Within the block, the first signal raises KeyboardInterrupt (SIGINT) or SystemExit.
 
         A signal that was ignored before (`nohup`) stays ignored. Outside the main thread, and where
         the system has no pipe left for it, nothing is watched. Once a signal has come, the watch
@@ -62,18 +62,18 @@ class Stopping:
             yield
             return
         before = {one: signal.getsignal(one) for one in SIGNALS}
-        heard = [one for one in SIGNALS if before[one] != signal.SIG_IGN]
+        watched = [one for one in SIGNALS if before[one] != signal.SIG_IGN]
         os.set_blocking(writer, False)
         wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         watch = threading.Thread(target=self._end_in_time, args=(reader,), daemon=True)
         watch.start()
         try:
-            for one in heard:
+            for one in watched:
                 signal.signal(one, self._unwind)
             yield
         finally:
             if self.signal is None:
-                for one in heard:
+                for one in watched:
                     signal.signal(one, before[one])
                 signal.set_wakeup_fd(wakeup)
                 os.write(writer, _DONE)
@@ -82,20 +82,20 @@ class Stopping:
                 os.close(writer)
 
     def leave(self) -> None:
-        """End the process where a signal has unwound it; does nothing where none has come.
+        """End the process if a signal has unwound it; does nothing otherwise.
 
-        What is registered with `atexit` runs; threads are not waited for, and large libraries not
-        taken down piece by piece.
+        What is registered with `atexit` runs; threads are not waited for, and large libraries are
+        not shut down.
         """
         if self.signal is None:
             return
-        self._tell(self.signal)
+        self._report_once(self.signal)
         atexit._run_exitfuncs()
         os._exit(128 + self.signal)
 
-    def _tell(self, by: signal.Signals) -> None:
-        if self._telling.acquire(blocking=False):
-            self._say(by)
+    def _report_once(self, by: signal.Signals) -> None:
+        if self._reporting.acquire(blocking=False):
+            self._report(by)
 
     def _unwind(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -107,7 +107,7 @@ class Stopping:
         sys.exit(128 + number)
 
     def _end_in_time(self, reader: int) -> None:
-        """In a thread of its own, woken by the system when a signal comes."""
+        """Runs in a separate thread, which the system wakes when a signal comes."""
         (first,) = os.read(reader, 1)
         while first not in (*_DONE, *SIGNALS):
             (first,) = os.read(reader, 1)
@@ -118,18 +118,18 @@ class Stopping:
             ready, _, _ = select.select([reader], [], [], left)
             if ready and os.read(reader, 1)[0] in SIGNALS:
                 break
-        self._tell(signal.Signals(first))
+        self._report_once(signal.Signals(first))
         os._exit(128 + first)
 
 
 def leave_with_parent(parent: int) -> None:
-    """End this process when its parent ends, however that ends.
+    """End this process when its parent ends, for whatever reason.
 
-    On Linux the system sees to it, also while this process is stopped; elsewhere a thread looks
+    On Linux the system does this, even while this process is suspended; elsewhere a thread checks
     once a second.
 
     Args:
-        parent: its process number. If it has gone already, this process ends at once.
+        parent: its process number. If it has ended already, this process ends at once.
     """
     if sys.platform == "linux":
         import ctypes

@@ -1,8 +1,8 @@
-"""Keys of remote services: the one place that reads them, at the moment they are needed.
+"""API keys of remote services: the only module that reads them, at the moment of a request.
 
-A key is handed to the request's header and kept nowhere: no object, log, identity, pickle or error
-carries it, so worker processes read their own environment. OPENAI_API_KEY goes to OpenAI's hosts
-alone; ALPHABENCH_API_KEY goes to whatever host the user names.
+A key goes into the request's header and is stored nowhere: no object, log, identity, pickle or
+error holds it, so worker processes read their own environment. OPENAI_API_KEY is sent to OpenAI's
+hosts only; ALPHABENCH_API_KEY to whatever host the user names.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def api_key(host: str, environment: Mapping[str, str] | None = None) -> str | No
 
     Args:
         host: name without port, in lower case.
-        environment: where to look; None is this process's environment.
+        environment: the variables to read; None means this process's environment.
     """
-    # Not in cli/opening.py: a key that travelled as an argument would end up in a pickle.
+    # Not read by the command line: a key passed as an argument would end up in a pickle.
     variables = os.environ if environment is None else environment
     key = variables.get("ALPHABENCH_API_KEY")
     if not key and host in _OPENAI_HOSTS:
@@ -35,9 +35,9 @@ def api_key(host: str, environment: Mapping[str, str] | None = None) -> str | No
 
 
 def without_secrets(address: str) -> str:
-    """An address that can be shown: without user name, password and the values of its query."""
-    shown = _USER.sub("", address)
-    return re.sub(r"([?&][^=&#]*)=[^&#]*", r"\1=...", shown)
+    """An address that is safe to show: without user name, password and the values of its query."""
+    public = _USER.sub("", address)
+    return re.sub(r"([?&][^=&#]*)=[^&#]*", r"\1=...", public)
 
 
 def headers(host: str, key: str | None) -> dict[str, str]:

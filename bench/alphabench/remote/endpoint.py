@@ -1,4 +1,4 @@
-"""The address of a remote model, taken apart: `https://host/v1#model`. Asks nothing of it."""
+"""Parses the address of a remote model, `https://host/v1#model`. Sends no request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where the images come from."""
+    """A remote model's base address, host and name."""
 
     base: str
     """Such as `https://host/v1`, without credentials, query or trailing slash."""
@@ -30,12 +30,12 @@ class Endpoint:
 
     @property
     def is_private(self) -> bool:
-        """Whether nobody between here and there can read along."""
+        """Whether traffic is encrypted, or stays on this machine."""
         return self.base.startswith("https://") or self.host in LOOPBACK
 
 
 def parse_endpoint(location: str) -> Endpoint:
-    """`https://host/v1#model`, taken apart.
+    """Parses `https://host/v1#model`.
 
     Raises:
         AlphaBenchError: no host or model, or a user name or password in the address.
@@ -64,19 +64,20 @@ def parse_endpoint(location: str) -> Endpoint:
 
 
 def refuse_older_azure(location: str, options: Mapping[str, str]) -> None:
-    """Azure's newer addresses are those of everybody else; an api-version is an option's form.
+    """Refuses Azure's older addresses, with deployments and an api-version; the newer are standard.
 
     Raises:
-        AlphaBenchError: it is an older one.
+        AlphaBenchError: it is an older address.
     """
-    place, _, path = location.partition("#")[0].partition("/openai/deployments/")
+    base, _, path = location.partition("#")[0].partition("/openai/deployments/")
     if not path and "api-version" not in options:
         return
     deployment = path.partition("/")[0] or "DEPLOYMENT"
-    place = place if path else "https://RESOURCE.openai.azure.com"
+    base = base if path else "https://RESOURCE.openai.azure.com"
     raise AlphaBenchError(
-        "an address with deployments or an api-version is Azure's older form, which is not spoken",
-        hint=f"write {place}/openai/v1#{deployment}, with the key in ALPHABENCH_API_KEY",
+        "an address with deployments or an api-version is Azure's older form, which is not "
+        "supported",
+        hint=f"write {base}/openai/v1#{deployment}, with the key in ALPHABENCH_API_KEY",
     )
 
 

@@ -1,6 +1,7 @@
-"""How answers of the OpenAI images API are read: bodies, pictures, errors, refusals, waits.
+"""Reads responses of OpenAI-compatible APIs: bodies, images, errors, refusals, waiting times.
 
-Hosts differ in what they leave out and how they say no; all of that is here. Sends nothing.
+Hosts differ in what they leave out and in how they refuse; all of that is handled here. Sends
+nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _REFUSALS: Final = (
     "recitation", "datainspection", "guardrail", "nsfw", "refusal", "policyviolation",
     "usagepolic", "invalidprompt", "flagged", "harmcategory",
 )  # fmt: skip
-"""Parts of the codes, types and finish reasons by which hosts decline a prompt or a result (OpenAI,
+"""Parts of the codes, types and finish reasons with which hosts refuse a prompt or result (OpenAI,
 Azure, Gemini, Anthropic, Bedrock, DashScope, Volcengine, Zhipu, OpenRouter, LiteLLM), letters only.
 """
 _REFUSING_SENTENCES: Final = (
@@ -35,15 +36,15 @@ _REFUSING_SENTENCES: Final = (
     "wasflagged", "beenflagged", "requiresmoderation", "usagepolic", "nsfw", "sensitivecontent",
     "inappropriatecontent", "newsensitive", "敏感内容", "不安全", "违规",
 )  # fmt: skip
-"""The same in messages, for gateways that say it nowhere else; an ordinary fault names none."""
+"""The same in messages, for gateways that report it nowhere else; other errors contain none."""
 _MAX_BYTES: Final = 64 * 2**20
-"""Of one answer: a 4096x4096 image as base64 PNG fits."""
+"""Of one response: a 4096x4096 image as base64 PNG fits."""
 _MAX_PIXELS: Final = 4096 * 4096
-"""Several answers are decoded at once."""
+"""Several responses are decoded at once."""
 
 
-class PassingError(Exception):
-    """A fault that another attempt may not meet."""
+class TransientError(Exception):
+    """An error that another attempt may not meet."""
 
     def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
         super().__init__(reason)
@@ -52,7 +53,7 @@ class PassingError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiError:
-    """The error object of the API; hosts leave out what they like."""
+    """The error object of the API; every host leaves out some of its fields."""
 
     message: str
     code: str | None = None
@@ -60,20 +61,20 @@ class ApiError:
     param: str | None = None
     """The field that the host objects to."""
     inner: tuple[str, ...] = ()
-    """Codes and keys of what a gateway quotes of the service behind it."""
+    """Codes and keys that a gateway quotes from the service it calls."""
     is_stated: bool = False
-    """The body has an object `error`; of a body of another form the rest is a guess."""
+    """The body has an object `error`; otherwise the other fields are guessed."""
 
     @property
     def declines(self) -> bool:
-        """Whether it says, in whichever place, that a filter declines the request."""
-        return any(map(is_refusal, (self.code, self.type, *self.inner))) or _names_one(
+        """Whether any of its fields says that a filter refuses the request."""
+        return any(map(is_refusal, (self.code, self.type, *self.inner))) or _contains_any(
             _REFUSING_SENTENCES, self.message
         )
 
 
 def read_error(content: bytes) -> ApiError:
-    """The error in a body; a body of another form is the message itself."""
+    """The error in a body; a body of another form becomes the message."""
     text = well_formed(content.decode("utf-8", "replace"))
     try:
         parsed = parse_json(text)
@@ -86,17 +87,17 @@ def read_error(content: bytes) -> ApiError:
     if not isinstance(error, dict):
         return ApiError(message=str(error))
 
-    def word(key: str) -> str | None:
+    def text_of(key: str) -> str | None:
         # LiteLLM writes Python's None as text.
-        found = error.get(key)
-        return None if found in (None, "", "None", "null") else str(found)
+        value = error.get(key)
+        return None if value in (None, "", "None", "null") else str(value)
 
     return ApiError(
-        message=word("message") or word("detail") or text,
-        code=word("code"),
-        type=word("type"),
-        param=word("param"),
-        inner=tuple(_inner_words(error)),
+        message=text_of("message") or text_of("detail") or text,
+        code=text_of("code"),
+        type=text_of("type"),
+        param=text_of("param"),
+        inner=tuple(_inner_codes(error)),
         is_stated=is_stated,
     )
 
@@ -104,12 +105,12 @@ def read_error(content: bytes) -> ApiError:
 def _read_details(details: list[Any], text: str) -> ApiError:
     """FastAPI's form: `{"detail": [{"loc": ["body", "size"], "msg": "Field required"}]}`."""
     first = details[0] if details and isinstance(details[0], dict) else {}
-    place = [str(part) for part in first.get("loc") or () if part != "body"]
-    message = f"{'.'.join(place)}: {first.get('msg')}" if place else text
-    return ApiError(message=message, type=str(first.get("type")), param=place[0] if place else None)
+    field = [str(part) for part in first.get("loc") or () if part != "body"]
+    message = f"{'.'.join(field)}: {first.get('msg')}" if field else text
+    return ApiError(message=message, type=str(first.get("type")), param=field[0] if field else None)
 
 
-def _inner_words(error: Mapping[str, Any]) -> Iterator[str]:
+def _inner_codes(error: Mapping[str, Any]) -> Iterator[str]:
     """Azure quotes an `innererror`, OpenRouter lists what it flagged under `metadata`."""
     inner, metadata = error.get("innererror"), error.get("metadata")
     if isinstance(inner, dict):
@@ -121,17 +122,17 @@ def _inner_words(error: Mapping[str, Any]) -> Iterator[str]:
 
 
 def is_refusal(word: object) -> bool:
-    """Whether an error code, error type or finish reason says that the host declines."""
-    return _names_one(_REFUSALS, str(word or ""))
+    """Whether an error code, error type or finish reason says that the host refuses."""
+    return _contains_any(_REFUSALS, str(word or ""))
 
 
-def _names_one(parts: Sequence[str], text: str) -> bool:
+def _contains_any(parts: Sequence[str], text: str) -> bool:
     letters = "".join(letter for letter in text.casefold() if letter.isalnum())
     return any(part in letters for part in parts)
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
-    """How long the host asks to wait, from either form of the header (RFC 9110, 10.2.3)."""
+    """How long the host requests to wait, from either form of the header (RFC 9110, 10.2.3)."""
     text = headers.get("retry-after", "").strip()
     try:
         seconds = float(text)
@@ -146,15 +147,15 @@ def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
 def read_body(
     response: httpx.Response, *, seconds: float, now: Callable[[], float] = time.monotonic
 ) -> bytes:
-    """The whole body, within bounds of size and time.
+    """The complete body, within limits of size and time.
 
     Args:
-        response: whose head has arrived.
-        seconds: for the whole body; httpx bounds the wait for each piece of it only.
+        response: whose headers were received.
+        seconds: for the complete body; httpx limits only the wait for each piece of it.
         now: the time, in seconds.
 
     Raises:
-        PassingError: unpacked it is larger than any image, or it is damaged.
+        TransientError: decompressed it is larger than any image, or it is damaged.
     """
     try:
         body = BoundedBody(response.headers.get("content-encoding"), most_bytes=_MAX_BYTES)
@@ -162,19 +163,19 @@ def read_body(
         for chunk in response.iter_raw():
             body.feed(chunk)
             if now() > until:
-                raise PassingError(f"the answer did not end within {seconds:g} s")
+                raise TransientError(f"the answer did not end within {seconds:g} s")
         return body.finish()
     except UnusableBodyError as error:
-        raise PassingError(str(error)) from error
+        raise TransientError(str(error)) from error
 
 
 def decode_image(content: bytes) -> Image:
     """An RGB image from an encoded one.
 
     Raises:
-        PassingError: it cannot be decoded.
+        TransientError: it cannot be decoded.
     """
     try:
         return open_rgb(content, max_pixels=_MAX_PIXELS)
     except UnreadableImageError as error:
-        raise PassingError(f"the image cannot be decoded: {error}") from error
+        raise TransientError(f"the image cannot be decoded: {error}") from error

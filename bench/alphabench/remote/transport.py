@@ -1,9 +1,10 @@
-"""Carries one chat request to one replica and the whole answer back; aiohttp does the HTTP.
+"""Sends requests to one replica and receives complete responses; the HTTP is aiohttp's.
 
-A connection carries one request at a time and ends as soon as bytes come that no request is waiting
-for, so that an answer sent twice is not taken for the next question's. Cookies are not
-kept, redirections not followed, and proxies taken from the environment (`HTTP_PROXY`,
-`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), but never for this machine. Knows nothing of questions.
+A connection carries one request at a time and is closed as soon as it delivers bytes that no
+request is waiting for: otherwise a response sent twice would be taken for the next question's.
+Cookies are not stored and redirections not followed. Proxies are taken from the environment
+(`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), but never for this machine. Knows nothing of
+questions.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ from aiohttp.streams import StreamReader
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.remote.compression import ACCEPT_ENCODING, BoundedBody, UnusableBodyError
-from alphabench.remote.responses import PassingError
+from alphabench.remote.responses import TransientError
 
-_LONGEST_BODY: Final = 16 * 2**20
+_MAX_BODY_BYTES: Final = 16 * 2**20
 _CONNECT_SECONDS: Final = 15.0
 _IDLE_SECONDS: Final = 4.0
-"""Shorter than servers keep a connection, or a request would meet its end."""
+"""Shorter than servers hold a connection open: a request must not be sent as it closes."""
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
-class UnreachableError(PassingError):
-    """No connection could be made: it says nothing about the question."""
+class UnreachableError(TransientError):
+    """No connection could be made; the fault is not the question's."""
 
     def __init__(self, reason: str, *, mistake: str | None = None) -> None:
-        """Say why.
+        """Record the reason.
 
         Args:
             reason: in one line.
-            mistake: what the user should look at, where waiting seldom helps.
+            mistake: what the user should check, where waiting seldom helps.
         """
         super().__init__(reason)
         self.mistake = mistake
@@ -50,7 +51,7 @@ class UnreachableError(PassingError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A whole answer."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,7 +62,7 @@ class Transport:
     """The connections to one replica; made inside the event loop that uses them."""
 
     def __init__(self, base: str) -> None:
-        """Open nothing yet.
+        """Prepare; connects to nothing yet.
 
         Args:
             base: such as `https://host/v1`.
@@ -83,10 +84,10 @@ class Transport:
     async def post(
         self, url: str, content: bytes, headers: Mapping[str, str], *, timeout_seconds: float
     ) -> Received:
-        """Send, and receive within bounds of time and size.
+        """Send a request, and receive the response within limits of time and size.
 
         Raises:
-            PassingError: no whole answer came.
+            TransientError: no complete response came.
         """
         try:
             async with (
@@ -96,10 +97,10 @@ class Transport:
                 ) as response,
             ):
                 encoding = response.headers.get("Content-Encoding")
-                body = BoundedBody(encoding, most_bytes=_LONGEST_BODY)
-                if (response.content_length or 0) > _LONGEST_BODY:
+                body = BoundedBody(encoding, most_bytes=_MAX_BODY_BYTES)
+                if (response.content_length or 0) > _MAX_BODY_BYTES:
                     raise UnusableBodyError(
-                        f"the answer is larger than {_LONGEST_BODY // 2**20} MiB"
+                        f"the answer is larger than {_MAX_BODY_BYTES // 2**20} MiB"
                     )
                 async for chunk in response.content.iter_any():
                     body.feed(chunk)
@@ -107,20 +108,19 @@ class Transport:
         except (aiohttp.ServerTimeoutError, TimeoutError) as error:
             raise _timed_out(error, timeout_seconds) from error
         except UnusableBodyError as error:
-            raise PassingError(str(error)) from error
+            raise TransientError(str(error)) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _explained(error) from error
+            raise _connection_error(error) from error
         return Received(status=response.status, headers=response.headers, content=received)
 
     async def close(self) -> None:
         await self._session.close()
 
 
-class _OneAnswer(ResponseHandler):
-    """A connection that ends at the first byte which no request is waiting for.
+class _OneResponse(ResponseHandler):
+    """A connection that closes at the first byte which no request is waiting for.
 
-    aiohttp itself looks only when an answer ends, and would give what came later to the next
-    request.
+    aiohttp itself checks only when a response ends, and would give later bytes to the next request.
     """
 
     _is_waiting = False
@@ -132,7 +132,7 @@ class _OneAnswer(ResponseHandler):
         super().set_response_params(**params)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """A head was read; those below 200 only announce another."""
+        """Headers were read; a status below 200 only announces further headers."""
         self._is_final = data[0].code >= 200
         super().feed_data(data, size)
 
@@ -148,7 +148,7 @@ class _OneAnswer(ResponseHandler):
 class _Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        factory: Any = functools.partial(_OneAnswer, loop=self._loop)
+        factory: Any = functools.partial(_OneResponse, loop=self._loop)
         self._factory = factory
 
 
@@ -160,21 +160,21 @@ def proxy_for(url: str) -> str | None:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    # A proxy of the environment knows nothing of this machine's own servers.
+    # A proxy from the environment cannot reach this machine's own servers.
     if host in _LOOPBACK or urllib.request.proxy_bypass(host):
         return None
     proxies = urllib.request.getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
-    if not found:
+    chosen = proxies.get(parts.scheme) or proxies.get("all")
+    if not chosen:
         return None
-    address = found if "://" in found else f"http://{found}"
+    address = chosen if "://" in chosen else f"http://{chosen}"
     try:
         proxy = urlsplit(address)
         usable = proxy.scheme in ("http", "https") and bool(proxy.hostname) and proxy.port != 0
     except ValueError:
         usable = False
     if not usable:
-        # Only its kind is told: an address may hold a password.
+        # The message shows the scheme only: an address may hold a password.
         raise AlphaBenchError(
             f"the environment names a proxy for {host!r} that is no http:// or https:// address "
             f"(it begins with {address.partition('://')[0]!r})",
@@ -183,14 +183,14 @@ def proxy_for(url: str) -> str | None:
     return address
 
 
-def _timed_out(error: BaseException, seconds: float) -> PassingError:
+def _timed_out(error: BaseException, seconds: float) -> TransientError:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return UnreachableError(f"no connection within {_CONNECT_SECONDS:g} s")
-    return PassingError(f"no answer within {seconds:g} s")
+    return TransientError(f"no answer within {seconds:g} s")
 
 
-def _explained(error: BaseException) -> PassingError:
-    """What went wrong with a connection, and whether any was made."""
+def _connection_error(error: BaseException) -> TransientError:
+    """The error of a failed request, and whether a connection was made."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         why = f"the environment's proxy answers HTTP {error.status} {error.message}"
         return UnreachableError(why, mistake=_PROXY)
@@ -200,13 +200,13 @@ def _explained(error: BaseException) -> PassingError:
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return UnreachableError(f"{why} ({error.certificate_error})", mistake=mistake)
         cause, number = error.os_error, error.os_error.errno or 0
-        # asyncio puts a text of its own in the place of the system's.
-        told = os.strerror(number) if number > 0 else cause.strerror or str(cause)
-        return UnreachableError(f"{why} ({told})", mistake=mistake)
+        # asyncio replaces the system's text by one of its own.
+        reason = os.strerror(number) if number > 0 else cause.strerror or str(cause)
+        return UnreachableError(f"{why} ({reason})", mistake=mistake)
     for kind, why in _BROKEN.items():
         if isinstance(error, kind):
-            return PassingError(why)
-    return PassingError(f"the connection broke ({type(error).__name__}: {error})")
+            return TransientError(why)
+    return TransientError(f"the connection broke ({type(error).__name__}: {error})")
 
 
 _PROXY: Final = "check HTTPS_PROXY or HTTP_PROXY, or add the host to NO_PROXY"
@@ -223,7 +223,7 @@ _NO_CONNECTION: Final[Mapping[type[Exception], tuple[str, str | None]]] = {
     aiohttp.ClientProxyConnectionError: ("the environment's proxy cannot be reached", _PROXY),
     aiohttp.ClientConnectorError: ("no connection", None),
 }  # fmt: skip
-"""The special kinds before the general one."""
+"""More specific errors come first."""
 _BROKEN: Final[Mapping[type[Exception], str]] = {
     aiohttp.ServerDisconnectedError: "the connection ended without an answer",
     aiohttp.ClientPayloadError: "the answer broke off",

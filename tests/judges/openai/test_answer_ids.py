@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alphabench.judges.openai.answer_ids import CompletionIds
-from alphabench.remote.responses import PassingError
+from alphabench.remote.responses import TransientError
 
 
 def body(name: str, text: str = "Yes") -> bytes:
@@ -16,7 +16,7 @@ def test_an_answer_to_another_request_is_not_taken_again() -> None:
     ids = CompletionIds()
     ids.refuse_repeated(body("1"), b"a")
     ids.refuse_repeated(body("2"), b"b")
-    with pytest.raises(PassingError, match="another question"):
+    with pytest.raises(TransientError, match="another question"):
         ids.refuse_repeated(body("1"), b"c")
     ids.refuse_repeated(body("3"), b"c")
 
@@ -44,5 +44,5 @@ def test_only_the_last_thousands_are_remembered() -> None:
     for number in range(5000):
         ids.refuse_repeated(body(str(number)), b"%d" % number)
     ids.refuse_repeated(body("0"), b"z")
-    with pytest.raises(PassingError):
+    with pytest.raises(TransientError):
         ids.refuse_repeated(body("4999"), b"z")

@@ -22,7 +22,7 @@ from alphabench.judges.openai.chat_api import (
 )
 from alphabench.judges.parsing import FILTERED, REFUSAL
 from alphabench.questions import ImagePart, Reply, ReplySampling
-from alphabench.remote.responses import PassingError
+from alphabench.remote.responses import TransientError
 from tests.judges.conftest import question
 
 
@@ -103,7 +103,7 @@ def test_refusals_and_filters_are_marked() -> None:
      b"[" * 200_000, b'{"a":' * 200_000],
 )  # fmt: skip
 def test_what_is_no_completion_is_tried_again(content: bytes) -> None:
-    with pytest.raises(PassingError):
+    with pytest.raises(TransientError):
         read(content)
 
 
@@ -119,7 +119,7 @@ def test_what_is_no_completion_is_tried_again(content: bytes) -> None:
     ],
 )  # fmt: skip
 def test_a_failure_of_the_host_inside_a_200_is_no_reply(choice: dict[str, Any]) -> None:
-    with pytest.raises(PassingError):
+    with pytest.raises(TransientError):
         read(completion(**choice))
 
 
@@ -133,7 +133,7 @@ def test_a_failure_of_the_host_inside_a_200_is_no_reply(choice: dict[str, Any]) 
     ],
 )
 def test_an_error_beside_no_choices_is_no_reply(body: dict[str, Any]) -> None:
-    with pytest.raises(PassingError):
+    with pytest.raises(TransientError):
         read(json.dumps(body).encode())
 
 
@@ -209,7 +209,7 @@ def test_no_json_does_harm(message: Any, logprobs: Any, usage: Any) -> None:
     for body in (message, {"choices": [choice], "usage": usage}, {"choices": message}):
         try:
             reply = read(json.dumps(body).encode())
-        except (PassingError, LastingError, AlphaBenchError):
+        except (TransientError, LastingError, AlphaBenchError):
             continue
         assert isinstance(reply.text, str)
         assert min(reply.tokens_in, reply.tokens_out) >= 0
@@ -217,15 +217,15 @@ def test_no_json_does_harm(message: Any, logprobs: Any, usage: Any) -> None:
 
 @given(st.binary(max_size=200))
 def test_no_body_at_all_does_harm(content: bytes) -> None:
-    with pytest.raises(PassingError):
+    with pytest.raises(TransientError):
         read(content)
 
 
 @pytest.mark.parametrize(
     ("status", "error", "kind"),
     [
-        (429, {}, RateLimitedError), (503, {}, RateLimitedError), (500, {}, PassingError),
-        (408, {}, PassingError), (400, {"message": "too long"}, LastingError),
+        (429, {}, RateLimitedError), (503, {}, RateLimitedError), (500, {}, TransientError),
+        (408, {}, TransientError), (400, {"message": "too long"}, LastingError),
         (400, {"param": "messages[0].content"}, LastingError),
         (400, {"param": "top_logprobs"}, AlphaBenchError), (401, {}, AlphaBenchError),
         (402, {}, AlphaBenchError), (404, {}, AlphaBenchError), (307, {}, AlphaBenchError),
@@ -235,7 +235,7 @@ def test_no_body_at_all_does_harm(content: bytes) -> None:
         (400, {"param": "image"}, LastingError), (403, {"message": "no access"}, GeneralError),
         (400, {"param": "temperature"}, GeneralError), (400, {"param": "model"}, GeneralError),
         (400, {"message": "top_logprobs must be between 0 and 5"}, GeneralError),
-        (204, {}, PassingError),
+        (204, {}, TransientError),
     ],
 )  # fmt: skip
 def test_each_error_concerns_a_try_a_question_or_the_run(
@@ -248,7 +248,7 @@ def test_each_error_concerns_a_try_a_question_or_the_run(
 def test_an_error_inside_a_200_counts_as_the_error_that_it_is() -> None:
     with pytest.raises(RateLimitedError):
         read(json.dumps({"error": {"code": 429, "message": "slow"}}).encode())
-    with pytest.raises(PassingError):
+    with pytest.raises(TransientError):
         read(json.dumps({"error": "boom"}).encode())
 
 

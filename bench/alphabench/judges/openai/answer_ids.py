@@ -12,7 +12,7 @@ import re
 from collections import OrderedDict
 from typing import Final
 
-from alphabench.remote.responses import PassingError
+from alphabench.remote.responses import TransientError
 
 _ID: Final = re.compile(rb'"id"\s*:\s*"([^"\\]{8,200})"')
 _IDS_REMEMBERED: Final = 4096
@@ -29,7 +29,7 @@ class CompletionIds:
         """Remember an answer's id.
 
         Raises:
-            PassingError: another request was given this answer.
+            TransientError: another request was given this answer.
         """
         found = _ID.search(content)
         if found is None or self._says_nothing:
@@ -39,6 +39,6 @@ class CompletionIds:
         if given_before != given:
             self._says_nothing = True
         elif asked_before != asked and len(self._known) > 1:
-            raise PassingError("the host sent the answer to another question again")
+            raise TransientError("the host sent the answer to another question again")
         if len(self._known) > _IDS_REMEMBERED:
             self._known.popitem(last=False)

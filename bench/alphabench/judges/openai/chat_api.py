@@ -1,7 +1,7 @@
 """The OpenAI chat completions API: what a question becomes, and what an answer says.
 
 Hosts differ in what they leave out, in how they say no, and in how they fail inside an answer of
-status 200; all of that is here. Whatever is raised as `PassingError` is no reply: it is worth
+status 200; all of that is here. Whatever is raised as `TransientError` is no reply: it is worth
 another attempt and never kept. Sends nothing.
 """
 
@@ -19,7 +19,7 @@ from alphabench.judges.parsing import FILTERED, HINT_WITHOUT_LOGPROBS, REFUSAL, 
 from alphabench.questions import Question, Reply
 from alphabench.remote.responses import (
     ApiError,
-    PassingError,
+    TransientError,
     is_refusal,
     read_error,
 )
@@ -64,7 +64,7 @@ class LastingError(Exception):
     """This question will fail however often it is put; others may not."""
 
 
-class RateLimitedError(PassingError):
+class RateLimitedError(TransientError):
     """The host wants fewer requests; it says nothing about this one."""
 
 
@@ -148,16 +148,16 @@ def read_completion(
         thoughts_kept: see `Reply`.
 
     Raises:
-        PassingError: it is no chat completion, or one in which the host says that it failed, or one
-            without any content.
+        TransientError: it is no chat completion, or one in which the host says that it failed,
+            or one without any content.
         LastingError, AlphaBenchError: an error in it says so; see `read_refusal`.
     """
     try:
         parsed = parse_json(content)
     except UnreadableFileError as error:
-        raise PassingError(_NO_COMPLETION) from error
+        raise TransientError(_NO_COMPLETION) from error
     if not isinstance(parsed, dict):
-        raise PassingError(_NO_COMPLETION)
+        raise TransientError(_NO_COMPLETION)
     choices = parsed.get("choices")
     choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
     message = _object(choice.get("message"))
@@ -166,9 +166,9 @@ def read_completion(
         return read_refusal(_status_in(fault, body), body, asked_for, clean, sent)
     finish, text, refusal = _finish_of(choice), _text_of(message), message.get("refusal")
     if not message and not is_refusal(finish) and not _withheld(parsed, choice):
-        raise PassingError("the answer holds no reply")
+        raise TransientError("the answer holds no reply")
     if _is_broken_off(finish):
-        raise PassingError(short_line(clean(f"the host broke its reply off ({finish})")))
+        raise TransientError(short_line(clean(f"the host broke its reply off ({finish})")))
     thought = _thought_of(message)
     first_token = _first_token(choice.get("logprobs"), clean)
     if refusal:
@@ -176,7 +176,7 @@ def read_completion(
     elif is_refusal(finish) or (not text.strip() and _withheld(parsed, choice)):
         finish = FILTERED
     elif not (text.strip() or thought or first_token or is_cut(finish)):
-        raise PassingError("the reply is empty")
+        raise TransientError("the reply is empty")
     usage, model = _object(parsed.get("usage")), parsed.get("model")
     return Reply(
         text=clean(str(refusal or text)),
@@ -217,7 +217,7 @@ def read_refusal(
             is about the question's content.
 
     Raises:
-        PassingError: worth another attempt.
+        TransientError: worth another attempt.
         LastingError: this question will not do.
         GeneralError: no question will do, unless another one did.
         AlphaBenchError: no question will do any more.
@@ -242,7 +242,7 @@ def read_refusal(
     if status in OVERLOADED:
         raise RateLimitedError(reason)
     if status in PASSING or status >= 500 or status < 300:
-        raise PassingError(reason)
+        raise TransientError(reason)
     if status < 400:
         raise AlphaBenchError(
             f"the judge answers with a redirection, which is not followed ({reason})",

@@ -1,6 +1,6 @@
 """Sends one question to one replica and reads what comes back, once. Knows no retries.
 
-Every failure is one of four kinds: `PassingError` (worth another attempt), `LastingError` (this
+Every failure is one of four kinds: `TransientError` (worth another attempt), `LastingError` (this
 question fails), `DoubtfulError` (this question or all of them), `AlphaBenchError` (all of them).
 """
 
@@ -28,7 +28,7 @@ from alphabench.judges.openai.rate_limit import Clock
 from alphabench.questions import ImagePart, Question, Reply
 from alphabench.remote import credentials
 from alphabench.remote.endpoint import Endpoint
-from alphabench.remote.responses import PassingError, retry_after_seconds
+from alphabench.remote.responses import TransientError, retry_after_seconds
 from alphabench.remote.transport import Received, Transport
 
 _QUESTION_STATUSES: Final = (400, 403, 404, 413, 422)
@@ -37,7 +37,7 @@ _DOUBTFUL_STATUSES: Final = (403, 404)
 """Refusals that mean the key or the model, or are a gateway's about one question."""
 
 
-class StrangeAnswerError(PassingError):
+class StrangeAnswerError(TransientError):
     """A response that does not follow the chat API."""
 
 
@@ -93,7 +93,7 @@ class ChatClient:
         """One attempt.
 
         Raises:
-            PassingError: worth another attempt.
+            TransientError: worth another attempt.
             LastingError: this question will not do.
             DoubtfulError: this question will not do, or none will.
             AlphaBenchError: no question will do.
@@ -112,16 +112,16 @@ class ChatClient:
                 headers,
                 timeout_seconds=self.options.timeout_seconds,
             )
-        except PassingError as error:
+        except TransientError as error:
             error.args = (short_line(clean(str(error))),)
             raise
         try:
             reply = self._read(received, clean)
-        except (PassingError, LastingError, DoubtfulError, AlphaBenchError):
+        except (TransientError, LastingError, DoubtfulError, AlphaBenchError):
             raise
         except Exception as error:  # the boundary to arbitrary responses
             reason = f"the answer cannot be read: {type(error).__name__}"
-            raise PassingError(reason) from error
+            raise TransientError(reason) from error
         connection.ids.refuse_repeated(received.content, content)
         return reply
 
@@ -139,7 +139,7 @@ class ChatClient:
                 sent=names,
                 thoughts_kept=self.options.thoughts == "keep",
             )
-        except PassingError as error:
+        except TransientError as error:
             error.retry_after = retry_after_seconds(received.headers, self.clock.wall())
             raise
         except AlphaBenchError as error:

@@ -32,7 +32,7 @@ from alphabench.judges.parsing import read_reply, unscored
 from alphabench.judges.yesno import YesNoText
 from alphabench.questions import Answer, Question, Reply, ReplySampling
 from alphabench.remote.endpoint import Endpoint
-from alphabench.remote.responses import PassingError
+from alphabench.remote.responses import TransientError
 from alphabench.remote.transport import Transport, UnreachableError
 
 _LONGEST_BACKOFF_SECONDS: Final = 8.0
@@ -174,7 +174,7 @@ class Session:
             except DoubtfulError as doubt:
                 await self._resolve(replica, doubt)
                 return self._give_up(question, str(doubt))
-            except PassingError as error:
+            except TransientError as error:
                 self._sending.discard(task)
                 return await self._after_fault(
                     replica, question, attempts, error=error, sent_at=sent_at
@@ -211,7 +211,7 @@ class Session:
         question: Question,
         attempts: _Attempts,
         *,
-        error: PassingError,
+        error: TransientError,
         sent_at: float,
     ) -> Answer | float:
         now, health = self._clock.now(), replica.health
@@ -253,7 +253,7 @@ class Session:
         return self._clock.jitter(0.5, 1.0) * longest
 
     def _slow_down(
-        self, replica: _Replica, attempts: _Attempts, error: PassingError, *, sent_at: float
+        self, replica: _Replica, attempts: _Attempts, error: TransientError, *, sent_at: float
     ) -> None:
         """A host that wants fewer requests gets fewer."""
         retry_after = error.retry_after
@@ -288,7 +288,7 @@ class Session:
             pass  # an answer all the same
         except DoubtfulError as doubt:
             raise doubt.error from None
-        except PassingError as error:
+        except TransientError as error:
             now = self._clock.now()
             if (error.retry_after or 0.0) > self._options.longest_wait_seconds:
                 raise _wait_too_long(replica, error) from error
@@ -302,7 +302,7 @@ class Session:
         """The probe shows whether it is this question alone; if not, the error stands."""
         try:
             await self._request(replica, _probe())
-        except (PassingError, LastingError, DoubtfulError):
+        except (TransientError, LastingError, DoubtfulError):
             raise doubt.error from None
 
     async def _check_refuses_one_question(self, replica: _Replica, error: RateLimitedError) -> None:
@@ -313,7 +313,7 @@ class Session:
         """
         try:
             await self._request(replica, _probe())
-        except PassingError:
+        except TransientError:
             raise AlphaBenchError(
                 f"the judge at {replica.host!r} rate-limits every question ({error})",
                 hint="give the same command again later; the answers so far are saved",
@@ -323,7 +323,7 @@ class Session:
         replica.health.passed_probe(self._clock.now())
 
 
-def _count(attempts: _Attempts, error: PassingError, now: float) -> None:
+def _count(attempts: _Attempts, error: TransientError, now: float) -> None:
     """Whose fault it is: a failed connection is never the question's."""
     if isinstance(error, RateLimitedError):
         attempts.rate_limited += 1
@@ -347,7 +347,7 @@ def _probe() -> Question:
     )
 
 
-def _report_fault(health: Health, error: PassingError, now: float) -> None:
+def _report_fault(health: Health, error: TransientError, now: float) -> None:
     health.failed(
         str(error),
         now,
@@ -357,7 +357,7 @@ def _report_fault(health: Health, error: PassingError, now: float) -> None:
     )
 
 
-def _wait_too_long(replica: _Replica, error: PassingError) -> AlphaBenchError:
+def _wait_too_long(replica: _Replica, error: TransientError) -> AlphaBenchError:
     return AlphaBenchError(
         f"the judge at {replica.host!r} asks to wait {error.retry_after:.0f} s ({error})",
         hint="give the same command again then; the answers so far are saved",
