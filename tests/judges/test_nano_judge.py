@@ -31,7 +31,7 @@ from alphabench.judges.nano_judge import (
 from alphabench.judges.yesno import YesNoProbability, yes_no_question
 from alphabench.questions import Capabilities, ImagePart, Question
 from alphabench.scenes.render import render
-from alphabench.scenes.small_world import SmallScene, Thing, drawn
+from alphabench.scenes.small_world import SmallObject, SmallScene, small_to_scene
 
 ROOT = Path(__file__).parents[2]
 VARIABLE = "ALPHABENCH_VLLM_PYTHON"
@@ -46,11 +46,11 @@ def judge() -> Any:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> ImagePart:
     """A red car at the upper left and a blue dog at the lower right."""
     things = (
-        Thing(category="car", colour="red", place="upper left"),
-        Thing(category="dog", colour="blue", place="lower right"),
+        SmallObject(category="car", colour="red", place="upper left"),
+        SmallObject(category="dog", colour="blue", place="lower right"),
     )
-    small = SmallScene(things=things, tone="white")
-    image = render(drawn(small, np.random.default_rng(5)), 64, 64).image
+    small = SmallScene(objects=things, tone="white")
+    image = render(small_to_scene(small, np.random.default_rng(5)), 64, 64).image
     return saved(image, tmp_path_factory.mktemp("scene") / "scene.png")
 
 
@@ -112,9 +112,9 @@ def test_it_tells_what_is_in_a_picture(
 
 @pytest.mark.parametrize("colour", ["red", "green", "blue", "purple"])
 def test_it_tells_the_colour_of_one_thing(judge: Any, tmp_path: Path, colour: str) -> None:
-    thing = Thing(category="umbrella", colour=colour, place="middle")
-    small = SmallScene(things=(thing,), tone="white")
-    image = render(drawn(small, np.random.default_rng(6)), 64, 64).image
+    thing = SmallObject(category="umbrella", colour=colour, place="middle")
+    small = SmallScene(objects=(thing,), tone="white")
+    image = render(small_to_scene(small, np.random.default_rng(6)), 64, 64).image
     picture = saved(image, tmp_path / "umbrella.png")
     questions = [asked(f"Is the umbrella {one}?", picture) for one in (colour, "yellow")]
     right, wrong = p_yes(judge, questions)

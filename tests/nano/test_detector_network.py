@@ -16,9 +16,9 @@ from alphabench.nano.detector_network import (
     CELLS,
     FORMAT,
     SIDE,
-    Design,
+    DetectorConfig,
     DetectorNet,
-    canonical,
+    canonical_square,
     folded,
     load_net,
     metadata,
@@ -27,7 +27,9 @@ from alphabench.nano.detector_network import (
 )
 from alphabench.scenes.spec import CATEGORIES
 
-TINY = Design(categories=("dog", "cat"), colours=("red",), widths=(4, 4, 8, 8, 8), depths=(0, 1, 1))
+TINY = DetectorConfig(
+    categories=("dog", "cat"), colours=("red",), widths=(4, 4, 8, 8, 8), depths=(0, 1, 1)
+)
 
 
 def noise_pictures(count: int) -> torch.Tensor:
@@ -57,7 +59,7 @@ def test_folding_the_norms_away_keeps_the_function() -> None:
 
 
 def test_a_design_survives_the_trip_through_the_weights_file() -> None:
-    assert Design.from_json(TINY.to_json()) == TINY
+    assert DetectorConfig.from_json(TINY.to_json()) == TINY
 
 
 def test_the_packaged_weights_are_small_and_know_the_worlds_categories_and_colours() -> None:
@@ -80,7 +82,7 @@ def test_foreign_bytes_are_refused_in_one_sentence(file: bytes) -> None:
 
 @pytest.mark.parametrize("size", [(128, 128), (64, 64), (300, 150), (97, 211), (1, 5)])
 def test_any_size_is_placed_at_the_top_left_and_the_rest_is_grey(size: tuple[int, int]) -> None:
-    square, placement = canonical(Image.new("RGB", size, (250, 0, 0)))
+    square, placement = canonical_square(Image.new("RGB", size, (250, 0, 0)))
     assert square.shape == (SIDE, SIDE, 3)
     assert (placement.width, placement.height) == size
     width, height = (max(1, round(side * placement.scale)) for side in size)

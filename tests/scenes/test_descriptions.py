@@ -7,31 +7,31 @@ from hypothesis import strategies as st
 
 from alphabench.scenes.descriptions import (
     facts_key,
+    free_text_question,
     geneval_prompt,
     long_prompt,
-    open_question,
-    plan,
+    plan_text,
     short_prompt,
     yes_no,
 )
 from alphabench.scenes.render import render
 from alphabench.scenes.riddles import HINTS
 from alphabench.scenes.scene_questions import check_holds, noun
-from alphabench.scenes.small_world import SMALL_CATEGORIES, SmallScene, Thing, drawn
-from alphabench.scenes.small_world_sampling import TASKS, random_scene, task_small
+from alphabench.scenes.small_world import SMALL_CATEGORIES, SmallObject, SmallScene, small_to_scene
+from alphabench.scenes.small_world_sampling import TASKS, random_small_scene, task_small
 
 SEEDS = st.integers(min_value=0, max_value=2**31)
-DOG = Thing(category="dog", colour="red", place="upper left")
-CAR = Thing(category="car", colour="blue", place="upper right")
+DOG = SmallObject(category="dog", colour="red", place="upper left")
+CAR = SmallObject(category="car", colour="blue", place="upper right")
 
 
 @given(SEEDS)
 def test_the_scene_of_a_prompt_obeys_its_demands(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    small = random_scene(rng)
+    small = random_small_scene(rng)
     asked = geneval_prompt(small, rng)
     if asked is not None:
-        assert check_holds(asked.facts, render(drawn(small, rng), 64, 64).truth)
+        assert check_holds(asked.facts, render(small_to_scene(small, rng), 64, 64).truth)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -48,9 +48,9 @@ def test_every_task_has_scenes_that_are_told_as_it(task: str) -> None:
 @given(SEEDS)
 def test_every_way_of_telling_names_every_thing(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    small = random_scene(rng)
-    for told in (short_prompt(small, rng), long_prompt(small, rng), plan(small)):
-        for thing in small.things:
+    small = random_small_scene(rng)
+    for told in (short_prompt(small, rng), long_prompt(small, rng), plan_text(small)):
+        for thing in small.objects:
             assert noun(thing.category) in told
             assert thing.colour is None or thing.colour in told
 
@@ -58,8 +58,8 @@ def test_every_way_of_telling_names_every_thing(seed: int) -> None:
 @given(SEEDS)
 def test_no_two_scenes_share_a_plan(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    one, other = random_scene(rng), random_scene(rng)
-    assert (plan(one) == plan(other)) == (one == other)
+    one, other = random_small_scene(rng), random_small_scene(rng)
+    assert (plan_text(one) == plan_text(other)) == (one == other)
 
 
 def test_a_mirrored_relation_is_the_same_demand() -> None:
@@ -77,7 +77,7 @@ def test_a_mirrored_relation_is_the_same_demand() -> None:
 
 
 def test_yes_and_no_are_asked_alike_and_answered_by_the_scene() -> None:
-    small = SmallScene(things=(DOG, CAR), tone="white")
+    small = SmallScene(objects=(DOG, CAR), tone="white")
     truths = {
         "Is the dog red?": "yes",
         "Is the dog blue?": "no",
@@ -95,8 +95,8 @@ def test_yes_and_no_are_asked_alike_and_answered_by_the_scene() -> None:
 
 
 def test_open_questions_are_answered_by_the_scene() -> None:
-    small = SmallScene(things=(DOG, CAR), tone="white")
-    asked = [open_question(small, np.random.default_rng(seed)) for seed in range(300)]
+    small = SmallScene(objects=(DOG, CAR), tone="white")
+    asked = [free_text_question(small, np.random.default_rng(seed)) for seed in range(300)]
     answers = {one.text: one.answer for one in asked}
     assert answers["What colour is the dog?"] == "red"
     assert answers["What is at the upper right?"] == "a blue car"

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from alphabench.scenes.edit_ops import (
     EDIT_ERROR_KINDS,
     OPERATIONS,
-    Edit,
     EditErrorKind,
+    SceneEdit,
     apply_edit,
     edit_holds,
     edited_scene,
+    rest_is_unchanged,
     source_scene,
-    untouched,
     why_uneditable,
 )
 from alphabench.scenes.render import render
@@ -57,18 +57,18 @@ def test_an_edit_shows_what_was_asked_and_touches_nothing_else(
 ) -> None:
     edited = edited_scene(row, np.random.default_rng(seed))
     assert _holds(row, edited)
-    assert untouched(source_scene(row), edited, Edit.from_facts(row))
+    assert rest_is_unchanged(source_scene(row), edited, SceneEdit.from_facts(row))
 
 
 @rows
 @pytest.mark.parametrize("kind", EDIT_ERROR_KINDS)
 def test_a_planted_error_is_one_of_its_kind(row: dict[str, Any], kind: EditErrorKind) -> None:
-    source, edit = source_scene(row), Edit.from_facts(row)
+    source, edit = source_scene(row), SceneEdit.from_facts(row)
     for seed in range(3):
         edited = edited_scene(row, np.random.default_rng(seed), error=kind)
         assert _holds(row, edited) == (kind == "overedited")
         assert (edited == source) or kind != "unedited"
-        assert not (kind == "overedited" and untouched(source, edited, edit))
+        assert not (kind == "overedited" and rest_is_unchanged(source, edited, edit))
 
 
 def test_what_an_edit_leaves_alone_keeps_its_very_pixels() -> None:
@@ -122,4 +122,4 @@ def test_a_source_without_a_scene_is_told_beforehand() -> None:
 def test_an_edit_of_what_is_not_there_is_an_error() -> None:
     scene = source_scene(ROWS[0])
     with pytest.raises(ValueError, match="instead of one"):
-        apply_edit(scene, Edit(op="remove", category="zebra"), np.random.default_rng(0))
+        apply_edit(scene, SceneEdit(op="remove", category="zebra"), np.random.default_rng(0))

@@ -14,7 +14,12 @@ import pytest
 
 from alphabench.detections.geneval_rules import decide, select
 from alphabench.detections.objects import COLOURS, DetectedObject
-from alphabench.scenes.geneval_scenes import ERROR_KINDS, applicable_errors, compose, why_undrawable
+from alphabench.scenes.geneval_scenes import (
+    ERROR_KINDS,
+    applicable_errors,
+    compose,
+    why_not_renderable,
+)
 from alphabench.scenes.render import render
 from alphabench.scenes.small_world import SMALL_CATEGORIES
 from alphabench.scenes.spec import CATEGORIES, Scene
@@ -78,7 +83,7 @@ def test_every_category_of_the_world_passes_and_every_planted_error_fails() -> N
 def test_every_drawable_official_scene_passes_and_every_planted_error_fails(
     official: list[Facts],
 ) -> None:
-    drawable = [facts for facts in official if why_undrawable(facts) is None]
+    drawable = [facts for facts in official if why_not_renderable(facts) is None]
     assert len(drawable) == 250
     assert not _wrong_verdicts(drawable, range(1))
 
@@ -98,7 +103,7 @@ def test_the_mini_split_has_ten_prompts_of_each_task_in_the_official_order(
 ) -> None:
     assert [facts["tag"] for facts in mini] == [tag for tag in TAGS for _ in range(10)]
     assert len({facts["prompt"] for facts in mini}) == 60
-    assert all(why_undrawable(facts) is None for facts in mini)
+    assert all(why_not_renderable(facts) is None for facts in mini)
 
 
 def test_the_mini_split_uses_every_small_category_colour_count_and_relation(
@@ -190,7 +195,7 @@ def test_what_cannot_be_drawn_is_said_in_words(
     include: list[Any], exclude: list[Any], words: str
 ) -> None:
     facts = {"tag": "counting", "include": include, "exclude": exclude}
-    reason = why_undrawable(facts)
+    reason = why_not_renderable(facts)
     assert reason is not None
     assert words in reason
     with pytest.raises(ValueError, match=words):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from alphabench.scenes.layout import Extent, Look, canvas_extent, scatter
 from alphabench.scenes.render import render
-from alphabench.scenes.scene_sampling import place
+from alphabench.scenes.scene_sampling import place_objects
 from alphabench.scenes.spec import CATEGORIES, Background, Scene
 
 _SIDES = st.floats(0.1, 0.4)
@@ -53,7 +53,7 @@ def test_a_drawn_object_stays_inside_its_footprint(
     extent = canvas_extent(canvas[0] / canvas[1])
     spots = scatter(np.random.default_rng(0), [look.footprint], extent)
     assert spots is not None
-    scene = Scene(background=Background(), objects=place([look], spots, extent), seed=0)
+    scene = Scene(background=Background(), objects=place_objects([look], spots, extent), seed=0)
     (found,) = render(scene, *canvas).truth.objects
     x1, y1, x2, y2 = (edge / 96 for edge in found.box)
     slack = 1.6 / 96

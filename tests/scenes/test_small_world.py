@@ -22,9 +22,9 @@ from alphabench.scenes.small_world import (
     CORNERS,
     SMALL_CATEGORIES,
     SMALL_TONES,
+    SmallObject,
     SmallScene,
-    Thing,
-    drawn,
+    small_to_scene,
     tones_for,
     why_not_small,
 )
@@ -35,7 +35,7 @@ PROMPTS = ("prompt", "short_description", "long_description", "text", "Prompt", 
 MOST_WORDS = 45
 
 things = st.builds(
-    Thing,
+    SmallObject,
     category=st.sampled_from(SMALL_CATEGORIES),
     colour=st.sampled_from([None, *COLOURS]),
     place=st.just("middle"),
@@ -49,7 +49,7 @@ def small_scenes(draw: st.DrawFn) -> SmallScene:
     if number == 1 and draw(st.booleans()):
         places = ["middle"]
     staged = tuple(replace(draw(things), place=place) for place in places)
-    return SmallScene(things=staged, tone=draw(st.sampled_from(tones_for(staged))))
+    return SmallScene(objects=staged, tone=draw(st.sampled_from(tones_for(staged))))
 
 
 def rows(split: str) -> list[dict[str, Any]]:
@@ -118,9 +118,9 @@ def test_an_edit_inside_the_small_world_belongs_to_it() -> None:
 @settings(max_examples=30, deadline=None)
 @given(small_scenes(), st.integers(0, 2**31))
 def test_every_thing_is_drawn_whole_and_apart_from_the_others(small: SmallScene, seed: int) -> None:
-    truth = render(drawn(small, np.random.default_rng(seed)), 64, 64).truth
+    truth = render(small_to_scene(small, np.random.default_rng(seed)), 64, 64).truth
     assert sorted(item.category for item in truth.objects) == sorted(
-        thing.category for thing in small.things
+        thing.category for thing in small.objects
     )
     boxes = [item.box for item in truth.objects]
     assert all(0 <= x1 < x2 <= 64 and 0 <= y1 < y2 <= 64 for x1, y1, x2, y2 in boxes)
@@ -136,10 +136,10 @@ def test_every_thing_is_drawn_whole_and_apart_from_the_others(small: SmallScene,
 def test_scenes_of_one_generator_differ_only_where_their_things_do(
     small: SmallScene, colour: str, seed: int
 ) -> None:
-    changed = (replace(small.things[0], colour=colour), *small.things[1:])
+    changed = (replace(small.objects[0], colour=colour), *small.objects[1:])
     one, other = (
-        drawn(scene, np.random.default_rng(seed))
-        for scene in (small, replace(small, things=changed))
+        small_to_scene(scene, np.random.default_rng(seed))
+        for scene in (small, replace(small, objects=changed))
     )
     assert one.objects[1:] == other.objects[1:]
     assert replace(one.objects[0], colour=colour) == other.objects[0]
@@ -147,7 +147,7 @@ def test_scenes_of_one_generator_differ_only_where_their_things_do(
 
 
 @given(st.lists(things, min_size=1, max_size=4))
-def test_a_ground_sets_off_all_things_wherever_one_can(chosen: list[Thing]) -> None:
+def test_a_ground_sets_off_all_things_wherever_one_can(chosen: list[SmallObject]) -> None:
     colours = [
         object_rgb(SceneObject(category=one.category, colour=one.colour, x=0.5, y=0.5, size=0.4))
         for one in chosen
@@ -163,11 +163,11 @@ def test_a_ground_sets_off_all_things_wherever_one_can(chosen: list[Thing]) -> N
 
 
 def test_two_things_at_one_place_are_refused() -> None:
-    corner = Thing(category="dog", colour=None, place="upper left")
+    corner = SmallObject(category="dog", colour=None, place="upper left")
     middle = replace(corner, place="middle")
     for shared in ((corner, corner), (corner, middle)):
         with pytest.raises(ValueError, match="share a place"):
-            SmallScene(things=shared, tone="white")
+            SmallScene(objects=shared, tone="white")
 
 
 def test_pictures_to_be_edited_are_laid_out_like_small_scenes() -> None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from alphabench.checkpoints.scene import SceneCheckpoint
-from alphabench.scenes.edit_ops import Edit, edit_holds, source_scene, untouched
+from alphabench.scenes.edit_ops import SceneEdit, edit_holds, rest_is_unchanged, source_scene
 from alphabench.scenes.render import render
 from alphabench.scenes.scene_questions import check_holds
 from alphabench.types import ImageRequest, Sample
@@ -32,7 +32,7 @@ def edited_right(
         facts, scene = request.sample.facts, checkpoint.scene_of(request)
         truth = render(scene, checkpoint.options.size, checkpoint.options.size).truth
         done = all(edit_holds(check, scene, truth) for check in facts["check"])
-        kept = untouched(source_scene(facts), scene, Edit.from_facts(facts))
+        kept = rest_is_unchanged(source_scene(facts), scene, SceneEdit.from_facts(facts))
         found[request.id] = (done, kept)
     return found
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from alphabench.core.writing import move_into_place
 from alphabench.detections.objects import COLOURS
-from alphabench.nano.detector_network import CELLS, SIDE, STRIDE, canonical
+from alphabench.nano.detector_network import CELLS, SIDE, STRIDE, canonical_square
 from alphabench.scenes.palette import random_background
 from alphabench.scenes.render import Rendered, render
 from alphabench.scenes.spec import CATEGORIES, Scene, SceneObject
@@ -136,7 +136,7 @@ def _compressed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _label(shard: Shard, row: int, rendered: Rendered, image: Image.Image) -> None:
     """Writes one image and its truth into the shard."""
-    shard.picture_RSS3[row], placement = canonical(image)
+    shard.picture_RSS3[row], placement = canonical_square(image)
     found = rendered.truth.objects[:SLOTS]
     share_NHW = np.zeros((len(found), CELLS, CELLS), np.float32)
     for slot, item in enumerate(found):

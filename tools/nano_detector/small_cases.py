@@ -16,12 +16,12 @@ from alphabench.detections.objects import COLOURS
 from alphabench.scenes.small_world import (
     CENTRES,
     CORNERS,
-    MOST_THINGS,
+    MAX_SMALL_OBJECTS,
     SMALL_CATEGORIES,
-    Place,
+    Location,
+    SmallObject,
     SmallScene,
-    Thing,
-    drawn,
+    small_to_scene,
     tones_for,
 )
 from alphabench.scenes.spec import Scene
@@ -40,7 +40,7 @@ def near_miss(facts: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]
     first, *others = facts["include"]
     match facts["tag"]:
         case "counting":
-            near = [n for n in range(1, MOST_THINGS + 1) if abs(n - first["count"]) == 1]
+            near = [n for n in range(1, MAX_SMALL_OBJECTS + 1) if abs(n - first["count"]) == 1]
             count = near[rng.integers(len(near))]
             changed = {**first, "count": count}
             return {**facts, "include": [changed], "exclude": [{**first, "count": count + 1}]}
@@ -74,24 +74,24 @@ def small_scene(facts: dict[str, Any], rng: np.random.Generator) -> Scene:
         for index, clause in enumerate(rules.include)
         if clause.relation is not None and clause.target is not None
     ]
-    places: Sequence[Place] = _scattered(len(cast), rng)
+    places: Sequence[Location] = _scattered(len(cast), rng)
     while not all(_stands(places[one], places[other], how) for one, other, how in relations):
         places = _scattered(len(cast), rng)
     things = tuple(
-        Thing(category=category, colour=colour, place=place)
+        SmallObject(category=category, colour=colour, place=place)
         for (category, colour), place in zip(cast, places, strict=True)
     )
     tones = tones_for(things)
-    return drawn(SmallScene(things=things, tone=tones[rng.integers(len(tones))]), rng)
+    return small_to_scene(SmallScene(objects=things, tone=tones[rng.integers(len(tones))]), rng)
 
 
-def _scattered(number: int, rng: np.random.Generator) -> list[Place]:
+def _scattered(number: int, rng: np.random.Generator) -> list[Location]:
     if number == 1 and rng.random() < 0.7:
         return ["middle"]
     return [CORNERS[index] for index in rng.permutation(len(CORNERS))[:number]]
 
 
-def _stands(one: Place, other: Place, relation: str) -> bool:
+def _stands(one: Location, other: Location, relation: str) -> bool:
     """In this relation and in no other."""
     offset = tuple(np.sign(a - b) for a, b in zip(CENTRES[one], CENTRES[other], strict=True))
     return offset == _DIRECTIONS[relation]

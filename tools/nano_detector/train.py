@@ -25,7 +25,7 @@ from torch import Tensor
 
 import alphabench.nano
 from alphabench.core.writing import appending, move_into_place, replace_file
-from alphabench.nano.detector_network import WEIGHTS, Design, DetectorNet, channels_last
+from alphabench.nano.detector_network import WEIGHTS, DetectorConfig, DetectorNet, channels_last
 from alphabench.scenes.scene_sampling import random_scene
 from alphabench.scenes.spec import CATEGORIES
 from tools.nano_detector.batches import rough_batch
@@ -79,7 +79,7 @@ class Training:
     def __init__(self, plan: Plan, work: Path, *, threads: int) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.path = plan, work / "checkpoint.pt"
-        design = Design(categories=CATEGORIES, colours=COLOUR_NAMES)
+        design = DetectorConfig(categories=CATEGORIES, colours=COLOUR_NAMES)
         self.net = channels_last(DetectorNet(design, norm=True))
         with torch.no_grad():
             assert self.net.heads.bias is not None

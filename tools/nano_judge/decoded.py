@@ -19,7 +19,7 @@ from torch import Tensor
 
 from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.scenes.render import render
-from alphabench.scenes.small_world import drawn
+from alphabench.scenes.small_world import small_to_scene
 from tools.nano_judge.scene_images import SHARD, cells_of, random_things, shrunk, truth_of
 from tools.nano_umm.autoencoder import DESIGN, SIDE, to_batch
 
@@ -42,7 +42,7 @@ def fill(work: Path, number: int) -> None:
         errors = np.where(rng.random(_TOGETHER) < _SPOILT, rng.uniform(0.7, 1.3, _TOGETHER),
                           rng.uniform(0.0, 0.4, _TOGETHER))  # fmt: skip
         for error in errors:
-            scene = drawn(random_things(rng), rng)
+            scene = small_to_scene(random_things(rng), rng)
             rendered = render(scene, SIDE, SIDE)
             images.append(np.asarray(rendered.image))
             cells.append(cells_of(rendered))

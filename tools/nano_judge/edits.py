@@ -18,7 +18,7 @@ from alphabench.detections.objects import COLOURS
 from alphabench.scenes import scene_edits
 from alphabench.scenes.edit_ops import EDIT_ERROR_KINDS, edited_scene, source_scene
 from alphabench.scenes.render import render
-from alphabench.scenes.small_world import SMALL_CATEGORIES, SMALL_TONES, SmallScene, drawn
+from alphabench.scenes.small_world import SMALL_CATEGORIES, SMALL_TONES, SmallScene, small_to_scene
 from tools.nano_judge.corruptions import spoilt
 from tools.nano_judge.instructions import chinese, english
 from tools.nano_judge.scene_images import Pixels, random_things, shrunk
@@ -89,7 +89,7 @@ def _small(outcome: Outcome, rng: np.random.Generator) -> tuple[Image.Image, Ima
     # A generator that draws everything anew moves what it was to leave alone by a little.
     other = seed if rng.random() < 0.6 else seed + 1
     shown = [
-        shrunk(render(drawn(small, np.random.default_rng(s)), 64, 64).image)
+        shrunk(render(small_to_scene(small, np.random.default_rng(s)), 64, 64).image)
         for small, s in ((change.before, seed), (after, other))
     ]
     scores = {"done": (10, 10), "unedited": (0, 10), "wrong": (1, 3), "overedited": (10, 3)}
@@ -103,7 +103,7 @@ def _small(outcome: Outcome, rng: np.random.Generator) -> tuple[Image.Image, Ima
 
 
 def _turned_out(
-    change: scene_edits.Change, outcome: Outcome, rng: np.random.Generator
+    change: scene_edits.SceneChange, outcome: Outcome, rng: np.random.Generator
 ) -> SmallScene | None:
     if outcome == "done":
         return change.after

@@ -26,10 +26,10 @@ from alphabench.scenes.scene_sampling import random_scene
 from alphabench.scenes.small_world import (
     CORNERS,
     SMALL_CATEGORIES,
-    Place,
+    Location,
+    SmallObject,
     SmallScene,
-    Thing,
-    drawn,
+    small_to_scene,
     tones_for,
 )
 from alphabench.scenes.spec import CATEGORIES, Scene
@@ -129,7 +129,7 @@ _KINDS: Final = ("small", "common", "wide")
 def scene_of(kind: str, rng: np.random.Generator) -> Scene:
     """A random scene: of the small world, of its categories anywhere, or of all categories."""
     if kind == "small":
-        return drawn(random_things(rng), rng)
+        return small_to_scene(random_things(rng), rng)
     categories: Sequence[str] = SMALL_CATEGORIES if kind == "common" else CATEGORIES
     return random_scene(rng, categories=categories, max_objects=int(rng.choice([2, 4, 6])))
 
@@ -144,10 +144,10 @@ def random_things(rng: np.random.Generator) -> SmallScene:
     for place in sorted(rng.permutation(len(CORNERS))[:number]):
         category = first[0] if alike and rng.random() < 0.75 else random_category(rng)
         colour = first[1] if one_colour and category == first[0] else random_colour(rng)
-        spot: Place = "middle" if middle else CORNERS[int(place)]
-        things.append(Thing(category=category, colour=colour, place=spot))
+        spot: Location = "middle" if middle else CORNERS[int(place)]
+        things.append(SmallObject(category=category, colour=colour, place=spot))
     tones = tones_for(things)
-    return SmallScene(things=tuple(things), tone=tones[rng.integers(len(tones))])
+    return SmallScene(objects=tuple(things), tone=tones[rng.integers(len(tones))])
 
 
 def random_category(rng: np.random.Generator) -> str:

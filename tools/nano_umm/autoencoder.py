@@ -25,7 +25,7 @@ from torch.nn import functional
 from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.models.bagel.config import AutoencoderConfig
 from alphabench.scenes.render import render
-from alphabench.scenes.small_world import drawn
+from alphabench.scenes.small_world import small_to_scene
 from alphabench.scenes.small_world_sampling import random_small
 from tools.nano_umm.checkpointing import keep, restore
 from tools.nano_umm.muon import advance, optimizers
@@ -110,7 +110,7 @@ def pictures(path: Path, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         for index in range(count):
             rng = np.random.default_rng([7, index])
             drawn_pictures[index] = np.asarray(
-                render(drawn(random_small(rng), rng), SIDE, SIDE).image
+                render(small_to_scene(random_small(rng), rng), SIDE, SIDE).image
             )
         np.save(path, drawn_pictures)
     loaded: np.ndarray[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="r")

@@ -156,7 +156,7 @@ class Batches:
 def cells(small: SmallScene) -> Tensor:
     """Category and colour at each of the 4 x 4 patches [T, 2]; a thing fills its corner."""
     found = torch.tensor([len(SMALL_CATEGORIES), len(COLOURS) + 1]).repeat(4, 4, 1)
-    for thing in small.things:
+    for thing in small.objects:
         colour = len(COLOURS) if thing.colour is None else COLOURS.index(thing.colour)
         what = torch.tensor([SMALL_CATEGORIES.index(thing.category), colour])
         if thing.place == "middle":
@@ -169,8 +169,8 @@ def cells(small: SmallScene) -> Tensor:
 
 def _weight(small: SmallScene) -> float:
     """More for what takes longest to learn: whose colour is whose, and what stands where."""
-    tinted = sum(thing.colour is not None for thing in small.things)
-    if len(small.things) == 2 and not tinted:
-        one, other = small.things
+    tinted = sum(thing.colour is not None for thing in small.objects)
+    if len(small.objects) == 2 and not tinted:
+        one, other = small.objects
         return 5.0 if one.category != other.category and relation_of(one, other) else 1.0
     return 1.0 + tinted

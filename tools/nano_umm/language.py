@@ -12,7 +12,13 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import Qwen2Tokenizer
 
 from alphabench.models.bagel.tokenizer import CONTROL
-from alphabench.scenes.descriptions import long_prompt, open_question, plan, short_prompt, yes_no
+from alphabench.scenes.descriptions import (
+    free_text_question,
+    long_prompt,
+    plan_text,
+    short_prompt,
+    yes_no,
+)
 from tools.nano_umm import pool
 
 THINK: Final = "Plan first, then draw."
@@ -36,9 +42,9 @@ def corpus(minis: Path, count: int) -> Iterable[str]:
         small, change = pool.scene(number), pool.change(number)
         yield short_prompt(small, rng)
         yield long_prompt(small, rng)
-        yield plan(small)
+        yield plan_text(small)
         yield from (change.instruction, change.complaint)
-        for asked in (yes_no(small, rng), open_question(small, rng)):
+        for asked in (yes_no(small, rng), free_text_question(small, rng)):
             yield from (asked.text, asked.answer)
     for path in sorted(minis.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -27,7 +27,7 @@ from alphabench.models.unified_model import (
     GenerationTask,
     UnifiedModel,
 )
-from alphabench.scenes.descriptions import Prompt, geneval_prompt, open_question, yes_no
+from alphabench.scenes.descriptions import ScenePrompt, free_text_question, geneval_prompt, yes_no
 from alphabench.scenes.small_world import SmallScene
 from alphabench.scenes.small_world_sampling import TASKS, task_small
 from tools.nano_umm import pool
@@ -97,7 +97,7 @@ def prompts(count: int) -> Iterator[Wish]:
     for task in TASKS:
         for number in range(count):
             rng = np.random.default_rng([404, TASKS.index(task), number])
-            asked: Prompt | None = None
+            asked: ScenePrompt | None = None
             while asked is None or asked.tag != task:
                 asked = geneval_prompt(task_small(rng, task), rng)
             yield Wish(task, asked.text, asked.facts)
@@ -125,7 +125,7 @@ def mistakes(count: int) -> Iterator[Wish]:
 def everything(small: SmallScene) -> dict[str, Any]:
     """Facts that hold for a picture of these things, in these numbers and colours, and no other."""
     groups: dict[str, list[str | None]] = defaultdict(list)
-    for thing in small.things:
+    for thing in small.objects:
         groups[thing.category].append(thing.colour)
     include = []
     for category, colours in groups.items():
@@ -169,7 +169,7 @@ def answers(model: UnifiedModel, count: int) -> Iterator[tuple[str, bool]]:
             rng = np.random.default_rng([406, number])
             small = pool.scene(number)
             picture = Image.fromarray(pool.picture(small, pool.SCENES, number))
-            for make in (yes_no, yes_no, open_question):
+            for make in (yes_no, yes_no, free_text_question):
                 asked.append(make(small, rng))
                 tasks.append(AnswerTask(text=asked[-1].text, images=(picture,)))
         for question, answer in zip(asked, model.answer(tasks), strict=True):

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.scenes.render import render
-from alphabench.scenes.scene_edits import Change
-from alphabench.scenes.small_world import SmallScene, drawn
-from alphabench.scenes.small_world_sampling import random_change, random_scene
+from alphabench.scenes.scene_edits import SceneChange
+from alphabench.scenes.small_world import SmallScene, small_to_scene
+from alphabench.scenes.small_world_sampling import random_change, random_small_scene
 
 SIDE: Final = 64
 SCENES, CHANGES = "scenes", "changes"
@@ -29,10 +29,10 @@ HELD_OUT: Final = 10_000_000
 
 def scene(number: int) -> SmallScene:
     """The scene of this number."""
-    return random_scene(_rng(SCENES, number))
+    return random_small_scene(_rng(SCENES, number))
 
 
-def change(number: int) -> Change:
+def change(number: int) -> SceneChange:
     """One that applies; edits and mistakes alternate at random."""
     return random_change(_rng(CHANGES, number))
 
@@ -40,7 +40,7 @@ def change(number: int) -> Change:
 def picture(small: SmallScene, kind: str, number: int) -> NDArray[np.uint8]:
     """[64, 64, 3]; both pictures of a change share every pose."""
     rng = np.random.default_rng([_SEEDS[kind], number, 1])
-    return np.asarray(render(drawn(small, rng), SIDE, SIDE).image)
+    return np.asarray(render(small_to_scene(small, rng), SIDE, SIDE).image)
 
 
 def fill_pictures(path: Path, kind: str, count: int) -> NDArray[np.uint8]:

@@ -17,15 +17,15 @@ from alphabench.models.bagel.tokenizer import BagelTokens
 from alphabench.scenes.descriptions import (
     caption,
     facts_key,
+    free_text_question,
     geneval_prompt,
     long_prompt,
-    open_question,
-    plan,
+    plan_text,
     short_prompt,
     yes_no,
 )
 from alphabench.scenes.riddles import hint
-from alphabench.scenes.scene_edits import Change
+from alphabench.scenes.scene_edits import SceneChange
 from alphabench.scenes.scene_questions import noun
 from alphabench.scenes.small_world import SMALL_CATEGORIES, SmallScene
 from tools.nano_umm.language import DESCRIBE, FINE, REFLECT, THINK, thought
@@ -81,8 +81,8 @@ class Writer:
             asked = geneval_prompt(small, rng)
             if asked is not None and facts_key(asked.facts) not in self._held_out.demands:
                 return asked.text
-        if style < 0.82 and len(small.things) == 1 and small.things[0].colour is None:
-            return hint(small.things[0].category, rng)
+        if style < 0.82 and len(small.objects) == 1 and small.objects[0].colour is None:
+            return hint(small.objects[0].category, rng)
         return short_prompt(small, rng)
 
     def draw(self, small: SmallScene, rng: np.random.Generator) -> Words:
@@ -97,7 +97,7 @@ class Writer:
 
     def think(self, small: SmallScene, rng: np.random.Generator) -> Words:
         """The request to think, a prompt, a plan."""
-        planned = thought(plan(small))
+        planned = thought(plan_text(small))
         return _joined(
             self.block(THINK),
             self.block(self.prompt(small, rng)),
@@ -112,13 +112,13 @@ class Writer:
         describes = rng.random() < 0.15
         turns: list[Words] = []
         for _ in range(QUESTIONS - describes):
-            asked = (yes_no if rng.random() < 0.6 else open_question)(small, rng)
+            asked = (yes_no if rng.random() < 0.6 else free_text_question)(small, rng)
             turns += [self.block(asked.text), self.block(asked.answer, scored=True)]
         if describes:
             turns += [self.block(DESCRIBE), self.block(caption(small), scored=True)]
         return _joined(*turns)
 
-    def mend(self, change: Change, rng: np.random.Generator) -> Words:
+    def mend(self, change: SceneChange, rng: np.random.Generator) -> Words:
         """An instruction, or nothing, or a reflection on a prompt that went wrong."""
         if rng.random() < 0.4:
             if rng.random() < DROPPED:
@@ -128,7 +128,7 @@ class Writer:
         said = f"{change.complaint}. {change.instruction}"
         return _joined(wish, self.block(thought(said), scored=True))
 
-    def keep(self, change: Change, rng: np.random.Generator) -> Words:
+    def keep(self, change: SceneChange, rng: np.random.Generator) -> Words:
         """A reflection on a picture that is right as it is: `change.after`."""
         wish = self.block(REFLECT.format(prompt=self.prompt(change.after, rng)))
         return _joined(wish, self.block(thought(FINE), scored=True))

@@ -25,7 +25,12 @@ from alphabench.scenes.edit_ops import (
     is_edit,
     why_uneditable,
 )
-from alphabench.scenes.geneval_scenes import ErrorKind, applicable_errors, compose, why_undrawable
+from alphabench.scenes.geneval_scenes import (
+    ErrorKind,
+    applicable_errors,
+    compose,
+    why_not_renderable,
+)
 from alphabench.scenes.render import LARGEST_SIDE, SMALLEST_SIDE, Rendered, render
 from alphabench.scenes.spec import WORLD_VERSION, Scene
 from alphabench.types import ImageRequest, NotGenerated, Sample
@@ -170,7 +175,7 @@ class SceneCheckpoint:
         if not is_edit(facts):
             if request.sample.source_image is not None:
                 return "it edits its own scenes alone, and this sample shows another picture"
-            return why_undrawable(facts)
+            return why_not_renderable(facts)
         return why_uneditable(facts) if width == height else "it edits square pictures alone"
 
     def _canvas(self, request: ImageRequest) -> tuple[int, int]:

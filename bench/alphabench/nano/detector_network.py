@@ -39,7 +39,7 @@ FORMAT: Final = "alphabench-nano-detector-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Design:
+class DetectorConfig:
     """All that decides the network's shape and the meaning of its outputs."""
 
     categories: tuple[str, ...]
@@ -67,7 +67,7 @@ class Design:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Design:
+    def from_json(cls, text: str) -> DetectorConfig:
         fields = {name: tuple(value) for name, value in json.loads(text).items()}
         return cls(**fields)
 
@@ -116,7 +116,7 @@ class Residual(nn.Module):
 class DetectorNet(nn.Module):
     """A residual encoder to 1/16 of the side and a light decoder back to 1/4."""
 
-    def __init__(self, design: Design, *, norm: bool = False):
+    def __init__(self, design: DetectorConfig, *, norm: bool = False):
         super().__init__()
         self.design = design
         half, quarter, eighth, sixteenth, top = design.widths
@@ -182,7 +182,7 @@ class Placement:
     """Canonical pixels per pixel of the picture."""
 
 
-def canonical(image: Image.Image) -> tuple[NDArray[np.uint8], Placement]:
+def canonical_square(image: Image.Image) -> tuple[NDArray[np.uint8], Placement]:
     """The picture as the network sees it: (S, S, 3), aspect kept, the rest of the square grey."""
     rgb = image.convert("RGB")
     scale = SIDE / max(rgb.size)
@@ -237,7 +237,7 @@ def metadata(file: bytes) -> Mapping[str, str]:
 
 def load_net(file: bytes) -> DetectorNet:
     """The network of a weights file, float32, in evaluation mode."""
-    net = DetectorNet(Design.from_json(metadata(file)["design"]))
+    net = DetectorNet(DetectorConfig.from_json(metadata(file)["design"]))
     state = {name: tensor.float() for name, tensor in load_tensors(file).items()}
     net.load_state_dict(state)
     return channels_last(net.eval().requires_grad_(False))

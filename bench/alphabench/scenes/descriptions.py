@@ -19,17 +19,17 @@ from alphabench.detections.objects import COLOURS
 from alphabench.scenes.scene_questions import a_noun, noun
 from alphabench.scenes.small_world import (
     CENTRES,
-    MOST_THINGS,
+    MAX_SMALL_OBJECTS,
     SMALL_CATEGORIES,
     SMALL_TONES,
+    SmallObject,
     SmallScene,
-    Thing,
 )
 
 T = TypeVar("T")
 NUMBERS: Final = ("no", "one", "two", "three", "four", "five")
 NATURAL: Final = "its own colours"
-"""Said of a thing that is not tinted."""
+"""Colour of an object that is not tinted, in text."""
 _OPENINGS: Final = (
     "a photo of ", "a picture of ", "an image of ", "a drawing of ", "draw ", "show me ", "",
 )  # fmt: skip
@@ -44,7 +44,7 @@ _PLACED: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class ScenePrompt:
     """A wish and what it demands, in GenEval's terms."""
 
     text: str
@@ -54,7 +54,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class AnsweredQuestion:
     """A question about a scene and its true answer."""
 
     kind: str
@@ -62,12 +62,12 @@ class Asked:
     answer: str
 
 
-def one_of(choices: Sequence[T], rng: np.random.Generator) -> T:
+def random_choice(choices: Sequence[T], rng: np.random.Generator) -> T:
     """One of these, each as likely."""
     return choices[int(rng.integers(len(choices)))]
 
 
-def relation_of(one: Thing, other: Thing) -> str | None:
+def relation_of(one: SmallObject, other: SmallObject) -> str | None:
     """How `one` stands to `other`, where only one of the four relations holds."""
     dx, dy = (a - b for a, b in zip(CENTRES[one.place], CENTRES[other.place], strict=True))
     if dx and dy:
@@ -77,52 +77,52 @@ def relation_of(one: Thing, other: Thing) -> str | None:
     return _ABOVE if dy < 0 else _BELOW
 
 
-def geneval_prompt(small: SmallScene, rng: np.random.Generator) -> Prompt | None:
+def geneval_prompt(small: SmallScene, rng: np.random.Generator) -> ScenePrompt | None:
     """A prompt of one of GenEval's six tasks that the scene obeys; None where none says it all."""
-    things = small.things
-    if len(things) == 1:
-        return _of_one(things[0], rng)
-    if len({(thing.category, thing.colour) for thing in things}) == 1:
-        return _of_many(things, rng)
-    if len(things) == 2 and things[0].category != things[1].category:
-        return _of_two(things, rng)
+    objects = small.objects
+    if len(objects) == 1:
+        return _of_one(objects[0], rng)
+    if len({(item.category, item.colour) for item in objects}) == 1:
+        return _of_many(objects, rng)
+    if len(objects) == 2 and objects[0].category != objects[1].category:
+        return _of_two(objects, rng)
     return None
 
 
 def _opened(words: str, rng: np.random.Generator) -> str:
-    return one_of(_OPENINGS, rng) + words
+    return random_choice(_OPENINGS, rng) + words
 
 
-def _clause(thing: Thing, *, colour: bool, count: int = 1) -> dict[str, Any]:
-    named = {"color": thing.colour} if colour and thing.colour else {}
-    return {"class": thing.category, "count": count, **named}
+def _clause(item: SmallObject, *, colour: bool, count: int = 1) -> dict[str, Any]:
+    named = {"color": item.colour} if colour and item.colour else {}
+    return {"class": item.category, "count": count, **named}
 
 
-def _of_one(thing: Thing, rng: np.random.Generator) -> Prompt:
-    coloured = thing.colour is not None
-    return Prompt(
-        text=_opened(a_noun(thing.category, thing.colour), rng),
+def _of_one(item: SmallObject, rng: np.random.Generator) -> ScenePrompt:
+    coloured = item.colour is not None
+    return ScenePrompt(
+        text=_opened(a_noun(item.category, item.colour), rng),
         tag="colors" if coloured else "single_object",
-        facts={"include": [_clause(thing, colour=coloured)], "exclude": []},
+        facts={"include": [_clause(item, colour=coloured)], "exclude": []},
     )
 
 
-def _of_many(things: Sequence[Thing], rng: np.random.Generator) -> Prompt | None:
-    thing, count = things[0], len(things)
-    if thing.colour is not None:
+def _of_many(objects: Sequence[SmallObject], rng: np.random.Generator) -> ScenePrompt | None:
+    item, count = objects[0], len(objects)
+    if item.colour is not None:
         return None
-    return Prompt(
-        text=_opened(f"{NUMBERS[count]} {noun(thing.category, count)}", rng),
+    return ScenePrompt(
+        text=_opened(f"{NUMBERS[count]} {noun(item.category, count)}", rng),
         tag="counting",
         facts={
-            "include": [_clause(thing, colour=False, count=count)],
-            "exclude": [{"class": thing.category, "count": count + 1}],
+            "include": [_clause(item, colour=False, count=count)],
+            "exclude": [{"class": item.category, "count": count + 1}],
         },
     )
 
 
-def _of_two(things: Sequence[Thing], rng: np.random.Generator) -> Prompt | None:
-    first, second = (things[int(index)] for index in rng.permutation(2))
+def _of_two(objects: Sequence[SmallObject], rng: np.random.Generator) -> ScenePrompt | None:
+    first, second = (objects[int(index)] for index in rng.permutation(2))
     if first.colour and second.colour:
         if first.colour == second.colour:
             return None
@@ -130,7 +130,7 @@ def _of_two(things: Sequence[Thing], rng: np.random.Generator) -> Prompt | None:
             f"{a_noun(first.category, first.colour)} and {a_noun(second.category, second.colour)}"
         )
         include = [_clause(first, colour=True), _clause(second, colour=True)]
-        return Prompt(
+        return ScenePrompt(
             text=_opened(words, rng),
             tag="color_attr",
             facts={"include": include, "exclude": []},
@@ -142,11 +142,11 @@ def _of_two(things: Sequence[Thing], rng: np.random.Generator) -> Prompt | None:
     if relation is None or rng.random() < 0.3:
         words = f"{a_noun(second.category)} and {a_noun(first.category)}"
         facts = {"include": include, "exclude": []}
-        return Prompt(text=_opened(words, rng), tag="two_object", facts=facts)
+        return ScenePrompt(text=_opened(words, rng), tag="two_object", facts=facts)
     words = f"{a_noun(first.category)} {relation} {a_noun(second.category)}"
     include[1]["position"] = [relation, 0]
     facts = {"include": include, "exclude": []}
-    return Prompt(text=_opened(words, rng), tag="position", facts=facts)
+    return ScenePrompt(text=_opened(words, rng), tag="position", facts=facts)
 
 
 def facts_key(facts: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -164,14 +164,14 @@ def facts_key(facts: Mapping[str, Any]) -> tuple[Any, ...]:
     return (tuple(told), min(placed, mirrored))
 
 
-def list_words(words: Sequence[str]) -> str:
+def join_phrases(words: Sequence[str]) -> str:
     """`a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def grouped(things: Sequence[Thing]) -> list[str]:
-    """`a red apple`, `two dogs`: equal things together, in order of first sight."""
-    counts = Counter((thing.category, thing.colour) for thing in things)
+def group_phrases(objects: Sequence[SmallObject]) -> list[str]:
+    """`a red apple`, `two dogs`: equal objects together, in order of first sight."""
+    counts = Counter((item.category, item.colour) for item in objects)
     return [
         a_noun(category, colour)
         if count == 1
@@ -180,36 +180,36 @@ def grouped(things: Sequence[Thing]) -> list[str]:
     ]
 
 
-def plan(small: SmallScene) -> str:
-    """Every thing with its place, and the ground; the same words for the same scene."""
-    parts = [f"{a_noun(thing.category, thing.colour)} {_at(thing)}" for thing in small.things]
+def plan_text(small: SmallScene) -> str:
+    """Every object with its place, and the ground; the same words for the same scene."""
+    parts = [f"{a_noun(item.category, item.colour)} {_at(item)}" for item in small.objects]
     return f"{', '.join(parts)}, on {small.tone}"
 
 
-def _at(thing: Thing) -> str:
-    return "in the middle" if thing.place == "middle" else f"at the {thing.place}"
+def _at(item: SmallObject) -> str:
+    return "in the middle" if item.place == "middle" else f"at the {item.place}"
 
 
 def short_prompt(small: SmallScene, rng: np.random.Generator) -> str:
     """What there is, in a line."""
-    groups = grouped(small.things)
-    words = list_words([groups[index] for index in rng.permutation(len(groups))])
+    groups = group_phrases(small.objects)
+    words = join_phrases([groups[index] for index in rng.permutation(len(groups))])
     ground = f" on {_ground(small, rng)}" if rng.random() < 0.3 else ""
     return _opened(words, rng) + ground
 
 
 def _ground(small: SmallScene, rng: np.random.Generator) -> str:
-    noun_ = one_of(("background", "ground"), rng)
+    noun_ = random_choice(("background", "ground"), rng)
     return f"a {small.tone} {noun_}" if small.tone != "sky" else f"a sky blue {noun_}"
 
 
 def long_prompt(small: SmallScene, rng: np.random.Generator) -> str:
-    """Every thing and its place in sentences, now and then the ground."""
-    things = [small.things[index] for index in rng.permutation(len(small.things))]
-    sentences = [one_of(_SENTENCES, rng)(thing) for thing in things]
-    for one, other in pairwise(things):
+    """Every object and its place in sentences, now and then the ground."""
+    objects = [small.objects[index] for index in rng.permutation(len(small.objects))]
+    sentences = [random_choice(_SENTENCES, rng)(item) for item in objects]
+    for one, other in pairwise(objects):
         relation = relation_of(one, other)
-        alone = Counter(thing.category for thing in things)
+        alone = Counter(item.category for item in objects)
         if relation and alone[one.category] == alone[other.category] == 1 and rng.random() < 0.4:
             sentences.append(
                 f"The {noun(one.category)} is {_PLACED[relation]} the {noun(other.category)}."
@@ -217,18 +217,18 @@ def long_prompt(small: SmallScene, rng: np.random.Generator) -> str:
     if rng.random() < 0.5:
         sentences.append(f"All of it is on {_ground(small, rng)}.")
     if rng.random() < 0.5:
-        sentences.insert(0, f"The picture shows {list_words(grouped(small.things))}.")
+        sentences.insert(0, f"The picture shows {join_phrases(group_phrases(small.objects))}.")
     return " ".join(sentences)
 
 
-_SENTENCES: Final[tuple[Callable[[Thing], str], ...]] = (
-    lambda thing: f"There is {a_noun(thing.category, thing.colour)} {_at(thing)}.",
-    lambda thing: f"{_capital(a_noun(thing.category, thing.colour))} is {_at(thing)}.",
-    lambda thing: f"{_capital(_at(thing))} stands {a_noun(thing.category, thing.colour)}.",
-    lambda thing: f"One sees {a_noun(thing.category, thing.colour)} {_at(thing)}.",
-    lambda thing: (
-        f"{_capital(_at(thing))} there is {a_noun(thing.category)}"
-        + (f", and it is {thing.colour}." if thing.colour else ".")
+_SENTENCES: Final[tuple[Callable[[SmallObject], str], ...]] = (
+    lambda item: f"There is {a_noun(item.category, item.colour)} {_at(item)}.",
+    lambda item: f"{_capital(a_noun(item.category, item.colour))} is {_at(item)}.",
+    lambda item: f"{_capital(_at(item))} stands {a_noun(item.category, item.colour)}.",
+    lambda item: f"One sees {a_noun(item.category, item.colour)} {_at(item)}.",
+    lambda item: (
+        f"{_capital(_at(item))} there is {a_noun(item.category)}"
+        + (f", and it is {item.colour}." if item.colour else ".")
     ),
 )
 
@@ -239,10 +239,10 @@ def _capital(words: str) -> str:
 
 def caption(small: SmallScene) -> str:
     """What a describer says: the plan."""
-    return plan(small)
+    return plan_text(small)
 
 
-def yes_no(small: SmallScene, rng: np.random.Generator) -> Asked:
+def yes_no(small: SmallScene, rng: np.random.Generator) -> AnsweredQuestion:
     """A question to be answered yes or no; both equally often, for every kind alike."""
     truth = bool(rng.random() < 0.5)
     kinds = list(rng.permutation(len(_YES_NO)))
@@ -250,26 +250,26 @@ def yes_no(small: SmallScene, rng: np.random.Generator) -> Asked:
         kind, ask = _YES_NO[index]
         text = ask(small, truth, rng)
         if text is not None:
-            return Asked(kind=kind, text=text, answer="yes" if truth else "no")
+            return AnsweredQuestion(kind=kind, text=text, answer="yes" if truth else "no")
     raise AssertionError("something can be asked about every scene")
 
 
 def _counts(small: SmallScene) -> Counter[str]:
-    return Counter(thing.category for thing in small.things)
+    return Counter(item.category for item in small.objects)
 
 
 def _absent(small: SmallScene, rng: np.random.Generator) -> str:
     counts = _counts(small)
-    return one_of([name for name in SMALL_CATEGORIES if name not in counts], rng)
+    return random_choice([name for name in SMALL_CATEGORIES if name not in counts], rng)
 
 
 def _present(small: SmallScene, rng: np.random.Generator) -> str:
-    return one_of(sorted(_counts(small)), rng)
+    return random_choice(sorted(_counts(small)), rng)
 
 
 def _ask_existence(small: SmallScene, truth: bool, rng: np.random.Generator) -> str:
     name = _present(small, rng) if truth else _absent(small, rng)
-    form = one_of(("Is there {} in the picture?", "Is there {}?", "Can {} be seen?"), rng)
+    form = random_choice(("Is there {} in the picture?", "Is there {}?", "Can {} be seen?"), rng)
     return form.format(a_noun(name))
 
 
@@ -281,25 +281,25 @@ def _ask_absence(small: SmallScene, truth: bool, rng: np.random.Generator) -> st
 def _ask_count(small: SmallScene, truth: bool, rng: np.random.Generator) -> str:
     name = _present(small, rng)
     right = _counts(small)[name]
-    others = [number for number in range(1, MOST_THINGS + 1) if number != right]
-    number = right if truth else one_of(others, rng)
+    others = [number for number in range(1, MAX_SMALL_OBJECTS + 1) if number != right]
+    number = right if truth else random_choice(others, rng)
     verb = "Is" if number == 1 else "Are"
-    ending = one_of((" in the picture?", "?"), rng)
+    ending = random_choice((" in the picture?", "?"), rng)
     return f"{verb} there exactly {NUMBERS[number]} {noun(name, number)}{ending}"
 
 
-def _singles(small: SmallScene) -> list[Thing]:
+def _singles(small: SmallScene) -> list[SmallObject]:
     counts = _counts(small)
-    return [thing for thing in small.things if counts[thing.category] == 1]
+    return [item for item in small.objects if counts[item.category] == 1]
 
 
 def _ask_colour(small: SmallScene, truth: bool, rng: np.random.Generator) -> str | None:
-    coloured = [thing for thing in _singles(small) if thing.colour]
+    coloured = [item for item in _singles(small) if item.colour]
     if not coloured:
         return None
-    thing = one_of(coloured, rng)
-    wrong = one_of([colour for colour in COLOURS if colour != thing.colour], rng)
-    return f"Is the {noun(thing.category)} {thing.colour if truth else wrong}?"
+    item = random_choice(coloured, rng)
+    wrong = random_choice([colour for colour in COLOURS if colour != item.colour], rng)
+    return f"Is the {noun(item.category)} {item.colour if truth else wrong}?"
 
 
 def _ask_binding(small: SmallScene, truth: bool, rng: np.random.Generator) -> str | None:
@@ -311,9 +311,9 @@ def _ask_binding(small: SmallScene, truth: bool, rng: np.random.Generator) -> st
     ]
     if not pairs:
         return None
-    one, other = one_of(pairs, rng)
+    one, other = random_choice(pairs, rng)
     colour = one.colour if truth else other.colour
-    form = one_of(("Can {} be seen in the picture?", "Is there {}?"), rng)
+    form = random_choice(("Can {} be seen in the picture?", "Is there {}?"), rng)
     return form.format(a_noun(one.category, colour))
 
 
@@ -326,13 +326,13 @@ def _ask_position(small: SmallScene, truth: bool, rng: np.random.Generator) -> s
     ]
     if not pairs:
         return None
-    one, other, relation = one_of(pairs, rng)
+    one, other, relation = random_choice(pairs, rng)
     told = relation if truth else _OPPOSITE[relation]
     return f"Is the {noun(one.category)} {_PLACED[told]} the {noun(other.category)}?"
 
 
 def _ask_ground(small: SmallScene, truth: bool, rng: np.random.Generator) -> str:
-    wrong = one_of([tone for tone in SMALL_TONES if tone != small.tone], rng)
+    wrong = random_choice([tone for tone in SMALL_TONES if tone != small.tone], rng)
     return f"Is the background {small.tone if truth else wrong}?"
 
 
@@ -349,23 +349,25 @@ _YES_NO: Final[tuple[tuple[str, _Ask], ...]] = (
 )
 
 
-def open_question(small: SmallScene, rng: np.random.Generator) -> Asked:
+def free_text_question(small: SmallScene, rng: np.random.Generator) -> AnsweredQuestion:
     """A question whose answer is a few words."""
     singles = _singles(small)
     choice = int(rng.integers(5))
     if choice == 4 and singles:
-        thing = one_of(singles, rng)
-        return Asked(kind="where", text=f"Where is the {noun(thing.category)}?", answer=_at(thing))
+        item = random_choice(singles, rng)
+        return AnsweredQuestion(
+            kind="where", text=f"Where is the {noun(item.category)}?", answer=_at(item)
+        )
     if choice == 0 and singles:
-        thing = one_of(singles, rng)
-        text = f"What colour is the {noun(thing.category)}?"
-        return Asked(kind="what colour", text=text, answer=thing.colour or NATURAL)
+        item = random_choice(singles, rng)
+        text = f"What colour is the {noun(item.category)}?"
+        return AnsweredQuestion(kind="what colour", text=text, answer=item.colour or NATURAL)
     if choice == 1:
         name = _present(small, rng)
         text = f"How many {noun(name, 2)} are there?"
-        return Asked(kind="how many", text=text, answer=NUMBERS[_counts(small)[name]])
+        return AnsweredQuestion(kind="how many", text=text, answer=NUMBERS[_counts(small)[name]])
     if choice == 2:
-        return Asked(kind="ground", text="What is the background?", answer=small.tone)
-    thing = one_of(small.things, rng)
-    answer = a_noun(thing.category, thing.colour)
-    return Asked(kind="what where", text=f"What is {_at(thing)}?", answer=answer)
+        return AnsweredQuestion(kind="ground", text="What is the background?", answer=small.tone)
+    item = random_choice(small.objects, rng)
+    answer = a_noun(item.category, item.colour)
+    return AnsweredQuestion(kind="what where", text=f"What is {_at(item)}?", answer=answer)

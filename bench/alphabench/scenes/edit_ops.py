@@ -22,7 +22,7 @@ import numpy as np
 
 from alphabench.detections.geneval_rules import RELATIONS, Rules
 from alphabench.detections.objects import COLOURS
-from alphabench.scenes.geneval_scenes import compose, stands, why_undrawable
+from alphabench.scenes.geneval_scenes import compose, relation_holds, why_not_renderable
 from alphabench.scenes.layout import Extent, Look, Spot, canvas_extent, scatter
 from alphabench.scenes.palette import grounds_for
 from alphabench.scenes.render import Truth
@@ -55,7 +55,7 @@ _GAP: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
+class SceneEdit:
     """One edit in machine form."""
 
     op: Operation
@@ -90,7 +90,7 @@ class Edit:
             raise ValueError("an edit of the ground names a tone or a texture")
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> Edit:
+    def from_facts(cls, facts: Mapping[str, Any]) -> SceneEdit:
         """Read the `edit` of a sample.
 
         Raises:
@@ -135,10 +135,10 @@ def why_uneditable(facts: Mapping[str, Any]) -> str | None:
     if not isinstance(source, Mapping):
         return "its facts name no source scene"
     try:
-        Edit.from_facts(facts)
+        SceneEdit.from_facts(facts)
     except (ValueError, TypeError, AttributeError) as error:
         return f"its edit cannot be drawn: {error}"
-    return why_undrawable(source)
+    return why_not_renderable(source)
 
 
 def source_scene(facts: Mapping[str, Any]) -> Scene:
@@ -149,7 +149,7 @@ def source_scene(facts: Mapping[str, Any]) -> Scene:
     """
     if (reason := why_uneditable(facts)) is not None:
         raise ValueError(reason)
-    source, edit = facts["source"], Edit.from_facts(facts)
+    source, edit = facts["source"], SceneEdit.from_facts(facts)
     n_objects = sum(clause.count for clause in Rules.from_facts(source).include)
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([int(source.get("seed", 0)), attempt])
@@ -170,7 +170,7 @@ def edited_scene(
     Raises:
         ValueError: as `source_scene`.
     """
-    scene, edit = source_scene(facts), Edit.from_facts(facts)
+    scene, edit = source_scene(facts), SceneEdit.from_facts(facts)
     if error == "unedited":
         return scene
     if error == "wrong":
@@ -180,7 +180,7 @@ def edited_scene(
     return done if error is None else _overdone(done, edit, rng)
 
 
-def apply_edit(scene: Scene, edit: Edit, rng: np.random.Generator) -> Scene | None:
+def apply_edit(scene: Scene, edit: SceneEdit, rng: np.random.Generator) -> Scene | None:
     """The scene after the edit; all else stays as it is. None where the edit finds no room.
 
     Raises:
@@ -219,7 +219,7 @@ def edit_holds(check: Mapping[str, Any], scene: Scene, truth: Truth) -> bool:
     )
 
 
-def untouched(source: Scene, edited: Scene, edit: Edit) -> bool:
+def rest_is_unchanged(source: Scene, edited: Scene, edit: SceneEdit) -> bool:
     """Whether nothing changed but what the edit speaks of."""
     if source.seed != edited.seed:
         return False
@@ -234,7 +234,7 @@ def untouched(source: Scene, edited: Scene, edit: Edit) -> bool:
     return before == after and source.background == edited.background
 
 
-def _but_colour(item: SceneObject, edit: Edit) -> SceneObject:
+def _but_colour(item: SceneObject, edit: SceneEdit) -> SceneObject:
     return replace(item, colour=None) if edit.op == "style" else item
 
 
@@ -277,14 +277,16 @@ def _only(scene: Scene, category: str) -> SceneObject:
     return found[0]
 
 
-def _added(scene: Scene, edit: Edit, rng: np.random.Generator) -> Scene | None:
+def _added(scene: Scene, edit: SceneEdit, rng: np.random.Generator) -> Scene | None:
     sizes = sorted(item.size for item in scene.objects)
     size = sizes[len(sizes) // 2] if sizes else 0.4
     item = SceneObject(category=str(edit.category), colour=edit.colour, x=0.5, y=0.5, size=size)
     return _placed(replace(scene, objects=(*scene.objects, item)), item, edit, rng)
 
 
-def _placed(scene: Scene, item: SceneObject, edit: Edit, rng: np.random.Generator) -> Scene | None:
+def _placed(
+    scene: Scene, item: SceneObject, edit: SceneEdit, rng: np.random.Generator
+) -> Scene | None:
     """The scene with `item` at a free place that keeps the edit's relation; None without one."""
     canvas = canvas_extent(1.0)
     others = [other for other in scene.objects if other is not item]
@@ -297,7 +299,7 @@ def _placed(scene: Scene, item: SceneObject, edit: Edit, rng: np.random.Generato
             return None
         if not all(_apart(spots[0], own, spot, extent) for spot, extent in taken):
             continue
-        if target is not None and not stands(
+        if target is not None and not relation_holds(
             str(edit.relation), (spots[0], own), (Spot(target.x, target.y), _extent(target))
         ):
             continue
@@ -322,7 +324,7 @@ def _extent(item: SceneObject) -> Extent:
     ).footprint
 
 
-def _wrongly(scene: Scene, edit: Edit, rng: np.random.Generator) -> Scene:
+def _wrongly(scene: Scene, edit: SceneEdit, rng: np.random.Generator) -> Scene:
     """Another edit of the kind; the source where no such edit finds room."""
     present = {item.category for item in scene.objects}
     other = _one([c for c in CATEGORIES if c not in {*present, edit.category, edit.into}], rng)
@@ -345,7 +347,7 @@ def _wrongly(scene: Scene, edit: Edit, rng: np.random.Generator) -> Scene:
     return apply_edit(scene, wrong, rng) or scene
 
 
-def _other_ground(edit: Edit, scene: Scene, rng: np.random.Generator) -> dict[str, str]:
+def _other_ground(edit: SceneEdit, scene: Scene, rng: np.random.Generator) -> dict[str, str]:
     changes: dict[str, str] = {}
     if edit.tone is not None:
         taken = {edit.tone, *(n for n, c in GROUND_TONES.items() if c == scene.background.first)}
@@ -356,7 +358,7 @@ def _other_ground(edit: Edit, scene: Scene, rng: np.random.Generator) -> dict[st
     return changes
 
 
-def _overdone(scene: Scene, edit: Edit, rng: np.random.Generator) -> Scene:
+def _overdone(scene: Scene, edit: SceneEdit, rng: np.random.Generator) -> Scene:
     """Something that the edit does not speak of is changed as well."""
     if edit.op == "ground":
         turned = tuple(

@@ -18,7 +18,7 @@ from alphabench.detections.geneval_rules import MARGIN, Clause, Rules
 from alphabench.detections.objects import COLOURS
 from alphabench.scenes.layout import Extent, Look, Spot, canvas_extent, scatter
 from alphabench.scenes.palette import random_background
-from alphabench.scenes.scene_sampling import place, random_colour, random_looks
+from alphabench.scenes.scene_sampling import place_objects, random_colour, random_looks
 from alphabench.scenes.spec import CATEGORIES, Scene
 
 ErrorKind = Literal["missing", "count", "colour", "position"]
@@ -50,7 +50,7 @@ class _Cast(NamedTuple):
     clause: int | None
 
 
-def why_undrawable(facts: Mapping[str, Any]) -> str | None:
+def why_not_renderable(facts: Mapping[str, Any]) -> str | None:
     """Why the world cannot draw a sample with these facts; None when it can."""
     try:
         rules = Rules.from_facts(facts)
@@ -104,7 +104,7 @@ def compose(
     """A scene for these facts.
 
     Args:
-        facts: of a sample for which `why_undrawable` is None.
+        facts: of a sample for which `why_not_renderable` is None.
         rng: decides all that the facts leave open, the scene's own seed included.
         error: planted so that GenEval's rules must fail the true scene; one of
             `applicable_errors(facts)`. None: the scene satisfies them.
@@ -113,7 +113,7 @@ def compose(
     Raises:
         ValueError: facts that cannot be drawn, or an error that does not apply.
     """
-    reason = why_undrawable(facts)
+    reason = why_not_renderable(facts)
     if reason is not None:
         raise ValueError(reason)
     if error is not None and error not in applicable_errors(facts):
@@ -125,7 +125,7 @@ def compose(
     if wants_distractor and len(cast) <= MOST_OBJECTS:
         cast.append(_distractor(asked, rng))
     looks, spots = _arrange(drawn, cast, canvas_extent(aspect), rng)
-    objects = place(looks, spots, canvas_extent(aspect))
+    objects = place_objects(looks, spots, canvas_extent(aspect))
     return Scene(
         background=random_background(rng, objects), objects=objects, seed=int(rng.integers(2**62))
     )
@@ -244,7 +244,7 @@ def _relations_hold(
     for i, member in enumerate(cast):
         members.setdefault(member.clause, []).append(i)
     return all(
-        stands(clause.relation, (spots[a], footprints[a]), (spots[b], footprints[b]))
+        relation_holds(clause.relation, (spots[a], footprints[a]), (spots[b], footprints[b]))
         for index, clause in enumerate(drawn)
         if clause.relation is not None
         for a in members[index]
@@ -252,7 +252,9 @@ def _relations_hold(
     )
 
 
-def stands(relation: str, subject: tuple[Spot, Extent], target: tuple[Spot, Extent]) -> bool:
+def relation_holds(
+    relation: str, subject: tuple[Spot, Extent], target: tuple[Spot, Extent]
+) -> bool:
     """GenEval's relative position, from footprints, with stricter bounds."""
     (spot, own), (other, extent) = subject, target
     offset = (spot.x - other.x, spot.y - other.y)

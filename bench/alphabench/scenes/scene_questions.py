@@ -334,10 +334,10 @@ def _exactly(category: str, count: int) -> str:
     return f"{verb} there exactly {_NUMBERS[count]} {noun(category, count)} in the picture?"
 
 
-def _are(count: int, thing: str) -> str:
+def _are(count: int, name: str) -> str:
     if count == 1:
-        return f"is there exactly one {thing}"
-    return f"are there exactly {_NUMBERS[count]} {thing}s"
+        return f"is there exactly one {name}"
+    return f"are there exactly {_NUMBERS[count]} {name}s"
 
 
 def _near(count: int, rng: np.random.Generator) -> int:

@@ -42,7 +42,7 @@ def random_scene(
     while spots is None:
         looks = looks[:-1]
         spots = scatter(rng, [look.footprint for look in looks], canvas, gap=gap)
-    objects = place(looks, spots, canvas)
+    objects = place_objects(looks, spots, canvas)
     return Scene(
         background=random_background(rng, objects), objects=objects, seed=int(rng.integers(2**62))
     )
@@ -76,7 +76,9 @@ def random_colour(rng: np.random.Generator) -> str | None:
     return None if rng.random() < 0.5 else COLOURS[rng.integers(len(COLOURS))]
 
 
-def place(looks: Sequence[Look], spots: Sequence[Spot], canvas: Extent) -> tuple[SceneObject, ...]:
+def place_objects(
+    looks: Sequence[Look], spots: Sequence[Spot], canvas: Extent
+) -> tuple[SceneObject, ...]:
     """Objects of a scene from looks and their centres."""
     return tuple(
         SceneObject(

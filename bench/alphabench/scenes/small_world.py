@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from alphabench.detections.geneval_rules import Rules
-from alphabench.scenes.edit_ops import GROUND_TONES, Edit, is_edit
+from alphabench.scenes.edit_ops import GROUND_TONES, SceneEdit, is_edit
 from alphabench.scenes.palette import grounds_for
 from alphabench.scenes.spec import RGB, Background, Scene, SceneObject
 
@@ -24,11 +24,11 @@ SMALL_CATEGORIES: Final = (
 )  # fmt: skip
 SMALL_TONES: Final = ("white", "grey", "dark", "sand", "sky", "navy")
 """Grounds, as named in `alphabench.scenes.edit_ops.GROUND_TONES`."""
-MOST_THINGS: Final = 4
+MAX_SMALL_OBJECTS: Final = 4
 
-Place = Literal["upper left", "upper right", "lower left", "lower right", "middle"]
-CORNERS: Final[tuple[Place, ...]] = ("upper left", "upper right", "lower left", "lower right")
-CENTRES: Final[Mapping[Place, tuple[float, float]]] = {
+Location = Literal["upper left", "upper right", "lower left", "lower right", "middle"]
+CORNERS: Final[tuple[Location, ...]] = ("upper left", "upper right", "lower left", "lower right")
+CENTRES: Final[Mapping[Location, tuple[float, float]]] = {
     "upper left": (0.25, 0.25),
     "upper right": (0.75, 0.25),
     "lower left": (0.25, 0.75),
@@ -43,57 +43,57 @@ _TURN_DEGREES: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thing:
+class SmallObject:
     """One object and its place."""
 
     category: str
     colour: str | None
     """One of GenEval's ten; None is the icon's own."""
-    place: Place
+    place: Location
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallScene:
     """A small scene as it can be said in words."""
 
-    things: tuple[Thing, ...]
+    objects: tuple[SmallObject, ...]
     """No two at one place; in reading order."""
     tone: str
 
     def __post_init__(self) -> None:
-        places = [thing.place for thing in self.things]
+        places = [item.place for item in self.objects]
         if len(set(places)) < len(places) or ("middle" in places and len(places) > 1):
-            raise ValueError(f"things share a place: {places}")
+            raise ValueError(f"objects share a place: {places}")
 
 
-def tones_for(things: Sequence[Thing]) -> tuple[str, ...]:
-    """The small world's grounds that set all of these things off; all of them if none does."""
+def tones_for(objects: Sequence[SmallObject]) -> tuple[str, ...]:
+    """The small world's grounds that set all of these objects off; all of them if none does."""
     named: dict[RGB, str] = {GROUND_TONES[tone]: tone for tone in SMALL_TONES}
     contrasting = grounds_for(
-        SceneObject(category=thing.category, colour=thing.colour, x=0.5, y=0.5, size=0.4)
-        for thing in things
+        SceneObject(category=item.category, colour=item.colour, x=0.5, y=0.5, size=0.4)
+        for item in objects
     )
     return tuple(named[ground] for ground in contrasting if ground in named) or SMALL_TONES
 
 
-def drawn(small: SmallScene, rng: np.random.Generator) -> Scene:
+def small_to_scene(small: SmallScene, rng: np.random.Generator) -> Scene:
     """The scene to render; `rng` decides sizes, small displacements and turns, and shades.
 
-    Two scenes drawn with equal `rng` differ where their things differ, and nowhere else.
+    Two scenes drawn with equal `rng` differ where their objects differ, and nowhere else.
     """
     poses = {place: _pose(place, rng) for place in CENTRES}
     return Scene(
         background=Background(kind="plain", first=GROUND_TONES[small.tone]),
         objects=tuple(
-            replace(poses[thing.place], category=thing.category, colour=thing.colour)
-            for thing in small.things
+            replace(poses[item.place], category=item.category, colour=item.colour)
+            for item in small.objects
         ),
         seed=int(rng.integers(2**62)),
     )
 
 
-def _pose(place: Place, rng: np.random.Generator) -> SceneObject:
-    """Where and how any thing at this place is drawn."""
+def _pose(place: Location, rng: np.random.Generator) -> SceneObject:
+    """Where and how any object at this place is drawn."""
     x, y = CENTRES[place]
     low, high = _MIDDLE_SIZES if place == "middle" else _CORNER_SIZES
     dx, dy = rng.uniform(-_SHIFT, _SHIFT, size=2)
@@ -119,7 +119,7 @@ def why_not_small(facts: Mapping[str, Any]) -> str | None:
 
 def _beyond_small(facts: Mapping[str, Any]) -> Iterator[str]:
     source = facts.get("source") or {}
-    edit = Edit.from_facts(facts) if is_edit(facts) else None
+    edit = SceneEdit.from_facts(facts) if is_edit(facts) else None
     named: set[str] = set()
     grounds = [source.get("ground") or {}]
     if edit is not None:
@@ -128,9 +128,9 @@ def _beyond_small(facts: Mapping[str, Any]) -> Iterator[str]:
     for shown in (source, facts):
         rules = Rules.from_facts(shown)
         named |= {clause.category for clause in (*rules.include, *rules.exclude)}
-        n_things = sum(clause.count for clause in rules.include)
-        if n_things > MOST_THINGS:
-            yield f"it shows {n_things} objects, more than {MOST_THINGS}"
+        n_objects = sum(clause.count for clause in rules.include)
+        if n_objects > MAX_SMALL_OBJECTS:
+            yield f"it shows {n_objects} objects, more than {MAX_SMALL_OBJECTS}"
     if strange := sorted(named.difference(SMALL_CATEGORIES)):
         yield f"the small world has no {' and no '.join(map(repr, strange))}"
     for ground in grounds:

@@ -1,4 +1,4 @@
-"""Random small scenes: how many things, which, what colours and where.
+"""Random small scenes: how many objects, which, what colours and where.
 
 What the nano models are trained on and where the prompts of small trainings come from. The same
 generator gives the same scenes for ever: change nothing in the order of its draws. Knows no pixel.
@@ -13,14 +13,14 @@ from typing import Final
 import numpy as np
 
 from alphabench.detections.objects import COLOURS
-from alphabench.scenes.descriptions import one_of
-from alphabench.scenes.scene_edits import Change, edit, mistake
+from alphabench.scenes.descriptions import random_choice
+from alphabench.scenes.scene_edits import SceneChange, edit, mistake
 from alphabench.scenes.small_world import (
     CORNERS,
     SMALL_CATEGORIES,
-    Place,
+    Location,
+    SmallObject,
     SmallScene,
-    Thing,
     tones_for,
 )
 
@@ -31,18 +31,18 @@ _ADJACENT: Final = ((0, 1), (2, 3), (0, 2), (1, 3))
 
 
 def random_small(rng: np.random.Generator) -> SmallScene:
-    """One to four things; a third of the scenes with more than one repeat a category."""
+    """One to four objects; a third of the scenes with more than one repeat a category."""
     number = int(rng.choice([1, 2, 3, 4], p=[0.3, 0.3, 0.2, 0.2]))
     same = number > 1 and rng.random() < 0.33
     categories = _categories(rng, 1 if same else number, distinct=False)
-    colours = [random_colour(rng) for _ in range(number)]
+    colours = [random_small_colour(rng) for _ in range(number)]
     return _staged(rng, categories * (number if same else 1), colours)
 
 
 def task_small(rng: np.random.Generator, task: str) -> SmallScene:
     """A scene that a prompt of GenEval's `task` describes."""
     if task in ("single_object", "colors"):
-        colour = None if task == "single_object" else one_of(COLOURS, rng)
+        colour = None if task == "single_object" else random_choice(COLOURS, rng)
         return _staged(rng, _categories(rng, 1), [colour])
     if task == "counting":
         number = int(rng.integers(2, 5))
@@ -50,28 +50,28 @@ def task_small(rng: np.random.Generator, task: str) -> SmallScene:
     colours: list[str | None] = [None, None]
     if task == "color_attr":
         colours = [COLOURS[index] for index in rng.permutation(len(COLOURS))[:2]]
-    corners = one_of(_ADJACENT, rng) if task == "position" else None
+    corners = random_choice(_ADJACENT, rng) if task == "position" else None
     return _staged(rng, _categories(rng, 2), colours, corners)
 
 
-def random_scene(rng: np.random.Generator) -> SmallScene:
+def random_small_scene(rng: np.random.Generator) -> SmallScene:
     """Two thirds told as a GenEval task, the rest of any kind."""
     if rng.random() < 0.67:
-        return task_small(rng, one_of(TASKS, rng))
+        return task_small(rng, random_choice(TASKS, rng))
     return random_small(rng)
 
 
-def random_change(rng: np.random.Generator) -> Change:
+def random_change(rng: np.random.Generator) -> SceneChange:
     """Half of them edits of any scene, half mistakes in a scene that was asked for."""
     while rng.random() < 0.5:
         with contextlib.suppress(LookupError):  # this scene has nothing that can be named
             return edit(random_small(rng), rng)
     while True:
         with contextlib.suppress(LookupError):
-            return mistake(random_scene(rng), rng)
+            return mistake(random_small_scene(rng), rng)
 
 
-def random_colour(rng: np.random.Generator) -> str | None:
+def random_small_colour(rng: np.random.Generator) -> str | None:
     """The icon's own in half the cases."""
     return None if rng.random() < 0.5 else COLOURS[rng.integers(len(COLOURS))]
 
@@ -90,12 +90,12 @@ def _staged(
 ) -> SmallScene:
     number = len(categories)
     middle = number == 1 and rng.random() < 0.7
-    places: list[Place] = ["middle"]
+    places: list[Location] = ["middle"]
     if not middle:
         chosen = corners if corners is not None else rng.permutation(len(CORNERS))[:number]
         places = [CORNERS[corner] for corner in sorted(chosen)]
-    things = tuple(
-        Thing(category=category, colour=colour, place=place)
+    objects = tuple(
+        SmallObject(category=category, colour=colour, place=place)
         for category, colour, place in zip(categories, colours, places, strict=True)
     )
-    return SmallScene(things=things, tone=one_of(tones_for(things), rng))
+    return SmallScene(objects=objects, tone=random_choice(tones_for(objects), rng))

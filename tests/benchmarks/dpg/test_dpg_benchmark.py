@@ -17,7 +17,7 @@ from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphabench.reports.comparison import basis_of
 from alphabench.runs.plan import requests_for
-from alphabench.scenes.geneval_scenes import why_undrawable
+from alphabench.scenes.geneval_scenes import why_not_renderable
 from alphabench.statistics import estimate
 from alphabench.types import GeneratedImage, ProtocolName, Report, Verdict
 from alphabench.upstream import UpstreamData, pin_of
@@ -59,7 +59,7 @@ def report_of(verdicts: Sequence[Verdict], protocol: ProtocolName = "official") 
 
 def test_the_mini_split_can_be_drawn_and_has_all_broad_categories() -> None:
     samples = mini().samples()
-    assert [s.id for s in samples if why_undrawable(s.facts) is not None] == []
+    assert [s.id for s in samples if why_not_renderable(s.facts) is not None] == []
     assert all(len(s.facts["check"]) == len(mini().questions(s)) for s in samples)
     categories = {one["category"].split(" ")[0] for s in samples for one in s.facts["propositions"]}
     assert categories == {"entity", "attribute", "relation", "other", "global"}

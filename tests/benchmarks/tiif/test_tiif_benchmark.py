@@ -16,7 +16,7 @@ from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphabench.reports.comparison import basis_of
 from alphabench.runs.plan import requests_for
-from alphabench.scenes.geneval_scenes import why_undrawable
+from alphabench.scenes.geneval_scenes import why_not_renderable
 from alphabench.statistics import estimate
 from alphabench.types import GeneratedImage, ProtocolName, Report, Verdict
 from alphabench.upstream import UpstreamData
@@ -121,7 +121,7 @@ def test_an_unknown_split_or_version_is_refused(split: str, version: str | None)
 
 def test_the_mini_split_can_be_drawn_and_touches_all_nine_groups() -> None:
     samples = mini().samples()
-    assert [s.id for s in samples if why_undrawable(s.facts) is not None] == []
+    assert [s.id for s in samples if why_not_renderable(s.facts) is not None] == []
     attributes = {sample.facts["type"] for sample in samples}
     assert all(attributes.intersection(of) for of in GROUPS.values())
     assert all(

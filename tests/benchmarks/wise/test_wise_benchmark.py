@@ -18,7 +18,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import ImagePart, Question
 from alphabench.runs.plan import requests_for
-from alphabench.scenes.geneval_scenes import why_undrawable
+from alphabench.scenes.geneval_scenes import why_not_renderable
 from alphabench.types import GeneratedImage, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
 from tests.support.truth import obeyed
@@ -92,7 +92,7 @@ def test_the_mini_split_has_drawable_riddles_that_do_not_name_their_answer() -> 
         CATEGORIES, 6
     )
     for sample in samples:
-        assert why_undrawable(sample.facts) is None
+        assert why_not_renderable(sample.facts) is None
         answers = list(sample.facts["include"])
         if len(answers) == 1 and not sample.facts["exclude"] and "color" not in answers[0]:
             assert answers[0]["class"] not in sample.prompt.casefold(), sample.prompt

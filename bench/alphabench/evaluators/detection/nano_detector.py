@@ -24,10 +24,10 @@ from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, 
 from alphabench.nano import decoding
 from alphabench.nano.decoding import Group, ImageMaps
 from alphabench.nano.detector_network import (
-    Design,
+    DetectorConfig,
     DetectorNet,
     Placement,
-    canonical,
+    canonical_square,
     load_net,
     metadata,
     to_pixels,
@@ -146,7 +146,7 @@ class NanoDetector:
                 )
 
     def _detect_one(self, net: DetectorNet, image: Image.Image) -> list[DetectedObject]:
-        square_SS3, placement = canonical(image)
+        square_SS3, placement = canonical_square(image)
         pixels_13SS = to_pixels(square_SS3[None]).to(self._device)
         with torch.inference_mode():
             maps = net(pixels_13SS.contiguous(memory_format=torch.channels_last))
@@ -204,7 +204,7 @@ def open_nano(
     weights = NanoDetectorWeights(
         sha256=hashlib.sha256(file).hexdigest(),
         calibration=tuple(factors[name] for name in decoding.FEATURES),
-        categories=frozenset(Design.from_json(entries["design"]).categories),
+        categories=frozenset(DetectorConfig.from_json(entries["design"]).categories),
         thresholds=Thresholds(score=wanted.score, counting=wanted.counting),
     )
     return NanoDetector(weights, device=device), NanoColours(weights)
