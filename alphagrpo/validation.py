@@ -121,8 +121,7 @@ def mean_verdicts(outcome: Outcome) -> dict[str, float]:
     """Mean verdict of each sample all of whose verdicts are scored."""
     values: dict[str, list[float | None]] = {}
     run = StoredRun.of(outcome.folder, verify_images=True)
-    evaluation = run.evaluation(outcome.evaluation)
-    for verdict in run.expected_verdicts(outcome.benchmark, outcome.samples, evaluation):
+    for verdict in run.expected_verdicts(outcome.benchmark, outcome.samples, outcome.evaluation):
         values.setdefault(statistics.sample_of(verdict), []).append(verdict.value)
     means = {}
     for sample, found in values.items():

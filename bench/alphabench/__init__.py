@@ -1,4 +1,4 @@
-"""AlphaBench: one harness for benchmarks of image generators.
+"""AlphaBench: a benchmark harness for image generation models.
 
 >>> from alphabench import evaluate
 >>> outcome = evaluate("geneval:mini", "scene:?error=0.2")
@@ -76,21 +76,21 @@ def evaluate(
     out: Path | str | None = None,
     work: Work | None = None,
 ) -> Outcome:
-    """What `alphabench run` does: generate, score, report; continues what was begun.
+    """Generate, score and report, as `alphabench run` does; resumes an existing run folder.
 
     Args:
-        benchmark: a name, or an opened benchmark.
+        benchmark: a name, or a benchmark object.
         source: the checkpoint as `--ckpt` takes it, or your own generator (one device only).
-        evaluator: `name?key=value&...`; None takes what suits benchmark and checkpoint.
-        judge: for benchmarks that put questions to one: as `--judge` takes it, its answers kept as
-            the command line keeps them; or your own; see `open_judge`.
-        limit: only so many samples, from all groups; the report is then partial.
+        evaluator: `name?key=value&...`; None takes the default for benchmark and checkpoint.
+        judge: for benchmarks that need one: as `--judge` takes it, with answers cached as the
+            command line does; or your own object; see `open_judge`.
+        limit: the number of samples, from all groups in proportion; the report is then partial.
         seed: of the run; each image's seed follows from it.
         out: the run folder; None names one below `runs`.
         work: devices and progress; None is this process, silently.
 
     Raises:
-        AlphaBenchError: whatever the caller can put right.
+        AlphaBenchError: for errors that the caller can fix.
     """
     choose_samples((), limit, seed=seed)  # refuses a limit that chooses nothing
     bench = open_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
@@ -101,19 +101,21 @@ def evaluate(
         )
     work = work or Work()
     device = work.devices[0]
-    asked = _judge(judge, device=device)
+    chosen_judge = _judge(judge, device=device)
     if isinstance(source, str | Path):
         chosen = checkpoint_factory(str(source))
     else:
         chosen = _given(checked_generator(source, "the source"))
     where = None if out is None else Path(out)
     plan = plan_run(bench, chosen, out=where, limit=limit, seed=seed, device=device)
-    evaluation = open_evaluation(bench, evaluator or plan.evaluator, judge=asked, device=device)
+    evaluation = open_evaluation(
+        bench, evaluator or plan.evaluator, judge=chosen_judge, device=device
+    )
     return execute_plan(plan, evaluation, work)
 
 
 def load_run(root: Path | str) -> RunFolder:
-    """A run folder that exists: its images, verdicts and reports.
+    """An existing run folder: its images, verdicts and reports.
 
     Raises:
         AlphaBenchError: there is none at `root`.

@@ -227,7 +227,7 @@ def test_refused_and_failed_images_are_counted_apart_and_are_never_zeros(tmp_pat
     assert report.headline.value is not None
     assert report.bounds[0] < report.headline.value < report.bounds[1]
     run, reds = StoredRun.of(outcome.folder), Reds()
-    verdicts = run.expected_verdicts(reds, outcome.samples, run.evaluation(outcome.evaluation))
+    verdicts = run.expected_verdicts(reds, outcome.samples, outcome.evaluation)
     reasons = {v.image_id: v.detail["reason"] for v in verdicts if v.status != "scored"}
     assert reasons["0-0/0"] == "not this one"
     assert "cannot make" in reasons["1-1/1"]

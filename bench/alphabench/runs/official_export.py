@@ -1,7 +1,7 @@
-"""Results in upstream's own formats: published ones read, our runs written.
+"""Reads published results in upstream's formats, and exports runs to them.
 
-Each benchmark offers one `OfficialFormat`, found by name; this module reads and writes files and
-knows none of the formats.
+Each benchmark registers its `OfficialFormat`; this module reads and writes files and knows no
+format.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def published_report(benchmark: str, path: Path, data: UpstreamData) -> tuple[Report, str]:
-    """A published raw result: its figures, and the text that upstream's script prints.
+    """The report of a published raw result, and the text that upstream's script prints for it.
 
     Raises:
         AlphaBenchError: the benchmark has no such format, or the file is not of it.
@@ -35,7 +35,7 @@ def published_report(benchmark: str, path: Path, data: UpstreamData) -> tuple[Re
 
 
 def export_runs(outcomes: Sequence[Outcome], target: Path) -> list[Path]:
-    """Write each outcome in upstream's layout, in a folder of its own where there are several.
+    """Write each outcome in upstream's layout; several outcomes get a subfolder each.
 
     Raises:
         AlphaBenchError: `target` exists and is not an empty folder.
@@ -53,8 +53,7 @@ def _write(outcome: Outcome, target: Path) -> None:
     benchmark = outcome.benchmark
     stored = StoredRun.of(outcome.folder, verify_images=True)
     images = {image.id: image.path for image in stored.generated_images(outcome.samples)}
-    evaluation = stored.evaluation(outcome.evaluation)
-    verdicts = stored.expected_verdicts(benchmark, outcome.samples, evaluation)
+    verdicts = stored.expected_verdicts(benchmark, outcome.samples, outcome.evaluation)
     form = _format(benchmark.card.name)
     for name, content in form.files(outcome.samples, images, verdicts):
         with writing(target, elsewhere="name another folder with --export"):
@@ -72,7 +71,7 @@ def _image(path: Path) -> bytes:
 
 
 def _format(benchmark: str) -> OfficialFormat:
-    """The format of `name[@version][:split]`: the split's own where it has one.
+    """The format of `name[@version][:split]`, by split where a split has one.
 
     Raises:
         AlphaBenchError: there is no such benchmark, or it has no format.

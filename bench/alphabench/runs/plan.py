@@ -1,6 +1,6 @@
-"""What a run will do, settled before it does anything: samples, seeds, folder, evaluator.
+"""What a run will do: samples, seeds, run folder and evaluator, decided before the first image.
 
-Knows no benchmark's rules and no model; makes nothing and writes nothing.
+Knows no benchmark's rules and no model; generates and writes nothing.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from alphabench.runs.store import Manifest, RunFolder, fingerprint
 from alphabench.types import ImageRequest, Sample
 
 RUNS: Final = Path("runs")
-"""Where run folders lie that nobody named."""
+"""The default location of run folders."""
 _NAME: Final = 64
-"""Characters of a folder's name, but for its digest."""
+"""The maximum length of a folder's name, without its digest."""
 _PACKAGES: Final = ("alphabench", "torch", "transformers", "diffusers", "open-clip-torch", "pillow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointFactory:
-    """A checkpoint to be run: its name, and how to open it on a device."""
+    """A named checkpoint that can be opened on any device."""
 
     name: str
     open: Callable[..., Generator]
@@ -50,31 +50,31 @@ class CheckpointFactory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """What a run will do, known before it does anything."""
+    """What a run will do."""
 
     benchmark: Benchmark
     checkpoint: CheckpointFactory
     all_samples: Sequence[Sample]
-    """Of the benchmark, read once for the whole run."""
+    """All samples of the benchmark, read once a run."""
     samples: Sequence[Sample]
     """Those of the run."""
     requests: Sequence[ImageRequest]
     refusals: Mapping[str, str]
     """Image id -> why the checkpoint cannot make it."""
     generator: Generator
-    """The checkpoint, opened but not loaded."""
+    """The opened checkpoint; its weights are not loaded yet."""
     manifest: Manifest
     root: Path
 
     @property
     def evaluator(self) -> str:
-        """Which evaluator suits the benchmark and the checkpoint's images."""
+        """The default evaluator for this benchmark and checkpoint."""
         return suggested_evaluator(self.generator, self.benchmark)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """An evaluator to be used: its name, how to open it on a device, and what it is."""
+    """A named evaluator with its identity, which can be opened on any device."""
 
     name: str
     """As in reports: `nano`, `mask2former`."""
@@ -86,7 +86,7 @@ class Evaluation:
 
     @property
     def id(self) -> str:
-        """Names the files of this evaluation: evaluator, protocol and what decides its verdicts."""
+        """The name of this evaluation's files: evaluator, protocol and a digest of the identity."""
         return f"{self.name}-{self.identity['protocol']}-{fingerprint(self.identity)[:6]}"
 
 
@@ -96,9 +96,9 @@ class Preview:
 
     facts: Mapping[str, str]
     missing: tuple[str, ...]
-    """What stands in the way, or will not be made."""
+    """What prevents the run, and which images cannot be generated or scored."""
     refused: bool = False
-    """Whether the run would not even begin."""
+    """Whether the run would be refused."""
 
     def to_json(self) -> dict[str, Any]:
         return {**self.facts, "missing": list(self.missing)}
@@ -112,7 +112,7 @@ class Preview:
 def checkpoint_factory(
     spec: str, *, options: Mapping[str, str] | None = None, lora: str | None = None
 ) -> CheckpointFactory:
-    """A checkpoint by spec, opened anew on each device; see `checkpoints.open_checkpoint`."""
+    """A checkpoint by spec, opened separately on each device; see `open_checkpoint`."""
     from alphabench.checkpoints import open_checkpoint
 
     described = "&".join(f"{key}={value}" for key, value in sorted((options or {}).items()))
@@ -133,7 +133,7 @@ def preview(plan: RunPlan, evaluator: str, *, judge: Judge | None = None, device
     try:
         evaluation = open_evaluation(plan.benchmark, evaluator, judge=judge, device=device)
         scored_by, licences = evaluation.id, dict(evaluation.licences)
-        missing += [words] if (words := unscorable(plan, evaluation, device=device)) else []
+        missing += [reason] if (reason := unscorable(plan, evaluation, device=device)) else []
     except AlphaBenchError as error:
         missing.append(str(error))
         refused = True
@@ -148,7 +148,7 @@ def preview(plan: RunPlan, evaluator: str, *, judge: Judge | None = None, device
             "checkpoint": plan.checkpoint.name,
             "evaluator": scored_by,
             "data licence": f"{card.licence} ({card.source})",
-            "model licences": ", ".join(f"{k}: {v}" for k, v in models.items()) or "none to tell",
+            "model licences": ", ".join(f"{k}: {v}" for k, v in models.items()) or "none to report",
             "run folder": str(plan.root),
         },
         missing=tuple(missing),
@@ -157,15 +157,15 @@ def preview(plan: RunPlan, evaluator: str, *, judge: Judge | None = None, device
 
 
 def seed_of(run_seed: int, sample_id: str, index: int) -> int:
-    """The seed of one image, 0 <= seed < 2**31: of nothing but the run's seed and its place."""
+    """The seed of one image, 0 <= seed < 2**31, from the run's seed, the sample and the index."""
     digest = hashlib.sha256(f"{run_seed}/{sample_id}/{index}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 
 def choose_samples(samples: Sequence[Sample], limit: int | None, *, seed: int) -> list[Sample]:
-    """A subset that holds each group in proportion, in the order of `samples`.
+    """A subset with all groups in proportion, in the order of `samples`; None takes all.
 
-    Seeded, and nested: a wider limit keeps all that a narrower one chose. None takes all.
+    Seeded and nested: a larger limit includes all samples of a smaller one.
 
     Raises:
         AlphaBenchError: a limit below 1.
@@ -173,7 +173,9 @@ def choose_samples(samples: Sequence[Sample], limit: int | None, *, seed: int) -
     if limit is None:
         return list(samples)
     if limit < 1:
-        raise AlphaBenchError(f"--limit cannot be {limit}", hint="it takes a whole number from 1")
+        raise AlphaBenchError(
+            f"--limit cannot be {limit}", hint="give a whole number of at least 1"
+        )
     groups: dict[str, list[Sample]] = {}
     for sample in sorted(samples, key=lambda s: seed_of(seed, s.id, -1)):
         groups.setdefault(sample.group, []).append(sample)
@@ -195,7 +197,7 @@ def plan_run(
     seed: int = 0,
     device: str = "cpu",
 ) -> RunPlan:
-    """Open the checkpoint (cheaply) and settle all that can be known before the first image.
+    """Open the checkpoint (without weights) and check all that can be checked before generating.
 
     Args:
         out: the run folder; None names one below `runs` in the working directory.
@@ -246,7 +248,7 @@ def plan_run(
 
 
 def _refuse_lookalikes(samples: Iterable[Sample]) -> None:
-    """Each sample has a folder, and many file systems do not tell `A` from `a`.
+    """Each sample has a folder, and many file systems ignore the case of names.
 
     Raises:
         AlphaBenchError: two samples would share one.
@@ -273,16 +275,16 @@ def _open_suited(
 
 
 def suggested_evaluator(generator: Generator, benchmark: Benchmark) -> str:
-    """The evaluator that the generator's images are for, or else the benchmark's default."""
+    """The evaluator that the generator suggests, or else the benchmark's default."""
     known = benchmark.card.evaluators
     suits = generator.suggested_evaluator if isinstance(generator, SuggestsEvaluator) else None
     return suits if suits in known else known[0]
 
 
 def usual_evaluator(folder: RunFolder, benchmark: Benchmark) -> str:
-    """What scores a run folder where nobody says: what scored it before, or suits its images.
+    """The default evaluator for a run folder: the one that scored it before, or the suggested one.
 
-    The folder may come from somebody else: it can name an evaluator, but set no option of one.
+    The folder may be untrusted: it can name an evaluator, but set no option of one.
     """
     known = benchmark.card.evaluators
     recorded = folder.manifest.circumstances.get("evaluator")
@@ -312,14 +314,14 @@ def requests_for(
 def open_evaluation(
     benchmark: Benchmark, spec: str, *, judge: Judge | None = None, device: str = "cpu"
 ) -> Evaluation:
-    """Settle which evaluator scores, without loading its models.
+    """Choose the evaluator, without loading its models.
 
     Args:
         spec: `name?key=value&...`.
-        judge: for benchmarks that put questions to one.
+        judge: for benchmarks that need one.
 
     Raises:
-        AlphaBenchError: unknown name or option, or a judge is lacking.
+        AlphaBenchError: unknown name or option, or a judge is missing.
     """
     evaluator = benchmark.evaluator(spec, judge=judge, device=device)
     return Evaluation(
@@ -331,7 +333,7 @@ def open_evaluation(
 
 
 def unscorable(plan: RunPlan, evaluation: Evaluation, *, device: str) -> str:
-    """How many images the evaluator cannot score whatever they show, and why; empty if none.
+    """How many images the evaluator cannot score, and why; empty if none.
 
     Raises:
         AlphaBenchError: more than half of those that the checkpoint can make.
@@ -341,16 +343,16 @@ def unscorable(plan: RunPlan, evaluation: Evaluation, *, device: str) -> str:
     refusals = evaluator.refusals(able) if isinstance(evaluator, Selective) else {}
     if not refusals:
         return ""
-    words = (
+    reason = (
         f"{evaluation.name!r} cannot score {len(refusals)} of these {len(able)} images: "
         f"{next(iter(refusals.values()))}"
     )
     if 2 * len(refusals) > len(able):
         others = [name for name in plan.benchmark.card.evaluators if name != evaluation.name]
         raise AlphaBenchError(
-            words, hint=f"choose another evaluator: --evaluator {' or '.join(others)}"
+            reason, hint=f"choose another evaluator: --evaluator {' or '.join(others)}"
         )
-    return words
+    return reason
 
 
 def _slug(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: bars on a terminal, a line now and then elsewhere.
+"""Progress display: bars on a terminal, occasional lines elsewhere.
 
 Knows counts and phases; knows nothing of images or verdicts.
 """
@@ -19,7 +19,7 @@ SECONDS_BETWEEN_LINES: Final = 30.0
 
 
 class Progress(Protocol):
-    """Told what happens; shows it as it likes."""
+    """Receives the progress of a run and displays it."""
 
     def begin(self, phase: str, *, total: int, done: int) -> None:
         """`phase` starts: `total` items in all, `done` of them from an earlier run."""
@@ -30,7 +30,7 @@ class Progress(Protocol):
         ...
 
     def note(self, text: str) -> None:
-        """Something the person should know."""
+        """A message for the user."""
         ...
 
     def end(self) -> None:
@@ -68,8 +68,8 @@ class Lines:
     def begin(self, phase: str, *, total: int, done: int) -> None:
         self._phase, self._total, self._done, self._fresh, self._unscored = phase, total, done, 0, 0
         self._began = self._spoke = self._clock()
-        kept = f", {done} of them done before" if done else ""
-        self._write(f"{phase}: {total} images{kept}")
+        earlier = f", {done} of them done before" if done else ""
+        self._write(f"{phase}: {total} images{earlier}")
 
     def advance(self, count: int = 1, *, unscored: int = 0) -> None:
         self._done += count

@@ -1,7 +1,7 @@
-"""Reads the files of a run folder that may come from somebody else, and says what is wrong.
+"""Reads the files of an untrusted run folder and reports what is wrong with them.
 
-Paths are confined to the folder; a malformed row is one sentence that names file, line and key.
-Knows no file name and no kind of record.
+Paths are confined to the folder; a malformed row is one sentence with file, line and key. Knows no
+file name and no kind of record.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def inside(root: Path, name: str) -> Path:
     except UnreadableFileError as error:
         raise AlphaBenchError(
             f"the run folder {str(root)!r} is refused: {error}",
-            hint="take a folder from somebody else only as plain files, or start a new run",
+            hint="replace the link by the file or folder it points to, or start a new run",
         ) from error
 
 
@@ -45,10 +45,10 @@ def file_sha256(path: Path) -> str | None:
 
 
 def read_records(path: Path, kind: type[T]) -> Iterator[T]:
-    """The whole lines of a file; none where the file is absent. Blank lines are passed over.
+    """The complete lines of a file; none if it is absent. Blank lines are ignored.
 
     Raises:
-        AlphaBenchError: a whole line that is no JSON object, or no such record.
+        AlphaBenchError: a complete line is no JSON object, or no such record.
     """
     if not path.exists():
         return
@@ -66,7 +66,7 @@ def read_records(path: Path, kind: type[T]) -> Iterator[T]:
         raise AlphaBenchError(
             f"{where} {error_clause(error)}",
             hint="use the version of alphabench that wrote it; or delete that line and give the "
-            "same command again, which makes it anew",
+            "same command again, which recreates it",
         ) from error
 
 
@@ -99,7 +99,7 @@ def read_record(path: Path, kind: type[T], *, under: str | None = None) -> T:
 
 
 def unusable_file(path: Path, error: UnreadableFileError | MalformedError) -> AlphaBenchError:
-    """What to tell about a file of the run that cannot be used."""
+    """The error for a file of the run that cannot be used."""
     return AlphaBenchError(
         f"{str(path)!r} {error_clause(error)}",
         hint="use the version of alphabench that wrote it, restore it, or start a new run with "

@@ -1,4 +1,4 @@
-"""Why things have no result, the most frequent reason first. Knows no status and no report."""
+"""Counts the reasons why images or verdicts are missing. Knows no status and no report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from alphabench.core.errors import short_line
 
 _VARYING: Final = re.compile(r"[0-9a-f]*\d[0-9a-f-]*")
-"""Counts, times and request ids, by which a host makes one reason look like many."""
+"""Counts, times and request ids, which make messages with one cause differ."""
 
 
 def frequent_reasons(reasons: Iterable[str], most: int) -> list[tuple[str, int]]:

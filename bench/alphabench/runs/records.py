@@ -1,6 +1,6 @@
 """The records of a run folder: its manifest, and the rows of its files. Knows no file.
 
-A record that could lead out of its run, or that lacks what decides its images, cannot be made.
+A record whose path leads out of its run, or a manifest without what decides the images, is refused.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _MOST_IMAGES_PER_SAMPLE: Final = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a run folder is about."""
+    """What decides a run, and how it was made."""
 
     benchmark: str
     """The card's id, with its split."""
     checkpoint: str
     """As the user named it."""
     pixels: Mapping[str, str]
-    """All that decides the images; its digest is the fingerprint."""
+    """Everything that decides the images; its digest is the fingerprint."""
     limit: int | None
-    """How many samples were asked for, the widest so far; None is all of them."""
+    """The number of samples, the largest so far; None means all."""
     circumstances: Mapping[str, Any]
-    """Recorded, compared with nothing: versions, machine, command line, times."""
+    """Versions, machine, command line and times; recorded only, never compared."""
 
     def __post_init__(self) -> None:
         for key in ("seed", "benchmark.data_digest", "benchmark.images_per_sample"):
@@ -68,7 +68,7 @@ class ImageRecord:
     sha256: str
     seconds: float
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """What its generator had to say about it; see `types.NOTES`."""
+    """What its generator reported about it; see `types.NOTES`."""
 
     def __post_init__(self) -> None:
         if not _IMAGE.fullmatch(self.path):
@@ -84,9 +84,9 @@ class StoredVerdict:
 
 
 class PackedDetail(Mapping[str, Any]):
-    """A mapping of plain values kept as JSON, a third of its size as objects; read-only.
+    """A read-only mapping stored as JSON text, a third of its size as objects.
 
-    What was looked into lately is kept unpacked.
+    Recently read ones are cached unpacked.
     """
 
     __slots__ = ("_json",)
@@ -109,12 +109,12 @@ class PackedDetail(Mapping[str, Any]):
 
 @functools.lru_cache(maxsize=64)
 def _unpacked(text: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text)
-    return found
+    content: dict[str, Any] = json.loads(text)
+    return content
 
 
 def with_packed_detail(stored: StoredVerdict) -> StoredVerdict:
-    """The same, with a detail that takes less memory: a run may have a hundred thousand."""
+    """The same verdict with a compact detail: a run may have a hundred thousand verdicts."""
     return replace(
         stored, verdict=replace(stored.verdict, detail=PackedDetail(stored.verdict.detail))
     )

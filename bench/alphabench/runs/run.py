@@ -1,7 +1,7 @@
-"""Generate, score, summarise: the only orchestration, over one run folder.
+"""Generate, score and summarise one run: the only orchestration.
 
-Knows no benchmark's rules, no model and no file name. Each step can be repeated: it does what is
-lacking and nothing twice.
+Each step can be repeated: it completes what is missing and does nothing twice. Knows no benchmark's
+rules, no model and no file format.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MOST_REASONS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Where a run ended."""
+    """The result of a run."""
 
     report: Report
     folder: RunFolder
@@ -55,9 +55,9 @@ class Outcome:
     samples: Sequence[Sample]
     """Those of the run, as they were read for the report."""
     reasons: tuple[str, ...] = ()
-    """Why verdicts have no value, the most frequent first; for people."""
+    """The most frequent reasons for which verdicts have no value, for display."""
     unwritten: str = ""
-    """Why the report does not lie in the folder; empty where it does."""
+    """Why the report could not be written to the folder; empty if it was."""
 
     @property
     def incomplete(self) -> bool:
@@ -67,24 +67,24 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """How a run is done; changes no image and no verdict."""
+    """Execution options; they never affect results."""
 
     devices: tuple[str, ...] = ("cpu",)
-    """One worker each; in this process when there is one."""
+    """One worker for each device; a single one works in this process."""
     progress: Progress = field(default_factory=Silent)
 
 
 def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
-    """Generate what is lacking, score what is unscored, report.
+    """Generate missing images, score unscored ones, write the report.
 
-    The evaluator proves itself before the first image is made; a run that lacks nothing loads
-    and asks nobody.
+    The evaluator runs its self-test before the first image is generated. A complete run loads no
+    model.
     """
     opener = None
     folder = RunFolder.create(plan.root, plan.manifest) if plan.root.exists() else None
     if not _is_finished(folder, plan, evaluation):
-        if words := unscorable(plan, evaluation, device=work.devices[0]):
-            work.progress.note(f"{words}; they will count as failed")
+        if reason := unscorable(plan, evaluation, device=work.devices[0]):
+            work.progress.note(f"{reason}; they will count as failed")
         opener = load_evaluator(evaluation, work)
     folder = generate_images(plan, work, folder=folder)
     every = plan.all_samples
@@ -102,29 +102,31 @@ def _is_finished(folder: RunFolder | None, plan: RunPlan, evaluation: Evaluation
 
 
 def generate_images(plan: RunPlan, work: Work, *, folder: RunFolder | None = None) -> RunFolder:
-    """Make the images that the run folder lacks.
+    """Generate the images that are missing from the run folder.
 
-    An image that was deleted or altered since it was made is made again; an altered one is kept
-    under another name.
+    An image that was deleted or altered since it was generated is generated again; an altered one
+    is renamed, not overwritten.
 
     Args:
-        folder: the plan's, where it was opened already.
+        plan: which images, and from which checkpoint.
+        work: devices and progress.
+        folder: the plan's run folder, if it is open already.
     """
     folder = folder or RunFolder.create(plan.root, plan.manifest)
     with folder.locked():
-        lacking = _lacking(plan, folder, work.progress)
+        missing = _missing_requests(plan, folder, work.progress)
         known = folder.not_made()
         for request in plan.requests:
             if (reason := plan.refusals.get(request.id)) and request.id not in known:
                 folder.append_not_made(request.id, NotGenerated(status="refused", reason=reason))
         able = len(plan.requests) - len(plan.refusals)
-        work.progress.begin("generating", total=able, done=able - len(lacking))
+        work.progress.begin("generating", total=able, done=able - len(missing))
         opener = partial(
             _open_generation, plan.checkpoint.open, plan.root, plan.manifest.fingerprint
         )
         outcomes = run_jobs(
             opener,
-            lacking,
+            missing,
             devices=work.devices,
             batch_size=plan.generator.batch_size,
             note=work.progress.note,
@@ -151,14 +153,14 @@ def generate_images(plan: RunPlan, work: Work, *, folder: RunFolder | None = Non
                     break
         work.progress.end()
         if failures and not n_made and len(failures) in (n_done, enough):
-            _give_up(folder, failures, work.progress, n_left=len(lacking) - n_done)
+            _give_up(folder, failures, work.progress, n_left=len(missing) - n_done)
     return folder
 
 
 def _hopeless_after(batch_size: int, n_workers: int) -> int:
-    """So many failures without one image mean that what fails is not the requests.
+    """The number of failures without any image after which generation stops.
 
-    Whole batches, so that what others of a batch may have brought is recorded first.
+    A multiple of the batch size, so that all results of a batch are recorded first.
     """
     return batch_size * -(-_HOPELESS_AFTER // batch_size) * n_workers
 
@@ -166,7 +168,7 @@ def _hopeless_after(batch_size: int, n_workers: int) -> int:
 def _give_up(
     folder: RunFolder, failures: Sequence[str], progress: Progress, *, n_left: int
 ) -> None:
-    """Stop where the folder has no image; go on with those of earlier runs where it has some.
+    """Stop if the folder has no image; else continue with the images of earlier runs.
 
     Raises:
         AlphaBenchError: there is nothing to score.
@@ -181,20 +183,20 @@ def _give_up(
     progress.note(f"{what}; {n_left} images were not tried any more")
 
 
-def _lacking(plan: RunPlan, folder: RunFolder, progress: Progress) -> list[ImageRequest]:
+def _missing_requests(plan: RunPlan, folder: RunFolder, progress: Progress) -> list[ImageRequest]:
     records = folder.images()
     damage = folder.damage(records[r.id] for r in plan.requests if r.id in records)
     for name, what in damage.items():
-        kept = f", kept as {folder.set_aside(records[name]).name}" if what == "altered" else ""
-        progress.note(f"image {name} was {what} since it was made{kept}; it is made again")
-    lacking = [
+        saved = f", saved as {folder.set_aside(records[name]).name}" if what == "altered" else ""
+        progress.note(f"image {name} was {what} since it was made{saved}; it is made again")
+    missing = [
         request
         for request in plan.requests
         if (request.id not in records or request.id in damage) and request.id not in plan.refusals
     ]
-    # What failed before comes last: requests that can never succeed then hold up no other.
+    # Requests that failed before come last: those that always fail then delay no others.
     tried = folder.not_made()
-    return sorted(lacking, key=lambda request: request.id in tried)
+    return sorted(missing, key=lambda request: request.id in tried)
 
 
 def _open_generation(
@@ -234,7 +236,7 @@ def _open_generation(
 
 
 def load_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage, list[Verdict]]:
-    """Load the evaluator and have it pass its self-test, before any image is made for it.
+    """Load the evaluator and run its self-test, before any image is generated.
 
     Raises:
         AlphaBenchError: it cannot be loaded or fails its self-test.
@@ -253,11 +255,15 @@ def score_run(
     opener: Opener[GeneratedImage, list[Verdict]] | None = None,
     all_samples: Sequence[Sample] | None = None,
 ) -> Outcome:
-    """Put the questions that have no answer yet, and report.
+    """Score the images that have no complete verdicts yet, and report.
 
     Args:
-        opener: from `ready_evaluator`, when that was called already.
-        all_samples: of the benchmark, where they were read already.
+        folder: the run.
+        benchmark: that the run is about.
+        evaluation: which evaluator.
+        work: devices and progress.
+        opener: from `load_evaluator`, if that was called already.
+        all_samples: of the benchmark, if they were read already.
 
     Raises:
         AlphaBenchError: the folder is about other data, or the evaluator fails its self-test.
@@ -305,17 +311,17 @@ def _open_scoring(
     evaluator = open_evaluator(device=device)
     require_self_test(evaluator)
 
-    def examine(images: Sequence[GeneratedImage]) -> list[Any]:
+    def evaluate(images: Sequence[GeneratedImage]) -> list[Any]:
         by_image: dict[str, list[Verdict]] = {image.id: [] for image in images}
         try:
             for verdict in evaluator.evaluate(images):
                 by_image[verdict.image_id].append(verdict)
         except AlphaBenchError as error:
-            # The images that are finished keep their verdicts: a judge's answers may be paid for.
+            # Finished images keep their verdicts: the judge's answers may have cost money.
             return [by_image[image.id] or error for image in images]
         return [by_image[image.id] for image in images]
 
-    return examine
+    return evaluate
 
 
 def _failed(benchmark: Benchmark, image: GeneratedImage, reason: str) -> list[Verdict]:
@@ -339,20 +345,19 @@ def summarise_run(
     all_samples: Sequence[Sample] | None = None,
     must_write: bool = True,
 ) -> Outcome:
-    """Report on what is stored; asks and makes nothing.
+    """Compute the report from what is stored; generates and scores nothing.
 
-    Every expected verdict takes part: what is not stored counts by the reason for its absence.
+    Every expected verdict counts: one that is not stored has the status that its absence implies.
 
     Args:
-        must_write: whether a folder that cannot be written is an error; else `unwritten` says so.
+        must_write: whether an unwritable folder is an error; else `Outcome.unwritten` reports it.
         all_samples: of the benchmark, where they were read already.
     """
     stored = StoredRun.of(folder, verify_images=True)
     stored.check_same_data(benchmark)
     all_samples = benchmark.samples() if all_samples is None else all_samples
     samples = stored.samples(all_samples)
-    scored = stored.evaluation(evaluation)
-    verdicts = stored.expected_verdicts(benchmark, samples, scored)
+    verdicts = stored.expected_verdicts(benchmark, samples, evaluation)
     name = evaluation.partition("-")[0]
     report = benchmark.summarise(samples, verdicts, evaluator=name, all_samples=all_samples)
     report = replace(report, notes=(*report.notes, *_rewritten(stored, verdicts)))
@@ -366,7 +371,7 @@ def summarise_run(
     )
     try:
         folder.write_report(evaluation, report)
-        reported = replace(scored, report=report)
+        reported = stored.evaluation(evaluation)
         for file, writer in registry.known("report").items():
             parts = registry.load_object(writer)(stored, samples, evaluation=reported)
             folder.write_page(file, parts)
@@ -378,7 +383,7 @@ def summarise_run(
 
 
 def _rewritten(stored: StoredRun, verdicts: Sequence[Verdict]) -> list[str]:
-    """What a reader must know of a host that generates from other text than the benchmark's."""
+    """A note for reports where the host rewrote prompts before it generated."""
     images = {verdict.image_id for verdict in verdicts}
     records = [record for name, record in stored.images.items() if name in images]
     n_rewritten = sum(REVISED_PROMPT in record.notes for record in records)
@@ -386,7 +391,7 @@ def _rewritten(stored: StoredRun, verdicts: Sequence[Verdict]) -> list[str]:
         return []
     return [
         f"the host rewrote {n_rewritten} of {len(records)} prompts before it generated "
-        f"(images.jsonl has them as {REVISED_PROMPT!r}); this is not the benchmark's own text"
+        f"(images.jsonl has them as {REVISED_PROMPT!r}); this is not the benchmark's text"
     ]
 
 

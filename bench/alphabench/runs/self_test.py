@@ -1,7 +1,4 @@
-"""Has an evaluator prove itself: the boundary at which a broken build becomes one sentence.
-
-Knows no evaluator. What a self-test asks is the evaluator's affair.
-"""
+"""Runs an evaluator's self-test; any failure becomes one user-facing error. Knows no evaluator."""
 
 from __future__ import annotations
 

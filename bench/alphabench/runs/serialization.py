@@ -1,7 +1,7 @@
-"""The vocabulary as JSON and back. The only place where a verdict or report is a dict.
+"""Verdicts, reports and records as JSON and back; elsewhere they are never dicts.
 
-What is read may come from another version or another person: every key is checked for presence,
-type and finiteness, and keys that this version does not know are passed over.
+JSON may come from another version or be untrusted: every key is checked for presence, type and
+finiteness, and unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def report_to_json(report: Report) -> dict[str, Any]:
         "protocol": report.protocol,
         "evaluator": report.evaluator,
         "headline": asdict(report.headline),
-        "groups": {name: asdict(figure) for name, figure in report.groups.items()},
+        "groups": {name: asdict(estimate) for name, estimate in report.groups.items()},
         "coverage": report.coverage,
         "partial": report.partial,
         "bounds": list(report.bounds) if report.bounds else None,
         "statuses": dict(report.statuses),
-        "extras": {name: asdict(figure) for name, figure in report.extras.items()},
+        "extras": {name: asdict(estimate) for name, estimate in report.extras.items()},
         "withheld": report.withheld,
         "notes": list(report.notes),
     }
@@ -68,7 +68,7 @@ def record_from_json(kind: type[T], content: Any) -> T:
     """A dataclass of the vocabulary from a JSON object.
 
     Raises:
-        MalformedError: no object, a key is lacking, or a value is not of its field's type.
+        MalformedError: no object, a key is missing, or a value has another type than its field.
     """
     check: Check = _check_of(typing.cast(Any, kind))
     record: T = check(content, "")
@@ -104,14 +104,14 @@ def _record_check(kind: Any) -> Check:
     def check(value: Any, key: str) -> Any:
         if not isinstance(value, dict):
             raise MalformedError(_not(value, key, "an object"))
-        found = {}
+        values = {}
         for name, inner, is_needed in checks:
             if name in value:
-                found[name] = inner(value[name], f"{key}.{name}" if key else name)
+                values[name] = inner(value[name], f"{key}.{name}" if key else name)
             elif is_needed:
                 raise MalformedError(f"lacks {f'{key}.{name}' if key else name!r}")
         try:
-            return kind(**found)
+            return kind(**values)
         except ValueError as error:
             raise MalformedError(f"is refused: {f'{key!r}: ' if key else ''}{error}") from error
 
@@ -124,7 +124,7 @@ def _anything(value: Any, _key: str) -> Any:
 
 def _plain(kind: type, value: Any, key: str) -> Any:
     if type(value) is not kind:
-        raise MalformedError(_not(value, key, _WORDS[kind]))
+        raise MalformedError(_not(value, key, _TYPE_NAMES[kind]))
     return value
 
 
@@ -159,7 +159,7 @@ def _table(kinds: tuple[Any, Any], value: Any, key: str) -> Any:
     return {names(name, key): values(one, f"{key}.{name}") for name, one in value.items()}
 
 
-_WORDS = {int: "a whole number", str: "text", bool: "true or false", type(None): "null"}
+_TYPE_NAMES = {int: "a whole number", str: "text", bool: "true or false", type(None): "null"}
 
 
 def _not(value: Any, key: str, wanted: str) -> str:

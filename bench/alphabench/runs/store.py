@@ -1,20 +1,20 @@
-"""The run folder: writes and reads it. The only module that knows a file name; knows no metric.
+"""Writes and reads the run folder. The only module that knows its file names; knows no metric.
 
     runs/geneval/scene-error-0.2-9f2c1a/
-      manifest.json                what decides the pixels, and the circumstances of the run
+      manifest.json                what decides the pixels, and how the run was made
       images/00007/2.png           lossless; prompt, seed and fingerprint in its text chunks
-      images.jsonl                 one line per image that was made
-      not_made.jsonl               one line per attempt that made none, and why
+      images.jsonl                 one line per generated image
+      not_made.jsonl               one line per attempt without an image, with the reason
       verdicts/<evaluation>.jsonl  one line per question about an image
-      reports/<evaluation>.json    what they amount to
-      checked.json                 what each image's file looked like when its digest was last
-                                   verified; may be deleted, then all are read again
+      reports/<evaluation>.json    the numbers of an evaluation
+      checked.json                 size and times of each image's file when its sha256 was last
+                                   verified; if deleted, all images are read again
 
-A file is either append-only lines, each on disk before the next step, or replaced whole by rename:
-a crash can tear the last line of a file and nothing else. One process writes at a time.
+A file is either appended to, line by line, or replaced completely by rename. A crash can tear the
+last line of a file and nothing else. One process writes at a time.
 
-A folder may come from somebody else: no path in it leads out, and what is malformed is one sentence
-that names file, line and key. Keys that this version does not know are passed over.
+A folder may be untrusted: no path in it leads outside, and malformed content is reported as one
+sentence with file, line and key. Unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ __all__ = [
 
 T = TypeVar("T")
 FORMAT: Final = 1
-"""Raised when a folder written before could be misread."""
+"""Incremented when this version could misread a folder of an older one."""
 _SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,120}")
 _UNSAFE_ELSEWHERE: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\.")
-"""No name of a file on file systems of Windows, to which a run folder may be copied."""
-_OWN_LEFTOVERS: Final = re.compile(r"lock(\.exclusive.*)?|\.manifest\.json\.\d+\.tmp|\.DS_Store")
+"""Names that Windows file systems do not allow; a run folder may be copied to one."""
+_LEFTOVERS: Final = re.compile(r"lock(\.exclusive.*)?|\.manifest\.json\.\d+\.tmp|\.DS_Store")
 _MOST_NOTES: Final = 8
 
 Damage = Literal["deleted", "altered"]
@@ -90,24 +90,24 @@ class RunFolder:
         self.root = root
         self.manifest = manifest
         self._checked = VerifiedImages(root / "checked.json")
-        self._kept: dict[str, tuple[Sequence[int], Any]] = {}
+        self._cache: dict[str, tuple[Sequence[int], Any]] = {}
 
     @classmethod
     def create(cls, root: Path, manifest: Manifest) -> RunFolder:
-        """The folder at `root`: made if absent, continued if it holds the same run.
+        """The folder at `root`: created if absent, continued if it holds the same run.
 
-        A narrower `limit` than before keeps the wider one; a wider one is written by `locked`.
+        The larger `limit` counts: a smaller one than before is ignored.
 
         Raises:
             AlphaBenchError: the folder holds another run (names what differs), or is no run
                 folder and holds anything.
         """
-        with _room(root):
+        with _writing(root):
             if (root / "manifest.json").exists():
                 folder = cls.open(root)
                 folder._widen(manifest)
                 return folder
-            if root.exists() and any(not _OWN_LEFTOVERS.fullmatch(f.name) for f in root.iterdir()):
+            if root.exists() and any(not _LEFTOVERS.fullmatch(f.name) for f in root.iterdir()):
                 raise AlphaBenchError(
                     f"{str(root)!r} exists and is not a run folder", hint="name another with --out"
                 )
@@ -124,7 +124,7 @@ class RunFolder:
             AlphaBenchError: there is none at `root`, or this version cannot read it.
         """
         path = root / "manifest.json"
-        if not os.path.isfile(path):  # noqa: PTH113 - False also where nobody may look
+        if not os.path.isfile(path):  # noqa: PTH113 - False also without permission
             raise AlphaBenchError(
                 f"{str(root)!r} is not a run folder", hint="`alphabench list runs` shows them"
             )
@@ -142,7 +142,7 @@ class RunFolder:
         return cls(root, read_record(path, Manifest))
 
     def _widen(self, wanted: Manifest) -> None:
-        """Take over `wanted` where it asks for more of the same run.
+        """Extend the run to the larger limit of `wanted`.
 
         Raises:
             AlphaBenchError: it is another run.
@@ -161,7 +161,7 @@ class RunFolder:
     def _write_manifest(self) -> None:
         path, manifest = self._path("manifest.json"), self.manifest
         content = {
-            **(read_object(path) if path.exists() else {}),  # keeps what this version knows not
+            **(read_object(path) if path.exists() else {}),  # preserves unknown keys
             "format": FORMAT,
             "benchmark": manifest.benchmark,
             "checkpoint": manifest.checkpoint,
@@ -173,16 +173,16 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the right to write, which ends with the process, however that ends.
+        """Hold the write lock, which the operating system releases when the process ends.
 
-        Nothing is written before it is held, the manifest of a new or wider run included; then
-        what a killed process was writing is removed.
+        Nothing is written before, not even the manifest of a new run. Drafts that a killed process
+        left behind are removed.
 
         Raises:
             AlphaBenchError: another process holds it, or the folder now holds another run.
         """
         with contextlib.ExitStack() as stack:
-            with _room(self.root):
+            with _writing(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
                 try:
                     was_left = stack.enter_context(exclusive(self._path("lock")))
@@ -203,40 +203,40 @@ class RunFolder:
             else:
                 self._write_manifest()
             yield
-            if self._checked.is_newer:
-                self._replace(self._path("checked.json"), json.dumps(self._checked.settled()))
-                self._checked.is_newer = False
+            if self._checked.is_changed:
+                self._replace(self._path("checked.json"), json.dumps(self._checked.to_json()))
+                self._checked.is_changed = False
 
     def _path(self, name: str) -> Path:
         return inside(self.root, name)
 
     def _replace(self, path: Path, text: str | Iterable[str]) -> None:
-        with _room(self.root):
+        with _writing(self.root):
             replace_file(path, text)
 
     def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        with _room(self.root):
+        with _writing(self.root):
             append_rows(self._path(name), rows)
 
     def _parsed(self, name: str, parse: Callable[[Path], T]) -> T:
-        """What a file of lines holds, parsed again only where it has changed since."""
+        """The parsed lines of a file; parsed again only if the file has changed."""
         path = self._path(name)
-        found = path.stat() if path.exists() else None
-        looks = (found.st_ino, found.st_size, found.st_mtime_ns) if found else ()
-        if name not in self._kept or self._kept[name][0] != looks:
-            self._kept[name] = (looks, parse(path))
-        parsed: T = self._kept[name][1]
+        status = path.stat() if path.exists() else None
+        state = (status.st_ino, status.st_size, status.st_mtime_ns) if status else ()
+        if name not in self._cache or self._cache[name][0] != state:
+            self._cache[name] = (state, parse(path))
+        parsed: T = self._cache[name][1]
         return parsed
 
     def images(self) -> Mapping[str, ImageRecord]:
-        """Image id -> its newest record; what the record names may since be damaged."""
+        """Image id -> its newest record; the file may be damaged since."""
         return self._parsed(
             "images.jsonl",
             lambda path: {row.image_id: row for row in read_records(path, ImageRecord)},
         )
 
     def not_made(self) -> dict[str, NotGenerated]:
-        """Image id -> why the newest attempt made no image; an image made since is not in it."""
+        """Image id -> why the newest attempt gave no image; without images that exist now."""
         rows = self._parsed("not_made.jsonl", lambda path: list(read_records(path, FailedAttempt)))
         made = self.images()
         return {
@@ -246,42 +246,42 @@ class RunFolder:
         }
 
     def damage(self, records: Iterable[ImageRecord]) -> dict[str, Damage]:
-        """Image id -> what is wrong with its file, for those that are not as they were made.
+        """Image id -> what happened to its file, for files that were deleted or altered.
 
-        Files that have not changed since they were last found sound are not read; see `checked`.
+        Files that have not changed since they were last verified are not read again.
 
         Raises:
             AlphaBenchError: a link leads out of the folder.
         """
-        found: dict[str, Damage] = {}
+        damaged: dict[str, Damage] = {}
         inside: set[Path] = set()
         root = str(self.root)
         for record in records:
             name = f"{root}/{record.path}"
-            if self._checked.holds(name, record.sha256):
+            if self._checked.is_unchanged(name, record.sha256):
                 continue
             path = self.root / record.path
             if path.parent not in inside or path.is_symlink():
                 self._path(record.path)
                 inside.add(path.parent)
             if not path.exists():
-                found[record.image_id] = "deleted"
+                damaged[record.image_id] = "deleted"
             elif file_sha256(path) != record.sha256:
-                found[record.image_id] = "altered"
+                damaged[record.image_id] = "altered"
             else:
-                self._checked.keep(name, record.sha256)
-        return found
+                self._checked.record(name, record.sha256)
+        return damaged
 
     def verified_state(self, record: ImageRecord) -> FileState | None:
         """The state in which the image's file was last verified; None where it was not."""
         return self._checked.state_of(f"{self.root}/{record.path}", record.sha256)
 
     def set_aside(self, record: ImageRecord) -> Path:
-        """Rename an altered image, so that making it again destroys nothing."""
+        """Rename an altered image, so that generating it again overwrites nothing."""
         path = self._path(record.path)
         digest = file_sha256(path) or "unreadable"
         aside = path.with_suffix(f".altered-{digest[:8]}{path.suffix}")
-        with _room(self.root):
+        with _writing(self.root):
             path.rename(aside)
         return aside
 
@@ -297,14 +297,14 @@ class RunFolder:
             **({"notes": dict(image.notes)} if image.notes else {}),
         }
         self._append("images.jsonl", [row])
-        self._checked.keep(f"{self.root}/{row['path']}", image.sha256)
+        self._checked.record(f"{self.root}/{row['path']}", image.sha256)
 
     def append_not_made(self, image_id: str, outcome: NotGenerated) -> None:
         row = {"image_id": image_id, "status": outcome.status, "reason": outcome.reason}
         self._append("not_made.jsonl", [row])
 
     def verdicts(self, evaluation: str) -> Sequence[StoredVerdict]:
-        """The newest verdict on each question about each image, in the order first asked."""
+        """The newest verdict on each question about each image, in the order first answered."""
         return self._parsed(f"verdicts/{_safe(evaluation)}.jsonl", _newest_verdicts)
 
     def append_verdicts(self, evaluation: str, verdicts: Sequence[StoredVerdict]) -> None:
@@ -315,7 +315,7 @@ class RunFolder:
         self._append(f"verdicts/{_safe(evaluation)}.jsonl", rows)
 
     def write_evaluation(self, evaluation: str, identity: Mapping[str, str]) -> None:
-        """Keep what the evaluation's name stands for.
+        """Store the identity of an evaluation.
 
         Raises:
             AlphaBenchError: the name already stands for another identity.
@@ -333,7 +333,7 @@ class RunFolder:
         return self._names("verdicts", ".identity.json")
 
     def evaluation_identity(self, evaluation: str) -> dict[str, str]:
-        """What the evaluation's name stands for; empty where nothing was scored under it."""
+        """The identity of an evaluation; empty if nothing was scored under that name."""
         path = self._path(f"verdicts/{_safe(evaluation)}.identity.json")
         if not path.exists():
             return {}
@@ -351,22 +351,22 @@ class RunFolder:
 
     def reports(self) -> dict[str, Report]:
         """Evaluation -> its report, by name."""
-        found = {name: self.report(name) for name in self._names("reports", ".json")}
-        return {name: report for name, report in found.items() if report is not None}
+        reports = {name: self.report(name) for name in self._names("reports", ".json")}
+        return {name: report for name, report in reports.items() if report is not None}
 
     def _names(self, folder: str, ending: str) -> list[str]:
-        """Evaluations by the files that we write; what other programs leave there is not ours."""
+        """Names of evaluations, by files; other files are ignored."""
         names = [path.name for path in self._path(folder).glob(f"*{ending}")]
         return sorted(name.removesuffix(ending) for name in names if _SAFE.fullmatch(name))
 
     def write_page(self, name: str, text: str | Iterable[str]) -> Path:
-        """A page for people (markdown, HTML), whole or in pieces; replaced whole."""
+        """Write a report for people (markdown, HTML), given as one text or in parts."""
         path = self._path(_safe(name))
         self._replace(path, text)
         return path
 
     def read_page(self, name: str) -> str | None:
-        """A page as it was written; None where there is none yet."""
+        """A report for people as it was written; None if there is none yet."""
         path = self._path(_safe(name))
         try:
             return read_text(path) if path.exists() else None
@@ -375,11 +375,11 @@ class RunFolder:
 
 
 def run_folders(root: Path, *, note: Callable[[str], None] = lambda _: None) -> list[RunFolder]:
-    """All run folders at or below `root`, by path; what cannot be read as one is passed over.
+    """All run folders at or below `root`, sorted by path; unreadable ones are skipped.
 
     Args:
         root: a run folder, or a folder above some.
-        note: called with a sentence for what was passed over.
+        note: called with a sentence for each folder that was skipped.
 
     Raises:
         AlphaBenchError: there is no such folder, or it is itself a run that cannot be read and
@@ -389,23 +389,23 @@ def run_folders(root: Path, *, note: Callable[[str], None] = lambda _: None) -> 
         raise AlphaBenchError(
             f"there is no folder {str(root)!r}", hint="`alphabench list runs` shows what there is"
         )
-    found, passed_over = [], []
+    folders, skipped = [], []
     for path in sorted(root.rglob("manifest.json")):
         try:
-            found.append(RunFolder.open(path.parent))
+            folders.append(RunFolder.open(path.parent))
         except AlphaBenchError as error:
-            passed_over.append(f"passed over: {error.message}")
-    if not found and (root / "manifest.json").is_file():
+            skipped.append(f"passed over: {error.message}")
+    if not folders and (root / "manifest.json").is_file():
         return [RunFolder.open(root)]
-    for text in passed_over[:_MOST_NOTES]:
+    for text in skipped[:_MOST_NOTES]:
         note(text)
-    if (more := len(passed_over) - _MOST_NOTES) > 0:
+    if (more := len(skipped) - _MOST_NOTES) > 0:
         note(f"passed over: {more} more files named manifest.json")
-    return found
+    return folders
 
 
 def image_path(root: Path, request: ImageRequest) -> Path:
-    """Where an image of the run at `root` lies."""
+    """The path of an image of the run at `root`."""
     return inside(root, f"images/{_safe(request.sample.id)}/{request.index}.png")
 
 
@@ -415,7 +415,7 @@ def save_image(root: Path, request: ImageRequest, image: Image, *, run: str) -> 
     Args:
         root: of the run folder.
         request: names the file and is written into its text chunks.
-        image: of any mode that `images.to_rgb` takes; nothing but its pixels is stored.
+        image: of any mode that `images.to_rgb` takes; only its pixels are stored.
         run: the run's fingerprint.
 
     Returns:
@@ -434,7 +434,7 @@ def save_image(root: Path, request: ImageRequest, image: Image, *, run: str) -> 
     content = io.BytesIO()
     rgb.save(content, format="PNG", pnginfo=about)
     path = image_path(root, request)
-    with _room(root):
+    with _writing(root):
         replace_file(path, content.getvalue())
     return path, hashlib.sha256(content.getvalue()).hexdigest()
 
@@ -461,7 +461,7 @@ def _wider(limit: int | None, than: int | None) -> bool:
 
 
 def _safe(name: str) -> str:
-    """Names come from data; none may leave its folder."""
+    """Names come from data and must not lead out of their folder."""
     if not _SAFE.fullmatch(name) or _UNSAFE_ELSEWHERE.fullmatch(name):
         raise AlphaBenchError(
             f"{name!r} cannot be a file name", hint="use letters, digits, '.', '_', '+' and '-'"
@@ -469,5 +469,5 @@ def _safe(name: str) -> str:
     return name
 
 
-def _room(root: Path) -> contextlib.AbstractContextManager[None]:
+def _writing(root: Path) -> contextlib.AbstractContextManager[None]:
     return writing(root, elsewhere="name another folder with --out")

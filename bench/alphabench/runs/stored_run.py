@@ -1,9 +1,8 @@
-"""What a run folder holds, joined: images, why others are absent, verdicts by question, reports.
+"""The read model of a stored run: images, absences with reasons, verdicts by question, reports.
 
-The one read model of stored results: the report, the gallery, the leaderboard, comparisons and the
-official export read through it. It counts a verdict only where it is about the present content of
-its image, and gives everything that was expected and is not there a reason. Knows no file name and
-no benchmark's rules; writes nothing.
+All reports and exports read stored results through it. A verdict counts only if it is about the
+present content of its image; whatever was expected and is missing has a reason. Knows no file name
+and no benchmark's rules; writes nothing.
 """
 
 from __future__ import annotations
@@ -104,8 +103,8 @@ class StoredEvaluation:
 class StoredRun:
     """A run as it is on disk. Use `open` or `of`.
 
-    Images and absences are those of the moment at which it was read; evaluations are read when they
-    are asked for.
+    Images and absences are those of the moment at which it was read; evaluations are read on
+    demand.
     """
 
     folder: RunFolder
@@ -161,7 +160,7 @@ class StoredRun:
         return int(self.manifest.pixels["benchmark.images_per_sample"])
 
     def check_same_data(self, benchmark: Benchmark) -> None:
-        """Refuse to read the run with other data than it was made for.
+        """Refuse to read the run with other benchmark data than it was generated for.
 
         Raises:
             AlphaBenchError: the digests differ.
@@ -225,18 +224,21 @@ class StoredRun:
             raise unknown_name("evaluation in this run", evaluation, self.evaluations())
         return "strict" if identity.get("protocol") == "strict" else "official"
 
-    def evaluation(self, name: str) -> StoredEvaluation:
-        """One evaluation; without verdicts where there is none of that name."""
-        verdicts = [
+    def verdicts(self, evaluation: str) -> list[Verdict]:
+        """The verdicts of one evaluation; see `StoredEvaluation.verdicts`."""
+        return [
             stored.verdict
-            for stored in self.folder.verdicts(name)
+            for stored in self.folder.verdicts(evaluation)
             if stored.verdict.image_id not in self.images
             or self.images[stored.verdict.image_id].sha256 == stored.image_sha256
         ]
+
+    def evaluation(self, name: str) -> StoredEvaluation:
+        """One evaluation with its report; without verdicts where there is none of that name."""
         return StoredEvaluation(
             name=name,
             identity=self.folder.evaluation_identity(name),
-            verdicts=verdicts,
+            verdicts=self.verdicts(name),
             report=self.folder.report(name),
         )
 
@@ -273,16 +275,16 @@ class StoredRun:
         )
 
     def expected_verdicts(
-        self, benchmark: Benchmark, samples: Sequence[Sample], evaluation: StoredEvaluation
+        self, benchmark: Benchmark, samples: Sequence[Sample], evaluation: str
     ) -> list[Verdict]:
         """One verdict for each question about each expected image of `samples`, in order.
 
-        What is not stored becomes a verdict whose status and reason say why.
+        A verdict that is not stored is filled in, with the status and the reason of its absence.
         """
         usable = self.images.keys() - self.damage.keys()
         stored = {
             (verdict.image_id, verdict.question_id): verdict
-            for verdict in evaluation.verdicts
+            for verdict in self.verdicts(evaluation)
             if verdict.image_id in usable
         }
         expected = []

@@ -1,8 +1,8 @@
-"""Where work runs: in this process, or in one process for each device.
+"""Runs jobs in this process, or in one worker process for each device.
 
-Hands batches of jobs to a handler, gives back one outcome for each job as it comes, and loses none:
-a batch that fails is tried in halves, a process that dies is replaced and its jobs are returned; so
-is one that stays stopped. No process outlives its parent. Knows nothing of images, models or files.
+Passes batches of jobs to a handler and yields one outcome for each job as it is ready. A batch that
+fails is retried in halves; a worker process that dies or stays stopped is replaced and its jobs are
+queued again. No process outlives its parent. Knows nothing of images, models or files.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 Handler = Callable[[Sequence[J]], Sequence[R]]
-"""Does a batch of jobs: one result for each, in order. An `AlphaBenchError` in the place of one
-stops everything once the batch's results are given."""
+"""Does a batch of jobs: one result for each, in order. An `AlphaBenchError` in place of a result
+stops everything after the batch's other results are yielded."""
 Opener = Callable[[str], Handler[J, R]]
 """Makes the handler on a device (`cpu`, `cuda:0`). Must be picklable for several processes."""
 
 HOPELESS_AFTER: Final = 8
-"""So many jobs failing, and none done, means that what fails is not the jobs."""
-_TRIES_OF_A_LETHAL_JOB: Final = 2
+"""After so many failures without any success, the run stops."""
+_TRIES_OF_A_CRASHING_JOB: Final = 2
 _TRIES_TO_START: Final = 3
 STOPPED_SECONDS: Final = 30.0
-"""So long a worker process may be stopped (SIGSTOP) before it is replaced."""
+"""How long a worker process may be stopped (SIGSTOP) before it is replaced."""
 _SECONDS_TO_LEAVE: Final = 10.0
-"""For an idle worker, to end what it has started itself."""
+"""For an idle worker, to end its own child processes."""
 _LOOK_SECONDS: Final = 1.0
 
 
@@ -51,7 +51,7 @@ def _silent(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FinishedJob(Generic[J, R]):
-    """A job and what came of it."""
+    """A job and its result."""
 
     job: J
     result: R
@@ -59,7 +59,7 @@ class FinishedJob(Generic[J, R]):
 
 @dataclass(frozen=True, slots=True)
 class LostJob(Generic[J]):
-    """A job that could not be done, even alone."""
+    """A job that failed even in a batch of its own."""
 
     job: J
     reason: str
@@ -82,7 +82,7 @@ def run_jobs(
         jobs: picklable when there are several devices.
         devices: one worker each; naming one twice gives it two workers.
         batch_size: jobs in a call at most; halved for good when memory runs out.
-        note: told what becomes of worker processes that die or are stopped.
+        note: called with a sentence for each worker process that dies or is stopped.
         stopped_seconds: how long a worker process may be stopped before it is replaced.
 
     Raises:
@@ -105,7 +105,7 @@ def run_jobs(
             if isinstance(outcome, LostJob) and done == 0 and count >= HOPELESS_AFTER:
                 raise AlphaBenchError(
                     f"the first {count} all failed, the last one with: {outcome.reason}",
-                    hint="mend that and give the same command again; failed ones are retried",
+                    hint="fix that and run the same command again; failed ones are retried",
                 )
 
 
@@ -205,13 +205,13 @@ class _Failure:
     @classmethod
     def of(cls, error: Exception) -> _Failure:
         name = type(error).__name__
-        # By name: torch's own class, without importing torch.
+        # By name: the class is torch's, which is not imported here.
         return cls(f"{name}: {error}"[:2000], name in ("OutOfMemoryError", "MemoryError"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """What a worker process tells its parent."""
+    """A message from a worker process to its parent."""
 
     kind: Literal["ready", "results", "failure", "stop", "gone"]
     content: Any = None
@@ -228,12 +228,12 @@ class _Watch:
 class _Worker:
     """A process on one device, and the batch it has in hand.
 
-    A thread of the parent talks with it: one that is stopped in the middle of a message keeps that
-    thread waiting, and nobody else.
+    A thread of the parent communicates with it: a worker that is stopped in the middle of a message
+    blocks that thread only.
     """
 
     def __init__(
-        self, opener: bytes, device: str, threads: int, inbox: queue.SimpleQueue[_Heard]
+        self, opener: bytes, device: str, threads: int, inbox: queue.SimpleQueue[_Received]
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self.device = device
@@ -246,7 +246,7 @@ class _Worker:
         self.process = context.Process(
             target=_serve, args=(opener, device, threads, theirs), daemon=True
         )
-        # It inherits the mask: an interrupt of the whole group finds it deaf from the beginning.
+        # It inherits the signal mask: an interrupt of the process group never reaches it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()
@@ -261,9 +261,9 @@ class _Worker:
         self._outbox.put(bytes(ForkingPickler.dumps(batch)))
 
     def stopped_for(self) -> float:
-        """Seconds that it was seen stopped without a break; those in which nobody looked are none.
+        """Seconds for which it was observed to be stopped without a break.
 
-        Always 0 where the system does not tell.
+        Always 0 where the system does not report it.
         """
         passed, self._looked = time.monotonic() - self._looked, time.monotonic()
         if _is_stopped(self.process.pid):
@@ -273,7 +273,7 @@ class _Worker:
         return self._stopped_for
 
     def stop(self, *, patience: float = 0.0) -> None:
-        """An idle worker leaves by itself when nobody talks to it any more; a busy one is ended."""
+        """An idle worker exits when its connection is closed; a busy one is killed."""
         self._outbox.put(None)
         if patience and self.ready and self.batch is None:
             self.process.join(timeout=patience)
@@ -293,7 +293,7 @@ class _Worker:
                 self._inbox.put((self, _Message("gone")))
 
 
-_Heard = tuple[_Worker, _Message]
+_Received = tuple[_Worker, _Message]
 
 
 def _pack(message: _Message) -> bytes:
@@ -321,7 +321,7 @@ def _run_in_processes(
 ) -> Generator[FinishedJob[J, R] | LostJob[J], None, None]:
     threads = max(1, (os.cpu_count() or 1) // len(devices))
     packed = bytes(ForkingPickler.dumps(opener))
-    inbox: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
+    inbox: queue.SimpleQueue[_Received] = queue.SimpleQueue()
     workers: list[_Worker] = []
     deaths: dict[int, int] = {}
     failed_starts = 0
@@ -332,12 +332,12 @@ def _run_in_processes(
             worker, message = _next_message(inbox, workers, watch)
             if message.kind == "gone":
                 failed_starts = 0 if worker.ready else failed_starts + 1
-                yield from _bury(worker, waiting, deaths, failed_starts, watch)
+                yield from _retire(worker, waiting, deaths, failed_starts, watch)
                 workers.remove(worker)
                 worker.stop()
                 workers.append(_Worker(packed, worker.device, threads, inbox))
                 continue
-            yield from _hear(worker, message, waiting)
+            yield from _receive(worker, message, waiting)
             if (batch := waiting.take()) is not None:
                 worker.give(batch)
             elif not any(w.batch for w in workers):
@@ -349,8 +349,8 @@ def _run_in_processes(
 
 
 def _next_message(
-    inbox: queue.SimpleQueue[_Heard], workers: Sequence[_Worker], watch: _Watch
-) -> _Heard:
+    inbox: queue.SimpleQueue[_Received], workers: Sequence[_Worker], watch: _Watch
+) -> _Received:
     while True:
         for worker in workers:
             if worker.stopped_for() >= watch.stopped_seconds:
@@ -363,7 +363,7 @@ def _next_message(
             return inbox.get(timeout=_LOOK_SECONDS)
 
 
-def _hear(
+def _receive(
     worker: _Worker, message: _Message, waiting: _Queue[J]
 ) -> Iterator[FinishedJob[J, Any] | LostJob[J]]:
     batch, worker.batch = worker.batch, None
@@ -378,10 +378,10 @@ def _hear(
             yield from _pair(batch or [], message.content)
 
 
-def _bury(
+def _retire(
     worker: _Worker, waiting: _Queue[J], deaths: dict[int, int], failed_starts: int, watch: _Watch
 ) -> Iterator[LostJob[J]]:
-    """Return the jobs of a worker that died; give up on a job that kills whoever takes it."""
+    """Queue the jobs of a dead worker again; give up on a job that repeatedly kills its worker."""
     how = f"its worker process died (exit code {worker.process.exitcode})"
     if failed_starts >= _TRIES_TO_START:
         raise AlphaBenchError(
@@ -397,7 +397,7 @@ def _bury(
     if len(batch) == 1:
         job = batch[0]
         deaths[id(job)] = deaths.get(id(job), 0) + 1
-        if deaths[id(job)] >= _TRIES_OF_A_LETHAL_JOB:
+        if deaths[id(job)] >= _TRIES_OF_A_CRASHING_JOB:
             yield LostJob(job, how)
             return
     waiting.give_back(batch)
@@ -411,7 +411,7 @@ def _serve(opener: bytes, device: str, threads: int, connection: Connection) -> 
     assert parent.pid is not None
     leave_with_parent(parent.pid)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    with contextlib.suppress(EOFError, ConnectionError):  # the parent has no more to say
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has closed the connection
         try:
             handler = ForkingPickler.loads(opener)(device)
         except Exception as error:  # noqa: BLE001 - the boundary: what fails becomes a sentence
@@ -419,7 +419,7 @@ def _serve(opener: bytes, device: str, threads: int, connection: Connection) -> 
             return
         connection.send_bytes(_pack(_Message("ready")))
         while True:
-            connection.send_bytes(_answer(handler, connection.recv()))
+            connection.send_bytes(_respond(handler, connection.recv()))
 
 
 def _in_a_sentence(error: Exception, device: str) -> AlphaBenchError:
@@ -431,7 +431,7 @@ def _in_a_sentence(error: Exception, device: str) -> AlphaBenchError:
     )
 
 
-def _answer(handler: Handler[J, R], batch: Sequence[J]) -> bytes:
+def _respond(handler: Handler[J, R], batch: Sequence[J]) -> bytes:
     try:
         return _pack(_Message("results", handler(batch)))
     except AlphaBenchError as error:
