@@ -93,8 +93,8 @@ def assemble(recipe: TrainingRecipe, context: AssemblyContext) -> TrainerCompone
         ],
         panel=panel(recipe, opened, prompts),
         decisive={
-            "task": strict_yaml.plain(recipe.task),
-            "validation": strict_yaml.plain(recipe.validation),
+            "task": strict_yaml.to_plain(recipe.task),
+            "validation": strict_yaml.to_plain(recipe.validation),
         },
     )
 

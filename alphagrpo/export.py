@@ -123,7 +123,7 @@ def _base_of(training: Path) -> dict[str, Any]:
     said = read_tree(training / RECIPE_FILE).get("policy")
     known = ("checkpoint", "options")
     said = {key: said[key] for key in known if key in said} if isinstance(said, dict) else {}
-    policy = strict_yaml.build(PolicySettings, said, where="policy")
+    policy = strict_yaml.build_settings(PolicySettings, said, where="policy")
     kept = {"dtype", "revision", "cache_dir", "offline", "variant"}
     options = {key: value for key, value in policy.texts().items() if key in kept}
     return {"base": policy.checkpoint, "options": options}

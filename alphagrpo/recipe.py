@@ -314,7 +314,9 @@ def load_recipe(name: str | Path, assignments: Iterable[str] = ()) -> TrainingRe
     Raises:
         AlphaBenchError: no such recipe, or something in it that no setting has or takes.
     """
-    return strict_yaml.build(TrainingRecipe, strict_yaml.override(_tree(str(name)), assignments))
+    return strict_yaml.build_settings(
+        TrainingRecipe, strict_yaml.override(_tree(str(name)), assignments)
+    )
 
 
 def read_tree(path: Path) -> strict_yaml.Tree:
@@ -330,13 +332,13 @@ def read_tree(path: Path) -> strict_yaml.Tree:
             f"the recipe {str(path)!r} cannot be read: {error}",
             hint=f"name a YAML file, or one of {', '.join(recipe_names())}",
         ) from error
-    return strict_yaml.parse(text, source=repr(str(path)))
+    return strict_yaml.parse_yaml(text, source=repr(str(path)))
 
 
 def _tree(name: str) -> strict_yaml.Tree:
     if name in (names := recipe_names()):
         text = (importlib.resources.files(_PACKAGE) / "recipes" / f"{name}.yaml").read_text("utf-8")
-        return strict_yaml.parse(text, source=f"recipe {name!r}")
+        return strict_yaml.parse_yaml(text, source=f"recipe {name!r}")
     path = Path(name).expanduser()
     if name and path.is_dir():
         if not (path / RECIPE_FILE).exists():

@@ -187,7 +187,7 @@ def _train(recipe: TrainingRecipe, folder: Path, *, device: str, cache: Path | N
     )
 
     def begun() -> None:
-        replace_text(folder / RECIPE_FILE, strict_yaml.write(recipe))
+        replace_text(folder / RECIPE_FILE, strict_yaml.to_yaml(recipe))
 
     try:
         around = RuntimeContext(processes=together, report=say, on_begin=begun)
@@ -229,12 +229,12 @@ def _silent(message: str) -> None:
 def _show_curves(folder: Path) -> None:
     from alphatrainers.checkpoint import replace_text
     from alphatrainers.reporting.history import curve_text, curves, read_points
-    from alphatrainers.reporting.plots import training_picture
+    from alphatrainers.reporting.plots import training_figure
 
     for curve in curves(read_points(folder)).values():
         echo(f"\n{curve_text(curve)}")
     picture = folder / PICTURE
-    replace_text(picture, training_picture(folder))
+    replace_text(picture, training_figure(folder))
     echo(f"\ncurves: {picture}")
 
 

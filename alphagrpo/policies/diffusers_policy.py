@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.models.bagel.guidance import Guidance, apply_guidance
 from alphatrainers.protocols import ReplayAnswer, ReplaySpec, VelocityPredicted, VelocityQuery
-from alphatrainers.sampling import denoise, generator
+from alphatrainers.sampling import generator, sample_latents
 from alphatrainers.trajectory import (
     GenerateImage,
     InputText,
@@ -90,7 +90,7 @@ class DiffusersPolicy:
             return self._velocity(encoded, x_BCYX, sigma_B, _guidance(spec))
 
         generators = [generator(program, 1) for program in programs]
-        drawn = denoise(predict, spec, generators, shape, device=self.device)
+        drawn = sample_latents(predict, spec, generators, shape, device=self.device)
         pictures = self._decode(drawn.final_BX)
         return [
             Trajectory(

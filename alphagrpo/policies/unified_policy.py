@@ -41,7 +41,7 @@ from alphatrainers.protocols import (
     VelocityPredicted,
     VelocityQuery,
 )
-from alphatrainers.sampling import denoise, generator, sample_tokens, score_tokens
+from alphatrainers.sampling import generator, sample_latents, sample_tokens, score_tokens
 from alphatrainers.trajectory import (
     GenerateImage,
     GenerateText,
@@ -278,7 +278,7 @@ class UMMPolicy:
         grids = [self._grid(spec)] * len(generators)
         guided = self._painter(said, spec, grids)
         shape = (grids[0].rows * grids[0].columns, self.umm.loaded.model.config.latent_features)
-        drawn = denoise(_velocity(guided), spec, generators, shape, device=self.device)
+        drawn = sample_latents(_velocity(guided), spec, generators, shape, device=self.device)
         pictures = self.umm.decoded(drawn.final_BX.flatten(0, 1).to(self.device), grids)
         made = []
         for row, picture in enumerate(pictures):

@@ -149,12 +149,14 @@ def test_a_file_that_cannot_be_a_recipe_says_so(tmp_path: Path) -> None:
 def test_a_recipe_of_one_s_own_need_not_say_what_it_costs_and_may_begin_with_a_mark(
     tmp_path: Path,
 ) -> None:
-    tree = strict_yaml.plain(load_recipe("nano-rt2i"))
+    tree = strict_yaml.to_plain(load_recipe("nano-rt2i"))
     del tree["about"]
     path = tmp_path / "own.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + yaml.safe_dump(tree).encode())
     assert load_recipe(path).training == load_recipe("nano-rt2i").training
-    (tmp_path / "recipe.yaml").write_text(strict_yaml.write(load_recipe("nano-rt2i", ["panel=2"])))
+    (tmp_path / "recipe.yaml").write_text(
+        strict_yaml.to_yaml(load_recipe("nano-rt2i", ["panel=2"]))
+    )
     assert load_recipe(tmp_path, ["training.steps=3"]).panel == 2
     with pytest.raises(AlphaBenchError, match="holds no training"):
         load_recipe(tmp_path.parent)

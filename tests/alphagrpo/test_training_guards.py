@@ -42,7 +42,7 @@ def place(folder: Path) -> AssemblyContext:
 
 
 def made(tree: dict[str, Any], *changes: str) -> TrainingRecipe:
-    return strict_yaml.build(TrainingRecipe, strict_yaml.override(tree, changes))
+    return strict_yaml.build_settings(TrainingRecipe, strict_yaml.override(tree, changes))
 
 
 def parts(recipe: TrainingRecipe, folder: Path) -> TrainerComponents:

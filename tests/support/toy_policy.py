@@ -1,7 +1,7 @@
-"""A policy of a few hundred weights that writes tokens and draws 2 x 2 pictures; its own rewards.
+"""A policy of a few hundred weights that generates tokens and 2 x 2 images, and its rewards.
 
-It counts its forwards, and can be told to replay with the wrong noise levels. One recurrent cell
-understands, one painter generates; what was read is one vector a trajectory.
+It counts its forward passes, and can replay with the wrong noise levels on purpose. One recurrent
+cell reads, one small network predicts velocities; the context is one vector a trajectory.
 
 Shapes: B trajectories, D width, V vocabulary, X = (2, 2) a latent.
 """
@@ -32,7 +32,7 @@ from alphatrainers.protocols import (
     VelocityPredicted,
     VelocityQuery,
 )
-from alphatrainers.sampling import denoise, generator, sample_tokens, score_tokens
+from alphatrainers.sampling import generator, sample_latents, sample_tokens, score_tokens
 from alphatrainers.trajectory import (
     GenerateImage,
     GenerateText,
@@ -48,9 +48,9 @@ from alphatrainers.trajectory import (
 )
 
 VOCABULARY, WIDTH, END = 8, 6, 0
-WRITE = GenerateText(max_tokens=4)
-DRAW = GenerateImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0), window=range(1, 4))
-PLAIN = GenerateImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0))
+TEXT = GenerateText(max_tokens=4)
+IMAGE = GenerateImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0), window=range(1, 4))
+PLAIN_IMAGE = GenerateImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0))
 
 
 class Cell(nn.Module):
@@ -64,7 +64,7 @@ class Cell(nn.Module):
         return torch.tanh(self.mix(torch.cat([read_BD, token_BD], 1)))
 
 
-class Painter(nn.Module):
+class ToyVelocity(nn.Module):
     """Predicts a velocity."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class ToyModel(nn.Module):
         self.tokens = nn.Embedding(VOCABULARY, WIDTH)
         self.cell = Cell()
         self.head = nn.Linear(WIDTH, VOCABULARY)
-        self.painter = Painter()
+        self.painter = ToyVelocity()
 
 
 class ToyPolicy:
@@ -97,7 +97,7 @@ class ToyPolicy:
             self._model = ToyModel().to(dtype)
         self._dtype, self._wrong = dtype, wrong_sigmas
         self.counts: Counter[str] = Counter()
-        """Calls of cell and painter, apart for rollout and replay; each of a whole batch."""
+        """Calls of cell and velocity network in rollout and replay; one for each batch."""
         self._doing = "rollout"
 
     @property
@@ -131,13 +131,16 @@ class ToyPolicy:
                 texts, read_BD = self._write(step, generators, read_BD)
                 columns.append(texts)
             elif isinstance(step, GenerateImage):
-                columns.append(self._draw(step, generators, read_BD))
+                columns.append(self._generate_image(step, generators, read_BD))
             else:
                 inputs = [program.steps[index] for program in programs]
                 read_BD = self._read(inputs, read_BD)
                 columns.append(inputs)  # type: ignore[arg-type]
         return [
-            Trajectory(program=program, segments=tuple(column[row] for column in columns))
+            Trajectory(
+                program=program,
+                segments=tuple(segments_at_step[row] for segments_at_step in columns),
+            )
             for row, program in enumerate(programs)
         ]
 
@@ -178,9 +181,9 @@ class ToyPolicy:
 
     def _read(self, inputs: Sequence[ProgramStep | Segment], read_BD: Tensor) -> Tensor:
         rows = [_tokens(part) for part in inputs]
-        for place in range(max(map(len, rows))):
-            going = [row[place] if place < len(row) else END for row in rows]
-            mask_B1 = torch.tensor([place < len(row) for row in rows])[:, None]
+        for position in range(max(map(len, rows))):
+            going = [row[position] if position < len(row) else END for row in rows]
+            mask_B1 = torch.tensor([position < len(row) for row in rows])[:, None]
             read_BD = torch.where(mask_B1, self._step(read_BD, going), read_BD)
         return read_BD
 
@@ -190,18 +193,18 @@ class ToyPolicy:
         rows: list[list[int]] = [[] for _ in generators]
         logps: list[list[Tensor]] = [[] for _ in generators]
         for _ in range(spec.max_tokens):
-            drawn = sample_tokens(
+            sampled = sample_tokens(
                 self._model.head(read_BD),
                 generators,
                 temperature=spec.temperature,
                 top_p=spec.top_p,
             )
             writing = [not row or row[-1] != END for row in rows]
-            for place, goes_on in enumerate(writing):
+            for position, goes_on in enumerate(writing):
                 if goes_on:
-                    rows[place].append(int(drawn.ids_B[place]))
-                    logps[place].append(drawn.logp_B[place])
-            next_BD = self._step(read_BD, drawn.ids_B.tolist())
+                    rows[position].append(int(sampled.ids_B[position]))
+                    logps[position].append(sampled.logp_B[position])
+            next_BD = self._step(read_BD, sampled.ids_B.tolist())
             read_BD = torch.where(torch.tensor(writing)[:, None], next_BD, read_BD)
         texts = [
             SampledText(
@@ -220,8 +223,8 @@ class ToyPolicy:
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         spec = texts[0].spec
         columns: list[Tensor] = []
-        for place in range(spec.max_tokens):
-            ids = [text.ids[place] if place < len(text.ids) else END for text in texts]
+        for position in range(spec.max_tokens):
+            ids = [text.ids[position] if position < len(text.ids) else END for text in texts]
             logits_BV = self._model.head(read_BD)
             columns.append(
                 score_tokens(
@@ -231,7 +234,7 @@ class ToyPolicy:
                     top_p=spec.top_p,
                 )
             )
-            mask_B1 = torch.tensor([place < len(text.ids) for text in texts])[:, None]
+            mask_B1 = torch.tensor([position < len(text.ids) for text in texts])[:, None]
             read_BD = torch.where(mask_B1, self._step(read_BD, ids), read_BD)
         logp_BT = torch.stack(columns, 1)
         return tuple(logp_BT[row, : len(t.ids)] for row, t in enumerate(texts)), read_BD
@@ -241,7 +244,7 @@ class ToyPolicy:
         x_BX, sigma_B = x_BX.to(self._dtype), sigma_B.to(self._dtype)
         return torch.as_tensor(self._model.painter(x_BX, sigma_B, read_BD))
 
-    def _draw(
+    def _generate_image(
         self, spec: GenerateImage, generators: Sequence[torch.Generator], read_BD: Tensor
     ) -> list[SampledImage]:
         rows = len(generators)
@@ -249,7 +252,7 @@ class ToyPolicy:
         def velocity(x_BX: Tensor, sigma: float) -> Tensor:
             return self._velocity(x_BX, torch.full((rows,), sigma), read_BD)
 
-        made = denoise(velocity, spec, generators, (2, 2), device=self.device)
+        made = sample_latents(velocity, spec, generators, (2, 2), device=self.device)
         return [
             SampledImage(
                 spec=spec,
@@ -257,13 +260,13 @@ class ToyPolicy:
                 velocity_SX=made.velocity_BSX[row],
                 logp_S=made.logp_BS[row],
                 final_X=made.final_BX[row],
-                image=picture(made.final_BX[row]),
+                image=grey_image(made.final_BX[row]),
             )
             for row in range(rows)
         ]
 
 
-def picture(latent_X: Tensor) -> Image.Image:
+def grey_image(latent_X: Tensor) -> Image.Image:
     """Grey levels."""
     grey = (torch.sigmoid(latent_X.float()) * 255).round().to(torch.uint8)
     image = Image.new("L", (2, 2))
@@ -285,7 +288,7 @@ def _tokens(part: ProgramStep | Segment) -> list[int]:
 
 @dataclass
 class Brightness:
-    """Mean of the last latent, or a constant; away for the first calls if asked."""
+    """Mean of the last latent, or a constant; unavailable for the first `away` calls."""
 
     constant: float | None = None
     away: int = 0
@@ -300,12 +303,12 @@ class Brightness:
     def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
         self.calls += 1
         if self.calls <= self.away:
-            raise JudgeUnavailableError("nobody listens")
+            raise JudgeUnavailableError("no judge answers")
         return [self._one(trajectory) for trajectory in trajectories]
 
     def _one(self, trajectory: Trajectory) -> Score:
         if int(trajectory.program.id.rpartition("/")[2]) in self.unscored:
-            return Score(value=None, reason="the picture could not be read")
+            return Score(value=None, reason="the image could not be read")
         value = float(trajectory.images[-1].final_X.mean())
         return Score(value=value if self.constant is None else self.constant)
 
@@ -324,9 +327,9 @@ class Threes:
 
 @dataclass
 class ToyTask:
-    """Reads the prompt, then walks `steps`; keeps a queue of the prompts it has seen last."""
+    """Reads the prompt, then does `steps`; its queue holds the prompts of the last step."""
 
-    steps: tuple[ProgramStep, ...] = (WRITE, DRAW)
+    steps: tuple[ProgramStep, ...] = (TEXT, IMAGE)
     seen: list[str] = field(default_factory=list)
 
     def programs(self, prompts: Sequence[TrainingPrompt], step_info: StepInfo) -> list[Program]:
@@ -353,7 +356,7 @@ class ToyTask:
 def program_of(
     prompt: TrainingPrompt, member: int, step_info: StepInfo, steps: tuple[ProgramStep, ...]
 ) -> Program:
-    seed = sum(ord(letter) * 31**place for place, letter in enumerate(prompt.id))
+    seed = sum(ord(letter) * 31**position for position, letter in enumerate(prompt.id))
     return Program(
         id=f"{step_info.step}/{prompt.id}/{member}",
         group=f"{step_info.step}/{prompt.id}",
@@ -371,7 +374,7 @@ PROMPTS = [
 
 @dataclass
 class Scripted:
-    """A validation that says what it is told, point by point."""
+    """A validation with scripted points."""
 
     points: Sequence[ValidationPoint | None]
     name: str = "held out"

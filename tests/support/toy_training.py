@@ -63,7 +63,9 @@ class Slow(Brightness):
 
 def settings_of(*assignments: str) -> Toy:
     """The settings above, changed."""
-    return strict_yaml.build(Toy, strict_yaml.override({"training": SETTINGS}, assignments))
+    return strict_yaml.build_settings(
+        Toy, strict_yaml.override({"training": SETTINGS}, assignments)
+    )
 
 
 def train(folder: Path, *assignments: str, together: Processes | None = None) -> TrainingOutcome:

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, read back equal, and never mixed with another training's."""
+"""Checkpoints: complete or absent, read back equal, and never mixed with another training's."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_adapters_are_stored_as_peft_reads_them(tmp_path: Path) -> None:
     assert config["target_modules"] == ["painter.leave"]
 
 
-def test_the_newest_ones_are_kept(tmp_path: Path) -> None:
+def test_only_the_newest_checkpoints_are_retained(tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path)
     for step in (1, 2, 3):
         folder.save(checkpoint(step, train=1.0), PLAIN, keep=2)
@@ -135,8 +135,8 @@ def test_lines_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path: Path, 
     path = tmp_path / "metrics.jsonl"
     for step in range(5):
         append_line(path, {"step": step, "values": {}})
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) - cut])
+    complete = path.read_bytes()
+    path.write_bytes(complete[: len(complete) - cut])
     lines = len(path.read_bytes().splitlines())
     torn = 0 if path.read_bytes().endswith(b"\n") or not cut else 1
     keep_lines(path, below=3)
@@ -158,16 +158,16 @@ def cut_short(path: Path) -> None:
 def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     tmp_path: Path, harm: Callable[[Path], None], file: str
 ) -> None:
-    folder, said = TrainingFolder(tmp_path), list[str]()
+    folder, messages = TrainingFolder(tmp_path), list[str]()
     for step in (1, 2):
         folder.save(checkpoint(step, train=float(step)), PLAIN, keep=2)
     harm(tmp_path / "checkpoints" / "step-000002" / file)
-    found = folder.go_back(PLAIN, said.append)
+    found = folder.go_back(PLAIN, messages.append)
     assert found is not None
     assert same(found, checkpoint(1, train=1.0))
-    assert len(said) == 1
-    assert "step-000002' is damaged" in said[0]
-    assert "step 1 is used" in said[0]
+    assert len(messages) == 1
+    assert "step-000002' is damaged" in messages[0]
+    assert "step 1 is used" in messages[0]
     assert folder.steps() == [1]
     assert (tmp_path / "checkpoints" / "damaged-step-000002").is_dir()
 
@@ -224,7 +224,7 @@ def test_what_a_killed_process_had_half_written_is_removed(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.rglob("*7*")) == []
 
 
-def test_what_cannot_be_written_is_a_sentence_and_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_is_a_sentence_and_leaves_the_old_files(tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path)
     folder.save(checkpoint(1, train=1.0), PLAIN, keep=2)
     # A file where a folder must be made: refused whoever runs the test.

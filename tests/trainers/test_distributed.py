@@ -1,4 +1,4 @@
-"""Several processes: the same losses, gradients and weights as one, whole or sharded."""
+"""Several processes: the same losses, gradients and weights as one, replicated or sharded."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_queues_of_two_processes_are_not_resumed_by_one(together: Path) -> None:
         train(folder, *settings)
 
 
-def test_shares_are_disjoint_and_whole_for_any_number_of_processes() -> None:
+def test_shares_are_disjoint_and_complete_for_any_number_of_processes() -> None:
     items = list(range(11))
     for size in range(1, 6):
         shares = [Processes(rank=rank, size=size).share(items) for rank in range(size)]

@@ -16,19 +16,19 @@ from alphatrainers.guards import (
     refuse_leak,
     refuse_unscored,
 )
-from alphatrainers.reward_scoring import ScoreRow
+from alphatrainers.reward_scoring import TrajectoryScores
 from alphatrainers.settings import GuardSettings
 from tests.support.toy_policy import point
 
 
-def test_a_prompt_that_is_trained_and_validated_is_refused_however_it_is_written() -> None:
+def test_a_prompt_that_is_trained_and_validated_is_refused_in_any_spelling() -> None:
     with pytest.raises(AlphaBenchError, match=r"1 prompts of 'geneval:mini'.*'A  Red dog\.'"):
         refuse_leak(["a red dog", "two cats"], {"geneval:mini": ["A  Red dog.", "a bird"]})
     refuse_leak(["a red dog"], {"geneval:mini": ["a red dogfish"]})
 
 
 @pytest.mark.parametrize("gap", [0.01, math.inf, math.nan])
-def test_a_replay_that_disagrees_with_the_sampler_stops_the_run(gap: float) -> None:
+def test_a_replay_that_disagrees_with_the_sampler_stops_the_training(gap: float) -> None:
     with pytest.raises(TrainingStoppedError, match="replayed image log-probabilities"):
         choose_old_log_probs({"image": gap}, GuardSettings(image_mismatch=1e-3), image_clip=1e-5)
     with pytest.raises(TrainingStoppedError, match="replayed text log-probabilities"):
@@ -47,18 +47,18 @@ def test_old_log_probs_are_replayed_where_rounding_comes_near_the_clip(
     )
 
 
-def rows(unscored: int, of: int) -> list[ScoreRow]:
-    bad = ScoreRow(group="g", values={"b": None}, reasons={"b": "refused"})
-    return [bad] * unscored + [ScoreRow(group="g", values={"b": 1.0})] * (of - unscored)
+def rows(unscored: int, of: int) -> list[TrajectoryScores]:
+    bad = TrajectoryScores(group="g", values={"b": None}, reasons={"b": "refused"})
+    return [bad] * unscored + [TrajectoryScores(group="g", values={"b": 1.0})] * (of - unscored)
 
 
-def test_too_many_unscored_trajectories_stop_the_run_with_the_usual_reason() -> None:
+def test_too_many_unscored_trajectories_stop_the_training_with_the_most_frequent_reason() -> None:
     refuse_unscored(rows(5, 10), share=0.5)
     with pytest.raises(TrainingStoppedError, match=r"6 of 10 trajectories .* refused"):
         refuse_unscored(rows(6, 10), share=0.5)
 
 
-def test_a_constant_reward_stops_the_run_after_some_steps_in_a_row() -> None:
+def test_a_constant_reward_stops_the_training_after_some_steps_in_a_row() -> None:
     streak = count_zero_spread(0, "image", flat_groups=4, groups=4, limit=3)
     streak = count_zero_spread(streak, "image", flat_groups=4, groups=4, limit=3)
     assert streak == 2
@@ -92,7 +92,7 @@ def test_hacking_is_a_sure_fall_below_the_best_while_the_reward_rises() -> None:
     assert (curve.best_step, curve.best_reward) == (0, 1.0)
 
 
-def test_one_lucky_step_hardly_moves_what_rewards_were_lately() -> None:
+def test_one_lucky_step_hardly_moves_the_mean_of_recent_rewards() -> None:
     assert moving_mean(math.nan, 0.5) == 0.5
     assert moving_mean(0.5, 1.0) == pytest.approx(0.6)
     mean = 0.5

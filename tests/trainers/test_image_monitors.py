@@ -1,4 +1,4 @@
-"""Monitors and panels: what pictures and texts look like as a whole."""
+"""Monitors and panels: what images and texts look like in the mean."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from alphatrainers.image_monitors import image_sums, text_sums
 from alphatrainers.panels import save_panel
 from alphatrainers.protocols import StepInfo
 from alphatrainers.trajectory import SampledImage, Trajectory
-from tests.support.toy_policy import PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
+from tests.support.toy_policy import PLAIN_IMAGE, PROMPTS, TEXT, ToyPolicy, program_of
 
 STEP_INFO = StepInfo(step=0, seed=0, group_size=2)
 
 
 def shown(*colours: str, groups: int = 1) -> list[Trajectory]:
     programs = [
-        program_of(PROMPTS[0], row, STEP_INFO, (WRITE, PLAIN)) for row in range(len(colours))
+        program_of(PROMPTS[0], row, STEP_INFO, (TEXT, PLAIN_IMAGE)) for row in range(len(colours))
     ]
     made = ToyPolicy().rollout(programs)
     found = []
     for row, (trajectory, colour) in enumerate(zip(made, colours, strict=True)):
-        *others, drawn = trajectory.segments
-        assert isinstance(drawn, SampledImage)
-        picture = replace(drawn, image=Image.new("RGB", (4, 4), colour))
+        *others, sampled = trajectory.segments
+        assert isinstance(sampled, SampledImage)
+        image = replace(sampled, image=Image.new("RGB", (4, 4), colour))
         program = replace(trajectory.program, group=str(row * groups // len(colours)))
-        found.append(replace(trajectory, program=program, segments=(*others, picture)))
+        found.append(replace(trajectory, program=program, segments=(*others, image)))
     return found
 
 
@@ -42,7 +42,7 @@ def test_a_collapsed_group_has_no_diversity_and_black_and_white_have_all_of_it()
     assert mean(shown("black", "white"), "diversity") == 1.0
 
 
-def test_pictures_of_different_groups_are_not_compared() -> None:
+def test_images_of_different_groups_are_not_compared() -> None:
     assert mean(shown("black", "black", "white", "white", groups=2), "diversity") == 0.0
 
 
@@ -52,7 +52,7 @@ def test_brightness_and_saturation_are_those_of_the_colours() -> None:
     assert mean(shown("red", "white"), "contrast") == pytest.approx(0.0, abs=1e-12)
 
 
-def test_texts_are_counted_as_they_were_drawn_and_nothing_is_said_of_none() -> None:
+def test_texts_are_counted_as_sampled_and_absent_without_any() -> None:
     trajectories = shown("red", "red")
     sums = text_sums(trajectories)
     ids = [text.ids for trajectory in trajectories for text in trajectory.texts]
@@ -61,7 +61,7 @@ def test_texts_are_counted_as_they_were_drawn_and_nothing_is_said_of_none() -> N
     assert text_sums([]) == {}
 
 
-def test_a_panel_shows_pictures_side_by_side_in_their_order(tmp_path: Path) -> None:
+def test_a_panel_shows_images_side_by_side_in_their_order(tmp_path: Path) -> None:
     save_panel(shown("red", "lime", "blue"), tmp_path / "panel.png")
     with Image.open(tmp_path / "panel.png") as panel:
         assert panel.size == (8, 8)

@@ -22,7 +22,7 @@ from alphatrainers.replay import Replayer, replay_request
 from alphatrainers.settings import TextLossSettings, TrainingSettings
 from alphatrainers.trajectory import ProgramStep
 from alphatrainers.weight_sets import WeightSets
-from tests.support.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
+from tests.support.toy_policy import IMAGE, PLAIN_IMAGE, PROMPTS, TEXT, ToyPolicy, program_of
 
 CPU = torch.device("cpu")
 NO_TEXT, NO_IMAGE = TextLossSettings(kind="none"), ImageLossSettings(kind="none")
@@ -110,13 +110,13 @@ KL = {"reference": 0.3, "old": 0.2}
 @pytest.mark.parametrize("kl", ["gaussian", "flow_grpo", "x_mse", "v_mse"])
 def test_the_gradient_of_flow_grpo_with_each_distance_is_that_of_its_value(kl: str) -> None:
     image = ImageLossSettings(kind="flow_grpo", kl=kl, kl_weights=KL, **WIDE)  # type: ignore[arg-type]
-    bench = Bench(image, NO_TEXT, WRITE, DRAW)
+    bench = Bench(image, NO_TEXT, TEXT, IMAGE)
     bench.compare(bench.loss)
 
 
 def test_the_gradient_of_guard_is_that_of_its_value() -> None:
     image = ImageLossSettings(kind="guard", reweight=True, **WIDE)  # type: ignore[arg-type]
-    bench = Bench(image, NO_TEXT, WRITE, DRAW)
+    bench = Bench(image, NO_TEXT, TEXT, IMAGE)
     bench.compare(bench.loss)
 
 
@@ -130,17 +130,17 @@ def test_the_gradient_of_awm_is_that_of_its_value(weighting: str) -> None:
         clip_high=1.0,
         kl_weights=KL,
     )
-    bench = Bench(image, NO_TEXT, WRITE, PLAIN)
+    bench = Bench(image, NO_TEXT, TEXT, PLAIN_IMAGE)
     bench.compare(bench.loss)
 
 
 def test_the_gradient_of_nft_is_that_of_its_value_with_the_normaliser_held_fixed() -> None:
     image = ImageLossSettings(kind="nft", levels=2, beta=0.7)
-    bench = Bench(image, NO_TEXT, WRITE, PLAIN)
+    bench = Bench(image, NO_TEXT, TEXT, PLAIN_IMAGE)
     fixed: list[tuple[Tensor, Tensor]] = []
 
     def by_hand() -> Tensor:
-        """An own reading of the formula, for the normalisers that were found first."""
+        """The formula once more, with the normalisers of the first call."""
         total = torch.zeros((), dtype=torch.float64)
         for number, answer in enumerate(bench.answers()):
             old = bench.recorded["old"][number]
@@ -174,12 +174,12 @@ def test_the_gradient_of_nft_is_that_of_its_value_with_the_normaliser_held_fixed
 @pytest.mark.parametrize("kind", ["grpo", "dapo", "dr_grpo", "gspo"])
 def test_the_gradient_of_each_text_loss_is_that_of_its_value(kind: str) -> None:
     text = TextLossSettings(kind=kind, kl_weights={"reference": 0.3})  # type: ignore[arg-type]
-    bench = Bench(NO_IMAGE, text, WRITE, PLAIN, WRITE)
+    bench = Bench(NO_IMAGE, text, TEXT, PLAIN_IMAGE, TEXT)
     bench.compare(bench.loss)
 
 
 def test_the_gradient_of_cispo_is_that_of_its_value_with_the_weights_held_fixed() -> None:
-    bench = Bench(NO_IMAGE, TextLossSettings(kind="cispo"), WRITE)
+    bench = Bench(NO_IMAGE, TextLossSettings(kind="cispo"), TEXT)
     (first,) = bench.answers()
     (old,) = bench.before
     assert isinstance(first, TextScored)
@@ -205,14 +205,14 @@ def test_the_gradient_of_cispo_is_that_of_its_value_with_the_weights_held_fixed(
 def test_text_and_image_add_up_with_their_weights() -> None:
     image = ImageLossSettings(weight=0.25, **WIDE)  # type: ignore[arg-type]
     text = TextLossSettings(weight=3.0)
-    both = Bench(image, text, WRITE, DRAW).loss()
-    apart = Bench(ImageLossSettings(**WIDE), NO_TEXT, WRITE, DRAW).loss() * 0.25  # type: ignore[arg-type]
-    apart = apart + Bench(NO_IMAGE, TextLossSettings(), WRITE, DRAW).loss() * 3.0
+    both = Bench(image, text, TEXT, IMAGE).loss()
+    apart = Bench(ImageLossSettings(**WIDE), NO_TEXT, TEXT, IMAGE).loss() * 0.25  # type: ignore[arg-type]
+    apart = apart + Bench(NO_IMAGE, TextLossSettings(), TEXT, IMAGE).loss() * 3.0
     assert both.item() == pytest.approx(apart.item(), rel=1e-9)
 
 
 def test_a_trajectory_that_is_not_trained_changes_nothing() -> None:
-    bench = Bench(ImageLossSettings(**WIDE), TextLossSettings(), WRITE, DRAW)  # type: ignore[arg-type]
+    bench = Bench(ImageLossSettings(**WIDE), TextLossSettings(), TEXT, IMAGE)  # type: ignore[arg-type]
     other = [
         signal._replace(image=-3.0, text=2.0) if not signal.image_trained else signal
         for signal in SIGNALS
@@ -223,7 +223,7 @@ def test_a_trajectory_that_is_not_trained_changes_nothing() -> None:
 
 
 def test_texts_that_were_cut_off_can_be_left_out() -> None:
-    bench = Bench(NO_IMAGE, TextLossSettings(), WRITE)
+    bench = Bench(NO_IMAGE, TextLossSettings(), TEXT)
     texts = [trajectory.texts[0] for trajectory in bench.request.batch]
     assert {text.finished for text in texts} == {True, False}
     left_out = Objective(NO_IMAGE, TextLossSettings(cut_off="left_out")).count(bench.request, ALL)
@@ -231,8 +231,8 @@ def test_texts_that_were_cut_off_can_be_left_out() -> None:
     assert left_out.sequences == sum(text.finished for text in texts)
 
 
-def test_the_image_loss_reaches_what_was_read_only_if_asked() -> None:
-    bench = Bench(ImageLossSettings(**WIDE), NO_TEXT, WRITE, DRAW)  # type: ignore[arg-type]
+def test_the_image_loss_reaches_the_context_only_if_the_settings_say_so() -> None:
+    bench = Bench(ImageLossSettings(**WIDE), NO_TEXT, TEXT, IMAGE)  # type: ignore[arg-type]
     und = [p for n, p in bench.weights.trained.items() if bench.weights.expert_of[n] == "und"]
     gen = [p for n, p in bench.weights.trained.items() if bench.weights.expert_of[n] == "gen"]
 

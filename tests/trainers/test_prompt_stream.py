@@ -13,14 +13,14 @@ from alphatrainers.trajectory import TrainingPrompt
 PROMPTS = [TrainingPrompt(id=str(number), text=f"prompt {number}") for number in range(10)]
 
 
-def test_every_epoch_shows_whole_steps_in_an_order_of_its_own() -> None:
+def test_every_epoch_has_complete_steps_in_a_new_order() -> None:
     stream = PromptStream(PROMPTS, per_step=3, seed=1)
     epochs = [[p.id for step in range(3) for p in stream.at(3 * e + step)] for e in range(4)]
     assert all(max(Counter(epoch).values()) == 1 for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
-def test_a_step_gets_the_same_prompts_whatever_came_before() -> None:
+def test_a_step_has_the_same_prompts_whatever_ran_before() -> None:
     stream = PromptStream(PROMPTS, per_step=3, seed=1)
     first = [stream.at(step) for step in range(8)]
     assert PromptStream(PROMPTS, per_step=3, seed=1).at(7) == first[7]

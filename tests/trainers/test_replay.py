@@ -1,4 +1,4 @@
-"""The walk: one for each kind of weights, contexts read once, answers checked against questions."""
+"""Replay: one pass for each set of weights, contexts read once, answers checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from alphatrainers.replay import Replayer, ReplayRequest, replay_request
 from alphatrainers.settings import LoraSettings, TrainingSettings
 from alphatrainers.trajectory import ProgramStep, Trajectory
 from alphatrainers.weight_sets import WeightSets
-from tests.support.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
+from tests.support.toy_policy import IMAGE, PLAIN_IMAGE, PROMPTS, TEXT, ToyPolicy, program_of
 
 STEP_INFO = StepInfo(step=0, seed=0, group_size=4)
 CPU = torch.device("cpu")
@@ -37,25 +37,27 @@ def weights_of(policy: ToyPolicy, *views: str, lora: bool = True) -> WeightSets:
     return WeightSets(policy, settings, views=frozenset(views), processes=Processes())
 
 
-def asked_of(batch: Sequence[Trajectory], image: ImageLossSettings | None = None) -> ReplayRequest:
+def request_of(
+    batch: Sequence[Trajectory], image: ImageLossSettings | None = None
+) -> ReplayRequest:
     return replay_request(batch, image or ImageLossSettings(), with_texts=True, device=CPU)
 
 
 @pytest.mark.parametrize("views", [("train",), ("train", "reference"), ("train", "old", "ema")])
-def test_each_walk_reads_a_context_once_and_predicts_each_stored_step_once(
+def test_each_pass_reads_a_context_once_and_predicts_each_stored_step_once(
     views: tuple[WeightView, ...],
 ) -> None:
     policy = ToyPolicy()
     weights = weights_of(policy, *views)
-    batch = rolled_out(policy, WRITE, DRAW)
+    batch = rolled_out(policy, TEXT, IMAGE)
     replayer = Replayer(policy, weights, ReplaySpec())
     policy.counts.clear()
-    asked = asked_of(batch)
+    request = request_of(batch)
     for view in views:
-        replayer.record(asked, view)
+        replayer.record(request, view)
     # The prompt has 3 tokens and a text at most 4; 3 steps are stored.
-    walks = len(views)
-    assert policy.counts == {"replay cell": 7 * walks, "replay painter": 3 * walks}
+    passes = len(views)
+    assert policy.counts == {"replay cell": 7 * passes, "replay painter": 3 * passes}
     for view in views:
         assert replayer.counts[f"{view}/walks"] == 3
         assert replayer.counts[f"{view}/texts"] == 3
@@ -65,8 +67,8 @@ def test_each_walk_reads_a_context_once_and_predicts_each_stored_step_once(
 def test_a_replay_on_the_same_batch_gives_the_samplers_numbers_to_the_last_bit() -> None:
     policy = ToyPolicy()
     weights = weights_of(policy)
-    batch = rolled_out(policy, WRITE, DRAW, WRITE, DRAW)
-    answers = Replayer(policy, weights, ReplaySpec()).record(asked_of(batch), "train")
+    batch = rolled_out(policy, TEXT, IMAGE, TEXT, IMAGE)
+    answers = Replayer(policy, weights, ReplaySpec()).record(request_of(batch), "train")
     texts = [answer for answer in answers if isinstance(answer, TextScored)]
     velocities = [answer for answer in answers if isinstance(answer, VelocityPredicted)]
     assert [text.segment for text in texts] == [1, 3]
@@ -83,9 +85,9 @@ def test_old_reference_and_ema_weights_start_as_the_trained_ones() -> None:
     policy = ToyPolicy()
     weights = weights_of(policy, "old", "ema", "reference")
     replayer = Replayer(policy, weights, ReplaySpec())
-    asked = asked_of(rolled_out(policy, DRAW))
+    request = request_of(rolled_out(policy, IMAGE))
     views: list[WeightView] = ["train", "old", "ema", "reference"]
-    first, *others = [replayer.record(asked, view) for view in views]
+    first, *others = [replayer.record(request, view) for view in views]
     for other in others:
         for one, two in zip(first, other, strict=True):
             assert isinstance(one, VelocityPredicted)
@@ -93,11 +95,11 @@ def test_old_reference_and_ema_weights_start_as_the_trained_ones() -> None:
             assert torch.equal(one.v_BX, two.v_BX)
 
 
-def test_noised_pictures_are_the_same_for_every_view_and_batch_and_spread_over_the_levels() -> None:
+def test_noised_images_are_the_same_for_every_view_and_batch_and_spread_over_the_levels() -> None:
     policy = ToyPolicy()
-    batch = rolled_out(policy, PLAIN)
+    batch = rolled_out(policy, PLAIN_IMAGE)
     image = ImageLossSettings(kind="nft", levels=4, level_range=(0.2, 1.0))
-    together, alone = asked_of(batch, image), asked_of(batch[2:], image)
+    together, alone = request_of(batch, image), request_of(batch[2:], image)
     levels = torch.stack([point.query.sigma_B for point in together.points])
     for number, (one, two) in enumerate(zip(together.points, alone.points, strict=True)):
         assert torch.equal(one.query.x_BX[2:], two.query.x_BX)
@@ -108,22 +110,22 @@ def test_noised_pictures_are_the_same_for_every_view_and_batch_and_spread_over_t
 
 def test_untrained_segments_are_context_and_are_not_asked_for() -> None:
     policy = ToyPolicy()
-    quiet = type(WRITE)(max_tokens=4, trained=False)
-    batch = rolled_out(policy, quiet, DRAW)
-    assert asked_of(batch).texts == ()
+    quiet = type(TEXT)(max_tokens=4, trained=False)
+    batch = rolled_out(policy, quiet, IMAGE)
+    assert request_of(batch).texts == ()
     without = replay_request(batch, ImageLossSettings(kind="none"), with_texts=False, device=CPU)
     assert (without.texts, without.points) == ((), ())
 
 
 class Careless(ToyPolicy):
-    """Answers something else than it was asked."""
+    """Gives other answers than those requested."""
 
     def __init__(self, fault: str) -> None:
         super().__init__()
         self.fault = fault
 
-    def replay(self, trajectories: Sequence[Trajectory], **asked: Any) -> Iterator[ReplayAnswer]:
-        answers = list(super().replay(trajectories, **asked))
+    def replay(self, trajectories: Sequence[Trajectory], **request: Any) -> Iterator[ReplayAnswer]:
+        answers = list(super().replay(trajectories, **request))
         if self.fault == "order":
             answers.reverse()
         if self.fault == "missing":
@@ -138,9 +140,9 @@ class Careless(ToyPolicy):
 
 
 @pytest.mark.parametrize("fault", ["order", "missing", "cut", "shape"])
-def test_answers_that_were_not_asked_for_are_refused(fault: str) -> None:
+def test_answers_that_were_not_requested_are_refused(fault: str) -> None:
     policy = Careless(fault)
     weights = weights_of(policy)
-    batch = rolled_out(policy, WRITE, DRAW)
+    batch = rolled_out(policy, TEXT, IMAGE)
     with pytest.raises(ValueError, match=r"the policy|log-probabilities|of shape"):
-        Replayer(policy, weights, ReplaySpec()).record(asked_of(batch), "train")
+        Replayer(policy, weights, ReplaySpec()).record(request_of(batch), "train")

@@ -95,7 +95,7 @@ def test_a_finished_training_is_prolonged_by_more_steps(tmp_path: Path) -> None:
     ]
 
 
-def test_a_training_whose_newest_checkpoint_is_damaged_ends_as_one_that_was_left_alone(
+def test_a_training_whose_newest_checkpoint_is_damaged_ends_as_an_uninterrupted_one(
     tmp_path: Path,
 ) -> None:
     often = ("training.steps=3", "training.save_every=1")

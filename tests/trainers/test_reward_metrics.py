@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alphatrainers.reward_metrics import reward_values
-from alphatrainers.reward_scoring import RewardUse, ScoreRow
+from alphatrainers.reward_scoring import RewardUse, TrajectoryScores
 from tests.support.toy_policy import Brightness, Threes
 
 USES = {
@@ -16,8 +16,8 @@ USES = {
 
 def test_unscored_trajectories_are_in_no_mean_and_are_counted() -> None:
     rows = [
-        ScoreRow(group="g", values={"b": 1.0, "t": 4.0}),
-        ScoreRow(group="g", values={"b": None, "t": 0.0}),
+        TrajectoryScores(group="g", values={"b": 1.0, "t": 4.0}),
+        TrajectoryScores(group="g", values={"b": None, "t": 0.0}),
     ]
     found = reward_values(rows, USES)
     assert found["reward/b"] == 1.0
@@ -29,11 +29,11 @@ def test_unscored_trajectories_are_in_no_mean_and_are_counted() -> None:
 
 def test_the_finer_numbers_of_a_reward_are_averaged_over_those_that_have_them() -> None:
     rows = [
-        ScoreRow(
+        TrajectoryScores(
             group="g", values={"b": 1.0, "t": 0.0}, parts={"b": {"questions": 4.0, "quality": 1}}
         ),
-        ScoreRow(group="g", values={"b": 1.0, "t": 0.0}, parts={"b": {"questions": 7.0}}),
-        ScoreRow(group="g", values={"b": None, "t": 0.0}),
+        TrajectoryScores(group="g", values={"b": 1.0, "t": 0.0}, parts={"b": {"questions": 7.0}}),
+        TrajectoryScores(group="g", values={"b": None, "t": 0.0}),
     ]
     found = reward_values(rows, USES)
     assert found["reward/b/questions"] == pytest.approx(5.5)
@@ -42,5 +42,5 @@ def test_the_finer_numbers_of_a_reward_are_averaged_over_those_that_have_them() 
 
 
 def test_without_anything_scored_there_is_no_mean() -> None:
-    found = reward_values([ScoreRow(group="g", values={"b": None, "t": None})], USES)
+    found = reward_values([TrajectoryScores(group="g", values={"b": None, "t": None})], USES)
     assert found == {"reward/unscored_share": 1.0}

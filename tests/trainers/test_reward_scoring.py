@@ -18,8 +18,8 @@ from alphatrainers.protocols import Score, StepInfo
 from alphatrainers.reward_scoring import (
     RewardUse,
     Scorer,
-    ScoreRow,
     ScoringClock,
+    TrajectoryScores,
     advantages_of,
     rewards_of_part,
     row_of,
@@ -28,7 +28,7 @@ from alphatrainers.rollout import RolloutCollector
 from alphatrainers.settings import AdvantageSettings
 from alphatrainers.trajectory import Trajectory
 from tests.support.toy_policy import (
-    DRAW,
+    IMAGE,
     PROMPTS,
     Brightness,
     Threes,
@@ -42,13 +42,13 @@ STEP_INFO = StepInfo(step=0, seed=0, group_size=2)
 
 def trajectories(rows: int = 2) -> list[Trajectory]:
     return ToyPolicy().rollout(
-        [program_of(PROMPTS[0], row, STEP_INFO, (DRAW,)) for row in range(rows)]
+        [program_of(PROMPTS[0], row, STEP_INFO, (IMAGE,)) for row in range(rows)]
     )
 
 
 @dataclass
-class Told:
-    """Time that passes only while somebody sleeps."""
+class FakeTime:
+    """Time that passes only during a sleep."""
 
     seconds: float = 0.0
     slept: list[float] = field(default_factory=list)
@@ -75,29 +75,31 @@ class Broken:
 
 
 def test_a_judge_that_comes_back_is_waited_for() -> None:
-    told, reward = Told(), Brightness(away=3)
+    time_line, reward = FakeTime(), Brightness(away=3)
     with Scorer(
-        {"b": RewardUse(reward=reward)}, patience_seconds=60.0, clock=told.clock()
+        {"b": RewardUse(reward=reward)}, patience_seconds=60.0, clock=time_line.clock()
     ) as scorer:
         scored = scorer.submit(trajectories()).result()
-    assert told.slept == [1.0, 2.0, 4.0]
+    assert time_line.slept == [1.0, 2.0, 4.0]
     assert all(item.scores["b"].value is not None for item in scored)
     assert (scorer.waited.outages, scorer.waited.seconds) == (3, 7.0)
 
 
-def test_a_judge_that_stays_away_stops_the_run_with_the_reason() -> None:
-    told = Told()
+def test_a_judge_that_stays_away_stops_the_training_with_the_reason() -> None:
+    time_line = FakeTime()
     with (
-        pytest.raises(TrainingStoppedError, match=r"'b' could not be reached for .*nobody listens"),
+        pytest.raises(
+            TrainingStoppedError, match=r"'b' could not be reached for .*no judge answers"
+        ),
         Scorer(
             {"b": RewardUse(reward=Brightness(away=1000))},
             patience_seconds=100.0,
-            clock=told.clock(),
+            clock=time_line.clock(),
         ) as scorer,
     ):
         scorer.submit(trajectories()).result()
-    assert told.seconds <= 100.0
-    assert max(told.slept) <= 60.0
+    assert time_line.seconds <= 100.0
+    assert max(time_line.slept) <= 60.0
 
 
 def test_leaving_while_a_judge_is_away_does_not_wait_for_it() -> None:
@@ -108,7 +110,7 @@ def test_leaving_while_a_judge_is_away_does_not_wait_for_it() -> None:
         while scorer.waited.outages < 3:
             time.sleep(0.01)
         raise KeyboardInterrupt
-    with pytest.raises(TrainingStoppedError, match="nobody listens"):
+    with pytest.raises(TrainingStoppedError, match="no judge answers"):
         pending.futures["b"].result(timeout=2.0)
 
 
@@ -119,7 +121,7 @@ from alphatrainers.reward_scoring import RewardUse, Scorer
 class Slow:
     identity = {}
     def score(self, trajectories):
-        print("asked", flush=True)
+        print("called", flush=True)
         time.sleep(600)
 
 with Scorer({"slow": RewardUse(reward=Slow())}, patience_seconds=1800.0) as scorer:
@@ -133,21 +135,21 @@ def test_a_program_that_is_interrupted_does_not_wait_for_a_slow_judge() -> None:
     ) as program:
         try:
             assert program.stdout is not None
-            assert program.stdout.readline() == b"asked\n"
+            assert program.stdout.readline() == b"called\n"
             program.send_signal(signal.SIGINT)
             assert program.wait(timeout=60) != 0
         finally:
             program.kill()
 
 
-def test_what_has_not_begun_when_the_training_is_left_never_begins() -> None:
+def test_work_that_has_not_begun_when_the_training_stops_never_begins() -> None:
     begun, may_end = threading.Semaphore(0), threading.Event()
-    asked: list[int] = []
+    called: list[int] = []
 
     @dataclass
     class Waiting(Broken):
         def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
-            asked.append(len(trajectories))
+            called.append(len(trajectories))
             begun.release()
             may_end.wait(10.0)
             return [Score(value=1.0)] * len(trajectories)
@@ -161,7 +163,7 @@ def test_what_has_not_begun_when_the_training_is_left_never_begins() -> None:
     assert len(first.result()) == 2
     with pytest.raises(TimeoutError):
         second.futures["b"].result(timeout=0.5)
-    assert asked == [2]
+    assert called == [2]
 
 
 def test_any_other_failure_leaves_the_batch_unscored_with_its_reason() -> None:
@@ -216,15 +218,15 @@ class Telling(ToyPolicy):
 def test_a_batch_is_scored_while_the_next_one_is_sampled() -> None:
     reward = Watched()
     policy = Telling(reward.next_sampled)
-    programs = ToyTask(steps=(DRAW,)).programs(PROMPTS[:2], STEP_INFO)
+    programs = ToyTask(steps=(IMAGE,)).programs(PROMPTS[:2], STEP_INFO)
     with Scorer({"b": RewardUse(reward=reward)}, patience_seconds=1.0) as scorer:
         made = RolloutCollector(policy, scorer, batch=2, group_size=2).collect(programs)
     assert reward.in_time == [True, True]
     assert [item.trajectory.program.id for item in made] == [program.id for program in programs]
 
 
-def row(group: str, **values: float | None) -> ScoreRow:
-    return ScoreRow(group=group, values=values)
+def row(group: str, **values: float | None) -> TrajectoryScores:
+    return TrajectoryScores(group=group, values=values)
 
 
 def test_an_unscored_trajectory_leaves_its_group_and_is_not_trained() -> None:
@@ -263,4 +265,4 @@ def test_an_unscored_trajectory_keeps_its_reason_in_its_row() -> None:
     with Scorer({"b": RewardUse(reward=reward)}, patience_seconds=1.0) as scorer:
         rows = [row_of(item) for item in scorer.submit(trajectories()).result()]
     assert rows[1].values == {"b": None}
-    assert rows[1].reasons == {"b": "the picture could not be read"}
+    assert rows[1].reasons == {"b": "the image could not be read"}

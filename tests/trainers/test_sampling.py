@@ -1,4 +1,4 @@
-"""Sampling helpers: what was drawn is what is scored, and each program has its own randomness."""
+"""Sampling: what is sampled is what is scored, and each program has randomness of its own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from alphatrainers.algorithms import sde_steps
 from alphatrainers.algorithms.schedules import sigmas_of_steps
 from alphatrainers.sampling import (
-    denoise,
     denoising_step,
     generator,
+    sample_latents,
     sample_tokens,
     score_tokens,
     token_log_probs,
@@ -36,18 +36,20 @@ def velocity(x_BX: Tensor, sigma: float) -> Tensor:
 def test_log_probs_follow_from_the_stored_latents(kernel: sde_steps.StepKind) -> None:
     spec = GenerateImage(width=4, height=4, sigmas=SIGMAS, window=range(1, 4), kernel=kernel)
     generators = [generator(program(seed), 0) for seed in (1, 2)]
-    made = denoise(velocity, spec, generators, (2, 3), device=torch.device("cpu"))
-    for place, index in enumerate(spec.window):
-        x_BX, next_BX = made.path_BNX[:, place], made.path_BNX[:, place + 1]
+    made = sample_latents(velocity, spec, generators, (2, 3), device=torch.device("cpu"))
+    for position, index in enumerate(spec.window):
+        x_BX, next_BX = made.path_BNX[:, position], made.path_BNX[:, position + 1]
         v_BX = velocity(x_BX, SIGMAS[index])
-        assert torch.equal(v_BX, made.velocity_BSX[:, place])
+        assert torch.equal(v_BX, made.velocity_BSX[:, position])
         step = denoising_step(spec, index, x_BX, v_BX)
-        assert torch.equal(sde_steps.log_prob(step, next_BX), made.logp_BS[:, place])
+        assert torch.equal(sde_steps.log_prob(step, next_BX), made.logp_BS[:, position])
 
 
 def test_without_a_window_nothing_is_stored_and_the_steps_are_plain() -> None:
     spec = GenerateImage(width=4, height=4, sigmas=SIGMAS)
-    made = denoise(velocity, spec, [generator(program(1), 0)], (2, 3), device=torch.device("cpu"))
+    made = sample_latents(
+        velocity, spec, [generator(program(1), 0)], (2, 3), device=torch.device("cpu")
+    )
     assert (made.path_BNX.shape, made.logp_BS.shape) == ((1, 0, 2, 3), (1, 0))
     x_BX = torch.randn((2, 3), generator=generator(program(1), 0))[None]
     for sigma, sigma_next in pairwise(SIGMAS):
@@ -60,13 +62,17 @@ def test_neighbours_in_a_batch_change_no_latent() -> None:
 
     def final(*seeds: int) -> Tensor:
         generators = [generator(program(seed), 0) for seed in seeds]
-        return denoise(velocity, spec, generators, (2, 3), device=torch.device("cpu")).final_BX
+        return sample_latents(
+            velocity, spec, generators, (2, 3), device=torch.device("cpu")
+        ).final_BX
 
     assert torch.equal(final(1, 2, 3)[2], final(3)[0])
 
 
-def test_segments_of_one_program_draw_different_noise() -> None:
-    first, second = (torch.randn(4, generator=generator(program(1), place)) for place in (0, 1))
+def test_segments_of_one_program_have_different_noise() -> None:
+    first, second = (
+        torch.randn(4, generator=generator(program(1), position)) for position in (0, 1)
+    )
     assert not torch.equal(first, second)
 
 
@@ -81,14 +87,14 @@ def test_a_schedule_or_window_that_does_not_fit_is_refused() -> None:
 
 @pytest.mark.parametrize("top_p", [1.0, 0.7])
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_tokens_are_drawn_as_often_as_their_scored_probability(
+def test_tokens_are_sampled_as_often_as_their_scored_probability(
     temperature: float, top_p: float
 ) -> None:
     logits_V = torch.tensor([0.1, 1.5, -1.0, 0.7, -3.0])
     many = 20_000
-    draws = torch.Generator().manual_seed(3)
+    source = torch.Generator().manual_seed(3)
     rows = sample_tokens(
-        logits_V.expand(many, -1), [draws] * many, temperature=temperature, top_p=top_p
+        logits_V.expand(many, -1), [source] * many, temperature=temperature, top_p=top_p
     )
     found_V = torch.bincount(rows.ids_B, minlength=5) / many
     wanted_V = token_log_probs(logits_V[None], temperature=temperature, top_p=top_p)[0].exp()

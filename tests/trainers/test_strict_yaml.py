@@ -11,7 +11,9 @@ from alphatrainers.settings import TrainingSettings
 
 
 def training(*assignments: str) -> TrainingSettings:
-    return strict_yaml.build(TrainingSettings, strict_yaml.override({"steps": 3}, assignments))
+    return strict_yaml.build_settings(
+        TrainingSettings, strict_yaml.override({"steps": 3}, assignments)
+    )
 
 
 def test_a_misspelt_key_is_refused_with_the_nearest_one() -> None:
@@ -84,20 +86,20 @@ def test_a_key_that_is_assigned_twice_is_refused() -> None:
         training("group_size=4", "group_size=6")
 
 
-def test_what_is_lacking_is_named() -> None:
+def test_a_missing_setting_is_named() -> None:
     with pytest.raises(AlphaBenchError, match="lacks 'steps'"):
-        strict_yaml.build(TrainingSettings, {})
+        strict_yaml.build_settings(TrainingSettings, {})
 
 
 def test_a_key_that_is_written_twice_is_refused() -> None:
     with pytest.raises(AlphaBenchError, match="written twice"):
-        strict_yaml.parse("a: 1\nb: 2\na: 3\n", source="recipe")
+        strict_yaml.parse_yaml("a: 1\nb: 2\na: 3\n", source="recipe")
 
 
-def test_what_is_no_yaml_is_refused_in_one_line() -> None:
+def test_text_that_is_no_yaml_is_refused_in_one_line() -> None:
     for text in ("a: [1\n", "a: {", "a: \x00", "? [1]\n? [1]\n", "a: !!python/object:os.system x"):
         with pytest.raises(AlphaBenchError, match="is not YAML") as caught:
-            strict_yaml.parse(text, source="recipe")
+            strict_yaml.parse_yaml(text, source="recipe")
         assert "\n" not in str(caught.value)
 
 
@@ -114,14 +116,14 @@ BOMB = "a: &a [1, 1]\n" + "".join(
 )
 def test_yaml_that_unfolds_without_end_is_refused(text: str) -> None:
     with pytest.raises(AlphaBenchError, match="nested too deeply"):
-        strict_yaml.parse(text, source="recipe")
+        strict_yaml.parse_yaml(text, source="recipe")
 
 
 def test_aliases_of_an_ordinary_recipe_are_read() -> None:
-    tree = strict_yaml.parse("a: &a {b: 1}\nc: *a\n", source="recipe")
+    tree = strict_yaml.parse_yaml("a: &a {b: 1}\nc: *a\n", source="recipe")
     assert tree == {"a": {"b": 1}, "c": {"b": 1}}
     with pytest.raises(AlphaBenchError, match="merge key"):
-        strict_yaml.parse("a: &a {b: 1}\nd: {<<: *a, e: 2}\n", source="recipe")
+        strict_yaml.parse_yaml("a: &a {b: 1}\nd: {<<: *a, e: 2}\n", source="recipe")
 
 
 def test_a_long_value_is_not_repeated_whole() -> None:
@@ -134,10 +136,13 @@ def test_written_settings_read_back_equal() -> None:
     settings = TrainingSettings(
         steps=7, image=ImageLossSettings(kind="awm", kl_weights={"old": 1.0})
     )
-    text = strict_yaml.write(settings)
-    assert strict_yaml.build(TrainingSettings, strict_yaml.parse(text, source="text")) == settings
+    text = strict_yaml.to_yaml(settings)
+    assert (
+        strict_yaml.build_settings(TrainingSettings, strict_yaml.parse_yaml(text, source="text"))
+        == settings
+    )
 
 
 def test_exponents_without_a_point_are_numbers() -> None:
-    tree = strict_yaml.parse("steps: 1\noptimiser: {lr: 5e-5}\n", source="text")
-    assert strict_yaml.build(TrainingSettings, tree).optimiser.lr == 5e-5
+    tree = strict_yaml.parse_yaml("steps: 1\noptimiser: {lr: 5e-5}\n", source="text")
+    assert strict_yaml.build_settings(TrainingSettings, tree).optimiser.lr == 5e-5

@@ -1,4 +1,4 @@
-"""A whole training of the toy policy: on policy, learning, guarded, validated."""
+"""A complete training of the toy policy: on policy, learning, guarded, validated."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from alphatrainers.trainer import Trainer, TrainingOutcome
 from alphatrainers.trainer_components import RuntimeContext, TrainerComponents
 from alphatrainers.trajectory import Program, ProgramStep, TrainingPrompt, Trajectory
 from tests.support.toy_policy import (
-    DRAW,
-    PLAIN,
+    IMAGE,
+    PLAIN_IMAGE,
     PROMPTS,
-    WRITE,
+    TEXT,
     Brightness,
     Scripted,
     Threes,
@@ -56,17 +56,19 @@ SMALL: dict[str, Any] = {
 def build(
     folder: Path,
     *assignments: str,
-    steps: tuple[ProgramStep, ...] = (DRAW,),
+    steps: tuple[ProgramStep, ...] = (IMAGE,),
     policy: ToyPolicy | None = None,
     task: Task | None = None,
     reward: Brightness | None = None,
     points: Sequence[ValidationPoint | None] = (),
-    around: RuntimeContext | None = None,
+    context: RuntimeContext | None = None,
     **more: Any,
 ) -> Trainer:
-    settings = strict_yaml.build(TrainingSettings, strict_yaml.override(SMALL, assignments))
+    settings = strict_yaml.build_settings(
+        TrainingSettings, strict_yaml.override(SMALL, assignments)
+    )
     rewards = {"brightness": RewardUse(reward=reward or Brightness())}
-    if any(step == WRITE for step in steps):
+    if any(step == TEXT for step in steps):
         rewards["threes"] = RewardUse(reward=Threes(), applies_to="text")
     parts = TrainerComponents(
         policy=policy or ToyPolicy(),
@@ -76,7 +78,7 @@ def build(
         validations=[Scripted(points)] if points else [],
         **more,
     )
-    return Trainer(parts, settings, folder, around)
+    return Trainer(parts, settings, folder, context)
 
 
 def lines(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
@@ -100,7 +102,7 @@ BOTH = ("text.kind=dapo", "image.kl_weights.reference=0.01", "text.kl_weights.re
 @pytest.mark.parametrize("batch", [4, 8])
 def test_every_ratio_is_exactly_1_on_policy(tmp_path: Path, batch: int) -> None:
     both = (*BOTH, f"rollout_batch={batch}", f"replay_batch={batch}", "steps=3")
-    build(tmp_path, *both, steps=(WRITE, DRAW, WRITE, DRAW)).train()
+    build(tmp_path, *both, steps=(TEXT, IMAGE, TEXT, IMAGE)).train()
     for name, wanted in (("ratio", 1.0), ("clipped_above", 0.0), ("clipped_below", 0.0)):
         assert values(tmp_path, f"image/{name}") == [wanted] * 3
         assert values(tmp_path, f"text/{name}") == [wanted] * 3
@@ -109,7 +111,7 @@ def test_every_ratio_is_exactly_1_on_policy(tmp_path: Path, batch: int) -> None:
 
 
 def test_replaying_in_other_batches_than_sampled_stays_within_rounding(tmp_path: Path) -> None:
-    build(tmp_path, *BOTH, "replay_batch=3", steps=(WRITE, DRAW)).train()
+    build(tmp_path, *BOTH, "replay_batch=3", steps=(TEXT, IMAGE)).train()
     assert max(values(tmp_path, "gap/image")) < 1e-5
     assert max(values(tmp_path, "gap/text")) < 1e-5
 
@@ -125,7 +127,7 @@ LOSSES = {
 @pytest.mark.parametrize("kind", LOSSES)
 def test_the_reward_rises_with_every_image_loss(tmp_path: Path, kind: str) -> None:
     common = (f"image.kind={kind}", "steps=25", "optimiser.lr=0.02", "prompts_per_step=4")
-    steps: tuple[ProgramStep, ...] = (DRAW,) if kind in {"flow_grpo", "guard"} else (PLAIN,)
+    steps: tuple[ProgramStep, ...] = (IMAGE,) if kind in {"flow_grpo", "guard"} else (PLAIN_IMAGE,)
     build(tmp_path, *common, *LOSSES[kind], steps=steps).train()
     rewards = values(tmp_path, "reward/brightness")
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.3
@@ -134,7 +136,7 @@ def test_the_reward_rises_with_every_image_loss(tmp_path: Path, kind: str) -> No
 @pytest.mark.parametrize("kind", ["grpo", "dapo", "dr_grpo", "gspo", "cispo"])
 def test_the_reward_rises_with_every_text_loss(tmp_path: Path, kind: str) -> None:
     settings = (f"text.kind={kind}", "image.kind=none", "steps=20", "optimiser.lr=0.05")
-    build(tmp_path, *settings, "prompts_per_step=4", steps=(WRITE, PLAIN)).train()
+    build(tmp_path, *settings, "prompts_per_step=4", steps=(TEXT, PLAIN_IMAGE)).train()
     rewards = values(tmp_path, "reward/threes")
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.5
 
@@ -148,7 +150,7 @@ def test_a_policy_that_replays_with_other_noise_levels_never_trains(tmp_path: Pa
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_constant_reward_stops_the_run_and_trains_nothing(tmp_path: Path) -> None:
+def test_a_constant_reward_stops_the_training_and_trains_nothing(tmp_path: Path) -> None:
     run = build(tmp_path, "steps=10", reward=Brightness(constant=0.5))
     before = run.weights.values("train")
     with pytest.raises(TrainingStoppedError, match="equal in 3 steps in a row"):
@@ -159,11 +161,11 @@ def test_a_constant_reward_stops_the_run_and_trains_nothing(tmp_path: Path) -> N
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_constant_reward_of_pictures_stops_the_run_though_the_words_still_learn(
+def test_a_constant_image_reward_stops_the_training_though_the_text_still_learns(
     tmp_path: Path,
 ) -> None:
     settings = ("text.kind=dapo", "steps=10", "save_every=1")
-    run = build(tmp_path, *settings, steps=(WRITE, DRAW), reward=Brightness(constant=0.5))
+    run = build(tmp_path, *settings, steps=(TEXT, IMAGE), reward=Brightness(constant=0.5))
     with pytest.raises(TrainingStoppedError, match=r"all image rewards .* 3 steps in a row"):
         run.train()
     assert min(values(tmp_path, "text/trained")) > 0.0
@@ -187,7 +189,7 @@ class Wordless(ToyTask):
     """Writes in every third step alone; the words are all alike then."""
 
     def programs(self, prompts: Sequence[TrainingPrompt], step_info: StepInfo) -> list[Program]:
-        steps: tuple[ProgramStep, ...] = (DRAW,) if step_info.step % 3 else (WRITE, DRAW)
+        steps: tuple[ProgramStep, ...] = (IMAGE,) if step_info.step % 3 else (TEXT, IMAGE)
         return ToyTask(steps).programs(prompts, step_info)
 
 
@@ -198,7 +200,7 @@ class Same(Threes):
         return [Score(value=1.0, cost_usd=0.25)] * len(trajectories)
 
 
-def test_steps_without_words_are_no_streak_of_constant_words(tmp_path: Path) -> None:
+def test_steps_without_text_do_not_count_as_constant_text_rewards(tmp_path: Path) -> None:
     settings = ("text.kind=dapo", "steps=6", "save_every=6", "guards.flat_steps=3")
     parts = TrainerComponents(
         policy=ToyPolicy(),
@@ -210,21 +212,23 @@ def test_steps_without_words_are_no_streak_of_constant_words(tmp_path: Path) -> 
         prompts=PROMPTS,
     )
     Trainer(
-        parts, strict_yaml.build(TrainingSettings, strict_yaml.override(SMALL, settings)), tmp_path
+        parts,
+        strict_yaml.build_settings(TrainingSettings, strict_yaml.override(SMALL, settings)),
+        tmp_path,
     ).train()
     assert counters(tmp_path, 6)["flat_streaks"] == {"image": 0, "text": 2}
     # Eight trajectories a step.
     assert values(tmp_path, "cost_usd") == [2.0 * step for step in range(1, 7)]
 
 
-def test_a_folder_is_resumed_only_with_what_else_decides_and_begun_after_that(
+def test_a_folder_resumes_only_with_equal_decisive_values_and_is_claimed_after_that_check(
     tmp_path: Path,
 ) -> None:
     begun: list[str] = []
 
     def once(eta: float) -> Trainer:
-        around = RuntimeContext(on_begin=lambda: begun.append(f"eta {eta}"))
-        return build(tmp_path, "steps=1", around=around, decisive={"task": {"eta": eta}})
+        context = RuntimeContext(on_begin=lambda: begun.append(f"eta {eta}"))
+        return build(tmp_path, "steps=1", context=context, decisive={"task": {"eta": eta}})
 
     once(0.7).train()
     with pytest.raises(AlphaBenchError, match=r"another training, .*task\.eta: "):
@@ -244,47 +248,49 @@ class Vanishing(ToyTask):
         return collector.collect([])
 
 
-def test_a_first_stage_that_cannot_be_scored_stops_the_run_with_the_reason(tmp_path: Path) -> None:
-    run = build(tmp_path, task=Vanishing((DRAW,)), reward=Brightness(unscored=frozenset(range(4))))
+def test_a_first_stage_that_cannot_be_scored_stops_the_training_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    run = build(tmp_path, task=Vanishing((IMAGE,)), reward=Brightness(unscored=frozenset(range(4))))
     with pytest.raises(TrainingStoppedError, match=r"8 of 8 .*could not be read"):
         run.train()
 
 
-def test_a_step_without_any_trajectory_stops_the_run(tmp_path: Path) -> None:
+def test_a_step_without_any_trajectory_stops_the_training(tmp_path: Path) -> None:
     with pytest.raises(TrainingStoppedError, match="no trajectory"):
-        build(tmp_path, "guards.unscored_share=1.0", task=Vanishing((DRAW,))).train()
+        build(tmp_path, "guards.unscored_share=1.0", task=Vanishing((IMAGE,))).train()
 
 
 def test_a_judge_outage_in_mid_training_stalls_and_changes_no_number(tmp_path: Path) -> None:
     slept: list[float] = []
     calm = RuntimeContext(clock=ScoringClock(now=lambda: sum(slept), sleep=slept.append))
     build(tmp_path / "calm").train()
-    build(tmp_path / "away", reward=Brightness(away=2), around=calm).train()
+    build(tmp_path / "away", reward=Brightness(away=2), context=calm).train()
     assert slept == [1.0, 2.0]
     calm_lines, away_lines = lines(tmp_path / "calm"), lines(tmp_path / "away")
     assert [line["values"] for line in calm_lines] == [line["values"] for line in away_lines]
     assert away_lines[0]["seconds"]["judge_away"] == 3.0
 
 
-def test_a_judge_that_stays_away_stops_the_run_and_leaves_it_resumable(tmp_path: Path) -> None:
+def test_a_judge_that_stays_away_stops_the_training_and_leaves_it_resumable(tmp_path: Path) -> None:
     class Dying(Brightness):
         def score(self, trajectories: Any) -> Any:
             self.away = 10**6 if self.calls >= 4 else 0
             return super().score(trajectories)
 
     slept: list[float] = []
-    around = RuntimeContext(clock=ScoringClock(now=lambda: sum(slept), sleep=slept.append))
+    context = RuntimeContext(clock=ScoringClock(now=lambda: sum(slept), sleep=slept.append))
     settings = ("steps=4", "save_every=1", "guards.judge_patience_seconds=30")
-    with pytest.raises(TrainingStoppedError, match="nobody listens"):
-        build(tmp_path, *settings, reward=Dying(), around=around).train()
+    with pytest.raises(TrainingStoppedError, match="no judge answers"):
+        build(tmp_path, *settings, reward=Dying(), context=context).train()
     assert len(lines(tmp_path)) == 2
     outcome = build(tmp_path, *settings).train()
     assert (outcome.step, len(lines(tmp_path))) == (4, 4)
 
 
-def test_a_forward_is_made_once_for_each_kind_of_weights(tmp_path: Path) -> None:
+def test_each_set_of_weights_has_one_forward_pass(tmp_path: Path) -> None:
     policy = ToyPolicy()
-    build(tmp_path, *BOTH, "steps=1", policy=policy, steps=(WRITE, DRAW)).train()
+    build(tmp_path, *BOTH, "steps=1", policy=policy, steps=(TEXT, IMAGE)).train()
     found = {k: v for k, v in lines(tmp_path)[0]["values"].items() if k.startswith("forwards/")}
     once = {"walks": 8.0, "texts": 8.0, "velocities": 24.0}
     # Before the first update the reference is the trained policy: it needs no walk of its own.
@@ -301,7 +307,7 @@ def test_later_updates_of_a_step_are_off_policy_and_use_the_samplers_numbers(
     settings = (*BOTH, "updates_per_step=2", "steps=1", "optimiser.lr=0.05")
     for mode in ("sampled", "replayed"):
         folder = tmp_path / mode
-        build(folder, *settings, f"old_log_probs={mode}", steps=(WRITE, DRAW)).train()
+        build(folder, *settings, f"old_log_probs={mode}", steps=(TEXT, IMAGE)).train()
         (line,) = lines(folder)
         assert line["values"]["image/ratio"] != 1.0
         assert line["values"]["text/ratio"] != 1.0
@@ -319,7 +325,9 @@ class Late(Brightness):
         return super().score(trajectories)
 
 
-def test_a_step_without_a_trained_batch_does_not_decide_what_a_ratio_is_of(tmp_path: Path) -> None:
+def test_a_step_without_a_trained_batch_does_not_choose_the_old_log_probabilities(
+    tmp_path: Path,
+) -> None:
     # A clip so narrow that the rounding of another batch is wider.
     tight = ("replay_batch=3", "image.clip_low=1e-9", "image.clip_high=1e-9", "save_every=1")
     build(tmp_path, *tight, reward=Late()).train()
@@ -327,13 +335,13 @@ def test_a_step_without_a_trained_batch_does_not_decide_what_a_ratio_is_of(tmp_p
     assert found == [None, "replayed"]
 
 
-def test_every_update_of_a_step_that_other_weights_sampled_is_held_against_these(
+def test_every_update_of_a_step_that_other_weights_sampled_is_compared_with_these(
     tmp_path: Path,
 ) -> None:
     settings = (*BOTH, "rollout_view=ema", "ema.decay=0.9", "updates_per_step=2", "steps=2")
     for mode in ("sampled", "replayed"):
         more = (*settings, "optimiser.lr=0.05", f"old_log_probs={mode}")
-        build(tmp_path / mode, *more, steps=(WRITE, DRAW)).train()
+        build(tmp_path / mode, *more, steps=(TEXT, IMAGE)).train()
     sampled, replayed = (lines(tmp_path / mode)[1]["values"] for mode in ("sampled", "replayed"))
     assert abs(sampled["image/ratio"] - 1.0) > 1e-3
     for name in ("image/ratio", "text/ratio", "loss"):
@@ -344,7 +352,7 @@ def test_every_update_of_a_step_that_other_weights_sampled_is_held_against_these
 
 def test_the_size_of_a_batch_changes_no_loss(tmp_path: Path) -> None:
     for batch in (1, 3, 8):
-        build(tmp_path / str(batch), *BOTH, f"replay_batch={batch}", steps=(WRITE, DRAW)).train()
+        build(tmp_path / str(batch), *BOTH, f"replay_batch={batch}", steps=(TEXT, IMAGE)).train()
     losses = [values(tmp_path / str(batch), "loss") for batch in (1, 3, 8)]
     norms = [values(tmp_path / str(batch), "gradient_norm") for batch in (1, 3, 8)]
     for other in (1, 2):
@@ -354,7 +362,7 @@ def test_the_size_of_a_batch_changes_no_loss(tmp_path: Path) -> None:
 
 def test_a_training_prompt_among_the_validation_prompts_is_refused(tmp_path: Path) -> None:
     leaky = Scripted([point(0.5)], prompts=("AB",))
-    settings = strict_yaml.build(TrainingSettings, SMALL)
+    settings = strict_yaml.build_settings(TrainingSettings, SMALL)
     rewards = {"b": RewardUse(reward=Brightness())}
     with pytest.raises(AlphaBenchError, match="'held out' are in the training data"):
         Trainer(
@@ -373,15 +381,17 @@ def test_a_training_prompt_among_the_validation_prompts_is_refused(tmp_path: Pat
 def train(
     folder: Path, *assignments: str, points: Sequence[ValidationPoint | None]
 ) -> TrainingOutcome:
-    said: list[str] = []
-    around = RuntimeContext(report=said.append)
+    messages: list[str] = []
+    context = RuntimeContext(report=messages.append)
     try:
-        return build(folder, "validate_every=1", *assignments, points=points, around=around).train()
+        return build(
+            folder, "validate_every=1", *assignments, points=points, context=context
+        ).train()
     finally:
-        (folder / "said").write_text("\n".join(said))
+        (folder / "messages").write_text("\n".join(messages))
 
 
-def test_validation_runs_before_during_and_after_and_keeps_the_best(tmp_path: Path) -> None:
+def test_validation_runs_before_during_and_after_and_saves_the_best_weights(tmp_path: Path) -> None:
     points = [point(0.1, 0.3), point(0.5, 0.7), point(0.4, 0.6)]
     outcome = train(tmp_path, points=points)
     found = lines(tmp_path, "validation.jsonl")
@@ -404,23 +414,23 @@ FALLING = [point(0.1, 0.2, 0.3), point(0.7, 0.8, 0.91), point(0.2, 0.3, 0.4), po
 QUICK = ("steps=6", "optimiser.lr=0.05", "image.clip_low=0.2", "image.clip_high=0.2")
 
 
-def test_a_held_out_fall_under_a_rising_reward_is_said_and_can_stop_the_run(
+def test_a_held_out_fall_under_a_rising_reward_is_reported_and_can_stop_the_training(
     tmp_path: Path,
 ) -> None:
-    train(tmp_path / "say", *QUICK, points=FALLING)
-    assert "the reward may be gamed" in (tmp_path / "say" / "said").read_text()
+    train(tmp_path / "report", *QUICK, points=FALLING)
+    assert "the reward may be gamed" in (tmp_path / "report" / "messages").read_text()
     with pytest.raises(TrainingStoppedError, match="may be gamed"):
         train(tmp_path / "stop", *QUICK, "guards.stop_when_hacked=true", points=FALLING)
 
 
-def test_a_curve_that_only_falls_under_a_rising_reward_is_said_too(tmp_path: Path) -> None:
+def test_a_curve_that_only_falls_under_a_rising_reward_is_reported_too(tmp_path: Path) -> None:
     train(tmp_path, *QUICK, points=[point(0.7, 0.8, 0.91), *FALLING[2:]])
-    assert "below step 0 while the training reward rose" in (tmp_path / "said").read_text()
+    assert "below step 0 while the training reward rose" in (tmp_path / "messages").read_text()
 
 
 def test_the_panel_shows_the_same_programs_at_every_validation(tmp_path: Path) -> None:
     step_info = StepInfo(step=0, seed=0, group_size=4)
-    panel = [program_of(PROMPTS[row], 9, step_info, (PLAIN,)) for row in range(3)]
+    panel = [program_of(PROMPTS[row], 9, step_info, (PLAIN_IMAGE,)) for row in range(3)]
     build(tmp_path, "validate_every=1", "optimiser.lr=0.0001", panel=panel).train()
     assert sorted(path.name for path in (tmp_path / "panels").iterdir()) == [
         f"step-00000{step}.png" for step in range(3)
@@ -433,19 +443,19 @@ def test_the_views_that_are_validated_are_put_in_force(tmp_path: Path) -> None:
     run = Trainer(
         TrainerComponents(
             policy=ToyPolicy(),
-            task=ToyTask(steps=(DRAW,)),
+            task=ToyTask(steps=(IMAGE,)),
             rewards={"b": RewardUse(reward=Brightness())},
             prompts=PROMPTS,
             validations=[script],
         ),
-        strict_yaml.build(TrainingSettings, strict_yaml.override(SMALL, settings)),
+        strict_yaml.build_settings(TrainingSettings, strict_yaml.override(SMALL, settings)),
         tmp_path,
     )
     run.train()
     assert script.measured == [(0, "ema"), (0, "train"), (1, "ema"), (1, "train")]
 
 
-def test_a_part_that_no_reward_is_credited_to_is_refused_early(tmp_path: Path) -> None:
+def test_a_part_that_no_reward_applies_to_is_refused_early(tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="no reward applies to the image part"):
         Trainer(
             TrainerComponents(
@@ -454,6 +464,6 @@ def test_a_part_that_no_reward_is_credited_to_is_refused_early(tmp_path: Path) -
                 rewards={"t": RewardUse(reward=Threes(), applies_to="text")},
                 prompts=PROMPTS,
             ),
-            strict_yaml.build(TrainingSettings, SMALL),
+            strict_yaml.build_settings(TrainingSettings, SMALL),
             tmp_path,
         )

@@ -10,14 +10,14 @@ import torch
 from alphatrainers.protocols import StepInfo
 from alphatrainers.rollout import RolloutCollector, batches
 from alphatrainers.trajectory import GenerateText, InputText, Program, SampledText, Trajectory
-from tests.support.toy_policy import DRAW, PLAIN, PROMPTS, WRITE, ToyPolicy, program_of
+from tests.support.toy_policy import IMAGE, PLAIN_IMAGE, PROMPTS, TEXT, ToyPolicy, program_of
 
 STEP_INFO = StepInfo(step=0, seed=0, group_size=3)
 
 
 def programs(*counts: int) -> list[Program]:
     return [
-        program_of(prompt, member, STEP_INFO, (WRITE, DRAW))
+        program_of(prompt, member, STEP_INFO, (TEXT, IMAGE))
         for prompt, count in zip(PROMPTS, counts, strict=False)
         for member in range(count)
     ]
@@ -36,18 +36,18 @@ def test_batches_stay_within_groups_where_a_group_fills_them() -> None:
 
 
 def test_a_batch_has_one_shape_whatever_the_texts_that_are_read() -> None:
-    words, pictures = program_of(PROMPTS[0], 0, STEP_INFO, (WRITE,)), programs(1)[0]
-    assert sizes([words, words, pictures], most=8) == [2, 1]
-    assert programs(1)[0].shape == program_of(PROMPTS[2], 5, STEP_INFO, (WRITE, DRAW)).shape
-    assert pictures.shape != program_of(PROMPTS[0], 0, STEP_INFO, (WRITE, PLAIN)).shape
+    texts, images = program_of(PROMPTS[0], 0, STEP_INFO, (TEXT,)), programs(1)[0]
+    assert sizes([texts, texts, images], most=8) == [2, 1]
+    assert programs(1)[0].shape == program_of(PROMPTS[2], 5, STEP_INFO, (TEXT, IMAGE)).shape
+    assert images.shape != program_of(PROMPTS[0], 0, STEP_INFO, (TEXT, PLAIN_IMAGE)).shape
 
 
 def test_a_text_has_a_log_probability_for_every_id() -> None:
     with pytest.raises(ValueError, match="2 ids and log-probabilities"):
-        SampledText(spec=WRITE, ids=(1, 2), logp_T=torch.zeros(3), finished=True, text="")
+        SampledText(spec=TEXT, ids=(1, 2), logp_T=torch.zeros(3), finished=True, text="")
 
 
-def test_a_picture_has_as_many_stored_steps_as_its_window() -> None:
+def test_an_image_has_as_many_stored_steps_as_its_window() -> None:
     (made,) = ToyPolicy().rollout(programs(1))
     with pytest.raises(ValueError, match="a window of 3 steps"):
         replace(made.images[0], logp_S=torch.zeros(2))
@@ -82,10 +82,10 @@ class Shuffling(ToyPolicy):
 
 
 def test_trajectories_in_another_order_than_their_programs_are_refused() -> None:
-    class Nobody:
+    class NoScorer:
         def submit(self, trajectories: object) -> None:
             raise AssertionError("nothing may be scored")
 
-    collector = RolloutCollector(Shuffling(), Nobody(), batch=3, group_size=3)  # type: ignore[arg-type]
+    collector = RolloutCollector(Shuffling(), NoScorer(), batch=3, group_size=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="not those of the programs"):
         collector.collect(programs(3))

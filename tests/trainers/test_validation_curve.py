@@ -14,24 +14,24 @@ from tests.support.toy_policy import Scripted, point
 POINTS = [point(0.1, 0.3), point(0.5, 0.9), point(0.2, 0.3)]
 
 
-def curves(folder: Path, said: list[str], script: Scripted) -> ValidationCurves:
+def curves(folder: Path, messages: list[str], script: Scripted) -> ValidationCurves:
     return ValidationCurves(
-        [script], GuardSettings(), folder=TrainingFolder(folder), report=said.append
+        [script], GuardSettings(), folder=TrainingFolder(folder), report=messages.append
     )
 
 
 def test_a_restored_curve_goes_on_as_the_uninterrupted_one(tmp_path: Path) -> None:
-    said: list[str] = []
-    first = curves(tmp_path, said, Scripted(POINTS[:2]))
+    messages: list[str] = []
+    first = curves(tmp_path, messages, Scripted(POINTS[:2]))
     first.measure(step=0, view="train", reward=math.nan)
     first.measure(step=1, view="train", reward=1.0)
     state = json.loads(json.dumps(first.state()))
-    second = curves(tmp_path, said, Scripted(POINTS[2:]))
+    second = curves(tmp_path, messages, Scripted(POINTS[2:]))
     second.restore(state)
     assert second.state() == state
     (measured,) = second.measure(step=2, view="train", reward=2.0)
     assert not measured.best
-    assert "since the start +0.050" in said[-2] or "since the start +0.050" in said[-1]
+    assert "since the start +0.050" in messages[-2] or "since the start +0.050" in messages[-1]
 
 
 def test_ema_and_trained_weights_have_curves_of_their_own(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Weights: what binds, what trains, which are in force, and how they are kept."""
+"""Weights: which modules match, which train, which are in force, and how they are saved."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ class Twofold(ToyPolicy):
 
 
 @pytest.mark.parametrize("lora", [True, False])
-def test_an_expert_that_binds_to_nothing_is_refused(lora: bool) -> None:
+def test_an_expert_that_matches_no_module_is_refused(lora: bool) -> None:
     with pytest.raises(AlphaBenchError, match=r"'gen' matches no module by its pattern 'paynter"):
         weights_of(Unbound(), lora=lora)
 
 
-def test_whole_weights_in_half_precision_are_refused() -> None:
+def test_full_training_in_half_precision_is_refused() -> None:
     half = ToyPolicy(dtype=torch.bfloat16)
     with pytest.raises(AlphaBenchError, match="bfloat16"):
         weights_of(half, lora=False)
     assert {value.dtype for value in weights_of(half).trained.values()} == {torch.float32}
 
 
-def test_an_expert_with_learning_rate_0_need_not_bind_and_is_not_trained() -> None:
+def test_an_expert_with_learning_rate_0_may_match_nothing_and_is_not_trained() -> None:
     weights = weights_of(Unbound(), gen=0.0)
     assert set(weights.expert_of.values()) == {"und"}
 
@@ -95,7 +95,7 @@ def test_only_the_adapters_or_only_the_experts_get_gradients() -> None:
 
 
 @pytest.mark.parametrize("lora", [True, False])
-def test_a_view_puts_its_weights_in_force_and_gives_them_back(lora: bool) -> None:
+def test_a_view_puts_its_weights_in_force_and_restores_the_trained_ones(lora: bool) -> None:
     policy = ToyPolicy()
     inside = torch.ones(1, 12)
     weights = weights_of(policy, "old", "reference", lora=lora)
@@ -167,7 +167,7 @@ def test_adapters_of_one_seed_are_equal_and_leave_the_random_state_alone() -> No
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_peft_loads_what_was_kept_as_best(tmp_path: Path) -> None:
+def test_peft_loads_the_best_weights(tmp_path: Path) -> None:
     policy = ToyPolicy()
     weights = weights_of(policy)
     move(weights)

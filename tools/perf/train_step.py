@@ -110,7 +110,7 @@ class MeteredReward:
         return self.reward.identity
 
     def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
-        """See `alphatrainers.protocols.Reward`."""
+        """See `alphatrainers.protocols.RewardFunction`."""
         with self.meter.phase(f"reward {self.name}"):
             return self.reward.score(trajectories)
 
@@ -149,7 +149,7 @@ class MeteredPolicy(UMMPolicy):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class ShapeCosts:
     """One shape: what a picture and its thought take."""
 
     images: int
@@ -171,7 +171,7 @@ class Measured:
         return 1.0 / self.seconds["step"]
 
 
-def shape(name: str, size: Size) -> TrainingRecipe:
+def scaled_recipe(name: str, size: Size) -> TrainingRecipe:
     """A recipe of BAGEL for the embedded model and judge."""
     own = load_recipe(name)
     group = max(2, round(own.training.group_size / size.divide))
@@ -195,9 +195,9 @@ def shape(name: str, size: Size) -> TrainingRecipe:
     return load_recipe(name, changes)
 
 
-def measure(name: str, size: Size, folder: Path) -> Measured:
+def measure_shape(name: str, size: Size, folder: Path) -> ShapeCosts:
     """Runs one shape in a training's folder of its own."""
-    recipe = shape(name, size)
+    recipe = scaled_recipe(name, size)
     timed, counted = Meter(warm_up=size.prompts), Meter(counting=True)
     _train(recipe, folder, meter=timed, steps=1 + size.steps)
     _train(recipe, folder, meter=counted, steps=2 + size.steps)
@@ -206,7 +206,7 @@ def measure(name: str, size: Size, folder: Path) -> Measured:
     images = size.prompts * recipe.training.group_size
     in_all = sum(line["seconds"]["processor"] for line in steps)
     values = steps[0]["values"]
-    return Measured(
+    return ShapeCosts(
         images=images,
         written=sum(line["values"]["text/tokens"] for line in steps) / size.steps,
         velocities=values["forwards/train/velocities"] / images,
@@ -279,7 +279,7 @@ def _silent(message: str) -> None:
     del message
 
 
-def table(released: Measured, lean: Measured) -> str:
+def comparison_table(released: ShapeCosts, lean: ShapeCosts) -> str:
     """Both shapes, a picture, and lean / released."""
     rows: list[Sequence[str]] = [
         ("a picture takes", *("released", "lean", "lean/released") * 2),
@@ -303,13 +303,15 @@ def _ratio(pair: tuple[float, float]) -> str:
     return f"{lean / released:.3f}" if released else "-"
 
 
-def compare(size: Size) -> tuple[Measured, Measured]:
+def compare_shapes(size: Size) -> tuple[ShapeCosts, ShapeCosts]:
     """The released recipe's shape and the lean one's."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory(prefix="train-step-") as folder:
-            released, lean = (measure(name, size, Path(folder) / name) for name in (RELEASED, LEAN))
+            released, lean = (
+                measure_shape(name, size, Path(folder) / name) for name in (RELEASED, LEAN)
+            )
     finally:
         torch.set_num_threads(threads)
     return released, lean
@@ -323,7 +325,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Size().steps, help="timed")
     options = parser.parse_args()
     size = Size(prompts=options.prompts, divide=options.divide, steps=options.steps)
-    sys.stdout.write(table(*compare(size)) + "\n")
+    sys.stdout.write(comparison_table(*compare_shapes(size)) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from alphabench.runs.stored_run import StoredRun
 from alphatrainers.reporting.history import CurvePoint
 from alphatrainers.reporting.plots import reward_chart, smoothed, validation_charts
 from alphatrainers.reporting.svg import Chart, Line, svg
-from tools.results.reading import Finished, measured
+from tools.results.reading import Finished, without_gaps
 
 SIDE: Final = 112
 """Pixels of a drawing in the sheet."""
@@ -21,7 +21,7 @@ _SHOWN: Final = 12
 _INK, _RIGHT, _WRONG = "#222222", "#2e8b57", "#c0392b"
 
 
-def run_picture(run: Finished) -> str:
+def run_figure(run: Finished) -> str:
     """One training: held-out curve, rewards, tasks."""
     charts = [*validation_charts(run.points), reward_chart(run.steps), tasks_chart(run)]
     return svg(charts, columns=len(charts))
@@ -30,7 +30,7 @@ def run_picture(run: Finished) -> str:
 def tasks_chart(run: Finished) -> Chart:
     """Each task's held-out score, of the first curve."""
     by_task: dict[str, list[tuple[float, float | None]]] = {}
-    for point in measured(run.curve):
+    for point in without_gaps(run.curve):
         (report,) = StoredRun.open(run.run_of(point)).reports().values()
         for task, estimate in report.groups.items():
             by_task.setdefault(task, []).append((point.step, estimate.value))
@@ -41,12 +41,12 @@ def tasks_chart(run: Finished) -> Chart:
     return Chart(title="held out, by task", x="training steps", y="score", lines=lines)
 
 
-def comparing_picture(runs: Sequence[Finished]) -> str:
+def comparison_figure(runs: Sequence[Finished]) -> str:
     """All trainings over the images that they drew: held-out scores, and what rewarded them."""
     scores, rewards = [], []
     for colour, run in enumerate(runs):
         curve, images = run.curve, run.images
-        last = measured(curve)[-1]
+        last = without_gaps(curve)[-1]
         scores.append(
             Line(
                 name=run.name,
@@ -87,7 +87,7 @@ class _Pair(NamedTuple):
 
 def before_and_after(run: Finished) -> Image.Image:
     """Held-out prompts at even distances, chosen by place alone, at step 0 and at the end."""
-    known = measured(run.curve)
+    known = without_gaps(run.curve)
     pairs = _pairs(run, known[0], known[-1])
     shown = [pairs[place * len(pairs) // _SHOWN] for place in range(min(_SHOWN, len(pairs)))]
     columns = min(4, len(shown))

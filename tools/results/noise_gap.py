@@ -46,7 +46,7 @@ HELD_OUT = "held out"
 
 def main() -> None:
     """Print one table."""
-    arguments = parse()
+    arguments = parse_arguments()
     recipe = load_recipe(arguments.recipe, arguments.assignments)
     with TemporaryDirectory() as folder:
         place = AssemblyContext(
@@ -62,14 +62,16 @@ def main() -> None:
         print(f"| noise | thoughts at | {' | '.join(uses)} |\n|---|---:|{'---:|' * len(uses)}")
         for noise in (True, False):
             for temperature in (recipe.task.thought.temperature, LIKELIEST):
-                task = drawn_so(recipe.task, noise=noise, temperature=temperature)
-                scored = draw(recipe, task, opened, prompts, uses, count=arguments.count)
-                cells = [shown(scored, name) for name in uses]
+                task = task_with(recipe.task, noise=noise, temperature=temperature)
+                scored = sample_and_score(
+                    recipe, task, opened, prompts, uses, count=arguments.count
+                )
+                cells = [mean_with_interval(scored, name) for name in uses]
                 words = "as trained" if noise else "none"
                 print(f"| {words} | {temperature:g} | {' | '.join(cells)} |", flush=True)
 
 
-def parse() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.results.noise_gap", description=__doc__)
     parser.add_argument("recipe", help="by name, or its file")
@@ -109,7 +111,7 @@ def rewards_of(recipe: TrainingRecipe, place: AssemblyContext) -> dict[str, Rewa
     return {name: RewardUse(reward=open_reward(one, place)) for name, one in settings.items()}
 
 
-def drawn_so(task: TaskSettings, *, noise: bool, temperature: float) -> TaskSettings:
+def task_with(task: TaskSettings, *, noise: bool, temperature: float) -> TaskSettings:
     """The task with or without its window, and with thoughts at this temperature."""
     window = task.draw.window if noise else replace(task.draw.window, kind="none")
     return replace(
@@ -119,7 +121,7 @@ def drawn_so(task: TaskSettings, *, noise: bool, temperature: float) -> TaskSett
     )
 
 
-def draw(
+def sample_and_score(
     recipe: TrainingRecipe,
     task: TaskSettings,
     opened: PolicyHandle,
@@ -137,7 +139,7 @@ def draw(
         return made.collect(prompts, collector, step_info)
 
 
-def shown(scored: Sequence[ScoredTrajectory], name: str) -> str:
+def mean_with_interval(scored: Sequence[ScoredTrajectory], name: str) -> str:
     """The mean over prompts with its interval; what was not scored is counted."""
     values: dict[str, list[float]] = defaultdict(list)
     for one in scored:

@@ -99,12 +99,12 @@ def read_run(folder: Path, *, view: str | None = None) -> Finished:
             f"{str(folder)!r} holds no training", hint="name folders that `alphabench train` wrote"
         )
     steps, points = read_steps(folder), read_points(folder)
-    if not steps or not measured(points):
+    if not steps or not without_gaps(points):
         raise AlphaBenchError(
             f"{str(folder)!r} has no training step or no validation", hint="leave it out"
         )
     view = view or points[0].view
-    views = {point.view for point in measured(points)}
+    views = {point.view for point in without_gaps(points)}
     if view not in views:
         raise AlphaBenchError(
             f"{str(folder)!r} was not validated with the weights {view!r}",
@@ -121,19 +121,19 @@ def read_run(folder: Path, *, view: str | None = None) -> Finished:
     )
 
 
-def measured(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
+def without_gaps(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
     """Without its gaps."""
     return [point for point in curve if point.value is not None]
 
 
 def best_of(curve: Sequence[CurvePoint]) -> CurvePoint:
     """The highest point, the first of several."""
-    return max(measured(curve), key=lambda point: point.value or 0.0)
+    return max(without_gaps(curve), key=lambda point: point.value or 0.0)
 
 
 def at_images(run: Finished, most: int) -> CurvePoint:
     """The last measured point of the first curve with at most so many images."""
-    return [p for p in measured(run.curve) if run.images.get(p.step, math.inf) <= most][-1]
+    return [p for p in without_gaps(run.curve) if run.images.get(p.step, math.inf) <= most][-1]
 
 
 def families(runs: Sequence[Finished]) -> list[list[Finished]]:
@@ -148,7 +148,7 @@ def families(runs: Sequence[Finished]) -> list[list[Finished]]:
 
 def last_together(family: Sequence[Finished]) -> int:
     """The last step at which all were measured."""
-    return max(set.intersection(*({p.step for p in measured(run.curve)} for run in family)))
+    return max(set.intersection(*({p.step for p in without_gaps(run.curve)} for run in family)))
 
 
 def totals(run: Finished) -> Totals:

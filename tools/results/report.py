@@ -19,7 +19,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.reports.markdown import inline
 from alphatrainers.reporting.history import CurvePoint, MetricsLine
 from tools.results import tables
-from tools.results.image_panels import before_and_after, comparing_picture, run_picture
+from tools.results.image_panels import before_and_after, comparison_figure, run_figure
 from tools.results.reading import Comparer, Finished
 
 _KEPT: Final = (
@@ -44,7 +44,7 @@ def write_report(out: Path, runs: Sequence[Finished], compare: Comparer, *, titl
     _refuse_same_names(runs)
     for run in runs:
         _write_run(out / run.name, run)
-    (out / "comparison.svg").write_text(comparing_picture(runs), encoding="utf-8")
+    (out / "comparison.svg").write_text(comparison_figure(runs), encoding="utf-8")
     (out / "README.md").write_text(_page(runs, compare, title), encoding="utf-8")
     names = {run.name for run in runs}
     files = [*out.glob("*"), *(path for name in names for path in (out / name).iterdir())]
@@ -63,7 +63,7 @@ def _write_run(folder: Path, run: Finished) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     recipe = (run.folder / "recipe.yaml").read_text(encoding="utf-8")
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    (folder / "curves.svg").write_text(run_picture(run), encoding="utf-8")
+    (folder / "curves.svg").write_text(run_figure(run), encoding="utf-8")
     before_and_after(run).quantize(_COLOURS).save(folder / "drawings.png", optimize=True)
     _write_lines(folder / "metrics.jsonl", (_step_line(step) for step in run.steps))
     _write_lines(folder / "validation.jsonl", (_point_line(point) for point in run.points))

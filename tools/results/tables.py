@@ -20,8 +20,8 @@ from tools.results.reading import (
     best_of,
     families,
     last_together,
-    measured,
     totals,
+    without_gaps,
 )
 
 _DIGITS = 8
@@ -53,7 +53,7 @@ def score_table(runs: Sequence[Finished], compare: Comparer) -> str:
     rows = []
     for run in runs:
         for (name, view), curve in run.curves.items():
-            known = measured(curve)
+            known = without_gaps(curve)
             if not known:
                 continue
             first, best, last = known[0], best_of(curve), known[-1]
@@ -79,7 +79,7 @@ def seeds_table(runs: Sequence[Finished], compare: Comparer) -> str | None:
     for family in families(runs):
         step = last_together(family)
         ends = [_at(run, step) for run in family]
-        starts = [measured(run.curve)[0] for run in family]
+        starts = [without_gaps(run.curve)[0] for run in family]
         points = zip(family, starts, ends, strict=True)
         rise = compare.together([(r.run_of(start), r.run_of(end)) for r, start, end in points])
         values = [end.value for end in ends if end.value is not None]
@@ -100,7 +100,7 @@ def seeds_table(runs: Sequence[Finished], compare: Comparer) -> str | None:
 
 
 def _at(run: Finished, step: int) -> CurvePoint:
-    return next(point for point in measured(run.curve) if point.step == step)
+    return next(point for point in without_gaps(run.curve) if point.step == step)
 
 
 def work_table(runs: Sequence[Finished]) -> str:
@@ -131,12 +131,12 @@ def equal_images_table(runs: Sequence[Finished], compare: Comparer) -> tuple[int
 
     The first run is what the others are compared with, sample by sample, if they began alike.
     """
-    most = min(max(run.images.get(p.step, 0) for p in measured(run.curve)) for run in runs)
+    most = min(max(run.images.get(p.step, 0) for p in without_gaps(run.curve)) for run in runs)
     chosen = [(run, at_images(run, most)) for run in runs]
     first_run, first_point = chosen[0]
     rows = []
     for run, point in chosen:
-        start = measured(run.curve)[0]
+        start = without_gaps(run.curve)[0]
         against = NOTHING
         if run is not first_run and _began_alike(run, first_run):
             against = _difference(compare(first_run.run_of(first_point), run.run_of(point)))
@@ -158,7 +158,7 @@ def equal_images_table(runs: Sequence[Finished], compare: Comparer) -> tuple[int
 
 def tasks_table(run: Finished, compare: Comparer) -> str:
     """Each task's score at the start and at the end, of the first curve."""
-    known = measured(run.curve)
+    known = without_gaps(run.curve)
     before, after = (_groups(run, point) for point in (known[0], known[-1]))
     found = compare(run.run_of(known[0]), run.run_of(known[-1]))
     rows = [
@@ -176,7 +176,7 @@ def tasks_table(run: Finished, compare: Comparer) -> str:
 
 def _began_alike(run: Finished, other: Finished) -> bool:
     """Whether both drew and scored the same images at step 0; seeds are those of the samples."""
-    one, two = (measured(each.curve)[0] for each in (run, other))
+    one, two = (without_gaps(each.curve)[0] for each in (run, other))
     return (one.value, one.low, one.high) == (two.value, two.low, two.high)
 
 

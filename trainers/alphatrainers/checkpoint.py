@@ -119,7 +119,7 @@ class TrainingFolder:
             AlphaBenchError: if another run holds the folder, or nothing can be written there.
         """
         with ExitStack() as stack:
-            with writing(self.path):
+            with writing_training(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
                 try:
                     stack.enter_context(exclusive(self.path / "lock"))
@@ -139,7 +139,7 @@ class TrainingFolder:
         Raises:
             AlphaBenchError: if what decides the result differs from what the folder was begun with.
         """
-        with writing(self.path):
+        with writing_training(self.path):
             remove_drafts(self.path)
             for draft in [path for name in _DRAFTS for path in self.path.glob(name)]:
                 if draft.is_dir() and not draft.is_symlink():
@@ -173,7 +173,7 @@ class TrainingFolder:
             AlphaBenchError: if it cannot be written; those before it are as they were.
         """
         final = self._checkpoints / f"step-{checkpoint.counters.step:06d}"
-        with writing(final), replacing_folder(final) as draft:
+        with writing_training(final), replacing_folder(final) as draft:
             for view, values in checkpoint.weights.items():
                 _write_weights(draft / view, values, layout)
             save_file(checkpoint.optimiser, draft / "optimizer.safetensors")
@@ -181,7 +181,7 @@ class TrainingFolder:
             fields = {name: getattr(checkpoint.counters, name) for name in Counters.__slots__}
             text = json.dumps({"format": CHECKPOINT_FORMAT, **fields}, indent=1)
             (draft / "state.json").write_text(text, encoding="utf-8")
-        with writing(self._checkpoints):
+        with writing_training(self._checkpoints):
             for step in self.steps()[:-keep]:
                 shutil.rmtree(self._checkpoints / f"step-{step:06d}")
         return final
@@ -257,7 +257,7 @@ class TrainingFolder:
             for other, why in damaged.items():
                 aside = self._checkpoints / f"damaged-step-{other:06d}"
                 shutil.rmtree(aside, ignore_errors=True)
-                with writing(aside):
+                with writing_training(aside):
                     (self._checkpoints / f"step-{other:06d}").rename(aside)
                 report(f"{why.message}; set aside as {aside.name}; step {step} is used")
             return found
@@ -269,7 +269,7 @@ class TrainingFolder:
         """Makes these weights `best`; the link is replaced atomically."""
         folder = self.path / f"best-{step:06d}"
         link, next_link = self.path / "best", self.path / f"best-link-{os.getpid()}"
-        with writing(folder):
+        with writing_training(folder):
             with replacing_folder(folder) as draft:
                 _write_weights(draft, values, layout)
             next_link.unlink(missing_ok=True)
@@ -281,7 +281,7 @@ class TrainingFolder:
         return folder
 
 
-def writing(path: Path) -> AbstractContextManager[None]:
+def writing_training(path: Path) -> AbstractContextManager[None]:
     """Turns a failure to write `path` of a training into one sentence.
 
     Raises:
@@ -298,7 +298,7 @@ def writing(path: Path) -> AbstractContextManager[None]:
 
 def replace_text(path: Path, text: str) -> None:
     """Replaces a file of the training; see `alphabench.core.writing.replace_file`."""
-    with writing(path):
+    with writing_training(path):
         replace_file(path, text)
 
 
@@ -320,7 +320,7 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:
     """Adds one JSON line; durable once it returns."""
-    with writing(path):
+    with writing_training(path):
         append_rows(path, [values])
 
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers.protocols import ValidationPoint
-from alphatrainers.reward_scoring import ScoreRow
+from alphatrainers.reward_scoring import TrajectoryScores
 from alphatrainers.settings import GuardSettings
 
 OldLogProbs = Literal["sampled", "replayed"]
@@ -68,7 +68,7 @@ def choose_old_log_probs(
     return "replayed" if image_clip is not None and floor > image_clip / 10.0 else "sampled"
 
 
-def refuse_unscored(rows: Sequence[ScoreRow], *, share: float) -> None:
+def refuse_unscored(rows: Sequence[TrajectoryScores], *, share: float) -> None:
     """Stops when too many trajectories could not be scored, or when there are none at all.
 
     Raises:

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from alphabench.core.writing import replace_file
-from alphatrainers.checkpoint import writing
+from alphatrainers.checkpoint import writing_training
 from alphatrainers.trajectory import Trajectory
 
 
@@ -32,5 +32,5 @@ def save_panel(trajectories: Sequence[Trajectory], path: Path) -> None:
         panel.paste(image, (column * width, row * height))
     content = io.BytesIO()
     panel.save(content, format="PNG")
-    with writing(path):
+    with writing_training(path):
         replace_file(path, content.getvalue())

@@ -10,11 +10,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from alphatrainers.algorithms.advantages import Advantages
-from alphatrainers.reward_scoring import RewardUse, ScoreRow
+from alphatrainers.reward_scoring import RewardUse, TrajectoryScores
 from alphatrainers.update import UpdateReport
 
 
-def reward_values(rows: Sequence[ScoreRow], uses: Mapping[str, RewardUse]) -> dict[str, float]:
+def reward_values(
+    rows: Sequence[TrajectoryScores], uses: Mapping[str, RewardUse]
+) -> dict[str, float]:
     """Mean and spread of each reward and its parts, mean weighted sum, fraction unscored.
 
     Unscored trajectories are in no mean; without any scored one a mean is absent.
@@ -68,7 +70,7 @@ def forward_values(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
     return {f"forwards/{name}": float(sum(one.get(name, 0) for one in counts)) for name in names}
 
 
-def _total(row: ScoreRow, uses: Mapping[str, RewardUse]) -> float | None:
+def _total(row: TrajectoryScores, uses: Mapping[str, RewardUse]) -> float | None:
     parts = [row.values[name] for name in uses]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):

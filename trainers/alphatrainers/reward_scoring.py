@@ -192,7 +192,7 @@ class _Worker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRow:
+class TrajectoryScores:
     """What is known of one trajectory in every process: small enough to be sent around."""
 
     group: str
@@ -202,9 +202,9 @@ class ScoreRow:
     """Finer numbers of each reward, for the log."""
 
 
-def row_of(scored: ScoredTrajectory) -> ScoreRow:
+def row_of(scored: ScoredTrajectory) -> TrajectoryScores:
     """The scores of a trajectory without the trajectory."""
-    return ScoreRow(
+    return TrajectoryScores(
         group=scored.trajectory.program.group,
         values={name: score.value for name, score in scored.scores.items()},
         reasons={name: s.reason for name, s in scored.scores.items() if s.reason},
@@ -230,7 +230,7 @@ def rewards_of_part(
 
 
 def advantages_of(
-    rows: Sequence[ScoreRow],
+    rows: Sequence[TrajectoryScores],
     uses: Mapping[str, RewardUse],
     settings: AdvantageSettings,
 ) -> Advantages:

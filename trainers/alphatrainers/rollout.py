@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 
 from alphatrainers.protocols import Policy, Score, ScoredTrajectory
-from alphatrainers.reward_scoring import PendingScores, Scorer, ScoreRow, row_of
+from alphatrainers.reward_scoring import PendingScores, Scorer, TrajectoryScores, row_of
 from alphatrainers.trajectory import Program, Trajectory
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class RolloutCollector:
         self._policy, self._scorer = policy, scorer
         self._batch, self._group_size = batch, group_size
         self.spent = RolloutCosts()
-        self.stages: list[list[ScoreRow]] = []
+        self.stages: list[list[TrajectoryScores]] = []
         """Scores of each scored rollout, whether or not the task trains on it."""
 
     def collect(

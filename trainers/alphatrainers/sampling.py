@@ -67,7 +67,7 @@ class Denoised(NamedTuple):
 
 
 @torch.no_grad()
-def denoise(
+def sample_latents(
     velocity: Velocity,
     spec: GenerateImage,
     generators: Sequence[torch.Generator],

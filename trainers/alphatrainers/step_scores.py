@@ -15,7 +15,7 @@ from alphatrainers.objective import TrajectoryAdvantage
 from alphatrainers.protocols import ScoredTrajectory
 from alphatrainers.reward_scoring import (
     RewardUse,
-    ScoreRow,
+    TrajectoryScores,
     advantages_of,
     rewards_of_part,
     row_of,
@@ -28,7 +28,7 @@ from alphatrainers.update import TrainingItem
 class StepScores(NamedTuple):
     """What one step's trajectories scored."""
 
-    rows: list[ScoreRow]
+    rows: list[TrajectoryScores]
     """Of all processes, by the position of the prompt, then by the program's id."""
     row_of: Mapping[str, int]
     """Program id -> its row."""
@@ -80,7 +80,7 @@ def share_scores(
 
 
 def step_advantages(
-    rows: Sequence[ScoreRow], rewards: Mapping[str, RewardUse], settings: TrainingSettings
+    rows: Sequence[TrajectoryScores], rewards: Mapping[str, RewardUse], settings: TrainingSettings
 ) -> StepAdvantages:
     """Advantages of the image part and of the text part, each by the rewards that apply to it."""
 

@@ -41,7 +41,7 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def parse(text: str, *, source: str) -> Tree:
+def parse_yaml(text: str, *, source: str) -> Tree:
     """The tree of a YAML text.
 
     Raises:
@@ -118,11 +118,11 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
                 raise AlphaBenchError(
                     f"{assignment!r}: {part!r} is a value and has no keys", hint="set it itself"
                 )
-        place[last] = parse(f"value: {text}", source=repr(assignment))["value"]
+        place[last] = parse_yaml(f"value: {text}", source=repr(assignment))["value"]
     return changed
 
 
-def build(cls: type[T], tree: Mapping[str, Any], *, where: str = "") -> T:
+def build_settings(cls: type[T], tree: Mapping[str, Any], *, where: str = "") -> T:
     """An instance of the frozen dataclass `cls`; see `alphabench.core.settings.fill`.
 
     Raises:
@@ -132,20 +132,20 @@ def build(cls: type[T], tree: Mapping[str, Any], *, where: str = "") -> T:
     return settings.fill(cls, tree, settings.YAML, path=where)
 
 
-def plain(instance: object) -> Any:
-    """What `build` would read again: dicts, lists, numbers and strings."""
+def to_plain(instance: object) -> Any:
+    """What `build_settings` would read again: dicts, lists, numbers and strings."""
     if dataclasses.is_dataclass(instance) and not isinstance(instance, type):
-        return {f.name: plain(getattr(instance, f.name)) for f in dataclasses.fields(instance)}
+        return {f.name: to_plain(getattr(instance, f.name)) for f in dataclasses.fields(instance)}
     if isinstance(instance, Mapping):
-        return {str(key): plain(value) for key, value in instance.items()}
+        return {str(key): to_plain(value) for key, value in instance.items()}
     if isinstance(instance, tuple | list):
-        return [plain(value) for value in instance]
+        return [to_plain(value) for value in instance]
     return str(instance) if isinstance(instance, Path) else instance
 
 
-def write(instance: object) -> str:
+def to_yaml(instance: object) -> str:
     """The settings as YAML."""
-    return str(yaml.safe_dump(plain(instance), sort_keys=False, allow_unicode=True))
+    return str(yaml.safe_dump(to_plain(instance), sort_keys=False, allow_unicode=True))
 
 
 def _copied(tree: Tree) -> Tree:

@@ -26,7 +26,7 @@ from alphatrainers.optimizer import WeightOptimizer
 from alphatrainers.prompt_stream import PromptStream
 from alphatrainers.protocols import ReplaySpec, ScoredTrajectory, StepInfo
 from alphatrainers.replay import Replayer
-from alphatrainers.reward_scoring import Scorer, ScoreRow, rewards_of_part
+from alphatrainers.reward_scoring import Scorer, TrajectoryScores, rewards_of_part
 from alphatrainers.rollout import RolloutCollector
 from alphatrainers.settings import TrainingSettings
 from alphatrainers.step_scores import (
@@ -228,7 +228,7 @@ class Trainer:
         identity = training_identity(
             self._components, self._settings, prompts_digest=self._prompts.digest
         )
-        self._folder.begin(strict_yaml.write(self._settings), decisive=identity)
+        self._folder.begin(strict_yaml.to_yaml(self._settings), decisive=identity)
         self._context.on_begin()
 
     def _open_log(self) -> MetricsLog:
@@ -242,7 +242,7 @@ class Trainer:
             self._context.report(message)
 
     def _refuse_unscored(
-        self, stages: Sequence[Sequence[ScoreRow]], rows: Sequence[ScoreRow]
+        self, stages: Sequence[Sequence[TrajectoryScores]], rows: Sequence[TrajectoryScores]
     ) -> None:
         share = self._settings.guards.unscored_share
         for parts in zip_longest(*self._processes.gather(stages), fillvalue=()):

@@ -60,7 +60,7 @@ def training_identity(
     components: TrainerComponents, settings: TrainingSettings, *, prompts_digest: str
 ) -> dict[str, Any]:
     """What decides a training's numbers, in plain values; a folder resumes only with the same."""
-    plain = strict_yaml.plain(settings)
+    plain = strict_yaml.to_plain(settings)
     decisive = {key: value for key, value in plain.items() if key not in _NOT_DECISIVE}
     rewards = {
         name: {**dict(use.reward.identity), "weight": use.weight, "credits": use.applies_to}

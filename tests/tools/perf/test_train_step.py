@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tools.perf.train_step import PHASES, Size, compare, table
+from tools.perf.train_step import PHASES, Size, compare_shapes, comparison_table
 
 
 def test_both_shapes_are_trained_and_the_lean_one_takes_less_work() -> None:
-    released, lean = compare(Size(prompts=1, divide=7, steps=1))
+    released, lean = compare_shapes(Size(prompts=1, divide=7, steps=1))
     assert (released.images, lean.images) == (2, 2)
     # The windows of the recipes.
     assert (released.velocities, lean.velocities) == (10.0, 3.0)
@@ -20,6 +20,6 @@ def test_both_shapes_are_trained_and_the_lean_one_takes_less_work() -> None:
             assert in_all == pytest.approx(figures["step"])
     for phase in ("rollout", "replay", "update", "step"):
         assert lean.gflop[phase] < released.gflop[phase]
-    lines = table(released, lean).splitlines()
+    lines = comparison_table(released, lean).splitlines()
     assert {line.split()[0] for line in lines} >= {*PHASES, "step"}
     assert len({len(line) for line in lines[:8]}) == 1

@@ -33,8 +33,8 @@ def test_the_held_out_prompts_are_drawn_in_four_ways(
 
 def test_without_noise_nothing_is_stochastic() -> None:
     task = load_recipe("nano-rt2i").task
-    assert noise_gap.drawn_so(task, noise=True, temperature=0.5).draw == task.draw
-    plain = noise_gap.drawn_so(task, noise=False, temperature=0.5)
+    assert noise_gap.task_with(task, noise=True, temperature=0.5).draw == task.draw
+    plain = noise_gap.task_with(task, noise=False, temperature=0.5)
     assert plain.draw.window.at(0, n_steps=6, seed=0) == range(0)
     assert plain.thought == replace(task.thought, temperature=0.5)
 
@@ -45,7 +45,7 @@ def test_what_was_not_scored_is_counted_and_no_number() -> None:
         ScoredTrajectory(trajectory=wrote(text), scores={"held out": score})
         for text, score in zip("abc", scores, strict=True)
     ]
-    cell = noise_gap.shown(scored, "held out")
+    cell = noise_gap.mean_with_interval(scored, "held out")
     assert cell.startswith("0.750 [")
     assert cell.endswith("], 1 not scored")
-    assert noise_gap.shown(scored[2:], "held out") == "none of 1 scored"
+    assert noise_gap.mean_with_interval(scored[2:], "held out") == "none of 1 scored"

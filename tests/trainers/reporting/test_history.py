@@ -36,7 +36,7 @@ def point(step: int, value: float | None, *, view: str = "train") -> CurvePoint:
     )  # fmt: skip
 
 
-def test_what_was_written_is_read_and_a_torn_last_line_is_not(tmp_path: Path) -> None:
+def test_written_lines_are_read_and_an_incomplete_last_line_is_not(tmp_path: Path) -> None:
     gap = {"step": 40, "name": "b", "view": "train", "seconds": {}, "value": None}
     text = "\n".join([json.dumps(LINE), json.dumps(gap), '{"step": 60, "na'])
     (tmp_path / "validation.jsonl").write_text(text)
@@ -94,6 +94,6 @@ def test_a_curve_in_a_terminal_shows_each_point_between_its_ends_and_names_gaps(
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_a_curve_without_any_spread_is_drawn_all_the_same() -> None:
+def test_a_curve_without_any_spread_is_plotted_as_well() -> None:
     flat = CurvePoint(step=0, name="b", view="train", value=0.5, low=0.5, high=0.5)
     assert "0.500" in curve_text([flat])

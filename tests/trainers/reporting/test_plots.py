@@ -20,7 +20,7 @@ STEPS = [
 ]
 
 
-def test_rewards_are_shown_raw_and_smoothed_and_nothing_else_is_taken_for_one() -> None:
+def test_rewards_are_shown_raw_and_smoothed_and_other_metrics_are_not_rewards() -> None:
     chart = reward_chart(STEPS)
     assert [line.name for line in chart.lines] == ["", "tags", "", "total"]
     raw, mean = chart.lines[2:]

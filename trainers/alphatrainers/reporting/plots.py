@@ -17,7 +17,7 @@ SMOOTHED: Final = 5
 """Steps in the running mean of a reward."""
 
 
-def training_picture(run: Path) -> str:
+def training_figure(run: Path) -> str:
     """Held-out validation and rewards of a training's folder, as SVG."""
     return svg([*validation_charts(read_points(run)), reward_chart(read_steps(run))], columns=2)
 
