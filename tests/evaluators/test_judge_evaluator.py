@@ -140,7 +140,7 @@ def test_the_self_test_is_the_judges_handshake() -> None:
     evaluator(ScriptedJudge("yes")).self_test()
     blind = ScriptedJudge("yes")
     vetted = VettedJudge(judge=blind, tested=blind)
-    with pytest.raises(AlphaBenchError, match="drawn pictures"):
+    with pytest.raises(AlphaBenchError, match="rendered images"):
         JudgeEvaluator(judge=vetted, questions_about=questions_about, score=verdicts_on).self_test()
 
 

@@ -82,7 +82,7 @@ def test_one_picture_is_encoded_once_for_all_questions_and_forgotten_later(
         others.append(replace(picture, path=path, sha256=digest))
 
     async def use() -> None:
-        cache = DataUriCache(most_pictures=2)
+        cache = DataUriCache(max_images=2)
         first = await asyncio.gather(*(cache.uri(picture) for _ in range(5)))
         assert all(uri is first[0] for uri in first)
         picture.path.unlink()

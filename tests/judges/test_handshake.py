@@ -58,7 +58,7 @@ def test_a_judge_that_looks_at_one_of_two_pictures_only_is_refused() -> None:
         return sees(question)
 
     shake_hands(ScriptedJudge(last_only), NEEDS)
-    with pytest.raises(AlphaBenchError, match="first of two pictures from the second"):
+    with pytest.raises(AlphaBenchError, match="first of two images from the second"):
         shake_hands(ScriptedJudge(last_only), PAIRS)
 
 
@@ -103,7 +103,7 @@ def test_a_judge_that_thinks_is_told_from_one_that_is_wrong(
     judge: ScriptedJudge, logprobs: bool, level: HandshakeLevel
 ) -> None:
     needs = replace(NEEDS, logprobs=logprobs)
-    with pytest.raises(AlphaBenchError, match="cannot be read") as refused:
+    with pytest.raises(AlphaBenchError, match="cannot be parsed") as refused:
         shake_hands(judge, needs, level=level)
     assert "thinking=false" in refused.value.hint
     assert "sees" not in refused.value.hint
@@ -119,7 +119,7 @@ def test_an_empty_reply_does_not_pass_the_protocol_and_gibberish_does() -> None:
     with pytest.raises(AlphaBenchError, match="empty"):
         shake_hands(replying(finish_reason="stop"), words, level="protocol")
     shake_hands(replying("xq", finish_reason="length"), words, level="protocol")
-    with pytest.raises(AlphaBenchError, match=r"12 of 12 .* it said 'xq'"):
+    with pytest.raises(AlphaBenchError, match=r"12 of 12 .* it replied 'xq'"):
         shake_hands(replying("xq"), words)
 
 

@@ -74,7 +74,7 @@ def test_a_remote_judge_is_tested_and_cached_and_a_scripted_one_is_not(tmp_path:
         uncached = open_judge(server.spec + "?cache=false", cache_dir=tmp_path / "answers")
         assert [a.cached for a in uncached.ask([question()])] == [False]
         assert server.n_calls == 2
-        with pytest.raises(AlphaBenchError, match="cannot be read"):
+        with pytest.raises(AlphaBenchError, match="cannot be parsed"):
             remote.shake_hands(Capabilities(images_per_question=1, logprobs=False))
         assert server.n_calls > 2
     scripted = open_judge("scripted:?answer=7", cache_dir=tmp_path / "none")

@@ -192,7 +192,7 @@ def test_it_sees_what_the_librarys_processor_sees(size: tuple[int, int]) -> None
 def test_square_pictures_are_seen_at_80_pixels_whatever_their_size() -> None:
     seeing = NanoImageProcessor.load(weights_folder())
     for side in range(16, 1025):
-        assert seeing.seen_size(side, side) == (80, 80), side
+        assert seeing.resized_size(side, side) == (80, 80), side
 
 
 WITHOUT_TORCHVISION = """

@@ -58,7 +58,7 @@ def test_it_is_the_judge_that_it_asks() -> None:
     assert persistent.identity == judge.identity
     assert persistent.capabilities == judge.capabilities
     persistent.shake_hands(judge.capabilities)
-    with pytest.raises(ValueError, match="once at least"):
+    with pytest.raises(ValueError, match="1 or more"):
         RetryingJudge(judge=judge, tries=0)
 
 

@@ -118,7 +118,7 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, str]) -> None:
 def test_a_file_of_another_form_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "answers.json"
     path.write_text("[1]")
-    with pytest.raises(AlphaBenchError, match="no table"):
+    with pytest.raises(AlphaBenchError, match="not a table"):
         open_scripted(str(path), options={}, device="cpu")
 
 

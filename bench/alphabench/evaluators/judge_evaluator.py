@@ -1,4 +1,4 @@
-"""Scores images by asking a judge: a benchmark brings the questions and says what answers mean.
+"""Scores images with a judge: a benchmark supplies the questions and scores the answers.
 
 All questions of a batch go to the judge in one stream, one image's questions back to back. Knows no
 benchmark and no kind of judge.
@@ -20,14 +20,14 @@ from alphabench.questions import Answer, Capabilities, Judge, Question, ShakesHa
 from alphabench.types import GeneratedImage, Verdict
 
 LONGEST_TEXT: Final = 4000
-"""Characters of a reply that a verdict keeps; the answer cache keeps all."""
+"""Characters of a reply that a verdict stores; the answer cache stores all."""
 
 _SINGLE_IMAGES: Final = Capabilities(images_per_question=1, logprobs=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeEvaluator:
-    """An evaluator made of a judge and a benchmark's questions.
+    """An evaluator that consists of a judge and a benchmark's questions.
 
     Can be pickled as long as its parts can: module-level functions or dataclasses with `__call__`.
 
@@ -41,8 +41,8 @@ class JudgeEvaluator:
     score: Callable[[GeneratedImage, Sequence[Answer]], list[Verdict]]
     """The verdicts on one image, from the answers to its questions in order."""
     identity: Mapping[str, str] = field(default_factory=dict)
-    """Given: contracts, wording, whatever of the benchmark decides a verdict. The judge's own
-    identity and the version of how replies are read are added to it."""
+    """Given: answer formats, templates, all of the benchmark that decides a verdict. The judge's
+    identity and the version of the parsing rules are added to it."""
     needs: Capabilities = _SINGLE_IMAGES
     """What the judge must be able to do."""
     batch_size: int = 64
@@ -52,7 +52,7 @@ class JudgeEvaluator:
         can = self.judge.capabilities
         if can.images_per_question < self.needs.images_per_question:
             raise AlphaBenchError(
-                f"the judge looks at {can.images_per_question} images a question, and these "
+                f"the judge takes {can.images_per_question} images per question, but these "
                 f"questions show {self.needs.images_per_question}",
                 hint="choose a judge that takes more, or raise its images_per_question",
             )
@@ -67,7 +67,7 @@ class JudgeEvaluator:
 
     @property
     def licences(self) -> Mapping[str, str]:
-        """Of the judge's model, as far as it tells."""
+        """Of the judge's model, if known."""
         return self.judge.licences if isinstance(self.judge, Licensed) else {}
 
     def self_test(self) -> None:
@@ -80,43 +80,42 @@ class JudgeEvaluator:
         An image with an answer that is `missing`, since the judge was stopped, has none.
 
         Raises:
-            AlphaBenchError: the judge says what the user must mend; what it answered before comes
-                first.
+            AlphaBenchError: the judge stopped; verdicts from its answers before come first.
         """
-        waiting: deque[_Waiting] = deque()
-        for answer in self.judge.ask(self._questions(images, waiting)):
-            yield from self._settled(waiting)
-            waiting[0].answers.append(answer)
-            yield from self._settled(waiting)
-        yield from self._settled(waiting)
-        if waiting:
-            raise RuntimeError(f"the judge left questions about {waiting[0].image.id!r} unanswered")
+        pending: deque[_PendingImage] = deque()
+        for answer in self.judge.ask(self._questions(images, pending)):
+            yield from self._completed(pending)
+            pending[0].answers.append(answer)
+            yield from self._completed(pending)
+        yield from self._completed(pending)
+        if pending:
+            raise RuntimeError(f"the judge left questions about {pending[0].image.id!r} unanswered")
 
     def _questions(
-        self, images: Sequence[GeneratedImage], waiting: deque[_Waiting]
+        self, images: Sequence[GeneratedImage], pending: deque[_PendingImage]
     ) -> Iterator[Question]:
         for image in images:
             questions = self.questions_about(image)
-            waiting.append(_Waiting(image, len(questions), []))
+            pending.append(_PendingImage(image, len(questions), []))
             yield from questions
 
-    def _settled(self, waiting: deque[_Waiting]) -> Iterator[Verdict]:
-        """Of the images that wait for nothing any more, from the first on."""
-        while waiting and len(waiting[0].answers) == waiting[0].n_questions:
-            done = waiting.popleft()
+    def _completed(self, pending: deque[_PendingImage]) -> Iterator[Verdict]:
+        """Of the images at the front whose questions are all answered."""
+        while pending and len(pending[0].answers) == pending[0].n_questions:
+            done = pending.popleft()
             if all(answer.status != "missing" for answer in done.answers):
                 yield from self.score(done.image, done.answers)
 
 
 def _identity_of(judge: Judge) -> dict[str, str]:
-    """Whether a judge was checked is no part of how it judges: readers look for that key alone."""
+    """`self_test` gets no prefix: readers of results look for that key."""
     unprefixed = ("self_test",)
     return {
         key if key in unprefixed else f"judge.{key}": value for key, value in judge.identity.items()
     }
 
 
-class _Waiting(NamedTuple):
+class _PendingImage(NamedTuple):
     image: GeneratedImage
     n_questions: int
     answers: list[Answer]
@@ -129,7 +128,7 @@ def verdict_from(
     value: float | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> Verdict:
-    """The verdict that one answer amounts to.
+    """The verdict from one answer.
 
     Args:
         answer: scored, or why not; its status becomes the verdict's.
@@ -150,23 +149,23 @@ def verdict_from(
     )
 
 
-def _kept(text: str) -> str:
-    """What a verdict keeps of a text, which a judge of the user's own may have made up anyhow."""
+def _stored_text(text: str) -> str:
+    """The part of a text that a verdict stores, as valid UTF-8 whatever a custom judge returned."""
     return well_formed(text[:LONGEST_TEXT])
 
 
 def evidence(answer: Answer) -> dict[str, Any]:
-    """What an answer rests on, as JSON values for a verdict's detail."""
-    found: dict[str, Any] = {"reason": answer.reason} if answer.reason else {}
+    """The reply behind an answer, as JSON values for a verdict's detail."""
+    detail: dict[str, Any] = {"reason": answer.reason} if answer.reason else {}
     if (reply := answer.reply) is not None:
-        spoken = split_thought(reply.text)
-        found |= {
-            "reply": _kept(reply.text if spoken.answer is None else spoken.answer),
+        split = split_thought(reply.text)
+        detail |= {
+            "reply": _stored_text(reply.text if split.answer is None else split.answer),
             "model": reply.model,
             "tokens": [reply.tokens_in, reply.tokens_out],
         }
-        if spoken.answer is not None and (thought := reply.thought or spoken.thought):
-            found["thought"] = _kept(thought)
+        if split.answer is not None and (thought := reply.thought or split.thought):
+            detail["thought"] = _stored_text(thought)
         if reply.fingerprint:
-            found["fingerprint"] = reply.fingerprint
-    return found
+            detail["fingerprint"] = reply.fingerprint
+    return detail

@@ -1,10 +1,10 @@
-"""How well the words in an image are those that were asked for: GNED and recall, by OCR.
+"""How well the text in an image matches the requested words: GNED and recall, by OCR.
 
 The two extras of TIIF-Bench's text items (A113N-W3I/TIIF-Bench at 3aae750). Upstream reads with
-PaddleOCR; here any reader will do, and `RapidReader` uses rapidocr, whose models come with it
+PaddleOCR; here any reader can be used, and `RapidReader` uses rapidocr, whose models come with it
 (the extra `ocr`): another reader is another measurement, and the identity names it.
 
-Words are compared in small letters. Knows no prompt: a sample's `facts["text"]` lists its words.
+Words are compared in lower case. Knows no prompt: a sample's `facts["text"]` lists its words.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GNED: Final = "gned"
 QUESTIONS: Final = (RECALL, GNED)
 """recall: higher is better. gned: an error, lower is better."""
 NEAR: Final = 0.3
-"""Upstream's bound: words at most this far apart are taken for the same."""
+"""Upstream's threshold: words at most this far apart count as equal."""
 
 
 _PRINTED: Final = ("drink", "tea")
@@ -92,7 +92,7 @@ class TextEvaluator:
         return 8
 
     def self_test(self) -> None:
-        """Have the reader read two printed words.
+        """Let the reader read two printed words.
 
         Raises:
             AlphaBenchError: it reads something else; this build must not score.
@@ -103,8 +103,8 @@ class TextEvaluator:
             found = words_of(self.reader.read(path))
         if gned(_PRINTED, found) > 0:
             raise AlphaBenchError(
-                f"the reader of text reads {found!r} where {list(_PRINTED)!r} is printed",
-                hint="install it anew: pip install -e '.[ocr]'",
+                f"the text reader reads {found!r} in an image of {list(_PRINTED)!r}",
+                hint="reinstall it: pip install -e '.[ocr]'",
             )
 
     def evaluate(self, images: Sequence[GeneratedImage]) -> Iterator[Verdict]:
@@ -114,9 +114,9 @@ class TextEvaluator:
             AlphaBenchError: the reader is not installed.
         """
         for image in images:
-            yield from self._examine(image)
+            yield from self._verdicts(image)
 
-    def _examine(self, image: GeneratedImage) -> list[Verdict]:
+    def _verdicts(self, image: GeneratedImage) -> list[Verdict]:
         wanted = [str(word) for word in image.request.sample.facts["text"]]
         try:
             lines = self.reader.read(image.path)
@@ -148,22 +148,22 @@ class TextEvaluator:
 
 
 def _print_words(words: Sequence[str], path: Path) -> None:
-    """Black on white, in Pillow's own letters."""
+    """Black on white, in Pillow's default font."""
     from PIL import Image, ImageDraw, ImageFont
 
-    picture = Image.new("RGB", (480, 160), "white")
+    canvas = Image.new("RGB", (480, 160), "white")
     font = ImageFont.load_default(size=64)
-    ImageDraw.Draw(picture).text((30, 40), " ".join(words).upper(), "black", font)
-    picture.save(path)
+    ImageDraw.Draw(canvas).text((30, 40), " ".join(words).upper(), "black", font)
+    canvas.save(path)
 
 
 def words_of(lines: Sequence[str]) -> list[str]:
-    """The words of OCR lines as upstream takes them: small letters, split at every blank."""
+    """The words of OCR lines as upstream splits them: lower case, split at every space."""
     return [word for line in lines for word in line.lower().split(" ")]
 
 
 def gned(wanted: Sequence[str], found: Sequence[str]) -> float:
-    """Generalised normalised edit distance, 0 (the very words) to 1.
+    """Generalised normalised edit distance, 0 (the same words) to 1.
 
     The normalised edit distances of the best assignment, plus 1 for each word too many or too few,
     over the larger number of words. Upper and lower case are the same.
@@ -185,9 +185,9 @@ def gned(wanted: Sequence[str], found: Sequence[str]) -> float:
 
 
 def recall(wanted: Sequence[str], found: Sequence[str]) -> float:
-    """The share of wanted words that are there, 0 to 1; a found word serves one wanted word.
+    """The share of wanted words that were found, 0 to 1; a found word matches one wanted word.
 
-    Taken greedily in order, as upstream does: the first word that is near enough.
+    Matched greedily in order, as upstream does: the first word within `NEAR`.
 
     Raises:
         ValueError: no word is wanted.
@@ -205,7 +205,7 @@ def recall(wanted: Sequence[str], found: Sequence[str]) -> float:
 
 
 def edit_distance(one: str, other: str) -> float:
-    """Levenshtein's distance over the longer word's length, 0 to 1, in small letters."""
+    """Levenshtein's distance over the longer word's length, 0 to 1, in lower case."""
     one, other = one.lower(), other.lower()
     longest = max(len(one), len(other))
     if not longest:

@@ -1,7 +1,7 @@
-"""What can answer a question about images, one kind of judge a file; and the resolver.
+"""Judges: answer questions about images. One kind per module; `open_judge` resolves names.
 
-Imports no model library: a kind's module is loaded when a judge of that kind is opened. Knows no
-option of any kind but those that every judge takes: `JudgeOptions`.
+Imports no model library: a kind's module is loaded when a judge of that kind is opened. Knows only
+the options that every judge takes: `JudgeOptions`.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ FORMS: Final = (
 _BUNDLED: Final = ("nano",)
 """Kinds that come with the package and need no location."""
 _LEVELS: Final[Mapping[str, HandshakeLevel]] = {
-    "nano": "protocol",  # the anchors show things that it does not know
+    "nano": "protocol",  # the anchors show objects outside its training data
     "python": "off",
     "scripted": "off",
 }
 _TRUSTED: Final = ("scripted", "python")
-"""Kinds that cost nothing and whose answers their author chose: neither tested nor cached."""
+"""Kinds that are free and whose answers the user defines: neither checked nor cached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeOptions:
-    """Options that every kind of judge takes, beside its own."""
+    """Options that every kind of judge takes."""
 
     handshake: Literal["full", "protocol", "off"] | None = None
-    """What it must prove before anything is generated; left out, full, but protocol for nano and
-    off for scripted and python judges. Anything but full is written into the results."""
+    """Checks that it must pass before anything is generated; by default full, but protocol for nano
+    and off for scripted and python judges. Anything but full is written into the results."""
     cache: bool | None = None
-    """Keep replies on disk; left out, yes, but no for scripted and python judges."""
+    """Store replies on disk; by default true, but false for scripted and python judges."""
     reask_unread: bool = False
-    """Ask again what was answered in an earlier run but could not be read, or was refused."""
+    """Repeat questions whose earlier reply could not be parsed or was a refusal."""
 
 
 def open_judge(
@@ -63,43 +63,43 @@ def open_judge(
     cache_dir: Path | None = None,
     device: str = "cpu",
 ) -> VettedJudge:
-    """Open whatever `spec` names; cheap, since models load and connections open when it is asked.
+    """Open the judge that `spec` names; models load and connections open at the first question.
 
     Args:
-        spec: one of `FORMS`, options behind it as `?key=value&key=value`; a further kind from an
+        spec: one of `FORMS`, followed by options as `?key=value&key=value`; a further kind from an
             installed package is written `kind:location`.
-        options: more options, as text; each is checked by whoever reads it.
-        cache_dir: where replies are kept; None keeps none.
+        options: more options, as text; each is checked by the dataclass that defines it.
+        cache_dir: folder of the answer cache; None disables it.
         device: where it runs, for kinds that run here.
 
     Raises:
         AlphaBenchError: nothing of that name, an unknown or repeated option, or a judge that can
-            be seen to be unusable.
+            be recognised as unusable.
     """
     from alphabench.judges.answer_cache import AnswerCache
     from alphabench.judges.cached_judge import CachedJudge
     from alphabench.judges.handshake import VettedJudge
 
-    name, own = split_spec(spec)
+    name, spec_options = split_spec(spec)
     given = dict(options or {})
-    if twice := sorted(own.keys() & given.keys()):
+    if twice := sorted(spec_options.keys() & given.keys()):
         raise AlphaBenchError(
             f"option {twice[0]!r} of {name!r} is given twice", hint="give it in one place"
         )
-    given |= own
+    given |= spec_options
     common = {f.name for f in dataclasses.fields(JudgeOptions)}
     chosen = fill(JudgeOptions, {k: v for k, v in given.items() if k in common}, owner="a judge")
     kind, location = pick_judge_kind(name)
-    opener = registry.load("judge", kind)
+    factory = registry.load("judge", kind)
     rest = {k: v for k, v in given.items() if k not in common}
-    judge: Judge = opener(location, options=rest, device=device)
+    judge: Judge = factory(location, options=rest, device=device)
     level: HandshakeLevel = chosen.handshake or _LEVELS.get(kind, "full")
-    asked = judge
+    cached = judge
     if cache_dir is not None and (kind not in _TRUSTED if chosen.cache is None else chosen.cache):
-        asked = CachedJudge(
+        cached = CachedJudge(
             judge=judge, cache=AnswerCache(cache_dir), reask_unread=chosen.reask_unread
         )
-    return VettedJudge(judge=asked, tested=judge, level=level)
+    return VettedJudge(judge=cached, tested=judge, level=level)
 
 
 def pick_judge_kind(name: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
-"""Pictures as data URIs, made once while the questions about them run.
+"""Images as data URIs, encoded once while the questions about them run.
 
-Bytes travel as they are stored unless a question asks for JPEG or another size.
+The stored bytes are sent unless a question requires JPEG or another size. Knows no judge.
 """
 
 from __future__ import annotations
@@ -39,40 +39,38 @@ _KINDS: Final = (
     (b"GIF8", "image/gif"),
     (b"RIFF", "image/webp"),
 )
-"""How a file begins, whatever its name says."""
-_MOST_BYTES: Final = 96 * 2**20
+"""How a file begins, whatever its suffix."""
+_MAX_CACHE_BYTES: Final = 96 * 2**20
 _IMAGES_READ_ONCE: Final = 2
 """An edited image and its source: questions about one image come one after the other."""
 
 
 class UnusableImageError(Exception):
-    """The file is gone, altered or no picture; the question about it fails."""
+    """The file is missing, altered or no image; the question about it fails."""
 
 
-def data_uri(picture: ImagePart) -> str:
-    """The picture as it is sent.
+def data_uri(part: ImagePart) -> str:
+    """The image as it is sent.
 
     JPEG and resizing follow Pillow's defaults (quality 75, bicubic), as official scripts do.
 
     Raises:
         UnusableImageError: it cannot be read, or its content is not what `sha256` says.
     """
-    content = read_image_part(picture)
+    content = read_image_part(part)
     kind = next((mime for start, mime in _KINDS if content.startswith(start)), None)
-    if picture.encoding == "jpeg" or picture.size is not None or kind is None:
-        content, kind = _encoded(content, picture)
+    if part.encoding == "jpeg" or part.size is not None or kind is None:
+        content, kind = _encoded(content, part)
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def read_image_part(picture: ImagePart) -> bytes:
+def read_image_part(part: ImagePart) -> bytes:
     """The file's content.
 
     Raises:
         UnusableImageError: it cannot be read, or its content is not what `sha256` says.
     """
-    return _read_once(
-        picture.path, picture.sha256, picture.verified_state, regular_file_state(picture.path)
-    )
+    return _read_once(part.path, part.sha256, part.verified_state, regular_file_state(part.path))
 
 
 @functools.lru_cache(maxsize=_IMAGES_READ_ONCE)
@@ -86,20 +84,20 @@ def _read_once(
     try:
         content, state = read_with_state(Path(path), max_bytes=MAX_FILE_BYTES)
     except UnreadableFileError as error:
-        raise UnusableImageError(f"the picture cannot be read: {error}") from error
+        raise UnusableImageError(f"the image cannot be read: {error}") from error
     if state != verified and hashlib.sha256(content).hexdigest() != sha256:
-        raise UnusableImageError("the picture was altered since it was made")
+        raise UnusableImageError("the image was altered since it was generated")
     return content
 
 
-def _encoded(content: bytes, picture: ImagePart) -> tuple[bytes, str]:
+def _encoded(content: bytes, part: ImagePart) -> tuple[bytes, str]:
     target = io.BytesIO()
     try:
-        image = (_as_viescore if picture.encoding == "jpeg" else _resized)(content, picture.size)
-        image.save(target, format=picture.encoding.upper())
+        image = (_as_viescore if part.encoding == "jpeg" else _resized)(content, part.size)
+        image.save(target, format=part.encoding.upper())
     except (UnreadableImageError, ValueError) as error:
-        raise UnusableImageError(f"the picture cannot be decoded: {error}") from error
-    return target.getvalue(), f"image/{picture.encoding}"
+        raise UnusableImageError(f"the image cannot be decoded: {error}") from error
+    return target.getvalue(), f"image/{part.encoding}"
 
 
 def _resized(content: bytes, size: tuple[int, int] | None) -> Image:
@@ -126,49 +124,49 @@ def _as_viescore(content: bytes, size: tuple[int, int] | None) -> Image:
 
 
 class DataUriCache:
-    """Data URIs of the pictures last used, for one event loop.
+    """Data URIs of the images used last, for one event loop.
 
-    One is made at a time: a large image takes hundreds of megabytes while it is decoded.
+    Images are encoded one at a time: decoding a large one takes hundreds of megabytes.
     """
 
     def __init__(
         self,
         *,
-        most_bytes: int = _MOST_BYTES,
-        most_pictures: int = 256,
+        max_bytes: int = _MAX_CACHE_BYTES,
+        max_images: int = 256,
         make: Callable[[ImagePart], str] = data_uri,
     ) -> None:
-        self._make_uri = make
-        self._alone = asyncio.Lock()
-        self._most_bytes = most_bytes
-        self._most_pictures = most_pictures
-        self._making: dict[ImagePart, asyncio.Task[str]] = {}
-        self._made: OrderedDict[ImagePart, str] = OrderedDict()
+        self._encode = make
+        self._one_at_a_time = asyncio.Lock()
+        self._max_bytes = max_bytes
+        self._max_images = max_images
+        self._encoding: dict[ImagePart, asyncio.Task[str]] = {}
+        self._uris: OrderedDict[ImagePart, str] = OrderedDict()
         self._bytes = 0
 
-    async def uri(self, picture: ImagePart) -> str:
-        """See `data_uri`; several questions that come at once make it once."""
-        if picture in self._made:
-            self._made.move_to_end(picture)
-            return self._made[picture]
-        making = self._making.get(picture)
-        if making is None:
-            making = asyncio.create_task(self._make(picture))
-            self._making[picture] = making
+    async def uri(self, part: ImagePart) -> str:
+        """See `data_uri`; concurrent requests for one image encode it once."""
+        if part in self._uris:
+            self._uris.move_to_end(part)
+            return self._uris[part]
+        encoding = self._encoding.get(part)
+        if encoding is None:
+            encoding = asyncio.create_task(self._encode_one(part))
+            self._encoding[part] = encoding
         # Shielded: the others still wait for it when one question is given up.
-        return await asyncio.shield(making)
+        return await asyncio.shield(encoding)
 
-    async def _make(self, picture: ImagePart) -> str:
+    async def _encode_one(self, part: ImagePart) -> str:
         try:
-            async with self._alone:
-                uri = await asyncio.to_thread(self._make_uri, picture)
+            async with self._one_at_a_time:
+                uri = await asyncio.to_thread(self._encode, part)
         finally:
-            del self._making[picture]
-        self._made[picture] = uri
+            del self._encoding[part]
+        self._uris[part] = uri
         self._bytes += len(uri)
-        while len(self._made) > 1 and (
-            self._bytes > self._most_bytes or len(self._made) > self._most_pictures
+        while len(self._uris) > 1 and (
+            self._bytes > self._max_bytes or len(self._uris) > self._max_images
         ):
-            _, oldest = self._made.popitem(last=False)
+            _, oldest = self._uris.popitem(last=False)
             self._bytes -= len(oldest)
         return uri

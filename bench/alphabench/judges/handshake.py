@@ -1,9 +1,10 @@
-"""Has a judge prove itself before any image is made for it.
+"""Checks a judge on questions with known answers before any image is generated for it.
 
-`full`: it answers under its own name, gives log-probabilities where they are needed, knows what is
-on drawn pictures, and tells the first of two pictures from the second. `protocol`: it answers, and
-with what is needed; for models that cannot see yet. Replies that cannot be read (cut off, empty, a
-thought) say nothing about what a judge sees, and are reported as that. Nothing comes from a cache.
+`full`: it answers under its own name, gives log-probabilities where they are needed, recognises the
+objects in rendered images, and distinguishes the first of two images from the second. `protocol`:
+it answers with what is needed; for models that cannot see yet. Replies that cannot be parsed (cut
+off, empty, a thought) say nothing about what a judge sees and are reported as such. Bypasses the
+cache.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Questio
 HandshakeLevel = Literal["full", "protocol", "off"]
 
 _MISTAKES_ALLOWED: Final = 1
-"""Of the anchors; a judge that always says one word makes six of twelve."""
+"""Of the anchors; a judge that always gives the same answer makes six of twelve."""
 _SIDE: Final = 256
 _CERTAIN: Final = -1e-6
 """A log-probability below it leaves room for other tokens."""
@@ -34,7 +35,7 @@ _CAN_BE_SKIPPED: Final = "handshake=protocol checks only that it answers, and la
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A drawn object, a question that is true of it and one that is not."""
+    """A rendered object, a question whose answer is yes and one whose answer is no."""
 
     category: str
     colour: str
@@ -55,16 +56,16 @@ ANCHORS: Final = (
 class _Trial(NamedTuple):
     question: Question
     expected: bool
-    told: str
-    """The question in words, for the error."""
+    text: str
+    """The question, for the error message."""
 
 
 @runtime_checkable
 class Preparable(Protocol):
-    """A judge with something that can be found wrong before it is asked."""
+    """A judge with something to check before the first question."""
 
     def prepare(self) -> None:
-        """Find out.
+        """Check it.
 
         Raises:
             AlphaBenchError: it could not be used.
@@ -74,11 +75,11 @@ class Preparable(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VettedJudge:
-    """A judge and how it proves itself; what it was made to prove enters its identity."""
+    """A judge with the level of its handshake, which is part of its identity."""
 
     judge: Judge
     tested: Judge
-    """The same judge without a cache before it."""
+    """The same judge without a cache."""
     level: HandshakeLevel = "full"
 
     @property
@@ -97,18 +98,18 @@ class VettedJudge:
         return self.judge.ask(questions)
 
     def shake_hands(self, needs: Capabilities) -> None:
-        """See `shake_hands`; a cache is tried before anything is asked."""
+        """See `shake_hands`; the cache is checked before the first question."""
         if isinstance(self.judge, Preparable):
             self.judge.prepare()
         shake_hands(self.tested, needs, level=self.level)
 
 
 def shake_hands(judge: Judge, needs: Capabilities, *, level: HandshakeLevel = "full") -> None:
-    """Ask what is known already.
+    """Ask questions with known answers.
 
     Args:
-        judge: asked itself, about pictures in a temporary folder.
-        needs: what the questions to come will need.
+        judge: without a cache; asked about images in a temporary folder.
+        needs: what the benchmark's questions need.
         level: see the module; `off` asks nothing.
 
     Raises:
@@ -118,18 +119,18 @@ def shake_hands(judge: Judge, needs: Capabilities, *, level: HandshakeLevel = "f
         return
     answer_format: YesNo = YesNoProbability() if needs.logprobs else YesNoText()
     with tempfile.TemporaryDirectory(prefix="alphabench-handshake-") as folder:
-        pictures = [_draw(anchor, Path(folder)) for anchor in ANCHORS]
+        images = [_render_anchor(anchor, Path(folder)) for anchor in ANCHORS]
         if level == "protocol":
-            _check_mechanics(judge, needs, pictures)
+            _check_mechanics(judge, needs, images)
             return
-        _check_anchors(judge, _anchor_trials(pictures, answer_format))
+        _check_anchors(judge, _anchor_trials(images, answer_format))
         if needs.images_per_question >= 2:
-            _check_order(judge, _order_trials(pictures, answer_format))
+            _check_order(judge, _order_trials(images, answer_format))
 
 
-def _check_mechanics(judge: Judge, needs: Capabilities, pictures: Sequence[ImagePart]) -> None:
+def _check_mechanics(judge: Judge, needs: Capabilities, images: Sequence[ImagePart]) -> None:
     answer_format: YesNo = YesNoProbability() if needs.logprobs else YesNoText()
-    shown = pictures[: max(1, min(needs.images_per_question, len(pictures)))]
+    shown = images[: max(1, min(needs.images_per_question, len(images)))]
     question = yes_no_question(
         ANCHORS[0].true,
         shown,
@@ -140,8 +141,8 @@ def _check_mechanics(judge: Judge, needs: Capabilities, pictures: Sequence[Image
     (answer,) = judge.ask([question])
     _must_have_replied(judge, answer, needs_logprobs=needs.logprobs)
     if answer.status == "unparsed" and answer.reply is not None:
-        said = answer.reply.text.strip() or answer.reply.first_token
-        if not said or thinks(answer.reply):
+        text = answer.reply.text.strip() or answer.reply.first_token
+        if not text or thinks(answer.reply):
             raise _unreadable(judge, [answer], 1)
 
 
@@ -150,7 +151,7 @@ def _check_anchors(judge: Judge, trials: Sequence[_Trial]) -> None:
     if len(wrong) > _MISTAKES_ALLOWED:
         raise AlphaBenchError(
             f"the judge {_name(judge)} is wrong on {len(wrong)} of {len(trials)} questions about "
-            f"drawn pictures, such as {wrong[0]}",
+            f"rendered images, such as {wrong[0]}",
             hint=f"choose a judge that sees; {_CAN_BE_SKIPPED}",
         )
 
@@ -158,14 +159,14 @@ def _check_anchors(judge: Judge, trials: Sequence[_Trial]) -> None:
 def _check_order(judge: Judge, trials: Sequence[_Trial]) -> None:
     if wrong := _mistakes(judge, trials):
         raise AlphaBenchError(
-            f"the judge {_name(judge)} does not tell the first of two pictures from the second: "
-            f"{wrong[0]}",
+            f"the judge {_name(judge)} does not distinguish the first of two images from the "
+            f"second: {wrong[0]}",
             hint=f"choose a judge that takes several images a question; {_CAN_BE_SKIPPED}",
         )
 
 
 def _mistakes(judge: Judge, trials: Sequence[_Trial]) -> list[str]:
-    """What it said wrongly, or refused, in words.
+    """Descriptions of its wrong or refused answers.
 
     Raises:
         AlphaBenchError: it does not answer, or more than one of its replies cannot be read.
@@ -178,21 +179,21 @@ def _mistakes(judge: Judge, trials: Sequence[_Trial]) -> list[str]:
         if answer.status == "unparsed":
             unread.append(answer)
         if answer.values is None:
-            said = (answer.reply.text if answer.reply else answer.reason)[:60]
-            wrong.append(f"{trial.told!r} -> {said!r} ({answer.status})")
+            text = (answer.reply.text if answer.reply else answer.reason)[:60]
+            wrong.append(f"{trial.text!r} -> {text!r} ({answer.status})")
         elif (answer.values[0] > 0.5) != trial.expected:
-            wrong.append(f"{trial.told!r} -> {'no' if trial.expected else 'yes'}")
+            wrong.append(f"{trial.text!r} -> {'no' if trial.expected else 'yes'}")
     if len(unread) > _MISTAKES_ALLOWED:
         raise _unreadable(judge, unread, len(trials))
     return wrong
 
 
 def _unreadable(judge: Judge, unread: Sequence[Answer], asked: int) -> AlphaBenchError:
-    """What is wrong with the replies, where it is not what the judge sees."""
+    """The error for replies that cannot be parsed, which say nothing about what the judge sees."""
     first = unread[0]
     reply = first.reply
     assert reply is not None
-    said = f"; it said {reply.text.strip()[:60]!r}" if reply.text.strip() else ""
+    text = f"; it replied {reply.text.strip()[:60]!r}" if reply.text.strip() else ""
     hint = f"choose a judge that answers with one word; {_CAN_BE_SKIPPED}"
     if any(thinks(answer.reply) for answer in unread if answer.reply is not None):
         hint = (
@@ -206,8 +207,8 @@ def _unreadable(judge: Judge, unread: Sequence[Answer], asked: int) -> AlphaBenc
             "'judge?reading=text', or 'dvreward?answer=text'), or choose another judge"
         )
     return AlphaBenchError(
-        f"the judge's replies to {len(unread)} of {asked} questions about drawn pictures cannot be "
-        f"read ({_name(judge)}): {first.reason}{said}",
+        f"the judge's replies to {len(unread)} of {asked} questions about rendered images cannot "
+        f"be parsed ({_name(judge)}): {first.reason}{text}",
         hint=hint,
     )
 
@@ -227,24 +228,24 @@ def _must_have_replied(judge: Judge, answer: Answer, *, needs_logprobs: bool) ->
     alternatives = answer.reply.first_token
     if needs_logprobs and len(alternatives) == 1 and alternatives[0][1] < _CERTAIN:
         raise AlphaBenchError(
-            f"the judge {_name(judge)} tells one alternative of the first token "
+            f"the judge {_name(judge)} gives one alternative of the first token "
             f"({alternatives[0][0]!r}, {math.exp(min(0.0, alternatives[0][1])):.2f}), and P(yes) "
             "needs several",
             hint=HINT_WITHOUT_LOGPROBS,
         )
 
 
-def _anchor_trials(pictures: Sequence[ImagePart], answer_format: YesNo) -> list[_Trial]:
+def _anchor_trials(images: Sequence[ImagePart], answer_format: YesNo) -> list[_Trial]:
     return [
-        _trial(text, [picture], answer_format, expected=expected)
-        for anchor, picture in zip(ANCHORS, pictures, strict=True)
+        _trial(text, [image], answer_format, expected=expected)
+        for anchor, image in zip(ANCHORS, images, strict=True)
         for text, expected in ((anchor.true, True), (anchor.false, False))
     ]
 
 
-def _order_trials(pictures: Sequence[ImagePart], answer_format: YesNo) -> list[_Trial]:
-    """The same two pictures in both orders, asked about each place."""
-    apple, elephant = pictures[0], pictures[2]
+def _order_trials(images: Sequence[ImagePart], answer_format: YesNo) -> list[_Trial]:
+    """The same two images in both orders, with a question about each position."""
+    apple, elephant = images[0], images[2]
     first, second = "Is there an apple in the first picture?", "Is there an apple in the second?"
     return [
         _trial(first, [apple, elephant], answer_format, expected=True),
@@ -255,22 +256,24 @@ def _order_trials(pictures: Sequence[ImagePart], answer_format: YesNo) -> list[_
 
 
 def _trial(
-    text: str, pictures: Sequence[ImagePart], answer_format: YesNo, *, expected: bool
+    text: str, images: Sequence[ImagePart], answer_format: YesNo, *, expected: bool
 ) -> _Trial:
-    digest = hashlib.sha256("".join([text, *(p.sha256 for p in pictures)]).encode()).hexdigest()
+    digest = hashlib.sha256("".join([text, *(p.sha256 for p in images)]).encode()).hexdigest()
     question = yes_no_question(
-        text, pictures, image_id="handshake", question_id=digest[:12], answer_format=answer_format
+        text, images, image_id="handshake", question_id=digest[:12], answer_format=answer_format
     )
     return _Trial(question, expected, text)
 
 
-def _draw(anchor: Anchor, folder: Path) -> ImagePart:
+def _render_anchor(anchor: Anchor, folder: Path) -> ImagePart:
     from alphabench.scenes.render import render
     from alphabench.scenes.spec import Background, Scene, SceneObject
 
-    thing = SceneObject(category=anchor.category, colour=anchor.colour, x=0.5, y=0.5, size=0.7)
-    ground = Background(first=(235, 235, 232))
-    scene = Scene(background=ground, objects=(thing,), seed=7)
+    anchor_object = SceneObject(
+        category=anchor.category, colour=anchor.colour, x=0.5, y=0.5, size=0.7
+    )
+    background = Background(first=(235, 235, 232))
+    scene = Scene(background=background, objects=(anchor_object,), seed=7)
     path = folder / f"{anchor.category}.png"
     render(scene, _SIDE, _SIDE).image.save(path)
     return ImagePart(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())

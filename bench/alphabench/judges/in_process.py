@@ -1,6 +1,7 @@
-"""What judges in this process share: finding a model, and batches in which one fault stays alone.
+"""Shared by judges that run in this process: finds models and batches questions.
 
-Knows neither library that computes; they differ in how a batch becomes replies, and in no more.
+A question that cannot be answered fails alone. Knows neither transformers nor vLLM; these differ
+only in how a batch becomes replies.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from alphabench.weights.location import MAX_CARD, stated_licence
 T = TypeVar("T")
 
 TEMPLATE_FIELD: Final = "chat_template_kwargs"
-"""The one further field of a request that judges in this process know."""
+"""The only further field of a request that judges in this process support."""
 _CARD: Final = "README.md"
 _FILES: Final = ("*.json", "*.txt", "*.jinja", "*.model")
 """Beside the weights: configuration, tokenizer, chat template."""
@@ -37,10 +38,10 @@ _ONE_IMAGE: Final = frozenset(
 """Model types that were trained on one image a conversation, whatever their code accepts."""
 _SEVERAL_IMAGES: Final = 8
 _END_OF_A_PROMPT: Final = 64
-"""Characters in which a chat template opens, or opens and closes, the thought of a reply."""
+"""Characters at the end of a prompt in which a chat template may open or close a thought."""
 _OPENED: Final = "<think>"
 _MOST_FAILURES: Final = 32
-"""Questions that fail in a row before the run stops: by then it is no matter of the question."""
+"""Questions that fail in a row before the run stops: the questions are not the cause then."""
 
 
 def find_model(kind: str, location: str, *, remote_code: bool) -> WeightsFolder:
@@ -60,7 +61,7 @@ def find_model(kind: str, location: str, *, remote_code: bool) -> WeightsFolder:
 
 
 def model_licence(weights: WeightsFolder) -> str:
-    """What the model card states; `unknown` where there is none, or none can be had."""
+    """The licence in the model card; `unknown` if there is no card or it cannot be fetched."""
     try:
         card = weights.folder / _CARD
         if not card.is_file() and "@" in weights.identity:
@@ -74,7 +75,7 @@ def model_licence(weights: WeightsFolder) -> str:
 
 
 def images_per_question(folder: Path, chosen: int | None) -> int:
-    """The user's choice, or what the kind of model in `folder` was made for.
+    """The user's choice, or the default for the model type in `folder`.
 
     Raises:
         AlphaBenchError: there is no configuration.
@@ -93,23 +94,23 @@ def images_per_question(folder: Path, chosen: int | None) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateFields:
-    """What the chat template is told beside the messages."""
+    """Fields of the chat template besides the messages."""
 
     thinking: bool | None = None
-    """Left out, the template's own default."""
+    """None uses the template's default."""
 
     def of(self, question: Question) -> dict[str, Any]:
-        """The question's own fields override the judge's.
+        """The question's question_fields fields override the judge's.
 
         Raises:
             LastingError: the question asks for a field of a web service.
         """
         extra = dict(question.sampling.extra)
-        own = extra.pop(TEMPLATE_FIELD, {})
+        question_fields = extra.pop(TEMPLATE_FIELD, {})
         if extra:
-            raise LastingError(f"a judge in this process knows no field {min(extra)!r}")
+            raise LastingError(f"a judge in this process does not support the field {min(extra)!r}")
         thinking = {} if self.thinking is None else {"enable_thinking": self.thinking}
-        return {**thinking, **own}
+        return {**thinking, **question_fields}
 
 
 def with_extra_tokens(question: Question, extra_tokens: int) -> Question:
@@ -120,25 +121,25 @@ def with_extra_tokens(question: Question, extra_tokens: int) -> Question:
 
 
 def with_opened_thought(prompt: str, text: str) -> str:
-    """A reply with the mark of the thought that the chat template opened in front of it, if any."""
-    opened = split_thought(prompt[-_END_OF_A_PROMPT:]).answer is None
-    return f"{_OPENED}{text}" if opened else text
+    """A reply, preceded by the opening mark of a thought if the chat template has one."""
+    is_thought_open = split_thought(prompt[-_END_OF_A_PROMPT:]).answer is None
+    return f"{_OPENED}{text}" if is_thought_open else text
 
 
 def reply_text(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """The text of generated tokens, with those control tokens alone that mark a thought.
+    """The text of generated tokens, without control tokens except those that mark a thought.
 
-    Some tokenizers have control tokens for that: without them a thought would read as the answer.
+    Without these marks the thought would be parsed as the answer.
     """
     added = getattr(tokenizer, "added_tokens_decoder", {})
     control = {number: str(token.content) for number, token in added.items() if token.special}
-    kept = [
+    visible_tokens = [
         token
         for token in tokens
         if (mark := control.get(token)) is None or split_thought(mark).answer != mark
     ]
-    # A tokenizer that does not list them leaves them out by itself.
-    text: str = tokenizer.decode(kept, skip_special_tokens=not control)
+    # A tokenizer that does not list its control tokens skips them itself.
+    text: str = tokenizer.decode(visible_tokens, skip_special_tokens=not control)
     return text
 
 
@@ -155,7 +156,7 @@ def refuse_control_tokens(question: Question, control_tokens: Iterable[str]) -> 
 
 
 def control_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """What a tokenizer of transformers treats as more than text."""
+    """The control tokens of a tokenizer of transformers, sorted."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     return tuple(sorted(str(token.content) for token in added if token.special and token.content))
 
@@ -188,24 +189,24 @@ def answers_in_batches(
     remaining = iter(questions)
     while batch := list(itertools.islice(remaining, size)):
         ready: dict[int, T] = {}
-        said: dict[int, Reply | str] = {}
-        for place, question in enumerate(batch):
+        results: dict[int, Reply | str] = {}
+        for position, question in enumerate(batch):
             try:
-                ready[place] = prepare(question)
+                ready[position] = prepare(question)
             except (LastingError, UnusableImageError) as error:
-                said[place] = short_line(str(error))
-        said |= zip(ready, _replies(list(ready.values()), reply), strict=True)
-        for place, question in enumerate(batch):
-            result = said[place]
+                results[position] = short_line(str(error))
+        results |= zip(ready, _replies(list(ready.values()), reply), strict=True)
+        for position, question in enumerate(batch):
+            result = results[position]
             if isinstance(result, Reply):
                 failures = 0
                 yield read_reply(question, result)
                 continue
-            failures += place in ready
+            failures += position in ready
             if failures >= _MOST_FAILURES:
                 raise AlphaBenchError(
                     f"the judge failed on {failures} questions in a row: {result}",
-                    hint="mend that, then give the same command again; its answers are kept",
+                    hint="fix the cause, then give the same command again; its answers are saved",
                 )
             yield unscored(question, "failed", result)
 
@@ -213,7 +214,7 @@ def answers_in_batches(
 def _replies(
     batch: Sequence[T], reply: Callable[[Sequence[T]], Sequence[Reply]]
 ) -> list[Reply | str]:
-    """A reply each, or why there is none."""
+    """For each item, a reply or the reason why there is none."""
     if not batch:
         return []
     try:

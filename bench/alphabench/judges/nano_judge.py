@@ -1,9 +1,9 @@
-"""The embedded judge: a vision-language model of 3 million parameters that knows the drawn world.
+"""The embedded judge: a vision-language model of 3 million parameters for the synthetic world.
 
-Runs in this process by transformers, without torchvision: its processor is here. The same folder is
-what `vllm serve` takes. Its answers say nothing about photographs; see `nano/judge/README.md`.
+Runs in this process by transformers, without torchvision: its processor is here. `vllm serve` takes
+the same folder. Its answers say nothing about photographs; see `nano/judge/README.md`.
 
-Shapes: P patches of all pictures, F numbers of a patch.
+Shapes: P patches of all images, F values of a patch, D features.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from alphabench.core.options import fill
 from alphabench.judges.transformers import TransformersJudge, TransformersOptions
 
 _KIND: Final = "nano"
-_PICTURE: Final = "<|image_pad|>"
-_MOST_PICTURES: Final = 2
-"""It was trained on one picture a question, and on two."""
+_IMAGE_PAD: Final = "<|image_pad|>"
+_MAX_IMAGES: Final = 2
+"""It was trained with one and with two images per question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class NanoJudgeOptions:
 
 
 class NanoJudge(TransformersJudge):
-    """As its base; pictures that several questions of a batch show are looked at once."""
+    """Encodes an image that several questions of a batch share only once."""
 
     @cached_property
     def _loaded(self) -> Any:
@@ -60,9 +60,9 @@ class NanoJudge(TransformersJudge):
 
 
 class DeduplicatedVision(nn.Module):
-    """A vision tower of transformers that computes each distinct picture of a call once.
+    """A vision tower of transformers that encodes each distinct image of a call once.
 
-    Says what the tower says, up to rounding.
+    Same result as the tower, up to rounding.
     """
 
     def __init__(self, tower: Any) -> None:
@@ -72,27 +72,27 @@ class DeduplicatedVision(nn.Module):
         self.spatial_merge_size: int = tower.spatial_merge_size
 
     def forward(self, hidden_states: Tensor, grid_thw: Tensor, **settings: Any) -> Any:
-        """As the tower's; names are those its caller uses."""
+        """As the tower's; the argument names are those of its caller."""
         patches = grid_thw.prod(-1).tolist()
         shown = torch.split(hidden_states, patches)
         first: dict[tuple[object, ...], int] = {}
-        which = [
+        index_of = [
             first.setdefault(_key(one, grid), len(first))
             for one, grid in zip(shown, grid_thw.tolist(), strict=True)
         ]
-        if len(first) == len(which):
+        if len(first) == len(index_of):
             return self.tower(hidden_states, grid_thw=grid_thw, **settings)
-        places = [which.index(number) for number in range(len(first))]
-        distinct_PF = torch.cat([shown[place] for place in places])
-        seen = self.tower(distinct_PF, grid_thw=grid_thw[places], **settings)
-        counts = [patches[place] for place in places]
+        positions = [index_of.index(number) for number in range(len(first))]
+        distinct_PF = torch.cat([shown[position] for position in positions])
+        encoded = self.tower(distinct_PF, grid_thw=grid_thw[positions], **settings)
+        counts = [patches[position] for position in positions]
         merged = [count // self.spatial_merge_size**2 for count in counts]
-        seen.last_hidden_state = _repeated_rows(seen.last_hidden_state, counts, which)
-        seen.pooler_output = _repeated_rows(seen.pooler_output, merged, which)
-        seen.deepstack_features = [
-            _repeated_rows(one, merged, which) for one in seen.deepstack_features
+        encoded.last_hidden_state = _repeated_rows(encoded.last_hidden_state, counts, index_of)
+        encoded.pooler_output = _repeated_rows(encoded.pooler_output, merged, index_of)
+        encoded.deepstack_features = [
+            _repeated_rows(one, merged, index_of) for one in encoded.deepstack_features
         ]
-        return seen
+        return encoded
 
 
 def _key(patches_PF: Tensor, grid: Sequence[int]) -> tuple[object, ...]:
@@ -100,9 +100,9 @@ def _key(patches_PF: Tensor, grid: Sequence[int]) -> tuple[object, ...]:
     return (*grid, content)
 
 
-def _repeated_rows(x_PD: Tensor, counts: Sequence[int], which: Sequence[int]) -> Tensor:
+def _repeated_rows(x_PD: Tensor, counts: Sequence[int], index_of: Sequence[int]) -> Tensor:
     parts = torch.split(x_PD, list(counts))
-    return torch.cat([parts[number] for number in which])
+    return torch.cat([parts[number] for number in index_of])
 
 
 def open_nano_judge(location: str, *, options: Mapping[str, str], device: str) -> NanoJudge:
@@ -118,7 +118,7 @@ def open_nano_judge(location: str, *, options: Mapping[str, str], device: str) -
             hint="write --judge nano, or transformers:FOLDER for another model",
         )
     settings = TransformersOptions(
-        dtype=chosen.dtype, batch_size=chosen.batch_size, images_per_question=_MOST_PICTURES
+        dtype=chosen.dtype, batch_size=chosen.batch_size, images_per_question=_MAX_IMAGES
     )
     return NanoJudge(
         str(weights_folder()), settings, device=device, kind=_KIND, processor=NanoProcessor.load
@@ -142,13 +142,13 @@ def weights_folder() -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NanoImageProcessor:
-    """How pictures become patches; the fields of `preprocessor_config.json`."""
+    """How images become patches; the fields of `preprocessor_config.json`."""
 
     patch_size: int
     merge_size: int
     temporal_patch_size: int
-    least_pixels: int
-    most_pixels: int
+    min_pixels: int
+    max_pixels: int
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
@@ -159,30 +159,30 @@ class NanoImageProcessor:
             patch_size=values["patch_size"],
             merge_size=values["merge_size"],
             temporal_patch_size=values["temporal_patch_size"],
-            least_pixels=values["size"]["shortest_edge"],
-            most_pixels=values["size"]["longest_edge"],
+            min_pixels=values["size"]["shortest_edge"],
+            max_pixels=values["size"]["longest_edge"],
             mean=tuple(values["image_mean"]),
             deviation=tuple(values["image_std"]),
         )
 
-    def seen_size(self, width: int, height: int) -> tuple[int, int]:
+    def resized_size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height after resizing: whole tokens, the number of pixels within bounds.
 
         Source: `smart_resize` of Qwen2-VL's image processor, whose numbers these are.
         """
         unit = self.patch_size * self.merge_size
         sides = [round(side / unit) * unit for side in (width, height)]
-        if sides[0] * sides[1] > self.most_pixels:
-            shrink = math.sqrt(width * height / self.most_pixels)
+        if sides[0] * sides[1] > self.max_pixels:
+            shrink = math.sqrt(width * height / self.max_pixels)
             sides = [max(1, math.floor(s / shrink / unit)) * unit for s in (width, height)]
-        elif sides[0] * sides[1] < self.least_pixels:
-            grow = math.sqrt(self.least_pixels / (width * height))
+        elif sides[0] * sides[1] < self.min_pixels:
+            grow = math.sqrt(self.min_pixels / (width * height))
             sides = [math.ceil(side * grow / unit) * unit for side in (width, height)]
         return sides[0], sides[1]
 
     def patches(self, image: Image.Image) -> tuple[NDArray[np.float32], tuple[int, int, int]]:
         """[P, F] with the patches of a token together, and the grid: 1, rows, columns."""
-        width, height = self.seen_size(*image.size)
+        width, height = self.resized_size(*image.size)
         resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
         levels = np.asarray(resized, dtype=np.float32) / np.float32(255)
         mean, deviation = (np.asarray(v, np.float32) for v in (self.mean, self.deviation))
@@ -201,12 +201,12 @@ class NanoProcessor:
 
     Args:
         tokenizer: of the folder, with the chat template.
-        seeing: of the folder.
+        image_processor: of the folder.
     """
 
-    def __init__(self, tokenizer: Any, seeing: NanoImageProcessor) -> None:
+    def __init__(self, tokenizer: Any, image_processor: NanoImageProcessor) -> None:
         self.tokenizer = tokenizer
-        self.image_processor = seeing
+        self.image_processor = image_processor
         self.chat_template = tokenizer.chat_template
 
     @classmethod
@@ -216,7 +216,7 @@ class NanoProcessor:
         return cls(library.AutoTokenizer.from_pretrained(folder), NanoImageProcessor.load(folder))
 
     def apply_chat_template(self, messages: Sequence[Any], **settings: Any) -> Any:
-        """The messages as one text, each picture as one token."""
+        """The messages as one text, with one token for each image."""
         return self.tokenizer.apply_chat_template(messages, **settings)
 
     def __call__(
@@ -226,27 +226,27 @@ class NanoProcessor:
         images: Sequence[Sequence[Image.Image]] | None = None,
         **settings: Any,
     ) -> Any:
-        """The network's inputs; a picture's token is repeated as often as it has tokens."""
+        """The network's inputs; the token of an image is repeated once per patch token."""
         library: Any = importlib.import_module("transformers")
         made: dict[tuple[object, ...], tuple[NDArray[np.float32], tuple[int, int, int]]] = {}
-        seen = []
-        for one in (picture for shown in images or () for picture in shown):
+        encoded = []
+        for one in (image for group in images or () for image in group):
             key = (one.mode, one.size, one.tobytes())
             if key not in made:
                 made[key] = self.image_processor.patches(one)
-            seen.append(made[key])
+            encoded.append(made[key])
         unit = self.image_processor.merge_size**2
-        lengths = iter([math.prod(grid) // unit for _, grid in seen])
+        lengths = iter([math.prod(grid) // unit for _, grid in encoded])
         full = [_repeated(one, lengths) for one in text]
         inputs = dict(self.tokenizer(full, **settings))
-        if seen:
-            picture = self.tokenizer.convert_tokens_to_ids(_PICTURE)
-            inputs["mm_token_type_ids"] = (inputs["input_ids"] == picture).int()
-            inputs["pixel_values"] = torch.from_numpy(np.concatenate([one for one, _ in seen]))
-            inputs["image_grid_thw"] = torch.tensor([grid for _, grid in seen])
+        if encoded:
+            image_token = self.tokenizer.convert_tokens_to_ids(_IMAGE_PAD)
+            inputs["mm_token_type_ids"] = (inputs["input_ids"] == image_token).int()
+            inputs["pixel_values"] = torch.from_numpy(np.concatenate([one for one, _ in encoded]))
+            inputs["image_grid_thw"] = torch.tensor([grid for _, grid in encoded])
         return library.BatchFeature(inputs)
 
 
 def _repeated(text: str, lengths: Any) -> str:
-    first, *rest = text.split(_PICTURE)
-    return first + "".join(_PICTURE * next(lengths) + piece for piece in rest)
+    first, *rest = text.split(_IMAGE_PAD)
+    return first + "".join(_IMAGE_PAD * next(lengths) + piece for piece in rest)

@@ -1,8 +1,8 @@
 """Turns a reply into an answer: scored, refused or unparsed. Sends nothing, and knows no judge.
 
-What holds for every answer format is decided here, once: a reply that stops inside its thought is
-unparsed; a closed thought is no part of the answer; a reply that was cut off is unparsed, unless
-the format says that its answer comes first; a refusal is no answer, whichever word it begins with.
+The rules for all answer formats: a reply that ends inside its thought is unparsed; a closed thought
+is no part of the answer; a reply that was cut off is unparsed, unless the format declares that its
+answer comes first; a refusal is no answer, whatever word it begins with.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from alphabench.questions import Answer, Question, Reply
 from alphabench.types import Status
 
 HINT_WITHOUT_LOGPROBS: Final = (
-    "choose a judge that gives log-probabilities, or have the word itself read: "
+    "choose a judge that gives log-probabilities, or have the word itself parsed: "
     "--evaluator 'judge?reading=text', or 'dvreward?answer=text'"
 )
 RULES: Final = "2"
@@ -32,11 +32,11 @@ _CUT: Final = (
 )  # fmt: skip
 """Finish reasons of replies that a bound on their length cut off, letters only."""
 _LONGEST: Final = 2**16
-"""Characters of an answer that any format reads; beyond it, a model could not stop."""
+"""Characters of the longest answer that is parsed; beyond it, the model did not stop."""
 
 
 def read_reply(question: Question, reply: Reply, *, cached: bool = False) -> Answer:
-    """The answer that a reply amounts to; an exception in its format is none."""
+    """The answer in a reply; an exception in its format makes it unparsed."""
     text = text_of(reply)
     if (verdict := _before_reading(question, reply, text)) is not None:
         return unscored(question, *verdict, reply=reply, cached=cached)
@@ -55,7 +55,7 @@ def read_reply(question: Question, reply: Reply, *, cached: bool = False) -> Ans
 
 
 def _before_reading(question: Question, reply: Reply, text: str) -> tuple[Status, str] | None:
-    """Status and reason of a reply that no answer format gets to read."""
+    """Status and reason of a reply that is not passed to its answer format."""
     if reply.finish_reason in (REFUSAL, FILTERED):
         declined = reply.finish_reason == REFUSAL
         return "refused", "the model declined" if declined else "the host's filter"
@@ -64,7 +64,7 @@ def _before_reading(question: Question, reply: Reply, text: str) -> tuple[Status
     if len(text) > _LONGEST:
         return "unparsed", f"the reply has {len(text)} characters, which no answer needs"
     answer_format = question.answer_format
-    # Upstream's parser takes whatever number it finds, and so does the official protocol.
+    # Upstream's parser takes any number in the reply, and so does the official protocol.
     if refuses(text) and not getattr(answer_format, "as_upstream", False):
         return "refused", "it is a refusal"
     if is_cut(reply.finish_reason) and not getattr(answer_format, "answer_comes_first", False):
@@ -85,9 +85,9 @@ def unscored(
 
 
 def text_of(reply: Reply) -> str:
-    """What an answer format reads of a reply: all but a closed thought."""
-    said = split_thought(reply.text).answer
-    return reply.text if said is None or reply.thoughts_kept else said
+    """The part of a reply that an answer format parses: all but a closed thought."""
+    answer_text = split_thought(reply.text).answer
+    return reply.text if answer_text is None or reply.thoughts_kept else answer_text
 
 
 def is_cut(finish_reason: str | None) -> bool:
@@ -105,15 +105,15 @@ def thinks(reply: Reply) -> bool:
 
 
 def why_unparsed(question: Question, reply: Reply) -> str:
-    """Why a reply that states no answer states none."""
-    spoken = split_thought(reply.text)
+    """Why no answer was found in a reply."""
+    split = split_thought(reply.text)
     cut = ""
     if is_cut(reply.finish_reason):
         n_tokens = max(question.sampling.max_tokens, reply.tokens_out)
         cut = f"it was cut off at {n_tokens} tokens (max_tokens)"
-    if spoken.answer is None or (reply.thought and not spoken.answer):
+    if split.answer is None or (reply.thought and not split.answer):
         return f"{cut} inside its thought" if cut else "it thinks and gives no answer"
-    if not spoken.answer:
+    if not split.answer:
         return f"{cut} before it said anything" if cut else "the reply is empty"
     if question.sampling.top_logprobs and reply.first_token:
         token, logprob = max(reply.first_token, key=lambda one: one[1])

@@ -1,4 +1,4 @@
-"""A judge that the user's own Python code makes: `python:package.module:factory`.
+"""A judge from the user's Python code: `python:package.module:factory`.
 
 The factory is called with the options, converted as its annotations say, and returns any object
 with `identity`, `capabilities` and `ask`. Runs the user's code with all rights of the user.
@@ -26,21 +26,21 @@ def open_python_judge(location: str, *, options: Mapping[str, str], device: str)
 
 
 def checked_judge(made: Any, where: str) -> Judge:
-    """The object itself, if it can be asked.
+    """The object itself, if it is a judge.
 
     Raises:
-        AlphaBenchError: it lacks something, which is named.
+        AlphaBenchError: an attribute is missing or of another type.
     """
     identity = getattr(made, "identity", None)
     wrong = None
     if not callable(getattr(made, "ask", None)):
         wrong = "it has no method ask(questions)"
     elif not isinstance(identity, Mapping) or not identity:
-        wrong = "its identity is not a mapping that tells it from others"
+        wrong = "its identity is not a mapping with at least one entry"
     elif not all(isinstance(part, str) for pair in identity.items() for part in pair):
         wrong = "its identity maps other things than text to text"
     elif not isinstance(getattr(made, "capabilities", None), Capabilities):
-        wrong = "its capabilities are not a judges.question.Capabilities"
+        wrong = "its capabilities are not an alphabench.questions.Capabilities"
     if wrong is not None:
         raise AlphaBenchError(
             f"{where} is a {type(made).__name__} and no judge: {wrong}",

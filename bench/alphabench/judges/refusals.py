@@ -1,8 +1,8 @@
-"""Tells a refusal in prose from an answer, by how it opens.
+"""Distinguishes a refusal in prose from an answer, by its first words.
 
-A yes or no in front of a refusal is none: `No, I can't help with that`. What only says that
-something is not to be seen is an answer: `No, I can't see a dog in the image`. English for the most
-part; knows no answer format.
+A yes or no before a refusal does not count: `No, I can't help with that`. A statement that
+something is not visible is an answer: `No, I can't see a dog in the image`. Mostly English;
+knows no answer format.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _OPENINGS: Final = (
     "sorry", "i apologize", "i apologise", "i'm afraid i", "as an ai", "抱歉", "很抱歉", "对不起",
     "我无法", "我不能", "申し訳", "죄송", "lo siento", "je suis désolé", "es tut mir leid",
 )  # fmt: skip
-"""How prose that nobody could read begins as a refusal. `Unfortunately` is none: descriptions begin
-so, too."""
+"""How unparsed prose begins if it is a refusal. `Unfortunately` is not in it: descriptions
+begin so, too."""
 _APOSTROPHES: Final = str.maketrans(dict.fromkeys("’‘‛ʼʹ´`′＇", "'"))
 
 _IMAGES: Final = r"(?:images?|pictures?|photos?|photographs?)"
@@ -51,7 +51,7 @@ _LOOK: Final = rf"""
     (?:(?:view|access|open|load|display|analy[sz]e|interpret|inspect|examine|look\ at|perceive
       |describe)\ (?:\w+\ )?
       (?:{_IMAGES}|visuals?|visual\ content|attachments?|files?|links?|it|them)
-    # `I can't see any picture` answers a question about pictures on a wall.
+    # `I can't see any picture` may answer a question about something on a wall.
       |see\ (?:(?:the|this|your|these|those)\ )?(?:{_IMAGES}|attachments?|files?))\b{_PLACED}
 """
 _NOT_SENT: Final = r"(?:attached|provided|uploaded|shared|included|received)\b"
@@ -85,12 +85,12 @@ _REFUSES: Final = re.compile(
 
 
 def refuses(text: str) -> bool:
-    """Whether a reply opens with saying that it will not help, or does not look at images."""
+    """Whether a reply begins with a statement that it will not help or cannot view images."""
     return _REFUSES.match(_plain(text)) is not None
 
 
 def opens_as_refusal(text: str) -> bool:
-    """Whether prose that could not be read begins the way a refusal does."""
+    """Whether unparsed prose begins like a refusal."""
     return _plain(text).startswith(_OPENINGS) or refuses(text)
 
 

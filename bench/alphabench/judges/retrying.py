@@ -1,8 +1,8 @@
-"""A judge that is asked again when its reply could not be read.
+"""A judge that is asked again when its reply could not be parsed.
 
-For official protocols that draw the reply at random and repeat a call until it fits, which they do
-after a refusal in prose too. Each further try is another asking (`Question.repeat`), so that a
-cache does not give the same reply. What a host withheld or marked as a refusal and failed calls are
+For official protocols that sample the reply and repeat a call until it can be parsed, also after
+a refusal in prose. Each attempt is an independent repeat (`Question.repeat`), so that a cache does
+not return the same reply. Replies that a host withheld or marked as refusals and failed calls are
 left as they are: a judge repeats those itself as far as it makes sense.
 """
 
@@ -19,14 +19,14 @@ from alphabench.questions import Answer, Capabilities, Judge, Question, ShakesHa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryingJudge:
-    """Another judge, with up to `tries` askings of each question."""
+    """Another judge, with up to `tries` attempts at each question."""
 
     judge: Judge
     tries: int
 
     def __post_init__(self) -> None:
         if self.tries < 1:
-            raise ValueError(f"a question is asked once at least, not {self.tries!r} times")
+            raise ValueError(f"tries must be 1 or more, not {self.tries!r}")
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -38,7 +38,7 @@ class RetryingJudge:
 
     @property
     def licences(self) -> Mapping[str, str]:
-        """Of the judge's model, as far as it tells."""
+        """Of the judge's model, if known."""
         return self.judge.licences if isinstance(self.judge, Licensed) else {}
 
     def shake_hands(self, needs: Capabilities) -> None:
@@ -47,10 +47,10 @@ class RetryingJudge:
             self.judge.shake_hands(needs)
 
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
-        """See `Judge.ask`; holds all answers until the last of them is read or given up.
+        """See `Judge.ask`; yields nothing until the last answer is parsed or given up.
 
-        An answer that took several tries carries the question of its last one. When the judge is
-        stopped, what it answered comes before its error.
+        After several attempts, an answer carries the question of the last one. When the judge
+        stops with an error, its answers are yielded before the error is raised.
         """
         answers: list[Answer] = []
         stopped_by = None
@@ -64,7 +64,7 @@ class RetryingJudge:
             raise stopped_by
 
     def _ask_again(self, answers: list[Answer]) -> None:
-        """Replace what could not be read, in place."""
+        """Replace what could not be parsed, in place."""
         for _ in range(self.tries - 1):
             again = [i for i, answer in enumerate(answers) if _may_fit_next_time(answer)]
             if not again:

@@ -1,7 +1,7 @@
-"""A judge that answers from a table or a function, and misbehaves on request.
+"""A judge that answers from a table or a function, with faults on request.
 
-Deterministic, free, and as public as the real ones: for testing a benchmark, an answer format or a
-whole run. Looks at no image unless its function does.
+Deterministic and free, for testing a benchmark, an answer format or a complete run. Reads no image
+unless its function does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MishapKind = Literal[
 ]  # fmt: skip
 MISHAPS: Final[tuple[MishapKind, ...]] = get_args(MishapKind)
 GARBAGE: Final = "\x00\ufffd{<b>%s</b>\r\n\u202e]]>"
-"""Nothing that anybody could read an answer from."""
+"""Text that no answer format can parse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +35,16 @@ class Mishap:
     """Something that goes wrong with one question.
 
     rate_limited, server_error: the call fails for good. slow: the answer comes, but late.
-    garbage: the reply cannot be read. refusal, filtered: the model or the host declines.
+    garbage: the reply cannot be parsed. refusal, filtered: the model or the host declines.
     wrong_model: another model answers, which stops the run. no_logprobs: the answer comes
     without log-probabilities.
     """
 
     kind: MishapKind
     answer: str | float | Reply = "yes"
-    """What is answered where the mishap leaves an answer: slow, wrong_model, no_logprobs."""
+    """The answer for mishaps that leave one: slow, wrong_model, no_logprobs."""
     seconds: float = 0.0
-    """How late a slow answer comes."""
+    """Delay of a slow answer."""
 
     def __post_init__(self) -> None:
         if self.kind not in MISHAPS:
@@ -57,7 +57,7 @@ _FAULTS: Final[Mapping[str, str]] = {
 }
 
 ScriptedReply = str | float | Reply | Mishap
-"""A reply's text; or the probability of yes, 0 to 1; or the whole reply; or what goes wrong."""
+"""A reply's text, the probability of yes (0 to 1), a complete reply, or a fault."""
 Script = str | float | Mapping[Any, ScriptedReply] | Callable[[Question], ScriptedReply]
 """One answer for all; a table; or a function.
 
@@ -67,12 +67,12 @@ A table's keys are (image id, question id) pairs, or question ids for whatever i
 
 @dataclass
 class ScriptedJudge:
-    """Answers as told. Can be pickled if its script can."""
+    """Answers from its script. Can be pickled if its script can."""
 
     answer: Script
     _: KW_ONLY
     name: str = "scripted"
-    """The model that it says it is; enters the identity."""
+    """The model name that it reports; part of the identity."""
     images_per_question: int = 8
     logprobs: bool = True
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
@@ -105,19 +105,19 @@ class ScriptedJudge:
             return script(question)
         for key in ((question.image_id, question.id), question.id):
             if key in script:
-                said: ScriptedReply = script[key]
-                return said
+                scripted: ScriptedReply = script[key]
+                return scripted
         raise AlphaBenchError(
             f"the scripted judge has no answer to {question.id!r} about {question.image_id!r}",
             hint="add it to the table",
         )
 
-    def _answer(self, question: Question, said: ScriptedReply) -> Answer:
-        if isinstance(said, Mishap):
-            if said.kind in _FAULTS:
-                return unscored(question, "failed", _FAULTS[said.kind])
-            said = self._reply_to(question, said)
-        return read_reply(question, self.reply(question, said))
+    def _answer(self, question: Question, scripted: ScriptedReply) -> Answer:
+        if isinstance(scripted, Mishap):
+            if scripted.kind in _FAULTS:
+                return unscored(question, "failed", _FAULTS[scripted.kind])
+            scripted = self._reply_to(question, scripted)
+        return read_reply(question, self.reply(question, scripted))
 
     def _reply_to(self, question: Question, mishap: Mishap) -> str | float | Reply:
         match mishap.kind:
@@ -138,24 +138,24 @@ class ScriptedJudge:
                 )
         return mishap.answer
 
-    def reply(self, question: Question, said: str | float | Reply) -> Reply:
+    def reply(self, question: Question, scripted: str | float | Reply) -> Reply:
         """The reply in full; log-probabilities only if the question asks for them."""
-        if isinstance(said, Reply):
-            return said
+        if isinstance(scripted, Reply):
+            return scripted
         wanted = self.logprobs and question.sampling.top_logprobs > 0
-        if isinstance(said, str):
-            first = (said.split() or [""])[0]
+        if isinstance(scripted, str):
+            first = (scripted.split() or [""])[0]
             alternatives: tuple[tuple[str, float], ...] = ((first, 0.0),)
         else:
-            alternatives = yes_no_tokens(said)
-            said = alternatives[0][0]
+            alternatives = yes_no_tokens(scripted)
+            scripted = alternatives[0][0]
         return Reply(
-            text=said,
+            text=scripted,
             model=self.name,
             first_token=alternatives if wanted else (),
             finish_reason="stop",
             tokens_in=sum(len(part.split()) for part in question.parts if isinstance(part, str)),
-            tokens_out=len(said.split()),
+            tokens_out=len(scripted.split()),
         )
 
 
@@ -170,7 +170,7 @@ def yes_no_tokens(p_yes: float) -> tuple[tuple[str, float], ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptedOptions:
-    """Options of `scripted:`; with a path behind the colon, answers come from that JSON file."""
+    """Options of `scripted:`; with a path after the colon, answers come from that JSON file."""
 
     answer: str = "yes"
     """The reply to every question, or the probability of yes."""
@@ -181,7 +181,7 @@ class ScriptedOptions:
     seed: int = 0
     """Decides which questions have a mishap."""
     name: str = "scripted"
-    """The model that it says it is."""
+    """The model name that it reports."""
     logprobs: bool = True
     """Give log-probabilities when asked for."""
 
@@ -213,7 +213,7 @@ def open_scripted(location: str, *, options: Mapping[str, str], device: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class MishapScript:
-    """The script of `scripted:`: a table or one answer, with mishaps strewn in by content."""
+    """The script of `scripted:`: a table or one answer; the content's hash selects the mishaps."""
 
     options: ScriptedOptions
     table: Mapping[str, Mapping[str, str]] | None = None
@@ -221,11 +221,11 @@ class MishapScript:
     def __call__(self, question: Question) -> ScriptedReply:
         answer = self._answer(question)
         key = f"{self.options.seed}/{question.image_id}/{question.content_digest}"
-        draw = hashlib.sha256(key.encode()).digest()
-        if int.from_bytes(draw[:6], "big") / 2**48 >= self.options.fail:
+        digest = hashlib.sha256(key.encode()).digest()
+        if int.from_bytes(digest[:6], "big") / 2**48 >= self.options.fail:
             return answer
         kinds = self.options.mishaps.split(",")
-        kind = kinds[int.from_bytes(draw[6:8], "big") % len(kinds)]
+        kind = kinds[int.from_bytes(digest[6:8], "big") % len(kinds)]
         (known,) = (one for one in MISHAPS if one == kind)
         return Mishap(kind=known, answer=answer)
 
@@ -242,7 +242,7 @@ class MishapScript:
 
 
 def _number_or_text(text: str) -> str | float:
-    """`0.8` is a probability of yes; `8` and `8/10` are what a judge would write."""
+    """`0.8` is a probability of yes; `8` and `8/10` are text of a reply."""
     try:
         number = float(text)
     except ValueError:
@@ -254,12 +254,12 @@ def _read_table(path: Path) -> dict[str, dict[str, str]]:
     try:
         table = read_json(path.expanduser())
         return {
-            str(image): {str(key): str(said) for key, said in answers.items()}
+            str(image): {str(key): str(scripted) for key, scripted in answers.items()}
             for image, answers in table.items()
         }
     except (UnreadableFileError, AttributeError) as error:
         raise AlphaBenchError(
-            f"{str(path)!r} is no table of answers ({error})",
+            f"{str(path)!r} is not a table of answers ({error})",
             hint='write {"IMAGE ID": {"QUESTION ID": "answer"}} as JSON',
         ) from error
 

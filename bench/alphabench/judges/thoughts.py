@@ -1,7 +1,7 @@
-"""Tells the thought of a reasoning model from its answer, by the marks that models put around it.
+"""Separates the thought of a reasoning model from its answer, by the marks around it.
 
-A thought that is not closed is no answer, whatever stands in it. A close without an opening ends a
-thought that the chat template opened. Knows no answer format.
+A thought that is not closed is no answer, whatever it contains. A closing mark without an opening
+one ends a thought that the chat template opened. Knows no answer format.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _MARK: Final = re.compile(
 _BOX: Final = re.compile(r"<\|(?:begin|end)_of_box\|>")
 """Control tokens that GLM-V leaves round an answer."""
 _FRAME: Final = re.compile(r"<answer>(.*)</answer>", re.DOTALL | re.IGNORECASE)
-"""What many models are trained to put behind their thought."""
+"""What many models are trained to put after their thought."""
 
 
 class SplitReply(NamedTuple):
-    """A reply taken apart."""
+    """A reply, split into answer and thought."""
 
     answer: str | None
     """All outside the thought; None where the thought has no end."""
@@ -46,26 +46,26 @@ class SplitReply(NamedTuple):
 
 def split_thought(text: str) -> SplitReply:
     """The answer and the thought of a reply; text without any mark is all answer."""
-    kept: list[str] = []
-    dropped: list[str] = []
-    at, inside = 0, False
+    outside: list[str] = []
+    thoughts: list[str] = []
+    position, inside = 0, False
     for mark in _MARK.finditer(text):
-        before = text[at : mark.start()]
+        before = text[position : mark.start()]
         if any(mark.groupdict().values()):
             if not inside:  # the template opened it, or another mark inside closed it too early
-                dropped, kept = [*dropped, *kept], []
-            dropped.append(before)
+                thoughts, outside = [*thoughts, *outside], []
+            thoughts.append(before)
             inside = False
         elif inside:
-            dropped.append(before)
+            thoughts.append(before)
         else:
-            kept.append(before)
+            outside.append(before)
             inside = True
-        at = mark.end()
-    if at == 0:
+        position = mark.end()
+    if position == 0:
         return SplitReply(_BOX.sub("", text), "")
     if inside:
-        return SplitReply(None, "".join([*dropped, text[at:]]).strip())
-    answer = _BOX.sub("", "".join([*kept, text[at:]])).strip()
-    framed = _FRAME.fullmatch(answer)
-    return SplitReply(framed[1].strip() if framed else answer, "".join(dropped).strip())
+        return SplitReply(None, "".join([*thoughts, text[position:]]).strip())
+    answer = _BOX.sub("", "".join([*outside, text[position:]])).strip()
+    match = _FRAME.fullmatch(answer)
+    return SplitReply(match[1].strip() if match else answer, "".join(thoughts).strip())

@@ -1,6 +1,7 @@
-"""Draws the tokens of a reply, each question by a generator of its own, and keeps the first odds.
+"""Samples the tokens of a reply, each question with its own generator.
 
-For judges that hold the model's scores in their hands. Knows no model.
+For judges that run their model in this process and see its logits; the log-probabilities of the
+first step are recorded. Knows no model.
 
 Shapes: B questions, V tokens of the vocabulary.
 """
@@ -16,33 +17,33 @@ from alphabench.questions import ReplySampling
 
 
 class TokenSampling(NamedTuple):
-    """How the next token is drawn from the model's distribution."""
+    """How the next token is sampled from the model's distribution."""
 
     temperature: float = 0.0
-    """0 takes the likeliest."""
+    """0 selects the most likely token."""
     top_p: float = 1.0
     top_k: int = 0
-    """0 is all."""
+    """0 disables the limit."""
 
 
-def token_sampling_for(sampling: ReplySampling, own: TokenSampling) -> TokenSampling:
-    """What a question asks for; `own` is the model's, for a question that names no temperature."""
+def token_sampling_for(sampling: ReplySampling, default: TokenSampling) -> TokenSampling:
+    """The question's settings; `default` is the model's, for a question without a temperature."""
     top_p = sampling.top_p
     if sampling.temperature is None:
-        return own if top_p is None else own._replace(top_p=top_p)
+        return default if top_p is None else default._replace(top_p=top_p)
     return TokenSampling(temperature=sampling.temperature, top_p=1.0 if top_p is None else top_p)
 
 
 class TokenSampler:
-    """A logits processor that leaves only the choice of the greatest score to its caller.
+    """A logits processor after which the argmax of each row is one sample.
 
     Args:
-        drawings: one for each row.
+        settings: one for each row.
         seeds: one for each row.
     """
 
-    def __init__(self, drawings: Sequence[TokenSampling], *, seeds: Sequence[int]) -> None:
-        self.drawings = drawings
+    def __init__(self, settings: Sequence[TokenSampling], *, seeds: Sequence[int]) -> None:
+        self.settings = settings
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.first_BV = torch.empty(0)
         """Log-probabilities of the first step before temperature, float32 on the CPU."""
@@ -54,29 +55,29 @@ class TokenSampler:
         if self.n_steps == 0:
             self.first_BV = logprobs_BV.cpu()
         self.n_steps += 1
-        rows = zip(logprobs_BV, self.drawings, self.generators, strict=True)
+        rows = zip(logprobs_BV, self.settings, self.generators, strict=True)
         return torch.stack(
-            [gumbel_perturbed(row_V, how, generator) for row_V, how, generator in rows]
+            [gumbel_perturbed(row_V, settings, generator) for row_V, settings, generator in rows]
         )
 
 
 def gumbel_perturbed(
-    logprobs_V: torch.Tensor, how: TokenSampling, generator: torch.Generator
+    logprobs_V: torch.Tensor, settings: TokenSampling, generator: torch.Generator
 ) -> torch.Tensor:
-    """Scores whose greatest is a draw from the distribution; float32.
+    """Gumbel-perturbed logits (float32): the argmax is one sample.
 
     Source: the Gumbel-max trick (Maddison, Tarlow and Minka, A* Sampling, 2014, section 2).
     """
-    if how.temperature <= 0.0:
+    if settings.temperature <= 0.0:
         return logprobs_V
-    scaled_V = (logprobs_V / how.temperature).log_softmax(dim=-1)
+    scaled_V = (logprobs_V / settings.temperature).log_softmax(dim=-1)
     sorted_V, order_V = scaled_V.sort(descending=True)
-    # A token stays while those before it hold less than top_p, so that the likeliest always does.
+    # A token stays while those before it have less than top_p, so the most likely one always does.
     before_V = sorted_V.exp().cumsum(dim=-1) - sorted_V.exp()
-    dropped_V = before_V >= how.top_p
+    dropped_V = before_V >= settings.top_p
     dropped_V[0] = False
-    if how.top_k > 0:
-        dropped_V[how.top_k :] = True
+    if settings.top_k > 0:
+        dropped_V[settings.top_k :] = True
     kept_V = torch.empty_like(scaled_V).scatter_(
         0, order_V, sorted_V.masked_fill(dropped_V, -torch.inf)
     )

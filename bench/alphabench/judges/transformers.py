@@ -1,9 +1,9 @@
 """A judge in this process, by transformers: any image-text-to-text model, with log-probabilities.
 
 Promises the same answer whatever questions share a batch, up to rounding: batches are padded on the
-left, a model that padding confuses is asked one question at a time, and every question draws from
-a generator of its own. Log-probabilities are the model's own, before temperature, as servers
-report them. Does not share the prefix of questions about one image; vLLM does, and is faster.
+left, a model whose results change with padding gets one question at a time, and every question
+is sampled with its own generator. Log-probabilities are taken before temperature, as servers report
+them. Does not share the prefix of questions about one image; vLLM does, and is faster.
 
 Shapes: B questions, V tokens of the vocabulary, T tokens of a sequence.
 """
@@ -54,7 +54,7 @@ class TransformersOptions:
     thinking: bool | None = None
     """Sent to the chat template as enable_thinking; false for models that think by default."""
     extra_tokens: int = 0
-    """Added to each question's bound on the reply, for models that think whatever they are told."""
+    """Added to each question's bound on the reply, for models that always think."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     """Which implementation; left out, the library's choice."""
     device_map: str | None = None
@@ -80,7 +80,8 @@ def open_transformers(
     chosen = fill(TransformersOptions, options, owner=_KIND)
     if not location:
         raise AlphaBenchError(
-            "transformers: names no model", hint="write transformers:FOLDER or a hub id behind it"
+            "transformers: names no model",
+            hint="write transformers:FOLDER or transformers:owner/name",
         )
     return TransformersJudge(location, chosen, device=device)
 
@@ -146,7 +147,7 @@ class TransformersJudge:
         """
         loaded = self._loaded
         size = self.options.batch_size if loaded.pads else 1
-        return in_process.answers_in_batches(questions, self._prepared, self._replies, size=size)
+        return in_process.answers_in_batches(questions, self._prepare, self._replies, size=size)
 
     @cached_property
     def _weights(self) -> WeightsFolder:
@@ -156,12 +157,12 @@ class TransformersJudge:
     def _loaded(self) -> _Loaded:
         return _load(self, self._weights)
 
-    def _prepared(self, question: Question) -> _Prompt:
+    def _prepare(self, question: Question) -> _Prompt:
         loaded = self._loaded
         in_process.refuse_control_tokens(question, loaded.control_tokens)
         if in_process.n_images(question) > self.capabilities.images_per_question:
             raise LastingError(
-                f"{in_process.n_images(question)} pictures are too many in a question"
+                f"{in_process.n_images(question)} images exceed the limit of one question"
             )
         fields = in_process.TemplateFields(thinking=self.options.thinking).of(question)
         return _prompt(
@@ -170,15 +171,15 @@ class TransformersJudge:
 
     def _replies(self, prompts: Sequence[_Prompt]) -> list[Reply]:
         """Prompts that cannot share one call of the model go one after another."""
-        together: dict[tuple[int, bool], list[int]] = defaultdict(list)
-        for place, prompt in enumerate(prompts):
-            together[prompt.sampling.max_tokens, bool(prompt.images)].append(place)
+        by_shape: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        for position, prompt in enumerate(prompts):
+            by_shape[prompt.sampling.max_tokens, bool(prompt.images)].append(position)
         replies: dict[int, Reply] = {}
-        for places in together.values():
-            batch = [prompts[place] for place in places]
-            said = _generate(self._loaded, batch, model=self._weights.identity)
-            replies |= zip(places, said, strict=True)
-        return [replies[place] for place in range(len(prompts))]
+        for positions in by_shape.values():
+            batch = [prompts[position] for position in positions]
+            generated = _generate(self._loaded, batch, model=self._weights.identity)
+            replies |= zip(positions, generated, strict=True)
+        return [replies[position] for position in range(len(prompts))]
 
 
 class _Prompt(NamedTuple):
@@ -186,7 +187,7 @@ class _Prompt(NamedTuple):
 
     sampling: ReplySampling
     seed: int
-    """Follows from all that is told and from the repeat, so that a reply can be drawn again."""
+    """Derived from the question's content and repeat, so that a reply can be reproduced."""
     text: str
     images: tuple[Image.Image, ...]
 
@@ -214,11 +215,11 @@ def _load(judge: TransformersJudge, weights: WeightsFolder) -> _Loaded:
     transformers: Any = importlib.import_module("transformers")
     location, options = judge.location, judge.options
     settings: dict[str, Any] = {"trust_remote_code": options.remote_code}
-    placed: dict[str, Any] = {
+    placement: dict[str, Any] = {
         "attn_implementation": options.attention,
         "device_map": options.device_map,
     }
-    placed = {key: value for key, value in placed.items() if value is not None}
+    placement = {key: value for key, value in placement.items() if value is not None}
     try:
         with strict_loading(location):
             if judge.processor is not None:
@@ -232,21 +233,23 @@ def _load(judge: TransformersJudge, weights: WeightsFolder) -> _Loaded:
                 weights.folder,
                 dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
                 **settings,
-                **placed,
+                **placement,
             )
     except (*LOADING_ERRORS, TypeError, AttributeError) as error:
-        raise _why_not(location, error) from error
+        raise _loading_error(location, error) from error
     if options.device_map is None:
         network = network.to(judge.device)
-    loaded = _settled(network.eval(), processor)
+    loaded = _configured(network.eval(), processor)
     return loaded._replace(pads=_survives_padding(loaded))
 
 
-def _why_not(location: str, error: Exception) -> AlphaBenchError:
+def _loading_error(location: str, error: Exception) -> AlphaBenchError:
     text = " ".join(str(error).split()) or type(error).__name__
-    # Without torchvision the libraries' complaint is about whichever class they miss first.
-    lacking = "torchvision" in text.casefold() or "video_processor" in text.casefold()
-    if lacking and importlib.util.find_spec("torchvision") is None:
+    # Without torchvision the libraries complain about the first class that is missing.
+    is_torchvision_missing = (
+        "torchvision" in text.casefold() or "video_processor" in text.casefold()
+    )
+    if is_torchvision_missing and importlib.util.find_spec("torchvision") is None:
         return AlphaBenchError(
             f"the processor of {location!r} needs torchvision, which is not installed",
             hint="pip install torchvision, the release that belongs to the installed torch",
@@ -257,8 +260,8 @@ def _why_not(location: str, error: Exception) -> AlphaBenchError:
     )
 
 
-def _settled(network: Any, processor: Any) -> _Loaded:
-    """With what its configuration says pulled out, so that no default of it applies unseen."""
+def _configured(network: Any, processor: Any) -> _Loaded:
+    """Reads the settings out of its configuration, so that no default of it applies silently."""
     transformers: Any = importlib.import_module("transformers")
     recommended = network.generation_config
     tokenizer = processor.tokenizer
@@ -269,7 +272,7 @@ def _settled(network: Any, processor: Any) -> _Loaded:
     if ends is None:
         ends = tokenizer.eos_token_id
     ends = [ends] if isinstance(ends, int) else list(ends or ())
-    # Checkpoints ship penalties and samplers of their own, which `generate` would add to ours.
+    # Checkpoints ship penalties and samplers, which `generate` would add to ours.
     network.generation_config = transformers.GenerationConfig(
         eos_token_id=ends or None,
         pad_token_id=tokenizer.pad_token_id,
@@ -300,21 +303,21 @@ def _or(value: Any, default: Any) -> Any:
 
 
 def _prompt(loaded: _Loaded, question: Question, fields: Mapping[str, Any]) -> _Prompt:
-    """The chat template's text and the pictures, decoded from what a server would be sent."""
-    pictures = [part for part in question.parts if isinstance(part, ImagePart)]
+    """The chat template's text and the images, decoded from what a server would receive."""
+    image_parts = [part for part in question.parts if isinstance(part, ImagePart)]
     content = [
         {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
         for part in question.parts
     ]
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if question.system:
-        told = [{"type": "text", "text": question.system}]
-        messages.insert(0, {"role": "system", "content": told})
+        system_content = [{"type": "text", "text": question.system}]
+        messages.insert(0, {"role": "system", "content": system_content})
     return _Prompt(
         sampling=question.sampling,
         seed=int(question.content_digest[:15], 16),
         text=_in_template(loaded, messages, fields),
-        images=tuple(_decoded(picture) for picture in pictures),
+        images=tuple(_decoded(part) for part in image_parts),
     )
 
 
@@ -327,57 +330,59 @@ def _in_template(
     return text
 
 
-def _decoded(picture: ImagePart) -> Image.Image:
+def _decoded(part: ImagePart) -> Image.Image:
     """Through the bytes that a web service gets, so that both see the same pixels."""
-    _, _, encoded = data_uri(picture).partition(",")
+    _, _, encoded = data_uri(part).partition(",")
     return open_rgb(base64.b64decode(encoded))
 
 
 def _generate(loaded: _Loaded, prompts: Sequence[_Prompt], *, model: str) -> list[Reply]:
-    """Replies to prompts with one bound on length, all with pictures or all without."""
+    """Replies to prompts with one bound on length, all with images or all without."""
     inputs = _inputs(loaded, prompts)
     bound = prompts[0].sampling.max_tokens
     n_tokens_B = inputs["attention_mask"].sum(dim=1).tolist()
     if loaded.context is not None and max(n_tokens_B) + bound > loaded.context:
         raise LastingError(f"{max(n_tokens_B)} tokens and {bound} to reply exceed the context")
-    drawer = TokenSampler(
+    sampler = TokenSampler(
         [token_sampling_for(prompt.sampling, loaded.default_sampling) for prompt in prompts],
         seeds=[prompt.seed for prompt in prompts],
     )
-    drawn_BT = _drawn(loaded, inputs, drawer, bound)
-    rows = zip(prompts, drawn_BT, drawer.first_BV, n_tokens_B, strict=True)
+    tokens_BT = _generated_tokens(loaded, inputs, sampler, bound)
+    rows = zip(prompts, tokens_BT, sampler.first_BV, n_tokens_B, strict=True)
     return [
         Reply(
-            text=in_process.with_opened_thought(prompt.text, _text(loaded, drawn_T)),
+            text=in_process.with_opened_thought(prompt.text, _text(loaded, tokens_T)),
             model=model,
-            first_token=_alternatives(loaded, drawn_T[0], first_V, prompt.sampling.top_logprobs),
-            finish_reason="stop" if loaded.ends.intersection(drawn_T) else "length",
+            first_token=_alternatives(loaded, tokens_T[0], first_V, prompt.sampling.top_logprobs),
+            finish_reason="stop" if loaded.ends.intersection(tokens_T) else "length",
             tokens_in=n_tokens,
-            tokens_out=_length(loaded, drawn_T),
+            tokens_out=_length(loaded, tokens_T),
         )
-        for prompt, drawn_T, first_V, n_tokens in rows
+        for prompt, tokens_T, first_V, n_tokens in rows
     ]
 
 
 @torch.inference_mode()
-def _drawn(loaded: _Loaded, inputs: Any, drawer: TokenSampler, bound: int) -> list[list[int]]:
-    """The tokens of each reply, padding behind its end."""
+def _generated_tokens(
+    loaded: _Loaded, inputs: Any, sampler: TokenSampler, bound: int
+) -> list[list[int]]:
+    """The tokens of each reply, with padding after its end."""
     try:
         tokens_BT = loaded.network.generate(
-            **inputs, max_new_tokens=bound, logits_processor=[drawer]
+            **inputs, max_new_tokens=bound, logits_processor=[sampler]
         )
     except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
         raise LastingError("the device's memory does not hold the question") from error
     # Encoder-decoders begin with their own start instead of the prompt: count from the end.
-    drawn_BT: list[list[int]] = tokens_BT[:, tokens_BT.shape[1] - drawer.n_steps :].tolist()
-    return drawn_BT
+    generated_BT: list[list[int]] = tokens_BT[:, tokens_BT.shape[1] - sampler.n_steps :].tolist()
+    return generated_BT
 
 
 def _inputs(loaded: _Loaded, prompts: Sequence[_Prompt]) -> Any:
     images = [list(prompt.images) for prompt in prompts]
     start = loaded.processor.tokenizer.bos_token
-    # Some chat templates write the token that begins a text, some leave it to the tokenizer.
+    # Some chat templates write the start token, others leave it to the tokenizer.
     is_marked = bool(start) and prompts[0].text.startswith(start)
     inputs = loaded.processor(
         text=[prompt.text for prompt in prompts],
@@ -389,31 +394,31 @@ def _inputs(loaded: _Loaded, prompts: Sequence[_Prompt]) -> Any:
     return inputs.to(loaded.network.device, loaded.network.dtype)
 
 
-def _length(loaded: _Loaded, drawn_T: Sequence[int]) -> int:
+def _length(loaded: _Loaded, tokens_T: Sequence[int]) -> int:
     """Tokens up to the one that ends the reply, with it."""
-    return next((t + 1 for t, token in enumerate(drawn_T) if token in loaded.ends), len(drawn_T))
+    return next((t + 1 for t, token in enumerate(tokens_T) if token in loaded.ends), len(tokens_T))
 
 
-def _text(loaded: _Loaded, drawn_T: Sequence[int]) -> str:
-    said_T = list(drawn_T[: _length(loaded, drawn_T)])
-    return in_process.reply_text(loaded.processor.tokenizer, said_T)
+def _text(loaded: _Loaded, tokens_T: Sequence[int]) -> str:
+    reply_T = list(tokens_T[: _length(loaded, tokens_T)])
+    return in_process.reply_text(loaded.processor.tokenizer, reply_T)
 
 
 def _alternatives(
-    loaded: _Loaded, drawn: int, first_V: torch.Tensor, wanted: int
+    loaded: _Loaded, sampled: int, first_V: torch.Tensor, n_wanted: int
 ) -> tuple[tuple[str, float], ...]:
-    """The likeliest first tokens as text, and the one that was drawn, as web services have it."""
-    if wanted == 0:
+    """The most likely first tokens as text, plus the sampled one, as web services return them."""
+    if n_wanted == 0:
         return ()
-    tokens = first_V.topk(min(wanted, first_V.shape[0])).indices.tolist()
-    tokens = tokens if drawn in tokens else [*tokens, drawn]
+    tokens = first_V.topk(min(n_wanted, first_V.shape[0])).indices.tolist()
+    tokens = tokens if sampled in tokens else [*tokens, sampled]
     decode = loaded.processor.tokenizer.decode
     pairs = [(decode([token]), float(first_V[token])) for token in tokens]
     return tuple(pair for pair in pairs if pair[1] > -torch.inf)
 
 
 def _survives_padding(loaded: _Loaded) -> bool:
-    """Whether a short prompt says the same alone and padded to the length of a longer one."""
+    """Whether a short prompt gives the same result alone and padded to a longer one's length."""
     blank = Image.new("RGB", (64, 64), "grey")
     prompts = [
         _Prompt(
@@ -429,7 +434,7 @@ def _survives_padding(loaded: _Loaded) -> bool:
         for probe in _PROBES
     ]
     alone, padded = (TokenSampler([TokenSampling()] * n, seeds=[0] * n) for n in (1, len(prompts)))
-    _drawn(loaded, _inputs(loaded, prompts[:1]), alone, 1)
-    _drawn(loaded, _inputs(loaded, prompts), padded, 1)
+    _generated_tokens(loaded, _inputs(loaded, prompts[:1]), alone, 1)
+    _generated_tokens(loaded, _inputs(loaded, prompts), padded, 1)
     shift = 0.5 * (alone.first_BV[0].exp() - padded.first_BV[0].exp()).abs().sum()
     return bool(shift <= _MOST_PADDING_SHIFT)

@@ -1,8 +1,8 @@
-"""A judge in this process, by vLLM's own offline batches: no server, no port, all prefixes shared.
+"""A judge in this process, by vLLM's offline batches: no server, no port, prefix caching.
 
-Hands vLLM many questions at once and lets it schedule them. Needs vLLM, which brings its own torch:
-the extra `vllm`. Where a machine has no room for it beside the checkpoint under test, serve the
-model instead and ask it by address.
+Passes vLLM many questions at once and lets it schedule them. Needs the extra `vllm`, which brings
+its own torch. If the machine has no memory for it beside the checkpoint under test, serve the
+model instead and give its address.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class VllmOptions:
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Precision; auto is the one that the weights are stored in."""
     batch_size: int = 256
-    """Questions handed over at once; vLLM schedules them as its memory allows."""
+    """Questions passed at once; vLLM schedules them as its memory allows."""
     images_per_question: int | None = None
     """Left out, 8, or 1 for kinds of models that were trained on single images."""
     max_model_len: int | None = None
@@ -56,7 +56,7 @@ class VllmOptions:
     thinking: bool | None = None
     """Sent to the chat template as enable_thinking; false for models that think by default."""
     extra_tokens: int = 0
-    """Added to each question's bound on the reply, for models that think whatever they are told."""
+    """Added to each question's bound on the reply, for models that always think."""
     remote_code: bool = False
     """Allow the checkpoint to run its own Python code, with all your rights."""
 
@@ -81,9 +81,7 @@ def open_vllm(location: str, *, options: Mapping[str, str], device: str) -> Vllm
     del device
     chosen = fill(VllmOptions, options, owner=_KIND)
     if not location:
-        raise AlphaBenchError(
-            "vllm: names no model", hint="write vllm:FOLDER or a hub id behind it"
-        )
+        raise AlphaBenchError("vllm: names no model", hint="write vllm:FOLDER or vllm:owner/name")
     if importlib.util.find_spec("vllm") is None:
         raise AlphaBenchError(
             f"the judge 'vllm:{location}' needs vLLM, which is not installed",
@@ -139,7 +137,7 @@ class VllmJudge:
             AlphaBenchError: the model cannot be loaded, or fails on question after question.
         """
         size = self.options.batch_size
-        return in_process.answers_in_batches(questions, self._prepared, self._replies, size=size)
+        return in_process.answers_in_batches(questions, self._prepare, self._replies, size=size)
 
     @cached_property
     def _weights(self) -> WeightsFolder:
@@ -149,28 +147,30 @@ class VllmJudge:
     def _engine(self) -> _Engine:
         return _start(self.location, self._weights, self.options, self.capabilities)
 
-    def _prepared(self, question: Question) -> _Prompt:
+    def _prepare(self, question: Question) -> _Prompt:
         in_process.refuse_control_tokens(question, self._engine.control_tokens)
         if in_process.n_images(question) > self.capabilities.images_per_question:
             raise LastingError(
-                f"{in_process.n_images(question)} pictures are too many in a question"
+                f"{in_process.n_images(question)} images exceed the limit of one question"
             )
         fields = in_process.TemplateFields(thinking=self.options.thinking).of(question)
-        pictures = [data_uri(part) for part in question.parts if isinstance(part, ImagePart)]
-        body = request_body(question, pictures, model="", fixed={})
+        uris = [data_uri(part) for part in question.parts if isinstance(part, ImagePart)]
+        body = request_body(question, uris, model="", fixed={})
         longer = in_process.with_extra_tokens(question, self.options.extra_tokens)
         return _Prompt(longer, body["messages"], fields)
 
     def _replies(self, prompts: Sequence[_Prompt]) -> list[Reply]:
-        """Prompts whose chat template is told other things go in another call."""
-        together: dict[str, list[int]] = defaultdict(list)
-        for place, prompt in enumerate(prompts):
-            together[repr(sorted(prompt.fields.items()))].append(place)
+        """One call for all prompts with the same fields of the chat template."""
+        by_fields: dict[str, list[int]] = defaultdict(list)
+        for position, prompt in enumerate(prompts):
+            by_fields[repr(sorted(prompt.fields.items()))].append(position)
         replies: dict[int, Reply] = {}
-        for places in together.values():
-            said = _chat(self._engine, [prompts[p] for p in places], self._weights.identity)
-            replies |= zip(places, said, strict=True)
-        return [replies[place] for place in range(len(prompts))]
+        for positions in by_fields.values():
+            chat_replies = _chat(
+                self._engine, [prompts[p] for p in positions], self._weights.identity
+            )
+            replies |= zip(positions, chat_replies, strict=True)
+        return [replies[position] for position in range(len(prompts))]
 
 
 class _Prompt(NamedTuple):
@@ -219,7 +219,7 @@ def _start(
             tokenizer = llm.get_tokenizer()
             control_tokens = in_process.control_tokens(tokenizer)
     except Exception as error:
-        # vLLM's own process tells the rest on the terminal; here comes whatever type it died of.
+        # vLLM's process prints the rest on the terminal; any type of exception arrives here.
         raise AlphaBenchError(
             f"vLLM cannot serve {location!r}: {short_line(str(error)) or type(error).__name__}",
             hint="read its messages above; max_model_len and gpu_memory_utilization bound memory",
@@ -238,18 +238,18 @@ def _chat(engine: _Engine, prompts: Sequence[_Prompt], model: str) -> list[Reply
 
 
 def _sampling(engine: _Engine, question: Question) -> Any:
-    """A question's sampling in vLLM's words; what it leaves open is the checkpoint's affair."""
-    asked = question.sampling
-    if asked.temperature is None:
+    """A question's sampling as vLLM's parameters; the checkpoint decides what it leaves open."""
+    sampling = question.sampling
+    if sampling.temperature is None:
         params = engine.llm.get_default_sampling_params().clone()
     else:
-        params = engine.sampling_class(temperature=asked.temperature)
-    params.max_tokens = asked.max_tokens
-    params.logprobs = asked.top_logprobs or None
-    # By content, so that a reply can be drawn again, and a repeated question gets another.
+        params = engine.sampling_class(temperature=sampling.temperature)
+    params.max_tokens = sampling.max_tokens
+    params.logprobs = sampling.top_logprobs or None
+    # By content, so that a reply can be reproduced and a repeated question gets another one.
     params.seed = int(question.content_digest[:15], 16)
-    if asked.top_p is not None:
-        params.top_p = asked.top_p
+    if sampling.top_p is not None:
+        params.top_p = sampling.top_p
     return params
 
 

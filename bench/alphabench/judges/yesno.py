@@ -1,4 +1,4 @@
-"""Yes or no: the probability of yes from the first token, or the word itself.
+"""Yes or no: P(yes) from the first token, or the word itself.
 
 `YesNoProbability` needs a judge with log-probabilities and has no fallback; `YesNoText` is for
 judges without them and is another measurement, under another name. Neither looks for words inside
@@ -21,10 +21,10 @@ from alphabench.questions import ImagePart, Question, Reply, ReplySampling
 
 OWN_TEMPLATE: Final = "{question}\nAnswer with one word: yes or no."
 TOP_TOKENS: Final = 20
-"""Alternatives asked for; with fewer, a hedging judge hides both words."""
+"""Alternatives requested; with fewer, a hedging judge may list neither word."""
 LEAST_MASS: Final = 0.1
-"""Of yes and no together, or the first token is no answer. Judges that answer with the word leave
-0.9 and more for it, those that begin with a thought or a sentence less than 0.01."""
+"""Of yes and no together, or the first token is no answer. Judges that answer with the word give
+it 0.9 and more, those that begin with a thought or a sentence less than 0.01."""
 MOST_UNSEEN: Final = 0.1
 """Where one of the words is not among the alternatives: by how much what is not among them could
 move P(yes) at most."""
@@ -37,10 +37,10 @@ _WORD_STARTS: Final = "\u2581\u0120\u010a"
 """How tokenizers write a leading blank or line break, where a server shows its raw tokens."""
 _ANSWER: Final = re.compile(r"(yes|no)\b(?P<rest>.*)", re.DOTALL)
 _SET_OFF: Final = re.compile(r"\s*$|[ \t]*[^\w\s/|]+(\s|$)|[ \t]*\r?\n")
-"""Punctuation with a blank behind it, a line break, or the end: `no-one` is another word."""
+"""Punctuation followed by a space, a line break, or the end: `no-one` is another word."""
 _OPPOSITE: Final = {"yes": re.compile(r"\bno\b|\bnot\b|n't\b"), "no": re.compile(r"\byes\b")}
 _HEDGE: Final = re.compile(r"(?i)\b(but|however|although|though|except|unless)\b")
-"""What may take a yes or no back in words that a cut reply lacks."""
+"""Words that may revoke a yes or no in the missing part of a cut reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class YesNoProbability:
     """One value in [0, 1]: P(yes) over P(yes) + P(no), summed over the first token's spellings."""
 
     answer_comes_first: ClassVar[bool] = True
-    """The one token that it asks for is the answer, so that a cut reply is whole."""
+    """The single requested token is the answer, so that a cut reply is complete."""
     template: str = OWN_TEMPLATE
     """`{question}` stands for the question."""
     system: str | None = None
@@ -72,7 +72,7 @@ class YesNoText:
     """One value: 1.0 for yes, 0.0 for no, as written."""
 
     answer_comes_first: ClassVar[bool] = True
-    """A reply that was cut behind the word may be read, unless it was about to hedge."""
+    """A reply that was cut after the word may be parsed, unless it was about to hedge."""
     template: str = OWN_TEMPLATE
     """`{question}` stands for the question."""
     system: str | None = None
@@ -87,10 +87,10 @@ class YesNoText:
         return ReplySampling(max_tokens=self.max_tokens, temperature=0.0)
 
     def parse(self, reply: Reply) -> tuple[float, ...] | None:
-        said = yes_or_no(reply.text)
+        is_yes = yes_or_no(reply.text)
         if is_cut(reply.finish_reason) and _HEDGE.search(reply.text):
             return None
-        return None if said is None else (1.0 if said else 0.0,)
+        return None if is_yes is None else (1.0 if is_yes else 0.0,)
 
 
 YesNo = YesNoProbability | YesNoText
@@ -98,17 +98,17 @@ YesNo = YesNoProbability | YesNoText
 
 def yes_no_question(
     text: str,
-    pictures: Sequence[ImagePart],
+    images: Sequence[ImagePart],
     *,
     image_id: str,
     question_id: str,
     answer_format: YesNo,
 ) -> Question:
-    """A yes/no question; pictures come first, so that one image's questions share a prefix."""
+    """A yes/no question; images come first, so that one image's questions share a prefix."""
     return Question(
         image_id=image_id,
         id=question_id,
-        parts=(*pictures, answer_format.template.replace("{question}", text)),
+        parts=(*images, answer_format.template.replace("{question}", text)),
         sampling=answer_format.sampling,
         answer_format=answer_format,
         system=answer_format.system,
@@ -163,7 +163,7 @@ def bare_word(text: str) -> str:
 
 
 def yes_or_no(text: str) -> bool | None:
-    """What a reply in words states; None unless it is the word alone or leads with it.
+    """What a reply states; None unless it is the word alone or begins with it.
 
     A leading word counts when punctuation or a line break sets it off and the rest neither
     denies it nor names the other word: `Yes, a dog.` but not `No dogs`, `Yes and no` or

@@ -32,7 +32,7 @@ def completion(message: dict[str, Any] | None = None, **choice: Any) -> bytes:
 
 
 def read(content: bytes) -> Reply:
-    return read_completion(content, asked_for="m", clean=str)
+    return read_completion(content, model="m", clean=str)
 
 
 def refused(status: int, **error: Any) -> Reply:

@@ -1,8 +1,8 @@
-"""The ids of a host's last completions, which tell an answer that was given before. Sends nothing.
+"""Detects repeated answers by the ids of a host's last completions. Sends nothing.
 
-Hosts name each completion anew, so that the same id and body for another request mean an answer
-that a server or a proxy sent twice, or kept for a similar question. A host that gives one id to
-different answers (the time in seconds, say), or one to all, is let be.
+Hosts give each completion a new id, so the same id and body for another request mean an answer
+that a server or a proxy sent twice or cached for a similar question. A host that gives one id to
+different answers (the time in seconds, say), or the same to all, is not checked.
 """
 
 from __future__ import annotations
@@ -23,22 +23,26 @@ class CompletionIds:
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()
-        self._says_nothing = False
+        self._is_meaningless = False
 
     def refuse_repeated(self, content: bytes, request: bytes) -> None:
-        """Remember an answer's id.
+        """Remember a completion's id.
 
         Raises:
-            TransientError: another request was given this answer.
+            TransientError: another request got this answer.
         """
-        found = _ID.search(content)
-        if found is None or self._says_nothing:
+        match = _ID.search(content)
+        if match is None or self._is_meaningless:
             return
-        asked, given = (hashlib.sha256(text).digest()[:16] for text in (request, content))
-        asked_before, given_before = self._known.setdefault(found[1], (asked, given))
-        if given_before != given:
-            self._says_nothing = True
-        elif asked_before != asked and len(self._known) > 1:
-            raise TransientError("the host sent the answer to another question again")
+        request_digest, content_digest = (
+            hashlib.sha256(text).digest()[:16] for text in (request, content)
+        )
+        earlier_request, earlier_content = self._known.setdefault(
+            match[1], (request_digest, content_digest)
+        )
+        if earlier_content != content_digest:
+            self._is_meaningless = True
+        elif earlier_request != request_digest and len(self._known) > 1:
+            raise TransientError("the host repeated the answer to another question")
         if len(self._known) > _IDS_REMEMBERED:
             self._known.popitem(last=False)

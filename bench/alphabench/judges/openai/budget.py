@@ -1,4 +1,4 @@
-"""What a judge costs, and the stop before a budget is exceeded. Knows prices only as told."""
+"""What a judge costs, and the stop before a budget is exceeded. Knows no prices but those given."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 from alphabench.core.errors import AlphaBenchError
 from alphabench.questions import ImagePart, Question, Reply
 
-_TOKENS_OF_A_PICTURE: Final = 2000
-"""A guess on the high side, for reservations alone: hosts tell the true number afterwards."""
-_CHARACTERS_A_TOKEN: Final = 2.0
+_TOKENS_PER_IMAGE: Final = 2000
+"""A high estimate, for reservations only: hosts report the true number afterwards."""
+_CHARACTERS_PER_TOKEN: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class SpendingAccount:
     tokens_out: int = 0
     replies: int = 0
     underestimate: float = 1.0
-    """By how much the dearest reply so far exceeded what was thought its most."""
+    """Largest ratio so far of a reply's cost to its estimated maximum."""
     _waiting: list[asyncio.Future[None]] = field(default_factory=list, repr=False)
 
     async def reserve(self, question: Question) -> float:
@@ -53,14 +53,14 @@ class SpendingAccount:
         """
         while self.budget_usd is not None:
             most = self._most(question)
-            # The first goes alone: it tells by how much the estimates are off.
+            # The first is sent alone: it shows by how much the estimates are off.
             if self._affords(most, self.budget_usd) and (self.replies or not self.reserved_usd):
                 break
             if self.reserved_usd <= 0.0:
                 raise AlphaBenchError(
                     f"the judge's budget of ${self.budget_usd:g} is used up "
                     f"(${self.spent_usd:.4f} spent; the next question may cost ${most:.4f})",
-                    hint="raise budget_usd and give the same command again; answers are kept",
+                    hint="raise budget_usd and give the same command again; answers are saved",
                 )
             settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(settled)
@@ -74,9 +74,9 @@ class SpendingAccount:
 
     def _most(self, question: Question) -> float:
         characters = sum(len(part) for part in question.parts if isinstance(part, str))
-        pictures = sum(isinstance(part, ImagePart) for part in question.parts)
+        n_images = sum(isinstance(part, ImagePart) for part in question.parts)
         characters += len(question.system or "")
-        tokens_in = characters / _CHARACTERS_A_TOKEN + pictures * _TOKENS_OF_A_PICTURE
+        tokens_in = characters / _CHARACTERS_PER_TOKEN + n_images * _TOKENS_PER_IMAGE
         cost_usd = self.prices.cost_usd(tokens_in, question.sampling.max_tokens + self.extra_tokens)
         return cost_usd * self.underestimate
 

@@ -1,8 +1,8 @@
-"""The OpenAI chat completions API: what a question becomes, and what an answer says.
+"""The OpenAI chat completions API: builds requests and parses responses.
 
-Hosts differ in what they leave out, in how they say no, and in how they fail inside an answer of
-status 200; all of that is here. Whatever is raised as `TransientError` is no reply: it is worth
-another attempt and never kept. Sends nothing.
+Hosts differ in what they omit, in how they refuse, and in how they report errors inside a response
+of status 200; all of that is here. Whatever is raised as `TransientError` is no reply: it is worth
+another attempt and never stored. Sends nothing.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _NO_COMPLETION: Final = "the answer is not the JSON of the chat API"
 
 
 class LastingError(Exception):
-    """This question will fail however often it is put; others may not."""
+    """This question fails however often it is sent; others may not."""
 
 
 class RateLimitedError(TransientError):
@@ -77,16 +77,16 @@ class GeneralError(AlphaBenchError):
 
 
 def request_body(
-    question: Question, pictures: Sequence[str], *, model: str, fixed: Mapping[str, Any]
+    question: Question, uris: Sequence[str], *, model: str, fixed: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The request as JSON values.
 
     Args:
         question: its parts keep their order.
-        pictures: the data URI of each of its pictures, in order.
+        uris: the data URI of each of its images, in order.
         model: as the host calls it.
         fixed: further fields, which the question's own override. These say how to send the others:
-            `image_detail` goes to each picture, `token_field` names the field that bounds the
+            `image_detail` goes to each image, `token_field` names the field that bounds the
             reply, `extra_tokens` are added to that bound, `omit` names fields that are left out,
             and `most_logprobs` is the most alternatives to ask for.
     """
@@ -99,20 +99,20 @@ def request_body(
     omitted = extra.pop("omit", ())
     most_logprobs = extra.pop("most_logprobs", None)
     max_tokens = question.sampling.max_tokens + extra.pop("extra_tokens", 0)
-    uris = iter(pictures)
+    remaining_uris = iter(uris)
     content: list[dict[str, Any]] = []
     for part in question.parts:
         if isinstance(part, str):
             content.append({"type": "text", "text": part})
             continue
-        shown = {"url": next(uris)} | ({"detail": detail} if detail else {})
-        content.append({"type": "image_url", "image_url": shown})
+        image_url = {"url": next(remaining_uris)} | ({"detail": detail} if detail else {})
+        content.append({"type": "image_url", "image_url": image_url})
     only_text = len(content) == 1 and content[0]["type"] == "text"
     user = {"role": "user", "content": content[0]["text"] if only_text else content}
-    told: Any = question.system
+    system_content: Any = question.system
     if question.system_as_parts:
-        told = [{"type": "text", "text": question.system}]
-    system = [{"role": "system", "content": told}] if question.system else []
+        system_content = [{"type": "text", "text": question.system}]
+    system = [{"role": "system", "content": system_content}] if question.system else []
     sampling = question.sampling
     optional = {
         "temperature": sampling.temperature,
@@ -133,7 +133,7 @@ def request_body(
 def read_completion(
     content: bytes,
     *,
-    asked_for: str,
+    model: str,
     clean: Callable[[str], str],
     sent: Collection[str] = (),
     thoughts_kept: bool = False,
@@ -142,7 +142,7 @@ def read_completion(
 
     Args:
         content: the body.
-        asked_for: the model, for hosts that wrap an error into a 200.
+        model: the requested model, for hosts that wrap an error into a 200.
         clean: takes the key out of a text, should the host have repeated it.
         sent: further fields of the request; see `read_refusal`.
         thoughts_kept: see `Reply`.
@@ -163,7 +163,7 @@ def read_completion(
     message = _object(choice.get("message"))
     if (fault := _error_in(parsed, choice, message)) is not None:
         body = json.dumps({"error": fault}).encode()
-        return read_refusal(_status_in(fault, body), body, asked_for, clean, sent)
+        return read_refusal(_status_in(fault, body), body, model, clean, sent)
     finish, text, refusal = _finish_of(choice), _text_of(message), message.get("refusal")
     if not message and not is_refusal(finish) and not _withheld(parsed, choice):
         raise TransientError("the answer holds no reply")
@@ -177,10 +177,10 @@ def read_completion(
         finish = FILTERED
     elif not (text.strip() or thought or first_token or is_cut(finish)):
         raise TransientError("the reply is empty")
-    usage, model = _object(parsed.get("usage")), parsed.get("model")
+    usage, reported = _object(parsed.get("usage")), parsed.get("model")
     return Reply(
         text=clean(str(refusal or text)),
-        model=clean(model if isinstance(model, str) else ""),
+        model=clean(reported if isinstance(reported, str) else ""),
         first_token=first_token,
         fingerprint=_optional_text(parsed.get("system_fingerprint"), clean),
         finish_reason=None if finish is None else clean(finish),
@@ -195,14 +195,14 @@ def is_empty_reply(reply: Reply) -> bool:
     """Whether a reply is one that `read_completion` never gives: earlier versions stored such."""
     finish = reply.finish_reason
     known = is_cut(finish) or is_refusal(finish)
-    said = reply.text.strip() or reply.thought or reply.first_token
-    return _is_broken_off(finish) or not (said or known)
+    text = reply.text.strip() or reply.thought or reply.first_token
+    return _is_broken_off(finish) or not (text or known)
 
 
 def read_refusal(
     status: int,
     content: bytes,
-    asked_for: str,
+    model: str,
     clean: Callable[[str], str],
     sent: Collection[str] = (),
 ) -> Reply:
@@ -211,7 +211,7 @@ def read_refusal(
     Args:
         status: of HTTP, or the one that a gateway packed into a body.
         content: the body.
-        asked_for: the model.
+        model: the requested model.
         clean: takes the key out of a text.
         sent: further fields of the request; an objection to any but these and `SAMPLING_FIELDS`
             is about the question's content.
@@ -225,11 +225,11 @@ def read_refusal(
     error = read_error(content)
     reason = short_line(clean(f"HTTP {status}: {error.message}"))
     if status == 451 or (400 <= status < 500 and status != 429 and error.declines):
-        return Reply(text=reason, model=asked_for, finish_reason=FILTERED)
+        return Reply(text=reason, model=model, finish_reason=FILTERED)
     if error.code in _OUT_OF_CREDIT or status == 402:
         raise AlphaBenchError(
             f"the judge's account is out of credit ({reason})",
-            hint="add credit, then give the same command again; what it answered is kept",
+            hint="add credit, then give the same command again; its answers are saved",
         )
     if status in (401, 403):
         kind = AlphaBenchError if status == 401 else GeneralError
@@ -238,7 +238,7 @@ def read_refusal(
             hint="set ALPHABENCH_API_KEY (or OPENAI_API_KEY for OpenAI's own hosts)",
         )
     if status == 404:
-        raise _no_model(asked_for, reason, AlphaBenchError)
+        raise _no_model(model, reason, AlphaBenchError)
     if status in OVERLOADED:
         raise RateLimitedError(reason)
     if status in PASSING or status >= 500 or status < 300:
@@ -248,22 +248,22 @@ def read_refusal(
             f"the judge answers with a redirection, which is not followed ({reason})",
             hint="give the address that it leads to",
         )
-    raise _unacceptable(error, reason, asked_for, sent)
+    raise _unacceptable(error, reason, model, sent)
 
 
-def _no_model(asked_for: str, reason: str, kind: type[AlphaBenchError]) -> AlphaBenchError:
+def _no_model(model: str, reason: str, kind: type[AlphaBenchError]) -> AlphaBenchError:
     return kind(
-        f"there is no chat endpoint, or no model {asked_for!r} there ({reason})",
+        f"there is no chat endpoint, or no model {model!r} there ({reason})",
         hint="check the address and the model after #; it ends in /v1 as a rule",
     )
 
 
 def _unacceptable(
-    error: ApiError, reason: str, asked_for: str, sent: Collection[str]
+    error: ApiError, reason: str, model: str, sent: Collection[str]
 ) -> AlphaBenchError | LastingError:
     """A field that was sent concerns all questions; the rest, this one."""
     if error.param == "model":
-        return _no_model(asked_for, reason, GeneralError)
+        return _no_model(model, reason, GeneralError)
     field = _field_in(error, sent)
     if field is None:
         return LastingError(reason)
@@ -394,11 +394,11 @@ def _parts(content: Sequence[Any], *, thoughts: bool) -> Iterator[str]:
         kind = str(fields.get("type") or "text")
         if ("think" in kind or "reason" in kind) != thoughts:
             continue
-        said = fields.get("text") or fields.get("thinking") or fields.get("reasoning")
-        if isinstance(said, list):  # Mistral nests parts
-            yield from _parts(said, thoughts=False)
-        elif isinstance(said, str):
-            yield said
+        text = fields.get("text") or fields.get("thinking") or fields.get("reasoning")
+        if isinstance(text, list):  # Mistral nests parts
+            yield from _parts(text, thoughts=False)
+        elif isinstance(text, str):
+            yield text
 
 
 def _optional_text(value: Any, clean: Callable[[str], str]) -> str | None:
@@ -412,7 +412,7 @@ def _count(value: Any) -> int:
 
 
 def _first_token(logprobs: Any, clean: Callable[[str], str]) -> tuple[tuple[str, float], ...]:
-    """Alternatives of the first token; the one that was drawn is added where it is left out.
+    """Alternatives of the first token; the sampled one is added where it is left out.
 
     An alternative without a finite number (hosts write null for -inf) is left out.
     """

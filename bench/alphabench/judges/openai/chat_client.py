@@ -134,7 +134,7 @@ class ChatClient:
                 raise StrangeAnswerError(f"it answers with {description}")
             return read_completion(
                 received.content,
-                asked_for=self.model,
+                model=self.model,
                 clean=clean,
                 sent=names,
                 thoughts_kept=self.options.thoughts == "keep",

@@ -1,8 +1,8 @@
 """Dated API models, when they are switched off, and what their provider names instead.
 
 A literal table, as known on 21 November 2026: developers.openai.com/api/docs/deprecations for
-October, lists that copy that page for the dates after it, which providers move. Knows only what it
-lists: any other model, and the same name on any other host, passes.
+October, and copies of that page for later dates, which providers may change. Knows only the listed
+models: any other model, and the same name at any other host, passes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Retirement:
     on: date
     """The first day without it."""
     use: str
-    """What the provider names in its place: another model, so another measurement."""
+    """The replacement that the provider names: another model, so another measurement."""
 
 
 _NAMED: Final = "gpt-6-luna"
@@ -54,7 +54,7 @@ def retirement_of(model: str, *, host: str) -> Retirement | None:
 
 
 def refuse_if_retired(model: str, today: date, *, host: str) -> None:
-    """For before anything is generated.
+    """Call before anything is generated.
 
     Raises:
         AlphaBenchError: the model is switched off.
@@ -63,6 +63,6 @@ def refuse_if_retired(model: str, today: date, *, host: str) -> None:
     if end is not None and today >= end.on:
         raise AlphaBenchError(
             f"the judge {model!r} was switched off at {host!r} on {end.on.isoformat()}",
-            hint=f"the provider names {end.use!r} instead, which is another ruler; `alphabench "
-            "calibrate --judge` says how good a judge of your own is",
+            hint=f"the provider names {end.use!r} instead, which is another measurement; "
+            "`alphabench calibrate --judge` measures a judge of your choice",
         )

@@ -1,8 +1,9 @@
-"""Whether a host is down or only some questions cannot be answered by it. Sends nothing.
+"""Whether a host is down, or only some questions cannot be answered. Sends nothing.
 
-Faults in a row make a host suspect; then a control question, which any chat model can answer,
-decides: if it is answered, the faults are the questions' own. A host that does not answer it either
-is waited for within the patience. One record is kept of the whole judge, one of each replica.
+Consecutive faults make a host suspect; then a probe, a question that any chat model can answer,
+decides: if it is answered, the questions caused the faults. For a host that does not answer it
+either, the run waits up to `patience_seconds`. There is one record per judge and one health per
+replica.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 from alphabench.core.errors import AlphaBenchError
 
 SUSPECT_AFTER: Final = 8
-"""Faults in a row, without an answer between, after which the host is put to the control."""
+"""Faults in a row, without an answer between, after which the host is probed."""
 _SUSPECT_UNREACHED_AFTER: Final = 3
 _LONGEST_SUSPENSE: Final = 512
 _STRANGE_AFTER: Final = 4
@@ -24,24 +25,24 @@ _MISTAKEN_AFTER: Final = 2
 """Failures of a kind that waiting seldom helps, before the first answer."""
 _NOTE_SECONDS: Final = 60.0
 HOPELESS_AT_FIRST: Final = 16
-"""Questions in a row that got no answer, before the first that did: it is not the questions."""
+"""Consecutive questions without an answer, before any was answered, that stop the run."""
 HOPELESS_LATER: Final = 256
 
 
 @dataclass(kw_only=True)
 class JudgeRecord:
-    """What became of a judge's questions in this process; outlives one stream."""
+    """Outcomes of a judge's questions in this process; outlives one session."""
 
     model: str
     replies: int = 0
-    in_vain: int = 0
+    failed_in_a_row: int = 0
     """Questions given up in a row."""
     reasons: Counter[str] = field(default_factory=Counter)
-    """Why, since the last reply."""
+    """Of these failures, since the last reply."""
 
     def replied(self) -> None:
         self.replies += 1
-        self.in_vain = 0
+        self.failed_in_a_row = 0
         self.reasons.clear()
 
     def gave_up(self, reason: str) -> None:
@@ -50,36 +51,36 @@ class JudgeRecord:
         Raises:
             AlphaBenchError: so many in a row that it is not the questions.
         """
-        self.in_vain += 1
+        self.failed_in_a_row += 1
         self.reasons[reason] += 1
-        if self.in_vain >= (HOPELESS_LATER if self.replies else HOPELESS_AT_FIRST):
+        if self.failed_in_a_row >= (HOPELESS_LATER if self.replies else HOPELESS_AT_FIRST):
             which = "in a row" if self.replies else "at all"
             raise AlphaBenchError(
-                f"the judge {self.model!r} answered none of {self.in_vain} questions {which} "
-                f"({commonest_reason(self.reasons)})",
-                hint="check its options, and whether it takes this many images and tokens; what it "
-                "answered is kept, and `alphabench summarise RUN` reports on it",
+                f"the judge {self.model!r} answered none of {self.failed_in_a_row} questions "
+                f"{which} ({commonest_reason(self.reasons)})",
+                hint="check its options, and whether it takes this many images and tokens; its "
+                "answers are saved, and `alphabench summarise RUN` reports on it",
             )
 
 
 @dataclass(kw_only=True)
 class Health:
-    """Of one replica: the circuit breaker."""
+    """The circuit breaker of one replica."""
 
     host: str
     patience_seconds: float
-    """How long it may answer nothing, not even the control, before the run stops."""
+    """How long it may answer nothing, not even the probe, before the run stops."""
     note: Callable[[str], None]
-    """Tells the user what is waited for."""
+    """Shows the user what the run waits for."""
     has_answered: bool = False
     """Ever, in this process."""
-    in_a_row: int = 0
-    """Faults since it last answered a question or the control."""
+    faults_in_a_row: int = 0
+    """Faults since it last answered a question or the probe."""
     unreached_in_a_row: int = 0
     strange: int = 0
-    """Answers that were no chat completions, likewise."""
+    """Responses that were no chat completions, in the same period."""
     answered_at: float | None = None
-    """When it last answered a question or the control."""
+    """When it last answered a question or the probe."""
     failing_since: float | None = None
     noted_at: float | None = None
     reasons: Counter[str] = field(default_factory=Counter)
@@ -92,14 +93,14 @@ class Health:
         self._well_again(now)
 
     def passed_probe(self, now: float) -> None:
-        """It answers, so the faults are the questions' own; that is not doubted again soon."""
+        """It answers, so the questions caused the faults; the next probe comes later."""
         self._suspect_after = min(2 * self._suspect_after, _LONGEST_SUSPENSE)
         self._well_again(now)
 
     def _well_again(self, now: float) -> None:
         if self.noted_at is not None and self.failing_since is not None:
             self.note(f"the judge at {self.host} answers again ({now - self.failing_since:.0f} s)")
-        self.in_a_row = self.unreached_in_a_row = self.strange = 0
+        self.faults_in_a_row = self.unreached_in_a_row = self.strange = 0
         self.answered_at = now
         self.failing_since = self.noted_at = None
         self.reasons.clear()
@@ -107,7 +108,7 @@ class Health:
     def failed(
         self, reason: str, now: float, *, reached: bool, strange: bool, mistake: str | None
     ) -> None:
-        """Count a fault of a question or of the control.
+        """Count a fault of a question or of the probe.
 
         Args:
             reason: in one line.
@@ -120,7 +121,7 @@ class Health:
             AlphaBenchError: it never answered, and is no chat endpoint or cannot be reached
                 because of a mistake.
         """
-        self.in_a_row += 1
+        self.faults_in_a_row += 1
         self.unreached_in_a_row = 0 if reached else self.unreached_in_a_row + 1
         self.strange += strange
         self.reasons[reason] += 1
@@ -144,14 +145,14 @@ class Health:
 
     @property
     def is_suspect(self) -> bool:
-        """Only the control can tell whether it is the host or the questions."""
+        """Whether a probe must find out if the host or the questions are at fault."""
         return (
-            self.in_a_row >= self._suspect_after
+            self.faults_in_a_row >= self._suspect_after
             or self.unreached_in_a_row >= _SUSPECT_UNREACHED_AFTER
         )
 
     def failed_probe(self, now: float) -> None:
-        """The control got no answer either: the user is told, until the patience is over.
+        """The probe got no answer either: show a note until the patience is over.
 
         Raises:
             AlphaBenchError: it is over.
@@ -161,7 +162,7 @@ class Health:
         if silent >= self.patience_seconds:
             raise AlphaBenchError(
                 f"the judge at {self.host!r} has answered nothing for {silent:.0f} s ({reason})",
-                hint="bring it up and give the same command again; what it answered is kept",
+                hint="bring it up and give the same command again; its answers are saved",
             )
         if self.noted_at is None or now - self.noted_at >= _NOTE_SECONDS:
             self.noted_at = now
@@ -172,7 +173,7 @@ class Health:
 
 
 def commonest_reason(reasons: Counter[str]) -> str:
-    """The commonest reason, and how common it is where there are others."""
+    """The most frequent reason, with its frequency if there are others."""
     if not reasons:
         return "no reason known"
     ((reason, count),) = reasons.most_common(1)

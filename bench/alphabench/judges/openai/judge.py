@@ -1,7 +1,7 @@
 """A judge behind any OpenAI-compatible chat endpoint, or several replicas of one.
 
-Asks as many questions at once as the hosts bear, waits out rate limits and passing faults within
-bounds, and hands each reply on as soon as it is there, so that no paid answer is lost. A reply from
+Sends as many questions at once as the hosts accept, waits out rate limits and passing faults
+within bounds, and stores each reply on arrival, so that no paid answer is lost. A reply from
 another model, an endpoint that stays silent and a used-up budget stop the run. A host can change
 the weights behind a name at any time, which no identity shows.
 """
@@ -34,7 +34,7 @@ from alphabench.remote import credentials
 from alphabench.remote.endpoint import Endpoint, parse_endpoint, refuse_older_azure
 
 _LOG: Final = logging.getLogger("alphabench.judges")
-"""What a person should know while nothing moves; goes to standard error where nobody minds."""
+"""Notes for the user while the run waits; written to standard error by default."""
 _OWNER: Final = "an OpenAI-compatible judge"
 _OPENAI_DOMAIN: Final = "api.openai.com"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
@@ -45,7 +45,7 @@ _RESERVED: Final = frozenset(
      "most_logprobs", "extra_tokens"}
 )  # fmt: skip
 _WINDOW_ROUNDS: Final = 8
-"""Questions in hand, in multiples of the concurrency: what a waiting one may hold up."""
+"""Questions under way, in multiples of the concurrency: a waiting one holds up no more."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -127,9 +127,12 @@ class OpenAIJudge:
         bound = self.options.token_field or ("max_completion_tokens" if newer else "max_tokens")
         fields = dict(self.extra)
         if self.options.thinking is not None:
-            own = fields.get(THINKING_FIELD)
+            template_fields = fields.get(THINKING_FIELD)
             switch = {"enable_thinking": self.options.thinking}
-            fields[THINKING_FIELD] = {**(own if isinstance(own, dict) else {}), **switch}
+            fields[THINKING_FIELD] = {
+                **(template_fields if isinstance(template_fields, dict) else {}),
+                **switch,
+            }
         return {
             **fields,
             "token_field": bound,
@@ -179,7 +182,7 @@ def open_openai(location: str, *, options: Mapping[str, str], device: str) -> Op
     del device
     refuse_older_azure(location, options)
     extra = {k.removeprefix(_BODY): v for k, v in options.items() if k.startswith(_BODY)}
-    own = {k: v for k, v in options.items() if not k.startswith(_BODY)}
+    judge_options = {k: v for k, v in options.items() if not k.startswith(_BODY)}
     if reserved := sorted(extra.keys() & _RESERVED):
         raise AlphaBenchError(
             f"the field {reserved[0]!r} belongs to the question and cannot be an option",
@@ -189,7 +192,7 @@ def open_openai(location: str, *, options: Mapping[str, str], device: str) -> Op
         )
     judge = OpenAIJudge(
         replicas=parse_replicas(location),
-        options=fill(OpenAIOptions, own, owner=_OWNER),
+        options=fill(OpenAIOptions, judge_options, owner=_OWNER),
         extra={key: json_value(value) for key, value in sorted(extra.items())},
     )
     _check_keys(judge)
@@ -206,17 +209,17 @@ def parse_replicas(location: str) -> tuple[Endpoint, ...]:
     """
     addresses = location.split(",")
     _, _, model = addresses[-1].partition("#")
-    found = []
+    endpoints = []
     for address in addresses:
-        place, _, own_model = address.strip().partition("#")
-        place = place.rstrip("/").removesuffix("/chat/completions")
-        found.append(parse_endpoint(f"{place}#{own_model or model}"))
-    if len({endpoint.model for endpoint in found}) > 1:
+        address_part, _, own_model = address.strip().partition("#")
+        address_part = address_part.rstrip("/").removesuffix("/chat/completions")
+        endpoints.append(parse_endpoint(f"{address_part}#{own_model or model}"))
+    if len({endpoint.model for endpoint in endpoints}) > 1:
         raise AlphaBenchError(
             f"{location!r} names replicas of different models",
             hint="name the model once, behind the last address",
         )
-    return tuple(found)
+    return tuple(endpoints)
 
 
 def _check_keys(judge: OpenAIJudge) -> None:
@@ -235,7 +238,7 @@ def _check_keys(judge: OpenAIJudge) -> None:
 
 
 def _provider(replicas: Sequence[Endpoint]) -> str:
-    """Names without ports: where a model is served on one's own machines decides no answer."""
+    """Names without ports: on which of the user's machines a model runs decides no answer."""
     names = {"local" if one.host in _LOOPBACK else one.host for one in replicas}
     return ",".join(sorted(names))
 

@@ -13,19 +13,19 @@ class OpenAIOptions:
     """Options of the judge. Further fields of the request are written `body.NAME`."""
 
     concurrency: int = 64
-    """Requests under way at once at each replica, at most; fewer where the host objects."""
+    """Concurrent requests at each replica, at most; fewer if the host refuses."""
     timeout_seconds: float = 60.0
     """For one attempt."""
     attempts: int = 6
-    """Tries of one question that meets faults, the first included."""
+    """Attempts at one question that meets faults, including the first."""
     patience_seconds: float = 180.0
     """How long a judge may answer nothing before the run stops."""
     longest_wait_seconds: float = 120.0
     """A host that asks to wait longer than this stops the run."""
     served_as: str | None = None
-    """The name under which the judge answers, where it is not the one it is asked by."""
+    """The name under which the judge answers, if it differs from the requested one."""
     images_per_question: int = 8
-    """How many images it looks at in one question."""
+    """Images that it takes in one question."""
     logprobs: bool = True
     """Whether it gives log-probabilities; the handshake checks."""
     image_detail: Literal["low", "high", "auto"] | None = None
@@ -48,8 +48,8 @@ class OpenAIOptions:
     """Sent as chat_template_kwargs.enable_thinking, which vLLM and SGLang know; for other hosts see
     body.NAME in docs/judges.md."""
     thoughts: Literal["strip", "keep"] = "strip"
-    """What becomes of a closed thought in front of an answer; keep hands it to the answer format,
-    as upstream's scripts do."""
+    """Treatment of a closed thought before an answer; keep passes it to the answer format, as
+    upstream's scripts do."""
     price_in: float = 0.0
     """Dollars for a million tokens of a question."""
     price_out: float = 0.0
@@ -59,9 +59,9 @@ class OpenAIOptions:
     provider: str | None = None
     """Who serves the model, for the identity; left out, the host's name."""
     revision: str | None = None
-    """Of the weights, as you know it; for the identity."""
+    """Of the weights, as known to the user; for the identity."""
     key_without_tls: bool = False
-    """Send the key over http:// to another machine, where anyone between can read it."""
+    """Send the key over http:// to another machine, readable by anyone in between."""
 
     def __post_init__(self) -> None:
         counts = (self.concurrency, self.attempts, self.images_per_question)

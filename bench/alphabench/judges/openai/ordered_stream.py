@@ -1,7 +1,7 @@
 """Runs coroutines in a background event loop for a plain iterator: bounded, results in order.
 
-The loop lives in a thread of its own and ends with the iterator, whether that is used up, closed or
-left by an exception. An error costs no result that was there or under way. Knows nothing of judges.
+The loop runs in its own thread and ends with the iterator, whether that is exhausted, closed or
+left by an exception. An error loses no result that was complete or under way. Knows no judge.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Worker(Protocol[T_contra, R_co]):
 
     @property
     def stopped_by(self) -> Exception | None:
-        """Why nothing more can be done, though every result so far is good."""
+        """Why no more work can be done, though every result so far is valid."""
         ...
 
     async def close(self) -> None:
-        """Finish what is worth finishing, drop the rest, free everything."""
+        """Finish the work that was paid for, drop the rest, free all resources."""
         ...
 
 
@@ -44,38 +44,38 @@ def in_order(
     window: int,
     missed: Callable[[T], R],
 ) -> Iterator[R]:
-    """The result for each item, in order, with at most `window` items in hand.
+    """The result for each item, in order, with at most `window` items under way.
 
-    After an error no further item is begun; the results of those in hand are still given, and the
-    error is raised behind them.
+    After an error no further item is started; the results of those under way are still yielded,
+    then the error is raised.
 
     Args:
         items: read as results are consumed; may be endless.
         open_worker: called once, inside the loop.
-        window: items begun or done whose results are not consumed yet.
-        missed: what stands in the place of a result that an error cost.
+        window: items started or done whose results are not consumed yet.
+        missed: the result in place of one that an error prevented.
     """
     with _Background() as background:
-        worker = background.run(_opened(open_worker))
-        begun: deque[tuple[T, Future[R]]] = deque()
+        worker = background.run(_await(open_worker))
+        started: deque[tuple[T, Future[R]]] = deque()
         errors: list[Exception] = []
 
         def first_result() -> R:
-            item, future = begun.popleft()
+            item, future = started.popleft()
             try:
                 return future.result()
-            except Exception as error:  # noqa: BLE001 - raised again when the others are given
+            except Exception as error:  # noqa: BLE001 - raised again after the other results
                 errors.append(error)
                 return missed(item)
 
         try:
             for rank, item in enumerate(items):
-                begun.append((item, background.begin(worker.work(rank, item))))
-                while begun and (len(begun) >= window or begun[0][1].done()):
+                started.append((item, background.begin(worker.work(rank, item))))
+                while started and (len(started) >= window or started[0][1].done()):
                     yield first_result()
                 if errors or worker.stopped_by is not None:
                     break
-            while begun:
+            while started:
                 yield first_result()
         finally:
             background.run(worker.close())
@@ -83,7 +83,7 @@ def in_order(
             raise error
 
 
-async def _opened(open_worker: Callable[[], Awaitable[R]]) -> R:
+async def _await(open_worker: Callable[[], Awaitable[R]]) -> R:
     return await open_worker()
 
 
