@@ -153,8 +153,11 @@ def test_every_preset_is_named_and_has_a_source(name: str, tiny: Path) -> None:
         ({"dtype": "int8"}, "dtype"),
         ({"revision": "main"}, "a folder has no revision"),
         ({"batch_size": "0"}, "batch_size must be 1 or more"),
-        ({"reflect_prompt": "mend it"}, "reflect_prompt has no place for {prompt}"),
-        ({"think": "true", "think_prompt": "a", "inferencer": "b"}, "both say how to ask"),
+        ({"reflect_prompt": "mend it"}, "reflect_prompt does not contain {prompt}"),
+        (
+            {"think": "true", "think_prompt": "a", "inferencer": "b"},
+            "both give the thinking prompt",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(
@@ -203,7 +206,7 @@ def spoil(folder: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("key", "'ema.safetensors' lacks the tensor 'llm2vae.bias'"),
+        ("key", "'ema.safetensors' does not contain the tensor 'llm2vae.bias'"),
         ("shape", "'llm2vae.bias' in 'ema.safetensors' has shape [63], not [64]"),
         ("truncated", "the weights file 'ae.safetensors'"),
         ("tokenizer", "has no token '<|im_start|>'"),
@@ -298,7 +301,7 @@ def test_nano_says_plainly_where_it_is_absent() -> None:
 
 @pytest.mark.parametrize("name", ["scene:", "images:.", "https://host/v1#m", "owner/pipeline"])
 def test_what_cannot_think_refuses_to(name: str) -> None:
-    with pytest.raises(AlphaBenchError, match="does not think before it draws"):
+    with pytest.raises(AlphaBenchError, match="does not think before it generates"):
         open_checkpoint(name, options={"think": "true"})
 
 

@@ -40,7 +40,7 @@ def opened(folder: Path, **options: str) -> Any:
 
 @pytest.fixture
 def edit(tmp_path: Path, ask: AskFor) -> Callable[..., ImageRequest]:
-    """Makes a request to edit a picture of one colour."""
+    """Makes a request to edit an image of one colour."""
 
     def make(colour: str = "red", **others: Any) -> ImageRequest:
         path = tmp_path / f"{colour}.png"
@@ -72,7 +72,7 @@ def test_an_edit_depends_on_its_own_picture_and_request_alone(
 def test_a_pipeline_that_edits_is_not_asked_without_a_picture(
     pipeline: Folder, ask: AskFor
 ) -> None:
-    with pytest.raises(AlphaBenchError, match="shows no picture"):
+    with pytest.raises(AlphaBenchError, match="has no source image"):
         opened(pipeline("instruct-pix2pix")).generate([ask()])
 
 
@@ -80,9 +80,9 @@ def test_a_pipeline_that_draws_from_text_refuses_an_edit(
     pipeline: Folder, edit: Callable[..., ImageRequest]
 ) -> None:
     checkpoint = opened(pipeline("sd15"))
-    with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
+    with pytest.raises(AlphaBenchError, match="edits an image"):
         checkpoint.generate([edit()])
-    with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
+    with pytest.raises(AlphaBenchError, match="edits an image"):
         checkpoint.refusals([edit()])  # asked while a run is planned
 
 
@@ -90,7 +90,7 @@ def test_a_source_that_is_no_picture_is_one_sentence(
     pipeline: Folder, edit: Callable[..., ImageRequest], tmp_path: Path
 ) -> None:
     request = edit("red")
-    (tmp_path / "red.png").write_bytes(b"no picture")
+    (tmp_path / "red.png").write_bytes(b"no image")
     with pytest.raises(AlphaBenchError, match="cannot be read"):
         opened(pipeline("instruct-pix2pix")).generate([request])
 

@@ -230,7 +230,7 @@ def test_a_compressed_answer_is_unpacked_within_bounds(
         (Step(status=400, error={"message": "x", "param": "quality"}), "the field 'quality'"),
         (Step(status=422, body=MISSING), "the field 'size'"),
         (Step(status=302, headers={"Location": "http://127.0.0.1/"}), "redirection"),
-        (Step(as_url="http://pictures.example/1.png"), "neither encrypted nor the same host"),
+        (Step(as_url="http://images.example/1.png"), "neither encrypted nor the same host"),
         (Step(as_url="file:///etc/passwd"), "neither encrypted nor the same host"),
     ],
 )
@@ -366,6 +366,6 @@ def test_a_source_picture_that_is_gone_stops_with_a_sentence(
 ) -> None:
     request = ask()
     edit = replace(request, sample=replace(request.sample, source_image=Path("gone.png")))
-    with pytest.raises(AlphaBenchError, match=r"source picture 'gone.png' .* cannot be read"):
+    with pytest.raises(AlphaBenchError, match=r"source image 'gone.png' .* cannot be read"):
         connect(server, clock).generate([edit])
     assert server.bodies == []

@@ -39,9 +39,7 @@ def test_an_image_is_read_in_every_form_in_which_hosts_send_it(
     assert image.size == (16, 16)
 
 
-@pytest.mark.parametrize(
-    "address", ["/pictures/1.png", "pictures/1.png", "http://localhost:PORT/1"]
-)
+@pytest.mark.parametrize("address", ["/images/1.png", "images/1.png", "http://localhost:PORT/1"])
 def test_an_address_may_be_relative_or_name_this_machine_otherwise(
     address: str, server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
@@ -108,7 +106,7 @@ def test_a_picture_given_by_address_is_fetched_without_the_key(
     "steps",
     [
         [Step(status=503), Step(status=404)],
-        [Step(status=302, headers={"Location": "/pictures/2.png"})] * 3,
+        [Step(status=302, headers={"Location": "/images/2.png"})] * 3,
     ],
     ids=["faults", "redirections"],
 )

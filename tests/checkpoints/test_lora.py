@@ -115,7 +115,7 @@ def test_weights_that_are_no_lora_are_refused_when_opening(pipeline: Folder) -> 
         ({"pytorch_lora_weights.bin": b""}, "is a pickle"),
         ({"a.safetensors": b"", "b.safetensors": b""}, "holds 2 files.*lora_file"),
         ({"pytorch_lora_weights.safetensors": b"garbage"}, "cannot be read"),
-        ({"adapter_model.safetensors": b"garbage"}, "lacks adapter_config.json"),
+        ({"adapter_model.safetensors": b"garbage"}, "has no adapter_config.json"),
     ],
 )
 def test_a_folder_that_holds_no_clear_lora_is_refused(

@@ -183,10 +183,10 @@ def test_a_magnitude_that_is_not_one_for_each_output_is_refused(
     columns = stored | {f"{name}.dora_scale": torch.ones(1, weight.shape[1])}
     with pytest.raises(AlphaBenchError, match="is no length for each"):
         bind(pipe, columns, tmp_path)
-    with pytest.raises(AlphaBenchError, match="says use_dora=true"):
+    with pytest.raises(AlphaBenchError, match="has use_dora=true"):
         bind(pipe, stored, tmp_path / "folder", {"r": 2, "use_dora": True})
     rows = stored | {f"{name}.dora_scale": torch.ones(weight.shape[0], 1)}
-    with pytest.raises(AlphaBenchError, match="says use_dora=false"):
+    with pytest.raises(AlphaBenchError, match="has use_dora=false"):
         bind(pipe, rows, tmp_path / "folder", {"r": 2})
 
 

@@ -47,8 +47,8 @@ def test_the_magnitude_of_dora_has_many_names(name: str) -> None:
         (["x.lora_A.weight", "x.lora_B.weight", "x.lora_B.bias"], "bias"),
         (["x.lora_embedding_A"], "embedding"),
         (["x.weight"], "'x.weight' is no part of a LoRA"),
-        (["x.lora_A.weight"], "'x.lora_A.weight' lacks its counterpart"),
-        (["x.alpha"], "lacks its counterpart"),
+        (["x.lora_A.weight"], "'x.lora_A.weight' has no counterpart"),
+        (["x.alpha"], "has no counterpart"),
         (["x.lora_A.weight", "module.x.lora_A.weight"], "same part of one layer"),
     ],
 )

@@ -81,8 +81,8 @@ def test_a_factory_that_takes_anything_gets_the_text(module: str) -> None:
         ("number", "has no factory 'number'"),
         ("broken", r"raised ZeroDivisionError: division by zero \(painters_\d+.py, line 23\)"),
         ("none", "is a NoneType and no generator: it has no method generate"),
-        ("nameless", "its identity is not a mapping"),
-        ("oddly_named", "other things than text"),
+        ("nameless", "its identity is not a non-empty mapping"),
+        ("oddly_named", "does not map text to text"),
         ("unbatched", "batch_size is 0"),
     ],
 )

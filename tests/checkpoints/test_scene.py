@@ -50,7 +50,7 @@ def _pixels(made: Image | NotGenerated) -> bytes:
 
 
 def _is_correct(checkpoint: SceneCheckpoint, request: ImageRequest) -> bool:
-    truth = checkpoint.draw(request).truth
+    truth = checkpoint.render_request(request).truth
     selected = select(truth.objects, tag=request.sample.group)
     return decide(request.sample.facts, selected, lambda o: o.colour or "natural").correct
 
@@ -237,9 +237,9 @@ def test_a_picture_that_the_world_did_not_draw_is_refused_and_not_drawn_anew() -
     request = replace(REQUESTS[0], sample=foreign)
     (made,) = _open().generate([request])
     assert isinstance(made, NotGenerated)
-    assert "another picture" in made.reason
+    assert "another source image" in made.reason
     wide = replace(_edits()[0], width=64, height=32)
-    assert "square pictures" in _open().refusals([wide])[wide.id]
+    assert "square images" in _open().refusals([wide])[wide.id]
     official = replace(_edits()[0].sample, facts={"task_type": "ps_human", "edit": None})
     (made,) = _open().generate([replace(_edits()[0], sample=official)])
     assert isinstance(made, NotGenerated)

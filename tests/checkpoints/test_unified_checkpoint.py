@@ -121,5 +121,5 @@ def test_thoughts_go_with_their_pictures_and_refusals_keep_their_place(ask: AskF
 
 def test_an_edit_is_refused_where_the_model_cannot_edit(ask: AskFor, tmp_path: Path) -> None:
     checkpoint = UnifiedCheckpoint(handle=Opened(model=StubModel(), edits=False), device="cpu")
-    with pytest.raises(AlphaBenchError, match="asks to edit a picture"):
+    with pytest.raises(AlphaBenchError, match="edits an image"):
         checkpoint.generate([editing(ask(), tmp_path)])

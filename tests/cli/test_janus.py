@@ -39,7 +39,7 @@ def test_a_folder_is_benchmarked_and_a_larger_limit_keeps_its_images(
     ("words", "said"),
     [
         (("geneval:mini", "--set", "temprature=0"), "did you mean 'temperature'"),
-        (("geneval:mini", "--think"), "does not think before it draws"),
+        (("geneval:mini", "--think"), "does not think before it generates"),
         (("geneval:mini", "--lora", "owner/lora"), "takes no LoRA"),
     ],
 )

@@ -84,7 +84,7 @@ def test_all_of_testmini_is_judged_and_comes_back_from_its_own_files(
         "run", "tiif:testmini", "--ckpt", "images:pictures", "--layout", "tiif", "--wording", "own",
         "--judge", "scripted:", "--out", "other", code=2,
     )  # fmt: skip
-    assert "60 of 554 pictures are missing" in said.err
+    assert "60 of 554 images are missing" in said.err
     assert "text-0-short/0" in said.err
     assert not (here.folder / "other").exists()
 

@@ -35,7 +35,7 @@ class Step:
     size: str | None = None
     """Draw this size, whatever was asked for."""
     as_url: bool | str = False
-    """Answer with an address in place of the picture; text is the address itself."""
+    """Answer with an address in place of the image; text is the address itself."""
     item: dict[str, Any] | None = None
     """The object in `data`."""
     delay_seconds: float = 0.0
@@ -51,11 +51,11 @@ class ImageServer:
     steps: deque[Step] = field(default_factory=deque)
     answer: Callable[[dict[str, Any]], Step] = lambda body: Step()
     picture_steps: deque[Step] = field(default_factory=deque)
-    """The same for requests for pictures; status and headers alone."""
+    """The same for requests for images; status and headers alone."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     picture_keys: list[str | None] = field(default_factory=list)
-    """Authorization headers of requests for pictures."""
+    """Authorization headers of requests for images."""
     busiest: int = 0
     """Most requests under way at once."""
     _under_way: int = 0
@@ -142,7 +142,7 @@ def _content(step: Step, body: dict[str, Any], url: str) -> bytes:
     if step.item is not None:
         return json.dumps({"data": [step.item]}).encode()
     if step.as_url:
-        address = step.as_url if isinstance(step.as_url, str) else f"{url}/pictures/1.png"
+        address = step.as_url if isinstance(step.as_url, str) else f"{url}/images/1.png"
         return json.dumps({"data": [{"url": address}]}).encode()
     encoded = base64.b64encode(picture(body, step.size)).decode()
     return json.dumps({"created": 1, "data": [{"b64_json": encoded}]}).encode()

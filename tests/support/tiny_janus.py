@@ -1,6 +1,6 @@
 """Builds a Janus with tiny random weights, saved as the published ones are in transformers' layout.
 
-Architecture, processor and files are the real kinds; only the widths are small: pictures of 32
+Architecture, processor and files are the real kinds; only the widths are small: images of 32
 pixels from 16 tokens. What it draws and says is noise. Knows no checkpoint of ours.
 """
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 SIDE = 32
-"""Pixels of a drawn picture."""
+"""Pixels of a drawn image."""
 N_TOKENS = 16
-"""Of a picture, drawn or shown."""
+"""Of an image, drawn or shown."""
 BEGIN, END, PAD = "<begin>", "<end>", "<pad>"
 IMAGE, IMAGE_BEGIN, IMAGE_END = "<image_placeholder>", "<begin_of_image>", "<end_of_image>"
 _CONTROL = [BEGIN, END, PAD, IMAGE_BEGIN, IMAGE_END, IMAGE]

@@ -120,7 +120,7 @@ def save_clip(
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1 and "position" not in name and not full_size:
-                parameter.mul_(6.0)  # texts and pictures differ more than by the first digits
+                parameter.mul_(6.0)  # texts and images differ more than by the first digits
     model.save_pretrained(folder)
     CLIPImageProcessorPil(
         size={"shortest_edge": side}, crop_size={"height": side, "width": side}

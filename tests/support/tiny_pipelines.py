@@ -105,7 +105,7 @@ def stable_diffusion() -> Any:
 
 
 def instruct_pix2pix() -> Any:
-    """An editor: SD1.5 whose UNet also sees the source picture's four latent channels."""
+    """An editor: SD1.5 whose UNet also sees the source image's four latent channels."""
     plain = stable_diffusion()
     unet = _diffusers().UNet2DConditionModel(
         sample_size=16, in_channels=8, out_channels=4, layers_per_block=1, norm_num_groups=2,

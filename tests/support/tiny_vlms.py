@@ -2,7 +2,7 @@
 
 The architectures, processors, chat templates and file layouts are the real kinds; only the widths
 are small. What they see is noise, but they answer every question with `Yes` or `No` and then stop,
-with odds that depend on question and picture. Knows no judge.
+with odds that depend on question and image. Knows no judge.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONTROL = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
     "<|image_pad|>", "<|video_pad|>",
 ]  # fmt: skip
-_CORPUS = ["Yes No yes no user assistant system picture question answer word one with Is there a"]
+_CORPUS = ["Yes No yes no user assistant system image question answer word one with Is there a"]
 _TEMPLATE = """\
 {%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -56,7 +56,7 @@ _DECISION = 1.0
 _DECIDED = 2.5
 """How far all other words are from being the first one of a reply."""
 _LIVELINESS = 4.0
-"""Factor on the weights of attention and MLP: at their initial size, pictures hardly count."""
+"""Factor on the weights of attention and MLP: at their initial size, images hardly count."""
 
 
 def save_qwen25_vl(folder: Path) -> Path:
@@ -295,8 +295,8 @@ def pictures_in(folder: Path) -> list[ImagePart]:
 
 
 def yes_no_questions(pictures: Sequence[ImagePart]) -> list[Question]:
-    """Three questions of different length about each picture, read from log-probabilities."""
-    texts = ("Is there a word?", "No?", "Is there a user with a picture, one that is no question?")
+    """Three questions of different length about each image, read from log-probabilities."""
+    texts = ("Is there a word?", "No?", "Is there a user with an image, one that is no question?")
     return [
         yes_no_question(
             text,

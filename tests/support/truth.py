@@ -18,7 +18,7 @@ from alphagrpo.dvreward.verification import VerificationOptions, questions_to_as
 def obeyed(checkpoint: SceneCheckpoint, requests: Iterable[ImageRequest]) -> dict[str, bool]:
     """Image id -> whether the drawn picture shows what its sample's own facts demand."""
     return {
-        request.id: check_holds(request.sample.facts, checkpoint.draw(request).truth)
+        request.id: check_holds(request.sample.facts, checkpoint.render_request(request).truth)
         for request in requests
     }
 
@@ -43,7 +43,7 @@ def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) 
         (right,) = edited_right(checkpoint, [request]).values()
         marks = {"semantics": [10 * int(one) for one in right], "quality": [10, 10]}
         return {name: json.dumps({"score": of}) for name, of in marks.items()}
-    facts, truth = request.sample.facts, checkpoint.draw(request).truth
+    facts, truth = request.sample.facts, checkpoint.render_request(request).truth
     match benchmark:
         case "tiif":
             return {str(i): yes_no(check_holds(c, truth)) for i, c in enumerate(facts["check"])}

@@ -67,7 +67,7 @@ class Witness:
     def look(self, question: Question) -> None:
         """Is the picture of the request among those that are shown?"""
         request = self.requests[question.image_id]
-        drawn = self.checkpoint.draw(request).image.tobytes()
+        drawn = self.checkpoint.render_request(request).image.tobytes()
         shown = [part for part in question.parts if isinstance(part, ImagePart)]
         with Image.open(shown[-1].path) as stored:
             text: Any = stored.text  # type: ignore[attr-defined]

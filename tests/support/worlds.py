@@ -40,7 +40,7 @@ def draw_mini(
     images: list[GeneratedImage] = []
     truth: dict[tuple[str, str], bool] = {}
     for request in requests_for(samples[::step], 1, seed=0):
-        drawn = checkpoint.draw(request)
+        drawn = checkpoint.render_request(request)
         path = folder / f"{request.sample.id}.png"
         drawn.image.save(path)
         images.append(

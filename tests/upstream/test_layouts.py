@@ -107,7 +107,7 @@ def test_four_pictures_of_one_file_are_taken_apart(tmp_path: Path) -> None:
 
 def test_one_picture_a_file_leaves_the_other_three_missing(tmp_path: Path) -> None:
     shaded(9).save(tmp_path / "partiprompts1.png")
-    with pytest.raises(AlphaBenchError, match="3 of 4 pictures are missing"):
+    with pytest.raises(AlphaBenchError, match="3 of 4 images are missing"):
         opened(tmp_path, "dpg", cells="1").refusals(DPG)
     checkpoint = opened(tmp_path, "dpg", cells="1", gaps="allow")
     assert list(checkpoint.refusals(DPG)) == [one.id for one in DPG[1:]]
@@ -179,7 +179,7 @@ def test_the_layouts_that_would_fit_are_named(tmp_path: Path, place: str, fittin
     grid = "dpg" if "/" not in place else None  # any image could be one
     others = [name for name in layouts() if name not in fitting and name != grid]
     for name in others:
-        with pytest.raises(AlphaBenchError, match="no picture in the layout") as caught:
+        with pytest.raises(AlphaBenchError, match="no image in the layout") as caught:
             opened(tmp_path, name)
         assert caught.value.hint == f"try {fitting}"
 
@@ -190,7 +190,7 @@ def test_the_layout_of_another_benchmark_is_one_sentence(tmp_path: Path, layout:
     paint(tmp_path / "m/fullset/ps_human/en/k.png", red=1)
     checkpoint = opened(tmp_path, layout)
     for use in (checkpoint.refusals, checkpoint.generate):
-        with pytest.raises(AlphaBenchError, match="has no place for sample '17'") as caught:
+        with pytest.raises(AlphaBenchError, match="has no path for sample '17'") as caught:
             use([WISE])
         assert "layout of the benchmark" in caught.value.hint
 
@@ -233,7 +233,7 @@ def test_gaps_twins_damage_and_links_out_are_refused_in_every_layout(
     shutil.copy(path, other)
     content = path.read_bytes()
     path.unlink()
-    with pytest.raises(AlphaBenchError, match=f"1 of 1 pictures are missing .*{asked.id}"):
+    with pytest.raises(AlphaBenchError, match=f"1 of 1 images are missing .*{asked.id}"):
         opened(tmp_path / "images", layout).refusals([asked])
     path.write_bytes(content[:-30])
     for use in ("refusals", "generate"):
@@ -305,7 +305,7 @@ def test_folders_pipes_and_what_systems_leave_are_no_pictures(tmp_path: Path, la
     os.mkfifo(place / "6.png")
     for name in ("._0.png", "Thumbs.db", ".DS_Store", ".0.png"):
         (place / name).write_bytes(b"\0\5\x16\7")
-    with pytest.raises(AlphaBenchError, match="holds no picture"):
+    with pytest.raises(AlphaBenchError, match="has no image"):
         opened(tmp_path, layout)
 
 
@@ -315,6 +315,6 @@ def test_the_hint_names_the_layout_that_holds_what_is_asked_for(tmp_path: Path) 
     with pytest.raises(AlphaBenchError) as caught:
         opened(tmp_path, "geneval")
     assert caught.value.hint == "try --layout flat or --layout wise"
-    with pytest.raises(AlphaBenchError, match="none of the 1 pictures") as caught:
+    with pytest.raises(AlphaBenchError, match="none of the 1 images") as caught:
         opened(tmp_path, "flat").refusals([WISE])
     assert caught.value.hint == "try --layout wise"

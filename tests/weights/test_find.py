@@ -65,5 +65,5 @@ def test_a_folders_identity_is_its_content_and_not_its_place(tmp_path: Path) -> 
 
 
 def test_an_empty_folder_has_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(AlphaBenchError, match="no weights at all"):
+    with pytest.raises(AlphaBenchError, match="no weights as safetensors"):
         found(str(tmp_path))

@@ -90,7 +90,7 @@ def ask_the_hub(endpoint: str, program: str) -> str:
 
 @pytest.fixture
 def stocked(pipeline: Callable[[str], Path], tmp_path: Path) -> Path:
-    """A repository with more than a run needs: a second form of the weights, pictures, a script."""
+    """A repository with more than a run needs: a second form of the weights, images, a script."""
     folder = shutil.copytree(pipeline("sd3"), tmp_path / "stocked")
     (folder / "README.md").write_text("words")
     (folder / "convert.py").write_text("raise SystemExit")
@@ -142,7 +142,7 @@ def test_each_of_the_hubs_errors_is_a_sentence(stocked: Path, tmp_path: Path) ->
             """,
         )
     lines = shown.splitlines()
-    words = ["is gated", "knows no repository", "no such revision", "lacks the file"]
+    words = ["is gated", "knows no repository", "no such revision", "has no file"]
     assert len(lines) == len(ERRORS)
     for line, name, word in zip(lines, ERRORS, words, strict=True):
         assert repr(name) in line

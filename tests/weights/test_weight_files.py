@@ -61,7 +61,7 @@ def test_a_pipeline_class_of_its_own_is_code_and_needs_consent(tmp_path: Path) -
     (tmp_path / "model_index.json").write_text(json.dumps(content))
     index = read_index(tmp_path / "model_index.json", name="tiny")
     names = {"model_index.json", "net/config.json", "net/model.safetensors"}
-    with pytest.raises(AlphaBenchError, match=r"its own Python code \(own_pipeline.py\)"):
+    with pytest.raises(AlphaBenchError, match=r"Python code of its own \(own_pipeline.py\)"):
         needed_files(names, index, variant=None, consent=Consent(), name="tiny")
     assert needed_files(names, index, variant=None, consent=Consent(code=True), name="tiny")
 
@@ -123,8 +123,8 @@ def folder_of(tmp_path: Path, config: dict[str, object], dtype: str) -> Path:
 @pytest.mark.parametrize(
     ("config", "dtype", "words"),
     [
-        ({}, "I8", r"'a\.weight' of 'tiny' holds whole numbers \(I8\)"),
-        ({}, "U8", "whole numbers"),
+        ({}, "I8", r"'a\.weight' of 'tiny' holds integers \(I8\)"),
+        ({}, "U8", "holds integers"),
         ({"quantization_config": {"quant_method": "gguf"}}, "U8", "quantised with gguf, and the"),
         ({"hidden_size": 10**9}, "F32", "hidden_size=1000000000"),
         ({}, "F8_E4M3", None),

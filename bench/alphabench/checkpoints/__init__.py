@@ -1,7 +1,7 @@
-"""What can make an image, one kind of checkpoint a file; and the resolver that picks the kind.
+"""Checkpoints, one module for each kind, and the resolver that picks the kind from a name.
 
-Imports no model library: a kind's module is loaded when a checkpoint of that kind is opened. Knows
-no option of any kind.
+Imports no model library: a kind's module is loaded when a checkpoint of that kind is opened. Does
+not know the options of the kinds.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ FORMS: Final = (
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _FORMS: Final = "; ".join(FORMS)
 _UNIFIED_NAMES: Final = {"bagel": "bagel", "janus": "janus"}
-"""Part of a hub repository's name -> kind; any other is taken for a pipeline."""
+"""Part of a hub repository's name -> kind; any other is treated as a pipeline."""
 _BAGEL_FILES: Final = ("llm_config.json", "ema.safetensors")
-"""Either shows what the folder was meant to be; the rest is missed by name."""
+"""Either marks the folder as BAGEL; other missing files are then named."""
 _BUNDLED: Final = ("nano",)
 """Kinds that are one checkpoint in this package, named without a colon."""
 _OF_A_LOCATION: Final = ("bagel", "diffusers", "janus")
-_UNTHINKING: Final = ("diffusers", "http", "images", "janus", "scene")
-_PICTURES: Final = ("*.png", "*/*.png", "*/samples/*.png")
+_WITHOUT_THINKING: Final = ("diffusers", "http", "images", "janus", "scene")
+_IMAGE_PATTERNS: Final = ("*.png", "*/*.png", "*/samples/*.png")
 
 
 def open_checkpoint(
@@ -54,36 +54,38 @@ def open_checkpoint(
     lora: str | None = None,
     device: str = "cpu",
 ) -> Generator:
-    """Open whatever `spec` names; cheap, since weights load at the first `generate`.
+    """Open the checkpoint that `spec` names; cheap, since weights load at the first `generate`.
 
     Args:
-        spec: one of `FORMS`, options behind it as `?key=value&key=value`; a further kind from an
+        spec: one of `FORMS`, followed by options as `?key=value&key=value`; a further kind from an
             installed package is written `kind:location`.
         options: more options, as text; each is checked by the kind that reads it.
         lora: a LoRA to put on the weights: file, folder or hub id.
-        device: where it will run: `cpu`, `cuda`, `cuda:1`.
+        device: the device to run on: `cpu`, `cuda`, `cuda:1`.
 
     Raises:
         AlphaBenchError: nothing of that name, an unknown or repeated option, or a checkpoint that
-            can be seen to be unusable before its weights are loaded.
+            is found unusable before its weights are loaded.
     """
-    name, own = split_spec(spec)
-    given = dict(options or {})
-    for option, value in given.items():
+    name, spec_options = split_spec(spec)
+    other_options = dict(options or {})
+    for option, value in other_options.items():
         refuse_secret(option, value)
-    twice = sorted(own.keys() & given.keys())
-    if twice:
+    repeated = sorted(spec_options.keys() & other_options.keys())
+    if repeated:
         raise AlphaBenchError(
-            f"option {twice[0]!r} of {name!r} is given twice", hint="give it in one place"
+            f"option {repeated[0]!r} of {name!r} is given twice", hint="give it once"
         )
     kind, location = pick_checkpoint_kind(name)
-    if "think" in {**own, **given} and kind in _UNTHINKING:
+    if "think" in {**spec_options, **other_options} and kind in _WITHOUT_THINKING:
         raise AlphaBenchError(
-            f"{name!r} does not think before it draws",
+            f"{name!r} does not think before it generates",
             hint="leave out --think, or choose a checkpoint that can, such as BAGEL",
         )
-    opener = registry.load("checkpoint", kind)
-    generator: Generator = opener(location, options={**own, **given}, lora=lora, device=device)
+    factory = registry.load("checkpoint", kind)
+    generator: Generator = factory(
+        location, options={**spec_options, **other_options}, lora=lora, device=device
+    )
     return generator
 
 
@@ -136,13 +138,13 @@ def _pick_folder(name: str, path: Path) -> tuple[str, str]:
     hint = "give the folder that a pipeline's save_pretrained wrote"
     if (path / "adapter_config.json").is_file():
         hint = f"this is a LoRA: give its base model to --ckpt, and --lora {name}"
-    elif any(next(path.glob(pattern), None) for pattern in _PICTURES):
-        hint = f"to score the pictures in it, write images:{name}"
+    elif any(next(path.glob(pattern), None) for pattern in _IMAGE_PATTERNS):
+        hint = f"to score the images in it, write images:{name}"
     raise AlphaBenchError(f"the folder {name!r} holds no model_index.json", hint=hint)
 
 
 def _model_type(folder: Path) -> str | None:
-    """As transformers writes it into config.json; None where there is none that can be read."""
+    """As transformers writes it into config.json; None without a readable one."""
     try:
         config = read_json(folder / "config.json")
     except UnreadableFileError:
@@ -158,7 +160,7 @@ def _no_such_checkpoint(name: str) -> AlphaBenchError:
     if _looks_like_path(name):
         return AlphaBenchError(
             f"the path {name!r} does not exist",
-            hint=f"it is looked for from {str(Path.cwd())!r}; a hub id is written owner/name",
+            hint=f"relative paths start at {str(Path.cwd())!r}; a hub id is written owner/name",
         )
     if colon:
         error = unknown_name("kind of checkpoint", prefix, known)
@@ -173,7 +175,7 @@ def _no_such_checkpoint(name: str) -> AlphaBenchError:
 
 
 def refuse_lora(lora: str | None, kind: str) -> None:
-    """For the kinds that have no weights to put a LoRA on.
+    """For kinds without weights that a LoRA could adapt.
 
     Raises:
         AlphaBenchError: a LoRA was given.
@@ -185,14 +187,14 @@ def refuse_lora(lora: str | None, kind: str) -> None:
 
 
 def refuse_edits(requests: Sequence[ImageRequest], kind: str) -> None:
-    """For the kinds that draw from text alone: ignoring a source picture would be a false answer.
+    """For text-to-image kinds, which must not silently ignore a source image.
 
     Raises:
-        AlphaBenchError: a request asks to edit a picture.
+        AlphaBenchError: a request edits an image.
     """
     for request in requests:
         if request.sample.source_image is not None:
             raise AlphaBenchError(
-                f"{request.id!r} asks to edit a picture, and a {kind} checkpoint draws from text",
+                f"{request.id!r} edits an image, and a {kind} checkpoint only generates from text",
                 hint="use a checkpoint that edits, or a text-to-image benchmark",
             )

@@ -1,8 +1,8 @@
-"""A BAGEL-type folder or hub repository as a checkpoint: files, options, presets, adapters.
+"""A BAGEL-type folder or hub repository as a checkpoint: files, options, presets and LoRA.
 
-Looks into the files and settles all settings when it is opened; weights load at the first picture.
-Settings come from, last word first: the user's options, the benchmark's preset, the folder's own
-`alphabench.json`, the released model. A folder with an `alphabench.json` has no presets: those were
+Checks the files and resolves all settings when it is opened; weights load at the first image.
+Settings by precedence: the user's options, the benchmark's preset, the folder's `alphabench.json`,
+the released model. A folder with an `alphabench.json` has no presets: those were
 published for the released weights.
 """
 
@@ -46,7 +46,7 @@ _REQUIRED: Final = (
 )  # fmt: skip
 _OPTIONAL: Final = ("config.json", "tokenizer.json", FOLDER_FILE)
 _THINK_NAME: Final = "GEN_THINK_SYSTEM_PROMPT"
-"""What upstream's inferencer.py calls the prompt that asks for a thought."""
+"""The name of the thinking prompt in upstream's inferencer.py."""
 _REFINEMENT_PRESET: Final = "reflect"
 NANO: Final = Path(__file__).parents[1] / "nano" / "umm"
 
@@ -57,7 +57,7 @@ def open_bagel(
     """Open a folder or hub repository in the released layout; see `BagelOptions`.
 
     Raises:
-        AlphaBenchError: all that makes it unusable and can be seen without loading weights.
+        AlphaBenchError: anything that makes it unusable and shows without loading weights.
     """
     filled = fill(BagelOptions, options, owner=_OWNER)
     handle = BagelHandle.open(location, filled, lora_name=lora)
@@ -87,7 +87,7 @@ def open_nano_umm(
 
 @dataclass(frozen=True, kw_only=True)
 class BagelHandle:
-    """An `UnifiedHandle`: files looked into and settings settled."""
+    """A `UnifiedHandle`: checked files and resolved settings."""
 
     files: CheckpointFiles
     options: BagelOptions
@@ -148,7 +148,7 @@ class BagelHandle:
 
     @cached_property
     def sampling(self) -> BagelSampling:
-        """All settings, whoever decided them."""
+        """All settings, from options, preset, folder and released model."""
         base = BagelSampling()
         if self.folder_settings is not None:
             base = self.folder_settings.over(base)
@@ -168,8 +168,8 @@ class BagelHandle:
             "preset": self.preset.name if self.preset is not None else "none",
             "timesteps": str(sampling.timesteps),
             "shift": str(sampling.shift),
-            "draw": _described(sampling.draw),
-            "edit": _described(sampling.edit),
+            "draw": _describe_guidance(sampling.draw),
+            "edit": _describe_guidance(sampling.edit),
             "size": f"{sampling.width}x{sampling.height}",
             "latent_sizes": f"{sampling.latent_shortest}-{sampling.latent_longest}",
             "patch_sizes": f"{sampling.patch_shortest}-{sampling.patch_longest}",
@@ -178,7 +178,7 @@ class BagelHandle:
             "think": "on" if self.think else "off",
         }
         if self.think:
-            # A digest: upstream's words are read from the user's copy and are not ours to store.
+            # A digest: upstream's prompt is read from the user's copy and not redistributed.
             identity["think_prompt"] = sha256(sampling.think_prompt.encode()).hexdigest()[:12]
             identity["temperature"] = str(sampling.temperature)
             identity["max_think_tokens"] = str(sampling.max_think_tokens)
@@ -199,7 +199,7 @@ class BagelHandle:
         from alphabench.models.bagel.loading import load_bagel
 
         folder = self.files.fetch()
-        self._check_room(folder, device)
+        self._check_memory(folder, device)
         stored = self.sampling.dtype == "stored"
         loaded = load_bagel(
             folder, device=device, dtype=None if stored else getattr(torch, self.sampling.dtype)
@@ -228,12 +228,12 @@ class BagelHandle:
         return BagelRefiner(UnifiedBagel(model.loaded, self._for_refinement().sampling))
 
     def _for_refinement(self) -> BagelHandle:
-        """The same checkpoint, thinking, with the settings that were published for refinement."""
+        """The same checkpoint with thinking and the settings published for refinement."""
         options = dataclasses.replace(self.options, think=True)
         return dataclasses.replace(self, options=options).for_benchmark(_REFINEMENT_PRESET)
 
     def _check(self) -> None:
-        """Settings that no recipe or no model of this size can have."""
+        """Refuse settings that are invalid, or too large for this model."""
         from alphabench.models.bagel.bagel_inference import size_obstacle
         from alphabench.models.bagel.loading import read_sizes
 
@@ -258,7 +258,7 @@ class BagelHandle:
                 f"{self.name!r}: {obstacle}", hint="choose another width and height"
             )
 
-    def _check_room(self, folder: Path, device: str) -> None:
+    def _check_memory(self, folder: Path, device: str) -> None:
         widths = {"stored": None, "float32": 4, "float16": 2, "bfloat16": 2}
         name, model = self.name, memory.safetensors_among(folder, self.files.needed)
         coder = model.pop(_CODER)
@@ -268,24 +268,24 @@ class BagelHandle:
 
 
 def find_files(location: str, *, revision: str | None, access: hub.HubAccess) -> CheckpointFiles:
-    """The files of a checkpoint in the released layout, looked into where they are at hand.
+    """The files of a checkpoint in the released layout, checked if they are on this machine.
 
     Raises:
         AlphaBenchError: not there, or a file is missing, truncated or garbled.
     """
-    place = locate_checkpoint(location, revision=revision, probe=_PROBE, access=access)
-    shards = sorted(one for one in place.names if _is_shard(one))
-    model = [_MODEL] if _MODEL in place.names else shards or [_MODEL]
-    needed = (*_REQUIRED, *model, *(one for one in _OPTIONAL if one in place.names))
+    located = locate_checkpoint(location, revision=revision, probe=_PROBE, access=access)
+    shards = sorted(one for one in located.names if _is_shard(one))
+    model = [_MODEL] if _MODEL in located.names else shards or [_MODEL]
+    needed = (*_REQUIRED, *model, *(one for one in _OPTIONAL if one in located.names))
     for one in needed:
-        if one not in place.names:
+        if one not in located.names:
             raise AlphaBenchError(
                 f"the file {one!r} of {location!r} is missing", hint="fetch the checkpoint again"
             )
-    if place.local is not None:
-        weight_files.check_files(place.local, needed, name=location)
+    if located.local is not None:
+        weight_files.check_files(located.local, needed, name=location)
     return CheckpointFiles(
-        name=location, folder=place.local, snapshot=place.snapshot, needed=needed
+        name=location, folder=located.local, snapshot=located.snapshot, needed=needed
     )
 
 
@@ -296,10 +296,10 @@ def _is_shard(name: str) -> bool:
 
 
 def read_think_prompt(script: Path) -> str:
-    """Upstream's words that ask for a thought, out of its own script.
+    """Upstream's thinking prompt, read from its script.
 
     Raises:
-        AlphaBenchError: unreadable, or it does not hold them.
+        AlphaBenchError: unreadable, or without the prompt.
     """
     try:
         source = read_bytes(script.expanduser(), max_bytes=2**20)
@@ -325,7 +325,7 @@ def _named_preset(name: str) -> BagelPreset | None:
     return PRESETS[name]
 
 
-def _described(guidance: Guidance) -> str:
+def _describe_guidance(guidance: Guidance) -> str:
     return (
         f"text {guidance.text_scale:g}, image {guidance.image_scale:g}, "
         f"({guidance.low:g}, {guidance.high:g}], {guidance.renorm}, "

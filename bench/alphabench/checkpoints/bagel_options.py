@@ -1,4 +1,4 @@
-"""What a user can set about a BAGEL checkpoint, and how that changes a recipe."""
+"""Options of a BAGEL checkpoint, and how they override its sampling settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alphabench.models.bagel.guidance import Renorm
 from alphabench.models.bagel.sampling_config import BagelSampling, DtypeName
 
 _GUIDANCE: Final = ("text_scale", "image_scale", "low", "high", "renorm", "renorm_floor")
-_PLAIN: Final = (
+_DIRECT: Final = (
     "timesteps", "shift", "width", "height", "latent_longest", "latent_shortest", "temperature",
     "max_think_tokens", "max_answer_tokens", "dtype", "batch_size", "think_prompt",
     "reflect_prompt",
@@ -20,7 +20,7 @@ _PLAIN: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BagelOptions:
-    """Options of a BAGEL checkpoint; what is left out, preset or folder decides."""
+    """Options of a BAGEL checkpoint; others come from preset or folder."""
 
     preset: str = "auto"
     """Published settings by name; auto: those of the benchmark. none: the released defaults."""
@@ -31,33 +31,33 @@ class BagelOptions:
     text_scale: float | None = None
     """Guidance by text; 1 or less: none."""
     image_scale: float | None = None
-    """Guidance by the source picture of an edit; 1 or less: none."""
+    """Guidance by the source image of an edit; 1 or less: none."""
     low: float | None = None
     """Guidance acts at times above this one."""
     high: float | None = None
     """Guidance acts at times up to this one."""
     renorm: Renorm | None = None
-    """What keeps the length of the unguided velocity."""
+    """What is rescaled to the length of the unguided velocity."""
     renorm_floor: float | None = None
     """The least factor that renormalisation applies; 1 switches it off."""
     width: int | None = None
-    """Pixels of pictures from text, where a request names no size."""
+    """Pixels, for text to image, where a request names no size."""
     height: int | None = None
-    """Pixels of pictures from text, where a request names no size."""
+    """Pixels, for text to image, where a request names no size."""
     latent_longest: int | None = None
-    """Longest side of a source picture, and so of the edited one."""
+    """Longest side of a source image, and so of the edited one."""
     latent_shortest: int | None = None
     """Shortest side of the same."""
     think: bool = False
-    """Write a thought before each picture."""
+    """Generate a chain of thought before each image."""
     inferencer: Path | None = None
-    """Upstream's inferencer.py, to read its words that ask for a thought; it is not executed."""
+    """Upstream's inferencer.py, to read its thinking prompt from; it is not executed."""
     think_prompt: str | None = None
-    """Read before a thought."""
+    """The prompt before a thought."""
     reflect_prompt: str | None = None
-    """Asks to mend a picture, with a place for `{prompt}`."""
+    """Asks to fix an image; contains `{prompt}`."""
     temperature: float | None = None
-    """Of the tokens in thoughts; 0 takes the likeliest."""
+    """Of the tokens in thoughts; 0 takes the most likely."""
     max_think_tokens: int | None = None
     """A longer thought is cut off."""
     max_answer_tokens: int | None = None
@@ -65,7 +65,7 @@ class BagelOptions:
     dtype: DtypeName | None = None
     """Of the weights; the autoencoder's stay float32."""
     batch_size: int | None = None
-    """Pictures drawn together; above 1, last bits may differ."""
+    """Images in one batch; above 1, last bits may differ."""
     revision: str | None = None
     """Branch, tag or commit of a hub repository."""
     lora_file: str | None = None
@@ -73,9 +73,9 @@ class BagelOptions:
     lora_scale: float = 1.0
     """Factor on the LoRA's own scale."""
     cache_dir: Path | None = None
-    """Where hub files are kept; none: the hub client's own cache."""
+    """Cache of hub files; none: the hub client's default."""
     offline: bool = False
-    """Do not ask the hub; use what is cached."""
+    """Use only cached files; do not contact the hub."""
 
     def __post_init__(self) -> None:
         if (self.width is None) != (self.height is None):
@@ -83,24 +83,24 @@ class BagelOptions:
         if self.inferencer is not None and not self.think:
             raise ValueError("inferencer only matters with think=true")
         if self.inferencer is not None and self.think_prompt is not None:
-            raise ValueError("think_prompt and inferencer both say how to ask for a thought")
+            raise ValueError("think_prompt and inferencer both give the thinking prompt")
 
 
 def with_options(base: BagelSampling, options: BagelOptions) -> BagelSampling:
-    """`base` with what the user set in its place.
+    """`base`, overridden by the user's options.
 
     Raises:
-        ValueError: a value that no recipe can have.
+        ValueError: a value that is not allowed.
     """
-    guidance = _set(options, _GUIDANCE)
+    guidance = _given(options, _GUIDANCE)
     return dataclasses.replace(
         base,
-        **_set(options, _PLAIN),
+        **_given(options, _DIRECT),
         draw=dataclasses.replace(base.draw, **{**guidance, "image_scale": base.draw.image_scale}),
         edit=dataclasses.replace(base.edit, **guidance),
     )
 
 
-def _set(options: BagelOptions, names: tuple[str, ...]) -> dict[str, Any]:
+def _given(options: BagelOptions, names: tuple[str, ...]) -> dict[str, Any]:
     pairs = ((name, getattr(options, name)) for name in names)
     return {name: value for name, value in pairs if value is not None}

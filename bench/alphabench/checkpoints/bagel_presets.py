@@ -1,6 +1,6 @@
-"""Settings of BAGEL that were published for a benchmark: one table, with where they are from.
+"""Settings of BAGEL that were published for a benchmark: one table, with sources.
 
-What a row does not say stays as released (50 points, shift 3, 1024x1024). Knows no file.
+Settings that a row leaves out stay as released (50 points, shift 3, 1024x1024). Knows no file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class BagelPreset:
     patch_shortest: int = 224
 
     def over(self, base: BagelSampling) -> BagelSampling:
-        """`base`, sampled so."""
+        """`base` with these settings."""
         return dataclasses.replace(
             base,
             draw=self.draw,
@@ -57,9 +57,9 @@ _ROWS: Final = (
         name="gedit",
         edit=Guidance(image_scale=1.5, renorm="text_channel"),
         patch_shortest=378,
-        source=f"{_SCRIPTS}; least side of what is understood: BAGEL's own editing benchmarks",
+        source=f"{_SCRIPTS}; patch_shortest: BAGEL's own editing benchmarks",
     ),
-    # For refining a picture that was drawn before, with a thought about what is wrong with it.
+    # For refining a generated image, with a thought about what is wrong with it.
     BagelPreset(
         name="reflect",
         edit=Guidance(image_scale=2.0, renorm="text_channel"),
@@ -69,4 +69,4 @@ _ROWS: Final = (
     ),
 )
 PRESETS: Final[Mapping[str, BagelPreset]] = {row.name: row for row in _ROWS}
-"""By the benchmark's name; `reflect` is no benchmark and is only taken when it is named."""
+"""By the benchmark's name; `reflect` is no benchmark; it is used for refinement, or by name."""

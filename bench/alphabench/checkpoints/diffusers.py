@@ -5,7 +5,7 @@ image depends on nothing but its request. In a larger batch it starts from the s
 kernels round differently by batch (measured on tiny random pipelines on a CPU: float32 0 to 1,
 bfloat16 0 to 2 of 255 levels), so whether images are batched is part of the identity.
 
-Does not know benchmarks or files of pictures. Library versions are recorded by the run.
+Knows no benchmark and no image file. Library versions are recorded by the run.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _OWNER: Final = "a diffusers checkpoint"
 def _with_negative_prompt(
     preset: presets.PipelinePreset, source: PipelineFiles
 ) -> presets.PipelinePreset:
-    found = presets.negative_prompt_in(source.card())
-    if found is None:
+    negative_prompt = presets.negative_prompt_in(source.card())
+    if negative_prompt is None:
         raise AlphaBenchError(
-            f"the family {preset.family!r} is sampled with its authors' own negative prompt, and "
+            f"the family {preset.family!r} is sampled with its authors' negative prompt, and "
             f"{source.name!r} has no model card (README.md) that gives it",
             hint="put the model card beside the weights, or write --set negative_prompt=TEXT",
         )
-    return replace(preset, negative_prompt=found)
+    return replace(preset, negative_prompt=negative_prompt)
 
 
 def open_diffusers(
@@ -59,7 +59,7 @@ def open_diffusers(
     """Open a pipeline folder or hub repository; see `DiffusersOptions`.
 
     Raises:
-        AlphaBenchError: all that makes it unusable and can be seen without loading weights.
+        AlphaBenchError: anything that makes it unusable and shows without loading weights.
     """
     return DiffusersCheckpoint.open(
         location, fill(DiffusersOptions, options, owner=_OWNER), lora_name=lora, device=device
@@ -104,20 +104,22 @@ class DiffusersCheckpoint:
         sampling = resolve_sampling(options, preset, name=location)
         if sampling.shift is not None:
             shift_key(source.read_scheduler(), name=location)
-        found = None
+        adapter = None
         if lora_name is not None:
-            found = lora.find(
+            adapter = lora.find(
                 lora_name, file=options.lora_file, strength=options.lora_scale, access=access
             )
-            lora.check_base(found, source.modules(), owner=source.index.pipeline_class)
-        return cls(source=source, options=options, sampling=sampling, adapter=found, device=device)
+            lora.check_base(adapter, source.modules(), owner=source.index.pipeline_class)
+        return cls(
+            source=source, options=options, sampling=sampling, adapter=adapter, device=device
+        )
 
     @property
     def batch_size(self) -> int:
         return self.options.batch_size
 
     def refusals(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
-        """None is declined alone; what the whole pipeline is not made for is refused at once.
+        """None individually: what the pipeline does not support is refused for the complete run.
 
         Raises:
             AlphaBenchError: see `check_edits`.
@@ -147,7 +149,7 @@ class DiffusersCheckpoint:
         return {self.source.name: self.source.licence()}
 
     def pipeline(self) -> Any:
-        """The loaded pipeline, for what a generator does not do: training it, for one.
+        """The loaded pipeline, for uses beyond generation, such as training.
 
         Raises:
             AlphaBenchError: it cannot be loaded.
@@ -162,79 +164,79 @@ class DiffusersCheckpoint:
         pipeline_class = self.source.index.pipeline_class
         check_edits(requests, pipeline_class)
         self.pipeline()
-        made: dict[str, Image | NotGenerated] = {}
-        # A pipeline that edits takes the pictures of a batch for several views of one.
-        together = 1 if takes_edits(pipeline_class) else self.options.batch_size
-        for batch in _batches(requests, together):
-            images = self._draw(batch)
-            made.update(zip((request.id for request in batch), images, strict=True))
-        return [made[request.id] for request in requests]
+        results: dict[str, Image | NotGenerated] = {}
+        # A pipeline that edits would treat the images of a batch as several views of one.
+        batch_size = 1 if takes_edits(pipeline_class) else self.options.batch_size
+        for batch in _batches(requests, batch_size):
+            images = self._generate_batch(batch)
+            results.update(zip((request.id for request in batch), images, strict=True))
+        return [results[request.id] for request in requests]
 
-    def _draw(self, batch: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
+    def _generate_batch(self, batch: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
         """One call of the pipeline; all requests have the same size."""
         import numpy as np
         import torch
 
-        takes = inspect.signature(self._pipeline.__call__).parameters
+        parameters = inspect.signature(self._pipeline.__call__).parameters
         width = batch[0].width or self.sampling.width
         height = batch[0].height or self.sampling.height
-        given = {
+        arguments = {
             "num_inference_steps": self.sampling.steps,
             self.sampling.guidance_name: self.sampling.guidance,
             "negative_prompt": self.sampling.negative_prompt,
             "max_sequence_length": self.sampling.max_sequence_length,
             "width": width,
             "height": height,
-            # Or Sana and PixArt draw at the nearest of their own sizes and resize the picture.
-            "use_resolution_binning": False if "use_resolution_binning" in takes else None,
-            # Before they become levels, where NaN would be black.
-            "output_type": "np" if "output_type" in takes else None,
+            # Otherwise Sana and PixArt generate at their nearest size and resize the image.
+            "use_resolution_binning": False if "use_resolution_binning" in parameters else None,
+            # As floats: converted to levels, NaN would be black.
+            "output_type": "np" if "output_type" in parameters else None,
         }
-        silent = np.errstate(invalid="ignore")  # a safety checker casts NaN to levels, too
-        with quiet(), silent, _Decoded(self._pipeline, len(batch)) as decoded:
+        ignore_nan = np.errstate(invalid="ignore")  # a safety checker casts NaN to levels, too
+        with quiet(), ignore_nan, _DecodedCheck(self._pipeline, len(batch)) as decoder_check:
             output = self._pipeline(
                 prompt=[request.sample.prompt for request in batch],
                 generator=[torch.Generator("cpu").manual_seed(request.seed) for request in batch],
-                **{key: value for key, value in given.items() if value is not None},
+                **{key: value for key, value in arguments.items() if value is not None},
                 **image_argument(batch),
             )
         flagged = getattr(output, "nsfw_content_detected", None) or [False] * len(batch)
         return [
             NotGenerated(status="failed", reason="the pipeline made NaN or infinity")
             if broken
-            else NotGenerated(
-                status="refused", reason="flagged by the checkpoint's own safety checker"
-            )
+            else NotGenerated(status="refused", reason="flagged by the checkpoint's safety checker")
             if flag
             else _sized(image, width, height)
-            for image, flag, broken in zip(output.images, flagged, decoded.broken, strict=True)
+            for image, flag, broken in zip(
+                output.images, flagged, decoder_check.broken, strict=True
+            )
         ]
 
 
-class _Decoded(contextlib.AbstractContextManager["_Decoded"]):
-    """Sees what the autoencoder decodes: behind it, clamping makes white of infinity."""
+class _DecodedCheck(contextlib.AbstractContextManager["_DecodedCheck"]):
+    """Checks the autoencoder's output for NaN and infinity, before clamping makes them white."""
 
     def __init__(self, pipeline: Any, n_images: int) -> None:
         self.broken = [False] * n_images
         self._decoder = getattr(getattr(pipeline, "vae", None), "decoder", None)
         self._hook: Any = None
 
-    def __enter__(self) -> _Decoded:
+    def __enter__(self) -> _DecodedCheck:
         if self._decoder is not None:
-            self._hook = self._decoder.register_forward_hook(self._look)
+            self._hook = self._decoder.register_forward_hook(self._check)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._hook is not None:
             self._hook.remove()
 
-    def _look(self, _module: object, _given: object, made: Any) -> None:
-        values = made[0] if isinstance(made, tuple) else made
+    def _check(self, _module: object, _inputs: object, output: Any) -> None:
+        values = output[0] if isinstance(output, tuple) else output
         finite = values.isfinite()
         if len(values) == len(self.broken):
             rows = finite.flatten(1).all(dim=1).tolist()
             self.broken = [was or not row for was, row in zip(self.broken, rows, strict=True)]
-        elif not finite.all():  # parts of images, which cannot be told apart
+        elif not finite.all():  # tiles of images, which cannot be assigned
             self.broken = [True] * len(self.broken)
 
 
@@ -248,16 +250,16 @@ def _batches(requests: Sequence[ImageRequest], batch_size: int) -> Iterator[Sequ
             yield group[start : start + batch_size]
 
 
-def _sized(made: object, width: int | None, height: int | None) -> Image | NotGenerated:
-    """The image as RGB, of the size that was asked for; some pipelines round it silently."""
+def _sized(output: object, width: int | None, height: int | None) -> Image | NotGenerated:
+    """The image as RGB, of the requested size; some pipelines round it silently."""
     try:
-        image = to_rgb(image_of(made))
+        image = to_rgb(image_of(output))
     except UnreadableImageError as error:
         return NotGenerated(status="failed", reason=f"the pipeline made no image: {error}")
     if width is not None and image.size != (width, height):
         raise AlphaBenchError(
             f"the pipeline made {image.width}x{image.height} pixels where {width}x{height} "
-            "were asked for",
+            "were requested",
             hint="choose width and height as multiples of 16 or 32",
         )
     return image

@@ -41,7 +41,7 @@ def load_pipeline(
             )
     except AlphaBenchError:
         raise
-    except Exception as error:  # a boundary: three libraries raise whatever they like
+    except Exception as error:  # a boundary: three libraries raise any exception
         first = (str(error).strip().splitlines() or [""])[0]
         raise AlphaBenchError(
             f"{source.name!r} cannot be loaded: {type(error).__name__}: {first}",
@@ -57,7 +57,7 @@ def load_pipeline(
         _bind(pipeline, adapter)
     try:
         with quiet():
-            return _place(pipeline, options.offload, device)
+            return _to_device(pipeline, options.offload, device)
     except (NotImplementedError, RuntimeError, AssertionError) as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise AlphaBenchError(
@@ -83,7 +83,7 @@ def _bind(pipeline: Any, adapter: lora.Lora) -> None:
 def _load_arguments(source: PipelineFiles, options: DiffusersOptions, dtype: Any) -> dict[str, Any]:
     from diffusers.pipelines import pipeline_utils
 
-    # `dtype` took the place of `torch_dtype`; either is ignored or warned of by the other age.
+    # `dtype` replaced `torch_dtype`; other releases ignore the wrong one or warn about it.
     dtype_name = "dtype" if hasattr(pipeline_utils, "_resolve_dtype") else "torch_dtype"
     arguments: dict[str, Any] = {
         dtype_name: dtype,
@@ -103,8 +103,8 @@ def _load_arguments(source: PipelineFiles, options: DiffusersOptions, dtype: Any
 
 
 def _check_call(pipeline: Any, sampling: PipelineSampling, *, name: str) -> None:
-    """Refuse settings that the pipeline's call does not take, before the first image."""
-    takes = inspect.signature(pipeline.__call__).parameters
+    """Refuse settings that the pipeline's call does not take."""
+    parameters = inspect.signature(pipeline.__call__).parameters
     for key, value in (
         (sampling.guidance_name, sampling.guidance),
         ("num_inference_steps", sampling.steps),
@@ -112,7 +112,7 @@ def _check_call(pipeline: Any, sampling: PipelineSampling, *, name: str) -> None
         ("max_sequence_length", sampling.max_sequence_length),
         ("width", sampling.width),
     ):
-        if value is not None and key not in takes:
+        if value is not None and key not in parameters:
             raise AlphaBenchError(
                 f"{type(pipeline).__name__} of {name!r} takes no {key}",
                 hint="leave the option out",
@@ -120,7 +120,7 @@ def _check_call(pipeline: Any, sampling: PipelineSampling, *, name: str) -> None
 
 
 def shift_key(config: Mapping[str, Any], *, name: str) -> str:
-    """The scheduler's own word for the timestep shift."""
+    """The scheduler's name for the timestep shift."""
     if config.get("use_dynamic_shifting"):
         raise AlphaBenchError(
             f"the scheduler of {name!r} computes its shift from the image's size",
@@ -134,7 +134,7 @@ def shift_key(config: Mapping[str, Any], *, name: str) -> str:
     )
 
 
-def _place(pipeline: Any, offload: str, device: str) -> Any:
+def _to_device(pipeline: Any, offload: str, device: str) -> Any:
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
         return pipeline

@@ -1,4 +1,4 @@
-"""Options of a diffusers checkpoint, and the sampling settings that they and a preset come to.
+"""Options of a diffusers checkpoint, and the sampling settings that they and a preset resolve to.
 
 Sizes, types and prompts are checked here, before any weight loads. Imports no model library.
 """
@@ -16,7 +16,7 @@ from alphabench.images import MAX_PIXELS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffusersOptions:
-    """Options of a diffusers checkpoint; where one is left out, the family's preset decides."""
+    """Options of a diffusers checkpoint; others come from the family's preset."""
 
     steps: int | None = None
     """Denoising steps."""
@@ -29,7 +29,7 @@ class DiffusersOptions:
     dtype: presets.DtypeName | None = None
     """Of the weights while sampling."""
     negative_prompt: str | None = None
-    """What guidance leads away from, where the family has it."""
+    """The negative prompt of guidance, where the family takes one."""
     max_sequence_length: int | None = None
     """Prompt tokens, where the family has such a limit."""
     shift: float | None = None
@@ -37,7 +37,7 @@ class DiffusersOptions:
     family: str | None = None
     """A preset by name, where the one chosen from class, name and config is wrong."""
     safety_checker: bool = True
-    """Ask the checkpoint's own checker, if it has one; images it flags count as refused."""
+    """Run the checkpoint's safety checker, if it has one; images that it flags count as refused."""
     batch_size: int = 1
     """Images in one call of the pipeline; above 1, last bits may differ."""
     variant: str | None = None
@@ -45,19 +45,19 @@ class DiffusersOptions:
     revision: str | None = None
     """Branch, tag or commit of a hub repository."""
     offload: Literal["none", "model", "sequential"] = "none"
-    """Keep weights in main memory until they are needed; changes no image."""
+    """Where weights wait until they are needed; changes no image."""
     lora_file: str | None = None
     """Which file, where the LoRA folder or repository holds several."""
     lora_scale: float = 1.0
     """Factor on the LoRA's own scale."""
     allow_pickle: bool = False
-    """Consent to weights that can run any code when they are opened."""
+    """Consent to weights that can run any code when they are loaded."""
     trust_remote_code: bool = False
-    """Consent to run Python code that lies beside the weights."""
+    """Consent to run Python code that comes with the weights."""
     cache_dir: Path | None = None
-    """Where hub files are kept; none: the hub client's own cache."""
+    """Cache of hub files; none: the hub client's default."""
     offline: bool = False
-    """Do not ask the hub; use what is cached."""
+    """Use only cached files; do not contact the hub."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "width", "height", "batch_size", "max_sequence_length"):
@@ -74,7 +74,7 @@ class DiffusersOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineSampling:
-    """Options and preset, resolved: everything that is passed to the pipeline's call."""
+    """Options and preset, resolved: all arguments of the pipeline's call."""
 
     family: str
     steps: int | None
@@ -88,7 +88,7 @@ class PipelineSampling:
     shift: float | None
 
     def identity(self) -> dict[str, str]:
-        """Each setting as text; what nobody set is the pipeline's own and bound to its weights."""
+        """Each setting as text; those not set are the pipeline's defaults, fixed by its weights."""
         size = f"{self.width}x{self.height}" if self.width else None
         settings = {
             "family": self.family, "steps": self.steps, self.guidance_name: self.guidance,
@@ -107,7 +107,7 @@ def resolve_sampling(
     """Fill what the options leave out from the preset.
 
     Raises:
-        AlphaBenchError: an option that the family has no use for.
+        AlphaBenchError: an option that the family does not support.
     """
     if options.negative_prompt is not None and not preset.takes_negative_prompt:
         raise AlphaBenchError(
@@ -121,14 +121,14 @@ def resolve_sampling(
             hint="leave out max_sequence_length",
         )
 
-    def own(key: str) -> Any:
+    def option_or_preset(key: str) -> Any:
         value = getattr(options, key)
         return getattr(preset, key) if value is None else value
 
     return PipelineSampling(
         family=preset.family, guidance_name=preset.guidance_name, shift=options.shift,
         **{
-            key: own(key)
+            key: option_or_preset(key)
             for key in (
                 "steps", "guidance", "width", "height", "dtype", "negative_prompt",
                 "max_sequence_length",

@@ -1,7 +1,7 @@
-"""Requests to edit a picture: which pipelines take one, and how a source picture is opened.
+"""Requests to edit an image: which pipelines take one, and reading the source image.
 
-A checkpoint that draws from text alone must not ignore a source picture, nor one that edits be
-asked without one: either would be a false answer. Knows no benchmark and loads no model.
+A text-to-image checkpoint must not ignore a source image, and an editing one needs it: either is an
+error. Knows no benchmark and loads no model.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ ALWAYS_EDITS: Final = (
     "QwenImageEditPlusPipeline",
     "LongCatImageEditPipeline",
 )
-"""Pipelines of diffusers whose call needs a source picture, as `image`."""
+"""Pipelines of diffusers whose call needs a source image, as `image`."""
 ALSO_EDITS: Final = ("FluxKontextPipeline", "Flux2Pipeline")
-"""Pipelines that draw from text, or edit where they are given an `image`."""
+"""Pipelines that generate from text, or edit when given an `image`."""
 
 
 def takes_edits(pipeline_class: str) -> bool:
-    """Whether a pipeline of diffusers takes a source picture and an instruction."""
+    """Whether a pipeline of diffusers takes a source image and an instruction."""
     return pipeline_class in (*ALWAYS_EDITS, *ALSO_EDITS)
 
 
 def check_edits(requests: Sequence[ImageRequest], pipeline_class: str) -> None:
-    """Refuse what the pipeline is not made for.
+    """Refuse requests that the pipeline does not support.
 
     Raises:
-        AlphaBenchError: an edit for a pipeline that draws from text alone, or a request without a
-            picture for one that edits.
+        AlphaBenchError: an edit for a text-to-image pipeline, or a request without a
+            image for one that edits.
     """
     if not takes_edits(pipeline_class):
         refuse_edits(requests, "diffusers")
@@ -48,16 +48,16 @@ def check_edits(requests: Sequence[ImageRequest], pipeline_class: str) -> None:
     for request in requests:
         if request.sample.source_image is None:
             raise AlphaBenchError(
-                f"{request.id!r} shows no picture, and {pipeline_class} edits one",
-                hint="use an editing benchmark, or a checkpoint that draws from text",
+                f"{request.id!r} has no source image, and {pipeline_class} edits one",
+                hint="use an editing benchmark, or a text-to-image checkpoint",
             )
 
 
 def image_argument(batch: Sequence[ImageRequest]) -> Mapping[str, Any]:
-    """The pipeline's `image` for a batch of one edit; nothing for requests without a picture.
+    """The pipeline's `image` for a batch of one edit; nothing for requests without an image.
 
     Raises:
-        AlphaBenchError: the source picture cannot be read.
+        AlphaBenchError: the source image cannot be read.
     """
     if all(request.sample.source_image is None for request in batch):
         return {}
@@ -66,17 +66,17 @@ def image_argument(batch: Sequence[ImageRequest]) -> Mapping[str, Any]:
 
 
 def open_source(request: ImageRequest) -> Image:
-    """The picture to be edited, as RGB and upright; what is transparent becomes white.
+    """The image to be edited, as RGB and upright; transparent pixels become white.
 
     Raises:
         AlphaBenchError: it cannot be read.
     """
     path = request.sample.source_image
-    assert path is not None, "only asked of requests that edit"
+    assert path is not None, "only for requests that edit"
     try:
         return open_rgb(path)
     except UnreadableImageError as error:
         raise AlphaBenchError(
-            f"the source picture {str(path)!r} of {request.sample.id!r} cannot be read: {error}",
+            f"the source image {str(path)!r} of {request.sample.id!r} cannot be read: {error}",
             hint="fetch the benchmark's data again",
         ) from error

@@ -1,7 +1,7 @@
-"""Pictures already made, as a checkpoint: each request is answered from a file.
+"""Existing images as a checkpoint: each request is answered from a file.
 
-Reads upstream's own layouts and a flat one. Refuses gaps, damaged files and pictures made for other
-prompts before anything is scored; never looks outside its folder. Edited pictures are taken as they
+Reads upstream's layouts and a flat one. Refuses missing and damaged files, and images of other
+prompts, before anything is scored; never reads outside its folder. Edited images are taken as they
 are. Knows no model.
 """
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LISTED: Final = 10
-"""So many missing pictures are named; the rest is counted."""
+"""Missing images that are named; the rest is counted."""
 _BATCH: Final = 4
-"""Images in memory at once: a small file can hold the largest that is opened."""
+"""Images in memory at once: a small file can decode to the largest size allowed."""
 _COMMON: Final = ("layout", "gaps")
 """Options that every layout takes."""
 
@@ -47,7 +47,7 @@ def open_folder(
     """Open `images:DIR`.
 
     Raises:
-        AlphaBenchError: no such folder, no picture in it in this layout, or an option of another.
+        AlphaBenchError: no such folder, no image in it in this layout, or an option of another.
     """
     del device
     refuse_lora(lora, "images:")
@@ -63,15 +63,15 @@ def open_folder(
             f"the layout {checkpoint.options.layout!r} has no option {foreign[0]!r}",
             hint=f"it takes: {', '.join(known)}",
         )
-    if not checkpoint.pictures:
-        raise _nothing_found(checkpoint)
+    if not checkpoint.images:
+        raise _no_image_error(checkpoint)
     return checkpoint
 
 
-def _nothing_found(checkpoint: FolderCheckpoint) -> AlphaBenchError:
+def _no_image_error(checkpoint: FolderCheckpoint) -> AlphaBenchError:
     fitting = [f"--layout {name}" for name in layouts_that_fit(checkpoint.root)]
     return AlphaBenchError(
-        f"{str(checkpoint.root)!r} holds no picture in the layout "
+        f"{str(checkpoint.root)!r} has no image in the layout "
         f"{checkpoint.options.layout!r}: {checkpoint.layout.form}",
         hint=f"try {' or '.join(fitting)}"
         if fitting
@@ -81,7 +81,7 @@ def _nothing_found(checkpoint: FolderCheckpoint) -> AlphaBenchError:
 
 @dataclass(kw_only=True, eq=False)
 class FolderCheckpoint:
-    """A folder of pictures, listed once."""
+    """A folder of images, listed once."""
 
     root: Path
     options: FolderOptions
@@ -95,19 +95,19 @@ class FolderCheckpoint:
         return layout_named(self.options.layout)
 
     @cached_property
-    def pictures(self) -> Listing:
-        """What lies in the folder, by the layout's own keys."""
+    def images(self) -> Listing:
+        """The folder's images, by the layout's keys."""
         return self.layout.find(self.root, self.options)
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
-        paths = {path for found in self.pictures.values() for path in found.values()}
+        paths = {path for by_index in self.images.values() for path in by_index.values()}
         for path in paths:
             self._confine(path)
         try:
             images = digest_files(self.root, paths)
         except OSError as error:
-            raise _corrupt(Path(error.filename or self.root), self.root, error) from error
+            raise _unreadable(Path(error.filename or self.root), self.root, error) from error
         cut = {"cells": str(self.options.cells)} if self.layout.split else {}
         return {"kind": "images", "layout": self.options.layout, **cut, "images": images}
 
@@ -119,14 +119,14 @@ class FolderCheckpoint:
         for request in requests:
             path = self._find(request)
             if path is None:
-                missing[request.id] = f"there is no picture {request.id} in {self.root.name!r}"
+                missing[request.id] = f"there is no image {request.id} in {self.root.name!r}"
             else:
                 present.add(path)
         for path in sorted(present):
-            self._check_picture(path)
+            self._check_image(path)
         if len(missing) == len(requests) and (fitting := self._fitting(requests[0].sample)):
             raise AlphaBenchError(
-                f"none of the {len(requests)} pictures lies in {str(self.root)!r} in the layout "
+                f"none of the {len(requests)} images is in {str(self.root)!r} in the layout "
                 f"{self.options.layout!r}",
                 hint=f"try {fitting}",
             )
@@ -134,26 +134,26 @@ class FolderCheckpoint:
             named = ", ".join(list(missing)[:_LISTED])
             more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
             raise AlphaBenchError(
-                f"{len(missing)} of {len(requests)} pictures are missing in "
+                f"{len(missing)} of {len(requests)} images are missing in "
                 f"{str(self.root)!r}: {named}{more}",
                 hint="add them, or score what is there with --set gaps=allow",
             )
         return missing
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
-        made: list[Image | NotGenerated] = []
-        opened: dict[Path, list[Image]] = {}
+        results: list[Image | NotGenerated] = []
+        loaded: dict[Path, list[Image]] = {}
         for request in requests:
             self._check_prompt(request.sample)
             path = self._find(request)
             if path is None:
-                reason = f"there is no picture {request.id}"
-                made.append(NotGenerated(status="failed", reason=reason))
+                reason = f"there is no image {request.id}"
+                results.append(NotGenerated(status="failed", reason=reason))
                 continue
-            if path not in opened:
-                opened[path] = self._pictures_in(path)
-            made.append(opened[path][request.index if self.layout.split else 0])
-        return made
+            if path not in loaded:
+                loaded[path] = self._images_in(path)
+            results.append(loaded[path][request.index if self.layout.split else 0])
+        return results
 
     def _find(self, request: ImageRequest) -> Path | None:
         return self._of_sample(request.sample).get(request.index)
@@ -163,54 +163,54 @@ class FolderCheckpoint:
             key = self.layout.key(sample)
         except KeyError as error:
             raise AlphaBenchError(
-                f"the layout {self.options.layout!r} has no place for sample {sample.id!r}",
+                f"the layout {self.options.layout!r} has no path for sample {sample.id!r}",
                 hint=f"try {self._fitting(sample) or 'the layout of the benchmark, or flat'}",
             ) from error
-        return self.pictures.get(key, {})
+        return self.images.get(key, {})
 
     def _fitting(self, sample: Sample) -> str:
-        """Other layouts in which the folder holds the sample, as they are typed; may be empty."""
+        """Other layouts in which the folder has the sample, as options; may be empty."""
         names = layouts_that_fit(self.root, sample)
         return " or ".join(f"--layout {name}" for name in names if name != self.options.layout)
 
     def _confine(self, path: Path) -> None:
-        """Links may lead where the same owner's files lie, and nowhere else."""
+        """Links may lead only to files of the same hub repository."""
         name = path.relative_to(self.root).as_posix()
         try:
             confined(self.root, name, links_within=hub_repository(self.root))
         except UnreadableFileError as error:
             raise AlphaBenchError(
                 f"{str(self.root)!r} cannot be used: {error}",
-                hint="copy the picture into the folder",
+                hint="copy the image into the folder",
             ) from error
 
-    def _pictures_in(self, path: Path) -> list[Image]:
+    def _images_in(self, path: Path) -> list[Image]:
         """One, or those of a grid in their order."""
         self._confine(path)
         try:
-            picture = open_rgb(path)
+            image = open_rgb(path)
         except UnreadableImageError as error:
-            raise _corrupt(path, self.root, error) from error
+            raise _unreadable(path, self.root, error) from error
         if self.layout.split is None:
-            return [picture]
-        return self.layout.split(picture, str(path.relative_to(self.root)), self.options)
+            return [image]
+        return self.layout.split(image, str(path.relative_to(self.root)), self.options)
 
-    def _check_picture(self, path: Path) -> None:
+    def _check_image(self, path: Path) -> None:
         if self.layout.split:
-            self._pictures_in(path)
+            self._images_in(path)
             return
         self._confine(path)
         try:
             check(path)
         except UnreadableImageError as error:
-            raise _corrupt(path, self.root, error) from error
+            raise _unreadable(path, self.root, error) from error
 
     def _check_prompt(self, sample: Sample) -> None:
-        """GenEval's generator writes each prompt beside its pictures: they must belong together."""
-        found = self._of_sample(sample)
-        if self.layout.prompt_file is None or not found:
+        """GenEval's generator stores the prompt with its images; it must be the sample's."""
+        images = self._of_sample(sample)
+        if self.layout.prompt_file is None or not images:
             return
-        path = self.layout.prompt_file(found[0])
+        path = self.layout.prompt_file(images[0])
         if not path.is_file():
             return
         self._confine(path)
@@ -223,14 +223,14 @@ class FolderCheckpoint:
             ) from error
         if prompt != sample.prompt:
             raise AlphaBenchError(
-                f"the pictures in {path.parent.name!r} were made for {prompt!r}, and sample "
-                f"{sample.id!r} asks for {sample.prompt!r}",
+                f"the images in {path.parent.name!r} were made for {prompt!r}, and the prompt of "
+                f"sample {sample.id!r} is {sample.prompt!r}",
                 hint="choose the benchmark and split that they were made for, or the right folder",
             )
 
 
-def _corrupt(path: Path, root: Path, error: Exception) -> AlphaBenchError:
+def _unreadable(path: Path, root: Path, error: Exception) -> AlphaBenchError:
     return AlphaBenchError(
-        f"the picture {str(path.relative_to(root))!r} in {str(root)!r} cannot be read: {error}",
+        f"the image {str(path.relative_to(root))!r} in {str(root)!r} cannot be read: {error}",
         hint="make or copy it again, or remove it and add --set gaps=allow",
     )

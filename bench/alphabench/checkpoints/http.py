@@ -1,8 +1,8 @@
-"""A remote checkpoint behind the OpenAI images API, which draws and edits.
+"""A remote checkpoint behind the OpenAI images API, which generates and edits.
 
-One request for each image, several at a time; rate limits and passing faults are waited out within
-bounds, refusals and lasting failures of one image become its status, and what would fail for every
-image stops the run. A host can change the model behind a name at any time, which no identity shows.
+Sends one request for each image, several at a time. Rate limits and transient errors are retried
+within limits, refusals and lasting failures of one image become its status, and an error that every
+image would meet stops the run. The model of a name can change at any time, unseen by the identity.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 
 _OWNER: Final = "an https checkpoint"
 _BODY: Final = "body."
-_PATIENT_FOR: Final = 8
-"""Images given up before the first that was made; further ones get one attempt each."""
-_MOST_REDIRECTIONS: Final = 3
-_FETCHES: Final = 3
-"""Tries for an image that was made and lies at an address."""
+_MAX_FAILURES_BEFORE_SUCCESS: Final = 8
+"""Failed images before the first success; further ones get one attempt each."""
+_MAX_REDIRECTIONS: Final = 3
+_DOWNLOAD_ATTEMPTS: Final = 3
+"""Attempts to download an image from its address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class HttpOptions:
     size: str | None = None
     """WIDTHxHEIGHT for requests that name no size; left out, the host chooses."""
     other_size: Literal["refuse", "keep"] = "refuse"
-    """What to do with an image of another size than was asked for; the first one refused stops."""
+    """What to do with an image of another size than requested; the first one refused stops."""
     quality: str | None = None
     """As the host names it, such as `high`."""
     response_format: Literal["b64_json", "url"] | None = None
@@ -68,21 +68,21 @@ class HttpOptions:
     send_seed: bool = False
     """Send the request's seed as `seed`, which only some hosts know."""
     concurrency: int = 8
-    """Requests under way at once."""
+    """Concurrent requests."""
     timeout_seconds: float = 90.0
     """For one attempt."""
     attempts: int = 6
     """Tries for one image, the first included."""
     longest_wait_seconds: float = 120.0
-    """A host that asks to wait longer than this is given up for this image."""
+    """If the host asks to wait longer than this, the image fails."""
     key_without_tls: bool = False
-    """Send the key over http:// to another machine, where anyone between can read it."""
+    """Send the key over http:// to another machine, unencrypted."""
 
     def __post_init__(self) -> None:
         if self.concurrency < 1 or self.attempts < 1:
             raise ValueError("concurrency and attempts must be 1 or more")
         if not 0 < self.timeout_seconds <= 3600 or not 0 <= self.longest_wait_seconds <= 3600:
-            raise ValueError("timeout_seconds and longest_wait_seconds lie between 0 and 3600")
+            raise ValueError("timeout_seconds and longest_wait_seconds must be between 0 and 3600")
         if self.size is not None:
             parse_size(self.size)
 
@@ -91,7 +91,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """`"1024x768"` -> `(1024, 768)`.
 
     Raises:
-        ValueError: it is not two positive whole numbers with an x between.
+        ValueError: it is not two positive integers with an x between.
     """
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
@@ -101,7 +101,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pacing:
-    """Time and chance, as arguments, so that tests neither wait nor gamble."""
+    """Clock and randomness, as arguments, so that tests are fast and deterministic."""
 
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
@@ -112,16 +112,16 @@ class Pacing:
 def open_http(
     location: str, *, options: Mapping[str, str], lora: str | None, device: str
 ) -> HttpCheckpoint:
-    """Open `https://host/v1#model`; asks nothing of the host yet.
+    """Open `https://host/v1#model`; sends no request yet.
 
     Raises:
-        AlphaBenchError: a malformed address, an unknown option, or a key that others could read.
+        AlphaBenchError: a malformed address, an unknown option, or a key sent unencrypted.
     """
     del device
     refuse_lora(lora, "remote")
     refuse_older_azure(location, options)
     extra = {k.removeprefix(_BODY): v for k, v in options.items() if k.startswith(_BODY)}
-    own = {k: v for k, v in options.items() if not k.startswith(_BODY)}
+    named_options = {k: v for k, v in options.items() if not k.startswith(_BODY)}
     reserved = sorted(
         extra.keys() & {"model", "prompt", "n", "size", "seed", "response_format", "image"}
     )
@@ -132,7 +132,7 @@ def open_http(
         )
     checkpoint = HttpCheckpoint(
         endpoint=parse_endpoint(location),
-        options=fill(HttpOptions, own, owner=_OWNER),
+        options=fill(HttpOptions, named_options, owner=_OWNER),
         extra={key: json_value(value) for key, value in sorted(extra.items())},
     )
     checkpoint.check_key()
@@ -147,13 +147,13 @@ class HttpCheckpoint:
     options: HttpOptions
     extra: Mapping[str, Any] = field(default_factory=dict)
     find_key: Callable[[str], str | None] = field(default=credentials.api_key, repr=False)
-    """Host -> key; called for each attempt, and the key is not kept."""
+    """Host -> key; called for each attempt; the key is not stored."""
     pacing: Pacing = field(default_factory=Pacing, repr=False)
-    _made: bool = field(default=False, init=False, repr=False)
-    """The host has made an image: it knows the model, the key and the fields."""
-    _given_up: list[str] = field(default_factory=list, init=False, repr=False)
-    """Images that met nothing but passing faults."""
-    _stopped_by: AlphaBenchError | None = field(default=None, init=False, repr=False)
+    _has_succeeded: bool = field(default=False, init=False, repr=False)
+    """The host has returned an image: model, key and fields are accepted."""
+    _abandoned: list[str] = field(default_factory=list, init=False, repr=False)
+    """Images that met only transient errors."""
+    _stop_error: AlphaBenchError | None = field(default=None, init=False, repr=False)
 
     @property
     def batch_size(self) -> int:
@@ -161,11 +161,11 @@ class HttpCheckpoint:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        scheme, _, place = self.endpoint.base.partition("://")
+        scheme, _, address = self.endpoint.base.partition("://")
         del scheme
         identity = {
             "kind": "http",
-            "endpoint": place,
+            "endpoint": address,
             "model": self.endpoint.model,
             "weights": "whatever the host serves under this name",
             "size": self.options.size or "chosen by the host",
@@ -178,7 +178,7 @@ class HttpCheckpoint:
         return identity | {f"{_BODY}{k}": json.dumps(v) for k, v in self.extra.items()}
 
     def check_key(self) -> None:
-        """Refuse a key that cannot be sent, or that others could read on its way.
+        """Refuse a key that cannot be sent, or would be sent unencrypted.
 
         Raises:
             AlphaBenchError: no header can carry it; or plain http leads to another machine.
@@ -200,47 +200,49 @@ class HttpCheckpoint:
         """See `Generator`.
 
         Raises:
-            AlphaBenchError: what every image would meet. If others of these requests were answered
-                already, they are returned, and the next call raises it.
+            AlphaBenchError: an error that every image would meet. If other requests succeeded
+                before, they are returned, and the next call raises it.
         """
-        earlier = self._stopped_by
-        if earlier is not None:
-            raise earlier
+        stop_error = self._stop_error
+        if stop_error is not None:
+            raise stop_error
         timeout = httpx.Timeout(self.options.timeout_seconds, connect=20.0)
-        # A proxy of the environment knows nothing of this machine's own servers.
+        # A proxy of the environment cannot reach servers on this machine.
         proxied = self.endpoint.host not in LOOPBACK
-        # Whether the host keeps to the size shows at the first image: no more are paid for before.
-        alone = 0 if self._made or self._size(requests[0]) is None else 1
+        # One image first: it shows whether the host returns the requested size.
+        alone = 0 if self._has_succeeded or self._size(requests[0]) is None else 1
         with (
             httpx.Client(
                 timeout=timeout, trust_env=proxied, headers={"Accept-Encoding": ACCEPT_ENCODING}
             ) as client,
             ThreadPoolExecutor(max_workers=self.options.concurrency) as pool,
         ):
-            made = [self._make_or_stop(client, request) for request in requests[:alone]]
+            results = [self._generate_or_stop(client, request) for request in requests[:alone]]
             calls = [
-                pool.submit(self._make_or_stop, client, request) for request in requests[alone:]
+                pool.submit(self._generate_or_stop, client, request) for request in requests[alone:]
             ]
-            made += [call.result() for call in calls]
-        if self._stopped_by is not None and all(isinstance(one, NotGenerated) for one in made):
-            raise self._stopped_by
-        return made
+            results += [call.result() for call in calls]
+        if self._stop_error is not None and all(isinstance(one, NotGenerated) for one in results):
+            raise self._stop_error
+        return results
 
-    def _make_or_stop(self, client: httpx.Client, request: ImageRequest) -> Image | NotGenerated:
-        """One image; after the first error that every image would meet, nothing more is sent."""
+    def _generate_or_stop(
+        self, client: httpx.Client, request: ImageRequest
+    ) -> Image | NotGenerated:
+        """One image; after an error that every image would meet, nothing more is sent."""
         try:
-            return self._make(client, request)
+            return self._generate_one(client, request)
         except AlphaBenchError as error:
-            self._stopped_by = self._stopped_by or error
+            self._stop_error = self._stop_error or error
             return NotGenerated(status="failed", reason=error.message)
 
-    def _make(self, client: httpx.Client, request: ImageRequest) -> Image | NotGenerated:
-        fault = "it was not tried"
-        # A host that has not made one image after so many attempts is not asked as patiently.
-        hopeless = not self._made and len(self._given_up) >= _PATIENT_FOR
-        attempts = 1 if hopeless else self.options.attempts
+    def _generate_one(self, client: httpx.Client, request: ImageRequest) -> Image | NotGenerated:
+        fault = "no attempt was made"
+        # A host that has failed that often without a success gets one attempt an image.
+        gives_up = not self._has_succeeded and len(self._abandoned) >= _MAX_FAILURES_BEFORE_SUCCESS
+        attempts = 1 if gives_up else self.options.attempts
         for attempt in range(attempts):
-            if self._stopped_by is not None:
+            if self._stop_error is not None:
                 return NotGenerated(status="failed", reason="the run was stopped")
             try:
                 outcome = self._try_once(client, request)
@@ -251,7 +253,7 @@ class HttpCheckpoint:
                 fault = self._clean(f"{type(error).__name__}: {error}")
                 wait = self._wait_seconds(attempt, None)
             else:
-                self._made = self._made or not isinstance(outcome, NotGenerated)
+                self._has_succeeded = self._has_succeeded or not isinstance(outcome, NotGenerated)
                 return outcome
             if wait > self.options.longest_wait_seconds:
                 return NotGenerated(
@@ -259,15 +261,15 @@ class HttpCheckpoint:
                 )
             if attempt + 1 < attempts:
                 self.pacing.sleep(wait)
-        self._given_up.append(request.id)
+        self._abandoned.append(request.id)
         return NotGenerated(status="failed", reason=f"{fault} (attempts: {attempts})")
 
     def _wait_seconds(self, attempt: int, retry_after: float | None) -> float:
-        """Exponential with full jitter, from 1 s up to 60 s; never less than the host asks for."""
+        """Exponential backoff with jitter, from 1 s to 60 s; at least what the host asks for."""
         backoff = self.pacing.jitter(0.5, 1.0) * min(60.0, 2.0**attempt)
         if retry_after is None:
             return min(backoff, self.options.longest_wait_seconds)
-        # Spread over a second, or all waiting requests would come back at once.
+        # Spread over a second, so that waiting requests do not return at once.
         return retry_after + self.pacing.jitter(0.0, 1.0)
 
     def _try_once(self, client: httpx.Client, request: ImageRequest) -> Image | NotGenerated:
@@ -283,23 +285,23 @@ class HttpCheckpoint:
         image = decode_image(self._encoded_image(client, item))
         size = self._size(request)
         if size is not None and image.size != parse_size(size):
-            kept = self._other_size(size, image)
-            if kept is not None:
-                return kept
+            not_generated = self._other_size(size, image)
+            if not_generated is not None:
+                return not_generated
         if (revised := revised_prompt(item, request.sample.prompt)) is not None:
             image.info[NOTES] = {REVISED_PROMPT: revised}
         return image
 
-    def _other_size(self, asked: str, image: Image) -> NotGenerated | None:
-        """What becomes of an image that is not as large as was asked; None where it is kept.
+    def _other_size(self, requested: str, image: Image) -> NotGenerated | None:
+        """The outcome for an image of another size than requested; None where it is accepted.
 
         Raises:
-            AlphaBenchError: it is the first image that the host made: the others will be like it.
+            AlphaBenchError: it is the host's first image, and the others will have the same size.
         """
         if self.options.other_size == "keep":
             return None
-        reason = f"asked for {asked} pixels and got {image.width}x{image.height}"
-        if self._made:
+        reason = f"asked for {requested} pixels and got {image.width}x{image.height}"
+        if self._has_succeeded:
             return NotGenerated(status="failed", reason=reason)
         raise AlphaBenchError(
             f"{self.endpoint.host!r} was {reason}",
@@ -336,10 +338,10 @@ class HttpCheckpoint:
             return self._explain(response.status_code, response.headers, content)
 
     def _explain(self, status: int, headers: httpx.Headers, content: bytes) -> NotGenerated:
-        """What an answer other than 200 means: a status for this image, a retry, or the end.
+        """Interprets a response other than 200: a status for this image, a retry, or a stop.
 
         Raises:
-            AlphaBenchError: every image would meet the same.
+            AlphaBenchError: every image would meet the same error.
             TransientError: worth another attempt.
         """
         error = read_error(content)
@@ -352,10 +354,10 @@ class HttpCheckpoint:
                 f"{host!r} reports that the account is out of credit ({reason})",
                 hint="add credit, then run the same command again: it resumes",
             )
-        if status == 401 or (status == 403 and not self._made):
+        if status == 401 or (status == 403 and not self._has_succeeded):
             raise AlphaBenchError(
                 f"{host!r} does not accept the key ({reason})",
-                hint="set ALPHABENCH_API_KEY (or OPENAI_API_KEY for OpenAI's own hosts)",
+                hint="set ALPHABENCH_API_KEY (or OPENAI_API_KEY for OpenAI's hosts)",
             )
         if status in (404, 405):
             raise AlphaBenchError(
@@ -371,12 +373,12 @@ class HttpCheckpoint:
                 f"{host!r} answers with a redirection, which is not followed with a key",
                 hint="give the address that it leads to",
             )
-        if not self._made:
+        if not self._has_succeeded:
             self._refuse_field(error.param, reason)
         return NotGenerated(status="failed", reason=reason)
 
     def _refuse_field(self, param: str | None, reason: str) -> None:
-        """Stop where the host objects to a setting; what it says of prompt or image is about one.
+        """Stop where the host rejects a setting; errors about prompt or image concern one image.
 
         Raises:
             AlphaBenchError: the field is a setting.
@@ -403,19 +405,19 @@ class HttpCheckpoint:
             return content
         base, host = f"{self.endpoint.base}/", self.endpoint.host
         url = address_in(item["url"], base=base, host=host)
-        for attempt in range(_FETCHES):
-            # Asking for the image's address again is free; asking for the image is not.
+        for attempt in range(_DOWNLOAD_ATTEMPTS):
+            # Downloading again is free; generating again is not.
             try:
                 return self._fetched(client, url)
             except (TransientError, httpx.HTTPError) as error:
                 fault = self._clean(f"the image's own address fails: {error}")
-            if attempt + 1 < _FETCHES:
+            if attempt + 1 < _DOWNLOAD_ATTEMPTS:
                 self.pacing.sleep(self._wait_seconds(attempt, None))
         raise TransientError(fault)
 
     def _fetched(self, client: httpx.Client, url: str) -> bytes:
-        for _ in range(_MOST_REDIRECTIONS + 1):
-            # No key here: the picture lies on storage that is open to whoever has the link.
+        for _ in range(_MAX_REDIRECTIONS + 1):
+            # No key here: the storage is public to holders of the link.
             try:
                 with client.stream("GET", url) as response:
                     content = read_body(response, seconds=self.options.timeout_seconds)

@@ -1,6 +1,6 @@
-"""The request of the OpenAI images API that edits a picture: `POST {base}/images/edits`.
+"""The request of the OpenAI images API that edits an image: `POST {base}/images/edits`.
 
-It is a form with the source picture in it, where a request for a new picture is JSON. Sends
+It is a form with the source image in it, where a request for a new image is JSON. Sends
 nothing.
 """
 
@@ -16,19 +16,19 @@ from alphabench.types import ImageRequest
 
 
 def route(request: ImageRequest) -> str:
-    """The path below the base address that makes this image."""
+    """The path below the base address for this request."""
     return "images/generations" if request.sample.source_image is None else "images/edits"
 
 
 def payload(request: ImageRequest, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of httpx for this body: JSON, or a form with the picture, lossless.
+    """The arguments of httpx for this body: JSON, or a form with the image, lossless.
 
     Raises:
-        AlphaBenchError: the source picture cannot be read.
+        AlphaBenchError: the source image cannot be read.
     """
     if request.sample.source_image is None:
         return {"json": dict(body)}
-    picture = io.BytesIO()
-    open_source(request).save(picture, "PNG")
+    buffer = io.BytesIO()
+    open_source(request).save(buffer, "PNG")
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
-    return {"data": texts, "files": {"image": ("source.png", picture.getvalue(), "image/png")}}
+    return {"data": texts, "files": {"image": ("source.png", buffer.getvalue(), "image/png")}}

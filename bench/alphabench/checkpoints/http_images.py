@@ -1,7 +1,7 @@
 """The image in an answer of the images API: as base64, as a data URI, or at an address.
 
-Says which addresses may be asked for an image: a host must not have files or other machines of the
-user's network read for it. Sends nothing.
+Decides which addresses an image may be downloaded from: a host must not make this machine read
+files or other machines of the user's network. Sends nothing.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _FILTERED: Final[Mapping[str, bool]] = {
     "nsfw_content_detected": True,
     "has_nsfw_concepts": True,
 }
-"""Flags by which hosts say that what they return is no answer to the prompt."""
+"""Flags with which hosts mark a filtered image."""
 _LONGEST_PROMPT: Final = 20_000
-"""Characters; it is a note about an image."""
+"""Characters of the note about an image."""
 _DATA_URI: Final = re.compile(r"data:([^,]*),", re.IGNORECASE)
 _URLSAFE: Final = str.maketrans("-_", "+/")
 
@@ -37,7 +37,7 @@ def read_item(content: bytes) -> Mapping[str, Any]:
     """The first object under `data`.
 
     Raises:
-        TransientError: the body is no answer of the images API, or an error of its own.
+        TransientError: the body is no response of the images API, or an error.
     """
     try:
         answer = parse_json(content)
@@ -57,7 +57,7 @@ def read_item(content: bytes) -> Mapping[str, Any]:
 
 
 def is_filtered(item: Mapping[str, Any]) -> bool:
-    """Whether the host says that a filter took the image."""
+    """Whether the host reports that a filter removed the image."""
     if any(item.get(flag) in (bad, [bad]) for flag, bad in _FILTERED.items()):
         return True
     if is_refusal(item.get("finish_reason")):
@@ -67,7 +67,7 @@ def is_filtered(item: Mapping[str, Any]) -> bool:
 
 
 def revised_prompt(item: Mapping[str, Any], prompt: str) -> str | None:
-    """What the host made of the prompt, where that is other text."""
+    """The host's revision of the prompt, where it differs."""
     revised = item.get("revised_prompt")
     if not isinstance(revised, str) or revised.split() in ([], prompt.split()):
         return None
@@ -75,7 +75,7 @@ def revised_prompt(item: Mapping[str, Any], prompt: str) -> str | None:
 
 
 def bytes_in(item: Mapping[str, Any]) -> bytes | None:
-    """The encoded image, where the answer holds it; None where it gives an address.
+    """The encoded image, if the response contains it; None if it gives an address.
 
     Raises:
         TransientError: the base64 is damaged.
@@ -102,7 +102,7 @@ def _decoded(text: str) -> bytes:
 
 
 def address_in(url: str, *, base: str, host: str) -> str:
-    """Where the image lies, as an absolute address that may be asked for it.
+    """The image's address, absolute and allowed for a download.
 
     Args:
         url: as the host gave it; may be relative to `base`.

@@ -1,9 +1,9 @@
 """Janus and Janus-Pro as a checkpoint: a folder or hub repository in the layout of transformers.
 
-Looks into the files before anything is loaded. With batch_size=1, the default, a picture depends on
-nothing but its request; in a larger batch each picture still draws from a generator of its own, but
-kernels round differently by batch, and one rounding can turn one token and all behind it. So
-whether pictures are batched is part of the identity. Imports no model library.
+Checks the files before anything is loaded. With batch_size=1, the default, an image depends on
+nothing but its request; in a larger batch each image is still sampled from its own generator, but
+kernels round differently by batch, and one rounding can change a token and all later ones. So
+whether images are batched is part of the identity. Imports no model library.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ class JanusOptions:
     """
 
     guidance: float = 5.0
-    """Scale of classifier-free guidance; 1 is none, and takes half the rows."""
+    """Scale of classifier-free guidance; 1 is none, with half the rows."""
     temperature: float = 1.0
-    """Of drawing picture tokens; 0 takes the likeliest."""
+    """Of sampled image tokens; 0 takes the most likely."""
     top_k: int | None = None
-    """Draw among this many likeliest tokens; left out, among all (transformers' own: 50)."""
+    """Sample among this many most likely tokens; left out, among all (transformers: 50)."""
     dtype: presets.DtypeName = "bfloat16"
     """Of the weights."""
     batch_size: int = 1
-    """Pictures drawn together; above 1, rounding may turn a token and all behind it."""
+    """Images in one batch; above 1, rounding may change a token and all later ones."""
     answer_tokens: int = 512
-    """An answer in words is cut off behind so many."""
+    """Token limit of a text answer."""
     revision: str | None = None
     """Branch, tag or commit of a hub repository."""
     cache_dir: Path | None = None
-    """Where hub files are kept; none: the hub client's own cache."""
+    """Cache of hub files; none: the hub client's default."""
     offline: bool = False
-    """Do not ask the hub; use what is cached."""
+    """Use only cached files; do not contact the hub."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.guidance) and self.guidance >= 1.0):
@@ -79,7 +79,7 @@ def open_janus(
     """Open a folder or hub repository `owner/name[@revision]`; see `JanusOptions`.
 
     Raises:
-        AlphaBenchError: all that makes it unusable and can be seen without loading weights.
+        AlphaBenchError: anything that makes it unusable and shows without loading weights.
     """
     refuse_lora(lora, "Janus")
     chosen = fill(JanusOptions, options, owner=_OWNER)
@@ -88,26 +88,28 @@ def open_janus(
 
 @dataclass(frozen=True, kw_only=True)
 class JanusHandle:
-    """An `UnifiedHandle`: files that were looked into."""
+    """A `UnifiedHandle`: checked files and options."""
 
     files: CheckpointFiles
     options: JanusOptions
 
     @classmethod
     def find(cls, location: str, options: JanusOptions) -> JanusHandle:
-        """Locate the files and look into those that are on this machine.
+        """Locate the files and check those on this machine.
 
         Raises:
             AlphaBenchError: not there, no Janus, incomplete, or damaged.
         """
         access = hub.HubAccess(cache_dir=options.cache_dir, offline=options.offline)
-        place = locate_checkpoint(location, revision=options.revision, probe=_CONFIG, access=access)
-        _check_config(read_checkpoint_json(place.probe, name=location), name=location)
-        needed = _needed_files(place.names, name=location)
-        if place.local is not None:
-            check_files(place.local, needed, name=location)
+        located = locate_checkpoint(
+            location, revision=options.revision, probe=_CONFIG, access=access
+        )
+        _check_config(read_checkpoint_json(located.probe, name=location), name=location)
+        needed = _needed_files(located.names, name=location)
+        if located.local is not None:
+            check_files(located.local, needed, name=location)
         files = CheckpointFiles(
-            name=location, folder=place.local, snapshot=place.snapshot, needed=tuple(needed)
+            name=location, folder=located.local, snapshot=located.snapshot, needed=tuple(needed)
         )
         return cls(files=files, options=options)
 
@@ -149,14 +151,14 @@ class JanusHandle:
         return {self.name: self.files.licence()}
 
     def for_benchmark(self, benchmark: str) -> JanusHandle:  # noqa: ARG002 - of the protocol
-        """One way of sampling was published for all benchmarks."""
+        """The same settings were published for all benchmarks."""
         return self
 
     def load(self, device: str) -> Janus:
-        """Fetch the files, see whether the weights fit, and load them.
+        """Fetch the files, check that the weights fit, and load them.
 
         Raises:
-            AlphaBenchError: they cannot be had, are broken, or do not fit into memory.
+            AlphaBenchError: they cannot be fetched, are broken, or do not fit into memory.
         """
         folder = self.files.fetch()
         stored = [folder / one for one in self.files.needed if one.endswith(".safetensors")]
@@ -192,33 +194,33 @@ class JanusHandle:
 
 
 def _check_config(config: Mapping[str, Any], *, name: str) -> None:
-    found = config.get("model_type")
-    if found == "multi_modality":
+    model_type = config.get("model_type")
+    if model_type == "multi_modality":
         raise AlphaBenchError(
-            f"{name!r} is in DeepSeek's own layout, which only their code reads",
+            f"{name!r} is in DeepSeek's layout, which only their code reads",
             hint="take the same weights in transformers' layout, such as "
             "deepseek-community/Janus-Pro-7B",
         )
-    if found != "janus":
+    if model_type != "janus":
         raise AlphaBenchError(
-            f"{name!r} is no Janus model: its config.json names the type {found!r}",
+            f"{name!r} is no Janus model: its config.json names the type {model_type!r}",
             hint="give a checkpoint with model_type janus",
         )
 
 
 def _needed_files(names: Collection[str], *, name: str) -> list[str]:
-    """Weights as safetensors, and every description beside them.
+    """Safetensors weights, and the configuration and tokenizer files with them.
 
     Raises:
         AlphaBenchError: there are no such weights.
     """
     top = sorted(one for one in names if "/" not in one)
-    found = [one for one in top if _WEIGHTS.fullmatch(one)]
-    if not any(one.endswith(".safetensors") for one in found):
+    weights = [one for one in top if _WEIGHTS.fullmatch(one)]
+    if not any(one.endswith(".safetensors") for one in weights):
         pickles = [one for one in top if one.endswith(PICKLES)]
         what = f"only {pickles[0]!r}, a pickle that can run code" if pickles else "no weights"
         raise AlphaBenchError(
             f"{name!r} holds no weights as safetensors, {what}",
             hint="fetch or save the checkpoint again, as safetensors",
         )
-    return found + [one for one in top if one.endswith(_DESCRIPTIONS) and ".index." not in one]
+    return weights + [one for one in top if one.endswith(_DESCRIPTIONS) and ".index." not in one]

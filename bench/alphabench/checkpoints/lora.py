@@ -1,8 +1,8 @@
-"""A LoRA: where its file is, what it holds, and how it is put on a checkpoint.
+"""A LoRA: its file, its content, and adding it to a checkpoint.
 
 Reads what diffusers' `save_lora_weights` and kohya's scripts write, and the adapter folder that
 PEFT writes (adapter_config.json beside adapter_model.safetensors). Never a pickle. Every tensor of
-the file takes effect, or the LoRA is refused with the first that cannot: put on in part, it would
+the file takes effect, or the LoRA is refused with the first that cannot: added in part, it would
 silently be another model.
 """
 
@@ -31,7 +31,7 @@ _DIFFUSERS_FILE: Final = "pytorch_lora_weights.safetensors"
 _PEFT_FILE: Final = "adapter_model.safetensors"
 _PEFT_CONFIG: Final = "adapter_config.json"
 _DIFFUSERS_CONFIG: Final = "lora_adapter_metadata"
-"""Where diffusers keeps PEFT's configuration in a file's header, its keys behind the component."""
+"""The header entry of PEFT's configuration in diffusers' files; keys are prefixed by component."""
 _HINT: Final = "give a LoRA that was trained on this base model"
 
 
@@ -47,19 +47,19 @@ class Lora:
     strength: float
     layers: tuple[AdaptedLayer, ...]
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
-    """Component, or nothing in PEFT's layout -> what a configuration says of scales."""
+    """Component, or empty in PEFT's layout -> scales by the configuration."""
 
     @property
     def n_tensors(self) -> int:
         return sum(len(layer.names) for layer in self.layers)
 
     def identity(self) -> str:
-        """Decided by content and strength, not by name or place."""
+        """Depends on content and strength, not on name or path."""
         parts = [digest_file(self.file)]
         if self.config is not None:
             parts.append(digest_file(self.config))
         n = self.n_tensors
-        # All or nothing: before the first image, `bind` refuses what it cannot bind.
+        # All of them: `bind` refuses a LoRA of which a tensor cannot be bound.
         return " ".join([*parts, f"strength {self.strength:g}, bound {n} of {n} tensors"])
 
 
@@ -69,7 +69,7 @@ def find(name: str, *, file: str | None, strength: float, access: hub.HubAccess)
     Args:
         name: a safetensors file, a folder, or a hub id `owner/name[@revision]`.
         file: which file, where a folder or repository holds several.
-        strength: the factor on the LoRA's own scale.
+        strength: the factor on the LoRA's scale.
         access: how to reach the hub.
 
     Raises:
@@ -79,21 +79,21 @@ def find(name: str, *, file: str | None, strength: float, access: hub.HubAccess)
     config = None
     if path.is_file():
         _refuse_pickle(name, [path.name])
-        found = path
+        tensors_file = path
         config = path.with_name(_PEFT_CONFIG) if path.name == _PEFT_FILE else None
     elif path.is_dir():
         names = [one.name for one in sorted(path.iterdir()) if one.is_file()]
-        chosen = _choose(name, names, file)
-        found = path / chosen
-        config = path / _PEFT_CONFIG if chosen == _PEFT_FILE else None
+        selected = _choose(name, names, file)
+        tensors_file = path / selected
+        config = path / _PEFT_CONFIG if selected == _PEFT_FILE else None
     else:
-        found, config = _find_on_hub(name, file, access)
+        tensors_file, config = _find_on_hub(name, file, access)
     if config is not None and not config.is_file():
         raise AlphaBenchError(
-            f"the LoRA {name!r} lacks {_PEFT_CONFIG} beside {_PEFT_FILE}",
+            f"the LoRA {name!r} has no {_PEFT_CONFIG} with {_PEFT_FILE}",
             hint="copy both from where it was trained",
         )
-    header = weight_files.read_header(found, name=name)
+    header = weight_files.read_header(tensors_file, name=name)
     try:
         layers = layers_of(key for key in header if key != METADATA)
         if not layers:
@@ -106,7 +106,7 @@ def find(name: str, *, file: str | None, strength: float, access: hub.HubAccess)
         ) from error
     return Lora(
         name=name,
-        file=found,
+        file=tensors_file,
         config=config,
         strength=strength,
         layers=tuple(layers),
@@ -130,9 +130,9 @@ def _scalings(header: Mapping[str, Any], config: Path | None, *, name: str) -> d
         return {"": read_scaling(flat)}
     by_component: dict[str, dict[str, Any]] = {}
     for key, value in flat.items():
-        component, _, own = key.partition(".")
-        by_component.setdefault(component, {})[own] = value
-    return {component: read_scaling(own) for component, own in by_component.items()}
+        component, _, setting = key.partition(".")
+        by_component.setdefault(component, {})[setting] = value
+    return {component: read_scaling(stated) for component, stated in by_component.items()}
 
 
 def _find_on_hub(name: str, file: str | None, access: hub.HubAccess) -> tuple[Path, Path | None]:
@@ -140,11 +140,11 @@ def _find_on_hub(name: str, file: str | None, access: hub.HubAccess) -> tuple[Pa
         raise AlphaBenchError(
             f"there is no LoRA {name!r}", hint="give a safetensors file, a folder, or owner/name"
         )
-    chosen = file or _DIFFUSERS_FILE
-    _refuse_pickle(name, [chosen])
-    snapshot = hub.open_snapshot(name, revision=None, probe=chosen, access=access)
-    config = snapshot.file(_PEFT_CONFIG) if chosen == _PEFT_FILE else None
-    return snapshot.file(chosen), config
+    selected = file or _DIFFUSERS_FILE
+    _refuse_pickle(name, [selected])
+    snapshot = hub.open_snapshot(name, revision=None, probe=selected, access=access)
+    config = snapshot.file(_PEFT_CONFIG) if selected == _PEFT_FILE else None
+    return snapshot.file(selected), config
 
 
 def _choose(name: str, names: list[str], file: str | None) -> str:
@@ -188,16 +188,16 @@ def check_base(
     owner: str,
     convertible: bool = True,
 ) -> None:
-    """Refuse a LoRA of which the base's files show that it is for another model.
+    """Refuse a LoRA that the base's files show to be for another model.
 
     Args:
-        lora: as found.
+        lora: from `find`.
         modules: component -> the names of its modules, None where they are not known.
-        owner: what it is to be put on, for the error.
-        convertible: names that are not those of modules may be converted after loading.
+        owner: what it is added to, for the error.
+        convertible: names of other layouts may be converted after loading.
 
     Raises:
-        AlphaBenchError: for the first layer that is for a component or module that is not there.
+        AlphaBenchError: for the first layer of a component or module that does not exist.
     """
     from alphabench.checkpoints.lora_binding import find_module, is_spelled_out, lacks_component
 
@@ -218,19 +218,19 @@ def check_base(
 def bind(
     networks: Mapping[str, nn.Module], lora: Lora, *, owner: str, convert: Convert | None = None
 ) -> int:
-    """Put the LoRA on loaded networks, unmerged.
+    """Add the LoRA to loaded networks, unmerged.
 
     Args:
-        networks: by component; one alone may have any name.
-        lora: as found.
+        networks: by component; a single one may have any name.
+        lora: from `find`.
         owner: what the networks belong to, for the errors.
-        convert: tried where the file's names are not those of modules.
+        convert: used where the file's names are not those of modules.
 
     Returns:
-        How many modules it changes; never 0.
+        The number of adapted modules; never 0.
 
     Raises:
-        AlphaBenchError: a tensor of it takes no effect, or not the one that it is meant to have.
+        AlphaBenchError: a tensor would have no effect, or another than intended.
     """
     import safetensors.torch
 
@@ -240,7 +240,7 @@ def bind(
         raise AlphaBenchError(
             f"a LoRA needs the package peft: {error}", hint="pip install -e '.[lora]'"
         ) from error
-    except Exception as error:  # a boundary: two libraries raise whatever they like
+    except Exception as error:  # a boundary: two libraries raise any exception
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AlphaBenchError(
             f"the LoRA {lora.name!r} does not fit {owner}: {first}", hint=_HINT
@@ -259,13 +259,13 @@ def _bind(
     from alphabench.checkpoints import lora_binding
 
     check_lora_values(tensors, lora.layers)
-    bound, unbound = _placed(networks, lora.layers)
+    bound, unbound = _match_layers(networks, lora.layers)
     if unbound and convert is not None:
         from alphabench.checkpoints.lora_conversion import converted
 
         if (renamed := converted(tensors, lora.layers, convert)) is not None:
             layers = tuple(layers_of(renamed.tensors))
-            bound, lost = _placed(networks, layers)
+            bound, lost = _match_layers(networks, layers)
             unbound = [renamed.origin(layer) for layer in lost]
             tensors = renamed.tensors
     if unbound:
@@ -276,22 +276,22 @@ def _bind(
             f"(bound {n if n < lora.n_tensors else 0} of {lora.n_tensors} tensors)"
         )
     in_folder = lora.scalings.get("")
-    lora_binding.put_on(
+    lora_binding.add_adapters(
         networks,
         bound,
         tensors,
         scalings=dict.fromkeys(networks, in_folder) if in_folder is not None else lora.scalings,
         strength=lora.strength,
-        # As it was trained: PEFT keeps float32. Diffusers takes the base's precision.
+        # As it was trained: PEFT uses float32, diffusers the base's dtype.
         dtype=torch.float32 if lora.config is not None else None,
     )
     return len(bound)
 
 
-def _placed(
+def _match_layers(
     networks: Mapping[str, nn.Module], layers: tuple[AdaptedLayer, ...]
 ) -> tuple[list[BoundLayer], list[AdaptedLayer]]:
-    """Layers with their places, and those that have none."""
+    """Layers with their modules, and those without one."""
     from alphabench.checkpoints.lora_binding import BoundLayer, find_module
 
     modules = {
@@ -300,9 +300,9 @@ def _placed(
     }
     bound, unbound = [], []
     for layer in layers:
-        place = find_module(layer.module, modules)
-        if place is None:
+        target = find_module(layer.module, modules)
+        if target is None:
             unbound.append(layer)
         else:
-            bound.append(BoundLayer(layer=layer, place=place))
+            bound.append(BoundLayer(layer=layer, target=target))
     return bound, unbound

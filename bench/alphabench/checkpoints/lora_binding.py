@@ -1,7 +1,7 @@
-"""Puts the layers of a LoRA on named modules of loaded networks, unmerged, or on none of them.
+"""Adds the layers of a LoRA to named modules of loaded networks, unmerged: all of them or none.
 
-Every layer of the file must find its module, of the shape that its tensors have, and every adapted
-module has exactly the file's values and scale. The one way for pipelines and for unified models.
+Every layer of the file must match a module with the shapes of its tensors, and every adapted module
+has exactly the file's values and scale. Pipelines and unified models share it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _KOHYA: Final = {
 }  # fmt: skip
 """Prefix of kohya's names, in which every dot is an underscore -> the components it can mean."""
 _DENOISERS: Final = ("transformer", "unet")
-"""What names without a component speak of; the first that a pipeline has."""
+"""The component of names without one; the first that a pipeline has."""
 _COMPONENT: Final = re.compile(r"((?:unet|transformer|text_encoder)(?:_\d)?)\.")
 _TEXT: Final = (
     ("text_model.", ""), ("to_q", "q_proj"), ("to_k", "k_proj"), ("to_v", "v_proj"),
     ("to_out.0", "out_proj"),
 )  # fmt: skip
-"""Older spellings in CLIP's text model -> its own."""
+"""Older names in CLIP's text model -> its current ones."""
 
 
 class ModuleLocation(NamedTuple):
@@ -44,18 +44,18 @@ class ModuleLocation(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundLayer:
-    """One layer and where it goes."""
+    """One layer and its module."""
 
     layer: AdaptedLayer
-    place: ModuleLocation
+    target: ModuleLocation
 
 
 def find_module(module: str, modules: Mapping[str, Collection[str]]) -> ModuleLocation | None:
-    """The place that a name in a LoRA file speaks of.
+    """The module that a name in a LoRA file means.
 
     Args:
         module: as `Layer.module`.
-        modules: component -> the names of its modules; sets, or the search is slow.
+        modules: component -> the names of its modules; sets, for a fast search.
     """
     component, _, inside = module.partition(".")
     if component in modules:
@@ -80,7 +80,7 @@ def find_module(module: str, modules: Mapping[str, Collection[str]]) -> ModuleLo
 
 
 def lacks_component(module: str, components: Collection[str]) -> bool:
-    """Whether a name in a LoRA file says that it is for a component that is not there."""
+    """Whether a name in a LoRA file is for a component that does not exist."""
     if named := _COMPONENT.match(module):
         return named[1] not in components
     meant = next((them for prefix, them in _KOHYA.items() if module.startswith(prefix)), None)
@@ -95,9 +95,9 @@ def is_spelled_out(module: str) -> bool:
 def _unflattened(flat: str, names: Collection[str]) -> str | None:
     """The one name that is `flat` with underscores for its dots."""
     for wanted in (flat, flat.removeprefix("text_model_")):
-        found = [one for one in names if one.replace(".", "_") == wanted]
-        if len(found) == 1:
-            return found[0]
+        matches = [one for one in names if one.replace(".", "_") == wanted]
+        if len(matches) == 1:
+            return matches[0]
     return None
 
 
@@ -106,11 +106,11 @@ def _spellings(name: str) -> list[str]:
     text = older
     for before, after in _TEXT:
         text = text.replace(before, after)
-    # The last is of an adapter that was trained on the decoder of a unified model alone.
+    # The last: an adapter that was trained only on the decoder of a unified model.
     return [name, f"text_model.{name}", older, text, f"text_model.{text}", f"language_model.{name}"]
 
 
-def put_on(
+def add_adapters(
     networks: Mapping[str, nn.Module],
     bound: Sequence[BoundLayer],
     tensors: Mapping[str, Tensor],
@@ -119,25 +119,25 @@ def put_on(
     strength: float,
     dtype: torch.dtype | None,
 ) -> None:
-    """Adapt the modules; all is checked before the first of them is changed.
+    """Adapt the modules; everything is checked before the first is changed.
 
     Args:
         networks: by component.
-        bound: every layer of the file, with its place.
+        bound: every layer of the file, with its module.
         tensors: of the file.
-        scalings: component -> what a configuration says; others have their scale in the file.
+        scalings: component -> scale by configuration; others have their scale in the file.
         strength: a further factor.
         dtype: of the adapter; None takes that of each module's weight.
 
     Raises:
-        ValueError: two layers have one place, or tensors do not fit their module.
+        ValueError: two layers have the same module, or tensors do not fit it.
     """
     by_component: dict[str, dict[str, _Values]] = defaultdict(dict)
     for one in bound:
-        component, name = one.place
+        component, name = one.target
         module = networks[component].get_submodule(name)
         if name in by_component[component]:
-            raise ValueError(f"{one.layer.down!r} goes where another layer goes, to {name!r}")
+            raise ValueError(f"{one.layer.down!r} and another layer both adapt {name!r}")
         values = _values_for(module, one.layer, tensors, name)
         scale = _scale(one, tensors, scalings.get(component), values.down.shape[0])
         by_component[component][name] = values._replace(scale=scale * strength)
@@ -169,7 +169,7 @@ def _values_for(
     down_shape = (rank, *weight.shape[1:])
     up_shape = (weight.shape[0], rank, *(1 for _ in weight.shape[2:]))
     for key, tensor, shape in ((layer.down, down, down_shape), (layer.up, up, up_shape)):
-        # A linear layer and a convolution of one pixel are stored as either.
+        # A linear layer and a 1x1 convolution may be stored as either.
         if [n for n in tensor.shape[2:] if n != 1] != [n for n in shape[2:] if n != 1] or (
             tuple(tensor.shape[:2]) != tuple(shape[:2])
         ):
@@ -198,10 +198,10 @@ def _scale(
         raise ValueError(f"{one.layer.alpha!r} and its configuration both give a scale")
     if scaling.dora is (one.layer.magnitude is None):
         raise ValueError(
-            f"its configuration says use_dora={str(scaling.dora).lower()}, which "
-            f"{one.layer.down!r} and its neighbours do not bear out"
+            f"its configuration has use_dora={str(scaling.dora).lower()}, which does "
+            f"not fit {one.layer.down!r} and its counterparts"
         )
-    return scaling.of(one.place.module, rank)
+    return scaling.of(one.target.module, rank)
 
 
 def _inject(network: nn.Module, layers: Mapping[str, _Values], dtype: torch.dtype | None) -> None:
@@ -213,7 +213,7 @@ def _inject(network: nn.Module, layers: Mapping[str, _Values], dtype: torch.dtyp
     config = LoraConfig(
         r=usual,
         lora_alpha=usual,
-        # As one pattern: PEFT would take names in a list for the ends of others.
+        # As one pattern: PEFT would match names in a list as suffixes of others.
         target_modules="|".join(re.escape(name) for name in layers),
         rank_pattern={f"^{re.escape(name)}": r for name, r in ranks.items() if r != usual},
         use_dora=any(values.magnitude is not None for values in layers.values()),

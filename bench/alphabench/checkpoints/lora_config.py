@@ -1,7 +1,7 @@
-"""How much each layer of a LoRA counts, where a configuration of PEFT says so.
+"""The scale of each layer of a LoRA, by PEFT's configuration.
 
-Reads adapter_config.json and what diffusers writes of it into a file's header. What changes the
-computation and is not known here is refused by name. Imports neither library.
+Reads adapter_config.json and the copy that diffusers writes into a file's header. Settings that
+change the computation and are not supported are refused by name. Imports neither library.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _WITHOUT_EFFECT: Final = frozenset(
      "corda_config", "lora_ga_config", "qalora_group_size", "runtime_config",
      "ensure_weight_tying"}
 )  # fmt: skip
-"""Said of training or of the base; which modules are adapted is told by the tensors."""
+"""About training or the base; the tensors show which modules are adapted."""
 _INITS: Final = (True, False, None, "gaussian", "orthogonal", "eva", "default")
-"""Where training began from; others also change the base model, which only they can repeat."""
+"""Supported initialisations; others also change the base model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """What a configuration says of rank and alpha; the defaults are PEFT's own."""
+    """Ranks and alphas of a configuration; the defaults are PEFT's."""
 
     rank: int = 8
     alpha: float = 8.0
@@ -34,14 +34,14 @@ class Scaling:
     """Pattern of module names -> rank."""
     alphas: Mapping[str, float] = field(default_factory=dict)
     by_root: bool = False
-    """Rank-stabilised: alpha over the root of the rank."""
+    """Rank-stabilised: alpha divided by the square root of the rank."""
     dora: bool = False
 
     def of(self, module: str, rank: int) -> float:
         """The factor on `up @ down` in one module.
 
         Raises:
-            ValueError: the module's tensors have another rank, or a pattern is none.
+            ValueError: the module's tensors have another rank, or a pattern is invalid.
         """
         stated = _by_pattern(self.ranks, module, self.rank)
         if stated != rank:
@@ -56,7 +56,7 @@ def read_scaling(config: Mapping[str, Any]) -> Scaling:
     """The content of an adapter_config.json.
 
     Raises:
-        ValueError: of another kind than LoRA, or with settings that are not known or no numbers.
+        ValueError: another kind than LoRA, or settings that are unsupported or no numbers.
     """
     kind = config.get("peft_type", "LORA")
     if kind != "LORA":
@@ -64,7 +64,7 @@ def read_scaling(config: Mapping[str, Any]) -> Scaling:
     init = config.get("init_lora_weights", True)
     if init not in _INITS:
         raise ValueError(
-            f"it was begun with init_lora_weights={init!r}, which also changes the base model"
+            f"it was initialised with init_lora_weights={init!r}, which also changes the base model"
         )
     known = {"peft_type", "init_lora_weights", "r", "lora_alpha", "rank_pattern", "alpha_pattern",
              "use_rslora", "use_dora", "fan_in_fan_out"}  # fmt: skip
@@ -72,9 +72,9 @@ def read_scaling(config: Mapping[str, Any]) -> Scaling:
         if value and key not in known | _WITHOUT_EFFECT and (key, value) != ("bias", "none"):
             raise ValueError(f"its configuration sets {key!r}, which is not supported")
     return Scaling(
-        rank=_whole(config.get("r", 8), "r"),
+        rank=_integer(config.get("r", 8), "r"),
         alpha=_number(config.get("lora_alpha", 8), "lora_alpha"),
-        ranks={k: _whole(v, "rank_pattern") for k, v in _table(config, "rank_pattern").items()},
+        ranks={k: _integer(v, "rank_pattern") for k, v in _table(config, "rank_pattern").items()},
         alphas={k: _number(v, "alpha_pattern") for k, v in _table(config, "alpha_pattern").items()},
         by_root=bool(config.get("use_rslora")),
         dora=bool(config.get("use_dora")),
@@ -107,7 +107,7 @@ def _number(value: Any, key: str) -> float:
     return float(value)
 
 
-def _whole(value: Any, key: str) -> int:
+def _integer(value: Any, key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"its configuration has {key}={value!r}, which is no rank")
     return value

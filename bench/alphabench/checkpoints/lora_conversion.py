@@ -1,8 +1,8 @@
-"""Asks diffusers for the names that modules have, and checks that no tensor gets lost on the way.
+"""Converts names of LoRA tensors with diffusers, and checks that no tensor is lost.
 
-Its converters know the layouts of many trainers, and leave out what they do not know. So they are
-run twice: on numbers that show where each tensor goes, and on the tensors themselves, whose sum of
-squared changes must come out as it went in.
+Its converters support the layouts of many trainers and drop unknown tensors silently. So they are
+run twice: on marker values that show where each tensor goes, and on the tensors themselves, whose
+total squared change must stay the same.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ class Converted:
     """New name of a tensor -> the layer of the file that it comes from."""
 
     def origin(self, layer: AdaptedLayer) -> AdaptedLayer:
-        """The layer of the file that a new one comes from; itself where that is not known."""
+        """The layer of the file that a new one comes from; itself where that is unknown."""
         return self.origins.get(layer.down, layer)
 
 
 def converted(
     tensors: Mapping[str, Tensor], layers: Sequence[AdaptedLayer], convert: Convert
 ) -> Converted | None:
-    """The tensors as diffusers names them; None where it does not know their layout.
+    """The tensors under diffusers' names; None where it does not support their layout.
 
     Raises:
-        ValueError: it leaves out a tensor, or changes a scale.
+        ValueError: it drops a tensor, or changes a scale.
     """
     try:
         marked = convert(_marked(tensors, layers))
         renamed = dict(convert(dict(tensors)))
-    except Exception:  # noqa: BLE001 - a boundary: converters index into names as they like
+    except Exception:  # noqa: BLE001 - a boundary: converters raise any exception
         return None
     origins: dict[str, AdaptedLayer] = {}
     seen: set[int] = set()
@@ -85,7 +85,7 @@ def _marked(tensors: Mapping[str, Tensor], layers: Sequence[AdaptedLayer]) -> di
 
 
 def pipeline_converter(pipeline: Any) -> Convert | None:
-    """What a pipeline of diffusers does with the names of LoRA files; None where it takes none."""
+    """The converter of LoRA names of a diffusers pipeline; None where it takes no LoRA."""
     if not hasattr(pipeline, "lora_state_dict"):
         return None
     unet = getattr(pipeline, "unet", None)
@@ -96,7 +96,7 @@ def pipeline_converter(pipeline: Any) -> Convert | None:
         parts = returned if isinstance(returned, tuple) else (returned,)
         renamed = dict(parts[0])
         for extra in parts[1:]:
-            # Scales that are kept apart, by the names of their layers.
+            # Scales that are returned separately, by the names of their layers.
             for name, alpha in (extra or {}).items():
                 if name.endswith(".alpha"):
                     renamed[name] = torch.as_tensor(alpha, dtype=torch.float32)

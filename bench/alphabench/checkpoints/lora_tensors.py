@@ -1,8 +1,8 @@
-"""What the tensors of a LoRA file are, told from their names and values; knows no model.
+"""Identifies the tensors of a LoRA file by their names and values; knows no model.
 
-Every tensor is one part of one layer, or the file is refused with the first that is none: a tensor
-that is passed over would be a LoRA that was measured in part. Reads the spellings of PEFT, of
-diffusers (old and new) and of kohya's scripts, with what wrappers of training put before them.
+Every tensor is one part of one layer, or the file is refused with the first that is not: ignoring a
+tensor would evaluate an incomplete LoRA. Reads the names of PEFT, of diffusers (old and new) and of
+kohya's scripts, with the prefixes of training wrappers.
 
 Shapes: R rank, I inputs, O outputs; a convolution's have two more dimensions.
 """
@@ -51,7 +51,7 @@ _OTHER_KINDS: Final = {
     "bundle_emb": "a textual inversion beside a LoRA",
     "emb_params": "a textual inversion",
 }
-"""Part of a tensor's name -> what it shows the file to hold."""
+"""Part of a tensor's name -> the kind of adapter."""
 _WRAPPERS: Final = ("base_model.model.", "module.", "_orig_mod.")
 
 
@@ -66,7 +66,7 @@ class AdaptedLayer:
     up: str
     """`O R`."""
     alpha: str | None
-    """The scale is alpha over rank; without it, 1 or what a configuration says."""
+    """The scale is alpha over rank; without it, 1 or as configured."""
     magnitude: str | None
     """DoRA's length of each output."""
 
@@ -79,18 +79,18 @@ def layers_of(names: Iterable[str]) -> list[AdaptedLayer]:
     """The layers of a file, in its order.
 
     Raises:
-        ValueError: a tensor is no part of a LoRA, stands there twice, or lacks its counterpart.
+        ValueError: a tensor is no part of a LoRA, occurs twice, or has no counterpart.
     """
-    found: dict[str, dict[str, str]] = {}
+    parts_by_module: dict[str, dict[str, str]] = {}
     for name in names:
         module, part = _part_of(name)
-        parts = found.setdefault(module, {})
+        parts = parts_by_module.setdefault(module, {})
         if part in parts:
             raise ValueError(f"{name!r} and {parts[part]!r} are the same part of one layer")
         parts[part] = name
-    for parts in found.values():
+    for parts in parts_by_module.values():
         if "down" not in parts or "up" not in parts:
-            raise ValueError(f"{next(iter(parts.values()))!r} lacks its counterpart")
+            raise ValueError(f"{next(iter(parts.values()))!r} has no counterpart")
     return [
         AdaptedLayer(
             module=module,
@@ -99,7 +99,7 @@ def layers_of(names: Iterable[str]) -> list[AdaptedLayer]:
             alpha=parts.get("alpha"),
             magnitude=parts.get("magnitude"),
         )
-        for module, parts in found.items()
+        for module, parts in parts_by_module.items()
     ]
 
 
@@ -117,10 +117,10 @@ def _part_of(name: str) -> tuple[str, str]:
 
 
 def check_lora_values(tensors: Mapping[str, Tensor], layers: Sequence[AdaptedLayer]) -> None:
-    """Refuse a LoRA whose values cannot be meant.
+    """Refuse a LoRA with invalid values.
 
     Raises:
-        ValueError: not finite, of shapes that do not fit each other, or without any effect.
+        ValueError: not finite, of incompatible shapes, or without any effect.
     """
     import torch
 
@@ -146,7 +146,7 @@ def check_lora_values(tensors: Mapping[str, Tensor], layers: Sequence[AdaptedLay
 
 
 def scale_of(tensors: Mapping[str, Tensor], layer: AdaptedLayer) -> float:
-    """The file's own factor on `up @ down`."""
+    """The file's factor on `up @ down`."""
     if layer.alpha is None:
         return 1.0
     return float(tensors[layer.alpha].float()) / tensors[layer.down].shape[0]
@@ -155,7 +155,7 @@ def scale_of(tensors: Mapping[str, Tensor], layer: AdaptedLayer) -> float:
 def energy_of(tensors: Mapping[str, Tensor], layer: AdaptedLayer) -> float:
     """The squared Frobenius norm of the layer's change of its weight, magnitude aside.
 
-    No splitting or joining of layers and no moving of a factor changes the sum over a file.
+    Splitting or joining layers, or moving a factor, does not change the sum over a file.
     """
     down_RI = tensors[layer.down].double().flatten(1)
     up_OR = tensors[layer.up].double().flatten(1)

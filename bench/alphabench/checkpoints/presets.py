@@ -1,4 +1,4 @@
-"""How each family of diffusion models is meant to be sampled: one table, with where it is from.
+"""Published sampling settings of each family of diffusion models: one table, with sources.
 
 The defaults of diffusers' pipelines are those of release 0.42.
 
@@ -34,7 +34,7 @@ class PipelinePreset:
     dtype: DtypeName
     negative_prompt: str | None = None
     negative_prompt_in_card: bool = False
-    """The published one is a text of its authors' own: it is read from their model card."""
+    """The published one is its authors' text: it is read from their model card."""
     takes_negative_prompt: bool = True
     """False where the family samples without an unconditional branch and would ignore one."""
     max_sequence_length: int | None = None
@@ -69,7 +69,7 @@ PRESETS: Final[tuple[PipelinePreset, ...]] = (
         source="defaults of diffusers' pipeline; size from the UNet (512 base, 768 otherwise)",
     ),
     PipelinePreset(
-        # GenEval's own generation script uses guidance 9.0 for these; its paper's rows need that.
+        # GenEval's generation script uses guidance 9.0 for these; its paper's rows need that.
         family="sd15", pipeline_class="StableDiffusionPipeline",
         steps=50, guidance=7.5, width=512, height=512, dtype="float16",
         source="defaults of diffusers' pipeline, as in the model card's example",
@@ -148,26 +148,26 @@ PRESETS: Final[tuple[PipelinePreset, ...]] = (
         family="qwen-image-edit", pipeline_class="QwenImageEditPipeline",
         steps=50, guidance=4.0, guidance_name="true_cfg_scale", width=None, height=None,
         dtype="bfloat16", negative_prompt=" ", max_sequence_length=512,
-        source="README of QwenLM/Qwen-Image, on Qwen-Image-Edit; size from the source picture",
+        source="README of QwenLM/Qwen-Image, on Qwen-Image-Edit; size from the source image",
     ),
     PipelinePreset(
         family="qwen-image-edit-plus", pipeline_class="QwenImageEditPlusPipeline",
         steps=40, guidance=4.0, guidance_name="true_cfg_scale", width=None, height=None,
         dtype="bfloat16", negative_prompt=" ", max_sequence_length=512,
         source="README of QwenLM/Qwen-Image, on Qwen-Image-Edit-2509 and -2511; size from the "
-        "source picture",
+        "source image",
     ),
     PipelinePreset(
         family="flux-kontext", pipeline_class="FluxKontextPipeline",
         steps=28, guidance=2.5, width=None, height=None, dtype="bfloat16",
         takes_negative_prompt=False, max_sequence_length=512,
-        source="example of diffusers' pipeline; steps: its default; size from the source picture",
+        source="example of diffusers' pipeline; steps: its default; size from the source image",
     ),
     PipelinePreset(
         family="instruct-pix2pix", pipeline_class="StableDiffusionInstructPix2PixPipeline",
         steps=100, guidance=7.5, width=None, height=None, dtype="float16",
         source="defaults of diffusers' pipeline, its image guidance of 1.5 among them; size from "
-        "the source picture",
+        "the source image",
     ),
     PipelinePreset(
         # The README writes nine steps for eight evaluations of the network, as older releases of
@@ -205,7 +205,7 @@ def choose_preset(
     Args:
         pipeline_class: from model_index.json.
         name: hub id or folder name.
-        read_config: component -> its config.json, called only where a row asks for it.
+        read_config: component -> its config.json, called only where a row needs it.
     """
     lowered = name.casefold()
     for preset in PRESETS:
@@ -217,11 +217,11 @@ def choose_preset(
             return preset
     return PipelinePreset(
         family="other", pipeline_class=pipeline_class, steps=None, guidance=None, width=None,
-        height=None, dtype="bfloat16", source="none published here; the pipeline's own defaults",
+        height=None, dtype="bfloat16", source="none published; the pipeline's defaults",
     )  # fmt: skip
 
 
 def negative_prompt_in(card: str) -> str | None:
     """The negative prompt that the first example in a model card assigns; None where none does."""
-    found = re.search(r"""^\s*negative_prompt\s*=\s*(["'])(.{1,2000}?)\1""", card, re.MULTILINE)
-    return found[2] if found else None
+    match = re.search(r"""^\s*negative_prompt\s*=\s*(["'])(.{1,2000}?)\1""", card, re.MULTILINE)
+    return match[2] if match else None

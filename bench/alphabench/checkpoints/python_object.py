@@ -1,8 +1,8 @@
-"""A checkpoint that the user's own Python code makes: `python:package.module:factory`.
+"""A checkpoint built by the user's Python code: `python:package.module:factory`.
 
-The factory is called with the options, converted as its annotations say, and returns any object
-with `identity`, `batch_size` and `generate`. Runs the user's code in this process, with all rights
-of the user; knows nothing of what it does. With several workers the object must be picklable.
+The factory is called with the options, converted by its annotations, and returns any object with
+`identity`, `batch_size` and `generate`. Runs the user's code in this process, with the user's
+rights. With several workers the object must be picklable.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ def open_python_checkpoint(
             exception inside it, or a result that is no generator.
     """
     refuse_lora(lora, "python:")
-    made = call_factory(location, options, device=device)
-    return checked_generator(made, f"what 'python:{location}' returned")
+    candidate = call_factory(location, options, device=device)
+    return checked_generator(candidate, f"what 'python:{location}' returned")
 
 
-def checked_generator(made: Any, where: str) -> Generator:
-    """The object itself, if it can generate.
+def checked_generator(candidate: Any, where: str) -> Generator:
+    """The object, if it is a generator.
 
     Raises:
-        AlphaBenchError: it lacks something, which is named.
+        AlphaBenchError: a part is missing, which is named.
     """
-    identity = getattr(made, "identity", None)
-    batch_size = getattr(made, "batch_size", None)
+    identity = getattr(candidate, "identity", None)
+    batch_size = getattr(candidate, "batch_size", None)
     wrong = None
-    if not callable(getattr(made, "generate", None)):
+    if not callable(getattr(candidate, "generate", None)):
         wrong = "it has no method generate(requests)"
     elif not isinstance(identity, Mapping) or not identity:
-        wrong = "its identity is not a mapping that tells it from others"
+        wrong = "its identity is not a non-empty mapping"
     elif not all(isinstance(part, str) for pair in identity.items() for part in pair):
-        wrong = "its identity maps other things than text to text"
+        wrong = "its identity does not map text to text"
     elif not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        wrong = f"its batch_size is {batch_size!r}, not a whole number of 1 or more"
+        wrong = f"its batch_size is {batch_size!r}, not an integer of 1 or more"
     if wrong is not None:
         raise AlphaBenchError(
-            f"{where} is a {type(made).__name__} and no generator: {wrong}",
+            f"{where} is a {type(candidate).__name__} and no generator: {wrong}",
             hint="make it an object with identity, batch_size and generate, or name a folder",
         )
-    generator: Generator = made
+    generator: Generator = candidate
     return generator

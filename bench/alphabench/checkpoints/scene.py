@@ -1,8 +1,8 @@
-"""`scene:` draws what a sample asks for, or fails it in a known way in a known share of the images.
+"""`scene:` renders what a sample asks for, with known errors in a known share of the images.
 
 A checkpoint without weights whose true score is known: it checks everything that comes after
-generation. Where a sample asks for an edit, it draws the source scene anew with the edit carried
-out. It reads a sample's facts, not its prompt or source picture, so its score says nothing about
+generation. For an editing sample it renders the source scene again with the edit carried
+out. It reads a sample's facts, not its prompt or source image, so its score says nothing about
 models.
 """
 
@@ -53,8 +53,8 @@ class SceneOptions:
     kind: Literal[
         "auto", "missing", "count", "colour", "position", "unedited", "wrong", "overedited"
     ] = "auto"
-    """Which error; the last three are of edits. auto draws one of those that apply to the sample.
-    Samples to which the kind does not apply are drawn without errors."""
+    """Which error; the last three are of edits. auto samples one of those that apply to the sample.
+    Samples to which the kind does not apply are rendered without errors."""
     size: int = 128
     """Pixels of both sides, 32 to 512, where a request names no size."""
 
@@ -68,13 +68,13 @@ class SceneOptions:
 def open_scene(
     location: str, *, options: Mapping[str, str], lora: str | None = None, device: str = "cpu"
 ) -> SceneCheckpoint:
-    """The checkpoint behind `scene:`.
+    """The checkpoint `scene:`.
 
     Args:
         location: what follows the colon; must be empty.
         options: fields of `SceneOptions` as text.
         lora: must be None.
-        device: ignored; it draws on the CPU.
+        device: ignored; it renders on the CPU.
 
     Raises:
         AlphaBenchError: a location, an adapter, or an option that does not fit.
@@ -94,7 +94,7 @@ def open_scene(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneCheckpoint:
-    """A `Generator` and `Selective` that draws; an image depends on its request and the options."""
+    """A `Generator` and `Selective` that renders; an image depends on request and options."""
 
     options: SceneOptions
 
@@ -127,10 +127,10 @@ class SceneCheckpoint:
         return {image_id: reason for image_id, reason in reasons.items() if reason is not None}
 
     def generate(self, requests: Sequence[ImageRequest]) -> Sequence[Image | NotGenerated]:
-        return [self._draw_or_refuse(request) for request in requests]
+        return [self._render_or_refuse(request) for request in requests]
 
-    def draw(self, request: ImageRequest) -> Rendered:
-        """The picture with what is truly in it.
+    def render_request(self, request: ImageRequest) -> Rendered:
+        """The image with its ground truth.
 
         Raises:
             ValueError: a sample that `refusals` names.
@@ -139,7 +139,7 @@ class SceneCheckpoint:
         return render(self.scene_of(request), width, height)
 
     def scene_of(self, request: ImageRequest) -> Scene:
-        """What `generate` draws for this request.
+        """The scene that `generate` renders for this request.
 
         Raises:
             ValueError: a sample that `refusals` names.
@@ -155,8 +155,8 @@ class SceneCheckpoint:
 
     def planted_error(self, request: ImageRequest) -> ErrorKind | EditErrorKind | None:
         """The error that this request's image carries."""
-        turn = _phase(request.sample) + request.index * _STEP_INDEX
-        if turn % 1.0 >= self.options.error:
+        phase = _phase(request.sample) + request.index * _STEP_INDEX
+        if phase % 1.0 >= self.options.error:
             return None
         facts = request.sample.facts
         kinds: Sequence[ErrorKind | EditErrorKind] = (
@@ -164,28 +164,28 @@ class SceneCheckpoint:
         )
         if self.options.kind != "auto":
             return self.options.kind if self.options.kind in kinds else None
-        draw = np.random.default_rng([request.seed, request.index, 1]).integers(len(kinds))
-        return kinds[int(draw)]
+        choice = np.random.default_rng([request.seed, request.index, 1]).integers(len(kinds))
+        return kinds[int(choice)]
 
     def _obstacle(self, request: ImageRequest) -> str | None:
         width, height = self._canvas(request)
         if min(width, height) < SMALLEST_SIDE or max(width, height) > LARGEST_SIDE:
-            return f"it draws {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, not {width} x {height}"
+            return f"it renders {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, not {width} x {height}"
         facts = request.sample.facts
         if not is_edit(facts):
             if request.sample.source_image is not None:
-                return "it edits its own scenes alone, and this sample shows another picture"
+                return "it only edits its own scenes, and this sample has another source image"
             return why_not_renderable(facts)
-        return why_uneditable(facts) if width == height else "it edits square pictures alone"
+        return why_uneditable(facts) if width == height else "it only edits square images"
 
     def _canvas(self, request: ImageRequest) -> tuple[int, int]:
         return request.width or self.options.size, request.height or self.options.size
 
-    def _draw_or_refuse(self, request: ImageRequest) -> Image | NotGenerated:
+    def _render_or_refuse(self, request: ImageRequest) -> Image | NotGenerated:
         reason = self._obstacle(request)
         if reason is not None:
             return NotGenerated(status="refused", reason=reason)
-        return self.draw(request).image
+        return self.render_request(request).image
 
 
 def _phase(sample: Sample) -> float:

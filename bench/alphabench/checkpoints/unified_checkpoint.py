@@ -1,7 +1,7 @@
 """A unified multimodal model as a checkpoint: the one generator for BAGEL, Janus and their like.
 
-Turns requests into drawing tasks and back. What the model thought before a picture goes along with
-the picture. Knows the protocol of `models.unified` and no architecture.
+Converts requests to generation tasks, and results to images with the model's thought attached.
+Knows the protocol of `models.unified_model` and no architecture.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class UnifiedCheckpoint:
 
     @property
     def suggested_evaluator(self) -> str:
-        """Empty where the benchmark's own is right."""
+        """Empty for the benchmark's default."""
         return self.handle.suggested_evaluator or ""
 
     def for_benchmark(self, benchmark: str) -> UnifiedCheckpoint:
-        """The same, sampled as was published for `benchmark`."""
+        """The same, with the settings published for `benchmark`."""
         return replace(self, handle=self.handle.for_benchmark(benchmark))
 
     def model(self) -> UnifiedModel:
-        """The loaded model, for what a generator does not do: answering, for one.
+        """The loaded model, for uses beyond generation, such as answering.
 
         Raises:
             AlphaBenchError: it cannot be loaded.
@@ -64,10 +64,10 @@ class UnifiedCheckpoint:
         return self._model
 
     def refusals(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
-        """None is declined alone; edits are refused at once by a model that cannot edit.
+        """None individually: a model that cannot edit refuses edits for the complete run.
 
         Raises:
-            AlphaBenchError: a request asks to edit a picture.
+            AlphaBenchError: a request edits an image.
         """
         if not self.handle.abilities.edits:
             refuse_edits(requests, self.handle.name)
@@ -77,8 +77,8 @@ class UnifiedCheckpoint:
         if not self.handle.abilities.edits:
             refuse_edits(requests, self.handle.name)
         tasks = [_task(request) for request in requests]
-        made = self.model().generate(tasks, think=self.handle.think)
-        return [_noted(one) if isinstance(one, GenerationResult) else one for one in made]
+        results = self.model().generate(tasks, think=self.handle.think)
+        return [_with_notes(one) if isinstance(one, GenerationResult) else one for one in results]
 
 
 def _task(request: ImageRequest) -> GenerationTask:
@@ -92,8 +92,8 @@ def _task(request: ImageRequest) -> GenerationTask:
     )
 
 
-def _noted(drawn: GenerationResult) -> Image:
-    """The picture, which carries its thought to where it is stored."""
-    if drawn.thought is not None:
-        drawn.image.info[NOTES] = {"thought": drawn.thought, "thought_cut": drawn.thought_cut}
-    return drawn.image
+def _with_notes(result: GenerationResult) -> Image:
+    """The image with its thought attached, which the run stores."""
+    if result.thought is not None:
+        result.image.info[NOTES] = {"thought": result.thought, "thought_cut": result.thought_cut}
+    return result.image

@@ -1,16 +1,17 @@
-"""What a unified multimodal model offers: it draws, edits, thinks before it draws, and answers.
+"""The protocol of unified multimodal models, which generate, edit, think and answer.
 
-One generator, `checkpoints.unified.UnifiedCheckpoint`, serves every such model. A third one brings:
+One generator, `checkpoints.unified_checkpoint.UnifiedCheckpoint`, serves every such model. A new
+model brings:
 
 - a `UnifiedModel`: loaded weights behind two methods, `generate` and `answer`;
-- an `UnifiedHandle`: what is known of the checkpoint before its weights load, and `load`;
+- a `UnifiedHandle`: what is known of the checkpoint before its weights load, and `load`;
 - a function in `checkpoints/` that fills its own options and returns
   `UnifiedCheckpoint(handle=..., device=...)`, named in the registry.
 
-What only some models can do is a protocol of its own, which an `UnifiedHandle` implements or not:
+What only some models can do is a protocol of its own, which a `UnifiedHandle` implements or not:
 `RefinableModel` here; training, export and size estimates in `alphagrpo.policies.protocols`.
 
-Sampling settings are each model's own affair: its `UnifiedHandle` holds them and states them in its
+Sampling settings belong to each model: its `UnifiedHandle` holds them and states them in its
 identity. Knows no architecture, no file and no benchmark; imports no model library.
 """
 
@@ -28,26 +29,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abilities:
-    """What a model can do beside drawing from text."""
+    """What a model can do apart from text to image."""
 
     edits: bool
-    """Takes a source picture with an instruction."""
+    """Takes a source image with an instruction."""
     thinks: bool
-    """Can write a thought before it draws."""
+    """Can generate a chain of thought before the image."""
     answers: bool
-    """Answers questions about pictures in words."""
+    """Answers questions about images with text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationTask:
-    """One picture to be drawn."""
+    """A request for one image."""
 
     prompt: str
-    """What to draw, or how to change `source`."""
+    """What to generate, or how to change `source`."""
     seed: int
-    """Decides all noise and every drawn token of this task, in whatever batch it stands."""
+    """Decides all noise and every sampled token of this task, in whatever batch it stands."""
     source: Image | None = None
-    """The picture to edit, RGB and upright."""
+    """The image to edit, RGB and upright."""
     width: int | None = None
     """Pixels; None leaves the size to the model's settings, or to `source`."""
     height: int | None = None
@@ -55,34 +56,34 @@ class GenerationTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationResult:
-    """A picture, and what the model thought before."""
+    """An image, and the model's thought before it."""
 
     image: Image
     """RGB."""
     thought: str | None = None
-    """None where it was not asked to think."""
+    """None without thinking."""
     thought_cut: bool = False
-    """The thought met the limit of tokens before the model ended it."""
+    """The thought reached the token limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerTask:
-    """One text to be answered or continued."""
+    """One text to answer or to continue."""
 
     text: str
     seed: int = 0
-    """Only matters where tokens are drawn at random."""
+    """Only matters where tokens are sampled."""
     images: tuple[Image, ...] = ()
     """Shown before the text, in order; RGB and upright."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextAnswer:
-    """The model's own words."""
+    """The model's text."""
 
     text: str
     cut: bool = False
-    """It met the limit of tokens."""
+    """It reached the token limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ class RefineTask:
 
 
 class UnifiedModel(Protocol):
-    """Loaded weights; a result depends on its own task alone.
+    """Loaded weights; each result depends on its task alone.
 
     Batch and order change nothing beyond rounding.
     """
@@ -106,21 +107,21 @@ class UnifiedModel(Protocol):
     def generate(
         self, tasks: Sequence[GenerationTask], *, think: bool = False
     ) -> Sequence[GenerationResult | NotGenerated]:
-        """One picture, or why there is none, for each task in order.
+        """One image, or why there is none, for each task in order.
 
         Args:
-            tasks: with and without a source picture, of any sizes.
-            think: write a thought before each picture; only asked where `Abilities.thinks`.
+            tasks: with and without a source image, of any sizes.
+            think: write a thought before each image; only where `Abilities.thinks`.
         """
         ...
 
     def answer(self, tasks: Sequence[AnswerTask]) -> Sequence[TextAnswer]:
-        """One answer for each task in order; only asked where `Abilities.answers`."""
+        """One answer for each task in order; only where `Abilities.answers`."""
         ...
 
 
 class UnifiedHandle(Protocol):
-    """A checkpoint whose files and options were looked into; can be pickled."""
+    """A checkpoint whose files and options were checked; can be pickled."""
 
     @property
     def name(self) -> str:
@@ -132,7 +133,7 @@ class UnifiedHandle(Protocol):
 
     @property
     def think(self) -> bool:
-        """Whether its pictures are to be thought about first."""
+        """Whether it thinks before each image."""
         ...
 
     @property
@@ -142,23 +143,23 @@ class UnifiedHandle(Protocol):
 
     @property
     def licences(self) -> Mapping[str, str]:
-        """Model -> licence, `unknown` where it is."""
+        """Model -> licence, or `unknown`."""
         ...
 
     @property
     def batch_size(self) -> int:
-        """How many tasks it likes in one call."""
+        """Tasks in one call."""
         ...
 
     @property
     def suggested_evaluator(self) -> str | None:
-        """Who should examine its pictures, where that is not the benchmark's default."""
+        """The evaluator for its images, where that is not the benchmark's default."""
         ...
 
     def for_benchmark(self, benchmark: str) -> UnifiedHandle:
-        """The same checkpoint with what was published for `benchmark`, a card's name.
+        """The same checkpoint with the settings published for `benchmark`, a card's name.
 
-        What the user set stays; a benchmark without published settings changes nothing.
+        Options that the user set stay; a benchmark without published settings changes nothing.
         """
         ...
 
@@ -166,13 +167,13 @@ class UnifiedHandle(Protocol):
         """Fetch and load the weights.
 
         Raises:
-            AlphaBenchError: they cannot be had, are broken, or do not fit into memory.
+            AlphaBenchError: they cannot be fetched, are broken, or do not fit into memory.
         """
         ...
 
 
 class ImageRefiner(Protocol):
-    """Loaded weights with the settings of refinement; a result depends on its own task alone."""
+    """Loaded weights with the settings of refinement; each result depends on its task alone."""
 
     def refine(self, tasks: Sequence[RefineTask]) -> Sequence[GenerationResult | NotGenerated]:
         """One improved image for each task in order, with the reflection as its thought.
@@ -184,7 +185,7 @@ class ImageRefiner(Protocol):
 
 @runtime_checkable
 class RefinableModel(Protocol):
-    """An `UnifiedHandle` that can look at an image of its own and generate a better one."""
+    """A `UnifiedHandle` whose model can look at its own image and generate a better one."""
 
     def refinement_identity(self) -> Mapping[str, str]:
         """Every setting of refinement that decides a pixel: entries added to the identity.

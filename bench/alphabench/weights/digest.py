@@ -1,6 +1,6 @@
-"""A digest over files: the identity of weights and pictures that lie on this machine.
+"""A digest over files: the identity of weights and images on this machine.
 
-Full content, streamed. Knows nothing of what the files mean.
+Hashes the full content, streamed. Does not interpret the files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from alphabench.core.errors import AlphaBenchError
 def digest_files(root: Path, paths: Iterable[Path]) -> str:
     """`sha256:<hex>` over the relative path, the size and the content of each file.
 
-    The order in which the paths are given does not matter, nor where `root` lies.
+    The order in which the paths are given does not matter, nor does the path of `root`.
 
     Raises:
         OSError: a file cannot be read.

@@ -1,6 +1,6 @@
 """Finds a model's files: a folder on this machine, or a repository of the Hugging Face hub.
 
-Promises safetensors and an identity that changes when the weights do. Knows no model class.
+Guarantees safetensors, and an identity that changes when the weights do. Knows no model class.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ DESCRIPTIONS: Final = ("*.json", "*.txt")
 LOADING_ERRORS: Final = (
     OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError,
 )  # fmt: skip
-"""What model libraries raise on files that are absent, cut short or of another kind."""
+"""What model libraries raise on files that are missing, truncated or of another kind."""
 
 
 class WeightsNotFoundError(AlphaBenchError):
-    """A model that was never brought to this machine: no fault of the installation."""
+    """A model whose weights are not on this machine and cannot be fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +49,17 @@ def find_weights(
     pattern: str = "*.safetensors",
     descriptions: Sequence[str] = DESCRIPTIONS,
 ) -> WeightsFolder:
-    """The files behind a hub id (`owner/name` or `owner/name@revision`) or a folder.
+    """The files of a hub id (`owner/name` or `owner/name@revision`) or a folder.
 
     Args:
-        source: what the user gave, or the default.
+        source: as the user wrote it, or the default.
         option: the option that takes a folder instead, for the hint: `detector`.
         kind: what the weights are, for the error: `detector`.
         pattern: which safetensors of the repository are wanted.
         descriptions: which other files belong to the model.
 
     Raises:
-        NotHereError: the hub's files are neither cached nor to be had.
+        NotHereError: the hub's files are neither cached nor available.
         AlphaBenchError: no such folder, or no safetensors in it.
     """
     folder = Path(source).expanduser()
@@ -74,32 +74,33 @@ def find_weights(
         )
     try:
         snapshot = open_snapshot(source, revision=None, probe="config.json", access=HubAccess())
-        found = snapshot.folder([*descriptions, pattern])
+        path = snapshot.folder([*descriptions, pattern])
     except AlphaBenchError as error:
         raise WeightsNotFoundError(
             f"no {kind} weights: {error.message}",
             hint=f"connect to the hub once, or give {option}=FOLDER with a copy of them",
         ) from error
-    _checked(found, source, option=option, pattern=pattern)
-    return WeightsFolder(folder=found, identity=f"{snapshot.repo}@{snapshot.commit}")
+    _checked(path, source, option=option, pattern=pattern)
+    return WeightsFolder(folder=path, identity=f"{snapshot.repo}@{snapshot.commit}")
 
 
 def load_complete(
     model_class: Any, folder: Path, *, dtype: Any, unused: Sequence[str] = (), **settings: Any
 ) -> Any:
-    """A transformers model whose every trained weight comes from the folder, and that takes all.
+    """A transformers model whose trained weights all come from the folder, and that uses them all.
 
     Args:
         model_class: a class with transformers' `from_pretrained`.
         folder: config.json and safetensors.
-        dtype: of torch, or `auto` for the one that they are stored in.
-        unused: parts of names of weights that the class declares and never computes with.
+        dtype: of torch, or `auto` for the stored one.
+        unused: parts of names of weights that the class declares but never uses.
         settings: further arguments of `from_pretrained`.
 
     Raises:
-        ValueError: weights are missing or of another shape; transformers would draw them at random.
+        ValueError: weights are missing or of another shape, which transformers would initialise at
+            random.
         AlphaBenchError: damaged, quantised in an unknown way, or not of the sizes in config.json;
-            or weights have no place in the model, and transformers would pass over them.
+            or weights that the model does not use, which transformers would ignore.
     """
     name = str(folder)
     headers = [read_header(path, name=name) for path in sorted(folder.glob("*.safetensors"))]
@@ -111,13 +112,13 @@ def load_complete(
     )
     computed = {name for name, _ in network.named_buffers()}
     needed = set(loading["missing_keys"]) - computed
-    absent = sorted(name for name in needed if not any(part in name for part in unused))
-    if absent:
-        raise ValueError(f"{len(absent)} weights are missing, such as {absent[0]!r}")
+    missing = sorted(name for name in needed if not any(part in name for part in unused))
+    if missing:
+        raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]!r}")
     if loading["mismatched_keys"]:
         raise ValueError(f"weights of another shape: {loading['mismatched_keys']}")
-    if beside := unexpected_tensors(loading["unexpected_keys"]):
-        raise unused_error(name, beside)
+    if unexpected := unexpected_tensors(loading["unexpected_keys"]):
+        raise unused_error(name, unexpected)
     return network
 
 
@@ -127,8 +128,8 @@ def _checked(folder: Path, source: str, *, option: str, pattern: str) -> list[Pa
     if weights:
         return weights
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pth", ".pt"})
-    found = f"only {pickles[0]!r}, a pickle that can run code" if pickles else "no weights at all"
+    problem = f"only {pickles[0]!r}, a pickle that can run code" if pickles else "no weights"
     raise AlphaBenchError(
-        f"{source!r} has no weights as safetensors, {found}",
+        f"{source!r} has no weights as safetensors, {problem}",
         hint=f"convert them with the library safetensors and give {option}=FOLDER",
     )

@@ -1,6 +1,6 @@
 """Where files of a hub repository come from: the Hugging Face hub, or its cache on this machine.
 
-Turns the hub client's many failures into one sentence each. Knows no pipeline. The hub client
+Turns each failure of the hub client into one user-facing error. Knows no pipeline. The hub client
 itself reads its settings (token, cache folder, offline mode) as Hugging Face documents them.
 """
 
@@ -18,12 +18,12 @@ from alphabench.weights.strict_loading import quiet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubAccess:
-    """How the hub is reached; decides no pixel."""
+    """How the hub is reached; changes no result."""
 
     cache_dir: Path | None = None
-    """None takes the hub client's own cache."""
+    """None takes the hub client's default cache."""
     offline: bool = False
-    """Ask nothing of the network, use what is cached."""
+    """Use only cached files; make no network request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +35,14 @@ class HubSnapshot:
     names: frozenset[str]
     """All files of the commit; only those on this machine when `cached` is set."""
     cached: Path | None
-    """The snapshot's folder, where the hub could not be asked and the cache must do."""
+    """The cached snapshot's folder, where the hub was not reachable."""
     access: HubAccess
 
     def file(self, name: str) -> Path:
         """The path of one file, fetched if it is not cached.
 
         Raises:
-            AlphaBenchError: it is neither cached nor to be had.
+            AlphaBenchError: it is neither cached nor available.
         """
         return _fetch(self.repo, name, self.commit, self.access)
 
@@ -50,7 +50,7 @@ class HubSnapshot:
         """A folder that holds at least the files `names`, fetched where they are not cached.
 
         Raises:
-            AlphaBenchError: a file is neither cached nor to be had.
+            AlphaBenchError: a file is neither cached nor available.
         """
         if self.cached is not None:
             return self.cached
@@ -73,7 +73,7 @@ def open_snapshot(spec: str, *, revision: str | None, probe: str, access: HubAcc
     Args:
         spec: the repository, as the user wrote it.
         revision: branch, tag or commit, if `spec` has none; None is the main branch.
-        probe: a small file that it must contain; fetched, so that gates and typing errors show.
+        probe: a small file that it must contain; fetched to notice gated and misspelt repositories.
         access: how to reach the hub.
 
     Raises:
@@ -85,7 +85,7 @@ def open_snapshot(spec: str, *, revision: str | None, probe: str, access: HubAcc
             f"{spec!r} already names a revision, and the option revision names {revision!r}",
             hint="give one of them",
         )
-    listing = None if access.offline else _ask(repo, pinned or revision)
+    listing = None if access.offline else _query_hub(repo, pinned or revision)
     if listing is not None:
         snapshot = HubSnapshot(
             repo=repo, commit=listing.commit, names=listing.names, cached=None, access=access
@@ -128,13 +128,13 @@ class _Listing(NamedTuple):
     names: frozenset[str]
 
 
-def _ask(repo: str, revision: str | None) -> _Listing | None:
-    """What the hub knows of a repository; None when it does not answer and the cache must do."""
+def _query_hub(repo: str, revision: str | None) -> _Listing | None:
+    """Commit and files of a repository; None when the hub is not reachable."""
     from huggingface_hub import HfApi, errors
 
     with _hub_errors(repo, "the repository"):
         try:
-            found = HfApi().model_info(repo, revision=revision, timeout=20)
+            info = HfApi().model_info(repo, revision=revision, timeout=20)
         except (
             errors.RepositoryNotFoundError,
             errors.RevisionNotFoundError,
@@ -143,10 +143,10 @@ def _ask(repo: str, revision: str | None) -> _Listing | None:
             raise
         except Exception:  # noqa: BLE001 - a boundary
             # The client's HTTP library, and so the errors of a host that cannot be reached, changed
-            # with its releases. The cache answers in its place, and what it lacks is named there.
+            # with its releases. The cache is used instead, which names missing files itself.
             return None
-    names = frozenset(sibling.rfilename for sibling in found.siblings or ())
-    return _Listing(commit=str(found.sha), names=names)
+    names = frozenset(sibling.rfilename for sibling in info.siblings or ())
+    return _Listing(commit=str(info.sha), names=names)
 
 
 @contextmanager
@@ -179,7 +179,7 @@ def _hub_errors(repo: str, wanted: str) -> Iterator[None]:
         ) from error
     except errors.EntryNotFoundError as error:
         raise AlphaBenchError(
-            f"the hub repository {repo!r} lacks the file {wanted!r}",
+            f"the hub repository {repo!r} has no file {wanted!r}",
             hint="a pipeline needs model_index.json; a LoRA's file is chosen with "
             "--set lora_file=NAME",
         ) from error
@@ -195,5 +195,5 @@ def _hub_errors(repo: str, wanted: str) -> Iterator[None]:
 
 
 def _first(error: Exception) -> str:
-    """The first line of an error's text; the client's messages run over several."""
+    """The first line of an error's text; the client's messages have several."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,6 @@
 """Where a checkpoint's files are: a folder, or a hub repository at one commit.
 
-Locates them and looks into them before anything is loaded. Knows no sampling setting and imports
+Locates and checks them before anything is loaded. Knows no sampling setting and imports
 no model library.
 """
 
@@ -20,9 +20,9 @@ from alphabench.weights.digest import digest_files
 _INDEX: Final = "model_index.json"
 _CARD: Final = "README.md"
 MAX_CARD: Final = 2**20
-"""Bytes of a model card; its header is what is read."""
+"""Bytes of a model card; only its header is used."""
 _DENOISERS: Final = ("transformer", "unet")
-"""Their weights are stored under the names that their modules have."""
+"""Their weights are stored under the names of their modules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class CheckpointFiles:
     """None when the files are on the hub."""
     snapshot: hub.HubSnapshot | None
     needed: tuple[str, ...]
-    """Files that decide the pixels, relative."""
+    """Relative paths of the files that decide the images."""
 
     def read_json(self, file: str) -> Mapping[str, Any]:
         """The object in one of the needed files; empty where there is no such file."""
@@ -50,7 +50,7 @@ class CheckpointFiles:
         """A folder with all needed files; downloads them when they are on the hub.
 
         Raises:
-            AlphaBenchError: they cannot be had, or arrived damaged.
+            AlphaBenchError: they cannot be fetched, or arrived damaged.
         """
         if self.folder is not None:
             return self.folder
@@ -60,7 +60,7 @@ class CheckpointFiles:
         return folder
 
     def card(self) -> str:
-        """The model card; nothing where there is none that can be read."""
+        """The model card; empty without a readable one."""
         try:
             card = self.folder / _CARD if self.folder else self._hub_card()
             return read_bytes(card, max_bytes=MAX_CARD).decode(errors="replace")
@@ -68,7 +68,7 @@ class CheckpointFiles:
             return ""
 
     def licence(self) -> str:
-        """What the model card states; `unknown` where there is no card or it states none."""
+        """What the model card states; `unknown` without a card, or if it states none."""
         return stated_licence(self.card())
 
     def _hub_card(self) -> Path:
@@ -96,24 +96,24 @@ class PipelineFiles(CheckpointFiles):
     def modules(self) -> dict[str, frozenset[str] | None]:
         """Component -> the names of its modules that have weights.
 
-        None where they are not known: not on this machine, or named otherwise than the modules.
+        None where they are unknown: not on this machine, or under other names than the modules'.
         """
-        found: dict[str, frozenset[str] | None] = dict.fromkeys(self.index.components)
-        place = self.folder or (self.snapshot.cached if self.snapshot is not None else None)
-        if place is None:
-            return found
+        modules: dict[str, frozenset[str] | None] = dict.fromkeys(self.index.components)
+        local = self.folder or (self.snapshot.cached if self.snapshot is not None else None)
+        if local is None:
+            return modules
         for component in _DENOISERS:
             names = [
                 one
                 for one in self.needed
                 if one.startswith(f"{component}/") and one.endswith(".safetensors")
             ]
-            headers = [weight_files.read_header(place / one, name=self.name) for one in names]
+            headers = [weight_files.read_header(local / one, name=self.name) for one in names]
             if headers:
-                found[component] = frozenset(
+                modules[component] = frozenset(
                     key.rpartition(".")[0] for header in headers for key in header
                 )
-        return found
+        return modules
 
     def read_scheduler(self) -> Mapping[str, Any]:
         """Configuration of the scheduler; empty where there is none."""
@@ -123,16 +123,16 @@ class PipelineFiles(CheckpointFiles):
 def stated_licence(card: str) -> str:
     """The licence that a model card names in its header, or `unknown`."""
     header = card.partition("---")[2].partition("\n---")[0]
-    found = re.search(r"^license(?:_name)?:[ \t]*(\S.*)$", header, re.MULTILINE)
-    return found[1].strip() if found else "unknown"
+    match = re.search(r"^license(?:_name)?:[ \t]*(\S.*)$", header, re.MULTILINE)
+    return match[1].strip() if match else "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointLocation:
-    """A folder or a hub repository, before it is known which of its files are needed."""
+    """A folder or a hub repository, before its needed files are known."""
 
     local: Path | None
-    """The folder, or what the cache holds of a hub that cannot be asked."""
+    """The folder, or the cached snapshot where the hub is not reachable."""
     snapshot: hub.HubSnapshot | None
     names: frozenset[str]
     """All files, relative."""
@@ -181,7 +181,7 @@ def locate_pipeline(
     consent: weight_files.Consent,
     access: hub.HubAccess,
 ) -> PipelineFiles:
-    """Locate a pipeline and check all that can be checked without loading it.
+    """Locate a pipeline and check it without loading it.
 
     Args:
         location: a folder, or a hub id `owner/name[@revision]`.
@@ -191,20 +191,20 @@ def locate_pipeline(
         access: how to reach the hub.
 
     Raises:
-        AlphaBenchError: not there, incomplete, damaged, or in need of a consent that is not given.
+        AlphaBenchError: not there, incomplete, damaged, or in need of a consent that was not given.
     """
-    place = locate_checkpoint(location, revision=revision, probe=_INDEX, access=access)
-    index_file, names = place.probe, place.names
+    located = locate_checkpoint(location, revision=revision, probe=_INDEX, access=access)
+    index_file, names = located.probe, located.names
     index = weight_files.read_index(index_file, name=location)
     needed = weight_files.needed_files(
         names, index, variant=variant, consent=consent, name=location
     )
-    if place.local is not None:
-        weight_files.check_files(place.local, needed, name=location)
+    if located.local is not None:
+        weight_files.check_files(located.local, needed, name=location)
     return PipelineFiles(
         name=location,
-        folder=place.local,
-        snapshot=place.snapshot,
+        folder=located.local,
+        snapshot=located.snapshot,
         index=index,
         needed=tuple(needed),
     )

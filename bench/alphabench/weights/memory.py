@@ -1,7 +1,7 @@
-"""Whether weights fit, asked before any of them is loaded.
+"""Checks that weights fit into memory, before any of them is loaded.
 
-Reads headers of safetensors files and asks the system or the GPU what is free. Counts weights
-alone: activations need room beside them. Where the system does not tell, nothing is refused.
+Reads headers of safetensors files and queries the free memory of the system or GPU. Counts only
+weights; activations need memory besides. Where free memory is unknown, nothing is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def stored_bytes(paths: Iterable[Path], *, width: int | None, name: str) -> int:
 
     Args:
         paths: safetensors files.
-        width: bytes of one number once loaded; None is as stored.
+        width: bytes of one number once loaded; None for the stored type.
         name: the checkpoint, for the errors.
 
     Raises:
@@ -46,19 +46,19 @@ def stored_bytes(paths: Iterable[Path], *, width: int | None, name: str) -> int:
 
 
 def free_bytes(device: str) -> int | None:
-    """What is free on `device` now; None where that cannot be told."""
+    """Bytes that are free on `device` now; None where that is unknown."""
     if device.startswith("cuda"):
         import torch
 
         return int(torch.cuda.mem_get_info(torch.device(device))[0])
     if device != "cpu":
         return None
-    found = [one for one in (_available(Path("/proc/meminfo")), _granted(_CGROUP)) if one]
-    return min(found, default=None)
+    limits = [_available(Path("/proc/meminfo")), _container_limit(_CGROUP)]
+    return min((limit for limit in limits if limit), default=None)
 
 
 def check_memory(needed: int, free: int | None, *, name: str, device: str) -> None:
-    """Refuse what cannot fit.
+    """Refuse weights that cannot fit.
 
     Raises:
         AlphaBenchError: more is needed than is free.
@@ -68,19 +68,19 @@ def check_memory(needed: int, free: int | None, *, name: str, device: str) -> No
     raise AlphaBenchError(
         f"the weights of {name!r} need {needed / GIB:.1f} GiB, and {device} has "
         f"{free / GIB:.1f} GiB free",
-        hint="choose another device with --devices, a smaller type with --set dtype=bfloat16, "
+        hint="choose another device with --devices, a smaller dtype with --set dtype=bfloat16, "
         "or free some memory",
     )
 
 
 def _available(meminfo: Path) -> int | None:
-    """Linux's own estimate of what can be had without swapping."""
-    found = _number_after(meminfo, "MemAvailable:")
-    return None if found is None else found * 1024
+    """Linux's estimate of the memory available without swapping."""
+    kib = _number_after(meminfo, "MemAvailable:")
+    return None if kib is None else kib * 1024
 
 
-def _granted(group: Path) -> int | None:
-    """What a container's limit leaves; files that are cached do not count as used."""
+def _container_limit(group: Path) -> int | None:
+    """The memory left by a container's limit; cached files do not count as used."""
     limit = _text(group / "memory.max").strip()
     used = _number_after(group / "memory.stat", "anon")
     if not limit.isdecimal() or used is None:

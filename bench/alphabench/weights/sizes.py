@@ -1,8 +1,8 @@
-"""Whether a configuration asks for sizes that its weights bear out; asked before anything is built.
+"""Checks the sizes in a configuration against the weights, before anything is built.
 
-Model libraries allocate what a configuration says before they look at the weights: a wrong digit in
+Model libraries allocate the sizes of a configuration before they read the weights: a wrong digit in
 a config.json would end in a killed process. Compares numbers with the shapes in the headers of
-safetensors files. Knows no architecture, only what its fields are usually called.
+safetensors files. Knows no architecture, only the usual names of fields.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ METADATA: Final = "__metadata__"
 """The entry of a safetensors header that is no tensor."""
 
 _COUNTS: Final = re.compile(r"layers|blocks|depth")
-"""Parts that each hold tensors of their own."""
+"""Counts of parts with tensors of their own."""
 _WIDTHS: Final = re.compile(r"dim|channels|heads|width|hidden|intermediate|features|d_model|d_ff")
-"""Sides of tensors."""
+"""Dimensions of tensors."""
 _OTHERS: Final = (
     (re.compile(r"theta|_ids?$|total_size"), None),
     (re.compile(r"^(?:unet|transformer)\w*/.*sample_size"), 512),
@@ -28,24 +28,24 @@ _OTHERS: Final = (
     (re.compile(r"vocab"), 2**21),
     (re.compile(r""), 2**25),
 )
-"""File and field -> the largest whole number that is believed, whatever the weights are.
+"""File and field -> the largest integer that is accepted, whatever the weights are.
 
-A denoiser's sample is in latents, and decides how large images are where nothing else does."""
-_LEAST_COUNT: Final = 256
-_LEAST_WIDTH: Final = 4096
-"""Small enough to be built, and then compared with the weights tensor by tensor."""
+A denoiser's sample_size is in latents, and is the default size of images."""
+_MIN_COUNT: Final = 256
+_MIN_WIDTH: Final = 4096
+"""Small enough to be built; the weights are then compared tensor by tensor."""
 _MARGIN: Final = 4
-"""Times the largest side of a tensor: some widths are products of two fields."""
+"""Times the largest dimension of a tensor: some widths are products of two fields."""
 
 
 def check_sizes(
     config: Mapping[str, Any], headers: Iterable[Mapping[str, Any]], *, file: str, name: str
 ) -> None:
-    """Refuse a configuration whose numbers are out of all proportion to the weights.
+    """Refuse a configuration whose numbers are out of proportion to the weights.
 
     Args:
         config: the content of a config.json.
-        headers: of the safetensors files that it describes; none where they are not known.
+        headers: of the safetensors files that it describes; empty where they are unknown.
         file: which configuration, for the error.
         name: the checkpoint, for the error.
 
@@ -56,26 +56,26 @@ def check_sizes(
         entry["shape"] for header in headers for key, entry in header.items() if key != METADATA
     ]
     widest = max((side for shape in shapes for side in shape), default=0)
-    for key, value in _whole_numbers(config, ""):
+    for key, value in _integers(config, ""):
         most = next(most for pattern, most in _OTHERS if pattern.search(f"{file}/{key}"))
         if shapes and _COUNTS.search(key):
-            most = max(len(shapes), _LEAST_COUNT)
+            most = max(len(shapes), _MIN_COUNT)
         elif shapes and _WIDTHS.search(key):
-            most = max(_MARGIN * widest, _LEAST_WIDTH)
+            most = max(_MARGIN * widest, _MIN_WIDTH)
         if most is not None and abs(value) > most:
             raise AlphaBenchError(
-                f"{file} of {name!r} has {key}={value}, which its weights do not bear out",
+                f"{file} of {name!r} has {key}={value}, which does not fit its weights",
                 hint="fetch or save the checkpoint again",
             )
 
 
-def _whole_numbers(value: Any, key: str) -> Iterator[tuple[str, int]]:
-    """Each whole number with the name of the field that holds it."""
+def _integers(value: Any, key: str) -> Iterator[tuple[str, int]]:
+    """Each integer with the name of its field."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _whole_numbers(inner, str(name))
+            yield from _integers(inner, str(name))
     elif isinstance(value, list):
         for inner in value:
-            yield from _whole_numbers(inner, key)
+            yield from _integers(inner, key)
     elif isinstance(value, int) and not isinstance(value, bool):
         yield key, value

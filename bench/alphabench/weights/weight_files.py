@@ -1,6 +1,6 @@
-"""What a pipeline's files are, told from their names, and whether weights can be read.
+"""Selects a pipeline's files by their names, and checks that its weights can be read.
 
-Refuses before anything is loaded: pickles and code without consent, missing and truncated files.
+Before anything is loaded it refuses pickles and code without consent, missing and truncated files.
 Knows safetensors' header, and the file names of diffusers and transformers; imports neither.
 """
 
@@ -26,7 +26,7 @@ _MAX_HEADER: Final = 100_000_000
 """Bytes; the safetensors library refuses longer headers."""
 _MAX_JSON: Final = 64 * 2**20
 """Bytes; the largest tokenizers have some 20 MB."""
-_WHOLE_NUMBERS: Final = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
+_INTEGER_DTYPES: Final = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 _QUANTISERS: Final = {
     "bitsandbytes": "bitsandbytes", "gptq": "gptqmodel", "awq": "gptqmodel", "torchao": "torchao",
     "quanto": "optimum", "gguf": "gguf", "compressed-tensors": "compressed_tensors",
@@ -37,7 +37,7 @@ _QUANTISERS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineIndex:
-    """What model_index.json says."""
+    """The content of model_index.json."""
 
     pipeline_class: str
     components: Mapping[str, str]
@@ -48,7 +48,7 @@ class PipelineIndex:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """What the user allows that could run somebody's code on this machine."""
+    """Consent of the user to files that can run code on this machine."""
 
     pickle: bool = False
     code: bool = False
@@ -110,7 +110,7 @@ def needed_files(
     consent: Consent,
     name: str,
 ) -> list[str]:
-    """The files that decide the pixels: configurations, tokenizers, and one form of the weights.
+    """The files that decide the images: configurations, tokenizers, and one variant of the weights.
 
     Args:
         names: all files of the checkpoint, relative, with `/`.
@@ -151,7 +151,7 @@ def _check_code(
         code.insert(0, f"{index.code}.py")
     if code and not consent.code:
         raise AlphaBenchError(
-            f"{name!r} brings its own Python code ({code[0]})",
+            f"{name!r} contains Python code of its own ({code[0]})",
             hint="read it, and if you trust it to run on this machine as you, "
             "add --set trust_remote_code=true",
         )
@@ -169,13 +169,13 @@ def _is_configuration(name: str, consent: Consent) -> bool:
 def _weights_of(
     component: str, inside: list[str], *, variant: str | None, consent: Consent, name: str
 ) -> list[str]:
-    own = [one.removeprefix(f"{component}/") for one in inside]
+    inner = [one.removeprefix(f"{component}/") for one in inside]
     for wanted in dict.fromkeys((variant, None)):
-        found = _weights_form(own, "safetensors", wanted)
-        if found:
-            return [f"{component}/{one}" for one in found]
-    pickled = [one for one in own if one.endswith(PICKLES)]
-    if not pickled and any(one.endswith(".gguf") for one in own):
+        selected = _weights_form(inner, "safetensors", wanted)
+        if selected:
+            return [f"{component}/{one}" for one in selected]
+    pickled = [one for one in inner if one.endswith(PICKLES)]
+    if not pickled and any(one.endswith(".gguf") for one in inner):
         raise AlphaBenchError(
             f"the weights of {component!r} in {name!r} are GGUF, which is not supported",
             hint="take the checkpoint as safetensors",
@@ -183,22 +183,22 @@ def _weights_of(
     if not pickled:
         raise AlphaBenchError(
             f"the weights of {component!r} are missing in {name!r}"
-            + (f" (variants there: {', '.join(_variants(own))})" if _variants(own) else ""),
+            + (f" (variants there: {', '.join(_variants(inner))})" if _variants(inner) else ""),
             hint="choose one with --set variant=NAME"
-            if _variants(own)
+            if _variants(inner)
             else "fetch or save the checkpoint again",
         )
     if not consent.pickle:
         raise AlphaBenchError(
             f"the weights of {component!r} in {name!r} are a pickle ({pickled[0]}), and opening "
-            "a pickle can run any code that its author put into it",
+            "a pickle can run any code of its author",
             hint="choose safetensors weights, or, if you trust the author, "
             "add --set allow_pickle=true",
         )
     for wanted in dict.fromkeys((variant, None)):
-        found = _weights_form(own, "bin", wanted)
-        if found:
-            return [f"{component}/{one}" for one in found]
+        selected = _weights_form(inner, "bin", wanted)
+        if selected:
+            return [f"{component}/{one}" for one in selected]
     return [f"{component}/{one}" for one in pickled]
 
 
@@ -209,8 +209,8 @@ def _weights_form(names: list[str], suffix: str, variant: str | None) -> list[st
         rf"{_STEM}({mark}{_SHARD}|{_SHARD}{mark})\.{suffix}"
         rf"|{_STEM}(\.{suffix}\.index{mark}|{mark}\.{suffix}\.index)\.json"
     )
-    found = [one for one in names if pattern.fullmatch(one)]
-    return found if any(not one.endswith(".json") for one in found) else []
+    matching = [one for one in names if pattern.fullmatch(one)]
+    return matching if any(not one.endswith(".json") for one in matching) else []
 
 
 def _variants(names: list[str]) -> list[str]:
@@ -219,10 +219,10 @@ def _variants(names: list[str]) -> list[str]:
 
 
 def check_files(root: Path, needed: Collection[str], *, name: str) -> None:
-    """Look into the files that are on this machine: headers, lengths, shards, JSON, sizes.
+    """Check the files on this machine: headers, lengths, shards, JSON, sizes.
 
     Raises:
-        AlphaBenchError: a file is missing, truncated or garbled, or weights cannot be meant so.
+        AlphaBenchError: a file is missing, truncated or garbled, or of an unsupported format.
     """
     headers: dict[str, list[dict[str, Any]]] = {}
     configs: dict[str, list[tuple[str, dict[str, Any]]]] = {}
@@ -247,10 +247,10 @@ def check_files(root: Path, needed: Collection[str], *, name: str) -> None:
         elif one.endswith(".json") and ".index." in one:
             _check_shards(read_checkpoint_json(path, name=name), one, needed, name=name)
     for folder in headers.keys() | configs.keys():
-        found, described = headers.get(folder, []), configs.get(folder, [])
-        check_formats(found, [content for _, content in described], name=name)
+        folder_headers, described = headers.get(folder, []), configs.get(folder, [])
+        check_formats(folder_headers, [content for _, content in described], name=name)
         for file, content in described:
-            check_sizes(content, found, file=file, name=name)
+            check_sizes(content, folder_headers, file=file, name=name)
 
 
 def _check_shards(
@@ -272,15 +272,15 @@ def _check_shards(
 def check_formats(
     headers: Iterable[Mapping[str, Any]], configs: Iterable[Mapping[str, Any]], *, name: str
 ) -> None:
-    """Refuse weights in a quantised form that nothing here would undo.
+    """Refuse quantised weights in a form that cannot be loaded.
 
     Args:
         headers: of the safetensors files of one model.
-        configs: what lies beside them.
+        configs: of the same folders.
         name: the checkpoint, for the errors.
 
     Raises:
-        AlphaBenchError: the package that reads them is missing, or no configuration tells how.
+        AlphaBenchError: the package that reads them is missing, or the format is not described.
     """
     for config in configs:
         stated = config.get("quantization_config")
@@ -298,10 +298,10 @@ def check_formats(
         for key, entry in header.items():
             if key == METADATA or not key.endswith("weight") or len(entry["shape"]) < 2:
                 continue
-            if entry["dtype"] in _WHOLE_NUMBERS:
+            if entry["dtype"] in _INTEGER_DTYPES:
                 raise AlphaBenchError(
-                    f"{key!r} of {name!r} holds whole numbers ({entry['dtype']}), and no "
-                    "quantization_config says what they stand for",
+                    f"{key!r} of {name!r} holds integers ({entry['dtype']}), and no "
+                    "quantization_config describes them",
                     hint="take the checkpoint in bfloat16",
                 )
 
@@ -310,13 +310,13 @@ def read_header(path: Path, *, name: str) -> dict[str, Any]:
     """The header of a safetensors file: tensor name -> dtype, shape, offsets.
 
     Raises:
-        AlphaBenchError: the header does not parse, or the file is shorter than it says.
+        AlphaBenchError: the header does not parse, or the file is shorter than stated.
     """
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > _MAX_HEADER:
-                raise ValueError("its header has no sensible length")
+                raise ValueError("its header has an invalid length")
             header = files.parse_json(file.read(length))
         size = path.stat().st_size
         end = max(
@@ -325,7 +325,7 @@ def read_header(path: Path, *, name: str) -> dict[str, Any]:
         for key, entry in header.items():
             sides = entry["shape"] if key != METADATA else []
             if not all(isinstance(side, int) and side >= 0 for side in sides):
-                raise ValueError(f"{key!r} has no sensible shape")
+                raise ValueError(f"{key!r} has an invalid shape")
     except (
         OSError,
         ValueError,
@@ -341,7 +341,7 @@ def read_header(path: Path, *, name: str) -> dict[str, Any]:
     if size != 8 + length + end:
         raise AlphaBenchError(
             f"the weights file {path.name!r} of {name!r} is damaged: it has {size} bytes, "
-            f"and its header speaks of {8 + length + end}",
+            f"and its header describes {8 + length + end}",
             hint="fetch or save the checkpoint again",
         )
     assert isinstance(header, dict)

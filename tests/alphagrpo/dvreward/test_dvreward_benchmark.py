@@ -43,7 +43,7 @@ def honest(benchmark: DVReward, scene: str) -> ScriptedJudge:
     )
     truth = {}
     for request in plan.requests:
-        drawn = checkpoint.draw(request).truth
+        drawn = checkpoint.render_request(request).truth
         for name, one in questions_to_ask(questions_of(request.sample), VerificationOptions()):
             assert one.check is not None
             truth[request.id, name] = "yes" if check_holds(one.check, drawn) else "no"

@@ -39,7 +39,7 @@ def drawn(
     made = []
     for request in requests_for(mini().samples(), 4, seed=0):
         path = folder / f"{request.id.replace('/', '_')}.png"
-        checkpoint.draw(request).image.save(path)
+        checkpoint.render_request(request).image.save(path)
         truths[request.id] = replies("dpg", checkpoint, request)
         made.append(GeneratedImage(request=request, path=path, sha256=path.name, seconds=0.0))
     return made, lambda q: truths[q.image_id][q.id]

@@ -44,7 +44,7 @@ def images(
     made = []
     for request in requests:
         path = folder / f"{request.sample.id}.png"
-        checkpoint.draw(request).image.save(path)
+        checkpoint.render_request(request).image.save(path)
         made.append(GeneratedImage(request=request, path=path, sha256=path.name, seconds=0.0))
     return made, edited_right(checkpoint, requests)
 

@@ -40,7 +40,7 @@ def drawn(
     made = []
     for request in requests_for(mini().samples(), 1, seed=0):
         path = folder / f"{request.sample.id}.png"
-        checkpoint.draw(request).image.save(path)
+        checkpoint.render_request(request).image.save(path)
         truths[request.id] = replies("tiif", checkpoint, request)
         made.append(GeneratedImage(request=request, path=path, sha256=path.name, seconds=0.0))
     return made, lambda q: truths[q.image_id][q.id]

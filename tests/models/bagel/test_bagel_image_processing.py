@@ -1,4 +1,4 @@
-"""Pictures on their way in and out: sizes, values, patches and tokens."""
+"""Images on their way in and out: sizes, values, patches and tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BAGEL as a unified model: alone or in any batch, the same picture and the same words."""
+"""BAGEL as a unified model: alone or in any batch, the same image and the same words."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_answers_depend_on_their_own_pictures_and_words_alone(model: UnifiedBage
 
 
 def test_what_is_shown_changes_what_is_said(loaded: LoadedBagel) -> None:
-    # Long answers: pictures hardly move the tokens of a model that has learnt nothing.
+    # Long answers: images hardly move the tokens of a model that has learnt nothing.
     model = UnifiedBagel(loaded, replace(RECIPE, max_answer_tokens=60))
     shown = AnswerTask(text="what?", images=(picture(0, 96, 96),), seed=1)
     assert model.answer([shown]) != model.answer([replace(shown, images=())])

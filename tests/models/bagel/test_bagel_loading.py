@@ -104,7 +104,7 @@ def test_a_truncated_file_is_named(checkpoint: Path, file: str, kept: float) -> 
     content = (checkpoint / file).read_bytes()
     cut = int(kept if kept >= 1 else kept * len(content))
     (checkpoint / file).write_bytes(content[:cut])
-    assert f"{file!r} in {checkpoint.name!r} is damaged or cut off" in refusal(checkpoint)
+    assert f"{file!r} in {checkpoint.name!r} is damaged or truncated" in refusal(checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_missing_file_is_named(checkpoint: Path, file: str) -> None:
         ("vit_config.json", {"patch_size": None}, "patch_size = None"),
         ("llm_config.json", {"rope_scaling": {"factor": 2}}, "rope_scaling = {'factor': 2}"),
         ("config.json", {"interpolate_pos": True}, "interpolate_pos = True"),
-        ("config.json", {"latent_patch_size": "2"}, "latent_patch_size is a positive whole"),
+        ("config.json", {"latent_patch_size": "2"}, "latent_patch_size is a positive integer"),
         ("config.json", {"vae_config": {"ch": 33}}, "ch is a multiple of norm_groups"),
         ("llm_config.json", {"vocab_size": 200}, "tokens, the model 200 embeddings"),
         ("tokenizer_config.json", {"added_tokens_decoder": {}}, "has no token '<|im_start|>'"),

@@ -1,4 +1,4 @@
-"""Sampling in batches: what else is in a batch, in which order, changes no picture and no word."""
+"""Sampling in batches: what else is in a batch, in which order, changes no image and no word."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tokens(grid: Grid, seed: int, width: int) -> Tensor:
 
 
 def edited(loaded: LoadedBagel, rows: Sequence[int]) -> Contexts:
-    """A picture, its patches, an instruction and a thought, each of another length by row."""
+    """An image, its patches, an instruction and a thought, each of another length by row."""
     model = loaded.model
     said = new_contexts(model, len(rows))
     latents = torch.cat([tokens(GRIDS[row], row, 64) for row in rows])

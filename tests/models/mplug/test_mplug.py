@@ -237,7 +237,7 @@ def altered(folder: Path, target: Path, name: str, change: Tensor | None) -> Pat
 def test_a_tensor_beside_those_that_are_computed_with_is_refused(
     name: str, folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(AlphaBenchError, match=f"no place for, such as '{name}'"):
+    with pytest.raises(AlphaBenchError, match=f"does not use, such as '{name}'"):
         load_mplug(altered(folder, tmp_path / "more", name, torch.ones(2, 2)))
 
 
@@ -247,7 +247,7 @@ NAME = "fusion_encoder.encoder.layer.3.intermediate.dense.weight"
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (None, "lacks the tensor"),
+        (None, "does not contain the tensor"),
         (torch.zeros(64, 32), "is 0 throughout"),
         (torch.full((64, 32), torch.nan), "is not finite"),
         (torch.ones(2, 2), "is (2, 2), not (64, 32)"),

@@ -1,9 +1,10 @@
 """The FLUX autoencoder, from diffusers, under the names of `ae.safetensors`; latents as tokens.
 
-Pictures are float tensors in [-1, 1]. Draws no noise: whoever encodes brings it, or takes the mean.
+Images are float tensors in [-1, 1]. Samples no noise: the caller passes it
+to `encode`, or takes the mean.
 
-Shapes: B pictures of one size; Y X pixels; Z latent channels; y x latent cells; T tokens of one
-picture, row after row; C features of a token (row in patch, column in patch, channel).
+Shapes: B images of one size; Y X pixels; Z latent channels; y x latent cells; T tokens of one
+image, row after row; C features of a token (row in patch, column in patch, channel).
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ _NAMES: Final = (
 
 
 class Moments(NamedTuple):
-    """What the encoder says of each latent cell, [B, Z, y, x] each."""
+    """The encoder's distribution over each latent cell, [B, Z, y, x] each."""
 
     mean: Tensor
     log_variance: Tensor
 
 
 class Autoencoder:
-    """Pictures to scaled latents and back."""
+    """Images to scaled latents and back."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         levels = len(config.widths)
@@ -72,7 +73,7 @@ class Autoencoder:
         return self.config.scale_factor * (mean_BZyx - self.config.shift_factor)
 
     def decode(self, latents_BZyx: Tensor) -> Tensor:
-        """Pictures around [-1, 1], not clamped."""
+        """Images around [-1, 1], not clamped."""
         weight = self.network.decoder.conv_in.weight
         raw_BZyx = latents_BZyx.to(weight) / self.config.scale_factor + self.config.shift_factor
         return torch.as_tensor(self.network.decoder(raw_BZyx))
@@ -86,14 +87,14 @@ class Autoencoder:
 
 
 def to_tokens(latent_Zyx: Tensor, patch: int) -> Tensor:
-    """One picture's latents as tokens [T, C]."""
+    """One image's latents as tokens [T, C]."""
     channels, height, width = latent_Zyx.shape
     cut = latent_Zyx.reshape(channels, height // patch, patch, width // patch, patch)
     return cut.permute(1, 3, 2, 4, 0).reshape(-1, patch * patch * channels)
 
 
 def to_latent(tokens_TC: Tensor, patch: int, *, rows: int, columns: int) -> Tensor:
-    """Tokens of one picture of `rows` x `columns` tokens as latents [Z, y, x]."""
+    """Tokens of one image of `rows` x `columns` tokens as latents [Z, y, x]."""
     cut = tokens_TC.reshape(rows, columns, patch, patch, -1).permute(4, 0, 2, 1, 3)
     return cut.reshape(-1, rows * patch, columns * patch)
 

@@ -1,7 +1,7 @@
-"""BAGEL behind the protocol of unified models: pictures and words from prompts, pictures and seeds.
+"""BAGEL behind the protocol of unified models: images and text from prompts, images and seeds.
 
-All noise of a picture and all choices in its thought come from generators of its own on the CPU,
-seeded by its task, so that a batch changes nothing. Knows no file and no benchmark.
+All noise of an image and all sampled tokens of its thought come from its own generators on the
+CPU, seeded by its task, so that a batch changes nothing. Knows no file and no benchmark.
 
 Shapes: B rows; L latent tokens of all rows, packed; C features of a token; V vocabulary.
 """
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _DECODED_TOGETHER = 2**20
-"""Pixels that the autoencoder decodes in one go."""
+"""Pixels that the autoencoder decodes in one call."""
 
 
 class _Text(NamedTuple):
@@ -64,12 +64,12 @@ class _Text(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """All that is random about a picture, beside its thought."""
+    """All that is random about an image, except for its thought."""
 
     image_LC: Tensor
     """Where sampling starts."""
     source_1Zyx: Tensor | None
-    """For the latents of the source picture, which are sampled as in training."""
+    """For the latents of the source image, which are sampled as in training."""
 
 
 class UnifiedBagel:
@@ -98,7 +98,7 @@ class UnifiedBagel:
                 results[index] = NotGenerated(status="refused", reason=reason)
             else:
                 possible.append(index)
-        # Guidance differs between the two, and all rows of a painter share one.
+        # Guidance differs between the two, and all rows of a `GuidedVelocity` share one.
         possible.sort(key=lambda index: tasks[index].source is not None)
         for _, group in groupby(possible, key=lambda index: tasks[index].source is not None):
             indices = list(group)
@@ -126,11 +126,11 @@ class UnifiedBagel:
         return [TextAnswer(text=one.text, cut=one.cut) for one in texts]
 
     def grid_of(self, width: int, height: int) -> Grid:
-        """Latent tokens of a picture of so many pixels."""
+        """Latent tokens of an image of so many pixels."""
         return Grid(height // self._side, width // self._side)
 
     def noise(self, task: GenerationTask) -> Noise:
-        """What the seed of a task makes: the picture's noise first, in the order of its tokens."""
+        """What the seed of a task makes: the image's noise first, in the order of its tokens."""
         config = self.loaded.model.config
         generator = torch.Generator().manual_seed(task.seed)
         width, height = self._size(task)
@@ -146,12 +146,12 @@ class UnifiedBagel:
     def contexts(
         self, tasks: Sequence[GenerationTask], noise: Sequence[Noise], *, think: bool
     ) -> Contexts:
-        """What is read before anything is written or drawn; all edits, or none.
+        """The prefilled contexts, before any text or image is generated; all edits, or none.
 
         Args:
             tasks: one a row.
             noise: of each task.
-            think: begin with the prompt that asks for a thought.
+            think: begin with the prompt for a chain of thought.
         """
         model = self.loaded.model
         contexts = new_contexts(model, len(tasks))
@@ -206,7 +206,7 @@ class UnifiedBagel:
     def _obstacle(self, task: GenerationTask) -> str | None:
         if task.source is not None:
             if task.width is not None or task.height is not None:
-                return "an edited picture has the size of its source, and another was asked for"
+                return "an edited image has the size of its source, and another size was requested"
             return None
         width, height = self._size(task)
         return size_obstacle(width, height, side=self._side, max_side=self._max_side)
@@ -221,16 +221,16 @@ class UnifiedBagel:
         return task.width or self.sampling.width, task.height or self.sampling.height
 
     def resized(self, image: Image) -> Image:
-        """A source picture in the size in which its latents are taken."""
+        """A source image in the size in which its latents are taken."""
         return self._latent_sizes.resized(to_rgb(image))
 
     def encoded(self, image: Image, noise_1Zyx: Tensor | None) -> Tensor:
-        """A source picture's latent tokens [L, C]."""
+        """A source image's latent tokens [L, C]."""
         encoded = self.loaded.autoencoder.encode(image_to_pixels(image)[None], noise_1Zyx)
         return to_tokens(encoded[0], self.loaded.model.config.latent_patch)
 
     def read_images(self, contexts: Contexts, images: Sequence[Image | None]) -> Contexts:
-        """Reads one picture a row, resized for latents before, to be understood."""
+        """Reads one image a row, resized for latents before, to be understood."""
         side = self.loaded.model.config.vision.patch_size
         grids, patches = [], []
         for image in images:
@@ -262,7 +262,7 @@ class UnifiedBagel:
         return [_Text(tokens.answer(ids), cut=len(ids) - 1 == max_tokens) for ids in written]
 
     def decoded(self, latents_LC: Tensor, grids: Sequence[Grid]) -> list[Image | NotGenerated]:
-        """Pictures of one size go through the autoencoder together, as many as fit."""
+        """Images of one size go through the autoencoder together, as many as fit."""
         results: dict[int, Image | NotGenerated] = {}
         counts = [grid.rows * grid.columns for grid in grids]
         latents = ragged(counts, latents_LC.device).split(latents_LC)
@@ -286,15 +286,13 @@ class UnifiedBagel:
         return {
             row: pixels_to_image(one)
             if bool(one.isfinite().all())
-            else NotGenerated(
-                status="failed", reason="the sampled picture holds numbers that are none"
-            )
+            else NotGenerated(status="failed", reason="the sampled image holds NaN or infinity")
             for row, one in zip(latents_by_row, pixels, strict=True)
         }
 
 
 class BagelRefiner:
-    """An `ImageRefiner`: edits the image after a thought, as AlphaGRPO's release refines."""
+    """An `ImageRefiner`: edits the image after a thought, as in AlphaGRPO's release."""
 
     def __init__(self, model: UnifiedBagel) -> None:
         self.model = model
@@ -312,7 +310,7 @@ class BagelRefiner:
 
 
 def size_obstacle(width: int, height: int, *, side: int, max_side: int) -> str | None:
-    """Why a picture of this size cannot be drawn; None where it can.
+    """Why an image of this size cannot be generated; None where it can.
 
     Args:
         width: pixels.
@@ -323,15 +321,15 @@ def size_obstacle(width: int, height: int, *, side: int, max_side: int) -> str |
     if width % side or height % side or min(width, height) < side:
         return f"{width}x{height} is no size in steps of {side} pixels"
     if max(width, height) > max_side:
-        return f"{width}x{height} is larger than {max_side} pixels, which this model can draw"
+        return f"{width}x{height} is larger than {max_side} pixels, which this model can generate"
     return None
 
 
 def seeded_token_sampler(seeds: Sequence[int], temperature: float) -> TokenSampler:
-    """Draws tokens at a temperature, each row with a generator of its own.
+    """Samples tokens at a temperature, each row with its own generator.
 
     One uniform number a token decides by the cumulative distribution in float64, so that rounding
-    which differs between batches hardly ever changes a token.
+    which differs between batches very rarely changes a token.
     """
     generators = [torch.Generator().manual_seed(_text_seed(seed)) for seed in seeds]
 
@@ -347,6 +345,6 @@ def seeded_token_sampler(seeds: Sequence[int], temperature: float) -> TokenSampl
 
 
 def _text_seed(seed: int) -> int:
-    """A seed for words, so that they have nothing to do with the noise of the same task."""
+    """The seed for text, independent of the noise of the same task."""
     digest = hashlib.sha256(f"words of {seed}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

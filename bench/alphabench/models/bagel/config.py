@@ -47,12 +47,12 @@ class BagelTextConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BagelVisionConfig:
-    """The encoder of pictures that are to be understood."""
+    """The encoder of images that are to be understood."""
 
     hidden_size: int
     intermediate_size: int
     declared_layers: int
-    """As the file says; the last one is never used and not stored."""
+    """As stated in the file; the last one is never used and not stored."""
     num_attention_heads: int
     patch_size: int
     image_size: int
@@ -71,7 +71,7 @@ class BagelVisionConfig:
 
     @property
     def table_side(self) -> int:
-        """Patches on a side of the largest picture."""
+        """Patches on a side of the largest image."""
         return self.image_size // self.patch_size
 
     @property
@@ -89,14 +89,14 @@ class AutoencoderConfig:
     z_channels: int = 16
     norm_groups: int = 32
     """Of every group normalisation; fewer suit a narrow one, whose groups of one would lose the
-    brightness of a picture."""
+    brightness of an image."""
     scale_factor: float = 0.3611
     shift_factor: float = 0.1159
 
     def __post_init__(self) -> None:
         counts = (self.ch, self.num_res_blocks, self.z_channels, self.norm_groups, *self.ch_mult)
         if not all(isinstance(count, int) and count > 0 for count in counts):
-            raise ValueError("the autoencoder's sizes are positive whole numbers")
+            raise ValueError("the autoencoder's sizes are positive integers")
         if self.ch % self.norm_groups:
             raise ValueError("ch is a multiple of norm_groups")
 
@@ -118,13 +118,13 @@ class BagelConfig:
     vision: BagelVisionConfig
     autoencoder: AutoencoderConfig
     latent_side: int
-    """Latent tokens on a side of the largest picture that can be made."""
+    """Latent tokens on a side of the largest image that can be made."""
     latent_patch: int = 2
     """Latent cells on a side of one token."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.latent_patch, int) or self.latent_patch < 1:
-            raise ValueError("latent_patch_size is a positive whole number")
+            raise ValueError("latent_patch_size is a positive integer")
 
     @property
     def latent_features(self) -> int:
@@ -149,8 +149,8 @@ def read_bagel_config(folder: Path, *, latent_side: int) -> BagelConfig:
     """
     general_file = folder / GENERAL_FILE
     general = _read(general_file) if general_file.is_file() else {}
-    _insist(general_file, general, "connector_act", TANH_GELU)
-    _insist(general_file, general, "interpolate_pos", False)
+    _require(general_file, general, "connector_act", TANH_GELU)
+    _require(general_file, general, "interpolate_pos", False)
     vae = general.get("vae_config", {})
     if vae:
         vae = {**vae, "ch_mult": tuple(vae.get("ch_mult", AutoencoderConfig().ch_mult))}
@@ -172,20 +172,20 @@ def read_bagel_config(folder: Path, *, latent_side: int) -> BagelConfig:
 
 
 def _language(path: Path) -> BagelTextConfig:
-    found = _read(path)
-    _insist(path, found, "hidden_act", "silu")
-    _insist(path, found, "use_sliding_window", False)
-    _insist(path, found, "rope_scaling", None)
+    content = _read(path)
+    _require(path, content, "hidden_act", "silu")
+    _require(path, content, "use_sliding_window", False)
+    _require(path, content, "rope_scaling", None)
     names = BagelTextConfig.__dataclass_fields__
     # Newer writers of the file put the base frequency one level down.
-    theta = found.get("rope_theta") or (found.get("rope_parameters") or {}).get("rope_theta")
-    found = {**found, "rope_theta": theta}
-    return BagelTextConfig(**{name: _number(path, found, name) for name in names})
+    theta = content.get("rope_theta") or (content.get("rope_parameters") or {}).get("rope_theta")
+    content = {**content, "rope_theta": theta}
+    return BagelTextConfig(**{name: _number(path, content, name) for name in names})
 
 
 def _vision(path: Path) -> BagelVisionConfig:
-    found = _read(path)
-    _insist(path, found, "hidden_act", TANH_GELU)
+    content = _read(path)
+    _require(path, content, "hidden_act", TANH_GELU)
     needed = (
         "hidden_size",
         "intermediate_size",
@@ -194,13 +194,13 @@ def _vision(path: Path) -> BagelVisionConfig:
         "image_size",
     )
     optional = {
-        name: _number(path, found, name)
+        name: _number(path, content, name)
         for name in ("layer_norm_eps", "num_channels")
-        if name in found
+        if name in content
     }
     return BagelVisionConfig(
-        declared_layers=_number(path, found, "num_hidden_layers"),
-        **{name: _number(path, found, name) for name in needed},
+        declared_layers=_number(path, content, "num_hidden_layers"),
+        **{name: _number(path, content, name) for name in needed},
         **optional,
     )
 
@@ -209,25 +209,25 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         raise AlphaBenchError(
             f"the checkpoint {path.parent.name!r} has no file {path.name!r}",
-            hint="fetch the checkpoint again, whole",
+            hint="fetch the complete checkpoint again",
         )
     try:
-        found = read_json(path)
+        content = read_json(path)
     except UnreadableFileError as error:
         raise AlphaBenchError(
             f"{path.name!r} in {path.parent.name!r} cannot be read: {error}",
             hint="fetch that file again",
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise AlphaBenchError(
             f"{path.name!r} in {path.parent.name!r} holds no JSON object",
             hint="fetch that file again",
         )
-    return found
+    return content
 
 
-def _number(path: Path, found: Mapping[str, Any], name: str) -> Any:
-    value = found.get(name)
+def _number(path: Path, content: Mapping[str, Any], name: str) -> Any:
+    value = content.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         raise AlphaBenchError(
             f"{path.name!r} in {path.parent.name!r} has {name} = {value!r}, not a positive number",
@@ -236,9 +236,9 @@ def _number(path: Path, found: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def _insist(path: Path, found: Mapping[str, Any], name: str, wanted: object) -> None:
-    if found.get(name, wanted) != wanted:
+def _require(path: Path, content: Mapping[str, Any], name: str, wanted: object) -> None:
+    if content.get(name, wanted) != wanted:
         raise AlphaBenchError(
-            f"{path.name!r} in {path.parent.name!r} asks for {name} = {found[name]!r}",
+            f"{path.name!r} in {path.parent.name!r} asks for {name} = {content[name]!r}",
             hint=f"only {name} = {wanted!r} is implemented",
         )

@@ -1,8 +1,8 @@
 """The mixture-of-transformers decoder: two complete sets of weights, one shared attention.
 
-Tokens come in packed, without padding; each goes through its own expert's norms, projections and
+Tokens come in packed, without padding; each passes through its expert's norms, projections and
 MLP, and all of a row meet in attention. Names of modules are those of the released checkpoint, the
-generation expert's with the suffix `_moe_gen`. Knows no picture and no sampler.
+generation expert's with the suffix `_moe_gen`. Knows no image and no sampler.
 
 Shapes: T new tokens of all rows, packed, the understanding expert's first; B rows; N new tokens of
 the longest row; P stored keys; D width; H query heads; G key heads; K head size; F K/2.
@@ -53,10 +53,10 @@ def rotation(positions_T: Tensor, head_size: int, theta: float) -> Rotation:
 
 
 def rotate(x_THK: Tensor, by: Rotation) -> Tensor:
-    """Turns the pair (i, i + K/2) of each head by its token's angle."""
+    """Rotates the pair (i, i + K/2) of each head by its token's angle."""
     first, second = x_THK.float().chunk(2, dim=-1)
-    turned = (first * by.cos - second * by.sin, second * by.cos + first * by.sin)
-    return torch.cat(turned, dim=-1).to(x_THK.dtype)
+    rotated = (first * by.cos - second * by.sin, second * by.cos + first * by.sin)
+    return torch.cat(rotated, dim=-1).to(x_THK.dtype)
 
 
 def routed(module: nn.Module, name: str, x_TD: Tensor, understanding: int) -> Tensor:
@@ -82,10 +82,10 @@ class PassInputs(NamedTuple):
 
 
 def append_keys(stored_BGPK: Tensor, new_BGNK: Tensor, capacity: int) -> Tensor:
-    """The new keys or values behind the stored ones: in their room, or else in a new tensor."""
+    """The new keys or values after the stored ones: in reserved capacity, or in a new tensor."""
     if not capacity:
         return torch.cat([stored_BGPK, new_BGNK], dim=2)
-    assert capacity == new_BGNK.shape[2], "room is made for this very block"
+    assert capacity == new_BGNK.shape[2], "the capacity is reserved for exactly this block"
     if torch.is_grad_enabled():
         return torch.cat([stored_BGPK[:, :, :-capacity], new_BGNK], dim=2)
     stored_BGPK[:, :, -capacity:] = new_BGNK
@@ -126,13 +126,13 @@ class BagelAttention(nn.Module):
         self.head_size = size
 
     def _heads(self, x_TD: Tensor) -> Tensor:
-        """[T, heads, K]; of no token at all too, where the number of heads cannot be inferred."""
+        """[T, heads, K]; also of no token at all, where the number of heads cannot be inferred."""
         return x_TD.reshape(len(x_TD), x_TD.shape[1] // self.head_size, self.head_size)
 
     def forward(
         self, x_TD: Tensor, shared: PassInputs, stored: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The layer's contribution, and keys and values with the new ones behind the stored."""
+        """The layer's contribution, and keys and values with the new ones after the stored."""
         block, count = shared.block, shared.block.understanding
         q_THK, k_TGK, v_TGK = (
             self._heads(routed(self, f"{name}_proj", x_TD, count)) for name in "qkv"
@@ -211,10 +211,10 @@ class Decoder(nn.Module):
     ) -> DecoderOutput:
         """Reads `block`, whose embeddings are `x_TD`, after `context`; changes neither.
 
-        Where `context` has room, the keys that come back lie in it, until the next reading.
+        Where `context` has capacity, the returned keys are stored there, until the next reading.
 
-        `recompute` keeps no activations inside layers for the backward pass but computes them again
-        there: the same gradients for less memory and more time.
+        `recompute` stores no activations inside layers for the backward pass but computes them
+        again there: the same gradients for less memory and more time.
         """
         stored_BNP = context.valid_BP[:, None, :].expand(-1, block.tokens.longest, -1)
         sees_BNM = torch.cat([stored_BNP, block.sees_BNN], dim=2)

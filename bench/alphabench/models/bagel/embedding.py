@@ -1,6 +1,6 @@
-"""The small parts between pictures and the decoder: position tables, time, connector.
+"""The small parts between images and the decoder: position tables, time, connector.
 
-Shapes: T tokens; D decoder width; E width of what comes in; S side of a square table of positions.
+Shapes: T tokens; D decoder width; E width of the input; S side of a square position table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def sine_table(side: int, width: int) -> Tensor:
 
 
 def time_features(t_T: Tensor) -> Tensor:
-    """Cosines and then sines [T, 256] of times in [0, 1], taken as they are (float32)."""
+    """Cosines and then sines [T, 256] of times in [0, 1], unscaled (float32)."""
     half = TIME_FEATURES // 2
     steps = torch.arange(half, dtype=torch.float32, device=t_T.device) / half
     angles = t_T.float()[:, None] * torch.exp(-math.log(LONGEST_PERIOD) * steps)
@@ -40,7 +40,7 @@ def time_features(t_T: Tensor) -> Tensor:
 
 
 class PositionTable(nn.Module):
-    """A stored table that is never trained; place = row * side + column."""
+    """A stored table that is never trained; index = row * side + column."""
 
     def __init__(self, side: int, width: int) -> None:
         super().__init__()

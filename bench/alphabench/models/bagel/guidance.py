@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 
 Renorm = Literal["global", "channel", "text_channel"]
-"""What keeps the length of the unguided velocity.
+"""What is rescaled to the length of the unguided velocity.
 
-global: the whole picture. channel: each token. text_channel: each token, before the image branch.
+global: the complete image. channel: each token. text_channel: each token, before the image branch.
 """
 _TINY: Final = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidance:
-    """How strongly the branches without text and without pictures push away."""
+    """How strongly the branches without text and without images push away."""
 
     text_scale: float = 4.0
-    """1 or less: no guidance at all, by pictures neither."""
+    """1 or less: no guidance at all, by images neither."""
     image_scale: float = 1.0
     """1 or less: no image branch."""
     low: float = 0.4
@@ -52,7 +52,7 @@ class Guidance:
 def apply_guidance(
     full_BNC: Tensor, text_free_BNC: Tensor, image_free_BNC: Tensor | None, guidance: Guidance
 ) -> Tensor:
-    """The guided velocity; `image_free_BNC` is None where `branches` says 2.
+    """The guided velocity; `image_free_BNC` is None where `branches` returns 2.
 
     As the reference's inference does it; see `Guidance` for scales and renormalisation.
     """
@@ -69,9 +69,9 @@ def apply_guidance(
 
 
 def _renormed(pushed: Tensor, full: Tensor, floor: float, *, dims: tuple[int, ...]) -> Tensor:
-    wanted = torch.linalg.vector_norm(full, dim=dims, keepdim=True)
-    found = torch.linalg.vector_norm(pushed, dim=dims, keepdim=True)
-    factor = torch.clamp(wanted / (found + _TINY), floor, 1.0)
+    target = torch.linalg.vector_norm(full, dim=dims, keepdim=True)
+    norm = torch.linalg.vector_norm(pushed, dim=dims, keepdim=True)
+    factor = torch.clamp(target / (norm + _TINY), floor, 1.0)
     return pushed * factor
 
 

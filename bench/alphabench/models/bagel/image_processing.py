@@ -1,4 +1,4 @@
-"""Pictures in and out: the size rule, pixels in [-1, 1], patches of the vision encoder, uint8 out.
+"""Image preprocessing: the size rule, pixels in [-1, 1], patches of the vision encoder, uint8 out.
 
 Sizes and rounding follow the reference's inference transforms; knows no weights.
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeRule:
-    """How large a picture may be, in pixels."""
+    """How large an image may be, in pixels."""
 
     longest: int
     shortest: int
@@ -26,10 +26,10 @@ class SizeRule:
     stride: int
     """Both sides become multiples of it."""
     most_pixels: int = 14 * 14 * 9 * 1024
-    """Area above which a picture is shrunk once more; only unusual rules reach it."""
+    """Area above which an image is shrunk once more; only unusual rules reach it."""
 
     def size(self, width: int, height: int, *, images: int = 1) -> tuple[int, int]:
-        """Width and height after resizing, where `pictures` of them share the largest area."""
+        """Width and height after resizing, where `images` of them share the largest area."""
         scale = min(self.longest / max(width, height), 1.0)
         scale = max(scale, self.shortest / min(width, height))
         sides = self._scaled((width, height), scale)
@@ -42,7 +42,7 @@ class SizeRule:
         return sides
 
     def resized(self, image: Image.Image) -> Image.Image:
-        """The picture in that size, by bicubic interpolation."""
+        """The image in that size, by bicubic interpolation."""
         size = self.size(*image.size)
         return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
@@ -55,25 +55,25 @@ class SizeRule:
 
 
 LATENT_SIZES: Final = SizeRule(longest=1024, shortest=512, stride=16)
-"""The released model's, for pictures to edit; also applied before `PATCH_SIZES`."""
+"""The released model's, for images to edit; also applied before `PATCH_SIZES`."""
 PATCH_SIZES: Final = SizeRule(longest=980, shortest=224, stride=14)
-"""The released model's, for pictures to understand."""
+"""The released model's, for images to understand."""
 
 
 def image_to_pixels(image: Image.Image) -> Tensor:
-    """An RGB picture as [3, Y, X] in [-1, 1], float32."""
+    """An RGB image as [3, Y, X] in [-1, 1], float32."""
     values = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).float()
     return (values / 255.0 - 0.5) / 0.5
 
 
 def to_patches(pixels_3YX: Tensor, side: int) -> Tensor:
-    """Patches [T, C] of `side` x `side` pixels; both sides of the picture are multiples of it."""
+    """Patches [T, C] of `side` x `side` pixels; both sides of the image are multiples of it."""
     channels, height, width = pixels_3YX.shape
     cut = pixels_3YX.reshape(channels, height // side, side, width // side, side)
     return cut.permute(1, 3, 2, 4, 0).reshape(-1, side * side * channels)
 
 
 def pixels_to_image(pixels_3YX: Tensor) -> Image.Image:
-    """A decoded picture, clamped to [-1, 1]; 255 values are cut off, not rounded."""
+    """A decoded image, clamped to [-1, 1]; 255 values are cut off, not rounded."""
     values = (pixels_3YX.float() * 0.5 + 0.5).clamp(0, 1) * 255
     return Image.fromarray(values.permute(1, 2, 0).to("cpu", torch.uint8).numpy())

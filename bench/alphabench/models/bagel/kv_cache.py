@@ -1,4 +1,4 @@
-"""What the decoder has read so far (keys and values), and a block of tokens that it reads next.
+"""The decoder's KV cache, and a block of tokens that it reads next.
 
 Rows of a batch may differ in length at every block: gaps in the stored keys are masked, and since
 keys carry their own positions, gaps change nothing. Knows no weights.
@@ -22,7 +22,7 @@ from alphabench.models.bagel.packed_sequences import Ragged, ragged
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Keys and values of all layers for B rows; never changed, only extended into a new one."""
+    """Keys and values of all layers for B rows; never modified, only extended into a new one."""
 
     keys: tuple[Tensor, ...]
     """One [B, G, P, K] a layer, after normalisation and rotation."""
@@ -31,11 +31,11 @@ class Context:
     positions: tuple[int, ...]
     """The position that the next token of each row gets."""
     capacity: int = 0
-    """Slots behind the P stored ones that the next block's keys and values are written into.
+    """Free slots after the P stored ones, for the next block's keys and values.
 
-    Whoever reads a block twice after such a context overwrites what the first reading wrote there,
-    which is the point: nothing is copied at a step whose keys nobody keeps. Not used while
-    gradients are recorded.
+    Reading two blocks after the same context overwrites the first one's keys. That saves a copy at
+    each step of the sampler, which needs no keys of earlier steps. Not used while gradients are
+    recorded.
     """
 
     @property
@@ -49,7 +49,7 @@ class Context:
 
     def take(self, rows: Sequence[int]) -> Context:
         """These rows, in this order; a row may be taken twice."""
-        assert not self.capacity, "rows are taken before room is made"
+        assert not self.capacity, "rows are taken before capacity is reserved"
         index = torch.tensor(list(rows), dtype=torch.long, device=self.valid_BP.device)
         return Context(
             keys=tuple(key[index] for key in self.keys),
@@ -59,8 +59,8 @@ class Context:
         )
 
     def with_capacity(self, slots: int) -> Context:
-        """A copy with room for a block whose longest row has `slots` tokens."""
-        assert not self.capacity, "there is room already"
+        """A copy with capacity for a block whose longest row has `slots` tokens."""
+        assert not self.capacity, "capacity is reserved already"
         return replace(
             self,
             keys=tuple(functional.pad(key, (0, 0, 0, slots)) for key in self.keys),
@@ -69,7 +69,7 @@ class Context:
         )
 
     def first(self, rows: int) -> Context:
-        """The first `rows` rows, without copying: room is shared too."""
+        """The first `rows` rows, without copying: capacity is shared too."""
         return replace(
             self,
             keys=tuple(key[:rows] for key in self.keys),
@@ -94,8 +94,8 @@ def empty_context(
 
 
 def stack(contexts: Sequence[Context]) -> Context:
-    """The rows of all `contexts`, one context after another; none has room."""
-    assert not any(context.capacity for context in contexts), "room is made after stacking"
+    """The rows of all `contexts`, one context after another; none has capacity reserved."""
+    assert not any(context.capacity for context in contexts), "capacity is reserved after stacking"
     longest = max(context.valid_BP.shape[1] for context in contexts)
 
     def joined(parts: Sequence[Tensor]) -> Tensor:
@@ -115,7 +115,7 @@ def stack(contexts: Sequence[Context]) -> Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """T new tokens of B rows: who handles each, where it stands, what it sees of its own block."""
+    """T new tokens of B rows: the expert, the position and the attention mask of each."""
 
     tokens: Ragged
     """In reading order, which is the order of what goes in and comes out."""
@@ -178,7 +178,7 @@ def image_block(context: Context, lengths: Sequence[int], *, latents: bool) -> B
     """A start token, `lengths` image tokens and an end token a row, all seeing each other.
 
     All stand at one position, and the next block's position is the one after; a row of length 0
-    gets no tokens at all. Source of the rule: Bagel's own inference, as its recorded runs show.
+    gets no tokens at all. As Bagel's own inference does, verified on its recorded runs.
     """
     tokens = ragged([n + 2 if n else 0 for n in lengths], context.valid_BP.device)
     device = tokens.rows_T.device

@@ -1,8 +1,8 @@
-"""Loads a BAGEL-type checkpoint folder: sizes, weights, and which tokens mean what.
+"""Loads a BAGEL-type checkpoint folder: sizes, weights and control tokens.
 
-Modules are made without memory and take each tensor as it is read, so there is never a second copy
-of the weights. Reads safetensors only, and refuses by name whatever is missing, misshapen or cut
-off. Knows no hub: the folder is there.
+Modules are created on the meta device and take each tensor as it is read, so there is never a
+second copy of the weights. Reads safetensors only, and refuses by name each tensor that is missing,
+misshapen or truncated. Knows no hub: the folder is there.
 """
 
 from __future__ import annotations
@@ -64,26 +64,26 @@ def load_bagel(
         folder: `llm_config.json`, `vit_config.json`, `ema.safetensors` (or its shards with
             `ema.safetensors.index.json`), `ae.safetensors` and the tokenizer's files.
         device: where the weights go, tensor by tensor.
-        dtype: of the model's weights; None keeps that of the file.
-        autoencoder_dtype: float32 keeps pictures exact; the autoencoder is small.
+        dtype: of the model's weights; None takes that of the file.
+        autoencoder_dtype: float32 for exact images; the autoencoder is small.
 
     Raises:
-        AlphaBenchError: a file, field or tensor is missing, of the wrong shape or cut off, the
-            tokenizer does not fit, or the folder holds tensors that the model has no place for.
+        AlphaBenchError: a file, field or tensor is missing, of the wrong shape or truncated, the
+            tokenizer does not fit, or the folder holds tensors that the model does not use.
     """
-    stored = _survey(folder, MODEL_FILE)
+    stored = _read_headers(folder, MODEL_FILE)
     config = _sized(folder, stored)
     tokens = load_bagel_tokens(folder, vocabulary=config.language.vocab_size)
     with torch.device("meta"):
         marks = ImageMarks(start=tokens.start_of_image, end=tokens.end_of_image)
         model = Bagel(config, marks).eval()
         autoencoder = Autoencoder(config.autoencoder)
-    where = torch.device(device)
-    _fill(model, stored, {name: name for name in model.state_dict()}, config, (where, dtype))
+    target = torch.device(device)
+    _fill(model, stored, {name: name for name in model.state_dict()}, config, (target, dtype))
     names = {autoencoder.stored_name(name): name for name in autoencoder.network.state_dict()}
-    images = _survey(folder, AUTOENCODER_FILE)
-    _fill(autoencoder.network, images, names, config, (where, autoencoder_dtype))
-    return LoadedBagel(model=model, autoencoder=autoencoder, tokens=tokens, device=where)
+    autoencoder_tensors = _read_headers(folder, AUTOENCODER_FILE)
+    _fill(autoencoder.network, autoencoder_tensors, names, config, (target, autoencoder_dtype))
+    return LoadedBagel(model=model, autoencoder=autoencoder, tokens=tokens, device=target)
 
 
 def read_sizes(folder: Path) -> BagelConfig:
@@ -92,18 +92,18 @@ def read_sizes(folder: Path) -> BagelConfig:
     Raises:
         AlphaBenchError: a file, a field or the latent position table is missing or damaged.
     """
-    return _sized(folder, _survey(folder, MODEL_FILE))
+    return _sized(folder, _read_headers(folder, MODEL_FILE))
 
 
 def _sized(folder: Path, stored: _Stored) -> BagelConfig:
     if LATENT_TABLE not in stored.shapes:
-        raise _lacking(stored.name, LATENT_TABLE)
+        raise _missing_tensor(stored.name, LATENT_TABLE)
     return read_bagel_config(
         folder, latent_side=round(math.prod(stored.shapes[LATENT_TABLE][:1]) ** 0.5)
     )
 
 
-def _survey(folder: Path, name: str) -> _Stored:
+def _read_headers(folder: Path, name: str) -> _Stored:
     """Reads headers only."""
     index = folder / f"{name}.index.json"
     paths = [folder / name]
@@ -117,7 +117,7 @@ def _survey(folder: Path, name: str) -> _Stored:
     files: dict[str, Path] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for path in paths:
-        with _opened(path) as file:
+        with _open_safetensors(path) as file:
             for key in file.keys():  # noqa: SIM118  (not a mapping)
                 files[key] = path
                 shapes[key] = tuple(file.get_slice(key).get_shape())
@@ -130,18 +130,18 @@ def _weight_map(index: Path) -> Mapping[str, str]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open_safetensors(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise AlphaBenchError(
             f"the checkpoint {path.parent.name!r} has no file {path.name!r}",
-            hint="fetch the checkpoint again, whole",
+            hint="fetch the complete checkpoint again",
         )
     try:
         with safe_open(path, framework="pt") as file:
             yield file
     except SafetensorError as error:
         raise AlphaBenchError(
-            f"{path.name!r} in {path.parent.name!r} is damaged or cut off: {error}",
+            f"{path.name!r} in {path.parent.name!r} is damaged or truncated: {error}",
             hint="fetch that file again",
         ) from error
 
@@ -153,43 +153,43 @@ def _fill(
     config: BagelConfig,
     target: tuple[torch.device, torch.dtype | None],
 ) -> None:
-    """Puts every tensor of `stored` in its place; `names` leads from the file to the module."""
+    """Assigns every stored tensor; `names` maps names in the file to those of the module."""
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     for key in names:
         if key not in stored.shapes:
-            raise _lacking(stored.name, key)
+            raise _missing_tensor(stored.name, key)
         _check_shape(stored, key, shapes[names[key]])
     unused = f"vit_model.vision_model.encoder.layers.{config.vision.layers}."
     for key in stored.shapes:
         # The declared last layer of the vision encoder is not used, whether stored or not.
         if key not in names and not key.startswith(unused):
             raise AlphaBenchError(
-                f"{stored.name!r} holds {key!r}, which a model of these sizes has no place for",
+                f"{stored.name!r} holds {key!r}, which a model of these sizes does not use",
                 hint="check that the JSON files belong to these weights",
             )
     for path in sorted(set(stored.files.values())):
-        with _opened(path) as file:
+        with _open_safetensors(path) as file:
             for key in names:
                 if stored.files[key] == path:
                     shape = shapes[names[key]]
-                    _place(module, names[key], _shaped(file.get_tensor(key), shape), target)
+                    _assign(module, names[key], _shaped(file.get_tensor(key), shape), target)
 
 
 def _check_shape(stored: _Stored, key: str, wanted: tuple[int, ...]) -> None:
-    found = stored.shapes[key]
-    if found == wanted or (_as_kernel(found, wanted) and (key == PATCH_KERNEL or found[-1] == 1)):
+    shape = stored.shapes[key]
+    if shape == wanted or (_as_kernel(shape, wanted) and (key == PATCH_KERNEL or shape[-1] == 1)):
         return
     raise AlphaBenchError(
-        f"{key!r} in {stored.name!r} has shape {list(found)}, not {list(wanted)}",
+        f"{key!r} in {stored.name!r} has shape {list(shape)}, not {list(wanted)}",
         hint="check that the JSON files belong to these weights",
     )
 
 
-def _as_kernel(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether a convolution's kernel does the work of the linear layer that is wanted."""
-    if len(found) != 4 or len(wanted) != 2:
+def _as_kernel(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a convolution's kernel is equivalent to the wanted linear layer."""
+    if len(shape) != 4 or len(wanted) != 2:
         return False
-    return (found[0], found[1] * found[2] * found[3]) == wanted
+    return (shape[0], shape[1] * shape[2] * shape[3]) == wanted
 
 
 def _shaped(tensor: Tensor, wanted: tuple[int, ...]) -> Tensor:
@@ -199,7 +199,7 @@ def _shaped(tensor: Tensor, wanted: tuple[int, ...]) -> Tensor:
     return tensor.permute(0, 2, 3, 1).reshape(wanted)
 
 
-def _place(
+def _assign(
     module: nn.Module,
     name: str,
     tensor: Tensor,
@@ -212,7 +212,7 @@ def _place(
     setattr(owner, leaf, after)
 
 
-def _lacking(file: str, key: str) -> AlphaBenchError:
+def _missing_tensor(file: str, key: str) -> AlphaBenchError:
     return AlphaBenchError(
-        f"{file!r} lacks the tensor {key!r}", hint="fetch the checkpoint again, whole"
+        f"{file!r} does not contain the tensor {key!r}", hint="fetch the complete checkpoint again"
     )

@@ -1,6 +1,6 @@
-"""The whole model: reads text and pictures into contexts, scores text, predicts velocities.
+"""The complete model: reads text and images into contexts, scores text, predicts velocities.
 
-Differentiable throughout; draws no noise and decodes no words. Names of modules are those of
+Differentiable throughout; samples no noise and decodes no text. Names of modules are those of
 `ema.safetensors`. x_t = (1 - t) data + t noise, and the velocity is noise - data.
 
 Shapes: T tokens of all rows, packed; B rows; D decoder width; V vocabulary; C features of a latent
@@ -34,14 +34,14 @@ from alphabench.models.bagel.vision import VisionModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageMarks:
-    """The tokens around every picture."""
+    """The tokens around every image."""
 
     start: int
     end: int
 
 
 class Grid(NamedTuple):
-    """How many tokens high and wide a picture is."""
+    """How many tokens high and wide an image is."""
 
     rows: int
     columns: int
@@ -49,7 +49,7 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canvas:
-    """One picture a row, to be drawn or stored: its block and where its latent tokens belong."""
+    """One image a row, to be generated or stored: its block and the positions of its tokens."""
 
     block: Block
     indices_L: Tensor
@@ -62,7 +62,7 @@ class Canvas:
 
 
 class Bagel(nn.Module):
-    """One decoder for words, pictures to understand and pictures to make."""
+    """One decoder for text, images to understand and images to generate."""
 
     def __init__(self, config: BagelConfig, marks: ImageMarks) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Bagel(nn.Module):
         return block.tokens.split(scores_TV.gather(1, wanted_T[:, None])[:, 0])
 
     def embed_patches(self, patches_TC: Tensor, grids: Sequence[Grid]) -> Tensor:
-        """Vectors [T, D] for the patches of one picture a row."""
+        """Vectors [T, D] for the patches of one image a row."""
         device = self.vae2llm.weight.device
         patches = ragged([grid.rows * grid.columns for grid in grids], device)
         side = self.config.vision.table_side
@@ -130,17 +130,17 @@ class Bagel(nn.Module):
         return torch.as_tensor(self.connector(seen_TE) + self.vit_pos_embed(indices_T))
 
     def read_patches(self, context: Context, patches_TC: Tensor, grids: Sequence[Grid]) -> Context:
-        """Reads one picture a row to be understood; a row without one has the grid (0, 0)."""
+        """Reads one image a row to be understood; a row without one has the grid (0, 0)."""
         canvas = self._canvas(context, grids, side=self.config.vision.table_side, latents=False)
         x_TD = self._framed(canvas, self.embed_patches(patches_TC, grids))
         return self._read(x_TD, canvas.block, context).context
 
     def canvas(self, context: Context, grids: Sequence[Grid]) -> Canvas:
-        """Where one picture a row is drawn after `context`; made once, used at every step."""
+        """One generated image a row after `context`; built once, used at every step."""
         return self._canvas(context, grids, side=self.config.latent_side, latents=True)
 
     def embed_latents(self, x_LC: Tensor, t_L: Tensor, indices_L: Tensor) -> Tensor:
-        """Vectors [L, D] of latent tokens at times in [0, 1], 0 for finished pictures."""
+        """Vectors [L, D] of latent tokens at times in [0, 1], 0 for finished images."""
         embedded_LD = (
             self.vae2llm(x_LC.to(self.vae2llm.weight))
             + self.time_embedder(t_L.to(x_LC.device))
@@ -149,7 +149,7 @@ class Bagel(nn.Module):
         return torch.as_tensor(embedded_LD)
 
     def read_latents(self, context: Context, x_LC: Tensor, grids: Sequence[Grid]) -> Context:
-        """Reads one finished picture a row, as latent tokens without noise."""
+        """Reads one finished image a row, as latent tokens without noise."""
         canvas = self.canvas(context, grids)
         clean_L = torch.zeros(len(x_LC), device=x_LC.device)
         x_TD = self._framed(canvas, self.embed_latents(x_LC, clean_L, canvas.indices_L))
@@ -185,7 +185,7 @@ class Bagel(nn.Module):
     ) -> Canvas:
         too_large = [grid for grid in grids if max(grid) > side]
         if too_large:
-            raise ValueError(f"a picture of {too_large[0]} tokens exceeds the table of {side}")
+            raise ValueError(f"an image of {too_large[0]} tokens exceeds the table of {side}")
         counts = [grid.rows * grid.columns for grid in grids]
         block = image_block(context, counts, latents=latents)
         tokens, device = block.tokens, block.positions_T.device

@@ -1,7 +1,7 @@
-"""Sequences of unequal length as one tensor without padding, and the way to a padded one and back.
+"""Sequences of unequal length as one tensor without padding, and conversion to a padded one.
 
-Everything that works on single tokens runs without padding, so padding cannot change it; only
-attention sees the padded form, under a mask. Knows no model.
+Token-wise layers run without padding, so padding cannot change them; only attention sees the padded
+tensor, under a mask. Knows no model.
 
 Shapes: T tokens of all rows, one row after another; B rows; N tokens of the longest row.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ragged:
-    """Where each of T packed tokens stands in B rows."""
+    """The row and position of each of T packed tokens."""
 
     lengths: tuple[int, ...]
     """Tokens of each row; 0 is allowed."""

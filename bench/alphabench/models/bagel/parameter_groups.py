@@ -1,4 +1,4 @@
-"""The parts of a BAGEL-type model by name: to freeze, to train, to put a LoRA on.
+"""The parameter groups of a BAGEL-type model: to freeze, to train, to adapt with a LoRA.
 
 Each parameter belongs to exactly one group. Knows no trainer and no adapter library.
 """
@@ -51,7 +51,7 @@ def group_of(name: str) -> ParameterGroup:
 
 
 def group_sizes(model: nn.Module) -> dict[ParameterGroup, int]:
-    """How many numbers each group has."""
+    """How many parameters each group has."""
     sizes: Counter[ParameterGroup] = Counter()
     for name, parameter in model.named_parameters():
         sizes[group_of(name)] += parameter.numel()
@@ -59,13 +59,13 @@ def group_sizes(model: nn.Module) -> dict[ParameterGroup, int]:
 
 
 def train_only(model: nn.Module, groups: Collection[str]) -> dict[ParameterGroup, int]:
-    """Let these groups learn and freeze all others; before any adapter is put on.
+    """Train these groups and freeze all others; called before any adapter is added.
 
     Returns:
-        How many numbers of each group learn now.
+        How many parameters of each group are trained now.
 
     Raises:
-        AlphaBenchError: a name that is no group, or that of the fixed tables.
+        AlphaBenchError: an unknown group, or that of the fixed tables.
     """
     trainable = [group for group in PARAMETER_GROUPS if group != FIXED]
     for name in groups:
@@ -82,12 +82,12 @@ def train_only(model: nn.Module, groups: Collection[str]) -> dict[ParameterGroup
 def lora_targets(
     model: nn.Module, experts: Collection[Expert] = EXPERTS, *, mlp: bool = True
 ) -> list[str]:
-    """Full names of the linear layers of these experts, in all layers: what a LoRA goes on.
+    """Full names of the linear layers of these experts, in all layers: the targets of a LoRA.
 
     Args:
         model: a `Bagel`.
         experts: whose layers.
-        mlp: those of the MLPs too, not of attention alone.
+        mlp: the MLPs too, not only attention.
     """
     leaves = _ATTENTION + _MLP if mlp else _ATTENTION
     return [

@@ -1,7 +1,7 @@
-"""Samples pictures and words, many rows at a time; contexts are read once and shared by all steps.
+"""Samples images and text, many rows at a time; contexts are read once and shared by all steps.
 
-The branches that guidance needs go through the model together. Draws no noise and seeds nothing:
-noise comes in with the call, and a rule for choosing tokens too. Knows no file and no tokenizer.
+The branches that guidance needs go through the model together. Samples no noise and seeds nothing:
+noise and the rule for choosing tokens are arguments. Knows no file and no tokenizer.
 
 Shapes: B rows; L latent tokens of all rows, packed; C features of a token; V vocabulary.
 """
@@ -23,13 +23,13 @@ from alphabench.models.bagel.packed_sequences import ragged
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contexts:
-    """What was said and shown, in full and as the two branches of guidance know it."""
+    """The text and images read so far: in full, and as the two guidance branches see them."""
 
     full: Context
     text_free: Context
-    """Without the last text, or with everything where a picture came last."""
+    """Without the last text, or with everything where an image came last."""
     image_free: Context
-    """All text, no pictures, no thoughts."""
+    """All text, no images, no thoughts."""
 
 
 def new_contexts(model: Bagel, rows: int) -> Contexts:
@@ -50,12 +50,12 @@ def with_text(model: Bagel, contexts: Contexts, ids: Sequence[Sequence[int]]) ->
 
 
 def with_thought(model: Bagel, contexts: Contexts, ids: Sequence[Sequence[int]]) -> Contexts:
-    """Reads one block of the model's own words a row, which guidance is to strengthen too."""
+    """Reads one block of the model's own text a row, which guidance strengthens too."""
     return replace(contexts, full=model.read_text(contexts.full, ids).context)
 
 
 def with_latents(model: Bagel, contexts: Contexts, x_LC: Tensor, grids: Sequence[Grid]) -> Contexts:
-    """Reads one picture a row as latent tokens, for editing; its patches come next."""
+    """Reads one image a row as latent tokens, for editing; its patches come next."""
     read = model.read_latents(contexts.full, x_LC, grids)
     return replace(contexts, full=read, text_free=read)
 
@@ -63,7 +63,7 @@ def with_latents(model: Bagel, contexts: Contexts, x_LC: Tensor, grids: Sequence
 def with_patches(
     model: Bagel, contexts: Contexts, patches_LC: Tensor, grids: Sequence[Grid]
 ) -> Contexts:
-    """Reads one picture a row as patches of the vision encoder."""
+    """Reads one image a row as patches of the vision encoder."""
     read = model.read_patches(contexts.full, patches_LC, grids)
     return replace(contexts, full=read, text_free=read)
 
@@ -83,14 +83,14 @@ class _Branches(NamedTuple):
 
 
 MARKS: Final = 2
-"""Tokens around every picture."""
+"""Tokens around every image."""
 
 
 class GuidedVelocity:
-    """Predicts guided velocities of one picture a row after `contexts`.
+    """Predicts guided velocities of one image a row after `contexts`.
 
-    Copies the contexts once, with room for the picture behind them, so that a step writes the keys
-    of the picture alone.
+    Copies the contexts once, with capacity for the image after them, so that a step writes only the
+    image's keys.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class GuidedVelocity:
         )
 
     def steps(self, noise_LC: Tensor, *, points: int, shift: float) -> Iterator[EulerStep]:
-        """From noise (float32) to the picture, one Euler step at a time."""
+        """From noise (float32) to the image, one Euler step at a time."""
         x_LC = noise_LC
         for t, width in intervals(points, shift):
             velocity_LC = self.velocity(x_LC, t)
@@ -148,11 +148,11 @@ def denoise_latents(
 
 
 TokenSampler = Callable[[Tensor, Sequence[int]], list[int]]
-"""One token id a row, from logits [B, V] and the numbers of the rows that are still writing."""
+"""One token id a row, from logits [B, V] and the indices of the unfinished rows."""
 
 
 def most_likely(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
-    """Always the most probable token; which row it is makes no difference."""
+    """The most probable token, the same for every row."""
     assert len(rows) == len(logits_BV)
     return [int(token) for token in logits_BV.argmax(dim=-1).tolist()]
 
@@ -170,7 +170,7 @@ def generate_text(
     """Continues every row of `context`, which stays as it is; finished rows leave the batch.
 
     Args:
-        model: whose words they are.
+        model: generates the text.
         context: what was read before.
         start: the token fed first; every answer begins with it.
         end: the token that finishes a row; no answer contains it.

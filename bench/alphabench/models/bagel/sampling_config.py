@@ -1,6 +1,6 @@
-"""How a BAGEL-type model is to be used: sizes, schedule, guidance, thinking.
+"""Sampling settings of a BAGEL-type model: sizes, schedule, guidance, chain of thought.
 
-The released model's settings are the defaults. A checkpoint folder may carry its own in
+The released model's settings are the defaults. A checkpoint folder may bring its own in
 `alphabench.json`: a flat object whose keys are `SamplingFile`'s fields; what it leaves out stays as
 released. Knows no weights and no benchmark.
 """
@@ -22,12 +22,12 @@ OWN_THINK_PROMPT: Final = (
     "Before you draw, plan the picture in words. Write the plan between <think> and </think>, "
     "then draw what was asked."
 )
-"""Our words; the ones that the released model was trained with are its authors'."""
+"""AlphaBench's own; the prompt that the released model was trained with is its authors'."""
 OWN_REFLECT_PROMPT: Final = (
     "This picture was meant to show: {prompt} It does not. Find out what is wrong with it, say how "
     "it has to be changed, and draw it again with that change."
 )
-"""Asks to mend a picture; takes a fault for granted, for models asked about one see none."""
+"""Asks to fix an image. It presupposes a fault, since models that are asked for one see none."""
 DRAW: Final = Guidance()
 MOST_TIMESTEPS: Final = 1000
 EDIT: Final = Guidance(image_scale=2.0, low=0.0, renorm="text_channel")
@@ -35,36 +35,36 @@ EDIT: Final = Guidance(image_scale=2.0, low=0.0, renorm="text_channel")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BagelSampling:
-    """Everything that decides a picture beside weights, prompt and seed."""
+    """Every setting that decides an image, apart from weights, prompt and seed."""
 
     timesteps: int = 50
     """Points of the schedule; there is one Euler step fewer."""
     shift: float = 3.0
     draw: Guidance = DRAW
-    """For pictures from text; there the branch without pictures has nothing to leave out."""
+    """For text to image, where the branch without images would be the same."""
     edit: Guidance = EDIT
-    """Where there is a source picture."""
+    """Where there is a source image."""
     width: int = 1024
-    """Pixels of pictures from text."""
+    """Pixels, for text to image."""
     height: int = 1024
     latent_longest: int = 1024
-    """Longest side of a source picture, and so of the edited one."""
+    """Longest side of a source image, and so of the edited one."""
     latent_shortest: int = 512
     patch_longest: int = 980
-    """Longest side of a picture to be understood."""
+    """Longest side of an image for the vision encoder."""
     patch_shortest: int = 224
     think_prompt: str = OWN_THINK_PROMPT
-    """Read before all else when it thinks."""
+    """Read first when thinking."""
     reflect_prompt: str = OWN_REFLECT_PROMPT
-    """Asks to mend a picture that was drawn for `{prompt}`."""
+    """Asks to fix an image that was generated for `{prompt}`."""
     temperature: float = 0.0
-    """Of written tokens; 0 takes the likeliest."""
+    """Of sampled text tokens; 0 takes the most likely."""
     max_think_tokens: int = 999
-    """Written at most; upstream's limits count the start token too, and are one more."""
+    """Limit; upstream's limits count the start token too, and are one more."""
     max_answer_tokens: int = 499
     dtype: DtypeName = "stored"
     batch_size: int = 1
-    """Pictures drawn together; above 1, last bits may differ."""
+    """Images generated in one batch; above 1, last bits may differ."""
     suggested_evaluator: str | None = None
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class BagelSampling:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if "{prompt}" not in self.reflect_prompt:
-            raise ValueError("reflect_prompt has no place for {prompt}")
+            raise ValueError("reflect_prompt does not contain {prompt}")
         if not 2 <= self.timesteps <= MOST_TIMESTEPS:
             raise ValueError(
                 f"timesteps must be 2 or more and at most {MOST_TIMESTEPS}, not {self.timesteps}"
@@ -101,7 +101,7 @@ class GuidanceFile:
     renorm_floor: float | None = None
 
     def over(self, base: Guidance) -> Guidance:
-        return dataclasses.replace(base, **_given(self))
+        return dataclasses.replace(base, **_set_fields(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,17 +127,17 @@ class SamplingFile:
     batch_size: int | None = None
     suggested_evaluator: str | None = None
     licence: str | None = None
-    """Of the weights, as an SPDX identifier or in words."""
+    """Of the weights, as an SPDX identifier or as text."""
 
     def over(self, base: BagelSampling) -> BagelSampling:
-        """`base` with what the file says in its place.
+        """`base`, overridden by the file.
 
         Raises:
-            ValueError: a value that no recipe can have.
+            ValueError: a value that is not allowed.
         """
-        given = {key: value for key, value in _given(self).items() if key != "licence"}
-        given |= {"draw": self.draw.over(base.draw), "edit": self.edit.over(base.edit)}
-        return dataclasses.replace(base, **given)
+        fields = {key: value for key, value in _set_fields(self).items() if key != "licence"}
+        fields |= {"draw": self.draw.over(base.draw), "edit": self.edit.over(base.edit)}
+        return dataclasses.replace(base, **fields)
 
 
 def read_sampling_file(content: Mapping[str, Any], *, name: str) -> SamplingFile:
@@ -149,6 +149,6 @@ def read_sampling_file(content: Mapping[str, Any], *, name: str) -> SamplingFile
     return settings.fill(SamplingFile, content, settings.JSON, path=f"{FOLDER_FILE} of {name!r}")
 
 
-def _given(instance: Any) -> dict[str, Any]:
+def _set_fields(instance: Any) -> dict[str, Any]:
     pairs = ((one.name, getattr(instance, one.name)) for one in dataclasses.fields(instance))
     return {key: value for key, value in pairs if value is not None}

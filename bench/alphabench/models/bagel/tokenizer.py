@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint and its four control tokens; adds no words of its own."""
+"""The tokenizer of a checkpoint and its four control tokens; adds no text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES: Final = ("tokenizer_config.json", "vocab.json", "merges.txt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BagelTokens:
-    """Words to ids and back."""
+    """Text to ids and back."""
 
     tokenizer: Any
     start: int
@@ -55,7 +55,7 @@ def load_bagel_tokens(folder: Path, *, vocabulary: int) -> BagelTokens:
         if not (folder / name).is_file():
             raise AlphaBenchError(
                 f"the checkpoint {folder.name!r} has no file {name!r}",
-                hint="fetch the checkpoint again, whole",
+                hint="fetch the complete checkpoint again",
             )
     try:
         tokenizer: Any = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
@@ -71,13 +71,13 @@ def load_bagel_tokens(folder: Path, *, vocabulary: int) -> BagelTokens:
             hint="use the tokenizer that came with the weights",
         )
     ids = [tokenizer.encode(token, add_special_tokens=False) for token in CONTROL]
-    for token, found in zip(CONTROL, ids, strict=True):
-        if len(found) != 1:
+    for token, encoded in zip(CONTROL, ids, strict=True):
+        if len(encoded) != 1:
             raise AlphaBenchError(
                 f"the tokenizer in {folder.name!r} has no token {token!r}",
                 hint="use the tokenizer that came with the weights",
             )
-    start, end, start_of_image, end_of_image = (found[0] for found in ids)
+    start, end, start_of_image, end_of_image = (encoded[0] for encoded in ids)
     return BagelTokens(
         tokenizer=tokenizer,
         start=start,

@@ -1,9 +1,9 @@
-"""The SigLIP-style encoder for pictures of any size: patches of all pictures packed together.
+"""The SigLIP-style encoder for images of any size: patches of all images packed together.
 
-No pooling head; each picture attends to itself alone. Names of modules are those of the released
+No pooling head; each image attends to itself alone. Names of modules are those of the released
 checkpoint. Knows no decoder and reads no file.
 
-Shapes: T patches of all pictures, packed; B pictures; N patches of the largest; E encoder width;
+Shapes: T patches of all images, packed; B images; N patches of the largest; E encoder width;
 H heads; K head size; C features of a patch (row in patch, column in patch, channel).
 """
 
@@ -18,7 +18,7 @@ from alphabench.models.bagel.packed_sequences import Ragged
 
 
 class VisionAttention(nn.Module):
-    """Full attention inside each picture."""
+    """Full attention inside each image."""
 
     def __init__(self, config: BagelVisionConfig) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class VisionLayer(nn.Module):
 
 
 class PatchEmbeddings(nn.Module):
-    """A linear layer over patches, and a learned table of places."""
+    """A linear layer over patches, and a learned table of positions."""
 
     def __init__(self, config: BagelVisionConfig) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class PatchEmbeddings(nn.Module):
 
 
 class VisionStack(nn.Module):
-    """The layers, under the name that the checkpoint gives them."""
+    """The layers, under the checkpoint's name for them."""
 
     def __init__(self, config: BagelVisionConfig) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class VisionTransformer(nn.Module):
 
     def forward(self, patches_TC: Tensor, indices_T: Tensor, patches: Ragged) -> Tensor:
         valid_BN = patches.valid()
-        # What comes of padding is computed from real patches and never read.
+        # The outputs of padding are computed from real patches and never read.
         sees_B1NN = valid_BN[:, None, None, :].expand(-1, -1, patches.longest, -1)
         x_TE = self.embeddings(patches_TC, indices_T)
         for layer in self.encoder.layers:

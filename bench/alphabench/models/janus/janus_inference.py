@@ -1,12 +1,12 @@
-"""Janus and Janus-Pro, as transformers loads them: pictures token by token, and answers in words.
+"""Janus and Janus-Pro, as transformers loads them: images token by token, and answers as text.
 
-The sampling loop is our own, since transformers' draws from the global generator: here every
-picture has a generator of its own, so that batch and order change no draw. A guided picture takes
-two rows of a batch, the prompt and its twin of padding; scores are combined in float32. Held
-against transformers' `generate` token by token. Knows no file and no benchmark.
+The sampling loop is AlphaBench's, since transformers' samples from the global generator: here every
+image has its own generator, so that batch and order change no sample. A guided image takes two rows
+of a batch, the prompt and its unconditional twin of padding; logits are combined in float32.
+Verified against transformers' `generate` token by token. Knows no file and no benchmark.
 
-Shapes: B pictures, R rows (B, or 2B with guidance), T prompt tokens, N tokens of a picture,
-V entries of the picture vocabulary, E width of the decoder.
+Shapes: B images, R rows (B, or 2B with guidance), T prompt tokens, N tokens of an image,
+V entries of the image vocabulary, E width of the decoder.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ _NO_BOUND: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JanusSampling:
-    """How pictures and answers are drawn."""
+    """How images and answers are sampled."""
 
     guidance: float
-    """Scale of classifier-free guidance; 1 draws from the prompt alone, in half the rows."""
+    """Scale of classifier-free guidance; 1 is none, in half the rows."""
     temperature: float
-    """0 takes the likeliest token each time."""
+    """0 takes the most likely token each time."""
     top_k: int | None
-    """Draw among this many likeliest tokens; None among all."""
+    """Sample among this many most likely tokens; None among all."""
     batch_size: int
-    """Pictures, or answers, that are drawn together."""
+    """Images, or answers, in one batch."""
     answer_tokens: int
-    """An answer is cut off behind so many."""
+    """An answer is cut off after so many."""
 
 
 class _Prompts(NamedTuple):
@@ -68,7 +68,7 @@ class _Prompts(NamedTuple):
 
 
 class _PromptTokens(NamedTuple):
-    """The tokens that an unguided prompt keeps, and what stands for all others."""
+    """The tokens that stay in an unconditional prompt, and the padding for all others."""
 
     begin: int
     image: int
@@ -95,7 +95,7 @@ class Janus:
         self, tasks: Sequence[GenerationTask], *, think: bool = False
     ) -> list[GenerationResult | NotGenerated]:
         """See `UnifiedModel.generate`; it neither edits nor thinks."""
-        assert not think, "Janus cannot think before it draws"
+        assert not think, "Janus cannot think before it generates"
         refusals = [self._refusal(task) for task in tasks]
         able = [task for task, refusal in zip(tasks, refusals, strict=True) if refusal is None]
         images = (one for batch in self._batches(able) for one in self._images(batch))
@@ -114,7 +114,7 @@ class Janus:
             if (token := self._control_token(task.text)) is not None:
                 raise AlphaBenchError(
                     f"the text {task.text!r} holds {token!r}, which controls the model",
-                    hint="write it otherwise",
+                    hint="rephrase it",
                 )
         answers: dict[int, TextAnswer] = {}
         for shows in (False, True):
@@ -125,7 +125,7 @@ class Janus:
         return [answers[index] for index in range(len(tasks))]
 
     def prompts(self, texts: Sequence[str]) -> _Prompts:
-        """Texts in the chat template, up to the token that begins a picture."""
+        """Texts in the chat template, up to the token that begins an image."""
         inputs = self.processor(
             text=[self._in_template(text, 0) for text in texts],
             generation_mode="image",
@@ -135,7 +135,7 @@ class Janus:
         return _Prompts(inputs["input_ids"], inputs["attention_mask"])
 
     def decode(self, tokens_BN: Tensor) -> list[Image.Image | NotGenerated]:
-        """Tokens -> RGB pictures; see `sample_image_tokens`."""
+        """Tokens -> RGB images; see `sample_image_tokens`."""
         complete_B = (tokens_BN >= 0).all(dim=1)
         with torch.inference_mode():
             known_BN = tokens_BN.clamp(min=0).to(self.network.device)
@@ -166,7 +166,9 @@ class Janus:
         assert task.source is None, "Janus does not edit"
         side = image_side(self.network)
         if (task.width or side, task.height or side) != (side, side):
-            reason = f"{task.width}x{task.height} pixels were asked for, and it draws {side}x{side}"
+            reason = (
+                f"{task.width}x{task.height} pixels were requested, and it generates {side}x{side}"
+            )
             return NotGenerated(status="refused", reason=reason)
         if (token := self._control_token(task.prompt)) is not None:
             reason = f"the prompt holds {token!r}, which controls the model"
@@ -178,19 +180,19 @@ class Janus:
         return None
 
     def _control_token(self, text: str) -> str | None:
-        """A token that would end the user's turn, or stand for a picture, inside a text."""
+        """A token in a text that would end the user's message, or stand for an image."""
         return next((token for token in self.control if token in text), None)
 
     def _in_template(self, text: str, n_images: int) -> str:
         content: list[dict[str, str]] = [{"type": "image"}] * n_images
         content = [*content, {"type": "text", "text": text}]
-        framed: str = self.processor.apply_chat_template(
+        templated: str = self.processor.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
-        return framed
+        return templated
 
     def _answers(self, tasks: Sequence[AnswerTask]) -> list[TextAnswer]:
-        """All tasks show pictures, or none does."""
+        """All tasks show images, or none does."""
         images = [list(task.images) for task in tasks]
         inputs = self.processor(
             text=[self._in_template(task.text, len(task.images)) for task in tasks],
@@ -202,8 +204,8 @@ class Janus:
         n_given, bound = inputs["input_ids"].shape[1], self.sampling.answer_tokens
         if n_given + bound > _longest(self.network):
             raise AlphaBenchError(
-                f"{n_given} tokens to read and {bound} to answer are more than the model holds",
-                hint="ask less at once, or lower answer_tokens",
+                f"{n_given} tokens to read and {bound} to answer exceed the model's limit",
+                hint="shorten the request, or lower answer_tokens",
             )
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.network.dtype)
@@ -219,7 +221,7 @@ class Janus:
 
 
 class JanusRefiner:
-    """An `ImageRefiner` for a model that cannot edit: it looks, writes, and generates anew.
+    """An `ImageRefiner` for a model that cannot edit: it looks, writes, and generates a new image.
 
     The answer about the image follows the prompt in the text that the new image is generated from.
     """
@@ -260,16 +262,16 @@ def sample_image_tokens(
     *,
     generators: Sequence[torch.Generator],
 ) -> Tensor:
-    """The tokens of one picture for each prompt, `tokens_BN` on the CPU.
+    """The tokens of one image for each prompt, `tokens_BN` on the CPU.
 
-    Where scores are not finite there is no token, but -1.
+    Where logits are not finite the token is -1.
 
     Args:
         network: transformers' JanusForConditionalGeneration.
-        prompts: up to and with the token that begins a picture.
-        words: what the unguided twins are made of.
+        prompts: up to and with the token that begins an image.
+        prompt_tokens: for the unconditional twins.
         sampling: guidance, temperature and top_k.
-        generators: one for each picture, of the CPU; each advances by its own draws alone.
+        generators: one for each image, of the CPU; each advances by its own samples alone.
     """
     guided = sampling.guidance != 1.0
     n_tokens = n_image_tokens(network)
@@ -277,7 +279,7 @@ def sample_image_tokens(
         [prompts.ids_BT, without_prompt(prompts.ids_BT, prompt_tokens)][: 1 + guided]
     )
     mask_RT = torch.cat([prompts.mask_BT] * (1 + guided)).to(network.device)
-    # Padding has no place: a prompt's positions do not depend on its neighbours in the batch.
+    # Padding has no position: a prompt's positions do not depend on its neighbours in the batch.
     positions_RT = (mask_RT.cumsum(dim=1) - 1).clamp(min=0)
     embedded_RTE = network.get_input_embeddings()(ids_RT.to(network.device))
     cache = _new_cache(network, length=ids_RT.shape[1] + n_tokens)
@@ -303,16 +305,16 @@ def sample_image_tokens(
 
 
 def without_prompt(ids_BT: Tensor, prompt_tokens: _PromptTokens) -> Tensor:
-    """The unguided twins: padding in the place of every word, and of the same length.
+    """The unconditional twins: padding for every text token, and of the same length.
 
     After deepseek-ai/Janus, generation_inference.py; the padding is read, not masked.
     """
-    keeps_BT = (ids_BT == prompt_tokens.begin) | (ids_BT == prompt_tokens.image)
-    return torch.where(keeps_BT, ids_BT, prompt_tokens.padding)
+    prompt_BT = (ids_BT == prompt_tokens.begin) | (ids_BT == prompt_tokens.image)
+    return torch.where(prompt_BT, ids_BT, prompt_tokens.padding)
 
 
 def guided_logits(logits_RV: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance on scores: rows of prompts, then of their twins; float32."""
+    """Classifier-free guidance on logits: rows of prompts, then of their twins; float32."""
     if scale == 1.0:
         return logits_RV
     with_BV, without_BV = logits_RV.chunk(2)
@@ -322,7 +324,7 @@ def guided_logits(logits_RV: Tensor, scale: float) -> Tensor:
 def sample_tokens(
     logits_BV: Tensor, sampling: JanusSampling, generators: Sequence[torch.Generator]
 ) -> Tensor:
-    """One token for each row, drawn with the row's own generator; on the CPU."""
+    """One token for each row, sampled with the row's own generator; on the CPU."""
     if sampling.temperature == 0.0:
         return logits_BV.argmax(dim=-1)
     logits_BV = logits_BV / sampling.temperature
@@ -331,17 +333,19 @@ def sample_tokens(
         logits_BV = logits_BV.masked_fill(logits_BV < least_B1, -torch.inf)
     odds_BV = logits_BV.softmax(dim=-1)
     rows = zip(odds_BV, generators, strict=True)
-    return torch.cat([torch.multinomial(odds_V, 1, generator=own) for odds_V, own in rows])
+    return torch.cat(
+        [torch.multinomial(odds_V, 1, generator=generator) for odds_V, generator in rows]
+    )
 
 
 def n_image_tokens(network: Any) -> int:
-    """Tokens of one drawn picture."""
+    """Tokens of one generated image."""
     n_tokens: int = network.config.vision_config.num_image_tokens
     return n_tokens
 
 
 def image_side(network: Any) -> int:
-    """Pixels; every picture is a square of this side."""
+    """Pixels; every image is a square of this side."""
     coder = network.config.vq_config
     side: int = coder.num_patches * 2 ** (len(coder.channel_multiplier) - 1)
     return side
@@ -365,7 +369,7 @@ def load_janus(
 
     Args:
         folder: config.json, safetensors and the processor's files.
-        sampling: of all that it draws.
+        sampling: of images and answers.
         name: of the checkpoint, as the user wrote it.
         dtype: of the weights, by torch's name.
         device: where the weights go, one after another.
@@ -390,12 +394,12 @@ def load_janus(
                 ignore_mismatched_sizes=True,
             )
             if n_image_tokens(network) != network.config.vq_config.num_patches**2:
-                raise ValueError(f"{n_image_tokens(network)} tokens make no picture of its size")
+                raise ValueError(f"{n_image_tokens(network)} tokens make no image of its size")
     except (*LOADING_ERRORS, TypeError, AttributeError) as error:
         first = " ".join(str(error).split())[:300] or type(error).__name__
         raise AlphaBenchError(
             f"{name!r} cannot be loaded as a Janus model: {first}",
-            hint="give a folder or hub repository in the layout of transformers, whole",
+            hint="give a complete folder or hub repository in the layout of transformers",
         ) from error
     tokenizer = processor.tokenizer
     # Penalties and samplers that a checkpoint recommends would take part in greedy decoding.
