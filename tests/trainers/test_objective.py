@@ -26,13 +26,13 @@ from tests.support.toy_policy import IMAGE, PLAIN_IMAGE, PROMPTS, TEXT, ToyPolic
 
 CPU = torch.device("cpu")
 NO_TEXT, NO_IMAGE = TextLossSettings(kind="none"), ImageLossSettings(kind="none")
-SIGNALS = [
+ADVANTAGES = [
     TrajectoryAdvantage(1.2, 0.7, image_trained=True, text_trained=True),
     TrajectoryAdvantage(-0.8, -1.1, image_trained=True, text_trained=True),
     TrajectoryAdvantage(9.0, 9.0, image_trained=False, text_trained=False),
     TrajectoryAdvantage(0.3, 0.4, image_trained=True, text_trained=True),
 ]
-ALL = [signal._replace(image_trained=True, text_trained=True) for signal in SIGNALS]
+ALL = [advantage._replace(image_trained=True, text_trained=True) for advantage in ADVANTAGES]
 
 
 class Bench:
@@ -47,7 +47,7 @@ class Bench:
         views = frozenset({*self.objective.views, "old"})
         self.weights = WeightSets(self.policy, settings, views=views, processes=Processes())
         step_info = StepInfo(step=0, seed=0, group_size=4)
-        programs = [program_of(PROMPTS[1], row, step_info, steps) for row in range(len(SIGNALS))]
+        programs = [program_of(PROMPTS[1], row, step_info, steps) for row in range(len(ADVANTAGES))]
         batch = self.policy.rollout(programs)
         self.request = replay_request(batch, image, with_texts=text.kind != "none", device=CPU)
         moved = torch.Generator().manual_seed(4)
@@ -61,19 +61,19 @@ class Bench:
         recorded = {v: self.replayer.record(self.request, v) for v in self.objective.views}  # type: ignore[arg-type]
         self.recorded = recorded
         self.before = self.replayer.record(self.request, "old")
-        self.counts = self.objective.count(self.request, SIGNALS)
+        self.counts = self.objective.count(self.request, ADVANTAGES)
 
     def answers(self) -> list[ReplayAnswer]:
         return list(self.replayer.replay(self.request, "train"))
 
-    def loss(self, signals: Sequence[TrajectoryAdvantage] = SIGNALS) -> Tensor:
+    def loss(self, advantages: Sequence[TrajectoryAdvantage] = ADVANTAGES) -> Tensor:
         total = torch.zeros((), dtype=torch.float64)
         for number, answer in enumerate(self.answers()):
             others = {view: answers[number] for view, answers in self.recorded.items()}
             share = self.objective.share(
                 answer,
                 self.request,
-                signals,
+                advantages,
                 counts=self.counts,
                 others=others,
                 before=self.before[number],
@@ -160,10 +160,10 @@ def test_the_gradient_of_nft_is_that_of_its_value_with_the_normaliser_held_fixed
             if len(fixed) <= number:
                 fixed.append(tuple(e.detach().abs().mean((1, 2)) for e in errors))  # type: ignore[arg-type]
             halves = [(e**2).mean((1, 2)) / w for e, w in zip(errors, fixed[number], strict=True)]
-            for row, signal in enumerate(SIGNALS):
-                share = min(max(signal.image, -5.0), 5.0) / 10.0 + 0.5
+            for row, advantage in enumerate(ADVANTAGES):
+                share = min(max(advantage.image, -5.0), 5.0) / 10.0 + 0.5
                 mixed = share * halves[0][row] + (1 - share) * halves[1][row]
-                total = total + signal.image_trained * 5.0 * mixed / 0.7 / bench.counts.images
+                total = total + advantage.image_trained * 5.0 * mixed / 0.7 / bench.counts.images
         return total
 
     by_hand()
@@ -192,10 +192,10 @@ def test_the_gradient_of_cispo_is_that_of_its_value_with_the_weights_held_fixed(
     def by_hand() -> Tensor:
         (answer,) = bench.answers()
         assert isinstance(answer, TextScored)
-        rows = zip(answer.logp, weights, SIGNALS, strict=True)
+        rows = zip(answer.logp, weights, ADVANTAGES, strict=True)
         total = sum(
-            -(weight_T * signal.text * signal.text_trained * logp_T).sum()
-            for logp_T, weight_T, signal in rows
+            -(weight_T * advantage.text * advantage.text_trained * logp_T).sum()
+            for logp_T, weight_T, advantage in rows
         )
         return torch.as_tensor(total / bench.counts.tokens)
 
@@ -214,8 +214,8 @@ def test_text_and_image_add_up_with_their_weights() -> None:
 def test_a_trajectory_that_is_not_trained_changes_nothing() -> None:
     bench = Bench(ImageLossSettings(**WIDE), TextLossSettings(), TEXT, IMAGE)  # type: ignore[arg-type]
     other = [
-        signal._replace(image=-3.0, text=2.0) if not signal.image_trained else signal
-        for signal in SIGNALS
+        advantage._replace(image=-3.0, text=2.0) if not advantage.image_trained else advantage
+        for advantage in ADVANTAGES
     ]
     assert torch.equal(bench.loss(), bench.loss(other))
     assert not torch.equal(bench.loss(), bench.loss(ALL))

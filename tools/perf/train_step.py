@@ -6,14 +6,14 @@
 Both shapes are read from their recipes (bagel-rt2i, bagel-unigrpo-style) and run by the engine in
 one process, from the same weights: those of the embedded model, rewarded by DVReward with the
 embedded judge. Steps, window, guidance, losses, rates and the proportion of the groups are the
-recipes'; pictures, thoughts and the number of prompts are scaled to the model, and a batch is a
-whole group in both. A first step warms up, since replay is probed there; then come the timed steps,
-then one under torch's counter of FLOPs, which would slow them. With few pictures, the lengths of
-their thoughts are chance.
+recipes'; images, thoughts and the number of prompts are scaled to the model, and a batch is a
+complete group in both. A first step warms up, since replay is probed there; then come the timed
+steps, then one under torch's counter of FLOPs, which would slow them. With few images, the lengths
+of their thoughts are random.
 
-The ratios are what it is for. Seconds are those of the processor, on one thread, so that what else
-runs on the machine does not count; the reward's worker runs beside the rest. How phases share a
-step is the small model's: it draws 16 tokens a picture where BAGEL draws a thousand.
+The ratios are the result. Seconds are those of the processor, on one thread, so that other work on
+the machine does not count; the reward's worker runs in parallel. How phases share a step is the
+small model's: it denoises 16 tokens an image where BAGEL denoises a thousand.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from alphatrainers.trajectory import GenerateText, Program, SampledText, Traject
 RELEASED: Final = "bagel-rt2i"
 LEAN: Final = "bagel-unigrpo-style"
 THOUGHT: Final = 96
-"""Most tokens of a thought in the released shape, in the place of 1024."""
+"""Most tokens of a thought in the released shape, instead of 1024."""
 _OTHERS: Final = {
-    "images": "pictures a step",
+    "images": "images a step",
     "written": "tokens of a thought",
     "velocities": "velocities trained",
     "waiting": "s a step, reward wait",
@@ -74,7 +74,7 @@ class Meter:
     warm_up: int = 0
     """Rollouts to forget."""
     counting: bool = False
-    """Counts FLOPs in the place of seconds."""
+    """Counts FLOPs instead of seconds."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     flops: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -150,14 +150,14 @@ class MeteredPolicy(UMMPolicy):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeCosts:
-    """One shape: what a picture and its thought take."""
+    """One shape: the cost of an image and its thought."""
 
     images: int
     """Of a step."""
     written: float
     """Tokens of a thought, on average."""
     velocities: float
-    """Replayed with gradient for a picture."""
+    """Replayed with gradient for an image."""
     seconds: Mapping[str, float]
     """By phase, and `step`."""
     gflop: Mapping[str, float]
@@ -173,10 +173,10 @@ class ShapeCosts:
 
 def scaled_recipe(name: str, size: Size) -> TrainingRecipe:
     """A recipe of BAGEL for the embedded model and judge."""
-    own = load_recipe(name)
-    group = max(2, round(own.training.group_size / size.divide))
+    recipe = load_recipe(name)
+    group = max(2, round(recipe.training.group_size / size.divide))
     longest = load_recipe(RELEASED).task.thought.max_tokens
-    thought = round(own.task.thought.max_tokens * THOUGHT / longest)
+    thought = round(recipe.task.thought.max_tokens * THOUGHT / longest)
     changes = (
         "policy={checkpoint: nano, options: {think: true}}",
         "task.draw.width=null",
@@ -196,7 +196,7 @@ def scaled_recipe(name: str, size: Size) -> TrainingRecipe:
 
 
 def measure_shape(name: str, size: Size, folder: Path) -> ShapeCosts:
-    """Runs one shape in a training's folder of its own."""
+    """Runs one shape in a training's folder of its recipe."""
     recipe = scaled_recipe(name, size)
     timed, counted = Meter(warm_up=size.prompts), Meter(counting=True)
     _train(recipe, folder, meter=timed, steps=1 + size.steps)
@@ -218,43 +218,43 @@ def measure_shape(name: str, size: Size, folder: Path) -> ShapeCosts:
 
 def _train(recipe: TrainingRecipe, folder: Path, *, meter: Meter, steps: int) -> None:
     """The training up to so many steps; begins or goes on."""
-    place = AssemblyContext(
+    context = AssemblyContext(
         folder=folder, data=UpstreamData(cache_dir=folder / "data"), device="cpu", report=_silent
     )
     settings = replace(recipe.training, steps=steps, save_every=1)
-    run = Trainer(_metered(assemble(recipe, place), meter), settings, folder)
+    trainer = Trainer(_metered(assemble(recipe, context), meter), settings, folder)
     with meter.phase("main"):
-        run.train()
+        trainer.train()
 
 
-def _metered(parts: TrainerComponents, meter: Meter) -> TrainerComponents:
-    assert isinstance(parts.policy, UMMPolicy)
+def _metered(components: TrainerComponents, meter: Meter) -> TrainerComponents:
+    assert isinstance(components.policy, UMMPolicy)
     rewards = {
         name: replace(use, reward=MeteredReward(reward=use.reward, name=name, meter=meter))
-        for name, use in parts.rewards.items()
+        for name, use in components.rewards.items()
     }
-    return replace(parts, policy=MeteredPolicy(parts.policy, meter), rewards=rewards)
+    return replace(components, policy=MeteredPolicy(components.policy, meter), rewards=rewards)
 
 
-def _rewards(found: Mapping[str, float]) -> float:
-    return sum(value for name, value in found.items() if name.startswith("reward "))
+def _rewards(by_phase: Mapping[str, float]) -> float:
+    return sum(value for name, value in by_phase.items() if name.startswith("reward "))
 
 
-def _split(found: Mapping[str, float], step: float, divisor: float) -> dict[str, float]:
+def _split(by_phase: Mapping[str, float], step: float, divisor: float) -> dict[str, float]:
     """By phase; what no other phase claims is the update: losses, backward, optimizer."""
     values = {
-        "rollout": found["all of rollout"] - found["thinking"],
-        "thinking": found["thinking"],
-        "reward": _rewards(found),
-        "replay": found["replay"],
-        "update": step - found["all of rollout"] - _rewards(found) - found["replay"],
+        "rollout": by_phase["all of rollout"] - by_phase["thinking"],
+        "thinking": by_phase["thinking"],
+        "reward": _rewards(by_phase),
+        "replay": by_phase["replay"],
+        "update": step - by_phase["all of rollout"] - _rewards(by_phase) - by_phase["replay"],
         "step": step,
     }
     return {name: value / divisor for name, value in values.items()}
 
 
 def _counter() -> FlopCounterMode:
-    # Torch's own table lacks the kernels for CPUs.
+    # Torch's table does not have the kernels for CPUs.
     forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
     mapping = {forward: _attention_flops, backward: _attention_gradient_flops}
@@ -270,7 +270,7 @@ def _attention_flops(q: Sequence[int], k: Sequence[int], *_: object, **__: objec
 def _attention_gradient_flops(
     gradient: Sequence[int], q: Sequence[int], k: Sequence[int], *_: object, **__: object
 ) -> int:
-    """Five products in the place of two: the scores again, and a gradient each way of both."""
+    """Five products instead of two: the scores again, and a gradient each way of both."""
     del gradient
     return 5 * _attention_flops(q, k) // 2
 
@@ -280,9 +280,9 @@ def _silent(message: str) -> None:
 
 
 def comparison_table(released: ShapeCosts, lean: ShapeCosts) -> str:
-    """Both shapes, a picture, and lean / released."""
+    """Both shapes, per image, and lean / released."""
     rows: list[Sequence[str]] = [
-        ("a picture takes", *("released", "lean", "lean/released") * 2),
+        ("an image takes", *("released", "lean", "lean/released") * 2),
         ("", "ms", "ms", "", "GFLOP", "GFLOP", ""),
     ]
     for phase in (*PHASES, "step"):
@@ -291,7 +291,7 @@ def comparison_table(released: ShapeCosts, lean: ShapeCosts) -> str:
         times = (f"{1e3 * one:.1f}" for one in seconds)
         rows.append((phase, *times, _ratio(seconds), *(f"{one:.3f}" for one in work), _ratio(work)))
     rates = released.images_per_second, lean.images_per_second
-    rows.append(("pictures a second", *(f"{rate:.2f}" for rate in rates), _ratio(rates)))
+    rows.append(("images a second", *(f"{rate:.2f}" for rate in rates), _ratio(rates)))
     for name, what in _OTHERS.items():
         pair = float(getattr(released, name)), float(getattr(lean, name))
         rows.append((what, *(f"{one:.2f}" for one in pair), _ratio(pair)))

@@ -1,1 +1,1 @@
-"""Turns folders of finished trainings into a small report: tables, curves, pictures, settings."""
+"""Turns folders of finished trainings into a small report: tables, curves, figures, settings."""

@@ -1,4 +1,4 @@
-"""The pictures of a report: charts of curves, and drawings before and after training."""
+"""The figures of a report: charts of curves, and images before and after training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alphatrainers.reporting.svg import Chart, Line, svg
 from tools.results.reading import Finished, without_gaps
 
 SIDE: Final = 112
-"""Pixels of a drawing in the sheet."""
+"""Side of an image in the sheet, in pixels."""
 _GAP, _CAPTION, _HEAD = 10, 30, 22
 _SHOWN: Final = 12
 _INK, _RIGHT, _WRONG = "#222222", "#2e8b57", "#c0392b"
@@ -58,7 +58,7 @@ def comparison_figure(runs: Sequence[Finished]) -> str:
         )
         total = [(step.values["images"], step.values.get("reward/total")) for step in run.steps]
         rewards.append(Line(name=run.name, points=smoothed(total), colour=colour))
-    x = "images drawn for training"
+    x = "images sampled for training"
     held_out = f"{runs[0].curve[0].name}, held out, 95% interval at the end"
     return svg(
         [
@@ -86,10 +86,10 @@ class _Pair(NamedTuple):
 
 
 def before_and_after(run: Finished) -> Image.Image:
-    """Held-out prompts at even distances, chosen by place alone, at step 0 and at the end."""
+    """Held-out prompts at even distances, chosen by position alone, at step 0 and at the end."""
     known = without_gaps(run.curve)
     pairs = _pairs(run, known[0], known[-1])
-    shown = [pairs[place * len(pairs) // _SHOWN] for place in range(min(_SHOWN, len(pairs)))]
+    shown = [pairs[number * len(pairs) // _SHOWN] for number in range(min(_SHOWN, len(pairs)))]
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
     cell = 2 * SIDE + 2 + _GAP, SIDE + _CAPTION + _GAP
@@ -98,8 +98,8 @@ def before_and_after(run: Finished) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     head = f"left: step 0, right: step {known[-1].step}; the same seed; green: counted as right"
     pen.text((_GAP, 6), head, fill=_INK, font=ImageFont.load_default(12))
-    for place, pair in enumerate(shown):
-        row, column = divmod(place, columns)
+    for number, pair in enumerate(shown):
+        row, column = divmod(number, columns)
         _draw_pair(sheet, pen, pair, (_GAP + column * cell[0], _GAP + _HEAD + row * cell[1]))
     return sheet
 
@@ -135,19 +135,19 @@ def _draw_pair(
     left, top = corner
     for path, good in ((pair.before, pair.was_right), (pair.after, pair.is_right)):
         with Image.open(path) as opened:
-            drawing = opened.convert("RGB")
-        drawing.thumbnail((SIDE, SIDE))
-        if max(drawing.size) < SIDE:
-            factor = SIDE / max(drawing.size)
-            size = round(drawing.width * factor), round(drawing.height * factor)
-            drawing = drawing.resize(size, Image.Resampling.LANCZOS)
-        sheet.paste(drawing, (left, top))
+            image = opened.convert("RGB")
+        image.thumbnail((SIDE, SIDE))
+        if max(image.size) < SIDE:
+            factor = SIDE / max(image.size)
+            size = round(image.width * factor), round(image.height * factor)
+            image = image.resize(size, Image.Resampling.LANCZOS)
+        sheet.paste(image, (left, top))
         colour = {True: _RIGHT, False: _WRONG, None: "#999999"}[good]
         pen.rectangle((left, top + SIDE + 1, left + SIDE - 1, top + SIDE + 3), fill=colour)
         left += SIDE + 2
     font = ImageFont.load_default(11)
-    for number, words in enumerate(_wrapped(pair.prompt, pen, font)):
-        pen.text((corner[0], top + SIDE + 6 + 12 * number), words, fill=_INK, font=font)
+    for number, line in enumerate(_wrapped(pair.prompt, pen, font)):
+        pen.text((corner[0], top + SIDE + 6 + 12 * number), line, fill=_INK, font=font)
 
 
 def _wrapped(

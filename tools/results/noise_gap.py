@@ -1,12 +1,12 @@
-"""How much of a score comes from the noise that a recipe trains its pictures with.
+"""How much of a score comes from the noise that a recipe trains its images with.
 
     python -m tools.results.noise_gap nano-rt2i
     python -m tools.results.noise_gap nano-rt2i --adapter runs/train/nano-rt2i/best
 
-The policy gradient needs stochastic steps, validations draw plain ones. Here the same weights draw
-the prompts of the recipe's first validation in four ways: with the recipe's noise and without, with
-thoughts as it samples them and with (almost) the likeliest words. Each picture is scored by that
-validation's evaluator and by the recipe's rewards.
+The policy gradient needs stochastic steps, validation uses plain ones. Here the same weights
+generate images for the prompts of the recipe's first validation in four ways: with the recipe's
+noise and without, with thoughts as it samples them and with (almost) the likeliest tokens. Each
+image is scored by that validation's evaluator and by the recipe's rewards.
 """
 
 from __future__ import annotations
@@ -49,26 +49,26 @@ def main() -> None:
     arguments = parse_arguments()
     recipe = load_recipe(arguments.recipe, arguments.assignments)
     with TemporaryDirectory() as folder:
-        place = AssemblyContext(
+        context = AssemblyContext(
             folder=Path(folder),
             data=UpstreamData(cache_dir=default_cache_dir()),
             device="cpu",
             report=print,
         )
-        opened = open_policy(recipe.policy, device=place.device)
+        handle = open_policy(recipe.policy, device=context.device)
         if arguments.adapter is not None:
-            put_adapter(opened, recipe, arguments.adapter)
-        prompts, uses = prompts_of(recipe, place), rewards_of(recipe, place)
+            put_adapter(handle, recipe, arguments.adapter)
+        prompts, uses = prompts_of(recipe, context), rewards_of(recipe, context)
         print(f"| noise | thoughts at | {' | '.join(uses)} |\n|---|---:|{'---:|' * len(uses)}")
         for noise in (True, False):
             for temperature in (recipe.task.thought.temperature, LIKELIEST):
                 task = task_with(recipe.task, noise=noise, temperature=temperature)
                 scored = sample_and_score(
-                    recipe, task, opened, prompts, uses, count=arguments.count
+                    recipe, task, handle, prompts, uses, count=arguments.count
                 )
                 cells = [mean_with_interval(scored, name) for name in uses]
-                words = "as trained" if noise else "none"
-                print(f"| {words} | {temperature:g} | {' | '.join(cells)} |", flush=True)
+                noise_name = "as trained" if noise else "none"
+                print(f"| {noise_name} | {temperature:g} | {' | '.join(cells)} |", flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -77,38 +77,38 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("recipe", help="by name, or its file")
     parser.add_argument("assignments", nargs="*", metavar="key=value", help="changes to it")
     parser.add_argument("--adapter", type=Path, help="folder of an adapter that it trained")
-    parser.add_argument("--count", type=int, default=4, help="pictures a prompt")
+    parser.add_argument("--count", type=int, default=4, help="images a prompt")
     return parser.parse_args()
 
 
-def put_adapter(opened: PolicyHandle, recipe: TrainingRecipe, folder: Path) -> None:
+def put_adapter(handle: PolicyHandle, recipe: TrainingRecipe, folder: Path) -> None:
     """Gives the policy the trained values of an adapter of this recipe."""
-    module, experts = opened.policy.module, opened.policy.experts
-    bound = lora_adapters.select_trainable(module, experts, lora=recipe.training.lora, seed=0)
+    module, experts = handle.policy.module, handle.policy.experts
+    trainable = lora_adapters.select_trainable(module, experts, lora=recipe.training.lora, seed=0)
     values = lora_adapters.imported(load_file(folder / "adapter_model.safetensors"))
     with torch.no_grad():
-        for name, one in bound.items():
+        for name, one in trainable.items():
             one.parameter.copy_(values[name])
 
 
-def prompts_of(recipe: TrainingRecipe, place: AssemblyContext) -> list[TrainingPrompt]:
+def prompts_of(recipe: TrainingRecipe, context: AssemblyContext) -> list[TrainingPrompt]:
     """Those of the first validation, with the questions that a reward may ask."""
     first = recipe.validation[0]
-    benchmark = open_benchmark(first.benchmark, data=place.data)
-    asked = {one.id for one in choose_samples(benchmark.samples(), first.limit, seed=first.seed)}
-    found = load_prompts(first.benchmark, lambda _: benchmark, held_out=())
-    return with_questions([prompt for prompt in found if prompt.id in asked], {})
+    benchmark = open_benchmark(first.benchmark, data=context.data)
+    chosen = {one.id for one in choose_samples(benchmark.samples(), first.limit, seed=first.seed)}
+    prompts = load_prompts(first.benchmark, lambda _: benchmark, held_out=())
+    return with_questions([prompt for prompt in prompts if prompt.id in chosen], {})
 
 
-def rewards_of(recipe: TrainingRecipe, place: AssemblyContext) -> dict[str, RewardUse]:
-    """The first validation's evaluator and all rewards that look at pictures."""
+def rewards_of(recipe: TrainingRecipe, context: AssemblyContext) -> dict[str, RewardUse]:
+    """The first validation's evaluator and all rewards that score images."""
     first = recipe.validation[0]
     held_out = RewardSettings(
         kind="evaluator", benchmark=first.benchmark, evaluator=first.evaluator, judge=first.judge
     )
-    of_pictures = {name: one for name, one in recipe.rewards.items() if one.credits != "text"}
-    settings = {HELD_OUT: held_out, **of_pictures}
-    return {name: RewardUse(reward=open_reward(one, place)) for name, one in settings.items()}
+    of_images = {name: one for name, one in recipe.rewards.items() if one.credits != "text"}
+    settings = {HELD_OUT: held_out, **of_images}
+    return {name: RewardUse(reward=open_reward(one, context)) for name, one in settings.items()}
 
 
 def task_with(task: TaskSettings, *, noise: bool, temperature: float) -> TaskSettings:
@@ -124,18 +124,18 @@ def task_with(task: TaskSettings, *, noise: bool, temperature: float) -> TaskSet
 def sample_and_score(
     recipe: TrainingRecipe,
     task: TaskSettings,
-    opened: PolicyHandle,
+    handle: PolicyHandle,
     prompts: Sequence[TrainingPrompt],
     uses: Mapping[str, RewardUse],
     *,
     count: int,
 ) -> list[ScoredTrajectory]:
-    """`count` pictures a prompt, scored by everybody."""
+    """`count` images a prompt, scored by every evaluator and reward."""
     batch = recipe.training.rollout_batch
     with Scorer(uses, patience_seconds=60.0) as scorer:
-        collector = RolloutCollector(opened.policy, scorer, batch=batch, group_size=count)
+        collector = RolloutCollector(handle.policy, scorer, batch=batch, group_size=count)
         step_info = StepInfo(step=0, seed=recipe.training.seed, group_size=count)
-        made = assemble.make_task(task, opened, recipe.rewards)
+        made = assemble.make_task(task, handle, recipe.rewards)
         return made.collect(prompts, collector, step_info)
 
 
@@ -150,18 +150,18 @@ def mean_with_interval(scored: Sequence[ScoredTrajectory], name: str) -> str:
         statistics.Cluster(
             sample_id=prompt,
             group="all",
-            total=math.fsum(own),
-            n_scored=len(own),
-            n_expected=len(own),
+            total=math.fsum(scores),
+            n_scored=len(scores),
+            n_expected=len(scores),
         )
-        for prompt, own in values.items()
+        for prompt, scores in values.items()
     ]
     if not clusters:
         return f"none of {len(scored)} scored"
-    found = statistics.estimate(clusters, statistics.mean_of_groups)
+    estimate = statistics.estimate(clusters, statistics.mean_of_groups)
     missing = len(scored) - sum(map(len, values.values()))
     note = f", {missing} not scored" if missing else ""
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]{note}"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]{note}"
 
 
 if __name__ == "__main__":

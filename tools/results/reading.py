@@ -1,6 +1,6 @@
-"""A finished training as its folder tells it, and paired comparisons of its validation points.
+"""A finished training, read from its folder, and paired comparisons of its validation points.
 
-Comparisons are the harness's own (`alphabench.reports.comparison`): the points are ordinary run
+Comparisons are the harness's (`alphabench.reports.comparison`): the points are ordinary run
 folders.
 """
 
@@ -39,7 +39,7 @@ from alphatrainers.reporting.history import (
 )
 
 QUESTIONS = "questions"
-"""The part of a reward that counts what its judge was asked."""
+"""The part of a reward that counts its judge calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Finished:
     steps: Sequence[MetricsLine]
     points: Sequence[CurvePoint]
     view: str
-    """The weights that tables and pictures compare."""
+    """The weights that tables and figures compare."""
 
     @property
     def curves(self) -> dict[tuple[str, str], list[CurvePoint]]:
@@ -67,7 +67,7 @@ class Finished:
 
     @property
     def images(self) -> dict[int, int]:
-        """Trajectories drawn for training, by steps done."""
+        """Trajectories sampled for training, by steps done."""
         return images_at(self.steps)
 
     def run_of(self, point: CurvePoint) -> Path:
@@ -77,7 +77,7 @@ class Finished:
 
 
 class Totals(NamedTuple):
-    """What a training took; None where its log does not say."""
+    """What a training cost; None where its log does not record it."""
 
     hours: float
     """Of the steps, by the clock; on a busy machine more than its work."""
@@ -157,23 +157,23 @@ def totals(run: Finished) -> Totals:
     work = [one.get("processor") for one in (*seconds, *(p.seconds for p in run.points))]
     known = [one for one in work if one is not None]
     calls = [_calls(run, step) for step in run.steps]
-    asked = [one for one in calls if one is not None]
+    counted = [one for one in calls if one is not None]
     shares = [step.values.get("reward/unscored_share", 0.0) for step in run.steps]
     return Totals(
         hours=math.fsum(one["step"] for one in seconds) / 3600,
         processor_hours=math.fsum(known) / 3600 if len(known) == len(work) else None,
-        judge_calls=math.fsum(asked) if len(asked) == len(calls) else None,
+        judge_calls=math.fsum(counted) if len(counted) == len(calls) else None,
         unscored_share=math.fsum(shares) / len(shares),
     )
 
 
 def _calls(run: Finished, step: MetricsLine) -> float | None:
-    """Questions about all pictures of a step, from the mean over those that are trained."""
+    """Questions about all images of a step, from the mean over those that are trained."""
     names = [n for n in step.values if n.startswith("reward/") and n.endswith(f"/{QUESTIONS}")]
     if not names:
         return None
-    drawn = run.images[step.step + 1] - run.images.get(step.step, 0)
-    return drawn * math.fsum(step.values[name] for name in names)
+    images = run.images[step.step + 1] - run.images.get(step.step, 0)
+    return images * math.fsum(step.values[name] for name in names)
 
 
 class Comparer:

@@ -122,13 +122,13 @@ def _page(runs: Sequence[Finished], compare: Comparer, title: str) -> str:
             seeds,
             "Trainings that differ in their seed alone, at the last step at which all were "
             "validated. The interval is over prompts, for the mean of these seeds; how far seeds "
-            "lie apart is told by the lowest and the highest.",
+            "lie apart is shown by the lowest and the highest.",
         ]
     if len(runs) > 1:
-        most, found = tables.equal_images_table(runs, compare)
+        most, table = tables.equal_images_table(runs, compare)
         parts += [
             f"## At equal numbers of images ({most:,} at most)",
-            found,
+            table,
             "Only trainings that began with the same score are compared with each other.",
         ]
     parts += [

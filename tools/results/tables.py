@@ -25,7 +25,7 @@ from tools.results.reading import (
 )
 
 _DIGITS = 8
-"""Of a digest, enough to tell a few apart."""
+"""Of a digest, enough to distinguish a few."""
 
 
 def recipes_table(runs: Sequence[Finished]) -> str:
@@ -160,13 +160,13 @@ def tasks_table(run: Finished, compare: Comparer) -> str:
     """Each task's score at the start and at the end, of the first curve."""
     known = without_gaps(run.curve)
     before, after = (_groups(run, point) for point in (known[0], known[-1]))
-    found = compare(run.run_of(known[0]), run.run_of(known[-1]))
+    comparison = compare(run.run_of(known[0]), run.run_of(known[-1]))
     rows = [
         [
             inline(group),
             _estimate(before.get(group)),
             _estimate(after.get(group)),
-            _signed(found.groups.get(group)),
+            _signed(comparison.groups.get(group)),
         ]
         for group in before
     ]
@@ -191,12 +191,12 @@ def _rate(optimiser: Mapping[str, Any]) -> str:
 
 
 def _judged_by(run: Finished) -> list[str]:
-    found = []
+    judges = []
     for name, one in run.recipe["rewards"].items():
         judge = _digest(run.identity["rewards"][name].get("judge.model"))
         weight = f"{one['weight']:g} × " if one["weight"] != 1 else ""
-        found.append(f"{weight}{name}" + (f" by {one['judge']} {judge}" if one["judge"] else ""))
-    return found
+        judges.append(f"{weight}{name}" + (f" by {one['judge']} {judge}" if one["judge"] else ""))
+    return judges
 
 
 def _distance(run: Finished, part: str) -> str:
@@ -221,8 +221,8 @@ def _rise(run: Finished, first: CurvePoint, then: CurvePoint, compare: Comparer)
     return _difference(compare(run.run_of(first), run.run_of(then)))
 
 
-def _difference(found: RunComparison) -> str:
-    return _signed(found.headline)
+def _difference(comparison: RunComparison) -> str:
+    return _signed(comparison.headline)
 
 
 def _signed(estimate: Estimate | None) -> str:

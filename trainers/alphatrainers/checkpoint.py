@@ -150,10 +150,10 @@ class TrainingFolder:
         if identity.exists():
             known = _read_identity(identity)
             if known != json.loads(json.dumps(decisive)):
-                found = "; ".join(_differences(known, decisive))
+                differences = "; ".join(_differences(known, decisive))
                 raise AlphaBenchError(
                     f"{str(self.path)!r} holds another training, begun with other values "
-                    f"(its own -> these): {found}",
+                    f"(its own -> these): {differences}",
                     hint="name another folder, or its folder as the recipe, which goes on as begun",
                 )
         replace_text(identity, json.dumps(decisive, indent=1))
@@ -163,8 +163,8 @@ class TrainingFolder:
         """Steps of all complete checkpoints, ascending."""
         if not self._checkpoints.is_dir():
             return []
-        found = (_STEP.fullmatch(entry.name) for entry in self._checkpoints.iterdir())
-        return sorted(int(match[1]) for match in found if match)
+        names = (_STEP.fullmatch(entry.name) for entry in self._checkpoints.iterdir())
+        return sorted(int(match[1]) for match in names if match)
 
     def save(self, checkpoint: TrainingCheckpoint, layout: WeightsFormat, *, keep: int) -> Path:
         """Durable once it returns; then removes all but the newest `keep`.
@@ -239,10 +239,10 @@ class TrainingFolder:
         Raises:
             AlphaBenchError: if there are checkpoints and none can be read, or a record is damaged.
         """
-        found = self._newest(layout, report)
-        keep_lines(self.metrics, below=found.counters.step if found else 0)
-        keep_lines(self.validation, below=found.counters.step + 1 if found else 0)
-        return found
+        newest = self._newest(layout, report)
+        keep_lines(self.metrics, below=newest.counters.step if newest else 0)
+        keep_lines(self.validation, below=newest.counters.step + 1 if newest else 0)
+        return newest
 
     def _newest(
         self, layout: WeightsFormat, report: Callable[[str], None]
@@ -304,10 +304,10 @@ def replace_text(path: Path, text: str) -> None:
 
 def random_state() -> dict[str, Tensor]:
     """Of torch's own generators in this process."""
-    found = {"cpu": torch.get_rng_state()}
+    state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        found["cuda"] = torch.cuda.get_rng_state()
-    return found
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
 
 
 def set_random_state(state: Mapping[str, Tensor]) -> None:

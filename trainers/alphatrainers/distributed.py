@@ -46,9 +46,9 @@ class Processes:
         """The values of all processes, by rank. Small Python objects only."""
         if self.size == 1:
             return [value]
-        found: list[T | None] = [None] * self.size
-        distributed.all_gather_object(found, value)
-        return found  # type: ignore[return-value]  # every entry is filled by now
+        gathered: list[T | None] = [None] * self.size
+        distributed.all_gather_object(gathered, value)
+        return gathered  # type: ignore[return-value]  # every entry is filled by now
 
     def agree(self, work: Callable[[], T]) -> T:
         """Does the work in each process; if it fails in one, all raise, and none waits for ever.

@@ -190,13 +190,13 @@ def image_algorithm(kind: str) -> ImageAlgorithm:
                 "image algorithm (image.kind)", kind, [NOT_TRAINED, *IMAGE_ALGORITHMS]
             )
         return IMAGE_ALGORITHMS[kind]
-    found = getattr(import_user_module(module_name), attribute, None)
-    if not isinstance(found, ImageAlgorithm):
+    row = getattr(import_user_module(module_name), attribute, None)
+    if not isinstance(row, ImageAlgorithm):
         raise AlphaBenchError(
             f"image.kind={kind!r} names no ImageAlgorithm",
             hint="name an object of that class as package.module:object; see docs/extending.md",
         )
-    return found
+    return row
 
 
 def _flow_grpo(inputs: ImageLossInput, settings: ImageLossSettings) -> ImageLossValues:

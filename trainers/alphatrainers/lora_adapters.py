@@ -62,17 +62,17 @@ def select_trainable(
     module.eval()
     if lora is not None:
         _inject(module, targets, lora, seed)
-        found = dict(_lora_parameters(module, targets))
+        trainable = dict(_lora_parameters(module, targets))
     else:
-        found = {
+        trainable = {
             f"{owner}.{name}": Trainable(parameter, expert)
             for owner, expert in targets.items()
             for name, parameter in module.get_submodule(owner).named_parameters(recurse=False)
         }
-        _refuse_half(found)
-    for trainable in found.values():
-        trainable.parameter.requires_grad_(True)
-    return found
+        _refuse_half(trainable)
+    for one in trainable.values():
+        one.parameter.requires_grad_(True)
+    return trainable
 
 
 def switch(module: nn.Module, *, enabled: bool) -> None:
@@ -117,33 +117,33 @@ def target_names(parameters: Iterable[str]) -> list[str]:
 
 
 def _targets(module: nn.Module, experts: Mapping[str, str], *, linear_only: bool) -> dict[str, str]:
-    found: dict[str, str] = {}
+    targets: dict[str, str] = {}
     for expert, pattern in experts.items():
         matched = 0
         for name, part in module.named_modules():
             fits = isinstance(part, nn.Linear) if linear_only else _has_parameters(part)
             if not fits or not re.fullmatch(pattern, name):
                 continue
-            if name in found:
+            if name in targets:
                 raise AlphaBenchError(
-                    f"module {name!r} belongs to experts {found[name]!r} and {expert!r}",
+                    f"module {name!r} belongs to experts {targets[name]!r} and {expert!r}",
                     hint="make the policy's expert patterns exclude each other",
                 )
-            found[name] = expert
+            targets[name] = expert
             matched += 1
         if not matched:
             raise AlphaBenchError(
                 f"expert {expert!r} matches no module by its pattern {pattern!r}",
                 hint="correct the pattern, or set the expert's learning rate to 0",
             )
-    return found
+    return targets
 
 
-def _refuse_half(found: Mapping[str, Trainable]) -> None:
+def _refuse_half(trainable: Mapping[str, Trainable]) -> None:
     """Small steps vanish in half precision."""
-    for name, trainable in found.items():
-        if torch.finfo(trainable.parameter.dtype).bits < 32:
-            kind = str(trainable.parameter.dtype).removeprefix("torch.")
+    for name, one in trainable.items():
+        if torch.finfo(one.parameter.dtype).bits < 32:
+            kind = str(one.parameter.dtype).removeprefix("torch.")
             raise AlphaBenchError(
                 f"{name!r} is in {kind}, in which small steps of training vanish",
                 hint="open the checkpoint in float32, or train LoRA layers",

@@ -92,13 +92,15 @@ class Objective:
         """Whether texts are scored at all."""
         return self._text.trained
 
-    def count(self, request: ReplayRequest, signals: Sequence[TrajectoryAdvantage]) -> LossCounts:
+    def count(
+        self, request: ReplayRequest, advantages: Sequence[TrajectoryAdvantage]
+    ) -> LossCounts:
         """What this batch adds to the counts of its update."""
-        images = sum(signal.image_trained for signal in signals) * len(request.points)
+        images = sum(advantage.image_trained for advantage in advantages) * len(request.points)
         masks = [
-            self._text_mask(_text(trajectory, index), signal)
+            self._text_mask(_text(trajectory, index), advantage)
             for index in request.texts
-            for trajectory, signal in zip(request.batch, signals, strict=True)
+            for trajectory, advantage in zip(request.batch, advantages, strict=True)
         ]
         tokens = [int(mask_T.sum()) for mask_T in masks]
         return LossCounts(images=images, sequences=sum(n > 0 for n in tokens), tokens=sum(tokens))
@@ -107,7 +109,7 @@ class Objective:
         self,
         answer: ReplayAnswer,
         request: ReplayRequest,
-        signals: Sequence[TrajectoryAdvantage],
+        advantages: Sequence[TrajectoryAdvantage],
         *,
         counts: LossCounts,
         others: Mapping[str, ReplayAnswer],
@@ -118,7 +120,7 @@ class Objective:
         Args:
             answer: with gradient.
             request: what the batch's replay computed.
-            signals: one a trajectory.
+            advantages: one a trajectory.
             counts: of the whole update.
             others: the same answer under each of `views`.
             before: the same answer under the weights that sampled, if it was replayed; None takes
@@ -127,20 +129,20 @@ class Objective:
         if isinstance(answer, TextScored):
             texts = {k: v for k, v in others.items() if isinstance(v, TextScored)}
             old = before if isinstance(before, TextScored) else None
-            return self._share_of_text(answer, request, signals, counts, texts, old)
+            return self._share_of_text(answer, request, advantages, counts, texts, old)
         velocities = {k: v.v_BX for k, v in others.items() if isinstance(v, VelocityPredicted)}
         old_BX = before.v_BX if isinstance(before, VelocityPredicted) else None
-        return self._share_of_image(answer, request, signals, counts, velocities, old_BX)
+        return self._share_of_image(answer, request, advantages, counts, velocities, old_BX)
 
-    def _text_mask(self, text: SampledText, signal: TrajectoryAdvantage) -> Tensor:
-        counted = signal.text_trained and (text.finished or self._text.cut_off == "trained")
+    def _text_mask(self, text: SampledText, advantage: TrajectoryAdvantage) -> Tensor:
+        counted = advantage.text_trained and (text.finished or self._text.cut_off == "trained")
         return torch.full((len(text.ids),), counted, dtype=torch.bool)
 
     def _share_of_text(
         self,
         answer: TextScored,
         request: ReplayRequest,
-        signals: Sequence[TrajectoryAdvantage],
+        advantages: Sequence[TrajectoryAdvantage],
         counts: LossCounts,
         others: Mapping[str, TextScored],
         before: TextScored | None,
@@ -150,9 +152,9 @@ class Objective:
         logp_BT = _padded(answer.logp)
         sampled_BT = _padded([text.logp_T for text in texts]).to(device)
         old_BT = sampled_BT if before is None else _padded(before.logp).detach()
-        pairs = zip(texts, signals, strict=True)
+        pairs = zip(texts, advantages, strict=True)
         mask_BT = _padded([self._text_mask(*pair) for pair in pairs]).to(device)
-        advantage_B = torch.tensor([signal.text for signal in signals], device=device)
+        advantage_B = torch.tensor([advantage.text for advantage in advantages], device=device)
         if self._text.limit is not None:
             advantage_B = advantage_B.clamp(-self._text.limit, self._text.limit)
         objective = TEXT_ALGORITHMS[self._text.kind]
@@ -190,14 +192,16 @@ class Objective:
         self,
         answer: VelocityPredicted,
         request: ReplayRequest,
-        signals: Sequence[TrajectoryAdvantage],
+        advantages: Sequence[TrajectoryAdvantage],
         counts: LossCounts,
         others: Mapping[str, Tensor],
         old_BX: Tensor | None,
     ) -> LossShare:
         point, v_BX = request.points[answer.query], answer.v_BX
-        advantage_B = torch.tensor([signal.image for signal in signals], device=v_BX.device)
-        trained_B = torch.tensor([s.image_trained for s in signals], device=v_BX.device)
+        advantage_B = torch.tensor(
+            [advantage.image for advantage in advantages], device=v_BX.device
+        )
+        trained_B = torch.tensor([s.image_trained for s in advantages], device=v_BX.device)
         images = [image_at(trajectory, point.query.segment) for trajectory in request.batch]
         stored, gap = None, None
         if point.stored is not None:

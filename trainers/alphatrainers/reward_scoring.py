@@ -220,13 +220,13 @@ def rewards_of_part(
     Raises:
         AlphaBenchError: if there is none.
     """
-    found = {name: use for name, use in uses.items() if use.applies_to in {"both", part}}
-    if not any(use.weight != 0.0 for use in found.values()):
+    applying = {name: use for name, use in uses.items() if use.applies_to in {"both", part}}
+    if not any(use.weight != 0.0 for use in applying.values()):
         raise AlphaBenchError(
             f"no reward applies to the {part} part",
             hint=f"set `credits: {part}` or `credits: both` on one, or train no {part}",
         )
-    return found
+    return applying
 
 
 def advantages_of(

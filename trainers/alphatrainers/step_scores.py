@@ -100,7 +100,7 @@ def training_items(
     return [
         TrainingItem(
             trajectory=one.trajectory,
-            signal=advantages.at(scores.row_of[one.trajectory.program.id]),
+            advantage=advantages.at(scores.row_of[one.trajectory.program.id]),
             position=scores.position[one.trajectory.program.prompt.id],
         )
         for one in scored

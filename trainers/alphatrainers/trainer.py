@@ -260,14 +260,14 @@ class Trainer:
             ("image", advantages.image, any(one.images for one in trajectories)),
             ("text", advantages.text, any(one.texts for one in trajectories)),
         ]
-        for part, found, made_here in parts:
-            if found is None or not any(self._processes.gather(made_here)):
+        for part, advantage, made_here in parts:
+            if advantage is None or not any(self._processes.gather(made_here)):
                 continue
             progress.zero_spread_steps[part] = guards.count_zero_spread(
                 progress.zero_spread_steps[part],
                 part,
-                flat_groups=int(found.n_flat_groups),
-                groups=int(found.n_groups - found.n_small_groups),
+                flat_groups=int(advantage.n_flat_groups),
+                groups=int(advantage.n_groups - advantage.n_small_groups),
                 limit=self._settings.guards.flat_steps,
             )
 

@@ -34,13 +34,13 @@ class TrainingItem:
     """A trajectory with its advantages, and the position of its prompt in the step."""
 
     trajectory: Trajectory
-    signal: TrajectoryAdvantage
+    advantage: TrajectoryAdvantage
     position: int
 
 
 class _Batch(NamedTuple):
     request: ReplayRequest
-    signals: list[TrajectoryAdvantage]
+    advantages: list[TrajectoryAdvantage]
     before: tuple[ReplayAnswer, ...] | None
     """Recorded under the weights that sampled, where these are not those in training."""
 
@@ -118,23 +118,23 @@ class Updater:
         return minis
 
     def _batches(self, mini: Sequence[TrainingItem]) -> list[_Batch]:
-        settings, found = self._settings, []
+        settings, local = self._settings, []
         for part in batches(
             mini,
             program=lambda item: item.trajectory.program,
             most=settings.replay_batch,
             group_size=settings.group_size,
         ):
-            signals = [item.signal for item in part]
+            advantages = [item.advantage for item in part]
             # A batch stays complete while any of it is trained: the same rows as in the rollout.
-            if any(signal.image_trained or signal.text_trained for signal in signals):
-                found.append(self._batch([item.trajectory for item in part], signals))
+            if any(advantage.image_trained or advantage.text_trained for advantage in advantages):
+                local.append(self._batch([item.trajectory for item in part], advantages))
         if self._weights.sharded:
-            return self._padded_to_others(found, mini)
-        return found
+            return self._padded_to_others(local, mini)
+        return local
 
     def _batch(
-        self, trajectories: Sequence[Trajectory], signals: list[TrajectoryAdvantage]
+        self, trajectories: Sequence[Trajectory], advantages: list[TrajectoryAdvantage]
     ) -> _Batch:
         request = replay_request(
             trajectories,
@@ -142,15 +142,15 @@ class Updater:
             with_texts=self._objective.trains_text,
             device=self._policy.device,
         )
-        return _Batch(request, signals, None)
+        return _Batch(request, advantages, None)
 
-    def _padded_to_others(self, found: list[_Batch], mini: Sequence[TrainingItem]) -> list[_Batch]:
+    def _padded_to_others(self, local: list[_Batch], mini: Sequence[TrainingItem]) -> list[_Batch]:
         """Pads with zero-weight batches so that all FSDP ranks run equally many forwards."""
-        gathered = self._processes.gather([str(b.request.batch[0].program.shape) for b in found])
+        gathered = self._processes.gather([str(b.request.batch[0].program.shape) for b in local])
         most = max(gathered, key=len)
         if not most:
             return []
-        fill = found[-1].request.batch if found else [item.trajectory for item in mini[:1]]
+        fill = local[-1].request.batch if local else [item.trajectory for item in mini[:1]]
         if not fill:
             raise AlphaBenchError(
                 "a process has no trajectory to match the forward passes of the others",
@@ -159,7 +159,7 @@ class Updater:
         nothing = [TrajectoryAdvantage(0.0, 0.0, image_trained=False, text_trained=False)] * len(
             fill
         )
-        filled = found + [self._batch(fill, nothing) for _ in range(len(most) - len(found))]
+        filled = local + [self._batch(fill, nothing) for _ in range(len(most) - len(local))]
         shapes = self._processes.gather([str(b.request.batch[0].program.shape) for b in filled])
         if any(other != shapes[0] for other in shapes):
             raise AlphaBenchError(
@@ -183,16 +183,16 @@ class Updater:
             for answer in answers:
                 same = dict.fromkeys(others, answer)
                 share = self._objective.share(
-                    answer, batch.request, batch.signals, counts=counts, others=same, before=None
+                    answer, batch.request, batch.advantages, counts=counts, others=same, before=None
                 )
                 _widen_gap(gaps, share.gap)
         image = self._settings.image
         algorithm = image.algorithm
         stored = algorithm is not None and algorithm.trains_on.needs_window
         clip = min(image.clip_low, image.clip_high) if stored else None
-        found = choose_old_log_probs(self._largest(gaps), self._settings.guards, image_clip=clip)
+        chosen = choose_old_log_probs(self._largest(gaps), self._settings.guards, image_clip=clip)
         wanted = self._settings.old_log_probs
-        return found if wanted == "auto" else wanted
+        return chosen if wanted == "auto" else wanted
 
     def _recorded(self, batch: _Batch, view: WeightView) -> _Batch:
         answers = self._replayer.record(batch.request, view, counted_as="before")
@@ -200,17 +200,17 @@ class Updater:
 
     def _largest(self, gaps: Mapping[str, float]) -> dict[str, float]:
         """Over all processes; agreed, so that all stop or none."""
-        found: dict[str, float] = {}
+        largest: dict[str, float] = {}
         for one in self._processes.gather(dict(gaps)):
             for part, gap in one.items():
-                _widen_gap(found, (part, gap))
-        return found
+                _widen_gap(largest, (part, gap))
+        return largest
 
     def _update(self, mini: Sequence[_Batch], done: UpdateReport, *, checked: bool) -> None:
-        local = torch.zeros(3, dtype=torch.float64)
+        local_counts = torch.zeros(3, dtype=torch.float64)
         for batch in mini:
-            local += self._objective.count(batch.request, batch.signals).as_tensor()
-        total = self._processes.sum(local.to(self._policy.device)).cpu()
+            local_counts += self._objective.count(batch.request, batch.advantages).as_tensor()
+        total = self._processes.sum(local_counts.to(self._policy.device)).cpu()
         if not float(total.sum()):
             done.skipped += 1
             return
@@ -253,7 +253,7 @@ class Updater:
             elif self.old_log_probs == "replayed" and first:
                 before = fixed
             share = self._objective.share(
-                answer, batch.request, batch.signals, counts=counts, others=others, before=before
+                answer, batch.request, batch.advantages, counts=counts, others=others, before=before
             )
             done.sums.add(share.sums)
             _widen_gap(gaps, share.gap)

@@ -80,7 +80,7 @@ class ValidationCurves:
             TrainingStoppedError: if the held-out score fell while the reward rose, and the
                 settings say stop.
         """
-        found = []
+        points = []
         for validation in self._validations:
             began, worked = time.monotonic(), time.process_time()
             point = validation.measure(step=step, view=view)
@@ -89,8 +89,8 @@ class ValidationCurves:
                 "processor": time.process_time() - worked,
             }
             where = _Where(validation.name, step, view, seconds)
-            found.append(self._judge(where, point, reward))
-        return found
+            points.append(self._judge(where, point, reward))
+        return points
 
     def backfill_reward(self, reward: float) -> None:
         """Backfills the reward of curves whose best point precedes the first reward."""

@@ -59,25 +59,25 @@ def smoothed(
     points: Sequence[tuple[float, float | None]], *, over: int = SMOOTHED
 ) -> list[tuple[float, float | None]]:
     """The mean of the last `over` known values at each x; a gap stays one."""
-    found: list[tuple[float, float | None]] = []
+    smooth: list[tuple[float, float | None]] = []
     for number, (x, y) in enumerate(points):
         recent = [v for _, v in points[max(0, number - over + 1) : number + 1] if v is not None]
-        found.append((x, None if y is None else math.fsum(recent) / len(recent)))
-    return found
+        smooth.append((x, None if y is None else math.fsum(recent) / len(recent)))
+    return smooth
 
 
 def reward_summary(steps: Sequence[MetricsLine]) -> Mapping[str, tuple[float, float]]:
     """Mean of each reward over the first and over the last few steps that have it."""
     names = sorted({name for step in steps for name in step.values if _is_reward(name)})
-    found = {}
+    summary = {}
     for name in names:
         values = [step.values[name] for step in steps if name in step.values]
         first, last = values[:SMOOTHED], values[-SMOOTHED:]
-        found[name.removeprefix("reward/")] = (
+        summary[name.removeprefix("reward/")] = (
             math.fsum(first) / len(first),
             math.fsum(last) / len(last),
         )
-    return found
+    return summary
 
 
 def _is_reward(name: str) -> bool:
