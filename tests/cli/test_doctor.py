@@ -51,7 +51,7 @@ def test_everything_is_looked_at_and_what_is_not_here_is_no_fault(data: Upstream
 
 
 def test_a_fault_is_marked_as_one() -> None:
-    assert str(Finding(subject="x", healthy=False, words="broken")) == "FAILED  x: broken"
+    assert str(Finding(subject="x", healthy=False, text="broken")) == "FAILED  x: broken"
 
 
 def test_fetched_weights_that_were_damaged_are_a_fault_not_an_absence(data: UpstreamData) -> None:
@@ -75,7 +75,7 @@ def test_an_evaluator_whose_self_test_is_off_did_not_pass_it(
     spec = f"mask2former:official?self_test=off&weights={weights}&clip={clip}"
     (finding,) = check_installation(spec, data, device="cpu")
     assert not finding.healthy
-    assert finding.words == "not tested (self_test=off)"
+    assert finding.text == "not tested (self_test=off)"
 
 
 def test_a_build_that_breaks_off_in_a_self_test_is_a_fault(
@@ -87,6 +87,6 @@ def test_a_build_that_breaks_off_in_a_self_test_is_a_fault(
     monkeypatch.setattr(torch.nn.functional, "conv2d", conv2d)
     (finding,) = check_installation("nano", data, device="cpu")
     assert not finding.healthy
-    assert finding.words.startswith(
+    assert finding.text.startswith(
         "the self-test could not run: RuntimeError: no kernel image is available"
     )

@@ -79,7 +79,7 @@ def test_one_odd_folder_hides_no_other_and_commands_no_terminal(
     shown = alphabench("show", run)
     assert "runs/theirs: geneval@" in listed.out
     assert "| scene:" in board.out
-    assert "passed over: 'runs/site/manifest.json'" in listed.out
-    assert "passed over: 'runs/site/manifest.json'" in board.err
+    assert "skipped: 'runs/site/manifest.json'" in listed.out
+    assert "skipped: 'runs/site/manifest.json'" in board.err
     assert "\\u001b]0;pwned" in shown.out
     assert "\x1b" not in "".join([listed.out, board.out, board.err, shown.out])

@@ -117,7 +117,7 @@ def test_generating_and_scoring_apart_is_running(
     made = alphabench(
         "generate", "geneval:mini", "--ckpt", "scene:", "--limit", "12", "--out", "run"
     )
-    assert "48 of 48 images lie in run" in made.out
+    assert "48 of 48 images are in run" in made.out
     assert alphabench("score", "run", "--json").json == found
     assert alphabench("summarise", "run", "--json").json == found
 

@@ -111,18 +111,18 @@ def test_the_table_has_a_line_for_each_picture_and_names_those_that_differ() -> 
     lines = detection_table(rows, TOLERANCE).splitlines()
     assert len(lines) == 4
     assert [line.endswith("DIFFERS") for line in lines] == [False, False, True, False]
-    assert lines[-1].startswith("equal on 1 of 2 pictures")
+    assert lines[-1].startswith("equal on 1 of 2 images")
     assert detection_table([], TOLERANCE).endswith("0 of 0 verdicts the same")
 
 
 def test_a_picture_that_could_not_be_compared_is_not_equal_and_is_told() -> None:
-    failed = Uncompared(picture="b.png", reason="OSError: cut")
+    failed = Uncompared(image_name="b.png", reason="OSError: cut")
     rows: list[Row] = [compared([thing()], [thing()]), failed]
     assert all_equal(rows[:1], TOLERANCE)
     assert not all_equal(rows, TOLERANCE)
     lines = detection_table(rows, TOLERANCE).splitlines()
     assert lines[2] == "b.png  could not be compared: OSError: cut"
-    assert lines[-1].startswith("equal on 1 of 2 pictures")
+    assert lines[-1].startswith("equal on 1 of 2 images")
 
 
 def test_pictures_in_which_nobody_found_anything_show_no_equality() -> None:

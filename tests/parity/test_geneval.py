@@ -28,7 +28,7 @@ def said(_: str) -> None:
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AlphaBenchError, match="there are no pictures below"):
+    with pytest.raises(AlphaBenchError, match="there are no images below"):
         detector_parity(tmp_path, ParitySettings(), progress=said)
 
 

@@ -61,8 +61,8 @@ def answer(scene: int, *, truth: bool, p_yes: float | None, kind: str = "existen
 
 def test_a_judge_that_knows_is_right_calibrated_and_separates(measure: Calibrate) -> None:
     found = measure(ScriptedJudge(truthful))
-    assert list(found.figures) == [ALL, *QUESTION_KINDS]
-    for figures in found.figures.values():
+    assert list(found.metrics) == [ALL, *QUESTION_KINDS]
+    for figures in found.metrics.values():
         assert figures.accuracy.value == 1.0
         assert figures.calibration_error.value == 0.0
         assert figures.brier.value == 0.0
@@ -71,7 +71,7 @@ def test_a_judge_that_knows_is_right_calibrated_and_separates(measure: Calibrate
 
 
 def test_a_judge_that_says_yes_to_all_is_right_half_the_time(measure: Calibrate) -> None:
-    figures = measure(ScriptedJudge("yes")).figures[ALL]
+    figures = measure(ScriptedJudge("yes")).metrics[ALL]
     assert figures.accuracy.value == 0.5
     assert figures.separation.value == 0.5
     assert figures.gap.value == 0.0
@@ -79,7 +79,7 @@ def test_a_judge_that_says_yes_to_all_is_right_half_the_time(measure: Calibrate)
 
 
 def test_a_judge_that_hedges_is_right_but_not_calibrated(measure: Calibrate) -> None:
-    figures = measure(ScriptedJudge(lambda q: 0.6 if is_true(q) else 0.4)).figures[ALL]
+    figures = measure(ScriptedJudge(lambda q: 0.6 if is_true(q) else 0.4)).metrics[ALL]
     assert figures.accuracy.value == 1.0
     assert figures.separation.value == 1.0
     assert figures.calibration_error.value == pytest.approx(0.4)
@@ -91,7 +91,7 @@ def test_a_weakness_shows_in_its_kind_of_question_alone(measure: Calibrate) -> N
     def miscounts(question: Question) -> float:
         return 1.0 - truthful(question) if "-count-" in question.id else truthful(question)
 
-    found = measure(ScriptedJudge(miscounts)).figures
+    found = measure(ScriptedJudge(miscounts)).metrics
     assert found["count"].accuracy.value == 0.0
     assert found["count"].separation.value == 0.0
     assert found["colour"].accuracy.value == 1.0
@@ -104,7 +104,7 @@ def test_unscored_answers_change_no_figure_and_are_counted(measure: Calibrate) -
         return Mishap(kind="garbage") if draw < 64 else truthful(question)
 
     calibration = measure(ScriptedJudge(stumbles))
-    figures = calibration.figures[ALL]
+    figures = calibration.metrics[ALL]
     assert figures.accuracy.value == 1.0
     assert figures.statuses["unparsed"] > 5
     assert figures.accuracy.n_scored == figures.statuses["scored"]
@@ -114,7 +114,7 @@ def test_unscored_answers_change_no_figure_and_are_counted(measure: Calibrate) -
 
 def test_a_judge_that_answers_nothing_has_no_figures(measure: Calibrate) -> None:
     calibration = measure(ScriptedJudge(lambda _: Mishap(kind="server_error")), n_scenes=2)
-    figures = calibration.figures[ALL]
+    figures = calibration.metrics[ALL]
     assert figures.accuracy.value is None
     assert figures.separation.value is None
     assert "—" in calibration_markdown(calibration)
@@ -132,7 +132,7 @@ def test_every_judge_is_asked_the_same_and_another_seed_asks_otherwise(measure: 
 def test_a_judge_without_log_probabilities_is_asked_for_the_word(measure: Calibrate) -> None:
     words = ScriptedJudge(lambda q: "Yes." if is_true(q) else "No", logprobs=False)
     found = measure(words, n_scenes=3)
-    assert found.figures[ALL].accuracy.value == 1.0
+    assert found.metrics[ALL].accuracy.value == 1.0
     assert found.judge["question.contract"] == "yes-no/text"
 
 
@@ -143,7 +143,7 @@ def test_the_result_is_json_and_a_page(measure: Calibrate) -> None:
     assert len(stored["answers"]) == len(found.answers)
     page = calibration_markdown(found)
     assert "<b>" not in page
-    assert all(f"| {kind} " in page for kind in QUESTION_KINDS if kind in found.figures)
+    assert all(f"| {kind} " in page for kind in QUESTION_KINDS if kind in found.metrics)
 
 
 def test_the_interval_clusters_by_scene() -> None:

@@ -126,7 +126,7 @@ def test_a_run_with_gaps_shows_its_coverage_and_what_the_gaps_could_change(
 
     page = pages_of(make_run, make_run("a", answer=gap))["geneval.md"]
     assert rows(page)[0][6] == "91.7% (22 of 24)"
-    assert "were the rest all worst or all best, the score would be 0.458 or 0.542." in page
+    assert "bounds if all others are worst or best: 0.458 and 0.542." in page
 
 
 def test_namesakes_are_told_apart_by_what_differs(make_run: RunMaker) -> None:
@@ -192,7 +192,7 @@ def test_without_the_benchmarks_data_the_table_says_that_ties_were_not_looked_fo
     folders = [make_run("a").folder, make_run("b", answer=one_wrong).folder]
     page = leaderboard_pages(folders, unfetched)["geneval.md"]
     assert [row[0] for row in rows(page)] == ["1", "2"]
-    assert "Ties were not looked for: the data is not fetched" in page
+    assert "Ties were not tested: the data is not fetched" in page
 
 
 def test_a_damaged_run_is_passed_over_with_a_note_and_the_others_are_ranked(

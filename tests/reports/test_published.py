@@ -76,5 +76,5 @@ def test_a_figure_that_is_none_is_named_by_its_key(
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": [{"model": "x"}]}'])
 def test_a_damaged_file_is_a_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "geneval.json").write_text(content)
-    with pytest.raises(AlphaBenchError, match="is no list of published figures"):
+    with pytest.raises(AlphaBenchError, match="is no list of published scores"):
         read_published(tmp_path)

@@ -57,8 +57,8 @@ def test_every_unscored_image_is_accounted_for_by_its_reason(make_run: RunMaker)
     assert re.search(r"\| +3 \| refused \| the filter \\\| declined &lt;b&gt;it&lt;/b&gt; ", page)
     assert re.search(r"\| +2 \| failed +\| out of memory +\| 00001/1, 00002/0", page)
     assert re.search(r"\| +4 \| failed \| no \\`mask\\` \| 00002/1, 00003/0, 00003/1 ", page)
-    assert "Had every other verdict been the worst possible, it would be 0.625" in page
-    assert "had every one been the best, 1.000" in page
+    assert "If every other verdict were the worst possible, it would be 0.625" in page
+    assert "if every one were the best, 1.000" in page
 
 
 def test_nothing_scored_is_a_dash_and_never_a_zero(make_run: RunMaker) -> None:

@@ -167,7 +167,7 @@ def check(arguments: argparse.Namespace, work: Path) -> int:
         rows.append(row)
         ours.append(mine)
         theirs.append(other)
-        print(f"{len(rows)} of {len(images)}: {row.picture}", file=sys.stderr, flush=True)
+        print(f"{len(rows)} of {len(images)}: {row.image_name}", file=sys.stderr, flush=True)
     print(detection_table(rows, tolerance))
     found = [one for path in images for one in read_reference(out / f"{path.name}.npz").objects]
     scores = np.array([one.score for one in found])

@@ -1,7 +1,7 @@
-"""The command line: each verb parses, calls the library, prints.
+"""The command line: each command parses its options, calls the library and prints.
 
-Exit codes: 0 done; 1 done, but something failed or is missing (the same command retries it);
-2 the command cannot be carried out as given; 130 interrupted, 143 terminated, 129 hung up.
+Exit codes: 0 success; 1 finished, but something failed or is missing (run the same command again
+to retry it); 2 invalid command or settings; 130 interrupted, 143 terminated, 129 hung up.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ VERBS: Final[Mapping[str, Callable[..., None]]] = {
 
 
 def build_app() -> typer.Typer:
-    """All verbs, and those that other packages offer as entry points `alphabench.commands`.
+    """All commands, with those that other packages register as entry points `alphabench.commands`.
 
-    Such an entry point is a Typer app with verbs of its own, or a function that is one verb.
+    Such an entry point is a Typer app with subcommands, or a function that is one command.
     """
     app = typer.Typer(
         name="alphabench",
-        help="Benchmarks for image generators: official rules, error bars, nothing silently lost.",
+        help="Benchmarks for image generation models: official scoring, error bars, coverage.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
@@ -63,7 +63,7 @@ def build_app() -> typer.Typer:
 
 
 def _check_here() -> None:
-    """Libraries end the process without a word of ours where there is no current folder."""
+    """Some libraries exit without a message if the current folder does not exist."""
     try:
         Path.cwd()
     except FileNotFoundError as error:
@@ -73,17 +73,17 @@ def _check_here() -> None:
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line; a user's mistake is one sentence on standard error.
+    """Run the command line; an error that the user can fix is one sentence on standard error.
 
     Args:
-        words: what follows `alphabench`; None takes this process's own.
+        words: the arguments after `alphabench`; None takes those of this process.
     """
     words = list(sys.argv[1:] if words is None else words)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A path or a prompt that the terminal's encoding lacks is no reason to fail.
+        # A path or prompt that the terminal's encoding cannot show must not fail the command.
         sys.stdout.reconfigure(errors="backslashreplace")
     again = Continuation(words)
-    stopping = Stopping(again.say)
+    stopping = Stopping(again.print)
     with stopping.watched():
         try:
             _check_here()

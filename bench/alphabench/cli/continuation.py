@@ -1,4 +1,4 @@
-"""The command that goes on with one that was stopped, and the sentence that says so."""
+"""The command that continues one that was stopped, and the message that names it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _HOW: Final = {
 
 
 class Continuation:
-    """What to type to go on: the same words, unless the verb knows better.
+    """The command to continue with: the same arguments, unless the command changes them.
 
-    A verb finds it as the `obj` of its context.
+    A command finds it as the `obj` of its context.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words: Callable[[], Sequence[str]] = lambda: words
-        """Asked when the command has been stopped."""
+        """Called after the command was stopped."""
 
-    def say(self, by: signal.Signals) -> None:
-        """On standard error, past any buffer; gives a terminal its cursor back."""
+    def print(self, by: signal.Signals) -> None:
+        """Write the message to standard error, unbuffered; shows the terminal's cursor again."""
         cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
         again = shlex.join(["alphabench", *self.words()])
         print(f"{cursor}\n{_HOW[by]}; to continue: {again}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Is this installation fit to measure? Packages, devices, official data, evaluators' self-tests."""
+"""Checks the installation: packages, devices, official data and evaluators' self-tests."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ EXTRAS: Final = {
     "vllm": "vllm",
     "mmdet": "mmdet",
 }
-"""Extra of this package -> the module that it brings."""
+"""Extra of this package -> the module that it installs."""
 
 
 TESTED_WITH: Final = "geneval:mini"
-"""The benchmark whose evaluators are tested; it needs no download."""
+"""The benchmark that detectors are tested with; it needs no download."""
 ANSWERERS: Final = {"mplug": "dpg:mini"}
-"""Evaluators that are no detectors -> a benchmark that knows them."""
+"""Evaluators that are no detectors -> the benchmark that they are tested with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
     healthy: bool
-    words: str
+    text: str
     optional: bool = False
-    """Its absence is no fault."""
+    """Whether its absence is no error."""
 
     def __str__(self) -> str:
         mark = "absent" if self.optional else "ok" if self.healthy else "FAILED"
-        return f"{mark:<7} {self.subject}: {self.words}"
+        return f"{mark:<7} {self.subject}: {self.text}"
 
 
 def check_installation(
     evaluator: str | None, data: UpstreamData, *, device: str
 ) -> Iterator[Finding]:
-    """Look at everything, or at one evaluator alone.
+    """Check everything, or one evaluator alone.
 
     Args:
         evaluator: `name?key=value&...`, to test this one alone; a missing model is then a fault.
@@ -73,22 +73,22 @@ def _machine() -> Iterator[Finding]:
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    words = f"{platform.python_version()}, torch {torch.__version__}, {', '.join(gpus) or 'no GPU'}"
-    yield Finding(subject="python", healthy=True, words=words)
+    text = f"{platform.python_version()}, torch {torch.__version__}, {', '.join(gpus) or 'no GPU'}"
+    yield Finding(subject="python", healthy=True, text=text)
 
 
 def _extras() -> Iterator[Finding]:
     for extra, module in EXTRAS.items():
         absent = importlib.util.find_spec(module) is None
-        words = f"`pip install -e '.[{extra}]'` brings it" if absent else "installed"
-        yield Finding(subject=f"extra {extra}", healthy=True, words=words, optional=absent)
+        text = f"`pip install -e '.[{extra}]'` installs it" if absent else "installed"
+        yield Finding(subject=f"extra {extra}", healthy=True, text=text, optional=absent)
 
 
 def _official_data(data: UpstreamData) -> Iterator[Finding]:
     for name in pinned_names():
         missing = data.missing(name)
-        words = f"{len(missing)} files to fetch" if missing else "fetched and verified"
-        yield Finding(subject=f"data {name}", healthy=True, words=words, optional=bool(missing))
+        text = f"{len(missing)} files to fetch" if missing else "fetched and verified"
+        yield Finding(subject=f"data {name}", healthy=True, text=text, optional=bool(missing))
 
 
 def _self_test(spec: str, data: UpstreamData, device: str, *, optional: bool) -> Finding:
@@ -99,11 +99,11 @@ def _self_test(spec: str, data: UpstreamData, device: str, *, optional: bool) ->
         evaluator = open_benchmark(benchmark, data=data).evaluator(spec, device=device)
         tested = evaluator.identity.get("self_test", "on")  # reads the weights: they must be here
         if tested == "off":
-            return Finding(subject=subject, healthy=False, words="not tested (self_test=off)")
+            return Finding(subject=subject, healthy=False, text="not tested (self_test=off)")
         require_self_test(evaluator)
     except WeightsNotFoundError as error:
-        return Finding(subject=subject, healthy=optional, words=str(error), optional=optional)
+        return Finding(subject=subject, healthy=optional, text=str(error), optional=optional)
     except AlphaBenchError as error:
-        return Finding(subject=subject, healthy=False, words=str(error))
+        return Finding(subject=subject, healthy=False, text=str(error))
     note = "" if tested == "on" else f" ({tested})"
-    return Finding(subject=subject, healthy=True, words=f"self-test passed{note}")
+    return Finding(subject=subject, healthy=True, text=f"self-test passed{note}")

@@ -1,8 +1,8 @@
-"""From what was typed to the objects of the library; reads one variable of the environment.
+"""Turns command line options into objects of the library; reads one environment variable.
 
-ALPHABENCH_MIRROR   where official data is fetched from instead of its source
+ALPHABENCH_MIRROR   where official data is downloaded from instead of its source
 
-ALPHABENCH_CACHE is read by `upstream`, keys of remote services by `credentials`.
+ALPHABENCH_CACHE is read by `upstream`, API keys by `credentials`.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 
 _FREE: Final = ("nano", "python", "scripted", "transformers", "vllm")
-"""Kinds of judge that run here, or count no costs."""
+"""Kinds of judge that run locally, or report no costs."""
 
 
 def cache_dir() -> Path:
-    """Where data and answers are kept."""
+    """The folder for downloaded data and cached answers."""
     from alphabench.upstream import default_cache_dir
 
     return default_cache_dir()
 
 
 def answers_dir() -> Path:
-    """Where judges' answers are kept."""
+    """The folder for cached answers of judges."""
     return cache_dir() / "answers"
 
 
 def mirror() -> str | None:
-    """Where official data is fetched from, if not from its source."""
+    """Where official data is downloaded from, if not from its source."""
     return os.environ.get("ALPHABENCH_MIRROR")
 
 
@@ -57,17 +57,17 @@ def upstream_data() -> UpstreamData:
 def open_named_benchmark(
     name: str, protocol: ProtocolName, prompts: Path | None = None
 ) -> Benchmark:
-    """A benchmark by name; a file of prompts stands in the place of its split."""
+    """A benchmark by name; a file of prompts replaces its split."""
     from alphabench.benchmarks import open_benchmark
 
     if prompts is None:
         return open_benchmark(name, protocol=protocol, data=upstream_data())
     from alphabench import registry
 
-    own = name.partition(":")[0].partition("@")[0]
-    if own in registry.BENCHMARKS:
+    base = name.partition(":")[0].partition("@")[0]
+    if base in registry.BENCHMARKS:
         raise AlphaBenchError(
-            f"{own} has prompts of its own and takes none by --prompts",
+            f"{base} has its own prompts and does not take --prompts",
             hint="leave out --prompts, or take `dvreward`, which is about prompts of yours",
         )
     if ":" in name:
@@ -115,13 +115,13 @@ def open_checkpoint_factory(
     lora: str | None = None,
     think: bool = False,
 ) -> CheckpointFactory:
-    """A checkpoint with the options of all places."""
+    """A checkpoint with its settings from all options."""
     from alphabench.core.options import pairs
     from alphabench.runs.plan import checkpoint_factory as by_spec
 
     if layout is not None and not spec.startswith("images:"):
         raise AlphaBenchError(
-            f"--layout says how a folder of images is laid out, and {spec!r} is none",
+            f"--layout is for a folder of images, and {spec!r} is none",
             hint="leave out --layout, or write --ckpt images:DIR",
         )
     given = [*(settings or []), *([f"layout={layout}"] if layout is not None else [])]
@@ -134,44 +134,44 @@ def open_refined(
     checkpoint: CheckpointFactory,
     refine: str,
     *,
-    own: Judge | None,
-    theirs: Callable[..., Evaluator],
+    judge: Judge | None,
+    open_evaluator: Callable[..., Evaluator],
 ) -> CheckpointFactory:
-    """The checkpoint with refinement behind it.
+    """The checkpoint, followed by refinement of its images.
 
     Args:
-        checkpoint: that draws.
-        refine: `always`, `self` or `oracle`, with `:ROUNDS` behind it.
-        own: the judge of `self`; None is the checkpoint itself.
-        theirs: opens the benchmark's evaluator, for `oracle`.
+        checkpoint: that generates the initial images.
+        refine: `always`, `self` or `oracle`, optionally followed by `:ROUNDS`.
+        judge: for `self`; None is the checkpoint itself.
+        open_evaluator: opens the benchmark's evaluator, for `oracle`.
     """
     from alphabench import registry
     from alphabench.runs import refinement
 
     how = refinement.read_refinement(refine)
-    examiner = None
+    evaluator = None
     if how.mode == "self":
-        examiner = refinement.judge_evaluator_factory(
-            own, registry.load("evaluator_factory", "dvreward")
+        evaluator = refinement.judge_evaluator_factory(
+            judge, registry.load("evaluator_factory", "dvreward")
         )
-    elif own is not None:
+    elif judge is not None:
         raise AlphaBenchError(
-            f"--refine-judge has nothing to say with --refine {how.mode}",
+            f"--refine-judge has no effect with --refine {how.mode}",
             hint="use --refine self, or leave the judge out",
         )
     elif how.mode == "oracle":
-        examiner = refinement.benchmark_evaluator_factory(theirs)
-    return refinement.refined_checkpoint(checkpoint, how, examiner)
+        evaluator = refinement.benchmark_evaluator_factory(open_evaluator)
+    return refinement.refined_checkpoint(checkpoint, how, evaluator)
 
 
 def open_named_judge(
     spec: str | None, *, budget: float | None, no_cache: bool, device: str
 ) -> Judge | None:
-    """The judge that was named, if any."""
+    """The judge by its spec, if one is given."""
     if spec is None:
         if budget is not None:
             raise AlphaBenchError(
-                "--budget bounds what a judge costs, and no judge is named",
+                "--budget limits the cost of a judge, and no judge is named",
                 hint="add --judge, or leave out --budget",
             )
         return None
@@ -180,8 +180,8 @@ def open_named_judge(
     if budget is not None:
         _check_budget(spec, budget)
     options = {} if budget is None else {"budget_usd": str(budget)}
-    kept = None if no_cache else answers_dir()
-    return open_judge(spec, options=options, cache_dir=kept, device=device)
+    cache_dir = None if no_cache else answers_dir()
+    return open_judge(spec, options=options, cache_dir=cache_dir, device=device)
 
 
 def _check_budget(spec: str, budget: float) -> None:
@@ -193,25 +193,25 @@ def _check_budget(spec: str, budget: float) -> None:
     kind, _ = pick_judge_kind(name)
     if kind in _FREE:
         raise AlphaBenchError(
-            f"--budget has nothing to bound: the judge {name!r} costs nothing",
+            f"--budget has no effect: the judge {name!r} costs nothing",
             hint="leave out --budget",
         )
     if kind == "openai" and "price_" not in options:
         raise AlphaBenchError(
-            f"--budget needs to know what {name!r} charges",
-            hint="add dollars for a million tokens to --judge: ?price_in=0.15&price_out=0.60",
+            f"--budget needs the prices of {name!r}",
+            hint="add US dollars per million tokens to --judge: ?price_in=0.15&price_out=0.60",
         )
 
 
 def evaluator_spec(spec: str | None, default: str, wording: str | None) -> str:
-    """The evaluator's spec with the wording that was asked for.
+    """The evaluator's spec with the chosen templates.
 
     Raises:
-        AlphaBenchError: an empty spec, which would stand for the default in silence.
+        AlphaBenchError: an empty spec, which would silently mean the default.
     """
     if spec is not None and not spec.partition("?")[0].strip():
         raise AlphaBenchError(
-            "--evaluator names nothing", hint="`alphabench list evaluators` shows the names"
+            "--evaluator is empty", hint="`alphabench list evaluators` shows the names"
         )
     chosen = spec or default
     if wording is None:
@@ -220,31 +220,31 @@ def evaluator_spec(spec: str | None, default: str, wording: str | None) -> str:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be written, before hours are spent on what goes there.
+    """Refuse a folder that cannot be written, before hours are spent on its content.
 
     Raises:
         AlphaBenchError: neither it nor, where it does not exist, the folder that would hold it.
     """
-    place = folder.absolute()
+    existing = folder.absolute()
     try:
-        while not place.exists():
-            place = place.parent
+        while not existing.exists():
+            existing = existing.parent
     except OSError as error:
         raise from_os_error(error) from error
-    if not place.is_dir():
+    if not existing.is_dir():
         raise AlphaBenchError(
-            f"{str(folder)!r} cannot be a folder: {str(place)!r} is a file", hint="name another"
+            f"{str(folder)!r} cannot be a folder: {str(existing)!r} is a file", hint="name another"
         )
-    if not os.access(place, os.W_OK | os.X_OK):
+    if not os.access(existing, os.W_OK | os.X_OK):
         raise AlphaBenchError(
-            f"{str(folder)!r} cannot be written: {str(place)!r} is read-only for you",
+            f"{str(folder)!r} cannot be written: {str(existing)!r} is read-only for you",
             hint="name another folder with --out, or change its permissions",
         )
 
 
 @contextlib.contextmanager
 def execution_options(devices: str | None, workers: int) -> Iterator[Work]:
-    """Devices and progress for a piece of work; what it shows goes to standard error."""
+    """Devices and progress display; progress goes to standard error."""
     from rich.console import Console
 
     from alphabench.runs.progress import Bars, Lines

@@ -1,4 +1,4 @@
-"""What there is, as text: benchmarks, checkpoints, evaluators, judges, runs. Opens no model."""
+"""Lists benchmarks, checkpoints, evaluators, judges and runs as text. Loads no model."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from alphabench.upstream import UpstreamData
 What = Literal["benchmarks", "checkpoints", "evaluators", "judges", "runs", "all"]
 
 CHECKPOINT_FORMS: Final[Mapping[str, str]] = {
-    "bagel": "owner/name or DIR      BAGEL in the released layout (--think to plan first)",
+    "bagel": "owner/name or DIR      BAGEL as released (--think for chain of thought)",
     "diffusers": "owner/name or DIR      a diffusers pipeline from the hub or a folder",
     "http": "https://host/v1#MODEL  an endpoint of the OpenAI images API",
-    "images": "images:DIR             pictures already made (--layout geneval, flat, tiif ...)",
+    "images": "images:DIR             existing images (--layout geneval, flat, tiif ...)",
     "janus": "owner/name or DIR      Janus in the layout of transformers",
     "nano": "nano                   the small unified model in this package, for the :mini splits",
     "python": "python:MODULE:FACTORY  your own object with `generate`",
-    "scene": "scene:?error=0.2       draws the prompt in the synthetic world, with planted errors",
+    "scene": "scene:?error=0.2       renders the prompt as a synthetic scene, with chosen errors",
 }
 
 
 def listing(what: What, *, runs: Path, data: UpstreamData) -> str:
-    """The list of one kind of thing, or of all."""
+    """The list of one kind, or of all kinds."""
     makers: Mapping[str, Callable[[], Iterator[str]]] = {
         "benchmarks": lambda: _benchmarks(data),
         "checkpoints": _checkpoints,
@@ -47,12 +47,12 @@ def listing(what: What, *, runs: Path, data: UpstreamData) -> str:
 
 
 def benchmark_card(benchmark: Benchmark) -> str:
-    """What a benchmark is, for `alphabench show`."""
+    """A benchmark's card, for `alphabench show`."""
     card = benchmark.card
     try:
         n_samples = str(len(benchmark.samples()))
     except AlphaBenchError as error:
-        n_samples = f"not known: {error}"
+        n_samples = f"unknown: {error}"
     facts = {
         "benchmark": card.id,
         "title": card.title,
@@ -70,13 +70,15 @@ def benchmark_card(benchmark: Benchmark) -> str:
     return "\n".join(f"{key:<{width}}  {value}" for key, value in facts.items())
 
 
-def run_page(root: Path) -> str:
-    """The report page of a run, or what it holds so far."""
+def run_text(root: Path) -> str:
+    """The report of a run, or a summary of what it holds so far."""
     from alphabench.runs.run import REPORT_FILE
 
     folder = RunFolder.open(root)
-    page = folder.read_page(REPORT_FILE)
-    return page or f"{_run_line(folder)}\nnot scored yet: alphabench score {shlex.quote(str(root))}"
+    report = folder.read_page(REPORT_FILE)
+    return (
+        report or f"{_run_line(folder)}\nnot scored yet: alphabench score {shlex.quote(str(root))}"
+    )
 
 
 def _benchmarks(data: UpstreamData) -> Iterator[str]:
@@ -91,7 +93,7 @@ def _checkpoints() -> Iterator[str]:
 
 
 def _evaluators(data: UpstreamData) -> Iterator[str]:
-    """Each with the benchmarks that take it, by their splits where only some do."""
+    """Each evaluator with its benchmarks, or with single splits where only some accept it."""
     takers: dict[str, list[str]] = {name: [] for name in registry.known("evaluator")}
     for name, cards in _cards(data).items():
         for evaluator in {one for card in cards.values() for one in card.evaluators}:
@@ -102,7 +104,7 @@ def _evaluators(data: UpstreamData) -> Iterator[str]:
 
 
 def _cards(data: UpstreamData) -> Mapping[str, Mapping[str, Card]]:
-    """Of each benchmark, by its name; then by the listed names of its versions and splits."""
+    """Benchmark -> listed name of each version or split -> card."""
     return {
         name: {
             full: open_benchmark(full, data=data).card
@@ -113,25 +115,25 @@ def _cards(data: UpstreamData) -> Mapping[str, Mapping[str, Card]]:
 
 
 def _runs(root: Path) -> Iterator[str]:
-    passed_over: list[str] = []
-    folders = run_folders(root, note=passed_over.append) if root.is_dir() else []
+    skipped: list[str] = []
+    folders = run_folders(root, note=skipped.append) if root.is_dir() else []
     if not folders:
         yield f"none below {str(root)!r}"
     for folder in folders:
         try:
             yield _run_line(folder)
         except AlphaBenchError as error:
-            passed_over.append(f"passed over: {error.message}")
-    yield from passed_over
+            skipped.append(f"skipped: {error.message}")
+    yield from skipped
 
 
 def _run_line(folder: RunFolder) -> str:
-    found = ", ".join(_figure(name, report) for name, report in folder.reports().items())
+    results = ", ".join(_result(name, report) for name, report in folder.reports().items())
     made = len(folder.images())
-    return f"{folder.root}: {folder.manifest.benchmark}, {made} images, {found or 'no report'}"
+    return f"{folder.root}: {folder.manifest.benchmark}, {made} images, {results or 'no report'}"
 
 
-def _figure(name: str, report: Report) -> str:
+def _result(name: str, report: Report) -> str:
     headline = report.headline
     stamp = " PARTIAL" if report.partial else ""
     if headline.value is None:

@@ -1,4 +1,4 @@
-"""The options that several verbs share, described once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -35,34 +35,36 @@ Ckpt = Annotated[
 ]
 Lora = Annotated[str | None, typer.Option(help="LoRA adapter: a file, folder or hub id.")]
 Think = Annotated[
-    bool, typer.Option("--think", help="Have the checkpoint write a thought before each image.")
+    bool, typer.Option("--think", help="Generate with chain of thought: text before each image.")
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="An option of the checkpoint; repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the checkpoint; repeatable."),
 ]
 Layout = Annotated[
     str | None,
-    typer.Option(
-        help="How `images:DIR` is laid out: geneval (default), flat, tiif, dpg, wise or gedit."
-    ),
+    typer.Option(help="Layout of `images:DIR`: geneval (default), flat, tiif, dpg, wise or gedit."),
 ]
 EvaluatorSpec = Annotated[
     str | None, typer.Option("--evaluator", help="name[?key=value&...]; see `alphabench list`.")
 ]
 ProtocolOption = Annotated[
-    ProtocolName, typer.Option("--protocol", help="official: as upstream's code; strict: repaired.")
+    ProtocolName,
+    typer.Option(
+        "--protocol",
+        help="official: scores as upstream's code computes them; strict: with its errors repaired.",
+    ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(help="Only so many samples, from all groups; the result is PARTIAL.")
+    int | None, typer.Option(help="Number of samples, from all groups; the result is PARTIAL.")
 ]
-Seed = Annotated[int, typer.Option(help="Of the run; every image's seed follows from it.")]
-Out = Annotated[Path | None, typer.Option(help="The run folder (default: below ./runs).")]
+Seed = Annotated[int, typer.Option(help="Seed of the run, which decides the seed of every image.")]
+Out = Annotated[Path | None, typer.Option(help="Run folder (default: a new one below ./runs).")]
 Devices = Annotated[
-    str | None, typer.Option(help="cpu, or GPU numbers: 0,1 is one process on each.")
+    str | None, typer.Option(help="cpu, or GPU numbers: 0,1 starts one process on each.")
 ]
 Workers = Annotated[
-    int, typer.Option(min=1, max=256, help="Processes on one device; of several, each has one.")
+    int, typer.Option(min=1, max=256, help="Processes on one device; several devices get one each.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Prompts = Annotated[
@@ -72,30 +74,33 @@ JudgeSpec = Annotated[
     str | None,
     typer.Option(
         "--judge",
-        help="Who answers questions about images: http(s)://host/v1#model, nano, vllm:MODEL or "
+        help="The judge for questions about images: http(s)://host/v1#model, nano, vllm:MODEL or "
         "transformers:MODEL (a folder or hub id), python:module:factory, or scripted:",
     ),
 ]
 Budget = Annotated[
-    float | None, typer.Option(help="Stop before the judge has cost more US dollars.")
+    float | None, typer.Option(help="Stop before the judge costs more than this many US dollars.")
 ]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Ask the judge anew, and keep none of its answers.")
+    bool,
+    typer.Option("--no-cache", help="Neither read nor write the cache of the judge's answers."),
 ]
 Wording = Annotated[
     Literal["official", "own"] | None,
-    typer.Option(help="Whose questions the judge is asked: upstream's, or this project's."),
+    typer.Option(
+        help="Prompt templates of the judge: official (upstream's), or own (AlphaBench's)."
+    ),
 ]
 Refine = Annotated[
     str | None,
     typer.Option(
         "--refine",
         metavar="MODE[:ROUNDS]",
-        help="Have the checkpoint mend its pictures: always; self, where it or --refine-judge "
-        "finds them wanting; oracle, where the benchmark's evaluator does (an upper bound).",
+        help="Refine images: always; self = those that fail a check by the checkpoint or "
+        "--refine-judge; oracle = those that fail the benchmark's evaluator (upper bound).",
     ),
 ]
 RefineJudge = Annotated[
     str | None,
-    typer.Option(help="Who finds pictures wanting with --refine self (default: the checkpoint)."),
+    typer.Option(help="The judge for --refine self (default: the checkpoint)."),
 ]

@@ -1,4 +1,4 @@
-"""The verb about equality: an evaluator of ours against the original code, on your own pictures."""
+"""Commands that check the parity of our evaluators with upstream's code, on your images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from alphabench.cli.options import Devices
 from alphabench.core.terminal import echo
 
 app = typer.Typer(
-    help="An evaluator of ours against the original code, picture by picture.",
+    help="Compare our evaluators with the original code, image by image.",
     no_args_is_help=True,
 )
 
-Images = Annotated[
-    Path, typer.Option("--images", help="A folder of pictures; folders inside it count too.")
-]
+Images = Annotated[Path, typer.Option("--images", help="A folder of images, subfolders included.")]
 Python = Annotated[
     Path | None,
     typer.Option(
@@ -26,14 +24,15 @@ Python = Annotated[
         help="Interpreter of the original's environment (default: what `doctor --setup` made).",
     ),
 ]
-Weights = Annotated[
-    Path | None, typer.Option(help="The weights for both (default: what `fetch` brought).")
-]
+Weights = Annotated[Path | None, typer.Option(help="Weights for both (default: those of `fetch`).")]
 Consent = Annotated[
     bool,
-    typer.Option("--allow-pickle", help="You trust the weights, which the original unpickles."),
+    typer.Option(
+        "--allow-pickle",
+        help="Confirm that you trust the weights, which the original code unpickles.",
+    ),
 ]
-Most = Annotated[int | None, typer.Option(min=1, help="Only so many pictures.")]
+Most = Annotated[int | None, typer.Option(min=1, help="Number of images.")]
 
 
 @app.command("geneval")
@@ -43,13 +42,13 @@ def geneval_command(
     weights: Weights = None,
     pipeline: Annotated[
         Literal["mmdet2", "mmdet3"] | None,
-        typer.Option(help="Whose preprocessing (default: that of the mmdet found)."),
+        typer.Option(help="Preprocessing of this mmdet (default: the version that is installed)."),
     ] = None,
     allow_pickle: Consent = False,
     limit: Most = None,
     devices: Devices = None,
 ) -> None:
-    """GenEval's detector, ours against mmdet's: objects, scores, boxes, masks, verdicts."""
+    """GenEval's detector, ours and mmdet's: objects, scores, boxes, masks, verdicts."""
     from alphabench.parity.geneval import ParitySettings, detector_parity
     from alphabench.runs.workers import choose_devices
 
@@ -61,9 +60,9 @@ def geneval_command(
         allow_pickle=allow_pickle,
         cache_dir=factories.cache_dir(),
     )
-    found = detector_parity(images, sides, limit=limit, device=device, progress=_say)
-    echo(found.text)
-    if not found.equal:
+    parity = detector_parity(images, sides, limit=limit, device=device, progress=_print_progress)
+    echo(parity.text)
+    if not parity.equal:
         raise typer.Exit(1)
 
 
@@ -74,17 +73,19 @@ def dpg_command(
     ],
     python: Python = None,
     weights: Weights = None,
-    benchmark: Annotated[str, typer.Option(help="Whose questions: dpg or dpg:mini.")] = "dpg",
-    cells: Annotated[int, typer.Option(min=1, max=4, help="Images in a file, 4 or 1.")] = 4,
+    benchmark: Annotated[
+        str, typer.Option(help="The benchmark with the questions: dpg or dpg:mini.")
+    ] = "dpg",
+    cells: Annotated[int, typer.Option(min=1, max=4, help="Images per file, 4 or 1.")] = 4,
     limit: Most = None,
     devices: Devices = None,
 ) -> None:
-    """DPG-Bench's mPLUG, ours against modelscope's pipeline: answers, verdicts, scores."""
+    """DPG-Bench's mPLUG, ours and modelscope's pipeline: answers, verdicts, scores."""
     from alphabench.evaluators.mplug.released_files import folder_of as mplug_folder
     from alphabench.parity.dpg import mplug_parity
     from alphabench.runs.workers import choose_devices
 
-    found = mplug_parity(
+    parity = mplug_parity(
         images,
         factories.open_named_benchmark(benchmark, "official").samples(),
         weights=weights or mplug_folder(factories.upstream_data().cache_dir),
@@ -93,15 +94,15 @@ def dpg_command(
         limit=limit,
         device=choose_devices(devices, workers=1)[0],
     )
-    echo(found.text)
-    if not found.equal:
+    echo(parity.text)
+    if not parity.equal:
         raise typer.Exit(1)
 
 
-def _say(words: str) -> None:
-    echo(words, err=True)
+def _print_progress(text: str) -> None:
+    echo(text, err=True)
 
 
 @app.callback()
 def describe_parity_verbs() -> None:
-    """An evaluator of ours against the original code, picture by picture."""
+    """Compare our evaluators with the original code, image by image."""

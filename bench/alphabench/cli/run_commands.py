@@ -1,4 +1,4 @@
-"""The verbs that make and score images, and work out figures."""
+"""Commands that generate, score and summarise."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def run_command(
     workers: Workers = 1,
     budget: Budget = None,
     no_cache: NoCache = False,
-    dry_run: Annotated[bool, typer.Option(help="Say what would be done; do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Show what would be done, and do nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Generate images, score them, report. Continues where an earlier run stopped."""
+    """Generate images, score them and report. Resumes an earlier run."""
     from alphabench.runs.plan import (
         choose_samples,
         open_evaluation,
@@ -83,34 +83,40 @@ def run_command(
     bench = factories.open_named_benchmark(benchmark, protocol, prompts)
     if refine is None and refine_judge is not None:
         raise AlphaBenchError(
-            "--refine-judge says who finds images wanting, and nothing is refined",
-            hint="add --refine self, or leave it out",
+            "--refine-judge is given without --refine",
+            hint="add --refine self, or leave out --refine-judge",
         )
     checkpoint = factories.open_checkpoint_factory(
         ckpt, settings, layout=layout, lora=lora, think=think
     )
     with factories.execution_options(devices, workers) as work:
         device = work.devices[0]
-        asked = factories.open_named_judge(judge, budget=budget, no_cache=no_cache, device=device)
+        opened_judge = factories.open_named_judge(
+            judge, budget=budget, no_cache=no_cache, device=device
+        )
         known = bench.card.evaluators
         if not dry_run and (evaluator is not None or len(known) == 1):
-            # Refused before a checkpoint is opened, which may take long.
+            # Fails before the checkpoint is opened, which may take long.
             named = factories.evaluator_spec(evaluator, known[0], wording)
-            open_evaluation(bench, named, judge=asked, device=device)
+            open_evaluation(bench, named, judge=opened_judge, device=device)
         if refine is not None:
             suggested = suggested_evaluator(checkpoint.open(device=device), bench)
-            theirs = factories.evaluator_spec(evaluator, suggested, wording)
-            own = factories.open_named_judge(
+            oracle = factories.evaluator_spec(evaluator, suggested, wording)
+            refining_judge = factories.open_named_judge(
                 refine_judge, budget=budget, no_cache=no_cache, device=device
             )
-            examined = partial(bench.evaluator, theirs, judge=asked)
-            checkpoint = factories.open_refined(checkpoint, refine, own=own, theirs=examined)
+            open_oracle = partial(bench.evaluator, oracle, judge=opened_judge)
+            checkpoint = factories.open_refined(
+                checkpoint, refine, judge=refining_judge, open_evaluator=open_oracle
+            )
         plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
         spec = factories.evaluator_spec(evaluator, plan.evaluator, wording)
         if dry_run:
-            return _say(preview(plan, spec, judge=asked, device=device), as_json=as_json)
+            return _print_preview(
+                preview(plan, spec, judge=opened_judge, device=device), as_json=as_json
+            )
         factories.check_writable(plan.root)
-        evaluation = open_evaluation(bench, spec, judge=asked, device=device)
+        evaluation = open_evaluation(bench, spec, judge=opened_judge, device=device)
         outcome = execute_plan(plan, evaluation, work)
     return _finish([outcome], as_json=as_json)
 
@@ -129,7 +135,7 @@ def generate_command(
     devices: Devices = None,
     workers: Workers = 1,
 ) -> None:
-    """Make the images only; `alphabench score` examines them, here or on another machine."""
+    """Generate images only; `alphabench score` scores them, here or on another machine."""
     from alphabench.runs.plan import choose_samples, plan_run
     from alphabench.runs.reasons import frequent_reasons
     from alphabench.runs.run import generate_images as make_images
@@ -146,7 +152,7 @@ def generate_command(
         folder = make_images(plan, work)
     images = folder.images()
     made = sum(request.id in images for request in plan.requests)
-    echo(f"{made} of {len(plan.requests)} images lie in {folder.root}")
+    echo(f"{made} of {len(plan.requests)} images are in {folder.root}")
     absent = folder.not_made()
     why = [absent[request.id] for request in plan.requests if request.id in absent]
     for reason, count in frequent_reasons((f"{one.status}: {one.reason}" for one in why), 3):
@@ -169,19 +175,21 @@ def score_command(
     benchmark: OwnBenchmark = None,
     as_json: Json = False,
 ) -> None:
-    """Examine the images of a run folder, with any evaluator; makes no image."""
+    """Score the images of a run folder, with any evaluator; generates nothing."""
     from alphabench.runs.plan import open_evaluation, usual_evaluator
-    from alphabench.runs.run import score_run as examine
+    from alphabench.runs.run import score_run
     from alphabench.runs.store import RunFolder
 
     folder = RunFolder.open(run)
     bench = factories.benchmark_of_run(folder.manifest.benchmark, protocol, benchmark)
     with factories.execution_options(devices, workers) as work:
         device = work.devices[0]
-        asked = factories.open_named_judge(judge, budget=budget, no_cache=no_cache, device=device)
+        opened_judge = factories.open_named_judge(
+            judge, budget=budget, no_cache=no_cache, device=device
+        )
         spec = factories.evaluator_spec(evaluator, usual_evaluator(folder, bench), wording)
-        evaluation = open_evaluation(bench, spec, judge=asked, device=device)
-        outcome = examine(folder, bench, evaluation, work)
+        evaluation = open_evaluation(bench, spec, judge=opened_judge, device=device)
+        outcome = score_run(folder, bench, evaluation, work)
     _finish([outcome], as_json=as_json)
 
 
@@ -190,17 +198,17 @@ def summarise_command(
         str, typer.Argument(metavar="TARGET", help="A run folder, or with --official a benchmark.")
     ],
     official: Annotated[
-        Path | None, typer.Option(help="A published raw result, in upstream's own format.")
+        Path | None, typer.Option(help="A published raw result in upstream's format.")
     ] = None,
     export: Annotated[
-        Path | None, typer.Option(help="Also write the run here, in upstream's own layout.")
+        Path | None, typer.Option(help="Also write the run to this folder, in upstream's layout.")
     ] = None,
     benchmark: OwnBenchmark = None,
     as_json: Json = False,
 ) -> None:
-    """Work out the figures again from what is stored; asks and makes nothing.
+    """Recompute the report from stored results; generates and scores nothing.
 
-    With --official: first what upstream's script prints, then the same with intervals.
+    With --official: the output of upstream's script, then the same numbers with intervals.
     """
     from alphabench.reports.run_report import stamps, summary_lines
     from alphabench.runs import official_export
@@ -210,8 +218,8 @@ def summarise_command(
 
     if official is not None:
         report, text = official_export.published_report(target, official, factories.upstream_data())
-        figures = "\n".join(["", *summary_lines(report, stamps(report))])
-        echo(json.dumps(report_to_json(report)) if as_json else f"{text}\n{figures}")
+        summary = "\n".join(["", *summary_lines(report, stamps(report))])
+        echo(json.dumps(report_to_json(report)) if as_json else f"{text}\n{summary}")
         if report.incomplete:
             raise typer.Exit(1)
         return
@@ -226,7 +234,7 @@ def summarise_command(
 
 
 def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
-    """Print what was found and where it lies; exit code 1 where an expected verdict is lacking."""
+    """Print the reports and their paths; exit code 1 if an expected verdict has no value."""
     from rich.console import Console
 
     from alphabench.reports.run_report import stamps, summary_lines, summary_table
@@ -236,7 +244,7 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     console = Console()
     for outcome in outcomes:
         if outcome.unwritten:
-            warn(f"the report was not kept: {outcome.unwritten}")
+            warn(f"the report was not saved: {outcome.unwritten}")
         for reason in outcome.reasons:
             echo(f"unscored: {reason}", err=True)
         if as_json:
@@ -256,8 +264,8 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _say(report: Preview, *, as_json: bool) -> None:
-    """Print what would be done; the exit code is the one that the run would end with."""
+def _print_preview(report: Preview, *, as_json: bool) -> None:
+    """Print what would be done; the exit code is the one that the run would have."""
     echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else str(report))
     if report.missing:
         raise typer.Exit(2 if report.refused else 1)

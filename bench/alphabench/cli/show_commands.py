@@ -1,4 +1,4 @@
-"""The verbs that show what there is, fetch it and check it."""
+"""Commands that list, show, compare, download and check."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def list_command(
         typer.Argument(help="What to list."),
     ] = "all",
 ) -> None:
-    """What there is: benchmarks, kinds of checkpoint, evaluators, judges, the runs below ./runs."""
+    """List benchmarks, kinds of checkpoint, evaluators, judges, and the runs below ./runs."""
     from alphabench.cli.listing import listing
 
     echo(listing(what, runs=Path("runs"), data=factories.upstream_data()))
@@ -29,12 +29,12 @@ def list_command(
 def show_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A run folder, or a benchmark.")],
 ) -> None:
-    """A run's report, or a benchmark's card: data, licence, protocol, evaluators."""
-    from alphabench.cli.listing import benchmark_card, run_page
+    """Show a run's report, or a benchmark's card: data, licence, protocol, evaluators."""
+    from alphabench.cli.listing import benchmark_card, run_text
 
     folder = Path(name)
     if folder.exists():
-        echo(run_page(folder))
+        echo(run_text(folder))
     elif "/" in name:
         raise AlphaBenchError(
             f"there is no folder {name!r}", hint="`alphabench list runs` shows the run folders"
@@ -44,23 +44,26 @@ def show_command(
 
 
 def fetch_command(
-    name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="Whose data to fetch.")],
+    name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="The benchmark to download.")],
     source: Annotated[
         str | None,
-        typer.Option("--from", help="A folder or mirror with <owner>/<repository>/<path>."),
+        typer.Option(
+            "--from",
+            help="Download from this folder or mirror, laid out as <owner>/<repository>/<path>.",
+        ),
     ] = None,
 ) -> None:
-    """Download a benchmark's official files at the pinned commit, and verify them."""
+    """Download and verify a benchmark's official files at the pinned commit."""
     from alphabench import registry
     from alphabench.upstream.fetch import fetch_all
 
     if name.partition(":")[0].partition("@")[0] in registry.BENCHMARKS:
         factories.open_named_benchmark(name, "official")  # refuses an unknown version or split
-    errors, found = [], False
+    errors, needs_download = [], False
     for piece in fetch_all(
         name, factories.upstream_data(), source=source if source is not None else factories.mirror()
     ):
-        found = True
+        needs_download = True
         if piece.error is not None:
             errors.append(piece.error)
         elif piece.words is None:
@@ -71,19 +74,19 @@ def fetch_command(
         echo(f"error: {error}", err=True)
     if errors:
         raise errors[0]
-    if not found:
+    if not needs_download:
         echo(f"{name} needs no download")
 
 
 def doctor_command(
     evaluator: Annotated[
-        str | None, typer.Argument(metavar="EVALUATOR", help="name[?key=value&...]; all if absent.")
+        str | None, typer.Argument(metavar="EVALUATOR", help="name[?key=value&...]; default: all.")
     ] = None,
     devices: Devices = None,
     setup: Annotated[
         str | None,
         typer.Option(
-            "--setup", metavar="NAME", help="Make an environment instead: mmdet or modelscope."
+            "--setup", metavar="NAME", help="Create an environment instead: mmdet or modelscope."
         ),
     ] = None,
 ) -> None:
@@ -107,12 +110,14 @@ def doctor_command(
 
 
 def leaderboard_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or above.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders above them.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Write markdown pages here instead of printing.")
+        Path | None, typer.Option(help="Write markdown files here instead of printing.")
     ] = None,
 ) -> None:
-    """Markdown tables of runs; results that are not comparable never share one."""
+    """Rank runs in markdown tables; results that are not comparable never share a table."""
     from alphabench.reports.comparison import ComparisonBasis, basis_of
     from alphabench.reports.leaderboard import leaderboard_pages, write_pages
     from alphabench.reports.published import read_published
@@ -137,13 +142,15 @@ def leaderboard_command(
 
 def compare_command(
     baseline: Annotated[Path, typer.Argument(metavar="BASELINE", help="A run folder.")],
-    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", help="Another one.")],
+    candidate: Annotated[
+        Path, typer.Argument(metavar="CANDIDATE", help="The run folder to compare with it.")
+    ],
     evaluation: Annotated[
-        str | None, typer.Option(help="Whose verdicts, where both runs have several.")
+        str | None, typer.Option(help="Evaluation to compare, if both runs have several.")
     ] = None,
     benchmark: OwnBenchmark = None,
 ) -> None:
-    """Whether two runs of one benchmark differ: paired by sample, with an interval."""
+    """Compare two runs of one benchmark: paired by sample, with a 95% interval."""
     from alphabench.reports.comparison import (
         basis_of,
         compare_runs,
@@ -157,5 +164,5 @@ def compare_command(
     protocol = before.protocol(chosen)
     bench = factories.benchmark_of_run(before.manifest.benchmark, protocol, benchmark)
     before.check_same_data(bench)
-    found = compare_runs(before, after, basis_of(bench), evaluation=chosen)
-    echo(comparison_markdown(found))
+    comparison = compare_runs(before, after, basis_of(bench), evaluation=chosen)
+    echo(comparison_markdown(comparison))

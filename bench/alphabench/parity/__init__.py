@@ -1,1 +1,1 @@
-"""Comparison of our scorers with upstream's own pipelines, in environments of their own."""
+"""Comparison of our scorers with upstream's pipelines, in separate environments."""

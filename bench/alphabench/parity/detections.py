@@ -1,7 +1,7 @@
-"""Holds two detectors against each other, picture by picture, down to GenEval's verdicts.
+"""Compares two detectors image by image, down to GenEval's verdicts.
 
 Promises that each object above the floor has its partner on the other side or is counted as alone.
-Knows no detector. Pictures come without prompts, so verdicts are taken of prompts made from what
+Knows no detector. Images come without prompts, so verdicts are taken of prompts made from what
 was found: each category alone, counted and in each colour, and pairs of the best ones in each
 relation. A verdict counts as the same only if its reason is too.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 _PAIRED: Final = 4
-"""Categories of which pairs are asked, the best of each picture."""
+"""Categories of which pairs are asked, the best of each image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +87,9 @@ def _nearest_colour(pixels_HW3: NDArray[np.uint8], found: DetectedObject) -> str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionComparison:
-    """Two detectors on one picture. Without any pair the gaps are 0 and the overlaps 1."""
+    """Two detectors on one image. Without any pair the gaps are 0 and the overlaps 1."""
 
-    picture: str
+    image_name: str
     objects: tuple[int, int]
     """Above the floor, of each side."""
     alone: int
@@ -114,9 +114,9 @@ class DetectionComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uncompared:
-    """A picture that one side could not read or examine; it counts as unequal."""
+    """A image that one side could not read or process; it counts as unequal."""
 
-    picture: str
+    image_name: str
     reason: str
 
 
@@ -124,7 +124,7 @@ Row = DetectionComparison | Uncompared
 
 
 def all_equal(rows: Sequence[Row], tolerance: Tolerance) -> bool:
-    """Whether every picture is equal, and some object was there to compare."""
+    """Whether every image is equal, and some object was there to compare."""
     return all(_is_equal(row, tolerance) for row in rows) and _n_objects(rows) > 0
 
 
@@ -137,18 +137,18 @@ def _n_objects(rows: Sequence[Row]) -> int:
 
 
 def compare_detections(
-    picture: str,
+    image_name: str,
     image: Image,
     found: tuple[Found, Found],
     *,
     colours: ColourReader,
     tolerance: Tolerance,
 ) -> DetectionComparison:
-    """Both sides' objects of one picture.
+    """Both sides' objects of one image.
 
     Args:
-        picture: its name, for the table.
-        image: the picture, upright.
+        image_name: for the table.
+        image: the image, upright.
         found: all objects of either side, those at or below the floor too.
         colours: reads the colours for the verdicts, of both sides alike.
         tolerance: what makes a pair of boxes count as apart.
@@ -160,7 +160,7 @@ def compare_detections(
     ]
     verdicts = list(_verdicts(image, found, colours))
     return DetectionComparison(
-        picture=picture,
+        image_name=image_name,
         objects=(len(above_floor(found[0])), len(above_floor(found[1]))),
         alone=alone,
         score_gap=max((abs(one.score - other.score) for one, other in pairs), default=0.0),
@@ -177,19 +177,19 @@ def compare_detections(
 
 
 def detection_table(rows: Sequence[Row], tolerance: Tolerance) -> str:
-    """One line for each picture, and a last one for all."""
-    width = max((len(row.picture) for row in rows), default=7)
+    """One line for each image, and a last one for all."""
+    width = max((len(row.image_name) for row in rows), default=7)
     head = (
-        f"{'picture':<{width}}  objects    alone  score gap  box IoU   corner px  mask IoU  "
+        f"{'image':<{width}}  objects    alone  score gap  box IoU   corner px  mask IoU  "
         "verdicts  apart"
     )
     lines = [head]
     for row in rows:
         if isinstance(row, Uncompared):
-            lines.append(f"{row.picture:<{width}}  could not be compared: {row.reason}")
+            lines.append(f"{row.image_name:<{width}}  could not be compared: {row.reason}")
             continue
         lines.append(
-            f"{row.picture:<{width}}  {row.objects[0]:>3} /{row.objects[1]:>4}  {row.alone:>6}  "
+            f"{row.image_name:<{width}}  {row.objects[0]:>3} /{row.objects[1]:>4}  {row.alone:>6}  "
             f"{row.score_gap:>9.1e}  {row.box_iou:>8.6f}  {row.corner_gap:>8.2f}  "
             f"{row.mask_iou:>8.6f}  {row.verdicts:>8}  {row.verdicts_apart:>5}"
             f"{'' if row.within(tolerance) else '  DIFFERS'}"
@@ -201,7 +201,7 @@ def detection_table(rows: Sequence[Row], tolerance: Tolerance) -> str:
     asked = sum(row.verdicts for row in compared)
     apart = sum(row.verdicts_apart for row in compared)
     lines.append(
-        f"equal on {equal} of {len(rows)} pictures (scores to {tolerance.score:g}, boxes to IoU "
+        f"equal on {equal} of {len(rows)} images (scores to {tolerance.score:g}, boxes to IoU "
         f"{tolerance.box_iou:g} or {tolerance.corner:g} px, masks to IoU {tolerance.mask_iou:g}); "
         f"{asked - apart} of {asked} verdicts the same"
     )
@@ -211,7 +211,7 @@ def detection_table(rows: Sequence[Row], tolerance: Tolerance) -> str:
 def _verdicts(
     image: Image, found: tuple[Found, Found], colours: ColourReader
 ) -> Iterator[tuple[object, object]]:
-    """(ours, theirs) for each prompt: what is wrong with the picture, or that nothing is."""
+    """(ours, theirs) for each prompt: what is wrong with the image, or that nothing is."""
     asked = list(_prompts([*found[0], *found[1]]))
     sides = [_decisions(image, of, asked, colours) for of in found]
     yield from zip(*sides, strict=True)

@@ -1,4 +1,4 @@
-"""Holds the native mPLUG against modelscope's own pipeline, answer by answer, down to DPG's scores.
+"""Compares the native mPLUG with modelscope's pipeline, answer by answer, down to DPG's scores.
 
 Both get the same folder of weights and the same grids of images as DPG-Bench's script reads them.
 The pipeline runs in a process of another interpreter (`mplug_worker`), one question at a time.
@@ -31,7 +31,7 @@ _SHOWN: Final = 20
 """Differing answers that the table names."""
 
 Answers = Callable[[Sequence[tuple["Image", str]]], Sequence[str]]
-"""What the native side says to (picture, question) pairs."""
+"""The native model's answers to (image, question) pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class OriginalPipeline:
 class AskedQuestion:
     """One question about one image of a grid."""
 
-    picture: Path
+    image_path: Path
     cell: int
     box: tuple[int, int, int, int]
     proposition: Proposition
@@ -139,7 +139,7 @@ def compare_answers(
 
     Args:
         images: holds grids named after items.
-        samples: of DPG-Bench, whose questions are asked.
+        samples: of DPG-Bench, with the questions.
         ours: the native side.
         original: the other side.
         cells: images in a file, 4 or 1.
@@ -150,26 +150,29 @@ def compare_answers(
     """
     _check_original(original)
     grids = _grids(images, samples)[:limit]
-    asked: dict[str, list[AskedQuestion]] = {}
-    said: dict[str, list[str]] = {}
+    questions: dict[str, list[AskedQuestion]] = {}
+    our_answers: dict[str, list[str]] = {}
     for path, sample in grids:
-        pictures = split_grid(path, cells=cells)
-        asked[sample.id] = [
+        cell_images = split_grid(path, cells=cells)
+        questions[sample.id] = [
             AskedQuestion(
-                picture=path,
+                image_path=path,
                 cell=number,
-                box=cell_box(number, picture.width),
+                box=cell_box(number, image.width),
                 proposition=proposition,
             )
-            for number, picture in enumerate(pictures)
+            for number, image in enumerate(cell_images)
             for proposition in propositions_of(sample.facts)
         ]
-        said[sample.id] = list(
-            ours([(pictures[one.cell], one.proposition.question) for one in asked[sample.id]])
+        our_answers[sample.id] = list(
+            ours(
+                [(cell_images[one.cell], one.proposition.question) for one in questions[sample.id]]
+            )
         )
-    replies = iter(query_original(original, [one for of in asked.values() for one in of]))
+    replies = iter(query_original(original, [one for of in questions.values() for one in of]))
     return [
-        _compared(item, of, said[item], [next(replies) for _ in of]) for item, of in asked.items()
+        _compared(item, of, our_answers[item], [next(replies) for _ in of])
+        for item, of in questions.items()
     ]
 
 
@@ -186,15 +189,19 @@ def _check_original(original: OriginalPipeline) -> None:
         )
 
 
-def query_original(original: OriginalPipeline, asked: Sequence[AskedQuestion]) -> list[str]:
+def query_original(original: OriginalPipeline, questions: Sequence[AskedQuestion]) -> list[str]:
     """The official answers, in order.
 
     Raises:
         AlphaBenchError: the process cannot be started, takes too long, or fails on a question.
     """
     requests = [
-        {"image": str(one.picture.absolute()), "box": one.box, "question": one.proposition.question}
-        for one in asked
+        {
+            "image": str(one.image_path.absolute()),
+            "box": one.box,
+            "question": one.proposition.question,
+        }
+        for one in questions
     ]
     hint = "see that modelscope works in that interpreter; docs/official_scorers.md says how"
     with tempfile.TemporaryDirectory(prefix="alphabench-parity-") as name:
@@ -207,7 +214,7 @@ def query_original(original: OriginalPipeline, asked: Sequence[AskedQuestion]) -
                 words,
                 capture_output=True,
                 check=False,
-                timeout=original.seconds_per_question * (1 + len(asked)),
+                timeout=original.seconds_per_question * (1 + len(questions)),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise AlphaBenchError(
@@ -217,8 +224,8 @@ def query_original(original: OriginalPipeline, asked: Sequence[AskedQuestion]) -
         lines = target.read_text(encoding="utf-8").splitlines() if target.is_file() else []
     replies: list[dict[str, Any]] = [json.loads(line) for line in lines]
     failed = next((one["error"] for one in replies if "error" in one), None)
-    if failed is None and len(replies) != 1 + len(asked):
-        last = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    if failed is None and len(replies) != 1 + len(questions):
+        last = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
         failed = f"it ended early: {last[-1]}"
     if failed is not None:
         raise AlphaBenchError(f"the official pipeline failed: {failed}", hint=hint)
@@ -257,37 +264,37 @@ def _grids(images: Path, samples: Sequence[Sample]) -> list[tuple[Path, Sample]]
     ]
     if not found:
         raise AlphaBenchError(
-            f"no picture in {str(images)!r} is named after an item of DPG-Bench",
+            f"no image in {str(images)!r} is named after an item of DPG-Bench",
             hint="give the folder of grids, <item_id>.png, as upstream's script takes it",
         )
     return found
 
 
 def _compared(
-    item: str, asked: Sequence[AskedQuestion], ours: Sequence[str], theirs: Sequence[str]
+    item: str, questions: Sequence[AskedQuestion], ours: Sequence[str], theirs: Sequence[str]
 ) -> ItemParity:
     same = [mine == other for mine, other in zip(ours, theirs, strict=True)]
     agree = [(mine == "yes") == (other == "yes") for mine, other in zip(ours, theirs, strict=True)]
     return ItemParity(
         item=item,
-        n_questions=len(asked),
+        n_questions=len(questions),
         n_equal=sum(same),
         n_verdicts_equal=sum(agree),
-        scores=(_score(item, asked, ours), _score(item, asked, theirs)),
+        scores=(_score(item, questions, ours), _score(item, questions, theirs)),
         differing=tuple(
             f"{item}, image {one.cell + 1}: {one.proposition.question!r} ours {mine!r}, "
             f"official {other!r}"
-            for one, mine, other in zip(asked, ours, theirs, strict=True)
+            for one, mine, other in zip(questions, ours, theirs, strict=True)
             if mine != other
         ),
     )
 
 
-def _score(item: str, asked: Sequence[AskedQuestion], answers: Sequence[str]) -> float:
+def _score(item: str, questions: Sequence[AskedQuestion], answers: Sequence[str]) -> float:
     """DPG's item score, over all its questions."""
     images: dict[int, dict[str, float | None]] = {}
     propositions: dict[str, Proposition] = {}
-    for one, answer in zip(asked, answers, strict=True):
+    for one, answer in zip(questions, answers, strict=True):
         images.setdefault(one.cell, {})[one.proposition.id] = float(answer == "yes")
         propositions[one.proposition.id] = one.proposition
     judged = JudgedItem(

@@ -1,10 +1,11 @@
-"""Makes an environment of its own for an evaluator whose packages cannot live beside ours.
+"""Creates a separate environment for an evaluator whose packages conflict with ours.
 
-Promises exact versions, a folder of the user's that nothing else writes to, and that a half-made
-environment is not taken for a whole one. Knows pip and `venv`; knows no evaluator beyond `RECIPES`.
+Promises exact versions, a folder that nothing else writes to, and that a partly created
+environment is not taken for a complete one. Knows pip and `venv`; knows no other evaluators than
+`RECIPES`.
 
-The environment brings its own torch, of the version that runs here and from wherever pip is set up
-to take it, so that nothing of ours is imported there.
+The environment has its own torch, of the version installed here and from pip's configured source,
+and imports nothing of AlphaBench.
 """
 
 from __future__ import annotations
@@ -78,14 +79,14 @@ def interpreter_of(name: str, *, folder: Path | None = None) -> Path | None:
         name: one of `RECIPES`.
         folder: where environments are; None is the user's.
     """
-    place = (folder or environments_dir()) / name
-    return place / "bin" / "python" if (place / _DONE).is_file() else None
+    environment = (folder or environments_dir()) / name
+    return environment / "bin" / "python" if (environment / _DONE).is_file() else None
 
 
 def set_up_environment(
     name: str, *, folder: Path | None = None, run: RunCommand | None = None
 ) -> str:
-    """Make an environment anew, and say how it is used.
+    """Create an environment, and describe how it is used.
 
     Args:
         name: one of `RECIPES`.
@@ -97,17 +98,17 @@ def set_up_environment(
     """
     if name not in RECIPES:
         raise unknown_name("environment", name, RECIPES)
-    recipe, place = RECIPES[name], (folder or environments_dir()) / name
+    recipe, environment = RECIPES[name], (folder or environments_dir()) / name
     run = run or _run
-    python = place / "bin" / "python"
+    python = environment / "bin" / "python"
     packages = [*_as_here(), *recipe.packages]
     try:
-        shutil.rmtree(place, ignore_errors=True)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        run([sys.executable, "-m", "venv", str(place)])
+        shutil.rmtree(environment, ignore_errors=True)
+        environment.parent.mkdir(parents=True, exist_ok=True)
+        run([sys.executable, "-m", "venv", str(environment)])
         run([str(python), "-m", "pip", "install", *packages])
         run([str(python), *recipe.probe])
-        replace_file(place / _DONE, json.dumps({"packages": packages}))
+        replace_file(environment / _DONE, json.dumps({"packages": packages}))
     except subprocess.CalledProcessError as error:
         raise AlphaBenchError(
             f"the environment {name!r} could not be made: {' '.join(map(str, error.cmd[1:4]))} "
@@ -116,22 +117,22 @@ def set_up_environment(
         ) from error
     except OSError as error:
         raise AlphaBenchError(
-            f"{str(place)!r} could not be made: {error.strerror or error}",
-            hint="make room there, or make an environment yourself and name it with python=",
+            f"{str(environment)!r} could not be made: {error.strerror or error}",
+            hint="free some disk space, or create an environment yourself: python=INTERPRETER",
         ) from error
-    return f"{name} is ready in {place}\nuse it: {recipe.usage.format(python=python)}"
+    return f"{name} is ready in {environment}\nuse it: {recipe.usage.format(python=python)}"
 
 
 def _as_here() -> list[str]:
     """Our versions of torch and torchvision, without the local part that no index offers."""
-    found = []
+    requirements = []
     for name in _AS_HERE:
         try:
-            found.append(f"{name}=={version(name).partition('+')[0]}")
+            requirements.append(f"{name}=={version(name).partition('+')[0]}")
         except PackageNotFoundError:
-            found.append(name)
-    return found
+            requirements.append(name)
+    return requirements
 
 
-def _run(words: Sequence[str]) -> None:
-    subprocess.run(list(words), check=True)  # noqa: S603  (our own words, but for the folder)
+def _run(command: Sequence[str]) -> None:
+    subprocess.run(list(command), check=True)  # noqa: S603 - no part but the folder is from outside

@@ -1,6 +1,6 @@
-"""`mask2former:official` against the mmdet of another interpreter, on a folder of pictures.
+"""`mask2former:official` against the mmdet of another interpreter, on a folder of images.
 
-Promises that both get the same weights, and that mmdet reads each picture's file by itself, as it
+Promises that both get the same weights, and that mmdet reads each image's file by itself, as it
 does under GenEval's script. Judges nothing: `parity` does.
 """
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 Look = Callable[[Path, "Image"], tuple[Found, Found]]
-"""What either side finds in a picture, from its file and from its pixels."""
+"""What either side finds in a image, from its file and from its pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParitySettings:
-    """What is held against what."""
+    """The two sides of a comparison."""
 
     weights: Path | None = None
     """mmdet's .pth file; None takes the fetched one."""
@@ -57,12 +57,12 @@ class ParitySettings:
     allow_pickle: bool = False
     """The original unpickles the weights without restriction."""
     cache_dir: Path | None = None
-    """Where fetched weights lie; None is the user's cache."""
+    """The folder of downloaded weights; None is the user's cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorParity:
-    """What came of it."""
+    """The result of a comparison."""
 
     text: str
     """The two sides, and the table."""
@@ -78,23 +78,23 @@ def detector_parity(
     device: str = "cpu",
     progress: Callable[[str], None],
 ) -> DetectorParity:
-    """Compare both on every picture below a folder.
+    """Compare both on every image below a folder.
 
     Args:
         images: the folder.
         sides: weights and interpreter.
-        limit: only so many pictures, in the order of their paths.
+        limit: only so many images, in the order of their paths.
         device: of torch, for both.
-        progress: takes a line for each picture that is done.
+        progress: takes a line for each image that is done.
 
     Raises:
-        AlphaBenchError: no pictures, no weights, no interpreter, or no consent to the pickle.
+        AlphaBenchError: no images, no weights, no interpreter, or no consent to the pickle.
     """
-    pictures = _pictures(images)[:limit]
+    files = _image_files(images)[:limit]
     weights = find_official(sides.weights, cache_dir=sides.cache_dir)
     python = _python(sides.python)
     versions = installed_versions(python)
-    with tempfile.TemporaryDirectory(prefix="alphabench-parity-") as place:
+    with tempfile.TemporaryDirectory(prefix="alphabench-parity-") as folder_name:
         ours = OfficialDetector(
             OfficialOptions(
                 weights=weights, pipeline=sides.pipeline or _pipeline_of(versions), min_score=0.0
@@ -104,24 +104,27 @@ def detector_parity(
         theirs = MmdetDetector(
             MmdetOptions(
                 python=python,
-                checkpoint=_named_for(versions, weights, Path(place)),
+                checkpoint=_named_for(versions, weights, Path(folder_name)),
                 allow_pickle=sides.allow_pickle,
                 min_score=0.0,
             ),
             device=device,
         )
 
-        def look(path: Path, image: Image) -> tuple[Found, Found]:
+        def detect_both(path: Path, image: Image) -> tuple[Found, Found]:
             return ours.detect([image])[0], theirs.detect_file(path, size=image.size)
 
-        said = [f"ours:     {_said(ours.identity)}", f"original: {_said(theirs.identity)}"]
+        sides_text = [
+            f"ours:     {_identity_text(ours.identity)}",
+            f"original: {_identity_text(theirs.identity)}",
+        ]
         tolerance = Tolerance()
         try:
-            rows = compare_files(images, pictures, look, tolerance=tolerance, progress=progress)
+            rows = compare_files(images, files, detect_both, tolerance=tolerance, progress=progress)
         finally:
             theirs.close()
     return DetectorParity(
-        text="\n".join([*said, detection_table(rows, tolerance)]),
+        text="\n".join([*sides_text, detection_table(rows, tolerance)]),
         equal=all_equal(rows, tolerance),
         rows=tuple(rows),
     )
@@ -129,31 +132,31 @@ def detector_parity(
 
 def compare_files(
     folder: Path,
-    pictures: Sequence[Path],
-    look: Look,
+    files: Sequence[Path],
+    detect_both: Look,
     *,
     tolerance: Tolerance,
     progress: Callable[[str], None],
 ) -> list[Row]:
-    """A row for each picture, whatever becomes of the others.
+    """A row for each image, whatever becomes of the others.
 
     Args:
-        folder: what the pictures' names leave out.
-        pictures: files.
-        look: has both sides examine one.
+        folder: what the images' names leave out.
+        files: the images.
+        detect_both: runs both detectors on one.
         tolerance: what makes a pair count as apart.
-        progress: takes a line for each picture that is done.
+        progress: takes a line for each image that is done.
 
     Raises:
-        AlphaBenchError: a side says what the user must mend, before anything was compared.
+        AlphaBenchError: what the user must fix, before anything was compared.
     """
     rows: list[Row] = []
     colours = MeanColours()
-    for path in pictures:
+    for path in files:
         name = path.relative_to(folder).as_posix()
         try:
             image = open_rgb(path)
-            found = look(path, image)
+            found = detect_both(path, image)
             rows.append(
                 compare_detections(name, image, found, colours=colours, tolerance=tolerance)
             )
@@ -163,16 +166,16 @@ def compare_files(
             if isinstance(error, AlphaBenchError) and not compared:
                 raise
             first_line = str(error).partition("\n")[0]
-            rows.append(Uncompared(picture=name, reason=f"{type(error).__name__}: {first_line}"))
-        progress(f"{len(rows)} of {len(pictures)}: {name}")
+            rows.append(Uncompared(image_name=name, reason=f"{type(error).__name__}: {first_line}"))
+        progress(f"{len(rows)} of {len(files)}: {name}")
     return rows
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _image_files(folder: Path) -> list[Path]:
     found = sorted(one for one in folder.rglob("*") if one.suffix.casefold() in SUFFIXES)
     if not found:
         raise AlphaBenchError(
-            f"there are no pictures below {str(folder)!r}",
+            f"there are no images below {str(folder)!r}",
             hint=f"--images takes a folder with {', '.join(SUFFIXES)} files",
         )
     return found
@@ -207,6 +210,6 @@ def _named_for(versions: dict[str, str], weights: Path, folder: Path) -> Path:
     return renamed
 
 
-def _said(identity: object) -> str:
+def _identity_text(identity: object) -> str:
     assert isinstance(identity, dict)
     return ", ".join(f"{key} {value}" for key, value in identity.items() if key != "self_test")

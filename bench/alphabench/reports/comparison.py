@@ -27,7 +27,7 @@ from alphabench.statistics import (
 from alphabench.types import Estimate, Sample, Verdict
 
 _UNCHECKED: Final = "self_test"
-"""Says whether the evaluator was checked, not how it measures: no reason to part two results."""
+"""Whether the evaluator was self-tested; results that differ in it alone stay comparable."""
 
 
 Gather = Callable[[Sequence[Sample], Sequence[Verdict]], list[Cluster]]
@@ -35,7 +35,7 @@ Gather = Callable[[Sequence[Sample], Sequence[Verdict]], list[Cluster]]
 
 @runtime_checkable
 class Comparable(Protocol):
-    """A benchmark whose headline is another formula than the mean of its groups' means."""
+    """A benchmark whose headline is not the mean of its groups' means."""
 
     def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
         """What the headline is made of, by sample."""
@@ -48,7 +48,7 @@ class Comparable(Protocol):
 
 @runtime_checkable
 class ScoreScale(Protocol):
-    """A benchmark whose verdicts lie between other values than 0 and 1."""
+    """A benchmark whose verdicts have another range than 0 to 1."""
 
     def settings(self) -> Bootstrap:
         """Of the bootstrap, with the worst and the best value."""
@@ -57,7 +57,7 @@ class ScoreScale(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonBasis:
-    """What a benchmark lends to a paired comparison."""
+    """What a paired comparison needs of a benchmark."""
 
     samples: Sequence[Sample]
     """All samples of the benchmark."""
@@ -90,20 +90,20 @@ class RunComparison:
     changes: Sequence[SampleChange]
     """All samples whose mean changed, the largest change first."""
     partial: Mapping[str, str] = field(default_factory=dict)
-    """`baseline` or `candidate` -> what that run lacks; empty where both are complete."""
+    """`baseline` or `candidate` -> what is missing in that run; empty if both are complete."""
 
 
 def measurement(run: StoredRun, evaluation: StoredEvaluation) -> dict[str, str]:
     """All that must agree for two results to stand in one table: benchmark and evaluator."""
-    asked = {k: v for k, v in run.manifest.pixels.items() if _is_of("benchmark", k)}
-    examined = {
+    benchmark = {k: v for k, v in run.manifest.pixels.items() if _is_of("benchmark", k)}
+    evaluator = {
         f"evaluator.{key}": value for key, value in evaluation.identity.items() if key != _UNCHECKED
     }
-    return {**asked, **examined}
+    return {**benchmark, **evaluator}
 
 
 def basis_of(benchmark: Benchmark) -> ComparisonBasis:
-    """What a benchmark lends to a comparison.
+    """What a comparison needs of a benchmark.
 
     Raises:
         AlphaBenchError: its official data is not here.
@@ -148,7 +148,7 @@ def compare_runs(
         baseline: what is compared against.
         candidate: a positive difference means that this one scores higher.
         basis: of the benchmark that both ran.
-        evaluation: whose verdicts; None takes the one that both folders have.
+        evaluation: its name; None takes the one that both runs have.
 
     Raises:
         AlphaBenchError: the runs were not measured alike, or not by exactly one evaluation.
@@ -173,28 +173,28 @@ def compare_runs(
         candidate=candidate.manifest.checkpoint,
         benchmark=baseline.manifest.benchmark,
         headline=headline,
-        groups={group: found for group, found in by_group.items() if found.n_expected},
+        groups={group: one for group, one in by_group.items() if one.n_expected},
         changes=_changes(before, after, basis),
         partial={
-            side: words
+            side: missing
             for side, (run, scored) in zip(("baseline", "candidate"), measured, strict=True)
-            if scored.report and (words := missing_parts(scored.report, run.manifest))
+            if scored.report and (missing := missing_parts(scored.report, run.manifest))
         },
     )
 
 
 def comparison_markdown(comparison: RunComparison, *, most_changes: int = 20) -> str:
-    """The comparison as a page or as terminal text."""
+    """The comparison as markdown, which is also readable in a terminal."""
     headline = comparison.headline
     rows = [
         [
             inline(group),
-            _signed(figure.value),
-            interval(figure),
-            str(figure.n_samples),
-            _verdict(figure),
+            _signed(difference.value),
+            interval(difference),
+            str(difference.n_samples),
+            _verdict(difference),
         ]
-        for group, figure in comparison.groups.items()
+        for group, difference in comparison.groups.items()
     ]
     by_chance = 1 - 0.95 ** len(rows)
     return (
@@ -203,7 +203,10 @@ def comparison_markdown(comparison: RunComparison, *, most_changes: int = 20) ->
                 f"# {inline(comparison.candidate)} against {inline(comparison.baseline)}",
                 f"{inline(comparison.benchmark)}, paired by sample; a positive difference means "
                 f"that {inline(comparison.candidate)} scores higher.",
-                *[f"> **PARTIAL**, {side}: {words}." for side, words in comparison.partial.items()],
+                *[
+                    f"> **PARTIAL**, {side}: {missing}."
+                    for side, missing in comparison.partial.items()
+                ],
                 _headline(headline),
                 "## Groups",
                 markdown_table(
@@ -261,7 +264,7 @@ def _changes(
     before: Sequence[Cluster], after: Sequence[Cluster], basis: ComparisonBasis
 ) -> list[SampleChange]:
     samples = {sample.id: sample for sample in basis.samples}
-    found = [
+    changes = [
         SampleChange(
             sample=samples[old.sample_id],
             before=old.total / old.n_scored,
@@ -270,7 +273,7 @@ def _changes(
         for old, new in zip(before, after, strict=True)
         if old.n_scored and new.n_scored
     ]
-    changed = [change for change in found if change.before != change.after]
+    changed = [change for change in changes if change.before != change.after]
     return sorted(changed, key=lambda c: (-abs(c.after - c.before), c.sample.id))
 
 
@@ -299,9 +302,9 @@ def _changes_table(changes: Sequence[SampleChange], most: int) -> str:
 def _headline(difference: Estimate) -> str:
     if difference.value is None:
         return f"**Difference {NOTHING}**: no sample was scored in both runs."
-    words = "distinguishable" if is_distinguishable(difference) else "not distinguishable"
+    decision = "distinguishable" if is_distinguishable(difference) else "not distinguishable"
     return (
-        f"**Difference {_signed(difference.value)}, {words}**: 95% interval "
+        f"**Difference {_signed(difference.value)}, {decision}**: 95% interval "
         f"{_signed(difference.low)} to {_signed(difference.high)}, "
         f"from {difference.n_samples} pairs of samples."
     )

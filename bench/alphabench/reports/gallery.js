@@ -66,7 +66,7 @@
   };
 
   // What the evaluator says it saw: boxes are in pixels of the stored image.
-  const draw = (figure) => {
+  const showBoxes = (figure) => {
     if (!figure.dataset.objects || figure !== current) return;
     const image = part("img");
     const [width, height] = figure.dataset.size
@@ -87,7 +87,7 @@
     const image = figure.querySelector("img");
     current = figure;
     overlay.replaceChildren();
-    part("img").onload = () => draw(figure);
+    part("img").onload = () => showBoxes(figure);
     part("img").src = image.getAttribute("src");
     part("img").alt = image.alt;
     part("h2").textContent = card.querySelector("h2").textContent;

@@ -95,9 +95,9 @@ def gallery_parts(
     """The page that lies in a run folder as `gallery.html`, in parts.
 
     Args:
-        run: whose images.
+        run: the run whose images are shown.
         samples: those of the run, in the order wanted.
-        evaluation: whose verdicts and report to show; None shows the images alone.
+        evaluation: with the verdicts and the report to show; None shows the images alone.
         embed_pixels: put thumbnails of at most this many pixels a side into the page, so that it
             can be sent alone; None refers to the images that lie beside it.
     """

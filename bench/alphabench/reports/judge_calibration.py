@@ -1,9 +1,10 @@
-"""How far a judge can be trusted: its answers to yes/no questions about scenes with known truth.
+"""Measures a judge: its answers to yes/no questions about scenes with known ground truth.
 
 For each kind of question: accuracy, calibration (expected calibration error, Brier score) and how
 well P(yes) separates true from false (area under the ROC curve, gap of means). Intervals come from
-a bootstrap over scenes, the questions about one scene being one draw. Unscored answers take no part
-in a figure and are counted beside it. Every kind is asked as many questions with answer yes as no.
+a bootstrap over scenes, which resamples all questions about a scene together. Unscored answers are
+left out of the metrics and counted separately. Each kind has as many questions with answer yes as
+with no.
 
 Shapes: S scenes, R replicates (r of one block), Q questions, V different values of P(yes), B bins.
 """
@@ -41,14 +42,14 @@ BINS: Final = 10
 _BLOCK: Final = 256
 """Replicates computed at once: memory stays flat."""
 
-_FIGURES: Final = {
+_METRICS: Final = {
     "accuracy": "accuracy",
     "calibration error": "calibration_error",
     "Brier": "brier",
     "separation": "separation",
     "gap": "gap",
 }
-"""Column of the page -> field of `JudgeMetrics`."""
+"""Column of the table -> field of `JudgeMetrics`."""
 _RIGHT: Final[tuple[Align, ...]] = ("right",)
 
 Floats = NDArray[np.float64]
@@ -56,7 +57,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownAnswer:
-    """One question with its true answer, and what the judge said."""
+    """One question with its true answer and the judge's answer."""
 
     scene: int
     kind: QuestionKind
@@ -75,7 +76,7 @@ class JudgeMetrics:
     """Share of answers on the right side of one half; exactly one half counts half."""
     calibration_error: Estimate
     """Mean distance of P(yes) from the share of yes among like answers, 0 to 1. Biased upwards
-    where few questions were asked."""
+    where there are few questions."""
     brier: Estimate
     """Mean squared distance of P(yes) from the truth: 0 perfect, 0.25 for always one half."""
     separation: Estimate
@@ -88,23 +89,23 @@ class JudgeMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What was found out about one judge."""
+    """The measured accuracy and calibration of one judge."""
 
     judge: Mapping[str, str]
     """Its identity, and that of the question's answer format."""
     scenes: Mapping[str, str]
-    """What was drawn: number, seed, size, version of the world."""
-    figures: Mapping[str, JudgeMetrics]
-    """`all`, then each kind of question that was asked."""
+    """The rendered scenes: number, seed, size, version of the world."""
+    metrics: Mapping[str, JudgeMetrics]
+    """`all`, then each kind of question."""
     answers: tuple[KnownAnswer, ...]
-    """Every question, in the order asked."""
+    """Every question, in order."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         return {
             "judge": dict(self.judge),
             "scenes": dict(self.scenes),
-            "figures": {name: asdict(of) for name, of in self.figures.items()},
+            "figures": {name: asdict(of) for name, of in self.metrics.items()},
             "answers": [asdict(answer) for answer in self.answers],
         }
 
@@ -118,37 +119,39 @@ def calibrate_judge(
     folder: Path,
     settings: Bootstrap = DEFAULT,
 ) -> Calibration:
-    """Ask a judge about scenes with known answers.
+    """Query a judge about scenes with known answers.
 
     A judge with log-probabilities is asked for P(yes), one without for the word; the name of the
     answer format is part of the result.
 
     Args:
         judge: what is to be measured.
-        n_scenes: up to 18 questions are asked about each.
-        seed: decides scenes and questions; equal seeds ask every judge the same.
+        n_scenes: with up to 18 questions each.
+        seed: decides scenes and questions; every judge gets the same ones for the same seed.
         size: pixels of each side.
-        folder: where the pictures are drawn, as `scene-00000.png` ...; made if absent.
+        folder: for the rendered images `scene-00000.png` ...; created if absent.
         settings: of the bootstrap.
 
     Raises:
-        AlphaBenchError: the judge says what the user must mend.
+        AlphaBenchError: what the user must fix, as the judge reports it.
     """
     if seed < 0:
-        raise AlphaBenchError(f"the seed cannot be {seed}", hint="it is a whole number from 0")
+        raise AlphaBenchError(
+            f"the seed cannot be {seed}", hint="give a whole number of at least 0"
+        )
     answer_format: YesNo = YesNoProbability() if judge.capabilities.logprobs else YesNoText()
     with writing(folder, elsewhere="name another folder with --out"):
         folder.mkdir(parents=True, exist_ok=True)
     known: list[_Known] = []
 
-    def asked() -> Iterator[Question]:
+    def questions() -> Iterator[Question]:
         for scene in range(n_scenes):
             for one, question in _questions(scene, seed, size, folder, answer_format):
                 known.append(one)
                 yield question
 
     answers = [
-        _known_answer(known[place], answer) for place, answer in enumerate(judge.ask(asked()))
+        _known_answer(known[index], answer) for index, answer in enumerate(judge.ask(questions()))
     ]
     return Calibration(
         judge={**judge.identity, **{f"question.{k}": v for k, v in answer_format.identity.items()}},
@@ -158,7 +161,7 @@ def calibrate_judge(
             "size": str(size),
             "world": WORLD_VERSION,
         },
-        figures=metrics_by_kind(answers, settings),
+        metrics=metrics_by_kind(answers, settings),
         answers=tuple(answers),
     )
 
@@ -166,7 +169,7 @@ def calibrate_judge(
 def metrics_by_kind(
     answers: Sequence[KnownAnswer], settings: Bootstrap = DEFAULT
 ) -> dict[str, JudgeMetrics]:
-    """The figures over all questions, and over each kind that occurs."""
+    """The metrics over all questions, and over each kind that occurs."""
     kinds = [kind for kind in QUESTION_KINDS if any(answer.kind == kind for answer in answers)]
     groups: dict[str, Sequence[KnownAnswer]] = {ALL: answers}
     groups.update({kind: [a for a in answers if a.kind == kind] for kind in kinds})
@@ -174,30 +177,30 @@ def metrics_by_kind(
 
 
 def calibration_markdown(calibration: Calibration) -> str:
-    """A page for people: who was asked what, and the figures by kind of question."""
+    """A markdown report: the judge, the scenes, and the metrics by kind of question."""
     facts = ", ".join(f"{inline(k)} {inline(v)}" for k, v in calibration.scenes.items())
     judge = "\n".join(f"- {inline(k)}: {inline(v)}" for k, v in calibration.judge.items())
-    header = ["questions about", *_FIGURES, "asked", "unscored"]
-    rows = [_row(name, of) for name, of in calibration.figures.items()]
+    header = ["questions about", *_METRICS, "asked", "unscored"]
+    rows = [_row(name, of) for name, of in calibration.metrics.items()]
     align: list[Align] = ["left", *_RIGHT * (len(header) - 1)]
     unscored = Counter(a.status for a in calibration.answers if a.p_yes is None)
-    lacking = ", ".join(f"{n} {status}" for status, n in sorted(unscored.items())) or "none"
+    unscored_text = ", ".join(f"{n} {status}" for status, n in sorted(unscored.items())) or "none"
     return "\n".join(
         [
             "# Calibration of a judge",
             "",
-            "Questions about drawn scenes with known answers, as many with answer yes as with no. "
+            "Questions about rendered scenes with known answers, half of them yes and half no. "
             "A judge that guesses has accuracy 0.5, separation 0.5 and gap 0.",
             "",
             judge,
             "",
-            f"Scenes: {facts}. Unscored answers: {lacking}.",
+            f"Scenes: {facts}. Unscored answers: {unscored_text}.",
             "",
             markdown_table(header, rows, align),
             "",
-            "Each figure with its 95% interval, from a bootstrap over scenes; one without width "
+            "Each number with its 95% interval, from a bootstrap over scenes; one without width "
             "means that all scenes agreed, not certainty. Calibration error: "
-            f"{BINS} bins of equal width; it is biased upwards where few questions were asked.",
+            f"{BINS} bins of equal width; it is biased upwards where there are few questions.",
             "",
         ]
     )
@@ -214,19 +217,19 @@ class _Known:
 def _questions(
     scene: int, seed: int, size: int, folder: Path, answer_format: YesNo
 ) -> Iterator[tuple[_Known, Question]]:
-    drawn = random_scene(np.random.default_rng([seed, scene]))
-    image, truth = render(drawn, size, size)
+    rendered = random_scene(np.random.default_rng([seed, scene]))
+    image, truth = render(rendered, size, size)
     path = folder / f"scene-{scene:05}.png"
     image.save(path)
-    picture = ImagePart(path=path, sha256=sha256_of(path))
+    image_part = ImagePart(path=path, sha256=sha256_of(path))
     scene_seed = int(np.random.default_rng([seed, scene, 1]).integers(2**31))
-    for place, one in enumerate(scene_questions(drawn, truth, seed=scene_seed)):
+    for index, one in enumerate(scene_questions(rendered, truth, seed=scene_seed)):
         known = _Known(scene=scene, kind=one.kind, text=one.text, truth=one.truth)
         question = yes_no_question(
             one.text,
-            (picture,),
+            (image_part,),
             image_id=path.stem,
-            question_id=f"{place:02}-{one.kind}-{'yes' if one.truth else 'no'}",
+            question_id=f"{index:02}-{one.kind}-{'yes' if one.truth else 'no'}",
             answer_format=answer_format,
         )
         yield known, question
@@ -281,7 +284,7 @@ def _figures(answers: Sequence[KnownAnswer], settings: Bootstrap) -> JudgeMetric
 
 
 def _draws(n_scenes: int, settings: Bootstrap) -> Floats:
-    """(1 + R, S): ones, then the multiplicities of S - 1 draws from S scenes (Rao and Wu 1988)."""
+    """(1 + R, S): ones, then the counts of S - 1 scenes resampled from S (Rao and Wu 1988)."""
     once = np.ones((1, n_scenes))
     if n_scenes < 2:
         return once
@@ -292,9 +295,9 @@ def _draws(n_scenes: int, settings: Bootstrap) -> Floats:
 
 
 def _estimate(value_R: Floats, counts: Mapping[str, int], settings: Bootstrap) -> Estimate:
-    """The first entry is the figure; replicates in which it is undefined say nothing."""
+    """The first entry is the estimate; replicates in which it is undefined are ignored."""
     value, replicates = float(value_R[0]), value_R[1:][np.isfinite(value_R[1:])]
-    # One scene says nothing about how scenes differ: without replicates there is no interval.
+    # One scene shows nothing about the variation among scenes: there is no interval.
     if not math.isfinite(value) or not len(replicates):
         return Estimate(value=None, low=None, high=None, **counts)
     tail = (1.0 - settings.level) / 2.0
@@ -352,9 +355,9 @@ def _quotient(above_R: Floats, below_R: Floats) -> Floats:
     return np.where(empty_R, math.nan, above_R / np.where(empty_R, 1.0, below_R))
 
 
-def _row(name: str, figures: JudgeMetrics) -> list[str]:
-    estimates = [getattr(figures, field) for field in _FIGURES.values()]
+def _row(name: str, metrics: JudgeMetrics) -> list[str]:
+    estimates = [getattr(metrics, field) for field in _METRICS.values()]
     cells = [f"{number(one.value)} {interval(one)}" for one in estimates]
-    n_asked = sum(figures.statuses.values())
-    n_unscored = n_asked - figures.statuses.get("scored", 0)
-    return [inline(name), *cells, str(n_asked), str(n_unscored) if n_unscored else NOTHING]
+    n_questions = sum(metrics.statuses.values())
+    n_unscored = n_questions - metrics.statuses.get("scored", 0)
+    return [inline(name), *cells, str(n_questions), str(n_unscored) if n_unscored else NOTHING]

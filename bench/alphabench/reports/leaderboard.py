@@ -1,7 +1,7 @@
 """Runs side by side: one table for each way of measuring, and never two ways in one table.
 
-Rows are ordered by score; runs that a paired bootstrap cannot tell apart share a rank. A partial
-or unchecked run is shown without a rank. Published figures stand apart, with their sources. Knows
+Rows are ordered by score; runs that a paired bootstrap cannot distinguish share a rank. A partial
+or unchecked run has no rank. Published scores are listed separately, with their sources. Knows
 no benchmark's rules: what ties need comes in through `basis_of`.
 """
 
@@ -44,7 +44,7 @@ It may raise AlphaBenchError (data that was not fetched): ranks are then not tes
 """
 INDEX: Final = "README.md"
 LEAST_COVERAGE: Final = 0.99
-"""Below it, what could not be scored may matter more than what sets two runs apart."""
+"""Below it, unscored verdicts may matter more than the difference between two runs."""
 _LEGEND: Final = (
     "Brackets are 95% intervals of a bootstrap over samples. Runs marked `=` share a rank: the "
     "paired difference from the first of them has a 95% interval that includes 0. A run without "
@@ -54,7 +54,7 @@ _LEGEND: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderboardEntry:
-    """One result: what one evaluation found in one run."""
+    """One evaluation of one run."""
 
     run: StoredRun
     evaluation: StoredEvaluation
@@ -68,21 +68,21 @@ class LeaderboardEntry:
     def reservations(self) -> list[str]:
         """Why it has no rank; empty when it may have one."""
         report = self.report
-        # An unparsed reply in a thousand costs no rank, but whatever was never looked at does.
+        # A few unparsed replies cost no rank; images that were never scored do.
         looked_at = report.coverage < 1 and not report.statuses.get("missing")
         in_part = report.partial and not (looked_at and self.run.manifest.limit is None)
-        found = [self.stamp] if in_part else []
+        stamps = [self.stamp] if in_part else []
         if is_self_test_off(self.evaluation.identity):
-            found.append("SELF-TEST OFF")
+            stamps.append("SELF-TEST OFF")
         if report.headline.value is None:
-            found.append("NO HEADLINE" if report.headline.n_scored else "NOTHING SCORED")
+            stamps.append("NO HEADLINE" if report.headline.n_scored else "NOTHING SCORED")
         elif report.coverage < LEAST_COVERAGE:
-            found.append("LOW COVERAGE")
-        return found
+            stamps.append("LOW COVERAGE")
+        return stamps
 
     @property
     def stamp(self) -> str:
-        """How much of the benchmark a partial report lacks; empty for a complete one."""
+        """How a report is partial; empty for a complete one."""
         if not self.report.partial:
             return ""
         limit, coverage = self.run.manifest.limit, self.report.coverage
@@ -91,8 +91,8 @@ class LeaderboardEntry:
         return f"PARTIAL ({', '.join(sizes)})" if sizes else "PARTIAL"
 
     @property
-    def page(self) -> str:
-        """Where the copy of its report lies, relative to the leaderboard."""
+    def report_path(self) -> str:
+        """Path of the copy of its report, relative to the leaderboard and without suffix."""
         manifest = self.run.manifest
         name = f"{_slug(manifest.checkpoint)}-{manifest.fingerprint[:6]}-{self.evaluation.name}"
         return f"reports/{name}"
@@ -106,7 +106,7 @@ class RankedTable:
     ranks: Sequence[str]
     """`1`, `2=`, or a dash; as long as `entries`."""
     untested: str | None
-    """Why ties were not looked for; None when they were."""
+    """Why ties were not tested; None if they were."""
 
 
 def leaderboard_pages(
@@ -121,10 +121,10 @@ def leaderboard_pages(
     An index, a page for each benchmark, and for each row a copy of the report that it came from.
 
     Args:
-        folders: those that are damaged are passed over.
+        folders: damaged ones are skipped.
         basis_of: what ties need.
-        published: figures of others, shown apart.
-        note: called with a sentence for each run that was passed over.
+        published: scores that others published, listed separately.
+        note: called with a sentence for each run that was skipped.
 
     Raises:
         AlphaBenchError: none of the folders has a report.
@@ -132,12 +132,14 @@ def leaderboard_pages(
     entries, copies = [], {}
     for folder in folders:
         try:
-            ours = _entries(StoredRun.of(folder))
-            copies.update({path: text for entry in ours for path, text in _copies(entry).items()})
+            from_run = _entries(StoredRun.of(folder))
+            copies.update(
+                {path: text for entry in from_run for path, text in _copies(entry).items()}
+            )
         except AlphaBenchError as error:
-            note(f"passed over: {error.message}")
+            note(f"skipped: {error.message}")
         else:
-            entries += ours
+            entries += from_run
     if not entries:
         raise AlphaBenchError(
             f"none of these {len(folders)} run folders has a report",
@@ -179,9 +181,9 @@ def write_pages(out: Path, pages: Mapping[str, str]) -> Path:
 
 
 def rank_entries(entries: Sequence[LeaderboardEntry], basis_of: BasisOf) -> RankedTable:
-    """Order results of one way of measuring, and let those share a rank that cannot be told apart.
+    """Order comparable results; those that cannot be distinguished share a rank.
 
-    Each result is held against the first of the present rank, so that a chain of small steps does
+    Each result is compared with the first of the present rank, so that a chain of small steps does
     not tie the best with the worst.
     """
     ordered = sorted(entries, key=_order)
@@ -230,17 +232,17 @@ def _order(entry: LeaderboardEntry) -> tuple[bool, bool, float, str, str]:
 
 def _alike(entries: Sequence[LeaderboardEntry]) -> list[list[LeaderboardEntry]]:
     """Entries by what they measured, full splits first, larger tables before smaller ones."""
-    found: dict[tuple[tuple[str, str], ...], list[LeaderboardEntry]] = {}
+    tables: dict[tuple[tuple[str, str], ...], list[LeaderboardEntry]] = {}
     for entry in entries:
-        found.setdefault(tuple(sorted(entry.measurement.items())), []).append(entry)
+        tables.setdefault(tuple(sorted(entry.measurement.items())), []).append(entry)
     return [
-        found[key]
+        tables[key]
         for key in sorted(
-            found,
+            tables,
             key=lambda key: (
-                found[key][0].report.split != "",
-                found[key][0].run.manifest.benchmark,
-                -len(found[key]),
+                tables[key][0].report.split != "",
+                tables[key][0].run.manifest.benchmark,
+                -len(tables[key]),
                 key,
             ),
         )
@@ -275,8 +277,8 @@ def _index(pages: Mapping[str, Sequence[RankedTable]]) -> str:
         "# Leaderboards\n\n"
         f"{markdown_table(header, rows, align)}\n\n"
         "Each row is a table of its own: results that differ in benchmark, data, prompts, images "
-        "per sample, protocol or evaluator are never ranked against each other. The pages lead "
-        "to the report behind every row.\n"
+        "per sample, protocol or evaluator are never ranked against each other. The tables link "
+        "to the report of every row.\n"
     )
 
 
@@ -301,15 +303,17 @@ def _section(one: RankedTable, above: RankedTable | None, name: str) -> list[str
         f"evaluation {inline(first.evaluation.name)}.",
     ]
     identity = first.evaluation.identity
-    if (words := not_comparable_reason(report, identity)) is not None:
-        parts.append(f"> **NOT COMPARABLE**: {words}")
+    if (reason := not_comparable_reason(report, identity)) is not None:
+        parts.append(f"> **NOT COMPARABLE**: {reason}")
     if above is not None and _near(one, above):
         changed = identity_differences(above.entries[0].measurement, first.measurement)
         parts.append(f"Not comparable with the table above: {inline(changed, 400)}.")
     parts.append(_table(one, name))
     if one.untested is not None:
-        parts.append(f"Ties were not looked for: {inline(one.untested)}.")
-    links = [f"[{name}.{i}]: {entry.page}.md" for i, entry in enumerate(one.entries, start=1)]
+        parts.append(f"Ties were not tested: {inline(one.untested)}.")
+    links = [
+        f"[{name}.{i}]: {entry.report_path}.md" for i, entry in enumerate(one.entries, start=1)
+    ]
     return [*parts, *_uncovered(one), "\n".join(links)]
 
 
@@ -322,7 +326,7 @@ def _table(one: RankedTable, name: str) -> str:
     header = ["rank", "checkpoint", "score", "95% interval", *[inline(g, 40) for g in groups]]
     rows = [
         [
-            place,
+            rank,
             _label(entry, one.entries),
             number(entry.report.headline.value),
             interval(entry.report.headline),
@@ -332,13 +336,13 @@ def _table(one: RankedTable, name: str) -> str:
             _date(entry),
             f"[report][{name}.{index}]",
         ]
-        for index, (place, entry) in enumerate(zip(one.ranks, one.entries, strict=True), start=1)
+        for index, (rank, entry) in enumerate(zip(one.ranks, one.entries, strict=True), start=1)
     ]
-    figures: list[Align] = ["right"] * (2 + len(groups) + 2)
+    numeric: list[Align] = ["right"] * (2 + len(groups) + 2)
     return markdown_table(
         [*header, "coverage", "samples", "date", "from"],
         rows,
-        ["right", "left", *figures, "left", "left"],
+        ["right", "left", *numeric, "left", "left"],
     )
 
 
@@ -348,16 +352,18 @@ def _group_value(report: Report, group: str) -> str:
 
 def _label(entry: LeaderboardEntry, beside: Sequence[LeaderboardEntry]) -> str:
     """The checkpoint's name, what sets it apart from its namesakes, and its stamps."""
-    ours = entry.run.manifest
+    manifest = entry.run.manifest
     namesakes = [
-        other.run.manifest for other in beside if other.run.manifest.checkpoint == ours.checkpoint
+        other.run.manifest
+        for other in beside
+        if other.run.manifest.checkpoint == manifest.checkpoint
     ]
     apart = [
-        f"{key.removeprefix('checkpoint.')}={ours.pixels.get(key, NOTHING)}"
+        f"{key.removeprefix('checkpoint.')}={manifest.pixels.get(key, NOTHING)}"
         for key in sorted({key for other in namesakes for key in other.pixels})
         if len({other.pixels.get(key) for other in namesakes}) > 1
     ]
-    name = inline(ours.checkpoint, 60) + (f" ({inline(', '.join(apart), 60)})" if apart else "")
+    name = inline(manifest.checkpoint, 60) + (f" ({inline(', '.join(apart), 60)})" if apart else "")
     marks = dict.fromkeys(filter(None, [entry.stamp, *entry.reservations]))
     return " ".join([name, *[f"**{mark}**" for mark in marks]])
 
@@ -370,8 +376,8 @@ def _uncovered(one: RankedTable) -> list[str]:
         if report.coverage < 1 and report.bounds is not None:
             low, high = report.bounds
             lines.append(
-                f"- {_label(entry, one.entries)}: {coverage_words(report)} scored; were the rest "
-                f"all worst or all best, the score would be {number(low)} or {number(high)}."
+                f"- {_label(entry, one.entries)}: {coverage_words(report)} scored; bounds if "
+                f"all others are worst or best: {number(low)} and {number(high)}."
             )
     return ["\n".join(lines)] if lines else []
 
@@ -383,8 +389,8 @@ def _date(entry: LeaderboardEntry) -> str:
 
 def _copies(entry: LeaderboardEntry) -> dict[str, str]:
     page = report_markdown(entry.run, entry.evaluation, gallery=None)
-    figures = json.dumps(report_to_json(entry.report), indent=2, ensure_ascii=False)
-    return {f"{entry.page}.md": page, f"{entry.page}.json": f"{figures}\n"}
+    numbers = json.dumps(report_to_json(entry.report), indent=2, ensure_ascii=False)
+    return {f"{entry.report_path}.md": page, f"{entry.report_path}.json": f"{numbers}\n"}
 
 
 def _slug(name: str) -> str:

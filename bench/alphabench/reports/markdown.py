@@ -1,4 +1,4 @@
-"""Text that people read raw or rendered: escaping, aligned tables, figures with their intervals.
+"""Markdown that also reads well as plain text: escaping, aligned tables, numbers and intervals.
 
 Whatever comes from data (prompts, error messages, names of checkpoints) passes `inline` or
 `fenced` and can then neither break a table nor become markup. Knows nothing of runs.
@@ -14,7 +14,7 @@ from typing import Final, Literal
 from alphabench.types import Estimate
 
 NOTHING: Final = "—"
-"""Stands where there is no figure; never a 0."""
+"""Replaces a number that does not exist; never a 0."""
 _WIDEST: Final = 44
 """Columns are padded to at most this many characters, so that one long cell does not push all."""
 _DIRECTIONS: Final = frozenset(
@@ -27,16 +27,16 @@ Align = Literal["left", "right"]
 
 
 def plain_text(text: str, limit: int = 160) -> str:
-    """One printable line: control characters become spaces, a long text is cut and says so."""
-    kept = "".join(_printable(character) for character in text[: 20 * limit])
-    line = " ".join(kept.split())
+    """One printable line: no control characters; cut to `limit` with an ellipsis."""
+    printable = "".join(_printable(character) for character in text[: 20 * limit])
+    line = " ".join(printable.split())
     return line if len(line) <= limit and len(text) <= 20 * limit else f"{line[: limit - 1]}…"
 
 
 def inline(text: str, limit: int = 160) -> str:
     """`plain`, with everything escaped that markdown or HTML would act upon."""
     escaped = plain_text(text, limit).replace("&", "&amp;")
-    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), escaped)
+    return _MARKUP.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), escaped)
 
 
 def fenced(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Figures that others published: read from a file, shown with their sources, never ranked."""
+"""Scores that others published: read from files, listed with their sources, never ranked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9!#$%&'*+,./:;=?@_~-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedRow:
-    """One published figure and where it stands."""
+    """One published score and its source."""
 
     model: str
     prompts: str
@@ -36,7 +36,7 @@ class PublishedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """Figures that others published for one benchmark."""
+    """Published scores of one benchmark."""
 
     benchmark: str
     """Its name, without version and split."""
@@ -46,17 +46,17 @@ class Published:
 
 
 def read_published(folder: Path) -> list[Published]:
-    """The published figures that lie in `folder`, one JSON file a benchmark; none if it is absent.
+    """The published scores in `folder`, one JSON file a benchmark; none if it is absent.
 
     Raises:
-        AlphaBenchError: a file that is not such a list of figures.
+        AlphaBenchError: a file that is not such a list of scores.
     """
     paths = (path for path in folder.glob("*.json") if not path.name.startswith("."))
     return [_published(path) for path in sorted(paths)]
 
 
 def published_section(published: Published) -> list[str]:
-    """The parts of a page that show them."""
+    """Their section of a leaderboard."""
     ordered = sorted(published.rows, key=lambda row: (-row.overall, row.model))
     rows = [
         [
@@ -69,11 +69,11 @@ def published_section(published: Published) -> list[str]:
         for row in ordered
     ]
     header = ["model", "prompts", "score", *[inline(g) for g in published.groups], "source"]
-    figures: list[Align] = ["right"] * (1 + len(published.groups))
+    numeric: list[Align] = ["right"] * (1 + len(published.groups))
     return [
         "## Published elsewhere, not ranked with ours",
         inline(published.note, 400),
-        markdown_table(header, rows, ["left", "left", *figures, "left"]),
+        markdown_table(header, rows, ["left", "left", *numeric, "left"]),
         "\n".join(sorted({f"[{inline(row.source)}]: {row.url}" for row in ordered})),
     ]
 
@@ -83,6 +83,6 @@ def _published(path: Path) -> Published:
         return record_from_json(Published, read_json(path))
     except (UnreadableFileError, MalformedError) as error:
         raise AlphaBenchError(
-            f"{str(path)!r} is no list of published figures: it {error_clause(error)}",
+            f"{str(path)!r} is no list of published scores: it {error_clause(error)}",
             hint="see leaderboards/published/geneval.json for the form",
         ) from error

@@ -1,6 +1,6 @@
-"""The report of one evaluation as a page, and as the few lines that end a command.
+"""The report of one evaluation as markdown, and as the summary that a command prints.
 
-Both say what was measured, how surely, what could not be scored, and on what all of it rests.
+Both give scores, intervals, what could not be scored, and the identity of all parts.
 Knows no benchmark's rules; everything it prints comes from the report and the run folder.
 """
 
@@ -30,9 +30,9 @@ from alphabench.types import Estimate, Report, Sample, Status
 if TYPE_CHECKING:
     from rich.table import Table
 
-STATUS_WORDS: Final[Mapping[Status, str]] = {
+STATUS_MEANINGS: Final[Mapping[Status, str]] = {
     "scored": "has a value",
-    "missing": "there is no image, or it is not scored yet",
+    "missing": "no image, or not scored yet",
     "refused": "the checkpoint, a model or a filter declined",
     "unparsed": "the answer could not be read",
     "failed": "an error",
@@ -53,12 +53,12 @@ _OWN_ROWS: Final = frozenset(
 def report_markdown(
     run: StoredRun, evaluation: StoredEvaluation, *, gallery: str | None = "gallery.html"
 ) -> str:
-    """The page that lies in a run folder as `report.md`.
+    """The content of `report.md` in a run folder.
 
     Args:
-        run: that the report is about.
-        evaluation: whose verdicts and report; it must have one.
-        gallery: where the page of images lies, relative to this one; None where there is none.
+        run: the run of the report.
+        evaluation: with verdicts and a report.
+        gallery: relative path of the gallery; None where there is none.
     """
     report, identity, manifest = evaluation.report, evaluation.identity, run.manifest
     assert report is not None
@@ -67,8 +67,12 @@ def report_markdown(
         *[_quoted(*stamp) for stamp in stamps(report, manifest, identity)],
         _headline(report),
         "## Groups",
-        _figures(report.groups, "group"),
-        *(["## Further figures", _figures(report.extras, "figure")] if report.extras else []),
+        _estimates_table(report.groups, "group"),
+        *(
+            ["## Further metrics", _estimates_table(report.extras, "metric")]
+            if report.extras
+            else []
+        ),
         "## What could not be scored",
         *_account(run, evaluation, report),
         "## What this rests on",
@@ -90,31 +94,31 @@ def report_parts(
 
 
 def _quoted(stamp: str, meaning: str) -> str:
-    """A stamp as markdown; parts of its meaning come from data, its code marks are ours."""
+    """A stamp as markdown. Its meaning may contain data; its code marks do not come from data."""
     return f"> **{stamp}**: " + inline(meaning, 400).replace("\\`", "`")
 
 
 def stamps(
     report: Report, manifest: Manifest | None = None, identity: Mapping[str, str] | None = None
 ) -> list[tuple[str, str]]:
-    """What a reader must know before the figure: stamp and meaning, the gravest first.
+    """Warnings that belong to the score: stamp and meaning, the most serious first.
 
     Args:
-        report: the figures.
+        report: the report.
         manifest: of the run; None for published results.
         identity: of the evaluator; None where it is not known.
     """
     identity = identity or {}
-    found = []
-    if lacks := missing_parts(report, manifest):
-        found.append(("PARTIAL", f"{lacks}. It is not a score of the whole benchmark."))
+    warnings = []
+    if missing := missing_parts(report, manifest):
+        warnings.append(("PARTIAL", f"{missing}. It is not a score of the whole benchmark."))
     tested = identity.get("self_test", "on")
     if tested == "off":
-        found.append(
+        warnings.append(
             ("SELF-TEST OFF", "the evaluator was not checked on images with known answers.")
         )
     elif tested != "on":
-        found.append(
+        warnings.append(
             (
                 "SELF-TEST IN PART",
                 f"the evaluator was checked in part ({tested}: that it answers in the needed "
@@ -122,16 +126,16 @@ def stamps(
             )
         )
     if report.benchmark == "gedit" and identity.get("judge.kind") == "nano":
-        found.append(
+        warnings.append(
             (
                 "THIS JUDGE DOES NOT SEE EDITS",
                 "the judge `nano` gives full marks whether or not the edit was made; "
                 "name another judge to score edits.",
             )
         )
-    if (words := not_comparable_reason(report, identity)) is not None:
-        found.append(("NOT COMPARABLE", words))
-    return [*found, *(("NOTE", f"{note}.") for note in report.notes)]
+    if (reason := not_comparable_reason(report, identity)) is not None:
+        warnings.append(("NOT COMPARABLE", reason))
+    return [*warnings, *(("NOTE", f"{note}.") for note in report.notes)]
 
 
 def missing_parts(report: Report, manifest: Manifest | None) -> str:
@@ -147,12 +151,12 @@ def missing_parts(report: Report, manifest: Manifest | None) -> str:
 
 
 def is_self_test_off(identity: Mapping[str, str]) -> bool:
-    """Whether the evaluator's identity says that it scored unchecked, or checked in part."""
+    """Whether the evaluator scored without a complete self-test, by its identity."""
     return identity.get("self_test", "on") != "on"
 
 
 def not_comparable_reason(report: Report, identity: Mapping[str, str]) -> str | None:
-    """Why the score must not be held against published ones; None where it may be."""
+    """Why the score is not comparable with published ones; None where it is."""
     if report.split == "mini":
         return (
             "the `mini` split is authored over a small synthetic world; "
@@ -179,16 +183,16 @@ def summary_lines(report: Report, marks: Stamps = ()) -> list[str]:
     """The report in a few plain lines, for a log or a pipe.
 
     Args:
-        report: the figures.
+        report: the report.
         marks: its `stamps`, for the last lines.
     """
     rows = [("score", report.headline), *report.groups.items()]
     names = [plain_text(name, 40) for name, _ in rows]
     longest = max(width(name) for name in names)
-    words = [headline_words(report), *(_figure_words(of) for of in report.groups.values())]
+    texts = [headline_words(report), *(_estimate_text(of) for of in report.groups.values())]
     lines = [
         f"{name}{' ' * (longest - width(name))}  {text}"
-        for name, text in zip(names, words, strict=True)
+        for name, text in zip(names, texts, strict=True)
     ]
     return [f"{_title(report)}  (brackets: 95% interval)", *lines, *_closing_lines(report, marks)]
 
@@ -208,8 +212,8 @@ def summary_table(report: Report, marks: Stamps = ()) -> Table:
     )
     for heading in ("group", "score", "95% interval", "samples", "scored"):
         shown.add_column(heading, justify="left" if heading == "group" else "right")
-    for name, figure in report.groups.items():
-        shown.add_row(*[Text(plain_text(cell)) for cell in (name, *_cells(figure))])
+    for name, estimate in report.groups.items():
+        shown.add_row(*[Text(plain_text(cell)) for cell in (name, *_cells(estimate))])
     shown.add_section()
     shown.add_row(*[Text(plain_text(c)) for c in ("all", *_cells(report.headline))], style="bold")
     return shown
@@ -229,7 +233,9 @@ def _closing_lines(report: Report, marks: Stamps) -> list[str]:
     lines += [f"coverage {coverage_words(report)}"]
     if report.coverage < 1 and report.bounds is not None:
         low, high = report.bounds
-        lines.append(f"were the rest all worst or all best: {number(low)} to {number(high)}")
+        lines.append(
+            f"bounds if all unscored verdicts are worst / best: {number(low)} to {number(high)}"
+        )
     return [
         *lines,
         *(
@@ -240,7 +246,7 @@ def _closing_lines(report: Report, marks: Stamps) -> list[str]:
 
 
 def coverage_words(report: Report) -> str:
-    """`98.3% (236 of 240)`; 100% only when nothing is lacking."""
+    """`98.3% (236 of 240)`; 100% only if nothing is missing."""
     headline = report.headline
     percent = min(100 * report.coverage, 99.9) if report.coverage < 1 else 100
     return f"{percent:.3g}% ({headline.n_scored} of {headline.n_expected})"
@@ -250,23 +256,21 @@ def headline_words(report: Report) -> str:
     """The headline, or why there is none."""
     if report.withheld:
         return f"{NOTHING} no headline: {plain_text(report.withheld)}"
-    return _figure_words(report.headline)
+    return _estimate_text(report.headline)
 
 
-def absence_reason(figure: Estimate) -> str:
-    """Why a figure has no value, in a few words."""
-    if not figure.n_expected:
+def absence_reason(estimate: Estimate) -> str:
+    """Why an estimate has no value, briefly."""
+    if not estimate.n_expected:
         return "no sample"
-    return "withheld" if figure.n_scored else "nothing scored"
+    return "withheld" if estimate.n_scored else "nothing scored"
 
 
-def _figure_words(figure: Estimate) -> str:
-    if figure.value is None:
-        return (
-            f"{NOTHING} {absence_reason(figure)}, {figure.n_scored} of {figure.n_expected} scored"
-        )
-    counts = f"{figure.n_samples} samples, {figure.n_scored} of {figure.n_expected} scored"
-    return f"{number(figure.value)} {interval(figure)}  {counts}"
+def _estimate_text(estimate: Estimate) -> str:
+    scored = f"{estimate.n_scored} of {estimate.n_expected} scored"
+    if estimate.value is None:
+        return f"{NOTHING} {absence_reason(estimate)}, {scored}"
+    return f"{number(estimate.value)} {interval(estimate)}  {estimate.n_samples} samples, {scored}"
 
 
 def _headline(report: Report) -> str:
@@ -282,33 +286,37 @@ def _headline(report: Report) -> str:
     )
 
 
-def _cells(figure: Estimate) -> list[str]:
-    value = f"{NOTHING} {absence_reason(figure)}" if figure.value is None else number(figure.value)
-    scored = f"{figure.n_scored} / {figure.n_expected}"
-    return [value, interval(figure), str(figure.n_samples), scored]
+def _cells(estimate: Estimate) -> list[str]:
+    value = (
+        f"{NOTHING} {absence_reason(estimate)}"
+        if estimate.value is None
+        else number(estimate.value)
+    )
+    scored = f"{estimate.n_scored} / {estimate.n_expected}"
+    return [value, interval(estimate), str(estimate.n_samples), scored]
 
 
-def _figures(figures: Mapping[str, Estimate], kind: str) -> str:
-    if not figures:
+def _estimates_table(estimates: Mapping[str, Estimate], kind: str) -> str:
+    if not estimates:
         return "None."
     return markdown_table(
         [kind, "score", "95% interval", "samples", "scored / expected"],
-        [[inline(name), *_cells(figure)] for name, figure in figures.items()],
+        [[inline(name), *_cells(estimate)] for name, estimate in estimates.items()],
         ["left", "right", "right", "right", "right"],
     )
 
 
 def _account(run: StoredRun, evaluation: StoredEvaluation, report: Report) -> list[str]:
-    lacking = {s: n for s, n in report.statuses.items() if s != "scored" and n}
-    if not lacking and report.coverage >= 1:
+    unscored_statuses = {s: n for s, n in report.statuses.items() if s != "scored" and n}
+    if not unscored_statuses and report.coverage >= 1:
         return ["Nothing: every expected verdict has a value."]
-    rows = [[status, str(n), STATUS_WORDS[status]] for status, n in lacking.items()]
+    rows = [[status, str(n), STATUS_MEANINGS[status]] for status, n in unscored_statuses.items()]
     parts = [markdown_table(["status", "verdicts", "meaning"], rows, ["left", "right", "left"])]
     if report.bounds is not None:
         low, high = report.bounds
         parts.append(
-            "The score rests on what was scored. Had every other verdict been the worst possible, "
-            f"it would be {number(low)}; had every one been the best, {number(high)}."
+            "The score rests on what was scored. If every other verdict were the worst possible, "
+            f"it would be {number(low)}; if every one were the best, {number(high)}."
         )
     absent = [(absence.status, absence.reason, name) for name, absence in run.absences.items()]
     unscored = [
@@ -318,15 +326,15 @@ def _account(run: StoredRun, evaluation: StoredEvaluation, report: Report) -> li
     ]
     return [
         *parts,
-        *_reasons("Images that were not made:", absent),
-        *_reasons("Images that were made and not scored:", unscored),
+        *_reasons("Missing images:", absent),
+        *_reasons("Images that were not scored:", unscored),
     ]
 
 
-def _reasons(title: str, found: Iterable[tuple[str, str, str]]) -> list[str]:
+def _reasons(title: str, cases: Iterable[tuple[str, str, str]]) -> list[str]:
     """Equal reasons together, the most frequent first; each with a few of its images."""
     images: dict[tuple[str, str], list[str]] = {}
-    for status, reason, name in found:
+    for status, reason, name in cases:
         images.setdefault((status, inline(reason) or "no reason given"), []).append(name)
     if not images:
         return []

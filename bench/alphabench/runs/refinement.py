@@ -1,13 +1,13 @@
-"""Self-reflective refinement while drawing: draw, look, say what is wrong, draw again.
+"""Self-reflective refinement: generate, describe what is wrong, and generate again.
 
-    always   every picture is refined; the last one counts
-    self     a picture that is found wanting is refined, and a refinement that is found no better is
-             thrown away; who finds so is the model itself or a judge, never the benchmark
-    oracle   pictures that the benchmark's own evaluator marks wrong are refined. No user of a model
-             has that evaluator at hand: an upper bound, and named so wherever it appears
+    always   every image is refined; the last one counts
+    self     images that fail a check by the model itself or by a judge are refined; a refinement
+             counts only if it scores higher. The benchmark's evaluator takes no part
+    oracle   images that the benchmark's evaluator marks wrong are refined. Users of a model do not
+             have that evaluator: an upper bound, and labelled so wherever it appears
 
-Released code refines by the oracle (arXiv 2605.12495, `eval/gen`). Knows no benchmark's rules; who
-examines is passed in.
+Released code refines by the oracle (arXiv 2605.12495, `eval/gen`). Knows no benchmark's rules; the
+evaluator that decides is passed in.
 """
 
 from __future__ import annotations
@@ -54,31 +54,31 @@ if TYPE_CHECKING:
 Mode = Literal["always", "self", "oracle"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 GOOD_ENOUGH: Final = 0.9
-"""self: a picture whose score is at least this is left as it is."""
+"""self: an image whose score is at least this is not refined."""
 _LABELS: Final[Mapping[Mode, str]] = {
     "always": "refined always",
     "self": "refined by its own lights",
     "oracle": "ORACLE-refined (upper bound)",
 }
 RefinementEvaluator = Callable[..., Evaluator]
-"""Opens whoever examines pictures, with `device=` and `model=`; picklable."""
+"""Opens the evaluator that decides, with `device=` and `model=`; picklable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refinement:
-    """How pictures are refined."""
+    """Settings of the refinement."""
 
     mode: Mode
     rounds: int = 1
 
     @property
     def label(self) -> str:
-        """Begins the checkpoint's name, and so stands in every table, however short."""
+        """The beginning of the checkpoint's name, so that it is visible in every table."""
         return f"{_LABELS[self.mode]}, {self.rounds} round{'s' if self.rounds > 1 else ''}"
 
 
 def read_refinement(text: str) -> Refinement:
-    """`"self:2"` -> two rounds by the model's own lights.
+    """`"self:2"` -> two rounds of self-refinement.
 
     Raises:
         AlphaBenchError: an unknown mode, or rounds that are no number above 0.
@@ -95,62 +95,62 @@ def read_refinement(text: str) -> Refinement:
 
 
 def refined_checkpoint(
-    checkpoint: CheckpointFactory, how: Refinement, examiner: RefinementEvaluator | None
+    checkpoint: CheckpointFactory, how: Refinement, open_evaluator: RefinementEvaluator | None
 ) -> CheckpointFactory:
-    """The checkpoint with refinement behind it.
+    """The checkpoint, followed by refinement of its images.
 
     Args:
         checkpoint: of a model that edits, thinks and answers.
-        how: always needs no examiner, the others do.
-        examiner: for oracle the benchmark's own evaluator.
+        how: the settings.
+        open_evaluator: the evaluator that decides; None for `always`.
     """
     return CheckpointFactory(
         name=f"{how.label}: {checkpoint.name}",
-        open=partial(_open, checkpoint.open, how, examiner),
+        open=partial(_open, checkpoint.open, how, open_evaluator),
     )
 
 
 def _open(
     open_base: Callable[..., Generator],
     how: Refinement,
-    examiner: RefinementEvaluator | None,
+    open_evaluator: RefinementEvaluator | None,
     *,
     device: str,
 ) -> RefiningCheckpoint:
     base = open_base(device=device)
     if not isinstance(base, UnifiedCheckpoint) or not isinstance(base.handle, RefinableModel):
         raise AlphaBenchError(
-            f"a {base.identity.get('kind', 'foreign')} checkpoint cannot look at what it drew",
+            f"a {base.identity.get('kind', 'foreign')} checkpoint cannot refine its images",
             hint="leave out --refine, or use nano, a BAGEL or a Janus checkpoint",
         )
-    return RefiningCheckpoint(base=base, how=how, examiner=examiner)
+    return RefiningCheckpoint(base=base, how=how, open_evaluator=open_evaluator)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class RefiningCheckpoint:
-    """A `Generator`; see the module for what it does."""
+    """A `Generator` that refines its images; see the module."""
 
     base: UnifiedCheckpoint
     how: Refinement
-    examiner: RefinementEvaluator | None
-    _open_examiner: Evaluator | None = field(default=None, repr=False)
-    _proved: bool = field(default=False, repr=False)
-    """The examiner has passed its self-test."""
+    open_evaluator: RefinementEvaluator | None
+    _loaded_evaluator: Evaluator | None = field(default=None, repr=False)
+    _is_tested: bool = field(default=False, repr=False)
+    """The evaluator has passed its self-test."""
 
     @property
     def identity(self) -> Mapping[str, str]:
-        found = {
+        identity = {
             **self.base.identity,
             "refine": f"{self.how.mode}:{self.how.rounds}",
             "refine.label": _LABELS[self.how.mode],
             **self._refinable.refinement_identity(),
         }
         if self.how.mode == "self":
-            found["refine.enough"] = repr(GOOD_ENOUGH)
-        if self.examiner is not None:
-            identity = self._examiner().identity
-            found |= {f"refine.examiner.{key}": value for key, value in identity.items()}
-        return found
+            identity["refine.enough"] = repr(GOOD_ENOUGH)
+        if self.open_evaluator is not None:
+            evaluator = self._evaluator().identity
+            identity |= {f"refine.examiner.{key}": value for key, value in evaluator.items()}
+        return identity
 
     @property
     def batch_size(self) -> int:
@@ -165,25 +165,25 @@ class RefiningCheckpoint:
         return self.base.suggested_evaluator
 
     def for_benchmark(self, benchmark: str) -> RefiningCheckpoint:
-        """First pictures are drawn as was published for `benchmark`."""
+        """Initial images are sampled with the settings published for `benchmark`."""
         return dataclasses.replace(
-            self, base=self.base.for_benchmark(benchmark), _open_examiner=None
+            self, base=self.base.for_benchmark(benchmark), _loaded_evaluator=None
         )
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
-        """See `Generator`; a picture that cannot be refined stays as it is."""
+        """See `Generator`; an image that cannot be refined is returned unchanged."""
         made = self.base.generate(requests)
         states = [
-            None if isinstance(one, NotGenerated) else _State(request=request, picture=one)
+            None if isinstance(one, NotGenerated) else _State(request=request, image=one)
             for request, one in zip(requests, made, strict=True)
         ]
         known = [state for state in states if state is not None]
-        self._examine(known)
+        self._score(known)
         for number in range(1, self.how.rounds + 1):
-            wanting = [state for state in known if self._wants(state)]
-            if not wanting:
+            failing = [state for state in known if self._fails(state)]
+            if not failing:
                 break
-            self._refine(wanting, number)
+            self._refine(failing, number)
         return [
             one if state is None else state.noted() for one, state in zip(made, states, strict=True)
         ]
@@ -194,7 +194,7 @@ class RefiningCheckpoint:
         assert isinstance(opened, RefinableModel), "checked when it was opened"
         return opened
 
-    def _wants(self, state: _State) -> bool:
+    def _fails(self, state: _State) -> bool:
         if self.how.mode == "always":
             return True
         return state.score is not None and state.score < (
@@ -205,45 +205,45 @@ class RefiningCheckpoint:
         tasks = [
             RefineTask(
                 prompt=state.request.sample.prompt,
-                image=state.picture,
+                image=state.image,
                 seed=_seed(state.request.seed, number),
             )
             for state in states
         ]
-        for state, drawn in zip(states, self._refiner().refine(tasks), strict=True):
-            state.next = drawn if isinstance(drawn, GenerationResult) else None
+        for state, result in zip(states, self._refiner().refine(tasks), strict=True):
+            state.next = result if isinstance(result, GenerationResult) else None
         tried = [state for state in states if state.next is not None]
         candidates = [
-            _State(request=state.request, picture=state.next.image)
+            _State(request=state.request, image=state.next.image)
             for state in tried
             if state.next is not None
         ]
-        self._examine(candidates)
+        self._score(candidates)
         for state, candidate in zip(tried, candidates, strict=True):
             state.take(candidate, best_of=self.how.mode == "self")
 
     def _refiner(self) -> ImageRefiner:
         return self._refinable.refiner(self.base.model())
 
-    def _examiner(self) -> Evaluator:
-        assert self.examiner is not None
-        if self._open_examiner is None:
+    def _evaluator(self) -> Evaluator:
+        assert self.open_evaluator is not None
+        if self._loaded_evaluator is None:
             model = _LateModel(self.base)
-            self._open_examiner = self.examiner(device=self.base.device, model=model)
-        return self._open_examiner
+            self._loaded_evaluator = self.open_evaluator(device=self.base.device, model=model)
+        return self._loaded_evaluator
 
-    def _examine(self, states: Sequence[_State]) -> None:
-        """Scores pictures; one that cannot be scored has no score, and is neither better."""
+    def _score(self, states: Sequence[_State]) -> None:
+        """Score images; an unscored one is neither better nor worse."""
         if self.how.mode == "always" or not states:
             return
-        examiner = self._examiner()
-        if not self._proved:
-            require_self_test(examiner)
-            self._proved = True
+        evaluator = self._evaluator()
+        if not self._is_tested:
+            require_self_test(evaluator)
+            self._is_tested = True
         with tempfile.TemporaryDirectory(prefix="refining-") as folder:
             images = [_stored(state, index, Path(folder)) for index, state in enumerate(states)]
             verdicts: dict[str, list[Verdict]] = {image.id: [] for image in images}
-            for verdict in examiner.evaluate(images):
+            for verdict in evaluator.evaluate(images):
                 verdicts[verdict.image_id].append(verdict)
         for state, image in zip(states, images, strict=True):
             state.score = _share(verdicts[image.id])
@@ -251,45 +251,45 @@ class RefiningCheckpoint:
 
 @dataclass(slots=True, kw_only=True)
 class _State:
-    """One picture on its way."""
+    """One image during refinement."""
 
     request: ImageRequest
-    picture: Image
+    image: Image
     score: float | None = None
     next: GenerationResult | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def take(self, candidate: _State, *, best_of: bool) -> None:
-        """Goes on with the refinement, unless the better of both is wanted and it is not."""
+        """Accept the candidate; with `best_of`, only if it scores higher."""
         assert self.next is not None
         better = (
             candidate.score is not None and self.score is not None and candidate.score > self.score
         )
-        kept = better or not best_of
+        accepted = better or not best_of
         self.history.append(
             {
                 "thought": self.next.thought,
                 "before": self.score,
                 "after": candidate.score,
-                "kept": kept,
+                "kept": accepted,
             }
         )
-        if kept:
-            self.picture.info.pop(NOTES, None)
-            self.picture, self.score = candidate.picture, candidate.score
+        if accepted:
+            self.image.info.pop(NOTES, None)
+            self.image, self.score = candidate.image, candidate.score
         self.next = None
 
     def noted(self) -> Image:
-        """The picture, which carries what happened to it."""
+        """The image with its history of refinements in its notes."""
         if self.history:
-            notes = self.picture.info.get(NOTES, {})
-            self.picture.info[NOTES] = {**notes, "refinement": self.history}
-        return self.picture
+            notes = self.image.info.get(NOTES, {})
+            self.image.info[NOTES] = {**notes, "refinement": self.history}
+        return self.image
 
 
 @dataclass(slots=True)
 class _LateModel:
-    """The model's answers, from weights that load when it is first asked."""
+    """A model whose weights load at its first question."""
 
     base: UnifiedCheckpoint
 
@@ -299,11 +299,11 @@ class _LateModel:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointJudge:
-    """A unified model as a judge: it answers about pictures in words, its own among them."""
+    """A unified model as a judge: it answers questions about images, its own among them."""
 
     model: UnifiedModel | _LateModel
     together: int = 32
-    """Questions that are answered in one go."""
+    """Batch size, in questions."""
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -314,7 +314,7 @@ class CheckpointJudge:
         return Capabilities(images_per_question=8, logprobs=False)
 
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
-        """See `Judge`; a system text is put before the question, and tokens are taken greedily."""
+        """See `Judge`; a system prompt is put before the question, and decoding is greedy."""
         batch: list[Question] = []
         for question in questions:
             batch.append(question)
@@ -324,26 +324,26 @@ class CheckpointJudge:
         yield from self._answered(batch)
 
     def _answered(self, batch: Sequence[Question]) -> Iterator[Answer]:
-        said = self.model.answer([_ask_task(question) for question in batch])
-        for question, answer in zip(batch, said, strict=True):
+        answers = self.model.answer([_ask_task(question) for question in batch])
+        for question, answer in zip(batch, answers, strict=True):
             reply = Reply(text=answer.text, model="own", finish_reason="stop")
             yield read_reply(question, reply)
 
 
 def _ask_task(question: Question) -> AnswerTask:
-    pictures = [open_rgb(part.path) for part in question.parts if isinstance(part, ImagePart)]
-    words = [part for part in question.parts if isinstance(part, str)]
-    return AnswerTask(text=" ".join(words), images=tuple(pictures))
+    images = [open_rgb(part.path) for part in question.parts if isinstance(part, ImagePart)]
+    texts = [part for part in question.parts if isinstance(part, str)]
+    return AnswerTask(text=" ".join(texts), images=tuple(images))
 
 
 def judge_evaluator_factory(
     judge: Judge | None, make: Callable[[Judge], Evaluator]
 ) -> RefinementEvaluator:
-    """For `self`: an evaluator over a judge, or over the model itself where there is none."""
-    return partial(_examined_by, judge, make)
+    """For `self`: an evaluator over a judge, or over the model itself if there is none."""
+    return partial(_open_judge_evaluator, judge, make)
 
 
-def _examined_by(
+def _open_judge_evaluator(
     judge: Judge | None, make: Callable[[Judge], Evaluator], *, device: str, model: _LateModel
 ) -> Evaluator:
     del device
@@ -357,11 +357,11 @@ def _examined_by(
 
 
 def benchmark_evaluator_factory(open_evaluator: Callable[..., Evaluator]) -> RefinementEvaluator:
-    """For `oracle`: the benchmark's own evaluator, called with `device=`."""
-    return partial(_examined_by_benchmark, open_evaluator)
+    """For `oracle`: the benchmark's evaluator, called with `device=`."""
+    return partial(_open_benchmark_evaluator, open_evaluator)
 
 
-def _examined_by_benchmark(
+def _open_benchmark_evaluator(
     open_evaluator: Callable[..., Evaluator], *, device: str, model: _LateModel
 ) -> Evaluator:
     del model
@@ -370,8 +370,8 @@ def _examined_by_benchmark(
 
 def _stored(state: _State, index: int, folder: Path) -> GeneratedImage:
     path = folder / f"{index}.png"
-    to_rgb(state.picture).save(path)
-    # Two pictures may be of one sample: the number keeps their names apart.
+    to_rgb(state.image).save(path)
+    # Two images may be of one sample: the index makes their names unique.
     request = dataclasses.replace(state.request, index=index)
     return GeneratedImage(request=request, path=path, sha256=sha256_of(path), seconds=0.0)
 

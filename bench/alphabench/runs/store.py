@@ -394,13 +394,13 @@ def run_folders(root: Path, *, note: Callable[[str], None] = lambda _: None) -> 
         try:
             folders.append(RunFolder.open(path.parent))
         except AlphaBenchError as error:
-            skipped.append(f"passed over: {error.message}")
+            skipped.append(f"skipped: {error.message}")
     if not folders and (root / "manifest.json").is_file():
         return [RunFolder.open(root)]
     for text in skipped[:_MOST_NOTES]:
         note(text)
     if (more := len(skipped) - _MOST_NOTES) > 0:
-        note(f"passed over: {more} more files named manifest.json")
+        note(f"skipped: {more} more files named manifest.json")
     return folders
 
 
