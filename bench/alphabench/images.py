@@ -1,7 +1,7 @@
-"""Opens every image that is read, so that all parts of the program see the same pixels.
+"""Decodes every image that is read, so that all parts of the program see the same pixels.
 
-One set of formats, one limit on size, one meaning of transparency, orientation and bit depth:
-whoever needs pixels calls `open_rgb`, and `to_rgb` for an image that is in memory already.
+There is one set of formats, one limit on size, and one interpretation of transparency, orientation
+and bit depth. Code that needs pixels calls `open_rgb`, or `to_rgb` for an image in memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""Pillow knows others that start programs (EPS starts Ghostscript) or were never hardened."""
+"""Other formats of Pillow start programs (EPS starts Ghostscript) or are not robust."""
 MAX_PIXELS: Final = 36_000_000
 """Width times height; checked before decoding, so that a small file cannot claim the memory. Images
 of 8K fit, and decoding the largest takes less than 800 MB in every format and mode."""
@@ -26,7 +26,7 @@ MAX_FILE_BYTES: Final = 256 * 2**20
 
 
 class UnreadableImageError(Exception):
-    """The bytes are no image that may be opened; the message is one clause that says why."""
+    """The bytes are not an acceptable image; the message is one clause with the reason."""
 
 
 def open_rgb(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
@@ -34,10 +34,10 @@ def open_rgb(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
 
     Args:
         source: a file, or its content.
-        max_pixels: where less than `MAX_PIXELS` is wanted.
+        max_pixels: a limit below `MAX_PIXELS`.
 
     Returns:
-        An image without `info`, so that nothing but pixels travels on.
+        An image without `info`: only the pixels are passed on.
 
     Raises:
         UnreadableImageError: unreadable, not in `FORMATS`, over `max_pixels`, damaged, or with
@@ -69,10 +69,10 @@ def open_unchanged(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Ima
 
 
 def check(path: Path) -> None:
-    """What can be checked without decoding: the kind of file, its size, a PNG's checksums.
+    """Checks what needs no decoding: the kind of file, its size, a PNG's checksums.
 
     Raises:
-        UnreadableImageError: `open_rgb` would refuse it, too.
+        UnreadableImageError: `open_rgb` would refuse it as well.
     """
     with _reading():
         _open(path, MAX_PIXELS).verify()
@@ -85,8 +85,8 @@ def to_rgb(image: Image) -> Image:
     are brightness from 0 to 1. Colour profiles are ignored.
 
     Raises:
-        UnreadableImageError: values that are not finite or outside the range of their kind: how
-            bright they are meant to be is not known.
+        UnreadableImageError: values that are not finite or outside the range of their type, whose
+            brightness is undefined.
     """
     with _reading():
         rgb = _flat(image)
@@ -95,8 +95,8 @@ def to_rgb(image: Image) -> Image:
         return rgb
 
 
-def image_of(made: object) -> Image:
-    """What a program returned as an image: one of Pillow as it is, or an array or tensor.
+def image_of(value: object) -> Image:
+    """Converts what user code returned to an image: a Pillow image, or an array or tensor.
 
     Arrays are rows, columns and 1, 3 or 4 channels, or grey without channels; tensors may also
     have their channels first. They hold uint8, or floating-point brightness from 0 to 1.
@@ -106,17 +106,17 @@ def image_of(made: object) -> Image:
     """
     import PIL.Image
 
-    if isinstance(made, PIL.Image.Image):
-        return made
+    if isinstance(value, PIL.Image.Image):
+        return value
     with _reading():
-        return PIL.Image.fromarray(_levels(made))
+        return PIL.Image.fromarray(_levels(value))
 
 
-def _levels(made: object) -> Any:
-    """As uint8; rows, columns, and no or several channels."""
+def _levels(value: object) -> Any:
+    """As uint8: rows, columns, and none or several channels."""
     import numpy as np
 
-    values: Any = made
+    values: Any = value
     if hasattr(values, "detach"):  # a tensor, without an import of its library
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values
@@ -124,7 +124,7 @@ def _levels(made: object) -> Any:
         if values.ndim == 3 and values.shape[0] in (1, 3, 4):
             values = values.transpose(1, 2, 0)
     if not isinstance(values, np.ndarray):
-        raise UnreadableImageError(f"it is of type {type(made).__name__}")
+        raise UnreadableImageError(f"it is of type {type(value).__name__}")
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
     if values.ndim not in (2, 3) or 0 in values.shape or values.shape[2:] not in ((), (3,), (4,)):
@@ -152,7 +152,7 @@ def _open(source: Path | bytes, max_pixels: int) -> Image:
 
 
 def _flat(image: Image) -> Image:
-    """RGB with white for transparency; the image itself where it is that already."""
+    """RGB with white for transparency; returns the image itself if it is plain RGB."""
     import PIL.Image
 
     if image.mode == "F" or image.mode.startswith("I"):
@@ -193,7 +193,7 @@ def _from_deep(image: Image) -> Image:
 
 @contextlib.contextmanager
 def _reading() -> Iterator[None]:
-    """Turns all that is raised on foreign bytes into one error."""
+    """Turns every error that decoding untrusted bytes raises into one type."""
     import PIL
 
     try:
@@ -206,5 +206,5 @@ def _reading() -> Iterator[None]:
         raise UnreadableImageError(f"it is none of {', '.join(FORMATS)}") from error
     except MemoryError as error:
         raise UnreadableImageError("there is not enough memory to decode it") from error
-    except Exception as error:  # on damaged data decoders raise what they like
+    except Exception as error:  # decoders raise any type on damaged data
         raise UnreadableImageError(str(error) or type(error).__name__) from error

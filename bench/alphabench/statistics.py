@@ -1,12 +1,12 @@
-"""Figures with error bars: a stratified bootstrap whose clusters are samples.
+"""Metrics with confidence intervals: a stratified cluster bootstrap whose clusters are samples.
 
-A sample's images are one draw, so samples are resampled, inside each group, and the benchmark's
-own formula is computed anew for every replicate. Knows no benchmark and no file.
+The images of one sample are not independent, so samples are resampled within each group, and the
+benchmark's formula is computed anew for every replicate. Knows no benchmark and no file.
 
-From K samples of a group K - 1 are drawn (Rao and Wu 1988): then the variance of a mean over
-replicates is the unbiased s^2/K, also where groups are small. Nothing scored gives None, never 0.
+From the K samples of a group, K - 1 are resampled (Rao and Wu 1988): then the variance of a mean
+over replicates is the unbiased s^2/K, also for small groups. Nothing scored gives None, never 0.
 
-Shapes: R replicates, K samples of a group, D draws.
+Shapes: R replicates, K samples of a group, D = K - 1 resampled samples.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Bootstrap:
 
 
 DEFAULT: Final = Bootstrap()
-_DRAWS_AT_ONCE: Final = 2**20
+_RESAMPLED_AT_ONCE: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """What became of one sample: the sum over its scored verdicts, and how many there are."""
+    """One sample: the sum over its scored verdicts, and their number."""
 
     sample_id: str
     group: str
@@ -74,7 +74,7 @@ def gather(
     """One cluster for each sample, in order; verdicts about other samples are left out.
 
     Args:
-        samples: what was asked for.
+        samples: all that were requested.
         verdicts: at most one for each image and question.
         n_expected: verdicts that a complete sample has; more are counted where they exist.
     """
@@ -99,7 +99,7 @@ def sample_of(verdict: Verdict) -> str:
 def count_statuses(
     samples: Iterable[Sample], verdicts: Iterable[Verdict], *, n_expected: Expected
 ) -> dict[Status, int]:
-    """Expected verdicts by what became of them; one that was never given is `missing`."""
+    """Number of expected verdicts by status; one that does not exist counts as `missing`."""
     wanted = {sample.id: _expected(n_expected, sample) for sample in samples}
     given = dict.fromkeys(wanted, 0)
     counts: dict[Status, int] = {}
@@ -114,21 +114,21 @@ def count_statuses(
 
 
 def mean_of_groups(means: Means) -> NDArray[np.float64]:
-    """Every group weighs the same, however many samples it has."""
+    """The mean over groups: each has the same weight, however many samples it has."""
     mean_R: NDArray[np.float64] = np.mean(np.stack(list(means.values())), axis=0)
     return mean_R
 
 
 def pooled(clusters: Iterable[Cluster]) -> Formula:
-    """The mean over all scored verdicts: each group weighs as many as it has scored."""
+    """The mean over all scored verdicts: each group is weighted by its number of them."""
     weights: dict[str, float] = {}
     for cluster in clusters:
         weights[cluster.group] = weights.get(cluster.group, 0.0) + cluster.n_scored
 
     def formula(means: Means) -> NDArray[np.float64]:
         present = sorted(group for group in means if weights[group])
-        weighed = np.stack([weights[group] * means[group] for group in present])
-        total: NDArray[np.float64] = weighed.sum(axis=0) / sum(weights[g] for g in present)
+        weighted = np.stack([weights[group] * means[group] for group in present])
+        total: NDArray[np.float64] = weighted.sum(axis=0) / sum(weights[g] for g in present)
         return total
 
     return formula
@@ -139,13 +139,13 @@ def estimate(
 ) -> Estimate:
     """The formula's value and its interval.
 
-    A group seen through one sample says nothing about its spread: the lower end is computed with
-    that group at the worst value, the upper end with it at the best. Where no two samples of any
-    group differ there is nothing to resample: see `_agreed`.
+    A group with a single sample gives no information about its spread: the lower end is computed
+    with that group at the worst value, the upper end at the best. Where all samples of every group
+    agree, resampling has no effect: see `_agreed`.
 
     Returns:
-        An estimate whose value is None when nothing was scored. The order of `clusters` changes
-        nothing.
+        An estimate whose value is None when nothing was scored. The order of `clusters` has no
+        effect.
     """
     every = list(clusters)
     n_scored = sum(c.n_scored for c in every)
@@ -153,49 +153,51 @@ def estimate(
     groups = _by_group(c for c in every if c.n_scored)
     if not groups:
         return _nothing(n_expected)
-    means = {name: _mean(of) for name, of in groups.items()}
-    resampled = {name: _resampled(name, [of], settings)[0] for name, of in groups.items()}
+    means = {name: _mean(group) for name, group in groups.items()}
+    resampled = {name: _resampled(name, [group], settings)[0] for name, group in groups.items()}
     value = float(formula(means)[0])
     ends = [formula(_with_singles(groups, resampled, w, settings)) for w in settings.value_range]
-    if all(len(of) > 1 and _agree(of, settings) for of in groups.values()):
-        n_samples = sum(len(of) for of in groups.values())
+    if all(len(group) > 1 and _agree(group, settings) for group in groups.values()):
+        n_samples = sum(map(len, groups.values()))
         ends = [formula(_agreed(means, w, n_samples, settings)) for w in settings.value_range]
     low, high = _quantiles(ends[0], ends[1], value, settings)
     return Estimate(
         value=value,
         low=low,
         high=high,
-        n_samples=sum(len(of) for of in groups.values()),
+        n_samples=sum(map(len, groups.values())),
         n_scored=n_scored,
         n_expected=n_expected,
     )
 
 
-def over_all(
-    figure: Estimate, clusters: Iterable[Cluster], groups: Iterable[str], *, kind: str = "groups"
+def over_all_groups(
+    headline: Estimate, clusters: Iterable[Cluster], groups: Iterable[str], *, kind: str = "groups"
 ) -> tuple[Estimate, str]:
-    """The figure if each of `groups` has a scored verdict; else without a value, and why."""
-    why = unscored_groups(clusters, groups, kind=kind)
-    return (figure.withheld(), why) if why else (figure, "")
+    """The estimate if each of `groups` has a scored verdict; otherwise no value, and the reason."""
+    reason = unscored_groups(clusters, groups, kind=kind)
+    return (headline.withheld(), reason) if reason else (headline, "")
 
 
 def unscored_groups(clusters: Iterable[Cluster], groups: Iterable[str], *, kind: str) -> str:
-    """Why a figure over all of `groups` cannot be given; empty where it can.
+    """The reason why a metric over all of `groups` has no value; empty where it has one.
 
     Args:
-        clusters: what was asked for.
-        groups: those that the figure needs.
+        clusters: all that were requested.
+        groups: those that the metric needs.
         kind: what the benchmark calls them.
 
     Returns:
-        Empty as well where nothing at all was scored, which is the greater lack.
+        Also empty where nothing at all was scored, which is reported elsewhere.
     """
     every, needed = list(clusters), set(groups)
     scored = {cluster.group for cluster in every if cluster.n_scored}
     absent = needed - {cluster.group for cluster in every if cluster.n_expected}
     unscored = needed - scored - absent
-    lacks = ((absent, "no sample"), (unscored, "no scored verdict"))
-    clauses = [f"{len(of)} of {len(needed)} {kind} have {what}" for of, what in lacks if of]
+    missing = ((absent, "no sample"), (unscored, "no scored verdict"))
+    clauses = [
+        f"{len(names)} of {len(needed)} {kind} have {what}" for names, what in missing if names
+    ]
     return " and ".join(clauses) if scored else ""
 
 
@@ -206,7 +208,7 @@ def group_estimates(
     by_group: dict[str, list[Cluster]] = {}
     for cluster in clusters:
         by_group.setdefault(cluster.group, []).append(cluster)
-    return {name: estimate(of, mean_of_groups, settings) for name, of in by_group.items()}
+    return {name: estimate(group, mean_of_groups, settings) for name, group in by_group.items()}
 
 
 def bounds(
@@ -216,16 +218,17 @@ def bounds(
     *,
     needed: Iterable[str] = (),
 ) -> tuple[float, float] | None:
-    """The formula had every unscored verdict been the worst, and the best.
+    """The formula's value if every unscored verdict were the worst, and if it were the best.
 
-    None without any, or where a group that is needed has no sample: it would be another formula's.
+    None without any expected verdict, or where a needed group has no sample: the result would be
+    another formula's.
     """
     groups = _by_group(c for c in clusters if c.n_expected)
     if not groups or not groups.keys() >= set(needed):
         return None
     worst, best = (
-        float(formula({name: _filled(of, with_) for name, of in groups.items()})[0])
-        for with_ in value_range
+        float(formula({name: _filled(group, value) for name, group in groups.items()})[0])
+        for value in value_range
     )
     return worst, best
 
@@ -233,9 +236,9 @@ def bounds(
 def paired_difference(
     a: Iterable[Cluster], b: Iterable[Cluster], formula: Formula, settings: Bootstrap = DEFAULT
 ) -> Estimate:
-    """How much higher the formula is for `a` than for `b`, over the samples scored in both.
+    """The formula's value for `a` minus that for `b`, over the samples scored in both.
 
-    Both are resampled alike, so what makes a sample hard for both cancels out.
+    Both use the same resampling, so the difficulty of a sample that both share cancels out.
 
     Returns:
         An estimate whose `n_samples` are the pairs; `n_scored` and `n_expected` count the verdicts
@@ -255,10 +258,10 @@ def paired_difference(
     ) -> NDArray[np.float64]:
         return formula(_with_singles(side, means, single, settings))
 
-    def whole(side: Mapping[str, list[Cluster]]) -> float:
+    def value_of(side: Mapping[str, list[Cluster]]) -> float:
         return float(formula({n: _mean(c) for n, c in side.items()})[0])
 
-    value = whole(ours) - whole(theirs)
+    value = value_of(ours) - value_of(theirs)
     worst, best = settings.value_range
     low, high = _quantiles(
         of(ours, our_means, worst) - of(theirs, their_means, best),
@@ -278,7 +281,7 @@ def paired_difference(
 
 def _cluster(sample: Sample, verdicts: Sequence[Verdict], n_expected: int) -> Cluster:
     if len({(v.image_id, v.question_id) for v in verdicts}) < len(verdicts):
-        raise ValueError(f"an image of sample {sample.id!r} was judged twice on one question")
+        raise ValueError(f"an image of sample {sample.id!r} was scored twice on one question")
     values = [v.value for v in verdicts if v.value is not None]
     return Cluster(
         sample_id=sample.id,
@@ -298,7 +301,7 @@ def _unique(clusters: Iterable[Cluster]) -> dict[tuple[str, str], Cluster]:
 
 
 def _by_group(clusters: Iterable[Cluster]) -> dict[str, list[Cluster]]:
-    """Groups and their samples in alphabetical order: the order given must change nothing."""
+    """Groups and their samples in alphabetical order: the order of input must have no effect."""
     groups: dict[str, list[Cluster]] = {}
     for (group, _), cluster in sorted(_unique(clusters).items()):
         groups.setdefault(group, []).append(cluster)
@@ -308,34 +311,36 @@ def _by_group(clusters: Iterable[Cluster]) -> dict[str, list[Cluster]]:
 def _resampled(
     group: str, sides: Sequence[Sequence[Cluster]], settings: Bootstrap
 ) -> list[NDArray[np.float64]]:
-    """(R,) means of the samples drawn, for each of several measurements of the same K samples.
+    """(R,) means of resampled samples, for each of several measurements of the same K samples.
 
-    A replicate draws K - 1 of them, the same from each side. Each group has a stream of its own,
-    used a few replicates at a time: memory does not grow with replicates times samples.
+    A replicate resamples K - 1 of them, the same for each side. Each group has a separate random
+    stream, used for a few replicates at a time: memory does not grow with replicates x samples.
     """
     rng = np.random.default_rng([settings.seed, zlib.crc32(well_formed(group).encode())])
     sums = [_sums(clusters) for clusters in sides]
     means = [np.empty(settings.replicates) for _ in sides]
-    n_drawn = len(sides[0]) - 1
-    rows = max(1, _DRAWS_AT_ONCE // max(1, n_drawn))
+    n_resampled = len(sides[0]) - 1
+    rows = max(1, _RESAMPLED_AT_ONCE // max(1, n_resampled))
     for first in range(0, settings.replicates, rows):
         part = slice(first, min(first + rows, settings.replicates))
-        size = (part.stop - part.start, n_drawn)
-        drawn_RD = rng.integers(0, len(sides[0]), size=size)
+        size = (part.stop - part.start, n_resampled)
+        resampled_RD = rng.integers(0, len(sides[0]), size=size)
         for mean_R, (total_K, scored_K) in zip(means, sums, strict=True):
-            with np.errstate(invalid="ignore"):  # a group of one sample: nothing is drawn
-                mean_R[part] = total_K[drawn_RD].sum(axis=1) / scored_K[drawn_RD].sum(axis=1)
+            with np.errstate(invalid="ignore"):  # a group of one sample has nothing to resample
+                mean_R[part] = total_K[resampled_RD].sum(axis=1) / scored_K[resampled_RD].sum(
+                    axis=1
+                )
     return means
 
 
 def _sums(clusters: Sequence[Cluster]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(K,) totals, and how many verdicts they are of."""
+    """(K,) totals, and the numbers of verdicts that they sum."""
     total_K = np.array([c.total for c in clusters], dtype=np.float64)
     return total_K, np.array([c.n_scored for c in clusters], dtype=np.float64)
 
 
 def _mean(clusters: Sequence[Cluster]) -> NDArray[np.float64]:
-    """(1,), of all of them."""
+    """(1,), over all clusters."""
     total_K, scored_K = _sums(clusters)
     return np.array([total_K.sum() / scored_K.sum()])
 
@@ -348,20 +353,20 @@ def _with_singles(
 ) -> Means:
     """The resampled means, with `single` for a group of one sample, which cannot be resampled."""
     alone_R = np.full(settings.replicates, single, dtype=np.float64)
-    return {name: alone_R if len(of) == 1 else resampled[name] for name, of in groups.items()}
+    return {name: alone_R if len(group) == 1 else resampled[name] for name, group in groups.items()}
 
 
 def _agree(clusters: Sequence[Cluster], settings: Bootstrap) -> bool:
     means = [c.total / c.n_scored for c in clusters]
     worst, best = settings.value_range
-    return max(means) - min(means) <= 1e-9 * (best - worst)  # rounding aside
+    return max(means) - min(means) <= 1e-9 * (best - worst)  # apart from rounding
 
 
 def _agreed(means: Means, extreme: float, n_samples: int, settings: Bootstrap) -> Means:
-    """The means, moved towards an extreme value as far as samples that all agree cannot exclude.
+    """The means, moved towards an extreme value as far as N samples that all agree allow.
 
-    That N samples in a row agree has a probability of (1 - q)^N where a share q differs; the exact
-    (Clopper and Pearson 1934) bound is the q at which that falls to the tail's probability.
+    If a share q of all samples differs, N samples agree with probability (1 - q)^N; the exact
+    (Clopper and Pearson 1934) bound is the q at which this equals the tail's probability.
     """
     tail = (1.0 - settings.level) / 2.0
     share = 1.0 - tail ** (1.0 / n_samples)

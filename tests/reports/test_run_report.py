@@ -14,7 +14,7 @@ from alphabench.reports.run_report import (
     summary_lines,
     summary_table,
 )
-from alphabench.statistics import Cluster, over_all
+from alphabench.statistics import Cluster, over_all_groups
 from alphabench.types import Estimate, ImageRequest, NotGenerated, Report
 from tests.support.stored_runs import Answer, Made, RunMaker
 
@@ -125,7 +125,7 @@ def test_a_withheld_headline_says_why_and_never_that_nothing_was_scored(
     clusters = [
         Cluster(sample_id=str(i), group="one", total=1.0, n_scored=1, n_expected=1) for i in (1, 2)
     ]
-    figure, why = over_all(report.headline, clusters, ["one", "two", "three"])
+    figure, why = over_all_groups(report.headline, clusters, ["one", "two", "three"])
     withheld = dataclasses.replace(report, headline=figure, withheld=why)
     assert why == "2 of 3 groups have no sample"
     assert "score  — no headline: 2 of 3 groups have no sample" in summary_lines(withheld)[1]

@@ -66,7 +66,7 @@ def test_what_is_there_and_verified_is_kept(
     empty = tmp_path / "empty"
     empty.mkdir()
     report = data.fetch(NAME, source=empty)  # nothing there: nothing was asked of it
-    assert [file.outcome for file in report.files] == ["kept"]
+    assert [file.outcome for file in report.files] == ["cached"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"cut", None])
@@ -179,8 +179,8 @@ def test_a_set_that_was_fetched_in_part_is_completed(data: UpstreamData, tmp_pat
     (source / "a").unlink()
     (source / "b").write_bytes(b"b")
     report = data.fetch_pin(pin, source=tmp_path / "source")
-    assert [file.outcome for file in report.files] == ["kept", "fetched"]
-    assert str(report) == "2 files verified (2 bytes; 1 fetched, 1 kept)"
+    assert [file.outcome for file in report.files] == ["cached", "fetched"]
+    assert str(report) == "2 files verified (2 bytes; 1 cached, 1 fetched)"
 
 
 def test_two_data_sets_lie_side_by_side(folder: Path, data: UpstreamData) -> None:

@@ -149,7 +149,7 @@ def test_of_several_models_one_must_be_named(tmp_path: Path, layout: str) -> Non
     }[layout]
     for model, red in (("a", 10), ("b", 20)):
         paint(tmp_path / form.format(model), red=red)
-    with pytest.raises(AlphaBenchError, match="pictures of 2 models: a, b") as caught:
+    with pytest.raises(AlphaBenchError, match="images of 2 models: a, b") as caught:
         opened(tmp_path, layout)
     assert "--set model=a" in caught.value.hint
     with pytest.raises(AlphaBenchError, match=r"no model in .* named 'c'"):
@@ -248,7 +248,7 @@ def test_gaps_twins_damage_and_links_out_are_refused_in_every_layout(
     path.unlink()
     path.write_bytes(content)
     path.with_suffix(".webp").write_bytes(content)
-    with pytest.raises(AlphaBenchError, match="there are two pictures"):
+    with pytest.raises(AlphaBenchError, match="there are two images"):
         opened(tmp_path / "images", layout)
 
 

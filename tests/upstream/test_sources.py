@@ -14,7 +14,7 @@ import pytest
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.upstream import UpstreamData, pin_of
-from alphabench.upstream.sources import Patience, address_of, download, open_client
+from alphabench.upstream.sources import DownloadRetries, address_of, download, open_client
 
 CONTENT_PATH = "/djghosh13/geneval/prompts/evaluation_metadata.jsonl"
 
@@ -66,9 +66,9 @@ def data(tmp_path: Path) -> UpstreamData:
     return UpstreamData(cache_dir=tmp_path / "cache")
 
 
-def patience(waits: list[float] | None = None, **others: float) -> Patience:
+def retries(waits: list[float] | None = None, **others: float) -> DownloadRetries:
     sleep = (lambda _: None) if waits is None else waits.append
-    return Patience(sleep=sleep, timeout_seconds=others.get("timeout_seconds", 5.0))
+    return DownloadRetries(sleep=sleep, timeout_seconds=others.get("timeout_seconds", 5.0))
 
 
 def nothing_below(data: UpstreamData) -> bool:
@@ -79,7 +79,7 @@ def test_a_mirror_serves_the_layout_of_the_folder(
     mirror: Mirror, content: bytes, data: UpstreamData
 ) -> None:
     mirror.answers = [(200, content)]
-    report = data.fetch("geneval", source=f"{mirror.url}/", patience=patience())
+    report = data.fetch("geneval", source=f"{mirror.url}/", retries=retries())
     assert [file.outcome for file in report.files] == ["fetched"]
     assert mirror.asked == [CONTENT_PATH]
     assert data.read("geneval", "prompts/evaluation_metadata.jsonl") == content
@@ -99,7 +99,7 @@ def test_a_busy_server_is_asked_again_after_longer_and_longer_waits(
 ) -> None:
     mirror.answers = [(status, b""), (status, b""), (200, content)]
     waits: list[float] = []
-    data.fetch("geneval", source=mirror.url, patience=patience(waits))
+    data.fetch("geneval", source=mirror.url, retries=retries(waits))
     assert waits == [1.0, 2.0]
     assert data.missing("geneval") == []
 
@@ -107,7 +107,7 @@ def test_a_busy_server_is_asked_again_after_longer_and_longer_waits(
 def test_a_server_that_stays_broken_is_given_up(mirror: Mirror, data: UpstreamData) -> None:
     mirror.answers = [(500, b"")]
     with pytest.raises(AlphaBenchError, match="the server answers 500"):
-        data.fetch("geneval", source=mirror.url, patience=patience())
+        data.fetch("geneval", source=mirror.url, retries=retries())
     assert len(mirror.asked) == 4
     assert nothing_below(data)
 
@@ -115,7 +115,7 @@ def test_a_server_that_stays_broken_is_given_up(mirror: Mirror, data: UpstreamDa
 def test_an_absent_file_is_not_asked_for_again(mirror: Mirror, data: UpstreamData) -> None:
     mirror.answers = [(404, b"no")]
     with pytest.raises(AlphaBenchError, match="the server answers 404") as caught:
-        data.fetch("geneval", source=mirror.url, patience=patience())
+        data.fetch("geneval", source=mirror.url, retries=retries())
     assert len(mirror.asked) == 1
     assert "--from" in caught.value.hint
 
@@ -126,7 +126,7 @@ def test_a_connection_that_breaks_off_is_tried_again_and_never_believed(
     mirror.answers = [(200, content[:1000])]
     mirror.promised_bytes = len(content)
     with pytest.raises(AlphaBenchError, match="could not be downloaded"):
-        data.fetch("geneval", source=mirror.url, patience=patience())
+        data.fetch("geneval", source=mirror.url, retries=retries())
     assert len(mirror.asked) == 4
     assert nothing_below(data)
 
@@ -137,7 +137,7 @@ def test_a_file_of_another_digest_is_refused(
 ) -> None:
     mirror.answers = [(200, content[:500] if change == b"cut" else content + b"x" * 100_000)]
     with pytest.raises(AlphaBenchError, match=r"is refused|larger than") as caught:
-        data.fetch("geneval", source=mirror.url, patience=patience())
+        data.fetch("geneval", source=mirror.url, retries=retries())
     assert mirror.url in caught.value.message
     assert nothing_below(data)
 
@@ -145,16 +145,16 @@ def test_a_file_of_another_digest_is_refused(
 def test_no_more_is_read_than_the_pinned_size_and_one_byte(mirror: Mirror) -> None:
     pin = pin_of("geneval")
     mirror.answers = [(200, b"x" * 1_000_000)]
-    with open_client(patience()) as client, pytest.raises(AlphaBenchError, match="larger than"):
-        download(f"{mirror.url}/x", pin.files[0], client=client, patience=patience())
+    with open_client(retries()) as client, pytest.raises(AlphaBenchError, match="larger than"):
+        download(f"{mirror.url}/x", pin.files[0], client=client, retries=retries())
 
 
 def test_a_server_that_drips_is_given_up(mirror: Mirror) -> None:
     mirror.answers = [(200, b"x" * 1000)]
     hours = itertools.count(step=3600.0)
-    slow = Patience(clock=lambda: next(hours))
+    slow = DownloadRetries(clock=lambda: next(hours))
     with open_client(slow) as client, pytest.raises(AlphaBenchError, match="is given up"):
-        download(f"{mirror.url}/x", pin_of("geneval").files[0], client=client, patience=slow)
+        download(f"{mirror.url}/x", pin_of("geneval").files[0], client=client, retries=slow)
     assert len(mirror.asked) == 1
 
 
@@ -169,7 +169,7 @@ def test_a_password_in_a_mirror_s_address_is_not_shown(mirror: Mirror, data: Ups
             "http://u:sk-1@127.0.0.1:9",
         ):
             with pytest.raises(AlphaBenchError) as caught:
-                data.fetch("geneval", source=source, patience=patience())
+                data.fetch("geneval", source=source, retries=retries())
             assert "sk-1" not in str(caught.value)
             assert "127.0.0.1" in str(caught.value) or "[" in source
 
@@ -189,19 +189,19 @@ def test_no_server_is_a_sentence_with_the_way_without_one(
 ) -> None:
     mirror.answers = [(200, b"")]
     with pytest.raises(AlphaBenchError, match="could not be downloaded") as caught:
-        data.fetch("geneval", source="http://127.0.0.1:9", patience=patience())
+        data.fetch("geneval", source="http://127.0.0.1:9", retries=retries())
     assert "--from" in caught.value.hint
 
 
 def test_an_address_that_is_none_is_a_sentence(data: UpstreamData) -> None:
     with pytest.raises(AlphaBenchError, match="could not be downloaded"):
-        data.fetch("geneval", source="http://[", patience=patience())
+        data.fetch("geneval", source="http://[", retries=retries())
 
 
 def test_a_file_that_is_in_place_is_not_asked_for(
     mirror: Mirror, content: bytes, data: UpstreamData
 ) -> None:
     mirror.answers = [(200, content)]
-    data.fetch("geneval", source=mirror.url, patience=patience())
-    data.fetch("geneval", source=mirror.url, patience=patience())
+    data.fetch("geneval", source=mirror.url, retries=retries())
+    data.fetch("geneval", source=mirror.url, retries=retries())
     assert len(mirror.asked) == 1

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from alphabench.core.errors import AlphaBenchError
 from alphabench.upstream import UpstreamData
 from alphabench.upstream.templates import (
-    Hole,
     ImageSlot,
+    Placeholder,
     Template,
     changed,
     constants_of,
@@ -63,7 +63,7 @@ def test_strings_are_found_by_the_name_that_they_are_given() -> None:
 
 def test_what_changes_from_question_to_question_is_a_hole() -> None:
     note = templates_of(SCRIPT)["Judge.ask.note"]
-    assert [hole.expression for hole in note.holes] == ["item['what']", "hint"]
+    assert [placeholder.expression for placeholder in note.placeholders] == ["item['what']", "hint"]
     assert note.literal is None
     assert note.fill({"what": "a cat", "hint": "ears"}) == (
         "Look at it. It shows a cat. Hint: ears!"
@@ -104,9 +104,9 @@ def test_messages_keep_role_order_and_the_place_of_the_picture() -> None:
 
 def test_a_name_with_two_values_is_not_taken_for_either() -> None:
     source = b'def f(k):\n a = "x"\n if k:\n  a = "y"\n b = f"say {a}"\n'
-    assert templates_of(source)["f.b"].pieces == ("say ", Hole("a", frozenset({"a"})))
+    assert templates_of(source)["f.b"].pieces == ("say ", Placeholder("a", frozenset({"a"})))
     extended = b'A = "x"\nA += "y"\nB = "say " + A\n'
-    assert templates_of(extended)["B"].holes
+    assert templates_of(extended)["B"].placeholders
 
 
 def test_an_argument_hides_a_constant_of_the_same_name() -> None:
@@ -115,7 +115,7 @@ def test_an_argument_hides_a_constant_of_the_same_name() -> None:
 
 
 def test_names_that_stand_for_each_other_end() -> None:
-    assert templates_of(b'A = B + "x"\nB = A + "y"\n')["A"].holes
+    assert templates_of(b'A = B + "x"\nB = A + "y"\n')["A"].placeholders
 
 
 def test_content_that_is_put_together_elsewhere_is_no_message() -> None:
@@ -154,8 +154,8 @@ def test_any_bytes_are_read_or_refused(source: bytes) -> None:
 
 
 def test_the_digest_follows_every_letter_and_every_hole() -> None:
-    one, other = Template(("a", Hole("x", frozenset("x")))), Template(("a",))
-    assert digest([one]) == digest([Template(("a", Hole("x", frozenset())))])
+    one, other = Template(("a", Placeholder("x", frozenset("x")))), Template(("a",))
+    assert digest([one]) == digest([Template(("a", Placeholder("x", frozenset())))])
     assert len({digest([one]), digest([other]), digest([one, other]), digest([])}) == 4
 
 

@@ -88,7 +88,7 @@ def grouped_report(
         extras: further metrics; None for none.
     """
     estimate = statistics.estimate(clusters, formula)
-    headline, withheld = statistics.over_all(estimate, clusters, needed, kind=kind)
+    headline, withheld = statistics.over_all_groups(estimate, clusters, needed, kind=kind)
     return build_report(
         scope,
         headline,

@@ -1,6 +1,6 @@
 """Official data of the benchmarks: pinned to commits, downloaded on request, verified on each use.
 
-Nothing of it is in this package but the facts in `pins/`: one JSON file for each data set.
+This package contains only the pins of that data: `pins/` has one JSON file for each data set.
 """
 
 from alphabench.upstream.cache import FetchedFile, FetchReport, UpstreamData, default_cache_dir

@@ -1,7 +1,7 @@
-"""The user's copy of official data: a file enters it verified and is verified whenever it is read.
+"""The cache of official data: files are verified when they are stored and whenever they are read.
 
-Layout: `<cache>/upstream/<owner>/<repository>/<commit>/<path>`. Reports what it did; prints nothing
-and knows no benchmark.
+Layout: `<cache>/upstream/<owner>/<repository>/<commit>/<path>`. Prints nothing, and knows no
+benchmark.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from alphabench.core.writing import remove_drafts, replace_file, writing
 from alphabench.remote.credentials import without_secrets
 from alphabench.upstream.pinned import Pin, PinnedFile, pin_of
 from alphabench.upstream.sources import (
-    DEFAULT_PATIENCE,
-    Patience,
+    DEFAULT_RETRIES,
+    DownloadRetries,
     address_of,
     download,
     open_client,
@@ -33,24 +33,24 @@ from alphabench.upstream.sources import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedFile:
-    """What became of one file."""
+    """The outcome for one file."""
 
     path: Path
     """In the cache."""
     size_bytes: int
-    outcome: Literal["kept", "fetched", "replaced"]
-    """kept: it was there, unchanged. replaced: what was there was another file."""
+    outcome: Literal["cached", "fetched", "replaced"]
+    """cached: the cache had it. replaced: the cache had another file in its location."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchReport:
-    """What `UpstreamData.fetch` did; every file named is in place and verified."""
+    """What `UpstreamData.fetch` did; every listed file is in the cache and verified."""
 
     pin: Pin
     files: tuple[FetchedFile, ...]
 
     def __str__(self) -> str:
-        """What was done, in one line."""
+        """A summary in one line."""
         counts = Counter(file.outcome for file in self.files)
         size = sum(file.size_bytes for file in self.files)
         done = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))
@@ -67,18 +67,18 @@ def default_cache_dir() -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamData:
-    """Official data under one cache folder; making it touches nothing."""
+    """Official data under one cache folder; creating it accesses no file."""
 
     cache_dir: Path
 
     def path_of(self, name: str, path: str) -> Path:
-        """Where a pinned file lies, or will.
+        """The location of a pinned file, whether it was fetched or not.
 
         Raises:
             AlphaBenchError: no such data set, or a link leads out of the cache.
         """
         pin = pin_of(name)
-        return self._place(pin, pin.file(path))
+        return self._location(pin, pin.file(path))
 
     def missing(self, name: str) -> list[str]:
         """The pinned paths of a data set that are not in the cache, or not as pinned."""
@@ -90,7 +90,7 @@ class UpstreamData:
         name: str,
         *,
         source: Path | str | None = None,
-        patience: Patience = DEFAULT_PATIENCE,
+        retries: DownloadRetries = DEFAULT_RETRIES,
     ) -> FetchReport:
         """Complete one data set in the cache.
 
@@ -99,21 +99,25 @@ class UpstreamData:
             source: None downloads from the upstream repository at the pinned commit; an
                 `http(s)://` address is a mirror; anything else a folder. Mirror and folder are
                 laid out as `<owner>/<repository>/<path>`.
-            patience: of downloads.
+            retries: for downloads.
 
         Raises:
-            AlphaBenchError: a file cannot be had, is not the pinned one, or cannot be written.
-                Files that were finished before stay.
+            AlphaBenchError: a file cannot be obtained, is not the pinned one, or cannot be
+                written. Files that were finished before stay.
         """
-        return self.fetch_pin(pin_of(name), source=source, patience=patience)
+        return self.fetch_pin(pin_of(name), source=source, retries=retries)
 
     def fetch_pin(
-        self, pin: Pin, *, source: Path | str | None = None, patience: Patience = DEFAULT_PATIENCE
+        self,
+        pin: Pin,
+        *,
+        source: Path | str | None = None,
+        retries: DownloadRetries = DEFAULT_RETRIES,
     ) -> FetchReport:
-        """`fetch` for a data set whose facts do not come from this package."""
+        """`fetch` for a data set whose pin is not part of this package."""
         remove_drafts(self.cache_dir / "upstream" / pin.repository / pin.commit)
         with ExitStack() as resources:
-            obtain = _opened(pin, source, patience, resources)
+            obtain = _open_source(pin, source, retries, resources)
             return FetchReport(
                 pin=pin, files=tuple(self._complete(pin, file, obtain) for file in pin.files)
             )
@@ -126,75 +130,73 @@ class UpstreamData:
         """
         pin = pin_of(name)
         file = pin.file(path)
-        place = self._place(pin, file)
-        if not place.exists():
+        location = self._location(pin, file)
+        if not location.exists():
             raise AlphaBenchError(
                 f"the official data {name!r} is not on this machine (licence: {pin.licence})",
                 hint=f"run `alphabench fetch {name}`, or use {pin.stand_in}, which needs none",
             )
         try:
-            content = read_bytes(place)
+            content = read_bytes(location)
         except UnreadableFileError as error:
             raise AlphaBenchError(
-                f"{str(place)!r} cannot be read ({error})",
-                hint=f"mend its permissions, or delete it and run `alphabench fetch {name}`",
+                f"{str(location)!r} cannot be read ({error})",
+                hint=f"fix its permissions, or delete it and run `alphabench fetch {name}`",
             ) from error
         if mismatch := file.mismatch(content):
             raise AlphaBenchError(
-                f"{str(place)!r} is not the official file: it {mismatch}",
+                f"{str(location)!r} is not the official file: it {mismatch}",
                 hint=f"run `alphabench fetch {name}`, which replaces it",
             )
         return content
 
-    def _place(self, pin: Pin, file: PinnedFile) -> Path:
+    def _location(self, pin: Pin, file: PinnedFile) -> Path:
         root = self.cache_dir / "upstream"
-        place = root / pin.repository / pin.commit / file.path
-        if not place.resolve().is_relative_to(root.resolve()):
+        location = root / pin.repository / pin.commit / file.path
+        if not location.resolve().is_relative_to(root.resolve()):
             raise AlphaBenchError(
-                f"{str(place)!r} leads out of the cache folder",
+                f"{str(location)!r} leads out of the cache folder",
                 hint="remove the link, or choose another cache folder",
             )
-        return place
+        return location
 
     def _holds(self, pin: Pin, file: PinnedFile) -> bool:
         try:
-            return file.mismatch(read_bytes(self._place(pin, file))) is None
+            return file.mismatch(read_bytes(self._location(pin, file))) is None
         except UnreadableFileError:
             return False
 
     def _complete(
         self, pin: Pin, file: PinnedFile, obtain: Callable[[PinnedFile], tuple[str, bytes]]
     ) -> FetchedFile:
-        place = self._place(pin, file)
-        was_there = place.exists()
+        location = self._location(pin, file)
+        was_there = location.exists()
         if self._holds(pin, file):
-            return FetchedFile(path=place, size_bytes=place.stat().st_size, outcome="kept")
+            return FetchedFile(path=location, size_bytes=location.stat().st_size, outcome="cached")
         origin, content = obtain(file)
         if mismatch := file.mismatch(content):
             raise AlphaBenchError(
                 f"{origin!r} is refused: it {mismatch}",
                 hint=f"get {pin.repository} at commit {pin.commit} from another source",
             )
-        with writing(place, elsewhere="choose another cache folder with ALPHABENCH_CACHE"):
-            replace_file(place, content)
+        with writing(location, elsewhere="choose another cache folder with ALPHABENCH_CACHE"):
+            replace_file(location, content)
         return FetchedFile(
-            path=place, size_bytes=len(content), outcome="replaced" if was_there else "fetched"
+            path=location, size_bytes=len(content), outcome="replaced" if was_there else "fetched"
         )
 
 
-def _opened(
-    pin: Pin, source: Path | str | None, patience: Patience, resources: ExitStack
+def _open_source(
+    pin: Pin, source: Path | str | None, retries: DownloadRetries, resources: ExitStack
 ) -> Callable[[PinnedFile], tuple[str, bytes]]:
-    """A function from a pinned file to where it came from and its unverified bytes."""
+    """Returns a function: pinned file -> its origin and its unverified bytes."""
     if source is None or str(source).startswith(("https://", "http://")):
         mirror = None if source is None else str(source)
-        client = resources.enter_context(open_client(patience))
+        client = resources.enter_context(open_client(retries))
 
         def from_server(file: PinnedFile) -> tuple[str, bytes]:
             address = address_of(pin, file, mirror=mirror)
-            return without_secrets(address), download(
-                address, file, client=client, patience=patience
-            )
+            return without_secrets(address), download(address, file, client=client, retries=retries)
 
         return from_server
     folder = Path(source)

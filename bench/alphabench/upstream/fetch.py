@@ -1,6 +1,6 @@
-"""Fetches all that a benchmark needs, piece by piece, and says what became of each.
+"""Fetches the data sets that a benchmark needs, one by one, and reports the outcome of each.
 
-A piece that cannot be had does not keep the others from coming. Knows no file format.
+One that cannot be obtained does not prevent the others. Knows no file format.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from alphabench.upstream import Pin, UpstreamData, pinned_names, pins_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Data that is no set of pinned files of a repository."""
+    """Data that `alphabench fetch` downloads, other than pinned files of a repository."""
 
     where: str
     licence: str
     fetch: Callable[[Path, str | None], str]
-    """Cache folder and source -> what was fetched, in words."""
+    """Cache folder and source -> a description of what was fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """One piece: what it is, under which licence, and what came of it."""
+    """A data set: its name, its licence, and the outcome."""
 
     subject: str
     licence: str
     words: str | None = None
-    """What was fetched; None with no error: it is about to be."""
+    """Describes what was fetched; None without an error means that it is about to be."""
     error: AlphaBenchError | None = None
 
 
 def fetch_all(benchmark: str, data: UpstreamData, *, source: str | None) -> Iterator[Fetched]:
-    """Each piece twice: before it is fetched, with its licence, and after, with what came of it.
+    """Yields each data set twice: before it is fetched, with its licence, and then the outcome.
 
     Args:
         benchmark: `name[@version][:split]` of an existing version and split, or an evaluator whose
             weights can be fetched.
-        data: where it goes.
+        data: the cache to store it in.
         source: a folder or mirror laid out as `<owner>/<repository>/<path>`; None is the origin.
     """
     for piece in _pieces(benchmark):

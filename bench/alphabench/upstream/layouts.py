@@ -50,10 +50,10 @@ class FolderOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Where the images of samples are in a folder."""
+    """How the images of samples are arranged in a folder."""
 
     form: str
-    """An example path, for people."""
+    """An example path for messages."""
     find: Callable[[Path, FolderOptions], Listing]
     """The images in a folder; empty where the folder has another layout."""
     key: Callable[[Sample], str]
@@ -98,9 +98,9 @@ def _fits(layout: Layout, root: Path, sample: Sample | None) -> bool:
     try:
         found = layout.find(root, FolderOptions())
         return bool(found) and (sample is None or layout.key(sample) in found)
-    except KeyError:  # it is another benchmark's
+    except KeyError:  # the sample is another benchmark's
         return False
-    except AlphaBenchError:  # pictures are there, but which of them are meant is open
+    except AlphaBenchError:  # images exist, but which of them are meant is ambiguous
         return sample is None
 
 
@@ -137,7 +137,7 @@ def listing(root: Path, found: Iterable[tuple[str, int, Path]]) -> Listing:
         of_key = listed.setdefault(key, {})
         if index in of_key:
             raise AlphaBenchError(
-                f"there are two pictures {key}/{index}: "
+                f"there are two images {key}/{index}: "
                 f"{str(of_key[index].relative_to(root))!r} and {str(path.relative_to(root))!r}",
                 hint="remove one of them",
             )
@@ -156,7 +156,7 @@ def choose_model(root: Path, models: Iterable[str], wanted: str | None) -> str |
         raise unknown_name(f"model in {str(root)!r}", wanted, known)
     if wanted is None and len(known) > 1:
         raise AlphaBenchError(
-            f"{str(root)!r} holds the pictures of {len(known)} models: {', '.join(known)}",
+            f"{str(root)!r} holds the images of {len(known)} models: {', '.join(known)}",
             hint=f"name one: --set model={known[0]}",
         )
     return wanted or next(iter(known), None)

@@ -1,4 +1,4 @@
-"""What official data is, to the byte: repository, commit, paths, digests, licence.
+"""Pins of official data: repository, commit, paths, digests and licence of each data set.
 
 Read from `pins/<name>.json`; adding a data set is adding such a file. Knows no network and no
 cache.
@@ -39,7 +39,7 @@ class PinnedFile:
         return self.sha256 or f"git:{self.git_blob}"
 
     def mismatch(self, content: bytes) -> str | None:
-        """How `content` differs from what is pinned, in words; None when it is the file."""
+        """Describes how `content` differs from the pinned file; None if it does not."""
         if self.size_bytes is not None and len(content) != self.size_bytes:
             return f"has {len(content)} bytes instead of {self.size_bytes}"
         if self.sha256 is not None and hashlib.sha256(content).hexdigest() != self.sha256:
@@ -59,7 +59,7 @@ class Pin:
     """Owner and name on GitHub."""
     commit: str
     licence: str
-    """SPDX identifier, or words where there is none."""
+    """SPDX identifier, or a description where there is none."""
     stand_in: str
     """The split that needs no download."""
     files: tuple[PinnedFile, ...]
@@ -70,13 +70,13 @@ class Pin:
 
 
 def pinned_names() -> list[str]:
-    """All data sets that can be fetched."""
+    """The names of all data sets that can be fetched."""
     entries = (entry.name for entry in _folder().iterdir())
     return sorted(name.removesuffix(".json") for name in entries if name.endswith(".json"))
 
 
 def pin_of(name: str) -> Pin:
-    """The facts of one data set.
+    """The pin of one data set.
 
     Raises:
         AlphaBenchError: no such data set; the error names the nearest.
@@ -94,11 +94,11 @@ def _load(name: str) -> Pin:
 
 
 def pins_of(benchmark: str) -> list[Pin]:
-    """The data that a benchmark, `name[@version][:split]`, needs; a data set's own name will do.
+    """The data that a benchmark, `name[@version][:split]`, needs; also accepts a data set's name.
 
-    A data set is named after its benchmark (`wise`), and after version or split where these have
-    data of their own (`wise-legacy`, `geneval-long`). Upstream's judge wording, `<data>-judge`,
-    stands last. Empty for a split that needs none.
+    A data set is named after its benchmark (`wise`), and after its version or split where these
+    have separate data (`wise-legacy`, `geneval-long`). Upstream's judge templates, `<data>-judge`,
+    come last. Empty for a split that needs none.
 
     Raises:
         AlphaBenchError: there is no data under that name.

@@ -1,6 +1,6 @@
-"""Where the bytes of a pinned file come from: the upstream repository, a mirror, or a folder.
+"""Obtains the bytes of a pinned file from the upstream repository, a mirror, or a folder.
 
-Hands on bytes that nobody has verified yet; knows no cache. httpx loads at the first download.
+Returns bytes that are not verified yet; knows no cache. Imports httpx at the first download.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ if TYPE_CHECKING:
 
 GITHUB: Final = "https://raw.githubusercontent.com"
 _MOST_BYTES: Final = 256 * 2**20
-"""Read at most from an answer to a request for a file whose size is not pinned."""
+"""Limit on a response for a file whose size is not pinned."""
 _ELSEWHERE: Final = (
     "try again, or pass --from a folder or mirror that holds <owner>/<repository>/<path>"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long a download is tried."""
+class DownloadRetries:
+    """How often and how long a download is tried."""
 
     tries: int = 4
     wait_seconds: float = 1.0
     """Before the second try; doubled before each further one."""
     timeout_seconds: float = 30.0
-    """Of silence on the line, and before an answer may be too slow."""
+    """Without any data; also the time before a slow server may be given up."""
     least_bytes_per_second: float = 1024.0
-    """On the whole; a server that sends less is given up."""
+    """On average; a server that sends less is given up."""
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
 
-DEFAULT_PATIENCE: Final = Patience()
+DEFAULT_RETRIES: Final = DownloadRetries()
 
 
 def read_from_folder(folder: Path, pin: Pin, file: PinnedFile) -> bytes:
-    """The file as it lies under `folder/<owner>/<repository>/<path>`.
+    """The content of the file `folder/<owner>/<repository>/<path>`.
 
     Raises:
-        AlphaBenchError: it is not there or cannot be read.
+        AlphaBenchError: it is missing or cannot be read.
     """
     path = folder / pin.repository / file.path
     try:
@@ -64,32 +64,36 @@ def read_from_folder(folder: Path, pin: Pin, file: PinnedFile) -> bytes:
 
 
 def address_of(pin: Pin, file: PinnedFile, *, mirror: str | None = None) -> str:
-    """Where the file can be downloaded; a mirror has the layout `<owner>/<repository>/<path>`."""
+    """The address of the file; a mirror has the layout `<owner>/<repository>/<path>`."""
     if mirror is None:
         return f"{GITHUB}/{pin.repository}/{pin.commit}/{file.path}"
     return f"{mirror.rstrip('/')}/{pin.repository}/{file.path}"
 
 
 def download(
-    address: str, file: PinnedFile, *, client: httpx.Client, patience: Patience = DEFAULT_PATIENCE
+    address: str,
+    file: PinnedFile,
+    *,
+    client: httpx.Client,
+    retries: DownloadRetries = DEFAULT_RETRIES,
 ) -> bytes:
-    """The answer's bytes, at most one more than the pinned size.
+    """The response's bytes, at most one more than the pinned size.
 
-    Busy servers and broken connections are tried again; other answers are final.
+    Busy servers and broken connections are tried again; other responses are final.
 
     Raises:
-        AlphaBenchError: no try brought the file.
+        AlphaBenchError: no attempt succeeded.
     """
     import httpx
 
     reason = ""
-    for attempt in range(patience.tries):
+    for attempt in range(retries.tries):
         if attempt:
-            patience.sleep(patience.wait_seconds * 2 ** (attempt - 1))
+            retries.sleep(retries.wait_seconds * 2 ** (attempt - 1))
         try:
             with client.stream("GET", address) as answer:
                 if answer.is_success:
-                    return _read(answer, _most_bytes(file), patience)
+                    return _read(answer, _most_bytes(file), retries)
                 reason = f"the server answers {answer.status_code}"
                 if answer.status_code != 429 and answer.status_code < 500:
                     break
@@ -108,12 +112,12 @@ def download(
     raise AlphaBenchError(f"{shown!r} could not be downloaded: {reason}", hint=_ELSEWHERE)
 
 
-def open_client(patience: Patience = DEFAULT_PATIENCE) -> httpx.Client:
+def open_client(retries: DownloadRetries = DEFAULT_RETRIES) -> httpx.Client:
     """An HTTP client for `download`; the caller closes it."""
     import httpx
 
     return httpx.Client(
-        timeout=patience.timeout_seconds,
+        timeout=retries.timeout_seconds,
         follow_redirects=True,
         headers={"Accept-Encoding": ACCEPT_ENCODING},
     )
@@ -123,15 +127,15 @@ def _most_bytes(file: PinnedFile) -> int:
     return _MOST_BYTES if file.size_bytes is None else file.size_bytes + 1
 
 
-def _read(answer: httpx.Response, most: int, patience: Patience) -> bytes:
+def _read(answer: httpx.Response, most: int, retries: DownloadRetries) -> bytes:
     body = BoundedBody(answer.headers.get("Content-Encoding"), most_bytes=most)
-    began, n_received = patience.clock(), 0
+    began, n_received = retries.clock(), 0
     for chunk in answer.iter_raw():
         n_received += len(chunk)
-        seconds = patience.clock() - began
+        seconds = retries.clock() - began
         if (
-            seconds > patience.timeout_seconds
-            and n_received < seconds * patience.least_bytes_per_second
+            seconds > retries.timeout_seconds
+            and n_received < seconds * retries.least_bytes_per_second
         ):
             raise UnusableBodyError(
                 f"the server sent {n_received} bytes in {seconds:.0f} seconds and is given up"

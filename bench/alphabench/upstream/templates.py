@@ -1,9 +1,9 @@
-"""Reads a judge's official wording out of upstream's own scripts, at run time.
+"""Extracts a judge's official prompt templates from upstream's scripts at run time.
 
 A script is parsed, never executed: string constants, f-strings, `+`, `join`, `strip`, `format` and
-names that stand for those are folded; whatever else stands inside a string becomes a `Hole`.
-Nothing of any upstream wording is in this package. Knows no benchmark: where in which script a
-wording stands is said by the benchmark that asks.
+names assigned to those are folded; any other expression inside a string becomes a `Placeholder`.
+This package contains none of upstream's texts. Knows no benchmark: each benchmark names the script
+and the string that it needs.
 
 Strings are found by name: `NAME` for a module's, `function.NAME` for those inside a function,
 `Class.method.NAME`; a second string of one name is `NAME#2`.
@@ -25,39 +25,39 @@ from alphabench.upstream import UpstreamData, pin_of
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
-    """A place in a wording that is filled anew for every question."""
+class Placeholder:
+    """A position in a template that is filled anew for every question."""
 
     expression: str
-    """What stands there in upstream's script."""
-    words: frozenset[str]
+    """The source code at this position in upstream's script."""
+    names: frozenset[str]
     """The names and string constants in it: `prompt` and `Prompt` of `prompt["Prompt"]`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A wording with holes; neighbouring literal pieces are joined."""
+    """A text with placeholders; adjacent literal pieces are joined."""
 
-    pieces: tuple[str | Hole, ...]
+    pieces: tuple[str | Placeholder, ...]
 
     @property
-    def holes(self) -> tuple[Hole, ...]:
-        return tuple(piece for piece in self.pieces if isinstance(piece, Hole))
+    def placeholders(self) -> tuple[Placeholder, ...]:
+        return tuple(piece for piece in self.pieces if isinstance(piece, Placeholder))
 
     @property
     def literal(self) -> str | None:
-        """The whole text where there is no hole."""
-        return None if self.holes else "".join(map(str, self.pieces))
+        """The complete text if there is no placeholder."""
+        return None if self.placeholders else "".join(map(str, self.pieces))
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """The text with every hole filled.
+        """The text with every placeholder filled.
 
         Args:
-            values: word -> text; a hole takes the value of the key that is among its words.
+            values: name -> text; a placeholder takes the value of the key that is among its names.
 
         Raises:
-            ValueError: a hole that fits no key, or keys with different values: the script is not
-                what was expected.
+            ValueError: a placeholder without a matching key, or with keys of different values: the
+                script differs from what was expected.
         """
         return "".join(
             piece if isinstance(piece, str) else _value_for(piece, values) for piece in self.pieces
@@ -66,23 +66,23 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class ImageSlot:
-    """The place of a picture in a message."""
+    """The position of an image in a message."""
 
     expression: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One chat message that a script writes out."""
+    """One chat message that a script contains as a literal."""
 
     where: str
-    """The function that it stands in; empty at module level."""
+    """The function that contains it; empty at module level."""
     role: str
     parts: tuple[Template | ImageSlot, ...]
 
 
 def constants_of(source: bytes) -> Mapping[str, str]:
-    """Name -> text of every named string without holes; see the module for names.
+    """Name -> text of every named string without placeholders; names as in the module docstring.
 
     Raises:
         AlphaBenchError: the source is not Python.
@@ -92,7 +92,7 @@ def constants_of(source: bytes) -> Mapping[str, str]:
 
 
 def templates_of(source: bytes) -> Mapping[str, Template]:
-    """Name -> wording of every named string, with its holes.
+    """Name -> template of every named string, with its placeholders.
 
     Raises:
         AlphaBenchError: the source is not Python.
@@ -101,7 +101,7 @@ def templates_of(source: bytes) -> Mapping[str, Template]:
     for scope in _scopes(_parsed(source)):
         for name, node in scope.assigned:
             template = _fold(node, scope.names)
-            # A lone hole is no string that anybody wrote down.
+            # A single placeholder is not a string literal of the script.
             if template is not None and any(isinstance(piece, str) for piece in template.pieces):
                 _add(found, f"{scope.path}.{name}" if scope.path else name, template)
     return found
@@ -123,7 +123,7 @@ def messages_of(source: bytes) -> tuple[Message, ...]:
 
 
 def digest(templates: Iterable[Template]) -> str:
-    """sha256 over wordings in order: equal exactly for equal texts and holes."""
+    """sha256 over the templates in order; equal if and only if texts and placeholders are."""
     rows = [
         [piece if isinstance(piece, str) else [piece.expression] for piece in template.pieces]
         for template in templates
@@ -139,29 +139,30 @@ def read_script(data: UpstreamData, pin: str, path: str) -> bytes:
     """
     if not data.path_of(pin, path).exists():
         raise AlphaBenchError(
-            f"the official judge wording ({pin_of(pin).repository}, {path}) is not on this machine",
+            f"the official judge template ({pin_of(pin).repository}, {path}) is not on this "
+            "machine",
             hint=f"run `alphabench fetch {pin}`, or choose the evaluator option wording=own",
         )
     return data.read(pin, path)
 
 
 def changed(path: str, what: str) -> AlphaBenchError:
-    """The error for a script that does not hold what was expected of it."""
+    """The error for a script that does not contain what was expected."""
     return AlphaBenchError(
-        f"{path!r} does not hold the judge's wording as expected: {what}",
+        f"{path!r} does not contain the judge's template as expected: {what}",
         hint="choose the evaluator option wording=own, and report this",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scope:
-    """A module or one function: what it assigns and which dictionaries it writes out."""
+    """A module or one function: its assignments and its dictionary literals."""
 
     path: str
     assigned: list[tuple[str, ast.expr]]
     dicts: list[dict[str, ast.expr]]
     names: Mapping[str, ast.expr]
-    """What stands for what, also in the scopes around it; names given two values are left out."""
+    """Name -> value, enclosing scopes included; names that are assigned twice are left out."""
 
 
 def _parsed(source: bytes) -> ast.Module:
@@ -204,7 +205,7 @@ def _arguments(node: ast.AST) -> list[str]:
 
 
 def _within(node: ast.AST, inner: list[tuple[str, ast.AST]]) -> Iterator[ast.AST]:
-    """All nodes of a scope in order; those that open a scope of their own go to `inner`."""
+    """All nodes of a scope in order; functions and classes, which open a scope, go to `inner`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             inner.append((child.name, child))
@@ -214,7 +215,7 @@ def _within(node: ast.AST, inner: list[tuple[str, ast.AST]]) -> Iterator[ast.AST
 
 
 def _fold(node: ast.expr, names: Mapping[str, ast.expr]) -> Template | None:
-    """The string that an expression amounts to; None where it is not seen to be one."""
+    """The string that an expression evaluates to; None where that is not certain."""
     match node:
         case ast.Constant(value=str(text)):
             return Template((text,))
@@ -223,7 +224,7 @@ def _fold(node: ast.expr, names: Mapping[str, ast.expr]) -> Template | None:
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return _folded_sum(left, right, names)
         case ast.Name(id=name) if name in names:
-            # Without the name itself: a circle of names ends, as a hole.
+            # Without the name itself, so that a circular definition ends as a placeholder.
             rest = {key: value for key, value in names.items() if key != name}
             return _fold(names[name], rest)
         case ast.Call(func=ast.Attribute(value=owner, attr=method)):
@@ -235,7 +236,9 @@ def _folded_sum(left: ast.expr, right: ast.expr, names: Mapping[str, ast.expr]) 
     sides = [_fold(side, names) for side in (left, right)]
     if all(side is None for side in sides):
         return None
-    return _joined(side or _hole(at, names) for at, side in zip((left, right), sides, strict=True))
+    return _joined(
+        side or _placeholder(at, names) for at, side in zip((left, right), sides, strict=True)
+    )
 
 
 def _folded_call(
@@ -261,7 +264,7 @@ def _formatted(
     keywords: list[ast.keyword],
     names: Mapping[str, ast.expr],
 ) -> Template | None:
-    """`str.format` with plain fields; None for anything finer."""
+    """`str.format` with plain fields; None for conversions and format specifications."""
     given = {word.arg: word.value for word in keywords} | {
         str(index): value for index, value in enumerate(arguments)
     }
@@ -278,16 +281,18 @@ def _formatted(
         value = given.get(field or str(next(position)))
         if value is None or form or conversion:
             return None
-        hole = _fold(value, names) or _hole(value, names)
-        parts.append(_worded(hole, field))
+        placeholder = _fold(value, names) or _placeholder(value, names)
+        parts.append(_with_name(placeholder, field))
     return _joined(parts)
 
 
-def _worded(template: Template, word: str) -> Template:
-    """A field's own name is one of the words of the hole in it."""
+def _with_name(template: Template, name: str) -> Template:
+    """The field's name becomes one of the names of the placeholder in it."""
     return Template(
         tuple(
-            Hole(piece.expression, piece.words | {word}) if isinstance(piece, Hole) else piece
+            Placeholder(piece.expression, piece.names | {name})
+            if isinstance(piece, Placeholder)
+            else piece
             for piece in template.pieces
         )
     )
@@ -299,21 +304,21 @@ def _folded_join(
     parts: list[Template] = []
     for item in items:
         parts += [between] if parts else []
-        parts.append(_fold(item, names) or _hole(item, names))
+        parts.append(_fold(item, names) or _placeholder(item, names))
     return _joined(parts)
 
 
 def _inside(value: ast.expr, names: Mapping[str, ast.expr]) -> Template:
-    """A piece of an f-string: text, or what stands between its braces."""
+    """A piece of an f-string: text, or the expression between its braces."""
     if isinstance(value, ast.FormattedValue):
         plain = value.conversion == -1 and value.format_spec is None
         folded = _fold(value.value, names) if plain else None
-        return folded or _hole(value.value, names)
-    return _fold(value, names) or _hole(value, names)
+        return folded or _placeholder(value.value, names)
+    return _fold(value, names) or _placeholder(value, names)
 
 
 def _joined(templates: Iterable[Template]) -> Template:
-    pieces: list[str | Hole] = []
+    pieces: list[str | Placeholder] = []
     for piece in (piece for template in templates for piece in template.pieces):
         before = pieces[-1] if pieces else None
         if isinstance(piece, str) and isinstance(before, str):
@@ -323,22 +328,22 @@ def _joined(templates: Iterable[Template]) -> Template:
     return Template(tuple(pieces))
 
 
-def _hole(node: ast.expr, names: Mapping[str, ast.expr]) -> Template:
-    """A name that stands for another expression brings that expression's words along."""
+def _placeholder(node: ast.expr, names: Mapping[str, ast.expr]) -> Template:
+    """A name that was assigned an expression also gets the names in that expression."""
     known = [node, *([names[node.id]] if isinstance(node, ast.Name) and node.id in names else [])]
-    words = {word for one in known for child in ast.walk(one) if (word := _word(child))}
-    return Template((Hole(ast.unparse(node), frozenset(words)),))
+    used = {name for one in known for child in ast.walk(one) if (name := _name_in(child))}
+    return Template((Placeholder(ast.unparse(node), frozenset(used)),))
 
 
-def _word(node: ast.AST) -> str | None:
+def _name_in(node: ast.AST) -> str | None:
     match node:
-        case ast.Name(id=word) | ast.Attribute(attr=word) | ast.Constant(value=str(word)):
-            return word
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Constant(value=str(name)):
+            return name
     return None
 
 
 def _parts(content: ast.expr | None, scope: _Scope) -> tuple[Template | ImageSlot, ...] | None:
-    """The parts of a message's content; None where they are put together elsewhere."""
+    """The parts of a message's content; None where they are assembled elsewhere."""
     if isinstance(content, ast.Name) and content.id in scope.names:
         content = scope.names[content.id]
     if content is None:
@@ -363,9 +368,9 @@ def _part(item: ast.Dict, scope: _Scope) -> Template | ImageSlot | None:
     kind = _text(fields.get("type")) or ""
     if "text" in fields:
         return _fold(fields["text"], scope.names)
-    pictured = next((fields[key] for key in fields if key.startswith("image")), None)
-    if kind.startswith("image") and pictured is not None:
-        return ImageSlot(ast.unparse(pictured))
+    image = next((fields[key] for key in fields if key.startswith("image")), None)
+    if kind.startswith("image") and image is not None:
+        return ImageSlot(ast.unparse(image))
     return None
 
 
@@ -375,15 +380,15 @@ def _text(node: ast.expr | None) -> str | None:
     return None
 
 
-def _value_for(hole: Hole, values: Mapping[str, str]) -> str:
-    fitting = {values[word] for word in hole.words if word in values}
+def _value_for(placeholder: Placeholder, values: Mapping[str, str]) -> str:
+    fitting = {values[name] for name in placeholder.names if name in values}
     if len(fitting) != 1:
-        raise ValueError(f"no single value fits {hole.expression!r}")
+        raise ValueError(f"no single value fits {placeholder.expression!r}")
     return fitting.pop()
 
 
 def _add(found: dict[str, Template], name: str, template: Template) -> None:
-    """Under a name of its own; one text assigned twice is one."""
+    """Adds a template under an unused name; the same text assigned twice is added once."""
     number, key = 1, name
     while key in found:
         if found[key] == template:

@@ -138,5 +138,5 @@ def test_the_official_wording_is_put_together_from_a_script_of_upstreams_form() 
 
 @pytest.mark.parametrize("gone", ["_context_no_delimit", "_prompts_0shot_rule_PQ", "<instruction>"])
 def test_a_script_that_lacks_a_part_is_refused(gone: str) -> None:
-    with pytest.raises(AlphaBenchError, match="does not hold the judge's wording"):
+    with pytest.raises(AlphaBenchError, match="does not contain the judge's template"):
         vie_templates_of(SCRIPT.replace(gone, "x").encode())

@@ -244,7 +244,7 @@ def test_official_wording_is_read_from_a_script_of_upstreams_form() -> None:
     ],
 )
 def test_a_script_of_another_form_is_refused_and_not_guessed(source: str) -> None:
-    with pytest.raises(AlphaBenchError, match="does not hold the judge's wording"):
+    with pytest.raises(AlphaBenchError, match="does not contain the judge's template"):
         parse_wise_template(source.encode(), path="judge.py")
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.mplug.released_files import DATASET, FILES, REPOSITORY, fetch, folder_of
-from alphabench.upstream.sources import Patience
+from alphabench.upstream.sources import DownloadRetries
 
-QUICK = Patience(tries=3, wait_seconds=0.0, timeout_seconds=5.0, sleep=lambda _: None)
+QUICK = DownloadRetries(tries=3, wait_seconds=0.0, timeout_seconds=5.0, sleep=lambda _: None)
 CONTENT = {
     "config.yaml": b"task: visual-question-answering\n",
     "config_bert.json": b"{}",
@@ -85,7 +85,7 @@ def test_a_broken_download_goes_on_where_it_stopped(
     released: Path, tmp_path: Path, *, breaks: bool
 ) -> None:
     with serving(released.parents[1], breaks=breaks) as address:
-        fetch(tmp_path / "cache", address, patience=QUICK)
+        fetch(tmp_path / "cache", address, retries=QUICK)
     assert fetched(tmp_path / "cache") == CONTENT
 
 
@@ -149,7 +149,7 @@ def test_a_missing_file_says_how_to_bring_it(released: Path, tmp_path: Path) -> 
         serving(released.parents[1]) as address,
         pytest.raises(AlphaBenchError, match="the server answers 404"),
     ):
-        fetch(tmp_path / "cache", address, patience=QUICK)
+        fetch(tmp_path / "cache", address, retries=QUICK)
 
 
 def test_a_model_of_another_task_is_refused(released: Path, tmp_path: Path) -> None:

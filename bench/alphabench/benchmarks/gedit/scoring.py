@@ -23,7 +23,7 @@ SCORES: Final = (SEMANTICS, QUALITY, QUESTION)
 def macro_average(clusters: Sequence[Cluster], groups: Sequence[str]) -> tuple[Estimate, str]:
     """The plain mean of the groups' means; none, and why, while one of `groups` has no score."""
     estimate = statistics.estimate(clusters, mean_of_groups, SETTINGS)
-    return statistics.over_all(estimate, clusters, groups)
+    return statistics.over_all_groups(estimate, clusters, groups)
 
 
 def score_clusters(

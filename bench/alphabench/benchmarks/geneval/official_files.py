@@ -144,7 +144,7 @@ def summarise_geneval_results(path: Path) -> Report:
     means = [task.value for task in tasks.values() if task.value is not None]
     if means:
         overall = overall.restated(float(np.mean(means)))
-    overall, withheld = statistics.over_all(overall, images, tasks, kind="tasks")
+    overall, withheld = statistics.over_all_groups(overall, images, tasks, kind="tasks")
     n_scored = sum(line.correct is not None for line in lines)
     complete = len(images) == len(prompts) == N_PROMPTS and all(
         cluster.n_expected == IMAGES_PER_PROMPT for cluster in images

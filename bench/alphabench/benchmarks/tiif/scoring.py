@@ -115,7 +115,7 @@ def tiif_metrics(
         ).items()
     }
     headline = statistics.estimate(clusters, headline_formula(protocol))
-    headline, _ = statistics.over_all(headline, clusters, needed)
+    headline, _ = statistics.over_all_groups(headline, clusters, needed)
     return {"headline": headline, **found}
 
 

@@ -123,7 +123,7 @@ def summarise_wise_results(path: Path) -> Report:
     images = _clusters(lines, edition)
     groups = _in_order_of_lines(lines, edition, statistics.group_estimates(images))
     formula = weighted_headline(edition)
-    overall, withheld = statistics.over_all(
+    overall, withheld = statistics.over_all_groups(
         statistics.estimate(images, formula), images, CATEGORIES, kind="categories"
     )
     if overall.value is not None:

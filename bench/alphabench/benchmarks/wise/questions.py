@@ -79,7 +79,7 @@ _OWN: Final[Mapping[str, Callable[[str, str], str]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WiseTemplate:
-    """How one edition asks: templates with holes for prompt and explanation, and the picture."""
+    """An edition's message: templates with placeholders for prompt and explanation, an image."""
 
     name: WiseTemplateName
     system: str | None
@@ -108,11 +108,13 @@ class WiseTemplate:
 
 def own_wise_template(edition: WiseEdition) -> WiseTemplate:
     """Our own wording."""
-    holes = [templates.Hole(name, frozenset({name})) for name in ("Prompt", "Explanation")]
+    placeholders = [
+        templates.Placeholder(name, frozenset({name})) for name in ("Prompt", "Explanation")
+    ]
     marks = ("\0prompt\0", "\0explanation\0")
     before, _, rest = _OWN[edition.name](*marks).partition(marks[0])
     between, _, after = rest.partition(marks[1])
-    text = Template((before, holes[0], between, holes[1], after))
+    text = Template((before, placeholders[0], between, placeholders[1], after))
     return WiseTemplate(name="own", system=None, parts=(ImageSlot("picture"), text))
 
 
@@ -150,7 +152,11 @@ def parse_wise_template(source: bytes, *, path: str) -> WiseTemplate:
 
 def _asks(parts: Sequence[Template | ImageSlot]) -> bool:
     words = {
-        word for p in parts if isinstance(p, Template) for hole in p.holes for word in hole.words
+        word
+        for p in parts
+        if isinstance(p, Template)
+        for placeholder in p.placeholders
+        for word in placeholder.names
     }
     n_pictures = sum(isinstance(part, ImageSlot) for part in parts)
     return {"Prompt", "Explanation"} <= words and n_pictures == 1

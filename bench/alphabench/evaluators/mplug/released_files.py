@@ -22,7 +22,7 @@ from alphabench.core.writing import move_into_place, replace_file, writing
 from alphabench.models.mplug.config import read_mplug_config
 from alphabench.remote.credentials import without_secrets
 from alphabench.upstream.fetch import Dataset
-from alphabench.upstream.sources import DEFAULT_PATIENCE, Patience, open_client
+from alphabench.upstream.sources import DEFAULT_RETRIES, DownloadRetries, open_client
 
 if TYPE_CHECKING:
     import httpx
@@ -47,14 +47,16 @@ def folder_of(cache_dir: Path) -> Path:
     return cache_dir / "upstream" / REPOSITORY
 
 
-def fetch(cache_dir: Path, source: str | None, *, patience: Patience = DEFAULT_PATIENCE) -> int:
+def fetch(
+    cache_dir: Path, source: str | None, *, retries: DownloadRetries = DEFAULT_RETRIES
+) -> int:
     """Fetches the files into the cache; returns their size in bytes.
 
     Args:
         cache_dir: the user's cache folder.
         source: a folder with the files, or with `<owner>/<name>/` below it; a mirror's address
             with that layout; None is ModelScope.
-        patience: with a server.
+        retries: with a server.
 
     Raises:
         AlphaBenchError: a file cannot be fetched or written, differs from the last fetch, or the
@@ -66,7 +68,7 @@ def fetch(cache_dir: Path, source: str | None, *, patience: Patience = DEFAULT_P
         notes = _read_notes(folder)
         for name in (*FILES, *OPTIONAL_FILES):
             path = folder / name
-            fetched = path if path.is_file() else _fetch_file(source, path, patience)
+            fetched = path if path.is_file() else _fetch_file(source, path, retries)
             if fetched is None:
                 continue
             _check(fetched, path, notes)
@@ -77,14 +79,14 @@ def fetch(cache_dir: Path, source: str | None, *, patience: Patience = DEFAULT_P
     return sum((folder / name).stat().st_size for name in FILES)
 
 
-def _fetch_file(source: str | None, path: Path, patience: Patience) -> Path | None:
+def _fetch_file(source: str | None, path: Path, retries: DownloadRetries) -> Path | None:
     """The file as `<name>.part` beside its final path; None for an optional file that is absent."""
     part, needed = path.with_name(f"{path.name}.part"), path.name in FILES
     local = _local_folder(source)
     if local is not None:
         exists = _take(local / path.name, part, needed=needed)
     else:
-        exists = _download(_address(source, path.name), part, patience, needed=needed)
+        exists = _download(_address(source, path.name), part, retries, needed=needed)
     return part if exists else None
 
 
@@ -116,15 +118,15 @@ def _take(path: Path, target: Path, *, needed: bool) -> bool:
     return True
 
 
-def _download(address: str, target: Path, patience: Patience, *, needed: bool) -> bool:
+def _download(address: str, target: Path, retries: DownloadRetries, *, needed: bool) -> bool:
     """Streams to a file, resuming after a broken connection; False for an absent optional file."""
     import httpx
 
     reason = ""
-    with open_client(patience) as client:
-        for attempt in range(patience.tries):
+    with open_client(retries) as client:
+        for attempt in range(retries.tries):
             if attempt:
-                patience.sleep(patience.wait_seconds * 2 ** (attempt - 1))
+                retries.sleep(retries.wait_seconds * 2 ** (attempt - 1))
             try:
                 status = _stream(client, address, target)
             except httpx.TransportError as error:
