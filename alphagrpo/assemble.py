@@ -1,6 +1,7 @@
-"""Puts a recipe's parts together: policy, task, rewards, prompts, validations. Trains nothing.
+"""Builds the components of a training from a recipe: policy, task, rewards, prompts, validations.
 
-Whatever can be refused is refused here, before the first picture. Knows no loss.
+Everything that can be refused is refused here, before the first image is generated. Trains nothing
+and knows no loss.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ VALIDATIONS = "validation"
 
 
 def assemble(recipe: TrainingRecipe, context: AssemblyContext) -> TrainerComponents:
-    """All parts of a recipe, opened, loaded and checked against each other.
+    """The components of a recipe, loaded and checked against each other.
 
     Raises:
         AlphaBenchError: a checkpoint, judge, benchmark or file that cannot be used.
-        AlphaBenchError: parts that do not go together.
+        AlphaBenchError: components that do not fit together.
     """
     benchmarks = [_benchmark(one, context.data) for one in recipe.validation]
     held_out = [sample for benchmark in benchmarks for sample in benchmark.samples()]
@@ -102,7 +103,7 @@ def assemble(recipe: TrainingRecipe, context: AssemblyContext) -> TrainerCompone
 def training_prompts(
     recipe: TrainingRecipe, data: UpstreamData, held_out: Sequence[Sample]
 ) -> list[TrainingPrompt]:
-    """The prompts to train on, with DVReward's questions where a reward asks them.
+    """The prompts to train on, with DVReward's questions where a reward needs them.
 
     Raises:
         AlphaBenchError: they cannot be read, or lack questions.
@@ -114,8 +115,7 @@ def training_prompts(
     )[: settings.limit]
     if recipe.training.guards.leak == "refuse" and (leaked := leaks(found, held_out)):
         raise AlphaBenchError(
-            f"{len(leaked)} training prompts ask for what a validation asks for, e.g. "
-            f"{leaked[0].text!r}",
+            f"{len(leaked)} training prompts also occur in a validation, e.g. {leaked[0].text!r}",
             hint="remove them from the training prompts, or set training.guards.leak=allow",
         )
     if not any(_needs_questions(one) for one in recipe.rewards.values()):
@@ -144,30 +144,33 @@ def make_task(
     wants_thought = {"rt2i", "srr"} & {*kinds} or ("edit" in kinds and settings.think)
     if wants_thought and not opened.thinks:
         raise AlphaBenchError(
-            f"{opened.name!r} does not write before it draws", hint="set task.kind=t2i"
+            f"{opened.name!r} cannot write text before it generates an image",
+            hint="set task.kind=t2i",
         )
     if {"edit", "srr"} & {*kinds} and not opened.edits:
-        raise AlphaBenchError(f"{opened.name!r} draws from text alone", hint="set task.kind=t2i")
+        raise AlphaBenchError(
+            f"{opened.name!r} generates from text alone", hint="set task.kind=t2i"
+        )
     image_weights = {name: one.weight for name, one in rewards.items() if one.credits != "text"}
     if "srr" in kinds:
         for name in image_weights:
-            _refuse_words(name, rewards[name])
+            _refuse_text_rewards(name, rewards[name])
     if settings.kind != "mixed":
         return _task(settings.kind, settings, opened, image_weights)
     tasks = {kind: _task(kind, settings, opened, image_weights) for kind in kinds}
     return MixedTask(tasks=tasks, weights=settings.mixed)
 
 
-def _refuse_words(name: str, settings: RewardSettings) -> None:
-    """Words count for nothing in an initial picture: any refinement would seem to improve on it."""
+def _refuse_text_rewards(name: str, settings: RewardSettings) -> None:
+    """An initial image comes without text, so that every refinement would seem better."""
     if load_reward_kind(settings.kind).judges == "text":
         raise AlphaBenchError(
-            f"the reward {name!r} judges words, which an initial picture lacks: it cannot say "
-            "whether a refinement is better",
-            hint="give it `credits: text`, outside of a sum with rewards of pictures",
+            f"the reward {name!r} judges text, and an initial image has none: it "
+            "cannot tell whether a refinement is better",
+            hint="give it `credits: text`, outside of a sum with rewards of images",
         )
     for one in settings.of.values():
-        _refuse_words(name, one)
+        _refuse_text_rewards(name, one)
 
 
 def _task(
@@ -180,15 +183,15 @@ def _task(
     if kind != "srr":
         return TextToImageTask(sampling=sampling)
     assert settings.refine is not None, "the settings say so"
-    how = settings.refine
+    refinement = settings.refine
     return RefinementTask(
-        initial=_sampling_spec(how.initial, settings, opened, think=False),
+        initial=_sampling_spec(refinement.initial, settings, opened, think=False),
         sampling=sampling,
-        how=RefinementSpec(
-            initial_images=how.initial_images,
-            choose=how.choose,
-            rectify=how.rectify,
-            train_initial=how.train_initial,
+        refinement=RefinementSpec(
+            initial_images=refinement.initial_images,
+            choose=refinement.choose,
+            rectify=refinement.rectify,
+            train_initial=refinement.train_initial,
             reflect_prompt=opened.reflect_prompt,
         ),
         resize=opened.resize,
@@ -201,9 +204,9 @@ def _sampling_spec(
 ) -> SamplingSpec:
     return SamplingSpec(
         image=ImageSampling(
-            asked=draw.asked(guidance(draw.guidance), size=opened.size), window=draw.window
+            spec=draw.spec(guidance(draw.guidance), size=opened.size), window=draw.window
         ),
-        thought=settings.thought.asked() if think else None,
+        thought=settings.thought.spec() if think else None,
         think_prompt=opened.think_prompt,
     )
 
@@ -241,12 +244,12 @@ def make_validation(
         limit=settings.limit,
         seed=settings.seed,
         device=context.device,
-        say=context.report,
+        report=context.report,
     )
 
 
 def open_held_out(settings: ValidationSettings, data: UpstreamData) -> Sequence[Sample]:
-    """What a validation asks, all of it.
+    """All samples of a validation's benchmark.
 
     Raises:
         AlphaBenchError: there is no such benchmark, or its data is not at hand.
@@ -262,7 +265,7 @@ def _benchmark(settings: ValidationSettings, data: UpstreamData) -> Benchmark:
 def panel(
     recipe: TrainingRecipe, opened: PolicyHandle, prompts: Sequence[TrainingPrompt]
 ) -> list[Program]:
-    """The same few training prompts with the same seeds, drawn without chance steps."""
+    """Programs of the images shown at each validation: always the same prompts and seeds."""
     task = recipe.task
     step_info = StepInfo(step=0, seed=recipe.training.seed, group_size=1)
     kinds = task.kinds
@@ -271,13 +274,13 @@ def panel(
     sampling = _sampling_spec(task.draw, task, opened, think=think)
     made = []
     for prompt in prompts[: recipe.panel]:
-        asked = sampling.image.asked
+        spec = sampling.image.spec
         steps = (
             image_to_image_steps(
-                opened.resize(source_image_of(prompt)), prompt.text, sampling, asked
+                opened.resize(source_image_of(prompt)), prompt.text, sampling, spec
             )
             if edits
-            else text_to_image_steps(prompt, sampling, asked)
+            else text_to_image_steps(prompt, sampling, spec)
         )
         made.append(make_program("panel", prompt, steps, step_info=step_info, member=0))
     return made

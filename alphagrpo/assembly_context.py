@@ -1,4 +1,4 @@
-"""What the factories of a training are given beside their settings. Opens nothing."""
+"""What the factories of a training receive in addition to their settings. Opens nothing."""
 
 from __future__ import annotations
 

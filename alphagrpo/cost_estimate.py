@@ -1,4 +1,4 @@
-"""What `--dry-run` says of a recipe: memory, work, judge calls and cost, from sizes alone.
+"""The estimates that `--dry-run` prints: memory, work, judge calls and cost, from sizes alone.
 
 Reads the small files of a checkpoint that is at hand, and the shapes in a pipeline's weight files;
 knows the sizes of the released BAGEL and of SD3.5 medium. Loads no weights, asks no judge and needs
@@ -37,9 +37,9 @@ _WIDTHS: Final = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 """Bytes by the `dtype` of a checkpoint's options."""
 SYSTEM_TOKENS: Final = 60
 PROMPT_TOKENS: Final = 60
-"""Guesses at the words that are read."""
+"""Estimated tokens of a system prompt and of a prompt."""
 TOKENS_PER_CALL: Final = 400.0
-"""Guess: a picture of 512 pixels and a question."""
+"""Estimate: an image of 512 x 512 pixels and a question."""
 
 
 def forecast(recipe: TrainingRecipe) -> str:
@@ -78,7 +78,7 @@ def _estimates(recipe: TrainingRecipe) -> list[str]:
         written_tokens=recipe.task.thought.max_tokens if _thinks(recipe) else 0,
         **_judging(recipe),
     )
-    found, initial = plan_resources(recipe.training, sizes), _initial_pictures(recipe)
+    found, initial = plan_resources(recipe.training, sizes), _initial_images(recipe)
     more = 1.0 + initial / found.trajectories
     found = found._replace(judge_calls=found.judge_calls * more, cost_usd=found.cost_usd * more)
     lines = [describe_plan(found)]
@@ -137,13 +137,13 @@ def _thinks(recipe: TrainingRecipe) -> bool:
 
 
 def _read_tokens(recipe: TrainingRecipe, model: PolicySizes) -> int:
-    words = PROMPT_TOKENS + (SYSTEM_TOKENS if _thinks(recipe) else 0)
+    text = PROMPT_TOKENS + (SYSTEM_TOKENS if _thinks(recipe) else 0)
     kinds = set(recipe.task.kinds)
     if not {"srr", "edit"} & kinds:
-        return words
-    # As latents and as patches, the latter a little more; the words again without the picture.
-    picture = _latent_tokens(recipe.task.draw, model)
-    return words + picture + round(1.35 * picture) + PROMPT_TOKENS
+        return text
+    # Read as latents and as patches (slightly more); the text is read again without the image.
+    image = _latent_tokens(recipe.task.draw, model)
+    return text + image + round(1.35 * image) + PROMPT_TOKENS
 
 
 def _judging(recipe: TrainingRecipe) -> dict[str, float]:
@@ -173,7 +173,7 @@ def _all(settings: Iterable[RewardSettings]) -> list[RewardSettings]:
     return found
 
 
-def _initial_pictures(recipe: TrainingRecipe) -> float:
+def _initial_images(recipe: TrainingRecipe) -> float:
     """Of a step; the mean over steps where only some of them refine."""
     task = recipe.task
     weights = task.mixed if task.kind == "mixed" else {task.kind: 1.0}
@@ -184,14 +184,14 @@ def _initial_pictures(recipe: TrainingRecipe) -> float:
 
 
 def _initial_line(
-    recipe: TrainingRecipe, model: PolicySizes, sizes: ModelSizes, pictures: float
+    recipe: TrainingRecipe, model: PolicySizes, sizes: ModelSizes, images: float
 ) -> str:
     assert recipe.task.refine is not None
     how = recipe.task.refine
     tokens = _latent_tokens(how.initial, model) * sum(_branches(how.initial))
-    work = pictures * tokens * 2.0 * sizes.active_parameters / TERA
-    calls = pictures * sizes.calls_per_image
+    work = images * tokens * 2.0 * sizes.active_parameters / TERA
+    calls = images * sizes.calls_per_image
     return (
-        f"Each step also draws {pictures:,.4g} initial pictures: {work:,.3g} TFLOP beside those "
+        f"Each step also generates {images:,.4g} initial images: {work:,.3g} TFLOP beside those "
         f"above; their {calls:,.0f} judge calls are counted there."
     )

@@ -1,7 +1,7 @@
-"""What a training leaves to others: its best adapter, or whole weights.
+"""Exports a training: its best adapter alone, or complete weights.
 
-Whole weights are those of the base with the adapter merged in or, after a training without LoRA,
-with the trained values in their places.
+Complete weights are those of the base with the adapter merged in or, after a training without LoRA,
+with the trained values put into it.
 A merged BAGEL is a folder in the released layout; a merged pipeline is what `save_pretrained`
 writes. Knows no trainer: it reads the folder of one.
 """
@@ -26,7 +26,7 @@ from alphatrainers import strict_yaml
 
 ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
 VALUES_FILE: Final = "model.safetensors"
-"""In the place of an adapter's files after a training without LoRA."""
+"""Trained values, written instead of an adapter by a training without LoRA."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +43,12 @@ class _Found:
 
 
 def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
-    """Writes the best weights of a training, or an adapter folder's, to a new folder.
+    """Writes the best weights of a training, or those of an adapter folder, to a new folder.
 
     Args:
         run: a training's folder, or one in it that holds weights.
         out: does not exist yet, or is empty.
-        merge: whole weights; else the adapter alone, if it was one that was trained.
+        merge: write complete weights; otherwise the adapter alone, where one was trained.
         base: the checkpoint it belongs to; None takes the training's own.
 
     Returns:
@@ -79,13 +79,13 @@ def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
             f"{base!r} cannot take what was trained", hint="name the base it was trained on"
         )
     weights = checkpoint.open_weights(device="cpu")
-    done = _settle(weights.module, found)
+    done = _put_trained(weights.module, found)
     weights.save(out)
     return f"{done} into {out}: alphabench run ... --ckpt {out}"
 
 
 def usage(training: Path, best: Path) -> str:
-    """The command that draws with the best weights of a training as its validations did."""
+    """The command that reproduces a training's validation with its best weights."""
     recipe = load_recipe(training)
     benchmark = recipe.validation[0].benchmark if recipe.validation else "BENCHMARK"
     given = [f"--set={key}={value}" for key, value in recipe.policy.texts().items()]
@@ -93,8 +93,8 @@ def usage(training: Path, best: Path) -> str:
     if (adapter := best / ADAPTER_FILES[1]).is_file():
         lora = ["--lora", str(best)] if _changes_weights(adapter) else []
         return shlex.join([*run, "--ckpt", recipe.policy.checkpoint, *lora])
-    whole = shlex.join(["alphabench", "export", str(training), "--out", "NEW"])
-    return f"{whole}, then {shlex.join([*run, '--ckpt', 'NEW'])}"
+    command = shlex.join(["alphabench", "export", str(training), "--out", "NEW"])
+    return f"{command}, then {shlex.join([*run, '--ckpt', 'NEW'])}"
 
 
 def _changes_weights(adapter: Path) -> bool:
@@ -120,16 +120,18 @@ def _base_of(training: Path) -> dict[str, Any]:
     if not (training / RECIPE_FILE).is_file():
         return {"base": None, "options": {}}
     # No more of it than is needed: recipes change, and what was trained before can still be had.
-    said = read_tree(training / RECIPE_FILE).get("policy")
+    section = read_tree(training / RECIPE_FILE).get("policy")
     known = ("checkpoint", "options")
-    said = {key: said[key] for key in known if key in said} if isinstance(said, dict) else {}
-    policy = strict_yaml.build_settings(PolicySettings, said, where="policy")
-    kept = {"dtype", "revision", "cache_dir", "offline", "variant"}
-    options = {key: value for key, value in policy.texts().items() if key in kept}
+    section = (
+        {key: section[key] for key in known if key in section} if isinstance(section, dict) else {}
+    )
+    policy = strict_yaml.build_settings(PolicySettings, section, where="policy")
+    relevant = {"dtype", "revision", "cache_dir", "offline", "variant"}
+    options = {key: value for key, value in policy.texts().items() if key in relevant}
     return {"base": policy.checkpoint, "options": options}
 
 
-def _settle(model: nn.Module, found: _Found) -> str:
+def _put_trained(model: nn.Module, found: _Found) -> str:
     if found.adapter:
         return f"merged {merge_adapters(model)} modules"
     return f"wrote {put_values(model, found.folder / VALUES_FILE)} trained tensors and their base"

@@ -1,9 +1,9 @@
-"""The baseline beside DVReward: a judge grades the whole image from 0 to 10.
+"""The baseline for DVReward: a judge grades the image as a whole from 0 to 10.
 
 Two calls an image, as in VIEScore (Ku et al., 2024, arXiv 2312.14867): how far it shows what was
 asked for (SC), and how well it is made, as naturalness and freedom from artefacts (PQ). The value
-is sqrt(SC * min(PQ)) / 10, in [0, 1]. The wording is our own, so the grades are comparable with no
-published ones. A reply that does not state its grades clearly is unparsed; nothing is guessed.
+is sqrt(SC * min(PQ)) / 10, in [0, 1]. The templates are AlphaBench's own, so the grades compare
+with no published ones. A reply that does not state its grades clearly is unparsed, never guessed.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Grades:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        wording = hashlib.sha256("\n".join((SYSTEM, _CONSISTENCY, _QUALITY)).encode()).hexdigest()
+        digest = hashlib.sha256("\n".join((SYSTEM, _CONSISTENCY, _QUALITY)).encode()).hexdigest()
         return {
             "contract": f"holistic-{self.name}",
             "version": "1",
-            "wording": f"own:{wording[:16]}",
+            "wording": f"own:{digest[:16]}",
         }
 
     @property
@@ -75,16 +75,16 @@ class Grades:
         if start < 0 or end < start:
             return None
         try:
-            said = parse_json(text[start : end + 1])
+            value = parse_json(text[start : end + 1])
         except UnreadableFileError:
             return None
-        grades = said.get("grades") if isinstance(said, dict) else None
+        grades = value.get("grades") if isinstance(value, dict) else None
         if not isinstance(grades, list) or len(grades) != self.n_grades:
             return None
         return tuple(map(float, grades)) if all(map(_is_grade, grades)) else None
 
 
-def holistic_questions(image_id: str, picture: ImagePart, prompt: str) -> list[Question]:
+def holistic_questions(image_id: str, image: ImagePart, prompt: str) -> list[Question]:
     """The two calls about one image."""
     texts = {
         "consistency": _CONSISTENCY.format(prompt=json.dumps(prompt, ensure_ascii=False)),
@@ -95,7 +95,7 @@ def holistic_questions(image_id: str, picture: ImagePart, prompt: str) -> list[Q
         Question(
             image_id=image_id,
             id=answer_format.name,
-            parts=(picture, texts[answer_format.name]),
+            parts=(image, texts[answer_format.name]),
             sampling=answer_format.sampling,
             answer_format=answer_format,
             system=SYSTEM,
@@ -105,7 +105,7 @@ def holistic_questions(image_id: str, picture: ImagePart, prompt: str) -> list[Q
 
 
 def score_holistic(image_id: str, answers: Sequence[Answer], *, question_id: str) -> Verdict:
-    """The image's grade as a verdict, 0 to 1; unscored unless both calls were answered."""
+    """The verdict of an image from both answers, 0 to 1; unscored unless both have grades."""
     consistency, quality = answers
     value = (
         None
@@ -132,6 +132,6 @@ def score_holistic(image_id: str, answers: Sequence[Answer], *, question_id: str
     )
 
 
-def _is_grade(said: Any) -> bool:
-    is_number = isinstance(said, int | float) and not isinstance(said, bool)
-    return is_number and math.isfinite(said) and 0.0 <= said <= HIGHEST
+def _is_grade(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and 0.0 <= value <= HIGHEST

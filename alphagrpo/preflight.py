@@ -1,7 +1,7 @@
-"""Lists what stands in the way of a training, all of it at once, for `--dry-run`.
+"""Lists everything that would stop a training from starting, for `--dry-run`.
 
-Opens every part of a recipe as the training would, and loads no weights, asks no judge and writes
-nothing. What shows only when weights are loaded or a judge answers is not seen here.
+Opens every part of a recipe as the training would, but loads no weights, queries no judge and
+writes nothing. Problems that show only when weights load or a judge answers are not found.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def refuse_unfit(name: str, reward: RewardFunction, prompts: Sequence[TrainingPr
 
 
 def refuse_sourceless(prompts: Sequence[TrainingPrompt]) -> None:
-    """Refuses prompts that do not name the picture to be edited, or one that is not there.
+    """Refuses prompts that do not name the image to be edited, or one that is not there.
 
     Raises:
         AlphaBenchError: naming the first.
@@ -46,11 +46,11 @@ def refuse_sourceless(prompts: Sequence[TrainingPrompt]) -> None:
         source = prompt.facts.get(SOURCE)
         if not isinstance(source, str):
             raise AlphaBenchError(
-                f"the prompt {prompt.text!r} names no picture to edit",
+                f"the prompt {prompt.text!r} names no image to edit",
                 hint=f"give each row of the prompts its {SOURCE!r}, or train another task",
             )
         if not Path(source).is_file():
             raise AlphaBenchError(
-                f"the picture {source!r} of the prompt {prompt.text!r} does not exist",
+                f"the image {source!r} of the prompt {prompt.text!r} does not exist",
                 hint="paths are relative to the file of prompts",
             )

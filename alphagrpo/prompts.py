@@ -1,13 +1,13 @@
-"""Where a training's prompts come from: a file, a benchmark, or the small drawn world.
+"""Where a training's prompts come from: a file, a benchmark, or the small synthetic world.
 
     FILE.jsonl   one object a line, `prompt` and whatever is known of it: AlphaGRPO's released
                  files, those of `alphabench dvreward decompose`, GenEval's metadata
     FILE.txt     one prompt a line
-    small:       prompts of the drawn world with GenEval's facts, as many as wanted; `small:?seed=1`
-    NAME         the prompts of a benchmark, `geneval:long`, with its facts and source pictures
+    small:       prompts of the synthetic world with GenEval's facts, any number; `small:?seed=1`
+    NAME         the prompts of a benchmark, `geneval:long`, with its facts and source images
 
-What a validation asks is kept out: by its words, and where facts are known by what is demanded,
-however it is worded. Knows no reward.
+Prompts of a validation are left out: those of the same text and, where facts are known, those that
+demand the same objects in other words. Knows no reward.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SMALL: Final = "small:"
 _QUESTIONS: Final = ("semantic_questions", "quality_questions")
 _MOST_PROMPTS: Final = 1_000_000
 _MOST_TRIES: Final = 200
-"""Draws without a new demand after which the small world counts as used up."""
+"""Attempts without a new demand after which the small world counts as exhausted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class SmallOptions:
     """Options of `small:`."""
 
     count: int = 2000
-    """Different demands; the world may hold fewer of the asked tasks."""
+    """Number of different demands; the world may have fewer for these tasks."""
     seed: int = 0
     tasks: str = ",".join(TASKS)
     """Which of GenEval's, in equal parts, with commas between."""
@@ -79,9 +79,9 @@ def load_prompts(
     if path.suffix in (".jsonl", ".txt") or "/" in source or path.exists():
         return _from_file(path)
     samples = open_benchmark(source).samples()
-    kept = [_from_sample(sample) for sample in samples]
-    leaked = {prompt.id for prompt in leaks(kept, held_out)}
-    found = [prompt for prompt in kept if prompt.id not in leaked]
+    every = [_from_sample(sample) for sample in samples]
+    leaked = {prompt.id for prompt in leaks(every, held_out)}
+    found = [prompt for prompt in every if prompt.id not in leaked]
     if not found:
         raise AlphaBenchError(
             f"every prompt of {source!r} is also one of the validation's",
@@ -102,9 +102,9 @@ def small_prompts(options: SmallOptions, *, held_out: Sequence[Sample]) -> Itera
         if task not in open_tasks:
             continue
         rng = np.random.default_rng([options.seed, number])
-        told = geneval_prompt(task_small(rng, task), rng)
-        key = None if told is None or told.tag != task else facts_key(told.facts)
-        if told is None or key is None or key in known:
+        generated = geneval_prompt(task_small(rng, task), rng)
+        key = None if generated is None or generated.tag != task else facts_key(generated.facts)
+        if generated is None or key is None or key in known:
             open_tasks[task] += 1
             if open_tasks[task] > _MOST_TRIES:
                 del open_tasks[task]
@@ -112,8 +112,10 @@ def small_prompts(options: SmallOptions, *, held_out: Sequence[Sample]) -> Itera
         known.add(key)
         open_tasks[task] = 0
         made += 1
-        facts = {**told.facts, "tag": task, GROUP: task}
-        yield TrainingPrompt(id=f"small-{options.seed}-{number:06d}", text=told.text, facts=facts)
+        facts = {**generated.facts, "tag": task, GROUP: task}
+        yield TrainingPrompt(
+            id=f"small-{options.seed}-{number:06d}", text=generated.text, facts=facts
+        )
 
 
 def leaks(prompts: Sequence[TrainingPrompt], held_out: Sequence[Sample]) -> list[TrainingPrompt]:

@@ -1,7 +1,7 @@
-"""What a recipe file decides, section by section; read strictly by `alphatrainers.strict_yaml`.
+"""The settings of a recipe file, section by section; read strictly by `alphatrainers.strict_yaml`.
 
-Every field is described under it, once. `training` is the engine's own section. Knows no model and
-opens nothing.
+Every field is described under it, once. The section `training` belongs to the engine. Knows no
+model and opens nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from alphatrainers.trajectory import GenerateImage, GenerateText
 
 TaskKind = Literal["t2i", "rt2i", "edit", "srr", "mixed"]
 RECIPE_FILE: Final = "recipe.yaml"
-"""In a training's folder: what it was begun with, changes included."""
+"""In a training's folder: the recipe it started with, overrides included."""
 _PACKAGE: Final = "alphagrpo"
 _MOST_BYTES: Final = 2**20
 """Of a recipe file."""
@@ -40,12 +40,12 @@ _LARGEST_SIDE: Final = 2**14
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeNotes:
-    """For people; recipes in this package say both."""
+    """Notes for readers; recipes in this package have both."""
 
     costs: str = "not stated"
-    """What a run takes."""
+    """Resources that a training needs."""
     measured: str = "not stated"
-    """What was measured with it, or that nothing was."""
+    """Measured results, or that there are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,22 +55,22 @@ class PolicySettings:
     checkpoint: str
     """As `--ckpt` takes it: nano, a BAGEL folder or hub id, an SD3 pipeline."""
     options: Mapping[str, object] = field(default_factory=dict)
-    """As `--set` takes them; they decide how validations draw, too."""
+    """As `--set` takes them. They also decide how validations generate."""
 
     def texts(self) -> dict[str, str]:
-        """The options as somebody would type them."""
+        """The options as they are typed after `--set`."""
         return {key: option_text(value) for key, value in self.options.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuidanceSettings:
-    """Guidance while a trajectory is drawn and, for stored steps, while it is replayed."""
+    """Guidance while a trajectory is generated and, for stored steps, while it is replayed."""
 
     text_scale: float = 4.0
     image_scale: float = 1.0
-    """Of the branch without pictures; 1 or less: none."""
+    """Scale of the branch without the source image; 1 or less switches it off."""
     low: float = 0.4
-    """Acts at noise levels above this one."""
+    """Guidance is active at noise levels above this one."""
     high: float = 1.0
     renorm: Literal["global", "channel", "text_channel"] = "global"
     renorm_floor: float = 0.0
@@ -83,7 +83,7 @@ class GuidanceSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSamplingSettings:
-    """How training draws."""
+    """How images are sampled in training."""
 
     points: int
     """Noise levels; there is one step fewer."""
@@ -95,9 +95,9 @@ class ImageSamplingSettings:
     kernel: StepKind = "flow_sde"
     eta: float = 0.7
     density: Density | None = None
-    """null takes the kernel's usual one."""
+    """Log-probability of a stochastic step; null takes the kernel's usual one."""
     guidance: GuidanceSettings | None = None
-    """null draws without."""
+    """null samples without guidance."""
 
     def __post_init__(self) -> None:
         if (self.width is None) != (self.height is None):
@@ -107,7 +107,7 @@ class ImageSamplingSettings:
                 raise ValueError(f"{name}={side}: a side has 1 to {_LARGEST_SIDE} pixels")
         if not 2 <= self.points <= _MOST_POINTS:
             raise ValueError(f"points={self.points}: a schedule has 2 to {_MOST_POINTS} points")
-        # Says now whether a program can be made of it, with every window of a run.
+        # Checked now, for every window of a run, by making a program of it.
         n_steps = self.points - 1
         try:
             window = self.window.at(0, n_steps=n_steps, seed=0)
@@ -116,10 +116,10 @@ class ImageSamplingSettings:
                 f"window={self.window.described} does not fit the {n_steps} steps that "
                 f"points={self.points} makes: {error}"
             ) from error
-        replace(self.asked(None, size=(1, 1)), window=window)
+        replace(self.spec(None, size=(1, 1)), window=window)
 
-    def asked(self, guidance: object, *, size: tuple[int, int]) -> GenerateImage:
-        """As a step of a program, without its window; `size` is the checkpoint's own."""
+    def spec(self, guidance: object, *, size: tuple[int, int]) -> GenerateImage:
+        """The step of a program, without its window; `size` is the checkpoint's default."""
         return GenerateImage(
             width=self.width or size[0],
             height=self.height or size[1],
@@ -133,7 +133,7 @@ class ImageSamplingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThoughtSettings:
-    """How training writes."""
+    """How thoughts are sampled in training."""
 
     max_tokens: int = 1024
     temperature: float = 1.0
@@ -143,10 +143,10 @@ class ThoughtSettings:
     def __post_init__(self) -> None:
         if not 1 <= self.max_tokens <= _MOST_TOKENS:
             raise ValueError(f"max_tokens={self.max_tokens}: from 1 to {_MOST_TOKENS}")
-        self.asked()
+        self.spec()
 
-    def asked(self) -> GenerateText:
-        """As a step of a program."""
+    def spec(self) -> GenerateText:
+        """The step of a program."""
         return GenerateText(
             max_tokens=self.max_tokens,
             temperature=self.temperature,
@@ -157,10 +157,10 @@ class ThoughtSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefineSettings:
-    """Of srr."""
+    """Settings of task srr."""
 
     initial: ImageSamplingSettings
-    """How initial pictures are drawn, without a thought; its window only matters if trained."""
+    """How initial images are generated, without a thought; its window only matters if trained."""
     initial_images: int = 7
     choose: Literal["worst", "sampled"] = "worst"
     rectify: Rectification = "init"
@@ -173,7 +173,7 @@ class RefineSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSettings:
-    """What is drawn for a prompt; see `alphagrpo.tasks`."""
+    """What is generated for a prompt; see `alphagrpo.tasks`."""
 
     kind: TaskKind
     draw: ImageSamplingSettings
@@ -205,7 +205,7 @@ class TaskSettings:
 
     @property
     def trained_images(self) -> dict[str, ImageSamplingSettings]:
-        """How the pictures are drawn that are trained, by the name of their section."""
+        """Settings of the images that are trained, by the name of their section."""
         found = {"task.draw": self.draw}
         if "srr" in self.kinds and self.refine is not None and self.refine.train_initial:
             found["task.refine.initial"] = self.refine.initial
@@ -253,7 +253,7 @@ def _at_least_one(limit: int | None) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecipe:
-    """A whole training."""
+    """A training."""
 
     policy: PolicySettings
     task: TaskSettings
@@ -263,13 +263,13 @@ class TrainingRecipe:
     about: RecipeNotes = field(default_factory=RecipeNotes)
     validation: tuple[ValidationSettings, ...] = ()
     panel: int = 9
-    """Pictures that are drawn at every validation for people to look at."""
+    """Images generated at every validation for visual inspection."""
 
     def __post_init__(self) -> None:
         if not self.rewards:
             raise ValueError("rewards is empty: there is nothing to learn from")
         if self.panel < 0:
-            raise ValueError(f"panel={self.panel}: a number of pictures is 0 or more")
+            raise ValueError(f"panel={self.panel}: a number of images is 0 or more")
         for section, draw in self.task.trained_images.items():
             _refuse_untrainable(draw, self.training.image, section)
         curves = [one.benchmark for one in self.validation]
@@ -307,9 +307,9 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name: str | Path, assignments: Iterable[str] = ()) -> TrainingRecipe:
-    """A recipe of the package by name, a file, or what a training's folder was begun with.
+    """A recipe of the package by name, a file, or the recipe in a training's folder.
 
-    `key=value` assignments are put in.
+    `key=value` assignments override its keys.
 
     Raises:
         AlphaBenchError: no such recipe, or something in it that no setting has or takes.

@@ -1,4 +1,4 @@
-"""Rewards of refinements: what a refined image earns beside the image it started from.
+"""Rewards of refinements, given the rewards of the images that they started from.
 
 False-positive rectification: a refinement that does not improve on its initial image must not be
 praised for being the best of a poor group. Two readings of it are in circulation:
@@ -47,7 +47,7 @@ def rectify(
     """The rewards to train on, in the order given.
 
     With `init` and `group_min`, a refinement whose initial image was not scored has no reward:
-    nobody knows whether it improved. It still counts for its group's minimum.
+    whether it improved is not known. It still counts for its group's minimum.
 
     Args:
         refined: rewards of each refined image.

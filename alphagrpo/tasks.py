@@ -1,12 +1,12 @@
-"""What is drawn for a prompt in training: programs of segments, in one stage or two.
+"""The programs of a training step: what is generated for each prompt, in one stage or two.
 
-    t2i     prompt -> picture
-    rt2i    prompt -> thought -> picture
-    edit    source picture, instruction -> (thought ->) picture
-    srr     self-reflective refinement: an initial picture is drawn and judged; then picture,
-            reflection instruction -> thought -> refined picture, for a whole group of refinements
-            of that one picture; rewards rectified (`refinement`)
-    mixed   one of these a training step, drawn by weight
+    t2i     prompt -> image
+    rt2i    prompt -> thought -> image
+    edit    source image, instruction -> (thought ->) image
+    srr     self-reflective refinement: initial images are generated and judged; one of them,
+            with a reflection instruction -> thought -> refined image, for a group of refinements
+            of that image; their rewards are rectified (`rectification`)
+    mixed   one of these for each training step, chosen at random by weight
 
 After arXiv 2605.12495 and its released code. Every choice follows from run seed, step and prompt.
 Knows no policy, judge or loss.
@@ -49,12 +49,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Resize = Callable[["Image"], "Image"]
-"""A source picture in the size in which a policy reads it, and draws what becomes of it."""
+"""Resizes a source image to the size in which a policy reads it and generates its edit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Which steps of a drawing are stochastic and trained."""
+    """Which denoising steps of an image are stochastic and trained."""
 
     kind: Literal["none", "static", "random", "progressive"] = "random"
     """none: for nft and awm, which need no stored steps."""
@@ -69,7 +69,7 @@ class Window:
 
     @property
     def described(self) -> str:
-        """What places it, as a recipe writes it."""
+        """The keys that place it, as a recipe writes them."""
         if self.kind == "progressive":
             return f"{{kind: progressive, size: {self.size}}}"
         high = f", high: {self.high}" if self.kind == "random" else ""
@@ -96,29 +96,29 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSampling:
-    """How pictures are drawn, but for their window."""
+    """How images are sampled in every training step; the window moves with the step."""
 
-    asked: GenerateImage
+    spec: GenerateImage
     """With an empty window."""
     window: Window
 
     def at(self, step_info: StepInfo) -> GenerateImage:
         """With the window of this training step."""
-        n_steps = len(self.asked.sigmas) - 1
+        n_steps = len(self.spec.sigmas) - 1
         return replace(
-            self.asked, window=self.window.at(step_info.step, n_steps=n_steps, seed=step_info.seed)
+            self.spec, window=self.window.at(step_info.step, n_steps=n_steps, seed=step_info.seed)
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingSpec:
-    """All that single-stage tasks need beside prompts."""
+    """Sampling settings of a single-stage task."""
 
     image: ImageSampling
     thought: GenerateText | None
-    """None draws without thinking."""
+    """None generates without a thought."""
     think_prompt: str
-    """Read before all else where it thinks."""
+    """System prompt; read first where there is a thought."""
 
 
 def make_program(
@@ -129,7 +129,7 @@ def make_program(
     step_info: StepInfo,
     member: int,
 ) -> Program:
-    """One member of a group; `name` tells stages of one step apart."""
+    """The program of one member of a group; `name` distinguishes the stages of a training step."""
     group = f"{step_info.step}/{prompt.id}/{name}"
     digest = hashlib.sha256(f"{step_info.seed} {group} {member}".encode()).digest()
     return Program(
@@ -142,30 +142,30 @@ def make_program(
 
 
 def text_to_image_steps(
-    prompt: TrainingPrompt, sampling: SamplingSpec, asked: GenerateImage
+    prompt: TrainingPrompt, sampling: SamplingSpec, spec: GenerateImage
 ) -> list[ProgramStep]:
-    """Thinking prompt, prompt, thought, picture; without a thought prompt and picture alone."""
+    """System prompt, prompt, thought, image; without a thought: prompt, image."""
     if sampling.thought is None:
-        return [InputText(text=prompt.text), asked]
+        return [InputText(text=prompt.text), spec]
     system = InputText(text=sampling.think_prompt, role="system")
-    return [system, InputText(text=prompt.text), sampling.thought, asked]
+    return [system, InputText(text=prompt.text), sampling.thought, spec]
 
 
 def image_to_image_steps(
-    source: Image, words: str, sampling: SamplingSpec, asked: GenerateImage
+    source: Image, instruction: str, sampling: SamplingSpec, spec: GenerateImage
 ) -> list[ProgramStep]:
-    """The picture comes before the words about it, and decides the size."""
+    """The source image, then the instruction; the source decides the size."""
     steps: list[ProgramStep] = []
     if sampling.thought is not None:
         steps.append(InputText(text=sampling.think_prompt, role="system"))
-    steps += [InputImage(image=source), InputText(text=words)]
+    steps += [InputImage(image=source), InputText(text=instruction)]
     if sampling.thought is not None:
         steps.append(sampling.thought)
-    return [*steps, replace(asked, width=source.width, height=source.height)]
+    return [*steps, replace(spec, width=source.width, height=source.height)]
 
 
 class _Stateless:
-    """For tasks whose every choice follows from the round."""
+    """For tasks whose every choice follows from the step."""
 
     def state(self) -> JsonValue:
         """Nothing."""
@@ -186,13 +186,13 @@ class TextToImageTask(_Stateless):
         self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
     ) -> list[ScoredTrajectory]:
         """See `alphatrainers.protocols.Task`."""
-        asked = self.sampling.image.at(step_info)
+        spec = self.sampling.image.at(step_info)
         return collector.collect(
             [
                 make_program(
                     "draw",
                     prompt,
-                    text_to_image_steps(prompt, self.sampling, asked),
+                    text_to_image_steps(prompt, self.sampling, spec),
                     step_info=step_info,
                     member=n,
                 )
@@ -204,7 +204,7 @@ class TextToImageTask(_Stateless):
 
 @dataclass(frozen=True, kw_only=True)
 class EditTask(_Stateless):
-    """Edits of pictures that come with the prompts."""
+    """edit: edits of the images that the prompts name."""
 
     sampling: SamplingSpec
     resize: Resize
@@ -213,11 +213,11 @@ class EditTask(_Stateless):
         self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
     ) -> list[ScoredTrajectory]:
         """See `alphatrainers.protocols.Task`."""
-        asked = self.sampling.image.at(step_info)
+        spec = self.sampling.image.at(step_info)
         programs = []
         for prompt in prompts:
             steps = image_to_image_steps(
-                self.resize(source_image_of(prompt)), prompt.text, self.sampling, asked
+                self.resize(source_image_of(prompt)), prompt.text, self.sampling, spec
             )
             programs += [
                 make_program("edit", prompt, steps, step_info=step_info, member=n)
@@ -227,7 +227,7 @@ class EditTask(_Stateless):
 
 
 def source_image_of(prompt: TrainingPrompt) -> Image:
-    """The picture that a prompt asks to edit.
+    """The image that a prompt wants edited.
 
     Raises:
         AlphaBenchError: it names none, or one that cannot be opened.
@@ -241,48 +241,51 @@ def source_image_of(prompt: TrainingPrompt) -> Image:
         return open_rgb(Path(str(path)))
     except UnreadableImageError as error:
         raise AlphaBenchError(
-            f"the source picture {str(path)!r} cannot be read: {error}", hint="mend the prompt file"
+            f"the source image {str(path)!r} cannot be read: {error}",
+            hint="correct the prompt file",
         ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefinementSpec:
-    """How refinements are trained."""
+    """How initial images are chosen, and refinements rewarded."""
 
     initial_images: int
-    """Drawn for each prompt before one is chosen."""
+    """How many are generated for each prompt; one of them is refined."""
     choose: Literal["worst", "sampled"]
     """worst: the lowest reward. sampled: by softmax of 1 - reward."""
     rectify: Rectification
     train_initial: bool
-    """Initial pictures are drawn stochastically and trained too."""
+    """Initial images are sampled stochastically and trained as well."""
     reflect_prompt: str
-    """With a place for `{prompt}`."""
+    """Instruction of a refinement, with `{prompt}` in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefinementTask(_Stateless):
-    """srr: the group refines one and the same initial picture."""
+    """srr: all members of a group refine the same initial image."""
 
     initial: SamplingSpec
     sampling: SamplingSpec
-    how: RefinementSpec
+    refinement: RefinementSpec
     resize: Resize
     image_weights: Mapping[str, float]
-    """Rewards that look at pictures, with their weights: their sum chooses, and decides what has
-    improved."""
+    """Weights of the rewards of images. Their weighted sum chooses the initial image and decides
+    whether a refinement improved."""
 
     def collect(
         self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
     ) -> list[ScoredTrajectory]:
         """See `alphatrainers.protocols.Task`.
 
-        A prompt none of whose initial pictures could be scored has no refinements in this step; the
+        A prompt none of whose initial images could be scored has no refinements in this step; the
         engine stops a training in which too many could not.
         """
         image = self.initial.image
         first = (
-            image.at(step_info) if self.how.train_initial else replace(image.asked, trained=False)
+            image.at(step_info)
+            if self.refinement.train_initial
+            else replace(image.spec, trained=False)
         )
         initial = collector.collect(
             [
@@ -294,7 +297,7 @@ class RefinementTask(_Stateless):
                     member=n,
                 )
                 for prompt in prompts
-                for n in range(self.how.initial_images)
+                for n in range(self.refinement.initial_images)
             ]
         )
         chosen: dict[str, ScoredTrajectory] = {}
@@ -304,16 +307,16 @@ class RefinementTask(_Stateless):
             if picked is not None:
                 chosen[prompt.id] = picked
         refined = collector.collect(self._programs(prompts, chosen, step_info))
-        trained = initial if self.how.train_initial else []
+        trained = initial if self.refinement.train_initial else []
         return [*trained, *self.rectified(refined, chosen)]
 
     def rectified(
         self, refined: Sequence[ScoredTrajectory], chosen: Mapping[str, ScoredTrajectory]
     ) -> list[ScoredTrajectory]:
-        """Refinements with rectified scores: all rewards of pictures together, by their sum."""
+        """Refinements with rectified scores, decided by the weighted sum of the image rewards."""
         starts = [chosen[one.trajectory.program.prompt.id] for one in refined]
         groups = [one.trajectory.program.group for one in refined]
-        earned = rectify(refined, starts, groups, mode=self.how.rectify, total=self._total)
+        earned = rectify(refined, starts, groups, mode=self.refinement.rectify, total=self._total)
         return [
             replace(one, scores={**one.scores, **self._earned(one, start, by)})
             for one, start, by in zip(refined, starts, earned, strict=True)
@@ -328,7 +331,11 @@ class RefinementTask(_Stateless):
             own, first = one.scores[name], start.scores[name]
             value = None if by is None else by.scores[name].value
             if value is None:
-                reason = own.reason or self._lacking(one) or f"initially {self._lacking(start)}"
+                reason = (
+                    own.reason
+                    or self._missing_reason(one)
+                    or f"initially {self._missing_reason(start)}"
+                )
                 found[name] = Score(value=None, reason=reason, cost_usd=own.cost_usd)
                 continue
             before = {"unrectified": own.value, "initial": first.value}
@@ -336,7 +343,7 @@ class RefinementTask(_Stateless):
             found[name] = replace(own, value=value, parts={**own.parts, **known})
         return found
 
-    def _lacking(self, scored: ScoredTrajectory) -> str:
+    def _missing_reason(self, scored: ScoredTrajectory) -> str:
         values = {name: scored.scores[name] for name in self.image_weights}
         return "; ".join(f"{name!r}: {s.reason}" for name, s in values.items() if s.value is None)
 
@@ -346,14 +353,14 @@ class RefinementTask(_Stateless):
         chosen: Mapping[str, ScoredTrajectory],
         step_info: StepInfo,
     ) -> list[Program]:
-        asked = self.sampling.image.at(step_info)
+        spec = self.sampling.image.at(step_info)
         found = []
         for prompt in prompts:
             if prompt.id not in chosen:
                 continue
             source = self.resize(chosen[prompt.id].trajectory.images[-1].image)
-            words = self.how.reflect_prompt.replace("{prompt}", prompt.text)
-            steps = image_to_image_steps(source, words, self.sampling, asked)
+            instruction = self.refinement.reflect_prompt.replace("{prompt}", prompt.text)
+            steps = image_to_image_steps(source, instruction, self.sampling, spec)
             found += [
                 make_program("refine", prompt, steps, step_info=step_info, member=n)
                 for n in range(step_info.group_size)
@@ -366,7 +373,7 @@ class RefinementTask(_Stateless):
         known = [(total, one) for one in scored if (total := self._total(one)) is not None]
         if not known:
             return None
-        if self.how.choose == "worst":
+        if self.refinement.choose == "worst":
             return min(known, key=lambda pair: pair[0])[1]
         weights = [math.exp(1.0 - total) for total, _ in known]
         chance = random.Random(f"initial {step_info.seed} {step_info.step} {prompt.id}")  # noqa: S311

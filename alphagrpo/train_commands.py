@@ -25,117 +25,125 @@ if TYPE_CHECKING:
     from alphatrainers.trainer import TrainingOutcome
 
 RUNS = Path("runs") / "train"
-"""Where trainings lie that nobody named."""
-PICTURE = "curves.svg"
-"""In a training's folder, when it has ended."""
+"""Folder of trainings started without --out."""
+CURVES_FILE = "curves.svg"
+"""The curves of a finished training, in its folder."""
 
 Name = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE",
-        help="A recipe's name, such as nano-rt2i, a YAML file, or a training's folder to go on "
-        "with.",
+        help="A recipe such as nano-rt2i, a YAML file, or the folder of a training to continue.",
     ),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Changes of the recipe: training.steps=20."),
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Overrides of the recipe, such as training.steps=20."
+    ),
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="The training's folder (default: below ./runs/train).")
+    Path | None, typer.Option(help="Folder of the training (default: in ./runs/train).")
 ]
 Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda or cuda:1 (default: a GPU where there is one).")
+    str | None, typer.Option(help="cpu, cuda or cuda:1 (default: a GPU if there is one).")
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option(envvar="ALPHABENCH_CACHE", help="Where official data is kept."),
+    typer.Option(envvar="ALPHABENCH_CACHE", help="Cache folder of official data."),
 ]
 
 
-def train(
+def train_command(
     context: typer.Context,
     recipe: Name,
     settings: Settings = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue where the training stopped.")
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would take; load and do nothing.")
+        bool, typer.Option("--dry-run", help="Print estimates and what is missing; train nothing.")
     ] = False,
     out: Out = None,
     device: Device = None,
     cache: Cache = None,
 ) -> None:
-    """Train a checkpoint by AlphaGRPO, validated by the same harness. Start with torchrun for more
-    than one process.
+    """Train a checkpoint with AlphaGRPO; AlphaBench benchmarks validate it. Start with torchrun for
+    more than one process.
     """
     from alphagrpo.recipe import load_recipe
 
     chosen = load_recipe(recipe, settings or [])
-    folder = out or _own_folder(recipe)
+    folder = out or _default_folder(recipe)
     if dry_run:
-        _foresee(chosen, folder, device=device, cache=cache)
+        _dry_run(chosen, folder, device=device, cache=cache)
         return
     where = _device(device)
     check_writable(folder)
     _check_folder(folder, resume=resume)
     if again := context.find_object(Continuation):
         words = again.words()
-        again.words = lambda: [*words, *(["--resume"] if not resume and _begun(folder) else [])]
+        again.words = lambda: [
+            *words,
+            *(["--resume"] if not resume and _has_training(folder) else []),
+        ]
     _train(chosen, folder, device=where, cache=cache)
 
 
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or an adapter.")],
+def export_command(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a training, or of an adapter.")
+    ],
     out: Annotated[Path, typer.Option(help="The new folder.")],
     merge: Annotated[
-        bool, typer.Option("--merge", help="Write whole weights; else the adapter alone.")
+        bool, typer.Option("--merge", help="Write complete weights instead of the adapter alone.")
     ] = False,
     ckpt: Annotated[
-        str | None, typer.Option("--ckpt", help="The base (default: the training's own).")
+        str | None, typer.Option("--ckpt", help="Base checkpoint (default: that of the training).")
     ] = None,
 ) -> None:
-    """Write the best weights of a training as an adapter, or whole with their base."""
+    """Write the best weights of a training as an adapter, or merged into their base."""
     from alphagrpo.export import export_run
 
     check_writable(out)
     echo(export_run(run, out, merge=merge, base=ckpt))
 
 
-def _own_folder(recipe: str) -> Path:
-    """Where a training goes that is not told: its own folder, or one named after the recipe."""
+def _default_folder(recipe: str) -> Path:
+    """The folder without --out: that of the training named, or one named after the recipe."""
     from alphagrpo.recipe import RECIPE_FILE
 
     path = Path(recipe).expanduser()
     if path.is_dir():
         return path
-    if _begun(path.parent) and path.name == RECIPE_FILE:
+    if _has_training(path.parent) and path.name == RECIPE_FILE:
         return path.parent
     return RUNS / path.stem
 
 
-def _begun(folder: Path) -> bool:
+def _has_training(folder: Path) -> bool:
     return (folder / "identity.json").exists()
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:
-    begun = _begun(folder)
+    begun = _has_training(folder)
     if begun and not resume:
         command = shlex.join(["alphabench", "train", str(folder), "--resume"])
         raise AlphaBenchError(
-            f"{str(folder)!r} holds a training that was begun",
-            hint=f"go on with it by `{command}`, or name another folder with --out",
+            f"{str(folder)!r} holds a training",
+            hint=f"continue it with `{command}`, or choose another folder with --out",
         )
     if resume and not begun:
         raise AlphaBenchError(
-            f"there is no training in {str(folder)!r} to go on with",
-            hint="name its folder as RECIPE, or leave out --resume to begin one",
+            f"there is no training to continue in {str(folder)!r}",
+            hint="give its folder as RECIPE, or leave out --resume to start a training",
         )
 
 
-def _foresee(
+def _dry_run(
     recipe: TrainingRecipe, folder: Path, *, device: str | None, cache: Path | None
 ) -> None:
-    """Print what a training takes and what it lacks; exit code 2 where it lacks anything."""
+    """Prints estimates of a training and what is missing; exit code 2 if anything is."""
     from alphabench.upstream import UpstreamData, default_cache_dir
     from alphagrpo.assembly_context import AssemblyContext
     from alphagrpo.cost_estimate import forecast
@@ -178,25 +186,25 @@ def _train(recipe: TrainingRecipe, folder: Path, *, device: str, cache: Path | N
     if torch.distributed.is_torchelastic_launched():
         leave_with_parent(os.getppid())
     together: Processes = distributed.join(torch.device(device))
-    say = echo if together.first else _silent
+    report = echo if together.first else _silent
     context = AssemblyContext(
         folder=folder,
         data=UpstreamData(cache_dir=cache or default_cache_dir()),
         device=device,
-        report=say,
+        report=report,
     )
 
     def begun() -> None:
         replace_text(folder / RECIPE_FILE, strict_yaml.to_yaml(recipe))
 
     try:
-        around = RuntimeContext(processes=together, report=say, on_begin=begun)
+        around = RuntimeContext(processes=together, report=report, on_begin=begun)
         outcome = Trainer(assemble(recipe, context), recipe.training, folder, around).train()
     finally:
         distributed.leave()
     if together.first:
         _show_curves(folder)
-        _say_where(folder, outcome)
+        _print_outcome(folder, outcome)
 
 
 def _device(named: str | None) -> str:
@@ -233,17 +241,17 @@ def _show_curves(folder: Path) -> None:
 
     for curve in curves(read_points(folder)).values():
         echo(f"\n{curve_text(curve)}")
-    picture = folder / PICTURE
-    replace_text(picture, training_figure(folder))
-    echo(f"\ncurves: {picture}")
+    curves_file = folder / CURVES_FILE
+    replace_text(curves_file, training_figure(folder))
+    echo(f"\ncurves: {curves_file}")
 
 
-def _say_where(folder: Path, outcome: TrainingOutcome) -> None:
+def _print_outcome(folder: Path, outcome: TrainingOutcome) -> None:
     from alphagrpo.export import usage
 
-    echo(f"{outcome.step} steps done; everything lies in {folder}")
+    echo(f"{outcome.step} steps done; results are in {folder}")
     if outcome.best is not None:
         echo(f"best weights, of step {outcome.best_step}: {outcome.best}")
         if outcome.best_step == 0:
-            echo("no validation was better than the one before the first step")
+            echo("no validation was better than the one before training")
         echo(f"use them: {usage(folder, outcome.best)}")

@@ -1,8 +1,8 @@
-"""Validation while training: the harness runs a benchmark on the weights in force.
+"""Validation during training: the harness runs a benchmark on the current weights.
 
-Every point of a curve is an ordinary run folder with a seed of its own that never changes, so that
-points are compared sample by sample, and the first one equals `alphabench run` on the checkpoint
-that the training began with. Knows no policy: it is given a generator.
+Every point of a curve is an ordinary run folder. All points use the same seed, so that they are
+compared sample by sample, and the first one equals `alphabench run` on the checkpoint that the
+training started from. Knows no policy: it is given a generator.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LEAST_COVERAGE: Final = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkValidation:
-    """One benchmark, measured again and again; see `alphatrainers.protocols.Validation`."""
+    """One benchmark, measured at intervals; see `alphatrainers.protocols.Validation`."""
 
     name: str
     benchmark: Benchmark
@@ -47,18 +47,18 @@ class BenchmarkValidation:
     generator: Callable[[], Generator]
     """The weights in force."""
     checkpoint: str
-    """What the weights began as, for people."""
+    """Name of the checkpoint that the training started from, for display."""
     folder: Path
     """Holds the run folders."""
     limit: int | None
     seed: int
     device: str
-    say: Callable[[str], None] = field(repr=False)
-    """Gets the reason for a gap."""
+    report: Callable[[str], None] = field(repr=False)
+    """Receives the reason for a gap in the curve."""
 
     @cached_property
     def samples(self) -> Sequence[Sample]:
-        """What it asks."""
+        """The samples that are generated for."""
         return choose_samples(self.benchmark.samples(), self.limit, seed=self.seed)
 
     @property
@@ -76,7 +76,7 @@ class BenchmarkValidation:
         except AlphaBenchError as error:
             if step == 0:
                 raise AlphaBenchError(f"{self.name}: {error.message}", hint=error.hint) from error
-            self.say(f"step {step}: {self.name} ({view}): {error}")
+            self.report(f"step {step}: {self.name} ({view}): {error}")
             return None
 
     def _run(self, step: int, view: WeightView) -> Outcome:
@@ -101,7 +101,7 @@ class BenchmarkValidation:
         headline = report.headline
         if headline.value is None or report.coverage < LEAST_COVERAGE:
             why = f"no headline, {report.withheld}; " if report.withheld else ""
-            self.say(
+            self.report(
                 f"{self.name}: {why}{report.coverage:.0%} of the verdicts were scored; see "
                 f"{outcome.folder.root}"
             )
@@ -139,10 +139,10 @@ def open_validation(
     judge: Judge | None,
     device: str,
 ) -> Evaluation:
-    """Who scores; its models load once and stay.
+    """The evaluation of a validation; its models load once and stay loaded.
 
     Raises:
-        AlphaBenchError: unknown name or option, or a judge is lacking.
+        AlphaBenchError: unknown name or option, or a judge is missing.
     """
     spec = evaluator or suggested_evaluator(generator(), benchmark)
     found = open_evaluation(benchmark, spec, judge=judge, device=device)
@@ -157,7 +157,7 @@ def open_validation(
 def refuse_rewarded(
     name: str, identity: Mapping[str, str], rewards: Mapping[str, RewardFunction]
 ) -> None:
-    """Refuses to validate with what rewards: such a curve rises whether the policy improves or not.
+    """Refuses a validation by the reward itself: its curve would rise in any case.
 
     Args:
         name: of the validation.
@@ -185,7 +185,7 @@ def _always(one: T) -> Callable[..., T]:
 
 
 def _set_others_aside(root: Path, fingerprint: str) -> None:
-    """A resumed training on a GPU need not come to the same weights again: keep both runs."""
+    """A training resumed on a GPU may reach other weights: both runs are kept."""
     if not (root / "manifest.json").exists():
         return
     if RunFolder.open(root).manifest.fingerprint == fingerprint:

@@ -4,10 +4,10 @@
     mean        (semantic mean + quality mean) / 2
     sum_mean    the mean over all questions
 
-An unscored question is never a 0. Unless told otherwise a reward exists only when every question
-was answered: were the unanswered merely left out, an image would gain from a question on which the
-judge stumbles, and two images of one group would be compared on different questions. A trainer
-takes an image without a reward out of its group.
+An unscored question is never a 0. By default a reward exists only when every question was answered:
+if unanswered questions were left out, an image would gain from a question that the judge fails on,
+and two images of one group would be compared on different questions. A trainer excludes an image
+without a reward from its group.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ AS_RELEASED: Final = AggregationOptions()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AggregatedReward:
-    """What the answers amount to; None wherever they do not suffice."""
+    """The reward from an image's answers; None wherever they do not suffice."""
 
     value: float | None
     semantic: float | None
@@ -80,10 +80,10 @@ def aggregate(
         n_answered=len(answers),
         n_asked=len(semantic) + len(quality),
     )
-    lacking = (semantic and reward.semantic is None) or (quality and reward.quality is None)
+    missing_aspect = (semantic and reward.semantic is None) or (quality and reward.quality is None)
     # Counts, not the quotient: 9 of 10 must satisfy 0.9 whatever floats make of it.
     enough = reward.n_answered >= math.ceil(how.min_coverage * reward.n_asked - 1e-9)
-    if not answers or lacking or not enough:
+    if not answers or missing_aspect or not enough:
         return reward
     return AggregatedReward(
         value=_combined(reward, answers, how),

@@ -1,7 +1,8 @@
-"""DVReward for the samples of any benchmark: with their own questions, or such as rules can write.
+"""DVReward on the samples of any benchmark: uses their questions, or questions made by rules.
 
-A sample's questions are, in this order: those among its facts; what GenEval's facts demand; one
-question about the whole prompt. The last is a poor decomposition, and says so in the identity.
+A sample's questions are, in this order of preference: those among its facts; those that follow from
+GenEval's facts; one question about the complete prompt. The last is a poor decomposition, which the
+identity states.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _KEYS = ("semantic_questions", "quality_questions")
 
 
 def open_for_any_benchmark(judge: Judge) -> Evaluator:
-    """DVReward by P(yes), or by words for a judge that gives no log-probabilities."""
-    by_words = not judge.capabilities.logprobs
+    """DVReward by P(yes), or by the answer's text for a judge without log-probabilities."""
+    by_text = not judge.capabilities.logprobs
     inner = dvreward_evaluator(
         judge,
-        verification_options=VerificationOptions(answer="text" if by_words else "probability"),
+        verification_options=VerificationOptions(answer="text" if by_text else "probability"),
     )
     return AnyBenchmarkEvaluator(inner)
 
@@ -57,12 +58,12 @@ def _with_questions(image: GeneratedImage) -> GeneratedImage:
     sample = image.request.sample
     if any(sample.facts.get(key) for key in _KEYS):
         return image
-    asked = replace(sample, facts=facts_of(_questions(sample)))
-    return replace(image, request=replace(image.request, sample=asked))
+    complete = replace(sample, facts=facts_of(_questions(sample)))
+    return replace(image, request=replace(image.request, sample=complete))
 
 
 def _questions(sample: Sample) -> QuestionSet:
-    # The facts of an edit speak of two pictures.
+    # The facts of an edit describe two images.
     if sample.facts.get("include") and "source" not in sample.facts:
         return questions_from_facts(0, sample)
     whole = f"Does the picture show all of this: {sample.prompt.rstrip('.')}?"

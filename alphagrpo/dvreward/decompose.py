@@ -1,9 +1,9 @@
 """Writes the questions of prompts with a language model, once and offline.
 
-The model is any judge, asked without pictures. For each prompt: a list of semantic questions, a
+The model is any judge, queried without images. For each prompt: a list of semantic questions, a
 review of each that also chooses its tag, then a list of quality questions. A question that fails is
-mended alone, a few times, and then dropped with the reason on record; the others stay. A prompt for
-which a call fails gets no questions at all, and the next run asks again.
+repaired by itself, a few times, and then dropped with the reason on record; the others stay. A
+prompt for which a call fails gets no questions, and the next run tries again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from alphagrpo.dvreward.prompt_texts import NumberedPrompt
 from alphagrpo.dvreward.question_files import (
     TAGS,
     Aspect,
-    Dropped,
+    DroppedQuestion,
     DVQuestion,
     QuestionSet,
     appending_question_sets,
@@ -43,8 +43,8 @@ from alphagrpo.dvreward.question_files import (
     read_question_sets,
 )
 
-_WARMER: Final = 0.7
-"""Temperature of a call repeated because its reply could not be read: 0 would repeat the reply."""
+_RETRY_TEMPERATURE: Final = 0.7
+"""Temperature of a call repeated because its reply could not be parsed: 0 would repeat it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +52,9 @@ class DecompositionOptions:
     """How the questions are written."""
 
     attempts: int = 3
-    """Calls for one list until it can be read, and times that one question is mended."""
+    """Most calls for one list until it can be parsed, and most repairs of one question."""
     together: int = 16
-    """Prompts under way at once; after each such portion the file is on disk."""
+    """Prompts processed at once; after each such batch the file is on disk."""
     max_tokens: int = 4096
     """Of one reply; thinking models need more."""
 
@@ -68,7 +68,7 @@ DEFAULT: Final = DecompositionOptions()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedDecomposition:
-    """What became of a prompt that has no questions."""
+    """A prompt that has no questions, and why."""
 
     prompt: NumberedPrompt
     status: Status
@@ -76,8 +76,8 @@ class FailedDecomposition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """What `decompose_file` did."""
+class DecompositionResult:
+    """Result of `decompose_file`."""
 
     n_written: int
     n_before: int
@@ -91,16 +91,16 @@ def decompose(
     """The questions of each prompt, or why there are none, in order.
 
     Raises:
-        AlphaBenchError: the model says what the user must mend.
+        AlphaBenchError: the model refuses the request for a reason that the user must fix.
     """
     drafts = [_Draft(prompt) for prompt in prompts]
     for aspect in TAGS:
-        asks = [_list_call(draft, aspect, options) for draft in _alive(drafts)]
-        for draft, answer in zip(_alive(drafts), _ask(llm, asks, options), strict=True):
+        asks = [_list_call(draft, aspect, options) for draft in _active(drafts)]
+        for draft, answer in zip(_active(drafts), _ask(llm, asks, options), strict=True):
             _take_list(draft, aspect, answer)
-        _vet(_alive(drafts), aspect, llm, options)
-        for draft in _alive(drafts):
-            if aspect == "semantic" and not draft.kept[aspect]:
+        _vet(_active(drafts), aspect, llm, options)
+        for draft in _active(drafts):
+            if aspect == "semantic" and not draft.accepted[aspect]:
                 draft.give_up("unparsed", "no semantic question passed the review")
     made_by = decomposer_identity(llm)
     return [draft.outcome(made_by) for draft in drafts]
@@ -113,39 +113,39 @@ def decompose_file(
     options: DecompositionOptions = DEFAULT,
     *,
     done: Callable[[int], None] = lambda _: None,
-) -> Written:
-    """Append the questions of those prompts that `out` lacks; can be stopped and repeated.
+) -> DecompositionResult:
+    """Appends the questions of the prompts that `out` does not hold yet; resumable.
 
     Args:
         prompts: all that are wanted.
         out: a question file, made if absent.
-        llm: any judge; is shown no picture.
-        done: called with the number of prompts that a portion has settled.
+        llm: any judge; it receives no image.
+        done: called with the number of prompts of each batch that is finished.
 
     Raises:
-        AlphaBenchError: the file was written by another model or wording, or is in use.
+        AlphaBenchError: the file was written by another model or template, or is in use.
     """
     with appending_question_sets(out) as append:
         before = read_question_sets(out)
-        _same_author(before, decomposer_identity(llm), out)
+        _check_author(before, decomposer_identity(llm), out)
         known = {(one.original_index, one.prompt) for one in before}
-        lacking = [prompt for prompt in prompts if (prompt.index, prompt.text) not in known]
+        missing = [prompt for prompt in prompts if (prompt.index, prompt.text) not in known]
         not_done: list[FailedDecomposition] = []
-        for portion in _portions(lacking, options.together):
-            outcomes = decompose(portion, llm, options)
+        for batch in _batches(missing, options.together):
+            outcomes = decompose(batch, llm, options)
             sets = [one for one in outcomes if isinstance(one, QuestionSet)]
             append(sets)
             not_done += [one for one in outcomes if isinstance(one, FailedDecomposition)]
-            done(len(portion))
-    return Written(
-        n_written=len(lacking) - len(not_done),
-        n_before=len(prompts) - len(lacking),
+            done(len(batch))
+    return DecompositionResult(
+        n_written=len(missing) - len(not_done),
+        n_before=len(prompts) - len(missing),
         not_done=tuple(not_done),
     )
 
 
 def decomposer_identity(llm: Judge) -> dict[str, str]:
-    """Who writes the questions: model and wording."""
+    """The model and templates that write the questions."""
     return {
         **{f"llm.{key}": value for key, value in llm.identity.items() if key != "self_test"},
         "wording": WORDING,
@@ -154,15 +154,15 @@ def decomposer_identity(llm: Judge) -> dict[str, str]:
 
 @dataclass(slots=True)
 class _Draft:
-    """One prompt on its way."""
+    """A prompt whose questions are being written."""
 
     prompt: NumberedPrompt
     pending: list[_Pending] = field(default_factory=list)
-    kept: dict[Aspect, dict[int, DVQuestion]] = field(
+    accepted: dict[Aspect, dict[int, DVQuestion]] = field(
         default_factory=lambda: {aspect: {} for aspect in TAGS}
     )
-    """By place in the list that the model wrote."""
-    dropped: list[Dropped] = field(default_factory=list)
+    """By position in the list that the model wrote."""
+    dropped: list[DroppedQuestion] = field(default_factory=list)
     failure: FailedDecomposition | None = None
 
     @property
@@ -170,11 +170,13 @@ class _Draft:
         return f"prompt-{hashlib.sha256(well_formed(self.prompt.text).encode()).hexdigest()[:16]}"
 
     def in_order(self, aspect: Aspect) -> tuple[DVQuestion, ...]:
-        return tuple(question for _, question in sorted(self.kept[aspect].items()))
+        return tuple(question for _, question in sorted(self.accepted[aspect].items()))
 
     def drop(self, pending: _Pending, reason: str) -> None:
         question = pending.question
-        self.dropped.append(Dropped(aspect=question.aspect, text=question.text, reason=reason))
+        self.dropped.append(
+            DroppedQuestion(aspect=question.aspect, text=question.text, reason=reason)
+        )
 
     def give_up(self, status: Status, reason: str) -> None:
         self.failure = FailedDecomposition(prompt=self.prompt, status=status, reason=reason)
@@ -192,14 +194,14 @@ class _Draft:
 
 @dataclass(slots=True)
 class _Pending:
-    """One question that is not settled."""
+    """A question that is neither accepted nor dropped."""
 
     place: int
     question: DVQuestion
     fault: str | None = None
 
 
-def _alive(drafts: Iterable[_Draft]) -> list[_Draft]:
+def _active(drafts: Iterable[_Draft]) -> list[_Draft]:
     return [draft for draft in drafts if draft.failure is None]
 
 
@@ -215,36 +217,36 @@ def _take_list(draft: _Draft, aspect: Aspect, answer: Answer) -> None:
 def _vet(
     drafts: Sequence[_Draft], aspect: Aspect, llm: Judge, options: DecompositionOptions
 ) -> None:
-    """Settle every pending question: kept, or mended and then kept, or dropped."""
+    """Decides every pending question: accepted, repaired and then accepted, or dropped."""
     for attempt in range(options.attempts + 1):
         _find_faults(drafts, aspect)
         if aspect == "semantic":
             _review(drafts, llm, options)
-        for draft in _alive(drafts):
+        for draft in _active(drafts):
             sound = {p.place: p.question for p in draft.pending if p.fault is None}
-            draft.kept[aspect].update(sound)
+            draft.accepted[aspect].update(sound)
             draft.pending = [p for p in draft.pending if p.fault is not None]
         if attempt < options.attempts:
-            _mend(drafts, aspect, llm, options)
-    for draft in _alive(drafts):
+            _repair(drafts, aspect, llm, options)
+    for draft in _active(drafts):
         for pending in draft.pending:
-            draft.drop(pending, pending.fault or "it was never settled")
+            draft.drop(pending, pending.fault or "it was never decided")
         draft.pending = []
 
 
 def _find_faults(drafts: Sequence[_Draft], aspect: Aspect) -> None:
-    """Faults of form; what another question asks already is dropped at once."""
-    for draft in _alive(drafts):
-        asked = {
+    """Finds faults of form; drops a question that repeats another one."""
+    for draft in _active(drafts):
+        known = {
             question_key(q.text) for q in (*draft.in_order("semantic"), *draft.in_order("quality"))
         }
         fresh: list[_Pending] = []
         for pending in draft.pending:
             key = question_key(pending.question.text)
-            if key in asked:
+            if key in known:
                 draft.drop(pending, "another question asks the same")
                 continue
-            asked.add(key)
+            known.add(key)
             # The review chooses the tag of a semantic question, so having none yet is no fault.
             tag = pending.question.tag or (TAGS[aspect][0] if aspect == "semantic" else None)
             pending.fault = fault_of(replace(pending.question, tag=tag))
@@ -254,7 +256,7 @@ def _find_faults(drafts: Sequence[_Draft], aspect: Aspect) -> None:
 
 def _review(drafts: Sequence[_Draft], llm: Judge, options: DecompositionOptions) -> None:
     answer_format = ReviewOfQuestion("semantic")
-    cases = [(d, p) for d in _alive(drafts) for p in d.pending if p.fault is None]
+    cases = [(d, p) for d in _active(drafts) for p in d.pending if p.fault is None]
     asks = [
         _call(
             d,
@@ -274,25 +276,27 @@ def _review(drafts: Sequence[_Draft], llm: Judge, options: DecompositionOptions)
         pending.fault = fault_of(pending.question) if review.keep else review.why
 
 
-def _mend(
+def _repair(
     drafts: Sequence[_Draft], aspect: Aspect, llm: Judge, options: DecompositionOptions
 ) -> None:
     answer_format = RepairedQuestion(aspect)
-    cases = [(draft, pending) for draft in _alive(drafts) for pending in draft.pending]
-    asks = [_call(d, answer_format, f"mend-{p.place}", _mending(d, p), options) for d, p in cases]
+    cases = [(draft, pending) for draft in _active(drafts) for pending in draft.pending]
+    asks = [
+        _call(d, answer_format, f"mend-{p.place}", _repair_text(d, p), options) for d, p in cases
+    ]
     for (draft, pending), answer in zip(cases, _ask(llm, asks, options), strict=True):
         if answer.values is None or answer.reply is None:
-            draft.give_up(answer.status, f"mending {pending.question.text!r}: {answer.reason}")
+            draft.give_up(answer.status, f"repair of {pending.question.text!r}: {answer.reason}")
             continue
-        mended = answer_format.question(text_of(answer.reply))
-        if mended is None:
+        repaired = answer_format.question(text_of(answer.reply))
+        if repaired is None:
             draft.drop(pending, f"{pending.fault}; given up")
             draft.pending.remove(pending)
         else:
-            pending.question = mended
+            pending.question = repaired
 
 
-def _mending(draft: _Draft, pending: _Pending) -> str:
+def _repair_text(draft: _Draft, pending: _Pending) -> str:
     return repair_request(draft.prompt.text, pending.question, pending.fault or "")
 
 
@@ -320,7 +324,7 @@ def _call(
 
 
 def _ask(llm: Judge, asks: Sequence[Question], options: DecompositionOptions) -> list[Answer]:
-    """One answer for each; a call whose reply cannot be read is repeated alone, warmer."""
+    """One answer for each; a call with an unreadable reply is repeated at a higher temperature."""
     answers = list(llm.ask(asks))
     for attempt in range(1, options.attempts):
         again = [place for place, answer in enumerate(answers) if answer.status == "unparsed"]
@@ -333,22 +337,23 @@ def _ask(llm: Judge, asks: Sequence[Question], options: DecompositionOptions) ->
 
 
 def _repeated(question: Question, attempt: int) -> Question:
-    sampling = replace(question.sampling, temperature=_WARMER)
+    sampling = replace(question.sampling, temperature=_RETRY_TEMPERATURE)
     return replace(question, repeat=attempt, sampling=sampling)
 
 
-def _portions(prompts: Sequence[NumberedPrompt], size: int) -> Iterator[Sequence[NumberedPrompt]]:
+def _batches(prompts: Sequence[NumberedPrompt], size: int) -> Iterator[Sequence[NumberedPrompt]]:
     for start in range(0, len(prompts), size):
         yield prompts[start : start + size]
 
 
-def _same_author(before: Sequence[QuestionSet], made_by: Mapping[str, str], out: Path) -> None:
+def _check_author(before: Sequence[QuestionSet], made_by: Mapping[str, str], out: Path) -> None:
     for one in before:
         if dict(one.made_by) != dict(made_by):
             differing = sorted(
                 key for key in {*one.made_by, *made_by} if one.made_by.get(key) != made_by.get(key)
             )
             raise AlphaBenchError(
-                f"{str(out)!r} holds questions by another author ({', '.join(differing)} differ)",
+                f"{str(out)!r} holds questions by another model or template "
+                f"({', '.join(differing)} differ)",
                 hint="write to another file with --out",
             )

@@ -1,7 +1,7 @@
-"""What the decomposer is told, and how its replies are read: one contract for each kind of call.
+"""Prompt templates of the decomposer and parsers of its replies, one answer format a call.
 
-Wording and parser of a call stand together. A parser that is not sure says None. The examples are
-made up for this file. Knows no model.
+The template and the parser of a call stand together. A parser that is not sure returns None. The
+examples were written for this file. Knows no model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from alphabench.questions import Reply
 from alphagrpo.dvreward.question_files import TAGS, Aspect, DVQuestion
 
 MOST_QUESTIONS: Final = 80
-"""A list longer than this is taken for a model that cannot stop."""
+"""A longer list is taken for a model that does not stop."""
 
 SYSTEM: Final = (
     "You prepare checklists for people who compare pictures with the text they were made from. "
@@ -198,12 +198,12 @@ WORDING: Final = hashlib.sha256(
         ]
     ).encode()
 ).hexdigest()  # fmt: skip
-"""sha256 of all that the decomposer is ever told beside prompts and questions."""
+"""sha256 of all text that the decomposer receives besides prompts and questions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What the reviewer said about a question."""
+    """The reviewer's verdict on a question."""
 
     keep: bool
     tag: str | None
@@ -250,7 +250,7 @@ class ReviewOfQuestion:
         return None if review is None else (float(review.keep),)
 
     def review(self, text: str) -> Review | None:
-        """What was said; None if unreadable."""
+        """The verdict; None if it cannot be parsed."""
         entry = _json(text, dict)
         if not isinstance(entry, dict) or not isinstance(entry.get("keep"), bool):
             return None
@@ -281,7 +281,7 @@ class RepairedQuestion:
         return None if _question(entry, self.aspect) is None else (1.0,)
 
     def question(self, text: str) -> DVQuestion | None:
-        """The mended question; None where it was given up, or the reply is unreadable."""
+        """The repaired question; None where it was given up or the reply cannot be parsed."""
         return _question(_json(text, dict), self.aspect)
 
 

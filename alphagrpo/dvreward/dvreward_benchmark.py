@@ -1,13 +1,13 @@
-"""DVReward as a benchmark: prompts with their questions, from a file or of the drawn world.
+"""DVReward as a benchmark: prompts with their questions, from a file or of the synthetic world.
 
 `dvreward:FILE` takes a question file (`alphabench dvreward decompose` writes one, and released ones
-are read). What is scored is a copy kept by content, so that a run can be scored again after the
-file was moved or changed. `dvreward:mini` asks about GenEval's mini prompts what a perfect
+are read). A copy cached by content hash is scored, so that a run can be scored again after the file
+was moved or changed. `dvreward:mini` asks about GenEval's mini prompts what a perfect
 decomposer would. Its evaluators are `dvreward` and, as the baseline, `holistic`.
 
-official: the release's rules; questions that its validator refused are put, and an aspect without
-questions counts as 1. strict: such questions are not put, and such an aspect is left out. In both,
-an image is scored only if its questions are answered; the release has 0 for a failed call.
+official: the release's rules; questions that its validator refused are asked, and an aspect without
+questions counts as 1. strict: such questions are not asked, and such an aspect is left out. In
+both, an image is scored only if its questions are answered; the release has 0 for a failed call.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DVREWARD: Final = BenchmarkEntry(
 )
 """The entry point of this benchmark."""
 NO_DATA: Final = "none"
-"""Digest of the list that nobody has named yet."""
+"""Digest of a list before a file is named."""
 
 
 def open_dvreward(
@@ -52,9 +52,9 @@ def open_dvreward(
     """Prompts with questions, under one protocol.
 
     Args:
-        split: `mini`; a path of a question file; or the name under which one was kept.
+        split: `mini`; a path of a question file; or the name of a cached copy.
         version: None takes the one there is.
-        data: in whose folder question files are kept.
+        data: its folder holds the cached question files.
 
     Raises:
         AlphaBenchError: no such version or file, or a file that holds no questions.
@@ -164,7 +164,7 @@ class DVReward:
 
 
 def _folder(data: UpstreamData) -> Path:
-    """Where question files are kept."""
+    """The folder of cached question files."""
     return data.cache_dir / "dvreward"
 
 

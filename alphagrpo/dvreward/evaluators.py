@@ -1,7 +1,7 @@
 """DVReward and its baseline as evaluators: a judge, the questions of a sample, and a verdict.
 
-Made for a benchmark's run and for a trainer alike; a trainer reads the value of the one verdict of
-each image, None being no reward. Knows no particular judge.
+A benchmark's run and a trainer use the same evaluators; a trainer takes the value of the one
+verdict on each image as the reward, None being none. Knows no particular judge.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def dvreward_evaluator(
     """
     return JudgeEvaluator(
         judge=judge,
-        questions_about=_AskAll(verification_options),
-        score=_SettleAll(verification_options, aggregation_options),
+        questions_about=_QuestionsOfSample(verification_options),
+        score=_ScoreAll(verification_options, aggregation_options),
         identity={
             **{
                 f"question.{key}": value
@@ -92,12 +92,12 @@ def dvreward_evaluator(
 
 def holistic_evaluator(judge: Judge) -> JudgeEvaluator:
     """The baseline: one grade for each image, whatever its sample's benchmark."""
-    wording = {**Grades(name="consistency").identity, "contract": "holistic"}
+    identity = {**Grades(name="consistency").identity, "contract": "holistic"}
     return JudgeEvaluator(
         judge=judge,
         questions_about=_ask_holistic,
         score=_settle_holistic,
-        identity={f"question.{key}": value for key, value in wording.items()},
+        identity={f"question.{key}": value for key, value in identity.items()},
     )
 
 
@@ -107,7 +107,7 @@ class _NoOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _AskAll:
+class _QuestionsOfSample:
     verification_options: VerificationOptions
 
     def __call__(self, image: GeneratedImage) -> Sequence[Question]:
@@ -116,7 +116,7 @@ class _AskAll:
 
 
 @dataclass(frozen=True, slots=True)
-class _SettleAll:
+class _ScoreAll:
     verification_options: VerificationOptions
     aggregation_options: AggregationOptions
 

@@ -1,4 +1,4 @@
-"""Reads the texts that images are to be made from. Knows no question."""
+"""Reads files of prompts. Knows no question."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LFS: Final = "version https://git-lfs.github.com/spec/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumberedPrompt:
-    """A text to make images from."""
+    """A prompt and its position in a list."""
 
     text: str
     index: int
-    """Its place in the list it came from."""
+    """Position in the list that it came from."""
 
 
 def read_prompts(path: Path) -> list[NumberedPrompt]:
@@ -36,7 +36,7 @@ def read_prompts(path: Path) -> list[NumberedPrompt]:
         ) from error
     if text.startswith(_LFS):
         raise AlphaBenchError(
-            f"{str(path)!r} is a pointer of Git LFS in the place of the file itself",
+            f"{str(path)!r} is a Git LFS pointer, not the file itself",
             hint="run `git lfs pull` in the repository that it comes from",
         )
     lines = text.split("\n")

@@ -57,14 +57,14 @@ class DVQuestion:
     tag: str | None = None
     """One of `TAGS[aspect]`; None where a released file gives none."""
     valid: bool = True
-    """What the decomposer's validator said; the release asks invalid ones all the same."""
+    """Verdict of the decomposer's validator; the release asks invalid questions as well."""
     check: Mapping[str, Any] | None = None
-    """For drawn scenes: GenEval facts that hold exactly when yes is true."""
+    """For synthetic scenes: GenEval facts that hold exactly when yes is true."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dropped:
-    """A question that was written, found wanting, and not mended."""
+class DroppedQuestion:
+    """A question that was written, rejected, and not repaired."""
 
     aspect: Aspect
     text: str
@@ -79,12 +79,12 @@ class QuestionSet:
     semantic: tuple[DVQuestion, ...]
     quality: tuple[DVQuestion, ...]
     original_index: int | None = None
-    """The prompt's place in the list it came from."""
+    """The prompt's position in the list that it came from."""
     made_by: Mapping[str, str] = field(default_factory=dict)
-    """Model and wording that wrote the questions; empty for files that do not tell."""
-    dropped: tuple[Dropped, ...] = ()
+    """Model and templates that wrote the questions; empty for files that do not tell."""
+    dropped: tuple[DroppedQuestion, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Further keys of the line, kept as they are (`include` and `exclude` for drawn scenes)."""
+    """Further keys of the line, kept as they are (`include` and `exclude` for synthetic scenes)."""
 
     @property
     def questions(self) -> tuple[DVQuestion, ...]:
@@ -151,7 +151,7 @@ def from_row(row: Mapping[str, Any], *, where: str) -> QuestionSet:
         where: file and line, for the error.
 
     Raises:
-        AlphaBenchError: a key is lacking or of another type, a schema this version cannot read,
+        AlphaBenchError: a key is missing or of another type, a schema this version cannot read,
             or questions that were changed since they were hashed.
     """
     prompt, index = row.get("prompt"), row.get("original_index")
@@ -302,10 +302,10 @@ def _made_by(ours: Mapping[str, Any], where: str) -> dict[str, str]:
     return {str(key): str(value) for key, value in made_by.items()}
 
 
-def _dropped(ours: Mapping[str, Any], where: str) -> tuple[Dropped, ...]:
+def _dropped(ours: Mapping[str, Any], where: str) -> tuple[DroppedQuestion, ...]:
     try:
         return tuple(
-            Dropped(aspect=d["question_type"], text=d["question"], reason=d["reason"])
+            DroppedQuestion(aspect=d["question_type"], text=d["question"], reason=d["reason"])
             for d in ours.get("dropped", ())
         )
     except (KeyError, TypeError) as error:

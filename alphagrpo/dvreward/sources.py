@@ -1,7 +1,7 @@
-"""Where lists of prompts with questions come from: a user's file, or the drawn world.
+"""Lists of prompts with questions: a user's file, or the synthetic world.
 
-A file is kept by content in the cache, so that what a run was about outlives the file's next edit.
-Knows no judge and no score.
+A file is copied into the cache under its content hash, so that a run stays scorable after the file
+changes. Knows no judge and no score.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _MINI_QUALITY: Final = (
         check=_ALWAYS,
     ),
 )
-"""True of every drawn picture."""
+"""Yes is the right answer for every rendered image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def mini(data: UpstreamData) -> QuestionList:
 
 
 def save_question_file(path: Path, folder: Path) -> str:
-    """Keep a copy of a question file; returns the name under which `load_saved` finds it.
+    """Copies a question file into the cache; returns the name that `load_saved` takes.
 
     Raises:
         AlphaBenchError: no such file, or it holds prompts without questions.
@@ -107,7 +107,7 @@ def save_question_file(path: Path, folder: Path) -> str:
 
 @functools.cache
 def load_saved(name: str, folder: Path) -> QuestionList:
-    """The list that was kept under a name; names go by content, so it never changes."""
+    """The cached list of this name; names contain a content hash, so it never changes."""
     content = (folder / f"{name}.jsonl").read_bytes()
     return QuestionList(
         sets=tuple(parse_question_sets(content, name=name.rpartition("-")[0])),
@@ -116,12 +116,12 @@ def load_saved(name: str, folder: Path) -> QuestionList:
 
 
 def is_saved(name: str, folder: Path) -> bool:
-    """Whether something was kept under this name."""
+    """Whether a list of this name is cached."""
     return "/" not in name and (folder / f"{name}.jsonl").is_file()
 
 
 def to_sample(index: int, questions: QuestionSet) -> Sample:
-    """The facts are the line without the prompt; `group` and drawn scenes' facts are among them."""
+    """Its facts are the line without the prompt, with `group` and facts of synthetic scenes."""
     group = questions.extra.get("group")
     return Sample(
         id=f"{index:05}",
@@ -138,14 +138,14 @@ def questions_of(sample: Sample) -> QuestionSet:
 
 
 def questions_from_facts(index: int, sample: Sample) -> QuestionSet:
-    """What a perfect decomposer would ask of a drawn picture; `made_by` says that rules wrote it.
+    """The questions that a perfect decomposer would write; `made_by` states that rules wrote them.
 
-    The two questions of quality are about pictures of the drawn world.
+    The two quality questions fit images of the synthetic world only.
     """
-    asked = fact_questions(sample.facts)
+    questions = fact_questions(sample.facts)
     semantic = tuple(
         DVQuestion(aspect="semantic", text=q.text, tag=_TAG_OF[q.kind], check=q.check)
-        for q in asked
+        for q in questions
     )
     return QuestionSet(
         prompt=sample.prompt,

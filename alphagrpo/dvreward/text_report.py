@@ -1,4 +1,4 @@
-"""A verdict as lines for people: the reward, then every question with its answer."""
+"""A verdict as text: the reward, then every question with its answer."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ def verdict_text(verdict: Verdict) -> str:
 def _line(entry: Mapping[str, Any]) -> str:
     if "question" not in entry:
         grades = entry.get("grades")
-        said = entry["status"] if grades is None else ", ".join(number(g) for g in grades)
-        return f"{entry['id']}: {said}"
+        answer = entry["status"] if grades is None else ", ".join(number(g) for g in grades)
+        return f"{entry['id']}: {answer}"
     p_yes = entry["p_yes"]
-    said = entry["status"] if p_yes is None else number(p_yes)
-    return f"{said:>8}  {entry['id']:>3} {entry['tag'] or '-':<12} {plain_text(entry['question'])}"
+    answer = entry["status"] if p_yes is None else number(p_yes)
+    return (
+        f"{answer:>8}  {entry['id']:>3} {entry['tag'] or '-':<12} {plain_text(entry['question'])}"
+    )

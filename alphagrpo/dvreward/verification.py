@@ -1,8 +1,8 @@
-"""Puts a prompt's questions about an image, one call each, and settles the answers.
+"""Asks a prompt's questions about an image, one call each, and scores the answers.
 
-System text, then the image, then the question: all questions about one image share all but the last
-words. Each is answered by P(yes), or by the word alone for judges without log-probabilities, which
-is another measurement. Knows no particular judge, and makes no image.
+System text, then the image, then the question, so that all calls about one image share a prefix.
+Each answer is P(yes), or the answer's text for judges without log-probabilities, which is another
+measurement. Knows no particular judge and generates no image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from alphagrpo.dvreward.aggregate import AggregatedReward, AggregationOptions, a
 from alphagrpo.dvreward.question_files import DVQuestion, QuestionSet
 
 REWARD: Final = "reward"
-"""The id of the one verdict about each image."""
+"""Question id of the one verdict on each image."""
 SYSTEM: Final = (
     "You are an exacting inspector of pictures. You judge by what can be seen, never by what is "
     "likely or was probably meant. A question about something that is not in the picture is "
@@ -33,16 +33,16 @@ _WORST_FIRST: Final[tuple[Status, ...]] = ("failed", "refused", "unparsed", "mis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationOptions:
-    """How questions are put."""
+    """How questions are asked."""
 
     answer: Literal["probability", "text"] = "probability"
-    """probability: P(yes) of the first token. text: the word; for judges that give no more."""
+    """probability: P(yes) of the first token. text: the word; for judges without probabilities."""
     invalid: Literal["asked", "left_out"] = "asked"
-    """What becomes of questions that the decomposer's validator refused; the release asks them."""
+    """Questions that the decomposer's validator refused; the release asks them."""
 
     @property
     def answer_format(self) -> YesNo:
-        """Wording and reading of every question."""
+        """Template and parser of every question."""
         made = YesNoProbability if self.answer == "probability" else YesNoText
         return made(template=WORDING, system=SYSTEM)
 
@@ -51,26 +51,26 @@ AS_RELEASED: Final = VerificationOptions()
 
 
 def questions_to_ask(
-    questions: QuestionSet, how: VerificationOptions
+    questions: QuestionSet, options: VerificationOptions
 ) -> list[tuple[str, DVQuestion]]:
-    """The questions that are put, with their ids: `s0`, `s1` ... `q0` ..., by place in the file."""
+    """The questions that are asked, with ids by position in the file: `s0`, `s1` ... `q0` ..."""
     named = [
-        *((f"s{place}", one) for place, one in enumerate(questions.semantic)),
-        *((f"q{place}", one) for place, one in enumerate(questions.quality)),
+        *((f"s{position}", one) for position, one in enumerate(questions.semantic)),
+        *((f"q{position}", one) for position, one in enumerate(questions.quality)),
     ]
-    return [(name, one) for name, one in named if one.valid or how.invalid == "asked"]
+    return [(name, one) for name, one in named if one.valid or options.invalid == "asked"]
 
 
 def questions_about(
-    image_id: str, picture: ImagePart, questions: QuestionSet, how: VerificationOptions
+    image_id: str, image: ImagePart, questions: QuestionSet, options: VerificationOptions
 ) -> list[Question]:
     """One call for each question."""
-    answer_format = how.answer_format
+    answer_format = options.answer_format
     return [
         yes_no_question(
-            one.text, (picture,), image_id=image_id, question_id=name, answer_format=answer_format
+            one.text, (image,), image_id=image_id, question_id=name, answer_format=answer_format
         )
-        for name, one in questions_to_ask(questions, how)
+        for name, one in questions_to_ask(questions, options)
     ]
 
 
@@ -91,8 +91,8 @@ def score_answers(
         A scored verdict, or one with the worst status among the unanswered questions (failed,
         refused, unparsed), which never has a value.
     """
-    asked = [one for _, one in questions_to_ask(questions, verification_options)]
-    pairs = list(zip(asked, answers, strict=True))
+    questions_asked = [one for _, one in questions_to_ask(questions, verification_options)]
+    pairs = list(zip(questions_asked, answers, strict=True))
     reward = aggregate(
         [_value(answer) for one, answer in pairs if one.aspect == "semantic"],
         [_value(answer) for one, answer in pairs if one.aspect == "quality"],
@@ -124,13 +124,13 @@ def _status(answers: Sequence[Answer]) -> Status:
 
 
 def _reason(reward: AggregatedReward, pairs: Sequence[tuple[DVQuestion, Answer]]) -> str:
-    """What is wrong with the image; for an unscored one what is lacking."""
+    """The questions answered by no; for an unscored image, how many answers are missing."""
     if reward.value is None:
         if not pairs:
             return "there is no question to ask"
         counts = Counter(answer.status for _, answer in pairs if answer.values is None)
-        lacking = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
-        return f"{reward.n_answered} of {reward.n_asked} questions answered ({lacking})"
+        missing = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+        return f"{reward.n_answered} of {reward.n_asked} questions answered ({missing})"
     denied = [
         f"no ({answer.values[0]:.2f}): {one.text}"
         for one, answer in pairs

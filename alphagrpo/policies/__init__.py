@@ -1,1 +1,1 @@
-"""Models that a training can be run on, behind `alphatrainers.protocols.Policy`."""
+"""Models that a training can be run on, as `alphatrainers.protocols.Policy`."""

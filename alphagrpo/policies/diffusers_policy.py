@@ -1,7 +1,7 @@
-"""A pipeline of the SD3 family as a policy: it draws from a prompt, and neither writes nor reads.
+"""A pipeline of the SD3 family as a policy: it generates images from text, and reads no image.
 
 Its transformer alone is trained; text encoders and autoencoder stay as they are. Guidance is that
-of `alphabench.models.bagel.guidance` over the whole picture. Knows no task, reward or optimizer.
+of `alphabench.models.bagel.guidance` over the whole image. Knows no task, reward or optimizer.
 
 Shapes: B rows; C channels; Y X cells of a latent.
 """
@@ -35,7 +35,7 @@ EXPERTS: Final[Mapping[str, str]] = {
 }
 """Flow-GRPO's targets: every projection of the joint attention."""
 _TIMESTEPS: Final = 1000.0
-_REMEMBERED: Final = 256
+_MAX_CACHED: Final = 256
 """Encoded prompts; the encoders are not trained, so that these stay right."""
 
 
@@ -47,13 +47,13 @@ class EncodedPrompts(NamedTuple):
 
 
 class DiffusersPolicy:
-    """See `alphatrainers.protocols.Policy`; takes programs of one prompt and one picture."""
+    """See `alphatrainers.protocols.Policy`; takes programs of one prompt and one image."""
 
     def __init__(self, pipeline: Any, *, identity: Mapping[str, str], longest: int) -> None:
         self.pipeline = pipeline
         self.identity = identity
         self._longest = longest
-        self._known: dict[str, EncodedPrompts] = {}
+        self._encoded: dict[str, EncodedPrompts] = {}
 
     @property
     def module(self) -> nn.Module:
@@ -74,7 +74,7 @@ class DiffusersPolicy:
 
     @torch.no_grad()
     def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
-        spec = _drawing(programs[0])
+        spec = _image_spec(programs[0])
         encoded = self._encode([_prompt(program) for program in programs])
         factor = self.pipeline.vae_scale_factor
         if spec.width % (2 * factor) or spec.height % (2 * factor):
@@ -90,8 +90,8 @@ class DiffusersPolicy:
             return self._velocity(encoded, x_BCYX, sigma_B, _guidance(spec))
 
         generators = [generator(program, 1) for program in programs]
-        drawn = sample_latents(predict, spec, generators, shape, device=self.device)
-        pictures = self._decode(drawn.final_BX)
+        sampled = sample_latents(predict, spec, generators, shape, device=self.device)
+        images = self._decode(sampled.final_BX)
         return [
             Trajectory(
                 program=program,
@@ -99,11 +99,11 @@ class DiffusersPolicy:
                     program.steps[0],  # type: ignore[arg-type]  # `_prompt` looked at it
                     SampledImage(
                         spec=spec,
-                        path_NX=drawn.path_BNX[row],
-                        velocity_SX=drawn.velocity_BSX[row],
-                        logp_S=drawn.logp_BS[row],
-                        final_X=drawn.final_BX[row],
-                        image=pictures[row],
+                        path_NX=sampled.path_BNX[row],
+                        velocity_SX=sampled.velocity_BSX[row],
+                        logp_S=sampled.logp_BS[row],
+                        final_X=sampled.final_BX[row],
+                        image=images[row],
                     ),
                 ),
             )
@@ -154,9 +154,9 @@ class DiffusersPolicy:
 
     @torch.no_grad()
     def _encode(self, prompts: Sequence[str]) -> EncodedPrompts:
-        unknown = [one for one in dict.fromkeys(prompts) if one not in self._known]
-        if len(self._known) + len(unknown) > _REMEMBERED:
-            self._known = {}
+        unknown = [one for one in dict.fromkeys(prompts) if one not in self._encoded]
+        if len(self._encoded) + len(unknown) > _MAX_CACHED:
+            self._encoded = {}
             unknown = list(dict.fromkeys(prompts))
         for prompt in unknown:
             tokens_1TD, _, pooled_1D, _ = self.pipeline.encode_prompt(
@@ -167,8 +167,8 @@ class DiffusersPolicy:
                 device=self.device,
                 max_sequence_length=self._longest,
             )
-            self._known[prompt] = EncodedPrompts(tokens_1TD, pooled_1D)
-        found = [self._known[prompt] for prompt in prompts]
+            self._encoded[prompt] = EncodedPrompts(tokens_1TD, pooled_1D)
+        found = [self._encoded[prompt] for prompt in prompts]
         return EncodedPrompts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def _decode(self, latents_BCYX: Tensor) -> list[Image]:
@@ -178,13 +178,11 @@ class DiffusersPolicy:
         decoded = vae.decode(scaled.to(device=vae.device, dtype=vae.dtype), return_dict=False)[0]
         if not decoded.isfinite().all():
             raise TrainingStoppedError(
-                "the policy drew no picture: the pipeline made NaN or infinity",
+                "the policy generated no image: the pipeline made NaN or infinity",
                 hint="lower the learning rate or eta, and go back to an earlier checkpoint",
             )
-        pictures: list[Image] = self.pipeline.image_processor.postprocess(
-            decoded, output_type="pil"
-        )
-        return pictures
+        images: list[Image] = self.pipeline.image_processor.postprocess(decoded, output_type="pil")
+        return images
 
 
 def _prompt(program: Program) -> str:
@@ -193,12 +191,12 @@ def _prompt(program: Program) -> str:
     return encoded.text
 
 
-def _drawing(program: Program) -> GenerateImage:
+def _image_spec(program: Program) -> GenerateImage:
     spec = program.steps[1]
     assert isinstance(spec, GenerateImage)
     if spec.guidance is not None and _guidance(spec).renorm != "global":
         raise AlphaBenchError(
-            "a diffusers policy keeps the length of whole pictures alone",
+            "a diffusers policy renormalises guidance over the image as a whole only",
             hint="set task.draw.guidance.renorm=global",
         )
     return spec

@@ -69,7 +69,7 @@ class DiffusersTraining:
             policy=policy,
             generator=live,
             size=(sampling.width or own, sampling.height or own),
-            resize=lambda picture: picture,
+            resize=lambda image: image,
             think_prompt="",
             reflect_prompt="{prompt}",
             thinks=False,
@@ -92,7 +92,7 @@ class DiffusersTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveDiffusers:
-    """The pipeline as the harness draws with it, with the weights now in force."""
+    """The pipeline as a checkpoint of the harness, with the weights now in force."""
 
     checkpoint: DiffusersCheckpoint
     trained: str

@@ -1,4 +1,4 @@
-"""From a recipe's `policy` section to a policy and to what tasks and validations need beside it.
+"""Opens the policy of a recipe, with what tasks and validations need to know of it.
 
 The harness opens the checkpoint, so that `--ckpt` and a recipe mean the same, and validations
 generate with the very weights that are trained. What a checkpoint can do is asked by protocol

@@ -1,4 +1,4 @@
-"""A loaded policy with what tasks and validations need beside it. Opens nothing."""
+"""A loaded policy and what tasks and validations need to know of its checkpoint."""
 
 from __future__ import annotations
 

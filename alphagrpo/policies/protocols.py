@@ -35,7 +35,7 @@ class TrainableCheckpoint(Protocol):
         ...
 
     def open_policy(self, *, device: str) -> PolicyHandle:
-        """Loads the weights, once, and returns them as a policy with what tasks need beside it.
+        """Loads the weights, once, and returns them as a policy, with what tasks need to know.
 
         Raises:
             AlphaBenchError: the weights cannot be loaded.

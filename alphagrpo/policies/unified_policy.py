@@ -1,11 +1,11 @@
-"""A BAGEL-type model as a policy: it reads, writes and draws within one trajectory.
+"""A BAGEL-type model as a policy: reads, writes text and generates images within a trajectory.
 
 Rollout and replay read a trajectory by the same code, so that what is scored is what was sampled:
-the ids as drawn, the latents as stored, the same guidance. A thought that was cut off is closed in
-the context of what follows, as the harness does when it draws, but the closing mark was not drawn
-and is never scored. Knows no task, reward or optimizer.
+the ids as sampled, the latents as stored, the same guidance. A thought that was cut off is closed
+in the context of what follows, as the harness does. The closing mark was not sampled and is never
+scored. Knows no task, reward or optimizer.
 
-Shapes: B rows; L latent tokens of one picture; C features of a token; T tokens of a text; V
+Shapes: B rows; L latent tokens of one image; C features of a token; T tokens of a text; V
 vocabulary.
 """
 
@@ -62,20 +62,20 @@ EXPERTS: Final[Mapping[str, str]] = {
 }
 """AlphaGRPO's targets: attention and MLP of both experts, in all layers."""
 PLAIN: Final = Guidance(text_scale=1.0)
-Column = Sequence[Segment]
-"""The same segment of every trajectory of a batch."""
+StepSegments = Sequence[Segment]
+"""The segment of one step, of each trajectory in a batch."""
 
 
-class _Written(NamedTuple):
-    """One column of texts, scored, and the context behind it."""
+class _ScoredTexts(NamedTuple):
+    """The sampled texts of one step, scored, and the context after them."""
 
     logp: tuple[Tensor, ...]
     after: Context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Reader:
-    """Reads segments into contexts, one column at a time."""
+class _ContextReader:
+    """Reads segments into contexts, one step of all trajectories at a time."""
 
     umm: UnifiedBagel
     plain: bool
@@ -89,31 +89,31 @@ class _Reader:
     def begin(self, rows: int) -> Contexts:
         return new_contexts(self.model, rows)
 
-    def read(self, said: Contexts, column: Column) -> Contexts:
-        """`said` with one more segment in every row."""
-        first = column[0]
+    def read(self, contexts: Contexts, segments_at_step: StepSegments) -> Contexts:
+        """The contexts with one more segment in every row."""
+        first = segments_at_step[0]
         if isinstance(first, InputText):
             block = self.umm.loaded.tokens.block
-            ids = [block(part.text) for part in column if isinstance(part, InputText)]
-            return self._kept(with_text(self.model, said, ids))
+            ids = [block(part.text) for part in segments_at_step if isinstance(part, InputText)]
+            return self._needed(with_text(self.model, contexts, ids))
         if isinstance(first, SampledText):
-            return self._kept(with_thought(self.model, said, self.framed(column)))
-        return self._kept(self._read_pictures(said, column))
+            return self._needed(with_thought(self.model, contexts, self.framed(segments_at_step)))
+        return self._needed(self._read_images(contexts, segments_at_step))
 
-    def framed(self, column: Column) -> list[list[int]]:
+    def framed(self, segments_at_step: StepSegments) -> list[list[int]]:
         """The ids of sampled texts between the marks that frame a text."""
         tokens = self.umm.loaded.tokens
         return [
             [tokens.start, *part.ids, *([] if part.finished else [tokens.end])]
-            for part in column
+            for part in segments_at_step
             if isinstance(part, SampledText)
         ]
 
-    def score(self, said: Context, column: Column) -> _Written:
+    def score(self, context: Context, segments_at_step: StepSegments) -> _ScoredTexts:
         """Log-probabilities of sampled ids, from the one pass that also reads them."""
-        texts = [part for part in column if isinstance(part, SampledText)]
-        framed = self.framed(column)
-        read = self.model.read_text(said, framed, recompute=self.recompute)
+        texts = [part for part in segments_at_step if isinstance(part, SampledText)]
+        framed = self.framed(segments_at_step)
+        read = self.model.read_text(context, framed, recompute=self.recompute)
         rows = ragged([len(ids) for ids in framed], read.hidden_TD.device).split(read.hidden_TD)
         logp = tuple(
             score_tokens(
@@ -124,27 +124,27 @@ class _Reader:
             )
             for hidden_TD, text in zip(rows, texts, strict=True)
         )
-        return _Written(logp, read.context)
+        return _ScoredTexts(logp, read.context)
 
-    def _read_pictures(self, said: Contexts, column: Column) -> Contexts:
+    def _read_images(self, contexts: Contexts, segments_at_step: StepSegments) -> Contexts:
         """As latents without noise, then as patches to be understood."""
         latents: list[Tensor] = []
-        pictures = []
-        for part in column:
+        images = []
+        for part in segments_at_step:
             if isinstance(part, SampledImage):
                 latents.append(part.final_X)
-                pictures.append(part.image)
+                images.append(part.image)
             else:
                 assert isinstance(part, InputImage)
                 assert part.encoded is not None, "a rollout encodes what it reads"
                 latents.append(part.encoded)
-                pictures.append(self.umm.resized(part.image))
-        grids = [self.umm.grid_of(*picture.size) for picture in pictures]
+                images.append(self.umm.resized(part.image))
+        grids = [self.umm.grid_of(*image.size) for image in images]
         x_LC = torch.cat(latents).to(self.umm.loaded.device)
-        return self.umm.read_images(with_latents(self.model, said, x_LC, grids), list(pictures))
+        return self.umm.read_images(with_latents(self.model, contexts, x_LC, grids), list(images))
 
-    def _kept(self, said: Contexts) -> Contexts:
-        return alike(said.full) if self.plain else said
+    def _needed(self, contexts: Contexts) -> Contexts:
+        return alike(contexts.full) if self.plain else contexts
 
 
 class UMMPolicy:
@@ -173,16 +173,16 @@ class UMMPolicy:
     @torch.no_grad()
     def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
         steps = [program.steps for program in programs]
-        drawings = [step for step in steps[0] if isinstance(step, GenerateImage)]
-        reader = _Reader(umm=self.umm, plain=not any(_guided(step) for step in drawings))
-        said = reader.begin(len(programs))
-        columns: list[Column] = []
+        image_specs = [step for step in steps[0] if isinstance(step, GenerateImage)]
+        reader = _ContextReader(umm=self.umm, plain=not any(_guided(step) for step in image_specs))
+        contexts = reader.begin(len(programs))
+        all_segments: list[StepSegments] = []
         for index in range(len(steps[0])):
-            column = self._make(said, programs, index)
-            columns.append(column)
+            segments_at_step = self._advance(contexts, programs, index)
+            all_segments.append(segments_at_step)
             if index < len(steps[0]) - 1:
-                said = reader.read(said, column)
-        rows = zip(programs, zip(*columns, strict=True), strict=True)
+                contexts = reader.read(contexts, segments_at_step)
+        rows = zip(programs, zip(*all_segments, strict=True), strict=True)
         return [Trajectory(program=program, segments=segments) for program, segments in rows]
 
     def replay(
@@ -193,52 +193,54 @@ class UMMPolicy:
         queries: Sequence[VelocityQuery],
         how: ReplaySpec,
     ) -> Iterator[ReplayAnswer]:
-        columns = list(zip(*(one.segments for one in trajectories), strict=True))
-        guided = [q for q in queries if q.guided and _guided(_drawing(columns[q.segment]))]
-        reader = _Reader(umm=self.umm, plain=not guided, recompute=how.recompute)
+        all_segments = list(zip(*(one.segments for one in trajectories), strict=True))
+        guided = [q for q in queries if q.guided and _guided(_image_spec(all_segments[q.segment]))]
+        reader = _ContextReader(umm=self.umm, plain=not guided, recompute=how.recompute)
         last = max([*texts, *(query.segment for query in queries)], default=-1)
-        said = reader.begin(len(trajectories))
+        contexts = reader.begin(len(trajectories))
         for index in range(last + 1):
-            column = columns[index]
+            segments_at_step = all_segments[index]
             wanted = [(n, query) for n, query in enumerate(queries) if query.segment == index]
             if index in texts:
-                written = reader.score(said.full, column)
-                after = written.after if how.context_gradient else detached(written.after)
-                yield TextScored(segment=index, logp=written.logp)
-                del written
-                said = alike(after) if reader.plain else replace(said, full=after)
+                scored = reader.score(contexts.full, segments_at_step)
+                after = scored.after if how.context_gradient else detached(scored.after)
+                yield TextScored(segment=index, logp=scored.logp)
+                del scored
+                contexts = alike(after) if reader.plain else replace(contexts, full=after)
                 continue
-            predict = self._predictor(said, column, how, queries=[q for _, q in wanted])
+            predict = self._predictor(
+                contexts, segments_at_step, how, queries=[q for _, q in wanted]
+            )
             for number, query in wanted:
                 yield VelocityPredicted(query=number, v_BX=predict(query))
             if index < last:
                 with torch.set_grad_enabled(how.context_gradient and torch.is_grad_enabled()):
-                    said = reader.read(said, column)
+                    contexts = reader.read(contexts, segments_at_step)
 
-    def _make(self, said: Contexts, programs: Sequence[Program], index: int) -> Column:
-        column: list[ProgramStep] = [program.steps[index] for program in programs]
+    def _advance(self, contexts: Contexts, programs: Sequence[Program], index: int) -> StepSegments:
+        segments_at_step: list[ProgramStep] = [program.steps[index] for program in programs]
         generators = [generator(program, index) for program in programs]
-        first = column[0]
+        first = segments_at_step[0]
         if isinstance(first, GenerateText):
-            return self._write(said, first, generators)
+            return self._sample_texts(contexts, first, generators)
         if isinstance(first, GenerateImage):
-            return self._draw(said, first, generators)
+            return self._generate_images(contexts, first, generators)
         return [
             self._encoded(step, each) if isinstance(step, InputImage) else step
-            for step, each in zip(column, generators, strict=True)
+            for step, each in zip(segments_at_step, generators, strict=True)
             if isinstance(step, InputImage | InputText)
         ]
 
     def _encoded(self, step: InputImage, noise: torch.Generator) -> InputImage:
-        """The picture with its latent tokens: a sample of the encoder's, as in its training."""
-        picture = self.umm.resized(step.image)
+        """The image with its latent tokens: a sample of the encoder's, as in its training."""
+        image = self.umm.resized(step.image)
         config = self.umm.loaded.model.config.autoencoder
-        cells = [side // config.downsample for side in reversed(picture.size)]
-        drawn_1Zyx = torch.randn((1, config.z_channels, *cells), generator=noise)
-        return replace(step, encoded=self.umm.encoded(picture, drawn_1Zyx).float().cpu())
+        cells = [side // config.downsample for side in reversed(image.size)]
+        noise_1Zyx = torch.randn((1, config.z_channels, *cells), generator=noise)
+        return replace(step, encoded=self.umm.encoded(image, noise_1Zyx).float().cpu())
 
-    def _write(
-        self, said: Contexts, spec: GenerateText, generators: Sequence[torch.Generator]
+    def _sample_texts(
+        self, contexts: Contexts, spec: GenerateText, generators: Sequence[torch.Generator]
     ) -> list[SampledText]:
         tokens = self.umm.loaded.tokens
         ids: list[list[int]] = [[] for _ in generators]
@@ -246,16 +248,16 @@ class UMMPolicy:
 
         def choose(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
             own = [generators[row] for row in rows]
-            drawn = sample_tokens(logits_BV, own, temperature=spec.temperature, top_p=spec.top_p)
-            chosen = [int(one) for one in drawn.ids_B.tolist()]
-            for row, one, logp in zip(rows, chosen, drawn.logp_B.tolist(), strict=True):
+            sampled = sample_tokens(logits_BV, own, temperature=spec.temperature, top_p=spec.top_p)
+            chosen = [int(one) for one in sampled.ids_B.tolist()]
+            for row, one, logp in zip(rows, chosen, sampled.logp_B.tolist(), strict=True):
                 ids[row].append(one)
                 logps[row].append(logp)
             return chosen
 
         generate_text(
             self.umm.loaded.model,
-            said.full,
+            contexts.full,
             start=tokens.start,
             end=tokens.end,
             max_tokens=spec.max_tokens,
@@ -272,29 +274,32 @@ class UMMPolicy:
             for row, logp in zip(ids, logps, strict=True)
         ]
 
-    def _draw(
-        self, said: Contexts, spec: GenerateImage, generators: Sequence[torch.Generator]
+    def _generate_images(
+        self, contexts: Contexts, spec: GenerateImage, generators: Sequence[torch.Generator]
     ) -> list[SampledImage]:
         grids = [self._grid(spec)] * len(generators)
-        guided = self._painter(said, spec, grids)
-        shape = (grids[0].rows * grids[0].columns, self.umm.loaded.model.config.latent_features)
-        drawn = sample_latents(_velocity(guided), spec, generators, shape, device=self.device)
-        pictures = self.umm.decoded(drawn.final_BX.flatten(0, 1).to(self.device), grids)
+        guided = self._guided_velocity(contexts, spec, grids)
+        shape = (
+            grids[0].rows * grids[0].columns,
+            self.umm.loaded.model.config.latent_features,
+        )
+        sampled = sample_latents(_velocity(guided), spec, generators, shape, device=self.device)
+        images = self.umm.decoded(sampled.final_BX.flatten(0, 1).to(self.device), grids)
         made = []
-        for row, picture in enumerate(pictures):
-            if isinstance(picture, NotGenerated):
+        for row, image in enumerate(images):
+            if isinstance(image, NotGenerated):
                 raise TrainingStoppedError(
-                    f"the policy drew no picture: {picture.reason}",
+                    f"the policy generated no image: {image.reason}",
                     hint="lower the learning rate or eta, and go back to an earlier checkpoint",
                 )
             made.append(
                 SampledImage(
                     spec=spec,
-                    path_NX=drawn.path_BNX[row],
-                    velocity_SX=drawn.velocity_BSX[row],
-                    logp_S=drawn.logp_BS[row],
-                    final_X=drawn.final_BX[row],
-                    image=picture,
+                    path_NX=sampled.path_BNX[row],
+                    velocity_SX=sampled.velocity_BSX[row],
+                    logp_S=sampled.logp_BS[row],
+                    final_X=sampled.final_BX[row],
+                    image=image,
                 )
             )
         return made
@@ -308,24 +313,29 @@ class UMMPolicy:
             raise AlphaBenchError(obstacle, hint="set another task.draw.width and height")
         return self.umm.grid_of(spec.width, spec.height)
 
-    def _painter(
-        self, said: Contexts, spec: GenerateImage, grids: Sequence[Grid]
+    def _guided_velocity(
+        self, contexts: Contexts, spec: GenerateImage, grids: Sequence[Grid]
     ) -> GuidedVelocity:
-        return GuidedVelocity(self.umm.loaded.model, said, list(grids), _guidance(spec))
+        return GuidedVelocity(self.umm.loaded.model, contexts, list(grids), _guidance(spec))
 
     def _predictor(
-        self, said: Contexts, column: Column, how: ReplaySpec, *, queries: Sequence[VelocityQuery]
+        self,
+        contexts: Contexts,
+        segments_at_step: StepSegments,
+        how: ReplaySpec,
+        *,
+        queries: Sequence[VelocityQuery],
     ) -> Callable[[VelocityQuery], Tensor]:
-        """Answers queries about one column of pictures; prepares what they share once."""
+        """Answers queries about the images of one step; prepares once what they share."""
         if not queries:
             return _nothing
-        spec = _drawing(column)
-        grids = [self._grid(spec)] * len(column)
+        spec = _image_spec(segments_at_step)
+        grids = [self._grid(spec)] * len(segments_at_step)
         model = self.umm.loaded.model
         with torch.set_grad_enabled(how.context_gradient and torch.is_grad_enabled()):
             any_guided = any(query.guided for query in queries)
-            guided = self._painter(said, spec, grids) if any_guided else None
-            canvas = model.canvas(said.full, grids)
+            guided = self._guided_velocity(contexts, spec, grids) if any_guided else None
+            canvas = model.canvas(contexts.full, grids)
 
         def predict(query: VelocityQuery) -> Tensor:
             if query.guided:
@@ -333,7 +343,7 @@ class UMMPolicy:
                 step = _velocity(guided, recompute=how.recompute)
                 return step(query.x_BX, float(query.sigma_B[0]))
             v_LC = model.velocity(
-                said.full,
+                contexts.full,
                 canvas,
                 query.x_BX.flatten(0, 1),
                 query.sigma_B,
@@ -345,7 +355,7 @@ class UMMPolicy:
 
 
 def alike(context: Context) -> Contexts:
-    """The same context for all branches: what is plain needs no other."""
+    """The same context for all branches, for images without guidance."""
     return Contexts(full=context, text_free=context, image_free=context)
 
 
@@ -381,11 +391,11 @@ def _guided(spec: GenerateImage) -> bool:
     return guidance.branches(guidance.high) > 1
 
 
-def _drawing(column: Column) -> GenerateImage:
-    first = column[0]
+def _image_spec(segments_at_step: StepSegments) -> GenerateImage:
+    first = segments_at_step[0]
     assert isinstance(first, SampledImage)
     return first.spec
 
 
 def _nothing(query: VelocityQuery) -> Tensor:
-    raise AssertionError(f"nothing was asked of this segment: {query!r}")
+    raise AssertionError(f"no query was planned for this segment: {query!r}")

@@ -22,7 +22,7 @@ def missing_of_sample(evaluator: Evaluator, sample: Sample) -> str | None:
         if isinstance(evaluator, ObjectEvaluator):
             _read_rules(sample.facts)
         elif isinstance(evaluator, JudgeEvaluator):
-            _ask_and_settle(evaluator, request)
+            _ask_and_score(evaluator, request)
         if isinstance(evaluator, Selective):
             return next(iter(evaluator.refusals([request]).values()), None)
     except KeyError as error:
@@ -39,7 +39,7 @@ def _read_rules(facts: Mapping[str, object]) -> None:
     Rules.from_facts(dict(facts))
 
 
-def _ask_and_settle(evaluator: JudgeEvaluator, request: ImageRequest) -> None:
+def _ask_and_score(evaluator: JudgeEvaluator, request: ImageRequest) -> None:
     """As for an image about which no question was answered."""
     image = GeneratedImage(
         request=request,

@@ -34,12 +34,12 @@ from alphatrainers.trajectory import TrainingPrompt, Trajectory
 
 _LOGGED: Final = ("semantic", "quality")
 QUESTIONS: Final = "questions"
-"""Key in `Score.parts`: how many questions about the image the judge was asked."""
+"""Key in `Score.parts`: how many questions about the image the judge was questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatorReward:
-    """What an evaluator of the harness says of the last picture, as the mean of its verdicts."""
+    """The mean of an evaluator's verdicts on the last image."""
 
     evaluator: Evaluator
 
@@ -51,8 +51,7 @@ class EvaluatorReward:
         """See `alphatrainers.protocols.Reward`.
 
         Raises:
-            JudgeUnavailableError: every question of the batch failed, by no fault of a picture, or
-                the judge itself gave up.
+            JudgeUnavailableError: every question of the batch failed, or the judge raised an error.
         """
         spent_before = spent_usd(self._judge)
         with tempfile.TemporaryDirectory(prefix="reward-") as folder:
@@ -64,7 +63,7 @@ class EvaluatorReward:
             for verdict in self._verdicts(images):
                 verdicts[verdict.image_id].append(verdict)
         if isinstance(self.evaluator, JudgeEvaluator):
-            _refuse_outage([one for of in verdicts.values() for one in of])
+            _refuse_outage([one for some in verdicts.values() for one in some])
         scores = [_score(verdicts[image.id]) for image in images]
         return with_costs(scores, self._judge, spent_before)
 
@@ -102,7 +101,7 @@ def _stored(trajectory: Trajectory, index: int, folder: Path) -> GeneratedImage:
 
 
 def _refuse_outage(verdicts: Sequence[Verdict]) -> None:
-    """One picture can be at fault for one failure; for all of a batch the judge is."""
+    """One failure can be due to its image; when all of a batch fail, the judge is unavailable."""
     if verdicts and all(verdict.status == "failed" for verdict in verdicts):
         raise JudgeUnavailableError(_reason(verdicts[0]))
 
@@ -111,20 +110,20 @@ def _score(verdicts: Sequence[Verdict]) -> Score:
     values = [verdict.value for verdict in verdicts if verdict.value is not None]
     if not verdicts or len(values) < len(verdicts):
         unscored = next((one for one in verdicts if one.value is None), None)
-        return Score(value=None, reason=_reason(unscored) if unscored else "nothing was asked")
+        return Score(value=None, reason=_reason(unscored) if unscored else "nothing was questions")
     detail = verdicts[0].detail
     parts = {key: float(detail[key]) for key in _LOGGED if isinstance(detail.get(key), int | float)}
-    if isinstance(asked := detail.get("questions"), list):
-        parts[QUESTIONS] = float(len(asked))
+    if isinstance(questions := detail.get("questions"), list):
+        parts[QUESTIONS] = float(len(questions))
     return Score(value=math.fsum(values) / len(values), parts=parts)
 
 
 def _reason(verdict: Verdict) -> str:
     detail = verdict.detail
-    asked = detail.get("questions") or ()
-    said = [str(detail["reason"])] if detail.get("reason") else []
-    said += [str(one["reason"]) for one in asked if one.get("reason")][:1]
-    return f"{verdict.status}: {': '.join(said) or 'no reason given'}"
+    questions = detail.get("questions") or ()
+    reasons = [str(detail["reason"])] if detail.get("reason") else []
+    reasons += [str(one["reason"]) for one in questions if one.get("reason")][:1]
+    return f"{verdict.status}: {': '.join(reasons) or 'no reason given'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

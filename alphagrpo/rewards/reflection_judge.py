@@ -35,8 +35,8 @@ class Reflects:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        wording = hashlib.sha256(_JUDGING.encode()).hexdigest()
-        return {"contract": "reflection", "version": "1", "wording": f"own:{wording[:16]}"}
+        digest = hashlib.sha256(_JUDGING.encode()).hexdigest()
+        return {"contract": "reflection", "version": "1", "wording": f"own:{digest[:16]}"}
 
     @property
     def sampling(self) -> ReplySampling:
@@ -49,14 +49,14 @@ class Reflects:
         except UnreadableFileError:
             return None
         # Objects that contradict each other state nothing; `true` is no number.
-        said = [one["reflects"] for one in objects if "reflects" in one]
-        value = said[0] if len(set(map(repr, said))) == 1 else None
+        stated = [one["reflects"] for one in objects if "reflects" in one]
+        value = stated[0] if len(set(map(repr, stated))) == 1 else None
         return (float(value),) if value in (0, 1) and not isinstance(value, bool) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReflectionJudge:
-    """The same three demands, judged by a language model from the words alone."""
+    """The three demands of `ReflectionRule`, judged by a language model from the text alone."""
 
     judge: Judge
     answer_format: Reflects = field(default_factory=Reflects)
@@ -72,16 +72,16 @@ class ReflectionJudge:
         Raises:
             JudgeUnavailableError: every question failed, or the judge itself gave up.
         """
-        asked = [n for n, one in enumerate(trajectories) if one.texts]
+        with_text = [n for n, one in enumerate(trajectories) if one.texts]
         spent_before = spent_usd(self.judge)
         try:
-            answers = list(self.judge.ask(self._question(trajectories[n], n) for n in asked))
+            answers = list(self.judge.ask(self._question(trajectories[n], n) for n in with_text))
         except AlphaBenchError as error:
             raise JudgeUnavailableError(str(error)) from error
         if answers and all(answer.status == "failed" for answer in answers):
             raise JudgeUnavailableError(answers[0].reason)
         scores = [Score(value=0.0)] * len(trajectories)
-        for number, answer in zip(asked, answers, strict=True):
+        for number, answer in zip(with_text, answers, strict=True):
             scores[number] = (
                 Score(value=None, reason=f"{answer.status}: {answer.reason or 'no reason given'}")
                 if answer.values is None

@@ -18,9 +18,9 @@ OPEN_TAG, CLOSE_TAG = "<think>", "</think>"
 
 @dataclass(frozen=True, slots=True)
 class ThinkTags:
-    """1 where the thought stands between its tags and nothing beside it, else 0 (AlphaGRPO).
+    """1 where the text is one thought between its tags and nothing else, else 0 (AlphaGRPO).
 
-    A trajectory in which nothing was to be written gets 0 too, as does its whole group.
+    A trajectory whose task writes no text gets 0, as does its whole group.
     """
 
     @property
@@ -45,7 +45,7 @@ _ORDERS: Final = (
     " keep let lighten make mend modify move paint place put recolor recolour reduce remove render"
     " replace resize rotate shift shrink swap take turn"
 )
-"""Verbs that an order begins with."""
+"""Verbs that an instruction begins with."""
 _FAULTS: Final = re.compile(
     r"\b(not|no|missing|lacks?|lacking|wrong|instead|should|should be|extra|exchanged|too many|"
     r"too few|incorrect|however|but|without|fails?)\b",
@@ -59,9 +59,9 @@ _COMMON: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ReflectionRule:
-    """1 where the text names what was wished, what is wrong, and ends with an order; else 0.
+    """1 where the text names the request and a fault and ends with an instruction; else 0.
 
-    By words alone: a cheap stand-in for a judge, in English only.
+    By keywords: a cheap substitute for a judge, in English only.
     """
 
     @property
@@ -80,15 +80,17 @@ class ReflectionRule:
 
 
 def reflects(text: str, prompt: str) -> bool:
-    """Whether a text restates the wish, names a fault and ends with an order."""
+    """Whether a text restates the request, names a fault and ends with an instruction."""
     words = text.replace(OPEN_TAG, " ").replace(CLOSE_TAG, " ").strip()
-    wished = _content(prompt)
+    requested = _content(prompt)
     sentences = [one for one in re.split(r"[.!?;\n]+", words) if one.strip()]
     if not sentences:
         return False
     last = _WORD.findall(sentences[-1].casefold())
-    names_wish = bool(wished & _content(words))
-    return names_wish and bool(_FAULTS.search(words)) and bool(last) and last[0] in _ORDERS.split()
+    names_request = bool(requested & _content(words))
+    return (
+        names_request and bool(_FAULTS.search(words)) and bool(last) and last[0] in _ORDERS.split()
+    )
 
 
 def _content(text: str) -> set[str]:

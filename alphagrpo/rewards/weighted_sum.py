@@ -40,11 +40,11 @@ class WeightedSum:
         ]
 
     def _added(self, scores: Mapping[str, Score]) -> Score:
-        lacking = [f"{name}: {one.reason}" for name, one in scores.items() if one.value is None]
+        missing = [f"{name}: {one.reason}" for name, one in scores.items() if one.value is None]
         costs = [one.cost_usd for one in scores.values() if one.cost_usd is not None]
         cost = math.fsum(costs) if costs else None
-        if lacking:
-            return Score(value=None, reason="; ".join(lacking), cost_usd=cost)
+        if missing:
+            return Score(value=None, reason="; ".join(missing), cost_usd=cost)
         values = {name: one.value for name, one in scores.items() if one.value is not None}
         total = math.fsum(self.weights[name] * value for name, value in values.items())
         return Score(value=total, parts=values, cost_usd=cost)

@@ -1,4 +1,4 @@
-"""Drawn pictures for the tests of DVReward."""
+"""Drawn images for the tests of DVReward."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from tests.support.worlds import Draw, draw_mini
 
 @pytest.fixture
 def draw(tmp_path: Path) -> Draw:
-    """Draws pictures of `dvreward:mini`: `draw(error=0.3)`."""
+    """Draws images of `dvreward:mini`: `draw(error=0.3)`."""
     return partial(draw_mini, tmp_path)

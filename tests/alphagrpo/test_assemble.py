@@ -21,7 +21,7 @@ from alphabench.checkpoints import open_checkpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.runs.store import RunFolder
 from alphagrpo.recipe import load_recipe
-from alphagrpo.train_commands import export, train
+from alphagrpo.train_commands import export_command, train_command
 from tests.support.tiny_bagel import save_bagel
 
 OWN = {
@@ -66,8 +66,8 @@ def recipe_for(folder: Path) -> dict[str, Any]:
 
 def verbs() -> typer.Typer:
     app = typer.Typer()
-    app.command()(train)
-    app.command()(export)
+    app.command("train")(train_command)
+    app.command("export")(export_command)
     return app
 
 
@@ -127,7 +127,7 @@ def test_a_training_draws_scores_learns_and_says_so(trained: Path) -> None:
         assert values["reward/unscored_share"] == 0.0
         assert values["image/trained"] == values["text/trained"] == 6.0
         assert values["gradient_norm"] > 0.0
-    # On policy: the replay is the sampler, to the last bit for pictures on a CPU.
+    # On policy: the replay is the sampler, to the last bit for images on a CPU.
     assert steps[0]["values"]["gap/image"] == 0.0
     assert steps[0]["values"]["gap/text"] < 1e-5
     assert steps[0]["values"]["image/ratio"] == 1.0
@@ -184,7 +184,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     folder = tmp_path / "broken"
     words: Sequence[str | Path] = ["--out", folder, "--device", "cpu"]
     assert invoke("train", recipe, "training.steps=1", *words).exit_code == 0
-    with pytest.raises(AlphaBenchError, match="begun"):
+    with pytest.raises(AlphaBenchError, match="holds a training"):
         invoke("train", recipe, *words)
     said = invoke("train", recipe, *words, "--resume")
     assert said.exit_code == 0, said.output
@@ -256,7 +256,7 @@ def test_a_training_whose_recipe_has_settings_of_another_age_can_be_exported(
     assert f"--ckpt {base} --lora {tmp_path / 'adapter'}" in said.output.replace("\n", "")
 
 
-def test_a_training_of_all_weights_is_exported_whole_and_says_so(
+def test_a_training_of_all_weights_is_exported_complete_and_says_so(
     recipe: Path, base: Path, tmp_path: Path
 ) -> None:
     folder, whole = tmp_path / "run", tmp_path / "whole"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from alphagrpo.cost_estimate import forecast
 from alphagrpo.recipe import load_recipe
-from alphagrpo.train_commands import train
+from alphagrpo.train_commands import train_command
 from tests.alphagrpo.test_assemble import OWN
 from tests.support.tiny_bagel import save_bagel
 
@@ -23,7 +23,7 @@ def plan_of(name: str, *changes: str) -> dict[str, str]:
 
 def test_the_released_recipe_is_planned_on_a_machine_without_its_weights(tmp_path: Path) -> None:
     app = typer.Typer()
-    app.command()(train)
+    app.command("train")(train_command)
     app.command("other")(lambda: None)
     command = ["train", "bagel-rt2i", "--dry-run", "--cache", str(tmp_path)]
     said = CliRunner().invoke(app, command, catch_exceptions=False)
@@ -46,19 +46,19 @@ def test_fewer_steps_without_guidance_cost_less() -> None:
     assert work[1] < 0.4 * work[0]
 
 
-def test_refinement_counts_its_initial_pictures() -> None:
-    assert "224 initial pictures" in forecast(load_recipe("bagel-srr"))
+def test_refinement_counts_its_initial_images() -> None:
+    assert "224 initial images" in forecast(load_recipe("bagel-srr"))
 
 
 def number(line: str) -> float:
     return float(line.partition(" ")[0].replace(",", ""))
 
 
-def test_what_initial_pictures_cost_to_judge_is_in_the_sum() -> None:
+def test_what_initial_images_cost_to_judge_is_in_the_sum() -> None:
     price = "rewards.dvreward.usd_per_million_tokens=1.0"
     refining, plain = plan_of("bagel-srr", price), plan_of("bagel-srr", price, "task.kind=rt2i")
     for line in ("judge calls a step", "judge calls in all", "judges' price in all"):
-        # 224 initial pictures beside 448 refinements; rt2i draws none.
+        # 224 initial images beside 448 refinements; rt2i generates none.
         assert number(refining[line]) == pytest.approx(1.5 * number(plain[line]), rel=1e-3)
     half = plan_of("bagel-srr", "task.kind=mixed", "task.mixed={rt2i: 1, srr: 1}")
     assert number(half["judge calls a step"]) == 1.25 * number(plain["judge calls a step"])

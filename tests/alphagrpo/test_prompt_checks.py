@@ -69,7 +69,7 @@ def test_a_detector_that_cannot_know_what_is_asked_for_is_no_reward(data: Upstre
 
 
 def test_what_is_to_be_edited_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(AlphaBenchError, match="names no picture to edit"):
+    with pytest.raises(AlphaBenchError, match="names no image to edit"):
         refuse_sourceless([TrainingPrompt(id="1", text="make it red")])
     absent = {"source_image": str(tmp_path / "none.png")}
     with pytest.raises(AlphaBenchError, match=r"none\.png' of the prompt 'make it red' does not"):
@@ -96,7 +96,7 @@ MISSING = (
     ("rewards.dvreward.options={foo: 3}", "rewards.dvreward: there is no option of dvreward"),
     ("policy.options={foo: 3}", "policy: there is no option of a BAGEL checkpoint named 'foo'"),
     ("policy.checkpoint='scene:'", "policy: "),
-    ("task.kind=edit", "names no picture to edit"),
+    ("task.kind=edit", "names no image to edit"),
     ("validation=[{benchmark: 'tiif:mini'}]", "validation[0]: tiif puts its questions to a judge"),
     ("validation=[{benchmark: 'genevall'}]", "validation[0]: there is no benchmark"),
 )

@@ -42,7 +42,7 @@ WRITE = GenerateText(max_tokens=5)
 
 def sampling(*, think: bool = True, window: Window | None = None) -> SamplingSpec:
     return SamplingSpec(
-        image=ImageSampling(asked=drawing(), window=window or Window(kind="static", size=1)),
+        image=ImageSampling(spec=drawing(), window=window or Window(kind="static", size=1)),
         thought=WRITE if think else None,
         think_prompt="plan",
     )
@@ -57,7 +57,7 @@ def refine(**changes: Any) -> RefinementTask:
     return RefinementTask(
         initial=sampling(think=False),
         sampling=sampling(),
-        how=RefinementSpec(**{**how, **changes}),
+        refinement=RefinementSpec(**{**how, **changes}),
         resize=lambda picture: picture,
         image_weights=image_weights,
     )
@@ -68,7 +68,7 @@ def constant(program: Program) -> Mapping[str, float | None]:
     return {"r": 0.5}
 
 
-def test_thinking_comes_between_prompt_and_picture() -> None:
+def test_thinking_comes_between_prompt_and_image() -> None:
     collector = FakeCollector(constant)
     scored = TextToImageTask(sampling=sampling()).collect(PROMPTS, collector, STEP_INFO)
     assert len(scored) == 8
@@ -86,7 +86,7 @@ def test_without_thinking_the_prompt_stands_alone() -> None:
     assert [type(step) for step in collector.programs[0].steps] == [InputText, GenerateImage]
 
 
-def test_groups_are_whole_and_every_member_has_chances_of_its_own() -> None:
+def test_groups_are_complete_and_every_member_has_chances_of_its_own() -> None:
     collector = FakeCollector(constant)
     task = TextToImageTask(sampling=sampling())
     task.collect(PROMPTS, collector, STEP_INFO)
@@ -114,7 +114,7 @@ def test_all_trajectories_of_a_step_train_the_same_window(step: int) -> None:
     assert windows <= {range(1), range(1, 2)}
 
 
-def test_an_edit_shows_its_picture_first_and_keeps_its_size(tmp_path: Path) -> None:
+def test_an_edit_shows_its_image_first_and_keeps_its_size(tmp_path: Path) -> None:
     path = tmp_path / "p.png"
     Image.new("RGB", (16, 24), "red").save(path)
     prompt = TrainingPrompt(id="e", text="make it blue", facts={"source_image": str(path)})
@@ -130,7 +130,7 @@ def test_an_edit_shows_its_picture_first_and_keeps_its_size(tmp_path: Path) -> N
 
 
 def rewarded(values: Mapping[str, list[float | None]]) -> Any:
-    """Scores by stage, in the order of drawing; the same for each prompt."""
+    """Scores by stage, in the order of generating; the same for each prompt."""
 
     def score(program: Program) -> Mapping[str, float | None]:
         stage, member = program.group.rpartition("/")[2], int(program.id.rpartition("/")[2])
@@ -147,7 +147,7 @@ def values_of(task: RefinementTask, collector: FakeCollector) -> list[float | No
 FIRST: list[float | None] = [0.5, 0.2, 0.8]
 
 
-def test_the_group_refines_the_worst_initial_picture() -> None:
+def test_the_group_refines_the_worst_initial_image() -> None:
     collector = FakeCollector(rewarded({"initial": FIRST, "refine": [0.1, 0.3, 0.2, 0.9]}))
     values = values_of(refine(), collector)
     initial, refinements = collector.programs[:3], collector.programs[3:]
@@ -180,7 +180,7 @@ def test_what_was_not_scored_stays_unscored_and_says_why() -> None:
     assert scored[2].scores["r"].parts == {"unrectified": 0.1, "initial": 0.2}
 
 
-def test_unscored_initial_pictures_are_not_chosen_and_without_any_there_is_no_group() -> None:
+def test_unscored_initial_images_are_not_chosen_and_without_any_there_is_no_group() -> None:
     stages: Mapping[str, list[float | None]] = {
         "initial": [None, 0.4, None], "refine": [0.5, 0.5, 0.5, 0.5]
     }  # fmt: skip
@@ -206,7 +206,7 @@ def test_a_sampled_choice_favours_the_worse_and_follows_from_the_step() -> None:
     assert min(chosen[1], chosen[2]) > 30
 
 
-def test_initial_pictures_are_trained_as_groups_of_their_own_if_asked() -> None:
+def test_initial_images_are_trained_as_groups_of_their_own_if_asked() -> None:
     collector = FakeCollector(rewarded({"initial": FIRST, "refine": [0.5] * 4}))
     scored = refine(train_initial=True).collect(PROMPTS[:1], collector, STEP_INFO)
     assert len(scored) == 7
@@ -245,7 +245,7 @@ def test_one_reward_that_rose_is_no_improvement_where_all_together_fell(
     assert scored[1].scores["meaning"].parts == {"unrectified": 0.9, "initial": 0.2}
 
 
-def test_where_one_judge_is_silent_no_picture_is_rewarded_by_the_other() -> None:
+def test_where_one_judge_is_silent_no_image_is_rewarded_by_the_other() -> None:
     def score(program: Program) -> Mapping[str, float | None]:
         silent = "/refine" in program.group and program.id.endswith("/0")
         return {"meaning": 0.5, "quality": None if silent else 0.5}

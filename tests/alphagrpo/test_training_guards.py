@@ -68,7 +68,7 @@ def test_a_judge_that_is_down_stops_the_run_with_its_reason(
         Trainer(parts(recipe, tmp_path), recipe.training, tmp_path / "run").train()
 
 
-def test_pictures_that_nobody_can_judge_stop_the_run(tree: dict[str, Any], tmp_path: Path) -> None:
+def test_images_that_nobody_can_judge_stop_the_run(tree: dict[str, Any], tmp_path: Path) -> None:
     recipe = made(tree, "rewards.dv.judge='scripted:?fail=0.9&mishaps=refusal'")
     with pytest.raises(TrainingStoppedError, match="could not be scored"):
         Trainer(parts(recipe, tmp_path), recipe.training, tmp_path / "run").train()
@@ -90,7 +90,7 @@ class WrongLevels(UMMPolicy):
 
 
 class WrongIds(UMMPolicy):
-    """Scores other words than those that were drawn."""
+    """Scores other words than those that were generated."""
 
     def replay(
         self,
@@ -151,15 +151,13 @@ BRIGHT: Mapping[str, Any] = {
 @pytest.mark.parametrize(
     "reward", [TAGS, {"kind": "sum", "of": {"dv": BRIGHT, "tags": TAGS}}, {"kind": "reflection"}]
 )
-def test_a_reward_of_words_cannot_say_whether_a_picture_was_mended(
+def test_a_reward_of_words_cannot_say_whether_a_image_was_improved(
     tree: dict[str, Any], tmp_path: Path, reward: Mapping[str, Any]
 ) -> None:
     draw = tree["task"]["draw"]
     task = {"kind": "srr", "draw": draw, "refine": {"initial": draw}}
     refining = {**tree, "task": task, "rewards": {"dv": BRIGHT, "words": dict(reward)}}
-    with pytest.raises(
-        AlphaBenchError, match="'words' judges words, which an initial picture lacks"
-    ):
+    with pytest.raises(AlphaBenchError, match="'words' judges text, and an initial image has none"):
         parts(made(refining), tmp_path)
     assert parts(made(refining, "rewards.words.credits=text"), tmp_path)
 
@@ -171,7 +169,7 @@ def test_a_prompt_that_is_validated_is_not_trained_on(tree: dict[str, Any], tmp_
     file = tmp_path / "p.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     leaking = {**tree, "validation": [{"benchmark": "geneval:mini"}]}
-    with pytest.raises(AlphaBenchError, match="validation asks for"):
+    with pytest.raises(AlphaBenchError, match="also occur in a validation"):
         parts(made(leaking, f"prompts.source={file}"), tmp_path)
 
 

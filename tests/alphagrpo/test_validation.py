@@ -41,7 +41,7 @@ def validation(
         limit=None,
         seed=changes.get("seed", 0),
         device="cpu",
-        say=said.append,
+        report=said.append,
     )
     return made, said
 

@@ -42,7 +42,7 @@ TABLE = (
     ((*TRAIN, "prompts.source=types.jsonl"), "has no text 'prompt'"),
     ((*TRAIN, "prompts.source=empty.jsonl"), "holds no prompt"),
     ((*TRAIN, "prompts.source=facts.jsonl"), "the facts of 'x' in 'facts.jsonl' cannot be used"),
-    ((*TRAIN, "prompts.source=pointer.jsonl"), "is a pointer of Git LFS"),
+    ((*TRAIN, "prompts.source=pointer.jsonl"), "is a Git LFS pointer"),
     ((*TRAIN, "prompts.source=notes.txt", "prompts.questions=/dev/zero"), "not a regular file"),
     ((*TRAIN, "prompts.source=notes.txt", "prompts.questions=deep.jsonl"), "cannot be used"),
     (("train", "latin.yaml"), "it is not UTF-8"),

@@ -1,4 +1,4 @@
-"""A judge that finds a picture the better the brighter it is; for `python:` in recipes."""
+"""A judge that finds a image the better the brighter it is; for `python:` in recipes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from alphabench.questions import ImagePart, Question
 
 
 def brightness_of(question: Question) -> float:
-    """Mean brightness of the question's picture, 0 to 1."""
+    """Mean brightness of the question's image, 0 to 1."""
     (picture,) = (part for part in question.parts if isinstance(part, ImagePart))
     with Image.open(picture.path) as opened:
         return float(np.asarray(opened.convert("L")).mean() / 255.0)

@@ -51,7 +51,7 @@ def trajectory(program: Program, *, grey: int = 0, text: str = "") -> Trajectory
 
 
 def wrote(text: str, *, prompt: str = "a red dog", grey: int = 0) -> Trajectory:
-    """A thought and a picture."""
+    """A thought and a image."""
     made = Program(
         id=text or "empty",
         group="g",
@@ -95,6 +95,6 @@ class FakeCollector:
             name: Score(value=value, reason="" if value is not None else "away")
             for name, value in values.items()
         }
-        # A shade of its own for every picture, so that it can be told from others.
+        # A shade of its own for every image, so that it can be told from others.
         grey = program.seed % 251
         return ScoredTrajectory(trajectory=trajectory(program, grey=grey), scores=scores)

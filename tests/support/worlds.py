@@ -1,4 +1,4 @@
-"""Drawn pictures whose questions have known answers, and a judge that knows them."""
+"""Drawn images whose questions have known answers, and a judge that knows them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from alphagrpo.dvreward.verification import VerificationOptions, questions_to_as
 
 @dataclass(frozen=True)
 class DrawnRun:
-    """Pictures of `dvreward:mini`, and the true answer to every question about them."""
+    """Images of `dvreward:mini`, and the true answer to every question about them."""
 
     benchmark: DVReward
     images: list[GeneratedImage]

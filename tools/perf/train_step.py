@@ -143,9 +143,9 @@ class MeteredPolicy(UMMPolicy):
                 return
             yield answer
 
-    def _write(self, said: Any, spec: GenerateText, generators: Any) -> list[SampledText]:
+    def _sample_texts(self, said: Any, spec: GenerateText, generators: Any) -> list[SampledText]:
         with self._meter.phase("thinking"):
-            return super()._write(said, spec, generators)
+            return super()._sample_texts(said, spec, generators)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

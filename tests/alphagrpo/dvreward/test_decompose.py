@@ -87,7 +87,7 @@ def test_a_prompt_becomes_reviewed_semantic_and_then_quality_questions() -> None
     assert writer.names == ["list-semantic", "review-0", "review-1", "review-2", "list-quality"]
 
 
-def test_the_model_sees_no_picture_and_the_prompt_as_it_is() -> None:
+def test_the_model_sees_no_image_and_the_prompt_as_it_is() -> None:
     writer = Writer()
     nasty = 'a "kite" {prompt} </s>\n[["question"]]'
     decompose([NumberedPrompt(text=nasty, index=0)], writer.judge)
@@ -102,7 +102,7 @@ def test_the_reviewer_chooses_the_tag() -> None:
     assert only(decompose(PROMPTS[:1], writer.judge)).semantic[1].tag == "Style"
 
 
-def test_a_question_that_fails_the_review_is_mended_alone_and_keeps_its_place() -> None:
+def test_a_question_that_fails_the_review_is_improved_alone_and_keeps_its_place() -> None:
     def on(question: Question) -> Any:
         text = str(question.parts[0])
         if question.id == "review-1":
@@ -123,7 +123,7 @@ def test_a_question_that_fails_the_review_is_mended_alone_and_keeps_its_place() 
     assert writer.names.count("mend-1") == 1
 
 
-def test_a_question_that_cannot_be_mended_is_dropped_with_the_reason_and_the_rest_stays() -> None:
+def test_a_question_that_cannot_be_improved_is_dropped_with_the_reason_and_the_rest_stays() -> None:
     answers = {
         "review-1": {"keep": False, "tag": "Attribute", "why": "the text names no colour"},
         "mend-1": {"question": "Is the kite crimson?", "tag": "Attribute"},
@@ -143,7 +143,7 @@ def test_a_question_is_given_up_when_the_model_says_so() -> None:
     assert "given up" in found.dropped[0].reason
 
 
-def test_questions_without_form_are_mended_before_anybody_reviews_them() -> None:
+def test_questions_without_form_are_improved_before_anybody_reviews_them() -> None:
     listed = [{"question": "Which colour is the kite?", "tag": "Attribute"}]
     answers = {
         "list-semantic": listed,
@@ -261,7 +261,7 @@ def test_what_was_written_before_a_crash_is_kept(tmp_path: Path) -> None:
 def test_questions_of_two_models_never_share_a_file(tmp_path: Path) -> None:
     out = tmp_path / "questions.jsonl"
     decompose_file(PROMPTS[:1], out, Writer().judge)
-    with pytest.raises(AlphaBenchError, match=r"another author.*llm\.model"):
+    with pytest.raises(AlphaBenchError, match=r"another model or template.*llm\.model"):
         decompose_file(PROMPTS, out, ScriptedJudge(Writer(), name="another"))
 
 

@@ -84,7 +84,7 @@ def test_a_review_needs_a_plain_true_or_false() -> None:
         assert answer_format.parse(said(text)) is None
 
 
-def test_a_mended_question_is_one_or_is_given_up() -> None:
+def test_a_improved_question_is_one_or_is_given_up() -> None:
     answer_format = RepairedQuestion("semantic")
     assert answer_format.parse(said('{"question": "Is it?", "tag": "Count"}')) == (1.0,)
     assert answer_format.parse(said('{"question": null}')) == (0.0,)

@@ -41,9 +41,7 @@ def invoke(*words: str | Path) -> Result:
     return CliRunner().invoke(app, [*map(str, words), "--no-cache"], catch_exceptions=False)
 
 
-def test_questions_are_written_once_and_then_put_about_a_picture(
-    tmp_path: Path, model: str
-) -> None:
+def test_questions_are_written_once_and_then_put_about_a_image(tmp_path: Path, model: str) -> None:
     prompts, out = tmp_path / "prompts.txt", tmp_path / "questions.jsonl"
     prompts.write_text("a red kite\n")
     said = invoke("decompose", prompts, "--llm", model, "--out", out)
@@ -70,7 +68,7 @@ def test_what_could_not_be_done_is_named_and_the_exit_code_says_so(tmp_path: Pat
     assert "not done: prompt 1: unparsed: list of semantic questions" in said.output
 
 
-def test_a_picture_without_a_reward_is_exit_code_one(tmp_path: Path, model: str) -> None:
+def test_a_image_without_a_reward_is_exit_code_one(tmp_path: Path, model: str) -> None:
     prompts, out = tmp_path / "prompts.txt", tmp_path / "questions.jsonl"
     prompts.write_text("a red kite\n")
     invoke("decompose", prompts, "--llm", model, "--out", out)

@@ -1,4 +1,4 @@
-"""DVReward and its baseline as evaluators, on drawn pictures with known answers."""
+"""DVReward and its baseline as evaluators, on generated images with known answers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def verdicts(run: DrawnRun, judge: ScriptedJudge, spec: str = "dvreward") -> lis
     return list(evaluator.evaluate(run.images))
 
 
-def test_an_honest_judge_gives_right_pictures_the_full_reward(draw: Draw) -> None:
+def test_an_honest_judge_gives_right_images_the_full_reward(draw: Draw) -> None:
     run = draw()
     found = verdicts(run, ScriptedJudge(run.honest))
     assert len(found) == 60
     assert {verdict.value for verdict in found} == {1.0}
 
 
-def test_planted_errors_lower_the_reward_of_the_pictures_that_carry_them(draw: Draw) -> None:
+def test_planted_errors_lower_the_reward_of_the_images_that_carry_them(draw: Draw) -> None:
     run = draw(error=0.4)
     checked = {image.id: all(run.truth[key] for key in run.truth if key[0] == image.id)
                for image in run.images}  # fmt: skip

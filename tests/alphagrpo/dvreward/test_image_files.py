@@ -1,4 +1,4 @@
-"""Pictures outside a run, and a verdict as lines for people."""
+"""Images outside a run, and a verdict as lines for people."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def picture(folder: Path, name: str = "one.png", *, prompt: str | None = None) -
     return path
 
 
-def test_a_picture_is_about_the_prompt_that_is_written_in_it(tmp_path: Path) -> None:
+def test_a_image_is_about_the_prompt_that_is_written_in_it(tmp_path: Path) -> None:
     path = picture(tmp_path, prompt="a boat")
     (image,) = images_with_questions([path], [KITE, BOAT])
     assert image.request.sample.prompt == "a boat"
     assert questions_of(image.request.sample).semantic == BOAT.semantic
 
 
-def test_a_bare_picture_needs_a_line_unless_there_is_only_one(tmp_path: Path) -> None:
+def test_a_bare_image_needs_a_line_unless_there_is_only_one(tmp_path: Path) -> None:
     path = picture(tmp_path)
     (image,) = images_with_questions([path], [KITE])
     assert image.request.sample.prompt == KITE.prompt
     (image,) = images_with_questions([path], [KITE, BOAT], line=2)
     assert image.request.sample.prompt == "a boat"
-    with pytest.raises(AlphaBenchError, match="says nothing of its prompt") as caught:
+    with pytest.raises(AlphaBenchError, match="does not store its prompt") as caught:
         images_with_questions([path], [KITE, BOAT])
     assert "--line" in caught.value.hint
 
 
-def test_a_picture_of_another_prompt_is_refused(tmp_path: Path) -> None:
+def test_a_image_of_another_prompt_is_refused(tmp_path: Path) -> None:
     path = picture(tmp_path, prompt="a bicycle")
     with pytest.raises(AlphaBenchError, match="was made for 'a bicycle'"):
         images_with_questions([path], [KITE])
@@ -56,14 +56,14 @@ def test_a_picture_of_another_prompt_is_refused(tmp_path: Path) -> None:
         images_with_questions([path], [KITE, BOAT], line=3)
 
 
-def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "words.png"
     path.write_text("not a picture")
-    with pytest.raises(AlphaBenchError, match="no picture"):
+    with pytest.raises(AlphaBenchError, match="cannot be opened as an image"):
         images_with_questions([path, tmp_path / "absent.png"], [KITE])
 
 
-def test_two_pictures_of_one_prompt_are_told_apart(tmp_path: Path) -> None:
+def test_two_images_of_one_prompt_are_told_apart(tmp_path: Path) -> None:
     paths = [picture(tmp_path, name) for name in ("one.png", "two.png")]
     images = images_with_questions(paths, [KITE])
     assert len({image.id for image in images}) == 2

@@ -15,7 +15,7 @@ from alphagrpo.dvreward.question_files import (
     OURS,
     TAGS,
     Aspect,
-    Dropped,
+    DroppedQuestion,
     DVQuestion,
     QuestionSet,
     appending_question_sets,
@@ -70,7 +70,8 @@ def sets() -> st.SearchStrategy[QuestionSet]:
         original_index=st.one_of(st.none(), st.integers(0, 10**6)),
         made_by=st.dictionaries(TEXTS, TEXTS, max_size=2),
         dropped=st.lists(
-            st.builds(Dropped, aspect=st.just("semantic"), text=TEXTS, reason=TEXTS), max_size=2
+            st.builds(DroppedQuestion, aspect=st.just("semantic"), text=TEXTS, reason=TEXTS),
+            max_size=2,
         ).map(tuple),
         extra=st.just({"group": "colours"}),
     )

@@ -126,7 +126,7 @@ def test_a_run_with_the_adapter_draws_what_the_training_drew_in_half_precision_t
 
 
 def test_what_it_cannot_do_is_refused_in_a_sentence(opened: PolicyHandle, tmp_path: Path) -> None:
-    with pytest.raises(AlphaBenchError, match="whole pictures"):
+    with pytest.raises(AlphaBenchError, match="image as a whole"):
         opened.policy.rollout(programs(Guidance(renorm="channel"), count=1))
     folder = save("flux-dev", tmp_path)
     checkpoint = open_diffusers(str(folder), options=OPTIONS, lora=None, device="cpu")

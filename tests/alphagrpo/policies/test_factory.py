@@ -1,4 +1,4 @@
-"""A policy beside its checkpoint: what a validation draws is what a run draws."""
+"""A policy beside its checkpoint: what a validation generates is what a run generates."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_an_adapter_on_a_bfloat16_base_draws_in_a_run_what_it_draws_in_training(
     assert np.array_equal(pixels(run), pixels(opened.generator()))
 
 
-def test_a_validation_thinks_after_the_words_of_the_training(base: Path) -> None:
+def test_a_validation_thinks_after_the_text_of_the_training(base: Path) -> None:
     def live(**words: str) -> Generator:
         options = {**SMALL, "think": True, **words}
         opened = open_policy(PolicySettings(checkpoint=str(base), options=options), device="cpu")

@@ -173,7 +173,7 @@ def test_an_end_that_was_drawn_is_scored_like_every_other_word(policy: UMMPolicy
         assert abs(float(answer.logp[number][-1].detach()) - float(text.logp_T[-1])) < 1e-5
 
 
-def test_an_edit_reads_its_picture_and_replays_exactly(policy: UMMPolicy) -> None:
+def test_an_edit_reads_its_image_and_replays_exactly(policy: UMMPolicy) -> None:
     guidance = Guidance(image_scale=2.0, low=0.0, renorm="text_channel")
     steps: list[ProgramStep] = [
         InputText(text="plan first", role="system"),
@@ -198,7 +198,7 @@ def test_an_edit_reads_its_picture_and_replays_exactly(policy: UMMPolicy) -> Non
                            made[0].images[0].final_X)  # fmt: skip
 
 
-def test_a_picture_drawn_within_a_trajectory_is_read_by_what_follows(policy: UMMPolicy) -> None:
+def test_a_image_drawn_within_a_trajectory_is_read_by_what_follows(policy: UMMPolicy) -> None:
     steps: list[ProgramStep] = [
         InputText(text="a dog"),
         draw(window=range(0)),
@@ -224,7 +224,7 @@ def test_a_trajectory_depends_on_its_seed_and_not_on_its_batch(policy: UMMPolicy
 
 
 def gradients(policy: UMMPolicy, made: Sequence[Trajectory], how: ReplaySpec) -> dict[str, float]:
-    """Size of each gradient of one picture's velocity."""
+    """Size of each gradient of one image's velocity."""
     policy.module.zero_grad()
     answers = list(policy.replay(made, texts=[2], queries=queries_of(made, 3)[:1], how=how))
     assert isinstance(answers[1], VelocityPredicted)
@@ -240,7 +240,7 @@ def test_the_image_loss_reaches_what_was_read_before_only_if_asked(policy: UMMPo
     made = policy.rollout(programs(rt2i(draw()), count=2))
     apart = gradients(policy, made, HOW)
     through = gradients(policy, made, ReplaySpec(context_gradient=True))
-    # The understanding expert touches the picture by the two marks around it in any case.
+    # The understanding expert touches the image by the two marks around it in any case.
     words = "language_model.model.layers.0.self_attn.k_proj.lora_B.default.weight"
     assert through[words] > apart[words]
     picture = "language_model.model.layers.1.mlp_moe_gen.down_proj.lora_B.default.weight"

@@ -24,13 +24,13 @@ def values(scores: Sequence[Score]) -> list[float | None]:
     return [score.value for score in scores]
 
 
-def test_dvreward_sees_the_picture_and_the_questions_of_its_prompt() -> None:
+def test_dvreward_sees_the_image_and_the_questions_of_its_prompt() -> None:
     judge = ScriptedJudge(brightness_of)
     reward = EvaluatorReward(evaluator=dvreward_evaluator(judge))
     scores = reward.score(about_a_dog(0, 51, 255))
     assert values(scores) == pytest.approx([0.0, 0.2, 1.0])
     assert scores[1].parts == pytest.approx({"semantic": 0.2, "quality": 0.2, "questions": 4})
-    # Is there a dog, is it red, and two about how it is drawn.
+    # Is there a dog, is it red, and two about how it is generated.
     assert len(judge.asked) == 3 * 4
 
 
@@ -40,7 +40,7 @@ def test_the_holistic_grade_needs_no_questions() -> None:
     assert values(reward.score([wrote("x")])) == pytest.approx([0.6])
 
 
-def test_one_picture_that_cannot_be_judged_costs_no_other_and_is_no_zero() -> None:
+def test_one_image_that_cannot_be_judged_costs_no_other_and_is_no_zero() -> None:
     def moody(question: Question) -> ScriptedReply:
         bright = brightness_of(question)
         return Mishap(kind="refusal") if bright < 0.1 else bright

@@ -113,7 +113,7 @@ def test_its_further_parameters_are_options_of_the_recipe() -> None:
         made("scaled", factr=2)
 
 
-def test_a_factory_returns_the_function_or_a_whole_reward() -> None:
+def test_a_factory_returns_the_function_or_a_complete_reward() -> None:
     assert values(made("with_option", scale=0.5), 255) == [0.5]
     assert values(made("Lengths"), 0) == [4.0]
     with pytest.raises(AlphaBenchError, match="is a int and no reward"):

@@ -52,7 +52,7 @@ def test_a_reflection_names_wish_fault_and_remedy(text: str, right: bool) -> Non
     assert values(ReflectionRule().score([wrote(text)])) == [float(right)]
 
 
-def test_a_judge_of_reflections_reads_the_words_and_no_picture() -> None:
+def test_a_judge_of_reflections_reads_the_words_and_no_image() -> None:
     seen: list[Question] = []
 
     def said(question: Question) -> ScriptedReply:
