@@ -92,7 +92,7 @@ def test_one_sample_says_nothing_about_the_spread_of_its_group() -> None:
     assert (found.value, found.low, found.high) == (0.75, 0.0, 1.0)
 
 
-def test_a_group_of_one_sample_widens_the_headline_by_its_whole_weight() -> None:
+def test_a_group_of_one_sample_widens_the_headline_by_its_full_weight() -> None:
     sure = clusters_of("a", [2] * 50)
     found = estimate([*sure, *clusters_of("b", [4])], mean_of_groups)
     assert (found.value, found.low, found.high) == (0.75, 0.25, 0.75)

@@ -65,7 +65,7 @@ UNWINDS = """
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_unwinds_the_command_and_is_told_once(by: signal.Signals) -> None:
+def test_a_signal_unwinds_the_command_and_is_reported_once(by: signal.Signals) -> None:
     process = started(UNWINDS)
     process.send_signal(by)
     out, err = process.communicate(timeout=60)

@@ -43,7 +43,9 @@ def test_a_body_of_every_form_is_unpacked_however_it_arrives(
 
 
 @pytest.mark.parametrize("encoding", [None, "gzip", "deflate"])
-def test_a_body_of_just_the_bound_is_whole_and_a_byte_more_is_refused(encoding: str | None) -> None:
+def test_a_body_of_exactly_the_limit_is_complete_and_one_byte_more_is_refused(
+    encoding: str | None,
+) -> None:
     def pack(content: bytes) -> bytes:
         if encoding == "gzip":
             return gzip.compress(content, mtime=0)
@@ -73,7 +75,7 @@ def test_a_bomb_takes_no_more_memory_than_the_bound() -> None:
         (TEXT, "gzip, gzip", "was not requested"),
     ],
 )  # fmt: skip
-def test_damage_and_unknown_compressions_are_told_apart_from_content(
+def test_damage_and_unknown_compressions_are_distinguished_from_content(
     body: bytes, encoding: str, why: str
 ) -> None:
     with pytest.raises(UnusableBodyError, match=why):

@@ -25,14 +25,14 @@ from alphabench.remote.responses import (
      "BLOCKLIST", "SPII", "RECITATION", "InputTextSensitiveContentDetected", "sensitive",
      "guardrail_intervened", "refusal", "invalid_prompt", "Content Moderated", "contentFilter"],
 )  # fmt: skip
-def test_a_content_filter_is_known_by_all_its_names(word: str) -> None:
+def test_a_content_filter_is_recognised_by_all_its_names(word: str) -> None:
     assert is_refusal(word)
 
 
 @pytest.mark.parametrize(
     "word", [None, "", "stop", "length", "invalid_request_error", "rate_limit_exceeded", "error"]
 )
-def test_an_ordinary_word_is_no_refusal(word: str | None) -> None:
+def test_an_ordinary_code_is_not_a_refusal(word: str | None) -> None:
     assert not is_refusal(word)
 
 

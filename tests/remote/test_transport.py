@@ -118,7 +118,7 @@ def echo_twice(
     [lambda answer: answer, lambda answer: answer * 3, lambda answer: answer[:-1]],
     ids=["twice", "four times", "cut"],
 )
-def test_what_nobody_asked_for_is_never_the_next_answer(
+def test_bytes_without_a_request_are_never_the_next_response(
     extra: Callable[[bytes], bytes], seconds: float | None
 ) -> None:
     sent = asyncio.Event()
@@ -151,7 +151,7 @@ def test_a_single_byte_that_comes_later_ends_the_connection(more: bytes) -> None
     ids=["chunks", "to the end", "HTTP/1.0", "after 100", "an error", "nothing", "a redirection",
          "gzip"],
 )  # fmt: skip
-def test_bodies_of_every_form_are_read_whole(answer: bytes, body: bytes) -> None:
+def test_bodies_of_every_form_are_read_completely(answer: bytes, body: bytes) -> None:
     (received,), _ = exchange(always(answer))
     assert received.content == body
 
@@ -173,7 +173,7 @@ def test_bodies_of_every_form_are_read_whole(answer: bytes, body: bytes) -> None
     ids=["nothing", "bytes", "no status", "no HTTP", "cut", "no length", "cut and huge", "negative",
          "no chunk", "long head", "large", "large when unpacked", "not asked for"],
 )  # fmt: skip
-def test_what_is_no_whole_answer_is_a_passing_fault(answer: bytes) -> None:
+def test_an_incomplete_response_is_a_transient_error(answer: bytes) -> None:
     with pytest.raises(TransientError) as fault:
         exchange(always(answer))
     assert not isinstance(fault.value, UnreachableError)

@@ -59,7 +59,7 @@ def test_a_folder_with_upstreams_layout_fills_the_cache(folder: Path, data: Upst
     assert files_below(data.cache_dir) == [data.path_of(NAME, PATH)]
 
 
-def test_what_is_there_and_verified_is_kept(
+def test_a_verified_file_in_the_cache_is_not_fetched_again(
     folder: Path, data: UpstreamData, tmp_path: Path
 ) -> None:
     data.fetch(NAME, source=folder)

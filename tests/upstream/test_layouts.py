@@ -75,7 +75,7 @@ DPG = [request("partiprompts1", at=index) for index in range(4)]
         ("tiif", "style/a-model/long_description/0.webp", TIIF),
     ],
 )
-def test_a_picture_is_found_where_its_benchmark_puts_it(
+def test_an_image_is_found_where_its_benchmark_puts_it(
     tmp_path: Path, layout: str, place: str, asked: ImageRequest
 ) -> None:
     paint(tmp_path / place, red=80)
@@ -93,7 +93,7 @@ def test_a_picture_is_found_where_its_benchmark_puts_it(
     assert opened(tmp_path, layout).identity != before
 
 
-def test_four_pictures_of_one_file_are_taken_apart(tmp_path: Path) -> None:
+def test_a_grid_file_is_split_into_its_four_images(tmp_path: Path) -> None:
     grid(tmp_path / "partiprompts1.png")
     checkpoint = opened(tmp_path, "dpg")
     assert checkpoint.refusals(DPG) == {}
@@ -105,7 +105,7 @@ def test_four_pictures_of_one_file_are_taken_apart(tmp_path: Path) -> None:
     assert checkpoint.identity["cells"] == "4"
 
 
-def test_one_picture_a_file_leaves_the_other_three_missing(tmp_path: Path) -> None:
+def test_one_image_per_file_leaves_the_other_three_missing(tmp_path: Path) -> None:
     shaded(9).save(tmp_path / "partiprompts1.png")
     with pytest.raises(AlphaBenchError, match="3 of 4 images are missing"):
         opened(tmp_path, "dpg", cells="1").refusals(DPG)
@@ -259,7 +259,7 @@ def test_a_gap_is_a_gap_and_a_second_image_is_none(tmp_path: Path) -> None:
 
 
 def linked(snapshot: Path, blob: Path, name: str = "17.png") -> None:
-    """A picture as Hugging Face's cache holds it: a link out of the snapshot."""
+    """An image as Hugging Face's cache holds it: a link out of the snapshot."""
     paint(blob.with_suffix(".png"), 90)
     blob.with_suffix(".png").rename(blob)
     (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
@@ -295,7 +295,7 @@ def test_other_links_that_lead_out_are_refused(tmp_path: Path, snapshot: str, bl
 
 
 @pytest.mark.parametrize("layout", ["geneval", "flat", "wise", "dpg", "gedit", "tiif"])
-def test_folders_pipes_and_what_systems_leave_are_no_pictures(tmp_path: Path, layout: str) -> None:
+def test_folders_pipes_and_what_systems_leave_are_no_images(tmp_path: Path, layout: str) -> None:
     places = {
         "geneval": "00000/samples", "flat": "17", "wise": ".", "dpg": ".",
         "gedit": "fullset/ps_human/en", "tiif": "style/m/short_description",
@@ -309,7 +309,7 @@ def test_folders_pipes_and_what_systems_leave_are_no_pictures(tmp_path: Path, la
         opened(tmp_path, layout)
 
 
-def test_the_hint_names_the_layout_that_holds_what_is_asked_for(tmp_path: Path) -> None:
+def test_the_hint_names_the_layout_that_holds_the_requested_images(tmp_path: Path) -> None:
     paint(tmp_path / "17.png", 40)
     paint(tmp_path / "a_0.png", 50)
     with pytest.raises(AlphaBenchError) as caught:

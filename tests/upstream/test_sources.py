@@ -94,7 +94,7 @@ def test_the_default_source_is_the_repository_at_the_pinned_commit() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_busy_server_is_asked_again_after_longer_and_longer_waits(
+def test_requests_to_a_busy_server_are_repeated_after_growing_waits(
     mirror: Mirror, content: bytes, data: UpstreamData, status: int
 ) -> None:
     mirror.answers = [(status, b""), (status, b""), (200, content)]
@@ -112,7 +112,7 @@ def test_a_server_that_stays_broken_is_given_up(mirror: Mirror, data: UpstreamDa
     assert nothing_below(data)
 
 
-def test_an_absent_file_is_not_asked_for_again(mirror: Mirror, data: UpstreamData) -> None:
+def test_a_missing_file_is_requested_only_once(mirror: Mirror, data: UpstreamData) -> None:
     mirror.answers = [(404, b"no")]
     with pytest.raises(AlphaBenchError, match="the server answers 404") as caught:
         data.fetch("geneval", source=mirror.url, retries=retries())
@@ -198,9 +198,7 @@ def test_an_address_that_is_none_is_a_sentence(data: UpstreamData) -> None:
         data.fetch("geneval", source="http://[", retries=retries())
 
 
-def test_a_file_that_is_in_place_is_not_asked_for(
-    mirror: Mirror, content: bytes, data: UpstreamData
-) -> None:
+def test_a_cached_file_is_not_requested(mirror: Mirror, content: bytes, data: UpstreamData) -> None:
     mirror.answers = [(200, content)]
     data.fetch("geneval", source=mirror.url, retries=retries())
     data.fetch("geneval", source=mirror.url, retries=retries())

@@ -91,7 +91,7 @@ def ask(item, more):
     assert constants_of(source) == {"TEXT": "Is {thing} {{here}}? {}"}
 
 
-def test_messages_keep_role_order_and_the_place_of_the_picture() -> None:
+def test_messages_keep_role_order_and_the_position_of_the_image() -> None:
     system, user = messages_of(SCRIPT)
     assert (system.where, system.role, system.parts) == (
         "Judge.ask",
