@@ -57,7 +57,7 @@ def decompose_command(
 
 
 @app.command("score")
-def score_command(
+def score_images_command(
     images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.")],
     questions: Annotated[Path, typer.Option(help="A question file.")],
     judge: JudgeSpec,
