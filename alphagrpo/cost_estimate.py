@@ -17,7 +17,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import split_spec
 from alphabench.models.bagel.guidance import Guidance
 from alphagrpo.policies.factory import guidance, training_adapter
-from alphagrpo.policies.protocols import EstimatedCheckpoint, PolicySizes
+from alphagrpo.policies.policy_protocols import EstimatedCheckpoint, PolicySizes
 from alphagrpo.prompts import SMALL
 from alphagrpo.recipe import ImageSamplingSettings, PolicySettings, TrainingRecipe
 from alphagrpo.rewards.reward_kinds import RewardSettings, load_reward_kind

@@ -20,7 +20,7 @@ from torch import nn
 from alphabench.checkpoints import open_checkpoint
 from alphabench.core.errors import AlphaBenchError
 from alphagrpo.policies.factory import training_adapter
-from alphagrpo.policies.protocols import ExportableCheckpoint
+from alphagrpo.policies.policy_protocols import ExportableCheckpoint
 from alphagrpo.recipe import RECIPE_FILE, PolicySettings, load_recipe, read_tree
 from alphatrainers import strict_yaml
 

@@ -28,9 +28,9 @@ from alphabench.interfaces import Benchmark
 from alphabench.scenes.descriptions import facts_key, geneval_prompt
 from alphabench.scenes.small_world_sampling import TASKS, task_small
 from alphabench.types import Sample
+from alphagrpo.dvreward.prompt_sources import questions_from_facts
 from alphagrpo.dvreward.prompt_texts import read_prompts
 from alphagrpo.dvreward.question_files import OURS, facts_of, from_row
-from alphagrpo.dvreward.sources import questions_from_facts
 from alphagrpo.prompt_facts import GROUP, SOURCE
 from alphatrainers.guards import normalised
 from alphatrainers.trajectory import TrainingPrompt

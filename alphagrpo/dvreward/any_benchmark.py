@@ -14,8 +14,8 @@ from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.types import GeneratedImage, Sample, Verdict
 from alphagrpo.dvreward.evaluators import dvreward_evaluator
+from alphagrpo.dvreward.prompt_sources import questions_from_facts
 from alphagrpo.dvreward.question_files import DVQuestion, QuestionSet, facts_of
-from alphagrpo.dvreward.sources import questions_from_facts
 from alphagrpo.dvreward.verification import VerificationOptions
 
 _KEYS = ("semantic_questions", "quality_questions")

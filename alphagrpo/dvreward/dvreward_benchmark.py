@@ -27,7 +27,7 @@ from alphabench.registry import BenchmarkEntry
 from alphabench.statistics import Cluster
 from alphabench.types import Card, Estimate, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
-from alphagrpo.dvreward import sources
+from alphagrpo.dvreward import prompt_sources
 from alphagrpo.dvreward.evaluators import EVALUATORS, open_evaluator
 from alphagrpo.dvreward.verification import REWARD
 
@@ -62,8 +62,8 @@ def open_dvreward(
     if version not in (None, VERSION):
         raise unknown_name("version of dvreward", str(version), [VERSION])
     folder = _folder(data)
-    if split not in ("", "mini") and not sources.is_saved(split, folder):
-        split = sources.save_question_file(Path(split), folder)
+    if split not in ("", "mini") and not prompt_sources.is_saved(split, folder):
+        split = prompt_sources.save_question_file(Path(split), folder)
     return DVReward(split=split, protocol=protocol, data=data)
 
 
@@ -103,7 +103,7 @@ class DVReward:
                 "dvreward needs prompts with their questions",
                 hint="name a question file with --prompts FILE, or take dvreward:mini",
             )
-        return [sources.to_sample(i, one) for i, one in enumerate(self._source.sets)]
+        return [prompt_sources.to_sample(i, one) for i, one in enumerate(self._source.sets)]
 
     def questions(self, sample: Sample) -> Sequence[str]:  # noqa: ARG002  (the same for all)
         return (REWARD,)
@@ -157,10 +157,10 @@ class DVReward:
         )
 
     @property
-    def _source(self) -> sources.QuestionList:
+    def _source(self) -> prompt_sources.QuestionList:
         if self.split == "mini":
-            return sources.mini(self.data)
-        return sources.load_saved(self.split, _folder(self.data))
+            return prompt_sources.mini(self.data)
+        return prompt_sources.load_saved(self.split, _folder(self.data))
 
 
 def _folder(data: UpstreamData) -> Path:
@@ -204,7 +204,7 @@ def _by_question(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> dict
 
 def _unanswered(sample: Sample) -> list[dict[str, Any]]:
     """What the log of an image would say of which there is none."""
-    questions = sources.questions_of(sample).questions
+    questions = prompt_sources.questions_of(sample).questions
     return [{"aspect": one.aspect, "tag": one.tag, "p_yes": None} for one in questions]
 
 

@@ -18,7 +18,7 @@ from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Questio
 from alphabench.types import GeneratedImage, ProtocolName, Verdict
 from alphagrpo.dvreward import aggregate, verification
 from alphagrpo.dvreward.aggregate import AggregationOptions
-from alphagrpo.dvreward.sources import questions_of
+from alphagrpo.dvreward.prompt_sources import questions_of
 from alphagrpo.dvreward.verification import (
     REWARD,
     VerificationOptions,

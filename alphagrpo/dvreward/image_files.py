@@ -9,8 +9,8 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.images import UnreadableImageError, open_unchanged
 from alphabench.runs.store import sha256_of
 from alphabench.types import GeneratedImage, ImageRequest
+from alphagrpo.dvreward.prompt_sources import to_sample
 from alphagrpo.dvreward.question_files import QuestionSet
-from alphagrpo.dvreward.sources import to_sample
 
 
 def images_with_questions(

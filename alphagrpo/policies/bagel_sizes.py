@@ -18,7 +18,7 @@ from alphabench.models.bagel.config import (
 )
 from alphabench.models.bagel.loading import read_sizes
 from alphabench.models.bagel.model import Bagel, ImageMarks
-from alphagrpo.policies.protocols import PolicySizes, n_trained_parameters
+from alphagrpo.policies.policy_protocols import PolicySizes, n_trained_parameters
 from alphagrpo.policies.unified_policy import EXPERTS
 from alphagrpo.recipe import PolicySettings
 from alphatrainers.resource_plan import ModelSizes

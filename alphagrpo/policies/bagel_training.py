@@ -19,7 +19,7 @@ from alphabench.models.bagel.bagel_inference import UnifiedBagel
 from alphabench.models.bagel.loading import MODEL_FILE, LoadedBagel
 from alphabench.models.unified_model import Abilities
 from alphagrpo.policies.handle import PolicyHandle, trained_digest
-from alphagrpo.policies.protocols import ExportableWeights
+from alphagrpo.policies.policy_protocols import ExportableWeights
 from alphagrpo.policies.unified_policy import UMMPolicy
 
 

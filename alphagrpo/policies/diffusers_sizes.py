@@ -14,7 +14,7 @@ from alphabench.checkpoints.diffusers import DiffusersCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.weights.location import PipelineFiles
 from alphagrpo.policies.diffusers_policy import EXPERTS
-from alphagrpo.policies.protocols import PolicySizes, n_trained_parameters
+from alphagrpo.policies.policy_protocols import PolicySizes, n_trained_parameters
 from alphagrpo.recipe import PolicySettings
 from alphatrainers.resource_plan import ModelSizes
 from alphatrainers.settings import TrainingSettings

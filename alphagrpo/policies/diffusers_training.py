@@ -17,7 +17,7 @@ from alphabench.types import ImageRequest, NotGenerated
 from alphabench.weights.strict_loading import quiet
 from alphagrpo.policies.diffusers_policy import DiffusersPolicy
 from alphagrpo.policies.handle import PolicyHandle, trained_digest
-from alphagrpo.policies.protocols import ExportableWeights
+from alphagrpo.policies.policy_protocols import ExportableWeights
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -2,7 +2,7 @@
 
 The harness opens the checkpoint, so that `--ckpt` and a recipe mean the same, and validations
 generate with the very weights that are trained. What a checkpoint can do is asked by protocol
-(`alphagrpo.policies.protocols`). Knows no model, no task and no reward.
+(`alphagrpo.policies.policy_protocols`). Knows no model, no task and no reward.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from alphabench.core.options import split_spec
 from alphabench.interfaces import Generator
 from alphabench.models.bagel.guidance import Guidance
 from alphagrpo.policies.handle import PolicyHandle
-from alphagrpo.policies.protocols import TrainableCheckpoint
+from alphagrpo.policies.policy_protocols import TrainableCheckpoint
 from alphagrpo.recipe import GuidanceSettings, PolicySettings
 
 TRAINING_ADAPTERS: Final[Mapping[str, str]] = {

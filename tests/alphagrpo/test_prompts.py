@@ -14,6 +14,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Benchmark
 from alphabench.scenes.small_world import why_not_small
 from alphabench.types import Sample
+from alphagrpo.dvreward.prompt_sources import questions_of
 from alphagrpo.dvreward.question_files import (
     DVQuestion,
     QuestionSet,
@@ -21,7 +22,6 @@ from alphagrpo.dvreward.question_files import (
     read_question_sets,
     to_row,
 )
-from alphagrpo.dvreward.sources import questions_of
 from alphagrpo.prompt_facts import evaluator_sample
 from alphagrpo.prompts import SmallOptions, leaks, load_prompts, small_prompts, with_questions
 from alphatrainers.trajectory import TrainingPrompt

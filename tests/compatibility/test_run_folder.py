@@ -11,7 +11,7 @@ import pytest
 
 from tests.compatibility.conftest import Commands, copied
 from tests.compatibility.recording import record, report, table_rows, verdicts
-from tests.compatibility.test_images import recorded
+from tests.compatibility.test_image_digests import recorded
 
 SCORE = {
     "geneval": ("score", "runs/geneval"),

@@ -13,8 +13,12 @@ from typing import Any
 import torch
 
 from alphabench.evaluators.detection.coco import COCO_NAMES
-from alphabench.evaluators.detection.mask2former import build_probe
-from alphabench.evaluators.detection.mask2former.build_probe import SCALE, read_stored, tensors_of
+from alphabench.evaluators.detection.mask2former import mask2former_probe as build_probe
+from alphabench.evaluators.detection.mask2former.mask2former_probe import (
+    SCALE,
+    read_stored,
+    tensors_of,
+)
 
 __all__ = ["SCALE", "save_checkpoint", "stored", "tensors"]
 

@@ -24,7 +24,7 @@ from alphabench.models.unified_model import (
     UnifiedModel,
 )
 from alphagrpo.policies.handle import PolicyHandle, trained_digest
-from alphagrpo.policies.protocols import ExportableWeights, PolicySizes
+from alphagrpo.policies.policy_protocols import ExportableWeights, PolicySizes
 from alphatrainers.resource_plan import ModelSizes
 from alphatrainers.settings import TrainingSettings
 from tests.support.toy_policy import ToyPolicy

@@ -11,7 +11,7 @@ from alphabench.scenes.edit_ops import SceneEdit, edit_holds, rest_is_unchanged,
 from alphabench.scenes.render import render
 from alphabench.scenes.scene_questions import check_holds
 from alphabench.types import ImageRequest, Sample
-from alphagrpo.dvreward.sources import questions_of
+from alphagrpo.dvreward.prompt_sources import questions_of
 from alphagrpo.dvreward.verification import VerificationOptions, questions_to_ask
 
 

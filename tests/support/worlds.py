@@ -14,7 +14,7 @@ from alphabench.scenes.scene_questions import check_holds
 from alphabench.types import GeneratedImage, ProtocolName
 from alphabench.upstream import UpstreamData
 from alphagrpo.dvreward.dvreward_benchmark import DVReward, open_dvreward
-from alphagrpo.dvreward.sources import questions_of
+from alphagrpo.dvreward.prompt_sources import questions_of
 from alphagrpo.dvreward.verification import VerificationOptions, questions_to_ask
 
 

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from alphabench.detections.objects import DetectedObject
 from alphabench.evaluators.detection.coco import GENEVAL_NAMES
-from alphabench.evaluators.detection.mask2former.build_probe import SCALE as TINY_SCALE
+from alphabench.evaluators.detection.mask2former.mask2former_probe import SCALE as TINY_SCALE
 from alphabench.evaluators.detection.mask2former.official import OfficialDetector, OfficialOptions
 from alphabench.evaluators.detection.mmdet.child_process import installed_versions
 from alphabench.images import open_rgb

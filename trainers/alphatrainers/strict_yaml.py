@@ -1,8 +1,8 @@
 """Parses a training's YAML, applies `key=value` overrides, and writes settings back as YAML.
 
 Text from any source may be parsed: it goes through YAML's safe loader, and the number of values is
-bounded, however aliases multiply them. `alphabench.core.settings` decides what a field accepts.
-Opens no file.
+bounded, however aliases multiply them. `alphabench.core.strict_filling` decides what a field
+accepts. Opens no file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from alphabench.core import settings
+from alphabench.core import strict_filling
 from alphabench.core.errors import AlphaBenchError
 
 T = TypeVar("T")
@@ -123,13 +123,13 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
 
 
 def build_settings(cls: type[T], tree: Mapping[str, Any], *, where: str = "") -> T:
-    """An instance of the frozen dataclass `cls`; see `alphabench.core.settings.fill`.
+    """An instance of the frozen dataclass `cls`; see `alphabench.core.strict_filling.fill`.
 
     Raises:
         AlphaBenchError: an unknown key (with the nearest), an absent one without default, a value
             of another type, or what the dataclass's own `__post_init__` refuses by ValueError.
     """
-    return settings.fill(cls, tree, settings.YAML, path=where)
+    return strict_filling.fill(cls, tree, strict_filling.YAML, path=where)
 
 
 def to_plain(instance: object) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from alphabench.cli import factories
-from alphabench.cli.options import Budget, Devices, Json, NoCache, Seed
+from alphabench.cli.command_options import Budget, Devices, Json, NoCache, Seed
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo
 from alphabench.core.writing import replace_file, writing

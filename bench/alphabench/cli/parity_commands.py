@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from alphabench.cli import factories
-from alphabench.cli.options import Devices
+from alphabench.cli.command_options import Devices
 from alphabench.core.terminal import echo
 
 app = typer.Typer(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alphabench.cli import factories
-from alphabench.cli.options import (
+from alphabench.cli.command_options import (
     BenchmarkName,
     Budget,
     Ckpt,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from alphabench.cli import factories
-from alphabench.cli.options import Devices, OwnBenchmark
+from alphabench.cli.command_options import Devices, OwnBenchmark
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo, warn
 from alphabench.types import ProtocolName

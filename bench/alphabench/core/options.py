@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from alphabench.core import settings
+from alphabench.core import strict_filling
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.core.secret_options import refuse_secret
@@ -49,7 +49,7 @@ def pairs(assignments: Iterable[str]) -> dict[str, str]:
 
 
 def fill(options: type[T], values: Mapping[str, str], *, owner: str) -> T:
-    """An instance of the dataclass `options`; see `settings.fill`.
+    """An instance of the dataclass `options`; see `strict_filling.fill`.
 
     Args:
         options: a dataclass whose fields are int, float, str, bool, Path, a Literal of strings,
@@ -61,7 +61,7 @@ def fill(options: type[T], values: Mapping[str, str], *, owner: str) -> T:
         AlphaBenchError: an unknown key (with the nearest known one) or a value that does not fit,
             including what the dataclass's own `__post_init__` refuses by ValueError.
     """
-    return settings.fill(options, values, settings.TEXT, path=owner)
+    return strict_filling.fill(options, values, strict_filling.TEXT, path=owner)
 
 
 def option_text(value: object) -> str:

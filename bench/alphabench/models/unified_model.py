@@ -9,7 +9,7 @@ model brings:
   `UnifiedCheckpoint(handle=..., device=...)`, named in the registry.
 
 What only some models can do is a protocol of its own, which a `UnifiedHandle` implements or not:
-`RefinableModel` here; training, export and size estimates in `alphagrpo.policies.protocols`.
+`RefinableModel` here; training, export and size estimates in `alphagrpo.policies.policy_protocols`.
 
 Sampling settings belong to each model: its `UnifiedHandle` holds them and states them in its
 identity. Knows no architecture, no file and no benchmark; imports no model library.

@@ -18,7 +18,7 @@ from alphabench.scenes.scene_questions import check_holds
 from alphabench.types import Verdict
 from alphabench.upstream import UpstreamData
 from alphagrpo.dvreward.dvreward_benchmark import DVReward, open_dvreward
-from alphagrpo.dvreward.sources import questions_of
+from alphagrpo.dvreward.prompt_sources import questions_of
 from alphagrpo.dvreward.verification import VerificationOptions, questions_to_ask
 from tests.alphagrpo.dvreward.test_question_files import RELEASED
 

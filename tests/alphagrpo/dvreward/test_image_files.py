@@ -12,8 +12,8 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import Mishap, ScriptedJudge
 from alphagrpo.dvreward.evaluators import open_evaluator
 from alphagrpo.dvreward.image_files import images_with_questions
+from alphagrpo.dvreward.prompt_sources import questions_of
 from alphagrpo.dvreward.question_files import from_row
-from alphagrpo.dvreward.sources import questions_of
 from alphagrpo.dvreward.text_report import verdict_text
 from tests.alphagrpo.dvreward.test_question_files import RELEASED
 

@@ -23,7 +23,7 @@ from alphabench.judges.openai.chat_api import (
     short_line,
 )
 from alphabench.judges.openai.health import JudgeRecord
-from alphabench.judges.openai.options import OpenAIOptions
+from alphabench.judges.openai.openai_options import OpenAIOptions
 from alphabench.judges.openai.rate_limit import Clock
 from alphabench.questions import ImagePart, Question, Reply
 from alphabench.remote import credentials

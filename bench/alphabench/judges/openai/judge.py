@@ -24,7 +24,7 @@ from alphabench.judges.openai.chat_client import ChatClient
 from alphabench.judges.openai.deprecations import refuse_if_retired
 from alphabench.judges.openai.health import Health, JudgeRecord
 from alphabench.judges.openai.model_name import AnsweringModel
-from alphabench.judges.openai.options import OpenAIOptions
+from alphabench.judges.openai.openai_options import OpenAIOptions
 from alphabench.judges.openai.ordered_stream import in_order
 from alphabench.judges.openai.rate_limit import Clock, ConcurrencyLimit
 from alphabench.judges.openai.session import ReplicaState, Session

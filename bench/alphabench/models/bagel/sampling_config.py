@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from alphabench.core import settings
+from alphabench.core import strict_filling
 from alphabench.models.bagel.guidance import Guidance, Renorm
 
 FOLDER_FILE: Final = "alphabench.json"
@@ -146,7 +146,9 @@ def read_sampling_file(content: Mapping[str, Any], *, name: str) -> SamplingFile
     Raises:
         AlphaBenchError: an unknown key (with the nearest known one), or a value of the wrong type.
     """
-    return settings.fill(SamplingFile, content, settings.JSON, path=f"{FOLDER_FILE} of {name!r}")
+    return strict_filling.fill(
+        SamplingFile, content, strict_filling.JSON, path=f"{FOLDER_FILE} of {name!r}"
+    )
 
 
 def _set_fields(instance: Any) -> dict[str, Any]:

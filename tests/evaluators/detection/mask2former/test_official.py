@@ -13,7 +13,7 @@ from PIL import Image
 from alphabench.benchmarks.geneval.benchmark import open_geneval
 from alphabench.core.errors import AlphaBenchError
 from alphabench.detections.matching import pair_up
-from alphabench.evaluators.detection.mask2former.build_probe import check_build, objects_of
+from alphabench.evaluators.detection.mask2former.mask2former_probe import check_build, objects_of
 from alphabench.evaluators.detection.mask2former.official import (
     NAME,
     OfficialDetector,

@@ -30,14 +30,14 @@ from alphabench.evaluators.detection.clip_colour import ClipColourReader
 from alphabench.evaluators.detection.coco import COCO_NAMES, geneval_names
 from alphabench.evaluators.detection.detector import ColourReader, Detector
 from alphabench.evaluators.detection.detector_self_test import run_self_test
-from alphabench.evaluators.detection.mask2former.build_probe import PROBED, check_build
-from alphabench.evaluators.detection.mask2former.build_probe import SCALE as PROBE_SCALE
 from alphabench.evaluators.detection.mask2former.common_options import (
     LIMIT,
     UNUSED,
     SharedOptions,
     as_objects,
 )
+from alphabench.evaluators.detection.mask2former.mask2former_probe import PROBED, check_build
+from alphabench.evaluators.detection.mask2former.mask2former_probe import SCALE as PROBE_SCALE
 from alphabench.evaluators.detection.mask2former.official_weights import find_official, named_as
 from alphabench.evaluators.detection.mask2former.postprocessing import best_candidates, instances
 from alphabench.evaluators.detection.mmdet.preprocessing import Prepared, Release, Scale, prepare

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.core.settings import JSON, TEXT, YAML, Dialect, fill
+from alphabench.core.strict_filling import JSON, TEXT, YAML, Dialect, fill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
