@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from alphabench.images import (
     MAX_PIXELS,
     UnreadableImageError,
-    check,
+    check_image,
     image_of,
     open_rgb,
     open_unchanged,
@@ -179,16 +179,16 @@ def test_an_image_in_memory_stays_as_it_is() -> None:
 def test_a_check_sees_what_can_be_seen_without_decoding(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(_encoded(Image.new("RGB", (4, 4))))
-    check(path)
+    check_image(path)
     damaged = bytearray(path.read_bytes())
     damaged[45] ^= 1  # within the pixels: their checksum no longer fits
     for content in (bytes(damaged), b"%!PS", _png(13_000, 13_000, rows=b"\0")):
         path.write_bytes(content)
         with pytest.raises(UnreadableImageError):
-            check(path)
+            check_image(path)
 
 
-@pytest.mark.parametrize("read", [check, open_rgb, open_unchanged])
+@pytest.mark.parametrize("read", [check_image, open_rgb, open_unchanged])
 def test_a_pipe_is_not_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(UnreadableImageError, match="not a regular file"):

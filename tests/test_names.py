@@ -23,106 +23,6 @@ ENTRY_POINTS = ("main",)
 OWN_INTERPRETERS = ("mmdet_worker.py", "mplug_worker.py")
 """Run by an interpreter that has none of our packages, so they hold copies of what they need."""
 
-KNOWN_NAMES = {
-    # alphagrpo
-    "decompose",
-    # alphagrpo, benchmarks
-    "items_of", "picture_of",
-    # alphagrpo, benchmarks, tools
-    "Words", "settle",
-    # alphagrpo, cli, runs
-    "score",
-    # alphagrpo, parity
-    "Recipe",
-    # alphagrpo, runs
-    "digest_of",
-    # alphagrpo, runs, tools
-    "export",
-    # alphagrpo, scenes
-    "Edit", "Prompt",
-    # alphagrpo, statistics
-    "sample_of",
-    # alphagrpo, tools
-    "keep", "measured", "train",
-    # benchmarks
-    "JudgedItem", "export_files", "official_text", "official_wording", "wording_of",
-    # benchmarks, alphatrainers
-    "ScoreRow",
-    # benchmarks, cli, evaluators
-    "fetch",
-    # benchmarks, evaluators
-    "folder_of",
-    # benchmarks, runs
-    "read_rows", "summarise_official",
-    # benchmarks, statistics
-    "bounds",
-    # cli
-    "about",
-    # cli, parity, tools
-    "compare",
-    # cli, reports
-    "calibrate",
-    # cli, runs
-    "checkpoint", "generate", "refined", "summarise",
-    # cli, tools
-    "examine",
-    # cli, upstream
-    "listing",
-    # core, alphatrainers
-    "writing",
-    # core, judges
-    "short_line",
-    # core, tools
-    "fill", "shown",
-    # evaluators
-    "boxes", "run_self_test",
-    # evaluators, alphatrainers
-    "build",
-    # evaluators, models
-    "check_build",
-    # evaluators, tools
-    "Scale", "picture",
-    # images, tools
-    "check",
-    # models, alphatrainers
-    "sample_tokens",
-    # models, tools
-    "load_tokenizer",
-    # parity
-    "Parity",
-    # parity, reports
-    "Comparison",
-    # parity, reports, tools
-    "table",
-    # parity, scenes, tools
-    "Asked",
-    # parity, tools
-    "Original", "set_up",
-    # questions, tools
-    "Judge",
-    # registry, tools
-    "load",
-    # reports, alphatrainers
-    "plain",
-    # reports, scenes
-    "Change",
-    # reports, tools
-    "differences",
-    # runs
-    "reason_of",
-    # runs, tools
-    "Packed", "Plan", "packed",
-    # scenes
-    "random_scene",
-    # scenes, tools
-    "one_of", "open_question", "random_colour", "stands",
-    # tools
-    "Batch", "Cells", "Shard", "Writer", "answers", "draw", "made", "make_tokenizer", "measure",
-    "pictures", "questions", "rate_at", "say",
-    # tools, alphatrainers
-    "parse",
-}  # fmt: skip
-"""Names of today that are defined twice, by area; this list only shrinks."""
 NAMED_ALIKE = ("questions.py",)
 """The vocabulary of questions in the package's root, and the questions of each benchmark."""
 
@@ -156,8 +56,7 @@ def test_every_public_name_is_defined_once() -> None:
                 and node.name not in ENTRY_POINTS
             ):
                 owners[node.name].add(family_of(path))
-    new = {name: where for name, where in repeated(owners).items() if name not in KNOWN_NAMES}
-    assert new == {}, "give one of them a more specific name"
+    assert repeated(owners) == {}, "give one of them a more specific name"
 
 
 def test_source_files_that_people_confuse_have_different_names() -> None:

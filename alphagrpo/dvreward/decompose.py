@@ -85,7 +85,7 @@ class DecompositionResult:
     not_done: tuple[FailedDecomposition, ...]
 
 
-def decompose(
+def decompose_prompts(
     prompts: Sequence[NumberedPrompt], llm: Judge, options: DecompositionOptions = DEFAULT
 ) -> list[QuestionSet | FailedDecomposition]:
     """The questions of each prompt, or why there are none, in order.
@@ -132,7 +132,7 @@ def decompose_file(
         missing = [prompt for prompt in prompts if (prompt.index, prompt.text) not in known]
         not_done: list[FailedDecomposition] = []
         for batch in _batches(missing, options.together):
-            outcomes = decompose(batch, llm, options)
+            outcomes = decompose_prompts(batch, llm, options)
             sets = [one for one in outcomes if isinstance(one, QuestionSet)]
             append(sets)
             not_done += [one for one in outcomes if isinstance(one, FailedDecomposition)]

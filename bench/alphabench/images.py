@@ -68,7 +68,7 @@ def open_unchanged(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Ima
         return image
 
 
-def check(path: Path) -> None:
+def check_image(path: Path) -> None:
     """Checks what needs no decoding: the kind of file, its size, a PNG's checksums.
 
     Raises:

@@ -86,7 +86,7 @@ EVALUATORS: Final = {
     "mask2former": "alphabench.evaluators.detection.mask2former.hub_detector:open_mask2former",
     "mask2former:official": "alphabench.evaluators.detection.mask2former.official:open_official",
     "mmdet": "alphabench.evaluators.detection.mmdet.mmdet_detector:open_mmdet",
-    "nano": "alphabench.evaluators.detection.nano_detector:open_nano",
+    "nano": "alphabench.evaluators.detection.nano_detector:open_nano_detector",
 }
 JUDGES: Final = {
     "nano": "alphabench.judges.nano_judge:open_nano_judge",

@@ -14,7 +14,7 @@ from alphabench.benchmarks.geneval.official_files import (
 )
 from alphabench.detections.geneval_rules import colour_questions, decide, select
 from alphabench.detections.objects import DetectedObject
-from alphabench.evaluators.detection.detection_evaluator import boxes
+from alphabench.evaluators.detection.detection_evaluator import boxes_by_category
 
 
 def _objects(case: Mapping[str, Any]) -> list[DetectedObject]:
@@ -46,7 +46,7 @@ def test_every_detector_case_has_upstreams_verdict_reason_and_details(shared: Pa
             "name": case["name"],
             "correct": decision.correct,
             "reason": decision.reason,
-            "details": boxes(selected),
+            "details": boxes_by_category(selected),
         }
         assert got == wanted
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.core.strict_filling import JSON, TEXT, YAML, Dialect, fill
+from alphabench.core.strict_filling import JSON, TEXT, YAML, Dialect, fill_dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ TREE = {
 
 @pytest.mark.parametrize("dialect", [JSON, YAML], ids=["JSON", "YAML"])
 def test_a_tree_becomes_nested_dataclasses(dialect: Dialect) -> None:
-    assert fill(Sampling, TREE, dialect, path="file") == Sampling(
+    assert fill_dataclass(Sampling, TREE, dialect, path="file") == Sampling(
         steps=4,
         seed=None,
         noise=Noise(scale=2.0, kind="pink"),
@@ -57,8 +57,8 @@ def test_a_tree_becomes_nested_dataclasses(dialect: Dialect) -> None:
 
 
 def test_a_whole_number_in_a_json_file_keeps_its_type_because_identities_record_it() -> None:
-    assert type(fill(Noise, {"scale": 2}, JSON, path="file").scale) is int
-    assert type(fill(Noise, {"scale": 2}, YAML).scale) is float
+    assert type(fill_dataclass(Noise, {"scale": 2}, JSON, path="file").scale) is int
+    assert type(fill_dataclass(Noise, {"scale": 2}, YAML).scale) is float
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_a_refusal_names_the_field_as_its_source_does(
     dialect: Dialect, values: Mapping[str, Any], message: str
 ) -> None:
     with pytest.raises(AlphaBenchError, match=message):
-        fill(Sampling, values, dialect, path="x")
+        fill_dataclass(Sampling, values, dialect, path="x")

@@ -234,7 +234,7 @@ def test_vllm_takes_the_folder_and_says_the_same(tmp_path: Path) -> None:
     from tests.support.vllm_server import SETTINGS
     from tools.nano_judge import agreement
 
-    agreement.draw(tmp_path, 60)
+    agreement.draw_questions(tmp_path, 60)
     agreement.ask(tmp_path, "nano")
     spec = f"vllm:{weights_folder()}?max_num_seqs=8&enforce_eager=true"
     done = subprocess.run(

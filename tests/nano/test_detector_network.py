@@ -22,7 +22,7 @@ from alphabench.nano.detector_network import (
     folded,
     load_net,
     metadata,
-    to_pixels,
+    squares_to_pixels,
     weights_bytes,
 )
 from alphabench.scenes.spec import CATEGORIES
@@ -95,7 +95,7 @@ def test_any_size_is_placed_at_the_top_left_and_the_rest_is_grey(size: tuple[int
 def test_pixels_lie_between_minus_one_and_one_channels_first() -> None:
     squares = np.zeros((1, SIDE, SIDE, 3), np.uint8)
     squares[..., 2] = 255
-    pixels = to_pixels(squares)
+    pixels = squares_to_pixels(squares)
     assert pixels.shape == (1, 3, SIDE, SIDE)
     assert (pixels[0, 0] == -1).all()
     assert (pixels[0, 2] == 1).all()

@@ -71,7 +71,7 @@ def test_it_answers_most_questions_about_scenes_it_never_saw(model: UnifiedModel
     for number in range(pool.HELD_OUT + 5000, pool.HELD_OUT + 5100):
         small = pool.scene(number)
         asked = yes_no(small, np.random.default_rng(number))
-        picture = Image.fromarray(pool.picture(small, pool.SCENES, number))
+        picture = Image.fromarray(pool.scene_pixels(small, pool.SCENES, number))
         tasks.append(AnswerTask(text=asked.text, images=(picture,)))
         truths.append(asked.answer)
     answers = [answer.text for answer in model.answer(tasks)]

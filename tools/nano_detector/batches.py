@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alphabench.nano.detector_network import SIDE, to_pixels
+from alphabench.nano.detector_network import SIDE, squares_to_pixels
 from tools.nano_detector.losses import Labels
 from tools.nano_detector.pool import Shard
 
@@ -33,7 +33,7 @@ def plain_batch(rows: Shard) -> tuple[Tensor, Labels]:
         category_BN=torch.from_numpy(np.where(category_BN == 255, -1, category_BN)),
         colour_BN=torch.from_numpy(np.where(colour_BN == 255, -1, colour_BN)),
     )
-    return to_pixels(rows.picture_RSS3), labels
+    return squares_to_pixels(rows.picture_RSS3), labels
 
 
 def rough_batch(rows: Shard, rng: np.random.Generator) -> tuple[Tensor, Labels]:

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from alphabench.core.writing import replace_file
 from alphabench.detections.objects import Thresholds
 from alphabench.nano.decoding import FEATURES, Group, ImageMaps, calibrated, find_groups
-from alphabench.nano.detector_network import FORMAT, DetectorNet, folded, to_pixels
+from alphabench.nano.detector_network import FORMAT, DetectorNet, folded, squares_to_pixels
 from tools.nano_detector.pool import Shard
 
 RIDGE = 1e-3
@@ -63,7 +63,7 @@ def examine(net: DetectorNet, shard: Shard) -> list[Examined]:
     """Runs an evaluated network over a shard."""
     examined = []
     for row in range(len(shard.picture_RSS3)):
-        pixels = to_pixels(shard.picture_RSS3[row : row + 1])
+        pixels = squares_to_pixels(shard.picture_RSS3[row : row + 1])
         with torch.inference_mode():
             maps = net(pixels.to(memory_format=torch.channels_last))
         image = ImageMaps(maps.centre_B1HW[0, 0].numpy(), *(field[0].numpy() for field in maps[1:]))
@@ -121,7 +121,7 @@ def weights_file(net: DetectorNet, entries: Mapping[str, str]) -> bytes:
     return save(state, metadata=header)
 
 
-def export(net: DetectorNet, held_out: Shard, path: Path) -> Quality:
+def export_detector(net: DetectorNet, held_out: Shard, path: Path) -> Quality:
     """Calibrates `net` (evaluation mode) on half of `held_out` and writes the weights file.
 
     Returns:

@@ -26,7 +26,7 @@ from alphabench.core.options import pairs
 from alphabench.detections.geneval_rules import colour_questions, decide, select
 from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
-from alphabench.evaluators.detection.nano_detector import open_nano
+from alphabench.evaluators.detection.nano_detector import open_nano_detector
 from alphabench.scenes.geneval_scenes import applicable_errors, compose
 from alphabench.scenes.render import render
 from alphabench.scenes.spec import Scene
@@ -229,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="write the tables here too")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    detector, reader = open_nano(pairs(options.set), device="cpu")
+    detector, reader = open_nano_detector(pairs(options.set), device="cpu")
     sizes = [int(size) for size in options.sizes.split(",")]
     tally = measure(
         detector,

@@ -29,7 +29,7 @@ from alphabench.nano.detector_network import WEIGHTS, DetectorConfig, DetectorNe
 from alphabench.scenes.scene_sampling import random_scene
 from alphabench.scenes.spec import CATEGORIES
 from tools.nano_detector.batches import rough_batch
-from tools.nano_detector.export import export
+from tools.nano_detector.export import export_detector
 from tools.nano_detector.geneval_facts import geneval_scene
 from tools.nano_detector.losses import WEIGHTS as LOSS_WEIGHTS
 from tools.nano_detector.losses import losses
@@ -54,7 +54,7 @@ EMA = 0.998
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class DetectorTraining:
     """All that decides the weights, besides the code."""
 
     steps: int
@@ -76,7 +76,7 @@ class Plan:
 class Training:
     """Weights, their moving average, the optimiser and the step; saved and restored as one."""
 
-    def __init__(self, plan: Plan, work: Path, *, threads: int) -> None:
+    def __init__(self, plan: DetectorTraining, work: Path, *, threads: int) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.path = plan, work / "checkpoint.pt"
         design = DetectorConfig(categories=CATEGORIES, colours=COLOUR_NAMES)
@@ -172,7 +172,9 @@ def _gradients(net: DetectorNet) -> list[Tensor]:
     return [gradient for gradient in gradients if gradient is not None]
 
 
-def train(plan: Plan, work: Path, *, threads: int, save_every: int, examine_every: int) -> None:
+def _train(
+    plan: DetectorTraining, work: Path, *, threads: int, save_every: int, examine_every: int
+) -> None:
     """Runs to the last step, from wherever the checkpoint stands, and exports the weights."""
     training = Training(plan, work, threads=threads)
     pool = Pool(work / "pool")
@@ -190,14 +192,14 @@ def train(plan: Plan, work: Path, *, threads: int, save_every: int, examine_ever
         if step % save_every == 0 or step == plan.steps:
             training.save()
         if step % examine_every == 0 and step < plan.steps:
-            found = export(training.average, held_out, work / WEIGHTS)
+            found = export_detector(training.average, held_out, work / WEIGHTS)
             _log(work, {"step": step, **asdict(found)})
     held_out = joined([_held_out(plan, number) for number in range(LAST_HELD_OUT)])
-    found = export(training.average, held_out, work / WEIGHTS)
+    found = export_detector(training.average, held_out, work / WEIGHTS)
     _log(work, {"step": plan.steps, **asdict(found)})
 
 
-def _held_out(plan: Plan, number: int) -> Shard:
+def _held_out(plan: DetectorTraining, number: int) -> Shard:
     return draw_shard(plan.seed, HELD_OUT + number, DRAWS)
 
 
@@ -235,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(install(options.work))
         return
     torch.set_num_threads(1)
-    plan = Plan(
+    plan = DetectorTraining(
         steps=options.steps,
         seed=options.seed,
         batch=options.batch,
@@ -247,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         target=fill_pool, args=(options.work / "pool", plan.seed, DRAWS, plan.shards), daemon=True
     )
     renderer.start()
-    train(
+    _train(
         plan,
         options.work,
         threads=options.threads,

@@ -40,20 +40,20 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=500)
     chosen = parser.parse_args()
     if chosen.verb == "draw":
-        draw(chosen.folder, chosen.questions)
+        draw_questions(chosen.folder, chosen.questions)
     elif chosen.verb == "ask":
         ask(chosen.folder, chosen.judge)
     else:
-        print(compare(chosen.folder))
+        print(_compare(chosen.folder))
 
 
-def draw(folder: Path, count: int) -> None:
+def draw_questions(folder: Path, count: int) -> None:
     """Pictures of all worlds, and `questions.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     index = 0
     while len(rows) < count:
-        pixels, _, shown = scene_images.made(_WORLDS[index % 3], _HELD_OUT, index)
+        pixels, _, shown = scene_images.made_scene_image(_WORLDS[index % 3], _HELD_OUT, index)
         name = f"{index:04}.png"
         Image.fromarray(pixels).save(folder / name)
         rng = np.random.default_rng([67, index])
@@ -85,7 +85,7 @@ def ask(folder: Path, spec: str) -> None:
     (folder / f"{kind}.said.json").write_text(json.dumps(said), encoding="utf-8")
 
 
-def compare(folder: Path) -> str:
+def _compare(folder: Path) -> str:
     """Of every two that were asked: the mean and greatest difference, and the share that flips."""
     rows = json.loads((folder / "questions.json").read_text(encoding="utf-8"))
     truth = np.array([row["truth"] for row in rows])

@@ -13,7 +13,7 @@ import numpy as np
 from alphabench.detections.objects import COLOURS
 from alphabench.scenes.scene_questions import a_noun, noun
 from tools.nano_judge.questions import wrong_colour
-from tools.nano_judge.view import NUMBERS, OPPOSITE, PLACED, View, one_of, plainly_not
+from tools.nano_judge.view import NUMBERS, OPPOSITE, PLACED, View, one_choice, plainly_not
 
 _OPENINGS: Final = (
     "a picture of ", "a photo of ", "an image of ", "a drawing of ", "", "", "show me ", "draw ",
@@ -45,7 +45,7 @@ def _thing(view: View, rng: np.random.Generator) -> Claims | None:
     wrong = rng.random() < 0.5
     if not view.single or not view.absent:
         return None
-    item = one_of(view.single, rng)
+    item = one_choice(view.single, rng)
     coloured = item.colour is not None and rng.random() < 0.6
     if not wrong:
         words = a_noun(item.category, item.colour if coloured else None)
@@ -53,7 +53,7 @@ def _thing(view: View, rng: np.random.Generator) -> Claims | None:
     if coloured and rng.random() < 0.6:
         words = a_noun(item.category, wrong_colour(view, item, rng))
         return Claims(words=words, held=1, made=2, there=True)
-    words = a_noun(one_of(view.absent, rng), item.colour if coloured else None)
+    words = a_noun(one_choice(view.absent, rng), item.colour if coloured else None)
     return Claims(words=words, held=0, made=1 + coloured, there=False)
 
 
@@ -62,7 +62,7 @@ def _group(view: View, rng: np.random.Generator) -> Claims | None:
         return None
     names = sorted(view.counts)
     several = [name for name in names if view.counts[name] > 1]
-    name = one_of(several or names, rng)
+    name = one_choice(several or names, rng)
     right = view.counts[name]
     colours = view.colours(name)
     coloured = len(set(colours)) == 1 and colours[0] is not None and rng.random() < 0.5
@@ -70,13 +70,13 @@ def _group(view: View, rng: np.random.Generator) -> Claims | None:
     number = right
     if rng.random() < 0.5:
         if coloured and rng.random() < 0.4:
-            other = one_of([one for one in COLOURS if one != colours[0]], rng)
+            other = one_choice([one for one in COLOURS if one != colours[0]], rng)
             words = f"{NUMBERS[number]} {other} {noun(name, number)}"
             return Claims(words=words, held=1, made=2, there=True) if number > 1 else None
-        number = one_of([n for n in (right - 1, right + 1) if n >= 2] or [2], rng)
+        number = one_choice([n for n in (right - 1, right + 1) if n >= 2] or [2], rng)
     if number < 2:
         return None
-    word = one_of(("", "", "exactly "), rng) if not coloured else ""
+    word = one_choice(("", "", "exactly "), rng) if not coloured else ""
     held = int(number == right) + coloured
     words = f"{word}{NUMBERS[number]} {colour}{noun(name, number)}"
     return Claims(words=words, held=held, made=1 + coloured, there=True)
@@ -86,15 +86,15 @@ def _placed(view: View, rng: np.random.Generator) -> Claims | None:
     pairs = [pair for pair in view.pairs if pair[2]]
     if not pairs:
         return None
-    one, other, relations = one_of(pairs, rng)
-    relation = one_of(relations, rng)
+    one, other, relations = one_choice(pairs, rng)
+    relation = one_choice(relations, rng)
     held = 3
     colour = one.colour if rng.random() < 0.3 else None
     if rng.random() < 0.5:
         options = [OPPOSITE[relation]]
         if len(relations) == 1:
             options += [r for r in PLACED if r not in relations and plainly_not(one, other, r)]
-        relation, held = one_of(options, rng), 2
+        relation, held = one_choice(options, rng), 2
     place = PLACED[relation] if rng.random() < 0.8 else relation
     words = f"{a_noun(one.category, colour)} {place} {a_noun(other.category)}"
     return Claims(words=words, held=held, made=3, there=True)
@@ -105,7 +105,7 @@ def text(view: View, rng: np.random.Generator) -> Claims | None:
     first = phrase(view, rng)
     if first is None:
         return None
-    opening = one_of(_OPENINGS, rng)
+    opening = one_choice(_OPENINGS, rng)
     if rng.random() < 0.55:
         return _opened(first, opening)
     second = phrase(view, rng)

@@ -17,7 +17,7 @@ from tools.nano_judge.edits import edit_facts
 from tools.nano_judge.instructions import chinese, english
 from tools.nano_judge.questions import questions
 from tools.nano_judge.scene_images import Shown, random_things
-from tools.nano_judge.view import View, one_of
+from tools.nano_judge.view import View, one_choice
 
 _DOCUMENTS: Final = ("README.md", "docs/*.md")
 
@@ -54,5 +54,7 @@ def prose(root: Path) -> list[str]:
 def riddle(words: list[str], rng: np.random.Generator) -> str:
     """Some words of a document, as a line."""
     at, count = int(rng.integers(len(words) - 12)), int(rng.integers(3, 12))
-    said = [word if rng.random() < 0.8 else one_of(words, rng) for word in words[at : at + count]]
+    said = [
+        word if rng.random() < 0.8 else one_choice(words, rng) for word in words[at : at + count]
+    ]
     return " ".join(said)

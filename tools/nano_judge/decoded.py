@@ -29,7 +29,7 @@ _SPOILT: Final = 0.12
 """Share of latents that are too far off to show anything whole."""
 
 
-def fill(work: Path, number: int) -> None:
+def fill_decoded(work: Path, number: int) -> None:
     """Shard `number` beside the others in WORK/judge_pool, from WORK/ae.safetensors."""
     stem = work / "judge_pool" / f"{KIND}-{number:03}"
     if stem.with_suffix(".jsonl").is_file():

@@ -44,7 +44,7 @@ TEMPLATE: Final = (
 )
 
 
-def make_tokenizer(texts: Iterable[str]) -> Any:
+def make_judge_tokenizer(texts: Iterable[str]) -> Any:
     """Words of the texts as byte pairs, and every fixed sentence as a token of its own."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 

@@ -18,9 +18,9 @@ from tools.nano_judge.claims import phrase, text
 from tools.nano_judge.corpus import riddle
 from tools.nano_judge.design import END, END_PICTURE, PICTURE, START_PICTURE
 from tools.nano_judge.edits import Pair
-from tools.nano_judge.questions import BAD_GRADE, open_question, questions
+from tools.nano_judge.questions import BAD_GRADE, questions, short_question
 from tools.nano_judge.scene_images import CELLS
-from tools.nano_judge.view import View, one_of
+from tools.nano_judge.view import View, one_choice
 
 _ENDED: Final = 0.15
 """Share of yes and no that are followed by the end, which is soon learnt."""
@@ -59,7 +59,7 @@ class Document:
         return len(self.beginning) + sum(len(branch.ids) for branch in self.branches)
 
 
-class Writer:
+class DocumentWriter:
     """Writes documents with one tokenizer.
 
     Args:
@@ -102,7 +102,7 @@ class Writer:
             words = asked.text if bare else form.filled(asked.text)
             branches.append(self._word(words, asked.truth, ended=bool(rng.random() < _ENDED)))
         if riddles and view.shown.grade > BAD_GRADE:
-            made = [open_question(view, rng) for _ in range(_OPEN)]
+            made = [short_question(view, rng) for _ in range(_OPEN)]
             branches += [self._answer(*one) for one in made if one is not None]
         if riddles and not told and view.shown.grade > BAD_GRADE and rng.random() < _RIDDLES:
             branches += [one for one in (self._riddle(view, rng),) if one is not None]
@@ -132,7 +132,7 @@ class Writer:
             return None
         lead = f"{riddle(self.words, rng).capitalize()}. "
         if rng.random() < 0.4:
-            name = one_of([*view.counts, *view.absent], rng)
+            name = one_choice([*view.counts, *view.absent], rng)
             lead = f"This refers to {a_noun(name)}. "
         answer = f"{lead}The image should show {claim.words}."
         question = riddle(self.words, rng).capitalize()
@@ -180,7 +180,7 @@ class Writer:
         reply = templates.EDIT_ANSWER.filled(
             str(pair.success), str(pair.rest), templates.REASONS[why]
         )
-        asked = templates.EDIT.filled(one_of(pair.instructions, rng))
+        asked = templates.EDIT.filled(one_choice(pair.instructions, rng))
         head = (*self.encode(asked), *self._shown(), *self._shown())
         tail = (*self.encode(END), *self.encode(reply), *self.encode(END))
         return Document(head, 2, (Branch(tail, 1, _GRADE_WEIGHT),))
@@ -194,12 +194,12 @@ class Writer:
             names = sorted({*views[at].counts} if rng.random() < 0.5 else {*views[1 - at].counts})
             if not names:
                 continue
-            name = one_of(names, rng)
+            name = one_choice(names, rng)
             if any(name in view.shown.hidden for view in views):
                 continue
             truth = name in views[at].counts
             place = ("in the first picture", "in the second", "in the second picture")
-            where = place[0] if at == 0 else one_of(place[1:], rng)
+            where = place[0] if at == 0 else one_choice(place[1:], rng)
             asked = templates.OWN.filled(f"Is there {a_noun(name)} {where}?")
             branches.append(self._word(asked, truth, ended=False))
         return Document((*self._shown(), *self._shown()), 2, tuple(branches))

@@ -22,7 +22,7 @@ from alphabench.scenes.small_world import SMALL_CATEGORIES, SMALL_TONES, SmallSc
 from tools.nano_judge.corruptions import spoilt
 from tools.nano_judge.instructions import chinese, english
 from tools.nano_judge.scene_images import Pixels, random_things, shrunk
-from tools.nano_judge.view import PLACED, one_of
+from tools.nano_judge.view import PLACED, one_choice
 
 SHARD: Final = 1000
 Outcome = Literal["done", "unedited", "wrong", "overedited"]
@@ -55,7 +55,7 @@ def pair_shard(folder: Path, kind: str, number: int) -> PairShard:
     stem = folder / f"pairs-{kind}-{number:03}"
     if not stem.with_suffix(".jsonl").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        content = [made(kind, number, index) for index in range(SHARD)]
+        content = [made_edit_pair(kind, number, index) for index in range(SHARD)]
         np.save(stem.with_suffix(".pixels.npy"), np.stack([np.stack(one[0]) for one in content]))
         lines = [json.dumps(asdict(one[1])) for one in content]
         stem.with_suffix(".jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -67,7 +67,7 @@ def pair_shard(folder: Path, kind: str, number: int) -> PairShard:
     return PairShard(np.load(stem.with_suffix(".pixels.npy"), mmap_mode="r"), pairs)
 
 
-def made(kind: str, number: int, index: int) -> tuple[list[Pixels], Pair]:
+def made_edit_pair(kind: str, number: int, index: int) -> tuple[list[Pixels], Pair]:
     """Both pictures of a pair, and what is true of them."""
     rng = np.random.default_rng([37, ("small", "common").index(kind), number, index])
     outcome = _OUTCOMES[rng.choice(len(_OUTCOMES), p=_SHARES)]
@@ -177,19 +177,19 @@ def _edit(
 ) -> dict[str, Any]:
     ops = ["add", "recolour", "recolour", "style", "ground", "replace"]
     ops += ["remove", "move"] if len(names) > 2 else []
-    op = one_of(ops, rng)
-    other = one_of([colour for colour in COLOURS if colour not in colours], rng)
-    relation = one_of(list(PLACED), rng)
+    op = one_choice(ops, rng)
+    other = one_choice([colour for colour in COLOURS if colour not in colours], rng)
+    relation = one_choice(list(PLACED), rng)
     if op == "add":
         position = [relation, names[0]]
         return {"op": op, "class": names[-1], "color": other, "position": position}
     if op == "move":
         return {"op": op, "class": names[1], "position": [relation, names[0]]}
     if op == "ground":
-        to = one_of([name for name in SMALL_TONES if name != tone], rng)
+        to = one_choice([name for name in SMALL_TONES if name != tone], rng)
         return {"op": op, "ground": {"tone": to, "texture": "plain"}}
     if op == "style":
         return {"op": op, "color": other}
-    name = one_of(names[:-1], rng)
+    name = one_choice(names[:-1], rng)
     more = {"recolour": {"color": other}, "replace": {"with": names[-1]}, "remove": {}}[op]
     return {"op": op, "class": name, **more}

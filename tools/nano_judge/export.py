@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tools.nano_judge.design import make_network, save_folder
-from tools.nano_judge.train import load_tokenizer
+from tools.nano_judge.train import load_judge_tokenizer
 
 
 def main() -> None:
@@ -21,12 +21,12 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("folder", type=Path)
     chosen = parser.parse_args()
-    export(chosen.work, chosen.folder)
+    _export(chosen.work, chosen.folder)
 
 
-def export(work: Path, folder: Path) -> None:
+def _export(work: Path, folder: Path) -> None:
     """The folder for what `work` has come to."""
-    tokenizer = load_tokenizer(work)
+    tokenizer = load_judge_tokenizer(work)
     save_folder(folder, trained(work, tokenizer).bfloat16(), tokenizer)
 
 

@@ -77,7 +77,7 @@ def asked(count: int, folder: Path) -> Iterator[Known]:
     answer_format = YesNoProbability()
     for world in ("small", "common", "wide"):
         for index in range(count):
-            pixels, _, shown = scene_images.made(world, HELD_OUT, index)
+            pixels, _, shown = scene_images.made_scene_image(world, HELD_OUT, index)
             picture = _saved(pixels, folder / f"{world}-{index}.png")
             rng = np.random.default_rng([59, index])
             view = View(shown)
@@ -97,7 +97,7 @@ def graded(count: int, folder: Path) -> Iterator[Known]:
     """WISE's and the holistic judge's questions; the truth is the first grade."""
     for world in ("small", "common"):
         for index in range(count):
-            pixels, _, shown = scene_images.made(world, HELD_OUT + 1, index)
+            pixels, _, shown = scene_images.made_scene_image(world, HELD_OUT + 1, index)
             picture = _saved(pixels, folder / f"{world}-graded-{index}.png")
             rng = np.random.default_rng([61, index])
             view = View(shown)
@@ -130,7 +130,7 @@ def edited(count: int, folder: Path) -> Iterator[Known]:
     """VIEScore's first question; the truth is the lower of its two scores."""
     for world in ("small", "common"):
         for index in range(count):
-            shown, pair = edits.made(world, HELD_OUT, index)
+            shown, pair = edits.made_edit_pair(world, HELD_OUT, index)
             paths = [folder / f"{world}-{name}-{index}.png" for name in ("before", "after")]
             before, after = (_saved(p, path) for p, path in zip(shown, paths, strict=True))
             text = viescore.OWN.semantics.replace("<instruction>", pair.instructions[0])

@@ -18,7 +18,7 @@ from alphabench.detections.objects import COLOURS
 from alphabench.scenes.edit_ops import GROUND_TONES
 from alphabench.scenes.spec import CATEGORIES, GROUND_KINDS
 from tools.nano_judge.design import MERGE, PATCH
-from tools.nano_judge.packing import Packed
+from tools.nano_judge.packing import PackedBatch
 from tools.nano_judge.questions import BAD_GRADE, GOOD_GRADE
 from tools.nano_judge.scene_images import CELLS, SIDE, Shown
 
@@ -68,7 +68,7 @@ class Sight:
         return mixed
 
 
-class Cells(nn.Module):
+class TokenCells(nn.Module):
     """What the picture tokens show, read off by linear layers; for training alone."""
 
     def __init__(self, width: int) -> None:
@@ -120,7 +120,7 @@ def ground_of(shown: Shown) -> tuple[int, int, int]:
     return GROUND_KINDS.index(shown.ground), tone, made
 
 
-def answers(network: Any, batch: Packed, tokens_PCD: Tensor, picture_id: int) -> Tensor:
+def answer_scores(network: Any, batch: PackedBatch, tokens_PCD: Tensor, picture_id: int) -> Tensor:
     """[A, V] scores of what follows each learnt place; the pictures in the order of the rows."""
     language = network.model.language_model
     inputs = language.embed_tokens(batch.ids_BT)

@@ -24,7 +24,7 @@ _PER_SIDE: Final = SIDE // PATCH // MERGE
 """Picture tokens along a side."""
 
 
-class Packed(NamedTuple):
+class PackedBatch(NamedTuple):
     """What the network needs of a batch, but for the pictures."""
 
     ids_BT: Tensor
@@ -37,7 +37,9 @@ class Packed(NamedTuple):
     weights_A: Tensor
 
 
-def packed(documents: Sequence[Document], picture_id: int, *, width: int, end_id: int) -> Packed:
+def packed_rows(
+    documents: Sequence[Document], picture_id: int, *, width: int, end_id: int
+) -> PackedBatch:
     """Rows of at most `width` tokens, filled in the order given."""
     rows: list[list[Document]] = [[]]
     used = 0
@@ -69,7 +71,7 @@ def packed(documents: Sequence[Document], picture_id: int, *, width: int, end_id
                 offset += len(branch.ids)
             at = end
     places, targets, weights = zip(*learnt, strict=True)
-    return Packed(
+    return PackedBatch(
         ids_BT=torch.from_numpy(ids_BT),
         positions_3BT=torch.from_numpy(positions_3BT),
         sees_B1TT=torch.from_numpy(sees_BTT)[:, None],

@@ -87,7 +87,7 @@ class Shown:
         return cls(**{**values, "objects": objects, "hidden": tuple(values["hidden"])})
 
 
-class Shard(NamedTuple):
+class SceneShard(NamedTuple):
     """Pictures and truths; `cells_NC3` says what each cell shows (see `cells_of`)."""
 
     pixels_NYX3: Pixels
@@ -95,25 +95,25 @@ class Shard(NamedTuple):
     shown: list[Shown]
 
 
-def shard(folder: Path, kind: str, number: int) -> Shard:
+def shard(folder: Path, kind: str, number: int) -> SceneShard:
     """Made once and kept; kinds are `small`, `common` and `wide`."""
     stem = folder / f"{kind}-{number:03}"
     if not stem.with_suffix(".jsonl").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        content = [made(kind, number, index) for index in range(SHARD)]
+        content = [made_scene_image(kind, number, index) for index in range(SHARD)]
         np.save(stem.with_suffix(".pixels.npy"), np.stack([one[0] for one in content]))
         np.save(stem.with_suffix(".cells.npy"), np.stack([one[1] for one in content]))
         lines = [json.dumps(asdict(one[2])) for one in content]
         stem.with_suffix(".jsonl").write_text("\n".join(lines), encoding="utf-8")
     lines = stem.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
-    return Shard(
+    return SceneShard(
         pixels_NYX3=np.load(stem.with_suffix(".pixels.npy"), mmap_mode="r"),
         cells_NC3=np.load(stem.with_suffix(".cells.npy")),
         shown=[Shown.from_json(json.loads(line)) for line in lines],
     )
 
 
-def made(kind: str, number: int, index: int) -> tuple[Pixels, Pixels, Shown]:
+def made_scene_image(kind: str, number: int, index: int) -> tuple[Pixels, Pixels, Shown]:
     """Picture `index` of a shard, what its cells show, and what is true of it."""
     rng = np.random.default_rng([31, _KINDS.index(kind), number, index])
     scene = scene_of(kind, rng)
@@ -138,12 +138,12 @@ def random_things(rng: np.random.Generator) -> SmallScene:
     """One to four things; often several of a category, and those often of one colour."""
     number = int(rng.choice([1, 2, 3, 4], p=[0.22, 0.33, 0.22, 0.23]))
     alike, one_colour = rng.random() < 0.45, rng.random() < 0.5
-    first = (random_category(rng), random_colour(rng))
+    first = (random_category(rng), _random_colour(rng))
     middle = number == 1 and rng.random() < 0.7
     things = []
     for place in sorted(rng.permutation(len(CORNERS))[:number]):
         category = first[0] if alike and rng.random() < 0.75 else random_category(rng)
-        colour = first[1] if one_colour and category == first[0] else random_colour(rng)
+        colour = first[1] if one_colour and category == first[0] else _random_colour(rng)
         spot: Location = "middle" if middle else CORNERS[int(place)]
         things.append(SmallObject(category=category, colour=colour, place=spot))
     tones = tones_for(things)
@@ -155,7 +155,7 @@ def random_category(rng: np.random.Generator) -> str:
     return SMALL_CATEGORIES[rng.integers(len(SMALL_CATEGORIES))]
 
 
-def random_colour(rng: np.random.Generator) -> str | None:
+def _random_colour(rng: np.random.Generator) -> str | None:
     """The icon's own in two fifths of the cases."""
     return None if rng.random() < 0.4 else COLOURS[rng.integers(len(COLOURS))]
 

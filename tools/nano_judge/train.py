@@ -25,14 +25,14 @@ from torch.nn import functional
 
 from tools.nano_judge import decoded
 from tools.nano_judge.corpus import prose, texts
-from tools.nano_judge.design import END, PICTURE, make_network, make_tokenizer
-from tools.nano_judge.documents import Document, Writer
+from tools.nano_judge.design import END, PICTURE, make_judge_tokenizer, make_network
+from tools.nano_judge.documents import Document, DocumentWriter
 from tools.nano_judge.edits import PairShard, pair_shard
-from tools.nano_judge.network import Cells, Sight, answers, ground_of
-from tools.nano_judge.packing import packed, patches
-from tools.nano_judge.scene_images import Pixels, Shard, shard
+from tools.nano_judge.network import Sight, TokenCells, answer_scores, ground_of
+from tools.nano_judge.packing import packed_rows, patches
+from tools.nano_judge.scene_images import Pixels, SceneShard, shard
 from tools.nano_judge.view import View
-from tools.nano_umm.checkpointing import keep, restore
+from tools.nano_umm.checkpointing import restore, save_training
 from tools.nano_umm.muon import optimizers
 
 SHARDS: Final = {
@@ -94,13 +94,13 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     chosen.work.mkdir(parents=True, exist_ok=True)
-    train(chosen.work, steps=chosen.steps)
+    _train(chosen.work, steps=chosen.steps)
 
 
 class Kind(NamedTuple):
     """All shards of one kind: `at` finds picture i."""
 
-    shards: list[Shard]
+    shards: list[SceneShard]
 
     def __len__(self) -> int:
         return sum(len(one.shown) for one in self.shards)
@@ -117,7 +117,7 @@ class Material(NamedTuple):
 
     work: Path
     pairs: list[PairShard]
-    writer: Writer
+    writer: DocumentWriter
     picture_id: int
     end_id: int
 
@@ -131,11 +131,11 @@ class Material(NamedTuple):
 def _kind(work: Path, name: str) -> Kind:
     if name == decoded.KIND:
         for number in SHARDS[name]:
-            decoded.fill(work, number)
+            decoded.fill_decoded(work, number)
     return Kind([shard(work / "judge_pool", name, number) for number in SHARDS[name]])
 
 
-class Batch(NamedTuple):
+class _Batch(NamedTuple):
     """Documents and their pictures in order, and what is known of some of these."""
 
     documents: list[Document]
@@ -144,14 +144,16 @@ class Batch(NamedTuple):
     grounds: dict[int, tuple[int, int, int]]
 
 
-def load_tokenizer(work: Path) -> Any:
+def load_judge_tokenizer(work: Path) -> Any:
     """The tokenizer in WORK, made on the first call."""
     library: Any = importlib.import_module("transformers")
     folder = work / "judge_tokenizer"
     if not folder.is_dir():
         pool = work / "judge_pool"
         shown = [one for kind in ("small", "common") for one in shard(pool, kind, 0).shown[:200]]
-        make_tokenizer(texts(shown + shard(pool, "wide", 0).shown[:200])).save_pretrained(folder)
+        make_judge_tokenizer(texts(shown + shard(pool, "wide", 0).shown[:200])).save_pretrained(
+            folder
+        )
     return library.AutoTokenizer.from_pretrained(folder)
 
 
@@ -164,19 +166,19 @@ def load_material(work: Path, tokenizer: Any) -> Material:
             for name, numbers in PAIR_SHARDS.items()
             for number in numbers
         ],
-        writer=Writer(tokenizer, prose(_ROOT)),
+        writer=DocumentWriter(tokenizer, prose(_ROOT)),
         picture_id=tokenizer.convert_tokens_to_ids(PICTURE),
         end_id=tokenizer.convert_tokens_to_ids(END),
     )
 
 
-def train(work: Path, *, steps: int) -> Any:
+def _train(work: Path, *, steps: int) -> Any:
     """The network after `steps` steps, from where `work` left off."""
     torch.manual_seed(0)
-    tokenizer = load_tokenizer(work)
+    tokenizer = load_judge_tokenizer(work)
     # Written-out attention: for rows so short the fused kernel's backward pass is slower.
     network = make_network(tokenizer, attention="eager").train()
-    cells = Cells(network.config.text_config.hidden_size)
+    cells = TokenCells(network.config.text_config.hidden_size)
     whole = torch.nn.ModuleDict({"network": network, "cells": cells})
     state: dict[str, Any] = {"whole": whole}
     plain = ("embed_tokens", "lm_head", "pos_embed", "cells.")
@@ -189,7 +191,7 @@ def train(work: Path, *, steps: int) -> Any:
     for step in range(done, steps):
         for name in ("muon", "adamw"):
             for group in state[name].param_groups:
-                group["lr"] = rate_at(step, steps)
+                group["lr"] = _rate_at(step, steps)
         whole.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             losses = look(step) if step < LOOKING else ask(step)
@@ -199,17 +201,17 @@ def train(work: Path, *, steps: int) -> Any:
             state[name].step()
         log.add(step, losses)
         if step % 100 == 99 or step + 1 == steps:
-            keep(work / "judge.pt", state, step + 1)
+            save_training(work / "judge.pt", state, step + 1)
     return network.eval()
 
 
-def rate_at(step: int, steps: int) -> float:
+def _rate_at(step: int, steps: int) -> float:
     """Warm-up at the start of either part, then flat, and down to nothing over the last 30%."""
     since = step if step < LOOKING else step - LOOKING
     return PEAK_RATE * min((since + 1) / 50, 1.0, max(steps - step, 0) / (0.3 * steps))
 
 
-def _looked(sight: Sight, cells: Cells, material: Material, step: int) -> dict[str, Tensor]:
+def _looked(sight: Sight, cells: TokenCells, material: Material, step: int) -> dict[str, Tensor]:
     rng = np.random.default_rng([43, step])
     found = []
     for name in rng.choice(["small", "common", "wide"], size=LOOKED_AT, p=[0.4, 0.4, 0.2]):
@@ -230,10 +232,10 @@ def mixture_at(step: int) -> Mixture:
     return SMALL_WORLD if step < ALL_FROM else ALL_KINDS
 
 
-def batch_of(step: int, material: Material) -> Batch:
+def batch_of(step: int, material: Material) -> _Batch:
     """What this step learns from."""
     rng = np.random.default_rng([47, step])
-    batch = Batch([], [], {}, {})
+    batch = _Batch([], [], {}, {})
 
     def shown(name: str) -> View:
         kind = material.kind(name, step)
@@ -270,7 +272,7 @@ def batch_of(step: int, material: Material) -> Batch:
 
 
 def _asked(
-    network: Any, sight: Sight, cells: Cells, material: Material, step: int
+    network: Any, sight: Sight, cells: TokenCells, material: Material, step: int
 ) -> dict[str, Tensor]:
     made = batch_of(step, material)
     tokens_PCD = sight(patches(np.stack(made.pixels)))
@@ -278,8 +280,8 @@ def _asked(
     truth = torch.from_numpy(np.stack([made.cells[place] for place in known])).long()
     cell_loss = cells.loss(tokens_PCD[known], truth)
     around = cells.around(tokens_PCD[known], torch.tensor([made.grounds[p] for p in known]))
-    batch = packed(made.documents, material.picture_id, width=WIDTH, end_id=material.end_id)
-    scores_AV = answers(network, batch, tokens_PCD, material.picture_id)
+    batch = packed_rows(made.documents, material.picture_id, width=WIDTH, end_id=material.end_id)
+    scores_AV = answer_scores(network, batch, tokens_PCD, material.picture_id)
     loss_A = functional.cross_entropy(scores_AV, batch.targets_A, reduction="none")
     said = (loss_A * batch.weights_A).sum() / batch.weights_A.sum()
     plain = batch.weights_A == 1.0

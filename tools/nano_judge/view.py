@@ -29,7 +29,7 @@ OPPOSITE: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class YesNoClaim:
     """A question and whether yes is true."""
 
     kind: str
@@ -50,18 +50,20 @@ class View:
         known = SMALL_CATEGORIES if there <= {*SMALL_CATEGORIES} else CATEGORIES
         self.absent = [name for name in known if name not in there]
         self.tinted = [one for one in self.single if one.colour is not None]
-        self.pairs = [(a, b, stands(a, b)) for a in self.single for b in self.single if a is not b]
+        self.pairs = [
+            (a, b, box_relations(a, b)) for a in self.single for b in self.single if a is not b
+        ]
 
     def colours(self, name: str) -> list[str | None]:
         return [one.colour for one in self.shown.objects if one.category == name]
 
 
-def one_of(choices: Sequence[T], rng: np.random.Generator) -> T:
+def one_choice(choices: Sequence[T], rng: np.random.Generator) -> T:
     """One of them, each as likely as the others."""
     return choices[int(rng.integers(len(choices)))]
 
 
-def stands(one: Seen, other: Seen) -> tuple[str, ...]:
+def box_relations(one: Seen, other: Seen) -> tuple[str, ...]:
     """GenEval's relations between two boxes (`geneval_rules.relations`), in plain numbers."""
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = one.box, other.box
     dx, dy = (ax1 + ax2 - bx1 - bx2) / 2, (ay1 + ay2 - by1 - by2) / 2

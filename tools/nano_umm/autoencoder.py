@@ -27,7 +27,7 @@ from alphabench.models.bagel.config import AutoencoderConfig
 from alphabench.scenes.render import render
 from alphabench.scenes.small_world import small_to_scene
 from alphabench.scenes.small_world_sampling import random_small
-from tools.nano_umm.checkpointing import keep, restore
+from tools.nano_umm.checkpointing import restore, save_training
 from tools.nano_umm.muon import advance, optimizers
 
 SIDE: Final = 64
@@ -49,11 +49,11 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     chosen.work.mkdir(parents=True, exist_ok=True)
-    autoencoder = train(chosen.work, steps=chosen.steps, stop=chosen.steps)
-    export(autoencoder, chosen.work)
+    autoencoder = train_autoencoder(chosen.work, steps=chosen.steps, stop=chosen.steps)
+    export_autoencoder(autoencoder, chosen.work)
 
 
-def train(work: Path, *, steps: int, stop: int) -> Autoencoder:
+def train_autoencoder(work: Path, *, steps: int, stop: int) -> Autoencoder:
     """The autoencoder after `stop` of `steps` steps, from where `work` left off."""
     torch.manual_seed(0)
     autoencoder = Autoencoder(DESIGN)
@@ -69,13 +69,13 @@ def train(work: Path, *, steps: int, stop: int) -> Autoencoder:
         network.zero_grad()
         torch.autograd.backward(losses["loss"])
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        advance(steppers.values(), rate_at(step, steps, PEAK_RATE))
+        advance(steppers.values(), _rate_at(step, steps, PEAK_RATE))
         if step % 50 == 49:
             said = " ".join(f"{name} {value.item():.4f}" for name, value in losses.items())
             pace = (time.time() - began) / (step + 1 - done)
             print(f"{step + 1} {said} {pace:.2f} s/step", flush=True)
         if step % 200 == 199 or step + 1 == stop:
-            keep(work / "autoencoder.pt", state, step + 1)
+            save_training(work / "autoencoder.pt", state, step + 1)
     network.eval()
     return autoencoder
 
@@ -97,7 +97,7 @@ def _group_norm(norm: nn.GroupNorm, x_BC: Tensor) -> Tensor:
     return normed * weight + bias
 
 
-def rate_at(step: int, steps: int, peak: float) -> float:
+def _rate_at(step: int, steps: int, peak: float) -> float:
     """Learning rate: 100 steps of warm-up, flat, and down to nothing over the last half."""
     remaining = (steps - step) / (0.5 * steps)
     return peak * min((step + 1) / 100, 1.0, remaining)
@@ -142,7 +142,7 @@ def _step(
 
 
 @torch.no_grad()
-def export(autoencoder: Autoencoder, work: Path) -> None:
+def export_autoencoder(autoencoder: Autoencoder, work: Path) -> None:
     """Writes the weights under BAGEL's names, and the statistics that scale the latents."""
     pool = pictures(work / "pictures.npy", POOL)
     starts = range(0, min(2048, len(pool)), 64)

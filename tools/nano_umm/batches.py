@@ -21,7 +21,7 @@ from alphabench.scenes.descriptions import relation_of
 from alphabench.scenes.small_world import CORNERS, SMALL_CATEGORIES, SmallScene
 from tools.nano_umm import pool
 from tools.nano_umm.language import THINK
-from tools.nano_umm.sequences import Words, Writer
+from tools.nano_umm.sequences import SequenceWriter, TokenBlocks
 
 Kind = Literal["draw", "tell", "think", "ask", "mend", "see"]
 TARGET_SPREAD: Final = 0.2
@@ -39,7 +39,7 @@ class Batch:
     """What one kind of sample needs; None where it does not."""
 
     kind: Kind
-    words: list[Words]
+    words: list[TokenBlocks]
     target_BTC: Tensor | None = None
     """Latent tokens of the picture to be drawn."""
     source_BTC: Tensor | None = None
@@ -65,7 +65,7 @@ class Batches:
         self,
         work: Path,
         autoencoder: Autoencoder,
-        writer: Writer,
+        writer: SequenceWriter,
         *,
         counts: tuple[int, int],
     ) -> None:

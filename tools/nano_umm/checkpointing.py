@@ -11,7 +11,7 @@ import torch
 from alphabench.core.writing import move_into_place
 
 
-def keep(path: Path, state: Mapping[str, Any], done: int) -> None:
+def save_training(path: Path, state: Mapping[str, Any], done: int) -> None:
     """Writes modules, optimizers and the number of steps done."""
     partial = path.with_suffix(".part")
     torch.save({"done": done, **{name: part.state_dict() for name, part in state.items()}}, partial)

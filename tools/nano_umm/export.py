@@ -50,12 +50,12 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
     chosen = parser.parse_args()
-    steps = export(chosen.work, chosen.out)
+    steps = export_umm(chosen.work, chosen.out)
     size = sum(path.stat().st_size for path in chosen.out.iterdir())
     print(f"{chosen.out}: after {steps} steps, {size / 1e6:.1f} MB")
 
 
-def export(work: Path, out: Path) -> int:
+def export_umm(work: Path, out: Path) -> int:
     """The averaged weights and everything beside them; returns the steps they were trained."""
     trained = begin(tokenizer(work))
     steps = restore(work / "umm.pt", trained.state)

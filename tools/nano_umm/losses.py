@@ -17,7 +17,7 @@ from alphabench.models.bagel.kv_cache import Context
 from alphabench.models.bagel.model import Bagel, Grid
 from alphabench.scenes.small_world import SMALL_CATEGORIES
 from tools.nano_umm.batches import Batch, Kind
-from tools.nano_umm.sequences import Words
+from tools.nano_umm.sequences import TokenBlocks
 
 WEIGHTS: Final[Mapping[Kind, Mapping[str, float]]] = {
     "draw": {"image": 1.0},
@@ -99,7 +99,7 @@ def _request(model: Bagel, context: Context, batch: Batch) -> Context:
     return model.read_text(context, ids).context
 
 
-def _text_loss(model: Bagel, hidden_TD: Tensor, words: Sequence[Words]) -> Tensor:
+def _text_loss(model: Bagel, hidden_TD: Tensor, words: Sequence[TokenBlocks]) -> Tensor:
     places, wanted, start = [], [], 0
     for one in words:
         for index, scored in enumerate(one.scored):

@@ -20,7 +20,7 @@ from PIL import Image
 from alphabench.checkpoints import open_checkpoint
 from alphabench.detections.geneval_rules import colour_questions, decide, select
 from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
-from alphabench.evaluators.detection.nano_detector import open_nano
+from alphabench.evaluators.detection.nano_detector import open_nano_detector
 from alphabench.models.unified_model import (
     AnswerTask,
     GenerationResult,
@@ -49,7 +49,7 @@ class Examiner:
     """GenEval's rules on what the nano detector sees."""
 
     def __init__(self) -> None:
-        opened: tuple[Detector, ColourReader] = open_nano({}, device="cpu")
+        opened: tuple[Detector, ColourReader] = open_nano_detector({}, device="cpu")
         self._detector, self._colours = opened
 
     def right(
@@ -81,15 +81,15 @@ def main() -> None:
     examiner = Examiner()
     for think in (False, True):
         print(f"\nDrawing, thinking {'on' if think else 'off'}\n")
-        tabulate(draw(model, examiner, list(prompts(chosen.count)), think=think))
+        tabulate(_draw(model, examiner, list(prompts(chosen.count)), think=think))
     print("\nEditing\n")
-    tabulate(draw(model, examiner, list(edits(chosen.count)), think=False))
+    tabulate(_draw(model, examiner, list(edits(chosen.count)), think=False))
     print("\nReflection on a picture with one mistake (after / before)\n")
     wishes = list(mistakes(chosen.count))
-    tabulate(draw(model, examiner, wishes, think=True))
+    tabulate(_draw(model, examiner, wishes, think=True))
     tabulate(zip((wish.kind for wish in wishes), _sources_right(examiner, wishes), strict=True))
     print("\nQuestions\n")
-    tabulate(answers(model, chosen.count))
+    tabulate(_answers(model, chosen.count))
 
 
 def prompts(count: int) -> Iterator[Wish]:
@@ -107,7 +107,7 @@ def edits(count: int) -> Iterator[Wish]:
     """Instructions with the picture to be changed."""
     for number in range(pool.HELD_OUT, pool.HELD_OUT + count):
         change = pool.change(number)
-        source = Image.fromarray(pool.picture(change.before, pool.CHANGES, number))
+        source = Image.fromarray(pool.scene_pixels(change.before, pool.CHANGES, number))
         yield Wish(change.kind, change.instruction, everything(change.after), source)
 
 
@@ -118,7 +118,7 @@ def mistakes(count: int) -> Iterator[Wish]:
         rng = np.random.default_rng([405, number])
         asked = geneval_prompt(change.after, rng)
         if asked is not None:
-            source = Image.fromarray(pool.picture(change.before, pool.CHANGES, number))
+            source = Image.fromarray(pool.scene_pixels(change.before, pool.CHANGES, number))
             yield Wish(change.kind, REFLECT.format(prompt=asked.text), asked.facts, source)
 
 
@@ -137,7 +137,7 @@ def everything(small: SmallScene) -> dict[str, Any]:
     return {"include": include, "exclude": exclude}
 
 
-def draw(
+def _draw(
     model: UnifiedModel, examiner: Examiner, wishes: Sequence[Wish], *, think: bool
 ) -> list[tuple[str, bool]]:
     """Each wish's kind, and whether what was drawn for it is right."""
@@ -161,14 +161,14 @@ def _sources_right(examiner: Examiner, wishes: Sequence[Wish]) -> list[bool]:
     return examiner.right(sources, [wish.facts for wish in wishes])
 
 
-def answers(model: UnifiedModel, count: int) -> Iterator[tuple[str, bool]]:
+def _answers(model: UnifiedModel, count: int) -> Iterator[tuple[str, bool]]:
     """Kinds of questions about scenes never seen, and whether the answer is the truth."""
     for start in range(pool.HELD_OUT, pool.HELD_OUT + count, _BATCH):
         asked, tasks = [], []
         for number in range(start, min(start + _BATCH, pool.HELD_OUT + count)):
             rng = np.random.default_rng([406, number])
             small = pool.scene(number)
-            picture = Image.fromarray(pool.picture(small, pool.SCENES, number))
+            picture = Image.fromarray(pool.scene_pixels(small, pool.SCENES, number))
             for make in (yes_no, yes_no, free_text_question):
                 asked.append(make(small, rng))
                 tasks.append(AnswerTask(text=asked[-1].text, images=(picture,)))

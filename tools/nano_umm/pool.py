@@ -37,7 +37,7 @@ def change(number: int) -> SceneChange:
     return random_change(_rng(CHANGES, number))
 
 
-def picture(small: SmallScene, kind: str, number: int) -> NDArray[np.uint8]:
+def scene_pixels(small: SmallScene, kind: str, number: int) -> NDArray[np.uint8]:
     """[64, 64, 3]; both pictures of a change share every pose."""
     rng = np.random.default_rng([_SEEDS[kind], number, 1])
     return np.asarray(render(small_to_scene(small, rng), SIDE, SIDE).image)
@@ -50,11 +50,11 @@ def fill_pictures(path: Path, kind: str, count: int) -> NDArray[np.uint8]:
         made = np.empty((count, *each, SIDE, SIDE, 3), np.uint8)
         for number in range(count):
             if kind == SCENES:
-                made[number] = picture(scene(number), kind, number)
+                made[number] = scene_pixels(scene(number), kind, number)
             else:
                 both = change(number)
                 for at, small in enumerate((both.before, both.after)):
-                    made[number, at] = picture(small, kind, number)
+                    made[number, at] = scene_pixels(small, kind, number)
         np.save(path, made)
     loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return loaded

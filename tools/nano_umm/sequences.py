@@ -37,7 +37,7 @@ QUESTIONS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
+class TokenBlocks:
     """Token ids of one text block or several, and which of them are to be predicted."""
 
     ids: list[int]
@@ -53,16 +53,16 @@ class HeldOut:
     """Of tasks with more than one object asked for; see `telling.facts_key`."""
 
 
-class Writer:
+class SequenceWriter:
     """Makes words for samples; every choice from the generator that is passed in."""
 
     def __init__(self, tokens: BagelTokens, held_out: HeldOut) -> None:
         self._tokens, self._held_out = tokens, held_out
 
-    def block(self, text: str, *, scored: bool = False) -> Words:
+    def block(self, text: str, *, scored: bool = False) -> TokenBlocks:
         """One text block; the start mark is never predicted, the end mark is."""
         ids = self._tokens.block(text)
-        return Words(ids=ids, scored=[False] + [scored] * (len(ids) - 1))
+        return TokenBlocks(ids=ids, scored=[False] + [scored] * (len(ids) - 1))
 
     def names(self) -> list[int]:
         """The token of each category's word; of one with several words, the last."""
@@ -85,17 +85,17 @@ class Writer:
             return hint(small.objects[0].category, rng)
         return short_prompt(small, rng)
 
-    def draw(self, small: SmallScene, rng: np.random.Generator) -> Words:
+    def draw(self, small: SmallScene, rng: np.random.Generator) -> TokenBlocks:
         """A prompt, or nothing."""
         if rng.random() < DROPPED:
-            return Words(ids=[], scored=[])
+            return TokenBlocks(ids=[], scored=[])
         return self.block(self.prompt(small, rng))
 
-    def tell(self, small: SmallScene, rng: np.random.Generator) -> Words:
+    def tell(self, small: SmallScene, rng: np.random.Generator) -> TokenBlocks:
         """A prompt of several sentences."""
         return self.block(long_prompt(small, rng))
 
-    def think(self, small: SmallScene, rng: np.random.Generator) -> Words:
+    def think(self, small: SmallScene, rng: np.random.Generator) -> TokenBlocks:
         """The request to think, a prompt, a plan."""
         planned = thought(plan_text(small))
         return _joined(
@@ -104,13 +104,13 @@ class Writer:
             self.block(planned, scored=True),
         )
 
-    def ask(self, small: SmallScene, rng: np.random.Generator) -> Words:
+    def ask(self, small: SmallScene, rng: np.random.Generator) -> TokenBlocks:
         """Several questions, each with its answer, and at times the request to describe.
 
         That comes last: behind a description, answers could be read off it with closed eyes.
         """
         describes = rng.random() < 0.15
-        turns: list[Words] = []
+        turns: list[TokenBlocks] = []
         for _ in range(QUESTIONS - describes):
             asked = (yes_no if rng.random() < 0.6 else free_text_question)(small, rng)
             turns += [self.block(asked.text), self.block(asked.answer, scored=True)]
@@ -118,24 +118,24 @@ class Writer:
             turns += [self.block(DESCRIBE), self.block(caption(small), scored=True)]
         return _joined(*turns)
 
-    def mend(self, change: SceneChange, rng: np.random.Generator) -> Words:
+    def mend(self, change: SceneChange, rng: np.random.Generator) -> TokenBlocks:
         """An instruction, or nothing, or a reflection on a prompt that went wrong."""
         if rng.random() < 0.4:
             if rng.random() < DROPPED:
-                return Words(ids=[], scored=[])
+                return TokenBlocks(ids=[], scored=[])
             return self.block(change.instruction)
         wish = self.block(REFLECT.format(prompt=self.prompt(change.after, rng)))
         said = f"{change.complaint}. {change.instruction}"
         return _joined(wish, self.block(thought(said), scored=True))
 
-    def keep(self, change: SceneChange, rng: np.random.Generator) -> Words:
+    def keep(self, change: SceneChange, rng: np.random.Generator) -> TokenBlocks:
         """A reflection on a picture that is right as it is: `change.after`."""
         wish = self.block(REFLECT.format(prompt=self.prompt(change.after, rng)))
         return _joined(wish, self.block(thought(FINE), scored=True))
 
 
-def _joined(*parts: Words) -> Words:
-    return Words(
+def _joined(*parts: TokenBlocks) -> TokenBlocks:
+    return TokenBlocks(
         ids=[token for part in parts for token in part.ids],
         scored=[flag for part in parts for flag in part.scored],
     )

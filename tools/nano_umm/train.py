@@ -37,11 +37,11 @@ from alphabench.models.bagel.tokenizer import BagelTokens, load_bagel_tokens
 from alphabench.scenes.descriptions import facts_key
 from tools.nano_umm.autoencoder import DESIGN as AUTOENCODER
 from tools.nano_umm.batches import Batches, Kind
-from tools.nano_umm.checkpointing import keep, restore
+from tools.nano_umm.checkpointing import restore, save_training
 from tools.nano_umm.language import VOCABULARY, make_tokenizer
 from tools.nano_umm.losses import WEIGHTS, Cells, losses
 from tools.nano_umm.muon import advance, optimizers
-from tools.nano_umm.sequences import HeldOut, Writer
+from tools.nano_umm.sequences import HeldOut, SequenceWriter
 
 EMA: Final = 0.997
 PLAIN: Final = ("embed_tokens", "lm_head", "position_embedding")
@@ -79,7 +79,7 @@ ASKING: Final = Phase(
 """Answers need far more weight than beside drawing, which stays what it is: it is good enough."""
 
 
-class Scale(NamedTuple):
+class TrainingScale(NamedTuple):
     """How much is drawn ahead and how long is learnt from it."""
 
     scenes: int = 40_000
@@ -87,7 +87,7 @@ class Scale(NamedTuple):
     phases: tuple[Phase, ...] = (DRAWING, ASKING)
 
 
-FULL: Final = Scale()
+FULL: Final = TrainingScale()
 
 
 class Trained(NamedTuple):
@@ -114,10 +114,10 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     # The flash kernel's backward pass is slower than plain products for rows as short as these.
     torch.backends.cuda.enable_flash_sdp(False)
-    train(chosen.work, stop=chosen.stop)
+    train_umm(chosen.work, stop=chosen.stop)
 
 
-def train(work: Path, *, stop: int | None = None, scale: Scale = FULL) -> Bagel:
+def train_umm(work: Path, *, stop: int | None = None, scale: TrainingScale = FULL) -> Bagel:
     """The averaged model after `stop` steps or all, from where `work` left off."""
     tokens = tokenizer(work)
     trained = begin(tokens)
@@ -125,7 +125,7 @@ def train(work: Path, *, stop: int | None = None, scale: Scale = FULL) -> Bagel:
     batches = Batches(
         work,
         autoencoder(work),
-        Writer(tokens, held_out()),
+        SequenceWriter(tokens, held_out()),
         counts=(scale.scenes, scale.changes),
     )
     stop = stop or sum(phase.steps for phase in scale.phases)
@@ -137,7 +137,7 @@ def train(work: Path, *, stop: int | None = None, scale: Scale = FULL) -> Bagel:
             said = " ".join(f"{name} {value:.4f}" for name, value in found.items())
             print(f"{step + 1} {said} {pace:.2f} s/step", flush=True)
         if step % 100 == 99 or step + 1 == stop:
-            keep(work / "umm.pt", trained.state, step + 1)
+            save_training(work / "umm.pt", trained.state, step + 1)
     return trained.average.eval()
 
 
@@ -157,7 +157,7 @@ def _step(
         torch.autograd.backward(total)
         found |= {f"{kind}.{name}": value.item() for name, value in parts.items()}
     nn.utils.clip_grad_norm_(trained.model.parameters(), 1.0)
-    advance(trained.steppers.values(), rate_at(into, phase))
+    advance(trained.steppers.values(), umm_rate_at(into, phase))
     _average(trained, min(EMA, (into + 1) / (into + 10)))
     return found
 
@@ -178,7 +178,7 @@ def phase_at(step: int, phases: Sequence[Phase]) -> tuple[Phase, int]:
     raise ValueError("the step lies behind the last phase")
 
 
-def rate_at(step: int, phase: Phase) -> float:
+def umm_rate_at(step: int, phase: Phase) -> float:
     """Learning rate: 50 steps of warm-up, flat, and down to nothing over the last third."""
     left = 3 * (phase.steps - step) / phase.steps
     return phase.peak_rate * min((step + 1) / 50, 1.0, left)

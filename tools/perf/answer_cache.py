@@ -97,23 +97,23 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as root:
         folders = {name: Path(root, name) for name in OPEN}
-        compare("answers/s, batches of 64, all", fill(folders, options.answers), "more")
+        _compare("answers/s, batches of 64, all", _fill(folders, options.answers), "more")
         for _ in range(options.repeats):
-            compare("answers/s, one at a time", single_writes(folders, options.answers), "more")
-            compare("start-up and first hit, s", start_up(folders), "less")
-            compare("hits/s", hits(folders, options.answers, found=True), "more")
-            compare("misses/s", hits(folders, options.answers, found=False), "more")
-        compare("bytes on disk", sizes(folders), "less")
-        compare("answers/s, two processes", shared_writes(Path(root)), "more")
+            _compare("answers/s, one at a time", single_writes(folders, options.answers), "more")
+            _compare("start-up and first hit, s", start_up(folders), "less")
+            _compare("hits/s", hits(folders, options.answers, found=True), "more")
+            _compare("misses/s", hits(folders, options.answers, found=False), "more")
+        _compare("bytes on disk", sizes(folders), "less")
+        _compare("answers/s, two processes", shared_writes(Path(root)), "more")
         for name in OPEN:
-            say(case=f"kill -9 while writing: {name}", **killed(name, Path(root)))
+            _say(case=f"kill -9 while writing: {name}", **killed(name, Path(root)))
         for name, folder in folders.items():
             for block in ("first", "middle"):
                 lost = lost_with_a_block(name, folder, Path(root), options.answers, block)
-                say(case=f"the {block} 4 KiB of a file overwritten: {name}", lost=lost)
+                _say(case=f"the {block} 4 KiB of a file overwritten: {name}", lost=lost)
 
 
-def questions(start: int, stop: int) -> Iterator[Question]:
+def _questions(start: int, stop: int) -> Iterator[Question]:
     """All different; ten about each image."""
     answer_format = YesNoProbability()
     for number in range(start, stop):
@@ -126,12 +126,12 @@ def questions(start: int, stop: int) -> Iterator[Question]:
         )
 
 
-def fill(folders: Mapping[str, Path], count: int) -> dict[str, float]:
+def _fill(folders: Mapping[str, Path], count: int) -> dict[str, float]:
     """Batches as a busy endpoint's replies form them."""
     rates = {}
     for name, folder in folders.items():
         store, began = OPEN[name](folder), time.perf_counter()
-        remaining = questions(0, count)
+        remaining = _questions(0, count)
         while batch := list(islice(remaining, 64)):
             store.put(JUDGE, [(question, REPLY) for question in batch])
         rates[name] = count / (time.perf_counter() - began)
@@ -150,7 +150,7 @@ def single_writes(folders: Mapping[str, Path], count: int) -> dict[str, float]:
 
 def write_one_by_one(store: Store, start: int, count: int) -> int:
     """Put single answers, and print each number once its answer is durable."""
-    for number, question in enumerate(questions(start, start + count), start=start):
+    for number, question in enumerate(_questions(start, start + count), start=start):
         store.put(JUDGE, [(question, REPLY)])
         if not sys.stdout.isatty() and "--write" in sys.argv:
             print(number, flush=True)
@@ -159,7 +159,7 @@ def write_one_by_one(store: Store, start: int, count: int) -> int:
 
 def start_up(folders: Mapping[str, Path]) -> dict[str, float]:
     """Seconds until a new handle has given one stored reply."""
-    key, seconds = key_of(JUDGE, next(questions(0, 1))), {}
+    key, seconds = key_of(JUDGE, next(_questions(0, 1))), {}
     for name, folder in folders.items():
         began = time.perf_counter()
         assert OPEN[name](folder).get(key) == REPLY
@@ -170,7 +170,7 @@ def start_up(folders: Mapping[str, Path]) -> dict[str, float]:
 def hits(folders: Mapping[str, Path], count: int, *, found: bool) -> dict[str, float]:
     """Look-ups in random order after the first one."""
     first = 0 if found else count
-    keys = [key_of(JUDGE, question) for question in questions(first, first + count)]
+    keys = [key_of(JUDGE, question) for question in _questions(first, first + count)]
     keys = sorted(keys)[:: max(1, count // N_LOOKUPS)]  # keys are hashes: a random order
     rates = {}
     for name, folder in folders.items():
@@ -203,7 +203,7 @@ def shared_writes(root: Path) -> dict[str, float]:
             assert process.returncode == 0
         rates[name] = N_SHARED / (time.perf_counter() - began)
         store = OPEN[name](folder)
-        assert all(store.get(key_of(JUDGE, q)) == REPLY for q in questions(0, N_SHARED))
+        assert all(store.get(key_of(JUDGE, q)) == REPLY for q in _questions(0, N_SHARED))
     return rates
 
 
@@ -217,8 +217,8 @@ def killed(name: str, root: Path) -> dict[str, object]:
     os.kill(process.pid, signal.SIGKILL)
     reported += [int(line) for line in process.communicate()[0].splitlines()]
     store = OPEN[name](folder)
-    lost = sum(store.get(key_of(JUDGE, q)) != REPLY for q in questions(0, len(reported)))
-    store.put(JUDGE, [(next(questions(-1, 0)), REPLY)])  # and it goes on
+    lost = sum(store.get(key_of(JUDGE, q)) != REPLY for q in _questions(0, len(reported)))
+    store.put(JUDGE, [(next(_questions(-1, 0)), REPLY)])  # and it goes on
     return {"reported_as_stored": len(reported), "lost": lost}
 
 
@@ -236,7 +236,7 @@ def lost_with_a_block(name: str, folder: Path, root: Path, count: int, block: st
     except sqlite3.DatabaseError:
         return count
     lost = 0
-    for question in questions(0, count):
+    for question in _questions(0, count):
         try:
             lost += store.get(key_of(JUDGE, question)) is None
         except sqlite3.DatabaseError:
@@ -251,15 +251,15 @@ def writer(name: str, folder: Path, start: int, count: int) -> subprocess.Popen[
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def compare(case: str, values: Mapping[str, float], better: str) -> None:
+def _compare(case: str, values: Mapping[str, float], better: str) -> None:
     """One line; the ratio is above 1 where the answer cache does better."""
     cache, sqlite = values["cache"], values["sqlite"]
     ratio = cache / sqlite if better == "more" else sqlite / cache
     rounded = {name: float(f"{value:.4g}") for name, value in values.items()}
-    say(case=case, **rounded, ratio=round(ratio, 3))
+    _say(case=case, **rounded, ratio=round(ratio, 3))
 
 
-def say(**fields: object) -> None:
+def _say(**fields: object) -> None:
     """One JSON line."""
     print(json.dumps(fields), flush=True)
 

@@ -190,7 +190,7 @@ def set_up(
 
 
 @torch.no_grad()
-def measure(setup: Setup, repeats: int) -> dict[str, dict[str, float]]:
+def _measure(setup: Setup, repeats: int) -> dict[str, dict[str, float]]:
     """Way -> its figures; the ways take turns, so that a busy machine slows all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in WAYS}
     peaks: dict[str, float] = dict.fromkeys(WAYS, 0.0)
@@ -272,22 +272,22 @@ def main() -> None:
     config, pixels, points = large() if options.large else small()
     size = (config, options.pixels or pixels, points)
     setup = set_up(size, options.rows, device=torch.device(options.device), dtype=dtype)
-    say(
+    _say(
         device=_name(options.device), threads=torch.get_num_threads(), dtype=str(dtype),
         parameters=sum(one.numel() for one in setup.model.parameters()), pixels=size[1],
         steps=setup.points - 1, rows=setup.rows, context_mib_per_row=round(context_mib(setup), 2),
     )  # fmt: skip
-    found = measure(setup, options.repeats)
+    found = _measure(setup, options.repeats)
     for name, figures in found.items():
         rate = figures["gflop_per_image"] / figures["seconds_per_image"] / 1e3
-        say(
+        _say(
             way=name,
             **{k: round(v, 4) for k, v in figures.items()},
             tflop_per_second=round(rate, 4),
         )
     base = found.pop("batched")
     for name, figures in found.items():
-        say(
+        _say(
             batched_against=name,
             times_faster=round(figures["seconds_per_image"] / base["seconds_per_image"], 2),
             share_of_flops=round(base["gflop_per_image"] / figures["gflop_per_image"], 3),
@@ -298,7 +298,7 @@ def _name(device: str) -> str:
     return torch.cuda.get_device_name() if device.startswith("cuda") else device
 
 
-def say(**figures: object) -> None:
+def _say(**figures: object) -> None:
     """One line of JSON."""
     sys.stdout.write(json.dumps(figures) + "\n")
     sys.stdout.flush()

@@ -94,7 +94,7 @@ def ours_in_batches(
     return total, found, dict(seconds)
 
 
-def measure(arguments: argparse.Namespace, work: Path) -> int:
+def _measure(arguments: argparse.Namespace, work: Path) -> int:
     """Both sides in turn, as many rounds as asked."""
     versions = installed_versions(arguments.python)
     release = "2" if versions.get("mmdet", "3").startswith("2.") else "3"
@@ -154,7 +154,7 @@ def main() -> int:
     if arguments.images < 2:
         parser.error("--images: 2 at least, because mmdet's first is left out as a warm-up")
     with tempfile.TemporaryDirectory() as folder:
-        return measure(arguments, Path(folder))
+        return _measure(arguments, Path(folder))
 
 
 if __name__ == "__main__":

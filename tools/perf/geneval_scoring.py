@@ -156,7 +156,7 @@ def score_in_batches(
     return found
 
 
-def differences(ours: Found, theirs: Found) -> list[str]:
+def verdict_differences(ours: Found, theirs: Found) -> list[str]:
     """What a verdict could depend on and is not the same; scores may differ by 1e-4."""
     words = []
     for index, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
@@ -217,7 +217,7 @@ def main() -> int:
         ]
     _, theirs = rounds[0]["one by one"]
     _, ours = rounds[0]["in batches"]
-    differing = differences(ours, theirs)
+    differing = verdict_differences(ours, theirs)
     objects = sum(map(len, ours))
     print(f"{len(images)} images of {arguments.side} px, {objects} objects with colours")
     for one in rounds:

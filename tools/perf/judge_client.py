@@ -52,10 +52,10 @@ def main() -> None:
     }  # fmt: skip
     for name, (server, client) in cases.items():
         for _ in range(options.repeats):
-            say(case=name, **throughput(server, client))
+            _say(case=name, **throughput(server, client))
     if options.memory:
         for line in memory():
-            say(**line)
+            _say(**line)
 
 
 def throughput(server_options: list[str], options: dict[str, str]) -> dict[str, object]:
@@ -64,7 +64,7 @@ def throughput(server_options: list[str], options: dict[str, str]) -> dict[str, 
     with served(words) as port:
         judge = opened(port, options)
         began, cpu = time.perf_counter(), time.process_time()
-        scored = sum(a.status == "scored" for a in judge.ask(questions(N_QUESTIONS)))
+        scored = sum(a.status == "scored" for a in judge.ask(_questions(N_QUESTIONS)))
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         stats = httpx.get(f"http://127.0.0.1:{port}/stats").json()
     assert scored == N_QUESTIONS
@@ -87,7 +87,7 @@ def memory() -> Iterator[dict[str, object]]:
         for known in ("asked", "from the cache"):
             marks = {}
             began = time.perf_counter()
-            for number, answer in enumerate(judge.ask(questions(100_000)), start=1):
+            for number, answer in enumerate(judge.ask(_questions(100_000)), start=1):
                 assert answer.status == "scored"
                 if number in (10_000, 100_000):
                     marks[number] = resident_mib()
@@ -100,7 +100,7 @@ def memory() -> Iterator[dict[str, object]]:
             }
 
 
-def questions(count: int) -> Iterator[Question]:
+def _questions(count: int) -> Iterator[Question]:
     """All different; ten about each image."""
     for number in range(count):
         yield yes_no_question(
@@ -135,7 +135,7 @@ def resident_mib() -> float:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
-def say(**fields: object) -> None:
+def _say(**fields: object) -> None:
     """One JSON line."""
     print(json.dumps(fields), flush=True)
 

@@ -29,7 +29,7 @@ CARDS = ((24, 1), (24, 2), (48, 1), (48, 2), (80, 1), (80, 2), (141, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
+class _Judge:
     """A model, and what it keeps for a conversation."""
 
     name: str
@@ -53,7 +53,7 @@ class Judge:
         return round(side / self.pixels_per_token) ** 2
 
 
-def judges() -> list[Judge]:
+def judges() -> list[_Judge]:
     """The three, with the sizes of their published configurations."""
     library: Any = importlib.import_module("transformers")
     rope = {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}
@@ -82,17 +82,17 @@ def judges() -> list[Judge]:
     words = hybrid.text_config
     linear = sum(kind == "linear_attention" for kind in words.layer_types)
     return [
-        Judge(
+        _Judge(
             name="Qwen2.5-VL-72B-Instruct-AWQ", config=dense, awq=True,
             model_class="Qwen2_5_VLForConditionalGeneration",
             attention_layers=80, kv_heads=8, head_size=128, pixels_per_token=28,
         ),
-        Judge(
+        _Judge(
             name="Qwen3-VL-30B-A3B-Instruct", config=mixture,
             model_class="Qwen3VLMoeForConditionalGeneration",
             attention_layers=48, kv_heads=4, head_size=128, pixels_per_token=32,
         ),
-        Judge(
+        _Judge(
             name="Qwen3.5-35B-A3B", config=hybrid,
             model_class="Qwen3_5MoeForConditionalGeneration",
             attention_layers=words.num_hidden_layers - linear,
@@ -113,7 +113,7 @@ def state_bytes(words: Any) -> int:
     return int(4 * matrices + 2 * past)
 
 
-def weights(judge: Judge) -> tuple[int, float]:
+def weights(judge: _Judge) -> tuple[int, float]:
     """Number of weights, and their bytes."""
     library: Any = importlib.import_module("transformers")
     with torch.device("meta"):
@@ -146,11 +146,11 @@ def main() -> None:
     print("| GPUs | " + " | ".join(judge.name for judge, _, _ in found) + " |")
     print("|---|" + "---|" * len(found))
     for size_gb, number in CARDS:
-        cells = [questions(judge, size, size_gb, number) for judge, _, size in found]
+        cells = [_questions(judge, size, size_gb, number) for judge, _, size in found]
         print(f"| {number} x {size_gb} GB | " + " | ".join(cells) + " |")
 
 
-def questions(judge: Judge, size: float, card_gb: int, number: int) -> str:
+def _questions(judge: _Judge, size: float, card_gb: int, number: int) -> str:
     """How many questions with one 1024 x 1024 image fit at once."""
     room = number * (card_gb * 1e9 * SHARE - MARGIN_GIB * GIB) - size
     tokens = judge.image_tokens(1024) + 200

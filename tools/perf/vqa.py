@@ -45,7 +45,7 @@ class Spent(NamedTuple):
 
 def main() -> int:
     """Time both and print."""
-    arguments = parse()
+    arguments = _parse()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
     folder = weights_of(arguments)
@@ -68,7 +68,7 @@ def main() -> int:
     return 0 if equal == n and ratio >= WANTED else 1
 
 
-def parse() -> argparse.Namespace:
+def _parse() -> argparse.Namespace:
     """The command line."""
     parser = parser_of(__doc__, images=2, questions=6)
     parser.add_argument("--at-once", type=int, default=8, help="questions in one batch of ours")

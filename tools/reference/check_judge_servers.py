@@ -45,12 +45,12 @@ def main() -> int:
     arguments = parser.parse_args()
     chosen = [arguments.only] if arguments.only else list(MODELS)
     passed = [
-        check(name, arguments.work / name, arguments.python, arguments.patience) for name in chosen
+        _check(name, arguments.work / name, arguments.python, arguments.patience) for name in chosen
     ]
     return 0 if all(passed) else 1
 
 
-def check(name: str, folder: Path, python: Path, patience: float) -> bool:
+def _check(name: str, folder: Path, python: Path, patience: float) -> bool:
     """One architecture: served answers against transformers'."""
     model = MODELS[name](folder / "model")
     images = save_pictures(folder / "images", 4)

@@ -146,7 +146,7 @@ def compared(
         yield row, seconds, original.seconds
 
 
-def check(arguments: argparse.Namespace, work: Path) -> int:
+def _check(arguments: argparse.Namespace, work: Path) -> int:
     """Make what is missing, compare, print."""
     tiny, double, python = arguments.tiny, arguments.double, arguments.python
     versions = installed_versions(python)
@@ -194,9 +194,9 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="keep weights and findings here")
     arguments = parser.parse_args()
     if arguments.work is not None:
-        return check(arguments, arguments.work)
+        return _check(arguments, arguments.work)
     with tempfile.TemporaryDirectory() as folder:
-        return check(arguments, Path(folder))
+        return _check(arguments, Path(folder))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Found(NamedTuple):
 
 def main() -> int:
     """Compare, print, and say by the exit code whether they are equal."""
-    arguments = parse()
+    arguments = _parse()
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     folder = weights_of(arguments)
@@ -68,7 +68,7 @@ def main() -> int:
     return report(replies, found, seconds=time.process_time() - start)
 
 
-def parse() -> argparse.Namespace:
+def _parse() -> argparse.Namespace:
     """The command line."""
     parser = parser_of(__doc__, images=20, questions=10)
     parser.add_argument("--logits", type=int, default=200, help="pairs whose logits are compared")

@@ -36,7 +36,7 @@ STORED_ABOVE = 0.1
 
 def open_model(checkpoint: str | None, *, tiny: bool) -> tuple[Any, Any, int]:
     """(model, inference_detector, release) of whichever mmdet is installed."""
-    worker = load(WORKER)
+    worker = _load(WORKER)
     stands_in = worker.stand_in_for_compiled_ops()
     worker.trust_checkpoints()
     import mmdet
@@ -82,14 +82,14 @@ def shrink(config: Any, release: int) -> None:
         layer.ffn_cfg.feedforward_channels = 48
         decoder.self_attn_cfg.embed_dims = decoder.cross_attn_cfg.embed_dims = 32
         decoder.ffn_cfg.update(embed_dims=32, feedforward_channels=40)
-        config.test_dataloader.dataset.pipeline[1].scale = load(FROZEN).SCALE
+        config.test_dataloader.dataset.pipeline[1].scale = _load(FROZEN).SCALE
         return
     layer, decoder = pixel.encoder.transformerlayers, head.transformer_decoder.transformerlayers
     layer.attn_cfgs.embed_dims = layer.ffn_cfgs.embed_dims = 32
     layer.ffn_cfgs.feedforward_channels = 48
     decoder.attn_cfgs.embed_dims = decoder.ffn_cfgs.embed_dims = 32
     decoder.ffn_cfgs.feedforward_channels = decoder.feedforward_channels = 40
-    config.data.test.pipeline[1]["img_scale"] = load(FROZEN).SCALE
+    config.data.test.pipeline[1]["img_scale"] = _load(FROZEN).SCALE
 
 
 def make(out: pathlib.Path, *, tiny: bool, seed: int) -> None:
@@ -97,7 +97,7 @@ def make(out: pathlib.Path, *, tiny: bool, seed: int) -> None:
     import torch
 
     model, inference_detector, release = open_model(None, tiny=tiny)
-    state, frozen = model.state_dict(), load(FROZEN)
+    state, frozen = model.state_dict(), _load(FROZEN)
     for name, tensor in state.items():
         if tensor.is_floating_point():
             values = frozen.random_tensor(frozen.name_of_3(name), tuple(tensor.shape), seed=seed)
@@ -152,7 +152,7 @@ def settle(model: Any, inference_detector: Any) -> None:
 
 def detect(weights: str, images: list[str], out: pathlib.Path, *, tiny: bool, double: bool) -> None:
     """One .npz for each image, named after it, and the seconds that mmdet took."""
-    rows_of = load(WORKER).rows_of
+    rows_of = _load(WORKER).rows_of
     model, inference_detector, _ = open_model(weights, tiny=tiny)
     if double:
         model.double()
@@ -189,7 +189,7 @@ def store(out: pathlib.Path) -> None:
             tensor.numpy() for name, tensor in state.items() if name.endswith("position_index")
         ),
     }
-    rows_of, frozen = load(WORKER).rows_of, load(FROZEN)
+    rows_of, frozen = _load(WORKER).rows_of, _load(FROZEN)
     for index in range(len(frozen.SIZES)):
         bgr = np.ascontiguousarray(frozen.image(index)[:, :, ::-1])
         rows = [row for row in rows_of(inference_detector(model, bgr)) if row[1] > STORED_ABOVE]
@@ -201,7 +201,7 @@ def store(out: pathlib.Path) -> None:
     np.savez_compressed(out, **found)
 
 
-def load(file: str) -> Any:
+def _load(file: str) -> Any:
     """A module of the project, by its path: it needs nothing else of the project."""
     found = importlib.util.spec_from_file_location("alphabench_" + file[:-3], DETECTION / file)
     assert found is not None

@@ -129,7 +129,7 @@ def build_settings(cls: type[T], tree: Mapping[str, Any], *, where: str = "") ->
         AlphaBenchError: an unknown key (with the nearest), an absent one without default, a value
             of another type, or what the dataclass's own `__post_init__` refuses by ValueError.
     """
-    return strict_filling.fill(cls, tree, strict_filling.YAML, path=where)
+    return strict_filling.fill_dataclass(cls, tree, strict_filling.YAML, path=where)
 
 
 def to_plain(instance: object) -> Any:

@@ -17,7 +17,7 @@ from alphabench.checkpoints import refuse_lora
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, confined, parse_json, read_text
 from alphabench.core.options import fill
-from alphabench.images import UnreadableImageError, check, open_rgb
+from alphabench.images import UnreadableImageError, check_image, open_rgb
 from alphabench.types import ImageRequest, NotGenerated, Sample
 from alphabench.upstream.layouts import (
     FolderOptions,
@@ -201,7 +201,7 @@ class FolderCheckpoint:
             return
         self._confine(path)
         try:
-            check(path)
+            check_image(path)
         except UnreadableImageError as error:
             raise _unreadable(path, self.root, error) from error
 

@@ -81,7 +81,7 @@ def dpg_command(
     devices: Devices = None,
 ) -> None:
     """DPG-Bench's mPLUG, ours and modelscope's pipeline: answers, verdicts, scores."""
-    from alphabench.evaluators.mplug.released_files import folder_of as mplug_folder
+    from alphabench.evaluators.mplug.released_files import mplug_folder
     from alphabench.parity.dpg import mplug_parity
     from alphabench.runs.workers import choose_devices
 

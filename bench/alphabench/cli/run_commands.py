@@ -138,7 +138,7 @@ def generate_command(
     """Generate images only; `alphabench score` scores them, here or on another machine."""
     from alphabench.runs.plan import choose_samples, plan_run
     from alphabench.runs.reasons import frequent_reasons
-    from alphabench.runs.run import generate_images as make_images
+    from alphabench.runs.run import generate_images
 
     choose_samples((), limit, seed=seed)
     bench = factories.open_named_benchmark(benchmark, "official", prompts)
@@ -149,7 +149,7 @@ def generate_command(
         device = work.devices[0]
         plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
         factories.check_writable(plan.root)
-        folder = make_images(plan, work)
+        folder = generate_images(plan, work)
     images = folder.images()
     made = sum(request.id in images for request in plan.requests)
     echo(f"{made} of {len(plan.requests)} images are in {folder.root}")

@@ -61,7 +61,7 @@ def fill(options: type[T], values: Mapping[str, str], *, owner: str) -> T:
         AlphaBenchError: an unknown key (with the nearest known one) or a value that does not fit,
             including what the dataclass's own `__post_init__` refuses by ValueError.
     """
-    return strict_filling.fill(options, values, strict_filling.TEXT, path=owner)
+    return strict_filling.fill_dataclass(options, values, strict_filling.TEXT, path=owner)
 
 
 def option_text(value: object) -> str:

@@ -51,7 +51,9 @@ class Dialect:
     """What a hint tells the user to correct."""
 
 
-def fill(cls: type[T], values: Mapping[str, Any], dialect: Dialect, *, path: str = "") -> T:
+def fill_dataclass(
+    cls: type[T], values: Mapping[str, Any], dialect: Dialect, *, path: str = ""
+) -> T:
     """An instance of the dataclass `cls`; absent keys keep their defaults.
 
     Args:
@@ -130,7 +132,7 @@ def _plain(value: Any, hint: Any, dialect: Dialect, path: str) -> Any:
     if hint is Any or hint is object:
         return value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return fill(hint, _mapping(value, path), dialect, path=path)
+        return fill_dataclass(hint, _mapping(value, path), dialect, path=path)
     if hint not in _EXPECTED:
         raise TypeError(f"{path}: settings of type {hint} are not supported")
     try:

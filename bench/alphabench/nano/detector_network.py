@@ -195,7 +195,7 @@ def canonical_square(image: Image.Image) -> tuple[NDArray[np.uint8], Placement]:
     return square_SS3, placement
 
 
-def to_pixels(squares_BSS3: NDArray[np.uint8]) -> Tensor:
+def squares_to_pixels(squares_BSS3: NDArray[np.uint8]) -> Tensor:
     """uint8 pictures -> float32 in [-1, 1], channels first (stored channels last)."""
     return torch.from_numpy(squares_BSS3).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
 

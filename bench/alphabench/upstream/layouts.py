@@ -126,7 +126,7 @@ def hub_repository(folder: Path) -> Path | None:
     return None
 
 
-def listing(root: Path, found: Iterable[tuple[str, int, Path]]) -> Listing:
+def listing_of(root: Path, found: Iterable[tuple[str, int, Path]]) -> Listing:
     """The listing of triples of key, image index and file.
 
     Raises:
@@ -170,7 +170,7 @@ def _find_flat(root: Path, _: FolderOptions) -> Listing:
         sample, underscore, index = path.stem.rpartition("_")
         if underscore:
             candidates.append((sample, index, path))
-    return listing(
+    return listing_of(
         root,
         (
             (sample, int(index), path)

@@ -16,8 +16,8 @@ from alphabench.questions import Question
 from alphagrpo.dvreward.decompose import (
     DecompositionOptions,
     FailedDecomposition,
-    decompose,
     decompose_file,
+    decompose_prompts,
 )
 from alphagrpo.dvreward.prompt_texts import NumberedPrompt, read_prompts
 from alphagrpo.dvreward.question_files import QuestionSet, read_question_sets
@@ -75,7 +75,7 @@ def only(outcomes: list[QuestionSet | FailedDecomposition]) -> QuestionSet:
 
 def test_a_prompt_becomes_reviewed_semantic_and_then_quality_questions() -> None:
     writer = Writer()
-    found = only(decompose(PROMPTS[:1], writer.judge))
+    found = only(decompose_prompts(PROMPTS[:1], writer.judge))
     assert [(q.text, q.tag) for q in found.semantic] == [
         (q["question"], q["tag"]) for q in SEMANTIC
     ]
@@ -90,7 +90,7 @@ def test_a_prompt_becomes_reviewed_semantic_and_then_quality_questions() -> None
 def test_the_model_sees_no_image_and_the_prompt_as_it_is() -> None:
     writer = Writer()
     nasty = 'a "kite" {prompt} </s>\n[["question"]]'
-    decompose([NumberedPrompt(text=nasty, index=0)], writer.judge)
+    decompose_prompts([NumberedPrompt(text=nasty, index=0)], writer.judge)
     for question in writer.calls:
         (text,) = question.parts
         assert isinstance(text, str)
@@ -99,7 +99,7 @@ def test_the_model_sees_no_image_and_the_prompt_as_it_is() -> None:
 
 def test_the_reviewer_chooses_the_tag() -> None:
     writer = Writer({"review-1": {**KEEP, "tag": "style"}})
-    assert only(decompose(PROMPTS[:1], writer.judge)).semantic[1].tag == "Style"
+    assert only(decompose_prompts(PROMPTS[:1], writer.judge)).semantic[1].tag == "Style"
 
 
 def test_a_question_that_fails_the_review_is_improved_alone_and_keeps_its_place() -> None:
@@ -114,7 +114,7 @@ def test_a_question_that_fails_the_review_is_improved_alone_and_keeps_its_place(
         return None
 
     writer = Writer(on=on)
-    found = only(decompose(PROMPTS[:1], writer.judge))
+    found = only(decompose_prompts(PROMPTS[:1], writer.judge))
     assert [q.text for q in found.semantic] == [
         "Is there a kite?", "Is the flying kite red?", "Does the kite fly?"
     ]  # fmt: skip
@@ -129,7 +129,7 @@ def test_a_question_that_cannot_be_improved_is_dropped_with_the_reason_and_the_r
         "mend-1": {"question": "Is the kite crimson?", "tag": "Attribute"},
     }
     writer = Writer(answers)
-    found = only(decompose(PROMPTS[:1], writer.judge, DecompositionOptions(attempts=2)))
+    found = only(decompose_prompts(PROMPTS[:1], writer.judge, DecompositionOptions(attempts=2)))
     assert [q.text for q in found.semantic] == ["Is there a kite?", "Does the kite fly?"]
     (dropped,) = found.dropped
     assert "names no colour" in dropped.reason
@@ -138,7 +138,7 @@ def test_a_question_that_cannot_be_improved_is_dropped_with_the_reason_and_the_r
 
 def test_a_question_is_given_up_when_the_model_says_so() -> None:
     answers = {"review-2": {"keep": False, "why": "no"}, "mend-2": {"question": None}}
-    found = only(decompose(PROMPTS[:1], Writer(answers).judge))
+    found = only(decompose_prompts(PROMPTS[:1], Writer(answers).judge))
     assert len(found.semantic) == 2
     assert "given up" in found.dropped[0].reason
 
@@ -150,7 +150,7 @@ def test_questions_without_form_are_improved_before_anybody_reviews_them() -> No
         "mend-0": {"question": "Is the kite red?", "tag": "Attribute"},
     }
     writer = Writer(answers)
-    assert only(decompose(PROMPTS[:1], writer.judge)).semantic[0].text == "Is the kite red?"
+    assert only(decompose_prompts(PROMPTS[:1], writer.judge)).semantic[0].text == "Is the kite red?"
     assert writer.names == ["list-semantic", "mend-0", "review-0", "list-quality"]
 
 
@@ -158,7 +158,7 @@ def test_a_question_asked_twice_is_kept_once() -> None:
     writer = Writer(
         {"list-semantic": [*SEMANTIC, {"question": "is there  a KITE?", "tag": "Count"}]}
     )
-    found = only(decompose(PROMPTS[:1], writer.judge))
+    found = only(decompose_prompts(PROMPTS[:1], writer.judge))
     assert len(found.semantic) == 3
     assert found.dropped[0].reason == "another question asks the same"
 
@@ -174,7 +174,7 @@ def test_a_question_asked_twice_is_kept_once() -> None:
 )
 def test_what_models_write_around_their_json_does_no_harm(reply: str) -> None:
     text = reply.replace("{}", json.dumps(SEMANTIC))
-    found = only(decompose(PROMPTS[:1], Writer({"list-semantic": text}).judge))
+    found = only(decompose_prompts(PROMPTS[:1], Writer({"list-semantic": text}).judge))
     assert len(found.semantic) == 3
 
 
@@ -188,7 +188,7 @@ def test_an_unreadable_list_is_asked_for_again_alone_and_warmer() -> None:
         return None
 
     writer = Writer(on=on)
-    outcomes = decompose(PROMPTS[:3], writer.judge)
+    outcomes = decompose_prompts(PROMPTS[:3], writer.judge)
     assert all(isinstance(one, QuestionSet) for one in outcomes)
     assert writer.names.count("list-semantic") == 4
     assert [question.repeat for question in tries] == [0, 1]
@@ -208,7 +208,7 @@ def test_a_call_that_fails_leaves_that_prompt_without_questions_and_the_others_a
         hit = question.id == call and "number 1" in str(question.parts[0])
         return Mishap(kind=mishap) if hit else None
 
-    first, second, third = decompose(PROMPTS[:3], Writer(on=on).judge)
+    first, second, third = decompose_prompts(PROMPTS[:3], Writer(on=on).judge)
     assert isinstance(first, QuestionSet)
     assert isinstance(third, QuestionSet)
     assert isinstance(second, FailedDecomposition)
@@ -221,7 +221,7 @@ def test_a_prompt_of_which_no_question_passes_is_not_done() -> None:
     answers = {f"review-{n}": rejected for n in range(3)} | {
         f"mend-{n}": {"question": None} for n in range(3)
     }
-    (outcome,) = decompose(PROMPTS[:1], Writer(answers).judge)
+    (outcome,) = decompose_prompts(PROMPTS[:1], Writer(answers).judge)
     assert isinstance(outcome, FailedDecomposition)
 
 

@@ -14,7 +14,7 @@ from alphabench.evaluators.detection.detector_self_test import (
     EXPECTATIONS,
     _ball_query,
     _photograph,
-    run_self_test,
+    run_detector_self_test,
 )
 from tests.evaluators.conftest import ScriptedColours, ScriptedDetector
 
@@ -23,7 +23,7 @@ TRUE_COLOURS = list(BALLS)
 
 
 def test_a_detector_and_a_reader_that_see_what_is_there_pass() -> None:
-    run_self_test(ScriptedDetector(RIGHT), ScriptedColours(TRUE_COLOURS))
+    run_detector_self_test(ScriptedDetector(RIGHT), ScriptedColours(TRUE_COLOURS))
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,16 @@ def test_a_detector_and_a_reader_that_see_what_is_there_pass() -> None:
 )
 def test_a_detector_that_errs_must_not_score(objects: list[dict[str, float]], words: str) -> None:
     with pytest.raises(AlphaBenchError, match=words) as raised:
-        run_self_test(ScriptedDetector(objects), ScriptedColours(TRUE_COLOURS))
+        run_detector_self_test(ScriptedDetector(objects), ScriptedColours(TRUE_COLOURS))
     assert "must not score" in raised.value.hint
     assert "alphabench doctor" in raised.value.hint
 
 
 def test_a_reader_that_mixes_colours_up_must_not_score() -> None:
     with pytest.raises(AlphaBenchError, match="calls a yellow ball 'orange'"):
-        run_self_test(ScriptedDetector(RIGHT), ScriptedColours(["red", "orange", "green", "blue"]))
+        run_detector_self_test(
+            ScriptedDetector(RIGHT), ScriptedColours(["red", "orange", "green", "blue"])
+        )
 
 
 def test_the_bundled_photographs_are_small_and_have_a_stated_licence() -> None:

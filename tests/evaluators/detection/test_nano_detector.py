@@ -18,7 +18,7 @@ from alphabench.evaluators.detection.detector import (
     Detector,
     LimitedVocabulary,
 )
-from alphabench.evaluators.detection.nano_detector import SELF_TEST, open_nano
+from alphabench.evaluators.detection.nano_detector import SELF_TEST, open_nano_detector
 from alphabench.scenes.palette import TINTS
 from alphabench.scenes.render import render
 from alphabench.scenes.spec import Background, Scene, SceneObject
@@ -42,7 +42,7 @@ SCENE = Scene(
 
 @pytest.fixture(scope="module")
 def nano() -> tuple[Detector, ColourReader]:
-    return open_nano({}, device="cpu")
+    return open_nano_detector({}, device="cpu")
 
 
 def sure(detector: Detector, image: Image.Image) -> list[DetectedObject]:
@@ -94,7 +94,7 @@ def test_batch_and_order_change_nothing(nano: tuple[Detector, ColourReader]) -> 
 
 
 def test_a_detector_that_has_not_looked_yet_travels_to_another_process() -> None:
-    detector, reader = pickle.loads(pickle.dumps(open_nano({}, device="cpu")))
+    detector, reader = pickle.loads(pickle.dumps(open_nano_detector({}, device="cpu")))
     detector.self_test(reader)
 
 
@@ -104,8 +104,8 @@ def test_the_identity_changes_with_the_weights_alone_and_names_their_digest(
     detector, reader = nano
     (digest,) = {part.identity["model"].split()[-1] for part in nano}
     assert len(digest) == 64
-    assert detector.identity == open_nano({}, device="cpu")[0].identity
-    assert reader.identity == open_nano({}, device="cpu")[1].identity
+    assert detector.identity == open_nano_detector({}, device="cpu")[0].identity
+    assert reader.identity == open_nano_detector({}, device="cpu")[1].identity
 
 
 def test_the_self_test_passes_and_refuses_a_reader_that_calls_everything_red(
@@ -128,8 +128,8 @@ def test_the_self_test_passes_and_refuses_a_reader_that_calls_everything_red(
 
 
 def test_thresholds_are_genevals_and_can_be_set() -> None:
-    assert open_nano({}, device="cpu")[0].thresholds == Thresholds()
-    detector, _ = open_nano({"score": "0.5", "counting": "0.6"}, device="cpu")
+    assert open_nano_detector({}, device="cpu")[0].thresholds == Thresholds()
+    detector, _ = open_nano_detector({"score": "0.5", "counting": "0.6"}, device="cpu")
     assert (detector.thresholds.score, detector.thresholds.counting) == (0.5, 0.6)
 
 
@@ -139,7 +139,7 @@ def test_thresholds_are_genevals_and_can_be_set() -> None:
 )
 def test_a_wrong_option_is_one_sentence(options: dict[str, str], complaint: str) -> None:
     with pytest.raises(AlphaBenchError, match=complaint):
-        open_nano(options, device="cpu")
+        open_nano_detector(options, device="cpu")
 
 
 @pytest.mark.parametrize("colour", sorted(TINTS))
@@ -187,7 +187,7 @@ def test_the_measurement_notices_a_detector_that_finds_nothing(
 
 
 def test_it_says_which_categories_it_knows() -> None:
-    detector, _ = open_nano({}, device="cpu")
+    detector, _ = open_nano_detector({}, device="cpu")
     assert isinstance(detector, LimitedVocabulary)
     assert len(detector.categories) == 40
     assert {"pizza", "zebra"} <= detector.categories

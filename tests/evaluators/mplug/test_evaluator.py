@@ -17,7 +17,7 @@ from alphabench.benchmarks.dpg.benchmark import Dpg, open_dpg
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.evaluators.mplug.evaluator import MplugJudge, open_mplug
-from alphabench.evaluators.mplug.mplug_self_test import run_self_test
+from alphabench.evaluators.mplug.mplug_self_test import run_mplug_self_test
 from alphabench.judges.scripted import ScriptedJudge
 from alphabench.questions import Capabilities, ImagePart, Question, ReplySampling
 from alphabench.types import GeneratedImage, ImageRequest
@@ -164,15 +164,15 @@ class Answering:
 
 
 def test_two_mistakes_are_forgiven_and_a_third_is_not() -> None:
-    run_self_test(Answering([3, 8]), device="cpu")
+    run_mplug_self_test(Answering([3, 8]), device="cpu")
     with pytest.raises(AlphaBenchError, match="wrong on 3 of 23"):
-        run_self_test(Answering([3, 8, 9]), device="cpu")
+        run_mplug_self_test(Answering([3, 8, 9]), device="cpu")
 
 
 @pytest.mark.parametrize("word", ["yes", "no", ""])
 def test_a_model_that_always_says_one_word_fails(word: str) -> None:
     with pytest.raises(AlphaBenchError, match=r"mPLUG is wrong on [12]\d of 23"):
-        run_self_test(lambda asked: [word] * len(asked), device="cpu")
+        run_mplug_self_test(lambda asked: [word] * len(asked), device="cpu")
 
 
 def test_no_original_library_is_imported_on_the_way(weights: Path, tmp_path: Path) -> None:

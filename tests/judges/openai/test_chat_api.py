@@ -17,8 +17,8 @@ from alphabench.judges.openai.chat_api import (
     RateLimitedError,
     read_completion,
     read_refusal,
+    reason_line,
     request_body,
-    short_line,
 )
 from alphabench.judges.parsing import FILTERED, REFUSAL
 from alphabench.questions import ImagePart, Reply, ReplySampling
@@ -286,5 +286,5 @@ def test_what_a_judge_is_to_be_spared_is_not_sent() -> None:
 
 
 def test_reasons_are_one_short_line() -> None:
-    assert short_line("a\x1b[31m\r\n\tb\u202e" + "c" * 1000).startswith("a [31m b c")
-    assert len(short_line("c" * 1000)) == 300
+    assert reason_line("a\x1b[31m\r\n\tb\u202e" + "c" * 1000).startswith("a [31m b c")
+    assert len(reason_line("c" * 1000)) == 300

@@ -27,7 +27,7 @@ from alphabench.models.janus.janus_inference import (
     JanusSampling,
     guided_logits,
     sample_image_tokens,
-    sample_tokens,
+    sampled_codes,
     without_prompt,
 )
 from alphabench.models.unified_model import AnswerTask, GenerationResult, GenerationTask
@@ -286,10 +286,10 @@ def test_guidance_leads_away_from_the_unguided_scores(
 def test_tokens_are_drawn_with_the_odds_of_their_scores() -> None:
     scores_BV = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(4000, 4)
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in range(4000)]
-    drawn_B = sample_tokens(scores_BV, PLAIN, generators)
+    drawn_B = sampled_codes(scores_BV, PLAIN, generators)
     shares_V = torch.bincount(drawn_B, minlength=4) / 4000
     assert (shares_V - torch.tensor([0.5, 0.3, 0.15, 0.05])).abs().max() < 0.03
-    few_B = sample_tokens(scores_BV, replace(PLAIN, top_k=2), generators)
+    few_B = sampled_codes(scores_BV, replace(PLAIN, top_k=2), generators)
     assert set(few_B.tolist()) == {0, 1}
 
 

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.evaluators.mplug.mplug_self_test import run_self_test
+from alphabench.evaluators.mplug.mplug_self_test import run_mplug_self_test
 from alphabench.models.mplug import build_probe
-from alphabench.models.mplug.attention import Memory, attend
+from alphabench.models.mplug.attention import Memory, attend_heads
 from alphabench.models.mplug.beam_search import END, START, search
 from alphabench.models.mplug.config import BeamSearchConfig, read_mplug_config
 from alphabench.models.mplug.image_processing import pixels_of
@@ -41,7 +41,7 @@ def encode_image(loaded: LoadedMplug, *images: Image.Image) -> Tensor:
 
 
 def test_the_build_computes_the_official_logits() -> None:
-    build_probe.check_build("cpu")
+    build_probe.check_mplug_build("cpu")
 
 
 @pytest.mark.parametrize("operator", ["gelu", "scaled_dot_product_attention", "layer_norm"])
@@ -53,7 +53,7 @@ def test_a_build_with_a_wrong_operator_does_not_score(
         torch.nn.functional, operator, lambda *given, **named: right(*given, **named) * 1.02
     )
     with pytest.raises(AlphaBenchError, match="self-test failed: this build's mPLUG differs by"):
-        run_self_test(lambda _: [], device="cpu")
+        run_mplug_self_test(lambda _: [], device="cpu")
 
 
 def test_the_official_answers_are_found_in_one_batch(loaded: LoadedMplug) -> None:
@@ -153,7 +153,9 @@ def test_attention_to_pieces_is_attention_to_the_whole(
         torch.cat([first.value_NHSK.expand(rows, -1, -1, -1), second.value_NHSK], dim=2),
         torch.cat([torch.ones(rows, 5, dtype=torch.bool), seen_NS], dim=1),
     )
-    assert torch.allclose(attend(query, [first, second]), attend(query, [whole]), atol=1e-5)
+    assert torch.allclose(
+        attend_heads(query, [first, second]), attend_heads(query, [whole]), atol=1e-5
+    )
 
 
 def plain_search(log_of: list[Tensor], rules: BeamSearchConfig) -> list[int]:

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from alphabench.nano.decoding import ImageMaps, find_groups
-from alphabench.nano.detector_network import CELLS, Maps, to_pixels
+from alphabench.nano.detector_network import CELLS, Maps, squares_to_pixels
 from alphabench.scenes.scene_sampling import random_scene
 from tools.nano_detector.batches import plain_batch, rough_batch
 from tools.nano_detector.losses import Labels, cell_geometry, centre_target, losses
 from tools.nano_detector.pool import COLOUR_NAMES, SLOTS, Shard, draw_shard
-from tools.nano_detector.train import Plan, Training
+from tools.nano_detector.train import DetectorTraining, Training
 
-PLAN = Plan(steps=4, seed=3, batch=4, shards=1, rate=1e-3)
+PLAN = DetectorTraining(steps=4, seed=3, batch=4, shards=1, rate=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_shard_and_a_rough_batch_depend_on_their_seeds_alone(shard: Shard) -> 
         np.testing.assert_array_equal(a, b)
     one, two = (rough_batch(shard, np.random.default_rng(1)) for _ in range(2))
     assert torch.equal(one[0], two[0])
-    assert one[0].shape == to_pixels(shard.picture_RSS3).shape
+    assert one[0].shape == squares_to_pixels(shard.picture_RSS3).shape
     assert one[0].abs().max() <= 1.0
 
 
@@ -115,6 +115,6 @@ def test_training_that_was_interrupted_ends_with_the_same_weights(
 
 def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path) -> None:
     Training(PLAN, tmp_path, threads=1).save()
-    other = Plan(steps=5, seed=3, batch=4, shards=1, rate=1e-3)
+    other = DetectorTraining(steps=5, seed=3, batch=4, shards=1, rate=1e-3)
     with pytest.raises(SystemExit, match="another plan"):
         Training(other, tmp_path, threads=1)

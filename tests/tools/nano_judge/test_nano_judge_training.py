@@ -18,18 +18,18 @@ from alphabench.detections.geneval_rules import relations
 from alphabench.judges.nano_judge import NanoImageProcessor, NanoProcessor, weights_folder
 from alphabench.scenes.scene_questions import noun
 from tools.nano_judge import claims, edits, scene_images, templates
-from tools.nano_judge.documents import Document, Writer
-from tools.nano_judge.network import Sight, answers
-from tools.nano_judge.packing import packed, patches
+from tools.nano_judge.documents import Document, DocumentWriter
+from tools.nano_judge.network import Sight, answer_scores
+from tools.nano_judge.packing import packed_rows, patches
 from tools.nano_judge.questions import KINDS, question, questions
 from tools.nano_judge.scene_images import Seen, Shown
-from tools.nano_judge.view import NUMBERS, View, stands
+from tools.nano_judge.view import NUMBERS, View, box_relations
 
 SEEDS = st.integers(0, 10_000)
 
 
 def shown(seed: int, kind: str = "small") -> tuple[scene_images.Pixels, Shown]:
-    pixels, _, truth = scene_images.made(kind, 901, seed)
+    pixels, _, truth = scene_images.made_scene_image(kind, 901, seed)
     return pixels, truth
 
 
@@ -56,7 +56,7 @@ def test_relations_are_genevals(seed: int, kind: str) -> None:
     for one in objects:
         for other in objects:
             if one is not other:
-                assert stands(one, other) == relations(one.detected(), other.detected())
+                assert box_relations(one, other) == relations(one.detected(), other.detected())
 
 
 @given(SEEDS)
@@ -114,7 +114,7 @@ def test_claims_hold_as_often_as_they_say(seed: int) -> None:
 def test_an_edit_that_was_not_made_leaves_the_picture_and_scores_nothing(world: str) -> None:
     seen = set()
     for index in range(12):
-        shown_pair, pair = edits.made(world, 901, index)
+        shown_pair, pair = edits.made_edit_pair(world, 901, index)
         seen.add(pair.outcome)
         assert all(text.endswith((".", "。")) for text in pair.instructions)
         assert (min(pair.success, pair.rest) == 10) == (pair.outcome == "done")
@@ -133,15 +133,15 @@ def test_questions_side_by_side_are_answered_as_alone(processor: NanoProcessor) 
     network = _network(processor)
     ids = processor.tokenizer.convert_tokens_to_ids
     picture_id, end_id = ids("<|image_pad|>"), ids("<|im_end|>")
-    writer = Writer(processor.tokenizer, [f"word{n}" for n in range(40)])
+    writer = DocumentWriter(processor.tokenizer, [f"word{n}" for n in range(40)])
     rng = np.random.default_rng(2)
     images = [shown(seed)[0] for seed in (11, 12, 13)]
     views = [View(shown(seed)[1]) for seed in (11, 12, 13)]
     documents = [writer.yes_no(views[0], 5, rng), writer.order(views[1], views[2], rng)]
     with torch.inference_mode():
         tokens = Sight(network.model.visual)(patches(np.stack(images)))
-        batch = packed(documents, picture_id, width=400, end_id=end_id)
-        together = answers(network, batch, tokens, picture_id).log_softmax(-1)
+        batch = packed_rows(documents, picture_id, width=400, end_id=end_id)
+        together = answer_scores(network, batch, tokens, picture_id).log_softmax(-1)
         alone = [
             *_alone(network, documents[0], images[:1], picture_id),
             *_alone(network, documents[1], images[1:], picture_id),

@@ -16,18 +16,27 @@ from tools.nano_umm import autoencoder as autoencoder_training
 from tools.nano_umm import pool
 from tools.nano_umm.autoencoder import DESIGN
 from tools.nano_umm.batches import Kind
-from tools.nano_umm.export import export
+from tools.nano_umm.export import export_umm
 from tools.nano_umm.language import make_tokenizer
 from tools.nano_umm.muon import Muon, orthogonal
-from tools.nano_umm.sequences import HeldOut, Writer
-from tools.nano_umm.train import MINIS, Phase, Scale, held_out, phase_at, rate_at, tokenizer, train
+from tools.nano_umm.sequences import HeldOut, SequenceWriter
+from tools.nano_umm.train import (
+    MINIS,
+    Phase,
+    TrainingScale,
+    held_out,
+    phase_at,
+    tokenizer,
+    train_umm,
+    umm_rate_at,
+)
 
 SIZES: dict[Kind, int] = {"draw": 2, "tell": 1, "think": 1, "ask": 1, "mend": 2, "see": 2}
 PHASES = (
     Phase(steps=2, peak_rate=1e-3, sizes=SIZES, asking=0.4),
     Phase(steps=1, peak_rate=1e-3, sizes={**SIZES, "ask": 2}, asking=1.0),
 )
-TINY = Scale(scenes=6, changes=4, phases=PHASES)
+TINY = TrainingScale(scenes=6, changes=4, phases=PHASES)
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +55,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_weights(prepared: Path) -> None:
-    whole = train(prepared, scale=TINY).state_dict()
+    whole = train_umm(prepared, scale=TINY).state_dict()
     (prepared / "umm.pt").unlink()
-    train(prepared, stop=2, scale=TINY)
-    resumed = train(prepared, scale=TINY).state_dict()
+    train_umm(prepared, stop=2, scale=TINY)
+    resumed = train_umm(prepared, scale=TINY).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
     out = prepared / "folder"
-    assert export(prepared, out) == 3
+    assert export_umm(prepared, out) == 3
     assert sum(path.stat().st_size for path in out.iterdir()) <= 16e6
     loaded = load_bagel(out, dtype=torch.float32)
     for name, tensor in loaded.model.state_dict().items():
@@ -63,13 +72,13 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(prepared: Path) 
 def test_an_autoencoder_that_was_stopped_ends_with_the_same_weights(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "pictures.npy", rng.integers(0, 256, (16, 64, 64, 3), dtype=np.uint8))
-    whole = autoencoder_training.train(tmp_path, steps=2, stop=2).network.state_dict()
+    whole = autoencoder_training.train_autoencoder(tmp_path, steps=2, stop=2).network.state_dict()
     (tmp_path / "autoencoder.pt").unlink()
-    autoencoder_training.train(tmp_path, steps=2, stop=1)
-    resumed = autoencoder_training.train(tmp_path, steps=2, stop=2)
+    autoencoder_training.train_autoencoder(tmp_path, steps=2, stop=1)
+    resumed = autoencoder_training.train_autoencoder(tmp_path, steps=2, stop=2)
     for name, tensor in resumed.network.state_dict().items():
         assert torch.equal(tensor, whole[name])
-    autoencoder_training.export(resumed, tmp_path)
+    autoencoder_training.export_autoencoder(resumed, tmp_path)
     assert set(load_file(tmp_path / "ae.safetensors")) == {
         resumed.stored_name(name) for name in whole
     }
@@ -81,7 +90,7 @@ def test_the_rate_of_each_phase_rises_stays_and_falls_to_nothing() -> None:
         Phase(steps=300, peak_rate=1e-3, sizes=SIZES, asking=1.0),
     )
     found = [phase_at(step, phases) for step in range(1200)]
-    rates = [rate_at(into, phase) for phase, into in found]
+    rates = [umm_rate_at(into, phase) for phase, into in found]
     assert rates[0] < rates[49] == max(rates) == 2e-3
     assert rates[599] == 2e-3
     assert 0 < rates[899] < 0.01 * 2e-3
@@ -96,7 +105,7 @@ def test_no_prompt_and_no_demand_of_the_mini_splits_is_trained_on(prepared: Path
     kept_out = held_out()
     assert len(kept_out.texts) > 100
     assert len(kept_out.demands) >= 40
-    writer = Writer(tokens, kept_out)
+    writer = SequenceWriter(tokens, kept_out)
     for number in range(300):
         rng = np.random.default_rng(number)
         assert writer.prompt(pool.scene(number), rng) not in kept_out.texts
@@ -104,7 +113,7 @@ def test_no_prompt_and_no_demand_of_the_mini_splits_is_trained_on(prepared: Path
 
 def test_only_what_the_model_says_is_scored(prepared: Path) -> None:
     tokens = tokenizer(prepared)
-    writer = Writer(tokens, HeldOut(texts=(), demands=()))
+    writer = SequenceWriter(tokens, HeldOut(texts=(), demands=()))
     words = writer.think(pool.scene(3), np.random.default_rng(0))
     said = [token for token, scored in zip(words.ids, words.scored, strict=True) if scored]
     text = tokens.tokenizer.decode(said)

@@ -25,7 +25,7 @@ from alphabench.upstream.layouts import (
     Listing,
     files_inside,
     is_image_file,
-    listing,
+    listing_of,
 )
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def _extrema(image: Image) -> tuple[tuple[int, int], ...]:
 
 def _find_images(root: Path, options: FolderOptions) -> Listing:
     """`ITEM.png`, which holds all images of the item."""
-    return listing(
+    return listing_of(
         root,
         (
             (path.stem, index, path)

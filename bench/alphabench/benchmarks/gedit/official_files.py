@@ -33,7 +33,7 @@ from alphabench.upstream.layouts import (
     Listing,
     choose_model,
     is_image_file,
-    listing,
+    listing_of,
 )
 
 Language = Literal["en", "cn"]
@@ -306,7 +306,7 @@ def _find_images(root: Path, options: FolderOptions) -> Listing:
     """`MODEL/fullset/GROUP/LANGUAGE/KEY.png`, or from `fullset` or the groups on."""
     base = _groups_folder(root, options.model)
     files = (path for path in sorted(base.glob("*/*/**/*")) if is_image_file(path)) if base else ()
-    return listing(
+    return listing_of(
         root,
         (
             (path.relative_to(base).with_suffix("").as_posix(), 0, path)

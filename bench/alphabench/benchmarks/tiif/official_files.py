@@ -38,7 +38,7 @@ from alphabench.upstream.layouts import (
     choose_model,
     files_inside,
     is_image_file,
-    listing,
+    listing_of,
 )
 
 IMAGES: Final = PurePosixPath("images")
@@ -399,7 +399,9 @@ def _find_images(root: Path, options: FolderOptions) -> Listing:
     folders = [f for length in _LENGTHS for f in sorted(root.glob(f"*/*/{length}"))]
     files = [path for folder in folders for path in files_inside(folder) if is_image_file(path)]
     model = choose_model(root, (path.parent.parent.name for path in files), options.model)
-    return listing(root, _keyed_files(path for path in files if path.parent.parent.name == model))
+    return listing_of(
+        root, _keyed_files(path for path in files if path.parent.parent.name == model)
+    )
 
 
 def _keyed_files(files: Iterable[Path]) -> Iterator[tuple[str, int, Path]]:

@@ -45,7 +45,7 @@ from alphabench.upstream.layouts import (
     Listing,
     files_inside,
     is_image_file,
-    listing,
+    listing_of,
 )
 
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -338,7 +338,7 @@ OFFICIAL: Final = OfficialFormat(
 def _find_images(root: Path, _: FolderOptions) -> Listing:
     """`ID.png`, where an id is a whole number."""
     files = (path for path in files_inside(root) if path.stem.isdecimal() and is_image_file(path))
-    return listing(root, ((path.stem, 0, path) for path in files))
+    return listing_of(root, ((path.stem, 0, path) for path in files))
 
 
 LAYOUT: Final = Layout(form="DIR/1.png", find=_find_images, key=lambda sample: sample.id)

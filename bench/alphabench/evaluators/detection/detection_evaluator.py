@@ -190,7 +190,7 @@ class ObjectEvaluator:
         ]
 
 
-def boxes(selected: Selected) -> dict[str, list[list[float]]]:
+def boxes_by_category(selected: Selected) -> dict[str, list[list[float]]]:
     """Category -> [x1, y1, x2, y2, score] of its objects: the `details` of a result line."""
     return {
         category: [[*map(float, one.box), float(one.score)] for one in objects]
@@ -199,7 +199,7 @@ def boxes(selected: Selected) -> dict[str, list[list[float]]]:
 
 
 def _verdict(image: GeneratedImage, decision: Decision, selected: Selected) -> Verdict:
-    detail: dict[str, Any] = {"reason": decision.reason, "objects": boxes(selected)}
+    detail: dict[str, Any] = {"reason": decision.reason, "objects": boxes_by_category(selected)}
     value = 1.0 if decision.correct else 0.0
     return Verdict(
         image_id=image.id, question_id=QUESTION, value=value, status="scored", detail=detail

@@ -56,7 +56,7 @@ BALLS: Final[Mapping[str, tuple[int, int, int]]] = {
 """Unambiguous colours."""
 
 
-def run_self_test(detector: Detector, colours: ColourReader) -> None:
+def run_detector_self_test(detector: Detector, colours: ColourReader) -> None:
     """Evaluates three photographs and four rendered balls.
 
     Raises:

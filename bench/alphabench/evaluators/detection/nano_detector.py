@@ -30,7 +30,7 @@ from alphabench.nano.detector_network import (
     canonical_square,
     load_net,
     metadata,
-    to_pixels,
+    squares_to_pixels,
     weights_bytes,
 )
 from alphabench.scenes.palette import TINTS
@@ -147,7 +147,7 @@ class NanoDetector:
 
     def _detect_one(self, net: DetectorNet, image: Image.Image) -> list[DetectedObject]:
         square_SS3, placement = canonical_square(image)
-        pixels_13SS = to_pixels(square_SS3[None]).to(self._device)
+        pixels_13SS = squares_to_pixels(square_SS3[None]).to(self._device)
         with torch.inference_mode():
             maps = net(pixels_13SS.contiguous(memory_format=torch.channels_last))
         centre_HW, *others = (field[0].cpu().numpy() for field in maps)
@@ -181,7 +181,7 @@ class NanoColours:
         return [_colour_of(query) for query in queries]
 
 
-def open_nano(
+def open_nano_detector(
     options: Mapping[str, str],
     *,
     device: str,

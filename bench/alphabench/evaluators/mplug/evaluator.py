@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from alphabench.core import options as text_options
 from alphabench.core.errors import AlphaBenchError
-from alphabench.evaluators.mplug.mplug_self_test import run_self_test
-from alphabench.evaluators.mplug.released_files import FILES, folder_of
+from alphabench.evaluators.mplug.mplug_self_test import run_mplug_self_test
+from alphabench.evaluators.mplug.released_files import FILES, mplug_folder
 from alphabench.images import UnreadableImageError, open_rgb
 from alphabench.judges.data_uris import UnusableImageError, read_image_part
 from alphabench.judges.in_process import answers_in_batches
@@ -102,7 +102,7 @@ class MplugJudge:
         """See `mplug_self_test.run_self_test`; does nothing under `self_test=off`."""
         del needs
         if self.options.self_test:
-            run_self_test(self.answers, device=self.device)
+            run_mplug_self_test(self.answers, device=self.device)
 
     def answers(self, queries: Sequence[tuple[Image, str]]) -> list[str]:
         """The model's answer to each (image, question), in order."""
@@ -193,7 +193,7 @@ def open_mplug(options: Mapping[str, str], *, device: str, cache_dir: Path) -> M
 
 
 def _existing_folder(options: MplugOptions, cache_dir: Path) -> Path:
-    folder = folder_of(cache_dir) if options.weights is None else options.weights.expanduser()
+    folder = mplug_folder(cache_dir) if options.weights is None else options.weights.expanduser()
     absent = [name for name in FILES if not (folder / name).is_file()]
     if absent and options.weights is None:
         raise WeightsNotFoundError(

@@ -61,7 +61,7 @@ PHOTOGRAPHS: Final = (
 )
 
 
-def run_self_test(answers: Answers, *, device: str) -> None:
+def run_mplug_self_test(answers: Answers, *, device: str) -> None:
     """Checks the build on `device`, then the answers to questions with known answers.
 
     Args:
@@ -71,9 +71,9 @@ def run_self_test(answers: Answers, *, device: str) -> None:
     Raises:
         AlphaBenchError: the computation differs, or more than two answers are wrong.
     """
-    from alphabench.models.mplug.build_probe import check_build
+    from alphabench.models.mplug.build_probe import check_mplug_build
 
-    check_build(device)
+    check_mplug_build(device)
     trials = [*_photograph_trials(), *_circle_trials()]
     replies = answers([(image, question) for image, question, _ in trials])
     wrong = [

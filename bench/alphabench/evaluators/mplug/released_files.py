@@ -42,12 +42,12 @@ _HINT: Final = (
 )
 
 
-def folder_of(cache_dir: Path) -> Path:
+def mplug_folder(cache_dir: Path) -> Path:
     """The folder of fetched weights; need not exist."""
     return cache_dir / "upstream" / REPOSITORY
 
 
-def fetch(
+def fetch_mplug(
     cache_dir: Path, source: str | None, *, retries: DownloadRetries = DEFAULT_RETRIES
 ) -> int:
     """Fetches the files into the cache; returns their size in bytes.
@@ -62,7 +62,7 @@ def fetch(
         AlphaBenchError: a file cannot be fetched or written, differs from the last fetch, or the
             model is of another kind.
     """
-    folder = folder_of(cache_dir)
+    folder = mplug_folder(cache_dir)
     with writing(folder, elsewhere="choose another cache folder with ALPHABENCH_CACHE"):
         folder.mkdir(parents=True, exist_ok=True)
         notes = _read_notes(folder)
@@ -190,8 +190,8 @@ def _read_notes(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def _fetch_and_describe(cache_dir: Path, source: str | None) -> str:
-    size = fetch(cache_dir, source)
-    return f"{len(FILES)} files ({size} bytes) in {folder_of(cache_dir)}"
+    size = fetch_mplug(cache_dir, source)
+    return f"{len(FILES)} files ({size} bytes) in {mplug_folder(cache_dir)}"
 
 
 DATASET: Final = Dataset(

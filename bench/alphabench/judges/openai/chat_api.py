@@ -168,7 +168,7 @@ def read_completion(
     if not message and not is_refusal(finish) and not _withheld(parsed, choice):
         raise TransientError("the answer holds no reply")
     if _is_broken_off(finish):
-        raise TransientError(short_line(clean(f"the host broke its reply off ({finish})")))
+        raise TransientError(reason_line(clean(f"the host broke its reply off ({finish})")))
     thought = _thought_of(message)
     first_token = _first_token(choice.get("logprobs"), clean)
     if refusal:
@@ -223,7 +223,7 @@ def read_refusal(
         AlphaBenchError: no question will do any more.
     """
     error = read_error(content)
-    reason = short_line(clean(f"HTTP {status}: {error.message}"))
+    reason = reason_line(clean(f"HTTP {status}: {error.message}"))
     if status == 451 or (400 <= status < 500 and status != 429 and error.declines):
         return Reply(text=reason, model=model, finish_reason=FILTERED)
     if error.code in _OUT_OF_CREDIT or status == 402:
@@ -304,7 +304,7 @@ def _hint_for(field: str, message: str) -> str:
     return hints.get(field) or f"leave out the judge's option body.{field}, or choose another judge"
 
 
-def short_line(text: str) -> str:
+def reason_line(text: str) -> str:
     """Short, and without line breaks or control characters."""
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
     return " ".join(plain.split())[:_LONGEST_REASON]

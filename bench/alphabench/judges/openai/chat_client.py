@@ -19,8 +19,8 @@ from alphabench.judges.openai.chat_api import (
     LastingError,
     read_completion,
     read_refusal,
+    reason_line,
     request_body,
-    short_line,
 )
 from alphabench.judges.openai.health import JudgeRecord
 from alphabench.judges.openai.openai_options import OpenAIOptions
@@ -113,7 +113,7 @@ class ChatClient:
                 timeout_seconds=self.options.timeout_seconds,
             )
         except TransientError as error:
-            error.args = (short_line(clean(str(error))),)
+            error.args = (reason_line(clean(str(error))),)
             raise
         try:
             reply = self._read(received, clean)

@@ -146,7 +146,7 @@ def read_sampling_file(content: Mapping[str, Any], *, name: str) -> SamplingFile
     Raises:
         AlphaBenchError: an unknown key (with the nearest known one), or a value of the wrong type.
     """
-    return strict_filling.fill(
+    return strict_filling.fill_dataclass(
         SamplingFile, content, strict_filling.JSON, path=f"{FOLDER_FILE} of {name!r}"
     )
 

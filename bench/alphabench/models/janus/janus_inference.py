@@ -295,7 +295,7 @@ def sample_image_tokens(
         logits_RV = network.model.generation_head(seen_RTE[:, -1]).float().cpu()
         logits_BV = guided_logits(logits_RV, sampling.guidance)
         known_B = logits_BV.isfinite().all(dim=1)
-        token_B = sample_tokens(logits_BV.masked_fill(~known_B[:, None], 0.0), sampling, generators)
+        token_B = sampled_codes(logits_BV.masked_fill(~known_B[:, None], 0.0), sampling, generators)
         sampled.append(token_B.masked_fill(~known_B, -1))
         token_R1 = torch.cat([token_B] * (1 + guided))[:, None].to(network.device)
         embedded_RTE = network.prepare_embeddings_for_image_generation(token_R1)
@@ -321,7 +321,7 @@ def guided_logits(logits_RV: Tensor, scale: float) -> Tensor:
     return without_BV + (with_BV - without_BV) * scale
 
 
-def sample_tokens(
+def sampled_codes(
     logits_BV: Tensor, sampling: JanusSampling, generators: Sequence[torch.Generator]
 ) -> Tensor:
     """One token for each row, sampled with the row's own generator; on the CPU."""

@@ -52,7 +52,7 @@ class Output(nn.Module):
         return torch.as_tensor(self.LayerNorm(self.dense(inner) + x_QTD))
 
 
-class Attention(nn.Module):
+class MplugAttention(nn.Module):
     """Self-attention or cross-attention, by the memory that is given."""
 
     def __init__(self, config: MplugTextConfig) -> None:
@@ -69,14 +69,14 @@ class Attention(nn.Module):
     def forward(self, x_QTD: Tensor, *memories: Memory) -> Tensor:
         """Attends from `x` to all memories as if they were one sequence."""
         query_QHTK = self._split(self.self.query(x_QTD))
-        mixed_QHTK = attend(query_QHTK, memories)
+        mixed_QHTK = attend_heads(query_QHTK, memories)
         return torch.as_tensor(self.output(mixed_QHTK.transpose(1, 2).flatten(2), x_QTD))
 
     def _split(self, x_QTD: Tensor) -> Tensor:
         return x_QTD.reshape(*x_QTD.shape[:-1], self.heads, -1).transpose(1, 2)
 
 
-def attend(query_QHTK: Tensor, memories: Sequence[Memory]) -> Tensor:
+def attend_heads(query_QHTK: Tensor, memories: Sequence[Memory]) -> Tensor:
     """Softmax attention over the concatenation of the memories, (Q, H, T, K).
 
     The official code adds -10000 or the least float to the scores of padding before the softmax,
@@ -126,14 +126,14 @@ class Intermediate(nn.Module):
         return functional.gelu(self.dense(x_QTD))
 
 
-class Layer(nn.Module):
+class MplugLayer(nn.Module):
     """Self-attention, optional cross-attention, and two linear layers."""
 
     def __init__(self, config: MplugTextConfig, *, cross_attention: bool) -> None:
         super().__init__()
-        self.attention = Attention(config)
+        self.attention = MplugAttention(config)
         if cross_attention:
-            self.crossattention = Attention(config)
+            self.crossattention = MplugAttention(config)
         self.intermediate = Intermediate(config)
         self.output = Output(config.intermediate_size, config)
 

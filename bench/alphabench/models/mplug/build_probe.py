@@ -58,7 +58,7 @@ PROBE: Final = MplugConfig(
 """Three fusion layers with cross-attention, and two joint ones."""
 
 
-def check_build(device: str) -> None:
+def check_mplug_build(device: str) -> None:
     """Compares logits of the tiny model with the stored ones.
 
     Raises:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from alphabench.models.mplug.attention import Layer, Memory
+from alphabench.models.mplug.attention import Memory, MplugLayer
 from alphabench.models.mplug.config import MplugTextConfig
 
 
@@ -44,12 +44,12 @@ class Stack(nn.Module):
     def __init__(self, config: MplugTextConfig, numbers: range, *, cross_attention: bool) -> None:
         super().__init__()
         self.layer = nn.ModuleDict(
-            {str(number): Layer(config, cross_attention=cross_attention) for number in numbers}
+            {str(number): MplugLayer(config, cross_attention=cross_attention) for number in numbers}
         )
 
     @property
-    def layers(self) -> list[Layer]:
-        return [layer for layer in self.layer.values() if isinstance(layer, Layer)]
+    def layers(self) -> list[MplugLayer]:
+        return [layer for layer in self.layer.values() if isinstance(layer, MplugLayer)]
 
 
 class QuestionEncoder(nn.Module):
@@ -94,7 +94,7 @@ class Fusion(nn.Module):
         return Fused(image_NID, text_QTD)
 
 
-def _joint(layer: Layer, text_QTD: Tensor, seen_QT: Tensor, image_NID: Tensor) -> Fused:
+def _joint(layer: MplugLayer, text_QTD: Tensor, seen_QT: Tensor, image_NID: Tensor) -> Fused:
     """One layer over patches and text together; patches have a residual connection around it."""
     n_patches = image_NID.shape[1]
     image_QID = image_NID.expand(len(text_QTD), -1, -1)

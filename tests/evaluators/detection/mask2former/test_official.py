@@ -13,7 +13,10 @@ from PIL import Image
 from alphabench.benchmarks.geneval.benchmark import open_geneval
 from alphabench.core.errors import AlphaBenchError
 from alphabench.detections.matching import pair_up
-from alphabench.evaluators.detection.mask2former.mask2former_probe import check_build, objects_of
+from alphabench.evaluators.detection.mask2former.mask2former_probe import (
+    check_mask2former_build,
+    objects_of,
+)
 from alphabench.evaluators.detection.mask2former.official import (
     NAME,
     OfficialDetector,
@@ -136,7 +139,7 @@ def test_weights_that_are_not_named_are_those_in_the_cache_of_the_benchmark(tmp_
 def test_this_build_finds_what_mmdet_found_with_the_small_network() -> None:
     detector, _ = open_official({}, device="cpu")
     assert isinstance(detector, OfficialDetector)
-    check_build(detector._find_with, device="cpu")
+    check_mask2former_build(detector._find_with, device="cpu")
 
 
 def cut_to_ten_bits(right: Any, *arguments: Any, **named: Any) -> torch.Tensor:
@@ -157,7 +160,7 @@ def test_the_rounding_of_a_gpu_is_not_taken_for_a_wrong_build(
         monkeypatch.setattr(torch.nn.functional, operator, rounded)
     detector, _ = open_official({}, device="cpu")
     assert isinstance(detector, OfficialDetector)
-    check_build(detector._find_with, device="cpu")
+    check_mask2former_build(detector._find_with, device="cpu")
 
 
 def zeros(right: Any, *arguments: Any, **named: Any) -> torch.Tensor:
@@ -240,6 +243,6 @@ def test_the_build_is_checked_in_the_precision_in_use_or_says_that_it_was_not(
 
     monkeypatch.setattr(torch.nn.functional, "linear", linear)
     detector = opened(weights[2], dtype=dtype)
-    check_build(detector._find_with, device="cpu")
+    check_mask2former_build(detector._find_with, device="cpu")
     assert detector.identity["self_test"] == stamp
     assert seen == {torch.float32 if stamp != "on" else getattr(torch, dtype)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alphabench.evaluators.detection.mask2former.hub_detector import open_mask2former
 from tests.evaluators.conftest import noise_image
-from tools.perf.geneval_scoring import differences, open_one_by_one, score_in_batches
+from tools.perf.geneval_scoring import open_one_by_one, score_in_batches, verdict_differences
 
 
 def test_batches_give_the_objects_and_colours_of_one_image_and_one_crop_at_a_time(
@@ -22,5 +22,5 @@ def test_batches_give_the_objects_and_colours_of_one_image_and_one_crop_at_a_tim
     ours = score_in_batches(detector, colours, images, batch_size=8)
     theirs = open_one_by_one(mask2former_folder, clip_folder, device="cpu").score(images)
     assert sum(map(len, ours)) > 3
-    assert differences(ours, theirs) == []
-    assert differences(ours[::-1], theirs) != []
+    assert verdict_differences(ours, theirs) == []
+    assert verdict_differences(ours[::-1], theirs) != []

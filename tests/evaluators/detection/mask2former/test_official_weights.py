@@ -13,7 +13,7 @@ from alphabench.evaluators.detection.mask2former.official_weights import (
     KNOWN,
     OFFICIAL,
     OfficialFile,
-    fetch,
+    fetch_official_weights,
     find_official,
     named_as,
 )
@@ -45,7 +45,7 @@ def test_a_local_copy_is_taken_verified_and_found_again(as_folder: bool, tmp_pat
     source.parent.mkdir()
     source.write_bytes(CONTENT)
     given = str(source.parent if as_folder else source)
-    words = fetch(tmp_path / "cache", given, known=(OTHER, WANTED))
+    words = fetch_official_weights(tmp_path / "cache", given, known=(OTHER, WANTED))
     assert "7000 bytes, the first 8 digits of sha256 as published" in words
     found = find_official(None, cache_dir=tmp_path / "cache", known=(OTHER, WANTED))
     assert found.name == WANTED.name
@@ -54,7 +54,9 @@ def test_a_local_copy_is_taken_verified_and_found_again(as_folder: bool, tmp_pat
 
 def test_a_file_under_any_name_is_known_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "download(1).bin").write_bytes(CONTENT)
-    fetch(tmp_path / "cache", str(tmp_path / "download(1).bin"), known=(OTHER, WANTED))
+    fetch_official_weights(
+        tmp_path / "cache", str(tmp_path / "download(1).bin"), known=(OTHER, WANTED)
+    )
     assert find_official(None, cache_dir=tmp_path / "cache", known=(WANTED,)).name == WANTED.name
 
 
@@ -71,15 +73,17 @@ def test_it_is_downloaded_from_its_server_or_a_mirror(
         return httpx.Response(200, content=CONTENT)
 
     with httpx.Client(transport=httpx.MockTransport(serve)) as client:
-        fetch(tmp_path, source, client=client, known=(WANTED,))
-        assert fetch(tmp_path, None, client=client, known=(WANTED,)).startswith("present: ")
+        fetch_official_weights(tmp_path, source, client=client, known=(WANTED,))
+        assert fetch_official_weights(tmp_path, None, client=client, known=(WANTED,)).startswith(
+            "present: "
+        )
     assert asked == [f"{address}/{WANTED.name}"]
 
 
 def test_another_file_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"others")
     with pytest.raises(AlphaBenchError, match=r"another file: sha256 .* begins with 743b7d99"):
-        fetch(tmp_path / "cache", str(tmp_path / "weights.pth"))
+        fetch_official_weights(tmp_path / "cache", str(tmp_path / "weights.pth"))
     assert list((tmp_path / "cache").rglob("*.p*")) == []
 
 
@@ -89,7 +93,7 @@ def test_a_server_that_has_no_such_file_is_named(tmp_path: Path) -> None:
         httpx.Client(transport=transport) as client,
         pytest.raises(AlphaBenchError, match=r"detector-.*\.pth' cannot be had: .*404"),
     ):
-        fetch(tmp_path, None, client=client, known=(WANTED,))
+        fetch_official_weights(tmp_path, None, client=client, known=(WANTED,))
 
 
 def test_nowhere_to_be_found_says_how_to_get_it(tmp_path: Path) -> None:
@@ -99,7 +103,7 @@ def test_nowhere_to_be_found_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="there is no file"):
         find_official(tmp_path / "absent.pth")
     with pytest.raises(AlphaBenchError, match="there is no 'mask2former_swin-s"):
-        fetch(tmp_path, str(tmp_path / "absent"))
+        fetch_official_weights(tmp_path, str(tmp_path / "absent"))
 
 
 def test_a_file_that_calls_itself_official_and_is_not_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alphabench.evaluators.detection.mask2former.postprocessing import (
     best_candidates,
-    boxes,
+    boxes_of_masks,
     instances,
 )
 
@@ -32,7 +32,7 @@ def test_boxes_enclose_their_masks_and_nothing_more(
     seed: int, height: int, width: int, share: float
 ) -> None:
     masks = np.random.default_rng(seed).random((5, height, width)) < share
-    for mask, box in zip(masks, boxes(torch.from_numpy(masks)).tolist(), strict=True):
+    for mask, box in zip(masks, boxes_of_masks(torch.from_numpy(masks)).tolist(), strict=True):
         rows, columns = np.nonzero(mask)
         tight = (
             [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if rows.size else [0] * 4

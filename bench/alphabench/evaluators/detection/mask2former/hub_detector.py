@@ -34,7 +34,7 @@ from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.clip_colour import ClipColourReader
 from alphabench.evaluators.detection.coco import geneval_names
 from alphabench.evaluators.detection.detector import ColourReader, Detector
-from alphabench.evaluators.detection.detector_self_test import run_self_test
+from alphabench.evaluators.detection.detector_self_test import run_detector_self_test
 from alphabench.evaluators.detection.mask2former.common_options import (
     LIMIT,
     UNUSED,
@@ -112,7 +112,7 @@ class Mask2FormerDetector:
     def self_test(self, colours: ColourReader) -> None:
         """See `self_test.run_self_test`; does nothing under `self_test=off`."""
         if self.options.self_test:
-            run_self_test(self, colours)
+            run_detector_self_test(self, colours)
 
     def detect(self, images: Sequence[Image]) -> list[list[DetectedObject]]:
         """All objects of each RGB image whose class probability exceeds `min_score`.

@@ -47,7 +47,7 @@ SCORE_GAP: Final = 0.003
 MASK_IOU: Final = 0.95
 
 
-def check_build(find: Find, *, device: str) -> None:
+def check_mask2former_build(find: Find, *, device: str) -> None:
     """Find again what mmdet found.
 
     Args:

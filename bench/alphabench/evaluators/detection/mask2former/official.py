@@ -29,14 +29,17 @@ from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.clip_colour import ClipColourReader
 from alphabench.evaluators.detection.coco import COCO_NAMES, geneval_names
 from alphabench.evaluators.detection.detector import ColourReader, Detector
-from alphabench.evaluators.detection.detector_self_test import run_self_test
+from alphabench.evaluators.detection.detector_self_test import run_detector_self_test
 from alphabench.evaluators.detection.mask2former.common_options import (
     LIMIT,
     UNUSED,
     SharedOptions,
     as_objects,
 )
-from alphabench.evaluators.detection.mask2former.mask2former_probe import PROBED, check_build
+from alphabench.evaluators.detection.mask2former.mask2former_probe import (
+    PROBED,
+    check_mask2former_build,
+)
 from alphabench.evaluators.detection.mask2former.mask2former_probe import SCALE as PROBE_SCALE
 from alphabench.evaluators.detection.mask2former.official_weights import find_official, named_as
 from alphabench.evaluators.detection.mask2former.postprocessing import best_candidates, instances
@@ -144,8 +147,8 @@ class OfficialDetector:
         Does nothing under `self_test=off`.
         """
         if self.options.self_test:
-            check_build(self._find_with, device=self.device)
-            run_self_test(self, colours)
+            check_mask2former_build(self._find_with, device=self.device)
+            run_detector_self_test(self, colours)
 
     def detect(self, images: Sequence[Image]) -> list[list[DetectedObject]]:
         """All objects of each RGB image whose class probability exceeds `min_score`.
@@ -248,11 +251,13 @@ def _load(path: Path, *, dtype: torch.dtype, device: str) -> _Loaded:
             f"{path.name!r} names {len(categories)} classes and scores {sizes.classes}",
             hint="take the file that OpenMMLab published",
         )
-    network = build(checkpoint, sizes, dtype=dtype)
+    network = build_mask2former(checkpoint, sizes, dtype=dtype)
     return _Loaded(network.to(device).eval(), dtype, categories)
 
 
-def build(checkpoint: MmdetCheckpoint, sizes: Architecture, *, dtype: torch.dtype) -> Any:
+def build_mask2former(
+    checkpoint: MmdetCheckpoint, sizes: Architecture, *, dtype: torch.dtype
+) -> Any:
     """A Mask2Former of transformers with the checkpoint's weights, and with no other.
 
     Raises:

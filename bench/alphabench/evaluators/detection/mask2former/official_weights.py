@@ -105,7 +105,7 @@ def find_official(
     )
 
 
-def fetch(
+def fetch_official_weights(
     cache_dir: Path,
     source: str | None,
     *,
@@ -207,6 +207,6 @@ def _no_weights(address: str, reason: str) -> AlphaBenchError:
 DATASET: Final = Dataset(
     where=f"{OFFICIAL.name} ({OFFICIAL.words}, of unpublished size)",
     licence=LICENCE,
-    fetch=fetch,
+    fetch=fetch_official_weights,
 )
 """For `alphabench fetch mask2former`."""

@@ -108,7 +108,7 @@ def instances(
         image_N=candidates.image_N,
         label_N=candidates.label_N,
         score_N=candidates.score_N * mean_N,
-        box_N4=boxes(mask_NHW),
+        box_N4=boxes_of_masks(mask_NHW),
         mask_NHW=mask_NHW,
     )
 
@@ -136,7 +136,7 @@ def _resized(logits_nhw: Tensor, size: tuple[int, int]) -> Tensor:
     )[:, 0]
 
 
-def boxes(mask_NHW: Tensor) -> Tensor:
+def boxes_of_masks(mask_NHW: Tensor) -> Tensor:
     """The tight box of each mask, as float32 (N, 4); zeros for an empty mask.
 
     Corners as in mmdet's mask2bbox: the far ones lie one past the last pixel.

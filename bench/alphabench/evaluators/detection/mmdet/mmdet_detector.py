@@ -30,7 +30,7 @@ from alphabench.detections.objects import DetectedObject, Thresholds
 from alphabench.evaluators.detection.clip_colour import ClipColourReader
 from alphabench.evaluators.detection.coco import geneval_names
 from alphabench.evaluators.detection.detector import ColourReader, Detector
-from alphabench.evaluators.detection.detector_self_test import run_self_test
+from alphabench.evaluators.detection.detector_self_test import run_detector_self_test
 from alphabench.evaluators.detection.mmdet.child_process import (
     Command,
     MmdetProcess,
@@ -142,7 +142,7 @@ class MmdetDetector:
     def self_test(self, colours: ColourReader) -> None:
         """See `self_test.run_self_test`; does nothing under `self_test=off`."""
         if self.options.self_test:
-            run_self_test(self, colours)
+            run_detector_self_test(self, colours)
 
     def detect(self, images: Sequence[Image]) -> list[list[DetectedObject]]:
         """All objects of each RGB image above `min_score`.
