@@ -41,7 +41,7 @@ from alphatrainers.protocols import (
     VelocityPredicted,
     VelocityQuery,
 )
-from alphatrainers.sampling import generator, sample_latents, sample_tokens, score_tokens
+from alphatrainers.sampling import generator, sample_latents, sample_next_tokens, score_tokens
 from alphatrainers.trajectory import (
     GenerateImage,
     GenerateText,
@@ -248,7 +248,9 @@ class UMMPolicy:
 
         def choose(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
             own = [generators[row] for row in rows]
-            sampled = sample_tokens(logits_BV, own, temperature=spec.temperature, top_p=spec.top_p)
+            sampled = sample_next_tokens(
+                logits_BV, own, temperature=spec.temperature, top_p=spec.top_p
+            )
             chosen = [int(one) for one in sampled.ids_B.tolist()]
             for row, one, logp in zip(rows, chosen, sampled.logp_B.tolist(), strict=True):
                 ids[row].append(one)

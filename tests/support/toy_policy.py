@@ -32,7 +32,7 @@ from alphatrainers.protocols import (
     VelocityPredicted,
     VelocityQuery,
 )
-from alphatrainers.sampling import generator, sample_latents, sample_tokens, score_tokens
+from alphatrainers.sampling import generator, sample_latents, sample_next_tokens, score_tokens
 from alphatrainers.trajectory import (
     GenerateImage,
     GenerateText,
@@ -193,7 +193,7 @@ class ToyPolicy:
         rows: list[list[int]] = [[] for _ in generators]
         logps: list[list[Tensor]] = [[] for _ in generators]
         for _ in range(spec.max_tokens):
-            sampled = sample_tokens(
+            sampled = sample_next_tokens(
                 self._model.head(read_BD),
                 generators,
                 temperature=spec.temperature,

@@ -14,7 +14,7 @@ from alphatrainers.sampling import (
     denoising_step,
     generator,
     sample_latents,
-    sample_tokens,
+    sample_next_tokens,
     score_tokens,
     token_log_probs,
 )
@@ -93,7 +93,7 @@ def test_tokens_are_sampled_as_often_as_their_scored_probability(
     logits_V = torch.tensor([0.1, 1.5, -1.0, 0.7, -3.0])
     many = 20_000
     source = torch.Generator().manual_seed(3)
-    rows = sample_tokens(
+    rows = sample_next_tokens(
         logits_V.expand(many, -1), [source] * many, temperature=temperature, top_p=top_p
     )
     found_V = torch.bincount(rows.ids_B, minlength=5) / many

@@ -138,7 +138,7 @@ class SampledTokens(NamedTuple):
 
 
 @torch.no_grad()
-def sample_tokens(
+def sample_next_tokens(
     logits_BV: Tensor,
     generators: Sequence[torch.Generator],
     *,
