@@ -37,7 +37,7 @@ def test_weights_that_find_nothing_right_are_a_fault_not_an_absence(
     assert str(finding).startswith("FAILED  evaluator mask2former?")
 
 
-def test_an_evaluator_that_was_asked_for_and_is_not_here_is_a_fault(data: UpstreamData) -> None:
+def test_an_evaluator_that_was_requested_and_is_not_here_is_a_fault(data: UpstreamData) -> None:
     (finding,) = check_installation("mmdet", data, device="cpu")
     assert not finding.healthy
 

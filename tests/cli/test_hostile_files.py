@@ -51,9 +51,9 @@ TABLE = (
     (("train", "wide.yaml"), "there is no setting"),
     (("summarise", "geneval", "--official", "deep.jsonl"), "nested too deeply"),
     (("summarise", "geneval", "--official", "binary.jsonl"), "binary.jsonl"),
-    (("run", "tiif:mini", "--ckpt", "scene:", "--judge", "scripted:/dev/zero"), "no table"),
+    (("run", "tiif:mini", "--ckpt", "scene:", "--judge", "scripted:/dev/zero"), "not a table"),
     (("run", "tiif:mini", "--ckpt", "scene:", "--judge", "scripted:deep.jsonl"), "too deeply"),
-    (("run", "tiif:mini", "--ckpt", "scene:", "--judge", "scripted:list.jsonl"), "no table"),
+    (("run", "tiif:mini", "--ckpt", "scene:", "--judge", "scripted:list.jsonl"), "not a table"),
     (("run", "geneval:mini", "--ckpt", "diffusers:"), "names no checkpoint"),
     (("run", "geneval:mini", "--ckpt", "nano?timesteps=100000000000"), "at most 1000"),
 )

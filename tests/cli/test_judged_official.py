@@ -105,7 +105,7 @@ def test_a_part_of_the_full_test_split_is_judged(here: Shell, data: UpstreamData
     assert strict["extras"]["overall short, official"] == found["groups"]["overall short"]
 
 
-def test_official_wording_that_is_not_here_is_asked_for_before_any_picture_is_taken(
+def test_official_wording_that_is_not_here_is_requested_before_any_image_is_taken(
     here: Shell, data: UpstreamData
 ) -> None:
     tiif = [tiif_image_path(sample, "m") for sample in chosen("tiif:testmini", data)]
@@ -218,7 +218,7 @@ def gedit_copy(folder: Path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the library datasets, which has its own
-def test_edited_pictures_are_judged_in_both_languages_and_come_back_from_upstreams_tables(
+def test_edited_images_are_judged_in_both_languages_and_come_back_from_upstreams_tables(
     alphabench: Shell, tmp_path: Path
 ) -> None:
     here = alphabench

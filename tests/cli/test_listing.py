@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from alphabench import registry
-from alphabench.cli.listing import CHECKPOINT_FORMS, What, listing
+from alphabench.cli.listing import CHECKPOINT_FORMS, What, listing_text
 from alphabench.upstream import UpstreamData
 
 
 def lines_of(what: What, folder: Path) -> list[str]:
-    title, *lines = listing(what, runs=folder, data=UpstreamData(cache_dir=folder)).splitlines()
+    title, *lines = listing_text(
+        what, runs=folder, data=UpstreamData(cache_dir=folder)
+    ).splitlines()
     assert title == f"{what}:"
     return [line.strip() for line in lines]
 

@@ -31,7 +31,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
 
 @pytest.mark.parametrize("error", [0.0, 0.2, 0.5])
-def test_the_score_of_drawn_scenes_is_within_its_interval_of_the_truth(
+def test_the_score_of_generated_scenes_is_within_its_interval_of_the_truth(
     alphabench: Shell, error: float
 ) -> None:
     found = alphabench(*MINI, f"scene:?error={error}", "--json").json
@@ -55,7 +55,7 @@ def test_one_json_object_says_what_was_measured(undisturbed: tuple[Path, Any]) -
     assert found["partial"] is True
 
 
-def test_a_person_is_told_the_score_and_where_to_look(alphabench: Shell) -> None:
+def test_a_person_is_reported_the_score_and_where_to_look(alphabench: Shell) -> None:
     said = alphabench(*MINI, "scene:", "--limit", "6", "--out", "run")
     assert "PARTIAL" in said.out
     assert "report:  run/report.md" in said.out
@@ -162,7 +162,7 @@ def test_a_published_result_is_printed_with_intervals_and_says_what_it_lacks(
     assert "80% (4 of 5) of the expected verdicts have a value" in lacking.out
 
 
-def test_the_official_prompts_that_the_world_knows_are_drawn_and_the_rest_is_accounted_for(
+def test_the_official_prompts_that_the_world_knows_are_generated_and_the_rest_is_accounted_for(
     alphabench: Shell, fetched: Path
 ) -> None:
     shell = Shell(folder=alphabench.folder, cache=fetched)
@@ -178,7 +178,7 @@ def test_the_official_prompts_that_the_world_knows_are_drawn_and_the_rest_is_acc
     assert 0.3 < found["coverage"] < 0.6
 
 
-def test_a_picture_that_is_not_one_is_named(alphabench: Shell) -> None:
+def test_a_image_that_is_not_one_is_named(alphabench: Shell) -> None:
     alphabench(*MINI, "scene:", "--limit", "6", "--out", "run")
     alphabench("summarise", "run", "--export", "theirs")
     victim = next((alphabench.folder / "theirs" / "images").glob("*/samples/0001.png"))

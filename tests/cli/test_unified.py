@@ -40,7 +40,7 @@ def test_geneval_runs_with_thoughts_from_a_folder_to_a_report(
     assert all(isinstance(thought, str) for thought in thoughts)
 
 
-def test_gedit_edits_pictures(alphabench: Shell, tiny: Path) -> None:
+def test_gedit_edits_images(alphabench: Shell, tiny: Path) -> None:
     alphabench("generate", "gedit:mini", "--ckpt", tiny, "--limit", "1", "--out", "run")
     (record,) = RunFolder.open(alphabench.folder / "run").images().values()
     assert record.notes == {}

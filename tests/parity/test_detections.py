@@ -106,7 +106,7 @@ def test_objects_are_paired_with_the_nearest_of_their_category() -> None:
     }
 
 
-def test_the_table_has_a_line_for_each_picture_and_names_those_that_differ() -> None:
+def test_the_table_has_a_line_for_each_image_and_names_those_that_differ() -> None:
     rows = [compared([thing()], [thing()]), compared([thing()], [thing(score=0.8)])]
     lines = detection_table(rows, TOLERANCE).splitlines()
     assert len(lines) == 4
@@ -115,7 +115,7 @@ def test_the_table_has_a_line_for_each_picture_and_names_those_that_differ() -> 
     assert detection_table([], TOLERANCE).endswith("0 of 0 verdicts the same")
 
 
-def test_a_picture_that_could_not_be_compared_is_not_equal_and_is_told() -> None:
+def test_a_image_that_could_not_be_compared_is_not_equal_and_is_reported() -> None:
     failed = Uncompared(image_name="b.png", reason="OSError: cut")
     rows: list[Row] = [compared([thing()], [thing()]), failed]
     assert all_equal(rows[:1], TOLERANCE)
@@ -125,7 +125,7 @@ def test_a_picture_that_could_not_be_compared_is_not_equal_and_is_told() -> None
     assert lines[-1].startswith("equal on 1 of 2 images")
 
 
-def test_pictures_in_which_nobody_found_anything_show_no_equality() -> None:
+def test_images_in_which_nobody_found_anything_show_no_equality() -> None:
     rows = [compared([], []), compared([], [])]
     assert not all_equal(rows, TOLERANCE)
     assert not all_equal([], TOLERANCE)

@@ -27,7 +27,7 @@ def said(_: str) -> None:
     """Progress that nobody reads."""
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="there are no images below"):
         detector_parity(tmp_path, ParitySettings(), progress=said)
 
@@ -45,7 +45,7 @@ def test_an_interpreter_that_is_missing_or_without_mmdet_is_refused(
         )
 
 
-def test_a_picture_that_fails_costs_no_other(images: Path) -> None:
+def test_a_image_that_fails_costs_no_other(images: Path) -> None:
     (whole,) = images.rglob("*.png")
     whole.with_name("0001.png").write_bytes(whole.read_bytes()[:200])
     noise_image(64, 48).save(whole.with_name("0002.png"))

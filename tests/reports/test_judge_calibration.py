@@ -129,7 +129,7 @@ def test_every_judge_is_asked_the_same_and_another_seed_asks_otherwise(measure: 
     assert [a.text for a in other.answers] != [a.text for a in same[0].answers]
 
 
-def test_a_judge_without_log_probabilities_is_asked_for_the_word(measure: Calibrate) -> None:
+def test_a_judge_without_log_probabilities_is_requested_the_word(measure: Calibrate) -> None:
     words = ScriptedJudge(lambda q: "Yes." if is_true(q) else "No", logprobs=False)
     found = measure(words, n_scenes=3)
     assert found.metrics[ALL].accuracy.value == 1.0

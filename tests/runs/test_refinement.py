@@ -99,7 +99,7 @@ def same(one: Image.Image, other: Image.Image) -> bool:
     return np.array_equal(np.asarray(one), np.asarray(other))
 
 
-def test_always_refines_every_picture_and_says_what_was_thought(
+def test_always_refines_every_image_and_says_what_was_thought(
     plain: list[Image.Image], once: list[Image.Image]
 ) -> None:
     for before, after in zip(plain, once, strict=True):
@@ -139,7 +139,7 @@ def test_oracle_refines_what_is_marked_wrong_whatever_comes_of_it(
     assert all(same(one, other) for one, other in zip(unscored, plain, strict=True))
 
 
-def test_a_picture_does_not_depend_on_its_batch(base: Path, once: list[Image.Image]) -> None:
+def test_a_image_does_not_depend_on_its_batch(base: Path, once: list[Image.Image]) -> None:
     generator = refined_checkpoint(
         checkpoint_factory(str(base)), read_refinement("always"), None
     ).open(device="cpu")
@@ -176,7 +176,7 @@ def test_refined_and_plain_runs_never_share_a_folder(base: Path) -> None:
     assert len({json.dumps(dict(one), sort_keys=True) for one in found}) == 3
 
 
-def test_the_model_can_judge_its_own_pictures(base: Path) -> None:
+def test_the_model_can_judge_its_own_images(base: Path) -> None:
     from alphagrpo.dvreward.any_benchmark import open_for_any_benchmark
 
     examiner = judge_evaluator_factory(None, open_for_any_benchmark)

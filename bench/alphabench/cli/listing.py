@@ -30,7 +30,7 @@ CHECKPOINT_FORMS: Final[Mapping[str, str]] = {
 }
 
 
-def listing(what: What, *, runs: Path, data: UpstreamData) -> str:
+def listing_text(what: What, *, runs: Path, data: UpstreamData) -> str:
     """The list of one kind, or of all kinds."""
     makers: Mapping[str, Callable[[], Iterator[str]]] = {
         "benchmarks": lambda: _benchmarks(data),

@@ -21,9 +21,9 @@ def list_command(
     ] = "all",
 ) -> None:
     """List benchmarks, kinds of checkpoint, evaluators, judges, and the runs below ./runs."""
-    from alphabench.cli.listing import listing
+    from alphabench.cli.listing import listing_text
 
-    echo(listing(what, runs=Path("runs"), data=factories.upstream_data()))
+    echo(listing_text(what, runs=Path("runs"), data=factories.upstream_data()))
 
 
 def show_command(
