@@ -41,7 +41,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own(tiny: Path, tmp_path: Path) -> Path:
+def own_folder(tiny: Path, tmp_path: Path) -> Path:
     """A copy to spoil, without the slow writing of random weights."""
     return Path(shutil.copytree(tiny, tmp_path / "own"))
 
@@ -53,7 +53,7 @@ def opened(folder: Path, adapter: Path | None = None, /, **options: str) -> Unif
     return found
 
 
-def recipe_of(checkpoint: UnifiedCheckpoint) -> Any:
+def sampling_of(checkpoint: UnifiedCheckpoint) -> Any:
     assert isinstance(checkpoint.handle, BagelHandle)
     return checkpoint.handle.sampling
 
@@ -64,11 +64,13 @@ def refusal(folder: Path, **options: str) -> str:
     return str(caught.value)
 
 
-def drawn(checkpoint: UnifiedCheckpoint, ask: AskFor) -> Any:
+def generated(checkpoint: UnifiedCheckpoint, ask: AskFor) -> Any:
     return np.asarray(checkpoint.generate([ask()])[0], dtype=np.int16)
 
 
-def test_folders_and_hub_ids_are_known_by_their_files_and_names(tiny: Path, own: Path) -> None:
+def test_folders_and_hub_ids_are_known_by_their_files_and_names(
+    tiny: Path, own_folder: Path
+) -> None:
     assert pick_checkpoint_kind(str(tiny)) == ("bagel", str(tiny))
     assert pick_checkpoint_kind("ByteDance-Seed/BAGEL-7B-MoT") == (
         "bagel",
@@ -76,18 +78,18 @@ def test_folders_and_hub_ids_are_known_by_their_files_and_names(tiny: Path, own:
     )
     assert pick_checkpoint_kind("bagel:owner/other")[0] == "bagel"
     assert pick_checkpoint_kind("nano") == ("nano", "")
-    (own / "ema.safetensors").unlink()
-    assert pick_checkpoint_kind(str(own))[0] == "bagel"
+    (own_folder / "ema.safetensors").unlink()
+    assert pick_checkpoint_kind(str(own_folder))[0] == "bagel"
 
 
-def test_it_draws_the_same_before_and_after_pickling(tiny: Path, ask: AskFor) -> None:
+def test_it_generates_the_same_before_and_after_pickling(tiny: Path, ask: AskFor) -> None:
     checkpoint = opened(tiny)
     again = pickle.loads(pickle.dumps(checkpoint))
-    assert np.array_equal(drawn(checkpoint, ask), drawn(again, ask))
-    assert drawn(checkpoint, ask).shape == (64, 64, 3)
+    assert np.array_equal(generated(checkpoint, ask), generated(again, ask))
+    assert generated(checkpoint, ask).shape == (64, 64, 3)
 
 
-def test_thinking_leaves_the_thought_with_the_picture(tiny: Path, ask: AskFor) -> None:
+def test_thinking_attaches_the_thought_to_the_image(tiny: Path, ask: AskFor) -> None:
     limits = {"max_think_tokens": "4"}
     (silent,) = opened(tiny).generate([ask()])
     (thoughtful,) = opened(tiny, think="true", **limits).generate([ask()])
@@ -97,39 +99,39 @@ def test_thinking_leaves_the_thought_with_the_picture(tiny: Path, ask: AskFor) -
     assert isinstance(notes["thought"], str)
 
 
-def test_the_users_options_come_before_all_other_settings(own: Path) -> None:
+def test_the_users_options_come_before_all_other_settings(own_folder: Path) -> None:
     content = {"shift": 1.5, "draw": {"text_scale": 2.0}, "batch_size": 4, "think_prompt": "Plan."}
-    (own / FOLDER_FILE).write_text(json.dumps(content))
-    from_folder = recipe_of(opened(own))
+    (own_folder / FOLDER_FILE).write_text(json.dumps(content))
+    from_folder = sampling_of(opened(own_folder))
     assert (from_folder.shift, from_folder.draw.text_scale) == (1.5, 2.0)
     assert (from_folder.batch_size, from_folder.think_prompt) == (4, "Plan.")
     assert from_folder.edit.text_scale == 4.0
-    from_user = recipe_of(opened(own, shift="2.0", text_scale="3.0"))
+    from_user = sampling_of(opened(own_folder, shift="2.0", text_scale="3.0"))
     assert (from_user.shift, from_user.draw.text_scale, from_user.edit.text_scale) == (2, 3, 3)
 
 
-def test_presets_follow_the_benchmark_unless_the_user_or_the_folder_says_otherwise(
-    tiny: Path, own: Path
+def test_presets_follow_the_benchmark_unless_user_or_folder_override_them(
+    tiny: Path, own_folder: Path
 ) -> None:
     plain = opened(tiny)
     assert isinstance(plain, AdaptsToBenchmark)
     suited = plain.for_benchmark("geneval")
-    assert recipe_of(suited).draw.low == 0.0
+    assert sampling_of(suited).draw.low == 0.0
     assert suited.identity["preset"] == "geneval"
-    wise = recipe_of(plain.for_benchmark("wise"))
+    wise = sampling_of(plain.for_benchmark("wise"))
     assert (wise.draw.low, wise.temperature, wise.max_think_tokens) == (0.4, 0.3, 2047)
-    assert recipe_of(plain.for_benchmark("gedit")).edit.image_scale == 1.5
+    assert sampling_of(plain.for_benchmark("gedit")).edit.image_scale == 1.5
     assert plain.for_benchmark("dvreward").identity == plain.identity
-    assert recipe_of(opened(tiny, low="0.2").for_benchmark("geneval")).draw.low == 0.2
-    assert recipe_of(opened(tiny, preset="reflect").for_benchmark("geneval")).temperature == 0.3
-    assert recipe_of(opened(tiny, preset="none").for_benchmark("geneval")).draw.low == 0.4
-    (own / FOLDER_FILE).write_text('{"shift": 1.0}')
-    assert recipe_of(opened(own).for_benchmark("geneval")).draw.low == 0.4
+    assert sampling_of(opened(tiny, low="0.2").for_benchmark("geneval")).draw.low == 0.2
+    assert sampling_of(opened(tiny, preset="reflect").for_benchmark("geneval")).temperature == 0.3
+    assert sampling_of(opened(tiny, preset="none").for_benchmark("geneval")).draw.low == 0.4
+    (own_folder / FOLDER_FILE).write_text('{"shift": 1.0}')
+    assert sampling_of(opened(own_folder).for_benchmark("geneval")).draw.low == 0.4
 
 
 def test_guidance_by_the_source_is_for_edits_alone(tiny: Path) -> None:
-    recipe = recipe_of(opened(tiny, image_scale="3.0"))
-    assert (recipe.edit.image_scale, recipe.draw.image_scale) == (3.0, 1.0)
+    sampling = sampling_of(opened(tiny, image_scale="3.0"))
+    assert (sampling.edit.image_scale, sampling.draw.image_scale) == (3.0, 1.0)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -181,9 +183,11 @@ def test_options_that_do_not_fit_are_refused(
         ('{"dtype": "int8"}', "dtype is one of"),
     ],
 )
-def test_a_folders_own_settings_are_refused_by_name(own: Path, content: str, words: str) -> None:
-    (own / FOLDER_FILE).write_text(content)
-    assert words in refusal(own)
+def test_unknown_settings_of_a_folder_are_refused_by_name(
+    own_folder: Path, content: str, words: str
+) -> None:
+    (own_folder / FOLDER_FILE).write_text(content)
+    assert words in refusal(own_folder)
 
 
 def spoil(folder: Path, what: str) -> None:
@@ -217,16 +221,16 @@ def spoil(folder: Path, what: str) -> None:
     ],
 )
 def test_a_broken_folder_is_refused_by_the_name_of_what_is_broken(
-    own: Path, what: str, words: str
+    own_folder: Path, what: str, words: str
 ) -> None:
-    spoil(own, what)
-    assert words in refusal(own)
+    spoil(own_folder, what)
+    assert words in refusal(own_folder)
 
 
-def test_weights_that_cannot_fit_are_refused_before_they_load(own: Path) -> None:
-    checkpoint = opened(own)
+def test_weights_that_cannot_fit_are_refused_before_they_load(own_folder: Path) -> None:
+    checkpoint = opened(own_folder)
     assert isinstance(checkpoint.handle, BagelHandle)
-    header_only = own / "ema.safetensors"
+    header_only = own_folder / "ema.safetensors"
     # A sparse file: a header that promises far more than any machine has.
     n_bytes = 2**43
     header = {"x": {"dtype": "U8", "shape": [n_bytes], "data_offsets": [0, n_bytes]}}
@@ -241,7 +245,9 @@ def test_weights_that_cannot_fit_are_refused_before_they_load(own: Path) -> None
         checkpoint.model()
 
 
-def test_identity_tells_every_setting_that_decides_a_picture(tiny: Path, own: Path) -> None:
+def test_identity_contains_every_setting_that_decides_an_image(
+    tiny: Path, own_folder: Path
+) -> None:
     base = opened(tiny).identity
     assert base["weights"].startswith("sha256:")
     for change in (
@@ -255,13 +261,13 @@ def test_identity_tells_every_setting_that_decides_a_picture(tiny: Path, own: Pa
     for change in ({"temperature": "1"}, {"max_think_tokens": "5"}, {"think_prompt": "Plan."}):
         assert opened(tiny, think="true", **change).identity != thinking, change
         assert opened(tiny, **change).identity == base, change
-    assert opened(own).identity == base
-    save_file({**load_file(own / "ema.safetensors"), "llm2vae.bias": torch.ones(64)},
-              own / "ema.safetensors")  # fmt: skip
-    assert opened(own).identity != base
+    assert opened(own_folder).identity == base
+    save_file({**load_file(own_folder / "ema.safetensors"), "llm2vae.bias": torch.ones(64)},
+              own_folder / "ema.safetensors")  # fmt: skip
+    assert opened(own_folder).identity != base
 
 
-def test_upstreams_words_are_read_out_of_its_script_and_enter_the_identity(
+def test_upstreams_thinking_prompt_is_read_from_its_script_and_enters_the_identity(
     tiny: Path, tmp_path: Path
 ) -> None:
     script = tmp_path / "inferencer.py"
@@ -286,10 +292,10 @@ def test_a_cached_repository_is_opened_as_a_folder_is(
     found = open_checkpoint("tiny/bagel", options=options)
     assert found.identity["weights"] == f"hub:tiny/bagel@{COMMIT}"
     assert isinstance(found, UnifiedCheckpoint)
-    assert np.array_equal(drawn(found, ask), drawn(opened(tiny), ask))
+    assert np.array_equal(generated(found, ask), generated(opened(tiny), ask))
 
 
-def test_nano_says_plainly_where_it_is_absent() -> None:
+def test_a_missing_nano_model_is_one_sentence() -> None:
     if (NANO / "llm_config.json").is_file():
         assert open_checkpoint("nano").identity["kind"] == "bagel"
         return
@@ -337,23 +343,23 @@ def adapter(tiny: Path, tmp_path: Path) -> Adapter:
 
 
 @pytest.mark.parametrize("inside_decoder", [False, True])
-def test_a_lora_on_both_experts_draws_as_its_merged_weights_do(
-    tiny: Path, own: Path, adapter: Adapter, ask: AskFor, inside_decoder: bool
+def test_a_lora_on_both_experts_generates_as_its_merged_weights_do(
+    tiny: Path, own_folder: Path, adapter: Adapter, ask: AskFor, inside_decoder: bool
 ) -> None:
     folder = adapter(inside_decoder=inside_decoder)
     tensors = load_file(folder / "adapter_model.safetensors")
-    weights = load_file(own / "ema.safetensors")
+    weights = load_file(own_folder / "ema.safetensors")
     for key in [key for key in tensors if ".lora_A." in key]:
         name = key.replace("base_model.model.", "").replace(".lora_A", "")
         name = f"language_model.{name}" if inside_decoder else name
         weights[name] += 2.0 * tensors[key.replace("lora_A", "lora_B")] @ tensors[key]
-    save_file(weights, own / "ema.safetensors")
-    found = drawn(opened(tiny, folder), ask)
-    assert np.abs(found - drawn(opened(own), ask)).max() <= 1
-    assert not np.array_equal(found, drawn(opened(tiny), ask))
+    save_file(weights, own_folder / "ema.safetensors")
+    found = generated(opened(tiny, folder), ask)
+    assert np.abs(found - generated(opened(own_folder), ask)).max() <= 1
+    assert not np.array_equal(found, generated(opened(tiny), ask))
     assert opened(tiny, folder).identity["lora"].startswith("sha256:")
-    off = drawn(opened(tiny, folder, lora_scale="0"), ask)
-    assert np.array_equal(off, drawn(opened(tiny), ask))
+    off = generated(opened(tiny, folder, lora_scale="0"), ask)
+    assert np.array_equal(off, generated(opened(tiny), ask))
 
 
 @pytest.mark.parametrize(
@@ -364,7 +370,7 @@ def test_a_lora_on_both_experts_draws_as_its_merged_weights_do(
         ((".lora_B.", ".lora_C."), "lora_C.weight' is no part of a LoRA"),
     ],
 )
-def test_a_lora_that_does_not_bind_in_whole_is_refused(
+def test_a_lora_that_does_not_bind_completely_is_refused(
     tiny: Path, adapter: Adapter, rename: tuple[str, str], words: str
 ) -> None:
     folder = adapter(rename=rename)

@@ -43,7 +43,7 @@ def pixels(image: Any) -> np.ndarray[Any, np.dtype[np.int16]]:
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_each_family_draws_an_image_from_its_request_alone(
+def test_each_family_generates_an_image_from_its_request_alone(
     name: str, pipeline: Folder, ask: AskFor
 ) -> None:
     checkpoint = opened(pipeline(name))
@@ -60,7 +60,7 @@ def test_each_family_draws_an_image_from_its_request_alone(
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_what_is_not_finite_has_failed_and_is_no_black_image(
+def test_output_that_is_not_finite_fails_instead_of_becoming_a_black_image(
     name: str, pipeline: Folder, ask: AskFor
 ) -> None:
     checkpoint = opened(pipeline(name))
@@ -85,7 +85,7 @@ def tensors_beside(folder: Path, component: str, beside: dict[str, torch.Tensor]
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_weights_that_the_model_has_no_place_for_are_refused_by_name(
+def test_unexpected_tensors_are_refused_by_name(
     name: str, pipeline: Folder, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(pipeline(name), tmp_path / "copy"))
@@ -120,7 +120,7 @@ def test_requests_of_several_sizes_come_back_in_order_and_size(
         ("qwen-image", "qwen-image"), ("z-image", "z-image"),
     ],
 )  # fmt: skip
-def test_the_family_is_told_from_class_and_configuration(
+def test_the_family_is_chosen_by_class_and_configuration(
     name: str, family: str, pipeline: Folder
 ) -> None:
     assert opened(pipeline(name)).identity["family"] == family
@@ -271,7 +271,7 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def test_weights_that_lack_a_tensor_do_not_draw_from_random_numbers(
+def test_weights_with_a_missing_tensor_are_refused(
     pipeline: Folder, tmp_path: Path, ask: AskFor
 ) -> None:
     from safetensors.torch import load_file, save_file
@@ -288,7 +288,7 @@ def test_weights_that_lack_a_tensor_do_not_draw_from_random_numbers(
     opened(folder).generate([ask()])
 
 
-def test_pickled_weights_need_consent_and_the_sentence_says_to_what(
+def test_pickled_weights_need_consent_and_the_message_explains_why(
     pipeline: Folder, tmp_path: Path, ask: AskFor
 ) -> None:
     import torch

@@ -56,7 +56,7 @@ def pixels(image: Any) -> np.ndarray[Any, np.dtype[np.int16]]:
     return np.asarray(image, dtype=np.int16)
 
 
-def test_an_edit_depends_on_its_own_picture_and_request_alone(
+def test_an_edit_depends_on_its_source_image_and_request_alone(
     pipeline: Folder, edit: Callable[..., ImageRequest]
 ) -> None:
     checkpoint = opened(pipeline("instruct-pix2pix"), batch_size="3")
@@ -69,14 +69,14 @@ def test_an_edit_depends_on_its_own_picture_and_request_alone(
     assert together[0].shape == (32, 64, 3)
 
 
-def test_a_pipeline_that_edits_is_not_asked_without_a_picture(
+def test_a_pipeline_that_edits_refuses_requests_without_an_image(
     pipeline: Folder, ask: AskFor
 ) -> None:
     with pytest.raises(AlphaBenchError, match="has no source image"):
         opened(pipeline("instruct-pix2pix")).generate([ask()])
 
 
-def test_a_pipeline_that_draws_from_text_refuses_an_edit(
+def test_a_text_to_image_pipeline_refuses_an_edit(
     pipeline: Folder, edit: Callable[..., ImageRequest]
 ) -> None:
     checkpoint = opened(pipeline("sd15"))
@@ -86,7 +86,7 @@ def test_a_pipeline_that_draws_from_text_refuses_an_edit(
         checkpoint.refusals([edit()])  # asked while a run is planned
 
 
-def test_a_source_that_is_no_picture_is_one_sentence(
+def test_a_source_that_is_no_image_is_one_sentence(
     pipeline: Folder, edit: Callable[..., ImageRequest], tmp_path: Path
 ) -> None:
     request = edit("red")
@@ -95,7 +95,7 @@ def test_a_source_that_is_no_picture_is_one_sentence(
         opened(pipeline("instruct-pix2pix")).generate([request])
 
 
-def test_the_family_of_an_editor_is_told_from_its_class(pipeline: Folder) -> None:
+def test_the_family_of_an_editor_is_chosen_by_its_class(pipeline: Folder) -> None:
     identity = opened(pipeline("instruct-pix2pix")).identity
     assert (identity["family"], identity["guidance_scale"]) == ("instruct-pix2pix", "7.5")
     assert identity["size"] == "pipeline default"
@@ -110,11 +110,11 @@ def test_every_editor_of_the_table_takes_an_image_in_diffusers(name: str) -> Non
     assert takes_edits(name)
 
 
-def test_an_optional_editor_may_also_draw(ask: AskFor) -> None:
+def test_an_optional_editor_also_generates_from_text(ask: AskFor) -> None:
     check_edits([ask()], "FluxKontextPipeline")
 
 
-def test_presets_of_editors_leave_the_size_to_the_picture() -> None:
+def test_presets_of_editors_leave_the_size_to_the_source_image() -> None:
     ours = [preset for preset in PRESETS if takes_edits(preset.pipeline_class)]
     assert len(ours) == 4
     assert all(preset.width is None for preset in ours)

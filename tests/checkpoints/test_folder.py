@@ -20,7 +20,7 @@ from tests.checkpoints.conftest import AskFor
 PROMPTS = ("a cat", "a dog", "two benches")
 
 
-def paint(path: Path, red: int) -> None:
+def save_image(path: Path, red: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (12, 8), (red, 0, 0)).save(path)
 
@@ -42,10 +42,10 @@ def geneval(tmp_path: Path) -> Path:
     root = tmp_path / "outputs"
     for i, prompt in enumerate(PROMPTS):
         for index in range(2):
-            paint(root / f"{i:05}" / "samples" / f"{index:05}.png", red=10 * i + index)
+            save_image(root / f"{i:05}" / "samples" / f"{index:05}.png", red=10 * i + index)
         line = json.dumps({"tag": "single_object", "prompt": prompt})
         (root / f"{i:05}" / "metadata.jsonl").write_text(line + "\n")
-        paint(root / f"{i:05}" / "grid.png", red=255)
+        save_image(root / f"{i:05}" / "grid.png", red=255)
     return root
 
 
@@ -58,7 +58,7 @@ def requests(ask: AskFor) -> list[ImageRequest]:
     ]
 
 
-def test_geneval_folders_answer_each_request_with_its_own_picture(
+def test_geneval_folders_answer_each_request_with_its_image(
     geneval: Path, requests: list[ImageRequest]
 ) -> None:
     checkpoint = opened(geneval)
@@ -68,12 +68,12 @@ def test_geneval_folders_answer_each_request_with_its_own_picture(
     assert [red_of(i) for i in checkpoint.generate(requests[::-1])] == [21, 20, 11, 10, 1, 0]
 
 
-def test_a_folder_is_found_by_its_number_and_other_files_are_passed_over(
+def test_a_folder_is_located_by_its_number_and_other_files_are_ignored(
     geneval: Path, ask: AskFor
 ) -> None:
     shutil.copytree(geneval / "00001", geneval / "notes")
-    paint(geneval / "00001" / "samples" / "best.png", red=200)
-    paint(geneval / "00001" / "samples" / "0000.jpg", red=200)
+    save_image(geneval / "00001" / "samples" / "best.png", red=200)
+    save_image(geneval / "00001" / "samples" / "0000.jpg", red=200)
     image = opened(geneval).generate([ask("a dog", sample="0001", index=0)])[0]
     assert red_of(image) == 10
 
@@ -84,7 +84,7 @@ def test_a_folder_is_found_by_its_number_and_other_files_are_passed_over(
 def test_flat_folders_take_both_spellings_and_four_formats(
     name: str, tmp_path: Path, ask: AskFor
 ) -> None:
-    paint(tmp_path / name, red=250)
+    save_image(tmp_path / name, red=250)
     sample = "b_c" if name.startswith("b_c") else "a"
     image = opened(tmp_path, layout="flat").generate([ask(sample=sample)])[0]
     assert red_of(image) > 240
@@ -105,7 +105,7 @@ def test_gaps_are_listed_up_to_ten_and_counted(
     assert list(allowed.refusals(requests)) == ["00001/1"]
 
 
-def test_pictures_made_for_another_prompt_are_refused_by_name(
+def test_images_of_another_prompt_are_refused_by_name(
     geneval: Path, requests: list[ImageRequest]
 ) -> None:
     (geneval / "00000").rename(geneval / "x")
@@ -123,7 +123,7 @@ def test_metadata_that_cannot_be_read_is_named(geneval: Path, requests: list[Ima
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", None])
-def test_a_corrupt_picture_is_named_before_anything_is_scored(
+def test_a_corrupt_image_is_named_before_anything_is_scored(
     content: bytes | None, geneval: Path, requests: list[ImageRequest]
 ) -> None:
     path = geneval / "00001" / "samples" / "00000.png"
@@ -136,7 +136,7 @@ def test_a_corrupt_picture_is_named_before_anything_is_scored(
 def test_a_link_out_of_the_folder_is_not_followed(
     geneval: Path, requests: list[ImageRequest], tmp_path: Path
 ) -> None:
-    paint(tmp_path / "secret.png", red=1)
+    save_image(tmp_path / "secret.png", red=1)
     path = geneval / "00001" / "samples" / "00000.png"
     path.unlink()
     path.symlink_to(tmp_path / "secret.png")
@@ -148,13 +148,13 @@ def test_a_link_out_of_the_folder_is_not_followed(
 
 
 def test_a_sample_id_cannot_lead_out_of_the_folder(tmp_path: Path, ask: AskFor) -> None:
-    paint(tmp_path / "secret" / "0.png", red=1)
-    paint(tmp_path / "images" / "a" / "0.png", red=2)
+    save_image(tmp_path / "secret" / "0.png", red=1)
+    save_image(tmp_path / "images" / "a" / "0.png", red=2)
     checkpoint = opened(tmp_path / "images", layout="flat", gaps="allow")
     assert list(checkpoint.refusals([ask(sample="../secret")])) == ["../secret/0"]
 
 
-def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path, ask: AskFor) -> None:
+def test_an_image_is_rotated_by_its_orientation_tag(tmp_path: Path, ask: AskFor) -> None:
     image = Image.new("RGB", (12, 8))
     exif = image.getexif()
     exif[0x0112] = 6  # the camera was held on its side
@@ -165,7 +165,7 @@ def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path, ask: AskFor) -> 
     assert turned.size == (8, 12)
 
 
-def test_grey_and_transparent_pictures_become_rgb(tmp_path: Path, ask: AskFor) -> None:
+def test_grey_and_transparent_images_become_rgb(tmp_path: Path, ask: AskFor) -> None:
     for index, mode in enumerate(("L", "RGBA", "P", "1")):
         Image.new(mode, (4, 4)).save(tmp_path / f"a_{index}.png")
     checkpoint = opened(tmp_path, layout="flat")
@@ -173,14 +173,14 @@ def test_grey_and_transparent_pictures_become_rgb(tmp_path: Path, ask: AskFor) -
     assert [image.mode for image in images if isinstance(image, Image.Image)] == ["RGB"] * 4
 
 
-def test_the_identity_follows_the_pictures_and_not_their_place_or_date(
+def test_the_identity_follows_the_images_and_not_their_path_or_date(
     geneval: Path, tmp_path: Path
 ) -> None:
     first = opened(geneval).identity
     moved = shutil.copytree(geneval, tmp_path / "moved")
     os.utime(moved / "00000" / "samples" / "00000.png", (1, 1))
     assert opened(moved).identity == first
-    paint(moved / "00000" / "samples" / "00000.png", red=99)
+    save_image(moved / "00000" / "samples" / "00000.png", red=99)
     assert opened(moved).identity != first
 
 
@@ -199,26 +199,26 @@ def test_a_folder_that_does_not_fit_its_layout_is_refused_when_opening(
     files: list[str], options: dict[str, str], words: str, tmp_path: Path
 ) -> None:
     for file in files:
-        paint(tmp_path / file, red=0)
+        save_image(tmp_path / file, red=0)
     with pytest.raises(AlphaBenchError, match=words):
         opened(tmp_path, **options)
 
 
-@pytest.mark.parametrize("place", ["missing", ""])
-def test_a_folder_that_is_not_there_is_named(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder_name", ["missing", ""])
+def test_a_folder_that_is_not_there_is_named(folder_name: str, tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="there is no folder"):
-        open_checkpoint(f"images:{tmp_path / place if place else ''}")
+        open_checkpoint(f"images:{tmp_path / folder_name if folder_name else ''}")
 
 
 def test_an_edit_that_was_already_made_answers_its_request(tmp_path: Path, ask: AskFor) -> None:
-    paint(tmp_path / "a_0.png", red=7)
+    save_image(tmp_path / "a_0.png", red=7)
     request = ask(sample="a")
     edit = replace(request, sample=replace(request.sample, source_image=Path("cat.png")))
     (image,) = opened(tmp_path, layout="flat").generate([edit])
     assert red_of(image) == 7
 
 
-def test_a_transparent_picture_is_white_where_nothing_is_seen(tmp_path: Path) -> None:
+def test_a_transparent_image_is_white_where_nothing_is_visible(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "s" / "0.png")
     checkpoint = open_folder(str(tmp_path), options={"layout": "flat"}, lora=None, device="cpu")

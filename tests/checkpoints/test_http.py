@@ -21,7 +21,7 @@ MISSING = b'{"detail": [{"loc": ["body", "size"], "msg": "Field required"}]}'
 REFUSED = {"message": "not this", "code": "content_policy_violation", "param": "prompt"}
 
 
-def test_an_image_is_asked_for_as_the_images_api_wants_it(
+def test_a_request_has_the_form_of_the_images_api(
     server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
     (image,) = connect(server, clock, quality="high").generate([ask("a cat", size=(48, 32))])
@@ -33,7 +33,7 @@ def test_an_image_is_asked_for_as_the_images_api_wants_it(
     assert server.keys == [f"Bearer {KEY}"]
 
 
-def test_images_come_back_in_order_each_asked_for_once_and_several_at_a_time(
+def test_images_come_back_in_order_each_requested_once_and_several_at_a_time(
     server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
     server.steps.extend(Step(delay_seconds=0.05 * (1 + i % 3)) for i in range(12))
@@ -77,8 +77,8 @@ def test_a_lasting_fault_costs_a_bounded_number_of_attempts_with_growing_waits(
     server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
     server.steps.extend([Step(status=500, error={"message": "oops"})] * 9)
-    (given_up,) = connect(server, clock, attempts=5).generate([ask()])
-    assert given_up == NotGenerated(status="failed", reason="HTTP 500: oops (attempts: 5)")
+    (abandoned,) = connect(server, clock, attempts=5).generate([ask()])
+    assert abandoned == NotGenerated(status="failed", reason="HTTP 500: oops (attempts: 5)")
     assert len(server.bodies) == 5
     assert clock.waits == [1.0, 2.0, 4.0, 8.0]
 
@@ -328,7 +328,7 @@ def test_a_key_is_not_sent_in_the_open_to_another_machine_without_consent(
         open_checkpoint("https://far.example/v1#m")
 
 
-def test_an_edit_is_asked_for_as_a_form_with_the_picture_in_it(
+def test_an_edit_is_sent_as_a_form_with_the_image(
     server: ImageServer, clock: Clock, ask: AskFor, tmp_path: Path
 ) -> None:
     Image.new("L", (20, 10), 77).save(tmp_path / "cat.jpg")
@@ -361,7 +361,7 @@ def test_an_edit_survives_a_busy_host_and_a_refusal_is_a_status(
     assert len(server.bodies) == 2
 
 
-def test_a_source_picture_that_is_gone_stops_with_a_sentence(
+def test_a_missing_source_image_stops_with_a_sentence(
     server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
     request = ask()

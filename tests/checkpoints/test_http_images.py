@@ -14,7 +14,7 @@ from alphabench.checkpoints.http_images import address_in
 from alphabench.core.errors import AlphaBenchError
 from alphabench.types import NOTES, REVISED_PROMPT, NotGenerated
 from tests.checkpoints.conftest import AskFor, Clock, connect
-from tests.support.image_server import ImageServer, Step, picture
+from tests.support.image_server import ImageServer, Step, encoded_image
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from tests.support.image_server import ImageServer, Step, picture
 def test_an_image_is_read_in_every_form_in_which_hosts_send_it(
     form: str, server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
-    content = picture({"prompt": "x"})
+    content = encoded_image({"prompt": "x"})
     plain = base64.b64encode(content).decode()
     item = {
         "data-uri": {"url": f"data:image/png;base64,{plain}"},
@@ -59,7 +59,7 @@ def test_an_address_may_be_relative_or_name_this_machine_otherwise(
         ("//far.example/x.png", None),
     ],
 )
-def test_a_host_cannot_have_other_machines_of_the_network_asked(
+def test_a_host_cannot_direct_downloads_to_other_machines_of_the_network(
     address: str, why: str | None
 ) -> None:
     def ask_for() -> str:
@@ -75,7 +75,7 @@ def test_a_host_cannot_have_other_machines_of_the_network_asked(
 def test_a_rewritten_prompt_is_among_the_notes(
     server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
-    plain = base64.b64encode(picture({"prompt": "x"})).decode()
+    plain = base64.b64encode(encoded_image({"prompt": "x"})).decode()
     for revised in ("a cat, cinematic", " a  cat ", None):
         server.steps.append(Step(item={"b64_json": plain, "revised_prompt": revised}))
     made = connect(server, clock).generate([ask("a cat", index=index) for index in range(3)])
@@ -94,12 +94,12 @@ def test_an_image_of_too_many_pixels_is_not_decoded(
     assert "5000 x 5000 pixels" in made.reason
 
 
-def test_a_picture_given_by_address_is_fetched_without_the_key(
+def test_an_image_given_by_address_is_fetched_without_the_key(
     server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
     server.steps.append(Step(as_url=True))
     assert isinstance(connect(server, clock).generate([ask()])[0], Image.Image)
-    assert server.picture_keys == [None]
+    assert server.image_keys == [None]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_an_image_that_is_made_is_fetched_patiently_and_not_paid_for_again(
     steps: list[Step], server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
     server.steps.append(Step(as_url=True))
-    server.picture_steps.extend(steps)
+    server.image_steps.extend(steps)
     assert isinstance(connect(server, clock).generate([ask()])[0], Image.Image)
     assert len(server.bodies) == 1
 
@@ -123,6 +123,6 @@ def test_a_redirection_into_the_network_is_not_followed(
     server: ImageServer, clock: Clock, ask: AskFor
 ) -> None:
     server.steps.append(Step(as_url=True))
-    server.picture_steps.append(Step(status=302, headers={"Location": "https://10.0.0.1/x"}))
+    server.image_steps.append(Step(status=302, headers={"Location": "https://10.0.0.1/x"}))
     with pytest.raises(AlphaBenchError, match="inside this network"):
         connect(server, clock).generate([ask()])

@@ -143,14 +143,14 @@ def test_a_lora_that_is_nowhere_is_named(tmp_path: Path) -> None:
         local(Path("somebody/some-lora"))
 
 
-def test_the_identity_says_how_many_tensors_are_bound(
+def test_the_identity_contains_how_many_tensors_are_bound(
     adapters: dict[str, Path], pipeline: Folder
 ) -> None:
     opened = open_checkpoint(str(pipeline("sd3")), lora=str(adapters["diffusers"]))
     assert opened.identity["lora"].endswith("bound 4 of 4 tensors")
 
 
-def test_a_peft_adapter_keeps_its_own_scale(
+def test_a_peft_adapter_has_its_configured_scale(
     adapters: dict[str, Path], pipeline: Folder, tmp_path: Path, ask: AskFor
 ) -> None:
     weaker = shutil.copytree(adapters["peft"], tmp_path / "weaker")

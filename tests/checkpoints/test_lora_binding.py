@@ -85,7 +85,7 @@ def effective(network: nn.Module, name: str) -> Tensor:
 
 
 @pytest.mark.parametrize("family", BUILDERS)
-def test_a_lora_takes_effect_as_its_file_says_or_is_refused_by_name(
+def test_a_lora_takes_effect_exactly_as_stored_or_is_refused_by_name(
     family: str, pipeline: Folder, tmp_path: Path
 ) -> None:
     torch.manual_seed(1)

@@ -22,7 +22,9 @@ from alphabench.checkpoints.lora_tensors import check_lora_values, energy_of, la
         ("a.lora_linear_layer.down.weight", "a.lora_linear_layer.up.weight", "a"),
     ],
 )  # fmt: skip
-def test_a_layer_is_told_from_names_of_many_trainers(down: str, up: str, module: str) -> None:
+def test_a_layer_is_recognised_by_the_names_of_many_trainers(
+    down: str, up: str, module: str
+) -> None:
     (layer,) = layers_of([down, up])
     assert (layer.module, layer.down, layer.up) == (module, down, up)
 
@@ -78,13 +80,13 @@ def one_layer(**changed: Tensor) -> dict[str, Tensor]:
         ({"alpha": torch.tensor(torch.nan)}, "NaN"),
     ],
 )
-def test_values_that_cannot_be_meant_are_refused(changed: dict[str, Tensor], words: str) -> None:
+def test_invalid_values_are_refused(changed: dict[str, Tensor], words: str) -> None:
     tensors = one_layer(**changed)
     with pytest.raises(ValueError, match=words):
         check_lora_values(tensors, layers_of(tensors))
 
 
-def test_the_energy_is_that_of_the_whole_change_with_its_scale() -> None:
+def test_the_energy_is_that_of_the_complete_change_with_its_scale() -> None:
     tensors = one_layer(alpha=torch.tensor(6.0))
     (layer,) = layers_of(tensors)
     change = 3.0 * tensors["x.lora_B.weight"] @ tensors["x.lora_A.weight"]

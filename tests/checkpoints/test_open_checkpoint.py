@@ -41,7 +41,7 @@ def test_a_folder_is_a_pipeline_when_it_holds_an_index(tmp_path: Path) -> None:
         ("adapter_config.json", "--lora"),
     ],
 )
-def test_a_folder_of_another_sort_says_what_was_looked_for_and_what_may_be_meant(
+def test_a_folder_of_another_kind_is_refused_with_a_hint(
     file: str, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def test_a_kind_without_weights_refuses_a_lora(name: str) -> None:
         open_checkpoint(name, lora="owner/lora")
 
 
-def test_opening_pictures_imports_no_model_library(tmp_path: Path) -> None:
+def test_opening_images_imports_no_model_library(tmp_path: Path) -> None:
     (tmp_path / "a_0.png").touch()
     program = (
         "import sys; from alphabench.checkpoints import open_checkpoint; "

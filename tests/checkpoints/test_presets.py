@@ -52,12 +52,12 @@ def test_the_narrowest_row_that_fits_is_taken(
     assert choose_preset(pipeline_class, name, reader(configs)).family == family
 
 
-def test_an_unknown_pipeline_is_left_to_its_own_defaults() -> None:
+def test_an_unknown_pipeline_uses_its_defaults() -> None:
     preset = choose_preset("NobodysPipeline", "x", reader({}))
     assert (preset.steps, preset.guidance, preset.width, preset.height) == (None,) * 4
 
 
-def test_every_family_can_be_named_and_says_where_it_is_from() -> None:
+def test_every_family_can_be_named_and_has_a_source() -> None:
     assert len(set(preset_families())) == len(PRESETS)
     for preset in PRESETS:
         assert preset_named(preset.family) is preset

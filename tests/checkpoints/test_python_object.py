@@ -54,14 +54,16 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     return name
 
 
-def test_a_factory_beside_the_user_is_called_and_its_object_draws(module: str, ask: AskFor) -> None:
+def test_a_factory_in_the_working_directory_is_called_and_its_object_generates(
+    module: str, ask: AskFor
+) -> None:
     painter = open_checkpoint(f"python:{module}:Painter?red=9", device="cuda:1")
     assert painter.identity["red"] == "9"
     assert painter.device == "cuda:1"  # type: ignore[attr-defined]
     assert len(painter.generate([ask(), ask()])) == 2
 
 
-def test_options_arrive_as_the_annotations_say(module: str) -> None:
+def test_options_are_converted_by_their_annotations(module: str) -> None:
     options = {"red": "3", "scale": "0.5", "loud": "yes", "place": "/somewhere", "word": "12"}
     painter = open_checkpoint(f"python:{module}:Painter", options=options)
     assert painter.identity["types"] == "int float bool PosixPath str"
@@ -91,14 +93,14 @@ def test_what_does_not_fit_is_one_sentence(factory: str, words: str, module: str
         open_checkpoint(f"python:{module}:{factory}")
 
 
-def test_the_users_own_exception_is_kept_as_the_cause(module: str) -> None:
+def test_the_users_exception_is_the_cause(module: str) -> None:
     with pytest.raises(AlphaBenchError) as caught:
         open_checkpoint(f"python:{module}:broken")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 @pytest.mark.parametrize("name", ["python:", "python:module", "python::factory", "python:m:"])
-def test_a_name_without_module_or_factory_says_the_form(name: str) -> None:
+def test_a_name_without_module_or_factory_is_refused_with_the_form(name: str) -> None:
     with pytest.raises(AlphaBenchError, match=r"write python:package.module:factory"):
         open_checkpoint(name)
 
@@ -113,7 +115,7 @@ def test_a_name_without_module_or_factory_says_the_form(name: str) -> None:
         ("raise RuntimeError('at import')", "raised RuntimeError: at import"),
     ],
 )
-def test_a_module_that_cannot_be_imported_says_why(
+def test_a_module_that_cannot_be_imported_is_refused_with_the_reason(
     text: str | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if text is not None:

@@ -56,7 +56,7 @@ def _is_correct(checkpoint: SceneCheckpoint, request: ImageRequest) -> bool:
 
 
 @pytest.mark.parametrize("error", [0.0, 0.2, 0.5, 1.0])
-def test_the_true_score_is_one_less_the_asked_share_of_errors(error: float) -> None:
+def test_the_true_score_is_one_minus_the_requested_share_of_errors(error: float) -> None:
     checkpoint = _open(error=str(error), size="64")
     groups: dict[str, list[bool]] = {}
     for request in REQUESTS:
@@ -102,7 +102,7 @@ def test_errors_are_spread_evenly_over_the_images_of_each_sample() -> None:
     assert all(1 <= wrong[sample.id] <= 3 for sample in SAMPLES)
 
 
-def test_samples_whose_ids_are_words_get_their_share_of_errors_too() -> None:
+def test_samples_whose_ids_are_text_get_their_share_of_errors_too() -> None:
     checkpoint = _open(error="0.25")
     named = [
         ImageRequest(
@@ -117,7 +117,7 @@ def test_samples_whose_ids_are_words_get_their_share_of_errors_too() -> None:
     assert share == pytest.approx(0.25, abs=0.05)
 
 
-def test_auto_draws_every_kind_and_a_named_kind_leaves_other_samples_clean() -> None:
+def test_auto_samples_every_kind_and_a_named_kind_leaves_other_samples_clean() -> None:
     auto = _open(error="1")
     assert {auto.planted_error(request) for request in REQUESTS} == {
         "missing", "count", "colour", "position",
@@ -137,7 +137,7 @@ def test_the_size_comes_from_the_request_or_else_from_the_option() -> None:
     assert (first.size, second.size) == ((96, 96), (80, 48))
 
 
-def test_what_it_cannot_draw_is_known_beforehand_and_refused_in_words() -> None:
+def test_unsupported_requests_are_known_beforehand_and_refused_with_a_reason() -> None:
     facts: dict[str, Any] = {"tag": "single_object", "include": [{"class": "oven", "count": 1}]}
     oven = ImageRequest(
         sample=Sample(id="00007", prompt="an oven", group="single_object", facts=facts),
@@ -232,7 +232,7 @@ def test_an_error_of_another_kind_of_task_is_not_planted() -> None:
     assert {_open(error="1", kind="unedited").planted_error(r) for r in REQUESTS} == {None}
 
 
-def test_a_picture_that_the_world_did_not_draw_is_refused_and_not_drawn_anew() -> None:
+def test_a_source_image_that_was_not_rendered_is_refused() -> None:
     foreign = replace(REQUESTS[0].sample, source_image=Path("photo.png"))
     request = replace(REQUESTS[0], sample=foreign)
     (made,) = _open().generate([request])

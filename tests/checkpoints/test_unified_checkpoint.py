@@ -39,15 +39,15 @@ class StubModel:
     def _one(self, task: GenerationTask, *, think: bool) -> GenerationResult | NotGenerated:
         if task.prompt == "no":
             return NotGenerated(status="refused", reason="it would not")
-        picture = Image.new("RGB", (task.width or 8, task.height or 8))
-        return GenerationResult(image=picture, thought="hm" if think else None, thought_cut=think)
+        image = Image.new("RGB", (task.width or 8, task.height or 8))
+        return GenerationResult(image=image, thought="hm" if think else None, thought_cut=think)
 
     def answer(self, tasks: Sequence[AnswerTask]) -> list[TextAnswer]:
         return [TextAnswer(text=task.text) for task in tasks]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class StubHandle:
     """The third unified model: nothing but the protocol."""
 
     model: StubModel
@@ -85,7 +85,7 @@ def editing(request: ImageRequest, folder: Path) -> ImageRequest:
 
 
 def test_any_unified_model_is_a_generator_with_all_that_goes_with_it(ask: AskFor) -> None:
-    checkpoint = UnifiedCheckpoint(handle=Opened(model=StubModel()), device="cpu")
+    checkpoint = UnifiedCheckpoint(handle=StubHandle(model=StubModel()), device="cpu")
     generator: Generator = checkpoint
     assert generator.batch_size == 3
     assert isinstance(checkpoint, Licensed)
@@ -100,7 +100,7 @@ def test_a_request_becomes_a_task_with_its_prompt_seed_size_and_source(
     ask: AskFor, tmp_path: Path
 ) -> None:
     model = StubModel()
-    checkpoint = UnifiedCheckpoint(handle=Opened(model=model), device="cpu")
+    checkpoint = UnifiedCheckpoint(handle=StubHandle(model=model), device="cpu")
     requests = [ask("a dog", seed=5, size=(16, 24)), editing(ask("redder", seed=6), tmp_path)]
     checkpoint.generate(requests)
     (plain, thinks), (edit, _) = model.asked
@@ -111,8 +111,8 @@ def test_a_request_becomes_a_task_with_its_prompt_seed_size_and_source(
     assert (edit.source.mode, edit.source.size) == ("RGB", (5, 6))
 
 
-def test_thoughts_go_with_their_pictures_and_refusals_keep_their_place(ask: AskFor) -> None:
-    opened = Opened(model=StubModel(), think=True)
+def test_thoughts_stay_with_their_images_and_refusals_in_their_order(ask: AskFor) -> None:
+    opened = StubHandle(model=StubModel(), think=True)
     refused, made = UnifiedCheckpoint(handle=opened, device="cpu").generate([ask("no"), ask()])
     assert refused == NotGenerated(status="refused", reason="it would not")
     assert isinstance(made, Image.Image)
@@ -120,6 +120,6 @@ def test_thoughts_go_with_their_pictures_and_refusals_keep_their_place(ask: AskF
 
 
 def test_an_edit_is_refused_where_the_model_cannot_edit(ask: AskFor, tmp_path: Path) -> None:
-    checkpoint = UnifiedCheckpoint(handle=Opened(model=StubModel(), edits=False), device="cpu")
+    checkpoint = UnifiedCheckpoint(handle=StubHandle(model=StubModel(), edits=False), device="cpu")
     with pytest.raises(AlphaBenchError, match="edits an image"):
         checkpoint.generate([editing(ask(), tmp_path)])

@@ -50,11 +50,11 @@ class ImageServer:
     url: str = ""
     steps: deque[Step] = field(default_factory=deque)
     answer: Callable[[dict[str, Any]], Step] = lambda body: Step()
-    picture_steps: deque[Step] = field(default_factory=deque)
+    image_steps: deque[Step] = field(default_factory=deque)
     """The same for requests for images; status and headers alone."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
-    picture_keys: list[str | None] = field(default_factory=list)
+    image_keys: list[str | None] = field(default_factory=list)
     """Authorization headers of requests for images."""
     busiest: int = 0
     """Most requests under way at once."""
@@ -73,7 +73,7 @@ class ImageServer:
             self.busiest = max(self.busiest, self._under_way)
 
 
-def picture(body: dict[str, Any], size: str | None = None) -> bytes:
+def encoded_image(body: dict[str, Any], size: str | None = None) -> bytes:
     """A PNG whose colour follows the prompt and the seed."""
     width, height = (int(side) for side in (size or body.get("size") or "16x16").split("x"))
     tint = sum(body["prompt"].encode()) + 7 * int(body.get("seed", 0)) + sum(body.get("image", b""))
@@ -101,12 +101,12 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
                 self._answer(step.status, _content(step, body, server.url), step.headers)
 
         def do_GET(self) -> None:
-            server.picture_keys.append(self.headers.get("Authorization"))
-            if server.picture_steps:
-                step = server.picture_steps.popleft()
+            server.image_keys.append(self.headers.get("Authorization"))
+            if server.image_steps:
+                step = server.image_steps.popleft()
                 self._answer(step.status, b"", step.headers)
                 return
-            self._answer(200, picture({"prompt": "by address"}), {})
+            self._answer(200, encoded_image({"prompt": "by address"}), {})
 
         def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
@@ -144,7 +144,7 @@ def _content(step: Step, body: dict[str, Any], url: str) -> bytes:
     if step.as_url:
         address = step.as_url if isinstance(step.as_url, str) else f"{url}/images/1.png"
         return json.dumps({"data": [{"url": address}]}).encode()
-    encoded = base64.b64encode(picture(body, step.size)).decode()
+    encoded = base64.b64encode(encoded_image(body, step.size)).decode()
     return json.dumps({"created": 1, "data": [{"b64_json": encoded}]}).encode()
 
 

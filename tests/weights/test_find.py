@@ -52,7 +52,7 @@ def test_a_repository_out_of_reach_is_named_with_the_way_out(source: str) -> Non
         found(source)
 
 
-def test_a_folders_identity_is_its_content_and_not_its_place(tmp_path: Path) -> None:
+def test_a_folders_identity_is_its_content_and_not_its_path(tmp_path: Path) -> None:
     identities = []
     for name, content in (("one", b"weights"), ("two", b"weights"), ("three", b"other")):
         folder = tmp_path / name

@@ -32,7 +32,7 @@ def cache(pipeline: Callable[[str], Path], tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_cached_repository_draws_without_the_network(
+def test_a_cached_repository_generates_without_the_network(
     cache: Path, pipeline: Callable[[str], Path], ask: AskFor
 ) -> None:
     options = FAST | {"cache_dir": str(cache), "offline": "true"}
@@ -61,7 +61,7 @@ def test_an_incomplete_cache_names_what_is_missing(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("spec", ["nobody/nothing", "tiny/sd3@v2"])
-def test_a_repository_or_revision_that_is_not_cached_says_what_to_do(
+def test_a_repository_or_revision_that_is_not_cached_is_refused_with_a_hint(
     spec: str, cache: Path
 ) -> None:
     options = {"cache_dir": str(cache), "offline": "true"}
@@ -100,7 +100,7 @@ def stocked(pipeline: Callable[[str], Path], tmp_path: Path) -> Path:
     return folder
 
 
-def test_opening_fetches_small_files_and_drawing_only_what_is_needed(
+def test_opening_fetches_small_files_and_generation_only_the_needed_ones(
     stocked: Path, tmp_path: Path
 ) -> None:
     with serve_hub("tiny/sd3", stocked) as (endpoint, fetched):

@@ -55,7 +55,7 @@ def test_tensors_that_change_nothing_may_be_left_over() -> None:
     assert unexpected_tensors(names) == ["a.weight"]
 
 
-def test_a_library_told_to_be_silent_is_heard_all_the_same() -> None:
+def test_warnings_of_a_silenced_library_are_still_collected() -> None:
     logger = logging.getLogger("transformers")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -67,7 +67,7 @@ def test_a_library_told_to_be_silent_is_heard_all_the_same() -> None:
         logger.setLevel(before)
 
 
-def test_other_warnings_and_errors_pass_and_nothing_stays_behind() -> None:
+def test_other_warnings_and_errors_pass_and_loggers_are_restored() -> None:
     handlers = [list(logging.getLogger(name).handlers) for name in ("transformers", "diffusers")]
     with strict_loading("tiny"):
         logging.getLogger("diffusers.x").warning("this argument is deprecated")

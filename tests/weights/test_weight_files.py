@@ -56,7 +56,7 @@ def test_a_component_without_weights_needs_its_configuration_alone() -> None:
     assert needed == ["model_index.json", "tokenizer/vocab.json"]
 
 
-def test_a_pipeline_class_of_its_own_is_code_and_needs_consent(tmp_path: Path) -> None:
+def test_a_custom_pipeline_class_is_code_and_needs_consent(tmp_path: Path) -> None:
     content = {"_class_name": ["own_pipeline", "OwnPipeline"], "net": ["own", "Net"]}
     (tmp_path / "model_index.json").write_text(json.dumps(content))
     index = read_index(tmp_path / "model_index.json", name="tiny")
@@ -89,7 +89,7 @@ def write_tensors(path: Path, content: bytes) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + content)
 
 
-def test_a_whole_file_passes_and_a_cut_at_any_byte_does_not(tmp_path: Path) -> None:
+def test_a_complete_file_passes_and_a_cut_at_any_byte_does_not(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     write_tensors(path, b"abcd")
     assert "t" in read_header(path, name="tiny")

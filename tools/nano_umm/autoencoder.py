@@ -1,10 +1,10 @@
-"""Trains the nano model's autoencoder on small scenes, from scratch; can be stopped and goes on.
+"""Trains the nano model's autoencoder on small scenes, from scratch; resumable.
 
     python -m tools.nano_umm.autoencoder WORK --steps 2000
 
-WORK keeps `autoencoder.pt` (everything needed to go on) and, when done, `ae.safetensors` with the
+WORK holds `autoencoder.pt` (the state to resume from) and, when done, `ae.safetensors` with the
 scale and shift of its latents in `autoencoder.json`. A run that was stopped ends with the weights
-of one that was not: pictures and noise of a step depend on its number alone.
+of one that was not: images and noise of a step depend on its number alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PEAK_RATE: Final = 5e-3
 RATE_WEIGHT: Final = 1e-2
 """Of the Kullback-Leibler term, per latent number: smooth latents matter more than details."""
 POOL: Final = 20_000
-"""Scenes drawn ahead; 64 x 64 pixels each."""
+"""Cached scenes; 64 x 64 pixels each."""
 
 
 def main() -> None:
@@ -46,11 +46,11 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    chosen.work.mkdir(parents=True, exist_ok=True)
-    autoencoder = train_autoencoder(chosen.work, steps=chosen.steps, stop=chosen.steps)
-    export_autoencoder(autoencoder, chosen.work)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    autoencoder = train_autoencoder(arguments.work, steps=arguments.steps, stop=arguments.steps)
+    export_autoencoder(autoencoder, arguments.work)
 
 
 def train_autoencoder(work: Path, *, steps: int, stop: int) -> Autoencoder:
@@ -60,7 +60,7 @@ def train_autoencoder(work: Path, *, steps: int, stop: int) -> Autoencoder:
     network = autoencoder.network.train()
     _quicken(network)
     steppers = optimizers(network, PEAK_RATE)
-    pool = pictures(work / "pictures.npy", POOL)
+    pool = scene_images(work / "pictures.npy", POOL)
     state: dict[str, Any] = {"network": network, **steppers}
     done = restore(work / "autoencoder.pt", state)
     began = time.time()
@@ -71,9 +71,9 @@ def train_autoencoder(work: Path, *, steps: int, stop: int) -> Autoencoder:
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         advance(steppers.values(), _rate_at(step, steps, PEAK_RATE))
         if step % 50 == 49:
-            said = " ".join(f"{name} {value.item():.4f}" for name, value in losses.items())
+            values = " ".join(f"{name} {value.item():.4f}" for name, value in losses.items())
             pace = (time.time() - began) / (step + 1 - done)
-            print(f"{step + 1} {said} {pace:.2f} s/step", flush=True)
+            print(f"{step + 1} {values} {pace:.2f} s/step", flush=True)
         if step % 200 == 199 or step + 1 == stop:
             save_training(work / "autoencoder.pt", state, step + 1)
     network.eval()
@@ -98,28 +98,28 @@ def _group_norm(norm: nn.GroupNorm, x_BC: Tensor) -> Tensor:
 
 
 def _rate_at(step: int, steps: int, peak: float) -> float:
-    """Learning rate: 100 steps of warm-up, flat, and down to nothing over the last half."""
+    """Learning rate: 100 steps of warm-up, flat, and down to 0 over the last half."""
     remaining = (steps - step) / (0.5 * steps)
     return peak * min((step + 1) / 100, 1.0, remaining)
 
 
-def pictures(path: Path, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Small scenes [count, 64, 64, 3], drawn once and kept in `path`."""
+def scene_images(path: Path, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Small scenes [count, 64, 64, 3], rendered once and cached in `path`."""
     if not path.is_file():
-        drawn_pictures = np.empty((count, SIDE, SIDE, 3), np.uint8)
+        images = np.empty((count, SIDE, SIDE, 3), np.uint8)
         for index in range(count):
             rng = np.random.default_rng([7, index])
-            drawn_pictures[index] = np.asarray(
+            images[index] = np.asarray(
                 render(small_to_scene(random_small(rng), rng), SIDE, SIDE).image
             )
-        np.save(path, drawn_pictures)
+        np.save(path, images)
     loaded: np.ndarray[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="r")
     return loaded
 
 
-def to_batch(pictures_BYX3: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+def to_batch(images_BYX3: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
     """[B, 3, Y, X] in [-1, 1]."""
-    values = torch.from_numpy(np.array(pictures_BYX3)).permute(0, 3, 1, 2)
+    values = torch.from_numpy(np.array(images_BYX3)).permute(0, 3, 1, 2)
     return values.float() / 127.5 - 1.0
 
 
@@ -144,7 +144,7 @@ def _step(
 @torch.no_grad()
 def export_autoencoder(autoencoder: Autoencoder, work: Path) -> None:
     """Writes the weights under BAGEL's names, and the statistics that scale the latents."""
-    pool = pictures(work / "pictures.npy", POOL)
+    pool = scene_images(work / "pictures.npy", POOL)
     starts = range(0, min(2048, len(pool)), 64)
     means = torch.cat([autoencoder.moments(to_batch(pool[at : at + 64])).mean for at in starts])
     statistics = {"scale_factor": float(1 / means.std()), "shift_factor": float(means.mean())}

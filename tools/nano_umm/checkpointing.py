@@ -1,4 +1,4 @@
-"""Keeps a training's whole state in one file, replaced in one step."""
+"""Saves a training's complete state in one file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def save_training(path: Path, state: Mapping[str, Any], done: int) -> None:
 
 
 def restore(path: Path, state: Mapping[str, Any]) -> int:
-    """Puts back what `keep` wrote; the number of steps done, 0 where nothing was kept."""
+    """Restores what `save_training` wrote; the number of steps done, 0 without a file."""
     if not path.is_file():
         return 0
-    kept = torch.load(path, weights_only=True)
+    stored = torch.load(path, weights_only=True)
     for name, part in state.items():
-        part.load_state_dict(kept[name])
-    return int(kept["done"])
+        part.load_state_dict(stored[name])
+    return int(stored["done"])

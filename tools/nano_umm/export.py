@@ -21,7 +21,7 @@ from tools.nano_umm.checkpointing import restore
 from tools.nano_umm.language import REFLECT, THINK
 from tools.nano_umm.train import autoencoder, begin, tokenizer
 
-RECIPE: Final[dict[str, Any]] = {
+SAMPLING: Final[dict[str, Any]] = {
     "timesteps": 13,
     "shift": 2.0,
     "width": 64,
@@ -41,7 +41,7 @@ RECIPE: Final[dict[str, Any]] = {
     "suggested_evaluator": "nano",
     "licence": "Apache-2.0",
 }
-"""How the model is best used; see the card for what was compared."""
+"""The best settings of the model; see the card for the comparison."""
 
 
 def main() -> None:
@@ -49,14 +49,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
-    chosen = parser.parse_args()
-    steps = export_umm(chosen.work, chosen.out)
-    size = sum(path.stat().st_size for path in chosen.out.iterdir())
-    print(f"{chosen.out}: after {steps} steps, {size / 1e6:.1f} MB")
+    arguments = parser.parse_args()
+    steps = export_umm(arguments.work, arguments.out)
+    size = sum(path.stat().st_size for path in arguments.out.iterdir())
+    print(f"{arguments.out}: after {steps} steps, {size / 1e6:.1f} MB")
 
 
 def export_umm(work: Path, out: Path) -> int:
-    """The averaged weights and everything beside them; returns the steps they were trained."""
+    """Writes the averaged weights and their files; returns the number of training steps."""
     trained = begin(tokenizer(work))
     steps = restore(work / "umm.pt", trained.state)
     encoder = autoencoder(work)
@@ -71,7 +71,7 @@ def export_umm(work: Path, out: Path) -> int:
     _write(out / "llm_config.json", {**asdict(language), "hidden_act": "silu"})
     _write(out / "vit_config.json", {**sizes, "hidden_act": "gelu_pytorch_tanh"})
     _write(out / "config.json", {"vae_config": asdict(encoder.config), "latent_patch_size": 2})
-    _write(out / "alphabench.json", RECIPE)
+    _write(out / "alphabench.json", SAMPLING)
     return steps
 
 

@@ -1,4 +1,4 @@
-"""The words around prompts and thoughts, and the tokenizer of the nano model."""
+"""The text around prompts and thoughts, and the tokenizer of the nano model."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ TAGS: Final = ("<think>", "</think>")
 
 
 def thought(words: str) -> str:
-    """Words as the model writes them before it draws."""
+    """A thought, as the model writes it before an image."""
     return f"{TAGS[0]}{words}{TAGS[1]}"
 
 
 def corpus(minis: Path, count: int) -> Iterable[str]:
-    """Everything the model is taught to read, and for their words the prose of the mini splits."""
+    """The training text, and the prose of the mini splits for the vocabulary."""
     yield from [THINK, REFLECT, FINE, DESCRIBE] * 50
     for number in range(count):
         rng = np.random.default_rng([5, number])
@@ -44,8 +44,8 @@ def corpus(minis: Path, count: int) -> Iterable[str]:
         yield long_prompt(small, rng)
         yield plan_text(small)
         yield from (change.instruction, change.complaint)
-        for asked in (yes_no(small, rng), free_text_question(small, rng)):
-            yield from (asked.text, asked.answer)
+        for question in (yes_no(small, rng), free_text_question(small, rng)):
+            yield from (question.text, question.answer)
     for path in sorted(minis.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             yield from _strings(json.loads(line))
@@ -63,8 +63,8 @@ def _strings(value: Any) -> Iterable[str]:
             yield from _strings(part)
 
 
-def make_tokenizer(folder: Path, minis: Path, *, count: int = 6000) -> None:
-    """Trains it on what is said of `count` scenes; writes the files of the released layout."""
+def make_umm_tokenizer(folder: Path, minis: Path, *, count: int = 6000) -> None:
+    """Trains it on text about `count` scenes; writes the files of the released layout."""
     folder.mkdir(parents=True, exist_ok=True)
     trained = ByteLevelBPETokenizer()
     size = VOCABULARY - 16 - len(CONTROL) - len(TAGS)

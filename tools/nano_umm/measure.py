@@ -1,8 +1,8 @@
-"""Measures a nano model on scenes it was not trained on; prints the tables of its card as markdown.
+"""Measures a nano model on held-out scenes; prints the tables of its card as markdown.
 
     python -m tools.nano_umm.measure FOLDER --count 300
 
-Pictures are judged by the nano detector under GenEval's rules, answers by the scenes' truth.
+Images are judged by the nano detector under GenEval's rules, answers by the scenes' truth.
 `alphabench run geneval:mini --ckpt nano` measures the held-out prompts of the mini split.
 """
 
@@ -36,8 +36,8 @@ from tools.nano_umm.language import REFLECT
 _BATCH: Final = 32
 
 
-class Wish(NamedTuple):
-    """Something to draw or to change, and what must then be seen."""
+class GenerationCase(NamedTuple):
+    """A request to generate or edit, and the facts that its image must satisfy."""
 
     kind: str
     prompt: str
@@ -45,26 +45,26 @@ class Wish(NamedTuple):
     source: Image.Image | None = None
 
 
-class Examiner:
-    """GenEval's rules on what the nano detector sees."""
+class ImageScorer:
+    """GenEval's rules on the detections of the nano detector."""
 
     def __init__(self) -> None:
-        opened: tuple[Detector, ColourReader] = open_nano_detector({}, device="cpu")
-        self._detector, self._colours = opened
+        components: tuple[Detector, ColourReader] = open_nano_detector({}, device="cpu")
+        self._detector, self._colours = components
 
-    def right(
-        self, pictures: Sequence[Image.Image], facts: Sequence[Mapping[str, Any]]
+    def correct(
+        self, images: Sequence[Image.Image], facts: Sequence[Mapping[str, Any]]
     ) -> list[bool]:
-        """Whether each picture obeys its facts."""
+        """Whether each image satisfies its facts."""
         verdicts: list[bool] = []
-        for picture, found, asked in zip(
-            pictures, self._detector.detect(pictures), facts, strict=True
+        for image, detected, image_facts in zip(
+            images, self._detector.detect(images), facts, strict=True
         ):
-            selected = select(found, tag="", thresholds=self._detector.thresholds)
-            queried = colour_questions(asked, selected)
-            queries = [ColourQuery(image=picture, found=one) for one in queried]
+            selected = select(detected, tag="", thresholds=self._detector.thresholds)
+            queried = colour_questions(image_facts, selected)
+            queries = [ColourQuery(image=image, found=one) for one in queried]
             named = dict(zip(queried, self._colours.read(queries) if queries else [], strict=True))
-            verdicts.append(decide(asked, selected, named.__getitem__).correct)
+            verdicts.append(decide(image_facts, selected, named.__getitem__).correct)
         return verdicts
 
 
@@ -74,59 +74,63 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--count", type=int, default=300, help="scenes of each kind")
     parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    opened: Any = open_checkpoint(chosen.folder)
-    model: UnifiedModel = opened.model()
-    examiner = Examiner()
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    checkpoint: Any = open_checkpoint(arguments.folder)
+    model: UnifiedModel = checkpoint.model()
+    scorer = ImageScorer()
     for think in (False, True):
-        print(f"\nDrawing, thinking {'on' if think else 'off'}\n")
-        tabulate(_draw(model, examiner, list(prompts(chosen.count)), think=think))
+        print(f"\nGeneration, thinking {'on' if think else 'off'}\n")
+        tabulate(
+            generate_and_score(model, scorer, list(prompt_cases(arguments.count)), think=think)
+        )
     print("\nEditing\n")
-    tabulate(_draw(model, examiner, list(edits(chosen.count)), think=False))
-    print("\nReflection on a picture with one mistake (after / before)\n")
-    wishes = list(mistakes(chosen.count))
-    tabulate(_draw(model, examiner, wishes, think=True))
-    tabulate(zip((wish.kind for wish in wishes), _sources_right(examiner, wishes), strict=True))
+    tabulate(generate_and_score(model, scorer, list(edit_cases(arguments.count)), think=False))
+    print("\nReflection on an image with one mistake (after / before)\n")
+    cases = list(mistake_cases(arguments.count))
+    tabulate(generate_and_score(model, scorer, cases, think=True))
+    tabulate(zip((case.kind for case in cases), _sources_correct(scorer, cases), strict=True))
     print("\nQuestions\n")
-    tabulate(_answers(model, chosen.count))
+    tabulate(answer_and_check(model, arguments.count))
 
 
-def prompts(count: int) -> Iterator[Wish]:
-    """Of each GenEval task, from scenes that training never saw."""
+def prompt_cases(count: int) -> Iterator[GenerationCase]:
+    """Of each GenEval task, from held-out scenes."""
     for task in TASKS:
         for number in range(count):
             rng = np.random.default_rng([404, TASKS.index(task), number])
-            asked: ScenePrompt | None = None
-            while asked is None or asked.tag != task:
-                asked = geneval_prompt(task_small(rng, task), rng)
-            yield Wish(task, asked.text, asked.facts)
+            prompt: ScenePrompt | None = None
+            while prompt is None or prompt.tag != task:
+                prompt = geneval_prompt(task_small(rng, task), rng)
+            yield GenerationCase(task, prompt.text, prompt.facts)
 
 
-def edits(count: int) -> Iterator[Wish]:
-    """Instructions with the picture to be changed."""
+def edit_cases(count: int) -> Iterator[GenerationCase]:
+    """Instructions with the image to be changed."""
     for number in range(pool.HELD_OUT, pool.HELD_OUT + count):
         change = pool.change(number)
         source = Image.fromarray(pool.scene_pixels(change.before, pool.CHANGES, number))
-        yield Wish(change.kind, change.instruction, everything(change.after), source)
+        yield GenerationCase(change.kind, change.instruction, everything(change.after), source)
 
 
-def mistakes(count: int) -> Iterator[Wish]:
-    """Prompts with a picture that went wrong in one respect."""
+def mistake_cases(count: int) -> Iterator[GenerationCase]:
+    """Prompts with an image that has one mistake."""
     for number in range(pool.HELD_OUT, pool.HELD_OUT + 4 * count):
         change = pool.change(number)
         rng = np.random.default_rng([405, number])
-        asked = geneval_prompt(change.after, rng)
-        if asked is not None:
+        prompt = geneval_prompt(change.after, rng)
+        if prompt is not None:
             source = Image.fromarray(pool.scene_pixels(change.before, pool.CHANGES, number))
-            yield Wish(change.kind, REFLECT.format(prompt=asked.text), asked.facts, source)
+            yield GenerationCase(
+                change.kind, REFLECT.format(prompt=prompt.text), prompt.facts, source
+            )
 
 
 def everything(small: SmallScene) -> dict[str, Any]:
-    """Facts that hold for a picture of these things, in these numbers and colours, and no other."""
+    """Facts that hold for an image of exactly these objects, numbers and colours."""
     groups: dict[str, list[str | None]] = defaultdict(list)
-    for thing in small.objects:
-        groups[thing.category].append(thing.colour)
+    for item in small.objects:
+        groups[item.category].append(item.colour)
     include = []
     for category, colours in groups.items():
         clause: dict[str, Any] = {"class": category, "count": len(colours)}
@@ -137,58 +141,58 @@ def everything(small: SmallScene) -> dict[str, Any]:
     return {"include": include, "exclude": exclude}
 
 
-def _draw(
-    model: UnifiedModel, examiner: Examiner, wishes: Sequence[Wish], *, think: bool
+def generate_and_score(
+    model: UnifiedModel, scorer: ImageScorer, cases: Sequence[GenerationCase], *, think: bool
 ) -> list[tuple[str, bool]]:
-    """Each wish's kind, and whether what was drawn for it is right."""
-    found: list[tuple[str, bool]] = []
-    for start in range(0, len(wishes), _BATCH):
-        part = wishes[start : start + _BATCH]
+    """Each case's kind, and whether its image is correct."""
+    results: list[tuple[str, bool]] = []
+    for start in range(0, len(cases), _BATCH):
+        part = cases[start : start + _BATCH]
         tasks = [
-            GenerationTask(prompt=wish.prompt, seed=start + index, source=wish.source)
-            for index, wish in enumerate(part)
+            GenerationTask(prompt=case.prompt, seed=start + index, source=case.source)
+            for index, case in enumerate(part)
         ]
-        drawn = model.generate(tasks, think=think)
-        pictures = [one.image for one in drawn if isinstance(one, GenerationResult)]
-        assert len(pictures) == len(part), "every small picture can be drawn"
-        right = examiner.right(pictures, [wish.facts for wish in part])
-        found += zip((wish.kind for wish in part), right, strict=True)
-    return found
+        generated = model.generate(tasks, think=think)
+        images = [one.image for one in generated if isinstance(one, GenerationResult)]
+        assert len(images) == len(part), "every small image can be generated"
+        correct = scorer.correct(images, [case.facts for case in part])
+        results += zip((case.kind for case in part), correct, strict=True)
+    return results
 
 
-def _sources_right(examiner: Examiner, wishes: Sequence[Wish]) -> list[bool]:
-    sources = [wish.source for wish in wishes if wish.source is not None]
-    return examiner.right(sources, [wish.facts for wish in wishes])
+def _sources_correct(scorer: ImageScorer, cases: Sequence[GenerationCase]) -> list[bool]:
+    sources = [case.source for case in cases if case.source is not None]
+    return scorer.correct(sources, [case.facts for case in cases])
 
 
-def _answers(model: UnifiedModel, count: int) -> Iterator[tuple[str, bool]]:
-    """Kinds of questions about scenes never seen, and whether the answer is the truth."""
+def answer_and_check(model: UnifiedModel, count: int) -> Iterator[tuple[str, bool]]:
+    """Kinds of questions about scenes never seen, and whether the answer is correct."""
     for start in range(pool.HELD_OUT, pool.HELD_OUT + count, _BATCH):
-        asked, tasks = [], []
+        questions, tasks = [], []
         for number in range(start, min(start + _BATCH, pool.HELD_OUT + count)):
             rng = np.random.default_rng([406, number])
             small = pool.scene(number)
-            picture = Image.fromarray(pool.scene_pixels(small, pool.SCENES, number))
+            image = Image.fromarray(pool.scene_pixels(small, pool.SCENES, number))
             for make in (yes_no, yes_no, free_text_question):
-                asked.append(make(small, rng))
-                tasks.append(AnswerTask(text=asked[-1].text, images=(picture,)))
-        for question, answer in zip(asked, model.answer(tasks), strict=True):
+                questions.append(make(small, rng))
+                tasks.append(AnswerTask(text=questions[-1].text, images=(image,)))
+        for question, answer in zip(questions, model.answer(tasks), strict=True):
             group = "yes/no" if question.answer in ("yes", "no") else "open"
             yield f"{group}: {question.kind}", answer.text.strip() == question.answer
 
 
-def tabulate(found: Any) -> None:
-    """Right, asked and share of every kind and of all."""
-    asked: Counter[str] = Counter()
-    right: Counter[str] = Counter()
-    for kind, is_right in found:
+def tabulate(results: Any) -> None:
+    """Prints correct answers, total and share of each kind and of all."""
+    counts: Counter[str] = Counter()
+    correct: Counter[str] = Counter()
+    for kind, is_correct in results:
         names = (kind, kind.split(":")[0] + ": all" if ":" in kind else "all")
         for name in names:
-            asked[name] += 1
-            right[name] += is_right
+            counts[name] += 1
+            correct[name] += is_correct
     print("| kind | right | of | share |\n| --- | ---: | ---: | ---: |")
-    for kind in sorted(asked):
-        print(f"| {kind} | {right[kind]} | {asked[kind]} | {right[kind] / asked[kind]:.3f} |")
+    for kind in sorted(counts):
+        print(f"| {kind} | {correct[kind]} | {counts[kind]} | {correct[kind] / counts[kind]:.3f} |")
 
 
 if __name__ == "__main__":

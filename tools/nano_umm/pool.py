@@ -1,8 +1,8 @@
-"""Scenes and changes by number, and their pictures and latents kept in files.
+"""Scenes and changes by number, and their images and latents, cached in files.
 
 A scene is a function of its number alone, so only pixels and latents are stored.
 
-Shapes: N scenes; two pictures a change, before and after.
+Shapes: N scenes; two images a change, before and after.
 """
 
 from __future__ import annotations
@@ -38,44 +38,44 @@ def change(number: int) -> SceneChange:
 
 
 def scene_pixels(small: SmallScene, kind: str, number: int) -> NDArray[np.uint8]:
-    """[64, 64, 3]; both pictures of a change share every pose."""
+    """[64, 64, 3]; both images of a change share every pose."""
     rng = np.random.default_rng([_SEEDS[kind], number, 1])
     return np.asarray(render(small_to_scene(small, rng), SIDE, SIDE).image)
 
 
-def fill_pictures(path: Path, kind: str, count: int) -> NDArray[np.uint8]:
-    """Pictures [N, 64, 64, 3] of scenes or [N, 2, 64, 64, 3] of changes, drawn once."""
+def cached_images(path: Path, kind: str, count: int) -> NDArray[np.uint8]:
+    """Images [N, 64, 64, 3] of scenes or [N, 2, 64, 64, 3] of changes, rendered once."""
     if not path.is_file():
         each = (2,) if kind == CHANGES else ()
-        made = np.empty((count, *each, SIDE, SIDE, 3), np.uint8)
+        rendered = np.empty((count, *each, SIDE, SIDE, 3), np.uint8)
         for number in range(count):
             if kind == SCENES:
-                made[number] = scene_pixels(scene(number), kind, number)
+                rendered[number] = scene_pixels(scene(number), kind, number)
             else:
                 both = change(number)
-                for at, small in enumerate((both.before, both.after)):
-                    made[number, at] = scene_pixels(small, kind, number)
-        np.save(path, made)
+                for index, small in enumerate((both.before, both.after)):
+                    rendered[number, index] = scene_pixels(small, kind, number)
+        np.save(path, rendered)
     loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return loaded
 
 
 @torch.no_grad()
-def fill_latents(
-    path: Path, pictures: NDArray[np.uint8], autoencoder: Autoencoder
+def cached_latents(
+    path: Path, images: NDArray[np.uint8], autoencoder: Autoencoder
 ) -> NDArray[np.float16]:
     """Mean and standard deviation [N.., 2, Z, y, x] of the posterior, not yet scaled."""
     if not path.is_file():
-        flat = pictures.reshape(-1, SIDE, SIDE, 3)
+        flat = images.reshape(-1, SIDE, SIDE, 3)
         parts: list[NDArray[Any]] = []
-        for at in range(0, len(flat), 64):
-            values = torch.from_numpy(np.array(flat[at : at + 64])).permute(0, 3, 1, 2)
+        for index in range(0, len(flat), 64):
+            values = torch.from_numpy(np.array(flat[index : index + 64])).permute(0, 3, 1, 2)
             with torch.autocast("cpu", torch.bfloat16):
                 mean, log_variance = autoencoder.moments(values.float() / 127.5 - 1.0)
             both = torch.stack([mean.float(), (log_variance.float() / 2).exp()], dim=1)
             parts.append(both.to(torch.float16).numpy())
         joined = np.concatenate(parts)
-        np.save(path, joined.reshape(*pictures.shape[:-3], *joined.shape[1:]))
+        np.save(path, joined.reshape(*images.shape[:-3], *joined.shape[1:]))
     loaded: NDArray[np.float16] = np.load(path, mmap_mode="r")
     return loaded
 

@@ -1,8 +1,8 @@
-"""What one training sample reads and is to say or draw, as token ids; its pictures come by number.
+"""Token ids that one training sample reads and generates; its images come by number.
 
-Five kinds of samples, as the model is used: draw (prompt, then picture), tell (the same with a long
-prompt), think (prompt, then a plan, then picture), ask (picture, then questions and answers), mend
-(picture, then an instruction, or a reflection with a thought, then the changed picture).
+Five kinds of samples, by use: `draw` (prompt, then image), `tell` (the same with a long prompt),
+`think` (prompt, then a plan, then image), `ask` (image, then questions and answers), `mend` (image,
+then an instruction, or a reflection with a thought, then the changed image).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from alphabench.scenes.small_world import SMALL_CATEGORIES, SmallScene
 from tools.nano_umm.language import DESCRIBE, FINE, REFLECT, THINK, thought
 
 DROPPED: Final = 0.1
-"""Share of prompts that are left out, for guidance."""
+"""Share of dropped prompts, for guidance."""
 QUESTIONS: Final = 4
-"""A picture."""
+"""For each image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +46,15 @@ class TokenBlocks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """Prompts and demands that training never sees."""
+    """Prompts and demands that are held out of training."""
 
     texts: Collection[str]
     demands: Collection[tuple[object, ...]]
-    """Of tasks with more than one object asked for; see `telling.facts_key`."""
+    """Of tasks with more than one object; see `descriptions.facts_key`."""
 
 
 class SequenceWriter:
-    """Makes words for samples; every choice from the generator that is passed in."""
+    """Builds text blocks for samples; every choice comes from the generator passed in."""
 
     def __init__(self, tokens: BagelTokens, held_out: HeldOut) -> None:
         self._tokens, self._held_out = tokens, held_out
@@ -65,11 +65,11 @@ class SequenceWriter:
         return TokenBlocks(ids=ids, scored=[False] + [scored] * (len(ids) - 1))
 
     def names(self) -> list[int]:
-        """The token of each category's word; of one with several words, the last."""
+        """The token of each category's word; for one with several words, the last."""
         return [self._tokens.encode(f" {noun(name)}")[-1] for name in SMALL_CATEGORIES]
 
     def prompt(self, small: SmallScene, rng: np.random.Generator) -> str:
-        """A wish in a line that this scene fulfils and that is not held out."""
+        """A short prompt that this scene satisfies and that is not held out."""
         while True:
             text = self._any_prompt(small, rng)
             if text not in self._held_out.texts:
@@ -78,9 +78,9 @@ class SequenceWriter:
     def _any_prompt(self, small: SmallScene, rng: np.random.Generator) -> str:
         style = rng.random()
         if style < 0.75:
-            asked = geneval_prompt(small, rng)
-            if asked is not None and facts_key(asked.facts) not in self._held_out.demands:
-                return asked.text
+            candidate = geneval_prompt(small, rng)
+            if candidate is not None and facts_key(candidate.facts) not in self._held_out.demands:
+                return candidate.text
         if style < 0.82 and len(small.objects) == 1 and small.objects[0].colour is None:
             return hint(small.objects[0].category, rng)
         return short_prompt(small, rng)
@@ -107,31 +107,31 @@ class SequenceWriter:
     def ask(self, small: SmallScene, rng: np.random.Generator) -> TokenBlocks:
         """Several questions, each with its answer, and at times the request to describe.
 
-        That comes last: behind a description, answers could be read off it with closed eyes.
+        That comes last: after a description, answers could be copied from the text.
         """
-        describes = rng.random() < 0.15
-        turns: list[TokenBlocks] = []
-        for _ in range(QUESTIONS - describes):
-            asked = (yes_no if rng.random() < 0.6 else free_text_question)(small, rng)
-            turns += [self.block(asked.text), self.block(asked.answer, scored=True)]
-        if describes:
-            turns += [self.block(DESCRIBE), self.block(caption(small), scored=True)]
-        return _joined(*turns)
+        with_description = rng.random() < 0.15
+        blocks: list[TokenBlocks] = []
+        for _ in range(QUESTIONS - with_description):
+            question = (yes_no if rng.random() < 0.6 else free_text_question)(small, rng)
+            blocks += [self.block(question.text), self.block(question.answer, scored=True)]
+        if with_description:
+            blocks += [self.block(DESCRIBE), self.block(caption(small), scored=True)]
+        return _joined(*blocks)
 
     def mend(self, change: SceneChange, rng: np.random.Generator) -> TokenBlocks:
-        """An instruction, or nothing, or a reflection on a prompt that went wrong."""
+        """An instruction, or nothing, or a reflection on an image that is wrong."""
         if rng.random() < 0.4:
             if rng.random() < DROPPED:
                 return TokenBlocks(ids=[], scored=[])
             return self.block(change.instruction)
-        wish = self.block(REFLECT.format(prompt=self.prompt(change.after, rng)))
-        said = f"{change.complaint}. {change.instruction}"
-        return _joined(wish, self.block(thought(said), scored=True))
+        request = self.block(REFLECT.format(prompt=self.prompt(change.after, rng)))
+        thought_text = f"{change.complaint}. {change.instruction}"
+        return _joined(request, self.block(thought(thought_text), scored=True))
 
     def keep(self, change: SceneChange, rng: np.random.Generator) -> TokenBlocks:
-        """A reflection on a picture that is right as it is: `change.after`."""
-        wish = self.block(REFLECT.format(prompt=self.prompt(change.after, rng)))
-        return _joined(wish, self.block(thought(FINE), scored=True))
+        """A reflection on an image that is correct: `change.after`."""
+        request = self.block(REFLECT.format(prompt=self.prompt(change.after, rng)))
+        return _joined(request, self.block(thought(FINE), scored=True))
 
 
 def _joined(*parts: TokenBlocks) -> TokenBlocks:

@@ -1,9 +1,9 @@
-"""Trains the nano unified model from scratch on small scenes; can be stopped and goes on.
+"""Trains the nano unified model from scratch on small scenes; resumable.
 
     python -m tools.nano_umm.autoencoder WORK        the autoencoder first
     python -m tools.nano_umm.train WORK
 
-WORK keeps pictures and latents drawn ahead, `umm.pt` (everything needed to go on) and `umm.log`.
+WORK holds cached images and latents, `umm.pt` (the state to resume from) and `umm.log`.
 A step depends on its number and the weights alone, so a run that was stopped ends with the weights
 of one that was not. `python -m tools.nano_umm.export WORK` makes the checkpoint folder.
 """
@@ -38,64 +38,64 @@ from alphabench.scenes.descriptions import facts_key
 from tools.nano_umm.autoencoder import DESIGN as AUTOENCODER
 from tools.nano_umm.batches import Batches, Kind
 from tools.nano_umm.checkpointing import restore, save_training
-from tools.nano_umm.language import VOCABULARY, make_tokenizer
-from tools.nano_umm.losses import WEIGHTS, Cells, losses
+from tools.nano_umm.language import VOCABULARY, make_umm_tokenizer
+from tools.nano_umm.losses import WEIGHTS, PatchClassifier, losses
 from tools.nano_umm.muon import advance, optimizers
 from tools.nano_umm.sequences import HeldOut, SequenceWriter
 
 EMA: Final = 0.997
 PLAIN: Final = ("embed_tokens", "lm_head", "position_embedding")
-"""Tables, which Muon does not suit."""
-LEARNING: Final = frozenset(PARAMETER_GROUPS) - {FIXED}
+"""Tables, for which Muon is unsuitable."""
+TRAINABLE: Final = frozenset(PARAMETER_GROUPS) - {FIXED}
 MINIS: Final = Path(alphabench.scenes.__file__).parent / "mini"
 
 
 class Phase(NamedTuple):
-    """A stretch of steps, at the end of which the rate has fallen to nothing."""
+    """A range of steps, at the end of which the rate has fallen to 0."""
 
     steps: int
     peak_rate: float
     sizes: Mapping[Kind, int]
     """Samples of each kind a step."""
-    asking: float
+    answer_weight: float
     """Weight of answers to questions."""
-    learning: Collection[ParameterGroup] = LEARNING
-    """What learns; the rest is frozen."""
+    trainable: Collection[ParameterGroup] = TRAINABLE
+    """The trained groups; the rest is frozen."""
 
 
-DRAWING: Final = Phase(
+GENERATION_PHASE: Final = Phase(
     steps=1200,
     peak_rate=3e-3,
     sizes={"draw": 64, "tell": 12, "think": 24, "ask": 32, "mend": 18, "see": 96},
-    asking=0.4,
+    answer_weight=0.4,
 )
-ASKING: Final = Phase(
+ANSWER_PHASE: Final = Phase(
     steps=600,
     peak_rate=2e-3,
     sizes={"draw": 16, "tell": 2, "think": 8, "ask": 96, "mend": 8, "see": 64},
-    asking=5.0,
-    learning=("understanding", "words", "vit", "connector"),
+    answer_weight=5.0,
+    trainable=("understanding", "words", "vit", "connector"),
 )
-"""Answers need far more weight than beside drawing, which stays what it is: it is good enough."""
+"""Answers need far more weight than generation, whose weights stay frozen here."""
 
 
 class TrainingScale(NamedTuple):
-    """How much is drawn ahead and how long is learnt from it."""
+    """The number of cached scenes and the steps of training."""
 
     scenes: int = 40_000
     changes: int = 14_000
-    phases: tuple[Phase, ...] = (DRAWING, ASKING)
+    phases: tuple[Phase, ...] = (GENERATION_PHASE, ANSWER_PHASE)
 
 
 FULL: Final = TrainingScale()
 
 
 class Trained(NamedTuple):
-    """All that training changes."""
+    """Everything that training changes."""
 
     model: Bagel
     average: Bagel
-    cells: Cells
+    cells: PatchClassifier
     steppers: dict[str, torch.optim.Optimizer]
 
     @property
@@ -110,11 +110,11 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--stop", type=int, help="stop early, at this step of the same schedule")
     parser.add_argument("--threads", type=int, default=1)
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     # The flash kernel's backward pass is slower than plain products for rows as short as these.
     torch.backends.cuda.enable_flash_sdp(False)
-    train_umm(chosen.work, stop=chosen.stop)
+    train_umm(arguments.work, stop=arguments.stop)
 
 
 def train_umm(work: Path, *, stop: int | None = None, scale: TrainingScale = FULL) -> Bagel:
@@ -131,11 +131,11 @@ def train_umm(work: Path, *, stop: int | None = None, scale: TrainingScale = FUL
     stop = stop or sum(phase.steps for phase in scale.phases)
     began = time.time()
     for step in range(done, stop):
-        found = _step(trained, batches, step, scale.phases)
+        values = _step(trained, batches, step, scale.phases)
         if step % 20 == 19:
             pace = (time.time() - began) / (step + 1 - done)
-            said = " ".join(f"{name} {value:.4f}" for name, value in found.items())
-            print(f"{step + 1} {said} {pace:.2f} s/step", flush=True)
+            shown_values = " ".join(f"{name} {value:.4f}" for name, value in values.items())
+            print(f"{step + 1} {shown_values} {pace:.2f} s/step", flush=True)
         if step % 100 == 99 or step + 1 == stop:
             save_training(work / "umm.pt", trained.state, step + 1)
     return trained.average.eval()
@@ -144,22 +144,22 @@ def train_umm(work: Path, *, stop: int | None = None, scale: TrainingScale = FUL
 def _step(
     trained: Trained, batches: Batches, step: int, phases: Sequence[Phase]
 ) -> dict[str, float]:
-    phase, into = phase_at(step, phases)
-    train_only(trained.model, phase.learning)
+    phase, offset = phase_at(step, phases)
+    train_only(trained.model, phase.trainable)
     trained.model.zero_grad()
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for kind in WEIGHTS:
         with torch.autocast("cpu", torch.bfloat16):
             batch = batches.get(kind, step, phase.sizes[kind])
             parts = losses(trained.model, trained.cells, batch)
         weighted = [WEIGHTS[kind][name] * value for name, value in parts.items()]
-        total = torch.stack(weighted).sum() * (phase.asking if kind == "ask" else 1.0)
+        total = torch.stack(weighted).sum() * (phase.answer_weight if kind == "ask" else 1.0)
         torch.autograd.backward(total)
-        found |= {f"{kind}.{name}": value.item() for name, value in parts.items()}
+        values |= {f"{kind}.{name}": value.item() for name, value in parts.items()}
     nn.utils.clip_grad_norm_(trained.model.parameters(), 1.0)
-    advance(trained.steppers.values(), umm_rate_at(into, phase))
-    _average(trained, min(EMA, (into + 1) / (into + 10)))
-    return found
+    advance(trained.steppers.values(), umm_rate_at(offset, phase))
+    _average(trained, min(EMA, (offset + 1) / (offset + 10)))
+    return values
 
 
 @torch.no_grad()
@@ -170,16 +170,16 @@ def _average(trained: Trained, decay: float) -> None:
 
 
 def phase_at(step: int, phases: Sequence[Phase]) -> tuple[Phase, int]:
-    """The phase of this step, and how many of its steps lie before this one."""
+    """The phase of this step, and how many of its steps come before this one."""
     for phase in phases:
         if step < phase.steps:
             return phase, step
         step -= phase.steps
-    raise ValueError("the step lies behind the last phase")
+    raise ValueError("the step is after the last phase")
 
 
 def umm_rate_at(step: int, phase: Phase) -> float:
-    """Learning rate: 50 steps of warm-up, flat, and down to nothing over the last third."""
+    """Learning rate: 50 steps of warm-up, flat, and down to 0 over the last third."""
     left = 3 * (phase.steps - step) / phase.steps
     return phase.peak_rate * min((step + 1) / 50, 1.0, left)
 
@@ -196,8 +196,8 @@ def begin(tokens: BagelTokens) -> Trained:
         table.pos_embed.data.copy_(sine_table(side, table.pos_embed.shape[1]))
     average.load_state_dict(model.state_dict())
     average.requires_grad_(requires_grad=False)
-    cells = Cells(model.config.language.hidden_size)
-    steppers = optimizers(model, DRAWING.peak_rate, plain=PLAIN)
+    cells = PatchClassifier(model.config.language.hidden_size)
+    steppers = optimizers(model, GENERATION_PHASE.peak_rate, plain=PLAIN)
     steppers["cells_adamw"] = torch.optim.AdamW(cells.parameters(), weight_decay=0.0)
     return Trained(model, average, cells, steppers)
 
@@ -245,23 +245,25 @@ def config() -> BagelConfig:
 def autoencoder(work: Path) -> Autoencoder:
     """The trained one, with the scale of its latents."""
     statistics = json.loads((work / "autoencoder.json").read_text(encoding="utf-8"))
-    made = Autoencoder(replace(AUTOENCODER, **statistics))
+    loaded = Autoencoder(replace(AUTOENCODER, **statistics))
     stored = load_file(work / "ae.safetensors")
-    names = made.network.state_dict()
-    made.network.load_state_dict({name: stored[made.stored_name(name)].float() for name in names})
-    return made
+    names = loaded.network.state_dict()
+    loaded.network.load_state_dict(
+        {name: stored[loaded.stored_name(name)].float() for name in names}
+    )
+    return loaded
 
 
 def tokenizer(work: Path) -> BagelTokens:
-    """The one in `work`, made there first where it is missing."""
+    """The tokenizer in `work`, created if it is missing."""
     folder = work / "tokenizer"
     if not folder.is_dir():
-        make_tokenizer(folder, MINIS)
+        make_umm_tokenizer(folder, MINIS)
     return load_bagel_tokens(folder, vocabulary=VOCABULARY)
 
 
 def held_out() -> HeldOut:
-    """Every prompt of the mini splits, and what those of GenEval's demand of two or more things."""
+    """Every prompt of the mini splits, and the facts of GenEval's with two or more objects."""
     texts: set[str] = set()
     demands: set[tuple[object, ...]] = set()
     for path in sorted(MINIS.glob("*.jsonl")):

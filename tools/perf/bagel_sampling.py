@@ -3,10 +3,10 @@
     python tools/perf/bagel_sampling.py                      small, on the CPU, about a minute
     python tools/perf/bagel_sampling.py --large --device cuda   1.3 B parameters, 512 px, bfloat16
 
-Each row of a batch edits a picture: it reads latents, patches and an instruction, and is drawn with
-guidance by text and by picture, which takes three branches. All ways to do that work run in one
-process on the same weights, take turns, and must agree. The autoencoder is not part of it. On a CPU
-seconds are those of the processor, so that what else runs on the machine does not count.
+Each row of a batch edits an image: it reads latents, patches and an instruction, and is generated
+with guidance by text and by image, which takes three branches. All methods run in one process on
+the same weights, take turns, and must agree. The autoencoder is not part of it. On a CPU
+seconds are those of the processor, so that other processes do not count.
 
 The large configuration was written for a GPU and has not been measured.
 """
@@ -48,11 +48,11 @@ from alphabench.models.bagel.sampler import (
 )
 
 GUIDANCE: Final = Guidance(image_scale=2.0, low=0.0, renorm="text_channel")
-ALONE: Final = Guidance(text_scale=1.0)
+UNGUIDED: Final = Guidance(text_scale=1.0)
 SHIFT: Final = 3.0
 MEBI: Final = 2**20
 CLOSE: Final = {torch.float32: 1e-4, torch.bfloat16: 0.25}
-"""How far apart, at most, the ways may end: they round differently."""
+"""The largest difference between methods, which round differently."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +85,11 @@ class Setup:
 
 
 def read(setup: Setup) -> Contexts:
-    """Everything before the picture."""
-    said = new_contexts(setup.model, setup.rows)
-    said = with_latents(setup.model, said, setup.latents, [setup.grid] * setup.rows)
-    said = with_patches(setup.model, said, setup.patches, [setup.seen] * setup.rows)
-    return with_text(setup.model, said, setup.ids)
+    """Everything before the image."""
+    contexts = new_contexts(setup.model, setup.rows)
+    contexts = with_latents(setup.model, contexts, setup.latents, [setup.grid] * setup.rows)
+    contexts = with_patches(setup.model, contexts, setup.patches, [setup.seen] * setup.rows)
+    return with_text(setup.model, contexts, setup.ids)
 
 
 def batched(setup: Setup) -> Tensor:
@@ -104,7 +104,7 @@ def one_at_a_time(setup: Setup) -> Tensor:
 
 
 def recomputed(setup: Setup) -> Tensor:
-    """Contexts are read anew at every step."""
+    """Contexts are read again at every step."""
     x_LC = setup.noise
     for t, width in intervals(setup.points, SHIFT):
         guided = GuidedVelocity(setup.model, read(setup), [setup.grid] * setup.rows, GUIDANCE)
@@ -114,21 +114,23 @@ def recomputed(setup: Setup) -> Tensor:
 
 def sequential(setup: Setup) -> Tensor:
     """Each branch of guidance goes through the model by itself."""
-    said, grids = read(setup), [setup.grid] * setup.rows
-    painters = [
-        GuidedVelocity(setup.model, Contexts(full=one, text_free=one, image_free=one), grids, ALONE)
-        for one in (said.full, said.text_free, said.image_free)
+    contexts, grids = read(setup), [setup.grid] * setup.rows
+    branches = [
+        GuidedVelocity(
+            setup.model, Contexts(full=one, text_free=one, image_free=one), grids, UNGUIDED
+        )
+        for one in (contexts.full, contexts.text_free, contexts.image_free)
     ]
     counts = [setup.grid.rows * setup.grid.columns] * setup.rows
     tokens = ragged(counts, setup.noise.device)
     x_LC = setup.noise
     for t, width in intervals(setup.points, SHIFT):
-        full, text_free, image_free = (tokens.pad(one.velocity(x_LC, t)) for one in painters)
+        full, text_free, image_free = (tokens.pad(one.velocity(x_LC, t)) for one in branches)
         x_LC = x_LC - tokens.unpad(apply_guidance(full, text_free, image_free, GUIDANCE)) * width
     return x_LC
 
 
-WAYS: Final[dict[str, Callable[[Setup], Tensor]]] = {
+METHODS: Final[dict[str, Callable[[Setup], Tensor]]] = {
     "batched": batched,
     "one at a time": one_at_a_time,
     "contexts recomputed": recomputed,
@@ -137,7 +139,7 @@ WAYS: Final[dict[str, Callable[[Setup], Tensor]]] = {
 
 
 def small() -> tuple[BagelConfig, int, int]:
-    """A design, pixels on a side, points."""
+    """A configuration, pixels on a side, points."""
     language = BagelTextConfig(
         hidden_size=384, intermediate_size=1024, num_hidden_layers=8, num_attention_heads=6,
         num_key_value_heads=2, vocab_size=512, rope_theta=1e6, rms_norm_eps=1e-6,
@@ -164,7 +166,7 @@ def _design(language: BagelTextConfig, *, vit_width: int, vit_layers: int) -> Ba
     )
 
 
-def set_up(
+def make_setup(
     size: tuple[BagelConfig, int, int], rows: int, *, device: torch.device, dtype: torch.dtype
 ) -> Setup:
     """Random weights and inputs, the same at every call."""
@@ -190,42 +192,42 @@ def set_up(
 
 
 @torch.no_grad()
-def _measure(setup: Setup, repeats: int) -> dict[str, dict[str, float]]:
-    """Way -> its figures; the ways take turns, so that a busy machine slows all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
-    peaks: dict[str, float] = dict.fromkeys(WAYS, 0.0)
-    wanted = batched(setup)
+def measure_sampling(setup: Setup, repeats: int) -> dict[str, dict[str, float]]:
+    """Method -> its metrics; the methods take turns, so that a busy machine slows all equally."""
+    seconds: dict[str, list[float]] = {name: [] for name in METHODS}
+    peaks: dict[str, float] = dict.fromkeys(METHODS, 0.0)
+    expected = batched(setup)
     for _ in range(repeats):
-        for name, way in WAYS.items():
+        for name, method in METHODS.items():
             _start_peak(setup.noise.device)
             clock = time.perf_counter if setup.noise.is_cuda else time.process_time
             began = clock()
-            found = way(setup)
-            if found.is_cuda:
+            result = method(setup)
+            if result.is_cuda:
                 torch.cuda.synchronize()
             seconds[name].append((clock() - began) / setup.rows)
             peaks[name] = max(peaks[name], _peak(setup.noise.device))
-            apart = float((found - wanted).abs().max())
-            assert apart <= CLOSE[setup.model.vae2llm.weight.dtype], (name, apart)
+            difference = float((result - expected).abs().max())
+            assert difference <= CLOSE[setup.model.vae2llm.weight.dtype], (name, difference)
     return {
         name: {
             "seconds_per_image": median(seconds[name]),
-            "gflop_per_image": _flops(way, setup) / setup.rows / 1e9,
+            "gflop_per_image": _flops(method, setup) / setup.rows / 1e9,
             "peak_mib": peaks[name] / MEBI,
         }
-        for name, way in WAYS.items()
+        for name, method in METHODS.items()
     }
 
 
-def _flops(way: Callable[[Setup], Tensor], setup: Setup) -> int:
-    # Torch's own table lacks the kernel for CPUs, and refuses grouped queries for the others.
+def _flops(method: Callable[[Setup], Tensor], setup: Setup) -> int:
+    # Torch's table has no kernel for CPUs, and refuses grouped queries for the others.
     kernels = ("flash_attention_for_cpu", "flash_attention", "efficient_attention")
     mapping = {
         getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}"): _attention_flops
         for kernel in (*kernels, "cudnn_attention")
     }
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
-        way(setup)
+        method(setup)
     return int(counter.get_total_flops())
 
 
@@ -253,44 +255,44 @@ def _peak(device: torch.device) -> float:
 
 @torch.no_grad()
 def context_mib(setup: Setup) -> float:
-    """Keys and values that are kept for one row, all three branches."""
-    said = read(setup.row(0))
-    kept = stack([said.full, said.text_free, said.image_free])
-    return sum(one.nbytes for one in (*kept.keys, *kept.values)) / MEBI
+    """Stored keys and values of one row, all three branches."""
+    contexts = read(setup.row(0))
+    stacked = stack([contexts.full, contexts.text_free, contexts.image_free])
+    return sum(one.nbytes for one in (*stacked.keys, *stacked.values)) / MEBI
 
 
 def main() -> None:
-    """Print the setting, one line for each way, and the ratios."""
+    """Print the setting, one line for each method, and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--pixels", type=int, help="on a side, in the place of the size's own")
+    parser.add_argument("--pixels", type=int, help="on a side, instead of the size's default")
     options = parser.parse_args()
     dtype = torch.bfloat16 if options.large else torch.float32
     config, pixels, points = large() if options.large else small()
     size = (config, options.pixels or pixels, points)
-    setup = set_up(size, options.rows, device=torch.device(options.device), dtype=dtype)
-    _say(
+    setup = make_setup(size, options.rows, device=torch.device(options.device), dtype=dtype)
+    print_row(
         device=_name(options.device), threads=torch.get_num_threads(), dtype=str(dtype),
         parameters=sum(one.numel() for one in setup.model.parameters()), pixels=size[1],
         steps=setup.points - 1, rows=setup.rows, context_mib_per_row=round(context_mib(setup), 2),
     )  # fmt: skip
-    found = _measure(setup, options.repeats)
-    for name, figures in found.items():
-        rate = figures["gflop_per_image"] / figures["seconds_per_image"] / 1e3
-        _say(
+    result = measure_sampling(setup, options.repeats)
+    for name, metrics in result.items():
+        rate = metrics["gflop_per_image"] / metrics["seconds_per_image"] / 1e3
+        print_row(
             way=name,
-            **{k: round(v, 4) for k, v in figures.items()},
+            **{k: round(v, 4) for k, v in metrics.items()},
             tflop_per_second=round(rate, 4),
         )
-    base = found.pop("batched")
-    for name, figures in found.items():
-        _say(
+    base = result.pop("batched")
+    for name, metrics in result.items():
+        print_row(
             batched_against=name,
-            times_faster=round(figures["seconds_per_image"] / base["seconds_per_image"], 2),
-            share_of_flops=round(base["gflop_per_image"] / figures["gflop_per_image"], 3),
+            times_faster=round(metrics["seconds_per_image"] / base["seconds_per_image"], 2),
+            share_of_flops=round(base["gflop_per_image"] / metrics["gflop_per_image"], 3),
         )
 
 
@@ -298,9 +300,9 @@ def _name(device: str) -> str:
     return torch.cuda.get_device_name() if device.startswith("cuda") else device
 
 
-def _say(**figures: object) -> None:
+def print_row(**metrics: object) -> None:
     """One line of JSON."""
-    sys.stdout.write(json.dumps(figures) + "\n")
+    sys.stdout.write(json.dumps(metrics) + "\n")
     sys.stdout.flush()
 
 

@@ -59,7 +59,7 @@ def find_weights(
         descriptions: which other files belong to the model.
 
     Raises:
-        NotHereError: the hub's files are neither cached nor available.
+        WeightsNotFoundError: the hub's files are neither cached nor available.
         AlphaBenchError: no such folder, or no safetensors in it.
     """
     folder = Path(source).expanduser()

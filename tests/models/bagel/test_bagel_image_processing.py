@@ -28,27 +28,27 @@ def test_both_sides_are_multiples_of_the_stride_and_not_too_long(width: int, hei
         assert all(side % rule.stride == 0 and 0 < side <= rule.longest for side in size)
 
 
-def test_a_picture_of_the_right_size_is_not_touched() -> None:
-    picture = Image.new("RGB", (1024, 512))
-    assert LATENT_SIZES.resized(picture) is picture
+def test_an_image_of_the_right_size_is_unchanged() -> None:
+    image = Image.new("RGB", (1024, 512))
+    assert LATENT_SIZES.resized(image) is image
 
 
-def test_pixels_and_pictures_are_each_others_inverse_to_one_level() -> None:
+def test_pixels_and_images_are_inverse_to_one_level() -> None:
     values = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
     back = np.asarray(pixels_to_image(image_to_pixels(Image.fromarray(values))))
     assert np.abs(back.astype(int) - values).max() <= 1
 
 
-def test_what_lies_outside_the_range_is_clamped() -> None:
+def test_values_outside_the_range_are_clamped() -> None:
     drawn = pixels_to_image(torch.tensor([-2.0, 0.0, 2.0]).reshape(3, 1, 1))
     assert drawn.getpixel((0, 0)) == (0, 127, 255)
 
 
 def test_transparent_palettes_become_white() -> None:
-    picture = Image.new("P", (1, 1), 0)
-    picture.putpalette([255, 0, 0])
-    picture.info["transparency"] = 0
-    assert to_rgb(picture).getpixel((0, 0)) == (255, 255, 255)
+    image = Image.new("P", (1, 1), 0)
+    image.putpalette([255, 0, 0])
+    image.info["transparency"] = 0
+    assert to_rgb(image).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_a_patch_lists_rows_then_columns_then_channels() -> None:
@@ -66,5 +66,5 @@ def test_a_token_lists_rows_then_columns_then_channels() -> None:
     assert torch.equal(to_latent(tokens, 2, rows=2, columns=3), latent)
 
 
-def test_places_use_the_corner_of_the_table() -> None:
+def test_grid_indices_use_the_corner_of_the_table() -> None:
     assert grid_indices(2, 3, 10).tolist() == [0, 1, 2, 10, 11, 12]

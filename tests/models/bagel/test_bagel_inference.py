@@ -24,7 +24,7 @@ from alphabench.models.bagel.sampling_config import EDIT, BagelSampling
 from alphabench.models.unified_model import AnswerTask, GenerationResult, GenerationTask
 from alphabench.types import NotGenerated
 
-RECIPE = BagelSampling(
+SAMPLING = BagelSampling(
     timesteps=3,
     draw=Guidance(),
     edit=EDIT,
@@ -41,7 +41,7 @@ RECIPE = BagelSampling(
 )
 
 
-def picture(seed: int, width: int, height: int) -> Image.Image:
+def random_image(seed: int, width: int, height: int) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
@@ -49,20 +49,20 @@ def picture(seed: int, width: int, height: int) -> Image.Image:
 TASKS = (
     GenerationTask(prompt="a cat", seed=1),
     GenerationTask(prompt="seven green trees beside a road", seed=2, width=96, height=32),
-    GenerationTask(prompt="make it red", seed=3, source=picture(0, 64, 48)),
-    GenerationTask(prompt="x", seed=4, source=picture(1, 33, 90)),
+    GenerationTask(prompt="make it red", seed=3, source=random_image(0, 64, 48)),
+    GenerationTask(prompt="x", seed=4, source=random_image(1, 33, 90)),
     GenerationTask(prompt="a cat", seed=5),
 )
 
 
-def pixels(drawn: GenerationResult | NotGenerated) -> Any:
-    assert isinstance(drawn, GenerationResult)
-    return np.asarray(drawn.image, dtype=np.int16)
+def pixels(result: GenerationResult | NotGenerated) -> Any:
+    assert isinstance(result, GenerationResult)
+    return np.asarray(result.image, dtype=np.int16)
 
 
 @pytest.fixture(scope="module")
 def model(loaded: LoadedBagel) -> UnifiedBagel:
-    return UnifiedBagel(loaded, RECIPE)
+    return UnifiedBagel(loaded, SAMPLING)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def alone(model: UnifiedBagel) -> dict[bool, list[GenerationResult | NotGenerate
 
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.booleans())
-def test_batch_and_order_change_neither_pictures_nor_thoughts(
+def test_batch_and_order_change_neither_images_nor_thoughts(
     model: UnifiedBagel,
     alone: dict[bool, list[GenerationResult | NotGenerated]],
     order: Sequence[int],
@@ -90,8 +90,8 @@ def test_batch_and_order_change_neither_pictures_nor_thoughts(
         assert np.abs(pixels(found) - pixels(wanted)).max() <= 1
 
 
-def test_the_noise_of_a_picture_is_decided_by_its_seed_alone(model: UnifiedBagel) -> None:
-    plain, edit = TASKS[0], replace(TASKS[0], source=picture(0, 64, 64))
+def test_the_noise_of_an_image_depends_on_its_seed_alone(model: UnifiedBagel) -> None:
+    plain, edit = TASKS[0], replace(TASKS[0], source=random_image(0, 64, 64))
     assert torch.equal(model.noise(plain).image_LC, model.noise(edit).image_LC)
     assert not torch.equal(
         model.noise(plain).image_LC, model.noise(replace(plain, seed=9)).image_LC
@@ -102,14 +102,14 @@ def test_the_noise_of_a_picture_is_decided_by_its_seed_alone(model: UnifiedBagel
     assert source.shape == (1, 16, 8, 8)
 
 
-def test_prompt_seed_source_and_thought_all_change_the_picture(
+def test_prompt_seed_source_and_thought_all_change_the_image(
     model: UnifiedBagel, alone: dict[bool, list[GenerationResult | NotGenerated]]
 ) -> None:
     first, edit = TASKS[0], TASKS[2]
     variants = [
         (alone[False][0], model.generate([replace(first, prompt="a dog")])[0]),
         (alone[False][0], alone[False][4]),
-        (alone[False][2], model.generate([replace(edit, source=picture(7, 64, 48))])[0]),
+        (alone[False][2], model.generate([replace(edit, source=random_image(7, 64, 48))])[0]),
         (alone[False][0], alone[True][0]),
     ]
     for one, other in variants:
@@ -128,22 +128,22 @@ def test_an_edit_has_the_size_that_its_source_gets(
     [
         ({"width": 60}, "60x64 is no size in steps of 16 pixels"),
         ({"width": 160}, "160x64 is larger than 128 pixels"),
-        ({"width": 64, "source": picture(0, 64, 64)}, "has the size of its source"),
+        ({"width": 64, "source": random_image(0, 64, 64)}, "has the size of its source"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_and_the_rest_is_drawn(
+def test_impossible_tasks_are_refused_and_the_others_generated(
     model: UnifiedBagel, change: dict[str, Any], words: str
 ) -> None:
-    refused, drawn = model.generate([replace(TASKS[0], **change), TASKS[0]])
+    refused, result = model.generate([replace(TASKS[0], **change), TASKS[0]])
     assert isinstance(refused, NotGenerated)
     assert refused.status == "refused"
     assert words in refused.reason
-    assert isinstance(drawn, GenerationResult)
+    assert isinstance(result, GenerationResult)
 
 
-def test_a_thought_that_meets_its_limit_says_so(loaded: LoadedBagel) -> None:
-    short = UnifiedBagel(loaded, replace(RECIPE, temperature=0.0, max_think_tokens=2))
-    long = UnifiedBagel(loaded, replace(RECIPE, temperature=0.0, max_think_tokens=4))
+def test_a_thought_that_reaches_its_limit_is_marked(loaded: LoadedBagel) -> None:
+    short = UnifiedBagel(loaded, replace(SAMPLING, temperature=0.0, max_think_tokens=2))
+    long = UnifiedBagel(loaded, replace(SAMPLING, temperature=0.0, max_think_tokens=4))
     cut, longer = (model.generate(TASKS[:1], think=True)[0] for model in (short, long))
     assert isinstance(cut, GenerationResult)
     assert isinstance(longer, GenerationResult)
@@ -159,21 +159,21 @@ def test_without_thinking_there_is_no_thought(
     assert all(isinstance(one, GenerationResult) and one.thought is None for one in alone[False])
 
 
-def test_latents_that_are_no_numbers_make_no_picture(loaded: LoadedBagel) -> None:
+def test_latents_that_are_not_finite_make_no_image(loaded: LoadedBagel) -> None:
     class Broken(UnifiedBagel):
         def noise(self, task: GenerationTask) -> Any:
             found = super().noise(task)
             bad = task.prompt == "x"
             return found._replace(image_LC=found.image_LC * (float("nan") if bad else 1.0))
 
-    broken, drawn = Broken(loaded, RECIPE).generate([replace(TASKS[0], prompt="x"), TASKS[0]])
+    broken, result = Broken(loaded, SAMPLING).generate([replace(TASKS[0], prompt="x"), TASKS[0]])
     assert isinstance(broken, NotGenerated)
     assert broken.status == "failed"
-    assert isinstance(drawn, GenerationResult)
+    assert isinstance(result, GenerationResult)
 
 
-def test_answers_depend_on_their_own_pictures_and_words_alone(model: UnifiedBagel) -> None:
-    one, two = picture(0, 64, 64), picture(1, 40, 80)
+def test_answers_depend_on_their_images_and_text_alone(model: UnifiedBagel) -> None:
+    one, two = random_image(0, 64, 64), random_image(1, 40, 80)
     tasks = [
         AnswerTask(text="what?", images=(one,), seed=1),
         AnswerTask(text="which of them?", images=(one, two), seed=2),
@@ -185,14 +185,14 @@ def test_answers_depend_on_their_own_pictures_and_words_alone(model: UnifiedBage
     assert model.answer([]) == []
 
 
-def test_what_is_shown_changes_what_is_said(loaded: LoadedBagel) -> None:
+def test_images_change_the_answer(loaded: LoadedBagel) -> None:
     # Long answers: images hardly move the tokens of a model that has learnt nothing.
-    model = UnifiedBagel(loaded, replace(RECIPE, max_answer_tokens=60))
-    shown = AnswerTask(text="what?", images=(picture(0, 96, 96),), seed=1)
+    model = UnifiedBagel(loaded, replace(SAMPLING, max_answer_tokens=60))
+    shown = AnswerTask(text="what?", images=(random_image(0, 96, 96),), seed=1)
     assert model.answer([shown]) != model.answer([replace(shown, images=())])
 
 
-def test_tokens_are_drawn_with_their_probabilities() -> None:
+def test_tokens_are_sampled_with_their_probabilities() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0, -50.0]]).repeat(4000, 1)
     chosen = seeded_token_sampler(list(range(4000)), 2.0)(logits, list(range(4000)))
     shares = np.bincount(chosen, minlength=4) / 4000
@@ -201,7 +201,7 @@ def test_tokens_are_drawn_with_their_probabilities() -> None:
     assert shares[3] == 0
 
 
-def test_a_row_draws_its_own_tokens_wherever_it_stands() -> None:
+def test_a_row_samples_the_same_tokens_at_any_index() -> None:
     logits = torch.zeros(3, 1000)
     together = seeded_token_sampler([5, 6, 7], 1.0)(logits, [0, 1, 2])
     later = seeded_token_sampler([5, 6, 7], 1.0)(logits[:2], [2, 0])

@@ -45,7 +45,7 @@ def test_every_tensor_of_the_folder_is_in_the_model_and_none_is_left_empty(
         assert torch.equal(weights[name].flatten(), pictures[stored_name].flatten())
 
 
-def test_weights_take_the_type_that_was_asked_for(checkpoint: Path) -> None:
+def test_weights_take_the_requested_dtype(checkpoint: Path) -> None:
     loaded = load_bagel(checkpoint, dtype=torch.bfloat16)
     assert {weight.dtype for weight in loaded.model.parameters()} == {torch.bfloat16}
     weights = loaded.autoencoder.network.parameters()
@@ -93,7 +93,7 @@ def test_a_tensor_of_the_wrong_shape_is_named(checkpoint: Path) -> None:
     )
 
 
-def test_a_tensor_without_a_place_is_named(checkpoint: Path) -> None:
+def test_an_unexpected_tensor_is_named(checkpoint: Path) -> None:
     rewrite(checkpoint, "ema.safetensors", stranger=torch.zeros(1))
     assert "'stranger'" in refusal(checkpoint)
 

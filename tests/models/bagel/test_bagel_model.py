@@ -71,7 +71,7 @@ def kept_bytes(loaded: LoadedBagel, *, recompute: bool) -> int:
     return sum(kept.values())
 
 
-def test_recomputing_gives_the_same_gradients_and_keeps_less(loaded: LoadedBagel) -> None:
+def test_recomputing_gives_the_same_gradients_with_less_memory(loaded: LoadedBagel) -> None:
     weights = list(loaded.model.language_model.model.layers.parameters())
     plain, again = (
         torch.autograd.grad(

@@ -48,7 +48,7 @@ def test_guidance_acts_above_its_lower_bound_and_up_to_its_upper() -> None:
     assert [guidance.branches(t) for t in (0.4, 0.41, 0.9, 0.91)] == [1, 2, 2, 1]
 
 
-def test_without_guidance_by_text_there_is_none_by_pictures() -> None:
+def test_without_guidance_by_text_there_is_none_by_images() -> None:
     assert Guidance(text_scale=1.0, image_scale=2.0).branches(0.9) == 1
     assert Guidance(text_scale=1.1, image_scale=2.0).branches(0.9) == 3
 
@@ -60,7 +60,7 @@ def test_options_without_a_meaning_are_refused(options: dict[str, str]) -> None:
 
 
 @given(points=st.integers(2, 60), shift=st.floats(0.5, 8.0))
-def test_the_steps_lead_from_noise_to_the_picture(points: int, shift: float) -> None:
+def test_the_steps_lead_from_noise_to_the_image(points: int, shift: float) -> None:
     steps = intervals(points, shift)
     assert len(steps) == points - 1
     assert steps[0].t == pytest.approx(1.0, abs=1e-6)

@@ -32,7 +32,7 @@ def test_rows_come_apart_where_they_were_joined(lengths: list[int]) -> None:
 
 
 @given(lengths=LENGTHS, seed=st.integers(0, 99))
-def test_another_order_of_tokens_fills_the_same_places(lengths: list[int], seed: int) -> None:
+def test_another_order_of_tokens_fills_the_same_slots(lengths: list[int], seed: int) -> None:
     rows = ragged(lengths, CPU)
     order = torch.randperm(sum(lengths), generator=torch.Generator().manual_seed(seed))
     tokens = torch.arange(sum(lengths))

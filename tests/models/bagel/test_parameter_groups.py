@@ -48,7 +48,7 @@ def test_the_groups_hold_every_number_once(model: Bagel) -> None:
         ("llm2vae", "latents"),
     ],
 )
-def test_a_name_tells_its_group(name: str, group: str) -> None:
+def test_a_name_determines_its_group(name: str, group: str) -> None:
     assert group_of(name) == group
 
 

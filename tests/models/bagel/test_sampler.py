@@ -42,16 +42,16 @@ def tokens(grid: Grid, seed: int, width: int) -> Tensor:
 def edited(loaded: LoadedBagel, rows: Sequence[int]) -> Contexts:
     """An image, its patches, an instruction and a thought, each of another length by row."""
     model = loaded.model
-    said = new_contexts(model, len(rows))
+    contexts = new_contexts(model, len(rows))
     latents = torch.cat([tokens(GRIDS[row], row, 64) for row in rows])
-    said = with_latents(model, said, latents, [GRIDS[row] for row in rows])
+    contexts = with_latents(model, contexts, latents, [GRIDS[row] for row in rows])
     patches = torch.cat([tokens(SEEN[row], row, 588) for row in rows])
-    said = with_patches(model, said, patches, [SEEN[row] for row in rows])
-    said = with_text(model, said, [loaded.tokens.block(TEXTS[row]) for row in rows])
-    return with_thought(model, said, [loaded.tokens.block(TEXTS[row][:3]) for row in rows])
+    contexts = with_patches(model, contexts, patches, [SEEN[row] for row in rows])
+    contexts = with_text(model, contexts, [loaded.tokens.block(TEXTS[row]) for row in rows])
+    return with_thought(model, contexts, [loaded.tokens.block(TEXTS[row][:3]) for row in rows])
 
 
-def drawn(
+def generated(
     loaded: LoadedBagel, contexts: Contexts, rows: Sequence[int], guidance: Guidance
 ) -> dict[int, Tensor]:
     grids = [GRIDS[row] for row in rows]
@@ -64,18 +64,18 @@ def drawn(
 
 @pytest.mark.parametrize("renorm", ["global", "channel", "text_channel"])
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0)])
-def test_a_picture_does_not_depend_on_its_batch(
+def test_an_image_does_not_depend_on_its_batch(
     loaded: LoadedBagel, order: Sequence[int], renorm: Renorm
 ) -> None:
     guidance = Guidance(image_scale=1.5, low=0.5, renorm=renorm)
     with torch.no_grad():
-        together = drawn(loaded, edited(loaded, order), order, guidance)
+        together = generated(loaded, edited(loaded, order), order, guidance)
         for row in order:
-            alone = drawn(loaded, edited(loaded, [row]), [row], guidance)
+            alone = generated(loaded, edited(loaded, [row]), [row], guidance)
             close(together[row], alone[row])
 
 
-def test_contexts_read_apart_and_stacked_draw_the_same(loaded: LoadedBagel) -> None:
+def test_contexts_read_separately_and_stacked_generate_the_same(loaded: LoadedBagel) -> None:
     guidance = Guidance(image_scale=2.0, low=0.0)
     with torch.no_grad():
         apart = [edited(loaded, [row]) for row in (0, 1, 2)]
@@ -84,26 +84,26 @@ def test_contexts_read_apart_and_stacked_draw_the_same(loaded: LoadedBagel) -> N
             text_free=stack([one.text_free for one in apart]),
             image_free=stack([one.image_free for one in apart]),
         )
-        found = drawn(loaded, stacked, (0, 1, 2), guidance)
-        wanted = drawn(loaded, edited(loaded, (0, 1, 2)), (0, 1, 2), guidance)
-    for row, picture in wanted.items():
-        close(found[row], picture)
+        found = generated(loaded, stacked, (0, 1, 2), guidance)
+        wanted = generated(loaded, edited(loaded, (0, 1, 2)), (0, 1, 2), guidance)
+    for row, image_of in wanted.items():
+        close(found[row], image_of)
 
 
 def test_guidance_reads_each_branch_as_if_it_were_alone(loaded: LoadedBagel) -> None:
     model, grid = loaded.model, GRIDS[1]
     noise = tokens(grid, 3, 64)
     with torch.no_grad():
-        said = edited(loaded, [1])
+        contexts = edited(loaded, [1])
         plain = Guidance(text_scale=1.0)
         full, text_free, image_free = (
             GuidedVelocity(
                 model, Contexts(full=c, text_free=c, image_free=c), [grid], plain
             ).velocity(noise, 0.8)
-            for c in (said.full, said.text_free, said.image_free)
+            for c in (contexts.full, contexts.text_free, contexts.image_free)
         )
         guidance = Guidance(text_scale=3.0, image_scale=2.0, renorm_floor=1.0)
-        found = GuidedVelocity(model, said, [grid], guidance).velocity(noise, 0.8)
+        found = GuidedVelocity(model, contexts, [grid], guidance).velocity(noise, 0.8)
     pushed = text_free + 3.0 * (full - text_free)
     close(found, image_free + 2.0 * (pushed - image_free))
 
@@ -125,16 +125,16 @@ def test_finished_rows_leave_and_the_others_write_on_unchanged(loaded: LoadedBag
     assert len(found[1]) < 9
 
 
-def test_writing_and_drawing_leave_the_context_as_it_was(loaded: LoadedBagel) -> None:
+def test_generation_leaves_the_context_unchanged(loaded: LoadedBagel) -> None:
     with torch.no_grad():
-        said = edited(loaded, [0, 1])
-        before = [key.clone() for key in said.full.keys]
-        generate_text(loaded.model, said.full, start=loaded.tokens.start, end=-1, max_tokens=3)
-        drawn(loaded, said, (0, 1), Guidance())
-    assert all(torch.equal(a, b) for a, b in zip(before, said.full.keys, strict=True))
+        contexts = edited(loaded, [0, 1])
+        before = [key.clone() for key in contexts.full.keys]
+        generate_text(loaded.model, contexts.full, start=loaded.tokens.start, end=-1, max_tokens=3)
+        generated(loaded, contexts, (0, 1), Guidance())
+    assert all(torch.equal(a, b) for a, b in zip(before, contexts.full.keys, strict=True))
 
 
-def test_a_row_without_a_picture_keeps_its_place(loaded: LoadedBagel) -> None:
+def test_a_row_without_an_image_keeps_its_position(loaded: LoadedBagel) -> None:
     model, grid = loaded.model, GRIDS[0]
     with torch.no_grad():
         shown = model.read_latents(model.new_context(2), tokens(grid, 0, 64), [grid, Grid(0, 0)])
@@ -160,27 +160,27 @@ def test_velocities_pass_gradients_to_both_experts_and_to_the_latents(
         assert gradient.abs().sum() > 0
 
 
-def test_keys_written_into_room_are_those_that_are_appended(loaded: LoadedBagel) -> None:
+def test_keys_written_into_capacity_are_those_that_are_appended(loaded: LoadedBagel) -> None:
     model, grids = loaded.model, [GRIDS[0], GRIDS[1]]
     times = torch.tensor([0.8, 0.3])
     with torch.no_grad():
         plain = edited(loaded, [0, 1]).full
-    roomy = plain.with_capacity(max(grid.rows * grid.columns for grid in grids) + 2)
+    extended = plain.with_capacity(max(grid.rows * grid.columns for grid in grids) + 2)
     canvas = model.canvas(plain, grids)
     for seed in (1, 2):  # the second reading overwrites what the first one wrote
         noise = torch.cat([tokens(grid, seed, 64) for grid in grids])
         with torch.no_grad():
             wanted = model.velocity(plain, canvas, noise, times)
-            close(model.velocity(roomy, canvas, noise, times), wanted)
-            close(model.velocity(roomy.first(2), canvas, noise, times), wanted)
+            close(model.velocity(extended, canvas, noise, times), wanted)
+            close(model.velocity(extended.first(2), canvas, noise, times), wanted)
         x_LC = noise.requires_grad_()
-        recorded = model.velocity(roomy, canvas, x_LC, times)
+        recorded = model.velocity(extended, canvas, x_LC, times)
         close(recorded.detach(), wanted)
         (gradient,) = torch.autograd.grad(recorded.sum(), x_LC)
         (expected,) = torch.autograd.grad(model.velocity(plain, canvas, x_LC, times).sum(), x_LC)
         close(gradient, expected)
 
 
-def test_a_picture_too_large_for_the_table_is_refused(loaded: LoadedBagel) -> None:
+def test_an_image_too_large_for_the_table_is_refused(loaded: LoadedBagel) -> None:
     with pytest.raises(ValueError, match="exceeds the table"):
         loaded.model.canvas(loaded.model.new_context(1), [Grid(9, 1)])

@@ -85,7 +85,7 @@ def find_official(
         known: the files that it may be, the first one before the others.
 
     Raises:
-        NotHereError: none was fetched.
+        WeightsNotFoundError: none was fetched.
         AlphaBenchError: what was named is not there, or its content is not what its name says.
     """
     if given is not None:
