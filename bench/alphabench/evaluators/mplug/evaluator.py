@@ -113,14 +113,14 @@ class MplugJudge:
         return [reply.text for reply in self._reply(ready)]
 
     def _prepare(self, question: Question) -> MplugQuery:
-        pictures = [part for part in question.parts if isinstance(part, ImagePart)]
+        images = [part for part in question.parts if isinstance(part, ImagePart)]
         texts = [part for part in question.parts if isinstance(part, str)]
-        if len(pictures) != 1 or len(texts) != 1 or question.system:
+        if len(images) != 1 or len(texts) != 1 or question.system:
             raise LastingError("mPLUG takes one image and one question, and nothing else")
-        (picture,) = pictures
-        if self._decoded is None or self._decoded[0] != picture.sha256:
-            self._decoded = (picture.sha256, _read(picture))
-        return MplugQuery(picture.sha256, self._decoded[1], texts[0])
+        (image,) = images
+        if self._decoded is None or self._decoded[0] != image.sha256:
+            self._decoded = (image.sha256, _read(image))
+        return MplugQuery(image.sha256, self._decoded[1], texts[0])
 
     def _reply(self, queries: Sequence[MplugQuery]) -> list[Reply]:
         """Replies in order; questions about one image are answered together."""
@@ -208,13 +208,13 @@ def _existing_folder(options: MplugOptions, cache_dir: Path) -> Path:
     return folder.absolute()
 
 
-def _read(picture: ImagePart) -> Image:
+def _read(part: ImagePart) -> Image:
     """The image as RGB.
 
     Raises:
         UnusableImageError: it cannot be read, or has changed.
     """
     try:
-        return open_rgb(read_image_part(picture))
+        return open_rgb(read_image_part(part))
     except UnreadableImageError as error:
         raise UnusableImageError(f"the image cannot be read: {error}") from error

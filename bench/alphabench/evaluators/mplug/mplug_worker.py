@@ -124,7 +124,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 def answers(pipeline: Any, requests: Sequence[dict[str, Any]]) -> Iterator[dict[str, str]]:
-    """One reply for each request; a picture stays open while requests about it follow."""
+    """One reply for each request; an image stays open while requests about it follow."""
     from PIL import Image
 
     path: str | None = None
@@ -136,9 +136,9 @@ def answers(pipeline: Any, requests: Sequence[dict[str, Any]]) -> Iterator[dict[
                 whole.load()
                 path = request["image"]
             box = request.get("box")
-            picture = whole.crop(tuple(box)) if box else whole
-            said = pipeline({"image": picture, "question": request["question"]})
-            yield {"answer": said["text"]}
+            image = whole.crop(tuple(box)) if box else whole
+            answer = pipeline({"image": image, "question": request["question"]})
+            yield {"answer": answer["text"]}
         except Exception as error:  # noqa: BLE001  (the boundary to the libraries)
             path = None
             yield {"error": "{}: {}".format(type(error).__name__, error)}  # noqa: UP032
