@@ -119,7 +119,7 @@ def _tensor(stored: Mapping[str, Any], name: str, like: Tensor, path: Path) -> T
     """One tensor in float32, checked."""
     value = stored.get(_SAME.get(name, name), stored.get(name))
     if not isinstance(value, Tensor):
-        raise AlphaBenchError(f"{str(path)!r} lacks the tensor {name!r}", hint=_HINT)
+        raise AlphaBenchError(f"{str(path)!r} does not contain the tensor {name!r}", hint=_HINT)
     if value.shape != like.shape:
         raise AlphaBenchError(
             f"the tensor {name!r} in {str(path)!r} is {tuple(value.shape)}, "
