@@ -25,7 +25,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("evaluators",),
         ("benchmarks",),
         ("runs",),
-        ("reports", "parity"),
+        ("reports", "parity", "evaluation"),
         ("",),
         ("cli",),
         ("__main__",),
@@ -232,6 +232,15 @@ def test_one_module_opens_images() -> None:
             and ast.unparse(call.value) in pillow
         ]
         assert not opened, f"{path} calls {opened}: images.open_rgb does"
+
+
+def test_the_ground_floor_is_imported_alone() -> None:
+    script = "import sys, alphabench.core.errors; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    ours = {name for name in done.stdout.split() if name.partition(".")[0] in PACKAGES}
+    assert ours == {"alphabench", "alphabench.core", "alphabench.core.errors"}
 
 
 def test_the_public_names_are_few_and_all_exist() -> None:

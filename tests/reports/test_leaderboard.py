@@ -103,6 +103,7 @@ def test_two_tables_of_one_benchmark_say_what_sets_them_apart(make_run: RunMaker
     [
         ({"limit": 4}, "**PARTIAL (4 samples)**"),
         ({"identity": {"self_test": "off"}}, "**SELF-TEST OFF**"),
+        ({"identity": {"self_test": "protocol"}}, "**SELF-TEST IN PART**"),
         ({"answer": lambda _: ("failed", "broke")}, "**PARTIAL (0% scored)** **NOTHING SCORED**"),
         (
             {"answer": lambda r: ("failed", "broke") if r.sample.id == "00001" else 1.0},

@@ -112,6 +112,21 @@ def test_best_is_a_folder_that_is_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("best-0*")] == ["best-000020"]
 
 
+def test_a_copy_in_which_best_became_a_folder_goes_on(tmp_path: Path) -> None:
+    TrainingFolder(tmp_path / "run").save_best(20, {"layer.weight": torch.zeros(2)}, PLAIN)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")  # follows links
+    folder = TrainingFolder(tmp_path / "copy")
+    assert not (tmp_path / "copy" / "best").is_symlink()
+    assert folder.best_step() == 20
+    folder.save_best(40, {"layer.weight": torch.ones(2)}, PLAIN)
+    assert folder.best_step() == 40
+    assert (tmp_path / "copy" / "best").resolve().name == "best-000040"
+
+
+def test_a_training_without_a_best_point_says_so(tmp_path: Path) -> None:
+    assert TrainingFolder(tmp_path).best_step() is None
+
+
 def test_a_folder_of_another_training_is_refused_with_the_keys_that_differ(tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path)
     folder.begin("steps: 1\n", decisive={"settings": {"seed": 1, "lr": 0.1}, "prompts": "abc"})

@@ -58,6 +58,7 @@ _DRAFTS: Final = (
 )
 """Left by a process that was killed while it wrote, beside the files that `remove_drafts` knows."""
 _STEP: Final = re.compile(r"step-(\d{6,})")
+_BEST: Final = re.compile(r"best-(\d{6,})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,11 +275,21 @@ class TrainingFolder:
                 _write_weights(draft, values, layout)
             next_link.unlink(missing_ok=True)
             next_link.symlink_to(folder.name, target_is_directory=True)
+            if link.is_dir() and not link.is_symlink():
+                shutil.rmtree(link)  # of a copy that followed the link
             next_link.replace(link)
             for other in self.path.glob("best-[0-9]*"):
                 if other != folder:
                     shutil.rmtree(other)
         return folder
+
+    def best_step(self) -> int | None:
+        """The step of the `best` weights; None before there are any.
+
+        Read from the folder that holds them, since in a copy `best` may be no link.
+        """
+        names = (_BEST.fullmatch(entry.name) for entry in self.path.glob("best-*"))
+        return max((int(match[1]) for match in names if match), default=None)
 
 
 def writing_training(path: Path) -> AbstractContextManager[None]:

@@ -312,7 +312,6 @@ class Trainer:
             self._curves.backfill_reward(progress.recent_reward)
 
     def _outcome(self, step: int) -> TrainingOutcome:
-        link = self._folder.path / "best"
-        best = link if link.exists() else None
-        best_step = int(link.resolve().name.removeprefix("best-")) if best else None
+        best_step = self._folder.best_step()
+        best = None if best_step is None else self._folder.path / "best"
         return TrainingOutcome(step, best_step, best)

@@ -27,9 +27,9 @@ from alphabench.reports.markdown import NOTHING, Align, inline, interval, markdo
 from alphabench.reports.published import Published, published_section
 from alphabench.reports.run_report import (
     coverage_words,
-    is_self_test_off,
     not_comparable_reason,
     report_markdown,
+    self_test_stamp,
 )
 from alphabench.runs.serialization import report_to_json
 from alphabench.runs.store import RunFolder
@@ -72,8 +72,8 @@ class LeaderboardEntry:
         looked_at = report.coverage < 1 and not report.statuses.get("missing")
         in_part = report.partial and not (looked_at and self.run.manifest.limit is None)
         stamps = [self.stamp] if in_part else []
-        if is_self_test_off(self.evaluation.identity):
-            stamps.append("SELF-TEST OFF")
+        if (stamp := self_test_stamp(self.evaluation.identity)) is not None:
+            stamps.append(stamp[0])
         if report.headline.value is None:
             stamps.append("NO HEADLINE" if report.headline.n_scored else "NOTHING SCORED")
         elif report.coverage < LEAST_COVERAGE:

@@ -112,19 +112,8 @@ def stamps(
     warnings = []
     if missing := missing_parts(report, manifest):
         warnings.append(("PARTIAL", f"{missing}. It is not a score of the whole benchmark."))
-    tested = identity.get("self_test", "on")
-    if tested == "off":
-        warnings.append(
-            ("SELF-TEST OFF", "the evaluator was not checked on images with known answers.")
-        )
-    elif tested != "on":
-        warnings.append(
-            (
-                "SELF-TEST IN PART",
-                f"the evaluator was checked in part ({tested}: that it answers in the needed "
-                "form, not that its answers are right).",
-            )
-        )
+    if (stamp := self_test_stamp(identity)) is not None:
+        warnings.append(stamp)
     if report.benchmark == "gedit" and identity.get("judge.kind") == "nano":
         warnings.append(
             (
@@ -150,9 +139,18 @@ def missing_parts(report: Report, manifest: Manifest | None) -> str:
     return "; ".join(clauses) or "some samples or images of the benchmark are not in this result"
 
 
-def is_self_test_off(identity: Mapping[str, str]) -> bool:
-    """Whether the evaluator scored without a complete self-test, by its identity."""
-    return identity.get("self_test", "on") != "on"
+def self_test_stamp(identity: Mapping[str, str]) -> tuple[str, str] | None:
+    """Stamp and meaning where an evaluator scored without a complete self-test; None otherwise."""
+    tested = identity.get("self_test", "on")
+    if tested == "on":
+        return None
+    if tested == "off":
+        return "SELF-TEST OFF", "the evaluator was not checked on images with known answers."
+    return (
+        "SELF-TEST IN PART",
+        f"the evaluator was checked in part ({tested}: that it answers in the needed form, not "
+        "that its answers are right).",
+    )
 
 
 def not_comparable_reason(report: Report, identity: Mapping[str, str]) -> str | None:
