@@ -1,4 +1,4 @@
-"""DVReward as a benchmark: prompts with their questions, from a file or of the synthetic world.
+"""DVReward as a benchmark: prompts with their questions, from a file or over synthetic scenes.
 
 `dvreward:FILE` takes a question file (`alphabench dvreward decompose` writes one, and released ones
 are read). A copy cached by content hash is scored, so that a run can be scored again after the file

@@ -1,11 +1,11 @@
-"""DPG-Bench: 1,065 dense prompts with a graph of questions about each (Hu et al., 2024).
+"""DPG-Bench: 1,065 dense prompts, each with a graph of yes/no questions (Hu et al., 2024).
 
-Two splits: the official prompts, and `mini` (authored here over the project's own drawn world;
-needs no download). Four images a prompt. Which answers count stands in `dpg_rules`, published file
-formats in `dpg_files` and `dpg_exchange`; this module knows prompts, questions and the report.
+Splits: the official prompts, and `mini` (authored here over the project's synthetic scenes; needs
+no download). Four images a prompt. `scoring` decides which answers count; `official_files` and
+`official_results` hold the published formats; this module knows prompts, questions and the report.
 
-Figures are 0 to 1; upstream and the literature print them times 100. Upstream's own answers come
-from mPLUG, here the evaluator `mplug`: any other judge is another measurement.
+Metrics are 0 to 1; upstream and the literature print them times 100. Upstream's own answers come
+from mPLUG, here the evaluator `mplug`: scores by any other judge are another measurement.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def open_dpg(
     Args:
         split: empty for the official prompts, or `mini`.
         version: None takes the one there is.
-        protocol: see `dpg_rules.counted` and `dpg_rules.category_estimates`.
+        protocol: see `scoring.propositions_that_count` and `scoring.category_estimates`.
         data: where the official files lie.
 
     Raises:
@@ -97,7 +97,7 @@ class Dpg:
             version=_version(self.split),
             split=self.split,
             protocol=self.protocol,
-            title="DPG-Bench's graphs of questions over AlphaBench's drawn world"
+            title="DPG-Bench's graphs of questions over AlphaBench's synthetic scenes"
             if mini
             else "DPG-Bench",
             licence=origin.licence,
@@ -268,7 +268,7 @@ def _sample(item: str, prompt: str, propositions: Sequence[Proposition], **other
 
 
 def _mini_samples() -> Iterator[Sample]:
-    """Lines of one item each: upstream's columns, and what the world draws and answers."""
+    """One item a line: upstream's columns, the scene for `scene:`, and the true answers."""
     row = 0
     for line in mini_bytes("dpg").decode("utf-8").splitlines():
         item = json.loads(line)

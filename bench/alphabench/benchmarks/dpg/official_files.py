@@ -278,13 +278,13 @@ def split_grid(path: Path, *, cells: int = CELLS, side: int | None = None) -> li
     """The images of upstream's grid file, in order; see `cut_grid`.
 
     Raises:
-        AlphaBenchError: the file is no picture, or as `cut_grid`.
+        AlphaBenchError: the file is no image, or as `cut_grid`.
     """
     try:
         grid = open_rgb(path)
     except UnreadableImageError as error:
         raise AlphaBenchError(
-            f"{str(path)!r} cannot be read as a picture: {error}", hint="make it again"
+            f"{str(path)!r} cannot be read as an image: {error}", hint="generate it again"
         ) from error
     return cut_grid(grid, name=str(path), cells=cells, side=side)
 
@@ -344,7 +344,7 @@ def _split(grid: Image, name: str, options: FolderOptions) -> list[Image]:
 
 
 LAYOUT: Final = Layout(
-    form="DIR/ITEM.png, four pictures in each",
+    form="DIR/ITEM.png, four images in each",
     find=_find_images,
     key=lambda sample: sample.id,
     reads=("cells", "side"),

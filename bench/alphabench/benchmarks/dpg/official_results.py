@@ -1,6 +1,6 @@
-"""DPG-Bench's published results summarised, and a run written as upstream would have written it.
+"""DPG-Bench's published results summarised, and a run written in upstream's format.
 
-Figures are 0 to 1 in a report and times 100 in upstream's text.
+Metrics are 0 to 1 in a report and times 100 in upstream's text.
 """
 
 from __future__ import annotations

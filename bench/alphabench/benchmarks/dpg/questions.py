@@ -1,9 +1,9 @@
-"""How DPG-Bench asks a judge: every question of the graph, each in a call of its own.
+"""DPG-Bench's questions to a judge: every question of the graph in a call of its own.
 
-Upstream has no wording: its mPLUG model is given the bare question and writes a few words, and so
-is the evaluator `mplug`, whose answer is compared to the letter. A chat model that is to answer in
-one word needs to be told so, hence the project's own wording is a judge's default under either
-protocol; whichever it is given, its yes or no is read as a word. Knows no dependency between
+Upstream has no prompt template: its mPLUG model gets the bare question and generates a few words.
+The evaluator `mplug` does the same and compares the answer to the letter. A chat model must be told
+to answer in one word, so a judge gets the project's own template by default under both protocols;
+the yes or no of its reply is parsed as a word with either template. Knows no dependency between
 questions and no score.
 """
 
@@ -117,24 +117,24 @@ class DpgQuestions:
     answer_format: DpgAnswerFormat
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
-        picture = ImagePart.of(image)
+        shown = ImagePart.of(image)
         return [
-            self._question(one["question"], picture, image.id, one["id"])
+            self._question(one["question"], shown, image.id, one["id"])
             for one in image.request.sample.facts["propositions"]
         ]
 
-    def _question(self, text: str, picture: ImagePart, image_id: str, question_id: str) -> Question:
+    def _question(self, text: str, shown: ImagePart, image_id: str, question_id: str) -> Question:
         if isinstance(self.answer_format, BareWord):
             return Question(
                 image_id=image_id,
                 id=question_id,
-                parts=(picture, text),
+                parts=(shown, text),
                 sampling=ReplySampling(max_tokens=16, temperature=0.0),
                 answer_format=self.answer_format,
             )
         return yes_no_question(
             text,
-            [picture],
+            [shown],
             image_id=image_id,
             question_id=question_id,
             answer_format=self.answer_format,

@@ -1,10 +1,10 @@
-"""DPG-Bench's rules: which answers count, and how they become figures.
+"""DPG-Bench's rules: which answers count, and how metrics follow from them.
 
 Equal to upstream's `compute_dpg_bench.py` (TencentQQGYLab/ELLA at 3c228f1), with its faults under
 `official` and without them under `strict`. Knows no judge, no file and no run.
 
-Where upstream's code has an answer for every question, ours may lack some: a question then counts
-only when it and all that it depends on were answered, whatever the answers are.
+Upstream's code has an answer to every question; here some may be missing. A question then counts
+only if it and all questions that it depends on were answered, whatever the answers are.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """GEdit-Bench: real users' editing instructions in eleven groups, judged by VIEScore (Liu, 2025).
 
 Splits: `en` and `cn` are the official rows in one language each; `mini` is authored here over the
-project's drawn world, in nine of the eleven groups (it has neither people nor writing) and both
-languages. What the judge is asked stands in `viescore`, the official data in `gedit_data`,
-upstream's files in `gedit_files`.
+project's synthetic scenes, in both languages and nine of the eleven groups (the scenes have neither
+people nor text). Questions to the judge are in `viescore`, averages in `scoring`, the official data
+in `dataset`, upstream's result files in `official_files`.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ from alphabench.upstream import UpstreamData
 SPLITS: Final[Mapping[str, str]] = {
     "en": "GEdit-Bench, English instructions",
     "cn": "GEdit-Bench, Chinese instructions",
-    "mini": "GEdit-Bench's groups over AlphaBench's drawn world",
+    "mini": "GEdit-Bench's groups over AlphaBench's synthetic scenes",
 }
 ROWS: Final = dict.fromkeys(dataset.LANGUAGES, dataset.N_ROWS // 2)
 """Of the official data, by language."""
 EVALUATOR: Final = "judge"
 _MINI_SIDE: Final = 128
-"""Pixels of a drawn source picture."""
+"""Width and height in pixels of a rendered source image."""
 
 
 def open_gedit(
@@ -73,7 +73,7 @@ def open_gedit(
     Args:
         split: `en` (also when empty), `cn` or `mini`.
         version: None takes the one there is.
-        protocol: how replies are drawn and read; see `viescore.open_viescore`.
+        protocol: how replies are sampled and parsed; see `viescore.open_viescore`.
         data: where the official files lie.
 
     Raises:
@@ -121,13 +121,13 @@ class GEdit:
     def samples(self) -> Sequence[Sample]:
         """The rows of the split; a sample's id is language, group and upstream's key.
 
-        Source pictures of `mini` are drawn into the cache folder.
+        Source images of `mini` are rendered into the cache folder.
 
         Raises:
             AlphaBenchError: the official data is not fetched, was changed, or cannot be written.
         """
         if self.split == "mini":
-            return _unique([self._drawn(row) for row in _mini_rows()])
+            return _unique([self._mini_sample(row) for row in _mini_rows()])
         rows = dataset.read_gedit_rows(self.data.cache_dir)
         return _unique([_sample(row) for row in rows if row["instruction_language"] == self.split])
 
@@ -249,13 +249,13 @@ class GEdit:
             digest=origin.digest if origin else revision,
         )
 
-    def _drawn(self, row: Mapping[str, Any]) -> Sample:
+    def _mini_sample(self, row: Mapping[str, Any]) -> Sample:
         folder = self.data.cache_dir / "drawn" / f"gedit-mini-{_mini_source().digest[:12]}"
         path = folder / f"{row['key']}.png"
         if not path.exists():
-            _draw(row, path)
-        pictures = dict.fromkeys(dataset.IMAGE_COLUMNS, str(path))
-        return _sample({**row, **pictures})
+            _render_source(row, path)
+        images = dict.fromkeys(dataset.IMAGE_COLUMNS, str(path))
+        return _sample({**row, **images})
 
 
 def _sample(row: Mapping[str, Any]) -> Sample:
@@ -295,12 +295,12 @@ def _mini_source() -> DataSource:
     return mini_source("gedit", also=f"\0{WORLD_VERSION}\0{_MINI_SIDE}")
 
 
-def _draw(row: Mapping[str, Any], path: Path) -> None:
+def _render_source(row: Mapping[str, Any], path: Path) -> None:
     from alphabench.scenes.edit_ops import source_scene
     from alphabench.scenes.render import render
 
-    picture = render(source_scene(row), _MINI_SIDE, _MINI_SIDE).image
+    image = render(source_scene(row), _MINI_SIDE, _MINI_SIDE).image
     content = io.BytesIO()
-    picture.save(content, format="PNG")
+    image.save(content, format="PNG")
     with writing(path, elsewhere="choose another cache folder with ALPHABENCH_CACHE"):
         replace_file(path, content.getvalue())

@@ -1,12 +1,12 @@
-"""GEdit-Bench's official data, 1,212 rows with pictures, taken out of a Hugging Face data set once.
+"""GEdit-Bench's official data, 1,212 rows with images, extracted from a Hugging Face data set.
 
-The library `datasets` reads the hub's data set at the pinned revision, or a local copy; what comes
-out lies in the user's cache as one line for each row and one file for each picture, and is all that
-a run reads. Knows no language, no group and no judge.
+The library `datasets` reads the hub's data set at the pinned revision, or a local copy. The rows
+and one file for each image are stored in the user's cache, and runs read only these. Knows no
+language, no group and no judge.
 
-    <cache>/upstream/stepfun-ai/GEdit-Bench/rows.jsonl      pictures by the sha256 of their bytes
+    <cache>/upstream/stepfun-ai/GEdit-Bench/rows.jsonl      images by the sha256 of their bytes
     <cache>/upstream/stepfun-ai/GEdit-Bench/pictures/<sha256>.png
-    <cache>/upstream/stepfun-ai/GEdit-Bench/origin.json     where from, and the sha256 of rows.jsonl
+    <cache>/upstream/stepfun-ai/GEdit-Bench/origin.json     the source, and the sha256 of rows.jsonl
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class GEditOrigin:
     source: str
     """`owner/name@revision` of a hub data set, or `a local copy`."""
     digest: str
-    """sha256 of the rows, which name every picture by its own."""
+    """sha256 of the rows, which name every image by its own."""
     n_rows: int
 
 
@@ -70,7 +70,7 @@ def gedit_origin(cache_dir: Path) -> GEditOrigin | None:
 
 
 def read_gedit_rows(cache_dir: Path) -> list[dict[str, Any]]:
-    """All rows, pictures as absolute paths.
+    """All rows, images as absolute paths.
 
     Raises:
         AlphaBenchError: the data is not there, or was changed.
@@ -136,11 +136,11 @@ def _write(
             raise _other_form(source, f"row {number} is in {kept['instruction_language']!r}")
         if not isinstance(row.get("Intersection_exist"), bool):
             raise _other_form(source, f"row {number} has no 'Intersection_exist'")
-        pictures = {
+        images = {
             n: _keep(folder / _FOLDER, _bytes_of(row.get(n), root), f"{n} of row {number}", source)
             for n in IMAGE_COLUMNS
         }
-        fields = {**kept, "Intersection_exist": row["Intersection_exist"], **pictures}
+        fields = {**kept, "Intersection_exist": row["Intersection_exist"], **images}
         lines.append(json.dumps(fields, ensure_ascii=False) + "\n")
     if not lines:
         raise _other_form(source, "it has no rows")
@@ -153,11 +153,11 @@ def _write(
     return origin
 
 
-def _bytes_of(picture: Any, root: Path | None) -> bytes | None:
-    """The picture's own bytes; a path is followed only to a file inside a local copy."""
-    if not isinstance(picture, Mapping):
+def _bytes_of(image: Any, root: Path | None) -> bytes | None:
+    """The image's bytes; a path is followed only to a file inside a local copy."""
+    if not isinstance(image, Mapping):
         return None
-    content, path = picture.get("bytes"), picture.get("path")
+    content, path = image.get("bytes"), image.get("path")
     if isinstance(content, bytes) or root is None or not isinstance(path, str):
         return content if isinstance(content, bytes) else None
     try:
@@ -168,10 +168,10 @@ def _bytes_of(picture: Any, root: Path | None) -> bytes | None:
 
 
 def _keep(folder: Path, content: bytes | None, what: str, source: str) -> str:
-    """The name of the file under which the picture's bytes are kept, once."""
+    """The name of the file that stores the image's bytes; equal bytes share a file."""
     kind = next((k for start, k in _KINDS if (content or b"").startswith(start)), None)
     if content is None or kind is None:
-        raise _other_form(source, f"{what} is no PNG, JPEG or WebP picture")
+        raise _other_form(source, f"{what} is no PNG, JPEG or WebP image")
     name = f"{hashlib.sha256(content).hexdigest()}.{kind}"
     if not (folder / name).exists():
         (folder / name).write_bytes(content)
@@ -179,7 +179,7 @@ def _keep(folder: Path, content: bytes | None, what: str, source: str) -> str:
 
 
 def _open(source: str | None) -> tuple[Iterator[Mapping[str, Any]], str]:
-    """The rows with undecoded pictures, and what to call where they are from."""
+    """The rows with undecoded images, and a name for their source."""
     try:
         datasets: Any = importlib.import_module("datasets")
     except ImportError as error:

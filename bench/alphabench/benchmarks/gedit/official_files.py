@@ -1,9 +1,9 @@
-"""GEdit-Bench's published files: pictures, score tables, and the summary that upstream prints.
+"""GEdit-Bench's published files: images, score tables, and the summary that upstream prints.
 
 Read and written as upstream's scripts at 570eba6 do (stepfun-ai/Step1X-Edit). A table holds both
 languages; a summary is of one. Knows neither judges nor run folders.
 
-    MODEL/fullset/GROUP/LANGUAGE/KEY.png, KEY_SRCIMG.png           edited and source picture
+    MODEL/fullset/GROUP/LANGUAGE/KEY.png, KEY_SRCIMG.png           edited and source image
     MODEL/BACKBONE/eval_results_new/MODEL_GROUP_gpt_score.csv      one line for each pair
 """
 
@@ -96,7 +96,7 @@ def summarise_gedit_results(path: Path, language: Language = "en") -> Report:
     """What upstream's summary finds in the tables for one language, with intervals.
 
     As upstream's: a line that stands twice counts twice, and every average is lacking (upstream
-    prints nan) where a group has no line. The format does not say which pictures were never
+    prints nan) where a group has no line. The format does not say which images were never
     judged: all that it holds counts as expected.
 
     Raises:
@@ -153,7 +153,7 @@ def gedit_results_text(report: Report) -> str:
 
 
 def gedit_image_path(sample: Sample) -> PurePosixPath:
-    """`fullset/GROUP/LANGUAGE/KEY.png`: where upstream looks for an edited picture."""
+    """`fullset/GROUP/LANGUAGE/KEY.png`: where upstream looks for an edited image."""
     task, language, key = (
         str(sample.facts[name]) for name in ("task_type", "instruction_language", "key")
     )
@@ -163,9 +163,9 @@ def gedit_image_path(sample: Sample) -> PurePosixPath:
 def gedit_export_files(
     samples: Sequence[Sample], images: Mapping[str, Path], verdicts: Sequence[Verdict]
 ) -> Iterator[tuple[PurePosixPath, str | Path]]:
-    """Edited and source pictures as upstream names them, and its tables, combined and by group.
+    """Edited and source images as upstream names them, and its tables, combined and by group.
 
-    A picture without a score has no line: the format cannot say that it was not judged.
+    An image without a score has no line: the format cannot state that it was not judged.
 
     Args:
         samples: in the order wanted.

@@ -1,12 +1,12 @@
-"""VIEScore for edited pictures: two questions to a judge, and what its replies score (Ku, 2023).
+"""VIEScore for edited images: two questions to a judge, and scores from its replies (Ku, 2023).
 
 SC, semantic consistency: the lower of how well the edit succeeded and how much else was left alone.
 PQ, perceptual quality: the lower of naturalness and freedom from artefacts. Overall: sqrt(SC * PQ).
 All are 0 to 10. As GEdit-Bench's authors use it (stepfun-ai/Step1X-Edit at 570eba6, task `tie`);
-where their script guesses a number for a reply that it cannot read, here there is none.
+their script guesses a number for a reply that cannot be parsed, and here such a reply has no score.
 
-The official wording is read at run time from upstream's pinned script. Knows no data set: a sample
-has an instruction as its prompt, and a source picture.
+The official templates are read at run time from upstream's pinned script. Knows no data set: a
+sample has an instruction as its prompt, and a source image.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ QUESTION: Final = "overall"
 SEMANTICS, QUALITY = "semantics", "quality"
 """The ids of the two calls, and the keys of SC and PQ in a verdict's detail."""
 JUDGE_SOURCE: Final = "judge_source"
-"""A fact of a sample: the source picture that the judge sees, where not the editor's."""
+"""A fact of a sample: the source image that the judge sees, where not the editor's."""
 FULL_MARKS: Final = 10.0
 PIN: Final = "gedit-judge"
 SCRIPT: Final = "GEdit-Bench/viescore/vie_prompts.py"
@@ -140,17 +140,17 @@ def open_viescore(
     protocol: ProtocolName,
     data: UpstreamData,
 ) -> JudgeEvaluator:
-    """The evaluator `judge` of an editing benchmark: two calls and one verdict for each picture.
+    """The evaluator `judge` of an editing benchmark: two calls and one verdict for each image.
 
     official: sampled at the judge's own temperature, as upstream sends none.
     strict: temperature 0, replies must state two scores of 0 to 10.
 
     Raises:
-        AlphaBenchError: no judge, one that cannot compare two pictures, or no official wording.
+        AlphaBenchError: no judge, one that cannot compare two images, or no official template.
     """
     if judge is None:
         raise AlphaBenchError(
-            "VIEScore asks a judge about every picture, and none is named",
+            "VIEScore asks a judge about every image, and none is named",
             hint="name one: --judge URL#model",
         )
     strict = protocol == "strict"
@@ -183,17 +183,17 @@ def open_viescore(
 
 @dataclass(frozen=True, slots=True)
 class VieQuestions:
-    """SC with source and edit, then PQ with the edit alone; text first, pictures as JPEG."""
+    """SC with source and edit, then PQ with the edit alone; text first, images as JPEG."""
 
     words: VieTemplates
     sampling: ReplySampling
     answer_format: LowestScore
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
-        """The two questions about one edited picture, which is shown in its source's size.
+        """The two questions about one edited image, which is shown in its source's size.
 
         Raises:
-            AlphaBenchError: the source picture cannot be read.
+            AlphaBenchError: the source image cannot be read.
         """
         sample = image.request.sample
         source = source_image_part(sample)
@@ -218,7 +218,7 @@ class VieQuestions:
 
 
 def source_image_part(sample: Sample) -> ImagePart:
-    """The picture before the edit, as the judge sees it, with its own size.
+    """The image before the edit, as the judge sees it, with its own size.
 
     Raises:
         AlphaBenchError: there is none, or it cannot be read.
@@ -229,7 +229,7 @@ def source_image_part(sample: Sample) -> ImagePart:
         image = open_unchanged(content)
     except (UnreadableFileError, UnreadableImageError) as error:
         raise AlphaBenchError(
-            f"the source picture {str(path)!r} of {sample.id!r} cannot be read: {error}",
+            f"the source image {str(path)!r} of {sample.id!r} cannot be read: {error}",
             hint="fetch the benchmark's data again",
         ) from error
     # Size of the stored file, before the EXIF rotation: upstream resizes first, then rotates.

@@ -1,8 +1,8 @@
-"""How replies of a VIEScore judge are read: a list of scores of 0 to 10, and a reason.
+"""Parsers for the replies of a VIEScore judge: a list of scores from 0 to 10, and a reason.
 
-`official_list` is upstream's reader (mllm_output_to_dict of stepfun-ai/Step1X-Edit at 570eba6) in
-its first round, which still parses; in later rounds it draws a random number for every reply
-without braces, which nothing here does. `strict_list` takes only what is stated beyond doubt.
+`official_list` is upstream's parser (mllm_output_to_dict of stepfun-ai/Step1X-Edit at 570eba6) in
+its first attempt, which still parses; in later attempts upstream takes a random number for every
+reply without braces, which nothing here does. `strict_list` takes only what is stated beyond doubt.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """GenEval: 553 short prompts in six tasks, judged by an object detector (Ghosh et al., 2023).
 
-Three splits: the official prompts, `long` (the prompts as BAGEL's authors rewrote them: another
-measurement) and `mini` (authored here over the project's own drawn world; needs no download).
-The rules of a single image stand in `geneval_rules`, the published file formats in
-`geneval_files`; this module knows prompts and averages, and neither models nor images.
+Splits: the official prompts, `long` (the prompts as BAGEL's authors rewrote them: another
+measurement) and `mini` (authored here over the project's synthetic scenes; needs no download).
+Rules of a single image are in `detections.geneval_rules`, averages in `scoring`, the published file
+formats in `official_files`; this module knows prompts, and neither models nor images.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _SPLITS: Final[Mapping[str, _Split]] = {
     ),
     "mini": _Split(
         version=MINI_VERSION,
-        title="GenEval's six tasks over AlphaBench's drawn world",
+        title="GenEval's six tasks over AlphaBench's synthetic scenes",
         evaluators=("nano", "mask2former", "mask2former:official", "mmdet"),
     ),
 }

@@ -1,12 +1,11 @@
 """TIIF-Bench: 39 attributes in nine groups, each item in short and in long (Wei et al., 2025).
 
-Three splits: `testmini` (277 items, the leaderboard's; also meant by `tiif` alone), `test` (2,538
-items) and `mini` (authored here over the project's own drawn world; needs no download). A short and
-a long prompt are two samples. `testmini-text` and `test-text` are the text items read by OCR, see
-`tiif_text`. The figures stand in `tiif_rules`, questions in `tiif_questions`, published file
-formats in `tiif_files`.
+Splits: `testmini` (277 items, the leaderboard's; the default), `test` (2,538 items) and `mini`
+(authored here over the project's synthetic scenes; needs no download). A short and a long prompt
+are two samples. `testmini-text` and `test-text` are the text items by OCR, see `ocr_split`. Metrics
+are in `scoring`, questions in `questions`, published file formats in `official_files`.
 
-Upstream prints an overall figure for short and one for long prompts, and none for both. The
+Upstream prints an overall metric for short and one for long prompts, and none for both. The
 headline is their mean, which rests on every image; the two stand first among the groups.
 """
 
@@ -54,7 +53,7 @@ CITATION: Final = "arXiv:2506.02161"
 _TITLES: Final[Mapping[str, str]] = {
     "testmini": "TIIF-Bench, testmini",
     "test": "TIIF-Bench, test",
-    "mini": "TIIF-Bench's nine groups over AlphaBench's drawn world",
+    "mini": "TIIF-Bench's nine groups over AlphaBench's synthetic scenes",
 }
 _HINT: Final = "restore the file from its source"
 
@@ -71,7 +70,7 @@ def open_tiif(
     Args:
         split: empty means `testmini`.
         version: None takes the one there is.
-        protocol: see `tiif_rules.tiif_metrics`.
+        protocol: see `scoring.tiif_metrics`.
         data: where the official files lie.
 
     Raises:
@@ -133,7 +132,7 @@ class Tiif:
         return [sample for item in items for sample in _samples_of(item)]
 
     def questions(self, sample: Sample) -> Sequence[str]:
-        """`0`, `1` ... in the order of upstream's list; one judge call may settle all of them."""
+        """`0`, `1` ... in the order of upstream's list; one judge call may answer all of them."""
         return [str(i) for i in range(len(sample.facts["questions"]))]
 
     def evaluator(
@@ -165,7 +164,7 @@ class Tiif:
         evaluator: str,
         all_samples: Sequence[Sample],
     ) -> Report:
-        """See `tiif_rules.tiif_metrics` for what the protocols do.
+        """See `scoring.tiif_metrics` for what the protocols do.
 
         Unanswered questions are in no figure; coverage and bounds account for them.
         """

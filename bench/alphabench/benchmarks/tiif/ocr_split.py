@@ -1,8 +1,8 @@
-"""TIIF-Bench's text items, read by OCR instead of a judge: recall and GNED.
+"""TIIF-Bench's text items, scored by OCR instead of a judge: recall and GNED.
 
-A split of its own (`tiif:testmini-text`), because other questions are asked about the images. Words
-are those in quotation marks in upstream's questions; upstream has them entered by hand. Knows no
-reader.
+A split of its own (`tiif:testmini-text`), because other questions are asked about the images. The
+expected words are those in quotation marks in upstream's questions; upstream has them entered by
+hand. Knows no OCR engine.
 """
 
 from __future__ import annotations

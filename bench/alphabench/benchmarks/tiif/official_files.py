@@ -208,7 +208,7 @@ def summarise_tiif_results(path: Path, *, protocol: ProtocolName = "official") -
 
     Args:
         path: as `read_tiif_results`.
-        protocol: see `tiif_rules.figures`.
+        protocol: see `scoring.tiif_metrics`.
 
     Returns:
         A report whose `evaluator` is the name of the model's folder.

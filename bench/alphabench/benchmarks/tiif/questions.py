@@ -1,12 +1,12 @@
-"""How TIIF-Bench asks a judge, and what the replies mean.
+"""TIIF-Bench's questions to a judge, and verdicts from its replies.
 
-official wording: all questions about an image in one call, in one of upstream's three wordings;
-these are read from upstream's script, and nothing of them stands here. own wording: each question
-alone, in the project's words; another measurement, and labelled so.
+wording=official: all questions about an image in one call, in one of upstream's three templates,
+which are read from upstream's script and are not copied here. wording=own: each question alone, in
+the project's template; another measurement, and labelled as such.
 
-Upstream draws the wording anew for every call and repeats a call without limit until it can be
-read. Here the sample's id decides the wording, and a reply that cannot be read is asked for a few
-times more. Knows no run and no score.
+Upstream chooses a template at random for every call and repeats a call without limit until the
+reply can be parsed. Here the sample's id decides the template, and a reply that cannot be parsed is
+requested a few times more. Knows no run and no average.
 """
 
 from __future__ import annotations
@@ -173,11 +173,11 @@ class SeparateQuestions:
     answer_format: YesNo
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
-        picture = jpeg_part(image)
+        shown = jpeg_part(image)
         return [
             yes_no_question(
                 question,
-                [picture],
+                [shown],
                 image_id=image.id,
                 question_id=str(i),
                 answer_format=self.answer_format,

@@ -1,7 +1,7 @@
-"""TIIF-Bench's rules: what a reply states, and how answers become figures.
+"""TIIF-Bench's rules: what a reply states, and how metrics follow from answers.
 
 Equal to upstream's `eval/` scripts at 3aae750: answers are pooled over the questions of one
-attribute and length, attributes are averaged into nine groups, groups into an overall figure for
+attribute and length, attributes are averaged into nine groups, groups into an overall metric for
 short and for long prompts. Knows no judge, no file and no run.
 """
 

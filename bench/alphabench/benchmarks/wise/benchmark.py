@@ -1,9 +1,9 @@
-"""WISE: 1,000 prompts that ask for world knowledge, one image each, judged by a model (Niu, 2025).
+"""WISE: 1,000 prompts that need world knowledge, one image each, judged by a model (Niu, 2025).
 
-Two editions: `wise@verified` (the default) and `wise@legacy`, with prompts, questions and weights
-of their own; their results never meet. The split `mini` is authored here over the project's drawn
-world: riddles whose answer is an object of it. Rules stand in `wise_rules`, questions in
-`wise_questions`, upstream's files in `wise_files`.
+Two editions, `wise@verified` (the default) and `wise@legacy`, with different prompts, questions and
+weights; their results are never compared. The split `mini` is authored here over the project's
+synthetic scenes: riddles whose answer is one of their objects. Rules are in `scoring`, questions in
+`questions`, upstream's files in `official_files`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Wise:
     def card(self) -> Card:
         if self.split == "mini":
             origin = mini_source("wise")
-            title = "WISE's six categories over AlphaBench's drawn world"
+            title = "WISE's six categories over AlphaBench's synthetic scenes"
         else:
             pin = pin_of(_PINS[self.edition.name])
             digest = hashlib.sha256("".join(f.digest for f in pin.files).encode()).hexdigest()

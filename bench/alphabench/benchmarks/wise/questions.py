@@ -1,7 +1,8 @@
-"""What a judge is asked about an image under WISE, and what its answer amounts to.
+"""WISE's question to a judge about an image, and the verdict from its reply.
 
-The official wording is read at run time from upstream's pinned scripts; our own is here, short, and
-another measurement: evaluators say which. Knows no score but an image's own.
+The official templates are read at run time from upstream's pinned scripts; the project's own
+template is here. It is short and another measurement: evaluators report which one was used. Knows
+no score but an image's own.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ _OWN: Final[Mapping[str, Callable[[str, str], str]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WiseTemplate:
-    """An edition's message: templates with placeholders for prompt and explanation, an image."""
+    """How one edition asks: its template with slots for prompt, explanation and image."""
 
     name: WiseTemplateName
     system: str | None
@@ -98,11 +99,11 @@ class WiseTemplate:
             ]
         )
 
-    def message(self, prompt: str, explanation: str, picture: ImagePart) -> tuple[Part, ...]:
-        """The user message about one picture."""
+    def message(self, prompt: str, explanation: str, image: ImagePart) -> tuple[Part, ...]:
+        """The user message about one image."""
         values = {"Prompt": prompt, "Explanation": explanation}
         return tuple(
-            part.fill(values) if isinstance(part, Template) else picture for part in self.parts
+            part.fill(values) if isinstance(part, Template) else image for part in self.parts
         )
 
 
@@ -131,7 +132,7 @@ def official_wise_template(edition: WiseEdition, data: UpstreamData) -> WiseTemp
 
 
 def parse_wise_template(source: bytes, *, path: str) -> WiseTemplate:
-    """The one user message with a prompt, an explanation and a picture, and its system sentence.
+    """The one user message with a prompt, an explanation and an image, and its system sentence.
 
     Raises:
         AlphaBenchError: there is no such message, or several.
@@ -139,7 +140,7 @@ def parse_wise_template(source: bytes, *, path: str) -> WiseTemplate:
     messages = templates.messages_of(source)
     asking = [m for m in messages if m.role == "user" and _asks(m.parts)]
     if len(asking) != 1:
-        raise templates.changed(path, f"{len(asking)} messages ask about a prompt and a picture")
+        raise templates.changed(path, f"{len(asking)} messages ask about a prompt and an image")
     systems = [m for m in messages if m.role == "system" and m.where == asking[0].where]
     system = None
     if systems:
@@ -215,14 +216,14 @@ class _Ask:
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         facts = image.request.sample.facts
-        picture = ImagePart.of(image)
+        shown = ImagePart.of(image)
         return [
             Question(
                 image_id=image.id,
                 id=self.question_id,
                 system=self.words.system,
                 system_as_parts=self.words.system is not None,
-                parts=self.words.message(facts["Prompt"], facts["Explanation"], picture),
+                parts=self.words.message(facts["Prompt"], facts["Explanation"], shown),
                 sampling=self.sampling,
                 answer_format=self.answer_format,
             )

@@ -1,8 +1,8 @@
-"""WISE's rules: the six categories, what a judge's reply scores, and how scores are weighed.
+"""WISE's rules: the six categories, the score of a judge's reply, and the weights of categories.
 
-Two editions with other prompts, ids, questions and weights, whose results are never mixed:
+Two editions with different prompts, ids, questions and weights, whose results are never mixed:
 `verified` (calculate_verified.py and vllm_eval.py of PKU-YuanGroup/WISE at eb51174) and `legacy`
-(WISE_legacy/Calculate.py and gpt_eval.py there). Knows no wording, no file and no model.
+(WISE_legacy/Calculate.py and gpt_eval.py there). Knows no template, no file and no model.
 """
 
 from __future__ import annotations
