@@ -103,7 +103,7 @@ def test_every_operation_is_in_the_mini_split() -> None:
         ({"op": "ground", "ground": {}}, "names a tone or a texture"),
         ({"op": "ground", "ground": {"tone": "loud"}}, "no ground 'loud'"),
         ({"op": "ground", "ground": {"texture": "wool"}}, "no ground in 'wool'"),
-        ({"op": "move", "class": "dog", "position": 3}, "cannot be drawn"),
+        ({"op": "move", "class": "dog", "position": 3}, "cannot be rendered"),
     ],
 )
 def test_an_edit_that_the_world_cannot_draw_is_told_beforehand(edit: Any, words: str) -> None:

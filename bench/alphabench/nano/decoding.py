@@ -2,10 +2,10 @@
 
 Cells on an object vote for its centre (the grouping of Panoptic-DeepLab, arXiv:1911.10194); every
 object then reads its category, colour and box from all cells that voted for it. Pure functions of
-one picture's maps; knows no network, no weights file and no threshold.
+one image's maps; knows no network, no weights file and no threshold.
 
 Shapes: H W cells, C categories plus background (index 0), K colours, N peaks, P cells on objects,
-F calibration features; Y X pixels of the picture.
+F calibration features; Y X pixels of the image.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FEATURES: Final = ("bias", "peak", "category", "support")
 
 
 class ImageMaps(NamedTuple):
-    """One picture's maps; the same quantities as `detector.Maps`."""
+    """One image's maps; the same quantities as `detector.Maps`."""
 
     centre_HW: Floats
     category_CHW: Floats
@@ -58,7 +58,7 @@ class Group:
 
 
 def find_groups(maps: ImageMaps, *, lowest_peak: float = LOWEST_PEAK) -> list[Group]:
-    """All objects of one picture, most certain peak first; an empty list where there is none."""
+    """All objects of one image, most certain peak first; an empty list where there is none."""
     heat_HW = _sigmoid(maps.centre_HW)
     peaks_N2 = find_peaks(heat_HW, lowest=lowest_peak)
     category_CHW = _log_softmax(maps.category_CHW)
@@ -138,14 +138,14 @@ def calibrated(features: Sequence[float], weights: Sequence[float]) -> float:
 def box_in_image(
     box: tuple[float, float, float, float], placement: Placement
 ) -> tuple[float, float, float, float]:
-    """Canonical pixels -> pixels of the picture, cut at its edges."""
+    """Canonical pixels -> pixels of the image, cut at its edges."""
     x1, y1, x2, y2 = (edge / placement.scale for edge in box)
     right, bottom = float(placement.width), float(placement.height)
     return max(x1, 0.0), max(y1, 0.0), min(x2, right), min(y2, bottom)
 
 
 def mask_in_image(soft_HW: Floats, placement: Placement) -> NDArray[np.bool_]:
-    """(Y, X) pixels of the picture where the object is more likely than not."""
+    """(Y, X) pixels of the image where the object is more likely than not."""
     size = placement.width, placement.height
     right, bottom = (min(side * placement.scale, SIDE) / STRIDE for side in size)
     soft = Image.fromarray(soft_HW)

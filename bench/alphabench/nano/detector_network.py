@@ -1,4 +1,4 @@
-"""The nano detector's network: from a 128-pixel picture to dense maps at a quarter of its side.
+"""The nano detector's network: from a 128-pixel image to dense maps at a quarter of its side.
 
 Small enough for a processor (under two million parameters), trained on rendered scenes alone by
 `tools/nano_detector/train.py`; what it can and cannot do stands in `detector.md`. Knows no scene,
@@ -137,7 +137,7 @@ class DetectorNet(nn.Module):
         self.heads = nn.Conv2d(top, sum(design.outputs), 1)
 
     def forward(self, pixels_B3SS: Tensor) -> Maps:
-        """Maps of `B` canonical pictures, values in [-1, 1]."""
+        """Maps of `B` canonical images, values in [-1, 1]."""
         quarter_BNHW = self.stage_4(self.stem(pixels_B3SS))
         eighth = self.stage_8(quarter_BNHW)
         eighth = self.merge_8(eighth + _doubled(self.down_16(self.stage_16(eighth))))
@@ -173,17 +173,17 @@ def folded(net: DetectorNet) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where a picture lies on the canonical square: at its top left corner, scaled."""
+    """Where an image lies on the canonical square: at its top left corner, scaled."""
 
     width: int
-    """Of the picture, in its own pixels."""
+    """Of the image, in its own pixels."""
     height: int
     scale: float
-    """Canonical pixels per pixel of the picture."""
+    """Canonical pixels per pixel of the image."""
 
 
 def canonical_square(image: Image.Image) -> tuple[NDArray[np.uint8], Placement]:
-    """The picture as the network sees it: (S, S, 3), aspect kept, the rest of the square grey."""
+    """The image as the network sees it: (S, S, 3), aspect kept, the rest of the square grey."""
     rgb = image.convert("RGB")
     scale = SIDE / max(rgb.size)
     placement = Placement(width=rgb.width, height=rgb.height, scale=scale)
@@ -196,7 +196,7 @@ def canonical_square(image: Image.Image) -> tuple[NDArray[np.uint8], Placement]:
 
 
 def squares_to_pixels(squares_BSS3: NDArray[np.uint8]) -> Tensor:
-    """uint8 pictures -> float32 in [-1, 1], channels first (stored channels last)."""
+    """uint8 images -> float32 in [-1, 1], channels first (stored channels last)."""
     return torch.from_numpy(squares_BSS3).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
 
 

@@ -1,1 +1,1 @@
-"""The synthetic world: scenes that are drawn from a spec and whose truth is therefore known."""
+"""The synthetic world: scenes rendered from a spec, whose truth is therefore known."""

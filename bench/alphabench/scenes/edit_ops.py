@@ -1,4 +1,4 @@
-"""Edits of drawn scenes: carried out on what was to be drawn, so that their truth is known.
+"""Edits of synthetic scenes, applied to their spec before rendering, so that their truth is known.
 
 An editing sample's facts say what the source shows (`source`, in GenEval's clauses), what is to be
 done (`edit`, in machine form) and what must then be seen (`check`: GenEval's clauses and a
@@ -48,7 +48,7 @@ GROUND_TONES: Final[Mapping[str, RGB]] = {
 }
 """Names for some of the palette's grounds."""
 _TEXTURE_STEP: Final = 34
-"""How far apart the two colours of a drawn texture are: plain to see, and no object."""
+"""How far apart the two colours of a rendered texture are: visible, and no object."""
 _ATTEMPTS: Final = 60
 _SHRINK: Final = 0.8
 _GAP: Final = 0.02
@@ -125,7 +125,7 @@ _NEEDS: Final[Mapping[Operation, tuple[str, ...]]] = {
 
 
 def is_edit(facts: Mapping[str, Any]) -> bool:
-    """Whether a sample asks for an edit of a drawn scene."""
+    """Whether a sample asks for an edit of a synthetic scene."""
     return "edit" in facts
 
 
@@ -137,7 +137,7 @@ def why_uneditable(facts: Mapping[str, Any]) -> str | None:
     try:
         SceneEdit.from_facts(facts)
     except (ValueError, TypeError, AttributeError) as error:
-        return f"its edit cannot be drawn: {error}"
+        return f"its edit cannot be rendered: {error}"
     return why_not_renderable(source)
 
 
@@ -208,7 +208,7 @@ def apply_edit(scene: Scene, edit: SceneEdit, rng: np.random.Generator) -> Scene
 
 
 def edit_holds(check: Mapping[str, Any], scene: Scene, truth: Truth) -> bool:
-    """Whether a drawn scene shows what a `check` demands: objects by GenEval's rules, and ground.
+    """Whether a rendered scene satisfies a `check`: objects by GenEval's rules, and ground.
 
     Raises:
         ValueError: the check is malformed.
@@ -260,7 +260,7 @@ def _with_room(scene: Scene) -> Scene:
 
 
 def _with_last(scene: Scene, category: str | None) -> Scene:
-    """The object to be edited drawn last: shades are dealt out in order, and none may shift."""
+    """The object to be edited rendered last: shades are dealt out in order, and none may shift."""
     last = [item for item in scene.objects if item.category == category]
     return replace(scene, objects=(*(i for i in scene.objects if i not in last), *last))
 

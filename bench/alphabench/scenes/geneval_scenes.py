@@ -43,7 +43,7 @@ _AXES: Final[Mapping[str, tuple[float, float]]] = {
 
 
 class _Cast(NamedTuple):
-    """One object to be drawn, and the clause it is there for (None: a distractor)."""
+    """One object to be rendered, and the clause it is there for (None: a distractor)."""
 
     category: str
     colour: str | None
@@ -111,7 +111,7 @@ def compose(
         aspect: width over height of the canvas.
 
     Raises:
-        ValueError: facts that cannot be drawn, or an error that does not apply.
+        ValueError: facts that cannot be rendered, or an error that does not apply.
     """
     reason = why_not_renderable(facts)
     if reason is not None:
@@ -119,12 +119,12 @@ def compose(
     if error is not None and error not in applicable_errors(facts):
         raise ValueError(f"an error of kind {error!r} does not apply to these facts")
     asked = Rules.from_facts(facts)
-    drawn = asked.include if error is None else _plant(asked, error, rng)
-    cast = _cast(drawn, rng)
+    shown = asked.include if error is None else _plant(asked, error, rng)
+    cast = _cast(shown, rng)
     wants_distractor = rng.random() < (0.5 if error == "missing" else _DISTRACTOR_SHARE)
     if wants_distractor and len(cast) <= MOST_OBJECTS:
         cast.append(_distractor(asked, rng))
-    looks, spots = _arrange(drawn, cast, canvas_extent(aspect), rng)
+    looks, spots = _arrange(shown, cast, canvas_extent(aspect), rng)
     objects = place_objects(looks, spots, canvas_extent(aspect))
     return Scene(
         background=random_background(rng, objects), objects=objects, seed=int(rng.integers(2**62))
@@ -137,7 +137,7 @@ def _forbids(clause: Clause, rules: Rules) -> bool:
 
 
 def _plant(asked: Rules, error: ErrorKind, rng: np.random.Generator) -> tuple[Clause, ...]:
-    """The clauses to be drawn instead of those asked for."""
+    """The clauses to be rendered instead of the required ones."""
     if error == "missing":
         return _with_count(asked.include, int(rng.integers(len(asked.include))), -1)
     if error == "count":
@@ -196,10 +196,10 @@ def _recoloured(include: tuple[Clause, ...], rng: np.random.Generator) -> tuple[
     return tuple(changed)
 
 
-def _cast(drawn: Sequence[Clause], rng: np.random.Generator) -> list[_Cast]:
+def _cast(shown: Sequence[Clause], rng: np.random.Generator) -> list[_Cast]:
     return [
         _Cast(clause.category, clause.colour or random_colour(rng), index)
-        for index, clause in enumerate(drawn)
+        for index, clause in enumerate(shown)
         for _ in range(clause.count)
     ]
 
@@ -216,7 +216,7 @@ class _Arrangement(NamedTuple):
 
 
 def _arrange(
-    drawn: Sequence[Clause], cast: Sequence[_Cast], canvas: Extent, rng: np.random.Generator
+    shown: Sequence[Clause], cast: Sequence[_Cast], canvas: Extent, rng: np.random.Generator
 ) -> _Arrangement:
     """Places that keep every relation; sizes shrink while none are found."""
     categories, colours = [member.category for member in cast], [member.colour for member in cast]
@@ -227,14 +227,14 @@ def _arrange(
             looks = [replace(look, size=look.size * shrink) for look in looks]
             footprints = [look.footprint for look in looks]
             spots = scatter(rng, footprints, canvas, gap=_GAP)
-            if spots is not None and _relations_hold(drawn, cast, spots, footprints):
+            if spots is not None and _relations_hold(shown, cast, spots, footprints):
                 return _Arrangement(looks, spots)
         shrink *= 0.9
     raise ValueError("no arrangement keeps every relation of these facts")
 
 
 def _relations_hold(
-    drawn: Sequence[Clause],
+    shown: Sequence[Clause],
     cast: Sequence[_Cast],
     spots: Sequence[Spot],
     footprints: Sequence[Extent],
@@ -245,7 +245,7 @@ def _relations_hold(
         members.setdefault(member.clause, []).append(i)
     return all(
         relation_holds(clause.relation, (spots[a], footprints[a]), (spots[b], footprints[b]))
-        for index, clause in enumerate(drawn)
+        for index, clause in enumerate(shown)
         if clause.relation is not None
         for a in members[index]
         for b in members[clause.target]

@@ -1,4 +1,4 @@
-"""The shapes of the world, loaded once from the packaged pictures (see `icons/README.md`)."""
+"""The shapes of the world, loaded once from the packaged icons (see `icons/README.md`)."""
 
 from __future__ import annotations
 

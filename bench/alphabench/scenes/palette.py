@@ -45,7 +45,7 @@ _CONTRAST: Final = 105.0
 
 
 def object_rgb(item: SceneObject) -> tuple[float, float, float]:
-    """The typical colour of an object as drawn."""
+    """The typical colour of an object as rendered."""
     if item.colour is None:
         return load_icon(item.category).mean_rgb()
     red, green, blue = TINTS[item.colour].base

@@ -1,4 +1,4 @@
-"""Draws a scene and says what is in the picture.
+"""Renders a scene, with its true objects.
 
 The same scene at the same size gives the same pixels on any machine with the same Pillow and NumPy.
 Knows nothing of prompts. Shapes: H canvas height, W canvas width, h and w of one object's patch.
@@ -39,7 +39,7 @@ class Truth:
 
 
 class Rendered(NamedTuple):
-    """A picture and what is in it."""
+    """An image and the objects in it."""
 
     image: Image.Image
     """RGB."""
@@ -57,7 +57,7 @@ class _Patch(NamedTuple):
 
 
 def render(scene: Scene, width: int, height: int) -> Rendered:
-    """Draws `scene` on a canvas of `width` x `height` pixels.
+    """Renders `scene` on a canvas of `width` x `height` pixels.
 
     Raises:
         ValueError: a side out of range.
@@ -165,7 +165,7 @@ def _patch(item: SceneObject, width: int, height: int, rng: np.random.Generator)
 def _turned(
     item: SceneObject, longest: float, centre: tuple[float, float], size: tuple[int, int]
 ) -> Image.Image:
-    """The icon at its size and turn, its middle at `centre` of an RGBA picture of `size`."""
+    """The icon at its size and turn, its middle at `centre` of an RGBA image of `size`."""
     icon = load_icon(item.category)
     level = _level(icon, longest * _SUPERSAMPLING)
     per_pixel = max(level.size) / longest / _SUPERSAMPLING
@@ -187,7 +187,7 @@ def _turned(
 
 
 def _level(icon: Icon, longest: float) -> Image.Image:
-    """The smallest picture of the icon that need not be enlarged by more than a third."""
+    """The smallest version of the icon that need not be enlarged by more than a third."""
     fit = [level for level in icon.levels if max(level.size) >= 0.75 * longest]
     return fit[-1] if fit else icon.levels[0]
 

@@ -95,6 +95,6 @@ HINTS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def hint(category: str, rng: np.random.Generator) -> str:
-    """One of the category's hints, drawn by `rng`."""
+    """One of the category's hints, sampled by `rng`."""
     choices = HINTS[category]
     return choices[int(rng.integers(len(choices)))]

@@ -50,7 +50,7 @@ def edit(before: SmallScene, rng: np.random.Generator) -> SceneChange:
 
 
 def mistake(wanted: SmallScene, rng: np.random.Generator) -> SceneChange:
-    """A picture that went wrong in one respect, and the change that leads to `wanted`.
+    """An image with one error, and the change that leads to `wanted`.
 
     Raises:
         LookupError: nothing in it can be named without doubt.

@@ -1,8 +1,8 @@
-"""Yes/no questions whose true answers are known: about a drawn scene, and about a prompt's facts.
+"""Yes/no questions with known answers: about a rendered scene, and about a prompt's facts.
 
-`scene_questions` measures a judge: it asks about what was drawn. `fact_questions` is what a perfect
-decomposer would write for a prompt, and `check_holds` answers it for any drawn picture, so that
-decomposing and judging can be measured apart. Knows no judge and no image file.
+`scene_questions` measures a judge: it asks about what was rendered. `fact_questions` is what a
+perfect decomposer would write for a prompt, and `check_holds` answers it for any rendered image, so
+that decomposing and judging can be measured apart. Knows no judge and no image file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QuestionKind = Literal[
 """existence: is such an object there. absence: is none there, so that yes confirms a lack.
 count: how many of a category. total: how many objects. colour: of one object. binding: has this
 object this colour, where both occur but perhaps not together. position: where one object lies seen
-from another. size: which of two takes up more of the picture. ground: the background's pattern."""
+from another. size: which of two takes up more of the image. ground: the background's pattern."""
 QUESTION_KINDS: Final[tuple[QuestionKind, ...]] = get_args(QuestionKind)
 
 _OPPOSITE: Final = {
@@ -61,7 +61,7 @@ _OFFSET: Final = 0.15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneQuestion:
-    """A question about one drawn scene, and its true answer."""
+    """A question about one rendered scene, and its true answer."""
 
     kind: QuestionKind
     text: str
@@ -70,12 +70,12 @@ class SceneQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactQuestion:
-    """A question that follows from a prompt; yes means that the picture obeys it."""
+    """A question that follows from a prompt; yes means that the image satisfies it."""
 
     kind: QuestionKind
     text: str
     check: Mapping[str, Any]
-    """GenEval facts (`include`, `exclude`) that hold for a picture exactly when yes is true."""
+    """GenEval facts (`include`, `exclude`) that hold for an image exactly when yes is true."""
 
 
 def scene_questions(scene: Scene, truth: Truth, *, seed: int) -> tuple[SceneQuestion, ...]:
@@ -85,7 +85,7 @@ def scene_questions(scene: Scene, truth: Truth, *, seed: int) -> tuple[SceneQues
     answer is plain to see.
 
     Args:
-        scene: what was drawn.
+        scene: what was rendered.
         truth: from rendering it.
         seed: decides which objects and which wrong values are asked about.
     """
@@ -103,7 +103,7 @@ def scene_questions(scene: Scene, truth: Truth, *, seed: int) -> tuple[SceneQues
 
 
 def fact_questions(facts: Mapping[str, Any]) -> tuple[FactQuestion, ...]:
-    """What a perfect decomposer would ask about a picture made for these GenEval facts.
+    """What a perfect decomposer would ask about an image for these GenEval facts.
 
     One question for each demand: that an object is there or how many, its colour, its place, and
     what must not be there.
@@ -124,7 +124,7 @@ def fact_questions(facts: Mapping[str, Any]) -> tuple[FactQuestion, ...]:
 
 
 def check_holds(check: Mapping[str, Any], truth: Truth) -> bool:
-    """Whether a drawn picture obeys a `check`, by GenEval's rules on what is truly in it.
+    """Whether a rendered image satisfies a `check`, by GenEval's rules on its true objects.
 
     Raises:
         ValueError: the check is malformed.
@@ -153,13 +153,13 @@ class _View:
     """What of a scene can be asked about without doubt."""
 
     def __init__(self, scene: Scene, truth: Truth) -> None:
-        drawn = Counter(item.category for item in scene.objects)
+        present = Counter(item.category for item in scene.objects)
         seen = [one for one in truth.objects if _share(one) >= _SMALLEST_SHARE]
         clear = Counter(one.category for one in seen)
         self.ground = scene.background.kind
-        self.counts = {name: n for name, n in drawn.items() if clear[name] == n}
+        self.counts = {name: n for name, n in present.items() if clear[name] == n}
         """Category -> number, of those categories that are wholly in sight."""
-        self.absent = [name for name in CATEGORIES if name not in drawn]
+        self.absent = [name for name in CATEGORIES if name not in present]
         self.single = [one for one in seen if self.counts.get(one.category) == 1]
         """Objects that are alone of their category."""
         self.total = len(seen) if len(seen) == len(scene.objects) else None
@@ -358,7 +358,7 @@ def _plain_relation(one: DetectedObject, other: DetectedObject) -> str | None:
 
 
 def _share(item: DetectedObject) -> float:
-    assert item.mask is not None, "true objects of a drawn scene have masks"
+    assert item.mask is not None, "true objects of a rendered scene have masks"
     return float(item.mask.mean())
 
 

@@ -31,11 +31,11 @@ def random_scene(
         rng: decides everything, the scene's own seed included.
         categories: what to draw from.
         max_objects: at most 6.
-        aspect: width over height of the canvas it will be drawn on.
+        aspect: width over height of the canvas it will be rendered on.
     """
     n_objects = int(rng.integers(0, max_objects + 1))
     looks = random_looks(rng, _random_categories(rng, categories, n_objects))
-    # A small overlap now and then, as real pictures have.
+    # A small overlap now and then, as in real images.
     gap = -0.06 if rng.random() < 0.1 else 0.015
     canvas = canvas_extent(aspect)
     spots = scatter(rng, [look.footprint for look in looks], canvas, gap=gap)

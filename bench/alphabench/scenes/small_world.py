@@ -79,7 +79,7 @@ def tones_for(objects: Sequence[SmallObject]) -> tuple[str, ...]:
 def small_to_scene(small: SmallScene, rng: np.random.Generator) -> Scene:
     """The scene to render; `rng` decides sizes, small displacements and turns, and shades.
 
-    Two scenes drawn with equal `rng` differ where their objects differ, and nowhere else.
+    Two scenes rendered with equal `rng` differ where their objects differ, and nowhere else.
     """
     poses = {place: _pose(place, rng) for place in CENTRES}
     return Scene(
@@ -93,7 +93,7 @@ def small_to_scene(small: SmallScene, rng: np.random.Generator) -> Scene:
 
 
 def _pose(place: Location, rng: np.random.Generator) -> SceneObject:
-    """Where and how any object at this place is drawn."""
+    """Where and how any object at this location is rendered."""
     x, y = CENTRES[place]
     low, high = _MIDDLE_SIZES if place == "middle" else _CORNER_SIZES
     dx, dy = rng.uniform(-_SHIFT, _SHIFT, size=2)
@@ -107,7 +107,7 @@ def _pose(place: Location, rng: np.random.Generator) -> SceneObject:
 
 
 def why_not_small(facts: Mapping[str, Any]) -> str | None:
-    """Why a drawn sample's facts, of an edit or of none, go beyond the small world; None if not.
+    """Why a sample's facts, of an edit or of none, go beyond the small world; None if not.
 
     Looks at what is asked for and what is forbidden, before an edit and after it.
 

@@ -1,7 +1,8 @@
 """Random small scenes: how many objects, which, what colours and where.
 
 What the nano models are trained on and where the prompts of small trainings come from. The same
-generator gives the same scenes for ever: change nothing in the order of its draws. Knows no pixel.
+generator gives the same scenes on every machine: never change the order of its random calls. Knows
+no pixel.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def random_small_colour(rng: np.random.Generator) -> str | None:
 
 def _categories(rng: np.random.Generator, number: int, *, distinct: bool = True) -> list[str]:
     count = len(SMALL_CATEGORIES)
-    drawn = rng.permutation(count)[:number] if distinct else rng.integers(count, size=number)
-    return [SMALL_CATEGORIES[index] for index in drawn]
+    chosen = rng.permutation(count)[:number] if distinct else rng.integers(count, size=number)
+    return [SMALL_CATEGORIES[index] for index in chosen]
 
 
 def _staged(

@@ -1,6 +1,6 @@
 """What a scene is: a ground and objects on it, as plain data that says nothing about pixels.
 
-Lengths are fractions of the canvas, so that one scene can be drawn at any size.
+Lengths are fractions of the canvas, so that one scene can be rendered at any size.
 """
 
 from __future__ import annotations

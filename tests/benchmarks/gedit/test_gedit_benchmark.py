@@ -247,7 +247,7 @@ def test_mistakes_are_one_sentence_each(data: UpstreamData) -> None:
         mini(data).evaluator()
     with pytest.raises(AlphaBenchError, match="'zh'"):
         open_gedit("zh", data=data)
-    with pytest.raises(AlphaBenchError, match="looks at 1 images"):
+    with pytest.raises(AlphaBenchError, match="takes 1 images per question"):
         mini(data).evaluator(judge=ScriptedJudge("x", images_per_question=1))
     with pytest.raises(AlphaBenchError, match="not on this machine"):
         mini(data).evaluator("judge?wording=official", judge=ScriptedJudge("x"))

@@ -120,10 +120,10 @@ def test_a_turned_source_gives_its_stored_size_and_makes_another_question(tmp_pa
 def test_a_source_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
     image = edited(tmp_path)
     (tmp_path / "raw.png").unlink()
-    with pytest.raises(AlphaBenchError, match=r"source picture .* cannot be read"):
+    with pytest.raises(AlphaBenchError, match=r"source image .* cannot be read"):
         source_image_part(image.request.sample)
     (tmp_path / "raw.png").write_bytes(b"no picture")
-    with pytest.raises(AlphaBenchError, match=r"source picture .* cannot be read"):
+    with pytest.raises(AlphaBenchError, match=r"source image .* cannot be read"):
         source_image_part(image.request.sample)
 
 

@@ -224,7 +224,7 @@ def test_a_bad_metadata_line_is_named(line: str, complaint: str) -> None:
 def test_one_image_judged_twice_is_our_mistake() -> None:
     samples = samples_of({"counting": 1})
     verdicts = verdicts_of(samples, lambda *_: 1.0)
-    with pytest.raises(ValueError, match="judged twice"):
+    with pytest.raises(ValueError, match="scored twice"):
         report_of(samples, [*verdicts, replace(verdicts[0], value=0.0)])
 
 

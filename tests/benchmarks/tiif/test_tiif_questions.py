@@ -76,7 +76,7 @@ def test_the_wording_is_found_in_a_script_by_name_and_never_run() -> None:
     ],
 )
 def test_another_script_is_refused_with_what_it_lacks(script: bytes) -> None:
-    with pytest.raises(AlphaBenchError, match=r"eval_with_vlm\.py.* does not hold") as caught:
+    with pytest.raises(AlphaBenchError, match=r"eval_with_vlm\.py.* does not contain") as caught:
         tiif_templates_of(script)
     assert "wording=own" in caught.value.hint
 
