@@ -23,7 +23,8 @@ from alphabench.types import GeneratedImage, ProtocolName, Report, Verdict
 from alphabench.upstream import UpstreamData
 from tests.support.truth import edited_right
 
-DRAWN = [group for group in GROUPS if group not in ("ps_human", "text_change")]
+Edited = tuple[list[GeneratedImage], dict[str, tuple[bool, bool]]]
+RENDERED = [group for group in GROUPS if group not in ("ps_human", "text_change")]
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +32,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> UpstreamData:
     return UpstreamData(cache_dir=tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(scope="module")
+def edited(data: UpstreamData, tmp_path_factory: pytest.TempPathFactory) -> Edited:
+    """Every image with its edit done, rendered once; see `images`."""
+    return images(mini(data), tmp_path_factory.mktemp("edited"))
+
+
 def mini(data: UpstreamData, protocol: ProtocolName = "official") -> GEdit:
     return open_gedit("mini", protocol=protocol, data=data)
 
 
-def images(
-    benchmark: GEdit, folder: Path, **options: str
-) -> tuple[list[GeneratedImage], dict[str, tuple[bool, bool]]]:
-    """Every image as `scene:` draws it; was the edit done, and was all else left alone."""
+def images(benchmark: GEdit, folder: Path, **options: str) -> Edited:
+    """Every image as `scene:` renders it; was the edit done, and was all else left alone."""
     checkpoint = open_scene("", options={"size": "64", **options})
     requests = requests_for(benchmark.samples(), 1, seed=0)
     made = []
@@ -66,7 +71,7 @@ def report_of(benchmark: GEdit, verdicts: Sequence[Verdict]) -> Report:
     return benchmark.summarise(samples, verdicts, evaluator="judge", all_samples=samples)
 
 
-def test_the_mini_split_has_nine_groups_in_two_languages_over_the_same_pictures(
+def test_the_mini_split_has_nine_groups_in_two_languages_over_the_same_images(
     data: UpstreamData,
 ) -> None:
     samples = mini(data).samples()
@@ -79,10 +84,10 @@ def test_the_mini_split_has_nine_groups_in_two_languages_over_the_same_pictures(
         assert english.source_image == chinese.source_image
         assert english.prompt.isascii()
         assert not chinese.prompt.isascii()
-    assert list(dict.fromkeys(sample.group for sample in samples)) == DRAWN
+    assert list(dict.fromkeys(sample.group for sample in samples)) == RENDERED
 
 
-def test_source_pictures_are_drawn_once_and_alike(data: UpstreamData, tmp_path: Path) -> None:
+def test_source_images_are_rendered_once_and_alike(data: UpstreamData, tmp_path: Path) -> None:
     first = {s.id: s.source_image for s in mini(data).samples()}
     again = mini(UpstreamData(cache_dir=tmp_path)).samples()
     assert len(set(first.values())) == 27
@@ -91,8 +96,8 @@ def test_source_pictures_are_drawn_once_and_alike(data: UpstreamData, tmp_path: 
         assert theirs is not None
         assert ours is not None
         assert ours.read_bytes() == theirs.read_bytes()
-        with Image.open(ours) as picture:
-            assert (picture.size, picture.mode) == ((128, 128), "RGB")
+        with Image.open(ours) as image:
+            assert (image.size, image.mode) == ((128, 128), "RGB")
 
 
 @pytest.mark.parametrize("options", [{}, {"error": "1", "kind": "unedited"}, {"error": "0.5"}])
@@ -105,16 +110,16 @@ def test_a_judge_that_knows_the_truth_gives_the_true_score(
     english = [i for i in made if i.id.startswith("en-")]
     by_group = {
         group: [10.0 * all(truth[i.id]) for i in english if i.request.sample.group == group]
-        for group in DRAWN
+        for group in RENDERED
     }
     means = [sum(of) / len(of) for of in by_group.values()]
     assert report.headline.value == pytest.approx(sum(means) / len(means))
     if not options:
         assert report.headline.value == 10.0
-        assert set(report.groups) == set(DRAWN)
+        assert set(report.groups) == set(RENDERED)
         figures = ("semantics", "quality", "overall")
         own = [f"{name}{of}" for of in ("", ", intersection") for name in figures]
-        chinese = [f"{name}, cn" for name in (*own, *DRAWN)]
+        chinese = [f"{name}, cn" for name in (*own, *RENDERED)]
         assert {name: figure.value for name, figure in report.extras.items()} == dict.fromkeys(
             [*[name for name in own if name != "overall"], *chinese], 10.0
         )
@@ -125,10 +130,10 @@ def test_a_judge_that_knows_the_truth_gives_the_true_score(
     assert (report.coverage, report.partial) == (1.0, False)
 
 
-def test_a_pictures_score_is_the_root_of_both_lowest_scores(
-    data: UpstreamData, tmp_path: Path
+def test_an_images_score_is_the_root_of_both_lowest_scores(
+    data: UpstreamData, edited: Edited
 ) -> None:
-    made, _ = images(mini(data), tmp_path)
+    made, _ = edited
     judge = ScriptedJudge({"semantics": '{"score": [9, 4]}', "quality": '{"score": [10, 6]}'})
     (verdict,) = judged(mini(data), made[:1], judge)
     assert verdict.value == pytest.approx(math.sqrt(24))
@@ -136,9 +141,9 @@ def test_a_pictures_score_is_the_root_of_both_lowest_scores(
     assert verdict.detail["semantics_scores"] == [9.0, 4.0]
 
 
-def test_the_two_languages_are_never_in_one_figure(data: UpstreamData, tmp_path: Path) -> None:
+def test_the_two_languages_are_never_in_one_figure(data: UpstreamData, edited: Edited) -> None:
     benchmark = mini(data)
-    made, _ = images(benchmark, tmp_path)
+    made, _ = edited
     judge = ScriptedJudge(lambda q: "[8, 8]" if q.image_id.startswith("en-") else "[2, 2]")
     verdicts = judged(benchmark, made, judge)
     report = report_of(benchmark, verdicts)
@@ -153,11 +158,11 @@ def test_the_two_languages_are_never_in_one_figure(data: UpstreamData, tmp_path:
     assert {cluster.total for cluster in compared} == {8.0}
 
 
-def test_groups_weigh_alike_however_many_pictures_they_have(
-    data: UpstreamData, tmp_path: Path
+def test_groups_weigh_alike_however_many_images_they_have(
+    data: UpstreamData, edited: Edited
 ) -> None:
     benchmark = mini(data)
-    made, _ = images(benchmark, tmp_path)
+    made, _ = edited
     tones = [i.id for i in made if i.request.sample.group == "tone_transfer"]
     drop = set(tones) - {next(name for name in tones if name.startswith("en-"))}
     kept = [image for image in made if image.id not in drop]
@@ -171,10 +176,10 @@ def test_groups_weigh_alike_however_many_pictures_they_have(
 
 @pytest.mark.parametrize("protocol", ["official", "strict"])
 def test_a_group_without_any_score_leaves_no_headline(
-    data: UpstreamData, tmp_path: Path, protocol: ProtocolName
+    data: UpstreamData, edited: Edited, protocol: ProtocolName
 ) -> None:
     benchmark = mini(data, protocol)
-    made, _ = images(benchmark, tmp_path)
+    made, _ = edited
     kept = [image for image in made if image.request.sample.group != "color_alter"]
     report = report_of(benchmark, judged(benchmark, kept, ScriptedJudge("[8, 8]")))
     assert report.headline.value is None
@@ -182,11 +187,11 @@ def test_a_group_without_any_score_leaves_no_headline(
     assert report.groups["color_alter"].value is None
 
 
-def test_one_unread_call_leaves_the_picture_without_a_score_and_keeps_the_other(
-    data: UpstreamData, tmp_path: Path
+def test_one_unread_call_leaves_the_image_without_a_score_and_keeps_the_other(
+    data: UpstreamData, edited: Edited
 ) -> None:
     benchmark = mini(data)
-    made, _ = images(benchmark, tmp_path)
+    made, _ = edited
     english = [one for one in made if one.id.startswith("en-")]
     made = [*english[::3], *[one for one in made if one not in english[::3]]]
     ids = [image.id for image in made]
@@ -209,10 +214,10 @@ def test_one_unread_call_leaves_the_picture_without_a_score_and_keeps_the_other(
 
 
 def test_the_upstream_guess_is_a_labelled_replay_and_never_the_default(
-    data: UpstreamData, tmp_path: Path
+    data: UpstreamData, edited: Edited
 ) -> None:
     benchmark = mini(data)
-    made, _ = images(benchmark, tmp_path)
+    made, _ = edited
     table: dict[Any, ScriptedReply] = {"semantics": "I'm sorry.", "quality": '{"score": broken]}'}
     plain = benchmark.evaluator(judge=ScriptedJudge(table))
     assert {v.status for v in plain.evaluate(made)} <= {"refused", "unparsed"}
