@@ -90,7 +90,7 @@ class FolderCheckpoint:
     def batch_size(self) -> int:
         return _BATCH
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         return layout_named(self.options.layout)
 
