@@ -129,7 +129,7 @@ def refused(shell: Shell, *words: str | Path) -> str:
         (("train", "nothing.yaml"), "'nothing.yaml' cannot be read"),
         (("train", "."), "holds no training"),
         (("train", ""), "known are: "),
-        (("train", "nano-rt2i", "--resume"), "there is no training to continue in 'runs/train/nano-rt2i'"),
+        (("train", "nano-rt2i", "--resume"), "no training to continue in 'runs/train/nano-rt2i'"),
         (("train", "nano-rt2i", "--device", "cuda:97"), "no device 'cuda:97'"),
         (("train", "nano-rt2i", "--device", "cpu,cpu"), "--device takes one device"),
         (("train", "nano-rt2i", "steps"), "key=value"),
