@@ -166,7 +166,7 @@ def test_two_things_at_one_place_are_refused() -> None:
     corner = SmallObject(category="dog", colour=None, place="upper left")
     middle = replace(corner, place="middle")
     for shared in ((corner, corner), (corner, middle)):
-        with pytest.raises(ValueError, match="share a place"):
+        with pytest.raises(ValueError, match="share a location"):
             SmallScene(objects=shared, tone="white")
 
 

@@ -185,7 +185,7 @@ def _check_original(original: OriginalPipeline) -> None:
     if not (original.weights / "configuration.json").is_file():
         raise AlphaBenchError(
             f"{str(original.weights)!r} has no 'configuration.json', which modelscope reads",
-            hint="give the whole folder as ModelScope released it",
+            hint="give the complete folder as ModelScope released it",
         )
 
 

@@ -88,4 +88,4 @@ def refuse_bare_host(name: str) -> None:
         AlphaBenchError: the name is an address without its scheme.
     """
     if _WITHOUT_SCHEME.match(name):
-        raise AlphaBenchError(f"the address {name!r} lacks its scheme", hint=f"write http://{name}")
+        raise AlphaBenchError(f"the address {name!r} has no scheme", hint=f"write http://{name}")

@@ -63,7 +63,7 @@ class SmallScene:
     def __post_init__(self) -> None:
         places = [item.place for item in self.objects]
         if len(set(places)) < len(places) or ("middle" in places and len(places) > 1):
-            raise ValueError(f"objects share a place: {places}")
+            raise ValueError(f"objects share a location: {places}")
 
 
 def tones_for(objects: Sequence[SmallObject]) -> tuple[str, ...]:

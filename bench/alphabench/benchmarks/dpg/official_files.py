@@ -153,7 +153,7 @@ def _number(text: str, path: Path, number: int) -> float:
         return float(text)
     except ValueError as error:
         raise AlphaBenchError(
-            f"line {number} of {str(path)!r} has {text!r} for a figure", hint=_HINT_RESULTS
+            f"line {number} of {str(path)!r} has {text!r} for a score", hint=_HINT_RESULTS
         ) from error
 
 

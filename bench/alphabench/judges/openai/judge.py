@@ -217,7 +217,7 @@ def parse_replicas(location: str) -> tuple[Endpoint, ...]:
     if len({endpoint.model for endpoint in endpoints}) > 1:
         raise AlphaBenchError(
             f"{location!r} names replicas of different models",
-            hint="name the model once, behind the last address",
+            hint="name the model once, after the last address",
         )
     return tuple(endpoints)
 

@@ -181,7 +181,7 @@ def convert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in tensors:
         if name not in expected:
             raise AlphaBenchError(
-                f"the checkpoint has a tensor {name!r}, for which Mask2Former has no place",
+                f"the checkpoint has a tensor {name!r} that Mask2Former does not have",
                 hint=_HINT,
             )
     found: dict[str, Tensor] = {}
