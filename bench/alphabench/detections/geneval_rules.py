@@ -74,7 +74,7 @@ class Rules:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Rules:
-        """Read the `include` and `exclude` of facts that somebody wrote for the project.
+        """Read the `include` and `exclude` of facts that were written for the project.
 
         Raises:
             ValueError: as `published`, or a clause that no image, or every image, fulfils.
@@ -92,7 +92,7 @@ class Rules:
         of the four never holds.
 
         Raises:
-            ValueError: a key is lacking, or a value is of another type or out of range.
+            ValueError: a key is missing, or a value is of another type or out of range.
         """
         return cls(include=_clauses(facts, "include"), exclude=_clauses(facts, "exclude"))
 

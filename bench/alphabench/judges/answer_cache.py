@@ -7,7 +7,7 @@ file system with working locks; that is tried before the first question. In memo
 for each reply, no text. Knows no judge.
 
 Why not sqlite: `python -m tools.perf.answer_cache` compares both at 100,000 answers; docs/judges.md
-holds its figures. Neither is faster by much. But sqlite's write-ahead log must not be shared by
+holds its metrics. Neither is faster by much. But sqlite's write-ahead log must not be shared by
 several machines, a damaged first page hides every answer, and the files of earlier versions would
 need this reader all the same.
 """

@@ -1,7 +1,7 @@
 """Small scenes in words: prompts, descriptions, plans, hints, questions with their true answers.
 
 What the nano models learn their language from, and where the prompts of small trainings come from.
-Everything said of a scene is true of it, and a prompt leaves out nothing that could be miscounted.
+Every description of a scene is true, and a prompt leaves out nothing that could be miscounted.
 Knows no pixel and no model.
 """
 
@@ -68,7 +68,7 @@ def random_choice(choices: Sequence[T], rng: np.random.Generator) -> T:
 
 
 def relation_of(one: SmallObject, other: SmallObject) -> str | None:
-    """How `one` stands to `other`, where only one of the four relations holds."""
+    """The relation of `one` to `other`, where only one of the four relations holds."""
     dx, dy = (a - b for a, b in zip(CENTRES[one.place], CENTRES[other.place], strict=True))
     if dx and dy:
         return None

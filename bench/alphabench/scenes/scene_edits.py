@@ -33,7 +33,7 @@ class SceneChange:
     after: SmallScene
     instruction: str
     complaint: str
-    """What is wrong with `before` for somebody who wanted `after`."""
+    """What is wrong with `before`, compared with `after`."""
 
 
 Maker = Callable[[SmallScene, np.random.Generator], SceneChange | None]

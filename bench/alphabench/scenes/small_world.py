@@ -54,7 +54,7 @@ class SmallObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallScene:
-    """A small scene as it can be said in words."""
+    """A small scene as it can be described in text."""
 
     objects: tuple[SmallObject, ...]
     """No two at one place; in reading order."""
@@ -109,7 +109,7 @@ def _pose(place: Location, rng: np.random.Generator) -> SceneObject:
 def why_not_small(facts: Mapping[str, Any]) -> str | None:
     """Why a sample's facts, of an edit or of none, go beyond the small world; None if not.
 
-    Looks at what is asked for and what is forbidden, before an edit and after it.
+    Considers what is required and what is forbidden, before an edit and after it.
 
     Raises:
         ValueError: the facts are malformed.

@@ -26,7 +26,7 @@ from alphabench.scenes.small_world import (
 )
 
 TASKS: Final = ("single_object", "colors", "two_object", "counting", "position", "color_attr")
-"""GenEval's six; a scene for one can be told as such a prompt."""
+"""GenEval's six; a scene for one can be described by such a prompt."""
 _ADJACENT: Final = ((0, 1), (2, 3), (0, 2), (1, 3))
 """Corners that stand in one plain relation."""
 
@@ -56,7 +56,7 @@ def task_small(rng: np.random.Generator, task: str) -> SmallScene:
 
 
 def random_small_scene(rng: np.random.Generator) -> SmallScene:
-    """Two thirds told as a GenEval task, the rest of any kind."""
+    """Two thirds described as a GenEval task, the rest of any kind."""
     if rng.random() < 0.67:
         return task_small(rng, random_choice(TASKS, rng))
     return random_small(rng)

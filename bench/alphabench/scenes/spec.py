@@ -61,7 +61,7 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Background:
-    """What lies behind the objects: one or two colours and how they share the canvas."""
+    """The background of the objects: one or two colours and how they share the canvas."""
 
     kind: GroundKind = "plain"
     first: RGB = (200, 200, 200)

@@ -21,8 +21,8 @@ class OfficialFormat:
     """How a benchmark's upstream project stores results."""
 
     summarise: Callable[[Path, UpstreamData], Report]
-    """A published raw result, and where official data lies -> its figures, quirks included."""
+    """A published raw result, and where official data lies -> its metrics, quirks included."""
     text: Callable[[Report], str]
-    """Those figures as upstream's script prints them."""
+    """Those metrics as upstream's script prints them."""
     files: Callable[[Sequence[Sample], Mapping[str, Path], Sequence[Verdict]], Files]
     """Samples, image id -> stored image, verdicts -> the files of upstream's layout."""

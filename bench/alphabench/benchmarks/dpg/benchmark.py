@@ -216,13 +216,13 @@ def dpg_report(items: Sequence[JudgedItem], scope: ReportScope) -> Report:
     """The report over judged items.
 
     Groups: L1 categories. Extras: the headline and the L1 categories under the other protocol, and
-    L2 categories under this one. Under official, upstream's first item counts in no figure.
+    L2 categories under this one. Under official, upstream's first item counts in no metric.
     """
     protocol = scope.protocol
     other: ProtocolName = "strict" if protocol == "official" else "official"
     beside = {
-        f"{name}, {other}": figure
-        for name, figure in category_estimates(items, other, broad=True).items()
+        f"{name}, {other}": metric
+        for name, metric in category_estimates(items, other, broad=True).items()
     }
     narrow = category_estimates(items, protocol, broad=False)
     return build_report(
@@ -234,7 +234,7 @@ def dpg_report(items: Sequence[JudgedItem], scope: ReportScope) -> Report:
         extras={
             f"score, {other}": dpg_headline(items, other),
             **beside,
-            **{f"L2 {name}": figure for name, figure in narrow.items()},
+            **{f"L2 {name}": metric for name, metric in narrow.items()},
         },
     )
 

@@ -127,13 +127,13 @@ def read_results(path: Path) -> ResultFile:
 
 
 def _item_line(line: str, path: Path, number: int) -> tuple[str, tuple[float, ...]]:
-    """`grids/item.png, s1, ..., sk, mean`; the path may hold commas, the figures do not."""
-    match = re.fullmatch(r"(?P<path>.*?)(?P<figures>(?:, [-+.\deE]+){2,})", line)
+    """`grids/item.png, s1, ..., sk, mean`; the path may hold commas, the metrics do not."""
+    match = re.fullmatch(r"(?P<path>.*?)(?P<metrics>(?:, [-+.\deE]+){2,})", line)
     if match is None:
         raise AlphaBenchError(
             f"line {number} of {str(path)!r} is not 'path, score, ..., mean'", hint=_HINT_RESULTS
         )
-    values = [_number(text, path, number) for text in match["figures"].split(", ")[1:]]
+    values = [_number(text, path, number) for text in match["metrics"].split(", ")[1:]]
     return match["path"], tuple(values[:-1])
 
 

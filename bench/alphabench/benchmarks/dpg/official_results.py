@@ -164,23 +164,23 @@ def _as_printed(value: float) -> Estimate:
 def dpg_results_text(report: Report) -> str:
     """The summary as upstream's script prints it, less the lines that name its files."""
     narrow = {
-        name.removeprefix("L2 "): figure
-        for name, figure in report.extras.items()
+        name.removeprefix("L2 "): metric
+        for name, metric in report.extras.items()
         if name.startswith("L2 ")
     }
     return "\n".join(
         [
             "L1 category scores:",
-            *[f"\t{name}: {_percent(figure)}" for name, figure in report.groups.items()],
+            *[f"\t{name}: {_percent(metric)}" for name, metric in report.groups.items()],
             "L2 category scores:",
-            *[f"\t{name}: {_percent(figure)}" for name, figure in sorted(narrow.items())],
+            *[f"\t{name}: {_percent(metric)}" for name, metric in sorted(narrow.items())],
             f"DPG-Bench score: {_percent(report.headline)}",
         ]
     )
 
 
-def _percent(figure: Estimate) -> str:
-    return "nan" if figure.value is None else repr(100 * figure.value)
+def _percent(metric: Estimate) -> str:
+    return "nan" if metric.value is None else repr(100 * metric.value)
 
 
 def dpg_export_files(
@@ -225,13 +225,13 @@ def _result_lines(items: Sequence[JudgedItem]) -> Iterator[str]:
         if kept is None:
             continue
         scores = [image_score(kept, answers) or 0.0 for answers in item.images]
-        figures = ", ".join(map(repr, [*scores, sum(scores) / len(scores)]))
-        yield f"{IMAGES / item.id}.png, {figures}"
+        metrics = ", ".join(map(repr, [*scores, sum(scores) / len(scores)]))
+        yield f"{IMAGES / item.id}.png, {metrics}"
     yield "Model: images"
     for level, broad in (("L1", True), ("L2", False)):
         yield f"{level} category scores:"
-        for name, figure in category_estimates(items, "official", broad=broad).items():
-            yield f"\t{name}: {_percent(figure)}"
+        for name, metric in category_estimates(items, "official", broad=broad).items():
+            yield f"\t{name}: {_percent(metric)}"
     yield f"Image path: {IMAGES}"
     yield f"Save results to: {RESULTS}"
     yield f"DPG-Bench score: {_percent(dpg_headline(items, 'official'))}"

@@ -65,7 +65,7 @@ def propositions_that_count(
 
     official: the first row of the table is passed over (`if i == 0: continue`), and an item in
     which upstream comes upon a parent that is not there ends in a KeyError and is dropped. It does
-    not come upon one that stands behind a parent which was answered with no.
+    not come upon one that follows a parent which was answered with no.
     strict: all take part; a dependency on a question that is not in the table asks for nothing.
 
     Args:
@@ -114,7 +114,7 @@ def resolved_answers(
 
 
 def image_score(propositions: Sequence[Proposition], answers: Answers) -> float | None:
-    """The mean over the settled questions of one image, 0 to 1; None without any."""
+    """The mean over the scored questions of one image, 0 to 1; None without any."""
     known = [
         value for value in resolved_answers(propositions, answers).values() if value is not None
     ]

@@ -183,8 +183,8 @@ class GEdit:
 
         Under both protocols the headline is None while a group of the split has no scored image,
         where upstream's script prints nan. Unscored images are in no mean; coverage and bounds
-        account for them. Two languages are never in one figure: of `mini`, headline and groups are
-        the English half, and the Chinese one has figures of its own among the extras. Coverage is
+        account for them. Two languages are never in one metric: of `mini`, headline and groups are
+        the English half, and the Chinese one has metrics of its own among the extras. Coverage is
         of both. Extras: G_SC and G_PQ, and all three over the intersection set.
         """
         images = self.clusters(samples, verdicts)
@@ -219,7 +219,7 @@ class GEdit:
             whole = [s for s in samples if s.facts["instruction_language"] == language]
             shared = [sample for sample in whole if sample.facts["Intersection_exist"]]
             own = "" if language == self.language else f", {language}"
-            figures = {
+            metrics = {
                 f"{name}{of}{own}": macro_average(score_clusters(which, verdicts, name), groups)[0]
                 for which, of in ((whole, ""), (shared, ", intersection"))
                 for name in SCORES
@@ -228,8 +228,8 @@ class GEdit:
             if own:
                 clusters = score_clusters(whole, verdicts, QUESTION)
                 by_group = statistics.group_estimates(clusters, SETTINGS)
-                figures |= {f"{group}{own}": figure for group, figure in by_group.items()}
-            found |= figures
+                metrics |= {f"{group}{own}": metric for group, metric in by_group.items()}
+            found |= metrics
         return found
 
     def _notes(self, n_rows: int) -> tuple[str, ...]:

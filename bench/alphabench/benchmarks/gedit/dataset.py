@@ -60,7 +60,7 @@ def gedit_origin(cache_dir: Path) -> GEditOrigin | None:
     """What lies in the cache; None when nothing does.
 
     Raises:
-        AlphaBenchError: the file that tells so is damaged.
+        AlphaBenchError: the file that records it is damaged.
     """
     path = gedit_folder(cache_dir) / _ORIGIN
     try:

@@ -95,7 +95,7 @@ def read_gedit_results(path: Path) -> list[GEditScoreRow]:
 def summarise_gedit_results(path: Path, language: Language = "en") -> Report:
     """What upstream's summary finds in the tables for one language, with intervals.
 
-    As upstream's: a line that stands twice counts twice, and every average is lacking (upstream
+    As upstream's: a line that stands twice counts twice, and every average is missing (upstream
     prints nan) where a group has no line. The format does not say which images were never
     judged: all that it holds counts as expected.
 
@@ -116,10 +116,10 @@ def summarise_gedit_results(path: Path, language: Language = "en") -> Report:
     }
     withheld = statistics.unscored_groups(full[QUESTION], GROUPS, kind="groups")
     by_group = {
-        f"{group} {name}{of}": figure
+        f"{group} {name}{of}": metric
         for clusters, of in both
         for name in SCORES
-        for group, figure in statistics.group_estimates(clusters[name], SETTINGS).items()
+        for group, metric in statistics.group_estimates(clusters[name], SETTINGS).items()
         if name != QUESTION or of
     }
     scope = ReportScope(
@@ -275,8 +275,8 @@ def _average(report: Report, of: str) -> list[Estimate | None]:
     return [*(report.extras.get(f"{name}{of}") for name in (SEMANTICS, QUALITY)), overall]
 
 
-def _line(name: str, figures: Sequence[Estimate | None]) -> str:
-    values = [math.nan if one is None or one.value is None else one.value for one in figures]
+def _line(name: str, metrics: Sequence[Estimate | None]) -> str:
+    values = [math.nan if one is None or one.value is None else one.value for one in metrics]
     return f"{name}: " + ", ".join(f"{value:.3f}" for value in values)
 
 

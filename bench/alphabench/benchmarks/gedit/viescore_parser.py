@@ -21,7 +21,7 @@ HIGHEST: Final = 10.0
 _DELIMITER: Final = "||V^=^V||"
 _N_SCORES: Final = 2
 _MOST_BROKEN: Final = 200
-"""Braces without an object behind them, after which a reply is not searched any further."""
+"""Braces without an object after them, after which a reply is not searched any further."""
 _ABSURD: Final = 1e100
 """Beyond it, products of two scores leave the floating-point numbers."""
 
@@ -31,7 +31,7 @@ class LowestScore:
     """Reads the list of scores; the value is its lowest, as VIEScore has it, and then the list.
 
     official: as upstream's reader, with any number of scores of any size above 0, but only numbers:
-    on texts or an empty list upstream's script fails and asks for ever.
+    on texts or an empty list upstream's script fails and asks without end.
     strict: exactly two scores of 0 to 10.
     """
 

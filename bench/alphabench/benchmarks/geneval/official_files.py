@@ -174,7 +174,7 @@ def _statuses(n_scored: int, n_lines: int) -> dict[Status, int]:
 
 
 def geneval_results_text(report: Report) -> str:
-    """A summary as upstream's script prints it; figures without a score read `nan`, as there."""
+    """A summary as upstream's script prints it; metrics without a score read `nan`, as there."""
     images, prompts = report.extras["correct_images"], report.extras["correct_prompts"]
     whole = images.n_scored == images.n_expected
     tasks = [
@@ -228,7 +228,7 @@ def _result_line(line: str, *, where: str) -> ResultLine:
 
 
 def _details(text: Any) -> Mapping[str, Any]:
-    """Empty where there is nothing of upstream's form: no figure rests on it."""
+    """Empty where there is nothing of upstream's form: no metric rests on it."""
     try:
         found = parse_json(text) if isinstance(text, str) else {}
     except UnreadableFileError:

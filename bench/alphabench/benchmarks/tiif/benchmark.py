@@ -47,7 +47,7 @@ PIN: Final = "tiif"
 MINI_DATA: Final = "tiif.jsonl"
 SPLITS: Final = ("testmini", "test", "mini")
 TEXT: Final = "-text"
-"""Behind a split's name: its text items, for OCR."""
+"""After a split's name: its text items, for OCR."""
 JUDGE: Final = "judge"
 CITATION: Final = "arXiv:2506.02161"
 _TITLES: Final[Mapping[str, str]] = {
@@ -166,7 +166,7 @@ class Tiif:
     ) -> Report:
         """See `scoring.tiif_metrics` for what the protocols do.
 
-        Unanswered questions are in no figure; coverage and bounds account for them.
+        Unanswered questions are in no metric; coverage and bounds account for them.
         """
         scope = ReportScope(
             benchmark="tiif",
@@ -220,8 +220,8 @@ def tiif_report(
 ) -> Report:
     """The report over answers that are gathered by sample.
 
-    Groups: the two overall figures and the nine groups, each short and long. Extras: the levels,
-    upstream's mean over all attributes, and the two overall figures under the other protocol.
+    Groups: the two overall metrics and the nine groups, each short and long. Extras: the levels,
+    upstream's mean over all attributes, and the two overall metrics under the other protocol.
     """
     protocol = scope.protocol
     other: ProtocolName = "strict" if protocol == "official" else "official"

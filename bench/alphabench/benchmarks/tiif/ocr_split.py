@@ -111,7 +111,7 @@ class TiifText:
             statistics.group_estimates(recalls),
             coverage=coverage_of(recalls),
             bounds=statistics.bounds(recalls, statistics.mean_of_groups),
-            extras={name: figure for name, figure in extras.items() if figure.n_expected},
+            extras={name: metric for name, metric in extras.items() if metric.n_expected},
         )
 
 

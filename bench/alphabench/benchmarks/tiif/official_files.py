@@ -67,7 +67,7 @@ class TiifJudgedItem:
         """Right answers and answers, as upstream counts them.
 
         Answers are paired in order; what one side has more is passed over. At one that is no text
-        upstream's script fails, after it has counted the question: all behind it is lost.
+        upstream's script fails, after it has counted the question: all after it is lost.
         """
         right = total = 0
         for expected, said in zip(self.expected, self.answers, strict=False):
@@ -308,7 +308,7 @@ def _section(title: str, name: str, reports: Mapping[str, Report]) -> str:
 
 
 def _column(reports: Mapping[str, Report], name: str) -> list[str]:
-    """Figures as pandas shows a column: 4 decimals less the zeros that all of them end in."""
+    """Metrics as pandas shows a column: 4 decimals less the zeros that all of them end in."""
     values = [_value({**report.groups, **report.extras}[name]) for report in reports.values()]
     # Rounded first, as upstream does: 0.58175 is printed as 0.5818.
     texts = ["NaN" if math.isnan(value) else f"{np.round(value, 4):.4f}" for value in values]
@@ -324,7 +324,7 @@ def _value(estimate: Estimate) -> float:
 
 
 def _frame(columns: Mapping[str, Sequence[str]], names: Sequence[str], *, label: str = "") -> str:
-    """A table as pandas prints one: names to the left, figures to the right."""
+    """A table as pandas prints one: names to the left, metrics to the right."""
     first = max(len(name) for name in (*names, label))
     widths = [max(map(len, (heading, *of))) for heading, of in columns.items()]
 

@@ -118,7 +118,7 @@ class LinesFormat:
 
     @property
     def as_upstream(self) -> bool:
-        """Whether upstream's reader may find answers behind a refusal."""
+        """Whether upstream's reader may find answers after a refusal."""
         return not self.strict
 
     @property

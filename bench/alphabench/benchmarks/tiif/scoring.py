@@ -48,7 +48,7 @@ LEVELS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "Real World": ("Complex",),
 }  # fmt: skip
-"""Level of difficulty -> its groups. A level's figure is the mean over its attributes."""
+"""Level of difficulty -> its groups. A level's metric is the mean over its attributes."""
 
 _ANSWER: Final = re.compile(r"(yes|no)\b", re.IGNORECASE)
 _BOTH: Final = re.compile(r"(yes|no)\s*(or|and|/|\|)\s*(yes|no)\b", re.IGNORECASE)
@@ -92,13 +92,13 @@ def tiif_metrics(
     complete: Iterable[str],
     alone: bool = True,
 ) -> dict[str, Estimate]:
-    """Every figure of a report: the headline under `headline`, the others under their names.
+    """Every metric of a report: the headline under `headline`, the others under their names.
 
     official: accuracies are rounded to 4 decimals before they are averaged, and attributes without
-    an answer are left out of their group, groups without one out of the overall figure. The mean
+    an answer are left out of their group, groups without one out of the overall metric. The mean
     accuracy alone is over what is not rounded, and rounded itself: upstream takes it before it
     writes its table. Replicates of the bootstrap skip the rounding, far below their spread.
-    strict: nothing is rounded, and a figure is None unless each of its attributes has an answer.
+    strict: nothing is rounded, and a metric is None unless each of its attributes has an answer.
 
     Args:
         clusters: one for each sample; their groups are strata.
@@ -120,7 +120,7 @@ def tiif_metrics(
 
 
 def headline_formula(protocol: ProtocolName) -> Formula:
-    """The mean of the overall figures of short and long prompts, whichever there are."""
+    """The mean of the overall metrics of short and long prompts, whichever there are."""
     averaging = _Averaging(rounded=protocol == "official")
 
     def formula(means: Means) -> NDArray[np.float64]:
@@ -151,11 +151,11 @@ class _Averaging:
 
 
 _Figure = tuple[Sequence[str], Sequence[Length], Formula]
-"""Attributes and lengths that a figure rests on, and how it follows from their accuracies."""
+"""Attributes and lengths that a metric rests on, and how it follows from their accuracies."""
 
 
 def _formulas(averaging: _Averaging) -> dict[str, _Figure]:
-    """All figures beside the headline, by name, in the order of a report."""
+    """All metrics beside the headline, by name, in the order of a report."""
     found: dict[str, _Figure] = {}
     for length in LENGTHS:
         formula = _overall_formula(length, averaging)

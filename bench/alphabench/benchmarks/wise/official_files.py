@@ -127,7 +127,7 @@ def summarise_wise_results(path: Path) -> Report:
         statistics.estimate(images, formula), images, CATEGORIES, kind="categories"
     )
     if overall.value is not None:
-        means = {name: np.array([figure.value]) for name, figure in groups.items()}
+        means = {name: np.array([metric.value]) for name, metric in groups.items()}
         overall = overall.restated(float(formula(means)[0]))
     n_expected = sum(cluster.n_expected for cluster in images)
     n_scored = sum(cluster.n_scored for cluster in images)
@@ -161,24 +161,24 @@ def _in_order_of_lines(
         if line.score is not None:
             scores.setdefault(str(edition.category(line.prompt_id)), []).append(line.score)
     return {
-        name: figure.restated(reduce(add, scores[name]) / len(scores[name]))
+        name: metric.restated(reduce(add, scores[name]) / len(scores[name]))
         if name in scores
-        else figure
-        for name, figure in groups.items()
+        else metric
+        for name, metric in groups.items()
     }
 
 
 def wise_results_text(report: Report) -> str:
     """The end of what upstream's script prints: `Overall Evaluation Summary` and what follows."""
     edition = VERIFIED if VERIFIED.name in report.evaluator else LEGACY
-    groups = {name: figure for name, figure in report.groups.items() if figure.n_scored}
+    groups = {name: metric for name, metric in report.groups.items() if metric.n_scored}
     lines = ["=" * 50, f"{'':17}Overall Evaluation Summary", "=" * 50, ""]
     lines += ["Aggregated Category Scores:"]
-    for name, figure in groups.items():
+    for name, metric in groups.items():
         lines += [
             f"  Category: {name.upper()}",
-            f"    Average {edition.label}: {figure.value:.2f}",
-            f"    Number of samples: {figure.n_scored}",
+            f"    Average {edition.label}: {metric.value:.2f}",
+            f"    Number of samples: {metric.n_scored}",
             "",
         ]
     if report.headline.value is None:

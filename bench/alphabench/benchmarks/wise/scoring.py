@@ -27,7 +27,7 @@ METRICS: Final = ("consistency", "realism", "aesthetic_quality")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WiseEdition:
-    """What tells one edition of WISE from the other."""
+    """What distinguishes the editions of WISE."""
 
     name: WiseEditionName
     question: str

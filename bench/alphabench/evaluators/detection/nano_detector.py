@@ -192,7 +192,7 @@ def open_nano_detector(
     Args:
         options: see `NanoDetectorOptions`.
         device: as torch names it.
-        cache_dir: where `alphabench fetch` puts things; not used.
+        cache_dir: where `alphabench fetch` stores weights; not used.
 
     Raises:
         AlphaBenchError: an unknown option, or weights that are missing or foreign.

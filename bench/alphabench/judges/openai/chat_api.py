@@ -69,7 +69,7 @@ class RateLimitedError(TransientError):
 
 
 class GeneralError(AlphaBenchError):
-    """As far as this answer tells, no question will do: a key without rights, a field not known.
+    """By this response, no question will succeed: a key without rights, a field not known.
 
     Once another question was answered, it was this question's own fault: hosts say 403 to an image
     that their moderation flags, and name a field where an image is too large for them.

@@ -74,7 +74,7 @@ def open_mask2former(
     Args:
         options: fields of `Mask2FormerOptions` as text.
         device: of torch: `cpu`, `cuda:1`.
-        cache_dir: where `alphabench fetch` puts things; not used.
+        cache_dir: where `alphabench fetch` stores weights; not used.
 
     Raises:
         AlphaBenchError: an unknown option or a value that does not fit.

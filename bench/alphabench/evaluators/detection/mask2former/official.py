@@ -1,7 +1,7 @@
 """GenEval's own detector without mmdet: OpenMMLab's weights, mmdet's processing of images, batched.
 
 Promises what mmdet would have found: the weights that the official script loads, converted name by
-name (`weight_conversion`), behind mmdet's preprocessing (`preprocessing`) and post-processing
+name (`weight_conversion`), after mmdet's preprocessing (`preprocessing`) and post-processing
 (`postprocessing`). Knows no prompt. `tools/reference/check_mask2former.py` holds it against mmdet
 itself.
 

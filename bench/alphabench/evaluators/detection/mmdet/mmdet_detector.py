@@ -85,7 +85,7 @@ def open_mmdet(
     Args:
         options: fields of `MmdetOptions` as text.
         device: of torch, for both.
-        cache_dir: where `alphabench fetch` puts things; not used.
+        cache_dir: where `alphabench fetch` stores weights; not used.
 
     Raises:
         AlphaBenchError: an unknown option, a missing file, or no consent to the pickle.

@@ -27,7 +27,7 @@ from torch import Tensor
 from alphabench.core.errors import AlphaBenchError
 
 HEADS: Final = 8
-"""Attention heads of pixel and transformer decoder; no tensor's shape tells it."""
+"""Attention heads of pixel and transformer decoder; no tensor's shape implies it."""
 LEVELS: Final = 3
 POINTS: Final = 4
 """Sampling points of the deformable attention at each level."""
@@ -130,7 +130,7 @@ def architecture_of(tensors: Mapping[str, Tensor]) -> Architecture:
     """The sizes, read off the shapes.
 
     Raises:
-        AlphaBenchError: a tensor that tells a size is missing.
+        AlphaBenchError: a tensor that implies a size is missing.
     """
 
     def shape(name: str) -> tuple[int, ...]:
