@@ -142,6 +142,13 @@ def test_a_program_that_is_interrupted_does_not_wait_for_a_slow_judge() -> None:
             program.kill()
 
 
+def test_no_thread_of_a_reward_is_left_when_a_training_has_ended() -> None:
+    uses = {"ended": RewardUse(reward=Brightness())}
+    with Scorer(uses, patience_seconds=1.0) as scorer:
+        scorer.submit(trajectories())
+    assert "reward ended" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_work_that_has_not_begun_when_the_training_stops_never_begins() -> None:
     begun, may_end = threading.Semaphore(0), threading.Event()
     called: list[int] = []

@@ -26,6 +26,9 @@ from alphatrainers.settings import AdvantageSettings, AppliesTo
 from alphatrainers.trajectory import Trajectory
 
 T = TypeVar("T")
+FINISH_SECONDS: Final = 30.0
+ABANDON_SECONDS: Final = 2.0
+"""How long the end of a training waits for the threads of its rewards; after an error less."""
 LONGEST_WAIT: Final = 60.0
 
 
@@ -109,6 +112,8 @@ class Scorer:
             self._abandoned.set()
         for thread in self._threads.values():
             thread.stop()
+        for thread in self._threads.values():
+            thread.join(FINISH_SECONDS if kind is None else ABANDON_SECONDS)
 
     def submit(self, trajectories: Sequence[Trajectory]) -> PendingScores:
         """Begins to score; returns at once."""
@@ -156,14 +161,23 @@ class Scorer:
 class _Worker:
     """One thread that does its work in order.
 
-    Unlike an executor's, it is not joined when the program ends: an interrupted training does not
-    wait for the retries of a judge.
+    Unlike an executor's, the program does not wait for it without limit: an interrupted training
+    ends while its judge is retried.
     """
 
     def __init__(self, name: str) -> None:
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._stopped = False
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def join(self, seconds: float) -> None:
+        """Waits until the thread has ended, so many seconds at most.
+
+        One that frees tensors while the interpreter ends aborts the process: a finished training
+        under torchrun then counts as failed.
+        """
+        self._thread.join(seconds)
 
     def submit(self, work: Callable[..., T], *args: object) -> Future[T]:
         """Begins when all that was submitted before is done."""
