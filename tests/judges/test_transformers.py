@@ -219,7 +219,14 @@ def test_a_question_that_cannot_be_asked_fails_alone(
     answers = list(qwen.ask([good, *bad, good]))
     assert [a.status for a in answers] == ["scored", *["failed"] * len(bad), "scored"]
     reasons = " | ".join(answer.reason for answer in answers)
-    for part in ("cannot be read", "altered", "im_end", "context", "too many", "response_format"):
+    for part in (
+        "cannot be read",
+        "altered",
+        "im_end",
+        "context",
+        "exceed the limit",
+        "response_format",
+    ):
         assert part in reasons
 
 

@@ -23,7 +23,7 @@ CONTROL = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
     "<|image_pad|>", "<|video_pad|>",
 ]  # fmt: skip
-_CORPUS = ["Yes No yes no user assistant system image question answer word one with Is there a"]
+_CORPUS = ["Yes No yes no user assistant system picture question answer word one with Is there a"]
 _TEMPLATE = """\
 {%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -296,7 +296,7 @@ def pictures_in(folder: Path) -> list[ImagePart]:
 
 def yes_no_questions(pictures: Sequence[ImagePart]) -> list[Question]:
     """Three questions of different length about each image, read from log-probabilities."""
-    texts = ("Is there a word?", "No?", "Is there a user with an image, one that is no question?")
+    texts = ("Is there a word?", "No?", "Is there a user with a picture, one that is no question?")
     return [
         yes_no_question(
             text,
