@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from alphabench import registry
+from alphabench.cli import main
 from alphabench.core.errors import AlphaBenchError
 
 FACTORY = "outside_benchmark:open_colours"
@@ -54,6 +55,23 @@ def test_names_of_other_packages_are_listed_without_importing_them(install: Path
     register(install, FACTORY)
     registry.benchmark_names()
     assert "outside_benchmark" not in sys.modules
+
+
+def test_an_entry_point_that_is_gone_is_one_sentence(install: Path) -> None:
+    register(install, "outside_benchmark:moved")
+    with pytest.raises(AlphaBenchError, match="'colours' of 'outside' cannot be loaded") as caught:
+        registry.benchmark_entry("colours")
+    assert "install that package again" in caught.value.hint
+
+
+def test_a_command_of_another_package_that_is_gone_is_no_traceback(
+    install: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(install, "outside_benchmark:moved", "alphabench.commands")
+    with pytest.raises(SystemExit) as caught:
+        main(["list"])
+    assert caught.value.code == 2
+    assert "'colours' of 'outside' cannot be loaded" in capsys.readouterr().err
 
 
 def test_an_unknown_benchmark_is_answered_with_the_nearest_name() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Literal
 
-from alphabench.core.errors import unknown_name
+from alphabench.core.errors import AlphaBenchError, unknown_name
 
 Kind = Literal["checkpoint", "dataset", "evaluator", "evaluator_factory", "judge", "report"]
 
@@ -148,6 +148,22 @@ def load_object(reference: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def load_entry_point(point: EntryPoint) -> Any:
+    """The object that another package registers, or this one in an older installation.
+
+    Raises:
+        AlphaBenchError: it cannot be imported.
+    """
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        package = point.dist.name if point.dist is not None else "its package"
+        raise AlphaBenchError(
+            f"the entry point {point.name!r} of {package!r} cannot be loaded: {error}",
+            hint="install that package again (an editable install too, after an update)",
+        ) from error
+
+
 def benchmark_names() -> list[str]:
     """The names of all benchmarks in alphabetical order, those of other packages included."""
     return sorted({*BENCHMARKS, *_benchmarks_outside()})
@@ -164,7 +180,7 @@ def benchmark_entry(name: str) -> BenchmarkEntry:
     outside = _benchmarks_outside()
     if name not in outside:
         raise unknown_name("benchmark", name, benchmark_names())
-    registered = outside[name].load()
+    registered = load_entry_point(outside[name])
     if isinstance(registered, BenchmarkEntry):
         return registered
     return BenchmarkEntry(factory=outside[name].value)

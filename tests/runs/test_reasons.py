@@ -12,4 +12,4 @@ def test_reasons_that_differ_in_numbers_and_ids_count_as_one() -> None:
 
 def test_a_reason_is_one_short_line_without_control_characters() -> None:
     ((reason, count),) = frequent_reasons(["a\nb\x1b[31m" + "c" * 999], 3)
-    assert (reason[:8], len(reason), count) == ("a b [31m", 200, 1)
+    assert (reason[:8], len(reason), count) == ("a b [31m", 300, 1)

@@ -143,9 +143,19 @@ def test_a_program_that_is_interrupted_does_not_wait_for_a_slow_judge() -> None:
 
 
 def test_no_thread_of_a_reward_is_left_when_a_training_has_ended() -> None:
-    uses = {"ended": RewardUse(reward=Brightness())}
+    begun = threading.Event()
+
+    @dataclass
+    class Lingering(Brightness):
+        def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+            begun.set()
+            time.sleep(0.3)
+            return super().score(trajectories)
+
+    uses = {"ended": RewardUse(reward=Lingering())}
     with Scorer(uses, patience_seconds=1.0) as scorer:
         scorer.submit(trajectories())
+        assert begun.wait(10.0)
     assert "reward ended" not in {thread.name for thread in threading.enumerate()}
 
 

@@ -20,6 +20,7 @@ from alphabench.cli.continuation import Continuation
 from alphabench.core.errors import AlphaBenchError, from_os_error
 from alphabench.core.stopping import Stopping
 from alphabench.core.terminal import echo
+from alphabench.registry import load_entry_point
 
 VERBS: Final[Mapping[str, Callable[..., None]]] = {
     "run": run_commands.run_command,
@@ -54,7 +55,7 @@ def build_app() -> typer.Typer:
     app.add_typer(judge_commands.app, name="judge")
     app.add_typer(parity_commands.app, name="parity")
     for point in entry_points(group="alphabench.commands"):
-        verb = point.load()
+        verb = load_entry_point(point)
         if isinstance(verb, typer.Typer):
             app.add_typer(verb, name=point.name)
         else:

@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
+_LONGEST_LINE: Final = 300
+
 
 class AlphaBenchError(Exception):
     """Something the user can fix.
@@ -98,7 +100,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> AlphaBenchError:
     return AlphaBenchError(f"there is no {kind} named {name!r}", hint=hint)
 
 
-def short_line(text: str, *, longest: int = 200) -> str:
-    """The text without line breaks or control characters, cut to `longest` characters."""
+def short_line(text: str) -> str:
+    """The text without line breaks or control characters, cut to 300 characters."""
     plain = " ".join("".join(one if one.isprintable() else " " for one in text).split())
-    return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
+    return plain if len(plain) <= _LONGEST_LINE else f"{plain[: _LONGEST_LINE - 1]}…"

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from alphabench.core.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError, short_line
 from alphabench.core.files import UnreadableFileError, read_bytes, read_json
 from alphabench.judges.data_uris import UnusableImageError
-from alphabench.judges.openai.chat_api import LastingError, reason_line
+from alphabench.judges.openai.chat_api import LastingError
 from alphabench.judges.parsing import read_reply, unscored
 from alphabench.judges.thoughts import split_thought
 from alphabench.questions import Answer, ImagePart, Question, Reply
@@ -194,7 +194,7 @@ def answers_in_batches(
             try:
                 ready[position] = prepare(question)
             except (LastingError, UnusableImageError) as error:
-                results[position] = reason_line(str(error))
+                results[position] = short_line(str(error))
         results |= zip(ready, _replies(list(ready.values()), reply), strict=True)
         for position, question in enumerate(batch):
             result = results[position]
@@ -223,7 +223,7 @@ def _replies(
         raise
     except Exception as error:  # noqa: BLE001 - the boundary to a model library
         if len(batch) == 1:
-            return [reason_line(f"{type(error).__name__}: {error}")]
+            return [short_line(f"{type(error).__name__}: {error}")]
     half = len(batch) // 2
     return [*_replies(batch[:half], reply), *_replies(batch[half:], reply)]
 

@@ -16,11 +16,11 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Final, Literal, NamedTuple
 
-from alphabench.core.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError, short_line
 from alphabench.core.options import fill
 from alphabench.judges import in_process
 from alphabench.judges.data_uris import data_uri
-from alphabench.judges.openai.chat_api import LastingError, reason_line, request_body
+from alphabench.judges.openai.chat_api import LastingError, request_body
 from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply
 from alphabench.weights.find import WeightsFolder
 from alphabench.weights.strict_loading import strict_loading
@@ -221,7 +221,7 @@ def _start(
     except Exception as error:
         # vLLM's process prints the rest on the terminal; any type of exception arrives here.
         raise AlphaBenchError(
-            f"vLLM cannot serve {location!r}: {reason_line(str(error)) or type(error).__name__}",
+            f"vLLM cannot serve {location!r}: {short_line(str(error)) or type(error).__name__}",
             hint="read its messages above; max_model_len and gpu_memory_utilization bound memory",
         ) from error
     return _Engine(llm, library.SamplingParams, control_tokens, tokenizer)

@@ -17,7 +17,6 @@ from alphabench.judges.openai.chat_api import (
     RateLimitedError,
     read_completion,
     read_refusal,
-    reason_line,
     request_body,
 )
 from alphabench.judges.parsing import FILTERED, REFUSAL
@@ -283,8 +282,3 @@ def test_what_a_judge_is_to_be_spared_is_not_sent() -> None:
     body = request_body(asked, [], model="m", fixed=fixed)
     assert {"temperature", "seed", "omit", "most_logprobs", "extra_tokens"}.isdisjoint(body)
     assert (body["top_logprobs"], body["max_tokens"]) == (5, 100)
-
-
-def test_reasons_are_one_short_line() -> None:
-    assert reason_line("a\x1b[31m\r\n\tb\u202e" + "c" * 1000).startswith("a [31m b c")
-    assert len(reason_line("c" * 1000)) == 300

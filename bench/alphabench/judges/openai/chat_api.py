@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from alphabench.core.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError, short_line
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.judges.parsing import FILTERED, HINT_WITHOUT_LOGPROBS, REFUSAL, is_cut
 from alphabench.questions import Question, Reply
@@ -53,7 +53,6 @@ _AT_MOST: Final = re.compile(
     re.IGNORECASE,
 )
 _AT_LEAST: Final = re.compile(r"at least|minimum|>=|greater than", re.IGNORECASE)
-_LONGEST_REASON: Final = 300
 _LONGEST_THOUGHT: Final = 4000
 _MOST_TOKENS: Final = 10**8
 """A count of tokens beyond it is no count."""
@@ -168,7 +167,7 @@ def read_completion(
     if not message and not is_refusal(finish) and not _withheld(parsed, choice):
         raise TransientError("the answer holds no reply")
     if _is_broken_off(finish):
-        raise TransientError(reason_line(clean(f"the host broke its reply off ({finish})")))
+        raise TransientError(short_line(clean(f"the host broke its reply off ({finish})")))
     thought = _thought_of(message)
     first_token = _first_token(choice.get("logprobs"), clean)
     if refusal:
@@ -223,7 +222,7 @@ def read_refusal(
         AlphaBenchError: no question will do any more.
     """
     error = read_error(content)
-    reason = reason_line(clean(f"HTTP {status}: {error.message}"))
+    reason = short_line(clean(f"HTTP {status}: {error.message}"))
     if status == 451 or (400 <= status < 500 and status != 429 and error.declines):
         return Reply(text=reason, model=model, finish_reason=FILTERED)
     if error.code in _OUT_OF_CREDIT or status == 402:
@@ -302,12 +301,6 @@ def _hint_for(field: str, message: str) -> str:
     if field.endswith("_tokens") and _AT_LEAST.search(message):
         return "add the judge's option extra_tokens=16, which allows longer replies"
     return hints.get(field) or f"leave out the judge's option body.{field}, or choose another judge"
-
-
-def reason_line(text: str) -> str:
-    """Short, and without line breaks or control characters."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in text)
-    return " ".join(plain.split())[:_LONGEST_REASON]
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from alphabench.core.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError, short_line
 from alphabench.judges.data_uris import DataUriCache
 from alphabench.judges.openai.answer_ids import CompletionIds
 from alphabench.judges.openai.chat_api import (
@@ -19,7 +19,6 @@ from alphabench.judges.openai.chat_api import (
     LastingError,
     read_completion,
     read_refusal,
-    reason_line,
     request_body,
 )
 from alphabench.judges.openai.health import JudgeRecord
@@ -113,7 +112,7 @@ class ChatClient:
                 timeout_seconds=self.options.timeout_seconds,
             )
         except TransientError as error:
-            error.args = (reason_line(clean(str(error))),)
+            error.args = (short_line(clean(str(error))),)
             raise
         try:
             reply = self._read(received, clean)
