@@ -115,7 +115,8 @@ def test_leaving_while_a_judge_is_away_does_not_wait_for_it() -> None:
 
 
 SLOW = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the suite runs with &
 from alphatrainers.reward_scoring import RewardUse, Scorer
 
 class Slow:
