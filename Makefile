@@ -19,7 +19,7 @@ $(VENV)/train.stamp: $(BIN)/alphabench
 	touch $(VENV)/train.stamp
 
 $(BIN)/pytest: $(BIN)/alphabench
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train,data]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train,data,notebook,docs]'
 	touch $(BIN)/pytest
 
 demo: $(BIN)/alphabench
