@@ -1,41 +1,111 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from alphabench.benchmarks.wise.scoring import EDITIONS
 from alphabench.core.errors import AlphaBenchError
-from alphabench.reports.published import published_section, read_published
+from alphabench.reports.published import (
+    Published,
+    PublishedRow,
+    published_section,
+    read_published,
+)
 
 SHIPPED = Path(__file__).parents[2] / "leaderboards" / "published"
 
 
-def test_every_shipped_figure_names_a_source_at_a_fixed_commit() -> None:
+def shipped(benchmark: str, title: str = "") -> Published:
+    (found,) = (
+        one for one in read_published(SHIPPED) if (one.benchmark, one.title) == (benchmark, title)
+    )
+    return found
+
+
+def weighted(row: PublishedRow, edition: str) -> float:
+    weights = EDITIONS[edition].weights
+    return sum(weights[name] * score for name, score in row.groups.items())
+
+
+def test_every_shipped_score_names_a_source_at_a_fixed_version() -> None:
     rows = [row for published in read_published(SHIPPED) for row in published.rows]
-    assert len(rows) >= 15
+    assert len(rows) >= 100
     for row in rows:
         assert row.source
-        assert row.url.startswith("https://github.com/")
-        assert any(len(part) == 40 for part in row.url.split("/"))
+        of_commit = row.url.startswith("https://github.com/") and any(
+            len(part) == 40 for part in row.url.split("/")
+        )
+        of_paper = re.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{5}v\d+", row.url)
+        assert of_commit or of_paper, row.url
 
 
-def test_every_shipped_overall_is_the_mean_of_its_tasks_up_to_rounding() -> None:
-    (geneval,) = read_published(SHIPPED)
+def test_no_model_is_listed_twice_with_the_same_prompts_and_source() -> None:
+    for published in read_published(SHIPPED):
+        keys = [(row.model, row.prompts, row.source) for row in published.rows]
+        assert len(set(keys)) == len(keys), published.benchmark
+
+
+def test_every_shipped_geneval_score_is_the_mean_of_its_tasks_up_to_rounding() -> None:
+    geneval = shipped("geneval")
     with_tasks = [row for row in geneval.rows if row.groups]
-    assert len(with_tasks) == len(geneval.rows) - 1
+    assert len(with_tasks) >= 20
     for row in with_tasks:
         assert set(row.groups) == set(geneval.groups)
         assert sum(row.groups.values()) / 6 == pytest.approx(row.overall, abs=0.0101)
 
 
-def test_published_figures_are_listed_with_their_source_and_no_rank() -> None:
-    heading, note, table, links = published_section(read_published(SHIPPED)[0])
+def test_shipped_wise_scores_follow_from_their_categories_or_the_note_names_them() -> None:
+    for title, edition, rounding in (
+        ("WISE_Verified", "verified", 0.0001),
+        ("WISE, legacy edition", "legacy", 0.0101),
+    ):
+        published = shipped("wise", title)
+        off = [
+            row.model
+            for row in published.rows
+            if row.groups and abs(weighted(row, edition) - row.overall) > rounding
+        ]
+        assert len(off) == 1
+        assert off[0] in published.note
+
+
+def test_the_shipped_tiif_scores_are_the_mean_of_short_and_long() -> None:
+    for row in shipped("tiif", "testmini").rows:
+        assert sum(row.groups.values()) / 2 == pytest.approx(row.overall, abs=1e-6)
+
+
+@pytest.mark.parametrize("language", ["English", "Chinese"])
+def test_no_shipped_gedit_score_is_above_the_mean_of_its_two_parts(language: str) -> None:
+    for row in shipped("gedit", f"{language} instructions").rows:
+        if row.groups:  # a geometric mean for each image is at most the arithmetic one
+            assert row.overall <= sum(row.groups.values()) / 2 + 0.01
+
+
+def test_the_shipped_scores_have_the_range_of_our_reports() -> None:
+    for published in read_published(SHIPPED):
+        best = 10 if published.benchmark == "gedit" else 1
+        for row in published.rows:
+            assert all(0 <= score <= best for score in (row.overall, *row.groups.values()))
+
+
+def test_published_scores_are_listed_with_their_source_and_no_rank() -> None:
+    heading, note, table, links = published_section(shipped("geneval"))
     assert heading == "## Published elsewhere, not ranked with ours"
     assert "without intervals" in note
     assert "rank" not in table
+    assert "evaluator" not in table
     assert "| [GenEval README] " in table
     assert "[GenEval README]: https://github.com/djghosh13/geneval/blob/" in links
+
+
+def test_an_edition_has_a_section_of_its_own_with_its_judge_and_decimals() -> None:
+    heading, _, table, _ = published_section(shipped("wise", "WISE_Verified"))
+    assert heading.endswith("not ranked with ours: WISE_Verified")
+    first = [cell.strip() for cell in table.splitlines()[2].split("|")]
+    assert first[1:5] == ["NanoBanana-Pro", "original", "Qwen3.5-35B-A3B", "0.8760"]
 
 
 def test_a_folder_without_published_figures_gives_none(tmp_path: Path) -> None:
@@ -63,6 +133,7 @@ def test_a_byte_order_mark_and_further_keys_are_passed_over(tmp_path: Path) -> N
         ({"overall": float("nan")}, "rows.overall"),
         ({"overall": "0.5"}, "rows.overall"),
         ({"groups": {"a": None}}, "rows.groups.a"),
+        ({"evaluator": 4}, "rows.evaluator"),
     ],
 )
 def test_a_figure_that_is_none_is_named_by_its_key(

@@ -149,10 +149,9 @@ def leaderboard_pages(
     pages: dict[str, list[RankedTable]] = {}
     for one in tables:
         pages.setdefault(_benchmark_of(one), []).append(one)
-    by_name = {one.benchmark: one for one in published}
     return {
         INDEX: _index(pages),
-        **{f"{_slug(n)}.md": _page(n, of, by_name.get(n)) for n, of in pages.items()},
+        **{f"{_slug(n)}.md": _page(n, of, published) for n, of in pages.items()},
         **copies,
     }
 
@@ -282,12 +281,13 @@ def _index(pages: Mapping[str, Sequence[RankedTable]]) -> str:
     )
 
 
-def _page(name: str, tables: Sequence[RankedTable], published: Published | None) -> str:
+def _page(name: str, tables: Sequence[RankedTable], published: Sequence[Published]) -> str:
     parts = [f"# {inline(name)}", _LEGEND]
     for position, one in enumerate(tables, start=1):
         parts += _section(one, tables[position - 2] if position > 1 else None, str(position))
-    if published is not None:
-        parts += published_section(published)
+    for listed in published:
+        if listed.benchmark == name:
+            parts += published_section(listed)
     return "\n\n".join(parts) + "\n"
 
 

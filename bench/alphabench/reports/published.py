@@ -28,6 +28,8 @@ class PublishedRow:
     source: str
     url: str
     groups: Mapping[str, float] = field(default_factory=dict)
+    evaluator: str = ""
+    """The detector or judge, where the source states it; the column appears if any row has it."""
 
     def __post_init__(self) -> None:
         if not _ADDRESS.fullmatch(self.url):
@@ -43,10 +45,20 @@ class Published:
     note: str
     groups: Sequence[str]
     rows: Sequence[PublishedRow]
+    title: str = ""
+    """Split or edition that the scores are of, where a benchmark has several files."""
+    decimals: int = 2
+    """Of every score in the table, 0 to 4."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decimals <= 4:
+            raise ValueError(f"'decimals' is {self.decimals}, not 0 to 4")
 
 
 def read_published(folder: Path) -> list[Published]:
-    """The published scores in `folder`, one JSON file a benchmark; none if it is absent.
+    """The published scores in `folder`, in order of the files' names; none if it is absent.
+
+    A benchmark may have several files, one for each split or edition.
 
     Raises:
         AlphaBenchError: a file that is not such a list of scores.
@@ -58,24 +70,38 @@ def read_published(folder: Path) -> list[Published]:
 def published_section(published: Published) -> list[str]:
     """Their section of a leaderboard."""
     ordered = sorted(published.rows, key=lambda row: (-row.overall, row.model))
+    title = f": {inline(published.title)}" if published.title else ""
+    return [
+        f"## Published elsewhere, not ranked with ours{title}",
+        inline(published.note, 600),
+        published_table(published),
+        "\n".join(sorted({f"[{inline(row.source)}]: {row.url}" for row in ordered})),
+    ]
+
+
+def published_table(published: Published) -> str:
+    """All scores as one table, best first; its links are the last part of the section."""
+    decimals, with_evaluator = published.decimals, any(row.evaluator for row in published.rows)
     rows = [
         [
             inline(row.model),
             inline(row.prompts),
-            f"{row.overall:.2f}",
-            *[f"{row.groups[g]:.2f}" if g in row.groups else NOTHING for g in published.groups],
+            *([inline(row.evaluator) or NOTHING] if with_evaluator else []),
+            f"{row.overall:.{decimals}f}",
+            *[
+                f"{row.groups[name]:.{decimals}f}" if name in row.groups else NOTHING
+                for name in published.groups
+            ],
             f"[{inline(row.source)}]",
         ]
-        for row in ordered
+        for row in sorted(published.rows, key=lambda row: (-row.overall, row.model))
     ]
-    header = ["model", "prompts", "score", *[inline(g) for g in published.groups], "source"]
-    numeric: list[Align] = ["right"] * (1 + len(published.groups))
-    return [
-        "## Published elsewhere, not ranked with ours",
-        inline(published.note, 400),
-        markdown_table(header, rows, ["left", "left", *numeric, "left"]),
-        "\n".join(sorted({f"[{inline(row.source)}]: {row.url}" for row in ordered})),
-    ]
+    words = ["model", "prompts", *(["evaluator"] if with_evaluator else [])]
+    numbers = ["score", *[inline(name) for name in published.groups]]
+    left: Align = "left"
+    right: Align = "right"
+    align = [*[left] * len(words), *[right] * len(numbers), left]
+    return markdown_table([*words, *numbers, "source"], rows, align)
 
 
 def _published(path: Path) -> Published:
