@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alphabench.cli.continuation import Continuation
-from alphabench.cli.factories import check_writable
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.stopping import leave_with_parent
 from alphabench.core.terminal import echo
+from alphabench.runs.factories import check_writable
 
 if TYPE_CHECKING:
     from alphagrpo.recipe import TrainingRecipe

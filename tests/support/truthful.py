@@ -18,9 +18,9 @@ from PIL import Image
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.checkpoints.scene import SceneCheckpoint, open_scene
-from alphabench.cli.factories import upstream_data
 from alphabench.judges.scripted import MISHAPS, Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Answer, Capabilities, ImagePart, Question
+from alphabench.runs.factories import upstream_data
 from alphabench.runs.plan import requests_for
 from alphabench.types import ImageRequest
 from tests.support.truth import replies

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from alphabench.cli import factories
 from alphabench.cli.command_options import Budget, Devices, Json, NoCache, Seed
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo
 from alphabench.core.writing import replace_file, writing
+from alphabench.runs import factories
 
 app = typer.Typer(help="Cached answers of judges.", no_args_is_help=True)
 

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from alphabench.cli import factories
 from alphabench.cli.command_options import Devices
 from alphabench.core.terminal import echo
+from alphabench.runs import factories
 
 app = typer.Typer(
     help="Compare our evaluators with the original code, image by image.",

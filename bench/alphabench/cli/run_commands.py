@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alphabench.cli import factories
 from alphabench.cli.command_options import (
     BenchmarkName,
     Budget,
@@ -37,8 +36,8 @@ from alphabench.cli.command_options import (
     Wording,
     Workers,
 )
-from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo, warn
+from alphabench.runs import factories
 
 if TYPE_CHECKING:
     from alphabench.runs.plan import Preview
@@ -70,54 +69,33 @@ def run_command(
     as_json: Json = False,
 ) -> None:
     """Generate images, score them and report. Resumes an earlier run."""
-    from alphabench.runs.plan import (
-        choose_samples,
-        open_evaluation,
-        plan_run,
-        preview,
-        suggested_evaluator,
-    )
-    from alphabench.runs.run import execute_plan
+    from alphabench.runs.plan import preview
+    from alphabench.runs.prepared_run import RunSettings, prepare_run
 
-    choose_samples((), limit, seed=seed)  # refuses a limit that chooses nothing
+    chosen = RunSettings(
+        judge=judge,
+        evaluator=evaluator,
+        wording=wording,
+        refine=refine,
+        refine_judge=refine_judge,
+        limit=limit,
+        seed=seed,
+        out=out,
+        budget=budget,
+        no_cache=no_cache,
+    )
     bench = factories.open_named_benchmark(benchmark, protocol, prompts)
-    if refine is None and refine_judge is not None:
-        raise AlphaBenchError(
-            "--refine-judge is given without --refine",
-            hint="add --refine self, or leave out --refine-judge",
-        )
     checkpoint = factories.open_checkpoint_factory(
         ckpt, settings, layout=layout, lora=lora, think=think
     )
     with factories.execution_options(devices, workers) as work:
         device = work.devices[0]
-        opened_judge = factories.open_named_judge(
-            judge, budget=budget, no_cache=no_cache, device=device
-        )
-        known = bench.card.evaluators
-        if not dry_run and (evaluator is not None or len(known) == 1):
-            # Fails before the checkpoint is opened, which may take long.
-            named = factories.evaluator_spec(evaluator, known[0], wording)
-            open_evaluation(bench, named, judge=opened_judge, device=device)
-        if refine is not None:
-            suggested = suggested_evaluator(checkpoint.open(device=device), bench)
-            oracle = factories.evaluator_spec(evaluator, suggested, wording)
-            refining_judge = factories.open_named_judge(
-                refine_judge, budget=budget, no_cache=no_cache, device=device
-            )
-            open_oracle = partial(bench.evaluator, oracle, judge=opened_judge)
-            checkpoint = factories.open_refined(
-                checkpoint, refine, judge=refining_judge, open_evaluator=open_oracle
-            )
-        plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
-        spec = factories.evaluator_spec(evaluator, plan.evaluator, wording)
+        run = prepare_run(bench, checkpoint, chosen, device=device, dry=dry_run)
         if dry_run:
             return _print_preview(
-                preview(plan, spec, judge=opened_judge, device=device), as_json=as_json
+                preview(run.plan, run.evaluator, judge=run.judge, device=device), as_json=as_json
             )
-        factories.check_writable(plan.root)
-        evaluation = open_evaluation(bench, spec, judge=opened_judge, device=device)
-        outcome = execute_plan(plan, evaluation, work)
+        outcome = run.execute(work)
     return _finish([outcome], as_json=as_json)
 
 

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from alphabench.cli import factories
 from alphabench.cli.command_options import Devices, OwnBenchmark
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo, warn
+from alphabench.runs import factories
 from alphabench.types import ProtocolName
 
 

@@ -1,4 +1,6 @@
-"""Turns command line options into objects of the library; reads one environment variable.
+"""Turns what users name into objects: benchmark, checkpoint, judge, devices, progress display.
+
+Both the command line and `alphabench.evaluate` open them here. Reads one environment variable:
 
 ALPHABENCH_MIRROR   where official data is downloaded from instead of its source
 
@@ -15,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from alphabench.core.errors import AlphaBenchError, from_os_error
-from alphabench.core.terminal import echo
 
 if TYPE_CHECKING:
     from alphabench.interfaces import Benchmark, Evaluator
     from alphabench.questions import Judge
     from alphabench.runs.plan import CheckpointFactory
+    from alphabench.runs.progress import Progress
     from alphabench.runs.run import Work
     from alphabench.types import ProtocolName
     from alphabench.upstream import UpstreamData
@@ -243,11 +245,17 @@ def check_writable(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def execution_options(devices: str | None, workers: int) -> Iterator[Work]:
-    """Devices and progress display; progress goes to standard error."""
-    from rich.console import Console
+def execution_options(
+    devices: str | None, workers: int, *, progress: bool | Progress | None = True
+) -> Iterator[Work]:
+    """Devices and progress display.
 
-    from alphabench.runs.progress import Bars, Lines
+    Args:
+        devices: as `choose_devices` takes them.
+        workers: processes on one device.
+        progress: as `progress_display` takes it.
+    """
+    from alphabench.runs.progress_display import progress_display
     from alphabench.runs.run import Work
     from alphabench.runs.workers import choose_devices
 
@@ -257,10 +265,6 @@ def execution_options(devices: str | None, workers: int) -> Iterator[Work]:
             "one process on each",
             hint="leave one of them out",
         )
-    console = Console(stderr=True)
     chosen = choose_devices(devices, workers=workers)
-    if not console.is_terminal:
-        yield Work(devices=chosen, progress=Lines(lambda text: echo(text, err=True)))
-        return
-    with Bars(console) as bars:
-        yield Work(devices=chosen, progress=bars)
+    with progress_display(progress) as display:
+        yield Work(devices=chosen, progress=display)

@@ -1,0 +1,140 @@
+"""A run with everything opened that its options name, ready to be executed or previewed.
+
+`alphabench run` and `alphabench.evaluate` share it. Loads no weights and writes nothing before
+`execute`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Benchmark
+from alphabench.questions import Judge
+from alphabench.runs import factories
+from alphabench.runs.plan import (
+    CheckpointFactory,
+    RunPlan,
+    choose_samples,
+    open_evaluation,
+    plan_run,
+    suggested_evaluator,
+)
+from alphabench.runs.run import Outcome, Work, execute_plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """What a run has as options besides its benchmark, its checkpoint and its devices.
+
+    Raises:
+        AlphaBenchError: a limit that chooses nothing, or `refine_judge` without `refine`.
+    """
+
+    judge: str | Judge | None = None
+    evaluator: str | None = None
+    """`name?key=value&...`; None takes the one that suits benchmark and checkpoint."""
+    wording: Literal["official", "own"] | None = None
+    refine: str | None = None
+    """`always`, `self` or `oracle`, optionally followed by `:ROUNDS`."""
+    refine_judge: str | Judge | None = None
+    limit: int | None = None
+    seed: int = 0
+    out: Path | None = None
+    """The run folder; None names one below `runs`."""
+    budget: float | None = None
+    """US dollars that the judge may cost."""
+    no_cache: bool = False
+
+    def __post_init__(self) -> None:
+        choose_samples((), self.limit, seed=self.seed)
+        if self.refine is None and self.refine_judge is not None:
+            raise AlphaBenchError(
+                "--refine-judge is given without --refine",
+                hint="add --refine self, or leave out --refine-judge",
+            )
+
+    def open_judge(self, judge: str | Judge | None, *, device: str) -> Judge | None:
+        """The judge by its spec, with budget and cache; an object is taken as it is."""
+        if judge is None or isinstance(judge, str):
+            return factories.open_named_judge(
+                judge, budget=self.budget, no_cache=self.no_cache, device=device
+            )
+        if self.budget is not None:
+            raise AlphaBenchError(
+                "a budget limits the cost of a judge that is named, and this one is an object",
+                hint="leave out the budget, or let the object keep to one",
+            )
+        return judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRun:
+    """A run that was checked as far as possible without weights."""
+
+    plan: RunPlan
+    evaluator: str
+    """Its spec, with the chosen templates."""
+    judge: Judge | None
+
+    def execute(self, work: Work) -> Outcome:
+        """Generate, score and report.
+
+        Raises:
+            AlphaBenchError: for errors that the caller can fix.
+        """
+        factories.check_writable(self.plan.root)
+        evaluation = open_evaluation(
+            self.plan.benchmark, self.evaluator, judge=self.judge, device=work.devices[0]
+        )
+        return execute_plan(self.plan, evaluation, work)
+
+
+def prepare_run(
+    benchmark: Benchmark,
+    checkpoint: CheckpointFactory,
+    settings: RunSettings,
+    *,
+    device: str,
+    dry: bool = False,
+) -> PreparedRun:
+    """Open judge, evaluator and checkpoint, and decide what the run does.
+
+    Args:
+        benchmark: what to evaluate on.
+        checkpoint: what to evaluate.
+        settings: the other options of the run.
+        device: for the judge and the evaluator.
+        dry: nothing will be executed: a faulty evaluator is left to the preview.
+
+    Raises:
+        AlphaBenchError: whatever makes the run impossible.
+    """
+    judge = settings.open_judge(settings.judge, device=device)
+    known, evaluator, wording = benchmark.card.evaluators, settings.evaluator, settings.wording
+    if not dry and (evaluator is not None or len(known) == 1):
+        # Fails before the checkpoint is opened, which may take long.
+        named = factories.evaluator_spec(evaluator, known[0], wording)
+        open_evaluation(benchmark, named, judge=judge, device=device)
+    if settings.refine is not None:
+        suggested = suggested_evaluator(checkpoint.open(device=device), benchmark)
+        oracle = factories.evaluator_spec(evaluator, suggested, wording)
+        checkpoint = factories.open_refined(
+            checkpoint,
+            settings.refine,
+            judge=settings.open_judge(settings.refine_judge, device=device),
+            open_evaluator=partial(benchmark.evaluator, oracle, judge=judge),
+        )
+    plan = plan_run(
+        benchmark,
+        checkpoint,
+        out=settings.out,
+        limit=settings.limit,
+        seed=settings.seed,
+        device=device,
+    )
+    spec = factories.evaluator_spec(evaluator, plan.evaluator, wording)
+    return PreparedRun(plan=plan, evaluator=spec, judge=judge)
