@@ -1,6 +1,6 @@
 """An image algorithm from outside the package: REINFORCE on the stored denoising steps.
 
-Named in a recipe as `tests.support.own_image_algorithm:REINFORCE`; docs/extending.md explains it.
+Named in a recipe as `tests.support.own_image_algorithm:REINFORCE`; see examples/image_algorithm.py.
 """
 
 from __future__ import annotations
