@@ -1,12 +1,13 @@
 # make demo         a virtual environment, the embedded model drawing, a real score, a leaderboard
 # make train-demo   five minutes of training that model on two cores; its held-out curve at the end
 # make test         a virtual environment with the development tools, and the whole test suite
+# make docs         the documentation site in site/; a warning, such as a dead link, is an error
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo train-demo test lint clean
+.PHONY: demo train-demo test lint docs clean
 
 $(BIN)/alphabench: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +22,10 @@ $(VENV)/train.stamp: $(BIN)/alphabench
 $(BIN)/pytest: $(BIN)/alphabench
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train,data,notebook,docs]'
 	touch $(BIN)/pytest
+
+$(VENV)/docs.stamp: $(BIN)/alphabench
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $(VENV)/docs.stamp
 
 demo: $(BIN)/alphabench
 	$(BIN)/alphabench run geneval:mini --ckpt nano
@@ -42,5 +47,8 @@ lint: $(BIN)/pytest
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -88,5 +88,5 @@ def _trainable(generator: Generator, spec: str) -> TrainableCheckpoint:
     raise AlphaBenchError(
         f"{spec!r} cannot be trained: {why}",
         hint="train nano, a BAGEL checkpoint, a pipeline of the SD3 family, or a model of your own "
-        "(docs/extending.md)",
+        "(docs/extending/unified_model.md)",
     )

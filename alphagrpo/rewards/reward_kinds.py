@@ -127,7 +127,7 @@ class RewardSettings:
     of: Mapping[str, RewardSettings] = field(default_factory=dict)
     """Of kind sum: its parts; their own `weight` counts."""
     factory: str | None = None
-    """Of kind python: `module:function`, your own reward; see docs/extending.md."""
+    """Of kind python: `module:function`, your own reward; see docs/extending/reward.md."""
 
     def __post_init__(self) -> None:
         if self.kind not in REWARD_KINDS:

@@ -60,4 +60,4 @@ def test_an_object_that_is_no_benchmark_is_refused_with_what_it_lacks(
 ) -> None:
     with pytest.raises(AlphaBenchError, match=message) as caught:
         open_benchmark(f"python:benchmark_of_mine:{factory}")
-    assert "docs/extending.md" in caught.value.hint
+    assert "docs/extending/benchmark.md" in caught.value.hint

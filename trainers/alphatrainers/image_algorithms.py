@@ -194,7 +194,8 @@ def image_algorithm(kind: str) -> ImageAlgorithm:
     if not isinstance(row, ImageAlgorithm):
         raise AlphaBenchError(
             f"image.kind={kind!r} names no ImageAlgorithm",
-            hint="name an object of that class as package.module:object; see docs/extending.md",
+            hint="name an object of that class as package.module:object; "
+            "see docs/extending/algorithm.md",
         )
     return row
 

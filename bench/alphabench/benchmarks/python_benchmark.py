@@ -52,7 +52,7 @@ def checked_benchmark(made: Any, where: str) -> Benchmark:
     if wrong is not None:
         raise AlphaBenchError(
             f"{where} is a {type(made).__name__} and no benchmark: {wrong}",
-            hint="see 'Your own benchmark' in docs/extending.md",
+            hint="see 'Your own benchmark' in docs/extending/benchmark.md",
         )
     benchmark: Benchmark = made
     return benchmark
