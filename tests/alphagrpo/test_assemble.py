@@ -126,11 +126,11 @@ def test_a_training_draws_scores_learns_and_says_so(trained: Path) -> None:
         values = row["values"]
         assert values["reward/unscored_share"] == 0.0
         assert values["image/trained"] == values["text/trained"] == 6.0
-        assert values["gradient_norm"] > 0.0
+        assert values["grad_norm"] > 0.0
     # On policy: the replay is the sampler, to the last bit for images on a CPU.
-    assert steps[0]["values"]["gap/image"] == 0.0
-    assert steps[0]["values"]["gap/text"] < 1e-5
-    assert steps[0]["values"]["image/ratio"] == 1.0
+    assert steps[0]["values"]["image/logprob_diff"] == 0.0
+    assert steps[0]["values"]["text/logprob_diff"] < 1e-5
+    assert steps[0]["values"]["image/ratio/mean"] == 1.0
     assert load_recipe(str(trained / "recipe.yaml")).training.steps == 2
     assert (trained / "curves.svg").read_text().startswith("<svg")
     with Image.open(trained / "panels" / "step-000002.png") as panel:

@@ -169,7 +169,7 @@ def test_a_judge_that_goes_away_is_waited_for_and_changes_no_number(
         moody.refusals = 40
         train(server, troubled, "--resume")
     assert values(troubled) == values(calm)
-    assert rows(troubled / "metrics.jsonl")[1]["seconds"]["judge_away"] >= 1.0
+    assert rows(troubled / "metrics.jsonl")[1]["seconds"]["judge_unavailable"] >= 1.0
 
 
 def test_the_command_that_an_interrupted_training_prints_goes_on_with_it(
@@ -211,8 +211,8 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "command.txt").write_text(said.out.partition("use them: ")[2].splitlines()[0])
     (row,) = rows(folder / "run" / "metrics.jsonl")
     assert row["values"]["reward/unscored_share"] == 0.0
-    assert row["values"]["gap/image"] == 0.0
-    assert row["values"]["gradient_norm"] > 0.0
+    assert row["values"]["image/logprob_diff"] == 0.0
+    assert row["values"]["grad_norm"] > 0.0
     return folder / "run"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alphatrainers.reporting.old_metric_names import values_of_version_1
 from tests.compatibility.conftest import HERE, ROOT, Commands, copied
 from tests.compatibility.recording import digests, report, results, rows, table_rows, training
 
@@ -52,12 +53,28 @@ def recorded(file: str, name: str) -> Any:
     return json.loads((HERE / file).read_text(encoding="utf-8"))[name]
 
 
+def same_numbers(found: dict[str, Any], old: dict[str, Any]) -> None:
+    """Metrics were renamed and there are more of them; each old one has its old value."""
+    lines = [line["values"] for line in found.pop("metrics")]
+    expected = [translated(line["values"]) for line in old.pop("metrics")]
+    assert [
+        {name: value for name, value in translated(line).items() if name in before}
+        for line, before in zip(lines, expected, strict=True)
+    ] == expected
+    assert found == old
+
+
+def translated(values: dict[str, float]) -> dict[str, float]:
+    """Under today's names; lines that have them already stay as they are."""
+    return values if "grad_norm" in values else values_of_version_1(values)
+
+
 def test_an_old_training_goes_on_with_the_same_numbers_to_the_last_digit(
     alphabench: Commands, trained: Path, same_arithmetic: None
 ) -> None:
     words = ("train", "training_folder", "--resume", "training.steps=3", "--device", "cpu")
     alphabench(*words)
-    assert training(trained) == recorded("training_folder.json", "resumed")
+    same_numbers(training(trained), recorded("training_folder.json", "resumed"))
 
 
 def test_a_new_training_calculates_as_an_old_one_to_the_last_digit(
@@ -66,7 +83,7 @@ def test_a_new_training_calculates_as_an_old_one_to_the_last_digit(
     old = training(trained)
     trained.rename(trained.with_name("old"))
     alphabench("train", "nano-awm", *SMALL, "--device", "cpu", "--out", trained.name)
-    assert training(trained) == old
+    same_numbers(training(trained), old)
 
 
 @pytest.mark.whole
@@ -77,7 +94,8 @@ def test_eight_steps_of_nano_awm_give_the_same_numbers_to_the_last_digit(
     changes = ("training.steps=8", "training.validate_every=4", "training.validate_views=[train]")
     words = ("train", "nano-awm", *changes, "--device", "cpu", "--out", "eight")
     alphabench(*words, timeout=1400)
-    assert training(alphabench.folder / "eight") == recorded("nano_awm_metrics.json", "eight")
+    found = training(alphabench.folder / "eight")
+    same_numbers(found, recorded("nano_awm_metrics.json", "eight"))
 
 
 def test_the_adapter_of_an_old_training_is_exported_as_it_is(

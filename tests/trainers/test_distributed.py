@@ -56,7 +56,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path, together: Path, name: s
     train(tmp_path, *alone(CASES[name]))
     for one, two in zip(metrics(tmp_path), metrics(together / name), strict=True):
         for key, value in one["values"].items():
-            if not key.startswith("forwards/"):
+            if not key.startswith("forward_passes/"):
                 assert two["values"][key] == pytest.approx(value, abs=2e-6), key
     # Adam's first moment after the first update is a tenth of the gradient.
     for step in (1, 2):

@@ -23,10 +23,10 @@ def test_an_algorithm_from_outside_trains_a_policy_by_the_name_of_its_module(
     settings = [f"training.image.kind={OWN}", "training.steps=2", "training.updates_per_step=2"]
     train(tmp_path / "run", *settings)
     rows = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["values"]["gradient_norm"] > 0.0 for row in rows] == [True, True]
-    assert rows[0]["values"]["gap/image"] == 0.0
+    assert [row["values"]["grad_norm"] > 0.0 for row in rows] == [True, True]
+    assert rows[0]["values"]["image/logprob_diff"] == 0.0
     assert "image/log_prob" in rows[0]["values"]
-    assert "image/ratio" not in rows[0]["values"]
+    assert "image/ratio/mean" not in rows[0]["values"]
 
 
 def test_a_training_with_an_algorithm_from_outside_resumes_with_the_same_one_alone(

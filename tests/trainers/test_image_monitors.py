@@ -33,7 +33,7 @@ def shown(*colours: str, groups: int = 1) -> list[Trajectory]:
 
 
 def mean(trajectories: list[Trajectory], name: str) -> float:
-    total, number = image_sums(trajectories)[f"pictures/{name}"]
+    total, number = image_sums(trajectories)[f"image/{name}"]
     return total / number
 
 
@@ -56,7 +56,7 @@ def test_texts_are_counted_as_sampled_and_absent_without_any() -> None:
     trajectories = shown("red", "red")
     sums = text_sums(trajectories)
     ids = [text.ids for trajectory in trajectories for text in trajectory.texts]
-    assert sums["text/tokens"] == (float(sum(map(len, ids))), 2.0)
+    assert sums["text/completion_length"] == (float(sum(map(len, ids))), 2.0)
     assert image_sums([]) == {}
     assert text_sums([]) == {}
 

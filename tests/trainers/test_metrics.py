@@ -34,11 +34,16 @@ def test_a_line_keeps_numbers_and_seconds_apart_and_leaves_out_what_is_not_finit
 ) -> None:
     sink = Kept()
     log = MetricsLog(tmp_path / "metrics.jsonl", [sink])
-    log.write(3, {"b": math.nan, "a": 1.0, "c": math.inf}, seconds={"rollout": 2.0})
+    values = {"b": math.nan, "a": 1.0, "c": math.inf}
+    log.write(3, values, seconds={"rollout": 2.0}, memory={"process_peak_gib": 0.5})
     log.close()
     line = json.loads((tmp_path / "metrics.jsonl").read_text())
-    assert line == {"step": 3, "values": {"a": 1.0}, "seconds": {"rollout": 2.0}}
-    assert sink.written == [(3, {"a": 1.0, "seconds/rollout": 2.0})]
+    assert line == {
+        "step": 3, "version": 2, "values": {"a": 1.0}, "seconds": {"rollout": 2.0},
+        "memory": {"process_peak_gib": 0.5},
+    }  # fmt: skip
+    named = {"a": 1.0, "seconds/rollout": 2.0, "memory/process_peak_gib": 0.5}
+    assert sink.written == [(3, named)]
     assert sink.closed
 
 

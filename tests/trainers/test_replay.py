@@ -59,7 +59,7 @@ def test_each_pass_reads_a_context_once_and_predicts_each_stored_step_once(
     passes = len(views)
     assert policy.counts == {"replay cell": 7 * passes, "replay painter": 3 * passes}
     for view in views:
-        assert replayer.counts[f"{view}/walks"] == 3
+        assert replayer.counts[f"{view}/trajectories"] == 3
         assert replayer.counts[f"{view}/texts"] == 3
         assert replayer.counts[f"{view}/velocities"] == 9
 

@@ -20,10 +20,11 @@ def test_unscored_trajectories_are_in_no_mean_and_are_counted() -> None:
         TrajectoryScores(group="g", values={"b": None, "t": 0.0}),
     ]
     found = reward_values(rows, USES)
-    assert found["reward/b"] == 1.0
-    assert found["reward/t"] == 2.0
-    assert found["reward/t_spread"] == 2.0
-    assert found["reward/total"] == 4.0
+    assert found["reward/b/mean"] == 1.0
+    assert found["reward/t/mean"] == 2.0
+    assert found["reward/t/std"] == 2.0
+    assert found["reward/mean"] == 4.0
+    assert found["reward/std"] == 0.0, "one trajectory has both"
     assert found["reward/unscored_share"] == 0.5
 
 
@@ -36,9 +37,9 @@ def test_the_finer_numbers_of_a_reward_are_averaged_over_those_that_have_them() 
         TrajectoryScores(group="g", values={"b": None, "t": 0.0}),
     ]
     found = reward_values(rows, USES)
-    assert found["reward/b/questions"] == pytest.approx(5.5)
-    assert found["reward/b/quality"] == 1.0
-    assert not any(name.startswith("reward/t/") for name in found)
+    assert found["reward/b/questions/mean"] == pytest.approx(5.5)
+    assert found["reward/b/quality/mean"] == 1.0
+    assert not any(name.startswith("reward/t/questions") for name in found)
 
 
 def test_without_anything_scored_there_is_no_mean() -> None:

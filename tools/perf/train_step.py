@@ -204,15 +204,15 @@ def measure_shape(name: str, size: Size, folder: Path) -> ShapeCosts:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = lines[1 : 1 + size.steps]
     images = size.prompts * recipe.training.group_size
-    in_all = sum(line["seconds"]["processor"] for line in steps)
+    in_all = sum(line["seconds"]["cpu"] for line in steps)
     values = steps[0]["values"]
     return ShapeCosts(
         images=images,
-        written=sum(line["values"]["text/tokens"] for line in steps) / size.steps,
-        velocities=values["forwards/train/velocities"] / images,
+        written=sum(line["values"]["text/completion_length"] for line in steps) / size.steps,
+        velocities=values["forward_passes/train/velocities"] / images,
         seconds=_split(timed.seconds, in_all, images * size.steps),
         gflop=_split(counted.flops, counted.flops["main"] + _rewards(counted.flops), images * 1e9),
-        waiting=sum(line["seconds"]["waiting"] for line in steps) / size.steps,
+        waiting=sum(line["seconds"]["reward_wait"] for line in steps) / size.steps,
     )
 
 

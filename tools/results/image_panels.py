@@ -42,7 +42,7 @@ def tasks_chart(run: Finished) -> Chart:
 
 
 def comparison_figure(runs: Sequence[Finished]) -> str:
-    """All trainings over the images that they drew: held-out scores, and what rewarded them."""
+    """All trainings over the images that they sampled: held-out scores, and what rewarded them."""
     scores, rewards = [], []
     for colour, run in enumerate(runs):
         curve, images = run.curve, run.images
@@ -56,7 +56,7 @@ def comparison_figure(runs: Sequence[Finished]) -> str:
                 colour=colour,
             )
         )
-        total = [(step.values["images"], step.values.get("reward/total")) for step in run.steps]
+        total = [(step.values["images"], step.values.get("reward/mean")) for step in run.steps]
         rewards.append(Line(name=run.name, points=smoothed(total), colour=colour))
     x = "images sampled for training"
     held_out = f"{runs[0].curve[0].name}, held out, 95% interval at the end"

@@ -154,7 +154,7 @@ def last_together(family: Sequence[Finished]) -> int:
 def totals(run: Finished) -> Totals:
     """Sums over all steps and validations."""
     seconds = [step.seconds for step in run.steps]
-    work = [one.get("processor") for one in (*seconds, *(p.seconds for p in run.points))]
+    work = [one.get("cpu") for one in (*seconds, *(p.seconds for p in run.points))]
     known = [one for one in work if one is not None]
     calls = [_calls(run, step) for step in run.steps]
     counted = [one for one in calls if one is not None]
@@ -169,7 +169,7 @@ def totals(run: Finished) -> Totals:
 
 def _calls(run: Finished, step: MetricsLine) -> float | None:
     """Questions about all images of a step, from the mean over those that are trained."""
-    names = [n for n in step.values if n.startswith("reward/") and n.endswith(f"/{QUESTIONS}")]
+    names = [n for n in step.values if n.startswith("reward/") and n.endswith(f"/{QUESTIONS}/mean")]
     if not names:
         return None
     images = run.images[step.step + 1] - run.images.get(step.step, 0)

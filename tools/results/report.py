@@ -1,7 +1,7 @@
 """Writes a report's folder: README.md, and for each training its curves, drawings and numbers.
 
 OUT/README.md
-OUT/comparison.svg                  all trainings over the images that they drew
+OUT/comparison.svg                  all trainings over the images that they sampled
 OUT/NAME/curves.svg  drawings.png   of one training
 OUT/NAME/recipe.yaml                as it was read, defaults filled in
 OUT/NAME/metrics.jsonl  validation.jsonl   what the charts show, rounded
@@ -18,17 +18,18 @@ from typing import Any, Final
 from alphabench.core.errors import AlphaBenchError
 from alphabench.reports.markdown import inline
 from alphatrainers.reporting.history import CurvePoint, MetricsLine
+from alphatrainers.reporting.metric_names import METRICS_VERSION
 from tools.results import tables
 from tools.results.image_panels import before_and_after, comparison_figure, run_figure
 from tools.results.reading import Comparer, Finished
 
 _KEPT: Final = (
     "reward/",
-    "image/kl_",
-    "text/kl_",
-    "text/tokens",
-    "pictures/diversity",
-    "gradient_norm",
+    "image/kl",
+    "text/kl",
+    "text/completion_length",
+    "image/diversity",
+    "grad_norm",
 )
 """Beginnings of the names of numbers that are copied."""
 _COLOURS: Final = 192
@@ -78,7 +79,8 @@ def _step_line(step: MetricsLine) -> dict[str, Any]:
         name: float(f"{value:.4g}") for name, value in step.values.items() if name.startswith(_KEPT)
     }
     seconds = {name: round(value, 1) for name, value in step.seconds.items()}
-    return {"step": step.step, "images": int(step.values["images"]), **values, "seconds": seconds}
+    head = {"step": step.step, "version": METRICS_VERSION, "images": int(step.values["images"])}
+    return {**head, **values, "seconds": seconds}
 
 
 def _point_line(point: CurvePoint) -> dict[str, Any]:

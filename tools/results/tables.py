@@ -200,7 +200,7 @@ def _judged_by(run: Finished) -> list[str]:
 
 
 def _distance(run: Finished, part: str) -> str:
-    name = f"{part}/kl_reference"
+    name = f"{part}/kl"
     values = [step.values[name] for step in run.steps[-SMOOTHED:] if name in step.values]
     return f"{sum(values) / len(values):.2g}" if values else NOTHING
 

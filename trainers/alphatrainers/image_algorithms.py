@@ -237,7 +237,7 @@ def _nft(inputs: ImageLossInput, settings: ImageLossSettings) -> ImageLossValues
         beta=settings.beta,
         limit=settings.limit,
     )
-    halves = {"positive": result.positive_B, "negative": result.negative_B}
+    halves = {"nft_positive": result.positive_B, "nft_negative": result.negative_B}
     return ImageLossValues(result.loss_B, halves)
 
 
@@ -263,9 +263,10 @@ def _awm(inputs: ImageLossInput, settings: ImageLossSettings) -> ImageLossValues
 def surrogate_values(surrogate: Surrogate) -> ImageLossValues:
     """A clipped ratio's loss, with the ratio, where it was clipped, and its distance from 1."""
     monitored = {
-        "ratio": surrogate.ratio_N,
-        "clipped_above": surrogate.above_N.float(),
-        "clipped_below": surrogate.below_N.float(),
+        "ratio/mean": surrogate.ratio_N,
+        "clip_fraction": (surrogate.above_N | surrogate.below_N).float(),
+        "clip_fraction_high": surrogate.above_N.float(),
+        "clip_fraction_low": surrogate.below_N.float(),
         "approx_kl": surrogate.approx_kl_N,
     }
     return ImageLossValues(surrogate.loss_N, monitored)

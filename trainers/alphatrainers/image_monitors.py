@@ -22,8 +22,8 @@ _SIDE: Final = 16
 def image_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, float]]:
     """Name to (sum, how many), each in 0..1, over the final images; empty without any.
 
-    pictures/brightness, pictures/contrast (spread of brightness), pictures/saturation, and
-    pictures/diversity: mean absolute difference of thumbnails, pairs of one group.
+    image/brightness, image/contrast (standard deviation of brightness), image/saturation, and
+    image/diversity: mean absolute difference of thumbnails, pairs of one group.
     """
     sums: dict[str, tuple[float, float]] = {}
     shown = [trajectory for trajectory in trajectories if trajectory.images]
@@ -40,16 +40,20 @@ def image_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, flo
 
 
 def text_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, float]]:
-    """text/tokens and text/finished over all sampled texts; empty without any."""
+    """text/completion_length, text/finished and text/entropy over all sampled texts.
+
+    The entropy of a token is estimated as minus the log-probability of the sampled one, mean over
+    the tokens of a text. Empty without any text.
+    """
     texts = [text for trajectory in trajectories for text in trajectory.texts]
     if not texts:
         return {}
     number = float(len(texts))
     sure = [float(text.logp_T.mean()) for text in texts if text.ids]
     return {
-        "text/tokens": (float(sum(len(text.ids) for text in texts)), number),
+        "text/completion_length": (float(sum(len(text.ids) for text in texts)), number),
         "text/finished": (float(sum(text.finished for text in texts)), number),
-        "text/log_prob": (math.fsum(sure), float(len(sure))),
+        "text/entropy": (-math.fsum(sure), float(len(sure))),
     }
 
 
@@ -59,5 +63,5 @@ def _thumbnail(trajectory: Trajectory) -> NDArray[np.float64]:
 
 
 def _add(sums: dict[str, tuple[float, float]], name: str, value: float) -> None:
-    total, number = sums.get(f"pictures/{name}", (0.0, 0.0))
-    sums[f"pictures/{name}"] = (total + value, number + 1.0)
+    total, number = sums.get(f"image/{name}", (0.0, 0.0))
+    sums[f"image/{name}"] = (total + value, number + 1.0)

@@ -1,19 +1,25 @@
 """Numbers of a training: JSON lines always, TensorBoard and W&B if the settings say so.
 
-A line holds `step`, `values` that a resumed run repeats exactly, and `seconds`, which nothing
-repeats. What was not measured is absent, not 0. Knows no policy.
+A line holds `step`, `values` that a resumed run repeats exactly, and `seconds` and `memory`, which
+nothing repeats; `reporting.metric_names` says what the names mean. What was not measured is absent,
+not 0. Knows no policy.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
+
+import torch
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers.checkpoint import append_line
+from alphatrainers.reporting.metric_names import METRICS_VERSION
 from alphatrainers.settings import LoggingSettings
 
 
@@ -57,19 +63,42 @@ class MetricsLog:
         self._path, self._sinks = path, list(sinks)
 
     def write(
-        self, step: int, values: Mapping[str, float], *, seconds: Mapping[str, float]
+        self,
+        step: int,
+        values: Mapping[str, float],
+        *,
+        seconds: Mapping[str, float],
+        memory: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """One training step; values that are not finite are left out."""
         finite = {name: v for name, v in sorted(values.items()) if math.isfinite(v)}
+        others = {"seconds": dict(seconds), "memory": dict(memory)}
         if self._path is not None:
-            append_line(self._path, {"step": step, "values": finite, "seconds": dict(seconds)})
+            line = {"step": step, "version": METRICS_VERSION, "values": finite}
+            append_line(self._path, {**line, **others})
+        named = {f"{kind}/{k}": v for kind, part in others.items() for k, v in part.items()}
         for sink in self._sinks:
-            sink.write(step, {**finite, **{f"seconds/{k}": v for k, v in seconds.items()}})
+            sink.write(step, {**finite, **named})
 
     def close(self) -> None:
         """Closes the sinks."""
         for sink in self._sinks:
             sink.close()
+
+
+def peak_memory() -> dict[str, float]:
+    """`gpu_peak_gib` and `process_peak_gib` of this process so far; absent where unknown."""
+    found = {}
+    if torch.cuda.is_available() and (most := torch.cuda.max_memory_allocated()):
+        found["gpu_peak_gib"] = most / 2**30
+    if importlib.util.find_spec("resource") is not None:
+        import resource
+
+        # Kilobytes on Linux, bytes on macOS (getrusage(2) of each).
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found["process_peak_gib"] = peak * unit / 2**30
+    return found
 
 
 def open_sinks(settings: LoggingSettings, folder: Path, *, run: str) -> list[MetricsSink]:

@@ -173,7 +173,7 @@ class Objective:
             if weight > 0.0:
                 kl_BT = token_kl(logp_BT, _padded(others[view].logp), mask_BT, kind=self._text.kl)
                 loss_BT = loss_BT + weight * kl_BT
-                sums[f"text/kl_{view}"] = _sum(kl_BT, mask_BT)
+                sums[_kl_name("text", view)] = _sum(kl_BT, mask_BT)
         loss = mean_of_tokens(
             loss_BT,
             mask_BT,
@@ -225,7 +225,7 @@ class Objective:
             if weight > 0.0:
                 kl_B = self._kl(point, images[0], v_BX, others[view])
                 loss_B = loss_B + weight * kl_B
-                sums[f"image/kl_{view}"] = _sum(kl_B, trained_B)
+                sums[_kl_name("image", view)] = _sum(kl_B, trained_B)
         loss = mean_of_samples(loss_B, mask_B=trained_B, n_samples=counts.images)
         return LossShare(self._image.weight * loss, sums, gap)
 
@@ -236,6 +236,11 @@ class Objective:
             return velocity_kl(v_BX, other_BX)
         reference = step_of(point, image, other_BX)
         return step_kl(step_of(point, image, v_BX), reference, kind=self._image.kl)
+
+
+def _kl_name(part: str, view: str) -> str:
+    """`kl` is the distance to the reference, as elsewhere."""
+    return f"{part}/kl" if view == "reference" else f"{part}/kl_{view}"
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:

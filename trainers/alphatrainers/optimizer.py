@@ -43,7 +43,10 @@ class WeightOptimizer:
             key = (weights.expert_of[name], _is_sharded(parameter))
             groups.setdefault(key, []).append(parameter)
         self._optimiser = torch.optim.AdamW(
-            [{"params": part, "rate": weights.rates[e]} for (e, _), part in groups.items()],
+            [
+                {"params": part, "rate": weights.rates[e], "expert": e}
+                for (e, _), part in groups.items()
+            ],
             lr=settings.lr,
             betas=settings.betas,
             eps=settings.eps,
@@ -78,6 +81,11 @@ class WeightOptimizer:
         self._weights.mark_changed()
         self.clear()
         return norm
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """By expert, of the last update."""
+        return {group["expert"]: float(group["lr"]) for group in self._optimiser.param_groups}
 
     def state(self) -> dict[str, Tensor]:
         """The optimizer's full tensors, by `<what>.<parameter>`."""

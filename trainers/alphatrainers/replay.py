@@ -62,7 +62,8 @@ class Replayer:
     def __init__(self, policy: Policy, weights: WeightSets, how: ReplaySpec) -> None:
         self._policy, self._weights, self.how = policy, weights, how
         self.counts: Counter[str] = Counter()
-        """Passes, texts and velocities by view, e.g. `train/velocities`; one a trajectory."""
+        """Trajectories replayed, texts scored and velocities computed by view, e.g.
+        `train/velocities`; one for each trajectory."""
 
     def replay(
         self, request: ReplayRequest, view: WeightView, *, counted_as: str | None = None
@@ -80,7 +81,7 @@ class Replayer:
         rows = len(request.batch)
         expected = _order(request)
         name = counted_as or view
-        self.counts[f"{name}/walks"] += rows
+        self.counts[f"{name}/trajectories"] += rows
         with self._weights.view(view), self._weights.gathered():
             answers = self._policy.replay(
                 request.batch,

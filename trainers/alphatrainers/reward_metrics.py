@@ -17,22 +17,24 @@ from alphatrainers.update import UpdateReport
 def reward_values(
     rows: Sequence[TrajectoryScores], uses: Mapping[str, RewardUse]
 ) -> dict[str, float]:
-    """Mean and spread of each reward and its parts, mean weighted sum, fraction unscored.
+    """Mean and standard deviation of the weighted sum and of each reward, means of its parts.
 
-    Unscored trajectories are in no mean; without any scored one a mean is absent.
+    Unscored trajectories are in no mean; without any scored one a mean is absent. The standard
+    deviations are those of a population.
     """
     values: dict[str, float] = {}
     for name in uses:
         scored = [value for row in rows if (value := row.values[name]) is not None]
         if scored:
-            values[f"reward/{name}"] = statistics.fmean(scored)
-            values[f"reward/{name}_spread"] = statistics.pstdev(scored)
+            values[f"reward/{name}/mean"] = statistics.fmean(scored)
+            values[f"reward/{name}/std"] = statistics.pstdev(scored)
         for part in sorted({part for row in rows for part in row.parts.get(name, {})}):
             known = [row.parts[name][part] for row in rows if part in row.parts.get(name, {})]
-            values[f"reward/{name}/{part}"] = statistics.fmean(known)
+            values[f"reward/{name}/{part}/mean"] = statistics.fmean(known)
     totals = [total for row in rows if (total := _total(row, uses)) is not None]
     if totals:
-        values["reward/total"] = statistics.fmean(totals)
+        values["reward/mean"] = statistics.fmean(totals)
+        values["reward/std"] = statistics.pstdev(totals)
     if rows:
         values["reward/unscored_share"] = 1.0 - len(totals) / len(rows)
     return values
@@ -44,22 +46,27 @@ def advantage_values(part: str, advantages: Advantages | None) -> dict[str, floa
         return {}
     return {
         f"{part}/groups": float(advantages.n_groups),
-        f"{part}/flat_groups": float(advantages.n_flat_groups),
+        f"{part}/zero_std_groups": float(advantages.n_flat_groups),
         f"{part}/small_groups": float(advantages.n_small_groups),
-        f"{part}/trained": float(advantages.trained_B.sum()),
-        f"{part}/largest_advantage": float(advantages.value_B.abs().max()),
+        f"{part}/trained_trajectories": float(advantages.trained_B.sum()),
+        f"{part}/advantage/abs_max": float(advantages.value_B.abs().max()),
     }
 
 
 def update_values(updated: UpdateReport, *, image_clip: float) -> dict[str, float]:
-    """Losses, gradient norms, and how far replay and sampler are apart."""
-    values = {f"gap/{part}": gap for part, gap in updated.gaps.items()}
+    """Losses, gradient norms, learning rates, and how far replay and sampler are apart."""
+    values = {f"{part}/logprob_diff": gap for part, gap in updated.gaps.items()}
     if "image" in updated.gaps:
         # Above 0.1 the clip acts on rounding: see `guards.choose_old_log_probs`.
-        values["gap/image_over_clip"] = updated.gaps["image"] / image_clip
+        values["image/logprob_diff_over_clip"] = updated.gaps["image"] / image_clip
     if updated.losses:
         values["loss"] = statistics.fmean(updated.losses)
-        values["gradient_norm"] = statistics.fmean(updated.gradient_norms)
+        values["grad_norm"] = statistics.fmean(updated.gradient_norms)
+    rates = updated.learning_rates
+    if rates:
+        values["learning_rate"] = max(rates.values())
+    if len(set(rates.values())) > 1:
+        values |= {f"learning_rate/{expert}": rate for expert, rate in rates.items()}
     values["updates_skipped"] = float(updated.skipped)
     return values
 
@@ -67,7 +74,9 @@ def update_values(updated: UpdateReport, *, image_clip: float) -> dict[str, floa
 def forward_values(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
     """Passes and answers of the replays of all processes."""
     names = sorted({name for one in counts for name in one})
-    return {f"forwards/{name}": float(sum(one.get(name, 0) for one in counts)) for name in names}
+    return {
+        f"forward_passes/{name}": float(sum(one.get(name, 0) for one in counts)) for name in names
+    }
 
 
 def _total(row: TrajectoryScores, uses: Mapping[str, RewardUse]) -> float | None:

@@ -20,7 +20,7 @@ from alphatrainers.algorithms.advantages import Advantages
 from alphatrainers.algorithms.schedules import DECAYS
 from alphatrainers.checkpoint import TrainingFolder, WeightsFormat
 from alphatrainers.checkpointing import Checkpointer, TrainingProgress
-from alphatrainers.metrics import MetricsLog, joined_sums, open_sinks
+from alphatrainers.metrics import MetricsLog, joined_sums, open_sinks, peak_memory
 from alphatrainers.objective import Objective
 from alphatrainers.optimizer import WeightOptimizer
 from alphatrainers.prompt_stream import PromptStream
@@ -197,13 +197,13 @@ class Trainer:
             values["cost_usd"] = progress.cost_usd
         seconds = {
             "rollout": collector.spent.rollout,
-            "waiting": collector.spent.waiting,
-            "judge_away": scorer.waited.seconds - waited,
+            "reward_wait": collector.spent.waiting,
+            "judge_unavailable": scorer.waited.seconds - waited,
             "update": updated.seconds,
             "step": time.monotonic() - began,
-            "processor": time.process_time() - worked,
+            "cpu": time.process_time() - worked,
         }
-        log.write(progress.step, values, seconds=seconds)
+        log.write(progress.step, values, seconds=seconds, memory=peak_memory())
 
     def _check(self) -> None:
         """Refuses what would fail, or would measure nothing, after the first rollout."""
@@ -305,9 +305,9 @@ class Trainer:
         return values | reward_metrics.forward_values(processes.gather(dict(self._replayer.counts)))
 
     def _note_reward(self, progress: TrainingProgress, values: dict[str, float]) -> None:
-        if "reward/total" in values:
+        if "reward/mean" in values:
             progress.recent_reward = guards.moving_mean(
-                progress.recent_reward, values["reward/total"]
+                progress.recent_reward, values["reward/mean"]
             )
             self._curves.backfill_reward(progress.recent_reward)
 

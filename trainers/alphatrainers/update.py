@@ -55,6 +55,8 @@ class UpdateReport:
     gradient_norms: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     """Of each update, over all processes."""
+    learning_rates: dict[str, float] = field(default_factory=dict)
+    """Of the last update, by expert."""
     skipped: int = 0
     """Updates without any trajectory to train."""
     seconds: float = 0.0
@@ -223,6 +225,7 @@ class Updater:
         losses = torch.tensor([loss], dtype=torch.float64, device=self._policy.device)
         done.losses.append(float(self._processes.sum(losses)))
         done.gradient_norms.append(self._engine.update())
+        done.learning_rates = self._engine.learning_rates
 
     def _backward(
         self,

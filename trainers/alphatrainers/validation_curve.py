@@ -86,7 +86,7 @@ class ValidationCurves:
             point = validation.measure(step=step, view=view)
             seconds = {
                 "point": time.monotonic() - began,
-                "processor": time.process_time() - worked,
+                "cpu": time.process_time() - worked,
             }
             where = _Where(validation.name, step, view, seconds)
             points.append(self._judge(where, point, reward))

@@ -15,7 +15,7 @@ def step(number: int, **values: float) -> MetricsLine:
 
 
 STEPS = [
-    step(n, total=n / 10, tags=1.0, tags_spread=0.2, total__questions=4.0, unscored_share=0.0)
+    step(n, mean=n / 10, std=0.2, tags__mean=1.0, tags__std=0.2, tags__questions__mean=4.0)
     for n in range(20)
 ]
 

@@ -1,6 +1,7 @@
 """A training's folder read back: its steps, its validation points, and these as terminal text.
 
-Reads what `metrics` and `validation_curve` wrote; an incomplete last line is left out. What was not
+Reads what `metrics` and `validation_curve` wrote, of this version and of the one before, and the
+shorter lines of `tools.results`; an incomplete last line is left out. What was not
 measured is absent or None, never 0. Imports no model library and knows no benchmark.
 """
 
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from alphabench.core.errors import AlphaBenchError
+from alphatrainers.reporting.old_metric_names import seconds_of_version_1, values_of_version_1
 
 T = TypeVar("T")
+_NO_VALUES: Final = {"step", "version", "seconds", "memory"}
 
 _TRACK: Final = 41
 """Width of an interval in a terminal, in characters."""
@@ -26,7 +29,8 @@ class Rise(NamedTuple):
     value: float
     low: float
     high: float
-    pairs: int
+    pairs: int | None
+    """None: not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,9 @@ class MetricsLine:
     step: int
     """From 0: the line was written when `step + 1` steps were done."""
     values: Mapping[str, float]
+    """By today's names: see `metric_names`."""
     seconds: Mapping[str, float]
+    memory: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_steps(run: Path) -> list[MetricsLine]:
@@ -121,9 +127,17 @@ def _line(point: CurvePoint, low: float, high: float) -> str:
 
 
 def _step(row: Mapping[str, Any]) -> MetricsLine:
-    return MetricsLine(
-        step=int(row["step"]), values=dict(row["values"]), seconds=dict(row["seconds"])
-    )
+    values = row["values"] if "values" in row else _flat_values(row)
+    seconds = dict(row["seconds"])
+    if row.get("version") is None:
+        values, seconds = values_of_version_1(values), seconds_of_version_1(seconds)
+    memory = dict(row.get("memory", {}))
+    return MetricsLine(step=int(row["step"]), values=dict(values), seconds=seconds, memory=memory)
+
+
+def _flat_values(row: Mapping[str, Any]) -> dict[str, float]:
+    """Of a line of `tools.results`, which has its values beside its step."""
+    return {name: float(value) for name, value in row.items() if name not in _NO_VALUES}
 
 
 def _point(row: Mapping[str, Any]) -> CurvePoint:
@@ -133,8 +147,15 @@ def _point(row: Mapping[str, Any]) -> CurvePoint:
     }
     if any(not isinstance(known.get(end), int | float | None) for end in ("value", "low", "high")):
         raise TypeError("a value is a number")
-    from_start = None if rise is None else Rise(*(rise[name] for name in Rise._fields))
-    return CurvePoint(**known, from_start=from_start)
+    known["seconds"] = seconds_of_version_1(known.get("seconds", {}))
+    return CurvePoint(**known, from_start=None if rise is None else _rise(rise))
+
+
+def _rise(stored: Any) -> Rise:
+    if isinstance(stored, list):  # of `tools.results`
+        value, low, high = stored
+        return Rise(value, low, high, None)
+    return Rise(*(stored[name] for name in Rise._fields))
 
 
 def _rows(path: Path, read: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:

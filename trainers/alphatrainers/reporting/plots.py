@@ -44,13 +44,12 @@ def validation_charts(points: Sequence[CurvePoint]) -> list[Chart]:
 
 def reward_chart(steps: Sequence[MetricsLine]) -> Chart:
     """Each reward's mean over a step's trajectories, faint, and its running mean."""
-    names = sorted({name for step in steps for name in step.values if _is_reward(name)})
+    names = _reward_names(steps)
     lines = []
     for colour, name in enumerate(names):
         raw = [(step.step + 1, step.values.get(name)) for step in steps]
         lines.append(Line(name="", points=raw, faint=True, colour=colour))
-        shown = name.removeprefix("reward/")
-        lines.append(Line(name=shown, points=smoothed(raw), colour=colour))
+        lines.append(Line(name=_shown(name), points=smoothed(raw), colour=colour))
     title = f"rewards in training, mean of {SMOOTHED} steps"
     return Chart(title=title, x="training steps", y="reward", lines=lines)
 
@@ -68,23 +67,31 @@ def smoothed(
 
 def reward_summary(steps: Sequence[MetricsLine]) -> Mapping[str, tuple[float, float]]:
     """Mean of each reward over the first and over the last few steps that have it."""
-    names = sorted({name for step in steps for name in step.values if _is_reward(name)})
+    names = _reward_names(steps)
     summary = {}
     for name in names:
         values = [step.values[name] for step in steps if name in step.values]
         first, last = values[:SMOOTHED], values[-SMOOTHED:]
-        summary[name.removeprefix("reward/")] = (
+        summary[_shown(name)] = (
             math.fsum(first) / len(first),
             math.fsum(last) / len(last),
         )
     return summary
 
 
+def _reward_names(steps: Sequence[MetricsLine]) -> list[str]:
+    """In the order in which they are shown."""
+    names = {name for step in steps for name in step.values if _is_reward(name)}
+    return sorted(names, key=_shown)
+
+
 def _is_reward(name: str) -> bool:
-    """Not their spreads, the finer parts of them, or the share of the unscored."""
-    if not name.startswith("reward/") or name == "reward/unscored_share":
-        return False
-    return not name.endswith("_spread") and name.count("/") == 1
+    """The means of the weighted sum and of each reward, not of their parts."""
+    return name.startswith("reward/") and name.endswith("/mean") and name.count("/") <= 2
+
+
+def _shown(name: str) -> str:
+    return "total" if name == "reward/mean" else name.split("/")[1]
 
 
 def _intervals(curve: Sequence[CurvePoint]) -> list[tuple[float, float, float]]:
