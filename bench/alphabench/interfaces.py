@@ -140,6 +140,16 @@ class Licensed(Protocol):
         ...
 
 
+@runtime_checkable
+class HasAddress(Protocol):
+    """A generator behind a network address."""
+
+    @property
+    def address(self) -> str:
+        """For the user: `https://host/v1#model`."""
+        ...
+
+
 class Evaluator(Protocol):
     """Scores images."""
 

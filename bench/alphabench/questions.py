@@ -13,10 +13,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from alphabench.core.files import FileState
 from alphabench.types import GeneratedImage, Status
+
+_MOST_WRAPPERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +194,53 @@ class Judge(Protocol):
                 is used up. Answers that were paid for are saved.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeUsage:
+    """What a judge was asked in this process so far; answers from the cache do not count."""
+
+    replies: int
+    tokens_in: int
+    tokens_out: int
+    cost_usd: float | None
+    """None where its prices are not known."""
+
+    def __add__(self, other: JudgeUsage) -> JudgeUsage:
+        known = self.cost_usd is not None and other.cost_usd is not None
+        return JudgeUsage(
+            replies=self.replies + other.replies,
+            tokens_in=self.tokens_in + other.tokens_in,
+            tokens_out=self.tokens_out + other.tokens_out,
+            cost_usd=(self.cost_usd or 0.0) + (other.cost_usd or 0.0) if known else None,
+        )
+
+
+@runtime_checkable
+class RemoteJudge(Protocol):
+    """A judge behind a network address, which counts what it was asked."""
+
+    @property
+    def address(self) -> str:
+        """For the user: `http://host:8000/v1#model`."""
+        ...
+
+    @property
+    def usage(self) -> JudgeUsage:
+        """So far, in this process."""
+        ...
+
+
+def remote_judge_of(part: object) -> RemoteJudge | None:
+    """The remote judge that an evaluator asks, or that a judge passes its questions on to.
+
+    Whatever wraps a judge holds it as `judge`. None where there is no remote one.
+    """
+    for _ in range(_MOST_WRAPPERS):
+        if isinstance(part, RemoteJudge):
+            return part
+        part = getattr(part, "judge", None)
+    return None
 
 
 @runtime_checkable

@@ -27,6 +27,7 @@ from alphabench.checkpoints.http_images import (
     read_item,
     revised_prompt,
 )
+from alphabench.checkpoints.http_silence import SilenceNotes
 from alphabench.core.errors import AlphaBenchError, short_line
 from alphabench.core.options import fill, json_value
 from alphabench.remote import credentials
@@ -154,6 +155,15 @@ class HttpCheckpoint:
     _abandoned: list[str] = field(default_factory=list, init=False, repr=False)
     """Images that met only transient errors."""
     _stop_error: AlphaBenchError | None = field(default=None, init=False, repr=False)
+    _silence: SilenceNotes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._silence = SilenceNotes(address=self.address, attempts=self.options.attempts)
+
+    @property
+    def address(self) -> str:
+        """As `--ckpt` takes it."""
+        return f"{self.endpoint.base}#{self.endpoint.model}"
 
     @property
     def batch_size(self) -> int:
@@ -254,7 +264,9 @@ class HttpCheckpoint:
                 wait = self._wait_seconds(attempt, None)
             else:
                 self._has_succeeded = self._has_succeeded or not isinstance(outcome, NotGenerated)
+                self._silence.answered(self.pacing.now())
                 return outcome
+            self._silence.failed(short_line(fault), self.pacing.now())
             if wait > self.options.longest_wait_seconds:
                 return NotGenerated(
                     status="failed", reason=f"{fault}; the host asks to wait {wait:.0f} s"

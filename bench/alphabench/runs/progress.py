@@ -1,21 +1,40 @@
-"""Progress display: bars on a terminal, occasional lines elsewhere.
+"""Progress display: bars on a terminal, lines at growing intervals elsewhere.
 
-Knows counts and phases; knows nothing of images or verdicts.
+Both show items done, rate, time left, how many have no result so far, and a few words of the
+caller's about cost. What takes longer than a few seconds without any result (weights that load, a
+judge that does not answer) is shown, too. Knows counts and phases; knows nothing of images or
+verdicts.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from alphabench.core.terminal import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-SECONDS_BETWEEN_LINES: Final = 30.0
+_FIRST_SECONDS: Final = 5.0
+"""After the beginning of a phase; each next interval is as long as the phase has lasted ..."""
+_LONGEST_SECONDS: Final = 60.0
+"""... up to this."""
+_BUSY_SECONDS: Final = 3.0
+"""What takes no longer is not mentioned."""
+_STALLED_SECONDS: Final = 30.0
+_TICK_SECONDS: Final = 1.0
+_WIDE: Final = 90
+_MEDIUM: Final = 70
+"""Columns of a terminal; narrower ones get shorter bars."""
+
+
+def _nothing() -> str:
+    return ""
 
 
 class Progress(Protocol):
@@ -38,6 +57,53 @@ class Progress(Protocol):
         ...
 
 
+@runtime_checkable
+class DetailedProgress(Progress, Protocol):
+    """A display that can also show costs, and what takes long before there is a result."""
+
+    def explain(self, *, first: str, cost: Callable[[], str]) -> None:
+        """About the phase that begins next.
+
+        Args:
+            first: what is under way until its first new item is through: `loading weights`.
+            cost: what was spent so far in a few words, or nothing; called whenever it is shown.
+        """
+        ...
+
+    def busy(self, what: str, state: Callable[[], str]) -> contextlib.AbstractContextManager[None]:
+        """Within the block, `what` is under way; displayed if it takes more than a moment.
+
+        Args:
+            what: is under way.
+            state: what can be said about it when it is displayed, or nothing.
+        """
+        ...
+
+
+def begin_phase(
+    progress: Progress,
+    phase: str,
+    *,
+    total: int,
+    done: int,
+    first: str,
+    cost: Callable[[], str] = _nothing,
+) -> None:
+    """`Progress.begin`, with what `explain` takes where the display can show it."""
+    if isinstance(progress, DetailedProgress):
+        progress.explain(first=first, cost=cost)
+    progress.begin(phase, total=total, done=done)
+
+
+def while_busy(
+    progress: Progress, what: str, state: Callable[[], str] = _nothing
+) -> contextlib.AbstractContextManager[None]:
+    """`DetailedProgress.busy` where the display can show it."""
+    if isinstance(progress, DetailedProgress):
+        return progress.busy(what, state)
+    return contextlib.nullcontext()
+
+
 class Silent:
     """Shows nothing: for library use and tests."""
 
@@ -55,7 +121,10 @@ class Silent:
 
 
 class Lines:
-    """Plain lines: at the start and end of a phase, and every half minute between."""
+    """Plain lines: at the start and end of a phase, soon after the start, then less often.
+
+    As a context manager it also speaks while nothing advances.
+    """
 
     def __init__(
         self, write: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
@@ -63,70 +132,182 @@ class Lines:
         self._write = write
         self._clock = clock
         self._phase, self._total, self._done, self._fresh, self._unscored = "", 0, 0, 0, 0
-        self._began = self._spoke = 0.0
+        self._cost: Callable[[], str] = _nothing
+        self._state: Callable[[], str] = _nothing
+        self._first, self._busy = "none new", ""
+        self._began = self._spoke = self._moved = 0.0
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        self._ticker: threading.Thread | None = None
+
+    def __enter__(self) -> Lines:
+        self._ticker = threading.Thread(target=self._tick_until_over, daemon=True)
+        self._ticker.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        if self._ticker is not None:
+            self._ticker.join()
 
     def begin(self, phase: str, *, total: int, done: int) -> None:
-        self._phase, self._total, self._done, self._fresh, self._unscored = phase, total, done, 0, 0
-        self._began = self._spoke = self._clock()
-        earlier = f", {done} of them done before" if done else ""
-        self._write(f"{phase}: {total} images{earlier}")
+        with self._lock:
+            self._phase, self._total, self._done = phase, total, done
+            self._fresh = self._unscored = 0
+            self._began = self._spoke = self._moved = self._clock()
+            earlier = f", {done} of them done before" if done else ""
+            self._write(f"{phase}: {total} images{earlier}")
+
+    def explain(self, *, first: str, cost: Callable[[], str]) -> None:
+        self._first, self._cost = first, cost
 
     def advance(self, count: int = 1, *, unscored: int = 0) -> None:
-        self._done += count
-        self._fresh += count
-        self._unscored += unscored
-        if self._clock() - self._spoke >= SECONDS_BETWEEN_LINES:
-            self._speak()
+        with self._lock:
+            self._done += count
+            self._fresh += count
+            self._unscored += unscored
+            self._moved = self._clock()
+            self.tick()
 
     def note(self, text: str) -> None:
-        self._write(text)
+        with self._lock:
+            self._write(text)
 
     def end(self) -> None:
-        self._speak()
+        with self._lock:
+            if self._fresh:
+                self._speak()
+            self._phase = ""
+
+    @contextlib.contextmanager
+    def busy(self, what: str, state: Callable[[], str] = _nothing) -> Iterator[None]:
+        with self._lock:
+            self._busy, self._state, self._began = what, state, self._clock()
+            self._spoke = self._began
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy = ""
+
+    def tick(self) -> None:
+        """Speak if it is time to."""
+        with self._lock:
+            now = self._clock()
+            elapsed = now - self._began
+            if self._busy:
+                lasted = self._spoke - self._began
+                wait = min(max(lasted, _FIRST_SECONDS), 30.0) if lasted else _BUSY_SECONDS
+                if now - self._spoke >= wait:
+                    self._spoke = now
+                    state = self._state()
+                    said = f"; {state}" if state else ""
+                    self._write(f"{self._busy} ({duration(elapsed)} so far{said})")
+            elif self._phase:
+                wait = min(max(self._spoke - self._began, _FIRST_SECONDS), _LONGEST_SECONDS)
+                if now - self._spoke >= wait:
+                    self._speak()
+
+    def _tick_until_over(self) -> None:
+        while not self._over.wait(_TICK_SECONDS):
+            self.tick()
 
     def _speak(self) -> None:
-        self._spoke = self._clock()
-        elapsed = self._spoke - self._began
-        rate = self._fresh / elapsed if elapsed > 0 else 0.0
-        left = self._total - self._done
-        eta = f", {left / rate:.0f} s left" if left and rate else ""
-        unscored = f", {self._unscored} unscored" if self._unscored else ""
-        self._write(
-            f"{self._phase}: {self._done}/{self._total}, {rate:.1f} a second{eta}{unscored}"
-        )
+        now = self._spoke = self._clock()
+        elapsed, left = now - self._began, self._total - self._done
+        parts = [f"{self._phase}: {self._done}/{self._total}"]
+        if not self._fresh:
+            parts.append(f"{self._first} ({duration(elapsed)} so far)")
+        else:
+            rate = self._fresh / elapsed if elapsed > 0 else 0.0
+            parts += [rate_words(rate)] if rate else []
+            if left and now - self._moved >= _STALLED_SECONDS:
+                parts.append(f"none for {duration(now - self._moved)}")
+            elif left and rate:
+                parts.append(f"{duration(left / rate)} left")
+        parts += [f"{self._unscored} unscored"] if self._unscored else []
+        parts += [cost] if (cost := self._cost()) else []
+        self._write(", ".join(parts))
+
+
+def rate_words(rate: float) -> str:
+    """`3.2/s`, or `12 s each` below one a second; `rate` is above 0."""
+    if rate >= 1:
+        return f"{rate:.1f}/s" if rate < 100 else f"{rate:.0f}/s"
+    return f"{1 / rate:.1f} s each" if rate > 0.1 else f"{1 / rate:.0f} s each"
+
+
+def duration(seconds: float) -> str:
+    """`37 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class Bars:
     """A bar for each phase, with rate and time left. Use as a context manager."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, busy_seconds: float = _BUSY_SECONDS) -> None:
+        """Shows nothing yet.
+
+        Args:
+            console: a terminal.
+            busy_seconds: what `busy` names is displayed once it has taken so long.
+        """
         from rich.progress import (
             BarColumn,
-            MofNCompleteColumn,
             Progress,
             ProgressColumn,
             Task,
             TextColumn,
-            TimeRemainingColumn,
         )
         from rich.text import Text
 
-        class Rate(ProgressColumn):
-            def render(self, task: Task) -> Text:
-                return Text(f"{task.speed or 0.0:.1f}/s", style="cyan")
+        class Counts(ProgressColumn):
+            """Done of all, rate and time left; the time so far while there is no result."""
 
-        self._console = console
+            def render(self, task: Task) -> Text:
+                elapsed = duration((task.finished_time if task.finished else task.elapsed) or 0.0)
+                if task.total is None:
+                    return Text(elapsed, style="cyan")
+                text = Text(f"{task.completed:.0f}/{task.total:.0f}", style="green")
+                if task.finished or not task.speed or task.time_remaining is None:
+                    text.append(f" {elapsed}", style="cyan")
+                else:
+                    text.append(f" {rate_words(task.speed)}", style="cyan")
+                    text.append(f" {duration(task.time_remaining)} left", style="cyan")
+                return text
+
+        class Account(ProgressColumn):
+            """What has no result, and what was spent."""
+
+            max_refresh = 0.5
+
+            def render(self, task: Task) -> Text:
+                unscored, cost = task.fields["unscored"], task.fields["cost"]()
+                if task.speed is None and not task.finished and task.fields["first"]:
+                    return Text(task.fields["first"], style="yellow")
+                words = [f"{unscored} unscored"] if unscored else []
+                return Text(", ".join([*words, cost] if cost else words), style="yellow")
+
+        self._console, self._busy_seconds = console, busy_seconds
+        width = 28 if console.width >= _WIDE else 14 if console.width >= _MEDIUM else 4
         self._bars = Progress(
-            TextColumn("{task.description:>10}"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            Rate(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("[yellow]{task.fields[unscored]}"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=width),
+            Counts(),
+            Account(),
             console=console,
         )
         self._task: Any = None
         self._unscored = 0
+        self._first, self._cost = "", _nothing
 
     def __enter__(self) -> Bars:
         self._bars.start()
@@ -142,15 +323,39 @@ class Bars:
 
     def begin(self, phase: str, *, total: int, done: int) -> None:
         self._unscored = 0
-        self._task = self._bars.add_task(phase, total=total, completed=done, unscored="")
+        self._task = self._bars.add_task(
+            phase,
+            total=total,
+            completed=done,
+            unscored=0,
+            first=shown(self._first),
+            cost=self._cost,
+        )
+
+    def explain(self, *, first: str, cost: Callable[[], str]) -> None:
+        self._first, self._cost = first, cost
 
     def advance(self, count: int = 1, *, unscored: int = 0) -> None:
         self._unscored += unscored
-        shown = f"{self._unscored} unscored" if self._unscored else ""
-        self._bars.update(self._task, advance=count, unscored=shown)
+        self._bars.update(self._task, advance=count, unscored=self._unscored)
 
     def note(self, text: str) -> None:
         self._console.print(shown(text), markup=False, highlight=False)
 
     def end(self) -> None:
         self._bars.refresh()
+
+    @contextlib.contextmanager
+    def busy(self, what: str, state: Callable[[], str] = _nothing) -> Iterator[None]:
+        task = self._bars.add_task(
+            shown(what), total=None, visible=False, unscored=0, first="", cost=state
+        )
+        timer = threading.Timer(self._busy_seconds, self._bars.update, (task,), {"visible": True})
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+            self._bars.remove_task(task)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +16,14 @@ from typing import Any, Final
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import warn
-from alphabench.runs.progress import Bars, Lines, Progress, Silent
+from alphabench.runs.progress import Bars, Lines, Progress, Silent, duration, rate_words
 
 _SECONDS_BETWEEN_UPDATES: Final = 0.2
 _METHODS: Final = ("begin", "advance", "note", "end")
+
+
+def _nothing_spent() -> str:
+    return ""
 
 
 @contextlib.contextmanager
@@ -43,11 +48,34 @@ def progress_display(wanted: bool | Progress | None) -> Iterator[Progress]:
         from rich.console import Console
 
         console = Console(stderr=True)
-        if not console.is_terminal:
-            yield Lines(warn) if wanted else Silent()
+        if not console.is_terminal and not wanted:
+            yield Silent()
             return
-        with Bars(console) as bars:
-            yield bars
+        display = Bars(console) if console.is_terminal else Lines(warn)
+        with display as progress, _notes_to(progress.note):
+            yield progress
+
+
+class _NoteHandler(logging.Handler):
+    """Passes warnings of the library on to the progress display."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._note(record.getMessage())
+
+
+@contextlib.contextmanager
+def _notes_to(note: Callable[[str], None]) -> Iterator[None]:
+    """Within the block, what the library logs for the user goes to `note`, between the bars."""
+    log, handler = logging.getLogger("alphabench"), _NoteHandler(note)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 def in_notebook() -> bool:
@@ -64,6 +92,7 @@ class NotebookBars:
         self._clock = clock
         self._handle: Any = None
         self._phase, self._total, self._done, self._fresh, self._unscored = "", 0, 0, 0, 0
+        self._first, self._cost = "", _nothing_spent
         self._began = self._shown = 0.0
 
     def begin(self, phase: str, *, total: int, done: int) -> None:
@@ -71,6 +100,19 @@ class NotebookBars:
         self._phase, self._total, self._done, self._fresh, self._unscored = phase, total, done, 0, 0
         self._began = self._shown = self._clock()
         self._handle = displays.display(self._bar(), display_id=True)
+
+    def explain(self, *, first: str, cost: Callable[[], str]) -> None:
+        self._first, self._cost = first, cost
+
+    @contextlib.contextmanager
+    def busy(self, what: str, state: Callable[[], str]) -> Iterator[None]:
+        """Displayed as a line of its own, which is gone afterwards."""
+        del state
+        displays: Any = importlib.import_module("IPython.display")
+        handle = displays.display(_Shown(what, done=0, total=0), display_id=True)
+        yield
+        if handle is not None:
+            handle.update(_Shown("", done=0, total=0))
 
     def advance(self, count: int = 1, *, unscored: int = 0) -> None:
         self._done += count
@@ -98,9 +140,10 @@ class NotebookBars:
         rate = self._fresh / elapsed if elapsed > 0 else 0.0
         left = self._total - self._done
         words = [f"{self._phase}: {self._done}/{self._total}"]
-        words += [f"{rate:.1f} a second"] if rate else []
-        words += [f"{left / rate:.0f} s left"] if left and rate else []
+        words += [rate_words(rate)] if rate else [self._first] if left and self._first else []
+        words += [f"{duration(left / rate)} left"] if left and rate else []
         words += [f"{self._unscored} unscored"] if self._unscored else []
+        words += [cost] if (cost := self._cost()) else []
         return ", ".join(words)
 
 
@@ -114,8 +157,8 @@ class _Shown:
         return self._line
 
     def _repr_html_(self) -> str:
-        bar = f'<progress value="{self._done}" max="{max(1, self._total)}"></progress>'
-        return f"<div>{bar} <code>{escape(self._line)}</code></div>"
+        bar = f'<progress value="{self._done}" max="{self._total}"></progress> '
+        return f"<div>{bar if self._total else ''}<code>{escape(self._line)}</code></div>"
 
 
 def _checked(display: Any) -> Progress:

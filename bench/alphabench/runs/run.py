@@ -6,21 +6,24 @@ rules, no model and no file format.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from alphabench import registry
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import UnwritableError
 from alphabench.images import UnreadableImageError, image_of
-from alphabench.interfaces import Benchmark, Evaluator, Generator
+from alphabench.interfaces import Benchmark, Evaluator, Generator, HasAddress
+from alphabench.questions import JudgeUsage, remote_judge_of
+from alphabench.runs.judge_usage import UsageMeter
 from alphabench.runs.plan import Evaluation, RunPlan, unscorable
-from alphabench.runs.progress import Progress, Silent
+from alphabench.runs.progress import Progress, Silent, begin_phase, while_busy
 from alphabench.runs.reasons import frequent_reasons
 from alphabench.runs.self_test import require_self_test
 from alphabench.runs.store import RunFolder, StoredVerdict, save_image
@@ -58,6 +61,8 @@ class Outcome:
     """The most frequent reasons for which verdicts have no value, for display."""
     unwritten: str = ""
     """Why the report could not be written to the folder; empty if it was."""
+    usage: JudgeUsage | None = None
+    """What this command asked of a remote judge; None where there was none."""
 
     @property
     def incomplete(self) -> bool:
@@ -120,7 +125,9 @@ def generate_images(plan: RunPlan, work: Work, *, folder: RunFolder | None = Non
             if (reason := plan.refusals.get(request.id)) and request.id not in known:
                 folder.append_not_made(request.id, NotGenerated(status="refused", reason=reason))
         able = len(plan.requests) - len(plan.refusals)
-        work.progress.begin("generating", total=able, done=able - len(missing))
+        where = plan.generator.address if isinstance(plan.generator, HasAddress) else ""
+        first = f"waiting for {where}" if where else "loading weights, then the first images"
+        begin_phase(work.progress, "generating", total=able, done=able - len(missing), first=first)
         opener = partial(
             _open_generation, plan.checkpoint.open, plan.root, plan.manifest.fingerprint
         )
@@ -235,14 +242,32 @@ def _open_generation(
     return make
 
 
-def load_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage, list[Verdict]]:
+class ScoredImage(NamedTuple):
+    """The verdicts on one image, with what the judge of that process was asked until then."""
+
+    verdicts: list[Verdict]
+    usage: JudgeUsage | None
+    process: int
+
+
+def load_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage, ScoredImage]:
     """Load the evaluator and run its self-test, before any image is generated.
 
     Raises:
         AlphaBenchError: it cannot be loaded or fails its self-test.
     """
     opener = partial(_open_scoring, evaluation.open)
-    handler = opener(work.devices[0])
+    judge = remote_judge_of(evaluation.open(device=work.devices[0]))
+    what = f"loading {evaluation.name} for its self-test"
+    if judge is not None:
+        what = f"checking the judge {judge.address}"
+
+    def state() -> str:
+        silent = judge is not None and not judge.usage.replies
+        return "no answer yet; Ctrl-C stops" if silent else ""
+
+    with while_busy(work.progress, what, state):
+        handler = opener(work.devices[0])
     return opener if len(work.devices) > 1 else (lambda _device: handler)
 
 
@@ -252,7 +277,7 @@ def score_run(
     evaluation: Evaluation,
     work: Work,
     *,
-    opener: Opener[GeneratedImage, list[Verdict]] | None = None,
+    opener: Opener[GeneratedImage, ScoredImage] | None = None,
     all_samples: Sequence[Sample] | None = None,
 ) -> Outcome:
     """Score the images that have no complete verdicts yet, and report.
@@ -269,7 +294,8 @@ def score_run(
         AlphaBenchError: the folder is about other data, or the evaluator fails its self-test.
     """
     StoredRun.of(folder).check_same_data(benchmark)
-    opener = opener or partial(_open_scoring, evaluation.open)
+    evaluator = evaluation.open(device=work.devices[0])
+    meter = UsageMeter(evaluator)
     with folder.locked():
         folder.write_evaluation(evaluation.id, evaluation.identity)
         stored = StoredRun.of(folder, verify_images=True)
@@ -277,23 +303,31 @@ def score_run(
         samples = stored.samples(all_samples)
         todo = stored.unscored_images(samples, evaluation.id)
         total = sum(1 for _ in stored.generated_images(samples))
-        work.progress.begin("scoring", total=total, done=total - len(todo))
-        batch_size = evaluation.open(device=work.devices[0]).batch_size
+        if opener is None and todo and len(work.devices) == 1:
+            opener = load_evaluator(evaluation, work)
+        begin_phase(
+            work.progress,
+            "scoring",
+            total=total,
+            done=total - len(todo),
+            first="first batch",
+            cost=meter.words,
+        )
         outcomes = run_jobs(
-            opener,
+            opener or partial(_open_scoring, evaluation.open),
             todo,
             devices=work.devices,
-            batch_size=batch_size,
+            batch_size=evaluator.batch_size,
             note=work.progress.note,
         )
         with closing(outcomes):
             for outcome in outcomes:
                 image = outcome.job
-                verdicts = (
-                    _failed(benchmark, image, outcome.reason)
-                    if isinstance(outcome, LostJob)
-                    else outcome.result
-                )
+                if isinstance(outcome, LostJob):
+                    verdicts = _failed(benchmark, image, outcome.reason)
+                else:
+                    verdicts, usage, process = outcome.result
+                    meter.receive(process, usage)
                 folder.append_verdicts(
                     evaluation.id,
                     [StoredVerdict(image_sha256=image.sha256, verdict=v) for v in verdicts],
@@ -302,7 +336,8 @@ def score_run(
         work.progress.end()
         for name, what in stored.damage.items():
             work.progress.note(f"image {name} was {what} since it was made; it is not scored")
-        return summarise_run(folder, benchmark, evaluation.id, all_samples=all_samples)
+        result = summarise_run(folder, benchmark, evaluation.id, all_samples=all_samples)
+        return replace(result, usage=meter.total())
 
 
 def _open_scoring(
@@ -310,16 +345,22 @@ def _open_scoring(
 ) -> Callable[[Sequence[GeneratedImage]], list[Any]]:
     evaluator = open_evaluator(device=device)
     require_self_test(evaluator)
+    judge = remote_judge_of(evaluator)
 
     def evaluate(images: Sequence[GeneratedImage]) -> list[Any]:
         by_image: dict[str, list[Verdict]] = {image.id: [] for image in images}
+
+        def scored(image: GeneratedImage) -> ScoredImage:
+            usage = None if judge is None else judge.usage
+            return ScoredImage(by_image[image.id], usage, os.getpid())
+
         try:
             for verdict in evaluator.evaluate(images):
                 by_image[verdict.image_id].append(verdict)
         except AlphaBenchError as error:
             # Finished images keep their verdicts: the judge's answers may have cost money.
-            return [by_image[image.id] or error for image in images]
-        return [by_image[image.id] for image in images]
+            return [scored(image) if by_image[image.id] else error for image in images]
+        return [scored(image) for image in images]
 
     return evaluate
 

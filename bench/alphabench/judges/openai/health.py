@@ -68,6 +68,8 @@ class Health:
     """The circuit breaker of one replica."""
 
     host: str
+    address: str = ""
+    """With scheme and port, for the user; empty: the host alone is known."""
     patience_seconds: float
     """How long it may answer nothing, not even the probe, before the run stops."""
     note: Callable[[str], None]
@@ -99,7 +101,9 @@ class Health:
 
     def _well_again(self, now: float) -> None:
         if self.noted_at is not None and self.failing_since is not None:
-            self.note(f"the judge at {self.host} answers again ({now - self.failing_since:.0f} s)")
+            self.note(
+                f"the judge at {self._where} answers again ({now - self.failing_since:.0f} s)"
+            )
         self.faults_in_a_row = self.unreached_in_a_row = self.strange = 0
         self.answered_at = now
         self.failing_since = self.noted_at = None
@@ -139,6 +143,10 @@ class Health:
                 f"the judge at {self.host!r} cannot be reached: {reason}", hint=mistake
             )
 
+    @property
+    def _where(self) -> str:
+        return self.address or self.host
+
     def is_silent_since(self, moment: float | None) -> bool:
         """Whether it has answered nothing from then on."""
         return moment is None or self.answered_at is None or self.answered_at <= moment
@@ -167,8 +175,9 @@ class Health:
         if self.noted_at is None or now - self.noted_at >= _NOTE_SECONDS:
             self.noted_at = now
             self.note(
-                f"the judge at {self.host} does not answer ({reason}); trying again for up to "
-                f"{self.patience_seconds - silent:.0f} s"
+                f"the judge at {self._where} does not answer ({reason}); trying again for up to "
+                f"{self.patience_seconds - silent:.0f} s. Start it, or stop this with Ctrl-C and "
+                "correct the address: what was answered so far is saved"
             )
 
 

@@ -29,7 +29,7 @@ from alphabench.judges.openai.ordered_stream import in_order
 from alphabench.judges.openai.rate_limit import Clock, ConcurrencyLimit
 from alphabench.judges.openai.session import ReplicaState, Session
 from alphabench.judges.parsing import unscored
-from alphabench.questions import Answer, Capabilities, Question
+from alphabench.questions import Answer, Capabilities, JudgeUsage, Question
 from alphabench.remote import credentials
 from alphabench.remote.endpoint import Endpoint, parse_endpoint, refuse_older_azure
 
@@ -79,6 +79,7 @@ class OpenAIJudge:
                 limit=ConcurrencyLimit(maximum=options.concurrency),
                 health=Health(
                     host=endpoint.host,
+                    address=endpoint.base,
                     patience_seconds=options.patience_seconds,
                     note=_LOG.warning,
                 ),
@@ -91,6 +92,21 @@ class OpenAIJudge:
     @property
     def model(self) -> str:
         return self.replicas[0].model
+
+    @property
+    def address(self) -> str:
+        """All addresses and the model, as `--judge` takes them."""
+        return f"{','.join(one.base for one in self.replicas)}#{self.model}"
+
+    @property
+    def usage(self) -> JudgeUsage:
+        account = self.account
+        return JudgeUsage(
+            replies=account.replies,
+            tokens_in=account.tokens_in,
+            tokens_out=account.tokens_out,
+            cost_usd=account.spent_usd if self.options.costs_money else None,
+        )
 
     @property
     def identity(self) -> Mapping[str, str]:
