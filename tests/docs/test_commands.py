@@ -1,0 +1,102 @@
+"""Every command on every page is one that the command line has, and runs where it can run here.
+
+`pytest tests/docs -rs` lists the commands that were not run, each with its reason.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from alphabench.cli import build_app
+from alphabench.core.errors import AlphaBenchError
+from tests.support.command_checks import faults
+from tests.support.command_plan import is_slow, plan
+from tests.support.page_commands import (
+    PAGES,
+    ROOT,
+    PageCommand,
+    name_of,
+    page_commands,
+    unquoted_patterns,
+)
+
+COMMANDS = [command for page in PAGES for command in page_commands(page)]
+LEFT_OUT = [(command, reason) for page in PAGES for command, reason in plan(page) if reason]
+RUN = [page for page in PAGES if any(reason is None for _, reason in plan(page))]
+SLOW = [page for page in PAGES if any(reason and is_slow(reason) for _, reason in plan(page))]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.where)
+def test_a_command_has_only_options_and_names_that_exist(command: PageCommand) -> None:
+    assert faults(command) == [], command.text
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.where)
+def test_a_command_can_be_pasted_into_any_shell(command: PageCommand) -> None:
+    assert unquoted_patterns(command.text) == [], f"quote these words, for zsh: {command.text}"
+
+
+@pytest.fixture(scope="module")
+def runs_made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What pages before made: text of a command -> the `runs` folder that holds its run."""
+    return {}
+
+
+def run_page(page: Path, folder: Path, made: dict[str, Path], *, slow_too: bool) -> None:
+    """Runs a page's commands in order, in a folder of its own; a run made before is copied."""
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    for command, reason in plan(page, slow_too=slow_too):
+        if reason is not None:
+            continue
+        if command.text in made:
+            shutil.copytree(made[command.text], folder / "runs", dirs_exist_ok=True)
+        words = [*(command.alphabench_words or ())]
+        said = CliRunner().invoke(build_app(), words)
+        error = said.exception
+        message = ""
+        if isinstance(error, AlphaBenchError):
+            message = f"error: {error.message}\nhint: {error.hint}"
+        elif error is not None and not isinstance(error, SystemExit):
+            raise error
+        wanted = command.block.mark.removeprefix("exit ")
+        code = 2 if message else said.exit_code
+        assert str(code) == (wanted if wanted.isdigit() else "0"), (
+            f"{command.where}: {command.text}\n{said.output}\n{message}"
+        )
+        if words[0] in ("run", "generate") and (folder / "runs").is_dir():
+            made.setdefault(command.text, folder / "runs")
+
+
+@pytest.fixture
+def page_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that commands run in, with a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALPHABENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_the_commands_of_a_page_run(
+    page: Path, page_folder: Path, runs_made: dict[str, Path]
+) -> None:
+    run_page(page, page_folder, runs_made, slow_too=False)
+
+
+@pytest.mark.whole
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("page", SLOW, ids=name_of)
+def test_the_slow_commands_of_a_page_run(
+    page: Path, page_folder: Path, runs_made: dict[str, Path]
+) -> None:
+    run_page(page, page_folder, runs_made, slow_too=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"), LEFT_OUT, ids=[command.where for command, _ in LEFT_OUT]
+)
+def test_a_command_that_is_left_out(command: PageCommand, reason: str) -> None:
+    pytest.skip(f"{command.where}: {command.text}  ({reason})")
