@@ -125,7 +125,7 @@ def test_a_training_draws_scores_learns_and_says_so(trained: Path) -> None:
     for row in steps:
         values = row["values"]
         assert values["reward/unscored_share"] == 0.0
-        assert values["image/trained"] == values["text/trained"] == 6.0
+        assert values["image/trained_trajectories"] == values["text/trained_trajectories"] == 6.0
         assert values["grad_norm"] > 0.0
     # On policy: the replay is the sampler, to the last bit for images on a CPU.
     assert steps[0]["values"]["image/logprob_diff"] == 0.0

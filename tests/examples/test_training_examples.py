@@ -47,7 +47,7 @@ def test_a_function_of_images_is_a_reward_in_a_recipe(shell: Shell) -> None:
     reward = "rewards={colour: {kind: python, factory: 'reward_function:colourfulness'}}"
     shell("train", "nano-rt2i", *NANO, reward, "--out", "run")
     (step,) = logged(shell, "run")
-    assert step["reward/colour"] > 0.0
+    assert step["reward/colour/mean"] > 0.0
 
 
 def test_the_example_rewards_score_what_they_say(shell: Shell) -> None:
@@ -64,7 +64,7 @@ def test_an_algorithm_is_one_row_that_a_recipe_names(shell: Shell) -> None:
     shell("train", "nano-rt2i", *NANO, *row, "--out", "run")
     (step,) = logged(shell, "run")
     assert "image/log_prob" in step
-    assert step["gradient_norm"] > 0.0
+    assert step["grad_norm"] > 0.0
     recipe = yaml.safe_load((shell.folder / "run" / "recipe.yaml").read_text())
     assert recipe["training"]["image"]["kind"] == "image_algorithm:REINFORCE"
 
@@ -82,7 +82,7 @@ def test_a_unified_model_of_ones_own_generates_answers_and_refines(shell: Shell)
 
 def test_a_model_of_ones_own_learns_the_example_reward(shell: Shell) -> None:
     shell("train", "trainable_recipe.yaml", "--device", "cpu", "--out", "run")
-    rewards = [step["reward/colour"] for step in logged(shell, "run")]
+    rewards = [step["reward/colour/mean"] for step in logged(shell, "run")]
     assert len(rewards) == 20
     assert rewards[-1] > rewards[0] + 0.5
 
