@@ -1,7 +1,7 @@
 """vLLM as a judge: in the process, and behind a server that is asked like any other endpoint.
 
 What needs vLLM is marked so, and runs in the environment whose interpreter the variable
-ALPHABENCH_VLLM_PYTHON names (`pytest --vllm`); docs/judges.md says how to make one for a CPU.
+ALPHABENCH_VLLM_PYTHON names (`pytest --vllm`); docs/judge_servers.md says how to make one for a CPU.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def test_whole_runs_are_judged_by_a_real_server(served: Served, tmp_path: Path) 
 
 @pytest.mark.vllm
 def test_vllm_accepts_every_flag_of_the_documented_commands(python: Path) -> None:
-    page = (ROOT / "docs" / "judges.md").read_text()
+    page = (ROOT / "docs" / "judge_servers.md").read_text().replace("\\\n", " ")
     commands = [shlex.split(line) for line in page.splitlines() if line.startswith("vllm serve ")]
     assert len(commands) == 3
     script = "\n".join(
