@@ -1,7 +1,7 @@
 """vLLM as a judge: in the process, and behind a server that is asked like any other endpoint.
 
 What needs vLLM is marked so, and runs in the environment whose interpreter the variable
-ALPHABENCH_VLLM_PYTHON names (`pytest --vllm`); docs/judge_servers.md says how to make one for a CPU.
+ALPHABENCH_VLLM_PYTHON names (`pytest --vllm`); docs/judge_servers.md says how to make one.
 """
 
 from __future__ import annotations
