@@ -21,11 +21,13 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("registry", "types", "detections", "images", "weights", "nano"),
         ("questions", "statistics", "scenes", "models", "remote"),
         ("interfaces", "upstream"),
-        ("judges", "checkpoints"),
+        ("judges", "checkpoints", "python_arguments"),
         ("evaluators",),
         ("benchmarks",),
         ("runs",),
-        ("reports", "parity", "evaluation"),
+        ("reports", "parity"),
+        ("results",),
+        ("analysis", "evaluation"),
         ("",),
         ("cli",),
         ("__main__",),
@@ -71,6 +73,7 @@ OTHER_PACKAGES = {
 HEAVY = ("torch", "transformers", "diffusers", "ray", "open_clip", "mmdet", "vllm", "scipy")
 MODULES = [path for folder in PACKAGES.values() for path in sorted(folder.rglob("*.py"))]
 LONGEST_FILE, LONGEST_FUNCTION = 500, 80
+"""In lines; the docstring of a function does not count, so that it can explain all arguments."""
 
 
 def name_of(path: Path) -> str:
@@ -208,7 +211,8 @@ def test_a_module_says_what_it_is_and_stays_readable(path: Path) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
-            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
+            documented = len((ast.get_docstring(node) or "").splitlines())
+            assert node.end_lineno - node.lineno - documented < LONGEST_FUNCTION, node.name
 
 
 def test_one_module_opens_images() -> None:

@@ -1,8 +1,9 @@
 """AlphaBench: a benchmark harness for image generation models.
 
 >>> from alphabench import evaluate
->>> outcome = evaluate("geneval:mini", "scene:?error=0.2")
->>> outcome.report.headline.value, outcome.folder.root
+>>> result = evaluate("geneval:mini", "scene:?error=0.2")
+>>> result.score, result.folder
+>>> result.to_pandas("verdicts")
 
 The public names are imported when they are first used, so that a sub-package can be imported
 without the others.
@@ -14,15 +15,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from alphabench.analysis import compare, leaderboard, load_run
     from alphabench.benchmarks import open_benchmark
     from alphabench.checkpoints import open_checkpoint
     from alphabench.core.errors import AlphaBenchError
-    from alphabench.evaluation import evaluate, load_run
+    from alphabench.evaluation import evaluate
     from alphabench.interfaces import Benchmark, Evaluator, Generator
     from alphabench.judges import open_judge
     from alphabench.questions import Judge
-    from alphabench.runs.run import Outcome, Work
-    from alphabench.runs.store import RunFolder
+    from alphabench.reports.comparison import RunComparison
+    from alphabench.reports.leaderboard import Leaderboard
+    from alphabench.results.run_result import RunResult
     from alphabench.types import (
         Card,
         Estimate,
@@ -44,14 +47,16 @@ __all__ = [
     "Generator",
     "ImageRequest",
     "Judge",
+    "Leaderboard",
     "NotGenerated",
-    "Outcome",
     "Report",
-    "RunFolder",
+    "RunComparison",
+    "RunResult",
     "Sample",
     "Verdict",
-    "Work",
+    "compare",
     "evaluate",
+    "leaderboard",
     "load_run",
     "open_benchmark",
     "open_checkpoint",
@@ -67,15 +72,17 @@ _MODULE_OF = {
     "Generator": "interfaces",
     "ImageRequest": "types",
     "Judge": "questions",
+    "Leaderboard": "reports.leaderboard",
     "NotGenerated": "types",
-    "Outcome": "runs.run",
     "Report": "types",
-    "RunFolder": "runs.store",
+    "RunComparison": "reports.comparison",
+    "RunResult": "results.run_result",
     "Sample": "types",
     "Verdict": "types",
-    "Work": "runs.run",
+    "compare": "analysis",
     "evaluate": "evaluation",
-    "load_run": "evaluation",
+    "leaderboard": "analysis",
+    "load_run": "analysis",
     "open_benchmark": "benchmarks",
     "open_checkpoint": "checkpoints",
     "open_judge": "judges",

@@ -2,97 +2,190 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
+from typing import Any, Literal, get_args
 
-from alphabench.benchmarks import open_benchmark
-from alphabench.checkpoints.python_object import checked_generator
+from alphabench.checkpoints.python_object import generator_of
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.options import option_text
 from alphabench.interfaces import Benchmark, Generator
-from alphabench.judges import open_judge
 from alphabench.judges.python_judge import checked_judge
-from alphabench.questions import Judge
-from alphabench.runs.plan import (
-    CheckpointFactory,
-    checkpoint_factory,
-    choose_samples,
-    open_evaluation,
-    plan_run,
+from alphabench.python_arguments import (
+    device_list,
+    dollars_or_none,
+    one_of,
+    option_mapping,
+    path_or_none,
+    text_or_none,
+    truth,
+    whole_number,
 )
-from alphabench.runs.run import Outcome, Work, execute_plan
-from alphabench.runs.store import RunFolder
-from alphabench.upstream import default_cache_dir
+from alphabench.questions import Judge
+from alphabench.results.run_result import RunResult
+from alphabench.runs import factories
+from alphabench.runs.plan import CheckpointFactory
+from alphabench.runs.prepared_run import RunSettings, prepare_run
+from alphabench.runs.progress import Progress
+from alphabench.runs.run import Outcome
+from alphabench.runs.stored_run import StoredRun
+from alphabench.types import Card, ProtocolName
+
+AnyPath = str | PathLike[str]
+"""Text or a path."""
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
     benchmark: str | Benchmark,
-    source: str | Path | Generator,
+    checkpoint: AnyPath | Generator | Callable[..., Any],
     *,
-    evaluator: str | None = None,
     judge: str | Judge | None = None,
+    evaluator: str | None = None,
+    protocol: ProtocolName | None = None,
+    wording: Literal["official", "own"] | None = None,
+    prompts: AnyPath | None = None,
+    lora: AnyPath | None = None,
+    think: bool = False,
+    options: Mapping[str, Any] | None = None,
+    layout: str | None = None,
+    refine: str | None = None,
+    refine_judge: str | Judge | None = None,
     limit: int | None = None,
     seed: int = 0,
-    out: Path | str | None = None,
-    work: Work | None = None,
-) -> Outcome:
-    """Generate, score and report, as `alphabench run` does; resumes an existing run folder.
+    out: AnyPath | None = None,
+    devices: str | int | Sequence[str | int] | None = None,
+    workers: int = 1,
+    budget: float | None = None,
+    cache: bool = True,
+    progress: bool | Progress | None = None,
+) -> RunResult:
+    """Generate images, score them and report, as `alphabench run` does.
+
+    The same call continues a run that was interrupted, and a finished run is only read.
 
     Args:
-        benchmark: a name, or a benchmark object.
-        source: the checkpoint as `--ckpt` takes it, or your own generator (one device only).
+        benchmark: a name such as `geneval` or `tiif:testmini`, `python:module:factory`, or a
+            benchmark object.
+        checkpoint: whatever `--ckpt` takes, as text or path; a loaded diffusers pipeline; a
+            function of a prompt, or of a prompt and a seed, that returns an image; or an object
+            with `identity`, `batch_size` and `generate`.
+        judge: for benchmarks that need one: whatever `--judge` takes, or a judge object.
         evaluator: `name?key=value&...`; None takes the default for benchmark and checkpoint.
-        judge: for benchmarks that need one: as `--judge` takes it, with answers cached as the
-            command line does; or your own object; see `open_judge`.
+        protocol: `official` (the default) or `strict`; a benchmark object has its own.
+        wording: prompt templates of the judge, `official` or `own`.
+        prompts: a file with your own prompts, for benchmarks that take one.
+        lora: a LoRA adapter: file, folder or hub id.
+        think: generate with chain of thought.
+        options: of the checkpoint, as `--set` has them: `{"steps": 28}`. For a function they are
+            further arguments, for a loaded pipeline its sampling options.
+        layout: of a folder of images, `images:DIR`.
+        refine: refine images: `always`, `self` or `oracle`, optionally followed by `:ROUNDS`.
+        refine_judge: the judge for `refine="self"`; None is the checkpoint itself.
         limit: the number of samples, from all groups in proportion; the report is then partial.
         seed: of the run; each image's seed follows from it.
         out: the run folder; None names one below `runs`.
-        work: devices and progress; None is this process, silently.
+        devices: `cpu`, GPU numbers, or a list of them with one process each; None takes the first
+            GPU, or the CPU. Objects and functions stay where they are.
+        workers: processes on one device.
+        budget: stop before the judge costs more than this many US dollars.
+        cache: read and write the cache of the judge's answers, below `ALPHABENCH_CACHE`.
+        progress: None shows progress on a terminal and in a notebook; False shows nothing, True
+            also prints lines elsewhere. An object with `begin`, `advance`, `note` and `end`
+            receives the progress.
+
+    Returns:
+        Score, report, verdicts and images; see `RunResult`.
 
     Raises:
         AlphaBenchError: for errors that the caller can fix.
     """
-    choose_samples((), limit, seed=seed)  # refuses a limit that chooses nothing
-    bench = open_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
-    if not callable(getattr(bench, "samples", None)):
-        raise AlphaBenchError(
-            f"a {type(bench).__name__} is no benchmark",
-            hint="give a name such as 'geneval:mini', or what open_benchmark returns",
-        )
-    work = work or Work()
-    device = work.devices[0]
-    chosen_judge = _judge(judge, device=device)
-    if isinstance(source, str | Path):
-        chosen = checkpoint_factory(str(source))
-    else:
-        chosen = _given(checked_generator(source, "the source"))
-    where = None if out is None else Path(out)
-    plan = plan_run(bench, chosen, out=where, limit=limit, seed=seed, device=device)
-    evaluation = open_evaluation(
-        bench, evaluator or plan.evaluator, judge=chosen_judge, device=device
+    settings = RunSettings(
+        judge=_judge(judge, "judge"),
+        evaluator=text_or_none("evaluator", evaluator),
+        wording=wording if wording is None else _wording(wording),
+        refine=text_or_none("refine", refine),
+        refine_judge=_judge(refine_judge, "refine_judge"),
+        limit=None if limit is None else whole_number("limit", limit, least=1),
+        seed=whole_number("seed", seed, least=0),
+        out=path_or_none("out", out),
+        budget=dollars_or_none("budget", budget),
+        no_cache=not truth("cache", cache),
     )
-    return execute_plan(plan, evaluation, work)
+    bench = _benchmark(benchmark, protocol, path_or_none("prompts", prompts))
+    how = {"layout": text_or_none("layout", layout), "lora": text_or_none("lora", lora)}
+    chosen = _checkpoint(checkpoint, option_mapping(options), think=truth("think", think), **how)
+    n_workers = whole_number("workers", workers, least=1)
+    with factories.execution_options(device_list(devices), n_workers, progress=progress) as work:
+        if len(work.devices) > 1 and not isinstance(checkpoint, str | PathLike):
+            raise AlphaBenchError(
+                "an object or function generates in this process, so it takes one device and one "
+                "worker",
+                hint="leave out devices and workers, or name it: 'python:module:factory'",
+            )
+        run = prepare_run(bench, chosen, settings, device=work.devices[0])
+        return result_of(run.execute(work))
 
 
-def load_run(root: Path | str) -> RunFolder:
-    """An existing run folder: its images, verdicts and reports.
+def result_of(outcome: Outcome) -> RunResult:
+    """The result of a run that was just scored."""
 
-    Raises:
-        AlphaBenchError: there is none at `root`.
-    """
-    return RunFolder.open(Path(root))
+    def open_benchmark(_protocol: ProtocolName, /) -> Benchmark:
+        return outcome.benchmark
 
-
-def _judge(judge: str | Judge | None, *, device: str) -> Judge | None:
-    if judge is None:
-        return None
-    if isinstance(judge, str):
-        return open_judge(judge, cache_dir=default_cache_dir() / "answers", device=device)
-    return checked_judge(judge, "the judge")
+    stored = StoredRun.of(outcome.folder, verify_images=True)
+    return RunResult(stored, open_benchmark, outcome.evaluation)
 
 
-def _given(generator: Generator) -> CheckpointFactory:
+def _benchmark(given: Any, protocol: ProtocolName | None, prompts: Path | None) -> Benchmark:
+    if protocol is not None:
+        one_of("protocol", protocol, get_args(ProtocolName))
+    if isinstance(given, str):
+        return factories.open_named_benchmark(given, protocol or "official", prompts)
+    card = getattr(given, "card", None)
+    if isinstance(given, type) or not isinstance(card, Card):
+        kind = given.__name__ if isinstance(given, type) else type(given).__name__
+        raise AlphaBenchError(
+            f"{kind} is no benchmark, and no object with a card",
+            hint="give a name such as 'geneval:mini', what open_benchmark returns, or an object",
+        )
+    if prompts is not None or protocol not in (None, card.protocol):
+        raise AlphaBenchError(
+            "a benchmark object has its own prompts and its own protocol",
+            hint="leave out prompts and protocol, or give the benchmark's name",
+        )
+    benchmark: Benchmark = given
+    return benchmark
+
+
+def _checkpoint(
+    given: Any, options: dict[str, Any], *, layout: str | None, lora: str | None, think: bool
+) -> CheckpointFactory:
+    if isinstance(given, str | PathLike):
+        settings = [f"{key}={option_text(value)}" for key, value in options.items()]
+        return factories.open_checkpoint_factory(
+            str(given), settings, layout=layout, lora=lora, think=think
+        )
+    for name, value in (("lora", lora), ("layout", layout), ("think", think or None)):
+        if value is not None:
+            raise AlphaBenchError(
+                f"{name} is for a checkpoint that is named, and a {type(given).__name__} is given",
+                hint=f"leave out {name}, or do the same to the object before",
+            )
+    generator = generator_of(given, "the checkpoint", options=options)
+
     def the_one(*, device: str) -> Generator:  # noqa: ARG001 - it is where its owner put it
         return generator
 
-    return CheckpointFactory(
-        name=generator.identity.get("name", type(generator).__name__), open=the_one
-    )
+    name = generator.identity.get("name", type(generator).__name__)
+    return CheckpointFactory(name=name, open=the_one)
+
+
+def _judge(given: Any, name: str) -> str | Judge | None:
+    return given if given is None or isinstance(given, str) else checked_judge(given, f"the {name}")
+
+
+def _wording(given: Any) -> Literal["official", "own"]:
+    one_of("wording", given, ("official", "own"))
+    chosen: Literal["official", "own"] = given
+    return chosen

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
-from alphabench import evaluate, load_run
+from alphabench import evaluate
 from alphabench.checkpoints import open_checkpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.runs.store import RunFolder
@@ -141,8 +141,8 @@ def test_the_first_point_is_what_a_run_of_the_checkpoint_gives(
     trained: Path, base: Path, tmp_path: Path
 ) -> None:
     outcome = evaluate("geneval:mini", str(base), limit=LIMIT, out=tmp_path / "run")
-    point = load_run(trained / "validation" / "step-000000-train" / "geneval-mini")
-    assert same(pixels(point), pixels(outcome.folder))
+    point = RunFolder.open(trained / "validation" / "step-000000-train" / "geneval-mini")
+    assert same(pixels(point), pixels(RunFolder.open(outcome.folder)))
     first = rows(trained / "validation.jsonl")[0]
     headline = outcome.report.headline
     assert [first["value"], first["low"], first["high"]] == [
@@ -154,7 +154,7 @@ def test_the_first_point_is_what_a_run_of_the_checkpoint_gives(
 
 def test_every_point_is_an_ordinary_run_folder_that_names_its_weights(trained: Path) -> None:
     names = ["step-000000-train", "step-000002-train"]
-    runs = [load_run(trained / "validation" / name / "geneval-mini") for name in names]
+    runs = [RunFolder.open(trained / "validation" / name / "geneval-mini") for name in names]
     assert (
         runs[0].manifest.pixels["checkpoint.trained"]
         != (runs[1].manifest.pixels["checkpoint.trained"])
@@ -172,9 +172,9 @@ def test_the_adapter_draws_in_the_harness_what_it_drew_in_validation(
     adapter = trained / "checkpoints" / "step-000002" / "train"
     generator = open_checkpoint(str(base), lora=str(adapter))
     outcome = evaluate("geneval:mini", generator, limit=LIMIT, out=tmp_path / "run")
-    point = load_run(trained / "validation" / "step-000002-train" / "geneval-mini")
-    first = load_run(trained / "validation" / "step-000000-train" / "geneval-mini")
-    assert same(pixels(point), pixels(outcome.folder))
+    point = RunFolder.open(trained / "validation" / "step-000002-train" / "geneval-mini")
+    first = RunFolder.open(trained / "validation" / "step-000000-train" / "geneval-mini")
+    assert same(pixels(point), pixels(RunFolder.open(outcome.folder)))
     assert not same(pixels(point), pixels(first))
 
 
@@ -225,9 +225,9 @@ def test_merged_weights_draw_what_the_adapter_draws(
     adapter = trained / "checkpoints" / "step-000002" / "train"
     said = invoke("export", adapter, "--merge", "--ckpt", base, "--out", tmp_path / "merged")
     assert said.exit_code == 0, said.output
-    point = load_run(trained / "validation" / "step-000002-train" / "geneval-mini")
+    point = RunFolder.open(trained / "validation" / "step-000002-train" / "geneval-mini")
     merged = evaluate("geneval:mini", str(tmp_path / "merged"), limit=LIMIT, out=tmp_path / "run")
-    for name, picture in pixels(merged.folder).items():
+    for name, picture in pixels(RunFolder.open(merged.folder)).items():
         # The same sums in another order.
         gap = np.abs(picture.astype(int) - pixels(point)[name].astype(int))
         assert gap.max() <= 2
@@ -269,7 +269,7 @@ def test_a_training_of_all_weights_is_exported_complete_and_says_so(
     best = [row for row in rows(folder / "validation.jsonl") if row["best"]][-1]
     step = folder / "validation" / f"step-{best['step']:06d}-{best['view']}"
     drawn = evaluate("geneval:mini", str(whole), limit=LIMIT, out=tmp_path / "drawn")
-    assert same(pixels(drawn.folder), pixels(load_run(step / "geneval-mini")))
+    assert same(pixels(RunFolder.open(drawn.folder)), pixels(RunFolder.open(step / "geneval-mini")))
     trained = folder / "checkpoints" / "step-000001" / "train"
     said = invoke("export", trained, "--ckpt", base, "--out", tmp_path / "last")
     stored = load_file(tmp_path / "last" / "ema.safetensors")

@@ -8,7 +8,7 @@ import pytest
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.reports.comparison import ComparisonBasis
-from alphabench.reports.leaderboard import INDEX, BasisOf, leaderboard_pages, write_pages
+from alphabench.reports.leaderboard import INDEX, BasisOf, Leaderboard, rank_runs
 from alphabench.reports.published import Published, PublishedRow
 from alphabench.runs.serialization import report_from_json
 from alphabench.runs.stored_run import StoredRun
@@ -23,7 +23,7 @@ def basis_of(make_run: RunMaker) -> BasisOf:
 
 
 def pages_of(make_run: RunMaker, *runs: Made) -> dict[str, str]:
-    return leaderboard_pages([run.folder for run in runs], basis_of(make_run))
+    return rank_runs([run.folder for run in runs], basis_of(make_run)).pages()
 
 
 def rows(page: str) -> list[list[str]]:
@@ -175,9 +175,9 @@ def test_published_figures_stand_below_and_are_not_ranked(make_run: RunMaker) ->
         model="Theirs", prompts="original", overall=0.99, source="README", url="https://x.org/r"
     )
     published = Published(benchmark="geneval", note="Copied.", groups=["one"], rows=[row])
-    pages = leaderboard_pages(
+    pages = rank_runs(
         [make_run("ours", answer=half).folder], basis_of(make_run), published=[published]
-    )
+    ).pages()
     ours, _, theirs = pages["geneval.md"].partition("## Published elsewhere, not ranked with ours")
     assert "Theirs" not in ours
     assert re.search(r"\| Theirs \| original +\| +0\.99 \| +— \| \[README\]", theirs)
@@ -191,7 +191,7 @@ def test_without_the_benchmarks_data_the_table_says_that_ties_were_not_looked_fo
         raise AlphaBenchError("the data is not fetched", hint="`alphabench fetch geneval`")
 
     folders = [make_run("a").folder, make_run("b", answer=one_wrong).folder]
-    page = leaderboard_pages(folders, unfetched)["geneval.md"]
+    page = rank_runs(folders, unfetched).pages()["geneval.md"]
     assert [row[0] for row in rows(page)] == ["1", "2"]
     assert "Ties were not tested: the data is not fetched" in page
 
@@ -204,7 +204,7 @@ def test_a_damaged_run_is_passed_over_with_a_note_and_the_others_are_ranked(
     (report.folder.root / "reports" / f"{report.evaluation}.json").write_text("{")
     notes: list[str] = []
     folders = [one.folder for one in (row, good, report)]
-    pages = leaderboard_pages(folders, basis_of(make_run), note=notes.append)
+    pages = rank_runs(folders, basis_of(make_run), note=notes.append).pages()
     assert [cells[1] for cells in rows(pages["geneval.md"])] == ["good"]
     assert len(notes) == 2
     assert all(str(one.folder.root) in note for one, note in zip((row, report), notes, strict=True))
@@ -212,14 +212,14 @@ def test_a_damaged_run_is_passed_over_with_a_note_and_the_others_are_ranked(
 
 def test_folders_without_a_report_are_refused() -> None:
     with pytest.raises(AlphaBenchError, match="none of these 0 run folders has a report"):
-        leaderboard_pages([], lambda _folder, _protocol: ComparisonBasis(samples=[]))
+        rank_runs([], lambda _folder, _protocol: ComparisonBasis(samples=[]))
 
 
 def test_pages_are_written_and_other_files_left_alone(make_run: RunMaker, tmp_path: Path) -> None:
     out = tmp_path / "board"
     out.mkdir()
     (out / "mine.txt").write_text("kept")
-    index = write_pages(out, pages_of(make_run, make_run("a")))
+    index = rank_runs([make_run("a").folder], basis_of(make_run)).write(out)
     assert index == out / "README.md"
     assert (out / "mine.txt").read_text() == "kept"
     assert (out / "geneval.md").is_file()
@@ -228,4 +228,4 @@ def test_pages_are_written_and_other_files_left_alone(make_run: RunMaker, tmp_pa
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AlphaBenchError, match="cannot be written"):
-        write_pages(tmp_path / "file", {"README.md": ""})
+        Leaderboard(tables=[], published=[], copies={}).write(tmp_path / "file")

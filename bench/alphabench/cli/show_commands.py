@@ -11,7 +11,6 @@ from alphabench.cli.command_options import Devices, OwnBenchmark
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo, warn
 from alphabench.runs import factories
-from alphabench.types import ProtocolName
 
 
 def list_command(
@@ -118,26 +117,14 @@ def leaderboard_command(
     ] = None,
 ) -> None:
     """Rank runs in markdown tables; results that are not comparable never share a table."""
-    from alphabench.reports.comparison import ComparisonBasis, basis_of
-    from alphabench.reports.leaderboard import leaderboard_pages, write_pages
-    from alphabench.reports.published import read_published
-    from alphabench.runs.store import run_folders
-    from alphabench.runs.stored_run import StoredRun
+    from alphabench.analysis import leaderboard
 
-    def basis(run: StoredRun, protocol: ProtocolName) -> ComparisonBasis:
-        bench = factories.benchmark_of_run(run.manifest.benchmark, protocol)
-        run.check_same_data(bench)
-        return basis_of(bench)
-
-    if out is not None:
-        factories.check_writable(out)
-    folders = [folder for path in runs for folder in run_folders(path, note=warn)]
-    published = read_published(out / "published") if out else []
-    pages = leaderboard_pages(folders, basis, published=published, note=warn)
     if out is None:
-        echo("\n".join(text for name, text in pages.items() if "/" not in name))
-    else:
-        echo(f"wrote {write_pages(out, pages)}")
+        echo(leaderboard(runs, note=warn).to_markdown())
+        return
+    factories.check_writable(out)
+    ranked = leaderboard(runs, published=out / "published", note=warn)
+    echo(f"wrote {ranked.write(out)}")
 
 
 def compare_command(
@@ -151,18 +138,7 @@ def compare_command(
     benchmark: OwnBenchmark = None,
 ) -> None:
     """Compare two runs of one benchmark: paired by sample, with a 95% interval."""
-    from alphabench.reports.comparison import (
-        basis_of,
-        compare_runs,
-        comparison_markdown,
-        shared_evaluation,
-    )
-    from alphabench.runs.stored_run import StoredRun
+    from alphabench.analysis import compare
 
-    before, after = StoredRun.open(baseline), StoredRun.open(candidate)
-    chosen = evaluation or shared_evaluation(before, after)
-    protocol = before.protocol(chosen)
-    bench = factories.benchmark_of_run(before.manifest.benchmark, protocol, benchmark)
-    before.check_same_data(bench)
-    comparison = compare_runs(before, after, basis_of(bench), evaluation=chosen)
-    echo(comparison_markdown(comparison))
+    compared = compare(baseline, candidate, evaluation=evaluation, benchmark=benchmark)
+    echo(compared.to_markdown())

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
-from alphabench.core.errors import AlphaBenchError
+from alphabench.core.data_frames import data_frame
+from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.interfaces import Benchmark
 from alphabench.reports.markdown import NOTHING, inline, interval, markdown_table, number
 from alphabench.reports.run_report import missing_parts
@@ -26,9 +27,18 @@ from alphabench.statistics import (
 )
 from alphabench.types import Estimate, Sample, Verdict
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _UNCHECKED: Final = "self_test"
 """Whether the evaluator was self-tested; results that differ in it alone stay comparable."""
 
+
+FRAME_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "groups": ("group", "difference", "low", "high", "pairs", "distinguishable"),
+    "samples": ("sample_id", "group", "prompt", "before", "after"),
+}
+"""The columns of each frame of `RunComparison.to_pandas`."""
 
 Gather = Callable[[Sequence[Sample], Sequence[Verdict]], list[Cluster]]
 
@@ -78,7 +88,7 @@ class SampleChange:
     after: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RunComparison:
     """Candidate minus baseline, over the samples scored in both."""
 
@@ -91,6 +101,53 @@ class RunComparison:
     """All samples whose mean changed, the largest change first."""
     partial: Mapping[str, str] = field(default_factory=dict)
     """`baseline` or `candidate` -> what is missing in that run; empty if both are complete."""
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether the 95% interval of the difference excludes 0."""
+        return is_distinguishable(self.headline)
+
+    def to_markdown(self) -> str:
+        """The comparison as `alphabench compare` prints it."""
+        return comparison_markdown(self)
+
+    def to_pandas(self, what: Literal["groups", "samples"] = "groups") -> pd.DataFrame:
+        """A data frame.
+
+        Args:
+            what: `groups`, the difference of each group with its 95% interval; `samples`, the
+                samples whose mean changed, the largest change first.
+
+        Raises:
+            AlphaBenchError: no such frame, or pandas is not installed (extra `notebook`).
+        """
+        if what not in FRAME_COLUMNS:
+            raise unknown_name("frame", str(what), FRAME_COLUMNS)
+        rows: list[tuple[Any, ...]]
+        if what == "groups":
+            rows = [
+                (group, one.value, one.low, one.high, one.n_samples, is_distinguishable(one))
+                for group, one in self.groups.items()
+            ]
+        else:
+            rows = [
+                (c.sample.id, c.sample.group, c.sample.prompt, c.before, c.after)
+                for c in self.changes
+            ]
+        columns = FRAME_COLUMNS[what]
+        return data_frame([dict(zip(columns, row, strict=True)) for row in rows], columns)
+
+    def __repr__(self) -> str:
+        difference = self.headline
+        decision = "distinguishable" if self.distinguishable else "not distinguishable"
+        return (
+            f"RunComparison({self.benchmark}: {self.candidate} against {self.baseline}, "
+            f"difference {_signed(difference.value)} {interval(difference)}, {decision}, "
+            f"{difference.n_samples} pairs)"
+        )
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
 
 
 def measurement(run: StoredRun, evaluation: StoredEvaluation) -> dict[str, str]:

@@ -11,9 +11,11 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
+from alphabench.core.data_frames import data_frame
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import replace_file, writing
 from alphabench.reports.comparison import (
@@ -36,6 +38,9 @@ from alphabench.runs.store import RunFolder
 from alphabench.runs.stored_run import StoredEvaluation, StoredRun
 from alphabench.statistics import paired_difference
 from alphabench.types import ProtocolName, Report
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BasisOf = Callable[[StoredRun, ProtocolName], ComparisonBasis]
 """The samples and the formula of the benchmark of a run, under a protocol.
@@ -109,16 +114,82 @@ class RankedTable:
     """Why ties were not tested; None if they were."""
 
 
-def leaderboard_pages(
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Leaderboard:
+    """Tables of comparable results, and scores that others published."""
+
+    tables: Sequence[RankedTable]
+    """One for each way of measuring, full splits first."""
+    published: Sequence[Published]
+    copies: Mapping[str, str]
+    """Path -> text of the reports that the rows came from."""
+    skipped: tuple[str, ...] = ()
+    """A sentence for each run that could not be read."""
+
+    def pages(self) -> dict[str, str]:
+        """All files: an index, a page for each benchmark, and the reports; path -> text."""
+        pages: dict[str, list[RankedTable]] = {}
+        for one in self.tables:
+            pages.setdefault(_benchmark_of(one), []).append(one)
+        return {
+            INDEX: _index(pages),
+            **{f"{_slug(n)}.md": _page(n, of, self.published) for n, of in pages.items()},
+            **self.copies,
+        }
+
+    def to_markdown(self) -> str:
+        """The index and the page of each benchmark as one text."""
+        return "\n".join(text for name, text in self.pages().items() if "/" not in name)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each result: table, rank, checkpoint, score with 95% interval, coverage.
+
+        Only rows of one `table` are comparable. Groups of the benchmark are columns named
+        `group: NAME`.
+
+        Raises:
+            AlphaBenchError: pandas is not installed (extra `notebook`).
+        """
+        rows = [
+            _as_row(number, rank, entry)
+            for number, one in enumerate(self.tables, start=1)
+            for rank, entry in zip(one.ranks, one.entries, strict=True)
+        ]
+        return data_frame(rows, list(dict.fromkeys(key for row in rows for key in row)))
+
+    def write(self, out: str | PathLike[str]) -> Path:
+        """Write all pages below the folder `out`; other files there are left alone.
+
+        Returns:
+            The path of the index.
+
+        Raises:
+            AlphaBenchError: `out` cannot be written.
+        """
+        folder = Path(out)
+        with writing(folder, elsewhere="name another folder: --out"):
+            # The index last: it leads to nothing that is not there yet.
+            for name, text in sorted(self.pages().items(), key=lambda page: page[0] == INDEX):
+                replace_file(folder / name, text)
+        return folder / INDEX
+
+    def __repr__(self) -> str:
+        n_results = sum(len(one.entries) for one in self.tables)
+        names = dict.fromkeys(one.entries[0].run.manifest.benchmark for one in self.tables)
+        return f"Leaderboard({n_results} results in {len(self.tables)} tables: {', '.join(names)})"
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+
+def rank_runs(
     folders: Sequence[RunFolder],
     basis_of: BasisOf,
     *,
     published: Sequence[Published] = (),
     note: Callable[[str], None] = lambda _: None,
-) -> dict[str, str]:
-    """All files of a leaderboard: path -> text.
-
-    An index, a page for each benchmark, and for each row a copy of the report that it came from.
+) -> Leaderboard:
+    """The results of all folders, ranked in tables of comparable ones.
 
     Args:
         folders: damaged ones are skipped.
@@ -129,7 +200,8 @@ def leaderboard_pages(
     Raises:
         AlphaBenchError: none of the folders has a report.
     """
-    entries, copies = [], {}
+    entries: list[LeaderboardEntry] = []
+    copies: dict[str, str] = {}
     for folder in folders:
         try:
             from_run = _entries(StoredRun.of(folder))
@@ -145,14 +217,33 @@ def leaderboard_pages(
             f"none of these {len(folders)} run folders has a report",
             hint="`alphabench score RUN` makes one",
         )
-    tables = [rank_entries(group, basis_of) for group in _alike(entries)]
-    pages: dict[str, list[RankedTable]] = {}
-    for one in tables:
-        pages.setdefault(_benchmark_of(one), []).append(one)
+    return Leaderboard(
+        tables=[rank_entries(group, basis_of) for group in _alike(entries)],
+        published=published,
+        copies=copies,
+    )
+
+
+def _as_row(table: int, rank: str, entry: LeaderboardEntry) -> dict[str, Any]:
+    report, manifest = entry.report, entry.run.manifest
+    headline = report.headline
     return {
-        INDEX: _index(pages),
-        **{f"{_slug(n)}.md": _page(n, of, published) for n, of in pages.items()},
-        **copies,
+        "table": table,
+        "benchmark": manifest.benchmark,
+        "protocol": report.protocol,
+        "evaluator": report.evaluator,
+        "rank": rank,
+        "checkpoint": manifest.checkpoint,
+        "seed": int(manifest.pixels["seed"]),
+        "score": headline.value,
+        "low": headline.low,
+        "high": headline.high,
+        "coverage": report.coverage,
+        "n_samples": headline.n_samples,
+        "partial": report.partial,
+        "evaluation": entry.evaluation.name,
+        "folder": str(entry.run.root),
+        **{f"group: {name}": one.value for name, one in report.groups.items()},
     }
 
 
@@ -161,22 +252,6 @@ def _entries(run: StoredRun) -> list[LeaderboardEntry]:
         LeaderboardEntry(run=run, evaluation=run.evaluation(name), report=report)
         for name, report in run.reports().items()
     ]
-
-
-def write_pages(out: Path, pages: Mapping[str, str]) -> Path:
-    """Write all files below `out`; other files there are left alone.
-
-    Returns:
-        The path of the index.
-
-    Raises:
-        AlphaBenchError: `out` cannot be written.
-    """
-    with writing(out, elsewhere="name another folder: --out"):
-        # The index last: it leads to nothing that is not there yet.
-        for name, text in sorted(pages.items(), key=lambda page: page[0] == INDEX):
-            replace_file(out / name, text)
-    return out / INDEX
 
 
 def rank_entries(entries: Sequence[LeaderboardEntry], basis_of: BasisOf) -> RankedTable:

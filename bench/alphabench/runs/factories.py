@@ -79,14 +79,16 @@ def open_named_benchmark(
     return open_benchmark(name, split=str(prompts), protocol=protocol, data=upstream_data())
 
 
-def benchmark_of_run(card_id: str, protocol: ProtocolName, given: str | None = None) -> Benchmark:
+def benchmark_of_run(
+    card_id: str, protocol: ProtocolName, given: str | Benchmark | None = None
+) -> Benchmark:
     """The benchmark that a run is of.
 
     Args:
         card_id: as the run folder has it.
         protocol: to score by.
-        given: `python:module:factory`, where the user names one. A run folder never does: it may
-            come from someone else, and this code would be executed.
+        given: `python:module:factory` or an object, where the user names one. A run folder never
+            does: it may come from someone else, and this code would be executed.
 
     Raises:
         AlphaBenchError: there is no such benchmark, or the given one is another.
@@ -94,7 +96,7 @@ def benchmark_of_run(card_id: str, protocol: ProtocolName, given: str | None = N
     from alphabench import registry
 
     if given is not None:
-        bench = open_named_benchmark(given, protocol)
+        bench = open_named_benchmark(given, protocol) if isinstance(given, str) else given
         if bench.card.id != card_id:
             raise AlphaBenchError(
                 f"{given!r} is the benchmark {bench.card.id!r}, and the run is of {card_id!r}",

@@ -1,0 +1,146 @@
+"""Stored runs from Python: load one, compare two, rank many.
+
+`alphabench compare` and `alphabench leaderboard` print what these functions return. Generates and
+scores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.interfaces import Benchmark
+from alphabench.python_arguments import text_or_none
+from alphabench.reports.comparison import (
+    ComparisonBasis,
+    RunComparison,
+    basis_of,
+    compare_runs,
+    shared_evaluation,
+)
+from alphabench.reports.leaderboard import Leaderboard, rank_runs
+from alphabench.reports.published import read_published
+from alphabench.results.run_result import RunResult
+from alphabench.runs import factories
+from alphabench.runs.store import run_folders
+from alphabench.runs.stored_run import StoredRun
+from alphabench.types import ProtocolName
+
+StoredRunPath = str | PathLike[str]
+"""A run folder."""
+
+
+def load_run(
+    folder: StoredRunPath,
+    *,
+    evaluation: str | None = None,
+    benchmark: str | Benchmark | None = None,
+) -> RunResult:
+    """A run that was made before: what `evaluate` returns, read from its folder.
+
+    Args:
+        folder: the run folder.
+        evaluation: which one, where the run was scored by several evaluators; see
+            `RunResult.evaluations`.
+        benchmark: your own benchmark that the run is of, as `python:module:factory` or as object,
+            where no installed package registers it.
+
+    Raises:
+        AlphaBenchError: there is no run in the folder, or no such evaluation.
+    """
+    run = StoredRun.open(_path(folder), verify_images=True)
+
+    def open_benchmark(protocol: ProtocolName, /) -> Benchmark:
+        return factories.benchmark_of_run(run.manifest.benchmark, protocol, benchmark)
+
+    result = RunResult(run, open_benchmark)
+    return result if evaluation is None else result.select(evaluation)
+
+
+def compare(
+    baseline: StoredRunPath | RunResult,
+    candidate: StoredRunPath | RunResult,
+    *,
+    evaluation: str | None = None,
+    benchmark: str | Benchmark | None = None,
+) -> RunComparison:
+    """Whether two runs of one benchmark differ: paired by sample, with 95% intervals.
+
+    Args:
+        baseline: what is compared against: a run folder or a result.
+        candidate: a positive difference means that this one scores higher.
+        evaluation: which one, if both runs have several.
+        benchmark: your own benchmark, where no installed package registers it.
+
+    Raises:
+        AlphaBenchError: the runs are not measured alike, or not by exactly one evaluation.
+    """
+    before, after = (StoredRun.open(_path(one)) for one in (baseline, candidate))
+    chosen = text_or_none("evaluation", evaluation) or shared_evaluation(before, after)
+    protocol = before.protocol(chosen)
+    bench = factories.benchmark_of_run(before.manifest.benchmark, protocol, benchmark)
+    before.check_same_data(bench)
+    return compare_runs(before, after, basis_of(bench), evaluation=chosen)
+
+
+def leaderboard(
+    runs: StoredRunPath | RunResult | Iterable[StoredRunPath | RunResult],
+    *,
+    published: StoredRunPath | None = None,
+    benchmark: str | Benchmark | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Leaderboard:
+    """Rank runs; results that are not comparable never share a table.
+
+    Args:
+        runs: run folders, folders above run folders, or results.
+        published: a folder with scores that others published; listed, never ranked.
+        benchmark: your own benchmark that all runs are of, where no installed package registers it.
+        note: called with a sentence for each run that is skipped; `Leaderboard.skipped` has them.
+
+    Raises:
+        AlphaBenchError: there is no such folder, or none of the runs has a report.
+    """
+    one = isinstance(runs, str | PathLike | RunResult)
+    if not one and not isinstance(runs, Iterable):
+        raise _no_run(runs)
+    skipped: list[str] = []
+
+    def skip(text: str) -> None:
+        skipped.append(text)
+        if note is not None:
+            note(text)
+
+    chosen: Any = [runs] if one else runs
+    folders = [folder for path in chosen for folder in run_folders(_path(path), note=skip)]
+    scores = [] if published is None else read_published(Path(published))
+    basis = partial(_basis, benchmark)
+    ranked = rank_runs(folders, basis, published=scores, note=skip)
+    return replace(ranked, skipped=tuple(skipped))
+
+
+def _basis(
+    benchmark: str | Benchmark | None, run: StoredRun, protocol: ProtocolName
+) -> ComparisonBasis:
+    bench = factories.benchmark_of_run(run.manifest.benchmark, protocol, benchmark)
+    run.check_same_data(bench)
+    return basis_of(bench)
+
+
+def _path(run: Any) -> Path:
+    if isinstance(run, RunResult):
+        return run.folder
+    if not isinstance(run, str | PathLike):
+        raise _no_run(run)
+    return Path(run).expanduser()
+
+
+def _no_run(given: object) -> AlphaBenchError:
+    return AlphaBenchError(
+        f"a {type(given).__name__} is no run", hint="give a run folder, or what evaluate returned"
+    )
