@@ -40,6 +40,11 @@ class Said:
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def report(self) -> Any:
+        """The JSON without `run`: what was measured, wherever and with whatever it was."""
+        return {key: value for key, value in self.json.items() if key != "run"}
+
 
 @dataclass(frozen=True)
 class Shell:

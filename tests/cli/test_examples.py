@@ -22,7 +22,7 @@ def test_a_judged_benchmark_from_outside_the_package_is_run_and_scored_again(
 ) -> None:
     out = tmp_path / "run"
     words = ("--ckpt", "scene:", "--judge", "nano", "--out", out, "--json")
-    report = examples.outside("run", FRUIT, *words).json
+    report = examples.outside("run", FRUIT, *words).report
     assert (report["benchmark"], report["headline"]["value"]) == ("fruit", 1.0)
     assert list(report["groups"]) == ["colour", "counting", "relation"]
     assert report["statuses"] == {"scored": 24}
@@ -31,7 +31,7 @@ def test_a_judged_benchmark_from_outside_the_package_is_run_and_scored_again(
     unnamed = examples("score", out, "--judge", "scripted:", code=2)
     assert "--benchmark python:module:factory" in unnamed.err
     again = examples("score", out, "--judge", "nano", "--benchmark", FRUIT, "--json")
-    assert again.json == report
+    assert again.report == report
     other = examples("summarise", out, "--benchmark", "python:tests.support.fakes:Reds", code=2)
     assert "'reds@1'" in other.err
 

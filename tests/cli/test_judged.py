@@ -203,10 +203,10 @@ def test_killed_while_judging_a_run_asks_nothing_twice_and_ends_the_same(alphabe
             # What it had under way was answered by nobody: its number is free again.
             server.n_calls = limit
         script.limit = None
-        resumed = alphabench(*words, *judge, "--out", "run").json
+        resumed = alphabench(*words, *judge, "--out", "run").report
         assert max(server.answered.values()) == 1
         n_asked = sum(server.answered.values())
-        undisturbed = alphabench(*words, *judge, "--no-cache", "--out", "other").json
+        undisturbed = alphabench(*words, *judge, "--no-cache", "--out", "other").report
         assert sum(server.answered.values()) == 2 * n_asked
     assert resumed == undisturbed
     assert resumed["headline"]["n_scored"] == resumed["headline"]["n_expected"]

@@ -60,7 +60,7 @@ def test_images_that_fail_for_themselves_are_counted_and_the_rest_is_done(
     assert "unscored: 8 failed: HTTP 400: cannot do that" in said.err
     made = RunFolder.open(alphabench.folder / "run").images()
     asked = Counter(body["prompt"] for body in server.bodies)
-    assert alphabench(*words, code=1).json == said.json
+    assert alphabench(*words, code=1).report == said.report
     again = Counter(body["prompt"] for body in server.bodies) - asked
     assert not {record.prompt for record in made.values()} & again.keys(), "paid for twice"
 

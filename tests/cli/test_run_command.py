@@ -27,7 +27,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("undisturbed")
     shell = Shell(folder=folder, cache=folder / "cache")
     said = shell.outside(*MINI, "scene:", "--limit", "12", "--out", "run", "--json")
-    return folder / "run", said.json
+    return folder / "run", said.report
 
 
 @pytest.mark.parametrize("error", [0.0, 0.2, 0.5])
@@ -72,7 +72,7 @@ def test_workers_batch_order_and_limit_change_neither_images_nor_verdicts(
     root, found = undisturbed
     words = ("--limit", "12", "--out", "two", "--workers", "2", "--json")
     both = alphabench.outside(*MINI, "scene:", *words)
-    assert both.json == found
+    assert both.report == found
     assert hashes(alphabench.folder / "two") == hashes(root)
     fewer = alphabench(*MINI, "scene:", "--limit", "6", "--out", "few", "--json").json
     assert fewer["partial"] is True
@@ -106,7 +106,7 @@ def test_damaged_images_are_noticed_and_made_again(
     said = alphabench(*command)
     assert "was deleted" in said.err
     assert said.err.count("was altered") == 2
-    assert said.json == found
+    assert said.report == found
     assert hashes(alphabench.folder / "run") == hashes(root)
 
 
@@ -118,8 +118,8 @@ def test_generating_and_scoring_apart_is_running(
         "generate", "geneval:mini", "--ckpt", "scene:", "--limit", "12", "--out", "run"
     )
     assert "48 of 48 images are in run" in made.out
-    assert alphabench("score", "run", "--json").json == found
-    assert alphabench("summarise", "run", "--json").json == found
+    assert alphabench("score", "run", "--json").report == found
+    assert alphabench("summarise", "run", "--json").report == found
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(alphabench: Shell) -> None:
@@ -132,7 +132,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(alphabench: Shell) -
 
 
 def test_an_export_reads_back_as_upstreams_own_result(alphabench: Shell) -> None:
-    run = alphabench(*MINI, "scene:?error=0.3", "--limit", "18", "--out", "run", "--json").json
+    run = alphabench(*MINI, "scene:?error=0.3", "--limit", "18", "--out", "run", "--json").report
     alphabench("summarise", "run", "--export", "theirs")
     again = alphabench("summarise", "geneval", "--official", "theirs/results.jsonl", "--json").json
     # Upstream adds the tasks up in the order of its file: the last bit may differ.
@@ -143,7 +143,7 @@ def test_an_export_reads_back_as_upstreams_own_result(alphabench: Shell) -> None
     as_folder = alphabench(
         *MINI, "images:theirs/images", "--layout", "geneval", "--evaluator", "nano",
         "--limit", "18", "--out", "imported", "--json",
-    ).json  # fmt: skip
+    ).report  # fmt: skip
     assert as_folder == run
 
 

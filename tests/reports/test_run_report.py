@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from alphabench.reports.run_report import (
+    Stamps,
     coverage_words,
     report_markdown,
     stamps,
@@ -65,7 +66,7 @@ def test_nothing_scored_is_a_dash_and_never_a_zero(make_run: RunMaker) -> None:
     made = make_run(answer=nothing)
     texts = [page_of(made), "\n".join(summary_lines(made.report)), printed(made.report)]
     for text in texts:
-        assert "— nothing scored" in text or "—: nothing scored" in text
+        assert re.search("—:? +nothing scored", text)
         assert "0.000 [" not in text
 
 
@@ -146,9 +147,43 @@ def test_the_terminal_table_shows_the_same_figures(make_run: RunMaker) -> None:
     assert "0.625 to 1.000" in text
 
 
-def printed(report: Report) -> str:
-    console = Console(file=StringIO(), width=100)
-    console.print(summary_table(report))
+def empty(n_expected: int = 0) -> Estimate:
+    return Estimate(value=None, low=None, high=None, n_samples=0, n_scored=0, n_expected=n_expected)
+
+
+def test_groups_without_a_sample_are_one_line_and_no_rows(make_run: RunMaker) -> None:
+    made = make_run(limit=4)
+    groups = {**made.report.groups, "three": empty(), "four": empty(), "five": empty(2)}
+    report = dataclasses.replace(made.report, groups=groups, extras={"more": empty()})
+    evaluation = dataclasses.replace(made.scored, report=report)
+    texts = {
+        "lines": "\n".join(summary_lines(report)),
+        "table": printed(report),
+        "page": report_markdown(made.run, evaluation),
+    }
+    for text in texts.values():
+        assert f"2 of {len(groups)} groups have no sample in this run" in text
+        assert "three" not in text
+        assert re.search(r"five.*nothing scored", text)
+    assert "1 of 1 metric has no sample in this run." in texts["page"]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_terminal_table_fits_and_breaks_no_number(make_run: RunMaker, width: int) -> None:
+    made = make_run(limit=4)
+    whole = made.report.groups["one"]
+    groups = {f"Attribute+Reasoning {kind}": whole for kind in ("short", "long")}
+    report = dataclasses.replace(made.report, groups={**groups, "of": empty(4)})
+    lines = printed(report, stamps(report, made.folder.manifest), width=width).splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert sum("[0.158, 1.000]" in line for line in lines) == 2
+    assert any(re.search(r"score +1\.000 +\[0\.398, 1\.000\] +4 +8 / 8", line) for line in lines)
+    assert any("PARTIAL: the run was limited to 4 samples" in line for line in lines)
+
+
+def printed(report: Report, marks: Stamps = (), *, width: int = 100) -> str:
+    console = Console(file=StringIO(), width=width)
+    console.print(summary_table(report, marks))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 

@@ -215,9 +215,10 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     """Print the reports and their paths; exit code 1 if an expected verdict has no value."""
     from rich.console import Console
 
+    from alphabench.reports.outcome_json import outcome_to_json
     from alphabench.reports.run_report import stamps, summary_lines, summary_table
+    from alphabench.runs.judge_usage import usage_words
     from alphabench.runs.run import GALLERY_FILE, REPORT_FILE
-    from alphabench.runs.serialization import report_to_json
 
     console = Console()
     for outcome in outcomes:
@@ -226,7 +227,7 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
         for reason in outcome.reasons:
             echo(f"unscored: {reason}", err=True)
         if as_json:
-            echo(json.dumps(report_to_json(outcome.report), ensure_ascii=False))
+            echo(json.dumps(outcome_to_json(outcome), ensure_ascii=False))
             continue
         identity = outcome.folder.evaluation_identity(outcome.evaluation)
         marks = stamps(outcome.report, outcome.folder.manifest, identity)
@@ -234,6 +235,8 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
             console.print(summary_table(outcome.report, marks))
         else:
             echo("\n".join(summary_lines(outcome.report, marks)))
+        if outcome.usage is not None and outcome.usage.replies:
+            echo(f"judge:   {usage_words(outcome.usage)} in this command")
         if outcome.unwritten:
             continue
         echo(f"report:  {outcome.folder.root / REPORT_FILE}")

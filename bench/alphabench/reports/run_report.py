@@ -67,12 +67,8 @@ def report_markdown(
         *[_quoted(*stamp) for stamp in stamps(report, manifest, identity)],
         _headline(report),
         "## Groups",
-        _estimates_table(report.groups, "group"),
-        *(
-            ["## Further metrics", _estimates_table(report.extras, "metric")]
-            if report.extras
-            else []
-        ),
+        *_estimates(report.groups, "group"),
+        *(["## Further metrics", *_estimates(report.extras, "metric")] if report.extras else []),
         "## What could not be scored",
         *_account(run, evaluation, report),
         "## What this rests on",
@@ -184,10 +180,11 @@ def summary_lines(report: Report, marks: Stamps = ()) -> list[str]:
         report: the report.
         marks: its `stamps`, for the last lines.
     """
-    rows = [("score", report.headline), *report.groups.items()]
+    shown = _with_samples(report.groups)
+    rows = [("score", report.headline), *shown.items()]
     names = [plain_text(name, 40) for name, _ in rows]
     longest = max(width(name) for name in names)
-    texts = [headline_words(report), *(_estimate_text(of) for of in report.groups.values())]
+    texts = [headline_words(report), *(_estimate_text(of) for of in shown.values())]
     lines = [
         f"{name}{' ' * (longest - width(name))}  {text}"
         for name, text in zip(names, texts, strict=True)
@@ -201,20 +198,45 @@ def summary_table(report: Report, marks: Stamps = ()) -> Table:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    lines = _closing_lines(report, marks)
+    if report.withheld:
+        lines.insert(0, f"no headline: {plain_text(report.withheld)}")
     shown = RichTable(
         title=Text(_title(report), style="bold"),
-        caption=Text(terminal.shown("\n".join(_closing_lines(report, marks)))),
+        caption=Text(terminal.shown("\n".join(lines))),
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
     )
     for heading in ("group", "score", "95% interval", "samples", "scored"):
-        shown.add_column(heading, justify="left" if heading == "group" else "right")
-    for name, estimate in report.groups.items():
-        shown.add_row(*[Text(plain_text(cell)) for cell in (name, *_cells(estimate))])
+        is_name = heading == "group"
+        shown.add_column(heading, justify="left" if is_name else "right", no_wrap=not is_name)
+    for name, estimate in _with_samples(report.groups).items():
+        shown.add_row(*[Text(plain_text(cell)) for cell in (name, *_terminal_cells(estimate))])
     shown.add_section()
-    shown.add_row(*[Text(plain_text(c)) for c in ("all", *_cells(report.headline))], style="bold")
+    last = ("score", *_terminal_cells(report.headline))
+    shown.add_row(*[Text(plain_text(cell)) for cell in last], style="bold")
     return shown
+
+
+def _with_samples(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Those about which something was asked: a limited run has groups without any sample."""
+    return {name: of for name, of in estimates.items() if of.n_expected}
+
+
+def _without_samples(estimates: Mapping[str, Estimate], kind: str) -> list[str]:
+    """How many were left out by `_with_samples`, as a sentence; empty for none."""
+    n_empty = len(estimates) - len(_with_samples(estimates))
+    if not n_empty:
+        return []
+    has = "has" if n_empty == 1 else "have"
+    return [f"{n_empty} of {_counted(len(estimates), kind)} {has} no sample in this run"]
+
+
+def _counted(number_of: int, what: str) -> str:
+    return f"{number_of} {what}" if number_of == 1 else f"{number_of} {what}s"
 
 
 def _title(report: Report) -> str:
@@ -227,7 +249,7 @@ def _title(report: Report) -> str:
 
 
 def _closing_lines(report: Report, marks: Stamps) -> list[str]:
-    lines = [f"no headline: {plain_text(report.withheld)}"] if report.withheld else []
+    lines = _without_samples(report.groups, "group")
     lines += [f"coverage {coverage_words(report)}"]
     if report.coverage < 1 and report.bounds is not None:
         low, high = report.bounds
@@ -268,7 +290,8 @@ def _estimate_text(estimate: Estimate) -> str:
     scored = f"{estimate.n_scored} of {estimate.n_expected} scored"
     if estimate.value is None:
         return f"{NOTHING} {absence_reason(estimate)}, {scored}"
-    return f"{number(estimate.value)} {interval(estimate)}  {estimate.n_samples} samples, {scored}"
+    samples = _counted(estimate.n_samples, "sample")
+    return f"{number(estimate.value)} {interval(estimate)}  {samples}, {scored}"
 
 
 def _headline(report: Report) -> str:
@@ -276,10 +299,11 @@ def _headline(report: Report) -> str:
     if report.withheld:
         return f"**No headline: {inline(report.withheld)}**; coverage {coverage_words(report)}."
     if headline.value is None:
-        return f"**Score {NOTHING}: nothing scored** of {headline.n_expected} expected verdicts."
+        reason = absence_reason(headline)
+        return f"**Score {NOTHING}: {reason}** of {headline.n_expected} expected verdicts."
     return (
         f"**Score {number(headline.value)}**, 95% interval {number(headline.low)} to "
-        f"{number(headline.high)}, from {headline.n_samples} samples; "
+        f"{number(headline.high)}, from {_counted(headline.n_samples, 'sample')}; "
         f"coverage {coverage_words(report)}."
     )
 
@@ -294,14 +318,26 @@ def _cells(estimate: Estimate) -> list[str]:
     return [value, interval(estimate), str(estimate.n_samples), scored]
 
 
-def _estimates_table(estimates: Mapping[str, Estimate], kind: str) -> str:
-    if not estimates:
-        return "None."
-    return markdown_table(
+def _terminal_cells(estimate: Estimate) -> list[str]:
+    """`_cells`, with the reason for an absent value in the wider column of intervals."""
+    value, between, *counts = _cells(estimate)
+    if estimate.value is None:
+        return [NOTHING, absence_reason(estimate), *counts]
+    return [value, between, *counts]
+
+
+def _estimates(estimates: Mapping[str, Estimate], kind: str) -> list[str]:
+    """A table, and a sentence about those without samples."""
+    left_out = [f"{sentence}." for sentence in _without_samples(estimates, kind)]
+    rows = [[inline(name), *_cells(of)] for name, of in _with_samples(estimates).items()]
+    if not rows:
+        return left_out or ["None."]
+    table = markdown_table(
         [kind, "score", "95% interval", "samples", "scored / expected"],
-        [[inline(name), *_cells(estimate)] for name, estimate in estimates.items()],
+        rows,
         ["left", "right", "right", "right", "right"],
     )
+    return [table, *left_out]
 
 
 def _account(run: StoredRun, evaluation: StoredEvaluation, report: Report) -> list[str]:

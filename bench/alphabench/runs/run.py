@@ -57,12 +57,17 @@ class Outcome:
     evaluation: str
     samples: Sequence[Sample]
     """Those of the run, as they were read for the report."""
-    reasons: tuple[str, ...] = ()
-    """The most frequent reasons for which verdicts have no value, for display."""
+    unscored: tuple[tuple[str, int], ...] = ()
+    """The most frequent reasons for which verdicts have no value, `status: why`, and how often."""
     unwritten: str = ""
     """Why the report could not be written to the folder; empty if it was."""
     usage: JudgeUsage | None = None
     """What this command asked of a remote judge; None where there was none."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """`unscored` for display: `3 failed: out of memory`."""
+        return tuple(f"{count} {reason}" for reason, count in self.unscored)
 
     @property
     def incomplete(self) -> bool:
@@ -408,7 +413,7 @@ def summarise_run(
         benchmark=benchmark,
         evaluation=evaluation,
         samples=samples,
-        reasons=_reasons(verdicts),
+        unscored=_reasons(verdicts),
     )
     try:
         folder.write_report(evaluation, report)
@@ -436,13 +441,13 @@ def _rewritten(stored: StoredRun, verdicts: Sequence[Verdict]) -> list[str]:
     ]
 
 
-def _reasons(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+def _reasons(verdicts: Sequence[Verdict]) -> tuple[tuple[str, int], ...]:
     unscored = [
         f"{verdict.status}: {verdict.detail.get('reason') or 'no reason was given'}"
         for verdict in verdicts
         if verdict.status != "scored"
     ]
-    return tuple(f"{count} {reason}" for reason, count in frequent_reasons(unscored, _MOST_REASONS))
+    return tuple(frequent_reasons(unscored, _MOST_REASONS))
 
 
 def summarise_all(
