@@ -245,6 +245,7 @@ def make_validation(
         seed=settings.seed,
         device=context.device,
         report=context.report,
+        progress=context.validation_progress(settings.benchmark),
     )
 
 

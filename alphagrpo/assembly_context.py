@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from alphabench.runs.progress import Progress, Silent
 from alphabench.upstream import UpstreamData
 
 
@@ -21,3 +22,5 @@ class AssemblyContext:
     """`cpu`, `cuda` or `cuda:1`."""
     report: Callable[[str], None]
     """Receives one line of progress or warning."""
+    validation_progress: Callable[[str], Progress] = lambda _: Silent()
+    """Gives the progress display of a validation, by its name."""

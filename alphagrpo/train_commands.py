@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from alphagrpo.recipe import TrainingRecipe
     from alphatrainers.distributed import Processes
     from alphatrainers.trainer import TrainingOutcome
+    from alphatrainers.training_display import TrainingDisplay
 
 RUNS = Path("runs") / "train"
 """Folder of trainings started without --out."""
@@ -178,28 +180,36 @@ def _train(recipe: TrainingRecipe, folder: Path, *, device: str, cache: Path | N
     from alphagrpo.assemble import assemble
     from alphagrpo.assembly_context import AssemblyContext
     from alphagrpo.recipe import RECIPE_FILE
+    from alphagrpo.training_progress import validation_progress
     from alphatrainers import distributed, strict_yaml
     from alphatrainers.checkpoint import replace_text
     from alphatrainers.trainer import Trainer
     from alphatrainers.trainer_components import RuntimeContext
+    from alphatrainers.training_display import NoDisplay
 
     if torch.distributed.is_torchelastic_launched():
         leave_with_parent(os.getppid())
     together: Processes = distributed.join(torch.device(device))
-    report = echo if together.first else _silent
-    context = AssemblyContext(
-        folder=folder,
-        data=UpstreamData(cache_dir=cache or default_cache_dir()),
-        device=device,
-        report=report,
-    )
 
     def begun() -> None:
         replace_text(folder / RECIPE_FILE, strict_yaml.to_yaml(recipe))
 
     try:
-        around = RuntimeContext(processes=together, report=report, on_begin=begun)
-        outcome = Trainer(assemble(recipe, context), recipe.training, folder, around).train()
+        with _display(folder) if together.first else nullcontext(NoDisplay()) as display:
+            context = AssemblyContext(
+                folder=folder,
+                data=UpstreamData(cache_dir=cache or default_cache_dir()),
+                device=device,
+                report=display.note,
+                validation_progress=validation_progress(display),
+            )
+            around = RuntimeContext(
+                processes=together, report=display.note, display=display, on_begin=begun
+            )
+            display.begin("loading the model", total=0, done=0)
+            components = assemble(recipe, context)
+            display.end()
+            outcome = Trainer(components, recipe.training, folder, around).train()
     finally:
         distributed.leave()
     if together.first:
@@ -228,6 +238,17 @@ def _device(named: str | None) -> str:
             hint="start one process for each: torchrun --nproc-per-node N -m alphabench train ...",
         )
     return devices[0]
+
+
+def _display(folder: Path) -> AbstractContextManager[TrainingDisplay]:
+    """Goes on with what the folder's logs say; damaged ones are left out."""
+    from alphagrpo.training_progress import training_display
+    from alphatrainers.reporting.history import read_points, read_steps
+
+    try:
+        return training_display(read_steps(folder), read_points(folder))
+    except AlphaBenchError:
+        return training_display([], [])
 
 
 def _silent(message: str) -> None:

@@ -26,6 +26,7 @@ from alphabench.runs.plan import (
     plan_run,
     suggested_evaluator,
 )
+from alphabench.runs.progress import Progress, Silent
 from alphabench.runs.run import Outcome, Work, execute_plan
 from alphabench.runs.store import RunFolder
 from alphabench.runs.stored_run import StoredRun
@@ -55,6 +56,7 @@ class BenchmarkValidation:
     device: str
     report: Callable[[str], None] = field(repr=False)
     """Receives the reason for a gap in the curve."""
+    progress: Progress = field(default_factory=Silent, repr=False)
 
     @cached_property
     def samples(self) -> Sequence[Sample]:
@@ -94,7 +96,9 @@ class BenchmarkValidation:
             device=self.device,
         )
         _set_others_aside(plan.root, plan.manifest.fingerprint)
-        return execute_plan(plan, self.evaluation, Work(devices=(self.device,)))
+        return execute_plan(
+            plan, self.evaluation, Work(devices=(self.device,), progress=self.progress)
+        )
 
     def _point(self, outcome: Outcome) -> ValidationPoint | None:
         report = outcome.report

@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
+from alphatrainers.guards import Difference
 from alphatrainers.metrics import MetricsLog, Sums, joined_sums, open_sinks
+from alphatrainers.protocols import ValidationPoint
 from alphatrainers.settings import LoggingSettings
+from alphatrainers.validation_curve import MeasuredPoint
 
 
 class Kept:
@@ -20,10 +24,14 @@ class Kept:
 
     def __init__(self) -> None:
         self.written: list[tuple[int, Mapping[str, float]]] = []
+        self.images: list[tuple[int, str, Image.Image]] = []
         self.closed = False
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self.written.append((step, values))
+
+    def write_image(self, step: int, name: str, image: Image.Image) -> None:
+        self.images.append((step, name, image))
 
     def close(self) -> None:
         self.closed = True
@@ -43,8 +51,25 @@ def test_a_line_keeps_numbers_and_seconds_apart_and_leaves_out_what_is_not_finit
         "memory": {"process_peak_gib": 0.5},
     }  # fmt: skip
     named = {"a": 1.0, "seconds/rollout": 2.0, "memory/process_peak_gib": 0.5}
-    assert sink.written == [(3, named)]
+    assert sink.written == [(4, named)], "sinks count steps done"
     assert sink.closed
+
+
+def test_validations_and_panels_go_to_the_sinks_and_a_gap_does_not() -> None:
+    panel = Image.new("RGB", (4, 4))
+    sink = Kept()
+    log = MetricsLog(None, [sink])
+    point = ValidationPoint(value=0.5, low=0.4, high=0.6, items={})
+    rise = Difference(0.1, 0.0, 0.2, 9)
+    known = MeasuredPoint("geneval:mini", "train", point, best=True, rise=rise)
+    gap = MeasuredPoint("geneval:mini", "ema", None, best=False)
+    log.write_validation(20, [known, gap], panel)
+    name = "validation/geneval:mini/train"
+    values = {
+        f"{name}/score": 0.5, f"{name}/low": 0.4, f"{name}/high": 0.6, f"{name}/difference": 0.1,
+    }  # fmt: skip
+    assert sink.written == [(20, values)]
+    assert sink.images == [(20, "panel", panel)]
 
 
 def test_means_are_over_all_processes_and_absent_where_nothing_was_counted() -> None:
@@ -64,6 +89,9 @@ def test_wandb_is_refused_where_it_is_not_installed(tmp_path: Path) -> None:
 def test_tensorboard_gets_the_numbers_where_it_is_installed(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     (sink,) = open_sinks(LoggingSettings(), tmp_path, run="r")
-    sink.write(0, {"a": 1.0})
+    sink.write(1, {"a": 1.0})
+    sink.write_image(1, "panel", Image.new("RGB", (4, 4)))
     sink.close()
-    assert any((tmp_path / "tensorboard").iterdir())
+    written = b"".join(file.read_bytes() for file in (tmp_path / "tensorboard").iterdir())
+    assert b"panel" in written
+    assert b"PNG" in written

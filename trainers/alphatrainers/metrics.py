@@ -15,12 +15,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers.checkpoint import append_line
 from alphatrainers.reporting.metric_names import METRICS_VERSION
 from alphatrainers.settings import LoggingSettings
+from alphatrainers.validation_curve import MeasuredPoint
 
 
 class Sums:
@@ -49,9 +52,11 @@ def joined_sums(many: Iterable[Sums]) -> Sums:
 
 
 class MetricsSink(Protocol):
-    """Takes one step's numbers."""
+    """Takes numbers and images, by the number of training steps done."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def write_image(self, step: int, name: str, image: Image.Image) -> None: ...
 
     def close(self) -> None: ...
 
@@ -78,7 +83,31 @@ class MetricsLog:
             append_line(self._path, {**line, **others})
         named = {f"{kind}/{k}": v for kind, part in others.items() for k, v in part.items()}
         for sink in self._sinks:
-            sink.write(step, {**finite, **named})
+            sink.write(step + 1, {**finite, **named})
+
+    def write_validation(
+        self, step: int, points: Iterable[MeasuredPoint], panel: Image.Image | None
+    ) -> None:
+        """Measured validations and their panel, to the sinks; `validation_curve` writes the file.
+
+        Args:
+            step: training steps done.
+            points: what was measured; a gap is left out.
+            panel: the images beside them, if there is one.
+        """
+        values: dict[str, float] = {}
+        for one in points:
+            if one.point is None:
+                continue
+            name = f"validation/{one.name}/{one.view}"
+            values |= {f"{name}/score": one.point.value, f"{name}/low": one.point.low}
+            values[f"{name}/high"] = one.point.high
+            if one.rise is not None:
+                values[f"{name}/difference"] = one.rise.value
+        for sink in self._sinks:
+            sink.write(step, values)
+            if panel is not None:
+                sink.write_image(step, "panel", panel)
 
     def close(self) -> None:
         """Closes the sinks."""
@@ -130,17 +159,25 @@ class _TensorBoard:
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
+    def write_image(self, step: int, name: str, image: Image.Image) -> None:
+        pixels = np.asarray(image.convert("RGB"))
+        self._writer.add_image(name, pixels, step, dataformats="HWC")
+        self._writer.flush()
+
     def close(self) -> None:
         self._writer.close()
 
 
 class _WandB:
     def __init__(self, project: str, folder: Path, run: str) -> None:
-        wandb: Any = __import__("wandb")
-        self._run = wandb.init(project=project, name=run, dir=str(folder), resume="allow")
+        self._wandb: Any = __import__("wandb")
+        self._run = self._wandb.init(project=project, name=run, dir=str(folder), resume="allow")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
+
+    def write_image(self, step: int, name: str, image: Image.Image) -> None:
+        self._run.log({name: self._wandb.Image(image)}, step=step)
 
     def close(self) -> None:
         self._run.finish()

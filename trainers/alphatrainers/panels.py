@@ -17,11 +17,15 @@ from alphatrainers.checkpoint import writing_training
 from alphatrainers.trajectory import Trajectory
 
 
-def save_panel(trajectories: Sequence[Trajectory], path: Path) -> None:
-    """The final images side by side, row by row, in their order."""
+def save_panel(trajectories: Sequence[Trajectory], path: Path) -> Image.Image | None:
+    """Writes the final images side by side, row by row, in their order.
+
+    Returns:
+        What was written; None without any image: then nothing is.
+    """
     images = [t.images[-1].image.convert("RGB") for t in trajectories if t.images]
     if not images:
-        return
+        return None
     columns = math.ceil(math.sqrt(len(images)))
     width = max(image.width for image in images)
     height = max(image.height for image in images)
@@ -34,3 +38,4 @@ def save_panel(trajectories: Sequence[Trajectory], path: Path) -> None:
     panel.save(content, format="PNG")
     with writing_training(path):
         replace_file(path, content.getvalue())
+    return panel

@@ -16,6 +16,7 @@ import torch
 
 from alphatrainers.protocols import Policy, Score, ScoredTrajectory
 from alphatrainers.reward_scoring import PendingScores, Scorer, TrajectoryScores, row_of
+from alphatrainers.training_display import NoDisplay, TrainingDisplay
 from alphatrainers.trajectory import Program, Trajectory
 
 T = TypeVar("T")
@@ -54,8 +55,17 @@ class RolloutCosts:
 class RolloutCollector:
     """The rollouts of one training step."""
 
-    def __init__(self, policy: Policy, scorer: Scorer, *, batch: int, group_size: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        scorer: Scorer,
+        *,
+        batch: int,
+        group_size: int,
+        display: TrainingDisplay | None = None,
+    ) -> None:
         self._policy, self._scorer = policy, scorer
+        self._display = display or NoDisplay()
         self._batch, self._group_size = batch, group_size
         self.spent = RolloutCosts()
         self.stages: list[list[TrajectoryScores]] = []
@@ -67,6 +77,7 @@ class RolloutCollector:
         """See `protocols.TrajectoryCollector`."""
         pending: list[PendingScores] = []
         made: list[ScoredTrajectory] = []
+        self._display.begin("rollout", total=len(programs), done=0)
         for batch in batches(
             programs, program=lambda p: p, most=self._batch, group_size=self._group_size
         ):
@@ -76,8 +87,11 @@ class RolloutCollector:
             else:
                 made += [ScoredTrajectory(trajectory=t, scores={}) for t in trajectories]
         began = time.monotonic()
+        self._display.begin("rewards", total=len(programs), done=0)
         for waiting in pending:
             made += waiting.result()
+            self._display.advance(len(waiting.trajectories))
+        self._display.end()
         self.spent.waiting += time.monotonic() - began
         if scored:
             self.stages.append([row_of(one) for one in made])
@@ -95,6 +109,7 @@ class RolloutCollector:
             trajectories = self._policy.rollout(batch)
         self.spent.rollout += time.monotonic() - began
         self.spent.trajectories += len(batch)
+        self._display.advance(len(batch))
         if [made.program.id for made in trajectories] != [program.id for program in batch]:
             raise ValueError("the policy's trajectories are not those of the programs, in order")
         return trajectories

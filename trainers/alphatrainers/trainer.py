@@ -37,6 +37,7 @@ from alphatrainers.step_scores import (
     training_items,
 )
 from alphatrainers.trainer_components import RuntimeContext, TrainerComponents, training_identity
+from alphatrainers.training_display import NoDisplay, StepSummary
 from alphatrainers.trajectory import Trajectory
 from alphatrainers.update import Updater, UpdateReport
 from alphatrainers.validation_curve import ValidationCurves
@@ -65,6 +66,7 @@ class Trainer:
         self._components, self._settings = components, settings
         self._context = context or RuntimeContext()
         self._processes = self._context.processes
+        self._display = self._context.display if self._processes.first else NoDisplay()
         self._prompts = PromptStream(
             components.prompts, per_step=settings.prompts_per_step, seed=settings.seed
         )
@@ -94,6 +96,7 @@ class Trainer:
             self._replayer,
             settings=settings,
             processes=self._processes,
+            display=self._display,
         )
         self._curves = ValidationCurves(
             components.validations, settings.guards, folder=self._folder, report=self._report
@@ -108,6 +111,7 @@ class Trainer:
             folder=self._folder,
             settings=settings,
             processes=self._processes,
+            display=self._display,
         )
         self._checkpointer = Checkpointer(
             folder=self._folder,
@@ -148,14 +152,16 @@ class Trainer:
                 )
             )
             progress = self._checkpointer.resume()
+            self._display.start(step=progress.step, steps=settings.steps)
             if progress.step == 0:
-                self._validator.measure(step=0, reward=progress.recent_reward)
+                self._validator.measure(step=0, reward=progress.recent_reward, log=log)
             while progress.step < settings.steps:
                 self._train_step(progress, scorer, log)
                 progress.step += 1
                 last = progress.step == settings.steps
                 if last or progress.step % settings.validate_every == 0:
-                    self._validator.measure(step=progress.step, reward=progress.recent_reward)
+                    reward = progress.recent_reward
+                    self._validator.measure(step=progress.step, reward=reward, log=log)
                 if last or progress.step % settings.save_every == 0:
                     self._checkpointer.save(progress)
         return self._outcome(progress.step)
@@ -171,6 +177,7 @@ class Trainer:
             scorer,
             batch=settings.rollout_batch,
             group_size=settings.group_size,
+            display=self._display,
         )
         prompts = self._prompts.at(progress.step)
         step_info = StepInfo(step=progress.step, seed=settings.seed, group_size=settings.group_size)
@@ -204,6 +211,7 @@ class Trainer:
             "cpu": time.process_time() - worked,
         }
         log.write(progress.step, values, seconds=seconds, memory=peak_memory())
+        self._display.step_done(StepSummary(step=progress.step + 1, values=values, seconds=seconds))
 
     def _check(self) -> None:
         """Refuses what would fail, or would measure nothing, after the first rollout."""

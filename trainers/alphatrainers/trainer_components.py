@@ -14,6 +14,7 @@ from alphatrainers.distributed import Processes
 from alphatrainers.protocols import Policy, Task, Validation
 from alphatrainers.reward_scoring import RewardUse, ScoringClock
 from alphatrainers.settings import TrainingSettings
+from alphatrainers.training_display import NoDisplay, TrainingDisplay
 from alphatrainers.trajectory import Program, TrainingPrompt
 
 _NOT_DECISIVE: Final = (
@@ -52,6 +53,8 @@ class RuntimeContext:
     clock: ScoringClock = field(default_factory=ScoringClock)
     report: Callable[[str], None] = lambda _: None
     """Receives progress messages for the user, in the first process."""
+    display: TrainingDisplay = field(default_factory=NoDisplay)
+    """Shows the progress, in the first process."""
     on_begin: Callable[[], None] = lambda: None
     """Called once in the first process, when the folder is known to belong to this training."""
 

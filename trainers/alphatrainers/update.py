@@ -25,6 +25,7 @@ from alphatrainers.protocols import Policy, ReplayAnswer, TextScored, VelocityPr
 from alphatrainers.replay import Replayer, ReplayRequest, replay_request
 from alphatrainers.rollout import batches
 from alphatrainers.settings import TrainingSettings
+from alphatrainers.training_display import NoDisplay, TrainingDisplay
 from alphatrainers.trajectory import Trajectory
 from alphatrainers.weight_sets import WeightSets
 
@@ -74,10 +75,12 @@ class Updater:
         *,
         settings: TrainingSettings,
         processes: Processes,
+        display: TrainingDisplay | None = None,
     ) -> None:
         self._policy, self._weights, self._engine = policy, weights, engine
         self._replayer, self._settings, self._processes = replayer, settings, processes
         self._objective = Objective(settings.image, settings.text)
+        self._display = display or NoDisplay()
         self.old_log_probs: OldLogProbs | None = None
         """Decided at the first step that trains anything, and saved in checkpoints."""
 
@@ -99,11 +102,19 @@ class Updater:
             # On policy the first update still finds the weights that sampled in force.
             view: WeightView = "train" if on_policy else self._settings.rollout_view
             first = 1 if on_policy else 0
+            self._begin("replay of old weights", minis[first:])
             minis[first:] = [[self._recorded(b, view) for b in mini] for mini in minis[first:]]
+        self._begin("update", minis)
         for number, mini in enumerate(minis):
             self._update(mini, done, checked=on_policy and number == 0)
+        self._display.end()
         done.seconds = time.monotonic() - began
         return done
+
+    def _begin(self, phase: str, minis: Sequence[Sequence[_Batch]]) -> None:
+        """Shows a phase; it advances by trajectories."""
+        rows = sum(len(batch.request.batch) for mini in minis for batch in mini)
+        self._display.begin(phase, total=rows, done=0)
 
     @property
     def _wants_record(self) -> bool:
@@ -198,6 +209,7 @@ class Updater:
 
     def _recorded(self, batch: _Batch, view: WeightView) -> _Batch:
         answers = self._replayer.record(batch.request, view, counted_as="before")
+        self._display.advance(len(batch.request.batch))
         return batch._replace(before=tuple(_on(answer, torch.device("cpu")) for answer in answers))
 
     def _largest(self, gaps: Mapping[str, float]) -> dict[str, float]:
@@ -219,6 +231,7 @@ class Updater:
         counts, gaps, loss = counts_of(total), dict[str, float](), 0.0
         for batch in mini:
             loss += self._backward(batch, counts, done, gaps, first=checked)
+            self._display.advance(len(batch.request.batch))
         if checked:
             done.gaps = self._largest(gaps)
             choose_old_log_probs(done.gaps, self._settings.guards, image_clip=None)

@@ -27,6 +27,8 @@ class MeasuredPoint(NamedTuple):
     point: ValidationPoint | None
     best: bool
     """Best so far of its curve."""
+    rise: Difference | None = None
+    """Paired difference from the first point; None at the first one, and for a gap."""
 
 
 class _Where(NamedTuple):
@@ -119,7 +121,7 @@ class ValidationCurves:
         self._report(_sentence(where, point, rise))
         if fall is not None:
             self._alarm(where, curve, fall)
-        return MeasuredPoint(where.name, where.view, point, best)
+        return MeasuredPoint(where.name, where.view, point, best, rise if where.step else None)
 
     def _write(
         self,

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from PIL import Image
 
 from alphatrainers.checkpoint import TrainingFolder, WeightsFormat
 from alphatrainers.distributed import Processes
+from alphatrainers.metrics import MetricsLog
 from alphatrainers.panels import save_panel
 from alphatrainers.protocols import Policy, WeightView
 from alphatrainers.rollout import batches
 from alphatrainers.settings import TrainingSettings
+from alphatrainers.training_display import TrainingDisplay
 from alphatrainers.trajectory import Program, Trajectory
 from alphatrainers.validation_curve import MeasuredPoint, ValidationCurves
 from alphatrainers.weight_sets import WeightSets
@@ -36,13 +39,15 @@ class Validator:
     folder: TrainingFolder
     settings: TrainingSettings
     processes: Processes
+    display: TrainingDisplay
 
-    def measure(self, *, step: int, reward: float) -> None:
+    def measure(self, *, step: int, reward: float, log: MetricsLog) -> None:
         """Measures every view; the first view decides on the best weights and makes the panel.
 
         Args:
             step: training steps done.
             reward: moving mean of the training reward; NaN before the first one.
+            log: receives the scores and the panel, too.
 
         Raises:
             TrainingStoppedError: if the held-out score fell while the reward rose, and the
@@ -52,8 +57,10 @@ class Validator:
             decides = view == self.settings.validate_views[0]
             with self.weights.view(view), self.weights.gathered():
                 points = self.processes.agree(partial(self._points, view, step, reward))
-                if decides and self.panel and self.processes.first:
-                    save_panel(self._generate(), self.folder.panels / f"step-{step:06d}.png")
+                panel = self._save_panel(step) if decides and self.processes.first else None
+            for one in points:
+                self.display.measured(one.name, one.view, one.point)
+            log.write_validation(step, points, panel)
             best = any(point.best and point.name == self.curves.first_name for point in points)
             if decides and any(self.processes.gather(best)):
                 values = self.weights.values(view)
@@ -66,10 +73,18 @@ class Validator:
             return []
         return self.curves.measure(step=step, view=view, reward=reward)
 
+    def _save_panel(self, step: int) -> Image.Image | None:
+        if not self.panel:
+            return None
+        return save_panel(self._generate(), self.folder.panels / f"step-{step:06d}.png")
+
     @torch.no_grad()
     def _generate(self) -> list[Trajectory]:
         size = self.settings.rollout_batch
         trajectories: list[Trajectory] = []
+        self.display.begin("panel", total=len(self.panel), done=0)
         for batch in batches(self.panel, program=lambda one: one, most=size, group_size=size):
             trajectories += self.policy.rollout(batch)
+            self.display.advance(len(batch))
+        self.display.end()
         return trajectories

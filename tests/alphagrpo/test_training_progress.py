@@ -1,0 +1,110 @@
+"""What a training shows while it runs."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from alphagrpo.training_progress import TrainingLines, TrainingScreen, TrainingState
+from alphatrainers.protocols import ValidationPoint
+from alphatrainers.reporting.history import CurvePoint, MetricsLine
+from alphatrainers.training_display import StepSummary, TrainingDisplay
+
+VALUES = {
+    "image/kl": 0.0123, "image/clip_fraction": 0.25, "text/clip_fraction": 0.0,
+    "image/groups": 8.0, "image/zero_std_groups": 3.0, "reward/unscored_share": 0.125,
+}  # fmt: skip
+POINT = ValidationPoint(value=0.6, low=0.5, high=0.7, items={})
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def step(display: TrainingDisplay, number: int, reward: float, clock: Clock, took: float) -> None:
+    display.begin("rollout", total=8, done=0)
+    clock.now += took
+    display.advance(4)
+    display.advance(4)
+    values = {"reward/mean": reward, **VALUES}
+    display.step_done(StepSummary(step=number, values=values, seconds={"step": took}))
+    display.end()
+
+
+def test_a_line_a_step_says_reward_kl_clip_pace_and_time_left() -> None:
+    said: list[str] = []
+    clock = Clock()
+    lines = TrainingLines(TrainingState(clock=clock), said.append, clock=clock)
+    lines.start(step=0, steps=10)
+    step(lines, 1, 0.5, clock, 30.0)
+    step(lines, 2, 0.9, clock, 30.0)
+    assert said[-1] == (
+        "step 2/10: reward 0.900 (+0.000), KL 0.012, clip 25%, 3/8 groups zero-std, 12% unscored,"
+        " 30.0 s/step, 4 min left"
+    )
+    assert any(line.startswith("step 2/10: rollout 4/8") for line in said), "a long phase speaks"
+
+
+def test_short_steps_do_not_flood_a_log_and_the_first_and_the_last_are_in_it() -> None:
+    said: list[str] = []
+    clock = Clock()
+    lines = TrainingLines(TrainingState(clock=clock), said.append, clock=clock)
+    lines.start(step=0, steps=100)
+    for number in range(1, 101):
+        step(lines, number, 0.5, clock, 1.0)
+    shown = [int(line.split("/")[0].removeprefix("step ")) for line in said]
+    assert (shown[0], shown[-1]) == (1, 100)
+    assert 9 <= len(shown) <= 12
+
+
+def test_the_change_of_the_reward_is_between_the_first_and_the_last_steps() -> None:
+    old = [
+        MetricsLine(step=n, values={"reward/mean": 0.2}, seconds={"step": 1.0}) for n in range(5)
+    ]
+    state = TrainingState(steps=old)
+    for number in range(6, 11):
+        values = {"reward/mean": 0.5}
+        state.step_done(StepSummary(step=number, values=values, seconds={"step": 1.0}))
+    assert state.reward() == "reward 0.500 (+0.300)"
+
+
+def test_a_resumed_training_remembers_its_first_validation() -> None:
+    before = CurvePoint(step=0, name="g", view="train", value=0.5, low=0.4, high=0.6)
+    state = TrainingState(points=[before])
+    assert state.held_out() == "held out 0.500 [0.40, 0.60]"
+    state.measured("g", "train", POINT)
+    state.measured("g", "train", None)
+    assert state.held_out() == "held out 0.600 [0.50, 0.70] (+0.100)"
+
+
+def test_nothing_is_said_of_what_was_not_measured() -> None:
+    state = TrainingState()
+    state.step_done(StepSummary(step=1, values={"loss": 1.0}, seconds={"step": 1.0}))
+    assert state.numbers() == []
+    assert state.reward() == "reward none"
+    assert state.seconds_left is None
+
+
+def test_a_terminal_shows_the_step_the_numbers_and_the_phase_and_escapes_names() -> None:
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100)
+    state = TrainingState(clock=clock)
+    with TrainingScreen(state, console) as screen:
+        screen.start(step=0, steps=4)
+        screen.measured("g", "train", POINT)
+        step(screen, 1, 0.5, clock, 30.0)
+        screen.begin("validation \x1b[2Jg, scoring", total=60, done=12)
+        screen.note("a message\x1b[2J")
+    text = out.getvalue()
+    assert "step 1/4" in text
+    assert "30.0 s/step  90 s left" in text
+    assert "held out 0.600" in text
+    assert "scoring 12/60" in text
+    assert "a message" in text
+    assert "\x1b[2J" not in text
