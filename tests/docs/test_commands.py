@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -52,8 +53,10 @@ def run_page(page: Path, folder: Path, made: dict[str, Path], *, slow_too: bool)
     for command, reason in plan(page, slow_too=slow_too):
         if reason is not None:
             continue
+        here = folder / command.folder if (folder / command.folder).is_dir() else folder
+        os.chdir(here)
         if command.text in made:
-            shutil.copytree(made[command.text], folder / "runs", dirs_exist_ok=True)
+            shutil.copytree(made[command.text], here / "runs", dirs_exist_ok=True)
         words = [*(command.alphabench_words or ())]
         said = CliRunner().invoke(build_app(), words)
         error = said.exception
@@ -67,8 +70,8 @@ def run_page(page: Path, folder: Path, made: dict[str, Path], *, slow_too: bool)
         assert str(code) == (wanted if wanted.isdigit() else "0"), (
             f"{command.where}: {command.text}\n{said.output}\n{message}"
         )
-        if words[0] in ("run", "generate") and (folder / "runs").is_dir():
-            made.setdefault(command.text, folder / "runs")
+        if words[0] in ("run", "generate") and (here / "runs").is_dir():
+            made.setdefault(command.text, here / "runs")
 
 
 @pytest.fixture

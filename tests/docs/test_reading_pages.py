@@ -94,6 +94,11 @@ def test_a_command_that_cannot_run_here_is_left_out_with_its_reason(
     assert found is None if reason is None else reason in (found or "")
 
 
+def test_a_change_of_the_folder_holds_for_the_rest_of_the_page(tmp_path: Path) -> None:
+    found = commands(tmp_path, "alphabench list", "cd examples", "alphabench list", "cd ..", "make")
+    assert [command.folder for command in found] == [".", "examples", "."]
+
+
 def test_a_mark_before_a_block_leaves_it_out(tmp_path: Path) -> None:
     (command,) = commands(tmp_path, "alphabench list", mark="<!-- not run: needs a cluster -->")
     assert why_left_out(command) == "needs a cluster"

@@ -127,7 +127,7 @@ def _faults_of_recipe(given: dict[str, Any]) -> list[str]:
     name = str(given["recipe"])
     path = ROOT / name
     known = name in recipe_names()
-    if not known and (name.startswith("runs/") or ("/" in name and not path.exists())):
+    if not known and (name.startswith(("runs/", "$")) or ("/" in name and not path.exists())):
         return []
     overrides = next((value for value in given.values() if isinstance(value, (list, tuple))), ())
     try:

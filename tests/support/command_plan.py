@@ -17,6 +17,7 @@ from tests.support.page_commands import PageCommand, page_commands
 MADE: Final = ("run", "generate", "train")
 """Commands that make a folder under `runs/`."""
 _OFFLINE_CHECKPOINTS: Final = ("nano", "scene:", "images:", "python:", "runs/")
+_EVALUATORS_WITH_WEIGHTS: Final = ("mask2former", "mmdet", "mplug", "ocr")
 _OFFLINE_JUDGES: Final = ("nano", "scripted:", "python:")
 _PLACEHOLDER: Final = re.compile(r"(?<![\w./-])[A-Z][A-Z_]*(?![\w-])|<[^>]+>|\.\.\.$")
 
@@ -57,6 +58,9 @@ def _missing_here(command: PageCommand, words: Sequence[str]) -> Iterator[str]:
         yield f"needs weights: {checkpoint}"
     if judge and not judge.startswith(_OFFLINE_JUDGES):
         yield f"needs weights: {judge}"
+    evaluator = words[1] if verb == "doctor" and len(words) > 1 else command.option("--evaluator")
+    if evaluator and evaluator.startswith(_EVALUATORS_WITH_WEIGHTS):
+        yield f"needs weights: {evaluator}"
     if verb == "train" and len(words) > 1 and words[1].startswith("bagel"):
         yield "needs weights of BAGEL"
     if verb in ("run", "generate") and len(words) > 1 and ":" not in words[1]:

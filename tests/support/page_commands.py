@@ -5,6 +5,7 @@ A comment on the line before a block is its mark, as in `<!-- not run: needs a c
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,8 @@ class PageCommand:
     """From the project's own command on: without launchers, redirections and variables."""
     launcher: str
     """What starts it, such as torchrun; empty where the shell does."""
+    folder: str
+    """Where the page's `cd` commands lead, from the folder in which it begins."""
 
     @property
     def where(self) -> str:
@@ -105,13 +108,14 @@ def code_blocks(page: Path) -> Iterator[CodeBlock]:
 
 def page_commands(page: Path) -> list[PageCommand]:
     """The commands of this project in a page's shell blocks, in order."""
-    return [
-        command
-        for block in code_blocks(page)
-        if block.language in SHELL
-        for line, text in _logical_lines(block)
-        for command in _commands_in(block, line, text)
-    ]
+    found: list[PageCommand] = []
+    folder = "."
+    for block in code_blocks(page):
+        for line, text in _logical_lines(block) if block.language in SHELL else ():
+            found += _commands_in(block, line, text, folder)
+            if change := re.match(r"cd (?P<folder>[\w./-]+)", text):
+                folder = posixpath.normpath(posixpath.join(folder, change["folder"]))
+    return found
 
 
 def unquoted_patterns(text: str) -> list[str]:
@@ -133,7 +137,7 @@ def _logical_lines(block: CodeBlock) -> Iterator[tuple[int, str]]:
         text = ""
 
 
-def _commands_in(block: CodeBlock, line: int, text: str) -> Iterator[PageCommand]:
+def _commands_in(block: CodeBlock, line: int, text: str, folder: str) -> Iterator[PageCommand]:
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     simple: list[list[str]] = [[]]
@@ -146,9 +150,13 @@ def _commands_in(block: CodeBlock, line: int, text: str) -> Iterator[PageCommand
         launcher, own = _own_words(_without_redirections(words))
         if own:
             yield PageCommand(
-                block=block, line=line, text=" ".join(text.split()), words=tuple(own),
+                block=block,
+                line=line,
+                text=" ".join(text.partition(" #")[0].split()),
+                words=tuple(own),
                 launcher=launcher,
-            )  # fmt: skip
+                folder=folder,
+            )
 
 
 def _without_redirections(words: Sequence[str]) -> list[str]:
@@ -163,7 +171,7 @@ def _without_redirections(words: Sequence[str]) -> list[str]:
             skip = False
         else:
             kept.append(word)
-    while kept and re.fullmatch(r"\w+=.*|do|then|time|export", kept[0]):
+    while kept and re.fullmatch(r"\w+=.*|do|then|else|time|exec", kept[0]):
         kept.pop(0)
     return kept
 
