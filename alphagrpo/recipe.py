@@ -15,6 +15,7 @@ from typing import Final, Literal
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_text
 from alphabench.core.options import option_text
+from alphagrpo.recipe_names import recipe_names
 from alphagrpo.rectification import Rectification
 from alphagrpo.rewards.reward_kinds import RewardSettings
 from alphagrpo.tasks import Window
@@ -298,14 +299,6 @@ def _refuse_untrainable(
         )
 
 
-def recipe_names() -> list[str]:
-    """The recipes in this package."""
-    folder = importlib.resources.files(_PACKAGE) / "recipes"
-    return sorted(
-        one.name.removesuffix(".yaml") for one in folder.iterdir() if _is_recipe(one.name)
-    )
-
-
 def load_recipe(name: str | Path, assignments: Iterable[str] = ()) -> TrainingRecipe:
     """A recipe of the package by name, a file, or the recipe in a training's folder.
 
@@ -350,7 +343,3 @@ def _tree(name: str) -> strict_yaml.Tree:
     if "/" in name or name.endswith((".yaml", ".yml")):
         return read_tree(path)
     raise unknown_name("recipe", name, names)
-
-
-def _is_recipe(name: str) -> bool:
-    return name.endswith(".yaml")

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alphabench.cli.continuation import Continuation
+from alphabench.cli.help_pages import OUTPUT, RUNNING, TRAIN, WHAT, command_page
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.stopping import leave_with_parent
 from alphabench.core.terminal import echo
 from alphabench.runs.factories import check_writable
+from alphagrpo.recipe_names import recipe_names
 
 if TYPE_CHECKING:
     from alphagrpo.recipe import TrainingRecipe
@@ -36,43 +38,75 @@ Name = Annotated[
     typer.Argument(
         metavar="RECIPE",
         help="A recipe such as nano-rt2i, a YAML file, or the folder of a training to continue.",
+        autocompletion=recipe_names,
+        rich_help_panel=WHAT,
     ),
 ]
 Settings = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...", help="Overrides of the recipe, such as training.steps=20."
+        metavar="[KEY=VALUE]...",
+        help="Overrides of the recipe, such as training.steps=20.",
+        rich_help_panel=WHAT,
     ),
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="Folder of the training (default: in ./runs/train).")
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of the training (default: in ./runs/train).",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda or cuda:1 (default: a GPU if there is one).")
+    str | None,
+    typer.Option(
+        metavar="DEVICE",
+        help="cpu, cuda or cuda:1 (default: a GPU if there is one).",
+        rich_help_panel=RUNNING,
+    ),
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option(envvar="ALPHABENCH_CACHE", help="Cache folder of official data."),
+    typer.Option(
+        envvar="ALPHABENCH_CACHE",
+        metavar="DIR",
+        help="Cache folder of official data.",
+        rich_help_panel=RUNNING,
+    ),
 ]
 
 
+@command_page(
+    TRAIN,
+    "alphabench train nano-rt2i training.steps=20",
+    "alphabench train bagel-rt2i --dry-run",
+    "alphabench train runs/train/nano-rt2i --resume",
+    "torchrun --nproc-per-node 8 -m alphabench train bagel-rt2i",
+)
 def train_command(
     context: typer.Context,
     recipe: Name,
     settings: Settings = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue where the training stopped.")
+        bool,
+        typer.Option(
+            "--resume", help="Continue where the training stopped.", rich_help_panel=RUNNING
+        ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print estimates and what is missing; train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print estimates and what is missing; train nothing.",
+            rich_help_panel=RUNNING,
+        ),
     ] = False,
     out: Out = None,
     device: Device = None,
     cache: Cache = None,
 ) -> None:
-    """Train a checkpoint with AlphaGRPO; AlphaBench benchmarks validate it. Start with torchrun for
-    more than one process.
-    """
+    """Train a checkpoint with AlphaGRPO; AlphaBench benchmarks validate it."""
     from alphagrpo.recipe import load_recipe
 
     chosen = load_recipe(recipe, settings or [])
@@ -92,16 +126,20 @@ def train_command(
     _train(chosen, folder, device=where, cache=cache)
 
 
+@command_page(TRAIN, "alphabench export runs/train/nano-rt2i --out my-adapter")
 def export_command(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a training, or of an adapter.")
+        Path, typer.Argument(metavar="TRAINING", help="Folder of a training, or of an adapter.")
     ],
-    out: Annotated[Path, typer.Option(help="The new folder.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The new folder.")],
     merge: Annotated[
         bool, typer.Option("--merge", help="Write complete weights instead of the adapter alone.")
     ] = False,
     ckpt: Annotated[
-        str | None, typer.Option("--ckpt", help="Base checkpoint (default: that of the training).")
+        str | None,
+        typer.Option(
+            "--ckpt", metavar="CKPT", help="Base checkpoint (default: that of the training)."
+        ),
     ] = None,
 ) -> None:
     """Write the best weights of a training as an adapter, or merged into their base."""

@@ -49,7 +49,15 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("trainer",),
     ),
     "alphagrpo": (
-        ("", "assembly_context", "holistic", "prompt_facts", "rectification", "validation"),
+        (
+            "",
+            "assembly_context",
+            "holistic",
+            "prompt_facts",
+            "recipe_names",
+            "rectification",
+            "validation",
+        ),
         ("dvreward", "tasks"),
         ("prompts", "rewards"),
         ("prompt_checks", "recipe"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alphabench.cli.help_pages import TRAIN, command_page
 from alphabench.core.terminal import echo
 
 if TYPE_CHECKING:
@@ -20,22 +21,45 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-JudgeSpec = Annotated[str, typer.Option("--judge", help="http://host:8000/v1#model, or another.")]
+JudgeSpec = Annotated[
+    str, typer.Option("--judge", metavar="JUDGE", help="http://host:8000/v1#model, or another.")
+]
 Cache = Annotated[
     Path | None,
     typer.Option(
-        envvar="ALPHABENCH_CACHE", help="Cache of judge answers (default: the user's cache folder)."
+        envvar="ALPHABENCH_CACHE",
+        metavar="DIR",
+        help="Cache of judge answers (default: the user's cache folder).",
     ),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not read or write the answer cache.")]
 
 
+@app.callback()
+@command_page(TRAIN)
+def describe_dvreward_verbs() -> None:
+    """Rewards from yes/no questions: write questions for prompts, score images with them."""
+
+
 @app.command("decompose")
+@command_page(
+    "",
+    "alphabench dvreward decompose prompts.txt --out questions.jsonl \\",
+    "    --llm 'http://localhost:8000/v1#my-model'",
+)
 def decompose_command(
-    prompts: Annotated[Path, typer.Argument(help="One prompt a line; or .jsonl with `prompt`.")],
-    llm: Annotated[str, typer.Option(help="The language model: http://host:8000/v1#model.")],
-    out: Annotated[Path, typer.Option(help="The question file; continued where it exists.")],
-    attempts: Annotated[int, typer.Option(min=1, help="Most repairs of one question.")] = 3,
+    prompts: Annotated[
+        Path, typer.Argument(metavar="PROMPTS", help="One prompt a line; or .jsonl with `prompt`.")
+    ],
+    llm: Annotated[
+        str, typer.Option(metavar="MODEL", help="The language model: http://host:8000/v1#model.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The question file; continued where it exists.")
+    ],
+    attempts: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Most repairs of one question.")
+    ] = 3,
     cache: Cache = None,
     no_cache: NoCache = False,
 ) -> None:
@@ -57,16 +81,26 @@ def decompose_command(
 
 
 @app.command("score")
+@command_page(
+    "",
+    "alphabench dvreward score image.png --questions questions.jsonl --line 1 \\",
+    "    --judge 'http://localhost:8000/v1#my-vlm'",
+)
 def score_images_command(
-    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.")],
-    questions: Annotated[Path, typer.Option(help="A question file.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="PNG or JPEG files.")],
+    questions: Annotated[Path, typer.Option(metavar="FILE", help="A question file.")],
     judge: JudgeSpec,
     evaluator: Annotated[
-        str, typer.Option(help="dvreward[?aggregate=mean&min_coverage=0.9&...] or holistic.")
+        str,
+        typer.Option(
+            metavar="EVALUATOR", help="dvreward[?aggregate=mean&min_coverage=0.9&...] or holistic."
+        ),
     ] = "dvreward",
     line: Annotated[
         int | None,
-        typer.Option(help="Number of the prompt, from 1 (default: as stored in the image file)."),
+        typer.Option(
+            metavar="N", help="Number of the prompt, from 1 (default: as stored in the image file)."
+        ),
     ] = None,
     cache: Cache = None,
     no_cache: NoCache = False,

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from alphabench.core.errors import AlphaBenchError
-from alphagrpo.recipe import load_recipe, recipe_names
+from alphagrpo.recipe import load_recipe
+from alphagrpo.recipe_names import recipe_names
 from alphatrainers import strict_yaml
 
 EXPECTED = {

@@ -23,7 +23,8 @@ from alphabench.cli import build_app
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import split_spec
 from alphabench.upstream.layouts import FolderOptions
-from alphagrpo.recipe import load_recipe, recipe_names
+from alphagrpo.recipe import load_recipe
+from alphagrpo.recipe_names import recipe_names
 from tests.support.page_commands import ROOT, PageCommand
 
 OPTIONS: Final[dict[str, type]] = {

@@ -7,21 +7,30 @@ to retry it); 2 invalid command or settings; 130 interrupted, 143 terminated, 12
 from __future__ import annotations
 
 import io
+import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from alphabench.cli import judge_commands, parity_commands, run_commands, show_commands
 from alphabench.cli.continuation import Continuation
+from alphabench.cli.help_pages import PagedGroup, add_command, add_group
 from alphabench.core.errors import AlphaBenchError, from_os_error
 from alphabench.core.stopping import Stopping
 from alphabench.core.terminal import echo
 from alphabench.registry import load_entry_point
 
+FIRST_STEPS: Final = (
+    "alphabench run geneval:mini --ckpt nano",
+    "alphabench run geneval --ckpt stabilityai/stable-diffusion-3.5-medium",
+    "alphabench list",
+)
+"""Examples of `alphabench --help`."""
 VERBS: Final[Mapping[str, Callable[..., None]]] = {
     "run": run_commands.run_command,
     "generate": run_commands.generate_command,
@@ -38,6 +47,19 @@ VERBS: Final[Mapping[str, Callable[..., None]]] = {
 """In the order in which `alphabench --help` lists them."""
 
 
+def _print_versions(wanted: bool) -> None:
+    if not wanted:
+        return
+    # Read from the packages' metadata: importing torch takes seconds.
+    versions = {
+        "alphabench": metadata.version("alphabench"),
+        "Python": platform.python_version(),
+        "torch": metadata.version("torch"),
+    }
+    echo(", ".join(f"{name} {version}" for name, version in versions.items()))
+    raise typer.Exit
+
+
 def build_app() -> typer.Typer:
     """All commands, with those that other packages register as entry points `alphabench.commands`.
 
@@ -45,22 +67,40 @@ def build_app() -> typer.Typer:
     """
     app = typer.Typer(
         name="alphabench",
+        cls=PagedGroup,
         help="Benchmarks for image generation models: official scoring, error bars, coverage.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="\n".join(FIRST_STEPS),
     )
+    app.callback()(_describe_all)
     for name, verb in VERBS.items():
-        app.command(name)(verb)
-    app.add_typer(judge_commands.app, name="judge")
-    app.add_typer(parity_commands.app, name="parity")
+        add_command(app, name, verb)
+    add_group(app, "judge", judge_commands.app)
+    add_group(app, "parity", parity_commands.app)
     for point in entry_points(group="alphabench.commands"):
         verb = load_entry_point(point)
         if isinstance(verb, typer.Typer):
-            app.add_typer(verb, name=point.name)
+            add_group(app, point.name, verb)
         else:
-            app.command(point.name)(verb)
+            add_command(app, point.name, verb)
     return app
+
+
+def _describe_all(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the versions of alphabench, Python and torch.",
+            callback=_print_versions,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Benchmarks for image generation models: official scoring, error bars, coverage."""
+    del version  # its callback has printed them
 
 
 def _check_here() -> None:
@@ -88,7 +128,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     with stopping.watched():
         try:
             _check_here()
-            build_app()(words, obj=again)
+            build_app()(words, obj=again, prog_name="alphabench")
         except (AlphaBenchError, OSError) as error:
             mistake = error if isinstance(error, AlphaBenchError) else from_os_error(error)
             echo(f"error: {mistake.message}", err=True)

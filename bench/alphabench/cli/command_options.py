@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, in the groups of their help pages."""
 
 from __future__ import annotations
 
@@ -7,88 +7,180 @@ from typing import Annotated, Literal
 
 import typer
 
+from alphabench.cli.completion import benchmark_names, checkpoints, evaluators, judges
+from alphabench.cli.help_pages import CHECKPOINT, JUDGING, OUTPUT, RUNNING, WHAT
 from alphabench.types import ProtocolName
 
 BenchmarkName = Annotated[
     str,
     typer.Argument(
         metavar="BENCHMARK",
-        help="name, name:split or name@version (see `alphabench list`), or python:module:factory.",
+        help="name, name:split or name@version (see `alphabench list benchmarks`), "
+        "file:my_benchmark.yaml, or python:module:factory.",
+        autocompletion=benchmark_names,
+        rich_help_panel=WHAT,
     ),
 ]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", rich_help_panel=WHAT)]
 OwnBenchmark = Annotated[
     str | None,
     typer.Option(
         "--benchmark",
-        metavar="python:MODULE:FACTORY",
-        help="Your own benchmark that the run is of, where no package registers it.",
+        metavar="BENCHMARK",
+        help="Your own benchmark that the run is of, where no package registers it: "
+        "file:my_benchmark.yaml or python:module:factory.",
+        rich_help_panel=WHAT,
     ),
 ]
 Ckpt = Annotated[
     str,
     typer.Option(
         "--ckpt",
+        metavar="CKPT",
         help="nano, a folder or hub id (diffusers, BAGEL, Janus), http(s)://host/v1#model, "
-        "images:DIR, python:module:factory, or scene:",
+        "images:DIR, python:module:factory, or scene: (see `alphabench list checkpoints`).",
+        autocompletion=checkpoints,
+        rich_help_panel=CHECKPOINT,
     ),
 ]
-Lora = Annotated[str | None, typer.Option(help="LoRA adapter: a file, folder or hub id.")]
+Lora = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LORA",
+        help="LoRA adapter: a file, folder or hub id.",
+        rich_help_panel=CHECKPOINT,
+    ),
+]
 Think = Annotated[
-    bool, typer.Option("--think", help="Generate with chain of thought: text before each image.")
+    bool,
+    typer.Option(
+        "--think",
+        help="Generate with chain of thought: text before each image.",
+        rich_help_panel=CHECKPOINT,
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the checkpoint; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting of the checkpoint, such as steps=28; repeatable.",
+        rich_help_panel=CHECKPOINT,
+    ),
 ]
 Layout = Annotated[
     str | None,
-    typer.Option(help="Layout of `images:DIR`: geneval (default), flat, tiif, dpg, wise or gedit."),
+    typer.Option(
+        metavar="LAYOUT",
+        help="Layout of `images:DIR`: geneval (default), flat, tiif, dpg, wise or gedit.",
+        rich_help_panel=CHECKPOINT,
+    ),
 ]
 EvaluatorSpec = Annotated[
-    str | None, typer.Option("--evaluator", help="name[?key=value&...]; see `alphabench list`.")
+    str | None,
+    typer.Option(
+        "--evaluator",
+        metavar="EVALUATOR",
+        help="What scores the images: name[?key=value&...], see `alphabench list evaluators`.",
+        autocompletion=evaluators,
+        rich_help_panel=JUDGING,
+    ),
 ]
 ProtocolOption = Annotated[
     ProtocolName,
     typer.Option(
         "--protocol",
+        metavar="official|strict",
         help="official: scores as upstream's code computes them; strict: with its errors repaired.",
+        rich_help_panel=JUDGING,
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(help="Number of samples, from all groups; the result is PARTIAL.")
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Number of samples, from all groups; the result is PARTIAL.",
+        rich_help_panel=WHAT,
+    ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the run, which decides the seed of every image.")]
-Out = Annotated[Path | None, typer.Option(help="Run folder (default: a new one below ./runs).")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Seed of the run, which decides the seed of every image.",
+        rich_help_panel=WHAT,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Run folder (default: a new one below ./runs).",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Devices = Annotated[
-    str | None, typer.Option(help="cpu, or GPU numbers: 0,1 starts one process on each.")
+    str | None,
+    typer.Option(
+        metavar="DEVICES",
+        help="cpu, or GPU numbers: 0,1 starts one process on each.",
+        rich_help_panel=RUNNING,
+    ),
 ]
 Workers = Annotated[
-    int, typer.Option(min=1, max=256, help="Processes on one device; several devices get one each.")
+    int,
+    typer.Option(
+        min=1,
+        max=256,
+        metavar="N",
+        help="Processes on one device; several devices get one each.",
+        rich_help_panel=RUNNING,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)
+]
 Prompts = Annotated[
-    Path | None, typer.Option(help="Your own prompts, for benchmarks that take a file (dvreward).")
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Your own prompts, for benchmarks that take a file (dvreward).",
+        rich_help_panel=WHAT,
+    ),
 ]
 JudgeSpec = Annotated[
     str | None,
     typer.Option(
         "--judge",
+        metavar="JUDGE",
         help="The judge for questions about images: http(s)://host/v1#model, nano, vllm:MODEL or "
         "transformers:MODEL (a folder or hub id), python:module:factory, or scripted:",
+        autocompletion=judges,
+        rich_help_panel=JUDGING,
     ),
 ]
 Budget = Annotated[
-    float | None, typer.Option(help="Stop before the judge costs more than this many US dollars.")
+    float | None,
+    typer.Option(
+        metavar="USD",
+        help="Stop before the judge costs more than this many US dollars.",
+        rich_help_panel=JUDGING,
+    ),
 ]
 NoCache = Annotated[
     bool,
-    typer.Option("--no-cache", help="Neither read nor write the cache of the judge's answers."),
+    typer.Option(
+        "--no-cache",
+        help="Neither read nor write the cache of the judge's answers.",
+        rich_help_panel=JUDGING,
+    ),
 ]
 Wording = Annotated[
     Literal["official", "own"] | None,
     typer.Option(
-        help="Prompt templates of the judge: official (upstream's), or own (AlphaBench's)."
+        metavar="official|own",
+        help="Prompt templates of the judge: official (upstream's), or own (AlphaBench's).",
+        rich_help_panel=JUDGING,
     ),
 ]
 Refine = Annotated[
@@ -98,9 +190,21 @@ Refine = Annotated[
         metavar="MODE[:ROUNDS]",
         help="Refine images: always; self = those that fail a check by the checkpoint or "
         "--refine-judge; oracle = those that fail the benchmark's evaluator (upper bound).",
+        rich_help_panel=CHECKPOINT,
     ),
 ]
 RefineJudge = Annotated[
     str | None,
-    typer.Option(help="The judge for --refine self (default: the checkpoint)."),
+    typer.Option(
+        metavar="JUDGE",
+        help="The judge for --refine self (default: the checkpoint).",
+        autocompletion=judges,
+        rich_help_panel=CHECKPOINT,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Show what would be done, and do nothing.", rich_help_panel=RUNNING
+    ),
 ]

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from alphabench.cli.command_options import Budget, Devices, Json, NoCache, Seed
+from alphabench.cli.completion import judges
+from alphabench.cli.help_pages import JUDGING, OUTPUT, SET_UP, WHAT, command_page
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo
 from alphabench.core.writing import replace_file, writing
@@ -17,18 +19,45 @@ from alphabench.runs import factories
 app = typer.Typer(help="Cached answers of judges.", no_args_is_help=True)
 
 
+@command_page(
+    SET_UP,
+    "alphabench calibrate --judge nano",
+    "alphabench calibrate --judge 'http://localhost:8000/v1#my-vlm' --scenes 200",
+)
 def calibrate_command(
-    judge: Annotated[str, typer.Option("--judge", help="The judge to measure; as in `run`.")],
+    judge: Annotated[
+        str,
+        typer.Option(
+            "--judge",
+            metavar="JUDGE",
+            help="The judge to measure; as in `run`.",
+            autocompletion=judges,
+            rich_help_panel=JUDGING,
+        ),
+    ],
     scenes: Annotated[
-        int, typer.Option(min=1, help="Number of rendered scenes to ask about.")
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Number of rendered scenes to ask about.", rich_help_panel=WHAT
+        ),
     ] = 100,
     size: Annotated[
-        int, typer.Option(min=32, max=512, help="Side length of the scenes, in pixels.")
+        int,
+        typer.Option(
+            min=32,
+            max=512,
+            metavar="PIXELS",
+            help="Side length of the scenes, from 32 to 512.",
+            rich_help_panel=WHAT,
+        ),
     ] = 256,
     seed: Seed = 0,
-    out: Annotated[Path, typer.Option(help="Output folder for scenes and tables.")] = Path(
-        "calibration"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Output folder for scenes and tables.", rich_help_panel=OUTPUT
+        ),
+    ] = Path("calibration"),
     budget: Budget = None,
     no_cache: NoCache = False,
     devices: Devices = None,
@@ -56,11 +85,13 @@ def calibrate_command(
 
 
 @app.callback()
+@command_page(SET_UP)
 def describe_judge_verbs() -> None:
     """Cached answers of judges."""
 
 
 @app.command("cache")
+@command_page("", "alphabench judge cache --stats")
 def cache_command(
     stats: Annotated[
         bool, typer.Option("--stats", help="Show the number of cached answers.")

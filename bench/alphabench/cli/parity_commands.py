@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from alphabench.cli.command_options import Devices
+from alphabench.cli.help_pages import SET_UP, command_page
 from alphabench.core.terminal import echo
 from alphabench.runs import factories
 
@@ -16,15 +17,20 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Images = Annotated[Path, typer.Option("--images", help="A folder of images, subfolders included.")]
+Images = Annotated[
+    Path, typer.Option("--images", metavar="DIR", help="A folder of images, subfolders included.")
+]
 Python = Annotated[
     Path | None,
     typer.Option(
         "--python",
+        metavar="FILE",
         help="Interpreter of the original's environment (default: what `doctor --setup` made).",
     ),
 ]
-Weights = Annotated[Path | None, typer.Option(help="Weights for both (default: those of `fetch`).")]
+Weights = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Weights for both (default: those of `fetch`).")
+]
 Consent = Annotated[
     bool,
     typer.Option(
@@ -32,17 +38,21 @@ Consent = Annotated[
         help="Confirm that you trust the weights, which the original code unpickles.",
     ),
 ]
-Most = Annotated[int | None, typer.Option(min=1, help="Number of images.")]
+Most = Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of images.")]
 
 
 @app.command("geneval")
+@command_page("", "alphabench parity geneval --images ./images --limit 50")
 def geneval_command(
     images: Images,
     python: Python = None,
     weights: Weights = None,
     pipeline: Annotated[
         Literal["mmdet2", "mmdet3"] | None,
-        typer.Option(help="Preprocessing of this mmdet (default: the version that is installed)."),
+        typer.Option(
+            metavar="mmdet2|mmdet3",
+            help="Preprocessing of this mmdet (default: the version that is installed).",
+        ),
     ] = None,
     allow_pickle: Consent = False,
     limit: Most = None,
@@ -67,16 +77,22 @@ def geneval_command(
 
 
 @app.command("dpg")
+@command_page("", "alphabench parity dpg --images ./grids --limit 50")
 def dpg_command(
     images: Annotated[
-        Path, typer.Option("--images", help="A folder of grids, <item>.png, as upstream's.")
+        Path,
+        typer.Option(
+            "--images", metavar="DIR", help="A folder of grids, <item>.png, as upstream's."
+        ),
     ],
     python: Python = None,
     weights: Weights = None,
     benchmark: Annotated[
-        str, typer.Option(help="The benchmark with the questions: dpg or dpg:mini.")
+        str, typer.Option(metavar="NAME", help="The benchmark with the questions: dpg or dpg:mini.")
     ] = "dpg",
-    cells: Annotated[int, typer.Option(min=1, max=4, help="Images per file, 4 or 1.")] = 4,
+    cells: Annotated[
+        int, typer.Option(min=1, max=4, metavar="N", help="Images per file, 4 or 1.")
+    ] = 4,
     limit: Most = None,
     devices: Devices = None,
 ) -> None:
@@ -104,5 +120,6 @@ def _print_progress(text: str) -> None:
 
 
 @app.callback()
+@command_page(SET_UP)
 def describe_parity_verbs() -> None:
     """Compare our evaluators with the original code, image by image."""

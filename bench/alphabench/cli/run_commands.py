@@ -16,6 +16,7 @@ from alphabench.cli.command_options import (
     Budget,
     Ckpt,
     Devices,
+    DryRun,
     EvaluatorSpec,
     Json,
     JudgeSpec,
@@ -36,6 +37,7 @@ from alphabench.cli.command_options import (
     Wording,
     Workers,
 )
+from alphabench.cli.help_pages import EVALUATE, OUTPUT, WHAT, command_page
 from alphabench.core.terminal import echo, warn
 from alphabench.runs import factories
 
@@ -44,6 +46,13 @@ if TYPE_CHECKING:
     from alphabench.runs.run import Outcome
 
 
+@command_page(
+    EVALUATE,
+    "alphabench run geneval:mini --ckpt nano",
+    "alphabench run geneval --ckpt stabilityai/stable-diffusion-3.5-medium",
+    "alphabench run geneval --ckpt ./my-model --lora ./lora --set steps=28",
+    "alphabench run tiif:mini --ckpt nano --judge nano --limit 10",
+)
 def run_command(
     benchmark: BenchmarkName,
     ckpt: Ckpt,
@@ -65,7 +74,7 @@ def run_command(
     workers: Workers = 1,
     budget: Budget = None,
     no_cache: NoCache = False,
-    dry_run: Annotated[bool, typer.Option(help="Show what would be done, and do nothing.")] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Generate images, score them and report. Resumes an earlier run."""
@@ -99,6 +108,11 @@ def run_command(
     return _finish([outcome], as_json=as_json)
 
 
+@command_page(
+    EVALUATE,
+    "alphabench generate geneval:mini --ckpt nano --out runs/x",
+    "alphabench score runs/x",
+)
 def generate_command(
     benchmark: BenchmarkName,
     ckpt: Ckpt,
@@ -140,6 +154,11 @@ def generate_command(
         raise typer.Exit(1)
 
 
+@command_page(
+    EVALUATE,
+    "alphabench score runs/x",
+    "alphabench score runs/x --evaluator mask2former:official --devices 0",
+)
 def score_command(
     run: RunPath,
     judge: JudgeSpec = None,
@@ -171,15 +190,36 @@ def score_command(
     _finish([outcome], as_json=as_json)
 
 
+@command_page(
+    EVALUATE,
+    "alphabench summarise runs/x",
+    "alphabench summarise runs/x --export for-upstream",
+    "alphabench summarise geneval --official results.jsonl",
+)
 def summarise_command(
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A run folder, or with --official a benchmark.")
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="A run folder, or with --official a benchmark.",
+            rich_help_panel=WHAT,
+        ),
     ],
     official: Annotated[
-        Path | None, typer.Option(help="A published raw result in upstream's format.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A published raw result in upstream's format.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     export: Annotated[
-        Path | None, typer.Option(help="Also write the run to this folder, in upstream's layout.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write the run to this folder, in upstream's layout.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     benchmark: OwnBenchmark = None,
     as_json: Json = False,

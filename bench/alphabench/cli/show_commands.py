@@ -8,15 +8,24 @@ from typing import Annotated, Literal
 import typer
 
 from alphabench.cli.command_options import Devices, OwnBenchmark
+from alphabench.cli.completion import benchmark_names, evaluators
+from alphabench.cli.help_pages import LOOK, SET_UP, command_page
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo, warn
 from alphabench.runs import factories
 
 
+@command_page(
+    LOOK,
+    "alphabench list",
+    "alphabench list runs",
+)
 def list_command(
     what: Annotated[
         Literal["benchmarks", "checkpoints", "evaluators", "judges", "runs", "all"],
-        typer.Argument(help="What to list."),
+        typer.Argument(
+            metavar="WHAT", help="benchmarks, checkpoints, evaluators, judges, runs or all."
+        ),
     ] = "all",
 ) -> None:
     """List benchmarks, kinds of checkpoint, evaluators, judges, and the runs below ./runs."""
@@ -25,8 +34,18 @@ def list_command(
     echo(listing_text(what, runs=Path("runs"), data=factories.upstream_data()))
 
 
+@command_page(
+    LOOK,
+    "alphabench show geneval",
+    "alphabench show runs/x",
+)
 def show_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A run folder, or a benchmark.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A run folder, or a benchmark.", autocompletion=benchmark_names
+        ),
+    ],
 ) -> None:
     """Show a run's report, or a benchmark's card: data, licence, protocol, evaluators."""
     from alphabench.cli.listing import benchmark_card, run_text
@@ -42,12 +61,22 @@ def show_command(
         echo(benchmark_card(factories.open_named_benchmark(name, "official")))
 
 
+@command_page(
+    SET_UP,
+    "alphabench fetch geneval",
+)
 def fetch_command(
-    name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="The benchmark to download.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="BENCHMARK", help="The benchmark to download.", autocompletion=benchmark_names
+        ),
+    ],
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
+            metavar="DIR",
             help="Download from this folder or mirror, laid out as <owner>/<repository>/<path>.",
         ),
     ] = None,
@@ -77,9 +106,19 @@ def fetch_command(
         echo(f"{name} needs no download")
 
 
+@command_page(
+    SET_UP,
+    "alphabench doctor",
+    "alphabench doctor mask2former --devices 0",
+)
 def doctor_command(
     evaluator: Annotated[
-        str | None, typer.Argument(metavar="EVALUATOR", help="name[?key=value&...]; default: all.")
+        str | None,
+        typer.Argument(
+            metavar="EVALUATOR",
+            help="name[?key=value&...]; default: all.",
+            autocompletion=evaluators,
+        ),
     ] = None,
     devices: Devices = None,
     setup: Annotated[
@@ -108,12 +147,18 @@ def doctor_command(
         raise typer.Exit(1)
 
 
+@command_page(
+    LOOK,
+    "alphabench leaderboard runs",
+    "alphabench leaderboard runs --out leaderboards",
+)
 def leaderboard_command(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders above them.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Write markdown files here instead of printing.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write markdown files here instead of printing."),
     ] = None,
 ) -> None:
     """Rank runs in markdown tables; results that are not comparable never share a table."""
@@ -127,13 +172,18 @@ def leaderboard_command(
     echo(f"wrote {ranked.write(out)}")
 
 
+@command_page(
+    LOOK,
+    "alphabench compare runs/before runs/after",
+)
 def compare_command(
     baseline: Annotated[Path, typer.Argument(metavar="BASELINE", help="A run folder.")],
     candidate: Annotated[
         Path, typer.Argument(metavar="CANDIDATE", help="The run folder to compare with it.")
     ],
     evaluation: Annotated[
-        str | None, typer.Option(help="Evaluation to compare, if both runs have several.")
+        str | None,
+        typer.Option(metavar="NAME", help="Evaluation to compare, if both runs have several."),
     ] = None,
     benchmark: OwnBenchmark = None,
 ) -> None:

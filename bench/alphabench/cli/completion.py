@@ -1,0 +1,49 @@
+"""What a shell completes: names of benchmarks, checkpoints, evaluators and judges.
+
+Reads tables of names only and imports no model library, so that the Tab key answers at once.
+Files and folders are left to the shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from alphabench import registry
+
+CHECKPOINT_STARTS: Final = ("nano", "scene:", "images:", "python:", "http://", "https://")
+JUDGE_STARTS: Final = (
+    "nano",
+    "scripted:",
+    "transformers:",
+    "vllm:",
+    "python:",
+    "http://",
+    "https://",
+)
+
+
+def benchmark_names(incomplete: str) -> list[str]:
+    """Benchmarks with their listed versions and splits."""
+    names = registry.benchmark_names()
+    listed = (name for one in names for name in (one, *registry.benchmark_entry(one).listed))
+    return _starting((*dict.fromkeys(listed), "file:", "python:"), incomplete)
+
+
+def checkpoints(incomplete: str) -> list[str]:
+    """The forms of `--ckpt`."""
+    return _starting(CHECKPOINT_STARTS, incomplete)
+
+
+def evaluators(incomplete: str) -> list[str]:
+    """Evaluators by name; benchmarks may have further ones."""
+    return _starting(sorted({*registry.known("evaluator"), "judge"}), incomplete)
+
+
+def judges(incomplete: str) -> list[str]:
+    """The forms of `--judge`."""
+    return _starting(JUDGE_STARTS, incomplete)
+
+
+def _starting(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
