@@ -7,7 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from alphabench.cli.completion import benchmark_names, checkpoints, evaluators, judges
+from alphabench.cli.completion import (
+    complete_benchmark,
+    complete_checkpoint,
+    complete_evaluator,
+    complete_judge,
+)
 from alphabench.cli.help_pages import CHECKPOINT, JUDGING, OUTPUT, RUNNING, WHAT
 from alphabench.types import ProtocolName
 
@@ -17,7 +22,7 @@ BenchmarkName = Annotated[
         metavar="BENCHMARK",
         help="name, name:split or name@version (see `alphabench list benchmarks`), "
         "file:my_benchmark.yaml, or python:module:factory.",
-        autocompletion=benchmark_names,
+        autocompletion=complete_benchmark,
         rich_help_panel=WHAT,
     ),
 ]
@@ -39,7 +44,7 @@ Ckpt = Annotated[
         metavar="CKPT",
         help="nano, a folder or hub id (diffusers, BAGEL, Janus), http(s)://host/v1#model, "
         "images:DIR, python:module:factory, or scene: (see `alphabench list checkpoints`).",
-        autocompletion=checkpoints,
+        autocompletion=complete_checkpoint,
         rich_help_panel=CHECKPOINT,
     ),
 ]
@@ -82,7 +87,7 @@ EvaluatorSpec = Annotated[
         "--evaluator",
         metavar="EVALUATOR",
         help="What scores the images: name[?key=value&...], see `alphabench list evaluators`.",
-        autocompletion=evaluators,
+        autocompletion=complete_evaluator,
         rich_help_panel=JUDGING,
     ),
 ]
@@ -155,7 +160,7 @@ JudgeSpec = Annotated[
         metavar="JUDGE",
         help="The judge for questions about images: http(s)://host/v1#model, nano, vllm:MODEL or "
         "transformers:MODEL (a folder or hub id), python:module:factory, or scripted:",
-        autocompletion=judges,
+        autocompletion=complete_judge,
         rich_help_panel=JUDGING,
     ),
 ]
@@ -198,7 +203,7 @@ RefineJudge = Annotated[
     typer.Option(
         metavar="JUDGE",
         help="The judge for --refine self (default: the checkpoint).",
-        autocompletion=judges,
+        autocompletion=complete_judge,
         rich_help_panel=CHECKPOINT,
     ),
 ]

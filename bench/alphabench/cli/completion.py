@@ -23,24 +23,24 @@ JUDGE_STARTS: Final = (
 )
 
 
-def benchmark_names(incomplete: str) -> list[str]:
+def complete_benchmark(incomplete: str) -> list[str]:
     """Benchmarks with their listed versions and splits."""
     names = registry.benchmark_names()
     listed = (name for one in names for name in (one, *registry.benchmark_entry(one).listed))
     return _starting((*dict.fromkeys(listed), "file:", "python:"), incomplete)
 
 
-def checkpoints(incomplete: str) -> list[str]:
+def complete_checkpoint(incomplete: str) -> list[str]:
     """The forms of `--ckpt`."""
     return _starting(CHECKPOINT_STARTS, incomplete)
 
 
-def evaluators(incomplete: str) -> list[str]:
+def complete_evaluator(incomplete: str) -> list[str]:
     """Evaluators by name; benchmarks may have further ones."""
     return _starting(sorted({*registry.known("evaluator"), "judge"}), incomplete)
 
 
-def judges(incomplete: str) -> list[str]:
+def complete_judge(incomplete: str) -> list[str]:
     """The forms of `--judge`."""
     return _starting(JUDGE_STARTS, incomplete)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from alphabench.cli.command_options import Budget, Devices, Json, NoCache, Seed
-from alphabench.cli.completion import judges
+from alphabench.cli.completion import complete_judge
 from alphabench.cli.help_pages import JUDGING, OUTPUT, SET_UP, WHAT, command_page
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo
@@ -31,7 +31,7 @@ def calibrate_command(
             "--judge",
             metavar="JUDGE",
             help="The judge to measure; as in `run`.",
-            autocompletion=judges,
+            autocompletion=complete_judge,
             rich_help_panel=JUDGING,
         ),
     ],

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from alphabench.cli.command_options import Devices, OwnBenchmark
-from alphabench.cli.completion import benchmark_names, evaluators
+from alphabench.cli.completion import complete_benchmark, complete_evaluator
 from alphabench.cli.help_pages import LOOK, SET_UP, command_page
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo, warn
@@ -43,7 +43,7 @@ def show_command(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="A run folder, or a benchmark.", autocompletion=benchmark_names
+            metavar="NAME", help="A run folder, or a benchmark.", autocompletion=complete_benchmark
         ),
     ],
 ) -> None:
@@ -69,7 +69,9 @@ def fetch_command(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="BENCHMARK", help="The benchmark to download.", autocompletion=benchmark_names
+            metavar="BENCHMARK",
+            help="The benchmark to download.",
+            autocompletion=complete_benchmark,
         ),
     ],
     source: Annotated[
@@ -117,7 +119,7 @@ def doctor_command(
         typer.Argument(
             metavar="EVALUATOR",
             help="name[?key=value&...]; default: all.",
-            autocompletion=evaluators,
+            autocompletion=complete_evaluator,
         ),
     ] = None,
     devices: Devices = None,
