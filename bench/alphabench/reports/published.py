@@ -64,7 +64,22 @@ def read_published(folder: Path) -> list[Published]:
         AlphaBenchError: a file that is not such a list of scores.
     """
     paths = (path for path in folder.glob("*.json") if not path.name.startswith("."))
-    return [_published(path) for path in sorted(paths)]
+    return [read_published_file(path) for path in sorted(paths)]
+
+
+def read_published_file(path: Path) -> Published:
+    """The published scores of one file.
+
+    Raises:
+        AlphaBenchError: it is not such a list of scores.
+    """
+    try:
+        return record_from_json(Published, read_json(path))
+    except (UnreadableFileError, MalformedError) as error:
+        raise AlphaBenchError(
+            f"{str(path)!r} is no list of published scores: it {error_clause(error)}",
+            hint="see leaderboards/published/geneval.json for the form",
+        ) from error
 
 
 def published_section(published: Published) -> list[str]:
@@ -102,13 +117,3 @@ def published_table(published: Published) -> str:
     right: Align = "right"
     align = [*[left] * len(words), *[right] * len(numbers), left]
     return markdown_table([*words, *numbers, "source"], rows, align)
-
-
-def _published(path: Path) -> Published:
-    try:
-        return record_from_json(Published, read_json(path))
-    except (UnreadableFileError, MalformedError) as error:
-        raise AlphaBenchError(
-            f"{str(path)!r} is no list of published scores: it {error_clause(error)}",
-            hint="see leaderboards/published/geneval.json for the form",
-        ) from error
