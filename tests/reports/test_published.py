@@ -102,10 +102,18 @@ def test_published_scores_are_listed_with_their_source_and_no_rank() -> None:
 
 
 def test_an_edition_has_a_section_of_its_own_with_its_judge_and_decimals() -> None:
-    heading, _, table, _ = published_section(shipped("wise", "WISE_Verified"))
+    heading, note, table, _ = published_section(shipped("wise", "WISE_Verified"))
     assert heading.endswith("not ranked with ours: WISE_Verified")
+    assert note.endswith("Prompts: original. Evaluator: Qwen3.5-35B-A3B.")
     first = [cell.strip() for cell in table.splitlines()[2].split("|")]
-    assert first[1:5] == ["NanoBanana-Pro", "original", "Qwen3.5-35B-A3B", "0.8760"]
+    assert first[1:4] == ["NanoBanana-Pro", "0.8760", "0.8975"]
+
+
+def test_what_rows_do_not_share_has_a_column() -> None:
+    _, note, table, _ = published_section(shipped("wise", "WISE, legacy edition"))
+    assert "Evaluator" not in note
+    header = [cell.strip() for cell in table.splitlines()[0].split("|")]
+    assert header[1:4] == ["model", "prompts", "evaluator"]
 
 
 def test_a_folder_without_published_figures_gives_none(tmp_path: Path) -> None:

@@ -83,37 +83,60 @@ def read_published_file(path: Path) -> Published:
 
 
 def published_section(published: Published) -> list[str]:
-    """Their section of a leaderboard."""
-    ordered = sorted(published.rows, key=lambda row: (-row.overall, row.model))
+    """Their section of a leaderboard: heading, note, table, and the addresses of its links.
+
+    What all rows share (the prompts, the evaluator) stands in the note instead of a column.
+    """
     title = f": {inline(published.title)}" if published.title else ""
+    shared = [
+        f"{name}: {inline(values[0])}." for name, values in _words(published) if _same(values)
+    ]
     return [
         f"## Published elsewhere, not ranked with ours{title}",
-        inline(published.note, 600),
-        published_table(published),
-        "\n".join(sorted({f"[{inline(row.source)}]: {row.url}" for row in ordered})),
+        " ".join([inline(published.note, 600), *shared]),
+        _published_table(published),
+        "\n".join(sorted({f"[{inline(row.source)}]: {row.url}" for row in published.rows})),
     ]
 
 
-def published_table(published: Published) -> str:
-    """All scores as one table, best first; its links are the last part of the section."""
-    decimals, with_evaluator = published.decimals, any(row.evaluator for row in published.rows)
+def _published_table(published: Published) -> str:
+    """All scores, best first."""
+    columns = [(name, values) for name, values in _words(published) if not _same(values)]
     rows = [
         [
             inline(row.model),
-            inline(row.prompts),
-            *([inline(row.evaluator) or NOTHING] if with_evaluator else []),
-            f"{row.overall:.{decimals}f}",
-            *[
-                f"{row.groups[name]:.{decimals}f}" if name in row.groups else NOTHING
-                for name in published.groups
-            ],
+            *[inline(values[place]) or NOTHING for _, values in columns],
+            _score(row.overall, published),
+            *[_score(row.groups.get(name), published) for name in published.groups],
             f"[{inline(row.source)}]",
         ]
-        for row in sorted(published.rows, key=lambda row: (-row.overall, row.model))
+        for place, row in enumerate(_ordered(published))
     ]
-    words = ["model", "prompts", *(["evaluator"] if with_evaluator else [])]
+    words = ["model", *[name.casefold() for name, _ in columns]]
     numbers = ["score", *[inline(name) for name in published.groups]]
     left: Align = "left"
     right: Align = "right"
     align = [*[left] * len(words), *[right] * len(numbers), left]
     return markdown_table([*words, *numbers, "source"], rows, align)
+
+
+def _ordered(published: Published) -> list[PublishedRow]:
+    return sorted(published.rows, key=lambda row: (-row.overall, row.model))
+
+
+def _words(published: Published) -> list[tuple[str, list[str]]]:
+    """Name -> what each row states about it, in the order of the table."""
+    ordered = _ordered(published)
+    stated = [
+        ("Prompts", [row.prompts for row in ordered]),
+        ("Evaluator", [row.evaluator for row in ordered]),
+    ]
+    return [(name, values) for name, values in stated if any(values)]
+
+
+def _same(values: Sequence[str]) -> bool:
+    return len(set(values)) == 1
+
+
+def _score(value: float | None, published: Published) -> str:
+    return NOTHING if value is None else f"{value:.{published.decimals}f}"
