@@ -262,7 +262,10 @@ class RunResult:
                 identity = self._run.folder.evaluation_identity(name)
                 marks = stamps(report, self._run.manifest, identity)
                 parts += [_groups_table(report)]
-                parts += [f"**{inline(mark)}**: {inline(text, 400)}" for mark, text in marks]
+                parts += [
+                    f"**{inline(mark)}**: " + inline(text, 400).replace("\\`", "`")
+                    for mark, text in marks
+                ]
         return "\n\n".join([*parts, f"Folder: {inline(str(self.folder), 400)}"])
 
     def _evaluations(self) -> tuple[str, ...]:

@@ -157,6 +157,8 @@ class _Shown:
         return self._line
 
     def _repr_html_(self) -> str:
+        if not self._line:
+            return ""
         bar = f'<progress value="{self._done}" max="{self._total}"></progress> '
         return f"<div>{bar if self._total else ''}<code>{escape(self._line)}</code></div>"
 
