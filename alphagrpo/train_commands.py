@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -242,7 +243,11 @@ def _train(recipe: TrainingRecipe, folder: Path, *, device: str, cache: Path | N
                 validation_progress=validation_progress(display),
             )
             around = RuntimeContext(
-                processes=together, report=display.note, display=display, on_begin=begun
+                processes=together,
+                report=display.note,
+                display=display,
+                on_begin=begun,
+                on_measured=partial(_write_report, folder, recipe, display.note),
             )
             display.begin("loading the model", total=0, done=0)
             components = assemble(recipe, context)
@@ -252,7 +257,7 @@ def _train(recipe: TrainingRecipe, folder: Path, *, device: str, cache: Path | N
         distributed.leave()
     if together.first:
         _show_curves(folder)
-        _print_outcome(folder, outcome)
+        _print_outcome(folder, recipe, outcome)
 
 
 def _device(named: str | None) -> str:
@@ -300,15 +305,30 @@ def _show_curves(folder: Path) -> None:
 
     for curve in curves(read_points(folder)).values():
         echo(f"\n{curve_text(curve)}")
-    curves_file = folder / CURVES_FILE
-    replace_text(curves_file, training_figure(folder))
-    echo(f"\ncurves: {curves_file}")
+    replace_text(folder / CURVES_FILE, training_figure(folder))
 
 
-def _print_outcome(folder: Path, outcome: TrainingOutcome) -> None:
+def _write_report(folder: Path, recipe: TrainingRecipe, note: Callable[[str], None]) -> Path | None:
+    """The page is a record: a training goes on without it."""
+    from alphagrpo.training_report import write_training_report
+
+    try:
+        return write_training_report(folder, recipe)
+    except (AlphaBenchError, OSError) as error:
+        note(f"the report of the training could not be written: {error}")
+        return None
+
+
+def _print_outcome(folder: Path, recipe: TrainingRecipe, outcome: TrainingOutcome) -> None:
     from alphagrpo.export import usage
+    from alphatrainers.reporting.history import read_points
+    from alphatrainers.reporting.summary import outcome_sentence
 
+    echo(f"\n{outcome_sentence(read_points(folder))}")
+    page = _write_report(folder, recipe, echo)
     echo(f"{outcome.step} steps done; results are in {folder}")
+    if page is not None:
+        echo(f"curves and images: {page}")
     if outcome.best is not None:
         echo(f"best weights, of step {outcome.best_step}: {outcome.best}")
         if outcome.best_step == 0:

@@ -130,7 +130,7 @@ class TrainingState:
         """Seconds a step, and the time left."""
         words = [f"{fmean(self._seconds):.1f} s/step"] if self._seconds else []
         left = self.seconds_left
-        return [*words, f"{duration(left)} left"] if left else words
+        return [*words, f"{duration(left)} left"] if left and left >= 1.0 else words
 
     def phase_words(self) -> str:
         """`update 12/96`, with the time so far where it is long."""

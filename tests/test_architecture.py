@@ -63,7 +63,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("prompt_checks", "recipe"),
         ("policies",),
         ("assemble", "cost_estimate", "export", "training_progress"),
-        ("preflight",),
+        ("preflight", "training_report"),
         ("train_commands",),
     ),
 }

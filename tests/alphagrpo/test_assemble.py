@@ -99,7 +99,7 @@ def trained(recipe: Path) -> Path:
     assert "use them: alphabench run geneval:mini --ckpt" in said.output
     assert "--lora" not in said.output.partition("use them: ")[2]
     assert "geneval:mini, held out, weights 'train'" in said.output
-    assert "curves.svg" in said.output
+    assert "report.html" in said.output
     return folder
 
 
@@ -133,6 +133,7 @@ def test_a_training_draws_scores_learns_and_says_so(trained: Path) -> None:
     assert steps[0]["values"]["image/ratio/mean"] == 1.0
     assert load_recipe(str(trained / "recipe.yaml")).training.steps == 2
     assert (trained / "curves.svg").read_text().startswith("<svg")
+    assert "2 of 2 training steps" in (trained / "report.html").read_text()
     with Image.open(trained / "panels" / "step-000002.png") as panel:
         assert panel.size == (64, 32)
 

@@ -4,7 +4,9 @@
       settings.yaml               as read, defaults filled in
       metrics.jsonl               one line a training step
       validation.jsonl            one line a measured point
+      report.html                 curves, panels and validations on one page
       panels/step-000020.png      the same prompts and seeds at every validation
+      panels/prompts.json         their prompts, row by row
       checkpoints/step-000020/
         state.json                counters, data position, queues, decisions
         train/  old/  ema/        weights by view: peft's layout for LoRA, model.safetensors else

@@ -154,17 +154,21 @@ class Trainer:
             progress = self._checkpointer.resume()
             self._display.start(step=progress.step, steps=settings.steps)
             if progress.step == 0:
-                self._validator.measure(step=0, reward=progress.recent_reward, log=log)
+                self._measure(progress, log)
             while progress.step < settings.steps:
                 self._train_step(progress, scorer, log)
                 progress.step += 1
                 last = progress.step == settings.steps
                 if last or progress.step % settings.validate_every == 0:
-                    reward = progress.recent_reward
-                    self._validator.measure(step=progress.step, reward=reward, log=log)
+                    self._measure(progress, log)
                 if last or progress.step % settings.save_every == 0:
                     self._checkpointer.save(progress)
         return self._outcome(progress.step)
+
+    def _measure(self, progress: TrainingProgress, log: MetricsLog) -> None:
+        self._validator.measure(step=progress.step, reward=progress.recent_reward, log=log)
+        if self._processes.first:
+            self._context.on_measured()
 
     def _train_step(self, progress: TrainingProgress, scorer: Scorer, log: MetricsLog) -> None:
         """One rollout and its updates; writes one line of metrics."""

@@ -55,6 +55,8 @@ class RuntimeContext:
     """Receives progress messages for the user, in the first process."""
     display: TrainingDisplay = field(default_factory=NoDisplay)
     """Shows the progress, in the first process."""
+    on_measured: Callable[[], object] = lambda: None
+    """Called in the first process after each validation."""
     on_begin: Callable[[], None] = lambda: None
     """Called once in the first process, when the folder is known to belong to this training."""
 

@@ -6,6 +6,7 @@ a `Validation` is given the weights in force and returns a number.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +14,12 @@ from functools import partial
 import torch
 from PIL import Image
 
-from alphatrainers.checkpoint import TrainingFolder, WeightsFormat
+from alphatrainers.checkpoint import TrainingFolder, WeightsFormat, replace_text
 from alphatrainers.distributed import Processes
 from alphatrainers.metrics import MetricsLog
 from alphatrainers.panels import save_panel
 from alphatrainers.protocols import Policy, WeightView
+from alphatrainers.reporting.training_page import PANEL_PROMPTS
 from alphatrainers.rollout import batches
 from alphatrainers.settings import TrainingSettings
 from alphatrainers.training_display import TrainingDisplay
@@ -76,7 +78,10 @@ class Validator:
     def _save_panel(self, step: int) -> Image.Image | None:
         if not self.panel:
             return None
-        return save_panel(self._generate(), self.folder.panels / f"step-{step:06d}.png")
+        made = [trajectory for trajectory in self._generate() if trajectory.images]
+        prompts = [trajectory.program.prompt.text for trajectory in made]
+        replace_text(self.folder.panels / PANEL_PROMPTS, json.dumps(prompts, ensure_ascii=False))
+        return save_panel(made, self.folder.panels / f"step-{step:06d}.png")
 
     @torch.no_grad()
     def _generate(self) -> list[Trajectory]:

@@ -17,6 +17,35 @@ SMOOTHED: Final = 5
 """Steps in the running mean of a reward."""
 
 
+_METRIC_CHARTS: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
+    ("distance from the reference", "KL", {"image/kl": "image", "text/kl": "text"}),
+    (
+        "groups with zero variance",
+        "share",
+        {"image/zero_std_share": "image", "text/zero_std_share": "text"},
+    ),
+    (
+        "clip fraction",
+        "share",
+        {"image/clip_fraction": "image", "text/clip_fraction": "text"},
+    ),
+    ("gradient norm", "norm", {"grad_norm": "before clipping"}),
+    ("entropy of the text", "nats per token", {"text/entropy": "text"}),
+    ("completion length", "tokens", {"text/completion_length": "text"}),
+    ("diversity of images within a group", "difference", {"image/diversity": "image"}),
+    (
+        "time per step",
+        "seconds",
+        {
+            "seconds/rollout": "rollout",
+            "seconds/update": "update",
+            "seconds/reward_wait": "reward wait",
+        },
+    ),
+)
+"""Title, label of the y axis, and names of metrics with their labels."""
+
+
 def training_figure(run: Path) -> str:
     """Held-out validation and rewards of a training's folder, as SVG."""
     return svg([*validation_charts(read_points(run)), reward_chart(read_steps(run))], columns=2)
@@ -52,6 +81,37 @@ def reward_chart(steps: Sequence[MetricsLine]) -> Chart:
         lines.append(Line(name=_shown(name), points=smoothed(raw), colour=colour))
     title = f"rewards in training, mean of {SMOOTHED} steps"
     return Chart(title=title, x="training steps", y="reward", lines=lines)
+
+
+def metric_charts(steps: Sequence[MetricsLine]) -> list[Chart]:
+    """How training goes, beside the reward: a chart for each group of metrics.
+
+    One that was not logged, or that was 0 in every step, has none.
+    """
+    charts = []
+    for title, y, names in _METRIC_CHARTS:
+        logged = [name for name in names if any(_values(step).get(name) for step in steps)]
+        lines = [
+            Line(
+                name=names[name],
+                points=[(step.step + 1, _values(step).get(name)) for step in steps],
+                colour=colour,
+            )
+            for colour, name in enumerate(logged)
+        ]
+        if lines:
+            charts.append(Chart(title=title, x="training steps", y=y, lines=lines))
+    return charts
+
+
+def _values(step: MetricsLine) -> dict[str, float]:
+    """With seconds, and with groups without variance as a share of all."""
+    values = {**step.values, **{f"seconds/{name}": one for name, one in step.seconds.items()}}
+    for part in ("image", "text"):
+        groups, equal = (values.get(f"{part}/{name}") for name in ("groups", "zero_std_groups"))
+        if groups and equal is not None:
+            values[f"{part}/zero_std_share"] = equal / groups
+    return values
 
 
 def smoothed(
