@@ -15,6 +15,7 @@ from typing import Final, Literal
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_text
 from alphabench.core.options import option_text
+from alphabench.core.yaml_parsing import Tree, parse_yaml
 from alphagrpo.recipe_names import recipe_names
 from alphagrpo.rectification import Rectification
 from alphagrpo.rewards.reward_kinds import RewardSettings
@@ -312,7 +313,7 @@ def load_recipe(name: str | Path, assignments: Iterable[str] = ()) -> TrainingRe
     )
 
 
-def read_tree(path: Path) -> strict_yaml.Tree:
+def read_tree(path: Path) -> Tree:
     """The tree of a recipe file.
 
     Raises:
@@ -325,13 +326,13 @@ def read_tree(path: Path) -> strict_yaml.Tree:
             f"the recipe {str(path)!r} cannot be read: {error}",
             hint=f"name a YAML file, or one of {', '.join(recipe_names())}",
         ) from error
-    return strict_yaml.parse_yaml(text, source=repr(str(path)))
+    return parse_yaml(text, source=repr(str(path)))
 
 
-def _tree(name: str) -> strict_yaml.Tree:
+def _tree(name: str) -> Tree:
     if name in (names := recipe_names()):
         text = (importlib.resources.files(_PACKAGE) / "recipes" / f"{name}.yaml").read_text("utf-8")
-        return strict_yaml.parse_yaml(text, source=f"recipe {name!r}")
+        return parse_yaml(text, source=f"recipe {name!r}")
     path = Path(name).expanduser()
     if name and path.is_dir():
         if not (path / RECIPE_FILE).exists():

@@ -56,7 +56,9 @@ def load_run(
     run = StoredRun.open(_path(folder), verify_images=True)
 
     def open_benchmark(protocol: ProtocolName, /) -> Benchmark:
-        return factories.benchmark_of_run(run.manifest.benchmark, protocol, benchmark)
+        return factories.benchmark_of_run(
+            run.manifest.benchmark, protocol, benchmark, folder=run.folder
+        )
 
     result = RunResult(run, open_benchmark)
     return result if evaluation is None else result.select(evaluation)
@@ -83,7 +85,9 @@ def compare(
     before, after = (StoredRun.open(_path(one)) for one in (baseline, candidate))
     chosen = text_or_none("evaluation", evaluation) or shared_evaluation(before, after)
     protocol = before.protocol(chosen)
-    bench = factories.benchmark_of_run(before.manifest.benchmark, protocol, benchmark)
+    bench = factories.benchmark_of_run(
+        before.manifest.benchmark, protocol, benchmark, folder=before.folder
+    )
     before.check_same_data(bench)
     return compare_runs(before, after, basis_of(bench), evaluation=chosen)
 
@@ -127,7 +131,9 @@ def leaderboard(
 def _basis(
     benchmark: str | Benchmark | None, run: StoredRun, protocol: ProtocolName
 ) -> ComparisonBasis:
-    bench = factories.benchmark_of_run(run.manifest.benchmark, protocol, benchmark)
+    bench = factories.benchmark_of_run(
+        run.manifest.benchmark, protocol, benchmark, folder=run.folder
+    )
     run.check_same_data(bench)
     return basis_of(bench)
 

@@ -70,6 +70,16 @@ class Benchmark(Protocol):
         ...
 
 
+@runtime_checkable
+class PortableBenchmark(Protocol):
+    """A benchmark that is data alone, so that a run folder keeps a copy and needs nothing else."""
+
+    @property
+    def portable(self) -> str:
+        """The whole benchmark as JSON text."""
+        ...
+
+
 class Generator(Protocol):
     """A checkpoint that can generate images.
 

@@ -45,3 +45,32 @@ def test_planted_errors_lower_the_score_of_the_example(examples: Shell, tmp_path
 
 def test_the_example_without_a_judge_tells_how_to_name_one(examples: Shell) -> None:
     assert "--judge nano" in examples("run", FRUIT, "--ckpt", "scene:", code=2).err
+
+
+def test_a_benchmark_in_a_file_is_run_and_its_folder_needs_the_file_no_more(
+    examples: Shell, alphabench: Shell, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    words = ("--ckpt", "scene:?error=0.25", "--judge", "nano", "--out", out)
+    report = examples("run", "file:own_prompts.yaml", *words, "--json").report
+    assert (report["benchmark"], report["coverage"]) == ("fruit-file", 1.0)
+    assert list(report["groups"]) == ["colour", "counting"]
+    assert report["headline"]["value"] < 1.0
+
+    elsewhere = alphabench("score", out, "--judge", "nano", "--json")
+    assert elsewhere.report == report
+    assert alphabench("summarise", out, "--json").report == report
+    assert "fruit-file" in alphabench("leaderboard", out).out
+    assert "difference" in alphabench("compare", out, out).out
+    assert examples("run", "file:own_prompts.yaml", *words, "--json").report == report
+
+
+def test_a_copy_of_a_benchmark_that_was_altered_scores_nothing(
+    examples: Shell, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    examples("generate", "file:own_prompts.yaml", "--ckpt", "scene:", "--out", out)
+    kept = out / "benchmark.json"
+    kept.write_text(kept.read_text().replace("Is the apple red?", "Is the apple green?"))
+    refused = examples("score", out, "--judge", "scripted:", code=2)
+    assert "data" in refused.err

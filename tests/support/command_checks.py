@@ -111,7 +111,7 @@ def _faults_of_benchmark(given: dict[str, Any]) -> list[str]:
     found = []
     for spec in [names] if isinstance(names, str) else names:
         name = re.split("[:@]", spec)[0]
-        if name == "python" or name.endswith((".yaml", ".yml", ".jsonl")):
+        if name in ("file", "python") or name.endswith((".yaml", ".yml", ".jsonl")):
             continue
         if name not in registry.benchmark_names():
             found.append(f"there is no benchmark {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.yaml_parsing import parse_yaml
 from alphatrainers import strict_yaml
 from alphatrainers.image_algorithms import ImageLossSettings
 from alphatrainers.settings import TrainingSettings
@@ -93,13 +94,13 @@ def test_a_missing_setting_is_named() -> None:
 
 def test_a_key_that_is_written_twice_is_refused() -> None:
     with pytest.raises(AlphaBenchError, match="written twice"):
-        strict_yaml.parse_yaml("a: 1\nb: 2\na: 3\n", source="recipe")
+        parse_yaml("a: 1\nb: 2\na: 3\n", source="recipe")
 
 
 def test_text_that_is_no_yaml_is_refused_in_one_line() -> None:
     for text in ("a: [1\n", "a: {", "a: \x00", "? [1]\n? [1]\n", "a: !!python/object:os.system x"):
         with pytest.raises(AlphaBenchError, match="is not YAML") as caught:
-            strict_yaml.parse_yaml(text, source="recipe")
+            parse_yaml(text, source="recipe")
         assert "\n" not in str(caught.value)
 
 
@@ -116,14 +117,14 @@ BOMB = "a: &a [1, 1]\n" + "".join(
 )
 def test_yaml_that_unfolds_without_end_is_refused(text: str) -> None:
     with pytest.raises(AlphaBenchError, match="nested too deeply"):
-        strict_yaml.parse_yaml(text, source="recipe")
+        parse_yaml(text, source="recipe")
 
 
 def test_aliases_of_an_ordinary_recipe_are_read() -> None:
-    tree = strict_yaml.parse_yaml("a: &a {b: 1}\nc: *a\n", source="recipe")
+    tree = parse_yaml("a: &a {b: 1}\nc: *a\n", source="recipe")
     assert tree == {"a": {"b": 1}, "c": {"b": 1}}
     with pytest.raises(AlphaBenchError, match="merge key"):
-        strict_yaml.parse_yaml("a: &a {b: 1}\nd: {<<: *a, e: 2}\n", source="recipe")
+        parse_yaml("a: &a {b: 1}\nd: {<<: *a, e: 2}\n", source="recipe")
 
 
 def test_a_long_value_is_not_repeated_whole() -> None:
@@ -137,12 +138,9 @@ def test_written_settings_read_back_equal() -> None:
         steps=7, image=ImageLossSettings(kind="awm", kl_weights={"old": 1.0})
     )
     text = strict_yaml.to_yaml(settings)
-    assert (
-        strict_yaml.build_settings(TrainingSettings, strict_yaml.parse_yaml(text, source="text"))
-        == settings
-    )
+    assert strict_yaml.build_settings(TrainingSettings, parse_yaml(text, source="text")) == settings
 
 
 def test_exponents_without_a_point_are_numbers() -> None:
-    tree = strict_yaml.parse_yaml("steps: 1\noptimiser: {lr: 5e-5}\n", source="text")
+    tree = parse_yaml("steps: 1\noptimiser: {lr: 5e-5}\n", source="text")
     assert strict_yaml.build_settings(TrainingSettings, tree).optimiser.lr == 5e-5

@@ -27,7 +27,8 @@ def open_benchmark(
 
     Args:
         name: `benchmark[@version][:split]`: `geneval`, `geneval:mini`, `geneval@af4902f:long`;
-            or `python:module:factory`, see `python_benchmark`.
+            `python:module:factory`, see `python_benchmark`; or `file:NAME.yaml`, see
+            `file_benchmark`.
         split: instead of one in the name, for splits that are no word (a file of prompts).
         protocol: upstream's rules as its code has them, or repaired.
         data: where official data lies; None is the user's cache folder.
@@ -35,11 +36,14 @@ def open_benchmark(
     Raises:
         AlphaBenchError: no such benchmark, version or split.
     """
+    from alphabench.benchmarks.file_benchmark import FILE_PREFIX, open_file_benchmark
     from alphabench.benchmarks.python_benchmark import PREFIX, open_python_benchmark
     from alphabench.upstream import UpstreamData, default_cache_dir
 
     if name.startswith(PREFIX):
         return open_python_benchmark(name.removeprefix(PREFIX), protocol=protocol)
+    if name.startswith(FILE_PREFIX):
+        return open_file_benchmark(name.removeprefix(FILE_PREFIX), protocol=protocol)
     match = _NAME.fullmatch(name)
     if match is None:
         raise AlphaBenchError(

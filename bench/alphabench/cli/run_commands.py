@@ -178,7 +178,9 @@ def score_command(
     from alphabench.runs.store import RunFolder
 
     folder = RunFolder.open(run)
-    bench = factories.benchmark_of_run(folder.manifest.benchmark, protocol, benchmark)
+    bench = factories.benchmark_of_run(
+        folder.manifest.benchmark, protocol, benchmark, folder=folder
+    )
     with factories.execution_options(devices, workers) as work:
         device = work.devices[0]
         opened_judge = factories.open_named_judge(
@@ -243,8 +245,9 @@ def summarise_command(
         return
     if export is not None:
         factories.check_writable(export)
-    opener = partial(factories.benchmark_of_run, given=benchmark)
-    outcomes = summarise_all(RunFolder.open(Path(target)), opener)
+    folder = RunFolder.open(Path(target))
+    opener = partial(factories.benchmark_of_run, given=benchmark, folder=folder)
+    outcomes = summarise_all(folder, opener)
     if export is not None:
         official_export.export_runs(outcomes, export)
         echo(f"wrote the run to {export} in upstream's layout", err=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from alphabench.runs.plan import CheckpointFactory
     from alphabench.runs.progress import Progress
     from alphabench.runs.run import Work
+    from alphabench.runs.store import RunFolder
     from alphabench.types import ProtocolName
     from alphabench.upstream import UpstreamData
 
@@ -80,20 +81,26 @@ def open_named_benchmark(
 
 
 def benchmark_of_run(
-    card_id: str, protocol: ProtocolName, given: str | Benchmark | None = None
+    card_id: str,
+    protocol: ProtocolName,
+    given: str | Benchmark | None = None,
+    *,
+    folder: RunFolder,
 ) -> Benchmark:
     """The benchmark that a run is of.
 
     Args:
         card_id: as the run folder has it.
         protocol: to score by.
-        given: `python:module:factory` or an object, where the user names one. A run folder never
-            does: it may come from someone else, and this code would be executed.
+        given: `python:module:factory`, `file:NAME.yaml` or an object, where the user names one. A
+            run folder never names code: it may come from someone else.
+        folder: of the run, which may keep a copy of a benchmark that is data alone.
 
     Raises:
         AlphaBenchError: there is no such benchmark, or the given one is another.
     """
     from alphabench import registry
+    from alphabench.runs.store import BENCHMARK_FILE
 
     if given is not None:
         bench = open_named_benchmark(given, protocol) if isinstance(given, str) else given
@@ -103,6 +110,10 @@ def benchmark_of_run(
                 hint="name the benchmark of the run",
             )
         return bench
+    if (kept := folder.read_page(BENCHMARK_FILE)) is not None:
+        from alphabench.benchmarks.file_benchmark import open_kept_benchmark
+
+        return open_kept_benchmark(kept, protocol=protocol)
     if card_id.partition(":")[0].partition("@")[0] not in registry.benchmark_names():
         raise AlphaBenchError(
             f"the run is of {card_id!r}, which no installed package registers",

@@ -19,14 +19,14 @@ from alphabench import registry
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import UnwritableError
 from alphabench.images import UnreadableImageError, image_of
-from alphabench.interfaces import Benchmark, Evaluator, Generator, HasAddress
+from alphabench.interfaces import Benchmark, Evaluator, Generator, HasAddress, PortableBenchmark
 from alphabench.questions import JudgeUsage, remote_judge_of
 from alphabench.runs.judge_usage import UsageMeter
 from alphabench.runs.plan import Evaluation, RunPlan, unscorable
 from alphabench.runs.progress import Progress, Silent, begin_phase, while_busy
 from alphabench.runs.reasons import frequent_reasons
 from alphabench.runs.self_test import require_self_test
-from alphabench.runs.store import RunFolder, StoredVerdict, save_image
+from alphabench.runs.store import BENCHMARK_FILE, RunFolder, StoredVerdict, save_image
 from alphabench.runs.stored_run import StoredRun
 from alphabench.runs.workers import LostJob, Opener, run_jobs
 from alphabench.types import (
@@ -101,6 +101,12 @@ def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
     return score_run(folder, plan.benchmark, evaluation, work, opener=opener, all_samples=every)
 
 
+def _keep_benchmark(benchmark: Benchmark, folder: RunFolder) -> None:
+    """A run of a benchmark that is data alone can be scored without its file."""
+    if isinstance(benchmark, PortableBenchmark) and folder.read_page(BENCHMARK_FILE) is None:
+        folder.write_page(BENCHMARK_FILE, benchmark.portable)
+
+
 def _is_finished(folder: RunFolder | None, plan: RunPlan, evaluation: Evaluation) -> bool:
     if folder is None:
         return False
@@ -124,6 +130,7 @@ def generate_images(plan: RunPlan, work: Work, *, folder: RunFolder | None = Non
     """
     folder = folder or RunFolder.create(plan.root, plan.manifest)
     with folder.locked():
+        _keep_benchmark(plan.benchmark, folder)
         missing = _missing_requests(plan, folder, work.progress)
         known = folder.not_made()
         for request in plan.requests:

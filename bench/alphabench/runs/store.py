@@ -7,6 +7,7 @@
       not_made.jsonl               one line per attempt without an image, with the reason
       verdicts/<evaluation>.jsonl  one line per question about an image
       reports/<evaluation>.json    the numbers of an evaluation
+      benchmark.json               a copy of the benchmark, if it is a file of the user's own
       checked.json                 size and times of each image's file when its sha256 was last
                                    verified; if deleted, all images are read again
 
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
+    "BENCHMARK_FILE",
     "FORMAT",
     "ImageRecord",
     "Manifest",
@@ -74,6 +76,7 @@ __all__ = [
 T = TypeVar("T")
 FORMAT: Final = 1
 """Incremented when this version could misread a folder of an older one."""
+BENCHMARK_FILE: Final = "benchmark.json"
 _SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,120}")
 _UNSAFE_ELSEWHERE: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\.")
 """Names that Windows file systems do not allow; a run folder may be copied to one."""
