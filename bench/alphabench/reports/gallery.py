@@ -1,8 +1,8 @@
-"""The gallery: one HTML file with every image of a run, its prompt, verdict and reason.
+"""The gallery: one HTML file with every image of a run, its prompt, verdict, reason and replies.
 
-It needs no server, network or framework, and filters and searches by itself. All text comes from
-data and is escaped by the template; the page's content security policy allows its own style and
-script only. Knows no benchmark's rules.
+It needs no server, network or framework, and filters, sorts and searches by itself. Text of the
+head is escaped by the template; all other text is JSON that the script shows as text. The page's
+content security policy allows its own style and script only. Knows no benchmark's rules.
 """
 
 from __future__ import annotations
@@ -10,68 +10,99 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import io
-import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from alphabench.images import UnreadableImageError, open_rgb
-from alphabench.reports.markdown import NOTHING, number
-from alphabench.reports.run_report import absence_reason, coverage_words, stamps
-from alphabench.runs.stored_run import (
-    ImageResult,
-    ImageState,
-    SampleResult,
-    StoredEvaluation,
-    StoredRun,
+from alphabench.reports.gallery_entries import (
+    STATE_MARKS,
+    GalleryEntry,
+    GallerySample,
+    card_json,
+    detail_json,
+    mean_share,
+    unscored_status,
 )
+from alphabench.reports.gallery_images import (
+    MOST_EMBEDDED,
+    ShownImage,
+    StoredImage,
+    shown_images,
+)
+from alphabench.reports.markdown import NOTHING, number
+from alphabench.reports.run_report import (
+    absence_reason,
+    coverage_words,
+    identity_rows,
+    stamps,
+)
+from alphabench.runs.stored_run import SampleResult, StoredEvaluation, StoredRun
 from alphabench.types import Estimate, Report, Sample
 
 _TEMPLATE: Final = "gallery.html.jinja"
 _CHUNKS_BUFFERED: Final = 256
-_MARKS: Final[Mapping[ImageState, str]] = {
-    "right": "✓",
-    "partly": "◐",
-    "wrong": "✕",
-    "unscored": "–",
+_SORTS: Final = {
+    "": "benchmark order",
+    "low": "score, lowest first",
+    "high": "score, highest first",
+    "prompt": "prompt, A to Z",
+    "group": "group",
 }
-_COLUMNS: Final = {1: "one", 2: "two", 3: "three"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _GroupBar:
-    """One group's score, with its interval as a bar; lengths in percent, as text."""
+class GroupBar:
+    """One group's score with its interval as a bar; lengths in percent of the bar, as text."""
 
     name: str
     text: str
-    value: str = ""
+    spread: str = ""
+    """The interval in words."""
+    value: tuple[str, str] | None = None
+    """Where the bar begins and how long it is; None where nothing was scored."""
     interval: tuple[str, str] | None = None
-    """Where it begins and how long it is; None where nothing was scored."""
+    n_images: int = 0
+    """Images to filter by this group; 0 where no sample is in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Figure:
-    """One image as the page shows it."""
+class GalleryHead:
+    """What stands above the images."""
 
-    state: ImageState
-    caption: str
-    reason: str
+    title: str
     about: str
-    source: str | None
-    """None where there is no image."""
-    size: str
-    """`WIDTHxHEIGHT` of the stored image, where the page embeds a smaller one; else empty."""
-    objects: str
-    """JSON: [name, x1, y1, x2, y2, score] of each detected object; empty where there is none."""
+    stamps: Sequence[tuple[str, str]] = ()
+    score: str = ""
+    """Empty where nothing was scored yet."""
+    lines: Sequence[str] = ()
+    """Beside the score: interval, coverage."""
+    groups: Sequence[GroupBar] = ()
+    tables: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
+    """Folded: title and rows."""
+    note: str = ""
+    """Beside the groups."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryContent:
+    """All that a gallery shows."""
+
+    head: GalleryHead
+    samples: Sequence[GallerySample]
+    roots: Sequence[Path]
+    """The run folder of each side."""
+    states: Mapping[str, str]
+    """State -> what its filter says, in order."""
+    sides: Sequence[str] = ()
+    """The names of the two runs of a comparison."""
+    sorts: Mapping[str, str]
+    """Order -> what its choice says; the first is the default."""
 
 
 def gallery_html(
@@ -79,10 +110,10 @@ def gallery_html(
     samples: Sequence[Sample],
     *,
     evaluation: StoredEvaluation | None,
-    embed_pixels: int | None = None,
+    most_embedded: int = MOST_EMBEDDED,
 ) -> str:
     """The complete page; see `gallery_parts`."""
-    return "".join(gallery_parts(run, samples, evaluation=evaluation, embed_pixels=embed_pixels))
+    return "".join(gallery_parts(run, samples, evaluation=evaluation, most_embedded=most_embedded))
 
 
 def gallery_parts(
@@ -90,7 +121,7 @@ def gallery_parts(
     samples: Sequence[Sample],
     *,
     evaluation: StoredEvaluation | None,
-    embed_pixels: int | None = None,
+    most_embedded: int = MOST_EMBEDDED,
 ) -> Iterator[str]:
     """The page that lies in a run folder as `gallery.html`, in parts.
 
@@ -98,31 +129,108 @@ def gallery_parts(
         run: the run whose images are shown.
         samples: those of the run, in the order wanted.
         evaluation: with the verdicts and the report to show; None shows the images alone.
-        embed_pixels: put thumbnails of at most this many pixels a side into the page, so that it
-            can be sent alone; None refers to the images that lie beside it.
+        most_embedded: the number of images up to which the page holds them all and can be sent
+            alone; a longer page refers to the images that lie beside it.
     """
     results = run.sample_results(samples, evaluation)
+    content = GalleryContent(
+        head=_run_head(run, results, evaluation),
+        samples=[_sample(one) for one in results],
+        roots=(run.root,),
+        states={state: f"{mark} {state}" for state, mark in STATE_MARKS.items()},
+        sorts=_SORTS,
+    )
+    return page_parts(content, run.root, most_embedded=most_embedded)
+
+
+def page_parts(
+    content: GalleryContent, page_folder: Path, *, most_embedded: int = MOST_EMBEDDED
+) -> Iterator[str]:
+    """The page in parts.
+
+    Args:
+        content: what it shows.
+        page_folder: where the page will lie; URLs of images are relative to it.
+        most_embedded: see `gallery_parts`.
+    """
     style, script = (
         files("alphabench.reports").joinpath(name).read_text(encoding="utf-8")
         for name in ("gallery.css", "gallery.js")
     )
+    shown = _shown(content, page_folder, most_embedded)
+    counts = _counts(content.samples)
     parts = _template().stream(
-        benchmark=run.manifest.benchmark,
-        checkpoint=run.manifest.checkpoint,
+        head=content.head,
+        sides=content.sides,
+        sorts=content.sorts,
+        states=[
+            (state, label, counts.by_state[state])
+            for state, label in content.states.items()
+            if counts.by_state[state]
+        ],
+        statuses=sorted(counts.by_status.items()),
+        groups=list(counts.by_group.items()),
+        n_entries=counts.by_group.total(),
+        widest=max((len(one.entries) for one in content.samples), default=1),
+        cards=(Markup(card_json(one, shown)) for one in content.samples),  # noqa: S704 - see there
+        details=(Markup(detail_json(one)) for one in content.samples),  # noqa: S704 - see there
         style=Markup(style),  # noqa: S704 - a file of this package
         script=Markup(script),  # noqa: S704 - a file of this package
         style_digest=_digest(style),
         script_digest=_digest(script),
-        columns=_COLUMNS.get(run.images_per_sample, "many"),
-        cards=(
-            (one.sample, [_figure(image, run.root, embed_pixels) for image in one.images])
-            for one in results
-        ),
-        **_choices(results),
-        **_summary(run, evaluation),
     )
     parts.enable_buffering(_CHUNKS_BUFFERED)
     return iter(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counts:
+    """Numbers of entries."""
+
+    by_group: Counter[str]
+    by_state: Counter[str]
+    by_status: Counter[str]
+
+
+def _counts(samples: Sequence[GallerySample]) -> _Counts:
+    counts = _Counts(by_group=Counter(), by_state=Counter(), by_status=Counter())
+    for one in samples:
+        counts.by_group[one.sample.group] += len(one.entries)
+        for entry in one.entries:
+            counts.by_state[entry.state] += 1
+            counts.by_status.update(entry.statuses)
+    return counts
+
+
+def _sample(result: SampleResult) -> GallerySample:
+    shares = [share for image in result.images if (share := mean_share(image)) is not None]
+    return GallerySample(
+        sample=result.sample,
+        score=sum(shares) / len(shares) if shares else None,
+        entries=[
+            GalleryEntry(
+                state=image.state,
+                statuses=(unscored_status(image),) if image.state == "unscored" else (),
+                sides=(image,),
+            )
+            for image in result.images
+        ],
+    )
+
+
+def _shown(
+    content: GalleryContent, page_folder: Path, most_embedded: int
+) -> dict[tuple[int, str], ShownImage]:
+    """(side, image id) -> its image."""
+    stored = {
+        (side, image.image_id): StoredImage(content.roots[side], image.record.path)
+        for one in content.samples
+        for entry in one.entries
+        for side, image in enumerate(entry.sides)
+        if image.record is not None
+    }
+    shown = shown_images(list(stored.values()), page_folder, most_embedded=most_embedded)
+    return dict(zip(stored, shown, strict=True))
 
 
 @functools.cache
@@ -149,33 +257,50 @@ def _digest(content: str) -> str:
     return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
-def _summary(run: StoredRun, evaluation: StoredEvaluation | None) -> dict[str, Any]:
+def _run_head(
+    run: StoredRun, results: Sequence[SampleResult], evaluation: StoredEvaluation | None
+) -> GalleryHead:
+    manifest = run.manifest
     if evaluation is None or evaluation.report is None:
-        return {"report": None}
+        return GalleryHead(title=manifest.checkpoint, about=f"{manifest.benchmark}, not scored")
     report = evaluation.report
     headline, scale = report.headline, _scale(report)
     spread = f"95% interval {number(headline.low)} to {number(headline.high)}"
     if headline.value is None:
         spread = f"no headline: {report.withheld}" if report.withheld else absence_reason(headline)
-    return {
-        "report": report,
-        "stamps": stamps(report, run.manifest, evaluation.identity),
-        "score": number(headline.value),
-        "spread": spread,
-        "coverage": coverage_words(report),
-        "groups": [_group_bar(name, one, scale) for name, one in report.groups.items()],
-    }
+    in_group = Counter[str]()
+    for one in results:
+        in_group[one.sample.group] += len(one.images)
+    return GalleryHead(
+        title=manifest.checkpoint,
+        about=f"{manifest.benchmark}, {report.protocol} protocol, evaluator {report.evaluator}",
+        stamps=stamps(report, manifest, evaluation.identity),
+        score=number(headline.value),
+        lines=(spread, f"{headline.n_samples} samples", f"coverage {coverage_words(report)}"),
+        groups=[
+            _group_bar(name, one, scale, in_group[name]) for name, one in report.groups.items()
+        ],
+        tables=[
+            (
+                "Checkpoint, evaluator and data",
+                identity_rows(manifest, report, evaluation.identity),
+            )
+        ],
+    )
 
 
-def _group_bar(name: str, estimate: Estimate, scale: float) -> _GroupBar:
+def _group_bar(name: str, estimate: Estimate, scale: float, n_images: int) -> GroupBar:
     if estimate.value is None or estimate.low is None or estimate.high is None:
-        return _GroupBar(name=name, text=f"{NOTHING} {absence_reason(estimate)}")
+        text = f"{NOTHING} {absence_reason(estimate)}"
+        return GroupBar(name=name, text=text, n_images=n_images)
     value, low, high = (100 * v / scale for v in (estimate.value, estimate.low, estimate.high))
-    return _GroupBar(
+    return GroupBar(
         name=name,
         text=number(estimate.value),
-        value=f"{value:.1f}",
+        spread=f"95% interval {number(estimate.low)} to {number(estimate.high)}",
+        value=("0", f"{value:.1f}"),
         interval=(f"{low:.1f}", f"{high - low:.1f}"),
+        n_images=n_images,
     )
 
 
@@ -185,85 +310,3 @@ def _scale(report: Report) -> float:
     return next(
         (s for s in (1.0, 10.0, 100.0) if max(highs, default=0.0) <= s), max(highs, default=1)
     )
-
-
-def _choices(results: Sequence[SampleResult]) -> dict[str, Any]:
-    """What the filters offer: (label, value, number of images) each."""
-    groups = Counter[str]()
-    states = Counter[ImageState]()
-    for one in results:
-        groups[one.sample.group] += len(one.images)
-        states.update(image.state for image in one.images)
-    return {
-        "n_images": groups.total(),
-        "by_group": [(name, name, count) for name, count in groups.items()],
-        "by_state": [
-            (f"{mark} {state}", state, states[state])
-            for state, mark in _MARKS.items()
-            if state != "partly" or states[state]
-        ],
-    }
-
-
-def _figure(image: ImageResult, root: Path, embed_pixels: int | None) -> _Figure:
-    about, source, size, objects = f"image {image.image_id}", None, "", ""
-    if (record := image.record) is not None:
-        about = f"{about} · seed {record.seed}"
-        source, objects = f"./{quote(record.path)}", _objects(image)
-        if embed_pixels is not None:
-            source, size = _thumbnail(root / record.path, embed_pixels)
-    return _Figure(
-        state=image.state,
-        caption=f"{_MARKS[image.state]} {_state_words(image)}",
-        reason=image.reason,
-        about=about,
-        source=source,
-        size=size,
-        objects=objects,
-    )
-
-
-def _state_words(image: ImageResult) -> str:
-    """The state; with several questions or marks between none and full, the mean too."""
-    values = [verdict.value for verdict in image.verdicts if verdict.value is not None]
-    if image.state == "unscored" or (len(values) == 1 and values[0] in (0.0, 1.0)):
-        return image.state
-    return f"{image.state} · {number(sum(values) / len(values))}"
-
-
-def _objects(image: ImageResult) -> str:
-    """What the evaluator detected, for the large view."""
-    seen = [
-        [str(name), *(round(part, 3) for part in box)]
-        for verdict in image.verdicts
-        for name, boxes in _mapping(verdict.detail.get("objects")).items()
-        for box in (boxes if isinstance(boxes, list) else ())
-        if _is_box(box)
-    ]
-    return json.dumps(seen, ensure_ascii=False) if seen else ""
-
-
-def _is_box(content: Any) -> bool:
-    """`x1, y1, x2, y2, score`; other evaluators may store something else under the same name."""
-    return (
-        isinstance(content, list)
-        and len(content) == 5
-        and all(isinstance(part, (int, float)) and math.isfinite(part) for part in content)
-    )
-
-
-def _mapping(content: Any) -> Mapping[str, Any]:
-    return content if isinstance(content, Mapping) else {}
-
-
-def _thumbnail(path: Path, pixels: int) -> tuple[str, str]:
-    """A data URI, and the size of the stored image; `data:,` for one that cannot be read."""
-    try:
-        image = open_rgb(path)
-    except UnreadableImageError:
-        return "data:,", ""
-    size = f"{image.width}x{image.height}"
-    image.thumbnail((pixels, pixels))
-    content = io.BytesIO()
-    image.save(content, format="WEBP", quality=82)
-    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}", size

@@ -389,9 +389,12 @@ def _examples(names: list[str]) -> str:
     return ", ".join(inline(name, 40) for name in names[:_MOST_EXAMPLES])
 
 
-def _identity_table(manifest: Manifest, report: Report, identity: Mapping[str, str]) -> str:
+def identity_rows(
+    manifest: Manifest, report: Report, identity: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """What decides images and scores, as (name, value), unescaped."""
     pixels = manifest.pixels
-    rows = [
+    return [
         ("benchmark", manifest.benchmark),
         ("data sha256", pixels.get("benchmark.data_digest", NOTHING)),
         ("prompts", pixels.get("benchmark.prompt_style", NOTHING)),
@@ -405,9 +408,11 @@ def _identity_table(manifest: Manifest, report: Report, identity: Mapping[str, s
         *[(key, pixels[key]) for key in sorted(pixels) if not _has_row(key)],
         ("fingerprint of the images", manifest.fingerprint),
     ]
-    return markdown_table(
-        ["what", "value"], [[inline(key), inline(value)] for key, value in rows], ["left", "left"]
-    )
+
+
+def _identity_table(manifest: Manifest, report: Report, identity: Mapping[str, str]) -> str:
+    rows = [[inline(key), inline(value)] for key, value in identity_rows(manifest, report, identity)]
+    return markdown_table(["what", "value"], rows, ["left", "left"])
 
 
 def _prefixed(pixels: Mapping[str, str], prefix: str) -> list[tuple[str, str]]:
