@@ -11,9 +11,10 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.writing import replace_file, writing
 from alphabench.interfaces import Benchmark
 from alphabench.python_arguments import text_or_none
 from alphabench.reports.comparison import (
@@ -82,6 +83,59 @@ def compare(
     Raises:
         AlphaBenchError: the runs are not measured alike, or not by exactly one evaluation.
     """
+    pair = _open_pair(baseline, candidate, evaluation, benchmark)
+    return compare_runs(*pair.runs, basis_of(pair.benchmark), evaluation=pair.evaluation)
+
+
+def write_comparison_gallery(
+    baseline: StoredRunPath | RunResult,
+    candidate: StoredRunPath | RunResult,
+    file: str | PathLike[str],
+    *,
+    evaluation: str | None = None,
+    benchmark: str | Benchmark | None = None,
+) -> Path:
+    """Write a page with the images of two runs side by side; the arguments are those of `compare`.
+
+    Args:
+        baseline: A on the page.
+        candidate: B on the page.
+        file: the HTML file to write; one that exists is replaced.
+        evaluation: as in `compare`.
+        benchmark: as in `compare`.
+
+    Raises:
+        AlphaBenchError: the runs cannot be compared, or the file cannot be written.
+    """
+    from alphabench.reports.comparison_gallery import comparison_gallery_parts
+
+    pair = _open_pair(baseline, candidate, evaluation, benchmark)
+    basis = basis_of(pair.benchmark)
+    path = Path(file).expanduser()
+    parts = comparison_gallery_parts(
+        pair.runs,
+        compare_runs(*pair.runs, basis, evaluation=pair.evaluation),
+        basis.samples,
+        evaluation=pair.evaluation,
+        page_folder=path.parent,
+    )
+    with writing(path, elsewhere="name another file"):
+        replace_file(path, parts)
+    return path
+
+
+class _Pair(NamedTuple):
+    runs: tuple[StoredRun, StoredRun]
+    evaluation: str
+    benchmark: Benchmark
+
+
+def _open_pair(
+    baseline: StoredRunPath | RunResult,
+    candidate: StoredRunPath | RunResult,
+    evaluation: str | None,
+    benchmark: str | Benchmark | None,
+) -> _Pair:
     before, after = (StoredRun.open(_path(one)) for one in (baseline, candidate))
     chosen = text_or_none("evaluation", evaluation) or shared_evaluation(before, after)
     protocol = before.protocol(chosen)
@@ -89,7 +143,7 @@ def compare(
         before.manifest.benchmark, protocol, benchmark, folder=before.folder
     )
     before.check_same_data(bench)
-    return compare_runs(before, after, basis_of(bench), evaluation=chosen)
+    return _Pair((before, after), chosen, bench)
 
 
 def leaderboard(

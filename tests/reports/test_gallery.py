@@ -3,18 +3,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
-import shutil
-import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from alphabench.reports.gallery import gallery_html
-from alphabench.types import ImageRequest, NotGenerated, Sample
+from alphabench.reports.gallery_images import THUMBNAIL_PIXELS, embedded_file
+from alphabench.runs.store import StoredVerdict
+from alphabench.types import ImageRequest, NotGenerated, Sample, Verdict
 from tests.support.stored_runs import Answer, Made, RunMaker
 
 HOSTILE = [
@@ -22,55 +25,53 @@ HOSTILE = [
     '" onerror="alert(1)',
     "]]> --> &amp; &lt; ' `code` | pipe\nsecond line\x00\ud800",
     "<img src=https://evil.example/x.png>",
+    "<!-- <script> \u2028 \\u0000 \u202egnp.exe",
     "word " * 2_000,
 ]
 
 
 class Page(HTMLParser):
-    """Elements with their attributes, and the text of the headings of samples."""
+    """Elements with their attributes, and the data that the script shows."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.headings: list[str] = []
-        self._heading: list[str] | None = None
+        self.blocks: dict[str, str] = {}
+        self._block: str | None = None
         self.feed(text)
+        self.cards: list[dict[str, Any]] = json.loads(self.blocks["cards"])
+        self.details = [json.loads(line) for line in self.blocks["details"].strip().split("\n")]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-        if tag == "h2":
-            self._heading = []
+        self._block = dict(attrs).get("id") if tag == "script" else None
 
     def handle_data(self, data: str) -> None:
-        if self._heading is not None:
-            self._heading.append(data)
+        if self._block is not None:
+            self.blocks[self._block] = self.blocks.get(self._block, "") + data
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "h2" and self._heading is not None:
-            self.headings.append("".join(self._heading))
-            self._heading = None
+        self._block = None
 
     def all(self, tag: str, **wanted: str) -> Iterator[dict[str, str | None]]:
         for name, attributes in self.elements:
             if name == tag and all(attributes.get(k) == v for k, v in wanted.items()):
                 yield attributes
 
+    def sides(self) -> list[dict[str, Any]]:
+        return [side for card in self.cards for one in card["entries"] for side in one["sides"]]
+
 
 def text_of(made: Made, **settings: int) -> str:
-    return gallery_html(
-        made.run,
-        made.samples,
-        evaluation=made.scored,
-        embed_pixels=settings.get("embed_pixels"),
-    )
+    return gallery_html(made.run, made.samples, evaluation=made.scored, **settings)
 
 
-def page_of(made: Made) -> Page:
-    return Page(text_of(made))
+def page_of(made: Made, **settings: int) -> Page:
+    return Page(text_of(made, **settings))
 
 
-def classes(page: Page) -> list[str | None]:
-    return [figure["class"] for figure in page.all("figure")]
+def states(page: Page) -> list[str]:
+    return [entry["state"] for card in page.cards for entry in card["entries"]]
 
 
 def mixed(request: ImageRequest) -> Answer:
@@ -85,56 +86,86 @@ def mixed(request: ImageRequest) -> Answer:
 
 def test_every_expected_image_has_its_place_and_verdict(make_run: RunMaker) -> None:
     page = page_of(make_run(answer=mixed))
-    assert classes(page) == ["unscored"] * 6 + ["wrong", "right"] * 9
-    assert len(list(page.all("img", loading="lazy"))) == 20
+    assert states(page) == ["unscored"] * 6 + ["wrong", "right"] * 9
+    assert sum("src" in side for side in page.sides()) == 20
 
 
 def test_reasons_stand_beside_their_images(make_run: RunMaker) -> None:
-    text = text_of(make_run(answer=mixed))
-    assert text.count("no image (refused): the filter declined") == 2
-    assert text.count("failed: the detector broke") == 2
-    assert text.count("not made yet") == 2
-    assert text.count("expected cat&gt;=1, found 0") == 9
+    reasons = Counter(side.get("reason") for side in page_of(make_run(answer=mixed)).sides())
+    assert reasons == {
+        "no image (refused): the filter declined": 2,
+        "failed: the detector broke": 2,
+        "not made yet": 2,
+        "expected cat>=1, found 0": 9,
+        None: 9,
+    }
 
 
-def test_images_are_referred_to_where_they_lie(make_run: RunMaker) -> None:
+def test_a_page_of_few_images_holds_them_and_names_their_files(make_run: RunMaker) -> None:
     made = make_run()
-    sources = [image["src"] or "" for image in page_of(made).all("img", loading="lazy")]
+    for side in page_of(made).sides():
+        kind, _, content = side["src"].partition(",")
+        assert kind == "data:image/png;base64"
+        assert side["file"] == f"./images/{side['id']}.png"
+        assert base64.b64decode(content) == (made.folder.root / side["file"]).read_bytes()
+
+
+def test_a_page_of_many_images_refers_to_where_they_lie(make_run: RunMaker) -> None:
+    made = make_run()
+    sources = [side["src"] for side in page_of(made, most_embedded=23).sides()]
     assert sources[0] == "./images/00000/0.png"
     assert all((made.folder.root / source).is_file() for source in sources)
 
 
-def test_embedded_thumbnails_need_no_other_file(make_run: RunMaker) -> None:
-    page = Page(text_of(make_run(), embed_pixels=12))
-    for image, figure in zip(page.all("img", loading="lazy"), page.all("figure"), strict=True):
-        kind, _, content = (image["src"] or "").partition(",")
-        assert kind == "data:image/webp;base64"
-        with Image.open(io.BytesIO(base64.b64decode(content))) as thumbnail:
-            assert thumbnail.size == (12, 8)
-        assert figure["data-size"] == "24x16"
-
-
-def test_an_image_that_is_gone_costs_only_its_own_thumbnail(make_run: RunMaker) -> None:
+def test_a_large_image_is_embedded_as_a_thumbnail_with_its_own_size(
+    make_run: RunMaker, tmp_path: Path
+) -> None:
     made = make_run()
-    (made.folder.root / "images" / "00000" / "0.png").write_bytes(b"not a picture")
-    sources = [i["src"] for i in Page(text_of(made, embed_pixels=12)).all("img", loading="lazy")]
-    assert sources[0] == "data:,"
-    assert all((source or "").startswith("data:image/webp") for source in sources[1:])
+    noise = Image.effect_noise((800, 400), 90).convert("RGB")
+    noise.save(made.folder.root / "images" / "00000" / "0.png")
+    side = page_of(made).sides()[0]
+    assert side["size"] == [800, 400]
+    kind, _, content = side["src"].partition(",")
+    assert kind == "data:image/webp;base64"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as thumbnail:
+        assert thumbnail.size == (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS // 2)
 
 
-def test_hostile_text_is_shown_as_text(make_run: RunMaker, tmp_path: Path) -> None:
+def test_an_image_that_is_gone_costs_only_its_own_place(make_run: RunMaker) -> None:
+    made = make_run()
+    (made.folder.root / "images" / "00000" / "0.png").write_bytes(b"not an image")
+    (made.folder.root / "images" / "00000" / "1.png").unlink()
+    sources = [side["src"] for side in page_of(made).sides()]
+    assert sources[:2] == ["", ""]
+    assert all(source.startswith("data:image/png") for source in sources[2:])
+
+
+def test_a_link_out_of_the_run_folder_is_not_embedded(make_run: RunMaker, tmp_path: Path) -> None:
+    made = make_run()
+    private = tmp_path.parent / "private.png"
+    Image.new("RGB", (3, 3), "red").save(private)
+    image = made.folder.root / "images" / "00000" / "0.png"
+    image.unlink()
+    image.symlink_to(private)
+    assert page_of(made).sides()[0]["src"] == ""
+
+
+def test_hostile_text_stays_data(make_run: RunMaker) -> None:
     made = make_run(HOSTILE[0])
     samples = [
-        Sample(id=s.id, prompt=text, group=text[:60])
+        Sample(id=s.id, prompt=text, group=text[:60], facts={"hint": text})
         for s, text in zip(made.samples, HOSTILE, strict=False)
     ]
     text = gallery_html(made.run, samples, evaluation=made.scored)
     page = Page(text)
-    (tmp_path / "gallery.html").write_text(text, encoding="utf-8")
-    shown = [prompt.replace("\x00", "\ufffd").replace("\ud800", "?") for prompt in HOSTILE]
-    assert [h for h in page.headings if h] == shown
-    assert len(list(page.all("script"))) == 1
-    assert len(list(page.all("article"))) == len(HOSTILE)
+    assert [card["prompt"] for card in page.cards] == [
+        prompt.replace("\ud800", "\ufffd") for prompt in HOSTILE
+    ]
+    for block in page.blocks.values():
+        if not block.startswith('"use strict"'):
+            assert not re.search("[<>&\u2028\u2029]", block)
+    assert len(list(page.all("script"))) == 3
+    assert not list(page.all("img"))
     assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
 
 
@@ -159,15 +190,20 @@ def test_the_policy_allows_the_pages_own_script_and_style_and_no_other(make_run:
 
 def test_filters_count_what_they_would_show(make_run: RunMaker) -> None:
     text = text_of(make_run(answer=mixed))
-    found = dict(re.findall(r'data-value="(\w*)"[^>]*>[^<]*<small>(\d+)</small>', text))
+    found = dict(re.findall(r'data-verdict="(\w*)"[^>]*>[^<]*<small>(\d+)</small>', text))
     assert found == {
         "": "24",
         "right": "9",
         "wrong": "9",
         "unscored": "6",
-        "one": "12",
-        "two": "12",
+        "failed": "2",
+        "missing": "2",
+        "refused": "2",
     }
+    assert re.findall(r"<option value=\"(\w+)\">\w+ \((\d+)\)", text) == [
+        ("one", "12"),
+        ("two", "12"),
+    ]
 
 
 def test_the_head_shows_score_interval_and_stamps(make_run: RunMaker) -> None:
@@ -186,7 +222,7 @@ def test_a_run_can_be_looked_at_before_it_is_scored(make_run: RunMaker) -> None:
     made = make_run()
     text = gallery_html(made.run, made.samples, evaluation=None)
     assert "geneval@1:mini, not scored" in text
-    assert set(classes(Page(text))) == {"unscored"}
+    assert set(states(Page(text))) == {"unscored"}
 
 
 def test_a_verdict_about_an_earlier_image_is_not_shown(make_run: RunMaker) -> None:
@@ -195,15 +231,89 @@ def test_a_verdict_about_an_earlier_image_is_not_shown(make_run: RunMaker) -> No
     lines = records.read_text().splitlines(keepends=True)
     changed = re.sub(r'"sha256": "\w+"', '"sha256": "0000"', lines[0])
     records.write_text("".join([*lines, changed]))
-    assert classes(page_of(made))[:2] == ["unscored", "right"]
+    assert states(page_of(made))[:2] == ["unscored", "right"]
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_a_browser_runs_the_page_under_its_own_policy(make_run: RunMaker) -> None:
-    made = make_run(answer=mixed)
-    path = made.folder.write_page("gallery.html", text_of(made))
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    done = subprocess.run(
-        [*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True
+def judged(made: Made, *details: dict[str, Any]) -> Page:
+    """The page of a run whose first image has one verdict with each of these details."""
+    (record,) = [one for name, one in made.run.images.items() if name == "00000/0"]
+    verdicts = [
+        Verdict(image_id="00000/0", question_id=str(i), value=1.0, status="scored", detail=detail)
+        for i, detail in enumerate(details)
+    ]
+    made.folder.append_verdicts(
+        made.evaluation,
+        [StoredVerdict(image_sha256=record.sha256, verdict=verdict) for verdict in verdicts],
     )
-    assert '<span id="shown" role="status">24 of 24 images</span>' in done.stdout
+    return page_of(made)
+
+
+def test_questions_and_the_judges_replies_are_among_the_details(make_run: RunMaker) -> None:
+    page = judged(
+        make_run(),
+        {"question": "Is it red?", "expected": "yes", "reply": "Yes!", "tokens": [3, 1]},
+        {"out_of": 2, "call": {"reply": "so so", "model": "x"}, "scores": [1.0, 0.5]},
+    )
+    _, first, second = page.details[0]["entries"][0][0]["verdicts"]
+    assert page.details[0]["questions"][1:] == [
+        {"id": "0", "question": "Is it red?", "expected": "yes"},
+        {"id": "1"},
+    ]
+    assert first == {"q": 1, "value": "1.000", "share": 1.0, "reply": "Yes!"}
+    assert second["more"] == [["call: reply", "so so"], ["scores", "1, 0.5"]]
+    assert (second["out_of"], second["share"]) == ("2", 0.5)
+    assert page.cards[0]["entries"][0]["sides"][0]["says"].startswith("◐ partly")
+
+
+def test_what_the_generator_noted_is_among_the_details(make_run: RunMaker) -> None:
+    made = make_run()
+    records = made.folder.root / "images.jsonl"
+    row = json.loads(records.read_text().splitlines()[0])
+    row["notes"] = {
+        "thought": "a cat, large",
+        "thought_cut": False,
+        "refinement": [{"before": 0.25, "kept": True}],
+    }
+    with records.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    assert page_of(made).details[0]["entries"][0][0]["notes"] == [
+        ["thought", "a cat, large"],
+        ["refinement 1: before", "0.25"],
+        ["refinement 1: kept", "yes"],
+    ]
+
+
+def test_the_source_image_of_an_edit_is_embedded_and_no_path_is_told(
+    make_run: RunMaker, tmp_path: Path
+) -> None:
+    source = tmp_path.parent / "source.png"
+    Image.new("RGB", (5, 5), "blue").save(source)
+    sample = Sample(
+        id="00000",
+        prompt="make it red",
+        group="colour",
+        source_image=source,
+        facts={"where": str(source), "language": "en", "colour": "colour"},
+    )
+    made = make_run(samples=[sample])
+    text = text_of(made)
+    page = Page(text)
+    assert page.cards[0]["edits"] is True
+    assert page.details[0]["source"] == embedded_file(source)
+    assert page.details[0]["facts"] == [["language", "en"]]
+    assert str(tmp_path.parent) not in page.blocks["details"]
+
+
+def test_a_source_image_that_is_gone_leaves_the_rest(make_run: RunMaker, tmp_path: Path) -> None:
+    sample = Sample(id="00000", prompt="p", group="g", source_image=tmp_path / "none.png")
+    page = page_of(make_run(samples=[sample]))
+    assert page.cards[0]["edits"] is True
+    assert "source" not in page.details[0]
+
+
+@pytest.mark.parametrize("box", [[1, 2, 3], [1, 2, 3, float("inf"), 5], "text"])
+def test_other_things_under_the_name_of_objects_are_not_boxes(
+    make_run: RunMaker, box: object
+) -> None:
+    page = judged(make_run(), {"objects": {"cat": [box, [1, 2, 3, 4, 0.5]]}})
+    assert page.details[0]["entries"][0][0]["objects"] == [["cat", 1, 2, 3, 4, 0.5]]

@@ -188,9 +188,27 @@ def compare_command(
         typer.Option(metavar="NAME", help="Evaluation to compare, if both runs have several."),
     ] = None,
     benchmark: OwnBenchmark = None,
+    gallery: Annotated[
+        bool, typer.Option("--gallery", help="Also write a page with their images side by side.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where --gallery writes (default: comparison.html)."),
+    ] = None,
 ) -> None:
     """Compare two runs of one benchmark: paired by sample, with a 95% interval."""
-    from alphabench.analysis import compare
+    from alphabench.analysis import compare, write_comparison_gallery
 
+    if out is not None and not gallery:
+        raise AlphaBenchError("--out names the file of --gallery", hint="add --gallery")
     compared = compare(baseline, candidate, evaluation=evaluation, benchmark=benchmark)
     echo(compared.to_markdown())
+    if gallery:
+        page = write_comparison_gallery(
+            baseline,
+            candidate,
+            out or Path("comparison.html"),
+            evaluation=evaluation,
+            benchmark=benchmark,
+        )
+        echo(f"gallery: {page}")

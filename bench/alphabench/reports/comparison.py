@@ -142,7 +142,7 @@ class RunComparison:
         decision = "distinguishable" if self.distinguishable else "not distinguishable"
         return (
             f"RunComparison({self.benchmark}: {self.candidate} against {self.baseline}, "
-            f"difference {_signed(difference.value)} {interval(difference)}, {decision}, "
+            f"difference {signed(difference.value)} {interval(difference)}, {decision}, "
             f"{difference.n_samples} pairs)"
         )
 
@@ -246,10 +246,10 @@ def comparison_markdown(comparison: RunComparison, *, most_changes: int = 20) ->
     rows = [
         [
             inline(group),
-            _signed(difference.value),
+            signed(difference.value),
             interval(difference),
             str(difference.n_samples),
-            _verdict(difference),
+            difference_verdict(difference),
         ]
         for group, difference in comparison.groups.items()
     ]
@@ -361,13 +361,14 @@ def _headline(difference: Estimate) -> str:
         return f"**Difference {NOTHING}**: no sample was scored in both runs."
     decision = "distinguishable" if is_distinguishable(difference) else "not distinguishable"
     return (
-        f"**Difference {_signed(difference.value)}, {decision}**: 95% interval "
-        f"{_signed(difference.low)} to {_signed(difference.high)}, "
+        f"**Difference {signed(difference.value)}, {decision}**: 95% interval "
+        f"{signed(difference.low)} to {signed(difference.high)}, "
         f"from {difference.n_samples} pairs of samples."
     )
 
 
-def _verdict(difference: Estimate) -> str:
+def difference_verdict(difference: Estimate) -> str:
+    """Whether the candidate is higher or lower, in words."""
     if difference.value is None:
         return "nothing scored in both"
     if not is_distinguishable(difference):
@@ -375,7 +376,8 @@ def _verdict(difference: Estimate) -> str:
     return "higher" if difference.value > 0 else "lower"
 
 
-def _signed(value: float | None) -> str:
+def signed(value: float | None) -> str:
+    """A difference with its sign and three decimals; a dash where there is none."""
     return NOTHING if value is None else f"{value:+.3f}"
 
 

@@ -189,7 +189,9 @@
     const stage = make("div", {}, image);
     if (image.tagName === "IMG") {
       image.addEventListener("load", () => {
-        if (objects?.length && !stage.querySelector(".boxes")) stage.append(boxes(objects, size ?? [image.naturalWidth, image.naturalHeight]));
+        const [width, height] = size ?? [image.naturalWidth, image.naturalHeight];
+        stage.style.aspectRatio = `${width} / ${height}`;
+        if (objects?.length && !stage.querySelector(".boxes")) stage.append(boxes(objects, [width, height]));
       });
       if (size && file) { // a thumbnail until the whole image is there
         const whole = new Image();
@@ -214,7 +216,7 @@
     return `${mark} ${verdict.answer ?? (isShort(verdict.reply) ? verdict.reply : "")}`;
   };
   const isShort = (reply) => reply !== undefined && reply.length <= 16 && !reply.includes("\n");
-  const question = (verdict, asked) => {
+  const question = (verdict, asked, alone) => {
     const rows = [];
     const words = answerWords(verdict);
     const add = (name, text) => { if (text !== undefined && text !== "") rows.push([name, text]); };
@@ -222,7 +224,7 @@
     if (!words.endsWith(` ${verdict.reply}`)) add("reply", verdict.reply);
     add("judge's thought", verdict.thought);
     add("P(yes)", verdict.p_yes);
-    add("reason", verdict.reason);
+    if (!alone) add("reason", verdict.reason);
     return make("li", {},
       make("div", { class: "asked" }, make("span", {}, asked.question ?? asked.id), make("span", { class: `answer ${answerState(verdict)}` }, words)),
       rows.length || verdict.more ? list([...rows, ...(verdict.more ?? [])]) : null);
@@ -239,7 +241,7 @@
     if (found.length) about.append(make("h3", {}, "Detected"), make("p", { class: "text" }, found.join(", ")));
     if (worthShowing(detail.verdicts ?? [], questions)) {
       const told = detail.verdicts.some((one) => one.reply !== undefined || one.more) ? "Questions and replies" : "Questions";
-      about.append(make("h3", {}, told), make("ol", { class: "questions" }, ...detail.verdicts.map((one) => question(one, questions[one.q]))));
+      about.append(make("h3", {}, told), make("ol", { class: "questions" }, ...detail.verdicts.map((one) => question(one, questions[one.q], detail.verdicts.length === 1))));
     }
     const notes = detail.notes ?? [];
     const titled = { thought: "Thought", "revised prompt": "Prompt as rewritten by the host" };

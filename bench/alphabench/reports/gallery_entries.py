@@ -74,13 +74,13 @@ def unscored_status(image: ImageResult) -> str:
 
 
 def state_words(image: ImageResult) -> str:
-    """The state; with several questions or marks between none and full, the mean too."""
-    values = [verdict.value for verdict in image.verdicts if verdict.value is not None]
+    """The state; with its status where it is unscored, with the mean where it is partly."""
     if image.state == "unscored":
         status = unscored_status(image)
         return f"unscored · {status}" if image.verdicts or image.absence else "unscored"
-    if len(values) == 1 and values[0] in (0.0, 1.0):
+    if image.state != "partly":
         return image.state
+    values = [verdict.value for verdict in image.verdicts if verdict.value is not None]
     marks = {verdict.number(OUT_OF, FULL_MARKS) for verdict in image.verdicts}
     full = max(marks)
     out_of = f" of {full:g}" if len(marks) == 1 and full != FULL_MARKS else ""
@@ -120,9 +120,7 @@ def card_json(one: GallerySample, shown: Mapping[tuple[int, str], ShownImage]) -
 def detail_json(one: GallerySample) -> str:
     """One sample's line of details."""
     questions: dict[str, dict[str, Any]] = {}
-    entries = [
-        [_image_detail(image, questions) for image in entry.sides] for entry in one.entries
-    ]
+    entries = [[_image_detail(image, questions) for image in entry.sides] for entry in one.entries]
     source = one.sample.source_image
     content = {
         "entries": entries,

@@ -411,7 +411,9 @@ def identity_rows(
 
 
 def _identity_table(manifest: Manifest, report: Report, identity: Mapping[str, str]) -> str:
-    rows = [[inline(key), inline(value)] for key, value in identity_rows(manifest, report, identity)]
+    rows = [
+        [inline(key), inline(value)] for key, value in identity_rows(manifest, report, identity)
+    ]
     return markdown_table(["what", "value"], rows, ["left", "left"])
 
 
