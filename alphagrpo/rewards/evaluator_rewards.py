@@ -34,7 +34,7 @@ from alphatrainers.trajectory import TrainingPrompt, Trajectory
 
 _LOGGED: Final = ("semantic", "quality")
 QUESTIONS: Final = "questions"
-"""Key in `Score.parts`: how many questions about the image the judge was questions."""
+"""Key in `Score.parts`: how many questions the judge was asked about the image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def _score(verdicts: Sequence[Verdict]) -> Score:
     values = [verdict.value for verdict in verdicts if verdict.value is not None]
     if not verdicts or len(values) < len(verdicts):
         unscored = next((one for one in verdicts if one.value is None), None)
-        return Score(value=None, reason=_reason(unscored) if unscored else "nothing was questions")
+        return Score(value=None, reason=_reason(unscored) if unscored else "no question was asked")
     detail = verdicts[0].detail
     parts = {key: float(detail[key]) for key in _LOGGED if isinstance(detail.get(key), int | float)}
     if isinstance(questions := detail.get("questions"), list):
