@@ -1,7 +1,7 @@
 """An image algorithm of your own, as one table row: REINFORCE on the stored denoising steps.
 
     cd examples
-    alphabench train nano-rt2i training.steps=2 validation=[] \
+    alphabench train nano-rt2i training.steps=2 "validation=[]" \
         training.image.kind=image_algorithm:REINFORCE task.draw.kernel=flow_sde
 
 docs/extending/algorithm.md walks through this file. Shapes: B trajectories of a batch.

@@ -1,7 +1,7 @@
 """Rewards of your own for `alphabench train`: a function of images, and an object that sees texts.
 
     cd examples
-    alphabench train nano-rt2i training.steps=2 validation=[] \
+    alphabench train nano-rt2i training.steps=2 "validation=[]" \
         "rewards={colour: {kind: python, factory: 'reward_function:colourfulness'}}"
 
 docs/extending/reward.md walks through this file.

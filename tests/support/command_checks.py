@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -54,7 +55,7 @@ def faults(command: PageCommand) -> list[str]:
     except Exception as error:  # noqa: BLE001 - whatever the parser says is the fault
         return [error.format_message() if hasattr(error, "format_message") else str(error)]
     found = [] if verb not in _BENCHMARK_FIRST else _faults_of_benchmark(given)
-    found += _faults_of_recipe(given) if verb == "train" else []
+    found += _faults_of_recipe(command, given) if verb == "train" else []
     found += _faults_of_checkpoint(given)
     evaluator, _ = split_spec(given.get("evaluator") or "")
     if evaluator and evaluator not in {*registry.known("evaluator"), *_EVALUATORS}:
@@ -124,15 +125,19 @@ def _faults_of_benchmark(given: dict[str, Any]) -> list[str]:
     return found
 
 
-def _faults_of_recipe(given: dict[str, Any]) -> list[str]:
-    name = str(given["recipe"])
-    path = ROOT / name
+def _faults_of_recipe(command: PageCommand, given: dict[str, Any]) -> list[str]:
+    """A file that the repository does not have is a reader's own, but not inside `examples`."""
+    name, here = str(given["recipe"]), ROOT / command.folder
     known = name in recipe_names()
-    if not known and (name.startswith(("runs/", "$")) or ("/" in name and not path.exists())):
+    if not known and name.startswith(("runs/", "$")):
+        return []
+    is_path = "/" in name or name.endswith((".yaml", ".yml"))
+    if is_path and not (here / name).exists() and command.folder == ".":
         return []
     overrides = next((value for value in given.values() if isinstance(value, (list, tuple))), ())
     try:
-        load_recipe(name if known or "/" not in name else path, overrides)
+        with contextlib.chdir(here):
+            load_recipe(name, overrides)
     except AlphaBenchError as error:
         return [error.message]
     return []
