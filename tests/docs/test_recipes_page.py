@@ -11,7 +11,8 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin, get_ty
 import pytest
 import yaml
 
-from alphagrpo.recipe import TrainingRecipe, load_recipe, recipe_names
+from alphagrpo.recipe import TrainingRecipe, load_recipe
+from alphagrpo.recipe_names import recipe_names
 from alphagrpo.rewards.reward_kinds import REWARD_KINDS
 from alphatrainers.algorithms.schedules import DECAYS
 from alphatrainers.image_algorithms import IMAGE_ALGORITHMS
