@@ -127,12 +127,13 @@ def _faults_of_benchmark(given: dict[str, Any]) -> list[str]:
 
 def _faults_of_recipe(command: PageCommand, given: dict[str, Any]) -> list[str]:
     """A file that the repository does not have is a reader's own, but not inside `examples`."""
-    name, here = str(given["recipe"]), ROOT / command.folder
+    name = str(given["recipe"])
+    here = ROOT / command.folder if (ROOT / command.folder).is_dir() else ROOT
     known = name in recipe_names()
     if not known and name.startswith(("runs/", "$")):
         return []
     is_path = "/" in name or name.endswith((".yaml", ".yml"))
-    if is_path and not (here / name).exists() and command.folder == ".":
+    if is_path and not (here / name).exists() and here == ROOT / ".":
         return []
     overrides = next((value for value in given.values() if isinstance(value, (list, tuple))), ())
     try:
