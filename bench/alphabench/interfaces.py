@@ -23,6 +23,8 @@ from alphabench.types import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from alphabench.weights.memory import WeightSize
+
 
 class Benchmark(Protocol):
     """The prompts to generate, the questions about the images, and how to score the answers."""
@@ -147,6 +149,30 @@ class Licensed(Protocol):
     @property
     def licences(self) -> Mapping[str, str]:
         """Model -> licence: an SPDX identifier, a phrase, or `unknown`."""
+        ...
+
+
+@runtime_checkable
+class ShowsSettings(Protocol):
+    """A generator that can say how it will sample before its weights load."""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Setting -> its value, as text."""
+        ...
+
+    @property
+    def default_settings(self) -> Mapping[str, str]:
+        """The same without the user's options."""
+        ...
+
+
+@runtime_checkable
+class MeasuresWeights(Protocol):
+    """A generator that knows the size of its weights before they load."""
+
+    def weight_size(self) -> WeightSize | None:
+        """None where the files are not on this machine."""
         ...
 
 

@@ -231,6 +231,15 @@ class RemoteJudge(Protocol):
         ...
 
 
+@runtime_checkable
+class EstimatesCost(Protocol):
+    """A judge that can say what a question may cost before it is asked."""
+
+    def most_usd(self, question: Question) -> float | None:
+        """A high estimate in US dollars; None where prices are not known."""
+        ...
+
+
 def remote_judge_of(part: object) -> RemoteJudge | None:
     """The remote judge that an evaluator asks, or that a judge passes its questions on to.
 

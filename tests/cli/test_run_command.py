@@ -128,7 +128,22 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(alphabench: Shell) -
     assert "240 (4 per sample)" in said.out
     assert "nano-official" in said.out
     assert "MIT" in said.out
+    assert "size=128x128; error=0.0" in said.out
     assert not (alphabench.folder / "runs").exists()
+
+
+def test_a_dry_run_lists_what_is_missing_a_line_each_and_fails(alphabench: Shell) -> None:
+    words = ("run", "tiif:mini", "--ckpt", "scene:?size=64", "--dry-run")
+    said = alphabench(*words, code=2)
+    assert "missing: tiif puts its questions to a judge, and none is named" in said.out
+    found = alphabench(*words, "--json", code=2).json
+    assert found["plan"]["refused"] is True
+    assert found["plan"]["changed_settings"] == {"size": "64x64"}
+    assert found["plan"]["images"] == 52
+    assert len(found["missing"]) == 1
+    judged = alphabench(*words, "--judge", "nano", "--json").json
+    assert judged["plan"]["judge_calls"] == 154
+    assert (judged["missing"], judged["plan"]["refused"]) == ([], False)
 
 
 def test_an_export_reads_back_as_upstreams_own_result(alphabench: Shell) -> None:

@@ -15,7 +15,6 @@ from alphabench.runs.plan import (
     CheckpointFactory,
     choose_samples,
     plan_run,
-    preview,
     requests_for,
     seed_of,
     usual_evaluator,
@@ -90,18 +89,6 @@ def test_a_limit_below_one_is_refused() -> None:
 
 def fresh_dots(*, device: str) -> Generator:
     return Dots()
-
-
-def test_a_preview_says_what_would_be_done_and_does_nothing(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    out = tmp_path_factory.mktemp("preview") / "run"
-    plan = plan_run(Reds(), CheckpointFactory(name="dots", open=fresh_dots), out=out, limit=6)
-    text = str(preview(plan, plan.evaluator, device="cpu"))
-    assert "6 (PARTIAL, of 12)" in text
-    assert "12 (2 per sample)" in text
-    assert "Apache-2.0" in text
-    assert not out.exists()
 
 
 @pytest.mark.parametrize(

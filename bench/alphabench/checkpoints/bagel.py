@@ -48,6 +48,7 @@ _OPTIONAL: Final = ("config.json", "tokenizer.json", FOLDER_FILE)
 _THINK_NAME: Final = "GEN_THINK_SYSTEM_PROMPT"
 """The name of the thinking prompt in upstream's inferencer.py."""
 _REFINEMENT_PRESET: Final = "reflect"
+_NANO_NAME: Final = "nano"
 NANO: Final = Path(__file__).parents[1] / "nano" / "umm"
 
 
@@ -82,7 +83,11 @@ def open_nano_umm(
             "the nano model is not in this copy of the package",
             hint="install a released package, or train it with tools/nano_umm",
         )
-    return open_bagel(str(NANO), options=options, lora=lora, device=device)
+    checkpoint = open_bagel(str(NANO), options=options, lora=lora, device=device)
+    assert isinstance(checkpoint.handle, BagelHandle)
+    files = dataclasses.replace(checkpoint.handle.files, name=_NANO_NAME)
+    handle = dataclasses.replace(checkpoint.handle, files=files)
+    return dataclasses.replace(checkpoint, handle=handle)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,10 +166,16 @@ class BagelHandle:
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
+        identity = {"kind": "bagel", "weights": self.files.identity(), **self.settings}
+        if self.adapter is not None:
+            identity["lora"] = self.adapter.identity()
+        return identity
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """See `ShowsSettings`; part of the identity."""
         sampling = self.sampling
-        identity = {
-            "kind": "bagel",
-            "weights": self.files.identity(),
+        settings = {
             "preset": self.preset.name if self.preset is not None else "none",
             "timesteps": str(sampling.timesteps),
             "shift": str(sampling.shift),
@@ -179,12 +190,15 @@ class BagelHandle:
         }
         if self.think:
             # A digest: upstream's prompt is read from the user's copy and not redistributed.
-            identity["think_prompt"] = sha256(sampling.think_prompt.encode()).hexdigest()[:12]
-            identity["temperature"] = str(sampling.temperature)
-            identity["max_think_tokens"] = str(sampling.max_think_tokens)
-        if self.adapter is not None:
-            identity["lora"] = self.adapter.identity()
-        return identity
+            settings["think_prompt"] = sha256(sampling.think_prompt.encode()).hexdigest()[:12]
+            settings["temperature"] = str(sampling.temperature)
+            settings["max_think_tokens"] = str(sampling.max_think_tokens)
+        return settings
+
+    @property
+    def default_settings(self) -> Mapping[str, str]:
+        """See `ShowsSettings`; those of the same preset."""
+        return dataclasses.replace(self, options=BagelOptions()).settings
 
     def for_benchmark(self, benchmark: str) -> BagelHandle:
         chosen = PRESETS.get(benchmark)
@@ -199,7 +213,8 @@ class BagelHandle:
         from alphabench.models.bagel.loading import load_bagel
 
         folder = self.files.fetch()
-        self._check_memory(folder, device)
+        free = memory.free_bytes(device)
+        memory.check_memory(self._needed_bytes(folder), free, name=self.name, device=device)
         stored = self.sampling.dtype == "stored"
         loaded = load_bagel(
             folder, device=device, dtype=None if stored else getattr(torch, self.sampling.dtype)
@@ -258,13 +273,22 @@ class BagelHandle:
                 f"{self.name!r}: {obstacle}", hint="choose another width and height"
             )
 
-    def _check_memory(self, folder: Path, device: str) -> None:
+    def weight_size(self) -> memory.WeightSize | None:
+        """See `MeasuresWeights`."""
+        snapshot = self.files.snapshot
+        folder = self.files.folder or (snapshot.cached if snapshot is not None else None)
+        if folder is None:
+            return None
+        paths = memory.safetensors_among(folder, self.files.needed).values()
+        stored = sum(path.stat().st_size for path in paths)
+        return memory.WeightSize(stored=stored, loaded=self._needed_bytes(folder))
+
+    def _needed_bytes(self, folder: Path) -> int:
         widths = {"stored": None, "float32": 4, "float16": 2, "bfloat16": 2}
         name, model = self.name, memory.safetensors_among(folder, self.files.needed)
         coder = model.pop(_CODER)
         needed = memory.stored_bytes(model.values(), width=widths[self.sampling.dtype], name=name)
-        needed += memory.stored_bytes([coder], width=widths["float32"], name=name)
-        memory.check_memory(needed, memory.free_bytes(device), name=name, device=device)
+        return needed + memory.stored_bytes([coder], width=widths["float32"], name=name)
 
 
 def find_files(location: str, *, revision: str | None, access: hub.HubAccess) -> CheckpointFiles:

@@ -27,14 +27,21 @@ from alphabench.checkpoints.pipeline_calls import sampled_images
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill
 from alphabench.types import ImageRequest, NotGenerated
-from alphabench.weights import hub
+from alphabench.weights import hub, memory
 from alphabench.weights.location import PipelineFiles, locate_pipeline
 from alphabench.weights.weight_files import Consent
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_WIDTHS: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
+"""Bytes of one number."""
 _OWNER: Final = "a diffusers checkpoint"
+
+
+def _ways(options: DiffusersOptions) -> dict[str, str]:
+    """Settings that change no image, or its last bits only."""
+    return {"batch_size": str(options.batch_size), "offload": options.offload}
 
 
 def _with_negative_prompt(
@@ -70,6 +77,8 @@ class DiffusersCheckpoint:
     source: PipelineFiles
     options: DiffusersOptions
     sampling: PipelineSampling
+    defaults: PipelineSampling
+    """Without the user's options."""
     adapter: lora.Lora | None
     device: str
     _pipeline: Any = field(default=None, repr=False)
@@ -99,6 +108,7 @@ class DiffusersCheckpoint:
         if preset.negative_prompt_in_card and options.negative_prompt is None:
             preset = _with_negative_prompt(preset, source)
         sampling = resolve_sampling(options, preset, name=location)
+        defaults = resolve_sampling(DiffusersOptions(), preset, name=location)
         if sampling.shift is not None:
             shift_key(source.read_scheduler(), name=location)
         adapter = None
@@ -108,7 +118,12 @@ class DiffusersCheckpoint:
             )
             lora.check_base(adapter, source.modules(), owner=source.index.pipeline_class)
         return cls(
-            source=source, options=options, sampling=sampling, adapter=adapter, device=device
+            source=source,
+            options=options,
+            sampling=sampling,
+            defaults=defaults,
+            adapter=adapter,
+            device=device,
         )
 
     @property
@@ -140,6 +155,26 @@ class DiffusersCheckpoint:
         if self.adapter is not None:
             identity["lora"] = self.adapter.identity()
         return identity
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """See `ShowsSettings`."""
+        return {**self.sampling.identity(), **_ways(self.options)}
+
+    @property
+    def default_settings(self) -> Mapping[str, str]:
+        """See `ShowsSettings`."""
+        return {**self.defaults.identity(), **_ways(DiffusersOptions())}
+
+    def weight_size(self) -> memory.WeightSize | None:
+        """See `MeasuresWeights`; also None where weights are pickles."""
+        source = self.source
+        local = source.folder or (source.snapshot.cached if source.snapshot else None)
+        if local is None or any(one.endswith((".bin", ".pt", ".pth")) for one in source.needed):
+            return None
+        paths = memory.safetensors_among(local, source.needed).values()
+        loaded = memory.stored_bytes(paths, width=_WIDTHS[self.sampling.dtype], name=source.name)
+        return memory.WeightSize(stored=sum(path.stat().st_size for path in paths), loaded=loaded)
 
     @property
     def licences(self) -> Mapping[str, str]:

@@ -88,6 +88,18 @@ class HttpOptions:
             parse_size(self.size)
 
 
+def _settings(options: HttpOptions) -> dict[str, str]:
+    chosen = {"size": options.size, "quality": options.quality}
+    return {
+        **{key: "chosen by the host" if value is None else value for key, value in chosen.items()},
+        "seed": "sent" if options.send_seed else "not sent",
+        "other_size": options.other_size,
+        "concurrency": str(options.concurrency),
+        "attempts": str(options.attempts),
+        "timeout_seconds": f"{options.timeout_seconds:g}",
+    }
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """`"1024x768"` -> `(1024, 768)`.
 
@@ -186,6 +198,18 @@ class HttpCheckpoint:
         if self.options.other_size == "keep":
             identity["other_size"] = "keep"
         return identity | {f"{_BODY}{k}": json.dumps(v) for k, v in self.extra.items()}
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """See `ShowsSettings`."""
+        return _settings(self.options) | {
+            f"{_BODY}{k}": json.dumps(v) for k, v in self.extra.items()
+        }
+
+    @property
+    def default_settings(self) -> Mapping[str, str]:
+        """See `ShowsSettings`."""
+        return _settings(HttpOptions())
 
     def check_key(self) -> None:
         """Refuse a key that cannot be sent, or would be sent unencrypted.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -136,15 +136,36 @@ class JanusHandle:
     @cached_property
     def identity(self) -> Mapping[str, str]:
         """A folder's weights are read once, for their digest."""
+        return {"kind": "janus", "weights": self.files.identity(), **self.settings}
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """See `ShowsSettings`; part of the identity."""
         return {
-            "kind": "janus",
-            "weights": self.files.identity(),
             "guidance": str(self.options.guidance),
             "temperature": str(self.options.temperature),
             "top_k": "all" if self.options.top_k is None else str(self.options.top_k),
             "dtype": self.options.dtype,
             "batched": "yes" if self.options.batch_size > 1 else "no",
         }
+
+    @property
+    def default_settings(self) -> Mapping[str, str]:
+        """See `ShowsSettings`."""
+        return replace(self, options=JanusOptions()).settings
+
+    def weight_size(self) -> memory.WeightSize | None:
+        """See `MeasuresWeights`."""
+        snapshot = self.files.snapshot
+        folder = self.files.folder or (snapshot.cached if snapshot is not None else None)
+        if folder is None:
+            return None
+        paths = memory.safetensors_among(folder, self.files.needed).values()
+        width = _WIDTHS[self.options.dtype]
+        return memory.WeightSize(
+            stored=sum(path.stat().st_size for path in paths),
+            loaded=memory.stored_bytes(paths, width=width, name=self.name),
+        )
 
     @property
     def licences(self) -> Mapping[str, str]:

@@ -111,6 +111,17 @@ class SceneCheckpoint:
         }
 
     @property
+    def settings(self) -> Mapping[str, str]:
+        """See `ShowsSettings`."""
+        size = f"{self.options.size}x{self.options.size}"
+        return {"size": size, "error": str(self.options.error), "kind": self.options.kind}
+
+    @property
+    def default_settings(self) -> Mapping[str, str]:
+        """See `ShowsSettings`."""
+        return SceneCheckpoint(options=SceneOptions()).settings
+
+    @property
     def batch_size(self) -> int:
         return 16
 

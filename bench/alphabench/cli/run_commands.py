@@ -42,7 +42,7 @@ from alphabench.core.terminal import echo, warn
 from alphabench.runs import factories
 
 if TYPE_CHECKING:
-    from alphabench.runs.plan import Preview
+    from alphabench.runs.preview import Preview
     from alphabench.runs.run import Outcome
 
 
@@ -78,8 +78,8 @@ def run_command(
     as_json: Json = False,
 ) -> None:
     """Generate images, score them and report. Resumes an earlier run."""
-    from alphabench.runs.plan import preview
     from alphabench.runs.prepared_run import RunSettings, prepare_run
+    from alphabench.runs.preview import preview
 
     chosen = RunSettings(
         judge=judge,
@@ -290,6 +290,10 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
 
 def _print_preview(report: Preview, *, as_json: bool) -> None:
     """Print what would be done; the exit code is the one that the run would have."""
-    echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else str(report))
+    from rich.console import Console
+
+    console = Console()
+    lines = report.lines(console.width if console.is_terminal else None)
+    echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(lines))
     if report.missing:
         raise typer.Exit(2 if report.refused else 1)

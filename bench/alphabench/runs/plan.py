@@ -90,25 +90,6 @@ class Evaluation:
         return f"{self.name}-{self.identity['protocol']}-{fingerprint(self.identity)[:6]}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
-    """What a run would do: for `--dry-run`."""
-
-    facts: Mapping[str, str]
-    missing: tuple[str, ...]
-    """What prevents the run, and which images cannot be generated or scored."""
-    refused: bool = False
-    """Whether the run would be refused."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {**self.facts, "missing": list(self.missing)}
-
-    def __str__(self) -> str:
-        width = max(map(len, self.facts))
-        lines = [f"{key:<{width}}  {value}" for key, value in self.facts.items()]
-        return "\n".join([*lines, *(f"missing: {piece}" for piece in self.missing)])
-
-
 def checkpoint_factory(
     spec: str, *, options: Mapping[str, str] | None = None, lora: str | None = None
 ) -> CheckpointFactory:
@@ -119,40 +100,6 @@ def checkpoint_factory(
     name = "".join([spec, f" {described}" if described else "", f" +{lora}" if lora else ""])
     return CheckpointFactory(
         name=name, open=partial(open_checkpoint, spec, options=options or {}, lora=lora)
-    )
-
-
-def preview(plan: RunPlan, evaluator: str, *, judge: Judge | None = None, device: str) -> Preview:
-    """What the plan amounts to, with every obstacle that can be seen from here."""
-    card = plan.benchmark.card
-    missing, refused = [], False
-    if plan.refusals:
-        example = next(iter(plan.refusals.values()))
-        missing.append(f"{len(plan.refusals)} images that the checkpoint cannot make: {example}")
-    scored_by, licences = "none", {}
-    try:
-        evaluation = open_evaluation(plan.benchmark, evaluator, judge=judge, device=device)
-        scored_by, licences = evaluation.id, dict(evaluation.licences)
-        missing += [reason] if (reason := unscorable(plan, evaluation, device=device)) else []
-    except AlphaBenchError as error:
-        missing.append(str(error))
-        refused = True
-    models = {**licences_of(plan.generator), **licences}
-    n_all = len(plan.all_samples)
-    limited = f" (PARTIAL, of {n_all})" if len(plan.samples) < n_all else ""
-    return Preview(
-        facts={
-            "benchmark": f"{card.id}, protocol {card.protocol}",
-            "samples": f"{len(plan.samples)}{limited}",
-            "images": f"{len(plan.requests)} ({card.images_per_sample} per sample)",
-            "checkpoint": plan.checkpoint.name,
-            "evaluator": scored_by,
-            "data licence": f"{card.licence} ({card.source})",
-            "model licences": ", ".join(f"{k}: {v}" for k, v in models.items()) or "none to report",
-            "run folder": str(plan.root),
-        },
-        missing=tuple(missing),
-        refused=refused,
     )
 
 

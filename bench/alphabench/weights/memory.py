@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,16 @@ _WIDTHS: Final = {
     "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 _CGROUP: Final = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightSize:
+    """Bytes of a checkpoint's weights."""
+
+    stored: int
+    """Of the files."""
+    loaded: int
+    """Of all tensors in memory; activations come on top."""
 
 
 def stored_bytes(paths: Iterable[Path], *, width: int | None, name: str) -> int:

@@ -42,6 +42,10 @@ class SpendingAccount:
     """Largest ratio so far of a reply's cost to its estimated maximum."""
     _waiting: list[asyncio.Future[None]] = field(default_factory=list, repr=False)
 
+    def most_usd(self, question: Question) -> float:
+        """What the question may cost at most, by a high estimate of its tokens."""
+        return self._most(question)
+
     async def reserve(self, question: Question) -> float:
         """Set aside what the question may cost at most; waits for requests under way.
 

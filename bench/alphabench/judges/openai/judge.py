@@ -108,6 +108,10 @@ class OpenAIJudge:
             cost_usd=account.spent_usd if self.options.costs_money else None,
         )
 
+    def most_usd(self, question: Question) -> float | None:
+        """See `EstimatesCost`: two characters a token, 2,000 tokens an image, full replies."""
+        return self.account.most_usd(question) if self.options.costs_money else None
+
     @property
     def identity(self) -> Mapping[str, str]:
         options = self.options
