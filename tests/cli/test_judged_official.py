@@ -232,7 +232,7 @@ def test_edited_images_are_judged_in_both_languages_and_come_back_from_upstreams
         for sample in chosen(name, data):
             noise(pictures / gedit_image_path(sample), side=12)
             noise((pictures / gedit_image_path(sample)).with_suffix("").with_name("x_SRCIMG.png"))
-        found = judged(here, name, "[9, 4]", "--out", language).json
+        found = judged(here, name, "[9, 4]", "--out", language).report
         assert found["headline"]["value"] == 4.0
         assert found["statuses"] == {"scored": 22}
         assert set(found["groups"]) == set(GROUPS)
@@ -245,5 +245,5 @@ def test_edited_images_are_judged_in_both_languages_and_come_back_from_upstreams
             "run", name, "--ckpt", f"images:theirs-{language}", "--layout", "gedit",
             "--wording", "own", "--judge", "scripted:?answer=[9, 4]", "--out", f"again-{language}",
             "--json",
-        ).json  # fmt: skip
+        ).report  # fmt: skip
         assert again == found

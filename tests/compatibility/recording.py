@@ -27,6 +27,12 @@ def only(folder: Path, pattern: str) -> Path:
     return path
 
 
+def printed_report(text: str) -> dict[str, Any]:
+    """A report as a command prints it with `--json`: without `run`, which 0.1 did not print."""
+    printed: dict[str, Any] = json.loads(text)
+    return {key: value for key, value in printed.items() if key != "run"}
+
+
 def report(run: Path) -> dict[str, Any]:
     """The stored report of a run that was examined once."""
     found: dict[str, Any] = json.loads(only(run, "reports/*.json").read_text(encoding="utf-8"))

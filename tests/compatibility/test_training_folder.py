@@ -14,7 +14,15 @@ from PIL import Image
 
 from alphatrainers.reporting.old_metric_names import values_of_version_1
 from tests.compatibility.conftest import HERE, ROOT, Commands, copied
-from tests.compatibility.recording import digests, report, results, rows, table_rows, training
+from tests.compatibility.recording import (
+    digests,
+    printed_report,
+    report,
+    results,
+    rows,
+    table_rows,
+    training,
+)
 
 SMALL = (
     "policy.options={think: true, text_scale: 1.0, timesteps: 3}",
@@ -136,7 +144,7 @@ def test_the_validations_of_an_old_training_are_ordinary_runs(
     alphabench: Commands, trained: Path
 ) -> None:
     said = alphabench("summarise", f"training_folder/{BEST}", "--json")
-    assert json.loads(said) == report(HERE / "training_folder" / BEST)
+    assert printed_report(said) == report(HERE / "training_folder" / BEST)
     start = f"training_folder/{BEST.replace('000002', '000000')}"
     page = alphabench("compare", start, f"training_folder/{BEST}")
     assert "+0.125" in page.partition("\n| ")[0]

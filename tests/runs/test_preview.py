@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.interfaces import Generator
@@ -14,12 +16,23 @@ from alphabench.judges import open_judge
 from alphabench.runs.plan import CheckpointFactory, checkpoint_factory, open_evaluation, plan_run
 from alphabench.runs.preview import Preview, preview
 from alphabench.runs.run import Work, execute_plan
+from alphabench.types import ImageRequest, NotGenerated
 from alphabench.weights.memory import WeightSize
 from tests.support.fakes import Dots, Reds
 
 
 def fresh_dots(*, device: str) -> Generator:
     return Dots()
+
+
+class Slow(Dots):
+    def generate(self, requests: Sequence[ImageRequest]) -> list[Image.Image | NotGenerated]:
+        time.sleep(0.01)
+        return super().generate(requests)
+
+
+def slow_dots(*, device: str) -> Generator:
+    return Slow()
 
 
 @dataclass
@@ -58,7 +71,7 @@ def test_a_preview_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> N
 
 def test_images_that_exist_are_counted_and_tell_how_long_the_rest_takes(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    few = plan_run(Reds(), CheckpointFactory(name="dots", open=fresh_dots), out=out, limit=3)
+    few = plan_run(Reds(), CheckpointFactory(name="dots", open=slow_dots), out=out, limit=3)
     execute_plan(few, open_evaluation(Reds(), "brightness"), Work())
     shown = preview_of(out=out)
     assert shown.facts["images"] == "24 (2 per sample), 6 of them exist already"
