@@ -123,6 +123,13 @@ def test_a_function_named_on_the_command_line_is_a_checkpoint_too(here: Path) ->
         evaluate("geneval:mini", "python:my_images:generate?seed=1", limit=1)
 
 
+def test_a_path_is_a_benchmark_from_a_file(here: Path) -> None:
+    prompts = Path(__file__).parents[1] / "examples" / "own_prompts.yaml"
+    result = evaluate(prompts, "scene:", judge="nano", limit=1, out="file")
+    assert result.benchmark == "fruit-file@1"
+    assert len(result.to_pandas()) == 4
+
+
 class Pipeline:
     """A loaded model of another library."""
 

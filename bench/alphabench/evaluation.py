@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -37,7 +37,7 @@ AnyPath = str | PathLike[str]
 
 
 def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
-    benchmark: str | Benchmark,
+    benchmark: AnyPath | Benchmark,
     checkpoint: AnyPath | Generator | Callable[..., Any],
     *,
     judge: str | Judge | None = None,
@@ -65,8 +65,8 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
     The same call continues a run that was interrupted, and a finished run is only read.
 
     Args:
-        benchmark: a name such as `geneval` or `tiif:testmini`, `python:module:factory`, or a
-            benchmark object.
+        benchmark: a name such as `geneval` or `tiif:testmini`; `file:NAME.yaml`, or the file as a
+            path; `python:module:factory`, or a benchmark object.
         checkpoint: whatever `--ckpt` takes, as text or path; a loaded diffusers pipeline; a
             function of a prompt, or of a prompt and a seed, that returns an image; or an object
             with `identity`, `batch_size` and `generate`.
@@ -140,6 +140,8 @@ def result_of(outcome: Outcome) -> RunResult:
 def _benchmark(given: Any, protocol: ProtocolName | None, prompts: Path | None) -> Benchmark:
     if protocol is not None:
         one_of("protocol", protocol, get_args(ProtocolName))
+    if isinstance(given, PathLike):
+        given = f"file:{fspath(given)}"
     if isinstance(given, str):
         return factories.open_named_benchmark(given, protocol or "official", prompts)
     card = getattr(given, "card", None)

@@ -38,8 +38,8 @@ OPTIONS: Final[dict[str, type]] = {
     "scene": scene.SceneOptions,
 }
 """Kind of checkpoint -> the options that it takes."""
-_EVALUATORS: Final = ("judge", "mplug", "ocr", "dvreward", "holistic")
-"""Evaluators that a benchmark makes itself."""
+_EVALUATORS: Final = ("judge", "mplug", "ocr", "dvreward", "holistic", "colour")
+"""Evaluators that a benchmark makes itself, one of `examples/` among them."""
 _BENCHMARK_FIRST: Final = ("run", "generate")
 
 
