@@ -77,7 +77,7 @@ class TrainingState:
         self.done += count
 
     def end(self) -> None:
-        self.phase = ""
+        self.phase, self.total = "", 0
 
     def step_done(self, summary: StepSummary) -> None:
         self.step, self._values = summary.step, summary.values
