@@ -61,15 +61,17 @@ def metrics_page_tables() -> str:
     parts = []
     for section in METRIC_SECTIONS:
         rows = ["| " + " | ".join(_cells(metric)) + " |" for metric in section.metrics]
-        head = "| metric | meaning | unit | healthy | not healthy, and what to do |"
-        parts.append("\n".join([f"### {section.title}", "", head, "|---|---|---|---|---|", *rows]))
+        head = "| metric | meaning | healthy, and what to do otherwise |"
+        parts.append("\n".join([f"### {section.title}", "", head, "|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
 
 
-def _cells(metric: Metric) -> tuple[str, ...]:
-    names = ", ".join(f"`{name}`" for name in metric.names)
+def _cells(metric: Metric) -> tuple[str, str, str]:
+    names = "<br>".join(f"`{name}`" for name in metric.names)
+    unit = "" if metric.unit == "none" else f" Unit: {metric.unit}."
     when = f" Logged {metric.condition}." if metric.condition else ""
-    return names, metric.meaning + when, metric.unit, metric.healthy, metric.unhealthy
+    state = f"**Healthy:** {metric.healthy}.<br>**Otherwise:** {metric.unhealthy}."
+    return names, f"{metric.meaning}{unit}{when}", state
 
 
 def _both(name: str) -> tuple[str, str]:
