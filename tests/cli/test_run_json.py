@@ -98,6 +98,11 @@ def test_a_judge_whose_prices_are_not_known_costs_an_unknown_sum_and_the_summary
 
 def test_several_evaluations_are_one_object_a_line(alphabench: Shell) -> None:
     alphabench("run", "geneval:mini", "--ckpt", "scene:", "--limit", "6", "--out", "run")
-    alphabench("score", "run", "--protocol", "strict")
+    said = alphabench("score", "run", "--protocol", "strict")
+    (page,) = (alphabench.folder / "run").glob("report-nano-strict-*.md")
+    assert f"report:  run/{page.name}" in said.out
+    assert "report.md and gallery.html show nano-strict-" in said.out
     lines = alphabench("summarise", "run", "--json").out.splitlines()
-    assert {json.loads(line)["run"]["protocol"] for line in lines} == {"official", "strict"}
+    runs = [json.loads(line)["run"] for line in lines]
+    assert [run["protocol"] for run in runs] == ["official", "strict"]
+    assert [run["report"] for run in runs] == [f"run/report-{run['evaluation']}.md" for run in runs]

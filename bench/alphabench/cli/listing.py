@@ -72,7 +72,7 @@ def benchmark_card(benchmark: Benchmark) -> str:
 
 def run_text(root: Path) -> str:
     """The report of a run, or a summary of what it holds so far."""
-    from alphabench.runs.run import REPORT_FILE
+    from alphabench.runs.run_pages import REPORT_FILE
 
     folder = RunFolder.open(root)
     report = folder.read_page(REPORT_FILE)

@@ -261,7 +261,7 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     from alphabench.reports.outcome_json import outcome_to_json
     from alphabench.reports.run_report import stamps, summary_lines, summary_table
     from alphabench.runs.judge_usage import usage_words
-    from alphabench.runs.run import GALLERY_FILE, REPORT_FILE
+    from alphabench.runs.run_pages import GALLERY_FILE, REPORT_FILE
 
     console = Console()
     for outcome in outcomes:
@@ -282,8 +282,11 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
             echo(f"judge:   {usage_words(outcome.usage)} in this command")
         if outcome.unwritten:
             continue
-        echo(f"report:  {outcome.folder.root / REPORT_FILE}")
-        echo(f"gallery: {outcome.folder.root / GALLERY_FILE}")
+        echo(f"report:  {outcome.pages[REPORT_FILE]}")
+        echo(f"gallery: {outcome.pages[GALLERY_FILE]}")
+    last = outcomes[-1]
+    if not as_json and REPORT_FILE in last.pages and last.pages[REPORT_FILE].name != REPORT_FILE:
+        echo(f"{REPORT_FILE} and {GALLERY_FILE} show {last.evaluation}")
     if any(outcome.incomplete for outcome in outcomes):
         raise typer.Exit(1)
 

@@ -33,7 +33,8 @@ from typing import Any, Final
 
 from alphabench.questions import JudgeUsage
 from alphabench.reports.run_report import stamps
-from alphabench.runs.run import GALLERY_FILE, REPORT_FILE, Outcome
+from alphabench.runs.run import Outcome
+from alphabench.runs.run_pages import GALLERY_FILE, REPORT_FILE
 from alphabench.runs.serialization import report_to_json
 
 _CHECKPOINT: Final = "checkpoint."
@@ -53,7 +54,7 @@ def _run(outcome: Outcome) -> dict[str, Any]:
     return {
         "folder": str(folder.root),
         **{
-            key: None if outcome.unwritten else str(folder.root / name)
+            key: str(outcome.pages[name]) if name in outcome.pages else None
             for key, name in pages.items()
         },
         "checkpoint": manifest.checkpoint,

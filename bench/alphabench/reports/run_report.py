@@ -23,6 +23,7 @@ from alphabench.reports.markdown import (
     plain_text,
     width,
 )
+from alphabench.runs.run_pages import GALLERY_FILE, page_of_evaluation
 from alphabench.runs.store import Manifest
 from alphabench.runs.stored_run import StoredEvaluation, StoredRun, verdict_reason
 from alphabench.types import Estimate, Report, Sample, Status
@@ -86,7 +87,8 @@ def report_parts(
     evaluation: StoredEvaluation,
 ) -> Iterator[str]:
     """`report_markdown`, as the registry's table of reports has it."""
-    yield report_markdown(run, evaluation)
+    gallery = page_of_evaluation(run, GALLERY_FILE, evaluation.name)
+    yield report_markdown(run, evaluation, gallery=gallery)
 
 
 def _quoted(stamp: str, meaning: str) -> str:

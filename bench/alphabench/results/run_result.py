@@ -16,7 +16,7 @@ from alphabench.interfaces import Benchmark
 from alphabench.reports.markdown import NOTHING, inline, interval, markdown_table, number
 from alphabench.reports.run_report import coverage_words, report_markdown, stamps
 from alphabench.results.run_images import RunImages
-from alphabench.runs.run import GALLERY_FILE
+from alphabench.runs.run_pages import GALLERY_FILE, page_of_evaluation
 from alphabench.runs.serialization import report_to_json
 from alphabench.runs.stored_run import StoredRun, verdict_reason
 from alphabench.types import ProtocolName, Report, Sample, Verdict
@@ -96,8 +96,10 @@ class RunResult:
 
     @property
     def gallery(self) -> Path:
-        """The page with all images and their verdicts."""
-        return self.folder / GALLERY_FILE
+        """The page with all images and their verdicts under the selected evaluation."""
+        if self._chosen is None:
+            return self.folder / GALLERY_FILE
+        return self.folder / page_of_evaluation(self._run, GALLERY_FILE, self._chosen)
 
     @property
     def benchmark(self) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from alphabench import registry
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import UnwritableError
 from alphabench.images import UnreadableImageError, image_of
@@ -25,6 +24,7 @@ from alphabench.runs.judge_usage import UsageMeter
 from alphabench.runs.plan import Evaluation, RunPlan, unscorable
 from alphabench.runs.progress import Progress, Silent, begin_phase, while_busy
 from alphabench.runs.reasons import frequent_reasons
+from alphabench.runs.run_pages import write_pages
 from alphabench.runs.self_test import require_self_test
 from alphabench.runs.store import BENCHMARK_FILE, RunFolder, StoredVerdict, save_image
 from alphabench.runs.stored_run import StoredRun
@@ -41,8 +41,6 @@ from alphabench.types import (
     Verdict,
 )
 
-REPORT_FILE: Final = "report.md"
-GALLERY_FILE: Final = "gallery.html"
 _HOPELESS_AFTER: Final = 16
 _MOST_REASONS: Final = 3
 
@@ -61,6 +59,8 @@ class Outcome:
     """The most frequent reasons for which verdicts have no value, `status: why`, and how often."""
     unwritten: str = ""
     """Why the report could not be written to the folder; empty if it was."""
+    pages: Mapping[str, Path] = field(default_factory=dict)
+    """`report.md` and `gallery.html` -> the page that shows this evaluation."""
     usage: JudgeUsage | None = None
     """What this command asked of a remote judge; None where there was none."""
 
@@ -425,14 +425,11 @@ def summarise_run(
     try:
         folder.write_report(evaluation, report)
         reported = stored.evaluation(evaluation)
-        for file, writer in registry.known("report").items():
-            parts = registry.load_object(writer)(stored, samples, evaluation=reported)
-            folder.write_page(file, parts)
+        return replace(outcome, pages=write_pages(stored, samples, reported))
     except UnwritableError as error:
         if must_write:
             raise
         return replace(outcome, unwritten=error.message)
-    return outcome
 
 
 def _rewritten(stored: StoredRun, verdicts: Sequence[Verdict]) -> list[str]:
@@ -462,6 +459,8 @@ def summarise_all(
 ) -> list[Outcome]:
     """`summarise` for each evaluation that the folder holds, which may be read-only.
 
+    The one that was scored last comes last, so that `report.md` shows it.
+
     Raises:
         AlphaBenchError: nothing was scored in it yet.
     """
@@ -472,7 +471,7 @@ def summarise_all(
             hint=f"`alphabench score {folder.root}` does",
         )
     outcomes = []
-    for evaluation in stored.evaluations():
+    for evaluation in folder.evaluations_by_time():
         benchmark = open_benchmark(folder.manifest.benchmark, stored.protocol(evaluation))
         outcomes.append(summarise_run(folder, benchmark, evaluation, must_write=False))
     return outcomes

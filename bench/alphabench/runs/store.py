@@ -335,6 +335,15 @@ class RunFolder:
         """The names of all evaluations that were begun, sorted."""
         return self._names("verdicts", ".identity.json")
 
+    def evaluations_by_time(self) -> list[str]:
+        """The same, in the order in which a verdict of theirs was last added."""
+
+        def added(evaluation: str) -> float:
+            path = self._path(f"verdicts/{_safe(evaluation)}.jsonl")
+            return path.stat().st_mtime if path.exists() else 0.0
+
+        return sorted(self.evaluations(), key=lambda one: (added(one), one))
+
     def evaluation_identity(self, evaluation: str) -> dict[str, str]:
         """The identity of an evaluation; empty if nothing was scored under that name."""
         path = self._path(f"verdicts/{_safe(evaluation)}.identity.json")
