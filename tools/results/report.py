@@ -1,4 +1,4 @@
-"""Writes a report's folder: README.md, and for each training its curves, drawings and numbers.
+"""Writes a report's folder: README.md, and for each training its curves, images and numbers.
 
 OUT/README.md
 OUT/comparison.svg                  all trainings over the images that they sampled
@@ -32,8 +32,30 @@ _KEPT: Final = (
     "grad_norm",
 )
 """Beginnings of the names of numbers that are copied."""
+INTRODUCTION: Final = (
+    "Written by `python -m tools.results` from the folders of finished trainings. Brackets are 95% "
+    "intervals. Differences are paired by sample, as in `alphabench compare`; a positive "
+    "difference is an improvement. A dash means not measured. Scores are of the weights `{view}` "
+    "where a table names no others."
+)
+NOTES: Final = {
+    "images": "`images`: images generated for training, without those of validations. `base` and "
+    "the letters after a judge are the first digits of the SHA-256 of their weights.",
+    "best": "`best` is the highest point of the curve, so its difference is optimistic. The "
+    "difference at the end is not.",
+    "seeds": "Trainings that differ only in their seed, at the last step at which all of them were "
+    "validated. The interval is a bootstrap over prompts for the mean of these seeds. The lowest "
+    "and the highest score show how much seeds differ.",
+    "equal": "Trainings are compared with each other only if they started from the same score.",
+    "work": "Rewards: mean of the first five steps → mean of the last five; `total` is their weighted "
+    "sum. KL: distance to the base model, mean of the last five steps; measured where the recipe has a weight for it. "
+    "Hours: wall-clock time of the training steps, on a machine shared with other work. CPU "
+    "hours: processor time of the training, validations included. Unscored: fraction of "
+    "trajectories without a reward.",
+}
+"""What stands below the tables."""
 _COLOURS: Final = 192
-"""Of the sheet of drawings, which is stored with a palette."""
+"""Of the sheet of images, which is stored with a palette."""
 
 
 def write_report(out: Path, runs: Sequence[Finished], compare: Comparer, *, title: str) -> int:
@@ -104,43 +126,21 @@ def _rounded(value: float | None) -> float | None:
 def _page(runs: Sequence[Finished], compare: Comparer, title: str) -> str:
     parts = [
         f"# {title}",
-        "Made by `python -m tools.results` from the folders of the trainings. `[low, high]` is a "
-        "95% interval; differences are paired by sample (`alphabench compare`), and a positive "
-        "one means higher than before. A dash stands where nothing was measured. Where no weights "
-        f"are named, curves and tables are of `{runs[0].view}`.",
+        INTRODUCTION.format(view=runs[0].view),
         "## What was trained",
         tables.recipes_table(runs),
-        "`images`: generated for training, validations not counted. `base` and the letters after a "
-        "judge are the first digits of their weights' SHA-256.",
+        NOTES["images"],
         "## Held-out score",
         tables.score_table(runs, compare),
-        "`best` is chosen on the very curve that it is a point of, so its difference is "
-        "flattering; the one at the end is not.",
+        NOTES["best"],
         "![all trainings](comparison.svg)",
     ]
     if (seeds := tables.seeds_table(runs, compare)) is not None:
-        parts += [
-            "## Seeds together",
-            seeds,
-            "Trainings that differ in their seed alone, at the last step at which all were "
-            "validated. The interval is over prompts, for the mean of these seeds; how far seeds "
-            "lie apart is shown by the lowest and the highest.",
-        ]
+        parts += ["## Seeds together", seeds, NOTES["seeds"]]
     if len(runs) > 1:
         most, table = tables.equal_images_table(runs, compare)
-        parts += [
-            f"## At equal numbers of images ({most:,} at most)",
-            table,
-            "Only trainings that began with the same score are compared with each other.",
-        ]
-    parts += [
-        "## Rewards, distance and work",
-        tables.work_table(runs),
-        "Rewards: mean of the first five steps → of the last five; `total` is their weighted sum. "
-        "KL: distance to the base, where the recipe has a weight for it, mean of the last five "
-        "steps. Hours: training steps by the clock, on a machine that did other things too; CPU "
-        "hours: of this process alone, validations included. Unscored: share of trajectories.",
-    ]
+        parts += [f"## At equal numbers of images ({most:,} at most)", table, NOTES["equal"]]
+    parts += ["## Rewards, distance and work", tables.work_table(runs), NOTES["work"]]
     for run in runs:
         parts += _section(run, compare)
     return "\n\n".join(parts) + "\n"
@@ -150,8 +150,8 @@ def _section(run: Finished, compare: Comparer) -> list[str]:
     name = run.name
     return [
         f"## {inline(name)}",
-        f"[recipe]({name}/recipe.yaml), [a line a step]({name}/metrics.jsonl), "
-        f"[a line a validation]({name}/validation.jsonl)",
+        f"[recipe]({name}/recipe.yaml), [metrics of each step]({name}/metrics.jsonl), "
+        f"[validations]({name}/validation.jsonl)",
         tables.tasks_table(run, compare),
         f"![curves of {inline(name)}]({name}/curves.svg)",
         f"![held-out prompts before and after {inline(name)}]({name}/drawings.png)",

@@ -95,7 +95,8 @@ def seeds_table(runs: Sequence[Finished], compare: Comparer) -> str | None:
                 _signed(rise),
             ]
         )
-    head = ["run", "seeds", "step", "step 0", "mean then", "lowest to highest", "then − step 0"]
+    head = ["run", "seeds", "step", "step 0", "mean score", "lowest to highest",
+            "score − step 0"]  # fmt: skip
     return markdown_table(head, rows, _aligned(head, left=2)) if rows else None
 
 
@@ -151,8 +152,8 @@ def equal_images_table(runs: Sequence[Finished], compare: Comparer) -> tuple[int
                 against,
             ]
         )
-    head = ["run", "images", "step", "step 0", "then", "then − step 0",
-            f"then − {inline(first_run.name)}"]  # fmt: skip
+    head = ["run", "images", "step", "step 0", "score", "score − step 0",
+            f"score − {inline(first_run.name)}"]  # fmt: skip
     return most, markdown_table(head, rows, _aligned(head, left=1))
 
 
@@ -175,7 +176,7 @@ def tasks_table(run: Finished, compare: Comparer) -> str:
 
 
 def _began_alike(run: Finished, other: Finished) -> bool:
-    """Whether both drew and scored the same images at step 0; seeds are those of the samples."""
+    """Whether both were measured with the same score at step 0."""
     one, two = (without_gaps(each.curve)[0] for each in (run, other))
     return (one.value, one.low, one.high) == (two.value, two.low, two.high)
 

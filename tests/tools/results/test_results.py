@@ -22,7 +22,9 @@ from alphabench.types import ImageRequest
 from alphabench.upstream import UpstreamData
 from tests.support.stored_runs import RunMaker
 from tools.results.reading import Comparer, Finished, at_images, families, read_run, totals
-from tools.results.report import write_report
+from tools.results.report import INTRODUCTION, NOTES, write_report
+
+ROOT = Path(__file__).parents[3]
 
 RECIPE: dict[str, Any] = {
     "task": {"kind": "rt2i"},
@@ -205,3 +207,11 @@ def test_what_is_no_training_and_what_has_the_same_name_is_refused(
     run = read_run(train(tmp_path / "run", images=10, right=[1, 2]))
     with pytest.raises(AlphaBenchError, match="named 'run'"):
         write_report(tmp_path / "out", [run, run], compare, title="Two")
+
+
+def test_published_reports_have_the_sentences_of_today() -> None:
+    for page in (ROOT / "docs" / "results" / name / "README.md" for name in ("nano", "nano-srr")):
+        text = page.read_text(encoding="utf-8")
+        assert INTRODUCTION.format(view="ema") in text
+        notes = [name for name, note in NOTES.items() if note in text]
+        assert notes == (list(NOTES) if "## Seeds together" in text else ["images", "best", "work"])
