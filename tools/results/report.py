@@ -47,11 +47,11 @@ NOTES: Final = {
     "validated. The interval is a bootstrap over prompts for the mean of these seeds. The lowest "
     "and the highest score show how much seeds differ.",
     "equal": "Trainings are compared with each other only if they started from the same score.",
-    "work": "Rewards: mean of the first five steps → mean of the last five; `total` is their weighted "
-    "sum. KL: distance to the base model, mean of the last five steps; measured where the recipe has a weight for it. "
-    "Hours: wall-clock time of the training steps, on a machine shared with other work. CPU "
-    "hours: processor time of the training, validations included. Unscored: fraction of "
-    "trajectories without a reward.",
+    "work": "Rewards: mean of the first five steps → mean of the last five; `total` is their "
+    "weighted sum. KL: distance to the base model, mean of the last five steps; measured where "
+    "the recipe has a weight for it. Hours: wall-clock time of the training steps, on a machine "
+    "shared with other work. CPU hours: processor time of the training, validations included. "
+    "Unscored: fraction of trajectories without a reward.",
 }
 """What stands below the tables."""
 _COLOURS: Final = 192
