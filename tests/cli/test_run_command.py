@@ -215,5 +215,10 @@ def test_two_runs_are_compared_by_sample(alphabench: Shell, undisturbed: tuple[P
     said = alphabench("compare", "wrong", root)
     assert "**Difference +1.000, distinguishable**" in said.out
     assert "not distinguishable" in alphabench("compare", root, root).out
+    page = alphabench("compare", "wrong", root, "--gallery", "--out", "pages/two.html").out
+    assert page.endswith("gallery: pages/two.html\n")
+    assert "A wrong, B right" in (alphabench.folder / "pages" / "two.html").read_text()
+    alone = alphabench("compare", "wrong", root, "--out", "two.html", code=2)
+    assert "add --gallery" in alone.err
     refused = alphabench("compare", "wrong", root, "--evaluation", "nano-official-0", code=2)
     assert "did you mean" in refused.err

@@ -291,7 +291,10 @@
     const place = places.get(state.image);
     if (place) show(...place);
     else if (zoom.open) zoom.close();
-    else state.image = "";
+    else {
+      state.image = "";
+      writeAddress();
+    }
   };
   zoom.addEventListener("close", () => {
     const name = state.image;
