@@ -260,9 +260,24 @@ def test_questions_and_the_judges_replies_are_among_the_details(make_run: RunMak
         {"id": "1"},
     ]
     assert first == {"q": 1, "value": "1.000", "share": 1.0, "reply": "Yes!"}
-    assert second["more"] == [["call: reply", "so so"], ["scores", "1, 0.5"]]
+    assert second["parts"] == [{"question": "call", "reply": "so so"}]
+    assert second["more"] == [["scores", "1, 0.5"]]
     assert (second["out_of"], second["share"]) == ("2", 0.5)
     assert page.cards[0]["entries"][0]["sides"][0]["says"].startswith("◐ partly")
+
+
+def test_questions_inside_a_verdict_are_questions_too(make_run: RunMaker) -> None:
+    inner = [
+        {"id": "s0", "question": "A cat?", "status": "scored", "p_yes": 0.75, "reply": "yes"},
+        {"id": "s1", "question": "A dog?", "status": "refused", "reason": "no", "tag": "animal"},
+    ]
+    page = judged(make_run(), {"questions": inner, "others": [1, {"x": 2}]})
+    _, verdict = page.details[0]["entries"][0][0]["verdicts"]
+    assert verdict["parts"] == [
+        {"question": "A cat?", "p_yes": "0.75", "reply": "yes"},
+        {"question": "A dog?", "status": "refused", "reason": "no", "more": [["tag", "animal"]]},
+    ]
+    assert verdict["more"] == [["others 1", "1"], ["others 2: x", "2"]]
 
 
 def test_what_the_generator_noted_is_among_the_details(make_run: RunMaker) -> None:

@@ -64,6 +64,14 @@ def opened(browser: Any) -> Iterator[Any]:
     troubles: list[str] = []
     contexts = []
 
+    def note_dialog(dialog: Any) -> None:
+        troubles.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def note_request(request: Any) -> None:
+        if not request.url.startswith(("file:", "data:")):
+            troubles.append(request.url)
+
     def open_page(url: str, **settings: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1300, "height": 900}, **settings})
         contexts.append(context)
@@ -71,13 +79,8 @@ def opened(browser: Any) -> Iterator[Any]:
         page.set_default_timeout(8000)
         page.on("console", lambda said: troubles.append(f"{said.type}: {said.text}"))
         page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("dialog", lambda dialog: (troubles.append("dialog"), dialog.dismiss()))
-        page.on(
-            "request",
-            lambda asked: (
-                None if asked.url.startswith(("file:", "data:")) else troubles.append(asked.url)
-            ),
-        )
+        page.on("dialog", note_dialog)
+        page.on("request", note_request)
         page.goto(url)
         return page
 

@@ -205,10 +205,12 @@
     [make("dt", { dir: "auto" }, name), make("dd", {}, text)]));
   const answerState = (verdict) => {
     if (verdict.status) return "unscored";
+    if (verdict.share === undefined) return "";
     return verdict.share >= 1 ? "right" : verdict.share > 0 ? "partly" : "wrong";
   };
   const answerWords = (verdict) => {
     if (verdict.status) return verdict.status;
+    if (verdict.share === undefined) return verdict.answer ?? (isShort(verdict.reply) ? verdict.reply : "");
     const mark = { right: "✓", partly: "◐", wrong: "✕" }[answerState(verdict)];
     if (verdict.out_of || !["1.000", "0.000"].includes(verdict.value)) {
       return `${mark} ${verdict.value}${verdict.out_of ? ` of ${verdict.out_of}` : ""}`;
@@ -221,16 +223,17 @@
     const words = answerWords(verdict);
     const add = (name, text) => { if (text !== undefined && text !== "") rows.push([name, text]); };
     add("expected", asked.expected);
-    if (!words.endsWith(` ${verdict.reply}`)) add("reply", verdict.reply);
+    if (words !== verdict.reply && !words.endsWith(` ${verdict.reply}`)) add("reply", verdict.reply);
     add("judge's thought", verdict.thought);
     add("P(yes)", verdict.p_yes);
     if (!alone) add("reason", verdict.reason);
     return make("li", {},
       make("div", { class: "asked" }, make("span", {}, asked.question ?? asked.id), make("span", { class: `answer ${answerState(verdict)}` }, words)),
-      rows.length || verdict.more ? list([...rows, ...(verdict.more ?? [])]) : null);
+      rows.length || verdict.more ? list([...rows, ...(verdict.more ?? [])]) : null,
+      verdict.parts ? make("ol", { class: "questions" }, ...verdict.parts.map((one) => question(one, one, false))) : null);
   };
   const worthShowing = (verdicts, questions) => verdicts.length > 1
-    || verdicts.some((one) => questions[one.q].question || one.reply !== undefined || one.more);
+    || verdicts.some((one) => questions[one.q].question || one.reply !== undefined || one.more || one.parts);
   const sideAbout = (side, index, detail, questions) => {
     const about = make("div", { class: "side" },
       make("div", { class: side.state },
@@ -240,13 +243,13 @@
     const found = (detail.objects ?? []).map(([name, , , , , score]) => `${name} ${score.toFixed(2)}`);
     if (found.length) about.append(make("h3", {}, "Detected"), make("p", { class: "text" }, found.join(", ")));
     if (worthShowing(detail.verdicts ?? [], questions)) {
-      const told = detail.verdicts.some((one) => one.reply !== undefined || one.more) ? "Questions and replies" : "Questions";
+      const told = detail.verdicts.some((one) => one.reply !== undefined || one.more || one.parts) ? "Questions and replies" : "Questions";
       about.append(make("h3", {}, told), make("ol", { class: "questions" }, ...detail.verdicts.map((one) => question(one, questions[one.q], detail.verdicts.length === 1))));
     }
     const notes = detail.notes ?? [];
     const titled = { thought: "Thought", "revised prompt": "Prompt as rewritten by the host" };
     for (const [name, text] of notes) {
-      if (titled[name]) about.append(make("h3", {}, titled[name]), make("p", { class: "text" }, text));
+      if (titled[name]) about.append(make("h3", {}, titled[name]), make("p", { class: "text" }, text.replace(/^\s*<think>\s*|\s*<\/think>\s*$/g, "")));
     }
     const rest = notes.filter(([name]) => !titled[name]);
     if (rest.length) about.append(make("h3", {}, "Notes of the generator"), list(rest));

@@ -185,14 +185,41 @@ def _verdict_detail(verdict: Verdict, position: int) -> dict[str, Any]:
         found |= {"value": number(verdict.value), "share": round(_share(verdict), 4)}
         if (full := verdict.number(OUT_OF, FULL_MARKS)) != FULL_MARKS:
             found["out_of"] = f"{full:g}"
+    return {**found, **_evidence(verdict.detail, _OF_QUESTIONS)}
+
+
+def _evidence(detail: Mapping[str, Any], besides: Sequence[str] = ()) -> dict[str, Any]:
+    """The reply and its like, the questions that a verdict was made of, and the rest by name."""
+    own: dict[str, Any] = {}
+    parts: list[dict[str, Any]] = []
     more: list[list[str]] = []
-    for key, value in verdict.detail.items():
+    for key, value in detail.items():
         if key in _OWN_KEYS:
             if (text := _text(value)) != "":
-                found[key] = text
-        elif key not in (*_NOT_SHOWN, *_OF_QUESTIONS):
+                own[key] = text
+        elif inner := _inner_questions(key, value):
+            parts += inner
+        elif key not in (*_NOT_SHOWN, *besides):
             more += [[name, text] for name, text in _flat(key, value)]
-    return {**found, **({"more": more} if more else {})}
+    return {**own, **({"parts": parts} if parts else {}), **({"more": more} if more else {})}
+
+
+def _inner_questions(key: str, content: Any) -> list[dict[str, Any]]:
+    """Questions inside a verdict: a list of them, or one reply under its name; else empty."""
+    if isinstance(content, Mapping) and "reply" in content:
+        return [{"question": key.replace("_", " "), **_evidence(content)}]
+    if not isinstance(content, list) or not content:
+        return []
+    if not all(isinstance(one, Mapping) and "question" in one for one in content):
+        return []
+    return [_inner_question(one) for one in content]
+
+
+def _inner_question(content: Mapping[str, Any]) -> dict[str, Any]:
+    asked = {"question": _text(content["question"])}
+    if (status := content.get("status", "scored")) != "scored":
+        asked["status"] = _text(status)
+    return {**asked, **_evidence(content, ("question", "status", "id"))}
 
 
 def _share(verdict: Verdict) -> float:
