@@ -118,13 +118,15 @@ def train_command(
     where = _device(device)
     check_writable(folder)
     _check_folder(folder, resume=resume)
-    if again := context.find_object(Continuation):
-        words = again.words()
-        again.words = lambda: [
-            *words,
-            *(["--resume"] if not resume and _has_training(folder) else []),
-        ]
-    _train(chosen, folder, device=where, cache=cache)
+    again = context.find_object(Continuation) or Continuation([])
+    given = {"--device": device, "--cache": cache if _was_typed("cache", context) else None}
+    options = [word for name, one in given.items() if one is not None for word in (name, str(one))]
+
+    def begun() -> None:
+        # The folder's recipe has the overrides from now on.
+        again.words = lambda: ["train", str(folder), "--resume", *options]
+
+    _train(chosen, folder, device=where, cache=cache, begun=begun)
 
 
 @command_page(TRAIN, "alphabench export runs/train/nano-rt2i --out my-adapter")
@@ -212,7 +214,20 @@ def _dry_run(
         raise typer.Exit(2)
 
 
-def _train(recipe: TrainingRecipe, folder: Path, *, device: str, cache: Path | None) -> None:
+def _was_typed(name: str, context: typer.Context) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _train(
+    recipe: TrainingRecipe,
+    folder: Path,
+    *,
+    device: str,
+    cache: Path | None,
+    begun: Callable[[], None],
+) -> None:
+    """Trains; `begun` is called when the folder holds the training with its recipe."""
     import torch
 
     from alphabench.upstream import UpstreamData, default_cache_dir
@@ -230,8 +245,9 @@ def _train(recipe: TrainingRecipe, folder: Path, *, device: str, cache: Path | N
         leave_with_parent(os.getppid())
     together: Processes = distributed.join(torch.device(device))
 
-    def begun() -> None:
+    def write_recipe() -> None:
         replace_text(folder / RECIPE_FILE, strict_yaml.to_yaml(recipe))
+        begun()
 
     try:
         with _display(folder) if together.first else nullcontext(NoDisplay()) as display:
@@ -246,7 +262,7 @@ def _train(recipe: TrainingRecipe, folder: Path, *, device: str, cache: Path | N
                 processes=together,
                 report=display.note,
                 display=display,
-                on_begin=begun,
+                on_begin=write_recipe,
                 on_measured=partial(_write_report, folder, recipe, display.note),
             )
             display.begin("loading the model", total=0, done=0)

@@ -59,10 +59,10 @@ def choose_old_log_probs(
     for part, gap in gaps.items():
         if not gap <= limits[part]:
             raise TrainingStoppedError(
-                f"replayed {part} log-probabilities are {gap:.3g} away from those of the sampler,"
-                f" beyond {limits[part]:g}",
-                hint="sampling and replay disagree: compare their noise levels, guidance, dtype and"
-                " batch, or raise the guard",
+                f"rollout/training log-probability mismatch: {gap:.3g} for the {part} part, and at"
+                f" most {limits[part]:g} is allowed",
+                hint="compare noise levels, guidance, dtype and batch sizes of sampling and"
+                f" training, or raise guards.{part}_mismatch",
             )
     floor = gaps.get("image", 0.0)
     return "replayed" if image_clip is not None and floor > image_clip / 10.0 else "sampled"
