@@ -90,11 +90,17 @@ def usage(training: Path, best: Path) -> str:
     benchmark = recipe.validation[0].benchmark if recipe.validation else "BENCHMARK"
     given = [f"--set={key}={value}" for key, value in recipe.policy.texts().items()]
     run = ["alphabench", "run", benchmark, *given]
-    if (adapter := best / ADAPTER_FILES[1]).is_file():
-        lora = ["--lora", str(best)] if _changes_weights(adapter) else []
+    if (best / ADAPTER_FILES[1]).is_file():
+        lora = ["--lora", str(best)] if adapter_of(best) else []
         return shlex.join([*run, "--ckpt", recipe.policy.checkpoint, *lora])
     command = shlex.join(["alphabench", "export", str(training), "--out", "NEW"])
     return f"{command}, then {shlex.join([*run, '--ckpt', 'NEW'])}"
+
+
+def adapter_of(best: Path) -> Path | None:
+    """The folder of best weights, if it is a LoRA that changes the base; else None."""
+    adapter = best / ADAPTER_FILES[1]
+    return best if adapter.is_file() and _changes_weights(adapter) else None
 
 
 def _changes_weights(adapter: Path) -> bool:

@@ -5,10 +5,6 @@ Imports no model library until a verb runs.
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,19 +14,14 @@ import typer
 from alphabench.cli.continuation import Continuation
 from alphabench.cli.help_pages import OUTPUT, RUNNING, TRAIN, WHAT, command_page
 from alphabench.core.errors import AlphaBenchError
-from alphabench.core.stopping import leave_with_parent
 from alphabench.core.terminal import echo
 from alphabench.runs.factories import check_writable
 from alphagrpo.recipe_names import recipe_names
 
 if TYPE_CHECKING:
     from alphagrpo.recipe import TrainingRecipe
-    from alphatrainers.distributed import Processes
     from alphatrainers.trainer import TrainingOutcome
-    from alphatrainers.training_display import TrainingDisplay
 
-RUNS = Path("runs") / "train"
-"""Folder of trainings started without --out."""
 CURVES_FILE = "curves.svg"
 """The curves of a finished training, in its folder."""
 
@@ -109,15 +100,21 @@ def train_command(
 ) -> None:
     """Train a checkpoint with AlphaGRPO; AlphaBench benchmarks validate it."""
     from alphagrpo.recipe import load_recipe
+    from alphagrpo.training_run import (
+        check_resumed,
+        default_folder,
+        run_training,
+        training_device,
+    )
 
     chosen = load_recipe(recipe, settings or [])
-    folder = out or _default_folder(recipe)
+    folder = out or default_folder(recipe)
     if dry_run:
         _dry_run(chosen, folder, device=device, cache=cache)
         return
-    where = _device(device)
+    where = training_device(device)
     check_writable(folder)
-    _check_folder(folder, resume=resume)
+    check_resumed(folder, resume=resume)
     again = context.find_object(Continuation) or Continuation([])
     given = {"--device": device, "--cache": cache if _was_typed("cache", context) else None}
     options = [word for name, one in given.items() if one is not None for word in (name, str(one))]
@@ -126,7 +123,10 @@ def train_command(
         # The folder's recipe has the overrides from now on.
         again.words = lambda: ["train", str(folder), "--resume", *options]
 
-    _train(chosen, folder, device=where, cache=cache, begun=begun)
+    outcome = run_training(chosen, folder, device=where, cache=cache, begun=begun)
+    if outcome is not None:
+        _show_curves(folder)
+        _print_outcome(folder, chosen, outcome)
 
 
 @command_page(TRAIN, "alphabench export runs/train/nano-rt2i --out my-adapter")
@@ -152,37 +152,6 @@ def export_command(
     echo(export_run(run, out, merge=merge, base=ckpt))
 
 
-def _default_folder(recipe: str) -> Path:
-    """The folder without --out: that of the training named, or one named after the recipe."""
-    from alphagrpo.recipe import RECIPE_FILE
-
-    path = Path(recipe).expanduser()
-    if path.is_dir():
-        return path
-    if _has_training(path.parent) and path.name == RECIPE_FILE:
-        return path.parent
-    return RUNS / path.stem
-
-
-def _has_training(folder: Path) -> bool:
-    return (folder / "identity.json").exists()
-
-
-def _check_folder(folder: Path, *, resume: bool) -> None:
-    begun = _has_training(folder)
-    if begun and not resume:
-        command = shlex.join(["alphabench", "train", str(folder), "--resume"])
-        raise AlphaBenchError(
-            f"{str(folder)!r} holds a training",
-            hint=f"continue it with `{command}`, or choose another folder with --out",
-        )
-    if resume and not begun:
-        raise AlphaBenchError(
-            f"there is no training to continue in {str(folder)!r}",
-            hint="give its folder as RECIPE, or leave out --resume to start a training",
-        )
-
-
 def _dry_run(
     recipe: TrainingRecipe, folder: Path, *, device: str | None, cache: Path | None
 ) -> None:
@@ -191,6 +160,7 @@ def _dry_run(
     from alphagrpo.assembly_context import AssemblyContext
     from alphagrpo.cost_estimate import forecast
     from alphagrpo.preflight import obstacles
+    from alphagrpo.training_run import training_device
 
     echo(forecast(recipe))
     context = AssemblyContext(
@@ -202,7 +172,7 @@ def _dry_run(
     found = obstacles(recipe, context)
     for option, check in (
         ("--out", partial(check_writable, folder)),
-        ("--device", partial(_device, device)),
+        ("--device", partial(training_device, device)),
     ):
         try:
             check()
@@ -219,97 +189,6 @@ def _was_typed(name: str, context: typer.Context) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _train(
-    recipe: TrainingRecipe,
-    folder: Path,
-    *,
-    device: str,
-    cache: Path | None,
-    begun: Callable[[], None],
-) -> None:
-    """Trains; `begun` is called when the folder holds the training with its recipe."""
-    import torch
-
-    from alphabench.upstream import UpstreamData, default_cache_dir
-    from alphagrpo.assemble import assemble
-    from alphagrpo.assembly_context import AssemblyContext
-    from alphagrpo.recipe import RECIPE_FILE
-    from alphagrpo.training_progress import validation_progress
-    from alphatrainers import distributed, strict_yaml
-    from alphatrainers.checkpoint import replace_text
-    from alphatrainers.trainer import Trainer
-    from alphatrainers.trainer_components import RuntimeContext
-    from alphatrainers.training_display import NoDisplay
-
-    if torch.distributed.is_torchelastic_launched():
-        leave_with_parent(os.getppid())
-    together: Processes = distributed.join(torch.device(device))
-
-    def write_recipe() -> None:
-        replace_text(folder / RECIPE_FILE, strict_yaml.to_yaml(recipe))
-        begun()
-
-    try:
-        with _display(folder) if together.first else nullcontext(NoDisplay()) as display:
-            context = AssemblyContext(
-                folder=folder,
-                data=UpstreamData(cache_dir=cache or default_cache_dir()),
-                device=device,
-                report=display.note,
-                validation_progress=validation_progress(display),
-            )
-            around = RuntimeContext(
-                processes=together,
-                report=display.note,
-                display=display,
-                on_begin=write_recipe,
-                on_measured=partial(_write_report, folder, recipe, display.note),
-            )
-            display.begin("loading the model", total=0, done=0)
-            components = assemble(recipe, context)
-            display.end()
-            outcome = Trainer(components, recipe.training, folder, around).train()
-    finally:
-        distributed.leave()
-    if together.first:
-        _show_curves(folder)
-        _print_outcome(folder, recipe, outcome)
-
-
-def _device(named: str | None) -> str:
-    """The device of this process.
-
-    Raises:
-        AlphaBenchError: this machine does not have it.
-    """
-    import torch
-
-    from alphabench.runs.workers import choose_devices
-
-    if named is None and not torch.cuda.is_available():
-        return "cpu"
-    if named in (None, "cuda"):
-        named = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    devices = choose_devices(named, workers=1)
-    if len(devices) > 1:
-        raise AlphaBenchError(
-            f"--device takes one device, and {named!r} names {len(devices)}",
-            hint="start one process for each: torchrun --nproc-per-node N -m alphabench train ...",
-        )
-    return devices[0]
-
-
-def _display(folder: Path) -> AbstractContextManager[TrainingDisplay]:
-    """Goes on with what the folder's logs say; damaged ones are left out."""
-    from alphagrpo.training_progress import training_display
-    from alphatrainers.reporting.history import read_points, read_steps
-
-    try:
-        return training_display(read_steps(folder), read_points(folder))
-    except AlphaBenchError:
-        return training_display([], [])
-
-
 def _silent(message: str) -> None:
     del message
 
@@ -324,24 +203,14 @@ def _show_curves(folder: Path) -> None:
     replace_text(folder / CURVES_FILE, training_figure(folder))
 
 
-def _write_report(folder: Path, recipe: TrainingRecipe, note: Callable[[str], None]) -> Path | None:
-    """The page is a record: a training goes on without it."""
-    from alphagrpo.training_report import write_training_report
-
-    try:
-        return write_training_report(folder, recipe)
-    except (AlphaBenchError, OSError) as error:
-        note(f"the report of the training could not be written: {error}")
-        return None
-
-
 def _print_outcome(folder: Path, recipe: TrainingRecipe, outcome: TrainingOutcome) -> None:
     from alphagrpo.export import usage
+    from alphagrpo.training_run import write_page
     from alphatrainers.reporting.history import read_points
     from alphatrainers.reporting.summary import outcome_sentence
 
     echo(f"\n{outcome_sentence(read_points(folder))}")
-    page = _write_report(folder, recipe, echo)
+    page = write_page(folder, recipe, echo)
     echo(f"{outcome.step} steps done; results are in {folder}")
     if page is not None:
         echo(f"curves and images: {page}")

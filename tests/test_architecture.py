@@ -27,7 +27,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("runs",),
         ("reports", "parity"),
         ("results",),
-        ("analysis", "evaluation"),
+        ("analysis", "evaluation", "training"),
         ("",),
         ("cli",),
         ("__main__",),
@@ -64,6 +64,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("policies",),
         ("assemble", "cost_estimate", "export", "training_progress"),
         ("preflight", "training_report"),
+        ("training_run",),
         ("train_commands",),
     ),
 }

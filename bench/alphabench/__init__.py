@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from alphabench.reports.comparison import RunComparison
     from alphabench.reports.leaderboard import Leaderboard
     from alphabench.results.run_result import RunResult
+    from alphabench.results.training_result import TrainingResult
+    from alphabench.training import train
     from alphabench.types import (
         Card,
         Estimate,
@@ -53,6 +55,7 @@ __all__ = [
     "RunComparison",
     "RunResult",
     "Sample",
+    "TrainingResult",
     "Verdict",
     "compare",
     "evaluate",
@@ -61,6 +64,7 @@ __all__ = [
     "open_benchmark",
     "open_checkpoint",
     "open_judge",
+    "train",
 ]
 _MODULE_OF = {
     "AlphaBenchError": "core.errors",
@@ -78,6 +82,7 @@ _MODULE_OF = {
     "RunComparison": "reports.comparison",
     "RunResult": "results.run_result",
     "Sample": "types",
+    "TrainingResult": "results.training_result",
     "Verdict": "types",
     "compare": "analysis",
     "evaluate": "evaluation",
@@ -86,6 +91,7 @@ _MODULE_OF = {
     "open_benchmark": "benchmarks",
     "open_checkpoint": "checkpoints",
     "open_judge": "judges",
+    "train": "training",
 }
 
 

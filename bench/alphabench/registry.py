@@ -13,7 +13,9 @@ from typing import Any, Final, Literal
 
 from alphabench.core.errors import AlphaBenchError, unknown_name
 
-Kind = Literal["checkpoint", "dataset", "evaluator", "evaluator_factory", "judge", "report"]
+Kind = Literal[
+    "checkpoint", "dataset", "evaluator", "evaluator_factory", "judge", "report", "trainer"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,8 @@ DATASETS: Final = {
 """Weights of evaluators that `alphabench fetch` downloads; see `Dataset`."""
 EVALUATOR_FACTORIES: Final[Mapping[str, str]] = {}
 """Build an evaluator for the samples of any benchmark from a judge; other packages add them."""
+TRAINERS: Final[Mapping[str, str]] = {}
+"""What `alphabench.train` calls; other packages add it."""
 REPORTS: Final = {
     "report.md": "alphabench.reports.run_report:report_parts",
     "gallery.html": "alphabench.reports.gallery:gallery_parts",
@@ -116,6 +120,7 @@ _TABLES: Final[Mapping[Kind, Mapping[str, str]]] = {
     "evaluator_factory": EVALUATOR_FACTORIES,
     "judge": JUDGES,
     "report": REPORTS,
+    "trainer": TRAINERS,
 }
 _GROUPS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "evaluator_factory": ("alphabench.examiners", "alphabench.evaluator_factories"),

@@ -78,6 +78,11 @@ def _notes_to(note: Callable[[str], None]) -> Iterator[None]:
         log.removeHandler(handler)
 
 
+def is_watched() -> bool:
+    """Whether somebody can watch a display: on a terminal or in a notebook."""
+    return in_notebook() or sys.stderr.isatty()
+
+
 def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook."""
     shell = sys.modules.get("IPython")
