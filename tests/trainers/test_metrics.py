@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -95,3 +96,35 @@ def test_tensorboard_gets_the_numbers_where_it_is_installed(tmp_path: Path) -> N
     written = b"".join(file.read_bytes() for file in (tmp_path / "tensorboard").iterdir())
     assert b"panel" in written
     assert b"PNG" in written
+
+
+def test_wandb_gets_numbers_and_panels_by_steps_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a module of that name that remembers; the real one needs an account."""
+    (tmp_path / "wandb.py").write_text(
+        "logged = []\n"
+        "Image = repr\n"
+        "class Run:\n"
+        "    def log(self, values, step): logged.append((step, values))\n"
+        "    def finish(self): logged.append('finished')\n"
+        "def init(**settings): return Run()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    settings = LoggingSettings(tensorboard=False, wandb="project")
+    (sink,) = open_sinks(settings, tmp_path, run="r")
+    log = MetricsLog(None, [sink])
+    log.write(0, {"grad_norm": 1.0}, seconds={})
+    point = ValidationPoint(value=0.5, low=0.4, high=0.6, items={})
+    log.write_validation(
+        1, [MeasuredPoint("g", "train", point, best=True)], Image.new("RGB", (4, 4))
+    )
+    log.close()
+    first, second, panel, last = sys.modules["wandb"].logged
+    monkeypatch.delitem(sys.modules, "wandb")
+    assert first == (1, {"grad_norm": 1.0})
+    assert second[0] == 1
+    assert second[1]["validation/g/train/score"] == 0.5
+    assert (panel[0], list(panel[1])) == (1, ["panel"])
+    assert last == "finished"

@@ -422,8 +422,8 @@ def test_a_held_out_fall_under_a_rising_reward_is_reported_and_can_stop_the_trai
     tmp_path: Path,
 ) -> None:
     train(tmp_path / "report", *QUICK, points=FALLING)
-    assert "the reward may be gamed" in (tmp_path / "report" / "messages").read_text()
-    with pytest.raises(TrainingStoppedError, match="may be gamed"):
+    assert "this looks like reward hacking" in (tmp_path / "report" / "messages").read_text()
+    with pytest.raises(TrainingStoppedError, match="looks like reward hacking"):
         train(tmp_path / "stop", *QUICK, "guards.stop_when_hacked=true", points=FALLING)
 
 

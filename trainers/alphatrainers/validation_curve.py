@@ -146,7 +146,7 @@ class ValidationCurves:
     def _alarm(self, where: _Where, curve: Curve, fall: Difference) -> None:
         message = (
             f"step {where.step}: {where.curve} fell {-fall.value:.3f} below step {curve.best_step}"
-            " while the training reward rose: the reward may be gamed"
+            " while the training reward rose; this looks like reward hacking"
         )
         if self._settings.stop_when_hacked:
             raise TrainingStoppedError(message, hint="use the folder `best`, and repair the reward")
