@@ -21,7 +21,8 @@ from alphabench.checkpoints import open_checkpoint
 from alphabench.core.errors import AlphaBenchError
 from alphagrpo.policies.factory import training_adapter
 from alphagrpo.policies.policy_protocols import ExportableCheckpoint
-from alphagrpo.recipe import RECIPE_FILE, PolicySettings, load_recipe, read_tree
+from alphagrpo.recipe import PolicySettings, load_recipe, read_tree
+from alphagrpo.recipe_names import RECIPE_FILE
 from alphatrainers import strict_yaml
 
 ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")

@@ -16,7 +16,7 @@ from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_text
 from alphabench.core.options import option_text
 from alphabench.core.yaml_parsing import Tree, parse_yaml
-from alphagrpo.recipe_names import recipe_names
+from alphagrpo.recipe_names import RECIPE_FILE, recipe_names
 from alphagrpo.rectification import Rectification
 from alphagrpo.rewards.reward_kinds import RewardSettings
 from alphagrpo.tasks import Window
@@ -28,8 +28,6 @@ from alphatrainers.settings import TrainingSettings
 from alphatrainers.trajectory import GenerateImage, GenerateText
 
 TaskKind = Literal["t2i", "rt2i", "edit", "srr", "mixed"]
-RECIPE_FILE: Final = "recipe.yaml"
-"""In a training's folder: the recipe it started with, overrides included."""
 _PACKAGE: Final = "alphagrpo"
 _MOST_BYTES: Final = 2**20
 """Of a recipe file."""

@@ -1,8 +1,15 @@
-"""The names of the recipes in this package, for completion and lists. Reads no recipe."""
+"""Where recipes are: their names in this package, and the file in a training's folder.
+
+Reads no recipe and imports no model library: for completion and lists.
+"""
 
 from __future__ import annotations
 
 from importlib import resources
+from typing import Final
+
+RECIPE_FILE: Final = "recipe.yaml"
+"""In a training's folder: the recipe it started with, overrides included."""
 
 
 def recipe_names(incomplete: str = "") -> list[str]:

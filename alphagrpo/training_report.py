@@ -9,7 +9,8 @@ import shlex
 from pathlib import Path
 
 from alphagrpo.export import usage
-from alphagrpo.recipe import RECIPE_FILE, TrainingRecipe
+from alphagrpo.recipe import TrainingRecipe
+from alphagrpo.recipe_names import RECIPE_FILE
 from alphatrainers.checkpoint import TrainingFolder, replace_text
 from alphatrainers.reporting.training_page import REPORT_FILE, AboutTraining, training_page
 

@@ -20,7 +20,8 @@ from alphabench.python_arguments import path_or_none, text_or_none, truth
 from alphabench.results.training_result import TrainingResult
 from alphabench.runs.factories import check_writable
 from alphabench.runs.progress_display import is_watched
-from alphagrpo.recipe import RECIPE_FILE, load_recipe
+from alphagrpo.recipe import load_recipe
+from alphagrpo.recipe_names import RECIPE_FILE
 
 if TYPE_CHECKING:
     from alphagrpo.recipe import TrainingRecipe

@@ -63,7 +63,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("prompt_checks", "recipe"),
         ("policies",),
         ("assemble", "cost_estimate", "export", "training_progress"),
-        ("preflight", "training_report"),
+        ("preflight", "recipe_listing", "training_report"),
         ("training_run",),
         ("train_commands",),
     ),

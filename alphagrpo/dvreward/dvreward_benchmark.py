@@ -36,6 +36,10 @@ VERSION: Final = "1"
 DVREWARD: Final = BenchmarkEntry(
     factory="alphagrpo.dvreward.dvreward_benchmark:open_dvreward",
     listed=("dvreward", "dvreward:mini"),
+    measures="Whether images match prompts of your own, and are well made. A judge answers yes/no "
+    "questions about each image, which a language model wrote for its prompt.",
+    prompts={"dvreward:mini": 60},
+    judge_calls={"dvreward": "one for each question", "dvreward:mini": "250"},
 )
 """The entry point of this benchmark."""
 NO_DATA: Final = "none"

@@ -14,7 +14,14 @@ from typing import Any, Final, Literal
 from alphabench.core.errors import AlphaBenchError, unknown_name
 
 Kind = Literal[
-    "checkpoint", "dataset", "evaluator", "evaluator_factory", "judge", "report", "trainer"
+    "checkpoint",
+    "dataset",
+    "evaluator",
+    "evaluator_factory",
+    "judge",
+    "listing",
+    "report",
+    "trainer",
 ]
 
 
@@ -36,6 +43,12 @@ class BenchmarkEntry:
     """`Layout` of a folder of images as upstream's scripts expect it, for `images:DIR`."""
     dataset: str = ""
     """`Dataset` that `alphabench fetch` downloads, for data that is no set of pinned files."""
+    measures: str = ""
+    """What a score says, in two sentences, for `alphabench show`."""
+    prompts: Mapping[str, int] = field(default_factory=dict)
+    """Listed name -> number of prompts, which is known before anything is fetched."""
+    judge_calls: Mapping[str, str] = field(default_factory=dict)
+    """Listed name -> calls of the judge in a full run; the key "" is for all others."""
 
 
 BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
@@ -44,6 +57,11 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         listed=("dpg", "dpg:mini"),
         official_formats={"": "alphabench.benchmarks.dpg.official_results:OFFICIAL"},
         folder_layout="alphabench.benchmarks.dpg.official_files:LAYOUT",
+        measures="Whether everything that a long, dense prompt names is in the image: objects, "
+        "attributes and relations. Each prompt has a graph of yes/no questions; a yes counts only "
+        "where the questions that it depends on hold.",
+        prompts={"dpg": 1065, "dpg:mini": 14},
+        judge_calls={"dpg": "none with mplug; else about 57,560", "dpg:mini": "320"},
     ),
     "gedit": BenchmarkEntry(
         factory="alphabench.benchmarks.gedit.benchmark:open_gedit",
@@ -54,24 +72,54 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         },
         dataset="alphabench.benchmarks.gedit.dataset:DATASET",
         folder_layout="alphabench.benchmarks.gedit.official_files:LAYOUT",
+        measures="Whether an edit does what a user asked for and nothing else, and whether the "
+        "result looks natural. A judge scores the source and the edited image (VIEScore).",
+        prompts={"gedit:en": 606, "gedit:cn": 606, "gedit:mini": 54},
+        judge_calls={"": "1,212", "gedit:mini": "108"},
     ),
     "geneval": BenchmarkEntry(
         factory="alphabench.benchmarks.geneval.benchmark:open_geneval",
         listed=("geneval", "geneval:long", "geneval:mini"),
         official_formats={"": "alphabench.benchmarks.geneval.official_files:OFFICIAL"},
         folder_layout="alphabench.benchmarks.geneval.official_files:LAYOUT",
+        measures="Whether short prompts are followed: one or two objects, counts, colours and "
+        "positions. An object detector and CLIP check each image.",
+        prompts={"geneval": 553, "geneval:long": 553, "geneval:mini": 60},
+        judge_calls={"": "none"},
     ),
     "tiif": BenchmarkEntry(
         factory="alphabench.benchmarks.tiif.benchmark:open_tiif",
         listed=("tiif:testmini", "tiif:test", "tiif:testmini-text", "tiif:test-text", "tiif:mini"),
         official_formats={"": "alphabench.benchmarks.tiif.official_files:OFFICIAL"},
         folder_layout="alphabench.benchmarks.tiif.official_files:LAYOUT",
+        measures="Whether instructions of growing difficulty are followed, each as a short and as "
+        "a long prompt: attributes, relations, reasoning, text and style. A judge answers "
+        "questions about each image; OCR reads the text items.",
+        prompts={
+            "tiif:testmini": 554,
+            "tiif:test": 5076,
+            "tiif:testmini-text": 60,
+            "tiif:test-text": 600,
+            "tiif:mini": 52,
+        },
+        judge_calls={
+            "tiif:testmini": "554; 2,892 with --wording own",
+            "tiif:test": "5,076; 24,320 with --wording own",
+            "tiif:testmini-text": "none (OCR)",
+            "tiif:test-text": "none (OCR)",
+            "tiif:mini": "154",
+        },
     ),
     "wise": BenchmarkEntry(
         factory="alphabench.benchmarks.wise.benchmark:open_wise",
         listed=("wise@verified", "wise@legacy", "wise:mini"),
         official_formats={"": "alphabench.benchmarks.wise.official_files:OFFICIAL"},
         folder_layout="alphabench.benchmarks.wise.official_files:LAYOUT",
+        measures="Whether an image shows what a prompt describes without naming it, which takes "
+        "knowledge of culture, time, space, biology, physics and chemistry. A judge compares each "
+        "image with the prompt and its explanation.",
+        prompts={"wise@verified": 1000, "wise@legacy": 1000, "wise:mini": 36},
+        judge_calls={"": "1,000", "wise:mini": "36"},
     ),
 }
 CHECKPOINTS: Final = {
@@ -107,6 +155,9 @@ EVALUATOR_FACTORIES: Final[Mapping[str, str]] = {}
 """Build an evaluator for the samples of any benchmark from a judge; other packages add them."""
 TRAINERS: Final[Mapping[str, str]] = {}
 """What `alphabench.train` calls; other packages add it."""
+LISTINGS: Final[Mapping[str, str]] = {}
+"""Further kinds of things that `alphabench list` lists and `show` shows, such as recipes: other
+packages add them; see `Listing` in `alphabench.cli.listing`."""
 REPORTS: Final = {
     "report.md": "alphabench.reports.run_report:report_parts",
     "gallery.html": "alphabench.reports.gallery:gallery_parts",
@@ -119,6 +170,7 @@ _TABLES: Final[Mapping[Kind, Mapping[str, str]]] = {
     "evaluator": EVALUATORS,
     "evaluator_factory": EVALUATOR_FACTORIES,
     "judge": JUDGES,
+    "listing": LISTINGS,
     "report": REPORTS,
     "trainer": TRAINERS,
 }

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from alphabench import registry
-from alphabench.cli.listing import CHECKPOINT_FORMS, What, listing_text
+from alphabench.cli.listing import CHECKPOINT_FORMS, Inventory, What, listing_text
 from alphabench.upstream import UpstreamData
 
 
+def inventory(folder: Path) -> Inventory:
+    return Inventory(runs=folder, data=UpstreamData(cache_dir=folder))
+
+
 def lines_of(what: What, folder: Path) -> list[str]:
-    title, *lines = listing_text(
-        what, runs=folder, data=UpstreamData(cache_dir=folder)
-    ).splitlines()
+    title, *lines = listing_text(what, inventory(folder)).splitlines()
     assert title == f"{what}:"
     return [line.strip() for line in lines]
 

@@ -30,6 +30,16 @@ def complete_benchmark(incomplete: str) -> list[str]:
     return _starting((*dict.fromkeys(listed), "file:", "python:"), incomplete)
 
 
+def complete_shown(incomplete: str) -> list[str]:
+    """What `alphabench show` takes by name: benchmarks, and what other packages list."""
+    others = (
+        name
+        for kind in sorted(registry.known("listing"))
+        for name in registry.load("listing", kind).names()
+    )
+    return [*complete_benchmark(incomplete), *_starting(others, incomplete)]
+
+
 def complete_checkpoint(incomplete: str) -> list[str]:
     """The forms of `--ckpt`."""
     return _starting(CHECKPOINT_STARTS, incomplete)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,11 @@ ANSWERERS: Final = {"mplug": "dpg:mini"}
 """Evaluators that are no detectors -> the benchmark that they are tested with."""
 
 
+_DATA: Final = "data "
+_REMEDIES: Final = 32
+"""Column in which remedies begin."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """The result of one check."""
@@ -41,10 +47,34 @@ class Finding:
     text: str
     optional: bool = False
     """Whether its absence is no error."""
+    remedy: str = ""
+    """What to do about it; empty if nothing has to be done."""
 
     def __str__(self) -> str:
         mark = "absent" if self.optional else "ok" if self.healthy else "FAILED"
         return f"{mark:<7} {self.subject}: {self.text}"
+
+
+def absences_text(findings: Sequence[Finding]) -> str:
+    """What is optional and absent, each with what installs or fetches it; empty for nothing."""
+    absent = [finding for finding in findings if finding.optional]
+    if not absent:
+        return ""
+    rows = [(one.subject, one.remedy) for one in absent if not one.subject.startswith(_DATA)]
+    if len(rows) < len(absent):
+        rows.append(("official data", "alphabench fetch all, or one: see alphabench fetch --list"))
+    lines = ["", "optional, not installed or not fetched:"]
+    for subject, remedy in rows:
+        first, *rest = textwrap.wrap(
+            remedy, 80 - _REMEDIES, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+        if len(subject) > _REMEDIES - 4:
+            lines.append(f"  {subject}")
+            lines.append(f"{'':<{_REMEDIES}}{first}")
+        else:
+            lines.append(f"  {subject:<{_REMEDIES - 2}}{first}")
+        lines += [f"{'':<{_REMEDIES}}{line}" for line in rest]
+    return "\n".join(lines)
 
 
 def check_installation(
@@ -80,15 +110,28 @@ def _machine() -> Iterator[Finding]:
 def _extras() -> Iterator[Finding]:
     for extra, module in EXTRAS.items():
         absent = importlib.util.find_spec(module) is None
-        text = f"`pip install -e '.[{extra}]'` installs it" if absent else "installed"
-        yield Finding(subject=f"extra {extra}", healthy=True, text=text, optional=absent)
+        command = f"pip install -e '.[{extra}]'"
+        text = f"`{command}` installs it" if absent else "installed"
+        yield Finding(
+            subject=f"extra {extra}",
+            healthy=True,
+            text=text,
+            optional=absent,
+            remedy=command if absent else "",
+        )
 
 
 def _official_data(data: UpstreamData) -> Iterator[Finding]:
     for name in pinned_names():
         missing = data.missing(name)
         text = f"{len(missing)} files to fetch" if missing else "fetched and verified"
-        yield Finding(subject=f"data {name}", healthy=True, text=text, optional=bool(missing))
+        yield Finding(
+            subject=f"{_DATA}{name}",
+            healthy=True,
+            text=text,
+            optional=bool(missing),
+            remedy=f"alphabench fetch {name}" if missing else "",
+        )
 
 
 def _self_test(spec: str, data: UpstreamData, device: str, *, optional: bool) -> Finding:
@@ -102,8 +145,14 @@ def _self_test(spec: str, data: UpstreamData, device: str, *, optional: bool) ->
             return Finding(subject=subject, healthy=False, text="not tested (self_test=off)")
         require_self_test(evaluator)
     except WeightsNotFoundError as error:
-        return Finding(subject=subject, healthy=optional, text=str(error), optional=optional)
+        return Finding(
+            subject=subject,
+            healthy=optional,
+            text=str(error),
+            optional=optional,
+            remedy=error.hint,
+        )
     except AlphaBenchError as error:
-        return Finding(subject=subject, healthy=False, text=str(error))
+        return Finding(subject=subject, healthy=False, text=str(error), remedy=error.hint)
     note = "" if tested == "on" else f" ({tested})"
     return Finding(subject=subject, healthy=True, text=f"self-test passed{note}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from alphabench.cli.command_options import Devices, OwnBenchmark
-from alphabench.cli.completion import complete_benchmark, complete_evaluator
+from alphabench.cli.command_options import Devices, Json, OwnBenchmark
+from alphabench.cli.completion import complete_benchmark, complete_evaluator, complete_shown
 from alphabench.cli.help_pages import LOOK, SET_UP, command_page
+from alphabench.cli.printing import ShownPage, print_json, print_markdown, print_page
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo, warn
 from alphabench.runs import factories
@@ -18,62 +21,85 @@ from alphabench.runs import factories
 @command_page(
     LOOK,
     "alphabench list",
-    "alphabench list runs",
+    "alphabench list recipes",
+    "alphabench list runs --json",
 )
 def list_command(
     what: Annotated[
-        Literal["benchmarks", "checkpoints", "evaluators", "judges", "runs", "all"],
+        Literal[
+            "benchmarks", "checkpoints", "evaluators", "judges", "recipes", "data", "runs", "all"
+        ],
         typer.Argument(
-            metavar="WHAT", help="benchmarks, checkpoints, evaluators, judges, runs or all."
+            metavar="WHAT",
+            help="benchmarks, checkpoints, evaluators, judges, recipes, data, runs or all.",
         ),
     ] = "all",
+    as_json: Json = False,
 ) -> None:
-    """List benchmarks, kinds of checkpoint, evaluators, judges, and the runs below ./runs."""
-    from alphabench.cli.listing import listing_text
+    """List benchmarks, kinds of checkpoint, evaluators, judges, recipes, and runs in ./runs."""
+    from alphabench.cli.listing import Inventory, listing_json, listing_text
 
-    echo(listing_text(what, runs=Path("runs"), data=factories.upstream_data()))
+    inventory = Inventory(runs=Path("runs"), data=factories.upstream_data())
+    if as_json:
+        print_json(listing_json(what, inventory))
+    else:
+        echo(listing_text(what, inventory, narrow=sys.stdout.isatty()))
 
 
 @command_page(
     LOOK,
     "alphabench show geneval",
-    "alphabench show runs/x",
+    "alphabench show nano-rt2i",
+    "alphabench show runs/geneval/x",
+    "alphabench show runs/train/x",
 )
 def show_command(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="A run folder, or a benchmark.", autocompletion=complete_benchmark
+            metavar="NAME",
+            help="A benchmark, a recipe, a run folder or the folder of a training.",
+            autocompletion=complete_shown,
         ),
     ],
+    as_json: Json = False,
 ) -> None:
-    """Show a run's report, or a benchmark's card: data, licence, protocol, evaluators."""
-    from alphabench.cli.listing import benchmark_card, run_text
+    """Show what a benchmark measures, what a recipe trains, or the report of a run or training."""
+    from alphabench.cli.pages import benchmark_page, listed_page, run_page
 
     folder = Path(name)
-    if folder.exists():
-        echo(run_text(folder))
-    elif "/" in name:
+    if (folder / "manifest.json").exists():
+        page = run_page(folder)
+    elif (listed := listed_page(name)) is not None:
+        page = listed
+    elif folder.exists():
+        page = run_page(folder)
+    elif "/" in name and not name.startswith(("file:", "python:")):
         raise AlphaBenchError(
             f"there is no folder {name!r}", hint="`alphabench list runs` shows the run folders"
         )
     else:
-        echo(benchmark_card(factories.open_named_benchmark(name, "official")))
+        benchmark = factories.open_named_benchmark(name, "official")
+        page = benchmark_page(name, benchmark, factories.upstream_data())
+    print_page(page, as_json=as_json)
 
 
 @command_page(
     SET_UP,
     "alphabench fetch geneval",
+    "alphabench fetch all",
+    "alphabench fetch --list",
 )
 def fetch_command(
     name: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="BENCHMARK",
-            help="The benchmark to download.",
+            metavar="NAME",
+            help="A benchmark, an evaluator with weights (mask2former, mplug), or all: the data of "
+            "all benchmarks.",
             autocompletion=complete_benchmark,
         ),
-    ],
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
@@ -82,36 +108,34 @@ def fetch_command(
             help="Download from this folder or mirror, laid out as <owner>/<repository>/<path>.",
         ),
     ] = None,
+    list_only: Annotated[
+        bool,
+        typer.Option(
+            "--list", help="List what can be fetched, with sizes and licences; fetch nothing."
+        ),
+    ] = False,
 ) -> None:
     """Download and verify a benchmark's official files at the pinned commit."""
-    from alphabench import registry
-    from alphabench.upstream.fetch import fetch_all
+    from alphabench.cli.fetching import fetch_named
+    from alphabench.cli.listing import Inventory, listing_text
 
-    if name.partition(":")[0].partition("@")[0] in registry.BENCHMARKS:
-        factories.open_named_benchmark(name, "official")  # refuses an unknown version or split
-    errors, needs_download = [], False
-    for piece in fetch_all(
-        name, factories.upstream_data(), source=source if source is not None else factories.mirror()
-    ):
-        needs_download = True
-        if piece.error is not None:
-            errors.append(piece.error)
-        elif piece.words is None:
-            echo(f"{piece.subject}, licence: {piece.licence}")
-        else:
-            echo(f"  {piece.words}")
-    for error in errors[1:]:
-        echo(f"error: {error}", err=True)
-    if errors:
-        raise errors[0]
-    if not needs_download:
-        echo(f"{name} needs no download")
+    data = factories.upstream_data()
+    if list_only:
+        echo(listing_text("data", Inventory(runs=Path("runs"), data=data)))
+    elif name is None:
+        raise AlphaBenchError(
+            "nothing is named that is to be fetched",
+            hint="name a benchmark or `all`; `alphabench fetch --list` shows what there is",
+        )
+    else:
+        fetch_named(name, data, source=source if source is not None else factories.mirror())
 
 
 @command_page(
     SET_UP,
     "alphabench doctor",
     "alphabench doctor mask2former --devices 0",
+    "alphabench doctor --setup mmdet",
 )
 def doctor_command(
     evaluator: Annotated[
@@ -129,6 +153,7 @@ def doctor_command(
             "--setup", metavar="NAME", help="Create an environment instead: mmdet or modelscope."
         ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Check this installation: packages, devices, data, and each evaluator's self-test."""
     if setup is not None:
@@ -136,15 +161,20 @@ def doctor_command(
 
         echo(set_up_environment(setup))
         return
-    from alphabench.cli.doctor import check_installation
+    from alphabench.cli.doctor import absences_text, check_installation
     from alphabench.runs.workers import choose_devices
 
-    healthy = True
-    for finding in check_installation(
-        evaluator, factories.upstream_data(), device=choose_devices(devices, workers=1)[0]
-    ):
-        healthy &= finding.healthy
-        echo(str(finding))
+    findings = []
+    device = choose_devices(devices, workers=1)[0]
+    for finding in check_installation(evaluator, factories.upstream_data(), device=device):
+        findings.append(finding)
+        if not as_json and not finding.optional:
+            echo(str(finding))
+    healthy = all(finding.healthy for finding in findings)
+    if as_json:
+        print_json({"healthy": healthy, "findings": [asdict(finding) for finding in findings]})
+    elif text := absences_text(findings):
+        echo(text)
     if not healthy:
         raise typer.Exit(1)
 
@@ -162,16 +192,21 @@ def leaderboard_command(
         Path | None,
         typer.Option(metavar="DIR", help="Write markdown files here instead of printing."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Rank runs in markdown tables; results that are not comparable never share a table."""
     from alphabench.analysis import leaderboard
 
-    if out is None:
-        echo(leaderboard(runs, note=warn).to_markdown())
-        return
-    factories.check_writable(out)
-    ranked = leaderboard(runs, published=out / "published", note=warn)
-    echo(f"wrote {ranked.write(out)}")
+    if out is not None:
+        factories.check_writable(out)
+    ranked = leaderboard(runs, published=None if out is None else out / "published", note=warn)
+    if out is not None:
+        written = ranked.write(out)
+        echo(f"wrote {written}", err=as_json)
+    if as_json:
+        print_json({"results": ranked.rows()})
+    elif out is None:
+        print_markdown(ranked.to_markdown())
 
 
 @command_page(
@@ -195,6 +230,7 @@ def compare_command(
         Path | None,
         typer.Option(metavar="FILE", help="Where --gallery writes (default: comparison.html)."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Compare two runs of one benchmark: paired by sample, with a 95% interval."""
     from alphabench.analysis import compare, write_comparison_gallery
@@ -202,7 +238,7 @@ def compare_command(
     if out is not None and not gallery:
         raise AlphaBenchError("--out names the file of --gallery", hint="add --gallery")
     compared = compare(baseline, candidate, evaluation=evaluation, benchmark=benchmark)
-    echo(compared.to_markdown())
+    print_page(ShownPage(compared.to_markdown(), compared.to_json()), as_json=as_json)
     if gallery:
         page = write_comparison_gallery(
             baseline,
@@ -211,4 +247,4 @@ def compare_command(
             evaluation=evaluation,
             benchmark=benchmark,
         )
-        echo(f"gallery: {page}")
+        echo(f"gallery: {page}", err=as_json)

@@ -111,6 +111,27 @@ class RunComparison:
         """The comparison as `alphabench compare` prints it."""
         return comparison_markdown(self)
 
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as JSON values, as `alphabench compare --json` prints it."""
+        return {
+            "baseline": self.baseline,
+            "candidate": self.candidate,
+            "benchmark": self.benchmark,
+            "partial": dict(self.partial),
+            "difference": _difference_json(self.headline),
+            "groups": {name: _difference_json(one) for name, one in self.groups.items()},
+            "changes": [
+                {
+                    "sample_id": change.sample.id,
+                    "group": change.sample.group,
+                    "prompt": change.sample.prompt,
+                    "before": change.before,
+                    "after": change.after,
+                }
+                for change in self.changes
+            ],
+        }
+
     def to_pandas(self, what: Literal["groups", "samples"] = "groups") -> pd.DataFrame:
         """A data frame.
 
@@ -365,6 +386,16 @@ def _headline(difference: Estimate) -> str:
         f"{signed(difference.low)} to {signed(difference.high)}, "
         f"from {difference.n_samples} pairs of samples."
     )
+
+
+def _difference_json(difference: Estimate) -> dict[str, Any]:
+    return {
+        "value": difference.value,
+        "low": difference.low,
+        "high": difference.high,
+        "pairs": difference.n_samples,
+        "distinguishable": is_distinguishable(difference),
+    }
 
 
 def difference_verdict(difference: Estimate) -> str:

@@ -141,6 +141,14 @@ class Leaderboard:
         """The index and the page of each benchmark as one text."""
         return "\n".join(text for name, text in self.pages().items() if "/" not in name)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """A row of JSON values for each result, as `to_pandas` has them."""
+        return [
+            _as_row(number, rank, entry)
+            for number, one in enumerate(self.tables, start=1)
+            for rank, entry in zip(one.ranks, one.entries, strict=True)
+        ]
+
     def to_pandas(self) -> pd.DataFrame:
         """A row for each result: table, rank, checkpoint, score with 95% interval, coverage.
 
@@ -150,11 +158,7 @@ class Leaderboard:
         Raises:
             AlphaBenchError: pandas is not installed (extra `notebook`).
         """
-        rows = [
-            _as_row(number, rank, entry)
-            for number, one in enumerate(self.tables, start=1)
-            for rank, entry in zip(one.ranks, one.entries, strict=True)
-        ]
+        rows = self.rows()
         return data_frame(rows, list(dict.fromkeys(key for row in rows for key in row)))
 
     def write(self, out: str | PathLike[str]) -> Path:

@@ -129,6 +129,11 @@ def choose_devices(devices: str | None, *, workers: int) -> tuple[str, ...]:
     names = [f"cuda:{name}" if name.isdigit() else name for name in devices.split(",")]
     known = ["cpu", *(f"cuda:{number}" for number in range(n_gpus))]
     for name in names:
+        if name == "mps":
+            raise AlphaBenchError(
+                "Apple GPUs (mps) are not supported: no model or evaluator was checked on one",
+                hint="leave the device out or name cpu, and everything runs on the CPU",
+            )
         if name not in known:
             raise AlphaBenchError(
                 f"this machine has no device {name!r}", hint=f"it has {', '.join(known)}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,24 @@ class Dataset:
     licence: str
     fetch: Callable[[Path, str | None], str]
     """Cache folder and source -> a description of what was fetched."""
+    size: str = "size not published"
+    """How much is downloaded, in words."""
+    complete: Callable[[Path], bool] | None = None
+    """Cache folder -> whether it was fetched and is intact; None where only `fetch` can tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchableData:
+    """What one `alphabench fetch NAME` downloads."""
+
+    name: str
+    licences: tuple[str, ...]
+    sizes: tuple[str, ...]
+    """Of each part, in words."""
+    fetched: bool | None
+    """Whether all of it is here; None where that is not known."""
+    weights: bool
+    """Of an evaluator; otherwise the data of a benchmark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +50,7 @@ class Fetched:
 
     subject: str
     licence: str
+    size: str
     words: str | None = None
     """Describes what was fetched; None without an error means that it is about to be."""
     error: AlphaBenchError | None = None
@@ -47,13 +66,43 @@ def fetch_all(benchmark: str, data: UpstreamData, *, source: str | None) -> Iter
         source: a folder or mirror laid out as `<owner>/<repository>/<path>`; None is the origin.
     """
     for piece in _pieces(benchmark):
-        yield Fetched(subject=piece.where, licence=piece.licence)
+        begun = Fetched(subject=piece.where, licence=piece.licence, size=piece.size)
+        yield begun
         try:
             words = piece.fetch(data.cache_dir, source)
         except AlphaBenchError as error:
-            yield Fetched(subject=piece.where, licence=piece.licence, error=error)
+            yield replace(begun, error=error)
         else:
-            yield Fetched(subject=piece.where, licence=piece.licence, words=words)
+            yield replace(begun, words=words)
+
+
+def fetchable(data: UpstreamData) -> list[FetchableData]:
+    """All that can be fetched: the benchmarks' data, then evaluators' weights."""
+    found: dict[tuple[str, ...], FetchableData] = {}
+    names = [
+        name
+        for base in registry.benchmark_names()
+        for name in (base, *registry.benchmark_entry(base).listed)
+    ]
+    for name, weights in [
+        *((name, False) for name in names),
+        *((name, True) for name in sorted(registry.known("dataset"))),
+    ]:
+        pieces = _pieces(name)
+        if not pieces:
+            continue
+        checks = [piece.complete(data.cache_dir) if piece.complete else None for piece in pieces]
+        found.setdefault(
+            tuple(piece.where for piece in pieces),
+            FetchableData(
+                name=name,
+                licences=tuple(dict.fromkeys(piece.licence for piece in pieces)),
+                sizes=tuple(piece.size for piece in pieces),
+                fetched=None if None in checks else all(checks),
+                weights=weights,
+            ),
+        )
+    return list(found.values())
 
 
 def _pieces(benchmark: str) -> list[Dataset]:
@@ -73,7 +122,32 @@ def _as_dataset(pin: Pin) -> Dataset:
         where=f"{pin.name} ({pin.repository} at {pin.commit[:12]})",
         licence=pin.licence,
         fetch=partial(_fetch_pin, pin),
+        size=_size_of(pin),
+        complete=partial(_is_complete, pin.name),
     )
+
+
+def _is_complete(name: str, cache_dir: Path) -> bool:
+    return not UpstreamData(cache_dir=cache_dir).missing(name)
+
+
+def _size_of(pin: Pin) -> str:
+    sizes = [file.size_bytes for file in pin.files]
+    known = sum(size for size in sizes if size is not None)
+    if None not in sizes:
+        return size_words(known)
+    return f"more than {size_words(known)}" if known else "size not published"
+
+
+def size_words(size_bytes: int) -> str:
+    """`850 bytes`, `85 kB`, `3.0 MB`: in powers of 1000, with two digits from a kilobyte on."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    size, unit = size_bytes / 1e3, "kB"
+    for larger in ("MB", "GB"):
+        if size >= 999.5:
+            size, unit = size / 1e3, larger
+    return f"{size:.1f} {unit}" if size < 9.95 else f"{size:.0f} {unit}"
 
 
 def _fetch_pin(pin: Pin, cache_dir: Path, source: str | None) -> str:

@@ -195,7 +195,8 @@ def _fetch_and_describe(cache_dir: Path, source: str | None) -> str:
 
 
 DATASET: Final = Dataset(
-    where=f"mPLUG's weights, about 5 GB (ModelScope {REPOSITORY})",
+    where=f"mPLUG's weights (ModelScope {REPOSITORY})",
     licence=LICENCE,
     fetch=_fetch_and_describe,
+    size="about 5 GB",
 )

@@ -205,7 +205,7 @@ def _no_weights(address: str, reason: str) -> AlphaBenchError:
 
 
 DATASET: Final = Dataset(
-    where=f"{OFFICIAL.name} ({OFFICIAL.words}, of unpublished size)",
+    where=f"{OFFICIAL.name} ({OFFICIAL.words})",
     licence=LICENCE,
     fetch=fetch_official_weights,
 )
