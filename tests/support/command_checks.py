@@ -74,7 +74,7 @@ def _command_line() -> Any:
 def _parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
     """The command's name, `judge cache` for one of a group, and its parameters."""
     command, names = _command_line(), []
-    if "--help" in words or "-h" in words or "--version" in words:
+    if set(words) & {"--help", "-h", "--version", "--install-completion", "--show-completion"}:
         return "", {}
     while hasattr(command, "commands"):
         context = command.make_context("alphabench", words[:1])

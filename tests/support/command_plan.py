@@ -42,6 +42,10 @@ def why_left_out(command: PageCommand) -> str | None:
 
 
 def _why_not_here(command: PageCommand, words: Sequence[str]) -> str | None:
+    if words and words[0].endswith("-completion"):
+        return "changes the shell of whoever runs it"
+    if set(words) & {"-h", "--help"}:
+        return None
     return next(_missing_here(command, words), None)
 
 
@@ -69,7 +73,7 @@ def _missing_here(command: PageCommand, words: Sequence[str]) -> Iterator[str]:
 
 def _why_slow(command: PageCommand, words: Sequence[str]) -> str | None:
     verb = words[0] if words else ""
-    if "--dry-run" in words or "--help" in words:
+    if set(words) & {"--dry-run", "--help", "-h"}:
         return None
     if verb in ("run", "generate") and command.option("--limit") is None:
         return "generates all images of a split: pytest --whole runs it"
