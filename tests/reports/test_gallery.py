@@ -212,6 +212,21 @@ def test_the_head_shows_score_interval_and_stamps(make_run: RunMaker) -> None:
     assert "<b>PARTIAL</b>: the run was limited to 4 samples." in text
 
 
+def test_the_head_gives_bounds_where_something_is_unscored(make_run: RunMaker) -> None:
+    text = text_of(make_run(answer=mixed))
+    assert "bounds if all unscored fail / pass: 0.375 to 0.625" in text
+
+
+def test_deeply_nested_details_are_cut(make_run: RunMaker) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(400):
+        nested = {"reply": "r", "next": nested, "list": [[nested and 1]]}
+    page = judged(make_run(), {"deep": nested, "flat": {"a": {"b": {"c": [[1]]}}}})
+    verdict = page.details[0]["entries"][0][0]["verdicts"][1]
+    assert verdict["more"] == [["flat: a: b: c 1", "1"]]
+    assert "…" in json.dumps(verdict["parts"], ensure_ascii=False)
+
+
 def test_nothing_scored_is_a_dash_and_never_a_zero(make_run: RunMaker) -> None:
     text = text_of(make_run(answer=lambda _: ("failed", "broke")))
     assert "<strong>—</strong><span>nothing scored</span>" in text

@@ -39,8 +39,9 @@ def large_run(source: StoredRun, root: Path, n_prompts: int) -> tuple[StoredRun,
     )
     folder = RunFolder.create(root, manifest)
     records = list(source.images.values())
+    prompts = [record.prompt for record in records]
     samples = [
-        Sample(id=f"{i:05}", prompt=f"{records[i % len(records)].prompt}, {i}", group=f"g{i % 8}")
+        Sample(id=f"{i:05}", prompt=f"{prompts[IMAGES * i % len(prompts)]}, {i}", group=f"g{i % 8}")
         for i in range(n_prompts)
     ]
     evaluation = "judge-official-large"

@@ -35,7 +35,7 @@ from alphabench.reports.gallery_images import (
     StoredImage,
     shown_images,
 )
-from alphabench.reports.markdown import NOTHING, number
+from alphabench.reports.markdown import NOTHING, interval, number
 from alphabench.reports.run_report import (
     absence_reason,
     coverage_words,
@@ -276,17 +276,35 @@ def _run_head(
         about=f"{manifest.benchmark}, {report.protocol} protocol, evaluator {report.evaluator}",
         stamps=stamps(report, manifest, evaluation.identity),
         score=number(headline.value),
-        lines=(spread, f"{headline.n_samples} samples", f"coverage {coverage_words(report)}"),
+        lines=(
+            spread,
+            f"{headline.n_samples} samples",
+            f"coverage {coverage_words(report)}",
+            *_bounds(report),
+        ),
         groups=[
             _group_bar(name, one, scale, in_group[name]) for name, one in report.groups.items()
         ],
         tables=[
+            *([("Further metrics", _metric_rows(report.extras))] if report.extras else []),
             (
                 "Checkpoint, evaluator and data",
                 identity_rows(manifest, report, evaluation.identity),
-            )
+            ),
         ],
     )
+
+
+def _bounds(report: Report) -> list[str]:
+    """What the score would be, were the rest worst or best; empty where there is no rest."""
+    if report.coverage >= 1 or report.bounds is None:
+        return []
+    low, high = report.bounds
+    return [f"bounds if all unscored fail / pass: {number(low)} to {number(high)}"]
+
+
+def _metric_rows(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
+    return [(name, f"{number(one.value)} {interval(one)}") for name, one in metrics.items()]
 
 
 def _group_bar(name: str, estimate: Estimate, scale: float, n_images: int) -> GroupBar:

@@ -32,6 +32,8 @@ _OF_QUESTIONS: Final = ("question", "expected")
 _OWN_KEYS: Final = ("reply", "thought", "reason", "answer", "p_yes")
 _NOT_SHOWN: Final = (OUT_OF, "objects", "tokens", "model", "fingerprint")
 _LONGEST_TEXT: Final = 8000
+_DEEPEST: Final = 8
+"""Levels of a detail or note that are shown; whatever lies deeper is an ellipsis."""
 _UNSAFE: Final = re.compile(r"[<>&\u2028\u2029]")
 
 
@@ -188,7 +190,9 @@ def _verdict_detail(verdict: Verdict, position: int) -> dict[str, Any]:
     return {**found, **_evidence(verdict.detail, _OF_QUESTIONS)}
 
 
-def _evidence(detail: Mapping[str, Any], besides: Sequence[str] = ()) -> dict[str, Any]:
+def _evidence(
+    detail: Mapping[str, Any], besides: Sequence[str] = (), depth: int = 0
+) -> dict[str, Any]:
     """The reply and its like, the questions that a verdict was made of, and the rest by name."""
     own: dict[str, Any] = {}
     parts: list[dict[str, Any]] = []
@@ -197,29 +201,29 @@ def _evidence(detail: Mapping[str, Any], besides: Sequence[str] = ()) -> dict[st
         if key in _OWN_KEYS:
             if (text := _text(value)) != "":
                 own[key] = text
-        elif inner := _inner_questions(key, value):
+        elif depth < _DEEPEST and (inner := _inner_questions(key, value, depth + 1)):
             parts += inner
         elif key not in (*_NOT_SHOWN, *besides):
             more += [[name, text] for name, text in _flat(key, value)]
     return {**own, **({"parts": parts} if parts else {}), **({"more": more} if more else {})}
 
 
-def _inner_questions(key: str, content: Any) -> list[dict[str, Any]]:
+def _inner_questions(key: str, content: Any, depth: int) -> list[dict[str, Any]]:
     """Questions inside a verdict: a list of them, or one reply under its name; else empty."""
     if isinstance(content, Mapping) and "reply" in content:
-        return [{"question": key.replace("_", " "), **_evidence(content)}]
+        return [{"question": key.replace("_", " "), **_evidence(content, (), depth)}]
     if not isinstance(content, list) or not content:
         return []
     if not all(isinstance(one, Mapping) and "question" in one for one in content):
         return []
-    return [_inner_question(one) for one in content]
+    return [_inner_question(one, depth) for one in content]
 
 
-def _inner_question(content: Mapping[str, Any]) -> dict[str, Any]:
+def _inner_question(content: Mapping[str, Any], depth: int) -> dict[str, Any]:
     asked = {"question": _text(content["question"])}
     if (status := content.get("status", "scored")) != "scored":
         asked["status"] = _text(status)
-    return {**asked, **_evidence(content, ("question", "status", "id"))}
+    return {**asked, **_evidence(content, ("question", "status", "id"), depth)}
 
 
 def _share(verdict: Verdict) -> float:
@@ -228,16 +232,19 @@ def _share(verdict: Verdict) -> float:
     return verdict.value / full if full else verdict.value
 
 
-def _flat(key: str, content: Any) -> Iterator[tuple[str, str]]:
+def _flat(key: str, content: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Each value under its name, in the order of the data."""
     name = key.replace("_", " ")
-    if isinstance(content, Mapping):
+    nested = isinstance(content, list) and any(isinstance(part, Mapping | list) for part in content)
+    if depth >= _DEEPEST and (nested or isinstance(content, Mapping)):
+        yield name, "…"
+    elif isinstance(content, Mapping):
         for inner, value in content.items():
             if inner not in _NOT_SHOWN:
-                yield from _flat(f"{name}: {inner}", value)
-    elif isinstance(content, list) and any(isinstance(part, Mapping | list) for part in content):
+                yield from _flat(f"{name}: {inner}", value, depth + 1)
+    elif nested:
         for place, value in enumerate(content, start=1):
-            yield from _flat(f"{name} {place}", value)
+            yield from _flat(f"{name} {place}", value, depth + 1)
     elif (text := _text(content)) != "":
         yield name, text
 
