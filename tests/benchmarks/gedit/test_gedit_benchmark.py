@@ -158,6 +158,20 @@ def test_the_two_languages_are_never_in_one_figure(data: UpstreamData, edited: E
     assert {cluster.total for cluster in compared} == {8.0}
 
 
+def test_a_result_without_the_headlines_language_says_why_it_has_no_headline(
+    data: UpstreamData, edited: Edited
+) -> None:
+    benchmark = mini(data)
+    chinese = [image for image in edited[0] if image.id.startswith("cn-")][:2]
+    verdicts = judged(benchmark, chinese, ScriptedJudge("[8, 8]"))
+    samples = [image.request.sample for image in chinese]
+    report = benchmark.summarise(
+        samples, verdicts, evaluator="judge", all_samples=benchmark.samples()
+    )
+    assert report.headline.value is None
+    assert report.withheld == "no sample with English instructions was scored"
+
+
 def test_groups_weigh_alike_however_many_images_they_have(
     data: UpstreamData, edited: Edited
 ) -> None:

@@ -192,6 +192,9 @@ class GEdit:
         statuses = statistics.count_statuses(samples, verdicts, n_expected=1)
         n_scored, n_expected = statuses.get("scored", 0), sum(statuses.values())
         overall, withheld = macro_average(images, groups)
+        if overall.value is None and not withheld and n_scored:
+            language = {"en": "English", "cn": "Chinese"}[self.language]
+            withheld = f"no sample with {language} instructions was scored"
         scope = ReportScope(
             benchmark="gedit",
             split=self.split,
