@@ -79,6 +79,20 @@ def test_workers_batch_order_and_limit_change_neither_images_nor_verdicts(
     assert hashes(alphabench.folder / "few").items() <= hashes(root).items()
 
 
+def test_a_label_stands_in_tables_and_names_the_folder(alphabench: Shell) -> None:
+    words = (*MINI, "scene:", "--limit", "6", "--name")
+    run = alphabench(*words, "good scenes", "--json").json["run"]
+    assert (run["label"], run["checkpoint"]) == ("good scenes", "scene:")
+    folder = "runs/geneval/good-scenes"
+    assert run["folder"] == folder
+    assert alphabench("show", folder).out.startswith("# geneval@1:mini: good scenes")
+    assert "| good scenes " in alphabench("leaderboard", "runs").out
+    assert "# good scenes against good scenes" in alphabench("compare", folder, folder).out
+    assert "good scenes" in (alphabench.folder / folder / "gallery.html").read_text()
+    other = alphabench(*MINI, "scene:?error=1", "--limit", "6", "--name", "good scenes", code=2)
+    assert "holds another run (checkpoint.error: '0.0' -> '1.0')" in other.err
+
+
 def test_a_second_process_on_the_same_run_is_refused_in_a_sentence(alphabench: Shell) -> None:
     command = (*MINI, "scene:", "--out", "run")
     first = alphabench.start(*command)

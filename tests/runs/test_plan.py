@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,3 +137,27 @@ def test_samples_that_differ_in_capitals_alone_are_refused() -> None:
 
     with pytest.raises(AlphaBenchError, match="'a' and 'A' differ in capitals alone"):
         plan_run(Twins(), CheckpointFactory(name="dots", open=dots))
+
+
+def test_a_label_names_folder_and_run_and_decides_no_image(tmp_path: Path) -> None:
+    checkpoint = CheckpointFactory(name="dots", open=fresh_dots)
+    plain = plan_run(Reds(), checkpoint)
+    labelled = plan_run(Reds(), checkpoint, label="SD3.5, step 800")
+    assert labelled.root == Path("runs/reds/SD3.5-step-800")
+    assert labelled.manifest.fingerprint == plain.manifest.fingerprint
+    assert labelled.manifest.pixels == plain.manifest.pixels
+    assert (plain.manifest.title, labelled.manifest.title) == ("dots", "SD3.5, step 800")
+    assert (plain.manifest.label, labelled.manifest.label) == ("", "SD3.5, step 800")
+    assert plan_run(Reds(), checkpoint, label="x", out=tmp_path).root == tmp_path
+
+
+@pytest.mark.parametrize("label", ["", "///", "..", "a\nb", "x" * 65])
+def test_a_label_that_names_no_folder_is_refused(label: str) -> None:
+    with pytest.raises(AlphaBenchError, match="--name cannot be"):
+        plan_run(Reds(), CheckpointFactory(name="dots", open=fresh_dots), label=label)
+
+
+def test_a_foreign_manifest_whose_label_is_no_text_has_none(tmp_path: Path) -> None:
+    manifest = plan_run(Reds(), CheckpointFactory(name="dots", open=fresh_dots)).manifest
+    foreign = dataclasses.replace(manifest, circumstances={"label": ["x"]})
+    assert (foreign.label, foreign.title) == ("", "dots")

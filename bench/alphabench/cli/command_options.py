@@ -124,6 +124,16 @@ Out = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="LABEL",
+        help="What tables call this run instead of its checkpoint; also names its run folder: "
+        "runs/BENCHMARK/LABEL.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Devices = Annotated[
     str | None,
     typer.Option(

@@ -23,6 +23,7 @@ from alphabench.cli.command_options import (
     Layout,
     Limit,
     Lora,
+    Name,
     NoCache,
     Out,
     OwnBenchmark,
@@ -70,6 +71,7 @@ def run_command(
     limit: Limit = None,
     seed: Seed = 0,
     out: Out = None,
+    name: Name = None,
     devices: Devices = None,
     workers: Workers = 1,
     budget: Budget = None,
@@ -90,6 +92,7 @@ def run_command(
         limit=limit,
         seed=seed,
         out=out,
+        label=name,
         budget=budget,
         no_cache=no_cache,
     )
@@ -124,6 +127,7 @@ def generate_command(
     limit: Limit = None,
     seed: Seed = 0,
     out: Out = None,
+    name: Name = None,
     devices: Devices = None,
     workers: Workers = 1,
 ) -> None:
@@ -139,7 +143,9 @@ def generate_command(
     )
     with factories.execution_options(devices, workers) as work:
         device = work.devices[0]
-        plan = plan_run(bench, checkpoint, out=out, limit=limit, seed=seed, device=device)
+        plan = plan_run(
+            bench, checkpoint, out=out, label=name, limit=limit, seed=seed, device=device
+        )
         factories.check_writable(plan.root)
         folder = generate_images(plan, work)
     images = folder.images()

@@ -247,8 +247,8 @@ def compare_runs(
     }
     headline = paired_difference(after, before, basis.formula, basis.settings)
     return RunComparison(
-        baseline=baseline.manifest.checkpoint,
-        candidate=candidate.manifest.checkpoint,
+        baseline=baseline.manifest.title,
+        candidate=candidate.manifest.title,
         benchmark=baseline.manifest.benchmark,
         headline=headline,
         groups={group: one for group, one in by_group.items() if one.n_expected},

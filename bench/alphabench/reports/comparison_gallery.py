@@ -116,7 +116,7 @@ def _pair_state(before: ImageResult, after: ImageResult) -> str:
 
 def _names(runs: Sequence[StoredRun]) -> list[str]:
     """The checkpoints; with the folders where both are called the same."""
-    names = [run.manifest.checkpoint for run in runs]
+    names = [run.manifest.title for run in runs]
     if names[0] != names[1]:
         return names
     return [f"{name} ({run.root.name})" for name, run in zip(names, runs, strict=True)]

@@ -262,7 +262,7 @@ def _run_head(
 ) -> GalleryHead:
     manifest = run.manifest
     if evaluation is None or evaluation.report is None:
-        return GalleryHead(title=manifest.checkpoint, about=f"{manifest.benchmark}, not scored")
+        return GalleryHead(title=manifest.title, about=f"{manifest.benchmark}, not scored")
     report = evaluation.report
     headline, scale = report.headline, _scale(report)
     spread = f"95% interval {number(headline.low)} to {number(headline.high)}"
@@ -272,7 +272,7 @@ def _run_head(
     for one in results:
         in_group[one.sample.group] += len(one.images)
     return GalleryHead(
-        title=manifest.checkpoint,
+        title=manifest.title,
         about=f"{manifest.benchmark}, {report.protocol} protocol, evaluator {report.evaluator}",
         stamps=stamps(report, manifest, evaluation.identity),
         score=number(headline.value),

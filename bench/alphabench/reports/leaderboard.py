@@ -237,6 +237,7 @@ def _as_row(table: int, rank: str, entry: LeaderboardEntry) -> dict[str, Any]:
         "protocol": report.protocol,
         "evaluator": report.evaluator,
         "rank": rank,
+        "label": manifest.label or None,
         "checkpoint": manifest.checkpoint,
         "seed": int(manifest.pixels["seed"]),
         "score": headline.value,
@@ -433,16 +434,14 @@ def _label(entry: LeaderboardEntry, beside: Sequence[LeaderboardEntry]) -> str:
     """The checkpoint's name, what sets it apart from its namesakes, and its stamps."""
     manifest = entry.run.manifest
     namesakes = [
-        other.run.manifest
-        for other in beside
-        if other.run.manifest.checkpoint == manifest.checkpoint
+        other.run.manifest for other in beside if other.run.manifest.title == manifest.title
     ]
     apart = [
         f"{key.removeprefix('checkpoint.')}={manifest.pixels.get(key, NOTHING)}"
         for key in sorted({key for other in namesakes for key in other.pixels})
         if len({other.pixels.get(key) for other in namesakes}) > 1
     ]
-    name = inline(manifest.checkpoint, 60) + (f" ({inline(', '.join(apart), 60)})" if apart else "")
+    name = inline(manifest.title, 60) + (f" ({inline(', '.join(apart), 60)})" if apart else "")
     marks = dict.fromkeys(filter(None, [entry.stamp, *entry.reservations]))
     return " ".join([name, *[f"**{mark}**" for mark in marks]])
 

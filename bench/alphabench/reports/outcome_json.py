@@ -6,6 +6,7 @@ and one more, `run`:
 
     folder              the run folder
     report, gallery     paths of both pages; null where they could not be written
+    label               from --name; null without one
     checkpoint          as the user named it
     checkpoint_identity all that decides its images
     seed, limit         of the run; a limit of null is the whole benchmark
@@ -57,6 +58,7 @@ def _run(outcome: Outcome) -> dict[str, Any]:
             key: str(outcome.pages[name]) if name in outcome.pages else None
             for key, name in pages.items()
         },
+        "label": manifest.label or None,
         "checkpoint": manifest.checkpoint,
         "checkpoint_identity": {
             key.removeprefix(_CHECKPOINT): value

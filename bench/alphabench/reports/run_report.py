@@ -64,7 +64,7 @@ def report_markdown(
     report, identity, manifest = evaluation.report, evaluation.identity, run.manifest
     assert report is not None
     parts = [
-        f"# {inline(manifest.benchmark)}: {inline(manifest.checkpoint)}",
+        f"# {inline(manifest.benchmark)}: {inline(manifest.title)}",
         *[_quoted(*stamp) for stamp in stamps(report, manifest, identity)],
         _headline(report),
         "## Groups",

@@ -140,6 +140,7 @@ def plan_run(
     checkpoint: CheckpointFactory,
     *,
     out: Path | None = None,
+    label: str | None = None,
     limit: int | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -148,11 +149,14 @@ def plan_run(
 
     Args:
         out: the run folder; None names one below `runs` in the working directory.
+        label: what tables call the run instead of its checkpoint, and the name of its folder
+            unless `out` names another; decides no image.
 
     Raises:
         AlphaBenchError: whatever makes the run impossible.
     """
     card = benchmark.card
+    folder_name = "" if label is None else _folder_of_label(label)
     checkpoint = replace(checkpoint, open=partial(_open_suited, checkpoint.open, card.name))
     generator = checkpoint.open(device=device)
     all_samples = benchmark.samples()
@@ -172,7 +176,11 @@ def plan_run(
         checkpoint=checkpoint.name,
         pixels=pixels,
         limit=None if len(samples) == len(all_samples) else len(samples),
-        circumstances={**_circumstances(), "evaluator": suggested_evaluator(generator, benchmark)},
+        circumstances={
+            **_circumstances(),
+            "evaluator": suggested_evaluator(generator, benchmark),
+            **({} if label is None else {"label": label}),
+        },
     )
     refusals = generator.refusals(requests) if isinstance(generator, Selective) else {}
     if refusals and len(refusals) == len(requests):
@@ -189,9 +197,27 @@ def plan_run(
         refusals=refusals,
         generator=generator,
         manifest=manifest,
-        root=out
-        or RUNS / _slug(card.name) / f"{_slug(checkpoint.name)}-{manifest.fingerprint[:6]}",
+        root=out or RUNS / _slug(card.name) / (folder_name or _default_name(manifest)),
     )
+
+
+def _default_name(manifest: Manifest) -> str:
+    return f"{_slug(manifest.checkpoint)}-{manifest.fingerprint[:6]}"
+
+
+def _folder_of_label(label: str) -> str:
+    """The label as the name of a folder.
+
+    Raises:
+        AlphaBenchError: it has no letter and no digit, or is longer than a folder's name.
+    """
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", label).strip("-.")
+    if not name or len(label) > _NAME or not label.isprintable():
+        raise AlphaBenchError(
+            f"--name cannot be {label!r}",
+            hint=f"give at most {_NAME} characters, with letters or digits: --name sd35-step-800",
+        )
+    return name
 
 
 def _refuse_lookalikes(samples: Iterable[Sample]) -> None:

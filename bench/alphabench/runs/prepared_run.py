@@ -45,6 +45,8 @@ class RunSettings:
     seed: int = 0
     out: Path | None = None
     """The run folder; None names one below `runs`."""
+    label: str | None = None
+    """What tables call the run instead of its checkpoint; also names its folder without `out`."""
     budget: float | None = None
     """US dollars that the judge may cost."""
     no_cache: bool = False
@@ -132,6 +134,7 @@ def prepare_run(
         benchmark,
         checkpoint,
         out=settings.out,
+        label=settings.label,
         limit=settings.limit,
         seed=settings.seed,
         device=device,

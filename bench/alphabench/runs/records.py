@@ -49,6 +49,17 @@ class Manifest:
     def fingerprint(self) -> str:
         return fingerprint(self.pixels)
 
+    @property
+    def label(self) -> str:
+        """The name that the user gave the run; empty for none."""
+        label = self.circumstances.get("label")
+        return label if isinstance(label, str) else ""
+
+    @property
+    def title(self) -> str:
+        """What tables call the run: its label, or else its checkpoint."""
+        return self.label or self.checkpoint
+
 
 def fingerprint(identity: Mapping[str, str]) -> str:
     """sha256 over the sorted keys and values, in hexadecimal."""
