@@ -284,9 +284,11 @@ class TrainingScreen:
             text.append(f" step {state.step}/{state.steps}", style="bold")
             text.append("".join(f"  {one}" for one in state.pace()), style="cyan")
             text.append("\n")
-            words = [state.reward(), state.held_out(), *state.numbers()]
-            text.append("  ".join(word for word in words if word))
-            text.append("\n")
+            scores = "  ".join(filter(None, [state.reward(), state.held_out()]))
+            numbers = "  ".join(state.numbers())
+            room = self._console.width - len(scores)
+            between = "  " if len(numbers) + 2 <= room else "\n"
+            text.append(f"{scores}{between if numbers else ''}{numbers}\n")
         if state.total:
             text.append_text(_bar(state.done, state.total, "blue"))
             text.append(" ")

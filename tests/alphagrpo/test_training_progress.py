@@ -91,6 +91,17 @@ def test_nothing_is_said_of_what_was_not_measured() -> None:
     assert state.seconds_left is None
 
 
+def test_on_a_narrow_terminal_nothing_is_cut_off() -> None:
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80)
+    with TrainingScreen(TrainingState(clock=clock), console) as screen:
+        screen.start(step=0, steps=4)
+        screen.measured("g", "train", POINT)
+        step(screen, 1, 0.5, clock, 30.0)
+    assert "12% unscored" in out.getvalue()
+    assert "…" not in out.getvalue()
+
+
 def test_a_terminal_shows_the_step_the_numbers_and_the_phase_and_escapes_names() -> None:
     clock, out = Clock(), io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
