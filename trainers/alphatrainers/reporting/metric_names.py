@@ -254,7 +254,7 @@ _POLICY: Final = (
         meaning="Share of texts that ended before `max_tokens`.",
         unit="0 to 1",
         healthy="1",
-        unhealthy="below 0.9: raise `max_tokens`, or mask unfinished texts with `text.cut_off=left_out`",
+        unhealthy="below 0.9: raise `max_tokens`, or mask such texts with `text.cut_off=left_out`",
         condition="if the task samples text",
     ),
 )
