@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alphabench.cli.doctor import Finding, check_installation
+from alphabench.cli.doctor import Finding, absences_text, check_installation
 from alphabench.evaluators.detection.mask2former.official_weights import OFFICIAL
 from alphabench.upstream import UpstreamData
 from tests.support import tiny_models
@@ -90,3 +90,17 @@ def test_a_build_that_breaks_off_in_a_self_test_is_a_fault(
     assert finding.text.startswith(
         "the self-test could not run: RuntimeError: no kernel image is available"
     )
+
+
+def test_what_is_absent_is_one_line_each_with_the_command_for_it() -> None:
+    findings = [
+        Finding(subject="extra a", healthy=True, text="", optional=True, remedy="install a"),
+        Finding(subject="data x", healthy=True, text="", optional=True, remedy="fetch x"),
+        Finding(subject="data y", healthy=True, text="", optional=True, remedy="fetch y"),
+        Finding(subject="evaluator z", healthy=True, text="passed"),
+    ]
+    lines = absences_text(findings).splitlines()
+    assert lines[1] == "optional, not installed or not fetched:"
+    assert [line.split()[:2] for line in lines[2:4]] == [["extra", "a"], ["official", "data"]]
+    assert "alphabench fetch all" in lines[3]
+    assert absences_text(findings[3:]) == ""

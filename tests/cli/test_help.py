@@ -199,3 +199,10 @@ def completions(shell: Shell, typed: str) -> list[str]:
 )
 def test_a_shell_completes_names(alphabench: Shell, typed: str, offered: list[str]) -> None:
     assert completions(alphabench, typed) == offered
+
+
+def test_an_error_names_the_arguments_as_the_page_does() -> None:
+    runner = CliRunner(env={"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"})
+    refused = runner.invoke(APP, ["run"], prog_name="alphabench")
+    assert refused.exit_code == 2
+    assert "Usage: alphabench run [OPTIONS] BENCHMARK\n" in refused.output

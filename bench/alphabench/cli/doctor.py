@@ -18,13 +18,17 @@ from alphabench.upstream import UpstreamData, pinned_names
 from alphabench.weights.find import WeightsNotFoundError
 
 EXTRAS: Final = {
-    "openclip": "open_clip",
-    "lora": "peft",
-    "data": "datasets",
-    "vllm": "vllm",
-    "mmdet": "mmdet",
+    "train": ("tensorboard", "alphabench train"),
+    "lora": ("peft", "--lora with PEFT adapters"),
+    "data": ("datasets", "GEdit-Bench's images"),
+    "ocr": ("rapidocr", "TIIF-Bench's text items"),
+    "vlm": ("torchvision", "judges through transformers"),
+    "vllm": ("vllm", "judges through vLLM, on a GPU"),
+    "openclip": ("open_clip", "GenEval's colours by the original library"),
+    "mmdet": ("mmdet", "the original detector; better: alphabench doctor --setup mmdet"),
+    "notebook": ("pandas", "data frames and progress bars in notebooks"),
 }
-"""Extra of this package -> the module that it installs."""
+"""Extra of this package -> a module that it installs, and what it is for."""
 
 
 TESTED_WITH: Final = "geneval:mini"
@@ -108,7 +112,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    for extra, module in EXTRAS.items():
+    for extra, (module, purpose) in EXTRAS.items():
         absent = importlib.util.find_spec(module) is None
         command = f"pip install -e '.[{extra}]'"
         text = f"`{command}` installs it" if absent else "installed"
@@ -117,7 +121,7 @@ def _extras() -> Iterator[Finding]:
             healthy=True,
             text=text,
             optional=absent,
-            remedy=command if absent else "",
+            remedy=f"{command}  # {purpose}" if absent else "",
         )
 
 

@@ -90,6 +90,10 @@ class PagedCommand(TyperCommand):
         del formatter
         _print_page(self, ctx)
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words after the command's name, for pages and for errors."""
+        return _usage(self, ctx)
+
 
 class PagedGroup(TyperGroup):
     """A group of commands with a help page of this module."""
@@ -98,6 +102,10 @@ class PagedGroup(TyperGroup):
         """Print the page; `formatter` is not used."""
         del formatter
         _print_page(self, ctx)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words after the command's name, for pages and for errors."""
+        return _usage(self, ctx)
 
 
 def _print_page(command: Any, ctx: Any) -> None:
@@ -108,7 +116,8 @@ def _print_page(command: Any, ctx: Any) -> None:
     console = Console(highlight=False)
     console.width = min(console.width, _WIDEST)
     console.print()
-    console.print(Text(f" Usage: {ctx.command_path} {_usage(command, ctx)}", style="bold"))
+    words = " ".join(_usage(command, ctx))
+    console.print(Text(f" Usage: {ctx.command_path} {words}", style="bold"))
     for paragraph in (command.help or "").split("\n\n"):
         console.print(Padding(Text(" ".join(paragraph.split())), (1, 1, 0, 1)))
     console.print()
@@ -121,14 +130,14 @@ def _print_page(command: Any, ctx: Any) -> None:
     console.print()
 
 
-def _usage(command: Any, ctx: Any) -> str:
-    """`[OPTIONS] BENCHMARK`; optional arguments stand in brackets."""
+def _usage(command: Any, ctx: Any) -> list[str]:
+    """`[OPTIONS]` and `BENCHMARK`; optional arguments stand in brackets."""
     words = ["[OPTIONS]"]
     for parameter in command.get_params(ctx):
         if parameter.param_type_name == "argument":
             name = _signature(parameter, ctx)
             words.append(name if parameter.required or name.startswith("[") else f"[{name}]")
-    return " ".join([*words, *(["COMMAND"] if isinstance(command, TyperGroup) else [])])
+    return [*words, *(["COMMAND"] if isinstance(command, TyperGroup) else [])]
 
 
 def _panels(command: Any, ctx: Any) -> Iterator[tuple[str, list[tuple[str, str]]]]:

@@ -83,25 +83,33 @@ def _benchmark_markdown(named: str, facts: dict[str, Any]) -> str:
         "licence of the data": facts["licence"],
         "data": facts["data"],
         "data sha256": facts["data_digest"],
-        "download": facts["download"],
-        "not on this machine": facts["not_here"],
+        "download": _download(named, facts),
+        "not on this machine": facts["not_here"] if facts["download"] == "none" else "",
         "paper": facts["citation"],
     }
     table = markdown_table(
         ["what", "value"],
-        [[key, inline(value, 400)] for key, value in rows.items() if value],
+        [[key, inline(str(value), 400)] for key, value in rows.items() if value],
         ["left", "left"],
     )
     name = named.partition("?")[0]
+    prompts = "" if facts["prompts"] is not None else " --prompts FILE"
     judge = " --judge JUDGE" if facts["evaluators"][:1] not in (["mask2former"], ["nano"]) else ""
     return "\n\n".join(
         [
             f"# {inline(facts['title'])}",
             *([facts["measures"]] if facts["measures"] else []),
             table,
-            f"Run it: `alphabench run {inline(name)} --ckpt CKPT{judge}`\n",
+            f"Run it: `alphabench run {inline(name)}{prompts} --ckpt CKPT{judge}`\n",
         ]
     )
+
+
+def _download(named: str, facts: dict[str, Any]) -> str:
+    """How much, and with which command where it is not here yet."""
+    if facts["download"] == "none" or not facts["not_here"]:
+        return str(facts["download"])
+    return f"{facts['download']}, not on this machine yet: alphabench fetch {named}"
 
 
 def _listed_name(card: Card, entry: registry.BenchmarkEntry | None) -> str:
