@@ -40,6 +40,12 @@ def test_the_cache_folder_of_the_environment_is_the_one_of_python(here: Path) ->
     assert list((here / "cache" / "answers").iterdir())
 
 
+def test_a_run_can_have_a_name(here: Path) -> None:
+    result = evaluate("geneval:mini", "scene:", limit=1, name="first try")
+    assert (result.name, result.folder) == ("first try", Path("runs/geneval/first-try"))
+    assert "\n  first try, folder" in repr(result)
+
+
 def test_options_and_devices_are_python_values(here: Path) -> None:
     result = evaluate(
         "geneval:mini",
@@ -169,6 +175,7 @@ def needy(prompt: str, model: str) -> Image.Image:
         ({"limit": "3"}, "limit cannot be '3'"),
         ({"seed": 1.5}, "seed cannot be 1.5"),
         ({"out": 3}, "out cannot be 3"),
+        ({"name": 3}, "name cannot be 3"),
         ({"out": ""}, "out cannot be ''"),
         ({"options": "steps=3"}, "options cannot be 'steps=3'"),
         ({"options": {"api_key": "sk-123"}}, "api_key"),

@@ -54,6 +54,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
     limit: int | None = None,
     seed: int = 0,
     out: AnyPath | None = None,
+    name: str | None = None,
     devices: str | int | Sequence[str | int] | None = None,
     workers: int = 1,
     budget: float | None = None,
@@ -85,6 +86,8 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
         limit: the number of samples, from all groups in proportion; the report is then partial.
         seed: of the run; each image's seed follows from it.
         out: the run folder; None names one below `runs`.
+        name: what tables call the run instead of its checkpoint; also names its folder without
+            `out`.
         devices: `cpu`, GPU numbers, or a list of them with one process each; None takes the first
             GPU, or the CPU. Objects and functions stay where they are.
         workers: processes on one device.
@@ -109,6 +112,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
         limit=None if limit is None else whole_number("limit", limit, least=1),
         seed=whole_number("seed", seed, least=0),
         out=path_or_none("out", out),
+        label=text_or_none("name", name),
         budget=dollars_or_none("budget", budget),
         no_cache=not truth("cache", cache),
     )

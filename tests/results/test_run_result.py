@@ -108,7 +108,8 @@ def test_an_image_is_opened_by_its_id_with_its_prompt(result: RunResult) -> None
 def test_a_result_is_json_and_markdown(result: RunResult, folder: Path) -> None:
     content = result.to_dict()
     assert content["headline"]["value"] == result.score
-    assert (content["folder"], content["seed"]) == (str(folder), 0)
+    assert (content["run"]["folder"], content["run"]["seed"]) == (str(folder), 0)
+    assert content["run"]["benchmark"]["version"] == "1"
     assert result.to_markdown() == (folder / "report.md").read_text(encoding="utf-8")
     assert result.gallery.is_file()
 

@@ -37,6 +37,8 @@ from alphabench.reports.run_report import stamps
 from alphabench.runs.run import Outcome
 from alphabench.runs.run_pages import GALLERY_FILE, REPORT_FILE
 from alphabench.runs.serialization import report_to_json
+from alphabench.runs.store import RunFolder
+from alphabench.types import Report
 
 _CHECKPOINT: Final = "checkpoint."
 
@@ -47,17 +49,26 @@ def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def _run(outcome: Outcome) -> dict[str, Any]:
-    folder, card, report = outcome.folder, outcome.benchmark.card, outcome.report
-    manifest = folder.manifest
-    identity = folder.evaluation_identity(outcome.evaluation)
     pages = {"report": REPORT_FILE, "gallery": GALLERY_FILE}
-    packages = manifest.circumstances.get("packages")
     return {
-        "folder": str(folder.root),
+        **run_to_json(outcome.folder, outcome.evaluation, outcome.report),
         **{
             key: str(outcome.pages[name]) if name in outcome.pages else None
             for key, name in pages.items()
         },
+        "unscored": [{"count": count, "reason": reason} for reason, count in outcome.unscored],
+        "cost": None if outcome.usage is None else _cost(outcome.usage),
+        "complete": not outcome.incomplete,
+    }
+
+
+def run_to_json(folder: RunFolder, evaluation: str, report: Report) -> dict[str, Any]:
+    """What `run` holds of a stored run: all but its pages, `unscored`, `cost` and `complete`."""
+    manifest = folder.manifest
+    identity = folder.evaluation_identity(evaluation)
+    packages = manifest.circumstances.get("packages")
+    return {
+        "folder": str(folder.root),
         "label": manifest.label or None,
         "checkpoint": manifest.checkpoint,
         "checkpoint_identity": {
@@ -70,13 +81,13 @@ def _run(outcome: Outcome) -> dict[str, Any]:
         "images": len(folder.images()),
         "benchmark": {
             "id": manifest.benchmark,
-            "name": card.name,
-            "version": card.version,
-            "split": card.split,
+            "name": report.benchmark,
+            "version": manifest.benchmark.partition("@")[2].partition(":")[0],
+            "split": report.split,
             "data_digest": manifest.pixels["benchmark.data_digest"],
         },
         "protocol": report.protocol,
-        "evaluation": outcome.evaluation,
+        "evaluation": evaluation,
         "evaluator_identity": identity,
         "judge": _judge(identity),
         "alphabench": {
@@ -87,9 +98,6 @@ def _run(outcome: Outcome) -> dict[str, Any]:
             {"stamp": stamp, "meaning": meaning}
             for stamp, meaning in stamps(report, manifest, identity)
         ],
-        "unscored": [{"count": count, "reason": reason} for reason, count in outcome.unscored],
-        "cost": None if outcome.usage is None else _cost(outcome.usage),
-        "complete": not outcome.incomplete,
     }
 
 

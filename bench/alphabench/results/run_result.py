@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from alphabench.core.data_frames import data_frame
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.interfaces import Benchmark
-from alphabench.reports.markdown import NOTHING, inline, interval, markdown_table, number
+from alphabench.reports.markdown import (
+    NOTHING,
+    inline,
+    interval,
+    markdown_table,
+    number,
+    plain_text,
+)
+from alphabench.reports.outcome_json import run_to_json
 from alphabench.reports.run_report import coverage_words, report_markdown, stamps
 from alphabench.results.run_images import RunImages
 from alphabench.runs.run_pages import GALLERY_FILE, page_of_evaluation
@@ -110,6 +118,11 @@ class RunResult:
     def checkpoint(self) -> str:
         """The checkpoint as it was named."""
         return self._run.manifest.checkpoint
+
+    @property
+    def name(self) -> str:
+        """What tables call the run: the name that it was given, or else the checkpoint."""
+        return self._run.manifest.title
 
     @property
     def seed(self) -> int:
@@ -229,14 +242,12 @@ class RunResult:
         return data_frame(rows, COLUMNS[what])
 
     def to_dict(self) -> dict[str, Any]:
-        """The report with folder, checkpoint and seed, as JSON values."""
-        return {
-            "folder": str(self.folder),
-            "checkpoint": self.checkpoint,
-            "seed": self.seed,
-            "evaluation": self.evaluation,
-            **report_to_json(self.report),
-        }
+        """The report as JSON values, and under `run` folder, checkpoint, seed and identities.
+
+        The keys are those of `alphabench run --json`.
+        """
+        name, report = self.evaluation, self.report
+        return {**report_to_json(report), "run": run_to_json(self._run.folder, name, report)}
 
     def to_markdown(self) -> str:
         """The full report, as in `report.md`.
@@ -249,14 +260,14 @@ class RunResult:
         return report_markdown(self._run, evaluation)
 
     def __repr__(self) -> str:
-        where = f"folder {str(self.folder)!r}"
         lines = [_summary(self._run.folder.report(name), name) for name in self._evaluations()]
-        about = f"{self.benchmark}, {self.checkpoint}"
-        return f"RunResult({about}: {'; '.join(lines) or 'not scored yet'},\n  {where})"
+        scores = ";\n  ".join(lines) or "not scored yet"
+        about = f"{plain_text(self.name, 80)}, folder {str(self.folder)!r}"
+        return f"RunResult({self.benchmark}, {scores},\n  {about})"
 
     def _repr_markdown_(self) -> str:
         """What a notebook displays."""
-        parts = [f"**{inline(self.benchmark)}**, checkpoint {inline(self.checkpoint)}"]
+        parts = [f"**{inline(self.benchmark)}**, {inline(self.name)}"]
         for name in self._evaluations():
             report = self._run.folder.report(name)
             parts.append(inline(_summary(report, name)))
