@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from alphabench.reports.gallery import gallery_html
-from alphabench.reports.gallery_images import THUMBNAIL_PIXELS, embedded_file
+from alphabench.reports.gallery_images import THUMBNAIL_PIXELS, embedded_files
 from alphabench.runs.store import StoredVerdict
 from alphabench.types import ImageRequest, NotGenerated, Sample, Verdict
 from tests.support.stored_runs import Answer, Made, RunMaker
@@ -329,7 +329,7 @@ def test_the_source_image_of_an_edit_is_embedded_and_no_path_is_told(
     text = text_of(made)
     page = Page(text)
     assert page.cards[0]["edits"] is True
-    assert page.details[0]["source"] == embedded_file(source)
+    assert page.details[0]["source"] == embedded_files([source])[0]
     assert page.details[0]["facts"] == [["language", "en"]]
     assert str(tmp_path.parent) not in page.blocks["details"]
 

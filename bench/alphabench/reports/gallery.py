@@ -33,6 +33,7 @@ from alphabench.reports.gallery_images import (
     MOST_EMBEDDED,
     ShownImage,
     StoredImage,
+    embedded_files,
     shown_images,
 )
 from alphabench.reports.markdown import NOTHING, interval, number
@@ -158,6 +159,7 @@ def page_parts(
         for name in ("gallery.css", "gallery.js")
     )
     shown = _shown(content, page_folder, most_embedded)
+    sources = _sources(content.samples)
     counts = _counts(content.samples)
     parts = _template().stream(
         head=content.head,
@@ -173,7 +175,10 @@ def page_parts(
         n_entries=counts.by_group.total(),
         widest=max((len(one.entries) for one in content.samples), default=1),
         cards=(Markup(card_json(one, shown)) for one in content.samples),  # noqa: S704 - see there
-        details=(Markup(detail_json(one)) for one in content.samples),  # noqa: S704 - see there
+        details=(
+            Markup(detail_json(one, sources.get(one.sample.id)))  # noqa: S704 - see there
+            for one in content.samples
+        ),
         style=Markup(style),  # noqa: S704 - a file of this package
         script=Markup(script),  # noqa: S704 - a file of this package
         style_digest=_digest(style),
@@ -231,6 +236,16 @@ def _shown(
     }
     shown = shown_images(list(stored.values()), page_folder, most_embedded=most_embedded)
     return dict(zip(stored, shown, strict=True))
+
+
+def _sources(samples: Sequence[GallerySample]) -> dict[str, str]:
+    """Sample -> the data URI of its source image."""
+    paths = {
+        one.sample.id: one.sample.source_image
+        for one in samples
+        if one.sample.source_image is not None
+    }
+    return dict(zip(paths, embedded_files(list(paths.values())), strict=True))
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphabench.core.files import well_formed
-from alphabench.reports.gallery_images import ShownImage, embedded_file
+from alphabench.reports.gallery_images import ShownImage
 from alphabench.reports.markdown import number
 from alphabench.runs.stored_run import ImageResult, ImageState
 from alphabench.types import FULL_MARKS, OUT_OF, Sample, Verdict
@@ -119,16 +119,15 @@ def card_json(one: GallerySample, shown: Mapping[tuple[int, str], ShownImage]) -
     )
 
 
-def detail_json(one: GallerySample) -> str:
-    """One sample's line of details."""
+def detail_json(one: GallerySample, source: str | None) -> str:
+    """One sample's line of details, with the data URI of its source image if it has one."""
     questions: dict[str, dict[str, Any]] = {}
     entries = [[_image_detail(image, questions) for image in entry.sides] for entry in one.entries]
-    source = one.sample.source_image
     content = {
         "entries": entries,
         "questions": list(questions.values()),
         "facts": list(_facts(one.sample)),
-        **({"source": embedded_file(source)} if source is not None else {}),
+        "source": source,
     }
     return _json({key: value for key, value in content.items() if value})
 

@@ -23,7 +23,9 @@ from alphabench.images import MAX_FILE_BYTES, UnreadableImageError, open_rgb
 MOST_EMBEDDED: Final = 500
 """A page of at most this many images holds them all."""
 THUMBNAIL_PIXELS: Final = 384
-"""The longer side of a thumbnail."""
+"""The longer side of a thumbnail; the large view loads the stored file where it is there."""
+SOURCE_PIXELS: Final = 512
+"""The same for the source image of an edit, which lies outside the run folder."""
 _SMALL_BYTES: Final = 48 * 1024
 """A PNG file of at most this size is embedded as it is: nothing need be decoded."""
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -63,8 +65,7 @@ def shown_images(
     """
     if len(images) > most_embedded:
         return [_referred(image, page_folder) for image in images]
-    threads = min(_MOST_THREADS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    with _threads() as pool:
         sources = list(pool.map(_embedded, images))
     return [
         ShownImage(source=source, size=size, file=_url(image, page_folder))
@@ -72,13 +73,18 @@ def shown_images(
     ]
 
 
-def embedded_file(path: Path) -> str:
-    """A data URI of an image anywhere on this machine, such as the source image of an edit.
+def embedded_files(paths: Sequence[Path]) -> list[str]:
+    """Data URIs of images anywhere on this machine, such as the source images of edits.
 
     Returns:
-        The URI; empty where the file cannot be read as an image.
+        The URIs; empty where a file cannot be read as an image.
     """
-    return _embedded(StoredImage(path.parent, path.name), follow_links=True)[0]
+    with _threads() as pool:
+        return [source for source, _ in pool.map(_embedded_source, paths)]
+
+
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=min(_MOST_THREADS, os.cpu_count() or 1))
 
 
 def _referred(image: StoredImage, page_folder: Path) -> ShownImage:
@@ -96,25 +102,34 @@ def _url(image: StoredImage, page_folder: Path) -> str:
     return f"./{quote(Path(folder).as_posix())}/{quote(image.path)}"
 
 
-def _embedded(
-    image: StoredImage, *, follow_links: bool = False
-) -> tuple[str, tuple[int, int] | None]:
+def _embedded(image: StoredImage) -> tuple[str, tuple[int, int] | None]:
     """A data URI, empty for a file that cannot be read; and the size where it is a thumbnail."""
     try:
-        path = image.root / image.path if follow_links else confined(image.root, image.path)
+        path = confined(image.root, image.path)
+    except UnreadableFileError:
+        return "", None
+    return _embedded_file(path, THUMBNAIL_PIXELS)
+
+
+def _embedded_source(path: Path) -> tuple[str, tuple[int, int] | None]:
+    return _embedded_file(path, SOURCE_PIXELS)
+
+
+def _embedded_file(path: Path, pixels: int) -> tuple[str, tuple[int, int] | None]:
+    try:
         content = read_bytes(path, max_bytes=MAX_FILE_BYTES)
         if len(content) <= _SMALL_BYTES and content.startswith(_PNG):
             return _data_uri("png", content), None
-        return _thumbnail(content)
+        return _thumbnail(content, pixels)
     except (UnreadableFileError, UnreadableImageError):
         return "", None
 
 
-def _thumbnail(content: bytes) -> tuple[str, tuple[int, int]]:
-    """WEBP, at most `THUMBNAIL_PIXELS` a side."""
+def _thumbnail(content: bytes, pixels: int) -> tuple[str, tuple[int, int]]:
+    """WEBP, at most so many pixels a side."""
     image = open_rgb(content)
     size = image.size
-    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    image.thumbnail((pixels, pixels))
     packed = io.BytesIO()
     image.save(packed, format="WEBP", quality=82, method=2)
     return _data_uri("webp", packed.getvalue()), size
