@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import pytest
@@ -178,3 +179,18 @@ def test_a_display_of_ones_own_needs_four_methods_and_no_more() -> None:
     with while_busy(counting, "loading"):
         begin_phase(counting, "scoring", total=3, done=1, first="loading", cost=lambda: "$1")
     assert counting.seen == ["scoring 1 of 3"]
+
+
+def test_a_bar_counts_the_rate_since_the_phase_began_and_shows_the_cost_while_it_waits() -> None:
+    screen = io.StringIO()
+    with Bars(Console(file=screen, force_terminal=True, width=90)) as bars:
+        bars.explain(first="first batch", cost=lambda: "$0.12")
+        bars.begin("scoring", total=1000, done=400)
+        bars.end()
+        assert "first batch, $0.12" in screen.getvalue()
+        time.sleep(0.3)
+        bars.advance(2)
+        bars.end()
+    last = screen.getvalue().rpartition("402/1000")[2]
+    assert "first batch" not in last
+    assert re.search(r"[1-6]\.\d/s", last), "two in 0.3 s or more, not a burst of a moment"

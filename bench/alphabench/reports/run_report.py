@@ -29,7 +29,7 @@ from alphabench.runs.stored_run import StoredEvaluation, StoredRun, verdict_reas
 from alphabench.types import Estimate, Report, Sample, Status
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 STATUS_MEANINGS: Final[Mapping[Status, str]] = {
     "scored": "has a value",
@@ -194,9 +194,10 @@ def summary_lines(report: Report, marks: Stamps = ()) -> list[str]:
     return [f"{_title(report)}  (brackets: 95% interval)", *lines, *_closing_lines(report, marks)]
 
 
-def summary_table(report: Report, marks: Stamps = ()) -> Table:
-    """The same for a terminal, as a table of rich."""
+def summary_table(report: Report, marks: Stamps = ()) -> Group:
+    """The same for a terminal: a table of rich, and the lines below it."""
     from rich import box
+    from rich.console import Group as RichGroup
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -205,9 +206,7 @@ def summary_table(report: Report, marks: Stamps = ()) -> Table:
         lines.insert(0, f"no headline: {plain_text(report.withheld)}")
     shown = RichTable(
         title=Text(_title(report), style="bold"),
-        caption=Text(terminal.shown("\n".join(lines))),
         title_justify="left",
-        caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
         pad_edge=False,
@@ -220,7 +219,7 @@ def summary_table(report: Report, marks: Stamps = ()) -> Table:
     shown.add_section()
     last = ("score", *_terminal_cells(report.headline))
     shown.add_row(*[Text(plain_text(cell)) for cell in last], style="bold")
-    return shown
+    return RichGroup(shown, Text(terminal.shown("\n".join(lines))))
 
 
 def _with_samples(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:

@@ -273,15 +273,18 @@ class Bars:
             """Done of all, rate and time left; the time so far while there is no result."""
 
             def render(self, task: Task) -> Text:
-                elapsed = duration((task.finished_time if task.finished else task.elapsed) or 0.0)
+                seconds = (task.finished_time if task.finished else task.elapsed) or 0.0
                 if task.total is None:
-                    return Text(elapsed, style="cyan")
+                    return Text(duration(seconds), style="cyan")
                 text = Text(f"{task.completed:.0f}/{task.total:.0f}", style="green")
-                if task.finished or not task.speed or task.time_remaining is None:
-                    text.append(f" {elapsed}", style="cyan")
+                fresh = task.completed - task.fields["done"]
+                if task.finished or not fresh or not seconds:
+                    text.append(f" {duration(seconds)}", style="cyan")
                 else:
-                    text.append(f" {rate_words(task.speed)}", style="cyan")
-                    text.append(f" {duration(task.time_remaining)} left", style="cyan")
+                    rate = fresh / seconds
+                    text.append(f" {rate_words(rate)}", style="cyan")
+                    left = duration((task.total - task.completed) / rate)
+                    text.append(f" {left} left", style="cyan")
                 return text
 
         class Account(ProgressColumn):
@@ -290,11 +293,14 @@ class Bars:
             max_refresh = 0.5
 
             def render(self, task: Task) -> Text:
-                unscored, cost = task.fields["unscored"], task.fields["cost"]()
-                if task.speed is None and not task.finished and task.fields["first"]:
-                    return Text(task.fields["first"], style="yellow")
-                words = [f"{unscored} unscored"] if unscored else []
-                return Text(", ".join([*words, cost] if cost else words), style="yellow")
+                fields, cost = task.fields, task.fields["cost"]()
+                is_waiting = task.completed == fields["done"] and not task.finished
+                words = [
+                    fields["first"] if is_waiting else "",
+                    f"{fields['unscored']} unscored" if fields["unscored"] else "",
+                    cost,
+                ]
+                return Text(", ".join(filter(None, words)), style="yellow")
 
         self._console, self._busy_seconds = console, busy_seconds
         width = 28 if console.width >= _WIDE else 14 if console.width >= _MEDIUM else 4
@@ -327,6 +333,7 @@ class Bars:
             phase,
             total=total,
             completed=done,
+            done=done,
             unscored=0,
             first=shown(self._first),
             cost=self._cost,
@@ -348,7 +355,7 @@ class Bars:
     @contextlib.contextmanager
     def busy(self, what: str, state: Callable[[], str] = _nothing) -> Iterator[None]:
         task = self._bars.add_task(
-            shown(what), total=None, visible=False, unscored=0, first="", cost=state
+            shown(what), total=None, visible=False, done=0, unscored=0, first="", cost=state
         )
         timer = threading.Timer(self._busy_seconds, self._bars.update, (task,), {"visible": True})
         timer.daemon = True
