@@ -13,6 +13,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import PortableBenchmark
 from alphabench.judges.scripted import ScriptedJudge
 from alphabench.types import GeneratedImage, ImageRequest, Verdict
+from tests.support.page_commands import ROOT, code_blocks
 
 HEAD = "name: mine\ndescription: Mine\n"
 ASKED = "questions: ['Does it show {prompt}?']\n"
@@ -180,3 +181,19 @@ def test_without_a_judge_or_with_another_evaluator_it_says_what_to_do(tmp_path: 
         open_benchmark(f"file:{tmp_path / 'b.yaml'}", protocol="strict")
     with pytest.raises(AlphaBenchError, match="names no YAML file"):
         open_benchmark("file:prompts.txt")
+
+
+def test_the_files_on_the_page_about_ones_own_prompts_are_read(tmp_path: Path) -> None:
+    blocks = list(code_blocks(ROOT / "docs" / "prompts.md"))
+    texts = {kind: [b.text for b in blocks if b.language == kind] for kind in ("yaml", "csv")}
+    shown = {"own_prompts.jsonl": (ROOT / "examples" / "own_prompts.jsonl").read_text()}
+    first, second = texts["yaml"]
+    assert (ROOT / "examples" / "own_prompts.yaml").read_text().endswith(first.strip() + "\n")
+    for yaml in (first, second):
+        assert opened(tmp_path, yaml, shown["own_prompts.jsonl"], "own_prompts.jsonl").samples()
+    (table,) = texts["csv"]
+    cat = opened(tmp_path, HEAD + "prompts: p.csv\n", table, "p.csv").samples()[1]
+    assert (cat.prompt, cat.facts["questions"]) == (
+        "a cat, asleep",
+        ["Is there a cat in the image?"],
+    )

@@ -13,6 +13,7 @@ import pytest
 
 from alphabench import registry
 from alphabench.benchmarks import open_benchmark
+from alphabench.upstream import UpstreamData
 from tests.cli.conftest import Shell
 
 ROOT = Path(__file__).parents[2]
@@ -47,12 +48,15 @@ def test_what_is_known_of_a_benchmark_names_listed_splits_and_counts_them_right(
     assert entry.prompts[mini] == len(open_benchmark(mini).samples())
 
 
-def test_the_numbers_of_prompts_are_those_of_the_official_data(fetched: Path) -> None:
-    shell = Shell(folder=fetched, cache=fetched)
-    for name in ("geneval", "geneval:long"):
-        known = registry.benchmark_entry("geneval").prompts[name]
-        assert shell("show", name, "--json").json["prompts"] == known
-        assert shell("show", name, "--json").json["not_here"] == ""
+def test_the_numbers_of_prompts_are_those_of_the_official_data(
+    tmp_path: Path, shared: Path
+) -> None:
+    data = UpstreamData(cache_dir=tmp_path)
+    for pin in ("geneval", "geneval-long", "tiif", "wise", "wise-legacy"):
+        data.fetch(pin, source=shared / "upstream")
+    for base in ("geneval", "tiif", "wise"):
+        for name, known in registry.benchmark_entry(base).prompts.items():
+            assert len(open_benchmark(name, data=data).samples()) == known, name
 
 
 def test_a_benchmark_in_a_file_is_shown(alphabench: Shell) -> None:
@@ -145,3 +149,16 @@ def test_everything_that_can_be_fetched_is_listed_with_size_and_licence(alphaben
     assert re.search(r"geneval +85 kB; MIT; alphabench fetch geneval", listed)
     assert "about 5 GB" in listed
     assert "alphabench fetch --list" in alphabench("fetch", code=2).err
+
+
+def test_fetching_all_goes_on_after_what_cannot_be_had(alphabench: Shell, tmp_path: Path) -> None:
+    source = tmp_path / "mirror"
+    source.mkdir()
+    said = alphabench("fetch", "all", "--from", source, code=2)
+    for text in (
+        "licence: MIT; 85 kB",
+        "wise-legacy",
+        "not fetched: weights of mplug (about 5 GB)",
+    ):
+        assert text in said.out
+    assert said.err.count("error: ") == 12
