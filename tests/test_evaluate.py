@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alphabench import AlphaBenchError, evaluate
+from alphabench import AlphaBenchError, evaluate, load_run
+from alphabench.cli.run_commands import run_command
 from alphabench.upstream import default_cache_dir
+from tests.support.fakes import Dots, Reds
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +130,24 @@ def test_a_function_named_on_the_command_line_is_a_checkpoint_too(here: Path) ->
     assert next(iter(result.images.values())).size == (24, 24)
     with pytest.raises(AlphaBenchError, match="'seed' of 'python:my_images:generate' is what each"):
         evaluate("geneval:mini", "python:my_images:generate?seed=1", limit=1)
+
+
+def test_every_option_of_the_command_is_a_keyword() -> None:
+    renamed = {"ckpt": "checkpoint", "settings": "options", "no_cache": "cache"}
+    of_the_terminal = {"dry_run", "as_json", "context"}
+    options = set(inspect.signature(run_command).parameters) - of_the_terminal
+    keywords = set(inspect.signature(evaluate).parameters)
+    assert keywords - {"progress"} == {renamed.get(option, option) for option in options}
+
+
+def test_objects_work_inside_a_running_event_loop_as_in_a_notebook(here: Path) -> None:
+    async def cell() -> None:
+        evaluate(Reds(), Dots(), limit=2, out="reds")
+
+    asyncio.run(cell())
+    result = load_run("reds", benchmark=Reds())
+    assert result.benchmark == "reds@1"
+    assert len(result.to_pandas()) == 4
 
 
 def test_a_path_is_a_benchmark_from_a_file(here: Path) -> None:

@@ -276,7 +276,13 @@ def licences_of(part: Generator | Evaluator) -> Mapping[str, str]:
 def requests_for(
     samples: Sequence[Sample], images_per_sample: int, *, seed: int
 ) -> list[ImageRequest]:
-    """All images of all samples, in order; `seed` is the run's."""
+    """One request for each image of each sample, in order.
+
+    Args:
+        samples: what to generate images for.
+        images_per_sample: as the benchmark's card says.
+        seed: of the run; each image's seed follows from it.
+    """
     return [
         ImageRequest(sample=sample, index=index, seed=seed_of(seed, sample.id, index))
         for sample in samples
