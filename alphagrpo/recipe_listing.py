@@ -113,7 +113,8 @@ def _recipe_row(name: str, tree: Tree) -> dict[str, Any]:
     }
     words = " and ".join(f"{kind} on {part}s" for part, kind in algorithms.items())
     state = "measured" if row["is_measured"] else "not measured"
-    facts: list[str] = [str(row["model"]), str(row["task"]), words, f"rewards {', '.join(kinds)}"]
+    cost = str(row["costs"]).partition(";")[0]
+    facts = [str(row["model"]), str(row["task"]), words, f"rewards {', '.join(kinds)}", cost]
     return {**row, "text": f"{'; '.join(one for one in facts if one)}; {state}"}
 
 
