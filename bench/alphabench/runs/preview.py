@@ -43,7 +43,11 @@ class Preview:
     facts: Mapping[str, str]
     """What -> in words."""
     numbers: Mapping[str, Any]
-    """The same for programs; the keys of `--json` under `plan`."""
+    """The same for programs, in `--json` under `plan`: images, images_existing, settings,
+    changed_settings, weights (in bytes: stored, loaded, free; None where they are not on this
+    machine);
+    with a judge also judge_calls, judge_tries and, for a remote one, judge_most_usd (None where its
+    prices are not given)."""
     missing: tuple[str, ...]
     """What prevents the run, and which images cannot be generated or scored."""
     refused: bool = False
@@ -311,9 +315,16 @@ def _licences(plan: RunPlan, evaluation: Evaluation | None) -> dict[str, str]:
     card = plan.benchmark.card
     judged: Mapping[str, str] = evaluation.licences if evaluation is not None else {}
     models: Sequence[str] = [
-        f"{name}: {licence}" for name, licence in {**licences_of(plan.generator), **judged}.items()
+        f"{_short(name)}: {licence}"
+        for name, licence in {**licences_of(plan.generator), **judged}.items()
     ]
     return {
         "data licence": f"{card.licence} ({card.source})",
         "model licences": ", ".join(models) or "none to report",
     }
+
+
+def _short(name: str) -> str:
+    """A model's name, or the end of its folder's."""
+    path = Path(name)
+    return "/".join(path.parts[-2:]) if path.is_absolute() else name

@@ -361,7 +361,8 @@ def test_a_host_that_is_down_is_told_within_seconds(
     judge.clock = fake_time.clock
     with pytest.raises(AlphaBenchError, match=r"answered nothing for 1[89]\d s \(no connection"):
         list(judge.ask(numbers(1)))
-    assert caplog.records[0].message.startswith("the judge at 127.0.0.1 does not answer (no conn")
+    first = "the judge at http://127.0.0.1:1/v1 does not answer (no conn"
+    assert caplog.records[0].message.startswith(first)
     assert 3 <= len(caplog.records) <= 4
 
 
