@@ -64,6 +64,10 @@ def opened(browser: Any) -> Iterator[Any]:
     troubles: list[str] = []
     contexts = []
 
+    def note_message(said: Any) -> None:
+        if said.type in ("error", "warning"):  # Chromium adds remarks of its own on a slow machine
+            troubles.append(f"{said.type}: {said.text}")
+
     def note_dialog(dialog: Any) -> None:
         troubles.append(f"dialog: {dialog.message}")
         dialog.dismiss()
@@ -77,7 +81,7 @@ def opened(browser: Any) -> Iterator[Any]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(8000)
-        page.on("console", lambda said: troubles.append(f"{said.type}: {said.text}"))
+        page.on("console", note_message)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("dialog", note_dialog)
         page.on("request", note_request)
