@@ -20,6 +20,7 @@ from tests.support.page_commands import (
     PAGES,
     ROOT,
     PageCommand,
+    code_blocks,
     name_of,
     page_commands,
     unquoted_patterns,
@@ -48,8 +49,14 @@ def runs_made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def run_page(page: Path, folder: Path, made: dict[str, Path], *, slow_too: bool) -> None:
-    """Runs a page's commands in order, in a folder of its own; a run made before is copied."""
+    """Runs a page's commands in order, in a folder of its own; a run made before is copied.
+
+    A block with the mark `<!-- file: NAME -->` is the content of that file.
+    """
     shutil.copytree(ROOT / "examples", folder / "examples")
+    for block in code_blocks(page):
+        if block.mark.startswith("file: "):
+            (folder / block.mark.removeprefix("file: ")).write_text(f"{block.text}\n")
     for command, reason in plan(page, slow_too=slow_too):
         if reason is not None:
             continue

@@ -67,7 +67,8 @@ def _missing_here(command: PageCommand, words: Sequence[str]) -> Iterator[str]:
         yield f"needs weights: {evaluator}"
     if verb == "train" and len(words) > 1 and words[1].startswith("bagel"):
         yield "needs weights of BAGEL"
-    if verb in ("run", "generate") and len(words) > 1 and ":" not in words[1]:
+    has_prompts = command.option("--prompts") is not None
+    if verb in ("run", "generate") and len(words) > 1 and ":" not in words[1] and not has_prompts:
         yield f"needs official data: {words[1]}"
 
 
@@ -75,7 +76,7 @@ def _why_slow(command: PageCommand, words: Sequence[str]) -> str | None:
     verb = words[0] if words else ""
     if set(words) & {"--dry-run", "--help", "-h"}:
         return None
-    if verb in ("run", "generate") and command.option("--limit") is None:
+    if verb in ("run", "generate") and command.option("--limit", "--prompts") is None:
         return "generates all images of a split: pytest --whole runs it"
     if verb == "calibrate":
         return "asks a judge about many scenes: pytest --whole runs it"
