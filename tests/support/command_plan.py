@@ -78,6 +78,8 @@ def _why_slow(command: PageCommand, words: Sequence[str]) -> str | None:
         return None
     if verb in ("run", "generate") and command.option("--limit", "--prompts") is None:
         return "generates all images of a split: pytest --whole runs it"
+    if command.option("--refine") is not None:
+        return "refines images: pytest --whole runs it"
     if verb == "calibrate":
         return "asks a judge about many scenes: pytest --whole runs it"
     if verb == "train":
