@@ -62,10 +62,19 @@ def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
     if out.exists() and any(out.iterdir()):
         raise AlphaBenchError(f"{str(out)!r} exists and is not empty", hint="name another --out")
     base = base or found.base
+    unchanged = found.adapter and adapter_of(found.folder) is None
+    if unchanged and merge:
+        raise AlphaBenchError(
+            f"the adapter in {str(found.folder)!r} changes nothing: it is as before the first step",
+            hint="no validation was better than the one before training; later weights are in "
+            f"the training's folder checkpoints/, for example {_later(run, base)}",
+        )
     if found.adapter and not merge:
         out.mkdir(parents=True, exist_ok=True)
         for name in ADAPTER_FILES:
             shutil.copyfile(found.folder / name, out / name)
+        if unchanged:
+            return f"wrote the adapter to {out}: it is as before the first step and changes nothing"
         return (
             f"wrote the adapter to {out}: alphabench run ... --ckpt {base or 'BASE'} --lora {out}"
         )
@@ -83,6 +92,13 @@ def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
     done = _put_trained(weights.module, found)
     weights.save(out)
     return f"{done} into {out}: alphabench run ... --ckpt {out}"
+
+
+def _later(run: Path, base: str | None) -> str:
+    """The command that exports the weights of a training's newest checkpoint."""
+    newest = max(run.glob("checkpoints/step-*"), default=run / "checkpoints" / "STEP")
+    words = ["alphabench", "export", str(newest / "train"), "--ckpt", base or "BASE"]
+    return f"`{shlex.join([*words, '--out', 'NEW'])}`"
 
 
 def usage(training: Path, best: Path) -> str:

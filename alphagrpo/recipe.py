@@ -339,6 +339,12 @@ def _tree(name: str) -> Tree:
                 hint="name a recipe, a YAML file, or the folder of a training",
             )
         return read_tree(path / RECIPE_FILE)
-    if "/" in name or name.endswith((".yaml", ".yml")):
+    is_file = name.endswith((".yaml", ".yml"))
+    if "/" in name and not is_file and not path.exists():
+        raise AlphaBenchError(
+            f"there is no training in {name!r}, and no recipe of that name",
+            hint="`alphabench list runs` shows trainings, `alphabench list recipes` recipes",
+        )
+    if "/" in name or is_file:
         return read_tree(path)
     raise unknown_name("recipe", name, names)

@@ -53,6 +53,7 @@ class TrainingState:
         rewards = [one.values["reward/mean"] for one in steps if "reward/mean" in one.values]
         self._first = rewards[:SMOOTHED_STEPS]
         self._last = deque(rewards[-SMOOTHED_STEPS:], maxlen=SMOOTHED_STEPS)
+        self._rewards = len(rewards)
         self._seconds = deque((one.seconds["step"] for one in steps[-3:]), maxlen=3)
         self._values: Mapping[str, float] = steps[-1].values if steps else {}
         self._held_out: dict[str, tuple[float, str]] = {}
@@ -84,6 +85,7 @@ class TrainingState:
         self._seconds.append(summary.seconds["step"])
         if (reward := summary.values.get("reward/mean")) is not None:
             self._last.append(reward)
+            self._rewards += 1
             if len(self._first) < SMOOTHED_STEPS:
                 self._first.append(reward)
 
@@ -100,10 +102,15 @@ class TrainingState:
         return (self._clock() - self._began) / made * (self.steps - self.step)
 
     def reward(self) -> str:
-        """`reward 0.953 (+0.021)`: the last step, and the mean of the last five minus the first."""
+        """`reward 0.953 (+0.021)`: the last step, and the mean of the last five minus the first.
+
+        The change is left out while the last five are the first ones.
+        """
         value = self._values.get("reward/mean")
         if value is None:
             return "no reward yet" if not self._values else "reward none"
+        if self._rewards <= SMOOTHED_STEPS:
+            return f"reward {value:.3f}"
         change = fmean(self._last) - fmean(self._first)
         return f"reward {value:.3f} ({change:+.3f})"
 

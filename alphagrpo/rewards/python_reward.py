@@ -35,6 +35,10 @@ ImageScorer = Callable[[list[str], "list[Image]"], Sequence[float | None]]
 """Texts of prompts and their RGB images -> one finite score or None for each, in order."""
 _PARAMETERS: Final = ("prompts", "images")
 """A function whose parameters begin with these is the reward itself."""
+_ADD_OPTION: Final = "add `options: {{{option}: VALUE}}` to the reward"
+_IS_REWARD: Final = (
+    "a function that is the reward itself has the parameters `prompts, images` first"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +104,15 @@ def _build(settings: PythonRewardSettings, context: AssemblyContext) -> RewardFu
     named, owner = find_factory(settings.factory), f"python:{settings.factory}"
     if _scores_images(named):
         unbound = functools.partial(named, [], [])
-        bound = factory_arguments(unbound, options, device=context.device, owner=owner)
+        bound = factory_arguments(
+            unbound, options, device=context.device, owner=owner, hint=_ADD_OPTION
+        )
         return ImageFunctionReward(
             function=functools.partial(named, **bound), name=settings.factory, options=options
         )
-    made = call_factory(settings.factory, options, device=context.device)
+    made = call_factory(
+        settings.factory, options, device=context.device, hint=f"{_ADD_OPTION}; {_IS_REWARD}"
+    )
     if callable(getattr(made, "score", None)):
         return _checked_reward(made, owner)
     if callable(made):

@@ -197,7 +197,7 @@ def test_the_command_that_an_interrupted_training_prints_goes_on_with_it(
     # A stored recipe is gone on with by its file, too, and tells what would be another training.
     alphabench("train", "run/recipe.yaml", "--resume", "--device", "cpu")
     said = alphabench("train", "run", "training.seed=5", "--resume", "--device", "cpu", code=2)
-    assert "settings.seed: 4 -> 5" in said.err
+    assert "training.seed: 4 -> 5" in said.err
     said = alphabench("train", "run", "--device", "cpu", code=2)
     assert "alphabench train run --resume" in said.err
 

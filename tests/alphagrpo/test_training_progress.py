@@ -45,7 +45,7 @@ def test_a_line_a_step_says_reward_kl_clip_pace_and_time_left() -> None:
     step(lines, 1, 0.5, clock, 30.0)
     step(lines, 2, 0.9, clock, 30.0)
     assert said[-1] == (
-        "step 2/10: reward 0.900 (+0.000), KL 0.012, clip 25%, 3/8 groups zero-std, 12% unscored,"
+        "step 2/10: reward 0.900, KL 0.012, clip 25%, 3/8 groups zero-std, 12% unscored,"
         " 30.0 s/step, 4 min left"
     )
     assert any(line.startswith("step 2/10: rollout 4/8") for line in said), "a long phase speaks"
@@ -68,6 +68,7 @@ def test_the_change_of_the_reward_is_between_the_first_and_the_last_steps() -> N
         MetricsLine(step=n, values={"reward/mean": 0.2}, seconds={"step": 1.0}) for n in range(5)
     ]
     state = TrainingState(steps=old)
+    assert state.reward() == "reward 0.200", "the last five steps are the first ones"
     for number in range(6, 11):
         values = {"reward/mean": 0.5}
         state.step_done(StepSummary(step=number, values=values, seconds={"step": 1.0}))

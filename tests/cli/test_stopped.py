@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from alphabench.cli.continuation import Continuation
 from tests.cli.conftest import Shell
 from tests.support.processes import PROC, left_of, marked
 from tools.faults.kills import leftovers, results_of_run
@@ -64,6 +65,29 @@ def test_the_workers_of_a_killed_run_end_even_if_they_are_stopped(alphabench: Sh
     process.kill()
     process.communicate(timeout=60)
     assert left_of(mark(alphabench)) == {}
+
+
+@pytest.mark.parametrize(
+    ("rank", "everywhere", "said"),
+    [
+        ("0", "2", "to continue: torchrun --nproc-per-node 2 -m alphabench train run --resume"),
+        ("0", "4", "to continue: torchrun ... -m alphabench train run --resume"),
+        ("1", "2", ""),
+    ],
+)
+def test_under_torchrun_the_first_process_names_torchrun(
+    rank: str,
+    everywhere: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", everywhere)
+    Continuation(["train", "run", "--resume"]).print(signal.SIGINT)
+    assert capsys.readouterr().err.strip() == (f"interrupted; {said}" if said else "")
 
 
 @pytest.fixture(scope="module")

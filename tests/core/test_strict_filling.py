@@ -72,6 +72,7 @@ def test_a_whole_number_in_a_json_file_keeps_its_type_because_identities_record_
         (JSON, {"steps": 4, "noise": {"scale": "2"}}, "scale in noise in x cannot be '2'"),
         (JSON, {}, "x lacks 'steps'; add `\"steps\": ...`"),
         (YAML, {"step": 4}, "no setting at x named 'step'; did you mean 'steps'"),
+        (YAML, {"scale": 4}, "no setting at x named 'scale'; did you mean 'x.noise.scale'"),
         (YAML, {"steps": 4, "noise": {"scale": -1}}, "x.noise.scale is not negative"),
         (YAML, {"steps": 4, "noise": {"kind": "pinc"}}, "choice for x.noise.kind named 'pinc'"),
         (YAML, {"steps": 4, "sizes": [1, "a"]}, r"x.sizes\[1\] cannot be 'a'"),

@@ -132,7 +132,7 @@ def test_a_folder_of_another_training_is_refused_with_the_keys_that_differ(tmp_p
     folder.begin("steps: 1\n", decisive={"settings": {"seed": 1, "lr": 0.1}, "prompts": "abc"})
     folder.begin("steps: 2\n", decisive={"settings": {"seed": 1, "lr": 0.1}, "prompts": "abc"})
     assert (tmp_path / "settings.yaml").read_text() == "steps: 2\n"
-    with pytest.raises(AlphaBenchError, match=r"another training, .*settings\.seed: 1 -> 2"):
+    with pytest.raises(AlphaBenchError, match=r"other values .*training\.seed: 1 -> 2"):
         folder.begin("steps: 1\n", decisive={"settings": {"seed": 2, "lr": 0.1}, "prompts": "abc"})
 
 

@@ -153,11 +153,14 @@ class TrainingFolder:
         if identity.exists():
             known = _read_identity(identity)
             if known != json.loads(json.dumps(decisive)):
-                differences = "; ".join(_differences(known, decisive))
+                # As a recipe names them: its section `training` is what the trainer calls settings.
+                differences = "; ".join(
+                    re.sub(r"^settings\b", "training", one) for one in _differences(known, decisive)
+                )
                 raise AlphaBenchError(
-                    f"{str(self.path)!r} holds another training, begun with other values "
-                    f"(its own -> these): {differences}",
-                    hint="name another folder, or its folder as the recipe, which goes on as begun",
+                    f"{str(self.path)!r} holds a training with other values "
+                    f"(there -> here): {differences}",
+                    hint="leave these out to continue it, or name another folder with --out",
                 )
         replace_text(identity, json.dumps(decisive, indent=1))
         replace_text(self.path / "settings.yaml", settings)

@@ -86,7 +86,7 @@ def refuse_unscored(rows: Sequence[TrajectoryScores], *, share: float) -> None:
     usual = max(set(reasons), key=reasons.count) if reasons else "no reason given"
     raise TrainingStoppedError(
         f"{len(unscored)} of {len(rows)} trajectories could not be scored: {usual}",
-        hint="repair the reward and repeat the command to resume, or raise guards.unscored_share",
+        hint="repair it or raise training.guards.unscored_share, then continue with --resume",
     )
 
 

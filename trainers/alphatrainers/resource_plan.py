@@ -130,6 +130,8 @@ def describe_plan(plan: ResourcePlan) -> str:
     """The plan as lines for a terminal."""
     work, memory = plan.work, plan.memory
     step = plan.trajectories * work.total
+    free = " (no usd_per_million_tokens is set)" if plan.judge_calls and not plan.cost_usd else ""
+    price = f"{plan.cost_usd:,.2f} USD{free}"
     rows: Sequence[tuple[str, str]] = [
         ("training steps", f"{plan.steps}"),
         ("trajectories a step", f"{plan.trajectories} ({plan.largest_share} a device at most)"),
@@ -151,13 +153,13 @@ def describe_plan(plan: ResourcePlan) -> str:
         ),
         ("memory a device", f"{memory.total:,.1f} GiB"),
         ("  weights", f"{memory.weights:,.1f}"),
-        ("  trained values, gradients, optimizer", f"{memory.training:,.1f}"),
+        ("  trained values, gradients, optimiser", f"{memory.training:,.1f}"),
         ("  copies of trained values", f"{memory.copies:,.1f}"),
         ("  KV cache", f"{memory.contexts:,.1f}"),
         ("  activations", f"{memory.activations:,.1f}"),
         ("judge calls a step", f"{plan.judge_calls:,.0f}"),
         ("judge calls in all", f"{plan.judge_calls * plan.steps:,.0f}"),
-        ("judges' price in all", f"{plan.cost_usd:,.2f} USD"),
+        ("judges' price in all", price),
     ]
     width = max(len(name) for name, _ in rows)
     note = (

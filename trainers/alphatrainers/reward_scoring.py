@@ -141,7 +141,7 @@ class Scorer:
                     self._abandoned.set()
                     raise TrainingStoppedError(
                         f"reward {name!r} could not be reached for {away:.0f} seconds: {error}",
-                        hint="start its judge again, then repeat the command to resume",
+                        hint="start its judge again, then continue with --resume",
                     ) from error
                 self.waited.outages += 1
                 self.waited.seconds += wait

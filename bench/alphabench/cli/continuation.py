@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -26,7 +27,22 @@ class Continuation:
         """Called after the command was stopped."""
 
     def print(self, by: signal.Signals) -> None:
-        """Write the message to standard error, unbuffered; shows the terminal's cursor again."""
+        """Write the message to standard error, unbuffered; shows the terminal's cursor again.
+
+        Of the processes that torchrun started, only the first one writes it.
+        """
         cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
-        again = shlex.join(["alphabench", *self.words()])
+        if os.environ.get("RANK", "0") != "0":
+            return
+        again = f"{_program()} {shlex.join(self.words())}"
         print(f"{cursor}\n{_HOW[by]}; to continue: {again}", file=sys.stderr, flush=True)
+
+
+def _program() -> str:
+    """What starts this program again: under torchrun, torchrun with as many processes."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return "alphabench"
+    here, everywhere = os.environ.get("LOCAL_WORLD_SIZE"), os.environ.get("WORLD_SIZE")
+    # The options of several nodes are on each node's own command line, not in the environment.
+    options = f"--nproc-per-node {here}" if here == everywhere else "..."
+    return f"torchrun {options} -m alphabench"

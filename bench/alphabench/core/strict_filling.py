@@ -73,7 +73,12 @@ def fill_dataclass(
     owner = path or "the top level"
     for key in values:
         if key not in fields:
-            raise unknown_name(dialect.unknown_key.format(path=owner), str(key), fields)
+            error = unknown_name(dialect.unknown_key.format(path=owner), str(key), fields)
+            if deeper := _elsewhere(cls, str(key), path) if dialect.field == _DOTTED else []:
+                error = AlphaBenchError(
+                    error.message, hint=f"did you mean {' or '.join(map(repr, deeper[:3]))}?"
+                )
+            raise error
     typed = {
         name: _value(values[name], hints[name], dialect, _field_path(dialect, path, name))
         for name in fields
@@ -93,6 +98,22 @@ def fill_dataclass(
         else:
             message = f"{owner}: {error}"
         raise AlphaBenchError(message, hint=f"correct the {dialect.noun}") from error
+
+
+def _elsewhere(cls: type[Any], key: str, path: str) -> list[str]:
+    """Paths of the fields of that name in the objects within, the nearest first."""
+    within = []
+    for name, hint in typing.get_type_hints(cls).items():
+        arms = [hint, *get_args(hint)] if get_origin(hint) in (Union, types.UnionType) else [hint]
+        for arm in arms:
+            if isinstance(arm, type) and dataclasses.is_dataclass(arm):
+                within.append((arm, f"{path}.{name}".lstrip(".")))
+    found = [
+        f"{place}.{key}"
+        for arm, place in within
+        if key in {f.name for f in dataclasses.fields(arm)}
+    ]
+    return found + [one for arm, place in within for one in _elsewhere(arm, key, place)]
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

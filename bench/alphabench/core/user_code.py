@@ -22,6 +22,7 @@ from alphabench.core.options import fill
 _PLAIN: Final = (int, float, str, bool, Path)
 
 
+_SET_OPTION: Final = "add --set {option}=VALUE"
 _LISTED: Final = 12
 """Names that a hint repeats."""
 
@@ -40,9 +41,13 @@ def import_user_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            hint = "check the spelling, or change to the directory that holds it"
+            if "/" in name or name.endswith(".py"):
+                module = Path(name).name.removesuffix(".py")
+                hint = f"name a module, not a file: change to its directory and write {module!r}"
             raise AlphaBenchError(
                 f"there is no module {name!r} in {here!r} or among the installed packages",
-                hint="check the spelling, or change to the directory that holds it",
+                hint=hint,
             ) from error
         raise user_code_error(name, error) from error
     except (Exception, SystemExit) as error:  # a boundary: this is the user's code
@@ -62,18 +67,21 @@ def user_code_error(owner: str, error: BaseException) -> AlphaBenchError:
     )
 
 
-def call_factory(location: str, options: Mapping[str, str], *, device: str) -> Any:
+def call_factory(
+    location: str, options: Mapping[str, str], *, device: str, hint: str = _SET_OPTION
+) -> Any:
     """The object that `module:factory` returns for the options.
 
     Options are converted as the annotations of the factory's parameters say. A parameter `device`
-    receives the device.
+    receives the device. `hint` says how to give a missing `{option}`.
 
     Raises:
         AlphaBenchError: no such module or factory, options that do not fit its signature, or an
             exception inside it.
     """
     factory = find_factory(location)
-    arguments = factory_arguments(factory, options, device=device, owner=f"python:{location}")
+    owner = f"python:{location}"
+    arguments = factory_arguments(factory, options, device=device, owner=owner, hint=hint)
     try:
         return factory(**arguments)
     except AlphaBenchError:
@@ -106,9 +114,16 @@ def find_factory(location: str) -> Callable[..., Any]:
 
 
 def factory_arguments(
-    factory: Callable[..., Any], options: Mapping[str, str], *, device: str, owner: str
+    factory: Callable[..., Any],
+    options: Mapping[str, str],
+    *,
+    device: str,
+    owner: str,
+    hint: str = _SET_OPTION,
 ) -> dict[str, Any]:
     """The options as the factory's parameters, converted; its own defaults stay unspoken.
+
+    `hint` says how to give a missing `{option}`.
 
     Raises:
         AlphaBenchError: an unknown option, a value of another type, or a required one is missing.
@@ -135,7 +150,7 @@ def factory_arguments(
     lacking = sorted(required - arguments.keys())
     if lacking:
         raise AlphaBenchError(
-            f"{owner} needs the option {lacking[0]!r}", hint=f"add --set {lacking[0]}=VALUE"
+            f"{owner} needs the option {lacking[0]!r}", hint=hint.format(option=lacking[0])
         )
     return arguments
 
