@@ -46,3 +46,8 @@ def test_the_python_of_a_page_runs(
     for block in code_blocks(page):
         if block.language in ("python", "py") and block.mark == "run":
             exec(compile(textwrap.dedent(block.text), where(block), "exec"), names)
+
+
+def test_every_block_names_its_language() -> None:
+    unnamed = [where(block) for block in BLOCKS if not block.language]
+    assert unnamed == [], "name the language of these blocks: bash, python, yaml, json or text"
