@@ -73,11 +73,9 @@ def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
         out.mkdir(parents=True, exist_ok=True)
         for name in ADAPTER_FILES:
             shutil.copyfile(found.folder / name, out / name)
-        if unchanged:
-            return f"wrote the adapter to {out}: it is as before the first step and changes nothing"
-        return (
-            f"wrote the adapter to {out}: alphabench run ... --ckpt {base or 'BASE'} --lora {out}"
-        )
+        note = "; it is as before the first step and changes nothing" if unchanged else ""
+        use = f"alphabench run ... --ckpt {base or 'BASE'} --lora {out}"
+        return f"wrote the adapter to {out}: {use}{note}"
     if base is None:
         raise AlphaBenchError(
             f"{str(run)!r} does not say which checkpoint it belongs to", hint="add --ckpt BASE"

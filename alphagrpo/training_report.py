@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from alphagrpo.export import usage
+from alphagrpo.export import ADAPTER_FILES, adapter_of, usage
 from alphagrpo.recipe import TrainingRecipe
 from alphagrpo.recipe_names import RECIPE_FILE
 from alphatrainers.checkpoint import TrainingFolder, replace_text
@@ -56,6 +56,8 @@ def _commands(folder: Path, recipe: TrainingRecipe) -> dict[str, str]:
     if best_step is not None:
         best = folder / "best"
         commands[f"Run the best weights, of step {best_step}"] = usage(folder, best)
-        export = ["alphabench", "export", str(folder), "--merge", "--out", f"{folder}-merged"]
-        commands["Write them as a checkpoint of their own"] = shlex.join(export)
+        # The adapter of step 0 is the base itself, which is a checkpoint already.
+        if adapter_of(best) is not None or not (best / ADAPTER_FILES[1]).is_file():
+            export = ["alphabench", "export", str(folder), "--merge", "--out", f"{folder}-merged"]
+            commands["Write them as a checkpoint of their own"] = shlex.join(export)
     return commands

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import typer
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from alphabench import evaluate
@@ -234,6 +235,18 @@ def test_merged_weights_draw_what_the_adapter_draws(
         assert gap.max() <= 2
     with pytest.raises(AlphaBenchError, match="not empty"):
         invoke("export", trained, "--out", tmp_path / "merged")
+
+
+def test_an_adapter_that_changes_nothing_is_not_merged(trained: Path, tmp_path: Path) -> None:
+    adapter = trained / "checkpoints" / "step-000002" / "train"
+    blank = tmp_path / "best"
+    shutil.copytree(adapter, blank)
+    file = blank / "adapter_model.safetensors"
+    save_file({name: torch.zeros_like(one) for name, one in load_file(file).items()}, file)
+    said = invoke("export", blank, "--out", tmp_path / "adapter")
+    assert "changes nothing" in said.output
+    with pytest.raises(AlphaBenchError, match=r"changes nothing.*export .*checkpoints"):
+        invoke("export", blank, "--merge", "--out", tmp_path / "merged")
 
 
 def test_the_best_adapter_is_exported_alone(trained: Path, base: Path, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ class TrainingFolder:
                     re.sub(r"^settings\b", "training", one) for one in _differences(known, decisive)
                 )
                 raise AlphaBenchError(
-                    f"{str(self.path)!r} holds a training with other values "
+                    f"{str(self.path)!r} holds another training, with other values "
                     f"(there -> here): {differences}",
                     hint="leave these out to continue it, or name another folder with --out",
                 )

@@ -34,6 +34,11 @@ def test_ticks_are_evenly_apart_and_enclose_the_values(low: float, span: float) 
     assert steps == pytest.approx([steps[0]] * len(steps), rel=1e-3)
 
 
+def test_an_axis_of_two_steps_has_no_mark_between_them() -> None:
+    assert ticks(1, 2, whole=True) == [1.0, 2.0]
+    assert ticks(0, 60, whole=True) == ticks(0, 60)
+
+
 def test_a_gap_parts_a_curve_and_its_title_is_escaped() -> None:
     text = svg_of(Line(name="x", points=CURVE))
     assert tags(text).count("polyline") == 2

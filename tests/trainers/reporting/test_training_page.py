@@ -156,3 +156,14 @@ def test_a_folder_without_steps_and_validations_has_a_page(tmp_path: Path) -> No
     page = training_page(tmp_path, AboutTraining(name="new", steps=3))
     assert "No held-out score was measured." in page
     assert "0 of 3 training steps" in page
+
+
+def test_a_short_training_shows_its_first_and_its_last_reward(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"step": n, "version": 2, "seconds": {"step": 1.0}, "values": {name: reward}})
+        for n, (name, reward) in enumerate([("reward/mean", 0.25), ("reward/mean", 0.75)])
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    page = training_page(tmp_path, AboutTraining(name="short", steps=2))
+    assert "0.250 → 0.750" in page
+    assert "first and last step<" in page

@@ -46,6 +46,7 @@ class Chart:
 
     title: str
     x: str
+    """Counts something: its marks are whole numbers."""
     y: str
     lines: Sequence[Line]
     zero: bool = False
@@ -82,12 +83,16 @@ def svg(charts: Sequence[Chart], *, columns: int = 1) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def ticks(low: float, high: float, *, most: int = 6) -> list[float]:
-    """Round numbers, equally far apart, from at or below `low` to at or above `high`."""
+def ticks(low: float, high: float, *, most: int = 6, whole: bool = False) -> list[float]:
+    """Round numbers, equally far apart, from at or below `low` to at or above `high`.
+
+    `whole` allows whole numbers only.
+    """
     span = high - low
     raw = span / (most - 1) if span > 0 else max(abs(low), 1.0) / most
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    step = max(step, 1.0) if whole else step
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [number * step for number in range(first, max(last, first + 1) + 1)]
 
@@ -103,7 +108,7 @@ def _chart(chart: Chart) -> list[str]:
     title = _text(_WIDTH / 2, 16, chart.title, extra='text-anchor="middle" font-size="13"')
     if not xs or not ys:
         return [title, _text(_WIDTH / 2, _HEIGHT / 2, "nothing measured", extra=_MIDDLE)]
-    y_ticks, x_ticks = ticks(min(ys), max(ys)), ticks(min(xs), max(xs))
+    y_ticks, x_ticks = ticks(min(ys), max(ys)), ticks(min(xs), max(xs), whole=True)
     span = max(xs) - min(xs) or 1.0
     across = _Scale(min(xs) - 0.02 * span, max(xs) + 0.02 * span, _LEFT, _WIDTH - _RIGHT)
     up = _Scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, top)

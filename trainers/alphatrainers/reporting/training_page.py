@@ -30,6 +30,7 @@ from alphatrainers.reporting.history import (
     read_steps,
 )
 from alphatrainers.reporting.plots import (
+    SMOOTHED,
     metric_charts,
     reward_chart,
     reward_summary,
@@ -126,7 +127,14 @@ def _figures(steps: Sequence[MetricsLine], points: Sequence[CurvePoint]) -> list
     if steps:
         start, end = reward_summary(steps).get("total", (None, None))
         if start is not None and end is not None:
-            found.append((f"{start:.3f} → {end:.3f}", "reward, first and last five steps"))
+            which = "reward, first and last five steps"
+            if len(steps) <= SMOOTHED:
+                # Both means would be of the same steps.
+                rewards = [step.values.get("reward/mean") for step in steps]
+                known_rewards = [one for one in rewards if one is not None]
+                start, end = known_rewards[0], known_rewards[-1]
+                which = "reward, first and last step"
+            found.append((f"{start:.3f} → {end:.3f}", which))
         found.append((f"{steps[-1].values.get('images', 0):,.0f}", "images sampled for training"))
         found.append((f"{fmean(step.seconds['step'] for step in steps):.1f} s", "a step"))
         shares = [step.values.get("reward/unscored_share", 0.0) for step in steps]
