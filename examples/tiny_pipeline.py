@@ -1,8 +1,10 @@
-"""Writes a Stable Diffusion 3 pipeline with tiny random weights to the folder `tiny-pipeline`.
+r"""Writes a Stable Diffusion 3 pipeline with tiny random weights to the folder `tiny-pipeline`.
 
     cd examples
     python tiny_pipeline.py
     alphabench train diffusers_recipe.yaml
+    alphabench run geneval:mini --limit 6 --ckpt ./tiny-pipeline \
+        --set steps=2 --set height=64 --set width=64
 
 Architecture, file layout and loading code are those of the real pipelines; only the widths are
 small, so that `diffusers_recipe.yaml` trains in seconds on a CPU. Its images are noise.

@@ -70,8 +70,8 @@ def one_layer(**changed: Tensor) -> dict[str, Tensor]:
     [
         ({"lora_B_weight": torch.full((4, 2), torch.nan)}, "'x.lora_B.weight' holds NaN"),
         ({"lora_A_weight": torch.full((2, 3), torch.inf)}, "'x.lora_A.weight' holds NaN or inf"),
-        ({"lora_B_weight": torch.zeros(4, 2)}, "changes nothing"),
-        ({"alpha": torch.tensor(0.0)}, "changes nothing"),
+        ({"lora_B_weight": torch.zeros(4, 2)}, "one factor is zero"),
+        ({"alpha": torch.tensor(0.0)}, "one factor is zero"),
         ({"lora_A_weight": torch.ones(3, 3)}, r"shape \[3, 3\] and its counterpart \[4, 2\]"),
         ({"lora_A_weight": torch.ones(2)}, r"shape \[2\]"),
         ({"lora_A_weight": torch.ones(2, 0)}, "empty"),

@@ -67,7 +67,7 @@ def test_a_judge_that_takes_questions_and_is_silent_is_mentioned(
 ) -> None:
     spec = f"http://127.0.0.1:{mute_port}/v1#m"
     words = ("run", "wise:mini", "--ckpt", "scene:", "--judge", spec)
-    said = said_until(alphabench, "no answer yet; Ctrl-C stops", *words)
+    said = said_until(alphabench, "no answer yet", *words)
     assert f"checking the judge {spec} (" in said
 
 

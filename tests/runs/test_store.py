@@ -132,6 +132,12 @@ def test_halves_of_surrogate_pairs_are_stored_and_the_run_goes_on(tmp_path: Path
     assert not again.damage(again.images().values())
 
 
+def test_digests_of_another_run_are_named_by_their_beginning(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", manifest(weights="a" * 64))
+    with pytest.raises(AlphaBenchError, match=f"weights: '{12 * 'a'}…' -> '{12 * 'b'}…'"):
+        RunFolder.create(tmp_path / "run", manifest(weights="b" * 64))
+
+
 def test_a_folder_of_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "run", manifest(steps="20"))
     with pytest.raises(AlphaBenchError, match="steps: '20' -> '28'") as caught:

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.checkpoints.lora_config import Scaling, read_scaling
-from alphabench.checkpoints.lora_tensors import AdaptedLayer, Convert, check_lora_values, layers_of
+from alphabench.checkpoints.lora_tensors import (
+    AdaptedLayer,
+    Convert,
+    UntrainedAdapterError,
+    check_lora_values,
+    layers_of,
+)
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.weights import hub, weight_files
@@ -242,6 +248,11 @@ def bind(
         ) from error
     except Exception as error:  # a boundary: two libraries raise any exception
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, UntrainedAdapterError):
+            raise AlphaBenchError(
+                f"the LoRA {lora.name!r} changes nothing: {first}",
+                hint="give one that was saved after its first training step",
+            ) from error
         raise AlphaBenchError(
             f"the LoRA {lora.name!r} does not fit {owner}: {first}", hint=_HINT
         ) from error

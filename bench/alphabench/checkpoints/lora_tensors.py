@@ -55,6 +55,10 @@ _OTHER_KINDS: Final = {
 _WRAPPERS: Final = ("base_model.model.", "module.", "_orig_mod.")
 
 
+class UntrainedAdapterError(ValueError):
+    """The adapter changes nothing: it was saved before its first training step."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptedLayer:
     """The tensors of one adapted module, by their names in the file."""
@@ -140,9 +144,7 @@ def check_lora_values(tensors: Mapping[str, Tensor], layers: Sequence[AdaptedLay
         if layer.alpha is not None and tensors[layer.alpha].numel() != 1:
             raise ValueError(f"{layer.alpha!r} is not one number")
     if all(energy_of(tensors, layer) == 0.0 and layer.magnitude is None for layer in layers):
-        raise ValueError(
-            "it changes nothing: in each layer one factor is zero, as before the first step"
-        )
+        raise UntrainedAdapterError("in each layer one factor is zero, as before the first step")
 
 
 def scale_of(tensors: Mapping[str, Tensor], layer: AdaptedLayer) -> float:

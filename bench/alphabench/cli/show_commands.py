@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from alphabench.cli.help_pages import LOOK, SET_UP, command_page
 from alphabench.cli.printing import ShownPage, print_json, print_markdown, print_page
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo, warn
+from alphabench.registry import benchmark_names
 from alphabench.runs import factories
 
 
@@ -79,6 +81,13 @@ def show_command(
             f"there is no folder {name!r}", hint="`alphabench list runs` shows the run folders"
         )
     else:
+        base = name.partition(":")[0].partition("@")[0]
+        if base not in ("file", "python") and not get_close_matches(base, benchmark_names()):
+            raise AlphaBenchError(
+                f"there is no benchmark, recipe or folder named {name!r}",
+                hint="`alphabench list` shows benchmarks, recipes and runs; a run is shown by its "
+                "folder, such as runs/geneval/NAME",
+            )
         benchmark = factories.open_named_benchmark(name, "official")
         page = benchmark_page(name, benchmark, factories.upstream_data())
     print_page(page, as_json=as_json)
@@ -237,6 +246,11 @@ def compare_command(
 
     if out is not None and not gallery:
         raise AlphaBenchError("--out names the file of --gallery", hint="add --gallery")
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise AlphaBenchError(
+            f"--out {str(out)!r} does not end in .html, so browsers would not open it",
+            hint="name a file such as comparison.html",
+        )
     compared = compare(baseline, candidate, evaluation=evaluation, benchmark=benchmark)
     print_page(ShownPage(compared.to_markdown(), compared.to_json()), as_json=as_json)
     if gallery:

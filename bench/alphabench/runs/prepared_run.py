@@ -115,6 +115,8 @@ def prepare_run(
     Raises:
         AlphaBenchError: whatever makes the run impossible.
     """
+    if settings.out is not None and not dry:
+        factories.check_writable(settings.out)
     judge = settings.open_judge(settings.judge, device=device)
     known, evaluator, wording = benchmark.card.evaluators, settings.evaluator, settings.wording
     if not dry and (evaluator is not None or len(known) == 1):

@@ -276,7 +276,7 @@ def load_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage,
 
     def state() -> str:
         silent = judge is not None and not judge.usage.replies
-        return "no answer yet; Ctrl-C stops" if silent else ""
+        return "no answer yet" if silent else ""
 
     with while_busy(work.progress, what, state):
         handler = opener(work.devices[0])

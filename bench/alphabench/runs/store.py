@@ -153,7 +153,9 @@ class RunFolder:
         ours, theirs = (_as_stored(manifest.pixels) for manifest in (self.manifest, wanted))
         if ours != theirs:
             keys = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
-            changes = ", ".join(f"{k}: {ours.get(k)!r} -> {theirs.get(k)!r}" for k in keys)
+            changes = ", ".join(
+                f"{key}: {_brief(ours.get(key))} -> {_brief(theirs.get(key))}" for key in keys
+            )
             raise AlphaBenchError(
                 f"{str(self.root)!r} holds another run ({changes})",
                 hint="take back that change, or name another folder with --out",
@@ -466,6 +468,12 @@ def _newest_verdicts(path: Path) -> list[StoredVerdict]:
 
 def _as_stored(pixels: Mapping[str, str]) -> dict[str, str]:
     return {well_formed(key): well_formed(value) for key, value in pixels.items()}
+
+
+def _brief(value: str | None) -> str:
+    """A value for a message; of a digest, as much as tells it from another."""
+    digest = value is not None and re.fullmatch(r"[0-9a-f]{40,}", value)
+    return f"'{value[:12]}…'" if value is not None and digest else repr(value)
 
 
 def _wider(limit: int | None, than: int | None) -> bool:

@@ -105,7 +105,8 @@ def run_jobs(
             if isinstance(outcome, LostJob) and done == 0 and count >= HOPELESS_AFTER:
                 raise AlphaBenchError(
                     f"the first {count} all failed, the last one with: {outcome.reason}",
-                    hint="fix that and run the same command again; failed ones are retried",
+                    hint="fix that and give the same command again, which retries what failed; "
+                    "other settings (--set) need another run folder (--out)",
                 )
 
 
@@ -136,7 +137,8 @@ def choose_devices(devices: str | None, *, workers: int) -> tuple[str, ...]:
             )
         if name not in known:
             raise AlphaBenchError(
-                f"this machine has no device {name!r}", hint=f"it has {', '.join(known)}"
+                f"this machine has no device {name!r}",
+                hint=f"it has {', '.join(known)}; without a named device, the best one is used",
             )
     return tuple(names) * (workers if len(names) == 1 else 1)
 

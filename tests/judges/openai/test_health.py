@@ -72,7 +72,7 @@ def test_the_user_is_told_at_once_and_every_minute_and_the_end_names_the_commone
         fail(of, float(second), reason="refused" if second else "HTTP 502", reached=False)
         of.failed_probe(float(second))
     assert notes[0].startswith("the judge at h does not answer (HTTP 502)")
-    left = [note.partition("up to ")[2].partition(".")[0] for note in notes]
+    left = [note.partition("up to ")[2].partition(" (")[0] for note in notes]
     assert left == ["180 s", "120 s", "60 s"]
     with pytest.raises(AlphaBenchError, match=r"nothing for 180 s .refused: 8 of 9 times"):
         of.failed_probe(180.0)

@@ -151,7 +151,7 @@ def open_viescore(
     if judge is None:
         raise AlphaBenchError(
             "VIEScore asks a judge about every image, and none is named",
-            hint="name one: --judge URL#model",
+            hint="name one: --judge URL#model (or --judge nano for :mini, offline)",
         )
     strict = protocol == "strict"
     if strict and options.guess is not None:

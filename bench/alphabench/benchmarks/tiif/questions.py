@@ -248,7 +248,7 @@ def open_tiif_judge(
     if judge is None:
         raise AlphaBenchError(
             "tiif puts its questions to a judge, and none is named",
-            hint="name one: --judge URL#model",
+            hint="name one: --judge URL#model (or --judge nano for :mini, offline)",
         )
     official = options.wording == "official" or (options.wording == "auto" and split != "mini")
     if not official:

@@ -180,7 +180,7 @@ def open_wise_judge(
     if judge is None:
         raise AlphaBenchError(
             "wise asks a judge about every image, and none is named",
-            hint="name one: --judge URL#model",
+            hint="name one: --judge URL#model (or --judge nano for :mini, offline)",
         )
     own = options.wording == "own" or (options.wording == "auto" and mini)
     words = own_wise_template(edition) if own else official_wise_template(edition, data)

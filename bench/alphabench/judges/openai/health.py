@@ -176,8 +176,9 @@ class Health:
             self.noted_at = now
             self.note(
                 f"the judge at {self._where} does not answer ({reason}); trying again for up to "
-                f"{self.patience_seconds - silent:.0f} s. Start it, or stop this with Ctrl-C and "
-                "correct the address: what was answered so far is saved"
+                f"{self.patience_seconds - silent:.0f} s (the judge's option patience_seconds). "
+                "Start it, or stop this with Ctrl-C and correct the address: what was answered so "
+                "far is saved"
             )
 
 
