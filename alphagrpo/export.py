@@ -19,6 +19,7 @@ from torch import nn
 
 from alphabench.checkpoints import open_checkpoint
 from alphabench.core.errors import AlphaBenchError
+from alphabench.weights.weight_files import read_header
 from alphagrpo.policies.factory import training_adapter
 from alphagrpo.policies.policy_protocols import ExportableCheckpoint
 from alphagrpo.recipe import PolicySettings, load_recipe, read_tree
@@ -119,12 +120,16 @@ def adapter_of(best: Path) -> Path | None:
 
 
 def _changes_weights(adapter: Path) -> bool:
-    """False before the first step, when one factor of each layer is zero."""
-    from safetensors.torch import load_file
+    """False before the first step, when one factor of each layer is zero.
 
-    return any(
-        bool(tensor.any()) for name, tensor in load_file(adapter).items() if "lora_B" in name
-    )
+    Raises:
+        AlphaBenchError: the file is damaged.
+    """
+    from safetensors.torch import load
+
+    read_header(adapter, name=str(adapter.parent))
+    tensors = load(adapter.read_bytes())
+    return any(bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name)
 
 
 def _find(run: Path) -> _Found:

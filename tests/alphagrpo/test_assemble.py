@@ -258,6 +258,16 @@ def test_the_best_adapter_is_exported_alone(trained: Path, base: Path, tmp_path:
         invoke("export", base, "--out", tmp_path / "other")
 
 
+def test_a_damaged_adapter_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(AlphaBenchError, match=r"'adapter_model.safetensors' .* cannot be read"):
+        invoke("export", adapter, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_training_whose_recipe_has_settings_of_another_age_can_be_exported(
     trained: Path, base: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from alphabench.core.errors import from_os_error
 from tests.alphagrpo.dvreward.test_dvreward_commands import WRITER
@@ -36,8 +38,8 @@ def shell(alphabench: Shell) -> Shell:
     (alphabench.folder / "answers.json").write_text(json.dumps(WRITER))
     adapter = alphabench.folder / "adapter"
     adapter.mkdir()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        (adapter / name).write_text("{}" + " " * 5000)
+    (adapter / "adapter_config.json").write_text("{}" + " " * 5000)
+    save_file({"layer.lora_B.weight": torch.ones(2000)}, adapter / "adapter_model.safetensors")
     return alphabench
 
 

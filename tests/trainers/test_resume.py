@@ -112,5 +112,5 @@ def test_a_training_whose_newest_checkpoint_is_damaged_ends_as_an_uninterrupted_
 
 def test_a_folder_is_not_resumed_with_other_settings(tmp_path: Path) -> None:
     train(tmp_path, "training.steps=1")
-    with pytest.raises(AlphaBenchError, match=r"settings\.seed: 0 -> "):
+    with pytest.raises(AlphaBenchError, match=r"training\.seed: 0 -> "):
         train(tmp_path, "training.steps=1", "training.seed=1")
