@@ -92,6 +92,12 @@ def test_a_mistake_is_one_sentence_that_says_where(
     assert error.value.hint
 
 
+def test_a_misspelt_key_of_the_prompts_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AlphaBenchError) as error:
+        opened(tmp_path, HEAD + ASKED + "promts: p.jsonl\n", "")
+    assert error.value.hint == "'promts' may be meant as 'prompts'"
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -166,10 +167,11 @@ def read_definition(path: Path) -> BenchmarkDefinition:
     elif isinstance(listed, list):
         rows = [(f"prompts[{index}] of {path.name}", row) for index, row in enumerate(listed)]
     else:
-        raise AlphaBenchError(
-            f"{path.name} lacks 'prompts'",
-            hint="add `prompts: my_prompts.jsonl`, or a list of `- prompt: ...`",
-        )
+        hint = "add `prompts: my_prompts.jsonl`, or a list of `- prompt: ...`"
+        near = get_close_matches("prompts", map(str, tree), n=1)
+        if near and near[0] != "prompts":
+            hint = f"{near[0]!r} may be meant as 'prompts'"
+        raise AlphaBenchError(f"{path.name} lacks 'prompts'", hint=hint)
     if isinstance(tree.get("version"), int | float):
         tree = {**tree, "version": str(tree["version"])}
     return _definition(tree, rows, source=path.name)
