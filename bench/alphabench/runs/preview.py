@@ -252,7 +252,7 @@ def _bytes(count: int) -> str:
 def _questions(
     plan: RunPlan, evaluation: Evaluation, stored: StoredRun | None, *, device: str
 ) -> _Part | None:
-    """How many questions a judge would get; None where nobody is asked, or it is not known."""
+    """How many questions a judge would get; None without a judge, or if it is not known."""
     evaluator = evaluation.open(device=device)
     if not isinstance(evaluator, JudgeEvaluator):
         return None

@@ -206,8 +206,8 @@ class Lines:
                 if now - self._spoke >= wait:
                     self._spoke = now
                     state = self._state()
-                    said = f"; {state}" if state else ""
-                    self._write(f"{self._busy} ({duration(elapsed)} so far{said})")
+                    note = f"; {state}" if state else ""
+                    self._write(f"{self._busy} ({duration(elapsed)} so far{note})")
             elif self._phase:
                 wait = min(max(self._spoke - self._began, _FIRST_SECONDS), _LONGEST_SECONDS)
                 if now - self._spoke >= wait:
