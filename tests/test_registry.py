@@ -86,3 +86,9 @@ def test_an_evaluator_factory_is_found_under_its_group_and_under_the_older_name(
 ) -> None:
     register(install, FACTORY, group)
     assert registry.load("evaluator_factory", "colours").__name__ == "open_colours"
+
+
+def test_a_yaml_file_without_its_prefix_is_named_with_it() -> None:
+    with pytest.raises(AlphaBenchError) as caught:
+        registry.benchmark_entry("own.yaml")
+    assert caught.value.hint == "a benchmark in a YAML file is named file:own.yaml"

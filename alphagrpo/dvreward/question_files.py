@@ -313,5 +313,5 @@ def _dropped(ours: Mapping[str, Any], where: str) -> tuple[DroppedQuestion, ...]
 
 
 def _unusable(where: str, what: str) -> AlphaBenchError:
-    hint = "a line is {prompt, original_index, semantic_questions, quality_questions}"
+    hint = "a line needs prompt, semantic_questions and quality_questions"
     return AlphaBenchError(f"{where} cannot be used: {what}", hint=hint)

@@ -235,6 +235,11 @@ def benchmark_entry(name: str) -> BenchmarkEntry:
     if name in BENCHMARKS:
         return BENCHMARKS[name]
     outside = _benchmarks_outside()
+    if name.endswith((".yaml", ".yml")):
+        raise AlphaBenchError(
+            f"there is no benchmark named {name!r}",
+            hint=f"a benchmark in a YAML file is named file:{name}",
+        )
     if name not in outside:
         raise unknown_name("benchmark", name, benchmark_names())
     registered = load_entry_point(outside[name])

@@ -62,7 +62,7 @@ def test_questions_for_all_prompts_follow_those_of_one(tmp_path: Path) -> None:
         (HEAD + "name: mine\n" + ASKED + JSONL, '{"prompt": "a"}', "written twice"),
         (HEAD + ASKED + JSONL + "images_per_prompt: 0\n", '{"prompt": "a"}', "between 1 and 64"),
         (HEAD + ASKED + JSONL + "template: Well?\n", '{"prompt": "a"}', "'{question}'"),
-        (HEAD + ASKED + JSONL, "", "prompts is empty"),
+        (HEAD + ASKED + JSONL, "", "holds no prompts"),
         (HEAD + ASKED + JSONL, '{"prompt": "a"}\n{"promt": "b"}', "p.jsonl line 2"),
         (HEAD + ASKED + JSONL, '{"prompt": "a"}\n{"prompt": 3}', "p.jsonl line 2"),
         (HEAD + ASKED + JSONL, '{"prompt": "a"}\n\n{"prompt": " "}', "p.jsonl line 3"),

@@ -190,6 +190,7 @@ def test_the_identity_follows_the_images_and_not_their_path_or_date(
         ([], {}, "has no image in the layout 'geneval'"),
         (["a_0.png"], {}, "try --layout flat"),
         (["00000/samples/0000.png"], {"layout": "flat"}, "try --layout geneval"),
+        (["a.png"], {"layout": "flat"}, "try --layout dpg .cuts each file into four .*cells=1"),
         (["a_0.png"], {"layout": "flatt"}, "did you mean 'flat'"),
         (["a_0.png", "a/0.png"], {"layout": "flat"}, "two .* a/0"),
         (["07/samples/0.png", "7/samples/0.png"], {}, "both number 7"),

@@ -97,6 +97,12 @@ def test_runs_by_different_evaluators_are_refused(make_run: RunMaker) -> None:
         compare_runs(make_run("a").run, other.run, ComparisonBasis(samples=make_run.samples))
 
 
+def test_runs_of_two_benchmarks_are_refused_by_the_benchmarks_names(make_run: RunMaker) -> None:
+    other = make_run("b", split="", identity={"detector": "another"})
+    with pytest.raises(AlphaBenchError, match=r"two benchmarks: geneval@1:mini and geneval@1; "):
+        compare_runs(make_run("a").run, other.run, ComparisonBasis(samples=make_run.samples))
+
+
 def test_a_comparison_with_a_run_that_lacks_verdicts_is_labelled(make_run: RunMaker) -> None:
     def gap(request: ImageRequest) -> Answer:
         return ("refused", "no") if request.sample.id < "00006" else 1.0

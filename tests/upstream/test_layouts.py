@@ -168,7 +168,11 @@ def test_of_several_models_one_must_be_named(tmp_path: Path, layout: str) -> Non
         ("a/0.png", "--layout flat"),
         ("style/m/short_description/0.png", "--layout tiif"),
         ("style/m/short_description/0.png style/n/short_description/0.png", "--layout tiif"),
-        ("p1.png", "--layout dpg"),
+        (
+            "p1.png",
+            "--layout dpg (cuts each file into four images; "
+            "with --set cells=1 a file is one image)",
+        ),
         ("17.png", "--layout wise"),
         ("m/fullset/ps_human/en/k.png", "--layout gedit"),
     ],

@@ -172,6 +172,8 @@ def read_definition(path: Path) -> BenchmarkDefinition:
         if near and near[0] != "prompts":
             hint = f"{near[0]!r} may be meant as 'prompts'"
         raise AlphaBenchError(f"{path.name} lacks 'prompts'", hint=hint)
+    if not rows and isinstance(listed, str):
+        raise AlphaBenchError(f"{listed!r} holds no prompts", hint="write one prompt on each line")
     if isinstance(tree.get("version"), int | float):
         tree = {**tree, "version": str(tree["version"])}
     return _definition(tree, rows, source=path.name)

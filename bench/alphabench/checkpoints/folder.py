@@ -37,6 +37,7 @@ _LISTED: Final = 10
 """Missing images that are named; the rest is counted."""
 _BATCH: Final = 4
 """Images in memory at once: a small file can decode to the largest size allowed."""
+_GRIDS: Final = " (cuts each file into four images; with --set cells=1 a file is one image)"
 _COMMON: Final = ("layout", "gaps")
 """Options that every layout takes."""
 
@@ -69,13 +70,17 @@ def open_folder(
 
 
 def _no_image_error(checkpoint: FolderCheckpoint) -> AlphaBenchError:
-    fitting = [f"--layout {name}" for name in layouts_that_fit(checkpoint.root)]
+    known = layouts()
+    fitting = [
+        f"--layout {name}{_GRIDS if known[name].split is not None else ''}"
+        for name in layouts_that_fit(checkpoint.root)
+    ]
     return AlphaBenchError(
         f"{str(checkpoint.root)!r} has no image in the layout "
         f"{checkpoint.options.layout!r}: {checkpoint.layout.form}",
         hint=f"try {' or '.join(fitting)}"
         if fitting
-        else f"check the folder, or name its layout: --layout {', '.join(sorted(layouts()))}",
+        else f"check the folder, or name its layout: --layout {', '.join(sorted(known))}",
     )
 
 

@@ -104,10 +104,16 @@ def find_factory(location: str) -> Callable[..., Any]:
     module = import_user_module(module_name)
     factory = getattr(module, attribute, None)
     if not callable(factory):
-        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        public = [
+            name
+            for name, value in vars(module).items()
+            if callable(value) and not name.startswith("_")
+        ]
+        own = [n for n in public if getattr(vars(module)[n], "__module__", "") == module.__name__]
+        listed = sorted(own or public)
         raise AlphaBenchError(
             f"the module {module_name!r} has no factory {attribute!r}",
-            hint=f"it has: {', '.join(sorted(public)[:_LISTED]) or 'nothing that can be called'}",
+            hint=f"it has: {', '.join(listed[:_LISTED]) or 'nothing that can be called'}",
         )
     found: Callable[..., Any] = factory
     return found

@@ -317,6 +317,12 @@ def shared_evaluation(baseline: StoredRun, candidate: StoredRun) -> str:
             f"both runs were scored by {len(shared)} evaluators",
             hint=f"choose one of {', '.join(shared)}",
         )
+    measured = [run.manifest.benchmark for run in (baseline, candidate)]
+    if measured[0] != measured[1]:
+        raise AlphaBenchError(
+            f"the runs are of two benchmarks: {measured[0]} and {measured[1]}",
+            hint="compare runs of one benchmark",
+        )
     raise AlphaBenchError(
         "the runs were not scored by the same evaluator "
         f"({', '.join(sorted(ours)) or 'none'} against {', '.join(sorted(theirs)) or 'none'})",
