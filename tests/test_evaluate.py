@@ -205,6 +205,7 @@ def needy(prompt: str, model: str) -> Image.Image:
         ({"wording": "mine"}, "there is no wording named 'mine'"),
         ({"devices": "cuda:77"}, "this machine has no device 'cuda:77'"),
         ({"devices": []}, r"devices cannot be \[\]"),
+        ({"devices": [True]}, r"devices cannot be \[True\]"),
         ({"workers": 0}, "workers cannot be 0"),
         ({"think": "yes"}, "think cannot be 'yes'"),
         ({"cache": None}, "cache cannot be None"),

@@ -62,10 +62,10 @@ def whole_number(name: str, value: Any, *, least: int) -> int:
 
 
 def dollars_or_none(name: str, value: Any) -> float | None:
-    """An amount above 0.
+    """An amount; whether a budget of it is possible is checked where it is used.
 
     Raises:
-        AlphaBenchError: it is no finite number above 0.
+        AlphaBenchError: it is no finite number.
     """
     if value is None:
         return None
@@ -106,10 +106,10 @@ def device_list(devices: Any) -> str | None:
     if devices is None:
         return None
     several = isinstance(devices, Iterable) and not isinstance(devices, str)
-    names = [str(one) for one in (devices if several else [devices])]
-    if not names or any(isinstance(one, bool) for one in (devices, *names)):
+    chosen = list(devices) if several else [devices]
+    if not chosen or any(isinstance(one, bool) for one in chosen):
         raise _wrong("devices", devices, "'cpu', a GPU number, or a list of them")
-    return ",".join("cuda:0" if name == "cuda" else name for name in names)
+    return ",".join("cuda:0" if name == "cuda" else name for name in map(str, chosen))
 
 
 def option_mapping(options: Any) -> dict[str, Any]:

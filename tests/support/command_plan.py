@@ -43,7 +43,7 @@ def why_left_out(command: PageCommand) -> str | None:
 
 def _why_not_here(command: PageCommand, words: Sequence[str]) -> str | None:
     if words and words[0].endswith("-completion"):
-        return "changes the shell of whoever runs it"
+        return "changes the configuration of your shell"
     if set(words) & {"-h", "--help"}:
         return None
     return next(_missing_here(command, words), None)

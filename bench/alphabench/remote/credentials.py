@@ -16,7 +16,7 @@ _USER: Final = re.compile(r"(?<=://)([^/?#]*@|[^/?#@]*:(?!\d*([/?#]|$)).*@)")
 """A user name and password; the second form is a password with a slash, which is no port."""
 _AZURE_DOMAIN: Final = ".azure.com"
 """Its hosts take a key in a header of their own, and in the usual one only at some addresses."""
-_OPENAI_HOSTS: Final = ("api.openai.com", "eu.api.openai.com", "us.api.openai.com")
+OPENAI_HOSTS: Final = ("api.openai.com", "eu.api.openai.com", "us.api.openai.com")
 
 
 def api_key(host: str, environment: Mapping[str, str] | None = None) -> str | None:
@@ -29,7 +29,7 @@ def api_key(host: str, environment: Mapping[str, str] | None = None) -> str | No
     # Not read by the command line: a key passed as an argument would end up in a pickle.
     variables = os.environ if environment is None else environment
     key = variables.get("ALPHABENCH_API_KEY")
-    if not key and host in _OPENAI_HOSTS:
+    if not key and host in OPENAI_HOSTS:
         key = variables.get("OPENAI_API_KEY")
     return key.strip() if key and key.strip() else None
 

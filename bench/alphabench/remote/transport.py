@@ -26,13 +26,13 @@ from aiohttp.streams import StreamReader
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.remote.compression import ACCEPT_ENCODING, BoundedBody, UnusableBodyError
+from alphabench.remote.endpoint import LOOPBACK
 from alphabench.remote.responses import TransientError
 
 _MAX_BODY_BYTES: Final = 16 * 2**20
 _CONNECT_SECONDS: Final = 15.0
 _IDLE_SECONDS: Final = 4.0
 """Shorter than servers hold a connection open: a request must not be sent as it closes."""
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class UnreachableError(TransientError):
@@ -161,7 +161,7 @@ def proxy_for(url: str) -> str | None:
     parts = urlsplit(url)
     host = parts.hostname or ""
     # A proxy from the environment cannot reach this machine's own servers.
-    if host in _LOOPBACK or urllib.request.proxy_bypass(host):
+    if host in LOOPBACK or urllib.request.proxy_bypass(host):
         return None
     proxies = urllib.request.getproxies()
     chosen = proxies.get(parts.scheme) or proxies.get("all")

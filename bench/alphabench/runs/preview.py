@@ -20,7 +20,6 @@ from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.interfaces import Generator, HasAddress, MeasuresWeights, ShowsSettings
 from alphabench.questions import EstimatesCost, Judge, remote_judge_of
 from alphabench.remote import credentials
-from alphabench.remote.endpoint import LOOPBACK
 from alphabench.runs.factories import check_writable
 from alphabench.runs.plan import Evaluation, RunPlan, licences_of, open_evaluation, unscorable
 from alphabench.runs.progress import duration
@@ -32,7 +31,6 @@ from alphabench.weights.memory import GIB, WeightSize, free_bytes
 T = TypeVar("T")
 _UNKNOWN: Final = "0" * 64
 """Stands for the sha256 of an image that does not exist yet."""
-_OPENAI_DOMAIN: Final = "api.openai.com"
 _MOST_WRAPPERS: Final = 4
 
 
@@ -306,7 +304,7 @@ def _addresses(generator: Generator, judge: Judge | None) -> list[str]:
 def _without_key(address: str) -> list[str]:
     """A sentence where OpenAI's host would be asked without a key, which it refuses."""
     host = (urlsplit(address.partition(",")[0]).hostname or "").lower()
-    if not host.endswith(_OPENAI_DOMAIN) or host in LOOPBACK or credentials.api_key(host):
+    if host not in credentials.OPENAI_HOSTS or credentials.api_key(host):
         return []
     return [f"no API key for {host}; set OPENAI_API_KEY or ALPHABENCH_API_KEY"]
 

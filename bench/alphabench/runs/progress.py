@@ -75,7 +75,7 @@ class DetailedProgress(Progress, Protocol):
 
         Args:
             what: is under way.
-            state: what can be said about it when it is displayed, or nothing.
+            state: a remark that is displayed with it; may be empty.
         """
         ...
 

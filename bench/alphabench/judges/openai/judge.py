@@ -31,13 +31,12 @@ from alphabench.judges.openai.session import ReplicaState, Session
 from alphabench.judges.parsing import unscored
 from alphabench.questions import Answer, Capabilities, JudgeUsage, Question
 from alphabench.remote import credentials
-from alphabench.remote.endpoint import Endpoint, parse_endpoint, refuse_older_azure
+from alphabench.remote.endpoint import LOOPBACK, Endpoint, parse_endpoint, refuse_older_azure
 
 _LOG: Final = logging.getLogger("alphabench.judges")
 """Notes for the user while the run waits; written to standard error by default."""
 _OWNER: Final = "an OpenAI-compatible judge"
 _OPENAI_DOMAIN: Final = "api.openai.com"
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _BODY: Final = "body."
 _RESERVED: Final = frozenset(
     {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed",
@@ -259,7 +258,7 @@ def _check_keys(judge: OpenAIJudge) -> None:
 
 def _provider(replicas: Sequence[Endpoint]) -> str:
     """Names without ports: on which of the user's machines a model runs decides no answer."""
-    names = {"local" if one.host in _LOOPBACK else one.host for one in replicas}
+    names = {"local" if one.host in LOOPBACK else one.host for one in replicas}
     return ",".join(sorted(names))
 
 
