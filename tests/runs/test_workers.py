@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.runs.worker_processes import WorkerProcesses
 from alphabench.runs.workers import (
     HOPELESS_AFTER,
     FinishedJob,
@@ -234,7 +235,7 @@ def test_a_worker_that_stays_stopped_is_replaced(tmp_path: Path) -> None:
             devices=["cpu"] * 2,
             batch_size=2,
             note=notes.append,
-            stopped_seconds=0.1,
+            engine=WorkerProcesses(n_workers=2, stopped_seconds=0.1),
         )
     )
     assert results(done) == {job: job * job for job in range(6)}

@@ -20,6 +20,7 @@ from alphabench.core.writing import UnwritableError
 from alphabench.images import UnreadableImageError, image_of
 from alphabench.interfaces import Benchmark, Evaluator, Generator, HasAddress, PortableBenchmark
 from alphabench.questions import JudgeUsage, remote_judge_of
+from alphabench.runs.engines import Engine
 from alphabench.runs.judge_usage import UsageMeter
 from alphabench.runs.plan import Evaluation, RunPlan, unscorable
 from alphabench.runs.progress import Progress, Silent, begin_phase, while_busy
@@ -80,7 +81,9 @@ class Work:
     """Execution options; they never affect results."""
 
     devices: tuple[str, ...] = ("cpu",)
-    """One worker for each device; a single one works in this process."""
+    """One worker for each device."""
+    engine: Engine | None = None
+    """Runs the workers; None is this process, or for several devices processes of this machine."""
     progress: Progress = field(default_factory=Silent)
 
 
@@ -149,6 +152,7 @@ def generate_images(plan: RunPlan, work: Work, *, folder: RunFolder | None = Non
             devices=work.devices,
             batch_size=plan.generator.batch_size,
             note=work.progress.note,
+            engine=work.engine,
         )
         failures: list[str] = []
         n_done = n_made = 0
@@ -331,6 +335,7 @@ def score_run(
             devices=work.devices,
             batch_size=evaluator.batch_size,
             note=work.progress.note,
+            engine=work.engine,
         )
         with closing(outcomes):
             for outcome in outcomes:

@@ -1,29 +1,31 @@
-"""Runs jobs in this process, or in one worker process for each device.
+"""Runs jobs in this process, or by the workers of an engine.
 
 Passes batches of jobs to a handler and yields one outcome for each job as it is ready. A batch that
-fails is retried in halves; a worker process that dies or stays stopped is replaced and its jobs are
-queued again. No process outlives its parent. Knows nothing of images, models or files.
+fails is retried in halves; a worker that dies is replaced and its jobs are queued again. Knows
+nothing of images, models or files, nor what a worker is: see `engines`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import multiprocessing
-import os
 import queue
-import signal
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.reduction import ForkingPickler
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.core.stopping import leave_with_parent
+from alphabench.runs.engines import (
+    Engine,
+    Inbox,
+    JobFailure,
+    JobWorker,
+    WorkerEnd,
+    WorkerMessage,
+    pack,
+)
+from alphabench.runs.worker_processes import WorkerProcesses
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -32,14 +34,12 @@ Handler = Callable[[Sequence[J]], Sequence[R]]
 """Does a batch of jobs: one result for each, in order. An `AlphaBenchError` in place of a result
 stops everything after the batch's other results are yielded."""
 Opener = Callable[[str], Handler[J, R]]
-"""Makes the handler on a device (`cpu`, `cuda:0`). Must be picklable for several processes."""
+"""Makes the handler on a device (`cpu`, `cuda:0`). Picklable, unless everything is done here."""
 
 HOPELESS_AFTER: Final = 8
 """After so many failures without any success, the run stops."""
 _TRIES_OF_A_CRASHING_JOB: Final = 2
 _TRIES_TO_START: Final = 3
-STOPPED_SECONDS: Final = 30.0
-"""How long a worker process may be stopped (SIGSTOP) before it is replaced."""
 _SECONDS_TO_LEAVE: Final = 10.0
 """For an idle worker, to end its own child processes."""
 _LOOK_SECONDS: Final = 1.0
@@ -72,18 +72,18 @@ def run_jobs(
     devices: Sequence[str],
     batch_size: int,
     note: Callable[[str], None] = _silent,
-    stopped_seconds: float = STOPPED_SECONDS,
+    engine: Engine | None = None,
 ) -> Generator[FinishedJob[J, R] | LostJob[J], None, None]:
     """Do all jobs; outcomes come in the order in which they are ready. Closing it ends the workers.
 
     Args:
-        opener: called once on each device, here when there is one, in a process of its own
-            when there are several.
-        jobs: picklable when there are several devices.
+        opener: called once in each worker.
+        jobs: picklable, as results are, unless everything is done here.
         devices: one worker each; naming one twice gives it two workers.
         batch_size: jobs in a call at most; halved for good when memory runs out.
-        note: called with a sentence for each worker process that dies or is stopped.
-        stopped_seconds: how long a worker process may be stopped before it is replaced.
+        note: called with a sentence for each worker that dies or is stopped.
+        engine: runs the workers; None is this process for one device, and processes of this
+            machine for several.
 
     Raises:
         AlphaBenchError: a handler raised one; no worker will start; or the first
@@ -92,11 +92,11 @@ def run_jobs(
     if not jobs:
         return
     waiting = _Queue(jobs, batch_size)
-    outcomes = (
-        _run_here(opener(devices[0]), waiting)
-        if len(devices) == 1
-        else _run_in_processes(opener, waiting, devices, _Watch(note, stopped_seconds))
-    )
+    if engine is None and len(devices) == 1:
+        outcomes = _run_here(opener(devices[0]), waiting)
+    else:
+        engine = engine or WorkerProcesses(n_workers=len(devices))
+        outcomes = _run_on_workers(engine, opener, waiting, devices, note)
     done = 0
     with contextlib.closing(outcomes):
         for count, outcome in enumerate(outcomes, start=1):
@@ -195,154 +195,39 @@ def _pair(batch: Sequence[J], results: Sequence[R]) -> Iterator[FinishedJob[J, R
 
 
 def _retry_or_lose(
-    waiting: _Queue[J], batch: Sequence[J], error: Exception | _Failure
+    waiting: _Queue[J], batch: Sequence[J], error: Exception | JobFailure
 ) -> Iterator[LostJob[J]]:
-    failure = error if isinstance(error, _Failure) else _Failure.of(error)
+    failure = error if isinstance(error, JobFailure) else JobFailure.of(error)
     if len(batch) == 1:
         yield LostJob(batch[0], failure.reason)
     else:
         waiting.give_back(batch, out_of_memory=failure.out_of_memory)
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    reason: str
-    out_of_memory: bool
-
-    @classmethod
-    def of(cls, error: Exception) -> _Failure:
-        name = type(error).__name__
-        # By name: the class is torch's, which is not imported here.
-        return cls(f"{name}: {error}"[:2000], name in ("OutOfMemoryError", "MemoryError"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    """A message from a worker process to its parent."""
-
-    kind: Literal["ready", "results", "failure", "stop", "gone"]
-    content: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    """How the parent minds its workers."""
-
-    note: Callable[[str], None]
-    stopped_seconds: float
-
-
-class _Worker:
-    """A process on one device, and the batch it has in hand.
-
-    A thread of the parent communicates with it: a worker that is stopped in the middle of a message
-    blocks that thread only.
-    """
-
-    def __init__(
-        self, opener: bytes, device: str, threads: int, inbox: queue.SimpleQueue[_Received]
-    ) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.device = device
-        self.batch: Sequence[Any] | None = None
-        self.ready = False
-        self._stopped_for, self._looked = 0.0, time.monotonic()
-        self._inbox = inbox
-        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._connection, theirs = context.Pipe()
-        self.process = context.Process(
-            target=_serve, args=(opener, device, threads, theirs), daemon=True
-        )
-        # It inherits the signal mask: an interrupt of the process group never reaches it.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
-        self._talker = threading.Thread(target=self._talk, daemon=True)
-        self._talker.start()
-
-    def give(self, batch: Sequence[Any]) -> None:
-        self.batch = batch
-        self._outbox.put(bytes(ForkingPickler.dumps(batch)))
-
-    def stopped_for(self) -> float:
-        """Seconds for which it was observed to be stopped without a break.
-
-        Always 0 where the system does not report it.
-        """
-        passed, self._looked = time.monotonic() - self._looked, time.monotonic()
-        if _is_stopped(self.process.pid):
-            self._stopped_for += min(passed, 2 * _LOOK_SECONDS)
-        else:
-            self._stopped_for = 0.0
-        return self._stopped_for
-
-    def stop(self, *, patience: float = 0.0) -> None:
-        """An idle worker exits when its connection is closed; a busy one is killed."""
-        self._outbox.put(None)
-        if patience and self.ready and self.batch is None:
-            self.process.join(timeout=patience)
-        self.process.kill()
-        self.process.join(timeout=_SECONDS_TO_LEAVE)
-        self._talker.join(timeout=_SECONDS_TO_LEAVE)
-
-    def _talk(self) -> None:
-        with self._connection:
-            try:
-                self._inbox.put((self, _unpack(self._connection.recv_bytes())))
-                while (batch := self._outbox.get()) is not None:
-                    self._connection.send_bytes(batch)
-                    self._inbox.put((self, _unpack(self._connection.recv_bytes())))
-            except (EOFError, OSError):
-                self.process.join(timeout=_SECONDS_TO_LEAVE)
-                self._inbox.put((self, _Message("gone")))
-
-
-_Received = tuple[_Worker, _Message]
-
-
-def _pack(message: _Message) -> bytes:
-    return bytes(ForkingPickler.dumps(message))
-
-
-def _unpack(content: bytes) -> _Message:
-    try:
-        message: _Message = ForkingPickler.loads(content)
-    except Exception as error:  # noqa: BLE001 - the boundary: what fails becomes a Lost job
-        return _Message("failure", _Failure.of(error))
-    return message
-
-
-def _is_stopped(pid: int | None) -> bool:
-    if pid is None or not hasattr(os, "waitid"):
-        return False
-    with contextlib.suppress(ChildProcessError):
-        return bool(os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT))
-    return False
-
-
-def _run_in_processes(
-    opener: Opener[J, R], waiting: _Queue[J], devices: Sequence[str], watch: _Watch
+def _run_on_workers(
+    engine: Engine,
+    opener: Opener[J, R],
+    waiting: _Queue[J],
+    devices: Sequence[str],
+    note: Callable[[str], None],
 ) -> Generator[FinishedJob[J, R] | LostJob[J], None, None]:
-    threads = max(1, (os.cpu_count() or 1) // len(devices))
-    packed = bytes(ForkingPickler.dumps(opener))
-    inbox: queue.SimpleQueue[_Received] = queue.SimpleQueue()
-    workers: list[_Worker] = []
+    packed = pack(opener)
+    inbox: Inbox = queue.SimpleQueue()
+    workers: list[JobWorker] = []
     deaths: dict[int, int] = {}
     failed_starts = 0
     patience = 0.0
     try:
-        workers += [_Worker(packed, device, threads, inbox) for device in devices]
+        workers += [engine.start(packed, device, inbox) for device in devices]
         while True:
-            worker, message = _next_message(inbox, workers, watch)
+            worker, message = _next_message(inbox, engine, workers, note)
             if message.kind == "gone":
-                failed_starts = 0 if worker.ready else failed_starts + 1
-                yield from _retire(worker, waiting, deaths, failed_starts, watch)
+                end: WorkerEnd = message.content
+                failed_starts = 0 if worker.ready or end.blameless else failed_starts + 1
+                yield from _retire(worker, end, waiting, deaths, failed_starts, note)
                 workers.remove(worker)
                 worker.stop()
-                workers.append(_Worker(packed, worker.device, threads, inbox))
+                workers.append(engine.start(packed, worker.device, inbox))
                 continue
             yield from _receive(worker, message, waiting)
             if (batch := waiting.take()) is not None:
@@ -356,22 +241,17 @@ def _run_in_processes(
 
 
 def _next_message(
-    inbox: queue.SimpleQueue[_Received], workers: Sequence[_Worker], watch: _Watch
-) -> _Received:
+    inbox: Inbox, engine: Engine, workers: Sequence[JobWorker], note: Callable[[str], None]
+) -> tuple[JobWorker, WorkerMessage]:
     while True:
-        for worker in workers:
-            if worker.stopped_for() >= watch.stopped_seconds:
-                watch.note(
-                    f"a worker process on {worker.device} was stopped by a signal for "
-                    f"{watch.stopped_seconds:.0f} s; it is ended, and another takes its work"
-                )
-                worker.process.kill()
+        for sentence in engine.look(workers):
+            note(sentence)
         with contextlib.suppress(queue.Empty):
             return inbox.get(timeout=_LOOK_SECONDS)
 
 
 def _receive(
-    worker: _Worker, message: _Message, waiting: _Queue[J]
+    worker: JobWorker, message: WorkerMessage, waiting: _Queue[J]
 ) -> Iterator[FinishedJob[J, Any] | LostJob[J]]:
     batch, worker.batch = worker.batch, None
     match message.kind:
@@ -386,62 +266,25 @@ def _receive(
 
 
 def _retire(
-    worker: _Worker, waiting: _Queue[J], deaths: dict[int, int], failed_starts: int, watch: _Watch
+    worker: JobWorker,
+    end: WorkerEnd,
+    waiting: _Queue[J],
+    deaths: dict[int, int],
+    failed_starts: int,
+    note: Callable[[str], None],
 ) -> Iterator[LostJob[J]]:
     """Queue the jobs of a dead worker again; give up on a job that repeatedly kills its worker."""
-    how = f"its worker process died (exit code {worker.process.exitcode})"
     if failed_starts >= _TRIES_TO_START:
         raise AlphaBenchError(
-            f"the worker process on {worker.device} dies while it starts "
-            f"(exit code {worker.process.exitcode})",
+            f"the worker process {worker.place} dies while it starts ({end.how})",
             hint="is there enough memory? try fewer --workers or --devices",
         )
-    watch.note(
-        f"a worker process on {worker.device} died (exit code {worker.process.exitcode}); "
-        "another takes its work"
-    )
+    note(f"a worker process {worker.place} died ({end.how}); another takes its work")
     batch = worker.batch or []
-    if len(batch) == 1:
+    if len(batch) == 1 and not end.blameless:
         job = batch[0]
         deaths[id(job)] = deaths.get(id(job), 0) + 1
         if deaths[id(job)] >= _TRIES_OF_A_CRASHING_JOB:
-            yield LostJob(job, how)
+            yield LostJob(job, f"its worker process died ({end.how})")
             return
     waiting.give_back(batch)
-
-
-def _serve(opener: bytes, device: str, threads: int, connection: Connection) -> None:
-    """The life of a worker process; the opener is unpacked only once the parent is watched."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    assert parent.pid is not None
-    leave_with_parent(parent.pid)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    with contextlib.suppress(EOFError, ConnectionError):  # the parent has closed the connection
-        try:
-            handler = ForkingPickler.loads(opener)(device)
-        except Exception as error:  # noqa: BLE001 - the boundary: what fails becomes a sentence
-            connection.send_bytes(_pack(_Message("stop", _in_a_sentence(error, device))))
-            return
-        connection.send_bytes(_pack(_Message("ready")))
-        while True:
-            connection.send_bytes(_respond(handler, connection.recv()))
-
-
-def _in_a_sentence(error: Exception, device: str) -> AlphaBenchError:
-    if isinstance(error, AlphaBenchError):
-        return error
-    return AlphaBenchError(
-        f"the worker process on {device} could not start: {_Failure.of(error).reason}",
-        hint="a single worker on this device shows where; is there enough memory for several?",
-    )
-
-
-def _respond(handler: Handler[J, R], batch: Sequence[J]) -> bytes:
-    try:
-        return _pack(_Message("results", handler(batch)))
-    except AlphaBenchError as error:
-        return _pack(_Message("stop", error))
-    except Exception as error:  # noqa: BLE001 - the boundary: what fails becomes a Lost job
-        return _pack(_Message("failure", _Failure.of(error)))
