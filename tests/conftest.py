@@ -81,6 +81,15 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture
+def stand_in() -> Iterator[Any]:
+    """The `torch.device` of `tests.support.stand_in_device`; torch knows it from the first use."""
+    from tests.support.stand_in_device import in_use
+
+    with in_use() as device:
+        yield device
+
+
+@pytest.fixture
 def offline_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub's client reads HF_HUB_OFFLINE when it is imported; this is what it would have set."""
     from huggingface_hub import constants
