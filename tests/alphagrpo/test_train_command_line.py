@@ -142,6 +142,12 @@ def test_a_judge_that_goes_away_is_waited_for_and_changes_no_number(
 ) -> None:
     calm, troubled, moody = tmp_path / "calm", tmp_path / "troubled", Moody()
 
+    def comes_back(text: str) -> None:
+        # The training sleeps after this note, so the judge never returns within a batch.
+        if "reward 'dv' cannot be reached" in text:
+            assert "the model is loading" in text
+            moody.refusals = 0
+
     def train(server: JudgeServer, out: Path, *more: str, code: int = 0) -> Said:
         # It gives up at once; the training is the one to wait.
         spec = f"{server.spec}?handshake=off&patience_seconds=0&attempts=2"
@@ -153,7 +159,7 @@ def test_a_judge_that_goes_away_is_waited_for_and_changes_no_number(
             "cpu",
             *more,
         )
-        return alphabench(*words, "--out", out, code=code)
+        return alphabench(*words, "--out", out, code=code, listener=comes_back)
 
     with serving(JudgeServer(moody)) as server:
         train(server, calm)
@@ -166,8 +172,9 @@ def test_a_judge_that_goes_away_is_waited_for_and_changes_no_number(
         assert "hint: start its judge again" in said.err
         assert values(troubled) == values(calm)[:1]
         # Back after a while, for which is waited.
-        moody.refusals = 40
-        train(server, troubled, "--resume")
+        moody.refusals = math.inf
+        said = train(server, troubled, "--resume")
+        assert "reward 'dv' is scored again" in said.out
     assert values(troubled) == values(calm)
     assert rows(troubled / "metrics.jsonl")[1]["seconds"]["judge_unavailable"] >= 1.0
 

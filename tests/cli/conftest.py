@@ -46,6 +46,18 @@ class Said:
         return {key: value for key, value in self.json.items() if key != "run"}
 
 
+class _Heard(io.StringIO):
+    """Standard output that somebody listens to."""
+
+    def __init__(self, listener: Callable[[str], None]) -> None:
+        super().__init__()
+        self._listener = listener
+
+    def write(self, text: str) -> int:
+        self._listener(text)
+        return super().write(text)
+
+
 @dataclass(frozen=True)
 class Shell:
     """`alphabench` in `folder`, with official data from `cache`."""
@@ -53,9 +65,21 @@ class Shell:
     folder: Path
     cache: Path
 
-    def __call__(self, *words: str | Path, code: int | None = 0) -> Said:
-        """Run to the end in this process; `code` is the exit code that is expected, None any."""
-        out, err = io.StringIO(), io.StringIO()
+    def __call__(
+        self,
+        *words: str | Path,
+        code: int | None = 0,
+        listener: Callable[[str], None] = lambda _: None,
+    ) -> Said:
+        """Run to the end in this process.
+
+        Args:
+            words: of the command.
+            code: the exit code that is expected; None is any.
+            listener: called with each text of standard output as it is written, by the thread
+                that writes it.
+        """
+        out, err = _Heard(listener), io.StringIO()
         with (
             pytest.MonkeyPatch.context() as patch,
             contextlib.redirect_stdout(out),

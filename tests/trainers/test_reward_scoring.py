@@ -75,12 +75,19 @@ class Broken:
 
 
 def test_a_judge_that_comes_back_is_waited_for() -> None:
-    time_line, reward = FakeTime(), Brightness(away=3)
+    time_line, reward, notes = FakeTime(), Brightness(away=3), list[str]()
     with Scorer(
-        {"b": RewardUse(reward=reward)}, patience_seconds=60.0, clock=time_line.clock()
+        {"b": RewardUse(reward=reward)},
+        patience_seconds=60.0,
+        clock=time_line.clock(),
+        note=notes.append,
     ) as scorer:
         scored = scorer.submit(trajectories()).result()
     assert time_line.slept == [1.0, 2.0, 4.0]
+    first, last = notes
+    assert first.startswith("reward 'b' cannot be reached (no judge answers")
+    assert "trying again for up to 60 s" in first
+    assert last == "reward 'b' is scored again (7 s)"
     assert all(item.scores["b"].value is not None for item in scored)
     assert (scorer.waited.outages, scorer.waited.seconds) == (3, 7.0)
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Final, Literal, Self, TypeVar
@@ -30,6 +30,8 @@ FINISH_SECONDS: Final = 30.0
 ABANDON_SECONDS: Final = 2.0
 """How long the end of a training waits for the threads of its rewards; after an error less."""
 LONGEST_WAIT: Final = 60.0
+NOTE_SECONDS: Final = 60.0
+"""Between two notes about a judge that stays away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +92,20 @@ class Scorer:
         *,
         patience_seconds: float,
         clock: ScoringClock | None = None,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Begins a thread for each reward.
+
+        Args:
+            uses: the rewards by name.
+            patience_seconds: how long a judge that is unavailable is waited for.
+            clock: time.
+            note: shows a message to the user; called from the rewards' threads.
+        """
         self.uses = dict(uses)
         self.waited = JudgeOutages()
         clock = clock or ScoringClock()
-        self._patience, self._now = patience_seconds, clock.now
+        self._patience, self._now, self._note = patience_seconds, clock.now, note
         self._abandoned = threading.Event()
         self._sleep = clock.sleep or self._abandoned.wait
         self._threads = {name: _Worker(f"reward {name}") for name in uses}
@@ -129,12 +140,12 @@ class Scorer:
                 f"reward {name!r} was not called: the training stopped",
                 hint="repeat the command",
             )
-        began, wait = self._now(), 1.0
+        outage, wait = _Outage(name, self._patience, self._note, began=self._now()), 1.0
         while True:
             try:
                 scores = self.uses[name].reward.score(batch)
             except JudgeUnavailableError as error:
-                away = self._now() - began
+                away = self._now() - outage.began
                 if away + wait > self._patience or self._abandoned.is_set():
                     # Set here: otherwise this thread would start the next batch before it is
                     # cancelled.
@@ -145,6 +156,7 @@ class Scorer:
                     ) from error
                 self.waited.outages += 1
                 self.waited.seconds += wait
+                outage.lasts(away, error)
                 self._sleep(wait)
                 wait = min(2.0 * wait, LONGEST_WAIT)
                 continue
@@ -155,7 +167,35 @@ class Scorer:
                 raise ValueError(
                     f"reward {name!r} gave {len(scores)} scores for {len(batch)} trajectories"
                 )
+            outage.is_over(self._now())
             return scores
+
+
+@dataclass(slots=True)
+class _Outage:
+    """Tells the user about a reward whose judge is away, and when it is back."""
+
+    reward: str
+    patience: float
+    note: Callable[[str], None]
+    _: KW_ONLY
+    began: float
+    noted_at: float | None = None
+    """Seconds after the beginning."""
+
+    def lasts(self, away: float, error: JudgeUnavailableError) -> None:
+        """It has been away for so many seconds."""
+        if self.noted_at is None or away - self.noted_at >= NOTE_SECONDS:
+            self.noted_at = away
+            self.note(
+                f"reward {self.reward!r} cannot be reached ({error}); trying again for up to "
+                f"{self.patience - away:.0f} s (guards.judge_patience_seconds). Start its judge, "
+                "or stop this with Ctrl-C: the steps that were saved are kept"
+            )
+
+    def is_over(self, now: float) -> None:
+        if self.noted_at is not None:
+            self.note(f"reward {self.reward!r} is scored again ({now - self.began:.0f} s)")
 
 
 class _Worker:

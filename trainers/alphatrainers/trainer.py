@@ -148,7 +148,10 @@ class Trainer:
             patience = settings.guards.judge_patience_seconds
             scorer = stack.enter_context(
                 Scorer(
-                    self._components.rewards, patience_seconds=patience, clock=self._context.clock
+                    self._components.rewards,
+                    patience_seconds=patience,
+                    clock=self._context.clock,
+                    note=self._report,
                 )
             )
             progress = self._checkpointer.resume()
