@@ -7,6 +7,7 @@ import pytest
 from tools.perf.train_step import PHASES, Size, compare_shapes, comparison_table
 
 
+@pytest.mark.whole
 def test_both_shapes_are_trained_and_the_lean_one_takes_less_work() -> None:
     released, lean = compare_shapes(Size(prompts=1, divide=7, steps=1))
     assert (released.images, lean.images) == (2, 2)
