@@ -37,3 +37,10 @@ def test_another_order_of_tokens_fills_the_same_slots(lengths: list[int], seed: 
     order = torch.randperm(sum(lengths), generator=torch.Generator().manual_seed(seed))
     tokens = torch.arange(sum(lengths))
     assert torch.equal(rows.reordered(order).pad(tokens[order]), rows.pad(tokens))
+
+
+def test_rows_of_one_length_are_padded_without_a_copy() -> None:
+    tokens = torch.arange(12.0).reshape(6, 2)
+    padded = ragged([3, 3], CPU).pad(tokens)
+    assert padded.shape == (2, 3, 2)
+    assert padded.data_ptr() == tokens.data_ptr()

@@ -216,26 +216,28 @@ class Decoder(nn.Module):
         `recompute` stores no activations inside layers for the backward pass but computes them
         again there: the same gradients for less memory and more time.
         """
-        stored_BNP = context.valid_BP[:, None, :].expand(-1, block.tokens.longest, -1)
-        sees_BNM = torch.cat([stored_BNP, block.sees_BNN], dim=2)
         shared = PassInputs(
             block,
             rotation(block.positions_T, self.config.head_size, self.config.rope_theta),
-            None if bool(sees_BNM.all()) else sees_BNM[:, None],
+            block.sees(context),
             context.capacity,
         )
-        x_TD, stored_pairs = x_TD[block.order_T], []
+        x_TD, stored_pairs = block.working_order(x_TD), []
         for layer, key, value in zip(self.layers, context.keys, context.values, strict=True):
             if recompute:
                 x_TD, pair = checkpoint(layer, x_TD, shared, (key, value), use_reentrant=False)
             else:
                 x_TD, pair = layer(x_TD, shared, (key, value))
             stored_pairs.append(pair)
-        hidden_TD = routed(self, "norm", x_TD, block.understanding)[block.restore_T]
+        hidden_TD = block.reading_order(routed(self, "norm", x_TD, block.understanding))
         after = Context(
             keys=tuple(key for key, _ in stored_pairs),
             values=tuple(value for _, value in stored_pairs),
             valid_BP=torch.cat([context.valid_BP, block.tokens.valid()], dim=1),
+            lengths=tuple(
+                stored + new
+                for stored, new in zip(context.lengths, block.tokens.lengths, strict=True)
+            ),
             positions=block.positions_after,
         )
         return DecoderOutput(hidden_TD, after)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from torch.nn import functional
 
 from alphabench.models.bagel.config import BagelTextConfig
 from alphabench.models.bagel.packed_sequences import Ragged, ragged
+
+MARKS: Final = 2
+"""Tokens around every image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,8 @@ class Context:
     """One [B, G, P, K] a layer, after normalisation and rotation."""
     values: tuple[Tensor, ...]
     valid_BP: Tensor
+    lengths: tuple[int, ...]
+    """Tokens stored for each row: what `valid_BP` counts, known without asking the device."""
     positions: tuple[int, ...]
     """The position that the next token of each row gets."""
     capacity: int = 0
@@ -43,9 +49,9 @@ class Context:
         return len(self.positions)
 
     @property
-    def lengths(self) -> tuple[int, ...]:
-        """Tokens stored for each row."""
-        return tuple(int(count) for count in self.valid_BP.sum(dim=1).tolist())
+    def gapless(self) -> bool:
+        """No row has a gap among its stored keys."""
+        return all(length == self.valid_BP.shape[1] for length in self.lengths)
 
     def take(self, rows: Sequence[int]) -> Context:
         """These rows, in this order; a row may be taken twice."""
@@ -55,6 +61,7 @@ class Context:
             keys=tuple(key[index] for key in self.keys),
             values=tuple(value[index] for value in self.values),
             valid_BP=self.valid_BP[index],
+            lengths=tuple(self.lengths[row] for row in rows),
             positions=tuple(self.positions[row] for row in rows),
         )
 
@@ -75,6 +82,7 @@ class Context:
             keys=tuple(key[:rows] for key in self.keys),
             values=tuple(value[:rows] for value in self.values),
             valid_BP=self.valid_BP[:rows],
+            lengths=self.lengths[:rows],
             positions=self.positions[:rows],
         )
 
@@ -89,6 +97,7 @@ def empty_context(
         keys=(nothing,) * config.num_hidden_layers,
         values=(nothing,) * config.num_hidden_layers,
         valid_BP=torch.zeros((rows, 0), dtype=torch.bool, device=device),
+        lengths=(0,) * rows,
         positions=(0,) * rows,
     )
 
@@ -109,30 +118,58 @@ def stack(contexts: Sequence[Context]) -> Context:
         valid_BP=torch.cat(
             [functional.pad(c.valid_BP, (0, longest - c.valid_BP.shape[1])) for c in contexts]
         ),
+        lengths=tuple(length for context in contexts for length in context.lengths),
         positions=tuple(position for context in contexts for position in context.positions),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """T new tokens of B rows: the expert, the position and the attention mask of each."""
+    """T new tokens of B rows: the expert, the position and the attention mask of each.
+
+    What decides the course of a forward pass is known to the host: reading a block never waits for
+    the device.
+    """
 
     tokens: Ragged
     """In reading order, which is the order of what goes in and comes out."""
     routed: Ragged
     """In the order in which the layers work: the understanding expert's tokens first."""
-    order_T: Tensor
-    """Reading order -> working order."""
-    restore_T: Tensor
+    order_T: Tensor | None
+    """Reading order -> working order; None where they are the same."""
+    restore_T: Tensor | None
     """Working order -> reading order."""
     understanding: int
     """How many tokens the understanding expert handles; the rest is the generation expert's."""
     positions_T: Tensor
     """In working order."""
-    sees_BNN: Tensor
-    """True where a new token (dim 1) may look at another one (dim 2); padding looks at itself."""
+    sees_BNN: Tensor | None
+    """True where a new token (dim 1) may look at another one (dim 2); padding looks at itself.
+    None: all may."""
     positions_after: tuple[int, ...]
     """Of each row, once the block is stored."""
+
+    def working_order(self, x_TD: Tensor) -> Tensor:
+        """From reading order."""
+        return x_TD if self.order_T is None else x_TD[self.order_T]
+
+    def reading_order(self, x_TD: Tensor) -> Tensor:
+        """From working order."""
+        return x_TD if self.restore_T is None else x_TD[self.restore_T]
+
+    def sees(self, context: Context) -> Tensor | None:
+        """[B, 1, N, P + N]: true where a new token may look at a stored (first P) or new one.
+
+        None where every token may look at everything.
+        """
+        if self.sees_BNN is None and context.gapless:
+            return None
+        n_new = self.tokens.longest
+        stored_BNP = context.valid_BP[:, None, :].expand(-1, n_new, -1)
+        new_BNN = self.sees_BNN
+        if new_BNN is None:
+            new_BNN = stored_BNP.new_ones((context.rows, n_new, n_new))
+        return torch.cat([stored_BNP, new_BNN], dim=2)[:, None]
 
 
 def make_block(
@@ -143,11 +180,11 @@ def make_block(
     sees_BNN: Tensor,
     positions_after: Sequence[int],
 ) -> Block:
-    """A block from tensors in reading order; `generation_T` is true for latent tokens."""
+    """A block from tensors in reading order; `generation_T` is true for latent tokens.
+
+    Counts tokens, so tensors on the host save a wait for the device.
+    """
     order_T = torch.argsort(generation_T.to(torch.int8), stable=True)
-    device = positions_T.device
-    valid_BN = tokens.valid()
-    itself_NN = torch.eye(tokens.longest, dtype=torch.bool, device=device)
     return Block(
         tokens=tokens,
         routed=tokens.reordered(order_T),
@@ -155,7 +192,7 @@ def make_block(
         restore_T=torch.argsort(order_T),
         understanding=int((~generation_T).sum()),
         positions_T=positions_T[order_T],
-        sees_BNN=(sees_BNN & valid_BN[:, None, :]) | itself_NN,
+        sees_BNN=_with_padding(sees_BNN, tokens),
         positions_after=tuple(positions_after),
     )
 
@@ -163,14 +200,21 @@ def make_block(
 def text_block(context: Context, lengths: Sequence[int]) -> Block:
     """Causal tokens of the understanding expert, at consecutive positions."""
     tokens = ragged(lengths, context.valid_BP.device)
-    starts_B = torch.tensor(context.positions, device=tokens.rows_T.device)
     shape = (len(lengths), tokens.longest, tokens.longest)
-    return make_block(
-        tokens,
-        positions_T=starts_B[tokens.rows_T] + tokens.slots_T,
-        generation_T=torch.zeros_like(tokens.rows_T, dtype=torch.bool),
-        sees_BNN=torch.ones(shape, dtype=torch.bool, device=tokens.rows_T.device).tril(),
-        positions_after=[p + n for p, n in zip(context.positions, lengths, strict=True)],
+    sees_BNN = None
+    if tokens.longest > 1:
+        device = tokens.rows_T.device
+        all_BNN = torch.ones(shape, dtype=torch.bool, device=device)
+        sees_BNN = _with_padding(all_BNN.tril(), tokens)
+    return Block(
+        tokens=tokens,
+        routed=tokens,
+        order_T=None,
+        restore_T=None,
+        understanding=sum(lengths),
+        positions_T=_starts(context, tokens) + tokens.slots_T,
+        sees_BNN=sees_BNN,
+        positions_after=tuple(p + n for p, n in zip(context.positions, lengths, strict=True)),
     )
 
 
@@ -180,16 +224,61 @@ def image_block(context: Context, lengths: Sequence[int], *, latents: bool) -> B
     All stand at one position, and the next block's position is the one after; a row of length 0
     gets no tokens at all. As Bagel's own inference does, verified on its recorded runs.
     """
-    tokens = ragged([n + 2 if n else 0 for n in lengths], context.valid_BP.device)
-    device = tokens.rows_T.device
-    starts_B = torch.tensor(context.positions, device=device)
-    last_B = torch.tensor(tokens.lengths, device=device) - 1
-    inside_T = (tokens.slots_T > 0) & (tokens.slots_T < last_B[tokens.rows_T])
-    shape = (len(lengths), tokens.longest, tokens.longest)
-    return make_block(
-        tokens,
-        positions_T=starts_B[tokens.rows_T],
-        generation_T=inside_T if latents else torch.zeros_like(inside_T),
-        sees_BNN=torch.ones(shape, dtype=torch.bool, device=device),
-        positions_after=[p + (n > 0) for p, n in zip(context.positions, lengths, strict=True)],
+    device = context.valid_BP.device
+    tokens = ragged([n + MARKS if n else 0 for n in lengths], device)
+    positions_T, sees_BNN = _starts(context, tokens), None
+    if not tokens.even:
+        shape = (len(lengths), tokens.longest, tokens.longest)
+        sees_BNN = _with_padding(torch.ones(shape, dtype=torch.bool, device=device), tokens)
+    order_T = restore_T = None
+    if latents:
+        inside, marks = inside_marks(tokens.lengths)
+        order = [*marks, *inside]
+        order_T = torch.tensor(order, dtype=torch.long, device=device)
+        restore_T = torch.argsort(order_T)
+        positions_T = positions_T[order_T]
+    return Block(
+        tokens=tokens,
+        routed=tokens if order_T is None else tokens.reordered(order_T),
+        order_T=order_T,
+        restore_T=restore_T,
+        understanding=len(marks) if latents else sum(tokens.lengths),
+        positions_T=positions_T,
+        sees_BNN=sees_BNN,
+        positions_after=tuple(p + (n > 0) for p, n in zip(context.positions, lengths, strict=True)),
     )
+
+
+class MarkedTokens(NamedTuple):
+    """Indices of packed tokens of images, each with a mark before and one after it."""
+
+    inside: list[int]
+    marks: list[int]
+
+
+def inside_marks(lengths: Sequence[int]) -> MarkedTokens:
+    """Which of the packed tokens are an image's and which are marks; `lengths` count both."""
+    inside: list[int] = []
+    marks: list[int] = []
+    start = 0
+    for length in lengths:
+        end = start + length
+        if length:
+            marks += [start, end - 1]
+            inside += range(start + 1, end - 1)
+        start = end
+    return MarkedTokens(inside, marks)
+
+
+def _starts(context: Context, tokens: Ragged) -> Tensor:
+    """The position that the next token of its row gets, one a token."""
+    starts_B = torch.tensor(context.positions, device=tokens.rows_T.device)
+    return starts_B[tokens.rows_T]
+
+
+def _with_padding(sees_BNN: Tensor, tokens: Ragged) -> Tensor:
+    """Nothing looks at padding, but padding at itself, so that no row of a mask is empty."""
+    if tokens.even:
+        return sees_BNN
+    itself_NN = torch.eye(tokens.longest, dtype=torch.bool, device=sees_BNN.device)
+    return (sees_BNN & tokens.valid()[:, None, :]) | itself_NN

@@ -26,6 +26,7 @@ from alphabench.models.bagel.kv_cache import (
     Context,
     empty_context,
     image_block,
+    inside_marks,
     text_block,
 )
 from alphabench.models.bagel.packed_sequences import ragged
@@ -55,8 +56,8 @@ class Canvas:
     indices_L: Tensor
     rows_L: Tensor
     """The row of each latent token."""
-    inside_T: Tensor
-    """True for latent tokens, false for the marks around them; in reading order."""
+    inside_L: Tensor
+    """Where the image's tokens stand among all, the marks around them included; reading order."""
     marks_T: Tensor
     """Start mark where a row starts, end mark elsewhere."""
 
@@ -171,7 +172,7 @@ class Bagel(nn.Module):
         t_L = t_B.to(x_LC.device)[canvas.rows_L]
         x_TD = self._framed(canvas, self.embed_latents(x_LC, t_L, canvas.indices_L))
         hidden_TD = self._read(x_TD, canvas.block, context, recompute=recompute).hidden_TD
-        return torch.as_tensor(self.llm2vae(hidden_TD[canvas.inside_T])).float()
+        return torch.as_tensor(self.llm2vae(hidden_TD[canvas.inside_L])).float()
 
     def _read(
         self, x_TD: Tensor, block: Block, context: Context, *, recompute: bool = False
@@ -189,17 +190,16 @@ class Bagel(nn.Module):
         counts = [grid.rows * grid.columns for grid in grids]
         block = image_block(context, counts, latents=latents)
         tokens, device = block.tokens, block.positions_T.device
-        last_B = torch.tensor(tokens.lengths, device=device) - 1
-        starts_T = tokens.slots_T == 0
+        inside = inside_marks(tokens.lengths).inside
         return Canvas(
             block=block,
             indices_L=torch.cat([grid_indices(*grid, side) for grid in grids]).to(device),
             rows_L=ragged(counts, device).rows_T,
-            inside_T=~starts_T & (tokens.slots_T < last_B[tokens.rows_T]),
-            marks_T=torch.where(starts_T, self.marks.start, self.marks.end),
+            inside_L=torch.tensor(inside, dtype=torch.long, device=device),
+            marks_T=torch.where(tokens.slots_T == 0, self.marks.start, self.marks.end),
         )
 
     def _framed(self, canvas: Canvas, x_LD: Tensor) -> Tensor:
         """Puts the marks around each row's image tokens."""
         marks_TD = self.language_model.model.embed_tokens(canvas.marks_T)
-        return torch.as_tensor(marks_TD.masked_scatter(canvas.inside_T[:, None], x_LD))
+        return torch.as_tensor(marks_TD.index_copy(0, canvas.inside_L, x_LD))

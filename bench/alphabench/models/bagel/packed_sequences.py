@@ -24,24 +24,34 @@ class Ragged:
     """Tokens of each row; 0 is allowed."""
     rows_T: Tensor
     slots_T: Tensor
+    in_order: bool = True
+    """One row after another, as `ragged` makes them; false after `reordered`."""
 
     @property
     def longest(self) -> int:
         return max(self.lengths, default=0)
 
+    @property
+    def even(self) -> bool:
+        """All rows are of one length, so that a padded tensor has no padding."""
+        return all(length == self.longest for length in self.lengths)
+
     def pad(self, x_T: Tensor) -> Tensor:
-        """[T, ...] -> [B, N, ...], zeros after the end of each row."""
+        """[T, ...] -> [B, N, ...], zeros after the end of each row; a view where both are one."""
+        if self.in_order and self.even:
+            return x_T.reshape(len(self.lengths), self.longest, *x_T.shape[1:])
         padded = x_T.new_zeros((len(self.lengths), self.longest, *x_T.shape[1:]))
         return padded.index_put((self.rows_T, self.slots_T), x_T)
 
     def unpad(self, x_BN: Tensor) -> Tensor:
         """[B, N, ...] -> [T, ...]."""
+        if self.in_order and self.even:
+            return x_BN.flatten(0, 1)
         return x_BN[self.rows_T, self.slots_T]
 
     def split(self, x_T: Tensor) -> tuple[Tensor, ...]:
         """One tensor a row; only for tokens in the order of their rows."""
-        ends = torch.tensor(self.lengths).cumsum(0).tolist()
-        return x_T.tensor_split(ends[:-1])
+        return tuple(torch.split(x_T, list(self.lengths)))
 
     def valid(self) -> Tensor:
         """[B, N], true where there is a token."""
@@ -50,7 +60,10 @@ class Ragged:
     def reordered(self, order_T: Tensor) -> Ragged:
         """The same rows, packed in another order of tokens."""
         return Ragged(
-            lengths=self.lengths, rows_T=self.rows_T[order_T], slots_T=self.slots_T[order_T]
+            lengths=self.lengths,
+            rows_T=self.rows_T[order_T],
+            slots_T=self.slots_T[order_T],
+            in_order=False,
         )
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from alphabench.models.bagel.guidance import Guidance, apply_guidance, intervals
-from alphabench.models.bagel.kv_cache import Context, stack
+from alphabench.models.bagel.kv_cache import MARKS, Context, stack
 from alphabench.models.bagel.model import Bagel, Canvas, Grid
 from alphabench.models.bagel.packed_sequences import ragged
 
@@ -80,10 +80,6 @@ class EulerStep(NamedTuple):
 class _Branches(NamedTuple):
     context: Context
     canvas: Canvas
-
-
-MARKS: Final = 2
-"""Tokens around every image."""
 
 
 class GuidedVelocity:
