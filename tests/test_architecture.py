@@ -18,7 +18,7 @@ PACKAGES = {
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "alphabench": (
         ("core",),
-        ("registry", "types", "detections", "images", "weights", "nano"),
+        ("device_transfer", "registry", "types", "detections", "images", "weights", "nano"),
         ("questions", "statistics", "scenes", "models", "remote"),
         ("interfaces", "upstream"),
         ("judges", "checkpoints", "python_arguments"),

@@ -89,15 +89,19 @@ def _generate_batch(
         else NotGenerated(status="refused", reason="flagged by the checkpoint's safety checker")
         if flag
         else _sized(image, width, height)
-        for image, flag, broken in zip(output.images, flagged, decoder_check.broken, strict=True)
+        for image, flag, broken in zip(output.images, flagged, decoder_check.broken(), strict=True)
     ]
 
 
 class _DecodedCheck(contextlib.AbstractContextManager["_DecodedCheck"]):
-    """Checks the autoencoder's output for NaN and infinity, before clamping makes them white."""
+    """Checks the autoencoder's output for NaN and infinity, before clamping makes them white.
+
+    What it finds stays on the device until the pipeline is done, so that nothing waits for it.
+    """
 
     def __init__(self, pipeline: Any, n_images: int) -> None:
-        self.broken = [False] * n_images
+        self._n_images = n_images
+        self._finite: list[Any] = []
         self._decoder = getattr(getattr(pipeline, "vae", None), "decoder", None)
         self._hook: Any = None
 
@@ -112,12 +116,19 @@ class _DecodedCheck(contextlib.AbstractContextManager["_DecodedCheck"]):
 
     def _check(self, _module: object, _inputs: object, output: Any) -> None:
         values = output[0] if isinstance(output, tuple) else output
-        finite = values.isfinite()
-        if len(values) == len(self.broken):
-            rows = finite.flatten(1).all(dim=1).tolist()
-            self.broken = [was or not row for was, row in zip(self.broken, rows, strict=True)]
-        elif not finite.all():  # tiles of images, which cannot be assigned
-            self.broken = [True] * len(self.broken)
+        self._finite.append(values.isfinite().flatten(1).all(dim=1))
+
+    def broken(self) -> list[bool]:
+        """Of each image, once the pipeline has ended."""
+        from alphabench.device_transfer import fetched
+
+        found = [False] * self._n_images
+        for finite in fetched(self._finite):
+            if len(finite) == self._n_images:
+                found = [was or not row for was, row in zip(found, finite.tolist(), strict=True)]
+            elif not finite.all():  # tiles of images, which cannot be assigned
+                found = [True] * self._n_images
+        return found
 
 
 def _batches(requests: Sequence[ImageRequest], batch_size: int) -> Iterator[Sequence[ImageRequest]]:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import fill
+from alphabench.device_transfer import fetched
 from alphabench.judges.transformers import TransformersJudge, TransformersOptions
 
 _KIND: Final = "nano"
@@ -73,12 +74,13 @@ class DeduplicatedVision(nn.Module):
 
     def forward(self, hidden_states: Tensor, grid_thw: Tensor, **settings: Any) -> Any:
         """As the tower's; the argument names are those of its caller."""
-        patches = grid_thw.prod(-1).tolist()
+        content_PF, grids = fetched([hidden_states, grid_thw])
+        patches = grids.prod(-1).tolist()
         shown = torch.split(hidden_states, patches)
         first: dict[tuple[object, ...], int] = {}
         index_of = [
             first.setdefault(_key(one, grid), len(first))
-            for one, grid in zip(shown, grid_thw.tolist(), strict=True)
+            for one, grid in zip(torch.split(content_PF, patches), grids.tolist(), strict=True)
         ]
         if len(first) == len(index_of):
             return self.tower(hidden_states, grid_thw=grid_thw, **settings)
@@ -96,7 +98,7 @@ class DeduplicatedVision(nn.Module):
 
 
 def _key(patches_PF: Tensor, grid: Sequence[int]) -> tuple[object, ...]:
-    content = patches_PF.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes()
+    content = patches_PF.detach().contiguous().view(torch.uint8).numpy().tobytes()
     return (*grid, content)
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 
+from alphabench.device_transfer import sent
 from alphabench.questions import ReplySampling
 
 
@@ -82,4 +83,4 @@ def gumbel_perturbed(
         0, order_V, sorted_V.masked_fill(dropped_V, -torch.inf)
     )
     uniform_V = torch.rand(kept_V.shape[0], generator=generator).clamp_min(1e-30)
-    return kept_V - (-uniform_V.log()).log().to(kept_V.device)
+    return kept_V - sent((-uniform_V.log()).log(), kept_V.device)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.device_transfer import sent
 from alphabench.weights.find import (
     LOADING_ERRORS,
     WeightsFolder,
@@ -147,7 +148,7 @@ class TransformersClip:
         self.framing = _framing(folder, side=int(network.config.vision_config.image_size))
 
     def encode_images(self, pixels_N3SS: Tensor) -> Tensor:
-        pixels_N3SS = pixels_N3SS.to(self._device, self._dtype)
+        pixels_N3SS = sent(pixels_N3SS, self._device, self._dtype)
         pooled_NV = self._network.vision_model(pixel_values=pixels_N3SS).pooler_output
         embedded_ND: Tensor = self._network.visual_projection(pooled_NV)
         return embedded_ND
@@ -160,9 +161,8 @@ class TransformersClip:
             truncation=True,
             return_tensors="pt",
         )
-        pooled_TV = self._network.text_model(
-            input_ids=tokens["input_ids"].to(self._device)
-        ).pooler_output
+        tokens_TL = sent(tokens["input_ids"], self._device)
+        pooled_TV = self._network.text_model(input_ids=tokens_TL).pooler_output
         embedded_TD: Tensor = self._network.text_projection(pooled_TV)
         return embedded_TD
 
@@ -202,11 +202,13 @@ class OpenClip:
         )
 
     def encode_images(self, pixels_N3SS: Tensor) -> Tensor:
-        embedded_ND: Tensor = self._network.encode_image(pixels_N3SS.to(self._device, self._dtype))
+        embedded_ND: Tensor = self._network.encode_image(
+            sent(pixels_N3SS, self._device, self._dtype)
+        )
         return embedded_ND
 
     def encode_texts(self, sentences: Sequence[str]) -> Tensor:
-        tokens_TL = self._tokenize(list(sentences)).to(self._device)
+        tokens_TL = sent(self._tokenize(list(sentences)), self._device)
         embedded_TD: Tensor = self._network.encode_text(tokens_TL)
         return embedded_TD
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alphabench.detections.objects import COLOURS, DetectedObject
+from alphabench.device_transfer import fetched
 from alphabench.evaluators.detection.clip_backends import Backend, ClipSource, Framing, find_clip
 from alphabench.evaluators.detection.detector import ColourQuery
 
@@ -92,6 +93,7 @@ class ClipColourReader:
     def _nearest(self, pixels_N3SS: Tensor, classifier_NKD: Tensor) -> list[str]:
         image_ND = self._backend.encode_images(pixels_N3SS)
         logits_NK = colour_logits(image_ND, classifier_NKD)
+        (logits_NK,) = fetched([logits_NK])
         if not logits_NK.isfinite().all():
             raise RuntimeError("CLIP's similarities are not finite")
         return [COLOURS[index] for index in logits_NK.argmax(dim=1).tolist()]

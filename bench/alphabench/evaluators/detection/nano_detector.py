@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import fill
 from alphabench.detections.objects import COLOURS, DetectedObject, Thresholds
+from alphabench.device_transfer import fetched, sent
 from alphabench.evaluators.detection.detector import ColourQuery, ColourReader, Detector
 from alphabench.nano import decoding
 from alphabench.nano.decoding import Group, ImageMaps
@@ -126,7 +129,15 @@ class NanoDetector:
             file = weights_bytes()
             assert hashlib.sha256(file).hexdigest() == self._weights.sha256
             self._net = load_net(file).to(self._device)
-        return [self._detect_one(self._net, image) for image in images]
+        net = self._net
+        squares = [canonical_square(image) for image in images]
+        with torch.inference_mode():
+            queued = [tensor for square, _ in squares for tensor in self._maps(net, square)]
+        host = iter(fetched(queued))
+        return [
+            self._objects(net, ImageMaps(*(next(host).numpy() for _ in ImageMaps._fields)), where)
+            for _, where in squares
+        ]
 
     def self_test(self, colours: ColourReader) -> None:
         """See `Detector.self_test`; the images are rendered from three fixed scenes."""
@@ -145,13 +156,17 @@ class NanoDetector:
                     "or look closer with `alphabench doctor`",
                 )
 
-    def _detect_one(self, net: DetectorNet, image: Image.Image) -> list[DetectedObject]:
-        square_SS3, placement = canonical_square(image)
-        pixels_13SS = squares_to_pixels(square_SS3[None]).to(self._device)
-        with torch.inference_mode():
-            maps = net(pixels_13SS.contiguous(memory_format=torch.channels_last))
-        centre_HW, *others = (field[0].cpu().numpy() for field in maps)
-        groups = decoding.find_groups(ImageMaps(centre_HW[0], *others))
+    def _maps(self, net: DetectorNet, square_SS3: NDArray[np.uint8]) -> list[Tensor]:
+        """The fields of `ImageMaps` for one image, on the device; waits for nothing."""
+        pixels_13SS = sent(squares_to_pixels(square_SS3[None]), self._device)
+        maps = net(pixels_13SS.contiguous(memory_format=torch.channels_last))
+        centre_1HW, *others = (field[0] for field in maps)
+        return [centre_1HW[0], *others]
+
+    def _objects(
+        self, net: DetectorNet, maps: ImageMaps, placement: Placement
+    ) -> list[DetectedObject]:
+        groups = decoding.find_groups(maps)
         objects = [self._detected(net, group, placement) for group in groups]
         detections = [item for item in objects if item.score > LOWEST_SCORE and _has_area(item)]
         return sorted(detections, key=lambda item: -item.score)

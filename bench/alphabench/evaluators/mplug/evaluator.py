@@ -140,6 +140,7 @@ class MplugJudge:
 
     def _encode(self, queries: Sequence[MplugQuery]) -> None:
         """Encodes images that are not cached."""
+        from alphabench.device_transfer import sent
         from alphabench.models.mplug.image_processing import pixels_of
 
         model = self._loaded.model
@@ -150,14 +151,16 @@ class MplugJudge:
             pixels_B3RR = pixels_of(
                 [new[name] for name in batch], side=model.config.vision.image_res
             )
-            image_BID = model.encode_image(pixels_B3RR.to(self.device))
+            image_BID = model.encode_image(sent(pixels_B3RR, self.device))
             self._encoded.update(zip(batch, image_BID, strict=True))
 
     def _answer(self, sha256: str, texts: Sequence[str]) -> list[Reply]:
+        from alphabench.device_transfer import sent
+
         loaded = self._loaded
         token_QT, seen_QT = loaded.tokenizer.encode(texts)
         answer_QT = loaded.model.answer(
-            self._encoded[sha256], token_QT.to(self.device), seen_QT.to(self.device)
+            self._encoded[sha256], sent(token_QT, self.device), sent(seen_QT, self.device)
         )
         self._encoded.move_to_end(sha256)
         n_read = seen_QT.sum(dim=1).tolist()

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.device_transfer import sent
 from alphabench.models.unified_model import (
     AnswerTask,
     GenerationResult,
@@ -138,7 +139,7 @@ class Janus:
         """Tokens -> RGB images; see `sample_image_tokens`."""
         complete_B = (tokens_BN >= 0).all(dim=1)
         with torch.inference_mode():
-            known_BN = tokens_BN.clamp(min=0).to(self.network.device)
+            known_BN = sent(tokens_BN.clamp(min=0), self.network.device)
             levels_BHWC = self.network.decode_image_tokens(known_BN)
             # -1 to 1, cut off and not rounded: as the authors' generation_inference.py does it.
             levels_BHWC = ((levels_BHWC.float() + 1.0) / 2.0 * 255.0).cpu()
@@ -278,10 +279,11 @@ def sample_image_tokens(
     ids_RT = torch.cat(
         [prompts.ids_BT, without_prompt(prompts.ids_BT, prompt_tokens)][: 1 + guided]
     )
-    mask_RT = torch.cat([prompts.mask_BT] * (1 + guided)).to(network.device)
+    device = network.device
+    mask_RT = sent(torch.cat([prompts.mask_BT] * (1 + guided)), device)
     # Padding has no position: a prompt's positions do not depend on its neighbours in the batch.
     positions_RT = (mask_RT.cumsum(dim=1) - 1).clamp(min=0)
-    embedded_RTE = network.get_input_embeddings()(ids_RT.to(network.device))
+    embedded_RTE = network.get_input_embeddings()(sent(ids_RT, device))
     cache = _new_cache(network, length=ids_RT.shape[1] + n_tokens)
     sampled: list[Tensor] = []
     for _ in range(n_tokens):
@@ -297,7 +299,7 @@ def sample_image_tokens(
         known_B = logits_BV.isfinite().all(dim=1)
         token_B = sampled_codes(logits_BV.masked_fill(~known_B[:, None], 0.0), sampling, generators)
         sampled.append(token_B.masked_fill(~known_B, -1))
-        token_R1 = torch.cat([token_B] * (1 + guided))[:, None].to(network.device)
+        token_R1 = sent(torch.cat([token_B] * (1 + guided))[:, None], device)
         embedded_RTE = network.prepare_embeddings_for_image_generation(token_R1)
         mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(mask_RT), 1)], dim=1)
         positions_RT = positions_RT[:, -1:] + 1

@@ -15,6 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from alphabench.device_transfer import fetched
 from alphabench.models.mplug.config import BeamSearchConfig
 
 START: Final = 101
@@ -51,8 +52,6 @@ def search(
     parent_QB = None
     for step in range(rules.max_length):
         logits_QBV = next_logits(token_QBT[..., -1], parent_QB)
-        if not logits_QBV.isfinite().all():
-            raise RuntimeError("mPLUG's logits are not finite")
         vocab_size = logits_QBV.shape[-1]
         log_QBV = logits_QBV.float().softmax(dim=-1).log()
         if step < rules.min_length:
@@ -68,7 +67,10 @@ def search(
         if step + 1 == rules.max_length:
             ended_QB = torch.ones_like(ended_QB)
         best.take(score_QB, ended_QB, token_QBT)
-        if best.done_Q.all():
+        are_finite, is_done = fetched([logits_QBV.isfinite().all(), best.done_Q.all()])
+        if not are_finite:
+            raise RuntimeError("mPLUG's logits are not finite")
+        if is_done:
             break
     return best.token_QT
 

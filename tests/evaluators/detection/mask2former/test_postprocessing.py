@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphabench.evaluators.detection.mask2former.postprocessing import (
+    Candidates,
+    Instances,
     best_candidates,
     boxes_of_masks,
     instances,
+    segments,
 )
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -25,6 +29,16 @@ def outputs(
     logits = 3 * torch.randn(batch, queries, classes + 1, generator=draw)
     coarse = 4 * torch.randn(batch, queries, 4, 4, generator=draw)
     return logits, torch.nn.functional.interpolate(coarse, size=(24, 24), mode="bicubic")
+
+
+def best(logits: torch.Tensor, *, limit: int, min_score: float) -> Candidates:
+    (found,) = best_candidates([logits], limit=limit, min_score=min_score)
+    return found
+
+
+def objects(candidates: Candidates, masks: torch.Tensor, **sizes: Any) -> Instances:
+    (found,) = instances([candidates], [segments(candidates, masks, **sizes)])
+    return found
 
 
 @given(SEEDS, st.integers(1, 9), st.integers(1, 9), st.floats(0, 0.6))
@@ -46,7 +60,7 @@ def test_candidates_are_the_most_probable_pairs_above_the_floor(
     seed: int, limit: int, floor: float
 ) -> None:
     logits, _ = outputs(seed)
-    found = best_candidates(logits, limit=limit, min_score=floor)
+    found = best(logits, limit=limit, min_score=floor)
     weights = np.exp(logits.double().numpy())
     probability = weights / weights.sum(-1, keepdims=True)
     for image in range(len(logits)):
@@ -72,8 +86,8 @@ def test_scores_and_masks_are_those_of_transformers_where_both_work_at_one_size(
         target_sizes=[(side, side)] * 2,
         return_binary_maps=True,
     )
-    found = instances(
-        best_candidates(logits, limit=12, min_score=0.0),
+    found = objects(
+        best(logits, limit=12, min_score=0.0),
         masks,
         input_size=(side, side),
         image_size=(side, side),
@@ -96,11 +110,11 @@ def test_a_floor_a_neighbour_and_the_size_of_chunks_change_no_object_above_it(
 ) -> None:
     logits, masks = outputs(seed)
     seen, shown = (48, 32), (30, 40)
-    everything = instances(
-        best_candidates(logits, limit=100, min_score=0.0), masks, input_size=seen, image_size=shown
+    everything = objects(
+        best(logits, limit=100, min_score=0.0), masks, input_size=seen, image_size=shown
     )
-    alone = instances(
-        best_candidates(logits[image : image + 1], limit=100, min_score=0.2),
+    alone = objects(
+        best(logits[image : image + 1], limit=100, min_score=0.2),
         masks[image : image + 1],
         input_size=seen,
         image_size=shown,
@@ -115,8 +129,8 @@ def test_a_floor_a_neighbour_and_the_size_of_chunks_change_no_object_above_it(
 
 def test_an_image_without_candidates_has_no_objects() -> None:
     logits, masks = outputs(1)
-    found = instances(
-        best_candidates(logits, limit=9, min_score=1.0), masks, input_size=(8, 8), image_size=(9, 7)
+    found = objects(
+        best(logits, limit=9, min_score=1.0), masks, input_size=(8, 8), image_size=(9, 7)
     )
     assert found.mask_NHW.shape == (0, 9, 7)
     assert found.score_N.shape == (0,)
@@ -126,8 +140,8 @@ def test_an_image_without_candidates_has_no_objects() -> None:
 def test_a_mask_score_is_the_mean_probability_inside_the_mask() -> None:
     logits = torch.tensor([[[9.0, -9.0]]])
     masks = torch.tensor([[[[1.0, 3.0], [-2.0, -5.0]]]])
-    found = instances(
-        best_candidates(logits, limit=1, min_score=0.0),
+    found = objects(
+        best(logits, limit=1, min_score=0.0),
         masks,
         input_size=(2, 2),
         image_size=(2, 2),
@@ -141,8 +155,8 @@ def test_a_mask_score_is_the_mean_probability_inside_the_mask() -> None:
 def test_outputs_that_are_no_numbers_are_an_error_and_no_objects(broken: float) -> None:
     logits, masks = outputs(3)
     with pytest.raises(RuntimeError, match="class logits are not finite"):
-        best_candidates(torch.full_like(logits, broken), limit=9, min_score=0.05)
-    candidates = best_candidates(logits, limit=9, min_score=0.05)
+        best(torch.full_like(logits, broken), limit=9, min_score=0.05)
+    candidates = best(logits, limit=9, min_score=0.05)
     masks[0, 0, 0, 0] = broken
     with pytest.raises(RuntimeError, match="mask logits are not finite"):
-        instances(candidates, masks, input_size=(8, 8), image_size=(9, 7))
+        objects(candidates, masks, input_size=(8, 8), image_size=(9, 7))

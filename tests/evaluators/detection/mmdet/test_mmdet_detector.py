@@ -323,7 +323,7 @@ REAL = """
     import importlib.util, pickle, sys
     import numpy as np
 
-    worker, kernels, folder = sys.argv[1:]
+    worker, kernels, transfer, folder = sys.argv[1:]
 
     def module(path):
         spec = importlib.util.spec_from_file_location("found_" + path[-9:-3], path)
@@ -374,6 +374,8 @@ REAL = """
         **{name: found[name][keep].numpy() for name in ("labels", "scores", "bboxes", "masks")},
     )
 
+    sys.modules["alphabench"] = type(sys)("alphabench")
+    sys.modules["alphabench.device_transfer"] = module(transfer)
     ours = module(kernels)
     head = model.panoptic_fusion_head
     logits, masks = 2 * torch.randn(2, 100, 81), torch.randn(2, 100, 12, 20)
@@ -381,11 +383,13 @@ REAL = """
         theirs = head.instance_postprocess(
             logits[one], torch.nn.functional.interpolate(masks[one][None], size=(33, 47))[0]
         )
-        mine = ours.instances(
-            ours.best_candidates(logits[one : one + 1], limit=100, min_score=0.0),
+        candidates = ours.best_candidates([logits[one : one + 1]], limit=100, min_score=0.0)
+        part = ours.segments(
+            candidates[0],
             torch.nn.functional.interpolate(masks[one][None], size=(33, 47)),
             input_size=(33, 47), image_size=(33, 47),
         )
+        (mine,) = ours.instances(candidates, [part])
         order, mine_order = theirs.scores.argsort(), mine.score_N.argsort()
         assert torch.equal(theirs.labels[order], mine.label_N[mine_order])
         torch.testing.assert_close(theirs.scores[order], mine.score_N[mine_order])
@@ -407,8 +411,10 @@ def test_mmdet_itself_gives_the_same_objects_through_the_process_and_the_same_ru
     np.save(tmp_path / "image.npy", pixels)
     script = tmp_path / "real.py"
     script.write_text(textwrap.dedent(REAL))
-    kernels = WORKER.with_name("instances.py")
-    subprocess.run([python, str(script), str(WORKER), str(kernels), str(tmp_path)], check=True)
+    kernels = WORKER.parents[1] / "mask2former" / "postprocessing.py"
+    transfer = WORKER.parents[3] / "device_transfer.py"
+    words = [python, str(script), str(WORKER), str(kernels), str(transfer), str(tmp_path)]
+    subprocess.run(words, check=True)
     given = {
         "python": python,
         "checkpoint": str(tmp_path / "real.pth"),

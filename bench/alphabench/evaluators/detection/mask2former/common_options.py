@@ -57,7 +57,7 @@ def as_objects(found: Instances, *, categories: Sequence[str]) -> list[tuple[int
         found.label_N.tolist(),
         found.score_N.tolist(),
         found.box_N4.tolist(),
-        found.mask_NHW.cpu().numpy(),
+        found.mask_NHW.numpy(),
         strict=True,
     )
     return [

@@ -31,6 +31,7 @@ import torch
 from alphabench.core import options as text_options
 from alphabench.core.errors import AlphaBenchError
 from alphabench.detections.objects import DetectedObject, Thresholds
+from alphabench.device_transfer import sent
 from alphabench.evaluators.detection.clip_colour import ClipColourReader
 from alphabench.evaluators.detection.coco import geneval_names
 from alphabench.evaluators.detection.detector import ColourReader, Detector
@@ -41,7 +42,11 @@ from alphabench.evaluators.detection.mask2former.common_options import (
     SharedOptions,
     as_objects,
 )
-from alphabench.evaluators.detection.mask2former.postprocessing import best_candidates, instances
+from alphabench.evaluators.detection.mask2former.postprocessing import (
+    best_candidates,
+    instances,
+    segments,
+)
 from alphabench.weights.find import (
     LOADING_ERRORS,
     WeightsFolder,
@@ -134,17 +139,19 @@ class Mask2FormerDetector:
         """(position, object) for images of one size."""
         model = self._loaded
         inputs = model.processor(images=list(images), return_tensors="pt")
-        pixels_BCHW = inputs["pixel_values"].to(self.device, model.dtype)
+        pixels_BCHW = sent(inputs["pixel_values"], self.device, model.dtype)
         outputs = model.network(pixel_values=pixels_BCHW)
         width, height = images[0].size
-        objects = instances(
-            best_candidates(
-                outputs.class_queries_logits, limit=LIMIT, min_score=self.options.min_score
-            ),
+        candidates = best_candidates(
+            [outputs.class_queries_logits], limit=LIMIT, min_score=self.options.min_score
+        )
+        parts = segments(
+            candidates[0],
             outputs.masks_queries_logits,
             input_size=(pixels_BCHW.shape[2], pixels_BCHW.shape[3]),
             image_size=(height, width),
         )
+        (objects,) = instances(candidates, [parts])
         return as_objects(objects, categories=model.categories)
 
     @cached_property

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from alphabench.core import options as text_options
 from alphabench.core.errors import AlphaBenchError
 from alphabench.detections.objects import DetectedObject, Thresholds
+from alphabench.device_transfer import sent
 from alphabench.evaluators.detection.clip_colour import ClipColourReader
 from alphabench.evaluators.detection.coco import COCO_NAMES, geneval_names
 from alphabench.evaluators.detection.detector import ColourReader, Detector
@@ -42,7 +44,11 @@ from alphabench.evaluators.detection.mask2former.mask2former_probe import (
 )
 from alphabench.evaluators.detection.mask2former.mask2former_probe import SCALE as PROBE_SCALE
 from alphabench.evaluators.detection.mask2former.official_weights import find_official, named_as
-from alphabench.evaluators.detection.mask2former.postprocessing import best_candidates, instances
+from alphabench.evaluators.detection.mask2former.postprocessing import (
+    best_candidates,
+    instances,
+    segments,
+)
 from alphabench.evaluators.detection.mmdet.preprocessing import Prepared, Release, Scale, prepare
 from alphabench.evaluators.detection.mmdet.weight_conversion import (
     HEADS,
@@ -59,6 +65,8 @@ if TYPE_CHECKING:
 
 NAME: Final = "mask2former:official"
 _RELEASES: Final[Mapping[str, Release]] = {"mmdet2": "2", "mmdet3": "3"}
+_QUEUED: Final = 8
+"""Images whose outputs may wait on the device, to be fetched together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,15 +171,21 @@ class OfficialDetector:
         by_size: dict[torch.Size, list[int]] = defaultdict(list)
         for position, one in enumerate(prepared):
             by_size[one.pixels_CPQ.shape].append(position)
-        found: list[list[DetectedObject]] = [[] for _ in images]
         step = self.options.at_once
         groups = [of[at : at + step] for of in by_size.values() for at in range(0, len(of), step)]
-        for positions in groups:
-            sizes = [(images[at].height, images[at].width) for at in positions]
-            group = self._detect_equal([prepared[at] for at in positions], sizes)
-            for at, objects in zip(positions, group, strict=True):
-                found[at] = objects
-        return found
+        at_once = max(1, _QUEUED // step)
+        found: dict[int, list[DetectedObject]] = {}
+        for start in range(0, len(groups), at_once):
+            together = groups[start : start + at_once]
+            outputs = [
+                output
+                for positions in together
+                for output in self._outputs([prepared[at] for at in positions])
+            ]
+            every = [position for positions in together for position in positions]
+            sizes = [(images[at].height, images[at].width) for at in every]
+            found |= zip(every, self._objects(outputs, sizes), strict=True)
+        return [found[position] for position in range(len(images))]
 
     @property
     def _tested(self) -> str:
@@ -187,32 +201,45 @@ class OfficialDetector:
         return OfficialDetector(options, device=self.device, scale=PROBE_SCALE).detect(images)
 
     @torch.inference_mode()
-    def _detect_equal(
-        self, inputs: Sequence[Prepared], sizes: Sequence[tuple[int, int]]
-    ) -> list[list[DetectedObject]]:
-        """Objects of each image; `sizes` are (height, width) of the images."""
+    def _outputs(self, inputs: Sequence[Prepared]) -> list[_Output]:
+        """What the network says of images of one size, in one pass; waits for nothing."""
         model = self._loaded
         pixels_BCPQ = torch.stack([one.pixels_CPQ for one in inputs])
-        outputs = model.network(pixel_values=pixels_BCPQ.to(self.device, model.dtype))
+        made = model.network(pixel_values=sent(pixels_BCPQ, self.device, model.dtype))
         return [
-            [
-                found
-                for _, found in as_objects(
-                    instances(
-                        best_candidates(
-                            outputs.class_queries_logits[at : at + 1],
-                            limit=LIMIT,
-                            min_score=self.options.min_score,
-                        ),
-                        outputs.masks_queries_logits[at : at + 1],
-                        input_size=(pixels_BCPQ.shape[2], pixels_BCPQ.shape[3]),
-                        content_size=one.content,
-                        image_size=size,
-                    ),
-                    categories=model.categories,
-                )
-            ]
-            for at, (one, size) in enumerate(zip(inputs, sizes, strict=True))
+            _Output(
+                class_logits_1QC1=made.class_queries_logits[at : at + 1],
+                mask_logits_1Qhw=made.masks_queries_logits[at : at + 1],
+                input_size=(pixels_BCPQ.shape[2], pixels_BCPQ.shape[3]),
+                content_size=one.content,
+            )
+            for at, one in enumerate(inputs)
+        ]
+
+    @torch.inference_mode()
+    def _objects(
+        self, outputs: Sequence[_Output], sizes: Sequence[tuple[int, int]]
+    ) -> list[list[DetectedObject]]:
+        """Objects of each image; `sizes` are (height, width) of the images."""
+        candidates = best_candidates(
+            [output.class_logits_1QC1 for output in outputs],
+            limit=LIMIT,
+            min_score=self.options.min_score,
+        )
+        parts = [
+            segments(
+                these,
+                output.mask_logits_1Qhw,
+                input_size=output.input_size,
+                content_size=output.content_size,
+                image_size=size,
+            )
+            for these, output, size in zip(candidates, outputs, sizes, strict=True)
+        ]
+        categories = self._loaded.categories
+        return [
+            [found for _, found in as_objects(one, categories=categories)]
+            for one in instances(candidates, parts)
         ]
 
     @cached_property
@@ -226,6 +253,15 @@ class OfficialDetector:
     @cached_property
     def _loaded(self) -> _Loaded:
         return _load(self._weights, dtype=getattr(torch, self.options.dtype), device=self.device)
+
+
+class _Output(NamedTuple):
+    """Of the network, for one image."""
+
+    class_logits_1QC1: Tensor
+    mask_logits_1Qhw: Tensor
+    input_size: tuple[int, int]
+    content_size: tuple[int, int]
 
 
 class _Loaded(NamedTuple):

@@ -5,21 +5,27 @@ The rule is mmdet's (MaskFormerFusionHead.instance_postprocess, mmdet 3.3.0): th
 resized to the image, mask = logit above 0, score = class probability x mean mask
 probability inside the mask. Float32, no gradient.
 
+Several images are computed one after another and their results fetched together, so that the host
+waits for the device twice: for candidates, and for instances.
+
 Shapes: B images of one size, Q queries, C classes (without no-object), K best pairs, N candidates
 of all images together, h w size of the mask logits, H W size of the image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from alphabench.device_transfer import fetched, sent
+
 
 class Candidates(NamedTuple):
-    """(query, class) pairs that may become objects, image after image, best first."""
+    """(query, class) pairs that may become objects, image after image, best first; on the CPU."""
 
     image_N: Tensor
     query_N: Tensor
@@ -28,8 +34,19 @@ class Candidates(NamedTuple):
     """Probability of the class, a ceiling of the final score."""
 
 
+class Segments(NamedTuple):
+    """The masks of candidates, in their order; on the device of the logits."""
+
+    mask_NHW: Tensor
+    mean_N: Tensor
+    """Mean probability inside the mask, 0 for an empty one."""
+    box_N4: Tensor
+    are_finite: Tensor
+    """Whether all logits of the images are numbers, a scalar."""
+
+
 class Instances(NamedTuple):
-    """Objects, in the order of their candidates."""
+    """Objects, in the order of their candidates; on the CPU."""
 
     image_N: Tensor
     label_N: Tensor
@@ -39,11 +56,14 @@ class Instances(NamedTuple):
     mask_NHW: Tensor
 
 
-def best_candidates(class_logits_BQC1: Tensor, *, limit: int, min_score: float) -> Candidates:
+def best_candidates(
+    class_logits: Sequence[Tensor], *, limit: int, min_score: float
+) -> list[Candidates]:
     """The `limit` most probable (query, class) pairs of each image, above `min_score`.
 
     Args:
-        class_logits_BQC1: the last class is no-object; it takes part in the softmax only.
+        class_logits: (B, Q, C + 1) of each batch; the last class is no-object, which takes part in
+            the softmax only.
         limit: pairs an image; mmdet's max_per_image, 100.
         min_score: pairs at or below it are left out; it can be no score of interest, since the
             final score is the pair's probability times a mean of probabilities.
@@ -51,23 +71,34 @@ def best_candidates(class_logits_BQC1: Tensor, *, limit: int, min_score: float) 
     Raises:
         RuntimeError: the logits are no numbers.
     """
-    if not class_logits_BQC1.isfinite().all():
-        raise RuntimeError("the detector's class logits are not finite")
-    probability_BQC = class_logits_BQC1.float().softmax(dim=-1)[..., :-1]
-    n_classes = probability_BQC.shape[-1]
-    flat_BP = probability_BQC.flatten(1)
-    score_BK, pair_BK = flat_BP.topk(min(limit, flat_BP.shape[1]), dim=1)
-    image_N, rank_N = torch.nonzero(score_BK > min_score, as_tuple=True)
-    pair_N = pair_BK[image_N, rank_N]
-    return Candidates(
-        image_N=image_N,
-        query_N=pair_N // n_classes,
-        label_N=pair_N % n_classes,
-        score_N=score_BK[image_N, rank_N],
-    )
+    queued: list[Tensor] = []
+    for logits_BQC1 in class_logits:
+        probability_BQC = logits_BQC1.float().softmax(dim=-1)[..., :-1]
+        flat_BP = probability_BQC.flatten(1)
+        score_BK, pair_BK = flat_BP.topk(min(limit, flat_BP.shape[1]), dim=1)
+        queued += [score_BK, pair_BK, logits_BQC1.isfinite().all()]
+    host = iter(fetched(queued))
+    found = []
+    for logits_BQC1, score_BK, pair_BK, are_finite in zip(
+        class_logits, host, host, host, strict=True
+    ):
+        if not are_finite:
+            raise RuntimeError("the detector's class logits are not finite")
+        n_classes = logits_BQC1.shape[-1] - 1
+        image_N, rank_N = torch.nonzero(score_BK > min_score, as_tuple=True)
+        pair_N = pair_BK[image_N, rank_N]
+        found.append(
+            Candidates(
+                image_N=image_N,
+                query_N=pair_N // n_classes,
+                label_N=pair_N % n_classes,
+                score_N=score_BK[image_N, rank_N],
+            )
+        )
+    return found
 
 
-def instances(
+def segments(
     candidates: Candidates,
     mask_logits_BQhw: Tensor,
     *,
@@ -75,8 +106,8 @@ def instances(
     image_size: tuple[int, int],
     content_size: tuple[int, int] | None = None,
     pixels_at_once: int = 2**22,
-) -> Instances:
-    """Masks, scores and boxes of the candidates at the size of the images.
+) -> Segments:
+    """Masks and boxes of the candidates at the size of the images; waits for nothing.
 
     Args:
         candidates: from the same outputs.
@@ -87,14 +118,11 @@ def instances(
             where the input has no padding.
         pixels_at_once: masks are enlarged in chunks of about this many values (16 MiB of
             float32, which stays near a processor's cache); changes no result.
-
-    Raises:
-        RuntimeError: the logits are no numbers.
     """
-    if not mask_logits_BQhw.isfinite().all():
-        raise RuntimeError("the detector's mask logits are not finite")
     height, width = image_size
-    chosen_Nhw = mask_logits_BQhw[candidates.image_N, candidates.query_N].float()
+    device = mask_logits_BQhw.device
+    at_N, query_N = sent(torch.stack([candidates.image_N, candidates.query_N]), device)
+    chosen_Nhw = mask_logits_BQhw[at_N, query_N].float()
     sizes = (input_size, content_size or input_size, image_size)
     step = max(1, pixels_at_once // max(height * width, input_size[0] * input_size[1]))
     masks, means = [], []
@@ -104,13 +132,26 @@ def instances(
         means.append(mean_n)
     mask_NHW = torch.cat(masks) if masks else chosen_Nhw.new_zeros((0, height, width)).bool()
     mean_N = torch.cat(means) if means else chosen_Nhw.new_zeros(0)
-    return Instances(
-        image_N=candidates.image_N,
-        label_N=candidates.label_N,
-        score_N=candidates.score_N * mean_N,
-        box_N4=boxes_of_masks(mask_NHW),
-        mask_NHW=mask_NHW,
-    )
+    are_finite = mask_logits_BQhw.isfinite().all()
+    return Segments(mask_NHW, mean_N, boxes_of_masks(mask_NHW), are_finite)
+
+
+def instances(candidates: Sequence[Candidates], parts: Sequence[Segments]) -> list[Instances]:
+    """The objects of each batch from its candidates and their segments.
+
+    Raises:
+        RuntimeError: the mask logits are no numbers.
+    """
+    host = iter(fetched([tensor for part in parts for tensor in part]))
+    found = []
+    for these, mask_NHW, mean_N, box_N4, are_finite in zip(
+        candidates, host, host, host, host, strict=True
+    ):
+        if not are_finite:
+            raise RuntimeError("the detector's mask logits are not finite")
+        score_N = these.score_N * mean_N
+        found.append(Instances(these.image_N, these.label_N, score_N, box_N4, mask_NHW))
+    return found
 
 
 def _enlarged(
