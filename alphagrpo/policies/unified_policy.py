@@ -27,12 +27,12 @@ from alphabench.models.bagel.packed_sequences import ragged
 from alphabench.models.bagel.sampler import (
     Contexts,
     GuidedVelocity,
-    generate_text,
     new_contexts,
     with_latents,
     with_text,
     with_thought,
 )
+from alphabench.models.bagel.text_decoding import generate_text
 from alphabench.types import NotGenerated
 from alphatrainers.protocols import (
     ReplayAnswer,
@@ -41,7 +41,13 @@ from alphatrainers.protocols import (
     VelocityPredicted,
     VelocityQuery,
 )
-from alphatrainers.sampling import generator, sample_latents, sample_next_tokens, score_tokens
+from alphatrainers.sampling import (
+    SampledTokens,
+    generator,
+    sample_latents,
+    sample_next_tokens,
+    score_tokens,
+)
 from alphatrainers.trajectory import (
     GenerateImage,
     GenerateText,
@@ -243,19 +249,17 @@ class UMMPolicy:
         self, contexts: Contexts, spec: GenerateText, generators: Sequence[torch.Generator]
     ) -> list[SampledText]:
         tokens = self.umm.loaded.tokens
-        ids: list[list[int]] = [[] for _ in generators]
-        logps: list[list[float]] = [[] for _ in generators]
+        step_rows: list[list[int]] = []
+        step_tokens: list[SampledTokens] = []
 
-        def choose(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
+        def choose(logits_BV: Tensor, rows: Sequence[int]) -> Tensor:
             own = [generators[row] for row in rows]
             sampled = sample_next_tokens(
                 logits_BV, own, temperature=spec.temperature, top_p=spec.top_p
             )
-            chosen = [int(one) for one in sampled.ids_B.tolist()]
-            for row, one, logp in zip(rows, chosen, sampled.logp_B.tolist(), strict=True):
-                ids[row].append(one)
-                logps[row].append(logp)
-            return chosen
+            step_rows.append(list(rows))
+            step_tokens.append(sampled)
+            return sampled.ids_B
 
         generate_text(
             self.umm.loaded.model,
@@ -265,16 +269,24 @@ class UMMPolicy:
             max_tokens=spec.max_tokens,
             choose=choose,
         )
-        return [
-            SampledText(
-                spec=spec,
-                ids=tuple(row),
-                logp_T=torch.tensor(logp, dtype=torch.float32),
-                finished=row[-1] == tokens.end,
-                text=tokens.answer([tokens.start, *row]),
+        # On the host only now: one transfer for all tokens, not one for each.
+        ids_T = torch.cat([one.ids_B for one in step_tokens]).tolist()
+        logp_T = torch.cat([one.logp_B for one in step_tokens]).float().cpu()
+        row_of_token = [row for rows in step_rows for row in rows]
+        sampled_texts = []
+        for row in range(len(generators)):
+            own_T = [index for index, one in enumerate(row_of_token) if one == row]
+            ids = tuple(ids_T[index] for index in own_T)
+            sampled_texts.append(
+                SampledText(
+                    spec=spec,
+                    ids=ids,
+                    logp_T=logp_T[own_T],
+                    finished=ids[-1] == tokens.end,
+                    text=tokens.answer([tokens.start, *ids]),
+                )
             )
-            for row, logp in zip(ids, logps, strict=True)
-        ]
+        return sampled_texts
 
     def _generate_images(
         self, contexts: Contexts, spec: GenerateImage, generators: Sequence[torch.Generator]

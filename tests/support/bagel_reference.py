@@ -21,11 +21,11 @@ from alphabench.models.bagel.model import Grid
 from alphabench.models.bagel.sampler import (
     Contexts,
     GuidedVelocity,
-    generate_text,
     with_latents,
     with_patches,
     with_text,
 )
+from alphabench.models.bagel.text_decoding import generate_text
 
 LATENTS = SizeRule(longest=128, shortest=64, stride=16)
 PATCHES = SizeRule(longest=112, shortest=56, stride=14)
@@ -74,9 +74,9 @@ class Golden:
     def write(self, contexts: Contexts, most: int, *, end: int | None = None) -> Written:
         logits: list[Tensor] = []
 
-        def choose(logits_BV: Tensor, rows: Any) -> list[int]:
+        def choose(logits_BV: Tensor, rows: Any) -> Tensor:
             logits.append(logits_BV[0])
-            return [int(logits_BV[0].argmax())]
+            return logits_BV.argmax(dim=-1)
 
         tokens = self.loaded.tokens
         ids = generate_text(

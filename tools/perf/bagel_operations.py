@@ -23,7 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.model import Bagel, Grid, ImageMarks
-from alphabench.models.bagel.sampler import GuidedVelocity, generate_text, new_contexts, with_text
+from alphabench.models.bagel.sampler import GuidedVelocity, new_contexts, with_text
+from alphabench.models.bagel.text_decoding import generate_text
 from alphagrpo.policies.unified_policy import EXPERTS
 from alphatrainers.lora_adapters import select_trainable
 from alphatrainers.settings import LoraSettings

@@ -10,7 +10,7 @@ from torch import Tensor
 from alphabench.models.bagel.kv_cache import Context
 from alphabench.models.bagel.loading import LoadedBagel, load_bagel
 from alphabench.models.bagel.model import Grid
-from alphabench.models.bagel.sampler import generate_text
+from alphabench.models.bagel.text_decoding import generate_text
 
 GRID = Grid(2, 3)
 
@@ -35,10 +35,10 @@ def velocity(loaded: LoadedBagel, *, recompute: bool = False) -> Tensor:
 def test_scores_are_the_log_probabilities_met_while_writing(loaded: LoadedBagel) -> None:
     met: list[Tensor] = []
 
-    def choose(logits_BV: Tensor, rows: object) -> list[int]:
+    def choose(logits_BV: Tensor, rows: object) -> Tensor:
         chosen = logits_BV.argmax(dim=-1)
         met.append(logits_BV.log_softmax(dim=-1).gather(1, chosen[:, None])[:, 0])
-        return [int(token) for token in chosen]
+        return chosen
 
     with torch.no_grad():
         context = context_of(loaded)

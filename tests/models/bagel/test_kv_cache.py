@@ -14,7 +14,8 @@ from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.kv_cache import image_block, text_block
 from alphabench.models.bagel.loading import LoadedBagel
 from alphabench.models.bagel.model import Grid
-from alphabench.models.bagel.sampler import GuidedVelocity, generate_text, new_contexts, with_text
+from alphabench.models.bagel.sampler import GuidedVelocity, new_contexts, with_text
+from alphabench.models.bagel.text_decoding import generate_text
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
 GRIDS = (Grid(2, 3), Grid(4, 4))

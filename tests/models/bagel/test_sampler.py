@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from alphabench.models.bagel import text_decoding
 from alphabench.models.bagel.guidance import Guidance, Renorm
 from alphabench.models.bagel.kv_cache import stack
 from alphabench.models.bagel.loading import LoadedBagel
@@ -17,13 +18,13 @@ from alphabench.models.bagel.sampler import (
     Contexts,
     GuidedVelocity,
     denoise_latents,
-    generate_text,
     new_contexts,
     with_latents,
     with_patches,
     with_text,
     with_thought,
 )
+from alphabench.models.bagel.text_decoding import generate_text
 
 TEXTS = ("a cat", "seven green trees beside a long road", "x")
 GRIDS = (Grid(2, 3), Grid(4, 4), Grid(1, 5))
@@ -123,6 +124,19 @@ def test_finished_rows_leave_and_the_others_write_on_unchanged(loaded: LoadedBag
         stop = whole.index(end) if end in whole else len(whole)
         assert ids == whole[:stop]
     assert len(found[1]) < 9
+
+
+def test_a_text_longer_than_the_reserved_slots_goes_on_in_more_of_them(
+    loaded: LoadedBagel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.no_grad():
+        context = edited(loaded, [0, 1, 2]).full
+        texts = []
+        for slots in (256, 3, 1):
+            monkeypatch.setattr(text_decoding, "CHUNK", slots)
+            start = loaded.tokens.start
+            texts.append(generate_text(loaded.model, context, start=start, end=-1, max_tokens=7))
+    assert texts[0] == texts[1] == texts[2]
 
 
 def test_generation_leaves_the_context_unchanged(loaded: LoadedBagel) -> None:

@@ -31,10 +31,7 @@ from alphabench.models.bagel.packed_sequences import ragged
 from alphabench.models.bagel.sampler import (
     Contexts,
     GuidedVelocity,
-    TokenSampler,
     denoise_latents,
-    generate_text,
-    most_likely,
     new_contexts,
     with_latents,
     with_patches,
@@ -42,6 +39,7 @@ from alphabench.models.bagel.sampler import (
     with_thought,
 )
 from alphabench.models.bagel.sampling_config import BagelSampling
+from alphabench.models.bagel.text_decoding import TokenSampler, generate_text, most_likely
 from alphabench.models.unified_model import (
     AnswerTask,
     GenerationResult,
@@ -333,13 +331,13 @@ def seeded_token_sampler(seeds: Sequence[int], temperature: float) -> TokenSampl
     """
     generators = [torch.Generator().manual_seed(_text_seed(seed)) for seed in seeds]
 
-    def choose(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
-        steps_BV = (logits_BV.cpu().double() / temperature).softmax(dim=-1).cumsum(dim=-1)
-        chosen = []
-        for sums_V, row in zip(steps_BV, rows, strict=True):
-            point = torch.rand((), generator=generators[row], dtype=torch.float64) * sums_V[-1]
-            chosen.append(int(torch.searchsorted(sums_V, point, right=True)))
-        return chosen
+    def choose(logits_BV: Tensor, rows: Sequence[int]) -> Tensor:
+        sums_BV = (logits_BV.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
+        uniform_B1 = torch.stack(
+            [torch.rand(1, generator=generators[row], dtype=torch.float64) for row in rows]
+        )
+        points_B1 = uniform_B1.to(sums_BV.device) * sums_BV[:, -1:]
+        return torch.searchsorted(sums_BV, points_B1, right=True)[:, 0]
 
     return choose
 

@@ -77,19 +77,21 @@ class PassInputs(NamedTuple):
     by: Rotation
     sees_B1NM: Tensor | None
     """True where a new token may look at a stored (first P) or new (last N) one; None: all may."""
-    capacity: int
-    """Slots at the end of the stored keys and values that are free."""
+    n_stored: int
+    """P; slots of the stored keys and values after these are free."""
+    in_place: bool
+    """New keys and values go into free slots."""
 
 
-def append_keys(stored_BGPK: Tensor, new_BGNK: Tensor, capacity: int) -> Tensor:
-    """The new keys or values after the stored ones: in reserved capacity, or in a new tensor."""
-    if not capacity:
-        return torch.cat([stored_BGPK, new_BGNK], dim=2)
-    assert capacity == new_BGNK.shape[2], "the capacity is reserved for exactly this block"
-    if torch.is_grad_enabled():
-        return torch.cat([stored_BGPK[:, :, :-capacity], new_BGNK], dim=2)
-    stored_BGPK[:, :, -capacity:] = new_BGNK
-    return stored_BGPK
+def append_keys(stored_BGSK: Tensor, new_BGNK: Tensor, shared: PassInputs) -> Tensor:
+    """The new keys or values after the P stored ones: in free slots, or in a new tensor."""
+    n_stored = shared.n_stored
+    if not shared.in_place:
+        return torch.cat([stored_BGSK[:, :, :n_stored], new_BGNK], dim=2)
+    n_all = n_stored + new_BGNK.shape[2]
+    assert n_all <= stored_BGSK.shape[2], "the capacity is smaller than this block"
+    stored_BGSK[:, :, n_stored:n_all] = new_BGNK
+    return stored_BGSK
 
 
 def grouped_attention(
@@ -142,11 +144,13 @@ class BagelAttention(nn.Module):
         q_BHNK, k_BGNK, v_BGNK = (
             block.routed.pad(x).transpose(1, 2) for x in (q_THK, k_TGK, v_TGK)
         )
-        k_BGMK = append_keys(stored[0], k_BGNK, shared.capacity)
-        v_BGMK = append_keys(stored[1], v_BGNK, shared.capacity)
+        keys_BGSK = append_keys(stored[0], k_BGNK, shared)
+        values_BGSK = append_keys(stored[1], v_BGNK, shared)
+        n_all = shared.n_stored + block.tokens.longest
+        k_BGMK, v_BGMK = keys_BGSK[:, :, :n_all], values_BGSK[:, :, :n_all]
         mixed_BHNK = grouped_attention(q_BHNK, k_BGMK, v_BGMK, shared.sees_B1NM)
         mixed_TD = block.routed.unpad(mixed_BHNK.transpose(1, 2)).flatten(1)
-        return routed(self, "o_proj", mixed_TD, count), (k_BGMK, v_BGMK)
+        return routed(self, "o_proj", mixed_TD, count), (keys_BGSK, values_BGSK)
 
 
 class BagelMlp(nn.Module):
@@ -211,7 +215,8 @@ class Decoder(nn.Module):
     ) -> DecoderOutput:
         """Reads `block`, whose embeddings are `x_TD`, after `context`; changes neither.
 
-        Where `context` has capacity, the returned keys are stored there, until the next reading.
+        Where `context` has capacity, the returned keys are stored there, until the next reading
+        after the same context.
 
         `recompute` stores no activations inside layers for the backward pass but computes them
         again there: the same gradients for less memory and more time.
@@ -220,7 +225,8 @@ class Decoder(nn.Module):
             block,
             rotation(block.positions_T, self.config.head_size, self.config.rope_theta),
             block.sees(context),
-            context.capacity,
+            n_stored=context.valid_BP.shape[1],
+            in_place=context.capacity > 0 and not torch.is_grad_enabled(),
         )
         x_TD, stored_pairs = block.working_order(x_TD), []
         for layer, key, value in zip(self.layers, context.keys, context.values, strict=True):
@@ -239,6 +245,7 @@ class Decoder(nn.Module):
                 for stored, new in zip(context.lengths, block.tokens.lengths, strict=True)
             ),
             positions=block.positions_after,
+            capacity=context.capacity - block.tokens.longest if shared.in_place else 0,
         )
         return DecoderOutput(hidden_TD, after)
 

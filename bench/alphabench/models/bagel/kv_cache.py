@@ -29,7 +29,7 @@ class Context:
     """Keys and values of all layers for B rows; never modified, only extended into a new one."""
 
     keys: tuple[Tensor, ...]
-    """One [B, G, P, K] a layer, after normalisation and rotation."""
+    """One [B, G, P + capacity, K] a layer, after normalisation and rotation."""
     values: tuple[Tensor, ...]
     valid_BP: Tensor
     lengths: tuple[int, ...]
@@ -37,11 +37,11 @@ class Context:
     positions: tuple[int, ...]
     """The position that the next token of each row gets."""
     capacity: int = 0
-    """Free slots after the P stored ones, for the next block's keys and values.
+    """Free slots after the P stored ones, for the keys and values of blocks to come.
 
     Reading two blocks after the same context overwrites the first one's keys. That saves a copy at
-    each step of the sampler, which needs no keys of earlier steps. Not used while gradients are
-    recorded.
+    each step of the sampler, which needs no keys of earlier steps, and at each decoded token. Not
+    used while gradients are recorded.
     """
 
     @property
@@ -55,7 +55,6 @@ class Context:
 
     def take(self, rows: Sequence[int]) -> Context:
         """These rows, in this order; a row may be taken twice."""
-        assert not self.capacity, "rows are taken before capacity is reserved"
         index = torch.tensor(list(rows), dtype=torch.long, device=self.valid_BP.device)
         return Context(
             keys=tuple(key[index] for key in self.keys),
@@ -63,10 +62,11 @@ class Context:
             valid_BP=self.valid_BP[index],
             lengths=tuple(self.lengths[row] for row in rows),
             positions=tuple(self.positions[row] for row in rows),
+            capacity=self.capacity,
         )
 
     def with_capacity(self, slots: int) -> Context:
-        """A copy with capacity for a block whose longest row has `slots` tokens."""
+        """A copy with room for `slots` more tokens in every row."""
         assert not self.capacity, "capacity is reserved already"
         return replace(
             self,

@@ -97,6 +97,10 @@ class Bagel(nn.Module):
         x_TD = self.language_model.model.embed_tokens(ids_T)
         return self._read(x_TD, block, context, recompute=recompute)
 
+    def read_token(self, context: Context, ids_B: Tensor, block: Block) -> DecoderOutput:
+        """Reads one token a row, for decoding; `block` places it."""
+        return self._read(self.language_model.model.embed_tokens(ids_B), block, context)
+
     def logits(self, hidden_TD: Tensor) -> Tensor:
         """Scores [T, V] of the next token, float32; some rows of the head stand for no token."""
         return torch.as_tensor(self.language_model.lm_head(hidden_TD)).float()

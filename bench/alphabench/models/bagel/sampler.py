@@ -8,7 +8,7 @@ Shapes: B rows; L latent tokens of all rows, packed; C features of a token; V vo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -141,49 +141,3 @@ def denoise_latents(
     for step in guided.steps(noise_LC, points=points, shift=shift):
         x_LC = step.after_LC
     return x_LC
-
-
-TokenSampler = Callable[[Tensor, Sequence[int]], list[int]]
-"""One token id a row, from logits [B, V] and the indices of the unfinished rows."""
-
-
-def most_likely(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
-    """The most probable token, the same for every row."""
-    assert len(rows) == len(logits_BV)
-    return [int(token) for token in logits_BV.argmax(dim=-1).tolist()]
-
-
-@torch.no_grad()
-def generate_text(
-    model: Bagel,
-    context: Context,
-    *,
-    start: int,
-    end: int,
-    max_tokens: int,
-    choose: TokenSampler = most_likely,
-) -> list[list[int]]:
-    """Continues every row of `context`, which stays as it is; finished rows leave the batch.
-
-    Args:
-        model: generates the text.
-        context: what was read before.
-        start: the token fed first; every answer begins with it.
-        end: the token that finishes a row; no answer contains it.
-        most: tokens written at most, without the start.
-        choose: picks the next token of each row.
-    """
-    answers = [[start] for _ in range(context.rows)]
-    writing = list(range(context.rows))
-    for _ in range(max_tokens):
-        read = model.read_text(context, [answers[row][-1:] for row in writing])
-        chosen = choose(model.logits(read.hidden_TD), writing)
-        continuing = [position for position, token in enumerate(chosen) if token != end]
-        for position in continuing:
-            answers[writing[position]].append(chosen[position])
-        if not continuing:
-            break
-        all_continue = len(continuing) == len(writing)
-        context = read.context if all_continue else read.context.take(continuing)
-        writing = [writing[position] for position in continuing]
-    return answers

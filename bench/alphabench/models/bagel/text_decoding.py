@@ -1,0 +1,93 @@
+"""Writes text, many rows at a time: one forward pass of the whole batch a token.
+
+Keys and values go into slots that are reserved in advance, chosen tokens go back into the model
+without passing the host, and the host waits once a token: for the ids, to see which rows have
+finished. Seeds nothing: the rule for choosing tokens is an argument.
+
+Shapes: B unfinished rows; V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from alphabench.models.bagel.kv_cache import Block, Context
+from alphabench.models.bagel.model import Bagel
+from alphabench.models.bagel.packed_sequences import Ragged, ragged
+
+TokenSampler = Callable[[Tensor, Sequence[int]], Tensor]
+"""One token id a row [B], from logits [B, V] and the indices of the unfinished rows.
+
+Both tensors are on the model's device; a sampler that waits for it costs every token a wait."""
+CHUNK: Final = 256
+"""Tokens for which slots are reserved at once; a longer text is copied once a chunk."""
+
+
+def most_likely(logits_BV: Tensor, rows: Sequence[int]) -> Tensor:
+    """The most probable token, the same for every row."""
+    assert len(rows) == len(logits_BV)
+    return logits_BV.argmax(dim=-1)
+
+
+@torch.no_grad()
+def generate_text(
+    model: Bagel,
+    context: Context,
+    *,
+    start: int,
+    end: int,
+    max_tokens: int,
+    choose: TokenSampler = most_likely,
+) -> list[list[int]]:
+    """Continues every row of `context`, which stays as it is; finished rows leave the batch.
+
+    Args:
+        model: generates the text.
+        context: what was read before.
+        start: the token fed first; every answer begins with it.
+        end: the token that finishes a row; no answer contains it.
+        max_tokens: tokens written at most, without the start.
+        choose: picks the next token of each row.
+    """
+    answers = [[start] for _ in range(context.rows)]
+    writing = list(range(context.rows))
+    device = context.valid_BP.device
+    fed_B = torch.full((context.rows,), start, dtype=torch.long, device=device)
+    positions_B = torch.tensor(context.positions, device=device)
+    tokens = ragged([1] * context.rows, device)
+    for index in range(max_tokens):
+        if not context.capacity:
+            context = context.with_capacity(min(CHUNK, max_tokens - index))
+        read = model.read_token(context, fed_B, _token_block(context, tokens, positions_B))
+        fed_B = choose(model.logits(read.hidden_TD), writing)
+        context, positions_B = read.context, positions_B + 1
+        chosen = fed_B.tolist()
+        continuing = [row for row, token in enumerate(chosen) if token != end]
+        for row in continuing:
+            answers[writing[row]].append(chosen[row])
+        if not continuing:
+            break
+        if len(continuing) < len(writing):
+            kept = torch.tensor(continuing, dtype=torch.long, device=device)
+            fed_B, positions_B = fed_B[kept], positions_B[kept]
+            context, tokens = context.take(continuing), ragged([1] * len(continuing), device)
+            writing = [writing[row] for row in continuing]
+    return answers
+
+
+def _token_block(context: Context, tokens: Ragged, positions_B: Tensor) -> Block:
+    """One token a row, at positions that the device has already."""
+    return Block(
+        tokens=tokens,
+        routed=tokens,
+        order_T=None,
+        restore_T=None,
+        understanding=context.rows,
+        positions_T=positions_B,
+        sees_BNN=None,
+        positions_after=tuple(position + 1 for position in context.positions),
+    )
