@@ -1,4 +1,4 @@
-"""Stored runs from Python: load one, compare two, rank many.
+"""Stored runs from Python: load one, compare two, rank many, merge the shards of one.
 
 `alphabench compare` and `alphabench leaderboard` print what these functions return. Generates and
 scores nothing.
@@ -28,7 +28,10 @@ from alphabench.reports.leaderboard import Leaderboard, rank_runs
 from alphabench.reports.published import read_published
 from alphabench.results.run_result import RunResult
 from alphabench.runs import factories
-from alphabench.runs.store import run_folders
+from alphabench.runs.folder_search import run_folders
+from alphabench.runs.merging import merge_folders
+from alphabench.runs.run import summarise_all
+from alphabench.runs.store import RunFolder
 from alphabench.runs.stored_run import StoredRun
 from alphabench.types import ProtocolName
 
@@ -63,6 +66,49 @@ def load_run(
 
     result = RunResult(run, open_benchmark)
     return result if evaluation is None else result.select(evaluation)
+
+
+def merge_runs(
+    folders: StoredRunPath | Iterable[StoredRunPath],
+    *,
+    out: StoredRunPath | None = None,
+    benchmark: str | Benchmark | None = None,
+) -> RunResult:
+    """Merge the shards of a run into one run folder, as `alphabench merge` does.
+
+    The same call again changes nothing; with further shards it adds them. The folders that are
+    merged are not changed.
+
+    Args:
+        folders: run folders of one run; or the folder of the whole run, for all shards beside it.
+        out: the folder of the merged run; None puts it beside its shards.
+        benchmark: your own benchmark that the run is of, where no installed package registers it.
+
+    Returns:
+        The merged run. What it still lacks lowers its coverage; `evaluate` without `shard` and
+        with `out` at its folder makes it.
+
+    Raises:
+        AlphaBenchError: the folders are not of one run, contradict each other, or one is damaged
+            or being written.
+    """
+    one = isinstance(folders, str | PathLike)
+    if not one and not isinstance(folders, Iterable):
+        raise _no_run(folders)
+    given: Any = [folders] if one else folders
+
+    def open_benchmark(folder: RunFolder) -> Benchmark:
+        return factories.benchmark_of_run(
+            folder.manifest.benchmark, "official", benchmark, folder=folder
+        )
+
+    merged = merge_folders(
+        [_path(path) for path in given], open_benchmark, out=None if out is None else _path(out)
+    )
+    if merged.folder.evaluations():
+        opener = partial(factories.benchmark_of_run, given=benchmark, folder=merged.folder)
+        summarise_all(merged.folder, opener)
+    return load_run(merged.folder.root, benchmark=benchmark)
 
 
 def compare(

@@ -52,6 +52,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
     refine: str | None = None,
     refine_judge: str | Judge | None = None,
     limit: int | None = None,
+    shard: str | None = None,
     seed: int = 0,
     out: AnyPath | None = None,
     name: str | None = None,
@@ -84,6 +85,8 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
         refine: refine images: `always`, `self` or `oracle`, optionally followed by `:ROUNDS`.
         refine_judge: the judge for `refine="self"`; None is the checkpoint itself.
         limit: the number of samples, from all groups in proportion; the report is then partial.
+        shard: only a part of the samples, such as `3/8`, in a folder of its own that stands
+            beside the run's and ends with `.shard-3-of-8`; see `alphabench.analysis.merge_runs`.
         seed: of the run; each image's seed follows from it.
         out: the run folder; None names one below `runs`.
         name: what tables call the run instead of its checkpoint; also names its folder without
@@ -111,6 +114,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
         refine_judge=_judge(refine_judge, "refine_judge"),
         limit=None if limit is None else whole_number("limit", limit, least=1),
         seed=whole_number("seed", seed, least=0),
+        shard=factories.open_shard(text_or_none("shard", shard)),
         out=path_or_none("out", out),
         label=text_or_none("name", name),
         budget=dollars_or_none("budget", budget),

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.runs.folder_search import run_folders
 from alphabench.runs.store import (
     Manifest,
     RunFolder,
     StoredVerdict,
     fingerprint,
-    run_folders,
     save_image,
 )
 from alphabench.types import GeneratedImage, ImageRequest, NotGenerated, Sample, Verdict

@@ -17,7 +17,13 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from alphabench.cli import judge_commands, parity_commands, run_commands, show_commands
+from alphabench.cli import (
+    judge_commands,
+    merge_command,
+    parity_commands,
+    run_commands,
+    show_commands,
+)
 from alphabench.cli.continuation import Continuation
 from alphabench.cli.help_pages import PagedGroup, add_command, add_group
 from alphabench.core.errors import AlphaBenchError, from_os_error
@@ -36,6 +42,7 @@ VERBS: Final[Mapping[str, Callable[..., None]]] = {
     "generate": run_commands.generate_command,
     "score": run_commands.score_command,
     "summarise": run_commands.summarise_command,
+    "merge": merge_command.merge_command,
     "list": show_commands.list_command,
     "show": show_commands.show_command,
     "compare": show_commands.compare_command,

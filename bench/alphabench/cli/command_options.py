@@ -108,6 +108,16 @@ Limit = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only part I of N of the samples, in a folder of its own beside the run's: "
+        "DIR.shard-I-of-N. `alphabench merge` joins them.",
+        rich_help_panel=WHAT,
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option(

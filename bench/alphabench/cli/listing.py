@@ -16,7 +16,8 @@ from alphabench.benchmarks import open_benchmark
 from alphabench.cli.printing import ShownPage
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges import FORMS as JUDGE_FORMS
-from alphabench.runs.store import RunFolder, run_folders
+from alphabench.runs.folder_search import run_folders
+from alphabench.runs.store import RunFolder
 from alphabench.types import Card, Report
 from alphabench.upstream import UpstreamData
 from alphabench.upstream.fetch import fetchable
@@ -228,13 +229,16 @@ def run_row(folder: RunFolder) -> dict[str, Any]:
     manifest, n_images = folder.manifest, len(folder.images())
     reports = folder.reports()
     results = ", ".join(_result(name, report) for name, report in reports.items())
+    part = f" ({manifest.shard})" if manifest.shard is not None else ""
     return {
         "name": str(folder.root),
-        "text": f"{folder.root}: {manifest.benchmark}, {n_images} images, {results or 'no report'}",
+        "text": f"{folder.root}: {manifest.benchmark}{part}, {n_images} images, "
+        f"{results or 'no report'}",
         "benchmark": manifest.benchmark,
         "checkpoint": manifest.checkpoint,
         "seed": int(manifest.pixels["seed"]),
         "limit": manifest.limit,
+        "shard": None if manifest.shard is None else asdict(manifest.shard),
         "images": n_images,
         "began": str(manifest.circumstances.get("began", "")),
         "results": [

@@ -34,6 +34,7 @@ from alphabench.cli.command_options import (
     RunPath,
     Seed,
     Settings,
+    ShardOption,
     Think,
     Wording,
     Workers,
@@ -41,10 +42,12 @@ from alphabench.cli.command_options import (
 from alphabench.cli.help_pages import EVALUATE, OUTPUT, WHAT, command_page
 from alphabench.core.terminal import echo, warn
 from alphabench.runs import factories
+from alphabench.runs.sharding import whole_run_folder
 
 if TYPE_CHECKING:
     from alphabench.runs.preview import Preview
     from alphabench.runs.run import Outcome
+    from alphabench.runs.store import RunFolder
 
 
 @command_page(
@@ -69,6 +72,7 @@ def run_command(
     settings: Settings = None,
     layout: Layout = None,
     limit: Limit = None,
+    shard: ShardOption = None,
     seed: Seed = 0,
     out: Out = None,
     name: Name = None,
@@ -83,6 +87,7 @@ def run_command(
     from alphabench.runs.prepared_run import RunSettings, prepare_run
     from alphabench.runs.preview import preview
 
+    part = factories.open_shard(shard)
     chosen = RunSettings(
         judge=judge,
         evaluator=evaluator,
@@ -91,6 +96,7 @@ def run_command(
         refine_judge=refine_judge,
         limit=limit,
         seed=seed,
+        shard=part,
         out=out,
         label=name,
         budget=budget,
@@ -104,11 +110,12 @@ def run_command(
         device = work.devices[0]
         run = prepare_run(bench, checkpoint, chosen, device=device, dry=dry_run)
         if dry_run:
-            return _print_preview(
+            _print_preview(
                 preview(run.plan, run.evaluator, judge=run.judge, device=device), as_json=as_json
             )
+            return
         outcome = run.execute(work)
-    return _finish([outcome], as_json=as_json)
+    print_outcomes([outcome], as_json=as_json)
 
 
 @command_page(
@@ -125,6 +132,7 @@ def generate_command(
     settings: Settings = None,
     layout: Layout = None,
     limit: Limit = None,
+    shard: ShardOption = None,
     seed: Seed = 0,
     out: Out = None,
     name: Name = None,
@@ -137,6 +145,7 @@ def generate_command(
     from alphabench.runs.run import generate_images
 
     choose_samples((), limit, seed=seed)
+    part = factories.open_shard(shard)
     bench = factories.open_named_benchmark(benchmark, "official", prompts)
     checkpoint = factories.open_checkpoint_factory(
         ckpt, settings, layout=layout, lora=lora, think=think
@@ -144,7 +153,14 @@ def generate_command(
     with factories.execution_options(devices, workers) as work:
         device = work.devices[0]
         plan = plan_run(
-            bench, checkpoint, out=out, label=name, limit=limit, seed=seed, device=device
+            bench,
+            checkpoint,
+            out=out,
+            label=name,
+            limit=limit,
+            seed=seed,
+            shard=part,
+            device=device,
         )
         factories.check_writable(plan.root)
         folder = generate_images(plan, work)
@@ -156,6 +172,7 @@ def generate_command(
     for reason, count in frequent_reasons((f"{one.status}: {one.reason}" for one in why), 3):
         echo(f"not made: {count} {reason}", err=True)
     echo(f"next: alphabench score {shlex.quote(str(folder.root))}")
+    _say_how_to_merge(folder, quiet=False)
     if made < len(plan.requests) - len(plan.refusals):
         raise typer.Exit(1)
 
@@ -195,7 +212,7 @@ def score_command(
         spec = factories.evaluator_spec(evaluator, usual_evaluator(folder, bench), wording)
         evaluation = open_evaluation(bench, spec, judge=opened_judge, device=device)
         outcome = score_run(folder, bench, evaluation, work)
-    _finish([outcome], as_json=as_json)
+    print_outcomes([outcome], as_json=as_json)
 
 
 @command_page(
@@ -257,10 +274,10 @@ def summarise_command(
     if export is not None:
         official_export.export_runs(outcomes, export)
         echo(f"wrote the run to {export} in upstream's layout", err=True)
-    _finish(outcomes, as_json=as_json)
+    print_outcomes(outcomes, as_json=as_json)
 
 
-def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+def print_outcomes(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     """Print the reports and their paths; exit code 1 if an expected verdict has no value."""
     from rich.console import Console
 
@@ -293,8 +310,16 @@ def _finish(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     last = outcomes[-1]
     if not as_json and REPORT_FILE in last.pages and last.pages[REPORT_FILE].name != REPORT_FILE:
         echo(f"{REPORT_FILE} and {GALLERY_FILE} show {last.evaluation}")
+    _say_how_to_merge(last.folder, quiet=as_json)
     if any(outcome.incomplete for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _say_how_to_merge(folder: RunFolder, *, quiet: bool) -> None:
+    """After a shard: the command for the time when all of them are there."""
+    if folder.manifest.shard is not None and not quiet:
+        whole = shlex.quote(str(whole_run_folder(folder.root)))
+        echo(f"after all {folder.manifest.shard.of} shards: alphabench merge {whole}")
 
 
 def _print_preview(report: Preview, *, as_json: bool) -> None:

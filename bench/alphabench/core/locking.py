@@ -83,6 +83,30 @@ def exclusive(lock: Path) -> Iterator[bool]:
                 os.truncate(lock, 0)
 
 
+def holder_of(lock: Path) -> HeldError | None:
+    """Who holds the lock now that `exclusive` takes; None for nobody.
+
+    Writes nothing, so that it can be asked about a folder that may not be written. Where the file
+    system has no locks, a holder of another machine counts until it has left the lock.
+    """
+    try:
+        file = _open_to_look(lock)
+    except FileNotFoundError:
+        return None
+    with file:
+        text = file.read(300)
+        try:
+            if not filelock.lock_descriptor(file.fileno(), blocking=False):
+                return HeldError(_name(text))
+        except OSError:  # no locks there, or none on a file that was opened for reading
+            if _HOLDER.match(text) and not _is_dead(text):
+                return HeldError(_name(text), lock)
+    substitute = lock.with_name(f"{lock.name}.exclusive")
+    if substitute.exists() and not _is_dead(owner := _text(substitute)):
+        return HeldError(_name(owner), substitute)
+    return None
+
+
 def lock_file(file: IO[Any], locking: FileLocking) -> None:
     """Holds an open file against other processes until it is closed.
 
@@ -129,6 +153,17 @@ def _open_lock(lock: Path) -> TextIO:
         file.close()
         raise OSError(errno.EINVAL, "it is not a regular file")
     return file
+
+
+def _open_to_look(lock: Path) -> TextIO:
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(lock, os.O_RDWR | flags)  # network file systems lock no others
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        descriptor = os.open(lock, os.O_RDONLY | flags)
+    return os.fdopen(descriptor, "r", encoding="utf-8", errors="replace")
 
 
 def _has_system_lock(file: TextIO) -> bool:

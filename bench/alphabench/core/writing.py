@@ -122,6 +122,27 @@ def replace_file(path: Path, content: str | bytes | Iterable[str]) -> None:
     _sync_entries(path.parent)
 
 
+def link_or_copy(source: Path, path: Path) -> None:
+    """Gives a finished file a second name, in the place of whatever had it; durable then.
+
+    A hard link, which needs no space; a copy where there can be none (another file system). Parent
+    folders are created.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.unlink(missing_ok=True)
+    try:
+        draft.hardlink_to(source)
+    except OSError:
+        replace_file(path, source.read_bytes())
+        return
+    try:
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)  # a link onto itself is not renamed
+    _sync_entries(path.parent)
+
+
 def move_into_place(draft: Path, path: Path) -> None:
     """Renames a finished file that some other code wrote, such as a download; durable then."""
     with draft.open("rb") as file:
@@ -202,9 +223,14 @@ def remove_drafts(folder: Path) -> None:
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Adds a line of JSON for each row; see `appending`."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(map(line_of, rows))
     with appending(path) as append:
         append(well_formed(text).encode())
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """A line of a file that grows by lines."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 @contextlib.contextmanager

@@ -196,7 +196,7 @@ def rank_runs(
     """The results of all folders, ranked in tables of comparable ones.
 
     Args:
-        folders: damaged ones are skipped.
+        folders: damaged ones and shards of runs are skipped.
         basis_of: what ties need.
         published: scores that others published, listed separately.
         note: called with a sentence for each run that was skipped.
@@ -206,7 +206,11 @@ def rank_runs(
     """
     entries: list[LeaderboardEntry] = []
     copies: dict[str, str] = {}
+    n_shards = 0
     for folder in folders:
+        if folder.manifest.shard is not None:
+            n_shards += 1
+            continue
         try:
             from_run = _entries(StoredRun.of(folder))
             copies.update(
@@ -216,7 +220,14 @@ def rank_runs(
             note(f"skipped: {error.message}")
         else:
             entries += from_run
+    if n_shards:
+        note(f"skipped: shards of runs ({n_shards}); `alphabench merge` makes a run of them")
     if not entries:
+        if n_shards == len(folders):
+            raise AlphaBenchError(
+                "there are shards of runs only, and no score of a whole benchmark",
+                hint="`alphabench merge RUN` makes a run of them",
+            )
         raise AlphaBenchError(
             f"none of these {len(folders)} run folders has a report",
             hint="`alphabench score RUN` makes one",

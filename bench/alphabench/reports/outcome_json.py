@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 from alphabench.questions import JudgeUsage
@@ -78,6 +79,7 @@ def run_to_json(folder: RunFolder, evaluation: str, report: Report) -> dict[str,
         },
         "seed": int(manifest.pixels["seed"]),
         "limit": manifest.limit,
+        "shard": None if manifest.shard is None else asdict(manifest.shard),
         "images": len(folder.images()),
         "benchmark": {
             "id": manifest.benchmark,

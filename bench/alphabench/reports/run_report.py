@@ -23,6 +23,7 @@ from alphabench.reports.markdown import (
     plain_text,
     width,
 )
+from alphabench.runs.merging import PARTS
 from alphabench.runs.run_pages import GALLERY_FILE, page_of_evaluation
 from alphabench.runs.store import Manifest
 from alphabench.runs.stored_run import StoredEvaluation, StoredRun, verdict_reason
@@ -130,6 +131,8 @@ def missing_parts(report: Report, manifest: Manifest | None) -> str:
     if not report.partial:
         return ""
     clauses = []
+    if manifest is not None and manifest.shard is not None:
+        clauses.append(f"the run folder holds {manifest.shard}")
     if manifest is not None and manifest.limit is not None:
         clauses.append(f"the run was limited to {manifest.limit} samples")
     if report.coverage < 1:
@@ -436,7 +439,7 @@ def _circumstances(circumstances: Mapping[str, Any]) -> list[str]:
     rows = [
         [inline(name), inline(value)]
         for key, content in circumstances.items()
-        if key not in ("command", "evaluator")  # which evaluator scored stands above
+        if key not in ("command", "evaluator", PARTS)  # which evaluator scored stands above
         for name, value in _flat(key, content)
     ]
     shown = [markdown_table(["circumstance", "value"], rows, ["left", "left"])] if rows else []
@@ -444,7 +447,26 @@ def _circumstances(circumstances: Mapping[str, Any]) -> list[str]:
     if isinstance(command, list) and command:
         program, *arguments = [str(word) for word in command]
         shown += ["Made by:", fenced(shlex.join([PurePath(program).name, *arguments]))]
-    return shown
+    return [*shown, *_parts(circumstances.get(PARTS))]
+
+
+def _parts(parts: Any) -> list[str]:
+    """The folders that the run was merged from, each with its machine and its versions."""
+    if not isinstance(parts, list):
+        return []
+    rows = []
+    for part in parts:
+        if not isinstance(part, Mapping) or not isinstance(part.get("circumstances"), Mapping):
+            continue
+        own = part["circumstances"]
+        cells = [part.get("folder"), *(own.get(key) for key in ("began", "host", "device"))]
+        packages = own.get("packages")
+        versions = packages if isinstance(packages, Mapping) else {}
+        cells.append(", ".join(f"{name} {version}" for name, version in versions.items()) or None)
+        rows.append([NOTHING if cell is None else inline(str(cell), 200) for cell in cells])
+    header = ["folder", "began", "host", "device", "packages"]
+    table = markdown_table(header, rows, ["left"] * len(header))
+    return [f"Merged from {_counted(len(rows), 'folder')}:", table] if rows else []
 
 
 def _flat(key: str, content: Any) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from alphabench.runs.plan import CheckpointFactory
     from alphabench.runs.progress import Progress
     from alphabench.runs.run import Work
+    from alphabench.runs.sharding import Shard
     from alphabench.runs.store import RunFolder
     from alphabench.types import ProtocolName
     from alphabench.upstream import UpstreamData
@@ -120,6 +121,13 @@ def benchmark_of_run(
             hint="name your own benchmark: --benchmark python:module:factory",
         )
     return open_named_benchmark(card_id, protocol)
+
+
+def open_shard(text: str | None) -> Shard | None:
+    """The part of a run that an option names, as `3/8`; None for all of it."""
+    from alphabench.runs.sharding import read_shard
+
+    return None if text is None else read_shard(text)
 
 
 def open_checkpoint_factory(

@@ -29,8 +29,10 @@ from alphabench.interfaces import (
     SuggestsEvaluator,
 )
 from alphabench.questions import Judge
+from alphabench.runs.sharding import Shard, deal, shard_folder
 from alphabench.runs.store import Manifest, RunFolder, fingerprint
 from alphabench.types import ImageRequest, Sample
+from alphabench.weights.memory import device_title
 
 RUNS: Final = Path("runs")
 """The default location of run folders."""
@@ -109,30 +111,47 @@ def seed_of(run_seed: int, sample_id: str, index: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def choose_samples(samples: Sequence[Sample], limit: int | None, *, seed: int) -> list[Sample]:
+def choose_samples(
+    samples: Sequence[Sample], limit: int | None, *, seed: int, shard: Shard | None = None
+) -> list[Sample]:
     """A subset with all groups in proportion, in the order of `samples`; None takes all.
 
-    Seeded and nested: a larger limit includes all samples of a smaller one.
+    Seeded and nested: a larger limit includes all samples of a smaller one, and moves none to
+    another shard.
+
+    Args:
+        samples: all of them.
+        limit: how many, of all shards together.
+        seed: of the run.
+        shard: of those that the limit leaves, the part that is taken; see `deal`.
 
     Raises:
         AlphaBenchError: a limit below 1.
     """
-    if limit is None:
+    if limit is None and shard is None:
         return list(samples)
-    if limit < 1:
+    if limit is not None and limit < 1:
         raise AlphaBenchError(
             f"--limit cannot be {limit}", hint="give a whole number of at least 1"
         )
+    ranked = ranked_samples(samples, seed=seed)[:limit]
+    chosen = (
+        {one.id for one in ranked} if shard is None else deal(ranked, shard.of)[shard.number - 1]
+    )
+    return [sample for sample in samples if sample.id in chosen]
+
+
+def ranked_samples(samples: Sequence[Sample], *, seed: int) -> list[Sample]:
+    """All samples in the order in which a larger limit adds them."""
     groups: dict[str, list[Sample]] = {}
     for sample in sorted(samples, key=lambda s: seed_of(seed, s.id, -1)):
         groups.setdefault(sample.group, []).append(sample)
-    ranked = sorted(
-        ((rank + 0.5) / len(members), group, sample.id)
+    places = {
+        sample.id: ((rank + 0.5) / len(members), group, sample.id)
         for group, members in groups.items()
         for rank, sample in enumerate(members)
-    )
-    chosen = {sample for _, _, sample in ranked[:limit]}
-    return [sample for sample in samples if sample.id in chosen]
+    }
+    return sorted(samples, key=lambda sample: places[sample.id])
 
 
 def plan_run(
@@ -143,6 +162,7 @@ def plan_run(
     label: str | None = None,
     limit: int | None = None,
     seed: int = 0,
+    shard: Shard | None = None,
     device: str = "cpu",
 ) -> RunPlan:
     """Open the checkpoint (without weights) and check all that can be checked before generating.
@@ -151,6 +171,7 @@ def plan_run(
         out: the run folder; None names one below `runs` in the working directory.
         label: what tables call the run instead of its checkpoint, and the name of its folder
             unless `out` names another; decides no image.
+        shard: the part of the samples that this run generates, in a folder beside `out`.
 
     Raises:
         AlphaBenchError: whatever makes the run impossible.
@@ -160,7 +181,13 @@ def plan_run(
     checkpoint = replace(checkpoint, open=partial(_open_suited, checkpoint.open, card.name))
     generator = checkpoint.open(device=device)
     all_samples = benchmark.samples()
-    samples = choose_samples(all_samples, limit, seed=seed)
+    n_samples = len(all_samples) if limit is None else min(limit, len(all_samples))
+    samples = choose_samples(all_samples, limit, seed=seed, shard=shard)
+    if shard is not None and not samples:
+        raise AlphaBenchError(
+            f"{shard} has no sample: the run has {n_samples}",
+            hint=f"divide it into at most {n_samples} shards",
+        )
     _refuse_lookalikes(samples)
     requests = requests_for(samples, card.images_per_sample, seed=seed)
     pixels = {
@@ -175,13 +202,16 @@ def plan_run(
         benchmark=card.id,
         checkpoint=checkpoint.name,
         pixels=pixels,
-        limit=None if len(samples) == len(all_samples) else len(samples),
+        limit=None if n_samples == len(all_samples) else n_samples,
         circumstances={
             **_circumstances(),
             "evaluator": suggested_evaluator(generator, benchmark),
             **({} if label is None else {"label": label}),
+            **({} if shard is None else _where(device)),
         },
+        shard=shard,
     )
+    root = out or RUNS / _slug(card.name) / (folder_name or _default_name(manifest))
     refusals = generator.refusals(requests) if isinstance(generator, Selective) else {}
     if refusals and len(refusals) == len(requests):
         raise AlphaBenchError(
@@ -197,7 +227,7 @@ def plan_run(
         refusals=refusals,
         generator=generator,
         manifest=manifest,
-        root=out or RUNS / _slug(card.name) / (folder_name or _default_name(manifest)),
+        root=root if shard is None else shard_folder(root, shard),
     )
 
 
@@ -351,6 +381,11 @@ def _circumstances() -> dict[str, Any]:
         "packages": dict(_versions(_PACKAGES)),
         "git": _git_state(),
     }
+
+
+def _where(device: str) -> dict[str, str]:
+    """The machine and its first device: the shards of a run may have different ones."""
+    return {"host": platform.node(), "device": device_title(device)}
 
 
 def _versions(packages: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -24,6 +24,7 @@ from alphabench.runs.plan import (
     suggested_evaluator,
 )
 from alphabench.runs.run import Outcome, Work, execute_plan
+from alphabench.runs.sharding import Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +44,10 @@ class RunSettings:
     refine_judge: str | Judge | None = None
     limit: int | None = None
     seed: int = 0
+    shard: Shard | None = None
+    """The part of the samples that is generated and scored; None takes all."""
     out: Path | None = None
-    """The run folder; None names one below `runs`."""
+    """The run folder; None names one below `runs`. That of a shard stands beside it."""
     label: str | None = None
     """What tables call the run instead of its checkpoint; also names its folder without `out`."""
     budget: float | None = None
@@ -139,6 +142,7 @@ def prepare_run(
         label=settings.label,
         limit=settings.limit,
         seed=settings.seed,
+        shard=settings.shard,
         device=device,
     )
     spec = factories.evaluator_spec(evaluator, plan.evaluator, wording)

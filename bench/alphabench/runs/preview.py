@@ -159,7 +159,8 @@ class _Part:
 def _what(plan: RunPlan) -> dict[str, str]:
     card = plan.benchmark.card
     n_all = len(plan.all_samples)
-    limited = f" (PARTIAL, of {n_all})" if len(plan.samples) < n_all else ""
+    part = f"{plan.manifest.shard}, " if plan.manifest.shard is not None else ""
+    limited = f" (PARTIAL, {part}of {n_all})" if len(plan.samples) < n_all else ""
     return {
         "benchmark": f"{card.id}, protocol {card.protocol}",
         "samples": f"{len(plan.samples)}{limited}",

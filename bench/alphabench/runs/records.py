@@ -10,11 +10,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
 from alphabench.core.files import well_formed
-from alphabench.types import Verdict
+from alphabench.runs.serialization import verdict_to_json
+from alphabench.runs.sharding import Shard
+from alphabench.types import NotGenerated, Verdict
 
 _IMAGE: Final = re.compile(r"images/[^./\\\0][^/\\\0]*/[^./\\\0][^/\\\0]*")
 _MOST_IMAGES_PER_SAMPLE: Final = 256
@@ -34,6 +36,8 @@ class Manifest:
     """The number of samples, the largest so far; None means all."""
     circumstances: Mapping[str, Any]
     """Versions, machine, command line and times; recorded only, never compared."""
+    shard: Shard | None = None
+    """The part of the samples that the folder holds; None for all of them."""
 
     def __post_init__(self) -> None:
         for key in ("seed", "benchmark.data_digest", "benchmark.images_per_sample"):
@@ -48,6 +52,10 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.pixels)
+
+    def is_wider_than(self, other: Manifest) -> bool:
+        """Whether its limit leaves more samples."""
+        return other.limit is not None and (self.limit is None or self.limit > other.limit)
 
     @property
     def label(self) -> str:
@@ -65,6 +73,26 @@ def fingerprint(identity: Mapping[str, str]) -> str:
     """sha256 over the sorted keys and values, in hexadecimal."""
     text = json.dumps(dict(sorted(identity.items())), ensure_ascii=False)
     return hashlib.sha256(well_formed(text).encode()).hexdigest()
+
+
+def pixel_changes(before: Manifest, after: Manifest) -> str:
+    """What decides the images and differs, as `seed: '0' -> '1'`; empty for one run."""
+    ours, theirs = (_as_stored(manifest.pixels) for manifest in (before, after))
+    return ", ".join(
+        f"{key}: {_brief(ours.get(key))} -> {_brief(theirs.get(key))}"
+        for key in sorted({*ours, *theirs})
+        if ours.get(key) != theirs.get(key)
+    )
+
+
+def _as_stored(pixels: Mapping[str, str]) -> dict[str, str]:
+    return {well_formed(key): well_formed(value) for key, value in pixels.items()}
+
+
+def _brief(value: str | None) -> str:
+    """A value for a message; of a digest, as much as tells it from another."""
+    digest = value is not None and re.fullmatch(r"[0-9a-f]{40,}", value)
+    return f"'{value[:12]}…'" if value is not None and digest else repr(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +113,10 @@ class ImageRecord:
         if not _IMAGE.fullmatch(self.path):
             raise ValueError(f"'path' is {self.path!r}, which is no image of a run")
 
+    def to_json(self) -> dict[str, Any]:
+        row = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "notes"}
+        return {**row, **({"notes": dict(self.notes)} if self.notes else {})}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVerdict:
@@ -92,6 +124,9 @@ class StoredVerdict:
 
     image_sha256: str
     verdict: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        return {"image_sha256": self.image_sha256, "verdict": verdict_to_json(self.verdict)}
 
 
 class PackedDetail(Mapping[str, Any]):
@@ -138,6 +173,17 @@ class FailedAttempt:
     image_id: str
     status: Literal["refused", "failed"]
     reason: str
+
+    @classmethod
+    def of(cls, image_id: str, outcome: NotGenerated) -> FailedAttempt:
+        return cls(image_id=image_id, status=outcome.status, reason=outcome.reason)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+Row = ImageRecord | StoredVerdict | FailedAttempt
+"""A line of one of the files of lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,13 +27,21 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import FileState, UnreadableFileError, read_text, well_formed
-from alphabench.core.locking import HeldError, exclusive
-from alphabench.core.writing import append_rows, remove_drafts, replace_file, writing
+from alphabench.core.locking import HeldError, exclusive, holder_of
+from alphabench.core.writing import (
+    append_rows,
+    line_of,
+    link_or_copy,
+    remove_drafts,
+    replace_file,
+    writing,
+)
 from alphabench.images import to_rgb
 from alphabench.runs.reading import (
     file_sha256,
@@ -48,11 +56,13 @@ from alphabench.runs.records import (
     FailedAttempt,
     ImageRecord,
     Manifest,
+    Row,
     StoredVerdict,
     fingerprint,
+    pixel_changes,
     with_packed_detail,
 )
-from alphabench.runs.serialization import report_to_json, verdict_to_json
+from alphabench.runs.serialization import report_to_json
 from alphabench.runs.verified_images import VerifiedImages
 from alphabench.types import GeneratedImage, ImageRequest, NotGenerated, Report
 
@@ -68,7 +78,6 @@ __all__ = [
     "StoredVerdict",
     "fingerprint",
     "image_path",
-    "run_folders",
     "save_image",
     "sha256_of",
 ]
@@ -81,7 +90,6 @@ _SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,120}")
 _UNSAFE_ELSEWHERE: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\.")
 """Names that Windows file systems do not allow; a run folder may be copied to one."""
 _LEFTOVERS: Final = re.compile(r"lock(\.exclusive.*)?|\.manifest\.json\.\d+\.tmp|\.DS_Store")
-_MOST_NOTES: Final = 8
 
 Damage = Literal["deleted", "altered"]
 
@@ -150,17 +158,19 @@ class RunFolder:
         Raises:
             AlphaBenchError: it is another run.
         """
-        ours, theirs = (_as_stored(manifest.pixels) for manifest in (self.manifest, wanted))
-        if ours != theirs:
-            keys = [k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k)]
-            changes = ", ".join(
-                f"{key}: {_brief(ours.get(key))} -> {_brief(theirs.get(key))}" for key in keys
-            )
+        if changes := pixel_changes(self.manifest, wanted):
             raise AlphaBenchError(
                 f"{str(self.root)!r} holds another run ({changes})",
                 hint="take back that change, or name another folder with --out",
             )
-        if _wider(wanted.limit, self.manifest.limit):
+        if self.manifest.shard != wanted.shard:
+            given = wanted.shard and f"--shard names {wanted.shard}"
+            raise AlphaBenchError(
+                f"{str(self.root)!r} holds {self.manifest.shard or 'the whole run'}, and "
+                f"{given or 'the command is about the whole run'}",
+                hint="correct --shard, or name another folder with --out",
+            )
+        if wanted.is_wider_than(self.manifest):
             self.manifest = wanted
 
     def _write_manifest(self) -> None:
@@ -173,6 +183,7 @@ class RunFolder:
             "pixels": dict(manifest.pixels),
             "limit": manifest.limit,
             "circumstances": dict(manifest.circumstances),
+            **({} if manifest.shard is None else {"shard": asdict(manifest.shard)}),
         }
         self._replace(path, json.dumps(content, indent=2, ensure_ascii=False))
 
@@ -212,6 +223,16 @@ class RunFolder:
                 self._replace(self._path("checked.json"), json.dumps(self._checked.to_json()))
                 self._checked.is_changed = False
 
+    def holder(self) -> HeldError | None:
+        """Who writes the folder now; None for nobody. Changes nothing, and holds nothing."""
+        return holder_of(self._path("lock"))
+
+    def record_circumstances(self, circumstances: Mapping[str, Any]) -> None:
+        """Replace what the manifest says about how the run was made."""
+        if circumstances != self.manifest.circumstances:
+            self.manifest = replace(self.manifest, circumstances=circumstances)
+            self._write_manifest()
+
     def _path(self, name: str) -> Path:
         return inside(self.root, name)
 
@@ -222,6 +243,14 @@ class RunFolder:
     def _append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         with _writing(self.root):
             append_rows(self._path(name), rows)
+
+    def _replace_rows(self, name: str, rows: Iterable[Row]) -> None:
+        """Replace a file of lines; one that would stay the same is left alone."""
+        path = self._path(name)
+        content = well_formed("".join(line_of(row.to_json()) for row in rows)).encode()
+        if content != (path.read_bytes() if path.exists() else b""):
+            with _writing(self.root):
+                replace_file(path, content)
 
     def _parsed(self, name: str, parse: Callable[[Path], T]) -> T:
         """The parsed lines of a file; parsed again only if the file has changed."""
@@ -292,32 +321,52 @@ class RunFolder:
 
     def append_image(self, image: GeneratedImage) -> None:
         request = image.request
-        row = {
-            "image_id": image.id,
-            "seed": request.seed,
-            "prompt": request.sample.prompt,
-            "path": image.path.relative_to(self.root).as_posix(),
-            "sha256": image.sha256,
-            "seconds": round(image.seconds, 4),
-            **({"notes": dict(image.notes)} if image.notes else {}),
-        }
-        self._append("images.jsonl", [row])
-        self._checked.record(f"{self.root}/{row['path']}", image.sha256)
+        record = ImageRecord(
+            image_id=image.id,
+            seed=request.seed,
+            prompt=request.sample.prompt,
+            path=image.path.relative_to(self.root).as_posix(),
+            sha256=image.sha256,
+            seconds=round(image.seconds, 4),
+            notes=image.notes,
+        )
+        self._append("images.jsonl", [record.to_json()])
+        self._checked.record(f"{self.root}/{record.path}", image.sha256)
+
+    def adopt_image(self, record: ImageRecord, source: RunFolder) -> None:
+        """Take over the file of an undamaged image of another folder of the same run.
+
+        It is hard-linked where the file system can, so that it needs no space, and else copied.
+        """
+        path, origin = self._path(record.path), inside(source.root, record.path)
+        if file_sha256(path) != record.sha256:
+            with _writing(self.root):
+                link_or_copy(origin.resolve(), path)
+        self._checked.record(f"{self.root}/{record.path}", record.sha256)
+
+    def replace_images(self, records: Iterable[ImageRecord]) -> None:
+        """Make these the records of all images, in this order."""
+        self._replace_rows("images.jsonl", records)
 
     def append_not_made(self, image_id: str, outcome: NotGenerated) -> None:
-        row = {"image_id": image_id, "status": outcome.status, "reason": outcome.reason}
-        self._append("not_made.jsonl", [row])
+        self._append("not_made.jsonl", [FailedAttempt.of(image_id, outcome).to_json()])
+
+    def replace_not_made(self, outcomes: Mapping[str, NotGenerated]) -> None:
+        """Make these the attempts without an image: image id -> why, in this order."""
+        attempts = (FailedAttempt.of(name, outcome) for name, outcome in outcomes.items())
+        self._replace_rows("not_made.jsonl", attempts)
 
     def verdicts(self, evaluation: str) -> Sequence[StoredVerdict]:
         """The newest verdict on each question about each image, in the order first answered."""
         return self._parsed(f"verdicts/{_safe(evaluation)}.jsonl", _newest_verdicts)
 
     def append_verdicts(self, evaluation: str, verdicts: Sequence[StoredVerdict]) -> None:
-        rows = [
-            {"image_sha256": stored.image_sha256, "verdict": verdict_to_json(stored.verdict)}
-            for stored in verdicts
-        ]
+        rows = [verdict.to_json() for verdict in verdicts]
         self._append(f"verdicts/{_safe(evaluation)}.jsonl", rows)
+
+    def replace_verdicts(self, evaluation: str, verdicts: Iterable[StoredVerdict]) -> None:
+        """Make these the verdicts of the evaluation, in this order."""
+        self._replace_rows(f"verdicts/{_safe(evaluation)}.jsonl", verdicts)
 
     def write_evaluation(self, evaluation: str, identity: Mapping[str, str]) -> None:
         """Store the identity of an evaluation.
@@ -388,36 +437,6 @@ class RunFolder:
             raise unusable_file(path, error) from error
 
 
-def run_folders(root: Path, *, note: Callable[[str], None] = lambda _: None) -> list[RunFolder]:
-    """All run folders at or below `root`, sorted by path; unreadable ones are skipped.
-
-    Args:
-        root: a run folder, or a folder above some.
-        note: called with a sentence for each folder that was skipped.
-
-    Raises:
-        AlphaBenchError: there is no such folder, or it is itself a run that cannot be read and
-            holds no other.
-    """
-    if not root.is_dir():
-        raise AlphaBenchError(
-            f"there is no folder {str(root)!r}", hint="`alphabench list runs` shows what there is"
-        )
-    folders, skipped = [], []
-    for path in sorted(root.rglob("manifest.json")):
-        try:
-            folders.append(RunFolder.open(path.parent))
-        except AlphaBenchError as error:
-            skipped.append(f"skipped: {error.message}")
-    if not folders and (root / "manifest.json").is_file():
-        return [RunFolder.open(root)]
-    for text in skipped[:_MOST_NOTES]:
-        note(text)
-    if (more := len(skipped) - _MOST_NOTES) > 0:
-        note(f"skipped: {more} more files named manifest.json")
-    return folders
-
-
 def image_path(root: Path, request: ImageRequest) -> Path:
     """The path of an image of the run at `root`."""
     return inside(root, f"images/{_safe(request.sample.id)}/{request.index}.png")
@@ -464,20 +483,6 @@ def _newest_verdicts(path: Path) -> list[StoredVerdict]:
     for stored in read_records(path, StoredVerdict):
         newest[stored.verdict.image_id, stored.verdict.question_id] = with_packed_detail(stored)
     return list(newest.values())
-
-
-def _as_stored(pixels: Mapping[str, str]) -> dict[str, str]:
-    return {well_formed(key): well_formed(value) for key, value in pixels.items()}
-
-
-def _brief(value: str | None) -> str:
-    """A value for a message; of a digest, as much as tells it from another."""
-    digest = value is not None and re.fullmatch(r"[0-9a-f]{40,}", value)
-    return f"'{value[:12]}…'" if value is not None and digest else repr(value)
-
-
-def _wider(limit: int | None, than: int | None) -> bool:
-    return than is not None and (limit is None or limit > than)
 
 
 def _safe(name: str) -> str:

@@ -176,7 +176,8 @@ class StoredRun:
     def samples(self, all_samples: Sequence[Sample]) -> list[Sample]:
         """The samples of the run, chosen from all samples of its benchmark."""
         seed = int(self.manifest.pixels["seed"])
-        return choose_samples(all_samples, self.manifest.limit, seed=seed)
+        of = self.manifest
+        return choose_samples(all_samples, of.limit, seed=seed, shard=of.shard)
 
     def generated_images(self, samples: Sequence[Sample]) -> Iterator[GeneratedImage]:
         """The images of `samples` that were made, in order, damaged ones too."""

@@ -56,6 +56,15 @@ def stored_bytes(paths: Iterable[Path], *, width: int | None, name: str) -> int:
     return total
 
 
+def device_title(device: str) -> str:
+    """`cuda:0 (NVIDIA H100 80GB HBM3)`; the name alone for what is no GPU."""
+    if not device.startswith("cuda"):
+        return device
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name(torch.device(device))})"
+
+
 def free_bytes(device: str) -> int | None:
     """Bytes that are free on `device` now; None where that is unknown."""
     if device.startswith("cuda"):
