@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from alphabench.runs.plan import CheckpointFactory
     from alphabench.runs.progress import Progress
     from alphabench.runs.run import Work
-    from alphabench.runs.sharding import Shard
+    from alphabench.runs.sharding import RunShard
     from alphabench.runs.store import RunFolder
     from alphabench.types import ProtocolName
     from alphabench.upstream import UpstreamData
@@ -123,7 +123,7 @@ def benchmark_of_run(
     return open_named_benchmark(card_id, protocol)
 
 
-def open_shard(text: str | None) -> Shard | None:
+def open_shard(text: str | None) -> RunShard | None:
     """The part of a run that an option names, as `3/8`; None for all of it."""
     from alphabench.runs.sharding import read_shard
 

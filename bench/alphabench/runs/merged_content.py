@@ -59,7 +59,7 @@ def merged_content(existing: StoredRun | None, parts: Sequence[StoredRun]) -> Me
     )
 
 
-def in_order(found: Mapping[str, T], order: Mapping[str, int]) -> dict[str, T]:
+def images_in_order(found: Mapping[str, T], order: Mapping[str, int]) -> dict[str, T]:
     """By the places of image ids; others come last, by name."""
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 

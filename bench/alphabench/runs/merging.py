@@ -19,7 +19,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Benchmark
 from alphabench.runs.merged_content import (
     MergedContent,
-    in_order,
+    images_in_order,
     merged_content,
     verdicts_in_order,
 )
@@ -204,7 +204,7 @@ def _write(
     progress: Progress,
 ) -> None:
     """Image files first, so that no record is without its file wherever this is cut off."""
-    images = in_order(content.images, places)
+    images = images_in_order(content.images, places)
     todo = [
         name
         for name in images
@@ -219,7 +219,7 @@ def _write(
         progress.advance()
     progress.end()
     folder.replace_images(images.values())
-    folder.replace_not_made(in_order(content.not_made, places))
+    folder.replace_not_made(images_in_order(content.not_made, places))
     for evaluation, verdicts in content.verdicts.items():
         folder.write_evaluation(evaluation, content.identities[evaluation])
         folder.replace_verdicts(evaluation, verdicts_in_order(verdicts, places))

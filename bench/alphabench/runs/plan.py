@@ -29,7 +29,7 @@ from alphabench.interfaces import (
     SuggestsEvaluator,
 )
 from alphabench.questions import Judge
-from alphabench.runs.sharding import Shard, deal, shard_folder
+from alphabench.runs.sharding import RunShard, deal, shard_folder
 from alphabench.runs.store import Manifest, RunFolder, fingerprint
 from alphabench.types import ImageRequest, Sample
 from alphabench.weights.memory import device_title
@@ -112,7 +112,7 @@ def seed_of(run_seed: int, sample_id: str, index: int) -> int:
 
 
 def choose_samples(
-    samples: Sequence[Sample], limit: int | None, *, seed: int, shard: Shard | None = None
+    samples: Sequence[Sample], limit: int | None, *, seed: int, shard: RunShard | None = None
 ) -> list[Sample]:
     """A subset with all groups in proportion, in the order of `samples`; None takes all.
 
@@ -162,7 +162,7 @@ def plan_run(
     label: str | None = None,
     limit: int | None = None,
     seed: int = 0,
-    shard: Shard | None = None,
+    shard: RunShard | None = None,
     device: str = "cpu",
 ) -> RunPlan:
     """Open the checkpoint (without weights) and check all that can be checked before generating.

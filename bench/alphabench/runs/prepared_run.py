@@ -24,7 +24,7 @@ from alphabench.runs.plan import (
     suggested_evaluator,
 )
 from alphabench.runs.run import Outcome, Work, execute_plan
-from alphabench.runs.sharding import Shard
+from alphabench.runs.sharding import RunShard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class RunSettings:
     refine_judge: str | Judge | None = None
     limit: int | None = None
     seed: int = 0
-    shard: Shard | None = None
+    shard: RunShard | None = None
     """The part of the samples that is generated and scored; None takes all."""
     out: Path | None = None
     """The run folder; None names one below `runs`. That of a shard stands beside it."""

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from alphabench.core.files import well_formed
 from alphabench.runs.serialization import verdict_to_json
-from alphabench.runs.sharding import Shard
+from alphabench.runs.sharding import RunShard
 from alphabench.types import NotGenerated, Verdict
 
 _IMAGE: Final = re.compile(r"images/[^./\\\0][^/\\\0]*/[^./\\\0][^/\\\0]*")
@@ -36,7 +36,7 @@ class Manifest:
     """The number of samples, the largest so far; None means all."""
     circumstances: Mapping[str, Any]
     """Versions, machine, command line and times; recorded only, never compared."""
-    shard: Shard | None = None
+    shard: RunShard | None = None
     """The part of the samples that the folder holds; None for all of them."""
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ run and the undivided run have one fingerprint. Knows no run folder's content.
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ _ENDING: Final = re.compile(r"\.shard-(\d{1,9})-of-(\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Shard:
+class RunShard:
     """One of several parts of a run."""
 
     of: int
@@ -42,7 +43,7 @@ class Shard:
         return f"shard {self.number} of {self.of}"
 
 
-def read_shard(text: str) -> Shard:
+def read_shard(text: str) -> RunShard:
     """`"3/8"` -> the third of eight shards.
 
     Raises:
@@ -61,10 +62,10 @@ def read_shard(text: str) -> Shard:
             hint=f"shards are counted from 1: --shard 1/{last} to --shard {last}/{last}"
             + (f" (Slurm: --array=1-{last})" if number == 0 else ""),
         )
-    return Shard(number=number, of=of)
+    return RunShard(number=number, of=of)
 
 
-def shard_folder(root: Path, shard: Shard) -> Path:
+def shard_folder(root: Path, shard: RunShard) -> Path:
     """The folder of a shard, beside the folder `root` of the whole run.
 
     Raises:
@@ -87,13 +88,13 @@ def shard_folder(root: Path, shard: Shard) -> Path:
     return root.with_name(root.name + shard.ending)
 
 
-def named_shard(root: Path) -> Shard | None:
+def named_shard(root: Path) -> RunShard | None:
     """The shard that the name of a folder ends with; None for any other name."""
     match = _ENDING.search(root.name)
     if match is None or match.end() != len(root.name) or match.start() == 0:
         return None
     number, of = map(int, match.groups())
-    return Shard(number=number, of=of) if 1 <= number <= of else None
+    return RunShard(number=number, of=of) if 1 <= number <= of else None
 
 
 def whole_run_folder(root: Path) -> Path:
@@ -114,6 +115,18 @@ def shard_folders(root: Path) -> list[Path]:
         and path.is_dir()
     ]
     return [path for _, path in sorted(found)]
+
+
+def no_run_folder(root: Path) -> AlphaBenchError:
+    """The error for a folder that holds no run; shards beside it may be what is meant."""
+    if shard_folders(root):
+        return AlphaBenchError(
+            f"{str(root)!r} is not a run folder; shards of a run stand beside it",
+            hint=f"`alphabench merge {shlex.quote(str(root))}` makes a run of them",
+        )
+    return AlphaBenchError(
+        f"{str(root)!r} is not a run folder", hint="`alphabench list runs` shows them"
+    )
 
 
 def deal(ranked: Sequence[Sample], of: int) -> list[set[str]]:

@@ -63,6 +63,7 @@ from alphabench.runs.records import (
     with_packed_detail,
 )
 from alphabench.runs.serialization import report_to_json
+from alphabench.runs.sharding import no_run_folder
 from alphabench.runs.verified_images import VerifiedImages
 from alphabench.types import GeneratedImage, ImageRequest, NotGenerated, Report
 
@@ -136,9 +137,7 @@ class RunFolder:
         """
         path = root / "manifest.json"
         if not os.path.isfile(path):  # noqa: PTH113 - False also without permission
-            raise AlphaBenchError(
-                f"{str(root)!r} is not a run folder", hint="`alphabench list runs` shows them"
-            )
+            raise no_run_folder(root)
         content = read_object(inside(root, "manifest.json"))
         if "format" not in content or not isinstance(content.get("pixels"), dict):
             raise AlphaBenchError(
@@ -376,11 +375,12 @@ class RunFolder:
         """
         path = self._path(f"verdicts/{_safe(evaluation)}.identity.json")
         text = well_formed(json.dumps(dict(identity), indent=2, ensure_ascii=False))
-        if path.exists() and read_object(path) != json.loads(text):
+        if not path.exists():
+            self._replace(path, text)
+        elif read_object(path) != json.loads(text):
             raise AlphaBenchError(
                 f"{str(path)!r} belongs to another evaluator", hint="move it away and score again"
             )
-        self._replace(path, text)
 
     def evaluations(self) -> list[str]:
         """The names of all evaluations that were begun, sorted."""
