@@ -99,6 +99,7 @@ def plan(page: Path, *, slow_too: bool = False) -> list[tuple[PageCommand, str |
     """
     planned: list[tuple[PageCommand, str | None]] = []
     absent: dict[str, int] = {}
+    present: set[str] = set()
     for command in page_commands(page):
         reason = why_left_out(command)
         if slow_too and reason and is_slow(reason):
@@ -107,21 +108,27 @@ def plan(page: Path, *, slow_too: bool = False) -> list[tuple[PageCommand, str |
         out = command.option("--out")
         makes = out or ("runs/" if words[:1] and words[0] in MADE else None)
         if reason is None:
-            reason = _needs(command, words, absent)
+            reason = _needs(command, words, absent, present)
         if makes:
             if reason is None:
                 absent.pop(makes, None)
+                present.add(makes)
             else:
                 absent[makes] = command.line
+                present.discard(makes)
         planned.append((command, reason))
     return planned
 
 
-def _needs(command: PageCommand, words: Sequence[str], absent: dict[str, int]) -> str | None:
+def _needs(
+    command: PageCommand, words: Sequence[str], absent: dict[str, int], present: set[str]
+) -> str | None:
     for word in words:
         if word == command.option("--out") and words[0] in MADE:
             continue
         path = word.partition("=")[2] if word.startswith("--") else word
+        if path in present - {"runs/"}:
+            continue
         for folder, line in absent.items():
             inside = path == folder or path.startswith(f"{folder.rstrip('/')}/")
             if inside or (path == "runs" and folder.startswith("runs")):
