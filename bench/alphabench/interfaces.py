@@ -6,7 +6,7 @@ checked with `isinstance`. Knows no implementation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from alphabench.questions import Judge
@@ -212,4 +212,13 @@ class Evaluator(Protocol):
 
         A question that cannot be answered gets a status other than `scored`, never a number.
         """
+        ...
+
+
+@runtime_checkable
+class ScoresStreams(Protocol):
+    """An evaluator that can begin to score images before the last of them exists."""
+
+    def evaluate_stream(self, images: Iterable[GeneratedImage]) -> Iterator[Verdict]:
+        """See `Evaluator.evaluate`; images are read as verdicts are consumed, or earlier."""
         ...

@@ -7,7 +7,7 @@ benchmark and no kind of judge.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -82,6 +82,10 @@ class JudgeEvaluator:
         Raises:
             AlphaBenchError: the judge stopped; verdicts from its answers before come first.
         """
+        return self.evaluate_stream(images)
+
+    def evaluate_stream(self, images: Iterable[GeneratedImage]) -> Iterator[Verdict]:
+        """The same; images are read as the judge takes questions."""
         pending: deque[_PendingImage] = deque()
         for answer in self.judge.ask(self._questions(images, pending)):
             yield from self._completed(pending)
@@ -92,7 +96,7 @@ class JudgeEvaluator:
             raise RuntimeError(f"the judge left questions about {pending[0].image.id!r} unanswered")
 
     def _questions(
-        self, images: Sequence[GeneratedImage], pending: deque[_PendingImage]
+        self, images: Iterable[GeneratedImage], pending: deque[_PendingImage]
     ) -> Iterator[Question]:
         for image in images:
             questions = self.questions_about(image)

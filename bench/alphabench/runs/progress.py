@@ -9,6 +9,7 @@ verdicts.
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -80,6 +81,20 @@ class DetailedProgress(Progress, Protocol):
         ...
 
 
+@runtime_checkable
+class HasRoomBeside(Protocol):
+    """A display that can show two phases at the same time, from two threads."""
+
+    def beside(self) -> Progress:
+        """A display for a phase that runs beside the present one."""
+        ...
+
+
+def display_beside(progress: Progress) -> Progress | None:
+    """`HasRoomBeside.beside`; None where the display shows one phase at a time."""
+    return progress.beside() if isinstance(progress, HasRoomBeside) else None
+
+
 def begin_phase(
     progress: Progress,
     phase: str,
@@ -119,6 +134,9 @@ class Silent:
     def end(self) -> None:
         pass
 
+    def beside(self) -> Silent:
+        return self
+
 
 class Lines:
     """Plain lines: at the start and end of a phase, soon after the start, then less often.
@@ -139,6 +157,7 @@ class Lines:
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._ticker: threading.Thread | None = None
+        self._beside: Lines | None = None
 
     def __enter__(self) -> Lines:
         self._ticker = threading.Thread(target=self._tick_until_over, daemon=True)
@@ -154,6 +173,12 @@ class Lines:
         self._over.set()
         if self._ticker is not None:
             self._ticker.join()
+
+    def beside(self) -> Lines:
+        with self._lock:
+            self._beside = Lines(self._write, clock=self._clock)
+            self._beside._lock = self._lock
+            return self._beside
 
     def begin(self, phase: str, *, total: int, done: int) -> None:
         with self._lock:
@@ -212,6 +237,8 @@ class Lines:
                 wait = min(max(self._spoke - self._began, _FIRST_SECONDS), _LONGEST_SECONDS)
                 if now - self._spoke >= wait:
                     self._speak()
+            if self._beside is not None:
+                self._beside.tick()
 
     def _tick_until_over(self) -> None:
         while not self._over.wait(_TICK_SECONDS):
@@ -326,6 +353,11 @@ class Bars:
         trace: TracebackType | None,
     ) -> None:
         self._bars.stop()
+
+    def beside(self) -> Bars:
+        other = copy.copy(self)  # with the same bars
+        other._task = None
+        return other
 
     def begin(self, phase: str, *, total: int, done: int) -> None:
         self._unscored = 0

@@ -100,6 +100,9 @@ class NotebookBars:
         self._first, self._cost = "", _nothing_spent
         self._began = self._shown = 0.0
 
+    def beside(self) -> NotebookBars:
+        return NotebookBars(clock=self._clock)
+
     def begin(self, phase: str, *, total: int, done: int) -> None:
         displays: Any = importlib.import_module("IPython.display")
         self._phase, self._total, self._done, self._fresh, self._unscored = phase, total, done, 0, 0

@@ -6,32 +6,29 @@ rules, no model and no file format.
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import UnwritableError
-from alphabench.images import UnreadableImageError, image_of
-from alphabench.interfaces import Benchmark, Evaluator, Generator, HasAddress, PortableBenchmark
+from alphabench.interfaces import Benchmark, HasAddress, PortableBenchmark
 from alphabench.questions import JudgeUsage, remote_judge_of
 from alphabench.runs.engines import Engine
+from alphabench.runs.job_handlers import ScoredImage, open_generation, open_scoring
 from alphabench.runs.judge_usage import UsageMeter
+from alphabench.runs.overlapped_scoring import ImageSink, NoSink, overlapped_scoring
 from alphabench.runs.plan import Evaluation, RunPlan, unscorable
 from alphabench.runs.progress import Progress, Silent, begin_phase, while_busy
 from alphabench.runs.reasons import frequent_reasons
 from alphabench.runs.run_pages import write_pages
-from alphabench.runs.self_test import require_self_test
-from alphabench.runs.store import BENCHMARK_FILE, RunFolder, StoredVerdict, save_image
+from alphabench.runs.store import BENCHMARK_FILE, RunFolder, StoredVerdict
 from alphabench.runs.stored_run import StoredRun
 from alphabench.runs.workers import LostJob, Opener, run_jobs
 from alphabench.types import (
-    NOTES,
     REVISED_PROMPT,
     GeneratedImage,
     ImageRequest,
@@ -90,18 +87,34 @@ class Work:
 def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
     """Generate missing images, score unscored ones, write the report.
 
-    The evaluator runs its self-test before the first image is generated. A complete run loads no
+    A remote judge is asked about images while others are generated; other evaluators follow. The
+    evaluator runs its self-test before the first image is generated. A complete run loads no
     model.
     """
-    opener = None
+    opener = scoring = None
+    every = plan.all_samples
     folder = RunFolder.create(plan.root, plan.manifest) if plan.root.exists() else None
     if not _is_finished(folder, plan, evaluation):
         if reason := unscorable(plan, evaluation, device=work.devices[0]):
             work.progress.note(f"{reason}; they will count as failed")
         opener = load_evaluator(evaluation, work)
-    folder = generate_images(plan, work, folder=folder)
-    every = plan.all_samples
-    return score_run(folder, plan.benchmark, evaluation, work, opener=opener, all_samples=every)
+        scoring = overlapped_scoring(
+            evaluation,
+            plan.benchmark,
+            device=work.devices[0],
+            all_samples=every,
+            progress=work.progress,
+        )
+    folder = generate_images(plan, work, folder=folder, sink=scoring or NoSink())
+    return score_run(
+        folder,
+        plan.benchmark,
+        evaluation,
+        work,
+        opener=opener,
+        all_samples=every,
+        scored=None if scoring is None else scoring.scored,
+    )
 
 
 def _keep_benchmark(benchmark: Benchmark, folder: RunFolder) -> None:
@@ -120,7 +133,9 @@ def _is_finished(folder: RunFolder | None, plan: RunPlan, evaluation: Evaluation
     )
 
 
-def generate_images(plan: RunPlan, work: Work, *, folder: RunFolder | None = None) -> RunFolder:
+def generate_images(
+    plan: RunPlan, work: Work, *, folder: RunFolder | None = None, sink: ImageSink | None = None
+) -> RunFolder:
     """Generate the images that are missing from the run folder.
 
     An image that was deleted or altered since it was generated is generated again; an altered one
@@ -130,9 +145,10 @@ def generate_images(plan: RunPlan, work: Work, *, folder: RunFolder | None = Non
         plan: which images, and from which checkpoint.
         work: devices and progress.
         folder: the plan's run folder, if it is open already.
+        sink: is told of each image as soon as it is recorded.
     """
-    folder = folder or RunFolder.create(plan.root, plan.manifest)
-    with folder.locked():
+    folder, sink = folder or RunFolder.create(plan.root, plan.manifest), sink or NoSink()
+    with folder.locked(), ExitStack() as stack:
         _keep_benchmark(plan.benchmark, folder)
         missing = _missing_requests(plan, folder, work.progress)
         known = folder.not_made()
@@ -144,7 +160,7 @@ def generate_images(plan: RunPlan, work: Work, *, folder: RunFolder | None = Non
         first = f"waiting for {where}" if where else "loading weights, then the first images"
         begin_phase(work.progress, "generating", total=able, done=able - len(missing), first=first)
         opener = partial(
-            _open_generation, plan.checkpoint.open, plan.root, plan.manifest.fingerprint
+            open_generation, plan.checkpoint.open, plan.root, plan.manifest.fingerprint
         )
         outcomes = run_jobs(
             opener,
@@ -154,6 +170,7 @@ def generate_images(plan: RunPlan, work: Work, *, folder: RunFolder | None = Non
             note=work.progress.note,
             engine=work.engine,
         )
+        stack.enter_context(sink.receiving(folder, {request.id for request in missing}))
         failures: list[str] = []
         n_done = n_made = 0
         enough = _hopeless_after(plan.generator.batch_size, len(work.devices))
@@ -167,9 +184,11 @@ def generate_images(plan: RunPlan, work: Work, *, folder: RunFolder | None = Non
                 n_done += 1
                 if isinstance(made, GeneratedImage):
                     folder.append_image(made)
+                    sink.add(made)
                     n_made += 1
                 else:
                     folder.append_not_made(outcome.job.id, made)
+                    sink.add(None)
                     failures += [made.reason] if made.status == "failed" else []
                 work.progress.advance(unscored=isinstance(made, NotGenerated))
                 if not n_made and len(failures) >= enough:
@@ -222,57 +241,13 @@ def _missing_requests(plan: RunPlan, folder: RunFolder, progress: Progress) -> l
     return sorted(missing, key=lambda request: request.id in tried)
 
 
-def _open_generation(
-    open_generator: Callable[..., Generator], root: Path, run: str, device: str
-) -> Callable[[Sequence[ImageRequest]], list[GeneratedImage | NotGenerated]]:
-    generator = open_generator(device=device)
-
-    def make(requests: Sequence[ImageRequest]) -> list[GeneratedImage | NotGenerated]:
-        began = time.perf_counter()
-        images = list(generator.generate(requests))
-        if len(images) != len(requests):
-            raise ValueError(f"generate gave {len(images)} images for {len(requests)} requests")
-        seconds = (time.perf_counter() - began) / len(requests)
-        made: list[GeneratedImage | NotGenerated] = []
-        for request, image in zip(requests, images, strict=True):
-            if isinstance(image, NotGenerated):
-                made.append(image)
-                continue
-            try:
-                image = image_of(image)  # noqa: PLW2901 - the user's own code may return an array
-                path, sha256 = save_image(root, request, image, run=run)
-            except UnreadableImageError as error:
-                made.append(NotGenerated(status="failed", reason=f"the image is unusable: {error}"))
-                continue
-            made.append(
-                GeneratedImage(
-                    request=request,
-                    path=path,
-                    sha256=sha256,
-                    seconds=seconds,
-                    notes=image.info.get(NOTES, {}),
-                )
-            )
-        return made
-
-    return make
-
-
-class ScoredImage(NamedTuple):
-    """The verdicts on one image, with what the judge of that process was asked until then."""
-
-    verdicts: list[Verdict]
-    usage: JudgeUsage | None
-    process: int
-
-
 def load_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage, ScoredImage]:
     """Load the evaluator and run its self-test, before any image is generated.
 
     Raises:
         AlphaBenchError: it cannot be loaded or fails its self-test.
     """
-    opener = partial(_open_scoring, evaluation.open)
+    opener = partial(open_scoring, evaluation.open)
     judge = remote_judge_of(evaluation.open(device=work.devices[0]))
     what = f"loading {evaluation.name} for its self-test"
     if judge is not None:
@@ -295,6 +270,7 @@ def score_run(
     *,
     opener: Opener[GeneratedImage, ScoredImage] | None = None,
     all_samples: Sequence[Sample] | None = None,
+    scored: Collection[str] | None = None,
 ) -> Outcome:
     """Score the images that have no complete verdicts yet, and report.
 
@@ -305,6 +281,8 @@ def score_run(
         work: devices and progress.
         opener: from `load_evaluator`, if that was called already.
         all_samples: of the benchmark, if they were read already.
+        scored: images that this command has scored already, whatever came of it; None where it
+            did not try.
 
     Raises:
         AlphaBenchError: the folder is about other data, or the evaluator fails its self-test.
@@ -317,20 +295,27 @@ def score_run(
         stored = StoredRun.of(folder, verify_images=True)
         all_samples = benchmark.samples() if all_samples is None else all_samples
         samples = stored.samples(all_samples)
-        todo = stored.unscored_images(samples, evaluation.id)
+        todo = [
+            image
+            for image in stored.unscored_images(samples, evaluation.id)
+            if scored is None or image.id not in scored
+        ]
         total = sum(1 for _ in stored.generated_images(samples))
         if opener is None and todo and len(work.devices) == 1:
             opener = load_evaluator(evaluation, work)
-        begin_phase(
-            work.progress,
-            "scoring",
-            total=total,
-            done=total - len(todo),
-            first="first batch",
-            cost=meter.words,
-        )
+        shown = bool(todo) or scored is None
+        if shown:
+            done = total - len(todo)
+            begin_phase(
+                work.progress,
+                "scoring",
+                total=total,
+                done=done,
+                first="first batch",
+                cost=meter.words,
+            )
         outcomes = run_jobs(
-            opener or partial(_open_scoring, evaluation.open),
+            opener or partial(open_scoring, evaluation.open),
             todo,
             devices=work.devices,
             batch_size=evaluator.batch_size,
@@ -350,36 +335,12 @@ def score_run(
                     [StoredVerdict(image_sha256=image.sha256, verdict=v) for v in verdicts],
                 )
                 work.progress.advance(unscored=any(v.status != "scored" for v in verdicts))
-        work.progress.end()
+        if shown:
+            work.progress.end()
         for name, what in stored.damage.items():
             work.progress.note(f"image {name} was {what} since it was made; it is not scored")
         result = summarise_run(folder, benchmark, evaluation.id, all_samples=all_samples)
         return replace(result, usage=meter.total())
-
-
-def _open_scoring(
-    open_evaluator: Callable[..., Evaluator], device: str
-) -> Callable[[Sequence[GeneratedImage]], list[Any]]:
-    evaluator = open_evaluator(device=device)
-    require_self_test(evaluator)
-    judge = remote_judge_of(evaluator)
-
-    def evaluate(images: Sequence[GeneratedImage]) -> list[Any]:
-        by_image: dict[str, list[Verdict]] = {image.id: [] for image in images}
-
-        def scored(image: GeneratedImage) -> ScoredImage:
-            usage = None if judge is None else judge.usage
-            return ScoredImage(by_image[image.id], usage, os.getpid())
-
-        try:
-            for verdict in evaluator.evaluate(images):
-                by_image[verdict.image_id].append(verdict)
-        except AlphaBenchError as error:
-            # Finished images keep their verdicts: the judge's answers may have cost money.
-            return [scored(image) if by_image[image.id] else error for image in images]
-        return [scored(image) for image in images]
-
-    return evaluate
 
 
 def _failed(benchmark: Benchmark, image: GeneratedImage, reason: str) -> list[Verdict]:

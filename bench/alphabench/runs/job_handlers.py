@@ -1,0 +1,104 @@
+"""What a worker does with a batch: generate and store images, or score them.
+
+Both are opened once on a device and picklable until then. Writes image files; which of them count
+is for the driver to record.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alphabench.core.errors import AlphaBenchError
+from alphabench.images import UnreadableImageError, image_of
+from alphabench.interfaces import Evaluator, Generator
+from alphabench.questions import JudgeUsage, remote_judge_of
+from alphabench.runs.self_test import require_self_test
+from alphabench.runs.store import save_image
+from alphabench.types import NOTES, GeneratedImage, ImageRequest, NotGenerated, Verdict
+
+
+def open_generation(
+    open_generator: Callable[..., Generator], root: Path, run: str, device: str
+) -> Callable[[Sequence[ImageRequest]], list[GeneratedImage | NotGenerated]]:
+    """The handler that generates images and stores them.
+
+    Args:
+        open_generator: called with `device=`.
+        root: of the run folder.
+        run: its fingerprint.
+        device: of the worker.
+    """
+    generator = open_generator(device=device)
+
+    def make(requests: Sequence[ImageRequest]) -> list[GeneratedImage | NotGenerated]:
+        began = time.perf_counter()
+        images = list(generator.generate(requests))
+        if len(images) != len(requests):
+            raise ValueError(f"generate gave {len(images)} images for {len(requests)} requests")
+        seconds = (time.perf_counter() - began) / len(requests)
+        made: list[GeneratedImage | NotGenerated] = []
+        for request, image in zip(requests, images, strict=True):
+            if isinstance(image, NotGenerated):
+                made.append(image)
+                continue
+            try:
+                image = image_of(image)  # noqa: PLW2901 - the user's own code may return an array
+                path, sha256 = save_image(root, request, image, run=run)
+            except UnreadableImageError as error:
+                made.append(NotGenerated(status="failed", reason=f"the image is unusable: {error}"))
+                continue
+            made.append(
+                GeneratedImage(
+                    request=request,
+                    path=path,
+                    sha256=sha256,
+                    seconds=seconds,
+                    notes=image.info.get(NOTES, {}),
+                )
+            )
+        return made
+
+    return make
+
+
+class ScoredImage(NamedTuple):
+    """The verdicts on one image, with what the judge of that process was asked until then."""
+
+    verdicts: list[Verdict]
+    usage: JudgeUsage | None
+    process: int
+
+
+def open_scoring(
+    open_evaluator: Callable[..., Evaluator], device: str
+) -> Callable[[Sequence[GeneratedImage]], list[Any]]:
+    """The handler that scores images: a `ScoredImage` for each, or the error that stopped it.
+
+    Args:
+        open_evaluator: called with `device=`; must pass its self-test.
+        device: of the worker.
+    """
+    evaluator = open_evaluator(device=device)
+    require_self_test(evaluator)
+    judge = remote_judge_of(evaluator)
+
+    def evaluate(images: Sequence[GeneratedImage]) -> list[Any]:
+        by_image: dict[str, list[Verdict]] = {image.id: [] for image in images}
+
+        def scored(image: GeneratedImage) -> ScoredImage:
+            usage = None if judge is None else judge.usage
+            return ScoredImage(by_image[image.id], usage, os.getpid())
+
+        try:
+            for verdict in evaluator.evaluate(images):
+                by_image[verdict.image_id].append(verdict)
+        except AlphaBenchError as error:
+            # Finished images keep their verdicts: the judge's answers may have cost money.
+            return [scored(image) if by_image[image.id] else error for image in images]
+        return [scored(image) for image in images]
+
+    return evaluate
