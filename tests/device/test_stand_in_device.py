@@ -228,8 +228,22 @@ def test_tensors_are_copied_deeply_saved_and_loaded(stand_in: torch.device) -> N
     assert torch.equal(loaded["weight"], layer.weight)
 
 
-def test_what_the_stand_in_cannot_do_it_refuses(stand_in: torch.device) -> None:
-    with pytest.raises(NotImplementedError, match="shape in place"):
-        HOST.to(stand_in).clone().t_()
+def test_a_shape_that_changes_in_place_is_the_shape(stand_in: torch.device) -> None:
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            turned = HOST.to(stand_in).clone().t_().unsqueeze_(0)
+            assert (turned.shape, (turned + 1).sum(0).shape) == ((1, 3, 2), (3, 2))
+            assert torch.arange(5, device=stand_in).view(1, -1).shape == (1, 5)
+            assert torch.tensor([turned.sum(), 2.0], device=stand_in).tolist() == [15.0, 2.0]
+
+
+def test_what_is_mapped_over_a_batch_runs_on_the_device(stand_in: torch.device) -> None:
+    here = HOST.to(stand_in)
+    rows = torch.vmap(lambda row: here[row] * 2)(torch.tensor([1, 0], device=stand_in))
+    assert rows.device == stand_in
+    assert rows.tolist() == (HOST.flip(0) * 2).tolist()
+
+
+def test_only_a_copy_on_the_host_becomes_an_array(stand_in: torch.device) -> None:
     with pytest.raises(TypeError, match="numpy"):
         HOST.to(stand_in).numpy()

@@ -5,8 +5,8 @@ As on a GPU, its tensors refuse to meet tensors of the host, in every thread; on
 random numbers of its own and takes no generator of another device. `host_traffic.recorded` counts
 what the host asks of it. Since the arithmetic is the CPU's, results are the CPU's.
 
-It does not know: operations that change a tensor's shape in place, storages, streams, more than
-one device. `install` is for the life of the process, so tests ask for the fixture `stand_in`.
+It does not know: storages, streams, more than one device. `install` is for the life of the process,
+so tests ask for the fixture `stand_in`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -25,6 +26,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from tests.support.host_traffic import report
 
 NAME: Final = "standin"
+_KEY: Final = "PrivateUse1"
 _HOST: Final = torch.device("cpu")
 _aten: Final = torch.ops.aten
 _COPIES: Final = (_aten.copy_, _aten._to_copy)
@@ -188,20 +190,42 @@ class _DeviceModule:
 
 
 _module = _DeviceModule()
-_library: list[torch.library.Library] = []
+_libraries: list[Any] = []
+"""What was registered lasts as long as these."""
 _random_lock = threading.Lock()
 
 
 def install() -> torch.device:
     """The stand-in, which the first call registers with torch for the life of the process."""
-    if not _library:
+    if not _libraries:
         _setup_privateuseone_for_python_backend(NAME, backend_module=_module)
-        library: Any = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
-        library.fallback(
-            lambda func, *args, **kwargs: _run_below(func, args, kwargs), "PrivateUse1"
-        )
-        _library.append(library)
+        _libraries.extend(_register_operations())
     return torch.device(NAME, 0)
+
+
+def _register_operations() -> list[Any]:
+    """One kernel for all of torch's operations, and a fallback for those of other libraries.
+
+    A fallback alone is not found where torch passes by `__torch_dispatch__`: within `vmap`, and
+    where `torch.tensor` is given a list of tensors.
+    """
+    own: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    kernels = torch._C._dispatch_has_kernel_for_dispatch_key
+    for name in torch._C._dispatch_get_all_op_names():
+        library, _, operation = name.partition("::")
+        if library != "aten" or kernels(name, "CompositeImplicitAutograd"):
+            continue
+        packet, _, overload = operation.partition(".")
+        func = getattr(getattr(_aten, packet), overload or "default", None)
+        if func is not None:
+            own.impl(operation, partial(_kernel, func), _KEY)
+    others: Any = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
+    others.fallback(_kernel, _KEY)
+    return [own, others]
+
+
+def _kernel(func: Any, *args: Any, **kwargs: Any) -> Any:
+    return _run_below(func, args, kwargs)
 
 
 @contextmanager
@@ -254,7 +278,9 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     result = _computed(func, plain, named, device=bool(here) or lands)
     if packet is _aten._local_scalar_dense or not lands:
         return result
-    _refuse_new_shape(func, here)
+    if func._schema.is_mutable:
+        for own in here.values():
+            _follow(own)
 
     def wrapped(one: Tensor) -> Tensor:
         own = here.get(id(one))  # written in place, or given as `out`
@@ -294,8 +320,8 @@ def _count(packet: Any, args: Any, kwargs: dict[str, Any], here: bool, lands: bo
     """Reports what makes the host wait."""
     if packet in _WAITS and here:
         _wait(_WAITS[packet])
-    elif packet is _aten._to_copy and here and not lands and not kwargs.get("non_blocking"):
-        _wait("copy to the host")
+    elif packet is _aten._to_copy and here != lands and not kwargs.get("non_blocking"):
+        _wait("copy to the host" if here else "upload")
     elif packet is _aten.copy_:
         target, source, *others = args
         blocking = not (kwargs.get("non_blocking") or any(others))
@@ -335,6 +361,7 @@ def _computed(func: Any, plain: Any, named: dict[str, Any], *, device: bool) -> 
             torch.set_rng_state(hosts)
 
 
-def _refuse_new_shape(func: Any, here: dict[int, StandInTensor]) -> None:
-    if func._schema.is_mutable and any(one.shape != one.host.shape for one in here.values()):
-        raise NotImplementedError(f"{func} changes a shape in place, which the stand-in cannot do")
+def _follow(own: StandInTensor) -> None:
+    """Gives a tensor the shape that an operation in place, or with `out`, has given its host."""
+    if own.shape != own.host.shape or own.stride() != own.host.stride():
+        torch.Tensor.data.__set__(own, StandInTensor(own.host))  # type: ignore[attr-defined]
