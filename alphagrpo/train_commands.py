@@ -20,6 +20,7 @@ from alphagrpo.recipe_names import recipe_names
 
 if TYPE_CHECKING:
     from alphagrpo.recipe import TrainingRecipe
+    from alphatrainers.distributed import Processes
     from alphatrainers.trainer import TrainingOutcome
 
 CURVES_FILE = "curves.svg"
@@ -123,7 +124,11 @@ def train_command(
         # The folder's recipe has the overrides from now on.
         again.words = lambda: ["train", str(folder), "--resume", *options]
 
-    outcome = run_training(chosen, folder, device=where, cache=cache, begun=begun)
+    def joined(together: Processes) -> None:
+        if together.watch is not None:
+            again.reason = together.watch.reason_to_stop
+
+    outcome = run_training(chosen, folder, device=where, cache=cache, begun=begun, joined=joined)
     if outcome is not None:
         _show_curves(folder)
         _print_outcome(folder, chosen, outcome)

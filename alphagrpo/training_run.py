@@ -157,6 +157,7 @@ def run_training(
     cache: Path | None = None,
     progress: bool = True,
     begun: Callable[[], None] = lambda: None,
+    joined: Callable[[Processes], None] = lambda _: None,
 ) -> TrainingOutcome | None:
     """Train, or continue; writes the training's page.
 
@@ -167,6 +168,7 @@ def run_training(
         cache: folder of official data; None takes the user's.
         progress: show the training's progress, in the first process.
         begun: called when the folder holds the training with its recipe.
+        joined: called with all processes of the training once they have found each other.
 
     Returns:
         How it ended; None in other processes than the first.
@@ -189,13 +191,14 @@ def run_training(
     if torch.distributed.is_torchelastic_launched():
         leave_with_parent(os.getppid())
     together: Processes = distributed.join(torch.device(device))
+    joined(together)
 
     def write_recipe() -> None:
         replace_text(folder / RECIPE_FILE, strict_yaml.to_yaml(recipe))
         begun()
 
-    try:
-        shown = progress and together.first
+    shown = progress and together.first
+    with together.reporting():
         with _display(folder) if shown else nullcontext(NoDisplay()) as display:
             context = AssemblyContext(
                 folder=folder,
@@ -215,8 +218,7 @@ def run_training(
             components = assemble(recipe, context)
             display.end()
             outcome = Trainer(components, recipe.training, folder, around).train()
-    finally:
-        distributed.leave()
+        distributed.leave(together)
     return outcome if together.first else None
 
 

@@ -33,7 +33,8 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "alphatrainers": (
-        ("", "algorithms", "distributed", "reporting", "setting_checks", "strict_yaml"),
+        ("", "algorithms", "rank_watch", "reporting", "setting_checks", "strict_yaml"),
+        ("distributed",),
         ("trajectory",),
         ("image_monitors", "prompt_stream", "protocols", "sampling"),
         ("training_display", "velocity_requests"),

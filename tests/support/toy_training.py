@@ -16,14 +16,15 @@ from typing import Any
 
 import torch
 
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers import distributed, strict_yaml
 from alphatrainers.distributed import Processes
-from alphatrainers.protocols import Score
+from alphatrainers.protocols import Score, ScoredTrajectory, StepInfo, TrajectoryCollector
 from alphatrainers.reward_scoring import RewardUse
 from alphatrainers.settings import TrainingSettings
 from alphatrainers.trainer import Trainer, TrainingOutcome
 from alphatrainers.trainer_components import RuntimeContext, TrainerComponents
-from alphatrainers.trajectory import Trajectory
+from alphatrainers.trajectory import TrainingPrompt, Trajectory
 from tests.support.toy_policy import PROMPTS, Brightness, Threes, ToyPolicy, ToyTask
 
 SETTINGS: dict[str, Any] = {
@@ -48,6 +49,8 @@ class Toy:
 
     training: TrainingSettings
     delay: float = 0.0
+    broken: int | None = None
+    """The rank that fails in the second step."""
 
 
 @dataclass
@@ -59,6 +62,20 @@ class Slow(Brightness):
     def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
         time.sleep(self.delay)
         return super().score(trajectories)
+
+
+@dataclass
+class Broken(ToyTask):
+    """Fails in the second step."""
+
+    rank: int = 0
+
+    def collect(
+        self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
+    ) -> list[ScoredTrajectory]:
+        if step_info.step == 1:
+            raise TrainingStoppedError(f"the disk of process {self.rank} is full", hint="free some")
+        return super().collect(prompts, collector, step_info)
 
 
 def settings_of(*assignments: str) -> Toy:
@@ -75,19 +92,30 @@ def train(folder: Path, *assignments: str, together: Processes | None = None) ->
         "brightness": RewardUse(reward=Slow(delay=toy.delay)),
         "threes": RewardUse(reward=Threes(), weight=0.5, applies_to="text"),
     }
-    parts = TrainerComponents(policy=ToyPolicy(), task=ToyTask(), rewards=rewards, prompts=PROMPTS)
-    around = RuntimeContext(processes=together or Processes())
+    processes = together or Processes()
+    task = Broken(rank=processes.rank) if toy.broken == processes.rank else ToyTask()
+    parts = TrainerComponents(policy=ToyPolicy(), task=task, rewards=rewards, prompts=PROMPTS)
+    around = RuntimeContext(processes=processes)
     return Trainer(parts, toy.training, folder, around).train()
 
 
 def main(words: Sequence[str]) -> None:
+    """Errors are told as the command line does."""
+    try:
+        train_all(words)
+    except AlphaBenchError as error:
+        sys.exit(f"error: {error.message}")
+
+
+def train_all(words: Sequence[str]) -> None:
     torch.set_num_threads(1)
     together = distributed.join(torch.device("cpu"))
-    for divides, part in groupby(words, key=lambda word: word == "--"):
-        if not divides:
-            folder, *assignments = part
-            train(Path(folder), *assignments, together=together)
-    distributed.leave()
+    with together.reporting():
+        for divides, part in groupby(words, key=lambda word: word == "--"):
+            if not divides:
+                folder, *assignments = part
+                train(Path(folder), *assignments, together=together)
+        distributed.leave(together)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,24 @@ Launched by torchrun; the backend is nccl on CUDA devices and gloo elsewhere. Kn
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.rendezvous import rendezvous
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
+from alphatrainers.rank_watch import RankWatch
 
 T = TypeVar("T")
 PATIENCE: Final = timedelta(hours=6)
-"""A validation of the first process may take long; the others wait for it."""
+"""Longest wait for another process that lives, e.g. while its judge is away. `rank_watch` notices
+one that has died."""
+JOIN_PATIENCE: Final = timedelta(minutes=10)
+"""For the store of the group, until all processes have been started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +32,8 @@ class Processes:
 
     rank: int = 0
     size: int = 1
+    watch: RankWatch | None = None
+    """Ends this process when another one has died; None for a process alone."""
 
     @property
     def first(self) -> bool:
@@ -63,8 +71,11 @@ class Processes:
             result = work()
         except AlphaBenchError as error:
             failure = error
-        if any(self.gather(failure is not None)):
-            raise failure or TrainingStoppedError("another process stopped", hint="see its message")
+        told = self.gather((failure.message, failure.hint) if failure else None)
+        for rank, of_rank in enumerate(told):
+            if of_rank is not None:
+                where = f"process {rank + 1} of {self.size}: " if self.size > 1 else ""
+                raise failure or TrainingStoppedError(where + of_rank[0], hint=of_rank[1])
         return result  # type: ignore[return-value]  # without failure there is a result
 
     def copy_from_first(self, tensor: Tensor) -> None:
@@ -74,8 +85,11 @@ class Processes:
 
     def wait(self) -> None:
         """Until all have come here."""
-        if self.size > 1:
-            distributed.barrier()
+        self.gather(None)
+
+    def reporting(self) -> AbstractContextManager[None]:
+        """Within it, an exception of one process ends all; see `rank_watch`."""
+        return nullcontext() if self.watch is None else self.watch.reporting()
 
 
 def join(device: torch.device) -> Processes:
@@ -88,13 +102,21 @@ def join(device: torch.device) -> Processes:
         return Processes()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if not distributed.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=PATIENCE)
-    return Processes(rank=distributed.get_rank(), size=distributed.get_world_size())
+    if distributed.is_initialized():
+        return Processes(rank=distributed.get_rank(), size=distributed.get_world_size())
+    store, rank, size = next(rendezvous("env://", timeout=JOIN_PATIENCE))
+    watch = RankWatch(store, rank=rank, size=size) if size > 1 else None
+    # Python objects go through gloo, so that they need no memory of a GPU.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(
+        backend, store=store, rank=rank, world_size=size, timeout=PATIENCE
+    )
+    return Processes(rank=rank, size=size, watch=watch)
 
 
-def leave() -> None:
+def leave(together: Processes) -> None:
     """Ends what `join` began; does nothing for a process alone."""
+    if together.watch is not None:
+        together.watch.leave()
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

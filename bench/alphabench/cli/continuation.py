@@ -25,6 +25,8 @@ class Continuation:
     def __init__(self, words: Sequence[str]) -> None:
         self.words: Callable[[], Sequence[str]] = lambda: words
         """Called after the command was stopped."""
+        self.reason: Callable[[], str | None] = lambda: ""
+        """Called then, too: what stopped it, if that was no person; None if it was told before."""
 
     def print(self, by: signal.Signals) -> None:
         """Write the message to standard error, unbuffered; shows the terminal's cursor again.
@@ -32,10 +34,12 @@ class Continuation:
         Of the processes that torchrun started, only the first one writes it.
         """
         cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
-        if os.environ.get("RANK", "0") != "0":
+        reason = self.reason()
+        if os.environ.get("RANK", "0") != "0" or reason is None:
             return
         again = f"{_program()} {shlex.join(self.words())}"
-        print(f"{cursor}\n{_HOW[by]}; to continue: {again}", file=sys.stderr, flush=True)
+        how = reason or _HOW[by]
+        print(f"{cursor}\n{how}; to continue: {again}", file=sys.stderr, flush=True)
 
 
 def _program() -> str:

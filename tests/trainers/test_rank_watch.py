@@ -1,0 +1,217 @@
+"""A process of a training that dies ends the others with one sentence, and the training resumes."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from torch import distributed
+
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
+from alphatrainers.rank_watch import RankWatch
+from tests.support.rank_processes import ranks
+from tests.support.toy_training import train
+
+TOY = "tests.support.toy_training"
+SOON = timedelta(seconds=5)
+
+
+class Group:
+    """Watches of one group in threads of this process, which no watch ends."""
+
+    def __init__(self, size: int) -> None:
+        store = distributed.TCPStore  # type: ignore[attr-defined]  # torch names no exports
+        self.store = store("127.0.0.1", 0, None, True, SOON)
+        self.ended: list[list[int]] = [[] for _ in range(size)]
+        self.watches = [self.watch(rank, size) for rank in range(size)]
+
+    def watch(self, rank: int, size: int) -> RankWatch:
+        return RankWatch(
+            self.store,
+            rank=rank,
+            size=size,
+            end=self._ender(rank),
+            beat_seconds=0.02,
+            lost_seconds=0.4,
+        )
+
+    def _ender(self, rank: int) -> Callable[[int], None]:
+        def end(code: int) -> None:
+            self.ended[rank].append(code)
+            self.watches[rank].leave()
+
+        return end
+
+    def wait_for_end(self, rank: int) -> None:
+        deadline = time.monotonic() + 20.0
+        while not self.ended[rank]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def group() -> Iterator[Group]:
+    made = Group(3)
+    yield made
+    for watch in made.watches:
+        watch.leave()
+
+
+def fall_silent(watch: RankWatch) -> None:
+    """Its heart stops, and nothing else tells that it has gone."""
+    watch._over.set()
+
+
+def test_a_process_without_a_heartbeat_ends_all_and_the_first_one_tells(
+    group: Group, capfd: pytest.CaptureFixture[str]
+) -> None:
+    time.sleep(0.2)
+    fall_silent(group.watches[2])
+    group.wait_for_end(0)
+    group.wait_for_end(1)
+    said = capfd.readouterr().err
+    assert said.count("error: process 3 of 3 ended unexpectedly") == 1
+    assert said.count("error") == 1
+    assert group.ended == [[2], [2], []]
+
+
+def test_when_the_first_process_dies_the_second_one_tells(
+    group: Group, capfd: pytest.CaptureFixture[str]
+) -> None:
+    time.sleep(0.2)
+    fall_silent(group.watches[0])
+    group.wait_for_end(1)
+    group.wait_for_end(2)
+    said = capfd.readouterr().err
+    assert said.count("error: process 1 of 3 ended unexpectedly") == 1
+    assert said.count("error") == 1
+
+
+def test_a_process_that_has_done_its_part_is_not_missed(group: Group) -> None:
+    time.sleep(0.1)
+    group.watches[2].leave()
+    time.sleep(0.8)
+    assert group.ended == [[], [], []]
+
+
+def test_an_error_of_one_process_is_told_by_the_first(
+    group: Group, capfd: pytest.CaptureFixture[str]
+) -> None:
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with group.watches[1].reporting():
+                raise AlphaBenchError("the disk is full", hint="free some")
+        except (AlphaBenchError, SystemExit) as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    group.wait_for_end(0)
+    group.wait_for_end(2)
+    thread.join()
+    said = capfd.readouterr().err
+    assert said == "error: process 2 of 3: the disk is full\nhint: free some\n"
+    assert isinstance(raised[0], SystemExit)
+
+
+def test_an_error_that_all_processes_have_is_the_first_ones_own(group: Group) -> None:
+    raised: dict[int, BaseException] = {}
+
+    def work(rank: int) -> None:
+        try:
+            with group.watches[rank].reporting():
+                raise AlphaBenchError("all rewards are equal", hint="change it")
+        except (AlphaBenchError, SystemExit) as error:
+            raised[rank] = error
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in (1, 2, 0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert str(raised[0]) == "all rewards are equal; change it"
+    assert isinstance(raised[1], SystemExit)
+    assert isinstance(raised[2], SystemExit)
+
+
+def test_a_failed_collective_operation_is_told_as_the_death_that_it_follows_from(
+    group: Group,
+) -> None:
+    time.sleep(0.2)
+    fall_silent(group.watches[2])
+    watching = group.watches[0].reporting()
+    with pytest.raises(TrainingStoppedError, match="process 3 of 3 ended"), watching:
+        raise RuntimeError("Connection closed by peer")
+
+
+def test_a_process_whose_torchrun_stops_it_says_which_one_ended(group: Group) -> None:
+    assert group.watches[0].reason_to_stop() == ""
+    assert group.watches[0].reason_to_stop() is None, "it was told"
+
+
+def values(folder: Path) -> list[dict[str, float]]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["values"] for line in lines]
+
+
+def same_numbers(one: Path, other: Path) -> None:
+    """Sums over two processes round in another order than those of one."""
+    for found, expected in zip(values(one), values(other), strict=True):
+        for key, value in expected.items():
+            if not key.startswith("forward_passes/"):
+                assert found[key] == pytest.approx(value, abs=5e-6), key
+
+
+def test_a_killed_process_ends_the_other_one_and_both_resume_to_the_same_numbers(
+    tmp_path: Path,
+) -> None:
+    broken, whole, failing = tmp_path / "broken", tmp_path / "whole", tmp_path / "failing"
+    options = ("training.steps=8", "training.save_every=2")
+    with ranks(TOY, [broken, "delay=0.1", *options]) as running:
+        running.wait_for(broken / "metrics.jsonl", lines=3)
+        running.send(1, signal.SIGKILL)
+        ended = running.end()
+    assert ended.seconds < 60.0
+    assert ended.code != 0
+    assert ended.said.count("process 2 of 2 ended unexpectedly") == 1
+    # Afterwards, in the same processes, one of them raises an error.
+    with ranks(TOY, [broken, *options, "--", failing, "broken=1"]) as running:
+        ended = running.end()
+    assert ended.seconds < 200.0
+    assert ended.code != 0
+    assert ended.said.count("error: process 2 of 2: the disk of process 1 is full") == 1
+    train(whole, *options)
+    same_numbers(broken, whole)
+
+
+@pytest.mark.whole
+@pytest.mark.timeout(1500)
+def test_ten_kills_of_a_random_process_leave_no_hang_and_lose_no_number(tmp_path: Path) -> None:
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    options = ("training.steps=120", "training.save_every=2", "training.keep=2")
+    chance = random.Random(16)
+    for kill in range(10):
+        with ranks(TOY, [broken, "delay=0.05", *options]) as running:
+            done = len(values(broken)) if (broken / "metrics.jsonl").exists() else 0
+            if kill % 3:  # else anywhere, also before it has begun
+                running.wait_for(broken / "metrics.jsonl", lines=max(done - 1, 1))
+                time.sleep(chance.uniform(0.0, 1.5))
+            else:
+                time.sleep(chance.uniform(3.0, 9.0))
+            running.send(chance.randrange(2), signal.SIGKILL)
+            ended = running.end()
+        assert ended.seconds < 60.0
+        assert ended.code != 0
+    with ranks(TOY, [broken, *options]) as running:
+        assert running.end().code == 0
+    train(whole, *options)
+    same_numbers(broken, whole)

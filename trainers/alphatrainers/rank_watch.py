@@ -1,0 +1,368 @@
+"""Notices when a process of a training has died, and ends the others with one sentence.
+
+Each process writes a heartbeat to the store that torchrun provides, from a thread of its own. The
+first process reads those of all others, and the others read the first one's; who sees a death
+records it, and all end. An exception is recorded in the same way before its process ends, so that
+the first process can tell it. A process whose heartbeat goes on while its work has stopped is not
+noticed. Knows no collective operation and no training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
+from alphabench.core.locking import is_running
+from alphabench.core.terminal import warn
+
+EXIT_CODE: Final = 2
+BEAT_SECONDS: Final = 1.0
+LOST_SECONDS: Final = 25.0
+"""A process without a heartbeat for so long is dead; so is the store that does not answer."""
+START_SECONDS: Final = 300.0
+"""For a process until its first heartbeat: it may import libraries from a slow disk."""
+TELL_SECONDS: Final = 10.0
+"""For the process that tells the user why, before the others end."""
+_SIGNAL_SECONDS: Final = 3.0
+"""For a process that was stopped by a signal, to say so itself."""
+_SAME_ERROR_SECONDS: Final = 0.5
+_CAUSE_SECONDS: Final = 5.0
+"""For the cause of a failed collective operation to be known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankFailure:
+    """Why a training of several processes ends; the first one that is recorded counts."""
+
+    rank: int
+    message: str
+    hint: str
+    kind: str
+    """`error`: of that process, which is still there to tell; `lost`: it is gone; `signal`."""
+
+
+class RankWatch:
+    """The heartbeats of one training, in one of its processes.
+
+    Args:
+        store: of the group; this object uses copies of the connection.
+        rank: of this process.
+        size: of the group.
+        end: ends this process at once with an exit code.
+        beat_seconds: between two heartbeats.
+        lost_seconds: without one until a process is dead.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        *,
+        rank: int,
+        size: int,
+        end: Callable[[int], object] = os._exit,
+        beat_seconds: float = BEAT_SECONDS,
+        lost_seconds: float = LOST_SECONDS,
+    ) -> None:
+        self._store, self._main_store = store.clone(), store.clone()
+        self._rank, self._size, self._end = rank, size, end
+        self._beat_seconds, self._lost_seconds = beat_seconds, lost_seconds
+        self._over = threading.Event()
+        self._telling = threading.Lock()
+        self._silent: dict[int, tuple[bytes, int]] = {}
+        self._unanswered = 0
+        self._main_store.set(f"place/{rank}", json.dumps([_machine(), os.getpid()]))
+        for work in (self._beat, self._guard_store):
+            threading.Thread(target=work, name=f"{work.__name__} of ranks", daemon=True).start()
+
+    def leave(self) -> None:
+        """This process has done its part; the others do not miss it."""
+        if not self._over.is_set():
+            self._over.set()
+            self._main_store.set(f"left/{self._rank}", "1")
+
+    def claim(self) -> bool:
+        """Whether the caller may tell the user why the training ends: the first one may."""
+        return self._telling.acquire(blocking=False)
+
+    def ended(self) -> list[int]:
+        """Ranks on this machine whose processes are gone, without having left."""
+        return [rank for rank in range(self._size) if rank != self._rank and self._is_gone(rank)]
+
+    def reason_to_stop(self) -> str | None:
+        """For a process that torchrun terminates: which other one ended; None if it was told."""
+        try:
+            failure, gone = self._failure(self._main_store), self.ended()
+            self._main_store.set(f"left/{self._rank}", "1")
+        except RuntimeError:  # the store may be gone as well
+            failure, gone = None, []
+        if not self.claim():
+            return None
+        if failure is not None and failure.kind == "error":
+            return f"{self._name(failure.rank)}: {failure.message}"
+        return f"{self._names(gone)} ended unexpectedly" if gone else ""
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Records what is raised inside; the first living process raises it, the others end.
+
+        Raises:
+            TrainingStoppedError: another process has died or failed.
+            SystemExit: another process has told why.
+        """
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            self._record_signal()
+            raise
+        except Exception as error:
+            told = self._report(error)
+            threading.Thread(target=self._end_late, name="end of ranks", daemon=True).start()
+            if told is error:
+                raise
+            raise told from error
+
+    def _record_signal(self) -> None:
+        """This process was stopped; where torchrun does that, another one may have ended before."""
+        own = RankFailure(rank=self._rank, message="", hint="", kind="signal")
+        try:
+            gone = self.ended()
+            self._record(self._lost(*gone) if gone else own)
+            self._main_store.set(f"left/{self._rank}", "1")
+        except RuntimeError:  # the store is gone
+            return
+
+    def _report(self, error: Exception) -> BaseException:
+        """What to raise in the place of an error."""
+        own = _of_error(self._rank, error)
+        if not isinstance(error, AlphaBenchError) and isinstance(error, RuntimeError):
+            first = self._cause() or self._record(own)
+        else:
+            first = self._record(own)
+        if self._tells(first):
+            if not self.claim():  # another thread is telling, and ends this process then
+                time.sleep(TELL_SECONDS)
+                return SystemExit(EXIT_CODE)
+            self._mark_told()
+            if first.message == own.message:  # its own, or one that all processes have
+                return _sentence(error)
+            return TrainingStoppedError(self._words(first), hint=first.hint)
+        if self._is_told() or (first.rank == 0 and first.kind == "error"):
+            return error if _is_bug(error) and first == own else SystemExit(EXIT_CODE)
+        return _sentence(error)
+
+    def _cause(self) -> RankFailure | None:
+        """Another process's failure, which a failed collective operation follows from."""
+        deadline = time.monotonic() + _CAUSE_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                failure = self._failure(self._main_store)
+                gone = [] if failure else self.ended()
+            except RuntimeError:
+                return self._lost(0)
+            if failure is not None or gone:
+                return failure or self._record(self._lost(*gone))
+            time.sleep(0.1)
+        return None
+
+    def _beat(self) -> None:
+        """The life of the thread that sends heartbeats and looks for those of others."""
+        beat = 0
+        while not self._over.wait(self._beat_seconds):
+            beat += 1
+            try:
+                self._store.set(f"beat/{self._rank}", str(beat))
+                lost = [rank for rank in self._watched() if self._is_lost(rank)]
+                failure = self._failure(self._store)
+                if failure is None and lost:
+                    failure = self._record(self._lost(*lost), self._store)
+            except RuntimeError:
+                return  # the other thread ends this process in time
+            self._unanswered = 0
+            if failure is not None:
+                self._end_by(failure)
+
+    def _guard_store(self) -> None:
+        """The life of the thread that ends this process where the store does not answer."""
+        while not self._over.wait(self._beat_seconds):
+            self._unanswered += 1
+            if self._unanswered * self._beat_seconds > self._lost_seconds:
+                if self.claim():
+                    self._tell(self._lost(0))
+                self._end(EXIT_CODE)
+
+    def _end_by(self, failure: RankFailure) -> None:
+        """Ends this process because of another one; the first living one tells why."""
+        if failure.rank == self._rank and failure.kind != "lost":
+            return  # the main thread raises it
+        waits = 2.0 * TELL_SECONDS + _SIGNAL_SECONDS
+        self._unanswered = -round(waits / self._beat_seconds)
+        # What has come to this process, too, is told by its main thread.
+        time.sleep(_SIGNAL_SECONDS if failure.kind == "signal" else _SAME_ERROR_SECONDS)
+        if self._tells(failure):
+            if failure.kind == "lost":
+                self._kill(failure.rank)
+            if not self.claim():
+                time.sleep(TELL_SECONDS)  # the main thread is telling
+            else:
+                self._tell(failure)
+                self._mark_told(self._store)
+        else:
+            self._is_told(self._store)
+        self._end(EXIT_CODE)
+
+    def _kill(self, rank: int) -> None:
+        """A lost process of this machine may only be suspended; torchrun would wait for it."""
+        machine, pid = json.loads(self._store.get(f"place/{rank}"))
+        if machine == _machine() and pid != os.getpid():
+            with suppress(OSError):  # it is gone, as it should be
+                os.kill(pid, signal.SIGKILL)
+
+    def _end_late(self) -> None:
+        """A failed process may hang in a library that waits for the others."""
+        time.sleep(2.0 * TELL_SECONDS)
+        self._end(EXIT_CODE)
+
+    def _watched(self) -> Iterator[int]:
+        yield from range(1, self._size) if self._rank == 0 else (0,)
+
+    def _is_lost(self, rank: int) -> bool:
+        key = f"beat/{rank}"
+        beat = self._store.get(key) if self._store.check([key]) else b""
+        known, count = self._silent.get(rank, (b"", 0))
+        count = count + 1 if beat == known else 0
+        self._silent[rank] = beat, count
+        # Counted, not timed: while this process is suspended, nothing grows old.
+        limit = self._lost_seconds if beat else max(START_SECONDS, self._lost_seconds)
+        if count * self._beat_seconds <= limit and not self._is_gone(rank, self._store):
+            return False
+        return not self._store.check([f"left/{rank}"])
+
+    def _is_gone(self, rank: int, store: Any = None) -> bool:
+        """Whether the process was on this machine and does not run any more."""
+        store = store or self._main_store
+        key = f"place/{rank}"
+        if not store.check([key]) or store.check([f"left/{rank}"]):
+            return False
+        machine, pid = json.loads(store.get(key))
+        return machine == _machine() and not is_running(pid)
+
+    def _failure(self, store: Any) -> RankFailure | None:
+        if not store.check(["failure"]):
+            return None
+        return RankFailure(**json.loads(store.get("failure")))
+
+    def _record(self, failure: RankFailure, store: Any = None) -> RankFailure:
+        """The failure that counts: this one, or one that was recorded before."""
+        try:
+            text = (store or self._main_store).compare_set(
+                "failure", "", json.dumps(asdict(failure))
+            )
+        except RuntimeError:  # the store is gone
+            return failure
+        return RankFailure(**json.loads(text))
+
+    def _lost(self, *ranks: int) -> RankFailure:
+        return RankFailure(
+            rank=ranks[0],
+            message=f"{self._names(list(ranks))} ended unexpectedly",
+            hint="was it killed, or short of memory? Its output may say more. Repeat the command "
+            "with --resume to continue from the last checkpoint",
+            kind="lost",
+        )
+
+    def _tells(self, failure: RankFailure) -> bool:
+        """Whether this process is the one that tells the user: the first, or the next to it."""
+        teller = 1 if failure.rank == 0 and failure.kind == "lost" else 0
+        return self._rank == min(teller, self._size - 1)
+
+    def _words(self, failure: RankFailure) -> str:
+        if failure.kind == "error":
+            return f"{self._name(failure.rank)}: {failure.message}"
+        if failure.kind == "signal":
+            return f"{self._name(failure.rank)} was stopped by a signal"
+        return failure.message
+
+    def _tell(self, failure: RankFailure) -> None:
+        if sys.stderr.isatty():
+            print("\x1b[?25h", end="", file=sys.stderr)  # a progress display hides the cursor
+        warn(f"error: {self._words(failure)}")
+        hint = failure.hint or "repeat the command with --resume to continue"
+        warn(f"hint: {hint}")
+        sys.stderr.flush()
+
+    def _mark_told(self, store: Any = None) -> None:
+        try:
+            (store or self._main_store).set("told", "1")
+        except RuntimeError:  # the store is gone, and nobody waits
+            return
+
+    def _is_told(self, store: Any = None) -> bool:
+        """Waits until the user was told."""
+        deadline = time.monotonic() + TELL_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                if (store or self._main_store).check(["told"]):
+                    return True
+            except RuntimeError:
+                return False
+            time.sleep(0.05)
+        return False
+
+    def _name(self, rank: int) -> str:
+        return f"process {rank + 1} of {self._size}"
+
+    def _names(self, ranks: list[int]) -> str:
+        if len(ranks) == 1:
+            return self._name(ranks[0])
+        return f"processes {', '.join(str(rank + 1) for rank in ranks)} of {self._size}"
+
+
+def _of_error(rank: int, error: Exception) -> RankFailure:
+    told = _sentence(error)
+    if isinstance(told, AlphaBenchError):
+        return RankFailure(rank=rank, message=told.message, hint=told.hint, kind="error")
+    return RankFailure(
+        rank=rank,
+        message=f"{type(error).__name__}: {error}",
+        hint="its traceback is above or below; repeat the command with --resume to continue",
+        kind="error",
+    )
+
+
+def _sentence(error: Exception) -> Exception:
+    """An error that the user can fix stays; so does one that we must; memory is for the user."""
+    if not isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return error
+    return TrainingStoppedError(
+        f"out of memory: {error}",
+        hint="lower training.rollout_batch and training.replay_batch, or set "
+        "training.recompute=true or training.parallel=shard in a new training",
+    )
+
+
+def _is_bug(error: Exception) -> bool:
+    return not isinstance(_sentence(error), AlphaBenchError)
+
+
+def _machine() -> str:
+    """Tells machines and containers apart: processes with equal numbers are then the same."""
+    parts = [socket.gethostname()]
+    for file in ("/proc/sys/kernel/random/boot_id",):
+        path = Path(file)
+        parts += [path.read_text(encoding="ascii").strip()] if path.exists() else []
+    spaces = Path("/proc/self/ns/pid")
+    parts += [str(spaces.readlink())] if spaces.exists() else []
+    return " ".join(parts)
