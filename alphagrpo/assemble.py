@@ -21,6 +21,7 @@ from alphagrpo.policies.factory import guidance, open_policy, open_trainable
 from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.prompts import leaks, load_prompts, with_questions
+from alphagrpo.rank_engine import RankEngine
 from alphagrpo.recipe import (
     ImageSamplingSettings,
     PromptSettings,
@@ -224,6 +225,7 @@ def make_validation(
         AlphaBenchError: its evaluator or judge cannot be used.
         AlphaBenchError: it is measured by a reward itself.
     """
+    together = context.processes
     judge = None if settings.judge is None else open_judge(settings.judge, device=context.device)
     evaluation = open_validation(
         benchmark,
@@ -245,6 +247,7 @@ def make_validation(
         seed=settings.seed,
         device=context.device,
         report=context.report,
+        engine=RankEngine(together, context.device) if together.size > 1 else None,
         progress=context.validation_progress(settings.benchmark),
     )
 

@@ -205,6 +205,7 @@ def run_training(
                 data=UpstreamData(cache_dir=cache or default_cache_dir()),
                 device=device,
                 report=display.note,
+                processes=together,
                 validation_progress=validation_progress(display),
             )
             around = RuntimeContext(

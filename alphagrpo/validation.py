@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from alphabench import statistics
 from alphabench.core.errors import AlphaBenchError
@@ -31,6 +31,7 @@ from alphabench.runs.run import Outcome, Work, execute_plan
 from alphabench.runs.store import RunFolder
 from alphabench.runs.stored_run import StoredRun
 from alphabench.types import Sample
+from alphagrpo.rank_engine import Held, RankEngine
 from alphatrainers.protocols import RewardFunction, ValidationPoint, WeightView
 
 T = TypeVar("T")
@@ -56,6 +57,8 @@ class BenchmarkValidation:
     device: str
     report: Callable[[str], None] = field(repr=False)
     """Receives the reason for a gap in the curve."""
+    engine: RankEngine | None = field(default=None, repr=False)
+    """Shares images and verdicts over the processes of the training; None does all here."""
     progress: Progress = field(default_factory=Silent, repr=False)
 
     @cached_property
@@ -74,18 +77,30 @@ class BenchmarkValidation:
             AlphaBenchError: the very first point cannot be measured: then none could.
         """
         try:
-            return self._point(self._run(step, view))
+            if self.engine is None:
+                return self._point(self._run(step, view))
+            return self._point(self.engine.lead(self._held, partial(self._run, step, view)))
         except AlphaBenchError as error:
             if step == 0:
                 raise AlphaBenchError(f"{self.name}: {error.message}", hint=error.hint) from error
             self.report(f"step {step}: {self.name} ({view}): {error}")
             return None
 
+    def assist(self) -> None:
+        """See `alphatrainers.protocols.SharedValidation`."""
+        if self.engine is not None:
+            self.engine.assist(self._held)
+
+    def _held(self) -> dict[str, Held[Any]]:
+        evaluator = self.evaluation.open(device=self.device)
+        parts = {"generator": self.generator(), "evaluator": evaluator}
+        return {name: Held(name, part) for name, part in parts.items()}
+
     def _run(self, step: int, view: WeightView) -> Outcome:
-        generator = self.generator()
+        held = self._held()
         slug = "".join(letter if letter.isalnum() else "-" for letter in self.name)
         checkpoint = CheckpointFactory(
-            name=f"{self.checkpoint}, step {step}, {view}", open=_always(generator)
+            name=f"{self.checkpoint}, step {step}, {view}", open=held["generator"]
         )
         plan = plan_run(
             self.benchmark,
@@ -96,9 +111,10 @@ class BenchmarkValidation:
             device=self.device,
         )
         _set_others_aside(plan.root, plan.manifest.fingerprint)
-        return execute_plan(
-            plan, self.evaluation, Work(devices=(self.device,), progress=self.progress)
-        )
+        evaluation = replace(self.evaluation, open=held["evaluator"])
+        devices = (self.device,) if self.engine is None else self.engine.devices
+        work = Work(devices=devices, engine=self.engine, progress=self.progress)
+        return execute_plan(plan, evaluation, work)
 
     def _point(self, outcome: Outcome) -> ValidationPoint | None:
         report = outcome.report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,14 @@ from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
 from alphabench.types import ImageRequest
+from alphagrpo.rank_engine import RankEngine
 from alphagrpo.validation import BenchmarkValidation, open_validation
+from alphatrainers.distributed import Processes
+from alphatrainers.protocols import ValidationPoint
 from tests.support.fakes import Brightness, Dots, Reds
+from tests.support.thread_ranks import at_once
+
+PARTS = ("alone", "shared")
 
 
 class Live(Dots):
@@ -42,6 +49,7 @@ def validation(
         seed=changes.get("seed", 0),
         device="cpu",
         report=said.append,
+        engine=RankEngine(changes["processes"], "cpu") if "processes" in changes else None,
     )
     return made, said
 
@@ -112,6 +120,56 @@ def test_what_cannot_be_measured_stops_the_first_point_and_leaves_a_gap_later(
         made.measure(step=0, view="train")
     assert made.measure(step=10, view="ema") is None
     assert "step 10: reds (ema): no memory left" in said[0]
+
+
+def test_all_ranks_share_the_images_and_give_the_run_of_one(tmp_path: Path) -> None:
+    alone, _ = validation(tmp_path / "alone", Live())
+    expected = alone.measure(step=0, view="train")
+
+    def work(processes: Processes) -> tuple[Live, ValidationPoint | None]:
+        live = Live()
+        made, _ = validation(tmp_path / "shared", live, processes=processes)
+        if processes.first:
+            return live, made.measure(step=0, view="train")
+        made.assist()
+        return live, None
+
+    done = at_once(3, work)
+    point = done[0][1]
+    assert point is not None
+    assert expected is not None
+    assert point.items == expected.items
+    assert all(live.made for live, _ in done)
+    names = [name for live, _ in done for name in live.made]
+    assert len(names) == len(set(names)) == 24
+    for name in ("images.jsonl", *sorted(f"images/{one}.png" for one in names)):
+        files = [tmp_path / part / "step-000000-train" / "reds" / name for part in PARTS]
+        if name.endswith(".png"):
+            assert files[0].read_bytes() == files[1].read_bytes()
+        else:
+            ids = [
+                [json.loads(line)["image_id"] for line in f.read_text().splitlines()] for f in files
+            ]
+            assert ids[0] == ids[1], "in the same order"
+
+
+def test_an_error_of_another_rank_is_that_of_the_first_and_nobody_waits(tmp_path: Path) -> None:
+    class Full(Live):
+        def generate(self, requests: Any) -> Any:
+            raise AlphaBenchError("the disk of rank 1 is full", hint="free some")
+
+    def work(processes: Processes) -> list[str]:
+        live = Live() if processes.first else Full()
+        made, said = validation(tmp_path, live, processes=processes)
+        if processes.first:
+            assert made.measure(step=10, view="train") is None
+        else:
+            made.assist()
+        return said
+
+    (sentence,), nothing = at_once(2, work)
+    assert "the disk of rank 1 is full" in sentence
+    assert nothing == []
 
 
 def test_who_examines_is_loaded_once(tmp_path: Path) -> None:

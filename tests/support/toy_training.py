@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
+from alphabench.cli.continuation import Continuation
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
+from alphabench.core.stopping import Stopping
 from alphatrainers import distributed, strict_yaml
 from alphatrainers.distributed import Processes
 from alphatrainers.protocols import Score, ScoredTrajectory, StepInfo, TrajectoryCollector
@@ -100,16 +102,23 @@ def train(folder: Path, *assignments: str, together: Processes | None = None) ->
 
 
 def main(words: Sequence[str]) -> None:
-    """Errors are told as the command line does."""
-    try:
-        train_all(words)
-    except AlphaBenchError as error:
-        sys.exit(f"error: {error.message}")
+    """Errors and signals are told as the command line does."""
+    again = Continuation(words)
+    stopping = Stopping(again.print)
+    with stopping.watched():
+        try:
+            train_all(words, again)
+        except AlphaBenchError as error:
+            sys.exit(f"error: {error.message}")
+        finally:
+            stopping.leave()
 
 
-def train_all(words: Sequence[str]) -> None:
+def train_all(words: Sequence[str], again: Continuation) -> None:
     torch.set_num_threads(1)
     together = distributed.join(torch.device("cpu"))
+    if together.watch is not None:
+        again.reason = together.watch.reason_to_stop
     with together.reporting():
         for divides, part in groupby(words, key=lambda word: word == "--"):
             if not divides:

@@ -62,7 +62,8 @@ def test_texts_are_counted_as_sampled_and_absent_without_any() -> None:
 
 
 def test_a_panel_shows_images_side_by_side_in_their_order(tmp_path: Path) -> None:
-    save_panel(shown("red", "lime", "blue"), tmp_path / "panel.png")
+    images = [one.images[-1].image for one in shown("red", "lime", "blue")]
+    save_panel(images, tmp_path / "panel.png")
     with Image.open(tmp_path / "panel.png") as panel:
         assert panel.size == (8, 8)
         corners = [panel.getpixel(place) for place in ((0, 0), (7, 0), (0, 7), (7, 7))]

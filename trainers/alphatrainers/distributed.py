@@ -58,6 +58,14 @@ class Processes:
         distributed.all_gather_object(gathered, value)
         return gathered  # type: ignore[return-value]  # every entry is filled by now
 
+    def of_first(self, value: T) -> T:
+        """The first process's value, in all. Python objects only."""
+        if self.size == 1:
+            return value
+        sent = [value]
+        distributed.broadcast_object_list(sent, src=0)
+        return sent[0]
+
     def agree(self, work: Callable[[], T]) -> T:
         """Does the work in each process; if it fails in one, all raise, and none waits for ever.
 

@@ -14,16 +14,15 @@ from PIL import Image
 
 from alphabench.core.writing import replace_file
 from alphatrainers.checkpoint import writing_training
-from alphatrainers.trajectory import Trajectory
 
 
-def save_panel(trajectories: Sequence[Trajectory], path: Path) -> Image.Image | None:
-    """Writes the final images side by side, row by row, in their order.
+def save_panel(images: Sequence[Image.Image], path: Path) -> Image.Image | None:
+    """Writes images side by side, row by row, in their order.
 
     Returns:
         What was written; None without any image: then nothing is.
     """
-    images = [t.images[-1].image.convert("RGB") for t in trajectories if t.images]
+    images = [image.convert("RGB") for image in images]
     if not images:
         return None
     columns = math.ceil(math.sqrt(len(images)))

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -265,4 +265,13 @@ class Validation(Protocol):
 
         None: it could not be measured; the curve has a gap, and nothing becomes a number.
         """
+        ...
+
+
+@runtime_checkable
+class SharedValidation(Protocol):
+    """A validation whose work is shared by all processes."""
+
+    def assist(self) -> None:
+        """Runs in each other process while the first one measures, with the same weights."""
         ...

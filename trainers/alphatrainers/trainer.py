@@ -99,7 +99,11 @@ class Trainer:
             display=self._display,
         )
         self._curves = ValidationCurves(
-            components.validations, settings.guards, folder=self._folder, report=self._report
+            components.validations,
+            settings.guards,
+            folder=self._folder,
+            report=self._report,
+            processes=self._processes,
         )
         layout = WeightsFormat(settings.lora, lora_adapters.target_names(self._weights.trained))
         self._validator = Validator(

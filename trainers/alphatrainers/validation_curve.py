@@ -10,13 +10,23 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from alphabench.core.errors import TrainingStoppedError
 from alphatrainers.checkpoint import TrainingFolder, append_line
+from alphatrainers.distributed import Processes
 from alphatrainers.guards import Curve, Difference, paired
-from alphatrainers.protocols import JsonValue, Validation, ValidationPoint, WeightView
+from alphatrainers.protocols import (
+    JsonValue,
+    SharedValidation,
+    Validation,
+    ValidationPoint,
+    WeightView,
+)
 from alphatrainers.settings import GuardSettings
+
+_NONE_LEFT: Final = -1
+"""In place of the number of the validation that is measured next."""
 
 
 class MeasuredPoint(NamedTuple):
@@ -60,9 +70,11 @@ class ValidationCurves:
         *,
         folder: TrainingFolder,
         report: Callable[[str], None],
+        processes: Processes | None = None,
     ) -> None:
         self._validations, self._settings = list(validations), settings
         self._folder, self._report = folder, report
+        self._processes = processes or Processes()
         self._curves: dict[str, Curve] = {}
 
     @property
@@ -83,16 +95,28 @@ class ValidationCurves:
                 settings say stop.
         """
         points = []
-        for validation in self._validations:
-            began, worked = time.monotonic(), time.process_time()
-            point = validation.measure(step=step, view=view)
-            seconds = {
-                "point": time.monotonic() - began,
-                "cpu": time.process_time() - worked,
-            }
-            where = _Where(validation.name, step, view, seconds)
-            points.append(self._judge(where, point, reward))
+        try:
+            for number, validation in enumerate(self._validations):
+                if isinstance(validation, SharedValidation):
+                    self._processes.of_first(number)
+                began, worked = time.monotonic(), time.process_time()
+                point = validation.measure(step=step, view=view)
+                seconds = {
+                    "point": time.monotonic() - began,
+                    "cpu": time.process_time() - worked,
+                }
+                where = _Where(validation.name, step, view, seconds)
+                points.append(self._judge(where, point, reward))
+        finally:
+            self._processes.of_first(_NONE_LEFT)
         return points
+
+    def assist(self) -> None:
+        """Helps the first process while it measures, in each other process."""
+        while (number := self._processes.of_first(_NONE_LEFT)) != _NONE_LEFT:
+            validation = self._validations[number]
+            assert isinstance(validation, SharedValidation)
+            validation.assist()
 
     def backfill_reward(self, reward: float) -> None:
         """Backfills the reward of curves whose best point precedes the first reward."""

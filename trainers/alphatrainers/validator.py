@@ -1,7 +1,7 @@
 """Validation between training steps: measures each view, saves the best weights, makes a panel.
 
-The first process measures; the others lend their share of the weights and wait. Knows no benchmark:
-a `Validation` is given the weights in force and returns a number.
+The first process measures and writes; the others help it with images and verdicts. Knows no
+benchmark: a `Validation` is given the weights in force and returns a number.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -23,9 +25,14 @@ from alphatrainers.reporting.training_page import PANEL_PROMPTS
 from alphatrainers.rollout import batches
 from alphatrainers.settings import TrainingSettings
 from alphatrainers.training_display import TrainingDisplay
-from alphatrainers.trajectory import Program, Trajectory
+from alphatrainers.trajectory import Program
 from alphatrainers.validation_curve import MeasuredPoint, ValidationCurves
 from alphatrainers.weight_sets import WeightSets
+
+
+class _PanelImage(NamedTuple):
+    prompt: str
+    image: Image.Image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +66,7 @@ class Validator:
             decides = view == self.settings.validate_views[0]
             with self.weights.view(view), self.weights.gathered():
                 points = self.processes.agree(partial(self._points, view, step, reward))
-                panel = self._save_panel(step) if decides and self.processes.first else None
+                panel = self._save_panel(step) if decides else None
             for one in points:
                 self.display.measured(one.name, one.view, one.point)
             log.write_validation(step, points, panel)
@@ -72,24 +79,40 @@ class Validator:
 
     def _points(self, view: WeightView, step: int, reward: float) -> list[MeasuredPoint]:
         if not self.processes.first:
+            self.curves.assist()
             return []
         return self.curves.measure(step=step, view=view, reward=reward)
 
     def _save_panel(self, step: int) -> Image.Image | None:
         if not self.panel:
             return None
-        made = [trajectory for trajectory in self._generate() if trajectory.images]
-        prompts = [trajectory.program.prompt.text for trajectory in made]
+        size = self.settings.rollout_batch
+        every = list(batches(self.panel, program=lambda one: one, most=size, group_size=size))
+        # Whole batches, and the same ones as in one process: their images do not depend on it.
+        own = self.processes.agree(partial(self._generate, self.processes.share(every)))
+        shares = self.processes.gather(own)
+        if not self.processes.first:
+            return None
+        in_turn = [batch for turn in zip_longest(*shares, fillvalue=[]) for batch in turn]
+        made = [one for batch in in_turn for one in batch]
+        prompts = [one.prompt for one in made]
         replace_text(self.folder.panels / PANEL_PROMPTS, json.dumps(prompts, ensure_ascii=False))
-        return save_panel(made, self.folder.panels / f"step-{step:06d}.png")
+        return save_panel([one.image for one in made], self.folder.panels / f"step-{step:06d}.png")
 
     @torch.no_grad()
-    def _generate(self) -> list[Trajectory]:
-        size = self.settings.rollout_batch
-        trajectories: list[Trajectory] = []
-        self.display.begin("panel", total=len(self.panel), done=0)
-        for batch in batches(self.panel, program=lambda one: one, most=size, group_size=size):
-            trajectories += self.policy.rollout(batch)
+    def _generate(self, shared: Sequence[Sequence[Program]]) -> list[list[_PanelImage]]:
+        """The final images of each batch."""
+        self.display.begin("panel", total=sum(map(len, shared)), done=0)
+        made = []
+        for batch in shared:
+            trajectories = self.policy.rollout(batch)
+            made.append(
+                [
+                    _PanelImage(one.program.prompt.text, one.images[-1].image)
+                    for one in trajectories
+                    if one.images
+                ]
+            )
             self.display.advance(len(batch))
         self.display.end()
-        return trajectories
+        return made

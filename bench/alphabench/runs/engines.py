@@ -111,10 +111,16 @@ def unpack_message(content: bytes) -> WorkerMessage:
     return message
 
 
-def open_handler(opener: bytes, device: str, place: str) -> tuple[BatchHandler | None, bytes]:
+def open_handler(
+    opener: bytes,
+    device: str,
+    place: str,
+    *,
+    unpack: Callable[[bytes], Any] = ForkingPickler.loads,
+) -> tuple[BatchHandler | None, bytes]:
     """In a worker: the handler, and the packed message that says whether it is open."""
     try:
-        handler: BatchHandler = ForkingPickler.loads(opener)(device)
+        handler: BatchHandler = unpack(opener)(device)
     except Exception as error:  # noqa: BLE001 - the boundary: what fails becomes a sentence
         return None, pack(WorkerMessage("stop", _in_a_sentence(error, place)))
     return handler, pack(WorkerMessage("ready"))
