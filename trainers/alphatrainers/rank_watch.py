@@ -16,9 +16,10 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,7 +81,7 @@ class RankWatch:
         self._rank, self._size, self._end = rank, size, end
         self._beat_seconds, self._lost_seconds = beat_seconds, lost_seconds
         self._over = threading.Event()
-        self._telling = threading.Lock()
+        self._telling, self._told_here = threading.Lock(), threading.Event()
         self._silent: dict[int, tuple[bytes, int]] = {}
         self._unanswered = 0
         self._main_store.set(f"place/{rank}", json.dumps([_machine(), os.getpid()]))
@@ -109,18 +110,19 @@ class RankWatch:
         except RuntimeError:  # the store may be gone as well
             failure, gone = None, []
         if not self.claim():
+            self._told_here.wait(TELL_SECONDS)
             return None
+        self._told_here.set()
         if failure is not None and failure.kind == "error":
             return f"{self._name(failure.rank)}: {failure.message}"
         return f"{self._names(gone)} ended unexpectedly" if gone else ""
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Records what is raised inside; the first living process raises it, the others end.
+        """Tells what is raised inside, once for all processes, and ends this one.
 
         Raises:
-            TrainingStoppedError: another process has died or failed.
-            SystemExit: another process has told why.
+            SystemExit: in the place of any exception, once it was told; 2 if the user can fix it.
         """
         try:
             yield
@@ -128,11 +130,8 @@ class RankWatch:
             self._record_signal()
             raise
         except Exception as error:
-            told = self._report(error)
             threading.Thread(target=self._end_late, name="end of ranks", daemon=True).start()
-            if told is error:
-                raise
-            raise told from error
+            raise SystemExit(self._report(error)) from error
 
     def _record_signal(self) -> None:
         """This process was stopped; where torchrun does that, another one may have ended before."""
@@ -144,24 +143,22 @@ class RankWatch:
         except RuntimeError:  # the store is gone
             return
 
-    def _report(self, error: Exception) -> BaseException:
-        """What to raise in the place of an error."""
+    def _report(self, error: Exception) -> int:
+        """Tells an error, or waits until the first process has; the exit code."""
         own = _of_error(self._rank, error)
-        if not isinstance(error, AlphaBenchError) and isinstance(error, RuntimeError):
-            first = self._cause() or self._record(own)
-        else:
-            first = self._record(own)
-        if self._tells(first):
-            if not self.claim():  # another thread is telling, and ends this process then
-                time.sleep(TELL_SECONDS)
-                return SystemExit(EXIT_CODE)
-            self._mark_told()
-            if first.message == own.message:  # its own, or one that all processes have
-                return _sentence(error)
-            return TrainingStoppedError(self._words(first), hint=first.hint)
-        if self._is_told() or (first.rank == 0 and first.kind == "error"):
-            return error if _is_bug(error) and first == own else SystemExit(EXIT_CODE)
-        return _sentence(error)
+        cause = self._cause() if isinstance(error, RuntimeError) and _is_bug(error) else None
+        if cause is None and _is_bug(error):
+            traceback.print_exception(error)
+        first = cause or self._record(own)
+        if first.message == own.message:
+            first = replace(first, rank=self._rank)  # one that all processes have is its own
+        if (self._tells(first) or not self._is_told(self._main_store)) and self.claim():
+            # In a thread: a signal that comes now ends the main thread wherever it is.
+            teller = threading.Thread(target=self._tell, args=(first, self._main_store))
+            teller.start()
+            teller.join()
+        self._told_here.wait(TELL_SECONDS if self._telling.locked() else 0.0)
+        return 1 if cause is None and _is_bug(error) else EXIT_CODE
 
     def _cause(self) -> RankFailure | None:
         """Another process's failure, which a failed collective operation follows from."""
@@ -200,7 +197,7 @@ class RankWatch:
             self._unanswered += 1
             if self._unanswered * self._beat_seconds > self._lost_seconds:
                 if self.claim():
-                    self._tell(self._lost(0))
+                    self._tell(self._lost(0), None)
                 self._end(EXIT_CODE)
 
     def _end_by(self, failure: RankFailure) -> None:
@@ -214,11 +211,9 @@ class RankWatch:
         if self._tells(failure):
             if failure.kind == "lost":
                 self._kill(failure.rank)
-            if not self.claim():
-                time.sleep(TELL_SECONDS)  # the main thread is telling
-            else:
-                self._tell(failure)
-                self._mark_told(self._store)
+            if self.claim():
+                self._tell(failure, self._store)
+            self._told_here.wait(TELL_SECONDS)
         else:
             self._is_told(self._store)
         self._end(EXIT_CODE)
@@ -288,33 +283,28 @@ class RankWatch:
         teller = 1 if failure.rank == 0 and failure.kind == "lost" else 0
         return self._rank == min(teller, self._size - 1)
 
-    def _words(self, failure: RankFailure) -> str:
-        if failure.kind == "error":
-            return f"{self._name(failure.rank)}: {failure.message}"
-        if failure.kind == "signal":
-            return f"{self._name(failure.rank)} was stopped by a signal"
-        return failure.message
-
-    def _tell(self, failure: RankFailure) -> None:
+    def _tell(self, failure: RankFailure, store: Any) -> None:
+        """Writes why the training ends to standard error, as the command line does."""
         if sys.stderr.isatty():
             print("\x1b[?25h", end="", file=sys.stderr)  # a progress display hides the cursor
-        warn(f"error: {self._words(failure)}")
-        hint = failure.hint or "repeat the command with --resume to continue"
-        warn(f"hint: {hint}")
+        message = failure.message
+        if failure.kind == "signal":
+            message = f"{self._name(failure.rank)} was stopped by a signal"
+        elif failure.kind == "error" and failure.rank != self._rank:
+            message = f"{self._name(failure.rank)}: {message}"
+        warn(f"error: {message}")
+        warn(f"hint: {failure.hint or 'repeat the command with --resume to continue'}")
         sys.stderr.flush()
+        self._told_here.set()
+        with suppress(RuntimeError, AttributeError):  # without a store, nobody waits
+            store.set("told", "1")
 
-    def _mark_told(self, store: Any = None) -> None:
-        try:
-            (store or self._main_store).set("told", "1")
-        except RuntimeError:  # the store is gone, and nobody waits
-            return
-
-    def _is_told(self, store: Any = None) -> bool:
+    def _is_told(self, store: Any) -> bool:
         """Waits until the user was told."""
         deadline = time.monotonic() + TELL_SECONDS
         while time.monotonic() < deadline:
             try:
-                if (store or self._main_store).check(["told"]):
+                if store.check(["told"]):
                     return True
             except RuntimeError:
                 return False
@@ -337,7 +327,7 @@ def _of_error(rank: int, error: Exception) -> RankFailure:
     return RankFailure(
         rank=rank,
         message=f"{type(error).__name__}: {error}",
-        hint="its traceback is above or below; repeat the command with --resume to continue",
+        hint="its traceback is above; repeat the command with --resume to continue",
         kind="error",
     )
 
