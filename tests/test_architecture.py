@@ -33,7 +33,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "alphatrainers": (
-        ("", "algorithms", "rank_watch", "reporting", "setting_checks", "strict_yaml"),
+        ("", "algorithms", "rank_watch", "reporting", "setting_checks", "shards", "strict_yaml"),
         ("distributed",),
         ("trajectory",),
         ("image_monitors", "prompt_stream", "protocols", "sampling"),

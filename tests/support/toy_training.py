@@ -21,7 +21,13 @@ from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.core.stopping import Stopping
 from alphatrainers import distributed, strict_yaml
 from alphatrainers.distributed import Processes
-from alphatrainers.protocols import Score, ScoredTrajectory, StepInfo, TrajectoryCollector
+from alphatrainers.protocols import (
+    JsonValue,
+    Score,
+    ScoredTrajectory,
+    StepInfo,
+    TrajectoryCollector,
+)
 from alphatrainers.reward_scoring import RewardUse
 from alphatrainers.settings import TrainingSettings
 from alphatrainers.trainer import Trainer, TrainingOutcome
@@ -51,6 +57,8 @@ class Toy:
 
     training: TrainingSettings
     delay: float = 0.0
+    queues: bool = True
+    """Whether the task has a state, which belongs to one number of processes."""
     broken: int | None = None
     """The rank that fails in the second step."""
 
@@ -64,6 +72,16 @@ class Slow(Brightness):
     def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
         time.sleep(self.delay)
         return super().score(trajectories)
+
+
+class Queueless(ToyTask):
+    """Any number of processes may go on with it."""
+
+    def state(self) -> JsonValue:
+        return None
+
+    def restore(self, state: JsonValue) -> None:
+        assert state is None
 
 
 @dataclass
@@ -95,7 +113,9 @@ def train(folder: Path, *assignments: str, together: Processes | None = None) ->
         "threes": RewardUse(reward=Threes(), weight=0.5, applies_to="text"),
     }
     processes = together or Processes()
-    task = Broken(rank=processes.rank) if toy.broken == processes.rank else ToyTask()
+    task = ToyTask() if toy.queues else Queueless()
+    if toy.broken == processes.rank:
+        task = Broken(rank=processes.rank)
     parts = TrainerComponents(policy=ToyPolicy(), task=task, rewards=rewards, prompts=PROMPTS)
     around = RuntimeContext(processes=processes)
     return Trainer(parts, toy.training, folder, around).train()

@@ -11,6 +11,8 @@
         state.json                counters, data position, queues, decisions
         train/  old/  ema/        weights by view: peft's layout for LoRA, model.safetensors else
         optimizer.safetensors  random.safetensors
+        shards/                   in place of weights and optimiser, where each process has a part
+        replicated.safetensors    ... and the values that all of them have
       best -> best-000020/        weights of the best point of the first validation
 
 A checkpoint is written under another name, synced, then renamed: a folder that has its name was
@@ -48,8 +50,12 @@ from alphabench.core.writing import (
 from alphatrainers import lora_adapters
 from alphatrainers.protocols import JsonValue
 from alphatrainers.settings import LoraSettings
+from alphatrainers.shards import FILES
 
 CHECKPOINT_FORMAT: Final = 2
+SHARDED_FORMAT: Final = 3
+"""With `shards/`; versions before 0.3 know nothing of it."""
+_SHARDS: Final = "shards"
 _LONGEST: Final = 60
 """Characters of a value that a message repeats."""
 _DRAFTS: Final = (
@@ -94,6 +100,14 @@ class TrainingCheckpoint(NamedTuple):
     """Full values by view, then by parameter."""
     optimiser: dict[str, Tensor]
     random: dict[str, Tensor]
+    shards: Path | None = None
+    """Holds the weights and the optimiser's values in the place of the fields above, which then
+    have those that all processes share."""
+
+
+def shard_name(what: str, name: str) -> str:
+    """The name of a value in `shards/`: of a view's weights, or of the optimiser's slot."""
+    return f"{what}/{name}"
 
 
 class WeightsFormat(NamedTuple):
@@ -183,14 +197,46 @@ class TrainingFolder:
             for view, values in checkpoint.weights.items():
                 _write_weights(draft / view, values, layout)
             save_file(checkpoint.optimiser, draft / "optimizer.safetensors")
-            save_file(checkpoint.random, draft / "random.safetensors")
-            fields = {name: getattr(checkpoint.counters, name) for name in Counters.__slots__}
-            text = json.dumps({"format": CHECKPOINT_FORMAT, **fields}, indent=1)
-            (draft / "state.json").write_text(text, encoding="utf-8")
+            _write_rest(draft, checkpoint, {"format": CHECKPOINT_FORMAT})
+        self._drop_older(keep)
+        return final
+
+    def save_shards(
+        self, checkpoint: TrainingCheckpoint, write: Callable[[Path], None], *, keep: int
+    ) -> Path:
+        """The same for values of which each process has a part.
+
+        Args:
+            checkpoint: with the values that all processes have.
+            write: writes the parts of all processes to a folder.
+            keep: how many checkpoints remain.
+
+        Raises:
+            AlphaBenchError: if it cannot be written; those before it are as they were.
+        """
+        final = self._checkpoints / f"step-{checkpoint.counters.step:06d}"
+        with writing_training(final), replacing_folder(final) as draft:
+            write(draft / _SHARDS)
+            same = {
+                shard_name(what, name): value
+                for what, values in {
+                    **checkpoint.weights,
+                    "optimizer": checkpoint.optimiser,
+                }.items()
+                for name, value in values.items()
+            }
+            save_file(same, draft / "replicated.safetensors")
+            sizes: dict[str, JsonValue] = {
+                path.name: path.stat().st_size for path in (draft / _SHARDS).glob(FILES)
+            }
+            _write_rest(draft, checkpoint, {"format": SHARDED_FORMAT, "shards": sizes})
+        self._drop_older(keep)
+        return final
+
+    def _drop_older(self, keep: int) -> None:
         with writing_training(self._checkpoints):
             for step in self.steps()[:-keep]:
                 shutil.rmtree(self._checkpoints / f"step-{step:06d}")
-        return final
 
     def load(self, step: int, layout: WeightsFormat) -> TrainingCheckpoint:
         """What `save` wrote.
@@ -203,7 +249,10 @@ class TrainingFolder:
         folder = self._checkpoints / f"step-{step:06d}"
         try:
             state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            if state.pop("format", None) != CHECKPOINT_FORMAT:
+            written_as = state.pop("format", None)
+            if written_as == SHARDED_FORMAT:
+                return _read_sharded(folder, state)
+            if written_as != CHECKPOINT_FORMAT:
                 raise AlphaBenchError(
                     f"{str(folder)!r} was written by another version",
                     hint="train in another folder, or go back to that version",
@@ -370,6 +419,39 @@ def _read_identity(path: Path) -> JsonValue:
             hint="restore it from a copy, or begin anew in another folder",
         ) from error
     return known
+
+
+def _write_rest(
+    draft: Path, checkpoint: TrainingCheckpoint, about: Mapping[str, JsonValue]
+) -> None:
+    save_file(checkpoint.random, draft / "random.safetensors")
+    fields = {name: getattr(checkpoint.counters, name) for name in Counters.__slots__}
+    text = json.dumps({**about, **fields}, indent=1)
+    (draft / "state.json").write_text(text, encoding="utf-8")
+
+
+def _read_sharded(folder: Path, state: dict[str, Any]) -> TrainingCheckpoint:
+    """All but the shards, whose files are as long as they were.
+
+    Raises:
+        ValueError: one is not.
+    """
+    shards = folder / _SHARDS
+    for name, size in state.pop("shards").items():
+        found = (shards / name).stat().st_size
+        if found != size:
+            raise ValueError(f"{name} has {found} bytes of {size}")
+    values: dict[str, dict[str, Tensor]] = {}
+    for key, value in load_file(folder / "replicated.safetensors").items():
+        what, _, name = key.partition("/")
+        values.setdefault(what, {})[name] = value
+    return TrainingCheckpoint(
+        counters=Counters(**state),
+        optimiser=values.pop("optimizer", {}),
+        weights=values,
+        random=load_file(folder / "random.safetensors"),
+        shards=shards,
+    )
 
 
 def _write_weights(folder: Path, values: Mapping[str, Tensor], layout: WeightsFormat) -> None:

@@ -7,8 +7,10 @@ reads the files; this module gathers their contents from all processes. Knows no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -21,14 +23,16 @@ from alphatrainers.checkpoint import (
     WeightsFormat,
     random_state,
     set_random_state,
+    shard_name,
 )
 from alphatrainers.distributed import Processes
 from alphatrainers.optimizer import WeightOptimizer
 from alphatrainers.protocols import Task
 from alphatrainers.settings import TrainingSettings
+from alphatrainers.shards import can_write_shards, names_of_shards, read_shards, write_shards
 from alphatrainers.update import Updater
 from alphatrainers.validation_curve import ValidationCurves
-from alphatrainers.weight_sets import WeightSets
+from alphatrainers.weight_sets import WeightSets, copy_into, is_sharded
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,11 +93,52 @@ class Checkpointer:
         random: dict[str, Tensor] = {}
         for rank, state in enumerate(self.processes.gather(random_state())):
             random |= {f"{rank}.{name}": value for name, value in state.items()}
+        if self.weights.sharded and self.layout.lora is None and can_write_shards():
+            self.processes.agree(partial(self._save_shards, counters, random))
+            return
         weights = {str(view): self.weights.values(view) for view in self.weights.saved_views}
         checkpoint = TrainingCheckpoint(counters, weights, self.optimizer.state(), random)
-        if self.processes.first:
-            self.folder.save(checkpoint, self.layout, keep=self.settings.keep)
-        self.processes.wait()
+
+        def write() -> None:
+            if self.processes.first:
+                self.folder.save(checkpoint, self.layout, keep=self.settings.keep)
+
+        self.processes.agree(write)
+
+    def _save_shards(self, counters: Counters, random: dict[str, Tensor]) -> None:
+        """Each process writes its own part, into the draft that the first one makes."""
+        weights = {str(view): self.weights.tensors(view) for view in self.weights.saved_views}
+        optimiser = self.optimizer.tensors()
+        parts = {
+            shard_name(what, name): value
+            for what, values in {**weights, "optimizer": optimiser}.items()
+            for name, value in values.items()
+            if is_sharded(value)
+        }
+        if not self.processes.first:
+            draft = self.processes.of_first("")
+            if draft:
+                self.processes.agree(partial(write_shards, Path(draft), parts))
+            return
+        same = TrainingCheckpoint(
+            counters,
+            {view: _not_sharded(values) for view, values in weights.items()},
+            _not_sharded(optimiser),
+            random,
+        )
+        told = False
+
+        def write(draft: Path) -> None:
+            nonlocal told
+            told = True
+            self.processes.of_first(str(draft))
+            self.processes.agree(partial(write_shards, draft, parts))
+
+        try:
+            self.folder.save_shards(same, write, keep=self.settings.keep)
+        finally:
+            if not told:
+                self.processes.of_first("")
 
     def resume(self) -> TrainingProgress:
         """Restores the newest readable checkpoint everywhere; fresh progress if there is none.
@@ -107,14 +152,14 @@ class Checkpointer:
             return TrainingProgress()
         stored = stored or self.folder.load(step, self.layout)
         counters = stored.counters
-        for view in self.weights.saved_views:
-            if view not in stored.weights:
-                raise AlphaBenchError(
-                    f"the checkpoint holds no {view!r} weights",
-                    hint="resume with the views it was begun with",
-                )
-            self.weights.load(view, stored.weights[view])
-        self.optimizer.restore(stored.optimiser, updates=counters.updates)
+        if stored.shards is not None:
+            self._read_shards(stored, stored.shards)
+        else:
+            for view in self.weights.saved_views:
+                if view not in stored.weights:
+                    raise _no_weights(view)
+                self.weights.load(view, stored.weights[view])
+            self.optimizer.restore(stored.optimiser, updates=counters.updates)
         self.updater.old_log_probs = counters.old_log_probs  # type: ignore[assignment]
         self.curves.restore(counters.curves)
         self._restore_task(counters.queues)
@@ -130,6 +175,30 @@ class Checkpointer:
             recent_reward=math.nan if recent is None else recent,
         )
 
+    def _read_shards(self, stored: TrainingCheckpoint, folder: Path) -> None:
+        """Weights and optimiser of any number of processes."""
+        names = names_of_shards(folder)
+        self.optimizer.restore(stored.optimiser, updates=stored.counters.updates)
+        slots = (name.partition("/") for name in names)
+        self.optimizer.make_room(name for what, _, name in slots if what == "optimizer")
+        own: dict[str, dict[str, Tensor]] = {"optimizer": self.optimizer.tensors()}
+        for view in self.weights.saved_views:
+            own[str(view)] = self.weights.tensors(view)
+            for name, value in own[str(view)].items():
+                if shard_name(view, name) in names:
+                    continue
+                if name not in stored.weights.get(view, {}):
+                    raise _no_weights(view)
+                copy_into(value, stored.weights[view][name])
+        parts = {
+            shard_name(what, name): value
+            for what, values in own.items()
+            for name, value in values.items()
+            if shard_name(what, name) in names
+        }
+        self.processes.agree(partial(read_shards, folder, parts))
+        self.weights.compare_copies()
+
     def _newest(self) -> TrainingCheckpoint | None:
         # The first process sets damaged checkpoints aside; the others load what it could read.
         return self.folder.go_back(self.layout, self.report) if self.processes.first else None
@@ -142,3 +211,14 @@ class Checkpointer:
                 f"the task's queues are those of {len(queues)} processes",
                 hint=f"resume with {len(queues)} processes",
             )
+
+
+def _not_sharded(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.cpu() for name, value in values.items() if not is_sharded(value)}
+
+
+def _no_weights(view: str) -> AlphaBenchError:
+    return AlphaBenchError(
+        f"the checkpoint holds no {view!r} weights",
+        hint="resume with the views it was begun with",
+    )

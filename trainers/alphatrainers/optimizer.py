@@ -9,7 +9,7 @@ loss and no policy.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from alphabench.core.errors import TrainingStoppedError
 from alphatrainers.distributed import Processes
 from alphatrainers.settings import OptimiserSettings
-from alphatrainers.weight_sets import WeightSets, copy_into, full_value
+from alphatrainers.weight_sets import WeightSets, copy_into, full_value, is_sharded
 
 _BUCKET = 2**25
 """Gradient elements that are summed over processes in one message."""
@@ -40,7 +40,7 @@ class WeightOptimizer:
         self.updates = 0
         groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
         for name, parameter in weights.trained.items():
-            key = (weights.expert_of[name], _is_sharded(parameter))
+            key = (weights.expert_of[name], is_sharded(parameter))
             groups.setdefault(key, []).append(parameter)
         self._optimiser = torch.optim.AdamW(
             [
@@ -95,6 +95,21 @@ class WeightOptimizer:
             for what, value in values.items()
         }
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimizer's own tensors, by the same names; of sharded ones, this process's part."""
+        return {
+            f"{what}.{self._names[id(parameter)]}": value
+            for parameter, values in self._optimiser.state.items()
+            for what, value in values.items()
+        }
+
+    def make_room(self, names: Iterable[str]) -> None:
+        """Makes tensors of these names, whose values are read into `tensors` afterwards."""
+        for key in names:
+            what, _, name = key.partition(".")
+            parameter = self._weights.trained[name]
+            self._optimiser.state[parameter][what] = torch.zeros_like(parameter).detach()
+
     def restore(self, state: Mapping[str, Tensor], *, updates: int) -> None:
         """Takes back what `state` gave, after so many updates."""
         self.updates = updates
@@ -114,7 +129,7 @@ class WeightOptimizer:
 
     def checksum(self) -> float:
         """A number that is the same in all processes as long as replicas agree."""
-        parts = [p.detach() for p in self._weights.trained.values() if not _is_sharded(p)]
+        parts = [p.detach() for p in self._weights.trained.values() if not is_sharded(p)]
         return float(sum(part.double().abs().sum() for part in parts))
 
     def _share_of_rate(self) -> float:
@@ -128,7 +143,7 @@ class WeightOptimizer:
     def _sum_gradients(self) -> None:
         if self._processes.size == 1:
             return
-        replicated = [p for p in self._weights.trained.values() if not _is_sharded(p)]
+        replicated = [p for p in self._weights.trained.values() if not is_sharded(p)]
         for parameter in replicated:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -153,17 +168,11 @@ class WeightOptimizer:
         squares = torch.zeros(2, dtype=torch.float64, device=device)
         for parameter in self._weights.trained.values():
             if parameter.grad is not None:
-                sharded = _is_sharded(parameter)
+                sharded = is_sharded(parameter)
                 part = _local(parameter.grad).double().square().sum()
                 squares[int(sharded)] += part
         sharded_square = self._processes.sum(squares[1:].clone())
         return float((squares[0] + sharded_square[0]).sqrt())
-
-
-def _is_sharded(value: Tensor) -> bool:
-    from torch.distributed.tensor import DTensor
-
-    return isinstance(value, DTensor)
 
 
 def _local(value: Tensor) -> Tensor:

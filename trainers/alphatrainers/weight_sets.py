@@ -36,7 +36,7 @@ class WeightSets:
     ) -> None:
         self.rates = lora_adapters.learning_rates(policy.experts, settings.optimiser)
         experts = {name: policy.experts[name] for name in self.rates}
-        self._module, self._lora = policy.module, settings.lora
+        self._module, self._lora, self._processes = policy.module, settings.lora, processes
         bound = lora_adapters.select_trainable(
             self._module, experts, lora=settings.lora, seed=settings.seed
         )
@@ -103,6 +103,11 @@ class WeightSets:
         source: Mapping[str, Tensor] = self.trained if view == "train" else self._copies[view]
         return {name: full_value(value) for name, value in source.items()}
 
+    def tensors(self, view: WeightView) -> Values:
+        """The values as this process holds them: of sharded ones, its part. Not copied."""
+        source: Mapping[str, Tensor] = self.trained if view == "train" else self._copies[view]
+        return {name: value.detach() for name, value in source.items()}
+
     @property
     def saved_views(self) -> list[WeightView]:
         """The views that must be saved."""
@@ -120,10 +125,17 @@ class WeightSets:
             raise ValueError(f"{view}: other parameters: {sorted(set(target) ^ set(values))[:4]}")
         for name, value in values.items():
             copy_into(target[name], value)
-        self._current = {
+        self.compare_copies()
+
+    def compare_copies(self) -> None:
+        """Finds out which copies equal the trained weights, after any of them was loaded."""
+        equal = {
             other: all(torch.equal(_local(c[n]), _local(p)) for n, p in self.trained.items())
             for other, c in self._copies.items()
         }
+        # Each process compares its own part: all must come to the same conclusion.
+        every = self._processes.gather(equal)
+        self._current = {view: all(found[view] for found in every) for view in equal}
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -165,6 +177,13 @@ class WeightSets:
             yield
         finally:
             lora_adapters.switch(self._module, enabled=True)
+
+
+def is_sharded(value: Tensor) -> bool:
+    """Whether this process holds a part of the tensor only."""
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(value, DTensor)
 
 
 def full_value(value: Tensor) -> Tensor:
