@@ -20,7 +20,7 @@ def test_shards_are_generated_scored_and_merged_into_the_plain_run(alphabench: S
     plain = alphabench("run", *RUN, "--out", "runs/plain", "--json")
     said = alphabench("run", *RUN, "--out", "runs/a", "--shard", "1/2")
     assert "PARTIAL: the run folder holds shard 1 of 2; the run was limited to 6" in said.out
-    assert "after all 2 shards: alphabench merge runs/a\n" in said.out
+    assert "when all shards are done: alphabench merge runs/a\n" in said.out
 
     early = alphabench("merge", "runs/a", code=1)
     assert "shard 2 of 2 is missing: 3 samples" in early.err
@@ -45,7 +45,7 @@ def test_shards_are_generated_scored_and_merged_into_the_plain_run(alphabench: S
     assert "shards of runs (2)" in ranked.err
     assert ranked.out.count("| scene:?error=0.3 ") == 2
     listed = alphabench("list", "runs", "--json").json["runs"]
-    assert [row["shard"] for row in listed if "1-of-2" in row["name"]] == [{"of": 2, "number": 1}]
+    assert [row["shard"] for row in listed if "1-of-2" in row["name"]] == [{"number": 1, "of": 2}]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from alphabench.core.locking import HeldError, exclusive, is_running
+from alphabench.core.locking import HeldError, exclusive, holder_of, is_running
 
 
 @pytest.fixture(params=["locks", "no locks"])
@@ -64,6 +64,9 @@ def test_the_lock_of_a_process_that_died_is_taken_over(tmp_path: Path, file_syst
         [sys.executable, "-c", DIE, str(lock), file_system], timeout=60, check=False
     )
     assert done.returncode == 9
+    left = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert holder_of(lock) is None
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == left
     with exclusive(lock) as was_left:
         assert was_left
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
@@ -78,6 +81,22 @@ def test_a_process_that_cannot_be_seen_from_here_counts_as_alive(
     (tmp_path / "lock.exclusive").write_text(text)
     with pytest.raises(HeldError), exclusive(tmp_path / "lock"):
         pass
+
+
+@pytest.mark.usefixtures("file_system")
+def test_a_holder_is_named_and_nothing_is_changed_by_asking(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    assert holder_of(lock) is None
+    assert list(tmp_path.iterdir()) == []
+    with exclusive(lock):
+        held = holder_of(lock)
+        assert held is not None
+        assert held.holder == f"process {os.getpid()} on {socket.gethostname()}"
+        lock.chmod(0o444)  # a folder of somebody else
+        assert holder_of(lock) is not None
+    assert holder_of(lock) is None
+    (tmp_path / "lock.exclusive").write_text("process 7 on another-machine in space once\n")
+    assert str(holder_of(lock)) == "process 7 on another-machine"
 
 
 def test_a_link_in_the_lock_s_place_is_not_followed(tmp_path: Path) -> None:

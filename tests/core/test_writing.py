@@ -17,6 +17,7 @@ from alphabench.core.writing import (
     append_rows,
     appending,
     complete_lines,
+    link_or_copy,
     remove_drafts,
     replace_file,
     replacing_folder,
@@ -182,3 +183,25 @@ def test_a_file_is_replaced_by_text_bytes_or_pieces(tmp_path: Path, content: obj
     for _ in range(2 if isinstance(content, str | bytes) else 1):
         replace(tmp_path / "new" / "file", content)
     assert (tmp_path / "new" / "file").read_bytes() == expected
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_gets_a_second_name_in_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    source, path = tmp_path / "source", tmp_path / "folder" / "name"
+    source.write_bytes(b"new")
+    if not has_links:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+        monkeypatch.setattr(os, "link", refuse)
+    link_or_copy(source, path)
+    replace_file(path, b"old")
+    assert source.read_bytes() == b"new"  # it was replaced, not written through the link
+    link_or_copy(source, path)
+    link_or_copy(source, path)
+    assert path.read_bytes() == b"new"
+    assert path.samefile(source) == has_links
+    assert [one.name for one in path.parent.iterdir()] == ["name"]

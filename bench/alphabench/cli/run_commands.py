@@ -319,7 +319,7 @@ def _say_how_to_merge(folder: RunFolder, *, quiet: bool) -> None:
     """After a shard: the command for the time when all of them are there."""
     if folder.manifest.shard is not None and not quiet:
         whole = shlex.quote(str(whole_run_folder(folder.root)))
-        echo(f"after all {folder.manifest.shard.of} shards: alphabench merge {whole}")
+        echo(f"when all shards are done: alphabench merge {whole}")
 
 
 def _print_preview(report: Preview, *, as_json: bool) -> None:

@@ -36,6 +36,7 @@ PARTS: Final = "merged_from"
 _OF_ONE_FOLDER: Final = ("command", "host", "device")
 """Circumstances that are no merged run's own."""
 _MOST_NAMED: Final = 8
+_MOST_CHANGES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +165,7 @@ def _check_one_run(folders: Sequence[RunFolder], target: RunFolder | None) -> No
         )
     first = target or folders[0]
     for folder in folders:
-        if changes := pixel_changes(first.manifest, folder.manifest):
+        if changes := pixel_changes(first.manifest, folder.manifest, most=_MOST_CHANGES):
             raise AlphaBenchError(
                 f"{str(folder.root)!r} is of another run than {str(first.root)!r} ({changes})",
                 hint="merge only the shards of one run, or name another folder with --out",

@@ -75,14 +75,23 @@ def fingerprint(identity: Mapping[str, str]) -> str:
     return hashlib.sha256(well_formed(text).encode()).hexdigest()
 
 
-def pixel_changes(before: Manifest, after: Manifest) -> str:
-    """What decides the images and differs, as `seed: '0' -> '1'`; empty for one run."""
+def pixel_changes(before: Manifest, after: Manifest, *, most: int | None = None) -> str:
+    """What decides the images and differs, as `seed: '0' -> '1'`; empty for one run.
+
+    Args:
+        before: of one folder.
+        after: of another.
+        most: how many are named; the others are counted. None names all.
+    """
     ours, theirs = (_as_stored(manifest.pixels) for manifest in (before, after))
-    return ", ".join(
+    changes = [
         f"{key}: {_brief(ours.get(key))} -> {_brief(theirs.get(key))}"
         for key in sorted({*ours, *theirs})
         if ours.get(key) != theirs.get(key)
-    )
+    ]
+    if most is not None and len(changes) > most:
+        changes[most:] = [f"and {len(changes) - most} more settings"]
+    return ", ".join(changes)
 
 
 def _as_stored(pixels: Mapping[str, str]) -> dict[str, str]:

@@ -21,14 +21,14 @@ _GIVEN: Final = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
 _ENDING: Final = re.compile(r"\.shard-(\d{1,9})-of-(\d{1,9})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunShard:
     """One of several parts of a run."""
 
-    of: int
-    """The number of parts, at least 1."""
     number: int
     """Which one: 1 <= number <= of."""
+    of: int
+    """The number of parts, at least 1."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.of:
@@ -108,13 +108,13 @@ def shard_folders(root: Path) -> list[Path]:
     if not root.parent.is_dir():
         return []
     found = [
-        (shard, path)
+        (shard.of, shard.number, path)
         for path in root.parent.iterdir()
         if (shard := named_shard(path)) is not None
         and path.name == root.name + shard.ending
         and path.is_dir()
     ]
-    return [path for _, path in sorted(found)]
+    return [path for _, _, path in sorted(found)]
 
 
 def no_run_folder(root: Path) -> AlphaBenchError:
