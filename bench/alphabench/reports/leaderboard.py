@@ -223,7 +223,7 @@ def rank_runs(
     if n_shards:
         note(f"skipped: shards of runs ({n_shards}); `alphabench merge` makes a run of them")
     if not entries:
-        if n_shards == len(folders):
+        if 0 < n_shards == len(folders):
             raise AlphaBenchError(
                 "there are shards of runs only, and no score of a whole benchmark",
                 hint="`alphabench merge RUN` makes a run of them",
