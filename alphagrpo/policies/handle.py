@@ -45,5 +45,7 @@ def trained_digest(module: nn.Module) -> str:
             value = parameter.detach()
             value = value.to_local() if isinstance(value, DTensor) else value
             digest.update(name.encode())
-            digest.update(value.to("cpu").contiguous().view(torch.uint8).numpy().tobytes())
+            # A copy: `numpy` fixes the size of a storage, which FSDP2 would free afterwards.
+            copy = value.to("cpu", copy=True).contiguous()
+            digest.update(copy.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,11 +34,15 @@ class Ranks:
         self._since = time.monotonic()
 
     def pid_of(self, rank: int) -> int:
-        """The process number of a rank."""
-        for pid in marked(self._mark):
-            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            if f"RANK={rank}".encode() in environment:
-                return pid
+        """The process number of a rank; waits until it has been started."""
+        deadline = time.monotonic() + 60.0
+        while time.monotonic() < deadline:
+            for pid in marked(self._mark):
+                with suppress(OSError):  # it ended meanwhile
+                    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                    if f"RANK={rank}".encode() in environment:
+                        return pid
+            time.sleep(0.05)
         raise AssertionError(f"rank {rank} does not run")
 
     def wait_for(self, path: Path, *, lines: int = 1, seconds: float = 200.0) -> None:

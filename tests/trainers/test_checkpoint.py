@@ -8,11 +8,13 @@ import os
 import resource
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers.checkpoint import (
@@ -271,3 +273,34 @@ def test_a_damaged_identity_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "identity.json").write_text("{")
     with pytest.raises(AlphaBenchError, match=r"identity\.json'.* is damaged"):
         TrainingFolder(tmp_path).begin("steps: 1\n", decisive={})
+
+
+def test_a_failure_while_shards_are_written_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
+    folder = TrainingFolder(tmp_path)
+
+    def write(shards: Path, *, fails: bool = False) -> None:
+        shards.mkdir()
+        save_file({"train/weight": torch.ones(2)}, shards / "shard-1.safetensors")
+        if fails:
+            raise AlphaBenchError("the disk is full", hint="free some")
+
+    for step in (1, 2):
+        kept = checkpoint(step)
+        if step == 1:
+            folder.save_shards(kept, write, keep=2)
+        else:
+            with pytest.raises(AlphaBenchError, match="the disk is full"):
+                folder.save_shards(kept, partial(write, fails=True), keep=2)
+    assert folder.steps() == [1]
+    stored = folder.load(1, PLAIN)
+    assert stored.shards == tmp_path / "checkpoints" / "step-000001" / "shards"
+    assert not list((tmp_path / "checkpoints").glob("draft-*"))
+
+
+def test_a_folder_that_another_machine_does_not_see_is_refused(tmp_path: Path) -> None:
+    folder = TrainingFolder(tmp_path)
+    with pytest.raises(AlphaBenchError, match="not the folder of the first process") as refused:
+        folder.require_begun(patience_seconds=0.0)
+    assert "all machines share" in refused.value.hint
+    folder.begin("", decisive={})
+    folder.require_begun()

@@ -26,13 +26,13 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -178,6 +178,24 @@ class TrainingFolder:
                 )
         replace_text(identity, json.dumps(decisive, indent=1))
         replace_text(self.path / "settings.yaml", settings)
+
+    def require_begun(self, *, patience_seconds: float = 15.0) -> None:
+        """In each process, after the first one has begun the training: its folder is seen here.
+
+        Args:
+            patience_seconds: a network file system may show new files late.
+
+        Raises:
+            AlphaBenchError: it is not.
+        """
+        deadline = time.monotonic() + patience_seconds
+        while not (self.path / "identity.json").exists():
+            if time.monotonic() > deadline:
+                raise AlphaBenchError(
+                    f"{str(self.path)!r} is not the folder of the first process here",
+                    hint="name a folder with --out that all machines share",
+                )
+            time.sleep(0.1)
 
     def steps(self) -> list[int]:
         """Steps of all complete checkpoints, ascending."""
@@ -365,22 +383,6 @@ def replace_text(path: Path, text: str) -> None:
     """Replaces a file of the training; see `alphabench.core.writing.replace_file`."""
     with writing_training(path):
         replace_file(path, text)
-
-
-def random_state() -> dict[str, Tensor]:
-    """Of torch's own generators in this process."""
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_random_state(state: Mapping[str, Tensor]) -> None:
-    """Takes back what `random_state` gave."""
-    if "cpu" in state:
-        torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
 
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:

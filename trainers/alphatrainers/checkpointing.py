@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
@@ -21,8 +22,6 @@ from alphatrainers.checkpoint import (
     TrainingCheckpoint,
     TrainingFolder,
     WeightsFormat,
-    random_state,
-    set_random_state,
     shard_name,
 )
 from alphatrainers.distributed import Processes
@@ -222,3 +221,19 @@ def _no_weights(view: str) -> AlphaBenchError:
         f"the checkpoint holds no {view!r} weights",
         hint="resume with the views it was begun with",
     )
+
+
+def random_state() -> dict[str, Tensor]:
+    """Of torch's own generators in this process."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: Mapping[str, Tensor]) -> None:
+    """Takes back what `random_state` gave."""
+    if "cpu" in state:
+        torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

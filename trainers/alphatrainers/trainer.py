@@ -147,6 +147,7 @@ class Trainer:
             if self._processes.first:
                 stack.enter_context(self._folder.locked())
             self._processes.agree(self._begin)
+            self._processes.agree(self._folder.require_begun)
             log = self._open_log()
             stack.callback(log.close)
             patience = settings.guards.judge_patience_seconds
