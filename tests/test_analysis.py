@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from alphabench import AlphaBenchError, compare, evaluate, leaderboard, load_run
+from alphabench.analysis import merge_runs
 from tests.cli.conftest import Shell
 
 
@@ -70,3 +71,20 @@ def test_what_is_no_run_is_named(wrong: Any, runs: Path) -> None:
         load_run(wrong)
     with pytest.raises(AlphaBenchError, match="is not a run folder"):
         load_run(runs)
+
+
+def test_shards_are_merged_into_the_run_that_one_call_makes(runs: Path, tmp_path: Path) -> None:
+    def part(shard: str) -> Path:
+        how: Any = {"limit": 12, "shard": shard, "out": tmp_path / "a"}
+        return evaluate("geneval:mini", "scene:?error=0.5", **how).folder
+
+    first = part("1/2")
+    assert merge_runs(first).coverage == 0.5
+    whole = merge_runs([str(first), part("2/2")])
+    assert (whole.folder, whole.coverage) == (tmp_path / "a", 1.0)
+    assert whole.report == load_run(runs / "0.5").report
+    assert merge_runs(tmp_path / "a", out=tmp_path / "b").report == whole.report
+    with pytest.raises(AlphaBenchError, match="a int is no run"):
+        merge_runs(3)  # type: ignore[arg-type]
+    with pytest.raises(AlphaBenchError, match="shard"):
+        evaluate("geneval:mini", "scene:", shard=3)  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -77,4 +79,38 @@ def test_the_folder_of_shards_that_are_not_merged_yet_says_so(alphabench: Shell)
         said = alphabench(verb, "a", code=2)
         assert "'a' is not a run folder; shards of a run stand beside it" in said.err
         assert "alphabench merge a" in said.err
+    again = alphabench("generate", *RUN, "--out", "a")
+    assert "this command makes their images again; `alphabench merge a` takes them" in again.err
+    shutil.rmtree(alphabench.folder / "a")
     assert "there are shards of runs only" in alphabench("leaderboard", ".", code=2).err
+
+
+@pytest.mark.whole
+def test_a_merge_that_is_killed_at_any_moment_is_completed_by_the_same_command(
+    alphabench: Shell,
+) -> None:
+    for number in (1, 2):
+        alphabench("run", *RUN, "--out", "a", "--shard", f"{number}/2")
+    shards = [alphabench.folder / f"a.shard-{number}-of-2" for number in (1, 2)]
+    before = [_files(shard) for shard in shards]
+    alphabench("merge", "a")
+    wanted, whole = _files(alphabench.folder / "a"), alphabench.folder / "a"
+    for n_images in (0, 1, 5, 10, 15, 20, 23, 24):
+        shutil.rmtree(whole)
+        merging = alphabench.start("merge", "a")
+        while merging.poll() is None and len(list(whole.glob("images/*/*.png"))) < n_images:
+            time.sleep(0.001)
+        merging.kill()
+        merging.communicate()
+        alphabench("merge", "a")
+        assert _files(whole) == wanted
+    assert [_files(shard) for shard in shards] == before
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """All but what is about this machine's files and processes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("checked.json", "lock")
+    }

@@ -10,6 +10,7 @@ and one more, `run`:
     checkpoint          as the user named it
     checkpoint_identity all that decides its images
     seed, limit         of the run; a limit of null is the whole benchmark
+    shard               number and of; null for all of the run
     images              how many it has
     benchmark           id, name, version, split, data_digest
     protocol            official or strict

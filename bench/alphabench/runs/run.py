@@ -25,6 +25,7 @@ from alphabench.runs.plan import Evaluation, RunPlan, unscorable
 from alphabench.runs.progress import Progress, Silent, begin_phase, while_busy
 from alphabench.runs.reasons import frequent_reasons
 from alphabench.runs.run_pages import write_pages
+from alphabench.runs.sharding import unmerged_shards
 from alphabench.runs.store import BENCHMARK_FILE, RunFolder, StoredVerdict
 from alphabench.runs.stored_run import StoredRun
 from alphabench.runs.workers import LostJob, Opener, run_jobs
@@ -147,6 +148,8 @@ def generate_images(
         folder: the plan's run folder, if it is open already.
         sink: is told of each image as soon as it is recorded.
     """
+    if remark := unmerged_shards(plan.root, plan.manifest.shard):
+        work.progress.note(remark)
     folder, sink = folder or RunFolder.create(plan.root, plan.manifest), sink or NoSink()
     with folder.locked(), ExitStack() as stack:
         _keep_benchmark(plan.benchmark, folder)

@@ -117,6 +117,16 @@ def shard_folders(root: Path) -> list[Path]:
     return [path for _, _, path in sorted(found)]
 
 
+def unmerged_shards(plan_root: Path, shard: RunShard | None) -> str:
+    """A remark where a whole run begins beside its shards, whose images it does not take."""
+    if shard is not None or plan_root.exists() or not shard_folders(plan_root):
+        return ""
+    return (
+        f"shards of {str(plan_root)!r} stand beside it, and this command makes their images again; "
+        f"`alphabench merge {shlex.quote(str(plan_root))}` takes them"
+    )
+
+
 def no_run_folder(root: Path) -> AlphaBenchError:
     """The error for a folder that holds no run; shards beside it may be what is meant."""
     if shard_folders(root):
