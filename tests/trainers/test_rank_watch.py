@@ -145,7 +145,7 @@ def test_a_failed_collective_operation_is_told_as_the_death_that_it_follows_from
     time.sleep(0.2)
     fall_silent(group.watches[2])
     with pytest.raises(SystemExit) as ended, group.watches[0].reporting():
-        raise RuntimeError("Connection closed by peer")
+        raise RuntimeError("[gloo/transport] Connection closed by peer")
     assert ended.value.code == 2
     said = capfd.readouterr().err
     assert said.startswith("error: process 3 of 3 ended unexpectedly")

@@ -41,7 +41,7 @@ _SIGNAL_SECONDS: Final = 3.0
 """For a process that was stopped by a signal, to say so itself."""
 _SAME_ERROR_SECONDS: Final = 0.5
 _CAUSE_SECONDS: Final = 5.0
-"""For the cause of a failed collective operation to be known."""
+"""Longer than a heartbeat is missed, for the cause of a failed collective operation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ class RankWatch:
     def _report(self, error: Exception) -> int:
         """Tells an error, or waits until the first process has; the exit code."""
         own = _of_error(self._rank, error)
-        cause = self._cause() if isinstance(error, RuntimeError) and _is_bug(error) else None
+        cause = self._cause() if _is_lost_contact(error) else None
         if cause is None and _is_bug(error):
             traceback.print_exception(error)
         first = cause or self._record(own)
@@ -162,7 +162,8 @@ class RankWatch:
 
     def _cause(self) -> RankFailure | None:
         """Another process's failure, which a failed collective operation follows from."""
-        deadline = time.monotonic() + _CAUSE_SECONDS
+        # Another machine's end is only known from its silence.
+        deadline = time.monotonic() + self._lost_seconds + _CAUSE_SECONDS
         while time.monotonic() < deadline:
             try:
                 failure = self._failure(self._main_store)
@@ -227,7 +228,7 @@ class RankWatch:
 
     def _end_late(self) -> None:
         """A failed process may hang in a library that waits for the others."""
-        time.sleep(2.0 * TELL_SECONDS)
+        time.sleep(self._lost_seconds + _CAUSE_SECONDS + 2.0 * TELL_SECONDS)
         self._end(EXIT_CODE)
 
     def _watched(self) -> Iterator[int]:
@@ -341,6 +342,14 @@ def _sentence(error: Exception) -> Exception:
         hint="lower training.rollout_batch and training.replay_batch, or set "
         "training.recompute=true or training.parallel=shard in a new training",
     )
+
+
+def _is_lost_contact(error: Exception) -> bool:
+    """Whether a collective operation failed, as it does when another process has ended."""
+    from torch import distributed
+
+    contact: Any = getattr(distributed, "DistError", ())
+    return isinstance(error, contact) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
 def _is_bug(error: Exception) -> bool:
