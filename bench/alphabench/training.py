@@ -42,6 +42,7 @@ def train(
 
     Raises:
         AlphaBenchError: for errors that the caller can fix.
+        SystemExit: for any error of one of several processes (torchrun), once it was printed.
     """
     if TRAINER not in registry.known("trainer"):
         raise AlphaBenchError(
