@@ -253,6 +253,27 @@ def remote_judge_of(part: object) -> RemoteJudge | None:
 
 
 @runtime_checkable
+class RunsOnDevice(Protocol):
+    """A judge whose weights are in this process."""
+
+    def on_device(self, device: str) -> Judge:
+        """The same judge for a device of torch.
+
+        Weights that are loaded there are shared; otherwise it loads its own at its first question,
+        and they go with it.
+
+        Raises:
+            AlphaBenchError: it cannot be put there.
+        """
+        ...
+
+
+def judge_on_device(judge: Judge, device: str) -> Judge:
+    """The judge for a device; a remote one is the same for all."""
+    return judge.on_device(device) if isinstance(judge, RunsOnDevice) else judge
+
+
+@runtime_checkable
 class ShakesHands(Protocol):
     """A judge that can prove itself before any image is made for it."""
 

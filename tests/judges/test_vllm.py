@@ -21,7 +21,7 @@ import alphabench
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges import open_judge
 from alphabench.judges.transformers import open_transformers
-from alphabench.judges.vllm import open_vllm
+from alphabench.judges.vllm import VllmJudge, VllmOptions, open_vllm
 from tests.support.ask_local_judge import questions_about
 from tests.support.tiny_vlms import save_pictures, save_qwen3_vl, save_qwen25_vl
 from tests.support.vllm_server import SETTINGS, serving
@@ -79,6 +79,13 @@ def p_yes(served: Served, spec: str, stream: str) -> list[float]:
 
 def difference(left: Sequence[float], right: Sequence[float]) -> float:
     return sum(abs(a - b) for a, b in zip(left, right, strict=True)) / len(left)
+
+
+def test_a_judge_of_vllm_is_refused_on_another_gpu_than_the_first() -> None:
+    judge = VllmJudge("owner/name", VllmOptions())
+    assert judge.on_device("cuda:0").location == "owner/name"
+    with pytest.raises(AlphaBenchError, match="not on cuda:1"):
+        judge.on_device("cuda:1")
 
 
 @pytest.mark.vllm

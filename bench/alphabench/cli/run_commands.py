@@ -210,7 +210,9 @@ def score_command(
             judge, budget=budget, no_cache=no_cache, device=device
         )
         spec = factories.evaluator_spec(evaluator, usual_evaluator(folder, bench), wording)
-        evaluation = open_evaluation(bench, spec, judge=opened_judge, device=device)
+        evaluation = open_evaluation(
+            bench, spec, judge=opened_judge, device=device, moves_judge=True
+        )
         outcome = score_run(folder, bench, evaluation, work)
     print_outcomes([outcome], as_json=as_json)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.core.errors import AlphaBenchError
@@ -16,7 +16,7 @@ from alphabench.interfaces import Licensed
 from alphabench.judges.answer_cache import AnswerCache, Replies, key_of
 from alphabench.judges.openai.chat_api import is_empty_reply
 from alphabench.judges.parsing import read_reply, unscored
-from alphabench.questions import Answer, Capabilities, Judge, Question
+from alphabench.questions import Answer, Capabilities, Judge, Question, judge_on_device
 
 _HITS_AHEAD: Final = 256
 """Known replies that are looked up before the judge's next question, at most."""
@@ -46,6 +46,11 @@ class CachedJudge:
 
     def __post_init__(self) -> None:
         self._identity = dict(self.judge.identity)
+
+    def on_device(self, device: str) -> CachedJudge:
+        """See `RunsOnDevice`; the cache is shared."""
+        judge = judge_on_device(self.judge, device)
+        return self if judge is self.judge else replace(self, judge=judge)
 
     @property
     def identity(self) -> Mapping[str, str]:

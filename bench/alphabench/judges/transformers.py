@@ -11,6 +11,7 @@ Shapes: B questions, V tokens of the vocabulary, T tokens of a sequence.
 from __future__ import annotations
 
 import base64
+import copy
 import importlib
 import importlib.util
 from collections import defaultdict
@@ -114,6 +115,14 @@ class TransformersJudge:
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_loaded"}
+
+    def on_device(self, device: str) -> TransformersJudge:
+        """See `RunsOnDevice`; `device_map` goes before the device."""
+        moved = copy.copy(self)
+        if device == self.device and "_loaded" in self.__dict__:
+            moved.__dict__["_loaded"] = self.__dict__["_loaded"]
+        moved.device = device
+        return moved
 
     @property
     def identity(self) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ model instead and give its address.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 from collections import defaultdict
@@ -105,6 +106,23 @@ class VllmJudge:
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_engine"}
+
+    def on_device(self, device: str) -> VllmJudge:
+        """See `RunsOnDevice`: vLLM takes the first visible GPU, whatever the device.
+
+        Raises:
+            AlphaBenchError: it is another one than the first.
+        """
+        if device not in ("cpu", "cuda", "cuda:0"):
+            raise AlphaBenchError(
+                f"vLLM runs on the first GPU that it sees, and not on {device}",
+                hint="make that GPU the only visible one (CUDA_VISIBLE_DEVICES), or serve the "
+                "model with `vllm serve` and give its address: --judge http://host:8000/v1#model",
+            )
+        moved = copy.copy(self)
+        if "_engine" in self.__dict__:
+            moved.__dict__["_engine"] = self.__dict__["_engine"]
+        return moved
 
     @property
     def identity(self) -> Mapping[str, str]:

@@ -102,7 +102,7 @@ def mplug_parity(
         python: interpreter with modelscope; None takes what `doctor --setup modelscope` made.
         cells: images in a file, 4 or 1.
         limit: so many grids at most.
-        device: of torch; modelscope gets the GPU for any but the CPU.
+        device: of torch, for both: modelscope takes `cuda:1` as well.
 
     Raises:
         AlphaBenchError: as `compare_answers`, or there is no interpreter or no weights.
@@ -116,7 +116,9 @@ def mplug_parity(
         )
     judge = open_mplug({"weights": str(weights)}, device=device, cache_dir=weights)
     original = OriginalPipeline(
-        python=interpreter.expanduser(), weights=weights, device="cpu" if device == "cpu" else "gpu"
+        python=interpreter.expanduser(),
+        weights=weights,
+        device=device,
     )
     rows = compare_answers(
         images, samples, ours=judge.answers, original=original, cells=cells, limit=limit

@@ -158,6 +158,7 @@ def open_refined(
     refine: str,
     *,
     judge: Judge | None,
+    moves_judge: bool = False,
     open_evaluator: Callable[..., Evaluator],
 ) -> CheckpointFactory:
     """The checkpoint, followed by refinement of its images.
@@ -166,6 +167,7 @@ def open_refined(
         checkpoint: that generates the initial images.
         refine: `always`, `self` or `oracle`, optionally followed by `:ROUNDS`.
         judge: for `self`; None is the checkpoint itself.
+        moves_judge: see `plan.open_evaluation`.
         open_evaluator: opens the benchmark's evaluator, for `oracle`.
     """
     from alphabench import registry
@@ -175,7 +177,7 @@ def open_refined(
     evaluator = None
     if how.mode == "self":
         evaluator = refinement.judge_evaluator_factory(
-            judge, registry.load("evaluator_factory", "dvreward")
+            judge, registry.load("evaluator_factory", "dvreward"), moves_judge=moves_judge
         )
     elif judge is not None:
         raise AlphaBenchError(

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.images import UnreadableImageError, image_of
-from alphabench.interfaces import Evaluator, Generator
+from alphabench.interfaces import Evaluator, Generator, HasAddress
 from alphabench.questions import JudgeUsage, remote_judge_of
+from alphabench.runs.device_use import make_current
 from alphabench.runs.self_test import require_self_test
 from alphabench.runs.store import save_image
 from alphabench.types import NOTES, GeneratedImage, ImageRequest, NotGenerated, Verdict
@@ -33,6 +34,8 @@ def open_generation(
         device: of the worker.
     """
     generator = open_generator(device=device)
+    if not isinstance(generator, HasAddress):
+        make_current(device)
 
     def make(requests: Sequence[ImageRequest]) -> list[GeneratedImage | NotGenerated]:
         began = time.perf_counter()
@@ -83,8 +86,10 @@ def open_scoring(
         device: of the worker.
     """
     evaluator = open_evaluator(device=device)
-    require_self_test(evaluator)
     judge = remote_judge_of(evaluator)
+    if judge is None:
+        make_current(device)
+    require_self_test(evaluator)
 
     def evaluate(images: Sequence[GeneratedImage]) -> list[Any]:
         by_image: dict[str, list[Verdict]] = {image.id: [] for image in images}

@@ -28,7 +28,7 @@ from alphabench.interfaces import (
     Selective,
     SuggestsEvaluator,
 )
-from alphabench.questions import Judge
+from alphabench.questions import Judge, judge_on_device
 from alphabench.runs.sharding import RunShard, deal, shard_folder
 from alphabench.runs.store import Manifest, RunFolder, fingerprint
 from alphabench.types import ImageRequest, Sample
@@ -321,24 +321,43 @@ def requests_for(
 
 
 def open_evaluation(
-    benchmark: Benchmark, spec: str, *, judge: Judge | None = None, device: str = "cpu"
+    benchmark: Benchmark,
+    spec: str,
+    *,
+    judge: Judge | None = None,
+    device: str = "cpu",
+    moves_judge: bool = False,
 ) -> Evaluation:
     """Choose the evaluator, without loading its models.
 
     Args:
+        benchmark: that is scored.
         spec: `name?key=value&...`.
         judge: for benchmarks that need one.
+        device: of the evaluator that is asked for its identity.
+        moves_judge: each worker puts the judge on its own device, as if it had been opened there;
+            otherwise it stays where its owner put it.
 
     Raises:
         AlphaBenchError: unknown name or option, or a judge is missing.
     """
-    evaluator = benchmark.evaluator(spec, judge=judge, device=device)
+    open_evaluator = partial(evaluator_on_device, benchmark, spec, judge, moves_judge)
+    evaluator = open_evaluator(device=device)
     return Evaluation(
         name=spec.partition("?")[0],
-        open=partial(benchmark.evaluator, spec, judge=judge),
+        open=open_evaluator,
         identity={**evaluator.identity, "protocol": benchmark.card.protocol},
         licences=licences_of(evaluator),
     )
+
+
+def evaluator_on_device(
+    benchmark: Benchmark, spec: str, judge: Judge | None, moves_judge: bool, *, device: str
+) -> Evaluator:
+    """The evaluator for a device; see `open_evaluation`."""
+    if judge is not None and moves_judge:
+        judge = judge_on_device(judge, device)
+    return benchmark.evaluator(spec, judge=judge, device=device)
 
 
 def unscorable(plan: RunPlan, evaluation: Evaluation, *, device: str) -> str:

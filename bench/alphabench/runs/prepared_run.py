@@ -13,12 +13,13 @@ from typing import Literal
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Benchmark
-from alphabench.questions import Judge
+from alphabench.questions import Judge, judge_on_device
 from alphabench.runs import factories
 from alphabench.runs.plan import (
     CheckpointFactory,
     RunPlan,
     choose_samples,
+    evaluator_on_device,
     open_evaluation,
     plan_run,
     suggested_evaluator,
@@ -84,6 +85,8 @@ class PreparedRun:
     evaluator: str
     """Its spec, with the chosen templates."""
     judge: Judge | None
+    moves_judge: bool = False
+    """It was named, and goes where its worker is; an object stays where its owner put it."""
 
     def execute(self, work: Work) -> Outcome:
         """Generate, score and report.
@@ -92,8 +95,15 @@ class PreparedRun:
             AlphaBenchError: for errors that the caller can fix.
         """
         factories.check_writable(self.plan.root)
+        if self.judge is not None and self.moves_judge:
+            for device in work.devices:  # refuses those that a worker would refuse too late
+                judge_on_device(self.judge, device)
         evaluation = open_evaluation(
-            self.plan.benchmark, self.evaluator, judge=self.judge, device=work.devices[0]
+            self.plan.benchmark,
+            self.evaluator,
+            judge=self.judge,
+            device=work.devices[0],
+            moves_judge=self.moves_judge,
         )
         return execute_plan(self.plan, evaluation, work)
 
@@ -133,7 +143,10 @@ def prepare_run(
             checkpoint,
             settings.refine,
             judge=settings.open_judge(settings.refine_judge, device=device),
-            open_evaluator=partial(benchmark.evaluator, oracle, judge=judge),
+            moves_judge=isinstance(settings.refine_judge, str),
+            open_evaluator=partial(
+                evaluator_on_device, benchmark, oracle, judge, isinstance(settings.judge, str)
+            ),
         )
     plan = plan_run(
         benchmark,
@@ -146,4 +159,6 @@ def prepare_run(
         device=device,
     )
     spec = factories.evaluator_spec(evaluator, plan.evaluator, wording)
-    return PreparedRun(plan=plan, evaluator=spec, judge=judge)
+    return PreparedRun(
+        plan=plan, evaluator=spec, judge=judge, moves_judge=isinstance(settings.judge, str)
+    )

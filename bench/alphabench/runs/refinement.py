@@ -34,7 +34,15 @@ from alphabench.models.unified_model import (
     RefineTask,
     UnifiedModel,
 )
-from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Question, Reply
+from alphabench.questions import (
+    Answer,
+    Capabilities,
+    ImagePart,
+    Judge,
+    Question,
+    Reply,
+    judge_on_device,
+)
 from alphabench.runs.plan import CheckpointFactory
 from alphabench.runs.self_test import require_self_test
 from alphabench.runs.store import sha256_of
@@ -337,23 +345,35 @@ def _ask_task(question: Question) -> AnswerTask:
 
 
 def judge_evaluator_factory(
-    judge: Judge | None, make: Callable[[Judge], Evaluator]
+    judge: Judge | None, make: Callable[[Judge], Evaluator], *, moves_judge: bool = False
 ) -> RefinementEvaluator:
-    """For `self`: an evaluator over a judge, or over the model itself if there is none."""
-    return partial(_open_judge_evaluator, judge, make)
+    """For `self`: an evaluator over a judge, or over the model itself if there is none.
+
+    Args:
+        judge: None is the model itself.
+        make: the evaluator from its judge.
+        moves_judge: see `plan.open_evaluation`.
+    """
+    return partial(_open_judge_evaluator, judge, make, moves_judge)
 
 
 def _open_judge_evaluator(
-    judge: Judge | None, make: Callable[[Judge], Evaluator], *, device: str, model: _LateModel
+    judge: Judge | None,
+    make: Callable[[Judge], Evaluator],
+    moves_judge: bool,
+    *,
+    device: str,
+    model: _LateModel,
 ) -> Evaluator:
-    del device
     if judge is None and not model.base.handle.abilities.answers:
         raise AlphaBenchError(
             f"{model.base.handle.name!r} answers no questions about images, so it cannot score "
             "its own",
             hint="name a judge with --refine-judge, or refine every image with --refine always",
         )
-    return make(judge if judge is not None else CheckpointJudge(model))
+    if judge is None:
+        return make(CheckpointJudge(model))
+    return make(judge_on_device(judge, device) if moves_judge else judge)
 
 
 def benchmark_evaluator_factory(open_evaluator: Callable[..., Evaluator]) -> RefinementEvaluator:

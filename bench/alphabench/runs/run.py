@@ -11,12 +11,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import UnwritableError
-from alphabench.interfaces import Benchmark, HasAddress, PortableBenchmark
+from alphabench.interfaces import Benchmark, Generator, HasAddress, PortableBenchmark
 from alphabench.questions import JudgeUsage, remote_judge_of
+from alphabench.runs.device_use import CPU, give_back_memory
 from alphabench.runs.engines import Engine
 from alphabench.runs.job_handlers import ScoredImage, open_generation, open_scoring
 from alphabench.runs.judge_usage import UsageMeter
@@ -98,7 +99,7 @@ def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
     if not _is_finished(folder, plan, evaluation):
         if reason := unscorable(plan, evaluation, device=work.devices[0]):
             work.progress.note(f"{reason}; they will count as failed")
-        opener = load_evaluator(evaluation, work)
+        opener = load_evaluator(evaluation, work, keep=not _needs_device(plan.generator, work))
         scoring = overlapped_scoring(
             evaluation,
             plan.benchmark,
@@ -107,6 +108,7 @@ def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
             progress=work.progress,
         )
     folder = generate_images(plan, work, folder=folder, sink=scoring or NoSink())
+    give_back_memory(work.devices[0])
     return score_run(
         folder,
         plan.benchmark,
@@ -244,8 +246,21 @@ def _missing_requests(plan: RunPlan, folder: RunFolder, progress: Progress) -> l
     return sorted(missing, key=lambda request: request.id in tried)
 
 
-def load_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage, ScoredImage]:
+def _needs_device(generator: Generator, work: Work) -> bool:
+    """Whether the generator's weights need the accelerator on which the evaluator was tested."""
+    return work.devices[0] != CPU and not isinstance(generator, HasAddress)
+
+
+def load_evaluator(
+    evaluation: Evaluation, work: Work, *, keep: bool = True
+) -> Opener[GeneratedImage, ScoredImage]:
     """Load the evaluator and run its self-test, before any image is generated.
+
+    Args:
+        evaluation: which evaluator.
+        work: devices and progress.
+        keep: stay loaded until images are scored; otherwise its memory goes to the generator, and
+            it is loaded again. A remote judge needs none and stays.
 
     Raises:
         AlphaBenchError: it cannot be loaded or fails its self-test.
@@ -262,7 +277,17 @@ def load_evaluator(evaluation: Evaluation, work: Work) -> Opener[GeneratedImage,
 
     with while_busy(work.progress, what, state):
         handler = opener(work.devices[0])
-    return opener if len(work.devices) > 1 else (lambda _device: handler)
+    if len(work.devices) == 1 and (keep or judge is not None):
+        return partial(_opened, handler)
+    del handler
+    give_back_memory(work.devices[0])
+    return opener
+
+
+def _opened(
+    handler: Callable[[Sequence[GeneratedImage]], list[Any]], _device: str
+) -> Callable[[Sequence[GeneratedImage]], list[Any]]:
+    return handler
 
 
 def score_run(
