@@ -104,7 +104,15 @@ def test_a_link_in_the_lock_s_place_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "thesis")
     with pytest.raises(OSError, match="symbolic links"), exclusive(tmp_path / "lock"):
         pass
+    with pytest.raises(OSError, match="symbolic links"):
+        holder_of(tmp_path / "lock")
     assert (tmp_path / "thesis").read_text() == "precious"
+
+
+def test_a_named_pipe_in_the_lock_s_place_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(OSError, match="not a regular file"):
+        holder_of(tmp_path / "lock")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not tell")

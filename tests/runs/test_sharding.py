@@ -74,6 +74,13 @@ def test_a_larger_limit_moves_no_sample_to_another_shard(limits: list[int]) -> N
         assert {sample.id for sample in few} <= {sample.id for sample in many}
 
 
+def test_shards_beyond_the_samples_are_empty_however_many_there_are() -> None:
+    samples, of = samples_of([2, 1]), 999_999_999
+    for number, size in ((1, 1), (3, 1), (4, 0), (of, 0)):
+        shard = RunShard(number=number, of=of)
+        assert len(choose_samples(samples, None, seed=0, shard=shard)) == size
+
+
 def test_a_shard_is_written_as_a_fraction() -> None:
     assert read_shard("3/8") == THIRD
     assert str(THIRD) == "shard 3 of 8"

@@ -148,7 +148,11 @@ def is_running(pid: int) -> bool:
 def _open_lock(lock: Path) -> TextIO:
     # Through a link the lock's text would replace another file; a named pipe would block.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    file = os.fdopen(os.open(lock, flags, 0o666), "r+", encoding="utf-8", errors="replace")
+    descriptor = os.open(lock, flags, 0o666)
+    return _regular(os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace"))
+
+
+def _regular(file: TextIO) -> TextIO:
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "it is not a regular file")
@@ -163,7 +167,7 @@ def _open_to_look(lock: Path) -> TextIO:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         descriptor = os.open(lock, os.O_RDONLY | flags)
-    return os.fdopen(descriptor, "r", encoding="utf-8", errors="replace")
+    return _regular(os.fdopen(descriptor, "r", encoding="utf-8", errors="replace"))
 
 
 def _has_system_lock(file: TextIO) -> bool:

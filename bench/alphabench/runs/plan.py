@@ -135,9 +135,10 @@ def choose_samples(
             f"--limit cannot be {limit}", hint="give a whole number of at least 1"
         )
     ranked = ranked_samples(samples, seed=seed)[:limit]
-    chosen = (
-        {one.id for one in ranked} if shard is None else deal(ranked, shard.of)[shard.number - 1]
-    )
+    chosen = {sample.id for sample in ranked}
+    if shard is not None:
+        shards = deal(ranked, shard.of)
+        chosen = shards[shard.number - 1] if shard.number <= len(shards) else set()
     return [sample for sample in samples if sample.id in chosen]
 
 

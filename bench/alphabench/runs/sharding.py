@@ -148,11 +148,11 @@ def deal(ranked: Sequence[Sample], of: int) -> list[set[str]]:
 
     Args:
         ranked: the samples of the run, in the order in which a larger limit adds them.
-        of: the number of shards; those beyond the number of samples are empty.
+        of: the number of shards; those beyond the number of samples are empty, and left out.
     """
     n_shards = min(of, len(ranked))
     counts: list[Counter[str]] = [Counter() for _ in range(n_shards)]
-    shards: list[set[str]] = [set() for _ in range(of)]
+    shards: list[set[str]] = [set() for _ in range(n_shards)]
     for start in range(0, len(ranked), n_shards or 1):
         free = list(range(n_shards))
         for sample in ranked[start : start + n_shards]:
