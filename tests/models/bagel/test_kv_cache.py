@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from alphabench.models.bagel.decoder import folded_attention
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.kv_cache import image_block, text_block
 from alphabench.models.bagel.loading import LoadedBagel
@@ -72,7 +74,9 @@ def test_a_mask_is_made_exactly_where_something_is_hidden(
             if mask is None:
                 assert n_new == 0 or expected.all()
             else:
-                assert torch.equal(mask[:, 0], expected)
+                read = block.tokens.valid()  # what padding sees is never read
+                assert torch.equal(mask[:, 0].expand_as(expected)[read], expected[read])
+                assert mask.any(dim=-1).all()  # an empty row would make NaN
 
 
 def _dense_mask(stored_BP: Tensor, valid_BN: Tensor, *, causal: bool) -> Tensor:
@@ -102,3 +106,17 @@ def test_a_decoded_token_of_a_whole_batch_waits_for_nothing_but_its_ids(
         with waits() as found:
             generate_text(model, context, start=1, end=-1, max_tokens=4)
     assert found == []  # the ids go to the host by `tolist`, which no operation shows on a CPU
+
+
+@pytest.mark.parametrize("queries", [1, 5])
+def test_heads_folded_into_queries_attend_as_grouped_ones(queries: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (
+        torch.randn(2, heads, length, 8, generator=generator)
+        for heads, length in ((6, queries), (2, 9), (2, 9))
+    )
+    for sees in (torch.rand(2, 1, 1, 9, generator=generator) > 0.4, torch.ones(1, 1, queries, 9)):
+        mask = sees.bool().tril(9 - queries) if sees.shape[2] > 1 else sees
+        grouped = scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        folded = folded_attention(q, k, v, mask)
+        torch.testing.assert_close(folded, grouped)

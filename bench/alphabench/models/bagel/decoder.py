@@ -33,41 +33,91 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x_TD: Tensor) -> Tensor:
-        full_TD = x_TD.float()
-        scale_T1 = torch.rsqrt(full_TD.square().mean(dim=-1, keepdim=True) + self.eps)
-        return self.weight * (full_TD * scale_T1).to(self.weight.dtype)
+        # One kernel on a GPU, from PyTorch 2.9 on.
+        return functional.rms_norm(x_TD, self.weight.shape, self.weight, self.eps)
 
 
 class Rotation(NamedTuple):
-    """Cosines and sines of rotary position embedding, one row a token, [T, 1, F] float32."""
+    """Of rotary position embedding, one row a token, [T, 1, K] float32."""
 
     cos: Tensor
     sin: Tensor
+    """Negative in the first half of a head, which turns towards the second."""
 
 
 def rotation(positions_T: Tensor, head_size: int, theta: float) -> Rotation:
     """Angles position * theta^(-2i/K) (RoFormer, arXiv 2104.09864, with halves paired)."""
     exponents_F = torch.arange(0, head_size, 2, device=positions_T.device).float() / head_size
     angles_T1F = positions_T.float()[:, None, None] / theta**exponents_F
-    return Rotation(angles_T1F.cos(), angles_T1F.sin())
+    cos_T1F, sin_T1F = angles_T1F.cos(), angles_T1F.sin()
+    return Rotation(torch.cat([cos_T1F, cos_T1F], -1), torch.cat([-sin_T1F, sin_T1F], -1))
 
 
 def rotate(x_THK: Tensor, by: Rotation) -> Tensor:
     """Rotates the pair (i, i + K/2) of each head by its token's angle."""
-    first, second = x_THK.float().chunk(2, dim=-1)
-    rotated = (first * by.cos - second * by.sin, second * by.cos + first * by.sin)
-    return torch.cat(rotated, dim=-1).to(x_THK.dtype)
+    full_THK = x_THK.float()
+    swapped_THK = full_THK.roll(x_THK.shape[-1] // 2, dims=-1)
+    return (full_THK * by.cos + swapped_THK * by.sin).to(x_THK.dtype)
+
+
+class Experts(NamedTuple):
+    """Tokens in working order, apart by expert; None where an expert has none."""
+
+    understanding: Tensor | None
+    generation: Tensor | None
+
+    def apply(self, module: nn.Module, name: str) -> Experts:
+        """`name` of `module` over the one's tokens, the generation expert's over the other's."""
+        first, second = self
+        if first is not None:
+            first = torch.as_tensor(module.get_submodule(name)(first))
+        if second is not None:
+            second = torch.as_tensor(module.get_submodule(name + GENERATION)(second))
+        return Experts(first, second)
+
+    def used_again(self) -> Experts:
+        """Views for one of several uses.
+
+        Autograd then sums the gradients of each use before those of all: rounding, and so recorded
+        trainings, depend on that order.
+        """
+        first, second = self
+        if first is None or second is None:
+            return self
+        return Experts(first[:], second[:])
+
+    def heads(self, size: int) -> Experts:
+        """[T, heads * K] -> [T, heads, K]; also of no token, where heads cannot be inferred."""
+        shaped = (None if x is None else x.reshape(len(x), x.shape[1] // size, size) for x in self)
+        return Experts(*shaped)
+
+    def plus(self, other: Experts) -> Experts:
+        """The sum, token by token."""
+        pairs = zip(self, other, strict=True)
+        return Experts(*(None if x is None or y is None else x + y for x, y in pairs))
+
+    def joined(self) -> Tensor:
+        """All tokens."""
+        first, second = self
+        if first is None or second is None:
+            only = second if first is None else first
+            assert only is not None, "one expert has tokens"
+            return only
+        return torch.cat([first, second])
+
+
+def by_expert(x_TD: Tensor, understanding: int) -> Experts:
+    """The first `understanding` tokens and the rest."""
+    if understanding == len(x_TD):
+        return Experts(x_TD, None)
+    if understanding == 0:
+        return Experts(None, x_TD)
+    return Experts(x_TD[:understanding], x_TD[understanding:])
 
 
 def routed(module: nn.Module, name: str, x_TD: Tensor, understanding: int) -> Tensor:
     """`name` over the first `understanding` tokens, the generation expert's over the rest."""
-    expert = module.get_submodule(name)
-    if understanding == len(x_TD):
-        return torch.as_tensor(expert(x_TD))
-    other = module.get_submodule(name + GENERATION)
-    if understanding == 0:
-        return torch.as_tensor(other(x_TD))
-    return torch.cat([expert(x_TD[:understanding]), other(x_TD[understanding:])])
+    return by_expert(x_TD, understanding).apply(module, name).joined()
 
 
 class PassInputs(NamedTuple):
@@ -76,7 +126,7 @@ class PassInputs(NamedTuple):
     block: Block
     by: Rotation
     sees_B1NM: Tensor | None
-    """True where a new token may look at a stored (first P) or new (last N) one; None: all may."""
+    """See `Block.sees`."""
     n_stored: int
     """P; slots of the stored keys and values after these are free."""
     in_place: bool
@@ -100,15 +150,27 @@ def grouped_attention(
     """Grouped-query attention [B, H, N, K], by the fastest kernel that the mask allows.
 
     Without a mask torch takes its flash kernel where there is one. On a GPU no kernel that takes a
-    mask knows grouped queries, and the fallback would store all scores, so keys are repeated there.
+    mask knows grouped queries, so there the heads that share keys become queries of one head:
+    neither are keys repeated, nor does the fallback store all scores.
     """
     if sees_B1NM is not None and q_BHNK.is_cuda:
-        times = q_BHNK.shape[1] // k_BGMK.shape[1]
-        k_BGMK, v_BGMK = (x.repeat_interleave(times, dim=1) for x in (k_BGMK, v_BGMK))
+        return folded_attention(q_BHNK, k_BGMK, v_BGMK, sees_B1NM)
     grouped = q_BHNK.shape[1] != k_BGMK.shape[1]
     return functional.scaled_dot_product_attention(
         q_BHNK, k_BGMK, v_BGMK, attn_mask=sees_B1NM, enable_gqa=grouped
     )
+
+
+def folded_attention(q_BHNK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, sees_B1NM: Tensor) -> Tensor:
+    """The same as one head for each of the G key heads, with H/G times as many queries."""
+    rows, heads, queries, size = q_BHNK.shape
+    times = heads // k_BGMK.shape[1]
+    if sees_B1NM.shape[2] > 1:
+        sees_B1NM = sees_B1NM.repeat(1, 1, times, 1)
+    mixed_BGQK = functional.scaled_dot_product_attention(
+        q_BHNK.reshape(rows, -1, times * queries, size), k_BGMK, v_BGMK, attn_mask=sees_B1NM
+    )
+    return mixed_BGQK.reshape(rows, heads, queries, size)
 
 
 class BagelAttention(nn.Module):
@@ -127,30 +189,25 @@ class BagelAttention(nn.Module):
             self.add_module(f"k_norm{end}", RMSNorm(size, config.rms_norm_eps))
         self.head_size = size
 
-    def _heads(self, x_TD: Tensor) -> Tensor:
-        """[T, heads, K]; also of no token at all, where the number of heads cannot be inferred."""
-        return x_TD.reshape(len(x_TD), x_TD.shape[1] // self.head_size, self.head_size)
-
     def forward(
-        self, x_TD: Tensor, shared: PassInputs, stored: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self, x: Experts, shared: PassInputs, stored: tuple[Tensor, Tensor]
+    ) -> tuple[Experts, tuple[Tensor, Tensor]]:
         """The layer's contribution, and keys and values with the new ones after the stored."""
-        block, count = shared.block, shared.block.understanding
-        q_THK, k_TGK, v_TGK = (
-            self._heads(routed(self, f"{name}_proj", x_TD, count)) for name in "qkv"
-        )
-        q_THK = rotate(routed(self, "q_norm", q_THK, count), shared.by)
-        k_TGK = rotate(routed(self, "k_norm", k_TGK, count), shared.by)
-        q_BHNK, k_BGNK, v_BGNK = (
-            block.routed.pad(x).transpose(1, 2) for x in (q_THK, k_TGK, v_TGK)
-        )
+        tokens, size = shared.block.routed, self.head_size
+        q, k, v = (x.used_again().apply(self, f"{name}_proj").heads(size) for name in "qkv")
+        q_THK, k_TGK = q.apply(self, "q_norm").joined(), k.apply(self, "k_norm").joined()
+        heads = [q_THK.shape[1], k_TGK.shape[1]]
+        rotated = rotate(torch.cat([q_THK, k_TGK], dim=1), shared.by)
+        q_BHNK, k_BGNK = torch.split(tokens.pad(rotated).transpose(1, 2), heads, dim=1)
+        v_BGNK = tokens.pad(v.joined()).transpose(1, 2)
         keys_BGSK = append_keys(stored[0], k_BGNK, shared)
         values_BGSK = append_keys(stored[1], v_BGNK, shared)
-        n_all = shared.n_stored + block.tokens.longest
+        n_all = shared.n_stored + tokens.longest
         k_BGMK, v_BGMK = keys_BGSK[:, :, :n_all], values_BGSK[:, :, :n_all]
         mixed_BHNK = grouped_attention(q_BHNK, k_BGMK, v_BGMK, shared.sees_B1NM)
-        mixed_TD = block.routed.unpad(mixed_BHNK.transpose(1, 2)).flatten(1)
-        return routed(self, "o_proj", mixed_TD, count), (keys_BGSK, values_BGSK)
+        mixed_TD = tokens.unpad(mixed_BHNK.transpose(1, 2)).flatten(1)
+        mixed = by_expert(mixed_TD, shared.block.understanding).apply(self, "o_proj")
+        return mixed, (keys_BGSK, values_BGSK)
 
 
 class BagelMlp(nn.Module):
@@ -182,12 +239,12 @@ class BagelLayer(nn.Module):
     def forward(
         self, x_TD: Tensor, shared: PassInputs, stored: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        count = shared.block.understanding
-        normed_TD = routed(self, "input_layernorm", x_TD, count)
-        mixed_TD, stored = self.self_attn(normed_TD, shared, stored)
-        x_TD = x_TD + mixed_TD
-        normed_TD = routed(self, "post_attention_layernorm", x_TD, count)
-        return x_TD + routed(self, "mlp", normed_TD, count), stored
+        parts = by_expert(x_TD, shared.block.understanding)
+        normed = parts.used_again().apply(self, "input_layernorm")
+        mixed, stored = self.self_attn(normed, shared, stored)
+        parts = parts.plus(mixed)
+        normed = parts.used_again().apply(self, "post_attention_layernorm")
+        return parts.plus(normed.apply(self, "mlp")).joined(), stored
 
 
 class DecoderOutput(NamedTuple):

@@ -145,7 +145,9 @@ class Block:
     """In working order."""
     sees_BNN: Tensor | None
     """True where a new token (dim 1) may look at another one (dim 2); padding looks at itself.
-    None: all may."""
+
+    One row stands for all where they are alike. None: every token may look at all of its row.
+    """
     positions_after: tuple[int, ...]
     """Of each row, once the block is stored."""
 
@@ -158,17 +160,26 @@ class Block:
         return x_TD if self.restore_T is None else x_TD[self.restore_T]
 
     def sees(self, context: Context) -> Tensor | None:
-        """[B, 1, N, P + N]: true where a new token may look at a stored (first P) or new one.
+        """True where a new token may look at a stored (first P) or new (last N) one.
 
-        None where every token may look at everything.
+        [B, 1, N, P + N] or what expands to it; None where every token may look at everything.
         """
-        if self.sees_BNN is None and context.gapless:
+        if self.sees_BNN is None and self.tokens.even and context.gapless:
             return None
-        n_new = self.tokens.longest
+        if self.sees_BNN is None:
+            # The same for all tokens of a row, padding included, whose result is never read.
+            valid_BM = torch.cat([context.valid_BP, self.tokens.valid()], dim=1)
+            pairs = zip(context.lengths, self.tokens.lengths, strict=True)
+            if any(stored + new == 0 for stored, new in pairs):
+                valid_BM = valid_BM | ~valid_BM.any(dim=1, keepdim=True)
+            return valid_BM[:, None, None, :]
+        rows, n_new = len(self.sees_BNN), self.tokens.longest
+        if context.gapless:
+            shape = (rows, n_new, context.valid_BP.shape[1])
+            stored_BNP = self.sees_BNN.new_ones(shape)
+            return torch.cat([stored_BNP, self.sees_BNN], dim=2)[:, None]
         stored_BNP = context.valid_BP[:, None, :].expand(-1, n_new, -1)
-        new_BNN = self.sees_BNN
-        if new_BNN is None:
-            new_BNN = stored_BNP.new_ones((context.rows, n_new, n_new))
+        new_BNN = self.sees_BNN.expand(context.rows, -1, -1)
         return torch.cat([stored_BNP, new_BNN], dim=2)[:, None]
 
 
@@ -200,7 +211,7 @@ def make_block(
 def text_block(context: Context, lengths: Sequence[int]) -> Block:
     """Causal tokens of the understanding expert, at consecutive positions."""
     tokens = ragged(lengths, context.valid_BP.device)
-    shape = (len(lengths), tokens.longest, tokens.longest)
+    shape = (1 if tokens.even else len(lengths), tokens.longest, tokens.longest)
     sees_BNN = None
     if tokens.longest > 1:
         device = tokens.rows_T.device
@@ -226,10 +237,7 @@ def image_block(context: Context, lengths: Sequence[int], *, latents: bool) -> B
     """
     device = context.valid_BP.device
     tokens = ragged([n + MARKS if n else 0 for n in lengths], device)
-    positions_T, sees_BNN = _starts(context, tokens), None
-    if not tokens.even:
-        shape = (len(lengths), tokens.longest, tokens.longest)
-        sees_BNN = _with_padding(torch.ones(shape, dtype=torch.bool, device=device), tokens)
+    positions_T = _starts(context, tokens)
     order_T = restore_T = None
     if latents:
         inside, marks = inside_marks(tokens.lengths)
@@ -244,7 +252,7 @@ def image_block(context: Context, lengths: Sequence[int], *, latents: bool) -> B
         restore_T=restore_T,
         understanding=len(marks) if latents else sum(tokens.lengths),
         positions_T=positions_T,
-        sees_BNN=sees_BNN,
+        sees_BNN=None,
         positions_after=tuple(p + (n > 0) for p, n in zip(context.positions, lengths, strict=True)),
     )
 

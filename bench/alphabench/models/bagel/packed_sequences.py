@@ -24,8 +24,10 @@ class Ragged:
     """Tokens of each row; 0 is allowed."""
     rows_T: Tensor
     slots_T: Tensor
-    in_order: bool = True
-    """One row after another, as `ragged` makes them; false after `reordered`."""
+    order_T: Tensor | None = None
+    """From one row after another, as `ragged` packs them, to this order; None: that one."""
+    restore_T: Tensor | None = None
+    """The inverse."""
 
     @property
     def longest(self) -> int:
@@ -37,16 +39,18 @@ class Ragged:
         return all(length == self.longest for length in self.lengths)
 
     def pad(self, x_T: Tensor) -> Tensor:
-        """[T, ...] -> [B, N, ...], zeros after the end of each row; a view where both are one."""
-        if self.in_order and self.even:
+        """[T, ...] -> [B, N, ...], zeros after the end of each row; no copy where none is due."""
+        if self.even:
+            x_T = x_T if self.restore_T is None else x_T.index_select(0, self.restore_T)
             return x_T.reshape(len(self.lengths), self.longest, *x_T.shape[1:])
         padded = x_T.new_zeros((len(self.lengths), self.longest, *x_T.shape[1:]))
         return padded.index_put((self.rows_T, self.slots_T), x_T)
 
     def unpad(self, x_BN: Tensor) -> Tensor:
         """[B, N, ...] -> [T, ...]."""
-        if self.in_order and self.even:
-            return x_BN.flatten(0, 1)
+        if self.even:
+            x_T = x_BN.flatten(0, 1)
+            return x_T if self.order_T is None else x_T.index_select(0, self.order_T)
         return x_BN[self.rows_T, self.slots_T]
 
     def split(self, x_T: Tensor) -> tuple[Tensor, ...]:
@@ -63,7 +67,8 @@ class Ragged:
             lengths=self.lengths,
             rows_T=self.rows_T[order_T],
             slots_T=self.slots_T[order_T],
-            in_order=False,
+            order_T=order_T,
+            restore_T=torch.argsort(order_T),
         )
 
 
