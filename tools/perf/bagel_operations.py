@@ -5,7 +5,8 @@ forward pass takes: decoding a token reads all weights once, in milliseconds, wh
 small operations wait for each other. This counts what PyTorch dispatches: all operations, and those
 that compute or copy something (views cost the processor time but start no kernel). The model has
 random weights in bfloat16, with and without a LoRA on all linear layers; the figures of a layer are
-differences between two depths. A count does not depend on the machine.
+differences between two depths. A count does not depend on the machine. A norm's forward pass counts
+as one, as PyTorch 2.9 and later run it on a GPU.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from alphabench.models.bagel.guidance import Guidance
@@ -26,7 +29,7 @@ from alphabench.models.bagel.model import Bagel, Grid, ImageMarks
 from alphabench.models.bagel.sampler import GuidedVelocity, new_contexts, with_text
 from alphabench.models.bagel.text_decoding import generate_text
 from alphagrpo.policies.unified_policy import EXPERTS
-from alphatrainers.lora_adapters import select_trainable
+from alphatrainers.lora_adapters import held_casts, select_trainable
 from alphatrainers.settings import LoraSettings
 from tools.perf.bagel_sampling import small
 
@@ -81,17 +84,40 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.by_name: Counter[str] = Counter()
+        self.in_norm = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        self.by_name[func.overloadpacket.__name__] += 1
+        if not self.in_norm:
+            self.by_name[func.overloadpacket.__name__] += 1
         return func(*args, **(kwargs or {}))
+
+
+class _FusedNorms(TorchFunctionMode):
+    """Counts a norm as the one operation that it is on a GPU; on a CPU it is eight."""
+
+    def __init__(self, counting: _Counting) -> None:
+        super().__init__()
+        self.counting = counting
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is not functional.rms_norm:
+            return func(*args, **(kwargs or {}))
+        self.counting.by_name["_fused_rms_norm"] += 1
+        self.counting.in_norm = True
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.counting.in_norm = False
 
 
 def counted(work: Callable[[], object]) -> Operations:
     """What `work` dispatches."""
-    with _Counting() as counting:
+    counting = _Counting()
+    with counting, _FusedNorms(counting):
         work()
     found = counting.by_name
     return Operations(
@@ -120,9 +146,11 @@ def token_operations(model: Bagel, *, uneven: bool) -> Operations:
     def write(tokens: int) -> Operations:
         with torch.no_grad():
             context = model.read_text(model.new_context(ROWS), ids).context
-            return counted(
-                lambda: generate_text(model, context, start=1, end=-1, max_tokens=tokens)
-            )
+            with held_casts(model):  # as in a rollout
+                generate_text(model, context, start=1, end=-1, max_tokens=1)
+                return counted(
+                    lambda: generate_text(model, context, start=1, end=-1, max_tokens=tokens)
+                )
 
     return write(6).minus(write(2), divided=4)
 
@@ -135,7 +163,9 @@ def step_operations(model: Bagel, *, branches: int) -> Operations:
         contexts = with_text(model, new_contexts(model, ROWS), ids)
         guided = GuidedVelocity(model, contexts, [GRID] * ROWS, Guidance(text_scale=scale))
         x_LC = torch.zeros(ROWS * GRID.rows * GRID.columns, model.config.latent_features)
-        return counted(lambda: guided.velocity(x_LC, 0.9))
+        with held_casts(model):  # as in a rollout
+            guided.velocity(x_LC, 0.9)
+            return counted(lambda: guided.velocity(x_LC, 0.9))
 
 
 def training_operations(model: Bagel) -> Operations:

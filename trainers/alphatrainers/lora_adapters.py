@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,23 @@ def switch(module: nn.Module, *, enabled: bool) -> None:
             layer.enable_adapters(enabled)
 
 
+@contextmanager
+def held_casts(module: nn.Module) -> Iterator[None]:
+    """Casts LoRA weights once inside the block, in which no weight may change.
+
+    Without it, a pass that records no gradient casts them in every layer; see
+    `alphatrainers.lora_layer`.
+    """
+    layers: list[Any] = [one for one in module.modules() if hasattr(one, "held_matrices")]
+    for layer in layers:
+        layer.held_matrices = {}
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.held_matrices = None
+
+
 def peft_settings(targets: list[str], lora: LoraSettings) -> object:
     """What peft writes beside an adapter; loads with `PeftModel.from_pretrained`."""
     from peft import LoraConfig
@@ -157,10 +175,13 @@ def _has_parameters(module: nn.Module) -> bool:
 def _inject(module: nn.Module, targets: Mapping[str, str], lora: LoraSettings, seed: int) -> None:
     from peft import inject_adapter_in_model
 
+    from alphatrainers.lora_layer import LoraLinear
+
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        settings = peft_settings(sorted(targets), lora)
-        inject_adapter_in_model(settings, module, adapter_name=PEFT_ADAPTER)  # type: ignore[arg-type]
+        settings: Any = peft_settings(sorted(targets), lora)
+        settings._register_custom_module({nn.Linear: LoraLinear})
+        inject_adapter_in_model(settings, module, adapter_name=PEFT_ADAPTER)
 
 
 def _lora_parameters(

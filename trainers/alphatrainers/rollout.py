@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 
+from alphatrainers import lora_adapters
 from alphatrainers.protocols import Policy, Score, ScoredTrajectory
 from alphatrainers.reward_scoring import PendingScores, Scorer, TrajectoryScores, row_of
 from alphatrainers.training_display import NoDisplay, TrainingDisplay
@@ -105,7 +106,7 @@ class RolloutCollector:
 
     def _roll_out(self, batch: Sequence[Program]) -> list[Trajectory]:
         began = time.monotonic()
-        with torch.no_grad():
+        with torch.no_grad(), lora_adapters.held_casts(self._policy.module):
             trajectories = self._policy.rollout(batch)
         self.spent.rollout += time.monotonic() - began
         self.spent.trajectories += len(batch)

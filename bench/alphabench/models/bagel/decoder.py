@@ -38,23 +38,25 @@ class RMSNorm(nn.Module):
 
 
 class Rotation(NamedTuple):
-    """Of rotary position embedding, one row a token, [T, 1, K] float32."""
+    """Cosines and sines of rotary position embedding, one row a token, [T, 1, F] float32."""
 
     cos: Tensor
     sin: Tensor
-    """Negative in the first half of a head, which turns towards the second."""
+
+    def of_heads(self) -> Rotation:
+        """[T, 1, K], for both halves of a head; sines are negative in the first."""
+        return Rotation(torch.cat([self.cos, self.cos], -1), torch.cat([-self.sin, self.sin], -1))
 
 
 def rotation(positions_T: Tensor, head_size: int, theta: float) -> Rotation:
     """Angles position * theta^(-2i/K) (RoFormer, arXiv 2104.09864, with halves paired)."""
     exponents_F = torch.arange(0, head_size, 2, device=positions_T.device).float() / head_size
     angles_T1F = positions_T.float()[:, None, None] / theta**exponents_F
-    cos_T1F, sin_T1F = angles_T1F.cos(), angles_T1F.sin()
-    return Rotation(torch.cat([cos_T1F, cos_T1F], -1), torch.cat([-sin_T1F, sin_T1F], -1))
+    return Rotation(angles_T1F.cos(), angles_T1F.sin())
 
 
 def rotate(x_THK: Tensor, by: Rotation) -> Tensor:
-    """Rotates the pair (i, i + K/2) of each head by its token's angle."""
+    """Rotates the pair (i, i + K/2) of each head by its token's angle; see `of_heads`."""
     full_THK = x_THK.float()
     swapped_THK = full_THK.roll(x_THK.shape[-1] // 2, dims=-1)
     return (full_THK * by.cos + swapped_THK * by.sin).to(x_THK.dtype)
@@ -82,7 +84,7 @@ class Experts(NamedTuple):
         trainings, depend on that order.
         """
         first, second = self
-        if first is None or second is None:
+        if first is None or second is None or not torch.is_grad_enabled():
             return self
         return Experts(first[:], second[:])
 
@@ -280,7 +282,7 @@ class Decoder(nn.Module):
         """
         shared = PassInputs(
             block,
-            rotation(block.positions_T, self.config.head_size, self.config.rope_theta),
+            rotation(block.positions_T, self.config.head_size, self.config.rope_theta).of_heads(),
             block.sees(context),
             n_stored=context.valid_BP.shape[1],
             in_place=context.capacity > 0 and not torch.is_grad_enabled(),
