@@ -43,6 +43,12 @@ class BagelTraining:
                 f"{self.handle.name!r} comes with a LoRA, and a training puts its own on",
                 hint="merge it first: alphabench export --merge",
             )
+        if self.handle.options.compile:
+            raise AlphaBenchError(
+                "compile=true is for generation: a training needs rollouts that round as its "
+                "updates do",
+                hint="leave compile out of policy.options",
+            )
 
     def open_policy(self, *, device: str) -> PolicyHandle:
         """See `TrainableCheckpoint`."""

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from alphabench.checkpoints.bagel_presets import PRESETS
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import AdaptsToBenchmark
+from alphabench.models.bagel.decoder import Decoder
 from alphabench.models.bagel.parameter_groups import lora_targets
 from alphabench.models.bagel.sampling_config import FOLDER_FILE
 from alphabench.types import NOTES
@@ -383,3 +385,15 @@ def test_a_lora_without_its_scale_is_refused(tiny: Path, adapter: Adapter) -> No
     bare = file.rename(file.with_name("bare.safetensors"))
     with pytest.raises(AlphaBenchError, match=r"has no adapter_config\.json"):
         opened(tiny, bare).model()
+
+
+def test_compile_compiles_the_layers_and_is_part_of_the_identity(
+    tiny: Path, ask: AskFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured = partialmethod(Decoder.compile_layers, backend="eager")
+    monkeypatch.setattr(Decoder, "compile_layers", captured)
+    plain, compiled = opened(tiny), opened(tiny, compile="true")
+    assert dict(compiled.identity) == {**plain.identity, "compiled": "yes"}
+    difference = generated(compiled, ask) - generated(plain, ask)
+    assert np.abs(difference).max() <= 1
+    assert compiled.model().loaded.model.language_model.model.compiled  # type: ignore[attr-defined]

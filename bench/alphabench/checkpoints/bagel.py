@@ -188,6 +188,8 @@ class BagelHandle:
             "batched": "yes" if sampling.batch_size > 1 else "no",
             "think": "on" if self.think else "off",
         }
+        if self.options.compile:
+            settings["compiled"] = "yes"
         if self.think:
             # A digest: upstream's prompt is read from the user's copy and not redistributed.
             settings["think_prompt"] = sha256(sampling.think_prompt.encode()).hexdigest()[:12]
@@ -198,7 +200,8 @@ class BagelHandle:
     @property
     def default_settings(self) -> Mapping[str, str]:
         """See `ShowsSettings`; those of the same preset."""
-        return dataclasses.replace(self, options=BagelOptions()).settings
+        defaults = dataclasses.replace(self, options=BagelOptions()).settings
+        return {**defaults, "compiled": "no"} if self.options.compile else defaults
 
     def for_benchmark(self, benchmark: str) -> BagelHandle:
         chosen = PRESETS.get(benchmark)
@@ -221,6 +224,8 @@ class BagelHandle:
         )
         if self.adapter is not None:
             lora.bind({"": loaded.model}, self.adapter, owner="this model")
+        if self.options.compile:
+            loaded.model.language_model.model.compile_layers()
         return UnifiedBagel(loaded, self.sampling)
 
     def refinement_identity(self) -> Mapping[str, str]:

@@ -66,6 +66,8 @@ class BagelOptions:
     """Of the weights; the autoencoder's stay float32."""
     batch_size: int | None = None
     """Images in one batch; above 1, last bits may differ."""
+    compile: bool = False
+    """Generate with layers that torch.compile makes of the model; last bits may differ."""
     revision: str | None = None
     """Branch, tag or commit of a hub repository."""
     lora_file: str | None = None

@@ -10,6 +10,7 @@ the longest row; P stored keys; D width; H query heads; G key heads; K head size
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import torch
@@ -19,9 +20,14 @@ from torch.utils.checkpoint import checkpoint
 
 from alphabench.models.bagel.config import BagelTextConfig
 from alphabench.models.bagel.kv_cache import Block, Context
+from alphabench.models.bagel.packed_sequences import Ragged
 
 GENERATION: Final = "_moe_gen"
 """Ends the names of the generation expert's modules."""
+STEP: Final = 256
+"""Lengths of compiled contexts are multiples of it, so that few shapes are compiled."""
+SHAPES: Final = 64
+"""That are compiled at most: batches, lengths in steps, image sizes."""
 
 
 class RMSNorm(nn.Module):
@@ -125,19 +131,27 @@ def routed(module: nn.Module, name: str, x_TD: Tensor, understanding: int) -> Te
 class PassInputs(NamedTuple):
     """What all layers share in one forward pass."""
 
-    block: Block
+    tokens: Ragged
+    """In working order."""
+    understanding: int
+    """Tokens of the understanding expert."""
     by: Rotation
     sees_B1NM: Tensor | None
-    """See `Block.sees`."""
+    """See `Block.sees`; over all slots where `slots_N` is given."""
     n_stored: int
     """P; slots of the stored keys and values after these are free."""
     in_place: bool
     """New keys and values go into free slots."""
+    slots_N: Tensor | None = None
+    """Where they go, if all tensors keep their shapes from pass to pass; None: after the P."""
 
 
 def append_keys(stored_BGSK: Tensor, new_BGNK: Tensor, shared: PassInputs) -> Tensor:
     """The new keys or values after the P stored ones: in free slots, or in a new tensor."""
     n_stored = shared.n_stored
+    if shared.slots_N is not None:
+        stored_BGSK.index_copy_(2, shared.slots_N, new_BGNK)
+        return stored_BGSK
     if not shared.in_place:
         return torch.cat([stored_BGSK[:, :, :n_stored], new_BGNK], dim=2)
     n_all = n_stored + new_BGNK.shape[2]
@@ -195,7 +209,7 @@ class BagelAttention(nn.Module):
         self, x: Experts, shared: PassInputs, stored: tuple[Tensor, Tensor]
     ) -> tuple[Experts, tuple[Tensor, Tensor]]:
         """The layer's contribution, and keys and values with the new ones after the stored."""
-        tokens, size = shared.block.routed, self.head_size
+        tokens, size = shared.tokens, self.head_size
         q, k, v = (x.used_again().apply(self, f"{name}_proj").heads(size) for name in "qkv")
         q_THK, k_TGK = q.apply(self, "q_norm").joined(), k.apply(self, "k_norm").joined()
         heads = [q_THK.shape[1], k_TGK.shape[1]]
@@ -204,11 +218,13 @@ class BagelAttention(nn.Module):
         v_BGNK = tokens.pad(v.joined()).transpose(1, 2)
         keys_BGSK = append_keys(stored[0], k_BGNK, shared)
         values_BGSK = append_keys(stored[1], v_BGNK, shared)
-        n_all = shared.n_stored + tokens.longest
-        k_BGMK, v_BGMK = keys_BGSK[:, :, :n_all], values_BGSK[:, :, :n_all]
+        k_BGMK, v_BGMK = keys_BGSK, values_BGSK
+        if shared.slots_N is None:
+            n_all = shared.n_stored + tokens.longest
+            k_BGMK, v_BGMK = keys_BGSK[:, :, :n_all], values_BGSK[:, :, :n_all]
         mixed_BHNK = grouped_attention(q_BHNK, k_BGMK, v_BGMK, shared.sees_B1NM)
         mixed_TD = tokens.unpad(mixed_BHNK.transpose(1, 2)).flatten(1)
-        mixed = by_expert(mixed_TD, shared.block.understanding).apply(self, "o_proj")
+        mixed = by_expert(mixed_TD, shared.understanding).apply(self, "o_proj")
         return mixed, (keys_BGSK, values_BGSK)
 
 
@@ -241,7 +257,7 @@ class BagelLayer(nn.Module):
     def forward(
         self, x_TD: Tensor, shared: PassInputs, stored: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        parts = by_expert(x_TD, shared.block.understanding)
+        parts = by_expert(x_TD, shared.understanding)
         normed = parts.used_again().apply(self, "input_layernorm")
         mixed, stored = self.self_attn(normed, shared, stored)
         parts = parts.plus(mixed)
@@ -268,6 +284,29 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(BagelLayer(config) for _ in range(config.num_hidden_layers))
         for end in ("", GENERATION):
             self.add_module(f"norm{end}", RMSNorm(config.hidden_size, config.rms_norm_eps))
+        self._compiled: Callable[..., Tensor] | None = None
+
+    @property
+    def compiled(self) -> bool:
+        """Whether blocks are read by compiled code where their context has room for them."""
+        return self._compiled is not None
+
+    def compile_layers(self, *, backend: str = "inductor") -> None:
+        """From now on, reads single tokens and images in place by what torch.compile makes of it.
+
+        Every shape is compiled once, as one graph, at the first pass with it. Results may differ
+        in rounding.
+
+        Args:
+            backend: of torch.compile.
+        """
+        self._compiled = torch.compile(
+            self._static_layers, fullgraph=True, dynamic=False, backend=backend
+        )
+
+    def room(self, context: Context, slots: int) -> Context:
+        """`context` with capacity for `slots` tokens; in steps, where shapes are compiled."""
+        return context.with_capacity(slots, multiple=STEP if self.compiled else 1)
 
     def forward(
         self, x_TD: Tensor, block: Block, context: Context, *, recompute: bool = False
@@ -280,21 +319,28 @@ class Decoder(nn.Module):
         `recompute` stores no activations inside layers for the backward pass but computes them
         again there: the same gradients for less memory and more time.
         """
-        shared = PassInputs(
-            block,
-            rotation(block.positions_T, self.config.head_size, self.config.rope_theta).of_heads(),
-            block.sees(context),
-            n_stored=context.valid_BP.shape[1],
-            in_place=context.capacity > 0 and not torch.is_grad_enabled(),
-        )
-        x_TD, stored_pairs = block.working_order(x_TD), []
-        for layer, key, value in zip(self.layers, context.keys, context.values, strict=True):
-            if recompute:
-                x_TD, pair = checkpoint(layer, x_TD, shared, (key, value), use_reentrant=False)
-            else:
-                x_TD, pair = layer(x_TD, shared, (key, value))
-            stored_pairs.append(pair)
-        hidden_TD = block.reading_order(routed(self, "norm", x_TD, block.understanding))
+        in_place = context.capacity > 0 and not torch.is_grad_enabled()
+        x_TD = block.working_order(x_TD)
+        if self._compiled is not None and in_place and block.sees_BNN is None:
+            x_TD = self._read_statically(x_TD, block, context)
+            stored_pairs = list(zip(context.keys, context.values, strict=True))
+        else:
+            shared = PassInputs(
+                block.routed,
+                block.understanding,
+                self._rotation(block.positions_T),
+                block.sees(context),
+                n_stored=context.valid_BP.shape[1],
+                in_place=in_place,
+            )
+            stored_pairs = []
+            for layer, key, value in zip(self.layers, context.keys, context.values, strict=True):
+                if recompute:
+                    x_TD, pair = checkpoint(layer, x_TD, shared, (key, value), use_reentrant=False)
+                else:
+                    x_TD, pair = layer(x_TD, shared, (key, value))
+                stored_pairs.append(pair)
+            x_TD = routed(self, "norm", x_TD, block.understanding)
         after = Context(
             keys=tuple(key for key, _ in stored_pairs),
             values=tuple(value for _, value in stored_pairs),
@@ -304,9 +350,52 @@ class Decoder(nn.Module):
                 for stored, new in zip(context.lengths, block.tokens.lengths, strict=True)
             ),
             positions=block.positions_after,
-            capacity=context.capacity - block.tokens.longest if shared.in_place else 0,
+            capacity=context.capacity - block.tokens.longest if in_place else 0,
         )
-        return DecoderOutput(hidden_TD, after)
+        return DecoderOutput(block.reading_order(x_TD), after)
+
+    def _rotation(self, positions_T: Tensor) -> Rotation:
+        config = self.config
+        return rotation(positions_T, config.head_size, config.rope_theta).of_heads()
+
+    def _read_statically(self, x_TD: Tensor, block: Block, context: Context) -> Tensor:
+        """What `_static_layers` gives, compiled; keys and values are stored in place."""
+        assert self._compiled is not None
+        n_stored, n_new = context.valid_BP.shape[1], block.tokens.longest
+        slots_N = torch.arange(n_stored, n_stored + n_new, device=x_TD.device)
+        sees = block.seen_keys(context, free=context.capacity - n_new)
+        with torch._dynamo.config.patch(recompile_limit=SHAPES):
+            return self._compiled(
+                x_TD,
+                (block.positions_T, sees, slots_N),
+                (context.keys, context.values),
+                block.routed,
+                block.understanding,
+            )
+
+    def _static_layers(
+        self,
+        x_TD: Tensor,
+        placed: tuple[Tensor, Tensor, Tensor],
+        stored: tuple[tuple[Tensor, ...], tuple[Tensor, ...]],
+        tokens: Ragged,
+        understanding: int,
+    ) -> Tensor:
+        """All layers and the final norm over tensors whose shapes stay from pass to pass.
+
+        Args:
+            x_TD: embeddings in working order.
+            placed: positions [T], what is seen [B, 1, 1, S], the slots of the new keys [N].
+            stored: keys and values of all layers, written in place.
+            tokens: in working order.
+            understanding: tokens of the understanding expert.
+        """
+        positions_T, sees_B11S, slots_N = placed
+        by = self._rotation(positions_T)
+        shared = PassInputs(tokens, understanding, by, sees_B11S, 0, True, slots_N)
+        for layer, key, value in zip(self.layers, *stored, strict=True):
+            x_TD, _ = layer(x_TD, shared, (key, value))
+        return routed(self, "norm", x_TD, understanding)
 
 
 class LanguageModel(nn.Module):

@@ -65,9 +65,16 @@ class Context:
             capacity=self.capacity,
         )
 
-    def with_capacity(self, slots: int) -> Context:
-        """A copy with room for `slots` more tokens in every row."""
+    def with_capacity(self, slots: int, *, multiple: int = 1) -> Context:
+        """A copy with room for `slots` more tokens in every row, or for a few more.
+
+        Args:
+            slots: tokens.
+            multiple: the length of all slots, of the stored ones too, is one of this.
+        """
         assert not self.capacity, "capacity is reserved already"
+        n_stored = self.valid_BP.shape[1]
+        slots = multiple * -(-(n_stored + slots) // multiple) - n_stored
         return replace(
             self,
             keys=tuple(functional.pad(key, (0, 0, 0, slots)) for key in self.keys),
@@ -167,12 +174,7 @@ class Block:
         if self.sees_BNN is None and self.tokens.even and context.gapless:
             return None
         if self.sees_BNN is None:
-            # The same for all tokens of a row, padding included, whose result is never read.
-            valid_BM = torch.cat([context.valid_BP, self.tokens.valid()], dim=1)
-            pairs = zip(context.lengths, self.tokens.lengths, strict=True)
-            if any(stored + new == 0 for stored, new in pairs):
-                valid_BM = valid_BM | ~valid_BM.any(dim=1, keepdim=True)
-            return valid_BM[:, None, None, :]
+            return self.seen_keys(context)
         rows, n_new = len(self.sees_BNN), self.tokens.longest
         if context.gapless:
             shape = (rows, n_new, context.valid_BP.shape[1])
@@ -181,6 +183,18 @@ class Block:
         stored_BNP = context.valid_BP[:, None, :].expand(-1, n_new, -1)
         new_BNN = self.sees_BNN.expand(context.rows, -1, -1)
         return torch.cat([stored_BNP, new_BNN], dim=2)[:, None]
+
+    def seen_keys(self, context: Context, *, free: int = 0) -> Tensor:
+        """[B, 1, 1, P + N + free]: what all tokens of a row may look at, where they are alike.
+
+        Padding too, whose result is never read. Slots that stay free are seen by nobody.
+        """
+        assert self.sees_BNN is None, "these tokens do not see alike"
+        valid_BM = torch.cat([context.valid_BP, self.tokens.valid()], dim=1)
+        pairs = zip(context.lengths, self.tokens.lengths, strict=True)
+        if any(stored + new == 0 for stored, new in pairs):
+            valid_BM = valid_BM | ~valid_BM.any(dim=1, keepdim=True)
+        return functional.pad(valid_BM, (0, free))[:, None, None, :]
 
 
 def make_block(

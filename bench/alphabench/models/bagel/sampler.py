@@ -98,7 +98,7 @@ class GuidedVelocity:
         max_tokens, rows = guidance.branches(guidance.high), contexts.full.rows
         stacked = stack(together[:max_tokens]) if max_tokens > 1 else contexts.full
         slots = max(grid.rows * grid.columns for grid in grids) + MARKS
-        extended = stacked.with_capacity(slots)
+        extended = model.language_model.model.room(stacked, slots)
         self._branches: dict[int, _Branches] = {}
         for count in {1, max_tokens}:
             context = extended.first(count * rows)

@@ -45,6 +45,9 @@ def generate_text(
 ) -> list[list[int]]:
     """Continues every row of `context`, which stays as it is; finished rows leave the batch.
 
+    With compiled layers they stay in it, and slots for all tokens are reserved at once, so that all
+    passes have one shape.
+
     Args:
         model: generates the text.
         context: what was read before.
@@ -59,13 +62,17 @@ def generate_text(
     fed_B = torch.full((context.rows,), start, dtype=torch.long, device=device)
     positions_B = torch.tensor(context.positions, device=device)
     tokens = ragged([1] * context.rows, device)
+    unfinished: Tensor | None = None  # rows of the batch, where finished ones stay in it
+    decoder = model.language_model.model
+    chunk = max_tokens if decoder.compiled else CHUNK
     for index in range(max_tokens):
         if not context.capacity:
-            context = context.with_capacity(min(CHUNK, max_tokens - index))
+            context = decoder.room(context, min(chunk, max_tokens - index))
         read = model.read_token(context, fed_B, _token_block(context, tokens, positions_B))
-        fed_B = choose(model.logits(read.hidden_TD), writing)
         context, positions_B = read.context, positions_B + 1
-        chosen = fed_B.tolist()
+        hidden_BD = read.hidden_TD if unfinished is None else read.hidden_TD[unfinished]
+        chosen_B = choose(model.logits(hidden_BD), writing)
+        chosen = chosen_B.tolist()
         continuing = [row for row, token in enumerate(chosen) if token != end]
         for row in continuing:
             answers[writing[row]].append(chosen[row])
@@ -73,9 +80,13 @@ def generate_text(
             break
         if len(continuing) < len(writing):
             kept = torch.tensor(continuing, dtype=torch.long, device=device)
-            fed_B, positions_B = fed_B[kept], positions_B[kept]
-            context, tokens = context.take(continuing), ragged([1] * len(continuing), device)
-            writing = [writing[row] for row in continuing]
+            chosen_B, writing = chosen_B[kept], [writing[row] for row in continuing]
+            if decoder.compiled:
+                unfinished = kept if unfinished is None else unfinished[kept]
+            else:
+                context, positions_B = context.take(continuing), positions_B[kept]
+                tokens = ragged([1] * len(continuing), device)
+        fed_B = chosen_B if unfinished is None else fed_B.index_copy(0, unfinished, chosen_B)
     return answers
 
 
