@@ -57,7 +57,9 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
     out: AnyPath | None = None,
     name: str | None = None,
     devices: str | int | Sequence[str | int] | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    engine: factories.EngineName = "local",
+    ray_address: str | None = None,
     budget: float | None = None,
     cache: bool = True,
     progress: bool | Progress | None = None,
@@ -93,7 +95,11 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
             `out`.
         devices: `cpu`, GPU numbers, or a list of them with one process each; None takes the first
             GPU, or the CPU. Objects and functions stay where they are.
-        workers: processes on one device.
+        workers: processes on one device; with Ray, how many GPUs of the cluster are used, None
+            for all.
+        engine: `local` is this machine; `ray` is a Ray cluster that is running, with one process
+            on each GPU.
+        ray_address: of its head, `host:port`; None is the cluster that this machine belongs to.
         budget: stop before the judge costs more than this many US dollars.
         cache: read and write the cache of the judge's answers, below `ALPHABENCH_CACHE`.
         progress: None shows progress on a terminal and in a notebook; False shows nothing, True
@@ -123,13 +129,19 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
     bench = _benchmark(benchmark, protocol, path_or_none("prompts", prompts))
     how = {"layout": text_or_none("layout", layout), "lora": text_or_none("lora", lora)}
     chosen = _checkpoint(checkpoint, option_mapping(options), think=truth("think", think), **how)
-    n_workers = whole_number("workers", workers, least=1)
-    with factories.execution_options(device_list(devices), n_workers, progress=progress) as work:
-        if len(work.devices) > 1 and not isinstance(checkpoint, str | PathLike):
+    one_of("engine", engine, get_args(factories.EngineName))
+    with factories.execution_options(
+        device_list(devices),
+        None if workers is None else whole_number("workers", workers, least=1),
+        engine=engine,
+        ray_address=text_or_none("ray_address", ray_address),
+        progress=progress,
+    ) as work:
+        if (len(work.devices) > 1 or work.engine) and not isinstance(checkpoint, str | PathLike):
             raise AlphaBenchError(
                 "an object or function generates in this process, so it takes one device and one "
                 "worker",
-                hint="leave out devices and workers, or name it: 'python:module:factory'",
+                hint="leave out devices, workers and engine, or name it: 'python:module:factory'",
             )
         run = prepare_run(bench, chosen, settings, device=work.devices[0])
         return result_of(run.execute(work))

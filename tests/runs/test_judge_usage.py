@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from alphabench.questions import JudgeUsage, remote_judge_of
-from alphabench.runs.judge_usage import UsageMeter, usage_words
+from alphabench.runs.judge_usage import UsageMeter, this_process, usage_words
 
 
 def used(replies: int, tokens: int, cost_usd: float | None = None) -> JudgeUsage:
@@ -35,10 +34,10 @@ def test_processes_are_added_up_each_with_its_newest_count() -> None:
     meter = UsageMeter(Wrapper(judge))
     assert meter.words() == ""
     judge.usage = used(1, 10, 0.5)
-    meter.receive(os.getpid(), used(1, 10, 0.5))  # the same judge: not counted twice
-    meter.receive(7, used(2, 20, 1.0))
-    meter.receive(7, used(3, 40, 2.0))
-    meter.receive(8, used(1, 5, 0.25))
+    meter.receive(this_process(), used(1, 10, 0.5))  # the same judge: not counted twice
+    meter.receive("a:7", used(2, 20, 1.0))
+    meter.receive("a:7", used(3, 40, 2.0))
+    meter.receive("b:7", used(1, 5, 0.25))
     assert meter.total() == used(5, 55, 2.75)
     assert meter.words() == "$2.75, 55 tokens"
 

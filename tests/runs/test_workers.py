@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
@@ -256,3 +257,26 @@ def test_devices_are_checked_against_the_machine() -> None:
     assert choose_devices("cpu", workers=3) == ("cpu", "cpu", "cpu")
     with pytest.raises(AlphaBenchError, match="no device 'cuda:77'"):
         choose_devices("77", workers=1)
+
+
+def waiting_for_its_successor(flag: Path, device: str) -> Numbers:
+    """The second worker is killed with the last job; who follows it never starts."""
+    if flag.exists():
+        time.sleep(600)
+
+    def handle(jobs: Sequence[int]) -> list[int]:
+        if jobs == [0]:
+            time.sleep(1.0)  # until the other one has taken the last job
+        elif not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [job * job for job in jobs]
+
+    return handle
+
+
+@pytest.mark.timeout(60)
+def test_an_idle_worker_takes_what_a_dead_one_had_in_hand(tmp_path: Path) -> None:
+    opener = partial(waiting_for_its_successor, tmp_path / "killed")
+    done = list(run_jobs(opener, range(2), devices=["cpu", "cpu"], batch_size=1))
+    assert results(done) == {0: 0, 1: 1}

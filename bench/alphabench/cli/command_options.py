@@ -14,6 +14,7 @@ from alphabench.cli.completion import (
     complete_judge,
 )
 from alphabench.cli.help_pages import CHECKPOINT, JUDGING, OUTPUT, RUNNING, WHAT
+from alphabench.runs.factories import EngineName
 from alphabench.types import ProtocolName
 
 BenchmarkName = Annotated[
@@ -153,12 +154,30 @@ Devices = Annotated[
     ),
 ]
 Workers = Annotated[
-    int,
+    int | None,
     typer.Option(
         min=1,
         max=256,
         metavar="N",
-        help="Processes on one device; several devices get one each.",
+        help="Processes on one device; several devices get one each. With --engine ray: how many "
+        "GPUs of the cluster are used (default: all).",
+        rich_help_panel=RUNNING,
+    ),
+]
+EngineOption = Annotated[
+    EngineName,
+    typer.Option(
+        "--engine",
+        metavar="local|ray",
+        help="local: processes on this machine; ray: one on each GPU of a Ray cluster.",
+        rich_help_panel=RUNNING,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Head of the Ray cluster (default: the cluster that this machine belongs to).",
         rich_help_panel=RUNNING,
     ),
 ]

@@ -17,6 +17,7 @@ from alphabench.cli.command_options import (
     Ckpt,
     Devices,
     DryRun,
+    EngineOption,
     EvaluatorSpec,
     Json,
     JudgeSpec,
@@ -29,6 +30,7 @@ from alphabench.cli.command_options import (
     OwnBenchmark,
     Prompts,
     ProtocolOption,
+    RayAddress,
     Refine,
     RefineJudge,
     RunPath,
@@ -77,7 +79,9 @@ def run_command(
     out: Out = None,
     name: Name = None,
     devices: Devices = None,
-    workers: Workers = 1,
+    workers: Workers = None,
+    engine: EngineOption = "local",
+    ray_address: RayAddress = None,
     budget: Budget = None,
     no_cache: NoCache = False,
     dry_run: DryRun = False,
@@ -106,7 +110,9 @@ def run_command(
     checkpoint = factories.open_checkpoint_factory(
         ckpt, settings, layout=layout, lora=lora, think=think
     )
-    with factories.execution_options(devices, workers) as work:
+    with factories.execution_options(
+        devices, workers, engine=engine, ray_address=ray_address
+    ) as work:
         device = work.devices[0]
         run = prepare_run(bench, checkpoint, chosen, device=device, dry=dry_run)
         if dry_run:
@@ -137,7 +143,9 @@ def generate_command(
     out: Out = None,
     name: Name = None,
     devices: Devices = None,
-    workers: Workers = 1,
+    workers: Workers = None,
+    engine: EngineOption = "local",
+    ray_address: RayAddress = None,
 ) -> None:
     """Generate images only; `alphabench score` scores them, here or on another machine."""
     from alphabench.runs.plan import choose_samples, plan_run
@@ -150,7 +158,9 @@ def generate_command(
     checkpoint = factories.open_checkpoint_factory(
         ckpt, settings, layout=layout, lora=lora, think=think
     )
-    with factories.execution_options(devices, workers) as work:
+    with factories.execution_options(
+        devices, workers, engine=engine, ray_address=ray_address
+    ) as work:
         device = work.devices[0]
         plan = plan_run(
             bench,
@@ -189,7 +199,9 @@ def score_command(
     protocol: ProtocolOption = "official",
     wording: Wording = None,
     devices: Devices = None,
-    workers: Workers = 1,
+    workers: Workers = None,
+    engine: EngineOption = "local",
+    ray_address: RayAddress = None,
     budget: Budget = None,
     no_cache: NoCache = False,
     benchmark: OwnBenchmark = None,
@@ -204,7 +216,9 @@ def score_command(
     bench = factories.benchmark_of_run(
         folder.manifest.benchmark, protocol, benchmark, folder=folder
     )
-    with factories.execution_options(devices, workers) as work:
+    with factories.execution_options(
+        devices, workers, engine=engine, ray_address=ray_address
+    ) as work:
         device = work.devices[0]
         opened_judge = factories.open_named_judge(
             judge, budget=budget, no_cache=no_cache, device=device

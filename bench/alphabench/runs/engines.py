@@ -11,7 +11,8 @@ import queue
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from alphabench.core.errors import AlphaBenchError
 
@@ -95,6 +96,15 @@ class Engine(Protocol):
         Raises:
             AlphaBenchError: none of them will ever do anything again.
         """
+
+
+@runtime_checkable
+class RemoteEngine(Engine, Protocol):
+    """An engine whose workers are on other machines."""
+
+    def share(self, folder: Path) -> None:
+        """Workers that start from now on read and write here; it need not exist yet."""
+        ...
 
 
 def pack(content: object) -> bytes:

@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from alphabench.core.errors import AlphaBenchError, from_os_error
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from alphabench.upstream import UpstreamData
 
 
+EngineName = Literal["local", "ray"]
+"""What runs the workers: this machine's processes, or a Ray cluster."""
 _FREE: Final = ("nano", "python", "scripted", "transformers", "vllm")
 """Kinds of judge that run locally, or report no costs."""
 
@@ -269,19 +271,47 @@ def check_writable(folder: Path) -> None:
 
 @contextlib.contextmanager
 def execution_options(
-    devices: str | None, workers: int, *, progress: bool | Progress | None = True
+    devices: str | None,
+    workers: int | None,
+    *,
+    engine: EngineName = "local",
+    ray_address: str | None = None,
+    progress: bool | Progress | None = True,
 ) -> Iterator[Work]:
-    """Devices and progress display.
+    """Workers and progress display.
 
     Args:
-        devices: as `choose_devices` takes them.
-        workers: processes on one device.
+        devices: as `choose_devices` takes them; with Ray `cpu` or None.
+        workers: processes on one device, None is one; with Ray all workers, None is one for each
+            GPU of the cluster.
+        engine: what runs the workers.
+        ray_address: of the cluster, `host:port`; None is the one that this machine belongs to.
         progress: as `progress_display` takes it.
+
+    Raises:
+        AlphaBenchError: devices that are not there, or options that exclude each other.
     """
     from alphabench.runs.progress_display import progress_display
     from alphabench.runs.run import Work
     from alphabench.runs.workers import choose_devices
 
+    if engine == "ray":
+        from alphabench.runs.ray_engine import connected_engine
+
+        with (
+            connected_engine(
+                ray_address or "auto", devices=devices, workers=workers, environment=os.environ
+            ) as (cluster, inside),
+            progress_display(progress) as display,
+        ):
+            yield Work(devices=inside, engine=cluster, progress=display)
+        return
+    if ray_address is not None:
+        raise AlphaBenchError(
+            "--ray-address names a Ray cluster, and this run does not use one",
+            hint="add --engine ray, or leave the address out",
+        )
+    workers = 1 if workers is None else workers
     if workers > 1 and devices is not None and "," in devices:
         raise AlphaBenchError(
             f"--workers {workers} is for one device, and --devices {devices} names several, with "

@@ -6,7 +6,6 @@ is for the driver to record.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from alphabench.images import UnreadableImageError, image_of
 from alphabench.interfaces import Evaluator, Generator, HasAddress
 from alphabench.questions import JudgeUsage, remote_judge_of
 from alphabench.runs.device_use import make_current
+from alphabench.runs.judge_usage import this_process
 from alphabench.runs.self_test import require_self_test
 from alphabench.runs.store import save_image
 from alphabench.types import NOTES, GeneratedImage, ImageRequest, NotGenerated, Verdict
@@ -73,7 +73,7 @@ class ScoredImage(NamedTuple):
 
     verdicts: list[Verdict]
     usage: JudgeUsage | None
-    process: int
+    process: str
 
 
 def open_scoring(
@@ -96,7 +96,7 @@ def open_scoring(
 
         def scored(image: GeneratedImage) -> ScoredImage:
             usage = None if judge is None else judge.usage
-            return ScoredImage(by_image[image.id], usage, os.getpid())
+            return ScoredImage(by_image[image.id], usage, this_process())
 
         try:
             for verdict in evaluator.evaluate(images):

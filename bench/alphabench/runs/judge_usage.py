@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 
 from alphabench.questions import JudgeUsage, remote_judge_of
+
+
+def this_process() -> str:
+    """A name that no other process has, on this machine or on another."""
+    return f"{platform.node()}:{os.getpid()}"
 
 
 class UsageMeter:
@@ -17,11 +23,11 @@ class UsageMeter:
             evaluator: whose judge is meant; may have none.
         """
         self._judge = remote_judge_of(evaluator)
-        self._reported: dict[int, JudgeUsage] = {}
+        self._reported: dict[str, JudgeUsage] = {}
 
-    def receive(self, process: int, usage: JudgeUsage | None) -> None:
+    def receive(self, process: str, usage: JudgeUsage | None) -> None:
         """A worker process has used so much until now."""
-        if usage is not None and process != os.getpid():
+        if usage is not None and process != this_process():
             self._reported[process] = usage
 
     def total(self) -> JudgeUsage | None:

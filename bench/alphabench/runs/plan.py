@@ -38,7 +38,8 @@ RUNS: Final = Path("runs")
 """The default location of run folders."""
 _NAME: Final = 64
 """The maximum length of a folder's name, without its digest."""
-_PACKAGES: Final = ("alphabench", "torch", "transformers", "diffusers", "open-clip-torch", "pillow")
+PACKAGES: Final = ("alphabench", "torch", "transformers", "diffusers", "open-clip-torch", "pillow")
+"""Those whose versions may change an image or a score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,7 +399,7 @@ def _circumstances() -> dict[str, Any]:
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": dict(_versions(_PACKAGES)),
+        "packages": dict(package_versions(PACKAGES)),
         "git": _git_state(),
     }
 
@@ -408,7 +409,8 @@ def _where(device: str) -> dict[str, str]:
     return {"host": platform.node(), "device": device_title(device)}
 
 
-def _versions(packages: Iterable[str]) -> Iterable[tuple[str, str]]:
+def package_versions(packages: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Name and version of those that are installed."""
     for package in packages:
         try:
             yield package, importlib.metadata.version(package)

@@ -18,7 +18,7 @@ from alphabench.core.writing import UnwritableError
 from alphabench.interfaces import Benchmark, Generator, HasAddress, PortableBenchmark
 from alphabench.questions import JudgeUsage, remote_judge_of
 from alphabench.runs.device_use import CPU, give_back_memory
-from alphabench.runs.engines import Engine
+from alphabench.runs.engines import Engine, RemoteEngine
 from alphabench.runs.job_handlers import ScoredImage, open_generation, open_scoring
 from alphabench.runs.judge_usage import UsageMeter
 from alphabench.runs.overlapped_scoring import ImageSink, NoSink, overlapped_scoring
@@ -29,7 +29,7 @@ from alphabench.runs.run_pages import write_pages
 from alphabench.runs.sharding import unmerged_shards
 from alphabench.runs.store import BENCHMARK_FILE, RunFolder, StoredVerdict
 from alphabench.runs.stored_run import StoredRun
-from alphabench.runs.workers import LostJob, Opener, run_jobs
+from alphabench.runs.workers import LostJob, Opener, check_opener, run_jobs
 from alphabench.types import (
     REVISED_PROMPT,
     GeneratedImage,
@@ -99,6 +99,7 @@ def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
     if not _is_finished(folder, plan, evaluation):
         if reason := unscorable(plan, evaluation, device=work.devices[0]):
             work.progress.note(f"{reason}; they will count as failed")
+        _share(plan.root, work)
         opener = load_evaluator(evaluation, work, keep=not _needs_device(plan.generator, work))
         scoring = overlapped_scoring(
             evaluation,
@@ -118,6 +119,11 @@ def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
         all_samples=every,
         scored=None if scoring is None else scoring.scored,
     )
+
+
+def _share(root: Path, work: Work) -> None:
+    if isinstance(work.engine, RemoteEngine):
+        work.engine.share(root)
 
 
 def _keep_benchmark(benchmark: Benchmark, folder: RunFolder) -> None:
@@ -156,6 +162,7 @@ def generate_images(
     with folder.locked(), ExitStack() as stack:
         _keep_benchmark(plan.benchmark, folder)
         missing = _missing_requests(plan, folder, work.progress)
+        _share(folder.root, work)
         known = folder.not_made()
         for request in plan.requests:
             if (reason := plan.refusals.get(request.id)) and request.id not in known:
@@ -276,8 +283,11 @@ def load_evaluator(
         return "no answer yet" if silent else ""
 
     with while_busy(work.progress, what, state):
+        if isinstance(work.engine, RemoteEngine) and judge is None:
+            check_opener(opener, work.devices[0], work.engine, note=work.progress.note)
+            return opener
         handler = opener(work.devices[0])
-    if len(work.devices) == 1 and (keep or judge is not None):
+    if work.engine is None and len(work.devices) == 1 and (keep or judge is not None):
         return partial(_opened, handler)
     del handler
     give_back_memory(work.devices[0])
@@ -329,8 +339,9 @@ def score_run(
             if scored is None or image.id not in scored
         ]
         total = sum(1 for _ in stored.generated_images(samples))
-        if opener is None and todo and len(work.devices) == 1:
+        if opener is None and todo and len(work.devices) == 1 and work.engine is None:
             opener = load_evaluator(evaluation, work)
+        _share(folder.root, work)
         shown = bool(todo) or scored is None
         if shown:
             done = total - len(todo)

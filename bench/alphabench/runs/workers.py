@@ -110,6 +110,29 @@ def run_jobs(
                 )
 
 
+def check_opener(
+    opener: Opener[J, R], device: str, engine: Engine, *, note: Callable[[str], None] = _silent
+) -> None:
+    """Open the handler once in a worker of the engine, and end that worker.
+
+    Raises:
+        AlphaBenchError: the opener raised one, or no worker will start.
+    """
+    inbox: Inbox = queue.SimpleQueue()
+    packed = pack(opener)
+    for _ in range(_TRIES_TO_START):
+        worker = engine.start(packed, device, inbox)
+        try:
+            _, message = _next_message(inbox, engine, [worker], note)
+        finally:
+            worker.stop()
+        if message.kind == "stop":
+            raise message.content
+        if message.kind == "ready":
+            return
+    raise _dies_at_start(worker, message.content)
+
+
 def choose_devices(devices: str | None, *, workers: int) -> tuple[str, ...]:
     """One device for each worker.
 
@@ -150,6 +173,10 @@ class _Queue(Generic[J]):
         self._fresh = deque(jobs)
         self._returned: deque[Sequence[J]] = deque()
         self._batch_size = max(1, batch_size)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._fresh and not self._returned
 
     def take(self) -> Sequence[J] | None:
         if self._returned:
@@ -228,16 +255,22 @@ def _run_on_workers(
                 workers.remove(worker)
                 worker.stop()
                 workers.append(engine.start(packed, worker.device, inbox))
-                continue
-            yield from _receive(worker, message, waiting)
-            if (batch := waiting.take()) is not None:
-                worker.give(batch)
-            elif not any(w.batch for w in workers):
+            else:
+                yield from _receive(worker, message, waiting)
+            _hand_out(waiting, workers)
+            if waiting.is_empty and not any(w.batch for w in workers):
                 patience = _SECONDS_TO_LEAVE
                 return
     finally:
         for worker in workers:
             worker.stop(patience=patience)
+
+
+def _hand_out(waiting: _Queue[J], workers: Sequence[JobWorker]) -> None:
+    """A batch for each idle worker: what a dead one had in hand does not wait for its successor."""
+    for worker in workers:
+        if worker.ready and worker.batch is None and (batch := waiting.take()) is not None:
+            worker.give(batch)
 
 
 def _next_message(
@@ -275,10 +308,7 @@ def _retire(
 ) -> Iterator[LostJob[J]]:
     """Queue the jobs of a dead worker again; give up on a job that repeatedly kills its worker."""
     if failed_starts >= _TRIES_TO_START:
-        raise AlphaBenchError(
-            f"the worker process {worker.place} dies while it starts ({end.how})",
-            hint="is there enough memory? try fewer --workers or --devices",
-        )
+        raise _dies_at_start(worker, end)
     note(f"a worker process {worker.place} died ({end.how}); another takes its work")
     batch = worker.batch or []
     if len(batch) == 1 and not end.blameless:
@@ -288,3 +318,10 @@ def _retire(
             yield LostJob(job, f"its worker process died ({end.how})")
             return
     waiting.give_back(batch)
+
+
+def _dies_at_start(worker: JobWorker, end: WorkerEnd) -> AlphaBenchError:
+    return AlphaBenchError(
+        f"the worker process {worker.place} dies while it starts ({end.how})",
+        hint="is there enough memory? try fewer --workers or --devices",
+    )
