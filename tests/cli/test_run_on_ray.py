@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from alphabench.runs.ray_engine import connected_engine
+from alphabench.runs.workers import FinishedJob, run_jobs
 from tests.cli.conftest import Shell
-from tests.support.ray_cluster import RayCluster, running_cluster
+from tests.support.ray_cluster import RayCluster, running_cluster, visible_gpu
 
 SCENES = ("--ckpt", "scene:?error=0.2", "--limit", "12")
 SLOW = """
@@ -165,19 +167,24 @@ def test_an_error_of_a_worker_is_one_sentence_and_leaves_no_actor(
 
 @pytest.mark.whole
 def test_actors_take_a_gpu_each_and_a_lost_node_is_replaced_by_one_that_comes_later(
-    cluster: RayCluster, alphabench: Shell
+    cluster: RayCluster,
 ) -> None:
-    (alphabench.folder / "mine.py").write_text(SLOW)
-    words = ("generate", "geneval:mini", "--ckpt", "python:mine:Slow", "--limit", "12")
-    alphabench.outside(*words, "--out", "plain")
-    here, node = alphabench.folder / "gpus", cluster.add(gpus=2)
-    with alphabench.start(*words, "--out", here, *on_ray(cluster)) as run:
-        wait_for_images(here, 8)
-        assert len(cluster.actors()) == 2
-        cluster.remove(node)
-        later = cluster.add(gpus=1)
-        _, err = run.communicate(timeout=120)
-    assert run.returncode == 0
-    assert err.count("its node left the cluster") == 2
-    assert images(here) == images(alphabench.folder / "plain")
-    cluster.remove(later)
+    node, notes, seen = cluster.add(gpus=2), list[str](), list[tuple[int, str, str]]()
+    own_code = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    connected = connected_engine(cluster.address, devices=None, workers=None, environment=own_code)
+    with connected as (engine, devices):
+        assert devices == ("cuda:0", "cuda:0")
+        outcomes = run_jobs(
+            visible_gpu, range(40), devices=devices, batch_size=1, note=notes.append, engine=engine
+        )
+        for outcome in outcomes:
+            assert isinstance(outcome, FinishedJob)
+            seen.append(outcome.result)
+            if len(seen) == 10:
+                cluster.remove(node)
+                node = cluster.add(gpus=1)
+    assert sorted(job for job, _, _ in seen) == list(range(40))
+    assert {(device, gpu) for _, device, gpu in seen} == {("cuda:0", "0"), ("cuda:0", "1")}
+    assert len([one for one in notes if "its node left the cluster" in one]) == 2
+    assert cluster.left_actors() == []
+    cluster.remove(node)

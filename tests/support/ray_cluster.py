@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,16 @@ class RayCluster:
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
         return self.process.stdout.readline().strip()
+
+
+def visible_gpu(device: str) -> Callable[[Sequence[int]], list[tuple[int, str, str]]]:
+    """Opens a handler: each job takes a while and returns what its worker may use."""
+
+    def handle(jobs: Sequence[int]) -> list[tuple[int, str, str]]:
+        time.sleep(0.3)
+        return [(job, device, os.environ.get("CUDA_VISIBLE_DEVICES", "")) for job in jobs]
+
+    return handle
 
 
 @contextlib.contextmanager

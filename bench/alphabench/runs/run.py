@@ -286,11 +286,13 @@ def load_evaluator(
         if isinstance(work.engine, RemoteEngine) and judge is None:
             check_opener(opener, work.devices[0], work.engine, note=work.progress.note)
             return opener
-        handler = opener(work.devices[0])
+        # A remote judge is asked from here, where the workers' device may not exist.
+        device = CPU if isinstance(work.engine, RemoteEngine) else work.devices[0]
+        handler = opener(device)
     if work.engine is None and len(work.devices) == 1 and (keep or judge is not None):
         return partial(_opened, handler)
     del handler
-    give_back_memory(work.devices[0])
+    give_back_memory(device)
     return opener
 
 

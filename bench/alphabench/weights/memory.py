@@ -57,11 +57,13 @@ def stored_bytes(paths: Iterable[Path], *, width: int | None, name: str) -> int:
 
 
 def device_title(device: str) -> str:
-    """`cuda:0 (NVIDIA H100 80GB HBM3)`; the name alone for what is no GPU."""
+    """`cuda:0 (NVIDIA H100 80GB HBM3)`; the name alone for what is no GPU of this machine."""
     if not device.startswith("cuda"):
         return device
     import torch
 
+    if not torch.cuda.is_available():
+        return device
     return f"{device} ({torch.cuda.get_device_name(torch.device(device))})"
 
 
