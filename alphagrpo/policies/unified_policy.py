@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.models.bagel.bagel_inference import UnifiedBagel, size_obstacle
 from alphabench.models.bagel.guidance import Guidance
-from alphabench.models.bagel.kv_cache import Context
+from alphabench.models.bagel.kv_cache import Context, stack
 from alphabench.models.bagel.model import Bagel, Grid
 from alphabench.models.bagel.packed_sequences import ragged
 from alphabench.models.bagel.sampler import (
@@ -176,20 +176,50 @@ class UMMPolicy:
     def units(self) -> Sequence[nn.Module]:
         return list(self.umm.loaded.model.language_model.model.layers)
 
-    @torch.no_grad()
     def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
-        steps = [program.steps for program in programs]
-        image_specs = [step for step in steps[0] if isinstance(step, GenerateImage)]
+        return self.rollout_in_slices(programs, images_together=len(programs))
+
+    @torch.no_grad()
+    def rollout_in_slices(
+        self, programs: Sequence[Program], *, images_together: int
+    ) -> list[Trajectory]:
+        """See `alphatrainers.protocols.TextsTogether`."""
+        steps = programs[0].steps
+        slices = [
+            programs[start : start + images_together]
+            for start in range(0, len(programs), images_together)
+        ]
+        image_specs = [step for step in steps if isinstance(step, GenerateImage)]
         reader = _ContextReader(umm=self.umm, plain=not any(_guided(step) for step in image_specs))
-        contexts = reader.begin(len(programs))
+        contexts = [reader.begin(len(part)) for part in slices]
         all_segments: list[StepSegments] = []
-        for index in range(len(steps[0])):
-            segments_at_step = self._advance(contexts, programs, index)
-            all_segments.append(segments_at_step)
-            if index < len(steps[0]) - 1:
-                contexts = reader.read(contexts, segments_at_step)
+        for index, step in enumerate(steps):
+            if isinstance(step, GenerateText):
+                segments = self._write_together(contexts, slices, index, step)
+            else:
+                pairs = zip(contexts, slices, strict=True)
+                segments = [self._advance(one, part, index) for one, part in pairs]
+            all_segments.append([segment for part in segments for segment in part])
+            if index < len(steps) - 1:
+                pairs_read = zip(contexts, segments, strict=True)
+                contexts = [reader.read(one, part) for one, part in pairs_read]
         rows = zip(programs, zip(*all_segments, strict=True), strict=True)
         return [Trajectory(program=program, segments=segments) for program, segments in rows]
+
+    def _write_together(
+        self,
+        contexts: Sequence[Contexts],
+        slices: Sequence[Sequence[Program]],
+        index: int,
+        spec: GenerateText,
+    ) -> list[StepSegments]:
+        """Samples the texts of all slices in one batch."""
+        together = contexts[0]
+        if len(contexts) > 1:
+            together = alike(stack([one.full for one in contexts]))
+        generators = [generator(program, index) for part in slices for program in part]
+        texts = iter(self._sample_texts(together, spec, generators))
+        return [[next(texts) for _ in part] for part in slices]
 
     def replay(
         self,
@@ -227,8 +257,6 @@ class UMMPolicy:
         segments_at_step: list[ProgramStep] = [program.steps[index] for program in programs]
         generators = [generator(program, index) for program in programs]
         first = segments_at_step[0]
-        if isinstance(first, GenerateText):
-            return self._sample_texts(contexts, first, generators)
         if isinstance(first, GenerateImage):
             return self._generate_images(contexts, first, generators)
         return [

@@ -122,10 +122,12 @@ class MeteredPolicy(UMMPolicy):
         super().__init__(policy.umm, identity=policy.identity)
         self._meter = meter
 
-    def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
+    def rollout_in_slices(
+        self, programs: Sequence[Program], *, images_together: int
+    ) -> list[Trajectory]:
         self._meter.begin_rollout()
         with self._meter.phase("all of rollout"):
-            return super().rollout(programs)
+            return super().rollout_in_slices(programs, images_together=images_together)
 
     def replay(
         self,

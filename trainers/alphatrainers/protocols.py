@@ -74,6 +74,17 @@ class ReplaySpec:
     """Activation checkpointing."""
 
 
+@runtime_checkable
+class TextsTogether(Protocol):
+    """A policy that can sample the texts of more trajectories together than their images."""
+
+    def rollout_in_slices(
+        self, programs: Sequence[Program], *, images_together: int
+    ) -> list[Trajectory]:
+        """As `Policy.rollout`, but everything except sampled text goes in slices of this size."""
+        ...
+
+
 class Policy(Protocol):
     """A model that generates text and images. Its only randomness comes from `Program.seed`."""
 

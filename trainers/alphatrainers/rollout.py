@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 
 from alphatrainers import lora_adapters
-from alphatrainers.protocols import Policy, Score, ScoredTrajectory
+from alphatrainers.protocols import Policy, Score, ScoredTrajectory, TextsTogether
 from alphatrainers.reward_scoring import PendingScores, Scorer, TrajectoryScores, row_of
 from alphatrainers.training_display import NoDisplay, TrainingDisplay
 from alphatrainers.trajectory import Program, Trajectory
@@ -63,11 +63,13 @@ class RolloutCollector:
         *,
         batch: int,
         group_size: int,
+        text_batch: int | None = None,
         display: TrainingDisplay | None = None,
     ) -> None:
         self._policy, self._scorer = policy, scorer
         self._display = display or NoDisplay()
-        self._batch, self._group_size = batch, group_size
+        self._images_together, self._group_size = batch, group_size
+        self._batch = max(batch, text_batch or 0) if isinstance(policy, TextsTogether) else batch
         self.spent = RolloutCosts()
         self.stages: list[list[TrajectoryScores]] = []
         """Scores of each scored rollout, whether or not the task trains on it."""
@@ -107,7 +109,12 @@ class RolloutCollector:
     def _roll_out(self, batch: Sequence[Program]) -> list[Trajectory]:
         began = time.monotonic()
         with torch.no_grad(), lora_adapters.held_casts(self._policy.module):
-            trajectories = self._policy.rollout(batch)
+            if isinstance(self._policy, TextsTogether) and len(batch) > self._images_together:
+                trajectories = self._policy.rollout_in_slices(
+                    batch, images_together=self._images_together
+                )
+            else:
+                trajectories = self._policy.rollout(batch)
         self.spent.rollout += time.monotonic() - began
         self.spent.trajectories += len(batch)
         self._display.advance(len(batch))

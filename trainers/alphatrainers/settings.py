@@ -188,6 +188,9 @@ class TrainingSettings:
     """Optimizer updates a rollout; each on its share of the prompts."""
     rollout_batch: int = 14
     """Trajectories sampled together."""
+    text_batch: int | None = None
+    """Trajectories whose texts are sampled together, if more than `rollout_batch`: a token costs
+    nearly the same for one as for many. Images stay at `rollout_batch`. null: the same for both."""
     replay_batch: int = 14
     """Trajectories replayed together; best equal to `rollout_batch`."""
     seed: int = 0
@@ -223,6 +226,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         require_positive(steps=self.steps, prompts_per_step=self.prompts_per_step, keep=self.keep)
         require_positive(rollout_batch=self.rollout_batch, replay_batch=self.replay_batch)
+        require_positive(text_batch=1 if self.text_batch is None else self.text_batch)
         require_positive(validate_every=self.validate_every, save_every=self.save_every)
         require_positive(updates_per_step=self.updates_per_step)
         if self.group_size < 2:

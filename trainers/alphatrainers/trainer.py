@@ -189,6 +189,7 @@ class Trainer:
             scorer,
             batch=settings.rollout_batch,
             group_size=settings.group_size,
+            text_batch=settings.text_batch,
             display=self._display,
         )
         prompts = self._prompts.at(progress.step)

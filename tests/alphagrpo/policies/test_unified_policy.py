@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from alphatrainers import lora_adapters
 from alphatrainers.algorithms import sde_steps
 from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.protocols import ReplaySpec, TextScored, VelocityPredicted, VelocityQuery
+from alphatrainers.rollout import RolloutCollector
 from alphatrainers.sampling import denoising_step, generator
 from alphatrainers.settings import LoraSettings
 from alphatrainers.trajectory import (
@@ -126,6 +128,40 @@ def test_before_an_update_every_image_ratio_is_exactly_one(
         before = torch.stack([one.images[0].logp_S[stored] for one in made])
         ratio = (sde_steps.log_prob(step, following) - before).exp()
         assert torch.equal(ratio, torch.ones(3))
+
+
+def test_texts_sampled_together_and_images_in_slices_are_those_of_one_batch(
+    policy: UMMPolicy,
+) -> None:
+    steps = rt2i(draw(guidance=Guidance(low=0.0)))
+    steps = [*steps, write(most=3), draw()]  # a text after an image, too
+    whole = policy.rollout(programs(steps, count=5))
+    sliced = policy.rollout_in_slices(programs(steps, count=5), images_together=2)
+    alone = [policy.rollout([program])[0] for program in programs(steps, count=5)]
+    for others in (sliced, alone):
+        assert [one.program.id for one in others] == [one.program.id for one in whole]
+        for one, other in zip(whole, others, strict=True):
+            assert [text.ids for text in one.texts] == [text.ids for text in other.texts]
+            for image, again in zip(one.images, other.images, strict=True):
+                torch.testing.assert_close(image.final_X, again.final_X, atol=1e-4, rtol=0.0)
+
+
+def test_the_batches_of_a_rollout_are_as_large_as_that_of_texts_where_a_policy_can(
+    policy: UMMPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def rollout(given: Sequence[Program], *, images_together: int) -> list[Trajectory]:
+        sizes.append((len(given), images_together))
+        words = InputText(text="a red dog")
+        return [Trajectory(program=program, segments=(words,)) for program in given]
+
+    monkeypatch.setattr(policy, "rollout_in_slices", rollout)
+    for text_batch in (None, 4):
+        scorer: Any = None
+        collector = RolloutCollector(policy, scorer, batch=2, group_size=5, text_batch=text_batch)
+        collector.collect(programs([InputText(text="a red dog")], count=5), scored=False)
+    assert sizes == [(2, 2), (2, 2), (1, 1), (4, 2), (1, 1)]
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.8])
