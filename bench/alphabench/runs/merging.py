@@ -323,8 +323,9 @@ def _missing(
         }
         if absent:
             n_samples = sum(map(len, absent.values()))
-            are = "is" if len(absent) == 1 else "are"
-            yield f"{_named([*absent])} of {of} {are} missing: {_counted(n_samples, 'sample')}"
+            which = f"{_named([*absent])} of {of}"
+            are = "is missing: " if len(absent) == 1 else "are missing: "
+            yield f"{which} {are}{_counted(n_samples, 'sample')}"
         for one in (one for ids in absent.values() for one in ids):
             del lacking[one]
     if n_images := sum(lacking.values()):
