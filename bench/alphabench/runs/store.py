@@ -163,10 +163,10 @@ class RunFolder:
                 hint="take back that change, or name another folder with --out",
             )
         if self.manifest.shard != wanted.shard:
-            given = wanted.shard and f"--shard names {wanted.shard}"
+            held = f"{str(self.root)!r} holds {self.manifest.shard or 'the whole run'}"
+            named = f", and --shard names {wanted.shard}"
             raise AlphaBenchError(
-                f"{str(self.root)!r} holds {self.manifest.shard or 'the whole run'}, and "
-                f"{given or 'the command is about the whole run'}",
+                held + (named if wanted.shard else ", and the command is about the whole run"),
                 hint="correct --shard, or name another folder with --out",
             )
         if wanted.is_wider_than(self.manifest):
