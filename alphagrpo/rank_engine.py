@@ -57,7 +57,7 @@ class _Order(NamedTuple):
     """One for each process."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RankWorker:
     """One process of the training, as the first one sees it."""
 
