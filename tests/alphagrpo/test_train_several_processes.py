@@ -178,10 +178,11 @@ def test_full_weights_of_two_processes_outlive_a_kill_and_go_on_in_one(alphabenc
     points = [rows(folder / "validation.jsonl", "seconds") for folder in (broken, whole)]
     assert points[0][0] == points[1][0], "of equal weights, to the last digit"
     assert points[0][-1]["value"] == points[1][-1]["value"]
-    for path in (whole / FIRST).rglob("*.png"):
-        assert path.read_bytes() == (broken / path.relative_to(whole)).read_bytes()
-    panel = "panels/step-000000.png"
-    assert (broken / panel).read_bytes() == (whole / panel).read_bytes()
+    # Weights that FSDP2 has put together lie elsewhere in memory, and sums of products may round
+    # differently there: in one version of the code, 3 values of one image differed by 1.
+    for path in (*(whole / FIRST).rglob("*.png"), whole / "panels/step-000000.png"):
+        with Image.open(path) as image, Image.open(broken / path.relative_to(whole)) as other:
+            assert largest_difference(image, other) <= 1, path
     found_steps, expected_steps = (rows(folder / "metrics.jsonl") for folder in (broken, whole))
     for found, expected in zip(found_steps, expected_steps, strict=True):
         for key in ("grad_norm", "image/kl", "reward/mean", "text/entropy"):
