@@ -2,8 +2,8 @@
 
 A first SIGINT, SIGTERM or SIGHUP unwinds the main thread. If that takes longer than
 `GRACE_SECONDS` (a library that loads weights, threads that wait for a server), or at a second
-signal, the process ends at once: every result is on disk before the next one is begun, so no
-finished work is lost. Knows nothing of what a command does.
+signal, the process ends at once: a result is recorded once it is on disk, so nothing that was
+recorded is lost. Knows nothing of what a command does.
 """
 
 from __future__ import annotations

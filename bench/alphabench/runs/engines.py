@@ -49,9 +49,10 @@ class WorkerEnd:
 class WorkerMessage:
     """A message from a worker to the driver."""
 
-    kind: Literal["ready", "results", "failure", "stop", "gone"]
-    """The handler is open; the batch's results; a `JobFailure`; an `AlphaBenchError` that stops
-    everything; a `WorkerEnd`, after which nothing comes from this worker."""
+    kind: Literal["ready", "free", "results", "failure", "stop", "gone"]
+    """The handler is open; another batch may be given, though the last one is not answered yet; the
+    results of the oldest batch that is not answered; a `JobFailure` of it; an `AlphaBenchError`
+    that stops everything; a `WorkerEnd`, after which nothing comes from this worker."""
     content: Any = None
 
 
@@ -63,12 +64,12 @@ class JobWorker(Protocol):
     place: str
     """For messages, after `the worker process`: `on cuda:1`."""
     batch: Sequence[Any] | None
-    """The batch in hand; the driver alone changes it."""
+    """The batch that it has begun, or is to begin; the driver alone changes it."""
     ready: bool
     """The handler is open; the driver alone changes it."""
 
     def give(self, batch: Sequence[Any]) -> None:
-        """Begin a batch; only when the previous one was answered."""
+        """Begin a batch; only when it is free, or the previous batch was answered."""
 
     def stop(self, *, patience: float = 0.0) -> None:
         """End it, whatever it does; an idle one has `patience` seconds to leave by itself."""
@@ -87,7 +88,8 @@ class Engine(Protocol):
         Args:
             opener: packed with `pack`; makes the handler on a device.
             device: that the worker opens it on.
-            inbox: for its messages: first `ready`, `stop` or `gone`, then one for each batch.
+            inbox: for its messages: first `ready`, `stop` or `gone`, then one for each batch, in
+                order, which `free` may precede.
         """
 
     def look(self, workers: Iterable[JobWorker]) -> Iterable[str]:
@@ -110,6 +112,14 @@ class RemoteEngine(Engine, Protocol):
 def pack(content: object) -> bytes:
     """As it is sent to and from workers."""
     return bytes(ForkingPickler.dumps(content))
+
+
+def pack_message(message: WorkerMessage) -> bytes:
+    """A message as it is sent; of one that cannot be packed, the failure."""
+    try:
+        return pack(message)
+    except Exception as error:  # noqa: BLE001 - the boundary: what fails becomes a Lost job
+        return pack(WorkerMessage("failure", JobFailure.of(error)))
 
 
 def unpack_message(content: bytes) -> WorkerMessage:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.images import UnreadableImageError, image_of
@@ -18,54 +19,100 @@ from alphabench.questions import JudgeUsage, remote_judge_of
 from alphabench.runs.device_use import make_current
 from alphabench.runs.judge_usage import this_process
 from alphabench.runs.self_test import require_self_test
+from alphabench.runs.staged_work import Finished
 from alphabench.runs.store import save_image
 from alphabench.types import NOTES, GeneratedImage, ImageRequest, NotGenerated, Verdict
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class _Generated(NamedTuple):
+    images: Sequence[Image | NotGenerated]
+    seconds: float
+    """Of each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageGeneration:
+    """A `StagedHandler`: generates images, and then encodes and stores them."""
+
+    generator: Generator
+    root: Path
+    """Of the run folder."""
+    run: str
+    """The run's fingerprint."""
+    record: Callable[[GeneratedImage], None] | None = None
+    """Called with each image that is stored, in the thread that stores it."""
+
+    def __call__(self, requests: Sequence[ImageRequest]) -> list[GeneratedImage | NotGenerated]:
+        begun = self.begin(requests)
+        if isinstance(begun, Finished):
+            return list(begun.results)
+        return self.finish(requests, begun)
+
+    def begin(self, requests: Sequence[ImageRequest]) -> _Generated | Finished:
+        """Generate."""
+        began = time.perf_counter()
+        images = list(self.generator.generate(requests))
+        if len(images) != len(requests):
+            raise ValueError(f"generate gave {len(images)} images for {len(requests)} requests")
+        if all(isinstance(image, NotGenerated) for image in images):
+            return Finished(images)
+        return _Generated(images, (time.perf_counter() - began) / len(requests))
+
+    def finish(
+        self, requests: Sequence[ImageRequest], generated: _Generated
+    ) -> list[GeneratedImage | NotGenerated]:
+        """Encode and store."""
+        return [
+            self._stored(request, image, generated.seconds)
+            for request, image in zip(requests, generated.images, strict=True)
+        ]
+
+    def _stored(
+        self, request: ImageRequest, image: Image | NotGenerated, seconds: float
+    ) -> GeneratedImage | NotGenerated:
+        if isinstance(image, NotGenerated):
+            return image
+        try:
+            image = image_of(image)  # the user's own code may return an array
+            path, sha256 = save_image(self.root, request, image, run=self.run)
+        except UnreadableImageError as error:
+            return NotGenerated(status="failed", reason=f"the image is unusable: {error}")
+        made = GeneratedImage(
+            request=request,
+            path=path,
+            sha256=sha256,
+            seconds=seconds,
+            notes=image.info.get(NOTES, {}),
+        )
+        if self.record is not None:
+            self.record(made)
+        return made
+
 
 def open_generation(
-    open_generator: Callable[..., Generator], root: Path, run: str, device: str
-) -> Callable[[Sequence[ImageRequest]], list[GeneratedImage | NotGenerated]]:
-    """The handler that generates images and stores them.
+    open_generator: Callable[..., Generator],
+    root: Path,
+    run: str,
+    device: str,
+    *,
+    record: Callable[[GeneratedImage], None] | None = None,
+) -> ImageGeneration:
+    """The handler that generates and stores images.
 
     Args:
         open_generator: called with `device=`.
         root: of the run folder.
         run: its fingerprint.
         device: of the worker.
+        record: see `ImageGeneration`; only for a handler of this process.
     """
     generator = open_generator(device=device)
     if not isinstance(generator, HasAddress):
         make_current(device)
-
-    def make(requests: Sequence[ImageRequest]) -> list[GeneratedImage | NotGenerated]:
-        began = time.perf_counter()
-        images = list(generator.generate(requests))
-        if len(images) != len(requests):
-            raise ValueError(f"generate gave {len(images)} images for {len(requests)} requests")
-        seconds = (time.perf_counter() - began) / len(requests)
-        made: list[GeneratedImage | NotGenerated] = []
-        for request, image in zip(requests, images, strict=True):
-            if isinstance(image, NotGenerated):
-                made.append(image)
-                continue
-            try:
-                image = image_of(image)  # noqa: PLW2901 - the user's own code may return an array
-                path, sha256 = save_image(root, request, image, run=run)
-            except UnreadableImageError as error:
-                made.append(NotGenerated(status="failed", reason=f"the image is unusable: {error}"))
-                continue
-            made.append(
-                GeneratedImage(
-                    request=request,
-                    path=path,
-                    sha256=sha256,
-                    seconds=seconds,
-                    notes=image.info.get(NOTES, {}),
-                )
-            )
-        return made
-
-    return make
+    return ImageGeneration(generator=generator, root=root, run=run, record=record)
 
 
 class ScoredImage(NamedTuple):

@@ -171,8 +171,18 @@ def generate_images(
         where = plan.generator.address if isinstance(plan.generator, HasAddress) else ""
         first = f"waiting for {where}" if where else "loading weights, then the first images"
         begin_phase(work.progress, "generating", total=able, done=able - len(missing), first=first)
-        opener = partial(
-            open_generation, plan.checkpoint.open, plan.root, plan.manifest.fingerprint
+
+        def record(image: GeneratedImage) -> None:
+            folder.append_image(image)
+            sink.add(image)
+
+        is_here = work.engine is None and len(work.devices) == 1
+        opener: Opener[ImageRequest, GeneratedImage | NotGenerated] = partial(
+            open_generation,
+            plan.checkpoint.open,
+            plan.root,
+            plan.manifest.fingerprint,
+            record=record if is_here else None,
         )
         outcomes = run_jobs(
             opener,
@@ -195,8 +205,8 @@ def generate_images(
                 )
                 n_done += 1
                 if isinstance(made, GeneratedImage):
-                    folder.append_image(made)
-                    sink.add(made)
+                    if not is_here:
+                        record(made)
                     n_made += 1
                 else:
                     folder.append_not_made(outcome.job.id, made)

@@ -24,9 +24,11 @@ from alphabench.runs.engines import (
     WorkerMessage,
     open_handler,
     pack,
+    pack_message,
     respond,
     unpack_message,
 )
+from alphabench.runs.staged_work import StagedHandler, StagedWork
 
 STOPPED_SECONDS: Final = 30.0
 """How long a worker process may be stopped (SIGSTOP) before it is replaced."""
@@ -64,8 +66,8 @@ class WorkerProcesses:
 class _WorkerProcess:
     """A process on one device, and the batch it has in hand.
 
-    A thread of the parent communicates with it: a worker that is stopped in the middle of a message
-    blocks that thread only.
+    Two threads of the parent communicate with it: a worker that is stopped in the middle of a
+    message blocks these only.
     """
 
     def __init__(self, opener: bytes, device: str, threads: int, inbox: Inbox) -> None:
@@ -88,8 +90,11 @@ class _WorkerProcess:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
-        self._talker = threading.Thread(target=self._talk, daemon=True)
-        self._talker.start()
+        self._threads = [
+            threading.Thread(target=target, daemon=True) for target in (self._send, self._receive)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def give(self, batch: Sequence[Any]) -> None:
         self.batch = batch
@@ -108,25 +113,28 @@ class _WorkerProcess:
         return self._stopped_for
 
     def stop(self, *, patience: float = 0.0) -> None:
-        """An idle worker exits when its connection is closed; a busy one is killed."""
+        """An idle worker exits when it is told to; a busy one is killed."""
         self._outbox.put(None)
         if patience and self.ready and self.batch is None:
             self.process.join(timeout=patience)
         self.process.kill()
         self.process.join(timeout=_SECONDS_TO_LEAVE)
-        self._talker.join(timeout=_SECONDS_TO_LEAVE)
+        for thread in self._threads:
+            thread.join(timeout=_SECONDS_TO_LEAVE)
 
-    def _talk(self) -> None:
-        with self._connection:
-            try:
+    def _send(self) -> None:
+        with contextlib.suppress(OSError):  # it is gone, which `_receive` reports
+            while (batch := self._outbox.get()) is not None:
+                self._connection.send_bytes(batch)
+            self._connection.send_bytes(pack(None))
+
+    def _receive(self) -> None:
+        with self._connection, contextlib.suppress(EOFError, OSError):
+            while True:
                 self._inbox.put((self, unpack_message(self._connection.recv_bytes())))
-                while (batch := self._outbox.get()) is not None:
-                    self._connection.send_bytes(batch)
-                    self._inbox.put((self, unpack_message(self._connection.recv_bytes())))
-            except (EOFError, OSError):
-                self.process.join(timeout=_SECONDS_TO_LEAVE)
-                end = WorkerEnd(f"exit code {self.process.exitcode}")
-                self._inbox.put((self, WorkerMessage("gone", end)))
+        self.process.join(timeout=_SECONDS_TO_LEAVE)
+        end = WorkerEnd(f"exit code {self.process.exitcode}")
+        self._inbox.put((self, WorkerMessage("gone", end)))
 
 
 def _is_stopped(pid: int | None) -> bool:
@@ -148,5 +156,21 @@ def _serve(opener: bytes, device: str, threads: int, connection: Connection) -> 
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has closed the connection
         handler, message = open_handler(opener, device, f"on {device}")
         connection.send_bytes(message)
-        while handler is not None:
-            connection.send_bytes(respond(handler, connection.recv()))
+        if isinstance(handler, StagedHandler):
+            _serve_staged(handler, connection)
+            return
+        while handler is not None and (batch := connection.recv()) is not None:
+            connection.send_bytes(respond(handler, batch))
+
+
+def _serve_staged(handler: StagedHandler, connection: Connection) -> None:
+    sending = threading.Lock()
+
+    def send(message: WorkerMessage) -> None:
+        content = pack_message(message)
+        with sending, contextlib.suppress(ConnectionError):  # the parent is gone
+            connection.send_bytes(content)
+
+    with StagedWork(handler, send) as work:
+        while (batch := connection.recv()) is not None:
+            work.begin(batch)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import queue
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -25,6 +25,7 @@ from alphabench.runs.engines import (
     WorkerMessage,
     pack,
 )
+from alphabench.runs.staged_work import StagedHandler, StagedWork
 from alphabench.runs.worker_processes import WorkerProcesses
 
 J = TypeVar("J")
@@ -80,7 +81,8 @@ def run_jobs(
         opener: called once in each worker.
         jobs: picklable, as results are, unless everything is done here.
         devices: one worker each; naming one twice gives it two workers.
-        batch_size: jobs in a call at most; halved for good when memory runs out.
+        batch_size: jobs in a call at most; halved for good when memory runs out. The last batches
+            are smaller, so that all workers end at about the same time.
         note: called with a sentence for each worker that dies or is stopped.
         engine: runs the workers; None is this process for one device, and processes of this
             machine for several.
@@ -91,7 +93,7 @@ def run_jobs(
     """
     if not jobs:
         return
-    waiting = _Queue(jobs, batch_size)
+    waiting = _Queue(jobs, batch_size, len(devices))
     if engine is None and len(devices) == 1:
         outcomes = _run_here(opener(devices[0]), waiting)
     else:
@@ -169,10 +171,11 @@ def choose_devices(devices: str | None, *, workers: int) -> tuple[str, ...]:
 class _Queue(Generic[J]):
     """Jobs to do, returned ones first."""
 
-    def __init__(self, jobs: Sequence[J], batch_size: int) -> None:
+    def __init__(self, jobs: Sequence[J], batch_size: int, n_workers: int) -> None:
         self._fresh = deque(jobs)
         self._returned: deque[Sequence[J]] = deque()
         self._batch_size = max(1, batch_size)
+        self._n_workers = n_workers
 
     @property
     def is_empty(self) -> bool:
@@ -181,7 +184,12 @@ class _Queue(Generic[J]):
     def take(self) -> Sequence[J] | None:
         if self._returned:
             return self._returned.popleft()
-        return list(itertools.islice(_drain(self._fresh), self._batch_size)) or None
+        share = -(-len(self._fresh) // self._n_workers)
+        return list(itertools.islice(_drain(self._fresh), min(self._batch_size, share))) or None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._fresh and not self._returned
 
     def give_back(self, batch: Sequence[J], *, out_of_memory: bool = False) -> None:
         """For another try, in halves where it has more than one job."""
@@ -199,6 +207,8 @@ def _drain(jobs: deque[J]) -> Iterator[J]:
 def _run_here(
     handler: Handler[J, R], waiting: _Queue[J]
 ) -> Generator[FinishedJob[J, R] | LostJob[J], None, None]:
+    if isinstance(handler, StagedHandler):
+        yield from _run_here_staged(handler, waiting)
     while (batch := waiting.take()) is not None:
         try:
             results = handler(batch)
@@ -208,6 +218,37 @@ def _run_here(
             yield from _retry_or_lose(waiting, batch, error)
         else:
             yield from _pair(batch, results)
+
+
+def _run_here_staged(
+    handler: StagedHandler, waiting: _Queue[J]
+) -> Generator[FinishedJob[J, Any] | LostJob[J], None, None]:
+    messages: queue.SimpleQueue[WorkerMessage] = queue.SimpleQueue()
+    unanswered: deque[Sequence[J]] = deque()
+    is_free = True
+    with StagedWork(handler, messages.put) as work:
+        while (batch := waiting.take()) is not None or unanswered:
+            if batch is not None:
+                unanswered.append(batch)
+                is_free = work.begin(batch)
+            while unanswered and (batch is None or not is_free or not messages.empty()):
+                message = messages.get()
+                if message.kind == "free":
+                    continue
+                yield from _outcomes(unanswered.popleft(), message, waiting)
+                if batch is None:
+                    break  # jobs may have returned to the queue
+
+
+def _outcomes(
+    batch: Sequence[J], message: WorkerMessage, waiting: _Queue[J]
+) -> Iterator[FinishedJob[J, Any] | LostJob[J]]:
+    if message.kind == "stop":
+        raise message.content
+    if message.kind == "failure":
+        yield from _retry_or_lose(waiting, batch, message.content)
+    else:
+        yield from _pair(batch, message.content)
 
 
 def _pair(batch: Sequence[J], results: Sequence[R]) -> Iterator[FinishedJob[J, R]]:
@@ -241,7 +282,7 @@ def _run_on_workers(
     packed = pack(opener)
     inbox: Inbox = queue.SimpleQueue()
     workers: list[JobWorker] = []
-    deaths: dict[int, int] = {}
+    record = _CrashRecord[J]()
     failed_starts = 0
     patience = 0.0
     try:
@@ -251,14 +292,19 @@ def _run_on_workers(
             if message.kind == "gone":
                 end: WorkerEnd = message.content
                 failed_starts = 0 if worker.ready or end.blameless else failed_starts + 1
-                yield from _retire(worker, end, waiting, deaths, failed_starts, note)
+                yield from _retire(worker, end, waiting, record, failed_starts, note)
                 workers.remove(worker)
                 worker.stop()
                 workers.append(engine.start(packed, worker.device, inbox))
-            else:
-                yield from _receive(worker, message, waiting)
-            _hand_out(waiting, workers)
-            if waiting.is_empty and not any(w.batch for w in workers):
+                _hand_out(waiting, workers)
+                continue
+            answered = _answered_batch(worker, message, record)
+            if message.kind in ("failure", "stop"):
+                yield from _outcomes(answered, message, waiting)
+            _hand_out(waiting, workers)  # before the results, which take the driver longer
+            if message.kind == "results":
+                yield from _outcomes(answered, message, waiting)
+            if waiting.is_empty and not any(w.batch or record.unfinished[w] for w in workers):
                 patience = _SECONDS_TO_LEAVE
                 return
     finally:
@@ -273,6 +319,28 @@ def _hand_out(waiting: _Queue[J], workers: Sequence[JobWorker]) -> None:
             worker.give(batch)
 
 
+class _CrashRecord(Generic[J]):
+    """What the workers had in hand, and which jobs may have killed one."""
+
+    def __init__(self) -> None:
+        self.unfinished: defaultdict[JobWorker, deque[Sequence[J]]] = defaultdict(deque)
+        """Worker -> the batches that it finishes while it does another, oldest first."""
+        self._deaths: Counter[int] = Counter()
+        self._suspects: set[int] = set()
+
+    def is_suspect(self, batch: Sequence[J]) -> bool:
+        """Whether no other batch should be begun before it is answered: a crash is its own then."""
+        return any(id(job) in self._suspects for job in batch)
+
+    def suspect(self, batch: Sequence[J]) -> None:
+        self._suspects.update(map(id, batch))
+
+    def is_given_up(self, job: J) -> bool:
+        """Count one more death of a worker with this job alone."""
+        self._deaths[id(job)] += 1
+        return self._deaths[id(job)] >= _TRIES_OF_A_CRASHING_JOB
+
+
 def _next_message(
     inbox: Inbox, engine: Engine, workers: Sequence[JobWorker], note: Callable[[str], None]
 ) -> tuple[JobWorker, WorkerMessage]:
@@ -283,26 +351,30 @@ def _next_message(
             return inbox.get(timeout=_LOOK_SECONDS)
 
 
-def _receive(
-    worker: JobWorker, message: WorkerMessage, waiting: _Queue[J]
-) -> Iterator[FinishedJob[J, Any] | LostJob[J]]:
-    batch, worker.batch = worker.batch, None
-    match message.kind:
-        case "ready":
-            worker.ready = True
-        case "stop":
-            raise message.content
-        case "failure":
-            yield from _retry_or_lose(waiting, batch or [], message.content)
-        case "results":
-            yield from _pair(batch or [], message.content)
+def _answered_batch(
+    worker: JobWorker, message: WorkerMessage, record: _CrashRecord[J]
+) -> Sequence[J]:
+    """The batch that a message is the answer to; empty if it is none."""
+    unfinished = record.unfinished[worker]
+    if message.kind == "ready":
+        worker.ready = True
+        return []
+    if message.kind == "free":
+        if worker.batch is not None and not record.is_suspect(worker.batch):
+            unfinished.append(worker.batch)
+            worker.batch = None
+        return []
+    if unfinished:
+        return unfinished.popleft()
+    batch, worker.batch = worker.batch or [], None
+    return batch
 
 
 def _retire(
     worker: JobWorker,
     end: WorkerEnd,
     waiting: _Queue[J],
-    deaths: dict[int, int],
+    record: _CrashRecord[J],
     failed_starts: int,
     note: Callable[[str], None],
 ) -> Iterator[LostJob[J]]:
@@ -310,14 +382,15 @@ def _retire(
     if failed_starts >= _TRIES_TO_START:
         raise _dies_at_start(worker, end)
     note(f"a worker process {worker.place} died ({end.how}); another takes its work")
-    batch = worker.batch or []
-    if len(batch) == 1 and not end.blameless:
-        job = batch[0]
-        deaths[id(job)] = deaths.get(id(job), 0) + 1
-        if deaths[id(job)] >= _TRIES_OF_A_CRASHING_JOB:
-            yield LostJob(job, f"its worker process died ({end.how})")
-            return
-    waiting.give_back(batch)
+    in_hand = [*record.unfinished.pop(worker, ()), *([worker.batch] if worker.batch else [])]
+    for batch in reversed(in_hand):
+        is_latest = batch is in_hand[-1]
+        if len(batch) == 1 and is_latest and not end.blameless and record.is_given_up(batch[0]):
+            yield LostJob(batch[0], f"its worker process died ({end.how})")
+            continue
+        if not end.blameless:
+            record.suspect(batch)
+        waiting.give_back(batch)
 
 
 def _dies_at_start(worker: JobWorker, end: WorkerEnd) -> AlphaBenchError:
