@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.runs.staged_work import Finished
+from alphabench.runs.staged_work import FinishedEarly
 from alphabench.runs.workers import HOPELESS_AFTER, FinishedJob, LostJob, run_jobs
 
 SOON = 20.0
@@ -159,9 +159,9 @@ def test_what_is_finished_in_its_first_stage_is_answered_before_the_next_begins(
     order: list[str] = []
 
     class Quick(Squares):
-        def begin(self, jobs: Sequence[int]) -> Finished:  # type: ignore[override]
+        def begin(self, jobs: Sequence[int]) -> FinishedEarly:  # type: ignore[override]
             order.append(f"begin {jobs[0]}")
-            return Finished([7])
+            return FinishedEarly([7])
 
     for one in run_jobs(lambda _: Quick(), range(3), devices=["cpu"], batch_size=1):
         assert isinstance(one, FinishedJob)

@@ -19,7 +19,7 @@ from alphabench.questions import JudgeUsage, remote_judge_of
 from alphabench.runs.device_use import make_current
 from alphabench.runs.judge_usage import this_process
 from alphabench.runs.self_test import require_self_test
-from alphabench.runs.staged_work import Finished
+from alphabench.runs.staged_work import FinishedEarly
 from alphabench.runs.store import save_image
 from alphabench.types import NOTES, GeneratedImage, ImageRequest, NotGenerated, Verdict
 
@@ -47,18 +47,18 @@ class ImageGeneration:
 
     def __call__(self, requests: Sequence[ImageRequest]) -> list[GeneratedImage | NotGenerated]:
         begun = self.begin(requests)
-        if isinstance(begun, Finished):
+        if isinstance(begun, FinishedEarly):
             return list(begun.results)
         return self.finish(requests, begun)
 
-    def begin(self, requests: Sequence[ImageRequest]) -> _Generated | Finished:
+    def begin(self, requests: Sequence[ImageRequest]) -> _Generated | FinishedEarly:
         """Generate."""
         began = time.perf_counter()
         images = list(self.generator.generate(requests))
         if len(images) != len(requests):
             raise ValueError(f"generate gave {len(images)} images for {len(requests)} requests")
         if all(isinstance(image, NotGenerated) for image in images):
-            return Finished(images)
+            return FinishedEarly(images)
         return _Generated(images, (time.perf_counter() - began) / len(requests))
 
     def finish(
@@ -149,7 +149,7 @@ def open_scoring(
             for verdict in evaluator.evaluate(images):
                 by_image[verdict.image_id].append(verdict)
         except AlphaBenchError as error:
-            # Finished images keep their verdicts: the judge's answers may have cost money.
+            # FinishedEarly images keep their verdicts: the judge's answers may have cost money.
             return [scored(image) if by_image[image.id] else error for image in images]
         return [scored(image) for image in images]
 

@@ -28,7 +28,7 @@ class StagedHandler(Protocol):
         ...
 
     def begin(self, batch: Sequence[Any], /) -> Any:
-        """The first stage, or `Finished`; never called twice at once."""
+        """The first stage, or `FinishedEarly`; never called twice at once."""
         ...
 
     def finish(self, batch: Sequence[Any], begun: Any, /) -> Sequence[Any]:
@@ -36,7 +36,7 @@ class StagedHandler(Protocol):
         ...
 
 
-class Finished(NamedTuple):
+class FinishedEarly(NamedTuple):
     """What `begin` returns where nothing is left for the second stage."""
 
     results: Sequence[Any]
@@ -90,7 +90,7 @@ class StagedWork:
             begun = self._handler.begin(batch)
         except Exception as error:  # noqa: BLE001 - the boundary: it becomes a message
             answer = _message_of(error)
-        if isinstance(begun, Finished):
+        if isinstance(begun, FinishedEarly):
             answer = WorkerMessage("results", begun.results)
         if answer is None:
             self._send(WorkerMessage("free"))
