@@ -34,7 +34,7 @@ from alphabench.runs.run import Work, execute_plan, generate_images, score_run
 from alphabench.types import GeneratedImage, ImageRequest, Verdict
 from alphabench.upstream import UpstreamData
 
-WORKERS = (1, 2, 4)
+WORKER_COUNTS = (1, 2, 4)
 
 
 @dataclass
@@ -78,7 +78,7 @@ def open_sleeper(sleeper: Sleeper, *, device: str) -> Generator:
 
 
 @dataclass
-class Clock:
+class EndWatch:
     """A progress display that notes when the last image was through."""
 
     last: float = 0.0
@@ -165,7 +165,7 @@ def plan_of(load: Load, folder: Path, n_workers: int) -> RunPlan:
 def seconds_an_image(load: Load, n_workers: int) -> float:
     """Wall time of a run by so many workers without its start-up, divided by its images."""
     with tempfile.TemporaryDirectory(prefix="scaling-") as name:
-        plan, clock = plan_of(load, Path(name), n_workers), Clock()
+        plan, clock = plan_of(load, Path(name), n_workers), EndWatch()
         generate_images(plan, Work(devices=("cpu",) * n_workers, progress=clock))
         began = max(float(one.read_text()) for one in (Path(name) / "meeting").iterdir())
         return (clock.last - began) / len(plan.requests)
@@ -206,7 +206,7 @@ def main() -> None:
     load = Load(given.images, given.seconds, given.side, given.batch_size)
     print("workers  s an image  efficiency")
     alone = 0.0
-    for n_workers in WORKERS:
+    for n_workers in WORKER_COUNTS:
         seconds = seconds_an_image(load, n_workers)
         alone = alone or seconds
         print(f"{n_workers:7d}  {seconds:10.4f}  {alone / seconds / n_workers:10.3f}", flush=True)
