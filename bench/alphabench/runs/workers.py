@@ -177,10 +177,6 @@ class _Queue(Generic[J]):
         self._batch_size = max(1, batch_size)
         self._n_workers = n_workers
 
-    @property
-    def is_empty(self) -> bool:
-        return not self._fresh and not self._returned
-
     def take(self) -> Sequence[J] | None:
         if self._returned:
             return self._returned.popleft()
