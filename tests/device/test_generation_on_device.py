@@ -135,6 +135,7 @@ def test_denoising_waits_at_most_once_a_step(intervals: bool, stand_in: torch.de
     n_steps = int(FEW["timesteps"]) - 1
     waits = traffic.waits(lambda event: event.within("denoise_latents"))
     assert waits <= (n_steps if intervals else 0), traffic.by_place()
+    assert traffic.waits() == waits + 1, "and once for the pixels of all images"
 
 
 @pytest.mark.parametrize("dtype", ["stored", "bfloat16"])

@@ -105,6 +105,18 @@ def test_each_family_does_so_in_the_precision_of_its_preset(
     assert_as_on_the_cpu(pipeline(family), stand_in, requests(), **FAST)
 
 
+@pytest.mark.whole
+def test_a_pipeline_whose_parts_take_turns_on_the_device_makes_the_images_of_the_cpu(
+    pipeline: Folder, stand_in: torch.device
+) -> None:
+    options = {**FAST, "dtype": "float32", "offload": "model"}
+    wanted = opened(pipeline("sd3"), "cpu", dtype="float32", **FAST).generate(requests())
+    with recorded() as traffic:
+        found = opened(pipeline("sd3"), stand_in, **options).generate(requests())
+    assert np.abs(levels(found) - levels(wanted)).max() <= 1
+    assert traffic.waits() > 0, "it ran on the device"
+
+
 def test_an_editor_makes_the_images_of_the_cpu(
     pipeline: Folder, tmp_path: Path, stand_in: torch.device
 ) -> None:

@@ -14,14 +14,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from PIL import Image as PillowImage
 from torch import Tensor
 
+from alphabench.device_transfer import fetched
 from alphabench.images import to_rgb
 from alphabench.models.bagel.autoencoder import to_latent, to_tokens
 from alphabench.models.bagel.image_processing import (
     SizeRule,
     image_to_pixels,
-    pixels_to_image,
+    pixels_to_levels,
     to_patches,
 )
 from alphabench.models.bagel.kv_cache import Context
@@ -281,11 +283,14 @@ class UnifiedBagel:
             for tokens_LC in latents_by_row.values()
         ]
         pixels = self.loaded.autoencoder.decode(torch.stack(latents))
+        levels_BYX3, finite_B = fetched(
+            [pixels_to_levels(pixels), pixels.isfinite().flatten(1).all(dim=1)]
+        )
         return {
-            row: pixels_to_image(one)
-            if bool(one.isfinite().all())
+            row: PillowImage.fromarray(one.numpy())
+            if finite
             else NotGenerated(status="failed", reason="the sampled image holds NaN or infinity")
-            for row, one in zip(latents_by_row, pixels, strict=True)
+            for row, one, finite in zip(latents_by_row, levels_BYX3, finite_B.tolist(), strict=True)
         }
 
 

@@ -73,7 +73,7 @@ def to_patches(pixels_3YX: Tensor, side: int) -> Tensor:
     return cut.permute(1, 3, 2, 4, 0).reshape(-1, side * side * channels)
 
 
-def pixels_to_image(pixels_3YX: Tensor) -> Image.Image:
-    """A decoded image, clamped to [-1, 1]; 255 values are cut off, not rounded."""
-    values = (pixels_3YX.float() * 0.5 + 0.5).clamp(0, 1) * 255
-    return Image.fromarray(values.permute(1, 2, 0).to("cpu", torch.uint8).numpy())
+def pixels_to_levels(pixels_B3YX: Tensor) -> Tensor:
+    """Decoded images as uint8 [B, Y, X, 3], where they are; 255 values are cut off, not rounded."""
+    values_B3YX = (pixels_B3YX.float() * 0.5 + 0.5).clamp(0, 1) * 255
+    return values_B3YX.permute(0, 2, 3, 1).to(torch.uint8)
