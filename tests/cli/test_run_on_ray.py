@@ -110,6 +110,7 @@ def test_a_cluster_that_is_too_small_is_refused_before_anything_starts(
     assert "--devices 0 names GPUs of this machine" in said.err
 
 
+@pytest.mark.whole
 def test_your_own_code_is_found_where_the_command_is_given(
     cluster: RayCluster, alphabench: Shell
 ) -> None:

@@ -196,6 +196,8 @@ def _refusal(error: Exception, address: str) -> AlphaBenchError:
 
 def _in_short(reason: str) -> str:
     """The one line of Ray's account that says what happened."""
+    if "connection error code 2" in reason:
+        return "its process ended without a word, as one that is killed"
     for mark in ("Worker exit detail: ", "The actor is dead because "):
         if mark in reason:
             return reason.partition(mark)[2].partition(". ")[0].splitlines()[0]
@@ -284,7 +286,7 @@ def _connection(ray: ModuleType, address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    _check_address(address)
+    _check_address(_own_cluster(ray) if address == "auto" else address)
     # Ray's own messages would stand between ours, on standard output too; this switch is Ray's.
     logs = ray._private.worker
     main = threading.current_thread() is threading.main_thread()
@@ -304,10 +306,16 @@ def _connection(ray: ModuleType, address: str) -> Iterator[None]:
         logs._worker_logs_enabled = printed
 
 
+def _own_cluster(ray: ModuleType) -> str:
+    """The address of the cluster that this machine belongs to, as Ray notes it; may be outdated."""
+    try:
+        return str(ray._private.services.canonicalize_bootstrap_address("auto"))
+    except (ConnectionError, ValueError) as error:
+        raise _no_cluster("auto", str(error)) from error
+
+
 def _check_address(address: str) -> None:
-    """Ray itself tries for a minute."""
-    if address == "auto":
-        return
+    """Ray itself tries for minutes to reach one where nobody listens."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or "/" in host:
         raise AlphaBenchError(
