@@ -1,6 +1,6 @@
 """A Ray cluster on this machine, in a process of its own; nodes come and go at a test's word.
 
-`python tests/support/ray_cluster.py FOLDER` is that process: it prints the port of the head,
+`python tests/support/ray_cluster.py` is that process: it prints the port of the head,
 then obeys the lines `add CPUS GPUS`, which prints the number of the node, and `remove NUMBER`. The
 GPUs of its nodes are pretended: Ray counts them, and no program can use them.
 """
@@ -90,11 +90,11 @@ def running_cluster() -> Iterator[RayCluster]:
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: sockets lie in it
     with (folder / "errors").open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, __file__, folder],
+            [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=os.environ | VARIABLES,
+            env=os.environ | VARIABLES | {"RAY_TMPDIR": str(folder)},
             text=True,
             start_new_session=True,
         )
@@ -111,7 +111,7 @@ def running_cluster() -> Iterator[RayCluster]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(folder: str) -> None:
+def _serve() -> None:
     from ray.cluster_utils import Cluster
 
     answers = os.fdopen(os.dup(1), "w")
@@ -125,7 +125,6 @@ def _serve(folder: str) -> None:
         head_node_args={
             **small,
             "num_cpus": 0,
-            "temp_dir": folder,
             "_system_config": {
                 "health_check_initial_delay_ms": 0,
                 "health_check_period_ms": 1000,
@@ -148,4 +147,4 @@ def _serve(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve()
