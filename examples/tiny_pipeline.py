@@ -80,7 +80,7 @@ def build_pipeline() -> Any:
 
 def write_pipeline(folder: Path, *, seed: int = 0) -> None:
     """Saves the pipeline with weights that follow from the seed."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         build_pipeline().save_pretrained(folder)
 

@@ -203,7 +203,7 @@ class TinyCheckpoint:
 
 def open_tiny(*, device: str, seed: int = 0) -> TinyCheckpoint:
     """What `python:trainable_model:open_tiny` calls. A real factory loads a file of weights."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = FlowNetwork()
     return TinyCheckpoint(device=device, policy=TinyPolicy(network=network))

@@ -124,7 +124,7 @@ class _ContextReader:
         logp = tuple(
             score_tokens(
                 self.model.logits(hidden_TD[: len(text.ids)]),
-                torch.tensor(text.ids, device=hidden_TD.device),
+                torch.tensor(text.ids).to(hidden_TD.device, non_blocking=True),
                 temperature=text.spec.temperature,
                 top_p=text.spec.top_p,
             )
@@ -146,7 +146,7 @@ class _ContextReader:
                 latents.append(part.encoded)
                 images.append(self.umm.resized(part.image))
         grids = [self.umm.grid_of(*image.size) for image in images]
-        x_LC = torch.cat(latents).to(self.umm.loaded.device)
+        x_LC = torch.cat(latents).to(self.umm.loaded.device, non_blocking=True)
         return self.umm.read_images(with_latents(self.model, contexts, x_LC, grids), list(images))
 
     def _needed(self, contexts: Contexts) -> Contexts:
@@ -326,7 +326,8 @@ class UMMPolicy:
             self.umm.loaded.model.config.latent_features,
         )
         sampled = sample_latents(_velocity(guided), spec, generators, shape, device=self.device)
-        images = self.umm.decoded(sampled.final_BX.flatten(0, 1).to(self.device), grids)
+        final_LC = sampled.final_BX.flatten(0, 1).to(self.device, non_blocking=True)
+        images = self.umm.decoded(final_LC, grids)
         made = []
         for row, image in enumerate(images):
             if isinstance(image, NotGenerated):
@@ -383,7 +384,7 @@ class UMMPolicy:
             if query.guided:
                 assert guided is not None
                 step = _velocity(guided, recompute=how.recompute)
-                return step(query.x_BX, float(query.sigma_B[0]))
+                return step(query.x_BX, _level(query))
             v_LC = model.velocity(
                 contexts.full,
                 canvas,
@@ -437,6 +438,11 @@ def _image_spec(segments_at_step: StepSegments) -> GenerateImage:
     first = segments_at_step[0]
     assert isinstance(first, SampledImage)
     return first.spec
+
+
+def _level(query: VelocityQuery) -> float:
+    """The one noise level of a guided query."""
+    return float(query.sigma_B[0]) if query.sigma is None else query.sigma
 
 
 def _nothing(query: VelocityQuery) -> Tensor:

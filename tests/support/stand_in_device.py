@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from tests.support.host_traffic import report
@@ -262,17 +261,23 @@ def _run_below(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """One operation on the hosts of its tensors; its results are on the device where it ran."""
     packet = func.overloadpacket
-    leaves, shape = pytree.tree_flatten((args, kwargs))
-    here = {id(leaf.host): leaf for leaf in leaves if isinstance(leaf, StandInTensor)}
-    guests = [
-        leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, StandInTensor)
-    ]
+    here: dict[int, StandInTensor] = {}
+    guests: list[Tensor] = []
+
+    def host_of(one: Tensor) -> Tensor:
+        if isinstance(one, StandInTensor):
+            here[id(one.host)] = one
+            return one.host
+        guests.append(one)
+        return one
+
+    plain = [_mapped(one, host_of) for one in args]
+    named = {name: _mapped(one, host_of) for name, one in kwargs.items()}
     wanted = kwargs.get("device")
     lands = bool(here) if wanted is None else torch.device(wanted).type == NAME
     if here and guests and packet not in _COPIES:
         _refuse_guests(func, args, guests)
     _count(packet, args, kwargs, bool(here), lands)
-    plain, named = pytree.tree_unflatten([_host_of(leaf) for leaf in leaves], shape)
     if wanted is not None and lands:
         named["device"] = _HOST
     result = _computed(func, plain, named, device=bool(here) or lands)
@@ -286,11 +291,16 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         own = here.get(id(one))  # written in place, or given as `out`
         return StandInTensor(one) if own is None else own
 
-    return pytree.tree_map_only(Tensor, wrapped, result)
+    return _mapped(result, wrapped)
 
 
-def _host_of(leaf: Any) -> Any:
-    return leaf.host if isinstance(leaf, StandInTensor) else leaf
+def _mapped(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The tensors of an argument or a result changed; those hold no other containers."""
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, list | tuple):
+        return [_mapped(one, change) for one in tree]
+    return tree
 
 
 def _refuse_guests(func: Any, args: Any, guests: list[Tensor]) -> None:

@@ -275,7 +275,7 @@ def save(name: str, folder: Path, *, seed: int = 0) -> Path:
     """Build the pipeline `name` with weights drawn from `seed` and save it to `folder`."""
     import torch
 
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pipeline = {**BUILDERS, **EDITORS}[name]()
     pipeline.save_pretrained(folder)

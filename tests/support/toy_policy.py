@@ -92,7 +92,7 @@ class ToyPolicy:
     """Implements `alphatrainers.protocols.Policy`."""
 
     def __init__(self, *, dtype: torch.dtype = torch.float32, wrong_sigmas: bool = False) -> None:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
             self._model = ToyModel().to(dtype)
         self._dtype, self._wrong = dtype, wrong_sigmas

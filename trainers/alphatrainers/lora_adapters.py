@@ -177,7 +177,7 @@ def _inject(module: nn.Module, targets: Mapping[str, str], lora: LoraSettings, s
 
     from alphatrainers.lora_layer import LoraLinear
 
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         settings: Any = peft_settings(sorted(targets), lora)
         settings._register_custom_module({nn.Linear: LoraLinear})

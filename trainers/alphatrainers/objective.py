@@ -62,13 +62,49 @@ def counts_of(tensor: Tensor) -> LossCounts:
     return LossCounts(images=images, sequences=sequences, tokens=tokens)
 
 
+class DeviceSum(NamedTuple):
+    """A sum for the log and how many parts it has: tensors without dimensions, on the device."""
+
+    total: Tensor
+    number: Tensor
+
+
 class LossShare(NamedTuple):
-    """Loss of one answer, and sums for the log: name to (sum, how many)."""
+    """Loss of one answer, and sums for the log; `fetched_shares` brings them to the host."""
 
     loss: Tensor
+    sums: dict[str, DeviceSum]
+    gap: tuple[str, Tensor] | None
+    """`image` or `text`, and how far log-probabilities are from those of the sampler."""
+
+
+class FetchedShare(NamedTuple):
+    """The numbers of one `LossShare`, on the host."""
+
+    loss: float
     sums: dict[str, tuple[float, float]]
     gap: tuple[str, float] | None
-    """`image` or `text`, and how far log-probabilities are from those of the sampler."""
+
+
+def fetched_shares(shares: Sequence[LossShare]) -> list[FetchedShare]:
+    """The numbers of all shares, in one transfer: the host waits for the device once."""
+    numbers: list[Tensor] = []
+    for share in shares:
+        numbers.append(share.loss.detach())
+        numbers += [number for one in share.sums.values() for number in one]
+        numbers += [] if share.gap is None else [share.gap[1]]
+    if not numbers:
+        return []
+    # float64 holds every float32 exactly.
+    values = iter(torch.stack([number.double() for number in numbers]).tolist())
+    return [
+        FetchedShare(
+            next(values),
+            {name: (next(values), next(values)) for name in share.sums},
+            None if share.gap is None else (share.gap[0], next(values)),
+        )
+        for share in shares
+    ]
 
 
 class Objective:
@@ -150,11 +186,11 @@ class Objective:
         texts = [_text(trajectory, answer.segment) for trajectory in request.batch]
         device = answer.logp[0].device
         logp_BT = _padded(answer.logp)
-        sampled_BT = _padded([text.logp_T for text in texts]).to(device)
+        sampled_BT = _padded([text.logp_T for text in texts]).to(device, non_blocking=True)
         old_BT = sampled_BT if before is None else _padded(before.logp).detach()
         pairs = zip(texts, advantages, strict=True)
-        mask_BT = _padded([self._text_mask(*pair) for pair in pairs]).to(device)
-        advantage_B = torch.tensor([advantage.text for advantage in advantages], device=device)
+        mask_BT = _padded([self._text_mask(*pair) for pair in pairs]).to(device, non_blocking=True)
+        advantage_B = _uploaded([advantage.text for advantage in advantages], device)
         if self._text.limit is not None:
             advantage_B = advantage_B.clamp(-self._text.limit, self._text.limit)
         objective = TEXT_ALGORITHMS[self._text.kind]
@@ -182,10 +218,10 @@ class Objective:
             n_tokens=counts.tokens,
             max_length=texts[0].spec.max_tokens,
         )
-        here_BT = _padded([torch.ones(len(t.ids), dtype=torch.bool) for t in texts]).to(device)
+        here_BT = _padded([torch.ones(len(t.ids), dtype=torch.bool) for t in texts])
         distance_BT = (logp_BT.detach() - sampled_BT).abs()
-        total, number = _sum(distance_BT, here_BT)
-        gap = ("text", total / max(1.0, number))
+        total, number = _sum(distance_BT, here_BT.to(device, non_blocking=True))
+        gap = ("text", total.double() / number.clamp(min=1))
         return LossShare(self._text.weight * loss, sums, gap)
 
     def _share_of_image(
@@ -198,10 +234,8 @@ class Objective:
         old_BX: Tensor | None,
     ) -> LossShare:
         point, v_BX = request.points[answer.query], answer.v_BX
-        advantage_B = torch.tensor(
-            [advantage.image for advantage in advantages], device=v_BX.device
-        )
-        trained_B = torch.tensor([s.image_trained for s in advantages], device=v_BX.device)
+        advantage_B = _uploaded([advantage.image for advantage in advantages], v_BX.device)
+        trained_B = _uploaded([advantage.image_trained for advantage in advantages], v_BX.device)
         images = [image_at(trajectory, point.query.segment) for trajectory in request.batch]
         stored, gap = None, None
         if point.stored is not None:
@@ -249,8 +283,13 @@ def _padded(rows: Sequence[Tensor]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(wide, batch_first=True)
 
 
-def _sum(value: Tensor, mask: Tensor) -> tuple[float, float]:
-    return float(torch.where(mask, value.detach(), 0.0).sum()), float(mask.sum())
+def _sum(value: Tensor, mask: Tensor) -> DeviceSum:
+    return DeviceSum(torch.where(mask, value.detach(), 0.0).sum(), mask.sum())
+
+
+def _uploaded(values: Sequence[float] | Sequence[bool], device: torch.device) -> Tensor:
+    """Without waiting for the device, as `torch.tensor(values, device=device)` would."""
+    return torch.tensor(values).to(device, non_blocking=True)
 
 
 def _text(trajectory: Trajectory, index: int) -> SampledText:

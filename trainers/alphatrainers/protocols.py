@@ -38,6 +38,8 @@ class VelocityQuery:
     """Noise level of each; all equal where `guided`."""
     guided: bool
     """True: guided as in the rollout (`GenerateImage.guidance`); False: the plain branch."""
+    sigma: float | None = None
+    """The noise level of all, for decisions on the host; None where they differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,26 +84,30 @@ def sample_latents(
         shape: of one latent.
         device: where `velocity` wants its latents.
     """
-    x_BX = noise(generators, shape).to(device)
+    x_BX = noise(generators, shape).to(device, non_blocking=True)
+    # They stay on the device until the last step, so that no step waits for it.
     path, velocities, logps = [], [], []
     for index, sigma in enumerate(spec.sigmas[:-1]):
         v_BX = velocity(x_BX, sigma)
         step = denoising_step(spec, index, x_BX, v_BX)
         stored = index in spec.window
-        noise_BX = noise(generators, shape).to(device) if stored else torch.zeros_like(x_BX)
+        if stored:
+            noise_BX = noise(generators, shape).to(device, non_blocking=True)
+        else:
+            noise_BX = torch.zeros_like(x_BX)
         after_BX = sde_steps.move(step, noise_BX)
         if stored:
-            path.append(widen(x_BX).cpu())
-            velocities.append(widen(v_BX).cpu())
-            logps.append(sde_steps.log_prob(step, after_BX, density=spec.density).cpu())
+            path.append(widen(x_BX))
+            velocities.append(widen(v_BX))
+            logps.append(sde_steps.log_prob(step, after_BX, density=spec.density))
             if index == spec.window.stop - 1:
-                path.append(after_BX.cpu())
+                path.append(after_BX)
         x_BX = after_BX
     none_B0X = torch.zeros((len(generators), 0, *shape))
     return Denoised(
-        path_BNX=torch.stack(path, 1) if path else none_B0X,
-        velocity_BSX=torch.stack(velocities, 1) if path else none_B0X,
-        logp_BS=torch.stack(logps, 1) if path else none_B0X.flatten(2).sum(2),
+        path_BNX=torch.stack(path, 1).cpu() if path else none_B0X,
+        velocity_BSX=torch.stack(velocities, 1).cpu() if path else none_B0X,
+        logp_BS=torch.stack(logps, 1).cpu() if path else none_B0X.flatten(2).sum(2),
         final_BX=x_BX.cpu(),
     )
 
@@ -149,7 +153,8 @@ def sample_next_tokens(
     logp_BV = token_log_probs(logits_BV, temperature=temperature, top_p=top_p)
     uniform_B = torch.cat([torch.rand(1, generator=each) for each in generators])
     below_BV = logp_BV.double().exp().cumsum(-1)
-    wanted_B1 = uniform_B.double().to(logits_BV.device)[:, None] * below_BV[:, -1:]
+    uniform_B = uniform_B.double().to(logits_BV.device, non_blocking=True)
+    wanted_B1 = uniform_B[:, None] * below_BV[:, -1:]
     ids_B = (below_BV <= wanted_B1).sum(-1).clamp(max=logp_BV.shape[-1] - 1)
     return SampledTokens(ids_B, logp_BV.gather(-1, ids_B[:, None])[:, 0])
 

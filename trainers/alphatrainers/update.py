@@ -19,7 +19,14 @@ from alphabench.core.errors import AlphaBenchError
 from alphatrainers.distributed import Processes
 from alphatrainers.guards import OldLogProbs, choose_old_log_probs
 from alphatrainers.metrics import Sums
-from alphatrainers.objective import LossCounts, Objective, TrajectoryAdvantage, counts_of
+from alphatrainers.objective import (
+    LossCounts,
+    LossShare,
+    Objective,
+    TrajectoryAdvantage,
+    counts_of,
+    fetched_shares,
+)
 from alphatrainers.optimizer import WeightOptimizer
 from alphatrainers.protocols import Policy, ReplayAnswer, TextScored, VelocityPredicted, WeightView
 from alphatrainers.replay import Replayer, ReplayRequest, replay_request
@@ -192,13 +199,16 @@ class Updater:
         for batch in every[:1]:
             answers = self._replayer.record(batch.request, "train", counted_as="probe")
             counts = LossCounts(images=1.0, sequences=1.0, tokens=1.0)
+            shares: list[LossShare] = []
             others = dict.fromkeys(self._objective.views)
             for answer in answers:
                 same = dict.fromkeys(others, answer)
                 share = self._objective.share(
                     answer, batch.request, batch.advantages, counts=counts, others=same, before=None
                 )
-                _widen_gap(gaps, share.gap)
+                shares.append(share)
+            for one in fetched_shares(shares):
+                _widen_gap(gaps, one.gap)
         image = self._settings.image
         algorithm = image.algorithm
         stored = algorithm is not None and algorithm.trains_on.needs_window
@@ -210,7 +220,7 @@ class Updater:
     def _recorded(self, batch: _Batch, view: WeightView) -> _Batch:
         answers = self._replayer.record(batch.request, view, counted_as="before")
         self._display.advance(len(batch.request.batch))
-        return batch._replace(before=tuple(_on(answer, torch.device("cpu")) for answer in answers))
+        return batch._replace(before=_on_host(answers))
 
     def _largest(self, gaps: Mapping[str, float]) -> dict[str, float]:
         """Over all processes; agreed, so that all stop or none."""
@@ -224,39 +234,44 @@ class Updater:
         local_counts = torch.zeros(3, dtype=torch.float64)
         for batch in mini:
             local_counts += self._objective.count(batch.request, batch.advantages).as_tensor()
-        total = self._processes.sum(local_counts.to(self._policy.device)).cpu()
+        total = self._summed(local_counts)
         if not float(total.sum()):
             done.skipped += 1
             return
         counts, gaps, loss = counts_of(total), dict[str, float](), 0.0
+        shares: list[LossShare] = []
         for batch in mini:
-            loss += self._backward(batch, counts, done, gaps, first=checked)
+            shares += self._backward(batch, counts, first=checked)
             self._display.advance(len(batch.request.batch))
+        for one in fetched_shares(shares):
+            done.sums.add(one.sums)
+            _widen_gap(gaps, one.gap)
+            loss += one.loss
         if checked:
             done.gaps = self._largest(gaps)
             choose_old_log_probs(done.gaps, self._settings.guards, image_clip=None)
-        losses = torch.tensor([loss], dtype=torch.float64, device=self._policy.device)
-        done.losses.append(float(self._processes.sum(losses)))
+        done.losses.append(float(self._summed(torch.tensor([loss], dtype=torch.float64))))
         done.gradient_norms.append(self._engine.update())
         done.learning_rates = self._engine.learning_rates
 
-    def _backward(
-        self,
-        batch: _Batch,
-        counts: LossCounts,
-        done: UpdateReport,
-        gaps: dict[str, float],
-        *,
-        first: bool,
-    ) -> float:
-        """One pass with gradients; each answer is sent backward before the next is computed."""
+    def _summed(self, local: Tensor) -> Tensor:
+        """The sum over processes of numbers of the host; one process alone asks no device."""
+        if self._processes.size == 1:
+            return local
+        return self._processes.sum(local.to(self._policy.device)).cpu()
+
+    def _backward(self, batch: _Batch, counts: LossCounts, *, first: bool) -> list[LossShare]:
+        """One pass with gradients; each answer is sent backward before the next is computed.
+
+        The shares have no gradient any more.
+        """
         recorded = {
             view: self._replayer.record(batch.request, view)  # type: ignore[arg-type]
             for view in self._objective.views
             if not self._weights.equals_trained(view)  # type: ignore[arg-type]
         }
         together: list[Tensor] = []
-        value = 0.0
+        shares: list[LossShare] = []
         for number, answer in enumerate(self._replayer.replay(batch.request, "train")):
             fixed = _on(answer, self._policy.device)
             others = {
@@ -271,9 +286,7 @@ class Updater:
             share = self._objective.share(
                 answer, batch.request, batch.advantages, counts=counts, others=others, before=before
             )
-            done.sums.add(share.sums)
-            _widen_gap(gaps, share.gap)
-            value += float(share.loss.detach())
+            shares.append(share._replace(loss=share.loss.detach()))
             if not share.loss.requires_grad:
                 continue
             if self._replayer.how.context_gradient:
@@ -282,7 +295,7 @@ class Updater:
                 share.loss.backward()  # type: ignore[no-untyped-call]
         if together:
             torch.stack(together).sum().backward()  # type: ignore[no-untyped-call]
-        return value
+        return shares
 
 
 def _widen_gap(gaps: dict[str, float], gap: tuple[str, float] | None) -> None:
@@ -293,8 +306,28 @@ def _widen_gap(gaps: dict[str, float], gap: tuple[str, float] | None) -> None:
 
 
 def _on(answer: ReplayAnswer, device: torch.device) -> ReplayAnswer:
-    """The answer without gradient."""
+    """The answer without gradient, on the device."""
     if isinstance(answer, TextScored):
-        logp = tuple(logp_T.detach().to(device) for logp_T in answer.logp)
+        logp = tuple(logp_T.detach().to(device, non_blocking=True) for logp_T in answer.logp)
         return TextScored(segment=answer.segment, logp=logp)
-    return VelocityPredicted(query=answer.query, v_BX=answer.v_BX.detach().to(device))
+    v_BX = answer.v_BX.detach().to(device, non_blocking=True)
+    return VelocityPredicted(query=answer.query, v_BX=v_BX)
+
+
+def _on_host(answers: Sequence[ReplayAnswer]) -> tuple[ReplayAnswer, ...]:
+    """The answers in the host's memory, in one transfer for each dtype."""
+    own = [list(one.logp) if isinstance(one, TextScored) else [one.v_BX] for one in answers]
+    tensors = [tensor.detach() for part in own for tensor in part]
+    moved: dict[int, Tensor] = {}
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+        alike = [n for n, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        flat = torch.cat([tensors[n].flatten() for n in alike]).cpu()
+        parts = torch.split(flat, [tensors[n].numel() for n in alike])
+        moved |= {n: part.view(tensors[n].shape) for n, part in zip(alike, parts, strict=True)}
+    rest = iter(moved[n] for n in range(len(tensors)))
+    return tuple(
+        TextScored(segment=one.segment, logp=tuple(next(rest) for _ in one.logp))
+        if isinstance(one, TextScored)
+        else VelocityPredicted(query=one.query, v_BX=next(rest))
+        for one in answers
+    )

@@ -52,9 +52,13 @@ def stored_step_requests(
     requests = []
     for stored, step in enumerate(spec.window):
         sigma_B = torch.full((len(images),), spec.sigmas[step], device=device)
-        x_BX = torch.stack([image.path_NX[stored] for image in images]).to(device)
-        next_BX = torch.stack([image.path_NX[stored + 1] for image in images]).to(device)
-        query = VelocityQuery(segment=segment, x_BX=x_BX, sigma_B=sigma_B, guided=True)
+        x_BX, next_BX = (
+            torch.stack([image.path_NX[index] for image in images]).to(device, non_blocking=True)
+            for index in (stored, stored + 1)
+        )
+        query = VelocityQuery(
+            segment=segment, x_BX=x_BX, sigma_B=sigma_B, guided=True, sigma=spec.sigmas[step]
+        )
         requests.append(VelocityRequest(query=query, stored=stored, next_BX=next_BX))
     return requests
 
@@ -90,10 +94,9 @@ def noised_image_requests(
         noise_BX = noise(generators, x0_BX.shape[1:])
         t_BX = per_sample(t_B, x0_BX)
         x_BX = (1.0 - t_BX) * x0_BX + t_BX * noise_BX
-        query = VelocityQuery(
-            segment=segment, x_BX=x_BX.to(device), sigma_B=t_B.to(device), guided=False
-        )
-        noised = NoisedLatent(x0_BX.to(device), noise_BX.to(device), t_B.to(device))
+        x_BX, noise_BX, t_B = (one.to(device, non_blocking=True) for one in (x_BX, noise_BX, t_B))
+        query = VelocityQuery(segment=segment, x_BX=x_BX, sigma_B=t_B, guided=False)
+        noised = NoisedLatent(x0_BX.to(device, non_blocking=True), noise_BX, t_B)
         requests.append(VelocityRequest(query=query, noised=noised))
     return requests
 
@@ -112,8 +115,8 @@ class ScoredStep(NamedTuple):
     """A stored step, and how far its replay is from the sampler's log-probabilities."""
 
     stored: StoredStep
-    gap: float
-    """Largest absolute difference over the batch."""
+    gap: Tensor
+    """Largest absolute difference over the batch, without dimensions."""
 
 
 def score_stored_step(
@@ -134,11 +137,14 @@ def score_stored_step(
     density = images[0].spec.density
     step = step_of(request, images[0], v_BX)
     logp_B = sde_steps.log_prob(step, next_BX, density=density)
-    sampled_B = torch.stack([image.logp_S[stored] for image in images]).to(v_BX.device)
-    gap = float((logp_B.detach() - sampled_B).abs().max())
+    device = v_BX.device
+    sampled_B = torch.stack([image.logp_S[stored] for image in images])
+    sampled_B = sampled_B.to(device, non_blocking=True)
+    gap = (logp_B.detach() - sampled_B).abs().max()
     if old_BX is None:
         velocity_BX = torch.stack([image.velocity_SX[stored] for image in images])
-        mean_old_BX = step_of(request, images[0], velocity_BX.to(v_BX.device)).mean_BX
+        velocity_BX = velocity_BX.to(device, non_blocking=True)
+        mean_old_BX = step_of(request, images[0], velocity_BX).mean_BX
         return ScoredStep(StoredStep(step, logp_B, sampled_B, mean_old_BX), gap)
     old = step_of(request, images[0], old_BX)
     logp_old_B = sde_steps.log_prob(old, next_BX, density=density)

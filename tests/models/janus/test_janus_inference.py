@@ -124,7 +124,7 @@ def test_sampled_tokens_are_those_of_transformers_with_the_same_seed(
     janus: Janus, reference: Any, seed: int, temperature: float, top_k: int | None
 ) -> None:
     given_BT = janus.prompts([PROMPTS[1]])
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         theirs_BN = reference.generate(
             input_ids=given_BT.ids_BT,
