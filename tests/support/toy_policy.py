@@ -91,10 +91,17 @@ class ToyModel(nn.Module):
 class ToyPolicy:
     """Implements `alphatrainers.protocols.Policy`."""
 
-    def __init__(self, *, dtype: torch.dtype = torch.float32, wrong_sigmas: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        dtype: torch.dtype = torch.float32,
+        wrong_sigmas: bool = False,
+        device: torch.device | None = None,
+    ) -> None:
+        self._device = device or torch.device("cpu")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
-            self._model = ToyModel().to(dtype)
+            self._model = ToyModel().to(self._device, dtype)
         self._dtype, self._wrong = dtype, wrong_sigmas
         self.counts: Counter[str] = Counter()
         """Calls of cell and velocity network in rollout and replay; one for each batch."""
@@ -110,7 +117,7 @@ class ToyPolicy:
 
     @property
     def device(self) -> torch.device:
-        return torch.device("cpu")
+        return self._device
 
     @property
     def experts(self) -> Mapping[str, str]:
@@ -173,17 +180,21 @@ class ToyPolicy:
                     read_BD = self._read(inputs, read_BD)
 
     def _nothing(self, rows: int) -> Tensor:
-        return torch.zeros(rows, WIDTH, dtype=self._dtype)
+        return torch.zeros(rows, WIDTH, dtype=self._dtype, device=self._device)
 
     def _step(self, read_BD: Tensor, ids: Sequence[int]) -> Tensor:
         self.counts[f"{self._doing} cell"] += 1
-        return torch.as_tensor(self._model.cell(read_BD, self._model.tokens(torch.tensor(ids))))
+        token_BD = self._model.tokens(torch.tensor(ids, device=self._device))
+        return torch.as_tensor(self._model.cell(read_BD, token_BD))
+
+    def _column(self, values: Sequence[bool]) -> Tensor:
+        return torch.tensor(values, device=self._device)[:, None]
 
     def _read(self, inputs: Sequence[ProgramStep | Segment], read_BD: Tensor) -> Tensor:
         rows = [_tokens(part) for part in inputs]
         for position in range(max(map(len, rows))):
             going = [row[position] if position < len(row) else END for row in rows]
-            mask_B1 = torch.tensor([position < len(row) for row in rows])[:, None]
+            mask_B1 = self._column([position < len(row) for row in rows])
             read_BD = torch.where(mask_B1, self._step(read_BD, going), read_BD)
         return read_BD
 
@@ -205,12 +216,12 @@ class ToyPolicy:
                     rows[position].append(int(sampled.ids_B[position]))
                     logps[position].append(sampled.logp_B[position])
             next_BD = self._step(read_BD, sampled.ids_B.tolist())
-            read_BD = torch.where(torch.tensor(writing)[:, None], next_BD, read_BD)
+            read_BD = torch.where(self._column(writing), next_BD, read_BD)
         texts = [
             SampledText(
                 spec=spec,
                 ids=tuple(row),
-                logp_T=torch.stack(logp).float(),
+                logp_T=torch.stack(logp).float().cpu(),
                 finished=row[-1] == END,
                 text=" ".join(map(str, row)),
             )
@@ -229,12 +240,12 @@ class ToyPolicy:
             columns.append(
                 score_tokens(
                     logits_BV,
-                    torch.tensor(ids),
+                    torch.tensor(ids, device=self._device),
                     temperature=spec.temperature,
                     top_p=spec.top_p,
                 )
             )
-            mask_B1 = torch.tensor([position < len(text.ids) for text in texts])[:, None]
+            mask_B1 = self._column([position < len(text.ids) for text in texts])
             read_BD = torch.where(mask_B1, self._step(read_BD, ids), read_BD)
         logp_BT = torch.stack(columns, 1)
         return tuple(logp_BT[row, : len(t.ids)] for row, t in enumerate(texts)), read_BD
@@ -250,7 +261,7 @@ class ToyPolicy:
         rows = len(generators)
 
         def velocity(x_BX: Tensor, sigma: float) -> Tensor:
-            return self._velocity(x_BX, torch.full((rows,), sigma), read_BD)
+            return self._velocity(x_BX, torch.full((rows,), sigma, device=self._device), read_BD)
 
         made = sample_latents(velocity, spec, generators, (2, 2), device=self.device)
         return [

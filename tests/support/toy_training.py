@@ -105,7 +105,12 @@ def settings_of(*assignments: str) -> Toy:
     )
 
 
-def train(folder: Path, *assignments: str, together: Processes | None = None) -> TrainingOutcome:
+def train(
+    folder: Path,
+    *assignments: str,
+    together: Processes | None = None,
+    policy: ToyPolicy | None = None,
+) -> TrainingOutcome:
     """One toy training with two rewards, one of them of the text alone."""
     toy = settings_of(*assignments)
     rewards = {
@@ -116,7 +121,9 @@ def train(folder: Path, *assignments: str, together: Processes | None = None) ->
     task = ToyTask() if toy.queues else Queueless()
     if toy.broken == processes.rank:
         task = Broken(rank=processes.rank)
-    parts = TrainerComponents(policy=ToyPolicy(), task=task, rewards=rewards, prompts=PROMPTS)
+    parts = TrainerComponents(
+        policy=policy or ToyPolicy(), task=task, rewards=rewards, prompts=PROMPTS
+    )
     around = RuntimeContext(processes=processes)
     return Trainer(parts, toy.training, folder, around).train()
 

@@ -134,7 +134,7 @@ def model_calls() -> dict[str, HostTraffic]:
     edits = [GenerationTask(prompt=text, seed=n, source=source) for n, text in enumerate(prompts)]
     asked = [AnswerTask(text="Is it grey?", images=(source,), seed=n) for n in range(IMAGES)]
     with in_use() as device:
-        model = _nano(str(device))
+        model = opened_nano(str(device))
         calls: dict[str, Callable[[], object]] = {
             "generate 4 images": lambda: model.generate(plain, think=False),
             "think, then generate 4": lambda: model.generate(plain, think=True),
@@ -150,8 +150,10 @@ def _recorded(call: Callable[[], object]) -> HostTraffic:
     return traffic
 
 
-def _nano(device: str) -> UnifiedBagel:
-    checkpoint = open_checkpoint("nano", options={}, device=device)
+def opened_nano(device: str, **options: object) -> UnifiedBagel:
+    """The embedded model on a device."""
+    texts = {name: str(value) for name, value in options.items()}
+    checkpoint = open_checkpoint("nano", options=texts, device=device)
     assert isinstance(checkpoint, UnifiedCheckpoint)
     model = checkpoint.model()
     assert isinstance(model, UnifiedBagel)

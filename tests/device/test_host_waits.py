@@ -1,0 +1,90 @@
+"""How often the host may wait for its device; `tools/perf/host_syncs.py` prints where it does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from alphabench.models.unified_model import GenerationTask
+from alphatrainers.algorithms.schedules import sigmas_of_steps
+from alphatrainers.sampling import generator, sample_latents
+from alphatrainers.trajectory import GenerateImage, Program, TrainingPrompt
+from tests.support.host_traffic import HostTraffic, recorded
+from tools.perf.host_syncs import (
+    BEFORE,
+    counted,
+    opened_nano,
+    phase_of,
+    step_waits,
+    training_step,
+    waits_table,
+)
+
+pytestmark = pytest.mark.device
+
+MOST_OF_A_STEP, MOST_OF_AN_UPDATE = 60, 10
+BRIGHT = "rewards.dvreward.judge='python:tests.support.dvreward_judges:brightness'"
+
+
+@pytest.fixture(scope="module")
+def step() -> HostTraffic:
+    """A step of nano-awm with 2 prompts and 4 images each; the judge is a function."""
+    return training_step(BRIGHT)
+
+
+def test_a_training_step_waits_sixty_times_at_most(step: HostTraffic) -> None:
+    assert 0 < step_waits(step) <= MOST_OF_A_STEP, step.by_place()
+
+
+def test_an_update_waits_ten_times_at_most(step: HostTraffic) -> None:
+    def of_update(phase: str) -> bool:
+        return phase in ("replay and update", "metrics and losses", "other")
+
+    waits = step.waits(lambda event: of_update(phase_of(event)))
+    assert 0 < waits <= MOST_OF_AN_UPDATE, step.by_place()
+
+
+def test_the_table_shows_each_phase_beside_the_count_before(step: HostTraffic) -> None:
+    rows = counted(step, {})
+    assert sum(one.waits for name, one in rows.items() if name in BEFORE) >= step.waits()
+    for line in waits_table(rows).splitlines()[2:]:
+        name, before, now = line[:30].strip(), *map(int, line[30:].split()[:2])
+        assert before == BEFORE[name].waits
+        assert now == (rows[name].waits if name in rows else 0)
+        assert name in ("reward", "checkpoint") or now <= before
+
+
+@pytest.mark.whole
+def test_the_step_with_the_recipes_own_judge_waits_as_often() -> None:
+    assert 0 < step_waits(training_step()) <= MOST_OF_A_STEP
+
+
+def test_no_denoising_step_waits_and_a_batch_of_images_waits_once(stand_in: torch.device) -> None:
+    tasks = [GenerationTask(prompt="a red dog", seed=seed) for seed in range(2)]
+    for timesteps in (2, 4):
+        model = opened_nano(str(stand_in), timesteps=timesteps)
+        with recorded() as traffic:
+            model.generate(tasks)
+        assert traffic.waits() == 1, traffic.by_place()
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_stored_denoising_steps_leave_the_device_together(
+    stand_in: torch.device, steps: int
+) -> None:
+    spec = GenerateImage(
+        width=4, height=4, sigmas=sigmas_of_steps(steps, shift=3.0), window=range(steps - 1)
+    )
+    program = Program(
+        id="p", group="p", prompt=TrainingPrompt(id="p", text="a"), steps=(spec,), seed=1
+    )
+    with recorded() as traffic:
+        sample_latents(
+            lambda x_BX, sigma: x_BX * sigma,
+            spec,
+            [generator(program, 0)],
+            (2, 2),
+            device=stand_in,
+        )
+    assert traffic.waits() == 4, traffic.by_place()
+    assert traffic.uploads() == 0
