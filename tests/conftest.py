@@ -37,6 +37,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for mark, why in OFF_BY_DEFAULT.items():
             if item.get_closest_marker(mark) and not config.getoption(f"--{mark}"):
                 item.add_marker(pytest.mark.skip(reason=f"{why}: pytest --{mark}"))
+    if any(item.get_closest_marker("device") for item in items):
+        from tests.support.stand_in_device import install
+
+        # Torch starts a thread of autograd for each device at the first backward of a process.
+        install()
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +87,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture
 def stand_in() -> Iterator[Any]:
-    """The `torch.device` of `tests.support.stand_in_device`; torch knows it from the first use."""
+    """The `torch.device` of `tests.support.stand_in_device`."""
     from tests.support.stand_in_device import in_use
 
     with in_use() as device:

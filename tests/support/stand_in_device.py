@@ -5,8 +5,9 @@ As on a GPU, its tensors refuse to meet tensors of the host, in every thread; on
 random numbers of its own and takes no generator of another device. `host_traffic.recorded` counts
 what the host asks of it. Since the arithmetic is the CPU's, results are the CPU's.
 
-It does not know: storages, streams, more than one device. `install` is for the life of the process,
-so tests ask for the fixture `stand_in`.
+It does not know: storages, streams, more than one device. `install` is for the life of the process
+and comes before its first backward pass: `conftest.py` calls it where device tests are collected,
+and they ask for the fixture `stand_in`.
 """
 
 from __future__ import annotations
