@@ -12,7 +12,7 @@ from alphatrainers.trajectory import GenerateImage, Program, TrainingPrompt
 from tests.support.host_traffic import HostTraffic, recorded
 from tools.perf.host_syncs import (
     BEFORE,
-    counted,
+    counted_waits,
     opened_nano,
     phase_of,
     step_waits,
@@ -45,7 +45,7 @@ def test_an_update_waits_ten_times_at_most(step: HostTraffic) -> None:
 
 
 def test_the_table_shows_each_phase_beside_the_count_before(step: HostTraffic) -> None:
-    rows = counted(step, {})
+    rows = counted_waits(step, {})
     assert sum(one.waits for name, one in rows.items() if name in BEFORE) >= step.waits()
     for line in waits_table(rows).splitlines()[2:]:
         name, before, now = line[:30].strip(), *map(int, line[30:].split()[:2])

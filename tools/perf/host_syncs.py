@@ -164,7 +164,7 @@ def _silent(message: str) -> None:
     del message
 
 
-def counted(step: HostTraffic, calls: Mapping[str, HostTraffic]) -> dict[str, WaitCount]:
+def counted_waits(step: HostTraffic, calls: Mapping[str, HostTraffic]) -> dict[str, WaitCount]:
     """All rows of the table."""
     found = {phase_of(event) for event in step.events}
     phases = [phase for phase in PHASES if phase in found]
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=0, help="print so many lines of the code")
     options = parser.parse_args()
     step, calls = training_step(), model_calls()
-    sys.stdout.write(waits_table(counted(step, calls)) + "\n")
+    sys.stdout.write(waits_table(counted_waits(step, calls)) + "\n")
     for name, traffic in {"one training step": step, **calls}.items():
         for waits in (True, False):
             for place, number in traffic.by_place(waits=waits)[: options.lines]:
