@@ -67,6 +67,8 @@ def training_identity(
     """What decides a training's numbers, in plain values; a folder resumes only with the same."""
     plain = strict_yaml.to_plain(settings)
     decisive = {key: value for key, value in plain.items() if key not in _NOT_DECISIVE}
+    if settings.text_batch is None:
+        del decisive["text_batch"]  # older folders know no such setting
     rewards = {
         name: {**dict(use.reward.identity), "weight": use.weight, "credits": use.applies_to}
         for name, use in components.rewards.items()
