@@ -18,7 +18,16 @@ PACKAGES = {
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "alphabench": (
         ("core",),
-        ("device_transfer", "registry", "types", "detections", "images", "weights", "nano"),
+        (
+            "device_transfer",
+            "registry",
+            "types",
+            "detections",
+            "images",
+            "weights",
+            "nano",
+            "tracing",
+        ),
         ("questions", "statistics", "scenes", "models", "remote"),
         ("interfaces", "upstream"),
         ("judges", "checkpoints", "python_arguments"),

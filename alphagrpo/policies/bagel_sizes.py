@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import torch
 from torch import nn
 
 from alphabench.checkpoints.bagel import NANO
 from alphabench.core.errors import AlphaBenchError
-from alphabench.models.bagel.config import (
-    AutoencoderConfig,
-    BagelConfig,
-    BagelTextConfig,
-    BagelVisionConfig,
-)
+from alphabench.models.bagel.config import BAGEL_7B, BagelConfig
 from alphabench.models.bagel.loading import read_sizes
 from alphabench.models.bagel.model import Bagel, ImageMarks
 from alphagrpo.policies.policy_protocols import PolicySizes, n_trained_parameters
@@ -23,30 +17,6 @@ from alphagrpo.policies.unified_policy import EXPERTS
 from alphagrpo.recipe import PolicySettings
 from alphatrainers.resource_plan import ModelSizes
 from alphatrainers.settings import TrainingSettings
-
-BAGEL_7B: Final = BagelConfig(
-    language=BagelTextConfig(
-        hidden_size=3584,
-        intermediate_size=18944,
-        num_hidden_layers=28,
-        num_attention_heads=28,
-        num_key_value_heads=4,
-        vocab_size=152064,
-        rope_theta=1e6,
-        rms_norm_eps=1e-6,
-    ),
-    vision=BagelVisionConfig(
-        hidden_size=1152,
-        intermediate_size=4304,
-        declared_layers=27,
-        num_attention_heads=16,
-        patch_size=14,
-        image_size=980,
-    ),
-    autoencoder=AutoencoderConfig(),
-    latent_side=64,
-)
-"""ByteDance-Seed/BAGEL-7B-MoT, from its JSON files."""
 
 
 def nano_sizes(settings: PolicySettings, location: str, training: TrainingSettings) -> PolicySizes:

@@ -215,14 +215,19 @@ def _local(value: Tensor) -> Tensor:
 
 
 def _shard(units: Sequence[nn.Module], processes: Processes) -> list[Any]:
+    from torch.distributed import fsdp
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
 
     device = next(units[0].parameters()).device.type
     mesh = init_device_mesh(device, (processes.size,))
     for unit in units:
-        sharded: Any = fully_shard(unit, mesh=mesh)
+        sharded: Any = fsdp.fully_shard(unit, mesh=mesh)
         # Losses are divided by counts of all processes: gradients are summed, not averaged.
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)
+    # A unit keeps its last whole gradient until the next unit in its context sends one: alone in
+    # its context it would keep it for the whole backward pass. Older versions of torch lack this.
+    share_context = getattr(fsdp, "share_comm_ctx", None)
+    if share_context is not None:
+        share_context(list(units))
     return list(units)

@@ -136,6 +136,31 @@ class BagelConfig:
         return self.latent_patch * self.autoencoder.downsample
 
 
+BAGEL_7B: Final = BagelConfig(
+    language=BagelTextConfig(
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        vocab_size=152064,
+        rope_theta=1e6,
+        rms_norm_eps=1e-6,
+    ),
+    vision=BagelVisionConfig(
+        hidden_size=1152,
+        intermediate_size=4304,
+        declared_layers=27,
+        num_attention_heads=16,
+        patch_size=14,
+        image_size=980,
+    ),
+    autoencoder=AutoencoderConfig(),
+    latent_side=64,
+)
+"""ByteDance-Seed/BAGEL-7B-MoT, from its JSON files."""
+
+
 def read_bagel_config(folder: Path, *, latent_side: int) -> BagelConfig:
     """The design that the JSON files of `folder` describe.
 
