@@ -65,6 +65,8 @@ class TrainingLoad:
     system_tokens: int = 60
     thought_tokens: int = 0
     """Of each thought; 0 is none."""
+    top_p: float = 1.0
+    """Of their sampling."""
 
 
 class LoneProcess(Processes):
@@ -265,7 +267,7 @@ def _trajectory(
     if load.thought_tokens:
         steps.insert(0, InputText(text=words(load.system_tokens), role="system"))
         segments.insert(0, steps[0])
-        thought = GenerateText(max_tokens=load.thought_tokens, trained=not images)
+        thought = GenerateText(max_tokens=load.thought_tokens, top_p=load.top_p, trained=not images)
         steps.append(thought)
         segments.append(
             SampledText(

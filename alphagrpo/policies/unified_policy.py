@@ -46,7 +46,7 @@ from alphatrainers.sampling import (
     generator,
     sample_latents,
     sample_next_tokens,
-    score_tokens,
+    score_hidden_tokens,
 )
 from alphatrainers.trajectory import (
     GenerateImage,
@@ -122,9 +122,10 @@ class _ContextReader:
         read = self.model.read_text(context, framed, recompute=self.recompute)
         rows = ragged([len(ids) for ids in framed], read.hidden_TD.device).split(read.hidden_TD)
         logp = tuple(
-            score_tokens(
-                self.model.logits(hidden_TD[: len(text.ids)]),
+            score_hidden_tokens(
+                hidden_TD[: len(text.ids)],
                 torch.tensor(text.ids).to(hidden_TD.device, non_blocking=True),
+                self.model.logits,
                 temperature=text.spec.temperature,
                 top_p=text.spec.top_p,
             )

@@ -121,7 +121,7 @@ def test_deep_models_are_counted_from_two_shallow_ones() -> None:
     deep = with_layers(4)
     counted = generation(deep, values=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("alphabench.tracing.extrapolation.TRACED_LAYERS", (1, 4))
+        patch.setattr("alphabench.tracing.extrapolation.TRACED_LAYERS", (2, 4))
         complete = generation(deep, values=False)
     for name, counts in complete.items():
         assert counted[name].flops == pytest.approx(counts.flops)

@@ -11,10 +11,12 @@ from torch import Tensor
 from alphatrainers.algorithms import sde_steps
 from alphatrainers.algorithms.schedules import sigmas_of_steps
 from alphatrainers.sampling import (
+    SCORED_TOGETHER,
     denoising_step,
     generator,
     sample_latents,
     sample_next_tokens,
+    score_hidden_tokens,
     score_tokens,
     token_log_probs,
 )
@@ -110,3 +112,32 @@ def test_a_drawn_token_at_the_edge_of_the_nucleus_keeps_a_finite_score() -> None
     logits_V = torch.tensor([3.0, 0.0, -1.0])
     score = score_tokens(logits_V[None], torch.tensor([2]), temperature=1.0, top_p=0.5)
     assert bool(score.isfinite().all())
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.7])
+def test_logits_of_a_few_tokens_at_a_time_give_the_same_scores_and_gradients(top_p: float) -> None:
+    torch.manual_seed(0)
+    n_tokens = 2 * SCORED_TOGETHER + 3
+    weight_VD = torch.randn(11, 6, dtype=torch.float64)
+    ids_T = torch.randint(11, (n_tokens,))
+    results = []
+    for chunked in (False, True):
+        hidden_TD = torch.randn(n_tokens, 6, dtype=torch.float64, generator=torch.Generator())
+        hidden_TD.requires_grad_()
+        if chunked:
+            scores_T = score_hidden_tokens(
+                hidden_TD, ids_T, lambda x_TD: x_TD @ weight_VD.T, temperature=0.8, top_p=top_p
+            )
+        else:
+            logits_TV = hidden_TD @ weight_VD.T
+            scores_T = score_tokens(logits_TV, ids_T, temperature=0.8, top_p=top_p)
+        scores_T.square().sum().backward()  # type: ignore[no-untyped-call]
+        assert hidden_TD.grad is not None
+        results.append((scores_T.detach(), hidden_TD.grad))
+    for complete, in_parts in zip(*results, strict=True):
+        assert torch.allclose(complete, in_parts, rtol=1e-6)
+    with torch.no_grad():
+        again_T = score_hidden_tokens(
+            hidden_TD, ids_T, lambda x_TD: x_TD @ weight_VD.T, temperature=0.8, top_p=top_p
+        )
+    assert torch.allclose(again_T, results[0][0], rtol=1e-6)

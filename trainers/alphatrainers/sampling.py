@@ -4,23 +4,26 @@ One denoising loop that stores what the log-probability was computed from, one w
 and to score it under the very same distribution, and one generator for each segment of a program.
 Knows no model: it is given velocities and logits.
 
-Shapes: B samples; X the axes of one latent; S stored steps; V vocabulary; T tokens.
+Shapes: B samples; X the axes of one latent; S stored steps; V vocabulary; T tokens; D width.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from alphatrainers.algorithms import sde_steps
 from alphatrainers.algorithms.precision import widen
 from alphatrainers.algorithms.sde_steps import DenoisingStep
 from alphatrainers.trajectory import GenerateImage, Program
 
+SCORED_TOGETHER: Final = 128
+"""Tokens whose logits are in memory at once: 74 MiB a copy in float32 for 152,064 entries."""
 Velocity = Callable[[Tensor, float], Tensor]
 """Latents (B, X) and a noise level to the velocity (B, X), guided as the program asks."""
 
@@ -163,3 +166,37 @@ def score_tokens(logits_TV: Tensor, ids_T: Tensor, *, temperature: float, top_p:
     """Log-probability of each id under the distribution it was sampled from; differentiable."""
     logp_TV = token_log_probs(logits_TV, temperature=temperature, top_p=top_p, sampled_N=ids_T)
     return logp_TV.gather(-1, ids_T[:, None])[:, 0]
+
+
+def score_hidden_tokens(
+    hidden_TD: Tensor,
+    ids_T: Tensor,
+    head: Callable[[Tensor], Tensor],
+    *,
+    temperature: float,
+    top_p: float,
+) -> Tensor:
+    """`score_tokens` from what a vocabulary head reads: logits of a few tokens at a time.
+
+    Logits of a long text take more memory than the rest of a large model's backward pass. They are
+    not stored for it, but computed again there.
+
+    Args:
+        hidden_TD: one row an id.
+        ids_T: as sampled.
+        head: hidden states (T, D) to logits (T, V); without side effects.
+        temperature: of the sampling.
+        top_p: of the sampling.
+    """
+
+    def score(part_TD: Tensor, part_T: Tensor) -> Tensor:
+        return score_tokens(head(part_TD), part_T, temperature=temperature, top_p=top_p)
+
+    parts = zip(
+        torch.split(hidden_TD, SCORED_TOGETHER), torch.split(ids_T, SCORED_TOGETHER), strict=True
+    )
+    if not torch.is_grad_enabled():
+        return torch.cat([score(*part) for part in parts])
+    return torch.cat(
+        [checkpoint(score, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    )

@@ -77,10 +77,10 @@ def test_an_update_on_shapes_counts_what_one_on_real_tensors_counts() -> None:
 def test_recomputation_trades_memory_for_work() -> None:
     plain_load = replace(LOAD, guidance=None, thought_tokens=0)
     plain, lean = (
-        counted(replace(LORA, recompute=recompute), layers=8, load=plain_load)["image"]
+        counted(replace(LORA, recompute=recompute), layers=3, load=plain_load)["image"]
         for recompute in (False, True)
     )
-    assert lean.peak["activations"] < 0.5 * plain.peak["activations"]
+    assert lean.peak["activations"] < 0.7 * plain.peak["activations"]
     assert lean.flops > 1.2 * plain.flops
 
 
@@ -89,7 +89,7 @@ def test_deep_policies_are_counted_from_two_shallow_ones() -> None:
     load = replace(LOAD, guidance=None)
     few = counted(replace(LORA, recompute=True), layers=4, load=load)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("alphabench.tracing.extrapolation.TRACED_LAYERS", (1, 4))
+        patch.setattr("alphabench.tracing.extrapolation.TRACED_LAYERS", (2, 4))
         complete = counted(replace(LORA, recompute=True), layers=4, load=load)
     for name, counts in complete.items():
         assert few[name].flops == pytest.approx(counts.flops)

@@ -20,8 +20,9 @@ from alphabench.models.bagel.config import BagelConfig
 from alphabench.models.bagel.guidance import intervals
 from alphabench.models.bagel.loading import LoadedBagel
 from alphabench.models.bagel.model import Bagel, ImageMarks
-from alphabench.models.bagel.sampler import GuidedVelocity, generate_text, with_thought
+from alphabench.models.bagel.sampler import GuidedVelocity, with_thought
 from alphabench.models.bagel.sampling_config import BagelSampling
+from alphabench.models.bagel.text_decoding import generate_text
 from alphabench.models.bagel.tokenizer import BagelTokens
 from alphabench.models.unified_model import GenerationTask
 from alphabench.tracing.extrapolation import at_depth, mean_phase, repeated_phase
@@ -191,10 +192,10 @@ def _thought(
         return with_thought(model, contexts, [block] * load.images)
 
 
-def _nothing_more(logits_BV: Tensor, rows: Sequence[int]) -> list[int]:
+def _nothing_more(logits_BV: Tensor, rows: Sequence[int]) -> Tensor:
     """Chooses from logits as sampling does, and ends each row."""
     logits_BV.argmax(dim=-1)
-    return [END] * len(rows)
+    return torch.full((len(rows),), END)
 
 
 def _together(parts: Sequence[PhaseCounts]) -> PhaseCounts:
