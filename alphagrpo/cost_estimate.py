@@ -2,27 +2,47 @@
 
 Reads the small files of a checkpoint that is at hand, and the shapes in a pipeline's weight files;
 knows the sizes of the released BAGEL and of SD3.5 medium. Loads no weights, asks no judge and needs
-no GPU. The estimates are those of `alphatrainers.resource_plan`.
+no GPU. Memory of a BAGEL is counted by running an update on shapes (`alphabench.tracing`); the
+other estimates are those of `alphatrainers.resource_plan`.
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
+import torch
+
 from alphabench.checkpoints import open_checkpoint, pick_checkpoint_kind
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import split_spec
+from alphabench.models.bagel.generation_trace import KV_CACHE, WEIGHTS
 from alphabench.models.bagel.guidance import Guidance
+from alphabench.tracing.ledger import LOGITS, TEMPORARY, PhaseCounts
+from alphagrpo.policies.bagel_training_trace import (
+    ADAPTERS,
+    COPIES,
+    GRADIENTS,
+    OPTIMISER,
+    TrainingLoad,
+)
 from alphagrpo.policies.factory import guidance, training_adapter
 from alphagrpo.policies.policy_protocols import EstimatedCheckpoint, PolicySizes
 from alphagrpo.prompts import SMALL
 from alphagrpo.recipe import ImageSamplingSettings, PolicySettings, TrainingRecipe
 from alphagrpo.rewards.reward_kinds import RewardSettings, load_reward_kind
 from alphatrainers.algorithms.schedules import sigmas_of_points
-from alphatrainers.resource_plan import TERA, ModelSizes, describe_plan, plan_resources
+from alphatrainers.resource_plan import (
+    GIB,
+    TERA,
+    DeviceMemory,
+    ModelSizes,
+    describe_plan,
+    plan_resources,
+)
 from alphatrainers.settings import TrainingSettings
 
 SIZE_ESTIMATES: Final[Mapping[str, str]] = {
@@ -42,15 +62,21 @@ TOKENS_PER_CALL: Final = 400.0
 """Estimate: an image of 512 x 512 pixels and a question."""
 
 
-def forecast(recipe: TrainingRecipe) -> str:
-    """The plan of a training as lines for a terminal; without estimates where no size is known."""
+def forecast(recipe: TrainingRecipe, *, counted: bool = False) -> str:
+    """The plan of a training as lines for a terminal; without estimates where no size is known.
+
+    Args:
+        recipe: of the training.
+        counted: count the memory by running an update on shapes, where the policy can: seconds
+            instead of none.
+    """
     lines = [
         f"recipe            {recipe.task.kind} on {recipe.policy.checkpoint}",
         f"costs             {recipe.about.costs}",
         f"measured          {recipe.about.measured}",
     ]
     try:
-        lines += _estimates(recipe)
+        lines += _estimates(recipe, counted=counted)
     except AlphaBenchError as error:
         lines.append(f"no estimate: {error}")
     return "\n".join(lines)
@@ -66,7 +92,7 @@ def estimate_sizes(recipe: TrainingRecipe) -> PolicySizes:
     return _with_options(_open_sizes(recipe, name), {**own, **recipe.policy.options})
 
 
-def _estimates(recipe: TrainingRecipe) -> list[str]:
+def _estimates(recipe: TrainingRecipe, *, counted: bool) -> list[str]:
     model = estimate_sizes(recipe)
     draw = recipe.task.draw
     sizes = replace(
@@ -81,10 +107,53 @@ def _estimates(recipe: TrainingRecipe) -> list[str]:
     found, initial = plan_resources(recipe.training, sizes), _initial_images(recipe)
     more = 1.0 + initial / found.trajectories
     found = found._replace(judge_calls=found.judge_calls * more, cost_usd=found.cost_usd * more)
-    lines = [describe_plan(found)]
+    said = []
+    if counted and model.count_update is not None:
+        phases = _count_update(recipe, model, sizes)
+        found = found._replace(memory=_counted_memory(phases))
+        said.append("Memory is counted from the operators of one update, at its peak.")
+    lines = [describe_plan(found), *said]
     if initial:
         lines.append(_initial_line(recipe, model, sizes, initial))
     return lines
+
+
+def _count_update(
+    recipe: TrainingRecipe, model: PolicySizes, sizes: ModelSizes
+) -> Mapping[str, PhaseCounts]:
+    assert model.count_update is not None
+    draw, thought = recipe.task.draw, recipe.task.thought
+    thinks = _thinks(recipe)
+    load = TrainingLoad(
+        width=draw.width or model.image_size[0],
+        height=draw.height or model.image_size[1],
+        sigmas=tuple(sigmas_of_points(draw.points, shift=draw.shift)),
+        window=sizes.window,
+        guidance=guidance(draw.guidance),
+        # What images take in a context, tokens of text do too.
+        prompt_tokens=sizes.read_tokens - (SYSTEM_TOKENS if thinks else 0),
+        system_tokens=SYSTEM_TOKENS,
+        thought_tokens=thought.max_tokens if thinks else 0,
+        top_p=thought.top_p,
+    )
+    dtype = torch.float32 if sizes.bytes_per_parameter == _WIDTHS["float32"] else torch.bfloat16
+    return model.count_update(recipe.training, load, dtype=dtype, peaks_only=True)
+
+
+def _counted_memory(phases: Mapping[str, PhaseCounts]) -> DeviceMemory:
+    """Of the phase with the highest peak."""
+    peak = max(phases.values(), key=lambda counts: counts.peak_bytes).peak
+
+    def gib(*categories: str) -> float:
+        return math.fsum(peak.get(name, 0.0) for name in categories) / GIB
+
+    return DeviceMemory(
+        weights=gib(WEIGHTS),
+        training=gib(ADAPTERS, GRADIENTS, OPTIMISER),
+        copies=gib(COPIES),
+        contexts=gib(KV_CACHE),
+        activations=gib(TEMPORARY, LOGITS),
+    )
 
 
 def _open_sizes(recipe: TrainingRecipe, name: str) -> PolicySizes:

@@ -167,7 +167,7 @@ def _dry_run(
     from alphagrpo.preflight import obstacles
     from alphagrpo.training_run import training_device
 
-    echo(forecast(recipe))
+    echo(forecast(recipe, counted=True))
     context = AssemblyContext(
         folder=folder,
         data=UpstreamData(cache_dir=cache or default_cache_dir()),

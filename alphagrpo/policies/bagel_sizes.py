@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.config import BAGEL_7B, BagelConfig
 from alphabench.models.bagel.loading import read_sizes
 from alphabench.models.bagel.model import Bagel, ImageMarks
+from alphagrpo.policies.bagel_training_trace import trace_update
 from alphagrpo.policies.policy_protocols import PolicySizes, n_trained_parameters
 from alphagrpo.policies.unified_policy import EXPERTS
 from alphagrpo.recipe import PolicySettings
@@ -71,4 +73,9 @@ def _sizes(
         activation_bytes_per_token=per_layer * language.num_hidden_layers * width,
         checkpointed_bytes_per_token=language.hidden_size * language.num_hidden_layers * width,
     )
-    return PolicySizes(sizes=sizes, token_pixels=config.token_pixels, image_size=image_size)
+    return PolicySizes(
+        sizes=sizes,
+        token_pixels=config.token_pixels,
+        image_size=image_size,
+        count_update=partial(trace_update, config),
+    )

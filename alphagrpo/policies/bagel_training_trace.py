@@ -94,6 +94,7 @@ def trace_update(
     *,
     dtype: torch.dtype,
     processes: int = 1,
+    peaks_only: bool = False,
     values: bool = False,
 ) -> dict[str, PhaseCounts]:
     """Counts by phase for one batch of `training.replay_batch` trajectories and one optimiser step.
@@ -107,14 +108,17 @@ def trace_update(
         load: what a trajectory holds.
         dtype: of the weights that are not trained, or of all where no LoRA is.
         processes: that train together, this one's share is counted.
+        peaks_only: run one step of the window, the most guided one, so that only the peak of
+            `image` is that of all; a quarter of the time.
         values: see `trace_generation`.
     """
+    how = _How(dtype=dtype, processes=processes, peaks_only=peaks_only, values=values)
 
     def trace(layers: int) -> Mapping[str, PhaseCounts]:
         language = replace(config.language, num_hidden_layers=layers)
         shallow = replace(config, language=language)
         with _group(processes):
-            return _trace(shallow, _one_batch(training), load, dtype, processes, values)
+            return _trace(shallow, _one_batch(training), load, how)
 
     return at_depth(trace, config.language.num_hidden_layers)
 
@@ -148,16 +152,15 @@ def _trace(
     config: BagelConfig,
     training: TrainingSettings,
     load: TrainingLoad,
-    dtype: torch.dtype,
-    processes: int,
-    values: bool,
+    how: _How,
 ) -> dict[str, PhaseCounts]:
     found: dict[str, PhaseCounts] = {}
-    group = LoneProcess(rank=0, size=processes)
-    counted = shapes_only(vocabulary=config.language.vocab_size, values=values)
+    group = LoneProcess(rank=0, size=how.processes)
+    counted = shapes_only(vocabulary=config.language.vocab_size, values=how.values)
     with counted as ledger, _as_gpu_optimiser():
         policy = UMMPolicy(
-            UnifiedBagel(shaped_bagel(config, ledger, dtype=dtype), BagelSampling()), identity={}
+            UnifiedBagel(shaped_bagel(config, ledger, dtype=how.dtype), BagelSampling()),
+            identity={},
         )
         weights = WeightSets(policy, training, views=_copied_views(training), processes=group)
         ledger.rebook(TEMPORARY, COPIES)
@@ -181,11 +184,21 @@ def _trace(
         if training.text.trained and load.thought_tokens:
             found[TEXT] = run.count(training, _trajectory(config, load, images=0))
         if training.image.algorithm is not None:
-            found[IMAGE] = _images(run, training, load)
+            found[IMAGE] = _images(run, training, load, peaks_only=how.peaks_only)
         engine.held = False
         with ledger.phase(found, STEP):
             engine.update()
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    """Arguments of `trace_update`."""
+
+    dtype: torch.dtype
+    processes: int
+    peaks_only: bool
+    values: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,10 +233,13 @@ class _Run:
         return found[""]
 
 
-def _images(run: _Run, training: TrainingSettings, load: TrainingLoad) -> PhaseCounts:
+def _images(
+    run: _Run, training: TrainingSettings, load: TrainingLoad, *, peaks_only: bool
+) -> PhaseCounts:
     """One and two trained steps of each kind, and from them all; the highest of the peaks."""
     algorithm = training.image.algorithm
     assert algorithm is not None
+    kinds: dict[int, float] = {1: 1.0}
     if algorithm.trains_on.needs_window:
         guidance = load.guidance or Guidance(text_scale=1.0)
         kinds = {guidance.branches(load.sigmas[step]): load.sigmas[step] for step in load.window}
@@ -231,11 +247,14 @@ def _images(run: _Run, training: TrainingSettings, load: TrainingLoad) -> PhaseC
         times = {level: branches.count(kind) for kind, level in kinds.items()}
     else:
         times = {1.0: training.image.levels}
+    if peaks_only:
+        guided = _trajectory(run.config, load, images=1, level=kinds[max(kinds)])
+        return run.count(_levels(training, 1), guided)
     total: PhaseCounts | None = None
     for level, count in times.items():
         one, two = (
             run.count(
-                replace(training, image=replace(training.image, levels=n)),
+                _levels(training, n),
                 _trajectory(run.config, load, images=n, level=level),
             )
             for n in (1, 2)
@@ -243,6 +262,10 @@ def _images(run: _Run, training: TrainingSettings, load: TrainingLoad) -> PhaseC
         total = _with_more(total or one, one, two, count if total else count - 1)
     assert total is not None, "a window is not empty"
     return total
+
+
+def _levels(training: TrainingSettings, count: int) -> TrainingSettings:
+    return replace(training, image=replace(training.image, levels=count))
 
 
 def _with_more(total: PhaseCounts, one: PhaseCounts, two: PhaseCounts, times: int) -> PhaseCounts:

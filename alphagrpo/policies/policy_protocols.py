@@ -17,6 +17,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
+from alphabench.tracing.ledger import PhaseCounts
 from alphagrpo.policies.handle import PolicyHandle
 from alphatrainers.resource_plan import ModelSizes
 from alphatrainers.settings import TrainingSettings
@@ -77,6 +78,9 @@ class PolicySizes:
     """Pixels on a side of one latent token."""
     image_size: tuple[int, int]
     """Width and height of its images where the recipe names none; pixels."""
+    count_update: Callable[..., Mapping[str, PhaseCounts]] | None = None
+    """Counts an update on shapes: takes `training`, `load` and `dtype` as
+    `bagel_training_trace.trace_update` does. None: memory is estimated from `sizes`."""
 
 
 @runtime_checkable

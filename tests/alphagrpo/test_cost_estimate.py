@@ -93,3 +93,15 @@ def test_a_folder_at_hand_is_measured_by_its_own_files(tmp_path: Path) -> None:
 def test_a_model_of_unknown_size_has_no_estimate_and_says_why() -> None:
     said = forecast(load_recipe("sd35-dvreward", ["policy.checkpoint=somebody/some-pipeline"]))
     assert "no estimate: the hub repository 'somebody/some-pipeline'" in said
+
+
+def test_the_memory_of_a_training_is_counted_from_an_update_on_shapes(tmp_path: Path) -> None:
+    folder = save_bagel(tmp_path / "tiny")
+    (folder / "alphabench.json").write_text(json.dumps(OWN))
+    changes = (f"policy.checkpoint={folder}", "task.draw.width=32", "task.draw.height=32",
+               "task.thought.max_tokens=8", "training.replay_batch=1")  # fmt: skip
+    recipe = load_recipe("nano-rt2i", changes)
+    estimated, counted = forecast(recipe), forecast(recipe, counted=True)
+    assert "Memory is counted from the operators of one update" in counted
+    assert "Memory is counted" not in estimated
+    assert counted.splitlines()[3:10] == estimated.splitlines()[3:10]

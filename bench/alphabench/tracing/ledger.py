@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 TEMPORARY: Final = "activations"
@@ -128,8 +127,8 @@ class TensorLedger(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return NotImplemented  # a tensor of several processes: its own parts come next
         kwargs = kwargs or {}
         result = self._compute(func, args, kwargs)
-        given = [_plain(one) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
-        made = [_plain(one) for one in tree_leaves(result) if isinstance(one, Tensor)]
+        given = [_plain(one) for one in tensors_in(*args, *kwargs.values())]
+        made = [_plain(one) for one in tensors_in(result)]
         self._count(func, args, kwargs, result, given, made)
         for tensor in made:
             storage = tensor.untyped_storage()
@@ -205,6 +204,17 @@ class TensorLedger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         del self._references[key]
         self._sums[category] -= size
         self._total -= size
+
+
+def tensors_in(*values: object) -> list[Tensor]:
+    """The tensors among an operator's arguments or results, those in lists included."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += tensors_in(*value)
+    return found
 
 
 _ATTENTION: Final[Mapping[str, float]] = {

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
-from alphabench.tracing.ledger import TensorLedger
+from alphabench.tracing.ledger import TensorLedger, tensors_in
 
 aten = torch.ops.aten
 _LARGEST_COMPUTED: Final = 2**18
@@ -123,7 +122,7 @@ def _fused_attention(
 
 def _compute(func: Any, args: Any, kwargs: Any) -> Any:
     """One operator: for real where no argument lacks values, else by shape alone."""
-    tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+    tensors = tensors_in(*args, *kwargs.values())
     fake = any(isinstance(one, FakeTensor) for one in tensors)
     if not fake:
         unset = func._schema.name.rpartition("::")[2] in _UNSET
