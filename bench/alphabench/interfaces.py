@@ -177,6 +177,18 @@ class MeasuresWeights(Protocol):
 
 
 @runtime_checkable
+class CountsMemory(Protocol):
+    """A generator that can count the memory of a generation before its weights load."""
+
+    def peak_bytes(self) -> int | None:
+        """Bytes of one batch at its peak, weights included; seconds of work.
+
+        None where the files are not on this machine.
+        """
+        ...
+
+
+@runtime_checkable
 class HasAddress(Protocol):
     """A generator behind a network address."""
 

@@ -397,3 +397,12 @@ def test_compile_compiles_the_layers_and_is_part_of_the_identity(
     difference = generated(compiled, ask) - generated(plain, ask)
     assert np.abs(difference).max() <= 1
     assert compiled.model().loaded.model.language_model.model.compiled  # type: ignore[attr-defined]
+
+
+def test_the_memory_of_a_batch_is_counted_before_the_weights_load(tiny: Path) -> None:
+    handle = opened(tiny, width="32", height="32", timesteps="3").handle
+    assert isinstance(handle, BagelHandle)
+    size, peak = handle.weight_size(), handle.peak_bytes()
+    assert size is not None
+    assert peak is not None
+    assert size.loaded < peak < 10 * size.loaded

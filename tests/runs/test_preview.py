@@ -118,6 +118,30 @@ def test_the_size_of_weights_is_shown_where_it_is_known(
     assert shown.facts["weights"].startswith(words)
 
 
+@dataclass
+class Counted(Described):
+    """Dots that say how much memory a batch takes."""
+
+    peak: int | None = None
+
+    def peak_bytes(self) -> int | None:
+        return self.peak
+
+
+@pytest.mark.parametrize(
+    ("loaded", "peak", "shown_as"),
+    [(27 * 2**30, 30 * 2**30, "30.0 GiB, counted"), (2**20, 2**21, ""), (2**31, None, "")],
+)
+def test_the_peak_of_a_batch_is_shown_for_large_weights(
+    tmp_path: Path, loaded: int, peak: int | None, shown_as: str
+) -> None:
+    size = WeightSize(stored=loaded, loaded=loaded)
+    counted = Counted(settings={}, default_settings={}, size=size, peak=peak)
+    facts = preview_of(counted, out=tmp_path / "run").facts
+    assert facts.get("peak memory", "").startswith(shown_as)
+    assert ("peak memory" in facts) == bool(shown_as)
+
+
 def test_the_embedded_model_shows_its_size_and_settings(tmp_path: Path) -> None:
     checkpoint = checkpoint_factory("nano", options={"timesteps": "20"})
     plan = plan_run(open_benchmark("geneval:mini"), checkpoint, out=tmp_path / "run")

@@ -288,11 +288,33 @@ class BagelHandle:
         stored = sum(path.stat().st_size for path in paths)
         return memory.WeightSize(stored=stored, loaded=self._needed_bytes(folder))
 
-    def _needed_bytes(self, folder: Path) -> int:
+    def peak_bytes(self) -> int | None:
+        """See `CountsMemory`."""
+        import torch
+
+        from alphabench.models.bagel.generation_trace import GenerationLoad, trace_generation
+        from alphabench.models.bagel.loading import read_sizes
+
+        size = self.weight_size()
+        if size is None:
+            return None
+        snapshot, sampling = self.files.snapshot, self.sampling
+        folder = self.files.folder or (snapshot.cached if snapshot is not None else None)
+        assert folder is not None, "its weights have a size"
+        config = read_sizes(folder)
+        thought = sampling.max_think_tokens if self.think else 0
+        load = GenerationLoad(images=sampling.batch_size, thought_tokens=thought)
+        wide = self._needed_bytes(folder, width=4)
+        dtype = torch.float32 if size.loaded == wide else torch.bfloat16
+        phases = trace_generation(config, sampling, load, dtype=dtype)
+        return round(max(counts.peak_bytes for counts in phases.values()))
+
+    def _needed_bytes(self, folder: Path, *, width: int | None = None) -> int:
         widths = {"stored": None, "float32": 4, "float16": 2, "bfloat16": 2}
         name, model = self.name, memory.safetensors_among(folder, self.files.needed)
         coder = model.pop(_CODER)
-        needed = memory.stored_bytes(model.values(), width=widths[self.sampling.dtype], name=name)
+        width = width or widths[self.sampling.dtype]
+        needed = memory.stored_bytes(model.values(), width=width, name=name)
         return needed + memory.stored_bytes([coder], width=widths["float32"], name=name)
 
 

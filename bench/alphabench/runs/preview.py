@@ -17,7 +17,13 @@ from urllib.parse import urlsplit
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
-from alphabench.interfaces import Generator, HasAddress, MeasuresWeights, ShowsSettings
+from alphabench.interfaces import (
+    CountsMemory,
+    Generator,
+    HasAddress,
+    MeasuresWeights,
+    ShowsSettings,
+)
 from alphabench.questions import EstimatesCost, Judge, remote_judge_of
 from alphabench.remote import credentials
 from alphabench.runs.factories import check_writable
@@ -32,6 +38,8 @@ T = TypeVar("T")
 _UNKNOWN: Final = "0" * 64
 """Stands for the sha256 of an image that does not exist yet."""
 _MOST_WRAPPERS: Final = 4
+_LEAST_COUNTED: Final = GIB
+"""Bytes of the smallest weights for which the memory of a generation is counted: others fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +51,8 @@ class Preview:
     numbers: Mapping[str, Any]
     """The same for programs, in `--json` under `plan`: images, images_existing, settings,
     changed_settings, weights (in bytes: stored, loaded, free; None where they are not on this
-    machine);
-    with a judge also judge_calls, judge_tries and, for a remote one, judge_most_usd (None where its
-    prices are not given)."""
+    machine); for a large BAGEL peak_bytes; with a judge also judge_calls, judge_tries and, for a
+    remote one, judge_most_usd (None where its prices are not given)."""
     missing: tuple[str, ...]
     """What prevents the run, and which images cannot be generated or scored."""
     refused: bool = False
@@ -235,13 +242,17 @@ def _weights(generator: Generator, *, device: str) -> _Part:
         )
     free = free_bytes(device)
     has = "" if free is None else f"; {device} has {_bytes(free)} free"
-    return _Part(
-        facts={
-            "weights": f"{_bytes(size.stored)} on disk, {_bytes(size.loaded)} in memory without "
-            f"activations{has}"
-        },
-        numbers={"weights": {**asdict(size), "free": free}},
-    )
+    facts = {
+        "weights": f"{_bytes(size.stored)} on disk, {_bytes(size.loaded)} in memory without "
+        f"activations{has}"
+    }
+    numbers: dict[str, Any] = {"weights": {**asdict(size), "free": free}}
+    counts: CountsMemory | None = _innermost(generator, CountsMemory)
+    if counts is not None and size.loaded >= _LEAST_COUNTED:
+        numbers["peak_bytes"] = peak = counts.peak_bytes()
+        if peak is not None:
+            facts["peak memory"] = f"{_bytes(peak)}, counted from the operators of one batch"
+    return _Part(facts=facts, numbers=numbers)
 
 
 def _bytes(count: int) -> str:

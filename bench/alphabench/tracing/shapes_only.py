@@ -97,9 +97,9 @@ class AsOnGpu(TorchFunctionMode):
 
 
 def _fused_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
@@ -112,11 +112,12 @@ def _fused_attention(
     """
     del enable_gqa  # the kernel groups queries by itself
     if attn_mask is not None and attn_mask.dtype == torch.bool:
-        attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill_(
-            ~attn_mask, float("-inf")
-        )
+        numbers = torch.zeros_like(attn_mask, dtype=query.dtype)
+        attn_mask = numbers.masked_fill_(~attn_mask, float("-inf"))
     kernel = aten._scaled_dot_product_flash_attention_for_cpu
-    mixed: Tensor = kernel(q, k, v, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
+    mixed: Tensor = kernel(
+        query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
+    )[0]
     return mixed
 
 
