@@ -37,6 +37,7 @@ _PROBE: Final = ".alphabench-ray-"
 _LONGEST_REASON: Final = 300
 _SECONDS_TO_LEAVE: Final = 10.0
 _SECONDS_TO_CONNECT: Final = 5.0
+_SECONDS_TO_LEARN: Final = 2.0
 PATIENCE_SECONDS: Final = 20.0
 """How long no actor may have started before the user is informed."""
 _SECONDS_WITHOUT_NODES: Final = 120.0
@@ -123,6 +124,7 @@ class _RayWorker:
         self.batch: Sequence[Any] | None = None
         self.ready = False
         self.started = False
+        self._stopped = False
         self._ray, self._actor, self._node = ray, actor, ""
         self._inbox = inbox
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -135,6 +137,7 @@ class _RayWorker:
 
     def stop(self, *, patience: float = 0.0) -> None:
         del patience  # Ray ends the child processes of an actor
+        self._stopped = True
         self._outbox.put(None)
         self._ray.kill(self._actor)
         self._talker.join(timeout=_SECONDS_TO_LEAVE)
@@ -152,7 +155,8 @@ class _RayWorker:
             while (batch := self._outbox.get()) is not None:
                 self._inbox.put((self, self._answer(batch)))
         except self._ray.exceptions.RayError as error:
-            self._inbox.put((self, WorkerMessage("gone", self._end(error))))
+            if not self._stopped:
+                self._inbox.put((self, WorkerMessage("gone", self._end(error))))
 
     def _answer(self, batch: bytes) -> WorkerMessage:
         try:
@@ -168,11 +172,18 @@ class _RayWorker:
         return 1
 
     def _node_is_gone(self) -> bool:
-        try:
-            nodes = self._ray.nodes()
-        except self._ray.exceptions.RayError:
-            return True
-        return any(one["NodeID"] == self._node and not one["Alive"] for one in nodes)
+        """The cluster may learn of it a little later than of its processes."""
+        deadline = time.monotonic() + _SECONDS_TO_LEARN
+        while True:
+            try:
+                nodes = self._ray.nodes()
+            except self._ray.exceptions.RayError:
+                return True
+            if any(one["NodeID"] == self._node and not one["Alive"] for one in nodes):
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.2)
 
     def _end(self, error: Exception) -> WorkerEnd:
         if self._node_is_gone() or getattr(error, "preempted", False):
