@@ -9,6 +9,7 @@ from alphabench.models.unified_model import GenerationTask
 from alphatrainers.algorithms.schedules import sigmas_of_steps
 from alphatrainers.sampling import generator, sample_latents
 from alphatrainers.trajectory import GenerateImage, Program, TrainingPrompt
+from alphatrainers.weight_sets import full_values
 from tests.support.host_traffic import HostTraffic, recorded
 from tools.perf.host_syncs import (
     BEFORE,
@@ -22,7 +23,7 @@ from tools.perf.host_syncs import (
 
 pytestmark = pytest.mark.device
 
-MOST_OF_A_STEP, MOST_OF_AN_UPDATE = 60, 10
+MOST_OF_A_STEP, MOST_OF_AN_UPDATE, MOST_OF_A_CHECKPOINT = 60, 10, 10
 BRIGHT = "rewards.dvreward.judge='python:tests.support.dvreward_judges:brightness'"
 
 
@@ -57,6 +58,39 @@ def test_the_table_shows_each_phase_beside_the_count_before(step: HostTraffic) -
 @pytest.mark.whole
 def test_the_step_with_the_recipes_own_judge_waits_as_often() -> None:
     assert 0 < step_waits(training_step()) <= MOST_OF_A_STEP
+
+
+def test_a_checkpoint_waits_ten_times_at_most(step: HostTraffic) -> None:
+    waits = step.waits(lambda event: phase_of(event) == "checkpoint")
+    assert 0 < waits <= MOST_OF_A_CHECKPOINT, step.by_place()
+
+
+def test_tensors_that_are_saved_leave_the_device_together_and_keep_each_bit(
+    stand_in: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = {
+        "float": torch.tensor([[1.5, float("nan")], [-0.0, 1e-42]]),
+        "number": torch.tensor(7.25),
+        "transposed": torch.arange(6.0).reshape(2, 3).t(),
+        "half": torch.arange(3, dtype=torch.bfloat16),
+        "none": torch.empty(0, 4),
+    }
+    there = {name: value.to(stand_in) for name, value in hosts.items()}
+    values = {**there, "of the host": torch.ones(2)}
+    for most, waits in ((2**28, 2), (1, len(there))):
+        monkeypatch.setattr("alphatrainers.weight_sets._BYTES_AT_ONCE", most)
+        with recorded() as traffic:
+            found = full_values(values)
+        assert traffic.waits() == waits, traffic.by_place()
+        assert list(found) == list(values)
+        for name, wanted in hosts.items():
+            assert found[name].shape == wanted.shape
+            assert found[name].dtype == wanted.dtype
+            bits = [one.contiguous().flatten().view(torch.uint8) for one in (found[name], wanted)]
+            assert torch.equal(*bits)
+        memory = {value.untyped_storage().data_ptr() for value in found.values() if value.numel()}
+        assert len(memory) == len(found) - 1
+    assert found["of the host"] is not values["of the host"]
 
 
 def test_no_denoising_step_waits_and_a_batch_of_images_waits_once(stand_in: torch.device) -> None:

@@ -31,7 +31,7 @@ from alphatrainers.settings import TrainingSettings
 from alphatrainers.shards import can_write_shards, names_of_shards, read_shards, write_shards
 from alphatrainers.update import Updater
 from alphatrainers.validation_curve import ValidationCurves
-from alphatrainers.weight_sets import WeightSets, copy_into, is_sharded
+from alphatrainers.weight_sets import WeightSets, copy_into, full_values, is_sharded
 
 
 @dataclass(slots=True, kw_only=True)
@@ -213,7 +213,7 @@ class Checkpointer:
 
 
 def _not_sharded(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.cpu() for name, value in values.items() if not is_sharded(value)}
+    return full_values({name: value for name, value in values.items() if not is_sharded(value)})
 
 
 def _no_weights(view: str) -> AlphaBenchError:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from alphabench.core.errors import TrainingStoppedError
 from alphatrainers.distributed import Processes
 from alphatrainers.settings import OptimiserSettings
-from alphatrainers.weight_sets import WeightSets, copy_into, full_value, is_sharded
+from alphatrainers.weight_sets import WeightSets, copy_into, full_values, is_sharded
 
 _BUCKET = 2**25
 """Gradient elements that are summed over processes in one message."""
@@ -89,11 +89,7 @@ class WeightOptimizer:
 
     def state(self) -> dict[str, Tensor]:
         """The optimizer's full tensors, by `<what>.<parameter>`."""
-        return {
-            f"{what}.{self._names[id(parameter)]}": full_value(value)
-            for parameter, values in self._optimiser.state.items()
-            for what, value in values.items()
-        }
+        return full_values(self.tensors())
 
     def tensors(self) -> dict[str, Tensor]:
         """The optimizer's own tensors, by the same names; of sharded ones, this process's part."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from alphatrainers.protocols import Policy, WeightView
 from alphatrainers.settings import TrainingSettings
 
 Values = dict[str, Tensor]
+
+_BYTES_AT_ONCE: Final = 2**28
+"""Of tensors that leave a device in one copy: they are joined there, which takes as much memory."""
 
 
 class WeightSets:
@@ -101,7 +104,7 @@ class WeightSets:
     def values(self, view: WeightView) -> Values:
         """Full values on the CPU, the same in every process; needs a view that has a copy."""
         source: Mapping[str, Tensor] = self.trained if view == "train" else self._copies[view]
-        return {name: full_value(value) for name, value in source.items()}
+        return full_values(source)
 
     def tensors(self, view: WeightView) -> Values:
         """The values as this process holds them: of sharded ones, its part. Not copied."""
@@ -186,12 +189,44 @@ def is_sharded(value: Tensor) -> bool:
     return isinstance(value, DTensor)
 
 
-def full_value(value: Tensor) -> Tensor:
-    """The full tensor on the CPU, gathered from all processes if it is sharded."""
+def full_values(values: Mapping[str, Tensor]) -> Values:
+    """Copies of full tensors on the CPU, gathered from all processes where they are sharded.
+
+    Tensors of a device are joined by type and copied together: the host waits once for each type,
+    and once more for every 256 MiB. Every process must ask for the same names in the same order.
+    """
     from torch.distributed.tensor import DTensor
 
-    value = value.detach()
-    return (value.full_tensor() if isinstance(value, DTensor) else value).cpu().clone()
+    found: Values = {}
+    joined: dict[tuple[torch.device, torch.dtype], Values] = {}
+    held = 0
+    for name, value in values.items():
+        full = value.detach()
+        full = full.full_tensor() if isinstance(full, DTensor) else full
+        if full.device.type == "cpu":
+            found[name] = full.clone()
+            continue
+        joined.setdefault((full.device, full.dtype), {})[name] = full
+        held += full.numel() * full.element_size()
+        if held >= _BYTES_AT_ONCE:
+            for together in joined.values():
+                found |= _copied_together(together)
+            joined, held = {}, 0
+    for together in joined.values():
+        found |= _copied_together(together)
+    return {name: found[name] for name in values}
+
+
+def _copied_together(values: Values) -> Values:
+    """Copies on the CPU of tensors of one device and one type; each has its own memory."""
+    if len(values) == 1:
+        return {name: value.cpu() for name, value in values.items()}
+    flat = torch.cat([value.flatten() for value in values.values()]).cpu()
+    parts = torch.split(flat, [value.numel() for value in values.values()])
+    return {
+        name: part.clone().view(value.shape)
+        for (name, value), part in zip(values.items(), parts, strict=True)
+    }
 
 
 @torch.no_grad()
