@@ -66,6 +66,10 @@ class HostEvent:
         """A function of that name, in a file whose path ends so, is on the stack."""
         return any(line.function == function and line.file.endswith(file) for line in self.stack)
 
+    def within_library(self, name: str) -> bool:
+        """A library's code is on the stack; `name` is that of its folder."""
+        return any(f"/{name}/" in line.file for line in self.stack)
+
 
 @dataclass(slots=True)
 class HostTraffic:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import fill
-from alphabench.device_transfer import fetched
+from alphabench.device_transfer import fetched, sent
 from alphabench.judges.transformers import TransformersJudge, TransformersOptions
 
 _KIND: Final = "nano"
@@ -83,10 +83,10 @@ class DeduplicatedVision(nn.Module):
             for one, grid in zip(torch.split(content_PF, patches), grids.tolist(), strict=True)
         ]
         if len(first) == len(index_of):
-            return self.tower(hidden_states, grid_thw=grid_thw, **settings)
+            return self._encoded(hidden_states, grids, settings)
         positions = [index_of.index(number) for number in range(len(first))]
         distinct_PF = torch.cat([shown[position] for position in positions])
-        encoded = self.tower(distinct_PF, grid_thw=grid_thw[positions], **settings)
+        encoded = self._encoded(distinct_PF, grids[positions], settings)
         counts = [patches[position] for position in positions]
         merged = [count // self.spatial_merge_size**2 for count in counts]
         encoded.last_hidden_state = _repeated_rows(encoded.last_hidden_state, counts, index_of)
@@ -95,6 +95,22 @@ class DeduplicatedVision(nn.Module):
             _repeated_rows(one, merged, index_of) for one in encoded.deepstack_features
         ]
         return encoded
+
+    def _encoded(self, patches_PF: Tensor, grids: Tensor, settings: Mapping[str, Any]) -> Any:
+        """What the tower gives.
+
+        On a device it would fetch the images' lengths three times a layer, so it is given them on
+        the host (flash attention, which this judge does not use, would want them on the device),
+        with the patches' places in their images: whole numbers of the library's own functions.
+        """
+        device = patches_PF.device
+        given: dict[str, Any] = {}
+        if device.type != "cpu":
+            sizes: Any = importlib.import_module("transformers.vision_utils")
+            places_P2 = sizes.get_vision_position_ids(grids, self.spatial_merge_size)
+            given["position_ids"] = sent(places_P2, device)
+            given["cu_seqlens"] = sizes.get_vision_cu_seqlens(grids)
+        return self.tower(patches_PF, grid_thw=sent(grids, device), **given, **settings)
 
 
 def _key(patches_PF: Tensor, grid: Sequence[int]) -> tuple[object, ...]:

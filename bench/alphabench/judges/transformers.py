@@ -39,6 +39,8 @@ from alphabench.weights.strict_loading import strict_loading
 _KIND: Final = "transformers"
 _MOST_PADDING_SHIFT: Final = 0.02
 """Probability mass that padding may move, for rounding in half precision."""
+_HOST_POSITIONS: Final = ("qwen3_vl",)
+"""Kinds of models, by `model_type`, whose positions are computed before inputs are uploaded."""
 _PROBES: Final = ("Yes or no?", "Answer with one word, yes or no: is this picture empty?")
 
 
@@ -400,7 +402,20 @@ def _inputs(loaded: _Loaded, prompts: Sequence[_Prompt]) -> Any:
         return_tensors="pt",
         add_special_tokens=not is_marked,
     )
+    _add_positions(loaded.network, inputs)
     return inputs.to(loaded.network.device, loaded.network.dtype)
+
+
+def _add_positions(network: Any, inputs: Any) -> None:
+    """Adds the positions that `generate` would find itself, for a model on a device.
+
+    Qwen3-VL finds them row by row, from values that the host would wait for nine times a row.
+    Here they are still on the host, and the model's own code gives the same whole numbers.
+    """
+    find = getattr(network, "_prepare_position_ids_for_generation", None)
+    on_device = network.device.type != "cpu"
+    if on_device and find is not None and network.config.model_type in _HOST_POSITIONS:
+        inputs["position_ids"] = find(inputs["input_ids"], dict(inputs))
 
 
 def _length(loaded: _Loaded, tokens_T: Sequence[int]) -> int:
