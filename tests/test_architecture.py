@@ -47,7 +47,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("trajectory",),
         ("image_monitors", "prompt_stream", "protocols", "sampling"),
         ("training_display", "velocity_requests"),
-        ("image_algorithms", "lora_layer"),
+        ("image_algorithms",),
         ("settings",),
         ("lora_adapters", "reward_scoring"),
         ("checkpoint", "guards", "rollout", "trainer_components", "weight_sets"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -157,7 +158,8 @@ def largest_difference(image: Image.Image, other: Image.Image) -> int:
 
 @pytest.mark.whole
 def test_only_the_first_process_speaks(together: Ended) -> None:
-    assert together.said.count("loading the model") == 1
+    # On a slow machine a line follows that says how long it has taken.
+    assert len(re.findall(r"loading the model(?! \()", together.said)) == 1
     assert together.said.count("2 steps done") == 1
 
 

@@ -90,7 +90,7 @@ def held_casts(module: nn.Module) -> Iterator[None]:
     """Casts LoRA weights once inside the block, in which no weight may change.
 
     Without it, a pass that records no gradient casts them in every layer; see
-    `alphatrainers.lora_layer`.
+    `alphabench.core.lora_layer`.
     """
     layers: list[Any] = [one for one in module.modules() if hasattr(one, "held_matrices")]
     for layer in layers:
@@ -175,7 +175,7 @@ def _has_parameters(module: nn.Module) -> bool:
 def _inject(module: nn.Module, targets: Mapping[str, str], lora: LoraSettings, seed: int) -> None:
     from peft import inject_adapter_in_model
 
-    from alphatrainers.lora_layer import LoraLinear
+    from alphabench.core.lora_layer import LoraLinear
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

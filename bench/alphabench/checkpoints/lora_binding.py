@@ -208,6 +208,8 @@ def _inject(network: nn.Module, layers: Mapping[str, _Values], dtype: torch.dtyp
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
 
+    from alphabench.core.lora_layer import LoraLinear
+
     ranks = {name: values.down.shape[0] for name, values in layers.items()}
     usual = Counter(ranks.values()).most_common(1)[0][0]
     config = LoraConfig(
@@ -219,6 +221,9 @@ def _inject(network: nn.Module, layers: Mapping[str, _Values], dtype: torch.dtyp
         use_dora=any(values.magnitude is not None for values in layers.values()),
         inference_mode=True,
     )
+    if dtype == torch.float32:
+        # As the trainer computes, so that its validations and later runs generate the same images.
+        config._register_custom_module({nn.Linear: LoraLinear})
     inject_adapter_in_model(config, network, adapter_name=ADAPTER)
     adapted = {name: one for name, one in network.named_modules() if isinstance(one, LoraLayer)}
     if adapted.keys() != layers.keys():
