@@ -287,7 +287,7 @@ class RankWatch:
     def _tell(self, failure: RankFailure, store: Any) -> None:
         """Writes why the training ends to standard error, as the command line does."""
         if sys.stderr.isatty():
-            print("\x1b[?25h", end="", file=sys.stderr)  # a progress display hides the cursor
+            sys.stderr.write("\x1b[?25h")  # a progress display hides the cursor
         message = failure.message
         if failure.kind == "signal":
             message = f"{self._name(failure.rank)} was stopped by a signal"
