@@ -35,6 +35,11 @@ def test_a_training_step_waits_sixty_times_at_most(step: HostTraffic) -> None:
     assert 0 < step.waits() <= MOST_OF_A_STEP, step.by_place()
 
 
+def test_no_upload_of_a_step_outside_transformers_waits(step: HostTraffic) -> None:
+    own = step.uploads(lambda event: not event.within_library("transformers"))
+    assert own == 0, step.by_place(waits=False)
+
+
 def test_an_update_waits_ten_times_at_most(step: HostTraffic) -> None:
     def of_update(phase: str) -> bool:
         return phase in ("replay and update", "metrics and losses", "other")
@@ -93,6 +98,7 @@ def test_no_denoising_step_waits_and_a_batch_of_images_waits_once(stand_in: torc
         with recorded() as traffic:
             model.generate(tasks)
         assert traffic.waits() == 1, traffic.by_place()
+        assert traffic.uploads() == 0, traffic.by_place(waits=False)
 
 
 @pytest.mark.parametrize("steps", [2, 5])

@@ -16,6 +16,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from alphabench.device_transfer import sent
 from alphabench.models.bagel.config import AutoencoderConfig
 
 _NAMES: Final = (
@@ -62,14 +63,15 @@ class Autoencoder:
     def moments(self, images_B3YX: Tensor) -> Moments:
         """Mean and log-variance; sides are multiples of the downsampling factor."""
         weight = self.network.encoder.conv_in.weight
-        out = self.network.encoder(images_B3YX.to(weight))
+        out = self.network.encoder(sent(images_B3YX, weight.device, weight.dtype))
         return Moments(*out.chunk(2, dim=1))
 
     def encode(self, images_B3YX: Tensor, noise_BZyx: Tensor | None = None) -> Tensor:
         """Scaled latents: a sample made with `noise_BZyx` (standard normal), or the mean."""
         mean_BZyx, log_variance_BZyx = self.moments(images_B3YX)
         if noise_BZyx is not None:
-            mean_BZyx = mean_BZyx + torch.exp(log_variance_BZyx / 2) * noise_BZyx.to(mean_BZyx)
+            noise_BZyx = sent(noise_BZyx, mean_BZyx.device, mean_BZyx.dtype)
+            mean_BZyx = mean_BZyx + torch.exp(log_variance_BZyx / 2) * noise_BZyx
         return self.config.scale_factor * (mean_BZyx - self.config.shift_factor)
 
     def decode(self, latents_BZyx: Tensor) -> Tensor:

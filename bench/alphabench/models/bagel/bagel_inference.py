@@ -17,7 +17,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from alphabench.device_transfer import fetched
+from alphabench.device_transfer import fetched, sent
 from alphabench.images import to_rgb
 from alphabench.models.bagel.autoencoder import to_latent, to_tokens
 from alphabench.models.bagel.image_processing import (
@@ -189,7 +189,7 @@ class UnifiedBagel:
         guided = GuidedVelocity(self.loaded.model, contexts, grids, guidance)
         latents_LC = denoise_latents(
             guided,
-            torch.cat([one.image_LC for one in noise]).to(self.loaded.device),
+            sent(torch.cat([one.image_LC for one in noise]), self.loaded.device),
             points=self.sampling.timesteps,
             shift=self.sampling.shift,
         )
@@ -240,7 +240,7 @@ class UnifiedBagel:
             pixels_3YX = image_to_pixels(self._patch_sizes.resized(image))
             grids.append(Grid(pixels_3YX.shape[1] // side, pixels_3YX.shape[2] // side))
             patches.append(to_patches(pixels_3YX, side))
-        patches_LC = torch.cat(patches).to(self.loaded.device)
+        patches_LC = sent(torch.cat(patches), self.loaded.device)
         return with_patches(self.loaded.model, contexts, patches_LC, grids)
 
     def _block(self, text: str) -> list[int]:

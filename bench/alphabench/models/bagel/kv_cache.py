@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from alphabench.models.bagel.config import BagelTextConfig
-from alphabench.models.bagel.packed_sequences import Ragged, ragged
+from alphabench.models.bagel.packed_sequences import Ragged, numbers_on, ragged
 
 MARKS: Final = 2
 """Tokens around every image."""
@@ -55,7 +55,7 @@ class Context:
 
     def take(self, rows: Sequence[int]) -> Context:
         """These rows, in this order; a row may be taken twice."""
-        index = torch.tensor(list(rows), dtype=torch.long, device=self.valid_BP.device)
+        index = numbers_on(self.valid_BP.device, rows)
         return Context(
             keys=tuple(key[index] for key in self.keys),
             values=tuple(value[index] for value in self.values),
@@ -256,7 +256,7 @@ def image_block(context: Context, lengths: Sequence[int], *, latents: bool) -> B
     if latents:
         inside, marks = inside_marks(tokens.lengths)
         order = [*marks, *inside]
-        order_T = torch.tensor(order, dtype=torch.long, device=device)
+        order_T = numbers_on(device, order)
         restore_T = torch.argsort(order_T)
         positions_T = positions_T[order_T]
     return Block(
@@ -294,7 +294,7 @@ def inside_marks(lengths: Sequence[int]) -> MarkedTokens:
 
 def _starts(context: Context, tokens: Ragged) -> Tensor:
     """The position that the next token of its row gets, one a token."""
-    starts_B = torch.tensor(context.positions, device=tokens.rows_T.device)
+    starts_B = numbers_on(tokens.rows_T.device, context.positions)
     return starts_B[tokens.rows_T]
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from alphabench.device_transfer import sent
 from alphabench.models.bagel.autoencoder import grid_indices
 from alphabench.models.bagel.config import BagelConfig
 from alphabench.models.bagel.decoder import DecoderOutput, LanguageModel
@@ -29,7 +30,7 @@ from alphabench.models.bagel.kv_cache import (
     inside_marks,
     text_block,
 )
-from alphabench.models.bagel.packed_sequences import ragged
+from alphabench.models.bagel.packed_sequences import numbers_on, ragged
 from alphabench.models.bagel.vision import VisionModel
 
 
@@ -91,9 +92,7 @@ class Bagel(nn.Module):
         `recompute` saves memory in the backward pass, see `Decoder.forward`.
         """
         block = text_block(context, [len(row) for row in ids])
-        ids_T = torch.tensor(
-            list(chain.from_iterable(ids)), dtype=torch.long, device=context.valid_BP.device
-        )
+        ids_T = numbers_on(context.valid_BP.device, chain.from_iterable(ids))
         x_TD = self.language_model.model.embed_tokens(ids_T)
         return self._read(x_TD, block, context, recompute=recompute)
 
@@ -116,7 +115,7 @@ class Bagel(nn.Module):
         block = text_block(context, [len(row) - 1 for row in ids])
         device = context.valid_BP.device
         fed_T, wanted_T = (
-            torch.tensor(list(chain.from_iterable(part)), dtype=torch.long, device=device)
+            numbers_on(device, chain.from_iterable(part))
             for part in ([row[:-1] for row in ids], [row[1:] for row in ids])
         )
         x_TD = self.language_model.model.embed_tokens(fed_T)
@@ -129,7 +128,7 @@ class Bagel(nn.Module):
         device = self.vae2llm.weight.device
         patches = ragged([grid.rows * grid.columns for grid in grids], device)
         side = self.config.vision.table_side
-        indices_T = torch.cat([grid_indices(*grid, side) for grid in grids]).to(device)
+        indices_T = sent(torch.cat([grid_indices(*grid, side) for grid in grids]), device)
         patches_TC = patches_TC.to(self.connector.fc1.weight)
         seen_TE = self.vit_model.vision_model(patches_TC, indices_T, patches)
         return torch.as_tensor(self.connector(seen_TE) + self.vit_pos_embed(indices_T))
@@ -197,9 +196,9 @@ class Bagel(nn.Module):
         inside = inside_marks(tokens.lengths).inside
         return Canvas(
             block=block,
-            indices_L=torch.cat([grid_indices(*grid, side) for grid in grids]).to(device),
+            indices_L=sent(torch.cat([grid_indices(*grid, side) for grid in grids]), device),
             rows_L=ragged(counts, device).rows_T,
-            inside_L=torch.tensor(inside, dtype=torch.long, device=device),
+            inside_L=numbers_on(device, inside),
             marks_T=torch.where(tokens.slots_T == 0, self.marks.start, self.marks.end),
         )
 

@@ -8,12 +8,14 @@ Shapes: T tokens of all rows, one row after another; B rows; N tokens of the lon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import torch
 from torch import Tensor
+
+from alphabench.device_transfer import sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,11 @@ def ragged(lengths: Sequence[int], device: torch.device) -> Ragged:
     slots = chain.from_iterable(range(length) for length in lengths)
     return Ragged(
         lengths=tuple(lengths),
-        rows_T=torch.tensor(list(rows), dtype=torch.long, device=device),
-        slots_T=torch.tensor(list(slots), dtype=torch.long, device=device),
+        rows_T=numbers_on(device, rows),
+        slots_T=numbers_on(device, slots),
     )
+
+
+def numbers_on(device: torch.device, numbers: Iterable[int]) -> Tensor:
+    """Whole numbers of the host on the device, int64, without waiting until they are there."""
+    return sent(torch.tensor(list(numbers), dtype=torch.long), device)

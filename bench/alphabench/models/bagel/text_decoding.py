@@ -17,7 +17,7 @@ from torch import Tensor
 
 from alphabench.models.bagel.kv_cache import Block, Context
 from alphabench.models.bagel.model import Bagel
-from alphabench.models.bagel.packed_sequences import Ragged, ragged
+from alphabench.models.bagel.packed_sequences import Ragged, numbers_on, ragged
 
 TokenSampler = Callable[[Tensor, Sequence[int]], Tensor]
 """One token id a row [B], from logits [B, V] and the indices of the unfinished rows.
@@ -60,7 +60,7 @@ def generate_text(
     writing = list(range(context.rows))
     device = context.valid_BP.device
     fed_B = torch.full((context.rows,), start, dtype=torch.long, device=device)
-    positions_B = torch.tensor(context.positions, device=device)
+    positions_B = numbers_on(device, context.positions)
     tokens = ragged([1] * context.rows, device)
     unfinished: Tensor | None = None  # rows of the batch, where finished ones stay in it
     decoder = model.language_model.model
@@ -79,7 +79,7 @@ def generate_text(
         if not continuing:
             break
         if len(continuing) < len(writing):
-            kept = torch.tensor(continuing, dtype=torch.long, device=device)
+            kept = numbers_on(device, continuing)
             chosen_B, writing = chosen_B[kept], [writing[row] for row in continuing]
             if decoder.compiled:
                 unfinished = kept if unfinished is None else unfinished[kept]
