@@ -85,7 +85,7 @@ class WrongLevels(UMMPolicy):
         queries: Sequence[VelocityQuery],
         how: ReplaySpec,
     ) -> Iterator[ReplayAnswer]:
-        moved = [replace(query, sigma_B=query.sigma_B * 0.8) for query in queries]
+        moved = [replace(query, sigma_B=query.sigma_B * 0.8, sigma=None) for query in queries]
         return super().replay(trajectories, texts=texts, queries=moved, how=how)
 
 
