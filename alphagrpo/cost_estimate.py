@@ -62,13 +62,13 @@ TOKENS_PER_CALL: Final = 400.0
 """Estimate: an image of 512 x 512 pixels and a question."""
 
 
-def forecast(recipe: TrainingRecipe, *, counted: bool = False) -> str:
+def forecast(recipe: TrainingRecipe, *, counted_from: float = math.inf) -> str:
     """The plan of a training as lines for a terminal; without estimates where no size is known.
 
     Args:
         recipe: of the training.
-        counted: count the memory by running an update on shapes, where the policy can: seconds
-            instead of none.
+        counted_from: bytes of weights from which on memory is counted by running an update on
+            shapes, where the policy can; this takes half a minute.
     """
     lines = [
         f"recipe            {recipe.task.kind} on {recipe.policy.checkpoint}",
@@ -76,7 +76,7 @@ def forecast(recipe: TrainingRecipe, *, counted: bool = False) -> str:
         f"measured          {recipe.about.measured}",
     ]
     try:
-        lines += _estimates(recipe, counted=counted)
+        lines += _estimates(recipe, counted_from=counted_from)
     except AlphaBenchError as error:
         lines.append(f"no estimate: {error}")
     return "\n".join(lines)
@@ -92,7 +92,7 @@ def estimate_sizes(recipe: TrainingRecipe) -> PolicySizes:
     return _with_options(_open_sizes(recipe, name), {**own, **recipe.policy.options})
 
 
-def _estimates(recipe: TrainingRecipe, *, counted: bool) -> list[str]:
+def _estimates(recipe: TrainingRecipe, *, counted_from: float) -> list[str]:
     model = estimate_sizes(recipe)
     draw = recipe.task.draw
     sizes = replace(
@@ -108,7 +108,8 @@ def _estimates(recipe: TrainingRecipe, *, counted: bool) -> list[str]:
     more = 1.0 + initial / found.trajectories
     found = found._replace(judge_calls=found.judge_calls * more, cost_usd=found.cost_usd * more)
     said = []
-    if counted and model.count_update is not None:
+    weights = sizes.parameters * sizes.bytes_per_parameter
+    if weights >= counted_from and model.count_update is not None:
         phases = _count_update(recipe, model, sizes)
         found = found._replace(memory=_counted_memory(phases))
         said.append("Memory is counted from the operators of one update, at its peak.")

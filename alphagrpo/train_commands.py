@@ -162,12 +162,13 @@ def _dry_run(
 ) -> None:
     """Prints estimates of a training and what is missing; exit code 2 if anything is."""
     from alphabench.upstream import UpstreamData, default_cache_dir
+    from alphabench.weights.memory import GIB
     from alphagrpo.assembly_context import AssemblyContext
     from alphagrpo.cost_estimate import forecast
     from alphagrpo.preflight import obstacles
     from alphagrpo.training_run import training_device
 
-    echo(forecast(recipe, counted=True))
+    echo(forecast(recipe, counted_from=GIB))  # a smaller model fits on any GPU
     context = AssemblyContext(
         folder=folder,
         data=UpstreamData(cache_dir=cache or default_cache_dir()),
