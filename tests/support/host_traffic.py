@@ -133,7 +133,9 @@ def _stack(frame: FrameType | None, hidden: str) -> tuple[CodeLine, ...]:
     while frame is not None and len(lines) < _DEEPEST:
         code = frame.f_code
         if code.co_filename != hidden:
-            file = code.co_filename.removeprefix(f"{ROOT}/")
+            file = code.co_filename
+            if "site-packages" not in file:  # a virtual environment may lie in the checkout
+                file = file.removeprefix(f"{ROOT}/")
             lines.append(CodeLine(file, code.co_name, frame.f_lineno))
         frame = frame.f_back
     return tuple(lines)

@@ -28,6 +28,7 @@ from alphabench.core.writing import appending, move_into_place, replace_file
 from alphabench.nano.detector_network import WEIGHTS, DetectorConfig, DetectorNet, channels_last
 from alphabench.scenes.scene_sampling import random_scene
 from alphabench.scenes.spec import CATEGORIES
+from tools.cpu_precision import cpu_autocast
 from tools.nano_detector.batches import rough_batch
 from tools.nano_detector.export import export_detector
 from tools.nano_detector.geneval_facts import geneval_scene
@@ -148,7 +149,7 @@ class Training:
         replica.load_state_dict(self.net.state_dict())
         rng = np.random.default_rng([self.plan.seed, self.step, index])
         pixels_B3SS, labels = rough_batch(rows.rows(slice(count)), rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with cpu_autocast():
             maps = replica(pixels_B3SS.contiguous(memory_format=torch.channels_last))
         parts = losses(maps, labels)
         total = torch.stack([LOSS_WEIGHTS[name] * part for name, part in parts.items()]).sum()

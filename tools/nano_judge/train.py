@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from tools.cpu_precision import cpu_autocast
 from tools.nano_judge import decoded
 from tools.nano_judge.corpus import prose, texts
 from tools.nano_judge.design import END, PICTURE, make_judge_tokenizer, make_network
@@ -193,7 +194,7 @@ def _train(work: Path, *, steps: int) -> Any:
             for group in state[name].param_groups:
                 group["lr"] = _rate_at(step, steps)
         whole.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16):
+        with cpu_autocast():
             losses = look(step) if step < LOOKING else ask(step)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(whole.parameters(), 1.0)

@@ -27,6 +27,7 @@ from alphabench.models.bagel.config import AutoencoderConfig
 from alphabench.scenes.render import render
 from alphabench.scenes.small_world import small_to_scene
 from alphabench.scenes.small_world_sampling import random_small
+from tools.cpu_precision import cpu_autocast
 from tools.nano_umm.checkpointing import restore, save_training
 from tools.nano_umm.muon import advance, optimizers
 
@@ -129,7 +130,7 @@ def _step(
     rng = np.random.default_rng([11, step])
     batch = to_batch(pool[np.sort(rng.integers(len(pool), size=BATCH))])
     noise = torch.Generator().manual_seed(step)
-    with torch.autocast("cpu", torch.bfloat16):
+    with cpu_autocast():
         mean, log_variance = autoencoder.moments(batch)
         mean, log_variance = mean.float(), log_variance.float().clamp(-12, 4)
         eps = torch.randn(mean.shape, generator=noise)

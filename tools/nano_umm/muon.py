@@ -15,6 +15,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from tools.cpu_precision import fast_dtype
+
 _MOMENTUM: Final = 0.95
 _NEWTON_SCHULZ: Final = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration, from Muon's repository."""
@@ -52,7 +54,7 @@ def orthogonal(matrix_RC: Tensor) -> Tensor:
     """About the nearest matrix with singular values of one."""
     a, b, c = _NEWTON_SCHULZ
     tall = matrix_RC.shape[0] > matrix_RC.shape[1]
-    x = (matrix_RC.T if tall else matrix_RC).bfloat16()
+    x = (matrix_RC.T if tall else matrix_RC).to(fast_dtype())
     x = x / (x.norm() + 1e-7)
     for _ in range(_ITERATIONS):
         square = x @ x.T

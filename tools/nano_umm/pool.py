@@ -19,6 +19,7 @@ from alphabench.scenes.render import render
 from alphabench.scenes.scene_edits import SceneChange
 from alphabench.scenes.small_world import SmallScene, small_to_scene
 from alphabench.scenes.small_world_sampling import random_change, random_small_scene
+from tools.cpu_precision import cpu_autocast
 
 SIDE: Final = 64
 SCENES, CHANGES = "scenes", "changes"
@@ -70,7 +71,7 @@ def cached_latents(
         parts: list[NDArray[Any]] = []
         for index in range(0, len(flat), 64):
             values = torch.from_numpy(np.array(flat[index : index + 64])).permute(0, 3, 1, 2)
-            with torch.autocast("cpu", torch.bfloat16):
+            with cpu_autocast():
                 mean, log_variance = autoencoder.moments(values.float() / 127.5 - 1.0)
             both = torch.stack([mean.float(), (log_variance.float() / 2).exp()], dim=1)
             parts.append(both.to(torch.float16).numpy())

@@ -35,6 +35,7 @@ from alphabench.models.bagel.parameter_groups import (
 )
 from alphabench.models.bagel.tokenizer import BagelTokens, load_bagel_tokens
 from alphabench.scenes.descriptions import facts_key
+from tools.cpu_precision import cpu_autocast
 from tools.nano_umm.autoencoder import DESIGN as AUTOENCODER
 from tools.nano_umm.batches import Batches, Kind
 from tools.nano_umm.checkpointing import restore, save_training
@@ -149,7 +150,7 @@ def _step(
     trained.model.zero_grad()
     values: dict[str, float] = {}
     for kind in WEIGHTS:
-        with torch.autocast("cpu", torch.bfloat16):
+        with cpu_autocast():
             batch = batches.get(kind, step, phase.sizes[kind])
             parts = losses(trained.model, trained.cells, batch)
         weighted = [WEIGHTS[kind][name] * value for name, value in parts.items()]
