@@ -163,6 +163,7 @@ def test_only_the_first_process_speaks(together: Ended) -> None:
     assert together.said.count("2 steps done") == 1
 
 
+@pytest.mark.whole
 def test_full_weights_of_two_processes_outlive_a_kill_and_go_on_in_one(alphabench: Shell) -> None:
     broken, whole = (alphabench.folder / name for name in ("broken", "whole"))
     with started(alphabench, *FULL, "--out", "broken") as running:

@@ -74,6 +74,7 @@ def test_an_update_on_shapes_counts_what_one_on_real_tensors_counts() -> None:
     assert peak["gradients"] == peak["adapters"]
 
 
+@pytest.mark.whole
 def test_the_most_guided_step_alone_has_the_peak_of_all() -> None:
     complete, quick = (counted(peaks_only=peaks_only) for peaks_only in (False, True))
     assert quick["text"] == complete["text"]
@@ -81,6 +82,7 @@ def test_the_most_guided_step_alone_has_the_peak_of_all() -> None:
     assert quick["image"].peak_bytes == pytest.approx(complete["image"].peak_bytes, rel=0.01)
 
 
+@pytest.mark.whole
 def test_recomputation_trades_memory_for_work() -> None:
     plain_load = replace(LOAD, guidance=None, thought_tokens=0)
     plain, lean = (
