@@ -242,6 +242,7 @@ def make_validation(
         evaluation=evaluation,
         generator=opened.generator,
         checkpoint=opened.name,
+        training=context.folder.resolve().name,
         folder=context.folder / VALIDATIONS,
         limit=settings.limit,
         seed=settings.seed,

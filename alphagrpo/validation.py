@@ -19,6 +19,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Benchmark, Generator
 from alphabench.questions import Judge
 from alphabench.runs.plan import (
+    LONGEST_LABEL,
     CheckpointFactory,
     Evaluation,
     choose_samples,
@@ -50,6 +51,8 @@ class BenchmarkValidation:
     """The weights in force."""
     checkpoint: str
     """Name of the checkpoint that the training started from, for display."""
+    training: str
+    """Name of the training, which names its runs in tables."""
     folder: Path
     """Holds the run folders."""
     limit: int | None
@@ -100,11 +103,12 @@ class BenchmarkValidation:
         held = self._held()
         slug = "".join(letter if letter.isalnum() else "-" for letter in self.name)
         checkpoint = CheckpointFactory(
-            name=f"{self.checkpoint}, step {step}, {view}", open=held["generator"]
+            name=f"{_without_folders(self.checkpoint)}, step {step}, {view}", open=held["generator"]
         )
         plan = plan_run(
             self.benchmark,
             checkpoint,
+            label=self._label(step, view),
             out=self.folder / f"step-{step:06d}-{view}" / slug,
             limit=self.limit,
             seed=self.seed,
@@ -115,6 +119,12 @@ class BenchmarkValidation:
         devices = (self.device,) if self.engine is None else self.engine.devices
         work = Work(devices=devices, engine=self.engine, progress=self.progress)
         return execute_plan(plan, evaluation, work)
+
+    def _label(self, step: int, view: WeightView) -> str:
+        """What tables call the run: two trainings from one checkpoint have different names."""
+        point = f", step {step}, {view}"
+        name = "".join(one if one.isprintable() else "-" for one in self.training)
+        return f"{name[: LONGEST_LABEL - len(point)]}{point}"
 
     def _point(self, outcome: Outcome) -> ValidationPoint | None:
         report = outcome.report
@@ -194,6 +204,11 @@ def refuse_rewarded(
                 f"the validation {name!r} is measured by the reward {reward!r} itself",
                 hint="name another evaluator or judge, or set same_as_reward: true in it",
             )
+
+
+def _without_folders(checkpoint: str) -> str:
+    """A checkpoint in a folder of this machine is named by that folder alone."""
+    return Path(checkpoint).name if Path(checkpoint).is_absolute() else checkpoint
 
 
 def _always(one: T) -> Callable[..., T]:

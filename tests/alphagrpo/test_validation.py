@@ -12,6 +12,7 @@ import pytest
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
+from alphabench.runs.store import RunFolder
 from alphabench.types import ImageRequest
 from alphagrpo.rank_engine import RankEngine
 from alphagrpo.validation import BenchmarkValidation, open_validation
@@ -43,7 +44,8 @@ def validation(
         benchmark=reds,
         evaluation=open_validation(reds, lambda: live, evaluator=None, judge=None, device="cpu"),
         generator=lambda: live,
-        checkpoint="dots",
+        checkpoint=changes.get("checkpoint", "dots"),
+        training=changes.get("training", "first"),
         folder=folder,
         limit=None,
         seed=changes.get("seed", 0),
@@ -63,6 +65,40 @@ def test_a_point_has_the_headline_its_interval_and_a_value_for_each_sample(tmp_p
     assert point.low <= point.value <= point.high
     assert point.value == pytest.approx(sum(point.items.values()) / 12)
     assert len(made.prompts) == 12
+
+
+def test_a_run_is_named_by_its_training_step_and_view_and_by_no_path(tmp_path: Path) -> None:
+    names = ("first", "second", "a very long name " * 5 + "\n")
+    titles: list[str] = []
+    for name in names:
+        folder = tmp_path / str(len(titles))
+        made, _ = validation(folder, Live(), training=name, checkpoint="/models/of/a/user/dots")
+        point = made.measure(step=20, view="ema")
+        assert point is not None
+        assert point.folder is not None
+        manifest = RunFolder.open(point.folder).manifest
+        titles.append(manifest.title)
+        assert manifest.checkpoint == "dots, step 20, ema"
+        assert "/models" not in (point.folder / "report.md").read_text()
+    assert titles[:2] == ["first, step 20, ema", "second, step 20, ema"]
+    assert titles[2].startswith("a very long name a very")
+    assert titles[2].endswith(", step 20, ema")
+
+
+def test_a_run_of_an_earlier_version_is_continued_under_its_old_name(tmp_path: Path) -> None:
+    live = Live()
+    made, _ = validation(tmp_path, live)
+    before = made.measure(step=5, view="train")
+    assert before is not None
+    assert before.folder is not None
+    manifest = before.folder / "manifest.json"
+    stored = json.loads(manifest.read_text())
+    del stored["circumstances"]["label"]
+    manifest.write_text(json.dumps({**stored, "checkpoint": "/dots, step 5, train"}))
+    drawn = len(live.made)
+    again, _ = validation(tmp_path, live)
+    assert again.measure(step=5, view="train") == before
+    assert len(live.made) == drawn
 
 
 def test_the_same_weights_give_the_same_point_at_every_step(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,13 +16,15 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import ScriptedJudge
 from alphabench.judges.yesno import YesNoText, yes_no_question
 from alphabench.models.unified_model import AnswerTask, TextAnswer
-from alphabench.questions import ImagePart
+from alphabench.questions import ImagePart, Judge
+from alphabench.runs.factories import open_refined
 from alphabench.runs.plan import checkpoint_factory, plan_run
 from alphabench.runs.refinement import (
     CheckpointJudge,
     Refinement,
     benchmark_evaluator_factory,
     judge_evaluator_factory,
+    judge_title,
     read_refinement,
     refined_checkpoint,
 )
@@ -163,6 +165,37 @@ def test_the_oracle_is_named_first_in_every_table_and_in_the_identity(base: Path
     assert "upper bound" in pixels["checkpoint.refine.label"]
     assert pixels["checkpoint.refine"] == "oracle:1"
     assert pixels["checkpoint.refine.examiner.kind"] == "told"
+
+
+def test_a_refinement_that_a_judge_decides_is_named_after_the_judge(base: Path) -> None:
+    named = {}
+    for judge in (None, ScriptedJudge("yes", name="strict-judge")):
+        chosen = open_refined(
+            checkpoint_factory(str(base)),
+            "self:2",
+            judge=judge,
+            open_evaluator=lambda *, device: Scores([]),
+        )
+        named[judge is not None] = chosen.name
+    assert named[False].startswith("refined by its own lights, 2 rounds: ")
+    assert named[True].startswith("refined by the judge strict-judge, 2 rounds: ")
+
+
+def test_a_judge_is_called_by_its_model_or_its_kind() -> None:
+    @dataclass
+    class Named:
+        identity: Mapping[str, str]
+
+    titles = [
+        judge_title(cast(Judge, Named(identity)))
+        for identity in (
+            {"kind": "openai", "model": "gpt-4o"},
+            {"kind": "nano", "model": "sha256:5257"},
+            {"kind": "vllm", "model": "/models/qwen"},
+            {},
+        )
+    ]
+    assert titles == ["gpt-4o", "nano", "qwen", "without a name"]
 
 
 def test_refined_and_plain_runs_never_share_a_folder(base: Path) -> None:

@@ -23,15 +23,9 @@ from tools.results import tables
 from tools.results.image_panels import before_and_after, comparison_figure, run_figure
 from tools.results.reading import Comparer, Finished
 
-_KEPT: Final = (
-    "reward/",
-    "image/kl",
-    "text/kl",
-    "text/completion_length",
-    "image/diversity",
-    "grad_norm",
-)
-"""Beginnings of the names of numbers that are copied."""
+_LEFT_OUT: Final = ("forward_passes/", "images")
+"""Beginnings of the names of numbers that are not copied: what a step computed, which its recipe
+decides, and the number that stands at the head of each line."""
 INTRODUCTION: Final = (
     "Written by `python -m tools.results` from the folders of finished trainings. Brackets are 95% "
     "intervals. Differences are paired by sample, as in `alphabench compare`; a positive "
@@ -98,7 +92,9 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _step_line(step: MetricsLine) -> dict[str, Any]:
     values = {
-        name: float(f"{value:.4g}") for name, value in step.values.items() if name.startswith(_KEPT)
+        name: float(f"{value:.4g}")
+        for name, value in step.values.items()
+        if not name.startswith(_LEFT_OUT)
     }
     seconds = {name: round(value, 1) for name, value in step.seconds.items()}
     head = {"step": step.step, "version": METRICS_VERSION, "images": int(step.values["images"])}

@@ -13,6 +13,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -178,6 +179,7 @@ def open_refined(
     how = refinement.read_refinement(refine)
     evaluator = None
     if how.mode == "self":
+        how = how if judge is None else replace(how, judge=refinement.judge_title(judge))
         evaluator = refinement.judge_evaluator_factory(
             judge, registry.load("evaluator_factory", "dvreward"), moves_judge=moves_judge
         )

@@ -36,8 +36,8 @@ from alphabench.weights.memory import device_title
 
 RUNS: Final = Path("runs")
 """The default location of run folders."""
-_NAME: Final = 64
-"""The maximum length of a folder's name, without its digest."""
+LONGEST_LABEL: Final = 64
+"""The maximum length of a label, and of a folder's name without its digest."""
 PACKAGES: Final = ("alphabench", "torch", "transformers", "diffusers", "open-clip-torch", "pillow")
 """Those whose versions may change an image or a score."""
 
@@ -244,10 +244,11 @@ def _folder_of_label(label: str) -> str:
         AlphaBenchError: it has no letter and no digit, or is longer than a folder's name.
     """
     name = re.sub(r"[^A-Za-z0-9._+-]+", "-", label).strip("-.")
-    if not name or len(label) > _NAME or not label.isprintable():
+    if not name or len(label) > LONGEST_LABEL or not label.isprintable():
         raise AlphaBenchError(
             f"--name cannot be {label!r}",
-            hint=f"give at most {_NAME} characters, with letters or digits: --name sd35-step-800",
+            hint=f"give at most {LONGEST_LABEL} characters, with letters or digits: "
+            "--name sd35-step-800",
         )
     return name
 
@@ -387,9 +388,9 @@ def unscorable(plan: RunPlan, evaluation: Evaluation, *, device: str) -> str:
 
 def _slug(name: str) -> str:
     words = re.sub(r"[^a-z0-9.]+", "-", name.casefold()).strip("-.")
-    if len(words) > _NAME:
+    if len(words) > LONGEST_LABEL:
         # What was done to a checkpoint stands at the beginning, which checkpoint it is at the end.
-        words = f"{words[: _NAME // 2].strip('-.')}-{words[-(_NAME // 2) :].strip('-.')}"
+        words = f"{words[: LONGEST_LABEL // 2].strip('-.')}-{words[-(LONGEST_LABEL // 2) :].strip('-.')}"
     return words or "run"
 
 

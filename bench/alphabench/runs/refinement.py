@@ -68,6 +68,7 @@ _LABELS: Final[Mapping[Mode, str]] = {
     "self": "refined by its own lights",
     "oracle": "ORACLE-refined (upper bound)",
 }
+"""Part of a run's identity: a judge in the check of `self` is identified apart from it."""
 RefinementEvaluator = Callable[..., Evaluator]
 """Opens the evaluator that decides, with `device=` and `model=`; picklable."""
 
@@ -78,11 +79,17 @@ class Refinement:
 
     mode: Mode
     rounds: int = 1
+    judge: str | None = None
+    """The name of the judge that checks images with `self`; None: the model itself."""
 
     @property
     def label(self) -> str:
-        """The beginning of the checkpoint's name, so that it is visible in every table."""
-        return f"{_LABELS[self.mode]}, {self.rounds} round{'s' if self.rounds > 1 else ''}"
+        """The beginning of the checkpoint's name, so that it is visible in every table.
+
+        It names what decided: an image that a judge let pass is not the model's own choice.
+        """
+        label = _LABELS[self.mode] if self.judge is None else f"refined by the judge {self.judge}"
+        return f"{label}, {self.rounds} round{'s' if self.rounds > 1 else ''}"
 
 
 def read_refinement(text: str) -> Refinement:
@@ -342,6 +349,12 @@ def _ask_task(question: Question) -> AnswerTask:
     images = [open_rgb(part.path) for part in question.parts if isinstance(part, ImagePart)]
     texts = [part for part in question.parts if isinstance(part, str)]
     return AnswerTask(text=" ".join(texts), images=tuple(images))
+
+
+def judge_title(judge: Judge) -> str:
+    """What tables call a judge: its model, or its kind where the model is named by a digest."""
+    kind, model = (judge.identity.get(key, "") for key in ("kind", "model"))
+    return Path(model).name if model and "sha256:" not in model else kind or "without a name"
 
 
 def judge_evaluator_factory(

@@ -20,6 +20,7 @@ from alphabench.reports.comparison import basis_of, compare_runs
 from alphabench.runs.stored_run import StoredRun
 from alphabench.types import ImageRequest
 from alphabench.upstream import UpstreamData
+from alphatrainers.reporting.history import read_steps
 from tests.support.stored_runs import RunMaker
 from tools.results.reading import Comparer, Finished, at_images, families, read_run, totals
 from tools.results.report import INTRODUCTION, NOTES, write_report
@@ -94,6 +95,25 @@ def row(page: str, heading: str, run: str) -> list[str]:
         if line.startswith(f"| {run} ")
     )
     return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_published_steps_keep_all_that_was_logged_but_the_counts_of_passes(
+    tmp_path: Path, compare: Comparer
+) -> None:
+    folder = train(tmp_path / "run", images=50, right=[2, 3])
+    logged = {
+        "images": 50.0, "loss": -0.012345678, "grad_norm": 0.1, "learning_rate": 5e-5,
+        "image/ratio/mean": 1.0, "image/clip_fraction": 0.25, "image/clip_fraction_high": 0.25,
+        "text/entropy": 1.5, "image/zero_std_groups": 3.0, "reward/mean": 0.5,
+        "forward_passes/train/velocities": 96.0,
+    }  # fmt: skip
+    line = {"step": 0, "version": 2, "values": logged, "seconds": {"step": 1.0}}
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    write_report(tmp_path / "out", [read_run(folder)], compare, title="One")
+    (step,) = read_steps(tmp_path / "out" / "run")
+    rounded = {**logged, "loss": -0.01235}
+    del rounded["forward_passes/train/velocities"]
+    assert step.values == rounded
 
 
 def test_a_report_shows_the_harness_own_paired_differences_at_the_end_and_at_equal_images(
