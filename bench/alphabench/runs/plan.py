@@ -390,7 +390,8 @@ def _slug(name: str) -> str:
     words = re.sub(r"[^a-z0-9.]+", "-", name.casefold()).strip("-.")
     if len(words) > LONGEST_LABEL:
         # What was done to a checkpoint stands at the beginning, which checkpoint it is at the end.
-        words = f"{words[: LONGEST_LABEL // 2].strip('-.')}-{words[-(LONGEST_LABEL // 2) :].strip('-.')}"
+        half = LONGEST_LABEL // 2
+        words = f"{words[:half].strip('-.')}-{words[-half:].strip('-.')}"
     return words or "run"
 
 
