@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from alphabench.core.errors import AlphaBenchError, JudgeUnavailableError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.interfaces import Evaluator
 from alphabench.judges import open_judge
-from alphabench.questions import Judge
+from alphabench.questions import Judge, Question
 from alphabench.runs import self_test
 from alphabench.types import GeneratedImage, ImageRequest, Verdict
 from alphagrpo.assembly_context import AssemblyContext
@@ -28,7 +28,7 @@ from alphagrpo.dvreward.evaluators import open_evaluator
 from alphagrpo.prompt_facts import evaluator_sample
 from alphagrpo.rewards.evaluator_facts import missing_of_sample
 from alphagrpo.rewards.judge_costs import spent_usd, with_costs
-from alphagrpo.rewards.reward_kinds import RewardKind
+from alphagrpo.rewards.reward_kinds import RewardKind, asked_again
 from alphatrainers.protocols import Score
 from alphatrainers.trajectory import TrainingPrompt, Trajectory
 
@@ -67,6 +67,14 @@ class EvaluatorReward:
         scores = [_score(verdicts[image.id]) for image in images]
         return with_costs(scores, self._judge, spent_before)
 
+    def score_repeat(self, trajectories: Sequence[Trajectory], repeat: int) -> list[Score]:
+        """See `alphatrainers.protocols.RepeatableReward`."""
+        judged = self.evaluator
+        if not isinstance(judged, JudgeEvaluator):
+            return self.score(trajectories)
+        again = _AskedAgain(judged.questions_about, repeat)
+        return replace(self, evaluator=replace(judged, questions_about=again)).score(trajectories)
+
     def missing_facts(self, prompt: TrainingPrompt) -> str | None:
         """See `FactReadingReward`."""
         return missing_of_sample(self.evaluator, evaluator_sample(prompt))
@@ -86,6 +94,15 @@ class EvaluatorReward:
             if not isinstance(self.evaluator, JudgeEvaluator):
                 raise
             raise JudgeUnavailableError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedAgain:
+    questions_about: Callable[[GeneratedImage], Sequence[Question]]
+    repeat: int
+
+    def __call__(self, image: GeneratedImage) -> list[Question]:
+        return [asked_again(question, self.repeat) for question in self.questions_about(image)]
 
 
 def _stored(trajectory: Trajectory, index: int, folder: Path) -> GeneratedImage:

@@ -15,7 +15,7 @@ from alphabench.judges import open_judge
 from alphabench.questions import Judge, Question, Reply, ReplySampling
 from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.rewards.judge_costs import spent_usd, with_costs
-from alphagrpo.rewards.reward_kinds import RewardKind
+from alphagrpo.rewards.reward_kinds import RewardKind, asked_again
 from alphatrainers.protocols import Score
 from alphatrainers.trajectory import Trajectory
 
@@ -72,10 +72,15 @@ class ReflectionJudge:
         Raises:
             JudgeUnavailableError: every question failed, or the judge itself gave up.
         """
+        return self.score_repeat(trajectories, 0)
+
+    def score_repeat(self, trajectories: Sequence[Trajectory], repeat: int) -> list[Score]:
+        """See `alphatrainers.protocols.RepeatableReward`."""
         with_text = [n for n, one in enumerate(trajectories) if one.texts]
         spent_before = spent_usd(self.judge)
         try:
-            answers = list(self.judge.ask(self._question(trajectories[n], n) for n in with_text))
+            questions = (self._question(trajectories[n], n) for n in with_text)
+            answers = list(self.judge.ask(asked_again(one, repeat) for one in questions))
         except AlphaBenchError as error:
             raise JudgeUnavailableError(str(error)) from error
         if answers and all(answer.status == "failed" for answer in answers):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.rewards.reward_kinds import RewardKind, open_reward
 from alphatrainers.protocols import RewardFunction, Score
+from alphatrainers.reward_scoring import scores_of_repeat
 from alphatrainers.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -33,7 +34,14 @@ class WeightedSum:
 
     def score(self, trajectories: Sequence[Trajectory]) -> list[Score]:
         """See `alphatrainers.protocols.Reward`."""
-        columns = {name: reward.score(trajectories) for name, reward in self.rewards.items()}
+        return self.score_repeat(trajectories, 0)
+
+    def score_repeat(self, trajectories: Sequence[Trajectory], repeat: int) -> list[Score]:
+        """See `alphatrainers.protocols.RepeatableReward`."""
+        columns = {
+            name: scores_of_repeat(reward, trajectories, repeat)
+            for name, reward in self.rewards.items()
+        }
         return [
             self._added({name: column[row] for name, column in columns.items()})
             for row in range(len(trajectories))

@@ -90,6 +90,8 @@ class Counters:
     queues: Sequence[JsonValue]
     """The task's state, one a process."""
     curves: Mapping[str, JsonValue] = field(default_factory=dict)
+    judge_noise: Sequence[Mapping[str, float]] | None = None
+    """Differences of repeated scores (`JudgeNoise`); None where the noise is not measured."""
 
 
 class TrainingCheckpoint(NamedTuple):

@@ -25,6 +25,7 @@ from alphatrainers.checkpoint import (
     shard_name,
 )
 from alphatrainers.distributed import Processes
+from alphatrainers.judge_noise import JudgeNoise
 from alphatrainers.optimizer import WeightOptimizer
 from alphatrainers.protocols import Task
 from alphatrainers.settings import TrainingSettings
@@ -48,6 +49,8 @@ class TrainingProgress:
     """What scores cost so far; None if no reward reports a cost."""
     recent_reward: float = math.nan
     """Moving mean of the training reward; NaN before the first one."""
+    judge_noise: JudgeNoise | None = None
+    """Measured in the first step; None where it is not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,7 @@ class Checkpointer:
             recent_reward=recent if math.isfinite(recent) else None,
             queues=self.processes.gather(self.task.state()),
             curves=self.processes.gather(self.curves.state())[0],
+            judge_noise=None if progress.judge_noise is None else progress.judge_noise.differences,
         )
         random: dict[str, Tensor] = {}
         for rank, state in enumerate(self.processes.gather(random_state())):
@@ -172,6 +176,9 @@ class Checkpointer:
             zero_spread_steps=dict(counters.flat_streaks),
             cost_usd=counters.cost_usd,
             recent_reward=math.nan if recent is None else recent,
+            judge_noise=None
+            if counters.judge_noise is None
+            else JudgeNoise(differences=tuple(counters.judge_noise)),
         )
 
     def _read_shards(self, stored: TrainingCheckpoint, folder: Path) -> None:

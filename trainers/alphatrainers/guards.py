@@ -90,8 +90,24 @@ def refuse_unscored(rows: Sequence[TrajectoryScores], *, share: float) -> None:
     )
 
 
-def count_zero_spread(streak: int, part: str, *, flat_groups: int, groups: int, limit: int) -> int:
+def count_zero_spread(
+    streak: int,
+    part: str,
+    *,
+    flat_groups: int,
+    groups: int,
+    limit: int,
+    floor: float | None = None,
+) -> int:
     """Training steps in a row without any spread of one part's rewards, this one counted.
+
+    Args:
+        streak: such steps before this one.
+        part: image or text.
+        flat_groups: groups of this step without any spread.
+        groups: all groups that have one.
+        limit: steps in a row that stop the training.
+        floor: spread up to which a group counts as flat, if there is one.
 
     Raises:
         TrainingStoppedError: when there are `limit` of them: a constant reward teaches nothing.
@@ -99,8 +115,9 @@ def count_zero_spread(streak: int, part: str, *, flat_groups: int, groups: int, 
     if flat_groups < groups or not groups:
         return 0
     if streak + 1 >= limit:
+        within = "" if floor is None else f", or within the noise ({floor:.3g}),"
         raise TrainingStoppedError(
-            f"all {part} rewards of each group were equal in {streak + 1} steps in a row",
+            f"all {part} rewards of each group were equal{within} in {streak + 1} steps in a row",
             hint="the reward is constant, or the policy's samples are all alike: look at both",
         )
     return streak + 1

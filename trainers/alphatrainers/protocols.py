@@ -193,6 +193,20 @@ class RewardFunction(Protocol):
         ...
 
 
+@runtime_checkable
+class RepeatableReward(Protocol):
+    """A reward that can be asked again; others answer `RewardFunction.score` anew each time."""
+
+    def score_repeat(self, trajectories: Sequence[Trajectory], repeat: int) -> Sequence[Score]:
+        """As `RewardFunction.score`, by answers that no cache gives for another `repeat`.
+
+        Args:
+            trajectories: to score.
+            repeat: 1 or more; `score` is number 0.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredTrajectory:
     """A trajectory and its scores, by the reward's name in the recipe."""

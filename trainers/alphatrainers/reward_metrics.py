@@ -40,10 +40,28 @@ def reward_values(
     return values
 
 
-def advantage_values(part: str, advantages: Advantages | None) -> dict[str, float]:
-    """How many groups and trajectories carry any signal."""
+def advantage_values(
+    part: str, advantages: Advantages | None, floor: float | None = None
+) -> dict[str, float]:
+    """How many groups and trajectories carry any signal.
+
+    Args:
+        part: image or text.
+        advantages: None where the part is not trained.
+        floor: spread up to which a group counts as flat, if there is one.
+    """
     if advantages is None:
         return {}
+    values = _advantage_counts(part, advantages)
+    compared = float(advantages.n_groups - advantages.n_small_groups)
+    if floor is not None:
+        values[f"{part}/zero_std_floor"] = floor
+    if floor is not None and compared:
+        values[f"{part}/zero_std_share"] = float(advantages.n_flat_groups) / compared
+    return values
+
+
+def _advantage_counts(part: str, advantages: Advantages) -> dict[str, float]:
     return {
         f"{part}/groups": float(advantages.n_groups),
         f"{part}/zero_std_groups": float(advantages.n_flat_groups),

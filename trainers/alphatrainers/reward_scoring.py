@@ -21,7 +21,8 @@ import torch
 
 from alphabench.core.errors import AlphaBenchError, JudgeUnavailableError, TrainingStoppedError
 from alphatrainers.algorithms.advantages import Advantages, group_advantages, separate_advantages
-from alphatrainers.protocols import RewardFunction, Score, ScoredTrajectory
+from alphatrainers.judge_noise import JudgeNoise, spread_floor
+from alphatrainers.protocols import RepeatableReward, RewardFunction, Score, ScoredTrajectory
 from alphatrainers.settings import AdvantageSettings, AppliesTo
 from alphatrainers.trajectory import Trajectory
 
@@ -126,15 +127,21 @@ class Scorer:
         for thread in self._threads.values():
             thread.join(FINISH_SECONDS if kind is None else ABANDON_SECONDS)
 
-    def submit(self, trajectories: Sequence[Trajectory]) -> PendingScores:
-        """Begins to score; returns at once."""
+    def submit(self, trajectories: Sequence[Trajectory], *, repeat: int = 0) -> PendingScores:
+        """Begins to score; returns at once.
+
+        Args:
+            trajectories: to score.
+            repeat: tells apart scores of the same trajectories that shall be independent.
+        """
         batch = tuple(trajectories)
         futures = {
-            name: thread.submit(self._score, name, batch) for name, thread in self._threads.items()
+            name: thread.submit(self._score, name, batch, repeat)
+            for name, thread in self._threads.items()
         }
         return PendingScores(trajectories=batch, futures=futures)
 
-    def _score(self, name: str, batch: tuple[Trajectory, ...]) -> Sequence[Score]:
+    def _score(self, name: str, batch: tuple[Trajectory, ...], repeat: int) -> Sequence[Score]:
         if self._abandoned.is_set():
             raise TrainingStoppedError(
                 f"reward {name!r} was not called: the training stopped",
@@ -143,7 +150,7 @@ class Scorer:
         outage, wait = _Outage(name, self._patience, self._note, began=self._now()), 1.0
         while True:
             try:
-                scores = self.uses[name].reward.score(batch)
+                scores = scores_of_repeat(self.uses[name].reward, batch, repeat)
             except JudgeUnavailableError as error:
                 away = self._now() - outage.began
                 if away + wait > self._patience or self._abandoned.is_set():
@@ -169,6 +176,15 @@ class Scorer:
                 )
             outage.is_over(self._now())
             return scores
+
+
+def scores_of_repeat(
+    reward: RewardFunction, batch: Sequence[Trajectory], repeat: int
+) -> Sequence[Score]:
+    """The scores of one repeat, independent of those of others as far as the reward can do that."""
+    if repeat and isinstance(reward, RepeatableReward):
+        return reward.score_repeat(batch, repeat)
+    return reward.score(batch)
 
 
 @dataclass(slots=True)
@@ -287,10 +303,17 @@ def advantages_of(
     rows: Sequence[TrajectoryScores],
     uses: Mapping[str, RewardUse],
     settings: AdvantageSettings,
+    noise: JudgeNoise | None = None,
 ) -> Advantages:
     """How much better each trajectory did than its group, by the rewards in `uses` (float64).
 
     A trajectory that misses any of them is unscored.
+
+    Args:
+        rows: scores of the step.
+        uses: the rewards that apply.
+        settings: how they become advantages.
+        noise: of the rewards' judges; None is not measured.
     """
     names = list(uses)
     number = {group: index for index, group in enumerate(dict.fromkeys(r.group for r in rows))}
@@ -300,10 +323,36 @@ def advantages_of(
     weight_R = torch.tensor([uses[name].weight for name in names], dtype=torch.float64)
     scaling = settings.scaling()
     if settings.combine == "separate" and len(names) > 1:
-        return separate_advantages(reward_BR, group_B, weight_R=weight_R, scaling=scaling)
+        return separate_advantages(
+            reward_BR,
+            group_B,
+            weight_R=weight_R,
+            scaling=scaling,
+            flat_below_R=[spread_floor(settings, noise, {name: 1.0}) for name in names],
+        )
     return group_advantages(
-        total_rewards(reward_BR, weight_R), group_B, scaling=scaling, baseline=settings.baseline
+        total_rewards(reward_BR, weight_R),
+        group_B,
+        scaling=scaling,
+        baseline=settings.baseline,
+        flat_below=spread_floor(settings, noise, _weights(uses)),
     )
+
+
+def largest_floor(
+    uses: Mapping[str, RewardUse], settings: AdvantageSettings, noise: JudgeNoise | None
+) -> float | None:
+    """The spread up to which a group is flat, of the reward that has most; None where none is."""
+    if noise is None and settings.flat_below == 0.0:
+        return None
+    weights = _weights(uses)
+    if settings.combine == "sum":
+        return spread_floor(settings, noise, weights)
+    return max(spread_floor(settings, noise, {name: 1.0}) for name in weights)
+
+
+def _weights(uses: Mapping[str, RewardUse]) -> dict[str, float]:
+    return {name: use.weight for name, use in uses.items()}
 
 
 def total_rewards(reward_BR: torch.Tensor, weight_R: torch.Tensor) -> torch.Tensor:

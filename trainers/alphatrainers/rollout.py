@@ -52,6 +52,12 @@ class RolloutCosts:
     cost_usd: float | None = None
     """Of all scores; None if no reward reports a cost."""
 
+    def add(self, scores: Iterable[Score]) -> None:
+        """Adds what they cost."""
+        costs = [score.cost_usd for score in scores if score.cost_usd is not None]
+        if costs:
+            self.cost_usd = math.fsum([self.cost_usd or 0.0, *costs])
+
 
 class RolloutCollector:
     """The rollouts of one training step."""
@@ -98,13 +104,8 @@ class RolloutCollector:
         self.spent.waiting += time.monotonic() - began
         if scored:
             self.stages.append([row_of(one) for one in made])
-            self._book(score for one in made for score in one.scores.values())
+            self.spent.add(score for one in made for score in one.scores.values())
         return made
-
-    def _book(self, scores: Iterable[Score]) -> None:
-        costs = [score.cost_usd for score in scores if score.cost_usd is not None]
-        if costs:
-            self.spent.cost_usd = math.fsum([self.spent.cost_usd or 0.0, *costs])
 
     def _roll_out(self, batch: Sequence[Program]) -> list[Trajectory]:
         began = time.monotonic()

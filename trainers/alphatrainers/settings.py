@@ -122,6 +122,12 @@ class AdvantageSettings:
     ddof: Literal[0, 1] = 0
     eps: float = 1e-4
     floor: float = 0.0
+    flat_below: float = 0.0
+    """A group whose rewards have at most this sample standard deviation counts as flat, as one with
+    equal rewards does: it is not trained. With combine=separate for each reward on its own."""
+    noise_images: int = 0
+    """Images of the first step that are scored twice more; twice the standard deviation of these
+    repeats is then a floor like flat_below. 0 measures none."""
     baseline: Literal["mean", "leave_one_out"] = "mean"
     combine: Literal["sum", "separate"] = "sum"
     """Several rewards: their weighted sum, or each normalised in its group first. `separate`
@@ -130,6 +136,9 @@ class AdvantageSettings:
 
     def __post_init__(self) -> None:
         self.scaling()
+        require_not_negative(flat_below=self.flat_below, noise_images=self.noise_images)
+        if self.noise_images == 1:
+            raise ValueError("noise_images=1: one image has no spread; 0, or 2 and more")
         if self.combine == "separate" and self.baseline != "mean":
             raise ValueError(f"combine=separate has no baseline={self.baseline}: mean")
 

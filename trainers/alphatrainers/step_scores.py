@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from alphabench.core.errors import TrainingStoppedError
 from alphatrainers.algorithms.advantages import Advantages
 from alphatrainers.distributed import Processes
+from alphatrainers.judge_noise import JudgeNoise
 from alphatrainers.objective import TrajectoryAdvantage
-from alphatrainers.protocols import ScoredTrajectory
+from alphatrainers.protocols import Score, ScoredTrajectory
 from alphatrainers.reward_scoring import (
     RewardUse,
+    Scorer,
     TrajectoryScores,
     advantages_of,
+    largest_floor,
     rewards_of_part,
     row_of,
 )
@@ -41,6 +45,9 @@ class StepAdvantages(NamedTuple):
 
     image: Advantages | None
     text: Advantages | None
+    image_floor: float | None = None
+    """Spread up to which a group counts as flat; None: only one without any spread does."""
+    text_floor: float | None = None
 
     def at(self, row: int) -> TrajectoryAdvantage:
         """The advantages of one trajectory; 0 and not trained for a part that is None."""
@@ -80,17 +87,90 @@ def share_scores(
 
 
 def step_advantages(
-    rows: Sequence[TrajectoryScores], rewards: Mapping[str, RewardUse], settings: TrainingSettings
+    rows: Sequence[TrajectoryScores],
+    rewards: Mapping[str, RewardUse],
+    settings: TrainingSettings,
+    noise: JudgeNoise | None = None,
 ) -> StepAdvantages:
     """Advantages of the image part and of the text part, each by the rewards that apply to it."""
 
-    def of(part: Literal["image", "text"]) -> Advantages:
-        return advantages_of(rows, rewards_of_part(rewards, part), settings.advantage)
+    def of(part: Literal["image", "text"]) -> tuple[Advantages, float | None]:
+        uses, how = rewards_of_part(rewards, part), settings.advantage
+        return advantages_of(rows, uses, how, noise), largest_floor(uses, how, noise)
 
-    return StepAdvantages(
-        image=of("image") if settings.image.algorithm is not None else None,
-        text=of("text") if settings.text.trained else None,
-    )
+    nothing = (None, None)
+    image, image_floor = of("image") if settings.image.algorithm is not None else nothing
+    text, text_floor = of("text") if settings.text.trained else nothing
+    return StepAdvantages(image, text, image_floor, text_floor)
+
+
+def measure_noise(
+    scored: Sequence[ScoredTrajectory],
+    scores: StepScores,
+    scorer: Scorer,
+    processes: Processes,
+    *,
+    images: int,
+) -> tuple[JudgeNoise, list[Score]]:
+    """Has trajectories of a step scored twice more, the second time in the opposite order.
+
+    Which ones follows from the step, not from the processes: one of each group, then another of
+    each. Those that miss a score are left out.
+
+    Args:
+        scored: of this process.
+        scores: of the step.
+        scorer: scores them.
+        processes: all must call this.
+        images: how many trajectories.
+
+    Returns:
+        The noise, the same in every process, and the further scores of this one.
+
+    Raises:
+        TrainingStoppedError: fewer than two could be scored twice.
+    """
+    chosen = _over_groups(scores, images)
+    own = [one.trajectory for one in scored if one.trajectory.program.id in chosen]
+
+    def repeats() -> tuple[list[ScoredTrajectory], list[ScoredTrajectory]]:
+        if not own:
+            return [], []
+        first = scorer.submit(own, repeat=1).result()
+        return first, scorer.submit(own[::-1], repeat=2).result()[::-1]
+
+    first, second = processes.agree(repeats)
+    found = {
+        one.trajectory.program.id: difference
+        for one, other in zip(first, second, strict=True)
+        if (difference := _difference(one, other)) is not None
+    }
+    everywhere = {key: one for part in processes.gather(found) for key, one in part.items()}
+    if len(everywhere) < 2:
+        raise TrainingStoppedError(
+            f"{len(everywhere)} of {len(chosen)} images could be scored twice more, too few to "
+            "measure the noise of the rewards",
+            hint="repair the judge, or set training.advantage.noise_images=0",
+        )
+    noise = JudgeNoise(differences=tuple(everywhere[name] for name in sorted(everywhere)))
+    return noise, [score for one in (*first, *second) for score in one.scores.values()]
+
+
+def _over_groups(scores: StepScores, count: int) -> set[str]:
+    """Program ids: the first of each group, then the second of each, until there are enough."""
+    members: dict[str, int] = {}
+    turns: list[tuple[int, int, str]] = []
+    for name, row in sorted(scores.row_of.items(), key=lambda pair: pair[1]):
+        group = scores.rows[row].group
+        members[group] = members.get(group, 0) + 1
+        turns.append((members[group], row, name))
+    return {name for _, _, name in sorted(turns)[:count]}
+
+
+def _difference(one: ScoredTrajectory, other: ScoredTrajectory) -> dict[str, float] | None:
+    pairs = {name: (score.value, other.scores[name].value) for name, score in one.scores.items()}
+    found = {name: b - a for name, (a, b) in pairs.items() if a is not None and b is not None}
+    return found if len(found) == len(pairs) else None
 
 
 def training_items(

@@ -20,6 +20,7 @@ from alphatrainers.algorithms.advantages import Advantages
 from alphatrainers.algorithms.schedules import DECAYS
 from alphatrainers.checkpoint import TrainingFolder, WeightsFormat
 from alphatrainers.checkpointing import Checkpointer, TrainingProgress
+from alphatrainers.judge_noise import NOISE_FACTOR
 from alphatrainers.metrics import MetricsLog, joined_sums, open_sinks, peak_memory
 from alphatrainers.objective import Objective
 from alphatrainers.optimizer import WeightOptimizer
@@ -27,11 +28,12 @@ from alphatrainers.prompt_stream import PromptStream
 from alphatrainers.protocols import ReplaySpec, ScoredTrajectory, StepInfo
 from alphatrainers.replay import Replayer
 from alphatrainers.reward_scoring import Scorer, TrajectoryScores, rewards_of_part
-from alphatrainers.rollout import RolloutCollector
+from alphatrainers.rollout import RolloutCollector, RolloutCosts
 from alphatrainers.settings import TrainingSettings
 from alphatrainers.step_scores import (
     StepAdvantages,
     StepScores,
+    measure_noise,
     share_scores,
     step_advantages,
     training_items,
@@ -202,7 +204,10 @@ class Trainer:
         scored = processes.agree(collect)
         scores = share_scores(scored, prompts, processes)
         self._refuse_unscored(collector.stages, scores.rows)
-        advantages = step_advantages(scores.rows, self._components.rewards, settings)
+        self._measure_noise(progress, scored, scores, scorer, collector.spent)
+        advantages = step_advantages(
+            scores.rows, self._components.rewards, settings, progress.judge_noise
+        )
         trajectories = [one.trajectory for one in scored]
         self._watch_spread(progress, advantages, trajectories)
         on_policy = self._weights.equals_trained(settings.rollout_view)
@@ -281,6 +286,7 @@ class Trainer:
             ("image", advantages.image, any(one.images for one in trajectories)),
             ("text", advantages.text, any(one.texts for one in trajectories)),
         ]
+        floors = {"image": advantages.image_floor, "text": advantages.text_floor}
         for part, advantage, made_here in parts:
             if advantage is None or not any(self._processes.gather(made_here)):
                 continue
@@ -290,7 +296,30 @@ class Trainer:
                 flat_groups=int(advantage.n_flat_groups),
                 groups=int(advantage.n_groups - advantage.n_small_groups),
                 limit=self._settings.guards.flat_steps,
+                floor=floors[part],
             )
+
+    def _measure_noise(
+        self,
+        progress: TrainingProgress,
+        scored: Sequence[ScoredTrajectory],
+        scores: StepScores,
+        scorer: Scorer,
+        spent: RolloutCosts,
+    ) -> None:
+        """Once, where the settings want it: how far rewards of the same images lie apart."""
+        images = self._settings.advantage.noise_images
+        if images == 0 or progress.judge_noise is not None:
+            return
+        noise, further = measure_noise(scored, scores, scorer, self._processes, images=images)
+        progress.judge_noise = noise
+        spent.add(further)
+        weights = {name: use.weight for name, use in self._components.rewards.items()}
+        self._report(
+            f"{len(noise.differences)} images were scored twice more: their reward has a noise of "
+            f"{noise.deviation(weights):.3g}; groups with less than {NOISE_FACTOR:g} times the "
+            "noise as their spread are not trained"
+        )
 
     def _move_copies(self, step: int) -> None:
         """Moves the old and the EMA weights towards the trained ones."""
@@ -319,8 +348,9 @@ class Trainer:
         updated.sums.add(image_monitors.text_sums(trajectories))
         values = joined_sums(processes.gather(updated.sums)).means()
         values |= reward_metrics.reward_values(scores.rows, self._components.rewards)
-        values |= reward_metrics.advantage_values("image", advantages.image)
-        values |= reward_metrics.advantage_values("text", advantages.text)
+        image, text = advantages.image, advantages.text
+        values |= reward_metrics.advantage_values("image", image, advantages.image_floor)
+        values |= reward_metrics.advantage_values("text", text, advantages.text_floor)
         clip = min(settings.image.clip_low, settings.image.clip_high)
         values |= reward_metrics.update_values(updated, image_clip=clip)
         return values | reward_metrics.forward_values(processes.gather(dict(self._replayer.counts)))

@@ -69,6 +69,9 @@ def training_identity(
     decisive = {key: value for key, value in plain.items() if key not in _NOT_DECISIVE}
     if settings.text_batch is None:
         del decisive["text_batch"]  # older folders know no such setting
+    for key in ("flat_below", "noise_images"):
+        if not decisive["advantage"][key]:
+            del decisive["advantage"][key]  # likewise
     rewards = {
         name: {**dict(use.reward.identity), "weight": use.weight, "credits": use.applies_to}
         for name, use in components.rewards.items()

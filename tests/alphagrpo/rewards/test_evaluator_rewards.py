@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from alphabench.core.errors import JudgeUnavailableError, TrainingStoppedError
 from alphabench.judges import open_judge
+from alphabench.judges.answer_cache import AnswerCache
+from alphabench.judges.cached_judge import CachedJudge
 from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Question
 from alphagrpo.dvreward.evaluators import dvreward_evaluator, holistic_evaluator
 from alphagrpo.rewards.evaluator_rewards import EvaluatorReward
+from alphagrpo.rewards.weighted_sum import WeightedSum
 from alphatrainers.protocols import Score
 from alphatrainers.reward_scoring import RewardUse, Scorer, ScoringClock
 from tests.support.dvreward_judges import brightness_of
@@ -105,3 +109,22 @@ def test_a_constant_reward_gives_no_advantage_at_all() -> None:
     found = advantages_of(rows, uses, AdvantageSettings())
     assert found.value_B.tolist() == [0.0, 0.0, 0.0]
     assert int(found.n_flat_groups) == 1
+
+
+def test_a_repeat_is_not_answered_from_the_cache_and_no_attempt_at_it_either(
+    tmp_path: Path,
+) -> None:
+    asked: list[int] = []
+
+    def remembered(question: Question) -> float:
+        asked.append(question.repeat)
+        return 0.5 + len(asked) / 100.0
+
+    judge = CachedJudge(judge=ScriptedJudge(remembered), cache=AnswerCache(tmp_path))
+    reward = EvaluatorReward(evaluator=dvreward_evaluator(judge))
+    total = WeightedSum(rewards={"dv": reward}, weights={"dv": 1.0})
+    first = reward.score(about_a_dog(9))
+    assert reward.score(about_a_dog(9)) == first, "from the cache"
+    again, other = (total.score_repeat(about_a_dog(9), repeat) for repeat in (1, 2))
+    assert len({first[0].value, again[0].value, other[0].value}) == 3
+    assert set(asked) == {0, 1000, 2000}

@@ -166,3 +166,24 @@ def test_a_scaling_that_cannot_be_is_refused(options: dict[str, object]) -> None
 def test_an_unknown_baseline_is_refused() -> None:
     with pytest.raises(ValueError, match="neither mean"):
         group_advantages(torch.zeros(2), torch.zeros(2), baseline="median")  # type: ignore[arg-type]
+
+
+def test_a_group_within_the_judges_noise_is_flat_and_no_longer_trained_at_full_size() -> None:
+    noise = [0.8, 0.8002, 0.8004, 0.8002]
+    signal = [0.2, 0.4, 0.6, 0.8]
+    reward_B = torch.tensor([*noise, *signal], dtype=torch.float64)
+    group_B = torch.tensor([0] * 4 + [1] * 4)
+    without = group_advantages(reward_B, group_B, scaling=DANCE_GRPO)
+    assert without.value_B[:4].abs().max() > 1.2, "as large as that of a real difference"
+    found = group_advantages(reward_B, group_B, scaling=DANCE_GRPO, flat_below=0.0002)
+    assert found.value_B[:4].tolist() == [0.0] * 4
+    assert found.trained_B.tolist() == [False] * 4 + [True] * 4
+    assert int(found.n_flat_groups) == 1
+    assert torch.equal(found.value_B[4:], without.value_B[4:])
+
+
+def test_a_reward_within_its_noise_is_left_out_of_a_group_that_another_one_divides() -> None:
+    reward_BR = torch.tensor([[0.8, 0.0], [0.8001, 0.0], [0.8, 1.0]], dtype=torch.float64)
+    weight_R, group_B = torch.tensor([1.0, 1.0]), torch.zeros(3, dtype=torch.int64)
+    found = separate_advantages(reward_BR, group_B, weight_R=weight_R, flat_below_R=[0.01, 0.01])
+    assert found.value_B[0] == found.value_B[1] < found.value_B[2]

@@ -2,8 +2,9 @@
 
 Three laws. A reward that is not finite could not be scored: it stays out of every mean and spread,
 and its sample is marked as not trained, which is not the same as advantage 0. A group with equal
-rewards gives exactly 0, in float32 too: rounding over a tiny spread is no signal. Order and batch
-layout change nothing beyond rounding. Computed in float64. Knows no judge.
+rewards gives exactly 0, in float32 too: rounding over a tiny spread is no signal; nor is a judge's
+noise, if the caller says how far it goes (`flat_below`). Order and batch layout change nothing
+beyond rounding. Computed in float64. Knows no judge.
 
 Conventions (ddof, added to the spread): flow_grpo, AlphaGRPO, DiffusionNFT, AWM 0 and 1e-4, TRL and
 verl-omni 1 and 1e-4, DanceGRPO and MixGRPO 1 and 1e-8; Flow-Factory 0 with a floor of 1e-6.
@@ -14,6 +15,7 @@ Shapes: B samples, G groups, R kinds of reward.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -56,12 +58,13 @@ class Advantages(NamedTuple):
     value_B: Tensor
     """In the rewards' dtype, float32 at least; exactly 0 wherever `trained_B` is False."""
     trained_B: Tensor
-    """bool: scored, in a group with two scored members at least whose rewards differ."""
+    """bool: scored, in a group with two scored members at least whose rewards differ, by more than
+    noise if that is known."""
     scored_B: Tensor
     """bool: the reward is finite."""
     n_groups: Tensor
     n_flat_groups: Tensor
-    """Groups whose scored rewards are all equal, at least two of them."""
+    """Groups whose scored rewards are all equal or within the noise, at least two of them."""
     n_small_groups: Tensor
     """Groups with fewer than two scored members: nothing to compare with."""
 
@@ -82,6 +85,7 @@ def group_advantages(
     *,
     scaling: AdvantageScaling = FLOW_GRPO,
     baseline: Literal["mean", "leave_one_out"] = "mean",
+    flat_below: float = 0.0,
 ) -> Advantages:
     """Distance to the group's baseline, divided as `scaling` says.
 
@@ -92,6 +96,8 @@ def group_advantages(
         group_B: integer name of each sample's group, in any order.
         scaling: what divides; FLOW_GRPO, TRL, DANCE_GRPO and DR_GRPO name published conventions.
         baseline: the group's mean, or the mean of the others (RLOO, with `DR_GRPO`).
+        flat_below: a group whose sample standard deviation is at most this counts as flat; it stays
+            in the spread of the batch.
     """
     if baseline not in {"mean", "leave_one_out"}:
         raise ValueError(f"baseline={baseline!r} is neither mean nor leave_one_out")
@@ -102,12 +108,19 @@ def group_advantages(
     if baseline == "leave_one_out":
         distance_B = distance_B * group.count_B / (group.count_B - 1.0).clamp(min=1.0)
     trained_B = scored_B & group.differs_B
+    if flat_below > 0.0:
+        trained_B = trained_B & (_sample_deviation(group) > flat_below)
     value_B = distance_B / _spread(reward64_B, scored_B, group, scaling)
     return _result(value_B, trained_B, scored_B, group_B, like=reward_B)
 
 
 def separate_advantages(
-    reward_BR: Tensor, group_B: Tensor, *, weight_R: Tensor, scaling: AdvantageScaling = GDPO
+    reward_BR: Tensor,
+    group_B: Tensor,
+    *,
+    weight_R: Tensor,
+    scaling: AdvantageScaling = GDPO,
+    flat_below_R: Sequence[float] | None = None,
 ) -> Advantages:
     """Several rewards, each normalised in its group; their weighted sum whitened over the batch.
 
@@ -120,6 +133,8 @@ def separate_advantages(
         group_B: integer name of each sample's group.
         weight_R: weight of each reward.
         scaling: used in the groups and again over the batch.
+        flat_below_R: a reward whose sample standard deviation in a group is at most its number
+            counts as equal in that group.
     """
     scored_B = reward_BR.isfinite().all(1)
     sum_B = torch.zeros_like(reward_BR[:, 0], dtype=torch.float64)
@@ -127,7 +142,8 @@ def separate_advantages(
     weight64_R = weight_R.to(torch.float64)
     for index in range(reward_BR.shape[1]):
         column_B = torch.where(scored_B, reward_BR[:, index].to(torch.float64), torch.nan)
-        part = group_advantages(column_B, group_B, scaling=scaling)
+        flat_below = 0.0 if flat_below_R is None else flat_below_R[index]
+        part = group_advantages(column_B, group_B, scaling=scaling, flat_below=flat_below)
         sum_B = sum_B + weight64_R[index] * part.value_B
         differs_B = differs_B | (part.trained_B & (weight64_R[index] != 0.0))
     batch_B = torch.zeros_like(group_B)
@@ -152,6 +168,10 @@ def _statistics(reward_B: Tensor, group_B: Tensor, scored_B: Tensor) -> _Group:
     high_G = (zero_G - torch.inf).scatter_reduce(0, index_B, high_B, "amax")
     differs_G = high_G > low_G
     return _Group(count_G[index_B], mean_B, square_G[index_B], differs_G[index_B])
+
+
+def _sample_deviation(group: _Group) -> Tensor:
+    return (group.square_B / (group.count_B - 1.0).clamp(min=1.0)).sqrt()
 
 
 def _spread(reward_B: Tensor, scored_B: Tensor, group: _Group, scaling: AdvantageScaling) -> Tensor:

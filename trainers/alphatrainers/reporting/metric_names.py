@@ -131,12 +131,23 @@ _GROUPS: Final = (
     ),
     Metric(
         names=_both("zero_std_groups"),
-        meaning="Groups whose rewards are all equal: zero variance, so no gradient.",
+        meaning="Groups whose rewards are all equal, or no further apart than `zero_std_floor`: no"
+        " gradient.",
         unit="groups",
         healthy="well below half of `groups`",
         unhealthy="most groups: the sampling is paid for and nothing is learned; use harder"
         " prompts, larger groups or a finer reward. `guards.flat_steps` steps in a row with all"
         " groups stop the training",
+    ),
+    Metric(
+        names=(*_both("zero_std_share"), *_both("zero_std_floor")),
+        meaning="The share of these among the groups with two scored trajectories, and the spread"
+        " (sample standard deviation) up to which a group is one of them.",
+        unit="0 to 1; reward",
+        healthy="the share as `zero_std_groups`, the floor far below `reward/std`",
+        unhealthy="most groups lie within the judge's noise: use a finer reward or a steadier"
+        " judge, or lower `training.advantage.flat_below`",
+        condition="with `training.advantage.flat_below` or `noise_images`",
     ),
     Metric(
         names=_both("small_groups"),
