@@ -39,8 +39,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x_TD: Tensor) -> Tensor:
-        # One kernel on a GPU, from PyTorch 2.9 on, but only where both have one dtype; autocast gives
-        # bfloat16 tokens to float32 weights.
+        # One kernel on a GPU, from PyTorch 2.9 on, but only where both have one dtype; autocast
+        # gives bfloat16 tokens to float32 weights.
         x_TD = x_TD.to(self.weight.dtype)
         return functional.rms_norm(x_TD, self.weight.shape, self.weight, self.eps)
 
