@@ -5,6 +5,7 @@ Imports no model library until a verb runs.
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,6 +60,16 @@ Device = Annotated[
         rich_help_panel=RUNNING,
     ),
 ]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        metavar="[=auto]",
+        help="Continue where the training stopped. With =auto (default under torchrun), begin it "
+        "where the folder holds none.",
+        rich_help_panel=RUNNING,
+    ),
+]
 Cache = Annotated[
     Path | None,
     typer.Option(
@@ -76,17 +87,13 @@ Cache = Annotated[
     "alphabench train bagel-rt2i --dry-run",
     "alphabench train runs/train/nano-rt2i --resume",
     "torchrun --nproc-per-node 8 -m alphabench train bagel-rt2i",
+    bare={"--resume": "yes"},
 )
 def train_command(
     context: typer.Context,
     recipe: Name,
     settings: Settings = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Continue where the training stopped.", rich_help_panel=RUNNING
-        ),
-    ] = False,
+    resume: Resume = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -104,6 +111,7 @@ def train_command(
     from alphagrpo.training_run import (
         check_resumed,
         default_folder,
+        resume_option,
         run_training,
         training_device,
     )
@@ -115,7 +123,7 @@ def train_command(
         return
     where = training_device(device)
     check_writable(folder)
-    check_resumed(folder, resume=resume)
+    check_resumed(folder, resume=resume_option(resume, os.environ))
     again = context.find_object(Continuation) or Continuation([])
     given = {"--device": device, "--cache": cache if _was_typed("cache", context) else None}
     options = [word for name, one in given.items() if one is not None for word in (name, str(one))]

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from alphabench.core.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.stopping import leave_with_parent
 from alphabench.python_arguments import path_or_none, text_or_none, truth
 from alphabench.results.training_result import TrainingResult
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from alphatrainers.trainer import TrainingOutcome
     from alphatrainers.training_display import TrainingDisplay
 
+Resume = Literal["yes", "no", "auto"]
+"""auto begins where a folder holds no training, and continues it where it does."""
+_UNDER_TORCHRUN: Final = "TORCHELASTIC_RUN_ID"
 RUNS = Path("runs") / "train"
 """Folder of trainings started without a folder of their own."""
 
@@ -46,7 +49,7 @@ def train_recipe(
     folder = path_or_none("out", out) or default_folder(name)
     where = training_device(text_or_none("device", device))
     check_writable(folder)
-    check_resumed(folder, resume=truth("resume", resume))
+    check_resumed(folder, resume=_resume_argument(resume))
     shown = is_watched() if progress is None else truth("progress", progress)
     run_training(chosen, folder, device=where, progress=shown)
     return training_result(folder, chosen)
@@ -129,23 +132,50 @@ def has_training(folder: Path) -> bool:
     return (folder / "identity.json").exists()
 
 
-def check_resumed(folder: Path, *, resume: bool) -> None:
+def resume_option(given: str | None, environment: Mapping[str, str]) -> Resume:
+    """The value of `--resume`.
+
+    Args:
+        given: None if it was not given: auto under torchrun, which repeats the command when a
+            process has ended, else no.
+        environment: of this process.
+
+    Raises:
+        AlphaBenchError: it is none.
+    """
+    if given is None:
+        return "auto" if _UNDER_TORCHRUN in environment else "no"
+    for known in get_args(Resume):
+        if given == known:
+            return known  # type: ignore[no-any-return]
+    raise unknown_name("value of --resume", given, get_args(Resume))
+
+
+def _resume_argument(resume: Any) -> Resume:
+    """From Python: True, False, "auto", or None for the command line's default."""
+    if resume is None or resume == "auto":
+        return resume_option(resume, os.environ)
+    return "yes" if truth("resume", resume) else "no"
+
+
+def check_resumed(folder: Path, *, resume: Resume) -> None:
     """Refuse a folder that does not fit.
 
     Raises:
         AlphaBenchError: it holds a training that is not to be continued, or none that could be.
     """
     begun = has_training(folder)
-    if begun and not resume:
+    if begun and resume == "no":
         command = shlex.join(["alphabench", "train", str(folder), "--resume"])
         raise AlphaBenchError(
             f"{str(folder)!r} holds a training",
             hint=f"continue it with `{command}`, or choose another folder with --out",
         )
-    if resume and not begun:
+    if resume == "yes" and not begun:
         raise AlphaBenchError(
             f"there is no training to continue in {str(folder)!r}",
-            hint="give its folder as RECIPE, or leave out --resume to start a training",
+            hint="give its folder as RECIPE, or leave out --resume to start a training; "
+            "--resume=auto does either",
         )
 
 

@@ -67,6 +67,22 @@ def test_a_training_is_continued_only_if_that_is_said(
     assert capsys.readouterr().out == ""
 
 
+def test_auto_begins_a_training_and_continues_the_same_one_alone(
+    trained: TrainingResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("trainable_recipe.yaml", "training.steps=1")
+    begun = train(*words, out="either", resume="auto", device="cpu")
+    assert begun.steps == 1
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a-job")
+    monkeypatch.setattr("torch.distributed.is_torchelastic_launched", lambda: False)
+    with pytest.raises(AlphaBenchError, match="'either' holds a training"):
+        train(*words, out="either", resume=False, device="cpu")
+    again = train(words[0], "training.steps=2", out="either", device="cpu")
+    assert again.steps == 2, "the default under torchrun"
+    with pytest.raises(AlphaBenchError, match=r"'either' holds another training.*seed: 0 -> 9"):
+        train(*words, "training.seed=9", out="either", device="cpu")
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from alphabench import registry
 from alphabench.core.errors import AlphaBenchError
@@ -21,7 +21,7 @@ def train(
     recipe: str | PathLike[str],
     *overrides: str | Mapping[str, Any],
     out: str | PathLike[str] | None = None,
-    resume: bool = False,
+    resume: bool | Literal["auto"] | None = None,
     device: str | None = None,
     progress: bool | None = None,
 ) -> TrainingResult:
@@ -32,7 +32,8 @@ def train(
         overrides: keys of the recipe with other values: `"training.steps=20"`, or
             `{"training.steps": 20}`.
         out: the folder of the training; None names one below `runs/train`.
-        resume: continue the training that the folder holds.
+        resume: continue the training that the folder holds; `"auto"` begins one where it holds
+            none. None is `"auto"` under torchrun, otherwise False.
         device: `cpu`, `cuda` or `cuda:1`; None takes a GPU if there is one.
         progress: None shows progress on a terminal and in a notebook; False shows nothing, True
             also prints lines elsewhere.

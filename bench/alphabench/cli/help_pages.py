@@ -7,8 +7,8 @@ stands on a line of its own. Nothing is cut. Knows no command: each says by `com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import typer
@@ -48,13 +48,25 @@ class CommandPage:
     """The section of `alphabench --help` that lists it; empty for the general one."""
     examples: tuple[str, ...] = ()
     """Command lines, complete, and at most 77 characters long."""
+    bare: Mapping[str, str] = field(default_factory=dict)
+    """Options that may stand without a value, with the value that this means."""
 
 
-def command_page(section: str, *examples: str) -> Callable[[Verb], Verb]:
-    """Declare a command's section in `alphabench --help`, and the examples of its own page."""
+def command_page(
+    section: str, *examples: str, bare: Mapping[str, str] | None = None
+) -> Callable[[Verb], Verb]:
+    """Declare a command's section in `alphabench --help`, and the examples of its own page.
+
+    Args:
+        section: the title.
+        examples: command lines.
+        bare: options that may stand without a value; their value is then this. Another one needs
+            an equals sign: the word that follows is no value.
+    """
 
     def declare(verb: Verb) -> Verb:
-        verb.__dict__["command_page"] = CommandPage(section=section, examples=examples)
+        page = CommandPage(section=section, examples=examples, bare=bare or {})
+        verb.__dict__["command_page"] = page
         return verb
 
     return declare
@@ -84,6 +96,13 @@ def add_group(app: typer.Typer, name: str, group: typer.Typer) -> None:
 
 class PagedCommand(TyperCommand):
     """A command with a help page of this module."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Gives a value to options that may stand without one."""
+        page: CommandPage = getattr(self.callback, "command_page", CommandPage())
+        end = args.index("--") if "--" in args else len(args)
+        named = [f"{one}={page.bare[one]}" if one in page.bare else one for one in args[:end]]
+        return super().parse_args(ctx, [*named, *args[end:]])
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the page; `formatter` is not used."""
@@ -175,7 +194,8 @@ def _signature(parameter: Any, ctx: Any) -> str:
     names = "/".join([", ".join(sorted(parameter.opts, key=len)), *parameter.secondary_opts])
     if parameter.is_flag or parameter.count:
         return names
-    return f"{names} {parameter.metavar or 'VALUE'}"
+    value = parameter.metavar or "VALUE"
+    return f"{names}{value}" if value.startswith("[=") else f"{names} {value}"
 
 
 def _text(parameter: Any) -> str:
