@@ -23,6 +23,7 @@ from alphagrpo.prompt_checks import refuse_sourceless, refuse_unfit
 from alphagrpo.prompts import leaks, load_prompts, with_questions
 from alphagrpo.rank_engine import RankEngine
 from alphagrpo.recipe import (
+    USUAL_SHIFT,
     ImageSamplingSettings,
     PromptSettings,
     TaskSettings,
@@ -95,7 +96,7 @@ def assemble(recipe: TrainingRecipe, context: AssemblyContext) -> TrainerCompone
         ],
         panel=panel(recipe, opened, prompts),
         decisive={
-            "task": strict_yaml.to_plain(recipe.task),
+            "task": strict_yaml.to_plain(_with_shift(recipe.task, opened)),
             "validation": strict_yaml.to_plain(recipe.validation),
         },
     )
@@ -203,13 +204,27 @@ def _task(
 def _sampling_spec(
     draw: ImageSamplingSettings, settings: TaskSettings, opened: PolicyHandle, *, think: bool
 ) -> SamplingSpec:
+    schedule = opened.schedule if draw.shift is None else None
+    spec = draw.spec(guidance(draw.guidance), size=opened.size, schedule=schedule)
     return SamplingSpec(
-        image=ImageSampling(
-            spec=draw.spec(guidance(draw.guidance), size=opened.size), window=draw.window
-        ),
+        image=ImageSampling(spec=spec, window=draw.window, schedule=schedule),
         thought=settings.thought.spec() if think else None,
         think_prompt=opened.think_prompt,
     )
+
+
+def _with_shift(task: TaskSettings, opened: PolicyHandle) -> TaskSettings:
+    """With the shift in force, as folders of earlier versions state it."""
+    if opened.schedule is not None:
+        return task
+    refine = task.refine
+    if refine is not None:
+        refine = replace(refine, initial=_shifted(refine.initial))
+    return replace(task, draw=_shifted(task.draw), refine=refine)
+
+
+def _shifted(draw: ImageSamplingSettings) -> ImageSamplingSettings:
+    return replace(draw, shift=USUAL_SHIFT) if draw.shift is None else draw
 
 
 def make_validation(

@@ -34,7 +34,6 @@ from alphagrpo.policies.policy_protocols import EstimatedCheckpoint, PolicySizes
 from alphagrpo.prompts import SMALL
 from alphagrpo.recipe import ImageSamplingSettings, PolicySettings, TrainingRecipe
 from alphagrpo.rewards.reward_kinds import RewardSettings, load_reward_kind
-from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.resource_plan import (
     GIB,
     TERA,
@@ -128,7 +127,7 @@ def _count_update(
     load = TrainingLoad(
         width=draw.width or model.image_size[0],
         height=draw.height or model.image_size[1],
-        sigmas=tuple(sigmas_of_points(draw.points, shift=draw.shift)),
+        sigmas=draw.sigmas(),
         window=sizes.window,
         guidance=guidance(draw.guidance),
         # What images take in a context, tokens of text do too.
@@ -197,8 +196,7 @@ def _latent_tokens(draw: ImageSamplingSettings, model: PolicySizes) -> int:
 
 def _branches(draw: ImageSamplingSettings) -> tuple[int, ...]:
     how = guidance(draw.guidance) or Guidance(text_scale=1.0)
-    sigmas = sigmas_of_points(draw.points, shift=draw.shift)
-    return tuple(how.branches(sigma) for sigma in sigmas[:-1])
+    return tuple(how.branches(sigma) for sigma in draw.sigmas()[:-1])
 
 
 def _thinks(recipe: TrainingRecipe) -> bool:

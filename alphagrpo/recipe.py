@@ -19,7 +19,7 @@ from alphabench.core.yaml_parsing import Tree, parse_yaml
 from alphagrpo.recipe_names import RECIPE_FILE, recipe_names
 from alphagrpo.rectification import Rectification
 from alphagrpo.rewards.reward_kinds import RewardSettings
-from alphagrpo.tasks import Window
+from alphagrpo.tasks import Schedule, Window
 from alphatrainers import strict_yaml
 from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.algorithms.sde_steps import Density, StepKind, usual_density
@@ -36,6 +36,8 @@ _MOST_POINTS: Final = 1001
 _MOST_TOKENS: Final = 2**20
 _LARGEST_SIDE: Final = 2**14
 """Pixels."""
+USUAL_SHIFT: Final = 3.0
+"""Of a policy without a schedule of its own: BAGEL's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class PolicySettings:
     """What is trained."""
 
     checkpoint: str
-    """As `--ckpt` takes it: nano, a BAGEL folder or hub id, an SD3 pipeline."""
+    """As `--ckpt` takes it: nano, a BAGEL folder or hub id, a diffusers pipeline."""
     options: Mapping[str, object] = field(default_factory=dict)
     """As `--set` takes them. They also decide how validations generate."""
 
@@ -90,7 +92,9 @@ class ImageSamplingSettings:
     width: int | None = None
     """Pixels; null takes the checkpoint's own."""
     height: int | None = None
-    shift: float = 3.0
+    shift: float | None = None
+    """null takes the schedule that the policy's own pipeline samples with, or 3.0 where the policy
+    has none (nano, BAGEL)."""
     window: Window = field(default_factory=Window)
     kernel: StepKind = "flow_sde"
     eta: float = 0.7
@@ -118,12 +122,30 @@ class ImageSamplingSettings:
             ) from error
         replace(self.spec(None, size=(1, 1)), window=window)
 
-    def spec(self, guidance: object, *, size: tuple[int, int]) -> GenerateImage:
-        """The step of a program, without its window; `size` is the checkpoint's default."""
+    def sigmas(self) -> tuple[float, ...]:
+        """Noise levels by the shift alone."""
+        shift = USUAL_SHIFT if self.shift is None else self.shift
+        return sigmas_of_points(self.points, shift=shift)
+
+    def spec(
+        self, guidance: object, *, size: tuple[int, int], schedule: Schedule | None = None
+    ) -> GenerateImage:
+        """The step of a program, without its window.
+
+        Args:
+            guidance: as the policy takes it.
+            size: the checkpoint's default; pixels.
+            schedule: its own, taken where the recipe names no shift.
+        """
+        width, height = self.width or size[0], self.height or size[1]
+        if schedule is None or self.shift is not None:
+            sigmas = self.sigmas()
+        else:
+            sigmas = schedule(self.points - 1, width, height)
         return GenerateImage(
-            width=self.width or size[0],
-            height=self.height or size[1],
-            sigmas=sigmas_of_points(self.points, shift=self.shift),
+            width=width,
+            height=height,
+            sigmas=sigmas,
             kernel=self.kernel,
             eta=self.eta,
             density=self.density,

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 Resize = Callable[["Image"], "Image"]
 """Resizes a source image to the size in which a policy reads it and generates its edit."""
 
+Schedule = Callable[[int, int, int], tuple[float, ...]]
+"""Denoising steps, width and height in pixels -> noise levels, one more than steps."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
@@ -101,6 +104,8 @@ class ImageSampling:
     spec: GenerateImage
     """With an empty window."""
     window: Window
+    schedule: Schedule | None = None
+    """Of a policy whose noise levels depend on the size; None leaves those of `spec`."""
 
     def at(self, step_info: StepInfo) -> GenerateImage:
         """With the window of this training step."""
@@ -108,6 +113,13 @@ class ImageSampling:
         return replace(
             self.spec, window=self.window.at(step_info.step, n_steps=n_steps, seed=step_info.seed)
         )
+
+    def sized(self, spec: GenerateImage, width: int, height: int) -> GenerateImage:
+        """The step `spec` for an image of another size; pixels."""
+        sigmas = spec.sigmas
+        if self.schedule is not None:
+            sigmas = self.schedule(len(sigmas) - 1, width, height)
+        return replace(spec, width=width, height=height, sigmas=sigmas)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +173,7 @@ def image_to_image_steps(
     steps += [InputImage(image=source), InputText(text=instruction)]
     if sampling.thought is not None:
         steps.append(sampling.thought)
-    return [*steps, replace(spec, width=source.width, height=source.height)]
+    return [*steps, sampling.image.sized(spec, source.width, source.height)]
 
 
 class _Stateless:

@@ -1,25 +1,30 @@
-"""A pipeline of the SD3 family as a policy: it generates images from text, and reads no image.
+"""A diffusers pipeline as a policy: it generates images from text, or edits one.
 
-Its transformer alone is trained; text encoders and autoencoder stay as they are. Guidance is that
-of `alphabench.models.bagel.guidance` over the whole image. Knows no task, reward or optimizer.
+Its transformer alone is trained; text encoders and autoencoder stay as they are. What differs
+between families is in their adapters (`diffusers_families`). Guidance is the pipeline's own where
+`renorm_floor` is 1; below, it is that of `alphabench.models.bagel.guidance` over the whole image.
+Knows no task, reward or optimizer.
 
-Shapes: B rows; C channels; Y X cells of a latent.
+Shapes: B rows; X the axes of one latent.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.models.bagel.guidance import Guidance, apply_guidance
+from alphagrpo.policies.diffusers_families.family_protocol import Condition, DiffusersFamily
 from alphatrainers.protocols import ReplayAnswer, ReplaySpec, VelocityPredicted, VelocityQuery
 from alphatrainers.sampling import generator, sample_latents
 from alphatrainers.trajectory import (
     GenerateImage,
+    InputImage,
     InputText,
     Program,
     SampledImage,
@@ -29,31 +34,30 @@ from alphatrainers.trajectory import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-EXPERTS: Final[Mapping[str, str]] = {
-    "gen": r"transformer_blocks\.\d+\.attn2?\."
-    r"(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)",
-}
-"""Flow-GRPO's targets: every projection of the joint attention."""
-_TIMESTEPS: Final = 1000.0
-_MAX_CACHED: Final = 256
-"""Encoded prompts; the encoders are not trained, so that these stay right."""
-
-
-class EncodedPrompts(NamedTuple):
-    """Encoded prompts, one a row."""
-
-    tokens_BTD: Tensor
-    pooled_BD: Tensor
+_MOST_CACHED: Final = 2**30
+"""Bytes of encoded prompts; the encoders are not trained, so that these stay right."""
 
 
 class DiffusersPolicy:
-    """See `alphatrainers.protocols.Policy`; takes programs of one prompt and one image."""
+    """See `alphatrainers.protocols.Policy`; takes programs of one prompt, an image to be edited
+    before it, and one image after it.
+    """
 
-    def __init__(self, pipeline: Any, *, identity: Mapping[str, str], longest: int) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        family: DiffusersFamily,
+        *,
+        identity: Mapping[str, str],
+        longest: int,
+        negative_prompt: str = "",
+    ) -> None:
         self.pipeline = pipeline
+        self.family = family
         self.identity = identity
         self._longest = longest
-        self._encoded: dict[str, EncodedPrompts] = {}
+        self._negative_prompt = negative_prompt
+        self._encoded: dict[tuple[str, str], Condition] = {}
 
     @property
     def module(self) -> nn.Module:
@@ -66,37 +70,32 @@ class DiffusersPolicy:
 
     @property
     def experts(self) -> Mapping[str, str]:
-        return EXPERTS
+        return self.family.experts
 
     @property
     def units(self) -> Sequence[nn.Module]:
-        return list(self.pipeline.transformer.transformer_blocks)
+        return [one for name in self.family.blocks for one in getattr(self.module, name)]
 
     @torch.no_grad()
     def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
-        spec = _image_spec(programs[0])
-        encoded = self._encode([_prompt(program) for program in programs])
-        factor = self.pipeline.vae_scale_factor
-        if spec.width % (2 * factor) or spec.height % (2 * factor):
-            raise AlphaBenchError(
-                f"{spec.width}x{spec.height} is no size in steps of {2 * factor} pixels",
-                hint="set another task.draw.width and height",
-            )
-        channels = self.pipeline.transformer.config.in_channels
-        shape = (channels, spec.height // factor, spec.width // factor)
+        spec = self._image_spec(programs[0])
+        rows = self._encode([_reads(program) for program in programs])
+        free = self._free([_reads(program) for program in programs], spec)
+        shape = self.family.latent_shape(self.pipeline, spec.width, spec.height)
 
-        def predict(x_BCYX: Tensor, sigma: float) -> Tensor:
-            sigma_B = torch.full((len(x_BCYX),), sigma, device=x_BCYX.device)
-            return self._velocity(encoded, x_BCYX, sigma_B, _guidance(spec))
+        def predict(x_BX: Tensor, sigma: float) -> Tensor:
+            sigma_B = torch.full((len(x_BX),), sigma, device=x_BX.device)
+            return self._guided(rows, free, x_BX, sigma_B, sigma, spec)
 
-        generators = [generator(program, 1) for program in programs]
+        last = len(programs[0].steps) - 1
+        generators = [generator(program, last) for program in programs]
         sampled = sample_latents(predict, spec, generators, shape, device=self.device)
         images = self._decode(sampled.final_BX)
         return [
             Trajectory(
                 program=program,
                 segments=(
-                    program.steps[0],  # type: ignore[arg-type]  # `_prompt` looked at it
+                    *program.steps[:-1],  # type: ignore[arg-type]  # `_reads` looked at them
                     SampledImage(
                         spec=spec,
                         path_NX=sampled.path_BNX[row],
@@ -120,62 +119,68 @@ class DiffusersPolicy:
     ) -> Iterator[ReplayAnswer]:
         assert not texts, "it writes none"
         spec = trajectories[0].images[0].spec
-        encoded = self._encode([_prompt(one.program) for one in trajectories])
-        transformer = self.pipeline.transformer
+        reads = [_reads(one.program) for one in trajectories]
+        rows, free = self._encode(reads), self._free(reads, spec)
         switch = "enable" if how.recompute else "disable"
-        getattr(transformer, f"{switch}_gradient_checkpointing")()
+        getattr(self.pipeline.transformer, f"{switch}_gradient_checkpointing")()
         for number, query in enumerate(queries):
-            wanted = _guidance(spec) if query.guided else None
-            v_BX = self._velocity(encoded, query.x_BX, query.sigma_B, wanted)
+            if query.guided:
+                sigma = float(query.sigma_B[0]) if query.sigma is None else query.sigma
+                v_BX = self._guided(rows, free, query.x_BX, query.sigma_B, sigma, spec)
+            else:
+                v_BX = self._plain(rows, query.x_BX, query.sigma_B, spec)
             yield VelocityPredicted(query=number, v_BX=v_BX)
 
-    def _velocity(
-        self, encoded: EncodedPrompts, x_BCYX: Tensor, sigma_B: Tensor, guidance: Guidance | None
+    def _plain(
+        self, rows: Sequence[Condition], x_BX: Tensor, sigma_B: Tensor, spec: GenerateImage
     ) -> Tensor:
-        """Noise minus data; a guided query has one noise level for all rows."""
-        if guidance is None or guidance.branches(float(sigma_B[0])) == 1:
-            return self._predict(encoded, x_BCYX, sigma_B)
-        free = self._encode([""] * len(x_BCYX))
-        both = EncodedPrompts(*(torch.cat(pair) for pair in zip(encoded, free, strict=True)))
-        predicted = self._predict(both, x_BCYX.repeat(2, 1, 1, 1), sigma_B.repeat(2))
-        full, text_free = (part.flatten(1)[:, None] for part in predicted.chunk(2))
-        return apply_guidance(full, text_free, None, guidance).view_as(x_BCYX)
+        scale = _guidance(spec).text_scale
+        return self.family.velocity(self.pipeline, x_BX, sigma_B, rows, scale=scale)
 
-    def _predict(self, encoded: EncodedPrompts, x_BCYX: Tensor, sigma_B: Tensor) -> Tensor:
-        transformer = self.pipeline.transformer
-        predicted: Tensor = transformer(
-            hidden_states=x_BCYX.to(transformer.dtype),
-            timestep=(sigma_B * _TIMESTEPS).to(transformer.dtype),
-            encoder_hidden_states=encoded.tokens_BTD,
-            pooled_projections=encoded.pooled_BD,
-            return_dict=False,
-        )[0]
-        return predicted.float()
+    def _guided(
+        self,
+        rows: Sequence[Condition],
+        free: Sequence[Condition],
+        x_BX: Tensor,
+        sigma_B: Tensor,
+        sigma: float,
+        spec: GenerateImage,
+    ) -> Tensor:
+        """Noise minus data, all rows at the one noise level `sigma`."""
+        guidance = _guidance(spec)
+        if not free or guidance.branches(sigma) == 1:
+            return self._plain(rows, x_BX, sigma_B, spec)
+        both_BX = torch.cat([x_BX, x_BX])
+        full_BX, free_BX = self._plain([*rows, *free], both_BX, sigma_B.repeat(2), spec).chunk(2)
+        if guidance.renorm_floor == 1.0:
+            return self.family.guided(full_BX, free_BX, guidance.text_scale)
+        full_B1X, free_B1X = (part.flatten(1)[:, None] for part in (full_BX, free_BX))
+        return apply_guidance(full_B1X, free_B1X, None, guidance).view_as(x_BX)
+
+    def _free(
+        self, reads: Sequence[tuple[str, Image | None]], spec: GenerateImage
+    ) -> list[Condition]:
+        """The conditions of the branch without the prompt; none where there is no such branch."""
+        if self.family.guidance_form(self.pipeline) != "branches":
+            return []
+        if _guidance(spec).text_scale <= 1.0:
+            return []
+        return self._encode([(self._negative_prompt, source) for _, source in reads])
 
     @torch.no_grad()
-    def _encode(self, prompts: Sequence[str]) -> EncodedPrompts:
-        unknown = [one for one in dict.fromkeys(prompts) if one not in self._encoded]
-        if len(self._encoded) + len(unknown) > _MAX_CACHED:
+    def _encode(self, reads: Sequence[tuple[str, Image | None]]) -> list[Condition]:
+        keys = [(prompt, _digest(source)) for prompt, source in reads]
+        if sum(map(_bytes, self._encoded.values())) > _MOST_CACHED:
             self._encoded = {}
-            unknown = list(dict.fromkeys(prompts))
-        for prompt in unknown:
-            tokens_1TD, _, pooled_1D, _ = self.pipeline.encode_prompt(
-                prompt=prompt,
-                prompt_2=None,
-                prompt_3=None,
-                do_classifier_free_guidance=False,
-                device=self.device,
-                max_sequence_length=self._longest,
-            )
-            self._encoded[prompt] = EncodedPrompts(tokens_1TD, pooled_1D)
-        found = [self._encoded[prompt] for prompt in prompts]
-        return EncodedPrompts(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        for key, (prompt, source) in zip(keys, reads, strict=True):
+            if key not in self._encoded:
+                self._encoded[key] = self.family.encode(
+                    self.pipeline, prompt, source, longest=self._longest
+                )
+        return [self._encoded[key] for key in keys]
 
-    def _decode(self, latents_BCYX: Tensor) -> list[Image]:
-        vae = self.pipeline.vae
-        shift = vae.config.shift_factor or 0.0
-        scaled = latents_BCYX / vae.config.scaling_factor + shift
-        decoded = vae.decode(scaled.to(device=vae.device, dtype=vae.dtype), return_dict=False)[0]
+    def _decode(self, latents_BX: Tensor) -> list[Image]:
+        decoded = self.family.decode(self.pipeline, latents_BX)
         if not decoded.isfinite().all():
             raise TrainingStoppedError(
                 "the policy generated no image: the pipeline made NaN or infinity",
@@ -184,26 +189,60 @@ class DiffusersPolicy:
         images: list[Image] = self.pipeline.image_processor.postprocess(decoded, output_type="pil")
         return images
 
+    def _image_spec(self, program: Program) -> GenerateImage:
+        spec = program.steps[-1]
+        assert isinstance(spec, GenerateImage)
+        side = 2 * self.pipeline.vae_scale_factor
+        if spec.width % side or spec.height % side:
+            raise AlphaBenchError(
+                f"{spec.width}x{spec.height} is no size in steps of {side} pixels",
+                hint="set another task.draw.width and height",
+            )
+        self._check_guidance(spec)
+        return spec
 
-def _prompt(program: Program) -> str:
-    encoded = program.steps[0]
-    assert isinstance(encoded, InputText), "tasks ask it for t2i alone"
-    return encoded.text
+    def _check_guidance(self, spec: GenerateImage) -> None:
+        guidance, form = _guidance(spec), self.family.guidance_form(self.pipeline)
+        name = type(self.pipeline).__name__
+        if spec.guidance is not None and guidance.renorm != "global":
+            raise AlphaBenchError(
+                "a diffusers policy renormalises guidance over the image as a whole only",
+                hint="set task.draw.guidance.renorm=global",
+            )
+        if form == "none" and guidance.text_scale > 1.0:
+            raise AlphaBenchError(
+                f"this {name} is distilled and takes no guidance", hint="leave out draw.guidance"
+            )
+        if form == "embedded" and (guidance.low > 0.0 or guidance.high < 1.0):
+            raise AlphaBenchError(
+                f"the guidance of {name} is an input of its network, at all noise levels alike",
+                hint="set task.draw.guidance.low=0 and high=1",
+            )
 
 
-def _image_spec(program: Program) -> GenerateImage:
-    spec = program.steps[1]
-    assert isinstance(spec, GenerateImage)
-    if spec.guidance is not None and _guidance(spec).renorm != "global":
-        raise AlphaBenchError(
-            "a diffusers policy renormalises guidance over the image as a whole only",
-            hint="set task.draw.guidance.renorm=global",
-        )
-    return spec
+def _reads(program: Program) -> tuple[str, Image | None]:
+    """Prompt and source image."""
+    *before, prompt, _ = program.steps
+    assert isinstance(prompt, InputText), "tasks ask it for t2i and edits without thoughts"
+    if not before:
+        return prompt.text, None
+    (source,) = before
+    assert isinstance(source, InputImage)
+    return prompt.text, source.image
+
+
+def _digest(source: Image | None) -> str:
+    if source is None:
+        return ""
+    return f"{source.size} {hashlib.sha256(source.tobytes()).hexdigest()}"
+
+
+def _bytes(one: Condition) -> int:
+    return sum(part.nbytes for part in one if isinstance(part, Tensor))
 
 
 def _guidance(spec: GenerateImage) -> Guidance:
     if spec.guidance is None:
-        return Guidance(text_scale=1.0)
+        return Guidance(text_scale=1.0, low=0.0)
     assert isinstance(spec.guidance, Guidance)
     return spec.guidance

@@ -13,7 +13,7 @@ from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.diffusers import DiffusersCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.weights.location import PipelineFiles
-from alphagrpo.policies.diffusers_policy import EXPERTS
+from alphagrpo.policies.diffusers_training import DiffusersTraining, load_family
 from alphagrpo.policies.policy_protocols import PolicySizes, n_trained_parameters
 from alphagrpo.recipe import PolicySettings
 from alphatrainers.resource_plan import ModelSizes
@@ -49,6 +49,7 @@ def diffusers_sizes(
         return _SD35_MEDIUM
     generator = open_checkpoint(settings.checkpoint, options=settings.texts())
     assert isinstance(generator, DiffusersCheckpoint), "the kind of checkpoint says so"
+    DiffusersTraining(checkpoint=generator).check_trainable()
     if generator.source.folder is None:
         raise AlphaBenchError(
             f"the sizes of {settings.checkpoint!r} are not known without its weights",
@@ -65,6 +66,7 @@ def _sizes(training: TrainingSettings, source: PipelineFiles, folder: Path) -> P
         if file.endswith(".safetensors")
         for name, shape in _shapes(folder / file).items()
     }
+    experts = load_family(source.index.pipeline_class).experts
     config, vae = source.read_config("transformer"), source.read_config("vae")
     try:
         width = int(config["num_attention_heads"]) * int(config["attention_head_dim"])
@@ -85,7 +87,7 @@ def _sizes(training: TrainingSettings, source: PipelineFiles, folder: Path) -> P
         parameters=float(sum(map(math.prod, shapes.values()))),
         # Half of them work on each token.
         active_parameters=sum(map(math.prod, linear.values())) / 2,
-        trained_parameters=n_trained_parameters(training, linear, EXPERTS),
+        trained_parameters=n_trained_parameters(training, linear, experts),
         latent_tokens=0,
         branches=(),
         read_tokens=0,

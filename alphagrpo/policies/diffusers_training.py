@@ -1,10 +1,11 @@
-"""Pipelines of the SD3 family for the trainer: policy and export. Knows no task and no reward.
+"""Diffusers pipelines for the trainer: policy and export. Knows no task and no reward.
 
 Validations generate with the weights in training, through `LiveDiffusers`.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
 from alphabench.types import ImageRequest, NotGenerated
 from alphabench.weights.strict_loading import quiet
+from alphagrpo.policies.diffusers_families import FAMILIES
+from alphagrpo.policies.diffusers_families.family_protocol import DiffusersFamily
 from alphagrpo.policies.diffusers_policy import DiffusersPolicy
 from alphagrpo.policies.handle import PolicyHandle, trained_digest
 from alphagrpo.policies.policy_protocols import ExportableWeights
@@ -22,7 +25,16 @@ from alphagrpo.policies.policy_protocols import ExportableWeights
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FAMILY: Final = "StableDiffusion3Pipeline"
+_PACKAGE: Final = "alphagrpo.policies.diffusers_families"
+_LONGEST: Final = 256
+"""Tokens of a prompt, where neither options nor preset name a number."""
+
+
+def load_family(pipeline_class: str) -> DiffusersFamily:
+    """The adapter of a class that `FAMILIES` names."""
+    module, _, name = FAMILIES[pipeline_class].partition(":")
+    found: DiffusersFamily = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), name)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +46,10 @@ class DiffusersTraining:
     def check_trainable(self) -> None:
         """See `TrainableCheckpoint`."""
         name, family = self.checkpoint.source.name, self.checkpoint.source.index.pipeline_class
-        if family != FAMILY:
+        if family not in FAMILIES:
             raise AlphaBenchError(
                 f"{name!r} is a {family}, which cannot be trained",
-                hint=f"train a {FAMILY}, nano or a BAGEL checkpoint",
+                hint=f"train {', '.join(FAMILIES)}, nano or a BAGEL checkpoint",
             )
         if self.checkpoint.adapter is not None:
             raise AlphaBenchError(
@@ -52,12 +64,23 @@ class DiffusersTraining:
             pipeline = self.checkpoint.pipeline()
         sampling = self.checkpoint.sampling
         own = pipeline.default_sample_size * pipeline.vae_scale_factor
+        family = load_family(self.checkpoint.source.index.pipeline_class)
+        negative = sampling.negative_prompt or ""
         policy = DiffusersPolicy(
             pipeline,
-            identity={"kind": "diffusers", "weights": self.checkpoint.source.identity(),
-                      "dtype": sampling.dtype},
-            longest=sampling.max_sequence_length or 256,
-        )  # fmt: skip
+            family,
+            identity={
+                "kind": "diffusers",
+                "weights": self.checkpoint.source.identity(),
+                "dtype": sampling.dtype,
+                **({"negative_prompt": negative} if negative else {}),
+            },
+            longest=sampling.max_sequence_length or _LONGEST,
+            negative_prompt=negative,
+        )
+
+        def schedule(n_steps: int, width: int, height: int) -> tuple[float, ...]:
+            return family.noise_levels(pipeline, n_steps, width, height)
 
         def live() -> Generator:
             return LiveDiffusers(
@@ -73,7 +96,8 @@ class DiffusersTraining:
             think_prompt="",
             reflect_prompt="{prompt}",
             thinks=False,
-            edits=False,
+            edits=family.edits,
+            schedule=schedule,
         )
 
     def open_weights(self, *, device: str) -> ExportableWeights:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from alphabench.interfaces import Generator
-from alphagrpo.tasks import Resize
+from alphagrpo.tasks import Resize, Schedule
 from alphatrainers.protocols import Policy
 
 
@@ -35,6 +35,8 @@ class PolicyHandle:
     """Can write a thought before it generates."""
     edits: bool
     """Can read a source image."""
+    schedule: Schedule | None = None
+    """Its own noise levels, for recipes that name no shift. None takes `recipe.USUAL_SHIFT`."""
 
 
 def trained_digest(module: nn.Module) -> str:

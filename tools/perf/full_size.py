@@ -44,7 +44,6 @@ from alphagrpo.policies.bagel_training_trace import (
 )
 from alphagrpo.policies.factory import guidance
 from alphagrpo.recipe import load_recipe
-from alphatrainers.algorithms.schedules import sigmas_of_points
 
 THOUGHT: Final = 400
 """Tokens of a thought in the table of generation."""
@@ -137,7 +136,7 @@ def _training() -> str:
             load = TrainingLoad(
                 width=side,
                 height=side,
-                sigmas=tuple(sigmas_of_points(draw.points, shift=draw.shift)),
+                sigmas=draw.sigmas(),
                 window=range(draw.window.size),
                 guidance=guidance(draw.guidance),
                 thought_tokens=recipe.task.thought.max_tokens,

@@ -14,7 +14,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.types import ImageRequest, Sample
 from alphagrpo.cost_estimate import estimate_sizes, forecast
-from alphagrpo.policies.diffusers_policy import EXPERTS
+from alphagrpo.policies.diffusers_families.stable_diffusion_3 import STABLE_DIFFUSION_3
 from alphagrpo.policies.diffusers_training import DiffusersTraining
 from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.recipe import load_recipe
@@ -49,7 +49,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> PolicyHandle:
     checkpoint = open_diffusers(str(folder), options=OPTIONS, lora=None, device="cpu")
     made = DiffusersTraining(checkpoint=checkpoint).open_policy(device="cpu")
     bound = lora_adapters.select_trainable(
-        made.policy.module, EXPERTS, lora=LoraSettings(rank=2, alpha=4.0), seed=0
+        made.policy.module, STABLE_DIFFUSION_3.experts, lora=LoraSettings(rank=2, alpha=4.0), seed=0
     )
     assert bound
     torch.manual_seed(1)
@@ -107,7 +107,9 @@ def test_a_run_with_the_adapter_draws_what_the_training_drew_in_half_precision_t
         checkpoint=open_diffusers(str(folder), options=options, lora=None, device="cpu")
     ).open_policy(device="cpu")
     settings = LoraSettings(rank=2, alpha=4.0)
-    bound = lora_adapters.select_trainable(made.policy.module, EXPERTS, lora=settings, seed=0)
+    bound = lora_adapters.select_trainable(
+        made.policy.module, STABLE_DIFFUSION_3.experts, lora=settings, seed=0
+    )
     torch.manual_seed(1)
     for name, one in bound.items():
         if "lora_B" in name:
@@ -128,9 +130,9 @@ def test_a_run_with_the_adapter_draws_what_the_training_drew_in_half_precision_t
 def test_what_it_cannot_do_is_refused_in_a_sentence(opened: PolicyHandle, tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="image as a whole"):
         opened.policy.rollout(programs(Guidance(renorm="channel"), count=1))
-    folder = save("flux-dev", tmp_path)
+    folder = save("sana", tmp_path)
     checkpoint = open_diffusers(str(folder), options=OPTIONS, lora=None, device="cpu")
-    with pytest.raises(AlphaBenchError, match="FluxPipeline"):
+    with pytest.raises(AlphaBenchError, match="SanaPipeline"):
         DiffusersTraining(checkpoint=checkpoint).check_trainable()
 
 

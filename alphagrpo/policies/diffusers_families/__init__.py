@@ -1,0 +1,15 @@
+"""The families of diffusers pipelines that can be trained, one adapter each: a table, no code.
+
+An adapter is a `family_protocol.DiffusersFamily`. It knows one pipeline class; the policy knows
+none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+FAMILIES: Final[Mapping[str, str]] = {
+    "StableDiffusion3Pipeline": "stable_diffusion_3:STABLE_DIFFUSION_3",
+}
+"""Class of the pipeline, as model_index.json names it -> module of this package and its adapter."""

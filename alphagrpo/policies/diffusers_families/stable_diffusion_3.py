@@ -1,0 +1,98 @@
+"""SD3 and SD3.5, medium and large (`StableDiffusion3Pipeline` of diffusers 0.42).
+
+Shapes: as in `family_protocol`; a latent is (C, Y, X), channels and cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor
+
+from alphagrpo.policies.diffusers_families.family_protocol import (
+    Condition,
+    DiffusersFamily,
+    GuidanceForm,
+    classifier_free,
+    scheduled,
+    size_shift,
+    unscaled,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_TIMESTEPS: Final = 1000.0
+
+
+class StableDiffusion3:
+    """See `DiffusersFamily`."""
+
+    edits: bool = False
+    blocks: Sequence[str] = ("transformer_blocks",)
+    experts: Mapping[str, str] = {
+        "gen": r"transformer_blocks\.\d+\.attn2?\."
+        r"(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)",
+    }
+    """Flow-GRPO's targets: every projection of the joint attention."""
+
+    def guidance_form(self, pipeline: Any) -> GuidanceForm:
+        del pipeline
+        return "branches"
+
+    def encode(
+        self, pipeline: Any, prompt: str, source: Image | None, *, longest: int
+    ) -> Condition:
+        del source
+        tokens_1TD, _, pooled_1D, _ = pipeline.encode_prompt(
+            prompt=prompt,
+            prompt_2=None,
+            prompt_3=None,
+            do_classifier_free_guidance=False,
+            device=pipeline.transformer.device,
+            max_sequence_length=longest,
+        )
+        return Condition(tokens_1TD[0], pooled_1D[0])
+
+    def latent_shape(self, pipeline: Any, width: int, height: int) -> tuple[int, ...]:
+        factor = pipeline.vae_scale_factor
+        return (pipeline.transformer.config.in_channels, height // factor, width // factor)
+
+    def noise_levels(
+        self, pipeline: Any, n_steps: int, width: int, height: int
+    ) -> tuple[float, ...]:
+        side = pipeline.vae_scale_factor * pipeline.transformer.config.patch_size
+        mu = size_shift(pipeline.scheduler, (height // side) * (width // side), largest=1.16)
+        return scheduled(pipeline.scheduler, n_steps, even=False, mu=mu)
+
+    def velocity(
+        self,
+        pipeline: Any,
+        x_BX: Tensor,
+        sigma_B: Tensor,
+        rows: Sequence[Condition],
+        *,
+        scale: float,
+    ) -> Tensor:
+        del scale
+        transformer = pipeline.transformer
+        predicted: Tensor = transformer(
+            hidden_states=x_BX.to(transformer.dtype),
+            # float32: in bfloat16, levels 1000 to 996 are one.
+            timestep=sigma_B * _TIMESTEPS,
+            encoder_hidden_states=torch.stack([row.tokens_TD for row in rows]),
+            pooled_projections=torch.stack([row.pooled_D for row in rows]),  # type: ignore[misc]
+            return_dict=False,
+        )[0]
+        return predicted.float()
+
+    def guided(self, full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:
+        return classifier_free(full_BX, free_BX, scale)
+
+    def decode(self, pipeline: Any, latents_BX: Tensor) -> Tensor:
+        return unscaled(pipeline, latents_BX)
+
+
+STABLE_DIFFUSION_3: Final[DiffusersFamily] = StableDiffusion3()

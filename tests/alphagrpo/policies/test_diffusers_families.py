@@ -1,0 +1,220 @@
+"""Each family of diffusers pipelines as a policy, held against the pipeline's own call.
+
+The pipelines are tiny and random, built of diffusers' own classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from alphabench.checkpoints.diffusers import open_diffusers
+from alphabench.models.bagel.guidance import Guidance
+from alphagrpo.assemble import make_task
+from alphagrpo.policies.diffusers_training import DiffusersTraining
+from alphagrpo.policies.handle import PolicyHandle
+from alphagrpo.recipe import ImageSamplingSettings, TaskSettings
+from alphagrpo.tasks import TextToImageTask, Window
+from alphatrainers import lora_adapters
+from alphatrainers.algorithms.schedules import sigmas_of_points
+from alphatrainers.protocols import ReplaySpec, VelocityPredicted, VelocityQuery
+from alphatrainers.sampling import generator
+from alphatrainers.settings import LoraSettings
+from alphatrainers.trajectory import (
+    GenerateImage,
+    InputText,
+    Program,
+    SampledImage,
+    TrainingPrompt,
+    Trajectory,
+)
+
+Folder = Callable[[str], Path]
+STEPS = 3
+OPTIONS = {"steps": f"{STEPS}", "dtype": "float32"}
+PROMPTS = ["a dog", "two cats", "a dog"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A family, and how a recipe and the pipeline's call name the same guidance."""
+
+    pipeline: str
+    guidance: Guidance | None
+    call: dict[str, Any] = field(default_factory=dict)
+    size: tuple[int, int] = (48, 32)
+    whole: bool = True
+
+
+def plain(scale: float) -> Guidance:
+    """The pipeline's own guidance."""
+    return Guidance(text_scale=scale, low=0.0, renorm_floor=1.0)
+
+
+CASES = [
+    Case("sd35", plain(4.0), {"guidance_scale": 4.0}, size=(12, 8), whole=False),
+]
+
+
+@dataclass
+class Opened:
+    """A policy with random LoRA layers, and the pipeline that it trains."""
+
+    case: Case
+    folder: Path
+
+    @cached_property
+    def handle(self) -> PolicyHandle:
+        checkpoint = open_diffusers(str(self.folder), options=OPTIONS, lora=None, device="cpu")
+        return DiffusersTraining(checkpoint=checkpoint).open_policy(device="cpu")
+
+    @cached_property
+    def trained(self) -> dict[str, lora_adapters.Trainable]:
+        policy = self.handle.policy
+        lora = LoraSettings(rank=2, alpha=4.0)
+        bound = lora_adapters.select_trainable(policy.module, policy.experts, lora=lora, seed=0)
+        torch.manual_seed(1)
+        for name, one in bound.items():
+            if "lora_B" in name:
+                one.parameter.data = 0.5 * torch.randn(one.parameter.shape)
+        return bound
+
+    @property
+    def pipeline(self) -> Any:
+        assert self.trained
+        return self.handle.policy.pipeline  # type: ignore[attr-defined]
+
+    def programs(self, window: range = range(0)) -> list[Program]:
+        assert self.handle.schedule is not None
+        spec = GenerateImage(
+            width=self.case.size[0],
+            height=self.case.size[1],
+            sigmas=self.handle.schedule(STEPS, *self.case.size),
+            window=window,
+            guidance=self.case.guidance,
+        )
+        return [
+            Program(
+                id=f"{seed}",
+                group="p",
+                prompt=TrainingPrompt(id="p", text=text),
+                steps=(InputText(text=text), spec),
+                seed=seed,
+            )
+            for seed, text in enumerate(PROMPTS)
+        ]
+
+    def call(self, program: Program, **more: Any) -> Any:
+        """The pipeline's own image of a program, from the same noise."""
+        with torch.no_grad():
+            return self.pipeline(
+                prompt=program.prompt.text,
+                generator=generator(program, len(program.steps) - 1),
+                width=self.case.size[0],
+                height=self.case.size[1],
+                num_inference_steps=STEPS,
+                **self.case.call,
+                **more,
+            ).images[0]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(case, id=case.pipeline, marks=[pytest.mark.whole] if case.whole else [])
+        for case in CASES
+    ],
+)
+def opened(request: pytest.FixtureRequest, pipeline: Folder) -> Opened:
+    return Opened(request.param, pipeline(request.param.pipeline))
+
+
+def levels(image: Any) -> Any:
+    return np.asarray(image, dtype=int)
+
+
+def test_without_noise_a_rollout_is_the_image_of_the_pipelines_own_call(opened: Opened) -> None:
+    assert opened.trained
+    programs = opened.programs()
+    for program, made in zip(programs, opened.handle.policy.rollout(programs), strict=True):
+        expected = levels(opened.call(program))
+        assert np.abs(levels(made.images[0].image) - expected).max() <= 1
+        assert np.ptp(expected) > 20
+
+
+def test_a_policy_takes_the_noise_levels_that_its_pipelines_own_call_takes(
+    opened: Opened,
+) -> None:
+    opened.call(opened.programs()[0])
+    spec = opened.programs()[0].steps[-1]
+    assert isinstance(spec, GenerateImage)
+    assert spec.sigmas == tuple(opened.pipeline.scheduler.sigmas.tolist())
+
+
+def test_a_recipe_that_names_a_shift_keeps_it(opened: Opened) -> None:
+    width, height = opened.case.size
+    window = Window(kind="none")
+    draw = ImageSamplingSettings(points=STEPS + 1, width=width, height=height, window=window)
+    for shift, expected in (
+        (None, opened.handle.schedule(STEPS, width, height)),  # type: ignore[misc]
+        (2.0, sigmas_of_points(STEPS + 1, shift=2.0)),
+    ):
+        settings = TaskSettings(kind="t2i", draw=replace(draw, shift=shift))
+        task = make_task(settings, opened.handle, {})
+        assert isinstance(task, TextToImageTask)
+        assert task.sampling.image.spec.sigmas == expected
+
+
+def replayed(opened: Opened, made: list[Trajectory]) -> list[Tensor]:
+    first: SampledImage = made[0].images[0]
+    queries = [
+        VelocityQuery(
+            segment=1,
+            x_BX=torch.stack([one.images[0].path_NX[stored] for one in made]),
+            sigma_B=torch.full((len(made),), first.spec.sigmas[step]),
+            guided=True,
+            sigma=first.spec.sigmas[step],
+        )
+        for stored, step in enumerate(first.spec.window)
+    ]
+    answers = opened.handle.policy.replay(made, texts=[], queries=queries, how=ReplaySpec())
+    return [one.v_BX for one in answers if isinstance(one, VelocityPredicted)]
+
+
+def test_a_replay_computes_exactly_the_velocities_that_were_sampled(opened: Opened) -> None:
+    assert opened.trained
+    made = opened.handle.policy.rollout(opened.programs(range(2)))
+    velocities = replayed(opened, made)
+    assert len(velocities) == 2
+    for stored, v_BX in enumerate(velocities):
+        sampled = torch.stack([one.images[0].velocity_SX[stored] for one in made])
+        assert torch.equal(v_BX.detach(), sampled)
+        assert v_BX.requires_grad
+
+
+def test_the_network_gets_noise_levels_that_are_not_rounded_to_its_precision(
+    pipeline: Folder,
+) -> None:
+    options = {**OPTIONS, "dtype": "bfloat16"}
+    checkpoint = open_diffusers(str(pipeline("sd35")), options=options, lora=None, device="cpu")
+    handle = DiffusersTraining(checkpoint=checkpoint).open_policy(device="cpu")
+    seen: list[Tensor] = []
+    handle.policy.module.register_forward_pre_hook(
+        lambda _module, _args, kwargs: seen.append(kwargs["timestep"]), with_kwargs=True
+    )
+    own = Opened(Case("sd35", None, size=(12, 8)), pipeline("sd35"))
+    own.handle = handle
+    programs = own.programs()
+    handle.policy.rollout(programs)
+    spec = programs[0].steps[-1]
+    assert isinstance(spec, GenerateImage)
+    expected = [1000.0 * torch.full((3,), sigma) for sigma in spec.sigmas[:-1]]
+    assert all(torch.equal(*pair) for pair in zip(seen, expected, strict=True))
