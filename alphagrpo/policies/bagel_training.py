@@ -16,6 +16,7 @@ from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
 from alphabench.models.bagel.bagel_inference import UnifiedBagel
+from alphabench.models.bagel.config import HEADS
 from alphabench.models.bagel.loading import MODEL_FILE, LoadedBagel
 from alphabench.models.unified_model import Abilities
 from alphagrpo.policies.handle import PolicyHandle, trained_digest
@@ -99,7 +100,11 @@ class BagelTraining:
             for name in files.needed:
                 if not name.startswith("ema"):
                     shutil.copyfile(folder / name, out / name)
-            tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+            dtype = model.vae2llm.weight.dtype  # heads are held in float32, and stored as the rest
+            tensors = {
+                name: (value.to(dtype) if name.rpartition(".")[0] in HEADS else value).contiguous()
+                for name, value in model.state_dict().items()
+            }
             save_file(tensors, out / MODEL_FILE)
 
         return ExportableWeights(module=model, save=save)

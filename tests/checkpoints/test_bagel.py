@@ -269,6 +269,23 @@ def test_identity_contains_every_setting_that_decides_an_image(
     assert opened(own_folder).identity != base
 
 
+def test_the_identity_tells_of_float32_heads_where_other_weights_are_rounded(
+    tiny: Path, own_folder: Path
+) -> None:
+    assert "heads" not in opened(tiny).identity
+    assert "heads" not in opened(tiny, dtype="float32").identity
+    assert opened(tiny, dtype="bfloat16").identity["heads"] == "float32"
+    stored = load_file(own_folder / "ema.safetensors")
+    save_file({name: w.bfloat16() for name, w in stored.items()}, own_folder / "ema.safetensors")
+    rounded = opened(own_folder)
+    assert rounded.identity["heads"] == "float32"
+    assert "heads" not in opened(own_folder, dtype="float32").identity
+    size, model = rounded.handle.weight_size(), rounded.model().loaded.model  # type: ignore[attr-defined]
+    coder = rounded.model().loaded.autoencoder.network  # type: ignore[attr-defined]
+    weights = [*model.parameters(), *coder.parameters()]
+    assert size.loaded == sum(one.numel() * one.element_size() for one in weights)
+
+
 def test_upstreams_thinking_prompt_is_read_from_its_script_and_enters_the_identity(
     tiny: Path, tmp_path: Path
 ) -> None:

@@ -128,12 +128,12 @@ def counted(work: Callable[[], object]) -> Operations:
 
 
 def a_model(layers: int, *, lora: bool) -> Bagel:
-    """Random weights in bfloat16."""
+    """Random weights in bfloat16, heads in float32."""
     config, _, _ = small()
     language = replace(config.language, num_hidden_layers=layers)
     torch.manual_seed(0)
     marks = ImageMarks(start=3, end=4)
-    model = Bagel(replace(config, language=language), marks).to(torch.bfloat16).eval()
+    model = Bagel(replace(config, language=language), marks).to(torch.bfloat16).eval().hold_heads()
     if lora:
         select_trainable(model, EXPERTS, lora=LoraSettings(), seed=0)
     return model

@@ -23,6 +23,7 @@ from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_bytes
 from alphabench.core.options import fill
+from alphabench.models.bagel.config import HEADS
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.sampling_config import (
     FOLDER_FILE,
@@ -167,6 +168,9 @@ class BagelHandle:
     @cached_property
     def identity(self) -> Mapping[str, str]:
         identity = {"kind": "bagel", "weights": self.files.identity(), **self.settings}
+        if not self._is_float32:
+            # Logits and velocities were rounded before: other thoughts, other last bits of images.
+            identity["heads"] = "float32"
         if self.adapter is not None:
             identity["lora"] = self.adapter.identity()
         return identity
@@ -202,6 +206,17 @@ class BagelHandle:
         """See `ShowsSettings`; those of the same preset."""
         defaults = dataclasses.replace(self, options=BagelOptions()).settings
         return {**defaults, "compiled": "no"} if self.options.compile else defaults
+
+    @property
+    def _is_float32(self) -> bool:
+        """Whether all weights load in float32; the type of a repository's is not known here."""
+        if self.sampling.dtype != "stored" or self.files.folder is None:
+            return self.sampling.dtype == "float32"
+        paths = memory.safetensors_among(self.files.folder, self.files.needed)
+        del paths[_CODER]
+        headers = [weight_files.read_header(path, name=self.name) for path in paths.values()]
+        entries = [header.get(f"{HEADS[0]}.weight", {}) for header in headers]
+        return {"F32"} == {entry["dtype"] for entry in entries if entry}
 
     def for_benchmark(self, benchmark: str) -> BagelHandle:
         chosen = PRESETS.get(benchmark)
@@ -314,7 +329,7 @@ class BagelHandle:
         name, model = self.name, memory.safetensors_among(folder, self.files.needed)
         coder = model.pop(_CODER)
         width = width or widths[self.sampling.dtype]
-        needed = memory.stored_bytes(model.values(), width=width, name=name)
+        needed = memory.stored_bytes(model.values(), width=width, name=name, in_float32=HEADS)
         return needed + memory.stored_bytes([coder], width=widths["float32"], name=name)
 
 

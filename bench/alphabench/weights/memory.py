@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,13 +35,16 @@ class WeightSize:
     """Of all tensors in memory; activations come on top."""
 
 
-def stored_bytes(paths: Iterable[Path], *, width: int | None, name: str) -> int:
+def stored_bytes(
+    paths: Iterable[Path], *, width: int | None, name: str, in_float32: Collection[str] = ()
+) -> int:
     """Bytes that all tensors of these files need.
 
     Args:
         paths: safetensors files.
         width: bytes of one number once loaded; None for the stored type.
         name: the checkpoint, for the errors.
+        in_float32: modules whose weights load in float32 where others are narrower.
 
     Raises:
         AlphaBenchError: a header cannot be read.
@@ -51,8 +54,9 @@ def stored_bytes(paths: Iterable[Path], *, width: int | None, name: str) -> int:
         header = weight_files.read_header(path, name=name)
         for key, entry in header.items():
             if key != METADATA:
-                count = math.prod(entry["shape"])
-                total += count * (width or _WIDTHS.get(entry["dtype"], 4))
+                least = 4 if key.rpartition(".")[0] in in_float32 else 0
+                each = max(least, width or _WIDTHS.get(entry["dtype"], 4))
+                total += math.prod(entry["shape"]) * each
     return total
 
 

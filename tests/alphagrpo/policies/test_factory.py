@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
@@ -16,7 +16,8 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
 from alphabench.models.bagel.bagel_inference import UnifiedBagel
 from alphabench.types import ImageRequest, Sample
-from alphagrpo.policies.factory import open_policy, open_trainable
+from alphagrpo.policies.factory import open_policy, open_trainable, training_adapter
+from alphagrpo.policies.policy_protocols import ExportableCheckpoint
 from alphagrpo.recipe import PolicySettings
 from alphatrainers import lora_adapters
 from alphatrainers.settings import LoraSettings
@@ -62,6 +63,17 @@ def test_an_adapter_on_a_bfloat16_base_draws_in_a_run_what_it_draws_in_training(
     for name, value in values.items():
         assert torch.equal(found[name.replace(lora_adapters.PEFT_ADAPTER, "lora")], value)
     assert np.array_equal(pixels(run), pixels(opened.generator()))
+
+
+def test_exported_weights_have_the_type_of_the_checkpoint(base: Path, tmp_path: Path) -> None:
+    for dtype in (torch.bfloat16, torch.float32):
+        name = str(dtype).removeprefix("torch.")
+        settings = PolicySettings(checkpoint=str(base), options={**SMALL, "dtype": name})
+        exportable = training_adapter(open_trainable(settings, device="cpu"))
+        assert isinstance(exportable, ExportableCheckpoint)
+        exportable.open_weights(device="cpu").save(tmp_path / name)
+        stored = load_file(tmp_path / name / "ema.safetensors")
+        assert {tensor.dtype for tensor in stored.values()} == {dtype}
 
 
 def test_a_validation_thinks_after_the_text_of_the_training(base: Path) -> None:

@@ -26,7 +26,7 @@ from alphatrainers.algorithms import sde_steps
 from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.protocols import ReplaySpec, TextScored, VelocityPredicted, VelocityQuery
 from alphatrainers.rollout import RolloutCollector
-from alphatrainers.sampling import denoising_step, generator
+from alphatrainers.sampling import denoising_step, generator, score_tokens
 from alphatrainers.settings import LoraSettings
 from alphatrainers.trajectory import (
     GenerateImage,
@@ -176,6 +176,34 @@ def test_words_scored_at_once_are_as_likely_as_when_they_were_drawn(
         assert len(logp_T) == len(text.ids)
         assert float((logp_T.detach() - text.logp_T).abs().max()) < 1e-5
         assert logp_T.requires_grad
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.8])
+def test_with_bfloat16_weights_sampled_and_scored_words_are_those_of_float32_heads(
+    tmp_path: Path, top_p: float
+) -> None:
+    loaded = load_bagel(save_bagel(tmp_path), dtype=torch.bfloat16)
+    made = UMMPolicy(UnifiedBagel(loaded, RECIPE), identity={})
+    head = loaded.model.language_model.lm_head
+    met: list[torch.Tensor] = []
+    hook = head.register_forward_hook(lambda _, args, __: met.append(args[0].detach()))
+    text = write(most=20, top_p=top_p)
+    (one,) = made.rollout(programs(rt2i(draw(), text), count=1))
+    sampled_TD = torch.cat(met)
+    met.clear()
+    (answer,) = made.replay([one], texts=[2], queries=[], how=HOW)
+    hook.remove()
+    assert isinstance(answer, TextScored)
+    ids_T = torch.tensor(one.texts[0].ids)
+    weight_VD = head.weight.detach().bfloat16().double()
+    for hidden_TD, found_T in (
+        (sampled_TD, one.texts[0].logp_T),
+        (met[0], answer.logp[0].detach()),
+    ):
+        assert torch.equal(hidden_TD.bfloat16().float(), hidden_TD)
+        logits_TV = hidden_TD.double() @ weight_VD.T
+        exact_T = score_tokens(logits_TV, ids_T, temperature=0.9, top_p=top_p)
+        assert float((found_T - exact_T).abs().max()) < 1e-5
 
 
 def test_a_thought_that_was_cut_off_ends_with_the_last_word_that_was_drawn(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from alphabench.models.bagel.kv_cache import Context
 from alphabench.models.bagel.loading import LoadedBagel, load_bagel
@@ -92,6 +93,28 @@ def test_half_precision_predicts_nearly_the_same(checkpoint: Path) -> None:
         half = velocity(load_bagel(checkpoint, dtype=torch.bfloat16))
     assert half.dtype == torch.float32
     assert (half - whole).norm() < 0.05 * whole.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_logits_and_velocities_of_rounded_weights_are_not_rounded_themselves(
+    checkpoint: Path, dtype: torch.dtype
+) -> None:
+    half = load_bagel(checkpoint, dtype=dtype)
+    model, met = half.model, list[tuple[nn.Linear, Tensor]]()
+    heads = (model.language_model.lm_head, model.llm2vae)
+    for head in heads:
+        head.register_forward_hook(lambda module, args, _: met.append((module, args[0])))
+    ids = [half.tokens.block("a cat"), half.tokens.block("seven trees")]
+    with torch.no_grad():
+        scores = model.score_text(context_of(half), ids)
+        with torch.autocast("cpu", dtype):
+            predicted_LC = velocity(half)
+    exact = [nn.functional.linear(x.double(), h.weight.to(dtype).double()) for h, x in met]
+    wanted = [token for row in ids for token in row[1:]]
+    exact_T = exact[0].log_softmax(-1)[range(len(wanted)), wanted]
+    torch.testing.assert_close(torch.cat(scores), exact_T.float(), atol=1e-5, rtol=0.0)
+    exact_LC = exact[1] + heads[1].bias.to(dtype).double()
+    torch.testing.assert_close(predicted_LC, exact_LC.float(), atol=1e-5, rtol=0.0)
 
 
 def test_reading_nothing_in_any_row_changes_nothing(loaded: LoadedBagel) -> None:

@@ -19,6 +19,8 @@ LANGUAGE_FILE: Final = "llm_config.json"
 VISION_FILE: Final = "vit_config.json"
 GENERAL_FILE: Final = "config.json"
 TANH_GELU: Final = "gelu_pytorch_tanh"
+HEADS: Final = ("language_model.lm_head", "llm2vae")
+"""The modules that make logits and velocities; see `Bagel.hold_heads`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

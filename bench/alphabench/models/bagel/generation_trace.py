@@ -72,6 +72,7 @@ def shaped_bagel(config: BagelConfig, ledger: TensorLedger, *, dtype: torch.dtyp
         model = Bagel(config, ImageMarks(start=START, end=END)).eval()
         autoencoder = Autoencoder(config.autoencoder)
     without_values(model, dtype)
+    model.hold_heads()
     without_values(autoencoder.network, torch.float32)
     ledger.book(WEIGHTS, [*model.parameters(), *autoencoder.network.parameters()])
     book_contexts(model, ledger)

@@ -64,7 +64,8 @@ def load_bagel(
         folder: `llm_config.json`, `vit_config.json`, `ema.safetensors` (or its shards with
             `ema.safetensors.index.json`), `ae.safetensors` and the tokenizer's files.
         device: where the weights go, tensor by tensor.
-        dtype: of the model's weights; None takes that of the file.
+        dtype: of the model's weights except its heads, which are float32; None takes that of the
+            file.
         autoencoder_dtype: float32 for exact images; the autoencoder is small.
 
     Raises:
@@ -80,6 +81,7 @@ def load_bagel(
         autoencoder = Autoencoder(config.autoencoder)
     target = torch.device(device)
     _fill(model, stored, {name: name for name in model.state_dict()}, config, (target, dtype))
+    model.hold_heads()
     names = {autoencoder.stored_name(name): name for name in autoencoder.network.state_dict()}
     autoencoder_tensors = _read_headers(folder, AUTOENCODER_FILE)
     _fill(autoencoder.network, autoencoder_tensors, names, config, (target, autoencoder_dtype))

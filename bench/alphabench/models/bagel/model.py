@@ -1,7 +1,8 @@
 """The complete model: reads text and images into contexts, scores text, predicts velocities.
 
 Differentiable throughout; samples no noise and decodes no text. Names of modules are those of
-`ema.safetensors`. x_t = (1 - t) data + t noise, and the velocity is noise - data.
+`ema.safetensors`. x_t = (1 - t) data + t noise, and the velocity is noise - data. The two heads
+compute in float32 whatever the weights of the rest are (`Bagel.hold_heads`).
 
 Shapes: T tokens of all rows, packed; B rows; D decoder width; V vocabulary; C features of a latent
 token or of a patch; L latent tokens of all rows, packed.
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from alphabench.device_transfer import sent
 from alphabench.models.bagel.autoencoder import grid_indices
-from alphabench.models.bagel.config import BagelConfig
+from alphabench.models.bagel.config import HEADS, BagelConfig
 from alphabench.models.bagel.decoder import DecoderOutput, LanguageModel
 from alphabench.models.bagel.embedding import Connector, PositionTable, TimeEmbedder
 from alphabench.models.bagel.kv_cache import (
@@ -79,6 +80,18 @@ class Bagel(nn.Module):
         self.vae2llm = nn.Linear(config.latent_features, width)
         self.llm2vae = nn.Linear(width, config.latent_features)
 
+    def hold_heads(self) -> Bagel:
+        """Holds the heads' weights in float32, so that logits and velocities are not rounded.
+
+        Logits of 16 to 32 have steps of 0.125 in bfloat16: the log-probability of a token would be
+        off by more than many clip ranges. As in AlphaGRPO's release (`head_dtype` in
+        Bagel/modeling/bagel/bagel.py at 1f604fff). For BAGEL-7B it takes 1.0 GiB more than
+        bfloat16; casting the weights at each token would move 29% more bytes a token, this 7%.
+        """
+        for name in HEADS:
+            self.get_submodule(name).float()
+        return self
+
     def new_context(self, rows: int) -> Context:
         """Nothing read yet, in `rows` rows."""
         weight = self.vae2llm.weight
@@ -102,7 +115,7 @@ class Bagel(nn.Module):
 
     def logits(self, hidden_TD: Tensor) -> Tensor:
         """Scores [T, V] of the next token, float32; some rows of the head stand for no token."""
-        return torch.as_tensor(self.language_model.lm_head(hidden_TD)).float()
+        return _float32_product(self.language_model.lm_head, hidden_TD)
 
     def score_text(
         self, context: Context, ids: Sequence[Sequence[int]], *, recompute: bool = False
@@ -175,7 +188,7 @@ class Bagel(nn.Module):
         t_L = t_B.to(x_LC.device)[canvas.rows_L]
         x_TD = self._framed(canvas, self.embed_latents(x_LC, t_L, canvas.indices_L))
         hidden_TD = self._read(x_TD, canvas.block, context, recompute=recompute).hidden_TD
-        return torch.as_tensor(self.llm2vae(hidden_TD[canvas.inside_L])).float()
+        return _float32_product(self.llm2vae, hidden_TD[canvas.inside_L])
 
     def _read(
         self, x_TD: Tensor, block: Block, context: Context, *, recompute: bool = False
@@ -206,3 +219,9 @@ class Bagel(nn.Module):
         """Puts the marks around each row's image tokens."""
         marks_TD = self.language_model.model.embed_tokens(canvas.marks_T)
         return torch.as_tensor(marks_TD.index_copy(0, canvas.inside_L, x_LD))
+
+
+def _float32_product(head: nn.Module, hidden_TD: Tensor) -> Tensor:
+    """What a head that is held in float32 makes of hidden states; autocast does not change it."""
+    with torch.autocast(hidden_TD.device.type, enabled=False):
+        return torch.as_tensor(head(hidden_TD.float()))
