@@ -92,9 +92,50 @@ def test_fewer_layers_than_the_weights_hold_are_refused(spoiled: Path) -> None:
         opened(spoiled).model()
 
 
-def test_an_adapter_and_an_edit_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(AlphaBenchError, match="takes no LoRA"):
-        open_checkpoint(str(folder), lora="owner/lora")
+def save_adapter(folder: Path, module: str = "model.language_model.layers.1.mlp.down_proj") -> Path:
+    """A PEFT folder of rank 2 on one layer of the tiny model."""
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": [module]}
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    noise = torch.Generator().manual_seed(0)
+    values = {
+        f"base_model.model.{module}.lora_A.weight": torch.randn(2, 96, generator=noise),
+        f"base_model.model.{module}.lora_B.weight": torch.randn(64, 2, generator=noise),
+    }
+    save_file(values, folder / "adapter_model.safetensors")
+    return folder
+
+
+def test_an_adapter_changes_the_image_and_the_identity(folder: Path, tmp_path: Path) -> None:
+    adapter, sample = save_adapter(tmp_path / "lora"), Sample(id="0", prompt="a dog", group="all")
+    request = ImageRequest(sample=sample, index=0, seed=3)
+    plain = opened(folder)
+    adapted, none = (
+        open_checkpoint(str(folder), options={**FAST, "lora_scale": scale}, lora=str(adapter))
+        for scale in ("1", "0")
+    )
+    (first,), (second,), (third,) = (one.generate([request]) for one in (plain, adapted, none))
+    assert isinstance(first, Image.Image)
+    assert isinstance(second, Image.Image)
+    assert isinstance(third, Image.Image)
+    assert first.tobytes() != second.tobytes()
+    assert first.tobytes() == third.tobytes()
+    assert "lora" not in plain.identity
+    assert adapted.identity["lora"] != none.identity["lora"]
+
+
+def test_an_adapter_of_another_model_is_refused_before_weights_are_loaded(
+    folder: Path, tmp_path: Path
+) -> None:
+    adapter = save_adapter(tmp_path / "lora", "transformer.blocks.0.attn")
+    with pytest.raises(AlphaBenchError, match="does not fit this model"):
+        open_checkpoint(str(folder), lora=str(adapter))
+    (adapter / "adapter_config.json").unlink()
+    with pytest.raises(AlphaBenchError, match=r"adapter_config\.json"):
+        open_checkpoint(str(folder), lora=str(adapter))
+
+
+def test_an_edit_is_refused(folder: Path, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "source.png")
     with pytest.raises(AlphaBenchError, match="edits an image"):
         opened(folder).generate([edit_request(tmp_path / "source.png")])

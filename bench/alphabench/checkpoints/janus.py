@@ -16,14 +16,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from alphabench.checkpoints import presets, refuse_lora
+from alphabench.checkpoints import lora as lora_files
+from alphabench.checkpoints import presets
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import fill
 from alphabench.models.unified_model import Abilities, UnifiedModel
 from alphabench.weights import hub, memory
 from alphabench.weights.location import CheckpointFiles, locate_checkpoint
-from alphabench.weights.weight_files import PICKLES, check_files, read_checkpoint_json
+from alphabench.weights.weight_files import (
+    PICKLES,
+    check_files,
+    read_checkpoint_json,
+    read_header,
+)
 
 if TYPE_CHECKING:
     from alphabench.models.janus.janus_inference import Janus, JanusRefiner
@@ -57,6 +63,10 @@ class JanusOptions:
     """Token limit of a text answer."""
     revision: str | None = None
     """Branch, tag or commit of a hub repository."""
+    lora_file: str | None = None
+    """Which file, where the LoRA folder or repository holds several."""
+    lora_scale: float = 1.0
+    """Factor on the LoRA's own scale."""
     cache_dir: Path | None = None
     """Cache of hub files; none: the hub client's default."""
     offline: bool = False
@@ -81,9 +91,9 @@ def open_janus(
     Raises:
         AlphaBenchError: anything that makes it unusable and shows without loading weights.
     """
-    refuse_lora(lora, "Janus")
     chosen = fill(JanusOptions, options, owner=_OWNER)
-    return UnifiedCheckpoint(handle=JanusHandle.find(location, chosen), device=device)
+    handle = JanusHandle.find(location, chosen, lora_name=lora)
+    return UnifiedCheckpoint(handle=handle, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +102,17 @@ class JanusHandle:
 
     files: CheckpointFiles
     options: JanusOptions
+    adapter: lora_files.Lora | None = None
 
     @classmethod
-    def find(cls, location: str, options: JanusOptions) -> JanusHandle:
+    def find(
+        cls, location: str, options: JanusOptions, *, lora_name: str | None = None
+    ) -> JanusHandle:
         """Locate the files and check those on this machine.
 
         Raises:
             AlphaBenchError: not there, no Janus, incomplete, or damaged.
+            AlphaBenchError: a LoRA that is not there or does not fit.
         """
         access = hub.HubAccess(cache_dir=options.cache_dir, offline=options.offline)
         located = locate_checkpoint(
@@ -111,7 +125,10 @@ class JanusHandle:
         files = CheckpointFiles(
             name=location, folder=located.local, snapshot=located.snapshot, needed=tuple(needed)
         )
-        return cls(files=files, options=options)
+        adapter = None if lora_name is None else _find_lora(lora_name, options, access)
+        handle = cls(files=files, options=options, adapter=adapter)
+        handle._check_adapter()
+        return handle
 
     @property
     def name(self) -> str:
@@ -136,7 +153,10 @@ class JanusHandle:
     @cached_property
     def identity(self) -> Mapping[str, str]:
         """A folder's weights are read once, for their digest."""
-        return {"kind": "janus", "weights": self.files.identity(), **self.settings}
+        identity = {"kind": "janus", "weights": self.files.identity(), **self.settings}
+        if self.adapter is not None:
+            identity["lora"] = self.adapter.identity()
+        return identity
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -195,7 +215,21 @@ class JanusHandle:
             batch_size=self.options.batch_size,
             answer_tokens=self.options.answer_tokens,
         )
-        return load_janus(folder, sampling, name=self.name, dtype=self.options.dtype, device=device)
+        janus = load_janus(
+            folder, sampling, name=self.name, dtype=self.options.dtype, device=device
+        )
+        if self.adapter is not None:
+            lora_files.bind({"": janus.network}, self.adapter, owner="this model")
+        return janus
+
+    def _check_adapter(self) -> None:
+        """Refuse a LoRA that the files on this machine show to be for another model."""
+        if self.adapter is None or self.files.folder is None:
+            return
+        stored = memory.safetensors_among(self.files.folder, self.files.needed)
+        headers = [read_header(path, name=self.name) for path in stored.values()]
+        modules = frozenset(key.rpartition(".")[0] for header in headers for key in header)
+        lora_files.check_base(self.adapter, {"": modules}, owner="this model", convertible=False)
 
     def refinement_identity(self) -> Mapping[str, str]:
         """See `RefinableModel`."""
@@ -212,6 +246,18 @@ class JanusHandle:
 
         assert isinstance(model, Janus), "load() of this class made it"
         return JanusRefiner(model)
+
+
+def _find_lora(name: str, options: JanusOptions, access: hub.HubAccess) -> lora_files.Lora:
+    adapter = lora_files.find(
+        name, file=options.lora_file, strength=options.lora_scale, access=access
+    )
+    if adapter.config is None:
+        raise AlphaBenchError(
+            f"the LoRA {name!r} has no adapter_config.json, which states its scale",
+            hint="give the adapter folder that PEFT or our trainer wrote",
+        )
+    return adapter
 
 
 def _check_config(config: Mapping[str, Any], *, name: str) -> None:

@@ -60,7 +60,7 @@ class JanusSampling:
     """An answer is cut off after so many."""
 
 
-class _Prompts(NamedTuple):
+class JanusPrompts(NamedTuple):
     """Padded on the left."""
 
     ids_BT: Tensor
@@ -68,12 +68,21 @@ class _Prompts(NamedTuple):
     """1 where there is a token, 0 where there is padding."""
 
 
-class _PromptTokens(NamedTuple):
+class PromptTokens(NamedTuple):
     """The tokens that stay in an unconditional prompt, and the padding for all others."""
 
     begin: int
     image: int
     padding: int
+
+
+class ImageTokenStep(NamedTuple):
+    """One token of each image, and the logits that it was sampled by."""
+
+    token_B: Tensor
+    """On the CPU; -1 where the logits are not finite."""
+    logits_BV: Tensor
+    """After guidance, before temperature and top_k; float32, on the CPU."""
 
 
 class Janus:
@@ -84,7 +93,7 @@ class Janus:
         self.processor = processor
         self.sampling = sampling
         tokenizer = processor.tokenizer
-        self.prompt_tokens = _PromptTokens(
+        self.prompt_tokens = PromptTokens(
             begin=tokenizer.bos_token_id,
             image=tokenizer.convert_tokens_to_ids(processor.image_start_token),
             padding=tokenizer.pad_token_id,
@@ -125,7 +134,7 @@ class Janus:
                 answers |= zip(batch, batch_answers, strict=True)
         return [answers[index] for index in range(len(tasks))]
 
-    def prompts(self, texts: Sequence[str]) -> _Prompts:
+    def prompts(self, texts: Sequence[str]) -> JanusPrompts:
         """Texts in the chat template, up to the token that begins an image."""
         inputs = self.processor(
             text=[self._in_template(text, 0) for text in texts],
@@ -133,7 +142,7 @@ class Janus:
             padding=True,
             return_tensors="pt",
         )
-        return _Prompts(inputs["input_ids"], inputs["attention_mask"])
+        return JanusPrompts(inputs["input_ids"], inputs["attention_mask"])
 
     def decode(self, tokens_BN: Tensor) -> list[Image.Image | NotGenerated]:
         """Tokens -> RGB images; see `sample_image_tokens`."""
@@ -257,13 +266,27 @@ class JanusRefiner:
 @torch.inference_mode()
 def sample_image_tokens(
     network: Any,
-    prompts: _Prompts,
-    prompt_tokens: _PromptTokens,
+    prompts: JanusPrompts,
+    prompt_tokens: PromptTokens,
     sampling: JanusSampling,
     *,
     generators: Sequence[torch.Generator],
 ) -> Tensor:
-    """The tokens of one image for each prompt, `tokens_BN` on the CPU.
+    """The tokens of one image for each prompt, `tokens_BN` on the CPU; see `image_token_steps`."""
+    steps = image_token_steps(network, prompts, prompt_tokens, sampling, generators=generators)
+    return torch.stack([step.token_B for step in steps], dim=1)
+
+
+@torch.inference_mode()
+def image_token_steps(
+    network: Any,
+    prompts: JanusPrompts,
+    prompt_tokens: PromptTokens,
+    sampling: JanusSampling,
+    *,
+    generators: Sequence[torch.Generator],
+) -> Iterator[ImageTokenStep]:
+    """Samples one image for each prompt, token by token.
 
     Where logits are not finite the token is -1.
 
@@ -276,16 +299,11 @@ def sample_image_tokens(
     """
     guided = sampling.guidance != 1.0
     n_tokens = n_image_tokens(network)
-    ids_RT = torch.cat(
-        [prompts.ids_BT, without_prompt(prompts.ids_BT, prompt_tokens)][: 1 + guided]
-    )
-    device = network.device
-    mask_RT = sent(torch.cat([prompts.mask_BT] * (1 + guided)), device)
-    # Padding has no position: a prompt's positions do not depend on its neighbours in the batch.
-    positions_RT = (mask_RT.cumsum(dim=1) - 1).clamp(min=0)
-    embedded_RTE = network.get_input_embeddings()(sent(ids_RT, device))
-    cache = _new_cache(network, length=ids_RT.shape[1] + n_tokens)
-    sampled: list[Tensor] = []
+    rows, device = prompt_rows(prompts, prompt_tokens, guided=guided), network.device
+    mask_RT = sent(rows.mask_BT, device)
+    positions_RT = token_positions(mask_RT)
+    embedded_RTE = network.get_input_embeddings()(sent(rows.ids_BT, device))
+    cache = _new_cache(network, length=rows.ids_BT.shape[1] + n_tokens)
     for _ in range(n_tokens):
         seen_RTE = network.model.language_model(
             inputs_embeds=embedded_RTE,
@@ -298,15 +316,30 @@ def sample_image_tokens(
         logits_BV = guided_logits(logits_RV, sampling.guidance)
         known_B = logits_BV.isfinite().all(dim=1)
         token_B = sampled_codes(logits_BV.masked_fill(~known_B[:, None], 0.0), sampling, generators)
-        sampled.append(token_B.masked_fill(~known_B, -1))
+        yield ImageTokenStep(token_B.masked_fill(~known_B, -1), logits_BV)
         token_R1 = sent(torch.cat([token_B] * (1 + guided))[:, None], device)
         embedded_RTE = network.prepare_embeddings_for_image_generation(token_R1)
         mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(mask_RT), 1)], dim=1)
         positions_RT = positions_RT[:, -1:] + 1
-    return torch.stack(sampled, dim=1)
 
 
-def without_prompt(ids_BT: Tensor, prompt_tokens: _PromptTokens) -> Tensor:
+def prompt_rows(
+    prompts: JanusPrompts, prompt_tokens: PromptTokens, *, guided: bool
+) -> JanusPrompts:
+    """The rows of a batch: the prompts, then with guidance their unconditional twins."""
+    twins_BT = without_prompt(prompts.ids_BT, prompt_tokens)
+    return JanusPrompts(
+        ids_BT=torch.cat([prompts.ids_BT, twins_BT][: 1 + guided]),
+        mask_BT=torch.cat([prompts.mask_BT] * (1 + guided)),
+    )
+
+
+def token_positions(mask_RT: Tensor) -> Tensor:
+    """Padding has no position: those of a prompt do not depend on its neighbours in the batch."""
+    return (mask_RT.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def without_prompt(ids_BT: Tensor, prompt_tokens: PromptTokens) -> Tensor:
     """The unconditional twins: padding for every text token, and of the same length.
 
     After deepseek-ai/Janus, generation_inference.py; the padding is read, not masked.
