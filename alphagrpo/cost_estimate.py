@@ -101,8 +101,8 @@ def _estimates(recipe: TrainingRecipe, *, counted_from: float) -> list[str]:
         window=draw.window.at(0, n_steps=draw.points - 1, seed=recipe.training.seed),
         read_tokens=_read_tokens(recipe, model),
         written_tokens=recipe.task.thought.max_tokens if _thinks(recipe) else 0,
-        **_judging(recipe),
     )
+    sizes = _with_judging(recipe, sizes)
     found, initial = plan_resources(recipe.training, sizes), _initial_images(recipe)
     more = 1.0 + initial / found.trajectories
     found = found._replace(judge_calls=found.judge_calls * more, cost_usd=found.cost_usd * more)
@@ -214,7 +214,7 @@ def _read_tokens(recipe: TrainingRecipe, model: PolicySizes) -> int:
     return text + image + round(1.35 * image) + PROMPT_TOKENS
 
 
-def _judging(recipe: TrainingRecipe) -> dict[str, float]:
+def _with_judging(recipe: TrainingRecipe, sizes: ModelSizes) -> ModelSizes:
     judged = [
         (load_reward_kind(one.kind), one)
         for one in _all(recipe.rewards.values())
@@ -225,13 +225,12 @@ def _judging(recipe: TrainingRecipe) -> dict[str, float]:
         kind.judge_calls_small if small and kind.judge_calls_small is not None else kind.judge_calls
         for kind, _ in judged
     )
-    return {
-        "calls_per_image": calls,
-        "judge_tokens_per_call": TOKENS_PER_CALL,
-        "usd_per_million_tokens": max(
-            (one.usd_per_million_tokens for _, one in judged), default=0.0
-        ),
-    }
+    return replace(
+        sizes,
+        calls_per_image=calls,
+        judge_tokens_per_call=TOKENS_PER_CALL,
+        usd_per_million_tokens=max((one.usd_per_million_tokens for _, one in judged), default=0.0),
+    )
 
 
 def _all(settings: Iterable[RewardSettings]) -> list[RewardSettings]:

@@ -370,7 +370,7 @@ class RefinementTask(_Stateless):
         for prompt in prompts:
             if prompt.id not in chosen:
                 continue
-            source = self.resize(chosen[prompt.id].trajectory.images[-1].image)
+            source = self.resize(chosen[prompt.id].trajectory.final_images[-1])
             instruction = self.refinement.reflect_prompt.replace("{prompt}", prompt.text)
             steps = image_to_image_steps(source, instruction, self.sampling, spec)
             found += [

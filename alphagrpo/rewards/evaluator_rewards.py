@@ -108,7 +108,7 @@ class _AskedAgain:
 def _stored(trajectory: Trajectory, index: int, folder: Path) -> GeneratedImage:
     sample = evaluator_sample(trajectory.program.prompt)
     path = folder / f"{index}.png"
-    trajectory.images[-1].image.convert("RGB").save(path)
+    trajectory.final_images[-1].convert("RGB").save(path)
     return GeneratedImage(
         request=ImageRequest(sample=sample, index=index, seed=0),
         path=path,

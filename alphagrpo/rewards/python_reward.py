@@ -65,7 +65,7 @@ class ImageFunctionReward:
             JudgeUnavailableError: the function raises it, so that the training waits.
         """
         prompts = [one.program.prompt.text for one in trajectories]
-        images = [one.images[-1].image.convert("RGB") for one in trajectories]
+        images = [one.final_images[-1].convert("RGB") for one in trajectories]
         try:
             values = list(self.function(prompts, images))
         except JudgeUnavailableError:

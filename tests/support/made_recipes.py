@@ -11,10 +11,12 @@ from alphagrpo.prompts import with_questions
 from alphatrainers.protocols import Score, ScoredTrajectory
 from alphatrainers.trajectory import (
     GenerateImage,
+    GenerateImageTokens,
     GenerateText,
     Program,
     ProgramStep,
     SampledImage,
+    SampledImageTokens,
     SampledText,
     Segment,
     TrainingPrompt,
@@ -40,6 +42,9 @@ def sampled(step: ProgramStep, *, grey: int, text: str) -> Segment:
             final_X=torch.zeros(2),
             image=Image.new("RGB", (step.width, step.height), (grey, grey, grey)),
         )
+    if isinstance(step, GenerateImageTokens):
+        image = Image.new("RGB", (step.width, step.height), (grey, grey, grey))
+        return SampledImageTokens(spec=step, ids=(1, 2), logp_T=torch.zeros(2), image=image)
     if isinstance(step, GenerateText):
         return SampledText(spec=step, ids=(1,), logp_T=torch.zeros(1), finished=True, text=text)
     return step

@@ -35,12 +35,14 @@ from alphatrainers.protocols import (
 from alphatrainers.sampling import generator, sample_latents, sample_next_tokens, score_tokens
 from alphatrainers.trajectory import (
     GenerateImage,
+    GenerateImageTokens,
     GenerateText,
     InputImage,
     InputText,
     Program,
     ProgramStep,
     SampledImage,
+    SampledImageTokens,
     SampledText,
     Segment,
     TrainingPrompt,
@@ -50,6 +52,9 @@ from alphatrainers.trajectory import (
 VOCABULARY, WIDTH, END = 8, 6, 0
 TEXT = GenerateText(max_tokens=4)
 IMAGE = GenerateImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0), window=range(1, 4))
+TOKEN_IMAGE = GenerateImageTokens(width=4, height=4, temperature=0.9)
+N_CODES = 3
+"""Tokens of an image."""
 PLAIN_IMAGE = GenerateImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0))
 
 
@@ -139,6 +144,8 @@ class ToyPolicy:
                 columns.append(texts)
             elif isinstance(step, GenerateImage):
                 columns.append(self._generate_image(step, generators, read_BD))
+            elif isinstance(step, GenerateImageTokens):
+                columns.append(self._sample_codes(step, generators, read_BD))
             else:
                 inputs = [program.steps[index] for program in programs]
                 read_BD = self._read(inputs, read_BD)
@@ -168,6 +175,11 @@ class ToyPolicy:
                 if index in texts:
                     yield TextScored(segment=index, logp=logp)
                 read_BD = after_BD if how.context_gradient else after_BD.detach()
+            elif isinstance(segment, SampledImageTokens):
+                if index in texts:
+                    yield TextScored(
+                        segment=index, logp=self._score_codes(trajectories, index, read_BD)
+                    )
             elif isinstance(segment, SampledImage):
                 for number, query in enumerate(queries):
                     if query.segment == index:
@@ -249,6 +261,43 @@ class ToyPolicy:
             read_BD = torch.where(mask_B1, self._step(read_BD, ids), read_BD)
         logp_BT = torch.stack(columns, 1)
         return tuple(logp_BT[row, : len(t.ids)] for row, t in enumerate(texts)), read_BD
+
+    def _sample_codes(
+        self, spec: GenerateImageTokens, generators: Sequence[torch.Generator], read_BD: Tensor
+    ) -> list[SampledImageTokens]:
+        ids, logps = [], []
+        for _ in range(N_CODES):
+            sampled = sample_next_tokens(
+                self._model.head(read_BD), generators, temperature=spec.temperature, top_p=1.0
+            )
+            ids.append(sampled.ids_B)
+            logps.append(sampled.logp_B)
+            read_BD = self._step(read_BD, sampled.ids_B.tolist())
+        logp_BT = torch.stack(logps, 1).float().cpu()
+        return [
+            SampledImageTokens(
+                spec=spec,
+                ids=tuple(row),
+                logp_T=logp_BT[number],
+                image=Image.new("RGB", (4, 4), (30 * row[0], 30 * row[1], 30 * row[2])),
+            )
+            for number, row in enumerate(torch.stack(ids, 1).tolist())
+        ]
+
+    def _score_codes(
+        self, trajectories: Sequence[Trajectory], index: int, read_BD: Tensor
+    ) -> tuple[Tensor, ...]:
+        parts = [one.segments[index] for one in trajectories]
+        rows = [part.ids for part in parts if isinstance(part, SampledImageTokens)]
+        assert isinstance(parts[0], SampledImageTokens)
+        columns = []
+        for position in range(N_CODES):
+            ids = [row[position] for row in rows]
+            ids_B = torch.tensor(ids, device=self._device)
+            logits_BV, temperature = self._model.head(read_BD), parts[0].spec.temperature
+            columns.append(score_tokens(logits_BV, ids_B, temperature=temperature, top_p=1.0))
+            read_BD = self._step(read_BD, ids)
+        return tuple(torch.stack(columns, 1))
 
     def _velocity(self, x_BX: Tensor, sigma_B: Tensor, read_BD: Tensor) -> Tensor:
         self.counts[f"{self._doing} painter"] += 1
@@ -334,6 +383,18 @@ class Threes:
 
     def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
         return [Score(value=float(t.texts[0].ids.count(3))) for t in trajectories]
+
+
+@dataclass
+class Fives:
+    """How often the fifth token is in an image."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {"reward": "fives"}
+
+    def score(self, trajectories: Sequence[Trajectory]) -> Sequence[Score]:
+        return [Score(value=float(t.token_images[0].ids.count(5))) for t in trajectories]
 
 
 @dataclass

@@ -22,7 +22,15 @@ from alphatrainers.replay import Replayer, replay_request
 from alphatrainers.settings import TextLossSettings, TrainingSettings
 from alphatrainers.trajectory import ProgramStep
 from alphatrainers.weight_sets import WeightSets
-from tests.support.toy_policy import IMAGE, PLAIN_IMAGE, PROMPTS, TEXT, ToyPolicy, program_of
+from tests.support.toy_policy import (
+    IMAGE,
+    PLAIN_IMAGE,
+    PROMPTS,
+    TEXT,
+    TOKEN_IMAGE,
+    ToyPolicy,
+    program_of,
+)
 
 CPU = torch.device("cpu")
 NO_TEXT, NO_IMAGE = TextLossSettings(kind="none"), ImageLossSettings(kind="none")
@@ -200,6 +208,39 @@ def test_the_gradient_of_cispo_is_that_of_its_value_with_the_weights_held_fixed(
         return torch.as_tensor(total / bench.counts.tokens)
 
     bench.compare(by_hand)
+
+
+@pytest.mark.parametrize("kind", ["token_grpo", "token_gspo"])
+def test_the_gradient_of_each_loss_of_image_tokens_is_that_of_its_value(kind: str) -> None:
+    image = ImageLossSettings(kind=kind, kl_weights=KL, **WIDE)  # type: ignore[arg-type]
+    bench = Bench(image, NO_TEXT, TEXT, TOKEN_IMAGE)
+    bench.compare(bench.loss)
+
+
+def test_image_tokens_are_trained_with_the_advantage_and_the_limit_of_images() -> None:
+    image = ImageLossSettings(kind="token_grpo", limit=1.0, weight=2.0, **WIDE)  # type: ignore[arg-type]
+    bench = Bench(image, NO_TEXT, TEXT, TOKEN_IMAGE)
+    (answer,), (old,) = bench.answers(), bench.before
+    assert isinstance(answer, TextScored)
+    assert isinstance(old, TextScored)
+    by_hand = torch.zeros((), dtype=torch.float64)
+    for row, advantage in enumerate(ADVANTAGES):
+        ratio_T = (answer.logp[row] - old.logp[row]).exp()
+        own = min(max(advantage.image, -1.0), 1.0) * advantage.image_trained
+        worse_T = torch.minimum(own * ratio_T, own * ratio_T.clamp(0.5, 1.5))
+        by_hand = by_hand - 2.0 * worse_T.mean() / 3.0
+    assert bench.counts == LossCounts(images=3.0, sequences=0.0, tokens=0.0)
+    assert bench.loss().item() == pytest.approx(by_hand.item(), rel=1e-6)
+
+
+def test_texts_and_image_tokens_of_one_trajectory_are_trained_apart() -> None:
+    image = ImageLossSettings(kind="token_grpo", **WIDE)  # type: ignore[arg-type]
+    both = Bench(image, TextLossSettings(), TEXT, TOKEN_IMAGE)
+    apart = Bench(image, NO_TEXT, TEXT, TOKEN_IMAGE).loss()
+    apart = apart + Bench(NO_IMAGE, TextLossSettings(), TEXT, TOKEN_IMAGE).loss()
+    assert both.loss().item() == pytest.approx(apart.item(), rel=1e-9)
+    assert both.counts.images == 3.0
+    assert both.counts.sequences == 3.0
 
 
 def test_text_and_image_add_up_with_their_weights() -> None:

@@ -41,7 +41,11 @@ def normalised(prompt: str) -> str:
 
 
 def choose_old_log_probs(
-    gaps: Mapping[str, float], settings: GuardSettings, *, image_clip: float | None
+    gaps: Mapping[str, float],
+    settings: GuardSettings,
+    *,
+    image_clip: float | None,
+    image_tokens: bool = False,
 ) -> OldLogProbs:
     """What old log-probabilities to train with, given how far a replay is from the sampler.
 
@@ -50,19 +54,23 @@ def choose_old_log_probs(
     Args:
         gaps: largest gap of image steps, mean gap of tokens, by `image` and `text`.
         settings: the limits.
-        image_clip: narrower side of the ratio's clip; None if no stored steps are trained.
+        image_clip: narrower side of the ratio's clip; None if neither stored steps nor image tokens
+            are trained.
+        image_tokens: the gap of images is that of tokens, and has their limit.
 
     Raises:
         TrainingStoppedError: if they differ by more than rounding explains.
     """
+    guards = {"image": "text" if image_tokens else "image", "text": "text"}
     limits = {"image": settings.image_mismatch, "text": settings.text_mismatch}
     for part, gap in gaps.items():
-        if not gap <= limits[part]:
+        limit = limits[guards[part]]
+        if not gap <= limit:
             raise TrainingStoppedError(
                 f"rollout/training log-probability mismatch: {gap:.3g} for the {part} part, and at"
-                f" most {limits[part]:g} is allowed",
+                f" most {limit:g} is allowed",
                 hint="compare noise levels, guidance, dtype and batch sizes of sampling and"
-                f" training, or raise guards.{part}_mismatch",
+                f" training, or raise guards.{guards[part]}_mismatch",
             )
     floor = gaps.get("image", 0.0)
     return "replayed" if image_clip is not None and floor > image_clip / 10.0 else "sampled"

@@ -1,8 +1,10 @@
 """The image algorithms, one table row each, and the settings of the image part.
 
 A row says what an algorithm needs (stored steps, other weights, forward passes) and how its loss is
-computed; the trainer reads the row and compares no name. A recipe's `image.kind` is a name of the
-table, `none`, or `package.module:object` for a row from outside. Knows no model and no optimizer.
+computed; the trainer reads the row and compares no name. A recipe's `image.kind` is a name of one
+of two tables, `none`, or `package.module:object` for a row from outside. `IMAGE_ALGORITHMS` trains
+velocities; `TOKEN_ALGORITHMS` trains images that are sampled token by token, by the losses of text.
+Knows no model and no optimizer.
 
 Shapes: B trajectories of a batch; X the axes of one latent.
 """
@@ -21,8 +23,9 @@ from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.user_code import import_user_module
 from alphatrainers.algorithms.losses import image as losses
 from alphatrainers.algorithms.losses.image import Weighting
-from alphatrainers.algorithms.losses.kl import IMAGE_KLS, ImageKL
+from alphatrainers.algorithms.losses.kl import IMAGE_KLS, ImageKL, TextKL
 from alphatrainers.algorithms.losses.surrogate import Clip, Surrogate
+from alphatrainers.algorithms.losses.text import TextAlgorithm
 from alphatrainers.algorithms.sde_steps import DENSITIES, Density, StepKind
 from alphatrainers.protocols import WeightView
 from alphatrainers.setting_checks import require_kl_views, require_positive
@@ -43,13 +46,13 @@ class ImageLossSettings:
     """The image part."""
 
     kind: str = "flow_grpo"
-    """An algorithm by name (flow_grpo, guard, nft, awm), none, or `package.module:object` for an
-    `ImageAlgorithm` of your own."""
+    """An algorithm by name (flow_grpo, guard, nft, awm; token_grpo, token_gspo, token_cispo for
+    images of tokens), none, or `package.module:object` for an `ImageAlgorithm` of your own."""
     weight: float = 1.0
     """Of the mean over all trained (trajectory, step) pairs of an update."""
     clip_low: float = 1e-5
     clip_high: float = 1e-5
-    """Range of the ratio; for awm 1 and 1 are usual."""
+    """Range of the ratio; for awm 1 and 1 are usual, for images of tokens 0.2 and 0.2."""
     limit: float = 5.0
     """Largest advantage that counts."""
     reweight: bool = False
@@ -68,6 +71,8 @@ class ImageLossSettings:
     """nft, awm: the levels lie above the first and at most at the second."""
     kl: ImageKL = "v_mse"
     """Which distance; all but `v_mse` need stored steps."""
+    kl_estimator: TextKL = "k3"
+    """How the distance is estimated for images of tokens, as `text.kl`."""
     kl_weights: Mapping[str, float] = field(default_factory=dict)
     """Distance to other weights by view: {reference: 1e-4, old: 1.0, ema: ...}."""
 
@@ -77,6 +82,8 @@ class ImageLossSettings:
         require_positive(levels=self.levels, beta=self.beta, power=self.power, largest=self.largest)
         if not 0.0 <= self.level_range[0] < self.level_range[1] <= 1.0:
             raise ValueError(f"level_range={self.level_range!r} is not within 0..1")
+        if self.token_algorithm is not None and self.kl != "v_mse":
+            raise ValueError(f"kl={self.kl!r} compares velocities: {self.kind} has kl_estimator")
         algorithm = self.algorithm
         if algorithm is not None and self.kl not in algorithm.kl_kinds:
             raise ValueError(
@@ -87,8 +94,19 @@ class ImageLossSettings:
 
     @property
     def algorithm(self) -> ImageAlgorithm | None:
-        """The row that `kind` names; None if no image is trained."""
-        return None if self.kind == NOT_TRAINED else image_algorithm(self.kind)
+        """The row that `kind` names; None if no velocity is trained."""
+        known = self.kind == NOT_TRAINED or self.kind in TOKEN_ALGORITHMS
+        return None if known else image_algorithm(self.kind)
+
+    @property
+    def token_algorithm(self) -> TextAlgorithm | None:
+        """How tokens of images are trained; None if they are not."""
+        return TOKEN_ALGORITHMS.get(self.kind)
+
+    @property
+    def trained(self) -> bool:
+        """Whether images are trained at all."""
+        return self.kind != NOT_TRAINED
 
     def clip(self) -> Clip:
         """As `losses` take it."""
@@ -187,7 +205,9 @@ def image_algorithm(kind: str) -> ImageAlgorithm:
     if not colon:
         if kind not in IMAGE_ALGORITHMS:
             raise unknown_name(
-                "image algorithm (image.kind)", kind, [NOT_TRAINED, *IMAGE_ALGORITHMS]
+                "image algorithm (image.kind)",
+                kind,
+                [NOT_TRAINED, *IMAGE_ALGORITHMS, *TOKEN_ALGORITHMS],
             )
         return IMAGE_ALGORITHMS[kind]
     row = getattr(import_user_module(module_name), attribute, None)
@@ -301,3 +321,14 @@ IMAGE_ALGORITHMS: Final[Mapping[str, ImageAlgorithm]] = MappingProxyType(
         ),
     }
 )
+
+TOKEN_ALGORITHMS: Final[Mapping[str, TextAlgorithm]] = MappingProxyType(
+    {
+        # Sources: see `algorithms.losses.text`. All images of one model have equally many tokens,
+        # so that the means of grpo, dapo and dr_grpo are one.
+        "token_grpo": TextAlgorithm(importance="token", normaliser="sequence"),
+        "token_gspo": TextAlgorithm(importance="sequence", normaliser="sequence"),
+        "token_cispo": TextAlgorithm(importance="truncated", normaliser="sequence"),
+    }
+)
+"""How the tokens of an image are weighed; the mean is over images, of each one's tokens."""

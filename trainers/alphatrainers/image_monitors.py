@@ -20,13 +20,14 @@ _SIDE: Final = 16
 
 
 def image_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, float]]:
-    """Name to (sum, how many), each in 0..1, over the final images; empty without any.
+    """Name to (sum, how many) over the final images; empty without any.
 
-    image/brightness, image/contrast (standard deviation of brightness), image/saturation, and
-    image/diversity: mean absolute difference of thumbnails, pairs of one group.
+    In 0..1: image/brightness, image/contrast (standard deviation of brightness), image/saturation,
+    and image/diversity: mean absolute difference of thumbnails, pairs of one group. In nats, over
+    images of tokens alone: image/entropy, estimated as that of texts.
     """
     sums: dict[str, tuple[float, float]] = {}
-    shown = [trajectory for trajectory in trajectories if trajectory.images]
+    shown = [trajectory for trajectory in trajectories if trajectory.final_images]
     for _, members in groupby(shown, key=lambda trajectory: trajectory.program.group):
         small = [_thumbnail(trajectory) for trajectory in members]
         for image in small:
@@ -36,6 +37,8 @@ def image_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, flo
             _add(sums, "saturation", float((image.max(axis=2) - image.min(axis=2)).mean()))
         for one, other in combinations(small, 2):
             _add(sums, "diversity", float(np.abs(one - other).mean()))
+    for image_of_tokens in (image for one in trajectories for image in one.token_images):
+        _add(sums, "entropy", -float(image_of_tokens.logp_T.mean()))
     return sums
 
 
@@ -58,7 +61,7 @@ def text_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, floa
 
 
 def _thumbnail(trajectory: Trajectory) -> NDArray[np.float64]:
-    image = trajectory.images[-1].image.convert("RGB").resize((_SIDE, _SIDE))
+    image = trajectory.final_images[-1].convert("RGB").resize((_SIDE, _SIDE))
     return np.asarray(image, dtype=np.float64) / 255.0
 
 

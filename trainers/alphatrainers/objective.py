@@ -16,15 +16,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphatrainers.algorithms.losses.kl import step_kl, token_kl, velocity_kl
+from alphatrainers.algorithms.losses.kl import TextKL, step_kl, token_kl, velocity_kl
 from alphatrainers.algorithms.losses.reduction import mean_of_samples, mean_of_tokens
-from alphatrainers.algorithms.losses.text import TEXT_ALGORITHMS, token_losses
+from alphatrainers.algorithms.losses.surrogate import Clip
+from alphatrainers.algorithms.losses.text import TEXT_ALGORITHMS, TextAlgorithm, token_losses
 from alphatrainers.algorithms.precision import widen
 from alphatrainers.image_algorithms import ImageLossInput, ImageLossSettings, surrogate_values
 from alphatrainers.protocols import ReplayAnswer, TextScored, VelocityPredicted
-from alphatrainers.replay import ReplayRequest
+from alphatrainers.replay import ReplayRequest, tokens_at
 from alphatrainers.settings import TextLossSettings
-from alphatrainers.trajectory import SampledImage, SampledText, Trajectory
+from alphatrainers.trajectory import SampledImage, SampledImageTokens, SampledText
 from alphatrainers.velocity_requests import (
     VelocityRequest,
     image_at,
@@ -47,7 +48,7 @@ class LossCounts:
     """What the means of one update are divided by: of all its micro-batches and processes."""
 
     images: float
-    """(trajectory, velocity) pairs trained."""
+    """(trajectory, velocity) pairs trained, and images of tokens."""
     sequences: float
     tokens: float
 
@@ -107,6 +108,24 @@ def fetched_shares(shares: Sequence[LossShare]) -> list[FetchedShare]:
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TokenPart:
+    """How the tokens of a text, or of an image, are trained."""
+
+    name: str
+    """`text` or `image`, in the log."""
+    algorithm: TextAlgorithm
+    weight: float
+    limit: float | None
+    clip: Clip
+    kl: TextKL
+    kl_weights: Mapping[str, float]
+    advantages: Sequence[float]
+    """One a trajectory, before the limit."""
+    n_sequences: float
+    """Of the whole update."""
+
+
 class Objective:
     """The losses of a recipe."""
 
@@ -132,10 +151,13 @@ class Objective:
         self, request: ReplayRequest, advantages: Sequence[TrajectoryAdvantage]
     ) -> LossCounts:
         """What this batch adds to the counts of its update."""
-        images = sum(advantage.image_trained for advantage in advantages) * len(request.points)
+        first = request.batch[0]
+        texts = [n for n in request.texts if isinstance(first.segments[n], SampledText)]
+        each = len(request.points) + len(request.texts) - len(texts)
+        images = sum(advantage.image_trained for advantage in advantages) * each
         masks = [
-            self._text_mask(_text(trajectory, index), advantage)
-            for index in request.texts
+            self._token_mask(tokens_at(trajectory, index), advantage)
+            for index in texts
             for trajectory, advantage in zip(request.batch, advantages, strict=True)
         ]
         tokens = [int(mask_T.sum()) for mask_T in masks]
@@ -165,16 +187,52 @@ class Objective:
         if isinstance(answer, TextScored):
             texts = {k: v for k, v in others.items() if isinstance(v, TextScored)}
             old = before if isinstance(before, TextScored) else None
-            return self._share_of_text(answer, request, advantages, counts, texts, old)
+            return self._share_of_tokens(answer, request, advantages, counts, texts, old)
         velocities = {k: v.v_BX for k, v in others.items() if isinstance(v, VelocityPredicted)}
         old_BX = before.v_BX if isinstance(before, VelocityPredicted) else None
         return self._share_of_image(answer, request, advantages, counts, velocities, old_BX)
 
-    def _text_mask(self, text: SampledText, advantage: TrajectoryAdvantage) -> Tensor:
-        counted = advantage.text_trained and (text.finished or self._text.cut_off == "trained")
-        return torch.full((len(text.ids),), counted, dtype=torch.bool)
+    def _token_mask(
+        self, sampled: SampledText | SampledImageTokens, advantage: TrajectoryAdvantage
+    ) -> Tensor:
+        if isinstance(sampled, SampledImageTokens):
+            counted = advantage.image_trained
+        else:
+            used = sampled.finished or self._text.cut_off == "trained"
+            counted = advantage.text_trained and used
+        return torch.full((len(sampled.ids),), counted, dtype=torch.bool)
 
-    def _share_of_text(
+    def _token_part(
+        self, *, of_image: bool, advantages: Sequence[TrajectoryAdvantage], counts: LossCounts
+    ) -> _TokenPart:
+        if not of_image:
+            text = self._text
+            return _TokenPart(
+                name="text",
+                algorithm=TEXT_ALGORITHMS[text.kind],
+                weight=text.weight,
+                limit=text.limit,
+                clip=text.clip(),
+                kl=text.kl,
+                kl_weights=text.kl_weights,
+                advantages=[advantage.text for advantage in advantages],
+                n_sequences=counts.sequences,
+            )
+        image = self._image
+        assert image.token_algorithm is not None
+        return _TokenPart(
+            name="image",
+            algorithm=image.token_algorithm,
+            weight=image.weight,
+            limit=image.limit,
+            clip=image.clip(),
+            kl=image.kl_estimator,
+            kl_weights=image.kl_weights,
+            advantages=[advantage.image for advantage in advantages],
+            n_sequences=counts.images,
+        )
+
+    def _share_of_tokens(
         self,
         answer: TextScored,
         request: ReplayRequest,
@@ -183,46 +241,47 @@ class Objective:
         others: Mapping[str, TextScored],
         before: TextScored | None,
     ) -> LossShare:
-        texts = [_text(trajectory, answer.segment) for trajectory in request.batch]
+        texts = [tokens_at(trajectory, answer.segment) for trajectory in request.batch]
+        of_image = isinstance(texts[0], SampledImageTokens)
+        part = self._token_part(of_image=of_image, advantages=advantages, counts=counts)
         device = answer.logp[0].device
         logp_BT = _padded(answer.logp)
         sampled_BT = _padded([text.logp_T for text in texts]).to(device, non_blocking=True)
         old_BT = sampled_BT if before is None else _padded(before.logp).detach()
         pairs = zip(texts, advantages, strict=True)
-        mask_BT = _padded([self._text_mask(*pair) for pair in pairs]).to(device, non_blocking=True)
-        advantage_B = _uploaded([advantage.text for advantage in advantages], device)
-        if self._text.limit is not None:
-            advantage_B = advantage_B.clamp(-self._text.limit, self._text.limit)
-        objective = TEXT_ALGORITHMS[self._text.kind]
+        mask_BT = _padded([self._token_mask(*pair) for pair in pairs]).to(device, non_blocking=True)
+        advantage_B = _uploaded(part.advantages, device)
+        if part.limit is not None:
+            advantage_B = advantage_B.clamp(-part.limit, part.limit)
         surrogate = token_losses(
             logp_BT,
             old_BT,
             mask_BT,
             advantage_B,
-            importance=objective.importance,
-            clip=self._text.clip(),
+            importance=part.algorithm.importance,
+            clip=part.clip,
         )
         loss_BT = surrogate.loss_N
         monitored = surrogate_values(surrogate).monitored
-        sums = {f"text/{name}": _sum(value_BT, mask_BT) for name, value_BT in monitored.items()}
-        for view, weight in self._text.kl_weights.items():
+        sums = {f"{part.name}/{name}": _sum(v_BT, mask_BT) for name, v_BT in monitored.items()}
+        for view, weight in part.kl_weights.items():
             if weight > 0.0:
-                kl_BT = token_kl(logp_BT, _padded(others[view].logp), mask_BT, kind=self._text.kl)
+                kl_BT = token_kl(logp_BT, _padded(others[view].logp), mask_BT, kind=part.kl)
                 loss_BT = loss_BT + weight * kl_BT
-                sums[_kl_name("text", view)] = _sum(kl_BT, mask_BT)
+                sums[_kl_name(part.name, view)] = _sum(kl_BT, mask_BT)
         loss = mean_of_tokens(
             loss_BT,
             mask_BT,
-            normaliser=objective.normaliser,
-            n_sequences=counts.sequences,
+            normaliser=part.algorithm.normaliser,
+            n_sequences=part.n_sequences,
             n_tokens=counts.tokens,
-            max_length=texts[0].spec.max_tokens,
+            max_length=_most_tokens(texts[0]),
         )
         here_BT = _padded([torch.ones(len(t.ids), dtype=torch.bool) for t in texts])
         distance_BT = (logp_BT.detach() - sampled_BT).abs()
         total, number = _sum(distance_BT, here_BT.to(device, non_blocking=True))
-        gap = ("text", total.double() / number.clamp(min=1))
-        return LossShare(self._text.weight * loss, sums, gap)
+        gap = (part.name, total.double() / number.clamp(min=1))
+        return LossShare(part.weight * loss, sums, gap)
 
     def _share_of_image(
         self,
@@ -292,7 +351,5 @@ def _uploaded(values: Sequence[float] | Sequence[bool], device: torch.device) ->
     return torch.tensor(values).to(device, non_blocking=True)
 
 
-def _text(trajectory: Trajectory, index: int) -> SampledText:
-    segment = trajectory.segments[index]
-    assert isinstance(segment, SampledText)
-    return segment
+def _most_tokens(sampled: SampledText | SampledImageTokens) -> int:
+    return sampled.spec.max_tokens if isinstance(sampled, SampledText) else len(sampled.ids)

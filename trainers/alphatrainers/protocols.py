@@ -44,12 +44,13 @@ class VelocityQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextScored:
-    """Answer for one sampled text: log-probabilities of the ids as sampled."""
+    """Answer for one sampled text or image of tokens: log-probabilities of the ids as sampled."""
 
     segment: int
     logp: tuple[Tensor, ...]
     """One float32 tensor (T,) a trajectory, under the distribution that was sampled
-    (`GenerateText.temperature`, `top_p`); exactly as long as `SampledText.ids`."""
+    (`GenerateText.temperature`, `top_p`; `GenerateImageTokens.guidance`, `temperature`); exactly as
+    long as the segment's `ids`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,7 @@ class Policy(Protocol):
         Args:
             trajectories: of one batch; the more alike the batch is to the rollout's, the nearer the
                 log-probabilities.
-            texts: numbers of the segments whose ids are scored.
+            texts: numbers of the segments whose ids are scored: texts, and images of tokens.
             queries: velocities wanted, sorted by segment.
             how: gradients through contexts, recomputation.
 

@@ -25,7 +25,12 @@ from alphatrainers.protocols import (
     VelocityPredicted,
     WeightView,
 )
-from alphatrainers.trajectory import SampledImage, SampledText, Trajectory
+from alphatrainers.trajectory import (
+    SampledImage,
+    SampledImageTokens,
+    SampledText,
+    Trajectory,
+)
 from alphatrainers.velocity_requests import VelocityRequest
 from alphatrainers.weight_sets import WeightSets
 
@@ -36,7 +41,7 @@ class ReplayRequest:
 
     batch: tuple[Trajectory, ...]
     texts: tuple[int, ...]
-    """Segments whose ids are scored."""
+    """Segments whose ids are scored: texts, and images of tokens."""
     points: tuple[VelocityRequest, ...]
     """Sorted by segment."""
 
@@ -53,6 +58,9 @@ def replay_request(
             texts.append(index)
         if isinstance(segment, SampledImage) and segment.spec.trained and algorithm is not None:
             points += algorithm.trains_on.requests(index, batch, device, image)
+        tokens = isinstance(segment, SampledImageTokens) and segment.spec.trained
+        if tokens and image.token_algorithm is not None:
+            texts.append(index)
     return ReplayRequest(batch=tuple(batch), texts=tuple(texts), points=tuple(points))
 
 
@@ -62,8 +70,8 @@ class Replayer:
     def __init__(self, policy: Policy, weights: WeightSets, how: ReplaySpec) -> None:
         self._policy, self._weights, self.how = policy, weights, how
         self.counts: Counter[str] = Counter()
-        """Trajectories replayed, texts scored and velocities computed by view, e.g.
-        `train/velocities`; one for each trajectory."""
+        """Trajectories replayed, texts and images of tokens scored, and velocities computed by
+        view, e.g. `train/velocities`; one for each trajectory."""
 
     def replay(
         self, request: ReplayRequest, view: WeightView, *, counted_as: str | None = None
@@ -95,7 +103,7 @@ class Replayer:
                         f"the policy did not give the {len(expected)} requested answers"
                     )
                 _check(answer, wanted, request)
-                kind = "texts" if isinstance(answer, TextScored) else "velocities"
+                kind = _kind_of(answer, request)
                 self.counts[f"{name}/{kind}"] += rows
                 yield answer
 
@@ -118,7 +126,7 @@ def _check(answer: ReplayAnswer, wanted: int | tuple[int], request: ReplayReques
     if isinstance(wanted, int):
         if not isinstance(answer, TextScored) or answer.segment != wanted:
             raise ValueError(f"the policy answered {answer!r} where text {wanted} was requested")
-        lengths = [len(_text(trajectory, wanted).ids) for trajectory in request.batch]
+        lengths = [len(tokens_at(trajectory, wanted).ids) for trajectory in request.batch]
         given = [len(logp_T) for logp_T in answer.logp]
         if given != lengths:
             raise ValueError(f"text {wanted}: {given} log-probabilities for {lengths} sampled ids")
@@ -130,7 +138,15 @@ def _check(answer: ReplayAnswer, wanted: int | tuple[int], request: ReplayReques
         raise ValueError(f"a velocity of shape {tuple(answer.v_BX.shape)}, not {tuple(shape)}")
 
 
-def _text(trajectory: Trajectory, index: int) -> SampledText:
+def _kind_of(answer: ReplayAnswer, request: ReplayRequest) -> str:
+    if isinstance(answer, VelocityPredicted):
+        return "velocities"
+    scored = tokens_at(request.batch[0], answer.segment)
+    return "texts" if isinstance(scored, SampledText) else "token_images"
+
+
+def tokens_at(trajectory: Trajectory, index: int) -> SampledText | SampledImageTokens:
+    """A trajectory's segment of that index, which was sampled token by token."""
     segment = trajectory.segments[index]
-    assert isinstance(segment, SampledText)
+    assert isinstance(segment, SampledText | SampledImageTokens)
     return segment

@@ -43,6 +43,9 @@ class ModelSizes:
     """Of prompt and input images, in all branches together."""
     written_tokens: int = 0
     """Most tokens of generated text."""
+    cached_image_tokens: int = 0
+    """Tokens of one generated image whose keys and values are stored while it is sampled, token by
+    token; 0 for denoising."""
     context_bytes_per_token: float = 0.0
     """Keys and values of all layers."""
     activation_bytes_per_token: float = 0.0
@@ -171,6 +174,8 @@ def describe_plan(plan: ResourcePlan) -> str:
 
 def _trained_forwards(settings: TrainingSettings, sizes: ModelSizes) -> int:
     """Forward passes of the image loss for one image, backward not counted."""
+    if settings.image.token_algorithm is not None:
+        return sum(sizes.branches)
     algorithm = settings.image.algorithm
     if algorithm is None:
         return 0
@@ -211,12 +216,14 @@ def _memory(settings: TrainingSettings, sizes: ModelSizes, processes: int) -> De
         views.discard("reference")  # it is the policy with its adapters out of force
     branches = max(sizes.branches, default=1)
     context_tokens = (sizes.read_tokens + sizes.written_tokens) * settings.replay_batch
+    context_tokens += sizes.cached_image_tokens * settings.rollout_batch
     per_token = (
         sizes.checkpointed_bytes_per_token
         if settings.recompute
         else sizes.activation_bytes_per_token
     )
-    guided = max((sizes.branches[step] for step in sizes.window), default=1)
+    trained = sizes.branches if sizes.cached_image_tokens else ()
+    guided = max([*trained, *(sizes.branches[step] for step in sizes.window)], default=1)
     longest = max(sizes.latent_tokens * guided, sizes.written_tokens)
     return DeviceMemory(
         weights=sizes.parameters * sizes.bytes_per_parameter / parts / GIB,

@@ -154,7 +154,7 @@ class GuardSettings:
     image_mismatch: float = 2e-3
     """Largest |log-probability when replayed - when sampled| of a step before the first update."""
     text_mismatch: float = 0.05
-    """The same of a token, as the mean over tokens."""
+    """The same of a token, as the mean over tokens: of texts, and of images of tokens."""
     flat_steps: int = 3
     """Stop after so many steps in a row in which no group has any spread."""
     unscored_share: float = 0.5
@@ -249,7 +249,7 @@ class TrainingSettings:
             raise ValueError("prompts_per_step must be a multiple of updates_per_step")
         if self.old_decay not in DECAYS:
             raise ValueError(f"old_decay={self.old_decay!r} is none of {', '.join(DECAYS)}")
-        if self.image.algorithm is None and not self.text.trained:
+        if not self.image.trained and not self.text.trained:
             raise ValueError("neither text nor image is trained")
         views: set[str] = {self.rollout_view, *self.validate_views}
         views |= {*self.image.kl_weights, *self.text.kl_weights}

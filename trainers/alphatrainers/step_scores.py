@@ -99,7 +99,7 @@ def step_advantages(
         return advantages_of(rows, uses, how, noise), largest_floor(uses, how, noise)
 
     nothing = (None, None)
-    image, image_floor = of("image") if settings.image.algorithm is not None else nothing
+    image, image_floor = of("image") if settings.image.trained else nothing
     text, text_floor = of("text") if settings.text.trained else nothing
     return StepAdvantages(image, text, image_floor, text_floor)
 

@@ -239,7 +239,7 @@ class Trainer:
                 f"{self._processes.size} processes for {settings.prompts_per_step} prompts a step",
                 hint="a group stays in one process: use fewer processes or more prompts_per_step",
             )
-        if settings.image.algorithm is not None:
+        if settings.image.trained:
             rewards_of_part(components.rewards, "image")
         if settings.text.trained:
             rewards_of_part(components.rewards, "text")
@@ -283,7 +283,7 @@ class Trainer:
     ) -> None:
         """Counts steps without any spread of rewards; skips parts that the task did not make."""
         parts: list[tuple[str, Advantages | None, bool]] = [
-            ("image", advantages.image, any(one.images for one in trajectories)),
+            ("image", advantages.image, any(one.final_images for one in trajectories)),
             ("text", advantages.text, any(one.texts for one in trajectories)),
         ]
         floors = {"image": advantages.image_floor, "text": advantages.text_floor}

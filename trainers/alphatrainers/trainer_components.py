@@ -29,6 +29,14 @@ _NOT_DECISIVE: Final = (
 """Settings that may differ when a training is resumed: they change no number of the steps done.
 A linear schedule then falls towards the new last step."""
 
+_ADDED_LATER: Final[Mapping[tuple[str, ...], object]] = {
+    ("text_batch",): None,
+    ("advantage", "flat_below"): None,
+    ("advantage", "noise_images"): 0,
+    ("image", "kl_estimator"): "k3",
+}
+"""Settings that older folders do not know, with the value that changes nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerComponents:
@@ -67,11 +75,7 @@ def training_identity(
     """What decides a training's numbers, in plain values; a folder resumes only with the same."""
     plain = strict_yaml.to_plain(settings)
     decisive = {key: value for key, value in plain.items() if key not in _NOT_DECISIVE}
-    if settings.text_batch is None:
-        del decisive["text_batch"]  # older folders know no such setting
-    for key in ("flat_below", "noise_images"):
-        if not decisive["advantage"][key]:
-            del decisive["advantage"][key]  # likewise
+    decisive = without_defaults(decisive, _ADDED_LATER)
     rewards = {
         name: {**dict(use.reward.identity), "weight": use.weight, "credits": use.applies_to}
         for name, use in components.rewards.items()
@@ -83,3 +87,25 @@ def training_identity(
         "rewards": rewards,
         **components.decisive,
     }
+
+
+def without_defaults(
+    plain: Mapping[str, Any], defaults: Mapping[tuple[str, ...], object]
+) -> dict[str, Any]:
+    """A copy without the keys that have their default, so that it equals one of an older version.
+
+    Args:
+        plain: settings as plain values.
+        defaults: the way to a key through sections -> its default. A section that is not there is
+            skipped.
+    """
+    left = dict(plain)
+    for (first, *deeper), default in defaults.items():
+        if first not in left:
+            continue
+        if not deeper:
+            if left[first] == default:
+                del left[first]
+        elif isinstance(left[first], Mapping):
+            left[first] = without_defaults(left[first], {tuple(deeper): default})
+    return left

@@ -1,13 +1,13 @@
 """What a policy is to do (a program of steps) and what it did (a trajectory of segments).
 
 A program's steps and its trajectory's segments stand side by side: what is read stays as it is,
-`GenerateText` becomes `SampledText`, `GenerateImage` becomes `SampledImage`. Everything that a
-later replay needs is in the trajectory: token ids as sampled, latents as stored, noise levels as
-used.
+`GenerateText` becomes `SampledText`, `GenerateImage` becomes `SampledImage`, `GenerateImageTokens`
+becomes `SampledImageTokens`. Everything that a later replay needs is in the trajectory: token ids
+as sampled, latents as stored, noise levels as used.
 Knows no model, tokenizer, task or reward. Trajectories live on the CPU.
 
 Shapes: S trained steps; N = S + 1 latents, the last one after the last trained step; X the axes of
-one latent; T tokens.
+one latent; T tokens of a text or an image.
 """
 
 from __future__ import annotations
@@ -102,7 +102,23 @@ class GenerateImage:
             raise ValueError(f"eta={self.eta!r}: a stochastic step needs more, and cps at most 1")
 
 
-ProgramStep = InputText | InputImage | GenerateText | GenerateImage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateImageTokens:
+    """The policy generates an image here, token by token."""
+
+    width: int
+    height: int
+    temperature: float = 1.0
+    guidance: float = 1.0
+    """Scale of classifier-free guidance on logits; 1 is none."""
+    trained: bool = True
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.temperature < math.inf and 1.0 <= self.guidance < math.inf):
+            raise ValueError(f"{self!r}: temperature above 0, guidance 1 or more")
+
+
+ProgramStep = InputText | InputImage | GenerateText | GenerateImage | GenerateImageTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +141,7 @@ class Program:
     def shape(self) -> tuple[object, ...]:
         """Programs with equal shapes may share a batch: same kinds of steps, same settings."""
         return tuple(
-            step if isinstance(step, GenerateText | GenerateImage) else _input_shape(step)
+            _input_shape(step) if isinstance(step, InputText | InputImage) else step
             for step in self.steps
         )
 
@@ -181,7 +197,26 @@ class SampledImage:
             )
 
 
-Segment = InputText | InputImage | SampledText | SampledImage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledImageTokens:
+    """An image the policy generated, as the tokens that it sampled: trained as text is."""
+
+    spec: GenerateImageTokens
+    ids: tuple[int, ...]
+    """As sampled; all tokens of the image, and nothing else."""
+    logp_T: Tensor
+    """float32, one an id, under the distribution that was sampled (guidance, temperature)."""
+    image: Image
+    """Decoded."""
+
+    def __post_init__(self) -> None:
+        if self.logp_T.shape != (len(self.ids),):
+            raise ValueError(
+                f"{len(self.ids)} ids and log-probabilities {tuple(self.logp_T.shape)}"
+            )
+
+
+Segment = InputText | InputImage | SampledText | SampledImage | SampledImageTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,5 +239,16 @@ class Trajectory:
 
     @property
     def images(self) -> tuple[SampledImage, ...]:
-        """The sampled images, in order; the last one is what is scored."""
+        """The images that were sampled by denoising, in order."""
         return tuple(part for part in self.segments if isinstance(part, SampledImage))
+
+    @property
+    def token_images(self) -> tuple[SampledImageTokens, ...]:
+        """The images that were sampled token by token, in order."""
+        return tuple(part for part in self.segments if isinstance(part, SampledImageTokens))
+
+    @property
+    def final_images(self) -> tuple[Image, ...]:
+        """The generated images of either kind, in order; the last one is what is scored."""
+        sampled = SampledImage | SampledImageTokens
+        return tuple(part.image for part in self.segments if isinstance(part, sampled))

@@ -212,10 +212,19 @@ class Updater:
         image = self._settings.image
         algorithm = image.algorithm
         stored = algorithm is not None and algorithm.trains_on.needs_window
-        clip = min(image.clip_low, image.clip_high) if stored else None
-        chosen = choose_old_log_probs(self._largest(gaps), self._settings.guards, image_clip=clip)
+        ratios = stored or image.token_algorithm is not None
+        clip = min(image.clip_low, image.clip_high) if ratios else None
+        chosen = self._old_log_probs(self._largest(gaps), image_clip=clip)
         wanted = self._settings.old_log_probs
         return chosen if wanted == "auto" else wanted
+
+    def _old_log_probs(self, gaps: Mapping[str, float], *, image_clip: float | None) -> OldLogProbs:
+        return choose_old_log_probs(
+            gaps,
+            self._settings.guards,
+            image_clip=image_clip,
+            image_tokens=self._settings.image.token_algorithm is not None,
+        )
 
     def _recorded(self, batch: _Batch, view: WeightView) -> _Batch:
         answers = self._replayer.record(batch.request, view, counted_as="before")
@@ -249,7 +258,7 @@ class Updater:
             loss += one.loss
         if checked:
             done.gaps = self._largest(gaps)
-            choose_old_log_probs(done.gaps, self._settings.guards, image_clip=None)
+            self._old_log_probs(done.gaps, image_clip=None)
         done.losses.append(float(self._summed(torch.tensor([loss], dtype=torch.float64))))
         done.gradient_norms.append(self._engine.update())
         done.learning_rates = self._engine.learning_rates

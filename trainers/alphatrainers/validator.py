@@ -108,9 +108,9 @@ class Validator:
             trajectories = self.policy.rollout(batch)
             made.append(
                 [
-                    _PanelImage(one.program.prompt.text, one.images[-1].image)
+                    _PanelImage(one.program.prompt.text, one.final_images[-1])
                     for one in trajectories
-                    if one.images
+                    if one.final_images
                 ]
             )
             self.display.advance(len(batch))

@@ -225,7 +225,7 @@ _POLICY: Final = (
     Metric(
         names=_both("logprob_diff"),
         meaning="Rollout/training log-probability mismatch before the first update: of images the"
-        " largest of a step, of text the mean over tokens.",
+        " largest of a step, of text and of images of tokens the mean over tokens.",
         unit="nats",
         healthy="image: 0 on a CPU, far below the clip range on a GPU; text: below 1e-3",
         unhealthy="beyond `guards.image_mismatch` or `guards.text_mismatch` the training stops:"
@@ -242,14 +242,14 @@ _POLICY: Final = (
         condition="with `image/logprob_diff`",
     ),
     Metric(
-        names=("text/entropy",),
+        names=_both("entropy"),
         meaning="Entropy of a token under the sampled distribution, estimated as minus the mean"
         " log-probability of the sampled tokens.",
         unit="nats per token",
         healthy="falls slowly",
         unhealthy="near 0 early: texts collapse to one; raise the temperature or the KL weight."
         " Rising steadily: texts dissolve; lower the learning rate",
-        condition="if the task samples text",
+        condition="if the task samples text, or images token by token",
     ),
     Metric(
         names=("text/completion_length",),
@@ -345,6 +345,7 @@ _WORK: Final = (
         names=(
             "forward_passes/<view>/trajectories",
             "forward_passes/<view>/texts",
+            "forward_passes/<view>/token_images",
             "forward_passes/<view>/velocities",
         ),
         meaning="Replays of the step under each set of weights: trajectories whose contexts were"
