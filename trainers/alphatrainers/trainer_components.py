@@ -31,7 +31,7 @@ A linear schedule then falls towards the new last step."""
 
 _ADDED_LATER: Final[Mapping[tuple[str, ...], object]] = {
     ("text_batch",): None,
-    ("advantage", "flat_below"): None,
+    ("advantage", "flat_below"): 0.0,
     ("advantage", "noise_images"): 0,
     ("image", "kl_estimator"): "k3",
 }
