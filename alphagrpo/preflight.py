@@ -23,6 +23,7 @@ from alphagrpo.recipe import TrainingRecipe, ValidationSettings
 from alphagrpo.rewards.reward_kinds import RewardSettings, open_reward
 from alphatrainers.prompt_stream import PromptStream
 from alphatrainers.protocols import RewardFunction
+from alphatrainers.trackers import refuse_missing_trackers
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ def obstacles(recipe: TrainingRecipe, context: AssemblyContext) -> list[str]:
         reward = attempt(section, partial(_open_whole_reward, settings, context))
         if reward is not None and prompts is not None:
             attempt(section, partial(refuse_unfit, name, reward, prompts))
+    attempt("training.logging", partial(refuse_missing_trackers, recipe.training.logging))
     for number, one in enumerate(recipe.validation):
         attempt(f"validation[{number}]", partial(_open_evaluation, one, generator, context))
     return [f"{section}: {sentence}" for sentence, section in found.items()]

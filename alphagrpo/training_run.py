@@ -214,10 +214,12 @@ def run_training(
     from alphagrpo.training_progress import validation_progress
     from alphatrainers import distributed, strict_yaml
     from alphatrainers.checkpoint import replace_text
+    from alphatrainers.trackers import refuse_missing_trackers
     from alphatrainers.trainer import Trainer
     from alphatrainers.trainer_components import RuntimeContext
     from alphatrainers.training_display import NoDisplay
 
+    refuse_missing_trackers(recipe.training.logging)
     if torch.distributed.is_torchelastic_launched():
         leave_with_parent(os.getppid())
     together: Processes = distributed.join(torch.device(device))
@@ -243,6 +245,7 @@ def run_training(
                 report=display.note,
                 display=display,
                 on_begin=write_recipe,
+                config=strict_yaml.to_plain(recipe),
                 on_measured=partial(write_page, folder, recipe, display.note),
             )
             display.begin("loading the model", total=0, done=0)

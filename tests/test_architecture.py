@@ -52,7 +52,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("judge_noise", "lora_adapters"),
         ("reward_scoring",),
         ("checkpoint", "guards", "rollout", "trainer_components", "weight_sets"),
-        ("optimizer", "panels", "replay", "validation_curve"),
+        ("optimizer", "panels", "replay", "trackers", "validation_curve"),
         ("metrics", "objective"),
         ("validator",),
         ("resource_plan", "update"),

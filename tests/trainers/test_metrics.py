@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
-from alphabench.core.errors import AlphaBenchError
 from alphatrainers.guards import Difference
-from alphatrainers.metrics import MetricsLog, Sums, joined_sums, open_sinks
+from alphatrainers.metrics import MetricsLog, Sums, joined_sums
 from alphatrainers.protocols import ValidationPoint
-from alphatrainers.settings import LoggingSettings
 from alphatrainers.validation_curve import MeasuredPoint
 
 
@@ -80,51 +75,19 @@ def test_means_are_over_all_processes_and_absent_where_nothing_was_counted() -> 
     assert joined_sums([one, other]).means() == {"ratio": 2.5}
 
 
-def test_wandb_is_refused_where_it_is_not_installed(tmp_path: Path) -> None:
-    if importlib.util.find_spec("wandb") is not None:
-        pytest.skip("wandb is installed")
-    with pytest.raises(AlphaBenchError, match="wandb is not installed"):
-        open_sinks(LoggingSettings(tensorboard=False, wandb="project"), tmp_path, run="r")
+def test_a_tracker_that_fails_is_reported_once_and_the_training_goes_on(tmp_path: Path) -> None:
+    class Away(Kept):
+        def write(self, step: int, values: Mapping[str, float]) -> None:
+            raise ConnectionError("no route")
 
-
-def test_tensorboard_gets_the_numbers_where_it_is_installed(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-    (sink,) = open_sinks(LoggingSettings(), tmp_path, run="r")
-    sink.write(1, {"a": 1.0})
-    sink.write_image(1, "panel", Image.new("RGB", (4, 4)))
-    sink.close()
-    written = b"".join(file.read_bytes() for file in (tmp_path / "tensorboard").iterdir())
-    assert b"panel" in written
-    assert b"PNG" in written
-
-
-def test_wandb_gets_numbers_and_panels_by_steps_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Against a module of that name that remembers; the real one needs an account."""
-    (tmp_path / "wandb.py").write_text(
-        "logged = []\n"
-        "Image = repr\n"
-        "class Run:\n"
-        "    def log(self, values, step): logged.append((step, values))\n"
-        "    def finish(self): logged.append('finished')\n"
-        "def init(**settings): return Run()\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "wandb", raising=False)
-    settings = LoggingSettings(tensorboard=False, wandb="project")
-    (sink,) = open_sinks(settings, tmp_path, run="r")
-    log = MetricsLog(None, [sink])
-    log.write(0, {"grad_norm": 1.0}, seconds={})
-    point = ValidationPoint(value=0.5, low=0.4, high=0.6, items={})
-    log.write_validation(
-        1, [MeasuredPoint("g", "train", point, best=True)], Image.new("RGB", (4, 4))
-    )
+    said: list[str] = []
+    away, kept = Away(), Kept()
+    log = MetricsLog(tmp_path / "metrics.jsonl", [away, kept], report=said.append)
+    for step in range(3):
+        log.write(step, {"a": 1.0}, seconds={})
     log.close()
-    first, second, panel, last = sys.modules["wandb"].logged
-    monkeypatch.delitem(sys.modules, "wandb")
-    assert first == (1, {"grad_norm": 1.0})
-    assert second[0] == 1
-    assert second[1]["validation/g/train/score"] == 0.5
-    assert (panel[0], list(panel[1])) == (1, ["panel"])
-    assert last == "finished"
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+    assert [step for step, _ in kept.written] == [1, 2, 3]
+    assert kept.closed
+    assert len(said) == 1
+    assert said[0].startswith("Away gets nothing more from this training: ConnectionError")

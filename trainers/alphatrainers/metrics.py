@@ -1,4 +1,4 @@
-"""Numbers of a training: JSON lines always, TensorBoard and W&B if the settings say so.
+"""Numbers of a training: JSON lines always, experiment trackers if the settings say so.
 
 A line holds `step`, `values` that a resumed run repeats exactly, and `seconds` and `memory`, which
 nothing repeats; `reporting.metric_names` says what the names mean. What was not measured is absent,
@@ -10,19 +10,16 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
 
-import numpy as np
 import torch
 from PIL import Image
 
-from alphabench.core.errors import AlphaBenchError
 from alphatrainers.checkpoint import append_line
 from alphatrainers.reporting.metric_names import METRICS_VERSION
-from alphatrainers.settings import LoggingSettings
+from alphatrainers.trackers import MetricsSink
 from alphatrainers.validation_curve import MeasuredPoint
 
 
@@ -51,21 +48,20 @@ def joined_sums(many: Iterable[Sums]) -> Sums:
     return total
 
 
-class MetricsSink(Protocol):
-    """Takes numbers and images, by the number of training steps done."""
-
-    def write(self, step: int, values: Mapping[str, float]) -> None: ...
-
-    def write_image(self, step: int, name: str, image: Image.Image) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class MetricsLog:
-    """Writes every line to the file, then to the sinks; without a file to nothing."""
+    """Writes every line to the file, then to the sinks; without a file to nothing.
 
-    def __init__(self, path: Path | None, sinks: Iterable[MetricsSink] = ()) -> None:
-        self._path, self._sinks = path, list(sinks)
+    The file is the record. A sink that fails is reported once and left alone from then on.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        sinks: Iterable[MetricsSink] = (),
+        *,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._path, self._sinks, self._report = path, list(sinks), report
 
     def write(
         self,
@@ -82,8 +78,7 @@ class MetricsLog:
             line = {"step": step, "version": METRICS_VERSION, "values": finite}
             append_line(self._path, {**line, **others})
         named = {f"{kind}/{k}": v for kind, part in others.items() for k, v in part.items()}
-        for sink in self._sinks:
-            sink.write(step + 1, {**finite, **named})
+        self._send(lambda sink: sink.write(step + 1, {**finite, **named}))
 
     def write_validation(
         self, step: int, points: Iterable[MeasuredPoint], panel: Image.Image | None
@@ -104,15 +99,26 @@ class MetricsLog:
             values[f"{name}/high"] = one.point.high
             if one.rise is not None:
                 values[f"{name}/difference"] = one.rise.value
-        for sink in self._sinks:
-            sink.write(step, values)
-            if panel is not None:
-                sink.write_image(step, "panel", panel)
+        self._send(lambda sink: sink.write(step, values))
+        if panel is not None:
+            self._send(lambda sink: sink.write_image(step, "panel", panel))
 
     def close(self) -> None:
         """Closes the sinks."""
-        for sink in self._sinks:
-            sink.close()
+        self._send(lambda sink: sink.close())
+        self._sinks = []
+
+    def _send(self, work: Callable[[MetricsSink], None]) -> None:
+        """To each sink; a service that is away must not end a training of days."""
+        for sink in list(self._sinks):
+            try:
+                work(sink)
+            except Exception as error:  # noqa: BLE001  a boundary to other services
+                self._sinks.remove(sink)
+                self._report(
+                    f"{type(sink).__name__.strip('_')} gets nothing more from this training: "
+                    f"{type(error).__name__}: {error}; metrics.jsonl goes on"
+                )
 
 
 def peak_memory() -> dict[str, float]:
@@ -128,56 +134,3 @@ def peak_memory() -> dict[str, float]:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found["process_peak_gib"] = peak * unit / 2**30
     return found
-
-
-def open_sinks(settings: LoggingSettings, folder: Path, *, run: str) -> list[MetricsSink]:
-    """TensorBoard if it is installed and wanted, W&B if wanted.
-
-    Raises:
-        AlphaBenchError: if W&B is wanted and not installed.
-    """
-    sinks: list[MetricsSink] = []
-    if settings.tensorboard and importlib.util.find_spec("tensorboard") is not None:
-        sinks.append(_TensorBoard(folder / "tensorboard"))
-    if settings.wandb is not None:
-        if importlib.util.find_spec("wandb") is None:
-            raise AlphaBenchError(
-                "wandb is not installed", hint="pip install wandb, or logging.wandb=null"
-            )
-        sinks.append(_WandB(settings.wandb, folder, run))
-    return sinks
-
-
-class _TensorBoard:
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer: Any = SummaryWriter(str(folder))
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        self._writer.flush()
-
-    def write_image(self, step: int, name: str, image: Image.Image) -> None:
-        pixels = np.asarray(image.convert("RGB"))
-        self._writer.add_image(name, pixels, step, dataformats="HWC")
-        self._writer.flush()
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class _WandB:
-    def __init__(self, project: str, folder: Path, run: str) -> None:
-        self._wandb: Any = __import__("wandb")
-        self._run = self._wandb.init(project=project, name=run, dir=str(folder), resume="allow")
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log(dict(values), step=step)
-
-    def write_image(self, step: int, name: str, image: Image.Image) -> None:
-        self._run.log({name: self._wandb.Image(image)}, step=step)
-
-    def close(self) -> None:
-        self._run.finish()

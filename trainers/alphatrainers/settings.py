@@ -182,6 +182,8 @@ class LoggingSettings:
     """If it is installed."""
     wandb: str | None = None
     """Project name; None does not log there."""
+    swanlab: str | None = None
+    """Project name; None does not log there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

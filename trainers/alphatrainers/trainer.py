@@ -21,7 +21,7 @@ from alphatrainers.algorithms.schedules import DECAYS
 from alphatrainers.checkpoint import TrainingFolder, WeightsFormat
 from alphatrainers.checkpointing import Checkpointer, TrainingProgress
 from alphatrainers.judge_noise import NOISE_FACTOR
-from alphatrainers.metrics import MetricsLog, joined_sums, open_sinks, peak_memory
+from alphatrainers.metrics import MetricsLog, joined_sums, peak_memory
 from alphatrainers.objective import Objective
 from alphatrainers.optimizer import WeightOptimizer
 from alphatrainers.prompt_stream import PromptStream
@@ -38,6 +38,7 @@ from alphatrainers.step_scores import (
     step_advantages,
     training_items,
 )
+from alphatrainers.trackers import open_sinks
 from alphatrainers.trainer_components import RuntimeContext, TrainerComponents, training_identity
 from alphatrainers.training_display import NoDisplay, StepSummary
 from alphatrainers.trajectory import Trajectory
@@ -260,8 +261,10 @@ class Trainer:
     def _open_log(self) -> MetricsLog:
         if not self._processes.first:
             return MetricsLog(None)
-        sinks = open_sinks(self._settings.logging, self._folder.path, run=self._folder.path.name)
-        return MetricsLog(self._folder.metrics, sinks)
+        settings, path = self._settings, self._folder.path
+        config = self._context.config or strict_yaml.to_plain(settings)
+        sinks = open_sinks(settings.logging, path, run=path.resolve().name, config=config)
+        return MetricsLog(self._folder.metrics, sinks, report=self._report)
 
     def _report(self, message: str) -> None:
         if self._processes.first:

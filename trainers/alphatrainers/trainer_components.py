@@ -67,6 +67,8 @@ class RuntimeContext:
     """Called in the first process after each validation."""
     on_begin: Callable[[], None] = lambda: None
     """Called once in the first process, when the folder is known to belong to this training."""
+    config: Mapping[str, Any] | None = None
+    """What trackers show as the training's configuration, in plain values; None: its settings."""
 
 
 def training_identity(
