@@ -1,7 +1,8 @@
 """Exports a training: its best adapter alone, or complete weights.
 
 Complete weights are those of the base with the adapter merged in or, after a training without LoRA,
-with the trained values put into it.
+with the trained values put into it. Beside the adapter of a diffusers pipeline stands the same one
+as `load_lora_weights` reads it.
 A merged BAGEL is a folder in the released layout; a merged pipeline is what `save_pretrained`
 writes. Knows no trainer: it reads the folder of one.
 """
@@ -21,6 +22,7 @@ from alphabench.checkpoints import open_checkpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.weights.weight_files import read_header
 from alphagrpo.policies.factory import training_adapter
+from alphagrpo.policies.pipeline_lora import write_pipeline_lora
 from alphagrpo.policies.policy_protocols import ExportableCheckpoint
 from alphagrpo.recipe import PolicySettings, load_recipe, read_tree
 from alphagrpo.recipe_names import RECIPE_FILE
@@ -74,6 +76,7 @@ def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
         out.mkdir(parents=True, exist_ok=True)
         for name in ADAPTER_FILES:
             shutil.copyfile(found.folder / name, out / name)
+        write_pipeline_lora(out, base)
         note = "; it is as before the first step and changes nothing" if unchanged else ""
         use = f"alphabench run ... --ckpt {base or 'BASE'} --lora {out}"
         return f"wrote the adapter to {out}: {use}{note}"

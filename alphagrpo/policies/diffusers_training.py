@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _PACKAGE: Final = "alphagrpo.policies.diffusers_families"
-_LONGEST: Final = 256
-"""Tokens of a prompt, where neither options nor preset name a number."""
+_USUAL_SIDE: Final = 1024
+"""Pixels of a pipeline that names no size of its own."""
 
 
 def load_family(pipeline_class: str) -> DiffusersFamily:
@@ -63,7 +63,8 @@ class DiffusersTraining:
         with quiet():
             pipeline = self.checkpoint.pipeline()
         sampling = self.checkpoint.sampling
-        own = pipeline.default_sample_size * pipeline.vae_scale_factor
+        cells = getattr(pipeline, "default_sample_size", None)
+        own = cells * pipeline.vae_scale_factor if cells else _USUAL_SIDE
         family = load_family(self.checkpoint.source.index.pipeline_class)
         negative = sampling.negative_prompt or ""
         policy = DiffusersPolicy(
@@ -75,7 +76,7 @@ class DiffusersTraining:
                 "dtype": sampling.dtype,
                 **({"negative_prompt": negative} if negative else {}),
             },
-            longest=sampling.max_sequence_length or _LONGEST,
+            longest=sampling.max_sequence_length or family.longest,
             negative_prompt=negative,
         )
 

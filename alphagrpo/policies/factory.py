@@ -87,6 +87,6 @@ def _trainable(generator: Generator, spec: str) -> TrainableCheckpoint:
     why = _NOT_TRAINABLE.get(kind, "it implements no TrainableCheckpoint")
     raise AlphaBenchError(
         f"{spec!r} cannot be trained: {why}",
-        hint="train nano, a BAGEL checkpoint, a pipeline of the SD3 family, or a model of your own "
+        hint="train nano, a BAGEL checkpoint, a diffusers pipeline, or a model of your own "
         "(docs/extending/unified_model.md)",
     )

@@ -1,6 +1,6 @@
 """What a checkpoint implements to be trained, exported, or estimated before its weights load.
 
-Each protocol stands alone. BAGEL and pipelines of the SD3 family implement all three through
+Each protocol stands alone. BAGEL and diffusers pipelines implement all three through
 adapters in this package (`factory.TRAINING_ADAPTERS`). A `python:` checkpoint implements them
 itself: the object that its factory returns or, for a `UnifiedCheckpoint`, its `handle`. The
 protocol of models that refine their own images is `RefinableModel`, in

@@ -256,6 +256,34 @@ def z_image() -> Any:
     )  # fmt: skip
 
 
+def flux2_klein(*, is_distilled: bool = False) -> Any:
+    """FLUX.2-klein: three layers of Qwen3 side by side as text, an autoencoder of 2 x 2 patches."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    transformer = _diffusers().Flux2Transformer2DModel(
+        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16,
+        num_attention_heads=2, joint_attention_dim=24, timestep_guidance_channels=256,
+        axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+    )  # fmt: skip
+    vae = _diffusers().AutoencoderKLFlux2(
+        block_out_channels=(4, 4), down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1, latent_channels=4,
+        norm_num_groups=1, sample_size=32,
+    )  # fmt: skip
+    vae.bn.running_mean.normal_(std=0.1)
+    text = Qwen3Config(
+        hidden_size=8, intermediate_size=8, num_hidden_layers=28, num_attention_heads=1,
+        num_key_value_heads=1, vocab_size=200, max_position_embeddings=1024, head_dim=8,
+        bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    tokenizer = _tokenizer(512)
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    return _diffusers().Flux2KleinPipeline(
+        transformer=transformer, scheduler=_flow_scheduler(use_dynamic_shifting=True), vae=vae,
+        text_encoder=Qwen3ForCausalLM(text), tokenizer=tokenizer, is_distilled=is_distilled,
+    )  # fmt: skip
+
+
 BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "sd15": stable_diffusion,
     "sdxl": stable_diffusion_xl,
@@ -266,8 +294,9 @@ BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "sana": sana,
     "qwen-image": qwen_image,
     "z-image": z_image,
+    "flux2-klein": flux2_klein,
 }
-"""Those that draw from text."""
+"""Those that generate from text."""
 EDITORS: Final[dict[str, Callable[[], Any]]] = {"instruct-pix2pix": instruct_pix2pix}
 
 

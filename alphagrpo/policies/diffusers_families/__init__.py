@@ -11,5 +11,9 @@ from typing import Final
 
 FAMILIES: Final[Mapping[str, str]] = {
     "StableDiffusion3Pipeline": "stable_diffusion_3:STABLE_DIFFUSION_3",
+    "FluxPipeline": "flux:FLUX",
+    "QwenImagePipeline": "qwen_image:QWEN_IMAGE",
+    "ZImagePipeline": "z_image:Z_IMAGE",
+    "Flux2KleinPipeline": "flux2_klein:FLUX2_KLEIN",
 }
 """Class of the pipeline, as model_index.json names it -> module of this package and its adapter."""

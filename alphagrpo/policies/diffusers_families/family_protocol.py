@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,6 +46,11 @@ class DiffusersFamily(Protocol):
     @property
     def blocks(self) -> Sequence[str]:
         """Attributes of the transformer that hold its lists of blocks."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a prompt, where neither options nor preset say: the call's default."""
         ...
 
     @property
@@ -148,6 +153,24 @@ def size_shift(scheduler: Any, n_tokens: int, *, largest: float) -> float:
     base, most = config.get("base_shift", 0.5), config.get("max_shift", largest)
     slope = (most - base) / (high - low)
     return float(n_tokens * slope + (base - slope * low))
+
+
+def even_levels(pipeline: Any, n_steps: int, width: int, height: int) -> tuple[float, ...]:
+    """Noise levels of FLUX.1 and its successors; see `DiffusersFamily.noise_levels`."""
+    side = 2 * pipeline.vae_scale_factor
+    mu = size_shift(pipeline.scheduler, (height // side) * (width // side), largest=1.15)
+    return scheduled(pipeline.scheduler, n_steps, even=True, mu=mu)
+
+
+def packed(x_BCYX: Tensor) -> Tensor:
+    """Tokens (B, T, 4 C) of 2 x 2 cells of a latent, row by row."""
+    return nn.functional.pixel_unshuffle(x_BCYX, 2).flatten(2).transpose(1, 2)
+
+
+def unpacked(x_BTD: Tensor, rows: int, columns: int) -> Tensor:
+    """The inverse of `packed`: a latent (B, C, 2 rows, 2 columns)."""
+    patches_BDYX = x_BTD.transpose(1, 2).reshape(len(x_BTD), -1, rows, columns)
+    return nn.functional.pixel_shuffle(patches_BDYX, 2)
 
 
 def unscaled(pipeline: Any, latents_BCYX: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ class StableDiffusion3:
     """See `DiffusersFamily`."""
 
     edits: bool = False
+    longest: int = 256
     blocks: Sequence[str] = ("transformer_blocks",)
     experts: Mapping[str, str] = {
         "gen": r"transformer_blocks\.\d+\.attn2?\."

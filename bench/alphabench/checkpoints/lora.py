@@ -162,7 +162,9 @@ def _choose(name: str, names: list[str], file: str | None) -> str:
         _refuse_pickle(name, [file])
         return file
     safe = [one for one in names if one.endswith(".safetensors")]
-    for usual in (_DIFFUSERS_FILE, _PEFT_FILE):
+    # Where one adapter is stored both ways, PEFT's files also say in which precision it trained.
+    both = _PEFT_CONFIG in names
+    for usual in (_PEFT_FILE, _DIFFUSERS_FILE) if both else (_DIFFUSERS_FILE, _PEFT_FILE):
         if usual in safe:
             return usual
     if len(safe) == 1:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from alphabench.checkpoints.diffusers import open_diffusers
@@ -21,6 +22,7 @@ from alphabench.models.bagel.guidance import Guidance
 from alphagrpo.assemble import make_task
 from alphagrpo.policies.diffusers_training import DiffusersTraining
 from alphagrpo.policies.handle import PolicyHandle
+from alphagrpo.policies.pipeline_lora import write_pipeline_lora
 from alphagrpo.recipe import ImageSamplingSettings, TaskSettings
 from alphagrpo.tasks import TextToImageTask, Window
 from alphatrainers import lora_adapters
@@ -61,6 +63,11 @@ def plain(scale: float) -> Guidance:
 
 CASES = [
     Case("sd35", plain(4.0), {"guidance_scale": 4.0}, size=(12, 8), whole=False),
+    Case("flux-dev", plain(3.5), {"guidance_scale": 3.5}, size=(12, 8)),
+    Case("flux-schnell", None, {"max_sequence_length": 256}, size=(12, 8)),
+    Case("qwen-image", plain(4.0), {"true_cfg_scale": 4.0, "negative_prompt": " "}),
+    Case("z-image", plain(5.0), {"guidance_scale": 4.0}, size=(24, 16)),
+    Case("flux2-klein", plain(4.0), {"guidance_scale": 4.0}, size=(24, 16)),
 ]
 
 
@@ -112,17 +119,16 @@ class Opened:
             for seed, text in enumerate(PROMPTS)
         ]
 
-    def call(self, program: Program, **more: Any) -> Any:
-        """The pipeline's own image of a program, from the same noise."""
+    def call(self, program: Program, pipeline: Any = None) -> Any:
+        """The image of a program by a pipeline's own call, from the same noise."""
         with torch.no_grad():
-            return self.pipeline(
+            return (pipeline or self.pipeline)(
                 prompt=program.prompt.text,
                 generator=generator(program, len(program.steps) - 1),
                 width=self.case.size[0],
                 height=self.case.size[1],
                 num_inference_steps=STEPS,
                 **self.case.call,
-                **more,
             ).images[0]
 
 
@@ -198,6 +204,32 @@ def test_a_replay_computes_exactly_the_velocities_that_were_sampled(opened: Open
         sampled = torch.stack([one.images[0].velocity_SX[stored] for one in made])
         assert torch.equal(v_BX.detach(), sampled)
         assert v_BX.requires_grad
+
+
+def save_adapter(opened: Opened, folder: Path) -> None:
+    """As a training saves and exports it."""
+    values = {name: one.parameter.detach() for name, one in opened.trained.items()}
+    lora = LoraSettings(rank=2, alpha=4.0)
+    settings: Any = lora_adapters.peft_settings(lora_adapters.target_names(values), lora)
+    settings.save_pretrained(folder)
+    save_file(lora_adapters.exported(values), folder / "adapter_model.safetensors")
+    assert write_pipeline_lora(folder, str(opened.folder))
+
+
+def test_diffusers_and_a_run_load_what_was_trained(opened: Opened, tmp_path: Path) -> None:
+    save_adapter(opened, tmp_path)
+    program = opened.programs()[1]
+    expected = levels(opened.call(program))
+    plain_checkpoint = open_diffusers(str(opened.folder), options=OPTIONS, lora=None, device="cpu")
+    loaded = plain_checkpoint.pipeline()
+    untrained = levels(opened.call(program, loaded))
+    loaded.load_lora_weights(str(tmp_path))
+    with_lora = open_diffusers(
+        str(opened.folder), options=OPTIONS, lora=str(tmp_path), device="cpu"
+    )
+    assert np.abs(levels(opened.call(program, loaded)) - expected).max() <= 1
+    assert np.abs(levels(opened.call(program, with_lora.pipeline())) - expected).max() <= 1
+    assert np.abs(untrained - expected).max() > 2
 
 
 def test_the_network_gets_noise_levels_that_are_not_rounded_to_its_precision(

@@ -1,0 +1,123 @@
+"""FLUX.1 dev and schnell (`FluxPipeline`), and Kontext, which edits (`FluxKontextPipeline`).
+
+As diffusers 0.42 samples. The network itself rounds the noise level to its precision, in
+training as in sampling. Dev and Kontext read the guidance scale; schnell has none.
+
+Shapes: as in `family_protocol`; a latent is (C, Y, X), channels and cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor
+
+from alphagrpo.policies.diffusers_families.family_protocol import (
+    Condition,
+    DiffusersFamily,
+    GuidanceForm,
+    classifier_free,
+    even_levels,
+    packed,
+    unpacked,
+    unscaled,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flux:
+    """See `DiffusersFamily`."""
+
+    edits: bool
+    longest: int = 512
+    blocks: Sequence[str] = ("transformer_blocks", "single_transformer_blocks")
+    experts: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "gen": r"(single_)?transformer_blocks\.\d+\.attn\."
+            r"(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
+        }
+    )
+    """Every projection of the attention."""
+
+    def guidance_form(self, pipeline: Any) -> GuidanceForm:
+        return "embedded" if pipeline.transformer.config.guidance_embeds else "none"
+
+    def encode(
+        self, pipeline: Any, prompt: str, source: Image | None, *, longest: int
+    ) -> Condition:
+        device = pipeline.transformer.device
+        tokens_1TD, pooled_1D, _ = pipeline.encode_prompt(
+            prompt=prompt, prompt_2=None, device=device, max_sequence_length=longest
+        )
+        text = Condition(tokens_1TD[0], pooled_1D[0])
+        if source is None:
+            return text
+        pixels = pipeline.image_processor.preprocess(source, source.height, source.width)
+        pixels = pixels.to(device=device, dtype=tokens_1TD.dtype)
+        latents_BCYX = pipeline._encode_vae_image(image=pixels, generator=None)
+        rows, columns = latents_BCYX.shape[-2:]
+        return text._replace(
+            source_TD=packed(latents_BCYX)[0], source_size=(rows // 2, columns // 2)
+        )
+
+    def latent_shape(self, pipeline: Any, width: int, height: int) -> tuple[int, ...]:
+        factor = pipeline.vae_scale_factor
+        return (pipeline.transformer.config.in_channels // 4, height // factor, width // factor)
+
+    def noise_levels(
+        self, pipeline: Any, n_steps: int, width: int, height: int
+    ) -> tuple[float, ...]:
+        return even_levels(pipeline, n_steps, width, height)
+
+    def velocity(
+        self,
+        pipeline: Any,
+        x_BX: Tensor,
+        sigma_B: Tensor,
+        rows: Sequence[Condition],
+        *,
+        scale: float,
+    ) -> Tensor:
+        transformer = pipeline.transformer
+        x_BTD, cells = packed(x_BX), (x_BX.shape[-2] // 2, x_BX.shape[-1] // 2)
+        hidden_BTD, places = x_BTD, _places(0, *cells)
+        if rows[0].source_TD is not None:
+            source_BTD = torch.stack([row.source_TD for row in rows])  # type: ignore[misc]
+            hidden_BTD = torch.cat([x_BTD, source_BTD], dim=1)
+            places = torch.cat([places, _places(1, *rows[0].source_size)])
+        tokens_BTD = torch.stack([row.tokens_TD for row in rows])
+        embeds = transformer.config.guidance_embeds
+        predicted_BTD = transformer(
+            hidden_states=hidden_BTD.to(transformer.dtype),
+            timestep=sigma_B,
+            guidance=torch.full_like(sigma_B, scale) if embeds else None,
+            pooled_projections=torch.stack([row.pooled_D for row in rows]),  # type: ignore[misc]
+            encoder_hidden_states=tokens_BTD,
+            txt_ids=torch.zeros(tokens_BTD.shape[1], 3, device=x_BX.device),
+            img_ids=places.to(x_BX.device),
+            return_dict=False,
+        )[0]
+        return unpacked(predicted_BTD[:, : x_BTD.shape[1]].float(), *cells)
+
+    def guided(self, full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:
+        return classifier_free(full_BX, free_BX, scale)
+
+    def decode(self, pipeline: Any, latents_BX: Tensor) -> Tensor:
+        return unscaled(pipeline, latents_BX)
+
+
+def _places(image: int, rows: int, columns: int) -> Tensor:
+    """Which image, row and column each token is of; (T, 3)."""
+    return torch.cartesian_prod(
+        torch.tensor([float(image)]), torch.arange(float(rows)), torch.arange(float(columns))
+    )
+
+
+FLUX: Final[DiffusersFamily] = Flux(edits=False)
+FLUX_KONTEXT: Final[DiffusersFamily] = Flux(edits=True)

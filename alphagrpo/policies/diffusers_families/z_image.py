@@ -1,0 +1,92 @@
+"""Z-Image and Z-Image-Turbo (`ZImagePipeline` of diffusers 0.42).
+
+The network's time runs from noise to image, and so does the velocity that it predicts. Guidance
+w of the pipeline's call is a scale of w + 1 here.
+
+Shapes: as in `family_protocol`; a latent is (C, Y, X), channels and cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor
+
+from alphagrpo.policies.diffusers_families.family_protocol import (
+    Condition,
+    DiffusersFamily,
+    GuidanceForm,
+    classifier_free,
+    even_levels,
+    unscaled,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class ZImage:
+    """See `DiffusersFamily`."""
+
+    edits: bool = False
+    longest: int = 512
+    blocks: Sequence[str] = ("noise_refiner", "context_refiner", "layers")
+    experts: Mapping[str, str] = {
+        "gen": r"(layers|noise_refiner|context_refiner)\.\d+\.attention\.(to_[qkv]|to_out\.0)"
+    }
+    """Every projection of the attention."""
+
+    def guidance_form(self, pipeline: Any) -> GuidanceForm:
+        del pipeline
+        return "branches"
+
+    def encode(
+        self, pipeline: Any, prompt: str, source: Image | None, *, longest: int
+    ) -> Condition:
+        del source
+        (tokens_TD,), _ = pipeline.encode_prompt(
+            prompt=[prompt],
+            device=pipeline.transformer.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=longest,
+        )
+        return Condition(tokens_TD)
+
+    def latent_shape(self, pipeline: Any, width: int, height: int) -> tuple[int, ...]:
+        factor = pipeline.vae_scale_factor
+        return (pipeline.transformer.config.in_channels, height // factor, width // factor)
+
+    def noise_levels(
+        self, pipeline: Any, n_steps: int, width: int, height: int
+    ) -> tuple[float, ...]:
+        return even_levels(pipeline, n_steps, width, height)
+
+    def velocity(
+        self,
+        pipeline: Any,
+        x_BX: Tensor,
+        sigma_B: Tensor,
+        rows: Sequence[Condition],
+        *,
+        scale: float,
+    ) -> Tensor:
+        del scale
+        transformer = pipeline.transformer
+        predicted = transformer(
+            list(x_BX.to(transformer.dtype).unsqueeze(2)),
+            1.0 - sigma_B,
+            [row.tokens_TD for row in rows],
+            return_dict=False,
+        )[0]
+        return -torch.stack([one.float() for one in predicted]).squeeze(2)
+
+    def guided(self, full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:
+        return classifier_free(full_BX, free_BX, scale)
+
+    def decode(self, pipeline: Any, latents_BX: Tensor) -> Tensor:
+        return unscaled(pipeline, latents_BX)
+
+
+Z_IMAGE: Final[DiffusersFamily] = ZImage()
