@@ -1,7 +1,8 @@
-"""Shows a training: three lines at the bottom of a terminal, or plain lines elsewhere.
+"""Shows a training: a few lines at the bottom of a terminal, or plain lines elsewhere.
 
-Both say the step, the reward and its change, the last held-out score, KL, clip fraction, seconds a
-step and the time left; within a step, how far its phase is. Knows no policy and no file format.
+Both say the step, the reward with its change and parts, the last held-out score, KL, clip fraction,
+length of texts, seconds by phase, images a second, memory and the time left; within a step, how far
+its phase is. `training_state` has the words. Knows no policy and no file format.
 """
 
 from __future__ import annotations
@@ -9,15 +10,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.core.terminal import echo, shown
-from alphabench.runs.progress import Progress, duration
+from alphabench.runs.progress import Progress
+from alphagrpo.training_state import TrainingState
 from alphatrainers.protocols import ValidationPoint, WeightView
 from alphatrainers.reporting.history import CurvePoint, MetricsLine
 from alphatrainers.training_display import StepSummary, TrainingDisplay
@@ -27,130 +27,10 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES: Final = 10.0
 """Between two plain lines, steps included: a training of short steps does not flood a log."""
-SMOOTHED_STEPS: Final = 5
+_SECONDS_IN_LONG_PHASES: Final = 60.0
+"""Between two lines of a phase that has lasted some minutes."""
 _BAR: Final = 24
 """Characters of a bar."""
-
-
-class TrainingState:
-    """What the displays know, in words."""
-
-    def __init__(
-        self,
-        *,
-        steps: Sequence[MetricsLine] = (),
-        points: Sequence[CurvePoint] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Begins with what an interrupted training logged.
-
-        Args:
-            steps: its steps, in order.
-            points: its validations, in order.
-            clock: in seconds.
-        """
-        self._clock = clock
-        rewards = [one.values["reward/mean"] for one in steps if "reward/mean" in one.values]
-        self._first = rewards[:SMOOTHED_STEPS]
-        self._last = deque(rewards[-SMOOTHED_STEPS:], maxlen=SMOOTHED_STEPS)
-        self._rewards = len(rewards)
-        self._seconds = deque((one.seconds["step"] for one in steps[-3:]), maxlen=3)
-        self._values: Mapping[str, float] = steps[-1].values if steps else {}
-        self._held_out: dict[str, tuple[float, str]] = {}
-        for point in points:
-            if point.value is not None and point.low is not None and point.high is not None:
-                self._keep(point.name, point.view, point.value, point.low, point.high)
-        self.step = self.steps = self._done_before = 0
-        self.phase, self.total, self.done = "", 0, 0
-        self._began: float | None = None
-        self._phase_began = clock()
-
-    def start(self, *, step: int, steps: int) -> None:
-        self.step, self.steps, self._done_before = step, steps, step
-
-    def begin(self, phase: str, *, total: int, done: int) -> None:
-        if self._began is None and self.steps and not phase.startswith("validation"):
-            self._began = self._clock()
-        self.phase, self.total, self.done = phase, total, done
-        self._phase_began = self._clock()
-
-    def advance(self, count: int = 1) -> None:
-        self.done += count
-
-    def end(self) -> None:
-        self.phase, self.total = "", 0
-
-    def step_done(self, summary: StepSummary) -> None:
-        self.step, self._values = summary.step, summary.values
-        self._seconds.append(summary.seconds["step"])
-        if (reward := summary.values.get("reward/mean")) is not None:
-            self._last.append(reward)
-            self._rewards += 1
-            if len(self._first) < SMOOTHED_STEPS:
-                self._first.append(reward)
-
-    def measured(self, name: str, view: WeightView, point: ValidationPoint | None) -> None:
-        if point is not None:
-            self._keep(name, view, point.value, point.low, point.high)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Until the last step, at the pace so far, validations included; None before a step."""
-        made = self.step - self._done_before
-        if self._began is None or made <= 0:
-            return None
-        return (self._clock() - self._began) / made * (self.steps - self.step)
-
-    def reward(self) -> str:
-        """`reward 0.953 (+0.021)`: the last step, and the mean of the last five minus the first.
-
-        The change is left out while the last five are the first ones.
-        """
-        value = self._values.get("reward/mean")
-        if value is None:
-            return "no reward yet" if not self._values else "reward none"
-        if self._rewards <= SMOOTHED_STEPS:
-            return f"reward {value:.3f}"
-        change = fmean(self._last) - fmean(self._first)
-        return f"reward {value:.3f} ({change:+.3f})"
-
-    def held_out(self) -> str:
-        """`held out 0.612 [0.55, 0.67] (+0.030)` of the first curve, or nothing."""
-        return next(iter(text for _, text in self._held_out.values()), "")
-
-    def numbers(self) -> list[str]:
-        """KL, clip fraction, groups without variance, unscored: those that were measured."""
-        values, words = self._values, []
-        for name, label in (("kl", "KL"), ("clip_fraction", "clip")):
-            found = [values[key] for key in (f"image/{name}", f"text/{name}") if key in values]
-            if found:
-                shown_value = f"{found[0]:.2g}" if name == "kl" else f"{max(found):.0%}"
-                words.append(f"{label} {shown_value}")
-        if values.get("image/groups") and values.get("image/zero_std_groups"):
-            same, groups = values["image/zero_std_groups"], values["image/groups"]
-            words.append(f"{same:.0f}/{groups:.0f} groups zero-std")
-        if share := values.get("reward/unscored_share"):
-            words.append(f"{share:.0%} unscored")
-        return words
-
-    def pace(self) -> list[str]:
-        """Seconds a step, and the time left."""
-        words = [f"{fmean(self._seconds):.1f} s/step"] if self._seconds else []
-        left = self.seconds_left
-        return [*words, f"{duration(left)} left"] if left and left >= 1.0 else words
-
-    def phase_words(self) -> str:
-        """`update 12/96`, with the time so far where it is long."""
-        lasted = self._clock() - self._phase_began
-        words = f"{self.phase} {self.done}/{self.total}" if self.total else self.phase
-        return f"{words} ({duration(lasted)})" if lasted >= SECONDS_BETWEEN_LINES else words
-
-    def _keep(self, name: str, view: str, value: float, low: float, high: float) -> None:
-        curve = f"{name} {view}"
-        first, _ = self._held_out.get(curve, (value, ""))
-        change = f" ({value - first:+.3f})" if curve in self._held_out else ""
-        text = f"held out {value:.3f} [{low:.2f}, {high:.2f}]{change}"
-        self._held_out[curve] = (first, text)
 
 
 class TrainingLines:
@@ -209,8 +89,7 @@ class TrainingLines:
             if not (first or state.step == state.steps or since >= SECONDS_BETWEEN_LINES):
                 return
             self._stepped = self._clock()
-            words = [state.reward(), *state.numbers(), *state.pace()]
-            self._speak(f"step {state.step}/{state.steps}: {', '.join(words)}")
+            self._speak(f"step {state.step}/{state.steps}: {', '.join(_all_words(state))}")
 
     def measured(self, name: str, view: WeightView, point: ValidationPoint | None) -> None:
         self._state.measured(name, view, point)
@@ -225,7 +104,9 @@ class TrainingLines:
                 self._speak(f"{'' if validates else where}{state.phase_words()}")
 
     def _is_time(self) -> bool:
-        return self._clock() - self._spoke >= SECONDS_BETWEEN_LINES
+        """Each ten seconds at first, then more seldom, at last each minute."""
+        pause = max(SECONDS_BETWEEN_LINES, self._state.phase_seconds / 4)
+        return self._clock() - self._spoke >= min(pause, _SECONDS_IN_LONG_PHASES)
 
     def _speak(self, text: str) -> None:
         self._spoke = self._clock()
@@ -284,18 +165,16 @@ class TrainingScreen:
     def _lines(self) -> RenderableType:
         from rich.text import Text
 
-        state = self._state
+        state, width = self._state, self._console.width
         text = Text(no_wrap=True, overflow="ellipsis")
         if state.steps:
             text.append_text(_bar(state.step, state.steps, "green"))
-            text.append(f" step {state.step}/{state.steps}", style="bold")
-            text.append("".join(f"  {one}" for one in state.pace()), style="cyan")
-            text.append("\n")
-            scores = "  ".join(filter(None, [state.reward(), state.held_out()]))
-            numbers = "  ".join(state.numbers())
-            room = self._console.width - len(scores)
-            between = "  " if len(numbers) + 2 <= room else "\n"
-            text.append(f"{scores}{between if numbers else ''}{numbers}\n")
+            step = f" step {state.step}/{state.steps}"
+            text.append(step, style="bold")
+            pace = [*state.pace(), *filter(None, [state.memory()])]
+            text.append(f"  {_wrapped(pace, width, taken=_BAR + len(step) + 2)}\n", style="cyan")
+            scores = [state.reward(), *state.reward_parts(), *filter(None, [state.held_out()])]
+            text.append(f"{shown(_wrapped([*scores, *state.numbers()], width))}\n")
         if state.total:
             text.append_text(_bar(state.done, state.total, "blue"))
             text.append(" ")
@@ -308,6 +187,29 @@ def _bar(done: int, total: int, colour: str) -> Any:
 
     filled = round(_BAR * min(1.0, done / max(1, total)))
     return Text("━" * filled, style=colour).append("━" * (_BAR - filled), style="bright_black")
+
+
+def _all_words(state: TrainingState) -> list[str]:
+    words = [state.reward(), *state.reward_parts(), state.held_out(), *state.numbers()]
+    return [word for word in (*words, *state.pace(), state.memory()) if word]
+
+
+def _wrapped(words: Sequence[str], width: int, *, taken: int = 0) -> str:
+    """Words two spaces apart, and on a new line where the width is used up.
+
+    Args:
+        words: none is broken.
+        width: of the terminal, in characters.
+        taken: of the first line, by what stands before.
+    """
+    text, used = "", taken
+    for word in words:
+        between = "  " if text else ""
+        if used and used + len(between) + len(word) > width:
+            between, used = "\n", 0
+        used += len(between.strip("\n")) + len(word)
+        text += between + word
+    return text
 
 
 class ValidationPhases:

@@ -68,6 +68,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
             "rank_engine",
             "recipe_names",
             "rectification",
+            "training_state",
         ),
         ("dvreward", "tasks", "validation"),
         ("prompts", "rewards"),

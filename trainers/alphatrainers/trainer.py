@@ -162,7 +162,9 @@ class Trainer:
                     note=self._report,
                 )
             )
+            self._display.begin("reading the newest checkpoint", total=0, done=0)
             progress = self._checkpointer.resume()
+            self._display.end()
             self._display.start(step=progress.step, steps=settings.steps)
             if progress.step == 0:
                 self._measure(progress, log)
@@ -173,7 +175,9 @@ class Trainer:
                 if last or progress.step % settings.validate_every == 0:
                     self._measure(progress, log)
                 if last or progress.step % settings.save_every == 0:
+                    self._display.begin("saving a checkpoint", total=0, done=0)
                     self._checkpointer.save(progress)
+                    self._display.end()
         return self._outcome(progress.step)
 
     def _measure(self, progress: TrainingProgress, log: MetricsLog) -> None:
@@ -229,8 +233,11 @@ class Trainer:
             "step": time.monotonic() - began,
             "cpu": time.process_time() - worked,
         }
-        log.write(progress.step, values, seconds=seconds, memory=peak_memory())
-        self._display.step_done(StepSummary(step=progress.step + 1, values=values, seconds=seconds))
+        memory = peak_memory()
+        log.write(progress.step, values, seconds=seconds, memory=memory)
+        self._display.step_done(
+            StepSummary(step=progress.step + 1, values=values, seconds=seconds, memory=memory)
+        )
 
     def _check(self) -> None:
         """Refuses what would fail, or would measure nothing, after the first rollout."""

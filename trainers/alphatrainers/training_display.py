@@ -7,7 +7,7 @@ Knows no terminal: `alphagrpo.training_progress` has displays for people.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from alphatrainers.protocols import ValidationPoint, WeightView
@@ -22,6 +22,8 @@ class StepSummary:
     values: Mapping[str, float]
     """By the names of `reporting.metric_names`."""
     seconds: Mapping[str, float]
+    memory: Mapping[str, float] = field(default_factory=dict)
+    """Of this process; see `metrics.peak_memory`."""
 
 
 class TrainingDisplay(Protocol):
