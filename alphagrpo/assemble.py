@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError
-from alphabench.interfaces import Benchmark
+from alphabench.interfaces import Benchmark, Generator
 from alphabench.judges import open_judge
+from alphabench.runs.plan import CheckpointFactory
+from alphabench.runs.refinement import Refinement, read_refinement, refined_checkpoint
 from alphabench.types import ProtocolName, Sample
 from alphabench.upstream import UpstreamData
 from alphagrpo.assembly_context import AssemblyContext
@@ -97,9 +101,16 @@ def assemble(recipe: TrainingRecipe, context: AssemblyContext) -> TrainerCompone
         panel=panel(recipe, opened, prompts),
         decisive={
             "task": strict_yaml.to_plain(_with_shift(recipe.task, opened)),
-            "validation": strict_yaml.to_plain(recipe.validation),
+            "validation": [_decisive(one) for one in recipe.validation],
         },
     )
+
+
+def _decisive(validation: ValidationSettings) -> dict[str, Any]:
+    plain: dict[str, Any] = strict_yaml.to_plain(validation)
+    if validation.refine is None:
+        del plain["refine"]  # older folders know no such setting
+    return plain
 
 
 def training_prompts(
@@ -249,13 +260,17 @@ def make_validation(
         judge=judge,
         device=context.device,
     )
+    generator = opened.generator
+    if settings.refine is not None:
+        generator = partial(_refining, opened, read_refinement(settings.refine))
+        generator()  # refuses a checkpoint that cannot refine
     if not settings.same_as_reward:
-        refuse_rewarded(settings.benchmark, evaluation.identity, with_parts(rewards))
+        refuse_rewarded(settings.name, evaluation.identity, with_parts(rewards))
     return BenchmarkValidation(
-        name=settings.benchmark,
+        name=settings.name,
         benchmark=benchmark,
         evaluation=evaluation,
-        generator=opened.generator,
+        generator=generator,
         checkpoint=opened.name,
         training=context.folder.resolve().name,
         folder=context.folder / VALIDATIONS,
@@ -264,7 +279,17 @@ def make_validation(
         device=context.device,
         report=context.report,
         engine=RankEngine(together, context.device) if together.size > 1 else None,
-        progress=context.validation_progress(settings.benchmark),
+        progress=context.validation_progress(settings.name),
+    )
+
+
+def _refining(opened: PolicyHandle, how: Refinement) -> Generator:
+    def base(*, device: str) -> Generator:
+        del device  # it is loaded
+        return opened.generator()
+
+    return refined_checkpoint(CheckpointFactory(name=opened.name, open=base), how, None).open(
+        device=""
     )
 
 

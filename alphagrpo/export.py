@@ -106,9 +106,11 @@ def _later(run: Path, base: str | None) -> str:
 def usage(training: Path, best: Path) -> str:
     """The command that reproduces a training's validation with its best weights."""
     recipe = load_recipe(training)
-    benchmark = recipe.validation[0].benchmark if recipe.validation else "BENCHMARK"
+    first = recipe.validation[0] if recipe.validation else None
+    benchmark = first.benchmark if first else "BENCHMARK"
+    refine = ["--refine", first.refine] if first and first.refine else []
     given = [f"--set={key}={value}" for key, value in recipe.policy.texts().items()]
-    run = ["alphabench", "run", benchmark, *given]
+    run = ["alphabench", "run", benchmark, *given, *refine]
     if (best / ADAPTER_FILES[1]).is_file():
         lora = ["--lora", str(best)] if adapter_of(best) else []
         return shlex.join([*run, "--ckpt", recipe.policy.checkpoint, *lora])

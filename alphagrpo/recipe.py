@@ -263,9 +263,16 @@ class ValidationSettings:
     seed: int = 0
     same_as_reward: bool = False
     """Allow it to be measured by the very evaluator that rewards."""
+    refine: Literal["always"] | None = None
+    """always: every image is refined once, and the refined one is scored, as with `--refine`."""
 
     def __post_init__(self) -> None:
         _at_least_one(self.limit)
+
+    @property
+    def name(self) -> str:
+        """Of its curve."""
+        return f"{self.benchmark}, refined {self.refine}" if self.refine else self.benchmark
 
 
 def _at_least_one(limit: int | None) -> None:
@@ -294,7 +301,7 @@ class TrainingRecipe:
             raise ValueError(f"panel={self.panel}: a number of images is 0 or more")
         for section, draw in self.task.trained_images.items():
             _refuse_untrainable(draw, self.training.image, section)
-        curves = [one.benchmark for one in self.validation]
+        curves = [one.name for one in self.validation]
         if twice := [name for name in curves if curves.count(name) > 1]:
             raise ValueError(f"validation names {twice[0]!r} twice, and a benchmark has one curve")
 

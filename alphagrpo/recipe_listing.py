@@ -19,7 +19,15 @@ from alphabench.core.files import UnreadableFileError, read_text
 from alphabench.core.yaml_parsing import Tree, parse_yaml
 from alphabench.reports.markdown import fenced, inline, markdown_table, number
 from alphagrpo.recipe_names import RECIPE_FILE, recipe_names
-from alphatrainers.reporting.history import CurvePoint, curve_text, curves, read_points, read_steps
+from alphatrainers.checkpoint import TrainingFolder
+from alphatrainers.reporting.history import (
+    CurvePoint,
+    curve_text,
+    curves,
+    deciding_curve,
+    read_points,
+    read_steps,
+)
 from alphatrainers.reporting.summary import outcome_sentence
 
 _UNMEASURED: Final = ("nothing yet", "not stated")
@@ -168,7 +176,8 @@ def _training_page(folder: Path) -> ShownPage:
     done = steps[-1].step + 1 if steps else 0
     total = _at(tree, "training.steps")
     finished = isinstance(total, int) and done >= total
-    best = _best(points)
+    best_view = TrainingFolder(folder).best_view()
+    best = _best(points, best_view)
     values = steps[-1].values if steps else {}
     resume = shlex.join(["alphabench", "train", str(folder), "--resume"])
     facts: dict[str, Any] = {
@@ -199,7 +208,7 @@ def _training_page(folder: Path) -> ShownPage:
     table = markdown_table(
         ["what", "value"], [[key, inline(value)] for key, value in rows.items()], ["left", "left"]
     )
-    parts = [f"# {inline(str(folder))}", table, outcome_sentence(points)]
+    parts = [f"# {inline(str(folder))}", table, outcome_sentence(points, best_view)]
     parts += [fenced(curve_text(curve)) for curve in curves(points).values()]
     if not finished:
         parts.append(f"Continue it: `{resume}`")
@@ -208,10 +217,9 @@ def _training_page(folder: Path) -> ShownPage:
     return ShownPage("\n\n".join(parts) + "\n", facts)
 
 
-def _best(points: Sequence[CurvePoint]) -> CurvePoint | None:
-    """The best point of the first curve."""
-    first = next(iter(curves(points).values()), [])
-    known = [point for point in first if point.value is not None]
+def _best(points: Sequence[CurvePoint], view: str | None) -> CurvePoint | None:
+    """The best point of the curve that decides which weights are best."""
+    known = [point for point in deciding_curve(points, view) if point.value is not None]
     return max(known, key=lambda point: point.value or 0.0, default=None)
 
 

@@ -220,16 +220,19 @@ def _show_curves(folder: Path) -> None:
 def _print_outcome(folder: Path, recipe: TrainingRecipe, outcome: TrainingOutcome) -> None:
     from alphagrpo.export import usage
     from alphagrpo.training_run import write_page
+    from alphatrainers.checkpoint import TrainingFolder
     from alphatrainers.reporting.history import read_points
     from alphatrainers.reporting.summary import outcome_sentence
 
-    echo(f"\n{outcome_sentence(read_points(folder))}")
+    view = TrainingFolder(folder).best_view()
+    echo(f"\n{outcome_sentence(read_points(folder), view)}")
     page = write_page(folder, recipe, echo)
     echo(f"{outcome.step} steps done; results are in {folder}")
     if page is not None:
         echo(f"curves and images: {page}")
     if outcome.best is not None:
-        echo(f"best weights, of step {outcome.best_step}: {outcome.best}")
+        named = f"best weights ({view})" if view else "best weights"
+        echo(f"{named}, of step {outcome.best_step}: {outcome.best}")
         if outcome.best_step == 0:
             echo("no validation was better than the one before training")
         echo(f"use them: {usage(folder, outcome.best)}")

@@ -173,8 +173,7 @@ class TrainingScreen:
             text.append(step, style="bold")
             pace = [*state.pace(), *filter(None, [state.memory()])]
             text.append(f"  {_wrapped(pace, width, taken=_BAR + len(step) + 2)}\n", style="cyan")
-            scores = [state.reward(), *state.reward_parts(), *filter(None, [state.held_out()])]
-            text.append(f"{shown(_wrapped([*scores, *state.numbers()], width))}\n")
+            text.append(f"{shown(_wrapped(_score_words(state), width))}\n")
         if state.total:
             text.append_text(_bar(state.done, state.total, "blue"))
             text.append(" ")
@@ -189,9 +188,13 @@ def _bar(done: int, total: int, colour: str) -> Any:
     return Text("━" * filled, style=colour).append("━" * (_BAR - filled), style="bright_black")
 
 
+def _score_words(state: TrainingState) -> list[str]:
+    words = [state.reward(), *state.reward_parts(), state.refinement(), state.held_out()]
+    return [word for word in (*words, *state.numbers()) if word]
+
+
 def _all_words(state: TrainingState) -> list[str]:
-    words = [state.reward(), *state.reward_parts(), state.held_out(), *state.numbers()]
-    return [word for word in (*words, *state.pace(), state.memory()) if word]
+    return [word for word in (*_score_words(state), *state.pace(), state.memory()) if word]
 
 
 def _wrapped(words: Sequence[str], width: int, *, taken: int = 0) -> str:

@@ -27,6 +27,7 @@ def write_training_report(folder: Path, recipe: TrainingRecipe) -> Path:
         facts=_facts(recipe),
         commands=_commands(folder, recipe),
         recipe=(folder / RECIPE_FILE).read_text(encoding="utf-8"),
+        best_view=TrainingFolder(folder).best_view(),
     )
     page = folder / REPORT_FILE
     replace_text(page, training_page(folder, about))
@@ -52,10 +53,12 @@ def _commands(folder: Path, recipe: TrainingRecipe) -> dict[str, str]:
         "Continue where it stopped": shlex.join(again),
         "Train longer": shlex.join([*again, f"training.steps={2 * steps}"]),
     }
-    best_step = TrainingFolder(folder).best_step()
+    training = TrainingFolder(folder)
+    best_step, view = training.best_step(), training.best_view()
     if best_step is not None:
         best = folder / "best"
-        commands[f"Run the best weights, of step {best_step}"] = usage(folder, best)
+        which = f"the best weights{f' ({view})' if view else ''}, of step {best_step}"
+        commands[f"Run {which}"] = usage(folder, best)
         # The adapter of step 0 is the base itself, which is a checkpoint already.
         if adapter_of(best) is not None or not (best / ADAPTER_FILES[1]).is_file():
             export = ["alphabench", "export", str(folder), "--merge", "--out", f"{folder}-merged"]

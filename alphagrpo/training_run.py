@@ -76,6 +76,7 @@ def training_result(folder: Path, recipe: TrainingRecipe) -> TrainingResult:
         options=recipe.policy.texts(),
         best=best,
         best_step=best_step,
+        best_view=TrainingFolder(folder).best_view(),
         lora=None if best is None else adapter_of(best),
         report=folder / REPORT_FILE,
         metrics=[{"step": one.step + 1, **one.values, **_seconds(one.seconds)} for one in steps],

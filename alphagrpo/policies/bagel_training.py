@@ -18,7 +18,7 @@ from alphabench.interfaces import Generator
 from alphabench.models.bagel.bagel_inference import UnifiedBagel
 from alphabench.models.bagel.config import HEADS
 from alphabench.models.bagel.loading import MODEL_FILE, LoadedBagel
-from alphabench.models.unified_model import Abilities
+from alphabench.models.unified_model import Abilities, ImageRefiner, UnifiedModel
 from alphagrpo.policies.handle import PolicyHandle, trained_digest
 from alphagrpo.policies.policy_protocols import ExportableWeights
 from alphagrpo.policies.unified_policy import UMMPolicy
@@ -160,3 +160,11 @@ class LiveBagel:
         """The loaded weights with this benchmark's settings; nothing is read."""
         del device
         return UnifiedBagel(self.loaded, self.handle.sampling)
+
+    def refinement_identity(self) -> Mapping[str, str]:
+        """See `RefinableModel`."""
+        return self.handle.refinement_identity()
+
+    def refiner(self, model: UnifiedModel) -> ImageRefiner:
+        """See `RefinableModel`."""
+        return self.handle.refiner(model)

@@ -17,12 +17,17 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
-from alphabench import evaluate
+from alphabench import evaluate, open_benchmark
 from alphabench.checkpoints import open_checkpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.runs.store import RunFolder
-from alphagrpo.recipe import load_recipe
+from alphabench.upstream import UpstreamData
+from alphagrpo.assemble import make_validation
+from alphagrpo.assembly_context import AssemblyContext
+from alphagrpo.policies.factory import open_policy
+from alphagrpo.recipe import PolicySettings, ValidationSettings, load_recipe
 from alphagrpo.train_commands import export_command, train_command
+from alphatrainers import strict_yaml
 from tests.support.tiny_bagel import save_bagel
 
 OWN = {
@@ -102,6 +107,29 @@ def trained(recipe: Path) -> Path:
     assert "geneval:mini, held out, weights 'train'" in said.output
     assert "report.html" in said.output
     return folder
+
+
+def test_refined_images_are_validated_in_a_curve_of_their_own(base: Path, tmp_path: Path) -> None:
+    opened = open_policy(PolicySettings(checkpoint=str(base)), device="cpu")
+    data = UpstreamData(cache_dir=tmp_path / "data")
+    context = AssemblyContext(folder=tmp_path, data=data, device="cpu", report=print)
+    points = {}
+    for refine in (None, "always"):
+        settings = strict_yaml.build_settings(
+            ValidationSettings, {"benchmark": "geneval:mini", "limit": 1, "refine": refine}
+        )
+        benchmark = open_benchmark(settings.benchmark)
+        made = make_validation(settings, benchmark, opened, context, {})
+        point = made.measure(step=0, view="train")
+        assert point is not None
+        assert point.folder is not None
+        points[made.name] = RunFolder.open(point.folder)
+    once, refined = points.values()
+    assert list(points) == ["geneval:mini", "geneval:mini, refined always"]
+    assert "checkpoint.refine" not in once.manifest.pixels
+    assert refined.manifest.pixels["checkpoint.refine"] == "always:1"
+    notes = [record.notes for record in refined.images().values()]
+    assert all(len(one["refinement"]) == 1 for one in notes)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -89,6 +89,17 @@ def test_a_line_says_parts_held_out_score_length_phases_images_a_second_and_memo
     assert "4.8 images/s" in said[-1], "of the step, not of all so far"
 
 
+def test_a_training_of_refinements_shows_refined_images_against_initial_ones() -> None:
+    state = TrainingState()
+    assert state.refinement() == ""
+    values = {
+        "refinement/refined/mean": 0.78, "refinement/initial/mean": 0.74,
+        "refinement/improved_share": 0.41,
+    }  # fmt: skip
+    state.step_done(StepSummary(step=1, values=values, seconds={"step": 1.0}))
+    assert state.refinement() == "refined 0.780 from 0.740, 41% better"
+
+
 def test_a_resumed_training_counts_the_images_of_its_own_steps_and_remembers_the_kl() -> None:
     before = MetricsLine(
         step=0, values={"images": 960.0, "image/kl": 0.5}, seconds={"step": 1.0}, memory={}

@@ -107,20 +107,34 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_best_is_a_folder_that_is_replaced_whole(tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path)
     for step, value in ((0, 1.0), (20, 2.0)):
-        folder.save_best(step, {"layer.weight": torch.full((2,), value)}, PLAIN)
+        folder.save_best(step, {"layer.weight": torch.full((2,), value)}, PLAIN, view="ema")
     best = tmp_path / "best"
     assert best.is_symlink()
     assert best.resolve().name == "best-000020"
     assert [path.name for path in tmp_path.glob("best-0*")] == ["best-000020"]
 
 
+def test_whose_weights_are_best_is_recorded_and_unknown_in_older_folders(tmp_path: Path) -> None:
+    folder = TrainingFolder(tmp_path)
+    assert folder.best_view() is None
+    folder.save_best(20, {"layer.weight": torch.ones(2)}, PLAIN, view="ema")
+    assert folder.best_view() == "ema"
+    # A crash between the weights and the record: the record is of other weights.
+    (tmp_path / "best.json").write_text('{"step": 10, "view": "ema"}')
+    assert folder.best_view() is None
+    (tmp_path / "best.json").unlink()
+    assert folder.best_view() is None
+
+
 def test_a_copy_in_which_best_became_a_folder_goes_on(tmp_path: Path) -> None:
-    TrainingFolder(tmp_path / "run").save_best(20, {"layer.weight": torch.zeros(2)}, PLAIN)
+    TrainingFolder(tmp_path / "run").save_best(
+        20, {"layer.weight": torch.zeros(2)}, PLAIN, view="train"
+    )
     shutil.copytree(tmp_path / "run", tmp_path / "copy")  # follows links
     folder = TrainingFolder(tmp_path / "copy")
     assert not (tmp_path / "copy" / "best").is_symlink()
     assert folder.best_step() == 20
-    folder.save_best(40, {"layer.weight": torch.ones(2)}, PLAIN)
+    folder.save_best(40, {"layer.weight": torch.ones(2)}, PLAIN, view="train")
     assert folder.best_step() == 40
     assert (tmp_path / "copy" / "best").resolve().name == "best-000040"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alphatrainers.reward_metrics import reward_values
+from alphatrainers.reward_metrics import refinement_values, reward_values
 from alphatrainers.reward_scoring import RewardUse, TrajectoryScores
 from tests.support.toy_policy import Brightness, Threes
 
@@ -40,6 +40,25 @@ def test_the_finer_numbers_of_a_reward_are_averaged_over_those_that_have_them() 
     assert found["reward/b/questions/mean"] == pytest.approx(5.5)
     assert found["reward/b/quality/mean"] == 1.0
     assert not any(name.startswith("reward/t/questions") for name in found)
+
+
+def test_refined_images_are_told_from_those_that_they_started_from_by_the_image_rewards() -> None:
+    uses = {**USES, "t": RewardUse(reward=Threes(), weight=0.5, applies_to="text")}
+
+    def row(refined: float | None, initial: float | None) -> TrajectoryScores:
+        known = {"unrectified": refined, "initial": initial}
+        parts = {key: value for key, value in known.items() if value is not None}
+        # Rectified: at least what the initial image earned.
+        return TrajectoryScores(group="g", values={"b": 0.6, "t": 1.0}, parts={"b": parts})
+
+    found = refinement_values([row(0.2, 0.6), row(0.8, 0.6), row(None, 0.6)], uses)
+    assert found == {
+        "refinement/refined/mean": pytest.approx(1.0),  # weight 2
+        "refinement/initial/mean": pytest.approx(1.2),
+        "refinement/improved_share": 0.5,
+    }
+    one_pass = [TrajectoryScores(group="g", values={"b": 1.0, "t": 0.0})]
+    assert refinement_values(one_pass, uses) == {}
 
 
 def test_without_anything_scored_there_is_no_mean() -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers import strict_yaml
+from alphatrainers.checkpoint import TrainingFolder
 from alphatrainers.protocols import (
     Score,
     ScoredTrajectory,
@@ -459,6 +461,23 @@ def test_the_views_that_are_validated_are_put_in_force(tmp_path: Path) -> None:
     )
     run.train()
     assert script.measured == [(0, "ema"), (0, "train"), (1, "ema"), (1, "train")]
+
+
+def test_best_holds_the_weights_of_the_view_that_is_named_and_says_so(tmp_path: Path) -> None:
+    views = ("validate_every=1", "validate_views=[train, ema]", "ema.decay=0.5", "steps=1")
+    for settings, view in (((), "train"), (("best_view=ema",), "ema")):
+        folder = tmp_path / view
+        # Only the last point of each view is better than its first.
+        points = [point(0.5), point(0.5), point(0.7), point(0.7)]
+        build(folder, *views, *settings, points=points).train()
+        assert TrainingFolder(folder).best_view() == view
+        measured = [line["view"] for line in lines(folder, "validation.jsonl")]
+        assert measured == ["train", "ema"] * 2, "the order of the views is as before"
+        best = load_file(folder / "best" / "model.safetensors")
+        kept = load_file(folder / "checkpoints" / "step-000001" / view / "model.safetensors")
+        assert all(torch.equal(best[name], kept[name]) for name in kept)
+    with pytest.raises(AlphaBenchError, match="best_view=old is not validated"):
+        build(tmp_path / "other", *views, "best_view=old")
 
 
 def test_a_part_that_no_reward_applies_to_is_refused_early(tmp_path: Path) -> None:

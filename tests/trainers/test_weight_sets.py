@@ -174,7 +174,7 @@ def test_peft_loads_the_best_weights(tmp_path: Path) -> None:
     layout = WeightsFormat(
         LoraSettings(rank=2, alpha=4.0), lora_adapters.target_names(weights.trained)
     )
-    folder = TrainingFolder(tmp_path).save_best(1, weights.values("train"), layout)
+    folder = TrainingFolder(tmp_path).save_best(1, weights.values("train"), layout, view="train")
     plain = ToyPolicy().module
     loaded = PeftModel.from_pretrained(plain, str(folder))
     inside = torch.randn(3, 12, generator=torch.Generator().manual_seed(1))

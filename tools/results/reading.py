@@ -29,6 +29,7 @@ from alphabench.runs.stored_run import StoredRun
 from alphabench.statistics import Cluster, paired_difference
 from alphabench.types import Estimate
 from alphabench.upstream import UpstreamData
+from alphatrainers.checkpoint import TrainingFolder
 from alphatrainers.reporting.history import (
     CurvePoint,
     MetricsLine,
@@ -103,7 +104,7 @@ def read_run(folder: Path, *, view: str | None = None) -> Finished:
         raise AlphaBenchError(
             f"{str(folder)!r} has no training step or no validation", hint="leave it out"
         )
-    view = view or points[0].view
+    view = view or TrainingFolder(folder).best_view() or points[0].view
     views = {point.view for point in without_gaps(points)}
     if view not in views:
         raise AlphaBenchError(

@@ -14,6 +14,7 @@
         shards/                   in place of weights and optimiser, where each process has a part
         replicated.safetensors    ... and the values that all of them have
       best -> best-000020/        weights of the best point of the first validation
+      best.json                   its step, and whose weights they are
 
 A checkpoint is written under another name, synced, then renamed: a folder that has its name was
 complete. One that was damaged since is set aside as `damaged-step-000020` for the one before it.
@@ -48,7 +49,7 @@ from alphabench.core.writing import (
     replacing_folder,
 )
 from alphatrainers import lora_adapters
-from alphatrainers.protocols import JsonValue
+from alphatrainers.protocols import JsonValue, WeightView
 from alphatrainers.settings import LoraSettings
 from alphatrainers.shards import FILES
 
@@ -56,6 +57,7 @@ CHECKPOINT_FORMAT: Final = 2
 SHARDED_FORMAT: Final = 3
 """With `shards/`; versions before 0.3 know nothing of it."""
 _SHARDS: Final = "shards"
+_UNREADABLE: Final = (OSError, RuntimeError, ValueError, TypeError, AttributeError, SafetensorError)
 _LONGEST: Final = 60
 """Characters of a value that a message repeats."""
 _DRAFTS: Final = (
@@ -286,14 +288,7 @@ class TrainingFolder:
                 optimiser=load_file(folder / "optimizer.safetensors"),
                 random=load_file(folder / "random.safetensors"),
             )
-        except (
-            OSError,
-            RuntimeError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            SafetensorError,
-        ) as error:
+        except _UNREADABLE as error:
             if isinstance(error, RuntimeError) or is_transient(error):
                 raise AlphaBenchError(
                     f"the checkpoint {str(folder)!r} cannot be read ({error})",
@@ -340,8 +335,10 @@ class TrainingFolder:
             raise next(iter(damaged.values()))
         return None
 
-    def save_best(self, step: int, values: Mapping[str, Tensor], layout: WeightsFormat) -> Path:
-        """Makes these weights `best`; the link is replaced atomically."""
+    def save_best(
+        self, step: int, values: Mapping[str, Tensor], layout: WeightsFormat, *, view: WeightView
+    ) -> Path:
+        """Makes these weights of a view `best`; the link is replaced atomically."""
         folder = self.path / f"best-{step:06d}"
         link, next_link = self.path / "best", self.path / f"best-link-{os.getpid()}"
         with writing_training(folder):
@@ -355,7 +352,16 @@ class TrainingFolder:
             for other in self.path.glob("best-[0-9]*"):
                 if other != folder:
                     shutil.rmtree(other)
+        replace_text(self.path / "best.json", json.dumps({"step": step, "view": view}))
         return folder
+
+    def best_view(self) -> str | None:
+        """Whose weights `best` holds; None where that was not recorded, as before version 0.3."""
+        try:
+            stored = json.loads((self.path / "best.json").read_text(encoding="utf-8"))
+            return str(stored["view"]) if stored["step"] == self.best_step() else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def best_step(self) -> int | None:
         """The step of the `best` weights; None before there are any.

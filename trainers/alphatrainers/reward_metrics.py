@@ -40,6 +40,41 @@ def reward_values(
     return values
 
 
+def refinement_values(
+    rows: Sequence[TrajectoryScores], uses: Mapping[str, RewardUse]
+) -> dict[str, float]:
+    """What the images of refinements earned themselves, against those that they started from.
+
+    The weighted sum of the image rewards, before `rectification` and without rewards of text alone,
+    over refinements both of whose images were scored; empty without any.
+
+    Args:
+        rows: of the step; those that refine have the parts `unrectified` and `initial`.
+        uses: the rewards by name.
+    """
+    pairs: list[tuple[float, float]] = []
+    for row in rows:
+        parts = {
+            name: row.parts[name]
+            for name in uses
+            if {"unrectified", "initial"} <= row.parts.get(name, {}).keys()
+        }
+        images = {name for name, use in uses.items() if use.applies_to != "text"}
+        if parts and parts.keys() == images:
+            refined, initial = (
+                math.fsum(uses[name].weight * one[key] for name, one in parts.items())
+                for key in ("unrectified", "initial")
+            )
+            pairs.append((refined, initial))
+    if not pairs:
+        return {}
+    return {
+        "refinement/refined/mean": statistics.fmean(refined for refined, _ in pairs),
+        "refinement/initial/mean": statistics.fmean(initial for _, initial in pairs),
+        "refinement/improved_share": statistics.fmean(float(a > b) for a, b in pairs),
+    }
+
+
 def advantage_values(
     part: str, advantages: Advantages | None, floor: float | None = None
 ) -> dict[str, float]:

@@ -230,6 +230,8 @@ class TrainingSettings:
     validate_every: int = 20
     """Training steps; also at step 0 and at the end."""
     validate_views: tuple[WeightView, ...] = ("train",)
+    best_view: WeightView | None = None
+    """Which of them `best` holds: the weights of this view's highest point. null: the first."""
     save_every: int = 20
     keep: int = 2
     """Checkpoints that are retained beside the best one."""
@@ -259,3 +261,11 @@ class TrainingSettings:
             raise ValueError("validate_views names trained weights: train, ema or old")
         if "ema" in views and self.ema is None:
             raise ValueError("the view `ema` needs the section `ema`")
+        if self.best_view is not None and self.best_view not in self.validate_views:
+            known = ", ".join(self.validate_views)
+            raise ValueError(f"best_view={self.best_view} is not validated: choose of {known}")
+
+    @property
+    def deciding_view(self) -> WeightView:
+        """The view whose curve decides which weights are best."""
+        return self.best_view or self.validate_views[0]

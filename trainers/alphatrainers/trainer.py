@@ -358,6 +358,7 @@ class Trainer:
         updated.sums.add(image_monitors.text_sums(trajectories))
         values = joined_sums(processes.gather(updated.sums)).means()
         values |= reward_metrics.reward_values(scores.rows, self._components.rewards)
+        values |= reward_metrics.refinement_values(scores.rows, self._components.rewards)
         image, text = advantages.image, advantages.text
         values |= reward_metrics.advantage_values("image", image, advantages.image_floor)
         values |= reward_metrics.advantage_values("text", text, advantages.text_floor)

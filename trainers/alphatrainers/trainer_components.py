@@ -21,6 +21,7 @@ _NOT_DECISIVE: Final = (
     "steps",
     "validate_every",
     "validate_views",
+    "best_view",
     "save_every",
     "keep",
     "logging",

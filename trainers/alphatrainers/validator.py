@@ -51,7 +51,7 @@ class Validator:
     display: TrainingDisplay
 
     def measure(self, *, step: int, reward: float, log: MetricsLog) -> None:
-        """Measures every view; the first view decides on the best weights and makes the panel.
+        """Measures every view; the deciding view chooses the best weights and makes the panel.
 
         Args:
             step: training steps done.
@@ -63,7 +63,7 @@ class Validator:
                 settings say stop.
         """
         for view in self.settings.validate_views:
-            decides = view == self.settings.validate_views[0]
+            decides = view == self.settings.deciding_view
             with self.weights.view(view), self.weights.gathered():
                 points = self.processes.agree(partial(self._points, view, step, reward))
                 panel = self._save_panel(step) if decides else None
@@ -74,7 +74,7 @@ class Validator:
             if decides and any(self.processes.gather(best)):
                 values = self.weights.values(view)
                 if self.processes.first:
-                    self.folder.save_best(step, values, self.layout)
+                    self.folder.save_best(step, values, self.layout, view=view)
         self.processes.wait()
 
     def _points(self, view: WeightView, step: int, reward: float) -> list[MeasuredPoint]:

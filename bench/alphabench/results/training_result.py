@@ -35,6 +35,8 @@ class TrainingResult:
     """The folder of the best weights; None without a validation."""
     best_step: int | None
     """The step of the best weights; 0 if no validation was better than the one before training."""
+    best_view: str | None
+    """Whose weights they are: `train` (raw), `ema` (averaged) or `old`; None where not recorded."""
     lora: Path | None
     """The best weights as a LoRA adapter; None if none changes the checkpoint, or if complete
     weights were trained, which `alphabench export` writes as a checkpoint."""
@@ -80,7 +82,12 @@ class TrainingResult:
         return f"{self.steps} steps, folder {inline(str(self.folder), 400)}\n\n{shown}\n"
 
     def __repr__(self) -> str:
-        best = "no best weights" if self.best is None else f"best weights of step {self.best_step}"
+        view = f" ({self.best_view})" if self.best_view else ""
+        best = (
+            "no best weights"
+            if self.best is None
+            else f"best weights of step {self.best_step}{view}"
+        )
         scores = [one["score"] for one in self.validations]
         held_out = f", held out {number(scores[0])} to {number(scores[-1])}" if scores else ""
         return f"TrainingResult({self.steps} steps{held_out}, {best}, folder {str(self.folder)!r})"

@@ -5,7 +5,13 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 from alphatrainers.reporting.history import CurvePoint, MetricsLine
-from alphatrainers.reporting.plots import reward_chart, reward_summary, smoothed, validation_charts
+from alphatrainers.reporting.plots import (
+    metric_charts,
+    reward_chart,
+    reward_summary,
+    smoothed,
+    validation_charts,
+)
 from alphatrainers.reporting.svg import svg
 
 
@@ -34,6 +40,27 @@ def test_a_running_mean_looks_back_only_and_keeps_gaps() -> None:
 
 def test_a_summary_is_the_mean_of_the_first_and_the_last_steps() -> None:
     assert reward_summary(STEPS) == {"tags": (1.0, 1.0), "total": (0.2, 1.7)}
+
+
+def test_refined_images_have_a_chart_beside_those_that_they_started_from() -> None:
+    steps = [
+        MetricsLine(
+            step=n,
+            values={
+                "refinement/refined/mean": 0.7 + n / 100,
+                "refinement/initial/mean": 0.7,
+                "refinement/improved_share": 0.4,
+            },
+            seconds={},
+        )
+        for n in range(3)
+    ]
+    chart, share = metric_charts(steps)
+    assert [(line.name, line.points[-1]) for line in chart.lines] == [
+        ("refined", (3, 0.72)),
+        ("initial", (3, 0.7)),
+    ]
+    assert [line.name for line in share.lines] == ["share"]
 
 
 def test_each_validation_has_a_chart_and_each_view_a_line() -> None:

@@ -91,6 +91,20 @@ def curves(points: Sequence[CurvePoint]) -> dict[tuple[str, str], list[CurvePoin
     return by_curve
 
 
+def deciding_curve(points: Sequence[CurvePoint], view: str | None) -> list[CurvePoint]:
+    """The curve of the first validation whose highest point `best` is; empty without any.
+
+    Args:
+        points: of all curves, in the order of measuring.
+        view: whose weights `best` holds; None, or one that was not measured: the first one.
+    """
+    by_curve = curves(points)
+    if not by_curve:
+        return []
+    first = next(iter(by_curve))
+    return by_curve.get((first[0], view or first[1]), by_curve[first])
+
+
 def images_at(steps: Sequence[MetricsLine]) -> dict[int, int]:
     """Trajectories sampled for training, by the number of steps done; 0 at 0."""
     sampled = {step.step + 1: int(step.values["images"]) for step in steps}

@@ -121,6 +121,27 @@ _REWARDS: Final = (
         " stops",
     ),
 )
+_REFINEMENTS: Final = (
+    Metric(
+        names=("refinement/refined/mean", "refinement/initial/mean"),
+        meaning="Reward of the refined images themselves, and of the images that they started from:"
+        " weighted sum of the image rewards, before rectification.",
+        unit="reward",
+        healthy="`refined` rises above `initial`",
+        unhealthy="`refined` stays below `initial`: refining makes images worse; look at"
+        " `refinement/improved_share`. Both rise alike: the model got better in one pass",
+        condition="by the task srr",
+    ),
+    Metric(
+        names=("refinement/improved_share",),
+        meaning="Refinements that scored higher than the image that they started from.",
+        unit="0 to 1",
+        healthy="rises",
+        unhealthy="near 0: with `rectify: init` no refinement earns more than its initial image,"
+        " and groups have no variance",
+        condition="by the task srr",
+    ),
+)
 _GROUPS: Final = (
     Metric(
         names=_both("groups"),
@@ -420,6 +441,7 @@ _WORK: Final = (
 
 METRIC_SECTIONS: Final = (
     MetricSection(title="Rewards", metrics=_REWARDS),
+    MetricSection(title="Refinements", metrics=_REFINEMENTS),
     MetricSection(title="Groups and advantages", metrics=_GROUPS),
     MetricSection(title="Policy, text and image parts", metrics=_POLICY),
     MetricSection(title="Images", metrics=_IMAGES),

@@ -18,6 +18,16 @@ SMOOTHED: Final = 5
 
 
 _METRIC_CHARTS: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
+    (
+        "refined images and those that they started from",
+        "reward",
+        {"refinement/refined/mean": "refined", "refinement/initial/mean": "initial"},
+    ),
+    (
+        "refinements that improve their image",
+        "share",
+        {"refinement/improved_share": "share"},
+    ),
     ("distance from the reference", "KL", {"image/kl": "image", "text/kl": "text"}),
     (
         "groups with zero variance",

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alphatrainers.reporting.history import CurvePoint, curves
+from alphatrainers.reporting.history import CurvePoint, deciding_curve
 
 
-def outcome_sentence(points: Sequence[CurvePoint]) -> str:
-    """Whether the first curve's held-out score differs from the one before training.
+def outcome_sentence(points: Sequence[CurvePoint], view: str | None = None) -> str:
+    """Whether the deciding curve's held-out score differs from the one before training.
 
     The difference is paired by sample; its 95% interval decides. The last measured point counts,
     not the best one, which is chosen for being high.
+
+    Args:
+        points: of all curves.
+        view: whose weights `best` holds; see `deciding_curve`.
     """
-    curve = next(iter(curves(points).values()), [])
+    curve = deciding_curve(points, view)
     known = [point for point in curve if point.value is not None]
     if not known:
         return "No held-out score was measured."

@@ -26,6 +26,7 @@ from alphatrainers.reporting.history import (
     CurvePoint,
     MetricsLine,
     curves,
+    deciding_curve,
     read_points,
     read_steps,
 )
@@ -62,6 +63,8 @@ class AboutTraining:
     """What one can do next, and with which command."""
     recipe: str = ""
     """As text."""
+    best_view: str | None = None
+    """Whose weights `best` holds; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +97,18 @@ def training_page(folder: Path, about: AboutTraining) -> str:
     style = _style_sheet() + _panel_rules(panels)
     return _template().render(
         about=about,
-        outcome=outcome_sentence(points),
+        outcome=outcome_sentence(points, about.best_view),
         done=steps[-1].step + 1 if steps else 0,
-        figures=_figures(steps, points),
+        figures=_figures(steps, deciding_curve(points, about.best_view)),
         charts=[
             Markup(shown(svg([chart])))  # noqa: S704  `svg` escapes its texts
             for chart in _charts(steps, points)
         ],
         panels=panels,
         tables=[_table(folder, curve) for curve in curves(points).values()],
+        deciding=list(curves(points).values()).index(deciding_curve(points, about.best_view))
+        if points
+        else None,
         style=Markup(style),  # noqa: S704  a file of this package, numbers and base64
         style_digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     )
@@ -114,14 +120,14 @@ def _charts(steps: Sequence[MetricsLine], points: Sequence[CurvePoint]) -> list[
     return [*validation_charts(points), reward_chart(steps), *metric_charts(steps)]
 
 
-def _figures(steps: Sequence[MetricsLine], points: Sequence[CurvePoint]) -> list[tuple[str, str]]:
-    """What stands at the top: (number, what it is)."""
+def _figures(steps: Sequence[MetricsLine], curve: Sequence[CurvePoint]) -> list[tuple[str, str]]:
+    """What stands at the top: (number, what it is); scores are of the deciding curve."""
     found = []
-    first = next(iter(curves(points).values()), [])
-    known = [point for point in first if point.value is not None]
+    known = [point for point in curve if point.value is not None]
     if known:
         last = known[-1]
-        found.append((f"{last.value:.3f}", f"held out, {last.name}, after step {last.step}"))
+        held_out = f"held out, {last.name}, weights {last.view}, after step {last.step}"
+        found.append((f"{last.value:.3f}", held_out))
         best = max(known, key=lambda point: point.value or 0.0)
         found.append((f"{best.value:.3f}", f"the best, after step {best.step}"))
     if steps:
