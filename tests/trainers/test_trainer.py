@@ -463,6 +463,38 @@ def test_the_views_that_are_validated_are_put_in_force(tmp_path: Path) -> None:
     assert script.measured == [(0, "ema"), (0, "train"), (1, "ema"), (1, "train")]
 
 
+def test_a_kl_without_weight_is_estimated_and_changes_nothing_else(tmp_path: Path) -> None:
+    lora = ("lora={rank: 2, alpha: 4}", "steps=4", "text.kind=grpo", "optimiser.lr=0.05")
+    found = {}
+    for name, settings in {
+        "never": ("logging.kl_every=null",),
+        "estimated": ("logging.kl_every=2",),
+        # Too small a weight to change a gradient: its KL is measured in every step.
+        "weighted": ("image.kl_weights={reference: 1e-30}", "text.kl_weights={reference: 1e-30}"),
+    }.items():
+        one_batch = ("prompts_per_step=1", "group_size=4")
+        build(tmp_path / name, *lora, *one_batch, *settings, steps=(TEXT, IMAGE)).train()
+        found[name] = [line["values"] for line in lines(tmp_path / name)]
+    for part in ("image/kl", "text/kl"):
+        estimated = [values.get(part) for values in found["estimated"]]
+        assert estimated[0] is estimated[2] is None, "every second step"
+        expected = [values[part] for values in found["weighted"]]
+        assert expected[3] > 0.0
+        assert [estimated[1], estimated[3]] == pytest.approx([expected[1], expected[3]])
+    extra = ("image/kl", "text/kl", "forward_passes/kl_estimate/")
+    without = [
+        {name: value for name, value in values.items() if not name.startswith(extra)}
+        for values in found["estimated"]
+    ]
+    assert without == found["never"]
+    assert found["estimated"][1]["forward_passes/kl_estimate/trajectories"] == 4
+
+
+def test_without_lora_there_is_no_reference_to_estimate_a_kl_from(tmp_path: Path) -> None:
+    build(tmp_path, "logging.kl_every=1").train()
+    assert not any(name.endswith("/kl") for line in lines(tmp_path) for name in line["values"])
+
+
 def test_best_holds_the_weights_of_the_view_that_is_named_and_says_so(tmp_path: Path) -> None:
     views = ("validate_every=1", "validate_views=[train, ema]", "ema.decay=0.5", "steps=1")
     for settings, view in (((), "train"), (("best_view=ema",), "ema")):

@@ -192,6 +192,39 @@ class Objective:
         old_BX = before.v_BX if isinstance(before, VelocityPredicted) else None
         return self._share_of_image(answer, request, advantages, counts, velocities, old_BX)
 
+    @torch.no_grad()
+    def reference_kl(
+        self,
+        answer: ReplayAnswer,
+        reference: ReplayAnswer,
+        request: ReplayRequest,
+        advantages: Sequence[TrajectoryAdvantage],
+    ) -> dict[str, DeviceSum]:
+        """The distance to the reference for the log alone, by the estimator that a loss would use.
+
+        Args:
+            answer: under the trained weights.
+            reference: the same one under the reference.
+            request: what the batch's replay computed.
+            advantages: one a trajectory; those that are not trained do not count.
+        """
+        if isinstance(answer, TextScored):
+            assert isinstance(reference, TextScored), "both answer one request"
+            texts = [tokens_at(trajectory, answer.segment) for trajectory in request.batch]
+            of_image = isinstance(texts[0], SampledImageTokens)
+            masks = [self._token_mask(*pair) for pair in zip(texts, advantages, strict=True)]
+            logp_BT = _padded(answer.logp)
+            mask_BT = _padded(masks).to(logp_BT.device, non_blocking=True)
+            kind = self._image.kl_estimator if of_image else self._text.kl
+            kl_BT = token_kl(logp_BT, _padded(reference.logp), mask_BT, kind=kind)
+            return {_kl_name("image" if of_image else "text", "reference"): _sum(kl_BT, mask_BT)}
+        assert isinstance(reference, VelocityPredicted), "both answer one request"
+        point, v_BX = request.points[answer.query], answer.v_BX
+        image = image_at(request.batch[0], point.query.segment)
+        trained_B = _uploaded([advantage.image_trained for advantage in advantages], v_BX.device)
+        kl_B = self._kl(point, image, v_BX, reference.v_BX)
+        return {_kl_name("image", "reference"): _sum(kl_B, trained_B)}
+
     def _token_mask(
         self, sampled: SampledText | SampledImageTokens, advantage: TrajectoryAdvantage
     ) -> Tensor:

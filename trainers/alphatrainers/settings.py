@@ -184,6 +184,16 @@ class LoggingSettings:
     """Project name; None does not log there."""
     swanlab: str | None = None
     """Project name; None does not log there."""
+    kl_every: int | None = 10
+    """With LoRA and no weight on the KL to the reference: it is estimated every so many steps, on
+    one batch of each process. None never does; with a weight it is measured in each step anyway."""
+
+    def __post_init__(self) -> None:
+        require_positive(kl_every=1 if self.kl_every is None else self.kl_every)
+
+    def estimates_kl(self, step: int) -> bool:
+        """Whether training step `step`, counted from 0, is one of those."""
+        return self.kl_every is not None and (step + 1) % self.kl_every == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

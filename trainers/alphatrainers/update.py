@@ -91,12 +91,16 @@ class Updater:
         self.old_log_probs: OldLogProbs | None = None
         """Decided at the first step that trains anything, and saved in checkpoints."""
 
-    def update(self, credited: Sequence[TrainingItem], *, on_policy: bool) -> UpdateReport:
+    def update(
+        self, credited: Sequence[TrainingItem], *, on_policy: bool, estimate_kl: bool = False
+    ) -> UpdateReport:
         """All updates of one training step.
 
         Args:
             credited: this process's trajectories.
             on_policy: whether the trained weights sampled them, so that ratios must be 1 at first.
+            estimate_kl: log the distance to the reference of one batch of the last update, where
+                no loss asks for it; changes no weight.
 
         Raises:
             TrainingStoppedError: if replay and sampler disagree, or a gradient is not finite.
@@ -113,7 +117,10 @@ class Updater:
             minis[first:] = [[self._recorded(b, view) for b in mini] for mini in minis[first:]]
         self._begin("update", minis)
         for number, mini in enumerate(minis):
-            self._update(mini, done, checked=on_policy and number == 0)
+            last = number == len(minis) - 1
+            self._update(
+                mini, done, checked=on_policy and number == 0, estimated=estimate_kl and last
+            )
         self._display.end()
         done.seconds = time.monotonic() - began
         return done
@@ -239,7 +246,9 @@ class Updater:
                 _widen_gap(largest, (part, gap))
         return largest
 
-    def _update(self, mini: Sequence[_Batch], done: UpdateReport, *, checked: bool) -> None:
+    def _update(
+        self, mini: Sequence[_Batch], done: UpdateReport, *, checked: bool, estimated: bool
+    ) -> None:
         local_counts = torch.zeros(3, dtype=torch.float64)
         for batch in mini:
             local_counts += self._objective.count(batch.request, batch.advantages).as_tensor()
@@ -249,8 +258,9 @@ class Updater:
             return
         counts, gaps, loss = counts_of(total), dict[str, float](), 0.0
         shares: list[LossShare] = []
-        for batch in mini:
-            shares += self._backward(batch, counts, first=checked)
+        for number, batch in enumerate(mini):
+            estimate = estimated and number == 0
+            shares += self._backward(batch, counts, first=checked, estimate=estimate)
             self._display.advance(len(batch.request.batch))
         for one in fetched_shares(shares):
             done.sums.add(one.sums)
@@ -269,7 +279,9 @@ class Updater:
             return local
         return self._processes.sum(local.to(self._policy.device)).cpu()
 
-    def _backward(self, batch: _Batch, counts: LossCounts, *, first: bool) -> list[LossShare]:
+    def _backward(
+        self, batch: _Batch, counts: LossCounts, *, first: bool, estimate: bool
+    ) -> list[LossShare]:
         """One pass with gradients; each answer is sent backward before the next is computed.
 
         The shares have no gradient any more.
@@ -279,6 +291,9 @@ class Updater:
             for view in self._objective.views
             if not self._weights.equals_trained(view)  # type: ignore[arg-type]
         }
+        reference = recorded.get("reference") if estimate else ()
+        if reference is None:
+            reference = self._replayer.record(batch.request, "reference", counted_as="kl_estimate")
         together: list[Tensor] = []
         shares: list[LossShare] = []
         for number, answer in enumerate(self._replayer.replay(batch.request, "train")):
@@ -295,7 +310,13 @@ class Updater:
             share = self._objective.share(
                 answer, batch.request, batch.advantages, counts=counts, others=others, before=before
             )
-            shares.append(share._replace(loss=share.loss.detach()))
+            sums = share.sums
+            if reference:
+                kl = self._objective.reference_kl(
+                    fixed, reference[number], batch.request, batch.advantages
+                )
+                sums = {**kl, **sums}
+            shares.append(share._replace(loss=share.loss.detach(), sums=sums))
             if not share.loss.requires_grad:
                 continue
             if self._replayer.how.context_gradient:

@@ -233,7 +233,8 @@ _POLICY: Final = (
         healthy="rises slowly, then levels off",
         unhealthy="rises ever faster while the held-out score falls: raise `kl_weights.reference`"
         " or lower the learning rate",
-        condition="with `kl_weights.reference` above 0",
+        condition="with `kl_weights.reference` above 0 in each step; else with LoRA every"
+        " `training.logging.kl_every` steps, estimated on one batch of each process",
     ),
     Metric(
         names=(*_both("kl_old"), *_both("kl_ema")),
@@ -371,6 +372,7 @@ _WORK: Final = (
         ),
         meaning="Replays of the step under each set of weights: trajectories whose contexts were"
         " read, texts scored and velocities computed. `probe` is the first mismatch check,"
+        " `kl_estimate` a batch that estimates a KL without weight,"
         " `before` a replay under the weights that sampled.",
         unit="passes",
         healthy="the same in each step",
