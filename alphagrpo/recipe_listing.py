@@ -19,7 +19,6 @@ from alphabench.core.files import UnreadableFileError, read_text
 from alphabench.core.yaml_parsing import Tree, parse_yaml
 from alphabench.reports.markdown import fenced, inline, markdown_table, number
 from alphagrpo.recipe_names import RECIPE_FILE, recipe_names
-from alphatrainers.checkpoint import TrainingFolder
 from alphatrainers.reporting.history import (
     CurvePoint,
     curve_text,
@@ -170,6 +169,7 @@ def _in_line(value: Any) -> str:
 def _training_page(folder: Path) -> ShownPage:
     """Where a training stands: steps, reward, held-out scores, and what to do next."""
     from alphagrpo.recipe import read_tree
+    from alphatrainers.checkpoint import TrainingFolder
 
     tree = read_tree(folder / RECIPE_FILE)
     steps, points = read_steps(folder), read_points(folder)
