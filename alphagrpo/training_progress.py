@@ -241,18 +241,19 @@ def validation_progress(display: TrainingDisplay) -> Callable[[str], Progress]:
 
 @contextmanager
 def training_display(
-    steps: Sequence[MetricsLine], points: Sequence[CurvePoint]
+    steps: Sequence[MetricsLine], points: Sequence[CurvePoint], *, best_view: str | None = None
 ) -> Iterator[TrainingDisplay]:
     """Lines at the bottom of a terminal, plain lines where standard output is none.
 
     Args:
         steps: what was logged before, if the training is continued.
         points: its validations.
+        best_view: whose held-out score is shown.
     """
     from rich.console import Console
 
     console = Console()
-    state = TrainingState(steps=steps, points=points)
+    state = TrainingState(steps=steps, points=points, best_view=best_view)
     if console.is_terminal and not console.is_dumb_terminal:
         with TrainingScreen(state, console) as screen:
             yield screen

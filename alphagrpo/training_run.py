@@ -232,7 +232,7 @@ def run_training(
 
     shown = progress and together.first
     with together.reporting():
-        with _display(folder) if shown else nullcontext(NoDisplay()) as display:
+        with _display(folder, recipe) if shown else nullcontext(NoDisplay()) as display:
             context = AssemblyContext(
                 folder=folder,
                 data=UpstreamData(cache_dir=cache or default_cache_dir()),
@@ -280,15 +280,16 @@ def training_device(named: str | None) -> str:
     return devices[0]
 
 
-def _display(folder: Path) -> AbstractContextManager[TrainingDisplay]:
+def _display(folder: Path, recipe: TrainingRecipe) -> AbstractContextManager[TrainingDisplay]:
     """Goes on with what the folder's logs say; damaged ones are left out."""
     from alphagrpo.training_progress import training_display
     from alphatrainers.reporting.history import read_points, read_steps
 
+    view = recipe.training.deciding_view
     try:
-        return training_display(read_steps(folder), read_points(folder))
+        return training_display(read_steps(folder), read_points(folder), best_view=view)
     except AlphaBenchError:
-        return training_display([], [])
+        return training_display([], [], best_view=view)
 
 
 def write_page(folder: Path, recipe: TrainingRecipe, note: Callable[[str], None]) -> Path | None:

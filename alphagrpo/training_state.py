@@ -35,6 +35,7 @@ class TrainingState:
         *,
         steps: Sequence[MetricsLine] = (),
         points: Sequence[CurvePoint] = (),
+        best_view: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begins with what an interrupted training logged.
@@ -42,6 +43,7 @@ class TrainingState:
         Args:
             steps: its steps, in order.
             points: its validations, in order.
+            best_view: whose held-out score is shown; None takes the first that is measured.
             clock: in seconds.
         """
         self._clock = clock
@@ -57,7 +59,8 @@ class TrainingState:
             self._kl |= _kl_of(one.values)
         self._images: float | None = None
         self._images_before = self._values.get("images", 0.0)
-        self._held_out: dict[str, tuple[float, str]] = {}
+        self._best_view = best_view
+        self._held_out: dict[tuple[str, str], tuple[float, str]] = {}
         for point in points:
             if point.value is not None and point.low is not None and point.high is not None:
                 self._keep(point.name, point.view, point.value, point.low, point.high)
@@ -153,8 +156,12 @@ class TrainingState:
         return f"refined {refined:.3f} from {initial:.3f}, {improved:.0%} better"
 
     def held_out(self) -> str:
-        """`held out 0.612 [0.55, 0.67] (+0.030)` of the first curve, or nothing."""
-        return next(iter(text for _, text in self._held_out.values()), "")
+        """`held out 0.612 [0.55, 0.67] (+0.030)` of the first validation, or nothing."""
+        if not self._held_out:
+            return ""
+        first = next(iter(self._held_out))
+        chosen = (first[0], self._best_view or first[1])
+        return self._held_out.get(chosen, self._held_out[first])[1]
 
     def numbers(self) -> list[str]:
         """KL, clip fraction, length, groups without variance, unscored: those that were measured.
@@ -207,7 +214,7 @@ class TrainingState:
         return f"{words} ({duration(lasted)})" if lasted >= LONG_PHASE else words
 
     def _keep(self, name: str, view: str, value: float, low: float, high: float) -> None:
-        curve = f"{name} {view}"
+        curve = (name, view)
         first, _ = self._held_out.get(curve, (value, ""))
         change = f" ({value - first:+.3f})" if curve in self._held_out else ""
         text = f"held out {value:.3f} [{low:.2f}, {high:.2f}]{change}"

@@ -176,6 +176,16 @@ def test_a_resumed_training_remembers_its_first_validation() -> None:
     assert state.held_out() == "held out 0.600 [0.50, 0.70] (+0.100)"
 
 
+def test_the_held_out_score_is_the_one_of_the_weights_that_best_holds() -> None:
+    raw = ValidationPoint(value=0.5, low=0.4, high=0.6, items={})
+    for view, shown in ((None, "0.500"), ("ema", "0.600"), ("old", "0.500")):
+        state = TrainingState(best_view=view)
+        state.measured("g", "train", raw)
+        state.measured("g", "ema", POINT)
+        state.measured("g, refined always", "ema", raw)
+        assert state.held_out().startswith(f"held out {shown}")
+
+
 def test_nothing_is_said_of_what_was_not_measured() -> None:
     state = TrainingState()
     state.step_done(StepSummary(step=1, values={"loss": 1.0}, seconds={"step": 1.0}))

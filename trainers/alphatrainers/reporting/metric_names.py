@@ -127,9 +127,10 @@ _REFINEMENTS: Final = (
         meaning="Reward of the refined images themselves, and of the images that they started from:"
         " weighted sum of the image rewards, before rectification.",
         unit="reward",
-        healthy="`refined` rises above `initial`",
-        unhealthy="`refined` stays below `initial`: refining makes images worse; look at"
-        " `refinement/improved_share`. Both rise alike: the model got better in one pass",
+        healthy="their distance grows from its value at the first step, which is above 0 in any"
+        " case where the worst of several images is refined (`choose: worst`)",
+        unhealthy="`refined` falls below `initial`: refining makes images worse. Both rise alike:"
+        " the model got better in one pass",
         condition="by the task srr",
     ),
     Metric(
