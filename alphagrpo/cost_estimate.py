@@ -1,7 +1,7 @@
 """The estimates that `--dry-run` prints: memory, work, judge calls and cost, from sizes alone.
 
 Reads the small files of a checkpoint that is at hand, and the shapes in a pipeline's weight files;
-knows the sizes of the released BAGEL and of SD3.5 medium. Loads no weights, asks no judge and needs
+knows the sizes of the released models that recipes name. Loads no weights, asks no judge and needs
 no GPU. Memory of a BAGEL is counted by running an update on shapes (`alphabench.tracing`); the
 other estimates are those of `alphatrainers.resource_plan`.
 """
@@ -169,7 +169,7 @@ def _open_sizes(recipe: TrainingRecipe, name: str) -> PolicySizes:
         return checkpoint.policy_sizes(recipe.training)
     raise AlphaBenchError(
         f"the sizes of {name!r} are not known without its weights",
-        hint="--dry-run knows folders, nano, BAGEL and stable-diffusion-3.5-medium",
+        hint="--dry-run knows folders, nano, BAGEL and the models that recipes name",
     )
 
 

@@ -15,6 +15,8 @@ from alphatrainers import strict_yaml
 EXPECTED = {
     "nano-rt2i", "nano-srr", "nano-awm", "nano-nft", "nano-holistic", "bagel-rt2i", "bagel-srr",
     "bagel-unigrpo-style", "bagel-awm", "sd35-dvreward",
+    "sd35-large-dvreward", "flux1-dvreward", "flux2-klein-dvreward", "qwen-image-dvreward",
+    "z-image-dvreward",
 }  # fmt: skip
 
 
