@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,75 +25,97 @@ from alphabench.weights.weight_files import read_header
 from alphagrpo.policies.factory import training_adapter
 from alphagrpo.policies.pipeline_lora import write_pipeline_lora
 from alphagrpo.policies.policy_protocols import ExportableCheckpoint
-from alphagrpo.recipe import PolicySettings, load_recipe, read_tree
-from alphagrpo.recipe_names import RECIPE_FILE
+from alphagrpo.publishing.base_model import checkpoint_kind
+from alphagrpo.publishing.hub_upload import HubTarget
+from alphagrpo.publishing.publication import Publication, publish
+from alphagrpo.publishing.trained_weights import (
+    ADAPTER_FILES,
+    VALUES_FILE,
+    TrainedWeights,
+    find_trained_weights,
+    section,
+)
+from alphagrpo.recipe import PolicySettings, load_recipe
 from alphatrainers import strict_yaml
-
-ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
-VALUES_FILE: Final = "model.safetensors"
-"""Trained values, written instead of an adapter by a training without LoRA."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """What was trained and what it belongs to."""
+class ExportTarget:
+    """Where exported weights go."""
 
-    folder: Path
-    base: str | None
-    options: dict[str, str]
+    out: Path
+    """A folder that does not exist yet, or is empty."""
+    merge: bool = False
+    """Write complete weights; otherwise the adapter alone, where one was trained."""
+    hub: HubTarget | None = None
+    """Also upload the folder to this repository."""
+    datasets: Mapping[str, str] = field(default_factory=dict)
+    """Benchmark -> its dataset on the hub; see `publishing.eval_results`."""
 
-    @property
-    def adapter(self) -> bool:
-        return (self.folder / ADAPTER_FILES[0]).is_file()
 
-
-def export_run(run: Path, out: Path, *, merge: bool, base: str | None) -> str:
-    """Writes the best weights of a training, or those of an adapter folder, to a new folder.
+def export_run(run: Path, target: ExportTarget, *, base: str | None) -> list[str]:
+    """Writes the best weights of a training, or those of an adapter folder, with a model card.
 
     Args:
         run: a training's folder, or one in it that holds weights.
-        out: does not exist yet, or is empty.
-        merge: write complete weights; otherwise the adapter alone, where one was trained.
-        base: the checkpoint it belongs to; None takes the training's own.
+        target: where they go.
+        base: the checkpoint they belong to; None takes the training's own.
 
     Returns:
-        A sentence that says what was written and how to use it.
+        Sentences that say what was written, how to use it, and what the card could not state.
 
     Raises:
-        AlphaBenchError: nothing was trained there, no base, or the folder is taken.
+        AlphaBenchError: nothing was trained there, no base, the folder is taken, or the folder was
+            written and could not be uploaded.
     """
-    found = _find(run)
+    weights, out = find_trained_weights(run), target.out
     if out.exists() and any(out.iterdir()):
         raise AlphaBenchError(f"{str(out)!r} exists and is not empty", hint="name another --out")
-    base = base or found.base
-    unchanged = found.adapter and adapter_of(found.folder) is None
-    if unchanged and merge:
+    settings = _policy_of(weights)
+    base = base or settings.base
+    unchanged = weights.adapter and adapter_of(weights.folder) is None
+    if unchanged and target.merge:
         raise AlphaBenchError(
-            f"the adapter in {str(found.folder)!r} changes nothing: it is as before the first step",
+            f"the adapter in {str(weights.folder)!r} changes nothing: it is as before the first "
+            "step",
             hint="no validation was better than the one before training; later weights are in "
             f"the training's folder checkpoints/, for example {_later(run, base)}",
         )
-    if found.adapter and not merge:
+    alone = weights.adapter and not target.merge
+    if alone:
         out.mkdir(parents=True, exist_ok=True)
         for name in ADAPTER_FILES:
-            shutil.copyfile(found.folder / name, out / name)
-        write_pipeline_lora(out, base)
+            shutil.copyfile(weights.folder / name, out / name)
+        if base is not None and checkpoint_kind(base) == "diffusers":
+            write_pipeline_lora(out, base)
         note = "; it is as before the first step and changes nothing" if unchanged else ""
         use = f"alphabench run ... --ckpt {base or 'BASE'} --lora {out}"
-        return f"wrote the adapter to {out}: {use}{note}"
+        done = f"wrote the adapter to {out}: {use}{note}"
+    else:
+        done = _write_complete(weights, settings, base, out=out, run=run)
+    described = Publication(
+        weights=weights, base=base, adapter=alone, unchanged=unchanged, datasets=target.datasets
+    )
+    return [done, *publish(described, out, target.hub)]
+
+
+def _write_complete(
+    weights: TrainedWeights, settings: _Policy, base: str | None, *, out: Path, run: Path
+) -> str:
+    """Writes the base with what was trained in it; returns the sentence that says so."""
     if base is None:
         raise AlphaBenchError(
             f"{str(run)!r} does not say which checkpoint it belongs to", hint="add --ckpt BASE"
         )
-    adapter = str(found.folder) if found.adapter else None
-    checkpoint = training_adapter(open_checkpoint(base, options=found.options, lora=adapter))
+    adapter = str(weights.folder) if weights.adapter else None
+    checkpoint = training_adapter(open_checkpoint(base, options=settings.options, lora=adapter))
     if not isinstance(checkpoint, ExportableCheckpoint):
         raise AlphaBenchError(
             f"{base!r} cannot take what was trained", hint="name the base it was trained on"
         )
-    weights = checkpoint.open_weights(device="cpu")
-    done = _put_trained(weights.module, found)
-    weights.save(out)
+    opened = checkpoint.open_weights(device="cpu")
+    done = _put_trained(opened.module, weights)
+    opened.save(out)
     return f"{done} into {out}: alphabench run ... --ckpt {out}"
 
 
@@ -137,35 +160,30 @@ def _changes_weights(adapter: Path) -> bool:
     return any(bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name)
 
 
-def _find(run: Path) -> _Found:
-    for folder in (run, run / "best"):
-        if any((folder / name).is_file() for name in (ADAPTER_FILES[0], VALUES_FILE)):
-            return _Found(folder=folder, **_base_of(folder.resolve().parent))
-    raise AlphaBenchError(
-        f"{str(run)!r} holds no adapter and no trained values",
-        hint="name the folder of a training that has validated, or an adapter in it",
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Policy:
+    """The checkpoint that was trained, and the options that its weights depend on."""
+
+    base: str | None
+    options: Mapping[str, str]
 
 
-def _base_of(training: Path) -> dict[str, Any]:
-    if not (training / RECIPE_FILE).is_file():
-        return {"base": None, "options": {}}
+def _policy_of(weights: TrainedWeights) -> _Policy:
+    if weights.training is None:
+        return _Policy(base=None, options={})
     # No more of it than is needed: recipes change, and what was trained before can still be had.
-    section = read_tree(training / RECIPE_FILE).get("policy")
-    known = ("checkpoint", "options")
-    section = (
-        {key: section[key] for key in known if key in section} if isinstance(section, dict) else {}
-    )
-    policy = strict_yaml.build_settings(PolicySettings, section, where="policy")
+    found = section(weights.recipe(), "policy")
+    known: dict[str, Any] = {key: found[key] for key in ("checkpoint", "options") if key in found}
+    policy = strict_yaml.build_settings(PolicySettings, known, where="policy")
     relevant = {"dtype", "revision", "cache_dir", "offline", "variant"}
     options = {key: value for key, value in policy.texts().items() if key in relevant}
-    return {"base": policy.checkpoint, "options": options}
+    return _Policy(base=policy.checkpoint, options=options)
 
 
-def _put_trained(model: nn.Module, found: _Found) -> str:
-    if found.adapter:
+def _put_trained(model: nn.Module, weights: TrainedWeights) -> str:
+    if weights.adapter:
         return f"merged {merge_adapters(model)} modules"
-    return f"wrote {put_values(model, found.folder / VALUES_FILE)} trained tensors and their base"
+    return f"wrote {put_values(model, weights.folder / VALUES_FILE)} trained tensors and their base"
 
 
 def put_values(model: nn.Module, file: Path) -> int:

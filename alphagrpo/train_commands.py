@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from alphatrainers.distributed import Processes
     from alphatrainers.trainer import TrainingOutcome
 
+PUBLISHING = "Publishing"
 CURVES_FILE = "curves.svg"
 """The curves of a finished training, in its folder."""
 
@@ -142,27 +143,84 @@ def train_command(
         _print_outcome(folder, chosen, outcome)
 
 
-@command_page(TRAIN, "alphabench export runs/train/nano-rt2i --out my-adapter")
+@command_page(
+    TRAIN,
+    "alphabench export runs/train/nano-rt2i --out my-adapter",
+    "alphabench export runs/train/nano-rt2i --merge --out my-model --push me/my-model",
+)
 def export_command(
     run: Annotated[
-        Path, typer.Argument(metavar="TRAINING", help="Folder of a training, or of an adapter.")
+        Path,
+        typer.Argument(
+            metavar="TRAINING",
+            help="Folder of a training, or of an adapter.",
+            rich_help_panel=WHAT,
+        ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The new folder.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="The new folder.", rich_help_panel=OUTPUT)
+    ],
     merge: Annotated[
-        bool, typer.Option("--merge", help="Write complete weights instead of the adapter alone.")
+        bool,
+        typer.Option(
+            "--merge",
+            help="Write complete weights instead of the adapter alone.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     ckpt: Annotated[
         str | None,
         typer.Option(
-            "--ckpt", metavar="CKPT", help="Base checkpoint (default: that of the training)."
+            "--ckpt",
+            metavar="CKPT",
+            help="Base checkpoint (default: that of the training).",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push",
+            metavar="OWNER/NAME",
+            help="Upload the folder to this repository of the Hugging Face hub, which is made "
+            "private if there is none.",
+            rich_help_panel=PUBLISHING,
+        ),
+    ] = None,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="Make the repository public.",
+            rich_help_panel=PUBLISHING,
+        ),
+    ] = False,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dataset",
+            metavar="BENCHMARK=OWNER/NAME",
+            help="Dataset of the hub whose leaderboard takes the benchmark's score; repeatable.",
+            rich_help_panel=PUBLISHING,
         ),
     ] = None,
 ) -> None:
     """Write the best weights of a training as an adapter, or merged into their base."""
-    from alphagrpo.export import export_run
+    from alphagrpo.export import ExportTarget, export_run
+    from alphagrpo.publishing.eval_results import named_datasets
+    from alphagrpo.publishing.hub_upload import hub_target
 
+    if public and push is None:
+        raise AlphaBenchError("--public is about --push", hint="add --push OWNER/NAME")
     check_writable(out)
-    echo(export_run(run, out, merge=merge, base=ckpt))
+    target = ExportTarget(
+        out=out,
+        merge=merge,
+        hub=None if push is None else hub_target(push, public=public),
+        datasets=named_datasets(dataset or []),
+    )
+    for sentence in export_run(run, target, base=ckpt):
+        echo(sentence)
 
 
 def _dry_run(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from alphagrpo.export import ADAPTER_FILES, adapter_of, usage
+from alphagrpo.export import adapter_of, usage
+from alphagrpo.publishing.trained_weights import ADAPTER_FILES
 from alphagrpo.recipe import TrainingRecipe
 from alphagrpo.recipe_names import RECIPE_FILE
 from alphatrainers.checkpoint import TrainingFolder, replace_text

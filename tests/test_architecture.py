@@ -73,7 +73,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("dvreward", "tasks", "validation"),
         ("prompts", "rewards"),
         ("prompt_checks", "recipe"),
-        ("policies",),
+        ("policies", "publishing"),
         ("assemble", "cost_estimate", "export", "training_progress"),
         ("preflight", "recipe_listing", "training_report"),
         ("training_run",),

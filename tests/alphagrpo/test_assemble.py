@@ -281,7 +281,8 @@ def test_the_best_adapter_is_exported_alone(trained: Path, base: Path, tmp_path:
     said = invoke("export", trained, "--out", tmp_path / "adapter")
     assert f"--ckpt {base} --lora {tmp_path / 'adapter'}" in said.output.replace("\n", "")
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
-    assert names == {"adapter_config.json", "adapter_model.safetensors"}
+    weights = {"adapter_config.json", "adapter_model.safetensors"}
+    assert names == {*weights, "README.md", "curves.svg", "training_recipe.yaml"}
     with pytest.raises(AlphaBenchError, match="no adapter"):
         invoke("export", base, "--out", tmp_path / "other")
 

