@@ -55,6 +55,8 @@ class Finished:
     points: Sequence[CurvePoint]
     view: str
     """The weights that tables and figures compare."""
+    best: str | None = None
+    """What `best` holds, such as `weights ema of step 20`; None where it was not recorded."""
 
     @property
     def curves(self) -> dict[tuple[str, str], list[CurvePoint]]:
@@ -119,7 +121,13 @@ def read_run(folder: Path, *, view: str | None = None) -> Finished:
         steps=steps,
         points=points,
         view=view,
+        best=_best_of(TrainingFolder(folder)),
     )
+
+
+def _best_of(training: TrainingFolder) -> str | None:
+    view = training.best_view()
+    return None if view is None else f"weights {view} of step {training.best_step()}"
 
 
 def without_gaps(curve: Sequence[CurvePoint]) -> list[CurvePoint]:

@@ -147,7 +147,8 @@ def _section(run: Finished, compare: Comparer) -> list[str]:
     return [
         f"## {inline(name)}",
         f"[recipe]({name}/recipe.yaml), [metrics of each step]({name}/metrics.jsonl), "
-        f"[validations]({name}/validation.jsonl)",
+        f"[validations]({name}/validation.jsonl)"
+        + (f". `best` holds the {run.best}." if run.best else ""),
         tables.tasks_table(run, compare),
         f"![curves of {inline(name)}]({name}/curves.svg)",
         f"![held-out prompts before and after {inline(name)}]({name}/drawings.png)",

@@ -58,8 +58,15 @@ OTHERWISE = {
     "image/kl_ema",
     "cost_usd",
     "memory/gpu_peak_gib",
+    "forward_passes/<view>/token_images",
+    "image/entropy",
+    "image/zero_std_floor",
+    "image/zero_std_share",
+    "text/zero_std_floor",
+    "text/zero_std_share",
 }
-"""Names that none of the recipes above logs: other settings, a judge with a price, a GPU."""
+"""Names that none of the recipes above logs: other settings, a judge with a price or with noise,
+images of tokens, a GPU."""
 
 
 class Trained:

@@ -97,6 +97,19 @@ def row(page: str, heading: str, run: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def test_a_report_says_whose_weights_best_holds_where_that_is_known(
+    tmp_path: Path, compare: Comparer
+) -> None:
+    folder = train(tmp_path / "run", images=50, right=[2, 3])
+    write_report(tmp_path / "old", [read_run(folder)], compare, title="One")
+    assert "`best` holds" not in (tmp_path / "old" / "README.md").read_text()
+    (folder / "best-000001").mkdir()
+    (folder / "best.json").write_text('{"step": 1, "view": "train"}')
+    write_report(tmp_path / "out", [read_run(folder)], compare, title="One")
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "`best` holds the weights train of step 1." in page
+
+
 def test_published_steps_keep_all_that_was_logged_but_the_counts_of_passes(
     tmp_path: Path, compare: Comparer
 ) -> None:
