@@ -61,13 +61,14 @@ TOKENS_PER_CALL: Final = 400.0
 """Estimate: an image of 512 x 512 pixels and a question."""
 
 
-def forecast(recipe: TrainingRecipe, *, counted_from: float = math.inf) -> str:
+def forecast(recipe: TrainingRecipe, *, counted_from: float = math.inf, devices: int = 1) -> str:
     """The plan of a training as lines for a terminal; without estimates where no size is known.
 
     Args:
         recipe: of the training.
         counted_from: bytes of weights from which on memory is counted by running an update on
             shapes, where the policy can; this takes half a minute.
+        devices: GPUs that train together, one process each.
     """
     lines = [
         f"recipe            {recipe.task.kind} on {recipe.policy.checkpoint}",
@@ -75,7 +76,7 @@ def forecast(recipe: TrainingRecipe, *, counted_from: float = math.inf) -> str:
         f"measured          {recipe.about.measured}",
     ]
     try:
-        lines += _estimates(recipe, counted_from=counted_from)
+        lines += _estimates(recipe, counted_from=counted_from, devices=devices)
     except AlphaBenchError as error:
         lines.append(f"no estimate: {error}")
     return "\n".join(lines)
@@ -91,7 +92,7 @@ def estimate_sizes(recipe: TrainingRecipe) -> PolicySizes:
     return _with_options(_open_sizes(recipe, name), {**own, **recipe.policy.options})
 
 
-def _estimates(recipe: TrainingRecipe, *, counted_from: float) -> list[str]:
+def _estimates(recipe: TrainingRecipe, *, counted_from: float, devices: int) -> list[str]:
     model = estimate_sizes(recipe)
     draw = recipe.task.draw
     sizes = replace(
@@ -103,13 +104,16 @@ def _estimates(recipe: TrainingRecipe, *, counted_from: float) -> list[str]:
         written_tokens=recipe.task.thought.max_tokens if _thinks(recipe) else 0,
     )
     sizes = _with_judging(recipe, sizes)
-    found, initial = plan_resources(recipe.training, sizes), _initial_images(recipe)
+    found = plan_resources(recipe.training, sizes, processes=devices)
+    initial = _initial_images(recipe)
     more = 1.0 + initial / found.trajectories
     found = found._replace(judge_calls=found.judge_calls * more, cost_usd=found.cost_usd * more)
     said = []
     weights = sizes.parameters * sizes.bytes_per_parameter
     if weights >= counted_from and model.count_update is not None:
-        phases = _count_update(recipe, model, sizes)
+        # Without shards each device holds what one alone does.
+        processes = devices if recipe.training.parallel == "shard" else 1
+        phases = _count_update(recipe, model, sizes, processes=processes)
         found = found._replace(memory=_counted_memory(phases))
         said.append("Memory is counted from the operators of one update, at its peak.")
     lines = [describe_plan(found), *said]
@@ -119,7 +123,7 @@ def _estimates(recipe: TrainingRecipe, *, counted_from: float) -> list[str]:
 
 
 def _count_update(
-    recipe: TrainingRecipe, model: PolicySizes, sizes: ModelSizes
+    recipe: TrainingRecipe, model: PolicySizes, sizes: ModelSizes, *, processes: int
 ) -> Mapping[str, PhaseCounts]:
     assert model.count_update is not None
     draw, thought = recipe.task.draw, recipe.task.thought
@@ -137,7 +141,9 @@ def _count_update(
         top_p=thought.top_p,
     )
     dtype = torch.float32 if sizes.bytes_per_parameter == _WIDTHS["float32"] else torch.bfloat16
-    return model.count_update(recipe.training, load, dtype=dtype, peaks_only=True)
+    return model.count_update(
+        recipe.training, load, dtype=dtype, peaks_only=True, processes=processes
+    )
 
 
 def _counted_memory(phases: Mapping[str, PhaseCounts]) -> DeviceMemory:

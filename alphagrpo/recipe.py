@@ -46,8 +46,15 @@ class RecipeNotes:
 
     costs: str = "not stated"
     """Resources that a training needs."""
+    gpus: int | None = None
+    """Least number of GPUs of 80 GB that hold it, by the estimates of `--dry-run`; 0 where a CPU
+    is meant."""
     measured: str = "not stated"
     """Measured results, or that there are none."""
+
+    def __post_init__(self) -> None:
+        if self.gpus is not None and self.gpus < 0:
+            raise ValueError(f"gpus={self.gpus}: a number of GPUs is 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

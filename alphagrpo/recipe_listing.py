@@ -1,4 +1,4 @@
-"""Recipes and trainings for `alphabench list recipes` and `alphabench show`.
+"""Recipes and trainings for `alphabench list recipes`, `train --list` and `alphabench show`.
 
 Reads recipe files and a training's logs. Imports no model library, unless the command that uses the
 best weights must be worked out.
@@ -81,6 +81,33 @@ class RecipeListing:
 
 
 RECIPES: Final = RecipeListing()
+_COLUMNS: Final = ("recipe", "model", "task", "algorithm", "reward", "GPUs", "results")
+
+
+def recipe_table() -> str:
+    """All recipes, one a line: model, task, algorithm, reward, GPUs, and whether it is measured."""
+    rows = [_COLUMNS, *((row["name"], *_cells(row)) for row in RECIPES.rows())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a line shows beside the name."""
+    model = str(row["model"]).rpartition("/")[2]
+    tasks = f" ({', '.join(row['mixed'])})" if row["mixed"] else ""
+    gpus = {None: "not stated", 0: "none"}.get(row["gpus"], f"{row['gpus']} or more")
+    return (
+        model,
+        f"{row['task']}{tasks}",
+        " + ".join(row["algorithms"].values()),
+        ", ".join(row["rewards"]),
+        gpus,
+        "measured" if row["is_measured"] else "not measured",
+    )
 
 
 def _text_of(name: str) -> str:
@@ -112,17 +139,17 @@ def _recipe_row(name: str, tree: Tree) -> dict[str, Any]:
         "name": name,
         "model": str(_at(tree, "policy.checkpoint")),
         "task": str(_at(tree, "task.kind")),
+        "mixed": list(_at(tree, "task.mixed") or ()),
         "algorithms": algorithms,
         "rewards": kinds,
+        "gpus": _at(tree, "about.gpus"),
         "costs": str(_at(tree, "about.costs") or "not stated"),
         "measured": measured,
         "is_measured": not measured.startswith(_UNMEASURED),
     }
-    words = " and ".join(f"{kind} on {part}s" for part, kind in algorithms.items())
-    state = "measured" if row["is_measured"] else "not measured"
-    cost = str(row["costs"]).partition(";")[0]
-    facts = [str(row["model"]), str(row["task"]), words, f"rewards {', '.join(kinds)}", cost]
-    return {**row, "text": f"{'; '.join(one for one in facts if one)}; {state}"}
+    model, task, algorithm, reward, gpus, state = _cells(row)
+    facts = [model, task, algorithm, f"rewards {reward}", f"GPUs: {gpus}", state]
+    return {**row, "text": "; ".join(one for one in facts if one)}
 
 
 def _recipe_page(name: str, text: str) -> ShownPage:

@@ -82,10 +82,41 @@ Cache = Annotated[
 ]
 
 
+def _list_recipes(wanted: bool) -> None:
+    """Prints all recipes, if wanted, and ends."""
+    if wanted:
+        from alphagrpo.recipe_listing import recipe_table
+
+        echo(recipe_table())
+        raise typer.Exit
+
+
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="With --dry-run: estimates for so many GPUs (default: 1).",
+        rich_help_panel=RUNNING,
+    ),
+]
+Listed = Annotated[
+    bool,
+    typer.Option(
+        "--list",
+        help="Print all recipes, one a line; train nothing.",
+        callback=_list_recipes,
+        is_eager=True,
+        rich_help_panel=WHAT,
+    ),
+]
+
+
 @command_page(
     TRAIN,
     "alphabench train nano-rt2i training.steps=20",
-    "alphabench train bagel-rt2i --dry-run",
+    "alphabench train --list",
+    "alphabench train bagel-rt2i --dry-run --devices 8",
     "alphabench train runs/train/nano-rt2i --resume",
     "torchrun --nproc-per-node 8 -m alphabench train bagel-rt2i",
     bare={"--resume": "yes"},
@@ -103,6 +134,8 @@ def train_command(
             rich_help_panel=RUNNING,
         ),
     ] = False,
+    devices: Devices = None,
+    listed: Listed = False,
     out: Out = None,
     device: Device = None,
     cache: Cache = None,
@@ -117,11 +150,17 @@ def train_command(
         training_device,
     )
 
+    del listed  # its callback did it
     chosen = load_recipe(recipe, settings or [])
     folder = out or default_folder(recipe)
     if dry_run:
-        _dry_run(chosen, folder, device=device, cache=cache)
+        _dry_run(chosen, folder, devices=devices or 1, device=device, cache=cache)
         return
+    if devices is not None:
+        raise AlphaBenchError(
+            "--devices is an option of --dry-run",
+            hint="train on several with `torchrun --nproc-per-node N -m alphabench train ...`",
+        )
     where = training_device(device)
     check_writable(folder)
     check_resumed(folder, resume=resume_option(resume, os.environ))
@@ -224,7 +263,7 @@ def export_command(
 
 
 def _dry_run(
-    recipe: TrainingRecipe, folder: Path, *, device: str | None, cache: Path | None
+    recipe: TrainingRecipe, folder: Path, *, devices: int, device: str | None, cache: Path | None
 ) -> None:
     """Prints estimates of a training and what is missing; exit code 2 if anything is."""
     from alphabench.upstream import UpstreamData, default_cache_dir
@@ -233,8 +272,10 @@ def _dry_run(
     from alphagrpo.cost_estimate import forecast
     from alphagrpo.preflight import obstacles
     from alphagrpo.training_run import training_device
+    from alphatrainers.guards import refuse_idle
 
-    echo(forecast(recipe, counted_from=GIB))  # a smaller model fits on any GPU
+    # A smaller model fits on any GPU.
+    echo(forecast(recipe, counted_from=GIB, devices=devices))
     context = AssemblyContext(
         folder=folder,
         data=UpstreamData(cache_dir=cache or default_cache_dir()),
@@ -245,6 +286,10 @@ def _dry_run(
     for option, check in (
         ("--out", partial(check_writable, folder)),
         ("--device", partial(training_device, device)),
+        (
+            "--devices",
+            partial(refuse_idle, processes=devices, prompts=recipe.training.prompts_per_step),
+        ),
     ):
         try:
             check()

@@ -79,8 +79,8 @@ class PolicySizes:
     image_size: tuple[int, int]
     """Width and height of its images where the recipe names none; pixels."""
     count_update: Callable[..., Mapping[str, PhaseCounts]] | None = None
-    """Counts an update on shapes: takes `training`, `load` and `dtype` as
-    `bagel_training_trace.trace_update` does. None: memory is estimated from `sizes`."""
+    """Counts an update on shapes: takes `training`, `load`, `dtype`, `peaks_only` and `processes`
+    as `bagel_training_trace.trace_update` does. None: memory is estimated from `sizes`."""
 
 
 @runtime_checkable

@@ -10,6 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from alphabench.tracing.ledger import PhaseCounts
+from alphabench.weights.memory import GIB
 from alphagrpo.cost_estimate import forecast
 from alphagrpo.recipe import load_recipe
 from alphagrpo.train_commands import train_command
@@ -17,8 +19,8 @@ from tests.alphagrpo.test_assemble import OWN
 from tests.support.tiny_bagel import save_bagel
 
 
-def plan_of(name: str, *changes: str) -> dict[str, str]:
-    lines = forecast(load_recipe(name, changes)).splitlines()
+def plan_of(name: str, *changes: str, devices: int = 1) -> dict[str, str]:
+    lines = forecast(load_recipe(name, changes), devices=devices).splitlines()
     return {line[:38].strip(): line[38:].strip() for line in lines}
 
 
@@ -28,8 +30,8 @@ def dry_run(tmp_path: Path) -> Callable[..., Result]:
     app.command("train")(train_command)
     app.command("other")(lambda: None)
 
-    def run(recipe: str) -> Result:
-        command = ["train", recipe, "--dry-run", "--cache", str(tmp_path)]
+    def run(*words: str) -> Result:
+        command = ["train", *words, "--dry-run", "--cache", str(tmp_path)]
         return CliRunner().invoke(app, command, catch_exceptions=False)
 
     return run
@@ -50,9 +52,7 @@ def test_what_the_released_recipe_lacks_is_listed_with_what_to_do(
     dry_run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Counting the memory of such a model takes half a minute.
-    monkeypatch.setattr(
-        "alphagrpo.cost_estimate.forecast", lambda recipe, counted_from: recipe.about.costs
-    )
+    monkeypatch.setattr("alphagrpo.cost_estimate.forecast", lambda recipe, **_: recipe.about.costs)
     said = dry_run("bagel-rt2i")
     assert "56 GPUs" in said.output
     assert said.exit_code == 2
@@ -69,6 +69,42 @@ def test_fewer_steps_without_guidance_cost_less() -> None:
     released, lean = plan_of("bagel-rt2i"), plan_of("bagel-unigrpo-style")
     work = [float(one["work a trajectory"].split()[0].replace(",", "")) for one in (released, lean)]
     assert work[1] < 0.4 * work[0]
+
+
+def test_devices_share_the_work_and_change_no_gpu_hours() -> None:
+    one, eight = plan_of("bagel-rt2i"), plan_of("bagel-rt2i", devices=8)
+    assert eight["prompts a device"] == "4 at most"
+    assert eight["trajectories a step"] == "448 (56 a device at most)"
+    for line in ("work a step", "judge calls a step", "H100-hours in all, at 35%"):
+        assert eight[line] == one[line]
+    hours = number(one["H100-hours in all, at 35%"])
+    assert number(eight["hours on 8 H100"]) == pytest.approx(hours / 8, abs=0.6)
+    assert not [line for line in one if "devices" in line or line.startswith("hours on")]
+
+
+def test_a_device_waits_for_the_one_with_most_prompts() -> None:
+    five, six = (plan_of("bagel-rt2i", devices=n) for n in (5, 6))
+    assert (five["prompts a device"], six["prompts a device"]) == ("7 at most", "6 at most")
+    ratio = number(five["hours on 5 H100"]) / number(six["hours on 6 H100"])
+    assert ratio == pytest.approx(7 / 6, rel=0.03)
+
+
+@pytest.mark.parametrize(("parallel", "parts"), [("shard", 8), ("replicate", 1)])
+def test_shards_alone_divide_memory_among_devices(parallel: str, parts: int) -> None:
+    full = ("training.lora=null", "policy.options.dtype=float32", f"training.parallel={parallel}")
+    one, eight = (plan_of("bagel-rt2i", *full, devices=n) for n in (1, 8))
+    line = "trained values, gradients, optimiser"
+    assert number(one[line]) / number(eight[line]) == pytest.approx(parts, rel=0.01)
+    assert one["activations"] == eight["activations"]
+
+
+def test_more_devices_than_prompts_are_named_before_they_wait(
+    dry_run: Callable[..., Result],
+) -> None:
+    said = dry_run("nano-rt2i", "--devices", "17")
+    assert "missing: --devices: 17 processes for 16 prompts a step" in said.output
+    assert said.exit_code == 2
+    assert "--devices" not in dry_run("nano-rt2i", "--devices", "16").output
 
 
 def test_refinement_counts_its_initial_images() -> None:
@@ -130,3 +166,21 @@ def test_the_memory_of_a_training_is_counted_from_an_update_on_shapes(tmp_path: 
     assert "Memory is counted from the operators of one update" in counted
     assert "Memory is counted" not in estimated
     assert counted.splitlines()[3:10] == estimated.splitlines()[3:10]
+
+
+@pytest.mark.parametrize(("parallel", "processes"), [("shard", 4), ("replicate", 1)])
+def test_counted_memory_is_that_of_one_of_the_devices_where_weights_are_sharded(
+    parallel: str, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def count(*_: object, processes: int, **more: object) -> dict[str, PhaseCounts]:
+        counted.append(processes)
+        peak = {"weights": 8 * GIB / processes}
+        return {"image": PhaseCounts(flops=0, bytes_moved=0, operators=0, peak=peak)}
+
+    monkeypatch.setattr("alphagrpo.policies.bagel_sizes.trace_update", count)
+    recipe = load_recipe("nano-rt2i", [f"training.parallel={parallel}"])
+    said = forecast(recipe, counted_from=0, devices=4)
+    assert counted == [processes]
+    assert f"{8 / processes:.1f} GiB" in said

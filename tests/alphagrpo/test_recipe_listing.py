@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from alphagrpo.recipe_listing import RECIPES
+from alphagrpo.recipe import load_recipe
+from alphagrpo.recipe_listing import RECIPES, recipe_table
 from alphagrpo.recipe_names import recipe_names
 
 OLD = Path(__file__).parents[1] / "compatibility" / "training_folder"
@@ -20,6 +22,24 @@ def test_every_recipe_is_listed_with_what_it_trains() -> None:
     assert (nano["model"], nano["task"], nano["is_measured"]) == ("nano", "rt2i", True)
     assert nano["algorithms"] == {"image": "flow_grpo", "text": "dapo"}
     assert rows["bagel-rt2i"]["is_measured"] is False
+
+
+def test_a_line_of_the_table_says_what_a_recipe_trains_and_needs() -> None:
+    head, *lines = recipe_table().splitlines()
+    assert [line.partition(" ")[0] for line in lines] == recipe_names()
+    assert head.split() == ["recipe", "model", "task", "algorithm", "reward", "GPUs", "results"]
+    found = {line.partition(" ")[0]: re.split(" {2,}", line)[1:] for line in lines}
+    assert found["nano-awm"] == [
+        "nano", "rt2i", "awm + dapo", "dvreward, think_tags", "none", "measured",
+    ]  # fmt: skip
+    assert found["bagel-rt2i"][-2:] == ["1 or more", "not measured"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_of_the_package_states_its_gpus(name: str) -> None:
+    gpus = load_recipe(name).about.gpus
+    assert gpus is not None
+    assert (gpus == 0) == name.startswith("nano")
 
 
 @pytest.mark.parametrize("name", recipe_names())

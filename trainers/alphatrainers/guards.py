@@ -35,6 +35,19 @@ def refuse_leak(training: Iterable[str], validations: Mapping[str, Sequence[str]
             )
 
 
+def refuse_idle(*, processes: int, prompts: int) -> None:
+    """Refuses more processes than a step has prompts: a group stays in one process.
+
+    Raises:
+        AlphaBenchError: some processes would have nothing to do.
+    """
+    if processes > prompts:
+        raise AlphaBenchError(
+            f"{processes} processes for {prompts} prompts a step",
+            hint="a group stays in one process: use fewer processes or more prompts_per_step",
+        )
+
+
 def normalised(prompt: str) -> str:
     """A prompt without case, repeated spaces and closing punctuation, for comparison."""
     return " ".join(prompt.casefold().split()).rstrip(".!? ")

@@ -95,8 +95,11 @@ class ResourcePlan(NamedTuple):
 
     steps: int
     trajectories: int
+    devices: int
+    prompts_share: int
+    """Prompts of the device that has most."""
     largest_share: int
-    """Trajectories of the process that has most."""
+    """Trajectories of the device that has most."""
     work: TrajectoryWork
     memory: DeviceMemory
     judge_calls: float
@@ -108,6 +111,12 @@ class ResourcePlan(NamedTuple):
         """Of the complete training without its judges and validations, by kind of GPU."""
         tflop = self.trajectories * self.work.total * self.steps
         return {name: tflop / (peak * UTILISATION) / 3600.0 for name, peak in PEAKS.items()}
+
+    @property
+    def hours(self) -> dict[str, float]:
+        """From start to end: those of the device that has most trajectories; the others wait."""
+        share = self.largest_share / self.trajectories
+        return {name: hours * share for name, hours in self.gpu_hours.items()}
 
 
 def plan_resources(
@@ -121,6 +130,8 @@ def plan_resources(
     return ResourcePlan(
         steps=settings.steps,
         trajectories=trajectories,
+        devices=processes,
+        prompts_share=prompts_here,
         largest_share=prompts_here * settings.group_size,
         work=_work(settings, sizes),
         memory=_memory(settings, sizes, processes),
@@ -137,6 +148,7 @@ def describe_plan(plan: ResourcePlan) -> str:
     price = f"{plan.cost_usd:,.2f} USD{free}"
     rows: Sequence[tuple[str, str]] = [
         ("training steps", f"{plan.steps}"),
+        *_device_rows(plan),
         ("trajectories a step", f"{plan.trajectories} ({plan.largest_share} a device at most)"),
         ("work a trajectory", f"{work.total:,.3g} TFLOP"),
         ("  prefill", f"{work.prefill:,.3g}"),
@@ -148,11 +160,13 @@ def describe_plan(plan: ResourcePlan) -> str:
         ("work a step", f"{step:,.3g} TFLOP"),
         ("work in all", f"{step * plan.steps:,.3g} TFLOP"),
         *(
-            (
-                f"{name}-hours in all, at {UTILISATION:.0%}",
-                f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}",
-            )
+            (f"{name}-hours in all, at {UTILISATION:.0%}", _hours(hours))
             for name, hours in plan.gpu_hours.items()
+        ),
+        *(
+            (f"hours on {plan.devices} {name}", _hours(hours))
+            for name, hours in plan.hours.items()
+            if plan.devices > 1
         ),
         ("memory a device", f"{memory.total:,.1f} GiB"),
         ("  weights", f"{memory.weights:,.1f}"),
@@ -170,6 +184,16 @@ def describe_plan(plan: ResourcePlan) -> str:
         "left out."
     )
     return "\n".join([*(f"{name:<{width}}  {value}" for name, value in rows), note])
+
+
+def _device_rows(plan: ResourcePlan) -> list[tuple[str, str]]:
+    if plan.devices == 1:
+        return []
+    return [("devices", f"{plan.devices}"), ("prompts a device", f"{plan.prompts_share} at most")]
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def _trained_forwards(settings: TrainingSettings, sizes: ModelSizes) -> int:

@@ -14,7 +14,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from alphabench.core.errors import AlphaBenchError
 from alphatrainers import guards, image_monitors, lora_adapters, reward_metrics, strict_yaml
 from alphatrainers.algorithms.advantages import Advantages
 from alphatrainers.algorithms.schedules import DECAYS
@@ -243,11 +242,7 @@ class Trainer:
     def _check(self) -> None:
         """Refuses what would fail, or would measure nothing, after the first rollout."""
         settings, components = self._settings, self._components
-        if self._processes.size > settings.prompts_per_step:
-            raise AlphaBenchError(
-                f"{self._processes.size} processes for {settings.prompts_per_step} prompts a step",
-                hint="a group stays in one process: use fewer processes or more prompts_per_step",
-            )
+        guards.refuse_idle(processes=self._processes.size, prompts=settings.prompts_per_step)
         if settings.image.trained:
             rewards_of_part(components.rewards, "image")
         if settings.text.trained:
