@@ -1,8 +1,12 @@
 """One reward from the answers to a prompt's questions.
 
-    geometric   sqrt(semantic mean * quality mean)     (AlphaGRPO, arXiv 2605.12495; the default)
-    mean        (semantic mean + quality mean) / 2
+    geometric   semantic mean ^ w * quality mean ^ (1 - w)
+    mean        w * semantic mean + (1 - w) * quality mean
     sum_mean    the mean over all questions
+
+w is `semantic_weight`. The default, geometric with w = 1/2, is the released one: the square root of
+the product (AlphaGRPO, arXiv 2605.12495). There, quality decides between images of a group that
+show the same; a larger w lets it decide less, and w = 1 takes the semantic mean alone.
 
 An unscored question is never a 0. By default a reward exists only when every question was answered:
 if unanswered questions were left out, an image would gain from a question that the judge fails on,
@@ -19,6 +23,8 @@ from typing import Final, Literal, get_args
 
 Aggregation = Literal["geometric", "mean", "sum_mean"]
 AGGREGATIONS: Final[tuple[Aggregation, ...]] = get_args(Aggregation)
+_EQUAL: Final = 0.5
+"""The released weight of each aspect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +33,9 @@ class AggregationOptions:
 
     aggregate: Aggregation = "geometric"
     """geometric, mean or sum_mean."""
+    semantic_weight: float = _EQUAL
+    """Share of the semantic mean in `geometric` and `mean`; 1 leaves quality out. Where an aspect
+    is left out, the other one counts in full."""
     min_coverage: float = 1.0
     """Least share of the questions that must be answered, above 0, for there to be a reward; then
     it rests on the answered ones. Every aspect that has questions needs one answer at least."""
@@ -36,6 +45,21 @@ class AggregationOptions:
     def __post_init__(self) -> None:
         if not 0.0 < self.min_coverage <= 1.0:
             raise ValueError(f"min_coverage={self.min_coverage!r} is not above 0 and at most 1")
+        if not 0.0 <= self.semantic_weight <= 1.0:
+            raise ValueError(f"semantic_weight={self.semantic_weight!r} is not within 0 and 1")
+        if self.aggregate == "sum_mean" and self.semantic_weight != _EQUAL:
+            raise ValueError("semantic_weight belongs to aggregate=geometric and aggregate=mean")
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides the reward; without the weight where it is the released one."""
+        weight = self.semantic_weight
+        return {
+            "aggregate": self.aggregate,
+            "min_coverage": repr(self.min_coverage),
+            "empty": self.empty,
+            **({} if weight == _EQUAL else {"semantic_weight": repr(weight)}),
+        }
 
 
 AS_RELEASED: Final = AggregationOptions()
@@ -102,9 +126,18 @@ def _combined(reward: AggregatedReward, answers: Sequence[float], how: Aggregati
         means = [1.0 if mean is None else mean for mean in pair]
     else:
         means = [mean for mean in pair if mean is not None]
+    if len(means) == len(pair) and how.semantic_weight != _EQUAL:
+        return _weighted(*means, how)
     if how.aggregate == "geometric":
         return math.prod(means) ** (1.0 / len(means))
     return math.fsum(means) / len(means)
+
+
+def _weighted(semantic: float, quality: float, how: AggregationOptions) -> float:
+    weight = how.semantic_weight
+    if how.aggregate == "geometric":
+        return float(semantic**weight * quality ** (1.0 - weight))
+    return weight * semantic + (1.0 - weight) * quality
 
 
 def _mean(answers: Sequence[float | None]) -> float | None:

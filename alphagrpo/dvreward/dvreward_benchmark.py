@@ -115,7 +115,7 @@ class DVReward:
     def evaluator(
         self, spec: str | None = None, *, judge: Judge | None = None, device: str = "cpu"
     ) -> Evaluator:
-        """`dvreward?aggregate=mean&min_coverage=0.9&answer=text`, or `holistic`.
+        """`dvreward?aggregate=mean&semantic_weight=0.8&answer=text`, or `holistic`.
 
         Options are the fields of `AggregationOptions` and `VerificationOptions`.
         """

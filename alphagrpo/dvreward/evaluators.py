@@ -80,9 +80,7 @@ def dvreward_evaluator(
                 for key, value in verification_options.answer_format.identity.items()
             },
             "invalid": verification_options.invalid,
-            "aggregate": aggregation_options.aggregate,
-            "min_coverage": repr(aggregation_options.min_coverage),
-            "empty": aggregation_options.empty,
+            **aggregation_options.identity,
         },
         needs=Capabilities(
             images_per_question=1, logprobs=verification_options.answer == "probability"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -104,3 +105,45 @@ def test_what_is_no_probability_is_refused() -> None:
         aggregate([1.2], [0.5])
     with pytest.raises(ValueError, match="min_coverage"):
         AggregationOptions(min_coverage=0.0)
+
+
+def test_the_semantic_aspect_can_count_for_more_or_alone() -> None:
+    def value(**options: Any) -> float | None:
+        return aggregate([0.4, 0.6], [0.9], AggregationOptions(**options)).value
+
+    assert value(semantic_weight=0.75) == pytest.approx(0.5**0.75 * 0.9**0.25)
+    assert value(aggregate="mean", semantic_weight=0.75) == pytest.approx(0.6)
+    assert value(semantic_weight=1.0) == value(aggregate="mean", semantic_weight=1.0) == 0.5
+    assert value(semantic_weight=0.0) == pytest.approx(0.9)
+
+
+def test_quality_no_longer_outranks_a_missing_object_where_the_semantic_aspect_weighs_more() -> (
+    None
+):
+    complete, handsome = ([1.0, 1.0], [0.3]), ([1.0, 0.0], [1.0])
+    released = [aggregate(*one).value or 0.0 for one in (complete, handsome)]
+    weighted = [
+        aggregate(*one, AggregationOptions(semantic_weight=0.8)).value or 0.0
+        for one in (complete, handsome)
+    ]
+    assert released[0] < released[1]
+    assert weighted[0] > weighted[1]
+
+
+def test_an_aspect_that_is_left_out_leaves_all_weight_to_the_other() -> None:
+    how = AggregationOptions(empty="left_out", semantic_weight=0.9)
+    assert aggregate([], [0.3], how).value == pytest.approx(0.3)
+
+
+def test_the_released_weight_leaves_the_identity_of_earlier_versions() -> None:
+    released = {"aggregate": "geometric", "min_coverage": "1.0", "empty": "full"}
+    assert AggregationOptions().identity == released
+    weighted = AggregationOptions(semantic_weight=0.8).identity
+    assert weighted == {**released, "semantic_weight": "0.8"}
+
+
+def test_a_weight_that_means_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="not within 0 and 1"):
+        AggregationOptions(semantic_weight=1.5)
+    with pytest.raises(ValueError, match="belongs to"):
+        AggregationOptions(aggregate="sum_mean", semantic_weight=0.8)
