@@ -171,7 +171,7 @@ def make_task(
     if settings.kind != "mixed":
         return _task(settings.kind, settings, opened, image_weights)
     tasks = {kind: _task(kind, settings, opened, image_weights) for kind in kinds}
-    return MixedTask(tasks=tasks, weights=settings.mixed)
+    return MixedTask(tasks=tasks, weights=settings.mixed, by=settings.mixed_by)
 
 
 def _refuse_text_rewards(name: str, settings: RewardSettings) -> None:
@@ -189,10 +189,12 @@ def _refuse_text_rewards(name: str, settings: RewardSettings) -> None:
 def _task(
     kind: str, settings: TaskSettings, opened: PolicyHandle, image_weights: Mapping[str, float]
 ) -> Task:
-    sampling = _sampling_spec(settings.draw, settings, opened, think=kind != "t2i")
+    edits = kind in ("edit", "srr")
+    draw = settings.draw if edits else _draw_from_text(settings)
+    sampling = _sampling_spec(draw, settings, opened, think=kind != "t2i")
     if kind == "edit":
-        edits = sampling if settings.think else replace(sampling, thought=None)
-        return EditTask(sampling=edits, resize=opened.resize)
+        thinking = sampling if settings.think else replace(sampling, thought=None)
+        return EditTask(sampling=thinking, resize=opened.resize)
     if kind != "srr":
         return TextToImageTask(sampling=sampling)
     assert settings.refine is not None, "the settings say so"
@@ -210,6 +212,14 @@ def _task(
         resize=opened.resize,
         image_weights=image_weights,
     )
+
+
+def _draw_from_text(settings: TaskSettings) -> ImageSamplingSettings:
+    """How images without a source image are sampled: mixed tasks share settings with edits."""
+    draw = settings.draw
+    if settings.kind != "mixed" or draw.guidance is None:
+        return draw
+    return replace(draw, guidance=replace(draw.guidance, image_scale=1.0))
 
 
 def _sampling_spec(
@@ -316,7 +326,8 @@ def panel(
     kinds = task.kinds
     edits = kinds == ["edit"]
     think = task.think if edits else kinds != ["t2i"]
-    sampling = _sampling_spec(task.draw, task, opened, think=think)
+    draw = task.draw if edits else _draw_from_text(task)
+    sampling = _sampling_spec(draw, task, opened, think=think)
     made = []
     for prompt in prompts[: recipe.panel]:
         spec = sampling.image.spec

@@ -214,6 +214,8 @@ class TaskSettings:
     """srr needs it."""
     mixed: Mapping[str, float] = field(default_factory=dict)
     """Weights by kind, for mixed."""
+    mixed_by: Literal["step", "group"] = "step"
+    """Whether all groups of a step have one task, or each group one of its own."""
 
     def __post_init__(self) -> None:
         kinds = set(self.mixed) if self.kind == "mixed" else {self.kind}
@@ -306,6 +308,11 @@ class TrainingRecipe:
             raise ValueError("rewards is empty: there is nothing to learn from")
         if self.panel < 0:
             raise ValueError(f"panel={self.panel}: a number of images is 0 or more")
+        if self.task.mixed_by == "group" and self.training.parallel == "shard":
+            raise ValueError(
+                "task.mixed_by=group gives devices different programs, and training.parallel=shard "
+                "needs the same ones on all: take mixed_by=step or parallel=replicate"
+            )
         for section, draw in self.task.trained_images.items():
             _refuse_untrainable(draw, self.training.image, section)
         curves = [one.name for one in self.validation]

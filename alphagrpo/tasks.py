@@ -6,7 +6,7 @@
     srr     self-reflective refinement: initial images are generated and judged; one of them,
             with a reflection instruction -> thought -> refined image, for a group of refinements
             of that image; their rewards are rectified (`rectification`)
-    mixed   one of these for each training step, chosen at random by weight
+    mixed   one of these for each training step or for each group, chosen at random by weight
 
 After arXiv 2605.12495 and its released code. Every choice follows from run seed, step and prompt.
 Knows no policy, judge or loss.
@@ -36,6 +36,7 @@ from alphatrainers.protocols import (
     TrajectoryCollector,
 )
 from alphatrainers.trajectory import (
+    TASK,
     GenerateImage,
     GenerateText,
     InputImage,
@@ -403,19 +404,45 @@ class RefinementTask(_Stateless):
 
 @dataclass(frozen=True, kw_only=True)
 class MixedTask(_Stateless):
-    """One task a training step; which one follows from seed and step."""
+    """One task a training step, or a group; which one follows from seed, step and prompt."""
 
     tasks: Mapping[str, Task]
     weights: Mapping[str, float]
+    by: Literal["step", "group"] = "step"
 
     def collect(
         self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
     ) -> list[ScoredTrajectory]:
         """See `alphatrainers.protocols.Task`."""
-        return self.tasks[self.chosen(step_info)].collect(prompts, collector, step_info)
+        own: dict[str, list[TrainingPrompt]] = {}
+        for prompt in prompts:
+            own.setdefault(self.chosen(step_info, prompt), []).append(prompt)
+        return [
+            one
+            for name in sorted(own)
+            for one in self.tasks[name].collect(own[name], _Labelled(name, collector), step_info)
+        ]
 
-    def chosen(self, step_info: StepInfo) -> str:
-        """The name of the task of this step."""
+    def chosen(self, step_info: StepInfo, prompt: TrainingPrompt | None = None) -> str:
+        """The name of the task of this step, or of a prompt's group in it."""
         names = sorted(self.tasks)
-        chance = random.Random(f"task {step_info.seed} {step_info.step}")  # noqa: S311  no secret
+        key = f"task {step_info.seed} {step_info.step}"
+        if self.by == "group" and prompt is not None:
+            key = f"{key} {prompt.id}"
+        chance = random.Random(key)  # noqa: S311  no secret
         return chance.choices(names, [self.weights[name] for name in names])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """Collects programs that carry the name of their task, for metrics by task."""
+
+    task: str
+    collector: TrajectoryCollector
+
+    def collect(
+        self, programs: Sequence[Program], *, scored: bool = True
+    ) -> list[ScoredTrajectory]:
+        """See `alphatrainers.protocols.TrajectoryCollector`."""
+        named = [replace(one, facts={**one.facts, TASK: self.task}) for one in programs]
+        return self.collector.collect(named, scored=scored)

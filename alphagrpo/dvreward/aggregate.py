@@ -127,7 +127,7 @@ def _combined(reward: AggregatedReward, answers: Sequence[float], how: Aggregati
     else:
         means = [mean for mean in pair if mean is not None]
     if len(means) == len(pair) and how.semantic_weight != _EQUAL:
-        return _weighted(*means, how)
+        return _weighted(means[0], means[1], how)
     if how.aggregate == "geometric":
         return math.prod(means) ** (1.0 / len(means))
     return math.fsum(means) / len(means)

@@ -36,10 +36,9 @@ def test_a_line_of_the_table_says_what_a_recipe_trains_and_needs() -> None:
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_recipe_of_the_package_states_its_gpus(name: str) -> None:
-    gpus = load_recipe(name).about.gpus
-    assert gpus is not None
-    assert (gpus == 0) == name.startswith("nano")
+def test_recipes_of_the_model_in_the_package_alone_need_no_gpu(name: str) -> None:
+    recipe = load_recipe(name)
+    assert (recipe.about.gpus == 0) == (recipe.policy.checkpoint == "nano")
 
 
 @pytest.mark.parametrize("name", recipe_names())

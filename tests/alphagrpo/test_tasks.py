@@ -268,3 +268,27 @@ def test_a_mixed_training_draws_one_task_a_step_by_weight() -> None:
     collector = FakeCollector(constant)
     mixed.collect(PROMPTS, collector, STEP_INFO)
     assert len({len(one.steps) for one in collector.programs}) == 1
+
+
+def test_a_training_mixed_by_group_has_both_tasks_in_a_step_and_one_in_each_group() -> None:
+    tasks: dict[str, Task] = {
+        "t2i": TextToImageTask(sampling=sampling(think=False)),
+        "rt2i": TextToImageTask(sampling=sampling()),
+    }
+    mixed = MixedTask(tasks=tasks, weights={"t2i": 3.0, "rt2i": 1.0}, by="group")
+    prompts = [TrainingPrompt(id=str(n), text=f"{n} dogs") for n in range(40)]
+    made = mixed.collect(prompts, FakeCollector(constant), STEP_INFO)
+    kinds: dict[str, set[str]] = {}
+    for one in made:
+        program = one.trajectory.program
+        kinds.setdefault(program.group, set()).add(program.task)
+        assert program.task == ("t2i" if len(program.steps) == 2 else "rt2i")
+    assert [len(names) for names in kinds.values()] == [1] * 40
+    assert 22 <= sum(names == {"t2i"} for names in kinds.values()) <= 38
+    halves = [
+        mixed.collect(part, FakeCollector(constant), STEP_INFO)
+        for part in (prompts[:20], prompts[20:])
+    ]
+    together = {one.trajectory.program.id: one.trajectory.program.task for one in made}
+    apart = {o.trajectory.program.id: o.trajectory.program.task for half in halves for o in half}
+    assert apart == together, "another number of processes chooses the same"

@@ -64,3 +64,15 @@ def test_refined_images_are_told_from_those_that_they_started_from_by_the_image_
 def test_without_anything_scored_there_is_no_mean() -> None:
     found = reward_values([TrajectoryScores(group="g", values={"b": None, "t": None})], USES)
     assert found == {"reward/unscored_share": 1.0}
+
+
+def test_a_training_of_several_tasks_has_the_reward_of_each() -> None:
+    rows = [
+        TrajectoryScores(group="g", values={"b": 1.0, "t": 0.0}, task="rt2i"),
+        TrajectoryScores(group="g", values={"b": 2.0, "t": 0.0}, task="rt2i"),
+        TrajectoryScores(group="h", values={"b": None, "t": 0.0}, task="srr"),
+    ]
+    found = reward_values(rows, USES)
+    assert found["task/rt2i/reward/mean"] == 3.0
+    assert (found["task/rt2i/groups"], found["task/srr/groups"]) == (1.0, 1.0)
+    assert "task/srr/reward/mean" not in found

@@ -31,6 +31,7 @@ def reward_values(
         for part in sorted({part for row in rows for part in row.parts.get(name, {})}):
             known = [row.parts[name][part] for row in rows if part in row.parts.get(name, {})]
             values[f"reward/{name}/{part}/mean"] = statistics.fmean(known)
+    values |= _by_task(rows, uses)
     totals = [total for row in rows if (total := _total(row, uses)) is not None]
     if totals:
         values["reward/mean"] = statistics.fmean(totals)
@@ -73,6 +74,18 @@ def refinement_values(
         "refinement/initial/mean": statistics.fmean(initial for _, initial in pairs),
         "refinement/improved_share": statistics.fmean(float(a > b) for a, b in pairs),
     }
+
+
+def _by_task(rows: Sequence[TrajectoryScores], uses: Mapping[str, RewardUse]) -> dict[str, float]:
+    """Groups and mean reward of each task of a training that has several."""
+    values: dict[str, float] = {}
+    for task in sorted({row.task for row in rows} - {""}):
+        own = [row for row in rows if row.task == task]
+        values[f"task/{task}/groups"] = float(len({row.group for row in own}))
+        totals = [total for row in own if (total := _total(row, uses)) is not None]
+        if totals:
+            values[f"task/{task}/reward/mean"] = statistics.fmean(totals)
+    return values
 
 
 def advantage_values(

@@ -270,6 +270,8 @@ class TrajectoryScores:
     reasons: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Finer numbers of each reward, for the log."""
+    task: str = ""
+    """The task of its program, where a training has several."""
 
 
 def row_of(scored: ScoredTrajectory) -> TrajectoryScores:
@@ -279,6 +281,7 @@ def row_of(scored: ScoredTrajectory) -> TrajectoryScores:
         values={name: score.value for name, score in scored.scores.items()},
         reasons={name: s.reason for name, s in scored.scores.items() if s.reason},
         parts={name: dict(s.parts) for name, s in scored.scores.items() if s.parts},
+        task=scored.trajectory.program.task,
     )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from PIL.Image import Image
 from torch import Tensor
@@ -121,6 +121,10 @@ class GenerateImageTokens:
 ProgramStep = InputText | InputImage | GenerateText | GenerateImage | GenerateImageTokens
 
 
+TASK: Final = "task"
+"""Key in `Program.facts`: the name of its task, where a training has several."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """One trajectory to be made."""
@@ -136,6 +140,11 @@ class Program:
     order or number of devices changes it."""
     facts: Mapping[str, object] = field(default_factory=dict)
     """What the task records: e.g. the reward of the initial image."""
+
+    @property
+    def task(self) -> str:
+        """The task that made it, of several in one training; else empty."""
+        return str(self.facts.get(TASK, ""))
 
     @property
     def shape(self) -> tuple[object, ...]:

@@ -29,6 +29,7 @@ SMALL = (
     "training.rollout_batch=2",
     "training.replay_batch=2",
     "training.lora={rank: 2, alpha: 4}",
+    "training.advantage.noise_images=2",
     "training.logging.tensorboard=false",
     "training.validate_views=[train]",
 )
@@ -49,6 +50,7 @@ CASES = [
     ("nano-srr", "task.refine.train_initial=true"),
     ("nano-awm", "task.kind=rt2i"),
     ("nano-nft", "task.kind=rt2i"),
+    ("nano-mixed", "task.refine.initial_images=2"),
 ]
 OTHERWISE = {
     "learning_rate/<expert>",
@@ -60,13 +62,9 @@ OTHERWISE = {
     "memory/gpu_peak_gib",
     "forward_passes/<view>/token_images",
     "image/entropy",
-    "image/zero_std_floor",
-    "image/zero_std_share",
-    "text/zero_std_floor",
-    "text/zero_std_share",
 }
-"""Names that none of the recipes above logs: other settings, a judge with a price or with noise,
-images of tokens, a GPU."""
+"""Names that none of the recipes above logs: other settings, a judge with a price, images of
+tokens, a GPU."""
 
 
 class Trained:

@@ -113,6 +113,15 @@ _REWARDS: Final = (
         condition="if the reward reports parts",
     ),
     Metric(
+        names=("task/<part>/reward/mean", "task/<part>/groups"),
+        meaning="`reward/mean` of the groups of one task, such as `task/srr/reward/mean`, and their"
+        " number.",
+        unit="reward; groups",
+        healthy="each rises; groups follow the weights of `task.mixed`",
+        unhealthy="one falls while another rises: change their weights",
+        condition="by mixed tasks",
+    ),
+    Metric(
         names=("reward/unscored_share",),
         meaning="Trajectories that a reward could not score. They are excluded from their group.",
         unit="0 to 1",
