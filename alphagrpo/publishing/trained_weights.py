@@ -7,6 +7,7 @@ empty), never a default. What cannot be read is a sentence in `notes`. Knows no 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from alphabench.runs.stored_run import StoredRun
 from alphabench.types import Report
 from alphagrpo.recipe import read_tree
 from alphagrpo.recipe_names import RECIPE_FILE
-from alphatrainers.checkpoint import TrainingFolder
+from alphatrainers.checkpoint import SHARDS, TrainingFolder
 from alphatrainers.reporting.history import CurvePoint, read_points, read_steps
 
 ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
@@ -61,11 +62,20 @@ def find_trained_weights(run: Path) -> TrainedWeights:
     """The best weights of a training, or those in a folder of it.
 
     Raises:
-        AlphaBenchError: nothing was trained there.
+        AlphaBenchError: nothing was trained there, or each process wrote a part of it.
     """
     for folder in (run, run / "best"):
         if any((folder / name).is_file() for name in (ADAPTER_FILES[0], VALUES_FILE)):
             return _placed(folder)
+    for folder in (run, run.parent):
+        if (folder / SHARDS).is_dir():
+            training = folder.parents[1]
+            command = shlex.join(["alphabench", "export", str(training), "--out", "NEW"])
+            raise AlphaBenchError(
+                f"{str(folder)!r} holds its weights in parts, one of each process, which export "
+                "cannot put together",
+                hint=f"export the best weights of the training, which are complete: `{command}`",
+            )
     raise AlphaBenchError(
         f"{str(run)!r} holds no adapter and no trained values",
         hint="name the folder of a training that has validated, or an adapter in it",

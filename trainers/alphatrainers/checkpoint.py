@@ -56,7 +56,8 @@ from alphatrainers.shards import FILES
 CHECKPOINT_FORMAT: Final = 2
 SHARDED_FORMAT: Final = 3
 """With `shards/`; versions before 0.3 know nothing of it."""
-_SHARDS: Final = "shards"
+SHARDS: Final = "shards"
+"""Folder in a checkpoint of which each process writes a part."""
 _UNREADABLE: Final = (OSError, RuntimeError, ValueError, TypeError, AttributeError, SafetensorError)
 _LONGEST: Final = 60
 """Characters of a value that a message repeats."""
@@ -238,7 +239,7 @@ class TrainingFolder:
         """
         final = self._checkpoints / f"step-{checkpoint.counters.step:06d}"
         with writing_training(final), replacing_folder(final) as draft:
-            write(draft / _SHARDS)
+            write(draft / SHARDS)
             same = {
                 shard_name(what, name): value
                 for what, values in {
@@ -249,7 +250,7 @@ class TrainingFolder:
             }
             save_file(same, draft / "replicated.safetensors")
             sizes: dict[str, JsonValue] = {
-                path.name: path.stat().st_size for path in (draft / _SHARDS).glob(FILES)
+                path.name: path.stat().st_size for path in (draft / SHARDS).glob(FILES)
             }
             _write_rest(draft, checkpoint, {"format": SHARDED_FORMAT, "shards": sizes})
         self._drop_older(keep)
@@ -446,7 +447,7 @@ def _read_sharded(folder: Path, state: dict[str, Any]) -> TrainingCheckpoint:
     Raises:
         ValueError: one is not.
     """
-    shards = folder / _SHARDS
+    shards = folder / SHARDS
     for name, size in state.pop("shards").items():
         found = (shards / name).stat().st_size
         if found != size:

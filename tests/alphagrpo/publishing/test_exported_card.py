@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from safetensors.torch import save_file
 
 from alphabench.checkpoints.diffusers import open_diffusers
+from alphabench.core.errors import AlphaBenchError
 from alphagrpo.export import ExportTarget, export_run
 from alphagrpo.policies.diffusers_training import load_family
 from alphatrainers import lora_adapters
@@ -129,6 +130,18 @@ def test_weights_of_a_checkpoint_find_their_training_and_their_own_scores(
     assert "These weights were not validated, so no score is stated." in card
     assert "geneval:mini" not in rows(card)
     assert "validations and rewards, at other steps or of other weights:" in card
+
+
+@pytest.mark.parametrize("named", ["", "train"])
+def test_a_checkpoint_in_parts_is_refused_with_the_way_to_complete_weights(
+    named: str, training: Path, tmp_path: Path
+) -> None:
+    step = training / "checkpoints" / "step-000004"
+    (step / "shards").mkdir(parents=True)
+    complete = re.escape(f"`alphabench export {training} --out NEW`")
+    with pytest.raises(AlphaBenchError, match=f"in parts, one of each process.*{complete}"):
+        exported(step / named, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_read_is_said_and_never_a_number(training: Path, tmp_path: Path) -> None:
