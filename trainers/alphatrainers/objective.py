@@ -10,7 +10,7 @@ Shapes: B trajectories of a batch; T tokens; X the axes of one latent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -136,11 +136,34 @@ class Objective:
     @property
     def views(self) -> tuple[str, ...]:
         """Weights other than the trained ones whose answers the losses need."""
+        return tuple(sorted(self._image_views | self._text_views))
+
+    @property
+    def _image_views(self) -> set[str]:
         views = {view for view, weight in self._image.kl_weights.items() if weight > 0.0}
-        views |= {view for view, weight in self._text.kl_weights.items() if weight > 0.0}
-        if self._algorithm is not None:
-            views.update(self._algorithm.views)
-        return tuple(sorted(views))
+        return views | set(() if self._algorithm is None else self._algorithm.views)
+
+    @property
+    def _text_views(self) -> set[str]:
+        return {view for view, weight in self._text.kl_weights.items() if weight > 0.0}
+
+    def under_view(self, request: ReplayRequest, view: str) -> ReplayRequest:
+        """The part of a request whose answers under this view the losses need.
+
+        A KL of images alone needs no text scored under the reference, whose vocabulary head costs
+        as much as several layers.
+        """
+        of_text, of_image = view in self._text_views, view in self._image_views
+
+        def needed(index: int) -> bool:
+            is_text = isinstance(request.batch[0].segments[index], SampledText)
+            return of_text if is_text else of_image
+
+        return replace(
+            request,
+            texts=tuple(index for index in request.texts if needed(index)),
+            points=request.points if of_image else (),
+        )
 
     @property
     def trains_text(self) -> bool:
@@ -180,7 +203,7 @@ class Objective:
             request: what the batch's replay computed.
             advantages: one a trajectory.
             counts: of the whole update.
-            others: the same answer under each of `views`.
+            others: the same answer under each of `views`, where `under_view` asks for it.
             before: the same answer under the weights that sampled, if it was replayed; None takes
                 the sampler's own numbers where there are any and `answer` itself elsewhere.
         """

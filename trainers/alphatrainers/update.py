@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -46,10 +46,14 @@ class TrainingItem:
     position: int
 
 
+_Subject = tuple[str, int]
+"""What an answer is about: `text` and its segment, or `image` and the number of the query."""
+
+
 class _Batch(NamedTuple):
     request: ReplayRequest
     advantages: list[TrajectoryAdvantage]
-    before: tuple[ReplayAnswer, ...] | None
+    before: Mapping[_Subject, ReplayAnswer] | None
     """Recorded under the weights that sampled, where these are not those in training."""
 
 
@@ -234,9 +238,13 @@ class Updater:
         )
 
     def _recorded(self, batch: _Batch, view: WeightView) -> _Batch:
-        answers = self._replayer.record(batch.request, view, counted_as="before")
-        self._display.advance(len(batch.request.batch))
-        return batch._replace(before=_on_host(answers))
+        request = batch.request
+        if self.old_log_probs == "sampled":
+            # The sampler's own log-probabilities of tokens stand for the old weights.
+            request = replace(request, texts=())
+        answers = self._replayer.record(request, view, counted_as="before")
+        self._display.advance(len(request.batch))
+        return batch._replace(before=_by_subject(_on_host(answers)))
 
     def _largest(self, gaps: Mapping[str, float]) -> dict[str, float]:
         """Over all processes; agreed, so that all stop or none."""
@@ -279,6 +287,24 @@ class Updater:
             return local
         return self._processes.sum(local.to(self._policy.device)).cpu()
 
+    def _recorded_views(self, request: ReplayRequest) -> dict[str, dict[_Subject, ReplayAnswer]]:
+        """Answers under the views that the losses need, except those that equal the trained one."""
+        recorded = {}
+        for view in self._objective.views:
+            if not self._weights.equals_trained(view):  # type: ignore[arg-type]
+                asked = self._objective.under_view(request, view)
+                answers = self._replayer.record(asked, view)  # type: ignore[arg-type]
+                recorded[view] = _by_subject(answers)
+        return recorded
+
+    def _reference(
+        self, request: ReplayRequest, recorded: Mapping[_Subject, ReplayAnswer]
+    ) -> Mapping[_Subject, ReplayAnswer]:
+        """All answers under the reference, for the log; a loss has asked for those recorded."""
+        if len(recorded) == len(request.texts) + len(request.points):
+            return recorded
+        return _by_subject(self._replayer.record(request, "reference", counted_as="kl_estimate"))
+
     def _backward(
         self, batch: _Batch, counts: LossCounts, *, first: bool, estimate: bool
     ) -> list[LossShare]:
@@ -286,25 +312,22 @@ class Updater:
 
         The shares have no gradient any more.
         """
-        recorded = {
-            view: self._replayer.record(batch.request, view)  # type: ignore[arg-type]
-            for view in self._objective.views
-            if not self._weights.equals_trained(view)  # type: ignore[arg-type]
-        }
-        reference = recorded.get("reference") if estimate else ()
-        if reference is None:
-            reference = self._replayer.record(batch.request, "reference", counted_as="kl_estimate")
+        recorded = self._recorded_views(batch.request)
+        reference: Mapping[_Subject, ReplayAnswer] = {}
+        if estimate:
+            reference = self._reference(batch.request, recorded.get("reference", {}))
         together: list[Tensor] = []
         shares: list[LossShare] = []
-        for number, answer in enumerate(self._replayer.replay(batch.request, "train")):
-            fixed = _on(answer, self._policy.device)
+        for answer in self._replayer.replay(batch.request, "train"):
+            fixed, subject = _on(answer, self._policy.device), _subject(answer)
             others = {
-                view: recorded[view][number] if view in recorded else fixed
+                view: recorded[view][subject] if view in recorded else fixed
                 for view in self._objective.views
+                if view not in recorded or subject in recorded[view]
             }
             before: ReplayAnswer | None = None
-            if batch.before is not None:
-                before = _on(batch.before[number], self._policy.device)
+            if batch.before is not None and subject in batch.before:
+                before = _on(batch.before[subject], self._policy.device)
             elif self.old_log_probs == "replayed" and first:
                 before = fixed
             share = self._objective.share(
@@ -313,7 +336,7 @@ class Updater:
             sums = share.sums
             if reference:
                 kl = self._objective.reference_kl(
-                    fixed, reference[number], batch.request, batch.advantages
+                    fixed, reference[subject], batch.request, batch.advantages
                 )
                 sums = {**kl, **sums}
             shares.append(share._replace(loss=share.loss.detach(), sums=sums))
@@ -326,6 +349,16 @@ class Updater:
         if together:
             torch.stack(together).sum().backward()  # type: ignore[no-untyped-call]
         return shares
+
+
+def _subject(answer: ReplayAnswer) -> _Subject:
+    if isinstance(answer, TextScored):
+        return "text", answer.segment
+    return "image", answer.query
+
+
+def _by_subject(answers: Sequence[ReplayAnswer]) -> dict[_Subject, ReplayAnswer]:
+    return {_subject(answer): answer for answer in answers}
 
 
 def _widen_gap(gaps: dict[str, float], gap: tuple[str, float] | None) -> None:
