@@ -47,6 +47,17 @@ def test_old_log_probs_are_replayed_where_rounding_comes_near_the_clip(
     )
 
 
+@pytest.mark.parametrize(
+    ("clip", "wanted"), [(None, "sampled"), (0.2, "sampled"), (0.01, "replayed")]
+)
+def test_rounded_log_probs_of_text_are_replayed_where_its_clip_would_see_the_rounding(
+    clip: float | None, wanted: str
+) -> None:
+    gaps = {"image": 0.0, "text": 0.005}
+    chosen = choose_old_log_probs(gaps, GuardSettings(), image_clip=1e-5, text_clip=clip)
+    assert chosen == wanted
+
+
 def rows(unscored: int, of: int) -> list[TrajectoryScores]:
     bad = TrajectoryScores(group="g", values={"b": None}, reasons={"b": "refused"})
     return [bad] * unscored + [TrajectoryScores(group="g", values={"b": 1.0})] * (of - unscored)

@@ -58,6 +58,7 @@ def choose_old_log_probs(
     settings: GuardSettings,
     *,
     image_clip: float | None,
+    text_clip: float | None = None,
     image_tokens: bool = False,
 ) -> OldLogProbs:
     """What old log-probabilities to train with, given how far a replay is from the sampler.
@@ -69,6 +70,7 @@ def choose_old_log_probs(
         settings: the limits.
         image_clip: narrower side of the ratio's clip; None if neither stored steps nor image tokens
             are trained.
+        text_clip: the same of tokens; None if no text is trained.
         image_tokens: the gap of images is that of tokens, and has their limit.
 
     Raises:
@@ -85,8 +87,10 @@ def choose_old_log_probs(
                 hint="compare noise levels, guidance, dtype and batch sizes of sampling and"
                 f" training, or raise guards.{guards[part]}_mismatch",
             )
-    floor = gaps.get("image", 0.0)
-    return "replayed" if image_clip is not None and floor > image_clip / 10.0 else "sampled"
+    for part, clip in (("image", image_clip), ("text", text_clip)):
+        if clip is not None and gaps.get(part, 0.0) > clip / 10.0:
+            return "replayed"
+    return "sampled"
 
 
 def refuse_unscored(rows: Sequence[TrajectoryScores], *, share: float) -> None:

@@ -225,7 +225,8 @@ class TrainingSettings:
     """Which weights sample; DiffusionNFT samples from `old`."""
     old_log_probs: Literal["auto", "sampled", "replayed"] = "auto"
     """What a ratio's denominator is: the sampler's numbers, or those of a replay under the same
-    weights. auto: the sampler's, unless they differ by more than a tenth of the image clip."""
+    weights. auto: the sampler's, unless they differ by more than a tenth of the clip of images or,
+    in the mean over tokens, of text."""
     image: ImageLossSettings = field(default_factory=ImageLossSettings)
     text: TextLossSettings = field(default_factory=TextLossSettings)
     advantage: AdvantageSettings = field(default_factory=AdvantageSettings)

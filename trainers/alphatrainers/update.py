@@ -220,20 +220,28 @@ class Updater:
                 shares.append(share)
             for one in fetched_shares(shares):
                 _widen_gap(gaps, one.gap)
-        image = self._settings.image
+        image, text = self._settings.image, self._settings.text
         algorithm = image.algorithm
         stored = algorithm is not None and algorithm.trains_on.needs_window
         ratios = stored or image.token_algorithm is not None
         clip = min(image.clip_low, image.clip_high) if ratios else None
-        chosen = self._old_log_probs(self._largest(gaps), image_clip=clip)
+        text_clip = min(text.clip_low, text.clip_high) if text.trained else None
+        chosen = self._old_log_probs(self._largest(gaps), image_clip=clip, text_clip=text_clip)
         wanted = self._settings.old_log_probs
         return chosen if wanted == "auto" else wanted
 
-    def _old_log_probs(self, gaps: Mapping[str, float], *, image_clip: float | None) -> OldLogProbs:
+    def _old_log_probs(
+        self,
+        gaps: Mapping[str, float],
+        *,
+        image_clip: float | None = None,
+        text_clip: float | None = None,
+    ) -> OldLogProbs:
         return choose_old_log_probs(
             gaps,
             self._settings.guards,
             image_clip=image_clip,
+            text_clip=text_clip,
             image_tokens=self._settings.image.token_algorithm is not None,
         )
 
@@ -276,7 +284,7 @@ class Updater:
             loss += one.loss
         if checked:
             done.gaps = self._largest(gaps)
-            self._old_log_probs(done.gaps, image_clip=None)
+            self._old_log_probs(done.gaps)
         done.losses.append(float(self._summed(torch.tensor([loss], dtype=torch.float64))))
         done.gradient_norms.append(self._engine.update())
         done.learning_rates = self._engine.learning_rates
