@@ -58,9 +58,11 @@ from alphagrpo.validation import BenchmarkValidation, open_validation, refuse_re
 from alphatrainers import strict_yaml
 from alphatrainers.protocols import RewardFunction, StepInfo, Task
 from alphatrainers.reward_scoring import RewardUse
-from alphatrainers.trainer_components import TrainerComponents
+from alphatrainers.trainer_components import TrainerComponents, without_defaults
 from alphatrainers.trajectory import Program, TrainingPrompt
 
+_ADDED_LATER = {("draw", "tokens"): None, ("refine", "initial", "tokens"): None}
+"""Keys of `task` that older folders do not know, with the value that changes nothing."""
 VALIDATIONS = "validation"
 """Folder of a training that holds the run folders of its validations."""
 
@@ -100,7 +102,9 @@ def assemble(recipe: TrainingRecipe, context: AssemblyContext) -> TrainerCompone
         ],
         panel=panel(recipe, opened, prompts),
         decisive={
-            "task": strict_yaml.to_plain(_with_shift(recipe.task, opened)),
+            "task": without_defaults(
+                strict_yaml.to_plain(_with_shift(recipe.task, opened)), _ADDED_LATER
+            ),
             "validation": [_decisive(one) for one in recipe.validation],
         },
     )
@@ -225,6 +229,10 @@ def _draw_from_text(settings: TaskSettings) -> ImageSamplingSettings:
 def _sampling_spec(
     draw: ImageSamplingSettings, settings: TaskSettings, opened: PolicyHandle, *, think: bool
 ) -> SamplingSpec:
+    if (draw.tokens is not None) != opened.samples_tokens:
+        how = "samples images token by token" if opened.samples_tokens else "denoises its images"
+        keys = "tokens, without points" if opened.samples_tokens else "points, without tokens"
+        raise AlphaBenchError(f"{opened.name!r} {how}", hint=f"give task.draw the key {keys}")
     schedule = opened.schedule if draw.shift is None else None
     spec = draw.spec(guidance(draw.guidance), size=opened.size, schedule=schedule)
     return SamplingSpec(

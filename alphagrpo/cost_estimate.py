@@ -47,6 +47,7 @@ from alphatrainers.settings import TrainingSettings
 SIZE_ESTIMATES: Final[Mapping[str, str]] = {
     "bagel": "alphagrpo.policies.bagel_sizes:bagel_sizes",
     "diffusers": "alphagrpo.policies.diffusers_sizes:diffusers_sizes",
+    "janus": "alphagrpo.policies.janus_sizes:janus_sizes",
     "nano": "alphagrpo.policies.bagel_sizes:nano_sizes",
 }
 """Kind of checkpoint -> function of its settings, location and `training`. It works without the
@@ -99,7 +100,8 @@ def _estimates(recipe: TrainingRecipe, *, counted_from: float, devices: int) -> 
         model.sizes,
         latent_tokens=_latent_tokens(draw, model),
         branches=_branches(draw),
-        window=draw.window.at(0, n_steps=draw.points - 1, seed=recipe.training.seed),
+        window=_window(recipe),
+        cached_image_tokens=0 if draw.tokens is None else _latent_tokens(draw, model),
         read_tokens=_read_tokens(recipe, model),
         written_tokens=recipe.task.thought.max_tokens if _thinks(recipe) else 0,
     )
@@ -197,10 +199,21 @@ def _with_options(model: PolicySizes, options: Mapping[str, object]) -> PolicySi
 
 def _latent_tokens(draw: ImageSamplingSettings, model: PolicySizes) -> int:
     width, height = draw.width or model.image_size[0], draw.height or model.image_size[1]
-    return (width // model.token_pixels) * (height // model.token_pixels) + 2
+    marks = 2 if draw.tokens is None else 0
+    return (width // model.token_pixels) * (height // model.token_pixels) + marks
+
+
+def _window(recipe: TrainingRecipe) -> range:
+    draw = recipe.task.draw
+    if draw.tokens is not None:
+        return range(0)
+    return draw.window.at(0, n_steps=draw.n_steps, seed=recipe.training.seed)
 
 
 def _branches(draw: ImageSamplingSettings) -> tuple[int, ...]:
+    """Passes over the image by denoising step; all tokens of an image are one such pass."""
+    if draw.tokens is not None:
+        return (1 if draw.tokens.guidance == 1.0 else 2,)
     how = guidance(draw.guidance) or Guidance(text_scale=1.0)
     return tuple(how.branches(sigma) for sigma in draw.sigmas()[:-1])
 

@@ -19,13 +19,18 @@ from alphabench.core.yaml_parsing import Tree, parse_yaml
 from alphagrpo.recipe_names import RECIPE_FILE, recipe_names
 from alphagrpo.rectification import Rectification
 from alphagrpo.rewards.reward_kinds import RewardSettings
-from alphagrpo.tasks import Schedule, Window
+from alphagrpo.tasks import ImageStep, Schedule, Window
 from alphatrainers import strict_yaml
 from alphatrainers.algorithms.schedules import sigmas_of_points
 from alphatrainers.algorithms.sde_steps import Density, StepKind, usual_density
-from alphatrainers.image_algorithms import IMAGE_ALGORITHMS, NOT_TRAINED, ImageLossSettings
+from alphatrainers.image_algorithms import (
+    IMAGE_ALGORITHMS,
+    NOT_TRAINED,
+    TOKEN_ALGORITHMS,
+    ImageLossSettings,
+)
 from alphatrainers.settings import TrainingSettings
-from alphatrainers.trajectory import GenerateImage, GenerateText
+from alphatrainers.trajectory import GenerateImage, GenerateImageTokens, GenerateText
 
 TaskKind = Literal["t2i", "rt2i", "edit", "srr", "mixed"]
 _PACKAGE: Final = "alphagrpo"
@@ -62,7 +67,7 @@ class PolicySettings:
     """What is trained."""
 
     checkpoint: str
-    """As `--ckpt` takes it: nano, a BAGEL folder or hub id, a diffusers pipeline."""
+    """As `--ckpt` takes it: nano, a BAGEL or Janus folder or hub id, a diffusers pipeline."""
     options: Mapping[str, object] = field(default_factory=dict)
     """As `--set` takes them. They also decide how validations generate."""
 
@@ -91,11 +96,32 @@ class GuidanceSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSamplingSettings:
+    """How the tokens of an image are sampled, and scored when they are trained."""
+
+    temperature: float = 1.0
+    guidance: float = 5.0
+    """Scale of classifier-free guidance on logits; 1 is none."""
+
+    def __post_init__(self) -> None:
+        self.spec(width=1, height=1)
+
+    def spec(self, *, width: int, height: int) -> GenerateImageTokens:
+        """The step of a program; pixels."""
+        return GenerateImageTokens(
+            width=width, height=height, temperature=self.temperature, guidance=self.guidance
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSamplingSettings:
     """How images are sampled in training."""
 
-    points: int
-    """Noise levels; there is one step fewer."""
+    points: int | None = None
+    """Noise levels; there is one step fewer. Needed for images that are denoised."""
+    tokens: TokenSamplingSettings | None = None
+    """Needed for a model that samples images token by token; no other key but width and height has
+    a meaning then."""
     width: int | None = None
     """Pixels; null takes the checkpoint's own."""
     height: int | None = None
@@ -116,6 +142,15 @@ class ImageSamplingSettings:
         for name, side in (("width", self.width), ("height", self.height)):
             if side is not None and not 1 <= side <= _LARGEST_SIDE:
                 raise ValueError(f"{name}={side}: a side has 1 to {_LARGEST_SIDE} pixels")
+        if (self.points is None) == (self.tokens is None):
+            raise ValueError(
+                "points is needed, or tokens for a model that samples images token by token; "
+                "not both"
+            )
+        if self.points is None:
+            if self.guidance is not None:
+                raise ValueError("the guidance of an image of tokens is tokens.guidance")
+            return
         if not 2 <= self.points <= _MOST_POINTS:
             raise ValueError(f"points={self.points}: a schedule has 2 to {_MOST_POINTS} points")
         # Checked now, for every window of a run, by making a program of it.
@@ -127,16 +162,25 @@ class ImageSamplingSettings:
                 f"window={self.window.described} does not fit the {n_steps} steps that "
                 f"points={self.points} makes: {error}"
             ) from error
-        replace(self.spec(None, size=(1, 1)), window=window)
+        spec = self.spec(None, size=(1, 1))
+        assert isinstance(spec, GenerateImage)
+        replace(spec, window=window)
+
+    @property
+    def n_steps(self) -> int:
+        """Denoising steps; none for an image of tokens."""
+        return 0 if self.points is None else self.points - 1
 
     def sigmas(self) -> tuple[float, ...]:
-        """Noise levels by the shift alone."""
+        """Noise levels by the shift alone; none for an image of tokens."""
+        if self.points is None:
+            return ()
         shift = USUAL_SHIFT if self.shift is None else self.shift
         return sigmas_of_points(self.points, shift=shift)
 
     def spec(
         self, guidance: object, *, size: tuple[int, int], schedule: Schedule | None = None
-    ) -> GenerateImage:
+    ) -> ImageStep:
         """The step of a program, without its window.
 
         Args:
@@ -145,10 +189,12 @@ class ImageSamplingSettings:
             schedule: its own, taken where the recipe names no shift.
         """
         width, height = self.width or size[0], self.height or size[1]
+        if self.tokens is not None:
+            return self.tokens.spec(width=width, height=height)
         if schedule is None or self.shift is not None:
             sigmas = self.sigmas()
         else:
-            sigmas = schedule(self.points - 1, width, height)
+            sigmas = schedule(self.n_steps, width, height)
         return GenerateImage(
             width=width,
             height=height,
@@ -323,6 +369,13 @@ class TrainingRecipe:
 def _refuse_untrainable(
     draw: ImageSamplingSettings, image: ImageLossSettings, section: str
 ) -> None:
+    if image.trained and (draw.tokens is None) != (image.token_algorithm is None):
+        known = IMAGE_ALGORITHMS if draw.tokens is None else TOKEN_ALGORITHMS
+        how = "denoised" if draw.tokens is None else "sampled token by token"
+        raise ValueError(
+            f"image.kind={image.kind} is not defined for {section}, whose images are {how}: use "
+            f"{', '.join(known)} or {NOT_TRAINED}"
+        )
     algorithm = image.algorithm
     if algorithm is None or not algorithm.trains_on.needs_window:
         return

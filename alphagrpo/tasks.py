@@ -38,6 +38,7 @@ from alphatrainers.protocols import (
 from alphatrainers.trajectory import (
     TASK,
     GenerateImage,
+    GenerateImageTokens,
     GenerateText,
     InputImage,
     InputText,
@@ -49,6 +50,8 @@ from alphatrainers.trajectory import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+ImageStep = GenerateImage | GenerateImageTokens
+"""A step of a program that generates an image."""
 Resize = Callable[["Image"], "Image"]
 """Resizes a source image to the size in which a policy reads it and generates its edit."""
 
@@ -102,21 +105,25 @@ class Window:
 class ImageSampling:
     """How images are sampled in every training step; the window moves with the step."""
 
-    spec: GenerateImage
-    """With an empty window."""
+    spec: ImageStep
+    """With an empty window; tokens have none."""
     window: Window
     schedule: Schedule | None = None
     """Of a policy whose noise levels depend on the size; None leaves those of `spec`."""
 
-    def at(self, step_info: StepInfo) -> GenerateImage:
+    def at(self, step_info: StepInfo) -> ImageStep:
         """With the window of this training step."""
+        if isinstance(self.spec, GenerateImageTokens):
+            return self.spec
         n_steps = len(self.spec.sigmas) - 1
         return replace(
             self.spec, window=self.window.at(step_info.step, n_steps=n_steps, seed=step_info.seed)
         )
 
-    def sized(self, spec: GenerateImage, width: int, height: int) -> GenerateImage:
+    def sized(self, spec: ImageStep, width: int, height: int) -> ImageStep:
         """The step `spec` for an image of another size; pixels."""
+        if isinstance(spec, GenerateImageTokens):
+            return replace(spec, width=width, height=height)
         sigmas = spec.sigmas
         if self.schedule is not None:
             sigmas = self.schedule(len(sigmas) - 1, width, height)
@@ -155,7 +162,7 @@ def make_program(
 
 
 def text_to_image_steps(
-    prompt: TrainingPrompt, sampling: SamplingSpec, spec: GenerateImage
+    prompt: TrainingPrompt, sampling: SamplingSpec, spec: ImageStep
 ) -> list[ProgramStep]:
     """System prompt, prompt, thought, image; without a thought: prompt, image."""
     if sampling.thought is None:
@@ -165,7 +172,7 @@ def text_to_image_steps(
 
 
 def image_to_image_steps(
-    source: Image, instruction: str, sampling: SamplingSpec, spec: GenerateImage
+    source: Image, instruction: str, sampling: SamplingSpec, spec: ImageStep
 ) -> list[ProgramStep]:
     """The source image, then the instruction; the source decides the size."""
     steps: list[ProgramStep] = []

@@ -26,6 +26,7 @@ TRAINING_ADAPTERS: Final[Mapping[str, str]] = {
     "alphabench.checkpoints.bagel:BagelHandle": "alphagrpo.policies.bagel_training:BagelTraining",
     "alphabench.checkpoints.diffusers:DiffusersCheckpoint": "alphagrpo.policies.diffusers_training:"
     "DiffusersTraining",
+    "alphabench.checkpoints.janus:JanusHandle": "alphagrpo.policies.janus_training:JanusTraining",
 }
 """Class of a checkpoint (of its `handle` for a unified model) -> the class that implements the
 protocols of this package for it, called with `checkpoint=` the generator. Other checkpoints
@@ -33,8 +34,6 @@ implement them themselves."""
 _NOT_TRAINABLE: Final = {
     "http": "its weights are not on this machine",
     "images": "it is a folder of images",
-    "janus": "it samples an image token by token, and the trainer has losses for denoising steps "
-    "and for text alone",
     "scene": "it has no weights",
 }
 
@@ -87,6 +86,6 @@ def _trainable(generator: Generator, spec: str) -> TrainableCheckpoint:
     why = _NOT_TRAINABLE.get(kind, "it implements no TrainableCheckpoint")
     raise AlphaBenchError(
         f"{spec!r} cannot be trained: {why}",
-        hint="train nano, a BAGEL checkpoint, a diffusers pipeline, or a model of your own "
+        hint="train nano, BAGEL, Janus, a diffusers pipeline, or a model of your own "
         "(docs/extending/unified_model.md)",
     )

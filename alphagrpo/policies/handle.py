@@ -37,6 +37,8 @@ class PolicyHandle:
     """Can read a source image."""
     schedule: Schedule | None = None
     """Its own noise levels, for recipes that name no shift. None takes `recipe.USUAL_SHIFT`."""
+    samples_tokens: bool = False
+    """Samples images token by token, instead of denoising them."""
 
 
 def trained_digest(module: nn.Module) -> str:

@@ -16,7 +16,7 @@ EXPECTED = {
     "nano-rt2i", "nano-srr", "nano-awm", "nano-nft", "nano-holistic", "bagel-rt2i", "bagel-srr",
     "bagel-unigrpo-style", "bagel-awm", "sd35-dvreward",
     "sd35-large-dvreward", "flux1-dvreward", "flux2-klein-dvreward", "qwen-image-dvreward",
-    "z-image-dvreward",
+    "z-image-dvreward", "janus-pro-dvreward",
 }  # fmt: skip
 
 
@@ -30,7 +30,8 @@ def test_a_recipe_of_the_package_says_what_it_costs_and_what_was_measured(name: 
     assert recipe.about.costs
     assert recipe.about.measured
     stored = recipe.training.image.kind in {"flow_grpo", "guard"}
-    assert stored == (recipe.task.draw.window.kind != "none")
+    denoised = recipe.task.draw.tokens is None
+    assert stored == (denoised and recipe.task.draw.window.kind != "none")
     assert recipe.validation
 
 

@@ -40,7 +40,7 @@ def test_a_folder_is_benchmarked_and_a_larger_limit_keeps_its_images(
     [
         (("geneval:mini", "--set", "temprature=0"), "did you mean 'temperature'"),
         (("geneval:mini", "--think"), "does not think before it generates"),
-        (("geneval:mini", "--lora", "owner/lora"), "takes no LoRA"),
+        (("geneval:mini", "--lora", "./lora"), "there is no LoRA './lora'"),
     ],
 )
 def test_what_it_cannot_do_is_one_sentence_before_the_first_image(

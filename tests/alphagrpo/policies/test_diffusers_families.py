@@ -176,7 +176,9 @@ def test_a_recipe_that_names_a_shift_keeps_it(opened: Opened) -> None:
         settings = TaskSettings(kind="t2i", draw=replace(draw, shift=shift))
         task = make_task(settings, opened.handle, {})
         assert isinstance(task, TextToImageTask)
-        assert task.sampling.image.spec.sigmas == expected
+        spec = task.sampling.image.spec
+        assert isinstance(spec, GenerateImage)
+        assert spec.sigmas == expected
 
 
 def replayed(opened: Opened, made: list[Trajectory]) -> list[Tensor]:

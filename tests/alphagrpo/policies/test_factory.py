@@ -22,7 +22,6 @@ from alphagrpo.recipe import PolicySettings
 from alphatrainers import lora_adapters
 from alphatrainers.settings import LoraSettings
 from tests.support.tiny_bagel import save_bagel
-from tests.support.tiny_janus import save_janus
 
 SMALL = {"width": 32, "height": 32, "timesteps": 3, "max_think_tokens": 4}
 
@@ -92,7 +91,6 @@ def test_a_validation_thinks_after_the_text_of_the_training(base: Path) -> None:
     assert model.sampling.reflect_prompt == "{prompt}: mend"
 
 
-def test_janus_is_not_trained_and_the_refusal_says_why(tmp_path: Path) -> None:
-    folder = save_janus(tmp_path / "janus")
-    with pytest.raises(AlphaBenchError, match="samples an image token by token"):
-        open_trainable(PolicySettings(checkpoint=str(folder)), device="cpu")
+def test_rendered_scenes_are_not_trained_and_the_refusal_says_why() -> None:
+    with pytest.raises(AlphaBenchError, match="it has no weights"):
+        open_trainable(PolicySettings(checkpoint="scene:"), device="cpu")

@@ -106,7 +106,7 @@ class Janus:
     ) -> list[GenerationResult | NotGenerated]:
         """See `UnifiedModel.generate`; it neither edits nor thinks."""
         assert not think, "Janus cannot think before it generates"
-        refusals = [self._refusal(task) for task in tasks]
+        refusals = [self.refusal(task) for task in tasks]
         able = [task for task, refusal in zip(tasks, refusals, strict=True) if refusal is None]
         images = (one for batch in self._batches(able) for one in self._images(batch))
         results = (refusal or next(images) for refusal in refusals)
@@ -172,7 +172,8 @@ class Janus:
             )
         )
 
-    def _refusal(self, task: GenerationTask) -> NotGenerated | None:
+    def refusal(self, task: GenerationTask) -> NotGenerated | None:
+        """Why a request is not generated: its size, or a prompt that cannot be read as text."""
         assert task.source is None, "Janus does not edit"
         side = image_side(self.network)
         if (task.width or side, task.height or side) != (side, side):
@@ -277,7 +278,7 @@ def sample_image_tokens(
     return torch.stack([step.token_B for step in steps], dim=1)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def image_token_steps(
     network: Any,
     prompts: JanusPrompts,
