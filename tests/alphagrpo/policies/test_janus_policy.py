@@ -19,7 +19,7 @@ from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.models.unified_model import GenerationResult, GenerationTask
 from alphagrpo.cost_estimate import estimate_sizes, forecast
-from alphagrpo.export import export_run
+from alphagrpo.export import ExportTarget, export_run
 from alphagrpo.policies.factory import open_policy
 from alphagrpo.policies.handle import PolicyHandle
 from alphagrpo.policies.janus_policy import JanusPolicy
@@ -346,9 +346,10 @@ def test_merged_weights_are_a_checkpoint_that_draws_the_same(folder: Path, tmp_p
     opened = load(folder)
     training(opened, tmp_path / "run", "optimiser.lr=0.05").train()
     adapter = tmp_path / "run" / "checkpoints" / "step-000002" / "train"
-    recipe = {"policy": {"checkpoint": str(folder), "options": {"dtype": "float32"}}}
-    (adapter.parent / "recipe.yaml").write_text(json.dumps(recipe))
-    export_run(adapter, tmp_path / "merged", base=None, merge=True)
+    changes = [f"policy.checkpoint={folder}", "policy.options={dtype: float32}"]
+    recipe = strict_yaml.to_yaml(load_recipe("janus-pro-dvreward", changes))
+    (adapter.parent / "recipe.yaml").write_text(recipe)
+    export_run(adapter, ExportTarget(out=tmp_path / "merged", merge=True), base=None)
     options, images = {"dtype": "float32"}, []
     for one in (open_checkpoint(str(tmp_path / "merged"), options=options), opened.generator(),
                 open_checkpoint(str(folder), options=options)):  # fmt: skip
