@@ -216,7 +216,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert invoke("train", recipe, "training.steps=1", *words).exit_code == 0
     with pytest.raises(AlphaBenchError, match="holds a training"):
         invoke("train", recipe, *words)
-    said = invoke("train", recipe, *words, "--resume")
+    said = invoke("train", recipe, *words, "--resume=yes")
     assert said.exit_code == 0, said.output
     for view in ("train", "ema"):
         file = Path("checkpoints") / "step-000002" / view / "adapter_model.safetensors"
@@ -240,13 +240,13 @@ def test_a_training_is_not_resumed_as_another_and_keeps_its_recipe(
 ) -> None:
     before = (trained / "recipe.yaml").read_text()
     with pytest.raises(AlphaBenchError, match=rf"another training, .*{where}: "):
-        invoke("train", recipe, change, "--out", trained, "--device", "cpu", "--resume")
+        invoke("train", recipe, change, "--out", trained, "--device", "cpu", "--resume=yes")
     assert (trained / "recipe.yaml").read_text() == before
 
 
 def test_nothing_is_resumed_that_was_not_begun(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="no training"):
-        invoke("train", recipe, "--out", tmp_path / "none", "--resume")
+        invoke("train", recipe, "--out", tmp_path / "none", "--resume=yes")
 
 
 def test_merged_weights_draw_what_the_adapter_draws(
