@@ -92,7 +92,7 @@ def _placed(folder: Path) -> TrainedWeights:
     if training == path.parent:
         best = bool(_BEST.fullmatch(path.name))
         step = TrainingFolder(training).best_step() if best else None
-        view = _first_view(read_tree(training / RECIPE_FILE)) if best else None
+        view = _best_view(training) if best else None
         return TrainedWeights(folder=folder, training=training, step=step, view=view, best=best)
     match = _STEP.fullmatch(path.parent.name)
     if match is None:
@@ -100,8 +100,14 @@ def _placed(folder: Path) -> TrainedWeights:
     return TrainedWeights(folder=folder, training=training, step=int(match[1]), view=path.name)
 
 
-def _first_view(recipe: Tree) -> str | None:
-    views = section(recipe, "training").get("validate_views")
+def _best_view(training: Path) -> str | None:
+    """Whose best point `best` holds, as the training recorded it or as its recipe says."""
+    if (recorded := TrainingFolder(training).best_view()) is not None:
+        return recorded
+    settings = section(read_tree(training / RECIPE_FILE), "training")
+    if isinstance(chosen := settings.get("best_view"), str):
+        return chosen
+    views = settings.get("validate_views")
     return str(views[0]) if isinstance(views, list) and views else None
 
 

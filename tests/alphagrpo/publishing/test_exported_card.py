@@ -132,6 +132,26 @@ def test_weights_of_a_checkpoint_find_their_training_and_their_own_scores(
     assert "validations and rewards, at other steps or of other weights:" in card
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_view_of_the_best_weights_is_the_one_that_the_training_chose(
+    recorded: bool, training: Path, tmp_path: Path
+) -> None:
+    def change(recipe: dict[str, Any]) -> None:
+        recipe["training"] |= {"validate_views": ["train", "ema"], "best_view": "ema"}
+
+    if recorded:
+        (training / "best.json").write_text('{"step": 2, "view": "ema"}')
+    else:
+        change_recipe(training, change)
+    lines = (training / "validation.jsonl").read_text().splitlines()
+    other = {**json.loads(lines[1]), "view": "ema", "value": 0.5, "folder": None}
+    (training / "validation.jsonl").write_text("\n".join([*lines, json.dumps(other)]) + "\n")
+    exported(training, tmp_path / "adapter")
+    found = rows(card_of(tmp_path / "adapter"))
+    assert found["weights"] == ["`ema`: the moving average of the trained weights"]
+    assert found["geneval:mini"][1] == "0.500 [0.000, 1.000]"
+
+
 @pytest.mark.parametrize("named", ["", "train"])
 def test_a_checkpoint_in_parts_is_refused_with_the_way_to_complete_weights(
     named: str, training: Path, tmp_path: Path
