@@ -3,6 +3,7 @@
     FILE.jsonl   one object a line, `prompt` and whatever is known of it: AlphaGRPO's released
                  files, those of `alphabench dvreward decompose`, GenEval's metadata
     FILE.txt     one prompt a line
+    FILE.parquet a table with a column `prompt`, and further columns as the keys of a line
     small:       prompts of the synthetic world with GenEval's facts, any number; `small:?seed=1`
     NAME         the prompts of a benchmark, `geneval:long`, with its facts and source images
 
@@ -29,7 +30,7 @@ from alphabench.scenes.descriptions import facts_key, geneval_prompt
 from alphabench.scenes.small_world_sampling import TASKS, task_small
 from alphabench.types import Sample
 from alphagrpo.dvreward.prompt_sources import questions_from_facts
-from alphagrpo.dvreward.prompt_texts import read_prompts
+from alphagrpo.dvreward.prompt_texts import read_parquet, read_prompts
 from alphagrpo.dvreward.question_files import OURS, facts_of, from_row
 from alphagrpo.prompt_facts import GROUP, SOURCE
 from alphatrainers.guards import normalised
@@ -76,7 +77,7 @@ def load_prompts(
     if name == SMALL:
         return list(small_prompts(fill(SmallOptions, options, owner=SMALL), held_out=held_out))
     path = Path(source).expanduser()
-    if path.suffix in (".jsonl", ".txt") or "/" in source or path.exists():
+    if path.suffix in (".jsonl", ".parquet", ".txt") or "/" in source or path.exists():
         return _from_file(path)
     samples = open_benchmark(source).samples()
     every = [_from_sample(sample) for sample in samples]
@@ -178,13 +179,16 @@ def _from_file(path: Path) -> list[TrainingPrompt]:
     if not path.exists():
         raise AlphaBenchError(
             f"the file of prompts {str(path)!r} does not exist",
-            hint="set prompts.source to a .jsonl or .txt file of yours (alphagrpo20k comes with "
-            "AlphaGRPO's released code, by Git LFS), to small: or to a benchmark",
+            hint="set prompts.source to a .jsonl, .parquet or .txt file of yours (alphagrpo20k "
+            "comes with AlphaGRPO's released code, by Git LFS), to small: or to a benchmark",
         )
+    if path.suffix == ".parquet":
+        rows = read_parquet(path)
+        return [_from_row(row, path, number) for number, row in enumerate(rows)]
     if path.suffix not in (".jsonl", ".txt"):
         raise AlphaBenchError(
             f"{str(path)!r} is no file of prompts by its name",
-            hint="name a .jsonl or .txt file as prompts.source",
+            hint="name a .jsonl, .parquet or .txt file as prompts.source",
         )
     prompts = read_prompts(path)  # says which line is wrong
     if path.suffix == ".txt":

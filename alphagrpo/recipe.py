@@ -294,7 +294,7 @@ class PromptSettings:
     """Where prompts come from; see `alphagrpo.prompts`."""
 
     source: str
-    """FILE.jsonl, FILE.txt, small:?count=N, or a benchmark."""
+    """FILE.jsonl, FILE.parquet, FILE.txt, small:?count=N, or a benchmark."""
     questions: Path | None = None
     """A question file for prompts that have no questions of their own."""
     limit: int | None = None

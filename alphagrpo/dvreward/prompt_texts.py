@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +50,37 @@ def read_prompts(path: Path) -> list[NumberedPrompt]:
             found.append(NumberedPrompt(text=text, index=index))
     if not found:
         raise AlphaBenchError(f"{str(path)!r} holds no prompt", hint="write one prompt a line")
+    return found
+
+
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    """The rows of a parquet file with a text column `prompt`, without cells that are null.
+
+    Raises:
+        AlphaBenchError: no such file, one that is no table of prompts, or pyarrow is missing.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise AlphaBenchError(
+            f"reading {path.name!r} needs pyarrow", hint="pip install 'alphabench[data]'"
+        )
+    from pyarrow import ArrowException, parquet
+
+    try:
+        table: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    except (OSError, ArrowException) as error:
+        raise AlphaBenchError(
+            f"{str(path)!r} cannot be read ({error})", hint="name a parquet file of prompts"
+        ) from error
+    found = [{key: value for key, value in row.items() if value is not None} for row in table]
+    for number, row in enumerate(found, start=1):
+        text = row.get("prompt")
+        if not isinstance(text, str) or not text.strip():
+            raise AlphaBenchError(
+                f"row {number} of {path.name!r} has no text 'prompt'",
+                hint="name the column of the prompts 'prompt'",
+            )
+    if not found:
+        raise AlphaBenchError(f"{str(path)!r} holds no prompt", hint="write one prompt a row")
     return found
 
 

@@ -157,3 +157,30 @@ def test_facts_that_are_not_geneval_s_are_refused_with_their_prompt(
 ) -> None:
     with pytest.raises(AlphaBenchError, match=r"the facts of 'a dog' in 'p\.jsonl'"):
         load(written_to(tmp_path / "p.jsonl", {"prompt": "a dog", "include": include}))
+
+
+def test_a_parquet_file_gives_the_prompts_of_the_same_lines(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows: list[dict[str, Any]] = [
+        {"prompt": "two green apples on a table"},
+        {
+            "prompt": "a photo of three dogs",
+            "tag": "counting",
+            "include": [{"class": "dog", "count": 3}],
+        },
+    ]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    parquet.write_table(
+        arrow.Table.from_pylist([{"tag": None, "include": None, **row} for row in rows]),
+        tmp_path / "own.parquet",
+    )
+    assert load(str(tmp_path / "own.parquet")) == load(str(tmp_path / "own.jsonl"))
+    parquet.write_table(arrow.Table.from_pylist([{"text": "a dog"}]), tmp_path / "text.parquet")
+    with pytest.raises(AlphaBenchError, match=r"row 1 of 'text.parquet' has no text 'prompt'"):
+        load(str(tmp_path / "text.parquet"))
+    (tmp_path / "no.parquet").write_bytes(b"nothing of the kind")
+    with pytest.raises(AlphaBenchError, match=r"'.*no.parquet' cannot be read"):
+        load(str(tmp_path / "no.parquet"))
+    with pytest.raises(AlphaBenchError, match="does not exist"):
+        load(str(tmp_path / "absent.parquet"))
