@@ -140,6 +140,7 @@ class RankEngine:
             asked, order = self._workers, _Order("open", opener=self._opener)
         else:
             asked = [worker for worker in self._workers if worker.to_do is not None]
+            self._processes.stop.check()  # while the others wait for an order
             order = _Order("work", batches=tuple(worker.to_do for worker in self._workers))
         replies = self._follow(self._processes.of_first(order))
         for worker, reply in zip(self._workers, replies, strict=True):
@@ -151,6 +152,7 @@ class RankEngine:
     def _follow(self, order: _Order) -> list[bytes]:
         """Does this process's part; the replies of all."""
         reply = b""
+        self._processes.begins(f"validation, {order.kind}")
         if order.kind == "open":
             place = f"of rank {self._processes.rank}"
             self._handler, reply = open_handler(

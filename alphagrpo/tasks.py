@@ -31,6 +31,7 @@ from alphatrainers.protocols import (
     JsonValue,
     Score,
     ScoredTrajectory,
+    SplitsGroups,
     StepInfo,
     Task,
     TrajectoryCollector,
@@ -202,6 +203,11 @@ class TextToImageTask(_Stateless):
 
     sampling: SamplingSpec
 
+    @property
+    def splits_groups(self) -> bool:
+        """Members do not depend on one another."""
+        return True
+
     def collect(
         self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
     ) -> list[ScoredTrajectory]:
@@ -217,7 +223,7 @@ class TextToImageTask(_Stateless):
                     member=n,
                 )
                 for prompt in prompts
-                for n in range(step_info.group_size)
+                for n in step_info.members_of(prompt)
             ]
         )
 
@@ -228,6 +234,11 @@ class EditTask(_Stateless):
 
     sampling: SamplingSpec
     resize: Resize
+
+    @property
+    def splits_groups(self) -> bool:
+        """Members do not depend on one another."""
+        return True
 
     def collect(
         self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
@@ -241,7 +252,7 @@ class EditTask(_Stateless):
             )
             programs += [
                 make_program("edit", prompt, steps, step_info=step_info, member=n)
-                for n in range(step_info.group_size)
+                for n in step_info.members_of(prompt)
             ]
         return collector.collect(programs)
 
@@ -416,6 +427,13 @@ class MixedTask(_Stateless):
     tasks: Mapping[str, Task]
     weights: Mapping[str, float]
     by: Literal["step", "group"] = "step"
+
+    @property
+    def splits_groups(self) -> bool:
+        """Whether all of its tasks do."""
+        return all(
+            isinstance(one, SplitsGroups) and one.splits_groups for one in self.tasks.values()
+        )
 
     def collect(
         self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo

@@ -15,6 +15,7 @@ import typer
 from alphabench.cli.continuation import Continuation
 from alphabench.cli.help_pages import OUTPUT, RUNNING, TRAIN, WHAT, command_page
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.stopping import UNDER_TORCHRUN, leave_with_parent
 from alphabench.core.terminal import echo
 from alphabench.runs.factories import check_writable
 from alphagrpo.recipe_names import recipe_names
@@ -141,6 +142,8 @@ def train_command(
     cache: Cache = None,
 ) -> None:
     """Train a checkpoint with AlphaGRPO; AlphaBench benchmarks validate it."""
+    if UNDER_TORCHRUN in os.environ:  # before what takes time: a launcher may be killed meanwhile
+        leave_with_parent(os.getppid())
     from alphagrpo.recipe import load_recipe
     from alphagrpo.training_run import (
         check_resumed,
@@ -173,11 +176,10 @@ def train_command(
         again.words = lambda: ["train", str(folder), "--resume", *options]
 
     def joined(together: Processes) -> None:
-        if together.watch is not None:
-            again.reason = together.watch.reason_to_stop
+        again.deferral, again.reason = together.defer_signals(), together.reason_to_stop
 
     outcome = run_training(chosen, folder, device=where, cache=cache, begun=begun, joined=joined)
-    if outcome is not None:
+    if outcome is not None and not outcome.stopped:
         _show_curves(folder)
         _print_outcome(folder, chosen, outcome)
 
@@ -288,7 +290,12 @@ def _dry_run(
         ("--device", partial(training_device, device)),
         (
             "--devices",
-            partial(refuse_idle, processes=devices, prompts=recipe.training.prompts_per_step),
+            partial(
+                refuse_idle,
+                recipe.training,
+                processes=devices,
+                splits="srr" not in recipe.task.kinds,
+            ),
         ),
     ):
         try:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from alphabench.core.errors import AlphaBenchError, unknown_name
-from alphabench.core.stopping import leave_with_parent
+from alphabench.core.stopping import UNDER_TORCHRUN, leave_with_parent
 from alphabench.python_arguments import path_or_none, text_or_none, truth
 from alphabench.results.training_result import TrainingResult
 from alphabench.runs.factories import check_writable
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Resume = Literal["yes", "no", "auto"]
 """auto begins where a folder holds no training, and continues it where it does."""
-_UNDER_TORCHRUN: Final = "TORCHELASTIC_RUN_ID"
 RUNS = Path("runs") / "train"
 """Folder of trainings started without a folder of their own."""
 
@@ -145,7 +144,7 @@ def resume_option(given: str | None, environment: Mapping[str, str]) -> Resume:
         AlphaBenchError: it is none.
     """
     if given is None:
-        return "auto" if _UNDER_TORCHRUN in environment else "no"
+        return "auto" if UNDER_TORCHRUN in environment else "no"
     for known in get_args(Resume):
         if given == known:
             return known  # type: ignore[no-any-return]
@@ -218,10 +217,10 @@ def run_training(
     from alphatrainers.trackers import refuse_missing_trackers
     from alphatrainers.trainer import Trainer
     from alphatrainers.trainer_components import RuntimeContext
-    from alphatrainers.training_display import NoDisplay
+    from alphatrainers.training_display import NoDisplay, observed
 
     refuse_missing_trackers(recipe.training.logging)
-    if torch.distributed.is_torchelastic_launched():
+    if UNDER_TORCHRUN in os.environ:
         leave_with_parent(os.getppid())
     together: Processes = distributed.join(torch.device(device))
     joined(together)
@@ -239,7 +238,7 @@ def run_training(
                 device=device,
                 report=display.note,
                 processes=together,
-                validation_progress=validation_progress(display),
+                validation_progress=validation_progress(observed(display, together.activity)),
             )
             around = RuntimeContext(
                 processes=together,

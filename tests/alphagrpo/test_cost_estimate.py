@@ -98,13 +98,14 @@ def test_shards_alone_divide_memory_among_devices(parallel: str, parts: int) -> 
     assert one["activations"] == eight["activations"]
 
 
-def test_more_devices_than_prompts_are_named_before_they_wait(
+def test_devices_without_work_are_named_before_they_wait(
     dry_run: Callable[..., Result],
 ) -> None:
-    said = dry_run("nano-rt2i", "--devices", "17")
-    assert "missing: --devices: 17 processes for 16 prompts a step" in said.output
+    said = dry_run("nano-srr", "--devices", "9")
+    assert "missing: --devices: 9 processes for 8 prompts a step" in said.output
     assert said.exit_code == 2
-    assert "--devices" not in dry_run("nano-rt2i", "--devices", "16").output
+    # Groups of the other tasks are split.
+    assert "--devices" not in dry_run("nano-rt2i", "--devices", "17").output
 
 
 def test_refinement_counts_its_initial_images() -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -99,6 +100,55 @@ def test_a_second_interrupt_ends_it_at_once_without_a_traceback() -> None:
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "told of SIGINT\n")
     assert err.count("Traceback") <= 1  # of this program, which catches nothing
+
+
+DEFERS = """
+    class Saving:
+        carried_out, taken = False, 0
+
+        def covers(self, by):
+            return by == signal.SIGTERM
+
+        def begin(self, by):
+            self.taken += 1
+            return self.covers(by) and {accepts}
+
+    saving = Saving()
+    stopping = Stopping(say, grace_seconds=0.2, deferral=lambda: saving)
+    with stopping.watched():
+        try:
+            ready()
+            while saving.taken < 2:
+                time.sleep(0.05)
+            time.sleep(0.5)  # longer than the grace
+            saving.carried_out = True
+            print("saved", flush=True)
+        finally:
+            stopping.leave()
+"""
+
+
+def test_a_command_that_saves_first_takes_its_time_whatever_comes_twice() -> None:
+    process = started(DEFERS.format(accepts=True))
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (143, "saved\ntold of SIGTERM\n", "")
+
+
+def test_a_command_that_cannot_save_any_more_ends_as_any_other() -> None:
+    process = started(DEFERS.format(accepts=False))
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, "told of SIGTERM\n")
+
+
+def test_an_interrupt_ends_a_command_that_would_save_after_sigterm() -> None:
+    process = started(DEFERS.format(accepts=True))
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "told of SIGINT\n")
 
 
 def test_what_was_ignored_stays_ignored() -> None:

@@ -58,6 +58,11 @@ class Ranks:
         os.kill(self.pid_of(rank), signal)
         self._since = time.monotonic()
 
+    def send_launcher(self, signal: int) -> None:
+        """A signal to torchrun itself."""
+        self.process.send_signal(signal)
+        self._since = time.monotonic()
+
     def end(self, *, seconds: float = 200.0) -> Ended:
         """Waits until every process has ended."""
         said, _ = self.process.communicate(timeout=seconds)
@@ -73,13 +78,15 @@ def ranks(
     folder: Path = ROOT,
     size: int = 2,
     environment: Mapping[str, str] | None = None,
+    restarts: int = 0,
 ) -> Iterator[Ranks]:
     """Starts `python -m module` in so many processes; none is left at the end."""
     mark = f"RANKS_OF_TEST={os.getpid()}-{time.monotonic_ns()}"
     name, _, value = mark.partition("=")
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {}), name: value}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*launcher, "--nproc-per-node", str(size), "-m", module, *map(str, words)]
+    launcher += ["--nproc-per-node", str(size), "--max-restarts", str(restarts)]
+    command = [*launcher, "-m", module, *map(str, words)]
     process = subprocess.Popen(
         command,
         cwd=folder,

@@ -403,12 +403,13 @@ class ToyTask:
 
     steps: tuple[ProgramStep, ...] = (TEXT, IMAGE)
     seen: list[str] = field(default_factory=list)
+    splits_groups: bool = True
 
     def programs(self, prompts: Sequence[TrainingPrompt], step_info: StepInfo) -> list[Program]:
         return [
             program_of(prompt, member, step_info, self.steps)
             for prompt in prompts
-            for member in range(step_info.group_size)
+            for member in step_info.members_of(prompt)
         ]
 
     def collect(

@@ -32,7 +32,7 @@ from alphatrainers.reward_scoring import RewardUse
 from alphatrainers.settings import TrainingSettings
 from alphatrainers.trainer import Trainer, TrainingOutcome
 from alphatrainers.trainer_components import RuntimeContext, TrainerComponents
-from alphatrainers.trajectory import TrainingPrompt, Trajectory
+from alphatrainers.trajectory import Program, TrainingPrompt, Trajectory
 from tests.support.toy_policy import PROMPTS, Brightness, Threes, ToyPolicy, ToyTask
 
 SETTINGS: dict[str, Any] = {
@@ -61,6 +61,8 @@ class Toy:
     """Whether the task has a state, which belongs to one number of processes."""
     broken: int | None = None
     """The rank that fails in the second step."""
+    hangs: int | None = None
+    """The rank that hangs in the second step."""
 
 
 @dataclass
@@ -98,6 +100,18 @@ class Broken(ToyTask):
         return super().collect(prompts, collector, step_info)
 
 
+class Hanging(ToyPolicy):
+    """Hangs in the second rollout."""
+
+    rollouts = 0
+
+    def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
+        self.rollouts += 1
+        if self.rollouts == 2:
+            time.sleep(3600.0)
+        return super().rollout(programs)
+
+
 def settings_of(*assignments: str) -> Toy:
     """The settings above, changed."""
     return strict_yaml.build_settings(
@@ -122,7 +136,10 @@ def train(
     if toy.broken == processes.rank:
         task = Broken(rank=processes.rank)
     parts = TrainerComponents(
-        policy=policy or ToyPolicy(), task=task, rewards=rewards, prompts=PROMPTS
+        policy=policy or (Hanging() if toy.hangs == processes.rank else ToyPolicy()),
+        task=task,
+        rewards=rewards,
+        prompts=PROMPTS,
     )
     around = RuntimeContext(processes=processes)
     return Trainer(parts, toy.training, folder, around).train()
@@ -131,7 +148,7 @@ def train(
 def main(words: Sequence[str]) -> None:
     """Errors and signals are told as the command line does."""
     again = Continuation(words)
-    stopping = Stopping(again.print)
+    stopping = Stopping(again.print, deferral=lambda: again.deferral)
     with stopping.watched():
         try:
             train_all(words, again)
@@ -144,13 +161,13 @@ def main(words: Sequence[str]) -> None:
 def train_all(words: Sequence[str], again: Continuation) -> None:
     torch.set_num_threads(1)
     together = distributed.join(torch.device("cpu"))
-    if together.watch is not None:
-        again.reason = together.watch.reason_to_stop
+    again.deferral, again.reason = together.defer_signals(), together.reason_to_stop
     with together.reporting():
         for divides, part in groupby(words, key=lambda word: word == "--"):
             if not divides:
                 folder, *assignments = part
-                train(Path(folder), *assignments, together=together)
+                if train(Path(folder), *assignments, together=together).stopped:
+                    break
         distributed.leave(together)
 
 

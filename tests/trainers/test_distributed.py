@@ -27,6 +27,12 @@ CASES = {
     "sharded adapters": (*COMMON, "training.parallel=shard"),
     "sharded weights": (*COMMON, "training.parallel=shard", "training.lora=null"),
     "resumed from one": (*COMMON, "queues=false", "training.parallel=shard", "training.lora=null"),
+    "split groups": (*COMMON[:2], "training.prompts_per_step=1"),
+    "split groups, sharded": (
+        *COMMON[:2],
+        "training.prompts_per_step=1",
+        "training.parallel=shard",
+    ),
     "odd share": (*COMMON[:2], "training.parallel=shard", "training.prompts_per_step=3"),
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from alphatrainers.image_monitors import image_sums, text_sums
+from alphatrainers.image_monitors import image_sums, text_sums, thumbnails
 from alphatrainers.panels import save_panel
 from alphatrainers.protocols import StepInfo
 from alphatrainers.trajectory import SampledImage, Trajectory
@@ -68,3 +68,15 @@ def test_a_panel_shows_images_side_by_side_in_their_order(tmp_path: Path) -> Non
         assert panel.size == (8, 8)
         corners = [panel.getpixel(place) for place in ((0, 0), (7, 0), (0, 7), (7, 7))]
     assert corners == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]
+
+
+def test_pairs_of_a_group_that_is_split_over_processes_count_once() -> None:
+    whole = shown("black", "white", "red")
+    for cut in (1, 2):
+        mine, others = whole[:cut], whole[cut:]
+        parts = [
+            image_sums(mine, thumbnails(others)).get("image/diversity", (0.0, 0.0)),
+            image_sums(others, thumbnails(mine)).get("image/diversity", (0.0, 0.0)),
+        ]
+        total, pairs = (sum(values) for values in zip(*parts, strict=True))
+        assert (total / pairs, pairs) == (pytest.approx(mean(whole, "diversity")), 3.0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from torch import distributed
 
 from alphabench.core.errors import AlphaBenchError
+from alphatrainers.rank_activity import RankActivity
 from alphatrainers.rank_watch import RankWatch
 from tests.support.rank_processes import ranks
 from tests.support.toy_training import train
@@ -168,6 +171,101 @@ def test_a_process_whose_torchrun_stops_it_says_which_one_ended(group: Group) ->
     assert group.watches[0].reason_to_stop() is None, "it was told"
 
 
+@pytest.fixture
+def working(group: Group) -> Iterator[Callable[[int], None]]:
+    """Three processes that make progress all the time; a call halts one of them."""
+    halted = [threading.Event() for _ in group.watches]
+
+    def work(rank: int) -> None:
+        activity = group.watches[rank].activity
+        activity.begin("rollout")
+        while not halted[rank].wait(0.05):
+            activity.advance()
+
+    for watch in group.watches:
+        watch.activity.stalled_seconds = 0.6
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(3)]
+    for thread in threads:
+        thread.start()
+    yield lambda rank: halted[rank].set()
+    for rank, thread in enumerate(threads):
+        halted[rank].set()
+        thread.join()
+
+
+def test_a_process_that_hangs_while_its_heart_beats_is_named_with_what_it_last_began(
+    group: Group, working: Callable[[int], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    time.sleep(0.3)
+    group.watches[1].activity.begin("update")
+    working(1)
+    for rank in range(3):
+        group.wait_for_end(rank)
+    said = capfd.readouterr().err
+    (line,) = [line for line in said.splitlines() if line.startswith("error")]
+    assert line.startswith(
+        f"error: process 2 of 3 on {socket.gethostname()!r} has made no progress"
+    )
+    assert line.endswith("it last began: update")
+    assert "training.guards.stalled_seconds" in said
+    assert "most recent call first" in said, "the stacks of the process"
+
+
+def test_the_first_process_notices_that_it_hangs_itself(
+    group: Group, working: Callable[[int], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    working(0)
+    group.wait_for_end(2)
+    assert "error: process 1 of 3 on" in capfd.readouterr().err
+
+
+def test_a_process_that_waits_for_its_judge_or_for_the_others_does_not_hang(
+    group: Group, working: Callable[[int], None]
+) -> None:
+    working(1)
+    working(2)
+    time.sleep(0.1)
+    group.watches[1].activity.begin("rewards")
+    with group.watches[2].activity.waiting():
+        time.sleep(1.5)
+        assert group.ended == [[], [], []]
+
+
+def test_processes_that_all_wait_for_one_another_are_named(
+    group: Group, working: Callable[[int], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    for rank in range(3):
+        working(rank)
+    time.sleep(0.1)
+    with ExitStack() as stack:
+        for watch in group.watches:
+            stack.enter_context(watch.activity.waiting())
+        group.wait_for_end(0)
+    assert "error: processes 1, 2, 3 of 3 have made no progress" in capfd.readouterr().err
+
+
+def test_what_takes_long_in_one_piece_has_more_time() -> None:
+    activity = RankActivity(stalled_seconds=100.0, judge_seconds=1800.0)
+    allowed = {}
+    for phase in (
+        "rollout",
+        "rewards",
+        "update",
+        "saving a checkpoint",
+        "validation geneval, images",
+    ):
+        activity.begin(phase)
+        allowed[phase.partition(" ")[0]] = activity.report().allowed_seconds
+    assert allowed == {
+        "rollout": 100.0,
+        "rewards": None,
+        "update": 100.0,
+        "saving": 400.0,
+        "validation": 1900.0,
+    }
+    assert RankActivity().report().allowed_seconds is None
+
+
 def values(folder: Path) -> list[dict[str, float]]:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line)["values"] for line in lines]
@@ -179,6 +277,18 @@ def same_numbers(one: Path, other: Path) -> None:
         for key, value in expected.items():
             if not key.startswith("forward_passes/"):
                 assert found[key] == pytest.approx(value, abs=5e-6), key
+
+
+@pytest.mark.whole
+def test_a_rank_that_hangs_in_its_second_step_is_named_and_ends_all(tmp_path: Path) -> None:
+    options = ("training.steps=8", "training.guards.stalled_seconds=5", "hangs=1")
+    with ranks(TOY, [tmp_path / "hangs", *options]) as running:
+        running.wait_for(tmp_path / "hangs" / "metrics.jsonl")
+        ended = running.end()
+    assert ended.code != 0
+    assert re.search(r"error: process 2 of 2 on .* has made no progress for \d+ s", ended.said)
+    assert "it last began: rollout" in ended.said
+    assert "in rollout" in ended.said, "its stack"
 
 
 @pytest.mark.whole

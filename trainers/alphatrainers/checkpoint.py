@@ -95,6 +95,8 @@ class Counters:
     curves: Mapping[str, JsonValue] = field(default_factory=dict)
     judge_noise: Sequence[Mapping[str, float]] | None = None
     """Differences of repeated scores (`JudgeNoise`); None where the noise is not measured."""
+    unmeasured: bool = False
+    """Saved before the validation that is due at this step; written only where it is true."""
 
 
 class TrainingCheckpoint(NamedTuple):
@@ -312,7 +314,8 @@ class TrainingFolder:
         """
         newest = self._newest(layout, report)
         keep_lines(self.metrics, below=newest.counters.step if newest else 0)
-        keep_lines(self.validation, below=newest.counters.step + 1 if newest else 0)
+        measured = 0 if newest is None else newest.counters.step + (not newest.counters.unmeasured)
+        keep_lines(self.validation, below=measured)
         return newest
 
     def _newest(
@@ -365,10 +368,7 @@ class TrainingFolder:
             return None
 
     def best_step(self) -> int | None:
-        """The step of the `best` weights; None before there are any.
-
-        Read from the folder that holds them, since in a copy `best` may be no link.
-        """
+        """Of the `best` weights, by their own folder (a copy has no link); None before any."""
         names = (_BEST.fullmatch(entry.name) for entry in self.path.glob("best-*"))
         return max((int(match[1]) for match in names if match), default=None)
 
@@ -437,6 +437,8 @@ def _write_rest(
 ) -> None:
     save_file(checkpoint.random, draft / "random.safetensors")
     fields = {name: getattr(checkpoint.counters, name) for name in Counters.__slots__}
+    if not checkpoint.counters.unmeasured:
+        del fields["unmeasured"]  # earlier versions know no such field
     text = json.dumps({**about, **fields}, indent=1)
     (draft / "state.json").write_text(text, encoding="utf-8")
 

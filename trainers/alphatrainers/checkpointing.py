@@ -6,12 +6,13 @@ reads the files; this module gathers their contents from all processes. Knows no
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from alphatrainers.checkpoint import (
 from alphatrainers.distributed import Processes
 from alphatrainers.judge_noise import JudgeNoise
 from alphatrainers.optimizer import WeightOptimizer
-from alphatrainers.protocols import Task
+from alphatrainers.protocols import JsonValue, Task
 from alphatrainers.settings import TrainingSettings
 from alphatrainers.shards import can_write_shards, names_of_shards, read_shards, write_shards
 from alphatrainers.update import Updater
@@ -51,6 +52,18 @@ class TrainingProgress:
     """Moving mean of the training reward; NaN before the first one."""
     judge_noise: JudgeNoise | None = None
     """Measured in the first step; None where it is not asked for."""
+    unmeasured: bool = True
+    """Whether the validation that is due at this step is still to come."""
+
+
+class Moment(NamedTuple):
+    """A state between two steps in this process, but for weights and the optimiser's values."""
+
+    progress: TrainingProgress
+    old_log_probs: str | None
+    queue: JsonValue
+    curves: Mapping[str, JsonValue]
+    random: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +81,35 @@ class Checkpointer:
     processes: Processes
     report: Callable[[str], None]
 
-    def save(self, progress: TrainingProgress) -> None:
+    def moment(self, progress: TrainingProgress) -> Moment:
+        """The state now; a step that is abandoned later may have changed some of it."""
+        streaks = dict(progress.zero_spread_steps)
+        return Moment(
+            progress=replace(progress, zero_spread_steps=streaks),
+            old_log_probs=self.updater.old_log_probs,
+            queue=copy.deepcopy(self.task.state()),
+            curves=self.curves.state(),
+            random=random_state(),
+        )
+
+    def save_abandoned(self, moment: Moment) -> bool:
+        """Saves the state before a step that changed no weight; False before the first one.
+
+        Raises:
+            TrainingStoppedError: as `save`.
+        """
+        step = moment.progress.step
+        known = self.processes.of_first(step == 0 or step in self.folder.steps())
+        if not known:
+            self.save(moment.progress, moment)
+        return step > 0
+
+    def save(self, progress: TrainingProgress, moment: Moment | None = None) -> None:
         """Writes a checkpoint in the first process; the others wait until it is durable.
+
+        Args:
+            progress: of the state that the weights have.
+            moment: that state, if it has changed since; None takes the state now.
 
         Raises:
             TrainingStoppedError: if the trained weights of the processes differ.
@@ -79,6 +119,7 @@ class Checkpointer:
                 f"the weights of the processes differ before step {progress.step}",
                 hint="look for randomness that does not come from `Program.seed`, then resume",
             )
+        moment = moment or self.moment(progress)
         recent = progress.recent_reward
         counters = Counters(
             step=progress.step,
@@ -86,15 +127,16 @@ class Checkpointer:
             position=progress.step * self.settings.prompts_per_step,
             images=progress.images,
             flat_streaks=dict(progress.zero_spread_steps),
-            old_log_probs=self.updater.old_log_probs,
+            old_log_probs=moment.old_log_probs,
             cost_usd=progress.cost_usd,
             recent_reward=recent if math.isfinite(recent) else None,
-            queues=self.processes.gather(self.task.state()),
-            curves=self.processes.gather(self.curves.state())[0],
             judge_noise=None if progress.judge_noise is None else progress.judge_noise.differences,
+            queues=self.processes.gather(moment.queue),
+            curves=self.processes.gather(moment.curves)[0],
+            unmeasured=progress.unmeasured,
         )
         random: dict[str, Tensor] = {}
-        for rank, state in enumerate(self.processes.gather(random_state())):
+        for rank, state in enumerate(self.processes.gather(moment.random)):
             random |= {f"{rank}.{name}": value for name, value in state.items()}
         if self.weights.sharded and self.layout.lora is None and can_write_shards():
             self.processes.agree(partial(self._save_shards, counters, random))
@@ -179,6 +221,7 @@ class Checkpointer:
             judge_noise=None
             if counters.judge_noise is None
             else JudgeNoise(differences=tuple(counters.judge_noise)),
+            unmeasured=counters.unmeasured,
         )
 
     def _read_shards(self, stored: TrainingCheckpoint, folder: Path) -> None:

@@ -5,9 +5,9 @@ Launched by torchrun; the backend is nccl on CUDA devices and gloo elsewhere. Kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -16,12 +16,14 @@ from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
+from alphatrainers.rank_activity import RankActivity
 from alphatrainers.rank_watch import RankWatch
+from alphatrainers.stop_request import StepAbandoned, StopRequest
 
 T = TypeVar("T")
 PATIENCE: Final = timedelta(hours=6)
 """Longest wait for another process that lives, e.g. while its judge is away. `rank_watch` notices
-one that has died."""
+one that has died or hangs."""
 JOIN_PATIENCE: Final = timedelta(minutes=10)
 """For the store of the group, until all processes have been started."""
 
@@ -34,6 +36,8 @@ class Processes:
     size: int = 1
     watch: RankWatch | None = None
     """Ends this process when another one has died; None for a process alone."""
+    stop: StopRequest = field(default_factory=StopRequest)
+    """Whether the training was asked to stop."""
 
     @property
     def first(self) -> bool:
@@ -47,7 +51,8 @@ class Processes:
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in place."""
         if self.size > 1:
-            distributed.all_reduce(tensor)
+            with self._waiting():
+                distributed.all_reduce(tensor)
         return tensor
 
     def gather(self, value: T) -> list[T]:
@@ -55,7 +60,8 @@ class Processes:
         if self.size == 1:
             return [value]
         gathered: list[T | None] = [None] * self.size
-        distributed.all_gather_object(gathered, value)
+        with self._waiting():
+            distributed.all_gather_object(gathered, value)
         return gathered  # type: ignore[return-value]  # every entry is filled by now
 
     def of_first(self, value: T) -> T:
@@ -63,7 +69,8 @@ class Processes:
         if self.size == 1:
             return value
         sent = [value]
-        distributed.broadcast_object_list(sent, src=0)
+        with self._waiting():
+            distributed.broadcast_object_list(sent, src=0)
         return sent[0]
 
     def agree(self, work: Callable[[], T]) -> T:
@@ -72,28 +79,73 @@ class Processes:
         Raises:
             AlphaBenchError: what this process's work raised.
             TrainingStoppedError: if the work of another process failed.
+            StepAbandoned: if a process has abandoned its work, and none failed.
         """
         result: T | None = None
         failure: AlphaBenchError | None = None
+        abandoned = False
         try:
             result = work()
         except AlphaBenchError as error:
             failure = error
-        told = self.gather((failure.message, failure.hint) if failure else None)
+        except StepAbandoned:
+            abandoned = True
+        told = self.gather((failure.message, failure.hint) if failure else abandoned)
         for rank, of_rank in enumerate(told):
-            if of_rank is not None:
+            if isinstance(of_rank, tuple):
                 where = f"process {rank + 1} of {self.size}: " if self.size > 1 else ""
                 raise failure or TrainingStoppedError(where + of_rank[0], hint=of_rank[1])
+        if any(told):
+            raise StepAbandoned
         return result  # type: ignore[return-value]  # without failure there is a result
 
     def copy_from_first(self, tensor: Tensor) -> None:
         """Overwrites the tensor with the first process's."""
         if self.size > 1:
-            distributed.broadcast(tensor, src=0)
+            with self._waiting():
+                distributed.broadcast(tensor, src=0)
 
     def wait(self) -> None:
         """Until all have come here."""
         self.gather(None)
+
+    def _waiting(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.watch is None else self.watch.activity.waiting()
+
+    @property
+    def activity(self) -> RankActivity | None:
+        """What this process does, for the others; None for a process alone."""
+        return None if self.watch is None else self.watch.activity
+
+    def begins(self, phase: str) -> None:
+        """Tells the others that this process begins something that no display shows."""
+        if self.watch is not None:
+            self.watch.activity.begin(phase)
+
+    @contextmanager
+    def expecting_progress(self, *, stalled_seconds: float, judge_seconds: float) -> Iterator[None]:
+        """Within it, a process that makes no progress for so long ends all; see `rank_activity`."""
+        if self.watch is None:
+            yield
+            return
+        activity = self.watch.activity
+        activity.judge_seconds, activity.stalled_seconds = judge_seconds, stalled_seconds
+        try:
+            yield
+        finally:
+            activity.stalled_seconds = 0.0
+
+    def defer_signals(self) -> StopRequest:
+        """The request that this process's handler of SIGTERM takes; all processes share theirs."""
+        if self.watch is not None:
+            self.watch.share(self.stop)
+        return self.stop
+
+    def reason_to_stop(self) -> str | None:
+        """What stopped this process, if that was no person; None if the user was told before."""
+        if self.stop.carried_out:
+            return f"terminated {self.stop.saved}"
+        return "" if self.watch is None else self.watch.reason_to_stop()
 
     def reporting(self) -> AbstractContextManager[None]:
         """Within it, an exception of one process ends all; see `rank_watch`."""

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers.protocols import ValidationPoint
 from alphatrainers.reward_scoring import TrajectoryScores
-from alphatrainers.settings import GuardSettings
+from alphatrainers.settings import GuardSettings, TrainingSettings
 
 OldLogProbs = Literal["sampled", "replayed"]
 
@@ -35,16 +35,29 @@ def refuse_leak(training: Iterable[str], validations: Mapping[str, Sequence[str]
             )
 
 
-def refuse_idle(*, processes: int, prompts: int) -> None:
-    """Refuses more processes than a step has prompts: a group stays in one process.
+def refuse_idle(settings: TrainingSettings, *, processes: int, splits: bool) -> None:
+    """Refuses more processes than can share the work of a step.
+
+    Args:
+        settings: with the prompts of a step, its updates and the size of a group.
+        processes: all that train together.
+        splits: whether the task makes parts of groups (`SplitsGroups`).
 
     Raises:
         AlphaBenchError: some processes would have nothing to do.
     """
-    if processes > prompts:
+    prompts = settings.prompts_per_step
+    if processes > prompts and not splits:
         raise AlphaBenchError(
             f"{processes} processes for {prompts} prompts a step",
-            hint="a group stays in one process: use fewer processes or more prompts_per_step",
+            hint="a group of this task stays in one process: use fewer processes or more "
+            "prompts_per_step",
+        )
+    trajectories = prompts // settings.updates_per_step * settings.group_size
+    if processes > max(prompts, trajectories):
+        raise AlphaBenchError(
+            f"{processes} processes for {trajectories} trajectories of an update",
+            hint="use fewer processes, more prompts_per_step, or a larger group_size",
         )
 
 

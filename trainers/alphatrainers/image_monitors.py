@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import combinations, groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +19,50 @@ _SIDE: Final = 16
 """Images are compared as thumbnails of this side."""
 
 
-def image_sums(trajectories: Sequence[Trajectory]) -> dict[str, tuple[float, float]]:
+class Thumbnail(NamedTuple):
+    """A trajectory's final image, small enough to be sent around."""
+
+    program: str
+    group: str
+    image: NDArray[np.float64]
+
+
+def thumbnails(trajectories: Sequence[Trajectory]) -> list[Thumbnail]:
+    """Of all that have an image, in order."""
+    return [
+        Thumbnail(one.program.id, one.program.group, _thumbnail(one))
+        for one in trajectories
+        if one.final_images
+    ]
+
+
+def image_sums(
+    trajectories: Sequence[Trajectory], elsewhere: Sequence[Thumbnail] = ()
+) -> dict[str, tuple[float, float]]:
     """Name to (sum, how many) over the final images; empty without any.
 
     In 0..1: image/brightness, image/contrast (standard deviation of brightness), image/saturation,
     and image/diversity: mean absolute difference of thumbnails, pairs of one group. In nats, over
     images of tokens alone: image/entropy, estimated as that of texts.
+
+    Args:
+        trajectories: of this process, a group together.
+        elsewhere: images of other processes, where groups are split over them; the pair of two
+            processes counts in one of them.
     """
     sums: dict[str, tuple[float, float]] = {}
-    shown = [trajectory for trajectory in trajectories if trajectory.final_images]
-    for _, members in groupby(shown, key=lambda trajectory: trajectory.program.group):
-        small = [_thumbnail(trajectory) for trajectory in members]
+    for group, members in groupby(thumbnails(trajectories), key=lambda one: one.group):
+        own, others = list(members), [one for one in elsewhere if one.group == group]
+        small = [one.image for one in own]
+        for mine, other in ((a, b) for a in own for b in others if a.program < b.program):
+            _add(sums, "diversity", float(np.abs(mine.image - other.image).mean()))
         for image in small:
             bright = image.mean(axis=2)
             _add(sums, "brightness", float(bright.mean()))
             _add(sums, "contrast", float(bright.std()))
             _add(sums, "saturation", float((image.max(axis=2) - image.min(axis=2)).mean()))
-        for one, other in combinations(small, 2):
-            _add(sums, "diversity", float(np.abs(one - other).mean()))
+        for first, second in combinations(small, 2):
+            _add(sums, "diversity", float(np.abs(first - second).mean()))
     for image_of_tokens in (image for one in trajectories for image in one.token_images):
         _add(sums, "entropy", -float(image_of_tokens.logp_T.mean()))
     return sums

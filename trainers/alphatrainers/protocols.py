@@ -238,6 +238,22 @@ class StepInfo:
     seed: int
     """Of the run."""
     group_size: int
+    members: Mapping[str, range] = field(default_factory=dict)
+    """Of prompts whose group is split over processes, by prompt id: the members made here."""
+
+    def members_of(self, prompt: TrainingPrompt) -> range:
+        """The members of the prompt's group that this process makes."""
+        return self.members.get(prompt.id, range(self.group_size))
+
+
+@runtime_checkable
+class SplitsGroups(Protocol):
+    """A task that may make a part of a group, as `StepInfo.members_of` says."""
+
+    @property
+    def splits_groups(self) -> bool:
+        """Whether it does; False where members of a group depend on one another."""
+        ...
 
 
 class Task(Protocol):
@@ -246,7 +262,7 @@ class Task(Protocol):
     def collect(
         self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
     ) -> list[ScoredTrajectory]:
-        """All trajectories to train on, each prompt's group complete.
+        """All trajectories to train on, each prompt's group complete (but see `SplitsGroups`).
 
         Runs on each process for its own prompts; must not communicate. Scores may be replaced
         (false-positive rectification, a task's own format rewards) but not invented.

@@ -3,12 +3,14 @@
 Each process writes a heartbeat to the store that torchrun provides, from a thread of its own. The
 first process reads those of all others, and the others read the first one's; who sees a death
 records it, and all end. An exception is recorded in the same way before its process ends, so that
-the first process can tell it. A process whose heartbeat goes on while its work has stopped is not
-noticed. Knows no collective operation and no training.
+the first process can tell it. A heartbeat says how far its process is, too: one whose heartbeat
+goes on while its work has stopped is named and ended as well. Knows no collective operation and no
+training.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -28,6 +30,8 @@ import torch
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.core.locking import is_running
 from alphabench.core.terminal import warn
+from alphatrainers.rank_activity import ActivityReport, RankActivity, StallWatch
+from alphatrainers.stop_request import StopRequest
 
 EXIT_CODE: Final = 2
 BEAT_SECONDS: Final = 1.0
@@ -52,7 +56,10 @@ class RankFailure:
     message: str
     hint: str
     kind: str
-    """`error`: of that process, which is still there to tell; `lost`: it is gone; `signal`."""
+    """`error`: of that process, which is still there to tell; `lost`: it is gone; `signal`;
+    `hung`: it lives and does nothing."""
+    ranks: tuple[int, ...] = ()
+    """All that hang."""
 
 
 class RankWatch:
@@ -84,9 +91,25 @@ class RankWatch:
         self._telling, self._told_here = threading.Lock(), threading.Event()
         self._silent: dict[int, tuple[bytes, int]] = {}
         self._unanswered = 0
+        self.activity = RankActivity()
+        """What this process does; it tells the others with each heartbeat."""
+        self._stalls = StallWatch(beat_seconds)
+        self._stop: StopRequest | None = None
         self._main_store.set(f"place/{rank}", json.dumps([_machine(), os.getpid()]))
         for work in (self._beat, self._guard_store):
             threading.Thread(target=work, name=f"{work.__name__} of ranks", daemon=True).start()
+
+    def share(self, stop: StopRequest) -> None:
+        """Spreads the request to stop: from this process to all others, and from them here."""
+        stop.useless = self._is_broken
+        self._stop = stop
+
+    def _is_broken(self) -> bool:
+        """Whether a process has ended or failed, so that no collective operation will end."""
+        try:
+            return self._failure(self._main_store) is not None or bool(self.ended())
+        except RuntimeError:  # the store is gone
+            return True
 
     def leave(self) -> None:
         """This process has done its part; the others do not miss it."""
@@ -181,16 +204,27 @@ class RankWatch:
         while not self._over.wait(self._beat_seconds):
             beat += 1
             try:
-                self._store.set(f"beat/{self._rank}", str(beat))
+                self._store.set(f"beat/{self._rank}", f"{beat} {self.activity.report().to_text()}")
+                self._spread_stop()
                 lost = [rank for rank in self._watched() if self._is_lost(rank)]
                 failure = self._failure(self._store)
                 if failure is None and lost:
                     failure = self._record(self._lost(*lost), self._store)
+                elif failure is None and self._rank == 0 and (hung := self._hung()):
+                    failure = self._record(hung, self._store)
             except RuntimeError:
                 return  # the other thread ends this process in time
             self._unanswered = 0
             if failure is not None:
                 self._end_by(failure)
+
+    def _spread_stop(self) -> None:
+        if self._stop is None:
+            return
+        if self._stop.requested:
+            self._store.set("stop", "1")
+        elif self._store.check(["stop"]):
+            self._stop.nudge()
 
     def _guard_store(self) -> None:
         """The life of the thread that ends this process where the store does not answer."""
@@ -203,8 +237,10 @@ class RankWatch:
 
     def _end_by(self, failure: RankFailure) -> None:
         """Ends this process because of another one; the first living one tells why."""
-        if failure.rank == self._rank and failure.kind != "lost":
+        if failure.rank == self._rank and failure.kind not in {"lost", "hung"}:
             return  # the main thread raises it
+        if self._rank in failure.ranks:
+            faulthandler.dump_traceback(all_threads=True)
         waits = 2.0 * TELL_SECONDS + _SIGNAL_SECONDS
         self._unanswered = -round(waits / self._beat_seconds)
         # What has come to this process, too, is told by its main thread.
@@ -246,6 +282,31 @@ class RankWatch:
             return False
         return not self._store.check([f"left/{rank}"])
 
+    def _hung(self) -> RankFailure | None:
+        """The processes that live and make no progress, this one included."""
+        reports = {}
+        for rank in range(self._size):
+            if self._store.check([f"left/{rank}"]) or not self._store.check([f"beat/{rank}"]):
+                continue
+            text = self._store.get(f"beat/{rank}").decode().partition(" ")[2]
+            reports[rank] = ActivityReport.from_text(text)
+        hung = self._stalls.stalled(reports)
+        if not hung:
+            return None
+        machine = json.loads(self._store.get(f"place/{hung[0]}"))[0].partition(" ")[0]
+        where = f" on {machine!r}" if len(hung) == 1 else ""
+        each = ", ".join(dict.fromkeys(reports[rank].phase for rank in hung))
+        have, they = ("has", "it") if len(hung) == 1 else ("have", "they")
+        return RankFailure(
+            rank=hung[0],
+            ranks=tuple(hung),
+            message=f"{self._names(hung)}{where} {have} made no progress for "
+            f"{_lasted(self._stalls.seconds(hung[0]))}; {they} last began: {each}",
+            hint="what each thread does there is in its output; repeat the command with --resume "
+            "to continue. If it was only slow, raise training.guards.stalled_seconds",
+            kind="hung",
+        )
+
     def _is_gone(self, rank: int, store: Any = None) -> bool:
         """Whether the process was on this machine and does not run any more."""
         store = store or self._main_store
@@ -258,7 +319,7 @@ class RankWatch:
     def _failure(self, store: Any) -> RankFailure | None:
         if not store.check(["failure"]):
             return None
-        return RankFailure(**json.loads(store.get("failure")))
+        return _read_failure(store.get("failure"))
 
     def _record(self, failure: RankFailure, store: Any = None) -> RankFailure:
         """The failure that counts: this one, or one that was recorded before."""
@@ -268,7 +329,7 @@ class RankWatch:
             )
         except RuntimeError:  # the store is gone
             return failure
-        return RankFailure(**json.loads(text))
+        return _read_failure(text)
 
     def _lost(self, *ranks: int) -> RankFailure:
         return RankFailure(
@@ -319,6 +380,15 @@ class RankWatch:
         if len(ranks) == 1:
             return self._name(ranks[0])
         return f"processes {', '.join(str(rank + 1) for rank in ranks)} of {self._size}"
+
+
+def _lasted(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _read_failure(text: str | bytes) -> RankFailure:
+    values = json.loads(text)
+    return RankFailure(**{**values, "ranks": tuple(values["ranks"])})
 
 
 def _of_error(rank: int, error: Exception) -> RankFailure:

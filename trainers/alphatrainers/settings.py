@@ -161,6 +161,9 @@ class GuardSettings:
     """Stop if more than this share of a step's trajectories could not be scored."""
     judge_patience_seconds: float = 1800.0
     """How long to wait for a judge that is away."""
+    stalled_seconds: float = 900.0
+    """Stop if one of several processes makes no progress for so long; 0 never does. A wait for a
+    judge does not count, and a checkpoint may take four times as long."""
     stop_when_hacked: bool = False
     """Stop, rather than only warn, when the held-out score falls while the reward rises."""
     leak: Literal["refuse", "allow"] = "refuse"
@@ -170,6 +173,7 @@ class GuardSettings:
         require_positive(image_mismatch=self.image_mismatch, text_mismatch=self.text_mismatch)
         require_positive(flat_steps=self.flat_steps)
         require_not_negative(judge_patience_seconds=self.judge_patience_seconds)
+        require_not_negative(stalled_seconds=self.stalled_seconds)
         if not 0.0 <= self.unscored_share <= 1.0:
             raise ValueError(f"unscored_share={self.unscored_share:g}: a share lies within 0..1")
 

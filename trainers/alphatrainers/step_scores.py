@@ -1,7 +1,7 @@
 """The scores of one step, shared by all processes, and the advantages that follow from them.
 
-A group lies in one process, but statistics over the batch need all of them. Rows are sorted by
-prompt, so that the number of processes changes no sum. Knows no policy and no loss.
+A group may lie in several processes, and statistics over the batch need all of them. Rows are
+sorted by prompt, so that the number of processes changes no sum. Knows no policy and no loss.
 """
 
 from __future__ import annotations
@@ -136,8 +136,9 @@ def measure_noise(
     def repeats() -> tuple[list[ScoredTrajectory], list[ScoredTrajectory]]:
         if not own:
             return [], []
-        first = scorer.submit(own, repeat=1).result()
-        return first, scorer.submit(own[::-1], repeat=2).result()[::-1]
+        with processes.stop.abandonable():
+            first = scorer.submit(own, repeat=1).result()
+            return first, scorer.submit(own[::-1], repeat=2).result()[::-1]
 
     first, second = processes.agree(repeats)
     found = {

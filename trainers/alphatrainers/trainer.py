@@ -18,7 +18,8 @@ from alphatrainers import guards, image_monitors, lora_adapters, reward_metrics,
 from alphatrainers.algorithms.advantages import Advantages
 from alphatrainers.algorithms.schedules import DECAYS
 from alphatrainers.checkpoint import TrainingFolder, WeightsFormat
-from alphatrainers.checkpointing import Checkpointer, TrainingProgress
+from alphatrainers.checkpointing import Checkpointer, Moment, TrainingProgress
+from alphatrainers.group_shares import share_of_step, splits_groups
 from alphatrainers.judge_noise import NOISE_FACTOR
 from alphatrainers.metrics import MetricsLog, joined_sums, peak_memory
 from alphatrainers.objective import Objective
@@ -37,9 +38,10 @@ from alphatrainers.step_scores import (
     step_advantages,
     training_items,
 )
+from alphatrainers.stop_request import StepAbandoned
 from alphatrainers.trackers import open_sinks
 from alphatrainers.trainer_components import RuntimeContext, TrainerComponents, training_identity
-from alphatrainers.training_display import NoDisplay, StepSummary
+from alphatrainers.training_display import NoDisplay, StepSummary, observed
 from alphatrainers.trajectory import Trajectory
 from alphatrainers.update import Updater, UpdateReport
 from alphatrainers.validation_curve import ValidationCurves
@@ -53,6 +55,8 @@ class TrainingOutcome(NamedTuple):
     step: int
     best_step: int | None
     best: Path | None
+    stopped: bool = False
+    """By a request, before the last step; `step` is where it continues."""
 
 
 class Trainer:
@@ -68,7 +72,8 @@ class Trainer:
         self._components, self._settings = components, settings
         self._context = context or RuntimeContext()
         self._processes = self._context.processes
-        self._display = self._context.display if self._processes.first else NoDisplay()
+        shown = self._context.display if self._processes.first else NoDisplay()
+        self._display = observed(shown, self._processes.activity)
         self._prompts = PromptStream(
             components.prompts, per_step=settings.prompts_per_step, seed=settings.seed
         )
@@ -143,6 +148,9 @@ class Trainer:
         Raises:
             TrainingStoppedError: if a guard stops it; the folder can be resumed.
             AlphaBenchError: if the folder holds another training.
+
+        Returns:
+            How it ended: at the last step, or where `Processes.stop` requested it.
         """
         settings = self._settings
         with ExitStack() as stack:
@@ -152,32 +160,64 @@ class Trainer:
             self._processes.agree(self._folder.require_begun)
             log = self._open_log()
             stack.callback(log.close)
-            patience = settings.guards.judge_patience_seconds
-            scorer = stack.enter_context(
-                Scorer(
-                    self._components.rewards,
-                    patience_seconds=patience,
-                    clock=self._context.clock,
-                    note=self._report,
+            scorer = Scorer(
+                self._components.rewards,
+                patience_seconds=settings.guards.judge_patience_seconds,
+                clock=self._context.clock,
+                note=self._report,
+            )
+            stack.enter_context(self._processes.stop.in_force())
+            stack.enter_context(
+                self._processes.expecting_progress(
+                    stalled_seconds=settings.guards.stalled_seconds,
+                    judge_seconds=settings.guards.judge_patience_seconds,
                 )
             )
             self._display.begin("reading the newest checkpoint", total=0, done=0)
             progress = self._checkpointer.resume()
             self._display.end()
             self._display.start(step=progress.step, steps=settings.steps)
-            if progress.step == 0:
-                self._measure(progress, log)
-            while progress.step < settings.steps:
-                self._train_step(progress, scorer, log)
-                progress.step += 1
-                last = progress.step == settings.steps
-                if last or progress.step % settings.validate_every == 0:
-                    self._measure(progress, log)
-                if last or progress.step % settings.save_every == 0:
-                    self._display.begin("saving a checkpoint", total=0, done=0)
-                    self._checkpointer.save(progress)
-                    self._display.end()
+            before = self._checkpointer.moment(progress)
+            try:
+                with scorer:
+                    while progress.step < settings.steps or progress.unmeasured:
+                        before = self._checkpointer.moment(progress)
+                        self._advance(progress, scorer, log)
+            except StepAbandoned:
+                return self._stopped(before)
         return self._outcome(progress.step)
+
+    def _advance(self, progress: TrainingProgress, scorer: Scorer, log: MetricsLog) -> None:
+        """The validation that is due, or else a training step; then a checkpoint if one is due."""
+        settings = self._settings
+        if progress.unmeasured:
+            self._measure(progress, log)
+            progress.unmeasured = False
+        else:
+            self._train_step(progress, scorer, log)
+            progress.step += 1
+            progress.unmeasured = self._is_due(progress.step, settings.validate_every)
+        due = progress.step > 0 and self._is_due(progress.step, settings.save_every)
+        if due and not progress.unmeasured:
+            self._display.begin("saving a checkpoint", total=0, done=0)
+            self._checkpointer.save(progress)
+            self._display.end()
+
+    def _is_due(self, step: int, every: int) -> bool:
+        return step == self._settings.steps or step % every == 0
+
+    def _stopped(self, before: Moment) -> TrainingOutcome:
+        """After a request to stop: saves the state before what was abandoned."""
+        step, steps = before.progress.step, self._settings.steps
+        self._display.begin("saving a checkpoint", total=0, done=0)
+        saved = self._checkpointer.save_abandoned(before)
+        self._processes.stop.saved = (
+            f"after {step} of {steps} steps, which are saved"
+            if saved
+            else "before the end of the first step, with nothing to save"
+        )
+        self._display.end()
+        return self._outcome(step, stopped=True)
 
     def _measure(self, progress: TrainingProgress, log: MetricsLog) -> None:
         self._validator.measure(step=progress.step, reward=progress.recent_reward, log=log)
@@ -199,11 +239,21 @@ class Trainer:
             display=self._display,
         )
         prompts = self._prompts.at(progress.step)
-        step_info = StepInfo(step=progress.step, seed=settings.seed, group_size=settings.group_size)
+        share = share_of_step(prompts, settings, processes)
+        step_info = StepInfo(
+            step=progress.step,
+            seed=settings.seed,
+            group_size=settings.group_size,
+            members=share.members,
+        )
 
         def collect() -> list[ScoredTrajectory]:
-            with self._weights.view(settings.rollout_view), self._weights.gathered():
-                return self._components.task.collect(processes.share(prompts), collector, step_info)
+            with (
+                self._weights.view(settings.rollout_view),
+                self._weights.gathered(),
+                processes.stop.abandonable(),
+            ):
+                return self._components.task.collect(share.prompts, collector, step_info)
 
         scored = processes.agree(collect)
         scores = share_scores(scored, prompts, processes)
@@ -242,7 +292,9 @@ class Trainer:
     def _check(self) -> None:
         """Refuses what would fail, or would measure nothing, after the first rollout."""
         settings, components = self._settings, self._components
-        guards.refuse_idle(processes=self._processes.size, prompts=settings.prompts_per_step)
+        guards.refuse_idle(
+            settings, processes=self._processes.size, splits=splits_groups(components.task)
+        )
         if settings.image.trained:
             rewards_of_part(components.rewards, "image")
         if settings.text.trained:
@@ -317,7 +369,9 @@ class Trainer:
         images = self._settings.advantage.noise_images
         if images == 0 or progress.judge_noise is not None:
             return
+        self._display.begin("rewards", total=0, done=0)
         noise, further = measure_noise(scored, scores, scorer, self._processes, images=images)
+        self._display.end()
         progress.judge_noise = noise
         spent.add(further)
         weights = {name: use.weight for name, use in self._components.rewards.items()}
@@ -350,7 +404,12 @@ class Trainer:
     ) -> dict[str, float]:
         """The step's numbers, the same in every process; what was not measured is absent."""
         settings, processes = self._settings, self._processes
-        updated.sums.add(image_monitors.image_sums(trajectories))
+        elsewhere: list[image_monitors.Thumbnail] = []
+        if processes.size > settings.prompts_per_step:  # groups are split
+            shown = processes.gather(image_monitors.thumbnails(trajectories))
+            del shown[processes.rank]
+            elsewhere = [one for part in shown for one in part]
+        updated.sums.add(image_monitors.image_sums(trajectories, elsewhere))
         updated.sums.add(image_monitors.text_sums(trajectories))
         values = joined_sums(processes.gather(updated.sums)).means()
         values |= reward_metrics.reward_values(scores.rows, self._components.rewards)
@@ -369,7 +428,7 @@ class Trainer:
             )
             self._curves.backfill_reward(progress.recent_reward)
 
-    def _outcome(self, step: int) -> TrainingOutcome:
+    def _outcome(self, step: int, *, stopped: bool = False) -> TrainingOutcome:
         best_step = self._folder.best_step()
         best = None if best_step is None else self._folder.path / "best"
-        return TrainingOutcome(step, best_step, best)
+        return TrainingOutcome(step, best_step, best, stopped)

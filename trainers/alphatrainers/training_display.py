@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from alphatrainers.protocols import ValidationPoint, WeightView
+from alphatrainers.rank_activity import RankActivity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,3 +82,39 @@ class NoDisplay:
 
     def measured(self, name: str, view: WeightView, point: ValidationPoint | None) -> None:
         pass
+
+
+class ObservedDisplay:
+    """A display whose phases are this process's activity, too."""
+
+    def __init__(self, display: TrainingDisplay, activity: RankActivity) -> None:
+        self._display, self._activity = display, activity
+
+    def start(self, *, step: int, steps: int) -> None:
+        self._display.start(step=step, steps=steps)
+
+    def begin(self, phase: str, *, total: int, done: int) -> None:
+        self._activity.begin(phase)
+        self._display.begin(phase, total=total, done=done)
+
+    def advance(self, count: int = 1, *, unscored: int = 0) -> None:
+        self._activity.advance()
+        self._display.advance(count, unscored=unscored)
+
+    def end(self) -> None:
+        self._activity.end()
+        self._display.end()
+
+    def note(self, text: str) -> None:
+        self._display.note(text)
+
+    def step_done(self, summary: StepSummary) -> None:
+        self._display.step_done(summary)
+
+    def measured(self, name: str, view: WeightView, point: ValidationPoint | None) -> None:
+        self._display.measured(name, view, point)
+
+
+def observed(display: TrainingDisplay, activity: RankActivity | None) -> TrainingDisplay:
+    """The display; what it shows is what this process tells the others of its progress, too."""
+    return display if activity is None else ObservedDisplay(display, activity)

@@ -273,11 +273,9 @@ class Updater:
             done.skipped += 1
             return
         counts, gaps, loss = counts_of(total), dict[str, float](), 0.0
-        shares: list[LossShare] = []
-        for number, batch in enumerate(mini):
-            estimate = estimated and number == 0
-            shares += self._backward(batch, counts, first=checked, estimate=estimate)
-            self._display.advance(len(batch.request.batch))
+        shares = self._backward_all(
+            mini, counts, first=checked, estimated=estimated, changed=bool(done.losses)
+        )
         for one in fetched_shares(shares):
             done.sums.add(one.sums)
             _widen_gap(gaps, one.gap)
@@ -288,6 +286,32 @@ class Updater:
         done.losses.append(float(self._summed(torch.tensor([loss], dtype=torch.float64))))
         done.gradient_norms.append(self._engine.update())
         done.learning_rates = self._engine.learning_rates
+
+    def _backward_all(
+        self,
+        mini: Sequence[_Batch],
+        counts: LossCounts,
+        *,
+        first: bool,
+        estimated: bool,
+        changed: bool,
+    ) -> list[LossShare]:
+        """The batches of one update; until a weight has changed, the step may be abandoned."""
+        processes = self._processes
+
+        def backward() -> list[LossShare]:
+            shares: list[LossShare] = []
+            for number, batch in enumerate(mini):
+                if not changed and self._weights.sharded:
+                    processes.agree(processes.stop.check)  # the others would wait for this one
+                elif not changed:
+                    processes.stop.check()
+                estimate = estimated and number == 0
+                shares += self._backward(batch, counts, first=first, estimate=estimate)
+                self._display.advance(len(batch.request.batch))
+            return shares
+
+        return backward() if changed else processes.agree(backward)
 
     def _summed(self, local: Tensor) -> Tensor:
         """The sum over processes of numbers of the host; one process alone asks no device."""

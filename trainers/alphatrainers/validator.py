@@ -81,7 +81,10 @@ class Validator:
         if not self.processes.first:
             self.curves.assist()
             return []
-        return self.curves.measure(step=step, view=view, reward=reward)
+        if self.processes.size > 1:  # what is shared is abandoned between batches
+            return self.curves.measure(step=step, view=view, reward=reward)
+        with self.processes.stop.abandonable():
+            return self.curves.measure(step=step, view=view, reward=reward)
 
     def _save_panel(self, step: int) -> Image.Image | None:
         if not self.panel:
@@ -105,7 +108,8 @@ class Validator:
         self.display.begin("panel", total=sum(map(len, shared)), done=0)
         made = []
         for batch in shared:
-            trajectories = self.policy.rollout(batch)
+            with self.processes.stop.abandonable():
+                trajectories = self.policy.rollout(batch)
             made.append(
                 [
                     _PanelImage(one.program.prompt.text, one.final_images[-1])

@@ -131,7 +131,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         # A path or prompt that the terminal's encoding cannot show must not fail the command.
         sys.stdout.reconfigure(errors="backslashreplace")
     again = Continuation(words)
-    stopping = Stopping(again.print)
+    stopping = Stopping(again.print, deferral=lambda: again.deferral)
     with stopping.watched():
         try:
             _check_here()

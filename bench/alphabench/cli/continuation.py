@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from alphabench.core.stopping import UNDER_TORCHRUN, Deferral
+
 _HOW: Final = {
     signal.SIGINT: "interrupted",
     signal.SIGTERM: "terminated",
@@ -28,6 +30,9 @@ class Continuation:
         self.reason: Callable[[], str | None] = lambda: ""
         """Called then, too: what stopped it, if that was no person; None if it was told before."""
 
+        self.deferral: Deferral | None = None
+        """A command that ends by itself after SIGTERM."""
+
     def print(self, by: signal.Signals) -> None:
         """Write the message to standard error, unbuffered; shows the terminal's cursor again.
 
@@ -44,7 +49,7 @@ class Continuation:
 
 def _program() -> str:
     """What starts this program again: under torchrun, torchrun with as many processes."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if UNDER_TORCHRUN not in os.environ:
         return "alphabench"
     here, everywhere = os.environ.get("LOCAL_WORLD_SIZE"), os.environ.get("WORLD_SIZE")
     # The options of several nodes are on each node's own command line, not in the environment.

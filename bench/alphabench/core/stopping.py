@@ -3,7 +3,8 @@
 A first SIGINT, SIGTERM or SIGHUP unwinds the main thread. If that takes longer than
 `GRACE_SECONDS` (a library that loads weights, threads that wait for a server), or at a second
 signal, the process ends at once: a result is recorded once it is on disk, so nothing that was
-recorded is lost. Knows nothing of what a command does.
+recorded is lost. A command may defer a signal: it then ends by itself, in its own time. Knows
+nothing of what a command does.
 """
 
 from __future__ import annotations
@@ -18,13 +19,34 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Final
+from typing import Final, Protocol
 
 GRACE_SECONDS: Final = 2.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+UNDER_TORCHRUN: Final = "TORCHELASTIC_RUN_ID"
+"""torchrun sets it in the environment of its processes."""
 _DONE: Final = b"\0"
+_UNWINDS: Final = b"\xff"
+"""A signal that was to be deferred is not."""
 _PR_SET_PDEATHSIG: Final = 1
 """Of Linux' prctl(2)."""
+
+
+class Deferral(Protocol):
+    """A command that ends by itself after a signal, once it has saved what it did."""
+
+    @property
+    def carried_out(self) -> bool:
+        """Whether it has ended so, after a SIGTERM."""
+        ...
+
+    def covers(self, by: signal.Signals) -> bool:
+        """Whether it would end by itself now; called in any thread."""
+        ...
+
+    def begin(self, by: signal.Signals) -> bool:
+        """A signal came; called in the main thread. False: it cannot, and unwinds."""
+        ...
 
 
 class Stopping:
@@ -34,11 +56,18 @@ class Stopping:
         report: informs the user, once, that a signal stopped the command; may be called in
             another thread.
         grace_seconds: for the main thread to unwind.
+        deferral: gives the command's, if it has one.
     """
 
     def __init__(
-        self, report: Callable[[signal.Signals], None], *, grace_seconds: float = GRACE_SECONDS
+        self,
+        report: Callable[[signal.Signals], None],
+        *,
+        grace_seconds: float = GRACE_SECONDS,
+        deferral: Callable[[], Deferral | None] = lambda: None,
     ) -> None:
+        self._deferral = deferral
+        self._wake: Callable[[], object] = lambda: None
         self.signal: signal.Signals | None = None
         """The signal that stopped the command; the exit code is 128 more."""
         self._report = report
@@ -64,6 +93,7 @@ class Stopping:
         before = {one: signal.getsignal(one) for one in SIGNALS}
         watched = [one for one in SIGNALS if before[one] != signal.SIG_IGN]
         os.set_blocking(writer, False)
+        self._wake = lambda: os.write(writer, _UNWINDS)
         wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         watch = threading.Thread(target=self._end_in_time, args=(reader,), daemon=True)
         watch.start()
@@ -87,6 +117,9 @@ class Stopping:
         What is registered with `atexit` runs; threads are not waited for, and large libraries are
         not shut down.
         """
+        deferral = self._deferral()
+        if self.signal is None and deferral is not None and deferral.carried_out:
+            self.signal = signal.SIGTERM
         if self.signal is None:
             return
         self._report_once(self.signal)
@@ -99,20 +132,29 @@ class Stopping:
 
     def _unwind(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.signal is not None:
+        by, deferral = signal.Signals(number), self._deferral()
+        if self.signal is not None or (deferral is not None and deferral.begin(by)):
             return
-        self.signal = signal.Signals(number)
+        self.signal = by
+        self._wake()
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + number)
 
+    def _is_deferred(self, number: int) -> bool:
+        deferral = self._deferral()
+        if self.signal is not None or deferral is None or number not in SIGNALS:
+            return False
+        return deferral.covers(signal.Signals(number))
+
     def _end_in_time(self, reader: int) -> None:
         """Runs in a separate thread, which the system wakes when a signal comes."""
         (first,) = os.read(reader, 1)
-        while first not in (*_DONE, *SIGNALS):
+        while first not in (*_DONE, *_UNWINDS, *SIGNALS) or self._is_deferred(first):
             (first,) = os.read(reader, 1)
         if first in _DONE:
             return
+        first = self.signal or first
         deadline = time.monotonic() + self._grace_seconds
         while (left := deadline - time.monotonic()) > 0:
             ready, _, _ = select.select([reader], [], [], left)
