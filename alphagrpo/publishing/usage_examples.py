@@ -24,6 +24,8 @@ _PIPELINE_ARGUMENTS: Final = {
 """Option of a pipeline checkpoint -> the argument of its call."""
 _PIPELINE_LORA: Final = "pytorch_lora_weights.safetensors"
 """The adapter as diffusers reads it; `alphagrpo.policies.pipeline_lora` writes it."""
+_PREFIXES: Final = {"bagel": "bagel:", BUNDLED: "bagel:", "janus": "janus:"}
+"""Kind of the base -> what tells the kind of complete weights whose hub id does not show it."""
 _DTYPES: Final = ("float32", "float16", "bfloat16")
 _OF_ONE_MACHINE: Final = ("cache_dir", "offload", "offline", "inferencer")
 """Options that decide no image, or are a file of the user's."""
@@ -71,8 +73,8 @@ def _command(weights: PublishedWeights) -> str:
         if key not in _OF_ONE_MACHINE
     ]
     if not weights.adapter:
-        unified = weights.base is not None and weights.base.kind in ("bagel", BUNDLED)
-        place = f"bagel:{weights.place}" if unified else weights.place
+        prefix = _PREFIXES.get(weights.base.kind, "") if weights.base is not None else ""
+        place = f"{prefix}{weights.place}"
         return _lines(["alphabench", "run", weights.benchmark, "--ckpt", place], given)
     base = "BASE" if weights.base is None else weights.base.spec
     words = ["alphabench", "run", weights.benchmark, "--ckpt", base, "--lora", weights.place]
