@@ -54,7 +54,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ),
         ("rank_watch",),
         ("distributed",),
-        ("trajectory",),
+        ("trajectory", "weight_shards"),
         ("image_monitors", "prompt_stream", "protocols", "sampling"),
         ("training_display", "velocity_requests"),
         ("image_algorithms",),

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from alphabench.checkpoints.bagel import BagelHandle
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
@@ -138,7 +140,11 @@ class LiveBagel:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        return {**self.handle.identity, "trained": self.trained}
+        identity = {**self.handle.identity, "trained": self.trained}
+        computed = self.loaded.model.vae2llm.weight.dtype
+        if identity["dtype"] == "float32" and computed != torch.float32:
+            identity["dtype"] = str(computed).removeprefix("torch.")  # `training.compute`
+        return identity
 
     @property
     def licences(self) -> Mapping[str, str]:

@@ -42,7 +42,7 @@ from alphatrainers.trajectory import (
     Trajectory,
 )
 from alphatrainers.update import TrainingItem, Updater
-from alphatrainers.weight_sets import WeightSets
+from alphatrainers.weight_sets import WeightSets, is_sharded
 
 T = TypeVar("T")
 ADAPTERS, COPIES, GRADIENTS, OPTIMISER = "adapters", "copies", "gradients", "optimiser"
@@ -117,7 +117,7 @@ def trace_update(
     def trace(layers: int) -> Mapping[str, PhaseCounts]:
         language = replace(config.language, num_hidden_layers=layers)
         shallow = replace(config, language=language)
-        with _group(processes):
+        with _group(processes, alone=training.compute != "bfloat16"):
             return _trace(shallow, _one_batch(training), load, how)
 
     return at_depth(trace, config.language.num_hidden_layers)
@@ -133,9 +133,14 @@ def _one_batch(training: TrainingSettings) -> TrainingSettings:
 
 
 @contextmanager
-def _group(processes: int) -> Iterator[None]:
-    """A process group whose other members are not there; they neither send nor wait."""
-    if processes == 1:
+def _group(processes: int, *, alone: bool) -> Iterator[None]:
+    """A process group whose other members are not there; they neither send nor wait.
+
+    Args:
+        processes: members.
+        alone: one process needs no group.
+    """
+    if processes == 1 and alone:
         yield
         return
     from torch import distributed
@@ -356,12 +361,12 @@ def _copied_views(training: TrainingSettings) -> frozenset[str]:
 
 @contextmanager
 def _as_gpu_optimiser() -> Iterator[None]:
-    """AdamW takes all parameters of a group at once, which is its default on a GPU."""
+    """AdamW takes all parameters of a group at once, as on a GPU by default; shards one by one."""
 
     def together(optimiser: Any, args: Any, kwargs: Any) -> None:
         del args, kwargs
         for group in optimiser.param_groups:
-            group["foreach"] = True
+            group["foreach"] = not any(map(is_sharded, group["params"]))
 
     hook = register_optimizer_step_pre_hook(together)
     try:

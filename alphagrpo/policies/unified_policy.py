@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final, NamedTuple
 
 import torch
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.models.bagel.bagel_inference import UnifiedBagel, size_obstacle
+from alphabench.models.bagel.config import HEADS
+from alphabench.models.bagel.decoder import GENERATION
 from alphabench.models.bagel.guidance import Guidance
 from alphabench.models.bagel.kv_cache import Context, stack
 from alphabench.models.bagel.model import Bagel, Grid
@@ -175,7 +178,18 @@ class UMMPolicy:
 
     @property
     def units(self) -> Sequence[nn.Module]:
-        return list(self.umm.loaded.model.language_model.model.layers)
+        decoder = self.umm.loaded.model.language_model.model
+        parts = ("self_attn", "mlp", f"mlp{GENERATION}")
+        return [*(getattr(layer, part) for layer in decoder.layers for part in parts), decoder]
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """See `alphatrainers.protocols.HalfPrecision`."""
+        model = self.umm.loaded.model
+        kept = [*self.units[:-1], *(model.get_submodule(name) for name in HEADS)]
+        within = {id(one) for part in kept for one in part.parameters()}
+        for tensor in chain(model.parameters(), model.buffers()):
+            if tensor.is_floating_point() and id(tensor) not in within:
+                tensor.data = tensor.data.to(dtype)
 
     def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
         return self.rollout_in_slices(programs, images_together=len(programs))

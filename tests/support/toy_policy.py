@@ -50,6 +50,8 @@ from alphatrainers.trajectory import (
 )
 
 VOCABULARY, WIDTH, END = 8, 6, 0
+LONGEST = 3
+"""Tokens of a prompt in trainings of several processes."""
 TEXT = GenerateText(max_tokens=4)
 IMAGE = GenerateImage(width=4, height=4, sigmas=sigmas_of_steps(5, shift=3.0), window=range(1, 4))
 TOKEN_IMAGE = GenerateImageTokens(width=4, height=4, temperature=0.9)
@@ -130,7 +132,12 @@ class ToyPolicy:
 
     @property
     def units(self) -> Sequence[nn.Module]:
-        return [self._model.cell, self._model.painter]
+        return [self._model.cell, self._model.head, self._model.painter]
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """See `alphatrainers.protocols.HalfPrecision`."""
+        self._model.tokens.to(dtype)
+        self._dtype = dtype
 
     @torch.no_grad()
     def rollout(self, programs: Sequence[Program]) -> list[Trajectory]:
@@ -204,7 +211,8 @@ class ToyPolicy:
 
     def _read(self, inputs: Sequence[ProgramStep | Segment], read_BD: Tensor) -> Tensor:
         rows = [_tokens(part) for part in inputs]
-        for position in range(max(map(len, rows))):
+        # As many steps for each prompt of a training: processes gather a unit's weights together.
+        for position in range(max(LONGEST, *map(len, rows))):
             going = [row[position] if position < len(row) else END for row in rows]
             mask_B1 = self._column([position < len(row) for row in rows])
             read_BD = torch.where(mask_B1, self._step(read_BD, going), read_BD)

@@ -166,12 +166,22 @@ def join(device: torch.device) -> Processes:
         return Processes(rank=distributed.get_rank(), size=distributed.get_world_size())
     store, rank, size = next(rendezvous("env://", timeout=JOIN_PATIENCE))
     watch = RankWatch(store, rank=rank, size=size) if size > 1 else None
-    # Python objects go through gloo, so that they need no memory of a GPU.
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(
-        backend, store=store, rank=rank, world_size=size, timeout=PATIENCE
+        _backend(device), store=store, rank=rank, world_size=size, timeout=PATIENCE
     )
     return Processes(rank=rank, size=size, watch=watch)
+
+
+def require_group(device: torch.device) -> None:
+    """Makes a group of this process alone, unless it is in one: shards need a group."""
+    if not distributed.is_initialized():
+        store = distributed.HashStore()  # type: ignore[attr-defined]  # torch does not say so
+        distributed.init_process_group(_backend(device), store=store, rank=0, world_size=1)
+
+
+def _backend(device: torch.device) -> str:
+    # Python objects go through gloo, so that they need no memory of a GPU.
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
 
 
 def leave(together: Processes) -> None:

@@ -88,8 +88,8 @@ class WeightOptimizer:
         return {group["expert"]: float(group["lr"]) for group in self._optimiser.param_groups}
 
     def state(self) -> dict[str, Tensor]:
-        """The optimizer's full tensors, by `<what>.<parameter>`."""
-        return full_values(self.tensors())
+        """The optimizer's full tensors by `<what>.<parameter>`, in the first process alone."""
+        return full_values(self.tensors(), wanted=self._processes.first)
 
     def tensors(self) -> dict[str, Tensor]:
         """The optimizer's own tensors, by the same names; of sharded ones, this process's part."""

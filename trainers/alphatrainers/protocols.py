@@ -88,6 +88,18 @@ class TextsTogether(Protocol):
         ...
 
 
+@runtime_checkable
+class HalfPrecision(Protocol):
+    """A policy whose units can compute in half precision while their weights are float32."""
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Casts the weights outside the units, but those that need float32; none is trained.
+
+        From now on it gives its units tokens of this type, in which their weights are gathered.
+        """
+        ...
+
+
 class Policy(Protocol):
     """A model that generates text and images. Its only randomness comes from `Program.seed`."""
 
@@ -119,8 +131,10 @@ class Policy(Protocol):
     def units(self) -> Sequence[nn.Module]:
         """Submodules that FSDP shards one by one; each is only ever run by calling it.
 
-        For one shape of program, an answer with gradient takes the same number of their calls in
-        every process, whatever the lengths of texts.
+        A replay of one shape of program takes the same calls of them in every process, whatever
+        the lengths of texts and prompts: at each call all processes gather its weights together.
+        The module that calls them, if there is one, comes last: only then are the next one's
+        weights gathered during the work of one. Its own weights stay whole.
         """
         ...
 

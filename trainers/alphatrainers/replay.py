@@ -90,7 +90,7 @@ class Replayer:
         expected = _order(request)
         name = counted_as or view
         self.counts[f"{name}/trajectories"] += rows
-        with self._weights.view(view), self._weights.gathered():
+        with self._weights.view(view), self._weights.computing():
             answers = self._policy.replay(
                 request.batch,
                 texts=request.texts,

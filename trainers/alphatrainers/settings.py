@@ -240,6 +240,9 @@ class TrainingSettings:
     """Activation checkpointing: less memory, a third more work in training."""
     parallel: Literal["replicate", "shard"] = "replicate"
     """With several processes: full weights in each, or FSDP2."""
+    compute: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """What passes over float32 weights compute in. bfloat16: full weights, optimiser and sums of
+    gradients stay in float32; several processes need parallel=shard."""
     guards: GuardSettings = field(default_factory=GuardSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     validate_every: int = 20
@@ -268,6 +271,10 @@ class TrainingSettings:
             raise ValueError("prompts_per_step must be a multiple of updates_per_step")
         if self.old_decay not in DECAYS:
             raise ValueError(f"old_decay={self.old_decay!r} is none of {', '.join(DECAYS)}")
+        if self.compute == "bfloat16" and self.lora is not None:
+            raise ValueError(
+                "compute=bfloat16 is for lora=null: open the policy's checkpoint in bfloat16"
+            )
         if not self.image.trained and not self.text.trained:
             raise ValueError("neither text nor image is trained")
         views: set[str] = {self.rollout_view, *self.validate_views}

@@ -251,6 +251,7 @@ class Trainer:
             with (
                 self._weights.view(settings.rollout_view),
                 self._weights.gathered(),
+                self._weights.computing(),
                 processes.stop.abandonable(),
             ):
                 return self._components.task.collect(share.prompts, collector, step_info)

@@ -32,6 +32,7 @@ A linear schedule then falls towards the new last step."""
 
 _ADDED_LATER: Final[Mapping[tuple[str, ...], object]] = {
     ("text_batch",): None,
+    ("compute",): "float32",
     ("advantage", "flat_below"): 0.0,
     ("advantage", "noise_images"): 0,
     ("image", "kl_estimator"): "k3",

@@ -8,16 +8,17 @@ say so. Knows no optimizer and no loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from alphatrainers import lora_adapters
+from alphabench.core.errors import AlphaBenchError
+from alphatrainers import lora_adapters, weight_shards
 from alphatrainers.distributed import Processes
-from alphatrainers.protocols import Policy, WeightView
+from alphatrainers.protocols import HalfPrecision, Policy, WeightView
 from alphatrainers.settings import TrainingSettings
 
 Values = dict[str, Tensor]
@@ -37,6 +38,7 @@ class WeightSets:
         views: frozenset[str],
         processes: Processes,
     ) -> None:
+        self._compute = settings.compute
         self.rates = lora_adapters.learning_rates(policy.experts, settings.optimiser)
         experts = {name: policy.experts[name] for name in self.rates}
         self._module, self._lora, self._processes = policy.module, settings.lora, processes
@@ -46,8 +48,7 @@ class WeightSets:
         self.expert_of = {name: trainable.expert for name, trainable in bound.items()}
         for parameter in self._module.parameters():
             processes.copy_from_first(parameter.data)
-        sharded = processes.size > 1 and settings.parallel == "shard"
-        self._units = _shard(policy.units, processes) if sharded else []
+        self._units = sharded_units(policy, settings, processes, set(bound))
         # Sharding replaces parameters: they are looked up again by name.
         named = dict(self._module.named_parameters())
         self.trained: dict[str, nn.Parameter] = {name: named[name] for name in bound}
@@ -102,9 +103,12 @@ class WeightSets:
             self._current[view] = True
 
     def values(self, view: WeightView) -> Values:
-        """Full values on the CPU, the same in every process; needs a view that has a copy."""
+        """Full values on the CPU of the first process; the others help, and get nothing.
+
+        Needs a view that has a copy.
+        """
         source: Mapping[str, Tensor] = self.trained if view == "train" else self._copies[view]
-        return full_values(source)
+        return full_values(source, wanted=self._processes.first)
 
     def tensors(self, view: WeightView) -> Values:
         """The values as this process holds them: of sharded ones, its part. Not copied."""
@@ -142,13 +146,13 @@ class WeightSets:
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """All weights of every unit on this process: forward passes need not match those of others.
+        """All weights of every unit on this process: its passes need not match those of others.
 
-        Only backward passes still do, when they sum gradients. Enter it after the view.
+        For walks without gradients: generation reads all weights at every token, and a gather of
+        them for each token would take longer than the token. Enter it after the view.
         """
         for unit in self._units:
             unit.set_reshard_after_forward(False)
-            unit.set_reshard_after_backward(False)
             unit.unshard()
         try:
             yield
@@ -156,7 +160,10 @@ class WeightSets:
             for unit in self._units:
                 unit.reshard()
                 unit.set_reshard_after_forward(True)
-                unit.set_reshard_after_backward(True)
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Within it, passes of a training compute as its settings say."""
+        return weight_shards.float32_products(self._compute)
 
     def _snapshot(self) -> Values:
         return {name: value.detach().clone() for name, value in self.trained.items()}
@@ -189,11 +196,16 @@ def is_sharded(value: Tensor) -> bool:
     return isinstance(value, DTensor)
 
 
-def full_values(values: Mapping[str, Tensor]) -> Values:
+def full_values(values: Mapping[str, Tensor], *, wanted: bool = True) -> Values:
     """Copies of full tensors on the CPU, gathered from all processes where they are sharded.
 
     Tensors of a device are joined by type and copied together: the host waits once for each type,
     and once more for every 256 MiB. Every process must ask for the same names in the same order.
+
+    Args:
+        values: by name.
+        wanted: by this process; otherwise it helps the others to gather, one tensor after the
+            other, and keeps none.
     """
     from torch.distributed.tensor import DTensor
 
@@ -203,6 +215,8 @@ def full_values(values: Mapping[str, Tensor]) -> Values:
     for name, value in values.items():
         full = value.detach()
         full = full.full_tensor() if isinstance(full, DTensor) else full
+        if not wanted:
+            continue
         if full.device.type == "cpu":
             found[name] = full.clone()
             continue
@@ -214,7 +228,7 @@ def full_values(values: Mapping[str, Tensor]) -> Values:
             joined, held = {}, 0
     for together in joined.values():
         found |= _copied_together(together)
-    return {name: found[name] for name in values}
+    return {name: found[name] for name in values if wanted}
 
 
 def _copied_together(values: Values) -> Values:
@@ -249,20 +263,33 @@ def _local(value: Tensor) -> Tensor:
     return value.to_local() if isinstance(value, DTensor) else value.detach()
 
 
-def _shard(units: Sequence[nn.Module], processes: Processes) -> list[Any]:
-    from torch.distributed import fsdp
-    from torch.distributed.device_mesh import init_device_mesh
+def sharded_units(
+    policy: Policy, settings: TrainingSettings, processes: Processes, trained: Collection[str]
+) -> list[Any]:
+    """The policy's units in shards where the settings ask for it, ready to compute as they say.
 
-    device = next(units[0].parameters()).device.type
-    mesh = init_device_mesh(device, (processes.size,))
-    for unit in units:
-        sharded: Any = fsdp.fully_shard(unit, mesh=mesh)
-        # Losses are divided by counts of all processes: gradients are summed, not averaged.
-        sharded.set_gradient_divide_factor(1.0)
-        sharded.set_force_sum_reduction_for_comms(True)
-    # A unit keeps its last whole gradient until the next unit in its context sends one: alone in
-    # its context it would keep it for the whole backward pass. Older versions of torch lack this.
-    share_context = getattr(fsdp, "share_comm_ctx", None)
-    if share_context is not None:
-        share_context(list(units))
-    return list(units)
+    Raises:
+        AlphaBenchError: they ask for what the policy or the number of processes cannot do.
+    """
+    if settings.compute != "bfloat16":
+        divided = processes.size > 1 and settings.parallel == "shard"
+        return weight_shards.shard_units(policy.units, processes) if divided else []
+    if processes.size > 1 and settings.parallel != "shard":
+        raise AlphaBenchError(
+            "training.compute=bfloat16 in several processes needs weights in shards",
+            hint="set training.parallel=shard",
+        )
+    if not isinstance(policy, HalfPrecision):
+        raise AlphaBenchError(
+            "this policy cannot store weights in float32 and compute in bfloat16",
+            hint="leave out training.compute, or train LoRA layers over bfloat16 weights",
+        )
+    units = weight_shards.shard_units(policy.units, processes, compute=torch.bfloat16)
+    for name, parameter in policy.module.named_parameters():
+        if name in trained and not is_sharded(parameter):
+            raise AlphaBenchError(
+                f"{name!r} is trained, and no unit of this policy holds it",
+                hint="leave out training.compute, or freeze it by its expert's learning rate",
+            )
+    policy.compute_in(torch.bfloat16)
+    return units
