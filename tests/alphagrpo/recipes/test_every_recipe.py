@@ -50,6 +50,11 @@ TINY: Mapping[str, Callable[[Path], Path]] = {
     "nano": tiny_bagel,
     "ByteDance-Seed/BAGEL-7B-MoT": tiny_bagel,
     "stabilityai/stable-diffusion-3.5-medium": lambda at: save("sd35", at),
+    "stabilityai/stable-diffusion-3.5-large": lambda at: save("sd35", at),
+    "black-forest-labs/FLUX.1-dev": lambda at: save("flux-dev", at),
+    "black-forest-labs/FLUX.2-klein-base-4B": lambda at: save("flux2-klein", at),
+    "Qwen/Qwen-Image": lambda at: save("qwen-image", at),
+    "Tongyi-MAI/Z-Image": lambda at: save("z-image", at),
 }
 """Checkpoint of a recipe -> makes a tiny model of its family."""
 
