@@ -192,6 +192,11 @@ class DiffusersPolicy:
     def _image_spec(self, program: Program) -> GenerateImage:
         spec = program.steps[-1]
         assert isinstance(spec, GenerateImage)
+        if self.family.edits and not isinstance(program.steps[0], InputImage):
+            raise AlphaBenchError(
+                f"{type(self.pipeline).__name__} is trained to edit, and there is no source image",
+                hint="set task.kind=edit, task.think=false and prompts with source images",
+            )
         side = 2 * self.pipeline.vae_scale_factor
         if spec.width % side or spec.height % side:
             raise AlphaBenchError(

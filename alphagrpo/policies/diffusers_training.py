@@ -6,6 +6,7 @@ Validations generate with the weights in training, through `LiveDiffusers`.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _PACKAGE: Final = "alphagrpo.policies.diffusers_families"
+_SOURCE_STEP: Final = 32
+"""Pixels; what the sides of a source image are multiples of."""
 _USUAL_SIDE: Final = 1024
 """Pixels of a pipeline that names no size of its own."""
 
@@ -35,6 +38,16 @@ def load_family(pipeline_class: str) -> DiffusersFamily:
     module, _, name = FAMILIES[pipeline_class].partition(":")
     found: DiffusersFamily = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), name)
     return found
+
+
+def resized_to_area(image: Image, area: int) -> Image:
+    """The source image of an edit with about `area` pixels, its shape kept to multiples of 32."""
+    from PIL.Image import Resampling
+
+    ratio = image.width / image.height
+    sides = (math.sqrt(area * ratio), math.sqrt(area / ratio))
+    width, height = (max(1, round(side / _SOURCE_STEP)) * _SOURCE_STEP for side in sides)
+    return image.resize((width, height), Resampling.LANCZOS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +96,11 @@ class DiffusersTraining:
         def schedule(n_steps: int, width: int, height: int) -> tuple[float, ...]:
             return family.noise_levels(pipeline, n_steps, width, height)
 
+        size = (sampling.width or own, sampling.height or own)
+
+        def resize(image: Image) -> Image:
+            return resized_to_area(image, size[0] * size[1]) if family.edits else image
+
         def live() -> Generator:
             return LiveDiffusers(
                 checkpoint=self.checkpoint, trained=trained_digest(pipeline.transformer)
@@ -92,8 +110,8 @@ class DiffusersTraining:
             name=self.checkpoint.source.name,
             policy=policy,
             generator=live,
-            size=(sampling.width or own, sampling.height or own),
-            resize=lambda image: image,
+            size=size,
+            resize=resize,
             think_prompt="",
             reflect_prompt="{prompt}",
             thinks=False,

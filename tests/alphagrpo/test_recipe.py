@@ -16,7 +16,7 @@ EXPECTED = {
     "nano-rt2i", "nano-srr", "nano-awm", "nano-nft", "nano-holistic", "bagel-rt2i", "bagel-srr",
     "bagel-unigrpo-style", "bagel-awm", "sd35-dvreward",
     "sd35-large-dvreward", "flux1-dvreward", "flux2-klein-dvreward", "qwen-image-dvreward",
-    "z-image-dvreward", "janus-pro-dvreward",
+    "z-image-dvreward", "janus-pro-dvreward", "flux1-kontext-edit",
 }  # fmt: skip
 
 

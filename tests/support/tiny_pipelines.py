@@ -170,6 +170,17 @@ def flux(*, guidance_embeds: bool = True) -> Any:
     )  # fmt: skip
 
 
+def flux_kontext() -> Any:
+    """FLUX.1 Kontext: dev's network, which also reads the latents of a source image."""
+    plain = flux()
+    parts = {
+        name: part
+        for name, part in plain.components.items()
+        if name not in ("image_encoder", "feature_extractor")
+    }
+    return _diffusers().FluxKontextPipeline(**parts)
+
+
 def sana() -> Any:
     """Sana: linear attention over a deep-compression autoencoder, Gemma as text encoder."""
     from transformers import Gemma2Config, Gemma2Model
@@ -297,7 +308,10 @@ BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "flux2-klein": flux2_klein,
 }
 """Those that generate from text."""
-EDITORS: Final[dict[str, Callable[[], Any]]] = {"instruct-pix2pix": instruct_pix2pix}
+EDITORS: Final[dict[str, Callable[[], Any]]] = {
+    "instruct-pix2pix": instruct_pix2pix,
+    "flux-kontext": flux_kontext,
+}
 
 
 def save(name: str, folder: Path, *, seed: int = 0) -> Path:

@@ -12,6 +12,7 @@ from typing import Final
 FAMILIES: Final[Mapping[str, str]] = {
     "StableDiffusion3Pipeline": "stable_diffusion_3:STABLE_DIFFUSION_3",
     "FluxPipeline": "flux:FLUX",
+    "FluxKontextPipeline": "flux:FLUX_KONTEXT",
     "QwenImagePipeline": "qwen_image:QWEN_IMAGE",
     "ZImagePipeline": "z_image:Z_IMAGE",
     "Flux2KleinPipeline": "flux2_klein:FLUX2_KLEIN",

@@ -1,6 +1,6 @@
-"""Qwen-Image (`QwenImagePipeline`) and Qwen-Image-Edit (`QwenImageEditPipeline`).
+"""Qwen-Image (`QwenImagePipeline` of diffusers 0.42).
 
-As diffusers 0.42 samples. Guidance pushes away from the negative prompt and then restores the
+Guidance pushes away from the negative prompt and then restores the
 length of each token's velocity; the scale is `true_cfg_scale` of the pipeline's call.
 
 Shapes: as in `family_protocol`; a latent is (C, Y, X), channels and cells.
@@ -9,7 +9,6 @@ Shapes: as in `family_protocol`; a latent is (C, Y, X), channels and cells.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -30,19 +29,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@dataclass(frozen=True, kw_only=True)
 class QwenImage:
     """See `DiffusersFamily`."""
 
-    edits: bool
+    edits: bool = False
     longest: int = 512
     blocks: Sequence[str] = ("transformer_blocks",)
-    experts: Mapping[str, str] = field(
-        default_factory=lambda: {
-            "gen": r"transformer_blocks\.\d+\.attn\."
-            r"(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
-        }
-    )
+    experts: Mapping[str, str] = {
+        "gen": r"transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
+    }
     """Every projection of the joint attention."""
 
     def guidance_form(self, pipeline: Any) -> GuidanceForm:
@@ -51,23 +46,11 @@ class QwenImage:
     def encode(
         self, pipeline: Any, prompt: str, source: Image | None, *, longest: int
     ) -> Condition:
-        device = pipeline.transformer.device
-        read = {"image": source} if self.edits else {}
+        del source
         tokens_1TD, mask_1T = pipeline.encode_prompt(
-            prompt=prompt, device=device, max_sequence_length=longest, **read
+            prompt=prompt, device=pipeline.transformer.device, max_sequence_length=longest
         )
-        tokens_TD = tokens_1TD[0] if mask_1T is None else tokens_1TD[0][mask_1T[0].bool()]
-        if source is None:
-            return Condition(tokens_TD)
-        pixels = pipeline.image_processor.preprocess(source, source.height, source.width)
-        pixels = pixels.unsqueeze(2).to(device=device, dtype=tokens_TD.dtype)
-        latents_BCYX = pipeline._encode_vae_image(pixels, None)[:, :, 0]
-        rows, columns = latents_BCYX.shape[-2:]
-        return Condition(
-            tokens_TD,
-            source_TD=packed(latents_BCYX)[0],
-            source_size=(rows // 2, columns // 2),
-        )
+        return Condition(tokens_1TD[0] if mask_1T is None else tokens_1TD[0][mask_1T[0].bool()])
 
     def latent_shape(self, pipeline: Any, width: int, height: int) -> tuple[int, ...]:
         factor = pipeline.vae_scale_factor
@@ -88,26 +71,21 @@ class QwenImage:
         scale: float,
     ) -> Tensor:
         transformer = pipeline.transformer
-        x_BTD, cells = packed(x_BX), (x_BX.shape[-2] // 2, x_BX.shape[-1] // 2)
-        hidden_BTD, shapes = x_BTD, [(1, *cells)]
-        if rows[0].source_TD is not None:
-            source_BTD = torch.stack([row.source_TD for row in rows])  # type: ignore[misc]
-            hidden_BTD = torch.cat([x_BTD, source_BTD], dim=1)
-            shapes.append((1, *rows[0].source_size))
+        cells = (x_BX.shape[-2] // 2, x_BX.shape[-1] // 2)
         tokens = [row.tokens_TD for row in rows]
         ones = [torch.ones(len(one), dtype=torch.long, device=one.device) for one in tokens]
         even = len({len(one) for one in tokens}) == 1
         embeds = transformer.config.guidance_embeds
         predicted_BTD = transformer(
-            hidden_states=hidden_BTD.to(transformer.dtype),
+            hidden_states=packed(x_BX).to(transformer.dtype),
             timestep=sigma_B,
             guidance=torch.full_like(sigma_B, scale) if embeds else None,
             encoder_hidden_states=pad_sequence(tokens, batch_first=True),
             encoder_hidden_states_mask=None if even else pad_sequence(ones, batch_first=True),
-            img_shapes=[shapes] * len(rows),
+            img_shapes=[[(1, *cells)]] * len(rows),
             return_dict=False,
         )[0]
-        return unpacked(predicted_BTD[:, : x_BTD.shape[1]].float(), *cells)
+        return unpacked(predicted_BTD.float(), *cells)
 
     def guided(self, full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:
         full_BTD, pushed_BTD = packed(full_BX), packed(classifier_free(full_BX, free_BX, scale))
@@ -126,5 +104,4 @@ class QwenImage:
         return pixels
 
 
-QWEN_IMAGE: Final[DiffusersFamily] = QwenImage(edits=False)
-QWEN_IMAGE_EDIT: Final[DiffusersFamily] = QwenImage(edits=True)
+QWEN_IMAGE: Final[DiffusersFamily] = QwenImage()

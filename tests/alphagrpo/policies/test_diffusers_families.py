@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL.Image import fromarray
 from safetensors.torch import save_file
 from torch import Tensor
 
 from alphabench.checkpoints.diffusers import open_diffusers
+from alphabench.core.errors import AlphaBenchError
 from alphabench.models.bagel.guidance import Guidance
 from alphagrpo.assemble import make_task
 from alphagrpo.policies.diffusers_training import DiffusersTraining
@@ -32,6 +34,7 @@ from alphatrainers.sampling import generator
 from alphatrainers.settings import LoraSettings
 from alphatrainers.trajectory import (
     GenerateImage,
+    InputImage,
     InputText,
     Program,
     SampledImage,
@@ -53,6 +56,7 @@ class Case:
     guidance: Guidance | None
     call: dict[str, Any] = field(default_factory=dict)
     size: tuple[int, int] = (48, 32)
+    edits: bool = False
     whole: bool = True
 
 
@@ -64,6 +68,13 @@ def plain(scale: float) -> Guidance:
 CASES = [
     Case("sd35", plain(4.0), {"guidance_scale": 4.0}, size=(12, 8), whole=False),
     Case("flux-dev", plain(3.5), {"guidance_scale": 3.5}, size=(12, 8)),
+    Case(
+        "flux-kontext",
+        plain(2.5),
+        {"guidance_scale": 2.5, "max_area": 64 * 32, "_auto_resize": False},
+        size=(64, 32),
+        edits=True,
+    ),
     Case("flux-schnell", None, {"max_sequence_length": 256}, size=(12, 8)),
     Case("qwen-image", plain(4.0), {"true_cfg_scale": 4.0, "negative_prompt": " "}),
     Case("z-image", plain(5.0), {"guidance_scale": 4.0}, size=(24, 16)),
@@ -80,7 +91,10 @@ class Opened:
 
     @cached_property
     def handle(self) -> PolicyHandle:
-        checkpoint = open_diffusers(str(self.folder), options=OPTIONS, lora=None, device="cpu")
+        width, height = self.case.size
+        size = {"width": str(width), "height": str(height)} if self.case.edits else {}
+        options = {**OPTIONS, **size}
+        checkpoint = open_diffusers(str(self.folder), options=options, lora=None, device="cpu")
         return DiffusersTraining(checkpoint=checkpoint).open_policy(device="cpu")
 
     @cached_property
@@ -113,11 +127,18 @@ class Opened:
                 id=f"{seed}",
                 group="p",
                 prompt=TrainingPrompt(id="p", text=text),
-                steps=(InputText(text=text), spec),
+                steps=(*self.sources(seed), InputText(text=text), spec),
                 seed=seed,
             )
             for seed, text in enumerate(PROMPTS)
         ]
+
+    def sources(self, seed: int) -> list[InputImage]:
+        """The image that is edited, as a task gives it to the policy."""
+        if not self.case.edits:
+            return []
+        levels_YX3 = np.random.default_rng(seed // 2).integers(0, 256, (40, 80, 3), dtype=np.uint8)
+        return [InputImage(image=self.handle.resize(fromarray(levels_YX3)))]
 
     def call(self, program: Program, pipeline: Any = None) -> Any:
         """The image of a program by a pipeline's own call, from the same noise."""
@@ -129,6 +150,7 @@ class Opened:
                 height=self.case.size[1],
                 num_inference_steps=STEPS,
                 **self.case.call,
+                **({"image": program.steps[0].image} if self.case.edits else {}),  # type: ignore[union-attr]
             ).images[0]
 
 
@@ -166,6 +188,8 @@ def test_a_policy_takes_the_noise_levels_that_its_pipelines_own_call_takes(
 
 
 def test_a_recipe_that_names_a_shift_keeps_it(opened: Opened) -> None:
+    if opened.case.edits:
+        pytest.skip("its task is another")
     width, height = opened.case.size
     window = Window(kind="none")
     draw = ImageSamplingSettings(points=STEPS + 1, width=width, height=height, window=window)
@@ -185,7 +209,7 @@ def replayed(opened: Opened, made: list[Trajectory]) -> list[Tensor]:
     first: SampledImage = made[0].images[0]
     queries = [
         VelocityQuery(
-            segment=1,
+            segment=len(made[0].segments) - 1,
             x_BX=torch.stack([one.images[0].path_NX[stored] for one in made]),
             sigma_B=torch.full((len(made),), first.spec.sigmas[step]),
             guided=True,
@@ -206,6 +230,21 @@ def test_a_replay_computes_exactly_the_velocities_that_were_sampled(opened: Open
         sampled = torch.stack([one.images[0].velocity_SX[stored] for one in made])
         assert torch.equal(v_BX.detach(), sampled)
         assert v_BX.requires_grad
+
+
+def test_an_editor_without_a_source_image_is_refused(pipeline: Folder) -> None:
+    own = Opened(Case("flux-kontext", None, size=(64, 32)), pipeline("flux-kontext"))
+    with pytest.raises(AlphaBenchError, match="trained to edit"):
+        own.handle.policy.rollout(own.programs())
+
+
+def test_guidance_that_a_network_does_not_take_is_refused(pipeline: Folder) -> None:
+    embedded = Opened(Case("flux-dev", Guidance(text_scale=3.5, low=0.4)), pipeline("flux-dev"))
+    with pytest.raises(AlphaBenchError, match="at all noise levels alike"):
+        embedded.handle.policy.rollout(embedded.programs())
+    distilled = Opened(Case("flux-schnell", plain(3.5)), pipeline("flux-schnell"))
+    with pytest.raises(AlphaBenchError, match="takes no guidance"):
+        distilled.handle.policy.rollout(distilled.programs())
 
 
 def save_adapter(opened: Opened, folder: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from alphabench.upstream import UpstreamData
 from alphagrpo.assemble import assemble
@@ -24,13 +26,13 @@ RECIPES = {
     "flux2-klein-dvreward": ("flux2-klein", "32", 3.7e7),
     "qwen-image-dvreward": ("qwen-image", "32", 1.9e8),
     "z-image-dvreward": ("z-image", "32", 3.3e7),
+    "flux1-kontext-edit": ("flux-kontext", "32", 1.0e8),
 }
 """Recipe -> a tiny pipeline, pixels on a side of its images, and about how many parameters the
 recipe trains on the released one."""
 QUICK = ("sd35-large-dvreward",)
 SMALL = (
     "rewards={bright: {kind: python, factory: 'tests.support.bright_reward:mean_brightness'}}",
-    "prompts.source='small:?count=4'",
     "validation=[]",
     "panel=1",
     "task.draw.points=4",
@@ -45,6 +47,18 @@ SMALL = (
 )
 
 
+def edit_prompts(folder: Path) -> Path:
+    """A file of prompts with source images."""
+    lines = []
+    for colour in ("red", "green", "blue", "white"):
+        Image.new("RGB", (48, 40), colour).save(folder / f"{colour}.png")
+        lines.append(
+            json.dumps({"prompt": f"repaint the {colour} wall", "source_image": f"{colour}.png"})
+        )
+    (folder / "edits.jsonl").write_text("\n".join(lines))
+    return folder / "edits.jsonl"
+
+
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.whole)
              for name in RECIPES]
@@ -52,12 +66,14 @@ SMALL = (
 def test_two_steps_change_lora_weights_alone(name: str, pipeline: Folder, tmp_path: Path) -> None:
     family, side, _ = RECIPES[name]
     options = f"{{width: {side}, height: {side}, dtype: float32}}"
+    size = [f"task.draw.width={side}", f"task.draw.height={side}"]
+    edits = load_recipe(name).task.kind == "edit"
     changes = [
         f"policy.checkpoint={pipeline(family)}",
         f"policy.options={options}",
-        f"task.draw.width={side}",
-        f"task.draw.height={side}",
         *SMALL,
+        f"prompts.source={edit_prompts(tmp_path) if edits else 'small:?count=4'}",
+        *([] if edits else size),
     ]
     if load_recipe(name).task.draw.window.kind != "none":
         changes.append("task.draw.window={kind: static, size: 2, low: 0}")
