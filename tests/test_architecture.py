@@ -46,6 +46,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
             "",
             "algorithms",
             "rank_activity",
+            "rank_store",
             "reporting",
             "setting_checks",
             "shards",

@@ -17,6 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphatrainers.rank_activity import RankActivity
+from alphatrainers.rank_store import own_store
 from alphatrainers.rank_watch import RankWatch
 from alphatrainers.stop_request import StepAbandoned, StopRequest
 
@@ -165,6 +166,7 @@ def join(device: torch.device) -> Processes:
     if distributed.is_initialized():
         return Processes(rank=distributed.get_rank(), size=distributed.get_world_size())
     store, rank, size = next(rendezvous("env://", timeout=JOIN_PATIENCE))
+    store = own_store(store, rank=rank, size=size, patience=JOIN_PATIENCE)
     watch = RankWatch(store, rank=rank, size=size) if size > 1 else None
     distributed.init_process_group(
         _backend(device), store=store, rank=rank, world_size=size, timeout=PATIENCE
