@@ -187,7 +187,7 @@ def train_command(
 @command_page(
     TRAIN,
     "alphabench export runs/train/nano-rt2i --out my-adapter",
-    "alphabench export runs/train/nano-rt2i --merge --out my-model --push me/my-model",
+    "alphabench export runs/train/nano-rt2i --merge --out mine --push me/mine",
 )
 def export_command(
     run: Annotated[

@@ -12,6 +12,7 @@ and they ask for the fixture `stand_in`.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -131,6 +132,16 @@ def _address(generator: torch.Generator) -> int:
     return found
 
 
+class _Stream:
+    """The only queue of the device."""
+
+    def synchronize(self) -> None:
+        _wait("synchronize")
+
+    def wait_stream(self, other: Any) -> None:
+        del other
+
+
 class _DeviceModule:
     """`torch.standin`: what torch and the libraries ask of an accelerator's module."""
 
@@ -139,6 +150,7 @@ class _DeviceModule:
     def __init__(self) -> None:
         self.random = StandInGenerator()
         self.random.manual_seed(0)
+        self._stream = _Stream()
 
     class device:  # noqa: N801 - named as in torch.cuda
         """A context that selects a device; there is only one."""
@@ -164,6 +176,14 @@ class _DeviceModule:
 
     def set_device(self, device: Any) -> None:
         del device
+
+    def current_stream(self, device: Any = None) -> _Stream:
+        del device
+        return self._stream
+
+    def stream(self, stream: Any) -> contextlib.AbstractContextManager[None]:
+        del stream
+        return contextlib.nullcontext()
 
     def synchronize(self, device: Any = None) -> None:
         _wait("synchronize")
