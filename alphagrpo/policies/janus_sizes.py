@@ -22,7 +22,7 @@ from alphatrainers.settings import TrainingSettings
 _PIXELS: Final = {"image_size": 384, "patch_size": 16}
 _LLAMA: Final = {"model_type": "llama", "vocab_size": 102400}
 _RELEASED: Final[Mapping[str, Mapping[str, Any]]] = {
-    # Janus-Pro report, arXiv 2501.17811, table 1, and the releases' config.json.
+    # Widths and depths as in the Janus-Pro report (arXiv 2501.17811); not read from released files.
     "1b": {
         "text_config": {
             **_LLAMA, "hidden_size": 2048, "intermediate_size": 5632,
