@@ -8,7 +8,8 @@
     NAME         the prompts of a benchmark, `geneval:long`, with its facts and source images
 
 Prompts of a validation are left out: those of the same text and, where facts are known, those that
-demand the same objects in other words. Knows no reward.
+demand the same objects in other words. `small:` leaves out those of `geneval:mini-test`, too, which
+no training validates on. Knows no reward.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from alphabench.benchmarks.mini_split import TEST_SPLIT
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import read_text
 from alphabench.core.options import fill, split_spec
@@ -75,7 +77,8 @@ def load_prompts(
     """
     name, options = split_spec(source)
     if name == SMALL:
-        return list(small_prompts(fill(SmallOptions, options, owner=SMALL), held_out=held_out))
+        unseen = [*held_out, *open_benchmark(TEST_SPLIT).samples()]
+        return list(small_prompts(fill(SmallOptions, options, owner=SMALL), held_out=unseen))
     path = Path(source).expanduser()
     if path.suffix in (".jsonl", ".parquet", ".txt") or "/" in source or path.exists():
         return _from_file(path)
@@ -94,6 +97,7 @@ def load_prompts(
 def small_prompts(options: SmallOptions, *, held_out: Sequence[Sample]) -> Iterator[TrainingPrompt]:
     """Different demands of GenEval's tasks in turn, none of them among `held_out`."""
     known = {key for sample in held_out if (key := _demand(sample.facts)) is not None}
+    texts = {normalised(sample.prompt) for sample in held_out}
     tasks, made = options.tasks.split(","), 0
     open_tasks = dict.fromkeys(tasks, 0)
     for number in range(options.count * _MOST_TRIES):
@@ -105,7 +109,7 @@ def small_prompts(options: SmallOptions, *, held_out: Sequence[Sample]) -> Itera
         rng = np.random.default_rng([options.seed, number])
         generated = geneval_prompt(task_small(rng, task), rng)
         key = None if generated is None or generated.tag != task else facts_key(generated.facts)
-        if generated is None or key is None or key in known:
+        if generated is None or key is None or key in known or normalised(generated.text) in texts:
             open_tasks[task] += 1
             if open_tasks[task] > _MOST_TRIES:
                 del open_tasks[task]

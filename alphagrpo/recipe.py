@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from alphabench.benchmarks.mini_split import TEST_SPLIT, is_test_split
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_text
 from alphabench.core.options import option_text
@@ -43,6 +44,10 @@ _LARGEST_SIDE: Final = 2**14
 """Pixels."""
 USUAL_SHIFT: Final = 3.0
 """Of a policy without a schedule of its own: BAGEL's."""
+_FOR_THE_END: Final = (
+    "the test split is for the end, after every choice is made; train without it, validate on "
+    f"geneval:mini, then measure once with `alphabench run {TEST_SPLIT} --lora RUN/best`"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,6 +307,8 @@ class PromptSettings:
 
     def __post_init__(self) -> None:
         _at_least_one(self.limit)
+        if is_test_split(self.source):
+            raise ValueError(f"source={self.source}: {_FOR_THE_END}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,6 +330,8 @@ class ValidationSettings:
 
     def __post_init__(self) -> None:
         _at_least_one(self.limit)
+        if is_test_split(self.benchmark):
+            raise ValueError(f"benchmark={self.benchmark}: {_FOR_THE_END}")
 
     @property
     def name(self) -> str:

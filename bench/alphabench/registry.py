@@ -79,12 +79,17 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
     ),
     "geneval": BenchmarkEntry(
         factory="alphabench.benchmarks.geneval.benchmark:open_geneval",
-        listed=("geneval", "geneval:long", "geneval:mini"),
+        listed=("geneval", "geneval:long", "geneval:mini", "geneval:mini-test"),
         official_formats={"": "alphabench.benchmarks.geneval.official_files:OFFICIAL"},
         folder_layout="alphabench.benchmarks.geneval.official_files:LAYOUT",
         measures="Whether short prompts are followed: one or two objects, counts, colours and "
         "positions. An object detector and CLIP check each image.",
-        prompts={"geneval": 553, "geneval:long": 553, "geneval:mini": 60},
+        prompts={
+            "geneval": 553,
+            "geneval:long": 553,
+            "geneval:mini": 60,
+            "geneval:mini-test": 200,
+        },
         judge_calls={"": "none"},
     ),
     "tiif": BenchmarkEntry(

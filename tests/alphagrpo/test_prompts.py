@@ -11,6 +11,7 @@ import pytest
 
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.options import fill, split_spec
 from alphabench.interfaces import Benchmark
 from alphabench.scenes.small_world import why_not_small
 from alphabench.types import Sample
@@ -24,9 +25,11 @@ from alphagrpo.dvreward.question_files import (
 )
 from alphagrpo.prompt_facts import evaluator_sample
 from alphagrpo.prompts import SmallOptions, leaks, load_prompts, small_prompts, with_questions
+from alphagrpo.recipe import load_recipe
 from alphatrainers.trajectory import TrainingPrompt
 
 MINI = open_benchmark("geneval:mini").samples()
+TEST = open_benchmark("geneval:mini-test").samples()
 
 
 def load(source: str, held_out: list[Sample] | None = None) -> list[TrainingPrompt]:
@@ -43,6 +46,31 @@ def test_the_small_world_asks_for_many_different_things_but_none_that_is_validat
     assert not leaks(found, MINI)
     assert all(why_not_small(prompt.facts) is None for prompt in found)
     assert len(Counter(prompt.facts["tag"] for prompt in found)) == 6
+
+
+def test_the_small_world_never_asks_for_a_test_prompt_in_any_words() -> None:
+    assert not leaks(load("small:?count=200&tasks=position"), TEST)
+    unfiltered = small_prompts(SmallOptions(count=200, tasks="position"), held_out=[])
+    assert leaks(list(unfiltered), TEST)
+
+
+@pytest.mark.parametrize("recipe", ["nano-rt2i", "nano-awm"])
+def test_leaving_test_prompts_out_changes_no_prompt_of_the_recipes(recipe: str) -> None:
+    name, options = split_spec(load_recipe(recipe).prompts.source)
+    as_before = small_prompts(fill(SmallOptions, options, owner=name), held_out=MINI)
+    assert load(load_recipe(recipe).prompts.source, list(MINI)) == list(as_before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "prompts.source=geneval:mini-test",
+        "validation=[{benchmark: 'geneval@1:mini-test', evaluator: nano}]",
+    ],
+)
+def test_a_training_on_or_validated_by_the_test_split_is_refused(change: str) -> None:
+    with pytest.raises(AlphaBenchError, match="the test split is for the end"):
+        load_recipe("nano-awm", [change])
 
 
 def test_the_same_seed_gives_the_same_prompts_and_another_gives_others() -> None:

@@ -192,7 +192,7 @@ def completions(shell: Shell, typed: str) -> list[str]:
     ("typed", "offered"),
     [
         ("alphabench ru", ["run"]),
-        ("alphabench run geneval:", ["geneval:long", "geneval:mini"]),
+        ("alphabench run geneval:", ["geneval:long", "geneval:mini", "geneval:mini-test"]),
         ("alphabench run geneval --evaluator mask", ["mask2former", "mask2former:official"]),
         ("alphabench train nano-rt", ["nano-rt2i"]),
     ],

@@ -14,6 +14,10 @@ from alphabench.upstream import Pin
 
 MINI_VERSION: Final = "1"
 """Version of every mini split; other data would be another version."""
+MINI_TEST: Final = "geneval-test"
+"""Name of the data of `geneval:mini-test`."""
+TEST_SPLIT: Final = "geneval:mini-test"
+"""The benchmark by which nothing is chosen: neither a recipe, nor a step, nor weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,19 +32,25 @@ class DataSource:
     """sha256 of the data that decides prompts and answers, in hexadecimal."""
 
 
-def mini_bytes(benchmark: str) -> bytes:
-    """The JSON lines of `<benchmark>:mini`."""
-    return (resources.files("alphabench.scenes") / "mini" / f"{benchmark}.jsonl").read_bytes()
+def is_test_split(benchmark: str) -> bool:
+    """Whether a benchmark's name, with its version or without, is that of the test split."""
+    name, _, split = benchmark.partition(":")
+    return f"{name.partition('@')[0]}:{split}" == TEST_SPLIT
 
 
-def mini_source(benchmark: str, *, also: str = "") -> DataSource:
-    """The source of `<benchmark>:mini`.
+def mini_bytes(name: str) -> bytes:
+    """The JSON lines of `<name>:mini`, or of `MINI_TEST`."""
+    return (resources.files("alphabench.scenes") / "mini" / f"{name}.jsonl").read_bytes()
+
+
+def mini_source(name: str, *, also: str = "") -> DataSource:
+    """The source of `<name>:mini`, or of `MINI_TEST`.
 
     Args:
-        benchmark: its name.
+        name: of the benchmark, or `MINI_TEST`.
         also: what decides the data beside the lines; enters the digest.
     """
-    digest = hashlib.sha256(mini_bytes(benchmark) + also.encode()).hexdigest()
+    digest = hashlib.sha256(mini_bytes(name) + also.encode()).hexdigest()
     return DataSource(licence="Apache-2.0", source="alphabench", digest=digest)
 
 

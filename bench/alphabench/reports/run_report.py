@@ -156,9 +156,9 @@ def self_test_stamp(identity: Mapping[str, str]) -> tuple[str, str] | None:
 
 def not_comparable_reason(report: Report, identity: Mapping[str, str]) -> str | None:
     """Why the score is not comparable with published ones; None where it is."""
-    if report.split == "mini":
+    if report.split in ("mini", "mini-test"):
         return (
-            "the `mini` split is authored over a small synthetic world; "
+            f"the `{report.split}` split is authored over a small synthetic world; "
             "its scores are not comparable with published ones."
         )
     if report.evaluator == "nano":

@@ -161,7 +161,7 @@ def _fetch_pin(pin: Pin, cache_dir: Path, source: str | None) -> str:
 def _datasets(benchmark: str) -> list[Dataset]:
     name, _, split = benchmark.partition(":")
     name = name.partition("@")[0]
-    if split == "mini":
+    if split.startswith("mini"):
         return []
     if name in registry.benchmark_names():
         dataset = registry.benchmark_entry(name).dataset

@@ -1,7 +1,8 @@
 """GenEval: 553 short prompts in six tasks, judged by an object detector (Ghosh et al., 2023).
 
 Splits: the official prompts, `long` (the prompts as BAGEL's authors rewrote them: another
-measurement) and `mini` (authored here over the project's synthetic scenes; needs no download).
+measurement), `mini` and `mini-test` (authored here over the project's synthetic scenes; they need
+no download). `mini` is for development, `mini-test` for the end: nothing is chosen by its scores.
 Rules of a single image are in `detections.geneval_rules`, averages in `scoring`, the published file
 formats in `official_files`; this module knows prompts, and neither models nor images.
 """
@@ -21,6 +22,7 @@ from alphabench.benchmarks.geneval.scoring import (
     share_metrics,
 )
 from alphabench.benchmarks.mini_split import (
+    MINI_TEST,
     MINI_VERSION,
     mini_bytes,
     mini_source,
@@ -42,7 +44,7 @@ from alphabench.upstream import UpstreamData, pin_of
 if TYPE_CHECKING:
     from alphabench.evaluators.detection.detector import OpenDetector
 
-MINI_DATA: Final = "geneval.jsonl"
+_OURS: Final = ("nano", "mask2former", "mask2former:official", "mmdet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,9 @@ class _Split:
     """Name of the upstream data; None for data in the package."""
     path: str = ""
     """Of the metadata file inside the upstream repository."""
+    ours: str = ""
+    """Name of data in the package."""
+    tasks: tuple[str, ...] = TAGS
 
 
 _OFFICIAL_EVALUATORS: Final = ("mask2former", "mask2former:official", "mmdet", "nano")
@@ -78,7 +83,15 @@ _SPLITS: Final[Mapping[str, _Split]] = {
     "mini": _Split(
         version=MINI_VERSION,
         title="GenEval's six tasks over AlphaBench's synthetic scenes",
-        evaluators=("nano", "mask2former", "mask2former:official", "mmdet"),
+        evaluators=_OURS,
+        ours="geneval",
+    ),
+    "mini-test": _Split(
+        version=MINI_VERSION,
+        title="Held-out prompts of four tasks over AlphaBench's synthetic scenes",
+        evaluators=_OURS,
+        ours=MINI_TEST,
+        tasks=("two_object", "counting", "position", "color_attr"),
     ),
 }
 
@@ -93,7 +106,7 @@ def open_geneval(
     """GenEval's prompts and rules; opening it reads no file.
 
     Args:
-        split: empty for the official prompts, `long` or `mini`.
+        split: empty for the official prompts, `long`, `mini` or `mini-test`.
         version: None takes the one there is.
         protocol: see `GenEval.summarise`.
         data: where the official files lie.
@@ -121,7 +134,7 @@ class GenEval:
     def card(self) -> Card:
         split = _SPLITS[self.split]
         if split.pin is None:
-            origin = mini_source("geneval")
+            origin = mini_source(split.ours)
         else:
             pin = pin_of(split.pin)
             origin = pinned_source(pin, digest=pin.file(split.path).digest)
@@ -148,7 +161,7 @@ class GenEval:
         """
         split = _SPLITS[self.split]
         if split.pin is None:
-            name, content = MINI_DATA, mini_bytes("geneval")
+            name, content = f"{split.ours}.jsonl", mini_bytes(split.ours)
         else:
             name, content = split.path, self.data.read(split.pin, split.path)
         lines = content.decode("utf-8").rstrip("\n").split("\n")
@@ -193,7 +206,7 @@ class GenEval:
 
         official: a task without any scored image is left out of the headline, as upstream does;
         a prompt is correct when one of the images that were scored is.
-        strict: the headline is None unless each of the six tasks has a scored image; a prompt is
+        strict: the headline is None unless each task of the split has a scored image; a prompt is
         unscored while an image that might yet be correct is.
         """
         images = statistics.gather(samples, verdicts, n_expected=IMAGES_PER_PROMPT)
@@ -211,7 +224,7 @@ class GenEval:
         return grouped_report(
             scope,
             images,
-            needed=TAGS if strict else (),
+            needed=_SPLITS[self.split].tasks if strict else (),
             kind="tasks",
             extras=share_metrics(images, prompts),
         )
