@@ -7,6 +7,8 @@ import random
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from alphatrainers.rank_watch import RankWatch
 from tests.support.rank_processes import ranks
 from tests.support.toy_training import train
 
+ROOT = Path(__file__).parents[2]
 TOY = "tests.support.toy_training"
 SOON = timedelta(seconds=5)
 
@@ -164,6 +167,45 @@ def test_a_mistake_of_ours_keeps_its_traceback(
     said = capfd.readouterr().err
     assert "Traceback (most recent call last)" in said
     assert "error: KeyError: 'weights'" in said
+
+
+ENDS_WITH_AN_ERROR = """
+import atexit, threading
+from datetime import timedelta
+from torch import distributed
+from alphatrainers.rank_watch import RankWatch
+
+def threads():
+    names = [one.name for one in threading.enumerate()]
+    print(sorted(name for name in names if name.startswith("_")))
+
+atexit.register(threads)  # what is registered later is called before
+store = distributed.TCPStore("127.0.0.1", 0, None, True, timedelta(seconds=5))
+watch = RankWatch(store, rank=0, size=1)
+threads()
+with watch.reporting():
+    raise KeyError("weights")
+"""
+
+
+def test_a_process_that_fails_ends_its_threads_before_python_aborts_them() -> None:
+    # A daemon that Python ends inside torch's store: "terminate called without an active exception"
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS_WITH_AN_ERROR],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["['_beat of ranks', '_guard_store of ranks']", "[]"]
+    assert done.returncode == 1, done.stderr
+
+
+def test_a_watch_that_is_left_has_no_threads(group: Group) -> None:
+    for watch in group.watches:
+        watch.leave()
+    assert not any(thread.is_alive() for watch in group.watches for thread in watch._threads)
 
 
 def test_a_process_whose_torchrun_stops_it_says_which_one_ended(group: Group) -> None:

@@ -10,6 +10,7 @@ training.
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import json
 import os
@@ -44,6 +45,8 @@ TELL_SECONDS: Final = 10.0
 _SIGNAL_SECONDS: Final = 3.0
 """For a process that was stopped by a signal, to say so itself."""
 _SAME_ERROR_SECONDS: Final = 0.5
+_END_SECONDS: Final = 5.0
+"""For the threads of a watch to end, before the process does."""
 _CAUSE_SECONDS: Final = 5.0
 """Longer than a heartbeat is missed, for the cause of a failed collective operation."""
 
@@ -96,8 +99,14 @@ class RankWatch:
         self._stalls = StallWatch(beat_seconds)
         self._stop: StopRequest | None = None
         self._main_store.set(f"place/{rank}", json.dumps([_machine(), os.getpid()]))
-        for work in (self._beat, self._guard_store):
-            threading.Thread(target=work, name=f"{work.__name__} of ranks", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=work, name=f"{work.__name__} of ranks", daemon=True)
+            for work in (self._beat, self._guard_store)
+        ]
+        for thread in self._threads:
+            thread.start()
+        # Python ends a daemon where it stands; inside torch's store, that aborts the process.
+        atexit.register(self._end_threads)
 
     def share(self, stop: StopRequest) -> None:
         """Spreads the request to stop: from this process to all others, and from them here."""
@@ -116,6 +125,14 @@ class RankWatch:
         if not self._over.is_set():
             self._over.set()
             self._main_store.set(f"left/{self._rank}", "1")
+            self._end_threads()
+            atexit.unregister(self._end_threads)
+
+    def _end_threads(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(_END_SECONDS)
 
     def claim(self) -> bool:
         """Whether the caller may tell the user why the training ends: the first one may."""
