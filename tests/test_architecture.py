@@ -45,6 +45,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         (
             "",
             "algorithms",
+            "nucleus",
             "rank_activity",
             "rank_store",
             "reporting",

@@ -33,7 +33,7 @@ from alphabench.models.janus.janus_inference import (
 from alphabench.models.unified_model import GenerationTask
 from alphabench.types import NotGenerated
 from alphatrainers.protocols import ReplayAnswer, ReplaySpec, TextScored, VelocityQuery
-from alphatrainers.sampling import generator, score_hidden_tokens, score_tokens
+from alphatrainers.sampling import HiddenText, generator, score_hidden_texts, score_tokens
 from alphatrainers.trajectory import (
     GenerateImageTokens,
     InputText,
@@ -137,10 +137,9 @@ class JanusPolicy:
             logits_NGV = head(hidden_NGD).float()
             return guided_logits(logits_NGV.transpose(0, 1).flatten(0, 1), spec.guidance)
 
-        return tuple(
-            score_hidden_tokens(hidden_NGD, ids_N, logits, temperature=spec.temperature, top_p=1.0)
-            for hidden_NGD, ids_N in zip(hidden_BNGD, ids_BN, strict=True)
-        )
+        rows = zip(hidden_BNGD, ids_BN, strict=True)
+        sampled = [HiddenText(*row, temperature=spec.temperature, top_p=1.0) for row in rows]
+        return score_hidden_texts(sampled, logits)
 
     def _hidden(
         self, prompts: Sequence[str], ids_BN: Tensor, *, guided: bool, how: ReplaySpec

@@ -35,7 +35,7 @@ from alphabench.models.bagel.sampler import (
     with_text,
     with_thought,
 )
-from alphabench.models.bagel.text_decoding import generate_text
+from alphabench.models.bagel.text_decoding import ChosenTokens, generate_text
 from alphabench.types import NotGenerated
 from alphatrainers.protocols import (
     ReplayAnswer,
@@ -45,11 +45,11 @@ from alphatrainers.protocols import (
     VelocityQuery,
 )
 from alphatrainers.sampling import (
-    SampledTokens,
+    HiddenText,
     generator,
     sample_latents,
     sample_next_tokens,
-    score_hidden_tokens,
+    score_hidden_texts,
 )
 from alphatrainers.trajectory import (
     GenerateImage,
@@ -124,17 +124,16 @@ class _ContextReader:
         framed = self.framed(segments_at_step)
         read = self.model.read_text(context, framed, recompute=self.recompute)
         rows = ragged([len(ids) for ids in framed], read.hidden_TD.device).split(read.hidden_TD)
-        logp = tuple(
-            score_hidden_tokens(
+        sampled = [
+            HiddenText(
                 hidden_TD[: len(text.ids)],
                 torch.tensor(text.ids).to(hidden_TD.device, non_blocking=True),
-                self.model.logits,
                 temperature=text.spec.temperature,
                 top_p=text.spec.top_p,
             )
             for hidden_TD, text in zip(rows, texts, strict=True)
-        )
-        return _ScoredTexts(logp, read.context)
+        ]
+        return _ScoredTexts(score_hidden_texts(sampled, self.model.logits), read.context)
 
     def _read_images(self, contexts: Contexts, segments_at_step: StepSegments) -> Contexts:
         """As latents without noise, then as patches to be understood."""
@@ -292,17 +291,19 @@ class UMMPolicy:
         self, contexts: Contexts, spec: GenerateText, generators: Sequence[torch.Generator]
     ) -> list[SampledText]:
         tokens = self.umm.loaded.tokens
-        step_rows: list[list[int]] = []
-        step_tokens: list[SampledTokens] = []
+        row_of_token: list[int] = []
+        ids_T: list[int] = []
+        step_logps: list[Tensor] = []
 
-        def choose(logits_BV: Tensor, rows: Sequence[int]) -> Tensor:
+        def choose(logits_BV: Tensor, rows: Sequence[int]) -> ChosenTokens:
             own = [generators[row] for row in rows]
             sampled = sample_next_tokens(
                 logits_BV, own, temperature=spec.temperature, top_p=spec.top_p
             )
-            step_rows.append(list(rows))
-            step_tokens.append(sampled)
-            return sampled.ids_B
+            row_of_token.extend(rows)
+            ids_T.extend(sampled.ids)
+            step_logps.append(sampled.logp_B)
+            return ChosenTokens(sampled.ids_B, sampled.ids)
 
         generate_text(
             self.umm.loaded.model,
@@ -313,9 +314,7 @@ class UMMPolicy:
             choose=choose,
         )
         # On the host only now: one transfer for all tokens, not one for each.
-        ids_T = torch.cat([one.ids_B for one in step_tokens]).tolist()
-        logp_T = torch.cat([one.logp_B for one in step_tokens]).float().cpu()
-        row_of_token = [row for rows in step_rows for row in rows]
+        logp_T = torch.cat(step_logps).float().cpu()
         sampled_texts = []
         for row in range(len(generators)):
             own_T = [index for index, one in enumerate(row_of_token) if one == row]

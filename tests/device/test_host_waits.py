@@ -7,7 +7,14 @@ import torch
 
 from alphabench.models.unified_model import GenerationTask
 from alphatrainers.algorithms.schedules import sigmas_of_steps
-from alphatrainers.sampling import generator, sample_latents
+from alphatrainers.nucleus import LIKELIEST
+from alphatrainers.sampling import (
+    HiddenText,
+    generator,
+    sample_latents,
+    sample_next_tokens,
+    score_hidden_texts,
+)
 from alphatrainers.trajectory import GenerateImage, Program, TrainingPrompt
 from alphatrainers.weight_sets import full_values
 from tests.support.host_traffic import HostTraffic, recorded
@@ -121,3 +128,38 @@ def test_stored_denoising_steps_leave_the_device_together(
         )
     assert traffic.waits() == 4, traffic.by_place()
     assert traffic.uploads() == 0
+
+
+def large_logits(device: torch.device, *, spread: float) -> torch.Tensor:
+    """Four rows of a vocabulary of which only the likeliest tokens are looked at."""
+    source = torch.Generator().manual_seed(0)
+    return (torch.randn((4, 3 * LIKELIEST), generator=source) * spread).to(device)
+
+
+@pytest.mark.parametrize(("spread", "waits"), [(9.0, 1), (0.1, 2)])
+def test_a_token_of_a_nucleus_is_sampled_for_one_wait_and_for_two_where_the_sort_decides(
+    stand_in: torch.device, spread: float, waits: int
+) -> None:
+    logits_BV = large_logits(stand_in, spread=spread)
+    generators = [torch.Generator().manual_seed(row) for row in range(4)]
+    with recorded() as traffic:
+        made = sample_next_tokens(logits_BV, generators, temperature=1.0, top_p=0.9)
+    assert traffic.waits() == waits, traffic.by_place()
+    assert traffic.uploads() == 0, traffic.by_place(waits=False)
+    assert made.ids == made.ids_B.tolist()
+
+
+@pytest.mark.parametrize("spread", [9.0, 0.1])
+def test_texts_of_a_batch_are_scored_within_their_nuclei_for_one_wait(
+    stand_in: torch.device, spread: float
+) -> None:
+    logits_BV = large_logits(stand_in, spread=spread)
+    ids_T = torch.tensor([5, 6]).to(stand_in)
+    texts = [
+        HiddenText(logits_BV[part], ids_T, temperature=1.0, top_p=0.9)
+        for part in (slice(0, 2), slice(2, 4))
+    ]
+    with recorded() as traffic:
+        score_hidden_texts(texts, lambda hidden_ND: hidden_ND)
+    assert traffic.waits() == 1, traffic.by_place()
+    assert traffic.uploads() == 0, traffic.by_place(waits=False)

@@ -25,7 +25,7 @@ from alphabench.models.bagel.sampler import (
     with_patches,
     with_text,
 )
-from alphabench.models.bagel.text_decoding import generate_text
+from alphabench.models.bagel.text_decoding import ChosenTokens, chosen_tokens, generate_text
 
 LATENTS = SizeRule(longest=128, shortest=64, stride=16)
 PATCHES = SizeRule(longest=112, shortest=56, stride=14)
@@ -74,9 +74,9 @@ class Golden:
     def write(self, contexts: Contexts, most: int, *, end: int | None = None) -> Written:
         logits: list[Tensor] = []
 
-        def choose(logits_BV: Tensor, rows: Any) -> Tensor:
+        def choose(logits_BV: Tensor, rows: Any) -> ChosenTokens:
             logits.append(logits_BV[0])
-            return logits_BV.argmax(dim=-1)
+            return chosen_tokens(logits_BV.argmax(dim=-1))
 
         tokens = self.loaded.tokens
         ids = generate_text(

@@ -12,11 +12,12 @@ from alphatrainers.algorithms import sde_steps
 from alphatrainers.algorithms.schedules import sigmas_of_steps
 from alphatrainers.sampling import (
     SCORED_TOGETHER,
+    HiddenText,
     denoising_step,
     generator,
     sample_latents,
     sample_next_tokens,
-    score_hidden_tokens,
+    score_hidden_texts,
     score_tokens,
     token_log_probs,
 )
@@ -125,9 +126,8 @@ def test_logits_of_a_few_tokens_at_a_time_give_the_same_scores_and_gradients(top
         hidden_TD = torch.randn(n_tokens, 6, dtype=torch.float64, generator=torch.Generator())
         hidden_TD.requires_grad_()
         if chunked:
-            scores_T = score_hidden_tokens(
-                hidden_TD, ids_T, lambda x_TD: x_TD @ weight_VD.T, temperature=0.8, top_p=top_p
-            )
+            text = HiddenText(hidden_TD, ids_T, temperature=0.8, top_p=top_p)
+            (scores_T,) = score_hidden_texts([text], lambda x_TD: x_TD @ weight_VD.T)
         else:
             logits_TV = hidden_TD @ weight_VD.T
             scores_T = score_tokens(logits_TV, ids_T, temperature=0.8, top_p=top_p)
@@ -137,7 +137,6 @@ def test_logits_of_a_few_tokens_at_a_time_give_the_same_scores_and_gradients(top
     for complete, in_parts in zip(*results, strict=True):
         assert torch.allclose(complete, in_parts, rtol=1e-6)
     with torch.no_grad():
-        again_T = score_hidden_tokens(
-            hidden_TD, ids_T, lambda x_TD: x_TD @ weight_VD.T, temperature=0.8, top_p=top_p
-        )
+        text = HiddenText(hidden_TD, ids_T, temperature=0.8, top_p=top_p)
+        (again_T,) = score_hidden_texts([text], lambda x_TD: x_TD @ weight_VD.T)
     assert torch.allclose(again_T, results[0][0], rtol=1e-6)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from alphatrainers.algorithms import sde_steps
 from alphatrainers.algorithms.precision import widen
 from alphatrainers.algorithms.sde_steps import DenoisingStep
+from alphatrainers.nucleus import is_small, likeliest_nucleus, sorted_nucleus
 from alphatrainers.trajectory import GenerateImage, Program
 
 SCORED_TOGETHER: Final = 128
@@ -120,21 +122,65 @@ def token_log_probs(
 ) -> Tensor:
     """Log-probabilities (float32) of the distribution that is sampled; -inf outside the nucleus.
 
-    The nucleus is the smallest set of likeliest tokens whose probabilities reach `top_p`. Its
-    members are chosen without gradient; within them the distribution is renormalised. Tokens that
-    were sampled belong to it, even if rounding, or an update since, put them at its edge.
+    Members of the nucleus (`nucleus`) are chosen without gradient; within them the distribution is
+    renormalised. Tokens that were sampled belong to it, even if rounding, or an update since, put
+    them at its edge. With a nucleus of a large vocabulary the host waits once.
     """
-    scores_NV = (widen(logits_NV) / temperature).log_softmax(-1)
-    if top_p >= 1.0:
-        return scores_NV
+    sampling = _TokenSampling(temperature, top_p)
+    found = _distribution(logits_NV, sampling, sampled_N)
+    if found.decided_N is None or not (rows := _undecided(found.decided_N.tolist())):
+        return found.logp_NV
+    return _distribution(logits_NV, sampling, sampled_N, undecided=rows).logp_NV
+
+
+class _TokenSampling(NamedTuple):
+    """Settings of a text's sampling."""
+
+    temperature: float
+    top_p: float
+
+
+class _Distribution(NamedTuple):
+    """Log-probabilities of tokens, and which rows are certain; None: all of them."""
+
+    logp_NV: Tensor
+    decided_N: Tensor | None
+
+
+def _distribution(
+    logits_NV: Tensor,
+    sampling: _TokenSampling,
+    sampled_N: Tensor | None = None,
+    *,
+    undecided: Sequence[int] = (),
+) -> _Distribution:
+    """What `token_log_probs` returns, without waiting for the device.
+
+    Args:
+        logits_NV: of any float type.
+        sampling: its temperature and top_p.
+        sampled_N: the ids that were sampled, if they were.
+        undecided: rows that a first call could not decide; given any, all rows are certain.
+    """
+    scores_NV = (widen(logits_NV) / sampling.temperature).log_softmax(-1)
+    if sampling.top_p >= 1.0:
+        return _Distribution(scores_NV, None)
     with torch.no_grad():
-        sorted_NV, order_NV = scores_NV.sort(-1, descending=True)
-        before_NV = sorted_NV.exp().cumsum(-1) - sorted_NV.exp()
-        outside_NV = torch.zeros_like(scores_NV, dtype=torch.bool)
-        outside_NV.scatter_(-1, order_NV, before_NV >= top_p)
+        if is_small(scores_NV.shape[-1]):
+            outside_NV, decided_N = sorted_nucleus(scores_NV, top_p=sampling.top_p), None
+        else:
+            outside_NV, decided_N = likeliest_nucleus(scores_NV, top_p=sampling.top_p)
+        if undecided:
+            rows_M = torch.tensor(undecided).to(scores_NV.device, non_blocking=True)
+            exact_MV = sorted_nucleus(scores_NV[rows_M], top_p=sampling.top_p)
+            outside_NV, decided_N = outside_NV.index_copy(0, rows_M, exact_MV), None
         if sampled_N is not None:
             outside_NV.scatter_(-1, sampled_N[:, None], value=False)
-    return scores_NV.masked_fill(outside_NV, -torch.inf).log_softmax(-1)
+    return _Distribution(scores_NV.masked_fill(outside_NV, -torch.inf).log_softmax(-1), decided_N)
+
+
+def _undecided(decided: Sequence[bool]) -> list[int]:
+    return [row for row, certain in enumerate(decided) if not certain]
 
 
 class SampledTokens(NamedTuple):
@@ -142,6 +188,8 @@ class SampledTokens(NamedTuple):
 
     ids_B: Tensor
     logp_B: Tensor
+    ids: list[int]
+    """The same ids on the host."""
 
 
 @torch.no_grad()
@@ -152,14 +200,30 @@ def sample_next_tokens(
     temperature: float,
     top_p: float,
 ) -> SampledTokens:
-    """One token a row by the inverse CDF: one random number a call from each row's generator."""
-    logp_BV = token_log_probs(logits_BV, temperature=temperature, top_p=top_p)
+    """One token a row by the inverse CDF: one random number a call from each row's generator.
+
+    The host waits once, for the ids, which also report whether the nuclei are certain; once more
+    where one is not.
+    """
+    sampling = _TokenSampling(temperature, top_p)
     uniform_B = torch.cat([torch.rand(1, generator=each) for each in generators])
-    below_BV = logp_BV.double().exp().cumsum(-1)
     uniform_B = uniform_B.double().to(logits_BV.device, non_blocking=True)
+    logp_BV, decided_B = _distribution(logits_BV, sampling)
+    ids_B = _inverse_cdf(logp_BV, uniform_B)
+    reported_B = ids_B if decided_B is None else ids_B.masked_fill(~decided_B, -1)
+    ids = reported_B.tolist()
+    if undecided := _undecided([token >= 0 for token in ids]):
+        logp_BV, _ = _distribution(logits_BV, sampling, undecided=undecided)
+        ids_B = _inverse_cdf(logp_BV, uniform_B)
+        ids = ids_B.tolist()
+    return SampledTokens(ids_B, logp_BV.gather(-1, ids_B[:, None])[:, 0], ids)
+
+
+def _inverse_cdf(logp_BV: Tensor, uniform_B: Tensor) -> Tensor:
+    """The ids (B) at which the cumulative probability passes a random number; float64."""
+    below_BV = logp_BV.double().exp().cumsum(-1)
     wanted_B1 = uniform_B[:, None] * below_BV[:, -1:]
-    ids_B = (below_BV <= wanted_B1).sum(-1).clamp(max=logp_BV.shape[-1] - 1)
-    return SampledTokens(ids_B, logp_BV.gather(-1, ids_B[:, None])[:, 0])
+    return (below_BV <= wanted_B1).sum(-1).clamp(max=logp_BV.shape[-1] - 1)
 
 
 def score_tokens(logits_TV: Tensor, ids_T: Tensor, *, temperature: float, top_p: float) -> Tensor:
@@ -168,35 +232,79 @@ def score_tokens(logits_TV: Tensor, ids_T: Tensor, *, temperature: float, top_p:
     return logp_TV.gather(-1, ids_T[:, None])[:, 0]
 
 
-def score_hidden_tokens(
-    hidden_TD: Tensor,
-    ids_T: Tensor,
-    head: Callable[[Tensor], Tensor],
-    *,
-    temperature: float,
-    top_p: float,
-) -> Tensor:
-    """`score_tokens` from what a vocabulary head reads: logits of a few tokens at a time.
+class HiddenText(NamedTuple):
+    """One sampled text, as a vocabulary head reads it."""
+
+    hidden_TD: Tensor
+    """One row an id."""
+    ids_T: Tensor
+    """As sampled."""
+    temperature: float
+    """Of the sampling."""
+    top_p: float
+    """Of the sampling."""
+
+
+def score_hidden_texts(
+    texts: Sequence[HiddenText], head: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, ...]:
+    """`score_tokens` of each text from what a vocabulary head reads; a few logits at a time.
 
     Logits of a long text take more memory than the rest of a large model's backward pass. They are
-    not stored for it, but computed again there.
+    not stored for it, but computed again there. With nuclei of a large vocabulary the host waits
+    once for all texts together, to see which nuclei are certain; the parts of a text in which one
+    is not are scored again.
 
     Args:
-        hidden_TD: one row an id.
-        ids_T: as sampled.
+        texts: as sampled.
         head: hidden states (T, D) to logits (T, V); without side effects.
-        temperature: of the sampling.
-        top_p: of the sampling.
     """
+    parts = [
+        _TextPart(hidden_ND, ids_N, _TokenSampling(text.temperature, text.top_p))
+        for text in texts
+        for hidden_ND, ids_N in zip(
+            torch.split(text.hidden_TD, SCORED_TOGETHER),
+            torch.split(text.ids_T, SCORED_TOGETHER),
+            strict=True,
+        )
+    ]
+    scored = [_scored_part(part, head) for part in parts]
+    flags = [one.decided_N for one in scored if one.decided_N is not None]
+    decided = iter(torch.cat(flags).tolist() if flags else ())
+    for number, (part, found) in enumerate(zip(parts, scored, strict=True)):
+        if found.decided_N is not None:
+            rows = _undecided(list(islice(decided, len(part.ids_N))))
+            scored[number] = _scored_part(part, head, rows) if rows else found
+    logp_T = torch.cat([one.logp_N for one in scored])
+    return tuple(torch.split(logp_T, [len(text.ids_T) for text in texts]))
 
-    def score(part_TD: Tensor, part_T: Tensor) -> Tensor:
-        return score_tokens(head(part_TD), part_T, temperature=temperature, top_p=top_p)
 
-    parts = zip(
-        torch.split(hidden_TD, SCORED_TOGETHER), torch.split(ids_T, SCORED_TOGETHER), strict=True
-    )
+class _TextPart(NamedTuple):
+    hidden_ND: Tensor
+    ids_N: Tensor
+    sampling: _TokenSampling
+
+
+class _ScoredPart(NamedTuple):
+    logp_N: Tensor
+    decided_N: Tensor | None
+
+
+def _scored_part(
+    part: _TextPart, head: Callable[[Tensor], Tensor], undecided: Sequence[int] = ()
+) -> _ScoredPart:
+    """Log-probabilities of the ids of a part, recomputed in the backward pass."""
+
+    def score(hidden_ND: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor | None]:
+        logp_NV, decided_N = _distribution(
+            head(hidden_ND), part.sampling, ids_N, undecided=undecided
+        )
+        return logp_NV.gather(-1, ids_N[:, None])[:, 0], decided_N
+
     if not torch.is_grad_enabled():
-        return torch.cat([score(*part) for part in parts])
-    return torch.cat(
-        [checkpoint(score, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        return _ScoredPart(*score(part.hidden_ND, part.ids_N))
+    return _ScoredPart(
+        *checkpoint(
+            score, part.hidden_ND, part.ids_N, use_reentrant=False, preserve_rng_state=False
+        )
     )

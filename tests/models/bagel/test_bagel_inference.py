@@ -194,7 +194,7 @@ def test_images_change_the_answer(loaded: LoadedBagel) -> None:
 
 def test_tokens_are_sampled_with_their_probabilities() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0, -50.0]]).repeat(4000, 1)
-    chosen = seeded_token_sampler(list(range(4000)), 2.0)(logits, list(range(4000)))
+    chosen = seeded_token_sampler(list(range(4000)), 2.0)(logits, list(range(4000))).ids_B
     shares = np.bincount(chosen, minlength=4) / 4000
     wanted = (logits[0] / 2.0).softmax(dim=0).numpy()
     assert np.abs(shares - wanted).max() < 0.03
@@ -203,8 +203,8 @@ def test_tokens_are_sampled_with_their_probabilities() -> None:
 
 def test_a_row_samples_the_same_tokens_at_any_index() -> None:
     logits = torch.zeros(3, 1000)
-    together = seeded_token_sampler([5, 6, 7], 1.0)(logits, [0, 1, 2]).tolist()
-    later = seeded_token_sampler([5, 6, 7], 1.0)(logits[:2], [2, 0]).tolist()
+    together = seeded_token_sampler([5, 6, 7], 1.0)(logits, [0, 1, 2]).ids
+    later = seeded_token_sampler([5, 6, 7], 1.0)(logits[:2], [2, 0]).ids
     assert later == [together[2], together[0]]
     assert len(set(together)) == 3
 

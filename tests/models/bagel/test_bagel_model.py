@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from alphabench.models.bagel.kv_cache import Context
 from alphabench.models.bagel.loading import LoadedBagel, load_bagel
 from alphabench.models.bagel.model import Grid
-from alphabench.models.bagel.text_decoding import generate_text
+from alphabench.models.bagel.text_decoding import ChosenTokens, chosen_tokens, generate_text
 
 GRID = Grid(2, 3)
 
@@ -36,10 +36,10 @@ def velocity(loaded: LoadedBagel, *, recompute: bool = False) -> Tensor:
 def test_scores_are_the_log_probabilities_met_while_writing(loaded: LoadedBagel) -> None:
     met: list[Tensor] = []
 
-    def choose(logits_BV: Tensor, rows: object) -> Tensor:
+    def choose(logits_BV: Tensor, rows: object) -> ChosenTokens:
         chosen = logits_BV.argmax(dim=-1)
         met.append(logits_BV.log_softmax(dim=-1).gather(1, chosen[:, None])[:, 0])
-        return chosen
+        return chosen_tokens(chosen)
 
     with torch.no_grad():
         context = context_of(loaded)

@@ -41,7 +41,13 @@ from alphabench.models.bagel.sampler import (
     with_thought,
 )
 from alphabench.models.bagel.sampling_config import BagelSampling
-from alphabench.models.bagel.text_decoding import TokenSampler, generate_text, most_likely
+from alphabench.models.bagel.text_decoding import (
+    ChosenTokens,
+    TokenSampler,
+    chosen_tokens,
+    generate_text,
+    most_likely,
+)
 from alphabench.models.unified_model import (
     AnswerTask,
     GenerationResult,
@@ -336,13 +342,13 @@ def seeded_token_sampler(seeds: Sequence[int], temperature: float) -> TokenSampl
     """
     generators = [torch.Generator().manual_seed(_text_seed(seed)) for seed in seeds]
 
-    def choose(logits_BV: Tensor, rows: Sequence[int]) -> Tensor:
+    def choose(logits_BV: Tensor, rows: Sequence[int]) -> ChosenTokens:
         sums_BV = (logits_BV.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
         uniform_B1 = torch.stack(
             [torch.rand(1, generator=generators[row], dtype=torch.float64) for row in rows]
         )
         points_B1 = uniform_B1.to(sums_BV.device) * sums_BV[:, -1:]
-        return torch.searchsorted(sums_BV, points_B1, right=True)[:, 0]
+        return chosen_tokens(torch.searchsorted(sums_BV, points_B1, right=True)[:, 0])
 
     return choose
 

@@ -22,7 +22,7 @@ from alphabench.models.bagel.loading import LoadedBagel
 from alphabench.models.bagel.model import Bagel, ImageMarks
 from alphabench.models.bagel.sampler import GuidedVelocity, with_thought
 from alphabench.models.bagel.sampling_config import BagelSampling
-from alphabench.models.bagel.text_decoding import generate_text
+from alphabench.models.bagel.text_decoding import ChosenTokens, chosen_tokens, generate_text
 from alphabench.models.bagel.tokenizer import BagelTokens
 from alphabench.models.unified_model import GenerationTask
 from alphabench.tracing.extrapolation import at_depth, mean_phase, repeated_phase
@@ -193,10 +193,10 @@ def _thought(
         return with_thought(model, contexts, [block] * load.images)
 
 
-def _nothing_more(logits_BV: Tensor, rows: Sequence[int]) -> Tensor:
+def _nothing_more(logits_BV: Tensor, rows: Sequence[int]) -> ChosenTokens:
     """Chooses from logits as sampling does, and ends each row."""
     logits_BV.argmax(dim=-1)
-    return torch.full((len(rows),), END)
+    return chosen_tokens(torch.full((len(rows),), END))
 
 
 def _together(parts: Sequence[PhaseCounts]) -> PhaseCounts:

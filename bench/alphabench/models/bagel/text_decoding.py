@@ -10,7 +10,7 @@ Shapes: B unfinished rows; V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,18 +19,31 @@ from alphabench.models.bagel.kv_cache import Block, Context
 from alphabench.models.bagel.model import Bagel
 from alphabench.models.bagel.packed_sequences import Ragged, numbers_on, ragged
 
-TokenSampler = Callable[[Tensor, Sequence[int]], Tensor]
-"""One token id a row [B], from logits [B, V] and the indices of the unfinished rows.
 
-Both tensors are on the model's device; a sampler that waits for it costs every token a wait."""
+class ChosenTokens(NamedTuple):
+    """One token id a row, on the model's device and on the host."""
+
+    ids_B: Tensor
+    ids: list[int]
+
+
+TokenSampler = Callable[[Tensor, Sequence[int]], ChosenTokens]
+"""One token a row, from logits [B, V] and the indices of the unfinished rows.
+
+It fetches the ids itself, so that the one wait of a token can also fetch what else it must know."""
 CHUNK: Final = 256
 """Tokens for which slots are reserved at once; a longer text is copied once a chunk."""
 
 
-def most_likely(logits_BV: Tensor, rows: Sequence[int]) -> Tensor:
+def chosen_tokens(ids_B: Tensor) -> ChosenTokens:
+    """What a sampler has chosen on the device; the host waits for it."""
+    return ChosenTokens(ids_B, ids_B.tolist())
+
+
+def most_likely(logits_BV: Tensor, rows: Sequence[int]) -> ChosenTokens:
     """The most probable token, the same for every row."""
     assert len(rows) == len(logits_BV)
-    return logits_BV.argmax(dim=-1)
+    return chosen_tokens(logits_BV.argmax(dim=-1))
 
 
 @torch.no_grad()
@@ -71,8 +84,7 @@ def generate_text(
         read = model.read_token(context, fed_B, _token_block(context, tokens, positions_B))
         context, positions_B = read.context, positions_B + 1
         hidden_BD = read.hidden_TD if unfinished is None else read.hidden_TD[unfinished]
-        chosen_B = choose(model.logits(hidden_BD), writing)
-        chosen = chosen_B.tolist()
+        chosen_B, chosen = choose(model.logits(hidden_BD), writing)
         continuing = [row for row, token in enumerate(chosen) if token != end]
         for row in continuing:
             answers[writing[row]].append(chosen[row])
