@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.support.tiny_pipelines import save
+from tests.support.tiny_pipelines import save, small_sources
 
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
@@ -83,6 +83,13 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return root / name if (root / name).exists() else save(name, root / name)
 
     return folder
+
+
+@pytest.fixture(name="small_sources", scope="module")
+def _small_sources() -> Iterator[None]:
+    """See `tests.support.tiny_pipelines`."""
+    with small_sources():
+        yield
 
 
 @pytest.fixture

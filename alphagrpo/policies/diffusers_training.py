@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import importlib
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from alphabench.checkpoints.diffusers import DiffusersCheckpoint
+from alphabench.checkpoints.image_text_processor import replaced_processors
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
 from alphabench.types import ImageRequest, NotGenerated
+from alphabench.weights.location import PipelineFiles
 from alphabench.weights.strict_loading import quiet
 from alphagrpo.policies.diffusers_families import FAMILIES
 from alphagrpo.policies.diffusers_families.family_protocol import DiffusersFamily
@@ -129,8 +132,18 @@ class DiffusersTraining:
                 del pipeline.transformer.peft_config
                 pipeline.transformer._hf_peft_config_loaded = False
             pipeline.save_pretrained(out)
+            _copy_processors(self.checkpoint.source, out)
 
         return ExportableWeights(module=pipeline.transformer, save=save)
+
+
+def _copy_processors(source: PipelineFiles, out: Path) -> None:
+    """Those of the base in full: one that was loaded without torchvision knows no videos."""
+    folder = source.fetch()
+    for name in replaced_processors(source.index.components):
+        for file in source.needed:
+            if file.startswith(f"{name}/"):
+                shutil.copyfile(folder / file, out / file)
 
 
 @dataclass(frozen=True, kw_only=True)

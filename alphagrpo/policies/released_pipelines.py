@@ -77,7 +77,7 @@ RELEASED: Final = (
         target_sides=1167360, target_weights=2.831e9,
     ),
     ReleasedPipeline(
-        pattern=r"Qwen-Image(-2512|-Edit)?$",
+        pattern=r"Qwen-Image(-2512|-Edit(-2509|-2511)?)?$",
         transformer=20.43e9, others=8.42e9, active=10.23e9, layers=60, width=3072,
         target_sides=2949120, target_weights=4.530e9,
     ),

@@ -17,6 +17,7 @@ EXPECTED = {
     "bagel-unigrpo-style", "bagel-awm", "sd35-dvreward",
     "sd35-large-dvreward", "flux1-dvreward", "flux2-klein-dvreward", "qwen-image-dvreward",
     "z-image-dvreward", "janus-pro-dvreward", "flux1-kontext-edit",
+    "qwen-image-edit-dvreward",
 }  # fmt: skip
 
 

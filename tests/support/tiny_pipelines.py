@@ -1,16 +1,22 @@
 """Builds diffusion pipelines with tiny random weights, saved as the real ones are.
 
 The architectures, file layouts and loading code are the real ones; only the widths are small. The
-images are noise. Knows no checkpoint kind of ours.
+images are noise. Of ours it takes a processor that needs no torchvision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
+
+from alphabench.checkpoints.image_text_processor import processor_class
 
 PRINTABLE: Final = [chr(code) for code in range(33, 127)]
+_QWEN_CONTROL: Final = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 
 
 def _diffusers() -> Any:
@@ -213,17 +219,71 @@ def sana() -> Any:
 
 def qwen_image() -> Any:
     """Qwen-Image: a vision-language model as text encoder, a causal video autoencoder."""
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+    return _diffusers().QwenImagePipeline(
+        transformer=_qwen_transformer(), scheduler=_flow_scheduler(), vae=_qwen_vae(),
+        text_encoder=_qwen_text_encoder(), tokenizer=_tokenizer(1024),
+    )  # fmt: skip
 
-    transformer = _diffusers().QwenImageTransformer2DModel(
+
+def qwen_image_edit(*, plus: bool = False) -> Any:
+    """Qwen-Image-Edit: as Qwen-Image, shown a source image and reading its latents.
+
+    `plus` is the pipeline of the releases 2509 and 2511. See `small_sources`.
+    """
+    tokenizer = _tokenizer(1024)
+    tokenizer.add_tokens(list(_QWEN_CONTROL), special_tokens=True)
+    library: Any = importlib.import_module("transformers")
+    size = {"shortest_edge": 56 * 56, "longest_edge": 112 * 112}
+    processor = processor_class()(
+        image_processor=library.Qwen2VLImageProcessorPil(size=size), tokenizer=tokenizer
+    )
+    image, video, start, end = tokenizer.convert_tokens_to_ids(list(_QWEN_CONTROL))
+    encoder = _qwen_text_encoder(
+        image_token_id=image, video_token_id=video, vision_start_token_id=start,
+        vision_end_token_id=end,
+    )  # fmt: skip
+    build = "QwenImageEditPlusPipeline" if plus else "QwenImageEditPipeline"
+    return getattr(_diffusers(), build)(
+        transformer=_qwen_transformer(zero_cond_t=plus), scheduler=_flow_scheduler(),
+        vae=_qwen_vae(latents_mean=[0.1] * 4, latents_std=[0.5] * 4), text_encoder=encoder,
+        tokenizer=tokenizer, processor=processor,
+    )  # fmt: skip
+
+
+@contextmanager
+def small_sources() -> Iterator[None]:
+    """In it, the pipelines for Qwen-Image-Edit encode a 256th of the pixels that they name."""
+    with ExitStack() as patches:
+        for variant in ("edit", "edit_plus"):
+            name = f"diffusers.pipelines.qwenimage.pipeline_qwenimage_{variant}"
+            module: Any = importlib.import_module(name)
+
+            def smaller(area: float, ratio: float, of: Any = module.calculate_dimensions) -> Any:
+                return of(area / 256, ratio)
+
+            patches.enter_context(patch.object(module, "calculate_dimensions", smaller))
+        yield
+
+
+def _qwen_vae(**config: Any) -> Any:
+    return _diffusers().AutoencoderKLQwenImage(
+        base_dim=24, z_dim=4, dim_mult=[1, 2, 4], num_res_blocks=1,
+        temperal_downsample=[False, True],
+        **{"latents_mean": [0.0] * 4, "latents_std": [1.0] * 4, **config},
+    )  # fmt: skip
+
+
+def _qwen_transformer(**config: Any) -> Any:
+    return _diffusers().QwenImageTransformer2DModel(
         patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16,
         num_attention_heads=3, joint_attention_dim=16, guidance_embeds=False,
-        axes_dims_rope=(8, 4, 4),
+        axes_dims_rope=(8, 4, 4), **config,
     )  # fmt: skip
-    vae = _diffusers().AutoencoderKLQwenImage(
-        base_dim=24, z_dim=4, dim_mult=[1, 2, 4], num_res_blocks=1,
-        temperal_downsample=[False, True], latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
-    )  # fmt: skip
+
+
+def _qwen_text_encoder(**control: int) -> Any:
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
     rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6}
     text: dict[str, Any] = {
         "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2,
@@ -234,14 +294,12 @@ def qwen_image() -> Any:
         "depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2,
         "out_hidden_size": 16, "fullatt_block_indexes": [1],
     }  # fmt: skip
-    config = Qwen2_5_VLConfig(
-        text_config=text, vision_config=vision, image_token_id=150, video_token_id=151,
-        vision_start_token_id=152, vision_end_token_id=153,
-    )  # fmt: skip
-    return _diffusers().QwenImagePipeline(
-        transformer=transformer, scheduler=_flow_scheduler(), vae=vae,
-        text_encoder=Qwen2_5_VLForConditionalGeneration(config), tokenizer=_tokenizer(1024),
-    )  # fmt: skip
+    ids: dict[str, Any] = {
+        "image_token_id": 150, "video_token_id": 151, "vision_start_token_id": 152,
+        "vision_end_token_id": 153, **control,
+    }  # fmt: skip
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
+    return Qwen2_5_VLForConditionalGeneration(config)
 
 
 def z_image() -> Any:
@@ -311,6 +369,8 @@ BUILDERS: Final[dict[str, Callable[[], Any]]] = {
 EDITORS: Final[dict[str, Callable[[], Any]]] = {
     "instruct-pix2pix": instruct_pix2pix,
     "flux-kontext": flux_kontext,
+    "qwen-image-edit": qwen_image_edit,
+    "qwen-image-edit-plus": lambda: qwen_image_edit(plus=True),
 }
 
 

@@ -14,6 +14,8 @@ FAMILIES: Final[Mapping[str, str]] = {
     "FluxPipeline": "flux:FLUX",
     "FluxKontextPipeline": "flux:FLUX_KONTEXT",
     "QwenImagePipeline": "qwen_image:QWEN_IMAGE",
+    "QwenImageEditPipeline": "qwen_image_edit:QWEN_IMAGE_EDIT",
+    "QwenImageEditPlusPipeline": "qwen_image_edit:QWEN_IMAGE_EDIT_PLUS",
     "ZImagePipeline": "z_image:Z_IMAGE",
     "Flux2KleinPipeline": "flux2_klein:FLUX2_KLEIN",
 }

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ class Condition(NamedTuple):
     """Packed latents of the source image, of an edit."""
     source_size: tuple[int, int] = (0, 0)
     """Rows and columns of these tokens."""
+
+
+class SourceViews(NamedTuple):
+    """One source image, twice."""
+
+    shown: Any
+    """What the text encoder sees: `image` of the pipeline's `encode_prompt`."""
+    pixels_1CYX: Tensor
+    """What the autoencoder encodes."""
 
 
 class DiffusersFamily(Protocol):
@@ -119,6 +129,18 @@ def classifier_free(full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:
     return free_BX + scale * (full_BX - free_BX)
 
 
+def plain_shape(pipeline: Any, width: int, height: int) -> tuple[int, ...]:
+    """`DiffusersFamily.latent_shape` of a network that reads the autoencoder's latents."""
+    factor = pipeline.vae_scale_factor
+    return (pipeline.transformer.config.in_channels, height // factor, width // factor)
+
+
+def packed_shape(pipeline: Any, width: int, height: int) -> tuple[int, ...]:
+    """`DiffusersFamily.latent_shape` of a network that reads 2 x 2 cells of them as one token."""
+    channels, rows, columns = plain_shape(pipeline, width, height)
+    return (channels // 4, rows, columns)
+
+
 def scheduled(scheduler: Any, n_steps: int, *, even: bool, mu: float) -> tuple[float, ...]:
     """Noise levels that a scheduler with this configuration steps through.
 
@@ -173,10 +195,22 @@ def unpacked(x_BTD: Tensor, rows: int, columns: int) -> Tensor:
     return nn.functional.pixel_shuffle(patches_BDYX, 2)
 
 
-def unscaled(pipeline: Any, latents_BCYX: Tensor) -> Tensor:
+def with_source(text: Condition, latents_1CYX: Tensor) -> Condition:
+    """A condition that also holds the latents of a source image; C, cells in Y and X."""
+    rows, columns = latents_1CYX.shape[-2:]
+    return text._replace(source_TD=packed(latents_1CYX)[0], source_size=(rows // 2, columns // 2))
+
+
+def beside_sources(x_BTD: Tensor, rows: Sequence[Condition]) -> Tensor:
+    """Tokens of latents, before those of their source images where the rows have such."""
+    sources = [row.source_TD for row in rows if row.source_TD is not None]
+    return torch.cat([x_BTD, torch.stack(sources)], dim=1) if sources else x_BTD
+
+
+def unscaled(pipeline: Any, latents_BX: Tensor) -> Tensor:
     """Pixels of latents that the autoencoder's configuration scales and shifts."""
     vae = pipeline.vae
     shift = vae.config.shift_factor or 0.0
-    scaled = latents_BCYX / vae.config.scaling_factor + shift
+    scaled = latents_BX / vae.config.scaling_factor + shift
     pixels: Tensor = vae.decode(scaled.to(device=vae.device, dtype=vae.dtype), return_dict=False)[0]
     return pixels

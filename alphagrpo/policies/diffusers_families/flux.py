@@ -19,11 +19,14 @@ from alphagrpo.policies.diffusers_families.family_protocol import (
     Condition,
     DiffusersFamily,
     GuidanceForm,
+    beside_sources,
     classifier_free,
     even_levels,
     packed,
+    packed_shape,
     unpacked,
     unscaled,
+    with_source,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +48,11 @@ class Flux:
     )
     """Every projection of the attention."""
 
+    latent_shape = staticmethod(packed_shape)
+    noise_levels = staticmethod(even_levels)
+    guided = staticmethod(classifier_free)
+    decode = staticmethod(unscaled)
+
     def guidance_form(self, pipeline: Any) -> GuidanceForm:
         return "embedded" if pipeline.transformer.config.guidance_embeds else "none"
 
@@ -60,20 +68,7 @@ class Flux:
             return text
         pixels = pipeline.image_processor.preprocess(source, source.height, source.width)
         pixels = pixels.to(device=device, dtype=tokens_1TD.dtype)
-        latents_BCYX = pipeline._encode_vae_image(image=pixels, generator=None)
-        rows, columns = latents_BCYX.shape[-2:]
-        return text._replace(
-            source_TD=packed(latents_BCYX)[0], source_size=(rows // 2, columns // 2)
-        )
-
-    def latent_shape(self, pipeline: Any, width: int, height: int) -> tuple[int, ...]:
-        factor = pipeline.vae_scale_factor
-        return (pipeline.transformer.config.in_channels // 4, height // factor, width // factor)
-
-    def noise_levels(
-        self, pipeline: Any, n_steps: int, width: int, height: int
-    ) -> tuple[float, ...]:
-        return even_levels(pipeline, n_steps, width, height)
+        return with_source(text, pipeline._encode_vae_image(image=pixels, generator=None))
 
     def velocity(
         self,
@@ -86,15 +81,11 @@ class Flux:
     ) -> Tensor:
         transformer = pipeline.transformer
         x_BTD, cells = packed(x_BX), (x_BX.shape[-2] // 2, x_BX.shape[-1] // 2)
-        hidden_BTD, places = x_BTD, _places(0, *cells)
-        if rows[0].source_TD is not None:
-            source_BTD = torch.stack([row.source_TD for row in rows])  # type: ignore[misc]
-            hidden_BTD = torch.cat([x_BTD, source_BTD], dim=1)
-            places = torch.cat([places, _places(1, *rows[0].source_size)])
+        places = torch.cat([_places(0, *cells), _places(1, *rows[0].source_size)])
         tokens_BTD = torch.stack([row.tokens_TD for row in rows])
         embeds = transformer.config.guidance_embeds
         predicted_BTD = transformer(
-            hidden_states=hidden_BTD.to(transformer.dtype),
+            hidden_states=beside_sources(x_BTD, rows).to(transformer.dtype),
             timestep=sigma_B,
             guidance=torch.full_like(sigma_B, scale) if embeds else None,
             pooled_projections=torch.stack([row.pooled_D for row in rows]),  # type: ignore[misc]
@@ -104,12 +95,6 @@ class Flux:
             return_dict=False,
         )[0]
         return unpacked(predicted_BTD[:, : x_BTD.shape[1]].float(), *cells)
-
-    def guided(self, full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:
-        return classifier_free(full_BX, free_BX, scale)
-
-    def decode(self, pipeline: Any, latents_BX: Tensor) -> Tensor:
-        return unscaled(pipeline, latents_BX)
 
 
 def _places(image: int, rows: int, columns: int) -> Tensor:

@@ -38,6 +38,8 @@ class Flux2Klein:
     }
     """Every projection of the attention; single blocks fuse theirs with the MLP's."""
 
+    guided = staticmethod(classifier_free)
+
     def guidance_form(self, pipeline: Any) -> GuidanceForm:
         return "none" if pipeline.config.is_distilled else "branches"
 
@@ -85,9 +87,6 @@ class Flux2Klein:
             return_dict=False,
         )[0]
         return predicted_BTD.float().transpose(1, 2).reshape(x_BX.shape)
-
-    def guided(self, full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:
-        return classifier_free(full_BX, free_BX, scale)
 
     def decode(self, pipeline: Any, latents_BX: Tensor) -> Tensor:
         vae = pipeline.vae

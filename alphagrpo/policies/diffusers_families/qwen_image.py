@@ -1,14 +1,14 @@
-"""Qwen-Image (`QwenImagePipeline` of diffusers 0.42).
+"""Qwen-Image (`QwenImagePipeline` of diffusers 0.42), and what `qwen_image_edit` shares with it.
 
-Guidance pushes away from the negative prompt and then restores the
-length of each token's velocity; the scale is `true_cfg_scale` of the pipeline's call.
+Guidance pushes away from the negative prompt and then restores the length of each token's
+velocity; the scale is `true_cfg_scale` of the pipeline's call.
 
-Shapes: as in `family_protocol`; a latent is (C, Y, X), channels and cells.
+Shapes: as in `family_protocol`; a latent is (C, Y, X), channels and cells, or one frame F of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -19,10 +19,14 @@ from alphagrpo.policies.diffusers_families.family_protocol import (
     Condition,
     DiffusersFamily,
     GuidanceForm,
+    SourceViews,
+    beside_sources,
     classifier_free,
     even_levels,
     packed,
+    packed_shape,
     unpacked,
+    with_source,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
 class QwenImage:
     """See `DiffusersFamily`."""
 
-    edits: bool = False
     longest: int = 512
     blocks: Sequence[str] = ("transformer_blocks",)
     experts: Mapping[str, str] = {
@@ -40,26 +43,34 @@ class QwenImage:
     }
     """Every projection of the joint attention."""
 
+    latent_shape = staticmethod(packed_shape)
+    noise_levels = staticmethod(even_levels)
+
+    def __init__(self, views: Callable[[Any, Image], SourceViews] | None = None) -> None:
+        """`views` is called with pipeline and source image; None generates from text alone."""
+        self.views = views
+        self.edits = views is not None
+
     def guidance_form(self, pipeline: Any) -> GuidanceForm:
         return "embedded" if pipeline.transformer.config.guidance_embeds else "branches"
 
     def encode(
         self, pipeline: Any, prompt: str, source: Image | None, *, longest: int
     ) -> Condition:
-        del source
+        views = None if self.views is None or source is None else self.views(pipeline, source)
+        device = pipeline.transformer.device
         tokens_1TD, mask_1T = pipeline.encode_prompt(
-            prompt=prompt, device=pipeline.transformer.device, max_sequence_length=longest
+            prompt=prompt,
+            device=device,
+            max_sequence_length=longest,
+            **({} if views is None else {"image": views.shown}),
         )
-        return Condition(tokens_1TD[0] if mask_1T is None else tokens_1TD[0][mask_1T[0].bool()])
-
-    def latent_shape(self, pipeline: Any, width: int, height: int) -> tuple[int, ...]:
-        factor = pipeline.vae_scale_factor
-        return (pipeline.transformer.config.in_channels // 4, height // factor, width // factor)
-
-    def noise_levels(
-        self, pipeline: Any, n_steps: int, width: int, height: int
-    ) -> tuple[float, ...]:
-        return even_levels(pipeline, n_steps, width, height)
+        text = Condition(tokens_1TD[0] if mask_1T is None else tokens_1TD[0][mask_1T[0].bool()])
+        if views is None:
+            return text
+        pixels_1CFYX = views.pixels_1CYX.unsqueeze(2).to(device=device, dtype=tokens_1TD.dtype)
+        latents_1CFYX = pipeline._encode_vae_image(image=pixels_1CFYX, generator=None)
+        return with_source(text, latents_1CFYX.squeeze(2))
 
     def velocity(
         self,
@@ -71,21 +82,22 @@ class QwenImage:
         scale: float,
     ) -> Tensor:
         transformer = pipeline.transformer
-        cells = (x_BX.shape[-2] // 2, x_BX.shape[-1] // 2)
+        x_BTD, cells = packed(x_BX), (x_BX.shape[-2] // 2, x_BX.shape[-1] // 2)
+        sources = [] if rows[0].source_TD is None else [(1, *rows[0].source_size)]
         tokens = [row.tokens_TD for row in rows]
         ones = [torch.ones(len(one), dtype=torch.long, device=one.device) for one in tokens]
         even = len({len(one) for one in tokens}) == 1
         embeds = transformer.config.guidance_embeds
         predicted_BTD = transformer(
-            hidden_states=packed(x_BX).to(transformer.dtype),
+            hidden_states=beside_sources(x_BTD, rows).to(transformer.dtype),
             timestep=sigma_B,
             guidance=torch.full_like(sigma_B, scale) if embeds else None,
             encoder_hidden_states=pad_sequence(tokens, batch_first=True),
             encoder_hidden_states_mask=None if even else pad_sequence(ones, batch_first=True),
-            img_shapes=[[(1, *cells)]] * len(rows),
+            img_shapes=[[(1, *cells), *sources]] * len(rows),
             return_dict=False,
         )[0]
-        return unpacked(predicted_BTD.float(), *cells)
+        return unpacked(predicted_BTD[:, : x_BTD.shape[1]].float(), *cells)
 
     def guided(self, full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:
         full_BTD, pushed_BTD = packed(full_BX), packed(classifier_free(full_BX, free_BX, scale))

@@ -16,6 +16,7 @@ from alphagrpo.policies.diffusers_families.family_protocol import (
     DiffusersFamily,
     GuidanceForm,
     classifier_free,
+    plain_shape,
     scheduled,
     size_shift,
     unscaled,
@@ -39,6 +40,10 @@ class StableDiffusion3:
     }
     """Flow-GRPO's targets: every projection of the joint attention."""
 
+    latent_shape = staticmethod(plain_shape)
+    guided = staticmethod(classifier_free)
+    decode = staticmethod(unscaled)
+
     def guidance_form(self, pipeline: Any) -> GuidanceForm:
         del pipeline
         return "branches"
@@ -56,10 +61,6 @@ class StableDiffusion3:
             max_sequence_length=longest,
         )
         return Condition(tokens_1TD[0], pooled_1D[0])
-
-    def latent_shape(self, pipeline: Any, width: int, height: int) -> tuple[int, ...]:
-        factor = pipeline.vae_scale_factor
-        return (pipeline.transformer.config.in_channels, height // factor, width // factor)
 
     def noise_levels(
         self, pipeline: Any, n_steps: int, width: int, height: int
@@ -88,12 +89,6 @@ class StableDiffusion3:
             return_dict=False,
         )[0]
         return predicted.float()
-
-    def guided(self, full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:
-        return classifier_free(full_BX, free_BX, scale)
-
-    def decode(self, pipeline: Any, latents_BX: Tensor) -> Tensor:
-        return unscaled(pipeline, latents_BX)
 
 
 STABLE_DIFFUSION_3: Final[DiffusersFamily] = StableDiffusion3()

@@ -20,6 +20,7 @@ from alphagrpo.policies.diffusers_families.family_protocol import (
     GuidanceForm,
     classifier_free,
     even_levels,
+    plain_shape,
     unscaled,
 )
 
@@ -38,6 +39,11 @@ class ZImage:
     }
     """Every projection of the attention."""
 
+    latent_shape = staticmethod(plain_shape)
+    noise_levels = staticmethod(even_levels)
+    guided = staticmethod(classifier_free)
+    decode = staticmethod(unscaled)
+
     def guidance_form(self, pipeline: Any) -> GuidanceForm:
         del pipeline
         return "branches"
@@ -53,15 +59,6 @@ class ZImage:
             max_sequence_length=longest,
         )
         return Condition(tokens_TD)
-
-    def latent_shape(self, pipeline: Any, width: int, height: int) -> tuple[int, ...]:
-        factor = pipeline.vae_scale_factor
-        return (pipeline.transformer.config.in_channels, height // factor, width // factor)
-
-    def noise_levels(
-        self, pipeline: Any, n_steps: int, width: int, height: int
-    ) -> tuple[float, ...]:
-        return even_levels(pipeline, n_steps, width, height)
 
     def velocity(
         self,
@@ -81,12 +78,6 @@ class ZImage:
             return_dict=False,
         )[0]
         return -torch.stack([one.float() for one in predicted]).squeeze(2)
-
-    def guided(self, full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:
-        return classifier_free(full_BX, free_BX, scale)
-
-    def decode(self, pipeline: Any, latents_BX: Tensor) -> Tensor:
-        return unscaled(pipeline, latents_BX)
 
 
 Z_IMAGE: Final[DiffusersFamily] = ZImage()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from alphabench.checkpoints import lora, presets
+from alphabench.checkpoints import image_text_processor, lora, presets
 from alphabench.checkpoints.diffusers_loading import load_pipeline, shift_key
 from alphabench.checkpoints.diffusers_options import (
     DiffusersOptions,
@@ -152,6 +152,8 @@ class DiffusersCheckpoint:
             identity["variant"] = self.options.variant
         if "safety_checker" in self.source.index.components:
             identity["safety_checker"] = "on" if self.options.safety_checker else "off"
+        if image_text_processor.replaced_processors(self.source.index.components):
+            identity |= image_text_processor.IDENTITY
         if self.adapter is not None:
             identity["lora"] = self.adapter.identity()
         return identity

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from alphabench.checkpoints import lora
+from alphabench.checkpoints import image_text_processor, lora
 from alphabench.checkpoints.diffusers_options import DiffusersOptions, PipelineSampling
 from alphabench.core.errors import AlphaBenchError
 from alphabench.weights.location import PipelineFiles
@@ -37,7 +37,12 @@ def load_pipeline(
     try:
         with strict_loading(source.name):
             pipeline = pipelines.from_pretrained(
-                str(folder), **_load_arguments(source, options, getattr(torch, sampling.dtype))
+                str(folder),
+                **_load_arguments(source, options, getattr(torch, sampling.dtype)),
+                **{
+                    name: image_text_processor.load_processor(folder / name)
+                    for name in image_text_processor.replaced_processors(source.index.components)
+                },
             )
     except AlphaBenchError:
         raise

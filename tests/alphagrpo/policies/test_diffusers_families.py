@@ -77,6 +77,21 @@ CASES = [
     ),
     Case("flux-schnell", None, {"max_sequence_length": 256}, size=(12, 8)),
     Case("qwen-image", plain(4.0), {"true_cfg_scale": 4.0, "negative_prompt": " "}),
+    Case(
+        "qwen-image-edit",
+        plain(4.0),
+        {"true_cfg_scale": 4.0, "negative_prompt": " "},
+        size=(64, 32),
+        edits=True,
+    ),
+    Case(
+        "qwen-image-edit-plus",
+        plain(4.0),
+        {"true_cfg_scale": 4.0, "negative_prompt": " "},
+        size=(64, 32),
+        edits=True,
+        whole=False,
+    ),
     Case("z-image", plain(5.0), {"guidance_scale": 4.0}, size=(24, 16)),
     Case("flux2-klein", plain(4.0), {"guidance_scale": 4.0}, size=(24, 16)),
 ]
@@ -161,7 +176,8 @@ class Opened:
         for case in CASES
     ],
 )
-def opened(request: pytest.FixtureRequest, pipeline: Folder) -> Opened:
+def opened(request: pytest.FixtureRequest, pipeline: Folder, small_sources: None) -> Opened:
+    del small_sources
     return Opened(request.param, pipeline(request.param.pipeline))
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from alphabench.upstream import UpstreamData
 from alphagrpo.assemble import assemble
@@ -17,6 +15,7 @@ from alphagrpo.cost_estimate import estimate_sizes, forecast
 from alphagrpo.recipe import load_recipe
 from alphatrainers.reporting.history import read_steps
 from alphatrainers.trainer import Trainer
+from tests.support.edit_prompts import save_edit_prompts
 
 Folder = Callable[[str], Path]
 RECIPES = {
@@ -26,6 +25,7 @@ RECIPES = {
     "flux2-klein-dvreward": ("flux2-klein", "32", 3.7e7),
     "qwen-image-dvreward": ("qwen-image", "32", 1.9e8),
     "z-image-dvreward": ("z-image", "32", 3.3e7),
+    "qwen-image-edit-dvreward": ("qwen-image-edit-plus", "32", 1.9e8),
     "flux1-kontext-edit": ("flux-kontext", "32", 1.0e8),
 }
 """Recipe -> a tiny pipeline, pixels on a side of its images, and about how many parameters the
@@ -47,23 +47,14 @@ SMALL = (
 )
 
 
-def edit_prompts(folder: Path) -> Path:
-    """A file of prompts with source images."""
-    lines = []
-    for colour in ("red", "green", "blue", "white"):
-        Image.new("RGB", (48, 40), colour).save(folder / f"{colour}.png")
-        lines.append(
-            json.dumps({"prompt": f"repaint the {colour} wall", "source_image": f"{colour}.png"})
-        )
-    (folder / "edits.jsonl").write_text("\n".join(lines))
-    return folder / "edits.jsonl"
-
-
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.whole)
              for name in RECIPES]
 )  # fmt: skip
-def test_two_steps_change_lora_weights_alone(name: str, pipeline: Folder, tmp_path: Path) -> None:
+def test_two_steps_change_lora_weights_alone(
+    name: str, pipeline: Folder, tmp_path: Path, small_sources: None
+) -> None:
+    del small_sources
     family, side, _ = RECIPES[name]
     options = f"{{width: {side}, height: {side}, dtype: float32}}"
     size = [f"task.draw.width={side}", f"task.draw.height={side}"]
@@ -72,7 +63,7 @@ def test_two_steps_change_lora_weights_alone(name: str, pipeline: Folder, tmp_pa
         f"policy.checkpoint={pipeline(family)}",
         f"policy.options={options}",
         *SMALL,
-        f"prompts.source={edit_prompts(tmp_path) if edits else 'small:?count=4'}",
+        f"prompts.source={save_edit_prompts(tmp_path) if edits else 'small:?count=4'}",
         *([] if edits else size),
     ]
     if load_recipe(name).task.draw.window.kind != "none":

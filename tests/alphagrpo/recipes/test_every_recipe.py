@@ -17,16 +17,15 @@ from alphagrpo.recipe_names import recipe_names
 from alphatrainers.reporting.history import read_steps
 from alphatrainers.trainer import Trainer
 from tests.alphagrpo.test_assemble import OWN
+from tests.support.edit_prompts import save_edit_prompts
 from tests.support.tiny_bagel import save_bagel
+from tests.support.tiny_janus import save_janus
 from tests.support.tiny_pipelines import save
 
 BRIGHT = "python:tests.support.dvreward_judges:brightness"
 SMALL = (
-    "policy.options={}",
-    "prompts.source='small:?count=4'",
     "validation=[]",
     "panel=1",
-    "task.draw.points=5",
     "task.thought.max_tokens=4",
     "training.steps=2",
     "training.prompts_per_step=2",
@@ -53,16 +52,32 @@ TINY: Mapping[str, Callable[[Path], Path]] = {
     "stabilityai/stable-diffusion-3.5-large": lambda at: save("sd35", at),
     "black-forest-labs/FLUX.1-dev": lambda at: save("flux-dev", at),
     "black-forest-labs/FLUX.2-klein-base-4B": lambda at: save("flux2-klein", at),
+    "black-forest-labs/FLUX.1-Kontext-dev": lambda at: save("flux-kontext", at),
     "Qwen/Qwen-Image": lambda at: save("qwen-image", at),
+    "Qwen/Qwen-Image-Edit-2509": lambda at: save("qwen-image-edit-plus", at),
     "Tongyi-MAI/Z-Image": lambda at: save("z-image", at),
+    "deepseek-community/Janus-Pro-7B": save_janus,
 }
 """Checkpoint of a recipe -> makes a tiny model of its family."""
+
+
+QUICK = ("nano", "ByteDance-Seed/BAGEL-7B-MoT", "deepseek-community/Janus-Pro-7B")
 
 
 def shrunk(name: str, checkpoint: Path) -> TrainingRecipe:
     """The recipe for a tiny model: its algorithm, task and rewards, less of everything."""
     whole = load_recipe(name)
     changes = [*SMALL, f"policy.checkpoint={checkpoint}"]
+    if whole.task.kind == "edit":  # an edit has the size of its source image
+        source = save_edit_prompts(checkpoint.parent)
+        changes += [
+            f"prompts.source={source}",
+            "policy.options={width: 32, height: 32, dtype: float32}",
+        ]
+    else:
+        changes += ["prompts.source='small:?count=4'", "policy.options={}"]
+    if whole.task.draw.tokens is None:
+        changes.append("task.draw.points=5")
     changes += [
         f"rewards.{reward}.judge='{BRIGHT}'"
         for reward, one in whole.rewards.items()
@@ -75,7 +90,7 @@ def shrunk(name: str, checkpoint: Path) -> TrainingRecipe:
     for section, draw in sections.items():
         if draw.width is not None:
             changes += [f"{section}.width=32", f"{section}.height=32"]
-        if draw.window.kind != "none":
+        if draw.tokens is None and draw.window.kind != "none":
             changes.append(f"{section}.window={{kind: static, size: 2}}")
     return load_recipe(name, changes)
 
@@ -96,18 +111,18 @@ def trained_names() -> list[object]:
     """Pipelines take longer than a quick test may."""
     return [
         name
-        if "BAGEL" in (checkpoint := load_recipe(name).policy.checkpoint) or checkpoint == "nano"
+        if load_recipe(name).policy.checkpoint in QUICK
         else pytest.param(name, marks=pytest.mark.whole)
         for name in recipe_names()
     ]
 
 
 @pytest.mark.parametrize("name", trained_names())
-def test_a_recipe_trains_a_tiny_model_of_its_family(name: str, tmp_path: Path) -> None:
-    family = load_recipe(name).policy.checkpoint
-    if family not in TINY:
-        pytest.skip(f"no tiny model of {family} in TINY")
-    recipe = shrunk(name, TINY[family](tmp_path / "tiny"))
+def test_a_recipe_trains_a_tiny_model_of_its_family(
+    name: str, tmp_path: Path, small_sources: None
+) -> None:
+    del small_sources
+    recipe = shrunk(name, TINY[load_recipe(name).policy.checkpoint](tmp_path / "tiny"))
     context = AssemblyContext(
         folder=tmp_path / "run",
         data=UpstreamData(cache_dir=tmp_path / "cache"),
