@@ -56,7 +56,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ),
         ("rank_watch",),
         ("distributed",),
-        ("trajectory", "weight_shards"),
+        ("shard_saving", "trajectory", "weight_shards"),
         ("image_monitors", "prompt_stream", "protocols", "sampling"),
         ("training_display", "velocity_requests"),
         ("image_algorithms",),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,9 @@ from alphatrainers.judge_noise import JudgeNoise
 from alphatrainers.optimizer import WeightOptimizer
 from alphatrainers.protocols import JsonValue, Task
 from alphatrainers.settings import TrainingSettings
+from alphatrainers.shard_saving import ShardSaver
 from alphatrainers.shards import can_write_shards, names_of_shards, read_shards, write_shards
+from alphatrainers.stop_request import StepAbandoned
 from alphatrainers.update import Updater
 from alphatrainers.validation_curve import ValidationCurves
 from alphatrainers.weight_sets import WeightSets, copy_into, full_values, is_sharded
@@ -80,6 +83,8 @@ class Checkpointer:
     settings: TrainingSettings
     processes: Processes
     report: Callable[[str], None]
+    saver: ShardSaver
+    """Of `processes`."""
 
     def moment(self, progress: TrainingProgress) -> Moment:
         """The state now; a step that is abandoned later may have changed some of it."""
@@ -96,16 +101,51 @@ class Checkpointer:
         """Saves the state before a step that changed no weight; False before the first one.
 
         Raises:
-            TrainingStoppedError: as `save`.
+            AlphaBenchError: as `save` and `finish`.
         """
+        self.finish()
         step = moment.progress.step
         known = self.processes.of_first(step == 0 or step in self.folder.steps())
         if not known:
             self.save(moment.progress, moment)
+            self.finish()
         return step > 0
+
+    def notice(self) -> None:
+        """Between two steps: takes note of a checkpoint that has been written meanwhile.
+
+        Raises:
+            AlphaBenchError: it could not be written.
+        """
+        self.saver.notice()
+
+    def finish(self) -> None:
+        """Waits until every checkpoint is durable.
+
+        Raises:
+            AlphaBenchError: the newest could not be written; those before it are as they were.
+        """
+        self.saver.finish()
+
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Within it, checkpoints are saved; what fails there lets the newest be written first."""
+        try:
+            yield
+        except StepAbandoned:
+            raise  # `save_abandoned` comes next
+        except BaseException:
+            failure = self.saver.wait_alone()
+            if failure is not None:
+                message = getattr(failure, "message", repr(failure))
+                self.report(f"the newest checkpoint is lost as well: {message}")
+            raise
 
     def save(self, progress: TrainingProgress, moment: Moment | None = None) -> None:
         """Writes a checkpoint in the first process; the others wait until it is durable.
+
+        Where each process has a part, this returns once the parts are copied: the checkpoint is
+        durable after `finish`, which the next one waits for.
 
         Args:
             progress: of the state that the weights have.
@@ -113,7 +153,9 @@ class Checkpointer:
 
         Raises:
             TrainingStoppedError: if the trained weights of the processes differ.
+            AlphaBenchError: this checkpoint, or the one before, could not be written.
         """
+        self.finish()
         if len(set(self.processes.gather(self.optimizer.checksum()))) > 1:
             raise TrainingStoppedError(
                 f"the weights of the processes differ before step {progress.step}",
@@ -139,7 +181,7 @@ class Checkpointer:
         for rank, state in enumerate(self.processes.gather(moment.random)):
             random |= {f"{rank}.{name}": value for name, value in state.items()}
         if self.weights.sharded and self.layout.lora is None and can_write_shards():
-            self.processes.agree(partial(self._save_shards, counters, random))
+            self._save_shards(counters, random)
             return
         weights = {str(view): self.weights.values(view) for view in self.weights.saved_views}
         checkpoint = TrainingCheckpoint(counters, weights, self.optimizer.state(), random)
@@ -151,7 +193,7 @@ class Checkpointer:
         self.processes.agree(write)
 
     def _save_shards(self, counters: Counters, random: dict[str, Tensor]) -> None:
-        """Each process writes its own part, into the draft that the first one makes."""
+        """Each process copies its own part, and writes it in a thread."""
         weights = {str(view): self.weights.tensors(view) for view in self.weights.saved_views}
         optimiser = self.optimizer.tensors()
         parts = {
@@ -160,30 +202,36 @@ class Checkpointer:
             for name, value in values.items()
             if is_sharded(value)
         }
-        if not self.processes.first:
-            draft = self.processes.of_first("")
-            if draft:
-                self.processes.agree(partial(write_shards, Path(draft), parts))
-            return
         same = TrainingCheckpoint(
             counters,
             {view: _not_sharded(values) for view, values in weights.items()},
             _not_sharded(optimiser),
             random,
         )
+        self.saver.begin(parts, partial(self._write_shards, same))
+
+    def _write_shards(
+        self, same: TrainingCheckpoint, parts: Mapping[str, Tensor], apart: Processes
+    ) -> None:
+        """In a thread: each process writes into the draft that the first one makes."""
+        if not apart.first:
+            draft = apart.of_first("")
+            if draft:
+                apart.agree(partial(write_shards, Path(draft), parts, group=apart.group))
+            return
         told = False
 
         def write(draft: Path) -> None:
             nonlocal told
             told = True
-            self.processes.of_first(str(draft))
-            self.processes.agree(partial(write_shards, draft, parts))
+            apart.of_first(str(draft))
+            apart.agree(partial(write_shards, draft, parts, group=apart.group))
 
         try:
             self.folder.save_shards(same, write, keep=self.settings.keep)
         finally:
             if not told:
-                self.processes.of_first("")
+                apart.of_first("")
 
     def resume(self) -> TrainingProgress:
         """Restores the newest readable checkpoint everywhere; fresh progress if there is none.

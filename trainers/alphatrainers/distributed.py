@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -39,6 +39,8 @@ class Processes:
     """Ends this process when another one has died; None for a process alone."""
     stop: StopRequest = field(default_factory=StopRequest)
     """Whether the training was asked to stop."""
+    group: Any = None
+    """torch's group of them, which collective operations use; None is the one that `join` made."""
 
     @property
     def first(self) -> bool:
@@ -52,8 +54,8 @@ class Processes:
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in place."""
         if self.size > 1:
-            with self._waiting():
-                distributed.all_reduce(tensor)
+            with self.waiting():
+                distributed.all_reduce(tensor, group=self.group)
         return tensor
 
     def gather(self, value: T) -> list[T]:
@@ -61,8 +63,8 @@ class Processes:
         if self.size == 1:
             return [value]
         gathered: list[T | None] = [None] * self.size
-        with self._waiting():
-            distributed.all_gather_object(gathered, value)
+        with self.waiting():
+            distributed.all_gather_object(gathered, value, group=self.group)
         return gathered  # type: ignore[return-value]  # every entry is filled by now
 
     def of_first(self, value: T) -> T:
@@ -70,8 +72,8 @@ class Processes:
         if self.size == 1:
             return value
         sent = [value]
-        with self._waiting():
-            distributed.broadcast_object_list(sent, src=0)
+        with self.waiting():
+            distributed.broadcast_object_list(sent, src=0, group=self.group)
         return sent[0]
 
     def agree(self, work: Callable[[], T]) -> T:
@@ -103,15 +105,25 @@ class Processes:
     def copy_from_first(self, tensor: Tensor) -> None:
         """Overwrites the tensor with the first process's."""
         if self.size > 1:
-            with self._waiting():
-                distributed.broadcast(tensor, src=0)
+            with self.waiting():
+                distributed.broadcast(tensor, src=0, group=self.group)
 
     def wait(self) -> None:
         """Until all have come here."""
         self.gather(None)
 
-    def _waiting(self) -> AbstractContextManager[None]:
+    def waiting(self) -> AbstractContextManager[None]:
+        """Within it, this process waits for the others."""
         return nullcontext() if self.watch is None else self.watch.activity.waiting()
+
+    def apart(self) -> Processes:
+        """The same processes in a group of their own, for a thread; all call it at once.
+
+        What the thread waits for there meets nothing that the main threads wait for. Values are
+        those of the CPU. It takes no part in stops, and its waits are not those of the process.
+        """
+        group: Any = distributed.new_group(backend="gloo", timeout=PATIENCE)
+        return replace(self, group=group, watch=None, stop=StopRequest())
 
     @property
     def activity(self) -> RankActivity | None:

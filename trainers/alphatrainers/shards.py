@@ -11,7 +11,7 @@ import inspect
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor
 
@@ -19,6 +19,9 @@ from alphabench.core.errors import AlphaBenchError, DamagedError
 
 FILES = "*.safetensors"
 """What `write_shards` writes."""
+FILE_BYTES: Final = 2**30
+"""Of a process's part that go into one file, unless one value has more: torch holds a file in
+memory as a whole while it writes it."""
 
 
 def can_write_shards() -> bool:
@@ -27,12 +30,41 @@ def can_write_shards() -> bool:
     return writer is not None and "save_distributed" in inspect.signature(writer).parameters
 
 
-def write_shards(folder: Path, values: Mapping[str, Tensor]) -> None:
+def copied_parts(values: Mapping[str, Tensor], group: Any) -> dict[str, Tensor]:
+    """Copies of this process's parts in the memory of its CPU; nothing is gathered.
+
+    Args:
+        values: DTensors, on any device.
+        group: of the processes that have the other parts, for CPUs.
+
+    Returns:
+        DTensors with the same shapes and parts, for `write_shards`.
+    """
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import DTensor
+
+    mesh = DeviceMesh.from_group(group, "cpu")
+    copies: dict[str, Tensor] = {}
+    for name, value in values.items():
+        whole: Any = value.detach()
+        copies[name] = DTensor.from_local(
+            whole.to_local().to("cpu", copy=True),
+            mesh,
+            whole.placements,
+            run_check=False,
+            shape=whole.shape,
+            stride=whole.stride(),
+        )
+    return copies
+
+
+def write_shards(folder: Path, values: Mapping[str, Tensor], *, group: Any = None) -> None:
     """Writes this process's parts; all processes call it, with the same names.
 
     Args:
         folder: shared by all processes.
         values: DTensors.
+        group: of the processes; None is that of all. No other thread may use it meanwhile.
 
     Raises:
         AlphaBenchError: one of the processes could not write.
@@ -40,9 +72,11 @@ def write_shards(folder: Path, values: Mapping[str, Tensor]) -> None:
     from torch.distributed.checkpoint.api import CheckpointException
 
     checkpoint = _torchs()
-    writer = checkpoint.HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    writer = checkpoint.HuggingFaceStorageWriter(
+        str(folder), save_distributed=True, fqn_to_index_mapping=_files_of(values)
+    )
     try:
-        checkpoint.save(dict(values), storage_writer=writer)
+        checkpoint.save(dict(values), storage_writer=writer, process_group=group)
     except (CheckpointException, OSError) as error:
         raise AlphaBenchError(
             f"the shards in {str(folder)!r} cannot be written ({_reason(error)})",
@@ -84,6 +118,20 @@ def read_shards(folder: Path, values: Mapping[str, Tensor]) -> None:
             checkpoint.load(dict(values), storage_reader=reader)
     except (CheckpointException, OSError, ValueError, KeyError) as error:
         raise _damaged(folder, error) from error
+
+
+def _files_of(values: Mapping[str, Tensor]) -> dict[str, int]:
+    """The number of the file, from 1, that takes a process's part of each value."""
+    files: dict[str, int] = {}
+    file, held = 1, 0
+    for name, value in values.items():
+        mesh: Any = getattr(value, "device_mesh", None)
+        part = value.numel() * value.element_size() // (1 if mesh is None else mesh.size())
+        if held > 0 and held + part > FILE_BYTES:
+            file, held = file + 1, 0
+        files[name] = file
+        held += part
+    return files
 
 
 def _torchs() -> Any:

@@ -30,6 +30,7 @@ from alphatrainers.replay import Replayer
 from alphatrainers.reward_scoring import Scorer, TrajectoryScores, rewards_of_part
 from alphatrainers.rollout import RolloutCollector, RolloutCosts
 from alphatrainers.settings import TrainingSettings
+from alphatrainers.shard_saving import ShardSaver
 from alphatrainers.step_scores import (
     StepAdvantages,
     StepScores,
@@ -135,6 +136,7 @@ class Trainer:
             settings=settings,
             processes=self._processes,
             report=self._report,
+            saver=ShardSaver(self._processes),
         )
 
     @property
@@ -179,10 +181,13 @@ class Trainer:
             self._display.start(step=progress.step, steps=settings.steps)
             before = self._checkpointer.moment(progress)
             try:
-                with scorer:
+                with self._checkpointer.finishing(), scorer:
                     while progress.step < settings.steps or progress.unmeasured:
                         before = self._checkpointer.moment(progress)
                         self._advance(progress, scorer, log)
+                    self._display.begin("saving a checkpoint", total=0, done=0)
+                    self._checkpointer.finish()
+                    self._display.end()
             except StepAbandoned:
                 return self._stopped(before)
         return self._outcome(progress.step)
@@ -202,6 +207,8 @@ class Trainer:
             self._display.begin("saving a checkpoint", total=0, done=0)
             self._checkpointer.save(progress)
             self._display.end()
+        else:
+            self._checkpointer.notice()
 
     def _is_due(self, step: int, every: int) -> bool:
         return step == self._settings.steps or step % every == 0
