@@ -10,25 +10,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from alphabench.core.options import split_spec
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.types import GeneratedImage, Sample, Verdict
-from alphagrpo.dvreward.evaluators import dvreward_evaluator
+from alphagrpo.dvreward.evaluators import open_evaluator
 from alphagrpo.dvreward.prompt_sources import questions_from_facts
 from alphagrpo.dvreward.question_files import DVQuestion, QuestionSet, facts_of
-from alphagrpo.dvreward.verification import VerificationOptions
 
 _KEYS = ("semantic_questions", "quality_questions")
 
 
-def open_for_any_benchmark(judge: Judge) -> Evaluator:
-    """DVReward by P(yes), or by the answer's text for a judge without log-probabilities."""
-    by_text = not judge.capabilities.logprobs
-    inner = dvreward_evaluator(
-        judge,
-        verification_options=VerificationOptions(answer="text" if by_text else "probability"),
-    )
-    return AnyBenchmarkEvaluator(inner)
+def open_for_any_benchmark(judge: Judge, spec: str = "dvreward") -> Evaluator:
+    """A reward of a judge for the samples of any benchmark.
+
+    Args:
+        judge: one without log-probabilities is asked for the word in the place of P(yes).
+        spec: `dvreward` with options, such as `dvreward?semantic_weight=1`, or `holistic`, which
+            needs no questions.
+
+    Raises:
+        AlphaBenchError: an unknown name or option, or a judge that cannot do it.
+    """
+    name, options = split_spec(spec)
+    if name == "holistic":
+        return open_evaluator(spec, judge, protocol="official")
+    if "answer" not in options and not judge.capabilities.logprobs:
+        spec = f"{spec}{'&' if options else '?'}answer=text"
+    return AnyBenchmarkEvaluator(open_evaluator(spec, judge, protocol="official"))
 
 
 @dataclass(frozen=True, slots=True)

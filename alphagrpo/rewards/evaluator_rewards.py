@@ -20,6 +20,7 @@ from alphabench.core.errors import AlphaBenchError, JudgeUnavailableError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.interfaces import Evaluator
 from alphabench.judges import open_judge
+from alphabench.judges.repeated_judge import asked_again
 from alphabench.questions import Judge, Question
 from alphabench.runs import self_test
 from alphabench.types import GeneratedImage, ImageRequest, Verdict
@@ -28,7 +29,7 @@ from alphagrpo.dvreward.evaluators import open_evaluator
 from alphagrpo.prompt_facts import evaluator_sample
 from alphagrpo.rewards.evaluator_facts import missing_of_sample
 from alphagrpo.rewards.judge_costs import spent_usd, with_costs
-from alphagrpo.rewards.reward_kinds import RewardKind, asked_again
+from alphagrpo.rewards.reward_kinds import RewardKind
 from alphatrainers.protocols import Score
 from alphatrainers.trajectory import TrainingPrompt, Trajectory
 

@@ -12,10 +12,11 @@ from typing import Final
 from alphabench.core.errors import AlphaBenchError, JudgeUnavailableError
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.judges import open_judge
+from alphabench.judges.repeated_judge import asked_again
 from alphabench.questions import Judge, Question, Reply, ReplySampling
 from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.rewards.judge_costs import spent_usd, with_costs
-from alphagrpo.rewards.reward_kinds import RewardKind, asked_again
+from alphagrpo.rewards.reward_kinds import RewardKind
 from alphatrainers.protocols import Score
 from alphatrainers.trajectory import Trajectory
 

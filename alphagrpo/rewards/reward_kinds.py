@@ -13,7 +13,6 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from alphabench.core.errors import unknown_name
-from alphabench.questions import Question
 from alphagrpo.assembly_context import AssemblyContext
 from alphatrainers.protocols import RewardFunction
 from alphatrainers.settings import AppliesTo
@@ -36,7 +35,6 @@ _OF_ALL_KINDS: Final = ("kind", "weight", "credits")
 """Keys of a reward that every kind takes."""
 
 
-_REPEATS_APART: Final = 1000
 _NEEDED: Final = {"judge": "a judge", "benchmark": "a benchmark", "of": "parts: of: {NAME: {...}}"}
 
 
@@ -91,14 +89,6 @@ class CompositeReward(Protocol):
     def rewards(self) -> Mapping[str, RewardFunction]:
         """Its parts, by name."""
         ...
-
-
-def asked_again(question: Question, repeat: int) -> Question:
-    """The question as a new one for a cache of answers.
-
-    Numbers right after a question's own are those of attempts at it (`RetryingJudge`).
-    """
-    return dataclasses.replace(question, repeat=question.repeat + _REPEATS_APART * repeat)
 
 
 def load_reward_kind(name: str) -> RewardKind:

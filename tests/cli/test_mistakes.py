@@ -128,6 +128,20 @@ def refused(shell: Shell, *words: str | Path) -> str:
         (("compare", "a", "b"), "'a' is not a run folder"),
         (("calibrate", "--judge", "nano", "--seed", "-1"), "the seed cannot be -1"),
         (("calibrate", "--judge", "nano", "--out", "/dev/null/x"), "cannot be a folder"),
+        (("calibrate", "--judge", "nano", "--reward", "dvreward"), "no run is named"),
+        (("calibrate", "--judge", "nano", "--run", "x"), "--run has no effect without --reward"),
+        (
+            ("calibrate", "--judge", "nano", "--reward", "holistic", "--scenes", "3"),
+            "--scenes has no effect with --reward",
+        ),
+        (
+            ("calibrate", "--judge", "nano", "--reward", "dvrward", "--run", "x"),
+            "no reward of a judge named 'dvrward'",
+        ),
+        (
+            ("calibrate", "--judge", "nano", "--reward", "holistic", "--run", "x"),
+            "'x' is not a run folder",
+        ),
         (("judge", "cache"), "--stats or --clear"),
         (("export", "nothing", "--out", "x"), "holds no adapter"),
         (("train", "nano-rt21"), "did you mean 'nano-rt2i'"),

@@ -18,6 +18,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from alphabench.cli import (
+    calibrate_command,
     judge_commands,
     merge_command,
     parity_commands,
@@ -49,7 +50,7 @@ VERBS: Final[Mapping[str, Callable[..., None]]] = {
     "leaderboard": show_commands.leaderboard_command,
     "fetch": show_commands.fetch_command,
     "doctor": show_commands.doctor_command,
-    "calibrate": judge_commands.calibrate_command,
+    "calibrate": calibrate_command.calibrate_command,
 }
 """In the order in which `alphabench --help` lists them."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 EngineName = Literal["local", "ray"]
 """What runs the workers: this machine's processes, or a Ray cluster."""
+REWARDS: Final[Mapping[str, str]] = {"dvreward": "dvreward", "holistic": "dvreward"}
+"""Reward of a judge -> the evaluator factory that opens it."""
 _FREE: Final = ("nano", "python", "scripted", "transformers", "vllm")
 """Kinds of judge that run locally, or report no costs."""
 
@@ -211,6 +213,22 @@ def open_named_judge(
     options = {} if budget is None else {"budget_usd": str(budget)}
     cache_dir = None if no_cache else answers_dir()
     return open_judge(spec, options=options, cache_dir=cache_dir, device=device)
+
+
+def open_judge_reward(spec: str, judge: Judge) -> Evaluator:
+    """A reward of a judge by name, with options where it takes them: `dvreward?aggregate=mean`.
+
+    Raises:
+        AlphaBenchError: an unknown name or option, or a judge that cannot do it.
+    """
+    from alphabench import registry
+    from alphabench.core.errors import unknown_name
+
+    name = spec.partition("?")[0]
+    if name not in REWARDS:
+        raise unknown_name("reward of a judge", name, REWARDS)
+    evaluator: Evaluator = registry.load("evaluator_factory", REWARDS[name])(judge, spec)
+    return evaluator
 
 
 def _check_budget(spec: str, budget: float) -> None:
