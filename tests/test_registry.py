@@ -51,6 +51,16 @@ def test_the_factory_alone_is_enough_to_register_a_benchmark(install: Path) -> N
     assert registry.benchmark_entry("colours") == registry.BenchmarkEntry(factory=FACTORY)
 
 
+def test_installed_packages_are_looked_up_once_for_all_groups(install: Path) -> None:
+    register(install, FACTORY)
+    assert "colours" in registry.benchmark_names()
+    (install / "outside-1.0.dist-info" / "entry_points.txt").unlink()
+    assert "colours" in registry.benchmark_names()
+    assert [point.name for point in registry.registered("alphabench.benchmarks")].count(
+        "colours"
+    ) == 1
+
+
 def test_names_of_other_packages_are_listed_without_importing_them(install: Path) -> None:
     register(install, FACTORY)
     registry.benchmark_names()

@@ -6,8 +6,10 @@ Listing names imports nothing; loading an object imports its own module alone.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Literal
 
@@ -185,10 +187,22 @@ _GROUPS: Final[Mapping[Kind, tuple[str, ...]]] = {
 """Groups of entry points that are not `alphabench.<kind>s`; the first is what 0.1 called them."""
 
 
+def registered(group: str) -> tuple[EntryPoint, ...]:
+    """The entry points of a group, of all packages on the import path."""
+    return tuple(_installed(tuple(sys.path)).select(group=group))
+
+
+@cache
+def _installed(import_path: tuple[str, ...]) -> Any:
+    """All entry points, looked up once: a search reads a file of every installed package."""
+    del import_path  # where `entry_points` searches
+    return entry_points()
+
+
 def known(kind: Kind) -> dict[str, str]:
     """Name -> `module:object`; entry points of the group `alphabench.<kind>s` add to the table."""
     groups = _GROUPS.get(kind, (f"alphabench.{kind}s",))
-    points = [point for group in groups for point in entry_points(group=group)]
+    points = [point for group in groups for point in registered(group)]
     return {**{point.name: point.value for point in points}, **_TABLES[kind]}
 
 
@@ -254,4 +268,4 @@ def benchmark_entry(name: str) -> BenchmarkEntry:
 
 
 def _benchmarks_outside() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group="alphabench.benchmarks")}
+    return {point.name: point for point in registered("alphabench.benchmarks")}

@@ -10,10 +10,10 @@ import io
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import metadata
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -30,7 +30,7 @@ from alphabench.cli.help_pages import PagedGroup, add_command, add_group
 from alphabench.core.errors import AlphaBenchError, from_os_error
 from alphabench.core.stopping import Stopping
 from alphabench.core.terminal import echo
-from alphabench.registry import load_entry_point
+from alphabench.registry import load_entry_point, registered
 
 FIRST_STEPS: Final = (
     "alphabench run geneval:mini --ckpt nano",
@@ -87,13 +87,20 @@ def build_app() -> typer.Typer:
         add_command(app, name, verb)
     add_group(app, "judge", judge_commands.app)
     add_group(app, "parity", parity_commands.app)
-    for point in entry_points(group="alphabench.commands"):
+    for point in registered("alphabench.commands"):
         verb = load_entry_point(point)
         if isinstance(verb, typer.Typer):
             add_group(app, point.name, verb)
         else:
             add_command(app, point.name, verb)
     return app
+
+
+@cache
+def _command_line(import_path: tuple[str, ...]) -> Callable[..., Any]:
+    """The parser of all commands, put together once in a process: that reads every signature."""
+    del import_path  # where other packages with commands are found
+    return typer.main.get_command(build_app())
 
 
 def _describe_all(
@@ -136,7 +143,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     with stopping.watched():
         try:
             _check_here()
-            build_app()(words, obj=again, prog_name="alphabench")
+            _command_line(tuple(sys.path))(words, obj=again, prog_name="alphabench")
         except (AlphaBenchError, OSError) as error:
             mistake = error if isinstance(error, AlphaBenchError) else from_os_error(error)
             echo(f"error: {mistake.message}", err=True)
