@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from alphabench.checkpoints.scene import SceneCheckpoint
 from alphabench.scenes.edit_ops import SceneEdit, edit_holds, rest_is_unchanged, source_scene
 from alphabench.scenes.render import render
 from alphabench.scenes.scene_questions import check_holds
+from alphabench.scenes.spec import Scene
 from alphabench.types import ImageRequest, Sample
 from alphagrpo.dvreward.prompt_sources import questions_of
 from alphagrpo.dvreward.verification import VerificationOptions, questions_to_ask
@@ -32,9 +34,15 @@ def edited_right(
         facts, scene = request.sample.facts, checkpoint.scene_of(request)
         truth = render(scene, checkpoint.options.size, checkpoint.options.size).truth
         done = all(edit_holds(check, scene, truth) for check in facts["check"])
-        kept = rest_is_unchanged(source_scene(facts), scene, SceneEdit.from_facts(facts))
+        kept = rest_is_unchanged(_source(json.dumps(facts)), scene, SceneEdit.from_facts(facts))
         found[request.id] = (done, kept)
     return found
+
+
+@cache
+def _source(facts: str) -> Scene:
+    """The scene before the edit of facts in JSON: many images of a test have the same."""
+    return source_scene(json.loads(facts))
 
 
 def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) -> dict[str, str]:

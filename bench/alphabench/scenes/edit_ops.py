@@ -23,7 +23,7 @@ import numpy as np
 from alphabench.detections.geneval_rules import RELATIONS, Rules
 from alphabench.detections.objects import COLOURS
 from alphabench.scenes.geneval_scenes import compose, relation_holds, why_not_renderable
-from alphabench.scenes.layout import Extent, Look, Spot, canvas_extent, scatter
+from alphabench.scenes.layout import Extent, Look, Spot, canvas_extent, random_spots
 from alphabench.scenes.palette import grounds_for
 from alphabench.scenes.render import Truth
 from alphabench.scenes.scene_questions import check_holds
@@ -291,19 +291,17 @@ def _placed(
     canvas = canvas_extent(1.0)
     others = [other for other in scene.objects if other is not item]
     taken = [(Spot(other.x, other.y), _extent(other)) for other in others]
-    target = None if edit.target is None else _only(scene, edit.target)
+    target = None
+    if edit.target is not None:
+        named = _only(scene, edit.target)
+        target = (Spot(named.x, named.y), _extent(named))
     own = _extent(item)
-    for _ in range(600):
-        spots = scatter(rng, [own], canvas, attempts=1)
-        if spots is None:
-            return None
-        if not all(_apart(spots[0], own, spot, extent) for spot, extent in taken):
+    for spot in random_spots(rng, own, canvas, attempts=600):
+        if not all(_apart(spot, own, other, extent) for other, extent in taken):
             continue
-        if target is not None and not relation_holds(
-            str(edit.relation), (spots[0], own), (Spot(target.x, target.y), _extent(target))
-        ):
+        if target and not relation_holds(str(edit.relation), (spot, own), target):
             continue
-        moved = replace(item, x=spots[0].x, y=spots[0].y)
+        moved = replace(item, x=spot.x, y=spot.y)
         objects = tuple(moved if other is item else other for other in scene.objects)
         return replace(scene, objects=objects)
     return None

@@ -264,7 +264,11 @@ def relation_holds(
         math.copysign(max(abs(o) - margin, 0.0), o) / norm
         for o, margin in zip(offset, margins, strict=True)
     ]
-    component = {name: beyond[0] * axis[0] + beyond[1] * axis[1] for name, axis in _AXES.items()}
-    return component[relation] >= _HOLDS and all(
-        value <= _FAILS for name, value in component.items() if name != relation
+
+    def component(name: str) -> float:
+        axis_x, axis_y = _AXES[name]
+        return beyond[0] * axis_x + beyond[1] * axis_y
+
+    return component(relation) >= _HOLDS and all(
+        component(name) <= _FAILS for name in _AXES if name != relation
     )

@@ -7,7 +7,7 @@ that is not square.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -87,6 +87,18 @@ def scatter(
             return None
         spots.append(spot)
     return spots
+
+
+def random_spots(
+    rng: np.random.Generator, own: Extent, canvas: Extent, *, attempts: int
+) -> Iterator[Spot]:
+    """Centres at which a footprint lies wholly on the canvas, each sampled when it is needed."""
+    room_x, room_y = canvas.width - own.width, canvas.height - own.height
+    if room_x < 0 or room_y < 0:
+        return
+    for _ in range(attempts):
+        draw_x, draw_y = rng.random(2).tolist()
+        yield Spot(own.width / 2 + draw_x * room_x, own.height / 2 + draw_y * room_y)
 
 
 def _free_spot(
