@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +34,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addoption(f"--{mark}", action="store_true", help=f"also run what {why}")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collects no garbage while it imports, and never looks through what it has imported again.
+
+    The libraries and thousands of tests stay until the end; each search for garbage among them
+    takes a good part of a second.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for mark, why in OFF_BY_DEFAULT.items():
@@ -51,6 +68,14 @@ def shared(pytestconfig: pytest.Config) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data in {folder.name!r}: pytest --shared DIR")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_disks() -> Iterator[None]:
+    """What is written here need not outlive the machine; to wait for a disk takes milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
