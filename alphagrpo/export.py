@@ -1,8 +1,8 @@
 """Exports a training: its best adapter alone, or complete weights.
 
 Complete weights are those of the base with the adapter merged in or, after a training without LoRA,
-with the trained values put into it. Beside the adapter of a diffusers pipeline stands the same one
-as `load_lora_weights` reads it.
+with the trained values put into it, also those of a checkpoint whose values lie in parts. Beside
+the adapter of a diffusers pipeline stands the same one as `load_lora_weights` reads it.
 A merged BAGEL is a folder in the released layout; a merged pipeline is what `save_pretrained`
 writes. Knows no trainer: it reads the folder of one.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from alphabench.checkpoints import open_checkpoint
 from alphabench.core.errors import AlphaBenchError
@@ -37,6 +37,7 @@ from alphagrpo.publishing.trained_weights import (
 )
 from alphagrpo.recipe import PolicySettings, load_recipe
 from alphatrainers import strict_yaml
+from alphatrainers.sharded_files import ShardedWeights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def export_run(run: Path, target: ExportTarget, *, base: str | None) -> list[str
     """Writes the best weights of a training, or those of an adapter folder, with a model card.
 
     Args:
-        run: a training's folder, or one in it that holds weights.
+        run: as `find_trained_weights` takes it.
         target: where they go.
         base: the checkpoint they belong to; None takes the training's own.
 
@@ -183,7 +184,12 @@ def _policy_of(weights: TrainedWeights) -> _Policy:
 def _put_trained(model: nn.Module, weights: TrainedWeights) -> str:
     if weights.adapter:
         return f"merged {merge_adapters(model)} modules"
-    return f"wrote {put_values(model, weights.folder / VALUES_FILE)} trained tensors and their base"
+    if weights.in_parts:
+        assert weights.view is not None, "a checkpoint in parts is named with a view"
+        count = put_parts(model, weights.folder, weights.view)
+    else:
+        count = put_values(model, weights.folder / VALUES_FILE)
+    return f"wrote {count} trained tensors and their base"
 
 
 def put_values(model: nn.Module, file: Path) -> int:
@@ -197,17 +203,38 @@ def put_values(model: nn.Module, file: Path) -> int:
     """
     from safetensors.torch import load_file
 
-    values, places = load_file(file), dict(model.named_parameters())
-    for name, value in values.items():
-        if name not in places or places[name].shape != value.shape:
-            raise AlphaBenchError(
-                f"{name!r} of {str(file)!r} does not fit this model",
-                hint="name the base it was trained on",
-            )
+    values = load_file(file)
+    places = _places(model, {name: value.shape for name, value in values.items()}, file)
     with torch.no_grad():
         for name, value in values.items():
             places[name].copy_(value)
     return len(values)
+
+
+def put_parts(model: nn.Module, checkpoint: Path, view: str) -> int:
+    """The same for a checkpoint in parts, whose values are read into their places one by one.
+
+    Raises:
+        AlphaBenchError: there is not a place of that shape for each, the checkpoint has no such
+            view, or it is damaged.
+    """
+    stored = ShardedWeights(checkpoint)
+    places = _places(model, stored.shapes(view), checkpoint)
+    with torch.no_grad():
+        stored.read(view, places)
+    return len(places)
+
+
+def _places(model: nn.Module, shapes: Mapping[str, torch.Size], source: Path) -> dict[str, Tensor]:
+    """The model's own values of these names."""
+    known = dict(model.named_parameters())
+    for name, shape in shapes.items():
+        if name not in known or known[name].shape != shape:
+            raise AlphaBenchError(
+                f"{name!r} of {str(source)!r} does not fit this model",
+                hint="name the base it was trained on",
+            )
+    return {name: known[name].detach() for name in shapes}
 
 
 def merge_adapters(model: nn.Module) -> int:

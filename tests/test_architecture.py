@@ -60,7 +60,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("shard_saving", "trajectory", "weight_shards"),
         ("image_monitors", "prompt_stream", "protocols", "sampling"),
         ("training_display", "velocity_requests"),
-        ("image_algorithms",),
+        ("image_algorithms", "sharded_files"),
         ("settings",),
         ("judge_noise", "lora_adapters"),
         ("group_shares", "reward_scoring"),

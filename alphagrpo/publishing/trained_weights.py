@@ -7,9 +7,8 @@ empty), never a default. What cannot be read is a sentence in `notes`. Knows no 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +19,9 @@ from alphabench.runs.stored_run import StoredRun
 from alphabench.types import Report
 from alphagrpo.recipe import read_tree
 from alphagrpo.recipe_names import RECIPE_FILE
-from alphatrainers.checkpoint import SHARDS, TrainingFolder
+from alphatrainers.checkpoint import TrainingFolder
 from alphatrainers.reporting.history import CurvePoint, read_points, read_steps
+from alphatrainers.sharded_files import SHARDS
 
 ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
 VALUES_FILE: Final = "model.safetensors"
@@ -43,6 +43,8 @@ class TrainedWeights:
     """train, ema or old."""
     best: bool = False
     """Chosen as the best point of the first validation."""
+    in_parts: bool = False
+    """Whether `folder` is a checkpoint whose values lie in parts, those of `view` among them."""
 
     @property
     def adapter(self) -> bool:
@@ -61,21 +63,19 @@ class TrainedWeights:
 def find_trained_weights(run: Path) -> TrainedWeights:
     """The best weights of a training, or those in a folder of it.
 
+    Args:
+        run: the folder of a training, one in it that holds weights, or a checkpoint in parts: alone
+            for its trained weights, or followed by a view, as in `step-000020/ema`.
+
     Raises:
-        AlphaBenchError: nothing was trained there, or each process wrote a part of it.
+        AlphaBenchError: nothing was trained there.
     """
     for folder in (run, run / "best"):
         if any((folder / name).is_file() for name in (ADAPTER_FILES[0], VALUES_FILE)):
             return _placed(folder)
-    for folder in (run, run.parent):
-        if (folder / SHARDS).is_dir():
-            training = folder.parents[1]
-            command = shlex.join(["alphabench", "export", str(training), "--out", "NEW"])
-            raise AlphaBenchError(
-                f"{str(folder)!r} holds its weights in parts, one of each process, which export "
-                "cannot put together",
-                hint=f"export the best weights of the training, which are complete: `{command}`",
-            )
+    for folder, view in ((run, "train"), (run.parent, run.name)):
+        if (folder / SHARDS).is_dir() and view != SHARDS:
+            return replace(_placed(folder / view), folder=folder, view=view, in_parts=True)
     raise AlphaBenchError(
         f"{str(run)!r} holds no adapter and no trained values",
         hint="name the folder of a training that has validated, or an adapter in it",

@@ -51,13 +51,16 @@ from alphabench.core.writing import (
 from alphatrainers import lora_adapters
 from alphatrainers.protocols import JsonValue, WeightView
 from alphatrainers.settings import LoraSettings
-from alphatrainers.shards import FILES
+from alphatrainers.sharded_files import (
+    SHARDED_FORMAT,
+    SHARDS,
+    read_replicated,
+    require_sizes,
+    sizes_of_shards,
+    write_replicated,
+)
 
 CHECKPOINT_FORMAT: Final = 2
-SHARDED_FORMAT: Final = 3
-"""With `shards/`; versions before 0.3 know nothing of it."""
-SHARDS: Final = "shards"
-"""Folder in a checkpoint of which each process writes a part."""
 _UNREADABLE: Final = (OSError, RuntimeError, ValueError, TypeError, AttributeError, SafetensorError)
 _LONGEST: Final = 60
 """Characters of a value that a message repeats."""
@@ -110,11 +113,6 @@ class TrainingCheckpoint(NamedTuple):
     shards: Path | None = None
     """Holds the weights and the optimiser's values in the place of the fields above, which then
     have those that all processes share."""
-
-
-def shard_name(what: str, name: str) -> str:
-    """The name of a value in `shards/`: of a view's weights, or of the optimiser's slot."""
-    return f"{what}/{name}"
 
 
 class WeightsFormat(NamedTuple):
@@ -242,18 +240,9 @@ class TrainingFolder:
         final = self._checkpoints / f"step-{checkpoint.counters.step:06d}"
         with writing_training(final), replacing_folder(final) as draft:
             write(draft / SHARDS)
-            same = {
-                shard_name(what, name): value
-                for what, values in {
-                    **checkpoint.weights,
-                    "optimizer": checkpoint.optimiser,
-                }.items()
-                for name, value in values.items()
-            }
-            save_file(same, draft / "replicated.safetensors")
-            sizes: dict[str, JsonValue] = {
-                path.name: path.stat().st_size for path in (draft / SHARDS).glob(FILES)
-            }
+            same = {**checkpoint.weights, "optimizer": checkpoint.optimiser}
+            write_replicated(draft, same)
+            sizes = sizes_of_shards(draft)
             _write_rest(draft, checkpoint, {"format": SHARDED_FORMAT, "shards": sizes})
         self._drop_older(keep)
         return final
@@ -449,21 +438,14 @@ def _read_sharded(folder: Path, state: dict[str, Any]) -> TrainingCheckpoint:
     Raises:
         ValueError: one is not.
     """
-    shards = folder / SHARDS
-    for name, size in state.pop("shards").items():
-        found = (shards / name).stat().st_size
-        if found != size:
-            raise ValueError(f"{name} has {found} bytes of {size}")
-    values: dict[str, dict[str, Tensor]] = {}
-    for key, value in load_file(folder / "replicated.safetensors").items():
-        what, _, name = key.partition("/")
-        values.setdefault(what, {})[name] = value
+    require_sizes(folder, state.pop("shards"))
+    values = read_replicated(folder)
     return TrainingCheckpoint(
         counters=Counters(**state),
         optimiser=values.pop("optimizer", {}),
         weights=values,
         random=load_file(folder / "random.safetensors"),
-        shards=shards,
+        shards=folder / SHARDS,
     )
 
 

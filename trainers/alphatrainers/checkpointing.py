@@ -24,7 +24,6 @@ from alphatrainers.checkpoint import (
     TrainingCheckpoint,
     TrainingFolder,
     WeightsFormat,
-    shard_name,
 )
 from alphatrainers.distributed import Processes
 from alphatrainers.judge_noise import JudgeNoise
@@ -32,6 +31,7 @@ from alphatrainers.optimizer import WeightOptimizer
 from alphatrainers.protocols import JsonValue, Task
 from alphatrainers.settings import TrainingSettings
 from alphatrainers.shard_saving import ShardSaver
+from alphatrainers.sharded_files import shard_name
 from alphatrainers.shards import can_write_shards, names_of_shards, read_shards, write_shards
 from alphatrainers.stop_request import StepAbandoned
 from alphatrainers.update import Updater

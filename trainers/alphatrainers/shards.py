@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from torch import Tensor
+from torch import Size, Tensor
 
 from alphabench.core.errors import AlphaBenchError, DamagedError
 
@@ -91,9 +91,19 @@ def names_of_shards(folder: Path) -> set[str]:
     Raises:
         DamagedError: it cannot be read.
     """
+    return set(shapes_of_shards(folder))
+
+
+def shapes_of_shards(folder: Path) -> dict[str, Size]:
+    """The complete shapes of the values in a folder, by name.
+
+    Raises:
+        DamagedError: it cannot be read.
+    """
     try:
         reader = _torchs().HuggingFaceStorageReader(str(folder))
-        return set(reader.read_metadata().state_dict_metadata)
+        known = reader.read_metadata().state_dict_metadata
+        return {name: value.size for name, value in known.items()}
     except Exception as error:
         raise _damaged(folder, error) from error
 

@@ -16,7 +16,6 @@ from markdown_it import MarkdownIt
 from safetensors.torch import save_file
 
 from alphabench.checkpoints.diffusers import open_diffusers
-from alphabench.core.errors import AlphaBenchError
 from alphagrpo.export import ExportTarget, export_run
 from alphagrpo.policies.diffusers_training import load_family
 from alphatrainers import lora_adapters
@@ -150,18 +149,6 @@ def test_the_view_of_the_best_weights_is_the_one_that_the_training_chose(
     found = rows(card_of(tmp_path / "adapter"))
     assert found["weights"] == ["`ema`: the moving average of the trained weights"]
     assert found["geneval:mini"][1] == "0.500 [0.000, 1.000]"
-
-
-@pytest.mark.parametrize("named", ["", "train"])
-def test_a_checkpoint_in_parts_is_refused_with_the_way_to_complete_weights(
-    named: str, training: Path, tmp_path: Path
-) -> None:
-    step = training / "checkpoints" / "step-000004"
-    (step / "shards").mkdir(parents=True)
-    complete = re.escape(f"`alphabench export {training} --out NEW`")
-    with pytest.raises(AlphaBenchError, match=f"in parts, one of each process.*{complete}"):
-        exported(step / named, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_read_is_said_and_never_a_number(training: Path, tmp_path: Path) -> None:
