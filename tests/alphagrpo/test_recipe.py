@@ -36,6 +36,14 @@ def test_a_recipe_of_the_package_says_what_it_costs_and_what_was_measured(name: 
     assert recipe.validation
 
 
+@pytest.mark.parametrize("name", recipe_names())
+def test_groups_that_differ_by_a_served_judges_noise_are_not_trained(name: str) -> None:
+    recipe = load_recipe(name)
+    served = any("://" in str(reward) for reward in recipe.rewards.values())
+    assert (recipe.training.advantage.noise_images > 0) == served
+    assert served == (recipe.policy.checkpoint != "nano")
+
+
 def test_recipes_that_results_were_published_with_can_be_trained_again() -> None:
     published = sorted((Path(__file__).parents[2] / "docs" / "results").rglob("recipe.yaml"))
     assert published
