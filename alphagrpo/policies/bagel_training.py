@@ -1,17 +1,14 @@
 """BAGEL checkpoints for the trainer: policy and export. Knows no task and no reward.
 
-Validations generate with the weights in training, through `LiveBagel`.
+Validations generate with the weights in training, through `LiveHandle`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from alphabench.checkpoints.bagel import BagelHandle
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
@@ -20,8 +17,8 @@ from alphabench.interfaces import Generator
 from alphabench.models.bagel.bagel_inference import UnifiedBagel
 from alphabench.models.bagel.config import HEADS
 from alphabench.models.bagel.loading import MODEL_FILE, LoadedBagel
-from alphabench.models.unified_model import Abilities, ImageRefiner, UnifiedModel
 from alphagrpo.policies.handle import PolicyHandle, trained_digest
+from alphagrpo.policies.live_handle import LiveHandle, RefinableHandle
 from alphagrpo.policies.policy_protocols import ExportableWeights
 from alphagrpo.policies.unified_policy import UMMPolicy
 
@@ -73,8 +70,13 @@ class BagelTraining:
         )
 
         def live() -> Generator:
-            digest = trained_digest(umm.loaded.model)
-            now = LiveBagel(handle=handle, loaded=umm.loaded, trained=digest)
+            model = umm.loaded.model
+            now = LiveHandle(
+                base=handle,
+                model=partial(_with_settings, umm.loaded),
+                trained=trained_digest(model),
+                compute_dtype=str(model.vae2llm.weight.dtype).removeprefix("torch."),
+            )
             return UnifiedCheckpoint(handle=now, device=device)
 
         return PolicyHandle(
@@ -117,60 +119,6 @@ class BagelTraining:
         return model
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveBagel:
-    """An `UnifiedHandle` whose weights are those in training, at this moment."""
-
-    handle: BagelHandle
-    loaded: LoadedBagel
-    trained: str
-    """Digest of the trained weights; the rest is the checkpoint's own."""
-
-    @property
-    def name(self) -> str:
-        return self.handle.name
-
-    @property
-    def abilities(self) -> Abilities:
-        return self.handle.abilities
-
-    @property
-    def think(self) -> bool:
-        return self.handle.think
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        identity = {**self.handle.identity, "trained": self.trained}
-        computed = self.loaded.model.vae2llm.weight.dtype
-        if identity["dtype"] == "float32" and computed != torch.float32:
-            identity["dtype"] = str(computed).removeprefix("torch.")  # `training.compute`
-        return identity
-
-    @property
-    def licences(self) -> Mapping[str, str]:
-        return self.handle.licences
-
-    @property
-    def batch_size(self) -> int:
-        return self.handle.batch_size
-
-    @property
-    def suggested_evaluator(self) -> str | None:
-        return self.handle.suggested_evaluator
-
-    def for_benchmark(self, benchmark: str) -> LiveBagel:
-        """See `UnifiedHandle`."""
-        return dataclasses.replace(self, handle=self.handle.for_benchmark(benchmark))
-
-    def load(self, device: str) -> UnifiedBagel:
-        """The loaded weights with this benchmark's settings; nothing is read."""
-        del device
-        return UnifiedBagel(self.loaded, self.handle.sampling)
-
-    def refinement_identity(self) -> Mapping[str, str]:
-        """See `RefinableModel`."""
-        return self.handle.refinement_identity()
-
-    def refiner(self, model: UnifiedModel) -> ImageRefiner:
-        """See `RefinableModel`."""
-        return self.handle.refiner(model)
+def _with_settings(loaded: LoadedBagel, handle: RefinableHandle) -> UnifiedBagel:
+    assert isinstance(handle, BagelHandle), "the handle of a benchmark is of the same class"
+    return UnifiedBagel(loaded, handle.sampling)

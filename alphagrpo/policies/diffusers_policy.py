@@ -19,7 +19,11 @@ from torch import Tensor, nn
 
 from alphabench.core.errors import AlphaBenchError, TrainingStoppedError
 from alphabench.models.bagel.guidance import Guidance, apply_guidance
-from alphagrpo.policies.diffusers_families.family_protocol import Condition, DiffusersFamily
+from alphagrpo.policies.diffusers_families.family_protocol import (
+    Condition,
+    DiffusersFamily,
+    NetworkInput,
+)
 from alphatrainers.protocols import ReplayAnswer, ReplaySpec, VelocityPredicted, VelocityQuery
 from alphatrainers.sampling import generator, sample_latents
 from alphatrainers.trajectory import (
@@ -135,7 +139,7 @@ class DiffusersPolicy:
         self, rows: Sequence[Condition], x_BX: Tensor, sigma_B: Tensor, spec: GenerateImage
     ) -> Tensor:
         scale = _guidance(spec).text_scale
-        return self.family.velocity(self.pipeline, x_BX, sigma_B, rows, scale=scale)
+        return self.family.velocity(self.pipeline, NetworkInput(x_BX, sigma_B, rows, scale))
 
     def _guided(
         self,

@@ -1,12 +1,11 @@
 """Janus checkpoints for the trainer: policy and export. Knows no task and no reward.
 
-Validations generate with the weights in training, through `LiveJanus`.
+Validations generate with the weights in training, through `LiveHandle`.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
 from alphabench.models.janus.janus_inference import Janus, image_side
-from alphabench.models.unified_model import Abilities
 from alphagrpo.policies.handle import PolicyHandle, trained_digest
 from alphagrpo.policies.janus_policy import JanusPolicy
+from alphagrpo.policies.live_handle import LiveHandle
 from alphagrpo.policies.policy_protocols import ExportableWeights
 
 
@@ -57,7 +56,9 @@ class JanusTraining:
         )
 
         def live() -> Generator:
-            now = LiveJanus(handle=handle, janus=janus, trained=trained_digest(janus.network))
+            now = LiveHandle(
+                base=handle, model=lambda _: janus, trained=trained_digest(janus.network)
+            )
             return UnifiedCheckpoint(handle=now, device=device)
 
         return PolicyHandle(
@@ -92,51 +93,3 @@ class JanusTraining:
         model = self.checkpoint.model()
         assert isinstance(model, Janus), "JanusHandle loads it"
         return model
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveJanus:
-    """An `UnifiedHandle` whose weights are those in training, at this moment."""
-
-    handle: JanusHandle
-    janus: Janus
-    trained: str
-    """Digest of the trained weights; the rest is the checkpoint's own."""
-
-    @property
-    def name(self) -> str:
-        return self.handle.name
-
-    @property
-    def abilities(self) -> Abilities:
-        return self.handle.abilities
-
-    @property
-    def think(self) -> bool:
-        return self.handle.think
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        return {**self.handle.identity, "trained": self.trained}
-
-    @property
-    def licences(self) -> Mapping[str, str]:
-        return self.handle.licences
-
-    @property
-    def batch_size(self) -> int:
-        return self.handle.batch_size
-
-    @property
-    def suggested_evaluator(self) -> None:
-        return None
-
-    def for_benchmark(self, benchmark: str) -> LiveJanus:
-        """See `UnifiedHandle`; the same settings were published for all benchmarks."""
-        del benchmark
-        return self
-
-    def load(self, device: str) -> Janus:
-        """The loaded weights; nothing is read."""
-        del device
-        return self.janus

@@ -36,6 +36,19 @@ class Condition(NamedTuple):
     """Rows and columns of these tokens."""
 
 
+class NetworkInput(NamedTuple):
+    """Where one evaluation of the network takes place."""
+
+    x_BX: Tensor
+    """Latents, float32."""
+    sigma_B: Tensor
+    """Noise levels, float32."""
+    rows: Sequence[Condition]
+    """One a latent."""
+    scale: float
+    """Of embedded guidance; the other forms do not read it."""
+
+
 class SourceViews(NamedTuple):
     """One source image, twice."""
 
@@ -95,24 +108,8 @@ class DiffusersFamily(Protocol):
         """Noise levels of the pipeline's call: one more than steps, the last one 0."""
         ...
 
-    def velocity(
-        self,
-        pipeline: Any,
-        x_BX: Tensor,
-        sigma_B: Tensor,
-        rows: Sequence[Condition],
-        *,
-        scale: float,
-    ) -> Tensor:
-        """Noise minus image (B, X), from one evaluation of the network.
-
-        Args:
-            pipeline: loaded.
-            x_BX: latents, float32.
-            sigma_B: noise levels, float32.
-            rows: one a latent.
-            scale: of embedded guidance; the other forms do not read it.
-        """
+    def velocity(self, pipeline: Any, at: NetworkInput) -> Tensor:
+        """Noise minus image (B, X), from one evaluation of the network."""
         ...
 
     def guided(self, full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:
@@ -122,6 +119,12 @@ class DiffusersFamily(Protocol):
     def decode(self, pipeline: Any, latents_BX: Tensor) -> Tensor:
         """The autoencoder's pixels (B, 3, height, width), before the image processor."""
         ...
+
+
+def two_branches(pipeline: Any) -> GuidanceForm:
+    """`DiffusersFamily.guidance_form` of pipelines that all guide alike."""
+    del pipeline
+    return "branches"
 
 
 def classifier_free(full_BX: Tensor, free_BX: Tensor, scale: float) -> Tensor:

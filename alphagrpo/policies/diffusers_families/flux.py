@@ -19,6 +19,7 @@ from alphagrpo.policies.diffusers_families.family_protocol import (
     Condition,
     DiffusersFamily,
     GuidanceForm,
+    NetworkInput,
     beside_sources,
     classifier_free,
     even_levels,
@@ -70,28 +71,20 @@ class Flux:
         pixels = pixels.to(device=device, dtype=tokens_1TD.dtype)
         return with_source(text, pipeline._encode_vae_image(image=pixels, generator=None))
 
-    def velocity(
-        self,
-        pipeline: Any,
-        x_BX: Tensor,
-        sigma_B: Tensor,
-        rows: Sequence[Condition],
-        *,
-        scale: float,
-    ) -> Tensor:
+    def velocity(self, pipeline: Any, at: NetworkInput) -> Tensor:
         transformer = pipeline.transformer
-        x_BTD, cells = packed(x_BX), (x_BX.shape[-2] // 2, x_BX.shape[-1] // 2)
-        places = torch.cat([_places(0, *cells), _places(1, *rows[0].source_size)])
-        tokens_BTD = torch.stack([row.tokens_TD for row in rows])
+        x_BTD, cells = packed(at.x_BX), (at.x_BX.shape[-2] // 2, at.x_BX.shape[-1] // 2)
+        places = torch.cat([_places(0, *cells), _places(1, *at.rows[0].source_size)])
+        tokens_BTD = torch.stack([row.tokens_TD for row in at.rows])
         embeds = transformer.config.guidance_embeds
         predicted_BTD = transformer(
-            hidden_states=beside_sources(x_BTD, rows).to(transformer.dtype),
-            timestep=sigma_B,
-            guidance=torch.full_like(sigma_B, scale) if embeds else None,
-            pooled_projections=torch.stack([row.pooled_D for row in rows]),  # type: ignore[misc]
+            hidden_states=beside_sources(x_BTD, at.rows).to(transformer.dtype),
+            timestep=at.sigma_B,
+            guidance=torch.full_like(at.sigma_B, at.scale) if embeds else None,
+            pooled_projections=torch.stack([row.pooled_D for row in at.rows]),  # type: ignore[misc]
             encoder_hidden_states=tokens_BTD,
-            txt_ids=torch.zeros(tokens_BTD.shape[1], 3, device=x_BX.device),
-            img_ids=places.to(x_BX.device),
+            txt_ids=torch.zeros(tokens_BTD.shape[1], 3, device=at.x_BX.device),
+            img_ids=places.to(at.x_BX.device),
             return_dict=False,
         )[0]
         return unpacked(predicted_BTD[:, : x_BTD.shape[1]].float(), *cells)

@@ -18,6 +18,7 @@ from alphagrpo.policies.diffusers_families.family_protocol import (
     Condition,
     DiffusersFamily,
     GuidanceForm,
+    NetworkInput,
     classifier_free,
     scheduled,
 )
@@ -65,28 +66,19 @@ class Flux2Klein:
         mu = compute_empirical_mu(image_seq_len=rows * columns, num_steps=n_steps)
         return scheduled(pipeline.scheduler, n_steps, even=True, mu=mu)
 
-    def velocity(
-        self,
-        pipeline: Any,
-        x_BX: Tensor,
-        sigma_B: Tensor,
-        rows: Sequence[Condition],
-        *,
-        scale: float,
-    ) -> Tensor:
-        del scale
+    def velocity(self, pipeline: Any, at: NetworkInput) -> Tensor:
         transformer = pipeline.transformer
-        tokens_BTD = torch.stack([row.tokens_TD for row in rows])
+        tokens_BTD = torch.stack([row.tokens_TD for row in at.rows])
         predicted_BTD: Tensor = transformer(
-            hidden_states=x_BX.flatten(2).transpose(1, 2).to(transformer.dtype),
-            timestep=sigma_B,
+            hidden_states=at.x_BX.flatten(2).transpose(1, 2).to(transformer.dtype),
+            timestep=at.sigma_B,
             guidance=None,
             encoder_hidden_states=tokens_BTD,
-            txt_ids=_places(1, 1, tokens_BTD.shape[1]).to(x_BX.device),
-            img_ids=_places(x_BX.shape[-2], x_BX.shape[-1], 1).to(x_BX.device),
+            txt_ids=_places(1, 1, tokens_BTD.shape[1]).to(at.x_BX.device),
+            img_ids=_places(at.x_BX.shape[-2], at.x_BX.shape[-1], 1).to(at.x_BX.device),
             return_dict=False,
         )[0]
-        return predicted_BTD.float().transpose(1, 2).reshape(x_BX.shape)
+        return predicted_BTD.float().transpose(1, 2).reshape(at.x_BX.shape)
 
     def decode(self, pipeline: Any, latents_BX: Tensor) -> Tensor:
         vae = pipeline.vae

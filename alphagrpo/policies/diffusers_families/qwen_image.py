@@ -19,6 +19,7 @@ from alphagrpo.policies.diffusers_families.family_protocol import (
     Condition,
     DiffusersFamily,
     GuidanceForm,
+    NetworkInput,
     SourceViews,
     beside_sources,
     classifier_free,
@@ -72,29 +73,21 @@ class QwenImage:
         latents_1CFYX = pipeline._encode_vae_image(image=pixels_1CFYX, generator=None)
         return with_source(text, latents_1CFYX.squeeze(2))
 
-    def velocity(
-        self,
-        pipeline: Any,
-        x_BX: Tensor,
-        sigma_B: Tensor,
-        rows: Sequence[Condition],
-        *,
-        scale: float,
-    ) -> Tensor:
+    def velocity(self, pipeline: Any, at: NetworkInput) -> Tensor:
         transformer = pipeline.transformer
-        x_BTD, cells = packed(x_BX), (x_BX.shape[-2] // 2, x_BX.shape[-1] // 2)
-        sources = [] if rows[0].source_TD is None else [(1, *rows[0].source_size)]
-        tokens = [row.tokens_TD for row in rows]
+        x_BTD, cells = packed(at.x_BX), (at.x_BX.shape[-2] // 2, at.x_BX.shape[-1] // 2)
+        sources = [] if at.rows[0].source_TD is None else [(1, *at.rows[0].source_size)]
+        tokens = [row.tokens_TD for row in at.rows]
         ones = [torch.ones(len(one), dtype=torch.long, device=one.device) for one in tokens]
         even = len({len(one) for one in tokens}) == 1
         embeds = transformer.config.guidance_embeds
         predicted_BTD = transformer(
-            hidden_states=beside_sources(x_BTD, rows).to(transformer.dtype),
-            timestep=sigma_B,
-            guidance=torch.full_like(sigma_B, scale) if embeds else None,
+            hidden_states=beside_sources(x_BTD, at.rows).to(transformer.dtype),
+            timestep=at.sigma_B,
+            guidance=torch.full_like(at.sigma_B, at.scale) if embeds else None,
             encoder_hidden_states=pad_sequence(tokens, batch_first=True),
             encoder_hidden_states_mask=None if even else pad_sequence(ones, batch_first=True),
-            img_shapes=[[(1, *cells), *sources]] * len(rows),
+            img_shapes=[[(1, *cells), *sources]] * len(at.rows),
             return_dict=False,
         )[0]
         return unpacked(predicted_BTD[:, : x_BTD.shape[1]].float(), *cells)

@@ -14,11 +14,12 @@ from torch import Tensor
 from alphagrpo.policies.diffusers_families.family_protocol import (
     Condition,
     DiffusersFamily,
-    GuidanceForm,
+    NetworkInput,
     classifier_free,
     plain_shape,
     scheduled,
     size_shift,
+    two_branches,
     unscaled,
 )
 
@@ -40,13 +41,10 @@ class StableDiffusion3:
     }
     """Flow-GRPO's targets: every projection of the joint attention."""
 
+    guidance_form = staticmethod(two_branches)
     latent_shape = staticmethod(plain_shape)
     guided = staticmethod(classifier_free)
     decode = staticmethod(unscaled)
-
-    def guidance_form(self, pipeline: Any) -> GuidanceForm:
-        del pipeline
-        return "branches"
 
     def encode(
         self, pipeline: Any, prompt: str, source: Image | None, *, longest: int
@@ -69,23 +67,14 @@ class StableDiffusion3:
         mu = size_shift(pipeline.scheduler, (height // side) * (width // side), largest=1.16)
         return scheduled(pipeline.scheduler, n_steps, even=False, mu=mu)
 
-    def velocity(
-        self,
-        pipeline: Any,
-        x_BX: Tensor,
-        sigma_B: Tensor,
-        rows: Sequence[Condition],
-        *,
-        scale: float,
-    ) -> Tensor:
-        del scale
+    def velocity(self, pipeline: Any, at: NetworkInput) -> Tensor:
         transformer = pipeline.transformer
         predicted: Tensor = transformer(
-            hidden_states=x_BX.to(transformer.dtype),
+            hidden_states=at.x_BX.to(transformer.dtype),
             # float32: in bfloat16, levels 1000 to 996 are one.
-            timestep=sigma_B * _TIMESTEPS,
-            encoder_hidden_states=torch.stack([row.tokens_TD for row in rows]),
-            pooled_projections=torch.stack([row.pooled_D for row in rows]),  # type: ignore[misc]
+            timestep=at.sigma_B * _TIMESTEPS,
+            encoder_hidden_states=torch.stack([row.tokens_TD for row in at.rows]),
+            pooled_projections=torch.stack([row.pooled_D for row in at.rows]),  # type: ignore[misc]
             return_dict=False,
         )[0]
         return predicted.float()

@@ -17,10 +17,11 @@ from torch import Tensor
 from alphagrpo.policies.diffusers_families.family_protocol import (
     Condition,
     DiffusersFamily,
-    GuidanceForm,
+    NetworkInput,
     classifier_free,
     even_levels,
     plain_shape,
+    two_branches,
     unscaled,
 )
 
@@ -39,14 +40,11 @@ class ZImage:
     }
     """Every projection of the attention."""
 
+    guidance_form = staticmethod(two_branches)
     latent_shape = staticmethod(plain_shape)
     noise_levels = staticmethod(even_levels)
     guided = staticmethod(classifier_free)
     decode = staticmethod(unscaled)
-
-    def guidance_form(self, pipeline: Any) -> GuidanceForm:
-        del pipeline
-        return "branches"
 
     def encode(
         self, pipeline: Any, prompt: str, source: Image | None, *, longest: int
@@ -60,21 +58,12 @@ class ZImage:
         )
         return Condition(tokens_TD)
 
-    def velocity(
-        self,
-        pipeline: Any,
-        x_BX: Tensor,
-        sigma_B: Tensor,
-        rows: Sequence[Condition],
-        *,
-        scale: float,
-    ) -> Tensor:
-        del scale
+    def velocity(self, pipeline: Any, at: NetworkInput) -> Tensor:
         transformer = pipeline.transformer
         predicted = transformer(
-            list(x_BX.to(transformer.dtype).unsqueeze(2)),
-            1.0 - sigma_B,
-            [row.tokens_TD for row in rows],
+            list(at.x_BX.to(transformer.dtype).unsqueeze(2)),
+            1.0 - at.sigma_B,
+            [row.tokens_TD for row in at.rows],
             return_dict=False,
         )[0]
         return -torch.stack([one.float() for one in predicted]).squeeze(2)

@@ -11,13 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from alphabench.checkpoints import open_checkpoint
 from alphabench.checkpoints.unified_checkpoint import UnifiedCheckpoint
 from alphabench.core.errors import AlphaBenchError
-from alphabench.models.unified_model import GenerationResult, GenerationTask
+from alphabench.models.unified_model import (
+    GenerationResult,
+    GenerationTask,
+    RefinableModel,
+    RefineTask,
+)
 from alphagrpo.cost_estimate import estimate_sizes, forecast
 from alphagrpo.export import ExportTarget, export_run
 from alphagrpo.policies.factory import open_policy
@@ -111,6 +117,21 @@ def test_a_rollout_makes_the_images_that_the_harness_makes_of_the_same_seeds(
         (result,) = live.model().generate([task])
         assert isinstance(result, GenerationResult)
         assert trajectory.final_images[-1].tobytes() == result.image.tobytes()
+
+
+def test_a_validation_can_refine_with_the_weights_in_training(folder: Path) -> None:
+    made = load(folder, answer_tokens=8)
+    with_lora(made)
+    live = made.generator()
+    assert isinstance(live, UnifiedCheckpoint)
+    assert isinstance(live.handle, RefinableModel)
+    assert live.handle.refinement_identity()["refine.answer_tokens"] == "8"
+    model = live.model()
+    assert model is made.policy.janus  # type: ignore[attr-defined]
+    task = RefineTask(prompt=PROMPTS[0], image=Image.new("RGB", (SIDE, SIDE)), seed=3)
+    (result,) = live.handle.refiner(model).refine([task])
+    assert isinstance(result, GenerationResult)
+    assert result.image.size == (SIDE, SIDE)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
