@@ -50,8 +50,8 @@ def refuse_idle(settings: TrainingSettings, *, processes: int, splits: bool) -> 
     if processes > prompts and not splits:
         raise AlphaBenchError(
             f"{processes} processes for {prompts} prompts a step",
-            hint="a group of this task stays in one process: use fewer processes or more "
-            "prompts_per_step",
+            hint="members of a group of this task depend on one another, so that it stays in "
+            "one process: use fewer processes or more prompts_per_step",
         )
     trajectories = prompts // settings.updates_per_step * settings.group_size
     if processes > max(prompts, trajectories):
