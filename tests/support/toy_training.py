@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -124,6 +124,7 @@ def train(
     *assignments: str,
     together: Processes | None = None,
     policy: ToyPolicy | None = None,
+    report: Callable[[str], None] = lambda message: None,
 ) -> TrainingOutcome:
     """One toy training with two rewards, one of them of the text alone."""
     toy = settings_of(*assignments)
@@ -141,7 +142,7 @@ def train(
         rewards=rewards,
         prompts=PROMPTS,
     )
-    around = RuntimeContext(processes=processes)
+    around = RuntimeContext(processes=processes, report=report)
     return Trainer(parts, toy.training, folder, around).train()
 
 

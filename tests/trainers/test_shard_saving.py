@@ -189,6 +189,28 @@ def test_an_error_of_the_training_lets_the_checkpoint_be_written_first(tmp_path:
     assert not saving_threads()
 
 
+def test_a_training_that_fails_says_that_its_newest_checkpoint_is_lost_too(tmp_path: Path) -> None:
+    begun: list[int] = []
+    notes: list[str] = []
+
+    def then() -> None:
+        begun.append(len(lines(tmp_path)))
+        if len(begun) == 2:
+            time.sleep(0.3)  # the training fails meanwhile
+            raise AlphaBenchError("the disk is full", hint="free some")
+
+    with pytest.raises(AlphaBenchError, match="the model is broken"):
+        train(
+            tmp_path,
+            *SHARDED,
+            policy=Failing(),
+            together=Writing(then=then),
+            report=notes.append,
+        )
+    assert notes == ["the newest checkpoint could not be completed (the disk is full)"]
+    assert steps(tmp_path) == [2]
+
+
 def test_a_training_that_is_asked_to_stop_waits_for_what_it_writes(tmp_path: Path) -> None:
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     process: list[Processes] = []

@@ -1,4 +1,4 @@
-"""A training's folder: writes and reads checkpoints; the only module that knows a file name of one.
+"""A training's folder: writes and reads checkpoints, and knows the names of its files.
 
     RUN/
       settings.yaml               as read, defaults filled in
@@ -12,7 +12,7 @@
         train/  old/  ema/        weights by view: peft's layout for LoRA, model.safetensors else
         optimizer.safetensors  random.safetensors
         shards/                   in place of weights and optimiser, where each process has a part
-        replicated.safetensors    ... and the values that all of them have
+        replicated.safetensors    ... and the values that all of them have: see `sharded_files`
       best -> best-000020/        weights of the best point of the first validation
       best.json                   its step, and whose weights they are
 

@@ -137,8 +137,8 @@ class Checkpointer:
         except BaseException:
             failure = self.saver.wait_alone()
             if failure is not None:
-                message = getattr(failure, "message", repr(failure))
-                self.report(f"the newest checkpoint is lost as well: {message}")
+                why = f" ({failure.message})" if isinstance(failure, AlphaBenchError) else ""
+                self.report(f"the newest checkpoint could not be completed{why}")
             raise
 
     def save(self, progress: TrainingProgress, moment: Moment | None = None) -> None:
