@@ -22,7 +22,7 @@ def test_a_judged_benchmark_from_outside_the_package_is_run_and_scored_again(
 ) -> None:
     out = tmp_path / "run"
     words = ("--ckpt", "scene:", "--judge", "nano", "--out", out, "--json")
-    report = examples.outside("run", FRUIT, *words).report
+    report = examples("run", FRUIT, *words).report
     assert (report["benchmark"], report["headline"]["value"]) == ("fruit", 1.0)
     assert list(report["groups"]) == ["colour", "counting", "relation"]
     assert report["statuses"] == {"scored": 24}

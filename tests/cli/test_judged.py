@@ -188,11 +188,11 @@ def n_kept(cache: Path) -> int:
 
 
 def test_killed_while_judging_a_run_asks_nothing_twice_and_ends_the_same(alphabench: Shell) -> None:
-    words = ("run", "dpg:mini", "--ckpt", "scene:?error=0.3", "--json")
+    words = ("run", "dpg:mini", "--ckpt", "scene:?error=0.3", "--limit", "7", "--json")
     script = Holding()
     with serving(JudgeServer(script)) as server:
         judge = ("--judge", f"{server.url}#test-vlm?handshake=off")
-        for limit in (40, 140):
+        for limit in (20, 60):
             script.limit = limit
             process = alphabench.start(*words, *judge, "--out", "run")
             while n_kept(alphabench.cache) < limit:

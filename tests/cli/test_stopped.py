@@ -103,14 +103,14 @@ def n_rows(run: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in files if path.exists())
 
 
-@pytest.mark.parametrize("how", [(), ("--workers", "2")])
+@pytest.mark.parametrize(("how", "times"), [((), 2), (("--workers", "2"), 1)])
 def test_killed_at_random_moments_a_run_ends_as_one_that_was_left_alone(
-    alphabench: Shell, undisturbed: dict[str, str], how: tuple[str, ...]
+    alphabench: Shell, undisturbed: dict[str, str], how: tuple[str, ...], times: int
 ) -> None:
     # `python -m tools.faults.kills` does the same a hundred times, also to judged runs and
     # trainings.
     run, moments = alphabench.folder / "run", random.Random(len(how))
-    for moment in sorted(moments.sample(range(48), 2)):
+    for moment in sorted(moments.sample(range(48), times)):
         process = alphabench.start(*RUN, *how)
         while process.poll() is None and n_rows(run) < moment:
             time.sleep(0.001)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -43,15 +44,37 @@ def test_a_command_can_be_pasted_into_any_shell(command: PageCommand) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs_made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def runs_made() -> dict[str, Path]:
     """What pages before made: text of a command -> the `runs` folder that holds its run."""
     return {}
+
+
+@pytest.fixture(scope="module")
+def complete_runs() -> dict[str, Path]:
+    """The same, of commands that were run as they are written."""
+    return {}
+
+
+FEW = 4
+"""Prompts of a command that names a larger `--limit`, unless all is run as it is written."""
+
+
+def lessened(words: Sequence[str]) -> list[str]:
+    """The command for `FEW` prompts at most."""
+    pairs = zip(["", *words], words, strict=False)
+    return [str(min(int(word), FEW)) if last == "--limit" else word for last, word in pairs]
 
 
 def run_page(page: Path, folder: Path, made: dict[str, Path], *, slow_too: bool) -> None:
     """Runs a page's commands in order, in a folder of its own; a run made before is copied.
 
     A block with the mark `<!-- file: NAME -->` is the content of that file.
+
+    Args:
+        page: with the commands.
+        folder: is filled.
+        made: text of a command -> the `runs` folder that holds its run; added to.
+        slow_too: run every command, with as many prompts as it names.
     """
     shutil.copytree(ROOT / "examples", folder / "examples")
     for block in code_blocks(page):
@@ -65,6 +88,8 @@ def run_page(page: Path, folder: Path, made: dict[str, Path], *, slow_too: bool)
         if command.text in made:
             shutil.copytree(made[command.text], here / "runs", dirs_exist_ok=True)
         words = [*(command.alphabench_words or ())]
+        if not slow_too:
+            words = lessened(words)
         said = CliRunner().invoke(build_app(), words)
         error = said.exception
         message = ""
@@ -98,11 +123,11 @@ def test_the_commands_of_a_page_run(
 
 @pytest.mark.whole
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("page", SLOW, ids=name_of)
-def test_the_slow_commands_of_a_page_run(
-    page: Path, page_folder: Path, runs_made: dict[str, Path]
+@pytest.mark.parametrize("page", [page for page in PAGES if page in {*RUN, *SLOW}], ids=name_of)
+def test_all_commands_of_a_page_run_as_they_are_written(
+    page: Path, page_folder: Path, complete_runs: dict[str, Path]
 ) -> None:
-    run_page(page, page_folder, runs_made, slow_too=True)
+    run_page(page, page_folder, complete_runs, slow_too=True)
 
 
 @pytest.mark.parametrize(

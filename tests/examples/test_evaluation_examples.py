@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import subprocess
@@ -121,13 +122,44 @@ def test_verdicts_are_read_with_pandas(
     assert "scene:?error=0.1" in printed.splitlines()[-2]
 
 
-def test_the_notebook_runs_from_the_first_cell_to_the_last(tmp_path: Path) -> None:
+def test_the_code_of_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cell by cell, as an interpreter would: what a cell ends with is shown."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALPHABENCH_CACHE", str(tmp_path / "cache"))
+    pyplot.switch_backend("agg")
+    names: dict[str, Any] = {}
+    shown = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # this backend cannot show
+        for cell in notebook_of(limit=1).cells:
+            if cell.cell_type != "code":
+                continue
+            tree = ast.parse(cell.source)
+            last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+            exec(compile(tree, "cell", "exec"), names)
+            if isinstance(last, ast.Expr):
+                shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), names))
+    assert len(pyplot.get_fignums()) == 2
+    pyplot.close("all")
+    assert "| **score** |" in " ".join(shown[0]._repr_markdown_().split())
+    assert [len(one) for one in shown[1:3]] == [3, 1]
+    assert "difference" in shown[-1]._repr_markdown_().lower()
+
+
+def notebook_of(*, limit: int) -> Any:
     """With fewer prompts than it is shipped with: the numbers are not compared."""
     notebook: Any = nbformat.read(EXAMPLES / "first_run.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     shipped = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.outputs for cell in shipped[1:]), "it is shipped with its outputs"
     for cell in notebook.cells:
-        cell.source = cell.source.replace("limit=12", "limit=3")
+        cell.source = cell.source.replace("limit=12", f"limit={limit}")
+    return notebook
+
+
+@pytest.mark.whole
+def test_the_notebook_runs_from_the_first_cell_to_the_last(tmp_path: Path) -> None:
+    notebook = notebook_of(limit=3)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the notebook's libraries warn about one another
         patch.setenv("ALPHABENCH_CACHE", str(tmp_path / "cache"))

@@ -95,7 +95,11 @@ def test_a_small_diffusers_pipeline_is_written_and_trained_with_a_validation(
     before = torch.get_rng_state()
     tiny_pipeline.write_pipeline(shell.folder / "tiny-pipeline")
     assert torch.equal(before, torch.get_rng_state())
-    said = shell("train", "diffusers_recipe.yaml", "--device", "cpu", "--out", "run")
+    (validation,) = yaml.safe_load((shell.folder / "diffusers_recipe.yaml").read_text())[
+        "validation"
+    ]
+    fewer = f"validation={[{**validation, 'limit': 1}]}"
+    said = shell("train", "diffusers_recipe.yaml", fewer, "--device", "cpu", "--out", "run")
     assert len(logged(shell, "run")) == 2
     assert "2 steps done" in said.out
     points = (shell.folder / "run" / "validation.jsonl").read_text().splitlines()
