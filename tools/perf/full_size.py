@@ -17,6 +17,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any, Final
 
 import torch
@@ -43,7 +44,8 @@ from alphagrpo.policies.bagel_training_trace import (
     trace_update,
 )
 from alphagrpo.policies.factory import guidance
-from alphagrpo.recipe import load_recipe
+from alphagrpo.recipe import TrainingRecipe, load_recipe
+from alphatrainers.settings import TrainingSettings
 
 THOUGHT: Final = 400
 """Tokens of a thought in the table of generation."""
@@ -126,38 +128,46 @@ def _generation() -> str:
 
 
 def _training() -> str:
-    recipe = load_recipe("bagel-rt2i")
-    draw, rows = recipe.task.draw, []
-    for lora, dtype, fleet in (
-        (recipe.training.lora, torch.bfloat16, (1,)),
-        (None, torch.float32, (1, 8, 64)),
+    recipe, rows = load_recipe("bagel-rt2i"), []
+    full = replace(recipe.training, lora=None)
+    for training, dtype, fleet in (
+        (recipe.training, torch.bfloat16, (1,)),
+        (full, torch.float32, (1, 8, 64)),
+        (replace(full, compute="bfloat16"), torch.float32, (1, 8, 64)),
     ):
-        for side in (512, 1024):
-            load = TrainingLoad(
-                width=side,
-                height=side,
-                sigmas=draw.sigmas(),
-                window=range(draw.window.size),
-                guidance=guidance(draw.guidance),
-                thought_tokens=recipe.task.thought.max_tokens,
-                top_p=recipe.task.thought.top_p,
+        for side, recompute, processes in product((512, 1024), (False, True), fleet):
+            settings = replace(
+                training,
+                recompute=recompute,
+                parallel="shard" if processes > 1 else "replicate",
             )
-            for recompute in (False, True):
-                for processes in fleet:
-                    settings = replace(
-                        recipe.training,
-                        lora=lora,
-                        recompute=recompute,
-                        parallel="shard" if processes > 1 else "replicate",
-                    )
-                    found = trace_update(BAGEL_7B, settings, load, dtype=dtype, processes=processes)
-                    what = "LoRA" if lora else f"full, {processes}"
-                    note = "recomputed" if recompute else "stored"
-                    rows.append([f"{what}, {side} px, {note}", *_update(found)])
-                    print(_row(rows[-1]), file=sys.stderr, flush=True)
+            load = _load(recipe, side)
+            found = trace_update(BAGEL_7B, settings, load, dtype=dtype, processes=processes)
+            rows.append([_name(settings, processes, side), *_update(found)])
+            print(_row(rows[-1]), file=sys.stderr, flush=True)
     head = ["update", "TFLOP", "GB moved", "H100, s at least", "peak GiB", "weights",
             "adapters", "gradients", "optimiser", "KV cache", "logits", "activations"]  # fmt: skip
     return _table(head, rows)
+
+
+def _name(settings: TrainingSettings, processes: int, side: int) -> str:
+    what = "LoRA" if settings.lora else f"full, {processes}"
+    note = "recomputed" if settings.recompute else "stored"
+    compute = "" if settings.compute == "float32" else f", `compute={settings.compute}`"
+    return f"{what}, {side} px, {note}{compute}"
+
+
+def _load(recipe: TrainingRecipe, side: int) -> TrainingLoad:
+    draw = recipe.task.draw
+    return TrainingLoad(
+        width=side,
+        height=side,
+        sigmas=draw.sigmas(),
+        window=range(draw.window.size),
+        guidance=guidance(draw.guidance),
+        thought_tokens=recipe.task.thought.max_tokens,
+        top_p=recipe.task.thought.top_p,
+    )
 
 
 def _update(found: Mapping[str, PhaseCounts]) -> list[str]:
