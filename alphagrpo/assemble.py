@@ -128,7 +128,11 @@ def training_prompts(
     """
     settings: PromptSettings = recipe.prompts
     found = load_prompts(
-        settings.source, lambda name: open_benchmark(name, data=data), held_out=held_out
+        settings.source,
+        lambda name: open_benchmark(name, data=data),
+        held_out=held_out,
+        column=settings.column,
+        revision=settings.revision,
     )[: settings.limit]
     if recipe.training.guards.leak == "refuse" and (leaked := leaks(found, held_out)):
         raise AlphaBenchError(

@@ -1,9 +1,10 @@
-"""Where a training's prompts come from: a file, a benchmark, or the small synthetic world.
+"""Where a training's prompts come from: a file, the hub, a benchmark, or the synthetic world.
 
     FILE.jsonl   one object a line, `prompt` and whatever is known of it: AlphaGRPO's released
                  files, those of `alphabench dvreward decompose`, GenEval's metadata
     FILE.txt     one prompt a line
     FILE.parquet a table with a column `prompt`, and further columns as the keys of a line
+    hub:NAME     the same from a data set of the Hugging Face hub at one commit (`hub_prompts`)
     small:       prompts of the synthetic world with GenEval's facts, any number; `small:?seed=1`
     NAME         the prompts of a benchmark, `geneval:long`, with its facts and source images
 
@@ -32,8 +33,9 @@ from alphabench.scenes.descriptions import facts_key, geneval_prompt
 from alphabench.scenes.small_world_sampling import TASKS, task_small
 from alphabench.types import Sample
 from alphagrpo.dvreward.prompt_sources import questions_from_facts
-from alphagrpo.dvreward.prompt_texts import read_parquet, read_prompts
+from alphagrpo.dvreward.prompt_texts import PROMPT, read_parquet, read_prompts, refuse_textless
 from alphagrpo.dvreward.question_files import OURS, facts_of, from_row
+from alphagrpo.hub_prompts import HUB, hub_rows, newest_commit, read_hub_source
 from alphagrpo.prompt_facts import GROUP, SOURCE
 from alphatrainers.guards import normalised
 from alphatrainers.trajectory import TrainingPrompt
@@ -65,23 +67,42 @@ class SmallOptions:
 
 
 def load_prompts(
-    source: str, open_benchmark: Callable[[str], Benchmark], *, held_out: Sequence[Sample]
+    source: str,
+    open_benchmark: Callable[[str], Benchmark],
+    *,
+    held_out: Sequence[Sample],
+    column: str | None = None,
+    revision: str | None = None,
 ) -> list[TrainingPrompt]:
     """The prompts of a source, without what `held_out` demands where the source can spare it.
 
-    `small:` and benchmarks leave it out; a file is the user's own and is not thinned silently: the
-    caller refuses it (`leaks`).
+    `small:` and benchmarks leave it out; a file or a data set is the user's own and is not thinned
+    silently: the caller refuses it (`leaks`).
+
+    Args:
+        source: see the module.
+        open_benchmark: by its name.
+        held_out: samples of the validations.
+        column: of a table, or key of a line, that holds the prompt; None is `prompt`.
+        revision: commit of a data set of the hub; None is the newest.
 
     Raises:
         AlphaBenchError: nothing there, or it cannot be read.
     """
+    if source.startswith(HUB):
+        return _from_hub(source, column or PROMPT, revision)
     name, options = split_spec(source)
+    if column is not None and not name.endswith((".jsonl", ".parquet")):
+        raise AlphaBenchError(
+            f"prompts.column={column} does not suit the source {source!r}, which has no columns",
+            hint="leave it out; .jsonl and .parquet files and data sets of the hub have columns",
+        )
     if name == SMALL:
         unseen = [*held_out, *open_benchmark(TEST_SPLIT).samples()]
         return list(small_prompts(fill(SmallOptions, options, owner=SMALL), held_out=unseen))
     path = Path(source).expanduser()
     if path.suffix in (".jsonl", ".parquet", ".txt") or "/" in source or path.exists():
-        return _from_file(path)
+        return _from_file(path, column or PROMPT)
     samples = open_benchmark(source).samples()
     every = [_from_sample(sample) for sample in samples]
     leaked = {prompt.id for prompt in leaks(every, held_out)}
@@ -179,7 +200,28 @@ def _questions(
     return facts_of(questions_from_facts(index, sample))
 
 
-def _from_file(path: Path) -> list[TrainingPrompt]:
+def _from_hub(source: str, column: str, revision: str | None) -> list[TrainingPrompt]:
+    wanted = read_hub_source(source)
+    rows = list(hub_rows(wanted, revision or newest_commit(wanted), column=column))
+    refuse_textless(rows, column, where=repr(source))
+    # A path in a row would name a file of the data set, which is not fetched.
+    elsewhere = ("image", SOURCE)
+    return [
+        _from_row(
+            {
+                key: value
+                for key, value in row.items()
+                if key not in elsewhere and value is not None
+            },
+            Path(f"{wanted.name}.rows"),
+            number,
+            column,
+        )
+        for number, row in enumerate(rows)
+    ]
+
+
+def _from_file(path: Path, column: str) -> list[TrainingPrompt]:
     if not path.exists():
         raise AlphaBenchError(
             f"the file of prompts {str(path)!r} does not exist",
@@ -187,22 +229,22 @@ def _from_file(path: Path) -> list[TrainingPrompt]:
             "comes with AlphaGRPO's released code, by Git LFS), to small: or to a benchmark",
         )
     if path.suffix == ".parquet":
-        rows = read_parquet(path)
-        return [_from_row(row, path, number) for number, row in enumerate(rows)]
+        rows = read_parquet(path, column=column)
+        return [_from_row(row, path, number, column) for number, row in enumerate(rows)]
     if path.suffix not in (".jsonl", ".txt"):
         raise AlphaBenchError(
             f"{str(path)!r} is no file of prompts by its name",
             hint="name a .jsonl, .parquet or .txt file as prompts.source",
         )
-    prompts = read_prompts(path)  # says which line is wrong
+    prompts = read_prompts(path, column=column)  # says which line is wrong
     if path.suffix == ".txt":
         return [TrainingPrompt(id=f"{path.stem}-{one.index:06d}", text=one.text) for one in prompts]
     lines = [line for line in read_text(path).split("\n") if line.strip()]
-    return [_from_row(json.loads(line), path, number) for number, line in enumerate(lines)]
+    return [_from_row(json.loads(line), path, n, column) for n, line in enumerate(lines)]
 
 
-def _from_row(row: Mapping[str, Any], path: Path, number: int) -> TrainingPrompt:
-    facts = {key: value for key, value in row.items() if key != "prompt"}
+def _from_row(row: Mapping[str, Any], path: Path, number: int, column: str) -> TrainingPrompt:
+    text, facts = row[column], {k: v for k, v in row.items() if k not in (PROMPT, column)}
     for key in ("image", SOURCE):
         if isinstance(named := facts.pop(key, None), str):
             facts[SOURCE] = str((path.parent / named).resolve())
@@ -213,11 +255,11 @@ def _from_row(row: Mapping[str, Any], path: Path, number: int) -> TrainingPrompt
             Rules.from_facts(facts)
         except ValueError as error:
             raise AlphaBenchError(
-                f"the facts of {row['prompt']!r} in {path.name!r} cannot be used: {error}",
+                f"the facts of {text!r} in {path.name!r} cannot be used: {error}",
                 hint='a clause is {"class": "dog", "count": 1}, as in GenEval\'s metadata',
             ) from error
     # As it stands: a digest of its questions is over these very letters.
-    return TrainingPrompt(id=f"{path.stem}-{number:06d}", text=row["prompt"], facts=facts)
+    return TrainingPrompt(id=f"{path.stem}-{number:06d}", text=text, facts=facts)
 
 
 def _from_sample(sample: Sample) -> TrainingPrompt:

@@ -17,6 +17,7 @@ from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_text
 from alphabench.core.options import option_text
 from alphabench.core.yaml_parsing import Tree, parse_yaml
+from alphagrpo.hub_prompts import HUB, is_commit
 from alphagrpo.recipe_names import RECIPE_FILE, recipe_names
 from alphagrpo.rectification import Rectification
 from alphagrpo.rewards.reward_kinds import RewardSettings
@@ -299,7 +300,11 @@ class PromptSettings:
     """Where prompts come from; see `alphagrpo.prompts`."""
 
     source: str
-    """FILE.jsonl, FILE.parquet, FILE.txt, small:?count=N, or a benchmark."""
+    """FILE.jsonl, .parquet or .txt, hub:OWNER/NAME[:SPLIT], small:?count=N, or a benchmark."""
+    column: str | None = None
+    """Column or key of the prompt in a table, a `.jsonl` file or a data set; null is `prompt`."""
+    revision: str | None = None
+    """Commit of a data set of the hub; null is the newest when the training begins."""
     questions: Path | None = None
     """A question file for prompts that have no questions of their own."""
     limit: int | None = None
@@ -307,6 +312,14 @@ class PromptSettings:
 
     def __post_init__(self) -> None:
         _at_least_one(self.limit)
+        if self.revision is not None:
+            if not self.source.startswith(HUB):
+                raise ValueError(f"revision={self.revision}: the source {self.source} has none")
+            if not is_commit(self.revision):
+                raise ValueError(
+                    f"revision={self.revision} is no commit, which has 40 hexadecimal digits; "
+                    "a branch or a tag could change between two runs"
+                )
         if is_test_split(self.source):
             raise ValueError(f"source={self.source}: {_FOR_THE_END}")
 

@@ -211,6 +211,7 @@ def run_training(
     from alphabench.upstream import UpstreamData, default_cache_dir
     from alphagrpo.assemble import assemble
     from alphagrpo.assembly_context import AssemblyContext
+    from alphagrpo.prompt_pins import with_pinned_prompts
     from alphagrpo.training_progress import validation_progress
     from alphatrainers import distributed, strict_yaml
     from alphatrainers.checkpoint import replace_text
@@ -225,8 +226,8 @@ def run_training(
     together: Processes = distributed.join(torch.device(device))
     joined(together)
 
-    def write_recipe() -> None:
-        replace_text(folder / RECIPE_FILE, strict_yaml.to_yaml(recipe))
+    def write_recipe(pinned: TrainingRecipe) -> None:
+        replace_text(folder / RECIPE_FILE, strict_yaml.to_yaml(pinned))
         begun()
 
     shown = progress and together.first
@@ -240,16 +241,18 @@ def run_training(
                 processes=together,
                 validation_progress=validation_progress(observed(display, together.activity)),
             )
+            pinned = together.agree(lambda: with_pinned_prompts(recipe, folder, display.note))
+            pinned = together.of_first(pinned)
             around = RuntimeContext(
                 processes=together,
                 report=display.note,
                 display=display,
-                on_begin=write_recipe,
-                config=strict_yaml.to_plain(recipe),
-                on_measured=partial(write_page, folder, recipe, display.note),
+                on_begin=partial(write_recipe, pinned),
+                config=strict_yaml.to_plain(pinned),
+                on_measured=partial(write_page, folder, pinned, display.note),
             )
             display.begin("loading the model", total=0, done=0)
-            components = assemble(recipe, context)
+            components = assemble(pinned, context)
             display.end()
             outcome = Trainer(components, recipe.training, folder, around).train()
         distributed.leave(together)

@@ -32,11 +32,13 @@ MINI = open_benchmark("geneval:mini").samples()
 TEST = open_benchmark("geneval:mini-test").samples()
 
 
-def load(source: str, held_out: list[Sample] | None = None) -> list[TrainingPrompt]:
+def load(
+    source: str, held_out: list[Sample] | None = None, *, column: str | None = None
+) -> list[TrainingPrompt]:
     def opened(name: str) -> Benchmark:
         return open_benchmark(name)
 
-    return load_prompts(source, opened, held_out=held_out or [])
+    return load_prompts(source, opened, held_out=held_out or [], column=column)
 
 
 def test_the_small_world_asks_for_many_different_things_but_none_that_is_validated() -> None:
@@ -212,3 +214,29 @@ def test_a_parquet_file_gives_the_prompts_of_the_same_lines(tmp_path: Path) -> N
         load(str(tmp_path / "no.parquet"))
     with pytest.raises(AlphaBenchError, match="does not exist"):
         load(str(tmp_path / "absent.parquet"))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_the_prompts_of_a_table_may_stand_in_another_column(kind: str, tmp_path: Path) -> None:
+    rows = [{"caption": "two apples", "prompt": "unused", "n": 1}, {"caption": "a dog", "n": 2}]
+    path = tmp_path / f"own.{kind}"
+    if kind == "jsonl":
+        written_to(path, *rows)
+    else:
+        arrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(arrow.Table.from_pylist(rows), path)
+    found = load(str(path), column="caption")
+    assert [(one.text, dict(one.facts)) for one in found] == [
+        ("two apples", {"n": 1}),
+        ("a dog", {"n": 2}),
+    ]
+    with pytest.raises(AlphaBenchError, match="no text 'words'") as caught:
+        load(str(path), column="words")
+    assert "prompts.column" in caught.value.hint
+
+
+@pytest.mark.parametrize("source", ["small:?count=3", "geneval:mini", "p.txt"])
+def test_a_source_without_columns_refuses_one(source: str) -> None:
+    with pytest.raises(AlphaBenchError, match="has no columns"):
+        load(source, column="caption")
