@@ -102,7 +102,7 @@ def test_devices_without_work_are_named_before_they_wait(
     dry_run: Callable[..., Result],
 ) -> None:
     said = dry_run("nano-srr", "--devices", "9")
-    assert "missing: --devices: 9 processes for 8 prompts a step" in said.output
+    assert "missing: --devices: a step has 8 prompts, too few for 9 processes" in said.output
     assert said.exit_code == 2
     # Groups of the other tasks are split.
     assert "--devices" not in dry_run("nano-rt2i", "--devices", "17").output

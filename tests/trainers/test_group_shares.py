@@ -71,9 +71,9 @@ def test_up_to_as_many_processes_as_prompts_a_group_stays_in_one() -> None:
 @pytest.mark.parametrize(
     ("size", "task", "message"),
     [
-        (56, ToyTask(splits_groups=False), "56 processes for 32 prompts a step"),
-        (449, ToyTask(), "449 processes for 448 trajectories of an update"),
-        (56, object(), "56 processes for 32 prompts a step"),
+        (56, ToyTask(splits_groups=False), "32 prompts, too few for 56 processes: 24 would"),
+        (449, ToyTask(), "448 trajectories, too few for 449 processes: 1 would"),
+        (56, object(), "32 prompts, too few for 56 processes: 24 would"),
     ],
 )
 def test_more_processes_than_work_are_refused(size: int, task: Any, message: str) -> None:

@@ -49,15 +49,19 @@ def refuse_idle(settings: TrainingSettings, *, processes: int, splits: bool) -> 
     prompts = settings.prompts_per_step
     if processes > prompts and not splits:
         raise AlphaBenchError(
-            f"{processes} processes for {prompts} prompts a step",
-            hint="members of a group of this task depend on one another, so that it stays in "
-            "one process: use fewer processes or more prompts_per_step",
+            f"a step has {prompts} prompts, too few for {processes} processes: "
+            f"{processes - prompts} would have nothing to do",
+            hint=f"start at most {prompts} processes, or set training.prompts_per_step={processes} "
+            "or more; all images of a prompt stay in one process, since this task makes some of "
+            "them from others",
         )
     trajectories = prompts // settings.updates_per_step * settings.group_size
     if processes > max(prompts, trajectories):
         raise AlphaBenchError(
-            f"{processes} processes for {trajectories} trajectories of an update",
-            hint="use fewer processes, more prompts_per_step, or a larger group_size",
+            f"an update has {trajectories} trajectories, too few for {processes} processes: "
+            f"{processes - trajectories} would have nothing to do",
+            hint=f"start at most {trajectories} processes, or raise training.prompts_per_step or "
+            "training.group_size",
         )
 
 
