@@ -55,7 +55,7 @@ def test_a_judge_that_is_down_is_named_with_its_address_reason_and_patience(
     alphabench: Shell, dead_port: int
 ) -> None:
     url = f"http://127.0.0.1:{dead_port}/v1"
-    words = ("run", "wise:mini", "--ckpt", "scene:", "--judge", f"{url}#m")
+    words = ("run", "wise:mini", "--ckpt", "scene:", "--limit", "1", "--judge", f"{url}#m")
     said = said_until(alphabench, "does not answer", *words)
     assert f"the judge at {url} does not answer (no connection" in said
     assert "trying again for up to 180 s" in said
@@ -66,7 +66,7 @@ def test_a_judge_that_takes_questions_and_is_silent_is_mentioned(
     alphabench: Shell, mute_port: int
 ) -> None:
     spec = f"http://127.0.0.1:{mute_port}/v1#m"
-    words = ("run", "wise:mini", "--ckpt", "scene:", "--judge", spec)
+    words = ("run", "wise:mini", "--ckpt", "scene:", "--limit", "1", "--judge", spec)
     said = said_until(alphabench, "no answer yet", *words)
     assert f"checking the judge {spec} (" in said
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import alphabench
 from tests.support.mmdet_tiny import save_checkpoint
+from tests.support.tiny_mplug import save_mplug
 
 FOREIGN = {"mmdet", "mmcv", "mmengine", "modelscope", "fairseq", "cv2"}
 PACKAGE = Path(alphabench.__file__).parent
@@ -54,23 +55,29 @@ def imported(node: ast.stmt) -> Iterator[str]:
 def test_a_detection_and_every_evaluator_load_none_of_them(
     tmp_path: Path, clip_folder: Path
 ) -> None:
-    weights = save_checkpoint(tmp_path / "a.pth", 2)
+    weights, mplug = save_checkpoint(tmp_path / "a.pth", 2), save_mplug(tmp_path / "mplug")
     program = f"""
         import json, sys
         from pathlib import Path
         from PIL import Image
+        import alphabench.evaluators.mplug.released_files, alphabench.parity.dpg
         from alphabench import registry
+        from alphabench.benchmarks.dpg.benchmark import open_dpg
         from alphabench.evaluators.detection.mask2former import official
         from alphabench.evaluators.detection.mmdet import mmdet_detector
         from alphabench.parity import geneval
         from alphabench.evaluators.detection.mmdet.preprocessing import Scale
+        from alphabench.upstream import UpstreamData
         for name in registry.known("evaluator"):
             registry.load("evaluator", name)
         options = official.OfficialOptions(weights=Path({str(weights)!r}), min_score=0.0)
         scale = Scale(short_side=96, long_side=160)
         detector = official.OfficialDetector(options, device="cpu", scale=scale)
         _, colours = official.open_official({{"clip": {str(clip_folder)!r}}}, device="cpu")
-        assert detector.detect([Image.new("RGB", (64, 48), (200, 30, 30))])[0]
+        image = Image.new("RGB", (64, 48), (200, 30, 30))
+        assert detector.detect([image])[0]
+        dpg = open_dpg("mini", data=UpstreamData(cache_dir=Path("nowhere")))
+        assert dpg.evaluator("mplug?weights={mplug}").judge.answers([(image, "is it?")])
         print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
     """
     done = subprocess.run(
