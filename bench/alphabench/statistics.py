@@ -150,14 +150,16 @@ def estimate(
     every = list(clusters)
     n_scored = sum(c.n_scored for c in every)
     n_expected = sum(c.n_expected for c in every)
-    groups = _by_group(c for c in every if c.n_scored)
+    groups = grouped(c for c in every if c.n_scored)
     if not groups:
         return _nothing(n_expected)
-    means = {name: _mean(group) for name, group in groups.items()}
-    resampled = {name: _resampled(name, [group], settings)[0] for name, group in groups.items()}
+    means = {name: mean_of(group) for name, group in groups.items()}
+    resampled = {
+        name: resampled_means(name, [group], settings)[0] for name, group in groups.items()
+    }
     value = float(formula(means)[0])
-    ends = [formula(_with_singles(groups, resampled, w, settings)) for w in settings.value_range]
-    if all(len(group) > 1 and _agree(group, settings) for group in groups.values()):
+    ends = [formula(with_singles(groups, resampled, w, settings)) for w in settings.value_range]
+    if all(len(group) > 1 and agree(group, settings) for group in groups.values()):
         n_samples = sum(map(len, groups.values()))
         ends = [formula(_agreed(means, w, n_samples, settings)) for w in settings.value_range]
     low, high = _quantiles(ends[0], ends[1], value, settings)
@@ -223,7 +225,7 @@ def bounds(
     None without any expected verdict, or where a needed group has no sample: the result would be
     another formula's.
     """
-    groups = _by_group(c for c in clusters if c.n_expected)
+    groups = grouped(c for c in clusters if c.n_expected)
     if not groups or not groups.keys() >= set(needed):
         return None
     worst, best = (
@@ -249,17 +251,17 @@ def paired_difference(
     n_expected = sum(c.n_expected for c in (*left.values(), *right.values()))
     if not shared:
         return _nothing(n_expected)
-    ours, theirs = _by_group(left[k] for k in shared), _by_group(right[k] for k in shared)
-    both = {name: _resampled(name, [ours[name], theirs[name]], settings) for name in ours}
+    ours, theirs = grouped(left[k] for k in shared), grouped(right[k] for k in shared)
+    both = {name: resampled_means(name, [ours[name], theirs[name]], settings) for name in ours}
     our_means, their_means = ({n: means[i] for n, means in both.items()} for i in (0, 1))
 
     def of(
         side: Mapping[str, list[Cluster]], means: Mapping[str, NDArray[np.float64]], single: float
     ) -> NDArray[np.float64]:
-        return formula(_with_singles(side, means, single, settings))
+        return formula(with_singles(side, means, single, settings))
 
     def value_of(side: Mapping[str, list[Cluster]]) -> float:
-        return float(formula({n: _mean(c) for n, c in side.items()})[0])
+        return float(formula({n: mean_of(c) for n, c in side.items()})[0])
 
     value = value_of(ours) - value_of(theirs)
     worst, best = settings.value_range
@@ -300,7 +302,7 @@ def _unique(clusters: Iterable[Cluster]) -> dict[tuple[str, str], Cluster]:
     return found
 
 
-def _by_group(clusters: Iterable[Cluster]) -> dict[str, list[Cluster]]:
+def grouped(clusters: Iterable[Cluster]) -> dict[str, list[Cluster]]:
     """Groups and their samples in alphabetical order: the order of input must have no effect."""
     groups: dict[str, list[Cluster]] = {}
     for (group, _), cluster in sorted(_unique(clusters).items()):
@@ -308,7 +310,7 @@ def _by_group(clusters: Iterable[Cluster]) -> dict[str, list[Cluster]]:
     return groups
 
 
-def _resampled(
+def resampled_means(
     group: str, sides: Sequence[Sequence[Cluster]], settings: Bootstrap
 ) -> list[NDArray[np.float64]]:
     """(R,) means of resampled samples, for each of several measurements of the same K samples.
@@ -339,13 +341,13 @@ def _sums(clusters: Sequence[Cluster]) -> tuple[NDArray[np.float64], NDArray[np.
     return total_K, np.array([c.n_scored for c in clusters], dtype=np.float64)
 
 
-def _mean(clusters: Sequence[Cluster]) -> NDArray[np.float64]:
+def mean_of(clusters: Sequence[Cluster]) -> NDArray[np.float64]:
     """(1,), over all clusters."""
     total_K, scored_K = _sums(clusters)
     return np.array([total_K.sum() / scored_K.sum()])
 
 
-def _with_singles(
+def with_singles(
     groups: Mapping[str, Sequence[Cluster]],
     resampled: Mapping[str, NDArray[np.float64]],
     single: float,
@@ -356,7 +358,8 @@ def _with_singles(
     return {name: alone_R if len(group) == 1 else resampled[name] for name, group in groups.items()}
 
 
-def _agree(clusters: Sequence[Cluster], settings: Bootstrap) -> bool:
+def agree(clusters: Sequence[Cluster], settings: Bootstrap) -> bool:
+    """Whether all of these samples, each scored, have the same mean."""
     means = [c.total / c.n_scored for c in clusters]
     worst, best = settings.value_range
     return max(means) - min(means) <= 1e-9 * (best - worst)  # apart from rounding
