@@ -22,6 +22,17 @@ COMMAND = (
     "    --out docs/results/evidence/reward_fidelity"
 )
 
+LIMITS = (
+    "Nothing about trainings: which reward teaches more is another measurement.",
+    "Nothing about other judges. This one was trained on this world, and its noise is made: equal "
+    "and independent for all questions, while a real judge errs more on some images than others.",
+    "The questions follow from the prompts' facts, a perfect decomposition. One by a language "
+    "model can leave something out or ask for something else.",
+    "The images are those of the untrained model; a trained one makes other mistakes.",
+    "Calls cost differently: for these prompts DVReward asks 3 to 6 questions about an image, "
+    "holistic 2, its mean of three 6.",
+)
+
 
 def fidelity_page(results: Sequence[StrengthResult], ceiling: Estimate) -> str:
     """The whole page."""
@@ -64,8 +75,33 @@ def fidelity_page(results: Sequence[StrengthResult], ceiling: Estimate) -> str:
         f"Images of a prompt that teach as much as {REFERENCE} without noise "
         "([formula](../../../training/rewards.md#measure-before-you-train)).",
         _groups(results),
+        "## What it shows",
+        "\n".join(f"- {sentence}" for sentence in findings(results)),
+        "## What it does not show",
+        "\n".join(f"- {sentence}" for sentence in LIMITS),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def findings(results: Sequence[StrengthResult]) -> list[str]:
+    """What the intervals of the paired differences allow to be said, strength by strength."""
+    sentences = []
+    for name in results[0].pairs_right:
+        one, _, other = name.partition(" - ")
+        above = [r.noise for r in results if (r.pairs_right[name].low or 0.0) > 0.0]
+        below = [r.noise for r in results if (r.pairs_right[name].high or 0.0) < 0.0]
+        rest = [r.noise for r in results if r.noise not in (*above, *below)]
+        clauses = [
+            f"{what} at noise {', '.join(f'{noise:g}' for noise in noises)}"
+            for what, noises in (
+                ("more often", above),
+                ("less often", below),
+                ("as often, as far as these prompts can tell,", rest),
+            )
+            if noises
+        ]
+        sentences.append(f"{one} orders pairs right {'; '.join(clauses)} than {other}.")
+    return sentences
 
 
 def _judges(results: Sequence[StrengthResult]) -> str:
