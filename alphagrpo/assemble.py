@@ -34,6 +34,7 @@ from alphagrpo.recipe import (
     TrainingRecipe,
     ValidationSettings,
 )
+from alphagrpo.refinement_task import RefinementSpec, RefinementTask
 from alphagrpo.rewards.reward_kinds import (
     RewardSettings,
     SelfTestedReward,
@@ -45,8 +46,6 @@ from alphagrpo.tasks import (
     EditTask,
     ImageSampling,
     MixedTask,
-    RefinementSpec,
-    RefinementTask,
     SamplingSpec,
     TextToImageTask,
     image_to_image_steps,

@@ -15,7 +15,6 @@ Knows no policy, judge or loss.
 from __future__ import annotations
 
 import hashlib
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,11 +24,9 @@ from typing import TYPE_CHECKING, Literal
 from alphabench.core.errors import AlphaBenchError
 from alphabench.images import UnreadableImageError, open_rgb
 from alphagrpo.prompt_facts import SOURCE
-from alphagrpo.rectification import Rectification, rectify
 from alphatrainers.algorithms import windows
 from alphatrainers.protocols import (
     JsonValue,
-    Score,
     ScoredTrajectory,
     SplitsGroups,
     StepInfo,
@@ -151,15 +148,24 @@ def make_program(
     member: int,
 ) -> Program:
     """The program of one member of a group; `name` distinguishes the stages of a training step."""
-    group = f"{step_info.step}/{prompt.id}/{name}"
+    group = _group(step_info, prompt, name)
     digest = hashlib.sha256(f"{step_info.seed} {group} {member}".encode()).digest()
     return Program(
-        id=f"{group}/{member}",
+        id=program_name(step_info, prompt, name, member),
         group=group,
         prompt=prompt,
         steps=tuple(steps),
         seed=int.from_bytes(digest[:8], "big") >> 1,
     )
+
+
+def program_name(step_info: StepInfo, prompt: TrainingPrompt, name: str, member: int) -> str:
+    """The id of one member's program."""
+    return f"{_group(step_info, prompt, name)}/{member}"
+
+
+def _group(step_info: StepInfo, prompt: TrainingPrompt, name: str) -> str:
+    return f"{step_info.step}/{prompt.id}/{name}"
 
 
 def text_to_image_steps(
@@ -185,7 +191,7 @@ def image_to_image_steps(
     return [*steps, sampling.image.sized(spec, source.width, source.height)]
 
 
-class _Stateless:
+class Stateless:
     """For tasks whose every choice follows from the step."""
 
     def state(self) -> JsonValue:
@@ -198,7 +204,7 @@ class _Stateless:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextToImageTask(_Stateless):
+class TextToImageTask(Stateless):
     """t2i, or rt2i with a thought."""
 
     sampling: SamplingSpec
@@ -229,7 +235,7 @@ class TextToImageTask(_Stateless):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditTask(_Stateless):
+class EditTask(Stateless):
     """edit: edits of the images that the prompts name."""
 
     sampling: SamplingSpec
@@ -278,150 +284,7 @@ def source_image_of(prompt: TrainingPrompt) -> Image:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefinementSpec:
-    """How initial images are chosen, and refinements rewarded."""
-
-    initial_images: int
-    """How many are generated for each prompt; one of them is refined."""
-    choose: Literal["worst", "sampled"]
-    """worst: the lowest reward. sampled: by softmax of 1 - reward."""
-    rectify: Rectification
-    train_initial: bool
-    """Initial images are sampled stochastically and trained as well."""
-    reflect_prompt: str
-    """Instruction of a refinement, with `{prompt}` in it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefinementTask(_Stateless):
-    """srr: all members of a group refine the same initial image."""
-
-    initial: SamplingSpec
-    sampling: SamplingSpec
-    refinement: RefinementSpec
-    resize: Resize
-    image_weights: Mapping[str, float]
-    """Weights of the rewards of images. Their weighted sum chooses the initial image and decides
-    whether a refinement improved."""
-
-    def collect(
-        self, prompts: Sequence[TrainingPrompt], collector: TrajectoryCollector, step_info: StepInfo
-    ) -> list[ScoredTrajectory]:
-        """See `alphatrainers.protocols.Task`.
-
-        A prompt none of whose initial images could be scored has no refinements in this step; the
-        engine stops a training in which too many could not.
-        """
-        image = self.initial.image
-        first = (
-            image.at(step_info)
-            if self.refinement.train_initial
-            else replace(image.spec, trained=False)
-        )
-        initial = collector.collect(
-            [
-                make_program(
-                    "initial",
-                    prompt,
-                    text_to_image_steps(prompt, self.initial, first),
-                    step_info=step_info,
-                    member=n,
-                )
-                for prompt in prompts
-                for n in range(self.refinement.initial_images)
-            ]
-        )
-        chosen: dict[str, ScoredTrajectory] = {}
-        for prompt in prompts:
-            own = [one for one in initial if one.trajectory.program.prompt.id == prompt.id]
-            picked = self._pick(own, step_info, prompt)
-            if picked is not None:
-                chosen[prompt.id] = picked
-        refined = collector.collect(self._programs(prompts, chosen, step_info))
-        trained = initial if self.refinement.train_initial else []
-        return [*trained, *self.rectified(refined, chosen)]
-
-    def rectified(
-        self, refined: Sequence[ScoredTrajectory], chosen: Mapping[str, ScoredTrajectory]
-    ) -> list[ScoredTrajectory]:
-        """Refinements with rectified scores, decided by the weighted sum of the image rewards."""
-        starts = [chosen[one.trajectory.program.prompt.id] for one in refined]
-        groups = [one.trajectory.program.group for one in refined]
-        earned = rectify(refined, starts, groups, mode=self.refinement.rectify, total=self._total)
-        return [
-            replace(one, scores={**one.scores, **self._earned(one, start, by)})
-            for one, start, by in zip(refined, starts, earned, strict=True)
-        ]
-
-    def _earned(
-        self, one: ScoredTrajectory, start: ScoredTrajectory, by: ScoredTrajectory | None
-    ) -> dict[str, Score]:
-        """The scores of `by` in the place of the refinement's own; none without it."""
-        found = {}
-        for name in self.image_weights:
-            own, first = one.scores[name], start.scores[name]
-            value = None if by is None else by.scores[name].value
-            if value is None:
-                reason = (
-                    own.reason
-                    or self._missing_reason(one)
-                    or f"initially {self._missing_reason(start)}"
-                )
-                found[name] = Score(value=None, reason=reason, cost_usd=own.cost_usd)
-                continue
-            before = {"unrectified": own.value, "initial": first.value}
-            known = {key: number for key, number in before.items() if number is not None}
-            found[name] = replace(own, value=value, parts={**own.parts, **known})
-        return found
-
-    def _missing_reason(self, scored: ScoredTrajectory) -> str:
-        values = {name: scored.scores[name] for name in self.image_weights}
-        return "; ".join(f"{name!r}: {s.reason}" for name, s in values.items() if s.value is None)
-
-    def _programs(
-        self,
-        prompts: Sequence[TrainingPrompt],
-        chosen: Mapping[str, ScoredTrajectory],
-        step_info: StepInfo,
-    ) -> list[Program]:
-        spec = self.sampling.image.at(step_info)
-        found = []
-        for prompt in prompts:
-            if prompt.id not in chosen:
-                continue
-            source = self.resize(chosen[prompt.id].trajectory.final_images[-1])
-            instruction = self.refinement.reflect_prompt.replace("{prompt}", prompt.text)
-            steps = image_to_image_steps(source, instruction, self.sampling, spec)
-            found += [
-                make_program("refine", prompt, steps, step_info=step_info, member=n)
-                for n in range(step_info.group_size)
-            ]
-        return found
-
-    def _pick(
-        self, scored: Sequence[ScoredTrajectory], step_info: StepInfo, prompt: TrainingPrompt
-    ) -> ScoredTrajectory | None:
-        known = [(total, one) for one in scored if (total := self._total(one)) is not None]
-        if not known:
-            return None
-        if self.refinement.choose == "worst":
-            return min(known, key=lambda pair: pair[0])[1]
-        weights = [math.exp(1.0 - total) for total, _ in known]
-        chance = random.Random(f"initial {step_info.seed} {step_info.step} {prompt.id}")  # noqa: S311
-        return chance.choices([one for _, one in known], weights)[0]
-
-    def _total(self, scored: ScoredTrajectory) -> float | None:
-        total = 0.0
-        for name, weight in self.image_weights.items():
-            value = scored.scores[name].value
-            if value is None:
-                return None
-            total += weight * value
-        return total
-
-
-@dataclass(frozen=True, kw_only=True)
-class MixedTask(_Stateless):
+class MixedTask(Stateless):
     """One task a training step, or a group; which one follows from seed, step and prompt."""
 
     tasks: Mapping[str, Task]
@@ -430,9 +293,13 @@ class MixedTask(_Stateless):
 
     @property
     def splits_groups(self) -> bool:
-        """Whether all of its tasks do."""
+        """Whether all of its tasks do; by group, not every process has one that must exchange."""
+        alone = (TextToImageTask, EditTask)
         return all(
-            isinstance(one, SplitsGroups) and one.splits_groups for one in self.tasks.values()
+            isinstance(one, SplitsGroups)
+            and one.splits_groups
+            and (self.by == "step" or isinstance(one, alone))
+            for one in self.tasks.values()
         )
 
     def collect(

@@ -85,7 +85,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
             "training_state",
         ),
         ("dvreward", "tasks", "validation"),
-        ("prompts", "rewards"),
+        ("prompts", "refinement_task", "rewards"),
         ("prompt_checks", "recipe"),
         ("policies", "prompt_pins", "publishing"),
         ("assemble", "cost_estimate", "export", "training_progress"),

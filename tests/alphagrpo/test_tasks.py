@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alphabench.core.errors import AlphaBenchError
+from alphagrpo.refinement_task import RefinementSpec, RefinementTask
 from alphagrpo.tasks import (
     EditTask,
     ImageSampling,
     MixedTask,
-    RefinementSpec,
-    RefinementTask,
     SamplingSpec,
     TextToImageTask,
     Window,

@@ -7,13 +7,15 @@ process may have parts of one or several groups; its batches are smaller then. K
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from alphatrainers.distributed import Processes
-from alphatrainers.protocols import SplitsGroups, Task
+from alphatrainers.protocols import Exchange, SplitsGroups, Task
 from alphatrainers.settings import TrainingSettings
 from alphatrainers.trajectory import TrainingPrompt
+
+T = TypeVar("T")
 
 
 class GroupShare(NamedTuple):
@@ -50,6 +52,16 @@ def share_of_step(
                 own.prompts.append(prompt)
                 members[prompt.id] = made
     return own
+
+
+def exchange_of(processes: Processes) -> Exchange:
+    """The exchange of a step whose groups are split over these processes."""
+
+    def exchange(work: Callable[[], T]) -> list[T]:
+        # First whether all have done it: none may wait for the result of one that failed.
+        return processes.gather(processes.agree(work))
+
+    return exchange
 
 
 def splits_groups(task: Task) -> bool:

@@ -12,16 +12,17 @@ Shapes: B trajectories of a batch; X the axes of one latent; T tokens of one tex
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from alphatrainers.trajectory import Program, TrainingPrompt, Trajectory
 
+T = TypeVar("T")
 WeightView = Literal["train", "old", "reference", "ema"]
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
@@ -243,6 +244,23 @@ class TrajectoryCollector(Protocol):
         ...
 
 
+class Exchange(Protocol):
+    """Does a piece of work in each process and gives its results in all, by rank."""
+
+    def __call__(self, work: Callable[[], T]) -> list[T]:
+        """All processes call it equally often; where the work of one fails, it raises in all.
+
+        Args:
+            work: its result is pickled.
+        """
+        ...
+
+
+def alone(work: Callable[[], T]) -> list[T]:
+    """The `Exchange` of a process that has whole groups: with nobody."""
+    return [work()]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepInfo:
     """Which rollout this is; a resumed run gives the same ones again."""
@@ -254,6 +272,8 @@ class StepInfo:
     group_size: int
     members: Mapping[str, range] = field(default_factory=dict)
     """Of prompts whose group is split over processes, by prompt id: the members made here."""
+    exchange: Exchange = alone
+    """Between the processes, where groups are split."""
 
     def members_of(self, prompt: TrainingPrompt) -> range:
         """The members of the prompt's group that this process makes."""
@@ -278,8 +298,9 @@ class Task(Protocol):
     ) -> list[ScoredTrajectory]:
         """All trajectories to train on, each prompt's group complete (but see `SplitsGroups`).
 
-        Runs on each process for its own prompts; must not communicate. Scores may be replaced
-        (false-positive rectification, a task's own format rewards) but not invented.
+        Runs on each process for its own prompts; communicates by `StepInfo.exchange` alone. Scores
+        may be replaced (false-positive rectification, a task's own format rewards) but not
+        invented.
         """
         ...
 

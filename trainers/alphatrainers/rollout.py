@@ -17,6 +17,7 @@ import torch
 from alphatrainers import lora_adapters
 from alphatrainers.protocols import Policy, Score, ScoredTrajectory, TextsTogether
 from alphatrainers.reward_scoring import PendingScores, Scorer, TrajectoryScores, row_of
+from alphatrainers.stop_request import StopRequest
 from alphatrainers.training_display import NoDisplay, TrainingDisplay
 from alphatrainers.trajectory import Program, Trajectory
 
@@ -71,7 +72,9 @@ class RolloutCollector:
         group_size: int,
         text_batch: int | None = None,
         display: TrainingDisplay | None = None,
+        stop: StopRequest | None = None,
     ) -> None:
+        self._stop = StopRequest() if stop is None else stop
         self._policy, self._scorer = policy, scorer
         self._display = display or NoDisplay()
         self._images_together, self._group_size = batch, group_size
@@ -83,7 +86,11 @@ class RolloutCollector:
     def collect(
         self, programs: Sequence[Program], *, scored: bool = True
     ) -> list[ScoredTrajectory]:
-        """See `protocols.TrajectoryCollector`."""
+        """See `protocols.TrajectoryCollector`; a request to stop cuts it off."""
+        with self._stop.abandonable():
+            return self._collect(programs, scored=scored)
+
+    def _collect(self, programs: Sequence[Program], *, scored: bool) -> list[ScoredTrajectory]:
         pending: list[PendingScores] = []
         made: list[ScoredTrajectory] = []
         self._display.begin("rollout", total=len(programs), done=0)

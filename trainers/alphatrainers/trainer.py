@@ -19,13 +19,13 @@ from alphatrainers.algorithms.advantages import Advantages
 from alphatrainers.algorithms.schedules import DECAYS
 from alphatrainers.checkpoint import TrainingFolder, WeightsFormat
 from alphatrainers.checkpointing import Checkpointer, Moment, TrainingProgress
-from alphatrainers.group_shares import share_of_step, splits_groups
+from alphatrainers.group_shares import exchange_of, share_of_step, splits_groups
 from alphatrainers.judge_noise import NOISE_FACTOR
 from alphatrainers.metrics import MetricsLog, joined_sums, peak_memory
 from alphatrainers.objective import Objective
 from alphatrainers.optimizer import WeightOptimizer
 from alphatrainers.prompt_stream import PromptStream
-from alphatrainers.protocols import ReplaySpec, ScoredTrajectory, StepInfo
+from alphatrainers.protocols import ReplaySpec, ScoredTrajectory, StepInfo, alone
 from alphatrainers.replay import Replayer
 from alphatrainers.reward_scoring import Scorer, TrajectoryScores, rewards_of_part
 from alphatrainers.rollout import RolloutCollector, RolloutCosts
@@ -244,6 +244,7 @@ class Trainer:
             group_size=settings.group_size,
             text_batch=settings.text_batch,
             display=self._display,
+            stop=processes.stop,
         )
         prompts = self._prompts.at(progress.step)
         share = share_of_step(prompts, settings, processes)
@@ -252,6 +253,7 @@ class Trainer:
             seed=settings.seed,
             group_size=settings.group_size,
             members=share.members,
+            exchange=exchange_of(processes) if share.members else alone,
         )
 
         def collect() -> list[ScoredTrajectory]:
@@ -259,7 +261,6 @@ class Trainer:
                 self._weights.view(settings.rollout_view),
                 self._weights.gathered(),
                 self._weights.computing(),
-                processes.stop.abandonable(),
             ):
                 return self._components.task.collect(share.prompts, collector, step_info)
 
