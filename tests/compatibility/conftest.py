@@ -1,4 +1,4 @@
-"""The command line as a process, and whether this machine calculates as the recording one did."""
+"""The command line, and whether this machine calculates as the recording one did."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Shell
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
@@ -23,9 +25,13 @@ class Commands:
     """`alphabench` in `folder`."""
 
     folder: Path
+    own_process: bool
+    """With one thread and nothing computed before, for numbers that are equal to the last bit."""
 
     def __call__(self, *words: str | Path, timeout: float = 250) -> str:
         """Run it to the end; what it prints."""
+        if not self.own_process:
+            return Shell(folder=self.folder, cache=self.folder / "cache")(*words).out
         return self.python("-m", "alphabench", *words, timeout=timeout)
 
     def python(self, *words: str | Path, timeout: float = 250, place: Path | None = None) -> str:
@@ -49,9 +55,9 @@ class Commands:
 
 
 @pytest.fixture
-def alphabench(tmp_path: Path) -> Commands:
+def alphabench(request: pytest.FixtureRequest, tmp_path: Path) -> Commands:
     """The command line in an empty folder."""
-    return Commands(tmp_path)
+    return Commands(tmp_path, own_process="same_arithmetic" in request.fixturenames)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +85,7 @@ def sampled(
     def sample(name: str) -> Path:
         if name not in made:
             root = tmp_path_factory.mktemp(name)
-            said = Commands(root)(*run_words(name), "--limit", "6")
+            said = Commands(root, own_process=True)(*run_words(name), "--limit", "6")
             (root / "said.txt").write_text(said, encoding="utf-8")
             made[name] = only_run(root)
         return made[name]

@@ -10,10 +10,12 @@ cache.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -119,10 +121,11 @@ def shake_hands(judge: Judge, needs: Capabilities, *, level: HandshakeLevel = "f
         return
     answer_format: YesNo = YesNoProbability() if needs.logprobs else YesNoText()
     with tempfile.TemporaryDirectory(prefix="alphabench-handshake-") as folder:
-        images = [_render_anchor(anchor, Path(folder)) for anchor in ANCHORS]
         if level == "protocol":
-            _check_mechanics(judge, needs, images)
+            shown = ANCHORS[: max(1, needs.images_per_question)]
+            _check_mechanics(judge, needs, [_anchor_image(one, Path(folder)) for one in shown])
             return
+        images = [_anchor_image(anchor, Path(folder)) for anchor in ANCHORS]
         _check_anchors(judge, _anchor_trials(images, answer_format))
         if needs.images_per_question >= 2:
             _check_order(judge, _order_trials(images, answer_format))
@@ -130,10 +133,9 @@ def shake_hands(judge: Judge, needs: Capabilities, *, level: HandshakeLevel = "f
 
 def _check_mechanics(judge: Judge, needs: Capabilities, images: Sequence[ImagePart]) -> None:
     answer_format: YesNo = YesNoProbability() if needs.logprobs else YesNoText()
-    shown = images[: max(1, min(needs.images_per_question, len(images)))]
     question = yes_no_question(
         ANCHORS[0].true,
-        shown,
+        images,
         image_id="handshake",
         question_id="mechanics",
         answer_format=answer_format,
@@ -265,7 +267,16 @@ def _trial(
     return _Trial(question, expected, text)
 
 
-def _render_anchor(anchor: Anchor, folder: Path) -> ImagePart:
+def _anchor_image(anchor: Anchor, folder: Path) -> ImagePart:
+    content = _render_anchor(anchor)
+    path = folder / f"{anchor.category}.png"
+    path.write_bytes(content)
+    return ImagePart(path=path, sha256=hashlib.sha256(content).hexdigest())
+
+
+@cache
+def _render_anchor(anchor: Anchor) -> bytes:
+    """The image as PNG; a process may open many judges."""
     from alphabench.scenes.render import render
     from alphabench.scenes.spec import Background, Scene, SceneObject
 
@@ -274,9 +285,9 @@ def _render_anchor(anchor: Anchor, folder: Path) -> ImagePart:
     )
     background = Background(first=(235, 235, 232))
     scene = Scene(background=background, objects=(anchor_object,), seed=7)
-    path = folder / f"{anchor.category}.png"
-    render(scene, _SIDE, _SIDE).image.save(path)
-    return ImagePart(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    content = io.BytesIO()
+    render(scene, _SIDE, _SIDE).image.save(content, "PNG")
+    return content.getvalue()
 
 
 def _name(judge: Judge) -> str:
