@@ -6,13 +6,15 @@ and knows no loss.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from alphabench.benchmarks import open_benchmark
+from alphabench.benchmarks.mini_split import TEST_SPLIT
 from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.interfaces import Benchmark, Generator
 from alphabench.judges import open_judge
 from alphabench.runs.plan import CheckpointFactory
@@ -55,6 +57,7 @@ from alphagrpo.tasks import (
 )
 from alphagrpo.validation import BenchmarkValidation, open_validation, refuse_rewarded
 from alphatrainers import strict_yaml
+from alphatrainers.prompt_stream import digest_of
 from alphatrainers.protocols import RewardFunction, StepInfo, Task
 from alphatrainers.reward_scoring import RewardUse
 from alphatrainers.trainer_components import TrainerComponents, without_defaults
@@ -75,7 +78,11 @@ def assemble(recipe: TrainingRecipe, context: AssemblyContext) -> TrainerCompone
     """
     benchmarks = [_benchmark(one, context.data) for one in recipe.validation]
     held_out = [sample for benchmark in benchmarks for sample in benchmark.samples()]
-    prompts = training_prompts(recipe, context.data, held_out)
+    prompts = prompts_as_begun(
+        training_prompts(recipe, context.data, held_out),
+        partial(training_prompts, recipe, context.data, held_out, test_left_out=False),
+        context,
+    )
     if "edit" in recipe.task.kinds:
         refuse_sourceless(prompts)
     rewards = {name: open_reward(one, context) for name, one in recipe.rewards.items()}
@@ -116,10 +123,43 @@ def _decisive(validation: ValidationSettings) -> dict[str, Any]:
     return plain
 
 
+def prompts_as_begun(
+    prompts: list[TrainingPrompt],
+    of_earlier_versions: Callable[[], list[TrainingPrompt]],
+    context: AssemblyContext,
+) -> list[TrainingPrompt]:
+    """The prompts, or those that the folder's training began with before there was a test split."""
+    try:
+        identity = read_json(context.folder / "identity.json")
+    except UnreadableFileError:
+        return prompts  # a new training; whatever else is wrong with it is said later
+    begun = identity.get("prompts") if isinstance(identity, dict) else None
+    if begun is None or begun == digest_of(prompts):
+        return prompts
+    earlier = of_earlier_versions()
+    if begun != digest_of(earlier):
+        return prompts
+    context.report(
+        f"this training began before small: left out the prompts of {TEST_SPLIT}, and continues "
+        "with them: its scores on that split are not those of unseen prompts"
+    )
+    return earlier
+
+
 def training_prompts(
-    recipe: TrainingRecipe, data: UpstreamData, held_out: Sequence[Sample]
+    recipe: TrainingRecipe,
+    data: UpstreamData,
+    held_out: Sequence[Sample],
+    *,
+    test_left_out: bool = True,
 ) -> list[TrainingPrompt]:
     """The prompts to train on, with DVReward's questions where a reward needs them.
+
+    Args:
+        recipe: names their source.
+        data: where official data lies.
+        held_out: samples of the validations.
+        test_left_out: see `load_prompts`.
 
     Raises:
         AlphaBenchError: they cannot be read, or lack questions.
@@ -132,6 +172,7 @@ def training_prompts(
         held_out=held_out,
         column=settings.column,
         revision=settings.revision,
+        test_left_out=test_left_out,
     )[: settings.limit]
     if recipe.training.guards.leak == "refuse" and (leaked := leaks(found, held_out)):
         raise AlphaBenchError(

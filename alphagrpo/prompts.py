@@ -73,6 +73,7 @@ def load_prompts(
     held_out: Sequence[Sample],
     column: str | None = None,
     revision: str | None = None,
+    test_left_out: bool = True,
 ) -> list[TrainingPrompt]:
     """The prompts of a source, without what `held_out` demands where the source can spare it.
 
@@ -85,6 +86,8 @@ def load_prompts(
         held_out: samples of the validations.
         column: of a table, or key of a line, that holds the prompt; None is `prompt`.
         revision: commit of a data set of the hub; None is the newest.
+        test_left_out: without the test split's prompts, too, where `small:` has them; False only to
+            continue a training of a version that had no test split.
 
     Raises:
         AlphaBenchError: nothing there, or it cannot be read.
@@ -98,7 +101,8 @@ def load_prompts(
             hint="leave it out; .jsonl and .parquet files and data sets of the hub have columns",
         )
     if name == SMALL:
-        unseen = [*held_out, *open_benchmark(TEST_SPLIT).samples()]
+        test = open_benchmark(TEST_SPLIT).samples() if test_left_out else ()
+        unseen = [*held_out, *test]
         return list(small_prompts(fill(SmallOptions, options, owner=SMALL), held_out=unseen))
     path = Path(source).expanduser()
     if path.suffix in (".jsonl", ".parquet", ".txt") or "/" in source or path.exists():

@@ -15,6 +15,9 @@ from alphabench.core.options import fill, split_spec
 from alphabench.interfaces import Benchmark
 from alphabench.scenes.small_world import why_not_small
 from alphabench.types import Sample
+from alphabench.upstream import UpstreamData
+from alphagrpo.assemble import prompts_as_begun
+from alphagrpo.assembly_context import AssemblyContext
 from alphagrpo.dvreward.prompt_sources import questions_of
 from alphagrpo.dvreward.question_files import (
     DVQuestion,
@@ -26,6 +29,7 @@ from alphagrpo.dvreward.question_files import (
 from alphagrpo.prompt_facts import evaluator_sample
 from alphagrpo.prompts import SmallOptions, leaks, load_prompts, small_prompts, with_questions
 from alphagrpo.recipe import load_recipe
+from alphatrainers.prompt_stream import digest_of
 from alphatrainers.trajectory import TrainingPrompt
 
 MINI = open_benchmark("geneval:mini").samples()
@@ -61,6 +65,33 @@ def test_leaving_test_prompts_out_changes_no_prompt_of_the_recipes(recipe: str) 
     name, options = split_spec(load_recipe(recipe).prompts.source)
     as_before = small_prompts(fill(SmallOptions, options, owner=name), held_out=MINI)
     assert load(load_recipe(recipe).prompts.source, list(MINI)) == list(as_before)
+
+
+def test_a_training_that_began_with_test_prompts_goes_on_with_them_and_says_so(
+    tmp_path: Path,
+) -> None:
+    prompts, earlier = (
+        load_prompts(
+            "small:?count=120&tasks=position", open_benchmark, held_out=MINI, test_left_out=left_out
+        )
+        for left_out in (True, False)
+    )
+    assert prompts != earlier
+    said: list[str] = []
+    context = AssemblyContext(
+        folder=tmp_path,
+        data=UpstreamData(cache_dir=tmp_path),
+        device="cpu",
+        report=said.append,
+    )
+    assert prompts_as_begun(prompts, lambda: earlier, context) == prompts
+    for begun, expected in ((prompts, prompts), (prompts[:5], prompts)):
+        (tmp_path / "identity.json").write_text(json.dumps({"prompts": digest_of(begun)}))
+        assert prompts_as_begun(prompts, lambda: earlier, context) == expected
+    assert said == []
+    (tmp_path / "identity.json").write_text(json.dumps({"prompts": digest_of(earlier)}))
+    assert prompts_as_begun(prompts, lambda: earlier, context) == earlier
+    assert "not those of unseen prompts" in said[0]
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,14 @@ class PromptStream:
 
     @property
     def digest(self) -> str:
-        """Of ids, texts and facts, in order."""
-        digest = hashlib.sha256()
-        for prompt in self._prompts:
-            row = [prompt.id, prompt.text, dict(prompt.facts)]
-            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
-        return digest.hexdigest()
+        """See `digest_of`."""
+        return digest_of(self._prompts)
+
+
+def digest_of(prompts: Sequence[TrainingPrompt]) -> str:
+    """SHA-256 of ids, texts and facts, in order: what a folder knows its prompts by."""
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        row = [prompt.id, prompt.text, dict(prompt.facts)]
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
