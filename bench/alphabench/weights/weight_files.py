@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from alphabench.core import files
-from alphabench.core.errors import AlphaBenchError
+from alphabench.core.errors import AlphaBenchError, from_os_error, is_transient
 from alphabench.core.files import UnreadableFileError
 from alphabench.weights.sizes import METADATA, check_sizes
 
@@ -334,9 +334,11 @@ def read_header(path: Path, *, name: str) -> dict[str, Any]:
         AttributeError,
         UnreadableFileError,
     ) as error:
+        hint = "fetch or save the checkpoint again"
+        if isinstance(error, OSError) and is_transient(error):
+            hint = from_os_error(error).hint
         raise AlphaBenchError(
-            f"the weights file {path.name!r} of {name!r} cannot be read: {error}",
-            hint="fetch or save the checkpoint again",
+            f"the weights file {path.name!r} of {name!r} cannot be read: {error}", hint=hint
         ) from error
     if size != 8 + length + end:
         raise AlphaBenchError(
