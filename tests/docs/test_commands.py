@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from alphabench.cli import build_app
-from alphabench.core.errors import AlphaBenchError
+from tests.cli.conftest import Shell
 from tests.support.command_checks import faults
 from tests.support.command_plan import is_slow, plan
 from tests.support.page_commands import (
@@ -84,50 +81,32 @@ def run_page(page: Path, folder: Path, made: dict[str, Path], *, slow_too: bool)
         if reason is not None:
             continue
         here = folder / command.folder if (folder / command.folder).is_dir() else folder
-        os.chdir(here)
         if command.text in made:
             shutil.copytree(made[command.text], here / "runs", dirs_exist_ok=True)
         words = [*(command.alphabench_words or ())]
         if not slow_too:
             words = lessened(words)
-        said = CliRunner().invoke(build_app(), words)
-        error = said.exception
-        message = ""
-        if isinstance(error, AlphaBenchError):
-            message = f"error: {error.message}\nhint: {error.hint}"
-        elif error is not None and not isinstance(error, SystemExit):
-            raise error
+        said = Shell(folder=here, cache=folder / "cache")(*words, code=None)
         wanted = command.block.mark.removeprefix("exit ")
-        code = 2 if message else said.exit_code
-        assert str(code) == (wanted if wanted.isdigit() else "0"), (
-            f"{command.where}: {command.text}\n{said.output}\n{message}"
+        assert str(said.code) == (wanted if wanted.isdigit() else "0"), (
+            f"{command.where}: {command.text}\n{said.out}\n{said.err}"
         )
         if words[0] in ("run", "generate") and (here / "runs").is_dir():
             made.setdefault(command.text, here / "runs")
 
 
-@pytest.fixture
-def page_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that commands run in, with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ALPHABENCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path
-
-
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_the_commands_of_a_page_run(
-    page: Path, page_folder: Path, runs_made: dict[str, Path]
-) -> None:
-    run_page(page, page_folder, runs_made, slow_too=False)
+def test_the_commands_of_a_page_run(page: Path, tmp_path: Path, runs_made: dict[str, Path]) -> None:
+    run_page(page, tmp_path, runs_made, slow_too=False)
 
 
 @pytest.mark.whole
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("page", [page for page in PAGES if page in {*RUN, *SLOW}], ids=name_of)
 def test_all_commands_of_a_page_run_as_they_are_written(
-    page: Path, page_folder: Path, complete_runs: dict[str, Path]
+    page: Path, tmp_path: Path, complete_runs: dict[str, Path]
 ) -> None:
-    run_page(page, page_folder, complete_runs, slow_too=True)
+    run_page(page, tmp_path, complete_runs, slow_too=True)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -413,11 +413,17 @@ def _where(device: str) -> dict[str, str]:
 
 def package_versions(packages: Iterable[str]) -> Iterable[tuple[str, str]]:
     """Name and version of those that are installed."""
-    for package in packages:
-        try:
-            yield package, importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    versions = ((package, _version_of(package)) for package in packages)
+    return [(package, version) for package, version in versions if version is not None]
+
+
+@cache
+def _version_of(package: str) -> str | None:
+    """Read once: a process may plan many runs."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _git_state() -> str | None:
