@@ -31,6 +31,7 @@ from alphabench.models.bagel.sampler import (
     Contexts,
     GuidedVelocity,
     new_contexts,
+    repeated,
     with_latents,
     with_text,
     with_thought,
@@ -97,6 +98,24 @@ class _ContextReader:
 
     def begin(self, rows: int) -> Contexts:
         return new_contexts(self.model, rows)
+
+    def after_texts(self, rows: Sequence[Sequence[ProgramStep | Segment]], texts: int) -> Contexts:
+        """The contexts after the first `texts` segments of each row, which are input texts.
+
+        Texts that several rows share, as those of a group do, are read once for all of them; not
+        for gradients, whose sums would be rounded otherwise than in recorded trainings.
+        """
+        first: dict[Sequence[object], int] = {}
+        if torch.is_grad_enabled():
+            distinct, of_row = list(rows), list(range(len(rows)))
+        else:
+            of_row = [first.setdefault(tuple(row[:texts]), len(first)) for row in rows]
+            distinct = [rows[of_row.index(number)] for number in range(len(first))]
+        contexts = self.begin(len(distinct))
+        for index in range(texts):
+            parts = [row[index] for row in distinct]
+            contexts = self.read(contexts, [part for part in parts if isinstance(part, InputText)])
+        return contexts if len(distinct) == len(rows) else repeated(contexts, of_row)
 
     def read(self, contexts: Contexts, segments_at_step: StepSegments) -> Contexts:
         """The contexts with one more segment in every row."""
@@ -205,9 +224,13 @@ class UMMPolicy:
         ]
         image_specs = [step for step in steps if isinstance(step, GenerateImage)]
         reader = _ContextReader(umm=self.umm, plain=not any(_guided(step) for step in image_specs))
-        contexts = [reader.begin(len(part)) for part in slices]
-        all_segments: list[StepSegments] = []
-        for index, step in enumerate(steps):
+        n_read = _leading_texts(steps)
+        contexts = [reader.after_texts([p.steps for p in part], n_read) for part in slices]
+        all_segments: list[StepSegments] = [
+            [step for step in (p.steps[index] for p in programs) if isinstance(step, InputText)]
+            for index in range(n_read)
+        ]
+        for index, step in enumerate(steps[n_read:], start=n_read):
             if isinstance(step, GenerateText):
                 segments = self._write_together(contexts, slices, index, step)
             else:
@@ -247,8 +270,10 @@ class UMMPolicy:
         guided = [q for q in queries if q.guided and _guided(_image_spec(all_segments[q.segment]))]
         reader = _ContextReader(umm=self.umm, plain=not guided, recompute=how.recompute)
         last = max([*texts, *(query.segment for query in queries)], default=-1)
-        contexts = reader.begin(len(trajectories))
-        for index in range(last + 1):
+        n_read = min(_leading_texts(trajectories[0].segments), last + 1)
+        with torch.set_grad_enabled(how.context_gradient and torch.is_grad_enabled()):
+            contexts = reader.after_texts([one.segments for one in trajectories], n_read)
+        for index in range(n_read, last + 1):
             segments_at_step = all_segments[index]
             wanted = [(n, query) for n, query in enumerate(queries) if query.segment == index]
             if index in texts:
@@ -409,6 +434,12 @@ class UMMPolicy:
             return v_LC.view_as(query.x_BX)
 
         return predict
+
+
+def _leading_texts(steps: Sequence[ProgramStep | Segment]) -> int:
+    """How many input texts come before anything else."""
+    kinds = [isinstance(step, InputText) for step in steps]
+    return kinds.index(False) if False in kinds else len(kinds)
 
 
 def alike(context: Context) -> Contexts:

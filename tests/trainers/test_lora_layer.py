@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+import pytest
 import torch
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from alphatrainers.lora_adapters import held_casts, select_trainable, switch
 from alphatrainers.settings import LoraSettings
@@ -39,10 +42,28 @@ def inputs(dtype: torch.dtype) -> Tensor:
     return torch.randn(3, 5, 16, generator=generator).to(dtype)
 
 
-def test_in_float32_a_layer_calculates_as_pefts_own_to_the_last_bit() -> None:
-    model, _ = adapted(torch.float32)
-    x = inputs(torch.float32)
-    assert torch.equal(model(x), PeftLinear.forward(model.layer, x))  # type: ignore[arg-type]
+@pytest.mark.parametrize("alpha", [6.0, 8.0])
+def test_in_float32_a_layer_calculates_as_pefts_own_to_the_last_bit(alpha: float) -> None:
+    found = []
+    for forward in (type(adapted(torch.float32)[0].layer).forward, PeftLinear.forward):
+        model, parameters = adapted(torch.float32, alpha=alpha)
+        x = inputs(torch.float32).requires_grad_()
+        y = forward(model.layer, x)  # type: ignore[arg-type]
+        y.square().sum().backward()  # type: ignore[no-untyped-call]
+        found.append([y.detach(), x.grad, *(one.grad for one in parameters.values())])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_in_float32_a_scaling_that_rounds_nothing_saves_two_operations_of_pefts() -> None:
+    def operations(alpha: float) -> int:
+        model, _ = adapted(torch.float32, alpha=alpha)
+        with profile(activities=[ProfilerActivity.CPU]) as measured:
+            model(inputs(torch.float32))
+        every = Counter(event.name for event in measured.events())
+        return every["aten::mul"] + every["aten::add"]
+
+    assert operations(8.0) < operations(6.0)
 
 
 def test_in_bfloat16_a_layer_differs_from_the_exact_result_by_rounding_alone() -> None:

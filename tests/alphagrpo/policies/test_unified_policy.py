@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,48 @@ def test_texts_sampled_together_and_images_in_slices_are_those_of_one_batch(
             assert [text.ids for text in one.texts] == [text.ids for text in other.texts]
             for image, again in zip(one.images, other.images, strict=True):
                 torch.testing.assert_close(image.final_X, again.final_X, atol=1e-4, rtol=0.0)
+
+
+@contextmanager
+def counted_tokens(policy: UMMPolicy) -> Iterator[list[int]]:
+    """The numbers of text tokens that are read within it, a number for each pass."""
+    tokens: list[int] = []
+    table = policy.umm.loaded.model.language_model.model.embed_tokens
+    hook = table.register_forward_hook(lambda _module, given, _result: tokens.append(len(given[0])))
+    try:
+        yield tokens
+    finally:
+        hook.remove()
+
+
+def test_texts_that_a_group_shares_are_read_once_and_change_nothing(policy: UMMPolicy) -> None:
+    group = programs(rt2i(draw()), count=4)
+    with counted_tokens(policy) as alone:
+        policy.rollout(group[:1])
+    with counted_tokens(policy) as together:
+        made = policy.rollout(group)
+    assert together[:2] == alone[:2]  # both input texts
+    texts = [step for step in group[0].steps if isinstance(step, InputText)]
+    distinct = [
+        replace(one, steps=(*texts[:1], InputText(text=f"a red dog{' ' * number}"), *one.steps[2:]))
+        for number, one in enumerate(group)
+    ]
+    with counted_tokens(policy) as apart:
+        policy.rollout(distinct)
+    assert apart[1] > 3 * alone[1]
+    queries = queries_of(made, 3)
+    with torch.no_grad(), counted_tokens(policy) as replayed:
+        shared = list(policy.replay(made, texts=[2], queries=queries, how=HOW))
+    assert replayed[:2] == alone[:2]
+    # With gradients for what was read, each row reads its own: the same numbers.
+    own = replace(HOW, context_gradient=True)
+    with counted_tokens(policy) as each:
+        whole = list(policy.replay(made, texts=[2], queries=queries, how=own))
+    assert each[:2] == [4 * number for number in alone[:2]]
+    for one, other in zip(shared[1:], whole[1:], strict=True):
+        assert isinstance(one, VelocityPredicted)
+        assert isinstance(other, VelocityPredicted)
+        torch.testing.assert_close(one.v_BX, other.v_BX, atol=1e-5, rtol=0.0)
 
 
 def test_the_batches_of_a_rollout_are_as_large_as_that_of_texts_where_a_policy_can(

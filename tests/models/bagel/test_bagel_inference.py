@@ -90,6 +90,41 @@ def test_batch_and_order_change_neither_images_nor_thoughts(
         assert np.abs(pixels(found) - pixels(wanted)).max() <= 1
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_images_of_one_prompt_share_is_read_and_written_once(
+    loaded: LoadedBagel, temperature: float
+) -> None:
+    model = UnifiedBagel(loaded, replace(SAMPLING, temperature=temperature))
+    tasks = [GenerationTask(prompt="a cat", seed=seed) for seed in range(3)]
+    tokens: list[int] = []
+    table = loaded.model.language_model.model.embed_tokens
+    hook = table.register_forward_hook(lambda _module, given, _result: tokens.append(len(given[0])))
+    try:
+        model.generate(tasks[:1], think=True)
+        alone, tokens[:] = list(tokens), []
+        together = model.generate(tasks, think=True)
+    finally:
+        hook.remove()
+    assert tokens[:2] == alone[:2]  # the prompt to think, and the prompt
+    written = 1 if temperature == 0.0 else 3
+    assert tokens[2] == written * alone[2]  # the first token of the thoughts
+    thoughts = {one.thought for one in together if isinstance(one, GenerationResult)}
+    assert len(thoughts) <= written
+    assert not np.array_equal(pixels(together[0]), pixels(together[1]))
+
+
+def test_images_are_the_same_in_however_many_parts_they_are_decoded(model: UnifiedBagel) -> None:
+    grid = model.grid_of(64, 64)
+    features = model.loaded.model.config.latent_features
+    latents = torch.randn(37 * 16, features, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        every = model.decoded(latents, [grid] * 37)
+        few = model.decoded(latents[-5 * 16 :], [grid] * 5)
+    assert len(every) == 37
+    for one, other in zip(every[-5:], few, strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
 def test_the_noise_of_an_image_depends_on_its_seed_alone(model: UnifiedBagel) -> None:
     plain, edit = TASKS[0], replace(TASKS[0], source=random_image(0, 64, 64))
     assert torch.equal(model.noise(plain).image_LC, model.noise(edit).image_LC)

@@ -68,6 +68,14 @@ def with_patches(
     return replace(contexts, full=read, text_free=read)
 
 
+def repeated(contexts: Contexts, rows: Sequence[int]) -> Contexts:
+    """These rows of each context, in this order; a row may be taken several times."""
+    parts = (contexts.full, contexts.text_free, contexts.image_free)
+    taken = {id(part): part.take(rows) for part in {id(one): one for one in parts}.values()}
+    full, text_free, image_free = (taken[id(part)] for part in parts)
+    return Contexts(full=full, text_free=text_free, image_free=image_free)
+
+
 class EulerStep(NamedTuple):
     """One Euler step of all rows."""
 
