@@ -49,7 +49,12 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+LAST = ("tests/test_architecture.py", "tests/test_language.py")
+"""Hundreds of tests of milliseconds: at the end, processes that share the work finish together."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.nodeid.startswith(LAST))
     for item in items:
         for mark, why in OFF_BY_DEFAULT.items():
             if item.get_closest_marker(mark) and not config.getoption(f"--{mark}"):
