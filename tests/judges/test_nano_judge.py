@@ -207,12 +207,12 @@ image = ImagePart(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest(
 question = yes_no_question("Is the car red?", [image], image_id="0", question_id="0",
                            answer_format=YesNoProbability())
 (answer,) = open_nano_judge("", options={}, device="cpu").ask([question])
-assert "torchvision" not in [n for n, m in sys.modules.items() if m is not None]
+assert not {"torchvision", "diffusers"} & {n for n, m in sys.modules.items() if m is not None}
 print(answer.values[0])
 """
 
 
-def test_it_needs_no_torchvision(judge: Any, scene: ImagePart) -> None:
+def test_it_needs_no_torchvision_and_loads_no_diffusers(judge: Any, scene: ImagePart) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCHVISION, str(scene.path)],
         capture_output=True,

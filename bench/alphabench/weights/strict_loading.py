@@ -7,8 +7,10 @@ quantised weights without their scales, an adapter left out. Here either is an e
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -140,10 +142,9 @@ def quiet(*names: str) -> Iterator[None]:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    import diffusers.utils.logging as diffusers_logging
-    import transformers.utils.logging as transformers_logging
-
-    switches: tuple[Any, ...] = (diffusers_logging, transformers_logging)
+    # What loads a pipeline has imported diffusers, which takes seconds.
+    names = _LOGGERS if "diffusers" in sys.modules else ("transformers",)
+    switches: list[Any] = [importlib.import_module(f"{name}.utils.logging") for name in names]
     shown = [switch.is_progress_bar_enabled() for switch in switches]
     for switch in switches:
         switch.disable_progress_bar()
