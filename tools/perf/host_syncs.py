@@ -35,7 +35,7 @@ from alphabench.models.unified_model import AnswerTask, GenerationTask
 from alphabench.upstream import UpstreamData
 from alphagrpo.assemble import assemble
 from alphagrpo.assembly_context import AssemblyContext
-from alphagrpo.recipe import load_recipe
+from alphagrpo.recipe import TrainingRecipe, load_recipe
 from alphatrainers.trainer import Trainer
 from tests.support.host_traffic import HostEvent, HostTraffic, recorded
 from tests.support.stand_in_device import in_use
@@ -104,7 +104,11 @@ def phase_of(event: HostEvent) -> str:
 
 def training_step(*changes: str) -> HostTraffic:
     """What one step of the recipe asks of the device; opening the models is left out."""
-    recipe = load_recipe(RECIPE, (*ONE_STEP, *changes))
+    return recorded_step(load_recipe(RECIPE, (*ONE_STEP, *changes)))
+
+
+def recorded_step(recipe: TrainingRecipe) -> HostTraffic:
+    """What a training of any recipe asks of the device; opening the models is left out."""
     with tempfile.TemporaryDirectory(prefix="host-syncs-") as made, in_use() as device:
         folder = Path(made)
         context = AssemblyContext(

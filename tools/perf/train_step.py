@@ -1,7 +1,11 @@
 """Measures a training step by phase, in the released recipe's shape and in the lean one's.
 
-    python tools/perf/train_step.py                            minutes on one core
-    python tools/perf/train_step.py --divide 7 --prompts 1     the smallest, half a minute
+    python -m tools.perf.train_step                            minutes on one core
+    python -m tools.perf.train_step --divide 7 --prompts 1     the smallest, half a minute
+    python -m tools.perf.train_step --counts                   counts instead, a minute or two
+
+`--counts` prints operations a decoded token, passes of the decoder, waits of the host and memory of
+a step, as it is and with one thing done otherwise (`step_counts`).
 
 Both shapes are read from their recipes (bagel-rt2i, bagel-unigrpo-style) and run by the engine in
 one process, from the same weights: those of the embedded model, rewarded by DVReward with the
@@ -325,7 +329,14 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=Size().prompts, help="a step")
     parser.add_argument("--divide", type=int, default=Size().divide, help="group sizes by this")
     parser.add_argument("--steps", type=int, default=Size().steps, help="timed")
+    parser.add_argument("--counts", action="store_true", help="counts instead of times")
     options = parser.parse_args()
+    if options.counts:
+        from tools.perf.step_counts import ALTERNATIVES, counts_table, step_counts
+
+        rows = {name: step_counts(name) for name in ALTERNATIVES}
+        sys.stdout.write(counts_table(rows) + "\n")
+        return
     size = Size(prompts=options.prompts, divide=options.divide, steps=options.steps)
     sys.stdout.write(comparison_table(*compare_shapes(size)) + "\n")
 
