@@ -37,8 +37,8 @@ def test_the_folder_is_small_and_complete() -> None:
 
 
 def test_it_obeys_most_plain_prompts(tmp_path: Path) -> None:
-    outcome = evaluate("geneval:mini", "nano", limit=12, out=tmp_path)
-    assert outcome.report.headline.n_scored == outcome.report.headline.n_expected == 48
+    outcome = evaluate("geneval:mini", "nano", limit=6, out=tmp_path)
+    assert outcome.report.headline.n_scored == outcome.report.headline.n_expected == 24
     assert (outcome.report.headline.value or 0.0) > 0.4
 
 
