@@ -77,15 +77,22 @@ def disturb(running: Ranks, chance: random.Random) -> str:
 def wait_to_disturb(running: Ranks, folder: Path, chance: random.Random) -> bool:
     """Waits for a random moment: one in four anywhere, others once a step was done; False: it
     ended before."""
-    path, since = folder / "metrics.jsonl", time.time()
     anywhere = chance.random() < 0.25
     deadline = time.monotonic() + (chance.uniform(0.0, 10.0) if anywhere else 600.0)
+    fewest = steps_done(folder)
     while time.monotonic() < deadline and running.process.poll() is None:
-        if not anywhere and path.exists() and path.stat().st_mtime > since:
+        done = steps_done(folder)
+        if not anywhere and done > fewest:
             time.sleep(chance.uniform(0.0, 1.0))
             break
+        fewest = min(done, fewest)  # a training that resumes drops steps after its checkpoint
         time.sleep(0.01)
     return running.process.poll() is None
+
+
+def steps_done(folder: Path) -> int:
+    path = folder / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 @pytest.mark.whole
