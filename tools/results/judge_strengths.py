@@ -35,9 +35,10 @@ CALLS: Final = 21
 NOISE_SEED: Final = 18
 REFERENCE: Final = 12
 """Group that would do without noise: that of nano-awm."""
+MEAN_OF_3: Final = "holistic, mean of 3"
 PAIRS: Final = (
     ("DVReward", "holistic"),
-    ("DVReward", "holistic, mean of 3"),
+    ("DVReward", MEAN_OF_3),
     ("DVReward, semantic only", "DVReward"),
     ("DVReward, arithmetic", "DVReward"),
 )
@@ -93,10 +94,10 @@ def _measured(answers: Sequence[KeptAnswers], noise: float, settings: Bootstrap)
     columns, flipped, regraded = _noisy_rewards(answers, noise)
     groups = {name: groups_of(answers, rewards) for name, rewards in columns.items()}
     if noise:
-        groups["holistic, mean of 3"] = [one.averaged(3) for one in groups["holistic"]]
+        groups[MEAN_OF_3] = [one.averaged(3) for one in groups["holistic"]]
     else:
-        groups["holistic, mean of 3"] = groups["holistic"]
-    order = [*_DVREWARDS, "holistic", "holistic, mean of 3"]
+        groups[MEAN_OF_3] = groups["holistic"]
+    order = [*_DVREWARDS, "holistic", MEAN_OF_3]
     groups = {name: groups[name] for name in order} | {
         DETECTOR: groups_of(answers, _truths(answers))
     }

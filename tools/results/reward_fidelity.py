@@ -25,6 +25,7 @@ from tools.results.reward_fidelity_page import CHECKPOINT, fidelity_page
 
 SEEDS: Final = (0, 1, 2)
 ANSWERS: Final = "answers.jsonl"
+_ESTIMATE: Final = {"value", "low", "high", "n_samples"}
 
 
 def main() -> None:
@@ -39,12 +40,13 @@ def main() -> None:
     ceiling = attainable_tau(answers)
     chosen.out.mkdir(parents=True, exist_ok=True)
     content = {
+        "estimates": "value, low, high, prompts",
         "checkpoint": CHECKPOINT,
         "noise_seed": NOISE_SEED,
         "tau_ceiling": asdict(ceiling),
         "strengths": [result.to_json() for result in results],
     }
-    replace_file(chosen.out / "results.json", json.dumps(_rounded(content), indent=1) + "\n")
+    replace_file(chosen.out / "results.json", json.dumps(_compact(content)) + "\n")
     replace_file(chosen.out / "README.md", fidelity_page(results, ceiling))
     print(chosen.out / "README.md")
 
@@ -64,13 +66,15 @@ def kept_answers(work: Path, *, limit: int | None = None) -> list[KeptAnswers]:
     return [KeptAnswers.from_json(json.loads(line)) for line in kept.read_text().splitlines()]
 
 
-def _rounded(value: Any) -> Any:
-    """Numbers to four decimals: a kept file shows no more than it can say."""
+def _compact(value: Any) -> Any:
+    """Numbers to four decimals, and an estimate as [value, low, high, prompts]."""
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
-    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
+        if value.keys() >= _ESTIMATE:
+            return _compact([value["value"], value["low"], value["high"], value["n_samples"]])
+        return {key: _compact(one) for key, one in value.items()}
+    return [_compact(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from alphabench.types import Estimate
 from tools.results.judge_strengths import (
     CALLS,
     DETECTOR,
+    MEAN_OF_3,
     NOISE_SEED,
     REFERENCE,
     StrengthResult,
@@ -26,6 +27,8 @@ LIMITS = (
     "Nothing about trainings: which reward teaches more is another measurement.",
     "Nothing about other judges. This one was trained on this world, and its noise is made: equal "
     "and independent for all questions, while a real judge errs more on some images than others.",
+    "How much a grade suffers from noise, in comparison with yes/no answers, rests on this model "
+    "of noise: the same log-odds change many more grades. The column of noise 0 rests on none.",
     "The questions follow from the prompts' facts, a perfect decomposition. One by a language "
     "model can leave something out or ask for something else.",
     "The images are those of the untrained model; a trained one makes other mistakes.",
@@ -94,14 +97,29 @@ def findings(results: Sequence[StrengthResult]) -> list[str]:
         clauses = [
             f"{what} at noise {', '.join(f'{noise:g}' for noise in noises)}"
             for what, noises in (
-                ("more often", above),
-                ("less often", below),
-                ("as often, as far as these prompts can tell,", rest),
+                ("more pairs right", above),
+                ("fewer pairs right", below),
+                ("no difference that these prompts can show", rest),
             )
             if noises
         ]
-        sentences.append(f"{one} orders pairs right {'; '.join(clauses)} than {other}.")
-    return sentences
+        sentences.append(f"{one} against {other}: {'; '.join(clauses)}.")
+    return [*sentences, *_on_ties(results)]
+
+
+def _on_ties(results: Sequence[StrengthResult]) -> list[str]:
+    """A noisy mean that orders better than the grade without noise."""
+    clean = results[0].rewards["holistic"][ALL_TASKS].pair_accuracy.value
+    means = [(r.noise, r.rewards[MEAN_OF_3][ALL_TASKS].pair_accuracy.value) for r in results[1:]]
+    better = [(noise, mean) for noise, mean in means if clean and mean and mean > clean]
+    if not better or clean is None:
+        return []
+    noise, mean = max(better, key=lambda pair: pair[1])
+    return [
+        f"The mean of three noisy grades ({mean:.3f} at noise {noise:g}) orders better than one "
+        f"without noise ({clean:.3f}): a single grade has few values and many ties, which noise "
+        "breaks, more often the right way."
+    ]
 
 
 def _judges(results: Sequence[StrengthResult]) -> str:
