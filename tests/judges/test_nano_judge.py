@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import cProfile
 import hashlib
 import importlib
 import json
 import os
 import pickle
+import pstats
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -120,6 +122,28 @@ def test_it_tells_the_colour_of_one_thing(judge: Any, tmp_path: Path, colour: st
     right, wrong = p_yes(judge, questions)
     assert right > 0.6
     assert wrong < 0.4
+
+
+def test_an_image_is_decoded_once_for_all_questions_about_it(judge: Any, tmp_path: Path) -> None:
+    images = [
+        saved(Image.new("RGB", (64, 64), colour), tmp_path / f"{colour}.png")
+        for colour in ("tan", "tomato")
+    ]
+    questions = [asked(text, image) for image in images for text in ("Red?", "Blue?", "Empty?")]
+    alone = [value for question in questions for value in p_yes(judge, [question])]
+    others = [saved(Image.new("RGB", (64, 64), (n, n, n)), tmp_path / f"{n}.png") for n in range(8)]
+    p_yes(judge, [asked("Red?", other) for other in others])  # now the first ones are forgotten
+    profile = cProfile.Profile()
+    together = profile.runcall(p_yes, judge, questions)
+    calls = {name: number for (_, _, name), (number, *_) in profiled(profile).items()}
+    assert calls["open_rgb"] == len(images)
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def profiled(profile: cProfile.Profile) -> dict[tuple[str, int, str], tuple[int, ...]]:
+    """By file, line and function: the number of calls first."""
+    stats: Any = pstats.Stats(profile)
+    return dict(stats.stats)
 
 
 def test_a_batch_changes_nothing(judge: Any, scene: ImagePart) -> None:

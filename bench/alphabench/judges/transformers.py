@@ -17,7 +17,7 @@ import importlib.util
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -37,6 +37,8 @@ from alphabench.weights.find import LOADING_ERRORS, WeightsFolder, load_complete
 from alphabench.weights.strict_loading import strict_loading
 
 _KIND: Final = "transformers"
+_IMAGES, _TOKENS = 4, 8192
+"""Decoded images and texts of tokens that are remembered, at most."""
 _MOST_PADDING_SHIFT: Final = 0.02
 """Probability mass that padding may move, for rounding in half precision."""
 _HOST_POSITIONS: Final = ("qwen3_vl",)
@@ -213,6 +215,10 @@ class _Loaded(NamedTuple):
     control_tokens: tuple[str, ...]
     context: int | None
     """Tokens of question and reply together, at most."""
+    token_text: Callable[[int], str]
+    """Of one token; remembers those of before, since most replies have the same alternatives."""
+    image_of: Callable[[str], Image.Image]
+    """Decodes a data URI; remembers the last ones: questions about one image come together."""
     pads: bool = True
     """Whether prompts of different lengths may share a batch."""
 
@@ -306,6 +312,8 @@ def _configured(network: Any, processor: Any) -> _Loaded:
         ends=frozenset(ends),
         control_tokens=in_process.control_tokens(tokenizer),
         context=getattr(text_config, "max_position_embeddings", None),
+        token_text=lru_cache(_TOKENS)(lambda token: tokenizer.decode([token])),
+        image_of=lru_cache(_IMAGES)(_decoded),
     )
 
 
@@ -328,7 +336,7 @@ def _prompt(loaded: _Loaded, question: Question, fields: Mapping[str, Any]) -> _
         sampling=question.sampling,
         seed=int(question.content_digest[:15], 16),
         text=_in_template(loaded, messages, fields),
-        images=tuple(_decoded(part) for part in image_parts),
+        images=tuple(loaded.image_of(data_uri(part)) for part in image_parts),
     )
 
 
@@ -341,9 +349,9 @@ def _in_template(
     return text
 
 
-def _decoded(part: ImagePart) -> Image.Image:
-    """Through the bytes that a web service gets, so that both see the same pixels."""
-    _, _, encoded = data_uri(part).partition(",")
+def _decoded(uri: str) -> Image.Image:
+    """From the bytes that a web service gets, so that both see the same pixels."""
+    _, _, encoded = uri.partition(",")
     return open_rgb(base64.b64decode(encoded))
 
 
@@ -436,8 +444,7 @@ def _alternatives(
         return ()
     tokens = first_V.topk(min(n_wanted, first_V.shape[0])).indices.tolist()
     tokens = tokens if sampled in tokens else [*tokens, sampled]
-    decode = loaded.processor.tokenizer.decode
-    pairs = [(decode([token]), float(first_V[token])) for token in tokens]
+    pairs = [(loaded.token_text(token), float(first_V[token])) for token in tokens]
     return tuple(pair for pair in pairs if pair[1] > -torch.inf)
 
 
