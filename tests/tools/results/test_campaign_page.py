@@ -19,6 +19,7 @@ from tests.tools.results.campaign_tables import (
     keep_training,
     table_file,
 )
+from tools.results.campaign.__main__ import main
 from tools.results.campaign.again import compared_rows
 from tools.results.campaign.evidence import Score, recipe_changes
 from tools.results.campaign.intervals import difference_over_seeds
@@ -241,6 +242,31 @@ def test_a_repeated_row_is_compared_prompt_by_prompt_and_step_by_step(tmp_path: 
     nothing_there = replace(campaign.evidence, folder_of_tables=tmp_path / "nothing")
     nothing = compared_rows(campaign, nothing_there, BASE)
     assert nothing == ["base: test: not there again"]
+
+
+def test_the_command_line_makes_the_page_of_kept_numbers_and_tells_how_far_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    campaign = complete(tmp_path)
+    folders = ["--evidence", str(tmp_path / "evidence"), "--work", str(tmp_path / "work")]
+    table = str(tmp_path / "toys.yaml")
+    page = write_campaign_page(campaign)
+    before = page.read_text()
+    page.unlink()
+    for words, code in (
+        (["--write-page"], 0),
+        (["--status"], 0),
+        ([], 0),
+        (["--only", "none"], 2),
+        (["--only", "one", "--seeds", "9"], 2),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([table, *words, *folders])
+        assert ended.value.code == code
+        assert page.read_text() == before
+    said = capsys.readouterr()
+    assert "minutes of processor spent\n" in said.out
+    assert "error: the table has no condition 'none'\nhint: one of base, one, other" in said.err
 
 
 def test_the_status_tells_what_is_kept_failed_and_left(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def campaign(folder: Path, *words: str) -> list[str]:
 
 
 @pytest.mark.whole
+@pytest.mark.timeout(1200)
 def test_a_campaign_goes_on_after_a_kill_and_a_row_from_scratch_has_the_same_scores(
     tmp_path: Path,
 ) -> None:
@@ -48,6 +49,7 @@ def test_a_campaign_goes_on_after_a_kill_and_a_row_from_scratch_has_the_same_sco
     first = subprocess.Popen(campaign(tmp_path), cwd=ROOT, env=environment, start_new_session=True)
     end = time.monotonic() + 300
     while not list(tmp_path.glob("work/toys/one/*/run/checkpoints/step-000001")):
+        assert first.poll() is None, "it ended before"
         assert time.monotonic() < end, "no checkpoint was saved"
         time.sleep(0.1)
     os.killpg(first.pid, signal.SIGKILL)

@@ -15,6 +15,7 @@ import argparse
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from alphabench.core.errors import AlphaBenchError
@@ -32,9 +33,9 @@ WORK = Path("runs/campaigns")
 _ONE_CORE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def main() -> None:
-    """Parse, do it, and say what failed."""
-    options = _parser().parse_args()
+def main(words: Sequence[str] | None = None) -> None:
+    """Parses the words of the command line, does it, and exits."""
+    options = _parser().parse_args(words)
     try:
         sys.exit(_run(options))
     except AlphaBenchError as error:
@@ -74,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.status:
         print(status_text(campaign))
         return 0
-    if options.write_campaign_page:
+    if options.write_page:
         print(write_campaign_page(campaign))
         return 0
     if options.only is not None:
