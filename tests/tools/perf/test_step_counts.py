@@ -40,6 +40,7 @@ def test_the_table_has_a_line_for_each_row() -> None:
 
 
 @pytest.mark.whole
+@pytest.mark.device
 @pytest.mark.timeout(1500)
 def test_each_alternative_takes_more_of_what_it_is_about() -> None:
     now, scored, alone, recomputed = map(step_counts, ALTERNATIVES)
