@@ -335,6 +335,40 @@ def resampled_means(
     return means
 
 
+def resampled_counts(n_units: int, settings: Bootstrap) -> NDArray[np.float64]:
+    """(1 + R, N): ones, then how often each of N units is among N - 1 resampled (Rao and Wu 1988).
+
+    A single unit says nothing about others: ones alone.
+    """
+    once = np.ones((1, n_units))
+    if n_units < 2:
+        return once
+    rng = np.random.default_rng([settings.seed, n_units])
+    chances = np.full(n_units, 1.0 / n_units)
+    counts_RN = rng.multinomial(n_units - 1, chances, size=settings.replicates)
+    return np.concatenate([once, counts_RN.astype(np.float64)])
+
+
+def estimate_of(
+    values: NDArray[np.float64], counts: Mapping[str, int], settings: Bootstrap
+) -> Estimate:
+    """An estimate from a figure's values for the rows of `resampled_counts`.
+
+    Args:
+        values: (1 + R,), the figure itself first. Replicates in which it is not finite are ignored.
+        counts: `n_samples`, `n_scored` and `n_expected`.
+        settings: of the bootstrap.
+
+    Returns:
+        None as its value where the figure does not exist or nothing was resampled.
+    """
+    value, replicates = float(values[0]), values[1:][np.isfinite(values[1:])]
+    if not np.isfinite(value) or not len(replicates):
+        return Estimate(value=None, low=None, high=None, **counts)
+    low, high = _quantiles(replicates, replicates, value, settings)
+    return Estimate(value=value, low=low, high=high, **counts)
+
+
 def _sums(clusters: Sequence[Cluster]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(K,) totals, and the numbers of verdicts that they sum."""
     total_K = np.array([c.total for c in clusters], dtype=np.float64)

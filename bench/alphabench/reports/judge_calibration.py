@@ -31,7 +31,7 @@ from alphabench.scenes.render import render
 from alphabench.scenes.scene_questions import QUESTION_KINDS, QuestionKind, scene_questions
 from alphabench.scenes.scene_sampling import random_scene
 from alphabench.scenes.spec import WORLD_VERSION
-from alphabench.statistics import DEFAULT, Bootstrap
+from alphabench.statistics import DEFAULT, Bootstrap, estimate_of, resampled_counts
 from alphabench.types import Estimate, Status
 
 ALL: Final = "all"
@@ -260,18 +260,18 @@ def _figures(answers: Sequence[KnownAnswer], settings: Bootstrap) -> JudgeMetric
     p_Q = np.array([answer.p_yes for answer in scored], dtype=np.float64)
     truth_Q = np.array([answer.truth for answer in scored], dtype=np.bool_)
     scenes, place_Q = np.unique([answer.scene for answer in scored], return_inverse=True)
-    times_RS = _draws(len(scenes), settings)
+    times_RS = resampled_counts(len(scenes), settings)
     counts = {"n_samples": len(scenes), "n_scored": len(scored), "n_expected": len(answers)}
 
     def estimate(formula: Callable[[_Scored], Floats]) -> Estimate:
         if not scored:
-            return _estimate(np.array([math.nan]), counts, settings)
+            return estimate_of(np.array([math.nan]), counts, settings)
         blocks = (times_RS[start : start + _BLOCK] for start in range(0, len(times_RS), _BLOCK))
         value_R = [
             formula(_Scored(p_Q=p_Q, truth_Q=truth_Q, weight_RQ=times_rS[:, place_Q]))
             for times_rS in blocks
         ]
-        return _estimate(np.concatenate(value_R), counts, settings)
+        return estimate_of(np.concatenate(value_R), counts, settings)
 
     return JudgeMetrics(
         accuracy=estimate(_accuracy),
@@ -281,28 +281,6 @@ def _figures(answers: Sequence[KnownAnswer], settings: Bootstrap) -> JudgeMetric
         gap=estimate(_gap),
         statuses=dict(Counter(answer.status for answer in answers)),
     )
-
-
-def _draws(n_scenes: int, settings: Bootstrap) -> Floats:
-    """(1 + R, S): ones, then the counts of S - 1 scenes resampled from S (Rao and Wu 1988)."""
-    once = np.ones((1, n_scenes))
-    if n_scenes < 2:
-        return once
-    rng = np.random.default_rng([settings.seed, n_scenes])
-    chances = np.full(n_scenes, 1.0 / n_scenes)
-    times_RS = rng.multinomial(n_scenes - 1, chances, size=settings.replicates)
-    return np.concatenate([once, times_RS.astype(np.float64)])
-
-
-def _estimate(value_R: Floats, counts: Mapping[str, int], settings: Bootstrap) -> Estimate:
-    """The first entry is the estimate; replicates in which it is undefined are ignored."""
-    value, replicates = float(value_R[0]), value_R[1:][np.isfinite(value_R[1:])]
-    # One scene shows nothing about the variation among scenes: there is no interval.
-    if not math.isfinite(value) or not len(replicates):
-        return Estimate(value=None, low=None, high=None, **counts)
-    tail = (1.0 - settings.level) / 2.0
-    low, high = (float(q) for q in np.quantile(replicates, [tail, 1.0 - tail]))
-    return Estimate(value=value, low=min(low, value), high=max(high, value), **counts)
 
 
 def _accuracy(scored: _Scored) -> Floats:

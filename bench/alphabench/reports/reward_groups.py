@@ -16,12 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alphabench.statistics import Bootstrap
+from alphabench.statistics import Bootstrap, estimate_of, resampled_counts
 from alphabench.types import Estimate
 
 Floats = NDArray[np.float64]
@@ -154,7 +153,7 @@ def reliability(groups: Sequence[RewardGroup], settings: Bootstrap) -> Reliabili
         return None
     squares_G4 = np.array(parts)
     n_repeats = groups[0].reward_IR.shape[1]
-    weights_RG = _resampled_weights(len(parts), settings)
+    weights_RG = resampled_counts(len(parts), settings)
     sums_R4 = weights_RG @ squares_G4
     noise_R = np.maximum(_ratio(sums_R4[:, 0], sums_R4[:, 1]), 0.0)
     spread_R = _ratio(sums_R4[:, 2], sums_R4[:, 3])
@@ -166,7 +165,7 @@ def reliability(groups: Sequence[RewardGroup], settings: Bootstrap) -> Reliabili
     }
     share_R = _ratio(signal_R, signal_R + noise_R)
     values_R = (np.sqrt(signal_R), np.sqrt(noise_R), share_R)
-    signal, noise, share = (_with_interval(value_R, counts, settings) for value_R in values_R)
+    signal, noise, share = (estimate_of(value_R, counts, settings) for value_R in values_R)
     return Reliability(signal=signal, noise=noise, share=share)
 
 
@@ -206,27 +205,6 @@ def _squares(group: RewardGroup) -> tuple[float, float, float, float] | None:
 
 def _n_complete(group: RewardGroup) -> int:
     return int(np.isfinite(group.reward_IR).all(axis=1).sum())
-
-
-def _resampled_weights(n_groups: int, settings: Bootstrap) -> Floats:
-    """(1 + replicates, G): ones, then how often each of G - 1 resampled prompts counts."""
-    once = np.ones((1, n_groups))
-    if n_groups < 2:
-        return once
-    rng = np.random.default_rng([settings.seed, n_groups])
-    chances = np.full(n_groups, 1.0 / n_groups)
-    times = rng.multinomial(n_groups - 1, chances, size=settings.replicates)
-    return np.concatenate([once, times.astype(np.float64)])
-
-
-def _with_interval(value_R: Floats, counts: dict[str, Any], settings: Bootstrap) -> Estimate:
-    """The first entry with quantiles of the others; None where it does not exist."""
-    value, others = float(value_R[0]), value_R[1:][np.isfinite(value_R[1:])]
-    if not math.isfinite(value) or not len(others):
-        return Estimate(value=None, low=None, high=None, **counts)
-    tail = (1.0 - settings.level) / 2.0
-    low, high = (float(one) for one in np.quantile(others, [tail, 1.0 - tail]))
-    return Estimate(value=value, low=min(low, value), high=max(high, value), **counts)
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
