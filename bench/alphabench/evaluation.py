@@ -51,6 +51,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
     layout: str | None = None,
     refine: str | None = None,
     refine_judge: str | Judge | None = None,
+    refine_from: str | None = None,
     limit: int | None = None,
     shard: str | None = None,
     seed: int = 0,
@@ -84,8 +85,11 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
         options: of the checkpoint, as `--set` has them: `{"steps": 28}`. For a function they are
             further arguments, for a loaded pipeline its sampling options.
         layout: of a folder of images, `images:DIR`.
-        refine: refine images: `always`, `self` or `oracle`, optionally followed by `:ROUNDS`.
-        refine_judge: the judge for `refine="self"`; None is the checkpoint itself.
+        refine: refine images: `always`, `self`, `resample` or `oracle`, optionally followed by
+            `:ROUNDS`.
+        refine_judge: the judge for `refine="self"` and `"resample"`; None is the checkpoint itself.
+        refine_from: a run folder whose images are refined, or `swapped:` and that folder; None
+            refines images of the checkpoint.
         limit: the number of samples, from all groups in proportion; the report is then partial.
         shard: only a part of the samples, such as `3/8`, in a folder of its own that stands
             beside the run's and ends with `.shard-3-of-8`; see `alphabench.analysis.merge_runs`.
@@ -118,6 +122,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
         wording=wording if wording is None else _wording(wording),
         refine=text_or_none("refine", refine),
         refine_judge=_judge(refine_judge, "refine_judge"),
+        refine_from=text_or_none("refine_from", refine_from),
         limit=None if limit is None else whole_number("limit", limit, least=1),
         seed=whole_number("seed", seed, least=0),
         shard=factories.open_shard(text_or_none("shard", shard)),

@@ -233,7 +233,8 @@ Refine = Annotated[
         "--refine",
         metavar="MODE[:ROUNDS]",
         help="Refine images: always; self = those that fail a check by the checkpoint or "
-        "--refine-judge; oracle = those that fail the benchmark's evaluator (upper bound).",
+        "--refine-judge; resample = the same, but generated anew (best of N); oracle = those that "
+        "fail the benchmark's evaluator (upper bound).",
         rich_help_panel=CHECKPOINT,
     ),
 ]
@@ -241,8 +242,17 @@ RefineJudge = Annotated[
     str | None,
     typer.Option(
         metavar="JUDGE",
-        help="The judge for --refine self (default: the checkpoint).",
+        help="The judge for --refine self and resample (default: the checkpoint).",
         autocompletion=complete_judge,
+        rich_help_panel=CHECKPOINT,
+    ),
+]
+RefineFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN",
+        help="Refine the images of this run folder, not the checkpoint's own; swapped:RUN gives "
+        "each prompt the image of another, as a control.",
         rich_help_panel=CHECKPOINT,
     ),
 ]

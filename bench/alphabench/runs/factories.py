@@ -165,22 +165,28 @@ def open_refined(
     judge: Judge | None,
     moves_judge: bool = False,
     open_evaluator: Callable[..., Evaluator],
+    initial: str | None = None,
 ) -> CheckpointFactory:
     """The checkpoint, followed by refinement of its images.
 
     Args:
         checkpoint: that generates the initial images.
-        refine: `always`, `self` or `oracle`, optionally followed by `:ROUNDS`.
-        judge: for `self`; None is the checkpoint itself.
+        refine: `always`, `self`, `resample` or `oracle`, optionally followed by `:ROUNDS`.
+        judge: for `self` and `resample`; None is the checkpoint itself.
         moves_judge: see `plan.open_evaluation`.
         open_evaluator: opens the benchmark's evaluator, for `oracle`.
+        initial: the run folder whose images are refined, or `swapped:` and that folder; None
+            refines images of the checkpoint.
     """
     from alphabench import registry
     from alphabench.runs import refinement
+    from alphabench.runs.initial_images import open_initial_images
 
     how = refinement.read_refinement(refine)
+    if initial is not None:
+        how = replace(how, initial=open_initial_images(initial))
     evaluator = None
-    if how.mode == "self":
+    if how.mode in refinement.CHECKED_MODES:
         how = how if judge is None else replace(how, judge=refinement.judge_title(judge))
         evaluator = refinement.judge_evaluator_factory(
             judge, registry.load("evaluator_factory", "dvreward"), moves_judge=moves_judge
@@ -188,7 +194,7 @@ def open_refined(
     elif judge is not None:
         raise AlphaBenchError(
             f"--refine-judge has no effect with --refine {how.mode}",
-            hint="use --refine self, or leave the judge out",
+            hint="use --refine self or resample, or leave the judge out",
         )
     elif how.mode == "oracle":
         evaluator = refinement.benchmark_evaluator_factory(open_evaluator)

@@ -33,7 +33,7 @@ class RunSettings:
     """What a run has as options besides its benchmark, its checkpoint and its devices.
 
     Raises:
-        AlphaBenchError: a limit that chooses nothing, or `refine_judge` without `refine`.
+        AlphaBenchError: a limit that chooses nothing, or a setting of `refine` without it.
     """
 
     judge: str | Judge | None = None
@@ -41,8 +41,10 @@ class RunSettings:
     """`name?key=value&...`; None takes the one that suits benchmark and checkpoint."""
     wording: Literal["official", "own"] | None = None
     refine: str | None = None
-    """`always`, `self` or `oracle`, optionally followed by `:ROUNDS`."""
+    """`always`, `self`, `resample` or `oracle`, optionally followed by `:ROUNDS`."""
     refine_judge: str | Judge | None = None
+    refine_from: str | None = None
+    """A run folder whose images are refined, or `swapped:` and that folder."""
     limit: int | None = None
     seed: int = 0
     shard: RunShard | None = None
@@ -61,6 +63,11 @@ class RunSettings:
             raise AlphaBenchError(
                 "--refine-judge is given without --refine",
                 hint="add --refine self, or leave out --refine-judge",
+            )
+        if self.refine is None and self.refine_from is not None:
+            raise AlphaBenchError(
+                "--refine-from is given without --refine",
+                hint="add --refine always, or leave out --refine-from",
             )
 
     def open_judge(self, judge: str | Judge | None, *, device: str) -> Judge | None:
@@ -147,6 +154,7 @@ def prepare_run(
             open_evaluator=partial(
                 evaluator_on_device, benchmark, oracle, judge, isinstance(settings.judge, str)
             ),
+            initial=settings.refine_from,
         )
     plan = plan_run(
         benchmark,

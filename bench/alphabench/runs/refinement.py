@@ -3,10 +3,14 @@
     always   every image is refined; the last one counts
     self     images that fail a check by the model itself or by a judge are refined; a refinement
              counts only if it scores higher. The benchmark's evaluator takes no part
+    resample as self, but images that fail are generated anew from the prompt alone: the best of
+             N by the same check, stopped at the first good one. The control for self, with the
+             same number of images in the first round
     oracle   images that the benchmark's evaluator marks wrong are refined. Users of a model do not
              have that evaluator: an upper bound, and labelled so wherever it appears
 
-Released code refines by the oracle (arXiv 2605.12495, `eval/gen`). Knows no benchmark's rules; the
+Initial images may be those of an earlier run (`initial_images`). Released code refines by the
+oracle (arXiv 2605.12495, `eval/gen`). Knows no benchmark's rules; the
 evaluator that decides is passed in.
 """
 
@@ -43,6 +47,7 @@ from alphabench.questions import (
     Reply,
     judge_on_device,
 )
+from alphabench.runs.initial_images import InitialImages
 from alphabench.runs.plan import CheckpointFactory
 from alphabench.runs.self_test import require_self_test
 from alphabench.runs.store import sha256_of
@@ -59,13 +64,16 @@ from alphabench.types import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Mode = Literal["always", "self", "oracle"]
+Mode = Literal["always", "self", "resample", "oracle"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+CHECKED_MODES: Final[tuple[Mode, ...]] = ("self", "resample")
+"""The better of two images counts, by a check of the checkpoint or of a judge."""
 GOOD_ENOUGH: Final = 0.9
-"""self: an image whose score is at least this is not refined."""
+"""self, resample: an image whose score is at least this stays as it is."""
 _LABELS: Final[Mapping[Mode, str]] = {
     "always": "refined always",
     "self": "refined by its own lights",
+    "resample": "resampled by its own lights",
     "oracle": "ORACLE-refined (upper bound)",
 }
 """Part of a run's identity: a judge in the check of `self` is identified apart from it."""
@@ -80,7 +88,9 @@ class Refinement:
     mode: Mode
     rounds: int = 1
     judge: str | None = None
-    """The name of the judge that checks images with `self`; None: the model itself."""
+    """The name of the judge in the check; None: the model itself."""
+    initial: InitialImages | None = None
+    """The images that are refined; None: the checkpoint generates them."""
 
     @property
     def label(self) -> str:
@@ -88,8 +98,11 @@ class Refinement:
 
         It names what decided: an image that a judge let pass is not the model's own choice.
         """
-        label = _LABELS[self.mode] if self.judge is None else f"refined by the judge {self.judge}"
-        return f"{label}, {self.rounds} round{'s' if self.rounds > 1 else ''}"
+        label = _LABELS[self.mode]
+        if self.judge is not None:
+            label = f"{label.partition(' ')[0]} by the judge {self.judge}"
+        given = "" if self.initial is None else f", {self.initial.label}"
+        return f"{label}, {self.rounds} round{'s' if self.rounds > 1 else ''}{given}"
 
 
 def read_refinement(text: str) -> Refinement:
@@ -158,9 +171,12 @@ class RefiningCheckpoint:
             **self.base.identity,
             "refine": f"{self.how.mode}:{self.how.rounds}",
             "refine.label": _LABELS[self.how.mode],
-            **self._refinable.refinement_identity(),
         }
-        if self.how.mode == "self":
+        if self.how.mode != "resample":
+            identity |= self._refinable.refinement_identity()
+        if self.how.initial is not None:
+            identity |= self.how.initial.identity
+        if self.how.mode in CHECKED_MODES:
             identity["refine.enough"] = repr(GOOD_ENOUGH)
         if self.open_evaluator is not None:
             evaluator = self._evaluator().identity
@@ -185,9 +201,20 @@ class RefiningCheckpoint:
             self, base=self.base.for_benchmark(benchmark), _loaded_evaluator=None
         )
 
+    def refusals(self, requests: Sequence[ImageRequest]) -> Mapping[str, str]:
+        """See `Selective`.
+
+        Raises:
+            AlphaBenchError: an initial image that was to be given is not there.
+        """
+        if self.how.initial is not None:
+            self.how.initial.check(requests)
+        return self.base.refusals(requests)
+
     def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
         """See `Generator`; an image that cannot be refined is returned unchanged."""
-        made = self.base.generate(requests)
+        given = self.how.initial
+        made = self.base.generate(requests) if given is None else given.open(requests)
         states = [
             None if isinstance(one, NotGenerated) else _State(request=request, image=one)
             for request, one in zip(requests, made, strict=True)
@@ -213,19 +240,12 @@ class RefiningCheckpoint:
         if self.how.mode == "always":
             return True
         return state.score is not None and state.score < (
-            GOOD_ENOUGH if self.how.mode == "self" else FULL_MARKS
+            GOOD_ENOUGH if self.how.mode in CHECKED_MODES else FULL_MARKS
         )
 
     def _refine(self, states: Sequence[_State], number: int) -> None:
-        tasks = [
-            RefineTask(
-                prompt=state.request.sample.prompt,
-                image=state.image,
-                seed=_seed(state.request.seed, number),
-            )
-            for state in states
-        ]
-        for state, result in zip(states, self._refiner().refine(tasks), strict=True):
+        make = self._resampled if self.how.mode == "resample" else self._refined
+        for state, result in zip(states, make(states, number), strict=True):
             state.next = result if isinstance(result, GenerationResult) else None
         tried = [state for state in states if state.next is not None]
         candidates = [
@@ -235,10 +255,36 @@ class RefiningCheckpoint:
         ]
         self._score(candidates)
         for state, candidate in zip(tried, candidates, strict=True):
-            state.take(candidate, best_of=self.how.mode == "self")
+            state.take(candidate, best_of=self.how.mode in CHECKED_MODES)
 
-    def _refiner(self) -> ImageRefiner:
-        return self._refinable.refiner(self.base.model())
+    def _refined(
+        self, states: Sequence[_State], number: int
+    ) -> Sequence[GenerationResult | NotGenerated]:
+        refiner: ImageRefiner = self._refinable.refiner(self.base.model())
+        return refiner.refine(
+            [
+                RefineTask(
+                    prompt=state.request.sample.prompt,
+                    image=state.image,
+                    seed=_seed(state.request.seed, number),
+                )
+                for state in states
+            ]
+        )
+
+    def _resampled(
+        self, states: Sequence[_State], number: int
+    ) -> list[GenerationResult | NotGenerated]:
+        requests = [
+            dataclasses.replace(state.request, seed=_seed(state.request.seed, number))
+            for state in states
+        ]
+        return [
+            one
+            if isinstance(one, NotGenerated)
+            else GenerationResult(image=one, thought=one.info.get(NOTES, {}).get("thought"))
+            for one in self.base.generate(requests)
+        ]
 
     def _evaluator(self) -> Evaluator:
         assert self.open_evaluator is not None
