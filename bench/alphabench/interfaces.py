@@ -198,6 +198,22 @@ class HasAddress(Protocol):
         ...
 
 
+@runtime_checkable
+class CanBeRetired(Protocol):
+    """A generator or judge behind an address, whose model the host may switch off."""
+
+    def check_retirement(self, *, asks_host: bool = True) -> None:
+        """Warn in the last days of the model, before anything is generated or asked.
+
+        Args:
+            asks_host: also look at the host's own list of models.
+
+        Raises:
+            AlphaBenchError: the host has switched it off.
+        """
+        ...
+
+
 class Evaluator(Protocol):
     """Scores images."""
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from alphabench.checkpoints.http import HttpCheckpoint, HttpOptions, Pacing
+from alphabench.checkpoints.http import HttpCheckpoint, Pacing
+from alphabench.checkpoints.http_options import HttpOptions
 from alphabench.remote.endpoint import parse_endpoint
 from alphabench.types import ImageRequest, Sample
 from tests.support.image_server import ImageServer, serve

@@ -15,7 +15,7 @@ from alphabench import registry
 from alphabench.checkpoints import (
     bagel_options,
     diffusers_options,
-    http,
+    http_options,
     janus,
     pick_checkpoint_kind,
     scene,
@@ -31,7 +31,7 @@ from tests.support.page_commands import ROOT, PageCommand
 OPTIONS: Final[dict[str, type]] = {
     "bagel": bagel_options.BagelOptions,
     "diffusers": diffusers_options.DiffusersOptions,
-    "http": http.HttpOptions,
+    "http": http_options.HttpOptions,
     "images": FolderOptions,
     "janus": janus.JanusOptions,
     "nano": bagel_options.BagelOptions,

@@ -56,6 +56,12 @@ class ImageServer:
     keys: list[str | None] = field(default_factory=list)
     image_keys: list[str | None] = field(default_factory=list)
     """Authorization headers of requests for images."""
+    models: list[dict[str, Any]] = field(default_factory=list)
+    """The entries of its list of models; without any it has no such list."""
+    listings: int = 0
+    """How often the list was read."""
+    model: str | None = None
+    """What successful answers say that answered."""
     busiest: int = 0
     """Most requests under way at once."""
     _under_way: int = 0
@@ -97,10 +103,16 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
                 return
             if self.path not in ("/v1/images/generations", "/v1/images/edits"):
                 step = Step(status=404, error={"message": "no such route"})
+            content = _with_model(_content(step, body, server.url), step, server.model)
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # had enough of it
-                self._answer(step.status, _content(step, body, server.url), step.headers)
+                self._answer(step.status, content, step.headers)
 
         def do_GET(self) -> None:
+            if self.path == "/v1/models":
+                server.listings += 1
+                listing = json.dumps({"data": server.models}).encode()
+                self._answer(200 if server.models else 404, listing, {})
+                return
             server.image_keys.append(self.headers.get("Authorization"))
             if server.image_steps:
                 step = server.image_steps.popleft()
@@ -132,6 +144,12 @@ def _form(content_type: str, content: bytes) -> dict[str, Any]:
         assert isinstance(value, bytes)
         fields[name] = value if part.get_filename() else value.decode()
     return fields
+
+
+def _with_model(content: bytes, step: Step, model: str | None) -> bytes:
+    if model is None or step.status != 200:
+        return content
+    return json.dumps({**json.loads(content), "model": model}).encode()
 
 
 def _content(step: Step, body: dict[str, Any], url: str) -> bytes:

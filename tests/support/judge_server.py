@@ -94,6 +94,7 @@ class JudgeServer:
         parallel: int | None = None,
         queue: bool = False,
         control: Script = lambda _: Say(),
+        models: list[dict[str, Any]] | None = None,
     ) -> None:
         """Serve.
 
@@ -103,7 +104,9 @@ class JudgeServer:
             model: the name it goes by.
             latency: seconds for each answer.
             parallel: answers at once; more are refused with 429, or wait with `queue`.
+            models: the entries of its list of models; None has no such list.
         """
+        self.models, self.listings = models, list[Headers]()
         self.script, self.model, self.latency, self.control = script, model, latency, control
         self.n_controls = 0
         self.parallel, self.queue = parallel, queue
@@ -148,6 +151,10 @@ class JudgeServer:
                      "twice": sum(n > 1 for n in self.answered.values()),
                      "most_busy": self.most_busy}  # fmt: skip
             return await self._send(writer, Say(body=json.dumps(stats).encode()), {})
+        if path == "/v1/models" and self.models is not None:
+            self.listings.append(headers)
+            listing = {"object": "list", "data": self.models}
+            return await self._send(writer, Say(body=json.dumps(listing).encode()), {})
         if path != "/v1/chat/completions":
             return await self._send(writer, error(404, f"no {path}"), {})
         key = hashlib.sha256(content).hexdigest()

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -24,15 +25,18 @@ from alphabench.checkpoints.http_images import (
     address_in,
     bytes_in,
     is_filtered,
-    read_item,
+    read_answer,
     revised_prompt,
 )
-from alphabench.checkpoints.http_silence import SilenceNotes
+from alphabench.checkpoints.http_options import HttpOptions, parse_size, settings_of
+from alphabench.checkpoints.http_silence import SilenceNotes, warn_user
 from alphabench.core.errors import AlphaBenchError, short_line
 from alphabench.core.options import fill, json_value
 from alphabench.remote import credentials
+from alphabench.remote.answering_model import AnsweringModel
 from alphabench.remote.compression import ACCEPT_ENCODING
 from alphabench.remote.endpoint import LOOPBACK, Endpoint, parse_endpoint, refuse_older_azure
+from alphabench.remote.model_listing import check_end, listed_model
 from alphabench.remote.responses import (
     TransientError,
     decode_image,
@@ -52,64 +56,6 @@ _MAX_FAILURES_BEFORE_SUCCESS: Final = 8
 _MAX_REDIRECTIONS: Final = 3
 _DOWNLOAD_ATTEMPTS: Final = 3
 """Attempts to download an image from its address."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpOptions:
-    """Options of a remote checkpoint. Further fields of the request are written `body.NAME`."""
-
-    size: str | None = None
-    """WIDTHxHEIGHT for requests that name no size; left out, the host chooses."""
-    other_size: Literal["refuse", "keep"] = "refuse"
-    """What to do with an image of another size than requested; the first one refused stops."""
-    quality: str | None = None
-    """As the host names it, such as `high`."""
-    response_format: Literal["b64_json", "url"] | None = None
-    """Ask for one form of answer; both are understood, and some models accept no such field."""
-    send_seed: bool = False
-    """Send the request's seed as `seed`, which only some hosts know."""
-    concurrency: int = 8
-    """Concurrent requests."""
-    timeout_seconds: float = 90.0
-    """For one attempt."""
-    attempts: int = 6
-    """Tries for one image, the first included."""
-    longest_wait_seconds: float = 120.0
-    """If the host asks to wait longer than this, the image fails."""
-    key_without_tls: bool = False
-    """Send the key over http:// to another machine, unencrypted."""
-
-    def __post_init__(self) -> None:
-        if self.concurrency < 1 or self.attempts < 1:
-            raise ValueError("concurrency and attempts must be 1 or more")
-        if not 0 < self.timeout_seconds <= 3600 or not 0 <= self.longest_wait_seconds <= 3600:
-            raise ValueError("timeout_seconds and longest_wait_seconds must be between 0 and 3600")
-        if self.size is not None:
-            parse_size(self.size)
-
-
-def _settings(options: HttpOptions) -> dict[str, str]:
-    chosen = {"size": options.size, "quality": options.quality}
-    return {
-        **{key: "chosen by the host" if value is None else value for key, value in chosen.items()},
-        "seed": "sent" if options.send_seed else "not sent",
-        "other_size": options.other_size,
-        "concurrency": str(options.concurrency),
-        "attempts": str(options.attempts),
-        "timeout_seconds": f"{options.timeout_seconds:g}",
-    }
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """`"1024x768"` -> `(1024, 768)`.
-
-    Raises:
-        ValueError: it is not two positive integers with an x between.
-    """
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ValueError(f"size is WIDTHxHEIGHT, not {text!r}")
-    return int(width), int(height)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +114,16 @@ class HttpCheckpoint:
     """Images that met only transient errors."""
     _stop_error: AlphaBenchError | None = field(default=None, init=False, repr=False)
     _silence: SilenceNotes = field(init=False, repr=False)
+    _answering: AnsweringModel = field(init=False, repr=False)
+    _is_known_to_serve: bool = field(default=False, init=False, repr=False)
+    """The model's end was looked up, once in a process."""
 
     def __post_init__(self) -> None:
+        self._answering = AnsweringModel(
+            expected=self.options.served_as or self.endpoint.model,
+            part="checkpoint",
+            option="--set served_as=",
+        )
         self._silence = SilenceNotes(address=self.address, attempts=self.options.attempts)
 
     @property
@@ -197,19 +151,22 @@ class HttpCheckpoint:
             identity["quality"] = self.options.quality
         if self.options.other_size == "keep":
             identity["other_size"] = "keep"
+        for key in ("served_as", "after_shutdown"):
+            if (value := getattr(self.options, key)) is not None:
+                identity[key] = value
         return identity | {f"{_BODY}{k}": json.dumps(v) for k, v in self.extra.items()}
 
     @property
     def settings(self) -> Mapping[str, str]:
         """See `ShowsSettings`."""
-        return _settings(self.options) | {
+        return settings_of(self.options) | {
             f"{_BODY}{k}": json.dumps(v) for k, v in self.extra.items()
         }
 
     @property
     def default_settings(self) -> Mapping[str, str]:
         """See `ShowsSettings`."""
-        return _settings(HttpOptions())
+        return settings_of(HttpOptions())
 
     def check_key(self) -> None:
         """Refuse a key that cannot be sent, or would be sent unencrypted.
@@ -230,6 +187,25 @@ class HttpCheckpoint:
                 hint="use https://, unset the key, or add --set key_without_tls=true",
             )
 
+    def check_retirement(self, *, asks_host: bool = True) -> None:
+        """See `CanBeRetired`; the host is asked once in a process."""
+        if self._is_known_to_serve:
+            return
+        today = datetime.fromtimestamp(self.pacing.now(), UTC).date()
+        listed = None
+        if asks_host:
+            key = self.find_key(self.endpoint.host)
+            listed = listed_model(self.endpoint, key=key, today=today)
+        check_end(
+            self.endpoint,
+            listed,
+            today=today,
+            part="checkpoint",
+            is_allowed=self.options.after_shutdown == "allow",
+            note=warn_user,
+        )
+        self._is_known_to_serve = asks_host
+
     def generate(self, requests: Sequence[ImageRequest]) -> list[Image | NotGenerated]:
         """See `Generator`.
 
@@ -240,6 +216,7 @@ class HttpCheckpoint:
         stop_error = self._stop_error
         if stop_error is not None:
             raise stop_error
+        self.check_retirement()
         timeout = httpx.Timeout(self.options.timeout_seconds, connect=20.0)
         # A proxy of the environment cannot reach servers on this machine.
         proxied = self.endpoint.host not in LOOPBACK
@@ -314,8 +291,10 @@ class HttpCheckpoint:
             return content
         if b'"error"' in content and (error := read_error(content)).is_stated and error.declines:
             return NotGenerated(status="refused", reason=self._clean(error.message))
-        item = read_item(content)
+        answer = read_answer(content)
         del content
+        self._answering.check(self._clean(answer.model))
+        item = answer.item
         if is_filtered(item):
             return NotGenerated(status="refused", reason="the host filtered the image")
         image = decode_image(self._encoded_image(client, item))

@@ -12,6 +12,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
@@ -33,8 +34,18 @@ _DATA_URI: Final = re.compile(r"data:([^,]*),", re.IGNORECASE)
 _URLSAFE: Final = str.maketrans("-_", "+/")
 
 
-def read_item(content: bytes) -> Mapping[str, Any]:
-    """The first object under `data`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagesAnswer:
+    """A response with one image."""
+
+    item: Mapping[str, Any]
+    """The first object under `data`."""
+    model: str
+    """Which model says that it answered; empty where the host names none, as OpenAI does."""
+
+
+def read_answer(content: bytes) -> ImagesAnswer:
+    """The response's image and model.
 
     Raises:
         TransientError: the body is no response of the images API, or an error.
@@ -52,8 +63,8 @@ def read_item(content: bytes) -> Mapping[str, Any]:
         raise TransientError(f"HTTP 200 with an error: {read_error(content).message}")
     if not isinstance(items, list) or not items or not isinstance(items[0], dict):
         raise TransientError("the answer holds no image")
-    item: Mapping[str, Any] = items[0]
-    return item
+    model = answer.get("model") if isinstance(answer, dict) else None
+    return ImagesAnswer(item=items[0], model=model if isinstance(model, str) else "")
 
 
 def is_filtered(item: Mapping[str, Any]) -> bool:

@@ -17,6 +17,11 @@ _SILENT_SECONDS: Final = 10.0
 _NOTE_SECONDS: Final = 60.0
 
 
+def warn_user(sentence: str) -> None:
+    """Print a sentence on the log of checkpoints."""
+    _LOG.warning(sentence)
+
+
 @dataclass(kw_only=True)
 class SilenceNotes:
     """One host; times are in seconds of any clock."""

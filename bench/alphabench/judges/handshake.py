@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.interfaces import Licensed
+from alphabench.interfaces import CanBeRetired, Licensed
 from alphabench.judges.parsing import HINT_WITHOUT_LOGPROBS, thinks
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText, yes_no_question
 from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Question
@@ -100,7 +100,9 @@ class VettedJudge:
         return self.judge.ask(questions)
 
     def shake_hands(self, needs: Capabilities) -> None:
-        """See `shake_hands`; the cache is checked before the first question."""
+        """See `shake_hands`; end of the model and cache are checked before the first question."""
+        if self.level != "off" and isinstance(self.tested, CanBeRetired):
+            self.tested.check_retirement()
         if isinstance(self.judge, Preparable):
             self.judge.prepare()
         shake_hands(self.tested, needs, level=self.level)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.interfaces import (
+    CanBeRetired,
     CountsMemory,
     Generator,
     HasAddress,
@@ -117,6 +118,10 @@ def preview(plan: RunPlan, evaluator: str, *, judge: Judge | None = None, device
     for address in _addresses(plan.generator, judge):
         obstacles.refusals += _without_key(address)
     images = _images(plan, stored)
+    if images.numbers["images"] - images.numbers["images_existing"] > len(plan.refusals):
+        obstacles.watch(partial(_check_served, plan.generator))
+    if asked is None or asked.numbers["judge_calls"]:
+        obstacles.watch(partial(_check_served, remote_judge_of(judge)))
     weights = _weights(plan.generator, device=device)
     settings = _settings(plan.generator)
     facts = {
@@ -311,6 +316,16 @@ def _addresses(generator: Generator, judge: Judge | None) -> list[str]:
     remote = remote_judge_of(judge)
     addresses = [] if remote is None else [remote.address]
     return [*([generator.address] if isinstance(generator, HasAddress) else []), *addresses]
+
+
+def _check_served(part: object) -> None:
+    """By what is known here: a preview asks no host.
+
+    Raises:
+        AlphaBenchError: the model of a generator or judge is switched off.
+    """
+    if isinstance(part, CanBeRetired):
+        part.check_retirement(asks_host=False)
 
 
 def _without_key(address: str) -> list[str]:

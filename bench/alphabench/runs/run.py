@@ -26,6 +26,7 @@ from alphabench.runs.plan import Evaluation, RunPlan, unscorable
 from alphabench.runs.progress import Progress, Silent, begin_phase, while_busy
 from alphabench.runs.reasons import frequent_reasons
 from alphabench.runs.run_pages import write_pages
+from alphabench.runs.self_test import require_served
 from alphabench.runs.sharding import unmerged_shards
 from alphabench.runs.store import BENCHMARK_FILE, RunFolder, StoredVerdict
 from alphabench.runs.stored_run import StoredRun
@@ -96,7 +97,10 @@ def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
     opener = scoring = None
     every = plan.all_samples
     folder = RunFolder.create(plan.root, plan.manifest) if plan.root.exists() else None
-    if not _is_finished(folder, plan, evaluation):
+    stored = None if folder is None else StoredRun.of(folder)
+    if not _has_all_images(stored, plan):
+        require_served(plan.generator)
+    if not _is_finished(stored, plan, evaluation):
         if reason := unscorable(plan, evaluation, device=work.devices[0]):
             work.progress.note(f"{reason}; they will count as failed")
         _share(plan.root, work)
@@ -132,14 +136,15 @@ def _keep_benchmark(benchmark: Benchmark, folder: RunFolder) -> None:
         folder.write_page(BENCHMARK_FILE, benchmark.portable)
 
 
-def _is_finished(folder: RunFolder | None, plan: RunPlan, evaluation: Evaluation) -> bool:
-    if folder is None:
-        return False
+def _has_all_images(stored: StoredRun | None, plan: RunPlan) -> bool:
     able = {request.id for request in plan.requests}.difference(plan.refusals)
-    stored = StoredRun.of(folder)
-    return able <= stored.images.keys() and not stored.unscored_images(
-        stored.samples(plan.all_samples), evaluation.id
-    )
+    return stored is not None and able <= stored.images.keys()
+
+
+def _is_finished(stored: StoredRun | None, plan: RunPlan, evaluation: Evaluation) -> bool:
+    if stored is None or not _has_all_images(stored, plan):
+        return False
+    return not stored.unscored_images(stored.samples(plan.all_samples), evaluation.id)
 
 
 def generate_images(

@@ -1,13 +1,27 @@
-"""Runs an evaluator's self-test; any failure becomes one user-facing error. Knows no evaluator."""
+"""Checks before the first image: the evaluator's self-test, and that a hosted model is served.
+
+Any failure becomes one user-facing error. Knows no evaluator and no host.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from alphabench.core.errors import AlphaBenchError, from_os_error
+from alphabench.interfaces import CanBeRetired
 
 if TYPE_CHECKING:
-    from alphabench.interfaces import Evaluator
+    from alphabench.interfaces import Evaluator, Generator
+
+
+def require_served(generator: Generator) -> None:
+    """Refuse a hosted checkpoint that has ended, before a judge is asked anything for it.
+
+    Raises:
+        AlphaBenchError: its host has switched it off.
+    """
+    if isinstance(generator, CanBeRetired):
+        generator.check_retirement()
 
 
 def require_self_test(evaluator: Evaluator) -> None:

@@ -112,11 +112,6 @@ def test_the_key_is_in_no_identity_repr_or_pickle(key: str) -> None:
         assert key not in form
 
 
-def test_a_model_that_was_switched_off_is_refused() -> None:
-    with pytest.raises(AlphaBenchError, match="switched off"):
-        opened("https://api.openai.com/v1#gpt-4o-2024-05-13")
-
-
 def test_openai_itself_is_told_the_bound_by_its_newer_name() -> None:
     assert opened("https://api.openai.com/v1#gpt-9").fixed_fields["token_field"] == (
         "max_completion_tokens"

@@ -176,10 +176,10 @@ def read_completion(
         finish = FILTERED
     elif not (text.strip() or thought or first_token or is_cut(finish)):
         raise TransientError("the reply is empty")
-    usage, reported = _object(parsed.get("usage")), parsed.get("model")
+    usage = _object(parsed.get("usage"))
     return Reply(
         text=clean(str(refusal or text)),
-        model=clean(reported if isinstance(reported, str) else ""),
+        model=clean(_model_in(parsed)),
         first_token=first_token,
         fingerprint=_optional_text(parsed.get("system_fingerprint"), clean),
         finish_reason=None if finish is None else clean(finish),
@@ -331,6 +331,17 @@ def _status_in(error: Any, body: bytes) -> int:
     if "rate_limit" in str(fields.get("code") or fields.get("type")):
         return 429
     return 400 if read_error(body).declines else 502
+
+
+def _model_in(parsed: Mapping[str, Any]) -> str:
+    """The model that answered, else an empty text.
+
+    Gateways that repeat the requested name in `model` may hand on Gemini's `modelVersion`.
+    """
+    version, model = parsed.get("modelVersion"), parsed.get("model")
+    if isinstance(version, str) and re.match(r"(models/)?[a-z]+-", version):
+        return version
+    return model if isinstance(model, str) else ""
 
 
 def _finish_of(choice: Mapping[str, Any]) -> str | None:

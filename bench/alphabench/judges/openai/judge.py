@@ -21,9 +21,7 @@ from alphabench.judges.openai.batched_store import StoreReplies
 from alphabench.judges.openai.budget import Prices, SpendingAccount
 from alphabench.judges.openai.chat_api import OMITTABLE, THINKING_FIELD
 from alphabench.judges.openai.chat_client import ChatClient
-from alphabench.judges.openai.deprecations import refuse_if_retired
 from alphabench.judges.openai.health import Health, JudgeRecord
-from alphabench.judges.openai.model_name import AnsweringModel
 from alphabench.judges.openai.openai_options import OpenAIOptions
 from alphabench.judges.openai.ordered_stream import in_order
 from alphabench.judges.openai.rate_limit import Clock, ConcurrencyLimit
@@ -31,7 +29,9 @@ from alphabench.judges.openai.session import ReplicaState, Session
 from alphabench.judges.parsing import unscored
 from alphabench.questions import Answer, Capabilities, JudgeUsage, Question
 from alphabench.remote import credentials
+from alphabench.remote.answering_model import AnsweringModel
 from alphabench.remote.endpoint import LOOPBACK, Endpoint, parse_endpoint, refuse_older_azure
+from alphabench.remote.model_listing import ListedModel, check_end, listed_model
 
 _LOG: Final = logging.getLogger("alphabench.judges")
 """Notes for the user while the run waits; written to standard error by default."""
@@ -64,6 +64,10 @@ class OpenAIJudge:
     """What is known of each replica so far: how fast it takes requests, whether it answers."""
     record: JudgeRecord = field(init=False, repr=False)
     answering: AnsweringModel = field(init=False, repr=False)
+    listed: dict[str, ListedModel | None] = field(default_factory=dict, init=False, repr=False)
+    """Host -> what it said about the model's end, where it was asked."""
+    notes: set[str] = field(default_factory=set, init=False, repr=False)
+    """Sentences that the user was told already."""
 
     def __post_init__(self) -> None:
         options = self.options
@@ -123,6 +127,7 @@ class OpenAIJudge:
             "top_logprobs": options.top_logprobs,
             "thinking": options.thinking,
             "thoughts": None if options.thoughts == "strip" else options.thoughts,
+            "after_shutdown": options.after_shutdown,
             **dict.fromkeys(options.omitted, "omit"),
         }
         return {
@@ -161,12 +166,37 @@ class OpenAIJudge:
             "extra_tokens": self.options.extra_tokens,
         }
 
+    def check_retirement(self, *, asks_host: bool = True) -> None:
+        """See `CanBeRetired`; a host is asked once, whatever the number of its replicas."""
+        today = datetime.fromtimestamp(self.clock.wall(), UTC).date()
+        for host, endpoint in {one.host: one for one in self.replicas}.items():
+            if asks_host:
+                self.listed[host] = listed_model(endpoint, key=self.find_key(host), today=today)
+            check_end(
+                endpoint,
+                self.listed.get(host),
+                today=today,
+                part="judge",
+                is_allowed=self.options.after_shutdown == "allow",
+                note=self._note_once,
+            )
+
+    def _note_once(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.add(sentence)
+            _LOG.warning(sentence)
+
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
         """See `Judge.ask`."""
         return self.ask_and_store(questions, lambda _: None)
 
     def ask_and_store(self, questions: Iterable[Question], store: StoreReplies) -> Iterator[Answer]:
-        """`ask`, with every reply given to `store` on arrival, whether or not it is used."""
+        """`ask`, with every reply given to `store` on arrival, whether or not it is used.
+
+        Raises:
+            AlphaBenchError: the model's last day has passed since the handshake.
+        """
+        self.check_retirement(asks_host=False)
 
         async def open_session() -> Session:
             client = ChatClient(
@@ -195,8 +225,7 @@ def open_openai(location: str, *, options: Mapping[str, str], device: str) -> Op
     """`http://host:8000/v1#model`, or several addresses with commas between; asks nothing yet.
 
     Raises:
-        AlphaBenchError: a malformed address, an unknown option, a retired model, or a key that
-            others could read.
+        AlphaBenchError: a malformed address, an unknown option, or a key that others could read.
     """
     del device
     refuse_older_azure(location, options)
@@ -215,8 +244,6 @@ def open_openai(location: str, *, options: Mapping[str, str], device: str) -> Op
         extra={key: json_value(value) for key, value in sorted(extra.items())},
     )
     _check_keys(judge)
-    for endpoint in judge.replicas:
-        refuse_if_retired(endpoint.model, datetime.now(UTC).date(), host=endpoint.host)
     return judge
 
 

@@ -24,6 +24,8 @@ class OpenAIOptions:
     """A host that asks to wait longer than this stops the run."""
     served_as: str | None = None
     """The name under which the judge answers, if it differs from the requested one."""
+    after_shutdown: Literal["allow"] | None = None
+    """allow: ask the model after the day on which its host switches it off; for the identity."""
     images_per_question: int = 8
     """Images that it takes in one question."""
     logprobs: bool = True

@@ -26,11 +26,11 @@ from alphabench.judges.openai.chat_client import (
     StrangeAnswerError,
 )
 from alphabench.judges.openai.health import Health, JudgeRecord
-from alphabench.judges.openai.model_name import AnsweringModel
 from alphabench.judges.openai.rate_limit import Clock, ConcurrencyLimit, Gate
 from alphabench.judges.parsing import read_reply, unscored
 from alphabench.judges.yesno import YesNoText
 from alphabench.questions import Answer, Question, Reply, ReplySampling
+from alphabench.remote.answering_model import AnsweringModel
 from alphabench.remote.endpoint import Endpoint
 from alphabench.remote.responses import TransientError
 from alphabench.remote.transport import Transport, UnreachableError

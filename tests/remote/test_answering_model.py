@@ -6,7 +6,7 @@ import pytest
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.openai.judge import open_openai
-from alphabench.judges.openai.model_name import AnsweringModel
+from alphabench.remote.answering_model import AnsweringModel
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,15 @@ def test_a_model_that_changes_within_a_run_stops_it() -> None:
     model.check("qwen3-vl-2026-01-31")
     with pytest.raises(AlphaBenchError, match="changed"):
         model.check("qwen3-vl-2026-02-01")
+
+
+def test_names_without_a_date_and_other_cases_are_no_change() -> None:
+    model = AnsweringModel(expected="gpt-4.1")
+    for reported in ("gpt-4.1", "gpt-4.1-2025-04-14", "GPT-4.1", "gpt-4.1-2025-04-14", ""):
+        model.check(reported)
+
+
+def test_geminis_prefix_is_no_other_name() -> None:
+    AnsweringModel(expected="gemini-2.5-pro").check("models/gemini-2.5-pro")
+    with pytest.raises(AlphaBenchError, match="answered"):
+        AnsweringModel(expected="gemini-2.5-flash").check("models/gemini-2.5-flash-lite")
