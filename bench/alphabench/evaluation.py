@@ -88,6 +88,7 @@ def evaluate(  # noqa: PLR0913 - an argument is an option of `alphabench run`
         refine: refine images: `always`, `self`, `resample` or `oracle`, optionally followed by
             `:ROUNDS`.
         refine_judge: the judge for `refine="self"` and `"resample"`; None is the checkpoint itself.
+            With `"always"` its scores before and after are noted with each image.
         refine_from: a run folder whose images are refined, or `swapped:` and that folder; None
             refines images of the checkpoint.
         limit: the number of samples, from all groups in proportion; the report is then partial.

@@ -49,6 +49,6 @@ def test_mistakes_are_sentences(base: Path, tmp_path: Path) -> None:
     with pytest.raises(AlphaBenchError, match="'alway'"):
         run(base, "--refine", "alway", "--out", tmp_path / "a")
     with pytest.raises(AlphaBenchError, match="has no effect"):
-        run(base, "--refine", "always", "--refine-judge", "scripted:", "--out", tmp_path / "b")
+        run(base, "--refine", "oracle", "--refine-judge", "scripted:", "--out", tmp_path / "b")
     with pytest.raises(AlphaBenchError, match="cannot refine"):
         run("scene:", "--refine", "always", "--out", tmp_path / "c")

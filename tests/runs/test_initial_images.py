@@ -205,3 +205,19 @@ def test_images_of_other_prompts_are_refused(given: Path, requests: list[ImageRe
     ]
     with pytest.raises(AlphaBenchError, match="not for 'a picture of a fox'"):
         open_initial_images(str(given)).check(other)
+
+
+def test_a_judge_beside_always_notes_its_scores_and_decides_nothing(
+    base: Path, requests: list[ImageRequest]
+) -> None:
+    answers = itertools.count(1)
+    judge = ScriptedJudge(lambda _: 1 / next(answers))
+    (noted,) = refined(base, "always", requests[:1], judge=judge)
+    (plain,) = refined(base, "always", requests[:1])
+    assert np.array_equal(np.asarray(noted), np.asarray(plain))
+    (entry,) = noted.info[NOTES]["refinement"]
+    assert entry["kept"]
+    assert entry["before"] > entry["after"] > 0
+    checkpoint = checkpoint_factory(str(base))
+    named = open_refined(checkpoint, "always", judge=judge, open_evaluator=no_evaluator)
+    assert named.name.startswith("refined always, 1 round: ")

@@ -242,7 +242,8 @@ RefineJudge = Annotated[
     str | None,
     typer.Option(
         metavar="JUDGE",
-        help="The judge for --refine self and resample (default: the checkpoint).",
+        help="The judge for --refine self and resample (default: the checkpoint); with always its "
+        "scores are noted.",
         autocompletion=complete_judge,
         rich_help_panel=CHECKPOINT,
     ),

@@ -172,7 +172,8 @@ def open_refined(
     Args:
         checkpoint: that generates the initial images.
         refine: `always`, `self`, `resample` or `oracle`, optionally followed by `:ROUNDS`.
-        judge: for `self` and `resample`; None is the checkpoint itself.
+        judge: for `self` and `resample`; None is the checkpoint itself. With `always` its scores
+            are noted.
         moves_judge: see `plan.open_evaluation`.
         open_evaluator: opens the benchmark's evaluator, for `oracle`.
         initial: the run folder whose images are refined, or `swapped:` and that folder; None
@@ -186,7 +187,7 @@ def open_refined(
     if initial is not None:
         how = replace(how, initial=open_initial_images(initial))
     evaluator = None
-    if how.mode in refinement.CHECKED_MODES:
+    if how.mode in refinement.CHECKED_MODES or (how.mode == "always" and judge is not None):
         how = how if judge is None else replace(how, judge=refinement.judge_title(judge))
         evaluator = refinement.judge_evaluator_factory(
             judge, registry.load("evaluator_factory", "dvreward"), moves_judge=moves_judge
@@ -194,7 +195,7 @@ def open_refined(
     elif judge is not None:
         raise AlphaBenchError(
             f"--refine-judge has no effect with --refine {how.mode}",
-            hint="use --refine self or resample, or leave the judge out",
+            hint="use --refine self, resample or always, or leave the judge out",
         )
     elif how.mode == "oracle":
         evaluator = refinement.benchmark_evaluator_factory(open_evaluator)

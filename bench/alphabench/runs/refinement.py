@@ -1,6 +1,7 @@
 """Self-reflective refinement: generate, describe what is wrong, and generate again.
 
-    always   every image is refined; the last one counts
+    always   every image is refined; the last one counts. A judge that is named scores the images
+             and decides nothing
     self     images that fail a check by the model itself or by a judge are refined; a refinement
              counts only if it scores higher. The benchmark's evaluator takes no part
     resample as self, but images that fail are generated anew from the prompt alone: the best of
@@ -88,7 +89,8 @@ class Refinement:
     mode: Mode
     rounds: int = 1
     judge: str | None = None
-    """The name of the judge in the check; None: the model itself."""
+    """The name of the judge in the check; None: the model itself. With `always` it decides nothing:
+    its scores are noted."""
     initial: InitialImages | None = None
     """The images that are refined; None: the checkpoint generates them."""
 
@@ -99,7 +101,7 @@ class Refinement:
         It names what decided: an image that a judge let pass is not the model's own choice.
         """
         label = _LABELS[self.mode]
-        if self.judge is not None:
+        if self.judge is not None and self.mode in CHECKED_MODES:
             label = f"{label.partition(' ')[0]} by the judge {self.judge}"
         given = "" if self.initial is None else f", {self.initial.label}"
         return f"{label}, {self.rounds} round{'s' if self.rounds > 1 else ''}{given}"
@@ -130,7 +132,7 @@ def refined_checkpoint(
     Args:
         checkpoint: of a model that edits, thinks and answers.
         how: the settings.
-        open_evaluator: the evaluator that decides; None for `always`.
+        open_evaluator: the evaluator that decides, or with `always` only scores; None for none.
     """
     return CheckpointFactory(
         name=f"{how.label}: {checkpoint.name}",
@@ -295,7 +297,7 @@ class RefiningCheckpoint:
 
     def _score(self, states: Sequence[_State]) -> None:
         """Score images; an unscored one is neither better nor worse."""
-        if self.how.mode == "always" or not states:
+        if self.open_evaluator is None or not states:
             return
         evaluator = self._evaluator()
         if not self._is_tested:
