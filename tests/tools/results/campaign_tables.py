@@ -66,10 +66,16 @@ def keep_training(campaign: Campaign, cell: TableCell, *, rewards: Sequence[floa
     campaign.evidence.save_training(cell, kept)
 
 
-def keep_scores(campaign: Campaign, cell: TableCell, scores: Sequence[Sequence[Score]]) -> None:
-    """Scores of the evaluation `test`, a row for each of `SAMPLES`."""
+def keep_scores(
+    campaign: Campaign,
+    cell: TableCell,
+    scores: Sequence[Sequence[Score]],
+    name: str = "test",
+    **more: Any,
+) -> None:
+    """Scores of an evaluation, a row for each of `SAMPLES`."""
     kept = KeptEvaluation(
-        plan=evaluations_of(campaign.table, cell)["test"],
+        plan=evaluations_of(campaign.table, cell)[name],
         benchmark="geneval@1:mini",
         data_digest="0" * 64,
         evaluator={"detector": "tiny"},
@@ -77,5 +83,6 @@ def keep_scores(campaign: Campaign, cell: TableCell, scores: Sequence[Sequence[S
         processor_seconds=30.0,
         samples=[(sample.id, sample.group) for sample in SAMPLES],
         scores=scores,
+        **more,
     )
-    campaign.evidence.save_evaluation(cell, "test", kept)
+    campaign.evidence.save_evaluation(cell, name, kept)

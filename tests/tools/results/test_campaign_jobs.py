@@ -40,7 +40,7 @@ def test_a_failure_is_told_with_its_sentence_and_stops_only_what_needs_it(tmp_pa
     wrong = "import sys; print('error: no such thing'); print('hint: none'); sys.exit(2)"
     jobs = [
         job(tmp_path, "wrong", wrong),
-        job(tmp_path, "after", "print(1)", needs="wrong"),
+        job(tmp_path, "after", "print(1)", needs=("right", "wrong")),
         job(tmp_path, "right", "sum(range(3_000_000))", keep=spent.append),
     ]
     outcome, said = run(*jobs)
@@ -72,7 +72,10 @@ def test_results_that_cannot_be_kept_are_a_failure(tmp_path: Path) -> None:
 def test_so_many_run_at_once_and_each_after_what_it_needs(tmp_path: Path) -> None:
     times = "import time; print(time.time()); time.sleep(0.3); print(time.time())"
     names = ["a", "b", "c"]
-    jobs = [job(tmp_path, "d", times, needs="a"), *(job(tmp_path, name, times) for name in names)]
+    jobs = [
+        job(tmp_path, "d", times, needs=("a",)),
+        *(job(tmp_path, name, times) for name in names),
+    ]
     assert sorted(run(*jobs, at_once=2)[0].done) == ["a", "b", "c", "d"]
     spans = {one.name: [float(t) for t in one.log.read_text().split()] for one in jobs}
     assert spans["d"][0] > spans["a"][1]

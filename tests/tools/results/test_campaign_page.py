@@ -190,7 +190,7 @@ def test_a_finished_training_and_its_run_become_kept_numbers(tmp_path: Path) -> 
     assert kept.processor_seconds == 16.0
     assert campaign.training_state(ONE) == "kept"
     assert str(folder / "checkpoints" / "step-000002" / "ema") in evaluation.words
-    assert evaluation.needs == training.name
+    assert evaluation.needs == (training.name,)
     out = Path(evaluation.words[-1])
     out.parent.mkdir(parents=True, exist_ok=True)
     answers: dict[int, Answer] = {0: 1.0, 1: ("refused", "no")}

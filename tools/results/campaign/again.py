@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tools.results.campaign.evidence import Evidence, KeptEvaluation, KeptTraining
-from tools.results.campaign.jobs import JobOutcomes, run_all_jobs
+from tools.results.campaign.jobs import Job, JobOutcomes, run_all_jobs
 from tools.results.campaign.plan import Campaign
 from tools.results.campaign.table import TableCell, evaluations_of
 
@@ -28,13 +28,20 @@ def repeat_rows(
     """Trains and evaluates these cells in `scratch`, and reports whether they are as before."""
     evidence = replace(campaign.evidence, folder_of_tables=scratch / "evidence")
     own = replace(campaign, work=scratch / "work", evidence=evidence)
-    wanted = {cell.name for cell in cells}
-    jobs = [job for job in own.jobs() if job.name.partition(":")[0] in wanted]
+    jobs = jobs_of_cells(own, cells)
     outcome = run_all_jobs(jobs, at_once=at_once, environment=environment, report=report)
     for cell in cells:
         for line in compared_rows(campaign, own.evidence, cell):
             report(line)
     return outcome
+
+
+def jobs_of_cells(campaign: Campaign, cells: list[TableCell]) -> list[Job]:
+    """Of these cells, and those that make the images which they refine."""
+    every, wanted = campaign.jobs(), {cell.name for cell in cells}
+    chosen = {job.name for job in every if job.name.partition(":")[0] in wanted}
+    chosen |= {one for job in every if job.name in chosen for one in job.needs}
+    return [job for job in every if job.name in chosen]
 
 
 def compared_rows(campaign: Campaign, other: Evidence, cell: TableCell) -> list[str]:

@@ -20,7 +20,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -34,6 +34,19 @@ Score = float | str
 _DIGITS: Final = 5
 _FREE: Final = ("about", "training.seed", "training.logging")
 """Keys of a recipe that distinguish no condition."""
+
+
+class Judged(NamedTuple):
+    """What a judge gave the images of a sample before and after refinement."""
+
+    images: int
+    """That have both scores."""
+    first: float
+    """Sum of the scores of the images that were refined."""
+    last: float
+    """Sum of the scores of the refined ones."""
+    worse: int
+    """How many refined ones score lower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +79,12 @@ class KeptEvaluation:
     """Id and group."""
     scores: Sequence[Sequence[Score]]
     """One row a sample, one score a verdict."""
+    initial_images: str = ""
+    """Digest of the images that were given to be refined."""
+    images: int | None = None
+    """Images that were generated or given, discarded ones too; None where that was not kept."""
+    judged: Sequence[Judged] = ()
+    """By sample, where a judge scored first and last images; else empty."""
 
     def clusters(self) -> list[Cluster]:
         """The scores by sample; states count as expected and not scored."""
@@ -134,6 +153,9 @@ class Evidence:
             "versions": dict(kept.versions),
             "processor_seconds": round(kept.processor_seconds, 1),
             "samples": file,
+            **({"initial_images": kept.initial_images} if kept.initial_images else {}),
+            **({} if kept.images is None else {"images": kept.images}),
+            **({"judged": _one_line(kept.judged)} if kept.judged else {}),
         }
         rows = ",\n".join(json.dumps([_short(one) for one in row]) for row in kept.scores)
         text = _json(about).rstrip("}\n") + f',\n "scores": [\n{rows}\n]}}\n'
@@ -147,11 +169,13 @@ class Evidence:
         stored = json.loads(path.read_text("utf-8"))
         file = stored.pop("samples")
         plan = build_settings(EvaluationPlan, stored.pop("plan"))
+        judged = [Judged(*one) for one in json.loads(stored.pop("judged", "[]"))]
         text = (self._condition(cell).parent / "samples" / file).read_text("utf-8")
         listed = csv.reader(io.StringIO(text))
         return KeptEvaluation(
             plan=plan,
             samples=[(sample, group) for sample, group in list(listed)[1:]],
+            judged=judged,
             **stored,
         )
 
@@ -203,6 +227,12 @@ def _rows(text: str) -> Iterator[dict[str, float]]:
 
 def _digits(value: float) -> str:
     return str(int(value)) if value == int(value) else f"{value:.{_DIGITS}g}"
+
+
+def _one_line(judged: Sequence[Judged]) -> str:
+    """As text in JSON, which would else have a line for each number."""
+    rows = [[n, round(first, 3), round(last, 3), worse] for n, first, last, worse in judged]
+    return json.dumps(rows, separators=(",", ":"))
 
 
 def _short(score: Score) -> Score:

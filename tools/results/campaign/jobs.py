@@ -43,8 +43,8 @@ class Job:
 
     An AlphaBenchError from it is the job's failure.
     """
-    needs: str | None = None
-    """The job that must succeed before."""
+    needs: tuple[str, ...] = ()
+    """Jobs that must succeed before."""
 
     @property
     def log(self) -> Path:
@@ -123,11 +123,11 @@ def run_all_jobs(
                 if (seconds := _seconds_if_ended(process)) is not None:
                     _conclude(running.pop(process), process.returncode, seconds, outcome, report)
             for job in list(waiting):
-                if job.needs in outcome.failed:
+                if failed := [one for one in job.needs if one in outcome.failed]:
                     waiting.remove(job)
-                    outcome.failed[job.name] = f"{job.needs} failed"
+                    outcome.failed[job.name] = f"{failed[0]} failed"
                     continue
-                ready = job.needs not in names or job.needs in outcome.done
+                ready = all(one not in names or one in outcome.done for one in job.needs)
                 if not ready or len(running) >= at_once:
                     continue
                 if (started := _start(job, environment)) is not None:

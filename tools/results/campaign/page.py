@@ -14,10 +14,11 @@ from typing import Final
 from alphabench import open_benchmark
 from alphabench.core.writing import replace_file
 from alphabench.reports.comparison import ComparisonBasis, basis_of, is_distinguishable, signed
-from alphabench.reports.markdown import NOTHING, Align, inline, interval, markdown_table, number
+from alphabench.reports.markdown import NOTHING, inline, interval, markdown_table, number
 from alphabench.statistics import mean_of_groups
 from alphabench.types import Estimate
 from alphatrainers.reporting.svg import Chart, Line, svg
+from tools.results.campaign.contrast_page import aligned, contrast_sections
 from tools.results.campaign.evidence import KeptEvaluation, KeptTraining
 from tools.results.campaign.intervals import difference_over_seeds, mean_over_seeds
 from tools.results.campaign.plan import Campaign
@@ -90,13 +91,20 @@ def write_campaign_page(campaign: Campaign) -> Path:
     if table.design:
         parts.append(f"**Design.** {table.design.strip()}")
     parts += [DESIGN, "## Conditions", _conditions_table(campaign)]
-    for name, scored in _scored(campaign).items():
+    every = _scored(campaign)
+    for name, scored in every.items():
         plan = table.evaluations[name]
-        weights = f"weights `{plan.weights}`" + (f", {' '.join(plan.options)}" * bool(plan.options))
+        more = [*plan.options, *([f"images of {plan.initial}"] if plan.initial else [])]
+        weights = f"weights `{plan.weights}`" + f", {' '.join(more)}" * bool(more)
         parts += [f"## {name}: {plan.benchmark}, {weights}", _score_table(campaign, scored)]
         if differences := _difference_table(campaign, scored):
             parts += ["Differences, paired by prompt and by seed:", differences]
         parts += ["By task:", _task_table(campaign, scored)]
+    parts += contrast_sections(
+        table,
+        {name: scored.by_condition for name, scored in every.items()},
+        {name: scored.basis for name, scored in every.items()},
+    )
     trainings = _trainings(campaign)
     if trainings:
         parts += [
@@ -182,7 +190,7 @@ def _score_table(campaign: Campaign, scored: _Scored) -> str:
             ]
         )
     head = ["condition", "seeds", "mean over seeds", "each seed", "scored"]
-    return markdown_table(head, rows, _aligned(head, left=2))
+    return markdown_table(head, rows, aligned(head, left=2))
 
 
 def _counted(runs: Iterable[KeptEvaluation]) -> str:
@@ -213,7 +221,7 @@ def _difference_table(campaign: Campaign, scored: _Scored) -> str | None:
             ]
         )
     head = ["difference", "seeds", "prompts", "value", "interval excludes 0"]
-    return markdown_table(head, rows, _aligned(head, left=1)) if rows else None
+    return markdown_table(head, rows, aligned(head, left=1)) if rows else None
 
 
 def _signed_interval(one: Estimate) -> str:
@@ -231,7 +239,7 @@ def _task_table(campaign: Campaign, scored: _Scored) -> str:
             ]
             rows.append([name, *cells])
     head = ["condition", *map(inline, groups)]
-    return markdown_table(head, rows, _aligned(head, left=1))
+    return markdown_table(head, rows, aligned(head, left=1))
 
 
 def _metrics_table(campaign: Campaign, trainings: dict[str, list[KeptTraining]]) -> str:
@@ -252,7 +260,7 @@ def _metrics_table(campaign: Campaign, trainings: dict[str, list[KeptTraining]])
             ]
         )
     head = ["condition", "seeds", "steps", "images", *map(inline, metrics), "processor, min"]
-    return markdown_table(head, rows, _aligned(head, left=1))
+    return markdown_table(head, rows, aligned(head, left=1))
 
 
 def _first_and_last(metric: str, kept: Sequence[KeptTraining]) -> str:
@@ -328,7 +336,3 @@ def _commands(campaign: Campaign) -> str:
             f"{command} --only {first.condition} --seeds {first.seed}",
         ]
     return "\n".join([*lines, "```"])
-
-
-def _aligned(head: Sequence[str], *, left: int) -> list[Align]:
-    return ["left" if column < left else "right" for column in range(len(head))]

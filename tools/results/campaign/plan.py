@@ -36,7 +36,9 @@ from tools.results.campaign.evidence import (
     recipe_changes,
 )
 from tools.results.campaign.jobs import Job
+from tools.results.campaign.refined_images import images_generated, judged_samples
 from tools.results.campaign.table import (
+    SWAPPED,
     CampaignTable,
     EvaluationPlan,
     TableCell,
@@ -85,7 +87,20 @@ class Campaign:
 
     def jobs(self) -> list[Job]:
         """All that is not kept, seed by seed: each training, then its evaluations."""
-        return [job for cell in table_cells(self.table) for job in self._jobs_of(cell)]
+        found = [job for cell in table_cells(self.table) for job in self._jobs_of(cell)]
+        names = {job.name for job in found}
+        wanted = {one for job in found for one in job.needs} - names
+        return [job for job in self._initial_jobs() if job.name in wanted] + found
+
+    def _initial_jobs(self) -> list[Job]:
+        """Those whose images others refine: kept ones are run again where their images are gone."""
+        sources = {plan.initial_of for plan in self.table.evaluations.values()}
+        cells = [(TableCell(condition=one[0], seed=None), one[1]) for one in sources if one]
+        return [
+            self.evaluation_job(cell, name)
+            for cell, name in sorted(cells)
+            if not (self._run(cell, name) / "report.md").is_file()
+        ]
 
     def _jobs_of(self, cell: TableCell) -> list[Job]:
         missing = [
@@ -124,20 +139,32 @@ class Campaign:
         policy = recipe_of(self.table, cell).policy
         settings = [f"--set={key}={value}" for key, value in policy.texts().items()]
         lora = [] if cell.seed is None else ["--lora", str(self._weights(cell, plan))]
-        out = self.folder(cell) / f"{name}-{_definition(plan)}"
+        out = self._run(cell, name)
+        needs = [] if cell.seed is None else [cell.name]
+        initial = []
+        if plan.initial_of is not None:
+            source = TableCell(condition=plan.initial_of[0], seed=None)
+            swapped = SWAPPED if plan.initial.startswith(SWAPPED) else ""
+            initial = ["--refine-from", f"{swapped}{self._run(source, plan.initial_of[1])}"]
+            needs.append(_evaluation_name(source, plan.initial_of[1]))
         words = [
             *(sys.executable, "-m", "alphabench", "run", plan.benchmark),
             *("--ckpt", policy.checkpoint, *settings, *lora),
-            *(*plan.options, "--out", str(out)),
+            *(*plan.options, *initial, "--out", str(out)),
         ]
         return Job(
-            name=f"{cell.name}: {name}",
+            name=_evaluation_name(cell, name),
             words=words,
             folder=self.folder(cell),
             slug=name,
             keep=partial(self._keep_evaluation, cell, name, out),
-            needs=None if cell.seed is None else cell.name,
+            needs=tuple(needs),
         )
+
+    def _run(self, cell: TableCell, name: str) -> Path:
+        """The run folder of an evaluation."""
+        plan = self.table.evaluations[name]
+        return self.folder(cell) / f"{name}-{_definition(plan)}"
 
     def folder(self, cell: TableCell) -> Path:
         """Of all that is run for a cell."""
@@ -192,8 +219,13 @@ class Campaign:
         samples = run.samples(benchmark.samples())
         verdicts = run.expected_verdicts(benchmark, samples, evaluation)
         found = run.manifest.circumstances
+        initial = run.manifest.pixels.get("checkpoint.refine.initial", "")
+        self._refuse_other_initial(cell, name, initial)
         kept = KeptEvaluation(
             plan=evaluations_of(self.table, cell)[name],
+            initial_images=initial,
+            images=images_generated(run),
+            judged=judged_samples(run, samples),
             benchmark=run.manifest.benchmark,
             data_digest=benchmark.card.data_digest,
             evaluator=run.evaluation(evaluation).identity,
@@ -203,6 +235,21 @@ class Campaign:
             scores=_scores([sample.id for sample in samples], verdicts),
         )
         self.evidence.save_evaluation(cell, name, kept)
+
+    def _refuse_other_initial(self, cell: TableCell, name: str, initial: str) -> None:
+        """All conditions and seeds refine the same images, or are not compared."""
+        for other in table_cells(self.table):
+            if other == cell or name not in evaluations_of(self.table, other):
+                continue
+            kept = self.evidence.evaluation(other, name)
+            if kept is None or self.evaluation_state(other, name) != "kept":
+                continue
+            if kept.initial_images != initial:
+                raise AlphaBenchError(
+                    f"{cell.name} refined other images than {other.name}: {initial[:12]}, not "
+                    f"{kept.initial_images[:12]}",
+                    hint="the images of the untrained model changed: give them the same versions",
+                )
 
 
 def _require_mean(benchmark: Benchmark) -> None:
@@ -238,7 +285,13 @@ def recipe_digest(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def _evaluation_name(cell: TableCell, name: str) -> str:
+    return f"{cell.name}: {name}"
+
+
 def _definition(plan: EvaluationPlan) -> str:
     """A digest of what decides the scores of a plan."""
     decisive = {key: value for key, value in asdict(plan).items() if key != "conditions"}
+    if not plan.initial:
+        del decisive["initial"]  # plans that were kept earlier have no such key
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]

@@ -4,8 +4,9 @@
     seeds: [0, 1, 2]                   of every condition that is trained
     overrides: [KEY=VALUE]             of all trainings, as `alphabench train` takes them
     conditions: {NAME: {recipe, overrides, trained, about, kept_with}}
-    evaluations: {NAME: {benchmark, weights, step, options, conditions}}
-    comparisons: [[A, B]]              A minus B
+    evaluations: {NAME: {benchmark, weights, step, options, initial, conditions}}
+    comparisons: [[A, B]]              condition A minus condition B
+    contrasts: [[A, B]]                evaluation A minus evaluation B, image by image
     metrics: [NAME]                    of training steps, for the page's table and figure
 
 Reads the file and refuses what no training could run. Knows no result.
@@ -27,6 +28,7 @@ from alphatrainers.strict_yaml import build_settings
 
 _MOST_BYTES: Final = 2**20
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+SWAPPED: Final = "swapped:"
 METRICS: Final = (
     "reward/mean",
     "image/kl",
@@ -67,12 +69,23 @@ class EvaluationPlan:
     """Of the checkpoint; null is the last one. `best` has none."""
     options: tuple[str, ...] = ()
     """Further words of `alphabench run`, such as [--refine, always]."""
+    initial: str = ""
+    """CONDITION/EVALUATION of this table whose images are refined, or `swapped:` and that; the
+    condition is one that is not trained, so that all refine the same images."""
     conditions: tuple[str, ...] = ()
     """For which it is done; empty: for all."""
 
     def __post_init__(self) -> None:
         if self.weights == "best" and self.step is not None:
             raise ValueError("best weights have no step of your choice")
+
+    @property
+    def initial_of(self) -> tuple[str, str] | None:
+        """Condition and evaluation of `initial`."""
+        if not self.initial:
+            return None
+        condition, _, evaluation = self.initial.removeprefix(SWAPPED).partition("/")
+        return condition, evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +102,8 @@ class CampaignTable:
     """What the results mean and what they do not; written when they are there."""
     overrides: tuple[str, ...] = ()
     comparisons: tuple[tuple[str, str], ...] = ()
+    contrasts: tuple[tuple[str, str], ...] = ()
+    """An evaluation that is done for conditions without training alone serves all conditions."""
     metrics: tuple[str, ...] = METRICS
     name: str = field(default="", kw_only=True)
 
@@ -105,6 +120,27 @@ class CampaignTable:
         for name in named:
             if name not in self.conditions:
                 raise unknown_name("condition", name, self.conditions)
+        for name in (one for pair in self.contrasts for one in pair):
+            if name not in self.evaluations:
+                raise unknown_name("evaluation", name, self.evaluations)
+        for plan in self.evaluations.values():
+            self._check_initial(plan)
+
+    def _check_initial(self, plan: EvaluationPlan) -> None:
+        if plan.initial_of is None:
+            return
+        condition, name = plan.initial_of
+        if condition not in self.conditions:
+            raise unknown_name("condition", condition, self.conditions)
+        if name not in self.evaluations:
+            raise unknown_name("evaluation", name, self.evaluations)
+        source = self.evaluations[name]
+        if self.conditions[condition].trained:
+            raise ValueError(f"initial={plan.initial}: a trained condition has other images a seed")
+        if source.initial or source.benchmark != plan.benchmark:
+            raise ValueError(f"initial={plan.initial}: not one pass on {plan.benchmark}")
+        if source.conditions and condition not in source.conditions:
+            raise ValueError(f"initial={plan.initial}: {name} is not done for {condition}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
