@@ -24,7 +24,7 @@ MARGIN_GIB = 4.0
 """For activations, CUDA graphs and the context of each GPU; our guess, not a measurement."""
 SHARE = 0.9
 """vLLM's default --gpu-memory-utilization."""
-CARDS = ((24, 1), (24, 2), (48, 1), (48, 2), (80, 1), (80, 2), (141, 1))
+CARDS = ((24, 1), (24, 2), (48, 1), (48, 2), (80, 1), (80, 2), (80, 4), (141, 1))
 """GB and number; 1 GB is taken as 0.93 GiB."""
 
 
@@ -53,20 +53,73 @@ class _Judge:
         return round(side / self.pixels_per_token) ** 2
 
 
+_ROPE = {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}
+
+
 def judges() -> list[_Judge]:
-    """The three, with the sizes of their published configurations."""
-    library: Any = importlib.import_module("transformers")
-    rope = {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}
-    dense = library.Qwen2_5_VLConfig(
+    """All models of the page, with the sizes of their published configurations."""
+    return [
+        _qwen2_5_vl(
+            "Qwen2.5-VL-7B-Instruct", hidden=3584, inner=18944, layers=28, heads=28, kv_heads=4
+        ),
+        _qwen2_5_vl(
+            "Qwen2.5-VL-72B-Instruct", hidden=8192, inner=29568, layers=80, heads=64, kv_heads=8
+        ),
+        _qwen2_5_vl(
+            "Qwen2.5-VL-72B-Instruct-AWQ", hidden=8192, inner=29696, layers=80, heads=64,
+            kv_heads=8, awq=True,
+        ),
+        _qwen3_vl("Qwen3-VL-8B-Instruct", hidden=4096, inner=12288, layers=36, heads=32),
+        _qwen3_vl("Qwen3-VL-32B-Instruct", hidden=5120, inner=25600, layers=64, heads=64),
+        _mixture(),
+        _qwen3_5("Qwen3.5-9B", "Qwen3_5", out_hidden=4096),
+        _qwen3_5("Qwen3.5-35B-A3B", "Qwen3_5Moe", out_hidden=2048),
+    ]  # fmt: skip
+
+
+def _library() -> Any:
+    return importlib.import_module("transformers")
+
+
+def _qwen2_5_vl(
+    name: str, *, hidden: int, inner: int, layers: int, heads: int, kv_heads: int, awq: bool = False
+) -> _Judge:
+    config = _library().Qwen2_5_VLConfig(
         text_config={
-            "vocab_size": 152064, "hidden_size": 8192, "intermediate_size": 29696,
-            "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8,
-            "rope_parameters": rope,
+            "vocab_size": 152064, "hidden_size": hidden, "intermediate_size": inner,
+            "num_hidden_layers": layers, "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads, "rope_parameters": _ROPE,
         },
-        vision_config={"hidden_size": 1280, "intermediate_size": 3456, "out_hidden_size": 8192},
+        vision_config={
+            "hidden_size": 1280, "intermediate_size": 3456 if awq else 3420,
+            "out_hidden_size": hidden,
+        },
         tie_word_embeddings=False,
     )  # fmt: skip
-    mixture = library.Qwen3VLMoeConfig(
+    return _Judge(
+        name=name, config=config, model_class="Qwen2_5_VLForConditionalGeneration",
+        attention_layers=layers, kv_heads=kv_heads, head_size=128, pixels_per_token=28, awq=awq,
+    )  # fmt: skip
+
+
+def _qwen3_vl(name: str, *, hidden: int, inner: int, layers: int, heads: int) -> _Judge:
+    config = _library().Qwen3VLConfig(
+        text_config={
+            "vocab_size": 151936, "hidden_size": hidden, "intermediate_size": inner,
+            "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": 8,
+            "head_dim": 128,
+        },
+        vision_config={"out_hidden_size": hidden, "deepstack_visual_indexes": [8, 16, 24]},
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    return _Judge(
+        name=name, config=config, model_class="Qwen3VLForConditionalGeneration",
+        attention_layers=layers, kv_heads=8, head_size=128, pixels_per_token=32,
+    )  # fmt: skip
+
+
+def _mixture() -> _Judge:
+    config = _library().Qwen3VLMoeConfig(
         text_config={
             "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144,
             "moe_intermediate_size": 768, "num_hidden_layers": 48, "num_attention_heads": 32,
@@ -76,30 +129,26 @@ def judges() -> list[_Judge]:
         vision_config={"out_hidden_size": 2048, "deepstack_visual_indexes": [8, 16, 24]},
         tie_word_embeddings=False,
     )  # fmt: skip
-    hybrid = library.Qwen3_5MoeConfig(
-        vision_config={"out_hidden_size": 2048}, tie_word_embeddings=False
+    return _Judge(
+        name="Qwen3-VL-30B-A3B-Instruct", config=config,
+        model_class="Qwen3VLMoeForConditionalGeneration",
+        attention_layers=48, kv_heads=4, head_size=128, pixels_per_token=32,
+    )  # fmt: skip
+
+
+def _qwen3_5(name: str, family: str, *, out_hidden: int) -> _Judge:
+    """Both have the sizes that are the defaults of transformers' configuration."""
+    config = getattr(_library(), f"{family}Config")(
+        vision_config={"out_hidden_size": out_hidden}, tie_word_embeddings=False
     )
-    words = hybrid.text_config
+    words = config.text_config
     linear = sum(kind == "linear_attention" for kind in words.layer_types)
-    return [
-        _Judge(
-            name="Qwen2.5-VL-72B-Instruct-AWQ", config=dense, awq=True,
-            model_class="Qwen2_5_VLForConditionalGeneration",
-            attention_layers=80, kv_heads=8, head_size=128, pixels_per_token=28,
-        ),
-        _Judge(
-            name="Qwen3-VL-30B-A3B-Instruct", config=mixture,
-            model_class="Qwen3VLMoeForConditionalGeneration",
-            attention_layers=48, kv_heads=4, head_size=128, pixels_per_token=32,
-        ),
-        _Judge(
-            name="Qwen3.5-35B-A3B", config=hybrid,
-            model_class="Qwen3_5MoeForConditionalGeneration",
-            attention_layers=words.num_hidden_layers - linear,
-            kv_heads=words.num_key_value_heads, head_size=words.head_dim, pixels_per_token=32,
-            state_bytes=linear * state_bytes(words),
-        ),
-    ]  # fmt: skip
+    return _Judge(
+        name=name, config=config, model_class=f"{family}ForConditionalGeneration",
+        attention_layers=words.num_hidden_layers - linear,
+        kv_heads=words.num_key_value_heads, head_size=words.head_dim, pixels_per_token=32,
+        state_bytes=linear * state_bytes(words),
+    )  # fmt: skip
 
 
 def state_bytes(words: Any) -> int:
@@ -143,11 +192,11 @@ def main() -> None:
             f"{judge.image_tokens(1024):,} |"
         )
     print()
-    print("| GPUs | " + " | ".join(judge.name for judge, _, _ in found) + " |")
-    print("|---|" + "---|" * len(found))
-    for size_gb, number in CARDS:
-        cells = [_questions(judge, size, size_gb, number) for judge, _, size in found]
-        print(f"| {number} x {size_gb} GB | " + " | ".join(cells) + " |")
+    print("| model | " + " | ".join(f"{number} x {size_gb} GB" for size_gb, number in CARDS) + " |")
+    print("|---|" + "---|" * len(CARDS))
+    for judge, _, size in found:
+        cells = [_questions(judge, size, size_gb, number) for size_gb, number in CARDS]
+        print(f"| {judge.name} | " + " | ".join(cells) + " |")
 
 
 def _questions(judge: _Judge, size: float, card_gb: int, number: int) -> str:
