@@ -11,6 +11,7 @@ import pytest
 
 from alphabench.benchmarks.dpg.questions import DpgJudgeOptions
 from alphabench.benchmarks.gedit.viescore import VieOptions
+from alphabench.benchmarks.imgedit.questions import ImgEditOptions
 from alphabench.benchmarks.tiif.questions import TiifJudgeOptions
 from alphabench.benchmarks.wise.questions import WiseOptions
 from alphabench.evaluators.detection.detection_evaluator import Selection
@@ -49,6 +50,7 @@ EVALUATOR_TABLES: dict[str, tuple[type, ...]] = {
     "DPG-Bench": (DpgJudgeOptions,),
     "WISE": (WiseOptions,),
     "GEdit-Bench": (VieOptions,),
+    "ImgEdit-Bench": (ImgEditOptions,),
     "`dvreward`": (VerificationOptions, AggregationOptions),
 }
 ROW = re.compile(r"\| `(?P<name>[a-z_0-9]+)` \| (?P<default>[^|]*) \|")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 EVAL_RESULTS: Final = ".eval_results"
 HUB_DATASETS: Final[Mapping[str, str]] = {
     "gedit": "stepfun-ai/GEdit-Bench",
+    "imgedit": "sysuyy/ImgEdit",
     "tiif": "A113NW3I/TIIF-Bench-Data",
     "wise": "Yuwei-Niu/WISE",
 }

@@ -94,6 +94,19 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         },
         judge_calls={"": "none"},
     ),
+    "imgedit": BenchmarkEntry(
+        factory="alphabench.benchmarks.imgedit.benchmark:open_imgedit",
+        listed=("imgedit", "imgedit:uge", "imgedit:mini"),
+        official_formats={
+            "": "alphabench.benchmarks.imgedit.official_files:OFFICIAL",
+            "uge": "alphabench.benchmarks.imgedit.official_files:OFFICIAL_UGE",
+        },
+        folder_layout="alphabench.benchmarks.imgedit.official_files:LAYOUT",
+        measures="Whether an edit of one of nine types does what was asked, looks seamless and "
+        "stays plausible. A judge scores the source and the edited image by three criteria.",
+        prompts={"imgedit": 737, "imgedit:uge": 47, "imgedit:mini": 28},
+        judge_calls={"": "737", "imgedit:uge": "47", "imgedit:mini": "28"},
+    ),
     "tiif": BenchmarkEntry(
         factory="alphabench.benchmarks.tiif.benchmark:open_tiif",
         listed=("tiif:testmini", "tiif:test", "tiif:testmini-text", "tiif:test-text", "tiif:mini"),

@@ -19,6 +19,7 @@ from alphabench.benchmarks.dpg.benchmark import Dpg
 from alphabench.benchmarks.dpg.official_files import make_grid
 from alphabench.benchmarks.gedit.official_files import gedit_image_path
 from alphabench.benchmarks.gedit.scoring import GROUPS
+from alphabench.benchmarks.imgedit.benchmark import ARCHIVE
 from alphabench.benchmarks.tiif.official_files import tiif_image_path
 from alphabench.judges import open_judge
 from alphabench.runs import official_export
@@ -30,12 +31,12 @@ from tests.benchmarks.dpg.test_dpg_benchmark import invented_table
 from tests.cli.conftest import Shell
 from tests.support.judged_world import noise, noises
 
-PINS = ("tiif", "wise", "wise-legacy", "dpg")
+PINS = ("tiif", "wise", "wise-legacy", "dpg", "imgedit", "imgedit-judge")
 
 
 @pytest.fixture(scope="module")
 def data(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> UpstreamData:
-    """A cache folder with the official data that has no judge's wording in it."""
+    """A cache folder with the official data; of the judges' wording, with ImgEdit-Bench's alone."""
     found = UpstreamData(cache_dir=tmp_path_factory.mktemp("official"))
     for pin in PINS:
         found.fetch(pin, source=str(shared / "upstream"))
@@ -247,3 +248,35 @@ def test_edited_images_are_judged_in_both_languages_and_come_back_from_upstreams
             "--json",
         ).report  # fmt: skip
         assert again == found
+
+
+def test_edits_of_nine_types_are_judged_officially_and_come_back_from_upstreams_files(
+    here: Shell, data: UpstreamData
+) -> None:
+    content = json.loads(data.read("imgedit", "Benchmark/Basic/basic_edit.json"))
+    for row in content.values():
+        source = data.cache_dir / ARCHIVE / "singleturn" / row["id"]
+        if not source.exists():
+            noise(source, side=4)
+    samples = chosen("imgedit", data, 90)
+    noises(here.folder / "pictures", [f"{sample.id}.png" for sample in samples])
+    reply = "Brief reasoning: fine.\nA: {}\nB: 5\nC: 3"
+    table = {f"{s.id}/0": {"score": reply.format(int(s.id) % 5 + 1)} for s in samples}
+    table[f"{samples[0].id}/0"] = {"score": "no score"}
+    (here.folder / "table.json").write_text(json.dumps(table))
+    words = ("--limit", "90", "--json", "--layout", "imgedit", "--judge", "scripted:table.json")
+    found = here("run", "imgedit", "--ckpt", "images:pictures", *words, "--out", "run", code=1).json
+    assert found["statuses"] == {"scored": 89, "unparsed": 1}
+    scores = {s.id: round((int(s.id) % 5 + 1 + 8) / 3, 2) for s in samples[1:]}
+    of = {kind: [scores[s.id] for s in samples[1:] if s.group == kind] for kind in found["groups"]}
+    by_hand = {kind: round(sum(values) / len(values), 2) for kind, values in of.items()}
+    assert {k: v["value"] for k, v in found["groups"].items()} == by_hand
+    assert len(by_hand) == 9
+    assert found["headline"]["value"] == pytest.approx(sum(by_hand.values()) / 9)
+    here("summarise", "run", "--export", "theirs", code=1)
+    for name in ("result.json", "average_score.json"):
+        official = here("summarise", "imgedit", "--official", f"theirs/{name}", "--json").json
+        assert official["headline"]["value"] == found["headline"]["value"]
+        assert official["extras"]["mean of edits"]["value"] == pytest.approx(
+            found["extras"]["mean of edits"]["value"], abs=1e-12
+        )

@@ -29,11 +29,14 @@ from alphabench.scenes.spec import Scene
 
 
 def _rows() -> list[dict[str, Any]]:
-    text = (resources.files("alphabench.scenes") / "mini/gedit.jsonl").read_text("utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    folder = resources.files("alphabench.scenes") / "mini"
+    names = ("gedit", "imgedit")
+    return [
+        json.loads(line) for n in names for line in (folder / f"{n}.jsonl").read_text().splitlines()
+    ]
 
 
-ROWS = [row for row in _rows() if row["instruction_language"] == "en"]
+ROWS = [row for row in _rows() if row.get("instruction_language") in ("en", None)]
 rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row["key"]))
 
 

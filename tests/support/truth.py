@@ -51,6 +51,9 @@ def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) 
         (right,) = edited_right(checkpoint, [request]).values()
         marks = {"semantics": [10 * int(one) for one in right], "quality": [10, 10]}
         return {name: json.dumps({"score": of}) for name, of in marks.items()}
+    if benchmark == "imgedit":
+        (right,) = edited_right(checkpoint, [request]).values()
+        return {"score": json.dumps({"score": [10 * int(one) for one in right]})}
     facts, truth = request.sample.facts, checkpoint.render_request(request).truth
     match benchmark:
         case "tiif":
@@ -88,6 +91,9 @@ def scores(benchmark: str, sample: Sample, said: Mapping[str, str]) -> dict[str,
         case "gedit":
             lowest = [min(json.loads(answer)["score"]) for answer in said.values()]
             return {"overall": math.sqrt(math.prod(lowest))}
+        case "imgedit":
+            done, kept = json.loads(said["score"])["score"]
+            return {"score": 1 + 0.4 * (done + min(done, kept)) / 2}
         case "dvreward":
             means = []
             for aspect in "sq":

@@ -212,6 +212,10 @@ def test_licences_are_known_before_anything_is_downloaded() -> None:
         ("wise-judge", ["wise-judge"]),
         ("wise@legacy:mini", []),
         ("gedit:cn", ["gedit-judge"]),
+        ("imgedit", ["imgedit", "imgedit-images", "imgedit-judge"]),
+        ("imgedit:uge", ["imgedit-uge", "imgedit-uge-images", "imgedit-uge-judge"]),
+        ("imgedit-images", ["imgedit-images"]),
+        ("imgedit:mini", []),
     ],
 )
 def test_a_benchmarks_name_leads_to_its_data(benchmark: str, names: list[str]) -> None:

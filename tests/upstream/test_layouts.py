@@ -56,6 +56,7 @@ def reds(made: list[Image.Image | NotGenerated]) -> list[int]:
 
 
 WISE = request("17")
+IMGEDIT = request("17", edit_type="add", source=Path("s"))
 GEDIT = request(
     "en-ps_human-k.1", task_type="ps_human", instruction_language="en", key="k.1", source=Path("s")
 )
@@ -68,6 +69,7 @@ DPG = [request("partiprompts1", at=index) for index in range(4)]
     [
         ("wise", "17.png", WISE),
         ("wise", "17.jpg", WISE),
+        ("imgedit", "17.png", IMGEDIT),
         ("gedit", "fullset/ps_human/en/k.1.png", GEDIT),
         ("gedit", "a-model/fullset/ps_human/en/k.1.png", GEDIT),
         ("gedit", "ps_human/en/k.1.png", GEDIT),
@@ -173,7 +175,7 @@ def test_of_several_models_one_must_be_named(tmp_path: Path, layout: str) -> Non
             "--layout dpg (cuts each file into four images; "
             "with --set cells=1 a file is one image)",
         ),
-        ("17.png", "--layout wise"),
+        ("17.png", "--layout imgedit or --layout wise"),
         ("m/fullset/ps_human/en/k.png", "--layout gedit"),
     ],
 )
@@ -298,10 +300,10 @@ def test_other_links_that_lead_out_are_refused(tmp_path: Path, snapshot: str, bl
             act()
 
 
-@pytest.mark.parametrize("layout", ["geneval", "flat", "wise", "dpg", "gedit", "tiif"])
+@pytest.mark.parametrize("layout", ["geneval", "flat", "wise", "dpg", "gedit", "imgedit", "tiif"])
 def test_folders_pipes_and_what_systems_leave_are_no_images(tmp_path: Path, layout: str) -> None:
     places = {
-        "geneval": "00000/samples", "flat": "17", "wise": ".", "dpg": ".",
+        "geneval": "00000/samples", "flat": "17", "wise": ".", "dpg": ".", "imgedit": ".",
         "gedit": "fullset/ps_human/en", "tiif": "style/m/short_description",
     }  # fmt: skip
     place = tmp_path / places[layout]
@@ -318,7 +320,7 @@ def test_the_hint_names_the_layout_that_holds_the_requested_images(tmp_path: Pat
     paint(tmp_path / "a_0.png", 50)
     with pytest.raises(AlphaBenchError) as caught:
         opened(tmp_path, "geneval")
-    assert caught.value.hint == "try --layout flat or --layout wise"
+    assert caught.value.hint == "try --layout flat or --layout imgedit or --layout wise"
     with pytest.raises(AlphaBenchError, match="none of the 1 images") as caught:
         opened(tmp_path, "flat").refusals([WISE])
     assert caught.value.hint == "try --layout wise"

@@ -57,3 +57,9 @@ def mini_source(name: str, *, also: str = "") -> DataSource:
 def pinned_source(pin: Pin, *, digest: str) -> DataSource:
     """The source of data at a pinned commit; `digest` is of the files that the split uses."""
     return DataSource(licence=pin.licence, source=f"{pin.repository}@{pin.commit}", digest=digest)
+
+
+def pinned_files_source(*pins: Pin) -> DataSource:
+    """The source of all files of some pins, under the first one's licence and commit."""
+    digests = "".join(file.digest for pin in pins for file in pin.files)
+    return pinned_source(pins[0], digest=hashlib.sha256(digests.encode()).hexdigest())

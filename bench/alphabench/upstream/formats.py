@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.types import Report, Sample, Verdict
 from alphabench.upstream.cache import UpstreamData
 
@@ -26,3 +29,18 @@ class OfficialFormat:
     """Those metrics as upstream's script prints them."""
     files: Callable[[Sequence[Sample], Mapping[str, Path], Sequence[Verdict]], Files]
     """Samples, image id -> stored image, verdicts -> the files of upstream's layout."""
+
+
+def read_json_object(file: Path, *, hint: str) -> dict[str, Any]:
+    """The JSON object in a published file.
+
+    Raises:
+        AlphaBenchError: it cannot be read, or holds something else; with the hint.
+    """
+    try:
+        found = read_json(file)
+    except UnreadableFileError as error:
+        raise AlphaBenchError(f"{str(file)!r} cannot be read: {error}", hint=hint) from error
+    if not isinstance(found, dict):
+        raise AlphaBenchError(f"{str(file)!r} is no JSON object", hint=hint)
+    return found

@@ -180,6 +180,12 @@ def _find_flat(root: Path, _: FolderOptions) -> Listing:
     )
 
 
+def find_numbered(root: Path, _: FolderOptions) -> Listing:
+    """`ID.png`, where an id is a whole number: one image of each sample."""
+    files = (path for path in files_inside(root) if path.stem.isdecimal() and is_image_file(path))
+    return listing_of(root, ((path.stem, 0, path) for path in files))
+
+
 def files_inside(folder: Path) -> list[Path]:
     """The entries of a folder in the order of their names."""
     return sorted(folder.iterdir())

@@ -97,8 +97,9 @@ def pins_of(benchmark: str) -> list[Pin]:
     """The data that a benchmark, `name[@version][:split]`, needs; also accepts a data set's name.
 
     A data set is named after its benchmark (`wise`), and after its version or split where these
-    have separate data (`wise-legacy`, `geneval-long`). Upstream's judge templates, `<data>-judge`,
-    come last. Empty for a split that needs none.
+    have separate data (`wise-legacy`, `geneval-long`). Then come images to be edited,
+    `<data>-images`, and upstream's judge templates, `<data>-judge`. Empty for a split that needs
+    none.
 
     Raises:
         AlphaBenchError: there is no data under that name.
@@ -110,7 +111,7 @@ def pins_of(benchmark: str) -> list[Pin]:
         return []
     own = [f"{name}-{part}" for part in (version, split) if part]
     for data in (*own, name):
-        if found := [one for one in (data, f"{data}-judge") if one in known]:
+        if found := [one for one in (data, f"{data}-images", f"{data}-judge") if one in known]:
             return [pin_of(one) for one in found]
     return [pin_of(name)]
 

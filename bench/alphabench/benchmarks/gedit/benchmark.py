@@ -9,7 +9,6 @@ in `dataset`, upstream's result files in `official_files`.
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphabench import statistics
+from alphabench.benchmarks.edit_sources import mini_edit_source, rendered_source
 from alphabench.benchmarks.gedit import dataset
 from alphabench.benchmarks.gedit.scoring import (
     GROUPS,
@@ -36,15 +36,12 @@ from alphabench.benchmarks.mini_split import (
     MINI_VERSION,
     DataSource,
     mini_bytes,
-    mini_source,
 )
 from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import fill, split_spec
-from alphabench.core.writing import replace_file, writing
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
-from alphabench.scenes.spec import WORLD_VERSION
 from alphabench.statistics import Bootstrap, Cluster, Formula, mean_of_groups
 from alphabench.types import Card, Estimate, ProtocolName, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
@@ -57,8 +54,6 @@ SPLITS: Final[Mapping[str, str]] = {
 ROWS: Final = dict.fromkeys(dataset.LANGUAGES, dataset.N_ROWS // 2)
 """Of the official data, by language."""
 EVALUATOR: Final = "judge"
-_MINI_SIDE: Final = 128
-"""Width and height in pixels of a rendered source image."""
 
 
 def open_gedit(
@@ -103,7 +98,7 @@ class GEdit:
 
     @property
     def card(self) -> Card:
-        origin = _mini_source() if self.split == "mini" else self._official_source()
+        origin = mini_edit_source("gedit") if self.split == "mini" else self._official_source()
         return Card(
             name="gedit",
             version=gedit_version(self.split),
@@ -253,11 +248,10 @@ class GEdit:
         )
 
     def _mini_sample(self, row: Mapping[str, Any]) -> Sample:
-        folder = self.data.cache_dir / "drawn" / f"gedit-mini-{_mini_source().digest[:12]}"
-        path = folder / f"{row['key']}.png"
-        if not path.exists():
-            _render_source(row, path)
-        images = dict.fromkeys(dataset.IMAGE_COLUMNS, str(path))
+        folder = (
+            self.data.cache_dir / "drawn" / f"gedit-mini-{mini_edit_source('gedit').digest[:12]}"
+        )
+        images = dict.fromkeys(dataset.IMAGE_COLUMNS, str(rendered_source(row, folder)))
         return _sample({**row, **images})
 
 
@@ -291,19 +285,3 @@ def _unique(samples: Iterable[Sample]) -> list[Sample]:
 
 def _mini_rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in mini_bytes("gedit").decode("utf-8").splitlines()]
-
-
-def _mini_source() -> DataSource:
-    """Its digest is over the rows and the version of the world that renders their sources."""
-    return mini_source("gedit", also=f"\0{WORLD_VERSION}\0{_MINI_SIDE}")
-
-
-def _render_source(row: Mapping[str, Any], path: Path) -> None:
-    from alphabench.scenes.edit_ops import source_scene
-    from alphabench.scenes.render import render
-
-    image = render(source_scene(row), _MINI_SIDE, _MINI_SIDE).image
-    content = io.BytesIO()
-    image.save(content, format="PNG")
-    with writing(path, elsewhere="choose another cache folder with ALPHABENCH_CACHE"):
-        replace_file(path, content.getvalue())

@@ -39,14 +39,7 @@ from alphabench.core.files import UnreadableFileError, parse_json, read_text
 from alphabench.statistics import Cluster
 from alphabench.types import Estimate, Report, Sample, Verdict
 from alphabench.upstream.formats import OfficialFormat
-from alphabench.upstream.layouts import (
-    FolderOptions,
-    Layout,
-    Listing,
-    files_inside,
-    is_image_file,
-    listing_of,
-)
+from alphabench.upstream.layouts import Layout, find_numbered
 
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "cultural_common_sense": ("culture",),
@@ -335,10 +328,4 @@ OFFICIAL: Final = OfficialFormat(
 )
 
 
-def _find_images(root: Path, _: FolderOptions) -> Listing:
-    """`ID.png`, where an id is a whole number."""
-    files = (path for path in files_inside(root) if path.stem.isdecimal() and is_image_file(path))
-    return listing_of(root, ((path.stem, 0, path) for path in files))
-
-
-LAYOUT: Final = Layout(form="DIR/1.png", find=_find_images, key=lambda sample: sample.id)
+LAYOUT: Final = Layout(form="DIR/1.png", find=find_numbered, key=lambda sample: sample.id)

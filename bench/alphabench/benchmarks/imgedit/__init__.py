@@ -1,0 +1,1 @@
+"""ImgEdit-Bench, its basic suite and its UGE suite."""

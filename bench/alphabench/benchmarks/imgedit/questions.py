@@ -1,0 +1,163 @@
+"""ImgEdit-Bench's question to a judge about an edit, and the verdict from its reply.
+
+The official templates, one for each type of edit, are read at run time from upstream's pinned files
+(PKU-YuanGroup/ImgEdit at 547185d: prompts.json, and UGE_bench.py for the UGE suite). The project's
+own template is another measurement, see `edit_marks`; evaluators report which one was used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from alphabench.benchmarks.edit_marks import (
+    OWN_EDIT_PLACE,
+    OWN_EDIT_TEMPLATE,
+    EditMarks,
+    stored_source,
+)
+from alphabench.benchmarks.imgedit.scoring import FULL_MARKS, LOWEST, TYPES, UGE
+from alphabench.core.errors import AlphaBenchError
+from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
+from alphabench.judges.score_lines import ScoreLines
+from alphabench.questions import (
+    Answer,
+    AnswerFormat,
+    Capabilities,
+    ImagePart,
+    Judge,
+    Question,
+    ReplySampling,
+)
+from alphabench.types import OUT_OF, GeneratedImage, ProtocolName, Verdict
+from alphabench.upstream import UpstreamData
+from alphabench.upstream.templates import constants_of, read_script
+
+QUESTION: Final = "score"
+"""The id of the one question about an edit, and of its verdict, 1 to 5."""
+PROMPTS: Final = "Benchmark/Basic/prompts.json"
+UGE_SCRIPT: Final = "Benchmark/UGE/UGE_bench.py"
+_PLACE: Final = "<edit_prompt>"
+_MAX_TOKENS: Final = 1024
+"""Upstream sends no bound; a reply has four short lines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImgEditOptions:
+    """Options of the evaluator `judge`."""
+
+    wording: Literal["auto", "official", "own"] = "auto"
+    """auto: own for `mini`, official for upstream's data."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImgEditTemplates:
+    """Type of edit -> the question about it, in which `place` stands for the instruction."""
+
+    name: Literal["official", "own"]
+    texts: Mapping[str, str]
+    place: str
+
+
+OWN: Final = ImgEditTemplates(
+    "own", dict.fromkeys((*TYPES, UGE), OWN_EDIT_TEMPLATE), OWN_EDIT_PLACE
+)
+
+
+def official_imgedit_templates(data: UpstreamData, *, uge: bool) -> ImgEditTemplates:
+    """Upstream's wording; the pins decide what its files hold.
+
+    Raises:
+        AlphaBenchError: it was not fetched, or was changed.
+    """
+    if uge:
+        texts = {UGE: constants_of(read_script(data, "imgedit-uge-judge", UGE_SCRIPT))["prompt"]}
+    else:
+        texts = json.loads(data.read("imgedit-judge", PROMPTS))
+    return ImgEditTemplates("official", texts, _PLACE)
+
+
+def open_imgedit_judge(
+    judge: Judge | None,
+    options: ImgEditOptions,
+    *,
+    split: str,
+    protocol: ProtocolName,
+    data: UpstreamData,
+) -> JudgeEvaluator:
+    """The evaluator `judge`: one call and one verdict for each edit.
+
+    official: the judge's own temperature, as upstream sends none. strict: temperature 0.
+
+    Raises:
+        AlphaBenchError: no judge, one that cannot compare two images, or no official template.
+    """
+    if judge is None:
+        raise AlphaBenchError(
+            "imgedit asks a judge about every edit, and none is named",
+            hint="name one: --judge URL#model (or --judge nano for :mini, offline)",
+        )
+    own = options.wording == "own" or (options.wording == "auto" and split == "mini")
+    words = OWN if own else official_imgedit_templates(data, uge=split == UGE)
+    texts = json.dumps(dict(words.texts), sort_keys=True)
+    strict = protocol == "strict"
+    answer_format: AnswerFormat = (
+        EditMarks(lowest=LOWEST, highest=FULL_MARKS)
+        if own
+        else ScoreLines(strict=strict, n_scores=1 if split == UGE else 3)
+    )
+    sampling = ReplySampling(max_tokens=_MAX_TOKENS, temperature=0.0 if strict else None)
+    return JudgeEvaluator(
+        judge=judge,
+        questions_about=_Ask(words, sampling, answer_format),
+        score=_Score(protocol),
+        identity={
+            **answer_format.identity,
+            "wording": f"{words.name}:{hashlib.sha256(texts.encode()).hexdigest()[:16]}",
+            "max_tokens": str(_MAX_TOKENS),
+            "temperature": "the judge's own" if sampling.temperature is None else "0.0",
+        },
+        needs=Capabilities(images_per_question=2, logprobs=False),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """Text first, then source and edited image, both as they are stored."""
+
+    words: ImgEditTemplates
+    sampling: ReplySampling
+    answer_format: AnswerFormat
+
+    def __call__(self, image: GeneratedImage) -> list[Question]:
+        sample = image.request.sample
+        text = self.words.texts[sample.group].replace(self.words.place, sample.prompt)
+        return [
+            Question(
+                image_id=image.id,
+                id=QUESTION,
+                parts=(text, stored_source(sample), ImagePart.of(image)),
+                sampling=self.sampling,
+                answer_format=self.answer_format,
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Score:
+    """An edit's score is rounded to 2 decimals under official, as upstream stores it."""
+
+    protocol: ProtocolName
+
+    def __call__(self, _: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
+        (answer,) = answers
+        if answer.values is None:
+            return [verdict_from(answer, detail={OUT_OF: FULL_MARKS})]
+        mean, *scores = answer.values
+        value = round(mean, 2) if self.protocol == "official" else mean
+        stated = ", ".join(f"{score:g}" for score in scores)
+        detail = {OUT_OF: FULL_MARKS, "scores": scores, "reason": f"scores {stated}"}
+        return [verdict_from(answer, value=value, detail=detail)]
