@@ -275,7 +275,8 @@ def test_edits_of_nine_types_are_judged_officially_and_come_back_from_upstreams_
     assert found["headline"]["value"] == pytest.approx(sum(by_hand.values()) / 9)
     here("summarise", "run", "--export", "theirs", code=1)
     for name in ("result.json", "average_score.json"):
-        official = here("summarise", "imgedit", "--official", f"theirs/{name}", "--json").json
+        said = here("summarise", "imgedit", "--official", f"theirs/{name}", "--json", code=1)
+        official = said.json
         assert official["headline"]["value"] == found["headline"]["value"]
         assert official["extras"]["mean of edits"]["value"] == pytest.approx(
             found["extras"]["mean of edits"]["value"], abs=1e-12
