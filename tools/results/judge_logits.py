@@ -56,10 +56,14 @@ class GradeLogits:
     """Of `GRADES`, after each reason."""
 
     @property
+    def reason(self) -> int:
+        """The position of the reason that the judge gives."""
+        return int(np.argmax(self.reasons))
+
+    @property
     def grade(self) -> int:
         """What the judge answers."""
-        reason = int(np.argmax(self.reasons))
-        return int(np.argmax(self.grades[reason]))
+        return int(np.argmax(self.grades[self.reason]))
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> GradeLogits:
@@ -162,14 +166,18 @@ class Grader:
 
     def logits(self, images: Sequence[GeneratedImage], name: str) -> list[GradeLogits]:
         """For each image, those of the holistic question `consistency` or `quality`."""
+        return self.logits_about([_holistic(image, name) for image in images], name)
+
+    def logits_about(self, questions: Sequence[Question], name: str) -> list[GradeLogits]:
+        """For each question; all of them are the holistic question of this name."""
         opening, middle = FRAMES_OF[name]
         reasons = REASONS_OF[name]
         found = []
-        for start in range(0, len(images), _BATCH):
-            questions = [_holistic(image, name) for image in images[start : start + _BATCH]]
-            of_reason = self._next(questions, opening, [self._token(one) for one in reasons])
+        for start in range(0, len(questions), _BATCH):
+            batch = questions[start : start + _BATCH]
+            of_reason = self._next(batch, opening, [self._token(one) for one in reasons])
             of_grade = [
-                self._next(questions, f"{opening}{one}{middle}", self.tokens) for one in reasons
+                self._next(batch, f"{opening}{one}{middle}", self.tokens) for one in reasons
             ]
             found += [
                 GradeLogits(reasons=row, grades=tuple(grades[index] for grades in of_grade))
