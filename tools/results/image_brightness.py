@@ -11,9 +11,9 @@ from alphabench.images import open_rgb
 
 
 def brightness_of(image: Path | Image.Image) -> float:
-    """Mean luma of an image, 0 (black) to 1 (white).
+    """Mean level of all pixels and channels, 0 (black) to 1 (white).
 
-    Weights of red, green and blue: 0.299, 0.587, 0.114 (ITU-R BT.601, as in Pillow's mode `L`).
+    As the metric `image/brightness` of training steps.
     """
     opened = open_rgb(image) if isinstance(image, Path) else image.convert("RGB")
-    return float(np.asarray(opened.convert("L"), dtype=np.float64).mean()) / 255.0
+    return float(np.asarray(opened, dtype=np.float64).mean()) / 255.0

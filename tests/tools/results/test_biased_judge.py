@@ -115,9 +115,11 @@ def test_best_and_worst_of_reasons_and_grades_part_by_the_bias_and_others_in_pro
     assert with_grades_shifted(likely, 12.0).grade == 10
 
 
-def test_brightness_is_luma_and_the_centre_has_no_bias(tmp_path: Path) -> None:
+def test_brightness_is_the_metric_of_training_steps_and_the_centre_has_no_bias(
+    tmp_path: Path,
+) -> None:
     Image.new("RGB", (4, 4), (0, 255, 0)).save(tmp_path / "green.png")
-    assert brightness_of(tmp_path / "green.png") == pytest.approx(0.587, abs=0.003)
+    assert brightness_of(tmp_path / "green.png") == pytest.approx(1 / 3)
     assert brightness_of(Image.new("RGB", (4, 4), "white")) == 1.0
     assert BrightnessBias(strength=20.0, centre=0.4).log_odds(0.4) == 0.0
     assert BrightnessBias(strength=20.0).log_odds(0.75) == 5.0

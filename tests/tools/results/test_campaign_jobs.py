@@ -61,6 +61,19 @@ def test_a_failure_is_forgotten_when_the_next_attempt_succeeds(tmp_path: Path) -
     assert one.failure is None
 
 
+def test_an_error_that_is_an_end_is_kept_like_any_other(tmp_path: Path) -> None:
+    spent: list[float] = []
+    stopped = "import sys; print('error: this looks like reward hacking'); sys.exit(2)"
+    jobs = [
+        job(tmp_path, "guarded", stopped, keep=spent.append, ended=lambda: True),
+        job(tmp_path, "score", "print(1)", needs=("guarded",)),
+    ]
+    outcome, _ = run(*jobs)
+    assert sorted(outcome.done) == ["guarded", "score"]
+    assert len(spent) == 1
+    assert jobs[0].failure is None
+
+
 def test_results_that_cannot_be_kept_are_a_failure(tmp_path: Path) -> None:
     def keep(seconds: float) -> None:
         raise AlphaBenchError("half of it is missing", hint="again")

@@ -210,6 +210,8 @@ def test_a_finished_training_and_its_run_become_kept_numbers(tmp_path: Path) -> 
     rows = dict(zip([name for name, _ in scored.samples], scored.scores, strict=True))
     assert rows[SAMPLES[0].id] == [1, "refused", "missing", "missing"]
     assert scored.states()["refused"] == 6
+    assert all(0.0 <= (one or 0.0) <= 1.0 for one in scored.measures["brightness"])
+    assert len(scored.measures["brightness"]) == len(scored.samples)
     assert campaign.evaluation_state(ONE, "test") == "kept"
 
 

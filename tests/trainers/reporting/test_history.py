@@ -37,12 +37,15 @@ def point(step: int, value: float | None, *, view: str = "train") -> CurvePoint:
 
 
 def test_written_lines_are_read_and_an_incomplete_last_line_is_not(tmp_path: Path) -> None:
+    fall = {"value": -0.2, "low": -0.3, "high": -0.1, "pairs": 9}
     gap = {"step": 40, "name": "b", "view": "train", "seconds": {}, "value": None}
+    gap["below_best"] = fall
     text = "\n".join([json.dumps(LINE), json.dumps(gap), '{"step": 60, "na'])
     (tmp_path / "validation.jsonl").write_text(text)
     first, second = read_points(tmp_path)
     assert (first.value, first.folder, first.seconds["point"]) == (0.6, "validation/x", 2.0)
     assert first.from_start == Rise(0.1, -0.1, 0.3, 9)
+    assert (first.below_best, second.below_best) == (None, Rise(-0.2, -0.3, -0.1, 9))
     assert (second.step, second.value, second.low, second.from_start) == (40, None, None, None)
 
 

@@ -18,7 +18,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -85,10 +85,18 @@ class KeptEvaluation:
     """Images that were generated or given, discarded ones too; None where that was not kept."""
     judged: Sequence[Judged] = ()
     """By sample, where a judge scored first and last images; else empty."""
+    measures: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    """Of the images, by name: a mean for each sample; None where it has no image."""
 
     def clusters(self) -> list[Cluster]:
         """The scores by sample; states count as expected and not scored."""
         return [_cluster(*one) for one in zip(self.samples, self.scores, strict=True)]
+
+    def measured(self, name: str) -> list[Cluster]:
+        """A measure of the images by sample; empty where it was not kept."""
+        values = self.measures.get(name, ())
+        rows: list[list[Score]] = [["missing" if one is None else one] for one in values]
+        return [_cluster(*one) for one in zip(self.samples, rows, strict=True)] if rows else []
 
     def states(self) -> dict[str, int]:
         """How many verdicts have no score, by state."""
@@ -158,7 +166,12 @@ class Evidence:
             **({"judged": _one_line(kept.judged)} if kept.judged else {}),
         }
         rows = ",\n".join(json.dumps([_short(one) for one in row]) for row in kept.scores)
-        text = _json(about).rstrip("}\n") + f',\n "scores": [\n{rows}\n]}}\n'
+        measures = {
+            name: [None if one is None else round(one, _DIGITS) for one in values]
+            for name, values in kept.measures.items()
+        }
+        tail = f',\n "measures": {json.dumps(measures)},\n "scores": [\n{rows}\n]}}\n'
+        text = _json(about).rstrip("}\n") + tail
         replace_file(self.folder(cell) / f"{name}.json", text)
 
     def evaluation(self, cell: TableCell, name: str) -> KeptEvaluation | None:

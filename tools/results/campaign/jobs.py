@@ -45,6 +45,8 @@ class Job:
     """
     needs: tuple[str, ...] = ()
     """Jobs that must succeed before."""
+    ended: Callable[[], bool] = lambda: False
+    """Whether a process that ended with an error ended as it should: asked after each error."""
 
     @property
     def log(self) -> Path:
@@ -178,7 +180,7 @@ def _children_seconds() -> float:
 def _conclude(
     job: Job, code: int, seconds: float, outcome: JobOutcomes, report: Callable[[str], None]
 ) -> None:
-    sentence = None if code == 0 else _sentence(job.log, code)
+    sentence = None if code == 0 or job.ended() else _sentence(job.log, code)
     if sentence is None:
         try:
             job.keep(seconds)

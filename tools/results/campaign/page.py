@@ -22,6 +22,7 @@ from tools.results.campaign.contrast_page import aligned, contrast_sections
 from tools.results.campaign.evidence import KeptEvaluation, KeptTraining
 from tools.results.campaign.intervals import difference_over_seeds, mean_over_seeds
 from tools.results.campaign.plan import Campaign
+from tools.results.campaign.side_tables import guard_tables, measure_tables
 from tools.results.campaign.table import TableCell, evaluations_of, table_cells
 
 PAGE: Final = "README.md"
@@ -96,10 +97,13 @@ def write_campaign_page(campaign: Campaign) -> Path:
         plan = table.evaluations[name]
         more = [*plan.options, *([f"images of {plan.initial}"] if plan.initial else [])]
         weights = f"weights `{plan.weights}`" + f", {' '.join(more)}" * bool(more)
+        own = [f"{n}: `{c.weights}`" for n, c in table.conditions.items() if c.weights]
+        weights += f" ({', '.join(own)})" * bool(own)
         parts += [f"## {name}: {plan.benchmark}, {weights}", _score_table(campaign, scored)]
         if differences := _difference_table(campaign, scored):
             parts += ["Differences, paired by prompt and by seed:", differences]
         parts += ["By task:", _task_table(campaign, scored)]
+        parts += measure_tables(table, scored.by_condition)
     parts += contrast_sections(
         table,
         {name: scored.by_condition for name, scored in every.items()},
@@ -112,6 +116,7 @@ def write_campaign_page(campaign: Campaign) -> Path:
             f"Means over seeds; first and last {_AVERAGED} steps.",
             _metrics_table(campaign, trainings),
             f"![metrics of training steps]({FIGURE})",
+            *guard_tables(trainings),
         ]
         replace_file(root / FIGURE, _figure(campaign, trainings))
     if table.meaning:

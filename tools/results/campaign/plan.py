@@ -23,10 +23,10 @@ from alphabench.reports.comparison import basis_of
 from alphabench.runs.plan import package_versions
 from alphabench.runs.stored_run import StoredRun
 from alphabench.statistics import sample_of
-from alphabench.types import Verdict
+from alphabench.types import Sample, Verdict
 from alphabench.upstream import UpstreamData
 from alphatrainers.checkpoint import TrainingFolder
-from alphatrainers.reporting.history import MetricsLine, read_points, read_steps
+from alphatrainers.reporting.history import CurvePoint, MetricsLine, read_points, read_steps
 from alphatrainers.strict_yaml import to_plain
 from tools.results.campaign.evidence import (
     Evidence,
@@ -48,6 +48,7 @@ from tools.results.campaign.table import (
     recipe_of,
     table_cells,
 )
+from tools.results.image_brightness import brightness_of
 
 State = Literal["kept", "other", "absent"]
 """`other`: kept, but of another recipe or another evaluation than the table's of today."""
@@ -81,6 +82,7 @@ class Campaign:
             return "absent"
         plan = evaluations_of(self.table, cell)[name]
         same = _definition(kept.plan) == _definition(plan)
+        same &= all(name in kept.measures for name in self.table.shows)
         if cell.seed is not None and self.training_state(cell) != "kept":
             same = False
         return "kept" if same else "other"
@@ -131,6 +133,7 @@ class Campaign:
             folder=self.folder(cell),
             slug="training",
             keep=partial(self._keep_training, cell),
+            ended=partial(self._stopped_by_guard, cell),
         )
 
     def evaluation_job(self, cell: TableCell, name: str) -> Job:
@@ -188,7 +191,9 @@ class Campaign:
         recipe = recipe_of(self.table, cell)
         folder, plain = self._training(cell), to_plain(recipe)
         steps = read_steps(folder)
-        if len(steps) < recipe.training.steps:
+        guard = guard_record(read_points(folder), stops=recipe.training.guards.stop_when_hacked)
+        stopped = guard is not None and guard["stopped_at"] is not None
+        if len(steps) < recipe.training.steps and not stopped:
             raise AlphaBenchError(
                 f"the training ended after {len(steps)} of {recipe.training.steps} steps",
                 hint="give the same command again: it continues",
@@ -205,9 +210,17 @@ class Campaign:
             "rewards": identity["rewards"],
             "processor_seconds": round(math.fsum(spent), 1),
             "best_step": TrainingFolder(folder).best_step(),
+            **({} if guard is None else {"guard": guard}),
         }
         kept = KeptTraining(recipe=plain, about=about, steps=[_numbers(step) for step in steps])
         self.evidence.save_training(cell, kept)
+
+    def _stopped_by_guard(self, cell: TableCell) -> bool:
+        """Whether its guard saw reward hacking and was to stop it: an end like any other."""
+        if not recipe_of(self.table, cell).training.guards.stop_when_hacked:
+            return False
+        guard = guard_record(read_points(self._training(cell)), stops=True)
+        return guard is not None and guard["stopped_at"] is not None
 
     def _keep_evaluation(self, cell: TableCell, name: str, out: Path, seconds: float) -> None:
         run = StoredRun.open(out)
@@ -233,6 +246,7 @@ class Campaign:
             processor_seconds=seconds,
             samples=[(sample.id, sample.group) for sample in samples],
             scores=_scores([sample.id for sample in samples], verdicts),
+            measures={"brightness": _brightness(run, samples)},
         )
         self.evidence.save_evaluation(cell, name, kept)
 
@@ -266,6 +280,35 @@ def _scores(samples: Sequence[str], verdicts: Sequence[Verdict]) -> list[list[Sc
         score: Score = verdict.status if verdict.value is None else verdict.value
         rows[sample_of(verdict)].append(score)
     return list(rows.values())
+
+
+def _brightness(run: StoredRun, samples: Sequence[Sample]) -> list[float | None]:
+    """The mean over the images of each sample."""
+    found: dict[str, list[float]] = {sample.id: [] for sample in samples}
+    for image in run.generated_images(samples):
+        found[image.request.sample.id].append(brightness_of(image.path))
+    return [math.fsum(values) / len(values) if values else None for values in found.values()]
+
+
+def guard_record(points: Sequence[CurvePoint], *, stops: bool) -> dict[str, Any] | None:
+    """What the guard against reward hacking saw; None for a training without validations.
+
+    Args:
+        points: all, in the order of measuring.
+        stops: whether it was to stop the training, which then ended at its first alarm.
+    """
+    if not points:
+        return None
+    alarms = [one for one in points if one.below_best is not None]
+    return {
+        "stopped_at": alarms[-1].step if stops and alarms else None,
+        "alarms": [
+            {"step": one.step, "curve": f"{one.name} ({one.view})", "fall": one.below_best[:3]}
+            for one in alarms
+            if one.below_best is not None
+        ],
+        "points": [[one.step, one.name, one.view, one.value] for one in points],
+    }
 
 
 def _numbers(step: MetricsLine) -> dict[str, float]:

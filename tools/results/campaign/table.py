@@ -3,11 +3,12 @@
     title, question, design, meaning   text of the page
     seeds: [0, 1, 2]                   of every condition that is trained
     overrides: [KEY=VALUE]             of all trainings, as `alphabench train` takes them
-    conditions: {NAME: {recipe, overrides, trained, about, kept_with}}
+    conditions: {NAME: {recipe, overrides, trained, about, kept_with, weights}}
     evaluations: {NAME: {benchmark, weights, step, options, initial, conditions}}
     comparisons: [[A, B]]              condition A minus condition B
     contrasts: [[A, B]]                evaluation A minus evaluation B, image by image
     metrics: [NAME]                    of training steps, for the page's table and figure
+    shows: [brightness]                of the images that are scored, as tables of their own
 
 Reads the file and refuses what no training could run. Knows no result.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -29,6 +30,8 @@ from alphatrainers.strict_yaml import build_settings
 _MOST_BYTES: Final = 2**20
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 SWAPPED: Final = "swapped:"
+Weights = Literal["ema", "train", "old", "best"]
+ImageMeasure = Literal["brightness"]
 METRICS: Final = (
     "reward/mean",
     "image/kl",
@@ -54,6 +57,9 @@ class TrainingCondition:
     kept_with: str = ""
     """TABLE/CONDITION of another table that has the same trainings; they are run and kept once."""
 
+    weights: Weights | None = None
+    """On which it is scored, instead of the evaluations' own: `best` where a guard may stop it."""
+
     def __post_init__(self) -> None:
         if self.kept_with and not re.fullmatch(f"{_NAME.pattern}/{_NAME.pattern}", self.kept_with):
             raise ValueError(f"kept_with={self.kept_with!r} is not TABLE/CONDITION")
@@ -64,7 +70,7 @@ class EvaluationPlan:
     """An `alphabench run` with the weights of each training."""
 
     benchmark: str
-    weights: Literal["ema", "train", "old", "best"] = "ema"
+    weights: Weights = "ema"
     step: int | None = None
     """Of the checkpoint; null is the last one. `best` has none."""
     options: tuple[str, ...] = ()
@@ -105,6 +111,8 @@ class CampaignTable:
     contrasts: tuple[tuple[str, str], ...] = ()
     """An evaluation that is done for conditions without training alone serves all conditions."""
     metrics: tuple[str, ...] = METRICS
+    shows: tuple[ImageMeasure, ...] = ()
+    """What the page says of the scored images beside their scores; it is kept of all of them."""
     name: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -201,8 +209,9 @@ def table_cells(table: CampaignTable) -> list[TableCell]:
 
 def evaluations_of(table: CampaignTable, cell: TableCell) -> dict[str, EvaluationPlan]:
     """What a cell is scored on, by name."""
+    weights = table.conditions[cell.condition].weights
     return {
-        name: plan
+        name: plan if weights is None else replace(plan, weights=weights, step=None)
         for name, plan in table.evaluations.items()
         if not plan.conditions or cell.condition in plan.conditions
     }

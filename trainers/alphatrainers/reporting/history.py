@@ -48,6 +48,8 @@ class CurvePoint:
     best: bool = False
     """Best so far of its curve."""
     from_start: Rise | None = None
+    below_best: Rise | None = None
+    """The fall below the best point, where the guard saw reward hacking."""
     folder: str | None = None
     """The run folder, from the training's."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -155,14 +157,14 @@ def _flat_values(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _point(row: Mapping[str, Any]) -> CurvePoint:
-    rise = row.get("from_start")
-    known = {
-        name: row[name] for name in CurvePoint.__slots__ if name in row and name != "from_start"
-    }
+    known = {name: row[name] for name in CurvePoint.__slots__ if name in row}
+    for name in ("from_start", "below_best"):
+        if known.get(name) is not None:
+            known[name] = _rise(known[name])
     if any(not isinstance(known.get(end), int | float | None) for end in ("value", "low", "high")):
         raise TypeError("a value is a number")
     known["seconds"] = seconds_of_version_1(known.get("seconds", {}))
-    return CurvePoint(**known, from_start=None if rise is None else _rise(rise))
+    return CurvePoint(**known)
 
 
 def _rise(stored: Any) -> Rise:
