@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from alphabench.core.files import FileState
 from alphabench.types import GeneratedImage, Status
@@ -59,8 +59,24 @@ class ReplySampling:
     seed: int | None = None
     top_logprobs: int = 0
     """Requested number of alternatives of the first token, 0 to 20."""
+    first_tokens: tuple[str, ...] = ()
+    """Texts whose first token's probability is wanted, however unlikely it is. Judges without
+    `Capabilities.named_tokens` give the likeliest alternatives alone."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the request (JSON values)."""
+
+
+class NamedToken(NamedTuple):
+    """The first token of a text that a question names in `ReplySampling.first_tokens`."""
+
+    named: str
+    """The text."""
+    token: int
+    """The token's id in the judge's vocabulary."""
+    text: str
+    """The token alone: a blank where the tokenizer splits ` 4` into a blank and `4`."""
+    probability: float
+    """Of all first tokens of the vocabulary, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +88,9 @@ class Reply:
     """The model name that the judge reports."""
     first_token: tuple[tuple[str, float], ...] = ()
     """Alternatives of the first generated token with their log-probabilities, if requested."""
+    named_tokens: tuple[NamedToken, ...] = ()
+    """One for each text in `ReplySampling.first_tokens`, in order; empty where the judge cannot
+    give them."""
     fingerprint: str | None = None
     finish_reason: str | None = None
     tokens_in: int = 0
@@ -136,6 +155,7 @@ class Question:
             "repeat": self.repeat,
             # Added only where set, so that cached answers to all other questions keep their keys.
             **({"system_as_parts": True} if self.system_as_parts else {}),
+            **({"first_tokens": list(sampling.first_tokens)} if sampling.first_tokens else {}),
         }
 
 
@@ -170,6 +190,8 @@ class Capabilities:
 
     images_per_question: int
     logprobs: bool
+    named_tokens: bool = False
+    """Whether it gives the probability of any first token, not of the likeliest alone."""
 
 
 class Judge(Protocol):

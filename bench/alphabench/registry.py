@@ -94,6 +94,17 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         },
         judge_calls={"": "none"},
     ),
+    "geneval2": BenchmarkEntry(
+        factory="alphabench.benchmarks.geneval2.benchmark:open_geneval2",
+        listed=("geneval2", "geneval2:mini"),
+        official_formats={"": "alphabench.benchmarks.geneval2.official_files:OFFICIAL"},
+        folder_layout="alphabench.benchmarks.geneval2.official_files:LAYOUT",
+        measures="Whether every single demand of a compositional prompt is met: objects, "
+        "attributes, numbers, positions and actions, 3 to 10 a prompt. A judge's probability of "
+        "the right answer is the score of each (Soft-TIFA).",
+        prompts={"geneval2": 800, "geneval2:mini": 24},
+        judge_calls={"": "6,012", "geneval2:mini": "168"},
+    ),
     "imgedit": BenchmarkEntry(
         factory="alphabench.benchmarks.imgedit.benchmark:open_imgedit",
         listed=("imgedit", "imgedit:uge", "imgedit:mini"),

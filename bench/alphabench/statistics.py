@@ -87,6 +87,18 @@ def gather(
     ]
 
 
+def cluster_of(sample_id: str, values: Sequence[float | None], *, group: str = "all") -> Cluster:
+    """One sample with its values; None stands for an expected verdict without one."""
+    scored = [value for value in values if value is not None]
+    return Cluster(
+        sample_id=sample_id,
+        group=group,
+        total=float(sum(scored)),
+        n_scored=len(scored),
+        n_expected=len(values),
+    )
+
+
 def _expected(n_expected: Expected, sample: Sample) -> int:
     return n_expected if isinstance(n_expected, int) else n_expected(sample)
 

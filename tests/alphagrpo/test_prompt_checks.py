@@ -18,7 +18,15 @@ from alphatrainers.protocols import RewardFunction
 from alphatrainers.trajectory import TrainingPrompt
 from tests.cli.conftest import Shell
 
-MINI = ("geneval:mini", "tiif:mini", "wise:mini", "dpg:mini", "gedit:mini", "dvreward:mini")
+MINI = (
+    "geneval:mini",
+    "geneval2:mini",
+    "tiif:mini",
+    "wise:mini",
+    "dpg:mini",
+    "gedit:mini",
+    "dvreward:mini",
+)
 SOURCES = (*MINI, "small:?count=8", "words")
 FITS = {
     ("geneval:mini", "small:?count=8"),

@@ -31,7 +31,7 @@ from tests.benchmarks.dpg.test_dpg_benchmark import invented_table
 from tests.cli.conftest import Shell
 from tests.support.judged_world import noise, noises
 
-PINS = ("tiif", "wise", "wise-legacy", "dpg", "imgedit", "imgedit-judge")
+PINS = ("tiif", "wise", "wise-legacy", "dpg", "geneval2", "imgedit", "imgedit-judge")
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,48 @@ def test_all_of_wise_verified_is_judged_and_comes_back_from_its_own_files(here: 
         f"Overall WiScore: {by_hand:.2f}" in here("summarise", "wise", "--official", "theirs").out
     )
     assert here("show", "run").code == 0
+
+
+@pytest.mark.parametrize("n_prompts", [40, pytest.param(800, marks=pytest.mark.whole)])
+def test_geneval2_is_judged_and_comes_back_from_its_own_files(
+    here: Shell, data: UpstreamData, n_prompts: int
+) -> None:
+    samples = chosen("geneval2", data, n_prompts)
+    pictures = here.folder / "pictures"
+    noises(pictures, [f"{sample.id}.png" for sample in samples], side=2)
+    paths = {sample.prompt: f"{sample.id}.png" for sample in samples}
+    (pictures / "image_paths.json").write_text(json.dumps(paths))
+    # Every answer is right, but for the last one about every second image.
+    table = {
+        f"{sample.id}/0": {
+            str(index): "wrong" if index + 1 == len(atoms) and number % 2 else right
+            for index, (_, right) in enumerate(atoms)
+        }
+        for number, sample in enumerate(samples)
+        for atoms in [sample.facts["vqa_list"]]
+    }
+    (here.folder / "table.json").write_text(json.dumps(table))
+    found = here(
+        "run", "geneval2", "--ckpt", "images:pictures", "--layout", "geneval2", "--wording", "own",
+        "--judge", "scripted:table.json", "--out", "run", "--json", "--limit", n_prompts,
+    ).json  # fmt: skip
+    assert found["statuses"] == {"scored": sum(len(s.facts["skills"]) for s in samples)}
+    assert found["headline"]["value"] == 0.5
+    n_right = sum(1 - (number % 2) / len(sample.facts["skills"]) for number, sample in
+                  enumerate(samples))  # fmt: skip
+    assert found["extras"]["soft_tifa_am"]["value"] == pytest.approx(n_right / n_prompts)
+    assert len(found["groups"]) == 13
+    here("summarise", "run", "--export", "theirs")
+    if n_prompts < 800:
+        said = here("summarise", "geneval2", "--official", "theirs", code=2)
+        assert f"scores of {n_prompts} prompts instead of 800" in said.err
+        return
+    official = here("summarise", "geneval2", "--official", "theirs", "--json").json
+    assert official["headline"] == found["headline"]
+    assert official["groups"] == found["groups"]
+    text = here("summarise", "geneval2", "--official", "theirs").out
+    assert "soft_tifa_gm: Score: 50.0" in text
+    assert "Results for Atomicity=10\n" in text
 
 
 def test_a_part_of_wise_legacy_is_judged_in_three_scores(here: Shell, data: UpstreamData) -> None:

@@ -52,9 +52,9 @@ def test_the_numbers_of_prompts_are_those_of_the_official_data(
     tmp_path: Path, shared: Path
 ) -> None:
     data = UpstreamData(cache_dir=tmp_path)
-    for pin in ("geneval", "geneval-long", "tiif", "wise", "wise-legacy"):
+    for pin in ("geneval", "geneval-long", "geneval2", "tiif", "wise", "wise-legacy"):
         data.fetch(pin, source=shared / "upstream")
-    for base in ("geneval", "tiif", "wise"):
+    for base in ("geneval", "geneval2", "tiif", "wise"):
         for name, known in registry.benchmark_entry(base).prompts.items():
             assert len(open_benchmark(name, data=data).samples()) == known, name
 
@@ -161,4 +161,4 @@ def test_fetching_all_goes_on_after_what_cannot_be_had(alphabench: Shell, tmp_pa
         "not fetched: weights of mplug (about 5 GB)",
     ):
         assert text in said.out
-    assert said.err.count("error: ") == 12
+    assert said.err.count("error: ") == 14

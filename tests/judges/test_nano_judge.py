@@ -6,12 +6,14 @@ import cProfile
 import hashlib
 import importlib
 import json
+import math
 import os
 import pickle
 import pstats
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -122,6 +124,27 @@ def test_it_tells_the_colour_of_one_thing(judge: Any, tmp_path: Path, colour: st
     right, wrong = p_yes(judge, questions)
     assert right > 0.6
     assert wrong < 0.4
+
+
+def test_named_first_tokens_have_their_probability_in_the_whole_vocabulary(
+    judge: Any, scene: ImagePart
+) -> None:
+    texts = ("yes", " yes", "no", "car", " yellow", "Consistency: ")
+    question = asked("Is there a car in the picture?", scene)
+    named = replace(question, sampling=replace(question.sampling, first_tokens=texts))
+    (plain,), (answer,) = list(judge.ask([question])), list(judge.ask([named]))
+    assert plain.reply.named_tokens == ()
+    assert answer.reply.first_token == plain.reply.first_token
+    assert [token.named for token in answer.reply.named_tokens] == list(texts)
+    likeliest = {text: math.exp(logprob) for text, logprob in answer.reply.first_token}
+    for token in answer.reply.named_tokens:
+        assert token.named.startswith(token.text)
+        if token.text in likeliest:
+            assert token.probability == pytest.approx(likeliest[token.text], rel=1e-6)
+        else:
+            assert 0.0 <= token.probability <= min(likeliest.values())
+    assert answer.reply.named_tokens[0].probability == pytest.approx(likeliest["yes"], rel=1e-6)
+    assert judge.capabilities.named_tokens
 
 
 def test_an_image_is_decoded_once_for_all_questions_about_it(judge: Any, tmp_path: Path) -> None:

@@ -119,7 +119,15 @@ def test_log_probabilities_are_those_of_the_models_own_forward_pass(
     assert answer.reply.tokens_in == inputs["input_ids"].shape[1]
     expected = logprobs_V.sort(descending=True).values[:20].tolist()
     assert [value for _, value in answer.reply.first_token] == pytest.approx(expected, abs=1e-4)
+    named = replace(question, sampling=replace(question.sampling, first_tokens=("Yes", "No")))
+    (answer_to_named,) = judge.ask([named])
+    assert answer_to_named.reply is not None
     words = processor.tokenizer.convert_tokens_to_ids(["Yes", "No"])
+    tokens = answer_to_named.reply.named_tokens
+    assert [one.token for one in tokens] == words
+    assert [one.probability for one in tokens] == pytest.approx(
+        logprobs_V[words].exp().tolist(), abs=ROUNDING
+    )
     p = logprobs_V[words].exp()
     assert p_yes([answer])[0] == pytest.approx(float(p[0] / p.sum()), abs=ROUNDING)
 

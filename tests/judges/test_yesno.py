@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alphabench.judges.first_tokens import MOST_UNSEEN
 from alphabench.judges.yesno import (
     LEAST_MASS,
-    MOST_UNSEEN,
     YesNoProbability,
     YesNoText,
     bare_word,

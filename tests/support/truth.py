@@ -61,6 +61,8 @@ def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) 
         case "dpg":
             pairs = zip(facts["propositions"], facts["check"], strict=True)
             return {one["id"]: yes_no(check_holds(check, truth)) for one, check in pairs}
+        case "geneval2":
+            return {str(i): yes_no(check_holds(c, truth)) for i, c in enumerate(facts["check"])}
         case "wise":
             return {"score": f"Score: {int(check_holds(facts, truth))}"}
         case "dvreward":
@@ -84,7 +86,7 @@ def scores(benchmark: str, sample: Sample, said: Mapping[str, str]) -> dict[str,
         case "tiif":
             expected = sample.facts["answers"]
             return {i: float(expected[int(i)].casefold() == answer) for i, answer in said.items()}
-        case "dpg":
+        case "dpg" | "geneval2":
             return {name: float(answer == "yes") for name, answer in said.items()}
         case "wise":
             return {name: float(answer.removeprefix("Score: ")) for name, answer in said.items()}

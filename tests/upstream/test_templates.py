@@ -18,8 +18,10 @@ from alphabench.upstream.templates import (
     changed,
     constants_of,
     digest,
+    first_arguments_of,
     messages_of,
     read_script,
+    template_of,
     templates_of,
 )
 
@@ -179,3 +181,25 @@ def test_a_script_with_another_content_is_refused(tmp_path: Path) -> None:
 def test_a_script_that_holds_something_else_says_so() -> None:
     assert "wording=own" in str(changed("judge.py", "no question").hint)
     assert "no question" in changed("judge.py", "no question").message
+
+
+def test_the_text_that_a_function_is_called_with_is_found_at_each_call() -> None:
+    source = b"""
+def ask(text, image): ...
+def soft(question, image):
+    return ask('{} In a word.'.format(question), image), other('x'), ask(image, 'y')
+def hard(question, image):
+    for _ in range(2):
+        ask('{} In a word.'.format(question), image)
+"""
+    first, second = first_arguments_of(source, "ask")
+    assert first == second
+    assert first.fill({"question": "How many?"}) == "How many? In a word."
+    assert first_arguments_of(source, "nothing") == ()
+
+
+def test_a_text_of_our_own_has_its_names_as_holes_and_other_braces_as_text() -> None:
+    template = template_of("{question} {{x}}\nSay {answer}: {question}", "question", "answer")
+    filled = template.fill({"question": "How {many}?", "answer": "4"})
+    assert filled == "How {many}? {{x}}\nSay 4: How {many}?"
+    assert template_of("no hole", "question").literal == "no hole"

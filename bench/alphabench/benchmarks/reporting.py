@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from alphabench import statistics
+from alphabench.interfaces import Benchmark
 from alphabench.statistics import Cluster, Formula, mean_of_groups
-from alphabench.types import Estimate, ProtocolName, Report, Status
+from alphabench.types import Estimate, ProtocolName, Report, Sample, Status, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,52 @@ class ReportScope:
     """Expected verdicts by status."""
     has_all_samples: bool
     """Whether every sample of the split takes part."""
+
+
+def run_scope(
+    benchmark: Benchmark,
+    samples: Sequence[Sample],
+    verdicts: Sequence[Verdict],
+    *,
+    evaluator: str,
+    all_samples: Sequence[Sample],
+) -> ReportScope:
+    """The scope of `Benchmark.summarise`, whose arguments these are.
+
+    A verdict is expected for each question about each image of the card.
+    """
+    card = benchmark.card
+    return ReportScope(
+        benchmark=card.name,
+        split=card.split,
+        protocol=card.protocol,
+        evaluator=evaluator,
+        statuses=statistics.count_statuses(
+            samples,
+            verdicts,
+            n_expected=lambda one: card.images_per_sample * len(benchmark.questions(one)),
+        ),
+        has_all_samples=len(samples) >= len(all_samples),
+    )
+
+
+def published_scope(benchmark: str, what: str, n_scored: int, n_expected: int) -> ReportScope:
+    """The scope of a whole published result, in which what is not scored could not be read.
+
+    Args:
+        benchmark: its name.
+        what: which result, if upstream has several kinds.
+        n_scored: verdicts with a value.
+        n_expected: all verdicts.
+    """
+    return ReportScope(
+        benchmark=benchmark,
+        split="",
+        protocol="official",
+        evaluator=f"published scores ({what})",
+        statuses={"scored": n_scored, "unparsed": n_expected - n_scored},
+        has_all_samples=True,
+    )
 
 
 def build_report(

@@ -28,12 +28,16 @@ from typing import IO, Any, Final, NamedTuple
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.locking import has_no_locks
 from alphabench.core.writing import appending
-from alphabench.questions import Question, Reply
+from alphabench.questions import NamedToken, Question, Reply
 
 N_SHARDS: Final = 4
 _LINE_START: Final = b'{"key": "'
 _KEY_END: Final = len(_LINE_START) + 64
-_REPLY_FIELDS: Final = tuple(field.name for field in fields(Reply))
+_ADDED_FIELDS: Final = ("named_tokens",)
+"""Fields that only replies with them store, so that earlier versions can read all others."""
+_REPLY_FIELDS: Final = tuple(
+    field.name for field in fields(Reply) if field.name not in _ADDED_FIELDS
+)
 
 Replies = Sequence[tuple[Question, Reply]]
 
@@ -208,11 +212,12 @@ class _Shard:
 
 
 def _line_of(key: str, question: Question, reply: Reply) -> bytes:
+    added = {name: value for name in _ADDED_FIELDS if (value := getattr(reply, name))}
     row = {
         "key": key,
         "image_id": question.image_id,
         "question_id": question.id,
-        "reply": {name: getattr(reply, name) for name in _REPLY_FIELDS},
+        "reply": {**{name: getattr(reply, name) for name in _REPLY_FIELDS}, **added},
     }
     return json.dumps(row, ensure_ascii=True).encode() + b"\n"
 
@@ -230,7 +235,8 @@ def _read_line(line: bytes) -> _StoredReply | None:
         row: dict[str, Any] = json.loads(line)
         content = dict(row["reply"])
         first_token = tuple((token, logprob) for token, logprob in content["first_token"])
-        reply = Reply(**{**content, "first_token": first_token})
+        named_tokens = tuple(NamedToken(*one) for one in content.get("named_tokens", ()))
+        reply = Reply(**{**content, "first_token": first_token, "named_tokens": named_tokens})
         return _StoredReply(row["key"], reply) if isinstance(row["key"], str) else None
     except (ValueError, TypeError, KeyError):
         return None

@@ -19,7 +19,7 @@ from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.core.options import fill
 from alphabench.judges.parsing import FILTERED, REFUSAL, read_reply, unscored
-from alphabench.questions import Answer, Capabilities, Question, Reply
+from alphabench.questions import Answer, Capabilities, NamedToken, Question, Reply
 
 MishapKind = Literal[
     "rate_limited", "server_error", "slow", "garbage", "refusal", "filtered", "wrong_model",
@@ -75,6 +75,8 @@ class ScriptedJudge:
     """The model name that it reports; part of the identity."""
     images_per_question: int = 8
     logprobs: bool = True
+    named_tokens: bool = True
+    """Give the probabilities of named first tokens too, as judges in this process do."""
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     asked: list[tuple[str, str]] = field(default_factory=list, repr=False)
     """(image id, question id) of every question so far."""
@@ -85,7 +87,11 @@ class ScriptedJudge:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(images_per_question=self.images_per_question, logprobs=self.logprobs)
+        return Capabilities(
+            images_per_question=self.images_per_question,
+            logprobs=self.logprobs,
+            named_tokens=self.logprobs and self.named_tokens,
+        )
 
     def ask(self, questions: Iterable[Question]) -> Iterator[Answer]:
         """See `Judge.ask`.
@@ -124,13 +130,14 @@ class ScriptedJudge:
             case "slow":
                 self.sleep(mishap.seconds)
             case "garbage":
-                return GARBAGE
+                return replace(self.reply(question, GARBAGE), named_tokens=())
             case "refusal":
                 return Reply(text="I cannot help.", model=self.name, finish_reason=REFUSAL)
             case "filtered":
                 return Reply(text="", model=self.name, finish_reason=FILTERED)
             case "no_logprobs":
-                return replace(self.reply(question, mishap.answer), first_token=())
+                reply = self.reply(question, mishap.answer)
+                return replace(reply, first_token=(), named_tokens=())
             case "wrong_model":
                 raise AlphaBenchError(
                     f"the judge {self.name!r} was asked, and 'another-model' answered",
@@ -153,10 +160,20 @@ class ScriptedJudge:
             text=scripted,
             model=self.name,
             first_token=alternatives if wanted else (),
+            named_tokens=_named(question, alternatives) if self.capabilities.named_tokens else (),
             finish_reason="stop",
             tokens_in=sum(len(part.split()) for part in question.parts if isinstance(part, str)),
             tokens_out=len(scripted.split()),
         )
+
+
+def _named(
+    question: Question, alternatives: tuple[tuple[str, float], ...]
+) -> tuple[NamedToken, ...]:
+    """The named texts as tokens of their own, which have the probabilities of the alternatives."""
+    known = {token: math.exp(logprob) for token, logprob in alternatives}
+    texts = question.sampling.first_tokens
+    return tuple(NamedToken(text, texts.index(text), text, known.get(text, 0.0)) for text in texts)
 
 
 def yes_no_tokens(p_yes: float) -> tuple[tuple[str, float], ...]:

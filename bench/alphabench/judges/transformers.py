@@ -32,7 +32,15 @@ from alphabench.judges import in_process
 from alphabench.judges.data_uris import data_uri
 from alphabench.judges.openai.chat_api import LastingError
 from alphabench.judges.token_sampling import TokenSampler, TokenSampling, token_sampling_for
-from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply, ReplySampling
+from alphabench.questions import (
+    Answer,
+    Capabilities,
+    ImagePart,
+    NamedToken,
+    Question,
+    Reply,
+    ReplySampling,
+)
 from alphabench.weights.find import LOADING_ERRORS, WeightsFolder, load_complete
 from alphabench.weights.strict_loading import strict_loading
 
@@ -145,7 +153,7 @@ class TransformersJudge:
         images = in_process.images_per_question(
             self._weights.folder, self.options.images_per_question
         )
-        return Capabilities(images_per_question=images, logprobs=True)
+        return Capabilities(images_per_question=images, logprobs=True, named_tokens=True)
 
     @property
     def licences(self) -> Mapping[str, str]:
@@ -217,6 +225,8 @@ class _Loaded(NamedTuple):
     """Tokens of question and reply together, at most."""
     token_text: Callable[[int], str]
     """Of one token; remembers those of before, since most replies have the same alternatives."""
+    first_token_of: Callable[[str], int]
+    """The first token of a text, without tokens that only mark its start."""
     image_of: Callable[[str], Image.Image]
     """Decodes a data URI; remembers the last ones: questions about one image come together."""
     pads: bool = True
@@ -313,6 +323,9 @@ def _configured(network: Any, processor: Any) -> _Loaded:
         control_tokens=in_process.control_tokens(tokenizer),
         context=getattr(text_config, "max_position_embeddings", None),
         token_text=lru_cache(_TOKENS)(lambda token: tokenizer.decode([token])),
+        first_token_of=lru_cache(_TOKENS)(
+            lambda text: tokenizer.encode(text, add_special_tokens=False)[0]
+        ),
         image_of=lru_cache(_IMAGES)(_decoded),
     )
 
@@ -373,6 +386,7 @@ def _generate(loaded: _Loaded, prompts: Sequence[_Prompt], *, model: str) -> lis
             text=in_process.with_opened_thought(prompt.text, _text(loaded, tokens_T)),
             model=model,
             first_token=_alternatives(loaded, tokens_T[0], first_V, prompt.sampling.top_logprobs),
+            named_tokens=_named_tokens(loaded, first_V, prompt.sampling.first_tokens),
             finish_reason="stop" if loaded.ends.intersection(tokens_T) else "length",
             tokens_in=n_tokens,
             tokens_out=_length(loaded, tokens_T),
@@ -446,6 +460,18 @@ def _alternatives(
     tokens = tokens if sampled in tokens else [*tokens, sampled]
     pairs = [(loaded.token_text(token), float(first_V[token])) for token in tokens]
     return tuple(pair for pair in pairs if pair[1] > -torch.inf)
+
+
+def _named_tokens(
+    loaded: _Loaded, first_V: torch.Tensor, texts: Sequence[str]
+) -> tuple[NamedToken, ...]:
+    """The first tokens of the texts, with their probabilities over the whole vocabulary."""
+    tokens = [loaded.first_token_of(text) for text in texts]
+    probabilities = first_V[tokens].double().exp().tolist() if tokens else []
+    return tuple(
+        NamedToken(text, token, loaded.token_text(token), probability)
+        for text, token, probability in zip(texts, tokens, probabilities, strict=True)
+    )
 
 
 def _survives_padding(loaded: _Loaded) -> bool:

@@ -9,29 +9,21 @@ words, and neither guesses. Probabilities count only where they can be P(yes): s
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from alphabench.judges.first_tokens import MOST_UNSEEN, TOP_TOKENS, listed_mass
 from alphabench.judges.parsing import is_cut
 from alphabench.questions import ImagePart, Question, Reply, ReplySampling
 
 OWN_TEMPLATE: Final = "{question}\nAnswer with one word: yes or no."
-TOP_TOKENS: Final = 20
-"""Alternatives requested; with fewer, a hedging judge may list neither word."""
 LEAST_MASS: Final = 0.1
 """Of yes and no together, or the first token is no answer. Judges that answer with the word give
 it 0.9 and more, those that begin with a thought or a sentence less than 0.01."""
-MOST_UNSEEN: Final = 0.1
-"""Where one of the words is not among the alternatives: by how much what is not among them could
-move P(yes) at most."""
-_SENTINEL: Final = -50.0
-"""No probability from here on: servers write -100, -9999 or the like for none."""
-_ROUNDING: Final = 0.1
-"""By which probabilities in half precision may exceed 1 in sum."""
+_WORDS: Final = ("yes", "no")
 
 _WORD_STARTS: Final = "\u2581\u0120\u010a"
 """How tokenizers write a leading blank or line break, where a server shows its raw tokens."""
@@ -130,25 +122,20 @@ def probability_of_yes(first_token: Iterable[tuple[str, float]]) -> float | None
         one of them is not listed and what is not listed could move the result by more than
         `MOST_UNSEEN`, or where the numbers are no probabilities (above 1, each or in sum).
     """
-    mass = {"yes": 0.0, "no": 0.0}
-    listed = 0.0
-    for token, logprob in first_token:
-        if not math.isfinite(logprob) or logprob <= _SENTINEL:
-            continue
-        if logprob > _ROUNDING:
-            return None
-        probability = math.exp(logprob)
-        listed += probability
-        word = bare_word(token)
-        if word in mass:
-            mass[word] += probability
-    both = mass["yes"] + mass["no"]
-    if both < LEAST_MASS or listed > 1.0 + _ROUNDING:
+    mass = listed_mass(first_token, _yes_or_no_word)
+    if mass is None:
         return None
-    unseen = max(0.0, 1.0 - listed)
-    if min(mass.values()) == 0.0 and unseen / (both + unseen) > MOST_UNSEEN:
+    yes, no = mass.of("yes"), mass.of("no")
+    both = yes + no
+    if both < LEAST_MASS:
         return None
-    return mass["yes"] / both
+    if min(yes, no) == 0.0 and mass.unseen / (both + mass.unseen) > MOST_UNSEEN:
+        return None
+    return yes / both
+
+
+def _yes_or_no_word(token: str) -> str | None:
+    return word if (word := bare_word(token)) in _WORDS else None
 
 
 def bare_word(text: str) -> str:

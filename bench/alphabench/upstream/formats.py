@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.types import Report, Sample, Verdict
 from alphabench.upstream.cache import UpstreamData
 
+HINT: Final = "restore the file, or have upstream's evaluation script write it again"
 Files = Iterator[tuple[PurePosixPath, str | bytes | Path]]
 """Relative path, and its text, its bytes, or the file to copy."""
 
@@ -44,3 +45,15 @@ def read_json_object(file: Path, *, hint: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise AlphaBenchError(f"{str(file)!r} is no JSON object", hint=hint)
     return found
+
+
+def read_official_json(path: Path) -> Any:
+    """The JSON in a file of upstream's.
+
+    Raises:
+        AlphaBenchError: there is none.
+    """
+    try:
+        return read_json(path)
+    except UnreadableFileError as error:
+        raise AlphaBenchError(f"{str(path)!r} cannot be read: {error}", hint=HINT) from error

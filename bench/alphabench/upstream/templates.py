@@ -15,6 +15,7 @@ import ast
 import hashlib
 import itertools
 import json
+import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -122,6 +123,30 @@ def messages_of(source: bytes) -> tuple[Message, ...]:
     )
 
 
+def first_arguments_of(source: bytes, function: str) -> tuple[Template, ...]:
+    """The first argument of each call of a function by its name, where that is a string.
+
+    Raises:
+        AlphaBenchError: the source is not Python.
+    """
+    found = [
+        _fold(call.args[0], scope.names)
+        for scope in _scopes(_parsed(source))
+        for call in scope.calls
+        if isinstance(call.func, ast.Name) and call.func.id == function and call.args
+    ]
+    return tuple(template for template in found if template is not None)
+
+
+def template_of(text: str, *names: str) -> Template:
+    """A text of our own, in which `{name}` stands for the value of each name."""
+    pieces = re.split(rf"\{{({'|'.join(names)})\}}", text)
+    placeholders = {name: Placeholder(name, frozenset({name})) for name in names}
+    return Template(
+        tuple(placeholders[one] if index % 2 else one for index, one in enumerate(pieces))
+    )
+
+
 def digest(templates: Iterable[Template]) -> str:
     """sha256 over the templates in order; equal if and only if texts and placeholders are."""
     rows = [
@@ -156,11 +181,12 @@ def changed(path: str, what: str) -> AlphaBenchError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scope:
-    """A module or one function: its assignments and its dictionary literals."""
+    """A module or one function: its assignments, dictionary literals and calls."""
 
     path: str
     assigned: list[tuple[str, ast.expr]]
     dicts: list[dict[str, ast.expr]]
+    calls: list[ast.Call]
     names: Mapping[str, ast.expr]
     """Name -> value, enclosing scopes included; names that are assigned twice are left out."""
 
@@ -179,6 +205,7 @@ def _scopes(
 ) -> Iterator[_Scope]:
     assigned: list[tuple[str, ast.expr]] = []
     dicts: list[dict[str, ast.expr]] = []
+    calls: list[ast.Call] = []
     inner: list[tuple[str, ast.AST]] = []
     bound: Counter[str] = Counter(_arguments(node))
     for child in _within(node, inner):
@@ -191,9 +218,11 @@ def _scopes(
         elif isinstance(child, ast.Dict):
             pairs = zip(child.keys, child.values, strict=True)
             dicts.append({k: v for key, v in pairs if (k := _text(key)) is not None})
+        elif isinstance(child, ast.Call):
+            calls.append(child)
     outer = {name: value for name, value in (around or {}).items() if name not in bound}
     names = {**outer, **{name: value for name, value in assigned if bound[name] == 1}}
-    yield _Scope(path=path, assigned=assigned, dicts=dicts, names=names)
+    yield _Scope(path=path, assigned=assigned, dicts=dicts, calls=calls, names=names)
     for name, child in inner:
         yield from _scopes(child, f"{path}.{name}" if path else name, names)
 

@@ -1,0 +1,186 @@
+"""GenEval 2: 800 prompts of 3 to 10 atoms, one image each (Kamath et al., 2025).
+
+Each atom - an object, attribute, number, position or action - is a question of its own, scored by
+the probability that a judge finds the right answer. The split `mini` is authored here over the
+project's synthetic scenes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from alphabench import statistics
+from alphabench.benchmarks import mini_split
+from alphabench.benchmarks.geneval2 import questions, scoring
+from alphabench.benchmarks.geneval2.scoring import JudgedPrompt
+from alphabench.benchmarks.judged import judge_options, rows_of_lines, with_known_names
+from alphabench.benchmarks.reporting import run_scope
+from alphabench.interfaces import Evaluator
+from alphabench.questions import Judge
+from alphabench.statistics import Cluster, Formula
+from alphabench.types import Card, ProtocolName, Report, Sample, Verdict
+from alphabench.upstream import UpstreamData, pin_of
+
+PIN: Final = "geneval2"
+DATA_FILE: Final = "geneval2_data.jsonl"
+TOP20_NOTE: Final = (
+    "read from the 20 likeliest first tokens, not from all as officially: an answer that is not "
+    "among them counts 0, and the bounds show what it may be"
+)
+
+
+def open_geneval2(
+    split: str = "",
+    *,
+    version: str | None = None,
+    protocol: ProtocolName = "official",
+    data: UpstreamData,
+) -> GenEval2:
+    """GenEval 2's prompts and rules, as `open_benchmark` says; opening it reads no file."""
+    opened = GenEval2(split=split, protocol=protocol, data=data)
+    return with_known_names(opened, splits=["mini"], version=version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenEval2:
+    """One split of GenEval 2 under one protocol."""
+
+    split: str
+    protocol: ProtocolName
+    data: UpstreamData
+
+    @property
+    def card(self) -> Card:
+        mini, pin = self.split == "mini", pin_of(PIN)
+        origin = mini_split.pinned_source(pin, digest=pin.file(DATA_FILE).digest)
+        if mini:
+            origin = mini_split.mini_source("geneval2")
+        return Card(
+            name="geneval2",
+            version=mini_split.MINI_VERSION if mini else pin.commit[:7],
+            split=self.split,
+            protocol=self.protocol,
+            title="GenEval 2's atoms over AlphaBench's synthetic scenes" if mini else "GenEval 2",
+            licence=origin.licence,
+            source=origin.source,
+            citation="arXiv:2512.16853",
+            data_digest=origin.digest,
+            images_per_sample=1,
+            evaluators=("judge",),
+        )
+
+    def samples(self) -> Sequence[Sample]:
+        """The prompts in file order; ids are their positions: `0000`, `0001` ..."""
+        if self.split == "mini":
+            return read_prompts(mini_split.mini_bytes("geneval2"), where="geneval2.jsonl")
+        return official_prompts(self.data)
+
+    def questions(self, sample: Sample) -> Sequence[str]:
+        """The positions of the atoms: `0`, `1` ..."""
+        return atom_ids(sample)
+
+    def evaluator(
+        self,
+        spec: str | None = None,
+        *,
+        judge: Judge | None = None,
+        device: str = "cpu",  # noqa: ARG002  (the judge has its own)
+    ) -> Evaluator:
+        """The judge with a question for each atom: `judge`, `judge?wording=own`."""
+        options = judge_options(spec, questions.GenEval2Options, benchmark="geneval2")
+        is_own = options.wording == "own" or (options.wording == "auto" and self.split == "mini")
+        wording = questions.OWN if is_own else questions.official_templates(self.data)
+        return questions.open_geneval2_judge(judge, wording, self.protocol)
+
+    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
+        """The geometric mean of each prompt whose atoms are all scored."""
+        return scoring.prompt_clusters(judged_prompts(samples, verdicts))
+
+    def formula(self) -> Formula:
+        """The mean over prompts."""
+        return statistics.mean_of_groups
+
+    def summarise(
+        self,
+        samples: Sequence[Sample],
+        verdicts: Sequence[Verdict],
+        *,
+        evaluator: str,
+        all_samples: Sequence[Sample],
+    ) -> Report:
+        """Headline: Soft-TIFA GM. Extras: Soft-TIFA AM, TIFA, and the other protocol's GM.
+
+        A prompt with an atom that is not scored has no mean, under both protocols.
+        """
+        scope = run_scope(self, samples, verdicts, evaluator=evaluator, all_samples=all_samples)
+        prompts = judged_prompts(samples, verdicts)
+        extras = {"soft_tifa_am": scoring.mean_over_prompts(prompts, scoring.arithmetic_mean)}
+        details = [verdict.detail for verdict in verdicts if verdict.status == "scored"]
+        other = "strict" if self.protocol == "official" else "official"
+        if details and all({"tifa", other} <= detail.keys() for detail in details):
+            hard = judged_prompts(samples, verdicts, "tifa")
+            extras["tifa"] = scoring.mean_over_prompts(hard, scoring.arithmetic_mean)
+            beside = judged_prompts(samples, verdicts, other)
+            extras[f"soft_tifa_gm, {other}"] = scoring.mean_over_prompts(beside)
+        cut = any(detail.get("reading") == "top20" for detail in details)
+        notes = (TOP20_NOTE,) if cut else ()
+        return scoring.geneval2_report(prompts, scope, extras=extras, notes=notes)
+
+
+def judged_prompts(
+    samples: Sequence[Sample], verdicts: Sequence[Verdict], key: str = ""
+) -> list[JudgedPrompt]:
+    """The scores by prompt and atom: the verdicts' values, or what their details hold as `key`."""
+    scored = {
+        (statistics.sample_of(one), one.question_id): (
+            one.number(key) if key else one.value,
+            one.number("most", one.value),
+        )
+        for one in verdicts
+        if one.value is not None
+    }
+    return [
+        JudgedPrompt(
+            id=sample.id,
+            atomicity=sample.facts["atom_count"],
+            skills=tuple(sample.facts["skills"]),
+            scores=tuple(score for score, _ in atoms),
+            most=tuple(most for _, most in atoms),
+        )
+        for sample in samples
+        for atoms in [[scored.get((sample.id, i), (None, None)) for i in atom_ids(sample)]]
+    ]
+
+
+def atom_ids(sample: Sample) -> list[str]:
+    """The positions of a prompt's atoms."""
+    return [str(index) for index in range(len(sample.facts["skills"]))]
+
+
+def official_prompts(data: UpstreamData) -> list[Sample]:
+    """Upstream's prompts; AlphaBenchError where they are not fetched, or were changed."""
+    return read_prompts(data.read(PIN, DATA_FILE), where=DATA_FILE)
+
+
+def read_prompts(content: bytes, *, where: str) -> list[Sample]:
+    """The prompts of a file of JSON lines: `prompt`, `atom_count`, `vqa_list`, `skills`."""
+    return [
+        Sample(
+            id=f"{index:04}",
+            prompt=facts["prompt"],
+            group=f"atomicity {facts['atom_count']}",
+            facts=facts,
+        )
+        for index, facts in enumerate(rows_of_lines(content, _is_prompt, where=where))
+    ]
+
+
+def _is_prompt(facts: Any) -> bool:
+    """False, or KeyError or TypeError, for anything else."""
+    atoms, skills = facts["vqa_list"], facts["skills"]
+    are_texts = all(isinstance(text, str) for atom in atoms for text in (*atom, facts["prompt"]))
+    are_pairs = all(len(atom) == 2 for atom in atoms) and 0 < len(atoms) == len(skills)
+    are_known = set(skills) <= set(scoring.SKILLS)
+    return are_texts and are_pairs and are_known and facts["atom_count"] in scoring.ATOMICITIES
