@@ -11,6 +11,7 @@ import pytest
 
 from alphabench.benchmarks.dpg.questions import DpgJudgeOptions
 from alphabench.benchmarks.gedit.viescore import VieOptions
+from alphabench.benchmarks.geneval2.questions import GenEval2Options
 from alphabench.benchmarks.imgedit.questions import ImgEditOptions
 from alphabench.benchmarks.tiif.questions import TiifJudgeOptions
 from alphabench.benchmarks.wise.questions import WiseOptions
@@ -48,6 +49,7 @@ EVALUATOR_TABLES: dict[str, tuple[type, ...]] = {
     "`mplug` (DPG-Bench)": (MplugOptions,),
     "TIIF-Bench": (TiifJudgeOptions,),
     "DPG-Bench": (DpgJudgeOptions,),
+    "GenEval 2": (GenEval2Options,),
     "WISE": (WiseOptions,),
     "GEdit-Bench": (VieOptions,),
     "ImgEdit-Bench": (ImgEditOptions,),

@@ -56,13 +56,11 @@ def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) 
         return {"score": json.dumps({"score": [10 * int(one) for one in right]})}
     facts, truth = request.sample.facts, checkpoint.render_request(request).truth
     match benchmark:
-        case "tiif":
+        case "tiif" | "geneval2":
             return {str(i): yes_no(check_holds(c, truth)) for i, c in enumerate(facts["check"])}
         case "dpg":
             pairs = zip(facts["propositions"], facts["check"], strict=True)
             return {one["id"]: yes_no(check_holds(check, truth)) for one, check in pairs}
-        case "geneval2":
-            return {str(i): yes_no(check_holds(c, truth)) for i, c in enumerate(facts["check"])}
         case "wise":
             return {"score": f"Score: {int(check_holds(facts, truth))}"}
         case "dvreward":

@@ -22,7 +22,8 @@ ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = ROOT / "docs" / "benchmarks"
 SCORES: Final = ROOT / "leaderboards" / "published"
 _BLOCK: Final = re.compile(
-    r"(?P<start><!-- published: (?P<name>[a-z-]+\.json) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+    r"(?P<start><!-- published: (?P<name>[a-z0-9-]+\.json) -->\n).*?(?P<end><!-- end -->)",
+    re.DOTALL,
 )
 
 

@@ -38,22 +38,19 @@ def read_json_object(file: Path, *, hint: str) -> dict[str, Any]:
     Raises:
         AlphaBenchError: it cannot be read, or holds something else; with the hint.
     """
-    try:
-        found = read_json(file)
-    except UnreadableFileError as error:
-        raise AlphaBenchError(f"{str(file)!r} cannot be read: {error}", hint=hint) from error
+    found = read_official_json(file, hint=hint)
     if not isinstance(found, dict):
         raise AlphaBenchError(f"{str(file)!r} is no JSON object", hint=hint)
     return found
 
 
-def read_official_json(path: Path) -> Any:
-    """The JSON in a file of upstream's.
+def read_official_json(file: Path, *, hint: str = HINT) -> Any:
+    """The JSON in a published file.
 
     Raises:
-        AlphaBenchError: there is none.
+        AlphaBenchError: it cannot be read; with the hint.
     """
     try:
-        return read_json(path)
+        return read_json(file)
     except UnreadableFileError as error:
-        raise AlphaBenchError(f"{str(path)!r} cannot be read: {error}", hint=HINT) from error
+        raise AlphaBenchError(f"{str(file)!r} cannot be read: {error}", hint=hint) from error

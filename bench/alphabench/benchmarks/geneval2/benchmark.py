@@ -1,8 +1,7 @@
 """GenEval 2: 800 prompts of 3 to 10 atoms, one image each (Kamath et al., 2025).
 
-Each atom - an object, attribute, number, position or action - is a question of its own, scored by
-the probability that a judge finds the right answer. The split `mini` is authored here over the
-project's synthetic scenes.
+Each atom is a question of its own, scored by the probability that a judge finds the right answer.
+The split `mini` is authored here over the project's synthetic scenes.
 """
 
 from __future__ import annotations
@@ -110,10 +109,7 @@ class GenEval2:
         evaluator: str,
         all_samples: Sequence[Sample],
     ) -> Report:
-        """Headline: Soft-TIFA GM. Extras: Soft-TIFA AM, TIFA, and the other protocol's GM.
-
-        A prompt with an atom that is not scored has no mean, under both protocols.
-        """
+        """Headline: Soft-TIFA GM. Extras: Soft-TIFA AM, TIFA, and the other protocol's GM."""
         scope = run_scope(self, samples, verdicts, evaluator=evaluator, all_samples=all_samples)
         prompts = judged_prompts(samples, verdicts)
         extras = {"soft_tifa_am": scoring.mean_over_prompts(prompts, scoring.arithmetic_mean)}

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from types import NoneType
 from typing import Any, Final
 
 from alphabench import statistics
@@ -121,12 +122,9 @@ def geneval2_export_files(
 
 
 def _is_score_list(scores: Any) -> bool:
-    return isinstance(scores, list) and bool(scores) and all(map(_is_score, scores))
-
-
-def _is_score(score: Any) -> bool:
-    is_number = isinstance(score, int | float) and not isinstance(score, bool)
-    return score is None or (is_number and math.isfinite(score) and score >= 0)
+    if not isinstance(scores, list) or not {type(one) for one in scores} <= {int, float, NoneType}:
+        return False
+    return bool(scores) and all(one is None or 0 <= one < math.inf for one in scores)
 
 
 def _method_of(lists: Sequence[Sequence[float | None]]) -> str:

@@ -74,10 +74,7 @@ def count_atoms(prompts: Iterable[JudgedPrompt]) -> tuple[int, int]:
 
 
 def group_estimates(prompts: Sequence[JudgedPrompt]) -> dict[str, Estimate]:
-    """Skills, each pooled over its atoms (AM), and `atomicity 3` ..., over its prompts' GM.
-
-    A skill without an atom and an atomicity without a prompt are left out.
-    """
+    """Skills (AM, pooled over atoms) and `atomicity 3` ... (GM), as far as prompts have them."""
     groups: dict[str, list[Cluster]] = {skill: [] for skill in SKILLS}
     groups |= {f"atomicity {atomicity}": [] for atomicity in ATOMICITIES}
     for prompt in prompts:
