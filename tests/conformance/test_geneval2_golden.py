@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphabench.benchmarks.geneval2.benchmark import read_prompts
+from alphabench.benchmarks.geneval2.benchmark import read_geneval2_prompts
 from alphabench.benchmarks.geneval2.official_files import score_lists_text, summarise_score_lists
 from alphabench.benchmarks.geneval2.questions import accepted_texts
 from alphabench.judges.first_tokens import FirstTokenSet
@@ -31,7 +31,7 @@ def load(path: Path) -> Any:
 
 
 def prompts(golden: Path) -> list[Sample]:
-    return read_prompts((golden / "data.jsonl").read_bytes(), where="data.jsonl")
+    return read_geneval2_prompts((golden / "data.jsonl").read_bytes(), where="data.jsonl")
 
 
 def replies(golden: Path) -> Iterator[tuple[str, str, Reply]]:

@@ -20,8 +20,8 @@ from alphabench.upstream.templates import (
     digest,
     first_arguments_of,
     messages_of,
+    own_template,
     read_script,
-    template_of,
     templates_of,
 )
 
@@ -199,7 +199,7 @@ def hard(question, image):
 
 
 def test_a_text_of_our_own_has_its_names_as_holes_and_other_braces_as_text() -> None:
-    template = template_of("{question} {{x}}\nSay {answer}: {question}", "question", "answer")
+    template = own_template("{question} {{x}}\nSay {answer}: {question}", "question", "answer")
     filled = template.fill({"question": "How {many}?", "answer": "4"})
     assert filled == "How {many}? {{x}}\nSay 4: How {many}?"
-    assert template_of("no hole", "question").literal == "no hole"
+    assert own_template("no hole", "question").literal == "no hole"

@@ -138,7 +138,7 @@ def first_arguments_of(source: bytes, function: str) -> tuple[Template, ...]:
     return tuple(template for template in found if template is not None)
 
 
-def template_of(text: str, *names: str) -> Template:
+def own_template(text: str, *names: str) -> Template:
     """A text of our own, in which `{name}` stands for the value of each name."""
     pieces = re.split(rf"\{{({'|'.join(names)})\}}", text)
     placeholders = {name: Placeholder(name, frozenset({name})) for name in names}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from alphabench.benchmarks.geneval2.benchmark import GenEval2, open_geneval2, read_prompts
+from alphabench.benchmarks.geneval2.benchmark import GenEval2, open_geneval2, read_geneval2_prompts
 from alphabench.benchmarks.geneval2.questions import accepted_texts, parse_templates
 from alphabench.benchmarks.geneval2.scoring import ATOMICITIES, SKILLS, JudgedPrompt
 from alphabench.checkpoints.scene import open_scene
@@ -235,10 +235,10 @@ def test_a_line_that_is_no_prompt_is_named(row: Any) -> None:
         "prompt": "p", "atom_count": 3, "vqa_list": [["q", "Yes"], ["r", "Yes"]],
         "skills": ["count", "verb"],
     }  # fmt: skip
-    assert len(read_prompts(json.dumps(good).encode(), where="x")) == 1
+    assert len(read_geneval2_prompts(json.dumps(good).encode(), where="x")) == 1
     line = row if isinstance(row, str) else json.dumps({**good, **row})
     with pytest.raises(AlphaBenchError, match="line 2 of 'x'"):
-        read_prompts(f"{json.dumps(good)}\n{line}\n".encode(), where="x")
+        read_geneval2_prompts(f"{json.dumps(good)}\n{line}\n".encode(), where="x")
 
 
 def test_the_geometric_mean_has_no_floor() -> None:

@@ -73,7 +73,7 @@ class GenEval2:
     def samples(self) -> Sequence[Sample]:
         """The prompts in file order; ids are their positions: `0000`, `0001` ..."""
         if self.split == "mini":
-            return read_prompts(mini_split.mini_bytes("geneval2"), where="geneval2.jsonl")
+            return read_geneval2_prompts(mini_split.mini_bytes("geneval2"), where="geneval2.jsonl")
         return official_prompts(self.data)
 
     def questions(self, sample: Sample) -> Sequence[str]:
@@ -157,10 +157,10 @@ def atom_ids(sample: Sample) -> list[str]:
 
 def official_prompts(data: UpstreamData) -> list[Sample]:
     """Upstream's prompts; AlphaBenchError where they are not fetched, or were changed."""
-    return read_prompts(data.read(PIN, DATA_FILE), where=DATA_FILE)
+    return read_geneval2_prompts(data.read(PIN, DATA_FILE), where=DATA_FILE)
 
 
-def read_prompts(content: bytes, *, where: str) -> list[Sample]:
+def read_geneval2_prompts(content: bytes, *, where: str) -> list[Sample]:
     """The prompts of a file of JSON lines: `prompt`, `atom_count`, `vqa_list`, `skills`."""
     return [
         Sample(

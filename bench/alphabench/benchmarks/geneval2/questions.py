@@ -18,7 +18,7 @@ from alphabench.judges.yesno import OWN_TEMPLATE
 from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Question
 from alphabench.types import GeneratedImage, ProtocolName, Verdict
 from alphabench.upstream import UpstreamData, templates
-from alphabench.upstream.templates import Template, template_of
+from alphabench.upstream.templates import Template, own_template
 
 SCRIPT: Final = "evaluation.py"
 _JUDGE: Final = "transformers:Qwen/Qwen3-VL-8B-Instruct"
@@ -64,7 +64,7 @@ class AtomTemplates(NamedTuple):
 
 
 OWN: Final = AtomTemplates(
-    "own", *(template_of(text, "question") for text in (_OWN_NUMBER, OWN_TEMPLATE))
+    "own", *(own_template(text, "question") for text in (_OWN_NUMBER, OWN_TEMPLATE))
 )
 
 

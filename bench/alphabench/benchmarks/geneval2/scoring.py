@@ -73,7 +73,7 @@ def count_atoms(prompts: Iterable[JudgedPrompt]) -> tuple[int, int]:
     return sum(score is not None for score in scores), len(scores)
 
 
-def group_estimates(prompts: Sequence[JudgedPrompt]) -> dict[str, Estimate]:
+def skill_and_atomicity_estimates(prompts: Sequence[JudgedPrompt]) -> dict[str, Estimate]:
     """Skills (AM, pooled over atoms) and `atomicity 3` ... (GM), as far as prompts have them."""
     groups: dict[str, list[Cluster]] = {skill: [] for skill in SKILLS}
     groups |= {f"atomicity {atomicity}": [] for atomicity in ATOMICITIES}
@@ -108,7 +108,7 @@ def geneval2_report(
     return build_report(
         scope,
         mean_over_prompts(prompts, mean),
-        group_estimates(prompts),
+        skill_and_atomicity_estimates(prompts),
         coverage=scored_share(*count_atoms(prompts)),
         bounds=headline_bounds(prompts, mean),
         extras=extras,
