@@ -170,7 +170,7 @@ def test_geneval2_is_judged_and_comes_back_from_its_own_files(
     (here.folder / "table.json").write_text(json.dumps(table))
     found = here(
         "run", "geneval2", "--ckpt", "images:pictures", "--layout", "geneval2", "--wording", "own",
-        "--judge", "scripted:table.json", "--out", "run", "--json", "--limit", n_prompts,
+        "--judge", "scripted:table.json", "--out", "run", "--json", "--limit", str(n_prompts),
     ).json  # fmt: skip
     assert found["statuses"] == {"scored": sum(len(s.facts["skills"]) for s in samples)}
     assert found["headline"]["value"] == 0.5
