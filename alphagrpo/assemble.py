@@ -15,10 +15,8 @@ from alphabench.benchmarks import open_benchmark
 from alphabench.benchmarks.mini_split import TEST_SPLIT
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_json
-from alphabench.interfaces import Benchmark, Generator
+from alphabench.interfaces import Benchmark
 from alphabench.judges import open_judge
-from alphabench.runs.plan import CheckpointFactory
-from alphabench.runs.refinement import Refinement, read_refinement, refined_checkpoint
 from alphabench.types import ProtocolName, Sample
 from alphabench.upstream import UpstreamData
 from alphagrpo.assembly_context import AssemblyContext
@@ -36,6 +34,7 @@ from alphagrpo.recipe import (
     TrainingRecipe,
     ValidationSettings,
 )
+from alphagrpo.refined_validation import refining_generator
 from alphagrpo.refinement_task import RefinementSpec, RefinementTask
 from alphagrpo.rewards.reward_kinds import (
     RewardSettings,
@@ -118,8 +117,9 @@ def assemble(recipe: TrainingRecipe, context: AssemblyContext) -> TrainerCompone
 
 def _decisive(validation: ValidationSettings) -> dict[str, Any]:
     plain: dict[str, Any] = strict_yaml.to_plain(validation)
-    if validation.refine is None:
-        del plain["refine"]  # older folders know no such setting
+    for added_later in ("refine", "refine_from"):
+        if plain[added_later] is None:
+            del plain[added_later]  # older folders know no such setting
     return plain
 
 
@@ -324,8 +324,7 @@ def make_validation(
     )
     generator = opened.generator
     if settings.refine is not None:
-        generator = partial(_refining, opened, read_refinement(settings.refine))
-        generator()  # refuses a checkpoint that cannot refine
+        generator = refining_generator(opened, settings, context.folder / VALIDATIONS)
     if not settings.same_as_reward:
         refuse_rewarded(settings.name, evaluation.identity, with_parts(rewards))
     return BenchmarkValidation(
@@ -342,16 +341,6 @@ def make_validation(
         report=context.report,
         engine=RankEngine(together, context.device) if together.size > 1 else None,
         progress=context.validation_progress(settings.name),
-    )
-
-
-def _refining(opened: PolicyHandle, how: Refinement) -> Generator:
-    def base(*, device: str) -> Generator:
-        del device  # it is loaded
-        return opened.generator()
-
-    return refined_checkpoint(CheckpointFactory(name=opened.name, open=base), how, None).open(
-        device=""
     )
 
 

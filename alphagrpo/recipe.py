@@ -7,7 +7,7 @@ model and opens nothing.
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -340,16 +340,28 @@ class ValidationSettings:
     """Allow it to be measured by the very evaluator that rewards."""
     refine: Literal["always"] | None = None
     """always: every image is refined once, and the refined one is scored, as with `--refine`."""
+    refine_from: Literal["start"] | None = None
+    """start: all points refine the images that the weights before training generated."""
 
     def __post_init__(self) -> None:
         _at_least_one(self.limit)
+        if self.refine_from is not None and self.refine is None:
+            raise ValueError("refine_from needs refine: always")
         if is_test_split(self.benchmark):
             raise ValueError(f"benchmark={self.benchmark}: {_FOR_THE_END}")
 
     @property
     def name(self) -> str:
         """Of its curve."""
-        return f"{self.benchmark}, refined {self.refine}" if self.refine else self.benchmark
+        if self.refine is None:
+            return self.benchmark
+        given = "" if self.refine_from is None else f" from the {self.refine_from}"
+        return f"{self.benchmark}, refined {self.refine}{given}"
+
+    @property
+    def one_pass(self) -> str:
+        """The curve of the same images without refinement."""
+        return self.benchmark
 
 
 def _at_least_one(limit: int | None) -> None:
@@ -386,6 +398,21 @@ class TrainingRecipe:
         curves = [one.name for one in self.validation]
         if twice := [name for name in curves if curves.count(name) > 1]:
             raise ValueError(f"validation names {twice[0]!r} twice, and a benchmark has one curve")
+        for number, one in enumerate(self.validation):
+            _require_start(one, self.validation[:number])
+
+
+def _require_start(one: ValidationSettings, before: Sequence[ValidationSettings]) -> None:
+    """Images to start from are made at step 0 by a validation that comes before."""
+    if one.refine_from is not None and not any(
+        (one.benchmark, one.limit, one.seed) == (other.benchmark, other.limit, other.seed)
+        for other in before
+        if other.refine is None
+    ):
+        raise ValueError(
+            f"refine_from={one.refine_from} needs a validation of {one.benchmark} in one pass "
+            "before it, with the same limit and seed: that one makes the images"
+        )
 
 
 def _refuse_untrainable(

@@ -101,7 +101,6 @@ class BenchmarkValidation:
 
     def _run(self, step: int, view: WeightView) -> Outcome:
         held = self._held()
-        slug = "".join(letter if letter.isalnum() else "-" for letter in self.name)
         checkpoint = CheckpointFactory(
             name=f"{_without_folders(self.checkpoint)}, step {step}, {view}", open=held["generator"]
         )
@@ -109,7 +108,7 @@ class BenchmarkValidation:
             self.benchmark,
             checkpoint,
             label=self._label(step, view),
-            out=self.folder / f"step-{step:06d}-{view}" / slug,
+            out=run_folder(self.folder, step=step, view=view, name=self.name),
             limit=self.limit,
             seed=self.seed,
             device=self.device,
@@ -145,6 +144,12 @@ class BenchmarkValidation:
             items=mean_verdicts(outcome),
             folder=outcome.folder.root,
         )
+
+
+def run_folder(folder: Path, *, step: int, view: WeightView, name: str) -> Path:
+    """Of the point of a curve; `folder` holds those of all."""
+    slug = "".join(letter if letter.isalnum() else "-" for letter in name)
+    return folder / f"step-{step:06d}-{view}" / slug
 
 
 def mean_verdicts(outcome: Outcome) -> dict[str, float]:

@@ -8,9 +8,19 @@ import pytest
 import yaml
 
 from alphabench.core.errors import AlphaBenchError
+from alphatrainers.strict_yaml import to_plain
 from tests.tools.results.campaign_tables import table_file
 from tools.results.campaign.__main__ import chosen_cells
-from tools.results.campaign.table import evaluations_of, load_table, overrides_of, table_cells
+from tools.results.campaign.plan import recipe_digest
+from tools.results.campaign.table import (
+    TableCell,
+    evaluations_of,
+    home_of,
+    load_table,
+    overrides_of,
+    recipe_of,
+    table_cells,
+)
 
 TABLES = sorted((Path(__file__).parents[3] / "tools/results/campaigns").glob("*.yaml"))
 
@@ -68,3 +78,21 @@ def test_the_tables_of_the_project_can_be_run(path: Path) -> None:
     table = load_table(path)
     assert len(table.seeds) >= 3
     assert yaml.safe_load(path.read_text())["comparisons"]
+
+
+def test_trainings_that_another_table_keeps_are_the_same_there() -> None:
+    tables = {path.stem: load_table(path) for path in TABLES}
+    shared = 0
+    for table in tables.values():
+        for cell in table_cells(table):
+            home, name = home_of(table, cell.condition)
+            if home == table.name or cell.seed is None:
+                continue
+            other = TableCell(condition=name, seed=cell.seed)
+            ours, theirs = (
+                recipe_digest(to_plain(recipe_of(*one)))
+                for one in ((table, cell), (tables[home], other))
+            )
+            assert ours == theirs, f"{table.name}: {cell.name}"
+            shared += 1
+    assert shared
