@@ -88,6 +88,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("prompts", "refinement_task", "rewards"),
         ("prompt_checks", "recipe"),
         ("policies", "prompt_pins", "publishing"),
+        ("refined_validation",),
         ("assemble", "cost_estimate", "export", "training_progress"),
         ("preflight", "recipe_listing", "training_report"),
         ("training_run",),
