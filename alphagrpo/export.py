@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from alphabench.checkpoints import open_checkpoint
 from alphabench.core.errors import AlphaBenchError
+from alphabench.remote.hub_upload import HubTarget
 from alphabench.weights.weight_files import read_header
 from alphagrpo.policies.factory import training_adapter
 from alphagrpo.policies.pipeline_lora import write_pipeline_lora
 from alphagrpo.policies.policy_protocols import ExportableCheckpoint
 from alphagrpo.publishing.base_model import checkpoint_kind
-from alphagrpo.publishing.hub_upload import HubTarget
 from alphagrpo.publishing.publication import Publication, publish
 from alphagrpo.publishing.trained_weights import (
     ADAPTER_FILES,

@@ -247,9 +247,9 @@ def export_command(
     ] = None,
 ) -> None:
     """Write the best weights of a training as an adapter, or merged into their base."""
+    from alphabench.remote.hub_upload import hub_target
+    from alphabench.reports.hub_entries import named_datasets
     from alphagrpo.export import ExportTarget, export_run
-    from alphagrpo.publishing.eval_results import named_datasets
-    from alphagrpo.publishing.hub_upload import hub_target
 
     if public and push is None:
         raise AlphaBenchError("--public is about --push", hint="add --push OWNER/NAME")

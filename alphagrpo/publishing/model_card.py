@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from alphabench.core.options import option_text
+from alphabench.core.public_texts import public_text
 from alphabench.reports.markdown import NOTHING, Align, inline, markdown_table, number
 from alphabench.reports.run_report import stamps
 from alphagrpo.publishing.base_model import BaseModel
-from alphagrpo.publishing.public_texts import public_recipe, public_text
+from alphagrpo.publishing.public_recipe import public_recipe
 from alphagrpo.publishing.trained_weights import (
     TrainingRecord,
     ValidatedRun,

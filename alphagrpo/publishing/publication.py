@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from alphabench.core.writing import replace_file
+from alphabench.remote.hub_upload import HubTarget, push_folder
 from alphagrpo.publishing.base_model import describe_base
 from alphagrpo.publishing.eval_results import write_eval_results
-from alphagrpo.publishing.hub_upload import HubTarget, push_folder
 from alphagrpo.publishing.model_card import (
     CURVES_PLOT,
     RECIPE_COPY,
     ExportedWeights,
     model_card,
 )
-from alphagrpo.publishing.public_texts import public_recipe
+from alphagrpo.publishing.public_recipe import public_recipe
 from alphagrpo.publishing.trained_weights import TrainedWeights, read_training_record
 from alphatrainers.reporting.plots import training_figure
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from alphabench.core.public_texts import public_text
 from alphabench.reports.markdown import fenced, inline
 from alphagrpo.publishing.base_model import BUNDLED, BaseModel
-from alphagrpo.publishing.public_texts import public_text
 
 _PIPELINE_ARGUMENTS: Final = {
     "steps": "num_inference_steps",

@@ -1,4 +1,4 @@
-"""Stored runs from Python: load one, compare two, rank many, merge the shards of one.
+"""Stored runs from Python: load one, compare two, rank or export many, merge the shards of one.
 
 `alphabench compare` and `alphabench leaderboard` print what these functions return. Generates and
 scores nothing.
@@ -6,12 +6,12 @@ scores nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import replace_file, writing
@@ -34,6 +34,9 @@ from alphabench.runs.run import summarise_all
 from alphabench.runs.store import RunFolder
 from alphabench.runs.stored_run import StoredRun
 from alphabench.types import ProtocolName
+
+if TYPE_CHECKING:
+    from alphabench.results.exported_tables import TableFormat
 
 StoredRunPath = str | PathLike[str]
 """A run folder."""
@@ -109,6 +112,52 @@ def merge_runs(
         opener = partial(factories.benchmark_of_run, given=benchmark, folder=merged.folder)
         summarise_all(merged.folder, opener)
     return load_run(merged.folder.root, benchmark=benchmark)
+
+
+def export_tables(
+    runs: StoredRunPath | Iterable[StoredRunPath],
+    out: StoredRunPath,
+    *,
+    file_format: TableFormat = "csv",
+    benchmark: str | Benchmark | None = None,
+) -> list[Path]:
+    """Write the verdicts and the estimates of runs as two tables.
+
+    Args:
+        runs: run folders, or folders above some.
+        out: the folder of the tables `verdicts` and `estimates`; those that exist are replaced.
+        file_format: `csv`, or `parquet` (extra `data`).
+        benchmark: your own benchmark that all runs are of, where no installed package registers it.
+
+    Raises:
+        AlphaBenchError: there is no such run, or one was not scored.
+    """
+    from alphabench.results.exported_tables import write_tables
+
+    results = list(open_runs(runs, benchmark=benchmark))
+    with writing(Path(out), elsewhere="name another folder"):
+        return write_tables(results, Path(out), file_format)
+
+
+def open_runs(
+    runs: StoredRunPath | Iterable[StoredRunPath],
+    *,
+    benchmark: str | Benchmark | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[RunResult]:
+    """The runs in folders and in folders above some, as `load_run` returns them.
+
+    Raises:
+        AlphaBenchError: there is no such folder, or no run in one.
+    """
+    given: Any = [runs] if isinstance(runs, str | PathLike) else runs
+    for path in given:
+        folders = run_folders(_path(path), note=note)
+        if not folders:
+            raise AlphaBenchError(
+                f"there is no run in {str(path)!r}", hint="`alphabench list runs` shows them"
+            )
+        yield from (load_run(folder.root, benchmark=benchmark) for folder in folders)
 
 
 def compare(

@@ -7,6 +7,7 @@ the commit, large ones by Git LFS. The client's other way, Xet, is switched off 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import threading
@@ -59,6 +60,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(b"")
 
+    do_HEAD = do_GET
+
     def do_POST(self) -> None:
         self._answer(self.rfile.read(int(self.headers["Content-Length"])))
 
@@ -92,10 +95,26 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {"files": [self._mode(name) for name in names]})
         elif match := re.fullmatch(r"/api/models/(.+)/commit/main", path):
             self._commit(match[1], [json.loads(line) for line in content.splitlines()])
+        elif match := re.fullmatch(r"/(.+)/resolve/main/(.+)", path):
+            self._resolve(uploads.files.get(match[1]), match[2])
         elif (repo := path.removeprefix("/api/models/")) in uploads.private:
             self._send(200, {"id": repo, "private": uploads.private[repo], "sha": COMMIT})
         else:
             self._send(404, {"error": "Repository not found"}, code="RepoNotFound")
+
+    def _resolve(self, files: dict[str, bytes] | None, name: str) -> None:
+        if files is None:
+            self._send(404, {"error": "Repository not found"}, code="RepoNotFound")
+        elif name not in files:
+            self._send(404, {"error": "Entry not found"}, code="EntryNotFound")
+        else:
+            content = files[name]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else content)
 
     def _create(self, wanted: dict[str, Any]) -> None:
         uploads, repo = self.server.uploads, f"{wanted['organization']}/{wanted['name']}"
@@ -139,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         if code is not None:
             self.send_header("X-Error-Code", code)
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(b"" if self.command == "HEAD" else content)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as inherited
         pass
@@ -156,6 +175,8 @@ def serve_uploads() -> Iterator[Uploads]:
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(constants, "ENDPOINT", hub.uploads.address)
+            template = f"{hub.uploads.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+            patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
             patch.setattr(constants, "HF_HUB_OFFLINE", False)
             patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
             patch.setattr(constants, "HF_TOKEN_PATH", "/nowhere/token")

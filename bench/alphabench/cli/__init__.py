@@ -19,6 +19,7 @@ import typer
 
 from alphabench.cli import (
     calibrate_command,
+    export_results_command,
     judge_commands,
     merge_command,
     parity_commands,
@@ -48,6 +49,7 @@ VERBS: Final[Mapping[str, Callable[..., None]]] = {
     "show": show_commands.show_command,
     "compare": show_commands.compare_command,
     "leaderboard": show_commands.leaderboard_command,
+    "export-results": export_results_command.export_results_command,
     "fetch": show_commands.fetch_command,
     "doctor": show_commands.doctor_command,
     "calibrate": calibrate_command.calibrate_command,

@@ -235,11 +235,19 @@ class RunResult:
             AlphaBenchError: no such frame, pandas is not installed (extra `notebook`), or the
                 benchmark's data is not here (for verdicts and images).
         """
+        return data_frame(self.rows(what), COLUMNS[what])
+
+    def rows(self, what: FrameName = "verdicts") -> Iterator[dict[str, Any]]:
+        """The rows of `to_pandas`, without pandas: column -> value, None where there is none.
+
+        Raises:
+            AlphaBenchError: no such frame, or the benchmark's data is not here (for verdicts and
+                images).
+        """
         if what not in COLUMNS:
             raise unknown_name("frame", str(what), COLUMNS)
         makers = {"verdicts": self._verdict_rows, "groups": self._group_rows}
-        rows = makers[what]() if what in makers else self._image_rows()
-        return data_frame(rows, COLUMNS[what])
+        return makers[what]() if what in makers else self._image_rows()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values, and under `run` folder, checkpoint, seed and identities.

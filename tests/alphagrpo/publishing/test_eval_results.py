@@ -11,9 +11,10 @@ import yaml
 from huggingface_hub import EvalResultEntry, parse_eval_result_entries
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.reports.hub_entries import named_datasets
 from alphabench.runs.records import Manifest
 from alphabench.types import Estimate, Report
-from alphagrpo.publishing.eval_results import named_datasets, write_eval_results
+from alphagrpo.publishing.eval_results import write_eval_results
 from alphagrpo.publishing.trained_weights import ValidatedRun, ValidatedScore
 from alphatrainers.reporting.history import CurvePoint
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alphabench.core.errors import AlphaBenchError
-from alphagrpo.publishing.hub_upload import hub_target, push_folder
+from alphabench.remote.hub_upload import hub_target, push_folder
 from tests.support.hub_uploads import TOKEN, Uploads, serve_uploads
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from alphagrpo.publishing.public_texts import public_text
+from alphabench.core.public_texts import public_text
 
 
 @pytest.mark.parametrize(

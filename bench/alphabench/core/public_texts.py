@@ -6,11 +6,7 @@ A name stays, where it lies does not.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
-
-import yaml
-
-from alphabench.core.yaml_parsing import Tree
+from typing import Final
 
 _ADDRESS: Final = re.compile(r"\bhttps?://[^\s#?]*")
 _FOLDERS: Final = re.compile(
@@ -27,20 +23,3 @@ def public_text(text: str) -> str:
         "http://HOST" if _ADDRESS.fullmatch(piece) else _FOLDERS.sub("", _WINDOWS.sub("", piece))
         for piece in pieces
     )
-
-
-def public_recipe(recipe: Tree) -> str:
-    """A recipe as YAML that names no folder and no address of the machine it was written on.
-
-    Without its notes: they are about the trainings of whoever wrote it.
-    """
-    kept = {key: value for key, value in recipe.items() if key != "about"}
-    return yaml.safe_dump(_public(kept), sort_keys=False, allow_unicode=True)
-
-
-def _public(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _public(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_public(one) for one in value]
-    return public_text(value) if isinstance(value, str) else value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -54,13 +54,16 @@ def hub_target(repo: str, *, public: bool) -> HubTarget:
     return HubTarget(repo=repo, public=public)
 
 
-def push_folder(folder: Path, target: HubTarget, *, message: str) -> str:
-    """Makes the repository if there is none, and uploads all files of the folder.
+def push_folder(
+    folder: Path, target: HubTarget, *, message: str, only: Sequence[str] | None = None
+) -> str:
+    """Makes the repository if there is none, and uploads the files of the folder.
 
     Args:
         folder: is left as it is, whatever happens.
         target: the repository.
         message: of the commit.
+        only: the files that are uploaded, relative to the folder; None for all.
 
     Returns:
         A clause that says where it is and who may read it.
@@ -89,7 +92,12 @@ def push_folder(folder: Path, target: HubTarget, *, message: str) -> str:
             url = api.create_repo(target.repo, private=not target.public, exist_ok=True)
             private = api.model_info(target.repo).private
             if private or target.public:
-                api.upload_folder(repo_id=target.repo, folder_path=folder, commit_message=message)
+                api.upload_folder(
+                    repo_id=target.repo,
+                    folder_path=folder,
+                    commit_message=message,
+                    allow_patterns=None if only is None else list(only),
+                )
     except Exception as error:  # the client's HTTP library has errors of its own
         raise _explained(error, folder, target, token=token) from error
     if not private and not target.public:
