@@ -54,6 +54,17 @@ def test_an_ended_checkpoint_stops_a_run_before_its_judge_is_asked(here: Shell) 
     assert (images.bodies, judge.n_calls) == ([], 0)
 
 
+def test_images_that_an_ended_checkpoint_made_before_are_still_scored(here: Shell) -> None:
+    with serve() as images:
+        words = ("--ckpt", f"{images.url}#m", "--limit", "2", "--out", "run", "--set", "size=64x64")
+        here("generate", "tiif:mini", *words)
+        images.models = [{"id": "m", "shutdown_date": TODAY.isoformat()}]
+        n_made = len(images.bodies)
+        said = here("run", "tiif:mini", *words, "--judge", "scripted:", code=None)
+    assert "switched off" not in said.err
+    assert (said.code, len(images.bodies)) == (0, n_made)
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [

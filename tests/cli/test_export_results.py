@@ -27,7 +27,7 @@ def scored(alphabench: Shell) -> Shell:
 def test_tables_and_the_hubs_form_are_written_and_nothing_is_uploaded(
     scored: Shell, hub: Uploads
 ) -> None:
-    assert "wrote out/verdicts.csv" in scored("export-results", "run", "--out", "out").out
+    assert "wrote exported-results/verdicts.csv" in scored("export-results", "run").out
     said = scored("export-results", "run", "--out", "h", "--format", "hub").out
     assert "nothing was uploaded" in said
     assert (scored.folder / "h" / "scores.md").is_file()

@@ -33,8 +33,14 @@ def export_results_command(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of the files.", rich_help_panel=OUTPUT)
-    ],
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the files (default: ./exported-results).",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = Path("exported-results"),
     file_format: Annotated[
         Literal["csv", "parquet", "hub"],
         typer.Option(
