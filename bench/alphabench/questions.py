@@ -35,6 +35,9 @@ class ImagePart:
     exif_rotated: bool = False
     """Its EXIF orientation is applied when it is encoded as jpeg. Part of the question's digest,
     since earlier versions did not apply it."""
+    within: int | None = None
+    """Encoded as jpeg in its own proportions, scaled down to at most so many pixels a side, as it
+    is stored: without its EXIF orientation."""
     verified_state: FileState | None = None
     """As of a generated image; no part of the question's digest."""
 
@@ -161,7 +164,8 @@ class Question:
 
 def _image_content(image: ImagePart) -> list[Any]:
     rotated = ["turned"] if image.exif_rotated else []
-    return [image.sha256, image.encoding, image.size, *rotated]
+    bounded = [f"within {image.within}"] if image.within is not None else []
+    return [image.sha256, image.encoding, image.size, *rotated, *bounded]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

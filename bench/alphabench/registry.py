@@ -118,6 +118,20 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         prompts={"imgedit": 737, "imgedit:uge": 47, "imgedit:mini": 28},
         judge_calls={"": "737", "imgedit:uge": "47", "imgedit:mini": "28"},
     ),
+    "rise": BenchmarkEntry(
+        factory="alphabench.benchmarks.rise.benchmark:open_rise",
+        listed=("rise", "rise:64", "rise:mini"),
+        official_formats={
+            "": "alphabench.benchmarks.rise.official_files:OFFICIAL",
+            "64": "alphabench.benchmarks.rise.official_files:OFFICIAL_64",
+        },
+        folder_layout="alphabench.benchmarks.rise.official_files:LAYOUT",
+        measures="Whether an edit shows what an instruction implies in time, by cause, in space or "
+        "by logic. A judge scores reasoning, consistency and plausibility; an image "
+        "counts where all of them are full.",
+        prompts={"rise": 360, "rise:64": 64, "rise:mini": 24},
+        judge_calls={"": "about 1,000", "rise:64": "176", "rise:mini": "42"},
+    ),
     "tiif": BenchmarkEntry(
         factory="alphabench.benchmarks.tiif.benchmark:open_tiif",
         listed=("tiif:testmini", "tiif:test", "tiif:testmini-text", "tiif:test-text", "tiif:mini"),

@@ -1,4 +1,4 @@
-"""The project's own question about an edit: VIEScore's first, which the judge `nano` knows.
+"""The project's own questions about an edit: VIEScore's, which the judge `nano` knows.
 
 Two marks from 0 to 10 and a reason, as scores on another benchmark's scale, so that its `:mini`
 split says something offline. Knows no benchmark but the one whose template it shares.
@@ -12,10 +12,12 @@ from typing import Final
 
 from alphabench.benchmarks.gedit import viescore
 from alphabench.benchmarks.gedit.viescore_parser import HIGHEST, LowestScore
-from alphabench.questions import ImagePart, Reply
-from alphabench.types import Sample
+from alphabench.questions import ImagePart, Part, Question, Reply, ReplySampling
+from alphabench.types import GeneratedImage, Sample
 
 OWN_EDIT_TEMPLATE: Final = viescore.OWN.semantics
+OWN_LOOK_TEMPLATE: Final = viescore.OWN.quality
+"""VIEScore's second question, about the edited image alone."""
 OWN_EDIT_PLACE: Final = "<instruction>"
 """Stands for the editing instruction."""
 
@@ -45,6 +47,39 @@ class EditMarks:
         step = (self.highest - self.lowest) / HIGHEST
         scores = [self.lowest + step * mark for mark in (done, min(done, kept))]
         return (sum(scores) / len(scores), *scores)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnEditQuestions:
+    """The two questions about an edited image: the edit, and the look of the result.
+
+    The edit is a sample's `reference` among its facts where it has one, else its prompt.
+    """
+
+    marks: EditMarks
+    sampling: ReplySampling
+    edit_id: str
+    look_id: str
+    only_edit: str = ""
+    """A group whose images are not asked about their look."""
+
+    def __call__(self, image: GeneratedImage) -> list[Question]:
+        sample, edited = image.request.sample, ImagePart.of(image)
+        instruction = str(sample.facts.get("reference", sample.prompt))
+        text = OWN_EDIT_TEMPLATE.replace(OWN_EDIT_PLACE, instruction)
+        asked: dict[str, tuple[Part, ...]] = {self.edit_id: (text, stored_source(sample), edited)}
+        if sample.group != self.only_edit:
+            asked[self.look_id] = (OWN_LOOK_TEMPLATE, edited)
+        return [
+            Question(
+                image_id=image.id,
+                id=name,
+                parts=parts,
+                sampling=self.sampling,
+                answer_format=self.marks,
+            )
+            for name, parts in asked.items()
+        ]
 
 
 def stored_source(sample: Sample) -> ImagePart:

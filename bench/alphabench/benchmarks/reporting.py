@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from alphabench import statistics
 from alphabench.interfaces import Benchmark
-from alphabench.statistics import Cluster, Formula, mean_of_groups
+from alphabench.statistics import DEFAULT, Bootstrap, Cluster, Formula, mean_of_groups
 from alphabench.types import Estimate, ProtocolName, Report, Sample, Status, Verdict
 
 
@@ -156,3 +156,29 @@ def coverage_of(clusters: Iterable[Cluster]) -> float:
 def scored_share(n_scored: int, n_expected: int) -> float:
     """`n_scored / n_expected`, 0 to 1; 0 where nothing is expected."""
     return n_scored / n_expected if n_expected else 0.0
+
+
+def value_clusters(
+    values: Mapping[str, float | None], groups: Mapping[str, str] | None = None
+) -> list[Cluster]:
+    """One expected value for each sample, where None is one that was not scored.
+
+    Args:
+        values: by the sample's id.
+        groups: by the sample's id; None for a single group.
+    """
+    return [
+        Cluster(
+            sample_id=name,
+            group=groups[name] if groups else "",
+            total=value or 0.0,
+            n_scored=int(value is not None),
+            n_expected=1,
+        )
+        for name, value in values.items()
+    ]
+
+
+def mean_estimate(values: Mapping[str, float | None], settings: Bootstrap = DEFAULT) -> Estimate:
+    """The plain mean of values by sample, with its interval; None is in no mean."""
+    return statistics.estimate(value_clusters(values), mean_of_groups, settings)

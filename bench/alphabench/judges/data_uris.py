@@ -59,7 +59,7 @@ def data_uri(part: ImagePart) -> str:
     """
     content = read_image_part(part)
     kind = next((mime for start, mime in _KINDS if content.startswith(start)), None)
-    if part.encoding == "jpeg" or part.size is not None or kind is None:
+    if part.encoding == "jpeg" or part.size or part.within or kind is None:
         content, kind = _encoded(content, part)
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
@@ -93,6 +93,9 @@ def _read_once(
 def _encoded(content: bytes, part: ImagePart) -> tuple[bytes, str]:
     target = io.BytesIO()
     try:
+        if part.within is not None:
+            _as_thumbnail(content, part.within).save(target, format="JPEG")
+            return target.getvalue(), "image/jpeg"
         image = (_as_viescore if part.encoding == "jpeg" else _resized)(content, part.size)
         image.save(target, format=part.encoding.upper())
     except (UnreadableImageError, ValueError) as error:
@@ -121,6 +124,20 @@ def _as_viescore(content: bytes, size: tuple[int, int] | None) -> Image:
         image = image.convert("RGB").resize(size)
     upright: Image = ImageOps.exif_transpose(image).convert("RGB")
     return upright
+
+
+def _as_thumbnail(content: bytes, side: int) -> Image:
+    """As RISEBench (5f22651, utils.py:84) shows an image; only kinds that it cannot are converted.
+
+    Its transparent pixels show their hidden colours, and no EXIF orientation is applied.
+    """
+    image = open_unchanged(content)
+    if image.mode in ("RGBA", "P"):
+        image = image.convert("RGB")
+    elif image.mode not in ("RGB", "L", "CMYK"):
+        image = to_rgb(image)
+    image.thumbnail((side, side))
+    return image
 
 
 class DataUriCache:

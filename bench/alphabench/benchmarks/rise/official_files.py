@@ -1,0 +1,232 @@
+"""RISEBench's published files: images, judgements and the table that upstream's script writes.
+
+As gpt_eval.py at 5f22651 (PhoenixZ810/RISEBench), but for its Excel file. Pickled judgements are
+read as what they are, a table of texts: a pickle that names any class is refused.
+
+    images/CATEGORY/INDEX.png    the edited images
+    MODEL.pkl                    index -> judge1, judge2, judge3, the replies
+    MODEL_judge.csv              the metrics
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from alphabench import statistics
+from alphabench.benchmarks.reporting import ReportScope, value_clusters
+from alphabench.benchmarks.rise.benchmark import N_ITEMS, open_rise, rise_facts
+from alphabench.benchmarks.rise.questions import combined_scores
+from alphabench.benchmarks.rise.scoring import (
+    CATEGORIES,
+    DIMENSIONS,
+    LOGICAL,
+    SUBTASKS,
+    RiseItem,
+    rise_report,
+)
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import read_json
+from alphabench.judges.final_score import numbers_after_final_score
+from alphabench.types import Report, Sample, Verdict
+from alphabench.upstream import UpstreamData
+from alphabench.upstream.formats import OfficialFormat
+from alphabench.upstream.layouts import (
+    FolderOptions,
+    Layout,
+    Listing,
+    choose_model,
+    is_image_file,
+    listing_of,
+)
+from alphabench.upstream.plain_pickle import read_plain_pickle
+
+MODEL: Final = "alphabench"
+ITEMS: Final = "data_total.json"
+_CALLS: Final = {"consistency": "judge1", "reasoning": "judge2", "plausibility": "judge3"}
+_HINT: Final = "name upstream's MODEL.pkl, or its folder"
+
+
+def read_rise_results(path: Path, data: UpstreamData, split: str = "") -> list[RiseItem]:
+    """The items of a table of judgements, with scores as upstream's script combines them.
+
+    Args:
+        path: MODEL.pkl, or a folder with one.
+        data: where the official items lie, unless a `data_total.json` is beside the judgements.
+        split: whose items they are.
+
+    Raises:
+        AlphaBenchError: nothing to read, an item has no judgement, or numbers at which upstream's
+            script stops.
+    """
+    file = path
+    if path.is_dir():
+        found = [one for one in sorted(path.glob("*.pkl")) if not one.name.startswith(".")]
+        if len(found) != 1:
+            raise AlphaBenchError(f"{str(path)!r} holds {len(found)} files *.pkl", hint=_HINT)
+        file = found[0]
+    judgements = read_plain_pickle(file, hint=_HINT)
+    if (beside := file.parent / ITEMS).exists():
+        rows: Any = read_json(beside)
+    else:
+        rows = [s.facts for s in open_rise(split, data=data).samples()]
+    facts = rise_facts(rows, "official")
+    if lacking := [row["index"] for row in facts if row["index"] not in judgements]:
+        raise AlphaBenchError(
+            f"{str(file)!r} has no judgement of {len(lacking)} items, {lacking[0]!r} first; "
+            "upstream's script stops there",
+            hint=f"have them judged, or put a {ITEMS} of the judged ones beside it",
+        )
+    return [
+        RiseItem(
+            index=str(row["index"]),
+            category=str(row["category"]),
+            subtask=str(row.get("subtask") or ""),
+            free=row["free"],
+            free_as_upstream=row["free_as_upstream"],
+            scores=_scores(judgements[row["index"]], f"{row['index']!r} in {str(file)!r}"),
+        )
+        for row in facts
+    ]
+
+
+def summarise_rise_results(path: Path, data: UpstreamData, split: str = "") -> Report:
+    """What upstream's script finds in judgements, with intervals: what it cannot read is wrong.
+
+    Raises:
+        AlphaBenchError: as `read_rise_results`.
+    """
+    items = read_rise_results(path, data, split)
+    n_read = sum(item.scores is not None for item in items)
+    scope = ReportScope(
+        benchmark="rise",
+        split=split,
+        protocol="official",
+        evaluator="published judgements",
+        statuses={"scored": n_read, "unparsed": len(items) - n_read},
+        has_all_samples=len(items) >= N_ITEMS[split],
+    )
+    n_failed = len(items) - n_read
+    notes = [f"{n_failed} items could not be read and count as wrong, as upstream has it"]
+    groups = {item.index: item.category for item in items}
+    completed = value_clusters({item.index: item.complete for item in items}, groups)
+    return rise_report(items, completed, scope, notes=notes if n_failed else ())
+
+
+def rise_results_text(report: Report) -> str:
+    """MODEL_judge.csv as upstream's script writes it; a value that does not exist is empty."""
+    lines = ["-,Score-Origin,Score-Percentage,Accuracy"]
+    for name, score, accuracy in _rows_of(report):
+        percent = None if score is None else 25 * (score - 1)
+        cells = ("" if value is None else repr(value) for value in (score, percent, accuracy))
+        lines.append(",".join([name, *cells]))
+    return "\n".join(lines)
+
+
+def rise_export_files(
+    samples: Sequence[Sample], images: Mapping[str, Path], verdicts: Sequence[Verdict]
+) -> Iterator[tuple[PurePosixPath, str | bytes | Path]]:
+    """Images, judgements and metrics as upstream names them, and the items that they are of."""
+    for sample in samples:
+        if (path := images.get(f"{sample.id}/0")) is not None:
+            yield PurePosixPath(MODEL) / f"images/{sample.group}/{sample.id}.png", path
+    by_sample = {statistics.sample_of(v): v for v in verdicts if v.status != "missing"}
+    judged = [sample for sample in samples if sample.id in by_sample]
+    table = {sample.id: _replies(sample, by_sample[sample.id]) for sample in judged}
+    yield PurePosixPath(MODEL) / f"{MODEL}.pkl", pickle.dumps(table, protocol=4)
+    rows = [{**s.facts, "index": s.id, "instruction": s.prompt} for s in judged]
+    yield PurePosixPath(MODEL) / ITEMS, json.dumps(rows, indent=2)
+
+
+def _scores(judgement: Any, where: str) -> dict[str, float] | None:
+    replies = {
+        name: judgement[key]
+        for name, key in _CALLS.items()
+        if isinstance(judgement, dict) and judgement.get(key) is not None
+    }
+    needed = "plausibility" if "consistency" not in replies else "reasoning"
+    if needed not in replies or not all(isinstance(text, str) for text in replies.values()):
+        raise AlphaBenchError(
+            f"{where} is no judgement: it lacks a reply; upstream's script stops there",
+            hint="have that item judged again",
+        )
+    values = {name: numbers_after_final_score(text) for name, text in replies.items()}
+    known = {name: numbers for name, numbers in values.items() if numbers is not None}
+    if len(known) < len(values):
+        return None
+    scores = combined_scores(known)
+    if scores is None:
+        raise AlphaBenchError(
+            f"{where} states {sum(map(len, known.values()))} scores, at which upstream's script "
+            "stops",
+            hint="have that item judged again",
+        )
+    return scores
+
+
+def _replies(sample: Sample, verdict: Verdict) -> dict[str, str | None]:
+    """Upstream's entry of an item; an empty text where the judge gave none."""
+    calls = {key: verdict.detail.get(f"{name}_call") or {} for name, key in _CALLS.items()}
+    texts: dict[str, str | None] = {key: str(of.get("reply", "")) for key, of in calls.items()}
+    if sample.group == LOGICAL:
+        del texts["judge3"]
+    elif sample.facts.get("free"):
+        texts["judge1"] = None
+    return texts
+
+
+def _rows_of(report: Report) -> Iterator[tuple[str, float | None, float | None]]:
+    """Name, mean score and accuracy of each row of upstream's table."""
+
+    def mean(name: str) -> float | None:
+        metric = report.extras.get(name)
+        return metric.value if metric else None
+
+    yield "Overall", mean("score"), report.headline.value
+    titles = {category: category.partition("_")[0].capitalize() for category in CATEGORIES}
+    for category, title in titles.items():
+        group = report.groups.get(category)
+        yield title, mean(f"score {category}"), group.value if group else None
+    for name, title in zip(
+        DIMENSIONS, ("Reasoning", "ApprConsistency", "VisualPlausibility_total"), strict=True
+    ):
+        yield f"Overall_{title}", mean(name), None
+    for category, title in titles.items():
+        for name, label in zip(DIMENSIONS, ("Reasoning", "Consistency", "Quality"), strict=True):
+            if category != LOGICAL or name != "plausibility":
+                yield f"{title}_{label}", mean(f"{name} {category}"), None
+    for label in SUBTASKS:
+        if f"score {label}" in report.extras:
+            yield label, mean(f"score {label}"), mean(f"accuracy {label}")
+
+
+OFFICIAL: Final = OfficialFormat(
+    summarise=summarise_rise_results, text=rise_results_text, files=rise_export_files
+)
+OFFICIAL_64: Final = OfficialFormat(
+    summarise=lambda path, data: summarise_rise_results(path, data, "64"),
+    text=rise_results_text,
+    files=rise_export_files,
+)
+
+
+def _find_images(root: Path, options: FolderOptions) -> Listing:
+    """`MODEL/images/CATEGORY/INDEX.png`, or from `images` on."""
+    models = [folder.parent.name for folder in root.glob("*/images") if folder.is_dir()]
+    base = root / "images"
+    if options.model is not None or not base.is_dir():
+        model = choose_model(root, models, options.model)
+        base = root / model / "images" if model else base
+    files = (path for path in sorted(base.glob("*/*")) if is_image_file(path))
+    return listing_of(root, ((f"{path.parent.name}/{path.stem}", 0, path) for path in files))
+
+
+LAYOUT: Final = Layout(
+    form="DIR/MODEL/images/temporal_reasoning/temporal_reasoning_1.png",
+    find=_find_images,
+    key=lambda sample: f"{sample.facts['category']}/{sample.id}",
+    reads=("model",),
+)

@@ -1,0 +1,244 @@
+"""RISEBench's questions to a judge about an edit, and the verdict from its replies.
+
+The official templates are constants of upstream's utils.py at 5f22651 (PhoenixZ810/RISEBench), read
+at run time; which one is asked, and with which images, follows gpt_eval.py. The project's own
+questions are VIEScore's two, which the judge `nano` knows (`edit_marks`): another measurement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from alphabench.benchmarks.edit_marks import (
+    OWN_EDIT_TEMPLATE,
+    OWN_LOOK_TEMPLATE,
+    EditMarks,
+    OwnEditQuestions,
+    stored_source,
+)
+from alphabench.benchmarks.rise.scoring import (
+    CONSISTENCY,
+    FULL_MARKS,
+    LOGICAL,
+    LOWEST,
+    PLAUSIBILITY,
+    REASONING,
+    SPATIAL,
+    RiseItem,
+)
+from alphabench.core.errors import AlphaBenchError
+from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence
+from alphabench.judges.final_score import FinalScore
+from alphabench.questions import (
+    Answer,
+    Capabilities,
+    ImagePart,
+    Judge,
+    Question,
+    ReplySampling,
+)
+from alphabench.types import GeneratedImage, ProtocolName, Sample, Status, Verdict
+from alphabench.upstream import UpstreamData
+from alphabench.upstream.templates import constants_of, read_script
+
+COMPLETE: Final = "complete"
+"""The id of the one verdict on an image: 1 where every score that applies is full."""
+SCRIPT: Final = "utils.py"
+_SIDE: Final = 768
+_MAX_TOKENS: Final = 4096
+_OWN_MAX_TOKENS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiseOptions:
+    """Options of the evaluator `judge`."""
+
+    wording: Literal["auto", "official", "own"] = "auto"
+    """auto: own for `mini`, official for upstream's data."""
+
+
+def official_calls(facts: Mapping[str, Any], category: str) -> list[tuple[str, str, bool]]:
+    """What upstream asks about an item, in its order.
+
+    Each is the dimension, upstream's constant, and whether the first image is shown before the
+    edited one: the source, or the reference where `first_image` says so.
+    """
+    with_text, with_image = (facts.get(f"reference_{kind}") is not None for kind in ("txt", "img"))
+    needs_image = facts.get("reasoning_img") is not None
+    input_too = "_w_input" if needs_image else ""
+    if category == LOGICAL and with_text:
+        consistency, reasoning = "logical_cons_ans", ("logical_txt", False)
+    elif category == LOGICAL:
+        blind = "_wo_q" if facts.get("without_instruction") else ""
+        consistency, reasoning = "logical_cons", (f"logical_img{blind}", True)
+    elif category == SPATIAL and with_image:
+        consistency, reasoning = "spatial_cons", ("spatial_ref_img", True)
+    elif category == SPATIAL:
+        consistency, reasoning = "spatial_cons", (f"spatial_ref{input_too}", needs_image)
+    else:
+        consistency, reasoning = "consist", (f"reasoning{input_too}", needs_image)
+    calls = [(CONSISTENCY, consistency, True), (REASONING, *reasoning)]
+    if category != LOGICAL:
+        look = "spatial_qual" if category == SPATIAL else "generation"
+        calls.append((PLAUSIBILITY, look, False))
+    return calls[1:] if facts.get("free") and category != LOGICAL else calls
+
+
+def first_image(facts: Mapping[str, Any], category: str) -> bool:
+    """Whether upstream shows an item's reference image in the place of its source."""
+    unread = category != LOGICAL or facts.get("reference_txt") is None
+    return category in (SPATIAL, LOGICAL) and unread and facts.get("reference_img") is not None
+
+
+def open_rise_judge(
+    judge: Judge | None,
+    options: RiseOptions,
+    *,
+    mini: bool,
+    protocol: ProtocolName,
+    data: UpstreamData,
+) -> JudgeEvaluator:
+    """The evaluator `judge`: up to three calls and one verdict for each image; temperature 0.
+
+    Raises:
+        AlphaBenchError: no judge, one that cannot compare two images, or no official template.
+    """
+    if judge is None:
+        raise AlphaBenchError(
+            "rise asks a judge about every edit, and none is named",
+            hint="name one: --judge URL#model (or --judge nano for :mini, offline)",
+        )
+    own = options.wording == "own" or (options.wording == "auto" and mini)
+    marks = EditMarks(lowest=LOWEST, highest=FULL_MARKS)
+    texts: Mapping[str, str] = {"edit": OWN_EDIT_TEMPLATE, "look": OWN_LOOK_TEMPLATE}
+    if not own:
+        constants = constants_of(read_script(data, "rise-judge", SCRIPT))
+        texts = {key: text for key, text in constants.items() if key.startswith("prompt_")}
+    wording = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
+    strict = protocol == "strict"
+    max_tokens = _OWN_MAX_TOKENS if own else _MAX_TOKENS
+    return JudgeEvaluator(
+        judge=judge,
+        questions_about=OwnEditQuestions(
+            marks=marks,
+            sampling=ReplySampling(max_tokens=max_tokens),
+            edit_id=REASONING,
+            look_id=PLAUSIBILITY,
+            only_edit=LOGICAL,
+        )
+        if own
+        else _Ask(texts, strict),
+        score=_Score(own),
+        identity={
+            **(marks if own else FinalScore(strict=strict)).identity,
+            "wording": f"{'own' if own else 'official'}:{wording}",
+            "max_tokens": str(max_tokens),
+            "temperature": "0.0",
+        },
+        needs=Capabilities(images_per_question=2, logprobs=False),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """Upstream's calls: text first, then images as JPEG of at most 768 pixels a side."""
+
+    texts: Mapping[str, str]
+    strict: bool
+
+    def __call__(self, image: GeneratedImage) -> list[Question]:
+        sample, facts = image.request.sample, image.request.sample.facts
+        first, logical = sample, sample.group == LOGICAL
+        if first_image(facts, sample.group):
+            first = replace(sample, source_image=Path(facts["reference_path"]))
+        shown = replace(stored_source(first), encoding="jpeg", within=_SIDE)
+        edited = replace(ImagePart.of(image), encoding="jpeg", within=_SIDE)
+        reference = facts.get("reference_txt" if logical else "reference") or ""
+        lowest, highest = (0, 1) if logical else (1, 5)
+        questions = []
+        for name, template, with_first in official_calls(facts, sample.group):
+            text = self.texts[f"prompt_{template}"].replace("{instruct}", sample.prompt)
+            text = text.replace("{reference}", reference)
+            questions.append(
+                Question(
+                    image_id=image.id,
+                    id=name,
+                    parts=(text, *([shown] if with_first else []), edited),
+                    sampling=ReplySampling(max_tokens=_MAX_TOKENS),
+                    answer_format=FinalScore(strict=self.strict, lowest=lowest, highest=highest),
+                )
+            )
+        return questions
+
+
+@dataclass(frozen=True, slots=True)
+class _Score:
+    own: bool
+
+    def __call__(self, image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
+        sample = image.request.sample
+        detail: dict[str, Any] = {f"{a.question.id}_call": evidence(a) for a in answers}
+        status: Status = "scored"
+        scores: dict[str, float] | None = None
+        if lacking := [answer for answer in answers if answer.values is None]:
+            status = lacking[0].status
+            detail["reason"] = f"{lacking[0].question.id}: {lacking[0].reason or 'no score'}"
+        else:
+            values = {answer.question.id: answer.values or () for answer in answers}
+            scores = own_scores(values) if self.own else combined_scores(values)
+            if scores is None:
+                status = "unparsed"
+                detail["reason"] = "the replies hold another number of scores than the item has"
+        value = None
+        if scores is not None:
+            value = item_of(sample, scores).complete
+            stated = ", ".join(f"{key} {score:g}" for key, score in scores.items())
+            detail |= {**scores, "reason": stated}
+        return [
+            Verdict(
+                image_id=image.id, question_id=COMPLETE, value=value, status=status, detail=detail
+            )
+        ]
+
+
+def own_scores(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Reasoning and consistency from the marks of the edit, plausibility from the lower of two."""
+    _, reasoning, consistency = values[REASONING]
+    scores = {CONSISTENCY: consistency, REASONING: reasoning}
+    if PLAUSIBILITY in values:
+        scores[PLAUSIBILITY] = values[PLAUSIBILITY][-1]
+    return scores
+
+
+def combined_scores(values: Mapping[str, Sequence[float]]) -> dict[str, float] | None:
+    """An item's scores as upstream combines the numbers of its replies, one after the other.
+
+    Three are consistency, reasoning and plausibility; two are a logical item's, where 0 becomes 1
+    and more becomes 5. Upstream's script stops at any other count, which is None here.
+    """
+    order = (CONSISTENCY, REASONING, PLAUSIBILITY)
+    numbers: list[float | None] = [] if CONSISTENCY in values else [None]
+    for name in order:
+        numbers += values.get(name, ())
+    if len(numbers) == 2:
+        numbers = [4 * min(number or 0.0, 1.0) + 1 for number in numbers]
+    elif len(numbers) != 3:
+        return None
+    return {name: n for name, n in zip(order, numbers, strict=False) if n is not None}
+
+
+def item_of(sample: Sample, scores: Mapping[str, float] | None) -> RiseItem:
+    """The item of a sample."""
+    return RiseItem(
+        index=sample.id,
+        category=sample.group,
+        subtask=str(sample.facts.get("subtask") or ""),
+        free=bool(sample.facts.get("free")),
+        free_as_upstream=bool(sample.facts.get("free_as_upstream")),
+        scores=scores,
+    )

@@ -1,0 +1,126 @@
+"""RISEBench's scores of an item, and its metrics.
+
+As gpt_eval.py at 5f22651 (PhoenixZ810/RISEBench): up to three scores of 1 to 5 give a weighted
+score, and an item is complete where each that applies is 5. The headline is the share of complete
+items. Knows no judge and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from alphabench import statistics
+from alphabench.benchmarks.reporting import ReportScope, build_report, coverage_of, mean_estimate
+from alphabench.statistics import Bootstrap, Cluster, Formula, mean_of_groups
+from alphabench.types import Estimate, ProtocolName, Report
+
+CATEGORIES: Final = (
+    "temporal_reasoning", "causal_reasoning", "spatial_reasoning", "logical_reasoning",
+)  # fmt: skip
+SPATIAL, LOGICAL = CATEGORIES[2:]
+CONSISTENCY, REASONING, PLAUSIBILITY = "consistency", "reasoning", "plausibility"
+DIMENSIONS: Final = (REASONING, CONSISTENCY, PLAUSIBILITY)
+LOWEST, FULL_MARKS = 1.0, 5.0
+_OF_SCORES: Final = Bootstrap(value_range=(LOWEST, FULL_MARKS))
+SUBTASKS: Final = (
+    "Temp-Life Progression", "Temp-Material Progression", "Temp-Environmental Cycles",
+    "Temp-Societal Transformation", "Causal-Structural Deformation", "Causal-State Transition",
+    "Causal-Chemical and Biological Transformation", "Causal-Physics Manifestation",
+    "Spa-Component Assembly", "Spa-Object Arrangement", "Spa-Viewpoint Generation",
+    "Spa-Structural Inference", "Spa-Layout Reasoning", "Logic-Pattern Prediction",
+    "Logic-Mathematical Derivation", "Logic-Puzzle Solving",
+)  # fmt: skip
+"""As upstream's table names them, whatever an item's category; an item has what follows `-`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiseItem:
+    """One item, with the scores that its judge gave."""
+
+    index: str
+    category: str
+    subtask: str = ""
+    free: bool = False
+    """Its consistency is not judged."""
+    free_as_upstream: bool = False
+    """Whether upstream's formula takes it for such: every item of data that has the column."""
+    scores: Mapping[str, float] | None = None
+    """By dimension, those that apply; None where a reply could not be read or does not exist."""
+
+    @property
+    def complete(self) -> float:
+        """1 where every score that applies is 5."""
+        unneeded = PLAUSIBILITY if self.category == LOGICAL else CONSISTENCY if self.free else ""
+        scores = self.scores or {}
+        return float(all(scores.get(d) == FULL_MARKS for d in DIMENSIONS if d != unneeded))
+
+    def score(self, protocol: ProtocolName) -> float | None:
+        """1 to 5, halved where reasoning is 1; None where upstream's table has no number."""
+        weights = {CONSISTENCY: 0.3, REASONING: 0.5, PLAUSIBILITY: 0.2}
+        if self.category == LOGICAL:
+            weights = {CONSISTENCY: 0.3, REASONING: 0.7}
+        elif self.free_as_upstream if protocol == "official" else self.free:
+            weights = {PLAUSIBILITY: 0.2, REASONING: 0.8}
+        scores = self.scores or {}
+        if not scores.keys() >= weights.keys():
+            return None
+        total = sum(weight * scores[dimension] for dimension, weight in weights.items())
+        return max(LOWEST, total * 0.5) if scores[REASONING] == LOWEST else total
+
+
+def rise_report(
+    items: Sequence[RiseItem],
+    completed: Sequence[Cluster],
+    scope: ReportScope,
+    *,
+    extras: Mapping[str, Estimate] | None = None,
+    notes: Iterable[str] = (),
+) -> Report:
+    """Groups are the categories' shares of complete items; the headline is that of all items.
+
+    strict: no headline while a category has no scored item. Further metrics, 1 to 5, are means over
+    what has a number, as upstream's: the weighted score, the three dimensions, and the sub-tasks.
+    `completed` has a cluster for each item: 1 where it is complete, 0 where it is not.
+    """
+    headline, withheld = statistics.estimate(completed, statistics.pooled(completed)), ""
+    categories = list(dict.fromkeys(item.category for item in items))
+    if scope.protocol == "strict":
+        headline, withheld = statistics.over_all_groups(
+            headline, completed, categories, kind="categories"
+        )
+    parts = {"": list(items)} | {c: [i for i in items if i.category == c] for c in categories}
+    found: dict[str, Estimate] = {}
+    for name, of in parts.items():
+        for metric in ("score", *DIMENSIONS):
+            found[f"{metric} {name}".strip()] = _mean(of, metric, scope.protocol)
+    for label in SUBTASKS:
+        if of := [item for item in items if item.subtask and label.endswith(f"-{item.subtask}")]:
+            found[f"score {label}"] = _mean(of, "score", scope.protocol)
+            names = {item.index for item in of}
+            some = [replace(one, group="") for one in completed if one.sample_id in names]
+            found[f"accuracy {label}"] = statistics.estimate(some, mean_of_groups)
+    return build_report(
+        scope,
+        headline,
+        statistics.group_estimates(completed),
+        coverage=coverage_of(completed),
+        bounds=statistics.bounds(completed, by_size(completed)),
+        extras={**found, **(extras or {})},
+        withheld=withheld,
+        notes=tuple(notes),
+    )
+
+
+def by_size(completed: Iterable[Cluster]) -> Formula:
+    """The mean over items from those of the categories, whether they are scored or not."""
+    return statistics.pooled(replace(one, n_scored=one.n_expected) for one in completed)
+
+
+def _mean(items: Sequence[RiseItem], metric: str, protocol: ProtocolName) -> Estimate:
+    """Of the weighted score, or of a dimension, over the items that have it."""
+    if metric == "score":
+        return mean_estimate({item.index: item.score(protocol) for item in items}, _OF_SCORES)
+    values = {item.index: (item.scores or {}).get(metric) for item in items}
+    return mean_estimate(values, _OF_SCORES)
