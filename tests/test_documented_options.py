@@ -13,6 +13,7 @@ from alphabench.benchmarks.dpg.questions import DpgJudgeOptions
 from alphabench.benchmarks.gedit.viescore import VieOptions
 from alphabench.benchmarks.geneval2.questions import GenEval2Options
 from alphabench.benchmarks.imgedit.questions import ImgEditOptions
+from alphabench.benchmarks.rise.questions import RiseOptions
 from alphabench.benchmarks.tiif.questions import TiifJudgeOptions
 from alphabench.benchmarks.wise.questions import WiseOptions
 from alphabench.evaluators.detection.detection_evaluator import Selection
@@ -53,6 +54,7 @@ EVALUATOR_TABLES: dict[str, tuple[type, ...]] = {
     "WISE": (WiseOptions,),
     "GEdit-Bench": (VieOptions,),
     "ImgEdit-Bench": (ImgEditOptions,),
+    "RISEBench": (RiseOptions,),
     "`dvreward`": (VerificationOptions, AggregationOptions),
 }
 ROW = re.compile(r"\| `(?P<name>[a-z_0-9]+)` \| (?P<default>[^|]*) \|")

@@ -31,7 +31,7 @@ from tests.benchmarks.dpg.test_dpg_benchmark import invented_table
 from tests.cli.conftest import Shell
 from tests.support.judged_world import noise, noises
 
-PINS = ("tiif", "wise", "wise-legacy", "dpg", "geneval2", "imgedit", "imgedit-judge")
+PINS = ("tiif", "wise", "wise-legacy", "dpg", "geneval2", "imgedit", "imgedit-judge", "rise")
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,8 @@ def n_questions(benchmark: Benchmark) -> int:
             return 0
         case "gedit":
             return 2 * len(samples)
+        case "rise":  # all are asked about the edit, and all but the logical ones about the look
+            return sum(1 + (sample.group != "logical_reasoning") for sample in samples)
         case "dvreward":
             return sum(len(questions_of(sample).questions) for sample in samples)
     per_image = sum(len(benchmark.questions(sample)) for sample in samples)

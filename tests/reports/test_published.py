@@ -100,6 +100,14 @@ def test_shipped_imgedit_scores_follow_from_their_types_as_the_note_says() -> No
     assert all(model in published.note for model in over_edits)
 
 
+def test_shipped_rise_scores_are_the_share_of_all_items() -> None:
+    sizes = {"temporal_reasoning": 85, "causal_reasoning": 90, "spatial_reasoning": 100,
+             "logical_reasoning": 85}  # fmt: skip
+    for row in shipped("rise", "360 items").rows:
+        over_items = sum(sizes[name] * share for name, share in row.groups.items()) / 360
+        assert over_items == pytest.approx(row.overall, abs=0.0011), row.model
+
+
 def test_the_shipped_scores_have_the_range_of_our_reports() -> None:
     for published in read_published(SHIPPED):
         best = {"gedit": 10, "imgedit": 5}.get(published.benchmark, 1)

@@ -30,7 +30,7 @@ from alphabench.scenes.spec import Scene
 
 def _rows() -> list[dict[str, Any]]:
     folder = resources.files("alphabench.scenes") / "mini"
-    names = ("gedit", "imgedit")
+    names = ("gedit", "imgedit", "rise")
     return [
         json.loads(line) for n in names for line in (folder / f"{n}.jsonl").read_text().splitlines()
     ]

@@ -30,7 +30,7 @@ from alphabench.scenes.small_world import (
 )
 from alphabench.scenes.spec import SceneObject
 
-SPLITS = ("geneval", "geneval2", "tiif", "dpg", "wise", "gedit", "imgedit")
+SPLITS = ("geneval", "geneval2", "tiif", "dpg", "wise", "gedit", "imgedit", "rise")
 PROMPTS = ("prompt", "short_description", "long_description", "text", "Prompt", "instruction")
 MOST_WORDS = 45
 
@@ -71,7 +71,7 @@ def test_every_mini_split_asks_for_most_of_the_small_world(split: str) -> None:
 
 def test_mini_prompts_are_short_and_none_is_there_twice() -> None:
     prompts = [row[key] for split in SPLITS for row in rows(split) for key in PROMPTS if key in row]
-    assert len(set(prompts)) == len(prompts) == 60 + 24 + 2 * 26 + 14 + 36 + 54 + 28
+    assert len(set(prompts)) == len(prompts) == 60 + 24 + 2 * 26 + 14 + 36 + 54 + 28 + 24
     assert max(len(prompt.split()) for prompt in prompts) <= MOST_WORDS
 
 
@@ -171,7 +171,7 @@ def test_two_things_at_one_place_are_refused() -> None:
 
 
 def test_pictures_to_be_edited_are_laid_out_like_small_scenes() -> None:
-    for row in (*rows("gedit"), *rows("imgedit")):
+    for row in (row for name in ("gedit", "imgedit", "rise") for row in rows(name)):
         objects = source_scene(row).objects
         assert not any(item.mirrored for item in objects), row["key"]
         nearest = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from alphabench.checkpoints.scene import SceneCheckpoint
@@ -15,6 +15,13 @@ from alphabench.scenes.spec import Scene
 from alphabench.types import ImageRequest, Sample
 from alphagrpo.dvreward.prompt_sources import questions_of
 from alphagrpo.dvreward.verification import VerificationOptions, questions_to_ask
+
+EDITING = {
+    "gedit": ("semantics", "quality"),
+    "imgedit": ("score", ""),
+    "rise": ("reasoning", "plausibility"),
+}
+"""Benchmarks of edits: their questions about the edit and about the look of the result."""
 
 
 def obeyed(checkpoint: SceneCheckpoint, requests: Iterable[ImageRequest]) -> dict[str, bool]:
@@ -47,13 +54,8 @@ def _source(facts: str) -> Scene:
 
 def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) -> dict[str, str]:
     """Question id -> what one replies who knows what was drawn; of a judged benchmark by name."""
-    if benchmark == "gedit":
-        (right,) = edited_right(checkpoint, [request]).values()
-        marks = {"semantics": [10 * int(one) for one in right], "quality": [10, 10]}
-        return {name: json.dumps({"score": of}) for name, of in marks.items()}
-    if benchmark == "imgedit":
-        (right,) = edited_right(checkpoint, [request]).values()
-        return {"score": json.dumps({"score": [10 * int(one) for one in right]})}
+    if benchmark in EDITING:
+        return edit_replies(benchmark, checkpoint, request)
     facts, truth = request.sample.facts, checkpoint.render_request(request).truth
     match benchmark:
         case "tiif" | "geneval2":
@@ -74,6 +76,18 @@ def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) 
             raise ValueError(f"nobody knows the truth of {benchmark!r}")
 
 
+def edit_replies(
+    benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest
+) -> dict[str, str]:
+    """The same of a benchmark of edits."""
+    (right,) = edited_right(checkpoint, [request]).values()
+    edit, look = EDITING[benchmark]
+    said = {edit: json.dumps({"score": [10 * int(one) for one in right]})}
+    if look and request.sample.group != "logical_reasoning":
+        said[look] = '{"score": [10, 10]}'
+    return said
+
+
 def yes_no(truth: bool) -> str:
     return "yes" if truth else "no"
 
@@ -88,12 +102,8 @@ def scores(benchmark: str, sample: Sample, said: Mapping[str, str]) -> dict[str,
             return {name: float(answer == "yes") for name, answer in said.items()}
         case "wise":
             return {name: float(answer.removeprefix("Score: ")) for name, answer in said.items()}
-        case "gedit":
-            lowest = [min(json.loads(answer)["score"]) for answer in said.values()]
-            return {"overall": math.sqrt(math.prod(lowest))}
-        case "imgedit":
-            done, kept = json.loads(said["score"])["score"]
-            return {"score": 1 + 0.4 * (done + min(done, kept)) / 2}
+        case "gedit" | "rise" | "imgedit":
+            return edit_scores(benchmark, [json.loads(text)["score"] for text in said.values()])
         case "dvreward":
             means = []
             for aspect in "sq":
@@ -102,3 +112,13 @@ def scores(benchmark: str, sample: Sample, said: Mapping[str, str]) -> dict[str,
             return {"reward": math.sqrt(math.prod(means))}
         case _:
             raise ValueError(f"nobody knows the rules of {benchmark!r}")
+
+
+def edit_scores(benchmark: str, marks: Sequence[Sequence[int]]) -> dict[str, float]:
+    """The same of a benchmark of edits, from the marks of each reply."""
+    if benchmark == "gedit":
+        return {"overall": math.sqrt(math.prod(map(min, marks)))}
+    if benchmark == "rise":
+        return {"complete": float({mark for of in marks for mark in of} == {10})}
+    ((done, kept),) = marks
+    return {"score": 1 + 0.4 * (done + min(done, kept)) / 2}

@@ -215,6 +215,7 @@ def test_licences_are_known_before_anything_is_downloaded() -> None:
         ("geneval2:mini", []),
         ("gedit:cn", ["gedit-judge"]),
         ("imgedit", ["imgedit", "imgedit-images", "imgedit-judge"]),
+        ("rise:64", ["rise", "rise-images", "rise-judge"]),
         ("imgedit:uge", ["imgedit-uge", "imgedit-uge-images", "imgedit-uge-judge"]),
         ("imgedit-images", ["imgedit-images"]),
         ("imgedit:mini", []),

@@ -56,6 +56,7 @@ def reds(made: list[Image.Image | NotGenerated]) -> list[int]:
 
 
 WISE = request("17")
+RISE = request("c_1", category="causal_reasoning", source=Path("s"))
 IMGEDIT = request("17", edit_type="add", source=Path("s"))
 GEDIT = request(
     "en-ps_human-k.1", task_type="ps_human", instruction_language="en", key="k.1", source=Path("s")
@@ -70,6 +71,8 @@ DPG = [request("partiprompts1", at=index) for index in range(4)]
         ("wise", "17.png", WISE),
         ("wise", "17.jpg", WISE),
         ("imgedit", "17.png", IMGEDIT),
+        ("rise", "images/causal_reasoning/c_1.png", RISE),
+        ("rise", "a-model/images/causal_reasoning/c_1.jpg", RISE),
         ("gedit", "fullset/ps_human/en/k.1.png", GEDIT),
         ("gedit", "a-model/fullset/ps_human/en/k.1.png", GEDIT),
         ("gedit", "ps_human/en/k.1.png", GEDIT),

@@ -30,6 +30,7 @@ EVAL_RESULTS: Final = ".eval_results"
 HUB_DATASETS: Final[Mapping[str, str]] = {
     "gedit": "stepfun-ai/GEdit-Bench",
     "imgedit": "sysuyy/ImgEdit",
+    "rise": "PhoenixZ/RISEBench",
     "tiif": "A113NW3I/TIIF-Bench-Data",
     "wise": "Yuwei-Niu/WISE",
 }

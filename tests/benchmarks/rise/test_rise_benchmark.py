@@ -15,7 +15,7 @@ from alphabench.benchmarks.rise.benchmark import (
     ARCHIVE,
     AS_UPSTREAM,
     FULL_DATA,
-    Rise,
+    RiseBench,
     open_rise,
     rise_facts,
 )
@@ -47,11 +47,11 @@ def edited(data: UpstreamData, tmp_path_factory: pytest.TempPathFactory) -> Edit
     return images(mini(data), tmp_path_factory.mktemp("edited"))
 
 
-def mini(data: UpstreamData, protocol: ProtocolName = "official") -> Rise:
+def mini(data: UpstreamData, protocol: ProtocolName = "official") -> RiseBench:
     return open_rise("mini", protocol=protocol, data=data)
 
 
-def images(benchmark: Rise, folder: Path, **options: str) -> Edited:
+def images(benchmark: RiseBench, folder: Path, **options: str) -> Edited:
     """Every image as `scene:` renders it; was the edit done, and was all else left alone."""
     checkpoint = open_scene("", options={"size": "64", **options})
     requests = requests_for(benchmark.samples(), 1, seed=0)
@@ -63,11 +63,13 @@ def images(benchmark: Rise, folder: Path, **options: str) -> Edited:
     return made, edited_right(checkpoint, requests)
 
 
-def judged(benchmark: Rise, made: Sequence[GeneratedImage], judge: ScriptedJudge) -> list[Verdict]:
+def judged(
+    benchmark: RiseBench, made: Sequence[GeneratedImage], judge: ScriptedJudge
+) -> list[Verdict]:
     return list(benchmark.evaluator(judge=judge).evaluate(made))
 
 
-def report_of(benchmark: Rise, verdicts: Sequence[Verdict]) -> Report:
+def report_of(benchmark: RiseBench, verdicts: Sequence[Verdict]) -> Report:
     samples = benchmark.samples()
     return benchmark.summarise(samples, verdicts, evaluator="judge", all_samples=samples)
 
@@ -126,7 +128,8 @@ def test_what_cannot_be_read_is_no_number_and_upstreams_figure_stands_beside(
     assert report.headline.value == 1.0
     assert report.coverage == 22 / 24
     assert report.extras[AS_UPSTREAM].value == pytest.approx(22 / 24)
-    assert report.bounds == (pytest.approx(22 / 24), 1.0)
+    assert report.bounds is not None
+    assert report.bounds == pytest.approx((22 / 24, 1.0))
     whole = report_of(benchmark, [v for v in verdicts if v.status == "scored"])
     assert AS_UPSTREAM not in whole.extras, "what has no image is not wrong, but missing"
 
@@ -242,7 +245,7 @@ def test_an_image_within_bounds_is_sent_as_pillow_makes_thumbnails(tmp_path: Pat
 
 
 def test_columns_count_as_upstream_counts_them_under_official_alone() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"index": "a", "consistency_free": True},
         {"index": "b"},
         {"index": "c", "consistency_free": False, "reasoning_wo_ins": float("nan")},

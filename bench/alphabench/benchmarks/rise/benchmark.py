@@ -56,7 +56,7 @@ def open_rise(
     version: str | None = None,
     protocol: ProtocolName = "official",
     data: UpstreamData,
-) -> Rise:
+) -> RiseBench:
     """RISEBench's instructions and rules; opening it reads no file.
 
     Raises:
@@ -64,14 +64,14 @@ def open_rise(
     """
     if split not in SPLITS:
         raise unknown_name("split of rise", split, [name for name in SPLITS if name])
-    opened = Rise(split=split, protocol=protocol, data=data)
+    opened = RiseBench(split=split, protocol=protocol, data=data)
     if version not in (None, opened.version):
         raise unknown_name("version of rise", str(version), [opened.version])
     return opened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rise:
+class RiseBench:
     """One split of RISEBench under one protocol."""
 
     split: str
