@@ -27,7 +27,7 @@ MAXIMUM = dict.fromkeys(JUDGED, 1.0) | {"gedit": 10.0, "imgedit": 5.0}
 KEY = "sk-a-key-that-nobody-may-ever-find-anywhere-0123456789"
 THEIRS = {"tiif": "eval_results", "dpg": "results.txt", "imgedit": "average_score.json"}
 """What `summarise --official` is pointed at, below an export."""
-FAIL = {"rise": "0.5"}
+FAIL = {"rise": "0.7"}
 """Share of the questions that meet a fault, where not 0.3: so that each kind is met."""
 DETAIL = {"semantics": 0.0, "quality": 0.0}
 """What GEdit-Bench keeps beside a value; not looked at here."""
