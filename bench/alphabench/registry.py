@@ -54,6 +54,16 @@ class BenchmarkEntry:
 
 
 BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
+    "corebench": BenchmarkEntry(
+        factory="alphabench.benchmarks.corebench.benchmark:open_corebench",
+        listed=("corebench", "corebench:mini"),
+        official_formats={"": "alphabench.benchmarks.corebench.official_files:OFFICIAL"},
+        folder_layout="alphabench.benchmarks.corebench.official_files:LAYOUT",
+        measures="Whether a model composes many elements and draws what a prompt leaves to "
+        "reasoning, in 4 and 8 dimensions. A judge answers a checklist of yes/no questions.",
+        prompts={"corebench": 1080, "corebench:mini": 22},
+        judge_calls={"": "54,144", "corebench:mini": "392"},
+    ),
     "dpg": BenchmarkEntry(
         factory="alphabench.benchmarks.dpg.benchmark:open_dpg",
         listed=("dpg", "dpg:mini"),

@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> UpstreamData:
 
 
 def reward_of(benchmark: str, data: UpstreamData) -> RewardFunction:
-    judge = None if benchmark.startswith("geneval") else "scripted:?answer=0.5"
+    judge = None if benchmark == "geneval:mini" else "scripted:?answer=0.5"
     settings = RewardSettings(kind="evaluator", benchmark=benchmark, judge=judge)
     place = AssemblyContext(folder=Path(), data=data, device="cpu", report=lambda _: None)
     return open_reward(settings, place)

@@ -9,7 +9,7 @@ import pytest
 from alphabench.benchmarks.mini_split import mini_bytes, mini_source, pinned_source
 from alphabench.upstream import pin_of
 
-MINIS = ("dpg", "gedit", "geneval", "geneval2", "imgedit", "rise", "tiif", "wise")
+MINIS = ("corebench", "dpg", "gedit", "geneval", "geneval2", "imgedit", "rise", "tiif", "wise")
 
 
 @pytest.mark.parametrize("benchmark", MINIS)

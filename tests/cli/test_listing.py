@@ -28,7 +28,10 @@ def test_every_kind_of_checkpoint_is_described() -> None:
 @pytest.mark.parametrize(
     ("evaluator", "takers"),
     [
-        ("judge", "dpg, gedit, geneval2, imgedit, rise, tiif:testmini, tiif:test, tiif:mini, wise"),
+        (
+            "judge",
+            "corebench, dpg, gedit, geneval2, imgedit, rise, tiif:testmini, tiif:test, tiif:mini, wise",
+        ),
         ("mplug", "dpg"),
         ("ocr", "tiif:testmini-text, tiif:test-text"),
         ("dvreward", "dvreward"),

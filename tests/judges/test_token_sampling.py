@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import RepetitionPenaltyLogitsProcessor
 
+from alphabench.judges.openai.chat_api import LastingError
 from alphabench.judges.token_sampling import (
     TokenSampler,
     TokenSampling,
     gumbel_perturbed,
+    penalised,
     token_sampling_for,
 )
 from alphabench.questions import ReplySampling
@@ -76,3 +81,38 @@ def test_a_question_without_a_temperature_gets_what_the_checkpoint_recommends() 
     assert token_sampling_for(ReplySampling(max_tokens=1, temperature=0.3), own) == TokenSampling(
         0.3
     )
+
+
+@given(
+    st.lists(st.floats(-20, 20), min_size=6, max_size=6),
+    st.lists(st.integers(0, 5), min_size=1, max_size=8),
+    st.floats(0.5, 3.0),
+)
+def test_a_penalty_for_repetition_is_that_of_transformers(
+    logits: list[float], tokens: list[int], penalty: float
+) -> None:
+    logits_V, tokens_T = torch.tensor(logits), torch.tensor(tokens)
+    oracle = RepetitionPenaltyLogitsProcessor(penalty=penalty)
+    expected_V = oracle(tokens_T[None], logits_V[None].clone())[0]
+    assert torch.equal(penalised(logits_V, tokens_T, penalty), expected_V)
+
+
+def test_padding_before_a_prompt_is_not_penalised_and_other_questions_are_left_alone() -> None:
+    logits_BV = torch.tensor([[2.0, 1.9, 0.0]]).repeat(3, 1)
+    tokens_BT = torch.tensor([[0, 0, 2], [0, 2, 0], [0, 2, 0]])
+    how = TokenSampling(repetition_penalty=1.2)
+    sampler = TokenSampler([how, how, TokenSampling()], seeds=[0, 0, 0], pad=0)
+    assert sampler(tokens_BT, logits_BV).argmax(dim=1).tolist() == [0, 1, 0]
+    # What is reported is the model's own distribution.
+    assert torch.equal(sampler.first_BV, logits_BV.log_softmax(dim=-1))
+
+
+def test_a_question_brings_its_penalty_whatever_the_checkpoint_recommends() -> None:
+    own = TokenSampling(temperature=0.7, top_p=0.8)
+    asked = ReplySampling(max_tokens=1, temperature=None, extra={"repetition_penalty": 1.05})
+    assert token_sampling_for(asked, own) == own._replace(repetition_penalty=1.05)
+    plain = ReplySampling(max_tokens=1, temperature=0.0)
+    assert token_sampling_for(plain, own).repetition_penalty == 1.0
+    for wrong in (0, -1.0, True, "1.05", float("nan")):
+        with pytest.raises(LastingError, match="repetition_penalty is above 0"):
+            token_sampling_for(replace(plain, extra={"repetition_penalty": wrong}), own)

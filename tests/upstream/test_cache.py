@@ -211,6 +211,8 @@ def test_licences_are_known_before_anything_is_downloaded() -> None:
         ("wise@legacy", ["wise-legacy", "wise-legacy-judge"]),
         ("wise-judge", ["wise-judge"]),
         ("wise@legacy:mini", []),
+        ("corebench", ["corebench", "corebench-judge"]),
+        ("corebench:mini", []),
         ("geneval2", ["geneval2", "geneval2-judge"]),
         ("geneval2:mini", []),
         ("gedit:cn", ["gedit-judge"]),

@@ -18,7 +18,7 @@ from alphabench.judges.data_uris import UnusableImageError
 from alphabench.judges.openai.chat_api import LastingError
 from alphabench.judges.parsing import read_reply, unscored
 from alphabench.judges.thoughts import split_thought
-from alphabench.questions import Answer, ImagePart, Question, Reply
+from alphabench.questions import Answer, ImagePart, Question, Reply, ReplySampling
 from alphabench.weights.find import WeightsFolder, find_weights
 from alphabench.weights.hub import HubAccess, open_snapshot
 from alphabench.weights.location import MAX_CARD, stated_licence
@@ -26,7 +26,8 @@ from alphabench.weights.location import MAX_CARD, stated_licence
 T = TypeVar("T")
 
 TEMPLATE_FIELD: Final = "chat_template_kwargs"
-"""The only further field of a request that judges in this process support."""
+PENALTY_FIELD: Final = "repetition_penalty"
+"""With the field above, the only further ones of a request that judges in this process support."""
 _CARD: Final = "README.md"
 _FILES: Final = ("*.json", "*.txt", "*.jinja", "*.model")
 """Beside the weights: configuration, tokenizer, chat template."""
@@ -107,10 +108,23 @@ class TemplateFields:
         """
         extra = dict(question.sampling.extra)
         question_fields = extra.pop(TEMPLATE_FIELD, {})
+        extra.pop(PENALTY_FIELD, None)
         if extra:
             raise LastingError(f"a judge in this process does not support the field {min(extra)!r}")
         thinking = {} if self.thinking is None else {"enable_thinking": self.thinking}
         return {**thinking, **question_fields}
+
+
+def repetition_penalty(sampling: ReplySampling) -> float:
+    """By which the logits of tokens that occurred are divided or multiplied; 1 for none.
+
+    Raises:
+        LastingError: it is no positive number.
+    """
+    penalty = sampling.extra.get(PENALTY_FIELD, 1.0)
+    if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not penalty > 0:
+        raise LastingError(f"{PENALTY_FIELD} is above 0, and not {penalty!r}")
+    return float(penalty)
 
 
 def with_extra_tokens(question: Question, extra_tokens: int) -> Question:

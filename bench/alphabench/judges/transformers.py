@@ -186,6 +186,7 @@ class TransformersJudge:
                 f"{in_process.n_images(question)} images exceed the limit of one question"
             )
         fields = in_process.TemplateFields(thinking=self.options.thinking).of(question)
+        in_process.repetition_penalty(question.sampling)
         return _prompt(
             loaded, in_process.with_extra_tokens(question, self.options.extra_tokens), fields
         )
@@ -378,6 +379,7 @@ def _generate(loaded: _Loaded, prompts: Sequence[_Prompt], *, model: str) -> lis
     sampler = TokenSampler(
         [token_sampling_for(prompt.sampling, loaded.default_sampling) for prompt in prompts],
         seeds=[prompt.seed for prompt in prompts],
+        pad=loaded.processor.tokenizer.pad_token_id,
     )
     tokens_BT = _generated_tokens(loaded, inputs, sampler, bound)
     rows = zip(prompts, tokens_BT, sampler.first_BV, n_tokens_B, strict=True)

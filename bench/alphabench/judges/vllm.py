@@ -172,6 +172,7 @@ class VllmJudge:
                 f"{in_process.n_images(question)} images exceed the limit of one question"
             )
         fields = in_process.TemplateFields(thinking=self.options.thinking).of(question)
+        in_process.repetition_penalty(question.sampling)
         uris = [data_uri(part) for part in question.parts if isinstance(part, ImagePart)]
         body = request_body(question, uris, model="", fixed={})
         longer = in_process.with_extra_tokens(question, self.options.extra_tokens)
@@ -264,6 +265,8 @@ def _sampling(engine: _Engine, question: Question) -> Any:
         params = engine.sampling_class(temperature=sampling.temperature)
     params.max_tokens = sampling.max_tokens
     params.logprobs = sampling.top_logprobs or None
+    if (penalty := in_process.repetition_penalty(sampling)) != 1.0:
+        params.repetition_penalty = penalty
     # By content, so that a reply can be reproduced and a repeated question gets another one.
     params.seed = int(question.content_digest[:15], 16)
     if sampling.top_p is not None:
