@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from alphabench.benchmarks.corebench.questions import CoreBenchOptions
 from alphabench.benchmarks.dpg.questions import DpgJudgeOptions
 from alphabench.benchmarks.gedit.viescore import VieOptions
 from alphabench.benchmarks.geneval2.questions import GenEval2Options
@@ -51,6 +52,7 @@ EVALUATOR_TABLES: dict[str, tuple[type, ...]] = {
     "TIIF-Bench": (TiifJudgeOptions,),
     "DPG-Bench": (DpgJudgeOptions,),
     "GenEval 2": (GenEval2Options,),
+    "T2I-CoReBench": (CoreBenchOptions,),
     "WISE": (WiseOptions,),
     "GEdit-Bench": (VieOptions,),
     "ImgEdit-Bench": (ImgEditOptions,),

@@ -113,7 +113,7 @@ def test_official_data_has_the_known_prompts_and_questions(shared: Path, tmp_pat
     data.fetch("corebench", source=shared / "upstream")
     benchmark = open_corebench(data=data)
     samples = benchmark.samples()
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for sample in samples:
         counts[sample.group] += len(benchmark.questions(sample))
     assert len(samples) == 1080
