@@ -60,7 +60,8 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         official_formats={"": "alphabench.benchmarks.corebench.official_files:OFFICIAL"},
         folder_layout="alphabench.benchmarks.corebench.official_files:LAYOUT",
         measures="Whether an image has the many elements of a dense prompt, and shows what a "
-        "prompt leaves to reasoning, in 4 and 8 dimensions. A judge answers a checklist of yes/no questions.",
+        "prompt leaves to reasoning, in 4 and 8 dimensions. A judge answers a checklist of yes/no "
+        "questions.",
         prompts={"corebench": 1080, "corebench:mini": 22},
         judge_calls={"": "54,144", "corebench:mini": "392"},
     ),
