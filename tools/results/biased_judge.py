@@ -28,8 +28,8 @@ from tools.nano_judge import templates
 from tools.results.image_brightness import brightness_of
 from tools.results.judge_logits import GRADES, REASONS_OF, GradeLogits, Grader
 
-CENTRE: Final = 0.5
-"""Brightness without a bias."""
+CENTRE: Final = 0.58
+"""Brightness without a bias: the mean of the untrained model's images for development prompts."""
 _BATCH: Final = 64
 """Questions that are answered together, at most."""
 

@@ -157,19 +157,26 @@ def _noisy_rewards(
         rows: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(CALLS if noise else 1):
             semantic, quality = (_disturbed(v, noise, rng) for v in (one.semantic, one.quality))
-            changes += _flips(one.semantic, semantic) + _flips(one.quality, quality)
-            chances = [[_probability(v) for v in part] for part in (semantic, quality)]
-            for name, how in _DVREWARDS.items():
-                value = aggregate(chances[0], chances[1], how).value
-                rows[name].append(math.nan if value is None else value)
+            changes += flips(one.semantic, semantic) + flips(one.quality, quality)
             grades = [_grade(of, noise, rng) for of in (one.consistency, one.made)]
             regraded += [
                 g != of.grade for g, of in zip(grades, (one.consistency, one.made), strict=True)
             ]
-            rows["holistic"].append(math.sqrt(grades[0] * grades[1]) / HIGHEST)
+            for name, value in rewards_from_answers(semantic, quality, grades).items():
+                rows[name].append(value)
         for name, row in rows.items():
             columns[name].append(row)
     return columns, float(np.mean(changes)), float(np.mean(regraded))
+
+
+def rewards_from_answers(
+    semantic: Sequence[float | None], quality: Sequence[float | None], grades: Sequence[int]
+) -> dict[str, float]:
+    """Each reward of an image from log-odds of yes and two grades; NaN where it is unscored."""
+    chances = [[_probability(v) for v in part] for part in (semantic, quality)]
+    found = {name: aggregate(chances[0], chances[1], how).value for name, how in _DVREWARDS.items()}
+    values = {name: math.nan if value is None else value for name, value in found.items()}
+    return {**values, "holistic": math.sqrt(grades[0] * grades[1]) / HIGHEST}
 
 
 def _disturbed(
@@ -182,7 +189,8 @@ def _disturbed(
     ]
 
 
-def _flips(before: Sequence[float | None], after: Sequence[float | None]) -> list[bool]:
+def flips(before: Sequence[float | None], after: Sequence[float | None]) -> list[bool]:
+    """For each answer whether it is on another side of one half."""
     return [
         (a > 0) != (b > 0)
         for a, b in zip(before, after, strict=True)

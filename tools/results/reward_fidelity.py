@@ -46,7 +46,7 @@ def main() -> None:
         "tau_ceiling": asdict(ceiling),
         "strengths": [result.to_json() for result in results],
     }
-    replace_file(chosen.out / "results.json", json.dumps(_compact(content)) + "\n")
+    replace_file(chosen.out / "results.json", json.dumps(compact(content)) + "\n")
     replace_file(chosen.out / "README.md", fidelity_page(results, ceiling))
     print(chosen.out / "README.md")
 
@@ -66,15 +66,15 @@ def kept_answers(work: Path, *, limit: int | None = None) -> list[KeptAnswers]:
     return [KeptAnswers.from_json(json.loads(line)) for line in kept.read_text().splitlines()]
 
 
-def _compact(value: Any) -> Any:
+def compact(value: Any) -> Any:
     """Numbers to four decimals, and an estimate as [value, low, high, prompts]."""
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, dict):
         if value.keys() >= _ESTIMATE:
-            return _compact([value["value"], value["low"], value["high"], value["n_samples"]])
-        return {key: _compact(one) for key, one in value.items()}
-    return [_compact(one) for one in value] if isinstance(value, list | tuple) else value
+            return compact([value["value"], value["low"], value["high"], value["n_samples"]])
+        return {key: compact(one) for key, one in value.items()}
+    return [compact(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def test_brightness_is_the_metric_of_training_steps_and_the_centre_has_no_bias(
     assert brightness_of(tmp_path / "green.png") == pytest.approx(1 / 3)
     assert brightness_of(Image.new("RGB", (4, 4), "white")) == 1.0
     assert BrightnessBias(strength=20.0, centre=0.4).log_odds(0.4) == 0.0
-    assert BrightnessBias(strength=20.0).log_odds(0.75) == 5.0
+    assert BrightnessBias(strength=20.0, centre=0.5).log_odds(0.75) == 5.0
 
 
 def test_other_questions_and_impossible_strengths_are_refused(
