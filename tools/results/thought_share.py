@@ -52,7 +52,7 @@ class Measured(NamedTuple):
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def repaired(right_IT2: NDArray[np.float64]) -> float:
+def repaired_share(right_IT2: NDArray[np.float64]) -> float:
     """Share of images that are right, over all initial images, thoughts and noises."""
     return float(right_IT2.mean())
 
@@ -83,7 +83,7 @@ def best_thought(right_IT2: NDArray[np.float64]) -> float:
     return float(np.mean(values))
 
 
-def measured(right_IT2: NDArray[np.float64], statistic: Statistic) -> Measured:
+def with_interval(right_IT2: NDArray[np.float64], statistic: Statistic) -> Measured:
     """With a bootstrap over initial images."""
     rng = np.random.default_rng(0)
     n = len(right_IT2)
@@ -185,7 +185,7 @@ def open_bench(lora: str | None, *, images: int, limit: int | None) -> _Bench:
     )  # fmt: skip
 
 
-def measure(bench: _Bench, *, thoughts: int) -> list[tuple[str, str]]:
+def measure_thoughts(bench: _Bench, *, thoughts: int) -> list[tuple[str, str]]:
     """Names and values, for a table."""
     rows = [n for n in range(len(bench.prompts)) for _ in range(thoughts)]
     sampled = bench.rollout([bench.refine(row, seed=n) for n, row in enumerate(rows)])
@@ -210,14 +210,15 @@ def measure(bench: _Bench, *, thoughts: int) -> list[tuple[str, str]]:
         ).reshape(-1, 1, 1)
         for thinks in (False, True)
     }
-    return [
-        ("bad images", str(len(bench.prompts))),
-        ("repaired", str(measured(right_IT2, repaired))),
-        ("thoughts' share of the variance", str(measured(right_IT2, thought_share))),
-        (f"repaired by the best of {thoughts} thoughts", str(measured(right_IT2, best_thought))),
-        ("right when generated anew", str(measured(anew[False], repaired))),
-        ("right when generated anew with a thought", str(measured(anew[True], repaired))),
+    found = [
+        ("repaired", right_IT2, repaired_share),
+        ("thoughts' share of the variance", right_IT2, thought_share),
+        (f"repaired by the best of {thoughts} thoughts", right_IT2, best_thought),
+        ("right when generated anew", anew[False], repaired_share),
+        ("right when generated anew with a thought", anew[True], repaired_share),
     ]
+    values = [(name, str(with_interval(right, what))) for name, right, what in found]
+    return [("bad images", str(len(bench.prompts))), *values]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -234,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     bench = open_bench(chosen.lora, images=chosen.images, limit=chosen.limit)
-    rows = [list(pair) for pair in measure(bench, thoughts=chosen.thoughts)]
+    rows = [list(pair) for pair in measure_thoughts(bench, thoughts=chosen.thoughts)]
     print(markdown_table(["", "value"], rows, ["left", "right"]))
 
 

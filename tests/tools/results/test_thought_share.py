@@ -10,9 +10,9 @@ import pytest
 from tools.results.thought_share import (
     best_thought,
     main,
-    measured,
-    repaired,
+    repaired_share,
     thought_share,
+    with_interval,
 )
 
 
@@ -22,9 +22,9 @@ def test_thoughts_that_decide_everything_have_the_whole_variance_and_noise_none_
     decided = np.stack([thoughts_IT, thoughts_IT], axis=-1)
     assert thought_share(decided) == pytest.approx(1.0)
     noise = rng.integers(0, 2, size=(400, 4, 2)).astype(float)
-    share = measured(noise, thought_share)
+    share = with_interval(noise, thought_share)
     assert share.low < 0.0 < share.high
-    assert best_thought(noise) == pytest.approx(repaired(noise), abs=0.04)
+    assert best_thought(noise) == pytest.approx(repaired_share(noise), abs=0.04)
     assert best_thought(decided) > 0.9
 
 
@@ -44,10 +44,10 @@ def test_what_differs_between_images_alone_is_no_thought_s_share() -> None:
 
 
 def test_without_variance_there_is_no_share_and_not_zero() -> None:
-    nothing = measured(np.zeros((5, 4, 2)), thought_share)
+    nothing = with_interval(np.zeros((5, 4, 2)), thought_share)
     assert math.isnan(nothing.value)
     assert str(nothing) == "—"
-    assert str(measured(np.zeros((5, 4, 2)), repaired)) == "0.000 [0.000, 0.000]"
+    assert str(with_interval(np.zeros((5, 4, 2)), repaired_share)) == "0.000 [0.000, 0.000]"
 
 
 @pytest.mark.whole
