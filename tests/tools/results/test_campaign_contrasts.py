@@ -25,6 +25,7 @@ from tools.results.campaign.evidence import Judged, Score
 from tools.results.campaign.page import write_campaign_page
 from tools.results.campaign.plan import Campaign
 from tools.results.campaign.refined_images import images_generated, judged_samples
+from tools.results.campaign.status import status_text
 from tools.results.campaign.table import TableCell, load_table, table_cells
 
 BASE, ONE = TableCell(condition="base", seed=None), TableCell(condition="one", seed=0)
@@ -135,6 +136,7 @@ def test_images_that_are_gone_are_made_again_for_those_that_refine_them(tmp_path
     (campaign.evidence.folder(ONE) / "refined.json").unlink()
     names = [job.name for job in campaign.jobs()]
     assert names == ["base: initial", "one, seed 0", "one, seed 0: refined"]
+    assert "kept; to be generated again for those that refine them" in status_text(campaign)
     source = campaign.evaluation_job(BASE, "initial")
     out = Path(source.words[source.words.index("--out") + 1])
     out.mkdir(parents=True)

@@ -7,6 +7,7 @@ import math
 from tools.results.campaign.plan import Campaign
 from tools.results.campaign.table import evaluations_of, table_cells
 
+_IMAGES = "generated again for those that refine them, since its images"
 _SHOWN = {"kept": "kept", "other": "kept of another recipe or plan", "absent": "not done"}
 
 
@@ -41,7 +42,8 @@ def status_text(campaign: Campaign) -> str:
                 elif job.failure is not None:
                     text = f"failed: {job.failure} (log: {job.log})"
                 elif state == "kept":
-                    text = "kept; to be trained again, since its weights are gone"
+                    what = "trained again, since its weights" if is_training else _IMAGES
+                    text = f"kept; to be {what} are gone"
             lines.append(f"{cell.name:<32} {part:<24} {text}")
     lines.append(_cost_left(spent, left))
     return "\n".join(lines)
