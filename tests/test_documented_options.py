@@ -11,10 +11,9 @@ import pytest
 
 from alphabench.benchmarks.corebench.questions import CoreBenchOptions
 from alphabench.benchmarks.dpg.questions import DpgJudgeOptions
+from alphabench.benchmarks.edit_marks import EditJudgeOptions
 from alphabench.benchmarks.gedit.viescore import VieOptions
 from alphabench.benchmarks.geneval2.questions import GenEval2Options
-from alphabench.benchmarks.imgedit.questions import ImgEditOptions
-from alphabench.benchmarks.rise.questions import RiseOptions
 from alphabench.benchmarks.tiif.questions import TiifJudgeOptions
 from alphabench.benchmarks.wise.questions import WiseOptions
 from alphabench.evaluators.detection.detection_evaluator import Selection
@@ -55,8 +54,8 @@ EVALUATOR_TABLES: dict[str, tuple[type, ...]] = {
     "T2I-CoReBench": (CoreBenchOptions,),
     "WISE": (WiseOptions,),
     "GEdit-Bench": (VieOptions,),
-    "ImgEdit-Bench": (ImgEditOptions,),
-    "RISEBench": (RiseOptions,),
+    "ImgEdit-Bench": (EditJudgeOptions,),
+    "RISEBench": (EditJudgeOptions,),
     "`dvreward`": (VerificationOptions, AggregationOptions),
 }
 ROW = re.compile(r"\| `(?P<name>[a-z_0-9]+)` \| (?P<default>[^|]*) \|")

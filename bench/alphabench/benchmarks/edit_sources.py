@@ -5,14 +5,17 @@ Knows no benchmark's rules and no judge.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from alphabench.benchmarks.mini_split import DataSource, mini_bytes, mini_source
+from alphabench.core.errors import AlphaBenchError
+from alphabench.core.files import UnreadableFileError, read_json
 from alphabench.core.writing import replace_file, writing
 from alphabench.scenes.spec import WORLD_VERSION
 from alphabench.types import Sample
@@ -75,6 +78,28 @@ def rendered_source(facts: Mapping[str, Any], folder: Path) -> Path:
     return path
 
 
+def read_items(file: Path, *, hint: str) -> list[dict[str, Any]]:
+    """The items in a JSON file that nothing pins, such as one of an archive unpacked by hand.
+
+    Raises:
+        AlphaBenchError: they are not there, or are no list of objects; with the hint.
+    """
+    try:
+        items = read_json(file)
+    except UnreadableFileError as error:
+        raise AlphaBenchError(f"{str(file)!r} cannot be read: {error}", hint=hint) from error
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise AlphaBenchError(f"{str(file)!r} is no list of items", hint=hint)
+    return items
+
+
+def archived_source(data: UpstreamData, path: str, pinned: DataSource) -> DataSource:
+    """The source of such items, as pinned ones state it, with the digest of what is there."""
+    file = data.cache_dir / path
+    digest = hashlib.sha256(file.read_bytes() if file.is_file() else b"").hexdigest()
+    return replace(pinned, source=f"{pinned.source}, the authors' archive", digest=digest)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceImages:
     """Source images of official edits: the pinned copy, else the authors' archive."""
@@ -102,6 +127,19 @@ class SourceImages:
             self.data.read(self.pin, pinned)  # verified
             return self.data.path_of(self.pin, pinned)
         return archived if archived.exists() else None
+
+    def needed(self, name: str) -> Path:
+        """See `path`.
+
+        Raises:
+            AlphaBenchError: also where it is only in an archive that is not here.
+        """
+        if (path := self.path(name)) is None:
+            raise AlphaBenchError(
+                f"the source image {name!r} is not in {str(self.data.cache_dir / self.archive)!r}",
+                hint="unpack the authors' archive there, as the benchmark's page says",
+            )
+        return path
 
     def unverified(self, path: Path | None) -> bool:
         """Whether an image is from the archive."""

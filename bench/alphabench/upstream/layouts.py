@@ -180,6 +180,18 @@ def _find_flat(root: Path, _: FolderOptions) -> Listing:
     )
 
 
+def folder_of_model(root: Path, inner: str, wanted: str | None) -> Path:
+    """`root/MODEL/inner` of the requested or only model, or `root/inner` where that is there.
+
+    Raises:
+        AlphaBenchError: no such model, or several of which none is named.
+    """
+    if wanted is None and (root / inner).is_dir():
+        return root / inner
+    models = (folder.parent.name for folder in root.glob(f"*/{inner}") if folder.is_dir())
+    return root / (choose_model(root, models, wanted) or "") / inner
+
+
 def find_numbered(root: Path, _: FolderOptions) -> Listing:
     """`ID.png`, where an id is a whole number: one image of each sample."""
     files = (path for path in files_inside(root) if path.stem.isdecimal() and is_image_file(path))

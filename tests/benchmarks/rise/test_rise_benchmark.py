@@ -14,7 +14,6 @@ from PIL import Image
 from alphabench.benchmarks.rise.benchmark import (
     ARCHIVE,
     AS_UPSTREAM,
-    FULL_DATA,
     RiseBench,
     open_rise,
     rise_facts,
@@ -26,7 +25,7 @@ from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.data_uris import data_uri
 from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
-from alphabench.questions import ImagePart, Question
+from alphabench.questions import ImagePart, Question, ReplySampling
 from alphabench.runs.plan import requests_for
 from alphabench.types import GeneratedImage, ImageRequest, ProtocolName, Report, Verdict
 from alphabench.upstream import UpstreamData, pin_of
@@ -183,7 +182,7 @@ def test_the_smaller_version_is_four_times_sixteen_items(official: UpstreamData)
          ["spatial_cons 1", "spatial_ref_img 1", "spatial_qual 0"]),
         ("logical_reasoning", {"reference_txt": "t"}, ["logical_cons_ans 1", "logical_txt 0"]),
         ("logical_reasoning", {"reference_img": "r"}, ["logical_cons 1", "logical_img 1"]),
-        ("logical_reasoning", {"reference_img": "r", "without_instruction": True},
+        ("logical_reasoning", {"reference_img": "r", "blind_as_upstream": True},
          ["logical_cons 1", "logical_img_wo_q 1"]),
     ],
 )  # fmt: skip
@@ -191,6 +190,9 @@ def test_what_is_asked_follows_upstreams_script(
     category: str, facts: dict[str, Any], calls: list[str]
 ) -> None:
     assert [f"{text} {int(first)}" for _, text, first in official_calls(facts, category)] == calls
+    if "blind_as_upstream" in facts:
+        asked = official_calls(facts, category, strict=True)
+        assert asked[1] == ("reasoning", "logical_img", True)
 
 
 def test_the_official_questions_show_jpegs_of_at_most_768_pixels(
@@ -209,7 +211,7 @@ def test_the_official_questions_show_jpegs_of_at_most_768_pixels(
         sample = samples[name]
         request = ImageRequest(sample=sample, index=0, seed=0)
         made = GeneratedImage(request=request, path=tmp_path / "edit.png", sha256="0", seconds=0.0)
-        questions = _Ask(texts, False)(made)
+        questions = _Ask(texts, ReplySampling(max_tokens=9), False)(made)
         assert [question.id for question in questions] == asked
         assert all(q.sampling.temperature == 0.0 for q in questions)
         assert sample.prompt in str(questions[0].parts[0])
@@ -251,19 +253,18 @@ def test_columns_count_as_upstream_counts_them_under_official_alone() -> None:
         {"index": "c", "consistency_free": False, "reasoning_wo_ins": float("nan")},
         {"index": "d", "consistency_free": None, "reasoning_wo_ins": "x"},
     ]
-    found = {row["index"]: row for row in rise_facts(rows, "official")}
+    found = {row["index"]: row for row in rise_facts(rows)}
     assert [found[i]["free"] for i in "abcd"] == [True, False, True, False]
     assert [found[i]["free_as_upstream"] for i in "abcd"] == [True, True, False, False]
-    assert all(found[i]["without_instruction"] for i in "abcd")
-    strict = {row["index"]: row for row in rise_facts(rows, "strict")}
-    assert [strict[i]["without_instruction"] for i in "abcd"] == [False, False, False, True]
-    assert not any(row["free_as_upstream"] for row in rise_facts([{"index": "b"}], "official"))
+    assert all(found[i]["blind_as_upstream"] for i in "abcd")
+    assert [found[i]["blind"] for i in "abcd"] == [False, False, False, True]
+    assert not any(row["free_as_upstream"] for row in rise_facts([{"index": "b"}]))
 
 
 def test_the_full_benchmark_is_read_from_the_authors_archive(
     data: UpstreamData, tmp_path: Path
 ) -> None:
-    with pytest.raises(AlphaBenchError, match="360 items of RISEBench are not on this machine"):
+    with pytest.raises(AlphaBenchError, match="cannot be read"):
         open_rise(data=data).samples()
     here = UpstreamData(cache_dir=tmp_path)
     row = {"index": "causal_reasoning_1", "category": "causal_reasoning", "instruction": "i",
@@ -271,8 +272,8 @@ def test_the_full_benchmark_is_read_from_the_authors_archive(
            "subtask": "State Transition"}  # fmt: skip
     archive = tmp_path / ARCHIVE
     archive.mkdir(parents=True)
-    (archive / FULL_DATA).write_text(json.dumps([row]))
-    with pytest.raises(AlphaBenchError, match="an image of 'causal_reasoning_1' is not here"):
+    (archive / "datav2_total_w_subtask.json").write_text(json.dumps([row]))
+    with pytest.raises(AlphaBenchError, match="is not in"):
         open_rise(data=here).samples()
     noise(archive / row["image"])  # type: ignore[operator]
     benchmark = open_rise(data=here)

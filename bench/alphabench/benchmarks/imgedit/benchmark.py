@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from alphabench import statistics
+from alphabench.benchmarks.edit_marks import EDIT_EVALUATOR, edit_judge_options
 from alphabench.benchmarks.edit_sources import SourceImages, mini_edit_source, mini_edits
-from alphabench.benchmarks.imgedit.questions import QUESTION, ImgEditOptions, open_imgedit_judge
+from alphabench.benchmarks.imgedit.questions import QUESTION, open_imgedit_judge
 from alphabench.benchmarks.imgedit.scoring import N_EDITS, SETTINGS, TYPES, UGE, imgedit_report
 from alphabench.benchmarks.mini_split import MINI_VERSION, pinned_files_source
 from alphabench.benchmarks.reporting import ReportScope
 from alphabench.core.errors import unknown_name
-from alphabench.core.options import fill, split_spec
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.statistics import Bootstrap, Cluster, Formula, mean_of_groups
@@ -32,7 +32,6 @@ SPLITS: Final[Mapping[str, str]] = {
     UGE: "ImgEdit-Bench, understanding-grounding-editing suite",
     "mini": "ImgEdit-Bench's types over AlphaBench's synthetic scenes",
 }
-EVALUATOR: Final = "judge"
 DATA: Final = {"": "Benchmark/Basic/basic_edit.json", UGE: "Benchmark/UGE/UGE_edit.json"}
 _PINS: Final = {"": "imgedit", UGE: "imgedit-uge"}
 _FOLDERS: Final = {"": "singleturn", UGE: "hard"}
@@ -93,7 +92,7 @@ class ImgEdit:
             citation="arXiv:2505.20275",
             data_digest=origin.digest,
             images_per_sample=1,
-            evaluators=(EVALUATOR,),
+            evaluators=(EDIT_EVALUATOR,),
         )
 
     def samples(self) -> Sequence[Sample]:
@@ -134,10 +133,7 @@ class ImgEdit:
         device: str = "cpu",  # noqa: ARG002  (the judge has its own)
     ) -> Evaluator:
         """The judge with ImgEdit-Bench's question: `judge`, `judge?wording=own`."""
-        name, values = split_spec(spec or EVALUATOR)
-        if name != EVALUATOR:
-            raise unknown_name("evaluator of imgedit", name, [EVALUATOR])
-        options = fill(ImgEditOptions, values, owner=name)
+        options = edit_judge_options(spec, "imgedit")
         return open_imgedit_judge(
             judge, options, split=self.split, protocol=self.protocol, data=self.data
         )

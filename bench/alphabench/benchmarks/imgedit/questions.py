@@ -7,7 +7,6 @@ own template is another measurement, see `edit_marks`; evaluators report which o
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from typing import Final, Literal
 from alphabench.benchmarks.edit_marks import (
     OWN_EDIT_PLACE,
     OWN_EDIT_TEMPLATE,
+    EditJudgeOptions,
     EditMarks,
+    named_judge,
     stored_source,
+    texts_digest,
 )
 from alphabench.benchmarks.imgedit.scoring import FULL_MARKS, LOWEST, TYPES, UGE
-from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
 from alphabench.judges.score_lines import ScoreLines
 from alphabench.questions import (
@@ -43,14 +44,6 @@ UGE_SCRIPT: Final = "Benchmark/UGE/UGE_bench.py"
 _PLACE: Final = "<edit_prompt>"
 _MAX_TOKENS: Final = 1024
 """Upstream sends no bound; a reply has four short lines."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImgEditOptions:
-    """Options of the evaluator `judge`."""
-
-    wording: Literal["auto", "official", "own"] = "auto"
-    """auto: own for `mini`, official for upstream's data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +75,7 @@ def official_imgedit_templates(data: UpstreamData, *, uge: bool) -> ImgEditTempl
 
 def open_imgedit_judge(
     judge: Judge | None,
-    options: ImgEditOptions,
+    options: EditJudgeOptions,
     *,
     split: str,
     protocol: ProtocolName,
@@ -95,14 +88,8 @@ def open_imgedit_judge(
     Raises:
         AlphaBenchError: no judge, one that cannot compare two images, or no official template.
     """
-    if judge is None:
-        raise AlphaBenchError(
-            "imgedit asks a judge about every edit, and none is named",
-            hint="name one: --judge URL#model (or --judge nano for :mini, offline)",
-        )
-    own = options.wording == "own" or (options.wording == "auto" and split == "mini")
+    own = options.own(split)
     words = OWN if own else official_imgedit_templates(data, uge=split == UGE)
-    texts = json.dumps(dict(words.texts), sort_keys=True)
     strict = protocol == "strict"
     answer_format: AnswerFormat = (
         EditMarks(lowest=LOWEST, highest=FULL_MARKS)
@@ -111,12 +98,12 @@ def open_imgedit_judge(
     )
     sampling = ReplySampling(max_tokens=_MAX_TOKENS, temperature=0.0 if strict else None)
     return JudgeEvaluator(
-        judge=judge,
+        judge=named_judge(judge, "imgedit"),
         questions_about=_Ask(words, sampling, answer_format),
         score=_Score(protocol),
         identity={
             **answer_format.identity,
-            "wording": f"{words.name}:{hashlib.sha256(texts.encode()).hexdigest()[:16]}",
+            "wording": f"{words.name}:{texts_digest(words.texts)}",
             "max_tokens": str(_MAX_TOKENS),
             "temperature": "the judge's own" if sampling.temperature is None else "0.0",
         },

@@ -8,28 +8,30 @@ result files in `official_files`.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from alphabench import statistics
-from alphabench.benchmarks.edit_sources import SourceImages, mini_edit_source, mini_edits
+from alphabench.benchmarks.edit_marks import EDIT_EVALUATOR, edit_judge_options
+from alphabench.benchmarks.edit_sources import (
+    SourceImages,
+    archived_source,
+    mini_edit_source,
+    mini_edits,
+    read_items,
+)
 from alphabench.benchmarks.mini_split import MINI_VERSION, DataSource, pinned_files_source
-from alphabench.benchmarks.reporting import ReportScope, mean_estimate
+from alphabench.benchmarks.reporting import mean_estimate, run_scope
 from alphabench.benchmarks.rise.questions import (
     COMPLETE,
-    RiseOptions,
+    FIRST_IMAGE,
     first_image,
-    item_of,
     open_rise_judge,
 )
-from alphabench.benchmarks.rise.scoring import DIMENSIONS, by_size, rise_report
-from alphabench.core.errors import AlphaBenchError, unknown_name
-from alphabench.core.files import UnreadableFileError, read_json
-from alphabench.core.options import fill, split_spec
+from alphabench.benchmarks.rise.scoring import by_size, item_of, rise_report, scores_in
+from alphabench.core.errors import unknown_name
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.statistics import Cluster, Formula
@@ -41,13 +43,12 @@ SPLITS: Final[Mapping[str, str]] = {
     "64": "RISEBench-64, the smaller version in upstream's repository",
     "mini": "RISEBench's categories over AlphaBench's synthetic scenes",
 }
-EVALUATOR: Final = "judge"
 N_ITEMS: Final = {"": 360, "64": 64}
 AS_UPSTREAM: Final = "accuracy, failures as wrong"
 """Upstream's headline where some replies could not be read."""
 ARCHIVE: Final = "upstream/PhoenixZ/RISEBench/data"
 """In the cache: where the authors' archive of the 360 items may be unpacked by hand."""
-FULL_DATA: Final = "datav2_total_w_subtask.json"
+_ITEMS: Final = f"{ARCHIVE}/datav2_total_w_subtask.json"
 
 
 def open_rise(
@@ -97,7 +98,7 @@ class RiseBench:
             citation="arXiv:2504.02826",
             data_digest=origin.digest,
             images_per_sample=1,
-            evaluators=(EVALUATOR,),
+            evaluators=(EDIT_EVALUATOR,),
         )
 
     def samples(self) -> Sequence[Sample]:
@@ -109,11 +110,27 @@ class RiseBench:
         """
         if self.split == "mini":
             return mini_edits("rise", self.data, group="category")
+        return [
+            Sample(
+                id=row["index"],
+                prompt=row["instruction"],
+                group=row["category"],
+                facts={**row, FIRST_IMAGE: str(self._images.needed(row[first_image(row)]))},
+                source_image=self._images.needed(row["image"]),
+            )
+            for row in self.rows()
+        ]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The official items, completed; needs none of their images.
+
+        Raises:
+            AlphaBenchError: they are not here, or were changed.
+        """
         if self.split == "64":
-            rows = json.loads(self.data.read("rise", "data/data_total.json"))
-        else:
-            rows = _archived_rows(self.data)
-        return [self._sample(row) for row in rise_facts(rows, self.protocol)]
+            return rise_facts(json.loads(self.data.read("rise", "data/data_total.json")))
+        hint = "see docs/benchmarks/rise.md for the archive, or use rise:64, which can be fetched"
+        return rise_facts(read_items(self.data.cache_dir / _ITEMS, hint=hint))
 
     def questions(self, sample: Sample) -> Sequence[str]:  # noqa: ARG002  (the same for all)
         return (COMPLETE,)
@@ -126,12 +143,10 @@ class RiseBench:
         device: str = "cpu",  # noqa: ARG002  (the judge has its own)
     ) -> Evaluator:
         """The judge with RISEBench's questions: `judge`, `judge?wording=own`."""
-        name, values = split_spec(spec or EVALUATOR)
-        if name != EVALUATOR:
-            raise unknown_name("evaluator of rise", name, [EVALUATOR])
-        options = fill(RiseOptions, values, owner=name)
-        mini = self.split == "mini"
-        return open_rise_judge(judge, options, mini=mini, protocol=self.protocol, data=self.data)
+        options = edit_judge_options(spec, "rise")
+        return open_rise_judge(
+            judge, options, split=self.split, protocol=self.protocol, data=self.data
+        )
 
     def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
         """Complete or not, by item; without a verdict, unscored."""
@@ -152,44 +167,19 @@ class RiseBench:
         """See `scoring.rise_report`. Items that could not be scored are in no mean; beside the
         headline stands upstream's, in which they are wrong.
         """
-        statuses = statistics.count_statuses(samples, verdicts, n_expected=1)
-        scope = ReportScope(
-            benchmark="rise",
-            split=self.split,
-            protocol=self.protocol,
-            evaluator=evaluator,
-            statuses=statuses,
-            has_all_samples=len(samples) >= max(len(all_samples), N_ITEMS.get(self.split, 0)),
-        )
+        scope = run_scope(self, samples, verdicts, evaluator=evaluator, all_samples=all_samples)
+        if len(samples) < N_ITEMS.get(self.split, 0):
+            scope = replace(scope, has_all_samples=False)
         there = {statistics.sample_of(v): v.value or 0.0 for v in verdicts if v.status != "missing"}
         as_upstream = {AS_UPSTREAM: mean_estimate(there)}
         scored = {statistics.sample_of(v): v for v in verdicts if v.status == "scored"}
-        items = [item_of(s, _scores_in(scored[s.id]) if s.id in scored else None) for s in samples]
+        items = [item_of(sample, scores_in(scored.get(sample.id))) for sample in samples]
         return rise_report(
             items,
             self.clusters(samples, verdicts),
             scope,
             extras=as_upstream if len(there) > len(scored) else None,
             notes=() if self.split else ["its data is from an archive, which is not verified"],
-        )
-
-    def _sample(self, row: Mapping[str, Any]) -> Sample:
-        source = self._images.path(row["image"])
-        reference = row.get("reference_img")
-        paths = [source]
-        if reference is not None and first_image(row, row["category"]):
-            paths.append(self._images.path(reference))
-        if None in paths:
-            raise AlphaBenchError(
-                f"an image of {row['index']!r} is not here",
-                hint="unpack the authors' archive again: see docs/benchmarks/rise.md",
-            )
-        return Sample(
-            id=row["index"],
-            prompt=row["instruction"],
-            group=row["category"],
-            facts={**row, "reference_path": str(paths[-1])},
-            source_image=source,
         )
 
     @property
@@ -201,24 +191,16 @@ class RiseBench:
         if self.split == "mini":
             return mini_edit_source("rise")
         pinned = pinned_files_source(pin_of("rise"), pin_of("rise-images"))
-        if self.split == "64":
-            return pinned
-        path = self.data.cache_dir / ARCHIVE / FULL_DATA
-        content = path.read_bytes() if path.is_file() else b""
-        return DataSource(
-            licence=pinned.licence,
-            source="PhoenixZ/RISEBench",
-            digest=hashlib.sha256(content).hexdigest(),
-        )
+        return pinned if self.split else archived_source(self.data, _ITEMS, pinned)
 
 
-def rise_facts(rows: Iterable[Mapping[str, Any]], protocol: ProtocolName) -> list[dict[str, Any]]:
+def rise_facts(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows as upstream's table holds them, with what its script makes of its columns.
 
-    official: `consistency_free` counts in the score of every item of data that has the column, and
-    `reasoning_wo_ins` for every item, as upstream asks for the column and not for its value.
+    `consistency_free` counts in its score of every item of data that has the column, and
+    `reasoning_wo_ins` for every item: it asks for the column, and takes an absent value for true.
     """
-    known = [{k: v for k, v in row.items() if not _is_nan(v)} for row in rows]
+    known = [{key: value for key, value in row.items() if value == value} for row in rows]  # noqa: PLR0124
     columns = {key for row in known for key in row}
     return [
         {
@@ -226,28 +208,8 @@ def rise_facts(rows: Iterable[Mapping[str, Any]], protocol: ProtocolName) -> lis
             "free": row.get("consistency_free") is not None,
             "free_as_upstream": "consistency_free" in columns
             and bool(row.get("consistency_free", True)),
-            "without_instruction": row.get("reasoning_wo_ins") is not None
-            or (protocol == "official" and "reasoning_wo_ins" in columns),
+            "blind": row.get("reasoning_wo_ins") is not None,
+            "blind_as_upstream": "reasoning_wo_ins" in columns,
         }
         for row in known
     ]
-
-
-def _scores_in(verdict: Verdict) -> dict[str, float]:
-    return {name: verdict.number(name) for name in DIMENSIONS if name in verdict.detail}
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _archived_rows(data: UpstreamData) -> list[dict[str, Any]]:
-    path = data.cache_dir / ARCHIVE / FULL_DATA
-    try:
-        rows: list[dict[str, Any]] = read_json(path)
-    except UnreadableFileError as error:
-        raise AlphaBenchError(
-            f"the 360 items of RISEBench are not on this machine: {str(path)!r}: {error}",
-            hint="unpack the authors' archive there (docs/benchmarks/rise.md), or use rise:64",
-        ) from error
-    return rows

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from alphabench import statistics
+from alphabench.benchmarks.edit_sources import read_items
 from alphabench.benchmarks.reporting import ReportScope, value_clusters
 from alphabench.benchmarks.rise.benchmark import N_ITEMS, open_rise, rise_facts
 from alphabench.benchmarks.rise.questions import combined_scores
@@ -26,10 +27,10 @@ from alphabench.benchmarks.rise.scoring import (
     LOGICAL,
     SUBTASKS,
     RiseItem,
+    item_from_facts,
     rise_report,
 )
 from alphabench.core.errors import AlphaBenchError
-from alphabench.core.files import read_json
 from alphabench.judges.final_score import numbers_after_final_score
 from alphabench.types import Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
@@ -38,7 +39,7 @@ from alphabench.upstream.layouts import (
     FolderOptions,
     Layout,
     Listing,
-    choose_model,
+    folder_of_model,
     is_image_file,
     listing_of,
 )
@@ -70,10 +71,9 @@ def read_rise_results(path: Path, data: UpstreamData, split: str = "") -> list[R
         file = found[0]
     judgements = read_plain_pickle(file, hint=_HINT)
     if (beside := file.parent / ITEMS).exists():
-        rows: Any = read_json(beside)
+        facts = rise_facts(read_items(beside, hint="restore upstream's file of items"))
     else:
-        rows = [s.facts for s in open_rise(split, data=data).samples()]
-    facts = rise_facts(rows, "official")
+        facts = open_rise(split, data=data).rows()
     if lacking := [row["index"] for row in facts if row["index"] not in judgements]:
         raise AlphaBenchError(
             f"{str(file)!r} has no judgement of {len(lacking)} items, {lacking[0]!r} first; "
@@ -81,13 +81,8 @@ def read_rise_results(path: Path, data: UpstreamData, split: str = "") -> list[R
             hint=f"have them judged, or put a {ITEMS} of the judged ones beside it",
         )
     return [
-        RiseItem(
-            index=str(row["index"]),
-            category=str(row["category"]),
-            subtask=str(row.get("subtask") or ""),
-            free=row["free"],
-            free_as_upstream=row["free_as_upstream"],
-            scores=_scores(judgements[row["index"]], f"{row['index']!r} in {str(file)!r}"),
+        item_from_facts(
+            row, _scores(judgements[row["index"]], f"{row['index']!r} in {str(file)!r}")
         )
         for row in facts
     ]
@@ -215,13 +210,9 @@ OFFICIAL_64: Final = OfficialFormat(
 
 def _find_images(root: Path, options: FolderOptions) -> Listing:
     """`MODEL/images/CATEGORY/INDEX.png`, or from `images` on."""
-    models = [folder.parent.name for folder in root.glob("*/images") if folder.is_dir()]
-    base = root / "images"
-    if options.model is not None or not base.is_dir():
-        model = choose_model(root, models, options.model)
-        base = root / model / "images" if model else base
-    files = (path for path in sorted(base.glob("*/*")) if is_image_file(path))
-    return listing_of(root, ((f"{path.parent.name}/{path.stem}", 0, path) for path in files))
+    found = sorted(folder_of_model(root, "images", options.model).glob("*/*"))
+    named = ((f"{path.parent.name}/{path.stem}", 0, path) for path in found if is_image_file(path))
+    return listing_of(root, named)
 
 
 LAYOUT: Final = Layout(

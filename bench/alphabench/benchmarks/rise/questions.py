@@ -7,19 +7,20 @@ questions are VIEScore's two, which the judge `nano` knows (`edit_marks`): anoth
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from alphabench.benchmarks.edit_marks import (
     OWN_EDIT_TEMPLATE,
     OWN_LOOK_TEMPLATE,
+    EditJudgeOptions,
     EditMarks,
     OwnEditQuestions,
+    named_judge,
     stored_source,
+    texts_digest,
 )
 from alphabench.benchmarks.rise.scoring import (
     CONSISTENCY,
@@ -29,9 +30,8 @@ from alphabench.benchmarks.rise.scoring import (
     PLAUSIBILITY,
     REASONING,
     SPATIAL,
-    RiseItem,
+    item_of,
 )
-from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence
 from alphabench.judges.final_score import FinalScore
 from alphabench.questions import (
@@ -42,27 +42,21 @@ from alphabench.questions import (
     Question,
     ReplySampling,
 )
-from alphabench.types import GeneratedImage, ProtocolName, Sample, Status, Verdict
+from alphabench.types import GeneratedImage, ProtocolName, Status, Verdict
 from alphabench.upstream import UpstreamData
 from alphabench.upstream.templates import constants_of, read_script
 
 COMPLETE: Final = "complete"
 """The id of the one verdict on an image: 1 where every score that applies is full."""
+FIRST_IMAGE: Final = "first_image"
+"""A fact of a sample: the image that upstream shows before the edited one."""
 SCRIPT: Final = "utils.py"
 _SIDE: Final = 768
-_MAX_TOKENS: Final = 4096
-_OWN_MAX_TOKENS: Final = 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RiseOptions:
-    """Options of the evaluator `judge`."""
-
-    wording: Literal["auto", "official", "own"] = "auto"
-    """auto: own for `mini`, official for upstream's data."""
-
-
-def official_calls(facts: Mapping[str, Any], category: str) -> list[tuple[str, str, bool]]:
+def official_calls(
+    facts: Mapping[str, Any], category: str, *, strict: bool = False
+) -> list[tuple[str, str, bool]]:
     """What upstream asks about an item, in its order.
 
     Each is the dimension, upstream's constant, and whether the first image is shown before the
@@ -74,7 +68,7 @@ def official_calls(facts: Mapping[str, Any], category: str) -> list[tuple[str, s
     if category == LOGICAL and with_text:
         consistency, reasoning = "logical_cons_ans", ("logical_txt", False)
     elif category == LOGICAL:
-        blind = "_wo_q" if facts.get("without_instruction") else ""
+        blind = "_wo_q" if facts.get("blind" if strict else "blind_as_upstream") else ""
         consistency, reasoning = "logical_cons", (f"logical_img{blind}", True)
     elif category == SPATIAL and with_image:
         consistency, reasoning = "spatial_cons", ("spatial_ref_img", True)
@@ -89,17 +83,18 @@ def official_calls(facts: Mapping[str, Any], category: str) -> list[tuple[str, s
     return calls[1:] if facts.get("free") and category != LOGICAL else calls
 
 
-def first_image(facts: Mapping[str, Any], category: str) -> bool:
-    """Whether upstream shows an item's reference image in the place of its source."""
-    unread = category != LOGICAL or facts.get("reference_txt") is None
-    return category in (SPATIAL, LOGICAL) and unread and facts.get("reference_img") is not None
+def first_image(row: Mapping[str, Any]) -> str:
+    """Which of an item's images upstream shows first: `image`, or `reference_img` in its place."""
+    by_text = row["category"] == LOGICAL and row.get("reference_txt") is not None
+    replaced = row["category"] in (SPATIAL, LOGICAL) and not by_text
+    return "reference_img" if replaced and row.get("reference_img") is not None else "image"
 
 
 def open_rise_judge(
     judge: Judge | None,
-    options: RiseOptions,
+    options: EditJudgeOptions,
     *,
-    mini: bool,
+    split: str,
     protocol: ProtocolName,
     data: UpstreamData,
 ) -> JudgeEvaluator:
@@ -108,36 +103,29 @@ def open_rise_judge(
     Raises:
         AlphaBenchError: no judge, one that cannot compare two images, or no official template.
     """
-    if judge is None:
-        raise AlphaBenchError(
-            "rise asks a judge about every edit, and none is named",
-            hint="name one: --judge URL#model (or --judge nano for :mini, offline)",
-        )
-    own = options.wording == "own" or (options.wording == "auto" and mini)
+    own, strict = options.own(split), protocol == "strict"
     marks = EditMarks(lowest=LOWEST, highest=FULL_MARKS)
     texts: Mapping[str, str] = {"edit": OWN_EDIT_TEMPLATE, "look": OWN_LOOK_TEMPLATE}
     if not own:
-        constants = constants_of(read_script(data, "rise-judge", SCRIPT))
-        texts = {key: text for key, text in constants.items() if key.startswith("prompt_")}
-    wording = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
-    strict = protocol == "strict"
-    max_tokens = _OWN_MAX_TOKENS if own else _MAX_TOKENS
+        texts = constants_of(read_script(data, "rise-judge", SCRIPT))
+        texts = {name: text for name, text in texts.items() if name.startswith("prompt_")}
+    sampling = ReplySampling(max_tokens=1024 if own else 4096)
     return JudgeEvaluator(
-        judge=judge,
+        judge=named_judge(judge, "rise"),
         questions_about=OwnEditQuestions(
             marks=marks,
-            sampling=ReplySampling(max_tokens=max_tokens),
+            sampling=sampling,
             edit_id=REASONING,
             look_id=PLAUSIBILITY,
             only_edit=LOGICAL,
         )
         if own
-        else _Ask(texts, strict),
+        else _Ask(texts, sampling, strict),
         score=_Score(own),
         identity={
             **(marks if own else FinalScore(strict=strict)).identity,
-            "wording": f"{'own' if own else 'official'}:{wording}",
-            "max_tokens": str(max_tokens),
+            "wording": f"{'own' if own else 'official'}:{texts_digest(texts)}",
+            "max_tokens": str(sampling.max_tokens),
             "temperature": "0.0",
         },
         needs=Capabilities(images_per_question=2, logprobs=False),
@@ -149,19 +137,19 @@ class _Ask:
     """Upstream's calls: text first, then images as JPEG of at most 768 pixels a side."""
 
     texts: Mapping[str, str]
+    sampling: ReplySampling
     strict: bool
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         sample, facts = image.request.sample, image.request.sample.facts
-        first, logical = sample, sample.group == LOGICAL
-        if first_image(facts, sample.group):
-            first = replace(sample, source_image=Path(facts["reference_path"]))
+        logical = sample.group == LOGICAL
+        first = replace(sample, source_image=Path(facts[FIRST_IMAGE]))
         shown = replace(stored_source(first), encoding="jpeg", within=_SIDE)
         edited = replace(ImagePart.of(image), encoding="jpeg", within=_SIDE)
         reference = facts.get("reference_txt" if logical else "reference") or ""
         lowest, highest = (0, 1) if logical else (1, 5)
         questions = []
-        for name, template, with_first in official_calls(facts, sample.group):
+        for name, template, with_first in official_calls(facts, sample.group, strict=self.strict):
             text = self.texts[f"prompt_{template}"].replace("{instruct}", sample.prompt)
             text = text.replace("{reference}", reference)
             questions.append(
@@ -169,7 +157,7 @@ class _Ask:
                     image_id=image.id,
                     id=name,
                     parts=(text, *([shown] if with_first else []), edited),
-                    sampling=ReplySampling(max_tokens=_MAX_TOKENS),
+                    sampling=self.sampling,
                     answer_format=FinalScore(strict=self.strict, lowest=lowest, highest=highest),
                 )
             )
@@ -181,24 +169,21 @@ class _Score:
     own: bool
 
     def __call__(self, image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
-        sample = image.request.sample
         detail: dict[str, Any] = {f"{a.question.id}_call": evidence(a) for a in answers}
-        status: Status = "scored"
-        scores: dict[str, float] | None = None
-        if lacking := [answer for answer in answers if answer.values is None]:
-            status = lacking[0].status
-            detail["reason"] = f"{lacking[0].question.id}: {lacking[0].reason or 'no score'}"
-        else:
-            values = {answer.question.id: answer.values or () for answer in answers}
+        lacking = [answer for answer in answers if answer.values is None]
+        values = {answer.question.id: answer.values or () for answer in answers}
+        scores = None
+        if not lacking:
             scores = own_scores(values) if self.own else combined_scores(values)
-            if scores is None:
-                status = "unparsed"
-                detail["reason"] = "the replies hold another number of scores than the item has"
-        value = None
-        if scores is not None:
-            value = item_of(sample, scores).complete
-            stated = ", ".join(f"{key} {score:g}" for key, score in scores.items())
-            detail |= {**scores, "reason": stated}
+        status: Status = lacking[0].status if lacking else "scored" if scores else "unparsed"
+        if lacking:
+            detail["reason"] = f"{lacking[0].question.id}: {lacking[0].reason or 'no score'}"
+        elif scores is None:
+            detail["reason"] = "the replies hold another number of scores than the item has"
+        else:
+            detail |= scores
+            detail["reason"] = ", ".join(f"{key} {score:g}" for key, score in scores.items())
+        value = item_of(image.request.sample, scores).complete if scores else None
         return [
             Verdict(
                 image_id=image.id, question_id=COMPLETE, value=value, status=status, detail=detail
@@ -230,15 +215,3 @@ def combined_scores(values: Mapping[str, Sequence[float]]) -> dict[str, float] |
     elif len(numbers) != 3:
         return None
     return {name: n for name, n in zip(order, numbers, strict=False) if n is not None}
-
-
-def item_of(sample: Sample, scores: Mapping[str, float] | None) -> RiseItem:
-    """The item of a sample."""
-    return RiseItem(
-        index=sample.id,
-        category=sample.group,
-        subtask=str(sample.facts.get("subtask") or ""),
-        free=bool(sample.facts.get("free")),
-        free_as_upstream=bool(sample.facts.get("free_as_upstream")),
-        scores=scores,
-    )

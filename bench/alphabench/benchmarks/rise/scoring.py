@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from alphabench import statistics
 from alphabench.benchmarks.reporting import ReportScope, build_report, coverage_of, mean_estimate
 from alphabench.statistics import Bootstrap, Cluster, Formula, mean_of_groups
-from alphabench.types import Estimate, ProtocolName, Report
+from alphabench.types import Estimate, ProtocolName, Report, Sample, Verdict
 
 CATEGORIES: Final = (
     "temporal_reasoning", "causal_reasoning", "spatial_reasoning", "logical_reasoning",
@@ -68,6 +68,30 @@ class RiseItem:
             return None
         total = sum(weight * scores[dimension] for dimension, weight in weights.items())
         return max(LOWEST, total * 0.5) if scores[REASONING] == LOWEST else total
+
+
+def item_of(sample: Sample, scores: Mapping[str, float] | None) -> RiseItem:
+    """The item of a sample."""
+    return item_from_facts({**sample.facts, "index": sample.id, "category": sample.group}, scores)
+
+
+def item_from_facts(facts: Mapping[str, Any], scores: Mapping[str, float] | None) -> RiseItem:
+    """The item of upstream's row, as `rise_facts` completes it."""
+    return RiseItem(
+        index=str(facts["index"]),
+        category=str(facts["category"]),
+        subtask=str(facts.get("subtask") or ""),
+        free=bool(facts.get("free")),
+        free_as_upstream=bool(facts.get("free_as_upstream")),
+        scores=scores,
+    )
+
+
+def scores_in(verdict: Verdict | None) -> dict[str, float] | None:
+    """The scores that a scored verdict holds."""
+    if verdict is None:
+        return None
+    return {name: verdict.number(name) for name in DIMENSIONS if name in verdict.detail}
 
 
 def rise_report(
