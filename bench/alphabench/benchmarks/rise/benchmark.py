@@ -14,23 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from alphabench import statistics
+from alphabench.benchmarks import edit_sources
 from alphabench.benchmarks.edit_marks import EDIT_EVALUATOR, edit_judge_options
-from alphabench.benchmarks.edit_sources import (
-    SourceImages,
-    archived_source,
-    mini_edit_source,
-    mini_edits,
-    read_items,
-)
 from alphabench.benchmarks.mini_split import MINI_VERSION, DataSource, pinned_files_source
 from alphabench.benchmarks.reporting import mean_estimate, run_scope
-from alphabench.benchmarks.rise.questions import (
-    COMPLETE,
-    FIRST_IMAGE,
-    first_image,
-    open_rise_judge,
-)
-from alphabench.benchmarks.rise.scoring import by_size, item_of, rise_report, scores_in
+from alphabench.benchmarks.rise import questions
+from alphabench.benchmarks.rise.scoring import RiseItem, by_size, rise_report
 from alphabench.core.errors import unknown_name
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
@@ -109,13 +98,18 @@ class RiseBench:
                 written.
         """
         if self.split == "mini":
-            return mini_edits("rise", self.data, group="category")
+            return edit_sources.mini_edits("rise", self.data, group="category")
         return [
             Sample(
                 id=row["index"],
                 prompt=row["instruction"],
                 group=row["category"],
-                facts={**row, FIRST_IMAGE: str(self._images.needed(row[first_image(row)]))},
+                facts={
+                    **row,
+                    questions.FIRST_IMAGE: str(
+                        self._images.needed(row[questions.first_image(row)])
+                    ),
+                },
                 source_image=self._images.needed(row["image"]),
             )
             for row in self.rows()
@@ -130,10 +124,10 @@ class RiseBench:
         if self.split == "64":
             return rise_facts(json.loads(self.data.read("rise", "data/data_total.json")))
         hint = "see docs/benchmarks/rise.md for the archive, or use rise:64, which can be fetched"
-        return rise_facts(read_items(self.data.cache_dir / _ITEMS, hint=hint))
+        return rise_facts(edit_sources.read_items(self.data.cache_dir / _ITEMS, hint=hint))
 
     def questions(self, sample: Sample) -> Sequence[str]:  # noqa: ARG002  (the same for all)
-        return (COMPLETE,)
+        return (questions.COMPLETE,)
 
     def evaluator(
         self,
@@ -144,7 +138,7 @@ class RiseBench:
     ) -> Evaluator:
         """The judge with RISEBench's questions: `judge`, `judge?wording=own`."""
         options = edit_judge_options(spec, "rise")
-        return open_rise_judge(
+        return questions.open_rise_judge(
             judge, options, split=self.split, protocol=self.protocol, data=self.data
         )
 
@@ -173,7 +167,7 @@ class RiseBench:
         there = {statistics.sample_of(v): v.value or 0.0 for v in verdicts if v.status != "missing"}
         as_upstream = {AS_UPSTREAM: mean_estimate(there)}
         scored = {statistics.sample_of(v): v for v in verdicts if v.status == "scored"}
-        items = [item_of(sample, scores_in(scored.get(sample.id))) for sample in samples]
+        items = [RiseItem.of(sample, scored.get(sample.id)) for sample in samples]
         return rise_report(
             items,
             self.clusters(samples, verdicts),
@@ -183,15 +177,17 @@ class RiseBench:
         )
 
     @property
-    def _images(self) -> SourceImages:
+    def _images(self) -> edit_sources.SourceImages:
         pinned = "data" if self.split == "64" else ARCHIVE  # of which nothing is pinned
-        return SourceImages(data=self.data, pin="rise-images", folder=pinned, archive=ARCHIVE)
+        return edit_sources.SourceImages(
+            data=self.data, pin="rise-images", folder=pinned, archive=ARCHIVE
+        )
 
     def _source(self) -> DataSource:
         if self.split == "mini":
-            return mini_edit_source("rise")
+            return edit_sources.mini_edit_source("rise")
         pinned = pinned_files_source(pin_of("rise"), pin_of("rise-images"))
-        return pinned if self.split else archived_source(self.data, _ITEMS, pinned)
+        return pinned if self.split else edit_sources.archived_source(self.data, _ITEMS, pinned)
 
 
 def rise_facts(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -19,30 +19,14 @@ from typing import Any, Final
 from alphabench import statistics
 from alphabench.benchmarks.edit_sources import read_items
 from alphabench.benchmarks.reporting import ReportScope, value_clusters
+from alphabench.benchmarks.rise import scoring
 from alphabench.benchmarks.rise.benchmark import N_ITEMS, open_rise, rise_facts
 from alphabench.benchmarks.rise.questions import combined_scores
-from alphabench.benchmarks.rise.scoring import (
-    CATEGORIES,
-    DIMENSIONS,
-    LOGICAL,
-    SUBTASKS,
-    RiseItem,
-    item_from_facts,
-    rise_report,
-)
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.final_score import numbers_after_final_score
 from alphabench.types import Report, Sample, Verdict
-from alphabench.upstream import UpstreamData
+from alphabench.upstream import UpstreamData, layouts
 from alphabench.upstream.formats import OfficialFormat
-from alphabench.upstream.layouts import (
-    FolderOptions,
-    Layout,
-    Listing,
-    folder_of_model,
-    is_image_file,
-    listing_of,
-)
 from alphabench.upstream.plain_pickle import read_plain_pickle
 
 MODEL: Final = "alphabench"
@@ -51,7 +35,7 @@ _CALLS: Final = {"consistency": "judge1", "reasoning": "judge2", "plausibility":
 _HINT: Final = "name upstream's MODEL.pkl, or its folder"
 
 
-def read_rise_results(path: Path, data: UpstreamData, split: str = "") -> list[RiseItem]:
+def read_rise_results(path: Path, data: UpstreamData, split: str = "") -> list[scoring.RiseItem]:
     """The items of a table of judgements, with scores as upstream's script combines them.
 
     Args:
@@ -81,7 +65,7 @@ def read_rise_results(path: Path, data: UpstreamData, split: str = "") -> list[R
             hint=f"have them judged, or put a {ITEMS} of the judged ones beside it",
         )
     return [
-        item_from_facts(
+        scoring.RiseItem(
             row, _scores(judgements[row["index"]], f"{row['index']!r} in {str(file)!r}")
         )
         for row in facts
@@ -108,7 +92,7 @@ def summarise_rise_results(path: Path, data: UpstreamData, split: str = "") -> R
     notes = [f"{n_failed} items could not be read and count as wrong, as upstream has it"]
     groups = {item.index: item.category for item in items}
     completed = value_clusters({item.index: item.complete for item in items}, groups)
-    return rise_report(items, completed, scope, notes=notes if n_failed else ())
+    return scoring.rise_report(items, completed, scope, notes=notes if n_failed else ())
 
 
 def rise_results_text(report: Report) -> str:
@@ -166,7 +150,7 @@ def _replies(sample: Sample, verdict: Verdict) -> dict[str, str | None]:
     """Upstream's entry of an item; an empty text where the judge gave none."""
     calls = {key: verdict.detail.get(f"{name}_call") or {} for name, key in _CALLS.items()}
     texts: dict[str, str | None] = {key: str(of.get("reply", "")) for key, of in calls.items()}
-    if sample.group == LOGICAL:
+    if sample.group == scoring.LOGICAL:
         del texts["judge3"]
     elif sample.facts.get("free"):
         texts["judge1"] = None
@@ -181,19 +165,23 @@ def _rows_of(report: Report) -> Iterator[tuple[str, float | None, float | None]]
         return metric.value if metric else None
 
     yield "Overall", mean("score"), report.headline.value
-    titles = {category: category.partition("_")[0].capitalize() for category in CATEGORIES}
+    titles = {category: category.partition("_")[0].capitalize() for category in scoring.CATEGORIES}
     for category, title in titles.items():
         group = report.groups.get(category)
         yield title, mean(f"score {category}"), group.value if group else None
     for name, title in zip(
-        DIMENSIONS, ("Reasoning", "ApprConsistency", "VisualPlausibility_total"), strict=True
+        scoring.DIMENSIONS,
+        ("Reasoning", "ApprConsistency", "VisualPlausibility_total"),
+        strict=True,
     ):
         yield f"Overall_{title}", mean(name), None
     for category, title in titles.items():
-        for name, label in zip(DIMENSIONS, ("Reasoning", "Consistency", "Quality"), strict=True):
-            if category != LOGICAL or name != "plausibility":
+        for name, label in zip(
+            scoring.DIMENSIONS, ("Reasoning", "Consistency", "Quality"), strict=True
+        ):
+            if category != scoring.LOGICAL or name != "plausibility":
                 yield f"{title}_{label}", mean(f"{name} {category}"), None
-    for label in SUBTASKS:
+    for label in scoring.SUBTASKS:
         if f"score {label}" in report.extras:
             yield label, mean(f"score {label}"), mean(f"accuracy {label}")
 
@@ -208,14 +196,18 @@ OFFICIAL_64: Final = OfficialFormat(
 )
 
 
-def _find_images(root: Path, options: FolderOptions) -> Listing:
+def _find_images(root: Path, options: layouts.FolderOptions) -> layouts.Listing:
     """`MODEL/images/CATEGORY/INDEX.png`, or from `images` on."""
-    found = sorted(folder_of_model(root, "images", options.model).glob("*/*"))
-    named = ((f"{path.parent.name}/{path.stem}", 0, path) for path in found if is_image_file(path))
-    return listing_of(root, named)
+    found = sorted(layouts.folder_of_model(root, "images", options.model).glob("*/*"))
+    named = (
+        (f"{path.parent.name}/{path.stem}", 0, path)
+        for path in found
+        if layouts.is_image_file(path)
+    )
+    return layouts.listing_of(root, named)
 
 
-LAYOUT: Final = Layout(
+LAYOUT: Final = layouts.Layout(
     form="DIR/MODEL/images/temporal_reasoning/temporal_reasoning_1.png",
     find=_find_images,
     key=lambda sample: f"{sample.facts['category']}/{sample.id}",

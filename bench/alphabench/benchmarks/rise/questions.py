@@ -12,26 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from alphabench.benchmarks.edit_marks import (
-    OWN_EDIT_TEMPLATE,
-    OWN_LOOK_TEMPLATE,
-    EditJudgeOptions,
-    EditMarks,
-    OwnEditQuestions,
-    named_judge,
-    stored_source,
-    texts_digest,
-)
-from alphabench.benchmarks.rise.scoring import (
-    CONSISTENCY,
-    FULL_MARKS,
-    LOGICAL,
-    LOWEST,
-    PLAUSIBILITY,
-    REASONING,
-    SPATIAL,
-    item_of,
-)
+from alphabench.benchmarks import edit_marks
+from alphabench.benchmarks.rise import scoring
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence
 from alphabench.judges.final_score import FinalScore
 from alphabench.questions import (
@@ -65,34 +47,34 @@ def official_calls(
     with_text, with_image = (facts.get(f"reference_{kind}") is not None for kind in ("txt", "img"))
     needs_image = facts.get("reasoning_img") is not None
     input_too = "_w_input" if needs_image else ""
-    if category == LOGICAL and with_text:
+    if category == scoring.LOGICAL and with_text:
         consistency, reasoning = "logical_cons_ans", ("logical_txt", False)
-    elif category == LOGICAL:
+    elif category == scoring.LOGICAL:
         blind = "_wo_q" if facts.get("blind" if strict else "blind_as_upstream") else ""
         consistency, reasoning = "logical_cons", (f"logical_img{blind}", True)
-    elif category == SPATIAL and with_image:
+    elif category == scoring.SPATIAL and with_image:
         consistency, reasoning = "spatial_cons", ("spatial_ref_img", True)
-    elif category == SPATIAL:
+    elif category == scoring.SPATIAL:
         consistency, reasoning = "spatial_cons", (f"spatial_ref{input_too}", needs_image)
     else:
         consistency, reasoning = "consist", (f"reasoning{input_too}", needs_image)
-    calls = [(CONSISTENCY, consistency, True), (REASONING, *reasoning)]
-    if category != LOGICAL:
-        look = "spatial_qual" if category == SPATIAL else "generation"
-        calls.append((PLAUSIBILITY, look, False))
-    return calls[1:] if facts.get("free") and category != LOGICAL else calls
+    calls = [(scoring.CONSISTENCY, consistency, True), (scoring.REASONING, *reasoning)]
+    if category != scoring.LOGICAL:
+        look = "spatial_qual" if category == scoring.SPATIAL else "generation"
+        calls.append((scoring.PLAUSIBILITY, look, False))
+    return calls[1:] if facts.get("free") and category != scoring.LOGICAL else calls
 
 
 def first_image(row: Mapping[str, Any]) -> str:
     """Which of an item's images upstream shows first: `image`, or `reference_img` in its place."""
-    by_text = row["category"] == LOGICAL and row.get("reference_txt") is not None
-    replaced = row["category"] in (SPATIAL, LOGICAL) and not by_text
+    by_text = row["category"] == scoring.LOGICAL and row.get("reference_txt") is not None
+    replaced = row["category"] in (scoring.SPATIAL, scoring.LOGICAL) and not by_text
     return "reference_img" if replaced and row.get("reference_img") is not None else "image"
 
 
 def open_rise_judge(
     judge: Judge | None,
-    options: EditJudgeOptions,
+    options: edit_marks.EditJudgeOptions,
     *,
     split: str,
     protocol: ProtocolName,
@@ -104,27 +86,30 @@ def open_rise_judge(
         AlphaBenchError: no judge, one that cannot compare two images, or no official template.
     """
     own, strict = options.own(split), protocol == "strict"
-    marks = EditMarks(lowest=LOWEST, highest=FULL_MARKS)
-    texts: Mapping[str, str] = {"edit": OWN_EDIT_TEMPLATE, "look": OWN_LOOK_TEMPLATE}
+    marks = edit_marks.EditMarks(lowest=scoring.LOWEST, highest=scoring.FULL_MARKS)
+    texts: Mapping[str, str] = {
+        "edit": edit_marks.OWN_EDIT_TEMPLATE,
+        "look": edit_marks.OWN_LOOK_TEMPLATE,
+    }
     if not own:
         texts = constants_of(read_script(data, "rise-judge", SCRIPT))
         texts = {name: text for name, text in texts.items() if name.startswith("prompt_")}
     sampling = ReplySampling(max_tokens=1024 if own else 4096)
     return JudgeEvaluator(
-        judge=named_judge(judge, "rise"),
-        questions_about=OwnEditQuestions(
+        judge=edit_marks.named_judge(judge, "rise"),
+        questions_about=edit_marks.OwnEditQuestions(
             marks=marks,
             sampling=sampling,
-            edit_id=REASONING,
-            look_id=PLAUSIBILITY,
-            only_edit=LOGICAL,
+            edit_id=scoring.REASONING,
+            look_id=scoring.PLAUSIBILITY,
+            only_edit=scoring.LOGICAL,
         )
         if own
         else _Ask(texts, sampling, strict),
         score=_Score(own),
         identity={
             **(marks if own else FinalScore(strict=strict)).identity,
-            "wording": f"{'own' if own else 'official'}:{texts_digest(texts)}",
+            "wording": f"{'own' if own else 'official'}:{edit_marks.texts_digest(texts)}",
             "max_tokens": str(sampling.max_tokens),
             "temperature": "0.0",
         },
@@ -142,9 +127,9 @@ class _Ask:
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         sample, facts = image.request.sample, image.request.sample.facts
-        logical = sample.group == LOGICAL
+        logical = sample.group == scoring.LOGICAL
         first = replace(sample, source_image=Path(facts[FIRST_IMAGE]))
-        shown = replace(stored_source(first), encoding="jpeg", within=_SIDE)
+        shown = replace(edit_marks.stored_source(first), encoding="jpeg", within=_SIDE)
         edited = replace(ImagePart.of(image), encoding="jpeg", within=_SIDE)
         reference = facts.get("reference_txt" if logical else "reference") or ""
         lowest, highest = (0, 1) if logical else (1, 5)
@@ -183,7 +168,7 @@ class _Score:
         else:
             detail |= scores
             detail["reason"] = ", ".join(f"{key} {score:g}" for key, score in scores.items())
-        value = item_of(image.request.sample, scores).complete if scores else None
+        value = scoring.RiseItem(image.request.sample.facts, scores).complete if scores else None
         return [
             Verdict(
                 image_id=image.id, question_id=COMPLETE, value=value, status=status, detail=detail
@@ -193,10 +178,10 @@ class _Score:
 
 def own_scores(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Reasoning and consistency from the marks of the edit, plausibility from the lower of two."""
-    _, reasoning, consistency = values[REASONING]
-    scores = {CONSISTENCY: consistency, REASONING: reasoning}
-    if PLAUSIBILITY in values:
-        scores[PLAUSIBILITY] = values[PLAUSIBILITY][-1]
+    _, reasoning, consistency = values[scoring.REASONING]
+    scores = {scoring.CONSISTENCY: consistency, scoring.REASONING: reasoning}
+    if scoring.PLAUSIBILITY in values:
+        scores[scoring.PLAUSIBILITY] = values[scoring.PLAUSIBILITY][-1]
     return scores
 
 
@@ -206,8 +191,8 @@ def combined_scores(values: Mapping[str, Sequence[float]]) -> dict[str, float] |
     Three are consistency, reasoning and plausibility; two are a logical item's, where 0 becomes 1
     and more becomes 5. Upstream's script stops at any other count, which is None here.
     """
-    order = (CONSISTENCY, REASONING, PLAUSIBILITY)
-    numbers: list[float | None] = [] if CONSISTENCY in values else [None]
+    order = (scoring.CONSISTENCY, scoring.REASONING, scoring.PLAUSIBILITY)
+    numbers: list[float | None] = [] if scoring.CONSISTENCY in values else [None]
     for name in order:
         numbers += values.get(name, ())
     if len(numbers) == 2:

@@ -35,24 +35,42 @@ SUBTASKS: Final = (
 """As upstream's table names them, whatever an item's category; an item has what follows `-`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class RiseItem:
-    """One item, with the scores that its judge gave."""
+    """One row of upstream's data, and the scores that its judge gave."""
 
-    index: str
-    category: str
-    subtask: str = ""
-    free: bool = False
-    """Its consistency is not judged."""
-    free_as_upstream: bool = False
-    """Whether upstream's formula takes it for such: every item of data that has the column."""
-    scores: Mapping[str, float] | None = None
+    facts: Mapping[str, Any]
+    """With `index`, `category` and `subtask` of upstream. `free`: its consistency is not judged;
+    `free_as_upstream`: what upstream's formula takes for such, see `benchmark.rise_facts`."""
+    scores: Mapping[str, float] | None
     """By dimension, those that apply; None where a reply could not be read or does not exist."""
+
+    @classmethod
+    def of(cls, sample: Sample, verdict: Verdict | None) -> RiseItem:
+        """A sample with the scores that its scored verdict holds."""
+        if verdict is None:
+            return cls(sample.facts, None)
+        known = [name for name in DIMENSIONS if name in verdict.detail]
+        return cls(sample.facts, {name: verdict.number(name) for name in known})
+
+    @property
+    def index(self) -> str:
+        return str(self.facts["index"])
+
+    @property
+    def category(self) -> str:
+        return str(self.facts["category"])
 
     @property
     def complete(self) -> float:
         """1 where every score that applies is 5."""
-        unneeded = PLAUSIBILITY if self.category == LOGICAL else CONSISTENCY if self.free else ""
+        unneeded = (
+            PLAUSIBILITY
+            if self.category == LOGICAL
+            else CONSISTENCY
+            if self.facts.get("free")
+            else ""
+        )
         scores = self.scores or {}
         return float(all(scores.get(d) == FULL_MARKS for d in DIMENSIONS if d != unneeded))
 
@@ -61,37 +79,13 @@ class RiseItem:
         weights = {CONSISTENCY: 0.3, REASONING: 0.5, PLAUSIBILITY: 0.2}
         if self.category == LOGICAL:
             weights = {CONSISTENCY: 0.3, REASONING: 0.7}
-        elif self.free_as_upstream if protocol == "official" else self.free:
+        elif self.facts.get("free_as_upstream" if protocol == "official" else "free"):
             weights = {PLAUSIBILITY: 0.2, REASONING: 0.8}
         scores = self.scores or {}
         if not scores.keys() >= weights.keys():
             return None
         total = sum(weight * scores[dimension] for dimension, weight in weights.items())
         return max(LOWEST, total * 0.5) if scores[REASONING] == LOWEST else total
-
-
-def item_of(sample: Sample, scores: Mapping[str, float] | None) -> RiseItem:
-    """The item of a sample."""
-    return item_from_facts({**sample.facts, "index": sample.id, "category": sample.group}, scores)
-
-
-def item_from_facts(facts: Mapping[str, Any], scores: Mapping[str, float] | None) -> RiseItem:
-    """The item of upstream's row, as `rise_facts` completes it."""
-    return RiseItem(
-        index=str(facts["index"]),
-        category=str(facts["category"]),
-        subtask=str(facts.get("subtask") or ""),
-        free=bool(facts.get("free")),
-        free_as_upstream=bool(facts.get("free_as_upstream")),
-        scores=scores,
-    )
-
-
-def scores_in(verdict: Verdict | None) -> dict[str, float] | None:
-    """The scores that a scored verdict holds."""
-    if verdict is None:
-        return None
-    return {name: verdict.number(name) for name in DIMENSIONS if name in verdict.detail}
 
 
 def rise_report(
@@ -120,7 +114,7 @@ def rise_report(
         for metric in ("score", *DIMENSIONS):
             found[f"{metric} {name}".strip()] = _mean(of, metric, scope.protocol)
     for label in SUBTASKS:
-        if of := [item for item in items if item.subtask and label.endswith(f"-{item.subtask}")]:
+        if of := [i for i in items if label.endswith(f"-{i.facts.get('subtask')}")]:
             found[f"score {label}"] = _mean(of, "score", scope.protocol)
             names = {item.index for item in of}
             some = [replace(one, group="") for one in completed if one.sample_id in names]
