@@ -134,9 +134,12 @@ def test_a_withheld_headline_says_why_and_never_that_nothing_was_scored(
     assert "nothing scored" not in "\n".join(summary_lines(withheld))
 
 
-def test_a_judge_that_does_not_see_edits_is_named_beside_its_scores(make_run: RunMaker) -> None:
+@pytest.mark.parametrize("benchmark", ["gedit", "imgedit", "rise"])
+def test_a_judge_that_does_not_see_edits_is_named_beside_its_scores(
+    make_run: RunMaker, benchmark: str
+) -> None:
     made = make_run()
-    report = dataclasses.replace(made.report, benchmark="gedit")
+    report = dataclasses.replace(made.report, benchmark=benchmark)
     marks = stamps(report, made.folder.manifest, {"judge.kind": "nano"})
     assert any("DOES NOT SEE EDITS" in line for line in summary_lines(report, marks))
 

@@ -39,6 +39,8 @@ STATUS_MEANINGS: Final[Mapping[Status, str]] = {
     "unparsed": "the answer could not be read",
     "failed": "an error",
 }
+_OF_EDITS: Final = ("gedit", "imgedit", "rise")
+"""Benchmarks of edits, which ask a judge whether an edit was made."""
 _MOST_REASONS: Final = 12
 _MOST_EXAMPLES: Final = 3
 _OWN_ROWS: Final = frozenset(
@@ -113,7 +115,7 @@ def stamps(
         warnings.append(("PARTIAL", f"{missing}. It is not a score of the whole benchmark."))
     if (stamp := self_test_stamp(identity)) is not None:
         warnings.append(stamp)
-    if report.benchmark == "gedit" and identity.get("judge.kind") == "nano":
+    if report.benchmark in _OF_EDITS and identity.get("judge.kind") == "nano":
         warnings.append(
             (
                 "THIS JUDGE DOES NOT SEE EDITS",
