@@ -31,7 +31,17 @@ from tests.benchmarks.dpg.test_dpg_benchmark import invented_table
 from tests.cli.conftest import Shell
 from tests.support.judged_world import noise, noises
 
-PINS = ("tiif", "wise", "wise-legacy", "dpg", "geneval2", "imgedit", "imgedit-judge", "rise")
+PINS = (
+    "tiif",
+    "wise",
+    "wise-legacy",
+    "dpg",
+    "geneval2",
+    "corebench",
+    "imgedit",
+    "imgedit-judge",
+    "rise",
+)
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +199,47 @@ def test_geneval2_is_judged_and_comes_back_from_its_own_files(
     text = here("summarise", "geneval2", "--official", "theirs").out
     assert "soft_tifa_gm: Score: 50.0" in text
     assert "Results for Atomicity=10\n" in text
+
+
+def test_a_part_of_corebench_is_judged_and_comes_back_from_its_own_files(
+    here: Shell, data: UpstreamData
+) -> None:
+    samples = chosen("corebench", data, 24)
+    assert len({sample.group for sample in samples}) == 12
+    pictures = [f"{sample.group}/{sample.id}-{n}.png" for sample in samples for n in range(4)]
+    noises(here.folder / "pictures", pictures, side=2)
+    # The first question about the first image of each prompt has no answer, the second a no.
+    table = {
+        f"{sample.id}/{n}": {
+            str(index): "maybe" if n == index == 0 else ("no" if index == 1 else "yes")
+            for index in range(len(sample.facts["Checklist"]))
+        }
+        for sample in samples
+        for n in range(4)
+    }
+    (here.folder / "table.json").write_text(json.dumps(table))
+    found = here(
+        "run", "corebench", "--ckpt", "images:pictures", "--layout", "corebench", "--wording",
+        "own", "--judge", "scripted:table.json", "--out", "run", "--json", "--limit", "24", code=1,
+    ).json  # fmt: skip
+    means: dict[str, list[float]] = {}
+    for sample in samples:
+        n = len(sample.facts["Checklist"])
+        means.setdefault(sample.group, []).extend([(n - 2) / (n - 1), *[(n - 1) / n] * 3])
+    groups = {name: sum(of) / len(of) for name, of in means.items()}
+    assert values_of(found) == pytest.approx(groups)
+    assert found["headline"]["value"] == pytest.approx(sum(groups.values()) / 12)
+    assert found["statuses"]["unparsed"] == 24
+    here("summarise", "run", "--export", "theirs", code=1)
+    official = here("summarise", "corebench", "--official", "theirs", "--json", code=1).json
+    assert values_of(official) == values_of(found)
+    assert official["headline"]["value"] == found["headline"]["value"]
+    text = here("summarise", "corebench", "--official", "theirs", code=1).out
+    assert f"mean of 12 dimensions: {found['headline']['value']}" in text
+
+
+def values_of(report: Any) -> dict[str, float]:
+    return {name: group["value"] for name, group in report["groups"].items()}
 
 
 def test_a_part_of_wise_legacy_is_judged_in_three_scores(here: Shell, data: UpstreamData) -> None:

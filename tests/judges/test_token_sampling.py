@@ -50,7 +50,8 @@ def test_the_likeliest_token_can_always_be_drawn(logits: list[float], top_p: flo
     scores_V = gumbel_perturbed(
         logprobs_V, TokenSampling(1.0, top_p=top_p), torch.Generator().manual_seed(0)
     )
-    assert scores_V[logprobs_V.argmax()] > -math.inf
+    # Of several that are equally likely, one is enough.
+    assert scores_V[logprobs_V == logprobs_V.max()].max() > -math.inf
     assert not scores_V.isnan().any()
 
 

@@ -152,6 +152,21 @@ def test_the_20_likeliest_tokens_are_another_reading_with_its_own_identity_and_a
     assert report.bounds == pytest.approx((0.0, 1 - 0.951229), abs=1e-3)
 
 
+def test_both_protocols_are_read_from_the_same_replies(tmp_path: Path) -> None:
+    asked = []
+    for protocol in ("official", "strict"):
+        seen: list[str] = []
+
+        def script(question: Question, seen: list[str] = seen) -> ScriptedReply:
+            seen.append(question.content_digest)
+            return "yes"
+
+        evaluator = mini(protocol).evaluator(judge=ScriptedJudge(script))
+        list(evaluator.evaluate(blank(tmp_path)))
+        asked.append((seen, evaluator.identity))
+    assert asked[0] == asked[1]
+
+
 def test_the_reply_of_a_judge_without_the_probabilities_is_no_score(tmp_path: Path) -> None:
     judge = ScriptedJudge(lambda _: Mishap(kind="no_logprobs"))
     report = report_of(judged(blank(tmp_path), judge))
