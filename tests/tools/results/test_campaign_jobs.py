@@ -74,6 +74,20 @@ def test_an_error_that_is_an_end_is_kept_like_any_other(tmp_path: Path) -> None:
     assert jobs[0].failure is None
 
 
+def test_words_may_wait_for_what_a_job_needs(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+
+    def words() -> list[str]:
+        return [sys.executable, "-c", f"print({made.read_text()!r})"]
+
+    jobs = [
+        job(tmp_path, "first", f"open({str(made)!r}, 'w').write('by the first')"),
+        job(tmp_path, "second", "print('too early')", needs=("first",), words_then=words),
+    ]
+    assert sorted(run(*jobs)[0].done) == ["first", "second"]
+    assert jobs[1].log.read_text() == "by the first\n"
+
+
 def test_results_that_cannot_be_kept_are_a_failure(tmp_path: Path) -> None:
     def keep(seconds: float) -> None:
         raise AlphaBenchError("half of it is missing", hint="again")

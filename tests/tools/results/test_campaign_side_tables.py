@@ -109,6 +109,11 @@ def test_a_training_that_its_guard_stopped_is_kept_with_the_step_and_scored_at_i
     assert campaign.training_state(ONE) == "kept"
     assert evaluations_of(campaign.table, ONE)["test"].weights == "best"
     assert str(folder / "best") in evaluation.words
+    assert evaluation.words_then is not None
+    (folder / "best-000000").mkdir()
+    assert "--lora" not in evaluation.words_then(), "such a LoRA changes nothing, and is refused"
+    (folder / "best-000002").mkdir()
+    assert str(folder / "best") in evaluation.words_then()
     page = write_campaign_page(campaign).read_text()
     (line,) = (one for one in page.splitlines() if "stopped after step 4" in one)
     cells = [one.strip() for one in line.strip("|").split("|")]

@@ -75,3 +75,38 @@ def test_a_campaign_goes_on_after_a_kill_and_a_row_from_scratch_has_the_same_sco
     assert again.returncode == 0
     assert "one, seed 0: the same metrics in 3 steps" in again.stdout
     assert "one, seed 0: test: the same scores, 12 prompts" in again.stdout
+
+
+@pytest.mark.whole
+@pytest.mark.timeout(1200)
+def test_a_training_that_its_guard_stops_is_kept_and_scored_at_its_best_weights(
+    tmp_path: Path,
+) -> None:
+    small = [
+        "panel=0", "training.steps=6", "training.save_every=2", "training.validate_every=1",
+        "training.prompts_per_step=2", "training.group_size=2", "task.draw.points=3",
+        "policy.options.timesteps=3", "training.logging.tensorboard=false",
+        "training.validate_views=[train]", "training.guards.stop_when_hacked=true",
+        "validation=[{benchmark: 'geneval:mini', evaluator: nano, limit: 12}]",
+        "training.optimiser={lr: 1.0}",
+        "rewards={rising: {kind: python, factory: 'tests.support.bright_reward:RisingReward'}}",
+    ]  # fmt: skip
+    table_file(
+        tmp_path,
+        seeds=[0],
+        overrides=small,
+        conditions={"guarded": {"recipe": "nano-awm", "weights": "best"}},
+        evaluations={"test": {"benchmark": "geneval:mini", "options": ["--limit", "6"]}},
+        comparisons=[],
+        shows=["brightness"],
+    )
+    done = subprocess.run(
+        campaign(tmp_path), cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "evidence" / "toys" / "README.md").read_text()
+    (line,) = (one for one in page.splitlines() if "stopped after step" in one)
+    assert line.startswith("| guarded")
+    assert "Brightness of the scored images" in page
+    assert "What is missing" not in page

@@ -45,6 +45,8 @@ class Job:
     """
     needs: tuple[str, ...] = ()
     """Jobs that must succeed before."""
+    words_then: Callable[[], Sequence[str]] | None = None
+    """Gives the words when the process begins, where they depend on what was needed before."""
     ended: Callable[[], bool] = lambda: False
     """Whether a process that ended with an error ended as it should: asked after each error."""
 
@@ -151,7 +153,7 @@ def _start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes] 
         job.note_failure(None)
         with job.log.open("wb") as log:
             return subprocess.Popen(
-                list(job.words),
+                list(job.words if job.words_then is None else job.words_then()),
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -141,7 +141,6 @@ class Campaign:
         plan = evaluations_of(self.table, cell)[name]
         policy = recipe_of(self.table, cell).policy
         settings = [f"--set={key}={value}" for key, value in policy.texts().items()]
-        lora = [] if cell.seed is None else ["--lora", str(self._weights(cell, plan))]
         out = self._run(cell, name)
         needs = [] if cell.seed is None else [cell.name]
         initial = []
@@ -150,14 +149,18 @@ class Campaign:
             swapped = SWAPPED if plan.initial.startswith(SWAPPED) else ""
             initial = ["--refine-from", f"{swapped}{self._run(source, plan.initial_of[1])}"]
             needs.append(_evaluation_name(source, plan.initial_of[1]))
-        words = [
-            *(sys.executable, "-m", "alphabench", "run", plan.benchmark),
-            *("--ckpt", policy.checkpoint, *settings, *lora),
-            *(*plan.options, *initial, "--out", str(out)),
-        ]
+
+        def words() -> list[str]:
+            return [
+                *(sys.executable, "-m", "alphabench", "run", plan.benchmark),
+                *("--ckpt", policy.checkpoint, *settings, *self._lora(cell, plan)),
+                *(*plan.options, *initial, "--out", str(out)),
+            ]
+
         return Job(
             name=_evaluation_name(cell, name),
-            words=words,
+            words=words(),
+            words_then=words,
             folder=self.folder(cell),
             slug=name,
             keep=partial(self._keep_evaluation, cell, name, out),
@@ -166,7 +169,7 @@ class Campaign:
 
     def _run(self, cell: TableCell, name: str) -> Path:
         """The run folder of an evaluation."""
-        plan = self.table.evaluations[name]
+        plan = evaluations_of(self.table, cell)[name]
         return self.folder(cell) / f"{name}-{_definition(plan)}"
 
     def folder(self, cell: TableCell) -> Path:
@@ -185,6 +188,14 @@ class Campaign:
             return training / "best"
         step = plan.step if plan.step is not None else recipe_of(self.table, cell).training.steps
         return training / "checkpoints" / f"step-{step:06d}" / plan.weights
+
+    def _lora(self, cell: TableCell, plan: EvaluationPlan) -> list[str]:
+        """The words that name the weights; none where the best are those before the first step."""
+        if cell.seed is None:
+            return []
+        if plan.weights == "best" and TrainingFolder(self._training(cell)).best_step() == 0:
+            return []
+        return ["--lora", str(self._weights(cell, plan))]
 
     def _keep_training(self, cell: TableCell, seconds: float) -> None:
         del seconds  # of the last attempt alone; the steps have their own
