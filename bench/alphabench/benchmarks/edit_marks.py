@@ -14,9 +14,7 @@ from typing import Final, Literal
 
 from alphabench.benchmarks.gedit import viescore
 from alphabench.benchmarks.gedit.viescore_parser import HIGHEST, LowestScore
-from alphabench.core.errors import AlphaBenchError, unknown_name
-from alphabench.core.options import fill, split_spec
-from alphabench.questions import ImagePart, Judge, Part, Question, Reply, ReplySampling
+from alphabench.questions import ImagePart, Part, Question, Reply, ReplySampling
 from alphabench.types import GeneratedImage, Sample
 
 OWN_EDIT_TEMPLATE: Final = viescore.OWN.semantics
@@ -24,7 +22,6 @@ OWN_LOOK_TEMPLATE: Final = viescore.OWN.quality
 """VIEScore's second question, about the edited image alone."""
 OWN_EDIT_PLACE: Final = "<instruction>"
 """Stands for the editing instruction."""
-EDIT_EVALUATOR: Final = "judge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,32 +34,6 @@ class EditJudgeOptions:
     def own(self, split: str) -> bool:
         """Whether the project's own questions are asked."""
         return self.wording == "own" or (self.wording == "auto" and split == "mini")
-
-
-def edit_judge_options(spec: str | None, owner: str) -> EditJudgeOptions:
-    """The options of `judge?key=value`, which is the only evaluator; None takes the defaults.
-
-    Raises:
-        AlphaBenchError: another evaluator, or options that do not fit.
-    """
-    name, values = split_spec(spec or EDIT_EVALUATOR)
-    if name != EDIT_EVALUATOR:
-        raise unknown_name(f"evaluator of {owner}", name, [EDIT_EVALUATOR])
-    return fill(EditJudgeOptions, values, owner=name)
-
-
-def named_judge(judge: Judge | None, owner: str) -> Judge:
-    """The judge of a benchmark of edits.
-
-    Raises:
-        AlphaBenchError: none is named.
-    """
-    if judge is None:
-        raise AlphaBenchError(
-            f"{owner} asks a judge about every edit, and none is named",
-            hint="name one: --judge URL#model (or --judge nano for :mini, offline)",
-        )
-    return judge
 
 
 def texts_digest(texts: Mapping[str, str]) -> str:

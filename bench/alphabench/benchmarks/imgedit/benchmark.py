@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from alphabench import statistics
-from alphabench.benchmarks.edit_marks import EDIT_EVALUATOR, edit_judge_options
+from alphabench.benchmarks.edit_marks import EditJudgeOptions
 from alphabench.benchmarks.edit_sources import SourceImages, mini_edit_source, mini_edits
 from alphabench.benchmarks.imgedit.questions import QUESTION, open_imgedit_judge
 from alphabench.benchmarks.imgedit.scoring import N_EDITS, SETTINGS, TYPES, UGE, imgedit_report
+from alphabench.benchmarks.judged import judge_options
 from alphabench.benchmarks.mini_split import MINI_VERSION, pinned_files_source
 from alphabench.benchmarks.reporting import ReportScope
 from alphabench.core.errors import unknown_name
@@ -92,7 +93,7 @@ class ImgEdit:
             citation="arXiv:2505.20275",
             data_digest=origin.digest,
             images_per_sample=1,
-            evaluators=(EDIT_EVALUATOR,),
+            evaluators=("judge",),
         )
 
     def samples(self) -> Sequence[Sample]:
@@ -133,7 +134,7 @@ class ImgEdit:
         device: str = "cpu",  # noqa: ARG002  (the judge has its own)
     ) -> Evaluator:
         """The judge with ImgEdit-Bench's question: `judge`, `judge?wording=own`."""
-        options = edit_judge_options(spec, "imgedit")
+        options = judge_options(spec, EditJudgeOptions, benchmark="imgedit")
         return open_imgedit_judge(
             judge, options, split=self.split, protocol=self.protocol, data=self.data
         )

@@ -17,11 +17,11 @@ from alphabench.benchmarks.edit_marks import (
     OWN_EDIT_TEMPLATE,
     EditJudgeOptions,
     EditMarks,
-    named_judge,
     stored_source,
     texts_digest,
 )
 from alphabench.benchmarks.imgedit.scoring import FULL_MARKS, LOWEST, TYPES, UGE
+from alphabench.benchmarks.judged import needed_judge
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
 from alphabench.judges.score_lines import ScoreLines
 from alphabench.questions import (
@@ -98,7 +98,7 @@ def open_imgedit_judge(
     )
     sampling = ReplySampling(max_tokens=_MAX_TOKENS, temperature=0.0 if strict else None)
     return JudgeEvaluator(
-        judge=named_judge(judge, "imgedit"),
+        judge=needed_judge(judge, benchmark="imgedit"),
         questions_about=_Ask(words, sampling, answer_format),
         score=_Score(protocol),
         identity={

@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from alphabench import statistics
 from alphabench.benchmarks import edit_sources
-from alphabench.benchmarks.edit_marks import EDIT_EVALUATOR, edit_judge_options
+from alphabench.benchmarks.edit_marks import EditJudgeOptions
+from alphabench.benchmarks.judged import judge_options, with_known_names
 from alphabench.benchmarks.mini_split import MINI_VERSION, DataSource, pinned_files_source
 from alphabench.benchmarks.reporting import mean_estimate, run_scope
 from alphabench.benchmarks.rise import questions
 from alphabench.benchmarks.rise.scoring import RiseItem, by_size, rise_report
-from alphabench.core.errors import unknown_name
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.statistics import Cluster, Formula
@@ -47,17 +47,9 @@ def open_rise(
     protocol: ProtocolName = "official",
     data: UpstreamData,
 ) -> RiseBench:
-    """RISEBench's instructions and rules; opening it reads no file.
-
-    Raises:
-        AlphaBenchError: no such split (empty, `64` or `mini`) or version.
-    """
-    if split not in SPLITS:
-        raise unknown_name("split of rise", split, [name for name in SPLITS if name])
+    """RISEBench's instructions and rules, as `open_benchmark` says; opening it reads no prompt."""
     opened = RiseBench(split=split, protocol=protocol, data=data)
-    if version not in (None, opened.version):
-        raise unknown_name("version of rise", str(version), [opened.version])
-    return opened
+    return with_known_names(opened, splits=[name for name in SPLITS if name], version=version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +73,13 @@ class RiseBench:
             version=self.version,
             split=self.split,
             protocol=self.protocol,
-            title=SPLITS[self.split],
+            title=SPLITS.get(self.split, ""),
             licence=origin.licence,
             source=origin.source,
             citation="arXiv:2504.02826",
             data_digest=origin.digest,
             images_per_sample=1,
-            evaluators=(EDIT_EVALUATOR,),
+            evaluators=("judge",),
         )
 
     def samples(self) -> Sequence[Sample]:
@@ -137,7 +129,7 @@ class RiseBench:
         device: str = "cpu",  # noqa: ARG002  (the judge has its own)
     ) -> Evaluator:
         """The judge with RISEBench's questions: `judge`, `judge?wording=own`."""
-        options = edit_judge_options(spec, "rise")
+        options = judge_options(spec, EditJudgeOptions, benchmark="rise")
         return questions.open_rise_judge(
             judge, options, split=self.split, protocol=self.protocol, data=self.data
         )

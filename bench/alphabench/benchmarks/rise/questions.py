@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alphabench.benchmarks import edit_marks
+from alphabench.benchmarks.judged import needed_judge
 from alphabench.benchmarks.rise import scoring
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence
 from alphabench.judges.final_score import FinalScore
@@ -96,7 +97,7 @@ def open_rise_judge(
         texts = {name: text for name, text in texts.items() if name.startswith("prompt_")}
     sampling = ReplySampling(max_tokens=1024 if own else 4096)
     return JudgeEvaluator(
-        judge=edit_marks.named_judge(judge, "rise"),
+        judge=needed_judge(judge, benchmark="rise"),
         questions_about=edit_marks.OwnEditQuestions(
             marks=marks,
             sampling=sampling,

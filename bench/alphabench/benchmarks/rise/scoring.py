@@ -64,13 +64,8 @@ class RiseItem:
     @property
     def complete(self) -> float:
         """1 where every score that applies is 5."""
-        unneeded = (
-            PLAUSIBILITY
-            if self.category == LOGICAL
-            else CONSISTENCY
-            if self.facts.get("free")
-            else ""
-        )
+        unneeded = CONSISTENCY if self.facts.get("free") else ""
+        unneeded = PLAUSIBILITY if self.category == LOGICAL else unneeded
         scores = self.scores or {}
         return float(all(scores.get(d) == FULL_MARKS for d in DIMENSIONS if d != unneeded))
 
