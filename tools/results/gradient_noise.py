@@ -28,7 +28,13 @@ from alphabench.core.writing import replace_file
 from alphagrpo.recipe import load_recipe
 from tools.results.gradient_batches import CREDITS, FREE_OF_KL, PARTS, BatchGradients, BatchMeter
 from tools.results.gradient_noise_page import NUMBERS, PAGE, noise_page
-from tools.results.gradient_products import StateNumbers, products_of, state_to_json, states_from
+from tools.results.gradient_products import (
+    StateNumbers,
+    products_of,
+    state_to_json,
+    states_from,
+    total_counts,
+)
 
 RECIPE: Final = "nano-awm"
 PROMPTS: Final = 4
@@ -79,7 +85,7 @@ def main(words: Sequence[str] | None = None) -> None:
         torch.set_num_threads(1)
         found = [measure_state(one, chosen.work, chosen.batches) for one in STATES]
         content = {"recipe": RECIPE, "prompts": PROMPTS, "states": list(map(state_to_json, found))}
-        replace_file(numbers, json.dumps(content) + "\n")
+        replace_file(numbers, json.dumps(content, separators=(",", ":")) + "\n")
     replace_file(chosen.out / PAGE, noise_page(states_from(json.loads(numbers.read_text("utf-8")))))
     print(chosen.out / PAGE)
 
@@ -111,7 +117,8 @@ def measure_state(state: MeasuredState, work: Path, batches: int) -> StateNumber
         group_size=recipe.training.group_size,
         sizes=meter.sizes,
         identity={key: meter.identity[key] for key in ("policy", "rewards", "prompts")},
-        counts=counts,
+        batches=batches,
+        counts=total_counts(counts),
         products={
             part: products_of(
                 *(np.stack([_of(one, credit, part) for one in gradients]) for credit in CREDITS)

@@ -64,8 +64,8 @@ def noise_page(states: Sequence[StateNumbers]) -> str:
 
 
 def _design(first: StateNumbers) -> str:
-    batches = len(first.counts)
-    prompts = first.total("groups") // batches
+    batches = first.batches
+    prompts = first.counts["groups"] // batches
     values = ", ".join(f"{size:,} of the {part}" for part, size in first.sizes.items())
     return (
         f"{batches} batches of {prompts} prompts with {first.group_size} images in each state, "
@@ -123,15 +123,19 @@ def _states(states: Sequence[StateNumbers]) -> str:
     ]
     rows = []
     for one in states:
-        groups, thoughts = one.total("groups"), one.total("trajectories")
+        counts = one.counts
+        groups, thoughts = counts["groups"], counts["trajectories"]
         rows.append(
             [
                 one.name,
                 f"{one.temperature:g}",
-                str(len(one.counts)),
-                f"{one.total('without_form'):,} of {thoughts:,}",
-                f"{one.total('form_flat')} of {groups}",
-                *(f"{one.flat('own', p)}, {one.flat('release', p)} of {groups}" for p in one.sizes),
+                str(one.batches),
+                f"{counts['without_form']:,} of {thoughts:,}",
+                f"{counts['form_flat']} of {groups}",
+                *(
+                    f"{counts[f'flat/own/{p}']}, {counts[f'flat/release/{p}']} of {groups}"
+                    for p in one.sizes
+                ),
             ]
         )
     shaken = [f"`{one.name}`: {_shaking(one)}" for one in states if one.shaken]

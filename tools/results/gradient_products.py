@@ -32,23 +32,29 @@ class StateNumbers:
     """Part -> trained values."""
     identity: Mapping[str, Any]
     """Of policy and rewards."""
-    counts: Sequence[Mapping[str, Any]]
-    """Of each batch; see `gradient_batches.BatchCounts`."""
+    batches: int
+    counts: Mapping[str, int]
+    """Over all batches; see `gradient_batches.BatchCounts`. `flat/own/text` and the like: groups
+    that train nothing; `differ`: batches in which the credits' advantages differ."""
     products: Mapping[str, Products]
     """By part."""
 
     @property
     def same(self) -> bool:
         """Whether both credits gave the same advantages in every batch."""
-        return not any(any(one["advantages_differ"].values()) for one in self.counts)
+        return self.counts["differ"] == 0
 
-    def total(self, name: str) -> int:
-        """A count, over all batches."""
-        return sum(int(one[name]) for one in self.counts)
 
-    def flat(self, credit: str, part: str) -> int:
-        """Groups that train nothing, over all batches."""
-        return sum(int(one["flat"][credit][part]) for one in self.counts)
+def total_counts(batches: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The counts of a state from those of its batches."""
+    plain = ("trajectories", "without_form", "groups", "form_flat")
+    totals = {name: sum(int(one[name]) for one in batches) for name in plain}
+    for credit, parts in batches[0]["flat"].items():
+        for part in parts:
+            flat = sum(int(one["flat"][credit][part]) for one in batches)
+            totals[f"flat/{credit}/{part}"] = flat
+    totals["differ"] = sum(any(one["advantages_differ"].values()) for one in batches)
+    return totals
 
 
 def products_of(own_NP: NDArray[np.float64], release_NP: NDArray[np.float64]) -> Products:
@@ -68,7 +74,8 @@ def state_to_json(state: StateNumbers) -> dict[str, Any]:
         "group_size": state.group_size,
         "sizes": dict(state.sizes),
         "identity": state.identity,
-        "counts": list(state.counts),
+        "batches": state.batches,
+        "counts": dict(state.counts),
         "products": {
             part: {
                 "own": _triangle(one.own_NN),

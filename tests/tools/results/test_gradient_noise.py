@@ -23,6 +23,7 @@ from tools.results.gradient_products import (
     products_of,
     state_to_json,
     states_from,
+    total_counts,
 )
 from tools.results.gradient_statistics import part_noise
 
@@ -79,7 +80,8 @@ def numbers(name: str = "made", *, n: int = 12, form: bool = True) -> StateNumbe
         group_size=12,
         sizes={"text": 50, "image": 50},
         identity={"policy": {"kind": "made"}},
-        counts=[count] * n,
+        batches=n,
+        counts=total_counts([count] * n),
         products={"text": products, "image": products},
     )
 
@@ -87,6 +89,8 @@ def numbers(name: str = "made", *, n: int = 12, form: bool = True) -> StateNumbe
 def test_kept_numbers_give_the_same_page_and_same_credits_are_kept_once() -> None:
     states = [numbers("varied"), numbers("flat", form=False)]
     kept = json.loads(json.dumps({"states": [state_to_json(one) for one in states]}))
+    assert kept["states"][0]["counts"]["flat/own/text"] == 12
+    assert kept["states"][0]["counts"]["without_form"] == 36
     assert "release" not in kept["states"][1]["products"]["text"]
     assert noise_page(states_from(kept)) == noise_page(states)
 
