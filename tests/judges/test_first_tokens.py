@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from alphabench.judges.first_tokens import (
     probability_among_listed,
     reading_of,
 )
+from alphabench.judges.parsing import read_reply
 from alphabench.judges.scripted import ScriptedJudge
 from alphabench.judges.yesno import YesNoProbability, probability_of_yes, yes_no_question
 from alphabench.questions import ImagePart, NamedToken, Question, Reply
@@ -175,3 +177,29 @@ def test_a_damaged_named_token_costs_its_reply_and_no_other(tmp_path: Path) -> N
     (path,) = tmp_path.glob("*.jsonl")
     path.write_text(path.read_text().replace('"4", 3, "4", 0.9]', '"4", 3]'))
     assert AnswerCache(tmp_path).get(key_of(judge, question)) is None
+
+
+def test_ten_thousand_odd_replies_give_probabilities_or_nothing() -> None:
+    chance = random.Random(7)
+    numbers = (0.0, -0.01, -0.5, -3.0, -49.0, -50.0, -9999.0, 0.05, 0.5, math.nan, math.inf)
+    texts = ("four", "Four", " four", "\u2581Four", "4", " 4", "", " ", "<think>", "\ufffd", "no")
+    n_scored = 0
+    for _ in range(10_000):
+        listed = tuple(
+            (chance.choice(texts), chance.choice(numbers)) for _ in range(chance.randrange(5))
+        )
+        named = tuple(
+            NamedToken(text, chance.randrange(4), chance.choice(texts), chance.random())
+            for text in NUMBER[: chance.choice((0, 6))]
+        )
+        odd = Reply(text=chance.choice(texts), model="m", first_token=listed, named_tokens=named)
+        for reading in ("full", "top20"):
+            answer = read_reply(asked(contract(reading=reading)), odd)
+            if answer.values is None:
+                continue
+            n_scored += 1
+            per_text, per_token, is_accepted, most = answer.values
+            assert 0.0 <= per_token <= per_text + 1e-12 <= most + 2e-12
+            assert is_accepted in (0.0, 1.0)
+            assert reading == "full" or most - per_text <= 0.1
+    assert n_scored > 5_000

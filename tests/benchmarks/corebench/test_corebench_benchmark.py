@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
+import random
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -252,3 +255,34 @@ def test_names_options_and_missing_data_are_refused_with_what_to_do(tmp_path: Pa
     ):
         with pytest.raises(AlphaBenchError):
             call()
+
+
+def test_ten_thousand_odd_replies_give_yes_no_or_a_status() -> None:
+    chance = random.Random(11)
+    pieces = (
+        "yes", "Yes", "NO", "no", "no,", "not", " ", "\n", "</think>", "<think>", "\n\n", "maybe",
+        "I can't help with that.", '"', "eyes", "\x00", "\ufffd", "yes.no", "ÿes", "ｙｅｓ", "",
+    )  # fmt: skip
+    formats = [
+        CheckedWord(backend="qwen", thinks=False, strict=False, wording="x"),
+        CheckedWord(backend="qwen", thinks=True, strict=False, wording="x"),
+        CheckedWord(backend="gemini", thinks=False, strict=False, wording="x"),
+        CheckedWord(backend="qwen", thinks=False, strict=True, wording="x"),
+    ]
+    question = first_question("any")
+    counts = {"scored": 0, "unparsed": 0, "refused": 0}
+    for _ in range(10_000):
+        text = "".join(chance.choice(pieces) for _ in range(chance.randrange(6)))
+        finish = chance.choice(("stop", "length", "content_filter", None))
+        answer_format = chance.choice(formats)
+        answer = read_reply(
+            dataclasses.replace(question, answer_format=answer_format),
+            Reply(text=text, model="m", finish_reason=finish),
+        )
+        counts[answer.status] += 1
+        if answer.values is not None:
+            assert answer.values in ((0.0,), (1.0,))
+            plain = unicodedata.normalize("NFKC", text).casefold()
+            assert ("yes" if answer.values[0] else "no") in plain
+            assert finish != "content_filter"
+    assert min(counts.values()) > 500
