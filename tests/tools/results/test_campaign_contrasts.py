@@ -112,8 +112,22 @@ def test_the_page_holds_evaluations_and_then_conditions_against_one_another(tmp_
     assert one[-1] == "2.00 / 1.00"
     more = next(row for row in rows if row and row[0] == "one − base")
     assert more[2].startswith("+0.500 [")
-    assert "images of base/initial" in page
+    assert (
+        "refined: geneval:mini, weights `ema`, --refine always, of the images of base/initial"
+        in page
+    )
+    assert "share worse by the judge" in part
     assert "What is missing" not in page
+
+
+def test_a_judge_that_compared_with_the_start_says_nothing_about_other_images(
+    tmp_path: Path,
+) -> None:
+    campaign = kept(tmp_path)
+    table = replace(campaign.table, contrasts=(("refined", "refined"),))
+    page = write_campaign_page(replace(campaign, table=table)).read_text()
+    assert "## refined − refined" in page
+    assert "by the judge" not in page
 
 
 def test_refinements_wait_for_the_images_that_they_refine(tmp_path: Path) -> None:

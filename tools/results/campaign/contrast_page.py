@@ -9,7 +9,7 @@ from alphabench.reports.markdown import NOTHING, Align, interval, markdown_table
 from alphabench.types import Estimate
 from tools.results.campaign.contrasts import Contrast, Seeds
 from tools.results.campaign.evidence import KeptEvaluation
-from tools.results.campaign.table import CampaignTable
+from tools.results.campaign.table import SWAPPED, CampaignTable
 
 ABOUT = (
     "Within each condition, image by image. Bad images are those that the second evaluation does "
@@ -39,7 +39,9 @@ def contrast_sections(
         }
         if not found:
             continue
-        parts += [f"## {ours} − {theirs}", ABOUT, _gains(found)]
+        given = table.evaluations[ours].initial_of
+        from_start = given is not None and given[1] == theirs and not _swaps(table, ours)
+        parts += [f"## {ours} − {theirs}", ABOUT, _gains(found, from_start=from_start)]
         if more := _differences(table, found):
             parts += ["How much more one condition gains than another:", more]
     return parts
@@ -63,7 +65,12 @@ def _contrast(
     return contrast if contrast.seeds else None
 
 
-def _gains(found: Mapping[str, Contrast]) -> str:
+def _swaps(table: CampaignTable, name: str) -> bool:
+    return table.evaluations[name].initial.startswith(SWAPPED)
+
+
+def _gains(found: Mapping[str, Contrast], *, from_start: bool) -> str:
+    """Of the judge, who compares refinements with their start, only where that is compared here."""
     rows = []
     for name, one in found.items():
         seeds = [str(seed) for seed in one.seeds if seed is not None]
@@ -76,14 +83,14 @@ def _gains(found: Mapping[str, Contrast]) -> str:
                 _plain(one.worse),
                 _plain(one.repaired),
                 "–".join(map(str, (bad[0], bad[-1]) if len(bad) > 1 else bad)),
-                _signed(one.judged_gain),
-                _plain(one.judged_worse),
+                *([_signed(one.judged_gain), _plain(one.judged_worse)] if from_start else []),
                 f"{_images(one.ours)} / {_images(one.theirs)}",
             ]
         )
     head = [
         *("condition", "seeds", "difference", "share worse", "bad images, now", "bad images"),
-        *("by the judge", "share worse by the judge", "images"),
+        *(("by the judge", "share worse by the judge") if from_start else ()),
+        "images",
     ]
     return markdown_table(head, rows, aligned(head, left=2))
 

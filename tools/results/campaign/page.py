@@ -95,8 +95,8 @@ def write_campaign_page(campaign: Campaign) -> Path:
     every = _scored(campaign)
     for name, scored in every.items():
         plan = table.evaluations[name]
-        more = [*plan.options, *([f"images of {plan.initial}"] if plan.initial else [])]
-        weights = f"weights `{plan.weights}`" + f", {' '.join(more)}" * bool(more)
+        weights = f"weights `{plan.weights}`" + (f", {' '.join(plan.options)}" * bool(plan.options))
+        weights += f", of the images of {plan.initial}" * bool(plan.initial)
         own = [f"{n}: `{c.weights}`" for n, c in table.conditions.items() if c.weights]
         weights += f" ({', '.join(own)})" * bool(own)
         parts += [f"## {name}: {plan.benchmark}, {weights}", _score_table(campaign, scored)]
