@@ -70,15 +70,20 @@ def with_yes_shifted(
 
 def with_grades_shifted(of: GradeLogits, bias: float) -> GradeLogits:
     """The same for reasons, which are listed from the best to the worst, and grades."""
-    worst = len(of.reasons) - 1
     return GradeLogits(
-        reasons=tuple(
-            logit + bias * (worst - place) / worst for place, logit in enumerate(of.reasons)
-        ),
-        grades=tuple(
-            tuple(logit + bias * grade / HIGHEST for grade, logit in zip(GRADES, row, strict=True))
-            for row in of.grades
-        ),
+        reasons=_shifted_reasons(of.reasons, bias),
+        grades=tuple(_shifted_grades(row, bias) for row in of.grades),
+    )
+
+
+def _shifted_reasons(logits: Sequence[float], bias: float) -> tuple[float, ...]:
+    worst = len(logits) - 1
+    return tuple(logit + bias * (worst - place) / worst for place, logit in enumerate(logits))
+
+
+def _shifted_grades(logits: Sequence[float], bias: float) -> tuple[float, ...]:
+    return tuple(
+        logit + bias * grade / HIGHEST for grade, logit in zip(GRADES, logits, strict=True)
     )
 
 
@@ -149,11 +154,15 @@ class BiasedJudge:
         self, batch: Sequence[Question], places: Sequence[int], name: str
     ) -> dict[int, Answer]:
         asked = [batch[place] for place in places]
-        logits = self._grader.logits_about(asked, name)
+        biases = [self._bias_of(question) for question in asked]
+        rows = self._grader.reasons_about(asked, name)
+        shifted = [_shifted_reasons(row, bias) for row, bias in zip(rows, biases, strict=True)]
+        reasons = [_likeliest(row) for row in shifted]
+        rows = self._grader.grades_after(asked, name, reasons)
+        shifted = [_shifted_grades(row, bias) for row, bias in zip(rows, biases, strict=True)]
         found = {}
-        for place, question, one in zip(places, asked, logits, strict=True):
-            shifted = with_grades_shifted(one, self._bias_of(question))
-            text = reply_of(shifted, name)
+        for place, question, reason, row in zip(places, asked, reasons, shifted, strict=True):
+            text = reply_of(name, reason=reason, grade=_likeliest(row))
             reply = Reply(text=text, model=self.judge.identity["kind"], finish_reason="stop")
             found[place] = read_reply(question, reply)
         return found
@@ -167,13 +176,12 @@ class BiasedJudge:
         return Grader()
 
 
-def reply_of(logits: GradeLogits, name: str) -> str:
-    """The likeliest reply to a holistic question, in the nano judge's words."""
-    reason = REASONS_OF[name][logits.reason]
-    grade = str(logits.grade)
+def reply_of(name: str, *, reason: int, grade: int) -> str:
+    """A reply to a holistic question in the nano judge's words; the reason by its position."""
+    words = REASONS_OF[name][reason]
     if name == "quality":
-        return templates.QUALITY_ANSWER.filled(reason, grade, grade)
-    return templates.CONSISTENCY_ANSWER.filled(reason, grade)
+        return templates.QUALITY_ANSWER.filled(words, str(grade), str(grade))
+    return templates.CONSISTENCY_ANSWER.filled(words, str(grade))
 
 
 def open_biased_judge(strength: float, centre: float = CENTRE, device: str = "cpu") -> BiasedJudge:
@@ -183,6 +191,10 @@ def open_biased_judge(strength: float, centre: float = CENTRE, device: str = "cp
     except ValueError as error:
         raise AlphaBenchError(str(error), hint="take a strength such as 20") from error
     return BiasedJudge(bias=bias, judge=open_nano_judge("", options={}, device=device))
+
+
+def _likeliest(logits: Sequence[float]) -> int:
+    return max(range(len(logits)), key=lambda place: logits[place])
 
 
 def _is_yes(token: str) -> bool:

@@ -170,28 +170,49 @@ class Grader:
 
     def logits_about(self, questions: Sequence[Question], name: str) -> list[GradeLogits]:
         """For each question; all of them are the holistic question of this name."""
+        of_reason = self.reasons_about(questions, name)
+        of_grade = [
+            self.grades_after(questions, name, [place] * len(questions))
+            for place in range(len(REASONS_OF[name]))
+        ]
+        return [
+            GradeLogits(reasons=row, grades=tuple(grades[index] for grades in of_grade))
+            for index, row in enumerate(of_reason)
+        ]
+
+    def reasons_about(self, questions: Sequence[Question], name: str) -> list[tuple[float, ...]]:
+        """Logits of `REASONS_OF` it, for each question."""
+        opening, _ = FRAMES_OF[name]
+        tokens = [self._token(one) for one in REASONS_OF[name]]
+        return self._in_batches(questions, [opening] * len(questions), tokens)
+
+    def grades_after(
+        self, questions: Sequence[Question], name: str, reasons: Sequence[int]
+    ) -> list[tuple[float, ...]]:
+        """Logits of `GRADES` after the reason at this position, one for each question."""
         opening, middle = FRAMES_OF[name]
-        reasons = REASONS_OF[name]
+        begun = [f"{opening}{REASONS_OF[name][place]}{middle}" for place in reasons]
+        return self._in_batches(questions, begun, self.tokens)
+
+    def _in_batches(
+        self, questions: Sequence[Question], begun: Sequence[str], tokens: Sequence[int]
+    ) -> list[tuple[float, ...]]:
         found = []
         for start in range(0, len(questions), _BATCH):
-            batch = questions[start : start + _BATCH]
-            of_reason = self._next(batch, opening, [self._token(one) for one in reasons])
-            of_grade = [
-                self._next(batch, f"{opening}{one}{middle}", self.tokens) for one in reasons
-            ]
-            found += [
-                GradeLogits(reasons=row, grades=tuple(grades[index] for grades in of_grade))
-                for index, row in enumerate(of_reason)
-            ]
+            part = slice(start, start + _BATCH)
+            found += self._next(questions[part], begun[part], tokens)
         return found
 
     @torch.inference_mode()
     def _next(
-        self, questions: Sequence[Question], begun: str, tokens: Sequence[int]
+        self, questions: Sequence[Question], begun: Sequence[str], tokens: Sequence[int]
     ) -> list[tuple[float, ...]]:
-        """Logits of the next token of a reply that begins so, among these."""
+        """Logits of the next token, among these, of replies that have begun so."""
         inputs = self.processor(
-            text=[self._prompt(question) + begun for question in questions],
+            text=[
+                self._prompt(question) + text
+                for question, text in zip(questions, begun, strict=True)
+            ],
             images=[[_opened(question)] for question in questions],
             padding=True,
             return_tensors="pt",

@@ -109,7 +109,9 @@ def test_best_and_worst_of_reasons_and_grades_part_by_the_bias_and_others_in_pro
     assert shifted.reasons == (6.0, 3.0, 0.0)
     assert shifted.grades[1] == pytest.approx(np.linspace(0.0, 6.0, 11))
     assert (shifted.grade, with_grades_shifted(flat, -6.0).grade) == (10, 0)
-    assert reply_of(shifted, "quality") == '{"why": "it is well made", "grades": [10, 10]}'
+    assert (
+        reply_of("quality", reason=0, grade=10) == '{"why": "it is well made", "grades": [10, 10]}'
+    )
     likely = GradeLogits(reasons=(0.0, -9.0, -9.0), grades=((0.0,) * 10 + (-1.0,),) * 3)
     assert with_grades_shifted(likely, 6.0).grade == 9
     assert with_grades_shifted(likely, 12.0).grade == 10
