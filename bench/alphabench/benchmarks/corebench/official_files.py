@@ -28,8 +28,7 @@ from alphabench.upstream.formats import HINT, OfficialFormat, read_official_json
 from alphabench.upstream.layouts import FolderOptions, Layout, Listing, is_image_file, listing_of
 
 _FILE: Final = re.compile(r"(?P<dimension>[CR]-[A-Z]{2})-(?P<judge>.+)\.json")
-_JUDGE: Final = "AlphaBench"
-"""In the names of files that are written; upstream puts its judge's name there."""
+_JUDGE: Final = "AlphaBench"  # upstream puts its judge's name there
 
 
 def summarise_corebench_results(path: Path) -> Report:

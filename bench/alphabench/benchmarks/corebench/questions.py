@@ -91,8 +91,7 @@ class CheckedWord:
 class CoreTemplates(NamedTuple):
     """Upstream's texts."""
 
-    task: str
-    """What the judge is told before all questions."""
+    task: str  # told before all questions
     question: Template
 
 

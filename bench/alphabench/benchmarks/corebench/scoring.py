@@ -14,15 +14,14 @@ from typing import Final
 from alphabench import statistics
 from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
 from alphabench.statistics import Cluster, cluster_of
-from alphabench.types import Report
+from alphabench.types import Estimate, Report
 
 COMPOSITION: Final = ("C-MI", "C-MA", "C-MR", "C-TR")
 REASONING: Final = ("R-LR", "R-BR", "R-HR", "R-PR", "R-GR", "R-AR", "R-CR", "R-RR")
 DIMENSIONS: Final = (*COMPOSITION, *REASONING)
 IMAGES: Final = 4
 """Of a prompt."""
-N_IMAGES: Final = 4320
-"""Of all prompts."""
+N_IMAGES: Final = 1080 * IMAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +78,19 @@ def corebench_report(
     return build_report(
         scope,
         headline,
-        {name: groups[name] for name in DIMENSIONS if name in groups},
+        {name: _as_added_up(name, groups[name], images) for name in DIMENSIONS if name in groups},
         coverage=scored_share(n_scored, len(answers)),
         bounds=_bounds(images, needed),
         extras=parts,
         withheld=reasons[""],
     )
+
+
+def _as_added_up(name: str, mean: Estimate, images: Sequence[JudgedImage]) -> Estimate:
+    """The same mean, added up image after image as upstream does, to the last bit."""
+    found = [image.score() for image in images if image.dimension == name]
+    scores = [score for score in found if score is not None]
+    return mean.restated(sum(scores) / len(scores)) if scores else mean
 
 
 def _bounds(images: Sequence[JudgedImage], needed: Sequence[str]) -> tuple[float, float] | None:

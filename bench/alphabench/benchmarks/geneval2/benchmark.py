@@ -24,10 +24,7 @@ from alphabench.upstream import UpstreamData, pin_of
 
 PIN: Final = "geneval2"
 DATA_FILE: Final = "geneval2_data.jsonl"
-TOP20_NOTE: Final = (
-    "read from the 20 likeliest first tokens, not from all as officially: an answer that is not "
-    "among them counts 0, and the bounds show what it may be"
-)
+TOP20_NOTE: Final = "read from the 20 likeliest first tokens alone: not the official reading"
 
 
 def open_geneval2(

@@ -63,8 +63,11 @@ def prompt_clusters(prompts: Iterable[JudgedPrompt], mean: Mean = geometric_mean
 def mean_over_prompts(prompts: Sequence[JudgedPrompt], mean: Mean = geometric_mean) -> Estimate:
     """The mean over prompts whose atoms are all scored; its counts are of atoms."""
     n_scored, n_expected = count_atoms(prompts)
-    estimate = _mean(prompt_clusters(prompts, mean))
-    return replace(estimate, n_scored=n_scored, n_expected=n_expected)
+    clusters = prompt_clusters(prompts, mean)
+    estimate = replace(_mean(clusters), n_scored=n_scored, n_expected=n_expected)
+    means = [cluster.total for cluster in clusters if cluster.n_scored]
+    # Added up as upstream does, so that 100 times the value is what it prints to the last digit.
+    return estimate.restated(100 * sum(means) / len(means) / 100) if means else estimate
 
 
 def count_atoms(prompts: Iterable[JudgedPrompt]) -> tuple[int, int]:
