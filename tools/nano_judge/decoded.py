@@ -20,7 +20,7 @@ from torch import Tensor
 from alphabench.models.bagel.autoencoder import Autoencoder
 from alphabench.scenes.render import render
 from alphabench.scenes.small_world import small_to_scene
-from tools.nano_judge.scene_images import SHARD, cells_of, random_things, shrunk, truth_of
+from tools.nano_judge.scene_images import SHARD, Pixels, cells_of, random_things, shrunk, truth_of
 from tools.nano_umm.autoencoder import DESIGN, SIDE, to_batch
 
 KIND: Final = "decoded"
@@ -51,6 +51,17 @@ def fill_decoded(work: Path, number: int) -> None:
     np.save(stem.with_suffix(".pixels.npy"), np.stack(pixels))
     np.save(stem.with_suffix(".cells.npy"), np.stack(cells))
     stem.with_suffix(".jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
+def redrawn(work: Path, pixels_NYX3: Pixels, rng: np.random.Generator) -> Pixels:
+    """[N, Y, X, 3] pictures as the decoder draws them, from latents with a small error each."""
+    autoencoder = _autoencoder(work / "ae.safetensors")
+    shown = []
+    for start in range(0, len(pixels_NYX3), _TOGETHER):
+        some = pixels_NYX3[start : start + _TOGETHER]
+        small = np.stack([np.asarray(Image.fromarray(one).resize((SIDE, SIDE))) for one in some])
+        shown += _through(autoencoder, small, rng.uniform(0.0, 0.35, len(some)), rng)
+    return np.stack(shown)
 
 
 def _grade(error: float) -> int:

@@ -7,27 +7,42 @@ on its number alone, and shards are kept on disk.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from alphabench.detections.objects import COLOURS
 from alphabench.scenes import scene_edits
-from alphabench.scenes.edit_ops import EDIT_ERROR_KINDS, edited_scene, source_scene
-from alphabench.scenes.render import render
-from alphabench.scenes.small_world import SMALL_CATEGORIES, SMALL_TONES, SmallScene, small_to_scene
+from alphabench.scenes.edit_ops import EditErrorKind, edited_scene, source_scene
+from alphabench.scenes.render import Rendered, render
+from alphabench.scenes.small_world import (
+    SMALL_CATEGORIES,
+    SMALL_TONES,
+    SmallScene,
+    small_to_scene,
+    tones_for,
+)
+from tools.nano_judge import decoded
 from tools.nano_judge.corruptions import spoilt
 from tools.nano_judge.instructions import chinese, english
-from tools.nano_judge.scene_images import Pixels, random_things, shrunk
+from tools.nano_judge.scene_images import Pixels, cells_of, random_things, shrunk
 from tools.nano_judge.view import PLACED, one_choice
 
 SHARD: Final = 1000
-Outcome = Literal["done", "unedited", "wrong", "overedited"]
-_OUTCOMES: Final[tuple[Outcome, ...]] = ("done", "unedited", "wrong", "overedited")
-_SHARES: Final = (0.4, 0.2, 0.22, 0.18)
+Outcome = Literal["done", "half", "unedited", "wrong", "overedited"]
+"""half: what was named has changed, into something else than was asked for. wrong: something else
+changed instead."""
+_OUTCOMES: Final[tuple[Outcome, ...]] = ("done", "half", "unedited", "wrong", "overedited")
+_SHARES: Final = (0.32, 0.22, 0.16, 0.15, 0.15)
+_SCORES: Final[Mapping[Outcome, tuple[int, int]]] = {
+    "done": (10, 10), "half": (5, 10), "unedited": (0, 10), "wrong": (0, 3), "overedited": (10, 3),
+}  # fmt: skip
+"""How fully what was asked for is done, and how well all else was left alone."""
+_REDRAWN: Final = 0.5
+"""Share of small pairs that went through the nano model's autoencoder, as its edits do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,40 +59,67 @@ class Pair:
 
 
 class PairShard(NamedTuple):
-    """Pictures before and after, and their truths."""
+    """Pictures before and after, what their cells show (see `cells_of`), and their truths."""
 
     pixels_N2YX3: Pixels
+    cells_N2C3: Pixels
     pairs: list[Pair]
 
 
-def pair_shard(folder: Path, kind: str, number: int) -> PairShard:
-    """Made once and kept; kinds are `small` and `common`."""
-    stem = folder / f"pairs-{kind}-{number:03}"
+def pair_shard(work: Path, kind: str, number: int) -> PairShard:
+    """Made once and kept in WORK/judge_pool; kinds are `small` and `common`.
+
+    Half of the small pairs pass through the autoencoder WORK/ae.safetensors, each picture with an
+    error of its own.
+    """
+    folder = work / "judge_pool"
+    stem = folder / f"edits-{kind}-{number:03}"
     if not stem.with_suffix(".jsonl").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         content = [made_edit_pair(kind, number, index) for index in range(SHARD)]
-        np.save(stem.with_suffix(".pixels.npy"), np.stack([np.stack(one[0]) for one in content]))
-        lines = [json.dumps(asdict(one[1])) for one in content]
+        pixels = np.stack([np.stack(one.pixels) for one in content])
+        if kind == "small":
+            rng = np.random.default_rng([67, number])
+            chosen = np.flatnonzero(rng.random(SHARD) < _REDRAWN)
+            redrawn = decoded.redrawn(work, pixels[chosen].reshape(-1, *pixels.shape[2:]), rng)
+            pixels[chosen] = redrawn.reshape(-1, *pixels.shape[1:])
+        np.save(stem.with_suffix(".pixels.npy"), pixels)
+        np.save(stem.with_suffix(".cells.npy"), np.stack([np.stack(one.cells) for one in content]))
+        lines = [json.dumps(asdict(one.pair)) for one in content]
         stem.with_suffix(".jsonl").write_text("\n".join(lines), encoding="utf-8")
     lines = stem.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
     pairs = [
         Pair(**{**(row := json.loads(line)), "instructions": tuple(row["instructions"])})
         for line in lines
     ]
-    return PairShard(np.load(stem.with_suffix(".pixels.npy"), mmap_mode="r"), pairs)
+    return PairShard(
+        np.load(stem.with_suffix(".pixels.npy"), mmap_mode="r"),
+        np.load(stem.with_suffix(".cells.npy")),
+        pairs,
+    )
 
 
-def made_edit_pair(kind: str, number: int, index: int) -> tuple[list[Pixels], Pair]:
-    """Both pictures of a pair, and what is true of them."""
+class MadePair(NamedTuple):
+    """Pictures before and after, what their cells show, and what is true of them."""
+
+    pixels: tuple[Pixels, Pixels]
+    cells: tuple[Pixels, Pixels]
+    pair: Pair
+
+
+def made_edit_pair(kind: str, number: int, index: int) -> MadePair:
+    """Pair `index` of a shard, before any autoencoder."""
     rng = np.random.default_rng([37, ("small", "common").index(kind), number, index])
     outcome = _OUTCOMES[rng.choice(len(_OUTCOMES), p=_SHARES)]
     before, after, pair = (_small if kind == "small" else _common)(outcome, rng)
+    changed = shrunk(after.image)
     if rng.random() < 0.3:
-        after = spoilt(after, rng)[0]
-    return [np.asarray(before), np.asarray(after)], pair
+        changed = spoilt(changed, rng)[0]
+    pixels = (np.asarray(shrunk(before.image)), np.asarray(changed))
+    return MadePair(pixels, (cells_of(before), cells_of(after)), pair)
 
 
-def _small(outcome: Outcome, rng: np.random.Generator) -> tuple[Image.Image, Image.Image, Pair]:
+def _small(outcome: Outcome, rng: np.random.Generator) -> tuple[Rendered, Rendered, Pair]:
     change, after = None, None
     while change is None or after is None:
         try:
@@ -89,11 +131,10 @@ def _small(outcome: Outcome, rng: np.random.Generator) -> tuple[Image.Image, Ima
     # A generator that draws everything anew moves what it was to leave alone by a little.
     other = seed if rng.random() < 0.6 else seed + 1
     shown = [
-        shrunk(render(small_to_scene(small, np.random.default_rng(s)), 64, 64).image)
+        render(small_to_scene(small, np.random.default_rng(s)), 64, 64)
         for small, s in ((change.before, seed), (after, other))
     ]
-    scores = {"done": (10, 10), "unedited": (0, 10), "wrong": (1, 3), "overedited": (10, 3)}
-    success, rest = scores[outcome]
+    success, rest = _SCORES[outcome]
     words = (change.instruction,)
     return (
         shown[0],
@@ -109,26 +150,71 @@ def _turned_out(
         return change.after
     if outcome == "unedited":
         return change.before
+    if outcome == "half":
+        return half_of(change, rng)
     start = change.before if outcome == "wrong" else change.after
-    other = scene_edits.edit(start, rng).after
-    return None if other in (change.after, change.before) else other
+    other = scene_edits.edit(start, rng)
+    if other.after in (change.after, change.before):
+        return None
+    both = _meant(change) & _meant(other)
+    if both - ({"add"} if outcome == "overedited" else set()):
+        return None
+    return other.after
 
 
-def _common(outcome: Outcome, rng: np.random.Generator) -> tuple[Image.Image, Image.Image, Pair]:
+def _meant(change: scene_edits.SceneChange) -> set[str]:
+    """The places whose objects a change exchanges; `tone` for the background."""
+    before, after = ({one.place: one for one in scene.objects}
+                     for scene in (change.before, change.after))  # fmt: skip
+    places = {str(p) for p in {*before, *after} if before.get(p) != after.get(p)}
+    if change.kind == "add":
+        places.add("add")
+    return places | ({"tone"} if change.before.tone != change.after.tone else set())
+
+
+def half_of(change: scene_edits.SceneChange, rng: np.random.Generator) -> SmallScene | None:
+    """The named thing changed, but into something else; None where an edit has no such half."""
+    before, after = change.before, change.after
+    if change.kind == "background":
+        tones = [one for one in tones_for(before.objects) if one not in (before.tone, after.tone)]
+        return replace(before, tone=one_choice(tones, rng)) if tones else None
+    at = [i for i, one in enumerate(after.objects) if one not in before.objects]
+    if change.kind not in ("colour", "replace", "add") or len(at) != 1:
+        return None
+    asked = after.objects[at[0]]
+    there = [one for one in before.objects if one.place == asked.place]
+    old = there[0] if there else None
+    names = {one.category for one in (*before.objects, asked)}
+    colours = [c for c in COLOURS if c not in (asked.colour, old.colour if old else None)]
+    if change.kind == "colour" or (asked.colour is not None and rng.random() < 0.5):
+        made = replace(asked, colour=one_choice(colours, rng))
+    else:
+        others = [name for name in SMALL_CATEGORIES if name not in names]
+        made = replace(asked, category=one_choice(others, rng))
+    return replace(after, objects=(*after.objects[: at[0]], made, *after.objects[at[0] + 1 :]))
+
+
+def _common(outcome: Outcome, rng: np.random.Generator) -> tuple[Rendered, Rendered, Pair]:
     side = int(rng.choice([64, 128, 128, 256]))
+    errors: dict[Outcome, EditErrorKind] = {
+        "half": "wrong", "unedited": "unedited", "wrong": "wrong", "overedited": "overedited",
+    }  # fmt: skip
     while True:
         facts = edit_facts(rng)
-        error = None if outcome == "done" else EDIT_ERROR_KINDS[_OUTCOMES.index(outcome) - 1]
+        # Adding or removing something else leaves what was asked for undone.
+        instead = facts["edit"]["op"] in ("add", "remove")
+        if (outcome == "half" and instead) or (outcome == "wrong" and not instead):
+            continue
         try:
             before = source_scene(facts)
-            after = edited_scene(facts, rng, error=error)
+            after = edited_scene(facts, rng, error=errors.get(outcome))
         except ValueError:
             continue
         if outcome != "unedited" and before == after:
             continue
         break
-    success, rest = _scores(outcome, facts["edit"]["op"])
-    shown = [shrunk(render(scene, side, side).image) for scene in (before, after)]
+    success, rest = _SCORES[outcome]
+    shown = [render(scene, side, side) for scene in (before, after)]
     pair = Pair(
         instructions=(*english(facts["edit"]), *chinese(facts["edit"])),
         outcome=outcome,
@@ -136,16 +222,6 @@ def _common(outcome: Outcome, rng: np.random.Generator) -> tuple[Image.Image, Im
         rest=rest,
     )
     return shown[0], shown[1], pair
-
-
-def _scores(outcome: Outcome, op: str) -> tuple[int, int]:
-    if outcome == "done":
-        return 10, 10
-    if outcome == "unedited":
-        return 0, 10
-    if outcome == "overedited":
-        return 10, 3
-    return {"add": (1, 5), "remove": (0, 3), "replace": (2, 9)}.get(op, (1, 9))
 
 
 def edit_facts(rng: np.random.Generator) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def main() -> None:
         answers = list(judge.ask(one.question for one in known))
     print(yes_no_table(known, answers))
     print(grade_table(known, answers))
+    print(edit_table(known, answers))
 
 
 def _saved(pixels: scene_images.Pixels, path: Path) -> ImagePart:
@@ -130,9 +131,10 @@ def edited(count: int, folder: Path) -> Iterator[Known]:
     """VIEScore's first question; the truth is the lower of its two scores."""
     for world in ("small", "common"):
         for index in range(count):
-            shown, pair = edits.made_edit_pair(world, HELD_OUT, index)
+            made = edits.made_edit_pair(world, HELD_OUT, index)
+            pair = made.pair
             paths = [folder / f"{world}-{name}-{index}.png" for name in ("before", "after")]
-            before, after = (_saved(p, path) for p, path in zip(shown, paths, strict=True))
+            before, after = (_saved(p, path) for p, path in zip(made.pixels, paths, strict=True))
             text = viescore.OWN.semantics.replace("<instruction>", pair.instructions[0])
             put = Question(
                 image_id=after.path.stem,
@@ -142,7 +144,7 @@ def edited(count: int, folder: Path) -> Iterator[Known]:
                 answer_format=LowestScore(strict=True),
             )
             truth = float(min(pair.success, pair.rest))
-            yield Known("grades", f"VIEScore of an edit, {pair.outcome}", put, truth)
+            yield Known("grades", f"VIEScore of an edit, {world}, {pair.outcome}", put, truth)
 
 
 def yes_no_table(known: Sequence[Known], answers: Sequence[Answer]) -> str:
@@ -196,6 +198,34 @@ def grade_table(known: Sequence[Known], answers: Sequence[Answer]) -> str:
             f"{error.mean():.2f} | {(error <= 1.0).mean():.3f} |"
         )
     return "\n".join(lines)
+
+
+def edit_table(known: Sequence[Known], answers: Sequence[Answer]) -> str:
+    """Balanced accuracy over edits done (8 to 10), half done (4 to 7) and not done (0 to 2).
+
+    Edits that changed something else as well have 3 and are left out. A reply that could not be
+    read is wrong.
+    """
+    lines = ["| edits | asked | done | half done | not done | balanced accuracy |"]
+    lines.append("|---|--:|--:|--:|--:|--:|")
+    for world in ("small", "common"):
+        right: dict[int, list[bool]] = {2: [], 1: [], 0: []}
+        for one, answer in zip(known, answers, strict=True):
+            if not one.kind.startswith(f"VIEScore of an edit, {world}") or one.truth == 3:
+                continue
+            found = None if answer.values is None else edit_class(answer.values[0])
+            right[edit_class(one.truth)].append(found == edit_class(one.truth))
+        shares = [float(np.mean(values)) for values in right.values()]
+        lines.append(
+            f"| {world} | {sum(map(len, right.values()))} | "
+            f"{' | '.join(f'{share:.3f}' for share in shares)} | {np.mean(shares):.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def edit_class(grade: float) -> int:
+    """2 for an edit that was done, 1 for half of one, 0 for none; grades of 0 to 10."""
+    return 2 if grade >= 8 else 1 if grade >= 4 else 0
 
 
 if __name__ == "__main__":

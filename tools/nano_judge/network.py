@@ -120,8 +120,41 @@ def ground_of(shown: Shown) -> tuple[int, int, int]:
     return GROUND_KINDS.index(shown.ground), tone, made
 
 
-def answer_scores(network: Any, batch: PackedBatch, tokens_PCD: Tensor, picture_id: int) -> Tensor:
-    """[A, V] scores of what follows each learnt place; the pictures in the order of the rows."""
+class FirstPicture(nn.Module):
+    """What stood in each cell of the first picture, read off the second's; for training alone.
+
+    A reply about an edit says little of how the pictures differ; this says it cell by cell.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.category = nn.Linear(width, len(CATEGORIES) + 1)
+        self.colour = nn.Linear(width, len(COLOURS) + 2)
+        self.changed = nn.Linear(width, 1)
+
+    def loss(self, states_PCD: Tensor, cells_P2C3: Tensor) -> Tensor:
+        """From the language model's states at the second pictures' tokens."""
+        before_PC3, after_PC3 = cells_P2C3.unbind(1)
+        flat = states_PCD.flatten(0, 1)
+        changed = (before_PC3[..., :2] != after_PC3[..., :2]).any(-1)
+        category = functional.cross_entropy(
+            self.category(flat).float(), before_PC3[..., 0].flatten(), reduction="none"
+        )
+        colour = functional.cross_entropy(
+            self.colour(flat).float(), before_PC3[..., 1].flatten(), reduction="none"
+        )
+        # Few cells change, and those that do not are read off the second picture itself.
+        weight = torch.where(changed.flatten(), 8.0, 1.0)
+        told = functional.binary_cross_entropy_with_logits(
+            self.changed(flat).float()[:, 0], changed.flatten().float(), weight=weight
+        )
+        return ((category + colour) * weight).sum() / weight.sum() + told
+
+
+def language_states(
+    network: Any, batch: PackedBatch, tokens_PCD: Tensor, picture_id: int
+) -> tuple[Tensor, ...]:
+    """[B, T, D] inputs of each layer and the normed output; the pictures in the order of rows."""
     language = network.model.language_model
     inputs = language.embed_tokens(batch.ids_BT)
     shown = (batch.ids_BT == picture_id)[..., None]
@@ -134,6 +167,17 @@ def answer_scores(network: Any, batch: PackedBatch, tokens_PCD: Tensor, picture_
         position_ids=batch.positions_3BT,
         attention_mask=hidden_B1TT,
         use_cache=False,
-    ).last_hidden_state
-    scores: Tensor = network.lm_head(out.flatten(0, 1)[batch.learnt_A]).float()
+        output_hidden_states=True,
+    )
+    return (*out.hidden_states[:-1], out.last_hidden_state)
+
+
+def answer_scores(network: Any, batch: PackedBatch, tokens_PCD: Tensor, picture_id: int) -> Tensor:
+    """[A, V] scores of what follows each learnt place; the pictures in the order of the rows."""
+    return scores_at(network, batch, language_states(network, batch, tokens_PCD, picture_id)[-1])
+
+
+def scores_at(network: Any, batch: PackedBatch, states_BTD: Tensor) -> Tensor:
+    """[A, V] scores of what follows each learnt place, from the last states."""
+    scores: Tensor = network.lm_head(states_BTD.flatten(0, 1)[batch.learnt_A]).float()
     return scores

@@ -163,7 +163,7 @@ def load_material(work: Path, tokenizer: Any) -> Material:
     return Material(
         work=work,
         pairs=[
-            pair_shard(work / "judge_pool", name, number)
+            pair_shard(work, name, number)
             for name, numbers in PAIR_SHARDS.items()
             for number in numbers
         ],

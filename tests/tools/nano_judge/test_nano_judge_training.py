@@ -16,6 +16,7 @@ from PIL import Image
 
 from alphabench.detections.geneval_rules import relations
 from alphabench.judges.nano_judge import NanoImageProcessor, NanoProcessor, weights_folder
+from alphabench.scenes import scene_edits
 from alphabench.scenes.scene_questions import noun
 from tools.nano_judge import claims, edits, scene_images, templates
 from tools.nano_judge.documents import Document, DocumentWriter
@@ -111,15 +112,39 @@ def test_claims_hold_as_often_as_they_say(seed: int) -> None:
 
 
 @pytest.mark.parametrize("world", ["small", "common"])
-def test_an_edit_that_was_not_made_leaves_the_picture_and_scores_nothing(world: str) -> None:
+def test_only_an_edit_that_was_made_has_full_marks_and_changes_what_it_names(world: str) -> None:
     seen = set()
-    for index in range(12):
-        shown_pair, pair = edits.made_edit_pair(world, 901, index)
+    for index in range(25):
+        made = edits.made_edit_pair(world, 901, index)
+        pair, (before, after) = made.pair, made.cells
         seen.add(pair.outcome)
         assert all(text.endswith((".", "。")) for text in pair.instructions)
         assert (min(pair.success, pair.rest) == 10) == (pair.outcome == "done")
-        assert shown_pair[0].shape == shown_pair[1].shape == (80, 80, 3)
-    assert len(seen) >= 3
+        assert made.pixels[0].shape == made.pixels[1].shape == (80, 80, 3)
+        if pair.outcome == "unedited" and world == "common":  # small scenes are drawn anew
+            np.testing.assert_array_equal(before, after)
+    assert {"done", "half", "unedited"} <= seen
+
+
+def test_half_of_an_edit_changes_the_named_thing_into_something_else() -> None:
+    """Same place as in the edit done, neither as before nor as asked."""
+    rng = np.random.default_rng(8)
+    kinds: Counter[str] = Counter()
+    while min(kinds[kind] for kind in ("colour", "replace", "add", "background")) < 3:
+        change = scene_edits.edit(scene_images.random_things(rng), rng)
+        half = edits.half_of(change, rng)
+        if half is None:
+            continue
+        kinds[change.kind] += 1
+        assert half not in (change.before, change.after)
+        if change.kind == "background":
+            assert half.objects == change.before.objects
+            continue
+        (asked,) = [one for one in change.after.objects if one not in change.before.objects]
+        differ = [one for one in half.objects if one not in change.before.objects]
+        assert [one.place for one in differ] == [asked.place]
+        assert differ != [asked]
+        assert half.tone == change.before.tone
 
 
 def test_patches_are_those_that_the_judge_sees() -> None:
