@@ -34,6 +34,7 @@ def fill_decoded(work: Path, number: int) -> None:
     stem = work / "judge_pool" / f"{KIND}-{number:03}"
     if stem.with_suffix(".jsonl").is_file():
         return
+    stem.parent.mkdir(parents=True, exist_ok=True)
     autoencoder = _autoencoder(work / "ae.safetensors")
     pixels, cells, lines = [], [], []
     for start in range(0, SHARD, _TOGETHER):

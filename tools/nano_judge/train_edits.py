@@ -4,7 +4,8 @@
 
 A reply about an edit is one number in many tokens, from which comparing is learnt slowly. So the
 second picture's tokens also say what the first showed at their place, in the middle of the language
-model. Questions about single pictures are asked along, so that their answers stay. WORK holds the
+model. The vision encoder stays as it is, and questions about single pictures are asked along, so
+that their answers stay. WORK holds the
 autoencoder as `ae.safetensors`; it keeps the drawn pictures, `edits.pt` and `edits.log`.
 """
 
@@ -30,20 +31,18 @@ from tools.nano_judge.edits import PairShard, pair_shard
 from tools.nano_judge.network import (
     FirstPicture,
     Sight,
-    TokenCells,
-    ground_of,
     language_states,
     scores_at,
 )
 from tools.nano_judge.packing import packed_rows, patches
 from tools.nano_judge.scene_images import Pixels, shard
-from tools.nano_judge.train import AROUND_WEIGHT, CELLS_WEIGHT, QUESTIONS, WIDTH, Kind, Log
+from tools.nano_judge.train import QUESTIONS, WIDTH, Kind, Log
 from tools.nano_judge.view import View
 from tools.nano_umm.checkpointing import restore, save_training
 from tools.nano_umm.muon import optimizers
 
-SHARDS: Final = {"small": range(4), "common": range(2), "wide": range(1), decoded.KIND: range(2)}
-PAIR_SHARDS: Final = {"small": range(14), "common": range(10)}
+SHARDS: Final = {"small": range(3), "common": range(1), "wide": range(1), decoded.KIND: range(1)}
+PAIR_SHARDS: Final = {"small": range(12), "common": range(6)}
 ASKED: Final = {"small": 4, "common": 1, decoded.KIND: 2}
 """Pictures of a step with questions about one picture."""
 EDITS: Final = 16
@@ -69,10 +68,6 @@ class EditBatch(NamedTuple):
 
     documents: list[Document]
     pixels: list[Pixels]
-    singles: list[int]
-    """Which of the pixels `cells` and `grounds` belong to."""
-    cells: list[NDArray[np.uint8]]
-    grounds: list[tuple[int, int, int]]
     pair_cells: list[NDArray[np.uint8]]
 
 
@@ -116,14 +111,11 @@ def load_edit_material(work: Path, tokenizer: Any) -> EditMaterial:
 def edit_batch(step: int, material: EditMaterial) -> EditBatch:
     """What this step learns from; depends on its number alone."""
     rng = np.random.default_rng([71, step])
-    batch = EditBatch([], [], [], [], [], [])
+    batch = EditBatch([], [], [])
 
     def shown(name: str) -> View:
         kind = material.kinds[name]
-        pixels, cells, view = kind.at(int(rng.integers(len(kind))))
-        batch.singles.append(len(batch.pixels))
-        batch.cells.append(cells)
-        batch.grounds.append(ground_of(view.shown))
+        pixels, _, view = kind.at(int(rng.integers(len(kind))))
         batch.pixels.append(pixels)
         return view
 
@@ -155,11 +147,10 @@ def _train(work: Path, judge: Path, *, steps: int) -> tuple[Any, Any]:
         judge, dtype=torch.float32, attn_implementation="eager"
     ).train()
     width = network.config.text_config.hidden_size
-    whole = torch.nn.ModuleDict(
-        {"network": network, "cells": TokenCells(width), "first": FirstPicture(width)}
-    )
+    network.model.visual.requires_grad_(False)
+    whole = torch.nn.ModuleDict({"network": network, "first": FirstPicture(width)})
     state: dict[str, Any] = {"whole": whole}
-    plain = ("embed_tokens", "lm_head", "pos_embed", "cells.", "first.")
+    plain = ("embed_tokens", "lm_head", "first.")
     state |= optimizers(whole, PEAK_RATE, plain=plain)
     done = restore(work / "edits.pt", state)
     material = load_edit_material(work, tokenizer)
@@ -183,11 +174,9 @@ def _train(work: Path, judge: Path, *, steps: int) -> tuple[Any, Any]:
 
 
 def _losses(whole: Any, made: EditBatch, material: EditMaterial) -> dict[str, Tensor]:
-    network, cells, first = whole["network"], whole["cells"], whole["first"]
-    tokens_PCD = Sight(network.model.visual)(patches(np.stack(made.pixels)))
-    truth = torch.from_numpy(np.stack(made.cells)).long()
-    cell_loss = cells.loss(tokens_PCD[made.singles], truth)
-    around = cells.around(tokens_PCD[made.singles], torch.tensor(made.grounds))
+    network, first = whole["network"], whole["first"]
+    with torch.no_grad():
+        tokens_PCD = Sight(network.model.visual)(patches(np.stack(made.pixels)))
     batch = packed_rows(made.documents, material.picture_id, width=WIDTH, end_id=material.end_id)
     states = language_states(network, batch, tokens_PCD, material.picture_id)
     scores_AV = scores_at(network, batch, states[-1])
@@ -201,10 +190,8 @@ def _losses(whole: Any, made: EditBatch, material: EditMaterial) -> dict[str, Te
     plain = batch.weights_A == 1.0
     right = (scores_AV.argmax(-1) == batch.targets_A).float()
     graded = (batch.weights_A < 0.6) & (batch.weights_A > 0.2)
-    total = said + CELLS_WEIGHT * cell_loss + AROUND_WEIGHT * around + FIRST_WEIGHT * compared
     return {
-        "loss": total,
-        "cells": cell_loss.detach(),
+        "loss": said + FIRST_WEIGHT * compared,
         "first": compared.detach(),
         "yes_no": loss_A[plain].mean().detach(),
         "right": right[plain].mean(),
