@@ -7,6 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from alphabench.judges import open_judge
 from alphabench.reports.run_report import (
     Stamps,
     coverage_words,
@@ -140,8 +141,19 @@ def test_a_judge_that_does_not_see_edits_is_named_beside_its_scores(
 ) -> None:
     made = make_run()
     report = dataclasses.replace(made.report, benchmark=benchmark)
-    marks = stamps(report, made.folder.manifest, {"judge.kind": "nano"})
+    before = "sha256:4df1ad819de07cc4b468f20aa69393c9a681e9de46585dbdaaf36063f642f39d"
+    identity = {"judge.kind": "nano", "judge.model": before}
+    marks = stamps(report, made.folder.manifest, identity)
     assert any("DOES NOT SEE EDITS" in line for line in summary_lines(report, marks))
+
+
+def test_the_shipped_judge_sees_edits(make_run: RunMaker) -> None:
+    made = make_run()
+    report = dataclasses.replace(made.report, benchmark="gedit")
+    identity = {f"judge.{key}": text for key, text in open_judge("nano").identity.items()}
+    assert identity["judge.model"].startswith("sha256:")
+    marks = stamps(report, made.folder.manifest, identity)
+    assert not any("DOES NOT SEE EDITS" in line for line in summary_lines(report, marks))
 
 
 def test_the_terminal_table_shows_the_same_figures(make_run: RunMaker) -> None:

@@ -26,6 +26,8 @@ _ENDED: Final = 0.15
 """Share of yes and no that are followed by the end, which is soon learnt."""
 _GRADE_WEIGHT: Final = 0.4
 """Of each token of a graded reply; yes and no count 1."""
+_EDIT_WEIGHT: Final = 5.0
+"""Of each token of a reply about an edit, of which there are few beside yes and no."""
 _SYSTEM: Final = 0.3
 """Share of documents that ask as DVReward does."""
 _RIDDLES: Final = 0.35
@@ -183,7 +185,7 @@ class DocumentWriter:
         asked = templates.EDIT.filled(one_choice(pair.instructions, rng))
         head = (*self.encode(asked), *self._shown(), *self._shown())
         tail = (*self.encode(END), *self.encode(reply), *self.encode(END))
-        return Document(head, 2, (Branch(tail, 1, _GRADE_WEIGHT),))
+        return Document(head, 2, (Branch(tail, 1, _EDIT_WEIGHT),))
 
     def order(self, first: View, second: View, rng: np.random.Generator) -> Document:
         """What is in the first of two pictures, and in the second."""

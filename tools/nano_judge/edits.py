@@ -35,7 +35,7 @@ SHARD: Final = 1000
 Outcome = Literal["done", "half", "unedited", "wrong", "overedited"]
 """half: what was named has changed, into something else than was asked for. wrong: something else
 changed instead."""
-_OUTCOMES: Final[tuple[Outcome, ...]] = ("done", "half", "unedited", "wrong", "overedited")
+OUTCOMES: Final[tuple[Outcome, ...]] = ("done", "half", "unedited", "wrong", "overedited")
 _SHARES: Final = (0.32, 0.22, 0.16, 0.15, 0.15)
 _SCORES: Final[Mapping[Outcome, tuple[int, int]]] = {
     "done": (10, 10), "half": (5, 10), "unedited": (0, 10), "wrong": (0, 3), "overedited": (10, 3),
@@ -110,7 +110,7 @@ class MadePair(NamedTuple):
 def made_edit_pair(kind: str, number: int, index: int) -> MadePair:
     """Pair `index` of a shard, before any autoencoder."""
     rng = np.random.default_rng([37, ("small", "common").index(kind), number, index])
-    outcome = _OUTCOMES[rng.choice(len(_OUTCOMES), p=_SHARES)]
+    outcome = OUTCOMES[rng.choice(len(OUTCOMES), p=_SHARES)]
     before, after, pair = (_small if kind == "small" else _common)(outcome, rng)
     changed = shrunk(after.image)
     if rng.random() < 0.3:

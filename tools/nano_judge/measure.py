@@ -201,7 +201,7 @@ def grade_table(known: Sequence[Known], answers: Sequence[Answer]) -> str:
 
 
 def edit_table(known: Sequence[Known], answers: Sequence[Answer]) -> str:
-    """Balanced accuracy over edits done (8 to 10), half done (4 to 7) and not done (0 to 2).
+    """Balanced accuracy over edits done (8 to 10), half done (4 to 7) and not done (below 4).
 
     Edits that changed something else as well have 3 and are left out. A reply that could not be
     read is wrong.

@@ -4,8 +4,8 @@
 
 A reply about an edit is one number in many tokens, from which comparing is learnt slowly. So the
 second picture's tokens also say what the first showed at their place, in the middle of the language
-model. The vision encoder stays as it is, and questions about single pictures are asked along, so
-that their answers stay. WORK holds the
+model, and one layer further whether what changed is as asked. The vision encoder stays as it is,
+and questions about single pictures are asked along, so that their answers stay. WORK holds the
 autoencoder as `ae.safetensors`; it keeps the drawn pictures, `edits.pt` and `edits.log`.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tools.cpu_precision import cpu_autocast
@@ -27,7 +27,7 @@ from tools.nano_judge import decoded
 from tools.nano_judge.corpus import prose
 from tools.nano_judge.design import END, PICTURE
 from tools.nano_judge.documents import Document, DocumentWriter
-from tools.nano_judge.edits import PairShard, pair_shard
+from tools.nano_judge.edits import OUTCOMES, PairShard, pair_shard
 from tools.nano_judge.network import (
     FirstPicture,
     Sight,
@@ -42,15 +42,43 @@ from tools.nano_umm.checkpointing import restore, save_training
 from tools.nano_umm.muon import optimizers
 
 SHARDS: Final = {"small": range(3), "common": range(1), "wide": range(1), decoded.KIND: range(1)}
-PAIR_SHARDS: Final = {"small": range(12), "common": range(6)}
+PAIR_SHARDS: Final = {"small": range(12), "common": range(10)}
 ASKED: Final = {"small": 4, "common": 1, decoded.KIND: 2}
 """Pictures of a step with questions about one picture."""
-EDITS: Final = 16
+EDITS: Final = 24
 PEAK_RATE: Final = 1e-3
 FIRST_WEIGHT: Final = 0.3
+ASKED_WEIGHT: Final = 0.3
 MIDDLE: Final = 2
-"""The layer whose input says what the first picture showed."""
+"""The layer whose input says what the first picture showed; that of the next, what is as asked."""
 _ROOT: Final = Path(__file__).parents[2]
+
+
+class AsAsked(nn.Module):
+    """Whether each changed cell of the second picture is as asked, and how the edit turned out.
+
+    Read off later states than `FirstPicture`, by which the change is known; for training alone.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.cell = nn.Linear(width, 1)
+        self.outcome = nn.Linear(width, len(OUTCOMES))
+
+    def loss(self, states_PCD: Tensor, cells_P2C3: Tensor, outcomes_P: Tensor) -> Tensor:
+        """From the language model's states at the second pictures' tokens.
+
+        An overedited picture's changes are of both sorts, so its cells are left out.
+        """
+        before_PC3, after_PC3 = cells_P2C3.unbind(1)
+        changed_PC = (before_PC3[..., :2] != after_PC3[..., :2]).any(-1)
+        told_PC = changed_PC & (outcomes_P != OUTCOMES.index("overedited"))[:, None]
+        asked_PC = (outcomes_P == OUTCOMES.index("done"))[:, None].expand_as(told_PC)
+        said = functional.cross_entropy(self.outcome(states_PCD.mean(1)).float(), outcomes_P)
+        if not told_PC.any():
+            return said
+        cells = self.cell(states_PCD[told_PC]).float()[:, 0]
+        return said + functional.binary_cross_entropy_with_logits(cells, asked_PC[told_PC].float())
 
 
 class EditMaterial(NamedTuple):
@@ -69,6 +97,7 @@ class EditBatch(NamedTuple):
     documents: list[Document]
     pixels: list[Pixels]
     pair_cells: list[NDArray[np.uint8]]
+    outcomes: list[int]
 
 
 def main() -> None:
@@ -111,7 +140,7 @@ def load_edit_material(work: Path, tokenizer: Any) -> EditMaterial:
 def edit_batch(step: int, material: EditMaterial) -> EditBatch:
     """What this step learns from; depends on its number alone."""
     rng = np.random.default_rng([71, step])
-    batch = EditBatch([], [], [])
+    batch = EditBatch([], [], [], [])
 
     def shown(name: str) -> View:
         kind = material.kinds[name]
@@ -126,15 +155,17 @@ def edit_batch(step: int, material: EditMaterial) -> EditBatch:
     for name, count in ASKED.items():
         for _ in range(count):
             batch.documents.append(writer.yes_no(shown(name), QUESTIONS, rng))
-    batch.documents.append(writer.holistic(shown(any_kind()), rng))
+    for _ in range(3):
+        batch.documents.append(writer.holistic(shown(any_kind()), rng))
     batch.documents.append(writer.look(shown(any_kind()).shown.grade))
     batch.documents.append(writer.order(shown(any_kind()), shown(any_kind()), rng))
     for _ in range(EDITS):
-        shards = material.pairs[str(rng.choice(["small", "common"], p=[0.6, 0.4]))]
+        shards = material.pairs[str(rng.choice(["small", "common"], p=[0.4, 0.6]))]
         one = shards[int(rng.integers(len(shards)))]
         index = int(rng.integers(len(one.pairs)))
         batch.pixels.extend(one.pixels_N2YX3[index])
         batch.pair_cells.append(one.cells_N2C3[index])
+        batch.outcomes.append(OUTCOMES.index(one.pairs[index].outcome))
         batch.documents.append(writer.edit(one.pairs[index], rng))
     return batch
 
@@ -148,9 +179,11 @@ def _train(work: Path, judge: Path, *, steps: int) -> tuple[Any, Any]:
     ).train()
     width = network.config.text_config.hidden_size
     network.model.visual.requires_grad_(False)
-    whole = torch.nn.ModuleDict({"network": network, "first": FirstPicture(width)})
+    whole = torch.nn.ModuleDict(
+        {"network": network, "first": FirstPicture(width), "asked": AsAsked(width)}
+    )
     state: dict[str, Any] = {"whole": whole}
-    plain = ("embed_tokens", "lm_head", "first.")
+    plain = ("embed_tokens", "lm_head", "first.", "asked.")
     state |= optimizers(whole, PEAK_RATE, plain=plain)
     done = restore(work / "edits.pt", state)
     material = load_edit_material(work, tokenizer)
@@ -182,20 +215,25 @@ def _losses(whole: Any, made: EditBatch, material: EditMaterial) -> dict[str, Te
     scores_AV = scores_at(network, batch, states[-1])
     loss_A = functional.cross_entropy(scores_AV, batch.targets_A, reduction="none")
     said = (loss_A * batch.weights_A).sum() / batch.weights_A.sum()
-    at_pictures = states[MIDDLE][batch.ids_BT == material.picture_id]
+    shown_BT = batch.ids_BT == material.picture_id
     pairs = len(made.pair_cells)
-    after_PCD = at_pictures.view(*tokens_PCD.shape)[-2 * pairs :][1::2]
+    after_PCD, later_PCD = (
+        states[layer][shown_BT].view(*tokens_PCD.shape)[-2 * pairs :][1::2]
+        for layer in (MIDDLE, MIDDLE + 1)
+    )
     pair_cells = torch.from_numpy(np.stack(made.pair_cells)).long()
     compared = first.loss(after_PCD, pair_cells)
+    asked = whole["asked"].loss(later_PCD, pair_cells, torch.tensor(made.outcomes))
     plain = batch.weights_A == 1.0
     right = (scores_AV.argmax(-1) == batch.targets_A).float()
-    graded = (batch.weights_A < 0.6) & (batch.weights_A > 0.2)
+    edits = batch.weights_A > 2.0
     return {
-        "loss": said + FIRST_WEIGHT * compared,
+        "loss": said + FIRST_WEIGHT * compared + ASKED_WEIGHT * asked,
         "first": compared.detach(),
+        "asked": asked.detach(),
         "yes_no": loss_A[plain].mean().detach(),
         "right": right[plain].mean(),
-        "graded": loss_A[graded].mean().detach(),
+        "edits": loss_A[edits].mean().detach(),
     }
 
 

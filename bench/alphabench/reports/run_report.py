@@ -53,6 +53,17 @@ _OWN_ROWS: Final = frozenset(
     }
 )
 
+_NO_EDITS_SEEN: Final = frozenset(
+    f"sha256:{digest}"
+    for digest in (
+        "1605ba113fceddad06d6b01379a9f45e3caab5a8e0e6183b846f471d40cc4127",
+        "17a14a5b6156aee90b6bea0cd11e7ba2ab44c6b902cdee29475364eaef71a250",
+        "4df1ad819de07cc4b468f20aa69393c9a681e9de46585dbdaaf36063f642f39d",
+        "5257914ea261595a057d30d31ccf9564e8ac03937bff5226a9c7b4b13ea0f2c5",
+    )
+)
+"""The weights of the judge `nano` before it was trained on edits that were not or half made."""
+
 
 def report_markdown(
     run: StoredRun, evaluation: StoredEvaluation, *, gallery: str | None = "gallery.html"
@@ -115,12 +126,12 @@ def stamps(
         warnings.append(("PARTIAL", f"{missing}. It is not a score of the whole benchmark."))
     if (stamp := self_test_stamp(identity)) is not None:
         warnings.append(stamp)
-    if report.benchmark in _OF_EDITS and identity.get("judge.kind") == "nano":
+    if report.benchmark in _OF_EDITS and identity.get("judge.model") in _NO_EDITS_SEEN:
         warnings.append(
             (
                 "THIS JUDGE DOES NOT SEE EDITS",
-                "the judge `nano` gives full marks whether or not the edit was made; "
-                "name another judge to score edits.",
+                "this version of the judge `nano` gives full marks whether or not the edit was "
+                "made; score the edits again, with today's or with another judge.",
             )
         )
     if (reason := not_comparable_reason(report, identity)) is not None:
