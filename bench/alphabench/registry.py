@@ -51,6 +51,8 @@ class BenchmarkEntry:
     """Listed name -> number of prompts, which is known before anything is fetched."""
     judge_calls: Mapping[str, str] = field(default_factory=dict)
     """Listed name -> calls of the judge in a full run; the key "" is for all others."""
+    takes_prompts: bool = False
+    """Whether its prompts are the user's, `--prompts FILE`."""
 
 
 BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
@@ -128,6 +130,15 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         "stays plausible. A judge scores the source and the edited image by three criteria.",
         prompts={"imgedit": 737, "imgedit:uge": 47, "imgedit:mini": 28},
         judge_calls={"": "737", "imgedit:uge": "47", "imgedit:mini": "28"},
+    ),
+    "metrics": BenchmarkEntry(
+        factory="alphabench.benchmarks.metrics.benchmark:open_metrics",
+        listed=("metrics",),
+        measures="How much a small model likes images of your own prompts: CLIPScore, PickScore, "
+        "HPSv2.1 or LAION's aesthetic score. One number for each image, of no fixed scale across "
+        "prompts.",
+        judge_calls={"": "none"},
+        takes_prompts=True,
     ),
     "rise": BenchmarkEntry(
         factory="alphabench.benchmarks.rise.benchmark:open_rise",

@@ -23,6 +23,8 @@ from alphabench.checkpoints import (
 from alphabench.cli import build_app
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.options import split_spec
+from alphabench.evaluators.metrics.metric_table import METRICS
+from alphabench.runs.factories import evaluator_specs
 from alphabench.upstream.layouts import FolderOptions
 from alphagrpo.recipe import load_recipe
 from alphagrpo.recipe_names import recipe_names
@@ -57,9 +59,11 @@ def faults(command: PageCommand) -> list[str]:
     found = [] if verb not in _BENCHMARK_FIRST else _faults_of_benchmark(given)
     found += _faults_of_recipe(command, given) if verb == "train" else []
     found += _faults_of_checkpoint(given)
-    evaluator, _ = split_spec(given.get("evaluator") or "")
-    if evaluator and evaluator not in {*registry.known("evaluator"), *_EVALUATORS}:
-        found.append(f"there is no evaluator {evaluator!r}")
+    known = [*registry.known("evaluator"), *_EVALUATORS, *METRICS]
+    for spec in evaluator_specs(given.get("evaluator"), known):
+        evaluator, _ = split_spec(spec or "")
+        if evaluator and evaluator not in known:
+            found.append(f"there is no evaluator {evaluator!r}")
     judge = (given.get("judge") or "").partition(":")[0].partition("?")[0]
     if judge and judge not in {*registry.known("judge"), "http", "https"}:
         found.append(f"there is no kind of judge {judge!r}")

@@ -57,3 +57,22 @@ def open_benchmark(
         data=data or UpstreamData(cache_dir=default_cache_dir()),
     )
     return benchmark
+
+
+def open_portable_benchmark(text: str, *, protocol: ProtocolName, data: UpstreamData) -> Benchmark:
+    """The benchmark that a run folder keeps a copy of; see `PortableBenchmark`.
+
+    Args:
+        text: the copy.
+        protocol: to score by.
+        data: where fetched files lie.
+
+    Raises:
+        AlphaBenchError: the copy is damaged, or the benchmark has no such protocol.
+    """
+    from alphabench.benchmarks.file_benchmark import open_kept_benchmark
+    from alphabench.benchmarks.metrics.benchmark import metrics_from
+
+    return metrics_from(text, protocol=protocol, data=data) or open_kept_benchmark(
+        text, protocol=protocol
+    )

@@ -202,21 +202,7 @@ def definition_from_json(text: str, *, source: str) -> BenchmarkDefinition:
 def _definition(
     tree: Mapping[str, Any], rows: Sequence[tuple[str, Any]], *, source: str
 ) -> BenchmarkDefinition:
-    entries: list[PromptEntry] = []
-    places: dict[str, str] = {}
-    for number, (place, row) in enumerate(rows, start=1):
-        if not isinstance(row, Mapping):
-            raise AlphaBenchError(
-                f"{place} is no object with a 'prompt'", hint='write {"prompt": "..."}'
-            )
-        entry = fill_dataclass(PromptEntry, row, JSON, path=place)
-        entry = replace(entry, id=entry.id or f"{number:04d}")
-        # Case is ignored, as some file systems do: an id names a folder.
-        if (twin := places.setdefault(entry.id.casefold(), place)) != place:
-            raise AlphaBenchError(
-                f"the id {entry.id!r} of {place} is also that of {twin}", hint="rename one of them"
-            )
-        entries.append(entry)
+    entries = prompt_entries(rows)
     # The entries are filled above, where errors can name their lines.
     common = {key: value for key, value in tree.items() if key != "prompts"}
     filled = fill_dataclass(_Common, common, JSON, path=source)
@@ -234,6 +220,62 @@ def _definition(
                 hint="add questions to the prompt, or `questions:` for all prompts",
             )
     return definition
+
+
+def prompt_entries(rows: Sequence[tuple[str, Any]]) -> list[PromptEntry]:
+    """Prompts with unique ids, from rows with the places that errors name.
+
+    Raises:
+        AlphaBenchError: a row is no prompt, or its id is that of another.
+    """
+    entries: list[PromptEntry] = []
+    places: dict[str, str] = {}
+    for number, (place, row) in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            raise AlphaBenchError(
+                f"{place} is no object with a 'prompt'", hint='write {"prompt": "..."}'
+            )
+        entry = fill_dataclass(PromptEntry, row, JSON, path=place)
+        entry = replace(entry, id=entry.id or f"{number:04d}")
+        # Case is ignored, as some file systems do: an id names a folder.
+        if (twin := places.setdefault(entry.id.casefold(), place)) != place:
+            raise AlphaBenchError(
+                f"the id {entry.id!r} of {place} is also that of {twin}", hint="rename one of them"
+            )
+        entries.append(entry)
+    return entries
+
+
+def read_prompt_list(path: Path) -> list[PromptEntry]:
+    """The prompts of a JSONL or CSV file, or one on each line of a `.txt` file.
+
+    Raises:
+        AlphaBenchError: it cannot be read, holds no prompt, or something in it is wrong.
+    """
+    if path.suffix == ".txt":
+        try:
+            lines = read_text(path).split("\n")
+        except UnreadableFileError as error:
+            raise AlphaBenchError(
+                f"the prompts {str(path)!r} cannot be read: {error}", hint="save it as UTF-8 text"
+            ) from error
+        except OSError as error:
+            raise from_os_error(error) from error
+        rows: list[tuple[str, Any]] = [
+            (f"{path.name} line {number}", {"prompt": line.strip()})
+            for number, line in enumerate(lines, start=1)
+            if line.strip()
+        ]
+    elif path.suffix in (".jsonl", ".csv"):
+        rows = list(_rows_of_file(path.parent, path.name))
+    else:
+        raise AlphaBenchError(
+            f"the prompts {str(path)!r} are neither .txt nor .jsonl nor .csv",
+            hint="rename or convert the file",
+        )
+    if not rows:
+        raise AlphaBenchError(f"{str(path)!r} holds no prompts", hint="write one on each line")
+    return prompt_entries(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,7 +188,7 @@ Prompts = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Your own prompts, for benchmarks that take a file (dvreward).",
+        help="Your own prompts, for benchmarks that take a file (dvreward, metrics).",
         rich_help_panel=WHAT,
     ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -117,14 +118,19 @@ def run_command(
         devices, workers, engine=engine, ray_address=ray_address
     ) as work:
         device = work.devices[0]
-        run = prepare_run(bench, checkpoint, chosen, device=device, dry=dry_run)
-        if dry_run:
-            _print_preview(
-                preview(run.plan, run.evaluator, judge=run.judge, device=device), as_json=as_json
+        # All of them are opened, and their weights found, before the first image.
+        runs = [
+            prepare_run(
+                bench, checkpoint, replace(chosen, evaluator=one), device=device, dry=dry_run
             )
+            for one in factories.evaluator_specs(evaluator, bench.card.evaluators)
+        ]
+        if dry_run:
+            shown = [preview(r.plan, r.evaluator, judge=r.judge, device=device) for r in runs]
+            _print_previews(shown, as_json=as_json)
             return
-        outcome = run.execute(work)
-    print_outcomes([outcome], as_json=as_json)
+        outcomes = [run.execute(work) for run in runs]
+    print_outcomes(outcomes, as_json=as_json)
 
 
 @command_page(
@@ -226,12 +232,19 @@ def score_command(
         opened_judge = factories.open_named_judge(
             judge, budget=budget, no_cache=no_cache, device=device
         )
-        spec = factories.evaluator_spec(evaluator, usual_evaluator(folder, bench), wording)
-        evaluation = open_evaluation(
-            bench, spec, judge=opened_judge, device=device, moves_judge=True
-        )
-        outcome = score_run(folder, bench, evaluation, work)
-    print_outcomes([outcome], as_json=as_json)
+        usual = usual_evaluator(folder, bench)
+        evaluations = [
+            open_evaluation(
+                bench,
+                factories.evaluator_spec(one, usual, wording),
+                judge=opened_judge,
+                device=device,
+                moves_judge=True,
+            )
+            for one in factories.evaluator_specs(evaluator, bench.card.evaluators)
+        ]
+        outcomes = [score_run(folder, bench, one, work) for one in evaluations]
+    print_outcomes(outcomes, as_json=as_json)
 
 
 @command_page(
@@ -341,12 +354,13 @@ def _say_how_to_merge(folder: RunFolder, *, quiet: bool) -> None:
         echo(f"when all shards are done: alphabench merge {whole}")
 
 
-def _print_preview(report: Preview, *, as_json: bool) -> None:
+def _print_previews(reports: Sequence[Preview], *, as_json: bool) -> None:
     """Print what would be done; the exit code is the one that the run would have."""
     from rich.console import Console
 
     console = Console()
-    lines = report.lines(console.width if console.is_terminal else None)
-    echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(lines))
-    if report.missing:
-        raise typer.Exit(2 if report.refused else 1)
+    for report in reports:
+        lines = report.lines(console.width if console.is_terminal else None)
+        echo(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(lines))
+    if any(report.missing for report in reports):
+        raise typer.Exit(2 if any(report.refused for report in reports) else 1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -74,10 +74,11 @@ def open_named_benchmark(
     from alphabench import registry
 
     base = name.partition(":")[0].partition("@")[0]
-    if base in registry.BENCHMARKS:
+    if base in registry.BENCHMARKS and not registry.BENCHMARKS[base].takes_prompts:
         raise AlphaBenchError(
             f"{base} has its own prompts and does not take --prompts",
-            hint="leave out --prompts, or take `dvreward`, which is about prompts of yours",
+            hint="leave out --prompts, or take `dvreward` or `metrics`, which are about prompts of "
+            "yours",
         )
     if ":" in name:
         raise AlphaBenchError(
@@ -117,9 +118,9 @@ def benchmark_of_run(
             )
         return bench
     if (kept := folder.read_page(BENCHMARK_FILE)) is not None:
-        from alphabench.benchmarks.file_benchmark import open_kept_benchmark
+        from alphabench.benchmarks import open_portable_benchmark
 
-        return open_kept_benchmark(kept, protocol=protocol)
+        return open_portable_benchmark(kept, protocol=protocol, data=upstream_data())
     if card_id.partition(":")[0].partition("@")[0] not in registry.benchmark_names():
         raise AlphaBenchError(
             f"the run is of {card_id!r}, which no installed package registers",
@@ -255,6 +256,28 @@ def _check_budget(spec: str, budget: float) -> None:
             f"--budget needs the prices of {name!r}",
             hint="add US dollars per million tokens to --judge: ?price_in=0.15&price_out=0.60",
         )
+
+
+def evaluator_specs(spec: str | None, known: Sequence[str]) -> list[str | None]:
+    """The evaluators that an option names, separated by commas; None is the default.
+
+    Args:
+        spec: `name?key=value&...`, or several of them.
+        known: the benchmark's evaluators. Where a part names none of them, the comma belongs to a
+            value, and all of it is one evaluator.
+
+    Raises:
+        AlphaBenchError: one is named twice.
+    """
+    parts = [part.strip() for part in (spec or "").split(",")]
+    names = [part.partition("?")[0] for part in parts]
+    if len(parts) < 2 or not set(names) <= set(known):
+        return [spec]
+    if len(set(parts)) < len(parts):
+        raise AlphaBenchError(
+            f"--evaluator {spec} names an evaluator twice", hint="name each of them once"
+        )
+    return list(parts)
 
 
 def evaluator_spec(spec: str | None, default: str, wording: str | None) -> str:

@@ -84,6 +84,32 @@ def find_weights(
     return WeightsFolder(folder=path, identity=f"{snapshot.repo}@{snapshot.commit}")
 
 
+def find_descriptions(source: str, *, option: str, kind: str) -> WeightsFolder:
+    """Configuration and tokenizer of a hub id or a folder, without its weights.
+
+    Args:
+        source: as the user wrote it, or the default.
+        option: the option that takes a folder instead, for the hint.
+        kind: what it is, for the error: `tokenizer`.
+
+    Raises:
+        WeightsNotFoundError: the hub's files are neither cached nor available.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        files = [path for one in DESCRIPTIONS for path in sorted(folder.glob(one))]
+        return WeightsFolder(folder=folder, identity=digest_files(folder, files))
+    try:
+        snapshot = open_snapshot(source, revision=None, probe="config.json", access=HubAccess())
+        path = snapshot.folder(DESCRIPTIONS)
+    except AlphaBenchError as error:
+        raise WeightsNotFoundError(
+            f"no {kind}: {error.message}",
+            hint=f"connect to the hub once, or give {option}=FOLDER with a copy",
+        ) from error
+    return WeightsFolder(folder=path, identity=f"{snapshot.repo}@{snapshot.commit}")
+
+
 def load_complete(
     model_class: Any, folder: Path, *, dtype: Any, unused: Sequence[str] = (), **settings: Any
 ) -> Any:

@@ -135,17 +135,33 @@ class TransformersClip:
         folder: config.json, model.safetensors, tokenizer files, optional preprocessor_config.json.
         dtype: of the network.
         device: of torch.
+        tokenizer_folder: of tokenizer files that are apart from the model.
+        network: of this dtype, where its weights were read elsewhere.
     """
 
-    def __init__(self, folder: Path, *, dtype: torch.dtype, device: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dtype: torch.dtype,
+        device: str,
+        tokenizer_folder: Path | None = None,
+        network: Any = None,
+    ) -> None:
         import transformers
 
-        network = load_complete(transformers.CLIPModel, folder, dtype=dtype)
+        if network is None:
+            network = load_complete(transformers.CLIPModel, folder, dtype=dtype)
         self._network: Any = network.to(device).eval()
-        self._tokenize: Any = transformers.CLIPTokenizer.from_pretrained(folder)
+        self._tokenize: Any = transformers.CLIPTokenizer.from_pretrained(tokenizer_folder or folder)
         self._context = int(network.config.text_config.max_position_embeddings)
         self._dtype, self._device = dtype, device
         self.framing = _framing(folder, side=int(network.config.vision_config.image_size))
+
+    @property
+    def logit_scale(self) -> float:
+        """The trained factor of cosines, after its exponential."""
+        return float(self._network.logit_scale.detach().float().exp())
 
     def encode_images(self, pixels_N3SS: Tensor) -> Tensor:
         pixels_N3SS = sent(pixels_N3SS, self._device, self._dtype)

@@ -1,0 +1,1 @@
+"""Plain metrics on the user's own prompts."""
