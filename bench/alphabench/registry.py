@@ -135,8 +135,8 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         factory="alphabench.benchmarks.metrics.benchmark:open_metrics",
         listed=("metrics",),
         measures="How much a small model likes images of your own prompts: CLIPScore, PickScore, "
-        "HPSv2.1 or LAION's aesthetic score. One number for each image, of no fixed scale across "
-        "prompts.",
+        "HPSv2.1, ImageReward or LAION's aesthetic score. One number for each image, of no fixed "
+        "scale across prompts.",
         judge_calls={"": "none"},
         takes_prompts=True,
     ),

@@ -220,3 +220,14 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name(tmp_path: Path) -> N
         open_metric("pikscore", device="cpu", data=UpstreamData(cache_dir=tmp_path))
     assert "pickscore" in refused.value.hint
     assert next(iter(METRICS)) == "clipscore"
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_licences_are_stated_with_the_commit_before_anything_is_downloaded(
+    name: str, tmp_path: Path
+) -> None:
+    stated = open_metric(name, device="cpu", data=UpstreamData(cache_dir=tmp_path)).licences
+    assert stated
+    for model, licence in stated.items():
+        assert len(model.partition("@")[2]) == 12
+        assert licence.startswith(("MIT", "Apache-2.0"))

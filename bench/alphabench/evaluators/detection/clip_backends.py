@@ -30,8 +30,8 @@ from alphabench.weights.find import (
 
 _OPENAI_TRANSFORMERS: Final = "openai/clip-vit-large-patch14"
 _OPENAI_OPEN_CLIP: Final = "timm/vit_large_patch14_clip_224.openai"
-_OPENAI_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
-_OPENAI_STD: Final = (0.26862954, 0.26130258, 0.27577711)
+OPENAI_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 _OPEN_CLIP_CONFIG: Final = "open_clip_config.json"
 
 
@@ -242,6 +242,6 @@ def _framing(folder: Path, *, side: int) -> Framing:
     content = json.loads(path.read_text()) if path.is_file() else {}
     return Framing(
         side=side,
-        mean=tuple(content.get("image_mean", _OPENAI_MEAN)),
-        std=tuple(content.get("image_std", _OPENAI_STD)),
+        mean=tuple(content.get("image_mean", OPENAI_MEAN)),
+        std=tuple(content.get("image_std", OPENAI_STD)),
     )

@@ -35,12 +35,12 @@ from alphabench.evaluators.metrics.image_metric import MetricEvaluator, MetricOp
 from alphabench.evaluators.metrics.metric_weights import (
     CLIP_H,
     CLIP_L,
-    LICENCES,
     PICKSCORE,
     ClipWeights,
     OpenClipWeights,
     TensorFile,
     TransformersWeights,
+    licences_of_sources,
     read_pickled_tensors,
 )
 from alphabench.upstream import UpstreamData, pin_of
@@ -213,8 +213,9 @@ class AestheticMetric:
 
     @property
     def licences(self) -> Mapping[str, str]:
-        own = pin_of(PIN).repository
-        return {**self.weights.licences, **({} if self.head else {own: LICENCES[own]})}
+        pin = pin_of(PIN)
+        own = {} if self.head else licences_of_sources(f"{pin.repository}@{pin.commit}")
+        return {**self.weights.licences, **own}
 
     @torch.inference_mode()
     def measure(self, images: Sequence[Image], prompts: Sequence[str]) -> list[float]:

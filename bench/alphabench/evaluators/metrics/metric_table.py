@@ -22,7 +22,7 @@ class MetricEntry:
     opener: str
     """`module:function`, called as `open_metric` does."""
     value_range: tuple[float, float]
-    """The ends of its scale; for a linear head those of the ratings that it was trained on. They
+    """The ends of its scale; for a linear head a range that values do not leave in practice. They
     bound the interval of a group with a single prompt, whose spread is not known."""
 
 
@@ -31,6 +31,10 @@ METRICS: Final[Mapping[str, MetricEntry]] = {
     "clipscore": MetricEntry(opener=f"{_CLIP}:open_clip_score", value_range=(0.0, 2.5)),
     "pickscore": MetricEntry(opener=f"{_CLIP}:open_pick_score", value_range=(-100.0, 100.0)),
     "hpsv2": MetricEntry(opener=f"{_CLIP}:open_hps", value_range=(-1.0, 1.0)),
+    "imagereward": MetricEntry(
+        opener="alphabench.evaluators.metrics.image_reward:open_image_reward",
+        value_range=(-10.0, 10.0),
+    ),
     "aesthetic": MetricEntry(opener=f"{_CLIP}:open_aesthetic", value_range=(0.0, 10.0)),
 }
 """The first is the default."""

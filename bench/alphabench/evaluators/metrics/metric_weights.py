@@ -43,6 +43,7 @@ LICENCES: Final[Mapping[str, str]] = {
     "yuvalkirstain/PickScore_v1": "MIT (of its code; that of the weights is not verified)",
     "xswu/HPSv2": "Apache-2.0 (of its code; that of the weights is not verified)",
     "zai-org/ImageReward": "Apache-2.0 (of its code; that of the weights is not verified)",
+    "google-bert/bert-base-uncased": "Apache-2.0 (not verified)",
     "LAION-AI/aesthetic-predictor": "MIT",
 }
 """Repository -> licence, as far as it is known to this project."""
@@ -50,9 +51,12 @@ _OWN_HINT: Final = "give {option}=FOLDER with a CLIP in the layout of transforme
 
 
 def licences_of_sources(*sources: str) -> dict[str, str]:
-    """Repository -> licence for hub ids; the user's own files are `unknown`."""
-    names = [source.partition("@")[0] for source in sources]
-    return {name: LICENCES.get(name, "unknown") for name in names}
+    """Repository with its commit -> licence for hub ids; the user's own files are `unknown`."""
+    parts = [source.partition("@") for source in sources]
+    return {
+        f"{repository}{at}{commit[:12]}": LICENCES.get(repository, "unknown")
+        for repository, at, commit in parts
+    }
 
 
 class ClipWeights(Protocol):
