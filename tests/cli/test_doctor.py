@@ -37,6 +37,13 @@ def test_weights_that_find_nothing_right_are_a_fault_not_an_absence(
     assert str(finding).startswith("FAILED  evaluator mask2former?")
 
 
+def test_a_metric_is_tested_when_it_is_requested(data: UpstreamData, tmp_path: Path) -> None:
+    clip = tiny_models.save_clip(tmp_path / "clip")
+    (finding,) = check_installation(f"clipscore?clip={clip}", data, device="cpu")
+    assert not finding.healthy
+    assert "the photograph of a" in str(finding)
+
+
 def test_an_evaluator_that_was_requested_and_is_not_here_is_a_fault(data: UpstreamData) -> None:
     (finding,) = check_installation("mmdet", data, device="cpu")
     assert not finding.healthy

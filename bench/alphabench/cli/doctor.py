@@ -13,6 +13,7 @@ from alphabench import registry
 from alphabench.benchmarks import open_benchmark
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.options import split_spec
+from alphabench.evaluators.metrics.metric_table import METRICS
 from alphabench.runs.self_test import require_self_test
 from alphabench.upstream import UpstreamData, pinned_names
 from alphabench.weights.find import WeightsNotFoundError
@@ -91,7 +92,8 @@ def check_installation(
         device: where the self-tests run.
     """
     if evaluator is not None:
-        name, known = split_spec(evaluator)[0], {*registry.known("evaluator"), *ANSWERERS}
+        name = split_spec(evaluator)[0]
+        known = {*registry.known("evaluator"), *ANSWERERS, *METRICS}
         if name not in known:
             raise unknown_name("evaluator", name, known)
         yield _self_test(evaluator, data, device, optional=False)
@@ -142,7 +144,8 @@ def _self_test(spec: str, data: UpstreamData, device: str, *, optional: bool) ->
     """A model that is not here may be `optional`; one that is here and wrong is a fault."""
     subject = f"evaluator {spec}"
     try:
-        benchmark = ANSWERERS.get(split_spec(spec)[0], TESTED_WITH)
+        name = split_spec(spec)[0]
+        benchmark = "metrics" if name in METRICS else ANSWERERS.get(name, TESTED_WITH)
         evaluator = open_benchmark(benchmark, data=data).evaluator(spec, device=device)
         tested = evaluator.identity.get("self_test", "on")  # reads the weights: they must be here
         if tested == "off":
