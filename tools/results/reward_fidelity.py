@@ -18,13 +18,13 @@ from typing import Any, Final
 
 from alphabench import evaluate
 from alphabench.core.writing import replace_file
+from alphabench.judges.nano_judge import open_nano_judge
 from alphabench.reports.reward_images import read_reward_images
 from tools.results.judge_logits import KeptAnswers, ask_all
 from tools.results.judge_strengths import NOISE_SEED, attainable_tau, measure_strengths
 from tools.results.reward_fidelity_page import CHECKPOINT, fidelity_page
 
 SEEDS: Final = (0, 1, 2)
-ANSWERS: Final = "answers.jsonl"
 _ESTIMATE: Final = {"value", "low", "high", "n_samples"}
 
 
@@ -42,18 +42,29 @@ def main() -> None:
     content = {
         "estimates": "value, low, high, prompts",
         "checkpoint": CHECKPOINT,
+        "judge": nano_weights(),
         "noise_seed": NOISE_SEED,
         "tau_ceiling": asdict(ceiling),
         "strengths": [result.to_json() for result in results],
     }
     replace_file(chosen.out / "results.json", json.dumps(compact(content)) + "\n")
-    replace_file(chosen.out / "README.md", fidelity_page(results, ceiling))
+    replace_file(chosen.out / "README.md", fidelity_page(results, ceiling, judge=nano_weights()))
     print(chosen.out / "README.md")
+
+
+def nano_weights() -> str:
+    """The digest of the judge's weights, of this installation."""
+    return open_nano_judge("", options={}, device="cpu").identity["model"]
+
+
+def answers_file(work: Path) -> Path:
+    """Where the answers of this judge are kept; those of other weights have files of their own."""
+    return work / f"answers-{nano_weights().removeprefix('sha256:')[:12]}.jsonl"
 
 
 def kept_answers(work: Path, *, limit: int | None = None) -> list[KeptAnswers]:
     """The answers in the folder; generates, scores and asks where there are none."""
-    kept = work / ANSWERS
+    kept = answers_file(work)
     if not kept.exists():
         for seed in SEEDS:
             evaluate(

@@ -37,8 +37,8 @@ LIMITS = (
 )
 
 
-def fidelity_page(results: Sequence[StrengthResult], ceiling: Estimate) -> str:
-    """The whole page."""
+def fidelity_page(results: Sequence[StrengthResult], ceiling: Estimate, *, judge: str) -> str:
+    """The whole page; `judge` is the digest of its weights."""
     first = next(iter(results[0].rewards.values()))[ALL_TASKS]
     parts = [
         "# What a reward knows",
@@ -52,7 +52,8 @@ def fidelity_page(results: Sequence[StrengthResult], ceiling: Estimate) -> str:
         "within the images of a prompt only, as a training compares them. "
         f"{first.n_ordered} prompts have right and wrong images; the others have no order and are "
         "left out of pairs right and tau-b.",
-        "Judges: the nano judge as it is (noise 0), and the same with normal noise on its log-odds "
+        f"Judges: the nano judge (weights `{judge[:19]}`) as it is (noise 0), and the same with "
+        "normal noise on its log-odds "
         f"(`tools/results/judge_strengths.py` says how; {CALLS} noisy calls, seed "
         f"{NOISE_SEED}). A noisy judge's number is that of one call, in the mean "
         "over these calls.",

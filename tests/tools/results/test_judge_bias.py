@@ -14,7 +14,7 @@ from tools.results import judge_bias
 from tools.results.judge_bias import REWARDS, measure_bias
 from tools.results.judge_bias_page import bias_findings, bias_page
 from tools.results.judge_strengths import measure_strengths
-from tools.results.reward_fidelity import ANSWERS
+from tools.results.reward_fidelity import answers_file
 
 QUICK = Bootstrap(replicates=100)
 KEPT = answers(8)
@@ -68,7 +68,7 @@ def test_what_is_said_follows_the_intervals() -> None:
 def test_the_page_is_written_from_what_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / ANSWERS).write_text("".join(json.dumps(one.to_json()) + "\n" for one in KEPT))
+    answers_file(tmp_path).write_text("".join(json.dumps(one.to_json()) + "\n" for one in KEPT))
     (tmp_path / judge_bias.BRIGHTNESS).write_text(json.dumps(BRIGHT))
     judge_bias.main([str(tmp_path), "--out", str(tmp_path / "out")])
     assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "README.md")

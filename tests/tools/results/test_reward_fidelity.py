@@ -139,7 +139,7 @@ def test_the_page_is_written_from_kept_answers_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [json.dumps(one.to_json()) + "\n" for one in answers(2)]
-    (tmp_path / reward_fidelity.ANSWERS).write_text("".join(lines))
+    reward_fidelity.answers_file(tmp_path).write_text("".join(lines))
     out = tmp_path / "out"
     monkeypatch.setattr("sys.argv", ["reward_fidelity", str(tmp_path), "--out", str(out)])
     reward_fidelity.main()
@@ -148,4 +148,13 @@ def test_the_page_is_written_from_kept_answers_alone(
     assert "## Paired differences" in page
     assert "| DVReward - holistic, mean of 3" in page
     content = json.loads((out / "results.json").read_text())
+    assert content["judge"][:19] in page
     assert [one["noise"] for one in content["strengths"]] == [0.0, 2.0, 4.0, 8.0]
+
+
+def test_answers_of_other_weights_of_the_judge_are_not_taken_for_those_of_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = reward_fidelity.answers_file(tmp_path)
+    monkeypatch.setattr(reward_fidelity, "nano_weights", lambda: "sha256:" + "5" * 64)
+    assert reward_fidelity.answers_file(tmp_path) == tmp_path / "answers-555555555555.jsonl" != mine

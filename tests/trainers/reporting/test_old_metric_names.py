@@ -12,7 +12,7 @@ from alphatrainers.reporting.metric_names import metric_of
 from alphatrainers.reporting.old_metric_names import values_of_version_1
 
 ROOT = Path(__file__).parents[3]
-PUBLISHED = sorted(path.parent for path in ROOT.glob("docs/results/*/*/metrics.jsonl"))
+PUBLISHED = sorted(path.parent for path in ROOT.glob("docs/results/earlier/*/*/metrics.jsonl"))
 
 NAMES = {
     "reward/total": "reward/mean",
