@@ -14,6 +14,7 @@ from alphabench.benchmarks.dpg.questions import DpgJudgeOptions
 from alphabench.benchmarks.edit_marks import EditJudgeOptions
 from alphabench.benchmarks.gedit.viescore import VieOptions
 from alphabench.benchmarks.geneval2.questions import GenEval2Options
+from alphabench.benchmarks.longtext.questions import LongTextOptions
 from alphabench.benchmarks.tiif.questions import TiifJudgeOptions
 from alphabench.benchmarks.wise.questions import WiseOptions
 from alphabench.evaluators.detection.detection_evaluator import Selection
@@ -52,6 +53,7 @@ EVALUATOR_TABLES: dict[str, tuple[type, ...]] = {
     "DPG-Bench": (DpgJudgeOptions,),
     "GenEval 2": (GenEval2Options,),
     "T2I-CoReBench": (CoreBenchOptions,),
+    "LongText-Bench": (LongTextOptions,),
     "WISE": (WiseOptions,),
     "GEdit-Bench": (VieOptions,),
     "ImgEdit-Bench": (EditJudgeOptions,),

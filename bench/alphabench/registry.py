@@ -140,6 +140,20 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         judge_calls={"": "none"},
         takes_prompts=True,
     ),
+    "longtext": BenchmarkEntry(
+        factory="alphabench.benchmarks.longtext.benchmark:open_longtext",
+        listed=("longtext:en", "longtext:zh", "longtext:mini"),
+        official_formats={
+            "": "alphabench.benchmarks.longtext.official_files:OFFICIAL",
+            "zh": "alphabench.benchmarks.longtext.official_files:OFFICIAL_ZH",
+            "mini": "alphabench.benchmarks.longtext.official_files:OFFICIAL_MINI",
+        },
+        folder_layout="alphabench.benchmarks.longtext.official_files:LAYOUT",
+        measures="Whether long texts are written as a prompt asks for them: signs, slides, posters "
+        "and five more kinds. A judge writes down what it reads, and the words are counted.",
+        prompts={"longtext:en": 160, "longtext:zh": 160, "longtext:mini": 16},
+        judge_calls={"": "640", "longtext:mini": "252"},
+    ),
     "rise": BenchmarkEntry(
         factory="alphabench.benchmarks.rise.benchmark:open_rise",
         listed=("rise", "rise:64", "rise:mini"),

@@ -9,7 +9,10 @@ import pytest
 from alphabench.benchmarks.mini_split import mini_bytes, mini_source, pinned_source
 from alphabench.upstream import pin_of
 
-MINIS = ("corebench", "dpg", "gedit", "geneval", "geneval2", "imgedit", "rise", "tiif", "wise")
+MINIS = (
+    "corebench", "dpg", "gedit", "geneval", "geneval2",
+    "imgedit", "longtext", "rise", "tiif", "wise",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("benchmark", MINIS)

@@ -22,7 +22,10 @@ from tests.cli.conftest import Shell
 from tests.support.judge_server import Call, JudgeServer, Say, error, serving
 from tests.support.truth import replies, scores
 
-JUDGED = ("tiif", "dpg", "geneval2", "corebench", "wise", "gedit", "imgedit", "rise", "dvreward")
+JUDGED = (
+    "tiif", "dpg", "geneval2", "corebench", "longtext", "wise",
+    "gedit", "imgedit", "rise", "dvreward",
+)  # fmt: skip
 MAXIMUM = dict.fromkeys(JUDGED, 1.0) | {"gedit": 10.0, "imgedit": 5.0}
 KEY = "sk-a-key-that-nobody-may-ever-find-anywhere-0123456789"
 THEIRS = {"tiif": "eval_results", "dpg": "results.txt", "imgedit": "average_score.json"}

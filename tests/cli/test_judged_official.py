@@ -38,6 +38,7 @@ PINS = (
     "dpg",
     "geneval2",
     "corebench",
+    "longtext",
     "imgedit",
     "imgedit-judge",
     "rise",
@@ -236,6 +237,38 @@ def test_a_part_of_corebench_is_judged_and_comes_back_from_its_own_files(
     assert official["headline"]["value"] == found["headline"]["value"]
     text = here("summarise", "corebench", "--official", "theirs", code=1).out
     assert f"mean of 12 dimensions: {found['headline']['value']}" in text
+
+
+@pytest.mark.parametrize(("language", "limit"), [("en", 160), ("zh", 24)])
+def test_long_texts_are_read_and_come_back_from_upstreams_rows(
+    here: Shell, data: UpstreamData, language: str, limit: int
+) -> None:
+    samples = chosen(f"longtext:{language}", data, limit)
+    noises(here.folder / "pictures", [f"{s.id}_{n}.png" for s in samples for n in range(1, 5)])
+    # The first image of each prompt has its last piece of text missing, if there are several.
+    table = {
+        f"{s.id}/{n}": {"text": "\n".join(s.facts["text"][: -1 if n == 0 else None]) or "x"}
+        for s in samples
+        for n in range(4)
+    }
+    (here.folder / "table.json").write_text(json.dumps(table))
+    found = here(
+        "run", f"longtext:{language}", "--ckpt", "images:pictures", "--layout", "longtext",
+        "--wording", "own", "--judge", "scripted:table.json", "--out", "run", "--json",
+        "--limit", str(limit),
+    ).json  # fmt: skip
+    assert found["statuses"] == {"scored": 4 * limit}
+    assert (len(found["groups"]), found["partial"]) == (8, limit < 160)
+    assert 0.8 < found["headline"]["value"] < 1.0
+    assert set(found["extras"]) == {"short texts", "long texts", "mean over images"}
+    here("summarise", "run", "--export", "theirs")
+    rows = (here.folder / "theirs" / "results.jsonl").read_text().splitlines()
+    assert len(rows) == 4 * limit
+    words = ("summarise", f"longtext:{language}", "--official", "theirs")
+    official = here(*words, "--json").json
+    assert official["headline"] == found["headline"]
+    assert official["groups"] == found["groups"]
+    assert f"Text Score: {found['headline']['value']:.4f}" in here(*words).out
 
 
 def values_of(report: Any) -> dict[str, float]:

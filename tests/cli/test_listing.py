@@ -30,8 +30,8 @@ def test_every_kind_of_checkpoint_is_described() -> None:
     [
         (
             "judge",
-            "corebench, dpg, gedit, geneval2, imgedit, rise, tiif:testmini, tiif:test, tiif:mini, "
-            "wise",
+            "corebench, dpg, gedit, geneval2, imgedit, longtext, rise, tiif:testmini, tiif:test, "
+            "tiif:mini, wise",
         ),
         ("mplug", "dpg"),
         ("ocr", "tiif:testmini-text, tiif:test-text"),

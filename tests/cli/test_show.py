@@ -54,9 +54,10 @@ def test_the_numbers_of_prompts_are_those_of_the_official_data(
     tmp_path: Path, shared: Path
 ) -> None:
     data = UpstreamData(cache_dir=tmp_path)
-    for pin in ("corebench", "geneval", "geneval-long", "geneval2", "tiif", "wise", "wise-legacy"):
+    pins = ("corebench", "geneval", "geneval-long", "geneval2", "longtext", "tiif", "wise")
+    for pin in (*pins, "wise-legacy"):
         data.fetch(pin, source=shared / "upstream")
-    for base in ("corebench", "geneval", "geneval2", "tiif", "wise"):
+    for base in ("corebench", "geneval", "geneval2", "longtext", "tiif", "wise"):
         for name, known in registry.benchmark_entry(base).prompts.items():
             assert len(open_benchmark(name, data=data).samples()) == known, name
 

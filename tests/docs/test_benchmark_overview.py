@@ -35,6 +35,9 @@ def n_questions(benchmark: Benchmark) -> int:
             return 2 * len(samples)
         case "rise":  # all are asked about the edit, and all but the logical ones about the look
             return sum(1 + (sample.group != "logical_reasoning") for sample in samples)
+        case "longtext":  # the one verdict on an image comes from a question for each word
+            n_words = sum(len(sample.facts["questions"]) for sample in samples)
+            return n_words * benchmark.card.images_per_sample
         case "dvreward":
             return sum(len(questions_of(sample).questions) for sample in samples)
     per_image = sum(len(benchmark.questions(sample)) for sample in samples)

@@ -213,6 +213,8 @@ def test_licences_are_known_before_anything_is_downloaded() -> None:
         ("wise@legacy:mini", []),
         ("corebench", ["corebench", "corebench-judge"]),
         ("corebench:mini", []),
+        ("longtext:zh", ["longtext", "longtext-judge"]),
+        ("longtext:mini", []),
         ("geneval2", ["geneval2", "geneval2-judge"]),
         ("geneval2:mini", []),
         ("gedit:cn", ["gedit-judge"]),

@@ -6,7 +6,8 @@ This package contains none of upstream's texts. Knows no benchmark: each benchma
 and the string that it needs.
 
 Strings are found by name: `NAME` for a module's, `function.NAME` for those inside a function,
-`Class.method.NAME`; a second string of one name is `NAME#2`.
+`Class.method.NAME`, and `Class.method.self.NAME` for an attribute; a second string of one name is
+`NAME#2`.
 """
 
 from __future__ import annotations
@@ -210,7 +211,8 @@ def _scopes(
     bound: Counter[str] = Counter(_arguments(node))
     for child in _within(node, inner):
         if isinstance(child, ast.Assign):
-            assigned += [(t.id, child.value) for t in child.targets if isinstance(t, ast.Name)]
+            named = ((_target_name(target), child.value) for target in child.targets)
+            assigned += [(name, value) for name, value in named if name]
         elif isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name):
             assigned += [(child.target.id, child.value)] if child.value is not None else []
         elif isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
@@ -225,6 +227,16 @@ def _scopes(
     yield _Scope(path=path, assigned=assigned, dicts=dicts, calls=calls, names=names)
     for name, child in inner:
         yield from _scopes(child, f"{path}.{name}" if path else name, names)
+
+
+def _target_name(target: ast.expr) -> str:
+    """`NAME`, or `self.NAME`, which no expression finds as a name; empty for all else."""
+    match target:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=ast.Name(id="self"), attr=name):
+            return f"self.{name}"
+    return ""
 
 
 def _arguments(node: ast.AST) -> list[str]:

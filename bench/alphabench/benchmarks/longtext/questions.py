@@ -1,0 +1,157 @@
+"""LongText-Bench's question to a judge: what text is in the image?
+
+Upstream's wording is read at run time from its pinned script; the project's own is another
+measurement. The synthetic scenes of `mini` have no writing: their objects and colours stand for
+the words, and the judge is asked about each of them with yes or no.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from alphabench.benchmarks.judged import needed_judge
+from alphabench.core.files import well_formed
+from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence, verdict_from
+from alphabench.judges.transcription import TextMatch, Transcription, Unit, transcribed
+from alphabench.judges.yesno import OWN_TEMPLATE, YesNoText
+from alphabench.questions import Answer, ImagePart, Judge, Question, ReplySampling
+from alphabench.types import GeneratedImage, ProtocolName, Verdict
+from alphabench.upstream import UpstreamData, templates
+
+QUESTION: Final = "text"
+"""The id of the one verdict on an image: the share of its text that is there."""
+TRANSCRIPTION: Final = "transcription"
+"""What the judge read, in a verdict's detail."""
+SCRIPT: Final = "textbench/evaluate_text_reward.py"
+OWN: Final = (
+    "Write down every piece of writing in this image, once each and exactly as it stands there, "
+    "and nothing else. If there is none, write a single dash."
+)
+_CONSTANT: Final = "ImageEvaluator.__init__.self.qwen_prompt"
+_SAMPLING: Final = ReplySampling(max_tokens=1024, temperature=None)
+"""As upstream's `generate`: with the checkpoint's own generation settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongTextOptions:
+    """Options of the evaluator `judge`."""
+
+    wording: Literal["auto", "official", "own"] = "auto"
+    """auto: own for `mini`, official for upstream's data."""
+
+
+def official_wording(data: UpstreamData) -> str:
+    """Upstream's instruction; AlphaBenchError where its script is not fetched."""
+    return parse_wording(templates.read_script(data, "longtext-judge", SCRIPT))
+
+
+def parse_wording(source: bytes) -> str:
+    """The instruction in `evaluate_text_reward.py`; AlphaBenchError where there is none."""
+    found = templates.constants_of(source).get(_CONSTANT)
+    if not found:
+        raise templates.changed(SCRIPT, f"it has no {_CONSTANT.rpartition('.')[2]}")
+    return found
+
+
+def open_longtext_judge(
+    judge: Judge | None, wording: str | None, unit: Unit, protocol: ProtocolName
+) -> JudgeEvaluator:
+    """The evaluator with the official instruction, or ours for None; AlphaBenchError: no judge."""
+    judge = needed_judge(judge, benchmark="longtext")
+    text = OWN if wording is None else wording
+    name = "own" if wording is None else "official"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    ask = _Ask(text=text, unit=unit, strict=protocol == "strict")
+    return JudgeEvaluator(
+        judge=judge,
+        questions_about=ask,
+        score=_read_text,
+        identity={**ask.format_for("a").identity, "wording": f"{name}:{digest}"},
+    )
+
+
+def open_object_judge(judge: Judge | None) -> JudgeEvaluator:
+    """The evaluator of `mini`, where objects stand for words; AlphaBenchError without a judge."""
+    judge = needed_judge(judge, benchmark="longtext")
+    answer_format = YesNoText()
+    return JudgeEvaluator(
+        judge=judge,
+        questions_about=_AskAboutObjects(answer_format),
+        score=_named_words,
+        identity={**answer_format.identity, "words": "objects, asked one by one"},
+    )
+
+
+def wanted_text(facts: Mapping[str, Any]) -> str:
+    """The text that should be in an image: its pieces, joined by a blank as upstream does."""
+    return " ".join(facts["text"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ask:
+    text: str
+    unit: Unit
+    strict: bool
+
+    def format_for(self, target: str) -> Transcription:
+        return Transcription(text=target, unit=self.unit, strict=self.strict)
+
+    def __call__(self, image: GeneratedImage) -> list[Question]:
+        return [
+            Question(
+                image_id=image.id,
+                id=QUESTION,
+                parts=(ImagePart.of(image), self.text),
+                sampling=_SAMPLING,
+                answer_format=self.format_for(wanted_text(image.request.sample.facts)),
+            )
+        ]
+
+
+def _read_text(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
+    """The one verdict, with the transcription as upstream's files have it."""
+    (answer,) = answers
+    detail: dict[str, Any] = {"text": wanted_text(image.request.sample.facts)}
+    if answer.values is not None and answer.reply is not None:
+        detail |= dict(zip(TextMatch._fields, map(int, answer.values[1:]), strict=True))
+        detail[TRANSCRIPTION] = well_formed(transcribed(answer.reply.text))
+    return [verdict_from(answer, detail=detail)]
+
+
+@dataclass(frozen=True, slots=True)
+class _AskAboutObjects:
+    answer_format: YesNoText
+
+    def __call__(self, image: GeneratedImage) -> list[Question]:
+        return [
+            Question(
+                image_id=image.id,
+                id=str(index),
+                parts=(ImagePart.of(image), OWN_TEMPLATE.replace("{question}", question)),
+                sampling=self.answer_format.sampling,
+                answer_format=self.answer_format,
+            )
+            for index, question in enumerate(image.request.sample.facts["questions"])
+        ]
+
+
+def _named_words(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
+    """One verdict from all answers about an image; without one of them it has no value."""
+    text = wanted_text(image.request.sample.facts)
+    for answer in answers:
+        if answer.values is None:
+            question = {"question": answer.question.id, "text": text}
+            return [verdict_from(answer, question_id=QUESTION, detail=question)]
+    pairs = zip(text.split(), answers, strict=True)
+    words = [word for word, answer in pairs if answer.values and answer.values[0] == 1.0]
+    detail = {**evidence(answers[-1]), "reply": " ".join(words), "text": text}
+    detail |= {TRANSCRIPTION: " ".join(words), "matched": len(words), "expected": len(answers)}
+    share = len(words) / len(answers)
+    return [
+        Verdict(
+            image_id=image.id, question_id=QUESTION, value=share, status="scored", detail=detail
+        )
+    ]
