@@ -139,7 +139,9 @@ _REFINEMENTS: Final = (
         healthy="their distance grows from its value at the first step, which is above 0 in any"
         " case where the worst of several images is refined (`choose: worst`)",
         unhealthy="`refined` falls below `initial`: refining makes images worse. Both rise alike:"
-        " the model got better in one pass",
+        " the model got better in one pass, and their distance cannot show whether it refines"
+        " better;"
+        " refine the same images at every point (`refine_from: start`)",
         condition="by the task srr",
     ),
     Metric(
