@@ -19,12 +19,12 @@ from alphagrpo.holistic import holistic_questions
 from tools.results.biased_judge import (
     BrightnessBias,
     open_biased_judge,
-    reply_of,
     with_grades_shifted,
-    with_yes_shifted,
 )
 from tools.results.image_brightness import brightness_of
 from tools.results.judge_logits import GradeLogits
+from tools.results.noisy_judge import LogOddsNoise, open_noisy_judge
+from tools.results.shifted_judge import reply_of, with_yes_shifted
 
 DARK, BRIGHT = (30, 10, 60), (250, 250, 240)
 
@@ -137,7 +137,35 @@ def test_other_questions_and_impossible_strengths_are_refused(
         question_id="0",
         answer_format=YesNoText(),
     )
-    with pytest.raises(AlphaBenchError, match="no bias for YesNoText"):
+    with pytest.raises(AlphaBenchError, match="no shift is known for YesNoText"):
         list(open_biased_judge(1.0).ask([asked]))
     with pytest.raises(AlphaBenchError, match="strength is finite"):
         open_biased_judge(math.nan)
+
+
+def test_noise_is_one_of_each_question_about_each_image(shown: dict[str, ImagePart]) -> None:
+    asked = questions(shown)
+    first = by_image(list(open_noisy_judge(8.0).ask(asked)))
+    again = by_image(list(open_noisy_judge(8.0).ask(asked[::-1])))
+    assert first == pytest.approx(again, abs=1e-6)
+    others = by_image(list(open_noisy_judge(8.0, seed=1).ask(asked)))
+    assert any(abs(others[key] - value) > 1e-3 for key, value in first.items())
+
+
+def test_noise_has_its_standard_deviation_between_yes_and_no_and_between_candidates() -> None:
+    shift = LogOddsNoise(noise=4.0)
+    made = [
+        holistic_questions(str(n), ImagePart(path=Path("x.png"), sha256=str(n)), "a book")[0]
+        for n in range(4000)
+    ]
+    assert np.std([shift.of_yes(one) for one in made]) == pytest.approx(4.0, rel=0.05)
+    pairs = np.array([shift.of_candidates(one, (1.0, 0.0), "grade") for one in made])
+    assert np.std(pairs[:, 0] - pairs[:, 1]) == pytest.approx(4.0, rel=0.05)
+
+
+def test_without_noise_it_answers_as_the_nano_judge_does(shown: dict[str, ImagePart]) -> None:
+    asked = questions(shown)
+    plain = by_image(list(open_nano_judge("", options={}, device="cpu").ask(asked)))
+    assert by_image(list(open_noisy_judge(0.0).ask(asked))) == pytest.approx(plain, abs=1e-6)
+    with pytest.raises(AlphaBenchError, match="noise is finite"):
+        open_noisy_judge(-1.0)
