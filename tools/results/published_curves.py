@@ -1,6 +1,6 @@
 """python -m tools.results.published_curves: makes charts anew from the published results.
 
-    docs/results/NAME/comparison.svg    all trainings of a report
+    docs/results/earlier/NAME/comparison.svg    all trainings of a report
     docs/images/training_curve.svg      two of them, for the README
 
 Reads the logs that `tools.results` published; run folders are not needed. Equal logs give equal
@@ -21,12 +21,12 @@ from alphatrainers.reporting.svg import Chart, Line, svg
 from tools.results.image_panels import comparison_figure
 from tools.results.reading import Finished, without_gaps
 
-RESULTS: Final = Path("docs", "results")
+RESULTS: Final = Path("docs", "results", "earlier")
 README_CURVE: Final = Path("docs", "images", "training_curve.svg")
 
 
 class PublishedReport(NamedTuple):
-    """A folder of `docs/results`."""
+    """A folder of `docs/results/earlier`."""
 
     runs: tuple[str, ...]
     """In the order of its tables."""
