@@ -22,7 +22,7 @@ from alphabench.questions import Question
 from alphagrpo.holistic import HIGHEST
 from tools.results.image_brightness import brightness_of
 from tools.results.judge_logits import GRADES, GradeLogits
-from tools.results.shifted_judge import ShiftedJudge, image_of
+from tools.results.shifted_judge import ShiftedJudge, asked_image
 
 CENTRE: Final = 0.58
 """Brightness without a bias: the mean of the untrained model's images for development prompts."""
@@ -56,7 +56,7 @@ class BrightnessBias:
 
     def of_yes(self, question: Question) -> float:
         """See `shifted_judge.LogOddsShift`."""
-        return self.log_odds(brightness_of(image_of(question).path))
+        return self.log_odds(brightness_of(asked_image(question).path))
 
     def of_candidates(
         self, question: Question, merits: Sequence[float], _what: Literal["reason", "grade"]

@@ -20,7 +20,7 @@ import numpy as np
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.nano_judge import open_nano_judge
 from alphabench.questions import Question
-from tools.results.shifted_judge import ShiftedJudge, image_of
+from tools.results.shifted_judge import ShiftedJudge, asked_image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class LogOddsNoise:
 
     def _generator(self, question: Question, what: str) -> np.random.Generator:
         words = [part for part in question.parts if isinstance(part, str)]
-        content = "\0".join([str(self.seed), what, image_of(question).sha256, *words])
+        content = "\0".join([str(self.seed), what, asked_image(question).sha256, *words])
         digest = hashlib.sha256(content.encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 

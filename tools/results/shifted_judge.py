@@ -159,7 +159,7 @@ def reply_of(name: str, *, reason: int, grade: int) -> str:
     return templates.CONSISTENCY_ANSWER.filled(words, str(grade))
 
 
-def image_of(question: Question) -> ImagePart:
+def asked_image(question: Question) -> ImagePart:
     """The one image that a question is about."""
     (shown,) = [part for part in question.parts if isinstance(part, ImagePart)]
     return shown
