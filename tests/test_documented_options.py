@@ -16,6 +16,7 @@ from alphabench.benchmarks.gedit.viescore import VieOptions
 from alphabench.benchmarks.geneval2.questions import GenEval2Options
 from alphabench.benchmarks.longtext.questions import LongTextOptions
 from alphabench.benchmarks.tiif.questions import TiifJudgeOptions
+from alphabench.benchmarks.unigenbench.questions import UniGenBenchOptions
 from alphabench.benchmarks.wise.questions import WiseOptions
 from alphabench.evaluators.detection.detection_evaluator import Selection
 from alphabench.evaluators.detection.mask2former.hub_detector import Mask2FormerOptions
@@ -54,6 +55,7 @@ EVALUATOR_TABLES: dict[str, tuple[type, ...]] = {
     "GenEval 2": (GenEval2Options,),
     "T2I-CoReBench": (CoreBenchOptions,),
     "LongText-Bench": (LongTextOptions,),
+    "UniGenBench++": (UniGenBenchOptions,),
     "WISE": (WiseOptions,),
     "GEdit-Bench": (VieOptions,),
     "ImgEdit-Bench": (EditJudgeOptions,),

@@ -38,6 +38,8 @@ class ImagePart:
     within: int | None = None
     """Encoded as jpeg in its own proportions, scaled down to at most so many pixels a side, as it
     is stored: without its EXIF orientation."""
+    quality: int | None = None
+    """Of the jpeg, as it is stored: without its EXIF orientation; None takes Pillow's default."""
     verified_state: FileState | None = None
     """As of a generated image; no part of the question's digest."""
 
@@ -165,7 +167,8 @@ class Question:
 def _image_content(image: ImagePart) -> list[Any]:
     rotated = ["turned"] if image.exif_rotated else []
     bounded = [f"within {image.within}"] if image.within is not None else []
-    return [image.sha256, image.encoding, image.size, *rotated, *bounded]
+    graded = [f"quality {image.quality}"] if image.quality is not None else []
+    return [image.sha256, image.encoding, image.size, *rotated, *bounded, *graded]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

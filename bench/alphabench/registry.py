@@ -191,6 +191,34 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
             "tiif:mini": "154",
         },
     ),
+    "unigenbench": BenchmarkEntry(
+        factory="alphabench.benchmarks.unigenbench.benchmark:open_unigenbench",
+        listed=(
+            "unigenbench:en",
+            "unigenbench:zh",
+            "unigenbench:en-long",
+            "unigenbench:zh-long",
+            "unigenbench:mini",
+        ),
+        official_formats={
+            "": "alphabench.benchmarks.unigenbench.official_files:OFFICIAL",
+            "zh": "alphabench.benchmarks.unigenbench.official_files:OFFICIAL_ZH",
+            "en-long": "alphabench.benchmarks.unigenbench.official_files:OFFICIAL_EN_LONG",
+            "zh-long": "alphabench.benchmarks.unigenbench.official_files:OFFICIAL_ZH_LONG",
+        },
+        folder_layout="alphabench.benchmarks.unigenbench.official_files:LAYOUT",
+        measures="Whether an image meets what its prompt tests: 27 kinds of test points in 10 "
+        "dimensions, from style to logical reasoning. A judge scores all test points of an image "
+        "at once.",
+        prompts={
+            "unigenbench:en": 600,
+            "unigenbench:zh": 600,
+            "unigenbench:en-long": 599,
+            "unigenbench:zh-long": 600,
+            "unigenbench:mini": 24,
+        },
+        judge_calls={"": "2,400", "unigenbench:en-long": "2,396", "unigenbench:mini": "192"},
+    ),
     "wise": BenchmarkEntry(
         factory="alphabench.benchmarks.wise.benchmark:open_wise",
         listed=("wise@verified", "wise@legacy", "wise:mini"),

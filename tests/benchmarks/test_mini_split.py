@@ -11,7 +11,7 @@ from alphabench.upstream import pin_of
 
 MINIS = (
     "corebench", "dpg", "gedit", "geneval", "geneval2",
-    "imgedit", "longtext", "rise", "tiif", "wise",
+    "imgedit", "longtext", "rise", "tiif", "unigenbench", "wise",
 )  # fmt: skip
 
 

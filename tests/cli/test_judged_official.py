@@ -42,6 +42,7 @@ PINS = (
     "imgedit",
     "imgedit-judge",
     "rise",
+    "unigenbench",
 )
 
 
@@ -407,3 +408,33 @@ def test_edits_of_nine_types_are_judged_officially_and_come_back_from_upstreams_
         assert official["extras"]["mean of edits"]["value"] == pytest.approx(
             found["extras"]["mean of edits"]["value"], abs=1e-12
         )
+
+
+@pytest.mark.parametrize("name", ["unigenbench:en", "unigenbench:zh-long"])
+def test_a_part_of_unigenbench_is_judged_and_comes_back_from_its_own_files(
+    here: Shell, data: UpstreamData, name: str
+) -> None:
+    samples = chosen(name, data, 16)
+    pictures = [f"{sample.id}_{n}.png" for sample in samples for n in range(4)]
+    noises(here.folder / "pictures", pictures, side=2)
+    # The first image of each prompt has no list, the others miss their first test point.
+    table = {}
+    for sample in samples:
+        n_points = len(sample.facts["points"])
+        lists = f"<analysis>{['so'] * n_points}</analysis>", [0, *[1] * (n_points - 1)]
+        reply = f"{lists[0]}\n<score>{lists[1]}</score>"
+        for n in range(4):
+            table[f"{sample.id}/{n}"] = {"points": reply if n else "none"}
+    (here.folder / "table.json").write_text(json.dumps(table))
+    found = here(
+        "run", name, "--ckpt", "images:pictures", "--layout", "unigenbench", "--wording", "own",
+        "--judge", "scripted:table.json", "--out", "run", "--json", "--limit", "16", code=1,
+    ).json  # fmt: skip
+    n_points = sum(len(sample.facts["points"]) for sample in samples)
+    assert found["statuses"] == {"scored": 3 * n_points, "unparsed": n_points}
+    assert found["extras"]["pooled"]["value"] == pytest.approx((n_points - 16) / n_points)
+    here("summarise", "run", "--export", "theirs", code=1)
+    official = here("summarise", name, "--official", "theirs/results", "--json", code=1).json
+    assert values_of(official) == values_of(found)
+    assert official["statuses"] == found["statuses"]
+    assert official["split"] == name.partition(":")[2]

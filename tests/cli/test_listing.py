@@ -31,7 +31,7 @@ def test_every_kind_of_checkpoint_is_described() -> None:
         (
             "judge",
             "corebench, dpg, gedit, geneval2, imgedit, longtext, rise, tiif:testmini, tiif:test, "
-            "tiif:mini, wise",
+            "tiif:mini, unigenbench, wise",
         ),
         ("mplug", "dpg"),
         ("ocr", "tiif:testmini-text, tiif:test-text"),

@@ -55,9 +55,9 @@ def test_the_numbers_of_prompts_are_those_of_the_official_data(
 ) -> None:
     data = UpstreamData(cache_dir=tmp_path)
     pins = ("corebench", "geneval", "geneval-long", "geneval2", "longtext", "tiif", "wise")
-    for pin in (*pins, "wise-legacy"):
+    for pin in (*pins, "unigenbench", "wise-legacy"):
         data.fetch(pin, source=shared / "upstream")
-    for base in ("corebench", "geneval", "geneval2", "longtext", "tiif", "wise"):
+    for base in ("corebench", "geneval", "geneval2", "longtext", "tiif", "unigenbench", "wise"):
         for name, known in registry.benchmark_entry(base).prompts.items():
             assert len(open_benchmark(name, data=data).samples()) == known, name
 

@@ -217,6 +217,8 @@ def test_licences_are_known_before_anything_is_downloaded() -> None:
         ("longtext:mini", []),
         ("geneval2", ["geneval2", "geneval2-judge"]),
         ("geneval2:mini", []),
+        ("unigenbench", ["unigenbench", "unigenbench-judge"]),
+        ("unigenbench:mini", []),
         ("gedit:cn", ["gedit-judge"]),
         ("imgedit", ["imgedit", "imgedit-images", "imgedit-judge"]),
         ("rise:64", ["rise", "rise-images", "rise-judge"]),

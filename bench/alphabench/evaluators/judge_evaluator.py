@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from alphabench.core.errors import AlphaBenchError
@@ -22,6 +22,7 @@ from alphabench.types import GeneratedImage, Verdict
 LONGEST_TEXT: Final = 4000
 """Characters of a reply that a verdict stores; the answer cache stores all."""
 
+_OF_A_REPLY: Final = ("reply", "thought", "tokens", "fingerprint")
 _SINGLE_IMAGES: Final = Capabilities(images_per_question=1, logprobs=False)
 
 
@@ -153,6 +154,22 @@ def verdict_from(
     )
 
 
+def verdicts_from(answer: Answer, details: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    """The verdicts on several items from one answer: question `0`, `1` ..., a value for each.
+
+    Only the first holds the reply, so that nothing is stored or counted twice.
+    """
+    verdicts = []
+    for index, detail in enumerate(details):
+        value = None if answer.values is None else answer.values[index]
+        verdict = verdict_from(answer, question_id=str(index), value=value, detail=detail)
+        if index:
+            kept = {key: of for key, of in verdict.detail.items() if key not in _OF_A_REPLY}
+            verdict = replace(verdict, detail=kept)
+        verdicts.append(verdict)
+    return verdicts
+
+
 def _stored_text(text: str) -> str:
     """The part of a text that a verdict stores, as valid UTF-8 whatever a custom judge returned."""
     return well_formed(text[:LONGEST_TEXT])
@@ -162,7 +179,8 @@ def evidence(answer: Answer) -> dict[str, Any]:
     """The reply behind an answer, as JSON values for a verdict's detail."""
     detail: dict[str, Any] = {"reason": answer.reason} if answer.reason else {}
     if (reply := answer.reply) is not None:
-        split = split_thought(reply.text)
+        tags = getattr(answer.question.answer_format, "answer_tags", ())
+        split = split_thought(reply.text, answer_tags=tags)
         detail |= {
             "reply": _stored_text(reply.text if split.answer is None else split.answer),
             "model": reply.model,

@@ -52,7 +52,8 @@ class UnusableImageError(Exception):
 def data_uri(part: ImagePart) -> str:
     """The image as it is sent.
 
-    JPEG and resizing follow Pillow's defaults (quality 75, bicubic), as official scripts do.
+    JPEG and resizing follow Pillow's defaults (quality 75, bicubic), as official scripts do, where
+    the part states no quality.
 
     Raises:
         UnusableImageError: it cannot be read, or its content is not what `sha256` says.
@@ -95,6 +96,9 @@ def _encoded(content: bytes, part: ImagePart) -> tuple[bytes, str]:
     try:
         if part.within is not None:
             _as_thumbnail(content, part.within).save(target, format="JPEG")
+            return target.getvalue(), "image/jpeg"
+        if part.quality is not None:
+            open_rgb(content).save(target, format="JPEG", quality=part.quality)
             return target.getvalue(), "image/jpeg"
         image = (_as_viescore if part.encoding == "jpeg" else _resized)(content, part.size)
         image.save(target, format=part.encoding.upper())

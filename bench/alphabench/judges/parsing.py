@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Final
 
 from alphabench.judges.refusals import opens_as_refusal, refuses
-from alphabench.judges.thoughts import split_thought
-from alphabench.questions import Answer, Question, Reply
+from alphabench.judges.thoughts import SplitReply, split_thought
+from alphabench.questions import Answer, AnswerFormat, Question, Reply
 from alphabench.types import Status
 
 HINT_WITHOUT_LOGPROBS: Final = (
@@ -37,7 +37,7 @@ _LONGEST: Final = 2**16
 
 def read_reply(question: Question, reply: Reply, *, cached: bool = False) -> Answer:
     """The answer in a reply; an exception in its format makes it unparsed."""
-    text = text_of(reply)
+    text = text_of(reply, question.answer_format)
     if (verdict := _before_reading(question, reply, text)) is not None:
         return unscored(question, *verdict, reply=reply, cached=cached)
     try:
@@ -59,7 +59,7 @@ def _before_reading(question: Question, reply: Reply, text: str) -> tuple[Status
     if reply.finish_reason in (REFUSAL, FILTERED):
         declined = reply.finish_reason == REFUSAL
         return "refused", "the model declined" if declined else "the host's filter"
-    if split_thought(reply.text).answer is None:
+    if _split(reply, question.answer_format).answer is None:
         return "unparsed", why_unparsed(question, reply)
     if len(text) > _LONGEST:
         return "unparsed", f"the reply has {len(text)} characters, which no answer needs"
@@ -84,10 +84,15 @@ def unscored(
     return Answer(question=question, status=status, reply=reply, reason=reason, cached=cached)
 
 
-def text_of(reply: Reply) -> str:
+def text_of(reply: Reply, answer_format: AnswerFormat | None = None) -> str:
     """The part of a reply that an answer format parses: all but a closed thought."""
-    answer_text = split_thought(reply.text).answer
+    answer_text = _split(reply, answer_format).answer
     return reply.text if answer_text is None or reply.thoughts_kept else answer_text
+
+
+def _split(reply: Reply, answer_format: AnswerFormat | None) -> SplitReply:
+    """The reply's answer and thought; tags that the format asks for mark no thought."""
+    return split_thought(reply.text, answer_tags=getattr(answer_format, "answer_tags", ()))
 
 
 def is_cut(finish_reason: str | None) -> bool:
@@ -106,7 +111,7 @@ def thinks(reply: Reply) -> bool:
 
 def why_unparsed(question: Question, reply: Reply) -> str:
     """Why no answer was found in a reply."""
-    split = split_thought(reply.text)
+    split = _split(reply, question.answer_format)
     cut = ""
     if is_cut(reply.finish_reason):
         n_tokens = max(question.sampling.max_tokens, reply.tokens_out)

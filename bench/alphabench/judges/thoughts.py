@@ -7,6 +7,7 @@ one ends a thought that the chat template opened. Knows no answer format.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 _NAME: Final = (
@@ -44,12 +45,20 @@ class SplitReply(NamedTuple):
     """Empty where there is none."""
 
 
-def split_thought(text: str) -> SplitReply:
-    """The answer and the thought of a reply; text without any mark is all answer."""
+def split_thought(text: str, *, answer_tags: Collection[str] = ()) -> SplitReply:
+    """The answer and the thought of a reply; text without any mark is all answer.
+
+    Args:
+        text: of the reply.
+        answer_tags: names of tags that the question asked for, so that they mark no thought.
+    """
+    requested = {f"{opening}{name}>" for name in answer_tags for opening in ("<", "</")}
     outside: list[str] = []
     thoughts: list[str] = []
     position, inside = 0, False
     for mark in _MARK.finditer(text):
+        if mark[0] in requested:
+            continue
         before = text[position : mark.start()]
         if any(mark.groupdict().values()):
             if not inside:  # the template opened it, or another mark inside closed it too early

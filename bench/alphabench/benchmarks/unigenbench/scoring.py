@@ -1,0 +1,85 @@
+"""UniGenBench++'s rules: shares of test points that images meet.
+
+Equal to `calculate_scores` of eval/src/eval_common.py (CodeGoat24/UniGenBench at 49d0bce), which
+ends with a share for each dimension and sub-dimension. The mean of the ten dimensions is the
+`Overall` of its leaderboards. Knows no judge, no file and no run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from alphabench import statistics
+from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
+from alphabench.statistics import Cluster, cluster_of
+from alphabench.types import Estimate, Report
+
+IMAGES: Final = 4
+"""Of a prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedImage:
+    """One image and which of its prompt's test points it meets."""
+
+    sample_id: str
+    points: tuple[str, ...]
+    """Sub-dimensions: `Attribute - Color`; one may be there twice."""
+    met: tuple[float | None, ...]
+    """By test point: 1 or 0, None where it has no verdict."""
+
+
+def primary_of(point: str) -> str:
+    """The dimension of a sub-dimension: the text before the first hyphen, without blanks."""
+    return point.partition("-")[0].strip()
+
+
+def point_clusters(images: Iterable[JudgedImage], *, primary: bool = True) -> list[Cluster]:
+    """The test points of each prompt by dimension, or by sub-dimension."""
+    values: dict[tuple[str, str], list[float | None]] = {}
+    for image in images:
+        for point, met in zip(image.points, image.met, strict=True):
+            group = primary_of(point) if primary else point
+            values.setdefault((image.sample_id, group), []).append(met)
+    return [cluster_of(name, of, group=group) for (name, group), of in values.items()]
+
+
+def unigenbench_report(
+    images: Sequence[JudgedImage],
+    scope: ReportScope,
+    *,
+    needed: Sequence[str],
+    notes: tuple[str, ...] = (),
+) -> Report:
+    """Groups: dimensions, then sub-dimensions, each the share of its test points that are met.
+
+    Headline: the mean of the dimensions, without a value while a needed one has no verdict. Extra:
+    `pooled`, the share of all test points.
+    """
+    clusters = point_clusters(images)
+    formula = statistics.mean_of_groups
+    headline, withheld = statistics.over_all_groups(
+        statistics.estimate(clusters, formula), clusters, needed, kind="dimensions"
+    )
+    answers = [met for image in images for met in image.met]
+    n_scored = sum(met is not None for met in answers)
+    groups = _shares(clusters)
+    groups |= _shares(point_clusters(images, primary=False))
+    return build_report(
+        scope,
+        replace(headline, n_scored=n_scored, n_expected=len(answers)),
+        groups,
+        coverage=scored_share(n_scored, len(answers)),
+        bounds=statistics.bounds(clusters, formula, needed=needed),
+        extras={"pooled": statistics.estimate(clusters, statistics.pooled(clusters))},
+        withheld=withheld,
+        notes=notes,
+    )
+
+
+def _shares(clusters: Sequence[Cluster]) -> dict[str, Estimate]:
+    """By name, dimensions in the order of their first test point."""
+    found = statistics.group_estimates(clusters)
+    return {name: found[name] for name in dict.fromkeys(one.group for one in clusters)}
