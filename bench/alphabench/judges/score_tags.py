@@ -58,7 +58,7 @@ class ScoreTags:
         stored = None if found is None else as_stored(found)
         if stored is None or not isinstance(stored.score, list):
             return None
-        return tuple(float(is_right(score)) for score in stored.score)
+        return tuple(float(is_met(score)) for score in stored.score)
 
     def _strict(self, text: str) -> tuple[float, ...] | None:
         lists = _TAGS["score"].findall(text)
@@ -97,7 +97,7 @@ def as_stored(found: TaggedLists) -> TaggedLists | None:
     return TaggedLists(analysis, score)
 
 
-def is_right(score: object) -> bool:
+def is_met(score: object) -> bool:
     """Whether a score counts: 1, and what Python holds equal to it."""
     return bool(score == 1)
 

@@ -22,7 +22,7 @@ ABSENT: Final = frozenset(
 """Cells that pandas takes for no value."""
 
 
-def read_table(
+def read_csv_rows(
     source: Path | bytes, columns: Collection[str], *, where: str, hint: str = HINT
 ) -> list[Mapping[str, str]]:
     """The rows of a table, by column; a cell that a short row lacks is empty.

@@ -55,7 +55,7 @@ def exported(folder: Path) -> Path:
         if isinstance(content, str):
             (folder / path).write_text(content)
         else:
-            assert str(path.parent) == "en/AlphaBench"
+            assert str(path.parent) == "en/alphabench"
     return folder / "results"
 
 
@@ -70,7 +70,7 @@ def test_what_is_exported_has_the_same_scores_when_it_is_read_again(tmp_path: Pa
     assert report.extras["pooled"].value == own.extras["pooled"].value
     assert (report.partial, report.headline.value) == (True, None)  # mini lacks four dimensions
     assert "4 of 10 dimensions" in report.withheld
-    shares = json.loads((results / "AlphaBench_en.json").read_text())
+    shares = json.loads((results / "alphabench_en.json").read_text())
     colour, ours = shares["sub_dimensions"]["Attribute - Color"], own.groups["Attribute - Color"]
     assert colour["accuracy"] == round(ours.value or 0.0, 4)
     assert (colour["total"], ours.n_scored) == (ours.n_scored, colour["total"])

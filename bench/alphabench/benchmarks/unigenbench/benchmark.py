@@ -25,7 +25,7 @@ from alphabench.questions import Judge
 from alphabench.statistics import Cluster, Formula
 from alphabench.types import Card, ProtocolName, Report, Sample, Verdict, image_id
 from alphabench.upstream import UpstreamData, pin_of
-from alphabench.upstream.csv_tables import read_table
+from alphabench.upstream.csv_tables import read_csv_rows
 
 PIN: Final = "unigenbench"
 SPLITS: Final[Mapping[str, str]] = {
@@ -156,7 +156,7 @@ class UniGenBench:
         hint = "restore the file from its source: `alphabench fetch unigenbench`"
         columns = ("index", f"prompt_{self._language}", f"sub_dims_{self._language}")
         content = self.data.read(PIN, self._path)
-        for row in read_table(content, columns, where=self._path, hint=hint):
+        for row in read_csv_rows(content, columns, where=self._path, hint=hint):
             index = row["index"]
             if index.isdecimal() and int(index) in BROKEN_ROWS.get(self.split, ()):
                 continue

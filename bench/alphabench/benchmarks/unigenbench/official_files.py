@@ -30,9 +30,9 @@ from alphabench.benchmarks.unigenbench.scoring import (
     unigenbench_report,
 )
 from alphabench.core.errors import AlphaBenchError
-from alphabench.judges.score_tags import is_right, literal
+from alphabench.judges.score_tags import is_met, literal
 from alphabench.types import Report, Sample, Verdict, image_id
-from alphabench.upstream.csv_tables import ABSENT, read_table
+from alphabench.upstream.csv_tables import ABSENT, read_csv_rows
 from alphabench.upstream.formats import OfficialFormat
 from alphabench.upstream.layouts import FolderOptions, Layout, Listing, is_image_file, listing_of
 
@@ -65,7 +65,7 @@ def summarise_unigenbench_results(path: Path, split: str = "en") -> Report:
         raise AlphaBenchError(
             f"{str(path)!r} holds {len(tables)} tables of scores", hint="name one: MODEL_en.csv"
         )
-    rows = read_table(tables[0], ("testpoint", "result_json"), where=str(tables[0]))
+    rows = read_csv_rows(tables[0], ("testpoint", "result_json"), where=str(tables[0]))
     images = [image for row in rows if (image := _judged(row)) is not None]
     answers = [met for image in images for met in image.met]
     n_scored = sum(met is not None for met in answers)
@@ -96,7 +96,7 @@ def unigenbench_export_files(
     split: str = "en",
 ) -> Iterator[tuple[PurePosixPath, str | Path]]:
     """The images as upstream names them, its table of scores, and its shares."""
-    tag, model = split.replace("-", "_"), "AlphaBench"
+    tag, model = split.replace("-", "_"), "alphabench"
     folder = PurePosixPath(tag) / model
     for name, path in images.items():
         yield folder / f"{name.replace('/', '_')}.png", path
@@ -167,7 +167,7 @@ def _judged(row: Mapping[str, str]) -> JudgedImage | None:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
     scores = _scores(row)[: len(points)]
-    met = (*(float(is_right(one)) for one in scores), *[None] * (len(points) - len(scores)))
+    met = (*(float(is_met(one)) for one in scores), *[None] * (len(points) - len(scores)))
     return JudgedImage(sample_id=_index(row), points=points, met=met)
 
 

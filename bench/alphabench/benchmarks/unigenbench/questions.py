@@ -31,11 +31,11 @@ QUESTION: Final = "points"
 """Id of the one question about an image."""
 _NAMES: Final = ("prompt", "testpoint", "explanation", "test_explanation")
 _OWN: Final = templates.own_template(
-    "A picture was made from this prompt:\n{prompt}\n\nCheck it against these requirements, one by "
+    "An image was made from this prompt:\n{prompt}\n\nCheck it against these requirements, one by "
     "one:\n{test_explanation}\n\nReply in two lines, with as many entries as there are "
     "requirements and in their order, each in the form of a Python list:\n"
     '<analysis>["what is to be seen of the first", ...]</analysis>\n'
-    "<score>[1 where the picture meets the requirement and 0 where it does not, ...]</score>",
+    "<score>[1 where the image meets the requirement and 0 where it does not, ...]</score>",
     "prompt",
     "test_explanation",
 )
