@@ -260,6 +260,26 @@ class RemoteJudge(Protocol):
         ...
 
 
+_TOKENS_PER_IMAGE: Final = 2000
+_CHARACTERS_PER_TOKEN: Final = 2.0
+
+
+class TokenBound(NamedTuple):
+    """How many tokens a question may take, by a high estimate."""
+
+    tokens_in: float
+    tokens_out: int
+
+
+def most_tokens(question: Question) -> TokenBound:
+    """A high estimate: two characters a token, 2,000 tokens an image and a reply of full length."""
+    characters = sum(len(part) for part in question.parts if isinstance(part, str))
+    n_images = sum(isinstance(part, ImagePart) for part in question.parts)
+    characters += len(question.system or "")
+    tokens_in = characters / _CHARACTERS_PER_TOKEN + n_images * _TOKENS_PER_IMAGE
+    return TokenBound(tokens_in, question.sampling.max_tokens)
+
+
 @runtime_checkable
 class EstimatesCost(Protocol):
     """A judge that can say what a question may cost before it is asked."""

@@ -114,7 +114,7 @@ def _faults_of_python(command: PageCommand) -> list[str]:
 def _faults_of_benchmark(given: dict[str, Any]) -> list[str]:
     names = given.get("benchmark") or given.get("benchmarks") or ""
     found = []
-    for spec in [names] if isinstance(names, str) else names:
+    for spec in names.split(",") if isinstance(names, str) else names:
         name = re.split("[:@]", spec)[0]
         if name in ("file", "python") or name.endswith((".yaml", ".yml", ".jsonl")):
             continue
@@ -150,6 +150,10 @@ def _faults_of_recipe(command: PageCommand, given: dict[str, Any]) -> list[str]:
 
 def _faults_of_checkpoint(given: dict[str, Any]) -> list[str]:
     spec = given.get("ckpt")
+    if isinstance(spec, (list, tuple)):
+        return [
+            fault for one in spec for fault in _faults_of_checkpoint({**given, "ckpt": str(one)})
+        ]
     if not isinstance(spec, str):
         return []
     name, options = split_spec(spec)

@@ -50,8 +50,9 @@ class UnifiedCheckpoint:
         return self.handle.suggested_evaluator or ""
 
     def for_benchmark(self, benchmark: str) -> UnifiedCheckpoint:
-        """The same, with the settings published for `benchmark`."""
-        return replace(self, handle=self.handle.for_benchmark(benchmark))
+        """The same, with the settings published for `benchmark`; itself where it has them."""
+        handle = self.handle.for_benchmark(benchmark)
+        return self if handle is self.handle else replace(self, handle=handle)
 
     def model(self) -> UnifiedModel:
         """The loaded model, for uses beyond generation, such as answering.

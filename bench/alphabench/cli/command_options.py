@@ -27,6 +27,16 @@ BenchmarkName = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+BenchmarkNames = Annotated[
+    str,
+    typer.Argument(
+        metavar="BENCHMARK",
+        help="name, name:split or name@version (see `alphabench list benchmarks`), "
+        "file:my_benchmark.yaml, or python:module:factory; several, separated by commas.",
+        autocompletion=complete_benchmark,
+        rich_help_panel=WHAT,
+    ),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", rich_help_panel=WHAT)]
 OwnBenchmark = Annotated[
     str | None,
@@ -45,6 +55,18 @@ Ckpt = Annotated[
         metavar="CKPT",
         help="nano, a folder or hub id (diffusers, BAGEL, Janus), http(s)://host/v1#model, "
         "images:DIR, python:module:factory, or scene: (see `alphabench list checkpoints`).",
+        autocompletion=complete_checkpoint,
+        rich_help_panel=CHECKPOINT,
+    ),
+]
+Ckpts = Annotated[
+    list[str],
+    typer.Option(
+        "--ckpt",
+        metavar="CKPT",
+        help="nano, a folder or hub id (diffusers, BAGEL, Janus), http(s)://host/v1#model, "
+        "images:DIR, python:module:factory, or scene: (see `alphabench list checkpoints`); "
+        "repeatable, to compare several.",
         autocompletion=complete_checkpoint,
         rich_help_panel=CHECKPOINT,
     ),

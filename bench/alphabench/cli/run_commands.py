@@ -14,8 +14,10 @@ import typer
 
 from alphabench.cli.command_options import (
     BenchmarkName,
+    BenchmarkNames,
     Budget,
     Ckpt,
+    Ckpts,
     Devices,
     DryRun,
     EngineOption,
@@ -60,10 +62,11 @@ if TYPE_CHECKING:
     "alphabench run geneval --ckpt stabilityai/stable-diffusion-3.5-medium",
     "alphabench run geneval --ckpt ./my-model --lora ./lora --set steps=28",
     "alphabench run tiif:mini --ckpt nano --judge nano --limit 10",
+    "alphabench run geneval:mini,dpg:mini --ckpt nano --ckpt scene: --judge nano",
 )
 def run_command(
-    benchmark: BenchmarkName,
-    ckpt: Ckpt,
+    benchmark: BenchmarkNames,
+    ckpt: Ckpts,
     judge: JudgeSpec = None,
     evaluator: EvaluatorSpec = None,
     protocol: ProtocolOption = "official",
@@ -91,6 +94,7 @@ def run_command(
     as_json: Json = False,
 ) -> None:
     """Generate images, score them and report. Resumes an earlier run."""
+    from alphabench.cli.suite_runs import Suite, benchmark_names, run_suite
     from alphabench.runs.prepared_run import RunSettings, prepare_run
     from alphabench.runs.preview import preview
 
@@ -110,14 +114,23 @@ def run_command(
         budget=budget,
         no_cache=no_cache,
     )
-    bench = factories.open_named_benchmark(benchmark, protocol, prompts)
-    checkpoint = factories.open_checkpoint_factory(
-        ckpt, settings, layout=layout, lora=lora, think=think
+    suite = Suite(
+        [
+            factories.open_named_benchmark(one, protocol, prompts)
+            for one in benchmark_names(benchmark)
+        ],
+        [
+            factories.open_checkpoint_factory(one, settings, layout=layout, lora=lora, think=think)
+            for one in ckpt
+        ],
     )
     with factories.execution_options(
         devices, workers, engine=engine, ray_address=ray_address
     ) as work:
-        device = work.devices[0]
+        if len(suite.benchmarks) > 1 or len(suite.checkpoints) > 1:
+            run_suite(suite, chosen, work, dry_run=dry_run, as_json=as_json)
+            return
+        device, (bench,), (checkpoint,) = work.devices[0], *suite
         # All of them are opened, and their weights found, before the first image.
         runs = [
             prepare_run(

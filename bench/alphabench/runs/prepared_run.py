@@ -15,6 +15,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Benchmark
 from alphabench.questions import Judge, judge_on_device
 from alphabench.runs import factories
+from alphabench.runs.device_use import give_back_memory
 from alphabench.runs.plan import (
     CheckpointFactory,
     RunPlan,
@@ -24,7 +25,7 @@ from alphabench.runs.plan import (
     plan_run,
     suggested_evaluator,
 )
-from alphabench.runs.run import Outcome, Work, execute_plan
+from alphabench.runs.run import BegunRun, Outcome, Work, begin_plan
 from alphabench.runs.sharding import RunShard
 
 
@@ -56,6 +57,8 @@ class RunSettings:
     budget: float | None = None
     """US dollars that the judge may cost."""
     no_cache: bool = False
+    shared_judge: Judge | None = None
+    """What `judge` names, where it is open already: runs of one command share its budget."""
 
     def __post_init__(self) -> None:
         choose_samples((), self.limit, seed=self.seed)
@@ -72,6 +75,8 @@ class RunSettings:
 
     def open_judge(self, judge: str | Judge | None, *, device: str) -> Judge | None:
         """The judge by its spec, with budget and cache; an object is taken as it is."""
+        if self.shared_judge is not None and judge == self.judge:
+            return self.shared_judge
         if judge is None or isinstance(judge, str):
             return factories.open_named_judge(
                 judge, budget=self.budget, no_cache=self.no_cache, device=device
@@ -101,6 +106,16 @@ class PreparedRun:
         Raises:
             AlphaBenchError: for errors that the caller can fix.
         """
+        begun = self.begin(work)
+        give_back_memory(work.devices[0])
+        return begun.finish(work)
+
+    def begin(self, work: Work) -> BegunRun:
+        """Generate; see `begin_plan`.
+
+        Raises:
+            AlphaBenchError: for errors that the caller can fix.
+        """
         factories.check_writable(self.plan.root)
         if self.judge is not None and self.moves_judge:
             for device in work.devices:  # refuses those that a worker would refuse too late
@@ -112,7 +127,7 @@ class PreparedRun:
             device=work.devices[0],
             moves_judge=self.moves_judge,
         )
-        return execute_plan(self.plan, evaluation, work)
+        return begin_plan(self.plan, evaluation, work)
 
 
 def prepare_run(

@@ -25,7 +25,7 @@ from alphabench.interfaces import (
     MeasuresWeights,
     ShowsSettings,
 )
-from alphabench.questions import EstimatesCost, Judge, remote_judge_of
+from alphabench.questions import EstimatesCost, Judge, most_tokens, remote_judge_of
 from alphabench.remote import credentials
 from alphabench.runs.factories import check_writable
 from alphabench.runs.plan import Evaluation, RunPlan, licences_of, open_evaluation, unscorable
@@ -52,8 +52,8 @@ class Preview:
     numbers: Mapping[str, Any]
     """The same for programs, in `--json` under `plan`: images, images_existing, settings,
     changed_settings, weights (in bytes: stored, loaded, free; None where they are not on this
-    machine); for a large BAGEL peak_bytes; with a judge also judge_calls, judge_tries and, for a
-    remote one, judge_most_usd (None where its prices are not given)."""
+    machine); for a large BAGEL peak_bytes; with a judge judge_calls, judge_tries, judge_most_tokens
+    and, for a remote one, judge_most_usd (None where its prices are not given)."""
     missing: tuple[str, ...]
     """What prevents the run, and which images cannot be generated or scored."""
     refused: bool = False
@@ -285,7 +285,11 @@ def _questions(
     counted = f"{len(questions):,} about {len(images):,} images"
     more = f", each up to {tries} times where the reply cannot be parsed" if tries > 1 else ""
     facts = {"judge calls": f"{counted}{more}; answers in the cache are not asked again"}
-    numbers: dict[str, Any] = {"judge_calls": len(questions), "judge_tries": tries}
+    numbers: dict[str, Any] = {
+        "judge_calls": len(questions),
+        "judge_tries": tries,
+        "judge_most_tokens": round(sum(sum(most_tokens(one)) for one in questions)),
+    }
     remote: object = remote_judge_of(evaluator)
     most: list[float | None] = []
     if isinstance(remote, EstimatesCost):

@@ -11,26 +11,27 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import UnwritableError
-from alphabench.interfaces import Benchmark, Generator, HasAddress, PortableBenchmark
-from alphabench.questions import JudgeUsage, remote_judge_of
-from alphabench.runs.device_use import CPU, give_back_memory
+from alphabench.interfaces import Benchmark, HasAddress, PortableBenchmark
+from alphabench.questions import JudgeUsage
+from alphabench.runs.device_use import give_back_memory
 from alphabench.runs.engines import Engine, RemoteEngine
+from alphabench.runs.evaluator_loading import load_evaluator, needs_device
 from alphabench.runs.job_handlers import ScoredImage, open_generation, open_scoring
 from alphabench.runs.judge_usage import UsageMeter
 from alphabench.runs.overlapped_scoring import ImageSink, NoSink, overlapped_scoring
 from alphabench.runs.plan import Evaluation, RunPlan, unscorable
-from alphabench.runs.progress import Progress, Silent, begin_phase, while_busy
+from alphabench.runs.progress import Progress, Silent, begin_phase
 from alphabench.runs.reasons import frequent_reasons
 from alphabench.runs.run_pages import write_pages
 from alphabench.runs.self_test import require_served
 from alphabench.runs.sharding import unmerged_shards
 from alphabench.runs.store import BENCHMARK_FILE, RunFolder, StoredVerdict
 from alphabench.runs.stored_run import StoredRun
-from alphabench.runs.workers import LostJob, Opener, check_opener, run_jobs
+from alphabench.runs.workers import LostJob, Opener, run_jobs
 from alphabench.types import (
     REVISED_PROMPT,
     GeneratedImage,
@@ -87,6 +88,31 @@ class Work:
     progress: Progress = field(default_factory=Silent)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunRun:
+    """A run whose images are generated, and scored as far as that goes beside generation."""
+
+    plan: RunPlan
+    evaluation: Evaluation
+    folder: RunFolder
+    opener: Opener[GeneratedImage, ScoredImage] | None = None
+    """The loaded evaluator; None where it is not needed."""
+    scored: Collection[str] | None = None
+    """The images scored beside generation; None where that was not tried."""
+
+    def finish(self, work: Work) -> Outcome:
+        """Score what is left and report; needs the checkpoint no more."""
+        return score_run(
+            self.folder,
+            self.plan.benchmark,
+            self.evaluation,
+            work,
+            opener=self.opener,
+            all_samples=self.plan.all_samples,
+            scored=self.scored,
+        )
+
+
 def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
     """Generate missing images, score unscored ones, write the report.
 
@@ -94,8 +120,14 @@ def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
     evaluator runs its self-test before the first image is generated. A complete run loads no
     model.
     """
+    begun = begin_plan(plan, evaluation, work)
+    give_back_memory(work.devices[0])
+    return begun.finish(work)
+
+
+def begin_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> BegunRun:
+    """The first part of `execute_plan`, with all that the checkpoint is needed for."""
     opener = scoring = None
-    every = plan.all_samples
     folder = RunFolder.create(plan.root, plan.manifest) if plan.root.exists() else None
     stored = None if folder is None else StoredRun.of(folder)
     if not _has_all_images(stored, plan):
@@ -104,25 +136,17 @@ def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
         if reason := unscorable(plan, evaluation, device=work.devices[0]):
             work.progress.note(f"{reason}; they will count as failed")
         _share(plan.root, work)
-        opener = load_evaluator(evaluation, work, keep=not _needs_device(plan.generator, work))
+        opener = load_evaluator(evaluation, work, keep=not needs_device(plan.generator, work))
         scoring = overlapped_scoring(
             evaluation,
             plan.benchmark,
             device=work.devices[0],
-            all_samples=every,
+            all_samples=plan.all_samples,
             progress=work.progress,
         )
     folder = generate_images(plan, work, folder=folder, sink=scoring or NoSink())
-    give_back_memory(work.devices[0])
-    return score_run(
-        folder,
-        plan.benchmark,
-        evaluation,
-        work,
-        opener=opener,
-        all_samples=every,
-        scored=None if scoring is None else scoring.scored,
-    )
+    scored = None if scoring is None else scoring.scored
+    return BegunRun(plan=plan, evaluation=evaluation, folder=folder, opener=opener, scored=scored)
 
 
 def _share(root: Path, work: Work) -> None:
@@ -266,55 +290,6 @@ def _missing_requests(plan: RunPlan, folder: RunFolder, progress: Progress) -> l
     # Requests that failed before come last: those that always fail then delay no others.
     tried = folder.not_made()
     return sorted(missing, key=lambda request: request.id in tried)
-
-
-def _needs_device(generator: Generator, work: Work) -> bool:
-    """Whether the generator's weights need the accelerator on which the evaluator was tested."""
-    return work.devices[0] != CPU and not isinstance(generator, HasAddress)
-
-
-def load_evaluator(
-    evaluation: Evaluation, work: Work, *, keep: bool = True
-) -> Opener[GeneratedImage, ScoredImage]:
-    """Load the evaluator and run its self-test, before any image is generated.
-
-    Args:
-        evaluation: which evaluator.
-        work: devices and progress.
-        keep: stay loaded until images are scored; otherwise its memory goes to the generator, and
-            it is loaded again. A remote judge needs none and stays.
-
-    Raises:
-        AlphaBenchError: it cannot be loaded or fails its self-test.
-    """
-    opener = partial(open_scoring, evaluation.open)
-    judge = remote_judge_of(evaluation.open(device=work.devices[0]))
-    what = f"loading {evaluation.name} for its self-test"
-    if judge is not None:
-        what = f"checking the judge {judge.address}"
-
-    def state() -> str:
-        silent = judge is not None and not judge.usage.replies
-        return "no answer yet" if silent else ""
-
-    with while_busy(work.progress, what, state):
-        if isinstance(work.engine, RemoteEngine) and judge is None:
-            check_opener(opener, work.devices[0], work.engine, note=work.progress.note)
-            return opener
-        # A remote judge is asked from here, where the workers' device may not exist.
-        device = CPU if isinstance(work.engine, RemoteEngine) else work.devices[0]
-        handler = opener(device)
-    if work.engine is None and len(work.devices) == 1 and (keep or judge is not None):
-        return partial(_opened, handler)
-    del handler
-    give_back_memory(device)
-    return opener
-
-
-def _opened(
-    handler: Callable[[Sequence[GeneratedImage]], list[Any]], _device: str
-) -> Callable[[Sequence[GeneratedImage]], list[Any]]:
-    return handler
 
 
 def score_run(

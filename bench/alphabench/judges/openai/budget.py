@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Final
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.questions import ImagePart, Question, Reply
-
-_TOKENS_PER_IMAGE: Final = 2000
-"""A high estimate, for reservations only: hosts report the true number afterwards."""
-_CHARACTERS_PER_TOKEN: Final = 2.0
+from alphabench.questions import Question, Reply, most_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +72,8 @@ class SpendingAccount:
         return self.spent_usd + self.reserved_usd + most <= budget_usd
 
     def _most(self, question: Question) -> float:
-        characters = sum(len(part) for part in question.parts if isinstance(part, str))
-        n_images = sum(isinstance(part, ImagePart) for part in question.parts)
-        characters += len(question.system or "")
-        tokens_in = characters / _CHARACTERS_PER_TOKEN + n_images * _TOKENS_PER_IMAGE
-        cost_usd = self.prices.cost_usd(tokens_in, question.sampling.max_tokens + self.extra_tokens)
+        bound = most_tokens(question)
+        cost_usd = self.prices.cost_usd(bound.tokens_in, bound.tokens_out + self.extra_tokens)
         return cost_usd * self.underestimate
 
     def book(self, reserved: float, reply: Reply | None) -> None:
