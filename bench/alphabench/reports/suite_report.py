@@ -77,7 +77,8 @@ def plan_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         },
     }
     lines.append(["all", "", "", *_amounts(total)])
-    align: list[Align] = ["left"] * 3 + ["right"] * 6
+    align: list[Align] = ["left", "left", "left"]
+    align += ["right"] * len(header[3:])
     table = markdown_table(header, lines, align)
     obstacles = [
         f"- {inline(row['benchmark'])} with {inline(row['checkpoint'])}: {inline(one, 400)}"

@@ -244,6 +244,6 @@ def _attempt(cell: SuiteCell, work: Work, step: Callable[[], T]) -> tuple[T | No
         failure = cell.refusal or f"{error.message}; {error.hint}"
     except Exception as error:  # noqa: BLE001 - the boundary: one cell's fault is not the others'
         failure = JobFailure.of(error).reason
-    work.progress.end()
-    work.progress.note(f"{cell.benchmark} with {cell.checkpoint} failed: {failure}")
+    if not cell.refusal:  # those stand in the plan
+        work.progress.note(f"{cell.benchmark} with {cell.checkpoint} failed: {failure}")
     return None, failure
