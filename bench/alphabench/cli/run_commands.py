@@ -94,7 +94,7 @@ def run_command(
     as_json: Json = False,
 ) -> None:
     """Generate images, score them and report. Resumes an earlier run."""
-    from alphabench.cli.suite_runs import Suite, benchmark_names, run_suite
+    from alphabench.cli.suite_runs import Suite, run_suite, split_benchmarks
     from alphabench.runs.prepared_run import RunSettings, prepare_run
     from alphabench.runs.preview import preview
 
@@ -117,7 +117,7 @@ def run_command(
     suite = Suite(
         [
             factories.open_named_benchmark(one, protocol, prompts)
-            for one in benchmark_names(benchmark)
+            for one in split_benchmarks(benchmark)
         ],
         [
             factories.open_checkpoint_factory(one, settings, layout=layout, lora=lora, think=think)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alphabench.runs.suite import CellResult
 
 
-def benchmark_names(text: str) -> list[str]:
+def split_benchmarks(text: str) -> list[str]:
     """The benchmarks that an argument names, separated by commas; a file may have some in its name.
 
     Raises:

@@ -7,29 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from alphabench.interfaces import Generator, HasAddress
 from alphabench.questions import remote_judge_of
 from alphabench.runs.device_use import CPU, give_back_memory
-from alphabench.runs.engines import RemoteEngine
+from alphabench.runs.engines import Engine, RemoteEngine
 from alphabench.runs.job_handlers import ScoredImage, open_scoring
 from alphabench.runs.plan import Evaluation
-from alphabench.runs.progress import while_busy
+from alphabench.runs.progress import Progress, while_busy
 from alphabench.runs.workers import Opener, check_opener
 from alphabench.types import GeneratedImage
 
-if TYPE_CHECKING:
-    from alphabench.runs.run import Work
+
+class ExecutionPlace(Protocol):
+    """The execution options that loading needs."""
+
+    @property
+    def devices(self) -> tuple[str, ...]: ...
+
+    @property
+    def engine(self) -> Engine | None: ...
+
+    @property
+    def progress(self) -> Progress: ...
 
 
-def needs_device(generator: Generator, work: Work) -> bool:
+def needs_device(generator: Generator, work: ExecutionPlace) -> bool:
     """Whether the generator's weights need the accelerator on which the evaluator was tested."""
     return work.devices[0] != CPU and not isinstance(generator, HasAddress)
 
 
 def load_evaluator(
-    evaluation: Evaluation, work: Work, *, keep: bool = True
+    evaluation: Evaluation, work: ExecutionPlace, *, keep: bool = True
 ) -> Opener[GeneratedImage, ScoredImage]:
     """Load the evaluator and run its self-test, before any image is generated.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from alphabench.cli.suite_runs import benchmark_names
+from alphabench.cli.suite_runs import split_benchmarks
 from alphabench.core.errors import AlphaBenchError
 from tests.cli.conftest import Said, Shell
 from tests.support.judge_server import Call, JudgeServer, Say, serving
@@ -73,7 +73,7 @@ def test_a_suite_that_cannot_run_at_all_is_refused(alphabench: Shell) -> None:
     )
     assert "none of these benchmarks has an evaluator 'nano'" in said.err
     with pytest.raises(AlphaBenchError, match="empty name"):
-        benchmark_names("geneval,,dpg")
+        split_benchmarks("geneval,,dpg")
 
 
 @dataclass(frozen=True)
