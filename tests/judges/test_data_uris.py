@@ -16,7 +16,8 @@ from PIL import Image, ImageOps
 
 from alphabench.core.files import regular_file_state
 from alphabench.judges.data_uris import DataUriCache, UnusableImageError, data_uri
-from alphabench.questions import ImagePart
+from alphabench.judges.yesno import YesNoText
+from alphabench.questions import ImagePart, Question, ReplySampling
 
 
 def decoded(uri: str) -> tuple[str, bytes]:
@@ -32,6 +33,26 @@ def test_jpeg_and_size_are_as_asked_for(picture: ImagePart) -> None:
     kind, content = decoded(data_uri(replace(picture, encoding="jpeg", size=(6, 4))))
     with Image.open(io.BytesIO(content)) as image:
         assert (kind, image.format, image.size) == ("data:image/jpeg", "JPEG", (6, 4))
+
+
+def test_jpeg_of_a_stated_quality_is_what_pillow_makes_and_another_question(
+    picture: ImagePart,
+) -> None:
+    wanted = io.BytesIO()
+    with Image.open(picture.path) as image:
+        image.convert("RGB").save(wanted, "JPEG", quality=95)
+    fine = replace(picture, encoding="jpeg", quality=95)
+    assert decoded(data_uri(fine)) == ("data:image/jpeg", wanted.getvalue())
+    coarse = replace(picture, encoding="jpeg")
+    assert decoded(data_uri(coarse))[1] != wanted.getvalue()
+    sampling, wording = ReplySampling(max_tokens=1), YesNoText()
+    digests = {
+        Question(
+            image_id="0/0", id="0", parts=(part,), sampling=sampling, answer_format=wording
+        ).content_digest
+        for part in (fine, coarse, picture)
+    }
+    assert len(digests) == 3
 
 
 def test_a_file_is_called_what_it_is_and_not_what_its_name_says(picture: ImagePart) -> None:
