@@ -104,6 +104,7 @@ def test_a_judge_that_knows_the_truth_gives_the_true_score(tmp_path: Path, error
     assert (report.headline.value == 1.0) == (error == "0")
     assert (report.coverage, report.partial, report.notes) == (1.0, False, ())
     assert report.headline.n_expected == 192
+    assert report.headline.n_samples == report.extras["pooled"].n_samples == 24
 
 
 def test_what_is_not_answered_is_left_out_and_widens_the_bounds(tmp_path: Path) -> None:

@@ -65,15 +65,17 @@ def unigenbench_report(
     )
     answers = [met for image in images for met in image.met]
     n_scored = sum(met is not None for met in answers)
+    n_samples = len({one.sample_id for one in clusters if one.n_scored})
+    pooled = statistics.estimate(clusters, statistics.pooled(clusters))
     groups = _shares(clusters)
     groups |= _shares(point_clusters(images, primary=False))
     return build_report(
         scope,
-        replace(headline, n_scored=n_scored, n_expected=len(answers)),
+        replace(headline, n_samples=n_samples, n_scored=n_scored, n_expected=len(answers)),
         groups,
         coverage=scored_share(n_scored, len(answers)),
         bounds=statistics.bounds(clusters, formula, needed=needed),
-        extras={"pooled": statistics.estimate(clusters, statistics.pooled(clusters))},
+        extras={"pooled": replace(pooled, n_samples=n_samples)},
         withheld=withheld,
         notes=notes,
     )
