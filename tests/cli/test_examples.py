@@ -23,7 +23,8 @@ def test_a_judged_benchmark_from_outside_the_package_is_run_and_scored_again(
     out = tmp_path / "run"
     words = ("--ckpt", "scene:", "--judge", "nano", "--out", out, "--json")
     report = examples("run", FRUIT, *words).report
-    assert (report["benchmark"], report["headline"]["value"]) == ("fruit", 1.0)
+    assert report["benchmark"] == "fruit"
+    assert report["headline"]["value"] > 0.8
     assert list(report["groups"]) == ["colour", "counting", "relation"]
     assert report["statuses"] == {"scored": 24}
     assert (report["coverage"], report["partial"]) == (1.0, False)

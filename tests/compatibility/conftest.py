@@ -32,7 +32,7 @@ class Commands:
         """Run it to the end; what it prints."""
         if not self.own_process:
             return Shell(folder=self.folder, cache=self.folder / "cache")(*words).out
-        return self.python("-m", "alphabench", *words, timeout=timeout)
+        return self.python(HERE / "with_recorded_judge.py", *words, timeout=timeout)
 
     def python(self, *words: str | Path, timeout: float = 250, place: Path | None = None) -> str:
         """The same for any program of this project, from `place`."""
@@ -55,8 +55,11 @@ class Commands:
 
 
 @pytest.fixture
-def alphabench(request: pytest.FixtureRequest, tmp_path: Path) -> Commands:
-    """The command line in an empty folder."""
+def alphabench(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Commands:
+    """The command line in an empty folder, with the nano judge of the recordings."""
+    monkeypatch.setattr("alphabench.judges.nano_judge.weights_folder", lambda: HERE / "judge")
     return Commands(tmp_path, own_process="same_arithmetic" in request.fixturenames)
 
 

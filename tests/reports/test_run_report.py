@@ -141,7 +141,7 @@ def test_a_judge_that_does_not_see_edits_is_named_beside_its_scores(
 ) -> None:
     made = make_run()
     report = dataclasses.replace(made.report, benchmark=benchmark)
-    before = "sha256:4df1ad819de07cc4b468f20aa69393c9a681e9de46585dbdaaf36063f642f39d"
+    before = "sha256:5257914ea261595a057d30d31ccf9564e8ac03937bff5226a9c7b4b13ea0f2c5"
     identity = {"judge.kind": "nano", "judge.model": before}
     marks = stamps(report, made.folder.manifest, identity)
     assert any("DOES NOT SEE EDITS" in line for line in summary_lines(report, marks))

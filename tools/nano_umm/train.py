@@ -271,7 +271,7 @@ def held_out() -> HeldOut:
         for line in path.read_text(encoding="utf-8").splitlines():
             sample = json.loads(line)
             fields = ("prompt", "short_description", "long_description", "text", "Prompt")
-            texts.update(sample[field] for field in fields if field in sample)
+            texts.update(said for field in fields if isinstance(said := sample.get(field), str))
             if path.stem == "geneval" and sample["tag"] != "single_object":
                 demands.add(facts_key({"exclude": [], **sample}))
     return HeldOut(texts=frozenset(texts), demands=frozenset(demands))

@@ -56,10 +56,9 @@ _OWN_ROWS: Final = frozenset(
 _NO_EDITS_SEEN: Final = frozenset(
     f"sha256:{digest}"
     for digest in (
-        "1605ba113fceddad06d6b01379a9f45e3caab5a8e0e6183b846f471d40cc4127",
-        "17a14a5b6156aee90b6bea0cd11e7ba2ab44c6b902cdee29475364eaef71a250",
-        "4df1ad819de07cc4b468f20aa69393c9a681e9de46585dbdaaf36063f642f39d",
         "5257914ea261595a057d30d31ccf9564e8ac03937bff5226a9c7b4b13ea0f2c5",
+        "8577f619e740c95f40734bc6da72a1f960b1a4f85b1ed0469b5255ccedf05db9",
+        "b19a6ab1dc7c4d634356abb499691b83b7b243149dea0d7387c550e9d6904033",
     )
 )
 """The weights of the judge `nano` before it was trained on edits that were not or half made."""

@@ -243,7 +243,8 @@ def test_what_is_no_training_and_what_has_the_same_name_is_refused(
 
 
 def test_published_reports_have_the_sentences_of_today() -> None:
-    for page in (ROOT / "docs" / "results" / name / "README.md" for name in ("nano", "nano-srr")):
+    earlier = ROOT / "docs" / "results" / "earlier"
+    for page in (earlier / name / "README.md" for name in ("nano", "nano-srr")):
         text = page.read_text(encoding="utf-8")
         assert INTRODUCTION.format(view="ema") in text
         notes = [name for name, note in NOTES.items() if note in text]
