@@ -181,3 +181,9 @@ def test_a_damaged_file_is_a_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "geneval.json").write_text(content)
     with pytest.raises(AlphaBenchError, match="is no list of published scores"):
         read_published(tmp_path)
+
+
+def test_the_readme_counts_the_published_scores() -> None:
+    readme = (SHIPPED.parents[1] / "README.md").read_text(encoding="utf-8")
+    (stated,) = re.findall(r"\[(\d+) published scores\]", readme)
+    assert int(stated) == sum(len(one.rows) for one in read_published(SHIPPED))

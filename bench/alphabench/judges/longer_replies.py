@@ -1,8 +1,8 @@
 """A judge that is asked again with a longer bound where a reply holds no answer yet.
 
 For official protocols that bound replies shortly and repeat those of judges that were still
-thinking, or had said nothing. Everything else about the question stays as it is. Knows no answer
-format: what was said and cannot be read is not asked again.
+thinking, or gave no answer. Everything else about the question stays as it is. Knows no answer
+format: a reply that cannot be read is not asked again.
 """
 
 from __future__ import annotations
