@@ -11,10 +11,8 @@ import pytest
 
 from alphabench.benchmarks.corebench.questions import CoreBenchOptions
 from alphabench.benchmarks.dpg.questions import DpgJudgeOptions
-from alphabench.benchmarks.edit_marks import EditJudgeOptions
 from alphabench.benchmarks.gedit.viescore import VieOptions
-from alphabench.benchmarks.geneval2.questions import GenEval2Options
-from alphabench.benchmarks.longtext.questions import LongTextOptions
+from alphabench.benchmarks.judged import WordingOptions
 from alphabench.benchmarks.tiif.questions import TiifJudgeOptions
 from alphabench.benchmarks.unigenbench.questions import UniGenBenchOptions
 from alphabench.benchmarks.wise.questions import WiseOptions
@@ -52,14 +50,14 @@ EVALUATOR_TABLES: dict[str, tuple[type, ...]] = {
     "`mplug` (DPG-Bench)": (MplugOptions,),
     "TIIF-Bench": (TiifJudgeOptions,),
     "DPG-Bench": (DpgJudgeOptions,),
-    "GenEval 2": (GenEval2Options,),
+    "GenEval 2": (WordingOptions,),
     "T2I-CoReBench": (CoreBenchOptions,),
-    "LongText-Bench": (LongTextOptions,),
+    "LongText-Bench": (WordingOptions,),
     "UniGenBench++": (UniGenBenchOptions,),
     "WISE": (WiseOptions,),
     "GEdit-Bench": (VieOptions,),
-    "ImgEdit-Bench": (EditJudgeOptions,),
-    "RISEBench": (EditJudgeOptions,),
+    "ImgEdit-Bench": (WordingOptions,),
+    "RISEBench": (WordingOptions,),
     "`dvreward`": (VerificationOptions, AggregationOptions),
 }
 ROW = re.compile(r"\| `(?P<name>[a-z_0-9]+)` \| (?P<default>[^|]*) \|")

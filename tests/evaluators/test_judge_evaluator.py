@@ -13,6 +13,7 @@ from alphabench.evaluators.judge_evaluator import (
     LONGEST_TEXT,
     JudgeEvaluator,
     evidence,
+    joint_verdict,
     verdict_from,
 )
 from alphabench.judges.handshake import VettedJudge
@@ -172,3 +173,23 @@ def test_a_judge_that_is_stopped_leaves_the_verdicts_of_the_images_that_it_finis
 def test_an_answer_that_never_comes_is_no_silent_gap() -> None:
     with pytest.raises(RuntimeError, match="unanswered"):
         list(evaluator(Forgetful("yes")).evaluate([image(0, 2)]))
+
+
+@pytest.mark.parametrize(
+    ("replies", "value", "status", "reason"),
+    [
+        ((1.0, 0.0), 0.5, "scored", "two marks"),
+        ((1.0, 0.0), None, "unparsed", "two marks"),
+        ((1.0, Mishap(kind="server_error")), 0.5, "failed", "1: "),
+    ],
+)
+def test_one_verdict_from_several_answers_needs_all_of_them(
+    replies: tuple[float | Mishap, ...], value: float | None, status: str, reason: str
+) -> None:
+    judge = ScriptedJudge(lambda question: replies[int(question.id)])
+    answers = list(judge.ask(questions_about(image(1, 2))))
+    verdict = joint_verdict(answers, question_id="q", value=value, detail={"reason": "two marks"})
+    assert verdict.status == status
+    assert verdict.detail["reason"].startswith(reason)
+    assert verdict.value == (value if status == "scored" else None)
+    assert list(verdict.detail)[:2] == ["0_call", "1_call"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphabench.judges.parsing import read_reply, text_of
-from alphabench.judges.score_tags import ScoreTags, readable_analysis
+from alphabench.judges.score_tags import ScoreTags, literal_parts, readable_analysis
 from alphabench.questions import Question, Reply, ReplySampling
 
 
@@ -132,3 +132,11 @@ def test_the_tags_that_were_asked_for_are_no_thought_and_a_thought_is_no_answer(
     assert read_reply(question, Reply(text=thought, model="m")).status == "unparsed"
     kept = Reply(text=thought + reply("[1, 0]"), model="m", thoughts_kept=True)
     assert read_reply(question, kept).values == (0.0, 0.0), "as upstream reads it"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [("[1, 'a']", [1, "a"]), ("'ab'", ["a", "b"]), ("7", []), ("", []), ("[1", []), ("f()", [])],
+)
+def test_a_literal_without_parts_has_none(text: str, parts: list[object]) -> None:
+    assert literal_parts(text) == parts

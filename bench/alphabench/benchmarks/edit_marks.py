@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
 from alphabench.benchmarks.gedit import viescore
 from alphabench.benchmarks.gedit.viescore_parser import HIGHEST, LowestScore
@@ -22,18 +22,7 @@ OWN_LOOK_TEMPLATE: Final = viescore.OWN.quality
 """VIEScore's second question, about the edited image alone."""
 OWN_EDIT_PLACE: Final = "<instruction>"
 """Stands for the editing instruction."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EditJudgeOptions:
-    """Options of the evaluator `judge` of a benchmark of edits."""
-
-    wording: Literal["auto", "official", "own"] = "auto"
-    """auto: own for `mini`, official for upstream's data."""
-
-    def own(self, split: str) -> bool:
-        """Whether the project's own questions are asked."""
-        return self.wording == "own" or (self.wording == "auto" and split == "mini")
+_SAMPLING: Final = ReplySampling(max_tokens=1024)
 
 
 def texts_digest(texts: Mapping[str, str]) -> str:
@@ -76,11 +65,22 @@ class OwnEditQuestions:
     """
 
     marks: EditMarks
-    sampling: ReplySampling
     edit_id: str
     look_id: str
     only_edit: str = ""
     """A group whose images are not asked about their look."""
+    sampling: ReplySampling = _SAMPLING
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """All that decides the replies and their scores."""
+        texts = {"edit": OWN_EDIT_TEMPLATE, "look": OWN_LOOK_TEMPLATE}
+        return {
+            **self.marks.identity,
+            "wording": f"own:{texts_digest(texts)}",
+            "max_tokens": str(self.sampling.max_tokens),
+            "temperature": str(self.sampling.temperature),
+        }
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         sample, edited = image.request.sample, ImagePart.of(image)

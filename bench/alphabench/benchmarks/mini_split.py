@@ -28,6 +28,8 @@ class DataSource:
     """SPDX identifier, or words where there is none."""
     source: str
     """Repository and commit, or `alphabench`."""
+    version: str
+    """Of the benchmark: the start of the commit, or `MINI_VERSION`."""
     digest: str
     """sha256 of the data that decides prompts and answers, in hexadecimal."""
 
@@ -51,12 +53,15 @@ def mini_source(name: str, *, also: str = "") -> DataSource:
         also: what decides the data beside the lines; enters the digest.
     """
     digest = hashlib.sha256(mini_bytes(name) + also.encode()).hexdigest()
-    return DataSource(licence="Apache-2.0", source="alphabench", digest=digest)
+    return DataSource(
+        licence="Apache-2.0", source="alphabench", version=MINI_VERSION, digest=digest
+    )
 
 
 def pinned_source(pin: Pin, *, digest: str) -> DataSource:
     """The source of data at a pinned commit; `digest` is of the files that the split uses."""
-    return DataSource(licence=pin.licence, source=f"{pin.repository}@{pin.commit}", digest=digest)
+    source = f"{pin.repository}@{pin.commit}"
+    return DataSource(licence=pin.licence, source=source, version=pin.commit[:7], digest=digest)
 
 
 def pinned_files_source(*pins: Pin) -> DataSource:

@@ -56,22 +56,32 @@ def run_scope(
     )
 
 
-def published_scope(benchmark: str, what: str, n_scored: int, n_expected: int) -> ReportScope:
-    """The scope of a whole published result, in which what is not scored could not be read.
+def published_scope(
+    benchmark: str,
+    what: str,
+    n_scored: int,
+    n_expected: int,
+    *,
+    split: str = "",
+    has_all_samples: bool = True,
+) -> ReportScope:
+    """The scope of a published result, in which what is not scored could not be read.
 
     Args:
         benchmark: its name.
         what: which result, if upstream has several kinds.
         n_scored: verdicts with a value.
         n_expected: all verdicts.
+        split: of the benchmark.
+        has_all_samples: whether it is a result on the whole split.
     """
     return ReportScope(
         benchmark=benchmark,
-        split="",
+        split=split,
         protocol="official",
         evaluator=f"published scores ({what})",
         statuses={"scored": n_scored, "unparsed": n_expected - n_scored},
-        has_all_samples=True,
+        has_all_samples=has_all_samples,
     )
 
 
@@ -156,6 +166,12 @@ def coverage_of(clusters: Iterable[Cluster]) -> float:
 def scored_share(n_scored: int, n_expected: int) -> float:
     """`n_scored / n_expected`, 0 to 1; 0 where nothing is expected."""
     return n_scored / n_expected if n_expected else 0.0
+
+
+def scored_counts(values: Iterable[float | None]) -> tuple[int, int]:
+    """How many values there are, and how many there should be; None is one that was not scored."""
+    expected = list(values)
+    return sum(value is not None for value in expected), len(expected)
 
 
 def value_clusters(

@@ -17,7 +17,7 @@ from alphabench.interfaces import Licensed
 from alphabench.judges.parsing import HINT_WITHOUT_LOGPROBS, RULES
 from alphabench.judges.thoughts import split_thought
 from alphabench.questions import Answer, Capabilities, Judge, Question, ShakesHands
-from alphabench.types import GeneratedImage, Verdict
+from alphabench.types import GeneratedImage, Status, Verdict
 
 LONGEST_TEXT: Final = 4000
 """Characters of a reply that a verdict stores; the answer cache stores all."""
@@ -168,6 +168,37 @@ def verdicts_from(answer: Answer, details: Sequence[Mapping[str, Any]]) -> list[
             verdict = replace(verdict, detail=kept)
         verdicts.append(verdict)
     return verdicts
+
+
+def joint_verdict(
+    answers: Sequence[Answer],
+    *,
+    question_id: str,
+    value: float | None,
+    detail: Mapping[str, Any],
+) -> Verdict:
+    """The one verdict from all answers about an image, with the evidence of each as `NAME_call`.
+
+    Args:
+        answers: one or more; the first that is not scored decides status and reason.
+        question_id: of the verdict.
+        value: where all are scored; None where they do not fit together, which is unparsed.
+        detail: what the benchmark adds where all are scored, with a reason.
+    """
+    calls = {f"{answer.question.id}_call": evidence(answer) for answer in answers}
+    status: Status = "unparsed" if value is None else "scored"
+    for answer in answers:
+        if answer.values is None:
+            reason = f"{answer.question.id}: {answer.reason or 'no score'}"
+            value, status, detail = None, answer.status, {"reason": reason}
+            break
+    return Verdict(
+        image_id=answers[0].question.image_id,
+        question_id=question_id,
+        value=value,
+        status=status,
+        detail={**calls, **detail},
+    )
 
 
 def _stored_text(text: str) -> str:

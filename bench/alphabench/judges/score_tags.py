@@ -21,7 +21,8 @@ _TAGS: Final = {
     name: re.compile(rf"<{name}>(.*?)</{name}>", re.DOTALL) for name in ("analysis", "score")
 }
 _BINARY: Final = re.compile(r"\[\s*[01](?:\s*,\s*[01])*\s*\]")
-_UNREADABLE: Final = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+UNREADABLE: Final = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+"""What `literal` raises."""
 
 
 class TaggedLists(NamedTuple):
@@ -80,7 +81,7 @@ def tagged_lists(text: str | None, n_items: int) -> TaggedLists | None:
     try:
         analysis, score = (literal(match[1]) for match in matches if match)
         fits = len(analysis) == len(score) == n_items
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return TaggedLists(analysis, score) if fits else None
 
@@ -92,7 +93,7 @@ def as_stored(found: TaggedLists) -> TaggedLists | None:
     """
     try:
         analysis, score = literal(json.dumps(list(found), ensure_ascii=False))
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return TaggedLists(analysis, score)
 
@@ -111,6 +112,14 @@ def literal(text: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of escapes that Python does not know
         return ast.literal_eval(text.strip())
+
+
+def literal_parts(text: str) -> list[Any]:
+    """The parts of a literal of Python as a loop over it meets them; none where it has none."""
+    try:
+        return list(literal(text))
+    except UNREADABLE:
+        return []
 
 
 def readable_analysis(text: str, n_items: int) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Tables that upstream's scripts read with pandas, read without it: every cell is its text.
+"""Tables as upstream's scripts have them, without pandas: every cell is its text.
 
 Knows no benchmark.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -48,3 +48,12 @@ def read_csv_rows(
             f"{where!r} has no rows with the columns {', '.join(map(repr, lacking))}", hint=hint
         )
     return rows
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
+    """A table as pandas writes it, with the columns in their order; ValueError for others."""
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()

@@ -32,6 +32,26 @@ class OfficialFormat:
     """Samples, image id -> stored image, verdicts -> the files of upstream's layout."""
 
 
+def file_of(path: Path, pattern: str, *, kind: str, hint: str) -> Path:
+    """A published file, or the only one of its kind in a folder.
+
+    Args:
+        path: the file or the folder.
+        pattern: of the file's name: `*.csv`.
+        kind: what such files are, in the plural, for the error.
+        hint: of the error.
+
+    Raises:
+        AlphaBenchError: no such file in the folder, or several; with the hint.
+    """
+    if not path.is_dir():
+        return path
+    files = [file for file in sorted(path.glob(pattern)) if not file.name.startswith(".")]
+    if len(files) != 1:
+        raise AlphaBenchError(f"{str(path)!r} holds {len(files)} {kind}", hint=hint)
+    return files[0]
+
+
 def read_json_object(file: Path, *, hint: str) -> dict[str, Any]:
     """The JSON object in a published file.
 

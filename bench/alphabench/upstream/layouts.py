@@ -198,6 +198,37 @@ def find_numbered(root: Path, _: FolderOptions) -> Listing:
     return listing_of(root, ((path.stem, 0, path) for path in files))
 
 
+def find_named(name: re.Pattern[str]) -> Callable[[Path, FolderOptions], Listing]:
+    """A `Layout.find` of images whose names, without suffix, are `key` and, from 0, `number`.
+
+    Args:
+        name: with groups of these names.
+    """
+
+    def find(root: Path, _: FolderOptions) -> Listing:
+        files = ((name.fullmatch(path.stem), path) for path in files_inside(root))
+        return listing_of(
+            root,
+            (
+                (match["key"], int(match["number"]), path)
+                for match, path in files
+                if match and is_image_file(path)
+            ),
+        )
+
+    return find
+
+
+def id_with_fact(fact: str) -> Callable[[Sample], str]:
+    """A `Layout.key`: the id of a sample that has a fact which other benchmarks' have not."""
+
+    def key(sample: Sample) -> str:
+        sample.facts[fact]  # a KeyError for a sample of another benchmark
+        return sample.id
+
+    return key
+
+
 def files_inside(folder: Path) -> list[Path]:
     """The entries of a folder in the order of their names."""
     return sorted(folder.iterdir())

@@ -74,11 +74,12 @@ def corebench_export_files(
         yield PurePosixPath(dimension_of(sample_id)) / f"{sample_id}-{index}.png", path
     judged = judged_images(samples, verdicts)
     for dimension in dict.fromkeys(sample.group for sample in samples):
-        stored: dict[str, Any] = {}
-        for place, image in enumerate(judged):
-            sample, number = samples[place // IMAGES], place % IMAGES
-            if image.dimension == dimension and image_id(sample.id, number) in images:
-                stored[f"{sample.id}-{number}"] = _entry(sample, image)
+        stored: dict[str, Any] = {
+            f"{sample.id}-{number}": _entry(sample, judged[name])
+            for sample in samples
+            for number in range(IMAGES)
+            if sample.group == dimension and (name := image_id(sample.id, number)) in images
+        }
         scores = [entry["image_score"] for entry in stored.values() if entry["image_score"] != ""]
         stored["mean_score"] = sum(scores) / len(scores) if scores else ""
         text = json.dumps(stored, ensure_ascii=False, indent=2)

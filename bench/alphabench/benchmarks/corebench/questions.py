@@ -12,12 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from alphabench.benchmarks.judged import needed_judge
+from alphabench.benchmarks.judged import (
+    WordingOptions,
+    back_end,
+    needed_judge,
+    own_yes_no_evaluator,
+)
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
 from alphabench.judges.longer_replies import LongerRepliesJudge
-from alphabench.judges.yesno import OWN_TEMPLATE, YesNoText, yes_or_no
+from alphabench.judges.yesno import yes_or_no
 from alphabench.questions import Answer, ImagePart, Judge, Question, Reply, ReplySampling
-from alphabench.types import GeneratedImage, ProtocolName, Verdict
+from alphabench.types import GeneratedImage, ProtocolName, Sample, Verdict
 from alphabench.upstream import UpstreamData, templates
 from alphabench.upstream.templates import Template
 
@@ -30,11 +35,9 @@ _THINKING: Final = re.compile(r"thinking|qwen3[._-]?5", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CoreBenchOptions:
+class CoreBenchOptions(WordingOptions):
     """Options of the evaluator `judge`."""
 
-    wording: Literal["auto", "official", "own"] = "auto"
-    """auto: own for `mini`, official for upstream's data."""
     backend: Literal["auto", "qwen", "gemini"] = "auto"
     """Of the official wording. auto: `gemini` for judges of that name, else `qwen`."""
     thinking: Literal["auto", "on", "off"] = "auto"
@@ -121,12 +124,9 @@ def open_corebench_judge(
     """T2I-CoReBench's evaluator, with upstream's texts or ours; AlphaBenchError without a judge."""
     judge = needed_judge(judge, benchmark="corebench")
     if texts is None:
-        own = YesNoText()
-        ask = _Questions(None, own.sampling, own)
-        return JudgeEvaluator(judge=judge, questions_about=ask, score=_score, identity=own.identity)
+        return own_yes_no_evaluator(judge, _checked, _score)
+    backend: Backend = back_end(options.backend, judge, gemini="gemini", others="qwen")
     name = judge.identity.get("model", "")
-    by_name: Backend = "gemini" if "gemini" in name.casefold() else "qwen"
-    backend = by_name if options.backend == "auto" else options.backend
     thinks = (
         bool(_THINKING.search(name)) if options.thinking == "auto" else options.thinking == "on"
     )
@@ -158,14 +158,14 @@ def open_corebench_judge(
 
 @dataclass(frozen=True, slots=True)
 class _Questions:
-    texts: CoreTemplates | None
+    texts: CoreTemplates
     sampling: ReplySampling
-    answer_format: CheckedWord | YesNoText
+    answer_format: CheckedWord
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
-        facts, asked = image.request.sample.facts, []
-        for index, item in enumerate(facts["Checklist"]):
-            system, text = self._texts(facts["Prompt"], item["question"])
+        sample, asked = image.request.sample, []
+        for index, question in enumerate(_checked(sample)):
+            system, text = self._texts(sample.facts["Prompt"], question)
             asked.append(
                 Question(
                     image_id=image.id,
@@ -180,14 +180,16 @@ class _Questions:
 
     def _texts(self, prompt: str, question: str) -> tuple[str | None, str]:
         """System text and what follows the image."""
-        if self.texts is None:
-            return None, OWN_TEMPLATE.replace("{question}", question)
         text = self.texts.question.fill({"Prompt": prompt, "question": question})
-        if isinstance(self.answer_format, CheckedWord) and self.answer_format.backend == "gemini":
+        if self.answer_format.backend == "gemini":
             return None, f"{self.texts.task}\n{text}"
         return self.texts.task, text
 
 
+def _checked(sample: Sample) -> list[str]:
+    return [item["question"] for item in sample.facts["Checklist"]]
+
+
 def _score(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
-    checklist = zip(image.request.sample.facts["Checklist"], answers, strict=True)
-    return [verdict_from(answer, detail={"question": one["question"]}) for one, answer in checklist]
+    pairs = zip(_checked(image.request.sample), answers, strict=True)
+    return [verdict_from(answer, detail={"question": question}) for question, answer in pairs]

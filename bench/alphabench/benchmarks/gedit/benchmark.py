@@ -244,6 +244,7 @@ class GEdit:
         return DataSource(
             licence=dataset.LICENCE,
             source=origin.source if origin else revision,
+            version=dataset.REVISION[:7],
             digest=origin.digest if origin else revision,
         )
 

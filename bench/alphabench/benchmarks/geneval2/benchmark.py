@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from alphabench import statistics
-from alphabench.benchmarks import mini_split
 from alphabench.benchmarks.geneval2 import questions, scoring
 from alphabench.benchmarks.geneval2.scoring import JudgedPrompt
-from alphabench.benchmarks.judged import judge_options, rows_of_lines, with_known_names
-from alphabench.benchmarks.reporting import run_scope
+from alphabench.benchmarks.judged import (
+    About,
+    JudgedBenchmark,
+    JudgedRun,
+    WordingOptions,
+    judge_options,
+    rows_of_lines,
+)
+from alphabench.benchmarks.mini_split import DataSource, mini_bytes, mini_source, pinned_source
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
-from alphabench.statistics import Cluster, Formula
-from alphabench.types import Card, ProtocolName, Report, Sample, Verdict
+from alphabench.statistics import Cluster
+from alphabench.types import Report, Sample, Verdict
 from alphabench.upstream import UpstreamData, pin_of
 
 PIN: Final = "geneval2"
@@ -27,66 +33,39 @@ DATA_FILE: Final = "geneval2_data.jsonl"
 TOP20_NOTE: Final = "read from the 20 likeliest first tokens alone: not the official reading"
 
 
-def open_geneval2(
-    split: str = "",
-    *,
-    version: str | None = None,
-    protocol: ProtocolName = "official",
-    data: UpstreamData,
-) -> GenEval2:
-    """GenEval 2's prompts and rules, as `open_benchmark` says; opening it reads no file."""
-    opened = GenEval2(split=split, protocol=protocol, data=data)
-    return with_known_names(opened, splits=["mini"], version=version)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenEval2:
+class GenEval2(JudgedBenchmark):
     """One split of GenEval 2 under one protocol."""
 
-    split: str
-    protocol: ProtocolName
-    data: UpstreamData
+    about: ClassVar = About(
+        name="geneval2",
+        titles={
+            "": "GenEval 2",
+            "mini": "GenEval 2's atoms over AlphaBench's synthetic scenes",
+        },
+        citation="arXiv:2512.16853",
+    )
 
-    @property
-    def card(self) -> Card:
-        mini, pin = self.split == "mini", pin_of(PIN)
-        origin = mini_split.pinned_source(pin, digest=pin.file(DATA_FILE).digest)
-        if mini:
-            origin = mini_split.mini_source("geneval2")
-        return Card(
-            name="geneval2",
-            version=mini_split.MINI_VERSION if mini else pin.commit[:7],
-            split=self.split,
-            protocol=self.protocol,
-            title="GenEval 2's atoms over AlphaBench's synthetic scenes" if mini else "GenEval 2",
-            licence=origin.licence,
-            source=origin.source,
-            citation="arXiv:2512.16853",
-            data_digest=origin.digest,
-            images_per_sample=1,
-            evaluators=("judge",),
-        )
+    def source(self) -> DataSource:
+        """The package, or upstream's one file."""
+        if self.split == "mini":
+            return mini_source("geneval2")
+        pin = pin_of(PIN)
+        return pinned_source(pin, digest=pin.file(DATA_FILE).digest)
 
     def samples(self) -> Sequence[Sample]:
         """The prompts in file order; ids are their positions: `0000`, `0001` ..."""
         if self.split == "mini":
-            return read_geneval2_prompts(mini_split.mini_bytes("geneval2"), where="geneval2.jsonl")
+            return read_geneval2_prompts(mini_bytes("geneval2"), where="geneval2.jsonl")
         return official_prompts(self.data)
 
     def questions(self, sample: Sample) -> Sequence[str]:
         """The positions of the atoms: `0`, `1` ..."""
         return atom_ids(sample)
 
-    def evaluator(
-        self,
-        spec: str | None = None,
-        *,
-        judge: Judge | None = None,
-        device: str = "cpu",  # noqa: ARG002  (the judge has its own)
-    ) -> Evaluator:
-        """The judge with a question for each atom: `judge`, `judge?wording=own`."""
-        options = judge_options(spec, questions.GenEval2Options, benchmark="geneval2")
-        is_own = options.wording == "own" or (options.wording == "auto" and self.split == "mini")
+    def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
+        """With a question for each atom: `judge`, `judge?wording=own`."""
+        is_own = judge_options(spec, WordingOptions, benchmark="geneval2").is_own(self.split)
         wording = questions.OWN if is_own else questions.official_templates(self.data)
         return questions.open_geneval2_judge(judge, wording, self.protocol)
 
@@ -94,32 +73,23 @@ class GenEval2:
         """The geometric mean of each prompt whose atoms are all scored."""
         return scoring.prompt_clusters(judged_prompts(samples, verdicts))
 
-    def formula(self) -> Formula:
-        """The mean over prompts."""
-        return statistics.mean_of_groups
-
-    def summarise(
-        self,
-        samples: Sequence[Sample],
-        verdicts: Sequence[Verdict],
-        *,
-        evaluator: str,
-        all_samples: Sequence[Sample],
-    ) -> Report:
+    def report(self, run: JudgedRun) -> Report:
         """Headline: Soft-TIFA GM. Extras: Soft-TIFA AM, TIFA, and the other protocol's GM."""
-        scope = run_scope(self, samples, verdicts, evaluator=evaluator, all_samples=all_samples)
-        prompts = judged_prompts(samples, verdicts)
+        prompts = judged_prompts(run.samples, run.verdicts)
         extras = {"soft_tifa_am": scoring.mean_over_prompts(prompts, scoring.arithmetic_mean)}
-        details = [verdict.detail for verdict in verdicts if verdict.status == "scored"]
+        details = [verdict.detail for verdict in run.verdicts if verdict.status == "scored"]
         other = "strict" if self.protocol == "official" else "official"
         if details and all({"tifa", other} <= detail.keys() for detail in details):
-            hard = judged_prompts(samples, verdicts, "tifa")
+            hard = judged_prompts(run.samples, run.verdicts, "tifa")
             extras["tifa"] = scoring.mean_over_prompts(hard, scoring.arithmetic_mean)
-            beside = judged_prompts(samples, verdicts, other)
+            beside = judged_prompts(run.samples, run.verdicts, other)
             extras[f"soft_tifa_gm, {other}"] = scoring.mean_over_prompts(beside)
         cut = any(detail.get("reading") == "top20" for detail in details)
         notes = (TOP20_NOTE,) if cut else ()
-        return scoring.geneval2_report(prompts, scope, extras=extras, notes=notes)
+        return scoring.geneval2_report(prompts, run.scope, extras=extras, notes=notes)
+
+
+open_geneval2: Final = GenEval2.open
 
 
 def judged_prompts(

@@ -29,14 +29,6 @@ _NUMBERS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight
 _OWN_NUMBER: Final = "{question}\nAnswer with one word: the number."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenEval2Options:
-    """Options of the evaluator `judge`."""
-
-    wording: Literal["auto", "official", "own"] = "auto"
-    """auto: own for `mini`, official for upstream's data."""
-
-
 def accepted_texts(question: str, answer: str) -> tuple[str, ...]:
     """The texts whose first tokens count, as upstream lists them (evaluation.py, soft_tifa)."""
     if not question.startswith(_COUNT):

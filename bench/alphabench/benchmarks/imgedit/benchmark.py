@@ -9,30 +9,28 @@ files in `official_files`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final
 
 from alphabench import statistics
-from alphabench.benchmarks.edit_marks import EditJudgeOptions
 from alphabench.benchmarks.edit_sources import SourceImages, mini_edit_source, mini_edits
 from alphabench.benchmarks.imgedit.questions import QUESTION, open_imgedit_judge
 from alphabench.benchmarks.imgedit.scoring import N_EDITS, SETTINGS, TYPES, UGE, imgedit_report
-from alphabench.benchmarks.judged import judge_options
-from alphabench.benchmarks.mini_split import MINI_VERSION, pinned_files_source
-from alphabench.benchmarks.reporting import ReportScope
-from alphabench.core.errors import unknown_name
+from alphabench.benchmarks.judged import (
+    About,
+    JudgedBenchmark,
+    JudgedRun,
+    WordingOptions,
+    judge_options,
+)
+from alphabench.benchmarks.mini_split import DataSource, pinned_files_source
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
-from alphabench.statistics import Bootstrap, Cluster, Formula, mean_of_groups
-from alphabench.types import Card, ProtocolName, Report, Sample, Verdict
-from alphabench.upstream import UpstreamData, pin_of
+from alphabench.statistics import Bootstrap, Cluster
+from alphabench.types import Report, Sample, Verdict
+from alphabench.upstream import pin_of
 
-SPLITS: Final[Mapping[str, str]] = {
-    "": "ImgEdit-Bench, basic suite",
-    UGE: "ImgEdit-Bench, understanding-grounding-editing suite",
-    "mini": "ImgEdit-Bench's types over AlphaBench's synthetic scenes",
-}
 DATA: Final = {"": "Benchmark/Basic/basic_edit.json", UGE: "Benchmark/UGE/UGE_edit.json"}
 _PINS: Final = {"": "imgedit", UGE: "imgedit-uge"}
 _FOLDERS: Final = {"": "singleturn", UGE: "hard"}
@@ -42,59 +40,26 @@ ARCHIVE: Final = "upstream/sysuyy/ImgEdit/Benchmark"
 """In the cache: where the authors' archive Benchmark.tar may be unpacked by hand."""
 
 
-def open_imgedit(
-    split: str = "",
-    *,
-    version: str | None = None,
-    protocol: ProtocolName = "official",
-    data: UpstreamData,
-) -> ImgEdit:
-    """ImgEdit-Bench's instructions and rules; opening it reads no file.
-
-    Raises:
-        AlphaBenchError: no such split (empty, `uge` or `mini`) or version.
-    """
-    if split not in SPLITS:
-        raise unknown_name("split of imgedit", split, [name for name in SPLITS if name])
-    opened = ImgEdit(split=split, protocol=protocol, data=data)
-    if version not in (None, opened.version):
-        raise unknown_name("version of imgedit", str(version), [opened.version])
-    return opened
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImgEdit:
+class ImgEdit(JudgedBenchmark):
     """One split of ImgEdit-Bench under one protocol."""
 
-    split: str
-    protocol: ProtocolName
-    data: UpstreamData
+    about: ClassVar = About(
+        name="imgedit",
+        titles={
+            "": "ImgEdit-Bench, basic suite",
+            UGE: "ImgEdit-Bench, understanding-grounding-editing suite",
+            "mini": "ImgEdit-Bench's types over AlphaBench's synthetic scenes",
+        },
+        citation="arXiv:2505.20275",
+    )
 
-    @property
-    def version(self) -> str:
-        """Upstream's commit, or a number of our own."""
-        return MINI_VERSION if self.split == "mini" else pin_of(_PINS[self.split]).commit[:7]
-
-    @property
-    def card(self) -> Card:
+    def source(self) -> DataSource:
+        """The package, or upstream's edits and copies of their images."""
         if self.split == "mini":
-            origin = mini_edit_source("imgedit")
-        else:
-            pin = _PINS[self.split]
-            origin = pinned_files_source(pin_of(pin), pin_of(f"{pin}-images"))
-        return Card(
-            name="imgedit",
-            version=self.version,
-            split=self.split,
-            protocol=self.protocol,
-            title=SPLITS[self.split],
-            licence=origin.licence,
-            source=origin.source,
-            citation="arXiv:2505.20275",
-            data_digest=origin.digest,
-            images_per_sample=1,
-            evaluators=("judge",),
-        )
+            return mini_edit_source("imgedit")
+        pin = _PINS[self.split]
+        return pinned_files_source(pin_of(pin), pin_of(f"{pin}-images"))
 
     def samples(self) -> Sequence[Sample]:
         """The edits in upstream's order; a sample's id is upstream's key and its image's name.
@@ -126,15 +91,9 @@ class ImgEdit:
     def questions(self, sample: Sample) -> Sequence[str]:  # noqa: ARG002  (the same for all)
         return (QUESTION,)
 
-    def evaluator(
-        self,
-        spec: str | None = None,
-        *,
-        judge: Judge | None = None,
-        device: str = "cpu",  # noqa: ARG002  (the judge has its own)
-    ) -> Evaluator:
-        """The judge with ImgEdit-Bench's question: `judge`, `judge?wording=own`."""
-        options = judge_options(spec, EditJudgeOptions, benchmark="imgedit")
+    def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
+        """With ImgEdit-Bench's question: `judge`, `judge?wording=own`."""
+        options = judge_options(spec, WordingOptions, benchmark="imgedit")
         return open_imgedit_judge(
             judge, options, split=self.split, protocol=self.protocol, data=self.data
         )
@@ -143,40 +102,25 @@ class ImgEdit:
         """Scores by edit."""
         return statistics.gather(samples, verdicts, n_expected=1)
 
-    def formula(self) -> Formula:
-        """The headline from the means of the types."""
-        return mean_of_groups
-
     def settings(self) -> Bootstrap:
         """Scores are 1 to 5."""
         return SETTINGS
 
-    def summarise(
-        self,
-        samples: Sequence[Sample],
-        verdicts: Sequence[Verdict],
-        *,
-        evaluator: str,
-        all_samples: Sequence[Sample],
-    ) -> Report:
+    def report(self, run: JudgedRun) -> Report:
         """See `scoring.imgedit_report`; the types are those that the split has."""
-        n_edits = N_EDITS.get(self.split, 0)
-        scope = ReportScope(
-            benchmark="imgedit",
-            split=self.split,
-            protocol=self.protocol,
-            evaluator=evaluator,
-            statuses=statistics.count_statuses(samples, verdicts, n_expected=1),
-            has_all_samples=len(samples) >= max(len(all_samples), n_edits),
-        )
-        groups = {sample.group for sample in all_samples}
+        n_here, n_edits = len(run.all_samples), N_EDITS.get(self.split, 0)
+        groups = {sample.group for sample in run.all_samples}
         types = [name for name in (*TYPES, UGE) if name in groups]
-        notes = []
-        if len(all_samples) < n_edits:
-            notes.append(f"source images are here for {len(all_samples)} of {n_edits} edits")
-        if self.split in _PINS and any(self._sources.unverified(s.source_image) for s in samples):
+        scope, notes = run.scope, []
+        if n_here < n_edits:
+            scope = replace(scope, has_all_samples=False)
+            notes.append(f"source images are here for {n_here} of {n_edits} edits")
+        if self.split in _PINS and any(
+            self._sources.unverified(sample.source_image) for sample in run.samples
+        ):
             notes.append("source images are from the authors' archive, which is not verified")
-        return imgedit_report(self.clusters(samples, verdicts), scope, types, notes=notes)
+        clusters = self.clusters(run.samples, run.verdicts)
+        return imgedit_report(clusters, scope, types, notes=notes)
 
     @property
     def _sources(self) -> SourceImages:
@@ -187,3 +131,6 @@ class ImgEdit:
             folder=f"{_COPY}/{folder}",
             archive=f"{ARCHIVE}/{folder}",
         )
+
+
+open_imgedit: Final = ImgEdit.open

@@ -26,7 +26,7 @@ from alphabench.statistics import Cluster, pooled
 from alphabench.types import Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
 from alphabench.upstream.formats import OfficialFormat, read_json_object
-from alphabench.upstream.layouts import Layout, find_numbered
+from alphabench.upstream.layouts import Layout, find_numbered, id_with_fact
 
 REPLIES, AVERAGES, TYPE_SCORES = "result.json", "average_score.json", "typescore.json"
 EDITS: Final = "basic_edit.json"
@@ -154,11 +154,4 @@ OFFICIAL_UGE: Final = OfficialFormat(
     text=imgedit_results_text,
     files=imgedit_export_files,
 )
-
-
-def _key(sample: Sample) -> str:
-    sample.facts["edit_type"]  # a KeyError for a sample of another benchmark
-    return sample.id
-
-
-LAYOUT: Final = Layout(form="DIR/1082.png", find=find_numbered, key=_key)
+LAYOUT: Final = Layout(form="DIR/1082.png", find=find_numbered, key=id_with_fact("edit_type"))

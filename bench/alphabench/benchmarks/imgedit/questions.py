@@ -15,13 +15,12 @@ from typing import Final, Literal
 from alphabench.benchmarks.edit_marks import (
     OWN_EDIT_PLACE,
     OWN_EDIT_TEMPLATE,
-    EditJudgeOptions,
     EditMarks,
     stored_source,
     texts_digest,
 )
 from alphabench.benchmarks.imgedit.scoring import FULL_MARKS, LOWEST, TYPES, UGE
-from alphabench.benchmarks.judged import needed_judge
+from alphabench.benchmarks.judged import WordingOptions, needed_judge
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
 from alphabench.judges.score_lines import ScoreLines
 from alphabench.questions import (
@@ -75,7 +74,7 @@ def official_imgedit_templates(data: UpstreamData, *, uge: bool) -> ImgEditTempl
 
 def open_imgedit_judge(
     judge: Judge | None,
-    options: EditJudgeOptions,
+    options: WordingOptions,
     *,
     split: str,
     protocol: ProtocolName,
@@ -88,7 +87,7 @@ def open_imgedit_judge(
     Raises:
         AlphaBenchError: no judge, one that cannot compare two images, or no official template.
     """
-    own = options.own(split)
+    own = options.is_own(split)
     words = OWN if own else official_imgedit_templates(data, uge=split == UGE)
     strict = protocol == "strict"
     answer_format: AnswerFormat = (

@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from alphabench.benchmarks.judged import needed_judge
+from alphabench.benchmarks.judged import needed_judge, own_yes_no_evaluator
 from alphabench.core.files import well_formed
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence, verdict_from
 from alphabench.judges.transcription import TextMatch, Transcription, Unit, transcribed
-from alphabench.judges.yesno import OWN_TEMPLATE, YesNoText
 from alphabench.questions import Answer, ImagePart, Judge, Question, ReplySampling
-from alphabench.types import GeneratedImage, ProtocolName, Verdict
+from alphabench.types import GeneratedImage, ProtocolName, Sample, Verdict
 from alphabench.upstream import UpstreamData, templates
 
 QUESTION: Final = "text"
@@ -33,14 +32,6 @@ OWN: Final = (
 _CONSTANT: Final = "ImageEvaluator.__init__.self.qwen_prompt"
 _SAMPLING: Final = ReplySampling(max_tokens=1024, temperature=None)
 """As upstream's `generate`: with the checkpoint's own generation settings."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LongTextOptions:
-    """Options of the evaluator `judge`."""
-
-    wording: Literal["auto", "official", "own"] = "auto"
-    """auto: own for `mini`, official for upstream's data."""
 
 
 def official_wording(data: UpstreamData) -> str:
@@ -76,12 +67,8 @@ def open_longtext_judge(
 def open_object_judge(judge: Judge | None) -> JudgeEvaluator:
     """The evaluator of `mini`, where objects stand for words; AlphaBenchError without a judge."""
     judge = needed_judge(judge, benchmark="longtext")
-    answer_format = YesNoText()
-    return JudgeEvaluator(
-        judge=judge,
-        questions_about=_AskAboutObjects(answer_format),
-        score=_named_words,
-        identity={**answer_format.identity, "words": "objects, asked one by one"},
+    return own_yes_no_evaluator(
+        judge, _object_questions, _named_words, words="objects, asked one by one"
     )
 
 
@@ -121,21 +108,8 @@ def _read_text(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict
     return [verdict_from(answer, detail=detail)]
 
 
-@dataclass(frozen=True, slots=True)
-class _AskAboutObjects:
-    answer_format: YesNoText
-
-    def __call__(self, image: GeneratedImage) -> list[Question]:
-        return [
-            Question(
-                image_id=image.id,
-                id=str(index),
-                parts=(ImagePart.of(image), OWN_TEMPLATE.replace("{question}", question)),
-                sampling=self.answer_format.sampling,
-                answer_format=self.answer_format,
-            )
-            for index, question in enumerate(image.request.sample.facts["questions"])
-        ]
+def _object_questions(sample: Sample) -> list[str]:
+    return list(sample.facts["questions"])
 
 
 def _named_words(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:

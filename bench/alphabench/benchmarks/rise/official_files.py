@@ -26,12 +26,19 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.final_score import numbers_after_final_score
 from alphabench.types import Report, Sample, Verdict
 from alphabench.upstream import UpstreamData, layouts
-from alphabench.upstream.formats import OfficialFormat
+from alphabench.upstream.formats import OfficialFormat, file_of
 from alphabench.upstream.plain_pickle import read_plain_pickle
 
 MODEL: Final = "alphabench"
 ITEMS: Final = "data_total.json"
 _CALLS: Final = {"consistency": "judge1", "reasoning": "judge2", "plausibility": "judge3"}
+_OVERALL: Final = "accuracy"
+_LABELS: Final = {
+    scoring.REASONING: ("Reasoning", "Reasoning"),
+    scoring.CONSISTENCY: ("ApprConsistency", "Consistency"),
+    scoring.PLAUSIBILITY: ("VisualPlausibility_total", "Quality"),
+}
+"""Dimension -> what upstream's table calls it, over all items and in a category."""
 _HINT: Final = "name upstream's MODEL.pkl, or its folder"
 
 
@@ -47,12 +54,7 @@ def read_rise_results(path: Path, data: UpstreamData, split: str = "") -> list[s
         AlphaBenchError: nothing to read, an item has no judgement, or numbers at which upstream's
             script stops.
     """
-    file = path
-    if path.is_dir():
-        found = [one for one in sorted(path.glob("*.pkl")) if not one.name.startswith(".")]
-        if len(found) != 1:
-            raise AlphaBenchError(f"{str(path)!r} holds {len(found)} files *.pkl", hint=_HINT)
-        file = found[0]
+    file = file_of(path, "*.pkl", kind="files *.pkl", hint=_HINT)
     judgements = read_plain_pickle(file, hint=_HINT)
     if (beside := file.parent / ITEMS).exists():
         facts = rise_facts(read_items(beside, hint="restore upstream's file of items"))
@@ -97,12 +99,33 @@ def summarise_rise_results(path: Path, data: UpstreamData, split: str = "") -> R
 
 def rise_results_text(report: Report) -> str:
     """MODEL_judge.csv as upstream's script writes it; a value that does not exist is empty."""
+    metrics = {_OVERALL: report.headline, **report.groups, **report.extras}
+    values = {name: metric.value for name, metric in metrics.items()}
     lines = ["-,Score-Origin,Score-Percentage,Accuracy"]
-    for name, score, accuracy in _rows_of(report):
+    for title, score_name, accuracy_name in _table_rows():
+        if title in scoring.SUBTASKS and score_name not in values:
+            continue
+        score, accuracy = values.get(score_name), values.get(accuracy_name)
         percent = None if score is None else 25 * (score - 1)
         cells = ("" if value is None else repr(value) for value in (score, percent, accuracy))
-        lines.append(",".join([name, *cells]))
+        lines.append(",".join([title, *cells]))
     return "\n".join(lines)
+
+
+def _table_rows() -> Iterator[tuple[str, str, str]]:
+    """Title of each row of upstream's table, and which metrics are its score and its accuracy."""
+    yield "Overall", "score", _OVERALL
+    titles = {category: category.partition("_")[0].capitalize() for category in scoring.CATEGORIES}
+    for category, title in titles.items():
+        yield title, f"score {category}", category
+    for dimension, (label, _) in _LABELS.items():
+        yield f"Overall_{label}", dimension, ""
+    for category, title in titles.items():
+        for dimension, (_, label) in _LABELS.items():
+            if (category, dimension) != (scoring.LOGICAL, scoring.PLAUSIBILITY):
+                yield f"{title}_{label}", f"{dimension} {category}", ""
+    for subtask in scoring.SUBTASKS:
+        yield subtask, f"score {subtask}", f"accuracy {subtask}"
 
 
 def rise_export_files(
@@ -155,35 +178,6 @@ def _replies(sample: Sample, verdict: Verdict) -> dict[str, str | None]:
     elif sample.facts.get("free"):
         texts["judge1"] = None
     return texts
-
-
-def _rows_of(report: Report) -> Iterator[tuple[str, float | None, float | None]]:
-    """Name, mean score and accuracy of each row of upstream's table."""
-
-    def mean(name: str) -> float | None:
-        metric = report.extras.get(name)
-        return metric.value if metric else None
-
-    yield "Overall", mean("score"), report.headline.value
-    titles = {category: category.partition("_")[0].capitalize() for category in scoring.CATEGORIES}
-    for category, title in titles.items():
-        group = report.groups.get(category)
-        yield title, mean(f"score {category}"), group.value if group else None
-    for name, title in zip(
-        scoring.DIMENSIONS,
-        ("Reasoning", "ApprConsistency", "VisualPlausibility_total"),
-        strict=True,
-    ):
-        yield f"Overall_{title}", mean(name), None
-    for category, title in titles.items():
-        for name, label in zip(
-            scoring.DIMENSIONS, ("Reasoning", "Consistency", "Quality"), strict=True
-        ):
-            if category != scoring.LOGICAL or name != "plausibility":
-                yield f"{title}_{label}", mean(f"{name} {category}"), None
-    for label in scoring.SUBTASKS:
-        if f"score {label}" in report.extras:
-            yield label, mean(f"score {label}"), mean(f"accuracy {label}")
 
 
 OFFICIAL: Final = OfficialFormat(

@@ -7,25 +7,18 @@ questions are VIEScore's two, which the judge `nano` knows (`edit_marks`): anoth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from alphabench.benchmarks import edit_marks
-from alphabench.benchmarks.judged import needed_judge
+from alphabench.benchmarks.judged import WordingOptions, needed_judge
 from alphabench.benchmarks.rise import scoring
-from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence
+from alphabench.evaluators.judge_evaluator import JudgeEvaluator, joint_verdict
 from alphabench.judges.final_score import FinalScore
-from alphabench.questions import (
-    Answer,
-    Capabilities,
-    ImagePart,
-    Judge,
-    Question,
-    ReplySampling,
-)
-from alphabench.types import GeneratedImage, ProtocolName, Status, Verdict
+from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Question, ReplySampling
+from alphabench.types import GeneratedImage, ProtocolName, Verdict
 from alphabench.upstream import UpstreamData
 from alphabench.upstream.templates import constants_of, read_script
 
@@ -35,6 +28,13 @@ FIRST_IMAGE: Final = "first_image"
 """A fact of a sample: the image that upstream shows before the edited one."""
 SCRIPT: Final = "utils.py"
 _SIDE: Final = 768
+_SAMPLING: Final = ReplySampling(max_tokens=4096)
+_OWN: Final = edit_marks.OwnEditQuestions(
+    marks=edit_marks.EditMarks(lowest=scoring.LOWEST, highest=scoring.FULL_MARKS),
+    edit_id=scoring.REASONING,
+    look_id=scoring.PLAUSIBILITY,
+    only_edit=scoring.LOGICAL,
+)
 
 
 def official_calls(
@@ -75,7 +75,7 @@ def first_image(row: Mapping[str, Any]) -> str:
 
 def open_rise_judge(
     judge: Judge | None,
-    options: edit_marks.EditJudgeOptions,
+    options: WordingOptions,
     *,
     split: str,
     protocol: ProtocolName,
@@ -86,36 +86,21 @@ def open_rise_judge(
     Raises:
         AlphaBenchError: no judge, one that cannot compare two images, or no official template.
     """
-    own, strict = options.own(split), protocol == "strict"
-    marks = edit_marks.EditMarks(lowest=scoring.LOWEST, highest=scoring.FULL_MARKS)
-    texts: Mapping[str, str] = {
-        "edit": edit_marks.OWN_EDIT_TEMPLATE,
-        "look": edit_marks.OWN_LOOK_TEMPLATE,
-    }
-    if not own:
-        texts = constants_of(read_script(data, "rise-judge", SCRIPT))
-        texts = {name: text for name, text in texts.items() if name.startswith("prompt_")}
-    sampling = ReplySampling(max_tokens=1024 if own else 4096)
+    strict = protocol == "strict"
+    ask = _OWN if (own := options.is_own(split)) else _Ask(official_texts(data), _SAMPLING, strict)
     return JudgeEvaluator(
         judge=needed_judge(judge, benchmark="rise"),
-        questions_about=edit_marks.OwnEditQuestions(
-            marks=marks,
-            sampling=sampling,
-            edit_id=scoring.REASONING,
-            look_id=scoring.PLAUSIBILITY,
-            only_edit=scoring.LOGICAL,
-        )
-        if own
-        else _Ask(texts, sampling, strict),
-        score=_Score(own),
-        identity={
-            **(marks if own else FinalScore(strict=strict)).identity,
-            "wording": f"{'own' if own else 'official'}:{edit_marks.texts_digest(texts)}",
-            "max_tokens": str(sampling.max_tokens),
-            "temperature": "0.0",
-        },
+        questions_about=ask,
+        score=_Score(own_scores if own else combined_scores),
+        identity=ask.identity,
         needs=Capabilities(images_per_question=2, logprobs=False),
     )
+
+
+def official_texts(data: UpstreamData) -> dict[str, str]:
+    """Upstream's templates by their names; AlphaBenchError where its script is not fetched."""
+    texts = constants_of(read_script(data, "rise-judge", SCRIPT))
+    return {name: text for name, text in texts.items() if name.startswith("prompt_")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +110,15 @@ class _Ask:
     texts: Mapping[str, str]
     sampling: ReplySampling
     strict: bool
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return {
+            **FinalScore(strict=self.strict).identity,
+            "wording": f"official:{edit_marks.texts_digest(self.texts)}",
+            "max_tokens": str(self.sampling.max_tokens),
+            "temperature": str(self.sampling.temperature),
+        }
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         sample, facts = image.request.sample, image.request.sample.facts
@@ -152,29 +146,20 @@ class _Ask:
 
 @dataclass(frozen=True, slots=True)
 class _Score:
-    own: bool
+    scores_of: Callable[[Mapping[str, Sequence[float]]], dict[str, float] | None]
 
     def __call__(self, image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
-        detail: dict[str, Any] = {f"{a.question.id}_call": evidence(a) for a in answers}
-        lacking = [answer for answer in answers if answer.values is None]
-        values = {answer.question.id: answer.values or () for answer in answers}
-        scores = None
-        if not lacking:
-            scores = own_scores(values) if self.own else combined_scores(values)
-        status: Status = lacking[0].status if lacking else "scored" if scores else "unparsed"
-        if lacking:
-            detail["reason"] = f"{lacking[0].question.id}: {lacking[0].reason or 'no score'}"
-        elif scores is None:
-            detail["reason"] = "the replies hold another number of scores than the item has"
-        else:
-            detail |= scores
-            detail["reason"] = ", ".join(f"{key} {score:g}" for key, score in scores.items())
-        value = scoring.RiseItem(image.request.sample.facts, scores).complete if scores else None
-        return [
-            Verdict(
-                image_id=image.id, question_id=COMPLETE, value=value, status=status, detail=detail
-            )
-        ]
+        values = {one.question.id: one.values for one in answers if one.values is not None}
+        scores = self.scores_of(values) if len(values) == len(answers) else None
+        if scores is None:
+            detail: dict[str, Any] = {
+                "reason": "the replies hold another number of scores than the item has"
+            }
+            return [joint_verdict(answers, question_id=COMPLETE, value=None, detail=detail)]
+        reason = ", ".join(f"{name} {score:g}" for name, score in scores.items())
+        value = scoring.RiseItem(image.request.sample.facts, scores).complete
+        detail = {**scores, "reason": reason}
+        return [joint_verdict(answers, question_id=COMPLETE, value=value, detail=detail)]
 
 
 def own_scores(values: Mapping[str, Sequence[float]]) -> dict[str, float]:

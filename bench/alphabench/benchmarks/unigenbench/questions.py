@@ -11,14 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
-from alphabench.benchmarks.judged import needed_judge
+from alphabench.benchmarks.judged import (
+    WordingOptions,
+    back_end,
+    needed_judge,
+    own_yes_no_evaluator,
+)
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from, verdicts_from
 from alphabench.judges.retrying import RetryingJudge
 from alphabench.judges.score_tags import ScoreTags, readable_analysis
-from alphabench.judges.yesno import YesNoText, yes_no_question
 from alphabench.questions import Answer, ImagePart, Judge, Question, ReplySampling
-from alphabench.types import GeneratedImage, ProtocolName, Verdict
+from alphabench.types import GeneratedImage, ProtocolName, Sample, Verdict
 from alphabench.upstream import UpstreamData, templates
 from alphabench.upstream.script_tables import tables_of
 from alphabench.upstream.templates import Template
@@ -39,14 +43,13 @@ _OWN: Final = templates.own_template(
     "prompt",
     "test_explanation",
 )
+_OWN_DIGEST: Final = templates.digest([_OWN])[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UniGenBenchOptions:
+class UniGenBenchOptions(WordingOptions):
     """Options of the evaluator `judge`."""
 
-    wording: Literal["auto", "official", "own"] = "auto"
-    """auto: own for `mini`, official for upstream's data."""
     backend: Literal["auto", "gemini", "vllm"] = "auto"
     """Whether the text or the image comes first. auto: `gemini` for judges of that name, else
     `vllm`."""
@@ -66,6 +69,47 @@ class PointTexts(NamedTuple):
     """By sub-dimension."""
     explanation_header: str
     description_header: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all of them."""
+        texts = [text for pair in self.explanations.items() for text in pair]
+        texts += [self.explanation_header, self.description_header]
+        return templates.digest([self.template, *(Template((text,)) for text in texts)])
+
+    def question(self, facts: Mapping[str, Any]) -> str:
+        """As `build_system_prompt` of upstream's script joins them; AlphaBenchError if it cannot.
+
+        Args:
+            facts: of a sample, with `prompt`, `points` and `descriptions`.
+        """
+        points, described = facts["points"], facts["descriptions"]
+        if unknown := [point for point in points if point not in self.explanations]:
+            raise AlphaBenchError(
+                f"upstream's script explains no test point {unknown[0]!r}",
+                hint="choose the evaluator option wording=own",
+            )
+        explained = [self.explanations[point] for point in points]
+        return self.template.fill(
+            {
+                "prompt": facts["prompt"],
+                "testpoint": repr(list(points)),
+                "explanation": _quoted(self.explanation_header, points, explained),
+                "test_explanation": _quoted(self.description_header, points, described),
+            }
+        )
+
+
+def _quoted(header: str, points: Sequence[str], texts: Sequence[str]) -> str:
+    lines = [f"\n{point}: {text}" for point, text in zip(points, texts, strict=True)]
+    return f"{header}:\u300c{''.join(lines)}\n\u300d"
+
+
+def own_question(facts: Mapping[str, Any]) -> str:
+    """The project's own text about the same facts."""
+    pairs = zip(facts["points"], facts["descriptions"], strict=True)
+    lines = [f"- {point}: {text}" for point, text in pairs]
+    return _OWN.fill({"prompt": facts["prompt"], "test_explanation": "\n".join(lines)})
 
 
 def official_texts(data: UpstreamData, language: Language) -> PointTexts:
@@ -112,26 +156,22 @@ def open_unigenbench_judge(
     """
     judge = needed_judge(judge, benchmark="unigenbench")
     if texts is None and one_by_one:
-        own = YesNoText()
-        asked = _SingleQuestions(own)
-        return JudgeEvaluator(
-            judge=judge, questions_about=asked, score=_score_singles, identity=own.identity
-        )
-    is_gemini = "gemini" in judge.identity.get("model", "").casefold()
-    by_name: Backend = "gemini" if is_gemini else "vllm"
+        return own_yes_no_evaluator(judge, _single_questions, _score_singles)
     strict = protocol == "strict"
-    ask = _Question(
-        texts=texts,
-        backend=by_name if options.backend == "auto" else options.backend,
-        strict=strict,
-    )
+    backend: Backend = back_end(options.backend, judge, gemini="gemini", others="vllm")
     tries = 1 if strict else options.tries
     return JudgeEvaluator(
         judge=judge if tries == 1 else RetryingJudge(judge=judge, tries=tries),
-        questions_about=ask,
+        questions_about=_Question(texts=texts, backend=backend, strict=strict),
         score=_score,
-        identity={**ScoreTags(strict=strict, n_items=1).identity, **ask.identity}
-        | {"tries": str(tries)},
+        identity={
+            **ScoreTags(strict=strict, n_items=1).identity,
+            "wording": f"official:{texts.digest[:16]}" if texts else f"own:{_OWN_DIGEST}",
+            "backend": backend,
+            "max_tokens": str(MAX_TOKENS),
+            "temperature": "0.0" if strict else "unsaid",
+            "tries": str(tries),
+        },
     )
 
 
@@ -143,24 +183,9 @@ class _Question:
     backend: Backend
     strict: bool
 
-    @property
-    def identity(self) -> Mapping[str, str]:
-        texts = [_OWN]
-        if self.texts is not None:
-            known = [text for pair in self.texts.explanations.items() for text in pair]
-            known += self.texts[2:]
-            texts = [self.texts.template, *(Template((text,)) for text in known)]
-        name = "own" if self.texts is None else "official"
-        return {
-            "wording": f"{name}:{templates.digest(texts)[:16]}",
-            "backend": self.backend,
-            "max_tokens": str(MAX_TOKENS),
-            "temperature": "0.0" if self.strict else "unsaid",
-        }
-
     def __call__(self, image: GeneratedImage) -> list[Question]:
-        facts = image.request.sample.facts
-        text, shown = self._text(facts), ImagePart.of(image)
+        facts, shown = image.request.sample.facts, ImagePart.of(image)
+        text = own_question(facts) if self.texts is None else self.texts.question(facts)
         if self.backend == "vllm":
             shown = replace(shown, encoding="jpeg", quality=95)
         return [
@@ -175,52 +200,9 @@ class _Question:
             )
         ]
 
-    def _text(self, facts: Mapping[str, Any]) -> str:
-        """As `build_system_prompt` of upstream's script joins it."""
-        points, described = facts["points"], facts["descriptions"]
-        if self.texts is None:
-            lines = [f"- {point}: {text}" for point, text in zip(points, described, strict=True)]
-            values = {"prompt": facts["prompt"], "test_explanation": "\n".join(lines)}
-            return _OWN.fill(values)
-        unknown = [point for point in points if point not in self.texts.explanations]
-        if unknown:
-            raise AlphaBenchError(
-                f"upstream's script explains no test point {unknown[0]!r}",
-                hint="choose the evaluator option wording=own",
-            )
-        explained = [f"\n{point}: {self.texts.explanations[point]}" for point in points]
-        described = [f"\n{point}: {text}" for point, text in zip(points, described, strict=True)]
-        return self.texts.template.fill(
-            {
-                "prompt": facts["prompt"],
-                "testpoint": repr(list(points)),
-                "explanation": _quoted(self.texts.explanation_header, explained),
-                "test_explanation": _quoted(self.texts.description_header, described),
-            }
-        )
 
-
-def _quoted(header: str, lines: Sequence[str]) -> str:
-    return f"{header}:\u300c{''.join(lines)}\n\u300d"
-
-
-@dataclass(frozen=True, slots=True)
-class _SingleQuestions:
-    """A yes/no question for each test point."""
-
-    answer_format: YesNoText
-
-    def __call__(self, image: GeneratedImage) -> list[Question]:
-        return [
-            yes_no_question(
-                text,
-                [ImagePart.of(image)],
-                image_id=image.id,
-                question_id=str(index),
-                answer_format=self.answer_format,
-            )
-            for index, text in enumerate(image.request.sample.facts["questions"])
-        ]
+def _single_questions(sample: Sample) -> list[str]:
+    return list(sample.facts["questions"])
 
 
 def _score_singles(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:

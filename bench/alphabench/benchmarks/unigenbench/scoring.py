@@ -7,14 +7,14 @@ ends with a share for each dimension and sub-dimension. The mean of the ten dime
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from alphabench import statistics
-from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
+from alphabench.benchmarks.reporting import ReportScope, grouped_report
 from alphabench.statistics import Cluster, cluster_of
-from alphabench.types import Estimate, Report
+from alphabench.types import Report
 
 IMAGES: Final = 4
 """Of a prompt."""
@@ -36,13 +36,14 @@ def primary_of(point: str) -> str:
     return point.partition("-")[0].strip()
 
 
-def point_clusters(images: Iterable[JudgedImage], *, primary: bool = True) -> list[Cluster]:
-    """The test points of each prompt by dimension, or by sub-dimension."""
+def point_clusters(
+    images: Iterable[JudgedImage], group_of: Callable[[str], str] = primary_of
+) -> list[Cluster]:
+    """The test points of each prompt, by dimension or another group of sub-dimensions."""
     values: dict[tuple[str, str], list[float | None]] = {}
     for image in images:
         for point, met in zip(image.points, image.met, strict=True):
-            group = primary_of(point) if primary else point
-            values.setdefault((image.sample_id, group), []).append(met)
+            values.setdefault((image.sample_id, group_of(point)), []).append(met)
     return [cluster_of(name, of, group=group) for (name, group), of in values.items()]
 
 
@@ -59,29 +60,18 @@ def unigenbench_report(
     `pooled`, the share of all test points.
     """
     clusters = point_clusters(images)
-    formula = statistics.mean_of_groups
-    headline, withheld = statistics.over_all_groups(
-        statistics.estimate(clusters, formula), clusters, needed, kind="dimensions"
-    )
-    answers = [met for image in images for met in image.met]
-    n_scored = sum(met is not None for met in answers)
     n_samples = len({one.sample_id for one in clusters if one.n_scored})
     pooled = statistics.estimate(clusters, statistics.pooled(clusters))
-    groups = _shares(clusters)
-    groups |= _shares(point_clusters(images, primary=False))
-    return build_report(
+    report = grouped_report(
         scope,
-        replace(headline, n_samples=n_samples, n_scored=n_scored, n_expected=len(answers)),
-        groups,
-        coverage=scored_share(n_scored, len(answers)),
-        bounds=statistics.bounds(clusters, formula, needed=needed),
+        clusters,
+        needed=needed,
+        kind="dimensions",
         extras={"pooled": replace(pooled, n_samples=n_samples)},
-        withheld=withheld,
+    )
+    return replace(
+        report,
+        headline=replace(report.headline, n_samples=n_samples),
+        groups={**report.groups, **statistics.group_estimates(point_clusters(images, str))},
         notes=notes,
     )
-
-
-def _shares(clusters: Sequence[Cluster]) -> dict[str, Estimate]:
-    """By name, dimensions in the order of their first test point."""
-    found = statistics.group_estimates(clusters)
-    return {name: found[name] for name in dict.fromkeys(one.group for one in clusters)}
