@@ -48,7 +48,6 @@ def _holds(row: dict[str, Any], scene: Scene) -> bool:
 @rows
 def test_the_source_does_not_yet_show_what_the_edit_asks_for(row: dict[str, Any]) -> None:
     source = source_scene(row)
-    assert source == source_scene(row)
     assert not _holds(row, source)
     assert edit_holds(row["source"], source, render(source, 96, 96).truth)
 

@@ -14,6 +14,8 @@ done (`edit`, in machine form) and what must then be seen (`check`: GenEval's cl
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast, get_args
@@ -149,7 +151,13 @@ def source_scene(facts: Mapping[str, Any]) -> Scene:
     """
     if (reason := why_uneditable(facts)) is not None:
         raise ValueError(reason)
-    source, edit = facts["source"], SceneEdit.from_facts(facts)
+    return _source_with_room(json.dumps(facts["source"]), SceneEdit.from_facts(facts))
+
+
+@functools.lru_cache(maxsize=256)
+def _source_with_room(source_json: str, edit: SceneEdit) -> Scene:
+    """Kept, because each image, its truth and its source need it, and some take 50 attempts."""
+    source = json.loads(source_json)
     n_objects = sum(clause.count for clause in Rules.from_facts(source).include)
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([int(source.get("seed", 0)), attempt])

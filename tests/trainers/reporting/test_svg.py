@@ -39,6 +39,11 @@ def test_an_axis_of_two_steps_has_no_mark_between_them() -> None:
     assert ticks(0, 60, whole=True) == ticks(0, 60)
 
 
+def test_numbers_too_small_for_decimals_keep_within_the_margin() -> None:
+    tiny = Chart(title="tiny", x="x", y="y", lines=[Line(name="", points=[(0, 0.0), (1, 8e-14)])])
+    assert ">8e-14</text>" in svg([tiny])
+
+
 def test_a_gap_parts_a_curve_and_its_title_is_escaped() -> None:
     text = svg_of(Line(name="x", points=CURVE))
     assert tags(text).count("polyline") == 2

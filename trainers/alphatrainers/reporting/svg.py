@@ -215,7 +215,9 @@ def _style(line: Line) -> str:
 def _labels(values: Sequence[float]) -> list[str]:
     step = values[1] - values[0]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [f"{value + 0.0:,.{decimals}f}" for value in values]
+    # More decimals do not fit beside the axis.
+    style = f",.{decimals}f" if decimals <= 5 else ".3g"
+    return [f"{value + 0.0:{style}}" for value in values]
 
 
 def _stroke(x1: float, y1: float, x2: float, y2: float, colour: str, style: str = "") -> str:
