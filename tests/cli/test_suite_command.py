@@ -18,6 +18,14 @@ from tests.support.judge_server import Call, JudgeServer, Say, serving
 from tests.support.processes import PROC, left_of
 from tools.faults.kills import leftovers, results_of_run
 
+SUITE_FILE = """
+judge: "scripted:?answer=yes"
+benchmarks:
+  - geneval:mini
+  - {benchmark: "dpg:mini", judge: "scripted:?answer=no"}
+  - {benchmark: "tiif:mini", wording: own}
+checkpoints: ["scene:", {checkpoint: "scene:", options: {error: 0.5}, name: wrong}]
+"""
 PAIR = ("--ckpt", "scene:", "--ckpt", "scene:?error=0.4")
 
 
@@ -74,6 +82,24 @@ def test_a_suite_that_cannot_run_at_all_is_refused(alphabench: Shell) -> None:
     assert "none of these benchmarks has an evaluator 'nano'" in said.err
     with pytest.raises(AlphaBenchError, match="empty name"):
         split_benchmarks("geneval,,dpg")
+
+
+def test_the_command_runs_a_file_and_says_which_options_belong_into_it(
+    alphabench: Shell,
+) -> None:
+    (alphabench.folder / "suite.yaml").write_text(SUITE_FILE)
+    run = ("run", "suite.yaml", "--limit", "1", "--out", "suite")
+    facts = alphabench(*run, "--json").json
+    assert [row["checkpoint"] for row in facts["plan"]] == ["scene:"] * 3 + ["wrong"] * 3
+    assert [one["run"]["complete"] for one in facts["results"]] == [True] * 6
+    dpg, tiif = (facts["results"][number]["headline"]["value"] for number in (1, 2))
+    assert dpg < tiif, "one judge says no, the other yes"
+    assert all(row["images_existing"] for row in alphabench(*run, "--json").json["plan"])
+    said = alphabench("run", "suite.yaml", "--set", "error=1", code=2)
+    assert "--set does not say which part of 'suite.yaml' it is for" in said.err
+    said = alphabench("run", "absent.yaml", code=2)
+    assert "the suite 'absent.yaml' cannot be read" in said.err
+    assert "no checkpoint is named" in alphabench("run", "geneval:mini", code=2).err
 
 
 @dataclass(frozen=True)

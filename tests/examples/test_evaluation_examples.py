@@ -97,6 +97,15 @@ def test_what_the_example_judge_cannot_tell_is_unparsed_and_not_wrong(shell: She
     assert report["groups"]["colour"]["value"] == 0.0
 
 
+def test_the_example_suite_runs_with_a_judge_for_each_benchmark(shell: Shell) -> None:
+    facts = shell("run", "suite.yaml", "--limit", "1", "--json").json
+    assert [row["checkpoint"] for row in facts["plan"]] == ["scene:"] * 3 + [
+        "scene-with-errors"
+    ] * 3
+    assert [one["run"]["complete"] for one in facts["results"]] == [True] * 6
+    assert facts["results"][2]["headline"]["value"] == 1.0, "its judge always says yes"
+
+
 def test_the_example_evaluator_measures_its_own_benchmark(shell: Shell) -> None:
     words = ("run", "python:evaluator_object:Colours", "--json", "--ckpt")
     ours = "python:checkpoint_object:Collage"

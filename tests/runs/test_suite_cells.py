@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.runs.plan import CheckpointFactory
 from alphabench.runs.prepared_run import RunSettings
 from alphabench.runs.run import Work
-from alphabench.runs.suite import SharedCheckpoint, execute_suite, plan_suite
+from alphabench.runs.suite import (
+    SharedCheckpoint,
+    SuiteColumn,
+    SuitePlan,
+    SuiteRow,
+    execute_suite,
+    plan_suite,
+)
 from alphabench.types import Card
 from tests.support.fakes import Dots, Reds
 
@@ -45,11 +53,16 @@ class Opened:
         return CheckpointFactory(name=self.name, open=self)
 
 
+def planned(benches: Sequence[Named], opened: Sequence[Opened], settings: RunSettings) -> SuitePlan:
+    columns = [SuiteColumn(benchmark=one, settings=settings) for one in benches]
+    return plan_suite(columns, [SuiteRow(checkpoint=one.factory) for one in opened], device="cpu")
+
+
 def test_one_opened_checkpoint_makes_the_images_of_all_its_benchmarks(tmp_path: Path) -> None:
     opened = Opened("a"), Opened("b")
     benches = [Named("one"), Named("two"), Named("three")]
     settings = RunSettings(out=tmp_path / "suite", limit=3, judge="scripted:", no_cache=True)
-    plan = plan_suite(benches, [one.factory for one in opened], settings, device="cpu")
+    plan = planned(benches, opened, settings)
     results = execute_suite(plan, Work())
     assert [result.failure for result in results] == [""] * 6
     for one in opened:
@@ -64,7 +77,7 @@ def test_a_checkpoint_that_fails_stops_no_other_and_is_tried_again(tmp_path: Pat
     benches = [Named("one"), Named("two")]
 
     def outcomes() -> list[bool]:
-        plan = plan_suite(benches, [bad.factory, good.factory], settings, device="cpu")
+        plan = planned(benches, [bad, good], settings)
         return [result.outcome is not None for result in execute_suite(plan, Work())]
 
     assert outcomes() == [False, False, True, True]
@@ -80,4 +93,4 @@ def test_a_held_checkpoint_goes_to_another_process_without_what_it_holds() -> No
 def test_cells_that_would_share_a_folder_are_refused(tmp_path: Path) -> None:
     settings = RunSettings(out=tmp_path / "suite", label="x")
     with pytest.raises(AlphaBenchError, match="--name is for one checkpoint"):
-        plan_suite([Named("one")], [Opened("a").factory, Opened("b").factory], settings, device="")
+        planned([Named("one")], [Opened("a"), Opened("b")], settings)

@@ -32,7 +32,8 @@ BenchmarkNames = Annotated[
     typer.Argument(
         metavar="BENCHMARK",
         help="name, name:split or name@version (see `alphabench list benchmarks`), "
-        "file:my_benchmark.yaml, or python:module:factory; several, separated by commas.",
+        "file:my_benchmark.yaml, or python:module:factory; several, separated by commas; or a "
+        "suite's file: suite.yaml.",
         autocompletion=complete_benchmark,
         rich_help_panel=WHAT,
     ),
@@ -60,13 +61,13 @@ Ckpt = Annotated[
     ),
 ]
 Ckpts = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--ckpt",
         metavar="CKPT",
         help="nano, a folder or hub id (diffusers, BAGEL, Janus), http(s)://host/v1#model, "
         "images:DIR, python:module:factory, or scene: (see `alphabench list checkpoints`); "
-        "repeatable, to compare several.",
+        "repeatable, to compare several (required, unless a suite's file names them).",
         autocompletion=complete_checkpoint,
         rich_help_panel=CHECKPOINT,
     ),

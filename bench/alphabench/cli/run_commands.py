@@ -63,10 +63,12 @@ if TYPE_CHECKING:
     "alphabench run geneval --ckpt ./my-model --lora ./lora --set steps=28",
     "alphabench run tiif:mini --ckpt nano --judge nano --limit 10",
     "alphabench run geneval:mini,dpg:mini --ckpt nano --ckpt scene: --judge nano",
+    "alphabench run suite.yaml --limit 10 --dry-run",
 )
 def run_command(
+    context: typer.Context,
     benchmark: BenchmarkNames,
-    ckpt: Ckpts,
+    ckpt: Ckpts = None,
     judge: JudgeSpec = None,
     evaluator: EvaluatorSpec = None,
     protocol: ProtocolOption = "official",
@@ -94,9 +96,11 @@ def run_command(
     as_json: Json = False,
 ) -> None:
     """Generate images, score them and report. Resumes an earlier run."""
-    from alphabench.cli.suite_runs import Suite, run_suite, split_benchmarks
+    from alphabench.cli.suite_runs import named_suite, run_suite, suite_of_file
     from alphabench.runs.prepared_run import RunSettings, prepare_run
     from alphabench.runs.preview import preview
+    from alphabench.runs.suite import SuiteRow
+    from alphabench.runs.suite_file import is_suite_file
 
     part = factories.open_shard(shard)
     chosen = RunSettings(
@@ -114,23 +118,40 @@ def run_command(
         budget=budget,
         no_cache=no_cache,
     )
-    suite = Suite(
-        [
-            factories.open_named_benchmark(one, protocol, prompts)
-            for one in split_benchmarks(benchmark)
-        ],
-        [
-            factories.open_checkpoint_factory(one, settings, layout=layout, lora=lora, think=think)
-            for one in ckpt
-        ],
-    )
+    rows = [
+        SuiteRow(
+            checkpoint=factories.open_checkpoint_factory(
+                one, settings, layout=layout, lora=lora, think=think
+            )
+        )
+        for one in ckpt or ()
+    ]
+    if is_file := is_suite_file(benchmark):
+        own: dict[str, object] = {"--prompts": prompts}
+        if not rows:
+            own |= {"--set": settings, "--lora": lora, "--think": think, "--layout": layout}
+            own["--name"] = name
+        suite = suite_of_file(
+            benchmark,
+            chosen,
+            rows,
+            protocol=protocol if _is_given(context, "protocol") else None,
+            seed=seed if _is_given(context, "seed") else None,
+            refused=own,
+        )
+    else:
+        suite = named_suite(benchmark, chosen, rows, protocol=protocol, prompts=prompts)
     with factories.execution_options(
         devices, workers, engine=engine, ray_address=ray_address
     ) as work:
-        if len(suite.benchmarks) > 1 or len(suite.checkpoints) > 1:
-            run_suite(suite, chosen, work, dry_run=dry_run, as_json=as_json)
+        if is_file or len(suite.columns) > 1 or len(suite.rows) > 1:
+            run_suite(suite, work, dry_run=dry_run, as_json=as_json)
             return
-        device, (bench,), (checkpoint,) = work.devices[0], *suite
+        device, bench, checkpoint = (
+            work.devices[0],
+            suite.columns[0].benchmark,
+            suite.rows[0].checkpoint,
+        )
         # All of them are opened, and their weights found, before the first image.
         runs = [
             prepare_run(
@@ -358,6 +379,11 @@ def print_outcomes(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     _say_how_to_merge(last.folder, quiet=as_json)
     if any(outcome.incomplete for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _say_how_to_merge(folder: RunFolder, *, quiet: bool) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,12 +13,13 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo, warn
 
 if TYPE_CHECKING:
-    from alphabench.interfaces import Benchmark
+    from alphabench.questions import JudgeUsage
     from alphabench.reports.comparison import RunComparison
-    from alphabench.runs.plan import CheckpointFactory
     from alphabench.runs.prepared_run import RunSettings
     from alphabench.runs.run import Work
-    from alphabench.runs.suite import CellResult
+    from alphabench.runs.suite import CellResult, SuiteRow
+    from alphabench.runs.suite_file import Suite
+    from alphabench.types import ProtocolName
 
 
 def split_benchmarks(text: str) -> list[str]:
@@ -38,16 +39,74 @@ def split_benchmarks(text: str) -> list[str]:
     return names
 
 
-class Suite(NamedTuple):
-    """What is run: all benchmarks with all checkpoints."""
+def named_suite(
+    names: str,
+    settings: RunSettings,
+    rows: Sequence[SuiteRow],
+    *,
+    protocol: ProtocolName,
+    prompts: Path | None,
+) -> Suite:
+    """The suite of the command line: the benchmarks that an argument names, all with all rows.
 
-    benchmarks: Sequence[Benchmark]
-    checkpoints: Sequence[CheckpointFactory]
+    Raises:
+        AlphaBenchError: there is no such benchmark, or no checkpoint is named.
+    """
+    from alphabench.runs import factories
+    from alphabench.runs.suite import SuiteColumn
+    from alphabench.runs.suite_file import Suite
+
+    if not rows:
+        raise AlphaBenchError(
+            "no checkpoint is named",
+            hint="add --ckpt CKPT, such as --ckpt nano; see `alphabench list checkpoints`",
+        )
+    return Suite(
+        [
+            SuiteColumn(
+                benchmark=factories.open_named_benchmark(one, protocol, prompts), settings=settings
+            )
+            for one in split_benchmarks(names)
+        ],
+        rows,
+    )
 
 
-def run_suite(
-    suite: Suite, settings: RunSettings, work: Work, *, dry_run: bool, as_json: bool
-) -> None:
+def suite_of_file(
+    name: str,
+    given: RunSettings,
+    rows: Sequence[SuiteRow],
+    *,
+    protocol: ProtocolName | None,
+    seed: int | None,
+    refused: Mapping[str, object],
+) -> Suite:
+    """The suite of a file, with what the command line gives.
+
+    Args:
+        name: of the file.
+        given: options of the command line.
+        rows: its checkpoints; none where it names none.
+        protocol: of the command line.
+        seed: of the command line.
+        refused: options of the command line that are about its own benchmark or checkpoints ->
+            their values, for those that the file names instead.
+
+    Raises:
+        AlphaBenchError: something in the file is wrong, or an option belongs into it.
+    """
+    from alphabench.runs.suite_file import open_suite, read_suite_file
+
+    if named := [option for option, value in refused.items() if value]:
+        raise AlphaBenchError(
+            f"{named[0]} does not say which part of {name!r} it is for",
+            hint="write it in the file, where it belongs; see docs/command_line.md",
+        )
+    definition = read_suite_file(Path(name).expanduser())
+    return open_suite(definition, given, rows=rows, protocol=protocol, seed=seed)
+
+
+def run_suite(suite: Suite, work: Work, *, dry_run: bool, as_json: bool) -> None:
     """Show the plan, run all of it, and print the table and the paired comparisons.
 
     Raises:
@@ -59,7 +118,7 @@ def run_suite(
     from alphabench.runs.suite import execute_suite, plan_suite
 
     device = work.devices[0]
-    plan = plan_suite(suite.benchmarks, suite.checkpoints, settings, device=device)
+    plan = plan_suite(suite.columns, suite.rows, device=device)
     shown = [
         (
             cell,
@@ -91,7 +150,7 @@ def run_suite(
     else:
         print_markdown(results_markdown(results))
         _print_places(results)
-        _print_comparisons(comparisons, whole=len(suite.benchmarks) == 1)
+        _print_comparisons(comparisons, whole=len(suite.columns) == 1)
     if any(one.outcome is None or one.outcome.incomplete for one in results):
         raise typer.Exit(1)
 
@@ -142,7 +201,6 @@ def _print_comparisons(comparisons: Sequence[RunComparison], *, whole: bool) -> 
 
 def _print_places(results: Sequence[CellResult]) -> None:
     """Where each report is, why verdicts have no value, and what the judge cost."""
-    from alphabench.runs.judge_usage import usage_words
     from alphabench.runs.run_pages import REPORT_FILE
 
     outcomes = [one.outcome for one in results if one.outcome is not None]
@@ -154,9 +212,28 @@ def _print_places(results: Sequence[CellResult]) -> None:
             echo(f"unscored: {reason} ({outcome.folder.root})", err=True)
         if REPORT_FILE in outcome.pages:
             echo(f"report:  {outcome.pages[REPORT_FILE]}")
-    usages = [one.usage for one in outcomes if one.usage is not None and one.usage.replies]
-    if usages:
-        echo(f"judge:   {usage_words(max(usages, key=lambda one: one.replies))} in this command")
+    for line in _usages(results):
+        echo(f"judge:   {line} in this command")
+
+
+def _usages(results: Sequence[CellResult]) -> list[str]:
+    """What each judge was asked; the cells that share one have its sum so far."""
+    from alphabench.questions import remote_judge_of
+    from alphabench.runs.judge_usage import usage_words
+
+    most: dict[int, tuple[str, JudgeUsage]] = {}
+    for cell, outcome, _ in results:
+        judge = None if cell.run is None else remote_judge_of(cell.run.judge)
+        usage = None if outcome is None else outcome.usage
+        if judge is None or usage is None or not usage.replies:
+            continue
+        _, known = most.get(id(judge), ("", usage))
+        most[id(judge)] = (judge.address, max(known, usage, key=lambda one: one.replies))
+    named = len(most) > 1
+    return [
+        f"{usage_words(usage)}{f' by {address}' if named else ''}"
+        for address, usage in most.values()
+    ]
 
 
 def _result_json(result: CellResult) -> dict[str, Any]:

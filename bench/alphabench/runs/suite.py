@@ -56,6 +56,30 @@ class SharedCheckpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteColumn:
+    """A benchmark with the settings of its runs."""
+
+    benchmark: Benchmark
+    settings: RunSettings
+    """`out` is the folder of all run folders; of several evaluators, separated by commas, those
+    count that the benchmark has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteRow:
+    """A checkpoint, and what tables call it."""
+
+    checkpoint: CheckpointFactory
+    label: str | None = None
+    """None is its own name."""
+
+    @property
+    def title(self) -> str:
+        """In tables, and unique in a suite."""
+        return self.label or self.checkpoint.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteCell:
     """One benchmark with one checkpoint and one evaluator."""
 
@@ -86,43 +110,43 @@ class SuitePlan:
 
 
 def plan_suite(
-    benchmarks: Sequence[Benchmark],
-    checkpoints: Sequence[CheckpointFactory],
-    settings: RunSettings,
-    *,
-    device: str,
+    columns: Sequence[SuiteColumn], rows: Sequence[SuiteRow], *, device: str
 ) -> SuitePlan:
     """Plan all cells. A cell that cannot run says why and leaves the others alone.
 
+    Each judge is opened once for all cells, and benchmarks that ask none go without.
+
     Args:
-        benchmarks: the columns.
-        checkpoints: the rows.
-        settings: of all cells. `out` is the folder of all run folders; several evaluators are
-            separated by commas, and each benchmark takes those that it knows; the judge is opened
-            once, and benchmarks that ask none go without.
-        device: for judge and evaluators.
+        columns: the benchmarks.
+        rows: the checkpoints.
+        device: for judges and evaluators.
 
     Raises:
-        AlphaBenchError: no cell can run; a name is given twice, or no benchmark has an evaluator.
+        AlphaBenchError: no cell can run; a name is given twice, no benchmark has an evaluator, or
+            a budget is given for several judges.
     """
-    _refuse_twice("--ckpt", [one.name for one in checkpoints])
-    _refuse_twice("the list of benchmarks", [one.card.id for one in benchmarks])
-    if len(checkpoints) > 1 and settings.label is not None:
+    _refuse_twice("checkpoints", [row.title for row in rows], "name each of them once")
+    _refuse_twice(
+        "benchmarks",
+        [column.benchmark.card.id for column in columns],
+        "name each of them once; `alphabench score RUN` scores a run in another way, too",
+    )
+    if len(rows) > 1 and any(column.settings.label is not None for column in columns):
         raise AlphaBenchError(
             "--name is for one checkpoint, and several are given", hint="leave out --name"
         )
-    factories.check_writable(settings.out or RUNS)
-    specs = _evaluators_of(benchmarks, settings.evaluator)
-    judge = settings.open_judge(settings.judge, device=device)
-    settings = replace(settings, shared_judge=judge)
-    shared = [(one.name, SharedCheckpoint(one)) for one in checkpoints]
+    factories.check_writable(columns[0].settings.out or RUNS)
+    specs = _evaluators_of(columns)
+    columns = _with_open_judges(columns, device)
+    shared = [(row.title, SharedCheckpoint(row.checkpoint)) for row in rows]
     roots: set[Path] = set()
     cells = []
-    for name, checkpoint in shared:
-        factory = CheckpointFactory(name=name, open=checkpoint.open)
-        for benchmark, evaluators in zip(benchmarks, specs, strict=True):
+    for row, (title, checkpoint) in zip(rows, shared, strict=True):
+        factory = replace(row.checkpoint, open=checkpoint.open)
+        for column, evaluators in zip(columns, specs, strict=True):
+            settings = replace(column.settings, label=row.label or column.settings.label)
             planned = [
-                _plan_cell(benchmark, factory, replace(settings, evaluator=one), device, roots)
+                _plan_cell(title, column.benchmark, factory, settings, one, device, roots)
                 for one in evaluators
             ]
             roots |= {cell.run.plan.root for cell in planned if cell.run is not None}
@@ -135,40 +159,83 @@ def plan_suite(
     return SuitePlan(cells=cells, checkpoints=shared)
 
 
-def _refuse_twice(where: str, names: Sequence[str]) -> None:
+def _refuse_twice(what: str, names: Sequence[str], hint: str) -> None:
     if twice := [name for name in names if names.count(name) > 1]:
-        raise AlphaBenchError(f"{where} names {twice[0]!r} twice", hint="name each of them once")
+        raise AlphaBenchError(f"the list of {what} names {twice[0]!r} twice", hint=hint)
 
 
-def _evaluators_of(benchmarks: Sequence[Benchmark], spec: str | None) -> list[list[str | None]]:
-    """For each benchmark those of the named evaluators that it has; None is its default."""
-    known = [one.card.evaluators for one in benchmarks]
-    together = tuple(name for names in known for name in names)
-    named = factories.evaluator_specs(spec, together)
-    for one in named:
-        if one is not None and one.partition("?")[0] not in together:
-            raise AlphaBenchError(
-                f"none of these benchmarks has an evaluator {one!r}",
-                hint=f"they have {', '.join(dict.fromkeys(together))}",
-            )
+def _evaluators_of(columns: Sequence[SuiteColumn]) -> list[list[str | None]]:
+    """For each benchmark those of its named evaluators that it has; None is its default.
+
+    Raises:
+        AlphaBenchError: no benchmark for which an evaluator is named has it.
+    """
+    together: dict[str | None, dict[str, None]] = {}
+    for column in columns:
+        known = together.setdefault(column.settings.evaluator, {})
+        known.update(dict.fromkeys(column.benchmark.card.evaluators))
+    named = {
+        spec: factories.evaluator_specs(spec, tuple(known)) for spec, known in together.items()
+    }
+    for spec, known in together.items():
+        for one in named[spec]:
+            if one is not None and one.partition("?")[0] not in known:
+                raise AlphaBenchError(
+                    f"none of these benchmarks has an evaluator {one!r}",
+                    hint=f"they have {', '.join(known)}",
+                )
     return [
-        [one for one in named if one is not None and one.partition("?")[0] in names] or [None]
-        for names in known
+        [
+            one
+            for one in named[column.settings.evaluator]
+            if one is not None and one.partition("?")[0] in column.benchmark.card.evaluators
+        ]
+        or [None]
+        for column in columns
+    ]
+
+
+def _with_open_judges(columns: Sequence[SuiteColumn], device: str) -> list[SuiteColumn]:
+    """The columns with their judges, each of which is opened once.
+
+    Raises:
+        AlphaBenchError: a judge cannot be opened, or a budget is given for none or several.
+    """
+    first = {one.settings.judge: one.settings for one in reversed(columns)}
+    if len(first) > 1:
+        first.pop(None, None)
+    budget = columns[0].settings.budget
+    if budget is not None and len(first) > 1:
+        raise AlphaBenchError(
+            f"--budget is for one judge, and this suite has {len(first)}",
+            hint="give each a limit of its own, in its name: ?budget_usd=5",
+        )
+    judges = {judge: settings.open_judge(judge, device=device) for judge, settings in first.items()}
+    return [
+        replace(
+            one,
+            settings=replace(
+                one.settings,
+                shared_judge=judges.get(one.settings.judge),
+                budget=None if one.settings.judge is None else budget,
+            ),
+        )
+        for one in columns
     ]
 
 
 def _plan_cell(
+    title: str,
     benchmark: Benchmark,
     checkpoint: CheckpointFactory,
     settings: RunSettings,
+    evaluator: str | None,
     device: str,
     taken: set[Path],
 ) -> SuiteCell:
-    cell = SuiteCell(
-        checkpoint=checkpoint.name, benchmark=benchmark.card.id, evaluator=settings.evaluator or ""
-    )
+    cell = SuiteCell(checkpoint=title, benchmark=benchmark.card.id, evaluator=evaluator or "")
     try:
-        placed = replace(settings, out=None)
+        placed = replace(settings, evaluator=evaluator, out=None)
         run = prepare_run(benchmark, checkpoint, placed, device=device, dry=True)
         if settings.out is not None:
             root = settings.out / run.plan.root.relative_to(RUNS)
