@@ -51,9 +51,11 @@ from alphabench.runs import factories
 from alphabench.runs.sharding import whole_run_folder
 
 if TYPE_CHECKING:
+    from alphabench.runs.prepared_run import PreparedRun
     from alphabench.runs.preview import Preview
-    from alphabench.runs.run import Outcome
+    from alphabench.runs.run import Outcome, Work
     from alphabench.runs.store import RunFolder
+    from alphabench.runs.suite_file import Suite
 
 
 @command_page(
@@ -96,10 +98,8 @@ def run_command(
     as_json: Json = False,
 ) -> None:
     """Generate images, score them and report. Resumes an earlier run."""
-    from alphabench.cli.suite_runs import named_suite, run_suite, suite_of_file
-    from alphabench.runs.prepared_run import RunSettings, prepare_run
-    from alphabench.runs.preview import preview
-    from alphabench.runs.suite import SuiteRow
+    from alphabench.cli.suite_runs import checkpoint_rows, named_suite, run_suite, suite_of_file
+    from alphabench.runs.prepared_run import RunSettings
     from alphabench.runs.suite_file import is_suite_file
 
     part = factories.open_shard(shard)
@@ -118,26 +118,16 @@ def run_command(
         budget=budget,
         no_cache=no_cache,
     )
-    rows = [
-        SuiteRow(
-            checkpoint=factories.open_checkpoint_factory(
-                one, settings, layout=layout, lora=lora, think=think
-            )
-        )
-        for one in ckpt or ()
-    ]
+    rows = checkpoint_rows(ckpt, settings, layout=layout, lora=lora, think=think)
     if is_file := is_suite_file(benchmark):
-        own: dict[str, object] = {"--prompts": prompts}
-        if not rows:
-            own |= {"--set": settings, "--lora": lora, "--think": think, "--layout": layout}
-            own["--name"] = name
+        of_ckpt = {"--set": settings, "--lora": lora, "--think": think, "--layout": layout}
         suite = suite_of_file(
             benchmark,
             chosen,
             rows,
             protocol=protocol if _is_given(context, "protocol") else None,
             seed=seed if _is_given(context, "seed") else None,
-            refused=own,
+            refused={"--prompts": prompts, **({} if rows else {**of_ckpt, "--name": name})},
         )
     else:
         suite = named_suite(benchmark, chosen, rows, protocol=protocol, prompts=prompts)
@@ -147,21 +137,9 @@ def run_command(
         if is_file or len(suite.columns) > 1 or len(suite.rows) > 1:
             run_suite(suite, work, dry_run=dry_run, as_json=as_json)
             return
-        device, bench, checkpoint = (
-            work.devices[0],
-            suite.columns[0].benchmark,
-            suite.rows[0].checkpoint,
-        )
-        # All of them are opened, and their weights found, before the first image.
-        runs = [
-            prepare_run(
-                bench, checkpoint, replace(chosen, evaluator=one), device=device, dry=dry_run
-            )
-            for one in factories.evaluator_specs(evaluator, bench.card.evaluators)
-        ]
+        runs = _prepared_runs(suite, work.devices[0], dry_run=dry_run)
         if dry_run:
-            shown = [preview(r.plan, r.evaluator, judge=r.judge, device=device) for r in runs]
-            _print_previews(shown, as_json=as_json)
+            _print_previews([_preview_of(run, work) for run in runs], as_json=as_json)
             return
         outcomes = [run.execute(work) for run in runs]
     print_outcomes(outcomes, as_json=as_json)
@@ -379,6 +357,30 @@ def print_outcomes(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     _say_how_to_merge(last.folder, quiet=as_json)
     if any(outcome.incomplete for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _prepared_runs(suite: Suite, device: str, *, dry_run: bool) -> list[PreparedRun]:
+    """One for each evaluator; all are opened, and their weights found, before the first image."""
+    from alphabench.runs.prepared_run import prepare_run
+
+    (column,), (row,) = suite
+    known = column.benchmark.card.evaluators
+    return [
+        prepare_run(
+            column.benchmark,
+            row.checkpoint,
+            replace(column.settings, evaluator=one),
+            device=device,
+            dry=dry_run,
+        )
+        for one in factories.evaluator_specs(column.settings.evaluator, known)
+    ]
+
+
+def _preview_of(run: PreparedRun, work: Work) -> Preview:
+    from alphabench.runs.preview import preview
+
+    return preview(run.plan, run.evaluator, judge=run.judge, device=work.devices[0])
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -39,6 +39,32 @@ def split_benchmarks(text: str) -> list[str]:
     return names
 
 
+def checkpoint_rows(
+    specs: Sequence[str] | None,
+    settings: list[str] | None,
+    *,
+    layout: str | None,
+    lora: str | None,
+    think: bool,
+) -> list[SuiteRow]:
+    """The checkpoints of the command line, all with its settings.
+
+    Raises:
+        AlphaBenchError: there is no such checkpoint, or a setting that it does not have.
+    """
+    from alphabench.runs import factories
+    from alphabench.runs.suite import SuiteRow
+
+    return [
+        SuiteRow(
+            checkpoint=factories.open_checkpoint_factory(
+                spec, settings, layout=layout, lora=lora, think=think
+            )
+        )
+        for spec in specs or ()
+    ]
+
+
 def named_suite(
     names: str,
     settings: RunSettings,
